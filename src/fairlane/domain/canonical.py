@@ -1,0 +1,197 @@
+"""One text for each value, and the deduplication hash that is made of it (R2, R3).
+
+The text is the same in every process, whatever the order of keys and whatever PYTHONHASHSEED. What is one value:
+
+- Numbers count by value: 1, 1.0 and (for zero) -0.0 and 0 are one, because JSON has one kind of number and a browser
+  writes 1.0 as 1. `True` is no number. A `Decimal` counts by value too (1.0 is 1.00), but is apart from numbers.
+- An aware datetime is its instant, whatever its offset; a naive one is apart from all aware ones. Times of day
+  likewise, by Python's own equality.
+- An Enum member is its value, since a process without the class sees only that. A tuple is a list.
+- Text is what it is: nothing is normalised, so "é" as one character and as two are different values.
+
+tests/domain/golden_hashes.json holds examples with their hashes; a change that breaks one of them makes running
+systems accept duplicates.
+"""
+
+import json
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from functools import singledispatch
+from hashlib import sha256
+from math import isfinite
+from typing import Final
+from uuid import UUID
+
+from fairlane.domain.errors import InvalidParameters
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_quoted: Final = json.JSONEncoder(ensure_ascii=False).encode
+# Up to here every Python writes decimal digits: the interpreter's limit can be set, but not below 640 digits.
+_DECIMAL_BITS: Final = 2048
+
+
+class Unordered(tuple[object, ...]):
+    """The members of a set that can't be a Python set, because some are not hashable."""
+
+    __slots__ = ()
+
+
+def digest(organization: str, job_type: str, canonical_parameters: str) -> str:
+    """The deduplication hash of a submission by its parameters, as 64 hexadecimal digits.
+
+    `canonical_parameters` is what `canonical` made of them.
+    """
+    return _sha256("parameters", organization, job_type, canonical_parameters)
+
+
+def digest_of_key(organization: str, job_type: str, key: str) -> str:
+    """The deduplication hash of a submission by the caller's own `key`; never equal to one made of parameters."""
+    check_scalar(key, "dedup_key")
+    return _sha256("key", organization, job_type, key)
+
+
+def canonical(value: object, path: str = "parameters") -> str:
+    """The one text of `value`; equal texts mean equal values. Dataclasses and models are to be dicts already.
+
+    Raises InvalidParameters, naming the place below `path`, for NaN and infinity, for text with NUL or lone
+    surrogates, for keys that are not text and for objects of other types.
+    """
+    while isinstance(value, Enum):
+        value = value.value
+    if isinstance(value, dict):
+        return _object(value, path)
+    if isinstance(value, (set, frozenset, Unordered)):
+        # As texts: a list of them is sorted alike everywhere, and members that are equal here are one.
+        return f"set[{','.join(sorted({canonical(member, f'{path}{{}}') for member in value}))}]"
+    if isinstance(value, (list, tuple)):
+        return f"[{','.join(canonical(item, f'{path}[{index}]') for index, item in enumerate(value))}]"
+    check_scalar(value, path)
+    return _scalar(value)
+
+
+def check_scalar(value: object, path: str) -> None:
+    """Raise InvalidParameters, naming `path`, if `value` is no scalar or one that a database or JSON can't hold."""
+    if isinstance(value, str):
+        _check_text(value, path)
+    elif isinstance(value, (float, Decimal)):
+        if not (value.is_finite() if isinstance(value, Decimal) else isfinite(value)):
+            raise InvalidParameters(f"{path} is {value}, which JSON can't hold: pass None or a string instead")
+    elif not isinstance(value, _SCALARS):
+        raise InvalidParameters(
+            f"{path} is an object of type {type(value).__name__}, which can't be stored as JSON: "
+            "pass text, a number, a date, bytes, a list, a dict, a dataclass or a pydantic model instead"
+        )
+
+
+def member_path(path: str, key: object) -> str:
+    """Where the value under `key` is, for messages; escaped and cut, since a key may be anything."""
+    return f"{path}.{ascii(key).strip(chr(39))[:80]}"
+
+
+def _check_text(text: str, path: str) -> None:
+    if "\0" in text:
+        raise InvalidParameters(f"{path} contains a NUL character (U+0000): remove it, or pass bytes")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidParameters(
+            f"{path} contains a lone surrogate, which is not valid Unicode: replace it, or pass bytes"
+        ) from None
+
+
+def _sha256(*parts: str) -> str:
+    # As a list each part is quoted: no choice of names can move the border between two of them.
+    return sha256(canonical(parts, "the deduplication key").encode()).hexdigest()
+
+
+def _object(value: dict[object, object], path: str) -> str:
+    members = []
+    for key, item in value.items():
+        if not isinstance(key, str):
+            raise InvalidParameters(f"{path} has the key {key!r:.80}: keys must be strings")
+        place = member_path(path, key)
+        members.append((canonical(key, f"the key {place}"), canonical(item, place)))
+    return f"{{{','.join(f'{key}:{item}' for key, item in sorted(members))}}}"
+
+
+@singledispatch
+def _scalar(value: object) -> str:
+    raise NotImplementedError(f"no canonical form for {type(value).__name__}")
+
+
+@_scalar.register
+def _(value: None) -> str:  # noqa: ARG001
+    return "null"
+
+
+@_scalar.register
+def _(value: bool) -> str:
+    return "true" if value else "false"
+
+
+@_scalar.register
+def _(value: int) -> str:
+    return format(value, "d") if value.bit_length() <= _DECIMAL_BITS else format(value, "#x")
+
+
+@_scalar.register
+def _(value: float) -> str:
+    return format(int(value), "d") if value.is_integer() else float.__repr__(value)
+
+
+@_scalar.register
+def _(value: str) -> str:
+    return _quoted(value)
+
+
+@_scalar.register
+def _(value: bytes) -> str:
+    return f"bytes({value.hex()})"
+
+
+@_scalar.register
+def _(value: datetime) -> str:
+    if value.utcoffset() is None:
+        return f"datetime({value.replace(tzinfo=None).isoformat()})"
+    # A difference, not astimezone(): that one fails beside the years 1 and 9999.
+    return f"instant({(value - _EPOCH) // _MICROSECOND})"
+
+
+@_scalar.register
+def _(value: date) -> str:
+    return f"date({value.isoformat()})"
+
+
+@_scalar.register
+def _(value: time) -> str:
+    offset = value.utcoffset()
+    if offset is None:
+        return f"time({value.replace(tzinfo=None).isoformat()})"
+    since_midnight = timedelta(0, value.second, value.microsecond, 0, value.minute, value.hour)
+    return f"utc_time({(since_midnight - offset) // _MICROSECOND})"
+
+
+@_scalar.register
+def _(value: timedelta) -> str:
+    return f"timedelta({value // _MICROSECOND})"
+
+
+@_scalar.register
+def _(value: Decimal) -> str:
+    # Not normalize(): that one rounds to the precision of the context.
+    sign, digits, exponent = value.as_tuple()
+    text = "".join(map(str, digits)).lstrip("0")
+    significant = text.rstrip("0")
+    if not significant:
+        return "decimal(0)"
+    return f"decimal({'-' if sign else ''}{significant}e{int(exponent) + len(text) - len(significant)})"
+
+
+@_scalar.register
+def _(value: UUID) -> str:
+    return f"uuid({value})"
+
+
+_SCALARS: Final = tuple(kind for kind in _scalar.registry if kind is not object)

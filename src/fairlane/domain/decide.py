@@ -1,0 +1,106 @@
+"""What follows from the end of one attempt. Executor, rescue and shutdown all ask here; the store only applies it."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from random import Random
+
+from fairlane.domain import transitions
+from fairlane.domain.backoff import Backoff
+from fairlane.domain.outcomes import (
+    Completed,
+    ErrorReport,
+    Failed,
+    Lost,
+    Outcome,
+    Refused,
+    Released,
+    Snoozed,
+    Stopped,
+    TimedOut,
+)
+from fairlane.domain.statuses import JobStatus
+from fairlane.domain.transitions import Transition
+
+MAX_RESCUES = 3  # the third rescue of a job buries it (R5)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What the decision needs to know of a running job, read under its row's lock."""
+
+    attempt: int
+    retry_count: int
+    rescue_count: int
+    max_retries: int | None  # None = unlimited
+    cancel_requested_by: str | None = None
+
+
+def decide(job: Attempt, outcome: Outcome, now: datetime, random: Random, backoff: Backoff) -> Transition:
+    """The transition that `outcome` leads to.
+
+    A cancel request wins over every end but a normal return: whoever asked for the cancel must not see another attempt.
+    """
+    match outcome:
+        case Completed(result):
+            note = f"it ended before the cancel by {job.cancel_requested_by}" if job.cancel_requested_by else ""
+            return transitions.complete(now, result, note)
+        case Refused(reason):
+            return transitions.refuse(JobStatus.RUNNING, reason, now)
+        case _ if job.cancel_requested_by is not None:
+            return transitions.cancel(JobStatus.RUNNING, job.cancel_requested_by, _how_it_stopped(outcome), now)
+        case Failed(error):
+            return _retry_or_give_up(job, JobStatus.FAILED, error, now, random, backoff)
+        case TimedOut(error):
+            return _retry_or_give_up(job, JobStatus.TIMED_OUT, error, now, random, backoff)
+        case Snoozed(seconds, reason):
+            message = "snoozed by the handler" + (f": {reason}" if reason else "")
+            return transitions.requeue(message, job.rescue_count, _after(now, seconds))
+        case Released(reason, seconds):
+            return transitions.requeue(reason, job.rescue_count, _after(now, seconds))
+        case Stopped(how):
+            # Stopped without a request: the request went with a retry by a person, so the job just goes on.
+            return transitions.requeue(f"{how} without a cancel request", job.rescue_count, None)
+        case Lost(worker):
+            return _rescue(job, worker, now)
+
+
+def _after(now: datetime, seconds: float) -> datetime | None:
+    return now + timedelta(seconds=seconds) if seconds > 0 else None
+
+
+def _retry_or_give_up(
+    job: Attempt, status: JobStatus, error: ErrorReport, now: datetime, random: Random, backoff: Backoff
+) -> Transition:
+    if error.permanent:
+        return transitions.give_up(status, error, "permanent error, not retried", now)
+    if job.max_retries is not None and job.retry_count >= job.max_retries:
+        return transitions.give_up(status, error, f"{job.max_retries} of {job.max_retries} retries spent", now)
+    retry = job.retry_count + 1
+    wait = backoff.seconds(retry, random)
+    if error.retry_after is not None:
+        wait = error.retry_after
+    return transitions.retry(status, error, retry, now + timedelta(seconds=wait))
+
+
+def _rescue(job: Attempt, worker: str, now: datetime) -> Transition:
+    rescues = job.rescue_count + 1
+    if rescues >= MAX_RESCUES:
+        reason = f"its worker was lost {rescues} times while it ran; look for a crash or memory exhaustion"
+        return transitions.bury_poison(reason, now)
+    reason = f"worker {worker} was lost, rescue {rescues} of {MAX_RESCUES - 1}"
+    error = ErrorReport("WorkerLost", reason, fingerprint="WorkerLost")
+    return transitions.requeue(reason, rescues, None, error)
+
+
+def _how_it_stopped(outcome: Outcome) -> str:
+    match outcome:
+        case Stopped(how):
+            return f"cancel took effect: {how}"
+        case Failed(error):
+            return f"cancel took effect: the handler raised {error.error_type}"
+        case TimedOut(_, seconds):
+            return f"cancel took effect: the handler ran past {seconds:g} s"
+        case Lost(worker):
+            return f"cancel took effect: worker {worker} was lost"
+        case _:
+            return "cancel took effect"

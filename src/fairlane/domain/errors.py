@@ -1,0 +1,113 @@
+"""Every error of the public API. The docstring says when; the message tells the reader what to do next."""
+
+from uuid import UUID
+
+from fairlane.domain.statuses import JobStatus
+
+
+class FairlaneError(Exception):
+    """The root of all errors that Fairlane raises."""
+
+
+class ConfigurationError(FairlaneError):
+    """A setting, a job type or the installation is wrong; nothing will work until it is changed."""
+
+
+class StorageUnavailable(FairlaneError):
+    """The database did not answer, is locked or is full; nothing was changed, so trying again later is safe."""
+
+
+class JobNotFound(FairlaneError):
+    """The organization has no such job: unknown and foreign ids look alike."""
+
+
+class IllegalTransition(FairlaneError):
+    """The job's status does not allow what was asked; nothing was changed."""
+
+
+class SubmissionError(FairlaneError):
+    """A submission was refused. In a bulk submission `index` is the position of the refused one, from 0."""
+
+    index: int | None = None
+
+
+class OrganizationNotFound(SubmissionError):
+    """No such organization, or it was deleted."""
+
+
+class OrganizationSuspended(SubmissionError):
+    """The organization is suspended: it submits nothing and its results are locked until it is active again."""
+
+
+class JobTypeNotFound(SubmissionError):
+    """No application or worker has registered this job type."""
+
+
+class JobTypeDisabled(SubmissionError):
+    """An operator disabled this job type."""
+
+
+class PermissionDenied(SubmissionError):
+    """The acting user may not do this in the organization."""
+
+
+class InvalidParameters(SubmissionError):
+    """The parameters do not fit the handler's signature, or hold a value that can't be stored."""
+
+
+class PayloadTooLarge(SubmissionError):
+    """The parameters, as JSON, exceed the limit."""
+
+
+class ParentNotFound(SubmissionError):
+    """A parent is not a job of this organization: unknown and foreign ids look alike."""
+
+
+class CyclicDependency(SubmissionError):
+    """The dependencies of a batch form a cycle."""
+
+
+class DuplicateJob(SubmissionError):
+    """An identical submission is still live within the deduplication window."""
+
+    def __init__(self, message: str, *, existing_id: UUID, existing_status: JobStatus) -> None:
+        super().__init__(message)
+        self.existing_id = existing_id
+        self.existing_status = existing_status
+
+
+class RateLimited(SubmissionError):
+    """The user submitted this job type too often; `retry_after` is the wait in seconds."""
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class QueueFull(SubmissionError):
+    """The organization has as many live jobs as it may have; `retry_after` is a guess, in seconds."""
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class TransientError(FairlaneError):
+    """Raised by a handler: this attempt failed, another may succeed. `retry_after` (seconds) overrides the backoff."""
+
+    def __init__(self, message: str = "", *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class PermanentError(FairlaneError):
+    """Raised by a handler: no attempt will ever succeed; the job goes to dead letter at once."""
+
+
+class Snooze(FairlaneError):
+    """Raised by a handler: run me again in `seconds`; it is no failure and spends no retry."""
+
+    def __init__(self, seconds: float, reason: str = "") -> None:
+        super().__init__(reason or f"again in {seconds:g} s")
+        self.seconds = seconds
+        self.reason = reason

@@ -1,0 +1,174 @@
+"""What happens, as values: the one seam for logs, metrics and the terminal. The code emits; subscribers have the words.
+
+No event holds parameters, results or error texts: a log is read by more people than a job's organization has.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from uuid import UUID
+
+from fairlane.domain.statuses import JobStatus
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStarted:
+    """A worker has registered and begins to claim."""
+
+    worker: str
+    slots: int
+    queues: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStopping:
+    """A worker claims no more; `running` jobs have `grace` seconds to finish."""
+
+    worker: str
+    running: int
+    grace: float
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStopped:
+    """A worker has ended; `released` jobs went back unfinished."""
+
+    worker: str
+    released: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobStarted:
+    """An attempt begins."""
+
+    organization: str
+    job_id: UUID
+    job_type: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobProgressed:
+    """A handler reported progress, in percent."""
+
+    organization: str
+    job_id: UUID
+    job_type: str
+    percent: float | None
+    message: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnded:
+    """An attempt ended, and its end is in the database. `error_type` None: it ended well."""
+
+    organization: str
+    job_id: UUID
+    job_type: str
+    status: JobStatus
+    error_type: str | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseLost:
+    """An attempt goes on here although its job was given to another worker; it is being stopped, its end ignored."""
+
+    organization: str
+    job_id: UUID
+    job_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerAbandoned:
+    """A handler did not stop when asked and was left behind."""
+
+    organization: str
+    job_id: UUID
+    job_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoopBlocked:
+    """An async handler has kept the event loop from turning for `seconds`; `where` is file, line and function."""
+
+    worker: str
+    job_types: tuple[str, ...]
+    seconds: float
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class StorageLost:
+    """A service could not reach the database and tries again in `seconds`."""
+
+    service: str
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class StorageBack:
+    """A service has reached the database again."""
+
+    service: str
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryLost:
+    """The host's directory did not answer; the jobs that needed it are deferred."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobsRescued:
+    """Jobs of a lost worker were taken back."""
+
+    worker_id: UUID
+    jobs: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterAlert:
+    """An organization's unresolved dead letters passed the threshold (R8)."""
+
+    organization: str
+    depth: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueueLimitWarning:
+    """An organization has 80 % of the live jobs that it may have (R4)."""
+
+    organization: str
+    live: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceFailed:
+    """A service's round raised what it should not; it goes on with the next round."""
+
+    service: str
+    error: BaseException
+
+
+Event = (
+    WorkerStarted
+    | WorkerStopping
+    | WorkerStopped
+    | JobStarted
+    | JobProgressed
+    | JobEnded
+    | LeaseLost
+    | HandlerAbandoned
+    | LoopBlocked
+    | StorageLost
+    | StorageBack
+    | DirectoryLost
+    | JobsRescued
+    | DeadLetterAlert
+    | QueueLimitWarning
+    | ServiceFailed
+)
+Emit = Callable[[Event], None]

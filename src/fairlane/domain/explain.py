@@ -1,0 +1,259 @@
+"""Why a job is not running (R20): from facts that were read together to sentences that say what is so and what to do.
+
+Pure: `explain` takes the moment as one of the facts. The reasons that come first are the job's own (parents, time),
+then what holds back its organization, its type and its queue, then the workers; a person reads them in this order.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+from fairlane.domain.explain_facts import Facts, Holder
+from fairlane.domain.jobs import Job
+from fairlane.domain.statuses import PASSING, TERMINAL, JobStatus, OrganizationStatus
+
+# Places in a lane are counted no further: this number stands for "here or later".
+LAST_PLACE: Final = 10_000
+# So many parents are named, the others counted.
+NAMED_PARENTS: Final = 5
+_LONGEST_QUOTE: Final = 200  # characters of an error text
+
+
+class ReasonCode(StrEnum):
+    """What kind of reason it is, for programs; people read the sentence."""
+
+    WAITS_FOR_PARENTS = "waits_for_parents"
+    SCHEDULED = "scheduled"
+    WAITS_FOR_RETRY = "waits_for_retry"
+    BEING_MADE_READY = "being_made_ready"
+    ORGANIZATION_SUSPENDED = "organization_suspended"
+    ORGANIZATION_DELETED = "organization_deleted"
+    ORGANIZATION_PAUSED = "organization_paused"
+    JOB_TYPE_PAUSED = "job_type_paused"
+    QUEUE_PAUSED = "queue_paused"
+    NO_WORKER = "no_worker"
+    NO_WORKER_FOR_QUEUE = "no_worker_for_queue"
+    NO_WORKER_FOR_JOB_TYPE = "no_worker_for_job_type"
+    WORKERS_STOPPING = "workers_stopping"
+    NOTHING_BLOCKS = "nothing_blocks"
+    WORKER_LOST = "worker_lost"
+    CANCEL_REQUESTED = "cancel_requested"
+    IS_RUNNING = "is_running"
+    HAS_ENDED = "has_ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One thing that decides what happens to the job."""
+
+    code: ReasonCode
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Where a job stands and why; `reasons[0]` weighs most.
+
+    `place_in_lane` counts from 1 among the ready jobs of its organization and type in its queue; 10,000 stands for
+    10,000 or later, None for a job that is not ready.
+    """
+
+    status: JobStatus
+    summary: str
+    reasons: tuple[Reason, ...]
+    place_in_lane: int | None = None
+
+
+def explain(facts: Facts) -> Explanation:
+    """Say where the job stands and why."""
+    if facts.job.status in TERMINAL:
+        reasons = [_end(facts)]
+    elif facts.job.status is JobStatus.RUNNING:
+        reasons = [*_running(facts)]
+    else:
+        reasons = [*_own_waits(facts), *_organization(facts), *_pauses(facts), *_workers(facts)] or [_nothing(facts)]
+    return Explanation(facts.job.status, _summary(reasons), tuple(reasons), facts.place_in_lane)
+
+
+def _summary(reasons: list[Reason]) -> str:
+    first, more = reasons[0].sentence, len(reasons) - 1
+    if not more:
+        return first
+    return f"{first} ({more} more {'reason' if more == 1 else 'reasons'} below.)"
+
+
+def _own_waits(facts: Facts) -> Iterator[Reason]:
+    """Parents, `run_at`, the retry time; or that these are over and the workers' next look will see it."""
+    job = facts.job
+    waits = False
+    if job.status is JobStatus.PENDING and facts.unmet_parents:
+        waits = True
+        yield Reason(ReasonCode.WAITS_FOR_PARENTS, _parents(facts))
+    if job.status is JobStatus.PENDING and job.run_at > facts.now:
+        waits = True
+        yield Reason(ReasonCode.SCHEDULED, f"It was submitted to start no earlier than {_time(job.run_at)}.")
+    if job.status is JobStatus.QUEUED and job.next_retry_at is not None and job.next_retry_at > facts.now:
+        waits = True
+        yield Reason(ReasonCode.WAITS_FOR_RETRY, _retry(facts, job.next_retry_at))
+    if not waits and facts.place_in_lane is None:
+        yield Reason(
+            ReasonCode.BEING_MADE_READY,
+            "All that it waited for has come; a live worker makes it ready within about a second.",
+        )
+
+
+def _parents(facts: Facts) -> str:
+    named = [
+        f"{parent.job_type} {parent.id} ({parent.status.replace('_', ' ')})" for parent in facts.parents[:NAMED_PARENTS]
+    ]
+    others = facts.unmet_parents - len(named)
+    if others > 0:
+        named.append(f"and {others:,} more")
+    what = "1 parent that has not ended" if facts.unmet_parents == 1 else f"{facts.unmet_parents:,} parents"
+    return f"It waits for {what}: {', '.join(named)}. Explain a parent to see what it waits for."
+
+
+def _retry(facts: Facts, at: datetime) -> str:
+    job, last = facts.job, facts.last_entry
+    why = f"the last one ended with {_error(job)}" if last.from_status in PASSING else _quote(last.message)
+    return f"It waits until {_time(at)} for its next attempt; {why}."
+
+
+def _organization(facts: Facts) -> Iterator[Reason]:
+    name = facts.job.organization
+    if facts.organization_status is OrganizationStatus.SUSPENDED:
+        yield Reason(
+            ReasonCode.ORGANIZATION_SUSPENDED,
+            f"Organization {name} is suspended; its jobs wait until an operator activates it again.",
+        )
+    if facts.organization_status is OrganizationStatus.DELETED:
+        yield Reason(
+            ReasonCode.ORGANIZATION_DELETED,
+            f"Organization {name} was deleted; the job goes to dead letter when a worker comes to it.",
+        )
+
+
+# What can be paused, in the order in which it is named.
+_PAUSED: Final = {
+    "organization": (ReasonCode.ORGANIZATION_PAUSED, "Organization"),
+    "job_type": (ReasonCode.JOB_TYPE_PAUSED, "Job type"),
+    "queue": (ReasonCode.QUEUE_PAUSED, "Queue"),
+}
+
+
+def _pauses(facts: Facts) -> Iterator[Reason]:
+    pauses = {pause.subject: pause for pause in facts.pauses}
+    for subject, (code, what) in _PAUSED.items():
+        pause = pauses.get(subject)
+        if pause is None:
+            continue
+        why = f" ({_quote(pause.reason)})" if pause.reason else ""
+        sentence = (
+            f"{what} {pause.name} is paused: {pause.by} paused it at {_time(pause.since)}{why}. "
+            "Nothing of it starts until somebody resumes it."
+        )
+        yield Reason(code, sentence)
+
+
+def _workers(facts: Facts) -> Iterator[Reason]:
+    """The first thing that is missing on the way from any worker to one that may claim this job."""
+    job = facts.job
+    serving = [worker for worker in facts.workers if worker.serves(job.queue)]
+    able = [worker for worker in serving if job.job_type in worker.job_types]
+    if not facts.workers:
+        yield Reason(ReasonCode.NO_WORKER, "No worker is alive. Start one: fairlane worker.")
+    elif not serving:
+        yield Reason(
+            ReasonCode.NO_WORKER_FOR_QUEUE,
+            f"No live worker serves queue {job.queue}. Start one that does; fairlane worker serves all queues.",
+        )
+    elif not able:
+        yield Reason(
+            ReasonCode.NO_WORKER_FOR_JOB_TYPE,
+            f"No live worker that serves queue {job.queue} has a handler for {job.job_type}. "
+            "Start one whose application registers it.",
+        )
+    elif all(worker.stopping for worker in able):
+        yield Reason(
+            ReasonCode.WORKERS_STOPPING,
+            f"Every worker that could run it is stopping and claims no more. Start another for queue {job.queue}.",
+        )
+
+
+def _nothing(facts: Facts) -> Reason:
+    place = facts.place_in_lane or 1
+    number = f"number {place:,}{' or later' if place >= LAST_PLACE else ''}"
+    sentence = (
+        f"Nothing blocks it; it is {number} in its lane and starts when its turn comes and a worker has a free slot."
+    )
+    return Reason(ReasonCode.NOTHING_BLOCKS, sentence)
+
+
+def _running(facts: Facts) -> Iterator[Reason]:
+    job, holder = facts.job, facts.holder
+    if holder is not None and holder.is_lost:
+        yield Reason(ReasonCode.WORKER_LOST, _lost(holder))
+        if not facts.workers:
+            yield Reason(
+                ReasonCode.NO_WORKER, "No worker is alive, so nobody can take it back. Start one: fairlane worker."
+            )
+    if job.cancel_requested_at is not None:
+        who = facts.cancel_requested_by or "somebody"
+        sentence = f"{who} asked at {_time(job.cancel_requested_at)} to cancel it; its worker is stopping it."
+        yield Reason(ReasonCode.CANCEL_REQUESTED, sentence)
+    # The claim logs the worker as its actor, so its name is known even when its row is gone.
+    name = holder.name if holder is not None else facts.last_entry.actor
+    since = job.started_at or facts.last_entry.at
+    sentence = f"Worker {name} has run it since {_time(since)} (attempt {job.attempt}); {_progress(job)}."
+    yield Reason(ReasonCode.IS_RUNNING, sentence)
+
+
+def _lost(holder: Holder) -> str:
+    if holder.lease_left is None:
+        return (
+            f"Its worker {holder.name} ended when the machine restarted; "
+            "a live worker takes the job back within one lease of its own start."
+        )
+    lease = max(holder.silent + holder.lease_left, 0.0)
+    return (
+        f"Its worker {holder.name} was last heard of {holder.silent:.0f} s ago and its lease has run out; "
+        f"a live worker takes the job back within {lease:.0f} s of that."
+    )
+
+
+def _progress(job: Job) -> str:
+    percent = f"{job.progress:g} %" if job.progress is not None else ""
+    told = ": ".join(part for part in (percent, _quote(job.progress_message or "")) if part)
+    return f"progress {told}" if told else "it has reported no progress"
+
+
+def _end(facts: Facts) -> Reason:
+    job, last = facts.job, facts.last_entry
+    at, message = _time(job.finished_at or last.at), _quote(last.message)
+    if job.status is JobStatus.COMPLETED:
+        sentence = f"It completed at {at} on attempt {job.attempt}: {message}."
+    elif job.status is JobStatus.CANCELED:
+        sentence = f"It was canceled at {at} by {job.canceled_by or last.actor}: {message}."
+    else:
+        error = f" The last error was {_error(job)}." if last.from_status in PASSING else ""
+        attempts = f" after {job.attempt} {'attempt' if job.attempt == 1 else 'attempts'}" if job.attempt else ""
+        sentence = (
+            f"It went to dead letter at {at}{attempts}: {message}.{error} Mend the cause and retry it, or resolve it."
+        )
+    return Reason(ReasonCode.HAS_ENDED, sentence)
+
+
+def _error(job: Job) -> str:
+    return _quote(": ".join(part for part in (job.error_type, job.error_message) if part) or "an unknown error")
+
+
+def _quote(text: str) -> str:
+    """The first line of a text that somebody else wrote, cut to length, to stand within a sentence."""
+    line = text.strip().partition("\n")[0].rstrip(" .")
+    return line if len(line) <= _LONGEST_QUOTE else f"{line[: _LONGEST_QUOTE - 1]}…"
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} {moment.tzname() or ''}".rstrip()

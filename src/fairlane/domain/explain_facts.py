@@ -1,0 +1,80 @@
+"""What an explanation of a job is made from (R20): plain values, read together by `reads.explain`."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from fairlane.domain.jobs import Job, LogEntry
+from fairlane.domain.statuses import JobStatus, OrganizationStatus
+
+
+@dataclass(frozen=True, slots=True)
+class WaitedFor:
+    """A parent that has not ended."""
+
+    id: UUID
+    job_type: str
+    status: JobStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A pause that concerns the job: of its organization, its job type or its queue, as the store names them."""
+
+    subject: str
+    name: str
+    by: str
+    since: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LiveWorker:
+    """A worker with a valid lease. `queues` None = all."""
+
+    queues: frozenset[str] | None
+    job_types: frozenset[str]
+    stopping: bool
+
+    def serves(self, queue: str) -> bool:
+        """Whether it claims from the queue."""
+        return self.queues is None or queue in self.queues
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The worker that runs the job.
+
+    `silent` is the seconds since its last heartbeat, `lease_left` those until its lease runs out, negative since then;
+    None if its machine has restarted, which ends a lease too.
+    """
+
+    name: str
+    silent: float
+    lease_left: float | None
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the lease has run out."""
+        return self.lease_left is None or self.lease_left < 0
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that an explanation needs, read at the moment `now`.
+
+    `parents` are the first of `unmet_parents` parents that have not ended. `organization_status` None: the host's
+    directory keeps the organization.
+    """
+
+    job: Job
+    now: datetime
+    last_entry: LogEntry
+    parents: tuple[WaitedFor, ...] = ()
+    unmet_parents: int = 0
+    place_in_lane: int | None = None
+    organization_status: OrganizationStatus | None = None
+    pauses: tuple[Pause, ...] = ()
+    workers: tuple[LiveWorker, ...] = ()
+    holder: Holder | None = None
+    cancel_requested_by: str | None = None

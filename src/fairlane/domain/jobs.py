@@ -1,0 +1,135 @@
+"""The values that people see: a job, its log, its results."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+from fairlane.domain.statuses import JobStatus, Priority, Resolution
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as it stood when it was read.
+
+    `attempt` counts claims and only ever grows; `retry_count` starts afresh when a person retries it. `timeout` is in
+    seconds. `max_retries` None means unlimited. `user` None is the system. `progress` is in percent.
+    """
+
+    id: UUID
+    organization: str
+    job_type: str
+    user: str | None
+    status: JobStatus
+    priority: Priority
+    queue: str
+    parameters: Mapping[str, Any]
+    labels: Mapping[str, str]
+    attempt: int
+    retry_count: int
+    max_retries: int | None
+    next_retry_at: datetime | None
+    run_at: datetime
+    timeout: float | None
+    progress: float | None
+    progress_message: str | None
+    error_type: str | None
+    error_message: str | None
+    depends_on: tuple[UUID, ...]
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    cancel_requested_at: datetime | None
+    canceled_at: datetime | None
+    canceled_by: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """One row of the execution log. `error_type` and `traceback` stand on rows that ended an attempt badly."""
+
+    sequence: int
+    from_status: JobStatus | None
+    to_status: JobStatus
+    at: datetime
+    actor: str
+    message: str
+    attempt: int
+    error_type: str | None = None
+    traceback: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line that a handler wrote with `ctx.log`."""
+
+    at: datetime
+    attempt: int
+    level: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A file that a job left: `size` in bytes, `sha256` in hex, `path` where the storage has it."""
+
+    name: str
+    size: int
+    content_type: str
+    sha256: str
+    created_at: datetime
+    job_id: UUID
+    organization: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a job left: its handler's value, decoded from JSON, and its artifacts."""
+
+    value: Any
+    artifacts: tuple[Artifact, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A job that will not run again unless a person says so, and what people decided about it."""
+
+    job_id: UUID
+    organization: str
+    job_type: str
+    reason: str
+    error_type: str
+    fingerprint: str
+    entered_at: datetime
+    resolution: Resolution
+    note: str | None
+    resolved_by: str | None
+    resolved_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterGroup:
+    """Dead letters with one error fingerprint."""
+
+    fingerprint: str
+    job_type: str
+    error_type: str
+    reason: str
+    count: int
+    first_at: datetime
+    last_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """One page of a list. `total` stops counting at `total_capped_at`; `searched` says how far a text search looked."""
+
+    items: tuple[T, ...]
+    next_cursor: str | None
+    total: int
+    total_is_capped: bool = False
+    searched_newest: int | None = None

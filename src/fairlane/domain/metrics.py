@@ -1,0 +1,69 @@
+"""The numbers that people watch (R15), and the rows of `fairlane top`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from fairlane.domain.statuses import JobStatus, Priority
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """Counts and ages at one moment, of one organization or of all.
+
+    Attributes:
+        jobs_by_status: every status that a job can rest in, zeros too.
+        queue_depth_by_priority: jobs that may be claimed now, so without those that wait for their retry time.
+        oldest_queued_seconds: since when the longest-waiting of these could have started; None if there is none.
+        dead_letter_depth: dead letters that nobody has decided about.
+    """
+
+    jobs_by_status: Mapping[JobStatus, int]
+    queue_depth_by_priority: Mapping[Priority, int]
+    oldest_queued_seconds: float | None
+    dead_letter_depth: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerView:
+    """A live worker. `queues` None = all; `running` of its `slots` are taken."""
+
+    id: UUID
+    name: str
+    queues: tuple[str, ...] | None
+    job_types: tuple[str, ...]
+    slots: int
+    running: int
+    started_at: datetime
+    heartbeat_at: datetime
+    stopping: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RunningJob:
+    """A job that runs, with its progress in percent; `worker` None if its row is gone."""
+
+    id: UUID
+    organization: str
+    job_type: str
+    queue: str
+    user: str | None
+    attempt: int
+    started_at: datetime
+    worker: str | None
+    progress: float | None
+    progress_message: str | None
+    cancel_requested_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class QueueView:
+    """The live jobs of a queue: `ready` may be claimed, `retrying` wait for their retry time."""
+
+    queue: str
+    ready: int
+    retrying: int
+    running: int
+    pending: int
+    paused: bool

@@ -1,0 +1,40 @@
+"""Organizations and their members."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from fairlane.domain.statuses import OrganizationStatus, Role
+
+_LONGEST_ID: Final = 140  # characters (R1)
+_FORBIDDEN: Final = frozenset(",/")
+
+
+@dataclass(frozen=True, slots=True)
+class Organization:
+    """A tenant. `weight` is its share beside others'; None means unlimited for its limits."""
+
+    id: str
+    name: str
+    status: OrganizationStatus
+    weight: int
+    max_running: int | None
+    max_live_jobs: int | None
+    paused: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A user in an organization. `permissions` are names that job types may require; an admin has them all."""
+
+    organization: str
+    user: str
+    role: Role
+    permissions: tuple[str, ...]
+    created_at: datetime
+
+
+def is_organization_id(text: str) -> bool:
+    """1 to 140 printable characters, no comma, no slash (R1)."""
+    return 0 < len(text) <= _LONGEST_ID and text.isprintable() and not _FORBIDDEN & set(text)

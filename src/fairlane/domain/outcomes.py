@@ -1,0 +1,77 @@
+"""How one attempt ended, as values. Runtime makes them, `decide` turns them into a transition."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorReport:
+    """What is kept of an error: its type's name, its message and its traceback, secrets already redacted."""
+
+    error_type: str
+    message: str
+    traceback: str = ""
+    permanent: bool = False
+    retry_after: float | None = None  # seconds, as the other side asked
+    fingerprint: str = ""  # groups alike errors: type and place, not message
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The handler returned; `result` is its value as JSON text, None for no value."""
+
+    result: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The handler raised, its payload could not be decoded or its result could not be stored."""
+
+    error: ErrorReport
+
+
+@dataclass(frozen=True, slots=True)
+class TimedOut:
+    """The handler ran longer than `seconds`."""
+
+    error: ErrorReport
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The handler ended because a cancel request asked it to."""
+
+    how: str = "the handler stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Snoozed:
+    """The handler asked to be run again in `seconds`."""
+
+    seconds: float
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """The worker gave the job back unfinished: shutdown, or a check at start that could not be answered."""
+
+    reason: str
+    seconds: float = 0.0  # before it may be claimed again
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A check at start said a definite no: organization deleted, permission lost."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The worker's lease ran out with the job still running."""
+
+    worker: str
+
+
+Outcome = Completed | Failed | TimedOut | Stopped | Snoozed | Released | Refused | Lost

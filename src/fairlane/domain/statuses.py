@@ -1,0 +1,119 @@
+"""The statuses of a job, the sets they form and every legal transition, as data.
+
+This is the only file in which a status is written as a string (a test says so).
+"""
+
+from enum import StrEnum
+from typing import Final
+
+
+class JobStatus(StrEnum):
+    """Where a job is in its life; equal to its plain string."""
+
+    PENDING = "pending"
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    DEAD_LETTER = "dead_letter"
+    CANCELED = "canceled"
+
+
+class Priority(StrEnum):
+    """How urgent a job is within its organization."""
+
+    LOW = "low"
+    NORMAL = "normal"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+
+class Resolution(StrEnum):
+    """What a person decided about a dead letter."""
+
+    PENDING = "pending"
+    RETRIED = "retried"
+    RESOLVED = "resolved"
+    IGNORED = "ignored"
+
+
+class ParentPolicy(StrEnum):
+    """What becomes of a job whose parent ended without completing."""
+
+    DEAD_LETTER = "dead_letter"
+    CANCEL = "cancel"
+    RUN_ANYWAY = "run_anyway"
+
+
+class EdgeState(StrEnum):
+    """How far an edge between a job and its parent has come.
+
+    `new`: the child may have been submitted beside a finishing parent, `stage` must look once. `watched`: whoever ends
+    the parent will see the edge. `settled`: the parent's end has been counted.
+    """
+
+    NEW = "new"
+    WATCHED = "watched"
+    SETTLED = "settled"
+
+
+class OrganizationStatus(StrEnum):
+    """Whether an organization may submit and run jobs."""
+
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    DELETED = "deleted"
+
+
+class Role(StrEnum):
+    """What a member may do in an organization, least first."""
+
+    VIEWER = "viewer"
+    MEMBER = "member"
+    ADMIN = "admin"
+
+
+# The claim orders by this number, smallest first.
+PRIORITY_RANK: Final = {
+    Priority.CRITICAL: 0,
+    Priority.HIGH: 1,
+    Priority.NORMAL: 2,
+    Priority.LOW: 3,
+}
+PRIORITY_OF_RANK: Final = {rank: priority for priority, rank in PRIORITY_RANK.items()}
+
+_S = JobStatus
+
+# (from, to) -> when. `None` is "not there yet". Any other transition is an error and changes nothing.
+TRANSITIONS: Final[dict[tuple[JobStatus | None, JobStatus], str]] = {
+    (None, _S.PENDING): "submitted, to wait for parents or its time",
+    (None, _S.QUEUED): "submitted",
+    (_S.PENDING, _S.QUEUED): "all parents ended as its policy asks and run_at reached",
+    (_S.PENDING, _S.CANCELED): "canceled",
+    (_S.QUEUED, _S.CANCELED): "canceled",
+    (_S.PENDING, _S.DEAD_LETTER): "a parent did not complete, organization deleted or permission lost",
+    (_S.QUEUED, _S.DEAD_LETTER): "a parent did not complete, organization deleted or permission lost",
+    (_S.QUEUED, _S.RUNNING): "claimed",
+    (_S.RUNNING, _S.COMPLETED): "handler returned",
+    (_S.RUNNING, _S.FAILED): "handler raised",
+    (_S.RUNNING, _S.TIMED_OUT): "handler ran past its timeout",
+    (_S.FAILED, _S.QUEUED): "transient, retries left",
+    (_S.TIMED_OUT, _S.QUEUED): "retries left",
+    (_S.FAILED, _S.DEAD_LETTER): "permanent, or retries exhausted",
+    (_S.TIMED_OUT, _S.DEAD_LETTER): "retries exhausted",
+    (_S.RUNNING, _S.CANCELED): "cancel took effect",
+    (_S.RUNNING, _S.DEAD_LETTER): "refused at start, or rescued too often",
+    (_S.RUNNING, _S.QUEUED): "worker lost, released at shutdown or snoozed",
+    (_S.DEAD_LETTER, _S.QUEUED): "retried by a person",
+    (_S.DEAD_LETTER, _S.PENDING): "revived because its parent was retried",
+}
+
+TERMINAL: Final = frozenset({_S.COMPLETED, _S.DEAD_LETTER, _S.CANCELED})
+# Outcomes of one attempt; no row rests in them.
+PASSING: Final = frozenset({_S.FAILED, _S.TIMED_OUT})
+LIVE: Final = frozenset(_S) - TERMINAL - PASSING
+# Not started yet: cancel takes effect at once, `on_duplicate="replace"` may replace it.
+WAITING: Final = frozenset({_S.PENDING, _S.QUEUED})
+# Ended otherwise than its children hoped.
+ENDED_BADLY: Final = TERMINAL - {_S.COMPLETED}

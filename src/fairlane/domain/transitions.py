@@ -1,0 +1,171 @@
+"""One constructor per way that a job's row may change; each checks itself against the transition table.
+
+A `Transition` is a value: the steps for the execution log, and the columns to set. The store applies it in one guarded
+UPDATE; nothing else writes a status.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+
+from fairlane.domain.errors import IllegalTransition
+from fairlane.domain.outcomes import ErrorReport
+from fairlane.domain.statuses import TRANSITIONS, JobStatus
+
+_S = JobStatus
+# A row that is no longer running belongs to no worker.
+_UNCLAIMED: Mapping[str, object] = MappingProxyType({"worker_id": None, "lease_token": None})
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One row of the execution log: a legal move and the reason for it.
+
+    Raises:
+        IllegalTransition: the transition table has no such edge.
+    """
+
+    source: JobStatus | None
+    target: JobStatus
+    message: str
+
+    def __post_init__(self) -> None:
+        if (self.source, self.target) not in TRANSITIONS:
+            raise IllegalTransition(f"A job can't go from {self.source} to {self.target}; nothing was changed.")
+
+
+@dataclass(frozen=True, slots=True)
+class Burial:
+    """Why a job went to dead letter: what the dead-letter view groups and alerts by."""
+
+    reason: str
+    error_type: str = ""
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """Steps that are taken together, and the columns of the job's row that they set."""
+
+    steps: tuple[Step, ...]
+    changes: Mapping[str, object] = field(default_factory=dict)
+    error: ErrorReport | None = None
+    burial: Burial | None = None
+    result: str | None = None
+
+    @property
+    def source(self) -> JobStatus | None:
+        """The status that the row must have."""
+        return self.steps[0].source
+
+    @property
+    def target(self) -> JobStatus:
+        """The status that the row will have."""
+        return self.steps[-1].target
+
+
+def _ended(now: datetime, **more: object) -> Mapping[str, object]:
+    return {**_UNCLAIMED, "ready": False, "next_retry_at": None, "finished_at": now, **more}
+
+
+def complete(now: datetime, result: str | None, note: str = "") -> Transition:
+    """The handler returned."""
+    step = Step(_S.RUNNING, _S.COMPLETED, "handler returned" + (f"; {note}" if note else ""))
+    return Transition((step,), _ended(now, error_type=None, error_message=None), result=result)
+
+
+def retry(outcome: JobStatus, error: ErrorReport, retry_count: int, at: datetime) -> Transition:
+    """The attempt failed or timed out; another follows at `at`."""
+    steps = (
+        Step(_S.RUNNING, outcome, f"{error.error_type}: {error.message}"),
+        Step(outcome, _S.QUEUED, f"retry {retry_count} at {at.isoformat(timespec='seconds')}"),
+    )
+    changes = {
+        **_UNCLAIMED,
+        "ready": False,
+        "next_retry_at": at,
+        "retry_count": retry_count,
+        "error_type": error.error_type,
+        "error_message": error.message,
+    }
+    return Transition(steps, changes, error=error)
+
+
+def give_up(outcome: JobStatus, error: ErrorReport, reason: str, now: datetime) -> Transition:
+    """The attempt failed or timed out, and no other follows."""
+    steps = (
+        Step(_S.RUNNING, outcome, f"{error.error_type}: {error.message}"),
+        Step(outcome, _S.DEAD_LETTER, reason),
+    )
+    changes = _ended(now, error_type=error.error_type, error_message=error.message)
+    return Transition(
+        steps,
+        changes,
+        error=error,
+        burial=Burial(f"{error.error_type}: {error.message}", error.error_type, error.fingerprint),
+    )
+
+
+def refuse(source: JobStatus, reason: str, now: datetime) -> Transition:
+    """A check forbids that the job runs."""
+    return _bury(source, Burial(reason, "Refused", f"Refused {reason}"), now)
+
+
+def take_down(parent_type: str, reason: str, now: datetime) -> Transition:
+    """A parent ended without completing, and the job is not to run without it."""
+    return _bury(_S.PENDING, Burial(reason, "ParentEnded", f"ParentEnded {parent_type}"), now)
+
+
+def _bury(source: JobStatus, burial: Burial, now: datetime) -> Transition:
+    changes = _ended(now, error_type=burial.error_type, error_message=burial.reason)
+    return Transition((Step(source, _S.DEAD_LETTER, burial.reason),), changes, burial=burial)
+
+
+def bury_poison(reason: str, now: datetime) -> Transition:
+    """The job took down its worker too often."""
+    changes = _ended(now, error_type="WorkerLost", error_message=reason)
+    error = ErrorReport("WorkerLost", reason, permanent=True, fingerprint="WorkerLost")
+    step = Step(_S.RUNNING, _S.DEAD_LETTER, reason)
+    return Transition((step,), changes, error=error, burial=Burial(reason, "WorkerLost", "WorkerLost"))
+
+
+def cancel(source: JobStatus, actor: str, reason: str, now: datetime) -> Transition:
+    """The job was canceled before it started, or its cancel took effect."""
+    changes = _ended(now, canceled_at=now, canceled_by=actor)
+    return Transition((Step(source, _S.CANCELED, reason),), changes)
+
+
+def requeue(reason: str, rescue_count: int, ready_at: datetime | None, error: ErrorReport | None = None) -> Transition:
+    """A running job goes back unfinished, to be claimed at once or from `ready_at`; no retry is spent."""
+    changes = {**_UNCLAIMED, "ready": ready_at is None, "next_retry_at": ready_at, "rescue_count": rescue_count}
+    return Transition((Step(_S.RUNNING, _S.QUEUED, reason),), changes, error=error)
+
+
+def release(reason: str = "all parents ended and its time has come") -> Transition:
+    """A pending job may be claimed."""
+    return Transition((Step(_S.PENDING, _S.QUEUED, reason),), {"ready": True})
+
+
+def revive(reason: str, ready_at: datetime | None = None) -> Transition:
+    """A person retried a dead letter: it may be claimed at once or from `ready_at`, its retries start afresh."""
+    changes = {**_AFRESH, "ready": ready_at is None, "next_retry_at": ready_at}
+    return Transition((Step(_S.DEAD_LETTER, _S.QUEUED, reason),), changes)
+
+
+def revive_pending(reason: str, unmet_parents: int) -> Transition:
+    """A parent that took this job down was retried: it waits for that parent again."""
+    changes = {**_AFRESH, "ready": False, "unmet_parents": unmet_parents}
+    return Transition((Step(_S.DEAD_LETTER, _S.PENDING, reason),), changes)
+
+
+_AFRESH: Mapping[str, object] = MappingProxyType(
+    {
+        "retry_count": 0,
+        "rescue_count": 0,
+        "next_retry_at": None,
+        "finished_at": None,
+        "error_type": None,
+        "error_message": None,
+    }
+)
