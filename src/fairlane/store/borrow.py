@@ -1,0 +1,224 @@
+"""Run our statements on a connection that the caller owns, as part of the caller's transaction.
+
+Three promises: nothing is committed, rolled back or closed for the caller; an error of ours takes back our statements
+and no other, and leaves the transaction usable; the connection's settings are afterwards what they were before.
+
+What keeps them is a frame around the block. Which one depends on what is there:
+
+- a transaction is open, or the driver opens one before our first statement, to stay open: a savepoint;
+- sqlite3 in its legacy mode, nothing open: BEGIN IMMEDIATE, left open for the caller, as sqlite3 does before the
+  caller's own first INSERT. A savepoint alone would do harm: outside a transaction its RELEASE commits. After an error
+  the transaction is rolled back, since nothing of the caller's is in it and it would hold the write lock;
+- autocommit, nothing open: a short transaction of our own, since each statement takes effect at once there.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Final, NamedTuple, TypeVar
+
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError, PendingRollbackError, UnboundExecutionError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
+from sqlalchemy.orm import Session, scoped_session
+
+from fairlane.domain.errors import ConfigurationError, StorageUnavailable
+from fairlane.store.dialects import is_sqlite
+from fairlane.store.guest import ACCEPTED, receive
+
+T = TypeVar("T")
+
+_DRIVERS: Final = frozenset({"pysqlite", "aiosqlite", "psycopg", "psycopg_async", "psycopg2", "asyncpg"})
+_IDLE: Final = 0  # libpq's PQTRANS_IDLE
+_FAILED_TRANSACTION: Final = "25P02"
+_ABORTED: Final = "Your transaction has failed already, so it can't take a job; roll it back, then submit again."
+# Options that make sense for the caller's tables and statements, not for ours.
+_PLAIN_OPTIONS: Final = {
+    "schema_translate_map": None,
+    "stream_results": False,
+    "yield_per": None,
+    "no_parameters": False,
+}
+
+
+class _Frame(NamedTuple):
+    enter: str
+    keep: tuple[str, ...]
+    undo: tuple[str, ...]
+
+
+# In the caller's transaction, and in a frame of another borrow, a name may be used again: the latest one counts.
+_SAVEPOINT: Final = _Frame(
+    "SAVEPOINT fairlane",
+    keep=("RELEASE SAVEPOINT fairlane",),
+    undo=("ROLLBACK TO SAVEPOINT fairlane", "RELEASE SAVEPOINT fairlane"),
+)
+
+
+@contextmanager
+def borrow(connection: object) -> Iterator[Connection]:
+    """A SQLAlchemy connection that works on the caller's connection, within the caller's transaction.
+
+    Leaving normally keeps what was done, for the caller to commit; an exception takes it back. In autocommit mode, and
+    with no transaction open, it is committed at once. A Session's pending objects are neither flushed nor expired.
+
+    Args:
+        connection: a SQLAlchemy Connection or Session (also scoped, also the sync side of an async one), a sqlite3,
+            psycopg or psycopg2 connection, or a Django connection.
+
+    Raises:
+        ConfigurationError: the connection is of no such kind, or in a mode that can't take our statements.
+        StorageUnavailable: the caller's transaction has failed already.
+    """
+    if isinstance(connection, AsyncConnection | AsyncSession | async_scoped_session):
+        raise ConfigurationError(
+            "This connection is async: write `await fl.aio.submit(…)`, and so for the other verbs."
+        )
+    if isinstance(connection, Session | scoped_session):
+        connection = _connection_of(connection)
+    if isinstance(connection, Connection):
+        _check_driver(connection)
+        with _plain_options(connection), _framed(connection):
+            yield connection
+        return
+    with receive(connection).connect() as guest, _framed(guest):
+        yield guest
+
+
+async def run_borrowed(connection: AsyncConnection | AsyncSession, work: Callable[[Connection], T]) -> T:
+    """What `work` returns, run on the caller's async connection as in `borrow`.
+
+    Raises:
+        ConfigurationError, StorageUnavailable: as for `borrow`.
+    """
+    if isinstance(connection, AsyncConnection | AsyncSession | async_scoped_session):
+        return await connection.run_sync(_within, work)
+    raise ConfigurationError(
+        f"`fl.aio` works on a SQLAlchemy AsyncConnection or AsyncSession, not on a {type(connection).__qualname__}."
+    )
+
+
+def _within(connection: Connection | Session, work: Callable[[Connection], T]) -> T:
+    with borrow(connection) as borrowed:
+        return work(borrowed)
+
+
+@contextmanager
+def lock_timeout(connection: Connection, seconds: float) -> Iterator[None]:
+    """Bound each wait for a lock; the previous bound is back afterwards. On SQLite its busy timeout is the bound.
+
+    Args:
+        connection: with a transaction open; outside one the bound would have no effect.
+        seconds: at least a millisecond is taken, since 0 would mean for ever.
+    """
+    if is_sqlite(connection):
+        yield
+        return
+    previous: str = connection.execute(text("SELECT current_setting('lock_timeout')")).scalar_one()
+    _set_lock_timeout(connection, f"{max(1, round(seconds * 1000))}ms")
+    try:
+        yield
+    except BaseException:
+        # Refused where the error aborted the transaction; then the rollback to the savepoint puts the value back.
+        with suppress(DBAPIError):
+            _set_lock_timeout(connection, previous)
+        raise
+    _set_lock_timeout(connection, previous)
+
+
+def _set_lock_timeout(connection: Connection, value: str) -> None:
+    connection.execute(text("SELECT set_config('lock_timeout', :value, true)"), {"value": value})
+
+
+def _connection_of(session: "Session | scoped_session[Any]") -> Connection:
+    try:
+        return session.connection()
+    except PendingRollbackError as error:
+        raise StorageUnavailable(_ABORTED) from error
+    except UnboundExecutionError as error:
+        raise ConfigurationError(
+            "This Session has no engine for Fairlane's tables; pass `session.connection(…)` with the one to use."
+        ) from error
+
+
+def _check_driver(connection: Connection) -> None:
+    if connection.dialect.driver not in _DRIVERS:
+        kind = f"{connection.dialect.name}+{connection.dialect.driver}"
+        raise ConfigurationError(f"Fairlane can't use a SQLAlchemy connection to {kind}. {ACCEPTED}")
+
+
+@contextmanager
+def _plain_options(connection: Connection) -> Iterator[None]:
+    theirs = {name: value for name, value in connection.get_execution_options().items() if name in _PLAIN_OPTIONS}
+    connection.execution_options(**{name: _PLAIN_OPTIONS[name] for name in theirs})
+    try:
+        yield
+    finally:
+        connection.execution_options(**theirs)
+
+
+@contextmanager
+def _framed(connection: Connection) -> Iterator[None]:
+    # SQLAlchemy's transaction has to begin first: engines are told to emit BEGIN at that moment, by an event.
+    idle = connection.get_transaction() is None and not _is_open(connection)
+    begun = connection.begin() if idle else None
+    try:
+        with _within_frame(connection, _frame_for(connection)):
+            yield
+    except BaseException:
+        # Nothing of the caller's is in it.
+        if begun is not None:
+            begun.rollback()
+        raise
+    if begun is not None and not _is_open(connection):
+        begun.commit()
+
+
+def _frame_for(connection: Connection) -> _Frame:
+    sqlite, autocommits = is_sqlite(connection), _autocommits(connection)
+    if _is_open(connection) or not (sqlite or autocommits):
+        return _SAVEPOINT
+    # A deferred transaction that upgrades to a write fails at once where another has written meanwhile.
+    begin = "BEGIN IMMEDIATE" if sqlite else "BEGIN"
+    return _Frame(begin, keep=("COMMIT",) if autocommits else (), undo=("ROLLBACK",))
+
+
+@contextmanager
+def _within_frame(connection: Connection, frame: _Frame) -> Iterator[None]:
+    # By SQL: in autocommit mode some drivers' commit does nothing, and SQLAlchemy's savepoint, once its RELEASE has
+    # failed (work that swallowed an error), is not rolled back any more.
+    try:
+        connection.exec_driver_sql(frame.enter)
+    except DBAPIError as error:
+        if _FAILED_TRANSACTION in (getattr(error.orig, "sqlstate", ""), getattr(error.orig, "pgcode", "")):
+            raise StorageUnavailable(_ABORTED) from error
+        raise
+    try:
+        yield
+        for statement in frame.keep:
+            connection.exec_driver_sql(statement)
+    except BaseException:
+        # On a full disk SQLite has ended the transaction itself, the caller's part included; a lost connection, too.
+        if not connection.invalidated and _is_open(connection):
+            for statement in frame.undo:
+                connection.exec_driver_sql(statement)
+        raise
+
+
+def _is_open(connection: Connection) -> bool:
+    """Whether the database, as opposed to SQLAlchemy, has a transaction open."""
+    driver: Any = connection.connection.driver_connection
+    if is_sqlite(connection):
+        return bool(driver.in_transaction)
+    if connection.dialect.driver == "asyncpg":
+        return bool(driver.is_in_transaction())
+    return bool(driver.info.transaction_status != _IDLE)
+
+
+def _autocommits(connection: Connection) -> bool:
+    """Whether a statement outside a transaction takes effect at once."""
+    driver: Any = connection.connection.dbapi_connection
+    if is_sqlite(connection):
+        # From Python 3.12; -1, the legacy mode, leaves it to isolation_level, as older Pythons do.
+        autocommit = getattr(driver, "autocommit", -1)
+        return bool(autocommit) if autocommit != -1 else driver.isolation_level is None
+    return connection.dialect.detect_autocommit_setting(driver)

@@ -1,0 +1,152 @@
+"""The only place that knows SQLite from PostgreSQL."""
+
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.pool import QueuePool
+
+from fairlane.domain.errors import ConfigurationError, FairlaneError, StorageUnavailable
+
+WRITE: Final = "fairlane_write"  # execution option: this transaction writes
+_CONNECT_SECONDS = 5
+_RETRYABLE_STATES: Final = frozenset({"40001", "40P01"})  # serialization failure, deadlock
+_UNAVAILABLE_CLASSES: Final = ("08", "25", "40", "53", "55", "57", "58")
+_MISSING_STATES: Final = frozenset({"42P01", "42703", "3F000"})  # undefined table, column, schema
+
+
+def is_sqlite(connection: Connection) -> bool:
+    """Whether the connection's database is SQLite."""
+    return connection.dialect.name == "sqlite"
+
+
+def insert(connection: Connection, table: Table) -> postgresql.Insert:
+    """An INSERT that knows ON CONFLICT; both dialects spell it alike."""
+    if is_sqlite(connection):
+        # The two Insert classes share the part that we use: on_conflict_do_nothing, on_conflict_do_update, excluded.
+        return sqlite.insert(table)  # type: ignore[return-value]
+    return postgresql.insert(table)
+
+
+def upsert(connection: Connection, table: Table, values: Mapping[str, Any]) -> None:
+    """Insert the row, or set its other columns where its primary key is there."""
+    keys = [column.name for column in table.primary_key.columns]
+    changed = {name: value for name, value in values.items() if name not in keys}
+    connection.execute(
+        insert(connection, table).values(values).on_conflict_do_update(index_elements=keys, set_=changed)
+    )
+
+
+def make_engine(url: str, *, pool_size: int, lock_seconds: float) -> Engine:
+    """An engine of our own for `sqlite:///…` or `postgresql://…`.
+
+    Raises:
+        ConfigurationError: the URL is no such URL, or its driver is not installed.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise ConfigurationError(
+            "The database URL can't be read; write sqlite:///jobs.db or postgresql://user@host/database."
+        ) from None
+    match parsed.get_backend_name():
+        case "sqlite":
+            return _sqlite_engine(url, pool_size, lock_seconds)
+        case "postgresql" | "postgres":
+            return _postgres_engine(url, pool_size)
+        case other:
+            raise ConfigurationError(f"Fairlane runs on sqlite:// and postgresql:// databases, not on {other}://.")
+
+
+def _sqlite_engine(url: str, pool_size: int, lock_seconds: float) -> Engine:
+    parsed = make_url(url)
+    in_memory = parsed.database in (None, "", ":memory:")
+    if not in_memory and parsed.database and not parsed.database.startswith("file:"):
+        Path(parsed.database).expanduser().absolute().parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(
+        url,
+        # An in-memory database lives in one connection; its users take turns.
+        poolclass=QueuePool,
+        pool_size=1 if in_memory else pool_size,
+        max_overflow=0 if in_memory else pool_size,
+        connect_args={"check_same_thread": False, "timeout": lock_seconds},
+        hide_parameters=True,
+    )
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    # The standard library's own BEGIN is deferred; ours is written out in _begin_sqlite.
+    connection.isolation_level = None
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A deferred transaction that upgrades to a write fails at once with BUSY_SNAPSHOT, whatever the timeout.
+    writes = connection.get_execution_options().get(WRITE, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _postgres_engine(url: str, pool_size: int) -> Engine:
+    parsed = make_url(url).set(drivername="postgresql+psycopg")
+    try:
+        return create_engine(
+            parsed,
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_pre_ping=True,
+            pool_timeout=30,
+            # A host that vanished must not hold a worker for the two hours of TCP's default.
+            connect_args={
+                "connect_timeout": _CONNECT_SECONDS,
+                "application_name": "fairlane",
+                "keepalives_idle": 10,
+                "keepalives_interval": 5,
+                "keepalives_count": 3,
+                "tcp_user_timeout": 20_000,
+            },
+            hide_parameters=True,
+        )
+    except ModuleNotFoundError:
+        raise ConfigurationError("PostgreSQL needs its driver: pip install 'fairlane[postgres]'.") from None
+
+
+def is_retryable(error: DBAPIError) -> bool:
+    """Whether the transaction was certainly rolled back and may succeed when run again."""
+    return _sqlstate(error) in _RETRYABLE_STATES or "database is locked" in str(error.orig)
+
+
+def translate(error: DBAPIError) -> FairlaneError | None:
+    """Our error for a driver's; None where it is neither the database's absence nor its schema's age."""
+    state, text = _sqlstate(error), str(error.orig)
+    if state in _MISSING_STATES or "no such table" in text or "no such column" in text or "has no column" in text:
+        return ConfigurationError(
+            "The database's Fairlane schema is missing or older than this code; run `fairlane migrate`."
+        )
+    if "disk is full" in text or state == "53100":
+        return StorageUnavailable("The database is full; nothing was changed. Free some space, then try again.")
+    if "database is locked" in text or state == "55P03":
+        return StorageUnavailable("The database was locked for too long; nothing was changed, try again.")
+    unavailable = state[:2] in _UNAVAILABLE_CLASSES if state else isinstance(error, OperationalError | InterfaceError)
+    if unavailable or error.connection_invalidated:
+        reason = type(error.orig).__name__
+        return StorageUnavailable(f"The database did not answer ({reason}); nothing was changed, try again.")
+    return None
+
+
+def is_unique_violation(error: DBAPIError) -> bool:
+    """Whether a unique or primary key refused the row."""
+    return _sqlstate(error) == "23505" or "UNIQUE constraint failed" in str(error.orig)
+
+
+def _sqlstate(error: DBAPIError) -> str:
+    original = error.orig
+    # psycopg and asyncpg's adapter say sqlstate, psycopg2 says pgcode.
+    return getattr(original, "sqlstate", None) or getattr(original, "pgcode", None) or ""

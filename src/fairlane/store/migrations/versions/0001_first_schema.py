@@ -1,0 +1,400 @@
+"""The first schema.
+
+Revision ID: 0001
+Revises:
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+# Frozen copies: this file stays as it is, whatever becomes of `fairlane.store.tables`.
+INSTANT = sa.DateTime(timezone=True).with_variant(sa.String(32), "sqlite")
+ORGANIZATION = sa.String(140)
+NAME = sa.String(200)
+SEQUENCE = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+def upgrade() -> None:
+    """Create all tables and indexes."""
+    op.create_table(
+        "fairlane_organizations",
+        sa.Column("id", ORGANIZATION, nullable=False),
+        sa.Column("name", NAME, nullable=False),
+        sa.Column("status", sa.String(20), nullable=False),
+        sa.Column("weight", sa.Integer(), server_default=sa.text("1"), nullable=False),
+        sa.Column("max_running", sa.Integer()),
+        sa.Column("max_live_jobs", sa.Integer()),
+        sa.Column("created_at", INSTANT, nullable=False),
+        sa.PrimaryKeyConstraint("id", name="fairlane_organizations_pk"),
+    )
+    op.create_table(
+        "fairlane_members",
+        sa.Column("organization_id", ORGANIZATION, nullable=False),
+        sa.Column("user_id", NAME, nullable=False),
+        sa.Column("role", sa.String(20), nullable=False),
+        sa.Column("permissions", sa.Text(), nullable=False),
+        sa.Column("created_at", INSTANT, nullable=False),
+        sa.PrimaryKeyConstraint("organization_id", "user_id", name="fairlane_members_pk"),
+    )
+    op.create_table(
+        "fairlane_job_types",
+        sa.Column("name", NAME, nullable=False),
+        sa.Column("schema", sa.Text(), nullable=False),
+        sa.Column("options", sa.Text(), nullable=False),
+        sa.Column("enabled", sa.Boolean(), server_default=sa.text("true"), nullable=False),
+        sa.Column("registered_at", INSTANT, nullable=False),
+        sa.PrimaryKeyConstraint("name", name="fairlane_job_types_pk"),
+    )
+    op.create_table(
+        "fairlane_pauses",
+        sa.Column("subject", sa.String(20), nullable=False),
+        sa.Column("name", NAME, nullable=False),
+        sa.Column("paused_at", INSTANT, nullable=False),
+        sa.Column("paused_by", NAME, nullable=False),
+        sa.Column("reason", sa.Text(), server_default=sa.text("''"), nullable=False),
+        sa.PrimaryKeyConstraint("subject", "name", name="fairlane_pauses_pk"),
+    )
+    op.create_table(
+        "fairlane_workers",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("name", NAME, nullable=False),
+        sa.Column("queues", sa.Text(), nullable=False),
+        sa.Column("job_types", sa.Text(), nullable=False),
+        sa.Column("slots", sa.Integer(), nullable=False),
+        sa.Column("boot_id", sa.String(64), nullable=False),
+        sa.Column("lease_expires", sa.Float(53), nullable=False),
+        sa.Column("started_at", INSTANT, nullable=False),
+        sa.Column("heartbeat_at", INSTANT, nullable=False),
+        sa.Column("stopping", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="fairlane_workers_pk"),
+    )
+    op.create_table(
+        "fairlane_jobs",
+        sa.Column("organization_id", ORGANIZATION, nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("queue", NAME, nullable=False),
+        sa.Column("job_type", NAME, nullable=False),
+        sa.Column("status", sa.String(20), nullable=False),
+        sa.Column("ready", sa.Boolean(), nullable=False),
+        sa.Column("priority", sa.SmallInteger(), nullable=False),
+        sa.Column("run_at", INSTANT, nullable=False),
+        sa.Column("next_retry_at", INSTANT),
+        sa.Column("parameters", sa.Text(), nullable=False),
+        sa.Column("labels", sa.Text(), nullable=False),
+        sa.Column("submitted_by", NAME),
+        sa.Column("required_permission", NAME),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("retry_count", sa.Integer(), nullable=False),
+        sa.Column("rescue_count", sa.Integer(), nullable=False),
+        sa.Column("max_retries", sa.Integer()),
+        sa.Column("timeout_seconds", sa.Float(53)),
+        sa.Column("on_parent_failure", sa.String(20), nullable=False),
+        sa.Column("unmet_parents", sa.Integer(), nullable=False),
+        sa.Column("log_sequence", sa.Integer(), nullable=False),
+        sa.Column("worker_id", sa.Uuid()),
+        sa.Column("lease_token", sa.Uuid()),
+        sa.Column("error_type", NAME),
+        sa.Column("error_message", sa.Text()),
+        sa.Column("created_at", INSTANT, nullable=False),
+        sa.Column("started_at", INSTANT),
+        sa.Column("finished_at", INSTANT),
+        sa.Column("canceled_at", INSTANT),
+        sa.Column("canceled_by", NAME),
+        sa.PrimaryKeyConstraint("organization_id", "id", name="fairlane_jobs_pk"),
+        postgresql_with={"fillfactor": "80"},
+    )
+    op.create_index(
+        "fairlane_jobs_finished",
+        "fairlane_jobs",
+        ["finished_at"],
+        postgresql_where=sa.text("finished_at IS NOT NULL"),
+        sqlite_where=sa.text("finished_at IS NOT NULL"),
+    )
+    op.create_index("fairlane_jobs_id", "fairlane_jobs", ["id"])
+    op.create_index(
+        "fairlane_jobs_live",
+        "fairlane_jobs",
+        ["organization_id", "status"],
+        postgresql_where=sa.text("status IN ('pending', 'queued', 'running')"),
+        sqlite_where=sa.text("status IN ('pending', 'queued', 'running')"),
+    )
+    op.create_index(
+        "fairlane_jobs_ready",
+        "fairlane_jobs",
+        ["queue", "organization_id", "job_type", "priority", "run_at", "id"],
+        postgresql_where=sa.text("ready"),
+        sqlite_where=sa.text("ready"),
+    )
+    op.create_index(
+        "fairlane_jobs_retrying",
+        "fairlane_jobs",
+        ["next_retry_at"],
+        postgresql_where=sa.text("status = 'queued' AND NOT ready"),
+        sqlite_where=sa.text("status = 'queued' AND ready = 0"),
+    )
+    op.create_index(
+        "fairlane_jobs_running",
+        "fairlane_jobs",
+        ["worker_id", "organization_id"],
+        postgresql_where=sa.text("status = 'running'"),
+        sqlite_where=sa.text("status = 'running'"),
+    )
+    op.create_index(
+        "fairlane_jobs_scheduled",
+        "fairlane_jobs",
+        ["run_at"],
+        postgresql_where=sa.text("status = 'pending' AND unmet_parents = 0"),
+        sqlite_where=sa.text("status = 'pending' AND unmet_parents = 0"),
+    )
+    op.create_index("fairlane_jobs_status", "fairlane_jobs", ["organization_id", "status", "id"])
+    op.create_index(
+        "fairlane_jobs_submitted", "fairlane_jobs", ["organization_id", "submitted_by", "job_type", "created_at"]
+    )
+    op.create_index("fairlane_jobs_type", "fairlane_jobs", ["organization_id", "job_type", "id"])
+    op.create_table(
+        "fairlane_job_parents",
+        sa.Column("organization_id", ORGANIZATION, nullable=False),
+        sa.Column("job_id", sa.Uuid(), nullable=False),
+        sa.Column("parent_id", sa.Uuid(), nullable=False),
+        sa.Column("state", sa.String(20), nullable=False),
+        sa.PrimaryKeyConstraint("organization_id", "job_id", "parent_id", name="fairlane_job_parents_pk"),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "job_id"],
+            ["fairlane_jobs.organization_id", "fairlane_jobs.id"],
+            name="fairlane_job_parents_job_fk",
+            ondelete="CASCADE",
+        ),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "parent_id"],
+            ["fairlane_jobs.organization_id", "fairlane_jobs.id"],
+            name="fairlane_job_parents_parent_fk",
+        ),
+    )
+    op.create_index(
+        "fairlane_job_parents_new",
+        "fairlane_job_parents",
+        ["job_id"],
+        postgresql_where=sa.text("state = 'new'"),
+        sqlite_where=sa.text("state = 'new'"),
+    )
+    op.create_index("fairlane_job_parents_parent", "fairlane_job_parents", ["organization_id", "parent_id", "state"])
+    op.create_table(
+        "fairlane_labels",
+        sa.Column("organization_id", ORGANIZATION, nullable=False),
+        sa.Column("name", NAME, nullable=False),
+        sa.Column("value", NAME, nullable=False),
+        sa.Column("job_id", sa.Uuid(), nullable=False),
+        sa.PrimaryKeyConstraint("organization_id", "name", "value", "job_id", name="fairlane_labels_pk"),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "job_id"],
+            ["fairlane_jobs.organization_id", "fairlane_jobs.id"],
+            name="fairlane_labels_job_fk",
+            ondelete="CASCADE",
+        ),
+    )
+    op.create_index("fairlane_labels_job", "fairlane_labels", ["organization_id", "job_id"])
+    op.create_table(
+        "fairlane_dedup_keys",
+        sa.Column("organization_id", ORGANIZATION, nullable=False),
+        sa.Column("key", sa.String(64), nullable=False),
+        sa.Column("job_id", sa.Uuid(), nullable=False),
+        sa.Column("expires_at", INSTANT, nullable=False),
+        sa.PrimaryKeyConstraint("organization_id", "key", name="fairlane_dedup_keys_pk"),
+    )
+    op.create_index("fairlane_dedup_keys_job", "fairlane_dedup_keys", ["organization_id", "job_id"])
+    op.create_table(
+        "fairlane_quotas",
+        sa.Column("organization_id", ORGANIZATION, nullable=False),
+        sa.Column("subject", sa.String(500), nullable=False),
+        sa.Column("uses", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("organization_id", "subject", name="fairlane_quotas_pk"),
+    )
+    op.create_table(
+        "fairlane_execution_log",
+        sa.Column("id", SEQUENCE, sa.Identity(always=True), nullable=False),
+        sa.Column("organization_id", ORGANIZATION, nullable=False),
+        sa.Column("job_id", sa.Uuid(), nullable=False),
+        sa.Column("sequence", sa.Integer(), nullable=False),
+        sa.Column("from_status", sa.String(20)),
+        sa.Column("to_status", sa.String(20), nullable=False),
+        sa.Column("at", INSTANT, nullable=False),
+        sa.Column("actor", NAME, nullable=False),
+        sa.Column("message", sa.Text(), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="fairlane_execution_log_pk"),
+    )
+    op.create_index(
+        "fairlane_execution_log_job", "fairlane_execution_log", ["organization_id", "job_id", "sequence"], unique=True
+    )
+    op.create_table(
+        "fairlane_attempt_errors",
+        sa.Column("organization_id", ORGANIZATION, nullable=False),
+        sa.Column("job_id", sa.Uuid(), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("at", INSTANT, nullable=False),
+        sa.Column("error_type", NAME, nullable=False),
+        sa.Column("message", sa.Text(), nullable=False),
+        sa.Column("traceback", sa.Text(), nullable=False),
+        sa.Column("fingerprint", NAME, nullable=False),
+        sa.PrimaryKeyConstraint("organization_id", "job_id", "attempt", name="fairlane_attempt_errors_pk"),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "job_id"],
+            ["fairlane_jobs.organization_id", "fairlane_jobs.id"],
+            name="fairlane_attempt_errors_job_fk",
+            ondelete="CASCADE",
+        ),
+    )
+    op.create_table(
+        "fairlane_dead_letters",
+        sa.Column("organization_id", ORGANIZATION, nullable=False),
+        sa.Column("job_id", sa.Uuid(), nullable=False),
+        sa.Column("job_type", NAME, nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("error_type", NAME, nullable=False),
+        sa.Column("fingerprint", NAME, nullable=False),
+        sa.Column("caused_by", sa.Uuid()),
+        sa.Column("entered_at", INSTANT, nullable=False),
+        sa.Column("resolution", sa.String(20), nullable=False),
+        sa.Column("note", sa.Text()),
+        sa.Column("resolved_by", NAME),
+        sa.Column("resolved_at", INSTANT),
+        sa.PrimaryKeyConstraint("organization_id", "job_id", name="fairlane_dead_letters_pk"),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "job_id"],
+            ["fairlane_jobs.organization_id", "fairlane_jobs.id"],
+            name="fairlane_dead_letters_job_fk",
+            ondelete="CASCADE",
+        ),
+    )
+    op.create_index("fairlane_dead_letters_cause", "fairlane_dead_letters", ["organization_id", "caused_by"])
+    op.create_index(
+        "fairlane_dead_letters_group", "fairlane_dead_letters", ["organization_id", "resolution", "fingerprint"]
+    )
+    op.create_table(
+        "fairlane_cancel_requests",
+        sa.Column("organization_id", ORGANIZATION, nullable=False),
+        sa.Column("job_id", sa.Uuid(), nullable=False),
+        sa.Column("requested_at", INSTANT, nullable=False),
+        sa.Column("requested_by", NAME, nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("organization_id", "job_id", name="fairlane_cancel_requests_pk"),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "job_id"],
+            ["fairlane_jobs.organization_id", "fairlane_jobs.id"],
+            name="fairlane_cancel_requests_job_fk",
+            ondelete="CASCADE",
+        ),
+    )
+    op.create_table(
+        "fairlane_progress",
+        sa.Column("organization_id", ORGANIZATION, nullable=False),
+        sa.Column("job_id", sa.Uuid(), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("sequence", sa.Integer(), nullable=False),
+        sa.Column("percent", sa.Float(53)),
+        sa.Column("message", sa.Text()),
+        sa.Column("at", INSTANT, nullable=False),
+        sa.PrimaryKeyConstraint("organization_id", "job_id", name="fairlane_progress_pk"),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "job_id"],
+            ["fairlane_jobs.organization_id", "fairlane_jobs.id"],
+            name="fairlane_progress_job_fk",
+            ondelete="CASCADE",
+        ),
+    )
+    op.create_table(
+        "fairlane_checkpoints",
+        sa.Column("organization_id", ORGANIZATION, nullable=False),
+        sa.Column("job_id", sa.Uuid(), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("at", INSTANT, nullable=False),
+        sa.PrimaryKeyConstraint("organization_id", "job_id", name="fairlane_checkpoints_pk"),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "job_id"],
+            ["fairlane_jobs.organization_id", "fairlane_jobs.id"],
+            name="fairlane_checkpoints_job_fk",
+            ondelete="CASCADE",
+        ),
+    )
+    op.create_table(
+        "fairlane_log_lines",
+        sa.Column("id", SEQUENCE, sa.Identity(always=True), nullable=False),
+        sa.Column("organization_id", ORGANIZATION, nullable=False),
+        sa.Column("job_id", sa.Uuid(), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("at", INSTANT, nullable=False),
+        sa.Column("level", sa.String(20), nullable=False),
+        sa.Column("message", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="fairlane_log_lines_pk"),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "job_id"],
+            ["fairlane_jobs.organization_id", "fairlane_jobs.id"],
+            name="fairlane_log_lines_job_fk",
+            ondelete="CASCADE",
+        ),
+    )
+    op.create_index("fairlane_log_lines_job", "fairlane_log_lines", ["organization_id", "job_id", "id"])
+    op.create_table(
+        "fairlane_results",
+        sa.Column("organization_id", ORGANIZATION, nullable=False),
+        sa.Column("job_id", sa.Uuid(), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("at", INSTANT, nullable=False),
+        sa.PrimaryKeyConstraint("organization_id", "job_id", name="fairlane_results_pk"),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "job_id"],
+            ["fairlane_jobs.organization_id", "fairlane_jobs.id"],
+            name="fairlane_results_job_fk",
+            ondelete="CASCADE",
+        ),
+    )
+    op.create_table(
+        "fairlane_artifacts",
+        sa.Column("organization_id", ORGANIZATION, nullable=False),
+        sa.Column("job_id", sa.Uuid(), nullable=False),
+        sa.Column("name", NAME, nullable=False),
+        sa.Column("path", sa.Text(), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("content_type", NAME, nullable=False),
+        sa.Column("sha256", sa.String(64), nullable=False),
+        sa.Column("at", INSTANT, nullable=False),
+        sa.PrimaryKeyConstraint("organization_id", "job_id", "name", name="fairlane_artifacts_pk"),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "job_id"],
+            ["fairlane_jobs.organization_id", "fairlane_jobs.id"],
+            name="fairlane_artifacts_job_fk",
+            ondelete="CASCADE",
+        ),
+    )
+
+
+def downgrade() -> None:
+    """Drop all tables, and with them every job."""
+    for table in (
+        "fairlane_artifacts",
+        "fairlane_results",
+        "fairlane_log_lines",
+        "fairlane_checkpoints",
+        "fairlane_progress",
+        "fairlane_cancel_requests",
+        "fairlane_dead_letters",
+        "fairlane_attempt_errors",
+        "fairlane_execution_log",
+        "fairlane_quotas",
+        "fairlane_dedup_keys",
+        "fairlane_labels",
+        "fairlane_job_parents",
+        "fairlane_jobs",
+        "fairlane_workers",
+        "fairlane_pauses",
+        "fairlane_job_types",
+        "fairlane_members",
+        "fairlane_organizations",
+    ):
+        op.drop_table(table)

@@ -1,0 +1,1 @@
+"""One module per concept, one named function per statement, the reason beside it."""

@@ -1,0 +1,147 @@
+"""What may stand in a submission's way in the database: its user's rate, a full queue, an identical live job."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from fairlane.domain import transitions
+from fairlane.domain.errors import DuplicateJob, QueueFull, RateLimited
+from fairlane.domain.statuses import WAITING, JobStatus
+from fairlane.store.statements import dedup, limits
+from fairlane.store.statements.drafts import Dedup, Draft, RateLimit, at
+from fairlane.store.statements.transition import SYSTEM, lock_job, write
+
+_QUEUE_FULL_RETRY = 30.0  # seconds; a guess, since nobody knows when a job of theirs will end
+
+
+@dataclass(slots=True)
+class Duplicates:
+    """What deduplication found: drafts that get an earlier job instead, and earlier jobs that drafts replace."""
+
+    earlier: dict[UUID, UUID] = field(default_factory=dict)
+    replaced: dict[UUID, UUID] = field(default_factory=dict)
+
+    def stand_in(self, job_id: UUID) -> UUID:
+        """The job that stands for a draft of this id."""
+        return self.earlier.get(job_id, job_id)
+
+
+def quota_keys(drafts: Sequence[Draft]) -> Iterator[tuple[str, str]]:
+    """The quota rows that these drafts must lock."""
+    for draft in drafts:
+        if draft.max_live_jobs is not None:
+            yield draft.organization, "live"
+        if draft.rate is not None:
+            yield draft.organization, f"rate/{draft.job_type}/{draft.user or ''}"
+
+
+def check_limits(connection: Connection, now: datetime, drafts: Sequence[Draft]) -> dict[str, int]:
+    """Check submission rates and live-job limits, whose quota rows are locked.
+
+    Returns:
+        The live jobs of each limited organization, the drafts included.
+
+    Raises:
+        RateLimited, QueueFull
+    """
+    submitted: dict[tuple[str, str, str | None], int] = {}
+    live: dict[str, int] = {}
+    for index, draft in enumerate(drafts):
+        with at(index):
+            if draft.rate is not None:
+                who = (draft.organization, draft.job_type, draft.user)
+                _check_rate(connection, now, draft, draft.rate, submitted.get(who, 0))
+                submitted[who] = submitted.get(who, 0) + 1
+            if draft.max_live_jobs is not None:
+                _check_live(connection, draft, draft.max_live_jobs, live)
+    return live
+
+
+def _check_rate(connection: Connection, now: datetime, draft: Draft, rate: RateLimit, in_batch: int) -> None:
+    nth = rate.limit - in_batch
+    oldest: datetime | None = now
+    if nth > 0:
+        oldest = limits.nth_newest_submission(
+            connection,
+            draft.organization,
+            draft.user,
+            draft.job_type,
+            nth=nth,
+            since=limits.window_start(now, rate.window),
+        )
+    if oldest is None:
+        return
+    wait = max((oldest - now).total_seconds() + rate.window, 0.001)
+    raise RateLimited(
+        f"{draft.user or 'system'} may submit {draft.job_type} {rate.limit} times in {rate.window:g} s; "
+        f"try again in {wait:.0f} s.",
+        retry_after=wait,
+    )
+
+
+def _check_live(connection: Connection, draft: Draft, limit: int, live: dict[str, int]) -> None:
+    organization = draft.organization
+    if organization not in live:
+        live[organization] = limits.live_jobs(connection, organization, up_to=limit)
+    if live[organization] >= limit:
+        raise QueueFull(
+            f"Organization {organization} has {limit} live jobs, its limit; try again when some have ended.",
+            retry_after=_QUEUE_FULL_RETRY,
+        )
+    live[organization] += 1
+
+
+def take_keys(connection: Connection, now: datetime, drafts: Sequence[Draft]) -> Duplicates:
+    """Take the deduplication keys, in sorted order against deadlocks.
+
+    Raises:
+        DuplicateJob: an identical job is live, and the draft's `on_duplicate` neither takes nor replaces it.
+    """
+    found = Duplicates()
+    in_batch: dict[tuple[str, str], UUID] = {}
+    keyed = [(draft.organization, draft.dedup.key, index) for index, draft in enumerate(drafts) if draft.dedup]
+    for organization, key, index in sorted(keyed):
+        draft, rule = drafts[index], drafts[index].dedup
+        assert rule is not None
+        with at(index):
+            if (organization, key) in in_batch:
+                holder: dedup.Holder | None = dedup.Holder(in_batch[organization, key], JobStatus.QUEUED)
+            else:
+                expires = now + timedelta(seconds=rule.window)
+                holder = dedup.take(connection, now, organization, key, draft.id, expires)
+            in_batch[organization, key] = holder.job_id if holder else draft.id
+            if holder is not None:
+                _resolve_duplicate(connection, now, draft, rule, holder, found)
+    return found
+
+
+def _resolve_duplicate(
+    connection: Connection, now: datetime, draft: Draft, rule: Dedup, holder: dedup.Holder, found: Duplicates
+) -> None:
+    if rule.on_duplicate == "return":
+        found.earlier[draft.id] = holder.job_id
+        return
+    if rule.on_duplicate == "replace" and _replace(connection, now, draft, rule, holder):
+        found.replaced[draft.id] = holder.job_id
+        return
+    raise DuplicateJob(
+        f"An identical {draft.job_type} job is {holder.status}: {holder.job_id}. "
+        'Wait for it, or submit with on_duplicate="return".',
+        existing_id=holder.job_id,
+        existing_status=holder.status,
+    )
+
+
+def _replace(connection: Connection, now: datetime, draft: Draft, rule: Dedup, holder: dedup.Holder) -> bool:
+    """Cancel the earlier job, if it has not started, and put the new one in its place."""
+    earlier = lock_job(connection, draft.organization, holder.job_id)
+    if earlier is None or earlier.status not in WAITING:
+        return False
+    reason = f"replaced by {draft.id}"
+    transition = transitions.cancel(JobStatus(earlier.status), draft.user or SYSTEM, reason, now)
+    write(connection, now, draft.organization, holder.job_id, transition, actor=draft.user or SYSTEM)
+    dedup.give(connection, draft.organization, rule.key, draft.id, now + timedelta(seconds=rule.window))
+    return True

@@ -1,0 +1,120 @@
+"""What a running attempt writes beside its job's row: progress, checkpoint, log lines, artifacts; and what it reads.
+
+Every write is fenced: it inserts only while the job runs under the attempt's lease.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Connection, Table, and_, literal, select
+
+from fairlane.domain.statuses import JobStatus
+from fairlane.store.dialects import insert
+from fairlane.store.tables import AnyRow, artifacts, checkpoints, job_parents, jobs, log_lines, progress, results
+
+
+class Lease(NamedTuple):
+    """What a write of an attempt proves: the job runs under this token."""
+
+    organization: str
+    job_id: UUID
+    token: UUID
+
+
+def _fenced(
+    connection: Connection, table: Table, lease: Lease, values: Mapping[str, Any], replaces: Iterable[str] = ()
+) -> bool:
+    """INSERT … SELECT from the job's row under its lease: no row, no write. True if written."""
+    guard = and_(
+        jobs.c.organization_id == lease.organization,
+        jobs.c.id == lease.job_id,
+        jobs.c.status == JobStatus.RUNNING,
+        jobs.c.lease_token == lease.token,
+    )
+    columns: dict[str, ColumnElement[Any]] = {
+        "organization_id": jobs.c.organization_id,
+        "job_id": jobs.c.id,
+        "attempt": jobs.c.attempt,
+    }
+    columns = {name: column for name, column in columns.items() if name in table.c}
+    source = select(
+        *columns.values(), *(literal(value, table.c[name].type).label(name) for name, value in values.items())
+    ).where(guard)
+    statement = insert(connection, table).from_select([*columns, *values], source)
+    changed = [*replaces]
+    if changed:
+        keys = [column.name for column in table.primary_key.columns]
+        set_: dict[str, Any] = {name: statement.excluded[name] for name in changed}
+        if "sequence" in table.c:
+            set_["sequence"] = table.c.sequence + 1
+        statement = statement.on_conflict_do_update(index_elements=keys, set_=set_)
+    return connection.execute(statement).rowcount == 1
+
+
+def set_progress(
+    connection: Connection, now: datetime, lease: Lease, *, percent: float | None, message: str | None
+) -> bool:
+    """The latest progress of the attempt; False if its lease is lost."""
+    values = {"percent": percent, "message": message, "at": now, "sequence": 1}
+    return _fenced(connection, progress, lease, values, replaces=("percent", "message", "at", "attempt"))
+
+
+def set_checkpoint(connection: Connection, now: datetime, lease: Lease, state: str) -> bool:
+    """State from which the next attempt resumes; False if the lease is lost."""
+    values = {"state": state, "at": now}
+    return _fenced(connection, checkpoints, lease, values, replaces=("state", "at", "attempt"))
+
+
+def add_line(connection: Connection, now: datetime, lease: Lease, *, level: str, message: str) -> bool:
+    """A log line of the job; False if the lease is lost."""
+    return _fenced(connection, log_lines, lease, {"at": now, "level": level, "message": message})
+
+
+def set_artifact(connection: Connection, now: datetime, lease: Lease, file: Mapping[str, Any]) -> bool:
+    """A stored file becomes the job's, in place of an earlier one of that name; False if the lease is lost.
+
+    Args:
+        file: name, path, size, content_type, sha256.
+    """
+    values = {**file, "at": now}
+    return _fenced(connection, artifacts, lease, values, replaces=[name for name in values if name != "name"])
+
+
+def checkpoint_of(connection: Connection, organization: str, job_id: UUID) -> str | None:
+    """The last checkpoint, as JSON text."""
+    return connection.scalars(
+        select(checkpoints.c.state).where(checkpoints.c.organization_id == organization, checkpoints.c.job_id == job_id)
+    ).one_or_none()
+
+
+def parents_of(connection: Connection, organization: str, job_id: UUID) -> Sequence[AnyRow]:
+    """The job's parents with what they left: id, job_type, status, labels, result (JSON text or None)."""
+    return connection.execute(
+        select(jobs.c.id, jobs.c.job_type, jobs.c.status, jobs.c.labels, results.c.value)
+        .select_from(job_parents)
+        .join(jobs, (jobs.c.organization_id == job_parents.c.organization_id) & (jobs.c.id == job_parents.c.parent_id))
+        .outerjoin(results, (results.c.organization_id == jobs.c.organization_id) & (results.c.job_id == jobs.c.id))
+        .where(job_parents.c.organization_id == organization, job_parents.c.job_id == job_id)
+        .order_by(jobs.c.id)
+    ).all()
+
+
+def artifacts_of(connection: Connection, organization: str, job_ids: Iterable[UUID]) -> Sequence[AnyRow]:
+    """The artifacts of these jobs, by name."""
+    return connection.execute(
+        select(artifacts)
+        .where(artifacts.c.organization_id == organization, artifacts.c.job_id.in_(list(job_ids)))
+        .order_by(artifacts.c.job_id, artifacts.c.name)
+    ).all()
+
+
+def lines_of(connection: Connection, organization: str, job_id: UUID, *, after: int, limit: int) -> Sequence[AnyRow]:
+    """Log lines of a job with a number above `after`, oldest first."""
+    return connection.execute(
+        select(log_lines)
+        .where(log_lines.c.organization_id == organization, log_lines.c.job_id == job_id, log_lines.c.id > after)
+        .order_by(log_lines.c.id)
+        .limit(limit)
+    ).all()

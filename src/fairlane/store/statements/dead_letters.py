@@ -1,0 +1,140 @@
+"""Dead letters: the view, what people decide about them, and the way back into the queue."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import Connection, func, select, update
+
+from fairlane.domain import transitions
+from fairlane.domain.errors import IllegalTransition, JobNotFound
+from fairlane.domain.statuses import JobStatus, Resolution
+from fairlane.store.statements import dependencies
+from fairlane.store.statements.transition import forget_cancel_request, lock_job, write
+from fairlane.store.tables import AnyRow, dead_letters, jobs
+
+
+def retry(
+    connection: Connection,
+    now: datetime,
+    organization: str,
+    job_id: UUID,
+    *,
+    actor: str,
+    parameters: str | None = None,
+    at: datetime | None = None,
+) -> int:
+    """Queue a dead letter again and revive the children that it took down.
+
+    Args:
+        parameters: JSON text to run it with instead, where a person edited them.
+        at: not before this moment.
+
+    Returns:
+        How many children wait again.
+
+    Raises:
+        JobNotFound, IllegalTransition: no such job; it is not a dead letter.
+    """
+    row = lock_job(connection, organization, job_id)
+    if row is None:
+        raise JobNotFound(f"Organization {organization} has no job {job_id}.")
+    if row.status != JobStatus.DEAD_LETTER:
+        raise IllegalTransition(f"Job {job_id} is {row.status}; only a dead letter can be retried.")
+    if parameters is not None:
+        connection.execute(
+            update(jobs)
+            .where(jobs.c.organization_id == organization, jobs.c.id == job_id)
+            .values(parameters=parameters)
+        )
+    edited = ", parameters edited" if parameters is not None else ""
+    transition = transitions.revive(f"retried by {actor}{edited}", at if at is not None and at > now else None)
+    write(connection, now, organization, job_id, transition, actor=actor)
+    forget_cancel_request(connection, organization, [job_id])
+    resolve(connection, now, organization, job_id, Resolution.RETRIED, actor=actor, note=None)
+    return dependencies.revive_children(connection, now, organization, job_id, actor)
+
+
+def resolve(
+    connection: Connection,
+    now: datetime,
+    organization: str,
+    job_id: UUID,
+    resolution: Resolution,
+    *,
+    actor: str,
+    note: str | None,
+) -> bool:
+    """Write down what a person decided; False if the job is no dead letter."""
+    written = connection.execute(
+        update(dead_letters)
+        .where(dead_letters.c.organization_id == organization, dead_letters.c.job_id == job_id)
+        .values(resolution=resolution, note=note, resolved_by=actor, resolved_at=now)
+    )
+    return written.rowcount == 1
+
+
+def find(connection: Connection, organization: str, job_id: UUID) -> AnyRow | None:
+    """One dead letter."""
+    return connection.execute(
+        select(dead_letters).where(dead_letters.c.organization_id == organization, dead_letters.c.job_id == job_id)
+    ).one_or_none()
+
+
+def page(
+    connection: Connection,
+    organization: str,
+    *,
+    resolution: Resolution | None,
+    fingerprint: str | None,
+    before: tuple[datetime, UUID] | None,
+    limit: int,
+) -> Sequence[AnyRow]:
+    """Dead letters, newest first, from just after `before`."""
+    statement = select(dead_letters).where(dead_letters.c.organization_id == organization)
+    if resolution is not None:
+        statement = statement.where(dead_letters.c.resolution == resolution)
+    if fingerprint is not None:
+        statement = statement.where(dead_letters.c.fingerprint == fingerprint)
+    if before is not None:
+        at, job_id = before
+        older = (dead_letters.c.entered_at < at) | (
+            (dead_letters.c.entered_at == at) & (dead_letters.c.job_id < job_id)
+        )
+        statement = statement.where(older)
+    newest_first = (dead_letters.c.entered_at.desc(), dead_letters.c.job_id.desc())
+    return connection.execute(statement.order_by(*newest_first).limit(limit)).all()
+
+
+def groups(connection: Connection, organization: str, *, resolution: Resolution | None) -> Sequence[AnyRow]:
+    """Dead letters by job type and error fingerprint, the largest group first."""
+    size = func.count().label("size")
+    statement = (
+        select(
+            dead_letters.c.fingerprint,
+            dead_letters.c.job_type,
+            func.max(dead_letters.c.error_type).label("error_type"),
+            func.max(dead_letters.c.reason).label("reason"),
+            size,
+            func.min(dead_letters.c.entered_at, type_=dead_letters.c.entered_at.type).label("first_at"),
+            func.max(dead_letters.c.entered_at, type_=dead_letters.c.entered_at.type).label("last_at"),
+        )
+        .where(dead_letters.c.organization_id == organization)
+        .group_by(dead_letters.c.fingerprint, dead_letters.c.job_type)
+        .order_by(size.desc(), dead_letters.c.fingerprint)
+    )
+    if resolution is not None:
+        statement = statement.where(dead_letters.c.resolution == resolution)
+    return connection.execute(statement).all()
+
+
+def count(
+    connection: Connection, organization: str, *, resolution: Resolution | None, fingerprint: str | None = None
+) -> int:
+    """How many dead letters there are."""
+    statement = select(func.count()).select_from(dead_letters).where(dead_letters.c.organization_id == organization)
+    if resolution is not None:
+        statement = statement.where(dead_letters.c.resolution == resolution)
+    if fingerprint is not None:
+        statement = statement.where(dead_letters.c.fingerprint == fingerprint)
+    return connection.execute(statement).scalar_one()

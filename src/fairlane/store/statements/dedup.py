@@ -1,0 +1,62 @@
+"""Deduplication by a unique key that is taken over when it has expired or its job is terminal.
+
+Why not one INSERT … ON CONFLICT DO UPDATE WHERE …: after waiting for another submitter's commit, its WHERE sees the
+new key row but looks for the job in the old snapshot, does not find it, and takes the key over: two jobs. So the insert
+is one statement, and the look at who holds the key is another, with a younger snapshot.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import Connection, select, update
+
+from fairlane.domain.statuses import LIVE, JobStatus
+from fairlane.store.dialects import insert
+from fairlane.store.tables import dedup_keys, jobs
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The live job that holds a key."""
+
+    job_id: UUID
+    status: JobStatus
+
+
+def take(
+    connection: Connection, now: datetime, organization: str, key: str, job_id: UUID, expires_at: datetime
+) -> Holder | None:
+    """Take `key` for a job about to be inserted in this transaction.
+
+    Waits for the transaction of another submitter who is taking the same key; the caller bounds that wait.
+
+    Returns:
+        None if the key is now the job's, else who holds it.
+    """
+    values = {"organization_id": organization, "key": key, "job_id": job_id, "expires_at": expires_at}
+    inserted = connection.execute(
+        insert(connection, dedup_keys).values(values).on_conflict_do_nothing().returning(dedup_keys.c.job_id)
+    ).one_or_none()
+    if inserted is not None:
+        return None
+    mine = (dedup_keys.c.organization_id == organization) & (dedup_keys.c.key == key)
+    held = connection.execute(select(dedup_keys).where(mine).with_for_update()).one_or_none()
+    if held is None:  # its holder was just cleaned up; the next statement sees that
+        return take(connection, now, organization, key, job_id, expires_at)
+    status = connection.scalars(
+        select(jobs.c.status).where(jobs.c.organization_id == organization, jobs.c.id == held.job_id)
+    ).one_or_none()
+    if held.expires_at > now and status in LIVE:
+        return Holder(held.job_id, JobStatus(status))
+    give(connection, organization, key, job_id, expires_at)
+    return None
+
+
+def give(connection: Connection, organization: str, key: str, job_id: UUID, expires_at: datetime) -> None:
+    """Hand the key, whose row is locked, to another job."""
+    connection.execute(
+        update(dedup_keys)
+        .where(dedup_keys.c.organization_id == organization, dedup_keys.c.key == key)
+        .values(job_id=job_id, expires_at=expires_at)
+    )

@@ -1,0 +1,243 @@
+"""Parents and children. A child is released in the transaction that ends its last parent.
+
+The races, and what closes each:
+
+* *Two parents finish at once.* Each transaction counts its own edges (`settled` is set at most once per edge, under
+  the edge's row lock) and then takes the child's row lock, children in id order, before it counts down.
+* *A child is submitted beside a finishing parent.* Neither transaction sees the other's rows. The child's edge commits
+  as `new`; `stage` looks at every new edge once, under the parent's row lock, and settles it or marks it `watched`.
+  From then on whoever ends the parent will see the edge, since `settle` is a statement of its own after the parent's
+  row was updated and so has a younger snapshot than the lock.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import Connection, func, select, update
+
+from fairlane.domain import transitions
+from fairlane.domain.statuses import ENDED_BADLY, TERMINAL, EdgeState, JobStatus, ParentPolicy
+from fairlane.domain.transitions import Transition
+from fairlane.store.statements.transition import Ended, forget_cancel_request, write
+from fairlane.store.tables import AnyRow, dead_letters, job_parents, jobs
+
+_BATCH = 500
+
+
+def settle(connection: Connection, now: datetime, ended: Iterable[Ended]) -> list[Ended]:
+    """Count the ended jobs' edges, release or take down their children, and go on with those that ended by it.
+
+    Returns:
+        The children (and theirs) that ended too.
+    """
+    wave, also_ended = list(ended), list[Ended]()
+    while wave:
+        by_organization: dict[str, dict[UUID, Ended]] = defaultdict(dict)
+        for parent in wave:
+            by_organization[parent.organization][parent.id] = parent
+        wave = []
+        for organization in sorted(by_organization):
+            wave += _settle_children(connection, now, organization, by_organization[organization])
+        also_ended += wave
+    return also_ended
+
+
+def _settle_children(
+    connection: Connection, now: datetime, organization: str, parents: dict[UUID, Ended]
+) -> list[Ended]:
+    edges = connection.execute(
+        update(job_parents)
+        .where(
+            job_parents.c.organization_id == organization,
+            job_parents.c.parent_id.in_(list(parents)),
+            job_parents.c.state != EdgeState.SETTLED,
+        )
+        .values(state=EdgeState.SETTLED)
+        .returning(job_parents.c.job_id, job_parents.c.parent_id)
+    ).all()
+    ended_parents: dict[UUID, list[Ended]] = defaultdict(list)
+    for edge in edges:
+        ended_parents[edge.job_id].append(parents[edge.parent_id])
+    fallen = []
+    for child in _lock_pending(connection, organization, ended_parents):
+        end = _settle_child(connection, now, child, ended_parents[child.id])
+        if end is not None:
+            fallen.append(end)
+    return fallen
+
+
+def _lock_pending(connection: Connection, organization: str, ids: Iterable[UUID]) -> Sequence[AnyRow]:
+    # In id order, so that two finishing parents of the same children don't deadlock.
+    return connection.execute(
+        select(
+            jobs.c.organization_id,
+            jobs.c.id,
+            jobs.c.job_type,
+            jobs.c.on_parent_failure,
+            jobs.c.unmet_parents,
+            jobs.c.run_at,
+        )
+        .where(
+            jobs.c.organization_id == organization,
+            jobs.c.id.in_(list(ids)),
+            jobs.c.status == JobStatus.PENDING,
+        )
+        .order_by(jobs.c.id)
+        .with_for_update(key_share=True)
+    ).all()
+
+
+def _settle_child(connection: Connection, now: datetime, child: AnyRow, ended_parents: list[Ended]) -> Ended | None:
+    culprit = next((parent for parent in ended_parents if parent.status in ENDED_BADLY), None)
+    unmet = child.unmet_parents - len(ended_parents)
+    transition: Transition | None = None
+    if culprit is not None and child.on_parent_failure != ParentPolicy.RUN_ANYWAY:
+        transition = _take_down(child, culprit, now)
+    elif unmet <= 0 and child.run_at <= now:
+        transition = transitions.release()
+    connection.execute(
+        update(jobs)
+        .where(jobs.c.organization_id == child.organization_id, jobs.c.id == child.id)
+        .values(unmet_parents=max(unmet, 0))
+    )
+    if transition is None:
+        return None
+    cause = culprit.id if culprit is not None else None
+    write(connection, now, child.organization_id, child.id, transition, caused_by=cause)
+    if transition.target not in TERMINAL:
+        return None
+    return Ended(child.organization_id, child.id, child.job_type, transition.target)
+
+
+def _take_down(child: AnyRow, culprit: Ended, now: datetime) -> Transition:
+    reason = f"parent {culprit.id} ({culprit.job_type}) ended as {culprit.status.replace('_', ' ')}"
+    if child.on_parent_failure == ParentPolicy.CANCEL:
+        return transitions.cancel(JobStatus.PENDING, "system", reason, now)
+    return transitions.take_down(culprit.job_type, reason, now)
+
+
+def look_at_new_edges(connection: Connection, now: datetime, limit: int = _BATCH) -> int:
+    """Settle or watch the edges whose child was submitted beside its parent's end.
+
+    A parent that somebody holds is left for the next look: its end may not be visible yet.
+
+    Returns:
+        How many edges are no longer new.
+    """
+    edges = connection.execute(
+        select(job_parents.c.organization_id, job_parents.c.job_id, job_parents.c.parent_id)
+        .where(job_parents.c.state == EdgeState.NEW)
+        .order_by(job_parents.c.job_id)
+        .limit(limit)
+    ).all()
+    by_organization: dict[str, set[UUID]] = defaultdict(set)
+    for edge in edges:
+        by_organization[edge.organization_id].add(edge.parent_id)
+    done = 0
+    for organization, parent_ids in sorted(by_organization.items()):
+        parents = _lock_free_parents(connection, organization, parent_ids)
+        settle(connection, now, [parent for parent in parents if parent.status in TERMINAL])
+        live = [parent.id for parent in parents if parent.status not in TERMINAL]
+        _watch(connection, organization, live)
+        locked = {parent.id for parent in parents}
+        done += sum(edge.organization_id == organization and edge.parent_id in locked for edge in edges)
+    return done
+
+
+def _lock_free_parents(connection: Connection, organization: str, ids: Iterable[UUID]) -> list[Ended]:
+    rows = connection.execute(
+        select(jobs.c.id, jobs.c.job_type, jobs.c.status)
+        .where(jobs.c.organization_id == organization, jobs.c.id.in_(list(ids)))
+        .order_by(jobs.c.id)
+        .with_for_update(key_share=True, skip_locked=True)
+    )
+    return [Ended(organization, row.id, row.job_type, JobStatus(row.status)) for row in rows]
+
+
+def _watch(connection: Connection, organization: str, parent_ids: list[UUID]) -> None:
+    connection.execute(
+        update(job_parents)
+        .where(
+            job_parents.c.organization_id == organization,
+            job_parents.c.parent_id.in_(parent_ids),
+            job_parents.c.state == EdgeState.NEW,
+        )
+        .values(state=EdgeState.WATCHED)
+    )
+
+
+def orphans(connection: Connection, limit: int = _BATCH) -> list[Ended]:
+    """Ended parents that still have an unsettled edge to a pending child: there should be none.
+
+    The sweeper's proof. Whatever it finds, `settle` repairs.
+    """
+    parent, child = jobs.alias("parent"), jobs.alias("child")
+    rows = connection.execute(
+        select(parent.c.organization_id, parent.c.id, parent.c.job_type, parent.c.status)
+        .select_from(job_parents)
+        .join(
+            parent,
+            (parent.c.organization_id == job_parents.c.organization_id) & (parent.c.id == job_parents.c.parent_id),
+        )
+        .join(child, (child.c.organization_id == job_parents.c.organization_id) & (child.c.id == job_parents.c.job_id))
+        .where(
+            job_parents.c.state == EdgeState.WATCHED,
+            parent.c.status.in_(sorted(TERMINAL)),
+            child.c.status == JobStatus.PENDING,
+        )
+        .distinct()
+        .limit(limit)
+    )
+    return [Ended(row.organization_id, row.id, row.job_type, JobStatus(row.status)) for row in rows]
+
+
+def revive_children(connection: Connection, now: datetime, organization: str, parent_id: UUID, actor: str) -> int:
+    """Bring back what the retried parent took down, and what those took down in turn.
+
+    Every edge of a revived child becomes `new`, unless its parent completed: so a second parent that failed meanwhile
+    takes it down again, instead of being forgotten.
+
+    Returns:
+        How many jobs wait again.
+    """
+    wave, revived = [parent_id], 0
+    while wave:
+        children = connection.scalars(
+            select(dead_letters.c.job_id)
+            .where(dead_letters.c.organization_id == organization, dead_letters.c.caused_by.in_(wave))
+            .order_by(dead_letters.c.job_id)
+        ).all()
+        wave = [child for child in children if _revive_child(connection, now, organization, child, actor)]
+        revived += len(wave)
+    return revived
+
+
+def _revive_child(connection: Connection, now: datetime, organization: str, child: UUID, actor: str) -> bool:
+    unmet = _reopen_edges(connection, organization, child)
+    transition = transitions.revive_pending("its parent was retried", unmet)
+    if write(connection, now, organization, child, transition, actor=actor) is None:
+        return False
+    connection.execute(
+        dead_letters.delete().where(dead_letters.c.organization_id == organization, dead_letters.c.job_id == child)
+    )
+    forget_cancel_request(connection, organization, [child])
+    return True
+
+
+def _reopen_edges(connection: Connection, organization: str, child: UUID) -> int:
+    completed = (
+        select(jobs.c.id)
+        .where(
+            jobs.c.organization_id == organization,
+            jobs.c.id == job_parents.c.parent_id,
+            jobs.c.status == JobStatus.COMPLETED,
+        )
+        .exists()
+    )
+    mine = (job_parents.c.organization_id == organization) & (job_parents.c.job_id == child)
+    connection.execute(update(job_parents).where(mine, ~completed).values(state=EdgeState.NEW))
+    return connection.execute(
+        select(func.count()).select_from(job_parents).where(mine, job_parents.c.state == EdgeState.NEW)
+    ).scalar_one()

@@ -1,0 +1,62 @@
+"""What a submission looks like to the store."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from fairlane.domain.errors import SubmissionError
+from fairlane.domain.statuses import ParentPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Dedup:
+    """The key under which a submission is identical to another, for how many seconds, and what happens then."""
+
+    key: str
+    window: float
+    on_duplicate: str  # reject | return | replace
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """At most `limit` submissions of the type by the user within `window` seconds."""
+
+    limit: int
+    window: float
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A submission that has passed all checks but those that need the rows of others. Times are as in the table."""
+
+    id: UUID
+    organization: str
+    job_type: str
+    user: str | None
+    queue: str
+    priority: int
+    parameters: str
+    labels: str
+    label_items: tuple[tuple[str, str], ...]
+    parents: tuple[UUID, ...]
+    on_parent_failure: ParentPolicy
+    run_at: datetime | None
+    delay: float
+    max_retries: int | None
+    timeout: float | None
+    required_permission: str | None
+    dedup: Dedup | None
+    rate: RateLimit | None
+    max_live_jobs: int | None
+
+
+@contextmanager
+def at(index: int) -> Iterator[None]:
+    """Let an error say which of the drafts it is about."""
+    try:
+        yield
+    except SubmissionError as error:
+        error.index = index
+        raise

@@ -1,0 +1,129 @@
+"""Ending attempts: under the row's lock and the attempt's lease, decide, write, and tell the children."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from random import Random
+from uuid import UUID
+
+from sqlalchemy import Connection, select
+
+from fairlane.domain.backoff import Backoff
+from fairlane.domain.decide import Attempt, decide
+from fairlane.domain.outcomes import Outcome
+from fairlane.domain.statuses import TERMINAL, JobStatus
+from fairlane.domain.transitions import Transition
+from fairlane.store.statements import dependencies
+from fairlane.store.statements.transition import SYSTEM, Ended, write
+from fairlane.store.tables import AnyRow, cancel_requests, jobs
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The end of one attempt, proved by its lease."""
+
+    organization: str
+    job_id: UUID
+    job_type: str
+    lease_token: UUID
+    outcome: Outcome
+    backoff: Backoff
+    actor: str = SYSTEM
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What became of the job. `transition` None: nothing was changed, since the lease was no longer its own, or, where
+    `is_locked`, since somebody holds the row: try again.
+    """
+
+    finish: Finish
+    transition: Transition | None
+    is_locked: bool = False
+
+
+def finish(connection: Connection, now: datetime, finishes: Sequence[Finish], random: Random) -> list[Finished]:
+    """End these attempts and release the children of those that ended their job.
+
+    Rows are locked in key order, so that two flushes don't deadlock.
+    """
+    done, ended = [], []
+    for item in sorted(finishes, key=lambda one: (one.organization, one.job_id)):
+        row = _lock_attempt(connection, item)
+        if row is None:
+            done.append(Finished(item, None, is_locked=_has_lease(connection, item)))
+            continue
+        transition = decide(_attempt(row), item.outcome, now, random, item.backoff)
+        write(
+            connection,
+            now,
+            item.organization,
+            item.job_id,
+            transition,
+            actor=_actor(transition, row, item.actor),
+            lease_token=item.lease_token,
+        )
+        done.append(Finished(item, transition))
+        if transition.target in TERMINAL:
+            ended.append(Ended(item.organization, item.job_id, row.job_type, transition.target))
+    dependencies.settle(connection, now, ended)
+    return done
+
+
+def _lock_attempt(connection: Connection, item: Finish) -> AnyRow | None:
+    """The running row under this lease, locked first: a cancel request comes wholly before the decision or after it."""
+    locked = connection.execute(
+        select(jobs.c.id)
+        .where(
+            jobs.c.organization_id == item.organization,
+            jobs.c.id == item.job_id,
+            jobs.c.status == JobStatus.RUNNING,
+            jobs.c.lease_token == item.lease_token,
+        )
+        # A row that a host's transaction holds must not hold up the batch.
+        .with_for_update(key_share=True, skip_locked=True)
+    ).one_or_none()
+    if locked is None:
+        return None
+    # A statement of its own, since only a snapshot younger than the lock shows the request that held it before.
+    return connection.execute(
+        select(
+            jobs.c.job_type,
+            jobs.c.attempt,
+            jobs.c.retry_count,
+            jobs.c.rescue_count,
+            jobs.c.max_retries,
+            cancel_requests.c.requested_by,
+        )
+        .select_from(jobs)
+        .outerjoin(
+            cancel_requests,
+            (cancel_requests.c.organization_id == jobs.c.organization_id) & (cancel_requests.c.job_id == jobs.c.id),
+        )
+        .where(jobs.c.organization_id == item.organization, jobs.c.id == item.job_id)
+    ).one()
+
+
+def _has_lease(connection: Connection, item: Finish) -> bool:
+    lease = select(jobs.c.id).where(
+        jobs.c.organization_id == item.organization,
+        jobs.c.id == item.job_id,
+        jobs.c.status == JobStatus.RUNNING,
+        jobs.c.lease_token == item.lease_token,
+    )
+    return connection.execute(lease).one_or_none() is not None
+
+
+def _attempt(row: AnyRow) -> Attempt:
+    return Attempt(
+        attempt=row.attempt,
+        retry_count=row.retry_count,
+        rescue_count=row.rescue_count,
+        max_retries=row.max_retries,
+        cancel_requested_by=row.requested_by,
+    )
+
+
+def _actor(transition: Transition, row: AnyRow, actor: str) -> str:
+    canceled = transition.target is JobStatus.CANCELED
+    return row.requested_by if canceled and row.requested_by else actor

@@ -1,0 +1,60 @@
+"""What is kept of one job: its execution log with the errors of its attempts, its log lines, its result."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import Connection, and_, select
+
+from fairlane.domain.statuses import JobStatus
+from fairlane.store.tables import AnyRow, attempt_errors, execution_log, log_lines, results
+
+
+def entries(connection: Connection, organization: str, job_id: UUID) -> Sequence[AnyRow]:
+    """The execution log, oldest first, with error_type and traceback on rows that ended an attempt badly.
+
+    An attempt leaves `running` once, and has an error's row only if it failed, timed out or lost its worker.
+    """
+    error = and_(
+        attempt_errors.c.organization_id == execution_log.c.organization_id,
+        attempt_errors.c.job_id == execution_log.c.job_id,
+        attempt_errors.c.attempt == execution_log.c.attempt,
+        execution_log.c.from_status == JobStatus.RUNNING,
+    )
+    return connection.execute(
+        select(execution_log, attempt_errors.c.error_type, attempt_errors.c.traceback)
+        .select_from(execution_log)
+        .outerjoin(attempt_errors, error)
+        .where(execution_log.c.organization_id == organization, execution_log.c.job_id == job_id)
+        .order_by(execution_log.c.sequence)
+    ).all()
+
+
+def last_entry(connection: Connection, organization: str, job_id: UUID) -> AnyRow:
+    """The newest row of the execution log; every job has one, written when it was submitted."""
+    return connection.execute(
+        select(execution_log)
+        .where(execution_log.c.organization_id == organization, execution_log.c.job_id == job_id)
+        .order_by(execution_log.c.sequence.desc())
+        .limit(1)
+    ).one()
+
+
+def lines(connection: Connection, organization: str, job_id: UUID, *, skip: int, limit: int) -> Sequence[AnyRow]:
+    """Log lines of the job, oldest first, without the first `skip`.
+
+    By place and not by the rows' own number: that one is shared by all organizations and says how much others log.
+    """
+    return connection.execute(
+        select(log_lines)
+        .where(log_lines.c.organization_id == organization, log_lines.c.job_id == job_id)
+        .order_by(log_lines.c.id)
+        .offset(skip)
+        .limit(limit)
+    ).all()
+
+
+def result_of(connection: Connection, organization: str, job_id: UUID) -> str | None:
+    """What the handler returned, as JSON text; None if it returned nothing or has not."""
+    return connection.scalars(
+        select(results.c.value).where(results.c.organization_id == organization, results.c.job_id == job_id)
+    ).one_or_none()

@@ -1,0 +1,57 @@
+"""Registered job types, and what is paused."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, delete, select, update
+
+from fairlane.store.dialects import insert, upsert
+from fairlane.store.tables import AnyRow, job_types, jobs, pauses
+
+
+def register(connection: Connection, now: datetime, name: str, schema: str, options: str) -> None:
+    """Write a type's parameter schema and options; whether it is enabled stays as it is."""
+    values = {"schema": schema, "options": options, "registered_at": now}
+    statement = insert(connection, job_types).values(name=name, enabled=True, **values)
+    connection.execute(statement.on_conflict_do_update(index_elements=[job_types.c.name], set_=values))
+
+
+def find(connection: Connection, names: Sequence[str]) -> Sequence[AnyRow]:
+    """These registered types."""
+    return connection.execute(select(job_types).where(job_types.c.name.in_(list(names)))).all()
+
+
+def everything(connection: Connection) -> Sequence[AnyRow]:
+    """All registered types, by name."""
+    return connection.execute(select(job_types).order_by(job_types.c.name)).all()
+
+
+def set_enabled(connection: Connection, name: str, *, enabled: bool) -> bool:
+    """Enable or disable a type; False if it is not registered."""
+    return connection.execute(update(job_types).where(job_types.c.name == name).values(enabled=enabled)).rowcount == 1
+
+
+def is_referenced(connection: Connection, name: str) -> bool:
+    """Whether any organization still has a job of the type."""
+    return connection.execute(select(jobs.c.id).where(jobs.c.job_type == name).limit(1)).first() is not None
+
+
+def remove(connection: Connection, name: str) -> bool:
+    """Delete a type; False if it is not registered."""
+    return connection.execute(delete(job_types).where(job_types.c.name == name)).rowcount == 1
+
+
+def pause(connection: Connection, now: datetime, subject: str, name: str, *, actor: str, reason: str) -> None:
+    """Pause a queue, a job type or an organization."""
+    values = {"paused_at": now, "paused_by": actor, "reason": reason}
+    upsert(connection, pauses, {"subject": subject, "name": name, **values})
+
+
+def resume(connection: Connection, subject: str, name: str) -> bool:
+    """End a pause; False if there was none."""
+    return connection.execute(delete(pauses).where(pauses.c.subject == subject, pauses.c.name == name)).rowcount == 1
+
+
+def paused(connection: Connection) -> Sequence[AnyRow]:
+    """All pauses: a handful of rows, read whole once a claim round."""
+    return connection.execute(select(pauses).order_by(pauses.c.subject, pauses.c.name)).all()

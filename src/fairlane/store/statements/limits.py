@@ -1,0 +1,56 @@
+"""Submission limits, exact under concurrency: a quota row is locked to the commit, then rows are counted.
+
+Only what is limited pays. The lock is an UPDATE, so that a caller at repeatable read gets a serialization failure
+instead of a count from before its snapshot.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from fairlane.domain.statuses import LIVE
+from fairlane.store.dialects import insert
+from fairlane.store.tables import jobs, quotas
+
+
+def lock(connection: Connection, keys: Iterable[tuple[str, str]]) -> None:
+    """Lock the quota rows (organization, subject) to the end of the transaction, in sorted order against deadlocks."""
+    for organization, subject in sorted(set(keys)):
+        statement = insert(connection, quotas).values(organization_id=organization, subject=subject, uses=1)
+        connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=[quotas.c.organization_id, quotas.c.subject], set_={"uses": quotas.c.uses + 1}
+            )
+        )
+
+
+def nth_newest_submission(
+    connection: Connection, organization: str, user: str | None, job_type: str, *, nth: int, since: datetime
+) -> datetime | None:
+    """When the `nth` newest job of this type and user was submitted, if that was after `since`."""
+    who: Any = jobs.c.submitted_by.is_(None) if user is None else jobs.c.submitted_by == user
+    return connection.scalars(
+        select(jobs.c.created_at)
+        .where(jobs.c.organization_id == organization, who, jobs.c.job_type == job_type, jobs.c.created_at > since)
+        .order_by(jobs.c.created_at.desc())
+        .offset(nth - 1)
+        .limit(1)
+    ).one_or_none()
+
+
+def live_jobs(connection: Connection, organization: str, *, up_to: int) -> int:
+    """How many jobs of the organization have not ended, counted no further than `up_to`."""
+    some = (
+        select(jobs.c.id)
+        .where(jobs.c.organization_id == organization, jobs.c.status.in_(sorted(LIVE)))
+        .limit(up_to)
+        .subquery()
+    )
+    return connection.execute(select(func.count()).select_from(some)).scalar_one()
+
+
+def window_start(now: datetime, seconds: float) -> datetime:
+    """The beginning of a window that ends now."""
+    return now - timedelta(seconds=seconds)

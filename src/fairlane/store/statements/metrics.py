@@ -1,0 +1,94 @@
+"""Counts and ages, and what `fairlane top` shows. For one organization, or, for operators only, over all of them."""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from sqlalchemy import Connection, Select, Table, func, select
+
+from fairlane.domain.statuses import LIVE, JobStatus, Resolution
+from fairlane.store.tables import AnyRow, cancel_requests, dead_letters, jobs, progress, workers
+
+S = TypeVar("S", bound=Select[*tuple[object, ...]])
+
+
+def _within(statement: S, table: Table, organization: str | None) -> S:
+    """Keep to one organization; None = across all, and then the statement says so."""
+    if organization is None:
+        return statement.execution_options(fairlane_across="operator reads")
+    return statement.where(table.c.organization_id == organization)
+
+
+def jobs_by_status(connection: Connection, organization: str | None) -> dict[str, int]:
+    """How many jobs rest in each status that any rests in; one pass over an index."""
+    statement = select(jobs.c.status, func.count().label("size")).group_by(jobs.c.status)
+    return {row.status: row.size for row in connection.execute(_within(statement, jobs, organization))}
+
+
+def ready_by_priority(connection: Connection, organization: str | None) -> Sequence[AnyRow]:
+    """For each priority with ready jobs: `priority` as its rank, `size`, and `since`, when the first was due.
+
+    That is its retry time, if it had one: a job that was to wait five hours has not been kept waiting for five hours.
+    """
+    due = func.coalesce(jobs.c.next_retry_at, jobs.c.run_at, type_=jobs.c.run_at.type)
+    statement = (
+        select(
+            jobs.c.priority,
+            func.count().label("size"),
+            func.min(due, type_=jobs.c.run_at.type).label("since"),
+        )
+        .where(jobs.c.ready)
+        .group_by(jobs.c.priority)
+    )
+    return connection.execute(_within(statement, jobs, organization)).all()
+
+
+def dead_letter_depth(connection: Connection, organization: str | None) -> int:
+    """How many dead letters nobody has decided about."""
+    statement = select(func.count()).select_from(dead_letters).where(dead_letters.c.resolution == Resolution.PENDING)
+    return connection.execute(_within(statement, dead_letters, organization)).scalar_one()
+
+
+def running_by_worker(connection: Connection) -> Sequence[AnyRow]:
+    """`worker_id` and the `size` of what it runs."""
+    statement = (
+        select(jobs.c.worker_id, func.count().label("size"))
+        .where(jobs.c.status == JobStatus.RUNNING)
+        .group_by(jobs.c.worker_id)
+        .execution_options(fairlane_across="operator reads")
+    )
+    return connection.execute(statement).all()
+
+
+def running(connection: Connection, organization: str | None, limit: int) -> Sequence[AnyRow]:
+    """Running jobs with their worker's name and their progress, the longest-running first."""
+    statement = (
+        select(
+            jobs,
+            workers.c.name.label("worker"),
+            progress.c.percent,
+            progress.c.message,
+            cancel_requests.c.requested_at,
+        )
+        .select_from(jobs)
+        .outerjoin(workers, workers.c.id == jobs.c.worker_id)
+        .outerjoin(progress, (progress.c.organization_id == jobs.c.organization_id) & (progress.c.job_id == jobs.c.id))
+        .outerjoin(
+            cancel_requests,
+            (cancel_requests.c.organization_id == jobs.c.organization_id) & (cancel_requests.c.job_id == jobs.c.id),
+        )
+        .where(jobs.c.status == JobStatus.RUNNING)
+        .order_by(jobs.c.started_at, jobs.c.id)
+        .limit(limit)
+    )
+    return connection.execute(_within(statement, jobs, organization)).all()
+
+
+def live_by_queue(connection: Connection) -> Sequence[AnyRow]:
+    """`queue`, `status`, `ready` and the `size` of each such group of live jobs."""
+    statement = (
+        select(jobs.c.queue, jobs.c.status, jobs.c.ready, func.count().label("size"))
+        .where(jobs.c.status.in_(sorted(LIVE)))
+        .group_by(jobs.c.queue, jobs.c.status, jobs.c.ready)
+        .execution_options(fairlane_across="operator reads")
+    )
+    return connection.execute(statement).all()

@@ -1,0 +1,84 @@
+"""Organizations and their members, as the built-in directory keeps them."""
+
+import json
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, and_, delete, or_, select, update
+
+from fairlane.domain.statuses import WAITING, OrganizationStatus, Role
+from fairlane.store.dialects import insert, upsert
+from fairlane.store.tables import AnyRow, jobs, members, organizations
+
+
+def create(connection: Connection, values: dict[str, Any]) -> bool:
+    """Insert an organization; False if its id is taken, even by a deleted one."""
+    created = connection.execute(insert(connection, organizations).values(values).on_conflict_do_nothing())
+    return created.rowcount == 1
+
+
+def change(connection: Connection, organization: str, values: dict[str, Any]) -> bool:
+    """Set columns of an organization that is not deleted; False if there is none."""
+    changed = connection.execute(
+        update(organizations)
+        .where(organizations.c.id == organization, organizations.c.status != OrganizationStatus.DELETED)
+        .values(values)
+    )
+    return changed.rowcount == 1
+
+
+def find(connection: Connection, ids: Collection[str]) -> Sequence[AnyRow]:
+    """These organizations, deleted ones too."""
+    return connection.execute(select(organizations).where(organizations.c.id.in_(list(ids)))).all()
+
+
+def everyone(connection: Connection) -> Sequence[AnyRow]:
+    """All organizations but deleted ones, by id."""
+    return connection.execute(
+        select(organizations).where(organizations.c.status != OrganizationStatus.DELETED).order_by(organizations.c.id)
+    ).all()
+
+
+def waiting_jobs(connection: Connection, organization: str, limit: int) -> Sequence[AnyRow]:
+    """Jobs of the organization that have not started, locked in id order."""
+    return connection.execute(
+        select(jobs.c.id, jobs.c.status, jobs.c.job_type)
+        .where(jobs.c.organization_id == organization, jobs.c.status.in_(sorted(WAITING)))
+        .order_by(jobs.c.id)
+        .limit(limit)
+        .with_for_update(key_share=True)
+    ).all()
+
+
+def set_member(
+    connection: Connection, now: datetime, organization: str, user: str, role: Role, permissions: Iterable[str]
+) -> None:
+    """Add a member, or change the one there."""
+    values = {"role": role, "permissions": json.dumps(sorted(set(permissions))), "created_at": now}
+    upsert(connection, members, {"organization_id": organization, "user_id": user, **values})
+
+
+def remove_member(connection: Connection, organization: str, user: str) -> bool:
+    """Remove a member; False if there was none."""
+    removed = connection.execute(
+        delete(members).where(members.c.organization_id == organization, members.c.user_id == user)
+    )
+    return removed.rowcount == 1
+
+
+def members_of(connection: Connection, organization: str) -> Sequence[AnyRow]:
+    """All members of an organization, by user."""
+    return connection.execute(
+        select(members).where(members.c.organization_id == organization).order_by(members.c.user_id)
+    ).all()
+
+
+def find_members(connection: Connection, pairs: Collection[tuple[str, str]]) -> Sequence[AnyRow]:
+    """The members among these (organization, user) pairs."""
+    if not pairs:
+        return []
+    wanted = [
+        and_(members.c.organization_id == organization, members.c.user_id == user) for organization, user in pairs
+    ]
+    return connection.execute(select(members).where(or_(*wanted))).all()

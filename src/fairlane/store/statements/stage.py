@@ -1,0 +1,47 @@
+"""Making due jobs ready: scheduled ones whose time has come, retries whose wait is over."""
+
+from datetime import datetime
+
+from sqlalchemy import Connection, select, tuple_, update
+
+from fairlane.domain import transitions
+from fairlane.domain.statuses import JobStatus
+from fairlane.store.statements.transition import write
+from fairlane.store.tables import jobs
+
+_BATCH = 500
+
+
+def release_scheduled(connection: Connection, now: datetime, limit: int = _BATCH) -> int:
+    """Queue pending jobs whose `run_at` is reached and whose parents are met; how many."""
+    due = connection.execute(
+        select(jobs.c.organization_id, jobs.c.id)
+        .where(jobs.c.status == JobStatus.PENDING, jobs.c.unmet_parents == 0, jobs.c.run_at <= now)
+        .order_by(jobs.c.run_at)
+        .limit(limit)
+        .with_for_update(key_share=True, skip_locked=True)
+    ).all()
+    transition = transitions.release("its time has come")
+    written = [write(connection, now, row.organization_id, row.id, transition) for row in due]
+    return sum(row is not None for row in written)
+
+
+def ready_retries(connection: Connection, now: datetime, limit: int = _BATCH) -> int:
+    """Let claims see the queued jobs whose `next_retry_at` is reached; how many. No transition: they stay queued."""
+    due = connection.execute(
+        select(jobs.c.organization_id, jobs.c.id)
+        .where(jobs.c.status == JobStatus.QUEUED, ~jobs.c.ready, jobs.c.next_retry_at <= now)
+        .order_by(jobs.c.next_retry_at)
+        .limit(limit)
+        .with_for_update(key_share=True, skip_locked=True)
+    ).all()
+    if not due:
+        return 0
+    made_ready = connection.execute(
+        update(jobs)
+        .where(tuple_(jobs.c.organization_id, jobs.c.id).in_([(row.organization_id, row.id) for row in due]))
+        # Canceled meanwhile: then it is not for us.
+        .where(jobs.c.status == JobStatus.QUEUED)
+        .values(ready=True)
+    )
+    return made_ready.rowcount

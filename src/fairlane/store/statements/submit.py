@@ -1,0 +1,194 @@
+"""Submitting: limits, deduplication, parents, jobs, labels and log in the caller's transaction, all or nothing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, select, update
+
+from fairlane.domain import transitions
+from fairlane.domain.errors import ParentNotFound
+from fairlane.domain.statuses import ENDED_BADLY, TERMINAL, EdgeState, JobStatus, ParentPolicy
+from fairlane.store.clock import Clock
+from fairlane.store.statements import admission, dependencies, limits
+from fairlane.store.statements.admission import Duplicates
+from fairlane.store.statements.drafts import Draft, at
+from fairlane.store.statements.transition import SYSTEM, Ended
+from fairlane.store.tables import execution_log, job_parents, jobs
+from fairlane.store.tables import labels as label_table
+
+# The parents that are in the database already, by organization and id.
+Parents = Mapping[tuple[str, UUID], Ended]
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """The id of each draft's job: its own, or the earlier job's where `on_duplicate` is "return".
+
+    `live` counts the live jobs of organizations that have a limit, the new ones included.
+    """
+
+    ids: list[UUID]
+    live: dict[str, int]
+
+
+def submit(connection: Connection, clock: Clock, drafts: Sequence[Draft]) -> Submitted:
+    """Insert the drafts.
+
+    Raises:
+        SubmissionError: a limit, a duplicate or an unknown parent; its `index` names the draft.
+    """
+    limits.lock(connection, admission.quota_keys(drafts))
+    # Rates count by this moment, so it is taken when their rows are locked.
+    now = clock.now(connection)
+    live = admission.check_limits(connection, now, drafts)
+    duplicates = admission.take_keys(connection, now, drafts)
+    parents = _parents(connection, drafts, duplicates)
+    fresh = [draft for draft in drafts if draft.id not in duplicates.earlier]
+    _insert(connection, now, fresh, parents, duplicates)
+    _move_children(connection, now, fresh, duplicates)
+    # A parent that ended badly before its child came: its policy speaks at once.
+    fallen = {key: parent for key, parent in parents.items() if parent.status in ENDED_BADLY}
+    dependencies.settle(connection, now, fallen.values())
+    return Submitted([duplicates.stand_in(draft.id) for draft in drafts], live)
+
+
+def _parents(connection: Connection, drafts: Sequence[Draft], duplicates: Duplicates) -> Parents:
+    """The parents outside the batch. One in the batch that turned out to be a duplicate counts as the earlier job.
+
+    Raises:
+        ParentNotFound: neither in the organization nor in the batch.
+    """
+    batch = {(draft.organization, draft.id) for draft in drafts if draft.id not in duplicates.earlier}
+    wanted = {
+        (draft.organization, duplicates.stand_in(parent)): index
+        for index, draft in enumerate(drafts)
+        for parent in draft.parents
+    }
+    found: dict[tuple[str, UUID], Ended] = {}
+    for organization in sorted({organization for organization, _ in wanted.keys() - batch}):
+        ids = [parent for owner, parent in wanted.keys() - batch if owner == organization]
+        rows = connection.execute(
+            select(jobs.c.id, jobs.c.job_type, jobs.c.status).where(
+                jobs.c.organization_id == organization, jobs.c.id.in_(ids)
+            )
+        )
+        for row in rows:
+            found[organization, row.id] = Ended(organization, row.id, row.job_type, JobStatus(row.status))
+    for (organization, parent), index in wanted.items():
+        if (organization, parent) not in batch and (organization, parent) not in found:
+            with at(index):
+                raise ParentNotFound(f"Parent {parent} is not a job of organization {organization}.")
+    return found
+
+
+def _insert(
+    connection: Connection, now: datetime, drafts: Sequence[Draft], parents: Parents, duplicates: Duplicates
+) -> None:
+    if not drafts:
+        return
+    edges = [
+        _edge(draft, parent, parents.get((draft.organization, parent)))
+        for draft in drafts
+        for parent in dict.fromkeys(map(duplicates.stand_in, draft.parents))
+    ]
+    unmet: dict[UUID, int] = {}
+    for edge in edges:
+        unmet[edge["job_id"]] = unmet.get(edge["job_id"], 0) + (edge["state"] != EdgeState.SETTLED)
+    rows = [_row(draft, now, unmet.get(draft.id, 0)) for draft in drafts]
+    connection.execute(jobs.insert(), rows)
+    connection.execute(execution_log.insert(), [_first_entry(row) for row in rows])
+    if edges:
+        connection.execute(job_parents.insert(), edges)
+    named = [
+        {"organization_id": draft.organization, "job_id": draft.id, "name": name, "value": value}
+        for draft in drafts
+        for name, value in draft.label_items
+    ]
+    if named:
+        connection.execute(label_table.insert(), named)
+
+
+def _edge(draft: Draft, parent: UUID, there: Ended | None) -> dict[str, Any]:
+    return {
+        "organization_id": draft.organization,
+        "job_id": draft.id,
+        "parent_id": parent,
+        "state": _edge_state(draft.on_parent_failure, there),
+    }
+
+
+def _edge_state(policy: ParentPolicy, there: Ended | None) -> EdgeState:
+    if there is None:  # in the batch: both become visible at once, so nobody can end the parent unseen
+        return EdgeState.WATCHED
+    if there.status is JobStatus.COMPLETED or (there.status in TERMINAL and policy is ParentPolicy.RUN_ANYWAY):
+        return EdgeState.SETTLED
+    return EdgeState.NEW
+
+
+def _row(draft: Draft, now: datetime, unmet: int) -> dict[str, Any]:
+    run_at = draft.run_at or now + timedelta(seconds=draft.delay)
+    waits = unmet > 0 or run_at > now
+    return {
+        "organization_id": draft.organization,
+        "id": draft.id,
+        "queue": draft.queue,
+        "job_type": draft.job_type,
+        "status": JobStatus.PENDING if waits else JobStatus.QUEUED,
+        "ready": not waits,
+        "priority": draft.priority,
+        "run_at": run_at,
+        "parameters": draft.parameters,
+        "labels": draft.labels,
+        "submitted_by": draft.user,
+        "required_permission": draft.required_permission,
+        "attempt": 0,
+        "retry_count": 0,
+        "rescue_count": 0,
+        "max_retries": draft.max_retries,
+        "timeout_seconds": draft.timeout,
+        "on_parent_failure": draft.on_parent_failure,
+        "unmet_parents": unmet,
+        "log_sequence": 1,
+        "created_at": now,
+    }
+
+
+def _first_entry(row: dict[str, Any]) -> dict[str, Any]:
+    step = transitions.Step(None, row["status"], "submitted")
+    return {
+        "organization_id": row["organization_id"],
+        "job_id": row["id"],
+        "sequence": 1,
+        "from_status": step.source,
+        "to_status": step.target,
+        "at": row["created_at"],
+        "actor": row["submitted_by"] or SYSTEM,
+        "message": step.message,
+        "attempt": 0,
+    }
+
+
+def _move_children(connection: Connection, now: datetime, drafts: Sequence[Draft], duplicates: Duplicates) -> None:
+    """Let the children of a replaced job wait for the one in its place.
+
+    One that has parents of its own might wait for such a child, so then the children learn that theirs was canceled.
+    """
+    for draft in drafts:
+        earlier = duplicates.replaced.get(draft.id)
+        if earlier is None:
+            continue
+        if draft.parents:
+            end = Ended(draft.organization, earlier, draft.job_type, JobStatus.CANCELED)
+            dependencies.settle(connection, now, [end])
+        connection.execute(
+            update(job_parents)
+            .where(
+                job_parents.c.organization_id == draft.organization,
+                job_parents.c.parent_id == earlier,
+                job_parents.c.state != EdgeState.SETTLED,
+            )
+            .values(parent_id=draft.id, state=EdgeState.NEW)
+        )

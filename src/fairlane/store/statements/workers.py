@@ -1,0 +1,142 @@
+"""Workers and their leases: one heartbeat per worker keeps all of its jobs."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import Connection, delete, or_, select, update
+
+from fairlane.domain.statuses import JobStatus
+from fairlane.store.clock import Clock
+from fairlane.store.dialects import upsert
+from fairlane.store.tables import AnyRow, cancel_requests, jobs, workers
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerCard:
+    """How a worker introduces itself. `queues` None = all."""
+
+    id: UUID
+    name: str
+    queues: tuple[str, ...] | None
+    job_types: tuple[str, ...]
+    slots: int
+    started_at: datetime | None = None
+
+
+def register(connection: Connection, clock: Clock, card: WorkerCard, lease: float) -> None:
+    """Write the worker's row, with a fresh lease of `lease` seconds."""
+    now = clock.now(connection)
+    values = {
+        "id": card.id,
+        "name": card.name,
+        "queues": json.dumps(card.queues),
+        "job_types": json.dumps(card.job_types),
+        "slots": card.slots,
+        "boot_id": clock.boot_id(connection),
+        "lease_expires": clock.lease_seconds(connection) + lease,
+        "started_at": card.started_at or now,
+        "heartbeat_at": now,
+        "stopping": False,
+    }
+    upsert(connection, workers, values)
+
+
+def beat(connection: Connection, clock: Clock, worker_id: UUID, lease: float, *, stopping: bool) -> bool:
+    """Extend the lease by `lease` seconds from now; False if the worker was given up and its row is gone."""
+    extended = connection.execute(
+        update(workers)
+        .where(workers.c.id == worker_id)
+        .values(
+            lease_expires=clock.lease_seconds(connection) + lease,
+            heartbeat_at=clock.now(connection),
+            stopping=stopping,
+        )
+    )
+    return extended.rowcount == 1
+
+
+def hold(connection: Connection, clock: Clock, worker_id: UUID) -> bool:
+    """Lock the worker's row for a claim; False if it has no valid lease, and then nothing may be claimed.
+
+    KEY SHARE lets the heartbeat through and keeps rescuers, who lock the row FOR UPDATE, from giving the worker up
+    between their look at its jobs and their delete.
+    """
+    row = connection.execute(
+        select(workers.c.lease_expires).where(workers.c.id == worker_id).with_for_update(read=True, key_share=True)
+    ).one_or_none()
+    return row is not None and row.lease_expires > clock.lease_seconds(connection)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A running job as its worker's row in the database says, and whether a cancel was asked for."""
+
+    job_id: UUID
+    lease_token: UUID
+    cancel_requested: bool
+
+
+def held_by(connection: Connection, worker_id: UUID) -> list[Held]:
+    """The jobs that run under this worker's lease. What it runs beside these it has lost."""
+    rows = connection.execute(
+        select(jobs.c.id, jobs.c.lease_token, cancel_requests.c.requested_at)
+        .select_from(jobs)
+        .outerjoin(
+            cancel_requests,
+            (cancel_requests.c.organization_id == jobs.c.organization_id) & (cancel_requests.c.job_id == jobs.c.id),
+        )
+        .where(jobs.c.worker_id == worker_id, jobs.c.status == JobStatus.RUNNING)
+    )
+    return [Held(row.id, row.lease_token, row.requested_at is not None) for row in rows]
+
+
+def lock_expired(connection: Connection, clock: Clock) -> AnyRow | None:
+    """A worker whose lease has run out, locked so that no other rescuer takes it too; None if there is none.
+
+    A lease of another boot of the machine (SQLite) has run out, too: its worker died with that boot.
+    """
+    return connection.execute(
+        select(workers.c.id, workers.c.name)
+        .where(
+            or_(
+                workers.c.boot_id != clock.boot_id(connection),
+                workers.c.lease_expires < clock.lease_seconds(connection),
+            )
+        )
+        .order_by(workers.c.lease_expires)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    ).one_or_none()
+
+
+def running_jobs(connection: Connection, worker_id: UUID, limit: int) -> Sequence[AnyRow]:
+    """Keys and leases of jobs that run under this worker, in lock order."""
+    return connection.execute(
+        select(jobs.c.organization_id, jobs.c.id, jobs.c.job_type, jobs.c.lease_token)
+        .where(jobs.c.worker_id == worker_id, jobs.c.status == JobStatus.RUNNING)
+        .order_by(jobs.c.organization_id, jobs.c.id)
+        .limit(limit)
+    ).all()
+
+
+def remove(connection: Connection, worker_id: UUID) -> bool:
+    """Delete the worker's row, unless jobs still run under it: those are for rescue to find."""
+    running = (
+        select(jobs.c.id).where(jobs.c.worker_id == worker_id, jobs.c.status == JobStatus.RUNNING).limit(1)
+    ).exists()
+    return connection.execute(delete(workers).where(workers.c.id == worker_id, ~running)).rowcount == 1
+
+
+def all_workers(connection: Connection, clock: Clock) -> Sequence[AnyRow]:
+    """Workers with a valid lease."""
+    return connection.execute(
+        select(workers)
+        .where(
+            workers.c.boot_id == clock.boot_id(connection),
+            workers.c.lease_expires >= clock.lease_seconds(connection),
+        )
+        .order_by(workers.c.name)
+    ).all()

@@ -1,0 +1,84 @@
+"""The only begin and commit. Knows which errors to run again and what to call the others."""
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from fairlane.domain.errors import StorageUnavailable
+from fairlane.store.clock import Clock, DatabaseClock
+from fairlane.store.dialects import WRITE, is_retryable, make_engine, translate
+
+T = TypeVar("T")
+
+_TRIES = 5
+_FIRST_WAIT = 0.02  # seconds; doubles, with jitter
+
+
+class Database:
+    """One database: its engine, its clock and its transactions.
+
+    Args:
+        url: `sqlite:///…` or `postgresql://…`.
+        clock: the clock of all times in it; tests set their own.
+        pool_size: connections kept open; as many again may be opened for a while.
+        lock_seconds: how long to wait for a lock that somebody else's transaction holds.
+    """
+
+    def __init__(self, url: str, *, clock: Clock | None = None, pool_size: int = 5, lock_seconds: float = 5.0) -> None:
+        self.engine = make_engine(url, pool_size=pool_size, lock_seconds=lock_seconds)
+        self.clock: Clock = clock or DatabaseClock()
+        self.lock_seconds = lock_seconds
+        self._writing = self.engine.execution_options(**{WRITE: True})
+
+    def write(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` in one transaction and commit it; run it again after a deadlock or a serialization failure.
+
+        Raises:
+            StorageUnavailable: the database is away, locked or full.
+            ConfigurationError: its schema is missing or old.
+        """
+        wait = _FIRST_WAIT
+        for last in [False] * (_TRIES - 1) + [True]:
+            try:
+                with translated(), self._writing.begin() as connection:
+                    return work(connection)
+            except StorageUnavailable as error:
+                cause = error.__cause__
+                if last or not isinstance(cause, DBAPIError) or not is_retryable(cause):
+                    raise
+            time.sleep(wait * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
+            wait *= 2
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    def read(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` in one read transaction, so that its statements agree with each other.
+
+        Raises:
+            StorageUnavailable, ConfigurationError: as for `write`.
+        """
+        with translated(), self.engine.begin() as connection:
+            return work(connection)
+
+    def close(self) -> None:
+        """Close the pooled connections."""
+        self.engine.dispose()
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Give a driver's error our name; what is neither absence nor age of the schema passes as it is."""
+    try:
+        yield
+    except PoolTimeout as error:
+        raise StorageUnavailable("All database connections are busy; nothing was changed, try again.") from error
+    except DBAPIError as error:
+        ours = translate(error)
+        if ours is None:
+            raise
+        raise ours from error

@@ -1,0 +1,223 @@
+"""The migrations build `store.tables`, once, whoever runs them, and touch nothing else."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, inspect, text
+
+from fairlane.domain.errors import ConfigurationError
+from fairlane.store import schema, tables
+from fairlane.store.dialects import is_sqlite
+from fairlane.store.schema import Condition
+from fairlane.store.transaction import Database
+from tests.conftest import create_database, database_on, drop_database
+
+HEAD = "0001"
+PARTIES = 4
+MIGRATE = """
+import sys
+from fairlane.store.schema import migrate
+from fairlane.store.transaction import Database
+print("ready", flush=True)
+sys.stdin.readline()
+print(*migrate(Database(sys.argv[1])))
+"""
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database with nothing in it."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'empty.db'}"
+        return
+    server = request.getfixturevalue("postgres_server")
+    name = f"test_{uuid4().hex}"
+    create_database(server, name, template="template0")
+    yield database_on(server, name)
+    drop_database(server, name)
+
+
+@pytest.fixture
+def empty(empty_url: str) -> Iterator[Database]:
+    """A database with nothing in it."""
+    database = Database(empty_url)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def migrated(database_url: str) -> Iterator[Database]:
+    """A migrated database."""
+    database = Database(database_url)
+    yield database
+    database.close()
+
+
+def test_alembic_finds_no_difference_between_migrations_and_tables(migrated: Database) -> None:
+    assert migrated.read(differences) == []
+
+
+def test_database_finds_no_difference_between_migrations_and_tables(empty: Database) -> None:
+    """What alembic does not look at: primary keys, predicates of partial indexes, fill factors, order of columns."""
+    empty.write(tables.metadata.create_all)
+    wanted = empty.read(catalog)
+    empty.write(tables.metadata.drop_all)
+
+    schema.migrate(empty)
+
+    assert empty.read(catalog) == wanted
+
+
+def test_catalog_shows_what_alembic_does_not_look_at(migrated: Database) -> None:
+    entries = " ".join(migrated.read(catalog))
+
+    assert "PRIMARY KEY (organization_id, id)" in entries
+    assert "WHERE ready" in entries
+    if migrated.engine.dialect.name == "postgresql":
+        assert "fillfactor=80" in entries
+
+
+def differences(connection: Connection) -> list[Any]:
+    """What alembic would change to make the database fit the tables."""
+    context = MigrationContext.configure(connection, opts=schema.comparison(connection))
+    return list(compare_metadata(context, tables.metadata))
+
+
+def catalog(connection: Connection) -> set[str]:
+    """Everything that a database knows of our tables, as its own text."""
+    if is_sqlite(connection):
+        found = connection.execute(
+            text("SELECT sql FROM sqlite_master WHERE name LIKE 'fairlane_%' AND tbl_name <> 'fairlane_schema_version'")
+        )
+        return {row.sql for row in found if row.sql}
+    found = connection.execute(
+        text("""
+        WITH ours AS (
+          SELECT oid, relname, reloptions FROM pg_class
+          WHERE relkind = 'r' AND relname LIKE 'fairlane_%' AND relname <> 'fairlane_schema_version')
+        SELECT concat_ws(' ', relname, 'options', reloptions) FROM ours
+        UNION ALL
+        SELECT concat_ws(' ', relname, attnum, attname, format_type(atttypid, atttypmod), attnotnull, attidentity,
+                         pg_get_expr(adbin, adrelid))
+        FROM ours JOIN pg_attribute ON attrelid = ours.oid AND attnum > 0
+          LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+        UNION ALL
+        SELECT concat_ws(' ', relname, conname, pg_get_constraintdef(c.oid))
+        FROM ours JOIN pg_constraint c ON conrelid = ours.oid
+        UNION ALL
+        SELECT pg_get_indexdef(indexrelid) FROM ours JOIN pg_index ON indrelid = ours.oid
+        """)
+    )
+    return set(found.scalars())
+
+
+def test_migrating_again_changes_nothing(empty: Database) -> None:
+    assert schema.migrate(empty) == (None, HEAD)
+    assert schema.migrate(empty) == (HEAD, HEAD)
+    schema.check(empty)
+
+
+def test_downgrade_leaves_nothing(empty: Database) -> None:
+    from alembic import command
+
+    schema.migrate(empty)
+
+    empty.write(lambda connection: command.downgrade(schema._config(connection), "base"))
+
+    assert empty.read(lambda connection: inspect(connection).get_table_names()) == ["fairlane_schema_version"]
+    assert schema.state(empty).condition is Condition.MISSING
+
+
+def test_one_of_several_processes_migrates(empty_url: str) -> None:
+    arguments = [sys.executable, "-c", MIGRATE, empty_url]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(arguments, **pipes) for _ in range(PARTIES)]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    answers = [process.communicate(timeout=60)[0].strip() for process in processes]
+
+    assert sorted(answers) == [f"{HEAD} {HEAD}"] * (PARTIES - 1) + [f"None {HEAD}"]
+    assert [process.returncode for process in processes] == [0] * PARTIES
+
+
+def test_one_of_several_threads_migrates(empty_url: str) -> None:
+    databases = [Database(empty_url) for _ in range(PARTIES)]
+    with ThreadPoolExecutor(PARTIES) as pool:
+        answers = list(pool.map(schema.migrate, databases))
+    for database in databases:
+        database.close()
+
+    assert sorted(answers, key=str) == [(HEAD, HEAD)] * (PARTIES - 1) + [(None, HEAD)]
+
+
+def test_missing_schema_is_told(empty: Database) -> None:
+    assert schema.state(empty) == schema.SchemaState(None, HEAD, Condition.MISSING)
+    with pytest.raises(ConfigurationError, match="no Fairlane schema yet; run `fairlane migrate`"):
+        schema.check(empty)
+
+
+def test_newer_schema_is_told_and_left_alone(migrated: Database) -> None:
+    set_revision(migrated, "9999")
+
+    assert schema.state(migrated).condition is Condition.NEWER
+    for refuses in (schema.check, schema.migrate):
+        with pytest.raises(ConfigurationError, match=f"revision 9999, newer than this code's {HEAD}; upgrade fairlane"):
+            refuses(migrated)
+    assert schema.state(migrated).current == "9999"
+
+
+def test_older_schema_is_told(migrated: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    # There is only one revision yet, so a second one is pretended.
+    from alembic.script import ScriptDirectory
+
+    monkeypatch.setattr(ScriptDirectory, "get_current_head", lambda self: "0002")
+
+    assert schema.state(migrated) == schema.SchemaState(HEAD, "0002", Condition.BEHIND)
+    with pytest.raises(
+        ConfigurationError, match=f"at revision {HEAD}, behind this code's 0002; run `fairlane migrate`"
+    ):
+        schema.check(migrated)
+
+
+def test_tables_of_a_host_are_left_alone(empty: Database) -> None:
+    def host_tables(connection: Connection) -> None:
+        connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
+        connection.execute(text("INSERT INTO alembic_version VALUES ('host')"))
+        connection.execute(text("CREATE TABLE invoices (id INTEGER)"))
+
+    empty.write(host_tables)
+    schema.migrate(empty)
+
+    assert empty.read(lambda connection: connection.scalars(text("SELECT * FROM alembic_version")).all()) == ["host"]
+    assert "invoices" in empty.read(lambda connection: inspect(connection).get_table_names())
+    assert empty.read(differences) == []
+
+
+def test_failed_migration_leaves_nothing(empty: Database) -> None:
+    # The last table of the revision is in the way.
+    last = list(tables.metadata.tables)[-1]
+    empty.write(lambda connection: connection.execute(text(f"CREATE TABLE {last} (id INTEGER)")))
+
+    with pytest.raises(Exception, match="already exists"):
+        schema.migrate(empty)
+
+    assert empty.read(lambda connection: inspect(connection).get_table_names()) == [last]
+
+
+def set_revision(database: Database, revision: str) -> None:
+    statement = text("UPDATE fairlane_schema_version SET version_num = :revision")
+    database.write(lambda connection: connection.execute(statement, {"revision": revision}))
