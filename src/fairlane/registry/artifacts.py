@@ -1,0 +1,130 @@
+"""Artifacts: the files that jobs leave, kept under their organization by obstore (a folder, memory, S3, …)."""
+
+import mimetypes
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Final, Protocol
+from urllib.parse import quote, urlparse
+from uuid import UUID
+
+import obstore
+from obstore.store import LocalStore, MemoryStore, from_url
+from sqlalchemy import make_url
+
+from fairlane.domain.errors import ConfigurationError, StorageUnavailable
+
+_UNKNOWN_TYPE: Final = "application/octet-stream"
+_CHUNK: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """Where a file was put, and what it is: `size` in bytes, `sha256` in hex."""
+
+    path: str
+    size: int
+    content_type: str
+    sha256: str
+
+
+class ArtifactStorage(Protocol):
+    """Where the bytes of artifacts live. Paths are the storage's own; only the database says whose they are."""
+
+    def put(self, path: str, data: bytes | Path) -> None:
+        """Store bytes, or a file's content, whole or not at all."""
+
+    def get(self, path: str) -> bytes:
+        """The bytes at `path`. Raises FileNotFoundError."""
+
+    def delete(self, path: str) -> None:
+        """Delete what is at `path`; nothing there is no error."""
+
+
+class ObjectStorage:
+    """`ArtifactStorage` on obstore, by URL: file:///…, memory:///, s3://…, gs://…, az://…."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        try:
+            self._store = _open(url)
+        except (ValueError, OSError, obstore.exceptions.BaseError) as error:
+            raise ConfigurationError(f"artifacts_url {url!r} can't be used: {error}") from error
+
+    def put(self, path: str, data: bytes | Path) -> None:
+        """Store bytes, or a file's content, whole or not at all.
+
+        Raises:
+            StorageUnavailable: the storage refused it.
+        """
+        try:
+            obstore.put(self._store, path, data)
+        except (OSError, obstore.exceptions.BaseError) as error:
+            raise StorageUnavailable(f"The artifact storage did not take a file: {type(error).__name__}.") from error
+
+    def get(self, path: str) -> bytes:
+        """The bytes at `path`.
+
+        Raises:
+            FileNotFoundError: nothing is there.
+        """
+        return bytes(obstore.get(self._store, path).bytes())
+
+    def delete(self, path: str) -> None:
+        """Delete what is at `path`; nothing there is no error."""
+        try:
+            obstore.delete(self._store, path)
+        except (FileNotFoundError, obstore.exceptions.NotFoundError):
+            return
+
+
+def _open(url: str) -> obstore.store.ObjectStore:
+    parsed = urlparse(url)
+    if parsed.scheme == "memory":
+        return MemoryStore()
+    if parsed.scheme == "file":
+        return LocalStore(Path(parsed.path), mkdir=True)
+    return from_url(url)
+
+
+def default_url(database_url: str) -> str:
+    """A folder beside a SQLite file, else one in the working directory."""
+    parsed = make_url(database_url)
+    if parsed.get_backend_name() != "sqlite":
+        return (Path.cwd() / "fairlane-artifacts").as_uri()
+    if not parsed.database or parsed.database == ":memory:":
+        return "memory:///"
+    database = Path(parsed.database).expanduser().absolute()
+    return (database.parent / f"{database.stem}-artifacts").as_uri()
+
+
+def store_file(
+    storage: ArtifactStorage,
+    organization: str,
+    job_id: UUID,
+    name: str,
+    data: bytes | Path,
+    *,
+    lease_token: UUID,
+    content_type: str | None = None,
+) -> StoredFile:
+    """Put a file under its organization and job.
+
+    The path holds the lease too, so that an attempt whose lease is lost can't overwrite the file of the one after it.
+    """
+    path = "/".join((quote(organization, safe=""), str(job_id), str(lease_token), quote(name, safe="")))
+    digest, size = _digest(data)
+    storage.put(path, data)
+    guessed = content_type or mimetypes.guess_type(name)[0] or _UNKNOWN_TYPE
+    return StoredFile(path, size, guessed, digest)
+
+
+def _digest(data: bytes | Path) -> tuple[str, int]:
+    if isinstance(data, bytes):
+        return sha256(data).hexdigest(), len(data)
+    digest, size = sha256(), 0
+    with data.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+    return digest.hexdigest(), size

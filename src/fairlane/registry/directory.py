@@ -1,0 +1,80 @@
+"""Who exists and who may what: a protocol for host applications, and the directory that Fairlane keeps itself."""
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from sqlalchemy import Connection
+
+from fairlane.domain.statuses import OrganizationStatus, Role
+from fairlane.store.statements import organizations as statements
+from fairlane.store.transaction import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """A user in an organization. `permissions` are names that job types may require; an admin has them all."""
+
+    role: Role
+    permissions: frozenset[str] = frozenset()
+
+    def may_submit(self, permission: str | None) -> bool:
+        """Whether this member may submit a type that requires `permission`."""
+        if self.role is Role.VIEWER:
+            return False
+        return permission is None or self.role is Role.ADMIN or permission in self.permissions
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How an organization stands; `max_live_jobs` None = unlimited."""
+
+    status: OrganizationStatus
+    max_live_jobs: int | None = None
+
+
+class Directory(Protocol):
+    """A host application's own users and organizations. Asked in bulk, once per submission and per claim batch.
+
+    Both methods may raise: then jobs are deferred and submissions get `StorageUnavailable`; only a definite no, an id
+    that is missing from the answer, ends a job. Answers are used for at most 30 s.
+    """
+
+    def organizations(self, ids: Collection[str]) -> Mapping[str, Standing]:
+        """Those of the organizations that exist, with how they stand."""
+
+    def members(self, pairs: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Membership]:
+        """Those of the (organization, user) pairs that are members."""
+
+
+class StoredDirectory:
+    """The built-in directory, in Fairlane's own tables."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def organizations(self, ids: Collection[str]) -> Mapping[str, Standing]:
+        """Those of the organizations that exist and are not deleted."""
+        return self._database.read(lambda connection: standings(connection, ids))
+
+    def members(self, pairs: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Membership]:
+        """Those of the (organization, user) pairs that are members."""
+        return self._database.read(lambda connection: memberships(connection, pairs))
+
+
+def standings(connection: Connection, ids: Collection[str]) -> dict[str, Standing]:
+    """`StoredDirectory.organizations` in a transaction that is open already."""
+    return {
+        row.id: Standing(OrganizationStatus(row.status), row.max_live_jobs)
+        for row in statements.find(connection, ids)
+        if row.status != OrganizationStatus.DELETED
+    }
+
+
+def memberships(connection: Connection, pairs: Collection[tuple[str, str]]) -> dict[tuple[str, str], Membership]:
+    """`StoredDirectory.members` in a transaction that is open already."""
+    return {
+        (row.organization_id, row.user_id): Membership(Role(row.role), frozenset(json.loads(row.permissions)))
+        for row in statements.find_members(connection, pairs)
+    }

@@ -1,0 +1,154 @@
+"""The options of a job type, checked once, and the form in which they are registered for other processes."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import timedelta
+from enum import Enum, StrEnum
+from typing import Any, Final, Literal, Self, TypeVar
+
+from fairlane.domain.backoff import Backoff
+from fairlane.domain.errors import ConfigurationError
+from fairlane.domain.statuses import Priority
+
+
+class Inherit(Enum):
+    """The type of `INHERIT`, the absence of a value."""
+
+    INHERIT = "inherit"
+
+
+# Absent = inherit from the type, the organization, the default. None would mean unlimited.
+INHERIT: Final = Inherit.INHERIT
+Inheriting = Literal[Inherit.INHERIT]
+
+Seconds = float | timedelta
+E = TypeVar("E", bound=StrEnum)
+
+DEFAULT_TIMEOUT: Final = 300.0  # seconds (R6)
+BULK_QUEUE: Final = "bulk"
+BULK_TIMEOUT: Final = 1800.0  # seconds, for types in the queue "bulk" (R6)
+DEFAULT_RETRIES: Final = 5
+DEFAULT_DEDUP_WINDOW: Final = 300.0
+LONGEST_RATE_WINDOW: Final = 86_400.0  # seconds (R4)
+
+
+class Isolation(StrEnum):
+    """Where a handler runs. `auto`: `async def` on the event loop, `def` in a thread."""
+
+    AUTO = "auto"
+    ASYNC = "async"
+    THREAD = "thread"
+    PROCESS = "process"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How jobs of a type are run and limited; times in seconds, None = unlimited."""
+
+    timeout: float | None = DEFAULT_TIMEOUT
+    max_retries: int | None = DEFAULT_RETRIES
+    backoff: Backoff = field(default_factory=Backoff)
+    priority: Priority = Priority.NORMAL
+    queue: str = "default"
+    isolation: Isolation = Isolation.AUTO
+    dedup_window: float = DEFAULT_DEDUP_WINDOW
+    rate_limit: int | None = None
+    rate_limit_window: float = 60.0
+    max_running: int | None = None
+    requires_permission: str | None = None
+    retention: float | None = None  # None = the setting
+
+    def to_json(self) -> str:
+        """The registered form."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """From the registered form; what a newer version added is left out."""
+        known: dict[str, Any] = {name: value for name, value in json.loads(text).items() if name in cls.__slots__}
+        backoff = known.pop("backoff", None) or {}
+        options = cls(**known)
+        return replace(
+            options,
+            backoff=Backoff(backoff["base"], backoff["cap"], tuple(backoff["delays"])) if backoff else Backoff(),
+            priority=Priority(options.priority),
+            isolation=Isolation(options.isolation),
+        )
+
+
+def seconds(name: str, value: object) -> float:
+    """A duration in seconds.
+
+    Raises:
+        ConfigurationError: it is negative or no number.
+    """
+    number = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number < float("inf"):
+        raise ConfigurationError(f"{name} must be seconds (0 or more) or a timedelta, not {value!r}.")
+    return float(number)
+
+
+def timeout_seconds(value: object) -> float | None:
+    """A timeout in seconds; None = unlimited.
+
+    Raises:
+        ConfigurationError: it is 0 or less: such a job could never run.
+    """
+    if value is None:
+        return None
+    number = seconds("timeout", value)
+    if number == 0:
+        raise ConfigurationError("timeout must be above 0; None means unlimited.")
+    return number
+
+
+def count(name: str, value: object) -> int | None:
+    """A limit: None = unlimited, 0 = none allowed.
+
+    Raises:
+        ConfigurationError: it is negative or no whole number.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ConfigurationError(f"{name} must be a whole number, 0 or more, or None for unlimited, not {value!r}.")
+    return value
+
+
+def choice(kind: type[E], name: str, value: object) -> E:
+    """One of an enumeration's values.
+
+    Raises:
+        ConfigurationError: it is none of them.
+    """
+    try:
+        return kind(str(value))
+    except ValueError:
+        raise ConfigurationError(f"{name} must be one of {', '.join(kind)}, not {value!r}.") from None
+
+
+def rate_window(value: Seconds) -> float:
+    """The window of a submission rate, in seconds.
+
+    Raises:
+        ConfigurationError: it is 0 or above a day.
+    """
+    window = seconds("rate_limit_window", value)
+    if not 0 < window <= LONGEST_RATE_WINDOW:
+        raise ConfigurationError(f"rate_limit_window must be above 0 and at most {LONGEST_RATE_WINDOW:g} s.")
+    return window
+
+
+def backoff_of(value: "Backoff | Sequence[Seconds] | None") -> Backoff:
+    """A `Backoff`, or an explicit list of waits.
+
+    Raises:
+        ConfigurationError: a wait is negative, or the list is empty.
+    """
+    if value is None or isinstance(value, Backoff):
+        return value or Backoff()
+    delays = tuple(seconds("backoff", one) for one in value)
+    if not delays:
+        raise ConfigurationError("backoff needs at least one wait, or leave it out for the default.")
+    return Backoff.of(delays)

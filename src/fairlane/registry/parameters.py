@@ -1,0 +1,238 @@
+"""The parameters of a job, from the submitter's values to the handler's arguments (R1, R2).
+
+    values ── lift ──▸ plain tree ── document ──▸ typed tree ──▸ text, stored      ──▸ canonical text, hashed
+    text ── json ──▸ plain tree ── document ──▸ typed tree ── handler's annotations ──▸ arguments
+
+Whoever submits and whoever runs use the same document, made once from the handler's signature and registered in the
+database. So a process that never imported the handler checks, stores and hashes exactly as one that did. Only the last
+step, to dataclasses, models and Enum members, needs the handler, and only there do its own validators run: what they
+refuse is found by the worker, not by `submit`.
+
+Only what was given is stored and hashed: a default is the handler's business and may change with its code. Whatever
+has no annotation is stored, hashed and handed over as its JSON form, so that a date and its ISO text are then the same.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import partial
+from inspect import Parameter, signature, unwrap
+from types import SimpleNamespace
+from typing import Any, Final, Self, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
+from pydantic_core import ErrorDetails
+
+from fairlane.domain.canonical import canonical
+from fairlane.domain.errors import ConfigurationError, InvalidParameters
+from fairlane.registry.parameters_constraints import Node
+from fairlane.registry.parameters_document import DocumentBuilder
+from fairlane.registry.parameters_validator import kinds, validator_of, words
+from fairlane.registry.parameters_values import dumps, json_form, lift
+
+VERSION: Final = 1
+# Long values and long lists of mistakes help nobody, and end in logs.
+_SHOWN_CHARACTERS: Final = 80
+_SHOWN_ERRORS: Final = 10
+_GIVEN: Final = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Checked parameters: the JSON `text` to be stored and the `canonical` text to be hashed."""
+
+    text: str
+    canonical: str
+
+
+class ParameterSchema:
+    """What a job type's parameters may be, as its registered document says; the handler is not needed."""
+
+    def __init__(self, document: Node) -> None:
+        self.job_type: str = document["job_type"]
+        self._document = document
+        self._validator = validator_of(document)
+        self._ambiguous = "union" in kinds(document)
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
+        """The schema that `describe` gave to some other process.
+
+        Raises ConfigurationError if a newer version of Fairlane wrote it.
+        """
+        if document.get("version") != VERSION:
+            raise ConfigurationError(
+                f"the parameters of {document.get('job_type')} are described in version {document.get('version')}, "
+                f"this process reads version {VERSION}: upgrade it"
+            )
+        return cls(dict(document))
+
+    def describe(self) -> Node:
+        """The document: plain JSON, to be registered in the database."""
+        return self._document
+
+    def prepare(self, parameters: Mapping[str, object]) -> Prepared:
+        """Check `parameters` and give the texts to be stored and hashed.
+
+        Typed values may be given as Python objects or in their JSON form. Raises InvalidParameters with a sentence for
+        each one that is missing, unknown or of the wrong type, or that can't be stored.
+        """
+        try:
+            plain = lift(parameters, "parameters")
+        except InvalidParameters as error:
+            raise InvalidParameters(f"{self.job_type}: {error}") from error
+        typed = self._typed(plain)
+        prepared = Prepared(dumps(json_form(typed)), canonical(typed))
+        if self._ambiguous:
+            self._check_read_back(typed, prepared)
+        return prepared
+
+    def read(self, text: str) -> dict[str, Any]:
+        """Stored parameters as a typed tree, objects as dicts. Raises InvalidParameters if they no longer fit."""
+        try:
+            plain = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise InvalidParameters(f"{self.job_type}: the stored parameters are not JSON: {error}") from error
+        return self._typed(plain)
+
+    def _typed(self, plain: object) -> dict[str, Any]:
+        try:
+            typed: dict[str, Any] = self._validator.validate_python(plain)
+        except ValidationError as error:
+            raise self.refusal(error.errors(include_url=False)) from None
+        return typed
+
+    def _check_read_back(self, typed: dict[str, Any], prepared: Prepared) -> None:
+        """Refuse what JSON can't tell apart: a date given to `str | date` would arrive as text."""
+        again = self.read(prepared.text)
+        for name, value in typed.items():
+            if canonical(again[name]) != canonical(value):
+                raise InvalidParameters(
+                    f"{self.job_type}: parameter '{name}' is ambiguous: its JSON form would be read back as another "
+                    "member of the union, so put that of the value first in the handler's annotation"
+                )
+
+    def refusal(self, errors: list[ErrorDetails]) -> InvalidParameters:
+        """One error with a sentence for each of pydantic's `errors`."""
+        sentences = [self._sentence(error) for error in errors[:_SHOWN_ERRORS]]
+        if len(errors) > _SHOWN_ERRORS:
+            sentences.append(f"and {len(errors) - _SHOWN_ERRORS} more")
+        return InvalidParameters(f"{self.job_type}: {'; '.join(sentences)}")
+
+    def _sentence(self, error: ErrorDetails) -> str:
+        fields = self._document["parameters"]["fields"]
+        place, kind = _place(error["loc"]), error["type"]
+        if kind == "missing":
+            expected = f" (it must be {words(fields[place]['schema'])})" if place in fields else ""
+            return f"parameter '{place}' is missing{expected}"
+        if kind == "extra_forbidden":
+            close = get_close_matches(place, fields, n=1)
+            return f"unknown parameter '{place}'" + (f", did you mean '{close[0]}'?" if close else "")
+        subject = f"parameter '{place}'" if place else "parameters"
+        message = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+        colon = "" if message.startswith(("must ", "can't ")) else ":"
+        return f"{subject}{colon} {message} (got {_shown(error['input'])})"
+
+
+class Signature:
+    """A handler's parameters: its schema, and how stored text becomes its arguments."""
+
+    def __init__(self, schema: ParameterSchema, adapters: Mapping[str, TypeAdapter[Any]]) -> None:
+        self.schema = schema
+        self._adapters = adapters
+
+    @classmethod
+    def of(cls, job_type: str, handler: Callable[..., object]) -> Self:
+        """The signature of `handler`: its first parameter is the context, the others are the job's parameters.
+
+        Raises ConfigurationError if it takes parameters that have no name, or of types that pydantic can't read.
+        """
+        context, *rest = _parameters(job_type, handler)
+        builder = DocumentBuilder()
+        fields: dict[str, Node] = {}
+        adapters: dict[str, TypeAdapter[Any]] = {}
+        for parameter in rest:
+            if parameter.kind is Parameter.VAR_KEYWORD:
+                continue
+            node: Node = {"kind": "any"}
+            if parameter.annotation is not Parameter.empty:
+                node, adapters[parameter.name] = _typing(job_type, handler, parameter, builder)
+            fields[parameter.name] = {"schema": node, "required": parameter.default is Parameter.empty}
+        takes_more = any(parameter.kind is Parameter.VAR_KEYWORD for parameter in rest)
+        if takes_more and context.kind is not Parameter.POSITIONAL_ONLY:
+            fields[context.name] = {"schema": {"kind": "reserved"}, "required": False}
+        parameters = {"kind": "object", "fields": fields, "extra": "allow" if takes_more else "forbid"}
+        document = {"version": VERSION, "job_type": job_type, "parameters": parameters}
+        return cls(ParameterSchema(document | {"definitions": builder.definitions}), adapters)
+
+    def decode(self, text: str) -> dict[str, object]:
+        """The handler's keyword arguments from stored `text`; only those that were given.
+
+        Raises InvalidParameters if the text does not fit the handler, by its types or its own validators.
+        """
+        arguments = self.schema.read(text)
+        errors: list[ErrorDetails] = []
+        for name, adapter in self._adapters.items():
+            if name not in arguments:
+                continue
+            try:
+                # Not strict, whatever the model says: the types were checked, objects and Enum members are JSON still.
+                arguments[name] = adapter.validate_python(arguments[name], strict=False)
+            except ValidationError as error:
+                errors.extend({**detail, "loc": (name, *detail["loc"])} for detail in error.errors(include_url=False))
+        if errors:
+            raise self.schema.refusal(errors)
+        return arguments
+
+
+def _parameters(job_type: str, handler: Callable[..., object]) -> list[Parameter]:
+    parameters = list(signature(handler).parameters.values())
+    if not parameters or parameters[0].kind not in (*_GIVEN, Parameter.POSITIONAL_ONLY):
+        raise ConfigurationError(f"{job_type}: the handler's first parameter must be the job's context, such as `ctx`")
+    for parameter in parameters[1:]:
+        if parameter.kind not in (*_GIVEN, Parameter.VAR_KEYWORD):
+            raise ConfigurationError(
+                f"{job_type}: the handler's parameter '{parameter}' can't be given by name: "
+                "parameters of jobs have names, so remove the `*args` or the `/`"
+            )
+    return parameters
+
+
+def _typing(
+    job_type: str, handler: Callable[..., object], parameter: Parameter, builder: DocumentBuilder
+) -> tuple[Node, TypeAdapter[Any]]:
+    try:
+        annotation = _resolved(handler, parameter.annotation)
+        return builder.node(annotation), TypeAdapter(annotation)
+    except (ConfigurationError, PydanticUserError, NameError, TypeError) as error:
+        raise ConfigurationError(
+            f"{job_type}: the annotation of the handler's parameter '{parameter.name}' can't be used: {error}"
+        ) from error
+
+
+def _resolved(handler: Callable[..., object], annotation: object) -> Any:
+    """An annotation, text or not, as a type.
+
+    One by one: that of the context, which is often imported for type checkers only, need not be resolved.
+    """
+    function: Any = handler
+    while isinstance(function, partial):
+        function = function.func
+    if not hasattr(function, "__code__") and not hasattr(function, "__func__"):
+        function = type(function).__call__
+    namespace = getattr(unwrap(function), "__globals__", {})
+    holder = SimpleNamespace(__annotations__={"parameter": annotation})
+    return get_type_hints(holder, namespace, include_extras=True)["parameter"]
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    """`items[3].price`, from pydantic's path."""
+    steps = [f"[{step}]" if isinstance(step, int) else f".{step}" for step in location if step != "[key]"]
+    return "".join(steps).removeprefix(".")
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"

@@ -1,0 +1,261 @@
+"""A schema document to the pydantic validator that every process uses, with or without the handler (R1, R2).
+
+The validator takes lifted values (see parameters_values) and gives them back typed: '2026-11-01' for a date becomes a
+date, a list for a set an `Unordered`, an integer for a float a float. It is strict otherwise: no text for numbers, no
+number for a bool. A date given to `date | str` is a date, since members of a union are tried in their order and the
+more exact one wins.
+"""
+
+from base64 import b64decode
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, time
+from decimal import Decimal, DecimalException
+from functools import partial
+from typing import Any, Final
+from uuid import UUID
+
+from pydantic_core import CoreSchema, PydanticCustomError, SchemaValidator, core_schema
+
+from fairlane.domain.canonical import Unordered, canonical
+from fairlane.domain.errors import ConfigurationError
+from fairlane.registry.parameters_constraints import CONSTRAINTS, Node
+from fairlane.registry.parameters_values import json_form, unordered
+
+
+def validator_of(document: Node) -> SchemaValidator:
+    """The validator of a whole document. Raises ConfigurationError for a kind that this version does not know."""
+    # Each in a chain of one: the name goes to the chain, since what it holds may be a reference to another name.
+    definitions: list[CoreSchema] = [
+        core_schema.chain_schema([_schema(node)], ref=name) for name, node in document["definitions"].items()
+    ]
+    return SchemaValidator(core_schema.definitions_schema(_schema(document["parameters"]), definitions))
+
+
+def words(node: Node) -> str:
+    """What a node accepts, for messages: "a date", "one of 'a', 'b'"."""
+    kind = node["kind"]
+    if kind in _SCALARS:
+        return _SCALARS[kind].words
+    if kind == "union":
+        return " or ".join(dict.fromkeys(words(member) for member in node["of"]))
+    if kind == "optional":
+        return f"{words(node['of'])} or null"
+    if kind in {"literal", "enum"}:
+        return f"one of {', '.join(map(repr, node['values']))}"[:80]
+    return {"ref": "an object", "object": "an object", "dict": "an object"}.get(kind, "a list")
+
+
+def kinds(node: object) -> Iterator[str]:
+    """Every kind in a document, at any depth."""
+    if isinstance(node, dict):
+        if isinstance(node.get("kind"), str):
+            yield node["kind"]
+        node = list(node.values())
+    if isinstance(node, list):
+        for member in node:
+            yield from kinds(member)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scalar:
+    """One scalar kind: its words in messages, pydantic's schema and how its JSON form is read (ValueError if not)."""
+
+    words: str
+    schema: Callable[..., CoreSchema]
+    read: Callable[[Any], object] | None = None
+    reads: tuple[type, ...] = (str,)
+
+
+def _datetime(text: str) -> datetime:
+    # A bare date is not taken for midnight: in `datetime | date` it could not be told apart.
+    if "T" not in text and " " not in text:
+        raise ValueError("no time of day")
+    return datetime.fromisoformat(text)
+
+
+def _decimal(number: str | float) -> Decimal:
+    try:
+        # By way of its text a float is what its writer typed: 0.1, not 0.1000000000000000055…. A bool's is no number.
+        return Decimal(str(number))
+    except DecimalException:
+        raise ValueError("no number") from None
+
+
+_DATETIME: Final = core_schema.datetime_schema
+_DURATION: Final = SchemaValidator(core_schema.timedelta_schema())
+_SCALARS: Final[dict[str, _Scalar]] = {
+    "null": _Scalar("null", core_schema.none_schema),
+    "bool": _Scalar("a bool", core_schema.bool_schema),
+    "int": _Scalar("an int", core_schema.int_schema),
+    "float": _Scalar("a float", core_schema.float_schema),
+    "str": _Scalar("a string", core_schema.str_schema),
+    "bytes": _Scalar("bytes (as base64)", core_schema.bytes_schema, lambda text: b64decode(text, validate=True)),
+    "datetime": _Scalar("a datetime", _DATETIME, _datetime),
+    "aware_datetime": _Scalar("a datetime with an offset", partial(_DATETIME, tz_constraint="aware"), _datetime),
+    "naive_datetime": _Scalar("a datetime without offset", partial(_DATETIME, tz_constraint="naive"), _datetime),
+    "date": _Scalar("a date", core_schema.date_schema, date.fromisoformat),
+    "time": _Scalar("a time", core_schema.time_schema, time.fromisoformat),
+    "timedelta": _Scalar("a duration", core_schema.timedelta_schema, _DURATION.validate_python),
+    "decimal": _Scalar("a decimal number", core_schema.decimal_schema, _decimal, (str, int, float)),
+    "uuid": _Scalar("a UUID", core_schema.uuid_schema, UUID),
+}
+
+
+def _schema(node: Node) -> CoreSchema:
+    kind = node["kind"]
+    if kind in _SCALARS:
+        return _scalar(node)
+    if kind not in _BUILDERS:
+        raise ConfigurationError(
+            f"the parameters of a job type are described by the unknown kind {kind!r}: "
+            "they were registered by a newer version of Fairlane, upgrade this process too"
+        )
+    return _BUILDERS[kind](node)
+
+
+def _scalar(node: Node) -> CoreSchema:
+    scalar = _SCALARS[node["kind"]]
+    schema = _reading(scalar, scalar.schema(**({} if node["kind"] == "null" else {"strict": True})))
+    schema = _saying(words(node), schema)
+    limits = {name: node[name] for name in CONSTRAINTS.get(node["kind"], ()) if name in node}
+    if not limits:
+        return schema
+    if scalar.read is not None:
+        limits = {name: scalar.read(limit) if isinstance(limit, str) else limit for name, limit in limits.items()}
+    # In a step of its own, so that "must be an int" and "must be at least 1" stay two messages.
+    return core_schema.chain_schema([schema, scalar.schema(**limits)])
+
+
+def _reading(scalar: _Scalar, schema: CoreSchema) -> CoreSchema:
+    if scalar.read is None:
+        return schema
+    read, reads = scalar.read, scalar.reads
+    return core_schema.no_info_before_validator_function(
+        lambda value: read(value) if isinstance(value, reads) else value, schema
+    )
+
+
+def _saying(expected: str, schema: CoreSchema) -> CoreSchema:
+    return core_schema.custom_error_schema(
+        schema, "kind", custom_error_message="must be {expected}", custom_error_context={"expected": expected}
+    )
+
+
+def _wrong(expected: str) -> PydanticCustomError:
+    return PydanticCustomError("kind", "must be {expected}", {"expected": expected})
+
+
+def _limits(node: Node) -> dict[str, Any]:
+    return {name: node[name] for name in ("min_length", "max_length") if name in node}
+
+
+def _any(value: object) -> object:
+    try:
+        return json_form(value)
+    except TypeError as error:
+        raise PydanticCustomError("kind", "can't be stored as JSON: {error}", {"error": str(error)}) from None
+
+
+def _opaque(value: object) -> object:
+    if _has_bytes(value):
+        # As base64 text they would arrive as that text, and nobody would notice.
+        raise PydanticCustomError("kind", "must not contain bytes, since only the handler knows its type")
+    return _any(value)
+
+
+def _has_bytes(value: object) -> bool:
+    if isinstance(value, dict):
+        return any(map(_has_bytes, value.values()))
+    return any(map(_has_bytes, value)) if isinstance(value, (list, tuple)) else isinstance(value, bytes)
+
+
+def _reserved(_: object) -> object:
+    raise PydanticCustomError("kind", "must be left out: it is the name of the handler's context")
+
+
+def _choice(node: Node) -> CoreSchema:
+    # By canonical text, to which True is not 1.
+    choices = {canonical(value): value for value in node["values"]}
+
+    def choose(value: object) -> object:
+        text = "" if isinstance(value, (dict, list, tuple)) else canonical(value)
+        if text not in choices:
+            raise _wrong(words(node))
+        return choices[text]
+
+    return core_schema.no_info_plain_validator_function(choose)
+
+
+def _set(node: Node) -> CoreSchema:
+    def collect(members: list[object]) -> Unordered:
+        members_once = unordered(members)
+        if not node.get("min_length", 0) <= len(members_once) <= node.get("max_length", len(members_once)):
+            raise _wrong(f"of {node.get('min_length', 0)} to {node.get('max_length', 'any number of')} members")
+        return members_once
+
+    schema = core_schema.list_schema(_schema(node["items"]), strict=True)
+    return core_schema.no_info_after_validator_function(
+        collect,
+        core_schema.no_info_before_validator_function(
+            lambda value: list(value) if isinstance(value, Unordered) else value, schema
+        ),
+    )
+
+
+def _tuple(node: Node) -> CoreSchema:
+    members = [node["rest"]] if "rest" in node else node["items"]
+    schema = core_schema.tuple_schema(
+        [_schema(member) for member in members], variadic_item_index=0 if "rest" in node else None
+    )
+
+    def from_list(value: object) -> object:
+        if not isinstance(value, list):
+            raise _wrong("a list")
+        return tuple(value)
+
+    return core_schema.no_info_before_validator_function(from_list, schema)
+
+
+def _dict(node: Node) -> CoreSchema:
+    keys = _schema(node["keys"])
+    if node["keys"]["kind"] == "int":
+        integer = core_schema.no_info_before_validator_function(
+            lambda key: int(key) if isinstance(key, str) else key, keys
+        )
+        keys = _saying("an int", integer)
+    # Typed first, then text again: a UUID in capitals becomes the one form that is stored and hashed.
+    keys = core_schema.no_info_after_validator_function(lambda key: str(json_form(key)), keys)
+    return core_schema.dict_schema(keys, _schema(node["values"]), strict=True, **_limits(node))
+
+
+def _object(node: Node) -> CoreSchema:
+    fields = {}
+    for name, field in node["fields"].items():
+        alias = [[key] for key in (name, *field["also"])] if "also" in field else None
+        fields[name] = core_schema.typed_dict_field(
+            _schema(field["schema"]), required=field["required"], validation_alias=alias
+        )
+    extras = core_schema.no_info_plain_validator_function(_any) if node["extra"] == "allow" else None
+    return core_schema.typed_dict_schema(fields, extra_behavior=node["extra"], extras_schema=extras)
+
+
+def _union(node: Node) -> CoreSchema:
+    return _saying(words(node), core_schema.union_schema([_schema(member) for member in node["of"]]))
+
+
+_BUILDERS: Final[dict[str, Callable[[Node], CoreSchema]]] = {
+    "any": lambda _: core_schema.no_info_plain_validator_function(_any),
+    "opaque": lambda _: core_schema.no_info_plain_validator_function(_opaque),
+    "reserved": lambda _: core_schema.no_info_plain_validator_function(_reserved),
+    "ref": lambda node: core_schema.definition_reference_schema(node["name"]),
+    "optional": lambda node: core_schema.nullable_schema(_schema(node["of"])),
+    "union": _union,
+    "literal": _choice,
+    "enum": _choice,
+    "list": lambda node: core_schema.list_schema(_schema(node["items"]), strict=True, **_limits(node)),
+    "set": _set,
+    "tuple": _tuple,
+    "dict": _dict,
+    "object": _object,
+}

@@ -1,0 +1,168 @@
+"""Python values to plain JSON: the forms in which parameters and results are stored.
+
+Datetimes, dates and times are ISO 8601 text with the offset that they were given, durations ISO 8601 too, Decimals and
+UUIDs their text, bytes base64, sets sorted lists, Enum members their values, dataclasses and models dicts.
+"""
+
+import dataclasses
+import json
+from base64 import b64encode
+from collections.abc import Iterable, Mapping
+from datetime import date, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from functools import singledispatch
+from typing import Any, Final
+from uuid import UUID
+
+from pydantic import AliasChoices, BaseModel
+from pydantic.fields import FieldInfo
+
+from fairlane.domain.canonical import Unordered, canonical, check_scalar, member_path
+from fairlane.domain.errors import InvalidParameters, PermanentError
+
+# Deeper than any honest payload; far from where a parser of any language gives up.
+MAX_DEPTH: Final = 32
+# Python reads no integer of more than 4300 digits from JSON, which is about 14,284 bits.
+MAX_INT_BITS: Final = 14_000
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+# What needs no opening; nearly every value in a large payload is one of these.
+_PLAIN: Final = frozenset({str, int, float, bool, type(None), list, dict})
+
+
+def lift(value: object, path: str, depth: int = 0) -> object:
+    """`value` made of nothing but dicts, lists, `Unordered` and scalars of their own Python types.
+
+    Raises InvalidParameters, naming the place below `path`, for what can't be stored: NaN, NUL, lone surrogates,
+    unknown objects, and more than 32 levels of lists and dicts.
+    """
+    value = _opened(value)
+    if not isinstance(value, (Mapping, list, tuple, set, frozenset)):
+        check_scalar(value, path)
+        if isinstance(value, int) and value.bit_length() > MAX_INT_BITS:
+            raise InvalidParameters(f"{path} is an integer of more than 4200 digits: pass it as text")
+        return value
+    if depth > MAX_DEPTH:
+        raise InvalidParameters(f"{path:.80} is nested more than {MAX_DEPTH} levels deep: pass a flatter value")
+    if isinstance(value, Mapping):
+        return {_key(key, path): lift(item, member_path(path, key), depth + 1) for key, item in value.items()}
+    if isinstance(value, (set, frozenset)):
+        return unordered(lift(member, f"{path}{{}}", depth + 1) for member in value)
+    return [lift(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)]
+
+
+def unordered(members: Iterable[object]) -> Unordered:
+    """A set of lifted `members`: each canonical value once, numbers first and by size, the others by their text."""
+    distinct = {canonical(member): member for member in members}
+    return Unordered(distinct[text] for text in sorted(distinct, key=lambda text: _rank(distinct[text], text)))
+
+
+def encode_result(value: object, *, limit: int) -> str | None:
+    """The return value of a handler as JSON text of at most `limit` bytes; None for None.
+
+    Raises PermanentError if it can't be stored: another attempt would return the like.
+    """
+    if value is None:
+        return None
+    try:
+        text = dumps(json_form(lift(value, "result", depth=1)))
+    except (InvalidParameters, TypeError) as error:
+        raise PermanentError(f"the handler's result can't be stored: {error}") from error
+    size = len(text.encode())
+    if size > limit:
+        raise PermanentError(
+            f"the handler's result has {size:,} bytes as JSON, {limit:,} are allowed: store it as an artifact instead"
+        )
+    return text
+
+
+def dumps(tree: object) -> str:
+    """Compact JSON text of a tree of plain JSON values."""
+    return _ENCODER.encode(tree)
+
+
+@singledispatch
+def json_form(value: Any) -> Any:
+    """A lifted value as plain JSON. Raises TypeError for a dict with keys that are not text."""
+    return value
+
+
+@json_form.register(dict)
+def _(value: dict[object, object]) -> Any:
+    for key in value:
+        if not isinstance(key, str):
+            raise TypeError(f"keys must be strings, not {key!r:.80}")
+    return {key: json_form(item) for key, item in value.items()}
+
+
+@json_form.register(list)
+@json_form.register(tuple)
+def _(value: list[object] | tuple[object, ...]) -> Any:
+    return [json_form(item) for item in value]
+
+
+@json_form.register
+def _(value: bytes) -> Any:
+    return b64encode(value).decode()
+
+
+@json_form.register(date)  # a datetime is a date to Python
+@json_form.register(time)
+def _(value: date | time) -> Any:
+    return value.isoformat()
+
+
+@json_form.register
+def _(value: timedelta) -> Any:
+    size = abs(value)
+    fraction = f".{size.microseconds:06}" if size.microseconds else ""
+    return f"{'-' if value < size else ''}P{size.days}DT{size.seconds}{fraction}S"
+
+
+@json_form.register(Decimal)
+@json_form.register(UUID)
+def _(value: Decimal | UUID) -> Any:
+    return str(value)
+
+
+def wire_names(name: str, field: FieldInfo) -> list[str]:
+    """The keys that a model itself reads a field from; the first is the one under which it is stored."""
+    alias = field.alias if field.validation_alias is None else field.validation_alias
+    choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
+    return [choice for choice in choices if isinstance(choice, str)] or [name]
+
+
+def _key(key: object, path: str) -> object:
+    key = _opened(key)
+    check_scalar(key, f"the key {member_path(path, key)}")
+    return key
+
+
+def _opened(value: object) -> object:
+    """An Enum member's value, a dataclass or a model as a dict (all its fields); everything else as it is."""
+    if type(value) in _PLAIN:
+        return value
+    while isinstance(value, Enum):
+        value = value.value
+    if isinstance(value, type):
+        return value
+    fields: dict[str, FieldInfo] | None = getattr(type(value), "__pydantic_fields__", None)
+    if fields is not None:
+        if getattr(value, "__pydantic_root_model__", False):
+            return _opened(vars(value)["root"])
+        stored = {
+            wire_names(name, field)[0]: getattr(value, name)
+            for name, field in fields.items()
+            if field.init is not False
+        }
+        return stored | (value.model_extra or {} if isinstance(value, BaseModel) else {})
+    if dataclasses.is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.init}
+    return value
+
+
+def _rank(member: object, text: str) -> tuple[float, str]:
+    # An int is not made a float here: comparison between the two is exact.
+    if isinstance(member, (int, float)) and not isinstance(member, bool):
+        return member, ""
+    return float("inf"), text

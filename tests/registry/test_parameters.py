@@ -1,0 +1,509 @@
+"""R1, R2: parameters are checked, stored, hashed and handed over alike in every process."""
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from enum import Enum, Flag, StrEnum
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, NewType, NotRequired
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NaiveDatetime,
+    RootModel,
+    field_validator,
+)
+from typing_extensions import TypedDict
+
+from fairlane.domain.canonical import digest
+from fairlane.domain.errors import ConfigurationError, InvalidParameters, PermanentError
+from fairlane.registry.parameters import ParameterSchema, Prepared, Signature
+from fairlane.registry.parameters_values import encode_result
+
+
+class Colour(Enum):
+    RED = "red"
+    TWO = 2
+
+
+class Tone(StrEnum):
+    DARK = "dark"
+
+
+class Rights(Flag):
+    READ = 1
+    WRITE = 2
+
+
+class Corner(Enum):
+    ORIGIN = (0, 0)
+
+
+@dataclass(frozen=True)
+class Point:
+    x: int
+    y: Decimal = Decimal(0)
+
+
+class Folder(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+    name: str = Field(min_length=1, alias="title", default="new")
+    tone: Tone | None = None
+    data: bytes = b""
+    children: list["Folder"] = []
+
+
+class Renamed(BaseModel):
+    model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
+    count: int = Field(validation_alias=AliasChoices("n", "number"))
+
+
+class Tags(RootModel[set[str]]):
+    pass
+
+
+class Options(TypedDict):
+    copies: int
+    seal: NotRequired[bytes]
+
+
+Title = NewType("Title", str)
+
+
+async def everything(
+    ctx,
+    flag: bool,
+    count: int,
+    ratio: float,
+    title: Title,
+    blob: bytes,
+    at: datetime,
+    day: date,
+    clock: time,
+    span: timedelta,
+    price: Decimal,
+    key: UUID,
+    colour: Colour,
+    choice: Literal["a", 1, True, None],
+    days: list[date],
+    prices: set[Decimal],
+    points: frozenset[Point],
+    pair: tuple[int, bytes],
+    spans: tuple[timedelta, ...],
+    by_day: dict[date, UUID],
+    maybe: date | None,
+    either: datetime | date | int | str,
+    point: Point,
+    folder: Folder,
+    tags: Tags,
+    options: Options,
+    rights: Rights,
+    *,
+    plain=None,
+): ...
+
+
+def small(ctx, month: date, template: str = "monthly", copies: Annotated[int, Field(ge=1, le=9)] = 1): ...
+
+
+EVERYTHING = Signature.of("test.everything", everything)
+SMALL = Signature.of("report.pdf", small).schema
+
+TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
+OFFSETS = st.integers(-86_399, 86_399).map(lambda seconds: timezone(timedelta(seconds=seconds)))
+DATETIMES = st.datetimes() | st.datetimes(timezones=OFFSETS)
+DECIMALS = st.decimals(allow_nan=False, allow_infinity=False)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=10,
+)
+POINTS = st.builds(Point, st.integers(), DECIMALS)
+FOLDERS = st.recursive(
+    st.builds(Folder, title=TEXTS.filter(bool), tone=st.sampled_from([None, Tone.DARK]), data=st.binary()),
+    lambda inner: st.builds(Folder, children=st.lists(inner, max_size=2)),
+    max_leaves=4,
+)
+OPTIONS = st.fixed_dictionaries({"copies": st.integers()}, optional={"seal": st.binary()})
+ARGUMENTS = st.fixed_dictionaries(
+    {
+        "flag": st.booleans(),
+        "count": st.integers(),
+        "ratio": st.floats(allow_nan=False, allow_infinity=False),
+        "title": TEXTS,
+        "blob": st.binary(),
+        "at": DATETIMES,
+        "day": st.dates(),
+        "clock": st.times() | st.times(timezones=OFFSETS),
+        "span": st.timedeltas(),
+        "price": DECIMALS,
+        "key": st.uuids(),
+        "colour": st.sampled_from(Colour),
+        "choice": st.sampled_from(["a", 1, True, None]),
+        "days": st.lists(st.dates(), max_size=3),
+        "prices": st.sets(DECIMALS, max_size=3),
+        "points": st.frozensets(POINTS, max_size=3),
+        "pair": st.tuples(st.integers(), st.binary()),
+        "spans": st.lists(st.timedeltas(), max_size=3).map(tuple),
+        "by_day": st.dictionaries(st.dates(), st.uuids(), max_size=3),
+        "maybe": st.none() | st.dates(),
+        "either": DATETIMES | st.dates() | st.integers(),
+        "point": POINTS,
+        "folder": FOLDERS,
+        "tags": st.builds(Tags, st.sets(TEXTS, max_size=3)),
+        "options": OPTIONS,
+        "rights": st.sampled_from([Rights.READ, Rights.READ | Rights.WRITE]),
+    },
+    optional={"plain": JSON},
+)
+
+
+def elsewhere(schema: ParameterSchema) -> ParameterSchema:
+    """The schema as a process has it that read it from the database."""
+    return ParameterSchema.from_document(json.loads(json.dumps(schema.describe())))
+
+
+def prepared_by(annotation: Any, value: object) -> Prepared:
+    def handler(ctx, value): ...
+
+    handler.__annotations__["value"] = annotation
+    return elsewhere(Signature.of("test", handler).schema).prepare({"value": value})
+
+
+def refusal(schema: ParameterSchema, **parameters: object) -> str:
+    with pytest.raises(InvalidParameters) as caught:
+        schema.prepare(parameters)
+    return str(caught.value)
+
+
+@given(ARGUMENTS)
+def test_the_handler_gets_what_was_submitted(arguments):
+    decoded = EVERYTHING.decode(EVERYTHING.schema.prepare(arguments).text)
+    assert decoded == arguments
+    assert {name: type(value) for name, value in decoded.items()} == {name: type(arguments[name]) for name in decoded}
+    # `==` sees neither the offset of a datetime nor the zeros of a Decimal.
+    for name in ("at", "clock", "price", "ratio", "either"):
+        assert str(decoded[name]) == str(arguments[name])
+
+
+@given(ARGUMENTS)
+def test_a_process_without_the_handler_prepares_exactly_alike(arguments):
+    schema, other = EVERYTHING.schema, elsewhere(EVERYTHING.schema)
+    prepared = schema.prepare(arguments)
+    assert other.prepare(arguments) == prepared
+    # What REST and the command line send is the JSON form of the same values.
+    assert other.prepare(json.loads(prepared.text)) == prepared
+
+
+@given(JSON)
+def test_values_without_annotation_arrive_as_they_are_in_json(value):
+    def handler(ctx, value): ...
+
+    signature = Signature.of("test", handler)
+    assert signature.decode(signature.schema.prepare({"value": value}).text) == {"value": value}
+
+
+def test_values_without_annotation_are_stored_and_hashed_as_their_json_form():
+    def handler(ctx, value): ...
+
+    schema = Signature.of("test", handler).schema
+    rich = {
+        "at": datetime(2026, 11, 1, tzinfo=UTC),
+        "price": Decimal("1.0"),
+        "of": {10, 9},
+        "blob": b"a",
+        "p": Point(1),
+    }
+    plain = {"at": "2026-11-01T00:00:00+00:00", "price": "1.0", "of": [9, 10], "blob": "YQ==", "p": {"x": 1, "y": "0"}}
+    assert schema.prepare({"value": rich}) == schema.prepare({"value": plain})
+
+
+@pytest.mark.parametrize(
+    ("annotation", "one", "other"),
+    [
+        (date, date(2026, 11, 1), "2026-11-01"),
+        (datetime, datetime(2026, 11, 1, tzinfo=UTC), "2026-11-01T02:00:00+02:00"),
+        (datetime, datetime(2026, 11, 1, tzinfo=UTC), "2026-11-01T00:00:00Z"),
+        (Decimal, Decimal("1.50"), 1.5),
+        (Decimal, Decimal("1.50"), "1.5"),
+        (float, 1.0, 1),
+        (float, 0.0, -0.0),
+        (timedelta, timedelta(minutes=90), "PT1H30M"),
+        (UUID, UUID(int=10), "0000000000000000000000000000000A"),
+        (Colour, Colour.RED, "red"),
+        (set[int], {1, 2}, [2, 1, 2]),
+        (dict[UUID, int], {UUID(int=10): 1}, {"00000000-0000-0000-0000-00000000000A": 1}),
+        (list[int], [1, 2], (1, 2)),
+        (Point, Point(1, Decimal("2.0")), {"y": "2", "x": 1}),
+        (Folder, Folder(title="a"), {"title": "a", "tone": None, "data": "", "children": []}),
+        (Renamed, Renamed(n=1), {"number": 1}),  # type: ignore[call-arg]
+        (Renamed, {"n": 1}, {"count": 1}),
+        (dict, {"a": 1, "b": 2}, MappingProxyType({"b": 2, "a": 1})),
+    ],
+)
+def test_equal_values_have_one_canonical_text(annotation, one, other):
+    assert prepared_by(annotation, one).canonical == prepared_by(annotation, other).canonical
+
+
+def test_a_naive_datetime_hashes_apart_from_an_aware_one():
+    naive, aware = datetime(2026, 11, 1), datetime(2026, 11, 1, tzinfo=UTC)  # noqa: DTZ001
+    assert prepared_by(datetime, naive).canonical != prepared_by(datetime, aware).canonical
+
+
+def test_the_offset_that_was_given_is_stored():
+    at = datetime(2026, 11, 1, tzinfo=timezone(timedelta(hours=2)))
+    assert prepared_by(datetime, at).text == '{"value":"2026-11-01T00:00:00+02:00"}'
+
+
+def test_defaults_are_neither_stored_nor_hashed():
+    prepared = SMALL.prepare({"month": date(2026, 11, 1)})
+    assert prepared == Prepared('{"month":"2026-11-01"}', '{"month":date(2026-11-01)}')
+
+
+def test_the_text_is_compact_and_keeps_unicode():
+    prepared = SMALL.prepare({"month": "2026-11-01", "template": "é\u2028🛣"})
+    assert prepared.text == '{"month":"2026-11-01","template":"é\u2028🛣"}'
+
+
+def test_the_hash_of_a_schema_s_output_is_golden():
+    prepared = SMALL.prepare({"template": "a", "month": date(2026, 11, 1)})
+    expected = "953dbad7d71802500653c14903e3cde06b5ec8c4c2cb8a9a7bc1555749228732"
+    assert digest("acme", "report.pdf", prepared.canonical) == expected
+
+
+def test_a_wrong_and_an_unknown_parameter_are_named_with_what_was_expected():
+    assert refusal(SMALL, month="foo", tempalte="x") == (
+        "report.pdf: parameter 'month' must be a date (got 'foo'); "
+        "unknown parameter 'tempalte', did you mean 'template'?"
+    )
+
+
+def test_a_missing_parameter_is_named_with_what_is_expected():
+    assert refusal(SMALL) == "report.pdf: parameter 'month' is missing (it must be a date)"
+
+
+def test_the_place_of_a_nested_mistake_is_named():
+    wrong = {"title": "a", "children": [{"title": "b"}, {"title": "", "colour": 1}]}
+    with pytest.raises(InvalidParameters) as caught:
+        prepared_by(Folder, wrong)
+    assert str(caught.value) == (
+        "test: parameter 'value.children[1].title': String should have at least 1 character (got ''); "
+        "unknown parameter 'value.children[1].colour'"
+    )
+
+
+def test_simple_constraints_hold_without_the_handler():
+    assert refusal(elsewhere(SMALL), month="2026-11-01", copies=10) == (
+        "report.pdf: parameter 'copies' must be less than or equal to 9 (got 10)"
+    )
+
+
+def test_a_long_value_is_cut_in_the_message():
+    message = refusal(SMALL, month="x" * 10_000)
+    assert len(message) < 200
+
+
+def test_of_many_mistakes_the_first_are_told():
+    message = refusal(SMALL, month="2026-11-01", **{f"p{number}": 1 for number in range(500)})
+    assert message.endswith("; and 490 more")
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [
+        (int, True),
+        (int, "1"),
+        (int, 1.0),
+        (bool, 1),
+        (float, True),
+        (float, 10**400),
+        (Decimal, True),
+        (Decimal, "NaN"),
+        (str, b"a"),
+        (str, date(2026, 11, 1)),
+        (date, datetime(2026, 11, 1, tzinfo=UTC)),
+        (datetime, date(2026, 11, 1)),
+        (AwareDatetime, "2026-11-01T00:00"),
+        (NaiveDatetime, "2026-11-01T00:00Z"),
+        (datetime, "2026-11-01"),
+        (bytes, "not base64"),
+        (Colour, "blue"),
+        (Literal[1], True),
+        (Literal["a"], None),
+        (list[int], {1}),
+        (tuple[int, ...], {1}),
+        (tuple[int, int], [1]),
+        (dict[int, int], {"a": 1}),
+        (Annotated[str, Field(pattern="^a+$")], "b"),
+        (Annotated[Decimal, Field(gt=Decimal("0.1"))], "0.1"),
+        (Annotated[date, Field(ge=date(2026, 1, 1))], "2025-12-31"),
+        (Annotated[int | None, Field(multiple_of=3)], 4),
+        (Annotated[list[int], Field(max_length=1)], [1, 2]),
+        (Annotated[set[int], Field(min_length=2)], [1, 1]),
+        (Point, {"y": 1}),
+        (None, 0),
+    ],
+)
+def test_a_value_of_another_type_is_refused(annotation, value):
+    with pytest.raises(InvalidParameters, match="parameter 'value"):
+        prepared_by(annotation, value)
+
+
+@pytest.mark.parametrize(
+    ("value", "path"),
+    [
+        (float("nan"), "parameters.value "),
+        ([{"price": float("inf")}], r"parameters.value\[0\].price "),
+        ({"a": "x\0"}, "parameters.value.a "),
+        ({"\ud800": 1}, r"the key parameters.value.\\ud800 "),
+        (object(), "parameters.value "),
+        (int, "parameters.value "),
+        ({(1, 2): 3}, "the key parameters.value"),
+        (10**4290, "parameters.value "),
+    ],
+)
+def test_what_cannot_be_stored_is_refused_by_its_path(value, path):
+    with pytest.raises(InvalidParameters, match=f"^test: {path}"):
+        prepared_by(Any, value)
+
+
+def test_keys_that_are_not_text_are_refused_where_no_annotation_types_them():
+    with pytest.raises(InvalidParameters, match="keys must be strings, not 1"):
+        prepared_by(Any, {1: 2})
+
+
+def nested(depth: int) -> object:
+    value: object = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def test_more_than_32_levels_are_refused():
+    assert prepared_by(Any, nested(32)).text
+    with pytest.raises(InvalidParameters, match="nested more than 32 levels"):
+        prepared_by(Any, nested(33))
+
+
+def test_a_value_that_contains_itself_is_refused():
+    value: list[object] = []
+    value.append(value)
+    with pytest.raises(InvalidParameters, match="nested more than 32 levels"):
+        prepared_by(Any, value)
+
+
+def test_a_union_refuses_what_would_be_read_back_as_another_member():
+    """A date given to `str | date` would arrive as text, since JSON has no dates."""
+    assert prepared_by(date | str, date(2026, 11, 1)).canonical == '{"value":date(2026-11-01)}'
+    with pytest.raises(InvalidParameters, match="'value' is ambiguous"):
+        prepared_by(str | date, date(2026, 11, 1))
+
+
+def test_extra_parameters_are_plain_json_where_the_handler_takes_them():
+    def handler(ctx, month: date, **extra: int): ...
+
+    signature = Signature.of("test", handler)
+    prepared = signature.schema.prepare({"month": "2026-11-01", "more": {"at": time(1)}})
+    assert signature.decode(prepared.text) == {"month": date(2026, 11, 1), "more": {"at": "01:00:00"}}
+    assert "'ctx' must be left out" in refusal(signature.schema, month="2026-11-01", ctx=1)
+
+
+def test_the_context_needs_no_annotation_that_can_be_resolved():
+    def handler(ctx: "JobContext", month: "date") -> "Nothing": ...  # type: ignore[name-defined]  # noqa: F821
+
+    assert Signature.of("test", handler).decode('{"month":"2026-11-01"}') == {"month": date(2026, 11, 1)}
+
+
+def test_validators_of_the_handler_run_when_it_decodes():
+    def even(number: int) -> int:
+        if number % 2:
+            raise ValueError("odd")
+        return number
+
+    def handler(ctx, number: Annotated[int, AfterValidator(even)], text: Annotated[str, BeforeValidator(str)]): ...
+
+    signature = Signature.of("test", handler)
+    prepared = signature.schema.prepare({"number": 3, "text": 5})
+    with pytest.raises(InvalidParameters, match=r"test: parameter 'number': odd \(got 3\)"):
+        signature.decode(prepared.text)
+    assert signature.decode('{"number":2,"text":5}') == {"number": 2, "text": "5"}
+
+
+def test_bytes_are_refused_where_only_the_handler_knows_the_type():
+    class Loose(BaseModel):
+        data: bytes
+
+        @field_validator("data", mode="before")
+        @classmethod
+        def any_data(cls, data: object) -> object:
+            return data
+
+    with pytest.raises(InvalidParameters, match=r"value\.data' must not contain bytes"):
+        prepared_by(Loose, Loose(data=b"a"))
+
+
+@pytest.mark.parametrize(
+    ("handler", "problem"),
+    [
+        (lambda: None, "must be the job's context"),
+        (lambda *args: None, "must be the job's context"),
+        (lambda ctx, *args: None, r"'\*args' can't be given by name"),
+    ],
+    ids=["none at all", "only *args", "*args after the context"],
+)
+def test_a_handler_whose_parameters_have_no_names_is_refused(handler, problem):
+    with pytest.raises(ConfigurationError, match=problem):
+        Signature.of("test", handler)
+
+
+def test_positional_only_parameters_are_refused():
+    def handler(ctx, month, /): ...
+
+    with pytest.raises(ConfigurationError, match="'month' can't be given by name"):
+        Signature.of("test", handler)
+
+
+@pytest.mark.parametrize("annotation", [Corner, Literal[Colour.RED], dict[float, int], object(), "Missing"])
+def test_an_annotation_that_cannot_be_used_is_refused(annotation):
+    def handler(ctx, value): ...
+
+    handler.__annotations__["value"] = annotation
+    with pytest.raises(ConfigurationError, match="the annotation of the handler's parameter 'value' can't be used"):
+        Signature.of("test", handler)
+
+
+def test_a_document_of_a_newer_version_is_refused():
+    with pytest.raises(ConfigurationError, match="upgrade it"):
+        ParameterSchema.from_document(SMALL.describe() | {"version": 2})
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"month":"foo"}', "{}"])
+def test_stored_text_that_no_longer_fits_is_refused(text):
+    with pytest.raises(InvalidParameters, match=r"^report\.pdf: "):
+        Signature.of("report.pdf", small).decode(text)
+
+
+def test_a_result_is_stored_as_json():
+    result = {"at": date(2026, 11, 1), "of": {3, 10}, "point": Point(1), "folder": Folder(title="a", tone=Tone.DARK)}
+    assert encode_result(result, limit=1000) == (
+        '{"at":"2026-11-01","of":[3,10],"point":{"x":1,"y":"0"},'
+        '"folder":{"title":"a","tone":"dark","data":"","children":[]}}'
+    )
+    assert encode_result(None, limit=0) is None
+
+
+@pytest.mark.parametrize("result", ["a\0", float("nan"), object(), "\ud800", {1: 2}, "é" * 50, nested(33)])
+def test_a_result_that_cannot_be_stored_is_a_permanent_error(result):
+    with pytest.raises(PermanentError, match="the handler's result"):
+        encode_result(result, limit=100)
