@@ -1,0 +1,50 @@
+"""Settings: frozen, checked once, every default named here."""
+
+from typing import Self
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from fairlane.domain.errors import ConfigurationError
+
+HARD_PAYLOAD_LIMIT = 1024 * 1024  # bytes (R1)
+
+
+class Settings(BaseSettings):
+    """What an application may set, in code or as FAIRLANE_… in the environment; times in seconds, sizes in bytes."""
+
+    model_config = SettingsConfigDict(env_prefix="FAIRLANE_", frozen=True, extra="forbid")
+
+    url: str = "sqlite:///fairlane.db"
+    artifacts_url: str | None = Field(
+        default=None,
+        description="Where artifacts are kept: file:///…, memory:///, s3://…; None = a folder beside a SQLite file, "
+        "else ./fairlane-artifacts",
+    )
+    lease: float = Field(default=15.0, gt=0, description="A worker that is silent for longer has lost its jobs (R5)")
+    poll_interval: float = Field(default=0.2, gt=0, description="How often an idle worker looks for jobs")
+    stage_interval: float = Field(default=0.5, gt=0, description="How often due jobs are made ready")
+    cleanup_interval: float = Field(default=60.0, gt=0, description="How often ended jobs past retention are deleted")
+    watch_interval: float = Field(default=0.25, gt=0, description="How often a worker looks for cancel requests")
+    progress_interval: float = Field(default=1.0, ge=0, description="At most one progress write per job in this time")
+    grace: float = Field(default=30.0, ge=0, description="How long a stopping worker lets its jobs finish (R17)")
+    stop_grace: float = Field(default=5.0, ge=0, description="How long a handler may take to stop once it is asked to")
+    payload_limit: int = Field(default=256 * 1024, gt=0, le=HARD_PAYLOAD_LIMIT, description="Of one job's parameters")
+    result_limit: int = Field(default=1024 * 1024, gt=0, description="Of one job's result as JSON")
+    retention: float = Field(default=30 * 86400.0, gt=0, description="How long ended jobs are kept (R14)")
+    dead_letter_alert: int = Field(default=50, ge=0, description="Unresolved dead letters that raise an alert (R8)")
+    lock_timeout: float = Field(default=5.0, gt=0, description="How long to wait for somebody else's transaction")
+    pool_size: int = Field(default=5, gt=0, description="Database connections kept open")
+
+    @classmethod
+    def load(cls, url: str | None = None) -> Self:
+        """Settings from the environment, with `url` in place of FAIRLANE_URL if it is given.
+
+        Raises:
+            ConfigurationError: a value is wrong; the message says which and what it must be.
+        """
+        try:
+            return cls(url=url) if url is not None else cls()
+        except ValidationError as error:
+            wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg'].lower()}" for e in error.errors())
+            raise ConfigurationError(f"Fairlane's settings are wrong: {wrong}.") from None

@@ -1,0 +1,96 @@
+"""How sync verbs become async ones, `await fl.aio.submit(…)`: each is written once and wrapped here.
+
+A verb runs in a thread, or, given an AsyncConnection or AsyncSession, on that connection's own loop and transaction.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+from fairlane.control.dead_letters import DeadLetters
+from fairlane.control.pausing import JobTypes, Queues
+from fairlane.control.people import Members, Organizations
+
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S")
+
+
+class Verbs(Generic[S]):
+    """The async side of an object with sync verbs."""
+
+    def __init__(self, sync: S) -> None:
+        self._sync = sync
+
+
+def asynchronous(verb: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[Verbs[S], P], Awaitable[R]]:
+    """The verb, to be awaited, with the same arguments."""
+
+    async def call(self: Verbs[S], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        connection: Any = kwargs.get("connection")
+        if isinstance(connection, AsyncConnection | AsyncSession):
+            sync_kwargs: dict[str, Any] = dict(kwargs)
+            return await connection.run_sync(
+                lambda sync: verb(self._sync, *args, **(sync_kwargs | {"connection": sync}))
+            )
+        return await asyncio.to_thread(verb, self._sync, *args, **kwargs)
+
+    call.__name__, call.__doc__ = verb.__name__, verb.__doc__
+    return call
+
+
+class AsyncOrganizations(Verbs[Organizations]):
+    """`fl.aio.organizations`."""
+
+    create = asynchronous(Organizations.create)
+    get = asynchronous(Organizations.get)
+    list = asynchronous(Organizations.list)
+    update = asynchronous(Organizations.update)
+    suspend = asynchronous(Organizations.suspend)
+    activate = asynchronous(Organizations.activate)
+    pause = asynchronous(Organizations.pause)
+    resume = asynchronous(Organizations.resume)
+    delete = asynchronous(Organizations.delete)
+
+
+class AsyncMembers(Verbs[Members]):
+    """`fl.aio.members`."""
+
+    add = asynchronous(Members.add)
+    update = asynchronous(Members.update)
+    list = asynchronous(Members.list)
+    remove = asynchronous(Members.remove)
+
+
+class AsyncQueues(Verbs[Queues]):
+    """`fl.aio.queues`."""
+
+    pause = asynchronous(Queues.pause)
+    resume = asynchronous(Queues.resume)
+    names = asynchronous(Queues.names)
+
+
+class AsyncJobTypes(Verbs[JobTypes]):
+    """`fl.aio.job_types`."""
+
+    pause = asynchronous(JobTypes.pause)
+    resume = asynchronous(JobTypes.resume)
+    names = asynchronous(JobTypes.names)
+    list = asynchronous(JobTypes.list)
+    enable = asynchronous(JobTypes.enable)
+    disable = asynchronous(JobTypes.disable)
+    delete = asynchronous(JobTypes.delete)
+
+
+class AsyncDeadLetters(Verbs[DeadLetters]):
+    """`fl.aio.dead_letters`."""
+
+    list = asynchronous(DeadLetters.list)
+    groups = asynchronous(DeadLetters.groups)
+    retry = asynchronous(DeadLetters.retry)
+    retry_group = asynchronous(DeadLetters.retry_group)
+    resolve = asynchronous(DeadLetters.resolve)
+    ignore = asynchronous(DeadLetters.ignore)
+    delete = asynchronous(DeadLetters.delete)

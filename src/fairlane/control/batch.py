@@ -1,0 +1,78 @@
+"""Submissions, and the graph that a batch of them forms."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from graphlib import CycleError, TopologicalSorter
+from typing import Any, Literal
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from fairlane.domain.errors import ConfigurationError, CyclicDependency
+from fairlane.domain.jobs import Job
+from fairlane.domain.statuses import ParentPolicy, Priority
+from fairlane.registry.options import INHERIT, Inheriting, Seconds
+
+OnDuplicate = Literal["reject", "return", "replace"]
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One job to submit. `Fairlane.submit` says what each field means.
+
+    `depends_on` may name jobs, their ids, and other submissions of the same batch. `id` is the job's id to be; give
+    your own only if you need to know it before.
+    """
+
+    job_type: str
+    organization: str
+    user: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    priority: Priority | str | None = None
+    depends_on: "Sequence[Job | Submission | UUID | str]" = ()
+    on_parent_failure: ParentPolicy | str = ParentPolicy.DEAD_LETTER
+    delay: Seconds | None = None
+    run_at: datetime | None = None
+    queue: str | None = None
+    dedup_key: str | None = None
+    on_duplicate: OnDuplicate = "reject"
+    dedup_window: Seconds | Inheriting = INHERIT
+    max_retries: int | Inheriting | None = INHERIT
+    timeout: Seconds | Inheriting | None = INHERIT
+    labels: Mapping[str, str] = field(default_factory=dict)
+    id: UUID = field(default_factory=uuid7)
+
+
+def refuse_cycles(submissions: Sequence[Submission]) -> None:
+    """A batch's own dependencies must be a graph without cycles; jobs outside of it can't depend on it.
+
+    Raises:
+        CyclicDependency: its `index` is that of a submission in the cycle.
+        ConfigurationError: two submissions have one id.
+    """
+    position = {one.id: index for index, one in enumerate(submissions)}
+    if len(position) < len(submissions):
+        raise ConfigurationError(
+            "Two submissions of the batch have the same id; leave the id out, or give each its own."
+        )
+    graph = {one.id: [parent_id(parent) for parent in one.depends_on] for one in submissions}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        cycle = error.args[1]
+        refused = CyclicDependency("Jobs of the batch wait for each other: " + " → ".join(map(str, cycle)) + ".")
+        refused.index = next(position[one] for one in cycle if one in position)
+        raise refused from None
+
+
+def parent_id(parent: "Job | Submission | UUID | str") -> UUID | str:
+    """The id of a parent, however it was named; text that is no id stays as it is, to be refused as unknown."""
+    if isinstance(parent, Job | Submission):
+        return parent.id
+    if isinstance(parent, UUID):
+        return parent
+    try:
+        return UUID(parent)
+    except ValueError:
+        return parent

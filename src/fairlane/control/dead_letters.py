@@ -1,0 +1,167 @@
+"""Dead letters: `fl.dead_letters`."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from fairlane.control.jobs import JobControl, job_id_of
+from fairlane.domain.cursors import decode_cursor, encode_cursor
+from fairlane.domain.errors import JobNotFound
+from fairlane.domain.jobs import DeadLetter, DeadLetterGroup, Job, Page
+from fairlane.domain.statuses import Resolution
+from fairlane.store.statements import dead_letters as statements
+from fairlane.store.statements.transition import SYSTEM
+from fairlane.store.tables import AnyRow
+from fairlane.store.transaction import Database
+
+_BATCH = 500
+
+
+class DeadLetters:
+    """Look at dead letters, group them by error, retry them, and write down what was decided."""
+
+    def __init__(self, database: Database, jobs: JobControl) -> None:
+        self._database = database
+        self._jobs = jobs
+
+    def list(
+        self,
+        organization: str,
+        *,
+        resolution: Resolution | str | None = Resolution.PENDING,
+        fingerprint: str | None = None,
+        limit: int = 20,
+        cursor: str | None = None,
+    ) -> Page[DeadLetter]:
+        """Dead letters, newest first.
+
+        Args:
+            resolution: None = whatever was decided.
+            fingerprint: of one error group.
+            cursor: the page before's `next_cursor`.
+        """
+        wanted = Resolution(resolution) if resolution is not None else None
+        before = decode_cursor(cursor) if cursor is not None else None
+        rows, total = self._database.read(
+            lambda connection: (
+                statements.page(
+                    connection, organization, resolution=wanted, fingerprint=fingerprint, before=before, limit=limit + 1
+                ),
+                statements.count(connection, organization, resolution=wanted, fingerprint=fingerprint),
+            )
+        )
+        items = tuple(_dead_letter(row) for row in rows[:limit])
+        more = len(rows) > limit
+        return Page(items, encode_cursor(items[-1].entered_at, items[-1].job_id) if more else None, total)
+
+    def groups(
+        self, organization: str, *, resolution: Resolution | str | None = Resolution.PENDING
+    ) -> tuple[DeadLetterGroup, ...]:
+        """Dead letters by job type and error, the largest group first."""
+        wanted = Resolution(resolution) if resolution is not None else None
+        rows = self._database.read(lambda connection: statements.groups(connection, organization, resolution=wanted))
+        return tuple(
+            DeadLetterGroup(
+                row.fingerprint, row.job_type, row.error_type, row.reason, row.size, row.first_at, row.last_at
+            )
+            for row in rows
+        )
+
+    def retry(
+        self,
+        job_id: UUID | str,
+        organization: str,
+        *,
+        user: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> Job:
+        """Queue one again; as `Fairlane.retry`."""
+        return self._jobs.retry(job_id, organization, user=user, parameters=parameters)
+
+    def retry_group(
+        self, fingerprint: str, organization: str, *, user: str | None = None, per_second: float = 10.0
+    ) -> int:
+        """Queue all unresolved ones of a group again, paced so that they don't fail together a second time.
+
+        Args:
+            per_second: how many become ready each second.
+
+        Returns:
+            How many.
+
+        Raises:
+            PermissionDenied: one of them is not the user's; those before it are queued.
+        """
+        start = self._database.read(self._database.clock.now)
+        retried = 0
+        while True:
+            page = self.list(organization, fingerprint=fingerprint, limit=_BATCH)
+            for letter in page.items:
+                at = start + timedelta(seconds=retried / per_second)
+                self._jobs.retry(letter.job_id, organization, user=user, at=at)
+                retried += 1
+            if page.next_cursor is None:
+                return retried
+
+    def resolve(
+        self, job_id: UUID | str, organization: str, *, user: str | None = None, note: str | None = None
+    ) -> None:
+        """Write down that the cause was dealt with otherwise.
+
+        Raises:
+            JobNotFound: it is no dead letter of the organization.
+        """
+        self._decide(job_id, organization, Resolution.RESOLVED, user, note)
+
+    def ignore(
+        self, job_id: UUID | str, organization: str, *, user: str | None = None, note: str | None = None
+    ) -> None:
+        """Write down that nothing needs to be done.
+
+        Raises:
+            JobNotFound: it is no dead letter of the organization.
+        """
+        self._decide(job_id, organization, Resolution.IGNORED, user, note)
+
+    def delete(self, job_id: UUID | str, organization: str, *, user: str | None = None) -> None:
+        """Delete the job with all that is kept of it.
+
+        Raises:
+            JobNotFound, PermissionDenied, IllegalTransition
+        """
+        key = job_id_of(job_id, organization)
+        if self._database.read(lambda connection: statements.find(connection, organization, key)) is None:
+            raise JobNotFound(f"Organization {organization} has no dead letter {job_id}.")
+        self._jobs.delete(key, organization, user=user)
+
+    def _decide(
+        self, job_id: UUID | str, organization: str, resolution: Resolution, user: str | None, note: str | None
+    ) -> None:
+        key = job_id_of(job_id, organization)
+
+        def work(connection: Connection) -> bool:
+            self._jobs.check_change(connection, organization, key, user, "resolve")
+            now = self._database.clock.now(connection)
+            return statements.resolve(connection, now, organization, key, resolution, actor=user or SYSTEM, note=note)
+
+        if not self._database.write(work):
+            raise JobNotFound(f"Organization {organization} has no dead letter {job_id}.")
+
+
+def _dead_letter(row: AnyRow) -> DeadLetter:
+    return DeadLetter(
+        job_id=row.job_id,
+        organization=row.organization_id,
+        job_type=row.job_type,
+        reason=row.reason,
+        error_type=row.error_type,
+        fingerprint=row.fingerprint,
+        entered_at=row.entered_at,
+        resolution=Resolution(row.resolution),
+        note=row.note,
+        resolved_by=row.resolved_by,
+        resolved_at=row.resolved_at,
+    )

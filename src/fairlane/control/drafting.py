@@ -1,0 +1,167 @@
+"""From a submission to a draft: every check of R1 that needs no other job."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from fairlane.control.batch import Submission, parent_id
+from fairlane.domain.canonical import digest, digest_of_key
+from fairlane.domain.errors import (
+    ConfigurationError,
+    InvalidParameters,
+    OrganizationNotFound,
+    OrganizationSuspended,
+    ParentNotFound,
+    PayloadTooLarge,
+    PermissionDenied,
+)
+from fairlane.domain.organizations import is_organization_id
+from fairlane.domain.statuses import PRIORITY_RANK, OrganizationStatus, ParentPolicy, Priority
+from fairlane.registry.directory import Membership, Standing
+from fairlane.registry.job_types import RegisteredType
+from fairlane.registry.options import INHERIT, choice, count, seconds, timeout_seconds
+from fairlane.registry.parameters import Prepared
+from fairlane.store.statements.drafts import Dedup, Draft, RateLimit
+
+_LONGEST_TEXT: Final = 200  # characters of a queue, a label's name or value, an explicit key
+_MOST_LABELS: Final = 50
+_ON_DUPLICATE: Final = ("reject", "return", "replace")
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What the directory said of a batch's organizations and members."""
+
+    organizations: Mapping[str, Standing]
+    members: Mapping[tuple[str, str], Membership]
+
+    def check_organization(self, organization: str) -> Standing:
+        """How the organization stands.
+
+        Raises:
+            OrganizationNotFound, OrganizationSuspended
+        """
+        standing = self.organizations.get(organization) if is_organization_id(organization) else None
+        if standing is None:
+            raise OrganizationNotFound(f"There is no organization {organization!r}; create it first.")
+        if standing.status is OrganizationStatus.SUSPENDED:
+            raise OrganizationSuspended(f"Organization {organization} is suspended; activate it first.")
+        return standing
+
+    def check_user(self, organization: str, user: str | None, job_type: str, permission: str | None) -> None:
+        """Whether the user may submit; None is the system, which may.
+
+        Raises:
+            PermissionDenied
+        """
+        if user is None:
+            return
+        membership = self.members.get((organization, user))
+        if membership is None:
+            raise PermissionDenied(f"{user} is not a member of organization {organization}.")
+        if not membership.may_submit(permission):
+            needed = f"permission {permission}" if permission else "the role member or admin"
+            raise PermissionDenied(f"{user} may not submit {job_type} in {organization}: it needs {needed}.")
+
+
+def draft(submission: Submission, job_type: RegisteredType, answers: Answers, payload_limit: int) -> Draft:
+    """The checked form of a submission.
+
+    Raises:
+        SubmissionError: what is wrong with it, and what to do.
+    """
+    organization, options = submission.organization, job_type.options
+    standing = answers.check_organization(organization)
+    answers.check_user(organization, submission.user, job_type.name, options.requires_permission)
+    prepared = job_type.schema.prepare(submission.parameters)
+    size = len(prepared.text.encode())
+    if size > payload_limit:
+        raise PayloadTooLarge(
+            f"The parameters of {job_type.name} are {size} bytes of JSON, the limit is {payload_limit}; "
+            "store the data elsewhere and submit where it is."
+        )
+    labels = _labels(submission.labels)
+    try:
+        return Draft(
+            id=submission.id,
+            organization=organization,
+            job_type=job_type.name,
+            user=submission.user,
+            queue=_text("queue", submission.queue if submission.queue is not None else options.queue),
+            priority=PRIORITY_RANK[choice(Priority, "priority", submission.priority or options.priority)],
+            parameters=prepared.text,
+            labels=json.dumps(labels, sort_keys=True, ensure_ascii=False),
+            label_items=tuple(sorted(labels.items())),
+            parents=_parents(submission),
+            on_parent_failure=choice(ParentPolicy, "on_parent_failure", submission.on_parent_failure),
+            run_at=_run_at(submission),
+            delay=seconds("delay", submission.delay) if submission.delay is not None else 0.0,
+            max_retries=_inherit(options.max_retries, submission.max_retries, "max_retries"),
+            timeout=options.timeout if submission.timeout is INHERIT else timeout_seconds(submission.timeout),
+            required_permission=options.requires_permission,
+            dedup=_dedup(submission, job_type, prepared),
+            rate=RateLimit(options.rate_limit, options.rate_limit_window) if options.rate_limit is not None else None,
+            max_live_jobs=standing.max_live_jobs,
+        )
+    except ConfigurationError as error:
+        raise InvalidParameters(f"{job_type.name}: {error}") from error
+
+
+def _inherit(inherited: int | None, given: object, name: str) -> int | None:
+    return inherited if given is INHERIT else count(name, given)
+
+
+def _parents(submission: Submission) -> tuple[UUID, ...]:
+    parents = [parent_id(parent) for parent in submission.depends_on]
+    for parent in parents:
+        if not isinstance(parent, UUID):
+            raise ParentNotFound(f"Parent {parent!r} is not a job of organization {submission.organization}.")
+    return tuple(dict.fromkeys(parent for parent in parents if isinstance(parent, UUID)))
+
+
+def _dedup(submission: Submission, job_type: RegisteredType, prepared: Prepared) -> Dedup | None:
+    window = job_type.options.dedup_window
+    if submission.dedup_window is not INHERIT:
+        window = seconds("dedup_window", submission.dedup_window)
+    if submission.on_duplicate not in _ON_DUPLICATE:
+        raise ConfigurationError(
+            f"on_duplicate must be one of {', '.join(_ON_DUPLICATE)}, not {submission.on_duplicate!r}."
+        )
+    if window == 0:
+        return None
+    if submission.dedup_key is not None:
+        key = digest_of_key(submission.organization, job_type.name, _text("dedup_key", submission.dedup_key))
+    else:
+        key = digest(submission.organization, job_type.name, prepared.canonical)
+    return Dedup(key, window, submission.on_duplicate)
+
+
+def _run_at(submission: Submission) -> datetime | None:
+    run_at = submission.run_at
+    if run_at is None:
+        return None
+    if submission.delay is not None:
+        raise ConfigurationError("Give run_at or delay, not both.")
+    if run_at.tzinfo is None:
+        raise ConfigurationError("run_at needs a time zone, such as datetime(…, tzinfo=UTC).")
+    return run_at
+
+
+def _labels(labels: Mapping[str, str]) -> dict[str, str]:
+    if len(labels) > _MOST_LABELS:
+        raise InvalidParameters(f"A job has at most {_MOST_LABELS} labels, not {len(labels)}.")
+    try:
+        return {_text("A label's name", name): _text(f"Label {name!r}", value) for name, value in labels.items()}
+    except ConfigurationError as error:
+        raise InvalidParameters(str(error)) from error
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_TEXT or not value.isprintable():
+        raise ConfigurationError(
+            f"{name} must be text of 1 to {_LONGEST_TEXT} printable characters, not {value!r:.80}."
+        )
+    return value

@@ -1,0 +1,237 @@
+"""Organizations and members, as the built-in directory keeps them: `fl.organizations` and `fl.members`."""
+
+import json
+from collections.abc import Iterable
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from fairlane.control.pausing import Pauses, Subject
+from fairlane.domain import transitions
+from fairlane.domain.errors import ConfigurationError, OrganizationNotFound
+from fairlane.domain.organizations import Member, Organization, is_organization_id
+from fairlane.domain.statuses import JobStatus, OrganizationStatus, Role
+from fairlane.registry.options import INHERIT, Inheriting, count
+from fairlane.store.statements import dependencies
+from fairlane.store.statements import organizations as statements
+from fairlane.store.statements.transition import SYSTEM, Ended, write
+from fairlane.store.tables import AnyRow
+from fairlane.store.transaction import Database
+
+_BATCH: Final = 500
+# R5 names the reason.
+ORGANIZATION_GONE: Final = "Organization not found"
+
+
+class Organizations:
+    """Create, change, suspend and delete organizations."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._pauses = Pauses(database, Subject.ORGANIZATION)
+
+    def create(
+        self,
+        organization: str,
+        *,
+        name: str | None = None,
+        weight: int = 1,
+        max_running: int | None = None,
+        max_live_jobs: int | None = None,
+    ) -> Organization:
+        """Create an organization.
+
+        Args:
+            organization: its id: 1 to 140 printable characters, no comma, no slash.
+            weight: its share beside others', 1 or more.
+            max_running, max_live_jobs: None = unlimited, 0 = none.
+
+        Raises:
+            ConfigurationError: the id is taken, also by a deleted organization, or a value is wrong.
+        """
+        if not is_organization_id(organization):
+            raise ConfigurationError(
+                "An organization's id has 1 to 140 printable characters, no comma and no slash; "
+                f"{organization!r:.160} does not fit."
+            )
+        values = {
+            "id": organization,
+            "name": name or organization,
+            "status": OrganizationStatus.ACTIVE,
+            **_limits(weight, max_running, max_live_jobs),
+        }
+
+        def work(connection: Connection) -> None:
+            if not statements.create(connection, {**values, "created_at": self._database.clock.now(connection)}):
+                raise ConfigurationError(f"The id {organization} is taken; choose another one.")
+
+        self._database.write(work)
+        return self.get(organization)
+
+    def get(self, organization: str) -> Organization:
+        """One organization.
+
+        Raises:
+            OrganizationNotFound
+        """
+        found = self._database.read(lambda connection: statements.find(connection, [organization]))
+        rows = [row for row in found if row.status != OrganizationStatus.DELETED]
+        if not rows:
+            raise OrganizationNotFound(f"There is no organization {organization!r}.")
+        return _organization(rows[0], self._pauses.names())
+
+    def list(self) -> tuple[Organization, ...]:
+        """All organizations, by id."""
+        paused = self._pauses.names()
+        return tuple(_organization(row, paused) for row in self._database.read(statements.everyone))
+
+    def update(
+        self,
+        organization: str,
+        *,
+        name: str | None = None,
+        weight: int | None = None,
+        max_running: int | Inheriting | None = INHERIT,
+        max_live_jobs: int | Inheriting | None = INHERIT,
+    ) -> Organization:
+        """Change what is given; the rest stays.
+
+        Raises:
+            OrganizationNotFound, ConfigurationError
+        """
+        values: dict[str, Any] = {"name": name} if name else {}
+        if weight is not None:
+            values["weight"] = _weight(weight)
+        if max_running is not INHERIT:
+            values["max_running"] = count("max_running", max_running)
+        if max_live_jobs is not INHERIT:
+            values["max_live_jobs"] = count("max_live_jobs", max_live_jobs)
+        if values:
+            self._change(organization, values)
+        return self.get(organization)
+
+    def suspend(self, organization: str, *, user: str | None = None) -> None:
+        """Refuse its submissions, start none of its jobs and lock its results; running jobs finish.
+
+        Raises:
+            OrganizationNotFound
+        """
+        self._change(organization, {"status": OrganizationStatus.SUSPENDED})
+
+    def activate(self, organization: str, *, user: str | None = None) -> None:
+        """End a suspension.
+
+        Raises:
+            OrganizationNotFound
+        """
+        self._change(organization, {"status": OrganizationStatus.ACTIVE})
+
+    def pause(self, organization: str, *, user: str | None = None, reason: str = "") -> None:
+        """Start none of its jobs; submissions go on."""
+        self._pauses.pause(organization, user=user, reason=reason)
+
+    def resume(self, organization: str, *, user: str | None = None) -> bool:
+        """End a pause; False if there was none."""
+        return self._pauses.resume(organization)
+
+    def delete(self, organization: str, *, user: str | None = None) -> None:
+        """Delete an organization: its waiting jobs go to dead letter, running ones finish, its id stays taken.
+
+        Raises:
+            OrganizationNotFound
+        """
+        self._change(organization, {"status": OrganizationStatus.DELETED})
+        while self._database.write(lambda connection: self._bury_waiting(connection, organization, user or SYSTEM)):
+            pass
+
+    def _bury_waiting(self, connection: Connection, organization: str, actor: str) -> int:
+        now = self._database.clock.now(connection)
+        ended = []
+        for row in statements.waiting_jobs(connection, organization, _BATCH):
+            transition = transitions.refuse(JobStatus(row.status), ORGANIZATION_GONE, now)
+            if write(connection, now, organization, row.id, transition, actor=actor) is not None:
+                ended.append(Ended(organization, row.id, row.job_type, transition.target))
+        dependencies.settle(connection, now, ended)
+        return len(ended)
+
+    def _change(self, organization: str, values: dict[str, Any]) -> None:
+        if not self._database.write(lambda connection: statements.change(connection, organization, values)):
+            raise OrganizationNotFound(f"There is no organization {organization!r}.")
+
+
+class Members:
+    """Who belongs to which organization, and what they may."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(
+        self, organization: str, user: str, *, role: Role | str = Role.MEMBER, permissions: Iterable[str] = ()
+    ) -> Member:
+        """Add a user to an organization, or change the member there.
+
+        Args:
+            role: viewer (read), member (submit, cancel own) or admin (all in the organization).
+            permissions: names that job types may require.
+
+        Raises:
+            OrganizationNotFound, ConfigurationError
+        """
+        kind, names = _role(role), sorted(set(permissions))
+
+        def work(connection: Connection) -> None:
+            if not any(row.status != OrganizationStatus.DELETED for row in statements.find(connection, [organization])):
+                raise OrganizationNotFound(f"There is no organization {organization!r}.")
+            now = self._database.clock.now(connection)
+            statements.set_member(connection, now, organization, user, kind, names)
+
+        self._database.write(work)
+        return next(member for member in self.list(organization) if member.user == user)
+
+    update = add
+
+    def list(self, organization: str) -> tuple[Member, ...]:
+        """The members of an organization, by user."""
+        rows = self._database.read(lambda connection: statements.members_of(connection, organization))
+        return tuple(
+            Member(row.organization_id, row.user_id, Role(row.role), tuple(json.loads(row.permissions)), row.created_at)
+            for row in rows
+        )
+
+    def remove(self, organization: str, user: str) -> bool:
+        """Remove a member; their waiting jobs will be refused when they are due. False if there was none."""
+        return self._database.write(lambda connection: statements.remove_member(connection, organization, user))
+
+
+def _organization(row: AnyRow, paused: frozenset[str]) -> Organization:
+    return Organization(
+        id=row.id,
+        name=row.name,
+        status=OrganizationStatus(row.status),
+        weight=row.weight,
+        max_running=row.max_running,
+        max_live_jobs=row.max_live_jobs,
+        paused=row.id in paused,
+        created_at=row.created_at,
+    )
+
+
+def _limits(weight: int, max_running: int | None, max_live_jobs: int | None) -> dict[str, Any]:
+    return {
+        "weight": _weight(weight),
+        "max_running": count("max_running", max_running),
+        "max_live_jobs": count("max_live_jobs", max_live_jobs),
+    }
+
+
+def _weight(weight: object) -> int:
+    if isinstance(weight, bool) or not isinstance(weight, int) or weight < 1:
+        raise ConfigurationError(f"weight must be a whole number, 1 or more, not {weight!r}.")
+    return weight
+
+
+def _role(role: Role | str) -> Role:
+    try:
+        return Role(role)
+    except ValueError:
+        raise ConfigurationError(f"role must be one of {', '.join(Role)}, not {role!r}.") from None

@@ -1,0 +1,131 @@
+"""Submitting: one path for one job and for many, in a transaction of ours or of the caller's."""
+
+from collections.abc import Collection, Sequence
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from fairlane.config import Settings
+from fairlane.control.batch import Submission, refuse_cycles
+from fairlane.control.drafting import Answers, draft
+from fairlane.domain.errors import StorageUnavailable, SubmissionError
+from fairlane.domain.events import Emit, QueueLimitWarning
+from fairlane.domain.jobs import Job
+from fairlane.registry.directory import Directory, StoredDirectory, memberships, standings
+from fairlane.registry.job_types import Catalogue, RegisteredType
+from fairlane.store.borrow import borrow, lock_timeout
+from fairlane.store.statements import rows
+from fairlane.store.statements.drafts import Draft, at
+from fairlane.store.statements.submit import Submitted
+from fairlane.store.statements.submit import submit as insert
+from fairlane.store.tables import jobs
+from fairlane.store.transaction import Database, translated
+
+_NEARLY_FULL = 0.8
+
+
+class Submitter:
+    """Checks submissions and hands them to the store, all or nothing."""
+
+    def __init__(
+        self, database: Database, catalogue: Catalogue, directory: Directory, settings: Settings, emit: Emit
+    ) -> None:
+        self._database = database
+        self._catalogue = catalogue
+        self._directory = directory
+        self._settings = settings
+        self._emit = emit
+
+    def submit_many(self, submissions: Sequence[Submission], connection: object | None = None) -> list[Job]:
+        """Submit all, or none: an error names the index.
+
+        Args:
+            connection: a connection or transaction of the caller's; nothing is visible before the caller commits it.
+
+        Raises:
+            SubmissionError, StorageUnavailable, ConfigurationError: nothing was submitted.
+        """
+        if not submissions:
+            return []
+        refuse_cycles(submissions)
+        answers = self._ask_host(submissions)
+        if connection is None:
+            self.register_types()
+            return self._database.write(lambda ours: self._submit(ours, submissions, answers))
+        with translated(), borrow(connection) as theirs:
+            return self._submit(theirs, submissions, answers)
+
+    def register_types(self) -> None:
+        """Write this process's job types to the database, if it has news."""
+        if self._catalogue.has_news:
+            self._database.write(self._catalogue.write)()
+
+    def _ask_host(self, submissions: Sequence[Submission]) -> Answers | None:
+        """The host's directory is asked before the transaction: its answer may take long. Ours is asked within."""
+        if isinstance(self._directory, StoredDirectory):
+            return None
+        try:
+            return Answers(
+                self._directory.organizations(_organizations(submissions)),
+                self._directory.members(_pairs(submissions)),
+            )
+        except Exception as error:
+            raise StorageUnavailable(
+                f"The directory did not answer ({type(error).__name__}); nothing was submitted, try again."
+            ) from error
+
+    def _submit(self, connection: Connection, submissions: Sequence[Submission], answers: Answers | None) -> list[Job]:
+        with lock_timeout(connection, self._settings.lock_timeout):
+            ours = answers or Answers(
+                standings(connection, _organizations(submissions)), memberships(connection, _pairs(submissions))
+            )
+            drafts = self._drafts(connection, submissions, ours)
+            submitted = insert(connection, self._database.clock, drafts)
+            self._warn(ours, submitted, drafts)
+            return _read_back(connection, drafts, submitted.ids)
+
+    def _warn(self, answers: Answers, submitted: Submitted, drafts: Sequence[Draft]) -> None:
+        """Tell once when an organization's live jobs pass 80 % of its limit (R4)."""
+        for organization, live in submitted.live.items():
+            limit = answers.organizations[organization].max_live_jobs
+            before = live - sum(draft.organization == organization for draft in drafts)
+            if limit and before < _NEARLY_FULL * limit <= live:
+                self._emit(QueueLimitWarning(organization, live, limit))
+
+    def _drafts(self, connection: Connection, submissions: Sequence[Submission], answers: Answers) -> list[Draft]:
+        drafts = []
+        for index, submission in enumerate(submissions):
+            with at(index):
+                answers.check_organization(submission.organization)
+        found = self._types(connection, submissions)
+        for index, submission in enumerate(submissions):
+            with at(index):
+                drafts.append(draft(submission, found[submission.job_type], answers, self._settings.payload_limit))
+        return drafts
+
+    def _types(self, connection: Connection, submissions: Sequence[Submission]) -> dict[str, RegisteredType]:
+        try:
+            return self._catalogue.find(connection, [one.job_type for one in submissions])
+        except SubmissionError:
+            # Which of them: asked again one by one, as only a refusal needs to know.
+            for index, one in enumerate(submissions):
+                with at(index):
+                    self._catalogue.find(connection, [one.job_type])
+            raise
+
+
+def _organizations(submissions: Sequence[Submission]) -> Collection[str]:
+    return {one.organization for one in submissions}
+
+
+def _pairs(submissions: Sequence[Submission]) -> Collection[tuple[str, str]]:
+    return {(one.organization, one.user) for one in submissions if one.user is not None}
+
+
+def _read_back(connection: Connection, drafts: Sequence[Draft], ids: Sequence[UUID]) -> list[Job]:
+    by_id: dict[tuple[str, UUID], Job] = {}
+    for organization in sorted({one.organization for one in drafts}):
+        mine = {job_id for one, job_id in zip(drafts, ids, strict=True) if one.organization == organization}
+        statement = rows.select_jobs().where(jobs.c.id.in_(sorted(mine)))
+        by_id |= {(organization, job.id): job for job in rows.jobs_of(connection, organization, statement)}
+    return [by_id[one.organization, job_id] for one, job_id in zip(drafts, ids, strict=True)]

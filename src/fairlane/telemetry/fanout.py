@@ -1,0 +1,27 @@
+"""One emit for many subscribers."""
+
+import logging
+from collections.abc import Sequence
+
+from fairlane.domain.events import Emit, Event
+
+_log = logging.getLogger("fairlane")
+
+
+class Fanout:
+    """Hands every event to every subscriber. One that raises is logged and does not disturb the others."""
+
+    def __init__(self, subscribers: Sequence[Emit]) -> None:
+        self._subscribers = tuple(subscribers)
+
+    def __call__(self, event: Event) -> None:
+        """Emit."""
+        for subscriber in self._subscribers:
+            try:
+                subscriber(event)
+            except Exception:  # noqa: BLE001 - whatever a subscriber does wrong stays with it
+                _log.exception("A subscriber failed on %s.", type(event).__name__)
+
+    def and_also(self, *more: Emit) -> "Fanout":
+        """The same with more subscribers."""
+        return Fanout((*self._subscribers, *more))

@@ -1,0 +1,85 @@
+"""Events as log lines of the logger `fairlane`. No line holds parameters, results or error texts of a job."""
+
+import logging
+
+from fairlane.domain import events as e
+from fairlane.domain.events import Event
+from fairlane.domain.statuses import JobStatus
+
+_log = logging.getLogger("fairlane")
+
+
+def log_event(event: Event) -> None:
+    """Write the event's line, at the level that fits."""
+    line = _line(event)
+    if line is not None:
+        level, text = line
+        _log.log(level, "%s", text)
+
+
+def _line(event: Event) -> tuple[int, str] | None:
+    return _of_job(event) or _of_worker(event) or _of_operation(event)
+
+
+def _of_job(event: Event) -> tuple[int, str] | None:
+    match event:
+        case e.JobStarted():
+            return logging.DEBUG, f"{_name(event)}: attempt {event.attempt} starts."
+        case e.JobEnded():
+            level = logging.WARNING if event.status is JobStatus.DEAD_LETTER else logging.INFO
+            cause = f" ({event.error_type})" if event.error_type else ""
+            return level, f"{_name(event)}: {event.status}{cause} after {event.seconds:.2f} s."
+        case e.LeaseLost():
+            return logging.WARNING, f"{_name(event)} was given to another worker; it is stopped here."
+        case e.HandlerAbandoned():
+            return logging.ERROR, (
+                f"{_name(event)} does not stop and was left behind; "
+                "let its handler call ctx.is_canceled(), or use isolation='process', which can be killed."
+            )
+        case _:
+            return None
+
+
+def _of_worker(event: Event) -> tuple[int, str] | None:
+    match event:
+        case e.WorkerStarted():
+            queues = "all queues" if event.queues is None else ", ".join(event.queues)
+            return logging.INFO, f"Worker {event.worker} serves {queues} with {event.slots} slots."
+        case e.WorkerStopping():
+            return logging.INFO, (
+                f"Worker {event.worker} stops and claims no more; {event.running} jobs have {event.grace:g} s to finish."
+            )
+        case e.WorkerStopped():
+            return logging.INFO, f"Worker {event.worker} has stopped; {event.released} jobs went back unfinished."
+        case e.LoopBlocked():
+            types = ", ".join(event.job_types) or "a handler"
+            return logging.WARNING, (
+                f"Worker {event.worker}: {types} blocks the event loop since {event.seconds:.1f} s at {event.where}; "
+                "all async jobs here wait. Await instead, or make the handler a plain `def`."
+            )
+        case _:
+            return None
+
+
+def _of_operation(event: Event) -> tuple[int, str] | None:
+    match event:
+        case e.StorageLost():
+            return logging.WARNING, f"{event.service}: {event.reason} Trying again in {event.seconds:.1f} s."
+        case e.StorageBack():
+            return logging.INFO, f"{event.service}: the database is back."
+        case e.DirectoryLost():
+            return logging.WARNING, f"The directory did not answer ({event.reason}); jobs that need it are deferred."
+        case e.JobsRescued():
+            return logging.WARNING, f"{event.jobs} jobs of the lost worker {event.worker_id} were taken back."
+        case e.DeadLetterAlert():
+            return logging.WARNING, f"Organization {event.organization} has {event.depth} unresolved dead letters."
+        case e.QueueLimitWarning():
+            return logging.WARNING, f"Organization {event.organization} has {event.live} of {event.limit} live jobs."
+        case e.ServiceFailed():
+            return logging.ERROR, f"{event.service} failed ({type(event.error).__name__}) and goes on."
+        case _:
+            return None
+
+
+def _name(event: e.JobStarted | e.JobEnded | e.LeaseLost | e.HandlerAbandoned) -> str:
+    return f"{event.job_type} {event.job_id} of {event.organization}"
