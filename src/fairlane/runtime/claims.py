@@ -1,0 +1,177 @@
+"""One claim round: which lanes may start something, how much, and what the claimed jobs need to begin."""
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from fairlane.domain import fairness
+from fairlane.domain.events import DirectoryLost, Emit
+from fairlane.domain.outcomes import Outcome, Refused, Released
+from fairlane.domain.statuses import JobStatus, OrganizationStatus
+from fairlane.registry.directory import Directory, Membership, Standing
+from fairlane.runtime.reports import AttemptFacts, ParentFacts
+from fairlane.store.statements import attempts, claim, job_types, lanes, workers
+from fairlane.store.statements.claim import Claimed
+from fairlane.store.statements.lanes import Lane
+from fairlane.store.statements.workers import WorkerCard
+from fairlane.store.transaction import Database
+
+_DEFERRED = 10.0  # seconds a job waits when the directory could not be asked about its user
+ORGANIZATION_GONE = "Organization not found"  # R5 names both reasons
+PERMISSION_LOST = "Permission denied"
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A claimed job with all that its attempt needs, or with the outcome that it already has."""
+
+    claimed: Claimed
+    facts: AttemptFacts
+    verdict: Outcome | None = None
+
+
+@dataclass(slots=True)
+class Claims:
+    """Claims for one worker. `claim_round` is called from a thread, never twice at once."""
+
+    database: Database
+    directory: Directory
+    card: WorkerCard
+    emit: Emit
+    _turn: int = field(default=0, init=False)
+
+    def claim_round(self, slots: int) -> list[Ready]:
+        """Claim up to `slots` jobs.
+
+        Raises:
+            StorageUnavailable, ConfigurationError
+        """
+        open_lanes = self.database.read(self._open_lanes)
+        if not open_lanes:
+            return []
+        standings = self._ask_standings({lane.organization for lane in open_lanes})
+        if standings is None:
+            return []
+        open_lanes = [lane for lane in open_lanes if not _is_suspended(standings.get(lane.organization))]
+        self._turn += 1
+        quotas = fairness.quotas([lane.organization for lane in open_lanes], slots, self._turn)
+        claimed = self.database.write(lambda connection: self._claim(connection, open_lanes, quotas))
+        if not claimed:
+            return []
+        return self._prepare(claimed, standings)
+
+    def _open_lanes(self, connection: Connection) -> list[Lane]:
+        """Lanes with ready jobs that this worker serves and nobody has paused."""
+        paused: dict[str, set[str]] = defaultdict(set)
+        for pause in job_types.paused(connection):
+            paused[pause.subject].add(pause.name)
+        mine = set(self.card.job_types)
+        return [
+            lane
+            for lane in lanes.active_lanes(connection)
+            if (self.card.queues is None or lane.queue in self.card.queues)
+            and lane.job_type in mine
+            and lane.queue not in paused["queue"]
+            and lane.job_type not in paused["job_type"]
+            and lane.organization not in paused["organization"]
+        ]
+
+    def _claim(self, connection: Connection, open_lanes: Sequence[Lane], quotas: Mapping[str, int]) -> list[Claimed]:
+        if not workers.hold(connection, self.database.clock, self.card.id):
+            return []
+        now = self.database.clock.now(connection)
+        return claim.claim(connection, now, open_lanes, quotas, worker_id=self.card.id, worker=self.card.name)
+
+    def _prepare(self, claimed: Sequence[Claimed], standings: Mapping[str, Standing]) -> list[Ready]:
+        members = self._ask_members({(one.organization, one.user) for one in claimed if one.user is not None})
+        extras = self.database.read(lambda connection: _extras(connection, claimed))
+        return [Ready(one, _facts(one, *extras[one.id]), _verdict(one, standings, members)) for one in claimed]
+
+    def _ask_standings(self, organizations: set[str]) -> Mapping[str, Standing] | None:
+        try:
+            return self.directory.organizations(organizations)
+        except Exception as error:  # noqa: BLE001 - the host's code; whatever it raises defers its jobs
+            self.emit(DirectoryLost(type(error).__name__))
+            return None
+
+    def _ask_members(self, pairs: set[tuple[str, str]]) -> Mapping[tuple[str, str], Membership] | None:
+        if not pairs:
+            return {}
+        try:
+            return self.directory.members(pairs)
+        except Exception as error:  # noqa: BLE001 - as above
+            self.emit(DirectoryLost(type(error).__name__))
+            return None
+
+
+def _is_suspended(standing: Standing | None) -> bool:
+    return standing is not None and standing.status is OrganizationStatus.SUSPENDED
+
+
+def _verdict(
+    claimed: Claimed,
+    standings: Mapping[str, Standing],
+    members: Mapping[tuple[str, str], Membership] | None,
+) -> Outcome | None:
+    """What the checks at start say; None = go. Only a definite no ends a job."""
+    if claimed.organization not in standings:
+        return Refused(ORGANIZATION_GONE)
+    if claimed.user is None:
+        return None
+    if members is None:
+        return Released("the directory could not be asked about its user", _DEFERRED)
+    membership = members.get((claimed.organization, claimed.user))
+    if membership is None or not membership.may_submit(claimed.required_permission):
+        return Refused(PERMISSION_LOST)
+    return None
+
+
+def _extras(
+    connection: Connection, claimed: Sequence[Claimed]
+) -> dict[UUID, tuple[str | None, tuple[ParentFacts, ...]]]:
+    """Checkpoint and parents of each job, where it has any."""
+    return {
+        one.id: (
+            attempts.checkpoint_of(connection, one.organization, one.id) if one.attempt > 1 else None,
+            _parents(connection, one) if one.has_parents else (),
+        )
+        for one in claimed
+    }
+
+
+def _parents(connection: Connection, claimed: Claimed) -> tuple[ParentFacts, ...]:
+    rows = attempts.parents_of(connection, claimed.organization, claimed.id)
+    files: dict[UUID, dict[str, str]] = defaultdict(dict)
+    for file in attempts.artifacts_of(connection, claimed.organization, [row.id for row in rows]):
+        files[file.job_id][file.name] = file.path
+    return tuple(
+        ParentFacts(
+            id=row.id,
+            job_type=row.job_type,
+            status=JobStatus(row.status),
+            result=json.loads(row.value) if row.value is not None else None,
+            labels=json.loads(row.labels),
+            artifacts=files[row.id],
+        )
+        for row in rows
+    )
+
+
+def _facts(claimed: Claimed, checkpoint: str | None, parents: tuple[ParentFacts, ...]) -> AttemptFacts:
+    return AttemptFacts(
+        organization=claimed.organization,
+        job_id=claimed.id,
+        job_type=claimed.job_type,
+        user=claimed.user,
+        attempt=claimed.attempt,
+        lease_token=claimed.lease_token,
+        parameters=claimed.parameters,
+        labels=json.loads(claimed.labels),
+        timeout=claimed.timeout,
+        checkpoint=checkpoint,
+        parents=parents,
+    )

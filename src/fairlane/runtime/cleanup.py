@@ -1,0 +1,54 @@
+"""Cleanup: delete ended jobs past their retention, and prove that no child was forgotten."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from itertools import groupby
+
+from sqlalchemy import Connection
+
+from fairlane.registry.artifacts import ArtifactStorage
+from fairlane.registry.options import Options
+from fairlane.store.statements import cleanup as statements
+from fairlane.store.statements import dependencies, job_types
+from fairlane.store.transaction import Database
+
+_BATCH = 200
+
+
+class Cleanup:
+    """A service. Each batch commits on its own and locks only its own rows, so it holds up no worker."""
+
+    def __init__(self, database: Database, artifacts: ArtifactStorage, retention: float, interval: float) -> None:
+        self.name = "cleanup"
+        self.interval = interval
+        self._database = database
+        self._artifacts = artifacts
+        self._retention = retention
+
+    def run_once(self) -> int:
+        """Delete one batch of jobs, then their artifacts; repair orphans. How many."""
+        deleted, paths = self._database.write(self._delete_batch)
+        for path in paths:
+            self._artifacts.delete(path)
+        return deleted + self._database.write(self._repair)
+
+    def _delete_batch(self, connection: Connection) -> tuple[int, list[str]]:
+        now = self._database.clock.now(connection)
+        own = self._own_retention(connection)
+        moments = [(name, now - timedelta(seconds=seconds)) for name, seconds in own.items()]
+        rows = statements.expired(connection, [*moments, (None, now - timedelta(seconds=self._retention))], _BATCH)
+        paths: list[str] = []
+        keyed = sorted((row.organization_id, row.id) for row in rows)
+        for organization, keys in groupby(keyed, key=lambda key: key[0]):
+            paths += statements.delete_jobs(connection, organization, [job_id for _, job_id in keys])
+        return len(rows), paths
+
+    def _own_retention(self, connection: Connection) -> Mapping[str, float]:
+        """The retention of job types that have one of their own, in seconds."""
+        options = {row.name: Options.from_json(row.options) for row in job_types.everything(connection)}
+        return {name: one.retention for name, one in options.items() if one.retention is not None}
+
+    def _repair(self, connection: Connection) -> int:
+        forgotten = dependencies.orphans(connection)
+        dependencies.settle(connection, self._database.clock.now(connection), forgotten)
+        return len(forgotten)

@@ -1,0 +1,305 @@
+"""What a handler gets as its first argument. The same class on the event loop, in a thread and in a process.
+
+What differs is how to wait and how to stop. A blocking handler (thread, process) waits inside the call and is stopped
+by `Interrupted`, raised from the next call. An `async def` handler awaits what the call returns, or does not, and is
+stopped by its task's cancellation. What it did not await is still waited for before the job counts as completed.
+"""
+
+import asyncio
+import json
+import math
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sized
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO, Final, Literal, Protocol, get_args
+from uuid import UUID
+
+from fairlane.domain.errors import InvalidParameters, PermanentError
+from fairlane.domain.statuses import JobStatus
+from fairlane.registry.parameters_values import dumps, json_form, lift
+from fairlane.runtime.interrupt import Interrupt, Interrupted
+from fairlane.runtime.reports import AttemptFacts, Channel, Checkpoint, File, Line, ParentFacts, Progress, Report
+from fairlane.runtime.track import AnyIterable, T, Track
+
+__all__ = ["Interrupt", "Interrupted", "JobContext", "JobLog", "Parent", "Receipt"]
+
+CHECKPOINT_LIMIT: Final = 1024 * 1024  # bytes
+TEXT_LIMIT: Final = 10_000  # characters of a log line or a progress message
+NAME_LIMIT: Final = 200  # characters of an artifact's name
+
+Level = Literal["debug", "info", "warning", "error", "critical"]
+ReadArtifact = Callable[[UUID, str], bytes]
+
+
+class Receipt:
+    """What the context's verbs return, to be awaited or not. For a blocking handler everything is done already."""
+
+    def __init__(self, wait: Callable[[], Awaitable[object]]) -> None:
+        self._wait = wait
+
+    def __await__(self) -> Generator[Any, None, None]:
+        yield from self._wait().__await__()
+
+
+class JobLog:
+    """`ctx.log`: lines that are kept with the job. `ctx.log("…")` is `ctx.log.info("…")`."""
+
+    def __init__(self, write: Callable[[Line], Receipt]) -> None:
+        self._write = write
+
+    def __call__(self, message: object, level: Level = "info") -> Receipt:
+        """Keep a line. Raises ValueError for a level that does not exist."""
+        if level not in get_args(Level):
+            raise ValueError(f"there is no log level {level!r}; there are {', '.join(get_args(Level))}")
+        return self._write(Line(level, _storable(str(message))))
+
+    def debug(self, message: object) -> Receipt:
+        """A line that helps whoever looks for a mistake."""
+        return self(message, "debug")
+
+    def info(self, message: object) -> Receipt:
+        """A line that says what the job does."""
+        return self(message, "info")
+
+    def warning(self, message: object) -> Receipt:
+        """A line about something odd that the job can live with."""
+        return self(message, "warning")
+
+    def error(self, message: object) -> Receipt:
+        """A line about something that went wrong."""
+        return self(message, "error")
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """A job that this one depended on: how it ended and what it left. `artifacts` are names."""
+
+    id: UUID
+    job_type: str
+    status: JobStatus
+    result: Any
+    labels: Mapping[str, str]
+    artifacts: tuple[str, ...]
+    _read: ReadArtifact = field(repr=False, compare=False)
+
+    def artifact(self, name: str) -> bytes:
+        """The bytes of an artifact. Blocks: in an async handler, `await asyncio.to_thread(parent.artifact, name)`.
+
+        Raises PermanentError if the parent left no such artifact.
+        """
+        if name not in self.artifacts:
+            left = f"it left {', '.join(self.artifacts)}" if self.artifacts else "it left none"
+            raise PermanentError(f"the parent {self.id} left no artifact {name!r}; {left}")
+        return self._read(self.id, name)
+
+
+class JobContext:
+    """The job as its handler sees it, and the handler's way to report. Its methods may be called from any thread.
+
+    Args:
+        facts: what the attempt is.
+        channel: where reports go.
+        interrupt: set by the worker to ask the handler to stop.
+        blocking: whether the handler is a plain function, which waits inside the calls.
+        read_artifact: gives the bytes of a parent's artifact, by the parent's id and the artifact's name.
+    """
+
+    def __init__(
+        self, facts: AttemptFacts, channel: Channel, interrupt: Interrupt, *, blocking: bool, read_artifact: ReadArtifact
+    ) -> None:
+        self.job_id: Final = facts.job_id
+        self.organization: Final = facts.organization
+        self.user: Final = facts.user
+        self.job_type: Final = facts.job_type
+        self.attempt: Final = facts.attempt
+        self.lease_token: Final = facts.lease_token
+        self.labels: Final = facts.labels
+        self.interrupt: Final = interrupt
+        self.read_artifact: Final = read_artifact
+        self.log: Final = JobLog(self._keep)
+        self._facts = facts
+        self._channel = channel
+        self._blocking = blocking
+        self._unsettled: set[Future[Any]] = set()
+
+    @cached_property
+    def parameters(self) -> Mapping[str, Any]:
+        """The parameters in their JSON form; the handler's arguments are the same, typed."""
+        parameters: Mapping[str, Any] = json.loads(self._facts.parameters)
+        return parameters
+
+    @cached_property
+    def checkpointed(self) -> Any:
+        """The state of the last checkpoint of the attempts before this one; None if there is none."""
+        return None if self._facts.checkpoint is None else json.loads(self._facts.checkpoint)
+
+    @cached_property
+    def parents(self) -> tuple[Parent, ...]:
+        """The jobs that this one depended on, in the order in which they were given."""
+        return tuple(_parent(facts, self.read_artifact) for facts in self._facts.parents)
+
+    def progress(self, percent: float | None, message: str | None = None) -> Receipt:
+        """Say how far the job is. Awaiting it gives the loop a turn, it does not wait for the database.
+
+        Args:
+            percent: from 0 to 100, what is beyond is cut; None for unknown.
+            message: what is being done.
+
+        Raises:
+            ValueError: `percent` is not a number.
+            Interrupted: a blocking handler was asked to stop.
+        """
+        if percent is not None:
+            percent = float(percent)
+            if math.isnan(percent):
+                raise ValueError("percent is NaN; pass None if the progress is unknown")
+            percent = min(max(percent, 0.0), 100.0)
+        self._stop_if_asked()
+        self._channel.send(Progress(percent, None if message is None else _storable(message)))
+        return Receipt(_turn)
+
+    def track(self, iterable: AnyIterable[T], total: float | None = None, message: str | None = None) -> Track[T]:
+        """Iterate and report the progress, with `for` or, over an async iterable, with `async for`.
+
+        Args:
+            iterable: what to iterate.
+            total: how many items there are; by default its length, if it has one.
+            message: what is being done; by default the number of items done.
+        """
+        if total is None and isinstance(iterable, Sized):
+            total = len(iterable)
+        return Track(self.progress, self._stop_if_asked, iterable, total, message)
+
+    def checkpoint(self, state: object) -> Receipt:
+        """Keep `state`, from which the next attempt may resume (`ctx.checkpointed`). In an async handler, await it.
+
+        It is durable when the call returns, or when the await does.
+
+        Raises:
+            PermanentError: the state is no JSON value, or is larger than 1 MiB.
+            StorageUnavailable: the database did not take it.
+            Interrupted: a blocking handler was asked to stop and has not been told so yet.
+        """
+        return self._deliver(Checkpoint(_encoded(state)))
+
+    def artifact(
+        self, name: str, data: bytes | bytearray | memoryview | str | Path | BinaryIO, content_type: str | None = None
+    ) -> Receipt:
+        """Leave a file with the job, in place of one of the same name. In an async handler, await it.
+
+        Args:
+            name: as people will see it, at most 200 characters, no path.
+            data: bytes; text, to be stored as UTF-8; the path of a file; or an open binary file, read to its end.
+            content_type: a media type; by default guessed from the name.
+
+        Raises:
+            PermanentError: the name can't be used.
+            FileNotFoundError: there is no file at the path.
+            StorageUnavailable: the storage or the database did not take it.
+            Interrupted: a blocking handler was asked to stop and has not been told so yet.
+        """
+        return self._deliver(File(_safe_name(name), _contents(data), content_type))
+
+    def sleep(self, seconds: float) -> Awaitable[None]:
+        """Sleep; await it in an async handler. A blocking handler that is asked to stop wakes at once.
+
+        Raises Interrupted in a blocking handler that was asked to stop.
+        """
+        if not self._blocking:
+            return asyncio.sleep(seconds)
+        self.interrupt.wait(seconds)
+        self.raise_if_interrupted()
+        return Receipt(_turn)
+
+    def is_canceled(self) -> bool:
+        """Whether the handler should stop: canceled, past its timeout, at shutdown, or its lease was lost."""
+        return self.interrupt.reason is not None
+
+    def raise_if_interrupted(self) -> None:
+        """Raise Interrupted if the handler was asked to stop."""
+        if self.interrupt.reason is not None:
+            self.interrupt.throw()
+
+    async def settled(self) -> None:
+        """Wait for what an async handler reported and did not await. Raises what it would have raised."""
+        while self._unsettled:
+            await self._durable(self._unsettled.pop())
+
+    def _stop_if_asked(self) -> None:
+        if self._blocking:
+            self.raise_if_interrupted()
+
+    def _keep(self, line: Line) -> Receipt:
+        self._stop_unless_told()
+        self._channel.send(line)
+        return Receipt(_turn)
+
+    def _deliver(self, report: Report) -> Receipt:
+        self._stop_unless_told()
+        future = self._channel.send(report)
+        if self._blocking:
+            future.result()
+            return Receipt(_turn)
+        self._unsettled.add(future)
+        return Receipt(lambda: self._durable(future))
+
+    def _stop_unless_told(self) -> None:
+        """Once it was told to stop, a handler may still say and keep things, so that it can clean up."""
+        if self._blocking and not self.interrupt.was_thrown:
+            self.raise_if_interrupted()
+
+    async def _durable(self, future: "Future[Any]") -> None:
+        self._unsettled.discard(future)
+        # Shielded: the worker still resolves the future when the handler that waits for it is cancelled.
+        await asyncio.shield(asyncio.wrap_future(future))
+
+
+async def _turn() -> None:
+    await asyncio.sleep(0)
+
+
+def _parent(facts: ParentFacts, read: ReadArtifact) -> Parent:
+    return Parent(facts.id, facts.job_type, facts.status, facts.result, facts.labels, tuple(facts.artifacts), read)
+
+
+def _storable(text: str) -> str:
+    """What any database can hold: a character that can't be stored is no reason for a job to fail."""
+    return text[:TEXT_LIMIT].replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
+
+
+def _encoded(state: object) -> str:
+    try:
+        text = dumps(json_form(lift(state, "checkpoint")))
+    except (InvalidParameters, TypeError) as error:
+        raise PermanentError(f"the checkpoint can't be stored: {error}") from error
+    if len(text.encode()) > CHECKPOINT_LIMIT:
+        raise PermanentError(
+            f"the checkpoint has {len(text.encode()):,} bytes as JSON, {CHECKPOINT_LIMIT:,} are allowed: "
+            "keep the bulk in an artifact"
+        )
+    return text
+
+
+def _contents(data: bytes | bytearray | memoryview | str | Path | BinaryIO) -> bytes | Path:
+    if isinstance(data, str):
+        return data.encode()
+    if isinstance(data, bytes | bytearray | memoryview):
+        return bytes(data)
+    if not isinstance(data, Path):
+        return data.read()
+    if not data.is_file():
+        raise FileNotFoundError(f"there is no file {data} to make an artifact of")
+    # Whoever reads it may be another process, and this one may change its directory.
+    return data.absolute()
+
+
+def _safe_name(name: str) -> str:
+    if not name.strip() or len(name) > NAME_LIMIT:
+        raise PermanentError(f"an artifact's name has 1 to {NAME_LIMIT} characters: {name[:NAME_LIMIT]!r}")
+    if not name.isprintable():
+        raise PermanentError(f"an artifact's name has printable characters only: {name!r}")
+    if "/" in name or "\\" in name or ".." in name or name == ".":
+        raise PermanentError(f"an artifact's name is no path, so it has no slash and no '..': {name!r}")
+    return name

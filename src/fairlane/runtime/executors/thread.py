@@ -1,0 +1,130 @@
+"""Runs plain handlers in threads.
+
+The pool is our own because `ThreadPoolExecutor` joins its threads when the interpreter exits: one handler that never
+returns would keep the worker from ever ending. Ours are daemons, and can be left behind.
+"""
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import count
+from queue import SimpleQueue
+from typing import Final
+
+from fairlane.runtime.executors.base import Abandoned, Call, ending
+from fairlane.runtime.reports import Interruption
+
+_KEPT: Final = 32  # idle threads; beyond that a thread ends with its handler
+_numbers = count(1)
+
+
+class ThreadExecution:
+    """`Execution` in a thread."""
+
+    def __init__(self, call: Call, left_behind: set["ThreadExecution"]) -> None:
+        self.call = call
+        self.loop = asyncio.get_running_loop()
+        self.finished: asyncio.Future[object] = self.loop.create_future()
+        self._left_behind = left_behind
+
+    def interrupt(self, reason: Interruption) -> None:
+        """Tell the handler, which sees it at its next call of the context. The first reason stands."""
+        self.call.context.interrupt.set(reason)
+
+    def abandon(self) -> None:
+        """Leave the thread behind, counted until the handler really ends."""
+        if self.finished.done():
+            return
+        self.finished.set_exception(Abandoned("the handler did not stop when asked to; its thread was left behind"))
+        self._left_behind.add(self)
+
+    def settle(self, value: object, raised: BaseException | None) -> None:
+        """The handler has ended; what it leaves is dropped if it is too late. On the loop's thread."""
+        self._left_behind.discard(self)
+        if self.finished.done():
+            return
+        if raised is None:
+            self.finished.set_result(value)
+        else:
+            self.finished.set_exception(ending(raised, self.call.context.interrupt.reason))
+
+
+class _HandlerThread:
+    """A daemon thread that runs one handler after the other."""
+
+    def __init__(self, on_idle: Callable[["_HandlerThread"], None]) -> None:
+        self._on_idle = on_idle
+        self._inbox: SimpleQueue[ThreadExecution | None] = SimpleQueue()
+        threading.Thread(target=self._work, name=f"fairlane-handler-{next(_numbers)}", daemon=True).start()
+
+    def run(self, execution: ThreadExecution) -> None:
+        """Run this next."""
+        self._inbox.put(execution)
+
+    def end(self) -> None:
+        """End after the handler that runs now."""
+        self._inbox.put(None)
+
+    def _work(self) -> None:
+        while (execution := self._inbox.get()) is not None:
+            value, raised = _outcome(execution.call)
+            # The loop is closed if the worker left without waiting for this handler: then nobody wants to know.
+            with suppress(RuntimeError):
+                execution.loop.call_soon_threadsafe(self._ended, execution, value, raised)
+            del execution, value, raised  # an idle thread keeps nothing of its last job
+
+    def _ended(self, execution: ThreadExecution, value: object, raised: BaseException | None) -> None:
+        self._on_idle(self)
+        execution.settle(value, raised)
+
+
+class ThreadExecutor:
+    """`Executor` with as many threads as handlers run, and a few idle ones to be reused."""
+
+    def __init__(self) -> None:
+        self._idle: list[_HandlerThread] = []
+        self._running: set[ThreadExecution] = set()
+        self._left_behind: set[ThreadExecution] = set()
+        self._stopped = False
+
+    @property
+    def abandoned(self) -> int:
+        """How many threads were left behind and still run their handlers."""
+        return len(self._left_behind)
+
+    async def start(self) -> None:
+        """Nothing to do: threads start as they are needed."""
+        self._stopped = False
+
+    async def stop(self) -> None:
+        """End the idle threads; leave behind those that still run a handler."""
+        self._stopped = True
+        for execution in tuple(self._running):
+            execution.abandon()
+        while self._idle:
+            self._idle.pop().end()
+
+    def begin(self, call: Call) -> ThreadExecution:
+        """Begin to run a plain handler. Raises RuntimeError if the system has no thread to give."""
+        execution = ThreadExecution(call, self._left_behind)
+        thread = self._idle.pop() if self._idle else _HandlerThread(self._on_idle)
+        self._running.add(execution)
+        execution.finished.add_done_callback(lambda _: self._running.discard(execution))
+        thread.run(execution)
+        return execution
+
+    def _on_idle(self, thread: _HandlerThread) -> None:
+        if self._stopped or len(self._idle) >= _KEPT:
+            thread.end()
+        else:
+            self._idle.append(thread)
+
+
+def _outcome(call: Call) -> tuple[object, BaseException | None]:
+    try:
+        # An empty context: a variable that one handler sets is not there for the next.
+        return contextvars.Context().run(call.job_type.handler, call.context, **call.arguments), None
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the handler, not to the thread
+        return None, error

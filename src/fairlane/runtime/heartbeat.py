@@ -1,0 +1,107 @@
+"""The heartbeat: one lease per worker, extended from a thread of its own, so that no handler can hold it up.
+
+It also says when this worker may take back others' jobs. After an outage of the database every lease has run out, those
+of healthy workers too; whoever rescued at once would take jobs from the living. So a worker rescues only when its own
+heartbeat has succeeded for a full lease without a failure: by then every living worker has had the time for one.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+
+from sqlalchemy import Connection
+
+from fairlane.domain.errors import FairlaneError
+from fairlane.domain.events import Emit
+from fairlane.runtime.service import Outage
+from fairlane.store.statements import workers
+from fairlane.store.statements.workers import WorkerCard
+from fairlane.store.transaction import Database
+
+_BEATS_PER_LEASE = 3
+
+
+class Heartbeat:
+    """Extends the lease of one worker.
+
+    Args:
+        lease: seconds after which a silent worker has lost its jobs.
+        monotonic: this process's own clock, in seconds; used for its own successes only, never for leases.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        card: WorkerCard,
+        lease: float,
+        emit: Emit,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = "heartbeat"
+        self.interval = lease / _BEATS_PER_LEASE
+        self._database = database
+        self._card = card
+        self._lease = lease
+        self._monotonic = monotonic
+        self._outage = Outage(self.name, emit)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="fairlane-heartbeat", daemon=True)
+        self._stopping = False
+        self._steady_since: float | None = None
+        self._last_success: float | None = None
+
+    def start(self) -> None:
+        """Register the worker and begin to beat.
+
+        Raises:
+            StorageUnavailable, ConfigurationError: the worker could not be registered.
+        """
+        self.run_once()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop beating. The lease is left to `workers.remove`, or to run out."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def say_stopping(self) -> None:
+        """From the next beat on, the worker's row says that it claims no more."""
+        self._stopping = True
+
+    def run_once(self) -> int:
+        """Beat once; register anew if the worker was given up meanwhile.
+
+        Raises:
+            StorageUnavailable, ConfigurationError: then the steadiness is lost.
+        """
+        try:
+            self._database.write(self._beat)
+        except FairlaneError:
+            self._steady_since = None
+            raise
+        now = self._monotonic()
+        if self._steady_since is None or now - (self._last_success or now) > 2 * self.interval:
+            self._steady_since = now
+        self._last_success = now
+        return 1
+
+    def may_rescue(self) -> bool:
+        """Whether this heartbeat has succeeded for a full lease, up to now."""
+        now, since, last = self._monotonic(), self._steady_since, self._last_success
+        return since is not None and last is not None and now - last <= 2 * self.interval and now - since >= self._lease
+
+    def _beat(self, connection: Connection) -> None:
+        clock = self._database.clock
+        if not workers.beat(connection, clock, self._card.id, self._lease, stopping=self._stopping):
+            workers.register(connection, clock, self._card, self._lease)
+
+    def _run(self) -> None:
+        wait = self.interval
+        while not self._stop.wait(wait):
+            wait = self.interval
+            try:
+                self.run_once()
+                self._outage.is_over()
+            except FairlaneError as error:
+                wait = min(self._outage.goes_on(error), self.interval)

@@ -1,0 +1,53 @@
+"""The one thing that a worker tells a running handler: stop."""
+
+import threading
+from typing import NoReturn
+
+from fairlane.runtime.reports import Interruption
+
+
+class Interrupted(BaseException):
+    """The handler was asked to stop. No `Exception`, so that `except Exception` in a handler does not swallow it."""
+
+    def __init__(self, reason: Interruption) -> None:
+        super().__init__(f"the handler was asked to stop: {reason}")
+        self.reason = reason
+
+
+class Interrupt:
+    """Whether a handler was asked to stop, and why. Safe to use from any thread."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._lock = threading.Lock()
+        self._reason: Interruption | None = None
+        self._thrown = False
+
+    @property
+    def reason(self) -> Interruption | None:
+        """Why, or None while nobody asked."""
+        return self._reason
+
+    @property
+    def was_thrown(self) -> bool:
+        """Whether the handler has felt it: `throw` was called."""
+        return self._thrown
+
+    def set(self, reason: Interruption) -> bool:
+        """Ask the handler to stop. The first reason stands; False if this was not the first."""
+        with self._lock:
+            if self._reason is not None:
+                return False
+            self._reason = reason
+        self._event.set()
+        return True
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the handler is asked to stop, at most `timeout` seconds; False if nobody asked."""
+        return self._event.wait(timeout)
+
+    def throw(self) -> NoReturn:
+        """Raise `Interrupted`. Takes no lock, so that a signal handler may call it; `reason` must be set."""
+        assert self._reason is not None
+        self._thrown = True
+        raise Interrupted(self._reason)

@@ -1,0 +1,85 @@
+"""Services are alike: a name, an interval, and `run_once`, which returns how much it did. Their loop is written here.
+
+A service whose database is away keeps trying with a growing wait, says so, and says when it is back.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+from typing import Protocol, TypeVar
+
+from fairlane.domain.errors import ConfigurationError, StorageUnavailable
+from fairlane.domain.events import Emit, ServiceFailed, StorageBack, StorageLost
+
+T = TypeVar("T")
+
+_FIRST_WAIT, _LONGEST_WAIT = 0.25, 10.0  # seconds
+
+
+class Service(Protocol):
+    """Something that a worker does again and again, beside running jobs."""
+
+    name: str
+    interval: float  # seconds between rounds that found nothing to do
+
+    def run_once(self) -> int:
+        """Do one round, in a thread; how much there was to do."""
+
+
+class Outage:
+    """The waits of one service during an outage of the database, and what it says about it."""
+
+    def __init__(self, service: str, emit: Emit) -> None:
+        self._service = service
+        self._emit = emit
+        self._wait = 0.0
+
+    def goes_on(self, error: Exception) -> float:
+        """Another failure: seconds to wait before the next try."""
+        self._wait = min(max(_FIRST_WAIT, self._wait * 2), _LONGEST_WAIT)
+        seconds = self._wait * random.uniform(0.8, 1.2)  # noqa: S311 - spreads the workers, no secret
+        self._emit(StorageLost(self._service, str(error), seconds))
+        return seconds
+
+    def is_over(self) -> None:
+        """A success: says so, if it was an outage."""
+        if self._wait:
+            self._wait = 0.0
+            self._emit(StorageBack(self._service))
+
+
+async def run_service(service: Service, threads: Executor, stopping: asyncio.Event, emit: Emit) -> None:
+    """Run rounds until `stopping`. A round that found much to do is followed by the next at once."""
+    outage = Outage(service.name, emit)
+    while not stopping.is_set():
+        wait = service.interval
+        try:
+            if await in_thread(threads, service.run_once):
+                wait = 0.0
+            outage.is_over()
+        except (StorageUnavailable, ConfigurationError) as error:
+            wait = outage.goes_on(error)
+        except Exception as error:  # noqa: BLE001 - one broken round must not end the service
+            emit(ServiceFailed(service.name, error))
+        await wait_until(stopping, wait)
+
+
+async def in_thread(threads: Executor, work: Callable[[], T]) -> T:
+    """Run blocking work in one of `threads`. Cancelling does not interrupt it: what it began it ends."""
+    return await asyncio.get_running_loop().run_in_executor(threads, work)
+
+
+async def wait_until(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for the event, but no longer than `seconds`; whether it is set."""
+    return await first_of(event.wait(), seconds)
+
+
+async def first_of(waiting: Awaitable[object], seconds: float) -> bool:
+    """Whether `waiting` was done within `seconds`."""
+    try:
+        async with asyncio.timeout(seconds):
+            await waiting
+    except TimeoutError:
+        return False
+    return True
