@@ -1,0 +1,423 @@
+"""`Fairlane`: the one object an application makes. Thin verbs, and the one place that puts the parts together."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from time import monotonic, sleep
+from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
+from uuid import UUID
+
+from fairlane.config import Settings
+from fairlane.control.asynchronous import (
+    AsyncDeadLetters,
+    AsyncJobTypes,
+    AsyncMembers,
+    AsyncOrganizations,
+    AsyncQueues,
+    Verbs,
+    asynchronous,
+)
+from fairlane.control.batch import OnDuplicate, Submission
+from fairlane.control.dead_letters import DeadLetters
+from fairlane.control.jobs import JobControl
+from fairlane.control.pausing import JobTypes, Queues
+from fairlane.control.people import Members, Organizations
+from fairlane.control.submission import Submitter
+from fairlane.domain.backoff import Backoff
+from fairlane.domain.errors import OrganizationSuspended
+from fairlane.domain.events import Emit
+from fairlane.domain.explain import Explanation
+from fairlane.domain.jobs import Artifact, Job, LogEntry, LogLine, Page, Result
+from fairlane.domain.metrics import Metrics
+from fairlane.domain.statuses import TERMINAL, OrganizationStatus, ParentPolicy, Priority
+from fairlane.reads.service import Reads
+from fairlane.registry import options as o
+from fairlane.registry.artifacts import ObjectStorage, default_url
+from fairlane.registry.directory import Directory, StoredDirectory
+from fairlane.registry.job_types import Catalogue, ErrorClasses, JobType
+from fairlane.registry.options import INHERIT, Inheriting, Isolation, Options, Seconds
+from fairlane.runtime.context import JobContext
+from fairlane.runtime.parts import WorkerParts
+from fairlane.runtime.worker import Worker
+from fairlane.store import schema
+from fairlane.store.clock import Clock
+from fairlane.store.transaction import Database
+from fairlane.telemetry.fanout import Fanout
+from fairlane.telemetry.logs import log_event
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_FIRST_LOOK, _SLOWEST_LOOK = 0.02, 0.5  # seconds between looks of `wait`
+
+
+class Fairlane:
+    """A job engine on one database.
+
+    Args:
+        url: `sqlite:///jobs.db`, `postgresql://…`, or a `Settings`; None = from FAIRLANE_… in the environment.
+        directory: the host application's own users and organizations; None = Fairlane keeps them.
+        clock: for tests.
+        subscribers: called with every event of `fairlane.domain.events`.
+
+    Raises:
+        ConfigurationError: a setting is wrong.
+    """
+
+    def __init__(
+        self,
+        url: str | Settings | None = None,
+        *,
+        directory: Directory | None = None,
+        clock: Clock | None = None,
+        subscribers: Iterable[Emit] = (),
+    ) -> None:
+        self.settings = url if isinstance(url, Settings) else Settings.load(url)
+        self.emit = Fanout((log_event, *subscribers))
+        settings = self.settings
+        self.database = Database(
+            settings.url, clock=clock, pool_size=settings.pool_size, lock_seconds=settings.lock_timeout
+        )
+        self.artifacts = ObjectStorage(settings.artifacts_url or default_url(settings.url))
+        self.directory: Directory = directory or StoredDirectory(self.database)
+        self.catalogue = Catalogue(self.database.clock)
+        self.reads = Reads(self.database)
+        self._submitter = Submitter(self.database, self.catalogue, self.directory, settings, self.emit)
+        self._jobs = JobControl(self.database, self.directory, self.catalogue, self.artifacts)
+        self.organizations = Organizations(self.database)
+        self.members = Members(self.database)
+        self.queues = Queues(self.database)
+        self.job_types = JobTypes(self.database)
+        self.dead_letters = DeadLetters(self.database, self._jobs)
+        self.aio = AsyncVerbs(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the database connections."""
+        self.database.close()
+
+    def migrate(self) -> None:
+        """Create or upgrade the schema, and register this process's job types.
+
+        Raises:
+            ConfigurationError: the schema is newer than this code.
+        """
+        schema.migrate(self.database)
+        self._submitter.register_types()
+
+    def job_type(
+        self,
+        name: str,
+        *,
+        timeout: Seconds | Inheriting | None = INHERIT,
+        max_retries: int | None = o.DEFAULT_RETRIES,
+        backoff: Backoff | Sequence[Seconds] | None = None,
+        priority: Priority | str = Priority.NORMAL,
+        queue: str = "default",
+        isolation: Isolation | Literal["auto", "async", "thread", "process"] = Isolation.AUTO,
+        dedup_window: Seconds = o.DEFAULT_DEDUP_WINDOW,
+        rate_limit: int | None = None,
+        rate_limit_window: Seconds = 60.0,
+        max_running: int | None = None,
+        requires_permission: str | None = None,
+        transient: Iterable[type[BaseException]] = (),
+        permanent: Iterable[type[BaseException]] = (),
+        retention: Seconds | None = None,
+    ) -> Callable[[Callable[Concatenate[JobContext, P], R]], JobType[P, R]]:
+        """Make a handler's job type.
+
+        The handler's first parameter is the `JobContext`, the others are the job's parameters, typed by their
+        annotations.
+
+        Args:
+            name: of the type, such as "report.pdf".
+            timeout: seconds or timedelta; default 300, in the queue "bulk" 1800; None = unlimited.
+            max_retries: after the first attempt; None = unlimited, 0 = none.
+            backoff: a `Backoff`, or a list of waits; default 60 s · 2^(n-1) ± 20 %.
+            isolation: where it runs; auto = `async def` on the event loop, `def` in a thread; process = a process of
+                its own, which can be killed.
+            dedup_window: how long an identical submission is a duplicate, while the earlier job is live; 0 = off.
+            rate_limit: submissions per user within `rate_limit_window` (at most a day).
+            max_running: of this type at once.
+            requires_permission: what a member needs to submit it.
+            transient, permanent: exceptions to retry, or not to, beside those known.
+            retention: how long ended jobs are kept; None = the setting.
+
+        Raises:
+            ConfigurationError: an option or the handler's signature is wrong, or the name is taken.
+        """
+        default = o.BULK_TIMEOUT if queue == o.BULK_QUEUE else o.DEFAULT_TIMEOUT
+        options = Options(
+            timeout=default if timeout is INHERIT else o.timeout_seconds(timeout),
+            max_retries=o.count("max_retries", max_retries),
+            backoff=o.backoff_of(backoff),
+            priority=o.choice(Priority, "priority", priority),
+            queue=queue,
+            isolation=o.choice(Isolation, "isolation", isolation),
+            dedup_window=o.seconds("dedup_window", dedup_window),
+            rate_limit=o.count("rate_limit", rate_limit),
+            rate_limit_window=o.rate_window(rate_limit_window),
+            max_running=o.count("max_running", max_running),
+            requires_permission=requires_permission,
+            retention=o.seconds("retention", retention) if retention is not None else None,
+        )
+        errors = ErrorClasses(tuple(transient), tuple(permanent))
+
+        def decorate(handler: Callable[Concatenate[JobContext, P], R]) -> JobType[P, R]:
+            made = JobType(name, handler, options, errors, self.submit)
+            self.catalogue.add(made)
+            return made
+
+        return decorate
+
+    def submit(
+        self,
+        job_type: str,
+        *,
+        organization: str,
+        user: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        priority: Priority | str | None = None,
+        depends_on: Sequence[Job | UUID | str] = (),
+        on_parent_failure: ParentPolicy | str = ParentPolicy.DEAD_LETTER,
+        delay: Seconds | None = None,
+        run_at: datetime | None = None,
+        queue: str | None = None,
+        dedup_key: str | None = None,
+        on_duplicate: OnDuplicate = "reject",
+        dedup_window: Seconds | Inheriting = INHERIT,
+        max_retries: int | Inheriting | None = INHERIT,
+        timeout: Seconds | Inheriting | None = INHERIT,
+        labels: Mapping[str, str] | None = None,
+        connection: object | None = None,
+    ) -> Job:
+        """Submit a job. Once this returns, or the caller's transaction commits, the job will not be lost.
+
+        Args:
+            user: who acts; None = the system, which may submit everything.
+            depends_on: parents in the same organization; it waits until all have completed.
+            on_parent_failure: "dead_letter", "cancel" or "run_anyway", for a parent that did not complete.
+            delay, run_at: not before; one of them, `run_at` with a time zone.
+            dedup_key: makes submissions identical in place of the parameters.
+            on_duplicate: "reject" raises `DuplicateJob`, "return" returns the earlier job, "replace" cancels it if it
+                has not started and takes its place.
+            labels: names and values to find it by.
+            connection: a connection or transaction of the caller's; see `docs/how-to.md`.
+
+            What is left out is inherited from the job type.
+
+        Raises:
+            SubmissionError, StorageUnavailable, ConfigurationError: nothing was submitted.
+        """
+        submission = Submission(
+            job_type,
+            organization,
+            user,
+            parameters or {},
+            priority=priority,
+            depends_on=depends_on,
+            on_parent_failure=on_parent_failure,
+            delay=delay,
+            run_at=run_at,
+            queue=queue,
+            dedup_key=dedup_key,
+            on_duplicate=on_duplicate,
+            dedup_window=dedup_window,
+            max_retries=max_retries,
+            timeout=timeout,
+            labels=labels or {},
+        )
+        (job,) = self._submitter.submit_many([submission], connection)
+        return job
+
+    def submit_many(self, submissions: Sequence[Submission], *, connection: object | None = None) -> list[Job]:
+        """Submit all or none, in one transaction.
+
+        Raises:
+            SubmissionError: its `index` names the one that was refused.
+            StorageUnavailable, ConfigurationError: nothing was submitted.
+        """
+        return self._submitter.submit_many(submissions, connection)
+
+    def get(self, job_id: UUID | str, *, organization: str) -> Job:
+        """A job. Raises `JobNotFound`, for a foreign id as for an unknown one."""
+        return self.reads.get(job_id, organization)
+
+    def list(
+        self,
+        *,
+        organization: str,
+        status: str | Iterable[str] | None = None,
+        job_type: str | None = None,
+        user: str | None = None,
+        label: tuple[str, str] | Mapping[str, str] | None = None,
+        queue: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        text: str | None = None,
+        limit: int = 20,
+        cursor: str | None = None,
+    ) -> Page[Job]:
+        """Jobs, newest first; `Reads.list` says what each filter does."""
+        return self.reads.list(
+            organization,
+            status=status,
+            job_type=job_type,
+            user=user,
+            label=label,
+            queue=queue,
+            created_after=created_after,
+            created_before=created_before,
+            text=text,
+            limit=limit,
+            cursor=cursor,
+        )
+
+    def history(self, job_id: UUID | str, *, organization: str) -> tuple[LogEntry, ...]:
+        """The job's execution log, oldest first. Raises `JobNotFound`."""
+        return self.reads.history(job_id, organization)
+
+    def log_lines(
+        self, job_id: UUID | str, *, organization: str, after: int = 0, limit: int = 1000
+    ) -> tuple[LogLine, ...]:
+        """What the handler wrote with `ctx.log`, oldest first. Raises `JobNotFound`."""
+        return self.reads.log_lines(job_id, organization, after=after, limit=limit)
+
+    def explain(self, job_id: UUID | str, *, organization: str) -> Explanation:
+        """Why the job is not running, or how it ended. Raises `JobNotFound`."""
+        return self.reads.explain(job_id, organization)
+
+    def result(self, job_id: UUID | str, *, organization: str) -> Result:
+        """The handler's value and the job's artifacts.
+
+        Raises:
+            JobNotFound
+            OrganizationSuspended: results are locked until it is active again.
+        """
+        self._refuse_suspended(organization)
+        return self.reads.result(job_id, organization)
+
+    def artifact(self, job_id: UUID | str, name: str, *, organization: str) -> bytes:
+        """An artifact's bytes.
+
+        Raises:
+            JobNotFound, FileNotFoundError
+            OrganizationSuspended: results are locked until it is active again.
+        """
+        found: Artifact | None = next(
+            (one for one in self.result(job_id, organization=organization).artifacts if one.name == name), None
+        )
+        if found is None:
+            raise FileNotFoundError(f"Job {job_id} has no artifact {name!r}.")
+        return self.artifacts.get(found.path)
+
+    def cancel(self, job_id: UUID | str, *, organization: str, user: str | None = None, reason: str = "") -> Job:
+        """Cancel a waiting job at once, or ask a running one to stop.
+
+        Raises:
+            JobNotFound, PermissionDenied
+            IllegalTransition: it has ended.
+        """
+        return self._jobs.cancel(job_id, organization, user=user, reason=reason)
+
+    def retry(
+        self,
+        job_id: UUID | str,
+        *,
+        organization: str,
+        user: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> Job:
+        """Queue a dead letter again, with other `parameters` if they are given, and revive what it took down.
+
+        Raises:
+            JobNotFound, PermissionDenied, InvalidParameters
+            IllegalTransition: it is no dead letter.
+        """
+        return self._jobs.retry(job_id, organization, user=user, parameters=parameters)
+
+    def wait(self, job_id: UUID | str, *, organization: str, timeout: Seconds | None = 30) -> Job:
+        """Wait until the job has ended.
+
+        Raises:
+            JobNotFound
+            TimeoutError: it has not ended within `timeout` (seconds or timedelta; None = for ever).
+        """
+        seconds = o.seconds("timeout", timeout) if timeout is not None else None
+        deadline = monotonic() + seconds if seconds is not None else None
+        look = _FIRST_LOOK
+        while True:
+            job = self.get(job_id, organization=organization)
+            if job.status in TERMINAL:
+                return job
+            if deadline is not None and monotonic() >= deadline:
+                raise TimeoutError(f"Job {job_id} is still {job.status} after {seconds:g} s.")
+            sleep(look)
+            look = min(look * 1.5, _SLOWEST_LOOK)
+
+    def metrics(self, *, organization: str | None = None) -> Metrics:
+        """Counts and ages; None = over all organizations, for operators."""
+        return self.reads.metrics(organization)
+
+    def worker(
+        self,
+        *,
+        queues: Sequence[str] | None = ("default",),
+        concurrency: int = 100,
+        name: str | None = None,
+        subscribers: Iterable[Emit] = (),
+    ) -> Worker:
+        """A worker for this process's job types.
+
+        Args:
+            queues: which to serve; None = all.
+            concurrency: how many jobs it runs at once.
+            name: how logs and the dashboard call it; default host and process id.
+        """
+        parts = WorkerParts(
+            self.database,
+            self.settings,
+            self.catalogue,
+            self.directory,
+            self.artifacts,
+            self.emit.and_also(*subscribers),
+        )
+        return Worker(parts, queues=tuple(queues) if queues is not None else None, concurrency=concurrency, name=name)
+
+    def _refuse_suspended(self, organization: str) -> None:
+        standing = self.directory.organizations([organization]).get(organization)
+        if standing is not None and standing.status is OrganizationStatus.SUSPENDED:
+            raise OrganizationSuspended(
+                f"Organization {organization} is suspended; its results are locked until it is active."
+            )
+
+
+class AsyncVerbs(Verbs[Fairlane]):
+    """`fl.aio`: the verbs of `Fairlane` with the same arguments, to be awaited."""
+
+    def __init__(self, sync: Fairlane) -> None:
+        super().__init__(sync)
+        self.organizations = AsyncOrganizations(sync.organizations)
+        self.members = AsyncMembers(sync.members)
+        self.queues = AsyncQueues(sync.queues)
+        self.job_types = AsyncJobTypes(sync.job_types)
+        self.dead_letters = AsyncDeadLetters(sync.dead_letters)
+
+    migrate = asynchronous(Fairlane.migrate)
+    submit = asynchronous(Fairlane.submit)
+    submit_many = asynchronous(Fairlane.submit_many)
+    get = asynchronous(Fairlane.get)
+    list = asynchronous(Fairlane.list)
+    history = asynchronous(Fairlane.history)
+    log_lines = asynchronous(Fairlane.log_lines)
+    explain = asynchronous(Fairlane.explain)
+    result = asynchronous(Fairlane.result)
+    artifact = asynchronous(Fairlane.artifact)
+    cancel = asynchronous(Fairlane.cancel)
+    retry = asynchronous(Fairlane.retry)
+    wait = asynchronous(Fairlane.wait)
+    metrics = asynchronous(Fairlane.metrics)

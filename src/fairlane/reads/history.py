@@ -1,0 +1,38 @@
+"""From rows of the execution log and of log lines to the values that people see."""
+
+from fairlane.domain.jobs import Artifact, LogEntry, LogLine
+from fairlane.domain.statuses import JobStatus
+from fairlane.store.tables import AnyRow
+
+
+def log_entry(row: AnyRow) -> LogEntry:
+    """A row of the execution log, with the attempt's error where the statement joined it."""
+    return LogEntry(
+        sequence=row.sequence,
+        from_status=JobStatus(row.from_status) if row.from_status is not None else None,
+        to_status=JobStatus(row.to_status),
+        at=row.at,
+        actor=row.actor,
+        message=row.message,
+        attempt=row.attempt,
+        error_type=getattr(row, "error_type", None),
+        traceback=getattr(row, "traceback", None),
+    )
+
+
+def log_line(row: AnyRow) -> LogLine:
+    """One line that a handler wrote."""
+    return LogLine(at=row.at, attempt=row.attempt, level=row.level, message=row.message)
+
+
+def artifact(row: AnyRow) -> Artifact:
+    """What is known of an artifact; where its bytes are stays inside."""
+    return Artifact(
+        name=row.name,
+        size=row.size,
+        content_type=row.content_type,
+        sha256=row.sha256,
+        created_at=row.at,
+        job_id=row.job_id,
+        organization=row.organization_id,
+    )

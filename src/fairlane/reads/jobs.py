@@ -1,0 +1,132 @@
+"""What the caller of a list asked for, checked and put into the store's terms."""
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from fairlane.domain.errors import InvalidParameters, JobNotFound
+from fairlane.domain.statuses import JobStatus
+from fairlane.store.statements import job_list
+from fairlane.store.statements.job_list import Wanted
+
+LARGEST_PAGE: Final = 1000
+# Words are looked for no further back: a search through all of a large organization would take minutes.
+SEARCHED_NEWEST: Final = 10_000
+_LONGEST_TEXT: Final = 1000  # characters
+_ID_DIGITS: Final = 32
+# NUL and lone surrogates, which no database stores, so that nothing can be found by them.
+_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
+
+
+def key_of(job_id: UUID | str, organization: str) -> UUID:
+    """An id as UUID.
+
+    Raises:
+        JobNotFound: it is no UUID, so no job has it.
+    """
+    try:
+        return job_id if isinstance(job_id, UUID) else UUID(job_id)
+    except ValueError:
+        raise not_found(job_id, organization) from None
+
+
+def not_found(job_id: UUID | str, organization: str) -> JobNotFound:
+    """The error for an id that the organization does not have, be it unknown, foreign or no id at all."""
+    return JobNotFound(f"Organization {organization} has no job {job_id!s:.80}.")
+
+
+def check_limit(limit: int) -> int:
+    """The limit of a page.
+
+    Raises:
+        InvalidParameters: it is not within 1 to 1000.
+    """
+    if not 1 <= limit <= LARGEST_PAGE:
+        raise InvalidParameters(f"A page has 1 to {LARGEST_PAGE} items, not {limit}.")
+    return limit
+
+
+def statuses_of(status: str | Iterable[str] | None) -> frozenset[JobStatus]:
+    """One status or several; none at all stands for every status.
+
+    Raises:
+        InvalidParameters: there is no such status.
+    """
+    given = [status] if isinstance(status, str) else list(status or ())
+    try:
+        return frozenset(map(JobStatus, given))
+    except ValueError as error:
+        raise InvalidParameters(f"{error}; a status is one of {', '.join(JobStatus)}.") from None
+
+
+def labels_of(label: tuple[str, str] | Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
+    """Names and values that a job must all have."""
+    if label is None:
+        return ()
+    pairs = tuple(label.items()) if isinstance(label, Mapping) else (label,)
+    return tuple((plain("label", name), plain("label", value)) for name, value in pairs)
+
+
+def moment(name: str, value: datetime | None) -> datetime | None:
+    """A moment to compare with.
+
+    Raises:
+        InvalidParameters: it has no time zone, so it could be any of a day's moments.
+    """
+    if value is not None and value.utcoffset() is None:
+        raise InvalidParameters(f"{name} needs a time zone, such as datetime(2026, 11, 1, tzinfo=UTC).")
+    return value
+
+
+def plain(name: str, text: str) -> str:
+    """Text to look for.
+
+    Raises:
+        InvalidParameters: no stored text can hold it.
+    """
+    if _UNSTORABLE.search(text):
+        raise InvalidParameters(f"{name} holds a NUL or half a surrogate pair; nothing is stored under such a text.")
+    return text
+
+
+def optional(name: str, text: str | None) -> str | None:
+    """As `plain`, where it is given."""
+    return None if text is None else plain(name, text)
+
+
+def search_of(text: str | None) -> str | None:
+    """The text to search for; None if there is none.
+
+    Raises:
+        InvalidParameters: it is too long, or no stored text can hold it.
+    """
+    if text is None or not text.strip():
+        return None
+    if len(text) > _LONGEST_TEXT:
+        raise InvalidParameters(f"A search text has at most {_LONGEST_TEXT} characters, not {len(text)}.")
+    return plain("text", text.strip())
+
+
+def narrow(connection: Connection, organization: str, search: str) -> Wanted:
+    """A search as ids or words.
+
+    Hex digits are the beginning of an id if any of the organization's begins so, else a word: "feed" and "decade" are
+    hex digits, too.
+    """
+    ids = id_range(search)
+    if ids is not None and job_list.has_id_in(connection, organization, ids):
+        return Wanted(ids=ids)
+    first = job_list.nth_newest(connection, organization, SEARCHED_NEWEST)
+    return Wanted(words=search, words_from=first)
+
+
+def id_range(prefix: str) -> tuple[UUID, UUID] | None:
+    """The first and the last id that begin with these hex digits, with or without dashes; None if they are none."""
+    digits = prefix.replace("-", "")
+    if not re.fullmatch(r"[0-9a-fA-F]{1,32}", digits):
+        return None
+    return UUID(digits.ljust(_ID_DIGITS, "0")), UUID(digits.ljust(_ID_DIGITS, "f"))

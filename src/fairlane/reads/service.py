@@ -1,0 +1,196 @@
+"""`Reads`: what anybody sees of jobs, read in one place."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Final, TypeVar
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from fairlane.domain.cursors import decode_cursor, encode_cursor
+from fairlane.domain.explain import Explanation
+from fairlane.domain.jobs import Job, LogEntry, LogLine, Page, Result
+from fairlane.domain.metrics import Metrics, QueueView, RunningJob, WorkerView
+from fairlane.reads import history as log
+from fairlane.reads import jobs as asked
+from fairlane.reads import metrics as numbers
+from fairlane.reads.explain import explain_job
+from fairlane.store.statements import attempts, history, job_list
+from fairlane.store.statements.job_list import Wanted
+from fairlane.store.transaction import Database
+
+T = TypeVar("T")
+
+# Totals are counted no further.
+TOTAL_CAP: Final = 10_000
+
+
+class Reads:
+    """Reads of one database. Whoever asks has checked that the reader may see the organization.
+
+    Every method raises `StorageUnavailable` if the database does not answer. A job that the organization does not have
+    is a `JobNotFound`: unknown and foreign ids, and text that is no id, look alike.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def get(self, job_id: UUID | str, organization: str) -> Job:
+        """A job. Raises `JobNotFound`."""
+        key = asked.key_of(job_id, organization)
+        wanted = Wanted(ids=(key, key))
+        found = self._database.read(
+            lambda connection: job_list.page(connection, organization, wanted, before=None, limit=1)
+        )
+        if not found:
+            raise asked.not_found(job_id, organization)
+        return found[0]
+
+    def list(  # noqa: PLR0913 - the verbs of the public API take keywords
+        self,
+        organization: str,
+        *,
+        status: str | Iterable[str] | None = None,
+        job_type: str | None = None,
+        user: str | None = None,
+        label: tuple[str, str] | Mapping[str, str] | None = None,
+        queue: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        text: str | None = None,
+        limit: int = 20,
+        cursor: str | None = None,
+    ) -> Page[Job]:
+        """Jobs that fit all that is given, newest first.
+
+        Args:
+            status: one or several.
+            user: who submitted it.
+            label: a name and its value, or several in a mapping, all of which it must have.
+            created_after, created_before: from the one on, up to but without the other; with time zones.
+            text: the beginning of an id, in hex digits; or anything within the job type or the error, whatever the
+                case, among the newest 10,000 jobs (`searched_newest` says so).
+            limit: 1 to 1000.
+            cursor: the page before's `next_cursor`.
+
+        Returns:
+            A page; its `total` counts to 10,000 and no further.
+
+        Raises:
+            InvalidParameters: a filter that makes no sense; the message says which.
+        """
+        limit = asked.check_limit(limit)
+        before = decode_cursor(cursor)[1] if cursor is not None else None
+        search = asked.search_of(text)
+        wanted = Wanted(
+            statuses=asked.statuses_of(status),
+            job_type=asked.optional("job_type", job_type),
+            user=asked.optional("user", user),
+            queue=asked.optional("queue", queue),
+            labels=asked.labels_of(label),
+            created_after=asked.moment("created_after", created_after),
+            created_before=asked.moment("created_before", created_before),
+        )
+        return self._database.read(
+            lambda connection: _page(connection, organization, wanted, search, before=before, limit=limit)
+        )
+
+    def history(self, job_id: UUID | str, organization: str) -> tuple[LogEntry, ...]:
+        """The execution log, oldest first, with the error of each attempt that ended badly. Raises `JobNotFound`."""
+        read = self._of_job(job_id, organization, history.entries)
+        return tuple(map(log.log_entry, read))
+
+    def log_lines(
+        self, job_id: UUID | str, organization: str, after: int = 0, limit: int = 1000
+    ) -> tuple[LogLine, ...]:
+        """What the handler wrote with `ctx.log`, oldest first.
+
+        Args:
+            after: how many lines the reader has already.
+            limit: 1 to 1000.
+
+        Raises:
+            JobNotFound, InvalidParameters
+        """
+        limit = asked.check_limit(limit)
+        read = self._of_job(
+            job_id,
+            organization,
+            lambda connection, organization, key: history.lines(
+                connection, organization, key, skip=max(after, 0), limit=limit
+            ),
+        )
+        return tuple(map(log.log_line, read))
+
+    def explain(self, job_id: UUID | str, organization: str) -> Explanation:
+        """Why the job is not running, or how it runs, or how it ended. Raises `JobNotFound`."""
+        key = asked.key_of(job_id, organization)
+        return self._database.read(lambda connection: explain_job(connection, self._database.clock, organization, key))
+
+    def result(self, job_id: UUID | str, organization: str) -> Result:
+        """What the handler returned, and what is known of the job's artifacts.
+
+        The caller has checked that the organization is not suspended, which locks results (R5).
+
+        Raises:
+            JobNotFound
+        """
+        value, files = self._of_job(
+            job_id,
+            organization,
+            lambda connection, organization, key: (
+                history.result_of(connection, organization, key),
+                attempts.artifacts_of(connection, organization, [key]),
+            ),
+        )
+        return Result(json.loads(value) if value is not None else None, tuple(map(log.artifact, files)))
+
+    def metrics(self, organization: str | None = None) -> Metrics:
+        """Counts and ages; None = over all organizations, for operators."""
+        return self._database.read(
+            lambda connection: numbers.metrics_of(connection, self._database.clock, organization)
+        )
+
+    def workers(self) -> tuple[WorkerView, ...]:
+        """Live workers, by name. For operators."""
+        return self._database.read(lambda connection: numbers.live_workers(connection, self._database.clock))
+
+    def running(self, organization: str | None = None, limit: int = 1000) -> tuple[RunningJob, ...]:
+        """What runs, the longest-running first; None = in all organizations, for operators."""
+        return self._database.read(lambda connection: numbers.running_jobs(connection, organization, limit))
+
+    def queues(self) -> tuple[QueueView, ...]:
+        """Queues with live jobs, and paused ones, by name. For operators."""
+        return self._database.read(numbers.queue_views)
+
+    def _of_job(self, job_id: UUID | str, organization: str, read: Callable[[Connection, str, UUID], T]) -> T:
+        """Read what belongs to a job, once it is clear that the organization has it."""
+        key = asked.key_of(job_id, organization)
+
+        def work(connection: Connection) -> T:
+            if not job_list.is_there(connection, organization, key):
+                raise asked.not_found(job_id, organization)
+            return read(connection, organization, key)
+
+        return self._database.read(work)
+
+
+def _page(
+    connection: Connection, organization: str, wanted: Wanted, search: str | None, *, before: UUID | None, limit: int
+) -> Page[Job]:
+    if search is not None:
+        found = asked.narrow(connection, organization, search)
+        wanted = replace(wanted, ids=found.ids, words=found.words, words_from=found.words_from)
+    # One more than asked for says whether there is another page; one more than the cap, whether it was reached.
+    items = job_list.page(connection, organization, wanted, before=before, limit=limit + 1)
+    total = job_list.count(connection, organization, wanted, up_to=TOTAL_CAP + 1)
+    last = items[limit - 1] if len(items) > limit else None
+    return Page(
+        items=items[:limit],
+        next_cursor=encode_cursor(last.created_at, last.id) if last is not None else None,
+        total=min(total, TOTAL_CAP),
+        total_is_capped=total > TOTAL_CAP,
+        searched_newest=asked.SEARCHED_NEWEST if wanted.words is not None else None,
+    )
