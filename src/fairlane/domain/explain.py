@@ -85,23 +85,14 @@ def _summary(reasons: list[Reason]) -> str:
 
 
 def _own_waits(facts: Facts) -> Iterator[Reason]:
-    """Parents, `run_at`, the retry time; or that these are over and the workers' next look will see it."""
+    """Parents, `run_at`, the retry time."""
     job = facts.job
-    waits = False
     if job.status is JobStatus.PENDING and facts.unmet_parents:
-        waits = True
         yield Reason(ReasonCode.WAITS_FOR_PARENTS, _parents(facts))
     if job.status is JobStatus.PENDING and job.run_at > facts.now:
-        waits = True
         yield Reason(ReasonCode.SCHEDULED, f"It was submitted to start no earlier than {_time(job.run_at)}.")
     if job.status is JobStatus.QUEUED and job.next_retry_at is not None and job.next_retry_at > facts.now:
-        waits = True
         yield Reason(ReasonCode.WAITS_FOR_RETRY, _retry(facts, job.next_retry_at))
-    if not waits and facts.place_in_lane is None:
-        yield Reason(
-            ReasonCode.BEING_MADE_READY,
-            "All that it waited for has come; a live worker makes it ready within about a second.",
-        )
 
 
 def _parents(facts: Facts) -> str:
@@ -111,8 +102,8 @@ def _parents(facts: Facts) -> str:
     others = facts.unmet_parents - len(named)
     if others > 0:
         named.append(f"and {others:,} more")
-    what = "1 parent that has not ended" if facts.unmet_parents == 1 else f"{facts.unmet_parents:,} parents"
-    return f"It waits for {what}: {', '.join(named)}. Explain a parent to see what it waits for."
+    what = "its parent" if facts.unmet_parents == 1 else f"{facts.unmet_parents:,} parents that have not ended:"
+    return f"It waits for {what} {', '.join(named)}. Explain a parent to see what that waits for."
 
 
 def _retry(facts: Facts, at: datetime) -> str:
@@ -183,11 +174,12 @@ def _workers(facts: Facts) -> Iterator[Reason]:
 
 
 def _nothing(facts: Facts) -> Reason:
-    place = facts.place_in_lane or 1
+    place = facts.place_in_lane
+    if place is None:
+        sentence = "All that it waited for has come; a worker makes it ready within about a second."
+        return Reason(ReasonCode.BEING_MADE_READY, sentence)
     number = f"number {place:,}{' or later' if place >= LAST_PLACE else ''}"
-    sentence = (
-        f"Nothing blocks it; it is {number} in its lane and starts when its turn comes and a worker has a free slot."
-    )
+    sentence = f"Nothing blocks it; it is {number} in its lane and starts when its turn comes and a worker is free."
     return Reason(ReasonCode.NOTHING_BLOCKS, sentence)
 
 
@@ -251,7 +243,7 @@ def _error(job: Job) -> str:
 
 def _quote(text: str) -> str:
     """The first line of a text that somebody else wrote, cut to length, to stand within a sentence."""
-    line = text.strip().partition("\n")[0].rstrip(" .")
+    line = text.strip().partition("\n")[0].rstrip(" .\r")
     return line if len(line) <= _LONGEST_QUOTE else f"{line[: _LONGEST_QUOTE - 1]}…"
 
 

@@ -26,7 +26,7 @@ def log_line(row: AnyRow) -> LogLine:
 
 
 def artifact(row: AnyRow) -> Artifact:
-    """What is known of an artifact; where its bytes are stays inside."""
+    """What is known of an artifact."""
     return Artifact(
         name=row.name,
         size=row.size,
@@ -35,4 +35,5 @@ def artifact(row: AnyRow) -> Artifact:
         created_at=row.at,
         job_id=row.job_id,
         organization=row.organization_id,
+        path=row.path,
     )

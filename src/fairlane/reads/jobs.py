@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -67,19 +66,23 @@ def labels_of(label: tuple[str, str] | Mapping[str, str] | None) -> tuple[tuple[
     """Names and values that a job must all have."""
     if label is None:
         return ()
-    pairs = tuple(label.items()) if isinstance(label, Mapping) else (label,)
-    return tuple((plain("label", name), plain("label", value)) for name, value in pairs)
+    return tuple(label.items()) if isinstance(label, Mapping) else (label,)
 
 
-def moment(name: str, value: datetime | None) -> datetime | None:
-    """A moment to compare with.
+def check(wanted: Wanted) -> None:
+    """Refuse what no database can compare with.
 
     Raises:
-        InvalidParameters: it has no time zone, so it could be any of a day's moments.
+        InvalidParameters: a text that nothing is stored under, or a moment that could be any of a day's.
     """
-    if value is not None and value.utcoffset() is None:
-        raise InvalidParameters(f"{name} needs a time zone, such as datetime(2026, 11, 1, tzinfo=UTC).")
-    return value
+    for name in ("job_type", "user", "queue"):
+        plain(name, getattr(wanted, name) or "")
+    for pair in wanted.labels:
+        plain("label", "".join(pair))
+    for name in ("created_after", "created_before"):
+        moment = getattr(wanted, name)
+        if moment is not None and moment.utcoffset() is None:
+            raise InvalidParameters(f"{name} needs a time zone, such as datetime(2026, 11, 1, tzinfo=UTC).")
 
 
 def plain(name: str, text: str) -> str:
@@ -91,11 +94,6 @@ def plain(name: str, text: str) -> str:
     if _UNSTORABLE.search(text):
         raise InvalidParameters(f"{name} holds a NUL or half a surrogate pair; nothing is stored under such a text.")
     return text
-
-
-def optional(name: str, text: str | None) -> str | None:
-    """As `plain`, where it is given."""
-    return None if text is None else plain(name, text)
 
 
 def search_of(text: str | None) -> str | None:

@@ -63,7 +63,7 @@ class Reads:
         limit: int = 20,
         cursor: str | None = None,
     ) -> Page[Job]:
-        """Jobs that fit all that is given, newest first.
+        """Jobs that fit all that is given, newest first; the page's `total` counts to 10,000 and no further.
 
         Args:
             status: one or several.
@@ -75,24 +75,15 @@ class Reads:
             limit: 1 to 1000.
             cursor: the page before's `next_cursor`.
 
-        Returns:
-            A page; its `total` counts to 10,000 and no further.
-
         Raises:
             InvalidParameters: a filter that makes no sense; the message says which.
         """
         limit = asked.check_limit(limit)
         before = decode_cursor(cursor)[1] if cursor is not None else None
+        statuses, labels = asked.statuses_of(status), asked.labels_of(label)
+        wanted = Wanted(statuses, job_type, user, queue, labels, created_after, created_before)
+        asked.check(wanted)
         search = asked.search_of(text)
-        wanted = Wanted(
-            statuses=asked.statuses_of(status),
-            job_type=asked.optional("job_type", job_type),
-            user=asked.optional("user", user),
-            queue=asked.optional("queue", queue),
-            labels=asked.labels_of(label),
-            created_after=asked.moment("created_after", created_after),
-            created_before=asked.moment("created_before", created_before),
-        )
         return self._database.read(
             lambda connection: _page(connection, organization, wanted, search, before=before, limit=limit)
         )

@@ -6,14 +6,14 @@ from typing import Any
 from uuid import UUID
 
 from fairlane.domain.classify import classify
-from fairlane.domain.errors import InvalidParameters, PermanentError, Snooze
+from fairlane.domain.errors import InvalidParameters, Snooze
 from fairlane.domain.events import HandlerAbandoned
 from fairlane.domain.outcomes import Completed, ErrorReport, Failed, Outcome, Released, Snoozed, Stopped, TimedOut
 from fairlane.registry.job_types import JobType
 from fairlane.registry.options import Isolation
 from fairlane.registry.parameters_values import encode_result
 from fairlane.runtime.context import Interrupt, Interrupted, JobContext
-from fairlane.runtime.executors.base import Call, Execution, Executor
+from fairlane.runtime.executors.base import Abandoned, Call, Execution, Executor
 from fairlane.runtime.reporter import AttemptChannel, Desk
 from fairlane.runtime.reports import AttemptFacts, Interruption
 
@@ -36,15 +36,16 @@ class Attempt:
     ) -> None:
         self.facts = facts
         self.job_type = job_type
-        self.ended = False
         self._bench = bench
         self._channel = channel
         self._stop: asyncio.Future[Interruption] = asyncio.get_running_loop().create_future()
 
-    def stop(self, reason: Interruption) -> None:
-        """Ask the handler to stop; the first reason stands. On the loop's thread."""
-        if not self._stop.done():
-            self._stop.set_result(reason)
+    def stop(self, reason: Interruption) -> bool:
+        """Ask the handler to stop, on the loop's thread. The first reason stands; False if this was not the first."""
+        if self._stop.done():
+            return False
+        self._stop.set_result(reason)
+        return True
 
     @property
     def is_lost(self) -> bool:
@@ -52,7 +53,7 @@ class Attempt:
         return self._stop.done() and self._stop.result() is Interruption.LEASE_LOST
 
     async def run(self) -> Outcome:
-        """Run the handler to its end, whatever that is; never raises for what a handler does."""
+        """Run the handler to its end, whatever that is; never raises for what a handler or its values do."""
         try:
             call = self._call()
         except InvalidParameters as error:
@@ -60,6 +61,8 @@ class Attempt:
             return Failed(
                 ErrorReport("InvalidParameters", str(error), fingerprint=f"InvalidParameters {self.job_type.name}")
             )
+        except Exception as error:  # noqa: BLE001 - a validator of the handler's own
+            return self._failure(error)
         try:
             execution = self._bench.executors[self.job_type.isolation].begin(call)
         except Exception as error:  # noqa: BLE001 - no thread or process to be had: the attempt failed, not the worker
@@ -69,9 +72,9 @@ class Attempt:
 
     def _call(self) -> Call:
         job_type, facts = self.job_type, self.facts
-        in_process = job_type.isolation is Isolation.PROCESS
-        # A child decodes for itself: its own values never cross the process boundary.
-        arguments = {} if in_process else job_type.signature.decode(facts.parameters)
+        # A child decodes once more for itself: values never cross the process boundary. Here it is tried, so that what
+        # can't be decoded ends the same whatever the isolation.
+        arguments = job_type.signature.decode(facts.parameters)
         context = JobContext(
             facts,
             self._channel,
@@ -113,7 +116,7 @@ class Attempt:
                 )
                 return TimedOut(report, seconds)
             case Interruption.CANCEL if error is not None:
-                return Stopped()
+                return Stopped(str(error)) if isinstance(error, Abandoned) else Stopped()
             case Interruption.SHUTDOWN if error is not None:
                 return Released("released at shutdown")
             case _ if error is not None:
@@ -124,7 +127,7 @@ class Attempt:
     def _success(self, value: object) -> Outcome:
         try:
             return Completed(encode_result(value, limit=self._bench.result_limit))
-        except PermanentError as error:
+        except Exception as error:  # noqa: BLE001 - the handler's own objects take part in it
             return self._failure(error)
 
     def _failure(self, error: BaseException) -> Outcome:

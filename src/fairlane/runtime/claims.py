@@ -4,11 +4,13 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from random import Random
 from uuid import UUID
 
 from sqlalchemy import Connection
 
 from fairlane.domain import fairness
+from fairlane.domain.backoff import Backoff
 from fairlane.domain.events import DirectoryLost, Emit
 from fairlane.domain.outcomes import Outcome, Refused, Released
 from fairlane.domain.statuses import JobStatus, OrganizationStatus
@@ -16,10 +18,12 @@ from fairlane.registry.directory import Directory, Membership, Standing
 from fairlane.runtime.reports import AttemptFacts, ParentFacts
 from fairlane.store.statements import attempts, claim, job_types, lanes, workers
 from fairlane.store.statements.claim import Claimed
+from fairlane.store.statements.finish import Finish, finish
 from fairlane.store.statements.lanes import Lane
 from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.transaction import Database
 
+_BATCH = 500
 _DEFERRED = 10.0  # seconds a job waits when the directory could not be asked about its user
 ORGANIZATION_GONE = "Organization not found"  # R5 names both reasons
 PERMISSION_LOST = "Permission denied"
@@ -43,13 +47,20 @@ class Claims:
     card: WorkerCard
     emit: Emit
     _turn: int = field(default=0, init=False)
+    _is_unsure: bool = field(default=False, init=False)
 
-    def claim_round(self, slots: int) -> list[Ready]:
+    def claim_round(self, slots: int, known: frozenset[UUID]) -> list[Ready]:
         """Claim up to `slots` jobs.
+
+        Args:
+            known: the leases that the worker has already.
 
         Raises:
             StorageUnavailable, ConfigurationError
         """
+        if self._is_unsure:
+            self.give_back(known)
+            self._is_unsure = False
         open_lanes = self.database.read(self._open_lanes)
         if not open_lanes:
             return []
@@ -59,10 +70,30 @@ class Claims:
         open_lanes = [lane for lane in open_lanes if not _is_suspended(standings.get(lane.organization))]
         self._turn += 1
         quotas = fairness.quotas([lane.organization for lane in open_lanes], slots, self._turn)
+        # An error from here on may leave claimed jobs that the worker never heard of.
+        self._is_unsure = True
         claimed = self.database.write(lambda connection: self._claim(connection, open_lanes, quotas))
-        if not claimed:
-            return []
-        return self._prepare(claimed, standings)
+        ready = self._prepare(claimed, standings) if claimed else []
+        self._is_unsure = False
+        return ready
+
+    def give_back(self, known: frozenset[UUID]) -> int:
+        """Release the jobs that run under this worker's lease but are not `known`; how many.
+
+        They are left by a claim that was committed although its answer, or what its jobs need to begin, was lost.
+        """
+
+        def work(connection: Connection) -> int:
+            mine = workers.running_jobs(connection, self.card.id, len(known) + _BATCH)
+            strays = [row for row in mine if row.lease_token not in known]
+            lost = Released("its claim was cut off")
+            ends = [
+                Finish(row.organization_id, row.id, row.job_type, row.lease_token, lost, Backoff(), self.card.name)
+                for row in strays
+            ]
+            return len(finish(connection, self.database.clock.now(connection), ends, Random()))  # noqa: S311
+
+        return self.database.write(work)
 
     def _open_lanes(self, connection: Connection) -> list[Lane]:
         """Lanes with ready jobs that this worker serves and nobody has paused."""
@@ -118,7 +149,8 @@ def _verdict(
     members: Mapping[tuple[str, str], Membership] | None,
 ) -> Outcome | None:
     """What the checks at start say; None = go. Only a definite no ends a job."""
-    if claimed.organization not in standings:
+    standing = standings.get(claimed.organization)
+    if standing is None or standing.status is OrganizationStatus.DELETED:
         return Refused(ORGANIZATION_GONE)
     if claimed.user is None:
         return None

@@ -12,22 +12,17 @@ from collections.abc import Awaitable, Callable, Generator, Mapping, Sized
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
-from typing import Any, BinaryIO, Final, Literal, Protocol, get_args
+from typing import Any, Final, Literal, get_args
 from uuid import UUID
 
-from fairlane.domain.errors import InvalidParameters, PermanentError
+from fairlane.domain.errors import PermanentError
 from fairlane.domain.statuses import JobStatus
-from fairlane.registry.parameters_values import dumps, json_form, lift
+from fairlane.runtime.accept import Data, contents, encoded, safe_name, storable
 from fairlane.runtime.interrupt import Interrupt, Interrupted
 from fairlane.runtime.reports import AttemptFacts, Channel, Checkpoint, File, Line, ParentFacts, Progress, Report
 from fairlane.runtime.track import AnyIterable, T, Track
 
 __all__ = ["Interrupt", "Interrupted", "JobContext", "JobLog", "Parent", "Receipt"]
-
-CHECKPOINT_LIMIT: Final = 1024 * 1024  # bytes
-TEXT_LIMIT: Final = 10_000  # characters of a log line or a progress message
-NAME_LIMIT: Final = 200  # characters of an artifact's name
 
 Level = Literal["debug", "info", "warning", "error", "critical"]
 ReadArtifact = Callable[[UUID, str], bytes]
@@ -53,7 +48,7 @@ class JobLog:
         """Keep a line. Raises ValueError for a level that does not exist."""
         if level not in get_args(Level):
             raise ValueError(f"there is no log level {level!r}; there are {', '.join(get_args(Level))}")
-        return self._write(Line(level, _storable(str(message))))
+        return self._write(Line(level, storable(str(message))))
 
     def debug(self, message: object) -> Receipt:
         """A line that helps whoever looks for a mistake."""
@@ -107,7 +102,13 @@ class JobContext:
     """
 
     def __init__(
-        self, facts: AttemptFacts, channel: Channel, interrupt: Interrupt, *, blocking: bool, read_artifact: ReadArtifact
+        self,
+        facts: AttemptFacts,
+        channel: Channel,
+        interrupt: Interrupt,
+        *,
+        blocking: bool,
+        read_artifact: ReadArtifact,
     ) -> None:
         self.job_id: Final = facts.job_id
         self.organization: Final = facts.organization
@@ -157,7 +158,7 @@ class JobContext:
                 raise ValueError("percent is NaN; pass None if the progress is unknown")
             percent = min(max(percent, 0.0), 100.0)
         self._stop_if_asked()
-        self._channel.send(Progress(percent, None if message is None else _storable(message)))
+        self._channel.send(Progress(percent, None if message is None else storable(message)))
         return Receipt(_turn)
 
     def track(self, iterable: AnyIterable[T], total: float | None = None, message: str | None = None) -> Track[T]:
@@ -182,11 +183,9 @@ class JobContext:
             StorageUnavailable: the database did not take it.
             Interrupted: a blocking handler was asked to stop and has not been told so yet.
         """
-        return self._deliver(Checkpoint(_encoded(state)))
+        return self._deliver(Checkpoint(encoded(state)))
 
-    def artifact(
-        self, name: str, data: bytes | bytearray | memoryview | str | Path | BinaryIO, content_type: str | None = None
-    ) -> Receipt:
+    def artifact(self, name: str, data: Data, content_type: str | None = None) -> Receipt:
         """Leave a file with the job, in place of one of the same name. In an async handler, await it.
 
         Args:
@@ -200,7 +199,7 @@ class JobContext:
             StorageUnavailable: the storage or the database did not take it.
             Interrupted: a blocking handler was asked to stop and has not been told so yet.
         """
-        return self._deliver(File(_safe_name(name), _contents(data), content_type))
+        return self._deliver(File(safe_name(name), contents(data), content_type))
 
     def sleep(self, seconds: float) -> Awaitable[None]:
         """Sleep; await it in an async handler. A blocking handler that is asked to stop wakes at once.
@@ -262,44 +261,3 @@ async def _turn() -> None:
 
 def _parent(facts: ParentFacts, read: ReadArtifact) -> Parent:
     return Parent(facts.id, facts.job_type, facts.status, facts.result, facts.labels, tuple(facts.artifacts), read)
-
-
-def _storable(text: str) -> str:
-    """What any database can hold: a character that can't be stored is no reason for a job to fail."""
-    return text[:TEXT_LIMIT].replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
-
-
-def _encoded(state: object) -> str:
-    try:
-        text = dumps(json_form(lift(state, "checkpoint")))
-    except (InvalidParameters, TypeError) as error:
-        raise PermanentError(f"the checkpoint can't be stored: {error}") from error
-    if len(text.encode()) > CHECKPOINT_LIMIT:
-        raise PermanentError(
-            f"the checkpoint has {len(text.encode()):,} bytes as JSON, {CHECKPOINT_LIMIT:,} are allowed: "
-            "keep the bulk in an artifact"
-        )
-    return text
-
-
-def _contents(data: bytes | bytearray | memoryview | str | Path | BinaryIO) -> bytes | Path:
-    if isinstance(data, str):
-        return data.encode()
-    if isinstance(data, bytes | bytearray | memoryview):
-        return bytes(data)
-    if not isinstance(data, Path):
-        return data.read()
-    if not data.is_file():
-        raise FileNotFoundError(f"there is no file {data} to make an artifact of")
-    # Whoever reads it may be another process, and this one may change its directory.
-    return data.absolute()
-
-
-def _safe_name(name: str) -> str:
-    if not name.strip() or len(name) > NAME_LIMIT:
-        raise PermanentError(f"an artifact's name has 1 to {NAME_LIMIT} characters: {name[:NAME_LIMIT]!r}")
-    if not name.isprintable():
-        raise PermanentError(f"an artifact's name has printable characters only: {name!r}")
-    if "/" in name or "\\" in name or ".." in name or name == ".":
-        raise PermanentError(f"an artifact's name is no path, so it has no slash and no '..': {name!r}")
-    return name

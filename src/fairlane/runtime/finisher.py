@@ -1,6 +1,6 @@
 """Completions are written together: whatever ended while the last batch was written is the next batch.
 
-One bad end must not stop the rest: a batch that the database refuses is split until the bad one is alone, and that one
+One bad end must not stop the rest: a batch that can't be written is split until the bad one is alone, and that one
 fails its attempt. A row that somebody else holds is left out and tried again.
 """
 
@@ -8,31 +8,35 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
+from functools import partial
 from random import Random
+from typing import Final
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable
-from fairlane.domain.events import DeadLetterAlert, Emit
-from fairlane.domain.outcomes import ErrorReport, Failed
-from fairlane.domain.statuses import JobStatus, Resolution
+from fairlane.domain.events import Emit, ServiceFailed
+from fairlane.domain.outcomes import ErrorReport, Failed, Refused, TimedOut
+from fairlane.runtime.dead_letter_alarm import DeadLetterAlarm
 from fairlane.runtime.service import Outage, in_thread
-from fairlane.store.statements import dead_letters
 from fairlane.store.statements.finish import Finish, Finished, finish
 from fairlane.store.transaction import Database
 
-_BATCH = 500
-_LOCKED_WAIT = 0.1  # seconds before a row that somebody holds is tried again
+_BATCH: Final = 500
+_LOCKED_WAIT: Final = 0.1  # seconds before a row that somebody holds is tried again
+_BROKEN_WAIT: Final = 10.0  # seconds before an end that can't be written is tried again
+_UNSTORABLE: Final = "UnstorableOutcome"
 
 
 @dataclass(frozen=True, slots=True)
 class FinisherParts:
-    """What a finisher works with. `alert_at`: unresolved dead letters of an organization that raise an alert."""
+    """What a finisher works with. `on_finished` is called, on the loop's thread, for each end that is written."""
 
     database: Database
     threads: Executor
     emit: Emit
-    alert_at: int
+    alarm: DeadLetterAlarm
     on_finished: Callable[[Finished], None]
 
 
@@ -67,53 +71,65 @@ class Finisher:
         await self._empty.wait()
 
     async def _write(self, batch: Sequence[Finish]) -> None:
-        while True:
+        parts = [batch]
+        while parts:
+            part = parts.pop()
             try:
-                done = await in_thread(self._parts.threads, lambda: self.write(batch))
+                done = await in_thread(self._parts.threads, partial(self._finish, part))
             except (StorageUnavailable, ConfigurationError) as error:
+                parts.append(part)
                 await asyncio.sleep(self._outage.goes_on(error))
-                continue
-            self._outage.is_over()
-            break
+            except Exception as error:  # noqa: BLE001 - whatever it is, it must not hold up the other ends
+                parts += self._smaller(part, error)
+            else:
+                self._outage.is_over()
+                self._tell(done)
+
+    def _finish(self, batch: Sequence[Finish]) -> list[Finished]:
+        """In a thread."""
+        database, alarm = self._parts.database, self._parts.alarm
+        may_be_buried = {one.organization for one in batch if isinstance(one.outcome, Failed | TimedOut | Refused)}
+
+        def work(connection: Connection) -> tuple[dict[str, int], list[Finished]]:
+            before = alarm.depths(connection, may_be_buried)
+            return before, finish(connection, database.clock.now(connection), batch, self._random)
+
+        before, done = database.write(work)
+        alarm.ring(before)
+        return done
+
+    def _smaller(self, part: Sequence[Finish], error: Exception) -> list[Sequence[Finish]]:
+        """What to write instead of a part that could not be written."""
+        if len(part) > 1:
+            middle = len(part) // 2
+            return [part[middle:], part[:middle]]
+        (item,) = part
+        if isinstance(error, DBAPIError) and not _is_replaced(item):
+            return [[_refused(item, error)]]
+        # Not even that can be stored, so it is not the value's fault: a mistake of ours, or of the database.
+        self._parts.emit(ServiceFailed("finisher", error))
+        self._later(item, _BROKEN_WAIT)
+        return []
+
+    def _tell(self, done: Sequence[Finished]) -> None:
         for one in done:
             if one.is_locked:
-                asyncio.get_running_loop().call_later(_LOCKED_WAIT, self._queue.put_nowait, one.finish)
+                self._later(one.finish, _LOCKED_WAIT)
                 continue
             self._parts.on_finished(one)
             self._unwritten -= 1
         if self._unwritten == 0:
             self._empty.set()
 
-    def write(self, batch: Sequence[Finish]) -> list[Finished]:
-        """Write one batch, in a thread; split it where the database refuses a value in it."""
-        database = self._parts.database
-        try:
-            done = database.write(lambda c: finish(c, database.clock.now(c), batch, self._random))
-        except DBAPIError as error:
-            if len(batch) > 1:
-                middle = len(batch) // 2
-                return self.write(batch[:middle]) + self.write(batch[middle:])
-            return self.write([_refused(batch[0], error)])
-        self._alert(done)
-        return done
+    def _later(self, item: Finish, seconds: float) -> None:
+        asyncio.get_running_loop().call_later(seconds, self._queue.put_nowait, item)
 
-    def _alert(self, done: Sequence[Finished]) -> None:
-        """Tell once when an organization's unresolved dead letters pass the threshold (R8)."""
-        buried: dict[str, int] = {}
-        for one in done:
-            if one.transition is not None and one.transition.target is JobStatus.DEAD_LETTER:
-                buried[one.finish.organization] = buried.get(one.finish.organization, 0) + 1
-        for organization, new in buried.items():
-            depth = self._parts.database.read(
-                lambda c, name=organization: dead_letters.count(c, name, resolution=Resolution.PENDING)  # type: ignore[misc] # a default binds the loop's name
-            )
-            if depth - new < self._parts.alert_at <= depth:
-                self._parts.emit(DeadLetterAlert(organization, depth))
+
+def _is_replaced(item: Finish) -> bool:
+    return isinstance(item.outcome, Failed) and item.outcome.error.error_type == _UNSTORABLE
 
 
 def _refused(item: Finish, error: DBAPIError) -> Finish:
     """The end of an attempt whose own end can't be stored."""
-    if isinstance(item.outcome, Failed) and item.outcome.error.error_type == "UnstorableOutcome":
-        raise error  # not even this can be stored, so it is not the values' fault
     reason = f"the database refused what the handler left ({type(error.orig).__name__})"
-    return replace(item, outcome=Failed(ErrorReport("UnstorableOutcome", reason, permanent=True)))
+    return replace(item, outcome=Failed(ErrorReport(_UNSTORABLE, reason, permanent=True)))

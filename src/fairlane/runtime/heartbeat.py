@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 from sqlalchemy import Connection
 
-from fairlane.domain.errors import FairlaneError
 from fairlane.domain.events import Emit
 from fairlane.runtime.service import Outage
 from fairlane.store.statements import workers
@@ -77,7 +76,7 @@ class Heartbeat:
         """
         try:
             self._database.write(self._beat)
-        except FairlaneError:
+        except Exception:
             self._steady_since = None
             raise
         now = self._monotonic()
@@ -103,5 +102,5 @@ class Heartbeat:
             try:
                 self.run_once()
                 self._outage.is_over()
-            except FairlaneError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next beat may succeed
                 wait = min(self._outage.goes_on(error), self.interval)

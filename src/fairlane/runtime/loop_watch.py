@@ -7,9 +7,13 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
-_TICK = 0.2  # seconds
-_BLOCKED_AFTER = 1.0  # seconds
+from fairlane.runtime import executors
+
+_TICK: Final = 0.2  # seconds
+_BLOCKED_AFTER: Final = 1.0  # seconds
+_EXECUTORS: Final = Path(*executors.__path__)
 
 
 class LoopWatch:
@@ -17,11 +21,11 @@ class LoopWatch:
 
     Args:
         on_blocked: called once per block, from the thread, with its seconds so far and the place in the code.
-        on_stuck: called when a block has lasted `stuck_after` seconds.
+        on_stuck: called with the seconds, again and again, while a block lasts longer than `stuck_after`.
     """
 
     def __init__(
-        self, on_blocked: Callable[[float, str], None], on_stuck: Callable[[], None], stuck_after: float
+        self, on_blocked: Callable[[float, str], None], on_stuck: Callable[[float], None], stuck_after: float
     ) -> None:
         self._on_blocked = on_blocked
         self._on_stuck = on_stuck
@@ -40,7 +44,8 @@ class LoopWatch:
     def stop(self) -> None:
         """End."""
         self._stop.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
         self._last_turn = time.monotonic()
@@ -49,20 +54,26 @@ class LoopWatch:
 
     def _watch(self) -> None:
         said: float | None = None
-        stuck = False
         while not self._stop.wait(_TICK):
             turn = self._last_turn
             blocked = time.monotonic() - turn
             if blocked > _BLOCKED_AFTER and said != turn:
                 said = turn
                 self._on_blocked(blocked, self._where())
-            if blocked > self._stuck_after and not stuck:
-                stuck = True
-                self._on_stuck()
+            if blocked > self._stuck_after:
+                self._on_stuck(blocked)
 
     def _where(self) -> str:
         frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001 - the interpreter's documented door
         if frame is None:
             return "an unknown place"
-        innermost = traceback.extract_stack(frame)[-1]
-        return f"{Path(innermost.filename).name}:{innermost.lineno} in {innermost.name}"
+        stack = traceback.extract_stack(frame)
+        of_executors = [place for place, one in enumerate(stack) if Path(one.filename).parent == _EXECUTORS]
+        # What the executor called is the handler, and what that called in the end may be deep in some library.
+        handler = min(of_executors[-1] + 1 if of_executors else len(stack), len(stack) - 1)
+        inner = f", within {_place(stack[-1])}" if handler < len(stack) - 1 else ""
+        return _place(stack[handler]) + inner
+
+
+def _place(frame: traceback.FrameSummary) -> str:
+    return f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}"

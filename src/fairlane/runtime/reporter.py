@@ -1,33 +1,39 @@
 """The way from a running attempt to the database: progress, log lines, checkpoints, artifacts.
 
 Progress is latest-wins: the first is written at once, then at most one per interval, the last always. All the rest is
-written in order, at once. Every write carries the attempt's lease.
+written in order, at once. Every write carries the attempt's lease. In an outage of the database lines and progress
+wait; whoever waits for a checkpoint or an artifact is told that it could not be kept.
 """
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
 from fairlane.domain.errors import FairlaneError, StorageUnavailable
-from fairlane.domain.events import Emit, JobProgressed
+from fairlane.domain.events import Emit, JobProgressed, ServiceFailed
 from fairlane.registry.artifacts import ArtifactStorage, StoredFile, store_file
 from fairlane.runtime.reports import Checkpoint, File, Line, Progress, Report
+from fairlane.runtime.service import in_thread
 from fairlane.store.statements import attempts
 from fairlane.store.statements.attempts import Lease
 from fairlane.store.statements.claim import Claimed
 from fairlane.store.transaction import Database
 
-_LAST_TRIES = 3
+_RETRY_WAIT: Final = 1.0  # seconds between two tries in an outage
+
+Waiting = tuple[Report, "Future[Any]"]
 
 
 class LeaseLostError(FairlaneError):
-    """The job was given to another worker; nothing of this attempt is written any more."""
+    """The attempt is over, here or altogether: nothing more is written for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,127 +48,127 @@ class Desk:
 
 
 class AttemptChannel:
-    """The channel of one attempt. `send` may be called from any thread and never blocks.
+    """The channel of one attempt; to be made on the loop. `send` may be called from any thread and never blocks.
 
     Args:
-        on_lost: called once, from a thread, when a write finds the lease lost.
+        on_lost: called from a thread when a write finds the lease lost.
     """
 
     def __init__(self, desk: Desk, claimed: Claimed, on_lost: Callable[[], None]) -> None:
         self._desk = desk
         self._claimed = claimed
         self._on_lost = on_lost
-        self._lock = threading.Lock()
-        self._waiting: list[tuple[Report, Future[Any]]] = []
+        self._loop = asyncio.get_running_loop()
+        self._writer = threading.Lock()  # held while writing: what was sent first is written first
+        self._lock = threading.Lock()  # of what follows
+        self._waiting: list[Waiting] = []
         self._latest: Progress | None = None
         self._last_progress = float("-inf")
-        self._writing = False
-        self._closed = False
-        self._timer: threading.Timer | None = None
-        self._idle = threading.Event()
-        self._idle.set()
+        self._not_before = float("-inf")
+        self._is_scheduled = False
+        self._has_timer = False
+        self._is_shut = False
 
     def send(self, report: Report) -> "Future[Any]":
         """Take a report; the future is done when it is written. That of a progress is done at once: a later one may
         take its place.
         """
         future: Future[Any] = Future()
-        if isinstance(report, Progress):
-            future.set_result(None)
-            self._desk.emit(self._progressed(report))
         with self._lock:
+            if self._is_shut:
+                future.set_exception(LeaseLostError("This attempt is over; nothing more is kept for it."))
+                return future
             if isinstance(report, Progress):
                 self._latest = report
             else:
                 self._waiting.append((report, future))
             self._schedule()
+        if isinstance(report, Progress):
+            future.set_result(None)
+            job = self._claimed
+            self._desk.emit(JobProgressed(job.organization, job.id, job.job_type, report.percent, report.message))
         return future
 
-    def close(self) -> None:
-        """Write what is left. Blocks; called once, when the handler has ended."""
+    def shut(self) -> None:
+        """Take nothing more."""
         with self._lock:
-            self._closed = True
-            self._cancel_timer()
-        for _ in range(_LAST_TRIES):
-            self._idle.wait()
-            if self._write_all(last=True):
-                return
-            time.sleep(self._desk.interval)
+            self._is_shut = True
 
-    def _progressed(self, report: Progress) -> JobProgressed:
-        job = self._claimed
-        return JobProgressed(job.organization, job.id, job.job_type, report.percent, report.message)
+    async def close(self) -> None:
+        """Take nothing more, and write what is left, however long the database is away."""
+        self.shut()
+        write = partial(self._write_waiting, last=True)
+        while not await in_thread(self._desk.threads, write):  # noqa: ASYNC110 - no event says that a database is back
+            await asyncio.sleep(_RETRY_WAIT)
 
     def _schedule(self) -> None:
-        """Under the lock: write now, or when the progress is due."""
-        if self._writing or self._closed:
+        """Under the lock: have a thread write what is due, or look again when it is."""
+        if self._is_scheduled or self._is_shut or not (self._waiting or self._latest):
             return
-        due = self._last_progress + self._desk.interval - time.monotonic()
-        if self._waiting or (self._latest is not None and due <= 0):
-            self._writing = True
-            self._idle.clear()
-            self._desk.threads.submit(self._write_all)
-        elif self._latest is not None and self._timer is None:
-            self._timer = threading.Timer(due, self._on_timer)
-            self._timer.daemon = True
-            self._timer.start()
+        due = self._not_before if self._waiting else max(self._not_before, self._progress_due())
+        wait = due - time.monotonic()
+        if wait <= 0:
+            self._is_scheduled = True
+            self._desk.threads.submit(self._write_waiting)
+        elif not self._has_timer:
+            self._has_timer = True
+            self._loop.call_soon_threadsafe(self._loop.call_later, wait, self._on_time)
 
-    def _on_timer(self) -> None:
+    def _progress_due(self) -> float:
+        return self._last_progress + self._desk.interval
+
+    def _on_time(self) -> None:
         with self._lock:
-            self._timer = None
+            self._has_timer = False
             self._schedule()
 
-    def _cancel_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _write_all(self, *, last: bool = False) -> bool:
-        """Write what is waiting; False if the database is away. What a handler waits for fails then, the rest stays."""
-        with self._lock:
-            batch, self._waiting = self._waiting, []
-            progress = self._take_progress(last=last)
-        try:
-            return self._write(batch, progress)
-        finally:
+    def _write_waiting(self, *, last: bool = False) -> bool:
+        """Write what is due, in a thread; False if the database is away."""
+        with self._writer:
             with self._lock:
-                self._writing = False
-                self._idle.set()
-                self._schedule()
+                batch, self._waiting = self._waiting, []
+                progress = self._take_progress(last=last)
+            is_written = self._write(batch, progress)
+        with self._lock:
+            self._is_scheduled = False
+            if not is_written:
+                self._not_before = time.monotonic() + _RETRY_WAIT
+            self._schedule()
+        return is_written
 
     def _take_progress(self, *, last: bool) -> Progress | None:
-        if self._latest is None or (not last and self._last_progress + self._desk.interval > time.monotonic()):
+        if not last and self._progress_due() > time.monotonic():
             return None
         progress, self._latest = self._latest, None
-        self._last_progress = time.monotonic()
+        if progress is not None:
+            self._last_progress = time.monotonic()
         return progress
 
-    def _write(self, batch: list[tuple[Report, "Future[Any]"]], progress: Progress | None) -> bool:
+    def _write(self, batch: list[Waiting], progress: Progress | None) -> bool:
         if not batch and progress is None:
             return True
         try:
             stored = [(report, self._store(report)) for report, _ in batch]
-            held = self._desk.database.write(lambda connection: self._insert(connection, stored, progress))
+            is_held = self._desk.database.write(lambda connection: self._insert(connection, stored, progress))
         except StorageUnavailable as error:
             self._put_back(batch, progress, error)
             return False
         except Exception as error:  # noqa: BLE001 - it belongs to the handler that waits for the report
             _fail(batch, error)
             return True
-        if not held:
+        if not is_held:
             self._on_lost()
-            _fail(batch, LeaseLostError("This job was given to another worker; stop, nothing more is written."))
+            _fail(batch, LeaseLostError("This job was given to another worker; stop, nothing more is kept."))
+            self._drop([file for _, file in stored if file is not None])
             return True
         for _, future in batch:
             future.set_result(None)
         return True
 
-    def _put_back(
-        self, batch: list[tuple[Report, "Future[Any]"]], progress: Progress | None, error: StorageUnavailable
-    ) -> None:
-        _fail([item for item in batch if isinstance(item[0], Checkpoint | File)], error)
+    def _put_back(self, batch: list[Waiting], progress: Progress | None, error: StorageUnavailable) -> None:
+        _fail([one for one in batch if isinstance(one[0], Checkpoint | File)], error)
         with self._lock:
-            self._waiting = [item for item in batch if isinstance(item[0], Line)] + self._waiting
+            self._waiting = [one for one in batch if isinstance(one[0], Line)] + self._waiting
             self._latest = self._latest or progress
 
     def _store(self, report: Report) -> StoredFile | None:
@@ -178,6 +184,13 @@ class AttemptChannel:
             lease_token=job.lease_token,
             content_type=report.content_type,
         )
+
+    def _drop(self, files: list[StoredFile]) -> None:
+        try:
+            for file in files:
+                self._desk.storage.delete(file.path)
+        except Exception as error:  # noqa: BLE001 - the storage's; a file that nobody knows of harms nobody
+            self._desk.emit(ServiceFailed("artifact storage", error))
 
     def _insert(
         self, connection: Connection, stored: list[tuple[Report, StoredFile | None]], progress: Progress | None
@@ -201,6 +214,6 @@ class AttemptChannel:
                 return attempts.set_artifact(connection, now, lease, {"name": name, **asdict(file)})
 
 
-def _fail(batch: list[tuple[Report, "Future[Any]"]], error: Exception) -> None:
+def _fail(batch: list[Waiting], error: Exception) -> None:
     for _, future in batch:
         future.set_exception(error)

@@ -1,34 +1,59 @@
 """Rescue: take back the jobs of workers whose lease has run out."""
 
 from random import Random
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import Connection
 
 from fairlane.domain.events import Emit, JobsRescued
+from fairlane.runtime.dead_letter_alarm import DeadLetterAlarm
 from fairlane.runtime.heartbeat import Heartbeat
+from fairlane.store.statements import workers
+from fairlane.store.statements.finish import Finished
 from fairlane.store.statements.rescue import rescue_one_worker
 from fairlane.store.transaction import Database
+
+_BATCH: Final = 500
+
+Depths = dict[str, int]
 
 
 class Rescue:
     """A service; every worker runs it, and two never take the same lost worker."""
 
-    def __init__(self, database: Database, heartbeat: Heartbeat, emit: Emit, interval: float) -> None:
+    def __init__(
+        self, database: Database, heartbeat: Heartbeat, alarm: DeadLetterAlarm, emit: Emit, interval: float
+    ) -> None:
         self.name = "rescue"
         self.interval = interval
         self._database = database
         self._heartbeat = heartbeat
+        self._alarm = alarm
         self._emit = emit
         self._random = Random()  # noqa: S311 - jitter, no secret
 
     def run_once(self) -> int:
-        """Take back the jobs of one lost worker, up to a batch; whether there was one."""
+        """Take back the jobs of one lost worker, up to a batch; how many."""
         if not self._heartbeat.may_rescue():
             return 0
-        rescued = self._database.write(
-            lambda connection: rescue_one_worker(connection, self._database.clock, self._random)
-        )
+        rescued = self._database.write(self._rescue)
         if rescued is None:
             return 0
-        worker_id, finished = rescued
-        if finished:
-            self._emit(JobsRescued(worker_id, len(finished)))
-        return 1
+        worker_id, finished, before = rescued
+        self._alarm.ring(before)
+        # Without those that somebody holds: they are there in the next round.
+        jobs = sum(one.transition is not None for one in finished)
+        if jobs:
+            self._emit(JobsRescued(worker_id, jobs))
+        return jobs
+
+    def _rescue(self, connection: Connection) -> tuple[UUID, list[Finished], Depths] | None:
+        clock = self._database.clock
+        lost = workers.lock_expired(connection, clock)
+        if lost is None:
+            return None
+        held = workers.running_jobs(connection, lost.id, _BATCH)
+        before = self._alarm.depths(connection, {row.organization_id for row in held})
+        rescued = rescue_one_worker(connection, clock, self._random)
+        return (*rescued, before) if rescued is not None else None

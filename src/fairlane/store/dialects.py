@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url
+from sqlalchemy import BindParameter, Connection, Engine, String, Table, create_engine, event, literal, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.pool import QueuePool
@@ -22,6 +22,18 @@ _MISSING_STATES: Final = frozenset({"42P01", "42703", "3F000"})  # undefined tab
 def is_sqlite(connection: Connection) -> bool:
     """Whether the connection's database is SQLite."""
     return connection.dialect.name == "sqlite"
+
+
+def fixed(value: str) -> BindParameter[str]:
+    """A constant of ours, written into the SQL text instead of bound.
+
+    A partial index serves a query only where the planner sees its predicate. In a prepared statement whose plan fits
+    any parameters (PostgreSQL's generic plan) it doesn't see `status = 'pending'` in `status = $1`.
+
+    Args:
+        value: never anything that came from outside.
+    """
+    return literal(str(value), String(), literal_execute=True)
 
 
 def insert(connection: Connection, table: Table) -> postgresql.Insert:

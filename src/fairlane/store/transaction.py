@@ -35,6 +35,9 @@ class Database:
         self.clock: Clock = clock or DatabaseClock()
         self.lock_seconds = lock_seconds
         self._writing = self.engine.execution_options(**{WRITE: True})
+        # SQLite's transactions read one snapshot anyway.
+        on_postgres = self.engine.dialect.name == "postgresql"
+        self._reading = self.engine.execution_options(isolation_level="REPEATABLE READ") if on_postgres else self.engine
 
     def write(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in one transaction and commit it; run it again after a deadlock or a serialization failure.
@@ -57,12 +60,12 @@ class Database:
         raise AssertionError("unreachable: the last try returns or raises")
 
     def read(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` in one read transaction, so that its statements agree with each other.
+        """Run `work` in one read transaction on one snapshot, so that its statements agree with each other.
 
         Raises:
             StorageUnavailable, ConfigurationError: as for `write`.
         """
-        with translated(), self.engine.begin() as connection:
+        with translated(), self._reading.begin() as connection:
             return work(connection)
 
     def close(self) -> None:

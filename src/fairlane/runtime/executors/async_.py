@@ -7,7 +7,7 @@ it ends. A handler that blocks the loop is another matter, seen by `runtime.loop
 import asyncio
 from typing import Final
 
-from fairlane.runtime.executors.base import Abandoned, Call, ending, run_async
+from fairlane.runtime.executors.base import Abandoned, Call, ending, run_async, settle
 from fairlane.runtime.reports import Interruption
 
 _STOP_WAIT: Final = 1.0  # seconds; for tasks to end after their cancellation when the worker leaves
@@ -39,13 +39,9 @@ class AsyncExecution:
 
     def _on_done(self, task: "asyncio.Task[object]") -> None:
         self._left_behind.discard(self)
-        error: BaseException | None = asyncio.CancelledError() if task.cancelled() else task.exception()
-        if self.finished.done():
-            return  # too late
-        if error is None:
-            self.finished.set_result(task.result())
-        else:
-            self.finished.set_exception(ending(error, self._interrupt.reason))
+        # Asked for in any case: an exception that nobody looked at is logged by asyncio.
+        raised: BaseException | None = asyncio.CancelledError() if task.cancelled() else task.exception()
+        settle(self.finished, None if raised else task.result(), raised, self._interrupt.reason)
 
 
 class AsyncExecutor:
@@ -80,7 +76,7 @@ class AsyncExecutor:
 
 async def _run(call: Call) -> object:
     try:
-        return await run_async(call)
+        return await run_async(call.job_type.handler, call.context, call.arguments)
     except (SystemExit, KeyboardInterrupt) as error:
         # A task that raises these ends the loop, and with it all other jobs.
         raise ending(error, call.context.interrupt.reason) from error

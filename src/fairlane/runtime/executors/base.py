@@ -1,7 +1,7 @@
 """What the executors have in common: what they are given, what they give back, and how a handler can end."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -64,15 +64,30 @@ class Executor(Protocol):
     def begin(self, call: Call) -> Execution:
         """Begin to run a handler.
 
-        Raises OSError or RuntimeError if there is no thread or process to be had.
+        Raises OSError or RuntimeError if there is no thread or process to be had, and what else keeps this handler
+        from being run.
         """
 
 
-async def run_async(call: Call) -> object:
+async def run_async(
+    handler: Callable[..., Awaitable[object]], context: JobContext, arguments: Mapping[str, object]
+) -> object:
     """Run an `async def` handler, and see what it reported through to the end."""
-    value = await call.job_type.handler(call.context, **call.arguments)
-    await call.context.settled()
+    value = await handler(context, **arguments)
+    await context.settled()
     return value
+
+
+def settle(
+    finished: "asyncio.Future[object]", value: object, raised: BaseException | None, reason: Interruption | None
+) -> None:
+    """Say how a handler ended, by `ending`; what is too late is dropped."""
+    if finished.done():
+        return
+    if raised is None:
+        finished.set_result(value)
+    else:
+        finished.set_exception(ending(raised, reason))
 
 
 def ending(raised: BaseException, reason: Interruption | None) -> BaseException:

@@ -8,12 +8,11 @@ import asyncio
 import contextvars
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from itertools import count
 from queue import SimpleQueue
 from typing import Final
 
-from fairlane.runtime.executors.base import Abandoned, Call, ending
+from fairlane.runtime.executors.base import Abandoned, Call, settle
 from fairlane.runtime.reports import Interruption
 
 _KEPT: Final = 32  # idle threads; beyond that a thread ends with its handler
@@ -43,12 +42,7 @@ class ThreadExecution:
     def settle(self, value: object, raised: BaseException | None) -> None:
         """The handler has ended; what it leaves is dropped if it is too late. On the loop's thread."""
         self._left_behind.discard(self)
-        if self.finished.done():
-            return
-        if raised is None:
-            self.finished.set_result(value)
-        else:
-            self.finished.set_exception(ending(raised, self.call.context.interrupt.reason))
+        settle(self.finished, value, raised, self.call.context.interrupt.reason)
 
 
 class _HandlerThread:
@@ -70,9 +64,10 @@ class _HandlerThread:
     def _work(self) -> None:
         while (execution := self._inbox.get()) is not None:
             value, raised = _outcome(execution.call)
-            # The loop is closed if the worker left without waiting for this handler: then nobody wants to know.
-            with suppress(RuntimeError):
+            try:
                 execution.loop.call_soon_threadsafe(self._ended, execution, value, raised)
+            except RuntimeError:
+                return  # the loop is closed: the worker left without this handler, nobody waits for its end
             del execution, value, raised  # an idle thread keeps nothing of its last job
 
     def _ended(self, execution: ThreadExecution, value: object, raised: BaseException | None) -> None:

@@ -127,12 +127,31 @@ def _resolve_duplicate(
     if rule.on_duplicate == "replace" and _replace(connection, now, draft, rule, holder):
         found.replaced[draft.id] = holder.job_id
         return
-    raise DuplicateJob(
+    raise _duplicate(draft, holder)
+
+
+def _duplicate(draft: Draft, holder: dedup.Holder) -> DuplicateJob:
+    return DuplicateJob(
         f"An identical {draft.job_type} job is {holder.status}: {holder.job_id}. "
         'Wait for it, or submit with on_duplicate="return".',
         existing_id=holder.job_id,
         existing_status=holder.status,
     )
+
+
+def name_duplicates(connection: Connection, now: datetime, drafts: Sequence[Draft]) -> None:
+    """Look for duplicates that the transaction of the drafts can't see; nothing is locked or taken.
+
+    Raises:
+        DuplicateJob: an identical job is live, and the draft's `on_duplicate` rejects it.
+    """
+    for index, draft in enumerate(drafts):
+        if draft.dedup is None or draft.dedup.on_duplicate != "reject":
+            continue
+        holder = dedup.holder(connection, now, draft.organization, draft.dedup.key)
+        if holder is not None:
+            with at(index):
+                raise _duplicate(draft, holder)
 
 
 def _replace(connection: Connection, now: datetime, draft: Draft, rule: Dedup, holder: dedup.Holder) -> bool:

@@ -30,8 +30,7 @@ def _fenced(
     guard = and_(
         jobs.c.organization_id == lease.organization,
         jobs.c.id == lease.job_id,
-        jobs.c.status == JobStatus.RUNNING,
-        jobs.c.lease_token == lease.token,
+        jobs.c.lease_token == lease.token,  # gone once the job no longer runs
     )
     columns: dict[str, ColumnElement[Any]] = {
         "organization_id": jobs.c.organization_id,
@@ -50,7 +49,8 @@ def _fenced(
         if "sequence" in table.c:
             set_["sequence"] = table.c.sequence + 1
         statement = statement.on_conflict_do_update(index_elements=keys, set_=set_)
-    return connection.execute(statement).rowcount == 1
+    # Not rowcount: drivers disagree on it for INSERT.
+    return connection.execute(statement.returning(table.c.job_id)).one_or_none() is not None
 
 
 def set_progress(

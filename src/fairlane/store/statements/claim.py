@@ -67,7 +67,7 @@ WITH lane AS (
 SELECT claimed.*, EXISTS (SELECT FROM fairlane_job_parents AS edge
     WHERE edge.organization_id = claimed.organization_id AND edge.job_id = claimed.id) AS has_parents
 FROM claimed ORDER BY priority, run_at, id
-""")
+""").execution_options(fairlane_across="claim")
 
 
 def claim(

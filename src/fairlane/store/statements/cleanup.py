@@ -67,6 +67,7 @@ def expired(connection: Connection, older_than: Sequence[tuple[str | None, datet
         .order_by(jobs.c.finished_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
+        .execution_options(fairlane_across="clean-up")
     ).all()
 
 

@@ -53,6 +53,22 @@ def take(
     return None
 
 
+def holder(connection: Connection, now: datetime, organization: str, key: str) -> Holder | None:
+    """The live job that holds the key, as far as this connection sees; nothing is locked."""
+    found = connection.execute(
+        select(jobs.c.id, jobs.c.status)
+        .select_from(dedup_keys)
+        .join(jobs, (jobs.c.organization_id == dedup_keys.c.organization_id) & (jobs.c.id == dedup_keys.c.job_id))
+        .where(
+            dedup_keys.c.organization_id == organization,
+            dedup_keys.c.key == key,
+            dedup_keys.c.expires_at > now,
+            jobs.c.status.in_(sorted(LIVE)),
+        )
+    ).one_or_none()
+    return Holder(found.id, JobStatus(found.status)) if found is not None else None
+
+
 def give(connection: Connection, organization: str, key: str, job_id: UUID, expires_at: datetime) -> None:
     """Hand the key, whose row is locked, to another job."""
     connection.execute(

@@ -20,7 +20,8 @@ from sqlalchemy import Connection, func, select, update
 from fairlane.domain import transitions
 from fairlane.domain.statuses import ENDED_BADLY, TERMINAL, EdgeState, JobStatus, ParentPolicy
 from fairlane.domain.transitions import Transition
-from fairlane.store.statements.transition import Ended, forget_cancel_request, write
+from fairlane.store.dialects import fixed
+from fairlane.store.statements.transition import Ended, forget_cancel_request, lock_job, write
 from fairlane.store.tables import AnyRow, dead_letters, job_parents, jobs
 
 _BATCH = 500
@@ -60,6 +61,8 @@ def _settle_children(
     ended_parents: dict[UUID, list[Ended]] = defaultdict(list)
     for edge in edges:
         ended_parents[edge.job_id].append(parents[edge.parent_id])
+    if not edges:
+        return []
     fallen = []
     for child in _lock_pending(connection, organization, ended_parents):
         end = _settle_child(connection, now, child, ended_parents[child.id])
@@ -128,9 +131,10 @@ def look_at_new_edges(connection: Connection, now: datetime, limit: int = _BATCH
     """
     edges = connection.execute(
         select(job_parents.c.organization_id, job_parents.c.job_id, job_parents.c.parent_id)
-        .where(job_parents.c.state == EdgeState.NEW)
+        .where(job_parents.c.state == fixed(EdgeState.NEW))
         .order_by(job_parents.c.job_id)
         .limit(limit)
+        .execution_options(fairlane_across="stage")
     ).all()
     by_organization: dict[str, set[UUID]] = defaultdict(set)
     for edge in edges:
@@ -144,6 +148,20 @@ def look_at_new_edges(connection: Connection, now: datetime, limit: int = _BATCH
         locked = {parent.id for parent in parents}
         done += sum(edge.organization_id == organization and edge.parent_id in locked for edge in edges)
     return done
+
+
+def settle_fallen(connection: Connection, now: datetime, parents: Iterable[Ended]) -> None:
+    """Let parents that had ended badly before their child was submitted speak at once.
+
+    Under their rows' locks: one that a person is retrying meanwhile is left for `look_at_new_edges`, and a retry that
+    comes later waits and then revives the child.
+    """
+    by_organization: dict[str, set[UUID]] = defaultdict(set)
+    for parent in parents:
+        by_organization[parent.organization].add(parent.id)
+    for organization, ids in sorted(by_organization.items()):
+        locked = _lock_free_parents(connection, organization, ids)
+        settle(connection, now, [parent for parent in locked if parent.status in ENDED_BADLY])
 
 
 def _lock_free_parents(connection: Connection, organization: str, ids: Iterable[UUID]) -> list[Ended]:
@@ -189,6 +207,7 @@ def orphans(connection: Connection, limit: int = _BATCH) -> list[Ended]:
         )
         .distinct()
         .limit(limit)
+        .execution_options(fairlane_across="clean-up")
     )
     return [Ended(row.organization_id, row.id, row.job_type, JobStatus(row.status)) for row in rows]
 
@@ -215,10 +234,12 @@ def revive_children(connection: Connection, now: datetime, organization: str, pa
 
 
 def _revive_child(connection: Connection, now: datetime, organization: str, child: UUID, actor: str) -> bool:
+    row = lock_job(connection, organization, child)
+    if row is None or row.status != JobStatus.DEAD_LETTER:  # a person has retried it by itself
+        return False
     unmet = _reopen_edges(connection, organization, child)
     transition = transitions.revive_pending("its parent was retried", unmet)
-    if write(connection, now, organization, child, transition, actor=actor) is None:
-        return False
+    write(connection, now, organization, child, transition, actor=actor)
     connection.execute(
         dead_letters.delete().where(dead_letters.c.organization_id == organization, dead_letters.c.job_id == child)
     )

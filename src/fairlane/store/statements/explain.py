@@ -42,6 +42,8 @@ def ahead_in_lane(connection: Connection, job: AnyRow, *, up_to: int) -> int:
             jobs.c.job_type == job.job_type,
             tuple_(*order) < tuple_(job.priority, job.run_at, job.id, types=[column.type for column in order]),
         )
+        # The order of the ready index: else a planner may prefer to scan all of the job type.
+        .order_by(*order)
         .limit(up_to)
         .subquery()
     )

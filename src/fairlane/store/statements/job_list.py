@@ -90,12 +90,11 @@ def _conditions(organization: str, wanted: Wanted) -> Iterator[ColumnElement[boo
     if wanted.statuses:
         yield jobs.c.status.in_(sorted(wanted.statuses))
     for name, value in wanted.labels:
-        yield exists().where(
-            labels.c.organization_id == organization,
-            labels.c.name == name,
-            labels.c.value == value,
-            labels.c.job_id == jobs.c.id,
+        # IN and not EXISTS: SQLite would look at every job of the organization for its label.
+        labeled = select(labels.c.job_id).where(
+            labels.c.organization_id == organization, labels.c.name == name, labels.c.value == value
         )
+        yield jobs.c.id.in_(labeled)
     if wanted.created_after is not None:
         yield jobs.c.created_at >= wanted.created_after
     if wanted.created_before is not None:

@@ -28,7 +28,7 @@ WITH RECURSIVE lane AS (
     ORDER BY queue, organization_id, job_type LIMIT 1) AS following
 )
 SELECT queue, organization_id, job_type FROM lane
-""")
+""").execution_options(fairlane_across="claim")
 
 
 def active_lanes(connection: Connection) -> list[Lane]:
@@ -43,6 +43,7 @@ def active_lanes(connection: Connection) -> list[Lane]:
         .where(jobs.c.ready == true())
         .order_by(jobs.c.queue, jobs.c.organization_id, jobs.c.job_type)
         .limit(1)
+        .execution_options(fairlane_across="claim")
     )
     row = connection.execute(probe).one_or_none()
     while row is not None:

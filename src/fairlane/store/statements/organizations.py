@@ -14,8 +14,8 @@ from fairlane.store.tables import AnyRow, jobs, members, organizations
 
 def create(connection: Connection, values: dict[str, Any]) -> bool:
     """Insert an organization; False if its id is taken, even by a deleted one."""
-    created = connection.execute(insert(connection, organizations).values(values).on_conflict_do_nothing())
-    return created.rowcount == 1
+    statement = insert(connection, organizations).values(values).on_conflict_do_nothing().returning(organizations.c.id)
+    return connection.execute(statement).one_or_none() is not None
 
 
 def change(connection: Connection, organization: str, values: dict[str, Any]) -> bool:

@@ -2,10 +2,11 @@
 
 from datetime import datetime
 
-from sqlalchemy import Connection, select, tuple_, update
+from sqlalchemy import Connection, literal_column, select, tuple_, update
 
 from fairlane.domain import transitions
 from fairlane.domain.statuses import JobStatus
+from fairlane.store.dialects import fixed
 from fairlane.store.statements.transition import write
 from fairlane.store.tables import jobs
 
@@ -16,10 +17,13 @@ def release_scheduled(connection: Connection, now: datetime, limit: int = _BATCH
     """Queue pending jobs whose `run_at` is reached and whose parents are met; how many."""
     due = connection.execute(
         select(jobs.c.organization_id, jobs.c.id)
-        .where(jobs.c.status == JobStatus.PENDING, jobs.c.unmet_parents == 0, jobs.c.run_at <= now)
+        .where(
+            jobs.c.status == fixed(JobStatus.PENDING), jobs.c.unmet_parents == literal_column("0"), jobs.c.run_at <= now
+        )
         .order_by(jobs.c.run_at)
         .limit(limit)
         .with_for_update(key_share=True, skip_locked=True)
+        .execution_options(fairlane_across="stage")
     ).all()
     transition = transitions.release("its time has come")
     written = [write(connection, now, row.organization_id, row.id, transition) for row in due]
@@ -30,10 +34,11 @@ def ready_retries(connection: Connection, now: datetime, limit: int = _BATCH) ->
     """Let claims see the queued jobs whose `next_retry_at` is reached; how many. No transition: they stay queued."""
     due = connection.execute(
         select(jobs.c.organization_id, jobs.c.id)
-        .where(jobs.c.status == JobStatus.QUEUED, ~jobs.c.ready, jobs.c.next_retry_at <= now)
+        .where(jobs.c.status == fixed(JobStatus.QUEUED), ~jobs.c.ready, jobs.c.next_retry_at <= now)
         .order_by(jobs.c.next_retry_at)
         .limit(limit)
         .with_for_update(key_share=True, skip_locked=True)
+        .execution_options(fairlane_across="stage")
     ).all()
     if not due:
         return 0

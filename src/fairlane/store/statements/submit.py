@@ -50,8 +50,7 @@ def submit(connection: Connection, clock: Clock, drafts: Sequence[Draft]) -> Sub
     _insert(connection, now, fresh, parents, duplicates)
     _move_children(connection, now, fresh, duplicates)
     # A parent that ended badly before its child came: its policy speaks at once.
-    fallen = {key: parent for key, parent in parents.items() if parent.status in ENDED_BADLY}
-    dependencies.settle(connection, now, fallen.values())
+    dependencies.settle_fallen(connection, now, [one for one in parents.values() if one.status in ENDED_BADLY])
     return Submitted([duplicates.stand_in(draft.id) for draft in drafts], live)
 
 

@@ -53,9 +53,11 @@ def write(
         The row as it now is (log_sequence, attempt, job_type, worker_id), or None if somebody else was first: then
         nothing was changed.
     """
-    guard = and_(jobs.c.organization_id == organization, jobs.c.id == job_id, jobs.c.status == transition.source)
-    if transition.source is JobStatus.RUNNING:
-        guard = and_(guard, jobs.c.lease_token == lease_token)
+    mine = (jobs.c.organization_id == organization) & (jobs.c.id == job_id)
+    # A lease token is there while the job runs and no longer, so it says more than the status. Both together would
+    # tempt PostgreSQL into the index of live jobs.
+    running = transition.source is JobStatus.RUNNING
+    guard = and_(mine, jobs.c.lease_token == lease_token if running else jobs.c.status == transition.source)
     row = connection.execute(
         update(jobs)
         .where(guard)

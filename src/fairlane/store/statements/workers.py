@@ -10,7 +10,7 @@ from sqlalchemy import Connection, delete, or_, select, update
 
 from fairlane.domain.statuses import JobStatus
 from fairlane.store.clock import Clock
-from fairlane.store.dialects import upsert
+from fairlane.store.dialects import fixed, upsert
 from fairlane.store.tables import AnyRow, cancel_requests, jobs, workers
 
 
@@ -88,7 +88,8 @@ def held_by(connection: Connection, worker_id: UUID) -> list[Held]:
             cancel_requests,
             (cancel_requests.c.organization_id == jobs.c.organization_id) & (cancel_requests.c.job_id == jobs.c.id),
         )
-        .where(jobs.c.worker_id == worker_id, jobs.c.status == JobStatus.RUNNING)
+        .where(jobs.c.worker_id == worker_id, jobs.c.status == fixed(JobStatus.RUNNING))
+        .execution_options(fairlane_across="heartbeat")
     )
     return [Held(row.id, row.lease_token, row.requested_at is not None) for row in rows]
 
@@ -116,18 +117,20 @@ def running_jobs(connection: Connection, worker_id: UUID, limit: int) -> Sequenc
     """Keys and leases of jobs that run under this worker, in lock order."""
     return connection.execute(
         select(jobs.c.organization_id, jobs.c.id, jobs.c.job_type, jobs.c.lease_token)
-        .where(jobs.c.worker_id == worker_id, jobs.c.status == JobStatus.RUNNING)
+        .where(jobs.c.worker_id == worker_id, jobs.c.status == fixed(JobStatus.RUNNING))
         .order_by(jobs.c.organization_id, jobs.c.id)
         .limit(limit)
+        .execution_options(fairlane_across="rescue")
     ).all()
 
 
 def remove(connection: Connection, worker_id: UUID) -> bool:
     """Delete the worker's row, unless jobs still run under it: those are for rescue to find."""
     running = (
-        select(jobs.c.id).where(jobs.c.worker_id == worker_id, jobs.c.status == JobStatus.RUNNING).limit(1)
+        select(jobs.c.id).where(jobs.c.worker_id == worker_id, jobs.c.status == fixed(JobStatus.RUNNING)).limit(1)
     ).exists()
-    return connection.execute(delete(workers).where(workers.c.id == worker_id, ~running)).rowcount == 1
+    statement = delete(workers).where(workers.c.id == worker_id, ~running)
+    return connection.execute(statement.execution_options(fairlane_across="rescue")).rowcount == 1
 
 
 def all_workers(connection: Connection, clock: Clock) -> Sequence[AnyRow]:

@@ -128,7 +128,7 @@ def upgrade() -> None:
         "fairlane_jobs",
         ["queue", "organization_id", "job_type", "priority", "run_at", "id"],
         postgresql_where=sa.text("ready"),
-        sqlite_where=sa.text("ready"),
+        sqlite_where=sa.text("ready = 1"),
     )
     op.create_index(
         "fairlane_jobs_retrying",

@@ -1,0 +1,212 @@
+"""`fairlane migrate` and `fairlane check`: is everything there that workers and applications need?"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Final
+from uuid import uuid4
+
+import typer
+from rich.text import Text
+
+from fairlane import ConfigurationError, Fairlane, FairlaneError, Settings
+from fairlane.cli import options as o
+from fairlane.cli.output import console, number_of, plain, print_json, safe_url, say
+from fairlane.cli.session import APP_EXAMPLE, engine, target_of
+from fairlane.store import schema
+from fairlane.store.schema import Condition
+
+# More than this and people would see `run_at` and ages that are plainly wrong.
+_CLOCKS_MAY_DIFFER: Final = 5.0  # seconds
+_PREFIX: Final = "FAIRLANE_"
+# Read by the command line itself, beside those of `Settings`.
+_OWN: Final = frozenset({"FAIRLANE_APP", "FAIRLANE_ORGANIZATION"})
+
+
+class Grade(StrEnum):
+    """How a finding is meant."""
+
+    FINE = "ok"
+    NOTE = "note"
+    WRONG = "wrong"
+
+
+_MARKS: Final = {Grade.FINE: ("✓", "green"), Grade.NOTE: ("•", "yellow"), Grade.WRONG: ("✗", "bold red")}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was looked at, and in a sentence what was found and what to do."""
+
+    subject: str
+    grade: Grade
+    sentence: str
+
+
+def migrate(context: typer.Context, as_json: o.AsJson = False) -> None:
+    """Create the schema or bring it up to date, and register the application's job types.
+
+    \b
+    Examples:
+        fairlane migrate --url sqlite:///jobs.db
+        fairlane migrate --app myproject.jobs:fl
+    """
+    fl = engine(context)
+    before = schema.state(fl.database)
+    fl.migrate()
+    if as_json:
+        print_json({"before": before.current, "now": before.head, "job_types": sorted(fl.catalogue.mine)})
+        return
+    if before.condition is Condition.CURRENT:
+        say(f"The schema of {safe_url(fl.settings.url)} is up to date, at revision {before.head}.")
+    else:
+        say(f"The schema of {safe_url(fl.settings.url)} is now at revision {before.head}.")
+    if fl.catalogue.mine:
+        say(f"Registered {number_of(len(fl.catalogue.mine), 'job type')}: {', '.join(sorted(fl.catalogue.mine))}.")
+
+
+def check(context: typer.Context, as_json: o.AsJson = False) -> None:
+    """Look at the database, its schema, the artifact storage, job types, workers, clocks and settings.
+
+    Each finding is a sentence that says what to do. The exit code is 1 if something is wrong.
+
+    \b
+    Examples:
+        fairlane check --url postgresql://localhost/jobs
+        fairlane check --app myproject.jobs:fl --json
+    """
+    findings = [*_settings(), *_findings(context)]
+    fine = all(one.grade is not Grade.WRONG for one in findings)
+    if as_json:
+        print_json({"ok": fine, "findings": findings})
+    else:
+        _print(findings)
+    if not fine:
+        raise typer.Exit(1)
+
+
+def _print(findings: list[Finding]) -> None:
+    out = console()
+    width = max(len(one.subject) for one in findings)
+    for one in findings:
+        mark, style = _MARKS[one.grade]
+        head = Text.assemble((mark, style), f" {one.subject:<{width}}  ")
+        # A sentence that needs more than one line goes on below its own beginning.
+        lines = Text(plain(one.sentence)).wrap(out, max(out.width - head.cell_len, 20))
+        for number, line in enumerate(lines):
+            out.print(head if number == 0 else Text(" " * head.cell_len), line, sep="", soft_wrap=True)
+
+
+def _settings() -> Iterator[Finding]:
+    """The settings in the environment, and names there that nothing reads."""
+    known = {f"{_PREFIX}{name.upper()}" for name in Settings.model_fields} | _OWN
+    used = sorted(name for name in os.environ if name in known)
+    for name in used:
+        yield Finding("setting", Grade.FINE, f"{name}={safe_url(os.environ[name])}")
+    for name in sorted(set(os.environ) - known):
+        # FAIRLANE_TEST_… belongs to this project's own tests.
+        if name.startswith(_PREFIX) and not name.startswith(f"{_PREFIX}TEST_"):
+            yield Finding("setting", Grade.WRONG, f"{name} is no setting of Fairlane; correct its name or remove it.")
+
+
+def _findings(context: typer.Context) -> Iterator[Finding]:
+    """One after the other, as far as the ones before allow it."""
+    try:
+        fl = engine(context)
+        yield from _application(fl, target_of(context).app)
+        yield from _storage(fl)
+        before = datetime.now(UTC)
+        theirs = fl.database.read(fl.database.clock.now)
+        after = datetime.now(UTC)
+        yield Finding("database", Grade.FINE, f"{safe_url(fl.settings.url)} answers.")
+        yield _clocks((theirs - (before + (after - before) / 2)).total_seconds())
+        yield from _schema(fl)
+    except FairlaneError as error:
+        yield Finding("database", Grade.WRONG, str(error))
+
+
+def _schema(fl: Fairlane) -> Iterator[Finding]:
+    """The schema, and if it is right what it holds."""
+    try:
+        schema.check(fl.database)
+    except ConfigurationError as error:
+        yield Finding("schema", Grade.WRONG, str(error))
+        return
+    yield Finding("schema", Grade.FINE, f"It is at revision {schema.state(fl.database).head}, which is this code's.")
+    yield from _job_types(fl)
+    yield _workers(fl)
+
+
+def _application(fl: Fairlane, app: str | None) -> Iterator[Finding]:
+    if app is None:
+        return
+    mine = sorted(fl.catalogue.mine)
+    if mine:
+        yield Finding("application", Grade.FINE, f"{app} has {number_of(len(mine), 'job type')}: {', '.join(mine)}.")
+    else:
+        yield Finding(
+            "application", Grade.WRONG, f"{app} has no job types; import the modules with your handlers there."
+        )
+
+
+def _storage(fl: Fairlane) -> Iterator[Finding]:
+    """Write, read and delete a small file."""
+    path, url = f"fairlane-check/{uuid4()}", safe_url(fl.artifacts.url)
+    try:
+        fl.artifacts.put(path, b"fairlane check")
+        readable = fl.artifacts.get(path) == b"fairlane check"
+        fl.artifacts.delete(path)
+    except (FairlaneError, OSError) as error:
+        sentence = f"{url} is not writable ({error}); give this user the right, or set FAIRLANE_ARTIFACTS_URL."
+        yield Finding("artifacts", Grade.WRONG, sentence)
+        return
+    if readable:
+        yield Finding("artifacts", Grade.FINE, f"{url} takes files and gives them back.")
+    else:
+        yield Finding("artifacts", Grade.WRONG, f"{url} gives back another file than it took; look at its settings.")
+
+
+def _clocks(seconds: float) -> Finding:
+    if abs(seconds) <= _CLOCKS_MAY_DIFFER:
+        return Finding("clocks", Grade.FINE, f"This machine's and the database's differ by {abs(seconds):.2f} s.")
+    way = "behind" if seconds > 0 else "ahead of"
+    return Finding(
+        "clocks",
+        Grade.WRONG,
+        f"This machine's clock is {abs(seconds):.0f} s {way} the database's; have both set by NTP, "
+        "or times that applications give here mean others there.",
+    )
+
+
+def _job_types(fl: Fairlane) -> Iterator[Finding]:
+    registered = fl.job_types.list()
+    if not registered:
+        sentence = f"None is registered; run `fairlane migrate --app …`, or start a worker: {APP_EXAMPLE}"
+        yield Finding("job types", Grade.NOTE, sentence)
+        return
+    names = ", ".join(one.name for one in registered)
+    yield Finding("job types", Grade.FINE, f"{number_of(len(registered), 'type')} registered: {names}.")
+    for one in registered:
+        if not one.enabled:
+            sentence = f"{one.name} is disabled; let it be submitted again: fairlane types enable {one.name}"
+            yield Finding("job types", Grade.NOTE, sentence)
+        if one.paused:
+            sentence = f"{one.name} is paused; let it run: fairlane types resume {one.name}"
+            yield Finding("job types", Grade.NOTE, sentence)
+
+
+def _workers(fl: Fairlane) -> Finding:
+    """No worker is wrong only if somebody waits for one."""
+    alive = fl.reads.workers()
+    if alive:
+        slots = number_of(sum(one.slots for one in alive), "slot")
+        return Finding("workers", Grade.FINE, f"{number_of(len(alive), 'worker')} alive, with {slots} in all.")
+    queues = fl.reads.queues()
+    waiting = sum(one.ready + one.retrying + one.running + one.pending for one in queues)
+    if waiting:
+        jobs = f"{number_of(waiting, 'job')} {'waits' if waiting == 1 else 'wait'} for one"
+        sentence = f"None is alive, and {jobs}; start it: {APP_EXAMPLE}"
+        return Finding("workers", Grade.WRONG, sentence)
+    return Finding("workers", Grade.NOTE, f"None is alive; no job waits for one. To start it: {APP_EXAMPLE}")

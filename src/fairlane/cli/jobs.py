@@ -1,0 +1,301 @@
+"""`fairlane jobs`: look at jobs, submit, cancel and retry them."""
+
+import time
+from typing import Annotated, Any
+
+import typer
+from rich.table import Column
+from rich.text import Text
+
+from fairlane import Fairlane, Job, LogEntry
+from fairlane.cli import options as o
+from fairlane.cli import submitting
+from fairlane.cli.lookup import find, find_id, refuse_unknown
+from fairlane.cli.output import (
+    age,
+    cell,
+    console,
+    facts,
+    moment,
+    plain,
+    print_json,
+    say,
+    status_text,
+    table,
+)
+from fairlane.cli.session import engine
+from fairlane.domain.explain import Explanation
+from fairlane.domain.jobs import LogLine, Page, Result
+from fairlane.domain.statuses import TERMINAL
+
+_LOOK = 0.5  # seconds between two looks of `log --follow`
+_LINES = 1000  # per look
+
+app = typer.Typer(help="Look at jobs, submit, cancel and retry them.")
+app.command("submit")(submitting.submit)
+
+
+@app.command("list")
+def list_jobs(
+    context: typer.Context,
+    organization: o.Organization,
+    status: Annotated[list[str] | None, typer.Option("--status", "-s", help="Only these; may be repeated.")] = None,
+    job_type: Annotated[
+        str | None,
+        typer.Option("--type", "-t", metavar="TYPE", autocompletion=o.complete_types, help="Only this type."),
+    ] = None,
+    user: Annotated[str | None, typer.Option("--user", "-u", metavar="USER", help="Only what they submitted.")] = None,
+    queue: Annotated[
+        str | None, typer.Option("--queue", "-q", metavar="QUEUE", autocompletion=o.complete_queues, help="Only these.")
+    ] = None,
+    label: Annotated[
+        list[str] | None, typer.Option("--label", "-l", metavar="K=V", help="With this label; may be repeated.")
+    ] = None,
+    text: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="The beginning of an id, or part of a type or an error.")
+    ] = None,
+    after: Annotated[str | None, typer.Option(metavar="TIME", help="Submitted at or after this time.")] = None,
+    before: Annotated[str | None, typer.Option(metavar="TIME", help="Submitted before this time.")] = None,
+    limit: o.Limit = 20,
+    cursor: o.Cursor = None,
+    as_json: o.AsJson = False,
+) -> None:
+    """List an organization's jobs, newest first.
+
+    \b
+    Examples:
+        fairlane jobs list -o acme
+        fairlane jobs list -o acme -s running -s queued --type report.pdf
+        fairlane jobs list -o acme --label doc=42 --json
+    """
+    fl = engine(context)
+    page = fl.list(
+        organization=organization,
+        status=status or None,
+        job_type=job_type,
+        user=user,
+        queue=queue,
+        label=dict(o.pair("--label", one) for one in label or ()) or None,
+        text=text,
+        created_after=o.optional(o.local_time, "--after", after),
+        created_before=o.optional(o.local_time, "--before", before),
+        limit=limit,
+        cursor=cursor,
+    )
+    if not page.items:
+        refuse_unknown(fl, organization)
+    if as_json:
+        print_json(page)
+    else:
+        _print_page(page)
+
+
+@app.command("show")
+def show(context: typer.Context, job: o.JobId, organization: o.Organization, as_json: o.AsJson = False) -> None:
+    """Show a job: what it is, its history, and what it left.
+
+    \b
+    Examples:
+        fairlane jobs show 01928f3a-1b2c-7d4e-8f90-a1b2c3d4e5f6 -o acme
+        fairlane jobs show c3d4e5f6 -o acme --json
+    """
+    fl = engine(context)
+    found = find(fl, job, organization)
+    history = fl.history(found.id, organization=organization)
+    result = fl.reads.result(found.id, organization)
+    if as_json:
+        print_json({"job": found, "history": history, "result": result})
+    else:
+        _print_job(found, history, result)
+
+
+@app.command("cancel")
+def cancel(
+    context: typer.Context,
+    job: o.JobId,
+    organization: o.Organization,
+    user: o.User = None,
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; the job's history keeps it.")] = "",
+    as_json: o.AsJson = False,
+) -> None:
+    """Cancel a waiting job at once, or ask a running one to stop.
+
+    \b
+    Example:
+        fairlane jobs cancel 01928f3a-1b2c-7d4e-8f90-a1b2c3d4e5f6 -o acme --reason "wrong month"
+    """
+    fl = engine(context)
+    canceled = fl.cancel(find_id(fl, job, organization), organization=organization, user=user, reason=reason)
+    if as_json:
+        print_json(canceled)
+    elif canceled.status in TERMINAL:
+        say(f"Job {canceled.id} is {canceled.status}.")
+    else:
+        say(f"Job {canceled.id} is {canceled.status} and was asked to stop.")
+
+
+@app.command("retry")
+def retry(
+    context: typer.Context,
+    job: o.JobId,
+    organization: o.Organization,
+    user: o.User = None,
+    parameters: Annotated[
+        str | None, typer.Option(metavar="JSON", help="Run it with these parameters instead of its own.")
+    ] = None,
+    as_json: o.AsJson = False,
+) -> None:
+    """Queue a dead letter again, and revive the jobs that it took down.
+
+    \b
+    Example:
+        fairlane jobs retry 01928f3a-1b2c-7d4e-8f90-a1b2c3d4e5f6 -o acme
+    """
+    fl = engine(context)
+    retried = fl.retry(
+        find_id(fl, job, organization),
+        organization=organization,
+        user=user,
+        parameters=o.optional(o.json_object, "--parameters", parameters),
+    )
+    if as_json:
+        print_json(retried)
+    else:
+        say(f"Job {retried.id} is {retried.status} again.")
+
+
+@app.command("explain")
+def explain(context: typer.Context, job: o.JobId, organization: o.Organization, as_json: o.AsJson = False) -> None:
+    """Say why a job is not running, how it runs, or how it ended.
+
+    \b
+    Example:
+        fairlane jobs explain 01928f3a-1b2c-7d4e-8f90-a1b2c3d4e5f6 -o acme
+    """
+    fl = engine(context)
+    found = find(fl, job, organization)
+    explanation = fl.explain(found.id, organization=organization)
+    if as_json:
+        print_json({"job_id": found.id, **_as_dict(explanation)})
+        return
+    out = console()
+    out.print(Text.assemble(plain(found.job_type), f" {found.id} is ", status_text(explanation.status), "."))
+    for reason in explanation.reasons:
+        out.print(Text(plain(reason.sentence)))
+
+
+@app.command("log")
+def log(
+    context: typer.Context,
+    job: o.JobId,
+    organization: o.Organization,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
+    as_json: o.AsJson = False,
+) -> None:
+    """Print what the handler wrote with ctx.log, oldest first. The job's own history is in `jobs show`.
+
+    \b
+    Example:
+        fairlane jobs log 01928f3a-1b2c-7d4e-8f90-a1b2c3d4e5f6 -o acme --follow
+    """
+    if as_json and follow:
+        raise typer.BadParameter("--json prints one document, so it can't follow; leave one of them out.")
+    fl = engine(context)
+    found = find(fl, job, organization)
+    if as_json:
+        print_json(_lines(fl, found, 0))
+        return
+    seen = 0
+    while True:
+        # The status first: what was written before it is among the lines.
+        ended = fl.get(found.id, organization=organization).status in TERMINAL
+        lines = _lines(fl, found, seen)
+        for line in lines:
+            say(f"{moment(line.at)}  {line.level:<7}  {line.message}")
+        seen += len(lines)
+        if ended or not follow:
+            return
+        time.sleep(_LOOK)
+
+
+def _lines(fl: Fairlane, job: Job, seen: int) -> list[LogLine]:
+    lines: list[LogLine] = []
+    while True:
+        page = fl.log_lines(job.id, organization=job.organization, after=seen + len(lines), limit=_LINES)
+        lines += page
+        if len(page) < _LINES:
+            return lines
+
+
+def _as_dict(explanation: Explanation) -> dict[str, Any]:
+    return {
+        "status": explanation.status,
+        "summary": explanation.summary,
+        "reasons": explanation.reasons,
+        "place_in_lane": explanation.place_in_lane,
+    }
+
+
+def _print_page(page: Page[Job]) -> None:
+    if not page.items:
+        say("No jobs.")
+        return
+    rows = table("ID", "STATUS", Column("TYPE", overflow="ellipsis"), Column("USER", overflow="ellipsis"), "AGE")
+    for job in page.items:
+        rows.add_row(
+            str(job.id), status_text(job.status, job.progress), cell(job.job_type), cell(job.user), age(job.created_at)
+        )
+    console().print(rows)
+    if page.next_cursor is not None:
+        total = f"{page.total:,}{'+' if page.total_is_capped else ''}"
+        say(f"{len(page.items)} of {total} jobs; the next page: --cursor {page.next_cursor}")
+
+
+def _print_job(job: Job, history: tuple[LogEntry, ...], result: Result) -> None:
+    out = console()
+    out.print(facts(_facts(job)))
+    out.print()
+    entries = table("TIME", "STATUS", Column("BY", overflow="fold"), Column("WHAT", overflow="fold", ratio=1))
+    for entry in history:
+        entries.add_row(moment(entry.at), status_text(entry.to_status), cell(entry.actor), cell(entry.message))
+    out.print(entries)
+    if result.value is not None:
+        out.print()
+        out.print(facts([("result", result.value if isinstance(result.value, dict) else str(result.value))]))
+    if result.artifacts:
+        out.print()
+        files = table("ARTIFACT", Column("SIZE", justify="right"), "KIND")
+        for one in result.artifacts:
+            files.add_row(cell(one.name), f"{one.size:,}", cell(one.content_type))
+        out.print(files)
+
+
+def _facts(job: Job) -> list[tuple[str, Any]]:
+    told = " ".join(part for part in (_percent(job), job.progress_message or "") if part)
+    retries = "unlimited" if job.max_retries is None else job.max_retries
+    error = ": ".join(part for part in (job.error_type, job.error_message) if part)
+    return [
+        ("job", str(job.id)),
+        ("organization", job.organization),
+        ("type", job.job_type),
+        ("status", status_text(job.status)),
+        ("user", job.user or "system"),
+        ("queue", f"{job.queue}, priority {job.priority}"),
+        ("parameters", job.parameters),
+        ("labels", job.labels),
+        ("attempt", f"{job.attempt}, {job.retry_count} of {retries} retries spent"),
+        ("progress", told),
+        ("next attempt", job.next_retry_at),
+        ("error", error),
+        ("depends on", job.depends_on),
+        ("submitted", job.created_at),
+        ("not before", job.run_at if job.run_at > job.created_at else None),
+        ("started", job.started_at),
+        ("ended", job.finished_at),
+        ("cancel asked", job.cancel_requested_at),
+        ("canceled by", job.canceled_by),
+    ]
+
+
+def _percent(job: Job) -> str:
+    return f"{job.progress:g} %" if job.progress is not None else ""

@@ -1,0 +1,63 @@
+"""Finding a job by what a person has of its id: all of it, its beginning, or the end that `worker` and `top` show."""
+
+import re
+from typing import Final
+from uuid import UUID
+
+from fairlane import Fairlane, FairlaneError, Job, OrganizationNotFound
+
+_SEARCHED: Final = 1000  # newest jobs, by the end of an id
+_FEWEST_DIGITS: Final = 4
+
+
+class AmbiguousId(FairlaneError):
+    """Several jobs have an id like this."""
+
+
+def find(fl: Fairlane, text: str, organization: str) -> Job:
+    """The job that is meant.
+
+    Raises:
+        JobNotFound: the organization has none.
+        AmbiguousId: it has several; the message says what to do.
+    """
+    if _is_id(text) or not re.fullmatch(rf"[0-9a-fA-F-]{{{_FEWEST_DIGITS},36}}", text):
+        return fl.get(text, organization=organization)
+    page = fl.list(organization=organization, text=text, limit=2)
+    # A search for words says how far it looked, one for the beginning of an id does not.
+    by_beginning = page.items if page.searched_newest is None else ()
+    found = by_beginning or _by_end(fl, text.lower(), organization)
+    if not found:
+        refuse_unknown(fl, organization)
+        return fl.get(text, organization=organization)
+    if len(found) > 1:
+        raise AmbiguousId(f"Several jobs of {organization} have {text} in their id; give the whole id.")
+    return found[0]
+
+
+def find_id(fl: Fairlane, text: str, organization: str) -> UUID:
+    """The id of the job that is meant, as `find`."""
+    return UUID(text) if _is_id(text) else find(fl, text, organization).id
+
+
+def refuse_unknown(fl: Fairlane, organization: str) -> None:
+    """For lists that are empty: a slip in the organization's id must not look like an organization without jobs.
+
+    Raises:
+        OrganizationNotFound
+    """
+    if organization not in fl.directory.organizations([organization]):
+        raise OrganizationNotFound(f"There is no organization {organization!r}.")
+
+
+def _is_id(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _by_end(fl: Fairlane, end: str, organization: str) -> tuple[Job, ...]:
+    newest = fl.list(organization=organization, limit=_SEARCHED)
+    return tuple(job for job in newest.items if str(job.id).endswith(end))

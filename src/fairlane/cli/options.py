@@ -1,0 +1,122 @@
+"""Options and arguments that many commands share, with their completion and their way from text to value."""
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from fairlane import Fairlane, FairlaneError
+from fairlane.cli.session import Target, load
+
+T = TypeVar("T")
+
+_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?")
+
+
+def _completion(names: Callable[[Fairlane], Iterable[str]]) -> Callable[[typer.Context, str], list[str]]:
+    def complete(context: typer.Context, incomplete: str) -> list[str]:
+        given = context.find_root().params
+        target = Target(given.get("app"), given.get("url"))
+        try:
+            with load(target) if target.app is not None else Fairlane(target.url) as fl:
+                return [name for name in names(fl) if name.startswith(incomplete)]
+        except FairlaneError:
+            return []  # a shell that waits for Tab is no place for an error
+
+    return complete
+
+
+complete_organizations = _completion(lambda fl: (one.id for one in fl.organizations.list()))
+complete_types = _completion(lambda fl: (one.name for one in fl.job_types.list()))
+complete_queues = _completion(lambda fl: (one.queue for one in fl.reads.queues()))
+
+Organization = Annotated[
+    str,
+    typer.Option(
+        "--organization",
+        "-o",
+        metavar="ORG",
+        envvar="FAIRLANE_ORGANIZATION",
+        help="Whose jobs are meant.",
+        autocompletion=complete_organizations,
+    ),
+]
+OrganizationArgument = Annotated[
+    str, typer.Argument(metavar="ORG", help="Its id.", autocompletion=complete_organizations)
+]
+JobId = Annotated[
+    str, typer.Argument(metavar="JOB", help="The job's id; its beginning or end is enough where only one job has it.")
+]
+TypeArgument = Annotated[
+    str, typer.Argument(metavar="TYPE", help="The job type's name.", autocompletion=complete_types)
+]
+QueueArgument = Annotated[str, typer.Argument(metavar="QUEUE", help="Its name.", autocompletion=complete_queues)]
+User = Annotated[
+    str | None,
+    typer.Option("--user", "-u", metavar="USER", help="Who acts: checked as a member. Left out: the system."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, metavar="N", help="How many at most.")]
+Cursor = Annotated[str | None, typer.Option(metavar="CURSOR", help="Where the page before said that it goes on.")]
+
+
+def pair(option: str, text: str) -> tuple[str, str]:
+    """`key=value` in two."""
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise typer.BadParameter(f"{text!r} is not of the form key=value.", param_hint=option)
+    return key, value
+
+
+def json_or_text(text: str) -> Any:
+    """What the text is as JSON; text that is no JSON stands for itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def json_object(option: str, text: str) -> dict[str, Any]:
+    """A JSON object."""
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"It is no JSON: {error}.", param_hint=option) from None
+    if not isinstance(value, dict):
+        raise typer.BadParameter('It must be a JSON object, such as {"month": "2026-11-01"}.', param_hint=option)
+    return value
+
+
+def duration(option: str, text: str) -> timedelta:
+    """`90`, `90s`, `5m`, `1h30m`, `2d`; a number alone is seconds."""
+    found = _DURATION.fullmatch(text)
+    if not text or found is None:
+        raise typer.BadParameter(f"{text!r} is no duration; write 90s, 5m, 1h30m or 2d.", param_hint=option)
+    days, hours, minutes, seconds = (float(part or 0) for part in found.groups())
+    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+
+
+def local_time(option: str, text: str) -> datetime:
+    """An ISO time; without a zone it is meant in that of this machine."""
+    try:
+        value = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r} is no time; write 2026-11-01T08:00 or 2026-11-01T08:00+01:00.", param_hint=option
+        ) from None
+    return value if value.tzinfo is not None else value.astimezone()
+
+
+def optional(convert: Callable[[str, str], T], option: str, text: str | None) -> T | None:
+    """The converted text; None if the option was left out."""
+    return None if text is None else convert(option, text)
+
+
+def confirmed(question: str, *, yes: bool) -> None:
+    """Ask, unless `--yes`; No ends the command."""
+    if not yes and not typer.confirm(question, err=True):
+        raise typer.Exit(1)

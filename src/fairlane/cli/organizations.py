@@ -1,0 +1,293 @@
+"""`fairlane orgs` and `fairlane members`: the built-in directory."""
+
+from typing import Annotated
+
+import typer
+from rich.table import Column
+
+from fairlane import Role
+from fairlane.cli import options as o
+from fairlane.cli.output import cell, console, facts, print_json, say, table
+from fairlane.cli.session import engine
+from fairlane.domain.organizations import Member, Organization
+from fairlane.registry.options import INHERIT, Inheriting
+
+orgs = typer.Typer(help="Create, change, suspend and delete organizations.")
+members = typer.Typer(help="Say who belongs to which organization, and what they may.")
+
+Name = Annotated[str | None, typer.Option(metavar="NAME", help="How people call it.")]
+Bound = Annotated[str | None, typer.Option(metavar="N", help="A number; 0 for none, or 'unlimited'.")]
+Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; whoever asks why a job waits will read it.")]
+UserArgument = Annotated[str, typer.Argument(metavar="USER", help="The user's id.")]
+
+
+@orgs.command("create")
+def create(
+    context: typer.Context,
+    organization: Annotated[str, typer.Argument(metavar="ORG", help="Its id to be; it can't be changed.")],
+    name: Name = None,
+    weight: Annotated[int, typer.Option(min=1, metavar="N", help="Its share beside others.")] = 1,
+    max_running: Bound = None,
+    max_live_jobs: Bound = None,
+    as_json: o.AsJson = False,
+) -> None:
+    """Create an organization.
+
+    \b
+    Example:
+        fairlane orgs create acme --name "Acme, Inc." --max-running 20
+    """
+    made = engine(context).organizations.create(
+        organization,
+        name=name,
+        weight=weight,
+        max_running=_bound("--max-running", max_running),
+        max_live_jobs=_bound("--max-live-jobs", max_live_jobs),
+    )
+    _print_one(made, f"Organization {made.id} is there.", as_json=as_json)
+
+
+@orgs.command("list")
+def list_organizations(context: typer.Context, as_json: o.AsJson = False) -> None:
+    """List all organizations.
+
+    \b
+    Example:
+        fairlane orgs list
+    """
+    found = engine(context).organizations.list()
+    if as_json:
+        print_json(found)
+        return
+    if not found:
+        say("No organizations; create one: fairlane orgs create acme")
+        return
+    rows = table(
+        Column("ID", overflow="fold"),
+        Column("NAME", overflow="ellipsis"),
+        "STATUS",
+        Column("WEIGHT", justify="right"),
+        Column("RUNNING", justify="right"),
+        Column("LIVE", justify="right"),
+    )
+    for one in found:
+        bounds = (_unlimited(one.max_running), _unlimited(one.max_live_jobs))
+        rows.add_row(cell(one.id), cell(one.name), _standing(one), str(one.weight), *bounds)
+    console().print(rows)
+
+
+@orgs.command("show")
+def show(context: typer.Context, organization: o.OrganizationArgument, as_json: o.AsJson = False) -> None:
+    """Show an organization, with its jobs by status.
+
+    \b
+    Example:
+        fairlane orgs show acme
+    """
+    fl = engine(context)
+    found = fl.organizations.get(organization)
+    metrics = fl.metrics(organization=organization)
+    if as_json:
+        print_json({"organization": found, "metrics": metrics})
+        return
+    console().print(
+        facts(
+            [
+                ("organization", found.id),
+                ("name", found.name),
+                ("status", _standing(found)),
+                ("weight", found.weight),
+                ("max running", _unlimited(found.max_running)),
+                ("max live jobs", _unlimited(found.max_live_jobs)),
+                ("created", found.created_at),
+                *((str(status), size) for status, size in metrics.jobs_by_status.items() if size),
+                ("undecided dead letters", metrics.dead_letter_depth or None),
+            ]
+        )
+    )
+
+
+@orgs.command("update")
+def update(
+    context: typer.Context,
+    organization: o.OrganizationArgument,
+    name: Name = None,
+    weight: Annotated[int | None, typer.Option(min=1, metavar="N", help="Its share beside others.")] = None,
+    max_running: Bound = None,
+    max_live_jobs: Bound = None,
+    as_json: o.AsJson = False,
+) -> None:
+    """Change what is given; the rest stays.
+
+    \b
+    Example:
+        fairlane orgs update acme --weight 2 --max-running unlimited
+    """
+    changed = engine(context).organizations.update(
+        organization,
+        name=name,
+        weight=weight,
+        max_running=_changed_bound("--max-running", max_running),
+        max_live_jobs=_changed_bound("--max-live-jobs", max_live_jobs),
+    )
+    _print_one(changed, f"Organization {changed.id} is changed.", as_json=as_json)
+
+
+@orgs.command("suspend")
+def suspend(context: typer.Context, organization: o.OrganizationArgument, user: o.User = None) -> None:
+    """Refuse its submissions, start none of its jobs and lock its results; running jobs finish.
+
+    \b
+    Example:
+        fairlane orgs suspend acme
+    """
+    engine(context).organizations.suspend(organization, user=user)
+    say(f"Organization {organization} is suspended.")
+
+
+@orgs.command("activate")
+def activate(context: typer.Context, organization: o.OrganizationArgument, user: o.User = None) -> None:
+    """End a suspension.
+
+    \b
+    Example:
+        fairlane orgs activate acme
+    """
+    engine(context).organizations.activate(organization, user=user)
+    say(f"Organization {organization} is active.")
+
+
+@orgs.command("pause")
+def pause(
+    context: typer.Context, organization: o.OrganizationArgument, user: o.User = None, reason: Reason = ""
+) -> None:
+    """Start none of its jobs; submissions go on.
+
+    \b
+    Example:
+        fairlane orgs pause acme --reason "data migration"
+    """
+    fl = engine(context)
+    fl.organizations.get(organization)  # a pause of one that does not exist would be a slip that nobody notices
+    fl.organizations.pause(organization, user=user, reason=reason)
+    say(f"Organization {organization} is paused.")
+
+
+@orgs.command("resume")
+def resume(context: typer.Context, organization: o.OrganizationArgument, user: o.User = None) -> None:
+    """End a pause.
+
+    \b
+    Example:
+        fairlane orgs resume acme
+    """
+    was_paused = engine(context).organizations.resume(organization, user=user)
+    say(f"Organization {organization} {'goes on' if was_paused else 'was not paused'}.")
+
+
+@orgs.command("delete")
+def delete(
+    context: typer.Context, organization: o.OrganizationArgument, user: o.User = None, yes: o.Yes = False
+) -> None:
+    """Delete an organization: its waiting jobs go to dead letter, running ones finish, its id stays taken.
+
+    \b
+    Example:
+        fairlane orgs delete acme
+    """
+    fl = engine(context)
+    found = fl.organizations.get(organization)
+    o.confirmed(f"Delete organization {found.id} ({found.name})? Its waiting jobs will never run.", yes=yes)
+    fl.organizations.delete(organization, user=user)
+    say(f"Organization {organization} is deleted.")
+
+
+@members.command("add")
+def add_member(
+    context: typer.Context,
+    user: UserArgument,
+    organization: o.Organization,
+    role: Annotated[Role, typer.Option(help="Read; submit and cancel own; or all in the organization.")] = Role.MEMBER,
+    permission: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Lets them submit types that need it; may be repeated.")
+    ] = None,
+    as_json: o.AsJson = False,
+) -> None:
+    """Add a user to an organization, or change the member there.
+
+    \b
+    Example:
+        fairlane members add ana -o acme --role admin
+    """
+    added = engine(context).members.add(organization, user, role=role, permissions=permission or ())
+    if as_json:
+        print_json(added)
+    else:
+        say(f"{added.user} is {added.role} of {organization}.")
+
+
+@members.command("list")
+def list_members(context: typer.Context, organization: o.Organization, as_json: o.AsJson = False) -> None:
+    """List the members of an organization.
+
+    \b
+    Example:
+        fairlane members list -o acme
+    """
+    fl = engine(context)
+    fl.organizations.get(organization)
+    found = fl.members.list(organization)
+    if as_json:
+        print_json(found)
+    elif not found:
+        say(f"No members; add one: fairlane members add USER -o {organization}")
+    else:
+        _print_members(found)
+
+
+@members.command("remove")
+def remove_member(context: typer.Context, user: UserArgument, organization: o.Organization) -> None:
+    """Remove a member; their waiting jobs will be refused when they are due.
+
+    \b
+    Example:
+        fairlane members remove ana -o acme
+    """
+    fl = engine(context)
+    fl.organizations.get(organization)
+    was_there = fl.members.remove(organization, user)
+    say(f"{user} {'is no longer' if was_there else 'was not'} a member of {organization}.")
+
+
+def _print_one(organization: Organization, sentence: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json(organization)
+    else:
+        say(sentence)
+
+
+def _print_members(found: tuple[Member, ...]) -> None:
+    rows = table(Column("USER", overflow="fold"), "ROLE", Column("PERMISSIONS", overflow="fold"))
+    for member in found:
+        rows.add_row(cell(member.user), member.role, cell(member.permissions))
+    console().print(rows)
+
+
+def _standing(organization: Organization) -> str:
+    return f"{organization.status}, paused" if organization.paused else organization.status
+
+
+def _unlimited(bound: int | None) -> str:
+    return "unlimited" if bound is None else f"{bound:,}"
+
+
+def _bound(option: str, text: str | None) -> int | None:
+    if text is None or text == "unlimited":
+        return None
+    if not text.isdecimal():
+        raise typer.BadParameter(f"{text!r} is neither a number nor 'unlimited'.", param_hint=option)
+    return int(text)
+
+
+def _changed_bound(option: str, text: str | None) -> int | Inheriting | None:
+    return INHERIT if text is None else _bound(option, text)

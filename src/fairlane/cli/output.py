@@ -1,0 +1,151 @@
+"""What commands print with: consoles, tables, times, JSON. Colours only on a terminal, and not if NO_COLOR is set.
+
+Everything that a tenant may have written goes through `plain`: a progress message with an escape sequence in it must
+not move the cursor of the operator who looks at it.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import urlsplit, urlunsplit
+from uuid import UUID
+
+from pydantic_core import to_jsonable_python
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
+
+from fairlane import JobStatus
+
+# Whoever reads a pipe wants whole lines.
+_PIPE_WIDTH: Final = 500
+
+STATUS_STYLES: Final = {
+    JobStatus.PENDING: "dim",
+    JobStatus.QUEUED: "blue",
+    JobStatus.RUNNING: "cyan",
+    JobStatus.COMPLETED: "green",
+    JobStatus.FAILED: "yellow",
+    JobStatus.TIMED_OUT: "yellow",
+    JobStatus.DEAD_LETTER: "red",
+    JobStatus.CANCELED: "magenta",
+}
+_UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "m"), (1, "s"))
+_SHORT: Final = 8
+_PASSWORD: Final = re.compile(r"(\bpassword=)[^&]*")
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console on standard output or error, as it is now."""
+    made = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    if not made.is_terminal and "COLUMNS" not in os.environ:
+        made.width = _PIPE_WIDTH
+    return made
+
+
+def say(text: str) -> None:
+    """A sentence on standard output; in one line unless a terminal is narrower."""
+    out = console()
+    out.print(Text(plain(text)), soft_wrap=not out.is_terminal)
+
+
+def complain(text: str) -> None:
+    """A sentence on standard error."""
+    out = console(stderr=True)
+    out.print(Text.assemble(("Error: ", "bold red"), plain(text)), soft_wrap=not out.is_terminal)
+
+
+def print_json(document: object) -> None:
+    """One JSON document, and nothing else."""
+    print(json.dumps(to_jsonable_python(document), ensure_ascii=False, indent=2))
+
+
+def table(*columns: str | Column) -> Table:
+    """A table without lines. Columns given as text keep their width; one that may shrink or wrap is a `Column`."""
+    made = [one if isinstance(one, Column) else Column(one, no_wrap=True) for one in columns]
+    return Table(*made, box=None, pad_edge=False, header_style="bold")
+
+
+def plain(text: str) -> str:
+    """The text without control characters; a line break or a tab becomes a space."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else (" " if one in "\n\t" else "�") for one in text.strip())
+
+
+def cell(value: object) -> Text:
+    """A value as it stands in a table: nothing for None, a list with commas."""
+    if value is None:
+        return Text("")
+    if isinstance(value, str):
+        return Text(plain(value))
+    if isinstance(value, datetime):
+        return Text(moment(value))
+    if isinstance(value, bool):
+        return Text("yes" if value else "no")
+    if isinstance(value, Mapping):
+        return Text(plain(json.dumps(to_jsonable_python(value), ensure_ascii=False))) if value else Text("")
+    if isinstance(value, Iterable):
+        return Text(plain(", ".join(map(str, value))))
+    return Text(str(value))
+
+
+def status_text(status: JobStatus, progress: float | None = None) -> Text:
+    """A status in its colour; that of a running job with its progress."""
+    if status is JobStatus.RUNNING and progress is not None:
+        return Text(f"{status} {progress:.0f}%", STATUS_STYLES[status])
+    return Text(status, STATUS_STYLES[status])
+
+
+def short(job_id: UUID) -> str:
+    """The end of an id: its beginning is a time, the same for jobs that were submitted together."""
+    return str(job_id)[-_SHORT:]
+
+
+def moment(value: datetime) -> str:
+    """A time of day in the reader's own zone, with the date."""
+    return f"{value.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def age(value: datetime | None) -> str:
+    """How long ago, in one unit: `14s`, `3m`, `5h`, `12d`."""
+    if value is None:
+        return ""
+    return brief(max((datetime.now(UTC) - value).total_seconds(), 0))
+
+
+def brief(seconds: float) -> str:
+    """A duration in its largest unit."""
+    for size, unit in _UNITS:
+        if seconds >= size:
+            return f"{seconds // size:.0f}{unit}"
+    return "0s"
+
+
+def safe_url(url: str) -> str:
+    """A URL without its password."""
+    parts = urlsplit(url)
+    host = parts.netloc
+    if parts.password is not None:
+        host = host.replace(f":{parts.password}@", ":***@", 1)
+    return urlunsplit(parts._replace(netloc=host, query=_PASSWORD.sub(r"\1***", parts.query))) if parts.netloc else url
+
+
+def facts(pairs: Iterable[tuple[str, Any]]) -> Table:
+    """Names and values below each other; what has no value is left out."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in pairs:
+        shown = value if isinstance(value, Text) else cell(value)
+        if shown.plain:
+            grid.add_row(name, shown)
+    return grid
+
+
+def number_of(count: int, what: str) -> str:
+    """`1 job`, `2 jobs`."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"

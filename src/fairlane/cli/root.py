@@ -1,0 +1,128 @@
+"""The root command: its global options, which stand anywhere on the line, and what becomes of errors."""
+
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from fairlane import FairlaneError
+from fairlane.cli import checks, dead_letters, jobs, organizations, switches
+from fairlane.cli.demo.command import demo
+from fairlane.cli.output import complain
+from fairlane.cli.session import Target
+from fairlane.cli.top import top
+from fairlane.cli.worker import worker
+
+_INTERRUPTED = 130  # what shells report for a process that SIGINT ended
+# As typed, and whether a value follows.
+_GLOBAL = ("--app", "-A", "--url")
+
+
+class Root(TyperGroup):
+    """The group of all commands."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As usual, with the global options moved to the front."""
+        return super().parse_args(ctx, hoisted(args))
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; an error that has a sentence for people is printed as that sentence."""
+        try:
+            return super().invoke(ctx)
+        except FairlaneError as error:
+            complain(str(error))
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(_INTERRUPTED) from None
+
+
+def hoisted(args: list[str]) -> list[str]:
+    """The arguments with the global options first: `fairlane worker --app x` is `fairlane --app x worker`."""
+    first: list[str] = []
+    rest: list[str] = []
+    left = iter(args)
+    for one in left:
+        if one == "--":
+            return [*first, *rest, one, *left]
+        name, equals, _ = one.partition("=")
+        if name not in _GLOBAL:
+            rest.append(one)
+        elif equals:
+            first.append(one)
+        else:
+            first += [one, *(value for value in [next(left, None)] if value is not None)]
+    return [*first, *rest]
+
+
+app = typer.Typer(
+    cls=Root,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"fairlane {version('fairlane')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    context: typer.Context,
+    app: Annotated[
+        str | None,
+        typer.Option(
+            "--app",
+            "-A",
+            metavar="MODULE:OBJECT",
+            envvar="FAIRLANE_APP",
+            help="The application with your handlers, such as myproject.jobs:fl.",
+        ),
+    ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            envvar="FAIRLANE_URL",
+            help="The database, such as sqlite:///jobs.db or postgresql://user@host/name.",
+        ),
+    ] = None,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    """Background jobs for multi-tenant applications.
+
+    --app and --url may stand anywhere on the line. Commands that run no handlers need --url only.
+
+    \b
+    Examples:
+        fairlane demo
+        fairlane migrate --url postgresql://localhost/jobs
+        fairlane worker --app myproject.jobs:fl
+        fairlane jobs submit report.pdf -o acme -p month=2026-11-01 --wait
+        fairlane jobs explain 01928f3a-1b2c -o acme
+    """
+    source = context.get_parameter_source("url")
+    context.obj = Target(app, url, url_is_explicit=source is not None and source.name == "COMMANDLINE")
+
+
+app.command(short_help="Run three firms' reports and show their jobs live.")(demo)
+app.command(short_help="Run jobs until SIGTERM or Ctrl-C.")(worker)
+app.command(short_help="Create the schema or bring it up to date.")(checks.migrate)
+app.command(short_help="Say what is wrong with the installation, if anything.")(checks.check)
+app.command(short_help="Show queues, running jobs and workers, live.")(top)
+for name, group in {
+    "jobs": jobs.app,
+    "dead-letters": dead_letters.app,
+    "orgs": organizations.orgs,
+    "members": organizations.members,
+    "queues": switches.queues,
+    "types": switches.types,
+}.items():
+    app.add_typer(group, name=name, no_args_is_help=True)

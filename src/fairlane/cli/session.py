@@ -1,0 +1,117 @@
+"""From `--app` and `--url` to the `Fairlane` that a command works on."""
+
+import importlib
+import os
+import sys
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import typer
+
+from fairlane import ConfigurationError, Fairlane
+from fairlane.cli.output import safe_url
+
+APP_EXAMPLE = "fairlane --app myproject.jobs:fl worker"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the global options say. `url_is_explicit`: it was typed, not inherited from the environment."""
+
+    app: str | None
+    url: str | None
+    url_is_explicit: bool = False
+
+
+def target_of(context: typer.Context) -> Target:
+    """The global options of the command line that `context` belongs to."""
+    target = context.find_root().obj
+    return target if isinstance(target, Target) else Target(None, None)
+
+
+def engine(context: typer.Context) -> Fairlane:
+    """The engine to work on, closed when the command ends: the application's, or one by the URL alone.
+
+    Raises:
+        ConfigurationError: there is no such application, or its settings are wrong.
+    """
+    target = target_of(context)
+    fl = load(target) if target.app is not None else Fairlane(target.url)
+    context.call_on_close(fl.close)
+    return fl
+
+
+def load(target: Target) -> Fairlane:
+    """Import the application as `celery -A` does: the working directory is importable.
+
+    Raises:
+        ConfigurationError: it can't be imported, is no `Fairlane`, or has a database of its own beside `--url`.
+    """
+    assert target.app is not None
+    if target.url is not None:
+        # The application reads it when it makes its Fairlane; so do the processes that it starts.
+        os.environ["FAIRLANE_URL"] = target.url
+    make_importable(Path.cwd())
+    module, _, name = target.app.partition(":")
+    fl = _named(_import(module), name) if name else _only_one(_import(module))
+    if target.url_is_explicit and fl.settings.url != target.url:
+        raise ConfigurationError(
+            f"{target.app} has a URL of its own, {safe_url(fl.settings.url)}; leave out --url, "
+            "or make it `Fairlane()`, which takes the URL from --url and FAIRLANE_URL."
+        )
+    return fl
+
+
+def make_importable(directory: Path) -> None:
+    """Let modules be imported from `directory`, here and in the processes that run handlers."""
+    if str(directory) not in sys.path:
+        sys.path.insert(0, str(directory))
+
+
+def _import(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if name != missing and not name.startswith(f"{missing}."):
+            raise ConfigurationError(f"Importing {name} failed: it needs {missing}, which is not installed.") from error
+        raise ConfigurationError(
+            f"There is no module {name} to be imported from {Path.cwd()}; "
+            "write --app module:object, from the directory that the module is in."
+        ) from error
+    except ValueError as error:  # what importlib says to an empty or a relative name
+        raise ConfigurationError(
+            f"--app must be module:object, such as myproject.jobs:fl, and not {name!r}."
+        ) from error
+    except (Exception, SystemExit) as error:
+        from fairlane import FairlaneError
+
+        if isinstance(error, FairlaneError):
+            raise
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        raise ConfigurationError(
+            f"Importing {name} failed with {type(error).__name__}: {error} ({last.filename}, line {last.lineno})"
+        ) from error
+
+
+def _named(module: ModuleType, name: str) -> Fairlane:
+    found: object = module
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if isinstance(found, Fairlane):
+        return found
+    if found is None:
+        raise ConfigurationError(f"Module {module.__name__} has no {name}; name its Fairlane: --app module:object.")
+    raise ConfigurationError(f"{module.__name__}:{name} is of type {type(found).__name__}, and not a Fairlane.")
+
+
+def _only_one(module: ModuleType) -> Fairlane:
+    engines = {name: value for name, value in vars(module).items() if isinstance(value, Fairlane)}
+    if len({id(one) for one in engines.values()}) == 1:
+        return next(iter(engines.values()))
+    what = f"has several, {', '.join(engines)}" if engines else "has none"
+    raise ConfigurationError(
+        f"Which Fairlane of {module.__name__} is meant? It {what}; write --app {module.__name__}:object."
+    )

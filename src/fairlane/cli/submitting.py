@@ -1,0 +1,129 @@
+"""`fairlane jobs submit`, and waiting for the job's end with its progress in view."""
+
+import time
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from fairlane import Fairlane, Job, JobStatus, ParentPolicy, Priority
+from fairlane.cli import options as o
+from fairlane.cli.output import complain, console, plain, print_json, say
+from fairlane.cli.session import engine
+from fairlane.control.batch import OnDuplicate
+from fairlane.domain.statuses import TERMINAL
+from fairlane.registry.options import INHERIT
+
+_FIRST_LOOK, _SLOWEST_LOOK = 0.05, 0.5  # seconds between looks at a job that is waited for
+
+
+def submit(
+    context: typer.Context,
+    job_type: o.TypeArgument,
+    organization: o.Organization,
+    user: o.User = None,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("--parameter", "-p", metavar="K=V", help="A parameter, as JSON or text; may be repeated."),
+    ] = None,
+    parameters: Annotated[str | None, typer.Option(metavar="JSON", help="All parameters, as a JSON object.")] = None,
+    priority: Annotated[Priority | None, typer.Option(help="How urgent it is within the organization.")] = None,
+    delay: Annotated[str | None, typer.Option(metavar="TIME", help="Not before: 90s, 5m, 1h30m, 2d.")] = None,
+    run_at: Annotated[str | None, typer.Option(metavar="TIME", help="Not before: 2026-11-01T08:00.")] = None,
+    depends_on: Annotated[
+        list[str] | None, typer.Option(metavar="JOB", help="Wait for this job's end; may be repeated.")
+    ] = None,
+    on_parent_failure: Annotated[
+        ParentPolicy, typer.Option(help="If a parent does not complete.")
+    ] = ParentPolicy.DEAD_LETTER,
+    queue: Annotated[str | None, typer.Option("--queue", "-q", metavar="QUEUE", help="Not the type's own.")] = None,
+    dedup_key: Annotated[
+        str | None, typer.Option(metavar="KEY", help="Makes submissions identical, in place of the parameters.")
+    ] = None,
+    on_duplicate: Annotated[
+        OnDuplicate, typer.Option(help="Refuse an identical submission, return the job there is, or replace it.")
+    ] = "reject",
+    label: Annotated[
+        list[str] | None, typer.Option("--label", "-l", metavar="K=V", help="To find it by; may be repeated.")
+    ] = None,
+    max_retries: Annotated[int | None, typer.Option(min=0, metavar="N", help="Not the type's own.")] = None,
+    timeout: Annotated[str | None, typer.Option(metavar="TIME", help="Of an attempt; not the type's own.")] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", "-w", help="Wait for its end; exit 1 if it did not complete.")
+    ] = False,
+    as_json: o.AsJson = False,
+) -> None:
+    """Submit a job. Once this has printed the job's id, the job will not be lost.
+
+    A value that is JSON is taken as JSON, any other as text; quote text that looks like JSON: -p 'code="007"'.
+
+    \b
+    Examples:
+        fairlane jobs submit report.pdf -o acme -u ana -p month=2026-11-01
+        fairlane jobs submit report.pdf -o acme --parameters '{"month": "2026-11-01"}' --wait
+        fairlane jobs submit report.pdf -o acme -p month=2026-12-01 --run-at 2027-01-01T06:00
+    """
+    fl = engine(context)
+    job = fl.submit(
+        job_type,
+        organization=organization,
+        user=user,
+        parameters=_parameters(parameter or [], parameters),
+        priority=priority,
+        depends_on=depends_on or [],
+        on_parent_failure=on_parent_failure,
+        delay=o.optional(o.duration, "--delay", delay),
+        run_at=o.optional(o.local_time, "--run-at", run_at),
+        queue=queue,
+        dedup_key=dedup_key,
+        on_duplicate=on_duplicate,
+        max_retries=INHERIT if max_retries is None else max_retries,
+        timeout=INHERIT if timeout is None else o.duration("--timeout", timeout),
+        labels=dict(o.pair("--label", one) for one in label or ()),
+    )
+    if not as_json:
+        say(f"Job {job.id} is {job.status}.")
+    if wait:
+        job = _wait(fl, job, quiet=as_json)
+    if as_json:
+        print_json(job)
+    if wait and job.status is not JobStatus.COMPLETED:
+        raise typer.Exit(1)
+
+
+def _parameters(pairs: list[str], document: str | None) -> dict[str, Any]:
+    given = o.optional(o.json_object, "--parameters", document) or {}
+    return given | {key: o.json_or_text(value) for key, value in (o.pair("--parameter", one) for one in pairs)}
+
+
+def _wait(fl: Fairlane, job: Job, *, quiet: bool) -> Job:
+    """Wait for the job's end; on a terminal with a progress bar, on standard error so that a pipe has the rest."""
+    out = console(stderr=True)
+    columns = (
+        TextColumn("{task.fields[status]}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}", markup=False),
+    )
+    look = _FIRST_LOOK
+    with Progress(*columns, console=out, transient=True, disable=quiet or not out.is_terminal) as bars:
+        bar = bars.add_task("", total=None, status=job.status)
+        while job.status not in TERMINAL:
+            time.sleep(look)
+            look = min(look * 1.5, _SLOWEST_LOOK)
+            job = fl.get(job.id, organization=job.organization)
+            total = 100 if job.progress is not None else None
+            message = plain(job.progress_message or "")
+            bars.update(bar, completed=job.progress or 0, total=total, description=message, status=job.status)
+    if not quiet:
+        _tell_end(job)
+    return job
+
+
+def _tell_end(job: Job) -> None:
+    if job.status is JobStatus.COMPLETED:
+        say(f"Job {job.id} is {job.status}.")
+        return
+    cause = ": ".join(part for part in (job.error_type, job.error_message) if part)
+    complain(f"Job {job.id} is {job.status}{f', {cause}' if cause else ''}.")

@@ -1,0 +1,138 @@
+"""`fairlane top`: queues, running jobs and workers, live."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Column, Table
+from rich.text import Text
+
+from fairlane import Fairlane, StorageUnavailable
+from fairlane.cli import options as o
+from fairlane.cli.output import age, cell, console, number_of, print_json, short, table
+from fairlane.cli.session import engine
+from fairlane.domain.metrics import QueueView, RunningJob, WorkerView
+
+_MOST_JOBS: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that is shown."""
+
+    queues: tuple[QueueView, ...]
+    running: tuple[RunningJob, ...]
+    workers: tuple[WorkerView, ...]
+
+
+def top(
+    context: typer.Context,
+    once: Annotated[bool, typer.Option("--once", help="Print it once, as where the output is no terminal.")] = False,
+    interval: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="Between two looks.")] = 1.0,
+    as_json: o.AsJson = False,
+) -> None:
+    """Show queues, running jobs and workers of all organizations, until Ctrl-C.
+
+    \b
+    Examples:
+        fairlane top
+        fairlane top --once
+        fairlane top --json
+    """
+    fl = engine(context)
+    out = console()
+    first = _look(fl)
+    if as_json:
+        print_json(first)
+    elif once or not out.is_terminal:
+        out.print(Group(*_sections(first, None)))
+    else:
+        _watch(fl, out, first, interval)
+
+
+def _look(fl: Fairlane) -> Snapshot:
+    return Snapshot(fl.reads.queues(), fl.reads.running(limit=_MOST_JOBS), fl.reads.workers())
+
+
+def _watch(fl: Fairlane, out: Console, snapshot: Snapshot, interval: float) -> None:
+    note = ""
+    with Live(console=out, screen=True, auto_refresh=False) as live:
+        while True:
+            live.update(Group(*_sections(snapshot, out.height, note)), refresh=True)
+            time.sleep(interval)
+            try:
+                snapshot, note = _look(fl), ""
+            except StorageUnavailable as error:
+                note = str(error)
+
+
+def _sections(snapshot: Snapshot, height: int | None, note: str = "") -> Iterator[RenderableType]:
+    """The tables below each other; `height` None: as long as they are."""
+    jobs = len(snapshot.running)
+    busy = sum(one.running for one in snapshot.workers)
+    slots = sum(one.slots for one in snapshot.workers)
+    head = f"{number_of(jobs, 'job')} running, {busy:,} of {number_of(slots, 'slot')} taken"
+    yield Text(f"fairlane top  {time.strftime('%H:%M:%S')}  {head}", "bold", no_wrap=True, overflow="ellipsis")
+    if note:
+        yield Text(note, "red")
+    yield Text("")
+    yield _queues(snapshot.queues)
+    yield Text("")
+    yield _workers(snapshot.workers)
+    yield Text("")
+    fixed = len(snapshot.queues) + len(snapshot.workers) + 8
+    room = jobs if height is None else max(height - fixed, 1)
+    yield _running(snapshot.running[:room])
+    if jobs > room:
+        yield Text(f"… and {jobs - room:,} more", "dim")
+
+
+def _queues(queues: tuple[QueueView, ...]) -> RenderableType:
+    if not queues:
+        return Text("No queue has live jobs.", "dim")
+    numbers = (Column(one, justify="right") for one in ("READY", "RETRYING", "RUNNING", "PENDING"))
+    rows = table(Column("QUEUE", overflow="ellipsis", no_wrap=True), *numbers, "")
+    for one in queues:
+        sizes = (f"{size:,}" for size in (one.ready, one.retrying, one.running, one.pending))
+        rows.add_row(cell(one.queue), *sizes, Text("paused", "yellow") if one.paused else "")
+    return rows
+
+
+def _workers(workers: tuple[WorkerView, ...]) -> RenderableType:
+    if not workers:
+        return Text("No worker is alive; start one: fairlane --app module:object worker", "yellow")
+    slots, queues = Column("SLOTS", justify="right"), Column("QUEUES", overflow="ellipsis", no_wrap=True)
+    rows = table(Column("WORKER", overflow="ellipsis", no_wrap=True), slots, queues, "UP", "BEAT", "")
+    for one in workers:
+        served = cell("all" if one.queues is None else one.queues)
+        state = Text("stopping", "yellow") if one.stopping else ""
+        taken = f"{one.running:,}/{one.slots:,}"
+        rows.add_row(cell(one.name), taken, served, age(one.started_at), age(one.heartbeat_at), state)
+    return rows
+
+
+def _running(running: tuple[RunningJob, ...]) -> RenderableType:
+    if not running:
+        return Text("No job is running.", "dim")
+
+    def flexible(name: str) -> Column:
+        return Column(name, overflow="ellipsis", no_wrap=True)
+
+    rows: Table = table(
+        flexible("ORGANIZATION"),
+        flexible("TYPE"),
+        "JOB",
+        Column("%", justify="right", no_wrap=True, min_width=4),
+        flexible("PROGRESS"),
+        "FOR",
+    )
+    for one in running:
+        percent = f"{one.progress:.0f}%" if one.progress is not None else ""
+        told = "asked to stop" if one.cancel_requested_at is not None else one.progress_message
+        identity = (cell(one.organization), cell(one.job_type), short(one.id))
+        rows.add_row(*identity, percent, cell(told), age(one.started_at))
+    return rows

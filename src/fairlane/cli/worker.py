@@ -1,0 +1,136 @@
+"""`fairlane worker`: one worker in this process, or a supervisor with several."""
+
+import logging
+import sys
+from contextlib import suppress
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from fairlane import ConfigurationError, Fairlane, StorageUnavailable
+from fairlane.cli import options as o
+from fairlane.cli.output import console
+from fairlane.cli.session import APP_EXAMPLE, engine, target_of
+from fairlane.cli.worker_display import DisplayHandler, WorkerDisplay
+from fairlane.runtime.supervisor import Supervisor, stop_with_supervisor
+from fairlane.runtime.worker import EXIT_REPLACE
+from fairlane.store import schema
+
+
+class LogLevel(StrEnum):
+    """From which level on log lines are printed."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+def worker(
+    context: typer.Context,
+    queue: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--queue",
+            "-q",
+            metavar="QUEUE",
+            autocompletion=o.complete_queues,
+            help="Serve this queue; may be repeated. Left out: all queues.",
+        ),
+    ] = None,
+    concurrency: Annotated[
+        int, typer.Option("--concurrency", "-c", min=1, metavar="N", help="How many jobs each process runs at once.")
+    ] = 100,
+    processes: Annotated[
+        int, typer.Option(min=1, metavar="N", help="How many processes; one that ends is replaced.")
+    ] = 1,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="How logs call it. [default: host:pid]")] = None,
+    log_level: Annotated[LogLevel, typer.Option(help="Of the lines that are printed.")] = LogLevel.INFO,
+) -> None:
+    """Run jobs until SIGTERM or Ctrl-C; then let running jobs finish within the grace period.
+
+    A second signal ends the grace at once. On a terminal the running jobs are shown, elsewhere log lines are written
+    to standard error. Exit code 75 asks whoever watches over the process to start another one.
+
+    \b
+    Examples:
+        fairlane worker --app myproject.jobs:fl
+        fairlane worker --app myproject.jobs:fl -q default -q mail --concurrency 20
+        fairlane worker --app myproject.jobs:fl --processes 4
+    """
+    stop_with_supervisor()
+    fl = _application(context)
+    if processes > 1:
+        _set_up_logging(_level(log_level), logging.StreamHandler())
+        _refuse_schema(fl)
+        command = _command(context, queue or [], concurrency, log_level)
+        Supervisor([_named(command, name, number) for number in range(1, processes + 1)]).run()
+        return
+    display = WorkerDisplay(console(stderr=True)) if console(stderr=True).is_terminal else None
+    one = fl.worker(
+        queues=queue or None,
+        concurrency=concurrency,
+        name=name,
+        subscribers=[display] if display is not None else [],
+    )
+    if display is None:
+        _set_up_logging(_level(log_level), logging.StreamHandler())
+        one.run()
+    else:
+        # What happens to jobs is seen without log lines.
+        _set_up_logging(max(_level(log_level), logging.WARNING), DisplayHandler(display))
+        with display:
+            one.run()
+    if one.must_be_replaced:
+        raise typer.Exit(EXIT_REPLACE)
+
+
+def _application(context: typer.Context) -> Fairlane:
+    if target_of(context).app is None:
+        raise ConfigurationError(
+            f"A worker needs your handlers; name the application that has them: {APP_EXAMPLE} (or set FAIRLANE_APP)."
+        )
+    fl = engine(context)
+    if not fl.catalogue.mine:
+        raise ConfigurationError(
+            f"{target_of(context).app} has no job types, so there is nothing to run; import the modules with your "
+            f"@fl.job_type handlers in the module that --app names: {APP_EXAMPLE}."
+        )
+    return fl
+
+
+def _refuse_schema(fl: Fairlane) -> None:
+    """Say here and once what every child would say again and again. A database that is away, they wait for."""
+    with suppress(StorageUnavailable):
+        schema.check(fl.database)
+    fl.close()
+
+
+def _command(context: typer.Context, queues: list[str], concurrency: int, log_level: LogLevel) -> list[str]:
+    """A child's command line. The URL, which may hold a password, is in the environment."""
+    app = target_of(context).app
+    assert app is not None
+    command = [sys.executable, "-m", "fairlane", "--app", app, "worker", "--processes", "1"]
+    command += ["--concurrency", str(concurrency), "--log-level", log_level]
+    return [*command, *(part for queue in queues for part in ("--queue", queue))]
+
+
+def _named(command: list[str], name: str | None, number: int) -> list[str]:
+    """Each child has a name of its own: host and process id, unless another was given."""
+    return [*command, "--name", f"{name}-{number}"] if name is not None else command
+
+
+def _level(level: LogLevel) -> int:
+    return logging.getLevelNamesMapping()[level.upper()]
+
+
+def _set_up_logging(level: int, handler: logging.Handler) -> None:
+    """Have log lines written, unless the application has ways of its own."""
+    is_live = isinstance(handler, DisplayHandler)
+    line = "%(asctime)s  %(message)s" if is_live else "%(asctime)s %(levelname)-7s %(message)s"
+    moment = "%H:%M:%S" if is_live else "%Y-%m-%d %H:%M:%S"
+    logging.basicConfig(format=line, datefmt=moment, level=level, handlers=[handler])
+    logging.getLogger("fairlane").setLevel(level)
+    # It tells of each look at the schema's revision.
+    logging.getLogger("alembic").setLevel(logging.WARNING)

@@ -1,0 +1,405 @@
+"""What an exception means for its job: try again or give up, and what is kept of it (R7, R8).
+
+The first rule that knows the exception decides; if none does, what it was raised from (`raise … from …`) is asked.
+
+| rule | transient | permanent |
+|---|---|---|
+| it has a class that the job type lists, or `TransientError`, `PermanentError`: the nearest of them | if so listed | if so listed |
+| it says when to come again: `retry_after`, the header Retry-After | yes, also a 403 or 413 | |
+| it carries an HTTP status | 408, 425, 429, 5xx, throttling by AWS (which is a 400) | every other 4xx |
+| it has a class that is known by name | network, timeout, resources that ran out | validation, permission, not found, authentication |
+| it carries an `errno` | ENOSPC, EMFILE, and whatever is not permanent | EACCES, ENOENT, EROFS, … |
+| nothing is known | yes | |
+
+Not known, on purpose, are `ValueError`, `TypeError`, `KeyError`, `RuntimeError` and their like: the parameters were
+validated before the handler ran, so what is left may as well be half an answer, or a bug that the next release mends.
+Nor is `JSONDecodeError`, which is how a proxy's error page looks, nor an error of integrity: the other row may yet come
+or go. But `UnicodeError` is permanent, for the bytes are mostly the job's own. To retry in vain costs a few attempts,
+to give up in vain costs a person's time.
+
+Classes are known by their names, so nothing is imported for them. It works for an exception from a handler in another
+process too: its class need not exist here, it brings the names along (`RemoteError` in `runtime/executors/wire.py`).
+"""  # noqa: E501 - a table
+
+import errno
+import re
+import sysconfig
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from hashlib import sha256
+from math import isfinite
+from pathlib import Path
+from typing import Final
+
+from fairlane.domain import errors
+from fairlane.domain.outcomes import ErrorReport
+from fairlane.domain.redact import redact
+
+Types = tuple[type[BaseException], ...]
+
+TYPE_LIMIT: Final = 200  # characters, of the fingerprint too
+MESSAGE_LIMIT: Final = 2_000  # characters
+TRACEBACK_LIMIT: Final = 16_384  # bytes
+LONGEST_WAIT: Final = 86_400.0  # seconds; no foreign server parks a job for longer
+
+# So much is searched for secrets: enough that no secret cut in two comes into what is kept.
+_RAW_MESSAGE_LIMIT: Final = 20_000  # characters
+_RAW_TRACEBACK_LIMIT: Final = 200_000  # bytes
+_LONGEST_CHAIN: Final = 20
+_SHORT_TYPE_LIMIT: Final = TYPE_LIMIT - 17  # a space and 16 digits of a hash follow
+
+
+def _name_of(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _names(names: str, *kinds: type) -> frozenset[str]:
+    return frozenset(names.split()).union(map(_name_of, kinds))
+
+
+# InvalidParameters is here because a stored payload that can't be decoded shall back off like any other failure (R7).
+_TRANSIENT_TYPES: Final = _names(
+    """
+    asyncio.exceptions.IncompleteReadError concurrent.futures._base.BrokenExecutor ftplib.error_temp
+    http.client.HTTPException smtplib.SMTPConnectError smtplib.SMTPServerDisconnected socket.gaierror socket.herror
+    sqlite3.OperationalError ssl.SSLError subprocess.TimeoutExpired urllib.error.URLError
+
+    aiohttp.client_exceptions.ClientConnectionError aiohttp.client_exceptions.ClientPayloadError
+    botocore.exceptions.ConnectionError botocore.exceptions.HTTPClientError httpcore.NetworkError
+    httpcore.TimeoutException httpx.TransportError requests.exceptions.ChunkedEncodingError
+    requests.exceptions.ConnectionError requests.exceptions.Timeout urllib3.exceptions.HTTPError
+
+    asyncpg.exceptions.InsufficientResourcesError asyncpg.exceptions.OperatorInterventionError
+    asyncpg.exceptions.PostgresConnectionError asyncpg.exceptions.TransactionRollbackError
+    django.db.utils.InterfaceError django.db.utils.OperationalError psycopg.InterfaceError psycopg.OperationalError
+    psycopg2.InterfaceError psycopg2.OperationalError pymysql.err.InterfaceError pymysql.err.OperationalError
+    sqlalchemy.exc.InterfaceError sqlalchemy.exc.OperationalError sqlalchemy.exc.TimeoutError
+
+    amqp.exceptions.RecoverableConnectionError kombu.exceptions.OperationalError paramiko.ssh_exception.SSHException
+    pika.exceptions.AMQPConnectionError pymongo.errors.ConnectionFailure pymongo.errors.ExecutionTimeout
+    redis.exceptions.ConnectionError redis.exceptions.TimeoutError
+
+    frappe.exceptions.DocumentLockedError frappe.exceptions.QueryDeadlockError frappe.exceptions.QueryTimeoutError
+    frappe.exceptions.TimestampMismatchError frappe.exceptions.TooManyRequestsError
+    """,
+    *(BlockingIOError, ConnectionError, InterruptedError, MemoryError, TimeoutError),
+    *(errors.InvalidParameters, errors.OrganizationSuspended, errors.StorageUnavailable),
+)
+_PERMANENT_TYPES: Final = _names(
+    """
+    ftplib.error_perm smtplib.SMTPAuthenticationError
+
+    jsonschema.exceptions.ValidationError marshmallow.exceptions.ValidationError msgspec.ValidationError
+    pydantic.error_wrappers.ValidationError pydantic.v1.error_wrappers.ValidationError
+    pydantic_core._pydantic_core.ValidationError
+
+    aiohttp.client_exceptions.InvalidURL botocore.exceptions.NoCredentialsError
+    botocore.exceptions.ParamValidationError botocore.exceptions.PartialCredentialsError httpx.InvalidURL
+    httpx.UnsupportedProtocol requests.exceptions.InvalidSchema requests.exceptions.InvalidURL
+    requests.exceptions.MissingSchema urllib3.exceptions.LocationParseError
+
+    asyncpg.exceptions.DataError asyncpg.exceptions.InsufficientPrivilegeError
+    asyncpg.exceptions.InvalidAuthorizationSpecificationError django.core.exceptions.ObjectDoesNotExist
+    django.core.exceptions.PermissionDenied django.core.exceptions.ValidationError django.db.utils.DataError
+    django.http.response.Http404 psycopg.DataError psycopg.errors.InsufficientPrivilege
+    psycopg.errors.InvalidAuthorizationSpecification psycopg.errors.InvalidPassword psycopg2.DataError
+    psycopg2.errors.InsufficientPrivilege psycopg2.errors.InvalidAuthorizationSpecification
+    psycopg2.errors.InvalidPassword pymysql.err.DataError sqlalchemy.exc.DataError sqlalchemy.exc.NoResultFound
+
+    paramiko.ssh_exception.AuthenticationException redis.exceptions.AuthenticationError
+    redis.exceptions.AuthorizationError redis.exceptions.NoPermissionError
+
+    frappe.exceptions.AuthenticationError frappe.exceptions.DoesNotExistError frappe.exceptions.PermissionError
+    frappe.exceptions.ValidationError
+    """,
+    *(FileNotFoundError, ImportError, IsADirectoryError, NotADirectoryError, PermissionError, UnicodeError),
+    *(errors.ConfigurationError, errors.CyclicDependency, errors.JobNotFound, errors.JobTypeNotFound),
+    *(errors.OrganizationNotFound, errors.ParentNotFound, errors.PayloadTooLarge, errors.PermissionDenied),
+)
+_PERMANENT_ERRNOS: Final = frozenset(
+    {errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR}  # some libraries' classes have only these
+    | {errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOEXEC}
+)
+
+_TRANSIENT_STATUSES: Final = frozenset({408, 425, 429})
+# As requests, httpx and openai, botocore, aiohttp and kubernetes, urllib and google.api_core call it.
+_STATUS_NAMES: Final = ("status_code", "HTTPStatusCode", "status", "code")
+_HEADERS_NAMES: Final = ("headers", "HTTPHeaders")
+# What botocore itself retries; most of it comes as a 400.
+_AWS_TRANSIENT: Final = _names(
+    """
+    BandwidthLimitExceeded EC2ThrottledException LimitExceededException PriorRequestNotComplete
+    ProvisionedThroughputExceededException RequestLimitExceeded RequestThrottled RequestThrottledException
+    RequestTimeout RequestTimeoutException SlowDown ThrottledException Throttling ThrottlingException
+    TooManyRequestsException TransactionInProgressException
+    """
+)
+
+_FRAME: Final = re.compile(r'^[ |]*File "([^"\n]+)", line \d+, in ([^\n]+)$', re.MULTILINE)
+_LIBRARIES: Final = frozenset({"site-packages", "dist-packages"})
+_FOREIGN: Final = (
+    Path(__file__).parents[1],  # Fairlane
+    *(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")),
+)
+_NOT_STORABLE: Final = re.compile("[\0\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """What one call adds to the tables: the names that decide before all others, and the time."""
+
+    transient: frozenset[str]
+    permanent: frozenset[str]
+    now: datetime | None
+
+    @classmethod
+    def of(cls, transient: Types, permanent: Types, now: datetime | None) -> "_Rules":
+        wanted, unwanted = (frozenset(map(_name_of, kinds)) for kinds in (transient, permanent))
+        return cls(
+            wanted | ({_name_of(errors.TransientError)} - unwanted),
+            unwanted | ({_name_of(errors.PermanentError)} - wanted),
+            now,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    permanent: bool
+    retry_after: float | None = None
+
+
+def classify(
+    error: BaseException, *, transient: Types = (), permanent: Types = (), now: datetime | None = None
+) -> ErrorReport:
+    """What is kept of an exception, and whether its job is tried again. Raises nothing, whatever the exception does.
+
+    A group is permanent only if all its leaves are. The report is of the first transient leaf, else of the first one;
+    the traceback is the whole group's.
+
+    Args:
+        error: what the handler raised, in this process or in another.
+        transient: the job type's own classes to retry.
+        permanent: the job type's own classes to give up on. The nearest class decides; one in both is retried.
+        now: the time, for a Retry-After that is a date. Without it such a date is not known.
+
+    The report's type and fingerprint have at most 200 characters, its message 2,000, its traceback 16 KiB;
+    `retry_after` is 0 to 86,400 seconds.
+    """
+    rules = _Rules.of(transient, permanent, now)
+    judged = [(leaf, _judge(leaf, rules)) for leaf in _leaves(error)]
+    decisive, verdict = next((one for one in judged if not one[1].permanent), judged[0])
+    return ErrorReport(
+        error_type=_error_type(decisive),
+        message=_message(decisive),
+        traceback=_traceback(error),
+        permanent=verdict.permanent,
+        retry_after=verdict.retry_after,
+        fingerprint=_fingerprint(decisive),
+    )
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    waiting = [error]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, BaseExceptionGroup):
+            waiting.extend(reversed(one.exceptions))
+        else:
+            yield one
+
+
+def _judge(error: BaseException, rules: _Rules) -> _Verdict:
+    one: BaseException | None = error
+    for _ in range(_LONGEST_CHAIN):
+        if one is None:
+            break
+        verdict = _verdict(one, rules)
+        if verdict is not None:
+            return verdict
+        one = one.__cause__
+    return _Verdict(permanent=False)
+
+
+def _verdict(error: BaseException, rules: _Rules) -> _Verdict | None:
+    """What the rules say of this exception alone; None if nothing is known."""
+    lineage = _lineage(error)
+    wait = _retry_after(error, rules.now)
+    declared = _by_nearest(lineage, rules.transient, rules.permanent)
+    if declared is not None:
+        return _Verdict(declared, None if declared else wait)
+    if wait is not None:
+        return _Verdict(permanent=False, retry_after=wait)
+    for permanent in (_by_status(error), _by_nearest(lineage, _TRANSIENT_TYPES, _PERMANENT_TYPES), _by_errno(error)):
+        if permanent is not None:
+            return _Verdict(permanent)
+    return None
+
+
+def _by_nearest(lineage: tuple[str, ...], transient: frozenset[str], permanent: frozenset[str]) -> bool | None:
+    return next((name not in transient for name in lineage if name in transient or name in permanent), None)
+
+
+def _by_status(error: BaseException) -> bool | None:
+    if str(_read(_read(_read(error, "response"), "Error"), "Code")) in _AWS_TRANSIENT:
+        return False
+    status = _status(error)
+    return None if status is None else status < 500 and status not in _TRANSIENT_STATUSES
+
+
+def _by_errno(error: BaseException) -> bool | None:
+    if not isinstance(error, OSError) or error.errno is None:
+        return None
+    return error.errno in _PERMANENT_ERRNOS
+
+
+def _status(error: BaseException) -> int | None:
+    """The HTTP status that the exception carries, if it is one of an error."""
+    if not isinstance(error, Exception):
+        return None  # `SystemExit.code` is none
+    for source in _http_sources(error):
+        for name in _STATUS_NAMES:
+            status = _read(source, name)
+            if isinstance(status, int) and 400 <= status <= 599:
+                return status
+    return None
+
+
+def _retry_after(error: BaseException, now: datetime | None) -> float | None:
+    """The wait that the exception or the response in it asks for, in seconds."""
+    wait = _seconds(_read(error, "retry_after"), now)
+    for source in _http_sources(error):
+        for name in _HEADERS_NAMES:
+            headers = _read(source, name)
+            for header in ("Retry-After", "retry-after"):  # a plain dict minds the case
+                wait = _seconds(_read(headers, header), now) if wait is None else wait
+    return wait
+
+
+def _seconds(value: object, now: datetime | None) -> float | None:
+    if isinstance(value, str):
+        value = _from_header(value, now)
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if isinstance(value, float) and not isfinite(value):
+        return None
+    return float(min(max(value, 0), LONGEST_WAIT))
+
+
+def _from_header(text: str, now: datetime | None) -> float | timedelta | None:
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        date = parsedate_to_datetime(text)
+        return None if now is None else (date if date.tzinfo else date.replace(tzinfo=UTC)) - now
+    except (IndexError, OverflowError, TypeError, ValueError):
+        return None
+
+
+def _http_sources(error: BaseException) -> tuple[object, ...]:
+    response = _read(error, "response")
+    return response, _read(response, "ResponseMetadata"), error
+
+
+def _read(source: object, name: str) -> object:
+    """An item of a mapping or an attribute; None if there is none or it can't be read."""
+    try:
+        get = getattr(source, "get", None)  # headers have it, but not all are a Mapping
+        item = get(name) if callable(get) else None
+        return getattr(source, name, None) if item is None else item
+    except Exception:  # noqa: BLE001 - it is foreign code, and there is a failure to report
+        return None
+
+
+def _lineage(error: BaseException) -> tuple[str, ...]:
+    """The qualified names of the exception's classes, the nearest first."""
+    return _remote_lineage(error) or tuple(map(_name_of, type(error).__mro__))
+
+
+def _remote_lineage(error: BaseException) -> tuple[str, ...]:
+    """The names that an exception from another process brings along; empty for one of this process."""
+    names = _read(error, "lineage")
+    kind = type(error)
+    if not isinstance(names, tuple) or names[:1] != (f"{kind.__module__}:{kind.__qualname__}",):
+        return ()
+    return tuple(str(name).replace(":", ".", 1) for name in names)
+
+
+def _error_type(error: BaseException) -> str:
+    return _cut(_storable(_lineage(error)[0].removeprefix("builtins.")), TYPE_LIMIT)
+
+
+def _message(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception as broken:  # noqa: BLE001 - that the handler failed is worth more than the words for it
+        text = f"(no message: its __str__ raised {type(broken).__name__})"
+    return _cut(redact(_storable(text[:_RAW_MESSAGE_LIMIT])), MESSAGE_LIMIT)
+
+
+def _traceback(error: BaseException) -> str:
+    text = _storable(_raw_traceback(error))
+    return _cut_middle(redact(_cut_middle(text, _RAW_TRACEBACK_LIMIT)), TRACEBACK_LIMIT)
+
+
+def _raw_traceback(error: BaseException) -> str:
+    if _remote_lineage(error) and error.__cause__ is not None:
+        return str(error.__cause__).lstrip("\n")
+    try:
+        return "".join(traceback.format_exception(error))
+    except Exception as broken:  # noqa: BLE001 - as for the message
+        return f"(no traceback: formatting it raised {type(broken).__name__})"
+
+
+def _fingerprint(error: BaseException) -> str:
+    """The key by which errors count as the same: their type and where in the application they were raised.
+
+    The line's number is not in it, so that an edit above does not make a new error of an old one.
+    """
+    frames = _frames(error)
+    places = [place for file, place in frames if _is_application(file)] or [place for _, place in frames] or [""]
+    error_type = _error_type(error)
+    digest = sha256(_storable(f"{error_type} {places[-1]}").encode()).hexdigest()[:16]
+    return f"{error_type.rpartition('.')[2][:_SHORT_TYPE_LIMIT]} {digest}"
+
+
+def _frames(error: BaseException) -> list[tuple[str, str]]:
+    """File and module:function of each frame, the innermost last."""
+    if _remote_lineage(error):
+        return [(file, f"{Path(file).stem}:{function}") for file, function in _FRAME.findall(_raw_traceback(error))]
+    return [
+        (frame.f_code.co_filename, f"{frame.f_globals.get('__name__')}:{frame.f_code.co_qualname}")
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+    ]
+
+
+def _is_application(file: str) -> bool:
+    path = Path(file)
+    is_library = not _LIBRARIES.isdisjoint(path.parts) or any(path.is_relative_to(folder) for folder in _FOREIGN)
+    return not is_library and not file.startswith("<")  # `<frozen importlib._bootstrap>`
+
+
+def _storable(text: str) -> str:
+    """Without what PostgreSQL's text or UTF-8 can't hold."""
+    return _NOT_STORABLE.sub("\ufffd", text)
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def _cut_middle(text: str, limit: int) -> str:
+    """At most `limit` bytes: the head says where it began, the longer tail what happened."""
+    data = text.encode()
+    if len(data) <= limit:
+        return text
+    mark = "\n… left out …\n"
+    room = limit - len(mark.encode())
+    head, tail = data[: room // 4], data[-(room - room // 4) :]
+    return head.decode(errors="ignore") + mark + tail.decode(errors="ignore")

@@ -1,0 +1,107 @@
+"""Takes secrets out of a text before it is stored: errors and tracebacks quote whatever was at hand.
+
+Two kinds of rules: shapes that are secret wherever they stand (keys, tokens, passwords in URLs), and values whose key
+says so (`password=…`, `"api_key": "…"`, `Authorization: …`). In doubt the value goes; but a colon is also
+punctuation, so `password: must be longer` stays a sentence.
+
+Each pattern reads the text once: what repeats is bounded, possessive, or begins where nothing before it could have
+begun. Shapes go first, so that a second pass finds the text around the pairs as the first one did.
+"""
+
+import re
+from typing import Final
+
+REDACTED: Final = "[redacted]"
+
+# A body has any number of lines, maybe with `\n` for the line breaks, maybe with headers; a cut one has no end.
+_PEM: Final = re.compile(
+    r"-----BEGIN (?:[A-Z0-9]{1,20} ){0,4}PRIVATE KEY(?: BLOCK)?-----"
+    r"(?:[\w+/=\s\\|:,.()]|-(?!-))*+"
+    r"(?:-----END [A-Z0-9 ]{1,60}-----)?"
+)
+_JWT: Final = r"eyJ[\w-]{8,}+\.[\w-]{8,}+(?:\.[\w-]*+){1,3}"
+_KNOWN_TOKENS: Final = re.compile(
+    r"(?:(?<![A-Za-z0-9_-])|(?<=\\[nrt]))(?:"  # in the repr of a text, a line begins after the letter of its `\n`
+    + "|".join(
+        (
+            _JWT,
+            r"(?:AKIA|ASIA|ABIA|ACCA|AIDA|AROA)[A-Z0-9]{16}(?![A-Za-z0-9])",  # AWS
+            r"gh[opsur]_[A-Za-z0-9_]{20,}+",  # GitHub
+            r"github_pat_\w{20,}+",
+            r"glpat-[\w-]{20,}+",  # GitLab
+            r"xox[a-z]-[A-Za-z0-9-]{10,}+",  # Slack
+            r"xapp-[A-Za-z0-9-]{10,}+",
+            r"(?:sk|rk|pk)_(?:live|test)_[A-Za-z0-9]{8,}+",  # Stripe
+            r"whsec_[A-Za-z0-9+/=]{16,}+",
+            r"sk-(?:[a-z0-9]{2,10}-){0,2}[A-Za-z0-9_]{20,}+",  # OpenAI, Anthropic
+            r"AIza[\w-]{35}",  # Google
+        )
+    )
+    + ")",
+    re.ASCII,
+)
+# To the last @ before the path: a password may hold one.
+_URL_PASSWORD: Final = re.compile(r"(://[^\s/:@]{0,200}:)[^\s/]+@")
+_SCHEME: Final = re.compile(r"\b(bearer|basic)([ \t]{1,8})([A-Za-z0-9._~+/=-]{6,}+)", re.IGNORECASE)
+
+_KEY: Final = (
+    r"(?:passwords?|passwd|pwd|passphrases?|secrets?|token|credentials?|sessions?|signatures?|(?<![a-z])sig"
+    r"|authorization|cookies?|api[_-]?keys?|(?:access|account|encryption|master|private|signing)[_-]?keys?)"
+    r"(?:[_-]?(?:id|key|value|hash|[0-9]{1,3}))?"
+)
+_LITERAL: Final = r"(?:none|null|true|false)(?=[\s,;&)\]}\"']|\Z)"
+# A word and then more, but no further pair: a colon before it is punctuation.
+_PROSE: Final = r"[a-z’-]{1,40}[,.;!?]?[ \t]{1,8}(?![\"']?[\w-]{1,40}[\"']?[ \t]?[:=])\S"
+_ANNOTATED: Final = r":[ \t]?(?:str|bytes|SecretStr)(?: \| None)?[ \t]?="
+_COLON: Final = rf"(?:(?<=[\"']):|:(?![:=]|[ \t]{{1,8}}{_PROSE}))"
+# Atomic: given back, a part of it would be taken for the value's beginning.
+_SEPARATOR: Final = (
+    r"(?P<separator>(?>\\{0,4}[\"']?[ \t]{0,8}"
+    rf"(?:{_ANNOTATED}|=>|[:!=]=|=|{_COLON})"
+    r"[ \t]{0,8}))"
+)
+_QUOTED: Final = (
+    # A string in a string: its quotes are escaped.
+    r"(?P<open_escaped>\\{1,4}[\"'])[^\"'\n]*?(?=\\?[\"'\n]|\Z)"
+    # The repr of an object may stand around it: SecretStr('…').
+    r"|(?P<open>(?:[a-z_][\w.]{0,60}\()?[bru]{0,2}(?P<quote>[\"']))(?:(?!(?P=quote))[^\\\n]|\\.)*+(?P<close>(?P=quote)?)"
+)
+# What opens a container holds pairs of its own; in ODBC's connection strings braces are quotes. A key is no value.
+_BARE: Final = rf"\{{[^{{}}\"'\n]*+\}}|(?![\[{{<]|{_KEY}[ \t]?[:=])[^\s\"'&;,]*[^\s\"'&;,<>)\]}}.:]"
+_PAIR: Final = re.compile(rf"(?P<key>{_KEY}){_SEPARATOR}(?!{_LITERAL})(?:{_QUOTED}|{_BARE})", re.IGNORECASE)
+# Headers whose whole line is the secret; elsewhere they are keys like the others.
+_SCHEMES: Final = r"(?:basic|bearer|digest|negotiate|token|apikey)[ \t]"
+_HEADER: Final = re.compile(
+    rf"(?P<key>authorization|cookies?)(?P<separator>:[ \t]{{0,8}})(?!{_LITERAL}|(?!{_SCHEMES}){_PROSE})"
+    r"[^\s\"'\[{][^\"'\r\n]*+",
+    re.IGNORECASE,
+)
+
+
+def redact(text: str) -> str:
+    """The text with `[redacted]` in the place of each secret; a second call changes nothing.
+
+    Keys, separators, quotes and the user in a URL stay, so that the reader sees what was there. Time grows with the
+    length of the text only.
+    """
+    text = _PEM.sub(REDACTED, text)
+    text = _KNOWN_TOKENS.sub(REDACTED, text)
+    text = _URL_PASSWORD.sub(rf"\1{REDACTED}@", text)
+    text = _SCHEME.sub(_without_token, text)
+    text = _HEADER.sub(_without_value, text)
+    return _PAIR.sub(_without_value, text)
+
+
+def _without_token(match: re.Match[str]) -> str:
+    """`Basic configuration` is prose, `Basic dXNlcjpwYXNz` is not."""
+    scheme, space, token = match.groups()
+    word = token.rstrip(".")
+    if len(word) < 20 and not any(c.isdigit() for c in word) and word in {word.lower(), word.upper(), word.title()}:
+        return match[0]
+    return f"{scheme}{space}{REDACTED}"
+
+
+def _without_value(match: re.Match[str]) -> str:
+    groups = match.groupdict(default="")
+    opened = groups.get("open_escaped", "") or groups.get("open", "")
+    return f"{groups['key']}{groups['separator']}{opened}{REDACTED}{groups.get('close', '')}"

@@ -1,0 +1,57 @@
+"""What a handler hands over, checked before it goes on its way: texts, checkpoints, files and their names."""
+
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from fairlane.domain.errors import InvalidParameters, PermanentError
+from fairlane.registry.parameters_values import dumps, json_form, lift
+
+CHECKPOINT_LIMIT: Final = 1024 * 1024  # bytes
+TEXT_LIMIT: Final = 10_000  # characters of a log line or a progress message
+NAME_LIMIT: Final = 200  # characters of an artifact's name
+
+Data = bytes | bytearray | memoryview | str | Path | BinaryIO
+
+
+def storable(text: str) -> str:
+    """What any database can hold: a character that can't be stored is no reason for a job to fail."""
+    return text[:TEXT_LIMIT].replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
+
+
+def encoded(state: object) -> str:
+    """A checkpoint's state as JSON text. Raises PermanentError if it can't be stored: trying again would not help."""
+    try:
+        text = dumps(json_form(lift(state, "checkpoint")))
+    except (InvalidParameters, TypeError) as error:
+        raise PermanentError(f"the checkpoint can't be stored: {error}") from error
+    if len(text.encode()) > CHECKPOINT_LIMIT:
+        raise PermanentError(
+            f"the checkpoint has {len(text.encode()):,} bytes as JSON, {CHECKPOINT_LIMIT:,} are allowed: "
+            "keep the bulk in an artifact"
+        )
+    return text
+
+
+def contents(data: Data) -> bytes | Path:
+    """What to make a file of. Raises FileNotFoundError if there is nothing at the path."""
+    if isinstance(data, str):
+        return data.encode()
+    if isinstance(data, bytes | bytearray | memoryview):
+        return bytes(data)
+    if not isinstance(data, Path):
+        return data.read()
+    if not data.is_file():
+        raise FileNotFoundError(f"there is no file {data} to make an artifact of")
+    # Whoever reads it may be another process, and this one may change its directory.
+    return data.absolute()
+
+
+def safe_name(name: str) -> str:
+    """An artifact's name that no path can be made of. Raises PermanentError for any other."""
+    if not name.strip() or len(name) > NAME_LIMIT:
+        raise PermanentError(f"an artifact's name has 1 to {NAME_LIMIT} characters: {name[:NAME_LIMIT]!r}")
+    if not name.isprintable():
+        raise PermanentError(f"an artifact's name has printable characters only: {name!r}")
+    if "/" in name or "\\" in name or ".." in name or name == ".":
+        raise PermanentError(f"an artifact's name is no path, so it has no slash and no '..': {name!r}")
+    return name

@@ -1,0 +1,46 @@
+"""Tells when an organization's unresolved dead letters pass the threshold (R8)."""
+
+from collections.abc import Iterable, Mapping
+
+from sqlalchemy import Connection
+
+from fairlane.domain.errors import FairlaneError
+from fairlane.domain.events import DeadLetterAlert, Emit
+from fairlane.domain.statuses import Resolution
+from fairlane.store.statements import dead_letters
+from fairlane.store.transaction import Database
+
+
+class DeadLetterAlarm:
+    """Compares the depth before a transaction that may bury jobs with the depth after it.
+
+    So it counts the children that went down with their parent, and tells once. Two transactions that pass the
+    threshold side by side may both tell; that neither does can't be, because the last to commit counts both.
+
+    Args:
+        threshold: unresolved dead letters of an organization that raise the alarm.
+    """
+
+    def __init__(self, database: Database, threshold: int, emit: Emit) -> None:
+        self._database = database
+        self._threshold = threshold
+        self._emit = emit
+
+    def depths(self, connection: Connection, organizations: Iterable[str]) -> dict[str, int]:
+        """How many each organization has; to be asked within the transaction, before it buries any."""
+        return {
+            organization: dead_letters.count(connection, organization, resolution=Resolution.PENDING)
+            for organization in sorted(set(organizations))
+        }
+
+    def ring(self, before: Mapping[str, int]) -> None:
+        """The transaction has committed: tell of those organizations that passed the threshold."""
+        if not before:
+            return
+        try:
+            after = self._database.read(lambda connection: self.depths(connection, before))
+        except FairlaneError:
+            return  # what was written is written, whether or not it can be told
+        for organization, depth in after.items():
+            if before[organization] < self._threshold <= depth:
+                self._emit(DeadLetterAlert(organization, depth))

@@ -1,0 +1,61 @@
+"""Where another process finds a handler: a module and a name in it. Both come from this process's own registration,
+never from a database row."""
+
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from fairlane.domain.errors import ConfigurationError
+from fairlane.registry.job_types import JobType
+
+
+def importable_target(function: Callable[..., object]) -> tuple[str, str]:
+    """The module and the qualified name under which a fresh process finds `function`.
+
+    Raises ConfigurationError for functions that only this process has: of a script, a lambda, in another function.
+    """
+    name: str | None = getattr(function, "__qualname__", None)
+    module: str | None = getattr(function, "__module__", None)
+    if name is None or module is None:
+        raise ConfigurationError(
+            f"{function!r} can't run in a process of its own, because it has no name to import it by: "
+            "make the handler a function of a module"
+        )
+    if "<" in name:
+        raise ConfigurationError(
+            f"{name} can't run in a process of its own, because it is defined inside a function or is a lambda: "
+            f"move it to the top level of its module, {module}"
+        )
+    return _importable_module(module, name), name
+
+
+def _importable_module(module: str, name: str) -> str:
+    if module != "__main__":
+        return module
+    # `python -m package.module` has the importable name here, `python module.py` has nothing.
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    if spec is None:
+        raise ConfigurationError(
+            f"{name} can't run in a process of its own, because it is in the script that was started, which other "
+            "processes can't import: move it to a module, or start the script with `python -m`"
+        )
+    imported: str = spec.name
+    return imported
+
+
+def load_handler(module: str, name: str) -> Callable[..., Any]:
+    """Import a handler: the function itself, also if its name now stands for the job type made of it.
+
+    Raises ConfigurationError if the module has no such function, and what importing it raises.
+    """
+    found: Any = import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    handler = found.handler if isinstance(found, JobType) else found
+    if not callable(handler):
+        raise ConfigurationError(
+            f"{module} has no function {name} when it is imported afresh: define handlers at the top level"
+        )
+    function: Callable[..., Any] = handler
+    return function

@@ -1,0 +1,29 @@
+"""A loop of the worker's own. `asyncio.run` waits for tasks that swallow their cancellation for ever; this does not."""
+
+import asyncio
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any, Final
+
+_LAST_WAIT: Final = 1.0  # seconds; for cancelled tasks to end
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Run `main` to its end on a new loop; tasks that go on then are cancelled, and left behind if they ignore it."""
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(main)
+    try:
+        loop.run_until_complete(task)
+    except KeyboardInterrupt:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            loop.run_until_complete(task)
+        raise
+    finally:
+        left = asyncio.all_tasks(loop)
+        for one in left:
+            one.cancel()
+        if left:
+            loop.run_until_complete(asyncio.wait(left, timeout=_LAST_WAIT))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()

@@ -1,0 +1,189 @@
+"""One run of a worker, from its registration until it has left.
+
+One asyncio loop. Database work is done in a few threads; the heartbeat and the loop watch have their own.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from typing import Final
+
+from fairlane.domain.errors import ConfigurationError, FairlaneError, StorageUnavailable
+from fairlane.domain.events import LoopBlocked, ServiceFailed, WorkerStarted, WorkerStopped
+from fairlane.runtime.claims import Claims, Ready
+from fairlane.runtime.cleanup import Cleanup
+from fairlane.runtime.crew import Crew
+from fairlane.runtime.dead_letter_alarm import DeadLetterAlarm
+from fairlane.runtime.heartbeat import Heartbeat
+from fairlane.runtime.loop_watch import LoopWatch
+from fairlane.runtime.parts import WorkerParts
+from fairlane.runtime.rescue import Rescue
+from fairlane.runtime.service import Outage, Service, in_thread, run_service, wait_until
+from fairlane.runtime.stage import Stage
+from fairlane.runtime.watch import Watch
+from fairlane.store import schema
+from fairlane.store.statements import workers
+from fairlane.store.statements.workers import WorkerCard
+
+_DATABASE_THREADS: Final = 3
+
+
+class Shift:
+    """To be made on the loop that it runs on.
+
+    Args:
+        replace_me: called, from any thread, when this process can't be trusted to run more; has to call `stop`.
+    """
+
+    def __init__(self, parts: WorkerParts, card: WorkerCard, replace_me: Callable[[], None]) -> None:
+        database, settings = parts.database, parts.settings
+        self._parts = parts
+        self._card = card
+        self._replace_me = replace_me
+        self._emit = parts.emit
+        self._grace = settings.grace
+        self._loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        self._threads = ThreadPoolExecutor(_DATABASE_THREADS, thread_name_prefix="fairlane-database")
+        self._alarm = DeadLetterAlarm(database, settings.dead_letter_alert, parts.emit)
+        self._crew = Crew(parts, card, self._threads, self._alarm)
+        self._heartbeat = Heartbeat(database, card, settings.lease, parts.emit)
+        self._stage = Stage(database, settings.stage_interval)
+        self._claims = Claims(database, parts.directory, card, parts.emit)
+        self._loop_watch = LoopWatch(self._on_blocked, self._on_stuck, settings.lease)
+
+    async def run(self, *, until_idle: bool) -> None:
+        """Register, serve until stopped (or until nothing is left to do), and leave."""
+        try:
+            if await self._enlist():
+                await self._serve(until_idle=until_idle)
+        finally:
+            # Whatever happened: a lease that is kept without a worker would hold its jobs for ever.
+            self._loop_watch.stop()
+            self._heartbeat.stop()
+            self._threads.shutdown(wait=False)
+
+    def stop(self, *, at_once: bool = False) -> None:
+        """Claim no more, let jobs finish and leave; from any thread."""
+        with suppress(RuntimeError):  # a loop that is closed has stopped already
+            self._loop.call_soon_threadsafe(self._stop, at_once)
+
+    def _stop(self, at_once: bool) -> None:
+        if at_once:
+            self._grace = 0.0
+            self._crew.end_grace()
+        self._stopping.set()
+        self._crew.changed.set()
+
+    async def _enlist(self) -> bool:
+        """Check the schema, register types and worker; wait for a database that is not there. False: stopped first."""
+        outage = Outage("worker", self._emit)
+        while not self._stopping.is_set():
+            try:
+                await in_thread(self._threads, self._register)
+            except StorageUnavailable as error:
+                await wait_until(self._stopping, outage.goes_on(error))
+            else:
+                outage.is_over()
+                return True
+        return False
+
+    def _register(self) -> None:
+        schema.check(self._parts.database)
+        self._parts.database.write(self._parts.catalogue.write)()
+        self._heartbeat.start()
+
+    async def _serve(self, *, until_idle: bool) -> None:
+        ended = asyncio.Event()
+        upkeep = [
+            asyncio.create_task(run_service(service, self._threads, ended, self._emit))
+            for service in self._services(until_idle=until_idle)
+        ]
+        try:
+            await self._crew.start()
+            self._loop_watch.start()
+            self._emit(WorkerStarted(self._card.name, self._card.slots, self._card.queues))
+            await (self._drain() if until_idle else self._claim_until_stopped())
+        except BaseException:
+            self._grace = 0.0  # cancelled or broken: then nothing that runs here is waited for
+            raise
+        finally:
+            self._heartbeat.say_stopping()
+            await self._crew.finish_all(self._grace)
+            ended.set()
+            await asyncio.gather(*upkeep)
+            await self._crew.stop()
+            await self._leave()
+
+    def _services(self, *, until_idle: bool) -> list[Service]:
+        parts, settings = self._parts, self._parts.settings
+        services: list[Service] = [
+            Watch(parts.database, self._card.id, self._crew, self._loop, settings.watch_interval),
+            Rescue(parts.database, self._heartbeat, self._alarm, parts.emit, interval=self._heartbeat.interval / 2),
+            Cleanup(parts.database, parts.artifacts, settings.retention, settings.cleanup_interval),
+        ]
+        # A drain stages for itself: it has to know that there was nothing to stage.
+        return services if until_idle else [self._stage, *services]
+
+    async def _claim_until_stopped(self) -> None:
+        outage = Outage("claim", self._emit)
+        while not self._stopping.is_set():
+            wait = self._parts.settings.poll_interval
+            try:
+                if await self._claim():
+                    wait = 0.0
+                outage.is_over()
+            except (StorageUnavailable, ConfigurationError) as error:
+                wait = outage.goes_on(error)
+            except Exception as error:  # noqa: BLE001 - one broken round must not end the worker
+                self._emit(ServiceFailed("claim", error))
+            if self._crew.is_exhausted:
+                self._replace_me()
+            await wait_until(self._stopping, wait)
+            while self._crew.free_slots <= 0 and not self._stopping.is_set():
+                await self._crew.changed.wait()
+                self._crew.changed.clear()
+
+    async def _drain(self) -> None:
+        while not self._stopping.is_set():
+            # Before the claim, so that what ends meanwhile is not missed.
+            self._crew.changed.clear()
+            if await self._claim():
+                continue
+            if self._crew.running or self._crew.unwritten:
+                await self._crew.changed.wait()
+            elif not await in_thread(self._threads, self._stage.run_once):
+                return
+
+    async def _claim(self) -> int:
+        slots = self._crew.free_slots
+        if slots <= 0:
+            return 0
+        work = partial(self._claims.claim_round, slots, self._crew.known_leases())
+        ready: list[Ready] = await in_thread(self._threads, work)
+        # Claimed while the stop came in: they are this worker's, so it must give them back.
+        stopped = self._stopping.is_set()
+        for one in ready:
+            self._crew.begin(one, release=stopped)
+        return len(ready)
+
+    async def _leave(self) -> None:
+        with suppress(FairlaneError):  # then its lease runs out, and others do it
+            await in_thread(self._threads, self._sign_off)
+        self._emit(WorkerStopped(self._card.name, self._crew.released))
+
+    def _sign_off(self) -> None:
+        self._heartbeat.stop()
+        self._claims.give_back(frozenset())
+        self._parts.database.write(lambda connection: workers.remove(connection, self._card.id))
+
+    def _on_blocked(self, seconds: float, where: str) -> None:
+        self._emit(LoopBlocked(self._card.name, self._crew.async_job_types(), seconds, where))
+
+    def _on_stuck(self, seconds: float) -> None:
+        self._replace_me()
+        if seconds > self._parts.settings.lease + self._crew.longest_stay():
+            # No handler may take that long and no timeout can end it: others shall have the jobs.
+            self._heartbeat.stop()

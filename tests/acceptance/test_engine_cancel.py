@@ -1,0 +1,191 @@
+"""R10: a cancel is acknowledged at once, lasts, and wins or loses against the end of the job, but never both."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from fairlane import IllegalTransition, JobContext, PermanentError
+from fairlane.domain.events import HandlerAbandoned, JobProgressed
+from fairlane.runtime.context import Interrupted
+from tests.acceptance.apps import handlers
+from tests.runtime.worker_kit import Engine, Gate, engine, running, started
+
+
+@pytest.fixture
+def fl(database_url: str) -> Iterator[Engine]:
+    with engine(database_url) as fl:
+        yield fl
+
+
+def test_a_waiting_job_is_canceled_at_once(fl: Engine) -> None:
+    @fl.job_type("work")
+    async def work(ctx: JobContext) -> None: ...
+
+    job = fl.give("work", user="ana")
+    assert fl.cancel(job.id, organization="acme", user="ana").status == "canceled"
+    fl.drain()
+    assert fl.way(job) == ["queued", "canceled"]
+    assert fl.look(job).canceled_by == "ana"
+
+
+def test_a_running_async_handler_is_cancelled(fl: Engine) -> None:
+    cleaned_up = Gate()
+
+    @fl.job_type("slow")
+    async def slow(ctx: JobContext) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cleaned_up.open()
+
+    job = fl.give("slow", user="ana")
+    with running(fl.worker()):
+        started(fl, job)
+        acknowledged = fl.cancel(job.id, organization="acme", user="ana")
+        assert acknowledged.status == "running"
+        assert acknowledged.cancel_requested_at is not None
+        ended = fl.ended(job)
+    cleaned_up.wait()
+    assert (ended.status, ended.canceled_by) == ("canceled", "ana")
+    assert ended.canceled_at is not None
+    assert fl.way(job) == ["queued", "running", "canceled"]
+    assert fl.history(job.id, organization="acme")[-1].actor == "ana"
+
+
+def test_a_running_thread_is_told_at_its_next_call_of_the_context(fl: Engine) -> None:
+    @fl.job_type("slow")
+    def slow(ctx: JobContext) -> None:
+        ctx.sleep(300)
+
+    job = fl.give("slow")
+    with running(fl.worker()):
+        started(fl, job)
+        fl.cancel(job.id, organization="acme")
+        assert fl.ended(job).status == "canceled"
+
+
+def test_a_thread_may_look_and_clean_up(fl: Engine) -> None:
+    @fl.job_type("slow")
+    def slow(ctx: JobContext) -> None:
+        while not ctx.is_canceled():
+            ctx.interrupt.wait(300)
+        try:
+            ctx.progress(50)
+        except Interrupted:
+            ctx.log("cleaned up")
+            raise
+
+    job = fl.give("slow")
+    with running(fl.worker()):
+        started(fl, job)
+        fl.cancel(job.id, organization="acme")
+        assert fl.ended(job).status == "canceled"
+    assert [line.message for line in fl.log_lines(job.id, organization="acme")] == ["cleaned up"]
+
+
+def test_a_running_process_is_stopped(fl: Engine) -> None:
+    fl.job_type("slow", isolation="process")(handlers.say_and_sleep)
+    job = fl.give("slow")
+    with running(fl.worker()):
+        fl.events.wait(JobProgressed, job_id=job.id)
+        fl.cancel(job.id, organization="acme")
+        assert fl.ended(job).status == "canceled"
+
+
+def test_a_handler_that_returns_after_the_request_completes_and_the_log_notes_it(fl: Engine) -> None:
+    gate = Gate()
+
+    @fl.job_type("deaf")
+    def deaf(ctx: JobContext) -> str:
+        gate.wait()
+        return "done all the same"
+
+    job = fl.give("deaf", user="ana")
+    with running(fl.worker()):
+        started(fl, job)
+        fl.cancel(job.id, organization="acme", user="ana")
+        gate.open()
+        assert fl.ended(job).status == "completed"
+    assert fl.value(job) == "done all the same"
+    assert "it ended before the cancel by ana" in fl.reasons(job)
+
+
+def test_a_handler_that_fails_after_the_request_is_canceled_and_not_retried(fl: Engine) -> None:
+    gate = Gate()
+
+    @fl.job_type("deaf")
+    def deaf(ctx: JobContext) -> None:
+        gate.wait()
+        raise PermanentError("in the middle of it")
+
+    job = fl.give("deaf")
+    with running(fl.worker()):
+        started(fl, job)
+        fl.cancel(job.id, organization="acme")
+        gate.open()
+        assert fl.ended(job).status == "canceled"
+    assert fl.dead_letters.list("acme").total == 0
+
+
+def test_a_thread_that_ignores_the_cancel_is_left_behind_and_the_log_says_so(database_url: str) -> None:
+    with engine(database_url, stop_grace=0.1) as fl:
+        gate = Gate()
+
+        @fl.job_type("deaf")
+        def deaf(ctx: JobContext) -> None:
+            gate.wait()
+
+        job = fl.give("deaf")
+        with running(fl.worker()):
+            started(fl, job)
+            fl.cancel(job.id, organization="acme")
+            fl.events.wait(HandlerAbandoned, job_id=job.id)
+            assert fl.ended(job).status == "canceled"
+            gate.open()
+        assert "was left behind" in fl.reasons(job)
+
+
+def test_a_job_that_has_ended_can_not_be_canceled(fl: Engine) -> None:
+    @fl.job_type("work")
+    async def work(ctx: JobContext) -> None: ...
+
+    job = fl.give("work")
+    fl.drain()
+    with pytest.raises(IllegalTransition, match="has ended as completed"):
+        fl.cancel(job.id, organization="acme")
+    assert fl.look(job).status == "completed"
+
+
+def test_a_second_request_changes_nothing(fl: Engine) -> None:
+    gate = Gate()
+
+    @fl.job_type("slow")
+    def slow(ctx: JobContext) -> None:
+        ctx.interrupt.wait(300)
+        gate.wait()
+        ctx.raise_if_interrupted()
+
+    fl.members.add("acme", "boss", role="admin")
+    job = fl.give("slow", user="ana")
+    with running(fl.worker()):
+        started(fl, job)
+        first = fl.cancel(job.id, organization="acme", user="ana")
+        again = fl.cancel(job.id, organization="acme", user="boss")
+        gate.open()
+        assert again.cancel_requested_at == first.cancel_requested_at
+        assert fl.ended(job).canceled_by == "ana"
+
+
+def test_a_retried_dead_letter_is_not_stopped_by_a_request_of_its_former_life(fl: Engine) -> None:
+    @fl.job_type("work")
+    async def work(ctx: JobContext) -> str:
+        if ctx.attempt == 1:
+            raise PermanentError("no")
+        return "second life"
+
+    job = fl.give("work")
+    fl.drain()
+    fl.retry(job.id, organization="acme")
+    fl.drain()
+    assert fl.value(job) == "second life"

@@ -1,0 +1,238 @@
+"""R7: what becomes of a job whose attempt went wrong."""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from fairlane import JobContext, PermanentError, Snooze, TransientError
+from fairlane.domain.events import JobEnded
+from fairlane.testing import ManualClock
+from tests.acceptance.apps import handlers
+from tests.runtime.worker_kit import Engine, another, engine
+
+
+@pytest.fixture
+def fl(database_url: str) -> Iterator[Engine]:
+    with engine(database_url, clock=ManualClock()) as fl:
+        yield fl
+
+
+def advance(fl: Engine, seconds: float) -> None:
+    clock = fl.database.clock
+    assert isinstance(clock, ManualClock)
+    clock.advance(seconds)
+
+
+def wait_of(fl: Engine, job: Any) -> float:
+    """Seconds that a queued job waits for its next attempt."""
+    now = fl.database.read(fl.database.clock.now)
+    at = fl.look(job).next_retry_at
+    assert at is not None
+    return (at - now).total_seconds()
+
+
+def always(fl: Engine, error: Callable[[], BaseException], **options: Any) -> None:
+    """The job type "work", whose handler raises that error."""
+
+    @fl.job_type("work", **options)
+    async def work(ctx: JobContext) -> None:
+        raise error()
+
+
+def test_a_transient_error_is_retried_after_a_growing_wait(fl: Engine) -> None:
+    always(fl, lambda: TransientError("try later"))
+    job = fl.give("work")
+    waits = []
+    for _ in range(3):
+        fl.drain()
+        waits.append(wait_of(fl, job))
+        advance(fl, waits[-1])
+    assert [48 <= waits[0] <= 72, 96 <= waits[1] <= 144, 192 <= waits[2] <= 288] == [True] * 3
+    assert fl.look(job).retry_count == 3
+    assert fl.look(job).error_message == "try later"
+
+
+def test_a_job_with_a_retry_ahead_is_not_run_before_its_time(fl: Engine) -> None:
+    always(fl, ConnectionError)
+    job = fl.give("work")
+    fl.drain()
+    advance(fl, wait_of(fl, job) - 0.001)
+    fl.drain()
+    assert fl.look(job).attempt == 1
+    advance(fl, 0.001)
+    fl.drain()
+    assert fl.look(job).attempt == 2
+
+
+def test_the_wait_that_the_other_side_asks_for_is_kept_to(fl: Engine) -> None:
+    always(fl, lambda: TransientError("busy", retry_after=7))
+    job = fl.give("work")
+    fl.drain()
+    assert wait_of(fl, job) == pytest.approx(7)
+
+
+def test_a_type_may_name_its_waits(fl: Engine) -> None:
+    always(fl, ConnectionError, backoff=[10, timedelta(minutes=10)], max_retries=3)
+    job = fl.give("work")
+    waits = []
+    for _ in range(3):
+        fl.drain()
+        waits.append(wait_of(fl, job))
+        advance(fl, waits[-1])
+    assert [8 <= waits[0] <= 12, 480 <= waits[1] <= 720, 480 <= waits[2] <= 720] == [True] * 3
+
+
+def test_a_job_ends_in_dead_letter_when_its_retries_are_spent(fl: Engine) -> None:
+    always(fl, lambda: ConnectionError("gone"), max_retries=2, backoff=[0])
+    job = fl.give("work")
+    fl.drain()
+    assert fl.way(job) == ["queued", *["running", "failed", "queued"] * 2, "running", "failed", "dead_letter"]
+    assert fl.look(job).attempt == 3
+    assert fl.look(job).error_type == "ConnectionError"
+    assert fl.reasons(job).endswith("2 of 2 retries spent")
+    (letter,) = fl.dead_letters.list("acme").items
+    assert letter.error_type == "ConnectionError"
+
+
+def test_a_permanent_error_is_not_retried(fl: Engine) -> None:
+    always(fl, lambda: PermanentError("never"))
+    job = fl.give("work")
+    fl.drain()
+    assert fl.way(job) == ["queued", "running", "failed", "dead_letter"]
+    assert fl.look(job).error_message == "never"
+
+
+def test_a_type_may_say_which_errors_are_permanent_and_which_are_not(fl: Engine) -> None:
+    class Odd(Exception): ...
+
+    always(fl, Odd, permanent=[Odd])
+    job = fl.give("work")
+    fl.drain()
+    assert fl.look(job).status == "dead_letter"
+
+    @fl.job_type("other", transient=[PermissionError])
+    async def other(ctx: JobContext) -> None:
+        raise PermissionError
+
+    later = fl.give("other")
+    fl.drain()
+    assert fl.look(later).status == "queued"
+
+
+def test_a_snooze_spends_no_retry_and_is_no_error(fl: Engine) -> None:
+    always(fl, lambda: Snooze(90, "the source is locked"), max_retries=0)
+    job = fl.give("work")
+    for attempt in (1, 2):
+        fl.drain()
+        assert wait_of(fl, job) == pytest.approx(90)
+        assert (fl.look(job).attempt, fl.look(job).retry_count) == (attempt, 0)
+        advance(fl, 90)
+    assert fl.look(job).error_type is None
+    assert "snoozed by the handler: the source is locked" in fl.reasons(job)
+
+
+def test_what_can_not_be_decoded_backs_off_and_ends_in_dead_letter(fl: Engine) -> None:
+    with another(fl) as older:
+
+        @older.job_type("work", max_retries=1)
+        async def before(ctx: JobContext, count: str) -> None: ...
+
+        job = older.give("work", parameters={"count": "many"})
+
+    @fl.job_type("work", max_retries=1)
+    async def work(ctx: JobContext, count: int) -> None: ...
+
+    fl.drain()
+    assert fl.way(job) == ["queued", "running", "failed", "queued"]
+    assert wait_of(fl, job) >= 48
+    advance(fl, wait_of(fl, job))
+    fl.drain()
+    assert fl.look(job).status == "dead_letter"
+    assert fl.look(job).error_type == "InvalidParameters"
+    assert "parameter 'count'" in str(fl.look(job).error_message)
+
+
+def test_a_process_handler_that_can_not_decode_backs_off_too(fl: Engine) -> None:
+    with another(fl) as older:
+
+        @older.job_type("work")
+        async def before(ctx: JobContext, at: str) -> None: ...
+
+        job = older.give("work", parameters={"at": "tomorrow"})
+    fl.job_type("work", isolation="process")(handlers.where)
+    fl.drain()
+    assert fl.way(job) == ["queued", "running", "failed", "queued"]
+
+
+def test_the_traceback_is_kept_without_secrets(fl: Engine) -> None:
+    always(fl, lambda: ConnectionError("https://ana:hunter2@example.org refused, password=hunter2"))
+    job = fl.give("work")
+    fl.drain()
+    failed = next(one for one in fl.history(job.id, organization="acme") if one.to_status == "failed")
+    assert "test_engine_errors.py" in str(failed.traceback)
+    assert "ConnectionError" in str(failed.traceback)
+    assert "hunter2" not in json.dumps([failed.traceback, failed.message, fl.look(job).error_message])
+
+
+def test_every_attempt_is_in_the_log_with_its_error(fl: Engine) -> None:
+    @fl.job_type("work", backoff=[0], max_retries=1)
+    async def work(ctx: JobContext) -> None:
+        raise ConnectionError(f"attempt {ctx.attempt}")
+
+    job = fl.give("work")
+    fl.drain()
+    failed = [one for one in fl.history(job.id, organization="acme") if one.to_status == "failed"]
+    assert [(one.attempt, one.error_type, one.message) for one in failed] == [
+        (1, "ConnectionError", "ConnectionError: attempt 1"),
+        (2, "ConnectionError", "ConnectionError: attempt 2"),
+    ]
+    assert [event.status for event in fl.events.of(JobEnded)] == ["failed", "dead_letter"]
+
+
+class Speechless(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+class Endless(Exception): ...
+
+
+Endless.__name__ = Endless.__qualname__ = "E" * 300
+
+ODD_ERRORS: dict[str, Callable[[], BaseException]] = {
+    "NUL": lambda: ConnectionError("a\0b"),
+    "lone surrogate": lambda: ConnectionError("a\ud800b"),
+    "no text": Speechless,
+    "a name without end": Endless,
+    "a text without end": lambda: ConnectionError("x" * 1_000_000),
+    "SystemExit": lambda: SystemExit(3),
+    "KeyboardInterrupt": KeyboardInterrupt,
+    "CancelledError": asyncio.CancelledError,
+    "StopIteration": StopIteration,
+    "an exception group": lambda: ExceptionGroup("several", [ValueError("a"), KeyError("b")]),
+}
+
+
+@pytest.mark.parametrize("name", ODD_ERRORS)
+def test_whatever_a_handler_raises_fails_its_attempt_and_nothing_else(fl: Engine, name: str) -> None:
+    @fl.job_type("odd", backoff=[0], max_retries=0)
+    async def odd(ctx: JobContext) -> None:
+        raise ODD_ERRORS[name]()
+
+    @fl.job_type("plain odd", backoff=[0], max_retries=0)
+    def plain_odd(ctx: JobContext) -> None:
+        raise ODD_ERRORS[name]()
+
+    @fl.job_type("fine")
+    async def fine(ctx: JobContext) -> None: ...
+
+    odd_jobs = [fl.give("odd"), fl.give("plain odd")]
+    job = fl.give("fine")
+    fl.drain()
+    assert [str(fl.look(one).status) for one in odd_jobs] == ["dead_letter", "dead_letter"]
+    assert all(fl.look(one).error_type not in {None, "UnstorableOutcome"} for one in odd_jobs)
+    assert fl.look(job).status == "completed"

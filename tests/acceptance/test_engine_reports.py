@@ -1,0 +1,226 @@
+"""R11: what a handler says while it runs."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from fairlane import Job, JobContext, PermanentError
+from fairlane.domain.events import JobProgressed
+from fairlane.store.tables import progress as progress_table
+from tests.acceptance.apps import handlers
+from tests.runtime.worker_kit import Engine, Gate, engine, running, until
+
+
+@pytest.fixture
+def fl(database_url: str, tmp_path: Path) -> Iterator[Engine]:
+    """With a progress interval that no test lives to see the end of."""
+    with engine(database_url, progress_interval=3600.0, artifacts_url=(tmp_path / "artifacts").as_uri()) as fl:
+        yield fl
+
+
+def writes(fl: Engine, job: Job) -> int:
+    """How often the progress of a job was written."""
+    mine = select(progress_table.c.sequence).where(
+        progress_table.c.organization_id == "acme", progress_table.c.job_id == job.id
+    )
+    return fl.database.read(lambda connection: connection.scalars(mine).one_or_none()) or 0
+
+
+def lines(fl: Engine, job: Job) -> list[tuple[int, str, str]]:
+    return [(line.attempt, line.level, line.message) for line in fl.log_lines(job.id, organization="acme")]
+
+
+def test_the_first_progress_is_written_at_once_and_the_last_always(fl: Engine) -> None:
+    gate = Gate()
+
+    @fl.job_type("work")
+    def work(ctx: JobContext) -> None:
+        ctx.progress(1, "first")
+        gate.wait()
+        for percent in range(2, 100):
+            ctx.progress(percent, "between")
+        ctx.progress(100, "last")
+
+    job = fl.give("work")
+    with running(fl.worker()):
+        until(lambda: fl.look(job).progress_message == "first")
+        gate.open()
+        assert fl.ended(job).status == "completed"
+    assert (fl.look(job).progress, fl.look(job).progress_message) == (100.0, "last")
+    assert writes(fl, job) == 2
+    assert len(fl.events.of(JobProgressed, job_id=job.id)) == 100
+
+
+def test_progress_in_between_is_written_when_its_time_has_come(database_url: str) -> None:
+    with engine(database_url, progress_interval=0.1) as fl:
+        first, second = Gate(), Gate()
+
+        @fl.job_type("work")
+        def work(ctx: JobContext) -> None:
+            ctx.progress(1, "first")
+            first.wait()
+            ctx.progress(2, "second")
+            second.wait()
+
+        job = fl.give("work")
+        with running(fl.worker()):
+            until(lambda: fl.look(job).progress_message == "first")
+            first.open()
+            until(lambda: fl.look(job).progress_message == "second")
+            second.open()
+            fl.ended(job)
+        assert writes(fl, job) == 2
+
+
+def test_an_async_handler_may_await_its_progress_or_not(fl: Engine) -> None:
+    @fl.job_type("work")
+    async def work(ctx: JobContext) -> None:
+        ctx.progress(10)
+        await ctx.progress(20, "awaited")
+
+    job = fl.give("work")
+    fl.drain()
+    assert (fl.look(job).progress, fl.look(job).progress_message) == (20.0, "awaited")
+
+
+def test_track_counts_for_the_handler(fl: Engine) -> None:
+    @fl.job_type("work")
+    def work(ctx: JobContext) -> int:
+        return sum(ctx.track([1, 2, 3, 4]))
+
+    job = fl.give("work")
+    fl.drain()
+    assert fl.value(job) == 10
+    assert (fl.look(job).progress, fl.look(job).progress_message) == (100.0, "4 of 4")
+
+
+def test_a_process_reports_like_the_others(fl: Engine) -> None:
+    fl.job_type("work", isolation="process", backoff=[0], max_retries=1)(handlers.report_and_fail_once)
+    job = fl.give("work")
+    fl.drain()
+    assert fl.value(job) == {"resumed from": {"page": 3}}
+    assert fl.look(job).progress == 30.0
+    assert lines(fl, job) == [(1, "info", "page 3"), (2, "warning", "resuming")]
+    assert fl.artifact(job.id, "page.txt", organization="acme") == b"from attempt 2"
+
+
+def test_the_next_attempt_resumes_from_the_last_checkpoint(fl: Engine) -> None:
+    seen: list[object] = []
+
+    @fl.job_type("work", backoff=[0])
+    async def work(ctx: JobContext) -> None:
+        seen.append(ctx.checkpointed)
+        if ctx.attempt == 1:
+            await ctx.checkpoint({"page": 1})
+            await ctx.checkpoint({"page": 2})
+            raise ConnectionError
+        if ctx.attempt == 2:
+            raise ConnectionError
+
+    job = fl.give("work")
+    fl.drain()
+    assert fl.look(job).status == "completed"
+    assert seen == [None, {"page": 2}, {"page": 2}]
+
+
+def test_what_an_async_handler_did_not_await_is_kept_all_the_same(fl: Engine) -> None:
+    @fl.job_type("work")
+    async def work(ctx: JobContext) -> None:
+        ctx.log("not awaited")
+        ctx.artifact("a.txt", "not awaited either")
+
+    job = fl.give("work")
+    fl.drain()
+    assert lines(fl, job) == [(1, "info", "not awaited")]
+    assert fl.artifact(job.id, "a.txt", organization="acme") == b"not awaited either"
+
+
+def test_log_lines_are_kept_in_order(fl: Engine) -> None:
+    @fl.job_type("work", backoff=[0], max_retries=1)
+    def work(ctx: JobContext) -> None:
+        for number in range(50):
+            ctx.log.info(f"line {number}")
+        if ctx.attempt == 1:
+            ctx.log.error("once more")
+            raise ConnectionError
+
+    job = fl.give("work")
+    fl.drain()
+    expected = [f"line {number}" for number in range(50)]
+    assert [message for attempt, _, message in lines(fl, job) if attempt == 2] == expected
+    assert [message for attempt, _, message in lines(fl, job) if attempt == 1] == [*expected, "once more"]
+
+
+def test_many_jobs_may_report_at_the_same_time(fl: Engine) -> None:
+    @fl.job_type("work", dedup_window=0)
+    async def work(ctx: JobContext) -> None:
+        for number in range(5):
+            ctx.log(f"line {number}")
+            ctx.progress(number)
+            await asyncio.sleep(0)
+
+    jobs = [fl.give("work") for _ in range(30)]
+    fl.drain()
+    for job in jobs:
+        assert [message for _, _, message in lines(fl, job)] == [f"line {number}" for number in range(5)]
+        assert fl.look(job).progress == 4.0
+
+
+def test_an_artifact_lies_under_its_organization(fl: Engine, tmp_path: Path) -> None:
+    @fl.job_type("work")
+    def work(ctx: JobContext) -> None:
+        ctx.artifact("report.pdf", b"%PDF")
+
+    job = fl.give("work")
+    fl.drain()
+    (artifact,) = fl.result(job.id, organization="acme").artifacts
+    assert (artifact.name, artifact.size, artifact.content_type) == ("report.pdf", 4, "application/pdf")
+    assert fl.artifact(job.id, "report.pdf", organization="acme") == b"%PDF"
+    (file,) = files(tmp_path)
+    assert file.relative_to(tmp_path / "artifacts").parts[0] == "acme"
+
+
+def test_artifacts_are_deleted_with_their_job(fl: Engine, tmp_path: Path) -> None:
+    @fl.job_type("work")
+    async def work(ctx: JobContext) -> None:
+        await ctx.artifact("report.pdf", b"%PDF")
+        raise PermanentError("after all")
+
+    job = fl.give("work")
+    fl.drain()
+    assert len(files(tmp_path)) == 1
+    fl.dead_letters.delete(job.id, "acme")
+    assert files(tmp_path) == []
+
+
+def files(directory: Path) -> list[Path]:
+    return [path for path in (directory / "artifacts").rglob("*") if path.is_file()]
+
+
+def test_an_artifact_of_the_next_attempt_takes_the_place_of_the_earlier(fl: Engine) -> None:
+    @fl.job_type("work", backoff=[0])
+    def work(ctx: JobContext) -> None:
+        ctx.artifact("report.txt", f"attempt {ctx.attempt}")
+        if ctx.attempt == 1:
+            raise ConnectionError
+
+    job = fl.give("work")
+    fl.drain()
+    assert fl.artifact(job.id, "report.txt", organization="acme") == b"attempt 2"
+    assert len(fl.result(job.id, organization="acme").artifacts) == 1
+
+
+def test_reports_come_from_any_thread_of_a_handler(fl: Engine) -> None:
+    @fl.job_type("work")
+    def work(ctx: JobContext) -> None:
+        helper = threading.Thread(target=ctx.log, args=("from a helper",))
+        helper.start()
+        helper.join()
+
+    job = fl.give("work")
+    fl.drain()
+    assert lines(fl, job) == [(1, "info", "from a helper")]

@@ -1,0 +1,117 @@
+"""R7, R13: what a handler returns is kept, or the job says why it can't be."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from fairlane import JobContext, OrganizationSuspended, Submission
+from fairlane.domain.events import JobEnded
+from tests.acceptance.apps import handlers
+from tests.runtime.worker_kit import Engine, engine
+
+
+@pytest.fixture
+def fl(database_url: str) -> Iterator[Engine]:
+    with engine(database_url) as fl:
+        yield fl
+
+
+@dataclass
+class Line:
+    amount: Decimal
+    due: date
+
+
+VALUES: dict[str, tuple[Any, Any]] = {
+    "nothing": (None, None),
+    "false": (False, False),
+    "nested": ({"a": [1, {"b": None}]}, {"a": [1, {"b": None}]}),
+    "text": ("Grüße 🎉", "Grüße 🎉"),
+    "typed": (UUID(int=1), str(UUID(int=1))),
+    "a dataclass": (Line(Decimal("1.20"), date(2026, 1, 31)), {"amount": "1.20", "due": "2026-01-31"}),
+    "a set": ({3, 1, 2}, [1, 2, 3]),
+}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_a_result_comes_back_as_json(fl: Engine, name: str) -> None:
+    given, expected = VALUES[name]
+
+    @fl.job_type("work")
+    async def work(ctx: JobContext) -> Any:
+        return given
+
+    job = fl.give("work")
+    fl.drain()
+    assert fl.value(job) == expected
+
+
+class Trap:
+    """Its own attributes raise."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError("hands off")
+
+
+UNSTORABLE: dict[str, Any] = {
+    "an object": object(),
+    "NaN": float("nan"),
+    "infinity in a list": [1.0, float("inf")],
+    "NUL in a string": {"text": "a\0b"},
+    "a lone surrogate": "\ud800",
+    "too large": "x" * 2_000_000,
+    "keys that are no text": {1: "one"},
+    "an object that raises": Trap(),
+    "a coroutine function": lambda: None,
+}
+
+
+@pytest.mark.parametrize("name", UNSTORABLE)
+def test_a_result_that_can_not_be_stored_fails_the_job_for_good(fl: Engine, name: str) -> None:
+    @fl.job_type("work")
+    async def work(ctx: JobContext) -> Any:
+        return UNSTORABLE[name]
+
+    job = fl.give("work")
+    fl.drain()
+    assert fl.way(job) == ["queued", "running", "failed", "dead_letter"], fl.reasons(job)
+    assert fl.value(job) is None
+
+
+def test_a_process_says_too_what_it_can_not_return(fl: Engine) -> None:
+    fl.job_type("work", isolation="process")(handlers.return_nan)
+    job = fl.give("work")
+    fl.drain()
+    assert fl.look(job).status == "dead_letter"
+    assert "can't be stored" in str(fl.look(job).error_message)
+
+
+def test_one_bad_result_among_500_good_ones_fails_alone(fl: Engine) -> None:
+    @fl.job_type("work", dedup_window=0)
+    async def work(ctx: JobContext, number: int) -> str:
+        return "bad \0" if number == 250 else "good"
+
+    jobs = fl.submit_many([Submission("work", "acme", parameters={"number": number}) for number in range(500)])
+    fl.drain(concurrency=500)
+    assert fl.list(organization="acme", status="completed").total == 499
+    assert fl.look(jobs[250]).status == "dead_letter"
+    assert len(fl.events.of(JobEnded)) == 500
+
+
+def test_results_are_locked_while_the_organization_is_suspended(fl: Engine) -> None:
+    @fl.job_type("work")
+    async def work(ctx: JobContext) -> str:
+        return "secret"
+
+    job = fl.give("work")
+    fl.drain()
+    fl.organizations.suspend("acme")
+    with pytest.raises(OrganizationSuspended, match="locked until it is active"):
+        fl.value(job)
+    fl.organizations.activate("acme")
+    assert fl.value(job) == "secret"

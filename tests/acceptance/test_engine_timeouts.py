@@ -1,0 +1,248 @@
+"""R6: a job runs no longer than it may, whatever its handler does."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+
+from fairlane import JobContext
+from fairlane.domain.events import HandlerAbandoned, JobEnded, JobStarted, LoopBlocked
+from fairlane.runtime.context import Interrupted
+from tests.acceptance.apps import handlers
+from tests.runtime.worker_kit import Engine, Gate, engine, running, until
+
+SOON = 0.2  # seconds
+
+
+@pytest.fixture
+def fl(database_url: str) -> Iterator[Engine]:
+    with engine(database_url) as fl:
+        yield fl
+
+
+def test_an_async_handler_is_cancelled(fl: Engine) -> None:
+    cleaned_up: list[str] = []
+
+    @fl.job_type("slow", timeout=SOON, max_retries=0)
+    async def slow(ctx: JobContext) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cleaned_up.append("yes")
+
+    job = fl.give("slow")
+    fl.drain()
+    assert fl.way(job) == ["queued", "running", "timed_out", "dead_letter"]
+    assert fl.look(job).error_type == "TimedOut"
+    assert fl.look(job).error_message == "ran past its timeout of 0.2 s"
+    assert cleaned_up == ["yes"]
+
+
+def test_a_thread_is_told_at_its_next_call_of_the_context(fl: Engine) -> None:
+    told: list[BaseException] = []
+
+    @fl.job_type("slow", timeout=SOON, max_retries=0)
+    def slow(ctx: JobContext) -> None:
+        try:
+            ctx.sleep(60)
+        except Interrupted as error:
+            told.append(error)
+            raise
+
+    job = fl.give("slow")
+    fl.drain()
+    assert fl.way(job) == ["queued", "running", "timed_out", "dead_letter"]
+    assert [str(error) for error in told] == ["the handler was asked to stop: timeout"]
+
+
+def test_a_process_is_stopped(fl: Engine) -> None:
+    fl.job_type("slow", isolation="process", timeout=1, max_retries=0)(handlers.sleep_for_ever)
+    job = fl.give("slow")
+    fl.drain()
+    assert fl.way(job) == ["queued", "running", "timed_out", "dead_letter"]
+
+
+def test_a_timed_out_job_is_tried_again_as_its_retries_allow(fl: Engine) -> None:
+    @fl.job_type("slow", timeout=SOON, max_retries=1, backoff=[0])
+    async def slow(ctx: JobContext) -> str:
+        if ctx.attempt == 1:
+            await asyncio.Event().wait()
+        return "quick this time"
+
+    job = fl.give("slow")
+    fl.drain()
+    assert fl.way(job) == ["queued", "running", "timed_out", "queued", "running", "completed"]
+    assert fl.value(job) == "quick this time"
+
+
+def test_a_job_may_have_a_timeout_of_its_own(fl: Engine) -> None:
+    @fl.job_type("slow", max_retries=0)
+    async def slow(ctx: JobContext) -> None:
+        await asyncio.Event().wait()
+
+    job = fl.give("slow", timeout=SOON)
+    fl.drain()
+    assert fl.look(job).error_message == "ran past its timeout of 0.2 s"
+
+
+def test_no_timeout_is_no_timeout(fl: Engine) -> None:
+    @fl.job_type("unlimited", timeout=None)
+    async def unlimited(ctx: JobContext) -> str:
+        await asyncio.sleep(SOON)
+        return "took its time"
+
+    job = fl.give("unlimited")
+    assert job.timeout is None
+    fl.drain()
+    assert fl.value(job) == "took its time"
+
+
+def test_a_handler_that_returns_only_after_its_timeout_has_timed_out(fl: Engine) -> None:
+    @fl.job_type("stubborn", timeout=SOON, max_retries=0)
+    async def stubborn(ctx: JobContext) -> str:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return "nevertheless"
+        return ""
+
+    job = fl.give("stubborn")
+    fl.drain()
+    assert fl.look(job).status == "dead_letter"
+    assert fl.look(job).error_type == "TimedOut"
+    assert fl.value(job) is None
+
+
+def test_an_async_handler_that_swallows_its_cancellation_is_left_behind(database_url: str) -> None:
+    with engine(database_url, stop_grace=SOON) as fl:
+
+        @fl.job_type("deaf", timeout=SOON, max_retries=0)
+        async def deaf(ctx: JobContext) -> str:
+            # When asked, when left behind, and when the worker leaves.
+            for _ in range(3):
+                with suppress(asyncio.CancelledError):
+                    await asyncio.Event().wait()
+            return "too late"
+
+        job = fl.give("deaf")
+        worker = fl.worker(concurrency=20)
+        with running(worker):
+            fl.events.wait(HandlerAbandoned, job_id=job.id)
+            assert fl.ended(job).status == "dead_letter"
+        assert fl.look(job).error_type == "TimedOut"
+        assert not worker.must_be_replaced
+
+
+def test_a_thread_that_ignores_its_timeout_is_left_behind_and_its_slot_is_replaced(database_url: str) -> None:
+    with engine(database_url, stop_grace=SOON) as fl:
+        gate = Gate()
+
+        @fl.job_type("deaf", timeout=SOON, max_retries=0)
+        def deaf(ctx: JobContext) -> str:
+            gate.wait()
+            return "too late"
+
+        @fl.job_type("next")
+        def following(ctx: JobContext) -> None: ...
+
+        job = fl.give("deaf")
+        worker = fl.worker(concurrency=20)
+        with running(worker):
+            fl.events.wait(HandlerAbandoned, job_id=job.id, job_type="deaf")
+            assert fl.ended(job).status == "dead_letter"
+            # Its end came and is written; what the thread says from now on is nobody's business.
+            later = fl.give("next")
+            assert fl.ended(later).status == "completed"
+            gate.open()
+        assert fl.look(job).status == "dead_letter"
+        assert fl.value(job) is None
+        assert not worker.must_be_replaced
+
+
+def test_a_worker_with_too_many_handlers_left_behind_is_to_be_replaced(database_url: str) -> None:
+    with engine(database_url, stop_grace=SOON) as fl:
+        gate = Gate()
+
+        @fl.job_type("deaf", timeout=SOON, max_retries=0)
+        def deaf(ctx: JobContext) -> None:
+            gate.wait()
+
+        job = fl.give("deaf")
+        worker = fl.worker(concurrency=1)
+        # It ends by itself: one slot bears one left-behind handler.
+        worker.run()
+        gate.open()
+        assert worker.must_be_replaced
+        assert fl.look(job).status == "dead_letter"
+
+
+def test_the_late_words_of_a_left_behind_thread_reach_nobody(database_url: str) -> None:
+    with engine(database_url, stop_grace=SOON) as fl:
+        gate, refused = Gate(), Gate()
+
+        @fl.job_type("deaf", timeout=SOON, max_retries=1, backoff=[0])
+        def deaf(ctx: JobContext) -> str:
+            if ctx.attempt == 2:
+                return "second"
+            gate.wait()
+            try:
+                # It was told to stop before, so from here on it may clean up, but for nobody.
+                ctx.progress(99)
+            except Interrupted:
+                try:
+                    ctx.checkpoint("late")
+                except Exception:
+                    refused.open()
+            return "first"
+
+        job = fl.give("deaf")
+        with running(fl.worker(concurrency=20)):
+            assert fl.ended(job).status == "completed"
+            gate.open()
+            refused.wait()
+        assert fl.value(job) == "second"
+        assert fl.look(job).progress is None
+
+
+def test_a_blocked_loop_is_told_with_type_and_place_and_the_heartbeat_goes_on(database_url: str) -> None:
+    with engine(database_url, lease=2.0) as fl:
+        told = Gate()
+
+        @fl.job_type("rude")
+        async def rude(ctx: JobContext) -> None:
+            told.wait()
+
+        job = fl.give("rude")
+        with running(fl.worker()):
+            blocked = fl.events.wait(LoopBlocked)
+            before = leases(fl)
+            until(lambda: leases(fl) != before)
+            told.open()
+            assert fl.ended(job).status == "completed"
+        assert blocked.job_types == ("rude",)
+        assert "test_engine_timeouts.py" in blocked.where
+        assert "in rude" in blocked.where
+        assert fl.look(job).attempt == 1
+
+
+def test_a_worker_whose_loop_was_blocked_for_a_lease_drains_and_is_to_be_replaced(database_url: str) -> None:
+    with engine(database_url, lease=1.0) as fl:
+
+        @fl.job_type("rude")
+        async def rude(ctx: JobContext) -> None:
+            until(lambda: worker.must_be_replaced)
+
+        job = fl.give("rude")
+        worker = fl.worker()
+        worker.run()
+        assert fl.look(job).status == "completed"
+        left = fl.give("rude", dedup_window=0)
+        assert fl.look(left).status == "queued"
+        assert fl.events.of(JobStarted, job_id=left.id) == []
+        assert fl.events.of(JobEnded, job_id=job.id)
+
+
+def leases(fl: Engine) -> list[float]:
+    with fl.database.engine.connect() as connection:
+        return list(connection.exec_driver_sql("SELECT lease_expires FROM fairlane_workers").scalars())

@@ -1,0 +1,74 @@
+"""Commands run in this process, by typer's CliRunner, on a migrated SQLite database."""
+
+import json
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import pytest
+from typer.testing import CliRunner
+
+from fairlane import Fairlane, Job, JobContext, PermanentError
+from fairlane.cli.root import app
+
+
+class Outcome:
+    """What a command printed."""
+
+    def __init__(self, stdout: str, stderr: str) -> None:
+        self.stdout = stdout
+        self.stderr = stderr
+
+    @property
+    def json(self) -> Any:
+        """Standard output as the one JSON document that it must be."""
+        return json.loads(self.stdout)
+
+
+class Run(Protocol):
+    """Runs a command and checks its exit code."""
+
+    def __call__(self, *arguments: object, code: int = 0, answer: str | None = None) -> Outcome: ...
+
+
+@pytest.fixture
+def run(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Run:
+    for name in ("FAIRLANE_APP", "FAIRLANE_ORGANIZATION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("FAIRLANE_URL", sqlite_url)
+
+    def call(*arguments: object, code: int = 0, answer: str | None = None) -> Outcome:
+        result = CliRunner().invoke(app, [str(one) for one in arguments], input=answer, prog_name="fairlane")
+        assert result.exit_code == code, result.output
+        assert "\x1b" not in result.output
+        return Outcome(result.stdout, result.stderr)
+
+    return call
+
+
+@pytest.fixture
+def fl(sqlite_url: str) -> Iterator[Fairlane]:
+    """An application on the same database: organization acme with the member ana, job types greet and fail."""
+    with Fairlane(sqlite_url) as made:
+
+        @made.job_type("greet", dedup_window=0)
+        async def greet(ctx: JobContext, name: str = "World") -> str:
+            ctx.log(f"greeting {name}")
+            ctx.artifact("greeting.txt", name.encode())
+            return f"Hello, {name}!"
+
+        @made.job_type("fail", dedup_window=0)
+        async def fail(ctx: JobContext) -> None:
+            raise PermanentError("the file has no rows")
+
+        made.migrate()
+        made.organizations.create("acme", name="Acme")
+        made.members.add("acme", "ana")
+        yield made
+
+
+@pytest.fixture
+def dead(fl: Fairlane) -> Job:
+    """A dead letter of acme."""
+    job = fl.submit("fail", organization="acme", user="ana")
+    fl.worker().drain()
+    return fl.get(job.id, organization="acme")

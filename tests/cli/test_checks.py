@@ -1,0 +1,67 @@
+"""`fairlane migrate`, `fairlane check` and `fairlane top`."""
+
+from pathlib import Path
+
+import pytest
+
+from fairlane import Fairlane
+from tests.cli.conftest import Run
+
+
+def sentences(run: Run, subject: str, *, code: int) -> list[str]:
+    findings = run("check", "--json", code=code).json["findings"]
+    return [one["sentence"] for one in findings if one["subject"] == subject]
+
+
+def test_migrate_says_what_it_did(run: Run, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'new.db'}"
+    assert "run `fairlane migrate`" in run("orgs", "list", "--url", url, code=1).stderr
+
+    assert f"The schema of {url} is now at revision" in run("migrate", "--url", url).stdout
+    assert "is up to date" in run("migrate", "--url", url).stdout
+    document = run("migrate", "--url", url, "--json").json
+    assert document["before"] == document["now"]
+
+
+def test_check_finds_nothing_wrong(run: Run, fl: Fairlane) -> None:
+    printed = run("check").stdout
+    assert "✓ database" in printed
+    assert "2 types registered: fail, greet." in printed
+    assert run("check", "--json").json["ok"] is True
+
+
+def test_check_names_what_is_wrong(run: Run, fl: Fairlane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fl.submit("greet", organization="acme")
+    assert sentences(run, "workers", code=1)[0].startswith("None is alive, and 1 job waits for one; start it: ")
+
+    monkeypatch.setenv("FAIRLANE_LEESE", "5")
+    assert "FAIRLANE_LEESE is no setting of Fairlane; correct its name or remove it." in sentences(
+        run, "setting", code=1
+    )
+    monkeypatch.setenv("FAIRLANE_URL", f"sqlite:///{tmp_path / 'none.db'}")
+    assert "run `fairlane migrate`" in sentences(run, "schema", code=1)[0]
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FAIRLANE_ARTIFACTS_URL", f"file://{tmp_path / 'file' / 'folder'}")
+    run("check", code=1)
+
+
+def test_check_shows_no_password(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAIRLANE_URL", "postgresql://fairlane:secret@localhost:1/jobs")
+
+    printed = run("check", code=1)
+
+    assert "fairlane:***@localhost" in printed.stdout
+    assert "secret" not in printed.stdout + printed.stderr
+    assert "✗ database" in printed.stdout
+
+
+def test_top(run: Run, fl: Fairlane) -> None:
+    assert "No worker is alive" in run("top", "--once").stdout
+    fl.submit("greet", organization="acme")
+
+    printed = run("top").stdout
+    assert "QUEUE" in printed
+    assert "No job is running." in printed
+    document = run("top", "--json").json
+    assert document["queues"][0]["ready"] == 1
+    assert (document["running"], document["workers"]) == ([], [])

@@ -1,0 +1,57 @@
+"""`fairlane dead-letters`."""
+
+import pytest
+
+from fairlane import Fairlane, Job, JobNotFound, JobStatus
+from tests.cli.conftest import Run
+
+
+def test_list(run: Run, dead: Job) -> None:
+    lines = run("dead-letters", "list", "-o", "acme").stdout.splitlines()
+    assert lines[0].split() == ["ID", "TYPE", "REASON", "AGE"]
+    assert "the file has no rows" in lines[1]
+    (letter,) = run("dead-letters", "list", "-o", "acme", "--json").json["items"]
+    assert letter["job_id"] == str(dead.id)
+
+
+def test_groups_and_their_retry(run: Run, fl: Fairlane, dead: Job) -> None:
+    (group,) = run("dead-letters", "groups", "-o", "acme", "--json").json
+    assert (group["count"], group["job_type"]) == (1, "fail")
+    assert group["fingerprint"] in run("dead-letters", "groups", "-o", "acme").stdout
+
+    printed = run("dead-letters", "retry-group", group["fingerprint"], "-o", "acme").stdout
+
+    assert printed == "1 job queued again.\n"
+    assert fl.get(dead.id, organization="acme").status is JobStatus.QUEUED
+    again = run("dead-letters", "retry-group", group["fingerprint"], "-o", "acme", "--json")
+    assert again.json == {"retried": 0}
+
+
+def test_retry(run: Run, dead: Job) -> None:
+    assert run("dead-letters", "retry", dead.id, "-o", "acme", "--json").json["status"] == "queued"
+
+
+@pytest.mark.parametrize(("verb", "resolution"), [("resolve", "resolved"), ("ignore", "ignored")])
+def test_a_decision_takes_it_off_the_list(run: Run, dead: Job, verb: str, resolution: str) -> None:
+    printed = run("dead-letters", verb, str(dead.id)[-8:], "-o", "acme", "--note", "sent by hand").stdout
+
+    assert printed == f"Dead letter {dead.id} is {resolution}.\n"
+    assert run("dead-letters", "list", "-o", "acme").stdout == "No dead letters.\n"
+    assert run("dead-letters", "groups", "-o", "acme").stdout == "No dead letters.\n"
+    for arguments in (["--all"], ["--resolution", resolution]):
+        (letter,) = run("dead-letters", "list", "-o", "acme", "--json", *arguments).json["items"]
+        assert (letter["note"], letter["resolution"]) == ("sent by hand", resolution)
+
+
+def test_delete_asks(run: Run, fl: Fairlane, dead: Job) -> None:
+    run("dead-letters", "delete", dead.id, "-o", "acme", answer="n\n", code=1)
+    assert fl.get(dead.id, organization="acme").status is JobStatus.DEAD_LETTER
+
+    assert run("dead-letters", "delete", dead.id, "-o", "acme", "--yes").stdout == f"Job {dead.id} is deleted.\n"
+    with pytest.raises(JobNotFound):
+        fl.get(dead.id, organization="acme")
+
+
+def test_a_slip_in_the_organization_is_no_empty_list(run: Run, dead: Job) -> None:
+    for verb in ("list", "groups"):
+        assert run("dead-letters", verb, "-o", "acmee", code=1).stderr.startswith("Error: There is no organization")

@@ -1,0 +1,183 @@
+"""`fairlane jobs`."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from fairlane import Fairlane, Job, JobStatus
+from tests.cli.conftest import Run
+
+pytestmark = pytest.mark.usefixtures("fl")
+
+
+def submitted(run: Run, *arguments: object) -> str:
+    job_id: str = run("jobs", "submit", "greet", "-o", "acme", "--json", *arguments).json["id"]
+    return job_id
+
+
+def test_a_process_without_the_handler_submits(run: Run, fl: Fairlane) -> None:
+    printed = run("jobs", "submit", "greet", "-o", "acme", "-u", "ana", "-p", "name=Bo").stdout
+
+    (job,) = fl.list(organization="acme").items
+    assert printed == f"Job {job.id} is queued.\n"
+    assert (job.user, job.parameters) == ("ana", {"name": "Bo"})
+
+
+def test_a_value_that_is_no_json_is_text(run: Run, fl: Fairlane) -> None:
+    job_id = submitted(run, "--parameters", '{"name": "x"}', "-p", 'name="007"')
+
+    assert fl.get(job_id, organization="acme").parameters == {"name": "007"}
+
+
+def test_every_option_of_submit_arrives(run: Run, fl: Fairlane) -> None:
+    parent = submitted(run)
+    options = "--priority high --delay 1h30m --queue bulk --label doc=42 --max-retries 2 --timeout 5m"
+
+    job = fl.get(
+        submitted(run, *options.split(), "--depends-on", parent, "--on-parent-failure", "cancel", "--dedup-key", "k"),
+        organization="acme",
+    )
+
+    assert (job.priority, job.queue, job.labels) == ("high", "bulk", {"doc": "42"})
+    assert (job.max_retries, job.timeout) == (2, 300)
+    assert [str(one) for one in job.depends_on] == [parent]
+    assert job.run_at - job.created_at == pytest.approx(timedelta(minutes=90), abs=timedelta(seconds=1))
+
+
+def test_run_at_without_a_zone_is_meant_here(run: Run, fl: Fairlane) -> None:
+    local = datetime(2040, 1, 1, 8)  # noqa: DTZ001 - what a person types
+
+    job = fl.get(submitted(run, "--run-at", local.isoformat()), organization="acme")
+
+    assert job.run_at == local.astimezone(UTC)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-p", "name"],
+        ["--parameters", "[1]"],
+        ["--parameters", "{"],
+        ["--delay", "soon"],
+        ["--run-at", "tomorrow"],
+        ["--priority", "urgent"],
+        ["--max-retries", "-1"],
+    ],
+)
+def test_a_wrong_option_is_a_usage_error(run: Run, arguments: list[str]) -> None:
+    run("jobs", "submit", "greet", "-o", "acme", *arguments, code=2)
+
+
+def test_what_the_engine_refuses_is_one_sentence(run: Run) -> None:
+    for arguments in (["nothing"], ["greet", "-p", "unknown=1"], ["greet", "-u", "eve"]):
+        complaint = run("jobs", "submit", *arguments, "-o", "acme", code=1).stderr
+        assert complaint.startswith("Error: ")
+        assert complaint.count("\n") == 1
+
+
+def test_list_shows_and_filters(run: Run, fl: Fairlane) -> None:
+    queued = submitted(run, "-l", "doc=42", "-u", "ana")
+    canceled = submitted(run)
+    fl.cancel(canceled, organization="acme")
+
+    table = run("jobs", "list", "-o", "acme").stdout.splitlines()
+    assert [line.split()[0] for line in table] == ["ID", canceled, queued]
+    for arguments in (["-s", "queued"], ["-l", "doc=42"], ["--text", queued], ["-u", "ana"]):
+        page = run("jobs", "list", "-o", "acme", "--json", *arguments).json
+        assert [job["id"] for job in page["items"]] == [queued]
+    assert run("jobs", "list", "-o", "acme", "--type", "fail").stdout == "No jobs.\n"
+    assert run("jobs", "list", "-o", "acme", "--after", "2040-01-01").stdout == "No jobs.\n"
+
+
+def test_list_has_pages(run: Run) -> None:
+    older, newer = submitted(run), submitted(run)
+
+    first = run("jobs", "list", "-o", "acme", "-n", "1").stdout.splitlines()
+    assert newer in first[1]
+    assert first[2].startswith("1 of 2 jobs; the next page: --cursor ")
+    cursor = first[2].split()[-1]
+    assert older in run("jobs", "list", "-o", "acme", "-n", "1", "--cursor", cursor).stdout
+
+
+def test_a_slip_in_the_organization_is_no_empty_list(run: Run) -> None:
+    assert run("jobs", "list", "-o", "acmee", code=1).stderr == "Error: There is no organization 'acmee'.\n"
+
+
+def test_a_missing_organization_is_a_usage_error_or_comes_from_the_environment(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("jobs", "list", code=2)
+    monkeypatch.setenv("FAIRLANE_ORGANIZATION", "acme")
+    assert run("jobs", "list").stdout == "No jobs.\n"
+
+
+def test_show_has_history_result_and_artifacts(run: Run, fl: Fairlane) -> None:
+    job_id = submitted(run, "-p", "name=Bo")
+    fl.worker().drain()
+
+    shown = run("jobs", "show", job_id, "-o", "acme").stdout
+    for part in (job_id, "completed", '{"name": "Bo"}', "Hello, Bo!", "greeting.txt"):
+        assert part in shown
+    document = run("jobs", "show", job_id, "-o", "acme", "--json").json
+    assert document["job"]["status"] == JobStatus.COMPLETED
+    assert [entry["to_status"] for entry in document["history"]] == ["queued", "running", "completed"]
+    assert document["result"]["artifacts"][0]["name"] == "greeting.txt"
+
+
+def test_the_beginning_and_the_end_of_an_id_are_enough(run: Run) -> None:
+    job_id = submitted(run)
+
+    for part in (job_id[:13], job_id[:8], job_id[-8:], job_id.upper()):
+        assert run("jobs", "show", part, "-o", "acme", "--json").json["job"]["id"] == job_id
+
+
+def test_a_part_that_two_ids_have_in_common_is_refused(run: Run) -> None:
+    first, second = submitted(run), submitted(run)
+    common = next(first[:size] for size in range(36, 0, -1) if first[:size] == second[:size])
+
+    complaint = run("jobs", "show", common[:8], "-o", "acme", code=1).stderr
+    assert complaint == f"Error: Several jobs of acme have {common[:8]} in their id; give the whole id.\n"
+
+
+def test_a_foreign_id_is_unknown(run: Run, fl: Fairlane) -> None:
+    fl.organizations.create("other")
+    job_id = submitted(run)
+
+    for part in (job_id, job_id[-8:], "zz"):
+        complaint = run("jobs", "show", part, "-o", "other", code=1).stderr
+        assert complaint == f"Error: Organization other has no job {part}.\n"
+
+
+def test_cancel(run: Run) -> None:
+    job_id = submitted(run)
+
+    assert run("jobs", "cancel", job_id, "-o", "acme", "--reason", "no").stdout == f"Job {job_id} is canceled.\n"
+    assert run("jobs", "cancel", job_id, "-o", "acme", code=1).stderr.startswith("Error: ")
+    assert run("jobs", "cancel", submitted(run), "-o", "acme", "--json").json["status"] == "canceled"
+
+
+def test_retry(run: Run, dead: Job) -> None:
+    printed = run("jobs", "retry", dead.id, "-o", "acme").stdout
+
+    assert printed == f"Job {dead.id} is queued again.\n"
+    assert run("jobs", "retry", dead.id, "-o", "acme", code=1).stderr.startswith("Error: ")
+    run("jobs", "retry", dead.id, "-o", "acme", "--parameters", "nonsense", code=2)
+
+
+def test_explain(run: Run) -> None:
+    job_id = submitted(run)
+
+    assert "No worker is alive." in run("jobs", "explain", job_id, "-o", "acme").stdout
+    document = run("jobs", "explain", job_id, "-o", "acme", "--json").json
+    assert (document["job_id"], document["reasons"][0]["code"]) == (job_id, "no_worker")
+
+
+def test_log(run: Run, fl: Fairlane) -> None:
+    job_id = submitted(run, "-p", "name=Bo")
+    fl.worker().drain()
+
+    assert "info     greeting Bo" in run("jobs", "log", job_id, "-o", "acme").stdout
+    assert "greeting Bo" in run("jobs", "log", job_id, "-o", "acme", "--follow").stdout
+    (line,) = run("jobs", "log", job_id, "-o", "acme", "--json").json
+    assert line["message"] == "greeting Bo"
+    run("jobs", "log", job_id, "-o", "acme", "--json", "--follow", code=2)

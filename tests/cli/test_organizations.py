@@ -1,0 +1,70 @@
+"""`fairlane orgs` and `fairlane members`."""
+
+import pytest
+
+from fairlane import Fairlane, OrganizationNotFound, OrganizationStatus
+from tests.cli.conftest import Run
+
+
+def test_create_show_update_list(run: Run) -> None:
+    created = run("orgs", "create", "tern", "--name", "Tern Island", "--max-running", "3", "--json").json
+    assert (created["name"], created["max_running"], created["max_live_jobs"]) == ("Tern Island", 3, None)
+
+    assert run("orgs", "update", "tern", "--weight", "2").stdout == "Organization tern is changed.\n"
+    updated = run("orgs", "update", "tern", "--max-running", "unlimited", "--json").json
+    assert (updated["weight"], updated["max_running"]) == (2, None)
+
+    assert "Tern Island" in run("orgs", "show", "tern").stdout
+    assert run("orgs", "show", "tern", "--json").json["organization"]["id"] == "tern"
+    assert "Tern Island" in run("orgs", "list").stdout
+    assert [one["id"] for one in run("orgs", "list", "--json").json] == ["tern"]
+
+
+def test_an_empty_list_says_what_to_do(run: Run) -> None:
+    assert run("orgs", "list").stdout == "No organizations; create one: fairlane orgs create acme\n"
+    assert run("orgs", "list", "--json").json == []
+
+
+def test_what_the_engine_refuses_is_one_sentence(run: Run) -> None:
+    run("orgs", "create", "acme")
+    assert run("orgs", "create", "acme", code=1).stderr == "Error: The id acme is taken; choose another one.\n"
+    assert run("orgs", "show", "nope", code=1).stderr == "Error: There is no organization 'nope'.\n"
+    run("orgs", "create", "x", "--max-running", "many", code=2)
+
+
+def test_suspend_and_activate(run: Run, fl: Fairlane) -> None:
+    assert run("orgs", "suspend", "acme").stdout == "Organization acme is suspended.\n"
+    assert fl.organizations.get("acme").status is OrganizationStatus.SUSPENDED
+    assert run("orgs", "activate", "acme").stdout == "Organization acme is active.\n"
+    assert fl.organizations.get("acme").status is OrganizationStatus.ACTIVE
+
+
+def test_pause_and_resume(run: Run, fl: Fairlane) -> None:
+    assert run("orgs", "pause", "acme", "--reason", "migration").stdout == "Organization acme is paused.\n"
+    assert "active, paused" in run("orgs", "list").stdout
+    assert run("orgs", "resume", "acme").stdout == "Organization acme goes on.\n"
+    assert run("orgs", "resume", "acme").stdout == "Organization acme was not paused.\n"
+    assert run("orgs", "pause", "acmee", code=1).stderr == "Error: There is no organization 'acmee'.\n"
+
+
+def test_delete_asks(run: Run, fl: Fairlane) -> None:
+    run("orgs", "delete", "acme", answer="n\n", code=1)
+    assert fl.organizations.get("acme").name == "Acme"
+
+    assert run("orgs", "delete", "acme", answer="y\n").stdout.endswith("Organization acme is deleted.\n")
+    with pytest.raises(OrganizationNotFound):
+        fl.organizations.get("acme")
+
+
+def test_members(run: Run, fl: Fairlane) -> None:
+    added = run("members", "add", "bo", "-o", "acme", "--role", "admin", "--permission", "pay", "--json").json
+    assert (added["role"], added["permissions"]) == ("admin", ["pay"])
+    assert run("members", "add", "cy", "-o", "acme").stdout == "cy is member of acme.\n"
+
+    assert [one["user"] for one in run("members", "list", "-o", "acme", "--json").json] == ["ana", "bo", "cy"]
+    assert "pay" in run("members", "list", "-o", "acme").stdout
+
+    assert run("members", "remove", "cy", "-o", "acme").stdout == "cy is no longer a member of acme.\n"
+    assert run("members", "remove", "cy", "-o", "acme").stdout == "cy was not a member of acme.\n"
+    run("members", "add", "cy", "-o", "acme", "--role", "king", code=2)
+    assert run("members", "list", "-o", "nope", code=1).stderr == "Error: There is no organization 'nope'.\n"

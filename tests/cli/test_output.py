@@ -1,0 +1,118 @@
+"""What is printed fits, and moves nobody's cursor."""
+
+import io
+import logging
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+import typer
+from rich.console import Console
+
+from fairlane import Fairlane, JobStatus
+from fairlane.cli import options as o
+from fairlane.cli.output import brief, plain, safe_url
+from fairlane.cli.worker_display import DisplayHandler, WorkerDisplay
+from fairlane.domain import events as e
+from tests.cli.conftest import Run
+
+JOB = UUID("01928f3a-1b2c-7d4e-8f90-a1b2c3d4e5f6")
+
+
+@pytest.mark.parametrize(
+    "command", ["jobs list", "dead-letters list", "dead-letters groups", "members list", "orgs list", "types list"]
+)
+@pytest.mark.parametrize("columns", [80, 50])
+def test_tables_fit_the_terminal(
+    run: Run, fl: Fairlane, monkeypatch: pytest.MonkeyPatch, command: str, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    fl.submit("fail", organization="acme", user="ana")
+    fl.worker().drain()
+
+    options = ["-o", "acme"] if command.split()[1] != "list" or command[0] in "jdm" else []
+    printed = run(*command.split(), *options).stdout
+
+    assert max(map(len, printed.splitlines())) <= columns
+
+
+def test_ids_are_whole_at_80_columns(run: Run, fl: Fairlane, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    job = fl.submit("greet", organization="acme", user="ana")
+
+    assert str(job.id) in run("jobs", "list", "-o", "acme").stdout
+
+
+def test_what_tenants_write_moves_no_cursor(run: Run, fl: Fairlane) -> None:
+    fl.submit("greet", organization="acme", parameters={"name": "\x1b[2J\u202e"})
+    fl.worker().drain()
+    (job,) = fl.list(organization="acme").items
+
+    for verb in ("show", "log"):
+        assert not set("\x1b\u202e") & set(run("jobs", verb, job.id, "-o", "acme").stdout)
+
+
+def test_plain() -> None:
+    assert plain("a\nb\tc\x1b[31m\x07") == "a b c�[31m�"
+
+
+def test_passwords_are_hidden() -> None:
+    assert safe_url("postgresql://me:secret@db:5432/x?y=1") == "postgresql://me:***@db:5432/x?y=1"
+    assert safe_url("postgresql://db/x?user=me&password=secret") == "postgresql://db/x?user=me&password=***"
+    assert safe_url("sqlite:///jobs.db") == "sqlite:///jobs.db"
+
+
+def test_durations() -> None:
+    assert [brief(seconds) for seconds in (0, 59.9, 60, 3600, 86_400 * 3)] == ["0s", "59s", "1m", "1h", "3d"]
+    assert o.duration("--delay", "1h30m") == timedelta(minutes=90)
+    assert o.duration("--delay", "0.5") == timedelta(seconds=0.5)
+    for text in ("", "1x", "h", "-1"):
+        with pytest.raises(typer.BadParameter):
+            o.duration("--delay", text)
+
+
+def screen(width: int) -> tuple[Console, io.StringIO]:
+    file = io.StringIO()
+    return Console(file=file, force_terminal=True, width=width, height=20, color_system=None), file
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_worker_shows_what_runs_and_what_has_ended(width: int) -> None:
+    console, file = screen(width)
+    display = WorkerDisplay(console)
+    with display:
+        display(e.WorkerStarted("host:1", 100, None))
+        display(e.JobStarted("acme", JOB, "report.pdf", 1))
+        display(e.JobProgressed("acme", JOB, "report.pdf", 45, "page 5 of \x1b11"))
+        with console.capture() as running:
+            console.print(display.render())
+        display(e.JobEnded("acme", JOB, "report.pdf", JobStatus.COMPLETED, None, 1.5))
+
+    lines = running.get().splitlines()
+    assert max(map(len, lines)) <= width
+    for part in ("acme", "report.pdf", "c3d4e5f6", "45%", "page 5"):
+        assert part in lines[0]
+    assert "host:1 serves all queues with 100 slots" in lines[1]
+    assert "completed  acme  report.pdf  c3d4e5f6  1.50 s" in file.getvalue()
+    assert file.getvalue().endswith("0 running, 1 completed\n")
+
+
+def test_log_lines_scroll_by_above() -> None:
+    console, file = screen(80)
+    display = WorkerDisplay(console)
+    with display:
+        DisplayHandler(display).handle(logging.makeLogRecord({"msg": "the database is away", "levelno": 30}))
+
+    assert "the database is away" in file.getvalue()
+
+
+def test_a_thousand_ends_a_second_are_counted() -> None:
+    console, file = screen(80)
+    display = WorkerDisplay(console)
+    for _ in range(1000):
+        display(e.JobEnded("acme", JOB, "report.pdf", JobStatus.COMPLETED, None, 1.5))
+    with display:
+        pass
+
+    assert "… and 975 more lines" in file.getvalue()
+    assert file.getvalue().endswith("0 running, 1,000 completed\n")

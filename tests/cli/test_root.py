@@ -1,0 +1,128 @@
+"""Global options, the application, errors and help."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from fairlane.cli.root import app, hoisted
+from tests.cli.conftest import Run
+
+APPLICATION = """
+from fairlane import Fairlane
+fl = Fairlane()
+
+@fl.job_type("greet")
+async def greet(ctx) -> None: ...
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory for modules; what is imported from it is forgotten after the test."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    return tmp_path
+
+
+def test_version(run: Run) -> None:
+    assert re.fullmatch(r"fairlane \d+\.\d+\.\d+\n", run("--version").stdout)
+
+
+def test_global_options_stand_anywhere() -> None:
+    assert hoisted(["worker", "--app", "a:b", "-c", "3", "--url=x"]) == ["--app", "a:b", "--url=x", "worker", "-c", "3"]
+    assert hoisted(["jobs", "submit", "--", "--url"]) == ["jobs", "submit", "--", "--url"]
+    assert hoisted(["worker", "--app"]) == ["--app", "worker"]
+
+
+def commands() -> list[list[str]]:
+    root = typer.main.get_command(app)
+    found = [[]]
+    for name, command in getattr(root, "commands").items():  # noqa: B009 - typer does not export its groups' type
+        found.append([name])
+        found += [[name, sub] for sub in getattr(command, "commands", {})]
+    return found
+
+
+@pytest.mark.parametrize("command", commands(), ids=" ".join)
+def test_every_command_has_help_with_an_example(run: Run, command: list[str]) -> None:
+    printed = run(*command, "--help").stdout
+
+    assert printed.startswith("Usage: fairlane")
+    assert len(command) == 1 and "Commands:" in printed or f"  fairlane {' '.join(command)}".rstrip() in printed
+
+
+def test_nonsense_is_a_usage_error(run: Run) -> None:
+    run("nonsense", code=2)
+    run("jobs", "list", "--nonsense", code=2)
+
+
+def test_a_database_that_is_away_is_one_sentence(run: Run) -> None:
+    complaint = run("orgs", "list", "--url", "postgresql://localhost:1/none", code=1).stderr
+    assert complaint.startswith("Error: ")
+    assert complaint.count("\n") == 1
+
+
+def test_the_application_is_found_from_the_working_directory(run: Run, project: Path) -> None:
+    (project / "shop.py").write_text(APPLICATION)
+
+    assert "Registered 1 job type: greet." in run("migrate", "--app", "shop:fl").stdout
+    assert "shop has 1 job type: greet." in run("check", "-A", "shop").stdout
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "sentence"),
+    [
+        (None, "shop:fl", "There is no module shop to be imported from"),
+        ("import nothing_here", "shop:fl", "Importing shop failed: it needs nothing_here, which is not installed."),
+        ("1 / 0", "shop:fl", "Importing shop failed with ZeroDivisionError: division by zero ("),
+        ("", "shop:fl", "Module shop has no fl; name its Fairlane: --app module:object."),
+        ("fl = 3", "shop:fl", "shop:fl is of type int, and not a Fairlane."),
+        ("", "shop", "Which Fairlane of shop is meant? It has none; write --app shop:object."),
+        ("", ":fl", "--app must be module:object, such as myproject.jobs:fl, and not ''."),
+    ],
+)
+def test_an_application_that_is_none_is_one_sentence(
+    run: Run, project: Path, source: str | None, target: str, sentence: str
+) -> None:
+    if source is not None:
+        (project / "shop.py").write_text(source)
+
+    complaint = run("worker", "--app", target, code=1).stderr
+
+    assert complaint.startswith(f"Error: {sentence}")
+    assert complaint.count("\n") == 1
+
+
+def test_an_application_with_a_url_of_its_own_is_not_overruled_silently(run: Run, project: Path) -> None:
+    (project / "shop.py").write_text("from fairlane import Fairlane\nfl = Fairlane('postgresql://me:secret@db/own')")
+
+    complaint = run("orgs", "list", "--app", "shop:fl", "--url", "sqlite:///other.db", code=1).stderr
+
+    assert "shop:fl has a URL of its own, postgresql://me:***@db/own; leave out --url" in complaint
+
+
+def test_a_worker_without_handlers_says_what_to_write(run: Run, project: Path) -> None:
+    assert "fairlane --app myproject.jobs:fl worker" in run("worker", code=1).stderr
+    (project / "shop.py").write_text("from fairlane import Fairlane\nfl = Fairlane()")
+    assert "shop:fl has no job types" in run("worker", "--app", "shop:fl", code=1).stderr
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_worker_without_a_schema_says_to_migrate(run: Run, project: Path, processes: int) -> None:
+    (project / "shop.py").write_text(APPLICATION)
+
+    complaint = run("worker", "--app", "shop:fl", "--url", "sqlite:///new.db", "--processes", processes, code=1).stderr
+
+    assert "run `fairlane migrate`" in complaint
+
+
+def test_the_demo_takes_no_database_of_others(run: Run, tmp_path: Path) -> None:
+    run("demo", "--url", "sqlite:///mine.db", code=2)
+    run("demo", "--keep", code=2)
+    (tmp_path / "thesis.txt").touch()
+    assert "is not empty and no earlier demo's" in run("demo", "--directory", tmp_path, code=1).stderr
+    assert (tmp_path / "thesis.txt").exists()

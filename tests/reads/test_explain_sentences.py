@@ -1,0 +1,242 @@
+"""R20: every combination of facts gives an explanation, and the sentences read as they should. No database."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fairlane.domain.explain import LAST_PLACE, NAMED_PARENTS, ReasonCode, explain
+from fairlane.domain.explain_facts import Facts, Holder, LiveWorker, Pause, WaitedFor
+from fairlane.domain.jobs import Job, LogEntry
+from fairlane.domain.statuses import (
+    LIVE,
+    PASSING,
+    TERMINAL,
+    TRANSITIONS,
+    WAITING,
+    JobStatus,
+    OrganizationStatus,
+    Priority,
+)
+
+NOW = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
+WORKER = LiveWorker(None, frozenset({"report.pdf"}), stopping=False)
+RESTING = sorted(frozenset(JobStatus) - PASSING)
+AROUND_NOW = st.timedeltas(timedelta(days=-1), timedelta(days=1)).map(lambda wait: NOW + wait)
+
+JOB = Job(
+    id=UUID(int=1),
+    organization="acme",
+    job_type="report.pdf",
+    user="ana",
+    status=JobStatus.QUEUED,
+    priority=Priority.NORMAL,
+    queue="default",
+    parameters={},
+    labels={},
+    attempt=0,
+    retry_count=0,
+    max_retries=5,
+    next_retry_at=None,
+    run_at=NOW,
+    timeout=300.0,
+    progress=None,
+    progress_message=None,
+    error_type=None,
+    error_message=None,
+    depends_on=(),
+    created_at=NOW,
+    started_at=None,
+    finished_at=None,
+    cancel_requested_at=None,
+    canceled_at=None,
+    canceled_by=None,
+)
+SUBMITTED = LogEntry(1, None, JobStatus.QUEUED, NOW, "ana", "submitted", 0)
+READY = Facts(JOB, NOW, SUBMITTED, place_in_lane=1, workers=(WORKER,))
+
+
+def sentence(facts: Facts, code: ReasonCode) -> str:
+    (found,) = [reason.sentence for reason in explain(facts).reasons if reason.code is code]
+    return found
+
+
+def running(**changes: object) -> Facts:
+    claimed = LogEntry(2, JobStatus.QUEUED, JobStatus.RUNNING, NOW, "w1", "claimed by w1", 1)
+    job = replace(JOB, status=JobStatus.RUNNING, attempt=1, started_at=NOW, **changes)  # type: ignore[arg-type]
+    return Facts(job, NOW, claimed, workers=(WORKER,))
+
+
+@st.composite
+def jobs(draw: st.DrawFn) -> Job:
+    text = st.none() | st.text(max_size=300)
+    return replace(
+        JOB,
+        status=draw(st.sampled_from(RESTING)),
+        attempt=draw(st.integers(0, 9)),
+        run_at=draw(AROUND_NOW),
+        next_retry_at=draw(st.none() | AROUND_NOW),
+        started_at=draw(st.none() | AROUND_NOW),
+        finished_at=draw(st.none() | AROUND_NOW),
+        cancel_requested_at=draw(st.none() | AROUND_NOW),
+        progress=draw(st.none() | st.floats(0, 100)),
+        progress_message=draw(text),
+        error_type=draw(text),
+        error_message=draw(text),
+    )
+
+
+@st.composite
+def entries(draw: st.DrawFn) -> LogEntry:
+    source, target = draw(st.sampled_from(sorted(TRANSITIONS, key=str)))
+    return LogEntry(9, source, target, NOW, "w1", draw(st.text(max_size=300)), 1)
+
+
+WORKERS = st.builds(
+    LiveWorker,
+    st.none() | st.frozensets(st.sampled_from(["default", "bulk"])),
+    st.frozensets(st.sampled_from(["report.pdf", "mail.send"])),
+    st.booleans(),
+)
+PARENTS = st.builds(WaitedFor, st.uuids(), st.just("report.pdf"), st.sampled_from(sorted(LIVE)))
+PAUSES = st.builds(
+    Pause, st.sampled_from(["organization", "job_type", "queue"]), st.just("it"), st.just("olga"), AROUND_NOW, st.text()
+)
+HOLDERS = st.builds(Holder, st.just("w1"), st.floats(0, 1e6), st.none() | st.floats(-1e6, 60))
+FACTS = st.builds(
+    Facts,
+    jobs(),
+    st.just(NOW),
+    entries(),
+    parents=st.lists(PARENTS, max_size=7).map(tuple),
+    unmet_parents=st.integers(0, 20_000),
+    place_in_lane=st.none() | st.integers(1, LAST_PLACE),
+    organization_status=st.none() | st.sampled_from(OrganizationStatus),
+    pauses=st.lists(PAUSES, max_size=3).map(tuple),
+    workers=st.lists(WORKERS, max_size=3).map(tuple),
+    holder=st.none() | HOLDERS,
+    cancel_requested_by=st.none() | st.just("bea"),
+)
+
+
+@given(FACTS)
+def test_r20_any_facts_have_an_explanation_that_begins_with_its_first_reason(facts: Facts) -> None:
+    explanation = explain(facts)
+
+    assert explanation.status is facts.job.status
+    assert explanation.summary.startswith(explanation.reasons[0].sentence)
+
+
+@given(FACTS)
+def test_r20_every_reason_is_given_once_and_is_a_sentence(facts: Facts) -> None:
+    reasons = explain(facts).reasons
+
+    assert len({reason.code for reason in reasons}) == len(reasons)
+    assert all(reason.sentence.endswith(".") and "\n" not in reason.sentence for reason in reasons)
+
+
+@given(FACTS)
+def test_r20_nothing_blocks_stands_alone(facts: Facts) -> None:
+    codes = [reason.code for reason in explain(facts).reasons]
+
+    assert ReasonCode.NOTHING_BLOCKS not in codes or codes == [ReasonCode.NOTHING_BLOCKS]
+
+
+@given(FACTS)
+def test_r20_a_job_that_has_ended_is_explained_by_its_end_alone(facts: Facts) -> None:
+    codes = [reason.code for reason in explain(facts).reasons]
+
+    assert (facts.job.status in TERMINAL) == (codes == [ReasonCode.HAS_ENDED])
+
+
+@given(FACTS)
+def test_r20_only_a_waiting_job_may_lack_a_worker_for_its_queue(facts: Facts) -> None:
+    codes = {reason.code for reason in explain(facts).reasons}
+
+    assert facts.job.status in WAITING or ReasonCode.NO_WORKER_FOR_QUEUE not in codes
+
+
+def test_r20_one_parent_is_named_in_the_singular() -> None:
+    parent = WaitedFor(UUID(int=7), "mail.send", JobStatus.RUNNING)
+    facts = replace(READY, job=replace(JOB, status=JobStatus.PENDING), parents=(parent,), unmet_parents=1)
+
+    assert sentence(facts, ReasonCode.WAITS_FOR_PARENTS) == (
+        "It waits for its parent mail.send 00000000-0000-0000-0000-000000000007 (running). "
+        "Explain a parent to see what that waits for."
+    )
+
+
+def test_r20_parents_beyond_five_are_counted() -> None:
+    parents = tuple(WaitedFor(UUID(int=number), "mail.send", JobStatus.QUEUED) for number in range(NAMED_PARENTS))
+    facts = replace(READY, job=replace(JOB, status=JobStatus.PENDING), parents=parents, unmet_parents=1205)
+
+    told = sentence(facts, ReasonCode.WAITS_FOR_PARENTS)
+
+    assert told.startswith("It waits for 1,205 parents that have not ended: ")
+    assert told.count("mail.send") == NAMED_PARENTS
+    assert "and 1,200 more" in told
+
+
+@pytest.mark.parametrize(
+    ("place", "words"), [(1, "number 1 in"), (9_999, "number 9,999 in"), (LAST_PLACE, "10,000 or later")]
+)
+def test_r20_the_place_says_when_it_is_a_bound(place: int, words: str) -> None:
+    assert words in sentence(replace(READY, place_in_lane=place), ReasonCode.NOTHING_BLOCKS)
+
+
+@pytest.mark.parametrize(("more", "words"), [(1, "(1 more reason below.)"), (2, "(2 more reasons below.)")])
+def test_r20_the_summary_counts_the_reasons_that_follow(more: int, words: str) -> None:
+    subjects = ("organization", "queue")[:more]
+    pauses = tuple(Pause(subject, "it", "olga", NOW, "") for subject in subjects)
+
+    assert explain(replace(READY, pauses=pauses, workers=())).summary.endswith(words)
+
+
+def test_r20_a_pause_without_reason_is_told_without_one() -> None:
+    facts = replace(READY, pauses=(Pause("queue", "bulk", "olga", NOW, ""),))
+
+    assert sentence(facts, ReasonCode.QUEUE_PAUSED) == (
+        "Queue bulk is paused: olga paused it at 2026-11-01 12:00:00 UTC. "
+        "Nothing of it starts until somebody resumes it."
+    )
+
+
+@pytest.mark.parametrize(
+    ("percent", "message", "words"),
+    [
+        (None, None, "it has reported no progress"),
+        (45.0, None, "progress 45 %"),
+        (None, "page 5", "progress page 5"),
+        (45.5, "page 5", "progress 45.5 %: page 5"),
+    ],
+)
+def test_r20_progress_is_told_as_far_as_it_is_known(percent: float | None, message: str | None, words: str) -> None:
+    told = sentence(running(progress=percent, progress_message=message), ReasonCode.IS_RUNNING)
+
+    assert told.endswith(f"; {words}.")
+
+
+def test_r20_a_restarted_machine_has_lost_its_workers() -> None:
+    facts = replace(running(), holder=Holder("w1", silent=600.0, lease_left=None))
+
+    assert "ended when the machine restarted" in sentence(facts, ReasonCode.WORKER_LOST)
+
+
+def test_r20_a_worker_within_its_lease_is_not_lost() -> None:
+    facts = replace(running(), holder=Holder("w1", silent=14.0, lease_left=1.0))
+
+    assert [reason.code for reason in explain(facts).reasons] == [ReasonCode.IS_RUNNING]
+
+
+def test_r20_a_long_error_is_cut_to_its_first_line() -> None:
+    job = replace(JOB, next_retry_at=NOW + timedelta(seconds=60), error_type="E", error_message="x" * 500 + "\nmore")
+    last = LogEntry(4, JobStatus.FAILED, JobStatus.QUEUED, NOW, "w1", "retry 1", 1)
+
+    told = sentence(replace(READY, job=job, last_entry=last, place_in_lane=None), ReasonCode.WAITS_FOR_RETRY)
+
+    assert len(told) < 300
+    assert "…" in told
+    assert "more" not in told

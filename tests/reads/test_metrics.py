@@ -1,0 +1,165 @@
+"""R15: counts and ages of an organization and of all; what `top` shows."""
+
+from fairlane.domain.statuses import PASSING, JobStatus, Priority
+from fairlane.reads.service import Reads
+from fairlane.store.statements import attempts
+from tests.reads.world import LEASE, World, lease_of
+
+
+def test_r15_an_empty_organization_has_zeros_and_no_age(world: World, reads: Reads) -> None:
+    metrics = reads.metrics("acme")
+
+    assert metrics.jobs_by_status == dict.fromkeys(set(JobStatus) - PASSING, 0)
+    assert metrics.queue_depth_by_priority == dict.fromkeys(Priority, 0)
+    assert (metrics.oldest_queued_seconds, metrics.dead_letter_depth) == (None, 0)
+
+
+def test_r15_jobs_by_status(world: World, reads: Reads) -> None:
+    world.submit()
+    world.claim(world.start_worker())
+    world.submit()
+    world.submit(delay=60.0)
+
+    sizes = reads.metrics("acme").jobs_by_status
+
+    assert {status: size for status, size in sizes.items() if size} == {
+        JobStatus.RUNNING: 1,
+        JobStatus.QUEUED: 1,
+        JobStatus.PENDING: 1,
+    }
+
+
+def test_r15_queue_depth_by_priority_counts_what_may_be_claimed(world: World, reads: Reads) -> None:
+    world.submit()
+    world.fail(world.claim(world.start_worker()))  # queued, but not before its retry time
+    world.submit(priority=Priority.HIGH)
+    world.submit(priority=Priority.HIGH)
+
+    depth = reads.metrics("acme").queue_depth_by_priority
+
+    assert {priority: size for priority, size in depth.items() if size} == {Priority.HIGH: 2}
+
+
+def test_r15_age_of_the_oldest_queued(world: World, reads: Reads) -> None:
+    world.submit()
+    world.pass_time(30)
+    world.submit(priority=Priority.CRITICAL)
+    world.pass_time(12)
+
+    assert reads.metrics("acme").oldest_queued_seconds == 42
+
+
+def test_r15_a_retry_is_as_old_as_its_retry_time(world: World, reads: Reads) -> None:
+    job_id = world.submit()
+    world.fail(world.claim(world.start_worker()))
+    due = reads.get(job_id, "acme").next_retry_at
+    assert due is not None
+    world.pass_time((due - world.now).total_seconds() + 5)
+    world.stage_retries()
+
+    assert reads.metrics("acme").oldest_queued_seconds == 5
+
+
+def test_r15_dead_letter_depth(world: World, reads: Reads) -> None:
+    world.submit()
+    world.fail(world.claim(world.start_worker()), permanent=True)
+
+    assert reads.metrics("acme").dead_letter_depth == 1
+
+
+def test_r15_an_organization_sees_its_own_and_operators_all(world: World, reads: Reads) -> None:
+    for organization in ("acme", "rival", "rival"):
+        world.submit(organization)
+    worker = world.start_worker()
+    world.fail(world.claim(worker, "rival"), permanent=True)
+
+    mine, everybodys = reads.metrics("acme"), reads.metrics()
+
+    assert (mine.jobs_by_status[JobStatus.QUEUED], everybodys.jobs_by_status[JobStatus.QUEUED]) == (1, 2)
+    assert (mine.dead_letter_depth, everybodys.dead_letter_depth) == (0, 1)
+    assert sum(everybodys.queue_depth_by_priority.values()) == 2
+
+
+def test_r15_workers_with_the_jobs_that_they_run(world: World, reads: Reads) -> None:
+    for organization in ("acme", "rival"):
+        world.submit(organization)
+    busy = world.start_worker("busy", queues=("default",))
+    world.start_worker("idle", stopping=True)
+    for organization in ("acme", "rival"):
+        world.claim(busy, organization)
+
+    workers = reads.workers()
+
+    assert [(worker.name, worker.running, worker.queues, worker.stopping) for worker in workers] == [
+        ("busy", 2, ("default",), False),
+        ("idle", 0, None, True),
+    ]
+
+
+def test_r15_a_worker_without_lease_is_not_shown(world: World, reads: Reads) -> None:
+    world.start_worker()
+    world.pass_time(LEASE + 1)
+
+    assert reads.workers() == ()
+
+
+def test_r15_running_jobs_with_worker_and_progress(world: World, reads: Reads) -> None:
+    job_id = world.submit()
+    claimed = world.claim(world.start_worker("w1"))
+
+    world.write(
+        lambda connection: attempts.set_progress(
+            connection, world.now, lease_of(claimed), percent=45.0, message="page 5 of 11"
+        )
+    )
+
+    (running,) = reads.running()
+
+    assert (running.id, running.worker, running.progress, running.progress_message) == (
+        job_id,
+        "w1",
+        45.0,
+        "page 5 of 11",
+    )
+
+
+def test_r15_running_jobs_have_the_longest_running_first_up_to_a_limit(world: World, reads: Reads) -> None:
+    worker, ids = world.start_worker(), []
+    for _ in range(3):
+        ids.append(world.submit())
+        world.claim(worker)
+        world.pass_time(1)
+
+    assert [job.id for job in reads.running(limit=2)] == ids[:2]
+
+
+def test_r15_running_jobs_of_one_organization(world: World, reads: Reads) -> None:
+    worker = world.start_worker()
+    for organization in ("acme", "rival"):
+        world.submit(organization)
+        world.claim(worker, organization)
+
+    assert [job.organization for job in reads.running("rival")] == ["rival"]
+
+
+def test_r15_queues_with_their_live_jobs(world: World, reads: Reads) -> None:
+    worker = world.start_worker()
+    world.submit()
+    world.fail(world.claim(worker))
+    world.submit("rival")
+    world.claim(worker, "rival")
+    world.submit()
+    world.submit(queue="bulk", delay=60.0)
+    world.cancel(world.submit(queue="done"))
+
+    queues = [(queue.queue, queue.ready, queue.retrying, queue.running, queue.pending) for queue in reads.queues()]
+
+    assert queues == [("bulk", 0, 0, 0, 1), ("default", 1, 1, 1, 0)]
+
+
+def test_r15_a_paused_queue_is_shown_even_when_it_is_empty(world: World, reads: Reads) -> None:
+    world.submit()
+    world.pause("queue", "bulk")
+    world.pause("job_type", "default")
+
+    assert [(queue.queue, queue.paused) for queue in reads.queues()] == [("bulk", True), ("default", False)]

@@ -1,0 +1,170 @@
+"""Puts jobs, workers and pauses into a database through the store's own statements."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any, TypeVar
+from uuid import UUID, uuid4
+
+from sqlalchemy import Connection
+from uuid_utils.compat import uuid7
+
+from fairlane.domain.backoff import Backoff
+from fairlane.domain.outcomes import Completed, ErrorReport, Failed, Outcome
+from fairlane.domain.statuses import PRIORITY_RANK, OrganizationStatus, ParentPolicy, Priority
+from fairlane.store.statements import cancel, claim, job_types, organizations, stage, submit, workers
+from fairlane.store.statements.attempts import Lease
+from fairlane.store.statements.claim import Claimed
+from fairlane.store.statements.drafts import Draft
+from fairlane.store.statements.finish import Finish, finish
+from fairlane.store.statements.lanes import Lane
+from fairlane.store.statements.rescue import rescue_one_worker
+from fairlane.store.statements.workers import WorkerCard
+from fairlane.store.transaction import Database
+from fairlane.testing.clock import ManualClock
+
+T = TypeVar("T")
+
+START = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
+LEASE = 15.0
+
+
+def lease_of(claimed: Claimed) -> Lease:
+    """What proves a write of this attempt."""
+    return Lease(claimed.organization, claimed.id, claimed.lease_token)
+
+
+class World:
+    """Organizations acme and rival; every verb is one transaction."""
+
+    def __init__(self, url: str) -> None:
+        self.clock = ManualClock(START)
+        self._seconds = 0.0
+        self.database = Database(url, clock=self.clock)
+        self.add_organization("acme")
+        self.add_organization("rival")
+
+    @property
+    def now(self) -> datetime:
+        return START + timedelta(seconds=self._seconds)
+
+    def pass_time(self, seconds: float) -> None:
+        self._seconds += seconds
+        self.clock.advance(seconds)
+
+    def write(self, work: Callable[[Connection], T]) -> T:
+        return self.database.write(work)
+
+    def add_organization(self, name: str, status: OrganizationStatus = OrganizationStatus.ACTIVE) -> None:
+        values = {"id": name, "name": name, "status": status, "weight": 1, "created_at": self.now}
+        self.write(lambda connection: organizations.create(connection, values))
+
+    def submit(self, organization: str = "acme", job_type: str = "report.pdf", **more: Any) -> UUID:
+        """One job; `more` are fields of a `Draft`, with labels as a mapping and the priority by name."""
+        return self.submit_many([self.draft(organization, job_type, **more)])[0]
+
+    def submit_many(self, drafts: Sequence[Draft]) -> list[UUID]:
+        return list(self.write(lambda connection: submit.submit(connection, self.clock, drafts)).ids)
+
+    def draft(
+        self,
+        organization: str = "acme",
+        job_type: str = "report.pdf",
+        *,
+        id: UUID | None = None,
+        labels: Mapping[str, str] | None = None,
+        priority: Priority = Priority.NORMAL,
+        **more: Any,
+    ) -> Draft:
+        values: dict[str, Any] = {
+            "user": "ana",
+            "queue": "default",
+            "parameters": "{}",
+            "parents": (),
+            "on_parent_failure": ParentPolicy.DEAD_LETTER,
+            "run_at": None,
+            "delay": 0.0,
+            "max_retries": 5,
+            "timeout": 300.0,
+            "required_permission": None,
+            "dedup": None,
+            "rate": None,
+            "max_live_jobs": None,
+            **more,
+        }
+        named = labels or {}
+        return Draft(
+            id=id or uuid7(),
+            organization=organization,
+            job_type=job_type,
+            priority=PRIORITY_RANK[priority],
+            labels=json.dumps(named),
+            label_items=tuple(named.items()),
+            **values,
+        )
+
+    def start_worker(
+        self,
+        name: str = "w1",
+        *,
+        queues: tuple[str, ...] | None = None,
+        job_types: tuple[str, ...] = ("report.pdf",),
+        stopping: bool = False,
+    ) -> WorkerCard:
+        card = WorkerCard(uuid4(), name, queues, job_types, slots=10)
+        self.write(lambda connection: workers.register(connection, self.clock, card, LEASE))
+        self.beat(card, stopping=stopping)
+        return card
+
+    def beat(self, card: WorkerCard, *, stopping: bool = False) -> None:
+        self.write(lambda connection: workers.beat(connection, self.clock, card.id, LEASE, stopping=stopping))
+
+    def claim(
+        self, card: WorkerCard, organization: str = "acme", job_type: str = "report.pdf", queue: str = "default"
+    ) -> Claimed:
+        """The next job of the lane, now running."""
+        (claimed,) = self.write(
+            lambda connection: claim.claim(
+                connection,
+                self.now,
+                [Lane(queue, organization, job_type)],
+                {organization: 1},
+                worker_id=card.id,
+                worker=card.name,
+            )
+        )
+        return claimed
+
+    def end(self, claimed: Claimed, outcome: Outcome | None = None) -> None:
+        """End the attempt; without an outcome it completes."""
+        end = Finish(
+            claimed.organization,
+            claimed.id,
+            claimed.job_type,
+            claimed.lease_token,
+            outcome or Completed(),
+            Backoff(base=60.0),
+        )
+        self.write(lambda connection: finish(connection, self.now, [end], Random(1)))
+
+    def fail(self, claimed: Claimed, message: str = "no paper", *, permanent: bool = False) -> None:
+        error = ErrorReport("PrinterError", message, traceback="Traceback: printer.py, line 7", permanent=permanent)
+        self.end(claimed, Failed(error))
+
+    def rescue(self) -> None:
+        self.write(lambda connection: rescue_one_worker(connection, self.clock, Random(1)))
+
+    def stage_retries(self) -> None:
+        self.write(lambda connection: stage.ready_retries(connection, self.now))
+
+    def cancel(self, job_id: UUID, organization: str = "acme", *, actor: str = "bea", reason: str = "") -> None:
+        self.write(
+            lambda connection: cancel.cancel(connection, self.now, organization, job_id, actor=actor, reason=reason)
+        )
+
+    def pause(self, subject: str, name: str, *, actor: str = "olga", reason: str = "") -> None:
+        self.write(lambda connection: job_types.pause(connection, self.now, subject, name, actor=actor, reason=reason))
+
+    def set_organization_status(self, organization: str, status: OrganizationStatus) -> None:
+        self.write(lambda connection: organizations.change(connection, organization, {"status": status}))

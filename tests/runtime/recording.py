@@ -1,0 +1,125 @@
+"""A channel that records, and calls of handlers without a database."""
+
+import asyncio
+import json
+import os
+import select
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+from fairlane.registry.job_types import ErrorClasses, JobType
+from fairlane.registry.options import Isolation, Options
+from fairlane.runtime.context import Interrupt, JobContext
+from fairlane.runtime.executors.base import Call
+from fairlane.runtime.reports import AttemptFacts, File, Line, ParentFacts, Report
+
+PATIENCE = 30  # seconds until a test that waits for something gives up
+
+
+class RecordingChannel:
+    """Keeps what it is sent, files with their bytes. Everything is durable at once, or fails with `error`."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.reports: list[Report] = []
+        self._error = error
+        self._loop: asyncio.AbstractEventLoop | None = None
+        with suppress(RuntimeError):  # no loop, nobody waits
+            self._loop = asyncio.get_running_loop()
+        self._news = asyncio.Event()
+
+    def send(self, report: Report) -> "Future[Any]":
+        if isinstance(report, File) and isinstance(report.data, Path):
+            report = replace(report, data=report.data.read_bytes())
+        self.reports.append(report)
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._news.set)
+        future: Future[Any] = Future()
+        if self._error is not None:
+            future.set_exception(self._error)
+        else:
+            future.set_result(None)
+        return future
+
+    def of(self, kind: type[Report]) -> list[Any]:
+        return [report for report in self.reports if isinstance(report, kind)]
+
+    @property
+    def lines(self) -> list[str]:
+        return [line.message for line in self.of(Line)]
+
+    async def said(self, start: str) -> str:
+        """Wait for a log line that begins like this, and return the rest of it."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                self._news.clear()
+                for line in self.lines:
+                    if line.startswith(start):
+                        return line.removeprefix(start)
+                await self._news.wait()
+
+
+def facts(parameters: Mapping[str, object] | None = None, **changes: Any) -> AttemptFacts:
+    plain = AttemptFacts(
+        organization="acme",
+        job_id=uuid4(),
+        job_type="test",
+        user="ana",
+        attempt=2,
+        lease_token=uuid4(),
+        parameters=json.dumps(parameters or {}),
+        labels={"doc": "42"},
+        timeout=30.0,
+    )
+    return replace(plain, **changes)
+
+
+def call(
+    handler: Callable[..., Any],
+    parameters: Mapping[str, object] | None = None,
+    *,
+    isolation: Isolation = Isolation.AUTO,
+    channel: RecordingChannel | None = None,
+    parents: tuple[ParentFacts, ...] = (),
+) -> Call:
+    """A call of `handler` as the worker makes it; parents' artifacts are their own names, as bytes."""
+    channel = channel or RecordingChannel()
+    job_type: JobType[..., Any] = JobType("test", handler, Options(isolation=isolation), ErrorClasses(), print)
+    attempt = facts(parameters, parents=parents)
+    context = JobContext(
+        attempt,
+        channel,
+        Interrupt(),
+        blocking=job_type.isolation is not Isolation.ASYNC,
+        read_artifact=read_artifact,
+    )
+    return Call(job_type, job_type.signature.decode(attempt.parameters), context, attempt, channel)
+
+
+def read_artifact(parent: UUID, name: str) -> bytes:
+    return f"{parent} {name}".encode()
+
+
+async def end_of(execution: Any) -> Any:
+    """What a handler returned; raises what it raised."""
+    async with asyncio.timeout(PATIENCE):
+        return await execution.finished
+
+
+class Watched:
+    """A process, not necessarily a child of this one, whose end can be waited for; a zombie has ended."""
+
+    def __init__(self, pid: int) -> None:
+        self._descriptor = os.pidfd_open(pid)
+
+    def has_ended(self) -> bool:
+        """Wait for it, but not for ever."""
+        try:
+            readable, _, _ = select.select([self._descriptor], [], [], PATIENCE)
+        finally:
+            os.close(self._descriptor)
+        return bool(readable)

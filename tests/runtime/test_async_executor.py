@@ -1,0 +1,148 @@
+"""Handlers on the event loop."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+import pytest
+
+from fairlane.runtime.context import Interrupted, JobContext
+from fairlane.runtime.executors.async_ import AsyncExecutor
+from fairlane.runtime.executors.base import Abandoned, HandlerQuit
+from fairlane.runtime.reports import Checkpoint, Interruption
+from tests.runtime.recording import RecordingChannel, call, end_of
+
+
+@pytest.fixture
+async def executor() -> AsyncIterator[AsyncExecutor]:
+    executor = AsyncExecutor()
+    await executor.start()
+    yield executor
+    await executor.stop()
+
+
+async def test_the_result_comes_back(executor: AsyncExecutor) -> None:
+    async def handler(ctx: JobContext, a: int) -> int:
+        await ctx.progress(1)
+        return a + 1
+
+    assert await end_of(executor.begin(call(handler, {"a": 1}))) == 2
+
+
+async def test_the_error_comes_back(executor: AsyncExecutor) -> None:
+    async def handler(ctx: JobContext) -> None:
+        raise ConnectionError("gone")
+
+    with pytest.raises(ConnectionError, match="gone"):
+        await end_of(executor.begin(call(handler)))
+
+
+async def test_a_checkpoint_that_was_not_kept_fails_the_handler(executor: AsyncExecutor) -> None:
+    async def handler(ctx: JobContext) -> None:
+        ctx.checkpoint(1)
+
+    with pytest.raises(OSError, match="full"):
+        await end_of(executor.begin(call(handler, channel=RecordingChannel(OSError("full")))))
+
+
+async def test_an_interrupt_cancels(executor: AsyncExecutor) -> None:
+    channel = RecordingChannel()
+
+    async def handler(ctx: JobContext) -> None:
+        ctx.log("begun")
+        try:
+            await ctx.sleep(60)
+        finally:
+            await ctx.checkpoint("so far")
+
+    execution = executor.begin(call(handler, channel=channel))
+    await channel.said("begun")
+    execution.interrupt(Interruption.TIMEOUT)
+    execution.interrupt(Interruption.CANCEL)
+    with pytest.raises(Interrupted) as raised:
+        await end_of(execution)
+    assert raised.value.reason is Interruption.TIMEOUT
+    assert channel.of(Checkpoint) == [Checkpoint('"so far"')]
+    assert executor.abandoned == 0
+
+
+async def test_an_interrupt_before_the_first_step_cancels(executor: AsyncExecutor) -> None:
+    async def handler(ctx: JobContext) -> None:
+        raise AssertionError
+
+    execution = executor.begin(call(handler))
+    execution.interrupt(Interruption.CANCEL)
+    with pytest.raises(Interrupted):
+        await end_of(execution)
+
+
+async def test_an_interrupted_handler_may_still_return(executor: AsyncExecutor) -> None:
+    channel = RecordingChannel()
+
+    async def handler(ctx: JobContext) -> str:
+        ctx.log("begun")
+        with suppress(asyncio.CancelledError):
+            await ctx.sleep(60)
+        return "nearly done anyway"
+
+    execution = executor.begin(call(handler, channel=channel))
+    await channel.said("begun")
+    execution.interrupt(Interruption.CANCEL)
+    assert await end_of(execution) == "nearly done anyway"
+
+
+async def test_a_handler_that_swallows_its_cancellation_is_left_behind_until_it_ends(executor: AsyncExecutor) -> None:
+    channel, release = RecordingChannel(), asyncio.Event()
+
+    async def handler(ctx: JobContext) -> str:
+        ctx.log("begun")
+        while not release.is_set():
+            with suppress(asyncio.CancelledError):
+                await release.wait()
+        return "too late"
+
+    execution = executor.begin(call(handler, channel=channel))
+    await channel.said("begun")
+    execution.interrupt(Interruption.TIMEOUT)
+    execution.abandon()
+    assert execution.finished.done()
+    with pytest.raises(Abandoned, match="left behind"):
+        await execution.finished
+    assert executor.abandoned == 1
+    release.set()
+    await asyncio.wait({execution.task})
+    assert executor.abandoned == 0
+
+
+async def test_a_cancelled_error_of_its_own_is_an_error_of_the_handler(executor: AsyncExecutor) -> None:
+    async def handler(ctx: JobContext) -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(HandlerQuit, match="CancelledError though nobody asked"):
+        await end_of(executor.begin(call(handler)))
+
+
+async def test_sys_exit_ends_the_handler_not_the_loop(executor: AsyncExecutor) -> None:
+    async def handler(ctx: JobContext) -> None:
+        sys.exit("enough")
+
+    with pytest.raises(HandlerQuit, match="SystemExit though nobody asked it to stop: enough"):
+        await end_of(executor.begin(call(handler)))
+
+
+async def test_stop_ends_what_still_runs() -> None:
+    executor, ended = AsyncExecutor(), asyncio.Event()
+
+    async def handler(ctx: JobContext) -> None:
+        try:
+            await ctx.sleep(60)
+        finally:
+            ended.set()
+
+    execution = executor.begin(call(handler))
+    await asyncio.sleep(0)
+    await executor.stop()
+    assert ended.is_set()
+    with pytest.raises(HandlerQuit):
+        await end_of(execution)

@@ -1,0 +1,239 @@
+"""What a handler gets: its job, its reports, its stop."""
+
+import asyncio
+import io
+import math
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from fairlane.domain.errors import PermanentError
+from fairlane.domain.statuses import JobStatus
+from fairlane.runtime import track
+from fairlane.runtime.context import Interrupt, Interrupted, JobContext
+from fairlane.runtime.reports import Checkpoint, File, Interruption, Line, ParentFacts, Progress
+from tests.runtime.recording import RecordingChannel, facts, read_artifact
+
+
+@pytest.fixture
+def channel() -> RecordingChannel:
+    return RecordingChannel()
+
+
+def make(channel: RecordingChannel, *, blocking: bool = True, **changes: Any) -> JobContext:
+    return JobContext(facts(**changes), channel, Interrupt(), blocking=blocking, read_artifact=read_artifact)
+
+
+@pytest.fixture
+def ctx(channel: RecordingChannel) -> JobContext:
+    return make(channel)
+
+
+def test_it_tells_what_the_attempt_is(channel: RecordingChannel) -> None:
+    ctx = make(channel, parameters={"page": 1}, checkpoint='{"page": 3}')
+    assert (ctx.organization, ctx.user, ctx.job_type, ctx.attempt) == ("acme", "ana", "test", 2)
+    assert ctx.parameters == {"page": 1}
+    assert ctx.checkpointed == {"page": 3}
+    assert ctx.labels == {"doc": "42"}
+
+
+def test_a_first_attempt_has_no_checkpoint(ctx: JobContext) -> None:
+    assert ctx.checkpointed is None
+    assert ctx.parents == ()
+
+
+def test_parents_give_their_artifacts(channel: RecordingChannel) -> None:
+    parent = ParentFacts(uuid4(), "csv.import", JobStatus.COMPLETED, {"rows": 3}, {}, {"a.csv": "acme/a.csv"})
+    (seen,) = make(channel, parents=(parent,)).parents
+    assert (seen.id, seen.status, seen.result, seen.artifacts) == (parent.id, parent.status, {"rows": 3}, ("a.csv",))
+    assert seen.artifact("a.csv") == f"{parent.id} a.csv".encode()
+    with pytest.raises(PermanentError, match=r"left no artifact 'b\.csv'; it left a\.csv"):
+        seen.artifact("b.csv")
+
+
+@pytest.mark.parametrize(("given", "kept"), [(45, 45.0), (-1, 0.0), (250, 100.0), (math.inf, 100.0), (None, None)])
+def test_progress_is_a_percentage(
+    ctx: JobContext, channel: RecordingChannel, given: float | None, kept: float | None
+) -> None:
+    ctx.progress(given, "page 5")
+    assert channel.reports == [Progress(kept, "page 5")]
+
+
+def test_progress_that_is_no_number_is_refused(ctx: JobContext) -> None:
+    with pytest.raises(ValueError, match="NaN"):
+        ctx.progress(math.nan)
+
+
+async def test_progress_may_be_awaited_or_not(channel: RecordingChannel) -> None:
+    ctx = make(channel, blocking=False)
+    ctx.progress(1)
+    await ctx.progress(2)
+    assert channel.reports == [Progress(1.0, None), Progress(2.0, None)]
+
+
+def test_log_has_levels(ctx: JobContext, channel: RecordingChannel) -> None:
+    ctx.log("one")
+    ctx.log("two", level="error")
+    ctx.log.warning(3)
+    assert channel.reports == [Line("info", "one"), Line("error", "two"), Line("warning", "3")]
+    with pytest.raises(ValueError, match="no log level 'loud'"):
+        ctx.log("four", "loud")  # type: ignore[arg-type]
+
+
+def test_text_that_no_database_can_hold_is_made_to_fit(ctx: JobContext, channel: RecordingChannel) -> None:
+    ctx.log("a\0b\ud800" + "x" * 20_000)
+    (line,) = channel.of(Line)
+    assert line.message.startswith("a\N{REPLACEMENT CHARACTER}b?x")
+    assert len(line.message) == 10_000
+
+
+def test_track_reports_the_first_and_the_last(
+    ctx: JobContext, channel: RecordingChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(track, "PACE", math.inf)
+    assert list(ctx.track("abcd")) == list("abcd")
+    assert channel.reports == [Progress(0.0, "0 of 4"), Progress(100.0, "4 of 4")]
+
+
+def test_track_counts_what_has_no_length(
+    ctx: JobContext, channel: RecordingChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(track, "PACE", 0.0)
+    assert list(ctx.track(iter("ab"))) == ["a", "b"]
+    assert list(ctx.track(iter("ab"), total=4, message="sorting")) == ["a", "b"]
+    assert channel.reports == [
+        Progress(None, "0"),
+        Progress(None, "1"),
+        Progress(None, "2"),
+        Progress(0.0, "sorting"),
+        Progress(25.0, "sorting"),
+        Progress(100.0, "sorting"),
+    ]
+
+
+async def test_track_follows_async_iterables(channel: RecordingChannel) -> None:
+    async def letters() -> AsyncIterator[str]:
+        for letter in "ab":
+            await asyncio.sleep(0)
+            yield letter
+
+    ctx = make(channel, blocking=False)
+    assert [letter async for letter in ctx.track(letters(), total=2)] == ["a", "b"]
+    assert channel.reports[-1] == Progress(100.0, "2 of 2")
+    with pytest.raises(TypeError, match="async for"):
+        list(ctx.track(letters()))
+    with pytest.raises(TypeError, match="plain `for`"):
+        [letter async for letter in ctx.track("ab")]
+
+
+def test_track_stops_between_two_items(ctx: JobContext) -> None:
+    items = iter(ctx.track(range(10)))
+    assert next(items) == 0
+    ctx.interrupt.set(Interruption.CANCEL)
+    with pytest.raises(Interrupted):
+        next(items)
+
+
+def test_a_checkpoint_is_json(ctx: JobContext, channel: RecordingChannel) -> None:
+    ctx.checkpoint({"page": 3, "of": (1, 2)})
+    assert channel.reports == [Checkpoint('{"page":3,"of":[1,2]}')]
+
+
+@pytest.mark.parametrize("state", [object(), math.nan, {1: 2}, "x" * (1024 * 1024)])
+def test_a_checkpoint_that_cannot_be_stored_is_refused(ctx: JobContext, state: object) -> None:
+    with pytest.raises(PermanentError, match="the checkpoint"):
+        ctx.checkpoint(state)
+
+
+def test_a_checkpoint_that_was_not_kept_is_an_error() -> None:
+    ctx = make(RecordingChannel(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        ctx.checkpoint(1)
+
+
+async def test_what_was_not_awaited_is_settled_at_the_end() -> None:
+    ctx = make(RecordingChannel(OSError("disk full")), blocking=False)
+    ctx.artifact("a.txt", b"")
+    with pytest.raises(OSError, match="disk full"):
+        await ctx.settled()
+
+
+async def test_an_error_that_the_handler_has_seen_is_not_raised_again() -> None:
+    ctx = make(RecordingChannel(OSError("disk full")), blocking=False)
+    with pytest.raises(OSError, match="disk full"):
+        await ctx.checkpoint(1)
+    await ctx.settled()
+
+
+def test_artifacts_are_bytes_text_or_files(ctx: JobContext, channel: RecordingChannel, tmp_path: Path) -> None:
+    path = tmp_path / "source"
+    path.write_bytes(b"from a path")
+    ctx.artifact("a", b"bytes")
+    ctx.artifact("b", "text ä", "text/plain")
+    ctx.artifact("c", path)
+    ctx.artifact("d", io.BytesIO(b"from a file"))
+    assert channel.reports == [
+        File("a", b"bytes"),
+        File("b", "text ä".encode(), "text/plain"),
+        File("c", b"from a path"),
+        File("d", b"from a file"),
+    ]
+    with pytest.raises(FileNotFoundError, match="to make an artifact of"):
+        ctx.artifact("e", tmp_path / "missing")
+
+
+@pytest.mark.parametrize("name", ["", " ", "a/b", "a\\b", "..", "a..b", ".", "a\nb", "a\0", "a\u202eb", "x" * 201])
+def test_an_artifact_name_that_is_no_name_is_refused(ctx: JobContext, name: str) -> None:
+    with pytest.raises(PermanentError, match="an artifact's name"):
+        ctx.artifact(name, b"")
+
+
+def test_each_call_of_a_blocking_handler_stops_it(ctx: JobContext) -> None:
+    ctx.interrupt.set(Interruption.TIMEOUT)
+    assert ctx.is_canceled()
+    with pytest.raises(Interrupted, match="timeout"):
+        ctx.log("one")
+    with pytest.raises(Interrupted):
+        ctx.progress(1)
+    with pytest.raises(Interrupted):
+        ctx.sleep(1)
+    with pytest.raises(Interrupted):
+        ctx.raise_if_interrupted()
+
+
+def test_clean_up_may_log_and_keep(ctx: JobContext, channel: RecordingChannel) -> None:
+    ctx.interrupt.set(Interruption.SHUTDOWN)
+    with pytest.raises(Interrupted):
+        ctx.progress(1)
+    ctx.log("cleaning up")
+    ctx.checkpoint("so far")
+    assert channel.reports == [Line("info", "cleaning up"), Checkpoint('"so far"')]
+
+
+def test_except_exception_does_not_swallow_it() -> None:
+    assert not issubclass(Interrupted, Exception)
+
+
+def test_a_sleeping_blocking_handler_wakes_at_once(ctx: JobContext) -> None:
+    threading.Timer(0.01, ctx.interrupt.set, [Interruption.CANCEL]).start()
+    with pytest.raises(Interrupted):
+        ctx.sleep(60)
+
+
+def test_the_first_reason_stands() -> None:
+    interrupt = Interrupt()
+    assert interrupt.set(Interruption.TIMEOUT)
+    assert not interrupt.set(Interruption.CANCEL)
+    assert interrupt.reason is Interruption.TIMEOUT
+
+
+async def test_an_async_handler_is_not_interrupted_by_its_calls(channel: RecordingChannel) -> None:
+    ctx = make(channel, blocking=False)
+    ctx.interrupt.set(Interruption.CANCEL)
+    await ctx.progress(1)
+    await ctx.sleep(0)
+    assert ctx.is_canceled()

@@ -1,0 +1,281 @@
+"""Handlers in processes of their own. These are real processes."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import pytest_asyncio
+
+from fairlane.domain.errors import PermanentError
+from fairlane.domain.statuses import JobStatus
+from fairlane.registry.options import Isolation
+from fairlane.runtime.context import Interrupted
+from fairlane.runtime.executors import wire
+from fairlane.runtime.executors.base import Abandoned, HandlerQuit, ProcessDied
+from fairlane.runtime.executors.process import ProcessExecution, ProcessExecutor
+from fairlane.runtime.reports import Checkpoint, File, Interruption, Line, ParentFacts, Progress
+from tests.runtime import handlers
+from tests.runtime.recording import PATIENCE, RecordingChannel, Watched, call, end_of
+
+# One executor for all tests, as it is one for all jobs; what a test kills is replaced.
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module", name="executor")
+async def executor_of_all() -> AsyncIterator[ProcessExecutor]:
+    executor = ProcessExecutor(3)
+    await executor.start()
+    yield executor
+    pids = executor.pids
+    await executor.stop()
+    # Reaped too: a zombie would still be there.
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def channel() -> RecordingChannel:
+    return RecordingChannel()
+
+
+def begin(
+    executor: ProcessExecutor,
+    handler: Callable[..., Any],
+    channel: RecordingChannel | None = None,
+    parents: tuple[ParentFacts, ...] = (),
+    **parameters: object,
+) -> ProcessExecution:
+    return executor.begin(call(handler, parameters, isolation=Isolation.PROCESS, channel=channel, parents=parents))
+
+
+async def test_the_result_comes_back(executor: ProcessExecutor) -> None:
+    assert await end_of(begin(executor, handlers.add, a=1)) == 2
+    assert await end_of(begin(executor, handlers.pid)) != os.getpid()
+
+
+async def test_parameters_arrive_typed(executor: ProcessExecutor) -> None:
+    page = {"number": 1}
+    assert await end_of(begin(executor, handlers.typed, day="2026-11-01", page=page)) == ["date", "Page", "2027"]
+
+
+async def test_a_good_child_is_reused(executor: ProcessExecutor) -> None:
+    first = await end_of(begin(executor, handlers.pid))
+    assert await end_of(begin(executor, handlers.pid)) == first
+    assert first in executor.pids
+
+
+async def test_the_context_is_the_same_as_elsewhere(executor: ProcessExecutor) -> None:
+    parent = ParentFacts(uuid4(), "import", JobStatus.COMPLETED, None, {}, {"a.txt": "acme/a.txt"})
+    execution = begin(executor, handlers.describe, parents=(parent,))
+    assert await end_of(execution) == {
+        "organization": "acme",
+        "attempt": 2,
+        "lease": str(execution.call.facts.lease_token),
+        "labels": {"doc": "42"},
+        "parents": [[str(parent.id), str(JobStatus.COMPLETED), f"{parent.id} a.txt"]],
+    }
+
+
+async def test_reports_cross_over(executor: ProcessExecutor, channel: RecordingChannel, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"of a file")
+    await end_of(begin(executor, handlers.report_all, channel, path=str(source)))
+    assert channel.reports[:-1] == [
+        Progress(10.0, "begun"),
+        Line("warning", "look out"),
+        Checkpoint('{"page":3}'),
+        File("a.txt", "ä".encode()),
+        File("b.txt", b"of a file", "text/x-test"),
+    ]
+    assert channel.reports[-1] == Progress(100.0, "done")
+    assert source.exists()
+
+
+async def test_async_handlers_run_there_too(executor: ProcessExecutor, channel: RecordingChannel) -> None:
+    assert await end_of(begin(executor, handlers.report_async, channel)) in executor.pids
+    assert channel.reports == [Progress(50.0, None), Checkpoint('"state"'), File("unawaited.txt", b"data")]
+
+
+async def test_a_report_that_could_not_be_kept_is_an_error_in_the_handler(executor: ProcessExecutor) -> None:
+    channel = RecordingChannel(OSError("disk full"))
+    assert await end_of(begin(executor, handlers.checkpoint, channel)) == "OSError: disk full"
+
+
+async def test_a_flood_of_progress_is_thinned_and_the_last_arrives(
+    executor: ProcessExecutor, channel: RecordingChannel
+) -> None:
+    await end_of(begin(executor, handlers.flood, channel))
+    assert channel.reports[0] == Progress(0.0, None)
+    assert channel.reports[-1] == Progress(100.0, "last")
+    assert len(channel.reports) < 1000
+
+
+async def test_the_error_comes_back(executor: ProcessExecutor) -> None:
+    with pytest.raises(handlers.ServiceDown, match="down") as raised:
+        await end_of(begin(executor, handlers.fail, how="own transient"))
+    assert raised.value.retry_after == 7
+    assert "handlers.py" in str(raised.value.__cause__)
+    with pytest.raises(HandlerQuit, match="SystemExit"):
+        await end_of(begin(executor, handlers.fail, how="exit"))
+    with pytest.raises(PermanentError, match="result can't be stored"):
+        await end_of(begin(executor, handlers.unstorable))
+
+
+async def test_an_interrupt_stops_a_sleep_and_clean_up_runs(
+    executor: ProcessExecutor, channel: RecordingChannel
+) -> None:
+    execution = begin(executor, handlers.sleep, channel)
+    await channel.said("begun")
+    execution.interrupt(Interruption.TIMEOUT)
+    execution.interrupt(Interruption.CANCEL)
+    with pytest.raises(Interrupted) as raised:
+        await end_of(execution)
+    assert raised.value.reason is Interruption.TIMEOUT
+    assert channel.reports[1:] == [Line("info", "cleaned up"), Checkpoint('"so far"')]
+
+
+async def test_an_interrupt_stops_what_does_not_ask(executor: ProcessExecutor, channel: RecordingChannel) -> None:
+    execution = begin(executor, handlers.sleep_deaf, channel)
+    pid = int(await channel.said("begun "))
+    execution.interrupt(Interruption.CANCEL)
+    with pytest.raises(Interrupted):
+        await end_of(execution)
+    assert channel.lines == [f"begun {pid}", "canceled: True"]
+    # An interrupted child is replaced.
+    assert await end_of(begin(executor, handlers.pid)) != pid
+
+
+async def test_an_interrupt_before_the_child_is_up_stops_too(executor: ProcessExecutor) -> None:
+    execution = begin(executor, handlers.sleep)
+    execution.interrupt(Interruption.SHUTDOWN)
+    with pytest.raises(Interrupted):
+        await end_of(execution)
+
+
+async def test_an_interrupt_cancels_async_handlers(executor: ProcessExecutor, channel: RecordingChannel) -> None:
+    execution = begin(executor, handlers.sleep_async, channel)
+    await channel.said("begun")
+    execution.interrupt(Interruption.CANCEL)
+    with pytest.raises(Interrupted):
+        await end_of(execution)
+    assert channel.of(Checkpoint) == [Checkpoint('"so far"')]
+
+
+async def test_an_interrupted_handler_may_still_return(executor: ProcessExecutor, channel: RecordingChannel) -> None:
+    execution = begin(executor, handlers.wait_for_stop, channel)
+    await channel.said("begun")
+    execution.interrupt(Interruption.CANCEL)
+    assert await end_of(execution) == "returned all the same"
+
+
+async def test_a_signal_from_outside_interrupts_nobody(executor: ProcessExecutor) -> None:
+    assert await end_of(begin(executor, handlers.signaled_from_outside)) == "went on"
+
+
+async def test_one_that_ignores_sigterm_is_killed_with_what_it_started(
+    executor: ProcessExecutor, channel: RecordingChannel
+) -> None:
+    execution = begin(executor, handlers.ignore_all, channel)
+    watched = [Watched(int(pid)) for pid in (await channel.said("pids ")).split()]
+    execution.interrupt(Interruption.TIMEOUT)
+    execution.abandon()
+    assert execution.finished.done()
+    with pytest.raises(Abandoned, match="killed"):
+        await execution.finished
+    assert all(process.has_ended() for process in watched)
+    assert executor.abandoned == 0
+
+
+async def test_a_crash_is_an_error_of_its_job_alone(executor: ProcessExecutor, channel: RecordingChannel) -> None:
+    other = begin(executor, handlers.sleep, channel)
+    await channel.said("begun")
+    ends = {"exit": "ended with exit code 3", "segfault": "was killed by SIGSEGV"}
+    crashes = [(begin(executor, handlers.die, how=how), what) for how, what in ends.items()]
+    for crash, what in crashes:
+        with pytest.raises(ProcessDied, match=what):
+            await end_of(crash)
+    assert await end_of(begin(executor, handlers.add, a=1)) == 2
+    assert not other.finished.done()
+    other.abandon()
+    assert isinstance(other.finished.exception(), Abandoned)
+
+
+async def test_a_crash_is_noticed_though_a_forked_process_lives_on_and_ends_it(
+    executor: ProcessExecutor, channel: RecordingChannel
+) -> None:
+    execution = begin(executor, handlers.start_and_exit, channel, how="segfault")
+    forked = Watched(int(await channel.said("pid ")))
+    with pytest.raises(ProcessDied):
+        await end_of(execution)
+    assert forked.has_ended()
+
+
+async def test_nobody_speaks_in_the_name_of_another_job(
+    executor: ProcessExecutor, channel: RecordingChannel, tmp_path: Path
+) -> None:
+    path, first = str(tmp_path / "speak"), RecordingChannel()
+    pid = await end_of(begin(executor, handlers.leave_thread, first, path=path))
+    assert await end_of(begin(executor, handlers.wake_thread, channel, path=path)) == pid
+    assert first.reports == channel.reports == []
+
+
+async def test_what_is_too_long_for_a_message_is_refused(
+    executor: ProcessExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await end_of(begin(executor, handlers.add, a=1)) == 2
+    monkeypatch.setattr(wire, "LINE_LIMIT", 100)
+    with pytest.raises(PermanentError, match="100 are allowed"):
+        begin(executor, handlers.add, a=1)
+
+
+async def test_a_child_that_dies_idle_is_replaced(executor: ProcessExecutor) -> None:
+    pid = await end_of(begin(executor, handlers.pid))
+    os.kill(pid, signal.SIGKILL)
+    async with asyncio.timeout(PATIENCE):
+        while pid in executor.pids:  # noqa: ASYNC110 - its end is a task of the executor
+            await asyncio.sleep(0.001)
+    assert executor.pids
+    assert await end_of(begin(executor, handlers.pid)) in executor.pids
+
+
+async def test_stop_ends_what_still_runs(channel: RecordingChannel) -> None:
+    executor = ProcessExecutor(1)
+    execution = begin(executor, handlers.ignore_all, channel)
+    watched = [Watched(int(pid)) for pid in (await channel.said("pids ")).split()]
+    await executor.stop()
+    with pytest.raises(Abandoned):
+        await execution.finished
+    assert all(process.has_ended() for process in watched)
+    assert not executor.pids
+
+
+async def test_no_child_outlives_a_killed_worker() -> None:
+    code = """
+import asyncio
+from fairlane.registry.options import Isolation
+from fairlane.runtime.executors.process import ProcessExecutor
+from tests.runtime import handlers
+from tests.runtime.recording import RecordingChannel, call
+async def main():
+    executor, channel = ProcessExecutor(2), RecordingChannel()
+    await executor.start()
+    execution = executor.begin(call(handlers.ignore_all, isolation=Isolation.PROCESS, channel=channel))
+    print(await channel.said("pids "), *executor.pids, flush=True)
+    await execution.finished
+asyncio.run(main())
+"""
+    worker = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
+    assert worker.stdout is not None
+    async with asyncio.timeout(PATIENCE):
+        watched = [Watched(int(pid)) for pid in (await worker.stdout.readline()).split()]
+    assert len(watched) >= 3
+    worker.kill()
+    await worker.wait()
+    assert all(process.has_ended() for process in watched)

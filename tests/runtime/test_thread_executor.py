@@ -1,0 +1,167 @@
+"""Plain handlers in threads of their own pool."""
+
+import asyncio
+import contextvars
+import sys
+import threading
+from collections.abc import AsyncIterator
+
+import pytest
+
+from fairlane.runtime.context import Interrupted, JobContext
+from fairlane.runtime.executors.base import Abandoned, HandlerQuit
+from fairlane.runtime.executors.thread import ThreadExecutor
+from fairlane.runtime.reports import Interruption, Progress
+from tests.runtime.recording import PATIENCE, RecordingChannel, call, end_of
+
+variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
+
+
+@pytest.fixture
+async def executor() -> AsyncIterator[ThreadExecutor]:
+    executor = ThreadExecutor()
+    await executor.start()
+    yield executor
+    await executor.stop()
+
+
+async def test_the_result_comes_back(executor: ThreadExecutor) -> None:
+    channel = RecordingChannel()
+
+    def handler(ctx: JobContext, a: int) -> int:
+        ctx.progress(10)
+        return a + 1
+
+    assert await end_of(executor.begin(call(handler, {"a": 1}, channel=channel))) == 2
+    assert channel.reports == [Progress(10.0, None)]
+
+
+@pytest.mark.parametrize("error", [ConnectionError("gone"), KeyError("x")])
+async def test_the_error_comes_back(executor: ThreadExecutor, error: Exception) -> None:
+    def handler(ctx: JobContext) -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        await end_of(executor.begin(call(handler)))
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), StopIteration(), asyncio.CancelledError()])
+async def test_what_would_end_the_worker_is_an_error_of_the_handler(
+    executor: ThreadExecutor, error: BaseException
+) -> None:
+    def handler(ctx: JobContext) -> None:
+        raise error
+
+    with pytest.raises(HandlerQuit, match=type(error).__name__):
+        await end_of(executor.begin(call(handler)))
+
+
+async def test_an_interrupt_wakes_a_sleeping_handler(executor: ThreadExecutor) -> None:
+    channel = RecordingChannel()
+
+    def handler(ctx: JobContext) -> None:
+        ctx.log("begun")
+        try:
+            ctx.sleep(60)
+        finally:
+            ctx.log("cleaned up")
+
+    execution = executor.begin(call(handler, channel=channel))
+    await channel.said("begun")
+    execution.interrupt(Interruption.TIMEOUT)
+    execution.interrupt(Interruption.CANCEL)
+    with pytest.raises(Interrupted) as raised:
+        await end_of(execution)
+    assert raised.value.reason is Interruption.TIMEOUT
+    assert channel.lines == ["begun", "cleaned up"]
+
+
+async def test_a_handler_that_does_not_listen_is_left_behind_until_it_ends(executor: ThreadExecutor) -> None:
+    channel, release = RecordingChannel(), threading.Event()
+
+    def handler(ctx: JobContext) -> str:
+        ctx.log("begun")
+        release.wait()
+        return "too late"
+
+    execution = executor.begin(call(handler, channel=channel))
+    await channel.said("begun")
+    execution.interrupt(Interruption.TIMEOUT)
+    execution.abandon()
+    assert execution.finished.done()
+    with pytest.raises(Abandoned, match="left behind"):
+        await execution.finished
+    assert executor.abandoned == 1
+    release.set()
+    async with asyncio.timeout(PATIENCE):
+        while executor.abandoned:  # noqa: ASYNC110 - its end is a callback of the loop
+            await asyncio.sleep(0)
+
+
+async def test_threads_are_reused(executor: ThreadExecutor) -> None:
+    def handler(ctx: JobContext) -> int:
+        return threading.get_ident()
+
+    first = await end_of(executor.begin(call(handler)))
+    assert await end_of(executor.begin(call(handler))) == first
+
+
+async def test_handlers_run_at_the_same_time(executor: ThreadExecutor) -> None:
+    together = threading.Barrier(5)
+
+    def handler(ctx: JobContext) -> None:
+        together.wait(PATIENCE)
+
+    await asyncio.gather(*(end_of(executor.begin(call(handler))) for _ in range(5)))
+
+
+async def test_no_variable_is_inherited(executor: ThreadExecutor) -> None:
+    def handler(ctx: JobContext) -> str:
+        before = variable.get()
+        variable.set("of a handler")
+        return before
+
+    variable.set("of the loop")
+    assert await end_of(executor.begin(call(handler))) == "unset"
+    assert await end_of(executor.begin(call(handler))) == "unset"
+
+
+def test_a_handler_that_outlives_the_loop_ends_quietly() -> None:
+    release, thread = threading.Event(), list[threading.Thread]()
+
+    def handler(ctx: JobContext) -> None:
+        thread.append(threading.current_thread())
+        ctx.log("begun")
+        release.wait()
+
+    async def leave() -> None:
+        executor, channel = ThreadExecutor(), RecordingChannel()
+        executor.begin(call(handler, channel=channel)).finished.add_done_callback(lambda future: future.exception())
+        await channel.said("begun")
+        await executor.stop()
+        assert executor.abandoned == 1
+
+    asyncio.run(leave())
+    release.set()
+    thread[0].join(PATIENCE)
+    assert not thread[0].is_alive()
+
+
+async def test_threads_do_not_keep_the_interpreter_alive() -> None:
+    """That is why the pool is our own."""
+    code = """
+import asyncio, threading
+from fairlane.runtime.executors.thread import ThreadExecutor
+from tests.runtime.recording import RecordingChannel, call
+async def main():
+    channel = RecordingChannel()
+    def handler(ctx):
+        ctx.log("begun")
+        threading.Event().wait()
+    execution = ThreadExecutor().begin(call(handler, channel=channel))
+    await channel.said("begun")
+asyncio.run(main())
+"""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code)
+    async with asyncio.timeout(PATIENCE):
+        assert await process.wait() == 0

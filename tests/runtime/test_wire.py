@@ -1,0 +1,126 @@
+"""Exceptions on their way from a child process to its worker."""
+
+import json
+import signal
+from types import SimpleNamespace
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from fairlane.domain.classify import classify
+from fairlane.domain.errors import PermanentError, Snooze, StorageUnavailable, TransientError
+from fairlane.runtime.executors.child_process import _how_it_ended
+from fairlane.runtime.executors.wire import RemoteError, pack_error, unpack_error
+
+
+class ServiceDown(TransientError):
+    """An application's own transient error."""
+
+
+class HttpError(Exception):
+    """Like those of HTTP clients."""
+
+    def __init__(self, status: int, retry_after: str) -> None:
+        super().__init__(f"HTTP {status}")
+        self.response = SimpleNamespace(status_code=status, headers={"Retry-After": retry_after})
+
+
+class NeedsArguments(ConnectionError):
+    """Can't be made without knowing more than its message."""
+
+    def __new__(cls, host: str, port: int) -> "NeedsArguments":
+        return super().__new__(cls, f"{host}:{port}")
+
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__(f"{host}:{port}")
+
+
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+def sent(error: Exception) -> Exception:
+    try:
+        raise error
+    except type(error) as raised:
+        return unpack_error(json.loads(json.dumps(pack_error(raised))))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionResetError(104, "reset"),
+        KeyError("x"),
+        TransientError("again", retry_after=7),
+        ServiceDown("down", retry_after=9),
+        PermanentError("never"),
+        StorageUnavailable("gone"),
+        HttpError(503, "120"),
+        HttpError(404, "120"),
+        NeedsArguments("host", 80),
+        MemoryError(),
+    ],
+    ids=repr,
+)
+def test_an_error_is_classified_as_in_the_worker_itself(error: Exception) -> None:
+    here, there = classify(error), classify(sent(error))
+    for kept in ("error_type", "message", "permanent", "retry_after"):
+        assert getattr(there, kept) == getattr(here, kept)
+
+
+def test_an_error_is_of_the_class_that_it_was() -> None:
+    error = sent(ConnectionResetError(104, "reset"))
+    assert isinstance(error, ConnectionResetError)
+    assert (error.errno, str(error)) == (104, "[Errno 104] reset")
+    assert isinstance(sent(ServiceDown("down")), ServiceDown)
+
+
+def test_a_snooze_is_one() -> None:
+    snooze = sent(Snooze(90, "not yet"))
+    assert isinstance(snooze, Snooze)
+    assert (snooze.seconds, snooze.reason) == (90, "not yet")
+
+
+def test_the_answer_of_an_http_server_is_carried() -> None:
+    error = sent(HttpError(503, "120"))
+    assert isinstance(error, HttpError)
+    assert (error.response.status_code, error.response.headers["retry-after"]) == (503, "120")
+
+
+def test_what_can_not_be_made_again_is_of_the_nearest_class_that_can() -> None:
+    error = sent(NeedsArguments("host", 80))
+    assert isinstance(error, ConnectionError)
+    assert not isinstance(error, NeedsArguments)
+    assert isinstance(error, RemoteError)
+    assert error.lineage[0].endswith(":NeedsArguments")
+    assert type(sent(ExceptionGroup("several", [ValueError()]))).__name__ == "ExceptionGroup"
+
+
+def test_a_final_class_is_no_obstacle() -> None:
+    with pytest.raises(ValidationError) as refused:
+        TypeAdapter(int).validate_python("x")
+    error = sent(refused.value)
+    assert isinstance(error, ValueError)
+    assert type(error).__name__ == "ValidationError"
+
+
+def test_nothing_is_imported_for_an_error() -> None:
+    packed = pack_error(ValueError("x")) | {"lineage": ["antigravity:Error", "os:system", "builtins:ValueError"]}
+    error = unpack_error(packed)
+    assert isinstance(error, ValueError)
+    assert type(error).__name__ == "Error"
+
+
+def test_an_error_without_a_text_is_still_an_error() -> None:
+    assert "its __str__ raised RuntimeError" in str(sent(Unspeakable()))
+
+
+def test_its_traceback_is_its_cause() -> None:
+    assert "test_wire.py" in str(sent(ValueError("x")).__cause__)
+
+
+def test_the_error_of_a_crash_says_what_may_have_killed_it() -> None:
+    assert _how_it_ended(-signal.SIGKILL, None) == "was killed by SIGKILL; Linux does that when memory runs out"
+    assert _how_it_ended(-60, None) == "was killed by signal 60"
+    assert _how_it_ended(-9, ValueError("no JSON")) == "said what can't be understood, so it was killed: no JSON"

@@ -1,0 +1,151 @@
+"""The heartbeat keeps the worker's lease, and knows when it may judge the leases of others."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection
+
+from fairlane import StorageUnavailable
+from fairlane.domain.events import StorageBack, StorageLost
+from fairlane.runtime.heartbeat import Heartbeat
+from fairlane.store.statements import workers
+from fairlane.testing import ManualClock
+from tests.runtime.worker_kit import Engine, engine, until
+from tests.runtime.worker_store import LEASE, Member, member, nothing, registered
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def fl(database_url: str, clock: ManualClock) -> Iterator[Engine]:
+    with engine(database_url, clock=clock) as fl:
+        nothing(fl)
+        yield fl
+
+
+@pytest.fixture
+def worker(fl: Engine) -> Member:
+    return member(fl)
+
+
+def test_the_first_beat_registers_the_worker(fl: Engine, worker: Member) -> None:
+    (row,) = fl.database.read(lambda connection: workers.all_workers(connection, fl.database.clock))
+    assert (row.id, row.name, row.slots, row.queues) == (worker.card.id, "worker", 10, "null")
+    assert row.job_types == '["work"]'
+    assert not row.stopping
+
+
+def test_every_beat_extends_the_lease(fl: Engine, worker: Member, clock: ManualClock) -> None:
+    for _ in range(3):
+        clock.advance(LEASE - 0.1)
+        assert registered(fl) == {worker.card.id}
+        worker.heartbeat.run_once()
+
+
+def test_without_a_beat_the_lease_runs_out(fl: Engine, worker: Member, clock: ManualClock) -> None:
+    clock.advance(LEASE + 0.1)
+    assert registered(fl) == set()
+    assert worker.claim() == []
+
+
+def test_a_worker_that_was_given_up_registers_again(fl: Engine, worker: Member) -> None:
+    fl.database.write(lambda connection: workers.remove(connection, worker.card.id))
+    assert registered(fl) == set()
+    worker.heartbeat.run_once()
+    assert registered(fl) == {worker.card.id}
+
+
+def test_a_worker_that_was_given_up_claims_nothing_before_it_is_registered_again(fl: Engine, worker: Member) -> None:
+    fl.give("work")
+    fl.database.write(lambda connection: workers.remove(connection, worker.card.id))
+    assert worker.claim() == []
+    worker.heartbeat.run_once()
+    assert len(worker.claim()) == 1
+
+
+def test_a_stopping_worker_says_so(fl: Engine, worker: Member) -> None:
+    worker.heartbeat.say_stopping()
+    worker.heartbeat.run_once()
+    (row,) = fl.database.read(lambda connection: workers.all_workers(connection, fl.database.clock))
+    assert row.stopping
+
+
+def test_it_may_not_rescue_before_it_has_succeeded_for_a_full_lease(worker: Member) -> None:
+    for _ in range(3):
+        assert not worker.heartbeat.may_rescue()
+        worker.monotonic.now += LEASE / 3
+        worker.heartbeat.run_once()
+    assert worker.heartbeat.may_rescue()
+
+
+def test_it_may_not_rescue_while_its_own_last_success_is_long_ago(worker: Member) -> None:
+    worker.is_steady()
+    worker.monotonic.now += LEASE
+    assert not worker.heartbeat.may_rescue()
+
+
+def test_after_a_failed_beat_the_full_lease_begins_anew(worker: Member, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker.is_steady()
+    with monkeypatch.context() as patch:
+        patch.setattr(worker.fl.database, "write", unavailable)
+        with pytest.raises(StorageUnavailable):
+            worker.heartbeat.run_once()
+    worker.heartbeat.run_once()
+    assert not worker.heartbeat.may_rescue()
+    worker.is_steady()
+    assert worker.heartbeat.may_rescue()
+
+
+def test_after_a_gap_without_a_beat_the_full_lease_begins_anew(worker: Member) -> None:
+    """A machine that slept, or a thread that did not get to run, is an outage too."""
+    worker.is_steady()
+    worker.monotonic.now += 10 * LEASE
+    worker.heartbeat.run_once()
+    assert not worker.heartbeat.may_rescue()
+
+
+@pytest.mark.parametrize("error", [StorageUnavailable("away"), ZeroDivisionError("a mistake of ours")])
+def test_no_error_ends_the_heartbeat(fl: Engine, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    card = member(fl).card
+    heartbeat = Heartbeat(fl.database, card, 0.3, fl.events)
+    heartbeat.start()
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(fl.database, "write", lambda _: raise_(error))
+            fl.events.wait(StorageLost, service="heartbeat", times=2)
+        fl.events.wait(StorageBack, service="heartbeat")
+    finally:
+        heartbeat.stop()
+
+
+def test_a_heartbeat_that_was_stopped_lets_the_lease_run_out(fl: Engine, clock: ManualClock) -> None:
+    worker = member(fl)
+    heartbeat = Heartbeat(fl.database, worker.card, 0.03, fl.events)
+    heartbeat.start()
+    heartbeat.stop()
+    clock.advance(LEASE + 0.1)
+    until(lambda: registered(fl) == set())
+
+
+def unavailable(_: Any) -> None:
+    raise StorageUnavailable("The database did not answer.")
+
+
+def raise_(error: Exception) -> None:
+    raise error
+
+
+def test_a_beat_waits_for_no_open_claim(fl: Engine, worker: Member) -> None:
+    """A claim holds the worker's row shared; the beat must get through, or a slow claim would cost the lease."""
+    if fl.database.engine.dialect.name == "sqlite":
+        pytest.skip("SQLite has one writer at a time")
+
+    def hold(connection: Connection) -> None:
+        assert workers.hold(connection, fl.database.clock, worker.card.id)
+        worker.heartbeat.run_once()
+
+    fl.database.write(hold)

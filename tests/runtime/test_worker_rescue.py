@@ -1,0 +1,173 @@
+"""The jobs of a worker whose lease ran out are taken back, once, and by nobody who may be wrong."""
+
+from collections.abc import Iterator
+from uuid import UUID
+
+import pytest
+from sqlalchemy import select
+
+from fairlane import Job, ParentPolicy
+from fairlane.domain.events import DeadLetterAlert, JobsRescued
+from fairlane.store.tables import jobs
+from fairlane.testing import ManualClock
+from tests.runtime.worker_kit import Engine, engine
+from tests.runtime.worker_store import LEASE, Member, member, nothing, registered
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def fl(database_url: str, clock: ManualClock) -> Iterator[Engine]:
+    with engine(database_url, clock=clock, dead_letter_alert=1) as fl:
+        nothing(fl)
+        yield fl
+
+
+@pytest.fixture
+def survivor(fl: Engine) -> Member:
+    """A worker whose heartbeat has succeeded for a full lease."""
+    survivor = member(fl, "survivor")
+    survivor.is_steady()
+    return survivor
+
+
+def lose(fl: Engine, clock: ManualClock, survivor: Member) -> UUID:
+    """Another worker claims what there is and falls silent until its lease has run out."""
+    lost = member(fl, "lost")
+    lost.claim()
+    clock.advance(LEASE + 0.1)
+    survivor.heartbeat.run_once()
+    return lost.card.id
+
+
+def test_a_lost_workers_job_runs_again(fl: Engine, clock: ManualClock, survivor: Member) -> None:
+    job = fl.give("work")
+    lost = lose(fl, clock, survivor)
+    assert survivor.rescue.run_once() == 1
+    assert fl.way(job) == ["queued", "running", "queued"]
+    (again,) = survivor.claim()
+    assert (again.claimed.id, again.claimed.attempt) == (job.id, 2)
+    assert fl.events.of(JobsRescued) == [JobsRescued(lost, 1)]
+    assert registered(fl) == {survivor.card.id}
+
+
+def test_the_lost_attempt_is_recorded_and_no_retry_is_spent(fl: Engine, clock: ManualClock, survivor: Member) -> None:
+    job = fl.give("work")
+    lose(fl, clock, survivor)
+    survivor.rescue.run_once()
+    now = fl.look(job)
+    assert (now.attempt, now.retry_count, now.next_retry_at) == (1, 0, None)
+    rescued = fl.history(job.id, organization="acme")[-1]
+    assert rescued.message == "worker lost was lost, rescue 1 of 2"
+    assert (rescued.attempt, rescued.error_type) == (1, "WorkerLost")
+
+
+def test_the_third_rescue_sends_the_job_to_dead_letter(fl: Engine, clock: ManualClock, survivor: Member) -> None:
+    job = fl.give("work")
+    child = fl.give("work", depends_on=[job], on_parent_failure=ParentPolicy.DEAD_LETTER)
+    for status in ("queued", "queued", "dead_letter"):
+        lose(fl, clock, survivor)
+        survivor.rescue.run_once()
+        assert fl.look(job).status == status
+    assert fl.look(job).error_type == "WorkerLost"
+    assert "3 times while it ran" in str(fl.look(job).error_message)
+    assert fl.look(child).status == "dead_letter"
+    assert fl.events.of(DeadLetterAlert) == [DeadLetterAlert("acme", 2)]
+
+
+def test_a_worker_with_a_valid_lease_keeps_its_jobs(fl: Engine, clock: ManualClock, survivor: Member) -> None:
+    job = fl.give("work")
+    member(fl, "alive").claim()
+    clock.advance(LEASE - 0.1)
+    assert survivor.rescue.run_once() == 0
+    assert fl.look(job).status == "running"
+
+
+def test_nobody_rescues_before_its_own_heartbeat_has_succeeded_for_a_full_lease(
+    fl: Engine, clock: ManualClock
+) -> None:
+    """After an outage of the database every lease has run out, those of healthy workers too."""
+    job = fl.give("work")
+    healthy, fresh = member(fl, "healthy"), member(fl, "fresh")
+    healthy.claim()
+    clock.advance(10 * LEASE)
+    fresh.heartbeat.run_once()
+    assert fresh.rescue.run_once() == 0
+    healthy.heartbeat.run_once()
+    fresh.is_steady()
+    assert fresh.rescue.run_once() == 0
+    assert fl.look(job).status == "running"
+
+
+def test_a_cancel_that_was_acknowledged_outlives_its_worker(fl: Engine, clock: ManualClock, survivor: Member) -> None:
+    job = fl.give("work", user="ana")
+    lost = member(fl, "lost")
+    lost.claim()
+    fl.cancel(job.id, organization="acme", user="ana")
+    clock.advance(LEASE + 0.1)
+    survivor.heartbeat.run_once()
+    survivor.rescue.run_once()
+    assert fl.way(job) == ["queued", "running", "canceled"]
+    assert fl.look(job).canceled_by == "ana"
+    assert "worker lost was lost" in fl.reasons(job)
+
+
+def test_two_rescuers_take_a_lost_workers_jobs_once(fl: Engine, clock: ManualClock, survivor: Member) -> None:
+    second = member(fl, "second")
+    second.is_steady()
+    given = [fl.give("work") for _ in range(5)]
+    lose(fl, clock, survivor)
+    second.heartbeat.run_once()
+    assert [survivor.rescue.run_once(), second.rescue.run_once(), survivor.rescue.run_once()] == [5, 0, 0]
+    assert {fl.look(job).attempt for job in given} == {1}
+    assert all(fl.way(job) == ["queued", "running", "queued"] for job in given)
+
+
+def test_all_lost_workers_are_found(fl: Engine, clock: ManualClock, survivor: Member) -> None:
+    for name in ("first", "second", "third"):
+        fl.give("work")
+        member(fl, name).claim()
+    clock.advance(LEASE + 0.1)
+    survivor.heartbeat.run_once()
+    assert sum(survivor.rescue.run_once() for _ in range(3)) == 3
+    assert registered(fl) == {survivor.card.id}
+
+
+def test_a_worker_that_is_back_finds_its_lease_lost(fl: Engine, clock: ManualClock, survivor: Member) -> None:
+    job = fl.give("work")
+    presumed_dead = member(fl, "presumed dead")
+    (ready,) = presumed_dead.claim()
+    clock.advance(LEASE + 0.1)
+    survivor.heartbeat.run_once()
+    survivor.rescue.run_once()
+    (again,) = survivor.claim()
+    presumed_dead.heartbeat.run_once()
+    assert registered(fl) == {survivor.card.id, presumed_dead.card.id}
+    assert again.claimed.lease_token != ready.claimed.lease_token
+    assert lease_of(fl, job) == again.claimed.lease_token
+
+
+def test_a_row_that_somebody_holds_is_rescued_when_it_is_free(fl: Engine, clock: ManualClock, survivor: Member) -> None:
+    if fl.database.engine.dialect.name == "sqlite":
+        pytest.skip("SQLite locks no rows")
+    held, free = fl.give("work"), fl.give("work")
+    lose(fl, clock, survivor)
+    with fl.database.engine.begin() as host:
+        mine = (jobs.c.organization_id == "acme") & (jobs.c.id == held.id)
+        host.execute(select(jobs.c.id).where(mine).with_for_update())
+        assert survivor.rescue.run_once() == 1
+        # Nothing to do for now, so that the service does not spin.
+        assert survivor.rescue.run_once() == 0
+    assert fl.look(free).status == "queued"
+    assert fl.look(held).status == "running"
+    assert survivor.rescue.run_once() == 1
+    assert fl.look(held).status == "queued"
+
+
+def lease_of(fl: Engine, job: Job) -> UUID:
+    mine = select(jobs.c.lease_token).where(jobs.c.organization_id == "acme", jobs.c.id == job.id)
+    token: UUID = fl.database.read(lambda connection: connection.scalars(mine).one())
+    return token

@@ -1,0 +1,100 @@
+"""Two transactions at the same time, in an order that the test decides."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from typing import TypeVar
+
+import psycopg
+from sqlalchemy import Connection
+
+from fairlane import FairlaneError
+from fairlane.store.dialects import WRITE
+from fairlane.store.transaction import Database
+
+T = TypeVar("T")
+
+DEADLINE = 20.0  # seconds; only a test that fails waits for so long
+_LOOK = 0.002
+
+
+class Race:
+    """One transaction stays open while others run beside it.
+
+    SQLite's writers are serial: there the others begin when the open one has ended, so only the order that can happen
+    is run. `serial` says so.
+
+    Args:
+        database: whose transactions race.
+        url: of a test's own PostgreSQL database, where nobody but the test waits for locks.
+    """
+
+    def __init__(self, database: Database, url: str) -> None:
+        self.serial = database.engine.dialect.name == "sqlite"
+        self._writing = database.engine.execution_options(**{WRITE: True})
+        self._url = url
+        self._threads = ThreadPoolExecutor(8, thread_name_prefix="racer")
+
+    def close(self) -> None:
+        self._threads.shutdown()
+
+    @contextmanager
+    def open(self, *, commit: bool = True) -> Iterator[Connection]:
+        """A transaction that stays open for the block, then commits or rolls back."""
+        with self._writing.connect() as connection, connection.begin() as transaction:
+            yield connection
+            if not commit:
+                transaction.rollback()
+
+    def waits(self, call: Callable[[], T]) -> "Future[T]":
+        """Start `call`, which must wait for a lock of the open transaction; come back when it does."""
+        before = self._waiting()
+        future = self._threads.submit(call)
+        if not self.serial:
+            until(lambda: future.done() or self._waiting() > before)
+            assert not future.done(), f"did not wait: {future}"
+        return future
+
+    def passes(self, call: Callable[[], T]) -> "Future[T]":
+        """Start `call`, which must not wait for the open transaction; come back when it is done."""
+        future = self._threads.submit(call)
+        if not self.serial:
+            assert future in wait([future], DEADLINE).done, "waited for the open transaction"
+        return future
+
+    def _waiting(self) -> int:
+        """How many transactions wait for a lock."""
+        if self.serial:
+            return 0
+        with psycopg.connect(self._url, autocommit=True) as observer:
+            row = observer.execute(
+                "SELECT count(*) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND cardinality(pg_blocking_pids(pid)) > 0"
+            ).fetchone()
+        assert row is not None
+        return int(row[0])
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Look again and again until `condition` holds."""
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline, "it never came to that"
+        time.sleep(_LOOK)
+
+
+def at_once(calls: Sequence[Callable[[], T]]) -> list[T | FairlaneError]:
+    """What the calls return, or the error that they raise, each in a thread of its own, all begun together."""
+    barrier = threading.Barrier(len(calls))
+
+    def run(call: Callable[[], T]) -> T | FairlaneError:
+        barrier.wait(DEADLINE)
+        try:
+            return call()
+        except FairlaneError as error:
+            return error
+
+    with ThreadPoolExecutor(len(calls)) as threads:
+        return list(threads.map(run, calls))

@@ -1,0 +1,161 @@
+"""Who takes part in a race: an application, its people, workers that do only what the test says, a clock at rest."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from random import Random
+from typing import Any, Self, TypeVar
+from uuid import UUID, uuid4
+
+from sqlalchemy import Connection
+
+from fairlane import Backoff, Fairlane, Job, JobContext, Settings
+from fairlane.domain.outcomes import Completed, ErrorReport, Failed, Outcome
+from fairlane.domain.statuses import Role
+from fairlane.registry.artifacts import ObjectStorage
+from fairlane.runtime.claims import Claims
+from fairlane.runtime.cleanup import Cleanup
+from fairlane.runtime.stage import Stage
+from fairlane.store.statements import claim, lanes, workers
+from fairlane.store.statements.attempts import Lease
+from fairlane.store.statements.claim import Claimed
+from fairlane.store.statements.finish import Finish, Finished, finish
+from fairlane.store.statements.rescue import rescue_one_worker
+from fairlane.store.statements.workers import WorkerCard
+from fairlane.testing.clock import ManualClock
+from tests.store.races.agreement import assert_all_logs_agree
+
+T = TypeVar("T")
+Work = Callable[[Connection], T]
+
+START = datetime(2026, 11, 1, 12, tzinfo=UTC)
+LEASE = 15.0  # seconds
+DAY = 86_400.0
+BROKEN = Failed(ErrorReport("PrinterError", "no paper", permanent=True))
+JAMMED = Failed(ErrorReport("PrinterError", "paper jam"))
+
+
+class Scene:
+    """Organization acme has ana and bea (members), olga (admin), vic (viewer); organization rival has rita.
+
+    Its one job type is `report`, whose handler never runs: tests claim jobs and end attempts themselves.
+    """
+
+    def __init__(self, url: str, **settings: Any) -> None:
+        self.clock = ManualClock(START)
+        self.fl = Fairlane(Settings(url=url, artifacts_url="memory:///", **settings), clock=self.clock)
+        self.add_type("report", dedup_window=0)
+        for organization in ("acme", "rival"):
+            self.fl.organizations.create(organization)
+        for user, role in (("ana", Role.MEMBER), ("bea", Role.MEMBER), ("olga", Role.ADMIN), ("vic", Role.VIEWER)):
+            self.fl.members.add("acme", user, role=role)
+        self.fl.members.add("rival", "rita")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, error: object, *_: object) -> None:
+        try:
+            if error is None:
+                assert_all_logs_agree(self.fl)
+        finally:
+            self.fl.close()
+
+    def add_type(self, name: str, **options: Any) -> None:
+        """A job type with one parameter, `n`."""
+
+        @self.fl.job_type(name, **options)
+        def handler(ctx: JobContext, n: int = 0) -> None:
+            raise AssertionError("unreachable: nobody runs it")
+
+    def submit(
+        self, job_type: str = "report", organization: str = "acme", user: str | None = "ana", **more: Any
+    ) -> Job:
+        return self.fl.submit(job_type, organization=organization, user=user, **more)
+
+    def get(self, job: Job | UUID, organization: str = "acme") -> Job:
+        return self.fl.get(job.id if isinstance(job, Job) else job, organization=organization)
+
+    def write(self, work: Work[T]) -> T:
+        return self.fl.database.write(work)
+
+    def worker(self, name: str = "w1", *, job_types: Sequence[str] = ("report",), slots: int = 10) -> "Hand":
+        """A worker with a fresh lease."""
+        return Hand(self, WorkerCard(uuid4(), name, None, tuple(job_types), slots))
+
+    def ending(self, *claimed: Claimed, outcome: Outcome | None = None) -> Work[list[Finished]]:
+        """To end attempts together; without an outcome they complete."""
+        ends = [
+            Finish(one.organization, one.id, one.job_type, one.lease_token, outcome or Completed(), Backoff(base=60.0))
+            for one in claimed
+        ]
+        return lambda connection: finish(connection, self.clock.now(connection), ends, Random(1))
+
+    def end(self, *claimed: Claimed, outcome: Outcome | None = None) -> list[Finished]:
+        return self.write(self.ending(*claimed, outcome=outcome))
+
+    def dead_letter(self, **more: Any) -> Job:
+        """A job that failed for good."""
+        job = self.submit(**more)
+        (claimed,) = self.worker().claim()
+        assert claimed.id == job.id
+        self.end(claimed, outcome=BROKEN)
+        return self.get(job)
+
+    def stage(self) -> int:
+        """One round of the stage service."""
+        return Stage(self.fl.database, interval=1.0).run_once()
+
+    def rescuing(self) -> Work[tuple[UUID, list[Finished]] | None]:
+        """To take back the jobs of one lost worker."""
+        return lambda connection: rescue_one_worker(connection, self.clock, Random(1))
+
+    def rescue(self) -> tuple[UUID, list[Finished]] | None:
+        return self.write(self.rescuing())
+
+    def cleaner(self, retention: float = DAY) -> Cleanup:
+        """A clean-up service that keeps ended jobs for `retention` seconds."""
+        return Cleanup(self.fl.database, ObjectStorage("memory:///"), retention, interval=60.0)
+
+
+class Hand:
+    """A worker that beats, claims and runs nothing by itself."""
+
+    def __init__(self, scene: Scene, card: WorkerCard) -> None:
+        self._scene = scene
+        self.card = card
+        scene.write(lambda connection: workers.register(connection, scene.clock, card, LEASE))
+
+    @property
+    def id(self) -> UUID:
+        return self.card.id
+
+    def beat(self) -> bool:
+        clock = self._scene.clock
+        return self._scene.write(lambda connection: workers.beat(connection, clock, self.id, LEASE, stopping=False))
+
+    def claiming(self, slots: int = 1) -> Work[list[Claimed]]:
+        """To claim up to `slots` jobs of each organization, as a worker's claim transaction does."""
+
+        def work(connection: Connection) -> list[Claimed]:
+            if not workers.hold(connection, self._scene.clock, self.id):
+                return []
+            ready = [lane for lane in lanes.active_lanes(connection) if lane.job_type in self.card.job_types]
+            quotas = {lane.organization: slots for lane in ready}
+            now = self._scene.clock.now(connection)
+            return claim.claim(connection, now, ready, quotas, worker_id=self.id, worker=self.card.name)
+
+        return work
+
+    def claim(self, slots: int = 1) -> list[Claimed]:
+        return self._scene.write(self.claiming(slots))
+
+    def claim_round(self, slots: int = 10) -> list[UUID]:
+        """A whole round of a real worker, with its look at pauses and standings; the ids of what it claimed."""
+        fl = self._scene.fl
+        claims = Claims(fl.database, fl.directory, self.card, fl.emit)
+        return [ready.claimed.id for ready in claims.claim_round(slots, frozenset())]
+
+
+def lease_of(claimed: Claimed) -> Lease:
+    """What proves a write of the attempt."""
+    return Lease(claimed.organization, claimed.id, claimed.lease_token)

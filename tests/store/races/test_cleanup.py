@@ -1,0 +1,163 @@
+"""Deletion beside everything that still needs a job: it goes wholly, or stays (R14)."""
+
+import pytest
+
+from fairlane import IllegalTransition, Job, JobNotFound, JobStatus, ParentNotFound, Submission
+from fairlane.domain.outcomes import Completed
+from fairlane.store.statements import cleanup, dead_letters
+from fairlane.store.statements.transition import lock_job
+from tests.store.races.agreement import assert_log_agrees, steps
+from tests.store.races.race import Race, at_once
+from tests.store.races.scene import DAY, Scene, Work
+
+PENDING, QUEUED, COMPLETED = JobStatus.PENDING, JobStatus.QUEUED, JobStatus.COMPLETED
+
+
+def cleaning(scene: Scene) -> Work[int]:
+    """To delete a batch of what is older than a day, in a transaction of the test's."""
+    return lambda connection: scene.cleaner()._delete_batch(connection)[0]
+
+
+def clean(scene: Scene) -> int:
+    """One round of the clean-up service."""
+    return scene.cleaner().run_once()
+
+
+def grow_old(scene: Scene) -> None:
+    scene.clock.advance(DAY + 1)
+
+
+def completed(scene: Scene) -> Job:
+    job = scene.submit()
+    scene.end(*scene.worker().claim(), outcome=Completed('"done"'))
+    return job
+
+
+def is_there(scene: Scene, job: Job) -> bool:
+    try:
+        scene.get(job)
+    except JobNotFound:
+        return False
+    return True
+
+
+class TestTwoCleaners:
+    def test_the_second_passes_by_what_the_first_is_deleting(self, scene: Scene, race: Race):
+        old = [completed(scene) for _ in range(3)]
+        grow_old(scene)
+        with race.open() as first:
+            assert cleaning(scene)(first) == 3
+            second = race.passes(lambda: clean(scene))
+        assert second.result() == 0
+        assert not any(is_there(scene, job) for job in old)
+
+    def test_each_job_is_deleted_once_however_many_cleaners_there_are(self, scene: Scene):
+        for _ in range(20):
+            completed(scene)
+        grow_old(scene)
+        assert sum(at_once([lambda: clean(scene)] * 8)) + clean(scene) == 20
+        assert scene.fl.list(organization="acme").total == 0
+
+    def test_a_job_whose_row_a_host_holds_is_left_for_the_next_round(self, scene: Scene, race: Race):
+        old = [completed(scene) for _ in range(2)]
+        grow_old(scene)
+        with race.open() as host:
+            lock_job(host, "acme", old[0].id)
+            cleaner = race.passes(lambda: clean(scene))
+        assert cleaner.result() == (2 if race.serial else 1)
+        clean(scene)
+        assert not any(is_there(scene, job) for job in old)
+
+
+class TestRetry:
+    @pytest.fixture
+    def letter(self, scene: Scene) -> Job:
+        """A dead letter that somebody has dealt with, past its retention."""
+        job = scene.dead_letter()
+        scene.fl.dead_letters.ignore(job.id, "acme")
+        grow_old(scene)
+        return job
+
+    def test_a_cleaner_passes_by_a_dead_letter_that_is_being_retried(self, scene: Scene, race: Race, letter: Job):
+        with race.open() as retrying:
+            now = scene.clock.now(retrying)
+            dead_letters.retry(retrying, now, "acme", letter.id, actor="olga")
+            cleaner = race.passes(lambda: clean(scene))
+        assert cleaner.result() == 0
+        assert clean(scene) == 0
+        assert assert_log_agrees(scene.fl, letter).status == QUEUED
+
+    def test_a_retry_that_waits_for_the_cleaner_finds_no_job(self, scene: Scene, race: Race, letter: Job):
+        with race.open() as first:
+            assert cleaning(scene)(first) == 1
+            retry = race.waits(lambda: scene.fl.retry(letter.id, organization="acme"))
+        with pytest.raises(JobNotFound):
+            retry.result()
+
+    def test_a_retry_of_a_job_whose_deletion_rolls_back_goes_on(self, scene: Scene, race: Race, letter: Job):
+        with race.open(commit=False) as first:
+            assert cleaning(scene)(first) == 1
+            retry = race.waits(lambda: scene.fl.retry(letter.id, organization="acme"))
+        assert retry.result().status == QUEUED
+
+    def test_a_delete_that_waits_for_the_retry_is_refused(self, scene: Scene, race: Race, letter: Job):
+        with race.open() as retrying:
+            now = scene.clock.now(retrying)
+            dead_letters.retry(retrying, now, "acme", letter.id, actor="olga")
+            delete = race.waits(lambda: scene.fl.dead_letters.delete(letter.id, "acme"))
+        with pytest.raises(IllegalTransition, match="is queued; cancel it before you delete it"):
+            delete.result()
+        assert assert_log_agrees(scene.fl, letter).status == QUEUED
+
+
+class TestChildren:
+    def test_a_cleaner_passes_by_a_parent_whose_child_is_being_submitted(self, scene: Scene, race: Race):
+        parent = completed(scene)
+        grow_old(scene)
+        with race.open() as submitting:
+            child = scene.submit(depends_on=[parent], connection=submitting)
+            cleaner = race.passes(lambda: clean(scene))
+        assert cleaner.result() == 0
+        assert clean(scene) == 0
+        assert scene.get(child).depends_on == (parent.id,)
+        assert steps(scene.fl, child) == [QUEUED]
+
+    def test_a_child_that_waits_for_the_deletion_of_its_parent_learns_that_it_is_gone(self, scene: Scene, race: Race):
+        parent = completed(scene)
+        grow_old(scene)
+        batch = [Submission("report", "acme", "ana"), Submission("report", "acme", "ana", depends_on=[parent])]
+        with race.open() as first:
+            assert cleaning(scene)(first) == 1
+            submitting = race.waits(lambda: scene.fl.submit_many(batch))
+        with pytest.raises(ParentNotFound, match=f"Parent {parent.id} is not a job of organization acme") as refused:
+            submitting.result()
+        assert refused.value.index == 1
+        assert scene.fl.list(organization="acme").total == 0
+
+    def test_a_delete_that_waits_for_a_child_s_submission_is_refused(self, scene: Scene, race: Race):
+        parent = scene.dead_letter()
+        with race.open() as submitting:
+            child = scene.submit(depends_on=[parent], on_parent_failure="run_anyway", connection=submitting)
+            delete = race.waits(lambda: scene.fl.dead_letters.delete(parent.id, "acme"))
+        with pytest.raises(IllegalTransition, match="A live job depends on job"):
+            delete.result()
+        assert scene.get(child).depends_on == (parent.id,)
+
+    def test_a_parent_goes_when_its_last_child_has_ended(self, scene: Scene):
+        parent = completed(scene)
+        child = scene.submit(depends_on=[parent])
+        grow_old(scene)
+        assert clean(scene) == 0
+        scene.end(*scene.worker().claim())
+        assert clean(scene) == 1
+        assert scene.get(child).depends_on == ()
+
+    def test_an_unresolved_dead_letter_and_its_parent_stay(self, scene: Scene):
+        parent = completed(scene)
+        letter = scene.dead_letter(depends_on=[parent])
+        grow_old(scene)
+        assert clean(scene) == 0
+        scene.fl.dead_letters.resolve(letter.id, "acme")
+        while clean(scene):
+            pass
+        assert scene.fl.list(organization="acme").total == 0

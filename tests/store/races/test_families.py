@@ -1,0 +1,236 @@
+"""Parents and children: whatever ends, begins or comes back at the same time, no child is forgotten (R9)."""
+
+import pytest
+
+from fairlane import Job, JobStatus, Submission
+from fairlane.store.statements import dead_letters, dependencies
+from fairlane.store.statements.claim import Claimed
+from tests.store.races.agreement import assert_log_agrees, steps
+from tests.store.races.race import Race, at_once
+from tests.store.races.scene import BROKEN, Scene
+
+PENDING, QUEUED, RUNNING, COMPLETED = JobStatus.PENDING, JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.COMPLETED
+CANCELED, DEAD_LETTER = JobStatus.CANCELED, JobStatus.DEAD_LETTER
+
+
+def look(scene: Scene) -> int:
+    """The stage service's look at new edges."""
+    return scene.write(lambda connection: dependencies.look_at_new_edges(connection, scene.clock.now(connection)))
+
+
+def run(scene: Scene, *jobs: Job) -> list[Claimed]:
+    """Claim exactly these."""
+    claimed = {one.id: one for one in scene.worker().claim(len(jobs))}
+    assert set(claimed) == {job.id for job in jobs}
+    return [claimed[job.id] for job in jobs]
+
+
+def fail(scene: Scene, *jobs: Job) -> None:
+    scene.end(*run(scene, *jobs), outcome=BROKEN)
+
+
+def status(scene: Scene, job: Job) -> JobStatus:
+    return assert_log_agrees(scene.fl, job).status
+
+
+class TestChildSubmittedBesideAFinishingParent:
+    @pytest.mark.parametrize(("outcome", "then"), [(None, QUEUED), (BROKEN, DEAD_LETTER)], ids=["completes", "fails"])
+    def test_the_child_commits_after_its_parent_has_ended(self, scene: Scene, race: Race, outcome, then: JobStatus):
+        parent = scene.submit()
+        (claimed,) = run(scene, parent)
+        with race.open() as submitting:
+            child = scene.submit(depends_on=[parent], connection=submitting)
+            end = race.passes(lambda: scene.end(claimed, outcome=outcome))
+        assert end.result()[0].transition is not None
+        if not race.serial:
+            # Neither saw the other; the stage does.
+            assert status(scene, child) == PENDING
+            assert look(scene) == 1
+        assert status(scene, child) == then
+        assert look(scene) == 0
+
+    def test_the_child_commits_while_its_parent_s_end_is_not_committed(self, scene: Scene, race: Race):
+        parent = scene.submit()
+        (claimed,) = run(scene, parent)
+        with race.open() as finishing:
+            scene.ending(claimed)(finishing)
+            submitting = race.passes(lambda: scene.submit(depends_on=[parent]))
+            # The parent's row is locked, its end not visible: the stage must leave the edge for its next look.
+            early = race.passes(lambda: look(scene))
+        child = submitting.result()
+        assert early.result() == 0
+        look(scene)
+        assert steps(scene.fl, child)[-1] == QUEUED
+        assert status(scene, child) == QUEUED
+
+    def test_a_look_that_finds_the_parent_live_leaves_the_child_to_the_finish(self, scene: Scene, race: Race):
+        parent = scene.submit()
+        (claimed,) = run(scene, parent)
+        child = scene.submit(depends_on=[parent])
+        with race.open() as looking:
+            dependencies.look_at_new_edges(looking, scene.clock.now(looking))
+            end = race.passes(lambda: scene.end(claimed))
+        if end.result()[0].is_locked:
+            scene.end(claimed)
+        assert steps(scene.fl, child) == [PENDING, QUEUED]
+
+    def test_two_looks_at_once_settle_an_edge_once(self, scene: Scene, race: Race):
+        parents = [scene.submit() for _ in range(2)]
+        claimed = run(scene, *parents)
+        with race.open() as submitting:
+            child = scene.submit(depends_on=parents, connection=submitting)
+            race.passes(lambda: scene.end(claimed[0]))
+        at_once([lambda: look(scene)] * 4)
+        assert status(scene, child) == PENDING
+        scene.end(claimed[1])
+        look(scene)
+        assert steps(scene.fl, child) == [PENDING, QUEUED]
+
+
+class TestParentsThatFinishTogether:
+    def test_the_second_waits_for_the_first_and_releases_their_child_once(self, scene: Scene, race: Race):
+        parents = [scene.submit() for _ in range(2)]
+        child = scene.submit(depends_on=parents)
+        first, second = run(scene, *parents)
+        with race.open() as finishing:
+            scene.ending(first)(finishing)
+            late = race.waits(lambda: scene.end(second))
+        assert late.result()[0].transition is not None
+        assert steps(scene.fl, child) == [PENDING, QUEUED]
+        assert_log_agrees(scene.fl, child)
+
+    def test_of_a_failing_and_a_completing_parent_the_failing_one_decides(self, scene: Scene, race: Race):
+        parents = [scene.submit() for _ in range(2)]
+        child = scene.submit(depends_on=parents)
+        first, second = run(scene, *parents)
+        with race.open() as finishing:
+            scene.ending(first, outcome=BROKEN)(finishing)
+            late = race.waits(lambda: scene.end(second))
+        late.result()
+        assert steps(scene.fl, child) == [PENDING, DEAD_LETTER]
+
+    def test_ten_parents_at_once_release_ten_shared_children(self, scene: Scene):
+        parents = [scene.submit() for _ in range(10)]
+        children = [scene.submit(depends_on=parents) for _ in range(10)]
+        claimed = run(scene, *parents)
+        at_once([lambda one=one: scene.end(one) for one in claimed])
+        assert {tuple(steps(scene.fl, child)) for child in children} == {(PENDING, QUEUED)}
+
+    def test_a_cancel_of_the_child_that_waits_for_the_parent_s_finish_still_wins(self, scene: Scene, race: Race):
+        parent = scene.submit()
+        child = scene.submit(depends_on=[parent])
+        (claimed,) = run(scene, parent)
+        with race.open() as finishing:
+            scene.ending(claimed)(finishing)
+            late = race.waits(lambda: scene.fl.cancel(child.id, organization="acme"))
+        assert late.result().status == CANCELED
+        assert steps(scene.fl, child) == [PENDING, QUEUED, CANCELED]
+
+
+class TestCascade:
+    """grandparent → parent → child → grandchild, of which the child's sister is canceled instead of buried."""
+
+    @pytest.fixture
+    def family(self, scene: Scene) -> list[Job]:
+        chain = [Submission("report", "acme", "ana", {"n": 0})]
+        for n in (1, 2, 3):
+            chain.append(Submission("report", "acme", "ana", {"n": n}, depends_on=[chain[-1]]))
+        sister = Submission("report", "acme", "ana", {"n": 4}, depends_on=[chain[1]], on_parent_failure="cancel")
+        return scene.fl.submit_many([*chain, sister])
+
+    def statuses(self, scene: Scene, family: list[Job]) -> list[JobStatus]:
+        return [status(scene, job) for job in family]
+
+    def test_a_dead_letter_takes_down_three_generations(self, scene: Scene, family: list[Job]):
+        fail(scene, family[0])
+        assert self.statuses(scene, family) == [DEAD_LETTER] * 4 + [CANCELED]
+        reasons = [scene.fl.history(job.id, organization="acme")[-1].message for job in family[1:4]]
+        assert reasons == [f"parent {job.id} (report) ended as dead letter" for job in family[:3]]
+
+    def test_a_retry_brings_back_exactly_what_was_taken_down(self, scene: Scene, family: list[Job]):
+        unrelated = scene.submit(priority="critical")
+        fail(scene, unrelated)
+        fail(scene, family[0])
+        scene.fl.retry(family[0].id, organization="acme")
+        assert self.statuses(scene, family) == [QUEUED, PENDING, PENDING, PENDING, CANCELED]
+        assert status(scene, unrelated) == DEAD_LETTER
+        for job in family[:4]:
+            scene.end(*run(scene, job))
+        assert self.statuses(scene, family) == [COMPLETED] * 4 + [CANCELED]
+
+    def test_revived_children_run_also_if_the_stage_never_looked(self, scene: Scene, family: list[Job]):
+        fail(scene, family[0])
+        scene.fl.retry(family[0].id, organization="acme")
+        (claimed,) = run(scene, family[0])
+        scene.end(claimed)
+        assert self.statuses(scene, family)[:2] == [COMPLETED, QUEUED]
+
+    def test_a_retry_that_fails_again_takes_them_down_again(self, scene: Scene, family: list[Job]):
+        for _ in range(2):
+            fail(scene, family[0])
+            assert self.statuses(scene, family) == [DEAD_LETTER] * 4 + [CANCELED]
+            scene.fl.retry(family[0].id, organization="acme")
+        assert self.statuses(scene, family) == [QUEUED, PENDING, PENDING, PENDING, CANCELED]
+
+    def test_a_second_failed_parent_takes_a_revived_child_down_again(self, scene: Scene):
+        parents = [scene.submit() for _ in range(2)]
+        child = scene.submit(depends_on=parents)
+        grandchild = scene.submit(depends_on=[child])
+        fail(scene, *parents)
+        (culprit,) = [parent for parent in parents if str(parent.id) in _last_message(scene, child)]
+        (other,) = [parent for parent in parents if parent != culprit]
+        scene.fl.retry(culprit.id, organization="acme")
+        assert self.statuses(scene, [child, grandchild]) == [PENDING, PENDING]
+        look(scene)
+        assert self.statuses(scene, [child, grandchild]) == [DEAD_LETTER, DEAD_LETTER]
+        assert str(other.id) in _last_message(scene, child)
+        scene.fl.retry(other.id, organization="acme")
+        scene.end(*run(scene, *parents))
+        assert self.statuses(scene, [child, grandchild]) == [QUEUED, PENDING]
+
+    def test_a_child_that_a_person_retried_alone_is_left_alone(self, scene: Scene, family: list[Job]):
+        fail(scene, family[0])
+        scene.fl.retry(family[1].id, organization="acme")
+        (claimed,) = run(scene, family[1])
+        scene.fl.retry(family[0].id, organization="acme")
+        assert self.statuses(scene, family)[:3] == [QUEUED, RUNNING, PENDING]
+        assert look(scene) == 2  # those of the generations after it; the child that runs has no new edge
+        scene.end(claimed)
+        assert self.statuses(scene, family)[:3] == [QUEUED, COMPLETED, QUEUED]
+
+    def test_a_parent_that_fails_while_another_is_retried_is_not_forgotten(self, scene: Scene, race: Race):
+        parents = [scene.submit() for _ in range(2)]
+        child = scene.submit(depends_on=parents)
+        first, second = run(scene, *parents)
+        scene.end(first, outcome=BROKEN)
+        with race.open() as finishing:
+            scene.ending(second, outcome=BROKEN)(finishing)
+            retry = race.waits(lambda: scene.fl.retry(parents[0].id, organization="acme"))
+        retry.result()
+        look(scene)
+        assert steps(scene.fl, child) == [PENDING, DEAD_LETTER, PENDING, DEAD_LETTER]
+        assert str(parents[1].id) in _last_message(scene, child)
+
+    def test_a_child_submitted_beside_the_retry_of_its_dead_parent_waits_for_it(self, scene: Scene, race: Race):
+        parent = scene.dead_letter()
+        with race.open() as retrying:
+            dead_letters.retry(retrying, scene.clock.now(retrying), "acme", parent.id, actor="olga")
+            submitting = race.passes(lambda: scene.submit(depends_on=[parent]))
+        child = submitting.result()
+        look(scene)
+        assert status(scene, child) == PENDING
+        scene.end(*run(scene, parent))
+        assert steps(scene.fl, child)[-1] == QUEUED
+
+    def test_a_retry_beside_a_child_s_submission_revives_the_child(self, scene: Scene, race: Race):
+        parent = scene.dead_letter()
+        with race.open() as submitting:
+            child = scene.submit(depends_on=[parent], connection=submitting)
+            assert child.status == DEAD_LETTER
+            retry = race.waits(lambda: scene.fl.retry(parent.id, organization="acme"))
+        retry.result()
+        assert steps(scene.fl, child) == [PENDING, DEAD_LETTER, PENDING]
+
+
+def _last_message(scene: Scene, job: Job) -> str:
+    return scene.fl.history(job.id, organization="acme")[-1].message

@@ -1,0 +1,231 @@
+"""Claims, leases and rescues: a job has one owner at a time, and a worker presumed dead overwrites nothing (R5)."""
+
+from itertools import chain
+
+import pytest
+from sqlalchemy import select
+
+from fairlane import JobStatus
+from fairlane.domain.outcomes import Outcome
+from fairlane.store.statements import attempts, workers
+from fairlane.store.tables import AnyRow, jobs
+from tests.store.races.agreement import assert_log_agrees, steps
+from tests.store.races.race import Race, at_once
+from tests.store.races.scene import BROKEN, JAMMED, LEASE, Hand, Scene, lease_of
+
+QUEUED, RUNNING, COMPLETED = JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.COMPLETED
+
+
+def rows(scene: Scene) -> list[AnyRow]:
+    """All job rows, column by column."""
+    return list(scene.fl.database.read(lambda connection: connection.execute(select(jobs).order_by(jobs.c.id)).all()))
+
+
+def lose(scene: Scene) -> None:
+    """Let all leases run out."""
+    scene.clock.advance(LEASE + 1)
+
+
+def is_registered(scene: Scene, worker: Hand) -> bool:
+    """Whether the worker's row is there: it still may beat."""
+    return worker.beat()
+
+
+class TestTwoWorkersOneLane:
+    def test_the_second_passes_by_what_the_first_is_claiming(self, scene: Scene, race: Race):
+        submitted = [scene.submit().id for _ in range(4)]
+        first, second = scene.worker("w1"), scene.worker("w2")
+        with race.open() as claiming:
+            mine = first.claiming(2)(claiming)
+            theirs = race.passes(lambda: second.claim(4))
+        assert [one.id for one in mine] == submitted[:2]
+        assert [one.id for one in theirs.result()] == submitted[2:]
+
+    def test_no_job_is_claimed_twice_or_left_behind(self, scene: Scene):
+        submitted = {scene.submit().id for _ in range(40)}
+        hands = [scene.worker(f"w{number}") for number in range(8)]
+
+        def claim_all(hand: Hand) -> list:
+            return list(chain.from_iterable(iter(lambda: hand.claim(2), [])))
+
+        hauls = at_once([lambda hand=hand: claim_all(hand) for hand in hands])
+        claimed = [one for haul in hauls for one in haul]
+        assert len(claimed) == 40
+        assert {one.id for one in claimed} == submitted
+        assert len({one.lease_token for one in claimed}) == 40
+
+    def test_a_claim_that_rolls_back_leaves_the_job_to_others(self, scene: Scene, race: Race):
+        job = scene.submit()
+        worker = scene.worker("w1")
+        with race.open(commit=False) as claiming:
+            assert worker.claiming()(claiming)
+        (claimed,) = scene.worker("w2").claim()
+        assert (claimed.id, claimed.attempt) == (job.id, 1)
+        assert steps(scene.fl, job) == [QUEUED, RUNNING]
+
+
+class TestALeaseThatRanOut:
+    def test_its_worker_claims_nothing(self, scene: Scene):
+        job = scene.submit()
+        worker = scene.worker()
+        lose(scene)
+        assert worker.claim() == []
+        assert scene.get(job).status == QUEUED
+
+    def test_its_worker_claims_again_after_a_heartbeat(self, scene: Scene):
+        job = scene.submit()
+        worker = scene.worker()
+        lose(scene)
+        assert worker.beat()
+        assert [one.id for one in worker.claim()] == [job.id]
+
+    def test_a_rescuer_passes_by_a_worker_in_the_middle_of_a_claim(self, scene: Scene, race: Race):
+        job = scene.submit()
+        worker = scene.worker()
+        with race.open() as claiming:
+            worker.claiming()(claiming)
+            lose(scene)
+            early = race.passes(scene.rescue)
+        assert (early.result() is None) is not race.serial
+        scene.rescue()
+        assert steps(scene.fl, job) == [QUEUED, RUNNING, QUEUED]
+        assert not is_registered(scene, worker)
+
+    def test_a_claim_that_waits_for_the_rescuer_finds_its_worker_gone(self, scene: Scene, race: Race):
+        job = scene.submit()
+        worker = scene.worker()
+        lose(scene)
+        with race.open() as rescuing:
+            scene.rescuing()(rescuing)
+            late = race.waits(worker.claim)
+        assert late.result() == []
+        assert scene.get(job).status == QUEUED
+
+    def test_a_heartbeat_that_waits_for_the_rescuer_learns_that_it_was_given_up(self, scene: Scene, race: Race):
+        worker = scene.worker()
+        lose(scene)
+        with race.open() as rescuing:
+            scene.rescuing()(rescuing)
+            late = race.waits(worker.beat)
+        assert late.result() is False
+
+    def test_a_rescuer_passes_by_a_worker_that_beats_at_the_last_moment(self, scene: Scene, race: Race):
+        job = scene.submit()
+        worker = scene.worker()
+        worker.claim()
+        lose(scene)
+        with race.open() as beating:
+            workers.beat(beating, scene.clock, worker.id, LEASE, stopping=False)
+            early = race.passes(scene.rescue)
+        assert early.result() is None
+        assert scene.get(job).status == RUNNING
+
+
+class TestALateFinish:
+    @pytest.mark.parametrize("outcome", [None, JAMMED, BROKEN], ids=["completed", "failed", "failed for good"])
+    def test_it_changes_nothing_once_the_job_was_rescued(self, scene: Scene, race: Race, outcome: Outcome | None):
+        job = scene.submit()
+        (claimed,) = scene.worker().claim()
+        lose(scene)
+        with race.open() as rescuing:
+            scene.rescuing()(rescuing)
+            late = race.passes(lambda: scene.end(claimed, outcome=outcome))
+        before, log = rows(scene), scene.fl.history(job.id, organization="acme")
+        # While the rescue was under way the row was locked, so the worker tries again.
+        assert [(one.transition, one.is_locked) for one in late.result()] == [(None, not race.serial)]
+        assert [(one.transition, one.is_locked) for one in scene.end(claimed, outcome=outcome)] == [(None, False)]
+        assert rows(scene) == before
+        assert scene.fl.history(job.id, organization="acme") == log
+
+    def test_it_changes_nothing_while_the_next_attempt_runs(self, scene: Scene):
+        job = scene.submit()
+        (lost,) = scene.worker("w1").claim()
+        lose(scene)
+        scene.rescue()
+        (claimed,) = scene.worker("w2").claim()
+        assert claimed.lease_token != lost.lease_token
+        before = rows(scene)
+        scene.end(lost, outcome=BROKEN)
+        assert rows(scene) == before
+        scene.end(claimed)
+        assert steps(scene.fl, job) == [QUEUED, RUNNING, QUEUED, RUNNING, COMPLETED]
+        assert_log_agrees(scene.fl, job)
+
+    def test_what_an_attempt_writes_beside_its_row_is_refused_after_the_rescue(self, scene: Scene):
+        job = scene.submit()
+        (lost,) = scene.worker("w1").claim()
+        lose(scene)
+        scene.rescue()
+        scene.worker("w2").claim()
+        lease, now = lease_of(lost), scene.clock.now(None)
+        file = {"name": "a", "path": "p", "size": 1, "content_type": "text/plain", "sha256": "0"}
+        for write in (
+            lambda c: attempts.set_progress(c, now, lease, percent=99.0, message="late"),
+            lambda c: attempts.set_checkpoint(c, now, lease, "{}"),
+            lambda c: attempts.add_line(c, now, lease, level="info", message="late"),
+            lambda c: attempts.set_artifact(c, now, lease, file),
+        ):
+            assert scene.write(write) is False
+        assert scene.get(job).progress is None
+        assert scene.fl.log_lines(job.id, organization="acme") == ()
+
+    def test_it_counts_while_nobody_has_rescued_the_job(self, scene: Scene, race: Race):
+        job = scene.submit()
+        worker = scene.worker()
+        (claimed,) = worker.claim()
+        lose(scene)
+        with race.open() as finishing:
+            scene.ending(claimed)(finishing)
+            rescue = race.passes(scene.rescue)
+        found = rescue.result()
+        assert found is not None
+        assert all(finished.transition is None for finished in found[1])
+        assert steps(scene.fl, job) == [QUEUED, RUNNING, COMPLETED]
+        scene.rescue()
+        assert not is_registered(scene, worker)
+
+
+class TestTwoRescuers:
+    def test_the_second_takes_another_lost_worker(self, scene: Scene, race: Race):
+        lost = [scene.worker(name) for name in ("w1", "w2")]
+        for worker in lost:
+            scene.submit()
+            worker.claim()
+        lose(scene)
+        with race.open() as rescuing:
+            first = scene.rescuing()(rescuing)
+            second = race.passes(scene.rescue)
+        assert first is not None
+        assert second.result() is not None
+        assert {first[0], second.result()[0]} == {worker.id for worker in lost}
+        assert scene.rescue() is None
+
+    def test_the_second_finds_nothing_of_a_worker_that_is_being_rescued(self, scene: Scene, race: Race):
+        job = scene.submit()
+        scene.worker().claim()
+        lose(scene)
+        with race.open() as rescuing:
+            scene.rescuing()(rescuing)
+            second = race.passes(scene.rescue)
+        assert second.result() is None
+        assert steps(scene.fl, job) == [QUEUED, RUNNING, QUEUED]
+
+    def test_each_job_is_rescued_once_however_many_rescuers_there_are(self, scene: Scene):
+        submitted = [scene.submit() for _ in range(20)]
+        for number in range(5):
+            scene.worker(f"w{number}").claim(4)
+        lose(scene)
+        rescued = [found for found in at_once([scene.rescue] * 10) if found is not None]
+        while (found := scene.rescue()) is not None:
+            rescued.append(found)
+        assert sum(finished.transition is not None for _, done in rescued for finished in done) == 20
+        assert {tuple(steps(scene.fl, job)) for job in submitted} == {(QUEUED, RUNNING, QUEUED)}
+
+    def test_the_third_rescue_of_a_job_buries_it(self, scene: Scene):
+        job = scene.submit()
+        for _ in range(3):
+            scene.worker().claim()
+            lose(scene)
+            scene.rescue()
+        after = assert_log_agrees(scene.fl, job)
+        assert (after.status, after.retry_count, after.attempt) == (JobStatus.DEAD_LETTER, 0, 3)

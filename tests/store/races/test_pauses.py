@@ -1,0 +1,73 @@
+"""Claims beside a pause or a suspension: what was claimed before runs on, nothing starts after (R5, R17)."""
+
+from collections.abc import Callable
+
+import pytest
+
+from fairlane import Fairlane, JobStatus
+from tests.store.races.agreement import assert_log_agrees, steps
+from tests.store.races.race import Race
+from tests.store.races.scene import Scene
+
+QUEUED, RUNNING, COMPLETED = JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.COMPLETED
+Verb = Callable[[Fairlane], object]
+
+# What holds jobs back, and how it is ended.
+HOLDS: dict[str, tuple[Verb, Verb]] = {
+    "queue paused": (lambda fl: fl.queues.pause("default"), lambda fl: fl.queues.resume("default")),
+    "type paused": (lambda fl: fl.job_types.pause("report"), lambda fl: fl.job_types.resume("report")),
+    "organization paused": (lambda fl: fl.organizations.pause("acme"), lambda fl: fl.organizations.resume("acme")),
+    "organization suspended": (
+        lambda fl: fl.organizations.suspend("acme"),
+        lambda fl: fl.organizations.activate("acme"),
+    ),
+}
+EVERY_HOLD = pytest.mark.parametrize("hold", HOLDS)
+
+
+@EVERY_HOLD
+def test_nothing_starts_from_the_hold_to_its_end(scene: Scene, hold: str):
+    begin, end = HOLDS[hold]
+    job = scene.submit()
+    worker = scene.worker()
+    begin(scene.fl)
+    assert worker.claim_round() == []
+    assert steps(scene.fl, job) == [QUEUED]
+    end(scene.fl)
+    assert worker.claim_round() == [job.id]
+
+
+@EVERY_HOLD
+def test_a_hold_passes_by_a_claim_under_way_and_what_it_claimed_finishes(scene: Scene, race: Race, hold: str):
+    begin, _ = HOLDS[hold]
+    first, second = scene.submit(), scene.submit()
+    worker = scene.worker()
+    with race.open() as claiming:
+        (claimed,) = worker.claiming()(claiming)
+        holding = race.passes(lambda: begin(scene.fl))
+    holding.result()
+    assert worker.claim_round() == []
+    scene.end(claimed)
+    assert steps(scene.fl, first) == [QUEUED, RUNNING, COMPLETED]
+    assert steps(scene.fl, second) == [QUEUED]
+
+
+@EVERY_HOLD
+def test_others_are_claimed_beside_what_is_held(scene: Scene, hold: str):
+    begin, _ = HOLDS[hold]
+    scene.add_type("letter", dedup_window=0)
+    scene.submit()
+    other = scene.submit("letter", "rival", "rita", queue="bulk")
+    begin(scene.fl)
+    assert scene.worker(job_types=["report", "letter"]).claim_round() == [other.id]
+
+
+@EVERY_HOLD
+def test_a_held_job_can_be_canceled(scene: Scene, hold: str):
+    begin, end = HOLDS[hold]
+    job = scene.submit()
+    begin(scene.fl)
+    scene.fl.cancel(job.id, organization="acme", user="ana")
+    end(scene.fl)
+    assert scene.worker().claim_round() == []
+    assert assert_log_agrees(scene.fl, job).status == JobStatus.CANCELED

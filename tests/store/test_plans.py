@@ -1,0 +1,182 @@
+"""The statements that run all day read by an index, however long the backlog.
+
+PostgreSQL holds what skews its statistics: one organization with nearly all of the jobs, a hundred with a few, and many
+future retries. Each statement is planned for its parameters and, as a prepared one may be, for any parameters.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from random import Random
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from sqlalchemy import Connection
+
+from fairlane.domain.backoff import Backoff
+from fairlane.domain.outcomes import Completed
+from fairlane.domain.statuses import JobStatus
+from fairlane.store.statements import claim, dependencies, lanes, limits, stage, transition, workers
+from fairlane.store.statements.finish import Finish, finish
+from fairlane.store.statements.lanes import Lane
+from fairlane.store.statements.transition import Ended
+from fairlane.store.transaction import Database
+from tests.conftest import create_database, database_on, drop_database
+from tests.store.plans import plans, scans
+
+START = datetime(2026, 11, 1, tzinfo=UTC)
+LATER = START + timedelta(days=1)
+BEFORE = START - timedelta(days=1)
+WORKER = UUID(int=1)
+RUNNING = UUID(int=300_001)
+LANES = [Lane("default", "big", f"type{n}") for n in range(5)] + [
+    Lane("default", f"small{n}", "type0") for n in range(100)
+]
+QUOTAS = {lane.organization: 10 for lane in LANES}
+
+# 190,000 ready jobs of one organization and 500 of a hundred others, 50,000 future retries, 500 running, 10,000 waiting
+# for their time, 50,000 done. Ids, times and lease tokens are made of the row's number.
+FILL = """
+INSERT INTO fairlane_jobs
+  (organization_id, id, queue, job_type, status, ready, priority, run_at, next_retry_at, parameters, labels,
+   submitted_by, attempt, retry_count, rescue_count, on_parent_failure, unmet_parents, log_sequence, worker_id,
+   lease_token, created_at, finished_at)
+SELECT organization, number_id, 'default', 'type' || n % 5, status, ready, 2, moment,
+  CASE WHEN status = 'queued' AND NOT ready THEN moment + interval '60 days' END, '{}', '{}', 'user' || n % 50,
+  0, 0, 0, 'dead_letter', 0, 1, CASE status WHEN 'running' THEN lpad(to_hex(n % 5), 32, '0')::uuid END,
+  CASE status WHEN 'running' THEN number_id END, moment, CASE status WHEN 'completed' THEN moment END
+FROM (
+  SELECT n, 'big' AS organization, 'queued' AS status, true AS ready FROM generate_series(1, 190000) AS n
+  UNION ALL SELECT n, 'small' || n % 100, 'queued', true FROM generate_series(190001, 190500) AS n
+  UNION ALL SELECT n, 'big', 'queued', false FROM generate_series(200001, 250000) AS n
+  UNION ALL SELECT n, 'small' || n % 100, 'running', false FROM generate_series(300001, 300500) AS n
+  UNION ALL SELECT n, 'big', 'pending', false FROM generate_series(400001, 410000) AS n
+  UNION ALL SELECT n, 'big', 'completed', false FROM generate_series(500001, 550000) AS n) AS job,
+  LATERAL (SELECT lpad(to_hex(n), 32, '0')::uuid AS number_id,
+                  '2026-11-01Z'::timestamptz + n * interval '1 s' AS moment)
+"""
+# Each waiting job has a parent of its own, and needs it no more.
+EDGES = """
+INSERT INTO fairlane_job_parents (organization_id, job_id, parent_id, state)
+SELECT organization_id, id, lpad(to_hex(row_number() OVER ()), 32, '0')::uuid, 'watched'
+FROM fairlane_jobs WHERE status = 'pending'
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A function of the store and indexes that its statements use; fewer on SQLite, where empty tables end it early."""
+
+    work: Callable[[Connection], object]
+    indexes: tuple[str, ...]
+    sqlite_indexes: tuple[str, ...] | None = None
+
+
+FINISH = Finish("small1", RUNNING, "type0", RUNNING, Completed("1"), Backoff())
+CASES = {
+    "active lanes": Case(lanes.active_lanes, ("jobs_ready",)),
+    "claim": Case(
+        lambda connection: claim.claim(connection, LATER, LANES, QUOTAS, worker_id=WORKER, worker="w"),
+        ("jobs_ready", "jobs_id"),
+        sqlite_indexes=("jobs_ready",),
+    ),
+    "scheduled jobs": Case(lambda connection: stage.release_scheduled(connection, BEFORE), ("jobs_scheduled",)),
+    "due retries": Case(
+        lambda connection: stage.ready_retries(connection, START + timedelta(days=63)), ("jobs_retrying",)
+    ),
+    "a worker's jobs": Case(lambda connection: workers.held_by(connection, WORKER), ("jobs_running",)),
+    "a lost worker's jobs": Case(lambda connection: workers.running_jobs(connection, WORKER, 500), ("jobs_running",)),
+    "removing a worker": Case(lambda connection: workers.remove(connection, WORKER), ("jobs_running",)),
+    "submission rate": Case(
+        lambda connection: limits.nth_newest_submission(connection, "big", "user1", "type1", nth=10, since=START),
+        ("jobs_submitted",),
+    ),
+    "the system's submission rate": Case(
+        lambda connection: limits.nth_newest_submission(connection, "big", None, "type1", nth=10, since=START),
+        ("jobs_submitted",),
+    ),
+    "live jobs": Case(lambda connection: limits.live_jobs(connection, "big", up_to=1000), ("jobs_live",), ("jobs_",)),
+    "lock of a job": Case(lambda connection: transition.lock_job(connection, "big", UUID(int=1)), ("jobs_id",), ()),
+    "finish": Case(lambda connection: finish(connection, LATER, [FINISH], Random(1)), ("job_parents_parent",), ()),
+    "children": Case(
+        lambda connection: dependencies.settle(
+            connection, LATER, [Ended("big", UUID(int=1), "type1", JobStatus.COMPLETED)]
+        ),
+        ("job_parents_parent",),
+    ),
+    "new edges": Case(lambda connection: dependencies.look_at_new_edges(connection, LATER), ("job_parents_new",)),
+}
+
+
+@pytest.fixture(scope="module")
+def filled(postgres_server: str, postgres_template: str) -> Iterator[Database]:
+    """PostgreSQL with a long backlog and fresh statistics."""
+    name = f"test_{uuid4().hex}"
+    create_database(postgres_server, name, template=postgres_template)
+    url = database_on(postgres_server, name)
+    with psycopg.connect(url, autocommit=True) as connection:
+        for statement in (FILL, EDGES, "VACUUM ANALYZE"):
+            connection.execute(statement)
+    database = Database(url)
+    yield database
+    database.close()
+    drop_database(postgres_server, name)
+
+
+@pytest.mark.parametrize("generic", [False, True], ids=["for its parameters", "for any parameters"])
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_postgres_reads_by_index(filled: Database, case: Case, generic: bool) -> None:
+    found = plans(filled, case.work, generic=generic)
+
+    for table in ("fairlane_jobs", "fairlane_job_parents"):
+        assert [line for plan in found for line in scans(plan, table)] == []
+    for index in case.indexes:
+        assert any(f"fairlane_{index}" in plan for plan in found), found
+
+
+def test_lanes_are_found_in_the_index_alone(filled: Database) -> None:
+    (plan,) = plans(filled, lanes.active_lanes)
+
+    assert plan.count("Index Only Scan using fairlane_jobs_ready") == 2
+    assert " Sort " not in plan
+
+
+def test_claim_reads_a_lane_in_the_order_of_the_index(filled: Database) -> None:
+    (plan,) = plans(filled, CASES["claim"].work)
+    lane, update = plan.split("CTE candidate")[1].split("CTE claimed")
+
+    assert "Index Scan using fairlane_jobs_ready" in lane
+    assert "Sort" not in lane, "LIMIT has to end the read of a lane; a sort would read all of it"
+    assert "Index Scan using fairlane_jobs_id" in update
+
+
+def test_finish_finds_its_row_by_its_key(filled: Database) -> None:
+    """Few jobs of the organization ran when statistics were gathered; by now it may be thousands, and dead entries."""
+    found = "\n".join(plans(filled, CASES["finish"].work))
+
+    assert "fairlane_jobs_live" not in found
+
+
+@pytest.fixture
+def empty(sqlite_url: str) -> Iterator[Database]:
+    """SQLite, which plans without statistics until somebody gathers them."""
+    database = Database(sqlite_url)
+    yield database
+    database.close()
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_sqlite_reads_by_index(empty: Database, case: Case) -> None:
+    found = "\n".join(plans(empty, case.work))
+
+    for table in ("fairlane_jobs", "fairlane_job_parents"):
+        assert scans(found, table) == []
+    for index in case.sqlite_indexes if case.sqlite_indexes is not None else case.indexes:
+        assert f"INDEX fairlane_{index}" in found
+
+
+def test_sqlite_claims_in_the_order_of_the_index(empty: Database) -> None:
+    found = "\n".join(plans(empty, CASES["claim"].work) + plans(empty, lanes.active_lanes))
+
+    assert "TEMP B-TREE" not in found

@@ -1,0 +1,297 @@
+"""The documentation is true: its code runs and prints what it says, its links lead somewhere, its commands exist."""
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import pytest
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from sqlalchemy import make_url
+from typer.testing import CliRunner
+
+from docs import state_machine
+from fairlane.cli.root import app as commands
+
+ROOT: Final = Path(__file__).parents[1]
+DOCS: Final = ROOT / "docs"
+PAGES: Final = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
+SECOND_TERMINAL: Final = "second terminal"
+MARKDOWN: Final = MarkdownIt("commonmark").enable("table")
+
+by_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A fenced block of a page. `line` is that of its first line of text, from 1."""
+
+    language: str
+    title: str
+    text: str
+    line: int
+
+
+def tokens_of(page: Path, section: str | None = None) -> Iterator[Token]:
+    """All tokens of a page, inline ones too; only those of one section, if it is named."""
+    inside = section is None
+    tokens = MARKDOWN.parse(page.read_text(encoding="utf-8"))
+    for position, token in enumerate(tokens):
+        if section is not None and token.type == "heading_open":
+            inside = tokens[position + 1].content == section
+        if inside:
+            yield token
+            yield from token.children or ()
+
+
+def blocks_of(page: Path, section: str | None = None) -> list[Block]:
+    return [
+        Block(
+            language=token.info.partition(" ")[0],
+            title=match[1] if (match := re.search(r'title="([^"]*)"', token.info)) else "",
+            text=token.content,
+            line=token.map[0] + 2,
+        )
+        for token in tokens_of(page, section)
+        if token.type == "fence" and token.map is not None
+    ]
+
+
+# --- The README's program ---
+
+
+def test_the_program_in_the_readme_is_the_quickstart_and_prints_what_it_says() -> None:
+    program, printed = [one.text for one in blocks_of(ROOT / "README.md") if one.language in {"python", "text"}][:2]
+    quickstart = ROOT / "examples" / "quickstart.py"
+    assert program == quickstart.read_text(encoding="utf-8")
+    run = subprocess.run([sys.executable, quickstart], capture_output=True, text=True, check=True, timeout=60)
+    assert run.stdout == printed
+
+
+# --- Pages that a reader follows with two terminals ---
+
+
+@dataclass
+class Reader:
+    """Somebody who does what a page says: writes its files, types its commands, looks at what they print."""
+
+    folder: Path
+    exports: str = ""
+    printed: str | None = None
+    code: int = 0
+    second: "subprocess.Popen[str] | None" = None
+    files: set[str] = field(default_factory=set)
+
+    def follow(self, blocks: list[Block]) -> None:
+        for block in blocks:
+            match block.language:
+                case "python":
+                    self.write(block)
+                case "sh" if block.title == SECOND_TERMINAL:
+                    self.end_second()
+                    self.second = self.start(block.text)
+                case "sh":
+                    self.type(block.text)
+                case "text":
+                    self.compare(block)
+                case other:
+                    pytest.fail(f"line {block.line}: nobody knows what to do with a block of {other!r}")
+
+    def write(self, block: Block) -> None:
+        """A title that was there before is added to."""
+        path = self.folder / block.title
+        more = "\n\n" + block.text if block.title in self.files else block.text
+        self.files.add(block.title)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(more)
+
+    def type(self, text: str) -> None:
+        exports = [line for line in text.splitlines() if line.startswith("export ")]
+        self.exports += "".join(f"{line}\n" for line in exports)
+        process = self.start(text)
+        self.printed, _ = process.communicate(timeout=120)
+        self.code = process.returncode
+        assert self.code == 0 or self.printed.startswith("error: "), self.printed
+
+    def compare(self, block: Block) -> None:
+        """`…` stands for whatever differs from run to run."""
+        pattern = ".*?".join(map(re.escape, block.text.split("…")))
+        assert self.printed is not None
+        assert re.fullmatch(pattern, self.printed, re.DOTALL), f"line {block.line}: it printed\n{self.printed}"
+        self.code = 0
+
+    def start(self, text: str) -> "subprocess.Popen[str]":
+        binaries = str(Path(sys.executable).parent)
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("FAIRLANE_")}
+        environment |= {"PATH": f"{binaries}:{environment['PATH']}", "PYTHONDONTWRITEBYTECODE": "1"}
+        last = text if text.count("\n") > 1 else f"exec {text}" if text.startswith("fairlane worker") else text
+        return subprocess.Popen(
+            ["bash", "-c", f"set -e\n{self.exports}{last}"],
+            cwd=self.folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def end_second(self) -> None:
+        """As Ctrl-C does; a worker that was stopped ends well."""
+        if self.second is None:
+            return
+        self.second.send_signal(signal.SIGINT)
+        printed, _ = self.second.communicate(timeout=60)
+        assert self.second.returncode == 0, printed
+        self.second = None
+
+
+@pytest.mark.parametrize(
+    ("page", "section"),
+    [("README.md", "Your own job type in five minutes"), ("docs/tutorial.md", None)],
+    ids=["README", "tutorial"],
+)
+def test_a_reader_who_follows_the_page_sees_what_it_says(page: str, section: str | None, tmp_path: Path) -> None:
+    reader = Reader(tmp_path)
+    blocks = blocks_of(ROOT / page, section)
+    assert blocks
+    try:
+        reader.follow(blocks)
+        reader.end_second()
+    finally:
+        if reader.second is not None:
+            os.killpg(reader.second.pid, signal.SIGKILL)
+
+
+# --- Recipes ---
+
+HOST = """
+import os, django.conf, psycopg
+from fairlane import Fairlane
+from sqlalchemy import make_url
+from typer.testing import CliRunner
+url = make_url(os.environ["SHOP"])
+django.conf.settings.configure(DATABASES={"default": {
+    "ENGINE": "django.db.backends.postgresql", "NAME": url.database, "USER": url.username, "PASSWORD": url.password,
+    "HOST": url.query.get("host", url.host), "PORT": url.query.get("port", url.port or ""),
+}})
+with psycopg.connect(os.environ["SHOP"], autocommit=True) as connection:
+    connection.execute(open("invoices.sql").read())
+with Fairlane(os.environ["SHOP"]) as fl:
+    fl.organizations.create("acme")
+    fl.members.add("acme", "ana", role="admin")
+exec(compile(open("how-to.py").read(), os.environ["PAGE"], "exec"), {"__name__": "__main__"})
+"""
+
+
+def test_the_recipes_run_one_after_the_other(postgres_url: str, tmp_path: Path) -> None:
+    page = DOCS / "how-to.md"
+    blocks = blocks_of(page)
+    lines = [""] * len(page.read_text(encoding="utf-8").splitlines())
+    for block in blocks:
+        if block.language == "python":  # each line keeps its number, so that a traceback leads to the page
+            lines[block.line - 1 : block.line - 1 + block.text.count("\n")] = block.text.splitlines()
+    url = make_url(postgres_url)
+    program = re.sub(
+        r"(postgresql(?:\+\w+)?)://localhost/shop",
+        lambda found: url.set(drivername=found[1]).render_as_string(hide_password=False),
+        "\n".join(lines),
+    )
+    (tmp_path / "how-to.py").write_text(program, encoding="utf-8")
+    (tmp_path / "invoices.sql").write_text(next(one.text for one in blocks if one.language == "sql"))
+    (tmp_path / "host.py").write_text(HOST)
+    run = subprocess.run(
+        [sys.executable, "host.py"],
+        cwd=tmp_path,
+        env=os.environ | {"SHOP": postgres_url, "PAGE": str(page)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+# --- Links ---
+
+
+def anchors_of(page: Path) -> set[str]:
+    tokens = MARKDOWN.parse(page.read_text(encoding="utf-8"))
+    headings = [tokens[position + 1].content for position, one in enumerate(tokens) if one.type == "heading_open"]
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def links_of(page: Path) -> Iterator[tuple[str, str]]:
+    """Target and text of every link."""
+    tokens = list(tokens_of(page))
+    for position, token in enumerate(tokens):
+        if token.type == "link_open":
+            yield str(token.attrs["href"]), tokens[position + 1].content
+
+
+@by_page
+def test_every_relative_link_leads_to_a_file_and_a_heading(page: Path) -> None:
+    for target, text in links_of(page):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), f"[{text}]({target})"
+        if anchor:
+            assert anchor in anchors_of(file), f"[{text}]({target})"
+
+
+@by_page
+def test_every_name_that_links_to_code_is_defined_there(page: Path) -> None:
+    for target, text in links_of(page):
+        if not target.endswith(".py") or "/src/" not in f"/{target}" or text.endswith((".py", "/")):
+            continue
+        name = text.removesuffix("()").rpartition(".")[2]
+        code = (page.parent / target).read_text(encoding="utf-8")
+        definition = rf"^\s*(?:(?:async )?def|class) {name}\b|^{name}\b.*="
+        assert re.search(definition, code, re.MULTILINE), f"{text}: {target}"
+
+
+# --- Commands ---
+
+
+def commands_of(page: Path) -> Iterator[str]:
+    """Everything that begins with `fairlane`, typed or mentioned."""
+    for token in tokens_of(page):
+        if token.type == "fence" and token.info.partition(" ")[0] == "sh":
+            yield from (line for line in token.content.splitlines() if line.startswith("fairlane "))
+        elif token.type == "code_inline" and token.content.startswith("fairlane "):
+            yield token.content
+
+
+def complaint_about(command: str) -> str:
+    """What the command line has to say against a command; nothing of it is run.
+
+    `--help` is looked at after the options before it are known to be options.
+    """
+    arguments = shlex.split(command, comments=True)[1:]
+    answer = CliRunner().invoke(commands, [*arguments, "--help"])
+    return "" if answer.exit_code == 0 else answer.output
+
+
+@by_page
+def test_every_command_and_its_options_exist(page: Path) -> None:
+    assert {command: said for command in commands_of(page) if (said := complaint_about(command))} == {}
+
+
+@pytest.mark.parametrize("wrong", ["fairlane none", "fairlane jobs none", "fairlane jobs list --none"])
+def test_a_command_that_does_not_exist_is_noticed(wrong: str) -> None:
+    assert complaint_about(wrong)
+
+
+# --- Pages that are made from code ---
+
+
+def test_the_page_of_statuses_is_what_the_transition_table_makes() -> None:
+    assert state_machine.PAGE.read_text(encoding="utf-8") == state_machine.page(), "run `make docs`"

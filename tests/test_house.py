@@ -1,0 +1,171 @@
+"""The rules of the house that no linter knows. Each test names the file and line that breaks one."""
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from fairlane.domain.statuses import JobStatus
+
+PACKAGE = Path(__file__).parents[1] / "src" / "fairlane"
+MIGRATIONS = PACKAGE / "store" / "migrations"
+LONGEST_FILE = 350
+# Which files may be longer, and why.
+LONG_FILES = {
+    "app.py": "the public verbs side by side; more than half of it is what they promise",
+    "store/tables.py": "a list",
+}
+LONGEST_FUNCTION = 45
+
+# A status as a plain string, where it is no status. (file, string): why.
+NO_STATUS = {
+    ("runtime/executors/child.py", "failed"): "a key of the protocol with child processes",
+    ("runtime/executors/child_process.py", "failed"): "a key of the protocol with child processes",
+    ("store/statements/claim.py", "queued"): "the name of a parameter of a statement",
+    ("store/statements/claim.py", "running"): "the name of a parameter of a statement",
+}
+# Who may read the machine's clock, and why. Times in the database come from `store.clock` alone.
+CLOCKS = {
+    "store/clock.py": "it is the clock",
+    "testing/clock.py": "it stands in for it",
+    "cli/checks.py": "compares the machine's clock with the database's",
+    "cli/output.py": "ages on the screen",
+}
+CLOCK_CALLS = {"datetime.now", "datetime.utcnow", "datetime.today", "date.today", "time.time", "time.time_ns"}
+# Code from data.
+FORBIDDEN_CALLS = {"eval", "exec", "yaml.load", "yaml.unsafe_load", "marshal.loads"}
+FORBIDDEN_MODULES = {"pickle", "marshal", "shelve", "dill", "cloudpickle"}
+SQL = {"select", "insert", "update", "delete", "text", "exists", "union", "union_all", "literal_column"}
+
+
+@cache
+def files() -> dict[str, Path]:
+    """The package's own files by their path in it, without migrations, which stay as they were released."""
+    found = (path for path in sorted(PACKAGE.rglob("*.py")) if MIGRATIONS not in path.parents)
+    return {path.relative_to(PACKAGE).as_posix(): path for path in found}
+
+
+@cache
+def tree(name: str) -> ast.Module:
+    return ast.parse(files()[name].read_text(encoding="utf-8"))
+
+
+def nodes(*, outside: str = " ") -> Iterator[tuple[str, ast.AST]]:
+    """All nodes of the syntax trees, each with its file's name."""
+    for name in files():
+        if not name.startswith(outside):
+            for node in ast.walk(tree(name)):
+                yield name, node
+
+
+def dotted(node: ast.AST) -> str:
+    """`a.b` for an attribute of a name, the name for a name, else nothing."""
+    match node:
+        case ast.Attribute(value=ast.Name(id=owner), attr=attribute):
+            return f"{owner}.{attribute}"
+        case ast.Attribute(value=ast.Attribute(attr=owner), attr=attribute):
+            return f"{owner}.{attribute}"
+        case ast.Name(id=name):
+            return name
+        case _:
+            return ""
+
+
+def at(name: str, node: ast.AST, what: str) -> str:
+    return f"{name}:{getattr(node, 'lineno', 0)} {what}"
+
+
+def imported(node: ast.AST) -> list[str]:
+    """The modules that an import statement names."""
+    match node:
+        case ast.Import(names=names):
+            return [alias.name for alias in names]
+        case ast.ImportFrom(module=str(module)):
+            return [module]
+        case _:
+            return []
+
+
+def test_statuses_are_written_in_one_file_only() -> None:
+    values = {status.value for status in JobStatus}
+    found = [
+        (name, node, node.value)
+        for name, node in nodes(outside="domain/statuses.py")
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in values
+    ]
+
+    assert [at(*one) for one in found if (one[0], one[2]) not in NO_STATUS] == []
+    assert NO_STATUS.keys() - {(name, value) for name, _, value in found} == set(), "no longer there"
+
+
+def test_files_are_short() -> None:
+    lengths = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in files().items()}
+
+    assert {name for name, length in lengths.items() if length > LONGEST_FILE} - LONG_FILES.keys() == set()
+
+
+def test_functions_are_short() -> None:
+    def length(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+        assert node.end_lineno is not None
+        documented = ast.get_docstring(node, clean=False) is not None
+        # A docstring tells what many arguments are; it is the code that has to be short.
+        start = (node.body[0].end_lineno or node.lineno) if documented else node.lineno
+        return node.end_lineno - start + 1
+
+    functions = [(name, node) for name, node in nodes() if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+    assert [at(name, node, node.name) for name, node in functions if length(node) > LONGEST_FUNCTION] == []
+
+
+def test_every_package_says_what_lives_in_it() -> None:
+    packages = {path.parent for path in PACKAGE.rglob("*.py")}
+    inits = [package / "__init__.py" for package in packages]
+
+    assert [str(init) for init in inits if not init.exists()] == []
+    assert [str(init) for init in inits if not ast.get_docstring(ast.parse(init.read_text(encoding="utf-8")))] == []
+
+
+def test_nothing_turns_data_into_code() -> None:
+    calls = [(name, node, dotted(node.func)) for name, node in nodes() if isinstance(node, ast.Call)]
+    imports = [(name, node, module) for name, node in nodes() for module in imported(node)]
+
+    assert [at(*call) for call in calls if call[2] in FORBIDDEN_CALLS] == []
+    assert [at(*one) for one in imports if one[2].split(".")[0] in FORBIDDEN_MODULES] == []
+
+
+def test_one_clock() -> None:
+    uses = [(name, node, dotted(node)) for name, node in nodes() if name not in CLOCKS]
+
+    assert [at(*use) for use in uses if use[2] in CLOCK_CALLS] == []
+
+
+def test_sql_stays_in_the_store() -> None:
+    found = [
+        at(name, node, alias.name)
+        for name, node in nodes(outside="store/")
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "sqlalchemy"
+        for alias in node.names
+        if alias.name in SQL
+    ]
+    drivers = [
+        at(name, node, module)
+        for name, node in nodes(outside="store/")
+        for module in imported(node)
+        if module.split(".")[0] in {"sqlite3", "psycopg"}
+    ]
+
+    assert found == []
+    assert drivers == []
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [("datetime.now()", "datetime.now"), ("datetime.datetime.now()", "datetime.now"), ("now()", "now"), ("f()()", "")],
+)
+def test_a_call_is_known_by_its_last_two_names(source: str, expected: str) -> None:
+    call = ast.parse(source, mode="eval").body
+
+    assert isinstance(call, ast.Call)
+    assert dotted(call.func) == expected
