@@ -13,39 +13,39 @@ from typing import Final
 from docs import reference, state_machine
 
 ROOT: Final = Path(__file__).parents[1]
-TARGET: Final = ROOT / "build" / "docs"
 NAMES: Final = {ROOT / "README.md": "index.md", ROOT / "CONTRIBUTING.md": "contributing.md"}
 
 
-def build() -> None:
-    """Write all pages anew."""
-    state_machine.PAGE.write_text(state_machine.page(), encoding="utf-8")
-    shutil.rmtree(TARGET, ignore_errors=True)
-    TARGET.mkdir(parents=True)
+def gather(target: Path) -> None:
+    """Write all pages anew, and what they link to."""
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
     for page in (*NAMES, *sorted((ROOT / "docs").glob("*.md"))):
         text = page.read_text(encoding="utf-8")
         if page.name == "reference.md":
             text = reference.filled(text)
-        (TARGET / _place(page)).write_text(_relinked(page, text), encoding="utf-8")
+        (target / _place(page)).write_text(_relinked(page, text, target), encoding="utf-8")
 
 
-def _relinked(page: Path, text: str) -> str:
-    return re.sub(r"\]\(([^)#:]+)(#[^)]*)?\)", lambda found: f"]({_moved(page, found[1])}{found[2] or ''})", text)
+def _relinked(page: Path, text: str, target: Path) -> str:
+    def moved(found: re.Match[str]) -> str:
+        return f"]({_moved(page.parent / found[1], target)}{found[2] or ''})"
+
+    return re.sub(r"\]\(([^)#:]+)(#[^)]*)?\)", moved, text)
 
 
-def _moved(page: Path, link: str) -> str:
-    """Where a link of `page` leads to on the site; a file that is no page is copied there."""
-    file = Path(os.path.normpath(page.parent / link))
+def _moved(link: Path, target: Path) -> str:
+    """Where the site has what a link leads to; a file that is no page is copied there."""
+    file = Path(os.path.normpath(link))
     if file.suffix == ".md":
         return _place(file)
     if file.is_dir():
         file /= "__init__.py"
-    copy = TARGET / file.relative_to(ROOT)
-    copy.parent.mkdir(parents=True, exist_ok=True)
     # As text, so that a browser shows it.
-    copy = copy.with_name(f"{copy.name}.txt")
-    shutil.copyfile(file, copy)
-    return copy.relative_to(TARGET).as_posix()
+    place = f"{file.relative_to(ROOT).as_posix()}.txt"
+    (target / place).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(file, target / place)
+    return place
 
 
 def _place(page: Path) -> str:
@@ -53,4 +53,5 @@ def _place(page: Path) -> str:
 
 
 if __name__ == "__main__":
-    build()
+    state_machine.PAGE.write_text(state_machine.page(), encoding="utf-8")
+    gather(ROOT / "build" / "docs")

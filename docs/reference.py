@@ -43,6 +43,8 @@ RETURNED: Final = (
     "control.pausing.JobTypeView",
     "testing.clock.ManualClock",
 )
+# Classes that are no dataclasses and that people make objects of.
+CONSTRUCTED: Final = ("Fairlane", "ManualClock")
 FIRST: Final = ("Fairlane", "JobContext", "Submission", "Job")
 
 
@@ -90,7 +92,7 @@ def _describe(title: str, made: griffe.Class) -> Iterator[str]:
     fields = list(_fields(made))
     if fields:
         yield "\n".join(["```python", *fields, "```\n"])
-    elif "__init__" in made.members:
+    elif title in CONSTRUCTED:
         yield _code(made["__init__"], made.name)
     for method in _methods(made):
         is_property = "property" in method.labels

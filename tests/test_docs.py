@@ -3,13 +3,14 @@
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from markdown_it import MarkdownIt
@@ -17,7 +18,9 @@ from markdown_it.token import Token
 from sqlalchemy import make_url
 from typer.testing import CliRunner
 
-from docs import state_machine
+import fairlane
+from docs import build, reference, state_machine
+from fairlane import Settings
 from fairlane.cli.root import app as commands
 
 ROOT: Final = Path(__file__).parents[1]
@@ -84,72 +87,64 @@ class Reader:
 
     folder: Path
     exports: str = ""
-    printed: str | None = None
-    code: int = 0
+    printed: str = ""
     second: "subprocess.Popen[str] | None" = None
     files: set[str] = field(default_factory=set)
 
     def follow(self, blocks: list[Block]) -> None:
-        for block in blocks:
+        for block, following in zip(blocks, [*blocks[1:], None], strict=True):
             match block.language:
                 case "python":
                     self.write(block)
                 case "sh" if block.title == SECOND_TERMINAL:
                     self.end_second()
-                    self.second = self.start(block.text)
+                    self.start_second(block.text)
                 case "sh":
-                    self.type(block.text)
+                    self.type(block.text, may_fail=following is not None and following.text.startswith("Error: "))
                 case "text":
                     self.compare(block)
                 case other:
                     pytest.fail(f"line {block.line}: nobody knows what to do with a block of {other!r}")
 
     def write(self, block: Block) -> None:
-        """A title that was there before is added to."""
-        path = self.folder / block.title
+        """A file that is there is added to."""
         more = "\n\n" + block.text if block.title in self.files else block.text
         self.files.add(block.title)
-        with path.open("a", encoding="utf-8") as file:
+        with (self.folder / block.title).open("a", encoding="utf-8") as file:
             file.write(more)
 
-    def type(self, text: str) -> None:
-        exports = [line for line in text.splitlines() if line.startswith("export ")]
-        self.exports += "".join(f"{line}\n" for line in exports)
-        process = self.start(text)
-        self.printed, _ = process.communicate(timeout=120)
-        self.code = process.returncode
-        assert self.code == 0 or self.printed.startswith("error: "), self.printed
+    def type(self, text: str, *, may_fail: bool) -> None:
+        self.exports += "".join(f"{line}\n" for line in text.splitlines() if line.startswith("export "))
+        run = subprocess.run(**self.bash(text), timeout=120, check=False)
+        self.printed = run.stdout
+        assert may_fail or run.returncode == 0, run.stdout
 
     def compare(self, block: Block) -> None:
         """`…` stands for whatever differs from run to run."""
         pattern = ".*?".join(map(re.escape, block.text.split("…")))
-        assert self.printed is not None
         assert re.fullmatch(pattern, self.printed, re.DOTALL), f"line {block.line}: it printed\n{self.printed}"
-        self.code = 0
 
-    def start(self, text: str) -> "subprocess.Popen[str]":
-        binaries = str(Path(sys.executable).parent)
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("FAIRLANE_")}
-        environment |= {"PATH": f"{binaries}:{environment['PATH']}", "PYTHONDONTWRITEBYTECODE": "1"}
-        last = text if text.count("\n") > 1 else f"exec {text}" if text.startswith("fairlane worker") else text
-        return subprocess.Popen(
-            ["bash", "-c", f"set -e\n{self.exports}{last}"],
-            cwd=self.folder,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+    def start_second(self, command: str) -> None:
+        self.second = subprocess.Popen(**self.bash(f"exec {command}"), start_new_session=True)
 
     def end_second(self) -> None:
         """As Ctrl-C does; a worker that was stopped ends well."""
-        if self.second is None:
-            return
-        self.second.send_signal(signal.SIGINT)
-        printed, _ = self.second.communicate(timeout=60)
-        assert self.second.returncode == 0, printed
-        self.second = None
+        if self.second is not None:
+            self.second.send_signal(signal.SIGINT)
+            printed, _ = self.second.communicate(timeout=60)
+            assert self.second.returncode == 0, printed
+            self.second = None
+
+    def bash(self, text: str) -> dict[str, Any]:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("FAIRLANE_")}
+        return {
+            "args": ["bash", "-c", f"set -e\n{self.exports}{text}"],
+            "cwd": self.folder,
+            "env": environment | {"PATH": f"{Path(sys.executable).parent}:{environment['PATH']}"},
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.STDOUT,
+            "text": True,
+        }
 
 
 @pytest.mark.parametrize(
@@ -166,7 +161,7 @@ def test_a_reader_who_follows_the_page_sees_what_it_says(page: str, section: str
         reader.end_second()
     finally:
         if reader.second is not None:
-            os.killpg(reader.second.pid, signal.SIGKILL)
+            reader.second.kill()
 
 
 # --- Recipes ---
@@ -295,3 +290,15 @@ def test_a_command_that_does_not_exist_is_noticed(wrong: str) -> None:
 
 def test_the_page_of_statuses_is_what_the_transition_table_makes() -> None:
     assert state_machine.PAGE.read_text(encoding="utf-8") == state_machine.page(), "run `make docs`"
+
+
+def test_the_site_builds_and_its_reference_names_all_that_is_public(tmp_path: Path) -> None:
+    build.gather(tmp_path / "build" / "docs")
+    page = (tmp_path / "build" / "docs" / "reference.md").read_text(encoding="utf-8")
+    public = {*fairlane.__all__, *Settings.model_fields, *reference.REACHED}
+    assert {name for name in public if f"`{name}`" not in page} == set()
+    assert "<!-- " not in page
+    shutil.copy(ROOT / "zensical.toml", tmp_path)
+    command = [sys.executable, "-m", "zensical", "build", "--strict"]
+    site = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert site.returncode == 0, site.stdout + site.stderr

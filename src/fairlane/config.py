@@ -15,7 +15,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="FAIRLANE_", frozen=True, extra="forbid")
 
-    url: str = "sqlite:///fairlane.db"
+    url: str = Field(default="sqlite:///fairlane.db", description="Of the database: sqlite:///… or postgresql://…")
     artifacts_url: str | None = Field(
         default=None,
         description="Where artifacts are kept: file:///…, memory:///, s3://…; None = a folder beside a SQLite file, "

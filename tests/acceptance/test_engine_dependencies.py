@@ -32,8 +32,8 @@ def register(fl: Engine) -> None:
     @fl.job_type("gather", dedup_window=0)
     def gather(ctx: JobContext) -> list[Any]:
         return sorted(
-            [parent.job_type, str(parent.status), parent.result, [parent.artifact(one).decode() for one in parent.artifacts]]
-            for parent in ctx.parents
+            [one.job_type, str(one.status), one.result, [one.artifact(name).decode() for name in one.artifacts]]
+            for one in ctx.parents
         )
 
 

@@ -219,13 +219,15 @@ ODD_ERRORS: dict[str, Callable[[], BaseException]] = {
 
 @pytest.mark.parametrize("name", ODD_ERRORS)
 def test_whatever_a_handler_raises_fails_its_attempt_and_nothing_else(fl: Engine, name: str) -> None:
+    error = ODD_ERRORS[name]
+
     @fl.job_type("odd", backoff=[0], max_retries=0)
     async def odd(ctx: JobContext) -> None:
-        raise ODD_ERRORS[name]()
+        raise error()
 
     @fl.job_type("plain odd", backoff=[0], max_retries=0)
     def plain_odd(ctx: JobContext) -> None:
-        raise ODD_ERRORS[name]()
+        raise error()
 
     @fl.job_type("fine")
     async def fine(ctx: JobContext) -> None: ...

@@ -143,7 +143,7 @@ def test_log_lines_are_kept_in_order(fl: Engine) -> None:
     @fl.job_type("work", backoff=[0], max_retries=1)
     def work(ctx: JobContext) -> None:
         for number in range(50):
-            ctx.log.info(f"line {number}")
+            ctx.log(f"line {number}")
         if ctx.attempt == 1:
             ctx.log.error("once more")
             raise ConnectionError

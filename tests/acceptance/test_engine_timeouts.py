@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 
-from fairlane import JobContext
+from fairlane import FairlaneError, JobContext
 from fairlane.domain.events import HandlerAbandoned, JobEnded, JobStarted, LoopBlocked
 from fairlane.runtime.context import Interrupted
 from tests.acceptance.apps import handlers
@@ -192,7 +192,7 @@ def test_the_late_words_of_a_left_behind_thread_reach_nobody(database_url: str) 
             except Interrupted:
                 try:
                     ctx.checkpoint("late")
-                except Exception:
+                except FairlaneError:
                     refused.open()
             return "first"
 

@@ -32,7 +32,7 @@ class Run(Protocol):
 
 @pytest.fixture
 def run(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Run:
-    for name in ("FAIRLANE_APP", "FAIRLANE_ORGANIZATION"):
+    for name in ("FAIRLANE_APP", "FAIRLANE_ORGANIZATION", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("FAIRLANE_URL", sqlite_url)
 

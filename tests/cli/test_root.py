@@ -40,7 +40,7 @@ def test_global_options_stand_anywhere() -> None:
 
 def commands() -> list[list[str]]:
     root = typer.main.get_command(app)
-    found = [[]]
+    found: list[list[str]] = [[]]
     for name, command in getattr(root, "commands").items():  # noqa: B009 - typer does not export its groups' type
         found.append([name])
         found += [[name, sub] for sub in getattr(command, "commands", {})]
@@ -52,7 +52,8 @@ def test_every_command_has_help_with_an_example(run: Run, command: list[str]) ->
     printed = run(*command, "--help").stdout
 
     assert printed.startswith("Usage: fairlane")
-    assert len(command) == 1 and "Commands:" in printed or f"  fairlane {' '.join(command)}".rstrip() in printed
+    is_group = len(command) == 1 and "Commands:" in printed
+    assert is_group or f"  fairlane {' '.join(command)}".rstrip() in printed
 
 
 def test_nonsense_is_a_usage_error(run: Run) -> None:

@@ -139,13 +139,13 @@ def raise_(error: Exception) -> None:
     raise error
 
 
-def test_a_beat_waits_for_no_open_claim(fl: Engine, worker: Member) -> None:
+def test_a_beat_waits_for_no_open_claim(postgres_url: str) -> None:
     """A claim holds the worker's row shared; the beat must get through, or a slow claim would cost the lease."""
-    if fl.database.engine.dialect.name == "sqlite":
-        pytest.skip("SQLite has one writer at a time")
+    with engine(postgres_url) as fl:
+        worker = member(fl)
 
-    def hold(connection: Connection) -> None:
-        assert workers.hold(connection, fl.database.clock, worker.card.id)
-        worker.heartbeat.run_once()
+        def hold(connection: Connection) -> None:
+            assert workers.hold(connection, fl.database.clock, worker.card.id)
+            worker.heartbeat.run_once()
 
-    fl.database.write(hold)
+        fl.database.write(hold)

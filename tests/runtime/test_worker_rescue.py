@@ -86,9 +86,7 @@ def test_a_worker_with_a_valid_lease_keeps_its_jobs(fl: Engine, clock: ManualClo
     assert fl.look(job).status == "running"
 
 
-def test_nobody_rescues_before_its_own_heartbeat_has_succeeded_for_a_full_lease(
-    fl: Engine, clock: ManualClock
-) -> None:
+def test_nobody_rescues_before_its_own_heartbeat_has_succeeded_for_a_full_lease(fl: Engine, clock: ManualClock) -> None:
     """After an outage of the database every lease has run out, those of healthy workers too."""
     job = fl.give("work")
     healthy, fresh = member(fl, "healthy"), member(fl, "fresh")
@@ -150,21 +148,23 @@ def test_a_worker_that_is_back_finds_its_lease_lost(fl: Engine, clock: ManualClo
     assert lease_of(fl, job) == again.claimed.lease_token
 
 
-def test_a_row_that_somebody_holds_is_rescued_when_it_is_free(fl: Engine, clock: ManualClock, survivor: Member) -> None:
-    if fl.database.engine.dialect.name == "sqlite":
-        pytest.skip("SQLite locks no rows")
-    held, free = fl.give("work"), fl.give("work")
-    lose(fl, clock, survivor)
-    with fl.database.engine.begin() as host:
-        mine = (jobs.c.organization_id == "acme") & (jobs.c.id == held.id)
-        host.execute(select(jobs.c.id).where(mine).with_for_update())
+def test_a_row_that_somebody_holds_is_rescued_when_it_is_free(postgres_url: str, clock: ManualClock) -> None:
+    with engine(postgres_url, clock=clock) as fl:
+        nothing(fl)
+        survivor = member(fl)
+        survivor.is_steady()
+        held, free = fl.give("work"), fl.give("work")
+        lose(fl, clock, survivor)
+        with fl.database.engine.begin() as host:
+            mine = (jobs.c.organization_id == "acme") & (jobs.c.id == held.id)
+            host.execute(select(jobs.c.id).where(mine).with_for_update())
+            assert survivor.rescue.run_once() == 1
+            # Nothing to do for now, so that the service does not spin.
+            assert survivor.rescue.run_once() == 0
+        assert fl.look(free).status == "queued"
+        assert fl.look(held).status == "running"
         assert survivor.rescue.run_once() == 1
-        # Nothing to do for now, so that the service does not spin.
-        assert survivor.rescue.run_once() == 0
-    assert fl.look(free).status == "queued"
-    assert fl.look(held).status == "running"
-    assert survivor.rescue.run_once() == 1
-    assert fl.look(held).status == "queued"
+        assert fl.look(held).status == "queued"
 
 
 def lease_of(fl: Engine, job: Job) -> UUID:

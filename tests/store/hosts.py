@@ -14,7 +14,7 @@ from sqlalchemy import Connection, create_engine, event, insert, make_url, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
-from fairlane.store.borrow import borrow, run_borrowed
+from fairlane.store.borrow import borrow
 
 T = TypeVar("T")
 
@@ -121,7 +121,11 @@ class AsyncHost(Host):
         self._runner = runner
 
     def lend(self, work: Callable[[Connection], T]) -> T:
-        return self._runner.run(run_borrowed(self.lent, work))
+        def borrowed(sync: Connection | Session) -> T:
+            with borrow(sync) as ours:
+                return work(ours)
+
+        return self._runner.run(self.lent.run_sync(borrowed))
 
     def execute(self, statement: str) -> Any:
         result = self._runner.run(self.lent.execute(text(statement)))

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session, registry
 
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable
-from fairlane.store.borrow import borrow, run_borrowed
+from fairlane.store.borrow import borrow
 from tests.store.hosts import (
     async_host,
     committed,
@@ -24,7 +24,6 @@ from tests.store.hosts import (
     put,
     session_host,
     sqlalchemy_host,
-    sqlite_host,
 )
 
 PSYCOPG = "postgresql+psycopg"
@@ -54,11 +53,6 @@ async def test_async_connections_are_sent_to_the_async_verbs(sqlite: str) -> Non
         with pytest.raises(ConfigurationError, match=r"await fl\.aio\.submit"):
             borrow(lent).__enter__()
     await engine.dispose()
-
-
-async def test_async_verbs_refuse_a_sync_connection(sqlite: str) -> None:
-    with sqlite_host(sqlite) as host, pytest.raises(ConfigurationError, match="not on a Connection"):
-        await run_borrowed(host.lent, put(1))
 
 
 def test_other_drivers_are_refused(sqlite: str) -> None:

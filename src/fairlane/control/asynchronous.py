@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
 
 from fairlane.control.dead_letters import DeadLetters
 from fairlane.control.pausing import JobTypes, Queues
@@ -30,6 +30,8 @@ def asynchronous(verb: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[V
 
     async def call(self: Verbs[S], /, *args: P.args, **kwargs: P.kwargs) -> R:
         connection: Any = kwargs.get("connection")
+        if isinstance(connection, async_scoped_session):
+            connection = connection()
         if isinstance(connection, AsyncConnection | AsyncSession):
             sync_kwargs: dict[str, Any] = dict(kwargs)
             return await connection.run_sync(

@@ -1,6 +1,7 @@
 """Dead letters: `fl.dead_letters`."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -9,15 +10,16 @@ from sqlalchemy import Connection
 
 from fairlane.control.jobs import JobControl, job_id_of
 from fairlane.domain.cursors import decode_cursor, encode_cursor
-from fairlane.domain.errors import JobNotFound
+from fairlane.domain.errors import IllegalTransition, InvalidParameters, JobNotFound
 from fairlane.domain.jobs import DeadLetter, DeadLetterGroup, Job, Page
-from fairlane.domain.statuses import Resolution
+from fairlane.domain.statuses import JobStatus, Resolution
 from fairlane.store.statements import dead_letters as statements
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
 
 _BATCH = 500
+_LARGEST_PAGE = 1000
 
 
 class DeadLetters:
@@ -41,9 +43,15 @@ class DeadLetters:
         Args:
             resolution: None = whatever was decided.
             fingerprint: of one error group.
+            limit: 1 to 1000.
             cursor: the page before's `next_cursor`.
+
+        Raises:
+            InvalidParameters
         """
-        wanted = Resolution(resolution) if resolution is not None else None
+        if not 1 <= limit <= _LARGEST_PAGE:
+            raise InvalidParameters(f"A page has 1 to {_LARGEST_PAGE} items, not {limit}.")
+        wanted = _resolution(resolution)
         before = decode_cursor(cursor) if cursor is not None else None
         rows, total = self._database.read(
             lambda connection: (
@@ -61,7 +69,7 @@ class DeadLetters:
         self, organization: str, *, resolution: Resolution | str | None = Resolution.PENDING
     ) -> tuple[DeadLetterGroup, ...]:
         """Dead letters by job type and error, the largest group first."""
-        wanted = Resolution(resolution) if resolution is not None else None
+        wanted = _resolution(resolution)
         rows = self._database.read(lambda connection: statements.groups(connection, organization, resolution=wanted))
         return tuple(
             DeadLetterGroup(
@@ -94,17 +102,23 @@ class DeadLetters:
 
         Raises:
             PermissionDenied: one of them is not the user's; those before it are queued.
+            InvalidParameters: `per_second` is not above 0.
         """
+        if not per_second > 0:
+            raise InvalidParameters(f"per_second must be above 0, not {per_second!r}.")
         start = self._database.read(self._database.clock.now)
-        retried = 0
+        retried, cursor = 0, None
         while True:
-            page = self.list(organization, fingerprint=fingerprint, limit=_BATCH)
+            page = self.list(organization, fingerprint=fingerprint, limit=_BATCH, cursor=cursor)
             for letter in page.items:
                 at = start + timedelta(seconds=retried / per_second)
-                self._jobs.retry(letter.job_id, organization, user=user, at=at)
-                retried += 1
+                # Somebody else was first, or it was revived with a parent of the same group.
+                with suppress(IllegalTransition):
+                    self._jobs.retry(letter.job_id, organization, user=user, at=at)
+                    retried += 1
             if page.next_cursor is None:
                 return retried
+            cursor = page.next_cursor
 
     def resolve(
         self, job_id: UUID | str, organization: str, *, user: str | None = None, note: str | None = None
@@ -140,15 +154,21 @@ class DeadLetters:
     def _decide(
         self, job_id: UUID | str, organization: str, resolution: Resolution, user: str | None, note: str | None
     ) -> None:
-        key = job_id_of(job_id, organization)
-
-        def work(connection: Connection) -> bool:
-            self._jobs.check_change(connection, organization, key, user, "resolve")
+        def work(connection: Connection, row: AnyRow) -> None:
+            # One that was retried has left its entry behind, but is no dead letter any more.
+            if row.status != JobStatus.DEAD_LETTER:
+                raise JobNotFound(f"Organization {organization} has no dead letter {job_id}.")
             now = self._database.clock.now(connection)
-            return statements.resolve(connection, now, organization, key, resolution, actor=user or SYSTEM, note=note)
+            statements.resolve(connection, now, organization, row.id, resolution, actor=user or SYSTEM, note=note)
 
-        if not self._database.write(work):
-            raise JobNotFound(f"Organization {organization} has no dead letter {job_id}.")
+        self._jobs.change(job_id, organization, user, "resolve", work)
+
+
+def _resolution(text: Resolution | str | None) -> Resolution | None:
+    try:
+        return Resolution(text) if text is not None else None
+    except ValueError:
+        raise InvalidParameters(f"resolution must be one of {', '.join(Resolution)}, not {text!r}.") from None
 
 
 def _dead_letter(row: AnyRow) -> DeadLetter:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
@@ -28,6 +28,7 @@ from fairlane.store.statements.drafts import Dedup, Draft, RateLimit
 
 _LONGEST_TEXT: Final = 200  # characters of a queue, a label's name or value, an explicit key
 _MOST_LABELS: Final = 50
+_LONGEST_WAIT: Final = 100 * 365 * 86_400.0  # seconds; moments far beyond can't be stored
 _ON_DUPLICATE: Final = ("reject", "return", "replace")
 
 
@@ -77,12 +78,7 @@ def draft(submission: Submission, job_type: RegisteredType, answers: Answers, pa
     standing = answers.check_organization(organization)
     answers.check_user(organization, submission.user, job_type.name, options.requires_permission)
     prepared = job_type.schema.prepare(submission.parameters)
-    size = len(prepared.text.encode())
-    if size > payload_limit:
-        raise PayloadTooLarge(
-            f"The parameters of {job_type.name} are {size} bytes of JSON, the limit is {payload_limit}; "
-            "store the data elsewhere and submit where it is."
-        )
+    check_size(job_type.name, prepared.text, payload_limit)
     labels = _labels(submission.labels)
     try:
         return Draft(
@@ -98,7 +94,7 @@ def draft(submission: Submission, job_type: RegisteredType, answers: Answers, pa
             parents=_parents(submission),
             on_parent_failure=choice(ParentPolicy, "on_parent_failure", submission.on_parent_failure),
             run_at=_run_at(submission),
-            delay=seconds("delay", submission.delay) if submission.delay is not None else 0.0,
+            delay=_delay(submission),
             max_retries=_inherit(options.max_retries, submission.max_retries, "max_retries"),
             timeout=options.timeout if submission.timeout is INHERIT else timeout_seconds(submission.timeout),
             required_permission=options.requires_permission,
@@ -108,6 +104,20 @@ def draft(submission: Submission, job_type: RegisteredType, answers: Answers, pa
         )
     except ConfigurationError as error:
         raise InvalidParameters(f"{job_type.name}: {error}") from error
+
+
+def check_size(job_type: str, text: str, limit: int) -> None:
+    """Refuse parameters whose JSON text has more than `limit` bytes.
+
+    Raises:
+        PayloadTooLarge
+    """
+    size = len(text.encode())
+    if size > limit:
+        raise PayloadTooLarge(
+            f"The parameters of {job_type} are {size} bytes of JSON, the limit is {limit}; "
+            "store the data elsewhere and submit where it is."
+        )
 
 
 def _inherit(inherited: int | None, given: object, name: str) -> int | None:
@@ -136,7 +146,14 @@ def _dedup(submission: Submission, job_type: RegisteredType, prepared: Prepared)
         key = digest_of_key(submission.organization, job_type.name, _text("dedup_key", submission.dedup_key))
     else:
         key = digest(submission.organization, job_type.name, prepared.canonical)
-    return Dedup(key, window, submission.on_duplicate)
+    return Dedup(key, min(window, _LONGEST_WAIT), submission.on_duplicate)
+
+
+def _delay(submission: Submission) -> float:
+    delay = seconds("delay", submission.delay) if submission.delay is not None else 0.0
+    if delay > _LONGEST_WAIT:
+        raise ConfigurationError(f"delay must be at most 100 years, not {delay:g} s.")
+    return delay
 
 
 def _run_at(submission: Submission) -> datetime | None:
@@ -147,7 +164,10 @@ def _run_at(submission: Submission) -> datetime | None:
         raise ConfigurationError("Give run_at or delay, not both.")
     if run_at.tzinfo is None:
         raise ConfigurationError("run_at needs a time zone, such as datetime(…, tzinfo=UTC).")
-    return run_at
+    try:
+        return run_at.astimezone(UTC)
+    except OverflowError:
+        raise ConfigurationError(f"run_at {run_at} is out of range.") from None
 
 
 def _labels(labels: Mapping[str, str]) -> dict[str, str]:

@@ -1,22 +1,27 @@
 """Cancel, retry and delete a job; who may."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Connection
 
-from fairlane.domain.errors import IllegalTransition, JobNotFound, PermissionDenied
+from fairlane.config import HARD_PAYLOAD_LIMIT
+from fairlane.control.drafting import check_size
+from fairlane.domain.errors import IllegalTransition, JobNotFound, PermissionDenied, StorageUnavailable
 from fairlane.domain.jobs import Job
 from fairlane.domain.statuses import TERMINAL, Role
 from fairlane.registry.artifacts import ArtifactStorage
-from fairlane.registry.directory import Directory, StoredDirectory, memberships
+from fairlane.registry.directory import Directory, Membership, StoredDirectory, memberships
 from fairlane.registry.job_types import Catalogue
+from fairlane.store.borrow import lock_timeout
 from fairlane.store.statements import cancel, cleanup, dead_letters, rows
 from fairlane.store.statements.transition import SYSTEM, lock_job
 from fairlane.store.tables import AnyRow, jobs
 from fairlane.store.transaction import Database
+
+T = TypeVar("T")
 
 
 def job_id_of(job_id: UUID | str, organization: str) -> UUID:
@@ -37,28 +42,32 @@ class JobControl:
     """The changing verbs on one job. `user=None` is the system, which may do all."""
 
     def __init__(
-        self, database: Database, directory: Directory, catalogue: Catalogue, artifacts: ArtifactStorage
+        self,
+        database: Database,
+        directory: Directory,
+        catalogue: Catalogue,
+        artifacts: ArtifactStorage,
+        payload_limit: int = HARD_PAYLOAD_LIMIT,
     ) -> None:
         self._database = database
         self._directory = directory
         self._catalogue = catalogue
         self._artifacts = artifacts
+        self._payload_limit = payload_limit
 
     def cancel(self, job_id: UUID | str, organization: str, *, user: str | None, reason: str) -> Job:
         """Cancel a waiting job at once, or ask a running one to stop.
 
         Raises:
-            JobNotFound, IllegalTransition, PermissionDenied
+            JobNotFound, IllegalTransition, PermissionDenied, StorageUnavailable
         """
-        key = job_id_of(job_id, organization)
 
-        def work(connection: Connection) -> Job:
-            self.check_change(connection, organization, key, user, "cancel")
+        def work(connection: Connection, row: AnyRow) -> Job:
             now = self._database.clock.now(connection)
-            cancel.cancel(connection, now, organization, key, actor=user or SYSTEM, reason=reason)
-            return self._read(connection, organization, key)
+            cancel.cancel(connection, now, organization, row.id, actor=user or SYSTEM, reason=reason)
+            return self._read(connection, organization, row.id)
 
-        return self._database.write(work)
+        return self.change(job_id, organization, user, "cancel", work)
 
     def retry(
         self,
@@ -76,67 +85,93 @@ class JobControl:
             at: not before this moment.
 
         Raises:
-            JobNotFound, IllegalTransition, PermissionDenied, InvalidParameters
+            JobNotFound, IllegalTransition, PermissionDenied, InvalidParameters, PayloadTooLarge, StorageUnavailable
         """
-        key = job_id_of(job_id, organization)
 
-        def work(connection: Connection) -> Job:
-            row = self.check_change(connection, organization, key, user, "retry")
+        def work(connection: Connection, row: AnyRow) -> Job:
             text = self._prepare(connection, row.job_type, parameters) if parameters is not None else None
             now = self._database.clock.now(connection)
-            dead_letters.retry(connection, now, organization, key, actor=user or SYSTEM, parameters=text, at=at)
-            return self._read(connection, organization, key)
+            dead_letters.retry(connection, now, organization, row.id, actor=user or SYSTEM, parameters=text, at=at)
+            return self._read(connection, organization, row.id)
 
-        return self._database.write(work)
+        return self.change(job_id, organization, user, "retry", work)
 
     def delete(self, job_id: UUID | str, organization: str, *, user: str | None) -> None:
         """Delete an ended job with all that is kept of it.
 
         Raises:
-            JobNotFound, PermissionDenied
+            JobNotFound, PermissionDenied, StorageUnavailable
             IllegalTransition: it has not ended, or a live job depends on it.
         """
-        key = job_id_of(job_id, organization)
 
-        def work(connection: Connection) -> list[str]:
-            row = self.check_change(connection, organization, key, user, "delete")
+        def work(connection: Connection, row: AnyRow) -> list[str]:
             if row.status not in TERMINAL:
-                raise IllegalTransition(f"Job {key} is {row.status}; cancel it before you delete it.")
-            if cleanup.has_live_child(connection, organization, key):
-                raise IllegalTransition(f"A live job depends on job {key}; it can be deleted when that has ended.")
-            return cleanup.delete_jobs(connection, organization, [key])
+                raise IllegalTransition(f"Job {row.id} is {row.status}; cancel it before you delete it.")
+            cleanup.lock_to_delete(connection, organization, row.id)
+            if cleanup.has_live_child(connection, organization, row.id):
+                raise IllegalTransition(f"A live job depends on job {row.id}; it can be deleted when that has ended.")
+            return cleanup.delete_jobs(connection, organization, [row.id])
 
-        for path in self._database.write(work):
+        for path in self.change(job_id, organization, user, "delete", work):
             self._artifacts.delete(path)
 
+    def change(
+        self,
+        job_id: UUID | str,
+        organization: str,
+        user: str | None,
+        verb: str,
+        work: Callable[[Connection, AnyRow], T],
+    ) -> T:
+        """Run `work` on the job's row, locked, if the user may change it: a member their own, an admin all.
+
+        A stranger learns nothing: to them the job does not exist.
+
+        Raises:
+            JobNotFound, PermissionDenied, StorageUnavailable, and what `work` raises: then nothing was changed.
+        """
+        key = job_id_of(job_id, organization)
+        ask = self._asking(organization, user) if user is not None else None
+
+        def change(connection: Connection) -> T:
+            with lock_timeout(connection, self._database.lock_seconds):
+                row = lock_job(connection, organization, key)
+                membership = ask(connection) if ask is not None else None
+                if row is None or (ask is not None and membership is None):
+                    raise JobNotFound(f"Organization {organization} has no job {key}.")
+                _check_right(row, user, membership, verb)
+                return work(connection, row)
+
+        return self._database.write(change)
+
+    def _asking(self, organization: str, user: str) -> Callable[[Connection], Membership | None]:
+        """How to learn of the user's membership. A host's directory is asked at once, while no row is locked."""
+        pair = (organization, user)
+        if isinstance(self._directory, StoredDirectory):
+            return lambda connection: memberships(connection, [pair]).get(pair)
+        try:
+            membership = self._directory.members([pair]).get(pair)
+        except Exception as error:
+            raise StorageUnavailable(
+                f"The directory did not answer ({type(error).__name__}); nothing was changed, try again."
+            ) from error
+        return lambda _connection: membership
+
     def _prepare(self, connection: Connection, job_type: str, parameters: Mapping[str, Any]) -> str:
-        return self._catalogue.find(connection, [job_type])[job_type].schema.prepare(parameters).text
+        text = self._catalogue.find(connection, [job_type])[job_type].schema.prepare(parameters).text
+        check_size(job_type, text, self._payload_limit)
+        return text
 
     def _read(self, connection: Connection, organization: str, job_id: UUID) -> Job:
         (job,) = rows.jobs_of(connection, organization, rows.select_jobs().where(jobs.c.id == job_id))
         return job
 
-    def check_change(
-        self, connection: Connection, organization: str, job_id: UUID, user: str | None, verb: str
-    ) -> AnyRow:
-        """The job's row, locked, if the user may change it: a member their own, an admin all.
 
-        A stranger learns nothing: to them the job does not exist.
-        """
-        row = lock_job(connection, organization, job_id)
-        membership = None
-        if user is not None:
-            pair = (organization, user)
-            if isinstance(self._directory, StoredDirectory):
-                membership = memberships(connection, [pair]).get(pair)
-            else:
-                membership = self._directory.members([pair]).get(pair)
-        if row is None or (user is not None and membership is None):
-            raise JobNotFound(f"Organization {organization} has no job {job_id}.")
-        if membership is None or membership.role is Role.ADMIN:
-            return row
-        if membership.role is Role.MEMBER and row.submitted_by == user:
-            return row
-        raise PermissionDenied(
-            f"{user} may not {verb} job {job_id}: it is not their own; ask an admin of {organization}."
-        )
+def _check_right(row: AnyRow, user: str | None, membership: Membership | None, verb: str) -> None:
+    if membership is None or membership.role is Role.ADMIN:  # the system, or an admin
+        return
+    if membership.role is Role.MEMBER and row.submitted_by == user:
+        return
+    raise PermissionDenied(
+        f"{user} may not {verb} job {row.id}: it is not their own; ask an admin of {row.organization_id}."
+    )

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from fairlane.control.pausing import Pauses, Subject
 from fairlane.domain import transitions
 from fairlane.domain.errors import ConfigurationError, OrganizationNotFound
-from fairlane.domain.organizations import Member, Organization, is_organization_id
+from fairlane.domain.organizations import Member, Organization, is_organization_id, is_user_id
 from fairlane.domain.statuses import JobStatus, OrganizationStatus, Role
 from fairlane.registry.options import INHERIT, Inheriting, count
 from fairlane.store.statements import dependencies
@@ -178,6 +178,8 @@ class Members:
             OrganizationNotFound, ConfigurationError
         """
         kind, names = _role(role), sorted(set(permissions))
+        if not is_user_id(user):
+            raise ConfigurationError(f"A user's id has 1 to 200 printable characters; {user!r:.220} does not fit.")
 
         def work(connection: Connection) -> None:
             if not any(row.status != OrganizationStatus.DELETED for row in statements.find(connection, [organization])):

@@ -243,7 +243,8 @@ def _by_nearest(lineage: tuple[str, ...], transient: frozenset[str], permanent: 
 
 
 def _by_status(error: BaseException) -> bool | None:
-    if str(_read(_read(_read(error, "response"), "Error"), "Code")) in _AWS_TRANSIENT:
+    code = _read(_read(_read(error, "response"), "Error"), "Code")
+    if isinstance(code, str) and code in _AWS_TRANSIENT:
         return False
     status = _status(error)
     return None if status is None else status < 500 and status not in _TRANSIENT_STATUSES

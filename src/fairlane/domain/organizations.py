@@ -7,6 +7,7 @@ from typing import Final
 from fairlane.domain.statuses import OrganizationStatus, Role
 
 _LONGEST_ID: Final = 140  # characters (R1)
+_LONGEST_USER: Final = 200  # characters, as the columns that name an actor
 _FORBIDDEN: Final = frozenset(",/")
 
 
@@ -38,3 +39,8 @@ class Member:
 def is_organization_id(text: str) -> bool:
     """1 to 140 printable characters, no comma, no slash (R1)."""
     return 0 < len(text) <= _LONGEST_ID and text.isprintable() and not _FORBIDDEN & set(text)
+
+
+def is_user_id(text: str) -> bool:
+    """1 to 200 printable characters."""
+    return 0 < len(text) <= _LONGEST_USER and text.isprintable()

@@ -26,11 +26,21 @@ class Cleanup:
         self._retention = retention
 
     def run_once(self) -> int:
-        """Delete one batch of jobs, then their artifacts; repair orphans. How many."""
+        """Delete one batch of jobs, then their artifacts; repair orphans. How many.
+
+        Raises what the storage raised, after all that it did delete.
+        """
         deleted, paths = self._database.write(self._delete_batch)
+        refused: Exception | None = None
         for path in paths:
-            self._artifacts.delete(path)
-        return deleted + self._database.write(self._repair)
+            try:
+                self._artifacts.delete(path)
+            except Exception as error:  # noqa: BLE001 - the storage's; nobody will ask for the other files again
+                refused = error
+        repaired = self._database.write(self._repair)
+        if refused is not None:
+            raise refused
+        return deleted + repaired
 
     def _delete_batch(self, connection: Connection) -> tuple[int, list[str]]:
         now = self._database.clock.now(connection)

@@ -138,7 +138,7 @@ class JobContext:
 
     @cached_property
     def parents(self) -> tuple[Parent, ...]:
-        """The jobs that this one depended on, in the order in which they were given."""
+        """The jobs that this one depended on, the oldest first."""
         return tuple(_parent(facts, self.read_artifact) for facts in self._facts.parents)
 
     def progress(self, percent: float | None, message: str | None = None) -> Receipt:

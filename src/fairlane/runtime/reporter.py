@@ -30,6 +30,7 @@ from fairlane.store.transaction import Database
 _RETRY_WAIT: Final = 1.0  # seconds between two tries in an outage
 
 Waiting = tuple[Report, "Future[Any]"]
+Stored = tuple[Report, StoredFile | None]
 
 
 class LeaseLostError(FairlaneError):
@@ -149,7 +150,7 @@ class AttemptChannel:
             return True
         try:
             stored = [(report, self._store(report)) for report, _ in batch]
-            is_held = self._desk.database.write(lambda connection: self._insert(connection, stored, progress))
+            is_held, replaced = self._desk.database.write(lambda c: self._insert(c, stored, progress))
         except StorageUnavailable as error:
             self._put_back(batch, progress, error)
             return False
@@ -159,10 +160,11 @@ class AttemptChannel:
         if not is_held:
             self._on_lost()
             _fail(batch, LeaseLostError("This job was given to another worker; stop, nothing more is kept."))
-            self._drop([file for _, file in stored if file is not None])
+            self._drop({file.path for _, file in stored if file is not None})
             return True
         for _, future in batch:
             future.set_result(None)
+        self._drop(replaced)
         return True
 
     def _put_back(self, batch: list[Waiting], progress: Progress | None, error: StorageUnavailable) -> None:
@@ -185,20 +187,28 @@ class AttemptChannel:
             content_type=report.content_type,
         )
 
-    def _drop(self, files: list[StoredFile]) -> None:
+    def _drop(self, paths: set[str]) -> None:
         try:
-            for file in files:
-                self._desk.storage.delete(file.path)
+            for path in paths:
+                self._desk.storage.delete(path)
         except Exception as error:  # noqa: BLE001 - the storage's; a file that nobody knows of harms nobody
             self._desk.emit(ServiceFailed("artifact storage", error))
 
-    def _insert(
-        self, connection: Connection, stored: list[tuple[Report, StoredFile | None]], progress: Progress | None
-    ) -> bool:
+    def _insert(self, connection: Connection, stored: list[Stored], progress: Progress | None) -> tuple[bool, set[str]]:
+        """Whether the lease was held; and the paths of the files that others took the place of."""
         now = self._desk.database.clock.now(connection)
+        replaced = self._replaced(connection, stored)
         reports = [*stored, (progress, None)] if progress is not None else stored
         written = [self._insert_one(connection, now, report, file) for report, file in reports]
-        return all(written)
+        return all(written), replaced
+
+    def _replaced(self, connection: Connection, stored: list[Stored]) -> set[str]:
+        """Where an earlier attempt put files of these names; one of this attempt has been overwritten already."""
+        paths = {report.name: file.path for report, file in stored if isinstance(report, File) and file is not None}
+        if not paths:
+            return set()
+        earlier = attempts.artifacts_of(connection, self._claimed.organization, [self._claimed.id])
+        return {row.path for row in earlier if row.name in paths} - set(paths.values())
 
     def _insert_one(self, connection: Connection, now: datetime, report: Report, file: StoredFile | None) -> bool:
         lease = Lease(self._claimed.organization, self._claimed.id, self._claimed.lease_token)

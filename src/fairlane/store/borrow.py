@@ -12,9 +12,9 @@ What keeps them is a frame around the block. Which one depends on what is there:
 - autocommit, nothing open: a short transaction of our own, since each statement takes effect at once there.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, PendingRollbackError, UnboundExecutionError
@@ -24,8 +24,6 @@ from sqlalchemy.orm import Session, scoped_session
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable
 from fairlane.store.dialects import is_sqlite
 from fairlane.store.guest import ACCEPTED, receive
-
-T = TypeVar("T")
 
 _DRIVERS: Final = frozenset({"pysqlite", "aiosqlite", "psycopg", "psycopg_async", "psycopg2", "asyncpg"})
 _IDLE: Final = 0  # libpq's PQTRANS_IDLE
@@ -82,24 +80,6 @@ def borrow(connection: object) -> Iterator[Connection]:
         return
     with receive(connection).connect() as guest, _framed(guest):
         yield guest
-
-
-async def run_borrowed(connection: AsyncConnection | AsyncSession, work: Callable[[Connection], T]) -> T:
-    """What `work` returns, run on the caller's async connection as in `borrow`.
-
-    Raises:
-        ConfigurationError, StorageUnavailable: as for `borrow`.
-    """
-    if isinstance(connection, AsyncConnection | AsyncSession | async_scoped_session):
-        return await connection.run_sync(_within, work)
-    raise ConfigurationError(
-        f"`fl.aio` works on a SQLAlchemy AsyncConnection or AsyncSession, not on a {type(connection).__qualname__}."
-    )
-
-
-def _within(connection: Connection | Session, work: Callable[[Connection], T]) -> T:
-    with borrow(connection) as borrowed:
-        return work(borrowed)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import pytest
 
 from fairlane import IllegalTransition, Job, JobNotFound, JobStatus, ParentNotFound, Submission
 from fairlane.domain.outcomes import Completed
-from fairlane.store.statements import cleanup, dead_letters
+from fairlane.store.statements import dead_letters
 from fairlane.store.statements.transition import lock_job
 from tests.store.races.agreement import assert_log_agrees, steps
 from tests.store.races.race import Race, at_once

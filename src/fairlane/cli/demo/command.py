@@ -34,7 +34,7 @@ from fairlane.domain.events import Event, WorkerStarted
 from fairlane.domain.statuses import TERMINAL
 
 _LOOK: Final = 0.15  # seconds between two looks at the jobs
-_LONGEST: Final = 55.0  # seconds; what has not ended by then will not
+_LONGEST: Final = 120.0  # seconds, where 20 will do; what has not ended by then will not
 _CONCURRENCY: Final = 8
 _TERMINATED: Final = 143  # what shells report for a process that SIGTERM ended
 _PAGE: Final = 1000

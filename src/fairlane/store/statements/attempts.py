@@ -10,7 +10,6 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, literal, select
 
-from fairlane.domain.statuses import JobStatus
 from fairlane.store.dialects import insert
 from fairlane.store.tables import AnyRow, artifacts, checkpoints, job_parents, jobs, log_lines, progress, results
 

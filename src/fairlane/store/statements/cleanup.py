@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select, tuple_
 
 from fairlane.domain.statuses import LIVE, TERMINAL, Resolution
 from fairlane.store.tables import (
@@ -61,12 +61,19 @@ def expired(connection: Connection, older_than: Sequence[tuple[str | None, datet
             for name, moment in older_than
         )
     )
-    return connection.execute(
+    locked = connection.execute(
         select(jobs.c.organization_id, jobs.c.id)
         .where(jobs.c.status.in_(sorted(TERMINAL)), past, ~_unresolved(), ~_has_live_child())
         .order_by(jobs.c.finished_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
+        .execution_options(fairlane_across="clean-up")
+    ).all()
+    # Again, since a child whose submission was committed between the first snapshot and its locks shows only now; from
+    # here on the locks keep new children off.
+    return connection.execute(
+        select(jobs.c.organization_id, jobs.c.id)
+        .where(tuple_(jobs.c.organization_id, jobs.c.id).in_([tuple(row) for row in locked]), ~_has_live_child())
         .execution_options(fairlane_across="clean-up")
     ).all()
 
@@ -107,6 +114,13 @@ def _unresolved_child(child: Any) -> ColumnElement[bool]:
             dead_letters.c.resolution == Resolution.PENDING,
         )
         .exists()
+    )
+
+
+def lock_to_delete(connection: Connection, organization: str, job_id: UUID) -> None:
+    """Lock the job's row also against new references: a child being submitted is waited for, a later one waits."""
+    connection.execute(
+        select(jobs.c.id).where(jobs.c.organization_id == organization, jobs.c.id == job_id).with_for_update()
     )
 
 

@@ -18,7 +18,9 @@ def register(connection: Connection, now: datetime, name: str, schema: str, opti
 
 def find(connection: Connection, names: Sequence[str]) -> Sequence[AnyRow]:
     """These registered types."""
-    return connection.execute(select(job_types).where(job_types.c.name.in_(list(names)))).all()
+    # Names are printable; PostgreSQL would refuse a NUL with an error of its own.
+    possible = [name for name in names if name.isprintable()]
+    return connection.execute(select(job_types).where(job_types.c.name.in_(possible))).all()
 
 
 def everything(connection: Connection) -> Sequence[AnyRow]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, delete, or_, select, update
 
+from fairlane.domain.organizations import is_organization_id, is_user_id
 from fairlane.domain.statuses import WAITING, OrganizationStatus, Role
 from fairlane.store.dialects import insert, upsert
 from fairlane.store.tables import AnyRow, jobs, members, organizations
@@ -30,7 +31,9 @@ def change(connection: Connection, organization: str, values: dict[str, Any]) ->
 
 def find(connection: Connection, ids: Collection[str]) -> Sequence[AnyRow]:
     """These organizations, deleted ones too."""
-    return connection.execute(select(organizations).where(organizations.c.id.in_(list(ids)))).all()
+    # Text that can be no id is not asked for: PostgreSQL would refuse a NUL with an error of its own.
+    possible = [one for one in ids if is_organization_id(one)]
+    return connection.execute(select(organizations).where(organizations.c.id.in_(possible))).all()
 
 
 def everyone(connection: Connection) -> Sequence[AnyRow]:
@@ -76,9 +79,11 @@ def members_of(connection: Connection, organization: str) -> Sequence[AnyRow]:
 
 def find_members(connection: Connection, pairs: Collection[tuple[str, str]]) -> Sequence[AnyRow]:
     """The members among these (organization, user) pairs."""
-    if not pairs:
-        return []
     wanted = [
-        and_(members.c.organization_id == organization, members.c.user_id == user) for organization, user in pairs
+        and_(members.c.organization_id == organization, members.c.user_id == user)
+        for organization, user in pairs
+        if is_organization_id(organization) and is_user_id(user)
     ]
+    if not wanted:
+        return []
     return connection.execute(select(members).where(or_(*wanted))).all()

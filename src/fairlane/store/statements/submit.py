@@ -7,11 +7,13 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, select, update
+from sqlalchemy.exc import IntegrityError
 
 from fairlane.domain import transitions
-from fairlane.domain.errors import ParentNotFound
+from fairlane.domain.errors import ConfigurationError, ParentNotFound
 from fairlane.domain.statuses import ENDED_BADLY, TERMINAL, EdgeState, JobStatus, ParentPolicy
 from fairlane.store.clock import Clock
+from fairlane.store.dialects import is_unique_violation
 from fairlane.store.statements import admission, dependencies, limits
 from fairlane.store.statements.admission import Duplicates
 from fairlane.store.statements.drafts import Draft, at
@@ -46,9 +48,8 @@ def submit(connection: Connection, clock: Clock, drafts: Sequence[Draft]) -> Sub
     live = admission.check_limits(connection, now, drafts)
     duplicates = admission.take_keys(connection, now, drafts)
     parents = _parents(connection, drafts, duplicates)
-    fresh = [draft for draft in drafts if draft.id not in duplicates.earlier]
-    _insert(connection, now, fresh, parents, duplicates)
-    _move_children(connection, now, fresh, duplicates)
+    _insert(connection, now, drafts, parents, duplicates)
+    _move_children(connection, now, drafts, duplicates)
     # A parent that ended badly before its child came: its policy speaks at once.
     dependencies.settle_fallen(connection, now, [one for one in parents.values() if one.status in ENDED_BADLY])
     return Submitted([duplicates.stand_in(draft.id) for draft in drafts], live)
@@ -79,35 +80,68 @@ def _parents(connection: Connection, drafts: Sequence[Draft], duplicates: Duplic
     for (organization, parent), index in wanted.items():
         if (organization, parent) not in batch and (organization, parent) not in found:
             with at(index):
-                raise ParentNotFound(f"Parent {parent} is not a job of organization {organization}.")
+                raise _no_parent(organization, parent)
     return found
 
 
 def _insert(
     connection: Connection, now: datetime, drafts: Sequence[Draft], parents: Parents, duplicates: Duplicates
 ) -> None:
-    if not drafts:
+    fresh = [draft for draft in drafts if draft.id not in duplicates.earlier]
+    if not fresh:
         return
     edges = [
         _edge(draft, parent, parents.get((draft.organization, parent)))
-        for draft in drafts
+        for draft in fresh
         for parent in dict.fromkeys(map(duplicates.stand_in, draft.parents))
     ]
     unmet: dict[UUID, int] = {}
     for edge in edges:
         unmet[edge["job_id"]] = unmet.get(edge["job_id"], 0) + (edge["state"] != EdgeState.SETTLED)
-    rows = [_row(draft, now, unmet.get(draft.id, 0)) for draft in drafts]
-    connection.execute(jobs.insert(), rows)
+    rows = [_row(draft, now, unmet.get(draft.id, 0)) for draft in fresh]
+    _insert_rows(connection, rows)
     connection.execute(execution_log.insert(), [_first_entry(row) for row in rows])
     if edges:
-        connection.execute(job_parents.insert(), edges)
+        _insert_edges(connection, edges, [draft.id for draft in drafts])
     named = [
         {"organization_id": draft.organization, "job_id": draft.id, "name": name, "value": value}
-        for draft in drafts
+        for draft in fresh
         for name, value in draft.label_items
     ]
     if named:
         connection.execute(label_table.insert(), named)
+
+
+def _insert_rows(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    try:
+        connection.execute(jobs.insert(), rows)
+    except IntegrityError as error:
+        if not is_unique_violation(error):
+            raise
+        raise ConfigurationError(
+            "A job with the id of a submission is there already: it was submitted before, or the id is another job's."
+        ) from None
+
+
+def _insert_edges(connection: Connection, edges: Sequence[Mapping[str, Any]], batch: Sequence[UUID]) -> None:
+    """Insert the edges of these jobs.
+
+    Raises:
+        ParentNotFound: a parent was deleted since we looked; its foreign key has waited for that.
+    """
+    try:
+        connection.execute(job_parents.insert(), edges)
+    except IntegrityError as error:
+        # PostgreSQL says which key it did not find.
+        gone = next((edge for edge in edges if str(edge["parent_id"]) in str(error.orig)), None)
+        if gone is None:
+            raise
+        with at(batch.index(gone["job_id"])):
+            raise _no_parent(gone["organization_id"], gone["parent_id"]) from None
+
+
+def _no_parent(organization: str, parent: UUID) -> ParentNotFound:
+    return ParentNotFound(f"Parent {parent} is not a job of organization {organization}.")
 
 
 def _edge(draft: Draft, parent: UUID, there: Ended | None) -> dict[str, Any]:

@@ -1,0 +1,233 @@
+"""`fairlane worker` as processes of their own, told by signals and watched by the lines they write."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Final, Self
+
+import pytest
+
+from fairlane import Fairlane, JobStatus
+from fairlane.runtime.worker import EXIT_REPLACE
+
+PATIENCE: Final = 30.0  # seconds; only a failing test waits so long
+SERVES: Final = r"Worker \S+?:(\d+) serves"
+HANDLERS: Final = """
+import os, sys, threading
+from fairlane import Fairlane
+
+fl = Fairlane()
+
+@fl.job_type("greet", dedup_window=0)
+async def greet(ctx, name: str) -> str:
+    ctx.progress(50, "thinking")
+    return f"Hello, {name}!"
+
+@fl.job_type("wait", dedup_window=0)
+def wait(ctx, fifo: str) -> str:
+    print("waiting", file=sys.stderr, flush=True)
+    with open(fifo) as line:
+        return line.read()
+
+@fl.job_type("deaf", dedup_window=0, timeout=0.05, max_retries=0)
+def deaf(ctx) -> None:
+    threading.Event().wait()
+"""
+
+
+class Program:
+    """A `fairlane` process. Its standard error is read as it comes, up to its end: that of its last child."""
+
+    def __init__(self, directory: Path, url: str, *arguments: str, **environment: str) -> None:
+        self._lines: SimpleQueue[str | None] = SimpleQueue()
+        self.seen: list[str] = []
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "fairlane", *arguments],
+            cwd=directory,
+            env=os.environ | {"FAIRLANE_URL": url, "FAIRLANE_APP": "handlers:fl"} | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # SIGTERM first: what it started must go with it.
+        self.send(signal.SIGTERM)
+        try:
+            self._process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.send(signal.SIGKILL)
+        self._reader.join()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def line(self, pattern: str) -> re.Match[str]:
+        """Wait for a line that the pattern is found in."""
+        while (line := self._lines.get(timeout=PATIENCE)) is not None:
+            self.seen.append(line)
+            if (found := re.search(pattern, line)) is not None:
+                return found
+        raise AssertionError(f"no line with {pattern!r} in:\n{''.join(self.seen)}")
+
+    def end(self) -> int:
+        """Wait for the end of the process and of all that it started; its exit code."""
+        while (line := self._lines.get(timeout=PATIENCE)) is not None:
+            self.seen.append(line)
+        return self._process.wait(PATIENCE)
+
+    def _read(self) -> None:
+        assert self._process.stderr is not None
+        with self._process.stderr as lines:
+            for line in lines:
+                self._lines.put(line)
+        self._lines.put(None)
+
+
+Start = Callable[..., Program]
+
+
+@pytest.fixture
+def url(request: pytest.FixtureRequest) -> str:
+    """The database, SQLite unless a test asks for both kinds: to what the processes do it makes no difference."""
+    kind = getattr(request, "param", "sqlite_url")
+    found: str = request.getfixturevalue(kind)
+    return found
+
+
+@pytest.fixture
+def fl(url: str) -> Iterator[Fairlane]:
+    """Without handlers, as any process that submits."""
+    with Fairlane(url) as made:
+        made.organizations.create("acme")
+        yield made
+
+
+@pytest.fixture
+def start(tmp_path: Path, url: str) -> Iterator[Start]:
+    """Starts workers of the module `handlers`; ends them after the test."""
+    (tmp_path / "handlers.py").write_text(HANDLERS)
+    started: list[Program] = []
+
+    def begin(*arguments: str, **environment: str) -> Program:
+        started.append(Program(tmp_path, url, "worker", *arguments, **environment))
+        return started[-1]
+
+    yield begin
+    for program in started:
+        with program:
+            """Its end."""
+
+
+@pytest.fixture
+def fifo(tmp_path: Path) -> Path:
+    """What a job of type wait waits at, until somebody writes."""
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    return path
+
+
+@pytest.mark.parametrize("url", ["sqlite_url", "postgres_url"], indirect=True)
+def test_a_job_submitted_elsewhere_runs(start: Start, fl: Fairlane, tmp_path: Path, url: str) -> None:
+    worker = start("--name", "one")
+    worker.line("Worker one serves all queues with 100 slots")
+
+    submit = [sys.executable, "-m", "fairlane", "jobs", "submit", "greet", "-o", "acme", "-p", "name=Bo", "--wait"]
+    ended = subprocess.run(
+        submit, cwd=tmp_path, env=os.environ | {"FAIRLANE_URL": url}, check=False, capture_output=True, text=True
+    )
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert re.fullmatch(r"Job (\S+) is queued\.\nJob \1 is completed\.\n", ended.stdout)
+    (job,) = fl.list(organization="acme").items
+    assert fl.result(job.id, organization="acme").value == "Hello, Bo!"
+    worker.line(f"greet {job.id} of acme: completed")
+    assert "\x1b" not in "".join(worker.seen)
+
+
+def test_sigterm_lets_running_jobs_finish(start: Start, fl: Fairlane, fifo: Path) -> None:
+    worker = start()
+    worker.line(SERVES)
+    job = fl.submit("wait", organization="acme", parameters={"fifo": str(fifo)})
+    worker.line("waiting")
+
+    worker.send(signal.SIGTERM)
+    worker.line("claims no more; 1 jobs have 30 s to finish")
+    fifo.write_text("done")
+
+    assert worker.end() == 0
+    assert fl.get(job.id, organization="acme").status is JobStatus.COMPLETED
+
+
+def test_a_second_signal_gives_running_jobs_back(start: Start, fl: Fairlane, fifo: Path) -> None:
+    worker = start(FAIRLANE_STOP_GRACE="0.1")
+    worker.line(SERVES)
+    job = fl.submit("wait", organization="acme", parameters={"fifo": str(fifo)})
+    worker.line("waiting")
+
+    worker.send(signal.SIGINT)
+    worker.line("claims no more")
+    worker.send(signal.SIGINT)
+
+    worker.line("has stopped; 1 jobs went back unfinished")
+    assert worker.end() == 0
+    assert fl.get(job.id, organization="acme").status is JobStatus.QUEUED
+
+
+def test_a_worker_with_too_many_deaf_handlers_asks_to_be_replaced(start: Start, fl: Fairlane) -> None:
+    worker = start("--concurrency", "1", FAIRLANE_STOP_GRACE="0.1")
+    worker.line(SERVES)
+    fl.submit("deaf", organization="acme")
+
+    assert worker.end() == EXIT_REPLACE
+
+
+class TestProcesses:
+    """`--processes 2`."""
+
+    def test_they_stop_with_the_supervisor(self, start: Start, fl: Fairlane) -> None:
+        supervisor = start("--processes", "2", "--name", "twin")
+        names = {supervisor.line(r"Worker (\S+) serves").group(1) for _ in range(2)}
+        assert names == {"twin-1", "twin-2"}
+
+        supervisor.send(signal.SIGTERM)
+
+        assert supervisor.end() == 0
+        assert sum("has stopped" in line for line in supervisor.seen) == 2
+
+    def test_one_that_is_killed_is_replaced(self, start: Start, fl: Fairlane) -> None:
+        supervisor = start("--processes", "2")
+        first, second = (int(supervisor.line(SERVES).group(1)) for _ in range(2))
+
+        os.kill(first, signal.SIGKILL)
+
+        supervisor.line(f"Worker process {first} was killed by SIGKILL; another one starts in 1 s")
+        assert int(supervisor.line(SERVES).group(1)) not in (first, second, supervisor.pid)
+        supervisor.send(signal.SIGINT)
+        assert supervisor.end() == 0
+
+    def test_they_do_not_outlive_a_killed_supervisor(self, start: Start, fl: Fairlane) -> None:
+        supervisor = start("--processes", "2")
+        for _ in range(2):
+            supervisor.line(SERVES)
+
+        supervisor.send(signal.SIGKILL)
+
+        assert supervisor.end() == -signal.SIGKILL
+        assert sum("has stopped" in line for line in supervisor.seen) == 2

@@ -1,0 +1,78 @@
+"""`fairlane demo`, as it is run by whoever tries Fairlane."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+REPOSITORY: Final = Path(__file__).parents[2]
+LONGEST: Final = 180.0  # seconds; only a failing test waits so long
+SUMMARY: Final = (
+    r"tern-observatory +8 +0 +1 +2 +[\d.]+",
+    r"reed-waterworks +8 +1 +0 +2 +[\d.]+",
+    r"gale-insurance +11 +0 +0 +2 +[\d.]+",
+)
+FILES: Final = {
+    "tern-observatory": ["co2.pdf", "reports.zip", "sunspots.pdf"],
+    "reed-waterworks": ["nile-broken.pdf", "nile.pdf", "reports.zip"],
+    "gale-insurance": ["co2.pdf", "elnino.pdf", "reports.zip", "sunspots.pdf"],
+}
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """One that root's PostgreSQL, which is another user's, may enter."""
+    with tempfile.TemporaryDirectory(prefix="fairlane-demo-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name) / "demo"
+
+
+def command(directory: Path, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "fairlane", "demo", "--directory", str(directory), *arguments]
+
+
+@pytest.mark.parametrize("arguments", [[], ["--postgres"]], ids=["sqlite", "postgresql"])
+def test_every_job_ends_as_planned(directory: Path, arguments: list[str]) -> None:
+    ended = subprocess.run(
+        command(directory, *arguments), check=False, cwd=REPOSITORY, capture_output=True, text=True, timeout=LONGEST
+    )
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "\x1b" not in ended.stdout
+    for line in SUMMARY:
+        assert re.search(line, ended.stdout)
+    assert "✓ All 29 jobs ended as planned." in ended.stdout
+    assert "none of the 8 rows is valid" in ended.stdout
+    for organization, names in FILES.items():
+        assert sorted(path.name for path in (directory / "output" / organization).iterdir()) == names
+        for name in names:
+            path = directory / "output" / organization / name
+            assert str(path) in ended.stdout
+            assert path.read_bytes().startswith(b"%PDF" if path.suffix == ".pdf" else b"PK")
+    if not arguments:
+        for line in ended.stdout.splitlines():
+            if " --url " in line:
+                # What it suggests works.
+                tried = f"{sys.executable} -m fairlane {line[line.index('--url') :]}"
+                assert subprocess.run(tried.split(), capture_output=True, check=False).returncode == 0
+
+
+def test_ctrl_c_ends_it_cleanly(directory: Path) -> None:
+    with subprocess.Popen(
+        command(directory), cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        while "archive" not in process.stdout.readline():
+            """The first job has begun."""
+        os.kill(process.pid, signal.SIGINT)
+        _, complaint = process.communicate(timeout=LONGEST)
+
+    assert (process.returncode, complaint) == (130, "")

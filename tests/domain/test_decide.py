@@ -1,0 +1,196 @@
+"""What follows from the end of an attempt: R5 (rescue), R7 (retries), R10 (cancel)."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from random import Random
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from fairlane.domain.backoff import JITTER, Backoff
+from fairlane.domain.decide import MAX_RESCUES, Attempt, decide
+from fairlane.domain.outcomes import (
+    Completed,
+    ErrorReport,
+    Failed,
+    Lost,
+    Outcome,
+    Refused,
+    Released,
+    Snoozed,
+    Stopped,
+    TimedOut,
+)
+from fairlane.domain.statuses import TERMINAL, TRANSITIONS, JobStatus
+from fairlane.domain.transitions import Transition
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+BACKOFF = Backoff()
+
+SECONDS = st.floats(-10, 1e6)
+ERRORS = st.builds(
+    ErrorReport,
+    error_type=st.sampled_from(["ValueError", "app.Broken"]),
+    message=st.text(max_size=5),
+    permanent=st.booleans(),
+    retry_after=st.none() | st.floats(0, 86_400),
+    fingerprint=st.just("ValueError 1"),
+)
+FAILED = st.builds(Failed, ERRORS) | st.builds(TimedOut, ERRORS, st.floats(1, 1e4))
+UNFINISHED = st.builds(Snoozed, SECONDS, st.text(max_size=5)) | st.builds(Released, st.just("shutdown"), SECONDS)
+LOST = st.builds(Lost, st.just("worker-1"))
+OUTCOMES: st.SearchStrategy[Outcome] = st.one_of(
+    st.builds(Completed, st.none() | st.just("1")),
+    FAILED,
+    UNFINISHED,
+    LOST,
+    st.builds(Stopped),
+    st.builds(Refused, st.just("Permission denied")),
+)
+ATTEMPTS = st.builds(
+    Attempt,
+    attempt=st.integers(1, 10_000),
+    retry_count=st.integers(0, 30),
+    rescue_count=st.integers(0, MAX_RESCUES),
+    max_retries=st.none() | st.integers(0, 30),
+    cancel_requested_by=st.none(),
+)
+CANCELED = ATTEMPTS.map(lambda job: replace(job, cancel_requested_by="ann"))
+SEEDS = st.integers(0, 2**32)
+
+
+def decided(job: Attempt, outcome: Outcome, seed: int = 0) -> Transition:
+    return decide(job, outcome, NOW, Random(seed), BACKOFF)
+
+
+@given(ATTEMPTS | CANCELED, OUTCOMES, SEEDS)
+def test_every_end_of_an_attempt_leads_from_running_along_legal_edges(job, outcome, seed):
+    transition = decided(job, outcome, seed)
+    assert transition.source is JobStatus.RUNNING
+    for step in transition.steps:
+        assert (step.source, step.target) in TRANSITIONS
+    assert transition.target in TERMINAL | {JobStatus.QUEUED}
+
+
+@given(CANCELED, OUTCOMES)
+def test_after_a_cancel_request_no_other_attempt_follows_r10(job, outcome):
+    transition = decided(job, outcome)
+    assert transition.target in TERMINAL
+    if not isinstance(outcome, Completed | Refused):
+        assert transition.target is JobStatus.CANCELED
+        assert transition.changes["canceled_by"] == "ann"
+        assert transition.changes["canceled_at"] == NOW
+
+
+@given(CANCELED)
+def test_a_handler_that_returns_completes_despite_a_cancel_request_and_the_log_says_so_r10(job):
+    transition = decided(job, Completed("1"))
+    assert transition.target is JobStatus.COMPLETED
+    assert "cancel by ann" in transition.steps[-1].message
+
+
+@given(ATTEMPTS | CANCELED, OUTCOMES)
+def test_only_a_completed_job_has_a_result_r13(job, outcome):
+    transition = decided(job, outcome)
+    assert (transition.target is JobStatus.COMPLETED) == isinstance(outcome, Completed)
+    assert transition.result == (outcome.result if isinstance(outcome, Completed) else None)
+
+
+@given(ATTEMPTS, FAILED, SEEDS)
+def test_a_retry_is_counted_and_never_exceeds_the_limit_r7(job, outcome, seed):
+    transition = decided(job, outcome, seed)
+    has_retries = job.max_retries is None or job.retry_count < job.max_retries
+    if has_retries and not outcome.error.permanent:
+        assert transition.target is JobStatus.QUEUED
+        assert transition.changes["retry_count"] == job.retry_count + 1
+        assert job.max_retries is None or job.retry_count + 1 <= job.max_retries
+    else:
+        assert transition.target is JobStatus.DEAD_LETTER
+        assert "retry_count" not in transition.changes
+
+
+@given(st.integers(0, 50), SEEDS)
+def test_a_job_that_always_fails_has_exactly_its_retries_r7(max_retries, seed):
+    job, retries = Attempt(1, 0, 0, max_retries), 0
+    while decided(job, Failed(ErrorReport("E", "")), seed).target is JobStatus.QUEUED:
+        retries += 1
+        job = replace(job, attempt=job.attempt + 1, retry_count=retries)
+    assert retries == max_retries
+
+
+@given(ATTEMPTS, FAILED, SEEDS)
+def test_a_retry_waits_as_asked_or_as_its_backoff_says_r7(job, outcome, seed):
+    transition = decided(job, outcome, seed)
+    assume(transition.target is JobStatus.QUEUED)
+    at = transition.changes["next_retry_at"]
+    assert isinstance(at, datetime)
+    asked = outcome.error.retry_after
+    if asked is not None:
+        assert at == NOW + timedelta(seconds=asked)
+    else:
+        nominal = min(BACKOFF.cap, BACKOFF.base * 2**job.retry_count)
+        assert abs((at - NOW).total_seconds() - nominal) <= nominal * JITTER + 1e-3
+
+
+@given(ATTEMPTS, FAILED)
+def test_the_error_and_the_outcome_of_the_attempt_are_in_the_log_r7(job, outcome):
+    transition = decided(job, outcome)
+    assert transition.error == outcome.error
+    assert transition.steps[0].target is (JobStatus.TIMED_OUT if isinstance(outcome, TimedOut) else JobStatus.FAILED)
+    assert outcome.error.error_type in transition.steps[0].message
+
+
+@given(ATTEMPTS | CANCELED)
+def test_a_definite_no_at_start_goes_to_dead_letter_r5(job):
+    transition = decided(job, Refused("Permission denied"))
+    assert transition.target is JobStatus.DEAD_LETTER
+    assert transition.burial is not None
+    assert transition.burial.reason == "Permission denied"
+
+
+@given(ATTEMPTS, LOST)
+def test_the_third_rescue_buries_the_job_and_none_spends_a_retry_r5(job, outcome):
+    transition = decided(job, outcome)
+    assert "retry_count" not in transition.changes
+    assert transition.error is not None
+    if job.rescue_count + 1 >= 3:
+        assert transition.target is JobStatus.DEAD_LETTER
+    else:
+        assert transition.target is JobStatus.QUEUED
+        assert transition.changes["rescue_count"] == job.rescue_count + 1
+        assert transition.changes["ready"] is True
+
+
+@given(ATTEMPTS, UNFINISHED | st.builds(Stopped))
+def test_what_was_not_finished_spends_no_retry_and_no_rescue_r5(job, outcome):
+    transition = decided(job, outcome)
+    assert transition.target is JobStatus.QUEUED
+    assert "retry_count" not in transition.changes
+    assert transition.changes["rescue_count"] == job.rescue_count
+    assert transition.error is None
+
+
+@given(ATTEMPTS, UNFINISHED)
+def test_what_was_not_finished_comes_back_when_it_asked_to_r5(job, outcome):
+    changes = decided(job, outcome).changes
+    if outcome.seconds > 0:
+        assert changes["next_retry_at"] == NOW + timedelta(seconds=outcome.seconds)
+        assert changes["ready"] is False
+    else:
+        assert changes["next_retry_at"] is None
+        assert changes["ready"] is True
+
+
+@pytest.mark.parametrize(
+    ("outcome", "words"),
+    [
+        (Stopped(), "the handler stopped"),
+        (Failed(ErrorReport("app.Broken", "")), "raised app.Broken"),
+        (TimedOut(ErrorReport("TimedOut", ""), 30), "ran past 30 s"),
+        (Lost("worker-1"), "worker worker-1 was lost"),
+    ],
+)
+def test_the_log_says_how_a_canceled_job_came_to_its_end_r10(outcome, words):
+    job = Attempt(1, 0, 0, 5, cancel_requested_by="ann")
+    assert words in decided(job, outcome).steps[-1].message

@@ -1,0 +1,150 @@
+"""R7: what is stored of an error holds no secret, and is still readable."""
+
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fairlane.domain.redact import REDACTED, redact
+
+# Put together at run time, so that no scanner takes this file for a leak.
+AWS = "AKIA" + "IOSFODNN7EXAMPLE"
+JWT = "eyJ" + "hbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.SflKxwRJSMeKKF2QT4"
+GITHUB = "ghp_" + "a1B2" * 9
+SLACK = "xoxb-" + "123456789012-abcdefABCDEF"
+STRIPE = "sk_live_" + "4eC39HqLyjWDarjtT1zdp7dc"
+PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIEow+/IBAAK\nCAQEA=\n-----END RSA PRIVATE KEY-----"
+
+PAIRS = [
+    ("password=hunter2", "password=[redacted]"),
+    ("DB_PASSWORD=ab)c<d user=x", "DB_PASSWORD=[redacted] user=x"),
+    ("AWS_SECRET_ACCESS_KEY=abc/def+x", "AWS_SECRET_ACCESS_KEY=[redacted]"),
+    ('{"password": "hun\\"ter2", "a": 1}', '{"password": "[redacted]", "a": 1}'),
+    ("{'api_key': 'x', 'b': 2}", "{'api_key': '[redacted]', 'b': 2}"),
+    ('{\\"client_secret\\": \\"x\\", \\"a\\": 1}', '{\\"client_secret\\": \\"[redacted]\\", \\"a\\": 1}'),
+    ('"token": 123, "x"', '"token": [redacted], "x"'),
+    ("GET /x?token=abc&page=1", "GET /x?token=[redacted]&page=1"),
+    ("?X-Amz-Signature=abc&a=b", "?X-Amz-Signature=[redacted]&a=b"),
+    ("x-api-key: abc", "x-api-key: [redacted]"),
+    ("passwd = b'abc'", "passwd = b'[redacted]'"),
+    ("f(apikey='a', n=1)", "f(apikey='[redacted]', n=1)"),
+    ("credentials=Password('hunter2')", "credentials=Password('[redacted]')"),
+    ('password: str = "hunter2"', 'password: str = "[redacted]"'),
+    ('if token == "abc":', 'if token == "[redacted]":'),
+    ("password: hunter2", "password: [redacted]"),
+    ("password: swordfish user: bob", "password: [redacted] user: bob"),
+    ("secret: token: abc1", "secret: token: [redacted]"),
+    ("PWD={my;pass};Server=x", "PWD=[redacted];Server=x"),
+    ("session_id=abc; path=/", "session_id=[redacted]; path=/"),
+    ('"credentials": {"user": "bob", "secret": "x"}', '"credentials": {"user": "bob", "secret": "[redacted]"}'),
+    ("private_key='", "private_key='[redacted]"),
+]
+HEADERS = [
+    ("Authorization: Bearer abc", "Authorization: [redacted]"),
+    ("Authorization: Basic dXNlcjpwYXNz\nHost: x", "Authorization: [redacted]\nHost: x"),
+    ("Authorization: AWS4-HMAC-SHA256 Credential=a/b, Signature=c", "Authorization: [redacted]"),
+    ("Cookie: a=b; c=d", "Cookie: [redacted]"),
+    ("curl -H 'Authorization: Bearer abc' https://x", "curl -H 'Authorization: [redacted]' https://x"),
+    ("{'Authorization': 'Bearer x'}", "{'Authorization': '[redacted]'}"),
+    ("sent Bearer abcDEF123 to it", "sent Bearer [redacted] to it"),
+    ("sent Basic dXNlcjpwYXNz", "sent Basic [redacted]"),
+]
+SHAPES = [
+    ("postgresql://u:p@ss@host:5432/db", "postgresql://u:[redacted]@host:5432/db"),
+    ("redis://:pw@host/0", "redis://:[redacted]@host/0"),
+    ("amqp://a:b@h1,amqp://c:d@h2", "amqp://a:[redacted]@h1,amqp://c:[redacted]@h2"),
+    (f"key {AWS}.", "key [redacted]."),
+    (f"got {JWT}, sorry", "got [redacted], sorry"),
+    (repr(f"line\n{JWT}"), "'line\\n[redacted]'"),
+    (f"push with {GITHUB} failed", "push with [redacted] failed"),
+    (f"({SLACK})", "([redacted])"),
+    (f"{STRIPE}: no such charge", "[redacted]: no such charge"),
+    (f"a\n{PEM}\nb", "a\n[redacted]\nb"),
+    (repr(PEM), "'[redacted]'"),
+    (PEM.replace("-----END RSA PRIVATE KEY-----", ""), "[redacted]"),
+]
+PROSE = [
+    "password: must be at least 8 characters",
+    "Invalid token: expected ')' before ']'",
+    "The secret: nobody knows.",
+    "Authorization: you may not do this",
+    "Basic configuration of the server",
+    "Bearer authentication failed",
+    "max_tokens: 100, tokens=120",
+    "f(token=None, password=null)",
+    "{'password': None}",
+    "http://host:8080/path?email=a@b.example",
+    'File "/app/session.py", line 3, in cookie',
+    "KeyError: 'token'",
+    "the secretary signed the compass-card",
+    "begins with -----BEGIN CERTIFICATE-----",
+    "task-manager-with-a-rather-long-name",
+    "",
+]
+WORDS = """
+    password token secret authorization cookie session Bearer Basic a Ab1 hunter2 None str foo api_key _id b' sk-
+    eyJabcdefghij xoxb-1234567890a = : { } [ ] ( ) , ; & < > @ :// ! => == / - . [redacted] ' " \\
+"""
+FRAGMENTS = st.sampled_from(
+    [*WORDS.split(), " ", "\n", AWS, JWT, "-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----"]
+)
+
+
+@pytest.mark.parametrize(("text", "expected"), PAIRS + HEADERS + SHAPES)
+def test_secrets_are_replaced_and_what_is_around_them_stays_r7(text, expected):
+    assert redact(text) == expected
+
+
+@pytest.mark.parametrize("text", PROSE)
+def test_ordinary_text_stays_as_it_is_r7(text):
+    assert redact(text) == text
+
+
+@given(st.lists(FRAGMENTS | st.text(max_size=3), max_size=14).map("".join))
+@settings(max_examples=500)
+def test_a_second_pass_changes_nothing_r7(text):
+    once = redact(text)
+    assert redact(once) == once
+
+
+@given(
+    st.sampled_from(["password", "client_secret", "X-Api-Key", "accessToken", "DB_PASSWD", "Set-Cookie"]),
+    st.sampled_from(["{}={}", "{}='{}'", '"{}": "{}"', "{}: {}", "{}:{}", "({}={})", "a=1&{}={}&b=2"]),
+    st.text("abcXYZ0189+/-_$%!", min_size=1),
+)
+def test_the_value_of_a_secret_key_never_survives_r7(key, form, value):
+    secret = f"q7{value}7q"
+    assert secret not in redact(form.format(key, secret))
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        *(
+            "a",
+            " ",
+            "\\",
+            "=",
+            "password=",
+            'password="',
+            "password='",
+            'password=\\"',
+            'password=\\\\"',
+            "password=((",
+        ),
+        *("token: ", "password: a ", "token=a(", '"password": {', "pwd={", "secret token", "cookie: a "),
+        *("://", "://a:", "a:@", "Bearer ", "Bearer a", "eyJ", "-eyJ", "eyJaaaaaaaaaaa.", "sk-aa-", "xoxb-"),
+        *("-----BEGIN ", "-----BEGIN PRIVATE KEY-----", "-----BEGIN PRIVATE KEY-----a"),
+    ],
+)
+def test_time_grows_only_with_the_length_of_the_text_r7(unit):
+    """What takes quadratic time takes minutes for a megabyte; the bound is far from both."""
+    text = "password=" + unit * (1_000_000 // len(unit))
+    started = time.process_time()
+    redact(text)
+    assert time.process_time() - started < 20
+
+
+def test_what_was_redacted_says_so_r7():
+    assert REDACTED == "[redacted]"

@@ -1,0 +1,136 @@
+"""A claim round: what it takes, and that nothing which it took is ever forgotten."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection
+
+from fairlane import StorageUnavailable
+from fairlane.runtime import claims
+from fairlane.store.statements import attempts
+from tests.runtime.worker_kit import Engine, engine
+from tests.runtime.worker_store import Member, member, nothing
+
+
+@pytest.fixture
+def fl(database_url: str) -> Iterator[Engine]:
+    with engine(database_url) as fl:
+        nothing(fl)
+        yield fl
+
+
+@pytest.fixture
+def worker(fl: Engine) -> Member:
+    return member(fl)
+
+
+def test_a_round_takes_no_more_than_there_are_slots(fl: Engine, worker: Member) -> None:
+    for _ in range(5):
+        fl.give("work")
+    assert [len(worker.claim(3)), len(worker.claim(3)), len(worker.claim(3))] == [3, 2, 0]
+
+
+def test_no_organization_is_left_out_of_a_round(fl: Engine, worker: Member) -> None:
+    for name in ("rival", "third"):
+        fl.organizations.create(name)
+        fl.give("work", organization=name)
+    for _ in range(10):
+        fl.give("work")
+    assert {one.claimed.organization for one in worker.claim(3)} == {"acme", "rival", "third"}
+
+
+def test_the_most_urgent_jobs_of_an_organization_come_first(fl: Engine, worker: Member) -> None:
+    given = {priority: fl.give("work", priority=priority) for priority in ("low", "critical", "normal", "high")}
+    claimed = [worker.claim(1)[0].claimed.id for _ in range(4)]
+    assert claimed == [given[priority].id for priority in ("critical", "high", "normal", "low")]
+
+
+@pytest.mark.parametrize("what", ["queue", "job type", "organization"])
+def test_what_is_paused_is_not_claimed_until_it_is_resumed(fl: Engine, worker: Member, what: str) -> None:
+    pauses: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
+        "queue": (lambda: fl.queues.pause("default"), lambda: fl.queues.resume("default")),
+        "job type": (lambda: fl.job_types.pause("work"), lambda: fl.job_types.resume("work")),
+        "organization": (lambda: fl.organizations.pause("acme"), lambda: fl.organizations.resume("acme")),
+    }
+    pause, resume = pauses[what]
+    fl.give("work")
+    pause()
+    assert worker.claim() == []
+    resume()
+    assert len(worker.claim()) == 1
+
+
+def test_a_pause_of_one_thing_holds_up_no_other(fl: Engine, worker: Member) -> None:
+    @fl.job_type("other")
+    async def other(ctx: Any) -> None: ...
+
+    busy = member(fl, "with both types")
+    fl.give("work")
+    fl.give("other")
+    fl.job_types.pause("work")
+    fl.organizations.pause("somebody else")
+    assert [one.claimed.job_type for one in busy.claim()] == ["other"]
+
+
+def test_jobs_whose_claim_was_committed_but_not_heard_of_are_given_back(
+    fl: Engine, worker: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection breaks while the answer to the commit is on its way."""
+    jobs = [fl.give("work") for _ in range(2)]
+    with monkeypatch.context() as patch:
+        patch.setattr(fl.database, "write", lost_answer(fl.database.write))
+        with pytest.raises(StorageUnavailable):
+            worker.claim()
+    assert {str(fl.look(job).status) for job in jobs} == {"running"}
+    again = worker.claim()
+    assert {one.claimed.id for one in again} == {job.id for job in jobs}
+    assert fl.way(jobs[0]) == ["queued", "running", "queued", "running"]
+    assert fl.look(jobs[0]).retry_count == 0
+    assert "its claim was cut off" in fl.reasons(jobs[0])
+
+
+def lost_answer(write: Callable[..., Any]) -> Callable[..., Any]:
+    def commit_and_break(work: Callable[[Connection], Any]) -> None:
+        write(work)
+        raise StorageUnavailable("The database did not answer.")
+
+    return commit_and_break
+
+
+def away(*_: object) -> None:
+    raise StorageUnavailable("The database did not answer.")
+
+
+def test_claimed_jobs_that_can_not_be_made_ready_are_given_back(
+    fl: Engine, worker: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database goes away between the claim and the look at the parents."""
+    parent = fl.give("work")
+    job = fl.give("work", depends_on=[parent], on_parent_failure="run_anyway")
+    fl.cancel(parent.id, organization="acme")
+    with monkeypatch.context() as patch:
+        patch.setattr(attempts, "parents_of", away)
+        with pytest.raises(StorageUnavailable):
+            worker.claim()
+    (again,) = worker.claim()
+    assert again.claimed.id == job.id
+    assert [one.status for one in again.facts.parents] == ["canceled"]
+
+
+def test_what_the_worker_knows_of_is_not_given_back(fl: Engine, worker: Member) -> None:
+    fl.give("work")
+    fl.give("work")
+    first, second = worker.claim()
+    assert worker.claims.give_back(frozenset({first.claimed.lease_token})) == 1
+    assert fl.get(first.claimed.id, organization="acme").status == "running"
+    assert fl.get(second.claimed.id, organization="acme").status == "queued"
+
+
+def test_only_a_round_that_went_wrong_looks_for_what_was_left(
+    fl: Engine, worker: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fl.give("work")
+    worker.claim()
+    monkeypatch.setattr(claims.workers, "running_jobs", None)  # would fail if it were asked
+    assert worker.claim() == []

@@ -1,0 +1,162 @@
+"""The ends of attempts are written together, and none of them stops another."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, select
+
+from fairlane import Backoff, StorageUnavailable
+from fairlane.domain.events import ServiceFailed, StorageBack, StorageLost
+from fairlane.domain.outcomes import Completed, Outcome
+from fairlane.runtime import finisher as module
+from fairlane.runtime.dead_letter_alarm import DeadLetterAlarm
+from fairlane.runtime.finisher import Finisher, FinisherParts
+from fairlane.store.statements.finish import Finish, Finished
+from fairlane.store.tables import jobs
+from tests.runtime.worker_kit import PATIENCE, Engine, engine, until
+from tests.runtime.worker_store import member, nothing
+
+
+@asynccontextmanager
+async def writing(fl: Engine) -> AsyncIterator[tuple[Finisher, list[Finished]]]:
+    """A finisher at work, and what it wrote."""
+    written: list[Finished] = []
+    with ThreadPoolExecutor(1) as threads:
+        alarm = DeadLetterAlarm(fl.database, 50, fl.emit)
+        finisher = Finisher(FinisherParts(fl.database, threads, fl.emit, alarm, written.append))
+        task = asyncio.create_task(finisher.run())
+        yield finisher, written
+        task.cancel()
+
+
+def claimed(fl: Engine, outcomes: Sequence[Outcome]) -> list[Finish]:
+    """As many running jobs, and these ends for them."""
+    nothing(fl)
+    for _ in outcomes:
+        fl.give("work")
+    ready = member(fl).claim(len(outcomes))
+    return [
+        Finish(
+            one.claimed.organization, one.claimed.id, one.claimed.job_type, one.claimed.lease_token, outcome, Backoff()
+        )
+        for one, outcome in zip(ready, outcomes, strict=True)
+    ]
+
+
+async def joined(finisher: Finisher) -> None:
+    async with asyncio.timeout(PATIENCE):
+        await finisher.join()
+
+
+def statuses(fl: Engine, ends: Sequence[Finish]) -> list[str]:
+    return [str(fl.get(one.job_id, organization="acme").status) for one in ends]
+
+
+async def test_all_ends_of_a_moment_are_one_transaction(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with engine(database_url) as fl:
+        ends = claimed(fl, [Completed("1")] * 20)
+        batches: list[int] = []
+        monkeypatch.setattr(module, "finish", counting(batches))
+        async with writing(fl) as (finisher, written):
+            for end in ends:
+                finisher.add(end)
+            await joined(finisher)
+        assert batches == [20]
+        assert len(written) == 20
+        assert set(statuses(fl, ends)) == {"completed"}
+
+
+def counting(batches: list[int]) -> Callable[..., Any]:
+    write = module.finish
+
+    def finish(connection: Connection, now: Any, batch: Sequence[Finish], random: Any) -> list[Finished]:
+        batches.append(len(batch))
+        return write(connection, now, batch, random)
+
+    return finish
+
+
+async def test_one_end_that_the_database_refuses_fails_alone(postgres_url: str) -> None:
+    """A NUL that got past the checks: SQLite takes it, PostgreSQL refuses the whole batch."""
+    with engine(postgres_url) as fl:
+        ends = claimed(fl, [Completed('"bad \0"') if number == 13 else Completed('"good"') for number in range(40)])
+        async with writing(fl) as (finisher, written):
+            for end in ends:
+                finisher.add(end)
+            await joined(finisher)
+        assert statuses(fl, ends) == ["dead_letter" if number == 13 else "completed" for number in range(40)]
+        assert fl.get(ends[13].job_id, organization="acme").error_type == "UnstorableOutcome"
+        assert len(written) == 40
+
+
+async def test_a_mistake_of_ours_holds_up_only_the_end_that_it_is_about(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with engine(database_url) as fl:
+        ends = claimed(fl, [Completed("1")] * 5)
+        broken, write = {ends[2].job_id}, module.finish
+
+        def finish(connection: Connection, now: Any, batch: Sequence[Finish], random: Any) -> list[Finished]:
+            if broken & {one.job_id for one in batch}:
+                broken.clear() if len(batch) == 1 else None
+                raise ZeroDivisionError
+            return write(connection, now, batch, random)
+
+        monkeypatch.setattr(module, "finish", finish)
+        monkeypatch.setattr(module, "_BROKEN_WAIT", 0.01)
+        async with writing(fl) as (finisher, _):
+            for end in ends:
+                finisher.add(end)
+            await joined(finisher)
+        assert set(statuses(fl, ends)) == {"completed"}
+        (failed,) = fl.events.of(ServiceFailed)
+        assert isinstance(failed.error, ZeroDivisionError)
+
+
+async def test_a_row_that_somebody_holds_holds_up_no_other(postgres_url: str) -> None:
+    with engine(postgres_url) as fl:
+        ends = claimed(fl, [Completed("1")] * 3)
+        mine = (jobs.c.organization_id == "acme") & (jobs.c.id == ends[1].job_id)
+        async with writing(fl) as (finisher, written):
+            with fl.database.engine.begin() as host:
+                host.execute(select(jobs.c.id).where(mine).with_for_update())
+                for end in ends:
+                    finisher.add(end)
+                await asyncio.to_thread(until, lambda: len(written) == 2)
+                assert sorted(statuses(fl, ends)) == ["completed", "completed", "running"]
+            await joined(finisher)
+        assert set(statuses(fl, ends)) == {"completed"}
+
+
+async def test_an_end_under_a_lease_that_was_lost_changes_nothing(database_url: str) -> None:
+    with engine(database_url) as fl:
+        (end,) = claimed(fl, [Completed("1")])
+        fl.database.write(lambda c: module.finish(c, fl.database.clock.now(c), [end], None))  # type: ignore[arg-type]
+        before = fl.history(end.job_id, organization="acme")
+        async with writing(fl) as (finisher, written):
+            finisher.add(end)
+            await joined(finisher)
+        assert [one.transition for one in written] == [None]
+        assert fl.history(end.job_id, organization="acme") == before
+
+
+async def test_ends_are_held_while_the_database_is_away(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with engine(database_url) as fl:
+        ends = claimed(fl, [Completed("1")] * 3)
+        async with writing(fl) as (finisher, _):
+            with monkeypatch.context() as patch:
+                patch.setattr(fl.database, "write", unavailable)
+                for end in ends:
+                    finisher.add(end)
+                await asyncio.to_thread(fl.events.wait, StorageLost, service="finisher", times=2)
+            await joined(finisher)
+            fl.events.wait(StorageBack, service="finisher")
+        assert set(statuses(fl, ends)) == {"completed"}
+
+
+def unavailable(_: Any) -> None:
+    raise StorageUnavailable("The database did not answer.")

@@ -1,0 +1,102 @@
+"""Whoever blocks the loop is named; a loop that stays blocked is told of again and again."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from fairlane import JobContext
+from fairlane.runtime import loop_watch as module
+from fairlane.runtime.loop_watch import LoopWatch
+from tests.runtime.worker_kit import PATIENCE, engine, until
+from tests.runtime.worker_store import registered
+
+
+class Told:
+    """What a watch told."""
+
+    def __init__(self) -> None:
+        self.blocked: list[tuple[float, str]] = []
+        self.stuck: list[float] = []
+        self.said = threading.Event()
+        self.often = threading.Event()
+
+    def on_blocked(self, seconds: float, where: str) -> None:
+        self.blocked.append((seconds, where))
+        self.said.set()
+
+    def on_stuck(self, seconds: float) -> None:
+        self.stuck.append(seconds)
+        if len(self.stuck) > 2:
+            self.often.set()
+
+
+@contextmanager
+def watching(told: Told, stuck_after: float) -> Iterator[None]:
+    watch = LoopWatch(told.on_blocked, told.on_stuck, stuck_after)
+    watch.start()
+    yield
+    watch.stop()
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_TICK", 0.02)
+    monkeypatch.setattr(module, "_BLOCKED_AFTER", 0.1)
+
+
+async def test_a_block_is_told_once_with_its_place() -> None:
+    told = Told()
+    with watching(told, stuck_after=60.0):
+        assert told.said.wait(PATIENCE)
+        await asyncio.sleep(0.1)
+    ((seconds, where),) = told.blocked
+    assert seconds > 0.1
+    assert where.startswith("threading.py")  # the place itself, as no handler of ours has called it
+    assert told.stuck == []
+
+
+async def test_the_next_block_is_told_anew() -> None:
+    told = Told()
+    with watching(told, stuck_after=60.0):
+        for _ in range(2):
+            assert told.said.wait(PATIENCE)
+            told.said.clear()
+            await asyncio.sleep(0.1)
+    assert len(told.blocked) == 2
+
+
+async def test_a_loop_that_turns_is_left_in_peace() -> None:
+    told = Told()
+    with watching(told, stuck_after=60.0):
+        for _ in range(20):
+            await asyncio.sleep(0.01)
+    assert told.blocked == []
+
+
+async def test_a_long_block_is_told_while_it_lasts() -> None:
+    told = Told()
+    with watching(told, stuck_after=0.2):
+        assert told.often.wait(PATIENCE)
+    assert told.stuck == sorted(told.stuck)
+
+
+async def test_a_watch_that_never_started_can_be_stopped() -> None:
+    told = Told()
+    LoopWatch(told.on_blocked, told.on_stuck, 1.0).stop()
+
+
+def test_the_jobs_of_a_loop_that_no_timeout_can_free_are_left_to_others(database_url: str) -> None:
+    """The heartbeat has a thread of its own: it would keep the jobs of a worker that hangs for ever."""
+    with engine(database_url, lease=0.3, stop_grace=0.1) as fl:
+
+        @fl.job_type("hang", timeout=0.1)
+        async def hang(ctx: JobContext) -> None:
+            until(lambda: registered(fl) == set())
+
+        fl.give("hang")
+        worker = fl.worker()
+        worker.run()
+        assert worker.must_be_replaced

@@ -1,0 +1,176 @@
+"""What a handler reports reaches the database in order, once, and under its lease only."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from fairlane import PermanentError, StorageUnavailable
+from fairlane.domain.outcomes import Released
+from fairlane.registry.artifacts import ObjectStorage
+from fairlane.runtime import reporter
+from fairlane.runtime.claims import Ready
+from fairlane.runtime.reporter import AttemptChannel, Desk, LeaseLostError
+from fairlane.runtime.reports import Checkpoint, File, Line, Progress
+from tests.runtime.worker_kit import PATIENCE, Engine, engine
+from tests.runtime.worker_store import member, nothing
+
+
+class Reporting:
+    """A running attempt's channel, on threads of its own."""
+
+    def __init__(self, fl: Engine, ready: Ready, threads: ThreadPoolExecutor) -> None:
+        self.fl = fl
+        self.ready = ready
+        self.lost = threading.Event()
+        desk = Desk(fl.database, fl.artifacts, threads, fl.emit, interval=0.0)
+        self.channel = AttemptChannel(desk, ready.claimed, self.lost.set)
+
+    def lines(self) -> list[str]:
+        job = self.ready.claimed
+        return [line.message for line in self.fl.log_lines(job.id, organization=job.organization)]
+
+
+@asynccontextmanager
+async def reporting(url: str, *, jobs: int = 1, threads: int = 2) -> AsyncIterator[list[Reporting]]:
+    with engine(url) as fl, ThreadPoolExecutor(threads) as pool:
+        nothing(fl)
+        for _ in range(jobs):
+            fl.give("work")
+        yield [Reporting(fl, ready, pool) for ready in member(fl).claim(jobs)]
+
+
+async def closed(*all_: Reporting) -> None:
+    async with asyncio.timeout(PATIENCE):
+        await asyncio.gather(*(one.channel.close() for one in all_))
+
+
+def lose_lease(one: Reporting) -> None:
+    """The job is given to somebody else."""
+    fl, job = one.fl, one.ready.claimed
+    from fairlane import Backoff
+    from fairlane.store.statements.finish import Finish, finish
+
+    end = Finish(job.organization, job.id, job.job_type, job.lease_token, Released("taken"), Backoff())
+    fl.database.write(lambda c: finish(c, fl.database.clock.now(c), [end], None))  # type: ignore[arg-type]
+
+
+async def test_what_is_sent_is_durable_when_its_future_is_done(database_url: str) -> None:
+    async with reporting(database_url) as (one,):
+        await asyncio.wrap_future(one.channel.send(Line("info", "hello")))
+        assert one.lines() == ["hello"]
+        await closed(one)
+
+
+async def test_closing_writes_what_is_left_and_takes_nothing_more(database_url: str) -> None:
+    async with reporting(database_url) as (one,):
+        for number in range(100):
+            one.channel.send(Line("info", f"{number}"))
+        one.channel.send(Progress(77.0, "last"))
+        await closed(one)
+        assert one.lines() == [f"{number}" for number in range(100)]
+        assert one.fl.get(one.ready.claimed.id, organization="acme").progress == 77.0
+        late = one.channel.send(Checkpoint("{}"))
+        with pytest.raises(LeaseLostError):
+            late.result(timeout=0)
+
+
+async def test_many_channels_close_on_few_threads(database_url: str) -> None:
+    """Whoever closes must not wait for a thread that all the others who close have taken."""
+    async with reporting(database_url, jobs=10, threads=1) as every:
+        for one in every:
+            for number in range(3):
+                one.channel.send(Line("info", f"{number}"))
+                one.channel.send(Progress(float(number), None))
+        await closed(*every)
+        assert [one.lines() for one in every] == [["0", "1", "2"]] * 10
+
+
+async def test_a_write_without_the_lease_is_refused_and_told(database_url: str) -> None:
+    async with reporting(database_url) as (one,):
+        lose_lease(one)
+        refused = one.channel.send(Checkpoint('"late"'))
+        with pytest.raises(LeaseLostError):
+            await asyncio.wrap_future(refused)
+        assert one.lost.is_set()
+        await closed(one)
+
+
+async def test_an_artifact_of_a_lost_attempt_overwrites_nothing_and_leaves_no_file(database_url: str) -> None:
+    async with reporting(database_url) as (first,):
+        await asyncio.wrap_future(first.channel.send(File("a.txt", b"first")))
+        lose_lease(first)
+        (ready,) = member(first.fl).claim()
+        with ThreadPoolExecutor(1) as pool:
+            second = Reporting(first.fl, ready, pool)
+            await asyncio.wrap_future(second.channel.send(File("a.txt", b"second")))
+            with pytest.raises(LeaseLostError):
+                await asyncio.wrap_future(first.channel.send(File("a.txt", b"late")))
+            assert first.fl.artifact(ready.claimed.id, "a.txt", organization="acme") == b"second"
+            await closed(first, second)
+        path = f"acme/{ready.claimed.id}/{first.ready.claimed.lease_token}/a.txt"
+        with pytest.raises(FileNotFoundError):
+            first.fl.artifacts.get(path)
+
+
+async def test_in_an_outage_lines_and_progress_wait_in_their_order(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reporter, "_RETRY_WAIT", 0.01)
+    async with reporting(database_url) as (one,):
+        write = one.fl.database.write
+        tried = threading.Event()
+        monkeypatch.setattr(one.fl.database, "write", unavailable(tried))
+        one.channel.send(Line("info", "before"))
+        one.channel.send(Progress(10.0, None))
+        assert await asyncio.to_thread(tried.wait, PATIENCE)
+        one.channel.send(Line("info", "after"))
+        closing = asyncio.create_task(closed(one))
+        tried.clear()
+        assert await asyncio.to_thread(tried.wait, PATIENCE)
+        monkeypatch.setattr(one.fl.database, "write", write)
+        await closing
+        assert one.lines() == ["before", "after"]
+        assert one.fl.get(one.ready.claimed.id, organization="acme").progress == 10.0
+
+
+def unavailable(tried: threading.Event) -> Callable[..., Any]:
+    def write(_: Any) -> None:
+        tried.set()
+        raise StorageUnavailable("The database did not answer.")
+
+    return write
+
+
+async def test_in_an_outage_a_checkpoint_says_that_it_was_not_kept(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with reporting(database_url) as (one,):
+        with monkeypatch.context() as patch:
+            patch.setattr(one.fl.database, "write", unavailable(threading.Event()))
+            with pytest.raises(StorageUnavailable):
+                await asyncio.wrap_future(one.channel.send(Checkpoint('"state"')))
+        await asyncio.wrap_future(one.channel.send(Checkpoint('"again"')))
+        await closed(one)
+
+
+async def test_an_artifact_that_the_storage_refuses_fails_only_itself(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with reporting(database_url) as (one,):
+        with monkeypatch.context() as patch:
+            patch.setattr(ObjectStorage, "put", refuse)
+            refused = one.channel.send(File("a.txt", b"data"))
+            with pytest.raises(PermanentError):
+                await asyncio.wrap_future(refused)
+        await asyncio.wrap_future(one.channel.send(Line("info", "goes on")))
+        await closed(one)
+        assert one.lines() == ["goes on"]
+
+
+def refuse(*_: object) -> None:
+    raise PermanentError("no")
