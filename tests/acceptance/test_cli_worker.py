@@ -168,7 +168,7 @@ def test_sigterm_lets_running_jobs_finish(start: Start, fl: Fairlane, fifo: Path
     worker.line("waiting")
 
     worker.send(signal.SIGTERM)
-    worker.line("claims no more; 1 jobs have 30 s to finish")
+    worker.line("claims no more; unfinished jobs: 1, with 30 s to end")
     fifo.write_text("done")
 
     assert worker.end() == 0
@@ -185,7 +185,7 @@ def test_a_second_signal_gives_running_jobs_back(start: Start, fl: Fairlane, fif
     worker.line("claims no more")
     worker.send(signal.SIGINT)
 
-    worker.line("has stopped; 1 jobs went back unfinished")
+    worker.line("has stopped; jobs given back unfinished: 1")
     assert worker.end() == 0
     assert fl.get(job.id, organization="acme").status is JobStatus.QUEUED
 

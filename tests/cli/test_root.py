@@ -80,6 +80,7 @@ def test_the_application_is_found_from_the_working_directory(run: Run, project: 
         (None, "shop:fl", "There is no module shop to be imported from"),
         ("import nothing_here", "shop:fl", "Importing shop failed: it needs nothing_here, which is not installed."),
         ("1 / 0", "shop:fl", "Importing shop failed with ZeroDivisionError: division by zero ("),
+        ("int('x')", "shop:fl", "Importing shop failed with ValueError: invalid literal"),
         ("", "shop:fl", "Module shop has no fl; name its Fairlane: --app module:object."),
         ("fl = 3", "shop:fl", "shop:fl is of type int, and not a Fairlane."),
         ("", "shop", "Which Fairlane of shop is meant? It has none; write --app shop:object."),

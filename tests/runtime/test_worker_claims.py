@@ -7,8 +7,7 @@ import pytest
 from sqlalchemy import Connection
 
 from fairlane import StorageUnavailable
-from fairlane.runtime import claims
-from fairlane.store.statements import attempts
+from fairlane.store.statements import attempts, workers
 from tests.runtime.worker_kit import Engine, engine
 from tests.runtime.worker_store import Member, member, nothing
 
@@ -132,5 +131,5 @@ def test_only_a_round_that_went_wrong_looks_for_what_was_left(
 ) -> None:
     fl.give("work")
     worker.claim()
-    monkeypatch.setattr(claims.workers, "running_jobs", None)  # would fail if it were asked
+    monkeypatch.setattr(workers, "running_jobs", None)  # would fail if it were asked
     assert worker.claim() == []

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from random import Random
 from typing import Any
 
 import pytest
@@ -12,13 +13,15 @@ from sqlalchemy import Connection, select
 from fairlane import Backoff, StorageUnavailable
 from fairlane.domain.events import ServiceFailed, StorageBack, StorageLost
 from fairlane.domain.outcomes import Completed, Outcome
-from fairlane.runtime import finisher as module
 from fairlane.runtime.dead_letter_alarm import DeadLetterAlarm
 from fairlane.runtime.finisher import Finisher, FinisherParts
 from fairlane.store.statements.finish import Finish, Finished
+from fairlane.store.statements.finish import finish as write
 from fairlane.store.tables import jobs
 from tests.runtime.worker_kit import PATIENCE, Engine, engine, until
 from tests.runtime.worker_store import member, nothing
+
+FINISH = "fairlane.runtime.finisher.finish"
 
 
 @asynccontextmanager
@@ -60,7 +63,7 @@ async def test_all_ends_of_a_moment_are_one_transaction(database_url: str, monke
     with engine(database_url) as fl:
         ends = claimed(fl, [Completed("1")] * 20)
         batches: list[int] = []
-        monkeypatch.setattr(module, "finish", counting(batches))
+        monkeypatch.setattr(FINISH, counting(batches))
         async with writing(fl) as (finisher, written):
             for end in ends:
                 finisher.add(end)
@@ -71,8 +74,6 @@ async def test_all_ends_of_a_moment_are_one_transaction(database_url: str, monke
 
 
 def counting(batches: list[int]) -> Callable[..., Any]:
-    write = module.finish
-
     def finish(connection: Connection, now: Any, batch: Sequence[Finish], random: Any) -> list[Finished]:
         batches.append(len(batch))
         return write(connection, now, batch, random)
@@ -98,7 +99,7 @@ async def test_a_mistake_of_ours_holds_up_only_the_end_that_it_is_about(
 ) -> None:
     with engine(database_url) as fl:
         ends = claimed(fl, [Completed("1")] * 5)
-        broken, write = {ends[2].job_id}, module.finish
+        broken = {ends[2].job_id}
 
         def finish(connection: Connection, now: Any, batch: Sequence[Finish], random: Any) -> list[Finished]:
             if broken & {one.job_id for one in batch}:
@@ -106,8 +107,8 @@ async def test_a_mistake_of_ours_holds_up_only_the_end_that_it_is_about(
                 raise ZeroDivisionError
             return write(connection, now, batch, random)
 
-        monkeypatch.setattr(module, "finish", finish)
-        monkeypatch.setattr(module, "_BROKEN_WAIT", 0.01)
+        monkeypatch.setattr(FINISH, finish)
+        monkeypatch.setattr("fairlane.runtime.finisher._BROKEN_WAIT", 0.01)
         async with writing(fl) as (finisher, _):
             for end in ends:
                 finisher.add(end)
@@ -135,7 +136,7 @@ async def test_a_row_that_somebody_holds_holds_up_no_other(postgres_url: str) ->
 async def test_an_end_under_a_lease_that_was_lost_changes_nothing(database_url: str) -> None:
     with engine(database_url) as fl:
         (end,) = claimed(fl, [Completed("1")])
-        fl.database.write(lambda c: module.finish(c, fl.database.clock.now(c), [end], None))  # type: ignore[arg-type]
+        fl.database.write(lambda c: write(c, fl.database.clock.now(c), [end], Random()))
         before = fl.history(end.job_id, organization="acme")
         async with writing(fl) as (finisher, written):
             finisher.add(end)

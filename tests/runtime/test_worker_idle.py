@@ -29,8 +29,8 @@ class Waits:
         self._count = 0
         event.listen(fl.database.engine, "before_cursor_execute", self._on_statement)
 
-    def _on_statement(self, *_: Any) -> None:
-        self._count += 1
+    def _on_statement(self, _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        self._count += statement != "BEGIN"
 
     async def claims_wait(self, stopping: asyncio.Event, seconds: float) -> bool:
         await self.services_are_at_rest.wait()

@@ -5,17 +5,19 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from random import Random
 from typing import Any
 
 import pytest
 
-from fairlane import PermanentError, StorageUnavailable
+from fairlane import Backoff, PermanentError, StorageUnavailable
 from fairlane.domain.outcomes import Released
 from fairlane.registry.artifacts import ObjectStorage
 from fairlane.runtime import reporter
 from fairlane.runtime.claims import Ready
 from fairlane.runtime.reporter import AttemptChannel, Desk, LeaseLostError
 from fairlane.runtime.reports import Checkpoint, File, Line, Progress
+from fairlane.store.statements.finish import Finish, finish
 from tests.runtime.worker_kit import PATIENCE, Engine, engine
 from tests.runtime.worker_store import member, nothing
 
@@ -52,11 +54,8 @@ async def closed(*all_: Reporting) -> None:
 def lose_lease(one: Reporting) -> None:
     """The job is given to somebody else."""
     fl, job = one.fl, one.ready.claimed
-    from fairlane import Backoff
-    from fairlane.store.statements.finish import Finish, finish
-
     end = Finish(job.organization, job.id, job.job_type, job.lease_token, Released("taken"), Backoff())
-    fl.database.write(lambda c: finish(c, fl.database.clock.now(c), [end], None))  # type: ignore[arg-type]
+    fl.database.write(lambda c: finish(c, fl.database.clock.now(c), [end], Random()))
 
 
 async def test_what_is_sent_is_durable_when_its_future_is_done(database_url: str) -> None:

@@ -61,7 +61,7 @@ def list_letters(
         rows.add_row(str(letter.job_id), cell(letter.job_type), cell(letter.reason), age(letter.entered_at))
     console().print(rows)
     if page.next_cursor is not None:
-        say(f"{len(page.items)} of {page.total:,} dead letters; the next page: --cursor {page.next_cursor}")
+        say(f"{len(page.items)} of {page.total:,} dead letters; the next page: --cursor {page.next_cursor}", whole=True)
 
 
 @app.command("groups")

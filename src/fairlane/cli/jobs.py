@@ -1,6 +1,7 @@
 """`fairlane jobs`: look at jobs, submit, cancel and retry them."""
 
 import time
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -24,7 +25,6 @@ from fairlane.cli.output import (
     table,
 )
 from fairlane.cli.session import engine
-from fairlane.domain.explain import Explanation
 from fairlane.domain.jobs import LogLine, Page, Result
 from fairlane.domain.statuses import TERMINAL
 
@@ -176,7 +176,7 @@ def explain(context: typer.Context, job: o.JobId, organization: o.Organization, 
     found = find(fl, job, organization)
     explanation = fl.explain(found.id, organization=organization)
     if as_json:
-        print_json({"job_id": found.id, **_as_dict(explanation)})
+        print_json({"job_id": found.id, **asdict(explanation)})
         return
     out = console()
     out.print(Text.assemble(plain(found.job_type), f" {found.id} is ", status_text(explanation.status), "."))
@@ -227,15 +227,6 @@ def _lines(fl: Fairlane, job: Job, seen: int) -> list[LogLine]:
             return lines
 
 
-def _as_dict(explanation: Explanation) -> dict[str, Any]:
-    return {
-        "status": explanation.status,
-        "summary": explanation.summary,
-        "reasons": explanation.reasons,
-        "place_in_lane": explanation.place_in_lane,
-    }
-
-
 def _print_page(page: Page[Job]) -> None:
     if not page.items:
         say("No jobs.")
@@ -248,7 +239,7 @@ def _print_page(page: Page[Job]) -> None:
     console().print(rows)
     if page.next_cursor is not None:
         total = f"{page.total:,}{'+' if page.total_is_capped else ''}"
-        say(f"{len(page.items)} of {total} jobs; the next page: --cursor {page.next_cursor}")
+        say(f"{len(page.items)} of {total} jobs; the next page: --cursor {page.next_cursor}", whole=True)
 
 
 def _print_job(job: Job, history: tuple[LogEntry, ...], result: Result) -> None:

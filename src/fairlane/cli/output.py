@@ -46,10 +46,10 @@ def console(*, stderr: bool = False) -> Console:
     return made
 
 
-def say(text: str) -> None:
-    """A sentence on standard output; in one line unless a terminal is narrower."""
+def say(text: str, *, whole: bool = False) -> None:
+    """A sentence on standard output, wrapped where a terminal is narrower; one to copy from is left `whole`."""
     out = console()
-    out.print(Text(plain(text)), soft_wrap=not out.is_terminal)
+    out.print(Text(plain(text)), soft_wrap=whole or not out.is_terminal)
 
 
 def complain(text: str) -> None:

@@ -10,7 +10,7 @@ from types import ModuleType
 
 import typer
 
-from fairlane import ConfigurationError, Fairlane
+from fairlane import ConfigurationError, Fairlane, FairlaneError
 from fairlane.cli.output import safe_url
 
 APP_EXAMPLE = "fairlane --app myproject.jobs:fl worker"
@@ -71,6 +71,8 @@ def make_importable(directory: Path) -> None:
 
 
 def _import(name: str) -> ModuleType:
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise ConfigurationError(f"--app must be module:object, such as myproject.jobs:fl, and not {name!r}.")
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -81,15 +83,9 @@ def _import(name: str) -> ModuleType:
             f"There is no module {name} to be imported from {Path.cwd()}; "
             "write --app module:object, from the directory that the module is in."
         ) from error
-    except ValueError as error:  # what importlib says to an empty or a relative name
-        raise ConfigurationError(
-            f"--app must be module:object, such as myproject.jobs:fl, and not {name!r}."
-        ) from error
+    except FairlaneError:
+        raise
     except (Exception, SystemExit) as error:
-        from fairlane import FairlaneError
-
-        if isinstance(error, FairlaneError):
-            raise
         last = traceback.extract_tb(error.__traceback__)[-1]
         raise ConfigurationError(
             f"Importing {name} failed with {type(error).__name__}: {error} ({last.filename}, line {last.lineno})"

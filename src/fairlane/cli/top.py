@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -51,7 +52,9 @@ def top(
     elif once or not out.is_terminal:
         out.print(Group(*_sections(first, None)))
     else:
-        _watch(fl, out, first, interval)
+        # Ctrl-C is how one leaves.
+        with suppress(KeyboardInterrupt):
+            _watch(fl, out, first, interval)
 
 
 def _look(fl: Fairlane) -> Snapshot:

@@ -21,7 +21,6 @@ Classes are known by their names, so nothing is imported for them. It works for 
 process too: its class need not exist here, it brings the names along (`RemoteError` in `runtime/executors/wire.py`).
 """  # noqa: E501 - a table
 
-import errno
 import re
 import sysconfig
 import traceback
@@ -35,6 +34,16 @@ from pathlib import Path
 from typing import Final
 
 from fairlane.domain import errors
+from fairlane.domain.error_types import (
+    AWS_TRANSIENT,
+    HEADERS_NAMES,
+    PERMANENT_ERRNOS,
+    PERMANENT_TYPES,
+    STATUS_NAMES,
+    TRANSIENT_STATUSES,
+    TRANSIENT_TYPES,
+    name_of,
+)
 from fairlane.domain.outcomes import ErrorReport
 from fairlane.domain.redact import redact
 
@@ -43,6 +52,7 @@ Types = tuple[type[BaseException], ...]
 TYPE_LIMIT: Final = 200  # characters, of the fingerprint too
 MESSAGE_LIMIT: Final = 2_000  # characters
 TRACEBACK_LIMIT: Final = 16_384  # bytes
+_OURS: Final = f"{errors.__name__}."
 LONGEST_WAIT: Final = 86_400.0  # seconds; no foreign server parks a job for longer
 
 # So much is searched for secrets: enough that no secret cut in two comes into what is kept.
@@ -51,92 +61,6 @@ _RAW_TRACEBACK_LIMIT: Final = 200_000  # bytes
 _LONGEST_CHAIN: Final = 20
 _SHORT_TYPE_LIMIT: Final = TYPE_LIMIT - 17  # a space and 16 digits of a hash follow
 
-
-def _name_of(kind: type) -> str:
-    return f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _names(names: str, *kinds: type) -> frozenset[str]:
-    return frozenset(names.split()).union(map(_name_of, kinds))
-
-
-# InvalidParameters is here because a stored payload that can't be decoded shall back off like any other failure (R7).
-_TRANSIENT_TYPES: Final = _names(
-    """
-    asyncio.exceptions.IncompleteReadError concurrent.futures._base.BrokenExecutor ftplib.error_temp
-    http.client.HTTPException smtplib.SMTPConnectError smtplib.SMTPServerDisconnected socket.gaierror socket.herror
-    sqlite3.OperationalError ssl.SSLError subprocess.TimeoutExpired urllib.error.URLError
-
-    aiohttp.client_exceptions.ClientConnectionError aiohttp.client_exceptions.ClientPayloadError
-    botocore.exceptions.ConnectionError botocore.exceptions.HTTPClientError httpcore.NetworkError
-    httpcore.TimeoutException httpx.TransportError requests.exceptions.ChunkedEncodingError
-    requests.exceptions.ConnectionError requests.exceptions.Timeout urllib3.exceptions.HTTPError
-
-    asyncpg.exceptions.InsufficientResourcesError asyncpg.exceptions.OperatorInterventionError
-    asyncpg.exceptions.PostgresConnectionError asyncpg.exceptions.TransactionRollbackError
-    django.db.utils.InterfaceError django.db.utils.OperationalError psycopg.InterfaceError psycopg.OperationalError
-    psycopg2.InterfaceError psycopg2.OperationalError pymysql.err.InterfaceError pymysql.err.OperationalError
-    sqlalchemy.exc.InterfaceError sqlalchemy.exc.OperationalError sqlalchemy.exc.TimeoutError
-
-    amqp.exceptions.RecoverableConnectionError kombu.exceptions.OperationalError paramiko.ssh_exception.SSHException
-    pika.exceptions.AMQPConnectionError pymongo.errors.ConnectionFailure pymongo.errors.ExecutionTimeout
-    redis.exceptions.ConnectionError redis.exceptions.TimeoutError
-
-    frappe.exceptions.DocumentLockedError frappe.exceptions.QueryDeadlockError frappe.exceptions.QueryTimeoutError
-    frappe.exceptions.TimestampMismatchError frappe.exceptions.TooManyRequestsError
-    """,
-    *(BlockingIOError, ConnectionError, InterruptedError, MemoryError, TimeoutError),
-    *(errors.InvalidParameters, errors.OrganizationSuspended, errors.StorageUnavailable),
-)
-_PERMANENT_TYPES: Final = _names(
-    """
-    ftplib.error_perm smtplib.SMTPAuthenticationError
-
-    jsonschema.exceptions.ValidationError marshmallow.exceptions.ValidationError msgspec.ValidationError
-    pydantic.error_wrappers.ValidationError pydantic.v1.error_wrappers.ValidationError
-    pydantic_core._pydantic_core.ValidationError
-
-    aiohttp.client_exceptions.InvalidURL botocore.exceptions.NoCredentialsError
-    botocore.exceptions.ParamValidationError botocore.exceptions.PartialCredentialsError httpx.InvalidURL
-    httpx.UnsupportedProtocol requests.exceptions.InvalidSchema requests.exceptions.InvalidURL
-    requests.exceptions.MissingSchema urllib3.exceptions.LocationParseError
-
-    asyncpg.exceptions.DataError asyncpg.exceptions.InsufficientPrivilegeError
-    asyncpg.exceptions.InvalidAuthorizationSpecificationError django.core.exceptions.ObjectDoesNotExist
-    django.core.exceptions.PermissionDenied django.core.exceptions.ValidationError django.db.utils.DataError
-    django.http.response.Http404 psycopg.DataError psycopg.errors.InsufficientPrivilege
-    psycopg.errors.InvalidAuthorizationSpecification psycopg.errors.InvalidPassword psycopg2.DataError
-    psycopg2.errors.InsufficientPrivilege psycopg2.errors.InvalidAuthorizationSpecification
-    psycopg2.errors.InvalidPassword pymysql.err.DataError sqlalchemy.exc.DataError sqlalchemy.exc.NoResultFound
-
-    paramiko.ssh_exception.AuthenticationException redis.exceptions.AuthenticationError
-    redis.exceptions.AuthorizationError redis.exceptions.NoPermissionError
-
-    frappe.exceptions.AuthenticationError frappe.exceptions.DoesNotExistError frappe.exceptions.PermissionError
-    frappe.exceptions.ValidationError
-    """,
-    *(FileNotFoundError, ImportError, IsADirectoryError, NotADirectoryError, PermissionError, UnicodeError),
-    *(errors.ConfigurationError, errors.CyclicDependency, errors.JobNotFound, errors.JobTypeNotFound),
-    *(errors.OrganizationNotFound, errors.ParentNotFound, errors.PayloadTooLarge, errors.PermissionDenied),
-)
-_PERMANENT_ERRNOS: Final = frozenset(
-    {errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR}  # some libraries' classes have only these
-    | {errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOEXEC}
-)
-
-_TRANSIENT_STATUSES: Final = frozenset({408, 425, 429})
-# As requests, httpx and openai, botocore, aiohttp and kubernetes, urllib and google.api_core call it.
-_STATUS_NAMES: Final = ("status_code", "HTTPStatusCode", "status", "code")
-_HEADERS_NAMES: Final = ("headers", "HTTPHeaders")
-# What botocore itself retries; most of it comes as a 400.
-_AWS_TRANSIENT: Final = _names(
-    """
-    BandwidthLimitExceeded EC2ThrottledException LimitExceededException PriorRequestNotComplete
-    ProvisionedThroughputExceededException RequestLimitExceeded RequestThrottled RequestThrottledException
-    RequestTimeout RequestTimeoutException SlowDown ThrottledException Throttling ThrottlingException
-    TooManyRequestsException TransactionInProgressException
-    """
-)
 
 _FRAME: Final = re.compile(r'^[ |]*File "([^"\n]+)", line \d+, in ([^\n]+)$', re.MULTILINE)
 _LIBRARIES: Final = frozenset({"site-packages", "dist-packages"})
@@ -157,10 +81,10 @@ class _Rules:
 
     @classmethod
     def of(cls, transient: Types, permanent: Types, now: datetime | None) -> "_Rules":
-        wanted, unwanted = (frozenset(map(_name_of, kinds)) for kinds in (transient, permanent))
+        wanted, unwanted = (frozenset(map(name_of, kinds)) for kinds in (transient, permanent))
         return cls(
-            wanted | ({_name_of(errors.TransientError)} - unwanted),
-            unwanted | ({_name_of(errors.PermanentError)} - wanted),
+            wanted | ({name_of(errors.TransientError)} - unwanted),
+            unwanted | ({name_of(errors.PermanentError)} - wanted),
             now,
         )
 
@@ -183,7 +107,7 @@ def classify(
         error: what the handler raised, in this process or in another.
         transient: the job type's own classes to retry.
         permanent: the job type's own classes to give up on. The nearest class decides; one in both is retried.
-        now: the time, for a Retry-After that is a date. Without it such a date is not known.
+        now: the time, for a Retry-After that is a date. Without it the answer's own Date header is taken.
 
     The report's type and fingerprint have at most 200 characters, its message 2,000, its traceback 16 KiB;
     `retry_after` is 0 to 86,400 seconds.
@@ -232,7 +156,7 @@ def _verdict(error: BaseException, rules: _Rules) -> _Verdict | None:
         return _Verdict(declared, None if declared else wait)
     if wait is not None:
         return _Verdict(permanent=False, retry_after=wait)
-    for permanent in (_by_status(error), _by_nearest(lineage, _TRANSIENT_TYPES, _PERMANENT_TYPES), _by_errno(error)):
+    for permanent in (_by_status(error), _by_nearest(lineage, TRANSIENT_TYPES, PERMANENT_TYPES), _by_errno(error)):
         if permanent is not None:
             return _Verdict(permanent)
     return None
@@ -244,16 +168,16 @@ def _by_nearest(lineage: tuple[str, ...], transient: frozenset[str], permanent: 
 
 def _by_status(error: BaseException) -> bool | None:
     code = _read(_read(_read(error, "response"), "Error"), "Code")
-    if isinstance(code, str) and code in _AWS_TRANSIENT:
+    if isinstance(code, str) and code in AWS_TRANSIENT:
         return False
     status = _status(error)
-    return None if status is None else status < 500 and status not in _TRANSIENT_STATUSES
+    return None if status is None else status < 500 and status not in TRANSIENT_STATUSES
 
 
 def _by_errno(error: BaseException) -> bool | None:
     if not isinstance(error, OSError) or error.errno is None:
         return None
-    return error.errno in _PERMANENT_ERRNOS
+    return error.errno in PERMANENT_ERRNOS
 
 
 def _status(error: BaseException) -> int | None:
@@ -261,7 +185,7 @@ def _status(error: BaseException) -> int | None:
     if not isinstance(error, Exception):
         return None  # `SystemExit.code` is none
     for source in _http_sources(error):
-        for name in _STATUS_NAMES:
+        for name in STATUS_NAMES:
             status = _read(source, name)
             if isinstance(status, int) and 400 <= status <= 599:
                 return status
@@ -272,8 +196,10 @@ def _retry_after(error: BaseException, now: datetime | None) -> float | None:
     """The wait that the exception or the response in it asks for, in seconds."""
     wait = _seconds(_read(error, "retry_after"), now)
     for source in _http_sources(error):
-        for name in _HEADERS_NAMES:
+        for name in HEADERS_NAMES:
             headers = _read(source, name)
+            # A date to wait for is compared with the clock of the server that named it, if it says what that shows.
+            now = now or _date(_read(headers, "Date")) or _date(_read(headers, "date"))
             for header in ("Retry-After", "retry-after"):  # a plain dict minds the case
                 wait = _seconds(_read(headers, header), now) if wait is None else wait
     return wait
@@ -296,11 +222,17 @@ def _from_header(text: str, now: datetime | None) -> float | timedelta | None:
         return float(text)
     except ValueError:
         pass
+    date = _date(text)
+    return date - now if date is not None and now is not None else None
+
+
+def _date(text: object) -> datetime | None:
+    """An HTTP date."""
     try:
-        date = parsedate_to_datetime(text)
-        return None if now is None else (date if date.tzinfo else date.replace(tzinfo=UTC)) - now
+        date = parsedate_to_datetime(text) if isinstance(text, str) else None
     except (IndexError, OverflowError, TypeError, ValueError):
         return None
+    return date if date is None or date.tzinfo else date.replace(tzinfo=UTC)
 
 
 def _http_sources(error: BaseException) -> tuple[object, ...]:
@@ -320,7 +252,7 @@ def _read(source: object, name: str) -> object:
 
 def _lineage(error: BaseException) -> tuple[str, ...]:
     """The qualified names of the exception's classes, the nearest first."""
-    return _remote_lineage(error) or tuple(map(_name_of, type(error).__mro__))
+    return _remote_lineage(error) or tuple(map(name_of, type(error).__mro__))
 
 
 def _remote_lineage(error: BaseException) -> tuple[str, ...]:
@@ -333,7 +265,7 @@ def _remote_lineage(error: BaseException) -> tuple[str, ...]:
 
 
 def _error_type(error: BaseException) -> str:
-    return _cut(_storable(_lineage(error)[0].removeprefix("builtins.")), TYPE_LIMIT)
+    return _cut(_storable(_lineage(error)[0].removeprefix("builtins.").removeprefix(_OURS)), TYPE_LIMIT)
 
 
 def _message(error: BaseException) -> str:

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from random import Random
 
 from fairlane.domain import transitions
-from fairlane.domain.backoff import Backoff
+from fairlane.domain.backoff import JITTER, Backoff
 from fairlane.domain.outcomes import (
     Completed,
     ErrorReport,
@@ -21,6 +21,7 @@ from fairlane.domain.outcomes import (
 from fairlane.domain.statuses import JobStatus
 from fairlane.domain.transitions import Transition
 
+LONGEST_WAIT = 366 * 86_400.0  # seconds; what is beyond would not fit a date some day
 MAX_RESCUES = 3  # the third rescue of a job buries it (R5)
 
 
@@ -65,7 +66,11 @@ def decide(job: Attempt, outcome: Outcome, now: datetime, random: Random, backof
 
 
 def _after(now: datetime, seconds: float) -> datetime | None:
-    return now + timedelta(seconds=seconds) if seconds > 0 else None
+    return _later(now, seconds) if seconds > 0 else None
+
+
+def _later(now: datetime, seconds: float) -> datetime:
+    return now + timedelta(seconds=min(seconds, LONGEST_WAIT))
 
 
 def _retry_or_give_up(
@@ -78,8 +83,9 @@ def _retry_or_give_up(
     retry = job.retry_count + 1
     wait = backoff.seconds(retry, random)
     if error.retry_after is not None:
-        wait = error.retry_after
-    return transitions.retry(status, error, retry, now + timedelta(seconds=wait))
+        # Later than asked, so that jobs that were refused together don't come back together.
+        wait = error.retry_after * random.uniform(1, 1 + JITTER)
+    return transitions.retry(status, error, retry, _later(now, wait))
 
 
 def _rescue(job: Attempt, worker: str, now: datetime) -> Transition:

@@ -1,5 +1,6 @@
 """Every error of the public API. The docstring says when; the message tells the reader what to do next."""
 
+from math import isfinite
 from uuid import UUID
 
 from fairlane.domain.statuses import JobStatus
@@ -108,6 +109,8 @@ class Snooze(FairlaneError):
     """Raised by a handler: run me again in `seconds`; it is no failure and spends no retry."""
 
     def __init__(self, seconds: float, reason: str = "") -> None:
+        if not isfinite(seconds) or seconds < 0:
+            raise ValueError(f"A job snoozes for 0 seconds or more, not for {seconds}.")
         super().__init__(reason or f"again in {seconds:g} s")
         self.seconds = seconds
         self.reason = reason

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 from uuid import UUID
 
-from fairlane.domain.events import JobEnded, JobStarted, LeaseLost, WorkerStopping
-from fairlane.domain.outcomes import Outcome, Released
+from fairlane.domain.events import JobEnded, JobStarted, LeaseLost, ServiceFailed, WorkerStopping
+from fairlane.domain.outcomes import ErrorReport, Failed, Outcome, Released
 from fairlane.domain.statuses import JobStatus
 from fairlane.registry.options import Isolation
 from fairlane.runtime.attempt import Attempt, Bench
@@ -18,6 +18,7 @@ from fairlane.runtime.dead_letter_alarm import DeadLetterAlarm
 from fairlane.runtime.executors.async_ import AsyncExecutor
 from fairlane.runtime.executors.base import Executor
 from fairlane.runtime.executors.process import ProcessExecutor
+from fairlane.runtime.executors.target import importable_target
 from fairlane.runtime.executors.thread import ThreadExecutor
 from fairlane.runtime.finisher import Finisher, FinisherParts
 from fairlane.runtime.parts import WorkerParts
@@ -61,13 +62,17 @@ class Crew:
     def _make_bench(self) -> Bench:
         parts, settings = self._parts, self._parts.settings
         desk = Desk(parts.database, parts.artifacts, self._report_threads, parts.emit, settings.progress_interval)
-        isolations = {one.isolation for one in parts.catalogue.mine.values()}
+        job_types = parts.catalogue.mine.values()
+        isolations = {one.isolation for one in job_types}
         executors: dict[Isolation, Executor] = {}
         if Isolation.ASYNC in isolations:
             executors[Isolation.ASYNC] = AsyncExecutor()
         if Isolation.THREAD in isolations:
             executors[Isolation.THREAD] = ThreadExecutor()
         if Isolation.PROCESS in isolations:
+            for one in job_types:
+                if one.isolation is Isolation.PROCESS:
+                    importable_target(one.handler)  # better refused now than when its first job is there
             executors[Isolation.PROCESS] = ProcessExecutor(self._card.slots)
         return Bench(desk, executors, settings.stop_grace, settings.result_limit)
 
@@ -177,6 +182,9 @@ class Crew:
         try:
             outcome = await attempt.run()
             await channel.close()
+        except Exception as error:  # noqa: BLE001 - a mistake of ours must not leave the job running for ever
+            self._parts.emit(ServiceFailed("attempt", error))
+            outcome = Failed(ErrorReport(type(error).__name__, "the worker failed to run the attempt; see its log"))
         finally:
             channel.shut()
             # From here on the watch must not take the end that is being written for a lost lease.

@@ -1,17 +1,23 @@
 """A loop of the worker's own. `asyncio.run` waits for tasks that swallow their cancellation for ever; this does not."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Final
 
 _LAST_WAIT: Final = 1.0  # seconds; for cancelled tasks to end
 
 
-def run(main: Coroutine[Any, Any, None]) -> None:
-    """Run `main` to its end on a new loop; tasks that go on then are cancelled, and left behind if they ignore it."""
+def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run `main` to its end on a new loop; tasks that go on then are cancelled, and left behind if they ignore it.
+
+    Raises:
+        RuntimeError: this thread runs a loop already.
+    """
+    if _is_running():
+        raise RuntimeError("An event loop runs in this thread; await the worker's run_async(), or use another thread.")
     loop = asyncio.new_event_loop()
-    task = loop.create_task(main)
+    task = loop.create_task(main())
     try:
         loop.run_until_complete(task)
     except KeyboardInterrupt:
@@ -27,3 +33,11 @@ def run(main: Coroutine[Any, Any, None]) -> None:
             loop.run_until_complete(asyncio.wait(left, timeout=_LAST_WAIT))
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
+
+
+def _is_running() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

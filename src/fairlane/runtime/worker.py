@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import threading
+from functools import partial
 from typing import Final
 from uuid import UUID, uuid4
 
@@ -59,8 +60,9 @@ class Worker:
 
         Raises:
             ConfigurationError: no job types, or the schema is missing, old or newer than this code.
+            RuntimeError: an event loop runs in this thread.
         """
-        own_loop.run(self._run_with_signals())
+        own_loop.run(self._run_with_signals)
 
     async def run_async(self) -> None:
         """The same on a loop of the caller's, who calls `stop`. Cancelling it is stopping it without grace."""
@@ -71,9 +73,9 @@ class Worker:
 
         Raises:
             StorageUnavailable: the database is away; what ran was stopped.
-            ConfigurationError: as for `run`.
+            ConfigurationError, RuntimeError: as for `run`.
         """
-        own_loop.run(self._run(until_idle=True))
+        own_loop.run(partial(self._run, until_idle=True))
 
     def stop(self, *, at_once: bool = False) -> None:
         """Ask it to stop, from any thread, also before it runs; `at_once` gives running jobs no grace."""

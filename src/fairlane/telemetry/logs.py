@@ -46,11 +46,10 @@ def _of_worker(event: Event) -> tuple[int, str] | None:
             queues = "all queues" if event.queues is None else ", ".join(event.queues)
             return logging.INFO, f"Worker {event.worker} serves {queues} with {event.slots} slots."
         case e.WorkerStopping():
-            return logging.INFO, (
-                f"Worker {event.worker} stops and claims no more; {event.running} jobs have {event.grace:g} s to finish."
-            )
+            left = f"unfinished jobs: {event.running}, with {event.grace:g} s to end"
+            return logging.INFO, f"Worker {event.worker} stops and claims no more; {left}."
         case e.WorkerStopped():
-            return logging.INFO, f"Worker {event.worker} has stopped; {event.released} jobs went back unfinished."
+            return logging.INFO, f"Worker {event.worker} has stopped; jobs given back unfinished: {event.released}."
         case e.LoopBlocked():
             types = ", ".join(event.job_types) or "a handler"
             return logging.WARNING, (
@@ -70,7 +69,7 @@ def _of_operation(event: Event) -> tuple[int, str] | None:
         case e.DirectoryLost():
             return logging.WARNING, f"The directory did not answer ({event.reason}); jobs that need it are deferred."
         case e.JobsRescued():
-            return logging.WARNING, f"{event.jobs} jobs of the lost worker {event.worker_id} were taken back."
+            return logging.WARNING, f"Jobs taken back from the lost worker {event.worker_id}: {event.jobs}."
         case e.DeadLetterAlert():
             return logging.WARNING, f"Organization {event.organization} has {event.depth} unresolved dead letters."
         case e.QueueLimitWarning():

@@ -45,3 +45,11 @@ def report_and_fail_once(ctx: JobContext) -> dict[str, Any]:
         raise ConnectionError("gone")
     ctx.log.warning("resuming")
     return {"resumed from": ctx.checkpointed}
+
+
+def sleep_in_the_first_attempt(ctx: JobContext) -> str:
+    """Until it is told to stop; its progress says which process it is."""
+    ctx.progress(None, f"{os.getpid()}")
+    if ctx.attempt == 1:
+        ctx.sleep(600)
+    return "second attempt"

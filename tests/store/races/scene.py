@@ -9,13 +9,14 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection
 
 from fairlane import Backoff, Fairlane, Job, JobContext, Settings
+from fairlane.domain.events import Event
 from fairlane.domain.outcomes import Completed, ErrorReport, Failed, Outcome
-from fairlane.domain.statuses import Role
+from fairlane.domain.statuses import OrganizationStatus, Role
 from fairlane.registry.artifacts import ObjectStorage
 from fairlane.runtime.claims import Claims
 from fairlane.runtime.cleanup import Cleanup
 from fairlane.runtime.stage import Stage
-from fairlane.store.statements import claim, lanes, workers
+from fairlane.store.statements import claim, lanes, organizations, workers
 from fairlane.store.statements.attempts import Lease
 from fairlane.store.statements.claim import Claimed
 from fairlane.store.statements.finish import Finish, Finished, finish
@@ -30,6 +31,13 @@ Work = Callable[[Connection], T]
 START = datetime(2026, 11, 1, 12, tzinfo=UTC)
 LEASE = 15.0  # seconds
 DAY = 86_400.0
+PEOPLE = (
+    ("acme", "ana", Role.MEMBER),
+    ("acme", "bea", Role.MEMBER),
+    ("acme", "olga", Role.ADMIN),
+    ("acme", "vic", Role.VIEWER),
+    ("rival", "rita", Role.MEMBER),
+)
 BROKEN = Failed(ErrorReport("PrinterError", "no paper", permanent=True))
 JAMMED = Failed(ErrorReport("PrinterError", "paper jam"))
 
@@ -42,13 +50,12 @@ class Scene:
 
     def __init__(self, url: str, **settings: Any) -> None:
         self.clock = ManualClock(START)
-        self.fl = Fairlane(Settings(url=url, artifacts_url="memory:///", **settings), clock=self.clock)
+        self.events: list[Event] = []
+        self.fl = Fairlane(
+            Settings(url=url, artifacts_url="memory:///", **settings), clock=self.clock, subscribers=[self.events.append]
+        )
         self.add_type("report", dedup_window=0)
-        for organization in ("acme", "rival"):
-            self.fl.organizations.create(organization)
-        for user, role in (("ana", Role.MEMBER), ("bea", Role.MEMBER), ("olga", Role.ADMIN), ("vic", Role.VIEWER)):
-            self.fl.members.add("acme", user, role=role)
-        self.fl.members.add("rival", "rita")
+        self.write(_settle_people)
 
     def __enter__(self) -> Self:
         return self
@@ -71,6 +78,10 @@ class Scene:
         self, job_type: str = "report", organization: str = "acme", user: str | None = "ana", **more: Any
     ) -> Job:
         return self.fl.submit(job_type, organization=organization, user=user, **more)
+
+    def total(self, organization: str = "acme") -> int:
+        """How many jobs the organization has."""
+        return self.fl.list(organization=organization, limit=1).total
 
     def get(self, job: Job | UUID, organization: str = "acme") -> Job:
         return self.fl.get(job.id if isinstance(job, Job) else job, organization=organization)
@@ -115,6 +126,14 @@ class Scene:
     def cleaner(self, retention: float = DAY) -> Cleanup:
         """A clean-up service that keeps ended jobs for `retention` seconds."""
         return Cleanup(self.fl.database, ObjectStorage("memory:///"), retention, interval=60.0)
+
+
+def _settle_people(connection: Connection) -> None:
+    """In one transaction, since every test begins with it."""
+    for name in ("acme", "rival"):
+        organizations.create(connection, {"id": name, "name": name, "status": OrganizationStatus.ACTIVE, "created_at": START})
+    for organization, user, role in PEOPLE:
+        organizations.set_member(connection, START, organization, user, role, ())
 
 
 class Hand:

@@ -19,14 +19,18 @@ _QUEUE_FULL_RETRY = 30.0  # seconds; a guess, since nobody knows when a job of t
 
 @dataclass(slots=True)
 class Duplicates:
-    """What deduplication found: drafts that get an earlier job instead, and earlier jobs that drafts replace."""
+    """What deduplication found: drafts that get an earlier job instead, and earlier jobs that drafts replace.
+
+    `successors` are the drafts that replace a job and take over its children, by the job's id.
+    """
 
     earlier: dict[UUID, UUID] = field(default_factory=dict)
     replaced: dict[UUID, UUID] = field(default_factory=dict)
+    successors: dict[UUID, UUID] = field(default_factory=dict)
 
     def stand_in(self, job_id: UUID) -> UUID:
-        """The job that stands for a draft of this id."""
-        return self.earlier.get(job_id, job_id)
+        """The job that stands for a draft, or for a replaced job, of this id."""
+        return self.earlier.get(job_id, self.successors.get(job_id, job_id))
 
 
 def quota_keys(drafts: Sequence[Draft]) -> Iterator[tuple[str, str]]:
@@ -126,6 +130,8 @@ def _resolve_duplicate(
         return
     if rule.on_duplicate == "replace" and _replace(connection, now, draft, rule, holder):
         found.replaced[draft.id] = holder.job_id
+        if not draft.parents:
+            found.successors[holder.job_id] = draft.id
         return
     raise _duplicate(draft, holder)
 

@@ -1,0 +1,97 @@
+"""What the classifier knows by name: error classes of Python and of well-known libraries, HTTP statuses, AWS codes.
+
+Names and not classes, so that nothing is imported for them.
+"""
+
+import errno
+from typing import Final
+
+from fairlane.domain import errors
+
+
+def name_of(kind: type) -> str:
+    """A class's qualified name, as the tables have it."""
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _names(names: str, *kinds: type) -> frozenset[str]:
+    return frozenset(names.split()).union(map(name_of, kinds))
+
+
+# InvalidParameters is here because a stored payload that can't be decoded shall back off like any other failure (R7).
+TRANSIENT_TYPES: Final = _names(
+    """
+    asyncio.exceptions.IncompleteReadError concurrent.futures._base.BrokenExecutor ftplib.error_temp
+    http.client.HTTPException smtplib.SMTPConnectError smtplib.SMTPServerDisconnected socket.gaierror socket.herror
+    sqlite3.OperationalError ssl.SSLError subprocess.TimeoutExpired urllib.error.URLError
+
+    aiohttp.client_exceptions.ClientConnectionError aiohttp.client_exceptions.ClientPayloadError
+    botocore.exceptions.ConnectionError botocore.exceptions.HTTPClientError httpcore.NetworkError
+    httpcore.TimeoutException httpx.TransportError requests.exceptions.ChunkedEncodingError
+    requests.exceptions.ConnectionError requests.exceptions.Timeout urllib3.exceptions.HTTPError
+
+    asyncpg.exceptions.InsufficientResourcesError asyncpg.exceptions.OperatorInterventionError
+    asyncpg.exceptions.PostgresConnectionError asyncpg.exceptions.TransactionRollbackError
+    django.db.utils.InterfaceError django.db.utils.OperationalError psycopg.InterfaceError psycopg.OperationalError
+    psycopg2.InterfaceError psycopg2.OperationalError pymysql.err.InterfaceError pymysql.err.OperationalError
+    sqlalchemy.exc.InterfaceError sqlalchemy.exc.OperationalError sqlalchemy.exc.TimeoutError
+
+    amqp.exceptions.RecoverableConnectionError kombu.exceptions.OperationalError paramiko.ssh_exception.SSHException
+    pika.exceptions.AMQPConnectionError pymongo.errors.ConnectionFailure pymongo.errors.ExecutionTimeout
+    redis.exceptions.ConnectionError redis.exceptions.TimeoutError
+
+    frappe.exceptions.DocumentLockedError frappe.exceptions.QueryDeadlockError frappe.exceptions.QueryTimeoutError
+    frappe.exceptions.TimestampMismatchError frappe.exceptions.TooManyRequestsError
+    """,
+    *(BlockingIOError, ConnectionError, InterruptedError, MemoryError, TimeoutError),
+    *(errors.InvalidParameters, errors.OrganizationSuspended, errors.StorageUnavailable),
+)
+PERMANENT_TYPES: Final = _names(
+    """
+    ftplib.error_perm smtplib.SMTPAuthenticationError
+
+    jsonschema.exceptions.ValidationError marshmallow.exceptions.ValidationError msgspec.ValidationError
+    pydantic.error_wrappers.ValidationError pydantic.v1.error_wrappers.ValidationError
+    pydantic_core._pydantic_core.ValidationError
+
+    aiohttp.client_exceptions.InvalidURL botocore.exceptions.NoCredentialsError
+    botocore.exceptions.ParamValidationError botocore.exceptions.PartialCredentialsError httpx.InvalidURL
+    httpx.UnsupportedProtocol requests.exceptions.InvalidSchema requests.exceptions.InvalidURL
+    requests.exceptions.MissingSchema urllib3.exceptions.LocationParseError
+
+    asyncpg.exceptions.DataError asyncpg.exceptions.InsufficientPrivilegeError
+    asyncpg.exceptions.InvalidAuthorizationSpecificationError django.core.exceptions.ObjectDoesNotExist
+    django.core.exceptions.PermissionDenied django.core.exceptions.ValidationError django.db.utils.DataError
+    django.http.response.Http404 psycopg.DataError psycopg.errors.InsufficientPrivilege
+    psycopg.errors.InvalidAuthorizationSpecification psycopg.errors.InvalidPassword psycopg2.DataError
+    psycopg2.errors.InsufficientPrivilege psycopg2.errors.InvalidAuthorizationSpecification
+    psycopg2.errors.InvalidPassword pymysql.err.DataError sqlalchemy.exc.DataError sqlalchemy.exc.NoResultFound
+
+    paramiko.ssh_exception.AuthenticationException redis.exceptions.AuthenticationError
+    redis.exceptions.AuthorizationError redis.exceptions.NoPermissionError
+
+    frappe.exceptions.AuthenticationError frappe.exceptions.DoesNotExistError frappe.exceptions.PermissionError
+    frappe.exceptions.ValidationError
+    """,
+    *(FileNotFoundError, ImportError, IsADirectoryError, NotADirectoryError, PermissionError, UnicodeError),
+    *(errors.ConfigurationError, errors.CyclicDependency, errors.JobNotFound, errors.JobTypeNotFound),
+    *(errors.OrganizationNotFound, errors.ParentNotFound, errors.PayloadTooLarge, errors.PermissionDenied),
+)
+PERMANENT_ERRNOS: Final = frozenset(
+    {errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR}  # some libraries' classes have only these
+    | {errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOEXEC}
+)
+
+TRANSIENT_STATUSES: Final = frozenset({408, 425, 429})
+# As requests, httpx and openai, botocore, aiohttp and kubernetes, urllib and google.api_core call it.
+STATUS_NAMES: Final = ("status_code", "HTTPStatusCode", "status", "code")
+HEADERS_NAMES: Final = ("headers", "HTTPHeaders")
+# What botocore itself retries; most of it comes as a 400.
+AWS_TRANSIENT: Final = _names(
+    """
+    BandwidthLimitExceeded EC2ThrottledException LimitExceededException PriorRequestNotComplete
+    ProvisionedThroughputExceededException RequestLimitExceeded RequestThrottled RequestThrottledException
+    RequestTimeout RequestTimeoutException SlowDown ThrottledException Throttling ThrottlingException
+    TooManyRequestsException TransactionInProgressException
+    """
+)

@@ -1,0 +1,68 @@
+"""A worker in a process of its own: `python -m tests.acceptance.apps.worker SETTINGS CONCURRENCY`.
+
+It prints each event as a line of JSON, so that a test can wait for it.
+"""
+
+import asyncio
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from fairlane import Fairlane, JobContext, Settings
+from fairlane.domain.events import Event
+from tests.acceptance.apps import handlers
+
+
+def register(fl: Fairlane) -> None:
+    """The job types of these tests. Each tells, by its progress, that it runs and in which process."""
+
+    @fl.job_type("async", dedup_window=0)
+    async def asynchronous(ctx: JobContext) -> str:
+        ctx.progress(None, f"{os.getpid()}")
+        if ctx.attempt == 1:
+            await asyncio.Event().wait()
+        return "second attempt"
+
+    @fl.job_type("thread", dedup_window=0)
+    def thread(ctx: JobContext) -> str:
+        ctx.progress(None, f"{os.getpid()}")
+        if ctx.attempt == 1:
+            ctx.sleep(600)
+        return "second attempt"
+
+    fl.job_type("process", isolation="process", dedup_window=0)(handlers.sleep_in_the_first_attempt)
+
+    @fl.job_type("until there is a file")
+    def until_file(ctx: JobContext, path: str) -> str:
+        ctx.progress(None, f"{os.getpid()}")
+        while not Path(path).exists():
+            ctx.sleep(0.01)
+        return "found it"
+
+    @fl.job_type("deaf")
+    async def deaf(ctx: JobContext) -> None:
+        ctx.progress(None, f"{os.getpid()}")
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                continue
+
+
+def tell(event: Event) -> None:
+    """Print an event."""
+    print(json.dumps({"event": type(event).__name__} | asdict(event), default=str), flush=True)
+
+
+def main(settings: str, concurrency: str) -> None:
+    """Run it until it is told to stop."""
+    fl = Fairlane(Settings(**json.loads(settings)), subscribers=[tell])
+    register(fl)
+    fl.worker(concurrency=int(concurrency)).run()
+    fl.close()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

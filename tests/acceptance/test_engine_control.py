@@ -1,0 +1,73 @@
+"""R17: what is paused waits, what runs finishes, and everything goes on afterwards."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from fairlane import JobContext, JobTypeDisabled
+from tests.runtime.worker_kit import Engine, Gate, engine, running, started
+
+
+@pytest.fixture
+def fl(database_url: str) -> Iterator[Engine]:
+    with engine(database_url) as fl:
+        yield fl
+
+
+def pauses(fl: Engine) -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
+    return {
+        "queue": (lambda: fl.queues.pause("default"), lambda: fl.queues.resume("default")),
+        "type": (lambda: fl.job_types.pause("work"), lambda: fl.job_types.resume("work")),
+        "organization": (lambda: fl.organizations.pause("acme"), lambda: fl.organizations.resume("acme")),
+    }
+
+
+@pytest.mark.parametrize("what", ["queue", "type", "organization"])
+def test_nothing_starts_while_it_is_paused_and_running_jobs_finish(fl: Engine, what: str) -> None:
+    gate = Gate()
+
+    @fl.job_type("work", dedup_window=0)
+    def work(ctx: JobContext) -> None:
+        gate.wait()
+
+    @fl.job_type("other", queue="other", dedup_window=0)
+    async def other(ctx: JobContext) -> None: ...
+
+    fl.organizations.create("rival")
+    pause, resume = pauses(fl)[what]
+    before = fl.give("work")
+    with running(fl.worker(queues=None)):
+        started(fl, before)
+        pause()
+        after, unconcerned = fl.give("work"), fl.give("other", organization="rival")
+        gate.open()
+        assert fl.ended(before).status == "completed"
+        assert fl.ended(unconcerned).status == "completed"
+        assert fl.look(after).attempt == 0
+        resume()
+        assert fl.ended(after).status == "completed"
+
+
+def test_a_disabled_type_takes_no_more_jobs_and_runs_those_that_it_has(fl: Engine) -> None:
+    @fl.job_type("work", dedup_window=0)
+    async def work(ctx: JobContext) -> None: ...
+
+    job = fl.give("work")
+    fl.job_types.disable("work")
+    with pytest.raises(JobTypeDisabled):
+        fl.give("work")
+    fl.drain()
+    assert fl.look(job).status == "completed"
+
+
+def test_a_job_waits_for_its_time(fl: Engine) -> None:
+    @fl.job_type("work")
+    async def work(ctx: JobContext) -> None: ...
+
+    job = fl.give("work", delay=0.3)
+    assert job.status == "pending"
+    with running(fl.worker()):
+        ended = fl.ended(job)
+    assert fl.way(job) == ["pending", "queued", "running", "completed"]
+    assert ended.started_at is not None
+    assert ended.started_at >= job.run_at

@@ -1,0 +1,153 @@
+"""R17: a worker that is told to stop leaves nothing undone and nothing behind."""
+
+import asyncio
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fairlane import Job, JobContext
+from fairlane.domain.events import JobStarted, WorkerStopped, WorkerStopping
+from tests.acceptance.apps.worker import register
+from tests.runtime.worker_kit import Engine, Gate, engine, running, started
+from tests.runtime.worker_process import worker_process
+from tests.runtime.worker_store import nothing, registered
+
+KINDS = ("async", "thread", "process")
+
+
+@pytest.fixture
+def fl(database_url: str) -> Iterator[Engine]:
+    with engine(database_url) as fl:
+        yield fl
+
+
+def assert_released(fl: Engine, job: Job) -> None:
+    now = fl.look(job)
+    assert (now.status, now.attempt, now.retry_count) == ("queued", 1, 0), fl.reasons(job)
+    assert "released at shutdown" in fl.reasons(job)
+
+
+def test_sigterm_lets_jobs_finish_within_the_grace_and_releases_the_rest(fl: Engine, tmp_path: Path) -> None:
+    register(fl)
+    slow = [fl.give(kind) for kind in KINDS]
+    quick = fl.give("until there is a file", parameters={"path": str(tmp_path / "file")})
+    with worker_process(fl, grace=1.5) as worker:
+        for job in (*slow, quick):
+            worker.wait("JobProgressed", job_id=job.id)
+        worker.send(signal.SIGTERM)
+        worker.wait("WorkerStopping")
+        late = fl.give("async")
+        (tmp_path / "file").touch()
+        assert worker.end() == 0
+        assert worker.wait("WorkerStopped")["released"] == len(slow)
+    assert fl.value(quick) == "found it"
+    for job in slow:
+        assert_released(fl, job)
+    assert (fl.look(late).status, fl.look(late).attempt) == ("queued", 0)
+    assert registered(fl) == set()
+
+
+def test_a_second_signal_ends_the_grace(fl: Engine) -> None:
+    register(fl)
+    job = fl.give("thread")
+    with worker_process(fl, grace=600.0) as worker:
+        worker.wait("JobProgressed", job_id=job.id)
+        worker.send(signal.SIGINT)
+        worker.wait("WorkerStopping")
+        worker.send(signal.SIGTERM)
+        assert worker.end() == 0
+    assert_released(fl, job)
+
+
+def test_a_worker_exits_although_a_handler_swallows_every_cancellation(fl: Engine) -> None:
+    register(fl)
+    job = fl.give("deaf")
+    with worker_process(fl, grace=0.0, stop_grace=0.1) as worker:
+        worker.wait("JobProgressed", job_id=job.id)
+        worker.send(signal.SIGTERM)
+        worker.wait("HandlerAbandoned", job_id=job.id)
+        assert worker.end() == 0
+    assert_released(fl, job)
+
+
+def test_stop_from_another_thread_waits_for_what_runs(fl: Engine) -> None:
+    gate = Gate()
+
+    @fl.job_type("work", dedup_window=0)
+    def work(ctx: JobContext) -> None:
+        gate.wait()
+
+    job = fl.give("work")
+    worker = fl.worker()
+    with running(worker):
+        started(fl, job)
+        worker.stop()
+        worker.stop()  # the same again is not more urgent
+        fl.events.wait(WorkerStopping, running=1)
+        late = fl.give("work")
+        gate.open()
+        fl.events.wait(WorkerStopped, released=0)
+    assert fl.look(job).status == "completed"
+    assert fl.look(late).status == "queued"
+    assert fl.events.of(JobStarted, job_id=late.id) == []
+
+
+def test_stop_at_once_releases_what_runs(fl: Engine) -> None:
+    register(fl)
+    job = fl.give("async")
+    worker = fl.worker()
+    with running(worker):
+        started(fl, job)
+        worker.stop(at_once=True)
+        fl.events.wait(WorkerStopped, released=1)
+    assert_released(fl, job)
+
+
+def test_a_released_job_runs_again_at_once(fl: Engine) -> None:
+    register(fl)
+    job = fl.give("async")
+    with running(fl.worker()):
+        started(fl, job)
+    fl.drain()
+    assert fl.value(job) == "second attempt"
+    assert fl.look(job).attempt == 2
+
+
+def test_a_cancelled_run_releases_what_runs(fl: Engine) -> None:
+    """As a web application does with its background tasks."""
+    register(fl)
+    job = fl.give("async")
+
+    async def host() -> None:
+        task = asyncio.create_task(fl.worker().run_async())
+        await asyncio.to_thread(started, fl, job)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(host())
+    assert_released(fl, job)
+    assert registered(fl) == set()
+
+
+def test_a_worker_that_was_stopped_before_it_ran_ends_at_once(fl: Engine) -> None:
+    nothing(fl)
+    job = fl.give("work")
+    worker = fl.worker()
+    worker.stop()
+    worker.run()
+    assert fl.look(job).status == "queued"
+    worker.drain()  # that stop is spent
+    assert fl.look(job).status == "completed"
+
+
+def test_a_worker_may_drain_again_and_again(fl: Engine) -> None:
+    nothing(fl)
+    worker = fl.worker()
+    for _ in range(3):
+        job = fl.give("work")
+        worker.drain()
+        assert fl.look(job).status == "completed"
+    assert registered(fl) == set()

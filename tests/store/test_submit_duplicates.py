@@ -1,0 +1,236 @@
+"""Which submissions are identical, for how long, and what happens then (R2, R3). Races are in `races/`."""
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from fairlane import DuplicateJob, Job, JobContext, JobStatus, Submission
+from tests.store.races.agreement import assert_log_agrees, steps
+from tests.store.races.scene import BROKEN, Scene
+
+PENDING, QUEUED, RUNNING = JobStatus.PENDING, JobStatus.QUEUED, JobStatus.RUNNING
+COMPLETED, CANCELED, DEAD_LETTER = JobStatus.COMPLETED, JobStatus.CANCELED, JobStatus.DEAD_LETTER
+MANILA = timezone(timedelta(hours=8))
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+@pytest.fixture
+def scene(database_url: str) -> Iterator[Scene]:
+    with Scene(database_url) as scene:
+
+        @scene.fl.job_type("letter")
+        def letter(ctx: JobContext, value: Any = None, n: int = 0, **more: Any) -> None: ...
+
+        @scene.fl.job_type("typed")
+        def typed(
+            ctx: JobContext,
+            at: datetime | None = None,
+            amount: Decimal | None = None,
+            day: date | None = None,
+            key: UUID | None = None,
+            colour: Colour | None = None,
+            names: set[str] | None = None,
+            clock: time | None = None,
+            wait: timedelta | None = None,
+        ) -> None: ...
+
+        yield scene
+
+
+def letter(scene: Scene, **more: Any) -> Job:
+    return scene.submit("letter", **more)
+
+
+def duplicate(scene: Scene, job_type: str = "letter", **more: Any) -> DuplicateJob:
+    with pytest.raises(DuplicateJob) as error:
+        scene.submit(job_type, **more)
+    return error.value
+
+
+class TestIdentity:
+    @pytest.mark.parametrize(
+        ("first", "second"),
+        [
+            ({"n": 1, "value": 2}, {"value": 2, "n": 1}),
+            ({"value": {"a": 1, "b": [1, {"c": 2, "d": 3}]}}, {"value": {"b": [1, {"d": 3, "c": 2}], "a": 1}}),
+            ({"x": 1, "ä": 2}, {"ä": 2, "x": 1}),
+        ],
+        ids=["order of parameters", "order of keys", "order of further parameters"],
+    )
+    def test_the_order_of_keys_makes_no_difference(self, scene: Scene, first: dict[str, Any], second: dict[str, Any]):
+        job = letter(scene, parameters=first)
+        assert duplicate(scene, parameters=second).existing_id == job.id
+
+    @pytest.mark.parametrize(
+        ("first", "second"),
+        [
+            ({"at": datetime(2026, 11, 1, 12, tzinfo=UTC)}, {"at": datetime(2026, 11, 1, 20, tzinfo=MANILA)}),
+            ({"at": datetime(2026, 11, 1, 12, tzinfo=UTC)}, {"at": "2026-11-01T12:00:00Z"}),
+            ({"amount": Decimal("1.50")}, {"amount": Decimal("1.5")}),
+            ({"amount": Decimal("1e2")}, {"amount": "100"}),
+            ({"day": date(2026, 11, 1)}, {"day": "2026-11-01"}),
+            ({"key": UUID(int=7)}, {"key": str(UUID(int=7)).upper()}),
+            ({"colour": Colour.RED}, {"colour": "red"}),
+            ({"names": {"a", "b"}}, {"names": ["b", "a", "b"]}),
+            ({"wait": timedelta(minutes=1)}, {"wait": timedelta(seconds=60)}),
+        ],
+        ids=["zone", "instant as text", "decimal", "decimal as text", "date", "UUID", "Enum", "set", "timedelta"],
+    )
+    def test_equal_values_are_identical_however_they_are_written(
+        self, scene: Scene, first: dict[str, Any], second: dict[str, Any]
+    ):
+        job = scene.submit("typed", parameters=first)
+        assert duplicate(scene, "typed", parameters=second).existing_id == job.id
+
+    @pytest.mark.parametrize(
+        ("first", "second"),
+        [
+            ({"at": datetime(2026, 11, 1, 12)}, {"at": datetime(2026, 11, 1, 12, tzinfo=UTC)}),  # noqa: DTZ001
+            ({"at": datetime(2026, 11, 1, 12, tzinfo=UTC)}, {"at": datetime(2026, 11, 1, 12, tzinfo=MANILA)}),
+            ({"amount": Decimal(1)}, {"amount": Decimal("1.0000001")}),
+            ({}, {"at": None}),
+        ],
+        ids=["without a zone", "instant", "decimal", "left out"],
+    )
+    def test_unequal_values_are_not(self, scene: Scene, first: dict[str, Any], second: dict[str, Any]):
+        scene.submit("typed", parameters=first)
+        assert scene.submit("typed", parameters=second).status == QUEUED
+
+    @pytest.mark.parametrize(("first", "second"), [(1, "1"), (1, 2), ([1, 2], [2, 1]), (True, 1), ("", None)], ids=str)
+    def test_untyped_values_are_compared_as_json(self, scene: Scene, first: Any, second: Any):
+        letter(scene, parameters={"value": first})
+        assert letter(scene, parameters={"value": second}).status == QUEUED
+
+    def test_another_type_or_organization_is_no_duplicate(self, scene: Scene):
+        scene.add_type("parcel")
+        letter(scene, parameters={"n": 1})
+        scene.submit("parcel", parameters={"n": 1})
+        letter(scene, parameters={"n": 1}, organization="rival", user="rita")
+        letter(scene, dedup_key="november")
+        scene.submit("parcel", dedup_key="november")
+        letter(scene, dedup_key="november", organization="rival", user="rita")
+
+    def test_another_user_priority_or_queue_is_a_duplicate(self, scene: Scene):
+        job = letter(scene)
+        found = duplicate(scene, user="bea", priority="critical", queue="slow", labels={"a": "b"}, delay=60)
+        assert found.existing_id == job.id
+
+    def test_an_explicit_key_stands_in_for_the_parameters(self, scene: Scene):
+        job = letter(scene, parameters={"n": 1}, dedup_key="november")
+        assert duplicate(scene, parameters={"n": 2}, dedup_key="november").existing_id == job.id
+        letter(scene, parameters={"n": 1}, dedup_key="december")
+        letter(scene, parameters={"n": 1})
+
+
+class TestTheEarlierJob:
+    def test_it_is_named_with_its_status(self, scene: Scene):
+        parent = scene.submit()
+        job = letter(scene, depends_on=[parent])
+        assert (duplicate(scene).existing_id, duplicate(scene).existing_status) == (job.id, PENDING)
+        scene.end(*scene.worker().claim())
+        assert duplicate(scene).existing_status == QUEUED
+        scene.worker(job_types=["letter"]).claim()
+        assert duplicate(scene).existing_status == RUNNING
+        assert str(job.id) in str(duplicate(scene))
+
+    @pytest.mark.parametrize("end", [COMPLETED, CANCELED, DEAD_LETTER])
+    def test_its_end_frees_the_key(self, scene: Scene, end: JobStatus):
+        job = letter(scene)
+        if end == CANCELED:
+            scene.fl.cancel(job.id, organization="acme")
+        else:
+            outcome = BROKEN if end == DEAD_LETTER else None
+            scene.end(*scene.worker(job_types=["letter"]).claim(), outcome=outcome)
+        assert assert_log_agrees(scene.fl, job).status == end
+        again = letter(scene)
+        assert duplicate(scene).existing_id == again.id
+
+    def test_its_retry_takes_no_key_and_collides_with_nobody(self, scene: Scene):
+        job = letter(scene)
+        scene.end(*scene.worker(job_types=["letter"]).claim(), outcome=BROKEN)
+        again = letter(scene)
+        assert scene.fl.retry(job.id, organization="acme").status == QUEUED
+        assert duplicate(scene).existing_id == again.id
+
+    def test_after_the_window_both_live(self, scene: Scene):
+        job = letter(scene)
+        scene.clock.advance(299)
+        assert duplicate(scene).existing_id == job.id
+        scene.clock.advance(1)
+        assert letter(scene).id != job.id
+        assert scene.get(job).status == QUEUED
+
+    def test_a_refused_duplicate_does_not_lengthen_the_window(self, scene: Scene):
+        letter(scene)
+        scene.clock.advance(200)
+        duplicate(scene)
+        scene.clock.advance(100)
+        letter(scene)
+
+
+class TestReturn:
+    def test_the_earlier_job_is_given_back_as_it_is(self, scene: Scene):
+        job = letter(scene, labels={"a": "b"})
+        scene.worker(job_types=["letter"]).claim()
+        assert letter(scene, on_duplicate="return", priority="low") == scene.get(job)
+        assert scene.total() == 1
+
+    def test_without_an_earlier_job_a_new_one_is_made(self, scene: Scene):
+        assert letter(scene, on_duplicate="return").status == QUEUED
+
+
+class TestReplace:
+    @pytest.mark.parametrize("delay", [None, 60], ids=["queued", "pending"])
+    def test_a_job_that_has_not_started_is_canceled_and_its_key_handed_on(self, scene: Scene, delay: int | None):
+        job = letter(scene, delay=delay)
+        new = letter(scene, on_duplicate="replace", priority="high", user="bea")
+        before = assert_log_agrees(scene.fl, job)
+        assert (before.status, before.canceled_by) == (CANCELED, "bea")
+        assert scene.fl.history(job.id, organization="acme")[-1].message == f"replaced by {new.id}"
+        assert duplicate(scene).existing_id == new.id
+
+    def test_a_running_job_is_not_replaced(self, scene: Scene):
+        job = letter(scene)
+        scene.worker(job_types=["letter"]).claim()
+        found = duplicate(scene, on_duplicate="replace")
+        assert (found.existing_id, found.existing_status) == (job.id, RUNNING)
+        assert (scene.get(job).status, scene.get(job).cancel_requested_at) == (RUNNING, None)
+
+    def test_a_chain_of_replacements_leaves_the_last(self, scene: Scene):
+        submitted = [letter(scene, on_duplicate="replace", delay=n) for n in range(4)]
+        assert [scene.get(job).status for job in submitted] == [CANCELED] * 3 + [PENDING]
+
+    def test_children_wait_for_the_new_job(self, scene: Scene):
+        job = letter(scene)
+        children = [scene.submit(depends_on=[job], on_parent_failure=policy) for policy in ("dead_letter", "cancel")]
+        new = letter(scene, on_duplicate="replace")
+        assert {scene.get(child).depends_on for child in children} == {(new.id,)}
+        scene.stage()
+        scene.end(*scene.worker(job_types=["letter"]).claim())
+        assert {tuple(steps(scene.fl, child)) for child in children} == {(PENDING, QUEUED)}
+
+    def test_children_that_already_wait_for_the_new_job_wait_for_it_once(self, scene: Scene):
+        job = letter(scene)
+        new = Submission("letter", "acme", "ana", on_duplicate="replace")
+        child = Submission("report", "acme", "ana", depends_on=[job, new])
+        _, waiting = scene.fl.submit_many([new, child])
+        assert scene.get(waiting).depends_on == (new.id,)
+        scene.stage()
+        scene.end(*scene.worker(job_types=["letter"]).claim())
+        assert steps(scene.fl, waiting) == [PENDING, QUEUED]
+
+    def test_children_of_a_job_whose_successor_has_parents_learn_of_its_cancel(self, scene: Scene):
+        # Were they to wait for the successor, it might wait for them.
+        job = letter(scene)
+        child = scene.submit(depends_on=[job])
+        new = letter(scene, on_duplicate="replace", depends_on=[child])
+        assert steps(scene.fl, child) == [PENDING, DEAD_LETTER]
+        assert steps(scene.fl, new) == [PENDING, DEAD_LETTER]

@@ -1,0 +1,195 @@
+"""Submission limits: exact under concurrency, with the seconds to wait, and only what is limited pays (R4)."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from fairlane import Job, QueueFull, RateLimited, StorageUnavailable, Submission
+from fairlane.domain.events import QueueLimitWarning
+from tests.store.races.race import Race, at_once
+from tests.store.races.scene import BROKEN, Scene
+
+LIMIT = 7
+
+
+@pytest.fixture
+def scene(database_url: str) -> Iterator[Scene]:
+    with Scene(database_url) as scene:
+        scene.add_type("letter", dedup_window=0, rate_limit=3, rate_limit_window=60)
+        scene.add_type("parcel", dedup_window=0, rate_limit=LIMIT)
+        yield scene
+
+
+@pytest.fixture
+def race(scene: Scene, database_url: str) -> Iterator[Race]:
+    race = Race(scene.fl.database, database_url)
+    yield race
+    race.close()
+
+
+def wait_of(submit: Callable[[], object]) -> float:
+    """The seconds that a rate-limited user is told to wait."""
+    with pytest.raises(RateLimited) as error:
+        submit()
+    return error.value.retry_after
+
+
+class TestRate:
+    def test_of_twenty_racing_submitters_exactly_as_many_as_the_limit_get_through(self, scene: Scene):
+        answers = at_once([lambda: scene.submit("parcel")] * 20)
+        assert sum(isinstance(answer, Job) for answer in answers) == LIMIT
+        assert sum(isinstance(answer, RateLimited) for answer in answers) == 20 - LIMIT
+        assert scene.total() == LIMIT
+
+    def test_the_refusal_names_the_seconds_until_the_oldest_leaves_the_window(self, scene: Scene):
+        for _ in range(3):
+            scene.submit("letter")
+            scene.clock.advance(10)
+        assert wait_of(lambda: scene.submit("letter")) == 30
+        scene.clock.advance(29.5)
+        assert wait_of(lambda: scene.submit("letter")) == 0.5
+        scene.clock.advance(0.5)
+        scene.submit("letter")
+        assert wait_of(lambda: scene.submit("letter")) == 10
+
+    def test_a_refused_submission_does_not_count(self, scene: Scene):
+        for _ in range(3):
+            scene.submit("letter")
+        for _ in range(5):
+            scene.clock.advance(10)
+            wait_of(lambda: scene.submit("letter"))
+        scene.clock.advance(10)
+        scene.submit("letter")
+
+    def test_it_is_of_one_user_one_type_and_one_organization(self, scene: Scene):
+        scene.fl.members.add("rival", "ana")
+        for _ in range(3):
+            scene.submit("letter")
+        wait_of(lambda: scene.submit("letter"))
+        scene.submit("parcel")
+        scene.submit("letter", user="bea")
+        scene.submit("letter", user=None)
+        scene.submit("letter", organization="rival")
+
+    def test_the_system_has_a_rate_of_its_own(self, scene: Scene):
+        for _ in range(3):
+            scene.submit("letter", user=None)
+        wait_of(lambda: scene.submit("letter", user=None))
+
+    def test_a_batch_above_it_is_refused_whole_at_the_first_one_too_many(self, scene: Scene):
+        scene.submit("letter")
+        batch = [Submission(job_type, "acme", "ana") for job_type in ("letter", "parcel", "letter", "letter")]
+        with pytest.raises(RateLimited) as error:
+            scene.fl.submit_many(batch)
+        assert (error.value.index, error.value.retry_after) == (3, 60)
+        assert scene.total() == 1
+
+    def test_it_counts_jobs_that_have_ended(self, scene: Scene):
+        for _ in range(3):
+            job = scene.submit("letter")
+            scene.fl.cancel(job.id, organization="acme")
+        wait_of(lambda: scene.submit("letter"))
+
+
+class TestLiveJobs:
+    @pytest.fixture(autouse=True)
+    def _limited(self, scene: Scene) -> None:
+        scene.fl.organizations.update("acme", max_live_jobs=LIMIT)
+
+    def test_of_twenty_racing_submitters_exactly_as_many_as_the_limit_get_through(self, scene: Scene):
+        answers = at_once([lambda user=user: scene.submit(user=user) for user in ("ana", "bea") * 10])
+        assert sum(isinstance(answer, Job) for answer in answers) == LIMIT
+        assert sum(isinstance(answer, QueueFull) for answer in answers) == 20 - LIMIT
+        assert scene.total() == LIMIT
+
+    def test_pending_queued_and_running_jobs_count_and_ended_ones_do_not(self, scene: Scene):
+        running, ended = scene.submit(), scene.submit()
+        claimed = scene.worker().claim(2)
+        assert {one.id for one in claimed} == {running.id, ended.id}
+        scene.submit(delay=60)
+        while scene.total() < LIMIT:
+            scene.submit()
+        with pytest.raises(QueueFull, match=f"has {LIMIT} live jobs") as error:
+            scene.submit()
+        assert error.value.retry_after > 0
+        scene.end(claimed[1], outcome=BROKEN)
+        scene.submit()
+        with pytest.raises(QueueFull):
+            scene.submit()
+
+    def test_a_limit_below_what_is_there_refuses_until_enough_has_ended(self, scene: Scene):
+        submitted = [scene.submit() for _ in range(3)]
+        scene.fl.organizations.update("acme", max_live_jobs=2)
+        for job in submitted[:2]:
+            with pytest.raises(QueueFull):
+                scene.submit()
+            scene.fl.cancel(job.id, organization="acme")
+        scene.submit()
+
+    def test_a_batch_above_it_is_refused_whole_at_the_first_one_too_many(self, scene: Scene):
+        with pytest.raises(QueueFull) as error:
+            scene.fl.submit_many([Submission("report", "acme", "ana") for _ in range(LIMIT + 2)])
+        assert (error.value.index, scene.total()) == (LIMIT, 0)
+
+    def test_another_organization_has_its_own(self, scene: Scene):
+        for _ in range(LIMIT):
+            scene.submit()
+        for _ in range(LIMIT + 1):
+            scene.submit(organization="rival", user="rita")
+
+    def test_a_warning_comes_once_at_eighty_percent(self, scene: Scene):
+        for _ in range(LIMIT):
+            scene.submit()
+        warnings = [event for event in scene.events if isinstance(event, QueueLimitWarning)]
+        assert warnings == [QueueLimitWarning("acme", 6, LIMIT)]
+
+    def test_a_warning_comes_also_where_a_batch_jumps_over_the_mark(self, scene: Scene):
+        scene.fl.submit_many([Submission("report", "acme", "ana") for _ in range(LIMIT)])
+        warnings = [event for event in scene.events if isinstance(event, QueueLimitWarning)]
+        assert warnings == [QueueLimitWarning("acme", LIMIT, LIMIT)]
+
+
+class TestQuotaRows:
+    def test_a_limited_submitter_waits_for_the_commit_of_another_and_then_counts_it(self, scene: Scene, race: Race):
+        scene.submit("letter")
+        scene.submit("letter")
+        with race.open() as host:
+            scene.submit("letter", connection=host)
+            late = race.waits(lambda: scene.submit("letter"))
+        assert isinstance(late.exception(), RateLimited)
+
+    def test_what_another_rolls_back_does_not_count(self, scene: Scene, race: Race):
+        scene.submit("letter")
+        scene.submit("letter")
+        with race.open(commit=False) as host:
+            scene.submit("letter", connection=host)
+            late = race.waits(lambda: scene.submit("letter"))
+        assert late.result().job_type == "letter"
+
+    def test_what_is_not_limited_waits_for_nobody(self, scene: Scene, race: Race):
+        with race.open() as host:
+            scene.submit("letter", connection=host)
+            others = [
+                race.passes(lambda: scene.submit("report")),
+                race.passes(lambda: scene.submit("letter", user="bea")),
+                race.passes(lambda: scene.submit("letter", organization="rival", user="rita")),
+            ]
+        assert all(isinstance(other.result(), Job) for other in others)
+
+    def test_waiting_for_a_limit_is_bounded(self, database_url: str):
+        with Scene(database_url, lock_timeout=0.05) as scene:
+            scene.add_type("letter", rate_limit=3)
+            race = Race(scene.fl.database, database_url)
+            with race.open() as endless:
+                scene.submit("letter", connection=endless)
+                with pytest.raises(StorageUnavailable):
+                    scene.submit("letter")
+            race.close()
+
+    def test_batches_that_lock_the_same_rows_in_opposite_order_both_pass(self, scene: Scene):
+        def batch(*job_types: str) -> Callable[[], list[Job]]:
+            return lambda: scene.fl.submit_many([Submission(one, "acme", "ana") for one in job_types])
+
+        answers = at_once([batch("letter", "parcel"), batch("parcel", "letter")])
+        assert all(isinstance(answer, list) for answer in answers)
+        assert scene.total() == 4
