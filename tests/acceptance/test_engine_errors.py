@@ -68,11 +68,11 @@ def test_a_job_with_a_retry_ahead_is_not_run_before_its_time(fl: Engine) -> None
     assert fl.look(job).attempt == 2
 
 
-def test_the_wait_that_the_other_side_asks_for_is_kept_to(fl: Engine) -> None:
+def test_a_job_comes_back_no_sooner_than_the_other_side_asks_for(fl: Engine) -> None:
     always(fl, lambda: TransientError("busy", retry_after=7))
     job = fl.give("work")
     fl.drain()
-    assert wait_of(fl, job) == pytest.approx(7)
+    assert 7 <= wait_of(fl, job) <= 8.4
 
 
 def test_a_type_may_name_its_waits(fl: Engine) -> None:
@@ -217,24 +217,25 @@ ODD_ERRORS: dict[str, Callable[[], BaseException]] = {
 }
 
 
-@pytest.mark.parametrize("name", ODD_ERRORS)
-def test_whatever_a_handler_raises_fails_its_attempt_and_nothing_else(fl: Engine, name: str) -> None:
-    error = ODD_ERRORS[name]
+def test_whatever_a_handler_raises_fails_its_attempt_and_nothing_else(fl: Engine) -> None:
+    @fl.job_type("odd", max_retries=0)
+    async def odd(ctx: JobContext, name: str) -> None:
+        error = ODD_ERRORS[name]()
+        raise error
 
-    @fl.job_type("odd", backoff=[0], max_retries=0)
-    async def odd(ctx: JobContext) -> None:
-        raise error()
-
-    @fl.job_type("plain odd", backoff=[0], max_retries=0)
-    def plain_odd(ctx: JobContext) -> None:
-        raise error()
+    @fl.job_type("plain odd", max_retries=0)
+    def plain_odd(ctx: JobContext, name: str) -> None:
+        error = ODD_ERRORS[name]()
+        raise error
 
     @fl.job_type("fine")
     async def fine(ctx: JobContext) -> None: ...
 
-    odd_jobs = [fl.give("odd"), fl.give("plain odd")]
-    job = fl.give("fine")
-    fl.drain()
-    assert [str(fl.look(one).status) for one in odd_jobs] == ["dead_letter", "dead_letter"]
-    assert all(fl.look(one).error_type not in {None, "UnstorableOutcome"} for one in odd_jobs)
-    assert fl.look(job).status == "completed"
+    jobs = [(name, fl.give(kind, parameters={"name": name})) for name in ODD_ERRORS for kind in ("odd", "plain odd")]
+    last = fl.give("fine", priority="low")
+    fl.drain(concurrency=3)
+    for name, job in jobs:
+        now = fl.look(job)
+        assert now.status == "dead_letter", name
+        assert now.error_type not in {None, "UnstorableOutcome"}, name
+    assert fl.look(last).status == "completed"

@@ -27,9 +27,9 @@ def fl(database_url: str, tmp_path: Path) -> Iterator[Engine]:
 
 
 def test_jobs_of_a_killed_worker_run_again_elsewhere_and_its_processes_die_with_it(fl: Engine) -> None:
-    register(fl)
+    register(fl, "process")
     jobs = {kind: fl.give(kind) for kind in KINDS}
-    with worker_process(fl, lease=LEASE) as worker:
+    with worker_process(fl, "process", lease=LEASE) as worker:
         pids = {kind: int(worker.wait("JobProgressed", job_id=job.id)["message"]) for kind, job in jobs.items()}
         assert pids["async"] == pids["thread"] != pids["process"] != os.getpid()
         child = Watched(pids["process"])
@@ -91,11 +91,12 @@ def test_a_worker_presumed_dead_stops_its_handler_and_overwrites_nothing(
             one.job_type("work")(handler)
         job = fl.give("work")
         silent = silence_heartbeats_of(fl, monkeypatch)
-        with running(fl.worker()), running(elsewhere.worker(queues=None)):
+        with running(fl.worker()):
             started(fl, job)
             silent.set()
-            fl.events.wait(LeaseLost, job_id=job.id)
-            assert elsewhere.ended(job).status == "completed"
+            with running(elsewhere.worker()):
+                fl.events.wait(LeaseLost, job_id=job.id)
+                assert elsewhere.ended(job).status == "completed"
     assert fl.value(job) == "second"
     assert fl.artifact(job.id, "a.txt", organization="acme") == b"second"
     assert fl.way(job) == ["queued", "running", "queued", "running", "completed"]

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from fairlane import JobContext, OrganizationSuspended, Submission
+from fairlane import Job, JobContext, OrganizationSuspended, Submission
 from fairlane.domain.events import JobEnded
 from tests.acceptance.apps import handlers
 from tests.runtime.worker_kit import Engine, engine
@@ -38,17 +38,21 @@ VALUES: dict[str, tuple[Any, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", VALUES)
-def test_a_result_comes_back_as_json(fl: Engine, name: str) -> None:
-    given, expected = VALUES[name]
+def give_each(fl: Engine, values: dict[str, Any]) -> dict[str, Job]:
+    """A job for each of the values, which its handler returns."""
 
-    @fl.job_type("work")
-    async def work(ctx: JobContext) -> Any:
-        return given
+    @fl.job_type("return it")
+    async def return_it(ctx: JobContext, name: str) -> Any:
+        return values[name]
 
-    job = fl.give("work")
+    jobs = {name: fl.give("return it", parameters={"name": name}) for name in values}
     fl.drain()
-    assert fl.value(job) == expected
+    return jobs
+
+
+def test_results_come_back_as_json(fl: Engine) -> None:
+    jobs = give_each(fl, {name: given for name, (given, _) in VALUES.items()})
+    assert {name: fl.value(job) for name, job in jobs.items()} == {name: value for name, (_, value) in VALUES.items()}
 
 
 class Trap:
@@ -71,16 +75,12 @@ UNSTORABLE: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", UNSTORABLE)
-def test_a_result_that_can_not_be_stored_fails_the_job_for_good(fl: Engine, name: str) -> None:
-    @fl.job_type("work")
-    async def work(ctx: JobContext) -> Any:
-        return UNSTORABLE[name]
-
-    job = fl.give("work")
-    fl.drain()
-    assert fl.way(job) == ["queued", "running", "failed", "dead_letter"], fl.reasons(job)
-    assert fl.value(job) is None
+def test_a_result_that_can_not_be_stored_fails_its_job_for_good(fl: Engine) -> None:
+    jobs = give_each(fl, UNSTORABLE | {"fine": "fine"})
+    assert fl.value(jobs.pop("fine")) == "fine"
+    for name, job in jobs.items():
+        assert fl.way(job) == ["queued", "running", "failed", "dead_letter"], (name, fl.reasons(job))
+        assert fl.value(job) is None
 
 
 def test_a_process_says_too_what_it_can_not_return(fl: Engine) -> None:

@@ -30,10 +30,10 @@ def assert_released(fl: Engine, job: Job) -> None:
 
 
 def test_sigterm_lets_jobs_finish_within_the_grace_and_releases_the_rest(fl: Engine, tmp_path: Path) -> None:
-    register(fl)
+    register(fl, "process")
     slow = [fl.give(kind) for kind in KINDS]
     quick = fl.give("until there is a file", parameters={"path": str(tmp_path / "file")})
-    with worker_process(fl, grace=1.5) as worker:
+    with worker_process(fl, "process", grace=1.5) as worker:
         for job in (*slow, quick):
             worker.wait("JobProgressed", job_id=job.id)
         worker.send(signal.SIGTERM)

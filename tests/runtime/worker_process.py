@@ -19,10 +19,10 @@ ROOT: Final = Path(__file__).parents[2]
 class WorkerProcess:
     """`tests.acceptance.apps.worker` on the database of `fl`."""
 
-    def __init__(self, fl: Engine, *, concurrency: int = 20, **settings: Any) -> None:
+    def __init__(self, fl: Engine, *isolations: str, **settings: Any) -> None:
         given = json.dumps({**QUICK, "url": fl.settings.url, **settings})
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.acceptance.apps.worker", given, str(concurrency)],
+            [sys.executable, "-m", "tests.acceptance.apps.worker", given, *isolations],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             text=True,
@@ -74,9 +74,9 @@ class WorkerProcess:
 
 
 @contextmanager
-def worker_process(fl: Engine, **options: Any) -> Iterator[WorkerProcess]:
+def worker_process(fl: Engine, *isolations: str, **settings: Any) -> Iterator[WorkerProcess]:
     """A worker in a process of its own; it is dead when the block ends."""
-    process = WorkerProcess(fl, **options)
+    process = WorkerProcess(fl, *isolations, **settings)
     try:
         yield process
     finally:

@@ -23,7 +23,7 @@ from fairlane import (
     RateLimited,
     Settings,
 )
-from tests.store.races.race import at_once
+from tests.store.races.race import answers_at_once
 from tests.store.races.scene import Scene
 
 
@@ -105,7 +105,7 @@ class TestWithoutTheHandler:
             assert error.value.existing_id == job.id
 
     def test_processes_that_race_yield_one_job(self, scene: Scene, web: Fairlane):
-        answers = at_once([lambda: invoice(web), lambda: invoice(scene.fl)] * 10)
+        answers = answers_at_once([lambda: invoice(web), lambda: invoice(scene.fl)] * 10)
         assert sum(isinstance(answer, Job) for answer in answers) == 1
         assert scene.total() == 1
 

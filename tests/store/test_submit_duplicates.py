@@ -27,7 +27,7 @@ def scene(database_url: str) -> Iterator[Scene]:
     with Scene(database_url) as scene:
 
         @scene.fl.job_type("letter")
-        def letter(ctx: JobContext, value: Any = None, n: int = 0, **more: Any) -> None: ...
+        def letter(ctx: JobContext, /, value: Any = None, n: int = 0, **more: Any) -> None: ...
 
         @scene.fl.job_type("typed")
         def typed(

@@ -80,7 +80,9 @@ class TestRetries:
 
 
 class TestLimits:
-    @pytest.mark.parametrize(("limit", "allowed"), [({}, 3), ({"rate_limit": None}, 3), ({"rate_limit": 2}, 2)], ids=str)
+    @pytest.mark.parametrize(
+        ("limit", "allowed"), [({}, 3), ({"rate_limit": None}, 3), ({"rate_limit": 2}, 2)], ids=str
+    )
     def test_a_submission_rate(self, scene: Scene, limit: dict[str, Any], allowed: int):
         scene.add_type("letter", dedup_window=0, **limit)
         for _ in range(allowed):

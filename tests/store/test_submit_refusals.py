@@ -236,7 +236,7 @@ class TestParents:
 )
 def test_options_that_make_no_sense(scene: Scene, fields: dict[str, Any], match: str):
     if fields.get("run_at") == "aware":
-        fields = fields | {"run_at": scene.clock.now(None)}
+        fields = fields | {"run_at": scene.now}
     refused(scene, InvalidParameters, match, **({"dedup_window": 60} | fields))
 
 

@@ -10,9 +10,11 @@ from fairlane.registry.artifacts import ArtifactStorage
 from fairlane.registry.options import Options
 from fairlane.store.statements import cleanup as statements
 from fairlane.store.statements import dependencies, job_types
+from fairlane.store.statements.dependencies import Edge
 from fairlane.store.transaction import Database
 
 _BATCH = 200
+_SWEEP = 5_000  # edges a round
 
 
 class Cleanup:
@@ -24,6 +26,7 @@ class Cleanup:
         self._database = database
         self._artifacts = artifacts
         self._retention = retention
+        self._swept: Edge | None = None
 
     def run_once(self) -> int:
         """Delete one batch of jobs, then their artifacts; repair orphans. How many.
@@ -59,6 +62,9 @@ class Cleanup:
         return {name: one.retention for name, one in options.items() if one.retention is not None}
 
     def _repair(self, connection: Connection) -> int:
-        forgotten = dependencies.orphans(connection)
+        """Look at the next page of watched edges; how many parents had ended without their children being told."""
+        edges = dependencies.watched_edges(connection, self._swept, _SWEEP)
+        self._swept = edges[-1] if len(edges) == _SWEEP else None
+        forgotten = dependencies.ended_parents(connection, edges)
         dependencies.settle(connection, self._database.clock.now(connection), forgotten)
         return len(forgotten)

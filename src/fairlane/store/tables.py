@@ -240,6 +240,15 @@ job_parents = Table(
 )
 Index("fairlane_job_parents_parent", job_parents.c.organization_id, job_parents.c.parent_id, job_parents.c.state)
 _new = job_parents.c.state == EdgeState.NEW
+_watched = job_parents.c.state == EdgeState.WATCHED
+Index(
+    "fairlane_job_parents_watched",
+    job_parents.c.organization_id,
+    job_parents.c.job_id,
+    job_parents.c.parent_id,
+    postgresql_where=_watched,
+    sqlite_where=_watched,
+)
 Index("fairlane_job_parents_new", job_parents.c.job_id, postgresql_where=_new, sqlite_where=_new)
 
 labels = Table(

@@ -1,4 +1,4 @@
-"""A worker in a process of its own: `python -m tests.acceptance.apps.worker SETTINGS CONCURRENCY`.
+"""A worker in a process of its own: `python -m tests.acceptance.apps.worker SETTINGS ISOLATION…`.
 
 It prints each event as a line of JSON, so that a test can wait for it.
 """
@@ -15,8 +15,14 @@ from fairlane.domain.events import Event
 from tests.acceptance.apps import handlers
 
 
-def register(fl: Fairlane) -> None:
-    """The job types of these tests. Each tells, by its progress, that it runs and in which process."""
+def register(fl: Fairlane, *isolations: str) -> None:
+    """The job types of these tests. Each tells, by its progress, that it runs and in which process.
+
+    Args:
+        isolations: "process", if its type is wanted too: a worker that has it starts processes.
+    """
+    if "process" in isolations:
+        fl.job_type("process", isolation="process", dedup_window=0)(handlers.sleep_in_the_first_attempt)
 
     @fl.job_type("async", dedup_window=0)
     async def asynchronous(ctx: JobContext) -> str:
@@ -31,8 +37,6 @@ def register(fl: Fairlane) -> None:
         if ctx.attempt == 1:
             ctx.sleep(600)
         return "second attempt"
-
-    fl.job_type("process", isolation="process", dedup_window=0)(handlers.sleep_in_the_first_attempt)
 
     @fl.job_type("until there is a file")
     def until_file(ctx: JobContext, path: str) -> str:
@@ -53,14 +57,15 @@ def register(fl: Fairlane) -> None:
 
 def tell(event: Event) -> None:
     """Print an event."""
-    print(json.dumps({"event": type(event).__name__} | asdict(event), default=str), flush=True)
+    sys.stdout.write(json.dumps({"event": type(event).__name__} | asdict(event), default=str) + "\n")
+    sys.stdout.flush()
 
 
-def main(settings: str, concurrency: str) -> None:
+def main(settings: str, *isolations: str) -> None:
     """Run it until it is told to stop."""
     fl = Fairlane(Settings(**json.loads(settings)), subscribers=[tell])
-    register(fl)
-    fl.worker(concurrency=int(concurrency)).run()
+    register(fl, *isolations)
+    fl.worker().run()
     fl.close()
 
 

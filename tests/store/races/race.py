@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 
 import psycopg
@@ -85,16 +86,25 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(_LOOK)
 
 
-def at_once(calls: Sequence[Callable[[], T]]) -> list[T | FairlaneError]:
-    """What the calls return, or the error that they raise, each in a thread of its own, all begun together."""
+def at_once(calls: Sequence[Callable[[], T]]) -> list[T]:
+    """What the calls return, each in a thread of its own, all begun together."""
     barrier = threading.Barrier(len(calls))
 
-    def run(call: Callable[[], T]) -> T | FairlaneError:
+    def run(call: Callable[[], T]) -> T:
         barrier.wait(DEADLINE)
+        return call()
+
+    with ThreadPoolExecutor(len(calls)) as threads:
+        return list(threads.map(run, calls))
+
+
+def answers_at_once(calls: Sequence[Callable[[], T]]) -> list[T | FairlaneError]:
+    """The same, where a call may be refused: then its error stands in the answer's place."""
+
+    def answer(call: Callable[[], T]) -> T | FairlaneError:
         try:
             return call()
         except FairlaneError as error:
             return error
 
-    with ThreadPoolExecutor(len(calls)) as threads:
-        return list(threads.map(run, calls))
+    return at_once([partial(answer, call) for call in calls])

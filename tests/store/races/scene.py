@@ -52,7 +52,9 @@ class Scene:
         self.clock = ManualClock(START)
         self.events: list[Event] = []
         self.fl = Fairlane(
-            Settings(url=url, artifacts_url="memory:///", **settings), clock=self.clock, subscribers=[self.events.append]
+            Settings(url=url, artifacts_url="memory:///", **settings),
+            clock=self.clock,
+            subscribers=[self.events.append],
         )
         self.add_type("report", dedup_window=0)
         self.write(_settle_people)
@@ -66,6 +68,11 @@ class Scene:
                 assert_all_logs_agree(self.fl)
         finally:
             self.fl.close()
+
+    @property
+    def now(self) -> datetime:
+        """The moment at which the clock stands."""
+        return self.clock._now
 
     def add_type(self, name: str, **options: Any) -> None:
         """A job type with one parameter, `n`."""
@@ -131,7 +138,9 @@ class Scene:
 def _settle_people(connection: Connection) -> None:
     """In one transaction, since every test begins with it."""
     for name in ("acme", "rival"):
-        organizations.create(connection, {"id": name, "name": name, "status": OrganizationStatus.ACTIVE, "created_at": START})
+        organizations.create(
+            connection, {"id": name, "name": name, "status": OrganizationStatus.ACTIVE, "created_at": START}
+        )
     for organization, user, role in PEOPLE:
         organizations.set_member(connection, START, organization, user, role, ())
 

@@ -6,7 +6,7 @@ from fairlane import IllegalTransition, Job, JobStatus
 from fairlane.domain.outcomes import Completed, Outcome, Refused, Released, Snoozed, Stopped
 from fairlane.store.statements import cancel, dead_letters, stage
 from tests.store.races.agreement import assert_log_agrees, steps
-from tests.store.races.race import Race, at_once
+from tests.store.races.race import Race, answers_at_once
 from tests.store.races.scene import BROKEN, JAMMED, Scene, Work
 
 PENDING, QUEUED, RUNNING = JobStatus.PENDING, JobStatus.QUEUED, JobStatus.RUNNING
@@ -40,9 +40,7 @@ def cancel_it(scene: Scene, job: Job) -> Job:
 
 def retrying(scene: Scene, job: Job) -> Work[int]:
     """To retry a dead letter as olga, in a transaction of the test's."""
-    return lambda connection: dead_letters.retry(
-        connection, scene.clock.now(connection), "acme", job.id, actor="olga"
-    )
+    return lambda connection: dead_letters.retry(connection, scene.clock.now(connection), "acme", job.id, actor="olga")
 
 
 class TestFinish:
@@ -94,7 +92,7 @@ class TestFinish:
                 pass
             return scene.get(job)
 
-        _, *cancels = at_once([end_until_written, *[lambda: cancel_it(scene, job)] * 20])
+        _, *cancels = answers_at_once([end_until_written, *[lambda: cancel_it(scene, job)] * 20])
         after = assert_log_agrees(scene.fl, job)
         assert after.status == COMPLETED
         told = scene.fl.history(job.id, organization="acme")[-1].message
@@ -109,7 +107,7 @@ class TestClaim:
         with race.open() as claiming:
             worker.claiming()(claiming)
             late = race.waits(lambda: cancel_it(scene, job))
-        assert (late.result().status, late.result().cancel_requested_at) == (RUNNING, scene.clock.now(None))
+        assert (late.result().status, late.result().cancel_requested_at) == (RUNNING, scene.now)
         assert_log_agrees(scene.fl, job)
 
     def test_a_claim_passes_by_a_job_that_is_being_canceled(self, scene: Scene, race: Race):
@@ -152,7 +150,7 @@ class TestRetryOfADeadLetter:
 
     def test_of_ten_retries_one_wins(self, scene: Scene):
         job = scene.dead_letter()
-        answers = at_once([lambda: scene.fl.retry(job.id, organization="acme")] * 10)
+        answers = answers_at_once([lambda: scene.fl.retry(job.id, organization="acme")] * 10)
         assert sum(isinstance(answer, Job) for answer in answers) == 1
         assert sum(isinstance(answer, IllegalTransition) for answer in answers) == 9
         assert steps(scene.fl, job) == [QUEUED, RUNNING, FAILED, DEAD_LETTER, QUEUED]

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, create_engine, text
 
 from fairlane import DuplicateJob, Job, JobStatus, StorageUnavailable
 from tests.store.races.agreement import assert_log_agrees
-from tests.store.races.race import Race, at_once
+from tests.store.races.race import Race, answers_at_once
 from tests.store.races.scene import Scene
 
 MONTH = {"n": 11}
@@ -38,7 +38,7 @@ def jobs_of(scene: Scene) -> list[Job]:
 def test_two_hundred_submitters_of_one_duplicate_yield_one_job(database_url: str):
     # More connections than a pool has by default, so that many of them are in the database together.
     with deduplicating(database_url, pool_size=20) as scene:
-        answers = at_once([lambda: submit(scene)] * 200)
+        answers = answers_at_once([lambda: submit(scene)] * 200)
         (job,) = [answer for answer in answers if isinstance(answer, Job)]
         refusals = [answer for answer in answers if isinstance(answer, DuplicateJob)]
         assert len(refusals) == 199
@@ -48,13 +48,13 @@ def test_two_hundred_submitters_of_one_duplicate_yield_one_job(database_url: str
 
 def test_two_hundred_submitters_who_want_the_earlier_job_all_get_it(database_url: str):
     with deduplicating(database_url, pool_size=20) as scene:
-        answers = at_once([lambda: submit(scene, on_duplicate="return")] * 200)
+        answers = answers_at_once([lambda: submit(scene, on_duplicate="return")] * 200)
         (job,) = jobs_of(scene)
         assert answers == [job] * 200
 
 
 def test_racing_replacements_leave_one_live_job(scene: Scene):
-    answers = at_once([lambda: submit(scene, on_duplicate="replace")] * 20)
+    answers = answers_at_once([lambda: submit(scene, on_duplicate="replace")] * 20)
     assert all(isinstance(answer, Job) for answer in answers)
     live = [job for job in jobs_of(scene) if job.status == JobStatus.QUEUED]
     assert len(live) == 1

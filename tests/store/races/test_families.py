@@ -1,5 +1,7 @@
 """Parents and children: whatever ends, begins or comes back at the same time, no child is forgotten (R9)."""
 
+from functools import partial
+
 import pytest
 
 from fairlane import Job, JobStatus, Submission
@@ -113,7 +115,7 @@ class TestParentsThatFinishTogether:
         parents = [scene.submit() for _ in range(10)]
         children = [scene.submit(depends_on=parents) for _ in range(10)]
         claimed = run(scene, *parents)
-        at_once([lambda one=one: scene.end(one) for one in claimed])
+        at_once([partial(scene.end, one) for one in claimed])
         assert {tuple(steps(scene.fl, child)) for child in children} == {(PENDING, QUEUED)}
 
     def test_a_cancel_of_the_child_that_waits_for_the_parent_s_finish_still_wins(self, scene: Scene, race: Race):

@@ -13,9 +13,10 @@ The races, and what closes each:
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, func, select, tuple_, update
 
 from fairlane.domain import transitions
 from fairlane.domain.statuses import ENDED_BADLY, TERMINAL, EdgeState, JobStatus, ParentPolicy
@@ -186,30 +187,40 @@ def _watch(connection: Connection, organization: str, parent_ids: list[UUID]) ->
     )
 
 
-def orphans(connection: Connection, limit: int = _BATCH) -> list[Ended]:
-    """Ended parents that still have an unsettled edge to a pending child: there should be none.
+class Edge(NamedTuple):
+    """An edge's primary key."""
 
-    The sweeper's proof. Whatever it finds, `settle` repairs.
+    organization: str
+    job_id: UUID
+    parent_id: UUID
+
+
+def watched_edges(connection: Connection, after: Edge | None, limit: int) -> list[Edge]:
+    """The next watched edges, by key. The sweeper goes through them page by page.
+
+    A join that looks for ended parents among all of them at once ran for minutes when a chain of 100,000 was watched.
     """
-    parent, child = jobs.alias("parent"), jobs.alias("child")
-    rows = connection.execute(
-        select(parent.c.organization_id, parent.c.id, parent.c.job_type, parent.c.status)
-        .select_from(job_parents)
-        .join(
-            parent,
-            (parent.c.organization_id == job_parents.c.organization_id) & (parent.c.id == job_parents.c.parent_id),
+    key = (job_parents.c.organization_id, job_parents.c.job_id, job_parents.c.parent_id)
+    statement = select(*key).where(job_parents.c.state == fixed(EdgeState.WATCHED)).order_by(*key).limit(limit)
+    if after is not None:
+        statement = statement.where(tuple_(*key) > after)
+    return [Edge(*row) for row in connection.execute(statement.execution_options(fairlane_across="clean-up"))]
+
+
+def ended_parents(connection: Connection, edges: Iterable[Edge]) -> list[Ended]:
+    """Parents of these watched edges that have ended: there should be none. Whatever it finds, `settle` repairs."""
+    by_organization: dict[str, set[UUID]] = defaultdict(set)
+    for edge in edges:
+        by_organization[edge.organization].add(edge.parent_id)
+    found: list[Ended] = []
+    for organization, ids in sorted(by_organization.items()):
+        rows = connection.execute(
+            select(jobs.c.id, jobs.c.job_type, jobs.c.status).where(
+                jobs.c.organization_id == organization, jobs.c.id.in_(list(ids)), jobs.c.status.in_(sorted(TERMINAL))
+            )
         )
-        .join(child, (child.c.organization_id == job_parents.c.organization_id) & (child.c.id == job_parents.c.job_id))
-        .where(
-            job_parents.c.state == EdgeState.WATCHED,
-            parent.c.status.in_(sorted(TERMINAL)),
-            child.c.status == JobStatus.PENDING,
-        )
-        .distinct()
-        .limit(limit)
-        .execution_options(fairlane_across="clean-up")
-    )
-    return [Ended(row.organization_id, row.id, row.job_type, JobStatus(row.status)) for row in rows]
+        found += [Ended(organization, row.id, row.job_type, JobStatus(row.status)) for row in rows]
+    return found
 
 
 def revive_children(connection: Connection, now: datetime, organization: str, parent_id: UUID, actor: str) -> int:

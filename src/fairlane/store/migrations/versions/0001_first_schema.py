@@ -182,6 +182,13 @@ def upgrade() -> None:
         postgresql_where=sa.text("state = 'new'"),
         sqlite_where=sa.text("state = 'new'"),
     )
+    op.create_index(
+        "fairlane_job_parents_watched",
+        "fairlane_job_parents",
+        ["organization_id", "job_id", "parent_id"],
+        postgresql_where=sa.text("state = 'watched'"),
+        sqlite_where=sa.text("state = 'watched'"),
+    )
     op.create_index("fairlane_job_parents_parent", "fairlane_job_parents", ["organization_id", "parent_id", "state"])
     op.create_table(
         "fairlane_labels",

@@ -1,0 +1,14 @@
+"""A `Scene` on each kind of database."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.store.races.scene import Scene
+
+
+@pytest.fixture
+def scene(database_url: str) -> Iterator[Scene]:
+    """An application and its people; at the end every job's log must agree with its row."""
+    with Scene(database_url) as scene:
+        yield scene

@@ -1,0 +1,258 @@
+"""Dead letters: the view, the groups, what people decide, and the way back: `fl.dead_letters` (R8)."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import Connection
+
+from fairlane import (
+    IllegalTransition,
+    InvalidParameters,
+    Job,
+    JobNotFound,
+    JobStatus,
+    PermissionDenied,
+    Resolution,
+    Submission,
+)
+from fairlane.domain.outcomes import ErrorReport, Failed
+from fairlane.store.statements import dead_letters
+from tests.store.races.agreement import steps
+from tests.store.races.race import Race, at_once
+from tests.store.races.scene import Scene
+
+PENDING, QUEUED, DEAD_LETTER = JobStatus.PENDING, JobStatus.QUEUED, JobStatus.DEAD_LETTER
+JAM, INK = "PaperJam in tray 2", "OutOfInk in cartridge"
+
+
+def bury(scene: Scene, count: int, fingerprint: str = JAM, job_type: str = "report", user: str = "ana") -> list[Job]:
+    """Dead letters with one error; each a second younger than the one before."""
+    submitted = scene.fl.submit_many([Submission(job_type, "acme", user) for _ in range(count)])
+    worker = scene.worker(job_types=[job_type], slots=count)
+    kind = fingerprint.partition(" ")[0]
+    for claimed in worker.claim(count):
+        scene.clock.advance(1)
+        error = ErrorReport(kind, f"{kind} it is", permanent=True, fingerprint=fingerprint)
+        scene.end(claimed, outcome=Failed(error))
+    return [scene.get(job) for job in submitted]
+
+
+def ids(scene: Scene, **filters) -> list[UUID]:
+    return [letter.job_id for letter in scene.fl.dead_letters.list("acme", **filters).items]
+
+
+class TestList:
+    def test_newest_first_with_the_reason(self, scene: Scene):
+        first, second = bury(scene, 2)
+        newest, _ = scene.fl.dead_letters.list("acme").items
+        assert ids(scene) == [second.id, first.id]
+        assert (newest.reason, newest.error_type, newest.fingerprint) == ("PaperJam: PaperJam it is", "PaperJam", JAM)
+        assert (newest.job_type, newest.organization, newest.entered_at) == ("report", "acme", second.finished_at)
+        assert (newest.resolution, newest.note, newest.resolved_by) == (Resolution.PENDING, None, None)
+
+    def test_in_pages_that_neither_repeat_nor_skip(self, scene: Scene):
+        buried = bury(scene, 7)
+        found, cursor, sizes = [], None, []
+        while True:
+            page = scene.fl.dead_letters.list("acme", limit=3, cursor=cursor)
+            found += [letter.job_id for letter in page.items]
+            sizes.append((len(page.items), page.total))
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+        assert found == [job.id for job in reversed(buried)]
+        assert sizes == [(3, 7), (3, 7), (1, 7)]
+
+    def test_pages_stay_in_order_where_many_fell_at_one_moment(self, scene: Scene):
+        parent = scene.submit()
+        fallen = scene.fl.submit_many([Submission("report", "acme", "ana", depends_on=[parent]) for _ in range(5)])
+        scene.fl.cancel(parent.id, organization="acme")
+        first = scene.fl.dead_letters.list("acme", limit=2)
+        rest = scene.fl.dead_letters.list("acme", limit=5, cursor=first.next_cursor)
+        found = [letter.job_id for letter in (*first.items, *rest.items)]
+        assert found == sorted((job.id for job in fallen), reverse=True)
+
+    def test_by_resolution_and_fingerprint(self, scene: Scene):
+        jammed, empty = bury(scene, 2, JAM), bury(scene, 1, INK)
+        scene.fl.dead_letters.ignore(jammed[0].id, "acme")
+        assert ids(scene) == [empty[0].id, jammed[1].id]
+        assert ids(scene, fingerprint=JAM) == [jammed[1].id]
+        assert ids(scene, resolution="ignored") == [jammed[0].id]
+        assert len(ids(scene, resolution=None)) == 3
+
+    def test_another_organization_sees_none_of_them(self, scene: Scene):
+        bury(scene, 1)
+        assert scene.fl.dead_letters.list("rival").items == ()
+        assert scene.fl.dead_letters.groups("rival") == ()
+
+    @pytest.mark.parametrize(
+        "wrong", [{"limit": 0}, {"limit": 1001}, {"resolution": "lost"}, {"cursor": "page2"}], ids=str
+    )
+    def test_filters_that_make_no_sense_are_refused(self, scene: Scene, wrong: dict[str, Any]):
+        bury(scene, 1)
+        with pytest.raises(InvalidParameters):
+            scene.fl.dead_letters.list("acme", **wrong)
+
+
+class TestGroups:
+    def test_the_largest_first_with_its_first_and_last(self, scene: Scene):
+        scene.add_type("letter", dedup_window=0)
+        jammed, empty, letters = bury(scene, 3, JAM), bury(scene, 2, INK), bury(scene, 1, JAM, "letter")
+        groups = scene.fl.dead_letters.groups("acme")
+        assert [(group.fingerprint, group.job_type, group.count) for group in groups] == [
+            (JAM, "report", 3),
+            (INK, "report", 2),
+            (JAM, "letter", 1),
+        ]
+        assert (groups[0].first_at, groups[0].last_at) == (jammed[0].finished_at, jammed[2].finished_at)
+        assert groups[1].error_type == "OutOfInk"
+        scene.fl.dead_letters.resolve(letters[0].id, "acme")
+        scene.fl.dead_letters.resolve(empty[0].id, "acme")
+        assert [group.count for group in scene.fl.dead_letters.groups("acme")] == [3, 1]
+        assert [group.count for group in scene.fl.dead_letters.groups("acme", resolution="resolved")] == [1, 1]
+
+
+class TestDecisions:
+    def test_a_decision_can_be_changed_and_a_letter_still_be_retried(self, scene: Scene):
+        (job,) = bury(scene, 1)
+        scene.fl.dead_letters.ignore(job.id, "acme", user="ana", note="never mind")
+        scene.fl.dead_letters.resolve(job.id, "acme", user="olga", note="printed by hand")
+        (letter,) = scene.fl.dead_letters.list("acme", resolution=None).items
+        assert (letter.resolution, letter.note, letter.resolved_by) == ("resolved", "printed by hand", "olga")
+        assert scene.fl.dead_letters.retry(job.id, "acme", user="ana").status == QUEUED
+        (letter,) = scene.fl.dead_letters.list("acme", resolution=None).items
+        assert (letter.resolution, letter.note, letter.resolved_by) == ("retried", None, "ana")
+
+    def test_one_that_was_retried_is_no_dead_letter_to_decide_about(self, scene: Scene):
+        (job,) = bury(scene, 1)
+        scene.fl.retry(job.id, organization="acme")
+        for decide in (scene.fl.dead_letters.resolve, scene.fl.dead_letters.ignore):
+            with pytest.raises(JobNotFound, match="has no dead letter"):
+                decide(job.id, "acme")
+        assert ids(scene, resolution="retried") == [job.id]
+
+    def test_one_that_fails_again_is_pending_again(self, scene: Scene):
+        (job,) = bury(scene, 1)
+        scene.fl.retry(job.id, organization="acme")
+        scene.end(*scene.worker().claim(), outcome=Failed(ErrorReport("OutOfInk", "empty", permanent=True)))
+        (letter,) = scene.fl.dead_letters.list("acme").items
+        assert (letter.job_id, letter.error_type, letter.resolved_by) == (job.id, "OutOfInk", None)
+
+    def test_a_live_job_has_no_dead_letter(self, scene: Scene):
+        job = scene.submit()
+        for verb in (scene.fl.dead_letters.resolve, scene.fl.dead_letters.ignore, scene.fl.dead_letters.delete):
+            with pytest.raises(JobNotFound, match="has no dead letter"):
+                verb(job.id, "acme")
+
+
+class TestDelete:
+    def test_the_job_goes_with_all_that_is_kept_of_it(self, scene: Scene):
+        job, other = bury(scene, 2)
+        scene.fl.dead_letters.delete(job.id, "acme", user="ana")
+        with pytest.raises(JobNotFound):
+            scene.get(job)
+        assert ids(scene) == [other.id]
+
+    def test_one_that_was_retried_is_canceled_first(self, scene: Scene):
+        (job,) = bury(scene, 1)
+        scene.fl.retry(job.id, organization="acme")
+        with pytest.raises(IllegalTransition, match="cancel it before you delete it"):
+            scene.fl.dead_letters.delete(job.id, "acme")
+
+    def test_a_parent_stays_while_a_child_may_still_be_retried(self, scene: Scene):
+        (parent,) = bury(scene, 1)
+        child = scene.submit(depends_on=[parent])
+        with pytest.raises(IllegalTransition, match="A live job depends on job"):
+            scene.fl.dead_letters.delete(parent.id, "acme")
+        scene.fl.dead_letters.delete(child.id, "acme")
+        scene.fl.dead_letters.delete(parent.id, "acme")
+        assert scene.total() == 0
+
+
+class TestRetryGroup:
+    def test_its_jobs_become_ready_one_after_the_other(self, scene: Scene):
+        jammed, empty = bury(scene, 5, JAM), bury(scene, 1, INK)
+        start = scene.now
+        assert scene.fl.dead_letters.retry_group(JAM, "acme", user="olga", per_second=2) == 5
+        moments = [scene.get(job).next_retry_at for job in reversed(jammed)]
+        assert moments == [None, *(start + timedelta(seconds=half / 2) for half in (1, 2, 3, 4))]
+        assert ids(scene) == [empty[0].id]
+        ready = []
+        for _ in range(5):
+            ready += [claimed.id for claimed in scene.worker().claim(5)]
+            scene.clock.advance(0.5)
+            scene.stage()
+        assert ready == [job.id for job in reversed(jammed)]
+
+    def test_those_somebody_has_decided_about_are_left_out(self, scene: Scene):
+        first, second = bury(scene, 2)
+        scene.fl.dead_letters.resolve(first.id, "acme")
+        assert scene.fl.dead_letters.retry_group(JAM, "acme") == 1
+        assert (scene.get(first).status, scene.get(second).status) == (DEAD_LETTER, QUEUED)
+
+    def test_an_unknown_group_is_empty(self, scene: Scene):
+        assert scene.fl.dead_letters.retry_group("nothing", "acme") == 0
+
+    def test_a_member_retries_no_further_than_what_is_their_own(self, scene: Scene):
+        (theirs,) = bury(scene, 1, user="bea")
+        (mine,) = bury(scene, 1)
+        with pytest.raises(PermissionDenied):
+            scene.fl.dead_letters.retry_group(JAM, "acme", user="ana")
+        assert (scene.get(mine).status, scene.get(theirs).status) == (QUEUED, DEAD_LETTER)
+
+    @pytest.mark.parametrize("pace", [0, -1, float("nan")], ids=str)
+    def test_a_pace_that_makes_no_sense_is_refused(self, scene: Scene, pace: float):
+        (job,) = bury(scene, 1)
+        with pytest.raises(InvalidParameters, match="per_second must be above 0"):
+            scene.fl.dead_letters.retry_group(JAM, "acme", per_second=pace)
+        assert scene.get(job).status == DEAD_LETTER
+
+    def test_a_family_that_fell_together_comes_back_in_whatever_order_it_is_met(self, scene: Scene):
+        parent = Submission("report", "acme", "ana", delay=60)
+        fallen = [parent]
+        for _ in range(3):
+            fallen.append(Submission("report", "acme", "ana", depends_on=[fallen[-1]]))
+        jobs = scene.fl.submit_many(fallen)
+        scene.fl.cancel(parent.id, organization="acme")
+        (group,) = scene.fl.dead_letters.groups("acme")
+        scene.fl.dead_letters.retry_group(group.fingerprint, "acme")
+        assert {scene.get(job).status for job in jobs[1:]} <= {PENDING, QUEUED}
+        assert ids(scene) == []
+
+
+class TestRaces:
+    @pytest.fixture
+    def race(self, scene: Scene, database_url: str) -> Iterator[Race]:
+        race = Race(scene.fl.database, database_url)
+        yield race
+        race.close()
+
+    def test_a_group_skips_what_somebody_else_is_retrying(self, scene: Scene, race: Race):
+        buried = bury(scene, 3)
+
+        def retry(connection: Connection) -> None:
+            now = scene.clock.now(connection)
+            dead_letters.retry(connection, now, "acme", buried[1].id, actor="olga")
+
+        with race.open() as retrying:
+            retry(retrying)
+            group = race.waits(lambda: scene.fl.dead_letters.retry_group(JAM, "acme"))
+        assert group.result() == 2
+        assert {tuple(steps(scene.fl, job))[-2:] for job in buried} == {(DEAD_LETTER, QUEUED)}
+
+    def test_of_five_who_retry_one_group_each_job_is_retried_once(self, scene: Scene):
+        buried = bury(scene, 6)
+        assert sum(at_once([lambda: scene.fl.dead_letters.retry_group(JAM, "acme")] * 5)) == 6
+        assert {tuple(steps(scene.fl, job))[-2:] for job in buried} == {(DEAD_LETTER, QUEUED)}
+
+    def test_of_a_retry_and_a_decision_the_retry_stands(self, scene: Scene, race: Race):
+        (job,) = bury(scene, 1)
+        with race.open() as retrying:
+            dead_letters.retry(retrying, scene.clock.now(retrying), "acme", job.id, actor="olga")
+            late = race.waits(lambda: scene.fl.dead_letters.ignore(job.id, "acme"))
+        with pytest.raises(JobNotFound):
+            late.result()
+        assert ids(scene, resolution="retried") == [job.id]
