@@ -144,7 +144,8 @@ def test_lanes_are_found_in_the_index_alone(filled: Database) -> None:
 
 def test_claim_reads_a_lane_in_the_order_of_the_index(filled: Database) -> None:
     (plan,) = plans(filled, CASES["claim"].work)
-    lane, update = plan.split("CTE candidate")[1].split("CTE claimed")
+    lane, rest = plan.split("CTE candidate")[1].split("CTE picked")
+    update = rest.split("CTE claimed")[1]
 
     assert "Index Scan using fairlane_jobs_ready" in lane
     assert "Sort" not in lane, "LIMIT has to end the read of a lane; a sort would read all of it"

@@ -45,7 +45,7 @@ class Answers:
         Raises:
             OrganizationNotFound, OrganizationSuspended
         """
-        standing = self.organizations.get(organization) if is_organization_id(organization) else None
+        standing = self.organizations.get(organization) if is_organization_id(str(organization)) else None
         if standing is None:
             raise OrganizationNotFound(f"There is no organization {organization!r}; create it first.")
         if standing.status is OrganizationStatus.SUSPENDED:

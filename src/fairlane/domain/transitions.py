@@ -86,6 +86,7 @@ def retry(outcome: JobStatus, error: ErrorReport, retry_count: int, at: datetime
         "ready": False,
         "next_retry_at": at,
         "retry_count": retry_count,
+        "rescue_count": 0,  # it ended by itself, so it did not take its worker down
         "error_type": error.error_type,
         "error_message": error.message,
     }
@@ -154,7 +155,7 @@ def revive(reason: str, ready_at: datetime | None = None) -> Transition:
 
 
 def revive_pending(reason: str, unmet_parents: int) -> Transition:
-    """A parent that took this job down was retried: it waits for that parent again."""
+    """A dead letter waits for parents again: that which took it down was retried, or others have not ended."""
     changes = {**_AFRESH, "ready": False, "unmet_parents": unmet_parents}
     return Transition((Step(_S.DEAD_LETTER, _S.PENDING, reason),), changes)
 

@@ -49,6 +49,10 @@ class Claims:
     _turn: int = field(default=0, init=False)
     _is_unsure: bool = field(default=False, init=False)
 
+    def doubt(self) -> None:
+        """Something went wrong with what was claimed: the next round gives back what the worker does not know."""
+        self._is_unsure = True
+
     def claim_round(self, slots: int, known: frozenset[UUID]) -> list[Ready]:
         """Claim up to `slots` jobs.
 
@@ -120,11 +124,11 @@ class Claims:
     def _prepare(self, claimed: Sequence[Claimed], standings: Mapping[str, Standing]) -> list[Ready]:
         members = self._ask_members({(one.organization, one.user) for one in claimed if one.user is not None})
         extras = self.database.read(lambda connection: _extras(connection, claimed))
-        return [Ready(one, _facts(one, *extras[one.id]), _verdict(one, standings, members)) for one in claimed]
+        return [Ready(one, _facts(one, *extras[one.lease_token]), _verdict(one, standings, members)) for one in claimed]
 
     def _ask_standings(self, organizations: set[str]) -> Mapping[str, Standing] | None:
         try:
-            return self.directory.organizations(organizations)
+            return dict(self.directory.organizations(organizations))
         except Exception as error:  # noqa: BLE001 - the host's code; whatever it raises defers its jobs
             self.emit(DirectoryLost(type(error).__name__))
             return None
@@ -133,7 +137,7 @@ class Claims:
         if not pairs:
             return {}
         try:
-            return self.directory.members(pairs)
+            return dict(self.directory.members(pairs))
         except Exception as error:  # noqa: BLE001 - as above
             self.emit(DirectoryLost(type(error).__name__))
             return None
@@ -165,9 +169,9 @@ def _verdict(
 def _extras(
     connection: Connection, claimed: Sequence[Claimed]
 ) -> dict[UUID, tuple[str | None, tuple[ParentFacts, ...]]]:
-    """Checkpoint and parents of each job, where it has any."""
+    """Checkpoint and parents of each job, where it has any, by its lease."""
     return {
-        one.id: (
+        one.lease_token: (
             attempts.checkpoint_of(connection, one.organization, one.id) if one.attempt > 1 else None,
             _parents(connection, one) if one.has_parents else (),
         )

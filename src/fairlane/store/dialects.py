@@ -7,13 +7,14 @@ from typing import Any, Final
 
 from sqlalchemy import BindParameter, Connection, Engine, String, Table, create_engine, event, literal, make_url
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.pool import QueuePool
 
-from fairlane.domain.errors import ConfigurationError, FairlaneError, StorageUnavailable
+from fairlane.domain.errors import ConfigurationError, FairlaneError, InvalidParameters, StorageUnavailable
 
 WRITE: Final = "fairlane_write"  # execution option: this transaction writes
 _CONNECT_SECONDS = 5
+_LONGEST_PAUSE = 15  # seconds between two statements of a transaction; ours take milliseconds
 _RETRYABLE_STATES: Final = frozenset({"40001", "40P01"})  # serialization failure, deadlock
 _UNAVAILABLE_CLASSES: Final = ("08", "25", "40", "53", "55", "57", "58")
 _MISSING_STATES: Final = frozenset({"42P01", "42703", "3F000"})  # undefined table, column, schema
@@ -69,16 +70,22 @@ def make_engine(url: str, *, pool_size: int, lock_seconds: float) -> Engine:
         case "sqlite":
             return _sqlite_engine(url, pool_size, lock_seconds)
         case "postgresql" | "postgres":
-            return _postgres_engine(url, pool_size)
+            return _postgres_engine(url, pool_size, lock_seconds)
         case other:
             raise ConfigurationError(f"Fairlane runs on sqlite:// and postgresql:// databases, not on {other}://.")
 
 
+def is_in_memory(url: str) -> bool:
+    """Whether the database is SQLite's in memory."""
+    parsed = make_url(url)
+    return parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:")
+
+
 def _sqlite_engine(url: str, pool_size: int, lock_seconds: float) -> Engine:
     parsed = make_url(url)
-    in_memory = parsed.database in (None, "", ":memory:")
+    in_memory = is_in_memory(url)
     if not in_memory and parsed.database and not parsed.database.startswith("file:"):
-        Path(parsed.database).expanduser().absolute().parent.mkdir(parents=True, exist_ok=True)
+        Path(parsed.database).absolute().parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(
         url,
         # An in-memory database lives in one connection; its users take turns.
@@ -106,7 +113,7 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _postgres_engine(url: str, pool_size: int) -> Engine:
+def _postgres_engine(url: str, pool_size: int, lock_seconds: float) -> Engine:
     parsed = make_url(url).set(drivername="postgresql+psycopg")
     try:
         return create_engine(
@@ -119,6 +126,12 @@ def _postgres_engine(url: str, pool_size: int) -> Engine:
             connect_args={
                 "connect_timeout": _CONNECT_SECONDS,
                 "application_name": "fairlane",
+                # Nobody else's transaction may hold up ours for ever, nor may a process of ours that was stopped in the
+                # middle of one hold up the others.
+                "options": (
+                    f"-c lock_timeout={int(lock_seconds * 1000)} "
+                    f"-c idle_in_transaction_session_timeout={_LONGEST_PAUSE * 1000}"
+                ),
                 "keepalives_idle": 10,
                 "keepalives_interval": 5,
                 "keepalives_count": 3,
@@ -142,6 +155,8 @@ def translate(error: DBAPIError) -> FairlaneError | None:
         return ConfigurationError(
             "The database's Fairlane schema is missing or older than this code; run `fairlane migrate`."
         )
+    if isinstance(error, DataError):
+        return InvalidParameters("A value is too long, too large or has a character that can't be stored.")
     if "disk is full" in text or state == "53100":
         return StorageUnavailable("The database is full; nothing was changed. Free some space, then try again.")
     if "database is locked" in text or state == "55P03":

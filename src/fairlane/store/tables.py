@@ -72,7 +72,8 @@ class Instant(TypeDecorator[datetime]):
 
 
 ORGANIZATION: Final = String(140)
-NAME: Final = String(200)
+NAME_LIMIT: Final = 200  # characters
+NAME: Final = String(NAME_LIMIT)
 # SQLite numbers rows only for a column declared exactly INTEGER PRIMARY KEY.
 SEQUENCE: Final = BigInteger().with_variant(Integer, "sqlite")
 

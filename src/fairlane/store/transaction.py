@@ -12,7 +12,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from fairlane.domain.errors import StorageUnavailable
 from fairlane.store.clock import Clock, DatabaseClock
-from fairlane.store.dialects import WRITE, is_retryable, make_engine, translate
+from fairlane.store.dialects import WRITE, is_in_memory, is_retryable, make_engine, translate
 
 T = TypeVar("T")
 
@@ -31,6 +31,7 @@ class Database:
     """
 
     def __init__(self, url: str, *, clock: Clock | None = None, pool_size: int = 5, lock_seconds: float = 5.0) -> None:
+        self.url = url
         self.engine = make_engine(url, pool_size=pool_size, lock_seconds=lock_seconds)
         self.clock: Clock = clock or DatabaseClock()
         self.lock_seconds = lock_seconds
@@ -67,6 +68,15 @@ class Database:
         """
         with translated(), self._reading.begin() as connection:
             return work(connection)
+
+    def sibling(self, *, pool_size: int) -> "Database":
+        """The same database through connections of its own, so that whoever uses up these can't hold up those.
+
+        A database in memory lives in its one connection, so it is its own sibling.
+        """
+        if is_in_memory(self.url):
+            return self
+        return Database(self.url, clock=self.clock, pool_size=pool_size, lock_seconds=self.lock_seconds)
 
     def close(self) -> None:
         """Close the pooled connections."""

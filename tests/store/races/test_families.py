@@ -1,12 +1,17 @@
 """Parents and children: whatever ends, begins or comes back at the same time, no child is forgotten (R9)."""
 
 from functools import partial
+from uuid import UUID
 
 import pytest
+from sqlalchemy import Connection, update
 
 from fairlane import Job, JobStatus, Submission
+from fairlane.domain.statuses import EdgeState
 from fairlane.store.statements import dead_letters, dependencies
 from fairlane.store.statements.claim import Claimed
+from fairlane.store.statements.transition import lock_job
+from fairlane.store.tables import job_parents
 from tests.store.races.agreement import assert_log_agrees, steps
 from tests.store.races.race import Race, at_once
 from tests.store.races.scene import BROKEN, Scene
@@ -90,14 +95,17 @@ class TestChildSubmittedBesideAFinishingParent:
 
 
 class TestParentsThatFinishTogether:
-    def test_the_second_waits_for_the_first_and_releases_their_child_once(self, scene: Scene, race: Race):
+    def test_the_second_passes_by_the_child_that_the_first_holds_and_the_stage_releases_it(
+        self, scene: Scene, race: Race
+    ):
         parents = [scene.submit() for _ in range(2)]
         child = scene.submit(depends_on=parents)
         first, second = run(scene, *parents)
         with race.open() as finishing:
             scene.ending(first)(finishing)
-            late = race.waits(lambda: scene.end(second))
+            late = race.passes(lambda: scene.end(second))
         assert late.result()[0].transition is not None
+        scene.stage()
         assert steps(scene.fl, child) == [PENDING, QUEUED]
         assert_log_agrees(scene.fl, child)
 
@@ -107,8 +115,9 @@ class TestParentsThatFinishTogether:
         first, second = run(scene, *parents)
         with race.open() as finishing:
             scene.ending(first, outcome=BROKEN)(finishing)
-            late = race.waits(lambda: scene.end(second))
+            late = race.passes(lambda: scene.end(second))
         late.result()
+        scene.stage()
         assert steps(scene.fl, child) == [PENDING, DEAD_LETTER]
 
     def test_ten_parents_at_once_release_ten_shared_children(self, scene: Scene):
@@ -116,6 +125,7 @@ class TestParentsThatFinishTogether:
         children = [scene.submit(depends_on=parents) for _ in range(10)]
         claimed = run(scene, *parents)
         at_once([partial(scene.end, one) for one in claimed])
+        scene.stage()
         assert {tuple(steps(scene.fl, child)) for child in children} == {(PENDING, QUEUED)}
 
     def test_a_cancel_of_the_child_that_waits_for_the_parent_s_finish_still_wins(self, scene: Scene, race: Race):
@@ -127,6 +137,73 @@ class TestParentsThatFinishTogether:
             late = race.waits(lambda: scene.fl.cancel(child.id, organization="acme"))
         assert late.result().status == CANCELED
         assert steps(scene.fl, child) == [PENDING, QUEUED, CANCELED]
+
+
+class TestManyChildren:
+    def test_an_end_settles_one_batch_of_children_and_the_stage_the_others(self, scene: Scene):
+        parent = scene.submit()
+        children = [Submission("report", "acme", depends_on=[parent]) for _ in range(1_100)]
+        scene.fl.submit_many(children)
+        (claimed,) = run(scene, parent)
+        (end,) = scene.end(claimed)
+        assert end.transition is not None
+        assert scene.fl.metrics(organization="acme").jobs_by_status[QUEUED] == 500
+        while scene.stage():
+            pass
+        assert scene.fl.metrics(organization="acme").jobs_by_status[QUEUED] == 1_100
+
+    def test_a_child_that_a_host_holds_does_not_hold_up_the_end_of_its_parent(self, scene: Scene, race: Race):
+        parent = scene.submit()
+        child = scene.submit(depends_on=[parent])
+        (claimed,) = run(scene, parent)
+        with race.open() as host:
+            lock_job(host, "acme", child.id)
+            end = race.passes(lambda: scene.end(claimed))
+            looked = race.passes(lambda: look(scene))
+        assert end.result()[0].transition is not None
+        assert looked.result() == 0 or race.serial
+        look(scene)
+        assert steps(scene.fl, child) == [PENDING, QUEUED]
+
+
+class TestRetryOfAChild:
+    def test_it_waits_for_parents_that_have_not_ended_and_passes_over_those_that_failed(self, scene: Scene):
+        broken, slow = scene.submit(), scene.submit()
+        child = scene.submit(depends_on=[broken, slow])
+        claimed_broken, claimed_slow = run(scene, broken, slow)
+        scene.end(claimed_broken, outcome=BROKEN)
+        scene.fl.retry(child.id, organization="acme")
+        assert status(scene, child) == PENDING
+        scene.end(claimed_slow)
+        assert status(scene, child) == QUEUED
+
+    def test_a_child_about_which_a_person_has_decided_is_not_revived(self, scene: Scene):
+        parent = scene.submit()
+        child = scene.submit(depends_on=[parent])
+        fail(scene, parent)
+        scene.fl.dead_letters.resolve(child.id, "acme", note="done by hand")
+        scene.fl.retry(parent.id, organization="acme")
+        assert status(scene, child) == DEAD_LETTER
+
+
+class TestSweep:
+    def test_the_sweeper_tells_the_children_of_an_ended_parent_page_by_page(self, scene: Scene):
+        parent = scene.submit()
+        child = scene.submit(depends_on=[parent])
+        (claimed,) = run(scene, parent)
+        scene.end(claimed)
+        scene.write(lambda connection: unsettle(connection, child.id))
+        assert scene.cleaner().run_once() == 1
+        assert scene.cleaner().run_once() == 0
+
+
+def unsettle(connection: Connection, child: UUID) -> None:
+    """What must never happen: the edge is watched although its parent has ended."""
+    connection.execute(
+        update(job_parents)
+        .where(job_parents.c.organization_id == "acme", job_parents.c.job_id == child)
+        .values(state=EdgeState.WATCHED)
+    )
 
 
 class TestCascade:

@@ -40,7 +40,10 @@ def _fenced(
     source = select(
         *columns.values(), *(literal(value, table.c[name].type).label(name) for name, value in values.items())
     ).where(guard)
-    statement = insert(connection, table).from_select([*columns, *values], source)
+    # FOR SHARE keeps a rescue or a finish out until this is committed: what an attempt wrote is there before its end,
+    # or never. A worker that is stopped in between is ended by idle_in_transaction_session_timeout.
+    locked = source.with_for_update(read=True)
+    statement = insert(connection, table).from_select([*columns, *values], locked)
     changed = [*replaces]
     if changed:
         keys = [column.name for column in table.primary_key.columns]

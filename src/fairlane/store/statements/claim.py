@@ -38,7 +38,8 @@ class Claimed:
 # One statement. LATERAL with LIMIT reads no further into a lane than its organization's quota; the window merges the
 # lanes of an organization by priority, run_at, id. SKIP LOCKED: two workers share a lane. NO KEY: a host's open
 # foreign-key reference to a job would make FOR UPDATE skip it. The update goes by key from an ARRAY: joining the picked
-# rows to the table lets the planner scan it.
+# rows to the table lets the planner scan it. An id alone is not a key,
+# another organization may have the same; IS TRUE keeps that check from becoming such a join.
 _CLAIM: Final = text("""
 WITH lane AS (
   SELECT * FROM unnest(CAST(:queues AS text[]), CAST(:organizations AS text[]), CAST(:types AS text[]),
@@ -49,14 +50,16 @@ WITH lane AS (
     WHERE ready AND queue = lane.queue AND organization_id = lane.organization_id AND job_type = lane.job_type
     ORDER BY priority, run_at, id LIMIT lane.quota FOR NO KEY UPDATE SKIP LOCKED) AS j
 ), picked AS (
-  SELECT id FROM (
-    SELECT id, quota, row_number() OVER (PARTITION BY organization_id ORDER BY priority, run_at, id) AS place
+  SELECT organization_id, id FROM (
+    SELECT organization_id, id, quota,
+      row_number() OVER (PARTITION BY organization_id ORDER BY priority, run_at, id) AS place
     FROM candidate) AS ranked
   WHERE place <= quota
 ), claimed AS (
   UPDATE fairlane_jobs SET status = :running, ready = false, attempt = attempt + 1, worker_id = :worker_id,
     lease_token = gen_random_uuid(), started_at = :now, next_retry_at = NULL, log_sequence = log_sequence + 1
   WHERE id = ANY(ARRAY(SELECT id FROM picked)) AND ready
+    AND ((organization_id, id) IN (SELECT organization_id, id FROM picked)) IS TRUE
   RETURNING organization_id, id, job_type, queue, submitted_by, required_permission, parameters, labels, attempt,
     timeout_seconds, lease_token, log_sequence, priority, run_at
 ), logged AS (

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, select, update
 from fairlane.domain import transitions
 from fairlane.domain.errors import IllegalTransition, JobNotFound
 from fairlane.domain.statuses import JobStatus, Resolution
-from fairlane.store.statements import dependencies
+from fairlane.store.statements import revival
 from fairlane.store.statements.transition import forget_cancel_request, lock_job, write
 from fairlane.store.tables import AnyRow, dead_letters, jobs
 
@@ -24,7 +24,7 @@ def retry(
     parameters: str | None = None,
     at: datetime | None = None,
 ) -> int:
-    """Queue a dead letter again and revive the children that it took down.
+    """Queue a dead letter again, or let it wait for parents that have not ended, and revive what it took down.
 
     Args:
         parameters: JSON text to run it with instead, where a person edited them.
@@ -48,11 +48,13 @@ def retry(
             .values(parameters=parameters)
         )
     edited = ", parameters edited" if parameters is not None else ""
-    transition = transitions.revive(f"retried by {actor}{edited}", at if at is not None and at > now else None)
+    reason, later = f"retried by {actor}{edited}", at if at is not None and at > now else None
+    unmet = revival.wait_for_live_parents(connection, organization, job_id)
+    transition = transitions.revive_pending(reason, unmet) if unmet else transitions.revive(reason, later)
     write(connection, now, organization, job_id, transition, actor=actor)
     forget_cancel_request(connection, organization, [job_id])
     resolve(connection, now, organization, job_id, Resolution.RETRIED, actor=actor, note=None)
-    return dependencies.revive_children(connection, now, organization, job_id, actor)
+    return revival.revive_children(connection, now, organization, job_id, actor)
 
 
 def resolve(
@@ -138,3 +140,14 @@ def count(
     if fingerprint is not None:
         statement = statement.where(dead_letters.c.fingerprint == fingerprint)
     return connection.execute(statement).scalar_one()
+
+
+def depth(connection: Connection, organization: str, *, up_to: int) -> int:
+    """How many dead letters nobody has looked at, counted no further than `up_to`."""
+    some = (
+        select(dead_letters.c.job_id)
+        .where(dead_letters.c.organization_id == organization, dead_letters.c.resolution == Resolution.PENDING)
+        .limit(up_to)
+        .subquery()
+    )
+    return connection.execute(select(func.count()).select_from(some)).scalar_one()

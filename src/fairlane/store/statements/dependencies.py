@@ -2,8 +2,8 @@
 
 The races, and what closes each:
 
-* *Two parents finish at once.* Each transaction counts its own edges (`settled` is set at most once per edge, under
-  the edge's row lock) and then takes the child's row lock, children in id order, before it counts down.
+* *Two parents finish at once.* Each transaction takes the child's row lock, then counts its own edges: `settled` is set
+  at most once per edge. Who finds the child locked does not wait: its edge becomes `new`, so that `stage` settles it.
 * *A child is submitted beside a finishing parent.* Neither transaction sees the other's rows. The child's edge commits
   as `new`; `stage` looks at every new edge once, under the parent's row lock, and settles it or marks it `watched`.
   From then on whoever ends the parent will see the edge, since `settle` is a statement of its own after the parent's
@@ -22,8 +22,8 @@ from fairlane.domain import transitions
 from fairlane.domain.statuses import ENDED_BADLY, TERMINAL, EdgeState, JobStatus, ParentPolicy
 from fairlane.domain.transitions import Transition
 from fairlane.store.dialects import fixed
-from fairlane.store.statements.transition import Ended, forget_cancel_request, lock_job, write
-from fairlane.store.tables import AnyRow, dead_letters, job_parents, jobs
+from fairlane.store.statements.transition import Ended, write
+from fairlane.store.tables import AnyRow, job_parents, jobs
 
 _BATCH = 500
 
@@ -49,31 +49,79 @@ def settle(connection: Connection, now: datetime, ended: Iterable[Ended]) -> lis
 def _settle_children(
     connection: Connection, now: datetime, organization: str, parents: dict[UUID, Ended]
 ) -> list[Ended]:
-    edges = connection.execute(
-        update(job_parents)
+    """Settle up to a batch of children. Those beyond, and those that somebody holds, are left for `stage`."""
+    edges = _unsettled(connection, organization, parents)
+    if not edges:
+        return []
+    batch = list(dict.fromkeys(edges[:_BATCH]))
+    free = {row.id: row for row in _lock_pending(connection, organization, batch)}
+    held = _still_pending(connection, organization, [child for child in batch if child not in free])
+    ended = _settle_edges(connection, organization, parents, [child for child in batch if child not in held])
+    if held or len(edges) > _BATCH:
+        _leave_for_stage(connection, organization, parents)
+    ends = [_settle_child(connection, now, free[child], ended[child]) for child in sorted(free.keys() & ended.keys())]
+    return [end for end in ends if end is not None]
+
+
+def _unsettled(connection: Connection, organization: str, parents: Iterable[UUID]) -> Sequence[UUID]:
+    """The children of edges that are not settled, up to one more than a batch."""
+    return connection.scalars(
+        select(job_parents.c.job_id)
         .where(
             job_parents.c.organization_id == organization,
             job_parents.c.parent_id.in_(list(parents)),
             job_parents.c.state != EdgeState.SETTLED,
         )
+        .limit(_BATCH + 1)
+    ).all()
+
+
+def _settle_edges(
+    connection: Connection, organization: str, parents: dict[UUID, Ended], children: Sequence[UUID]
+) -> dict[UUID, list[Ended]]:
+    """Mark these edges settled; which of its parents that newly tells each child. Once per edge, whoever races."""
+    edges = connection.execute(
+        update(job_parents)
+        .where(
+            job_parents.c.organization_id == organization,
+            job_parents.c.parent_id.in_(list(parents)),
+            job_parents.c.job_id.in_(children),
+            job_parents.c.state != EdgeState.SETTLED,
+        )
         .values(state=EdgeState.SETTLED)
         .returning(job_parents.c.job_id, job_parents.c.parent_id)
-    ).all()
-    ended_parents: dict[UUID, list[Ended]] = defaultdict(list)
+    )
+    told: dict[UUID, list[Ended]] = defaultdict(list)
     for edge in edges:
-        ended_parents[edge.job_id].append(parents[edge.parent_id])
-    if not edges:
-        return []
-    fallen = []
-    for child in _lock_pending(connection, organization, ended_parents):
-        end = _settle_child(connection, now, child, ended_parents[child.id])
-        if end is not None:
-            fallen.append(end)
-    return fallen
+        told[edge.job_id].append(parents[edge.parent_id])
+    return told
+
+
+def _leave_for_stage(connection: Connection, organization: str, parents: Iterable[UUID]) -> None:
+    connection.execute(
+        update(job_parents)
+        .where(
+            job_parents.c.organization_id == organization,
+            job_parents.c.parent_id.in_(list(parents)),
+            job_parents.c.state == EdgeState.WATCHED,
+        )
+        .values(state=EdgeState.NEW)
+    )
+
+
+def _still_pending(connection: Connection, organization: str, ids: Sequence[UUID]) -> frozenset[UUID]:
+    """Which of these jobs are pending, whoever holds them."""
+    if not ids:
+        return frozenset()
+    found = connection.scalars(
+        select(jobs.c.id).where(
+            jobs.c.organization_id == organization, jobs.c.id.in_(ids), jobs.c.status == JobStatus.PENDING
+        )
+    )
+    return frozenset(found)
 
 
 def _lock_pending(connection: Connection, organization: str, ids: Iterable[UUID]) -> Sequence[AnyRow]:
-    # In id order, so that two finishing parents of the same children don't deadlock.
     return connection.execute(
         select(
             jobs.c.organization_id,
@@ -89,7 +137,8 @@ def _lock_pending(connection: Connection, organization: str, ids: Iterable[UUID]
             jobs.c.status == JobStatus.PENDING,
         )
         .order_by(jobs.c.id)
-        .with_for_update(key_share=True)
+        # A host that holds one child must not hold up the ends of all jobs of this worker.
+        .with_for_update(key_share=True, skip_locked=True)
     ).all()
 
 
@@ -140,15 +189,22 @@ def look_at_new_edges(connection: Connection, now: datetime, limit: int = _BATCH
     by_organization: dict[str, set[UUID]] = defaultdict(set)
     for edge in edges:
         by_organization[edge.organization_id].add(edge.parent_id)
-    done = 0
     for organization, parent_ids in sorted(by_organization.items()):
         parents = _lock_free_parents(connection, organization, parent_ids)
         settle(connection, now, [parent for parent in parents if parent.status in TERMINAL])
         live = [parent.id for parent in parents if parent.status not in TERMINAL]
         _watch(connection, organization, live)
-        locked = {parent.id for parent in parents}
-        done += sum(edge.organization_id == organization and edge.parent_id in locked for edge in edges)
-    return done
+    return len(edges) - _still_new(connection, edges)
+
+
+def _still_new(connection: Connection, edges: Sequence[AnyRow]) -> int:
+    """How many of these edges have to wait for the next look: somebody holds the parent or the child."""
+    if not edges:
+        return 0
+    keys = [(edge.organization_id, edge.job_id, edge.parent_id) for edge in edges]
+    key = tuple_(job_parents.c.organization_id, job_parents.c.job_id, job_parents.c.parent_id)
+    statement = select(func.count()).select_from(job_parents).where(key.in_(keys), job_parents.c.state == EdgeState.NEW)
+    return connection.execute(statement.execution_options(fairlane_across="stage")).scalar_one()
 
 
 def settle_fallen(connection: Connection, now: datetime, parents: Iterable[Ended]) -> None:
@@ -221,55 +277,3 @@ def ended_parents(connection: Connection, edges: Iterable[Edge]) -> list[Ended]:
         )
         found += [Ended(organization, row.id, row.job_type, JobStatus(row.status)) for row in rows]
     return found
-
-
-def revive_children(connection: Connection, now: datetime, organization: str, parent_id: UUID, actor: str) -> int:
-    """Bring back what the retried parent took down, and what those took down in turn.
-
-    Every edge of a revived child becomes `new`, unless its parent completed: so a second parent that failed meanwhile
-    takes it down again, instead of being forgotten.
-
-    Returns:
-        How many jobs wait again.
-    """
-    wave, revived = [parent_id], 0
-    while wave:
-        children = connection.scalars(
-            select(dead_letters.c.job_id)
-            .where(dead_letters.c.organization_id == organization, dead_letters.c.caused_by.in_(wave))
-            .order_by(dead_letters.c.job_id)
-        ).all()
-        wave = [child for child in children if _revive_child(connection, now, organization, child, actor)]
-        revived += len(wave)
-    return revived
-
-
-def _revive_child(connection: Connection, now: datetime, organization: str, child: UUID, actor: str) -> bool:
-    row = lock_job(connection, organization, child)
-    if row is None or row.status != JobStatus.DEAD_LETTER:  # a person has retried it by itself
-        return False
-    unmet = _reopen_edges(connection, organization, child)
-    transition = transitions.revive_pending("its parent was retried", unmet)
-    write(connection, now, organization, child, transition, actor=actor)
-    connection.execute(
-        dead_letters.delete().where(dead_letters.c.organization_id == organization, dead_letters.c.job_id == child)
-    )
-    forget_cancel_request(connection, organization, [child])
-    return True
-
-
-def _reopen_edges(connection: Connection, organization: str, child: UUID) -> int:
-    completed = (
-        select(jobs.c.id)
-        .where(
-            jobs.c.organization_id == organization,
-            jobs.c.id == job_parents.c.parent_id,
-            jobs.c.status == JobStatus.COMPLETED,
-        )
-        .exists()
-    )
-    mine = (job_parents.c.organization_id == organization) & (job_parents.c.job_id == child)
-    connection.execute(update(job_parents).where(mine, ~completed).values(state=EdgeState.NEW))
-    return connection.execute(
-        select(func.count()).select_from(job_parents).where(mine, job_parents.c.state == EdgeState.NEW)
-    ).scalar_one()

@@ -13,6 +13,7 @@ from fairlane.domain.statuses import JobStatus, Resolution
 from fairlane.domain.transitions import Burial, Transition
 from fairlane.store.dialects import upsert
 from fairlane.store.tables import (
+    NAME_LIMIT,
     AnyRow,
     attempt_errors,
     cancel_requests,
@@ -121,10 +122,10 @@ def _record(
 
 def _columns_of(error: ErrorReport) -> dict[str, str]:
     return {
-        "error_type": error.error_type,
+        "error_type": error.error_type[:NAME_LIMIT],
         "message": error.message,
         "traceback": error.traceback,
-        "fingerprint": error.fingerprint or error.error_type,
+        "fingerprint": (error.fingerprint or error.error_type)[:NAME_LIMIT],
     }
 
 
@@ -132,8 +133,8 @@ def _burial(burial: Burial, job_type: str, now: datetime, caused_by: UUID | None
     return {
         "job_type": job_type,
         "reason": burial.reason,
-        "error_type": burial.error_type,
-        "fingerprint": burial.fingerprint or burial.error_type,
+        "error_type": burial.error_type[:NAME_LIMIT],
+        "fingerprint": (burial.fingerprint or burial.error_type)[:NAME_LIMIT],
         "caused_by": caused_by,
         "entered_at": now,
         "resolution": Resolution.PENDING,
