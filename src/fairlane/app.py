@@ -23,7 +23,7 @@ from fairlane.control.pausing import JobTypes, Queues
 from fairlane.control.people import Members, Organizations
 from fairlane.control.submission import Submitter
 from fairlane.domain.backoff import Backoff
-from fairlane.domain.errors import OrganizationSuspended
+from fairlane.domain.errors import ConfigurationError, OrganizationSuspended
 from fairlane.domain.events import Emit
 from fairlane.domain.explain import Explanation
 from fairlane.domain.jobs import Artifact, Job, LogEntry, LogLine, Page, Result
@@ -82,7 +82,7 @@ class Fairlane:
         self.catalogue = Catalogue(self.database.clock)
         self.reads = Reads(self.database)
         self._submitter = Submitter(self.database, self.catalogue, self.directory, settings, self.emit)
-        self._jobs = JobControl(self.database, self.directory, self.catalogue, self.artifacts)
+        self._jobs = JobControl(self.database, self.directory, self.catalogue, self.artifacts, settings.payload_limit)
         self.organizations = Organizations(self.database)
         self.members = Members(self.database)
         self.queues = Queues(self.database)
@@ -332,7 +332,11 @@ class Fairlane:
         user: str | None = None,
         parameters: Mapping[str, Any] | None = None,
     ) -> Job:
-        """Queue a dead letter again, with other `parameters` if they are given, and revive what it took down.
+        """Queue a dead letter again, with other `parameters` if they are given.
+
+        It waits for parents that have not ended. The dead letters that its own end caused are revived, but for those
+        about which a person has decided; children that were canceled stay canceled. A person who retries is held up
+        neither by deduplication nor by the limit of live jobs.
 
         Raises:
             JobNotFound, PermissionDenied, InvalidParameters
@@ -378,6 +382,8 @@ class Fairlane:
             concurrency: how many jobs it runs at once.
             name: how logs and the dashboard call it; default host and process id.
         """
+        if isinstance(queues, str):
+            raise ConfigurationError(f"queues must be a list: worker(queues=({queues!r},)).")
         parts = WorkerParts(
             self.database,
             self.settings,

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from fairlane import Job, JobContext
-from fairlane.domain.events import JobStarted, WorkerStopped, WorkerStopping
+from fairlane.domain.events import JobStarted, ServiceFailed, WorkerStopped, WorkerStopping
+from fairlane.runtime.claims import Ready
+from fairlane.runtime.crew import Crew
 from tests.acceptance.apps.worker import register
 from tests.runtime.worker_kit import Engine, Gate, engine, running, started
 from tests.runtime.worker_process import worker_process
@@ -141,6 +143,28 @@ def test_a_worker_that_was_stopped_before_it_ran_ends_at_once(fl: Engine) -> Non
     assert fl.look(job).status == "queued"
     worker.drain()  # that stop is spent
     assert fl.look(job).status == "completed"
+
+
+def test_a_mistake_of_ours_in_a_claim_ends_no_worker_and_loses_no_job(
+    fl: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing(fl)
+    jobs = [fl.give("work") for _ in range(3)]
+    begin, calls = Crew.begin, []
+
+    def begin_but_once(self: Crew, ready: Ready, *, release: bool = False) -> None:
+        calls.append(ready)
+        if len(calls) == 2:
+            raise ZeroDivisionError
+        begin(self, ready, release=release)
+
+    monkeypatch.setattr(Crew, "begin", begin_but_once)
+    monkeypatch.setattr("fairlane.runtime.shift._BROKEN_WAIT", 0.01)
+    with running(fl.worker()):
+        for job in jobs:
+            assert fl.ended(job).status == "completed"
+    assert [type(event.error) for event in fl.events.of(ServiceFailed)] == [ZeroDivisionError]
+    assert sorted(fl.look(job).attempt for job in jobs) == [1, 2, 2]
 
 
 def test_a_worker_may_drain_again_and_again(fl: Engine) -> None:

@@ -1,6 +1,7 @@
 """R5: what was checked at submission is checked again when the job is to start."""
 
 from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
 import pytest
 
@@ -103,10 +104,11 @@ class Host:
         self.standings = {"acme": Standing(OrganizationStatus.ACTIVE)}
         self.members_of_acme = {"ana": Membership(Role.MEMBER, frozenset({"work"}))}
         self.is_away: str | None = None
+        self.nonsense: Any = None
 
     def organizations(self, ids: Collection[str]) -> Mapping[str, Standing]:
         self._fail_if_away("organizations")
-        return {one: self.standings[one] for one in ids if one in self.standings}
+        return self.nonsense or {one: self.standings[one] for one in ids if one in self.standings}
 
     def members(self, pairs: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Membership]:
         self._fail_if_away("members")
@@ -159,6 +161,17 @@ def test_a_directory_that_says_no_ends_the_job(database_url: str) -> None:
         assert fl.look(job).status == "dead_letter"
         assert fl.look(job).error_message == "Permission denied"
         assert fl.events.of(JobStarted) == []
+
+
+def test_a_directory_that_answers_nonsense_defers_jobs_too(database_url: str) -> None:
+    directory = Host()
+    with engine(database_url, directory=directory) as fl:
+        register_work(fl)
+        job = fl.give("work", user="ana")
+        directory.nonsense = True
+        fl.drain()
+        assert (fl.look(job).status, fl.look(job).attempt) == ("queued", 0)
+        assert fl.events.of(DirectoryLost)
 
 
 @pytest.mark.parametrize("status", [OrganizationStatus.SUSPENDED, OrganizationStatus.DELETED])

@@ -11,7 +11,7 @@ from fairlane.domain import transitions
 from fairlane.domain.errors import ConfigurationError, OrganizationNotFound
 from fairlane.domain.organizations import Member, Organization, is_organization_id, is_user_id
 from fairlane.domain.statuses import JobStatus, OrganizationStatus, Role
-from fairlane.registry.options import INHERIT, Inheriting, count
+from fairlane.registry.options import INHERIT, LARGEST_COUNT, Inheriting, count
 from fairlane.store.statements import dependencies
 from fairlane.store.statements import organizations as statements
 from fairlane.store.statements.transition import SYSTEM, Ended, write
@@ -177,6 +177,8 @@ class Members:
         Raises:
             OrganizationNotFound, ConfigurationError
         """
+        if isinstance(permissions, str):
+            raise ConfigurationError('permissions must be a list of names, such as ("reports",).')
         kind, names = _role(role), sorted(set(permissions))
         if not is_user_id(user):
             raise ConfigurationError(f"A user's id has 1 to 200 printable characters; {user!r:.220} does not fit.")
@@ -227,7 +229,7 @@ def _limits(weight: int, max_running: int | None, max_live_jobs: int | None) -> 
 
 
 def _weight(weight: object) -> int:
-    if isinstance(weight, bool) or not isinstance(weight, int) or weight < 1:
+    if isinstance(weight, bool) or not isinstance(weight, int) or not 1 <= weight <= LARGEST_COUNT:
         raise ConfigurationError(f"weight must be a whole number, 1 or more, not {weight!r}.")
     return weight
 

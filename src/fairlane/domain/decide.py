@@ -55,7 +55,7 @@ def decide(job: Attempt, outcome: Outcome, now: datetime, random: Random, backof
             return _retry_or_give_up(job, JobStatus.TIMED_OUT, error, now, random, backoff)
         case Snoozed(seconds, reason):
             message = "snoozed by the handler" + (f": {reason}" if reason else "")
-            return transitions.requeue(message, job.rescue_count, _after(now, seconds))
+            return transitions.requeue(message, 0, _after(now, seconds))
         case Released(reason, seconds):
             return transitions.requeue(reason, job.rescue_count, _after(now, seconds))
         case Stopped(how):

@@ -1,5 +1,6 @@
 """Every error of the public API. The docstring says when; the message tells the reader what to do next."""
 
+from datetime import timedelta
 from math import isfinite
 from uuid import UUID
 
@@ -94,11 +95,14 @@ class QueueFull(SubmissionError):
 
 
 class TransientError(FairlaneError):
-    """Raised by a handler: this attempt failed, another may succeed. `retry_after` (seconds) overrides the backoff."""
+    """Raised by a handler: this attempt failed, another may succeed.
 
-    def __init__(self, message: str = "", *, retry_after: float | None = None) -> None:
+    `retry_after` (seconds or timedelta) overrides the backoff.
+    """
+
+    def __init__(self, message: str = "", *, retry_after: float | timedelta | None = None) -> None:
         super().__init__(message)
-        self.retry_after = retry_after
+        self.retry_after = retry_after.total_seconds() if isinstance(retry_after, timedelta) else retry_after
 
 
 class PermanentError(FairlaneError):
@@ -106,9 +110,10 @@ class PermanentError(FairlaneError):
 
 
 class Snooze(FairlaneError):
-    """Raised by a handler: run me again in `seconds`; it is no failure and spends no retry."""
+    """Raised by a handler: run me again in `seconds` (or a timedelta); it is no failure and spends no retry."""
 
-    def __init__(self, seconds: float, reason: str = "") -> None:
+    def __init__(self, seconds: float | timedelta, reason: str = "") -> None:
+        seconds = seconds.total_seconds() if isinstance(seconds, timedelta) else seconds
         if not isfinite(seconds) or seconds < 0:
             raise ValueError(f"A job snoozes for 0 seconds or more, not for {seconds}.")
         super().__init__(reason or f"again in {seconds:g} s")

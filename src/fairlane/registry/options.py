@@ -30,6 +30,7 @@ BULK_QUEUE: Final = "bulk"
 BULK_TIMEOUT: Final = 1800.0  # seconds, for types in the queue "bulk" (R6)
 DEFAULT_RETRIES: Final = 5
 DEFAULT_DEDUP_WINDOW: Final = 300.0
+LARGEST_COUNT: Final = 2**31 - 1  # what an integer column holds
 LONGEST_RATE_WINDOW: Final = 86_400.0  # seconds (R4)
 
 
@@ -111,8 +112,10 @@ def count(name: str, value: object) -> int | None:
     """
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ConfigurationError(f"{name} must be a whole number, 0 or more, or None for unlimited, not {value!r}.")
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LARGEST_COUNT:
+        raise ConfigurationError(
+            f"{name} must be a whole number from 0 to {LARGEST_COUNT}, or None for unlimited, not {value!r:.80}."
+        )
     return value
 
 

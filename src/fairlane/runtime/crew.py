@@ -104,8 +104,13 @@ class Crew:
 
     @property
     def free_slots(self) -> int:
-        """How many more may begin. A left-behind handler's slot is replaced, up to the bound."""
-        return self._card.slots - self.running
+        """How many more may begin. A left-behind handler's slot is replaced, up to the bound.
+
+        An attempt that has ended makes room before its end is written, but no more wait to be written than there are
+        slots: where the database is slow, they would become ever more.
+        """
+        slots = self._card.slots
+        return min(slots, 2 * slots - self.unwritten) - self.running
 
     @property
     def is_exhausted(self) -> bool:

@@ -6,7 +6,6 @@ from sqlalchemy import Connection
 
 from fairlane.domain.errors import FairlaneError
 from fairlane.domain.events import DeadLetterAlert, Emit
-from fairlane.domain.statuses import Resolution
 from fairlane.store.statements import dead_letters
 from fairlane.store.transaction import Database
 
@@ -27,9 +26,9 @@ class DeadLetterAlarm:
         self._emit = emit
 
     def depths(self, connection: Connection, organizations: Iterable[str]) -> dict[str, int]:
-        """How many each organization has; to be asked within the transaction, before it buries any."""
+        """How many each organization has, up to the threshold; asked within the transaction, before it buries any."""
         return {
-            organization: dead_letters.count(connection, organization, resolution=Resolution.PENDING)
+            organization: dead_letters.depth(connection, organization, up_to=self._threshold)
             for organization in sorted(set(organizations))
         }
 

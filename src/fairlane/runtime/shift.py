@@ -28,6 +28,7 @@ from fairlane.store.statements import workers
 from fairlane.store.statements.workers import WorkerCard
 
 _DATABASE_THREADS: Final = 3
+_BROKEN_WAIT: Final = 5.0  # seconds before the next claim after one that failed by a mistake
 
 
 class Shift:
@@ -49,7 +50,9 @@ class Shift:
         self._threads = ThreadPoolExecutor(_DATABASE_THREADS, thread_name_prefix="fairlane-database")
         self._alarm = DeadLetterAlarm(database, settings.dead_letter_alert, parts.emit)
         self._crew = Crew(parts, card, self._threads, self._alarm)
-        self._heartbeat = Heartbeat(database, card, settings.lease, parts.emit)
+        # Handlers that use up the connections must not stop the heartbeat: its jobs would be given away.
+        self._pulse = database.sibling(pool_size=1)
+        self._heartbeat = Heartbeat(self._pulse, card, settings.lease, parts.emit)
         self._stage = Stage(database, settings.stage_interval)
         self._claims = Claims(database, parts.directory, card, parts.emit)
         self._loop_watch = LoopWatch(self._on_blocked, self._on_stuck, settings.lease)
@@ -63,6 +66,8 @@ class Shift:
             # Whatever happened: a lease that is kept without a worker would hold its jobs for ever.
             self._loop_watch.stop()
             self._heartbeat.stop()
+            if self._pulse is not self._parts.database:
+                self._pulse.close()
             self._threads.shutdown(wait=False)
 
     def stop(self, *, at_once: bool = False) -> None:
@@ -139,6 +144,8 @@ class Shift:
                 wait = outage.goes_on(error)
             except Exception as error:  # noqa: BLE001 - one broken round must not end the worker
                 self._emit(ServiceFailed("claim", error))
+                self._claims.doubt()
+                wait = _BROKEN_WAIT
             if self._crew.is_exhausted:
                 self._replace_me()
             await wait_until(self._stopping, wait)

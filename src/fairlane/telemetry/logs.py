@@ -14,7 +14,7 @@ def log_event(event: Event) -> None:
     line = _line(event)
     if line is not None:
         level, text = line
-        _log.log(level, "%s", text)
+        _log.log(level, "%s", text, exc_info=event.error if isinstance(event, e.ServiceFailed) else None)
 
 
 def _line(event: Event) -> tuple[int, str] | None:

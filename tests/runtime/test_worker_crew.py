@@ -1,0 +1,51 @@
+"""A worker's slots: who takes one, and when it is free again."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from fairlane.runtime.crew import Crew
+from fairlane.runtime.dead_letter_alarm import DeadLetterAlarm
+from tests.runtime.worker_kit import Engine, engine
+from tests.runtime.worker_store import member, nothing
+
+
+@pytest.fixture
+def fl(database_url: str) -> Iterator[Engine]:
+    with engine(database_url) as fl:
+        nothing(fl)
+        yield fl
+
+
+def crew_of(fl: Engine, slots: int) -> Crew:
+    """A crew whose finisher does not run: nothing is ever written."""
+    worker = fl.worker(concurrency=slots)
+    alarm = DeadLetterAlarm(fl.database, 50, fl.emit)
+    return Crew(worker._parts, worker._card, ThreadPoolExecutor(1), alarm)
+
+
+async def test_no_more_ends_wait_to_be_written_than_there_are_slots(fl: Engine) -> None:
+    """Where the database is slow, a worker would else claim ever more, and lose it all when it is killed."""
+    for _ in range(6):
+        fl.give("work")
+    crew = crew_of(fl, slots=3)
+    free = []
+    for ready in member(fl).claim(6):
+        crew.begin(ready, release=True)
+        free.append(crew.free_slots)
+    assert free == [3, 3, 3, 2, 1, 0]
+    assert crew.unwritten == 6
+
+
+async def test_what_runs_and_what_is_being_written_is_known(fl: Engine) -> None:
+    for _ in range(2):
+        fl.give("work")
+    crew = crew_of(fl, slots=3)
+    first, second = member(fl).claim(2)
+    crew.begin(first, release=True)
+    crew.begin(second)
+    assert crew.leases() == {second.claimed.lease_token}
+    assert crew.known_leases() == {first.claimed.lease_token, second.claimed.lease_token}
+    assert (crew.running, crew.free_slots) == (1, 2)
+    await crew.stop()
