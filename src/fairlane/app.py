@@ -150,6 +150,8 @@ class Fairlane:
         Raises:
             ConfigurationError: an option or the handler's signature is wrong, or the name is taken.
         """
+        if not isinstance(name, str):
+            raise ConfigurationError('A job type needs a name: write @fl.job_type("report.pdf").')
         default = o.BULK_TIMEOUT if queue == o.BULK_QUEUE else o.DEFAULT_TIMEOUT
         options = Options(
             timeout=default if timeout is INHERIT else o.timeout_seconds(timeout),

@@ -10,6 +10,7 @@ import pytest
 from fairlane import FairlaneError, JobContext
 from fairlane.domain.events import JobsRescued, LeaseLost
 from fairlane.runtime.heartbeat import Heartbeat
+from fairlane.runtime.worker import Worker
 from tests.acceptance.apps.worker import register
 from tests.runtime.recording import Watched
 from tests.runtime.worker_kit import Engine, Gate, another, engine, running, started, until
@@ -90,8 +91,9 @@ def test_a_worker_presumed_dead_stops_its_handler_and_overwrites_nothing(
         for one in (fl, elsewhere):
             one.job_type("work")(handler)
         job = fl.give("work")
-        silent = silence_heartbeats_of(fl, monkeypatch)
-        with running(fl.worker()):
+        worker = fl.worker()
+        silent = silence_heartbeat_of(worker, monkeypatch)
+        with running(worker):
             started(fl, job)
             silent.set()
             with running(elsewhere.worker()):
@@ -103,13 +105,13 @@ def test_a_worker_presumed_dead_stops_its_handler_and_overwrites_nothing(
     assert len(fl.events.of(LeaseLost)) == 1
 
 
-def silence_heartbeats_of(fl: Engine, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """From when the event is set, this engine's workers beat no more."""
+def silence_heartbeat_of(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """From when the event is set, this worker beats no more."""
     silent = threading.Event()
     beat = Heartbeat.run_once
 
     def run_once(self: Heartbeat) -> int:
-        return 0 if silent.is_set() and self._database is fl.database else beat(self)
+        return 0 if silent.is_set() and self._card.id == worker.id else beat(self)
 
     monkeypatch.setattr(Heartbeat, "run_once", run_once)
     return silent

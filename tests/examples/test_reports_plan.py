@@ -6,6 +6,7 @@ import pytest
 
 from examples.reports.importing import DATA
 from examples.reports.plan import FIRMS, Firm, Step, steps
+from fairlane import JobStatus
 
 
 def all_steps() -> Iterator[tuple[Firm, list[Step]]]:
@@ -29,8 +30,8 @@ def test_every_file_is_there() -> None:
 
 def test_every_kind_of_ending_is_in_the_plan() -> None:
     endings = [step.expected for _, plan in all_steps() for step in plan]
-    assert (endings.count("dead_letter"), endings.count("canceled")) == (1, 1)
-    assert endings.count("completed") == len(endings) - 2
+    assert (endings.count(JobStatus.DEAD_LETTER), endings.count(JobStatus.CANCELED)) == (1, 1)
+    assert endings.count(JobStatus.COMPLETED) == len(endings) - 2
 
 
 def test_what_is_packed_is_each_report_with_its_thumbnails() -> None:

@@ -125,7 +125,8 @@ class AsyncHost(Host):
             with borrow(sync) as ours:
                 return work(ours)
 
-        return self._runner.run(self.lent.run_sync(borrowed))
+        done: T = self._runner.run(self.lent.run_sync(borrowed))
+        return done
 
     def execute(self, statement: str) -> Any:
         result = self._runner.run(self.lent.execute(text(statement)))

@@ -8,7 +8,7 @@ import typer
 from rich.table import Column
 from rich.text import Text
 
-from fairlane import Fairlane, Job, LogEntry
+from fairlane import Fairlane, Job, JobStatus, LogEntry
 from fairlane.cli import options as o
 from fairlane.cli import submitting
 from fairlane.cli.lookup import find, find_id, refuse_unknown
@@ -250,6 +250,10 @@ def _print_job(job: Job, history: tuple[LogEntry, ...], result: Result) -> None:
     for entry in history:
         entries.add_row(moment(entry.at), status_text(entry.to_status), cell(entry.actor), cell(entry.message))
     out.print(entries)
+    last = next((entry.traceback for entry in reversed(history) if entry.traceback), None)
+    if last and job.status is not JobStatus.COMPLETED:
+        out.print()
+        out.print(plain(last.rstrip()), style="dim", markup=False, highlight=False)
     if result.value is not None:
         out.print()
         out.print(facts([("result", result.value if isinstance(result.value, dict) else str(result.value))]))

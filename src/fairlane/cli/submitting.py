@@ -8,12 +8,14 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from fairlane import Fairlane, Job, JobStatus, ParentPolicy, Priority
 from fairlane.cli import options as o
+from fairlane.cli.lookup import find_id
 from fairlane.cli.output import complain, console, plain, print_json, say
 from fairlane.cli.session import engine
 from fairlane.control.batch import OnDuplicate
-from fairlane.domain.statuses import TERMINAL
+from fairlane.domain.statuses import TERMINAL, WAITING
 from fairlane.registry.options import INHERIT
 
+_LONG_WAIT = 2.0  # seconds before a wait is explained
 _FIRST_LOOK, _SLOWEST_LOOK = 0.05, 0.5  # seconds between looks at a job that is waited for
 
 
@@ -70,7 +72,7 @@ def submit(
         user=user,
         parameters=_parameters(parameter or [], parameters),
         priority=priority,
-        depends_on=depends_on or [],
+        depends_on=[find_id(fl, parent, organization) for parent in depends_on or []],
         on_parent_failure=on_parent_failure,
         delay=o.optional(o.duration, "--delay", delay),
         run_at=o.optional(o.local_time, "--run-at", run_at),
@@ -106,13 +108,18 @@ def _wait(fl: Fairlane, job: Job, *, quiet: bool) -> Job:
         TimeElapsedColumn(),
         TextColumn("{task.description}", markup=False),
     )
-    look = _FIRST_LOOK
+    look, start = _FIRST_LOOK, time.monotonic()
+    told = (0, False)  # why it waits is said when an attempt has failed, and once when it takes long
     with Progress(*columns, console=out, transient=True, disable=quiet or not out.is_terminal) as bars:
         bar = bars.add_task("", total=None, status=job.status)
         while job.status not in TERMINAL:
             time.sleep(look)
             look = min(look * 1.5, _SLOWEST_LOOK)
             job = fl.get(job.id, organization=job.organization)
+            stage = (job.retry_count, time.monotonic() - start > _LONG_WAIT)
+            if job.status in WAITING and stage != told and not quiet:
+                told = stage
+                complain(fl.explain(job.id, organization=job.organization).summary)
             total = 100 if job.progress is not None else None
             message = plain(job.progress_message or "")
             bars.update(bar, completed=job.progress or 0, total=total, description=message, status=job.status)

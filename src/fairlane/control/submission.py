@@ -24,6 +24,7 @@ from fairlane.store.tables import jobs
 from fairlane.store.transaction import Database, translated
 
 _NEARLY_FULL = 0.8
+_THEIRS = "the one that your connection leads to"
 
 
 class Submitter:
@@ -55,7 +56,7 @@ class Submitter:
             self.register_types()
             return self._database.write(lambda ours: self._submit(ours, submissions, answers))
         try:
-            with translated(), borrow(connection) as theirs:
+            with translated(_THEIRS), borrow(connection) as theirs:
                 return self._submit(theirs, submissions, answers)
         except StorageUnavailable as error:
             if isinstance(error.__cause__, DBAPIError) and is_retryable(error.__cause__):

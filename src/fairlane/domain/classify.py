@@ -52,7 +52,6 @@ Types = tuple[type[BaseException], ...]
 TYPE_LIMIT: Final = 200  # characters, of the fingerprint too
 MESSAGE_LIMIT: Final = 2_000  # characters
 TRACEBACK_LIMIT: Final = 16_384  # bytes
-_OURS: Final = f"{errors.__name__}."
 LONGEST_WAIT: Final = 86_400.0  # seconds; no foreign server parks a job for longer
 
 # So much is searched for secrets: enough that no secret cut in two comes into what is kept.
@@ -265,7 +264,9 @@ def _remote_lineage(error: BaseException) -> tuple[str, ...]:
 
 
 def _error_type(error: BaseException) -> str:
-    return _cut(_storable(_lineage(error)[0].removeprefix("builtins.").removeprefix(_OURS)), TYPE_LIMIT)
+    if isinstance(error, errors.FairlaneError):
+        return type(error).__qualname__  # ours need no address
+    return _cut(_storable(_lineage(error)[0].removeprefix("builtins.")), TYPE_LIMIT)
 
 
 def _message(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from inspect import iscoroutinefunction, signature
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
@@ -175,8 +176,11 @@ class Catalogue:
             found[name] = RegisteredType(name, mine.signature.schema, mine.options, enabled=True)
         for name in names:
             if name not in found:
+                known = self._mine.keys() | {row.name for row in statements.everything(connection)}
+                close = get_close_matches(name, known, n=1)
+                meant = f" Did you mean {close[0]}?" if close else ""
                 raise JobTypeNotFound(
-                    f"Job type {name} is not registered; start a worker that has it, or import its module here."
+                    f"Job type {name} is not registered; start a worker that has it, or import its module here.{meant}"
                 )
         return found
 

@@ -11,7 +11,7 @@ from fairlane.runtime.dead_letter_alarm import DeadLetterAlarm
 from fairlane.runtime.heartbeat import Heartbeat
 from fairlane.store.statements import workers
 from fairlane.store.statements.finish import Finished
-from fairlane.store.statements.rescue import rescue_one_worker
+from fairlane.store.statements.rescue import rescue_worker
 from fairlane.store.transaction import Database
 
 _BATCH: Final = 500
@@ -31,14 +31,22 @@ class Rescue:
         self._heartbeat = heartbeat
         self._alarm = alarm
         self._emit = emit
+        self._passed_over: set[UUID] = set()
+        self._at: set[UUID] = set()  # the worker whose rescue was begun last
         self._random = Random()  # noqa: S311 - jitter, no secret
 
     def run_once(self) -> int:
         """Take back the jobs of one lost worker, up to a batch; how many."""
         if not self._heartbeat.may_rescue():
             return 0
-        rescued = self._database.write(self._rescue)
+        try:
+            rescued = self._database.write(self._rescue)
+        except Exception:
+            # Whatever is wrong with this one must not keep the others' jobs waiting; it comes again after them.
+            self._passed_over.update(self._at)
+            raise
         if rescued is None:
+            self._passed_over.clear()
             return 0
         worker_id, finished, before = rescued
         self._alarm.ring(before)
@@ -50,10 +58,10 @@ class Rescue:
 
     def _rescue(self, connection: Connection) -> tuple[UUID, list[Finished], Depths] | None:
         clock = self._database.clock
-        lost = workers.lock_expired(connection, clock)
+        lost = workers.lock_expired(connection, clock, leaving=self._passed_over)
         if lost is None:
             return None
+        self._at = {lost.id}
         held = workers.running_jobs(connection, lost.id, _BATCH)
         before = self._alarm.depths(connection, {row.organization_id for row in held})
-        rescued = rescue_one_worker(connection, clock, self._random)
-        return (*rescued, before) if rescued is not None else None
+        return lost.id, rescue_worker(connection, clock, self._random, lost), before

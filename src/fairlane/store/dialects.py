@@ -145,25 +145,34 @@ def _postgres_engine(url: str, pool_size: int, lock_seconds: float) -> Engine:
 
 def is_retryable(error: DBAPIError) -> bool:
     """Whether the transaction was certainly rolled back and may succeed when run again."""
-    return _sqlstate(error) in _RETRYABLE_STATES or "database is locked" in str(error.orig)
+    return _sqlstate(error) in _RETRYABLE_STATES
 
 
-def translate(error: DBAPIError) -> FairlaneError | None:
-    """Our error for a driver's; None where it is neither the database's absence nor its schema's age."""
+def translate(error: DBAPIError, where: str) -> FairlaneError | None:
+    """Our error for a driver's; None where it is neither the database's absence nor its schema's age.
+
+    Args:
+        where: which database, for whoever looks at the wrong one.
+    """
     state, text = _sqlstate(error), str(error.orig)
     if state in _MISSING_STATES or "no such table" in text or "no such column" in text or "has no column" in text:
         return ConfigurationError(
-            "The database's Fairlane schema is missing or older than this code; run `fairlane migrate`."
+            f"The database's Fairlane schema is missing or older than this code; run `fairlane migrate`. It is {where}."
         )
     if isinstance(error, DataError):
         return InvalidParameters("A value is too long, too large or has a character that can't be stored.")
     if "disk is full" in text or state == "53100":
         return StorageUnavailable("The database is full; nothing was changed. Free some space, then try again.")
     if "database is locked" in text or state == "55P03":
-        return StorageUnavailable("The database was locked for too long; nothing was changed, try again.")
+        return StorageUnavailable(
+            "The database was locked for too long; nothing was changed, try again. "
+            "If you hold a transaction of your own, pass it as connection=."
+        )
     unavailable = state[:2] in _UNAVAILABLE_CLASSES if state else isinstance(error, OperationalError | InterfaceError)
     if unavailable or error.connection_invalidated:
-        reason = type(error.orig).__name__
+        first_line = text.partition("\n")[0]
+        # A connection that can't be made has no SQLSTATE; the driver says where it tried, and never the password.
+        reason = type(error.orig).__name__ if state else f"{type(error.orig).__name__}: {first_line[:200]}"
         return StorageUnavailable(f"The database did not answer ({reason}); nothing was changed, try again.")
     return None
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -32,6 +32,7 @@ class Database:
 
     def __init__(self, url: str, *, clock: Clock | None = None, pool_size: int = 5, lock_seconds: float = 5.0) -> None:
         self.url = url
+        self._where = make_url(url).render_as_string(hide_password=True)
         self.engine = make_engine(url, pool_size=pool_size, lock_seconds=lock_seconds)
         self.clock: Clock = clock or DatabaseClock()
         self.lock_seconds = lock_seconds
@@ -50,7 +51,7 @@ class Database:
         wait = _FIRST_WAIT
         for last in [False] * (_TRIES - 1) + [True]:
             try:
-                with translated(), self._writing.begin() as connection:
+                with translated(self._where), self._writing.begin() as connection:
                     return work(connection)
             except StorageUnavailable as error:
                 cause = error.__cause__
@@ -66,7 +67,7 @@ class Database:
         Raises:
             StorageUnavailable, ConfigurationError: as for `write`.
         """
-        with translated(), self._reading.begin() as connection:
+        with translated(self._where), self._reading.begin() as connection:
             return work(connection)
 
     def sibling(self, *, pool_size: int) -> "Database":
@@ -84,14 +85,14 @@ class Database:
 
 
 @contextmanager
-def translated() -> Iterator[None]:
+def translated(where: str) -> Iterator[None]:
     """Give a driver's error our name; what is neither absence nor age of the schema passes as it is."""
     try:
         yield
     except PoolTimeout as error:
         raise StorageUnavailable("All database connections are busy; nothing was changed, try again.") from error
     except DBAPIError as error:
-        ours = translate(error)
+        ours = translate(error, where)
         if ours is None:
             raise
         raise ours from error

@@ -51,11 +51,8 @@ class Race:
 
     def waits(self, call: Callable[[], T]) -> "Future[T]":
         """Start `call`, which must wait for a lock of the open transaction; come back when it does."""
-        before = self._waiting()
-        future = self._threads.submit(call)
-        if not self.serial:
-            until(lambda: future.done() or self._waiting() > before)
-            assert not future.done(), f"did not wait: {future}"
+        future = self.begins(call)
+        assert self.serial or not future.done(), f"did not wait: {future}"
         return future
 
     def passes(self, call: Callable[[], T]) -> "Future[T]":
@@ -63,6 +60,14 @@ class Race:
         future = self._threads.submit(call)
         if not self.serial:
             assert future in wait([future], DEADLINE).done, "waited for the open transaction"
+        return future
+
+    def begins(self, call: Callable[[], T]) -> "Future[T]":
+        """Start `call`; come back when it is done or waits for the open transaction, whichever it does."""
+        before = self._waiting()
+        future = self._threads.submit(call)
+        if not self.serial:
+            until(lambda: future.done() or self._waiting() > before)
         return future
 
     def _waiting(self) -> int:

@@ -10,6 +10,7 @@ from fairlane import JobStatus
 from fairlane.domain.outcomes import Outcome
 from fairlane.store.statements import attempts, workers
 from fairlane.store.statements.claim import Claimed
+from fairlane.store.statements.transition import lock_job
 from fairlane.store.tables import AnyRow, jobs
 from tests.store.races.agreement import assert_log_agrees, steps
 from tests.store.races.race import Race, at_once
@@ -147,7 +148,8 @@ class TestALateFinish:
         (claimed,) = scene.worker("w2").claim()
         assert claimed.lease_token != lost.lease_token
         before = rows(scene)
-        scene.end(lost, outcome=BROKEN)
+        (late,) = scene.end(lost, outcome=BROKEN)
+        assert (late.transition, late.is_locked) == (None, False)
         assert rows(scene) == before
         scene.end(claimed)
         assert steps(scene.fl, job) == [QUEUED, RUNNING, QUEUED, RUNNING, COMPLETED]
@@ -185,6 +187,43 @@ class TestALateFinish:
         assert steps(scene.fl, job) == [QUEUED, RUNNING, COMPLETED]
         scene.rescue()
         assert not is_registered(scene, worker)
+
+
+class TestARescue:
+    def test_a_job_whose_row_somebody_holds_is_taken_back_later(self, scene: Scene, race: Race):
+        held, free = scene.submit(), scene.submit()
+        worker = scene.worker()
+        worker.claim(2)
+        lose(scene)
+        with race.open() as host:
+            lock_job(host, "acme", held.id)
+            early = race.passes(scene.rescue)
+        early.result()
+        assert steps(scene.fl, free) == [QUEUED, RUNNING, QUEUED]
+        scene.rescue()
+        assert steps(scene.fl, held) == [QUEUED, RUNNING, QUEUED]
+        assert scene.rescue() is None
+
+    def test_a_worker_with_more_jobs_than_a_batch_is_kept_until_all_are_taken_back(
+        self, scene: Scene, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr("fairlane.store.statements.rescue._BATCH", 2)
+        submitted = [scene.submit() for _ in range(5)]
+        scene.worker().claim(5)
+        lose(scene)
+        taken = []
+        while (found := scene.rescue()) is not None:
+            taken.append(len(found[1]))
+        assert taken == [2, 2, 1]
+        assert {tuple(steps(scene.fl, job)) for job in submitted} == {(QUEUED, RUNNING, QUEUED)}
+
+    def test_a_worker_that_leaves_with_a_job_still_running_is_found_by_rescuers(self, scene: Scene):
+        scene.submit()
+        worker = scene.worker()
+        worker.claim()
+        assert not scene.write(lambda connection: workers.remove(connection, worker.id))
+        lose(scene)
+        assert scene.rescue() is not None
 
 
 class TestTwoRescuers:

@@ -10,6 +10,7 @@ from fairlane.domain.outcomes import Lost
 from fairlane.store.clock import Clock
 from fairlane.store.statements import workers
 from fairlane.store.statements.finish import Finish, Finished, finish
+from fairlane.store.tables import AnyRow
 
 _BATCH = 500
 
@@ -24,12 +25,15 @@ def rescue_one_worker(connection: Connection, clock: Clock, random: Random) -> t
         The worker's id and what became of its jobs, or None if no lease has run out.
     """
     lost = workers.lock_expired(connection, clock)
-    if lost is None:
-        return None
+    return (lost.id, rescue_worker(connection, clock, random, lost)) if lost is not None else None
+
+
+def rescue_worker(connection: Connection, clock: Clock, random: Random, lost: AnyRow) -> list[Finished]:
+    """The same for a worker that `workers.lock_expired` found."""
     finishes = [
         Finish(row.organization_id, row.id, row.job_type, row.lease_token, Lost(lost.name), Backoff())
         for row in workers.running_jobs(connection, lost.id, _BATCH)
     ]
     done = finish(connection, clock.now(connection), finishes, random)
     workers.remove(connection, lost.id)
-    return lost.id, done
+    return done

@@ -1,7 +1,7 @@
 """Workers and their leases: one heartbeat per worker keeps all of its jobs."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -94,7 +94,7 @@ def held_by(connection: Connection, worker_id: UUID) -> list[Held]:
     return [Held(row.id, row.lease_token, row.requested_at is not None) for row in rows]
 
 
-def lock_expired(connection: Connection, clock: Clock) -> AnyRow | None:
+def lock_expired(connection: Connection, clock: Clock, leaving: Iterable[UUID] = ()) -> AnyRow | None:
     """A worker whose lease has run out, locked so that no other rescuer takes it too; None if there is none.
 
     A lease of another boot of the machine (SQLite) has run out, too: its worker died with that boot.
@@ -105,7 +105,8 @@ def lock_expired(connection: Connection, clock: Clock) -> AnyRow | None:
             or_(
                 workers.c.boot_id != clock.boot_id(connection),
                 workers.c.lease_expires < clock.lease_seconds(connection),
-            )
+            ),
+            workers.c.id.not_in(list(leaving)),
         )
         .order_by(workers.c.lease_expires)
         .limit(1)

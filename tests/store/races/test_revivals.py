@@ -1,0 +1,86 @@
+"""A child comes back to life while another of its parents ends: that end must be counted, or the child waits for ever."""
+
+import pytest
+
+from fairlane import Job, JobStatus
+from fairlane.domain.outcomes import Outcome
+from fairlane.store.statements import dead_letters
+from fairlane.store.statements.claim import Claimed
+from tests.store.races.agreement import steps
+from tests.store.races.race import Race
+from tests.store.races.scene import BROKEN, Scene, Work
+
+PENDING, QUEUED, DEAD_LETTER = JobStatus.PENDING, JobStatus.QUEUED, JobStatus.DEAD_LETTER
+
+Family = tuple[Job, Claimed, Job]
+
+
+@pytest.fixture
+def family(scene: Scene) -> Family:
+    """A broken parent, one that still runs, and the child of both, which the broken one has taken down."""
+    parents = [scene.submit() for _ in range(2)]
+    child = scene.submit(depends_on=parents)
+    claimed = {one.id: one for one in scene.worker().claim(2)}
+    scene.end(claimed[parents[0].id], outcome=BROKEN)
+    assert steps(scene.fl, child) == [PENDING, DEAD_LETTER]
+    return parents[0], claimed[parents[1].id], child
+
+
+def retrying(scene: Scene, job: Job) -> Work[object]:
+    """To retry a dead letter, in a transaction of the test's."""
+    return lambda connection: dead_letters.retry(connection, scene.now, "acme", job.id, actor="olga")
+
+
+def complete_broken_parent(scene: Scene, parent: Job) -> None:
+    (claimed,) = scene.worker().claim()
+    assert claimed.id == parent.id
+    scene.end(claimed)
+
+
+@pytest.mark.parametrize(("outcome", "then"), [(None, QUEUED), (BROKEN, DEAD_LETTER)], ids=["completes", "fails"])
+class TestTheRetryOfABrokenParent:
+    def test_the_other_ends_while_the_child_is_being_revived(
+        self, scene: Scene, race: Race, family: Family, outcome: Outcome | None, then: JobStatus
+    ):
+        broken, running, child = family
+        with race.open() as reviving:
+            retrying(scene, broken)(reviving)
+            end = race.begins(lambda: scene.end(running, outcome=outcome))
+        assert end.result()[0].transition is not None
+        scene.stage()
+        complete_broken_parent(scene, broken)
+        scene.stage()
+        assert steps(scene.fl, child) == [PENDING, DEAD_LETTER, PENDING, then]
+
+    def test_the_child_is_revived_while_the_other_s_end_is_not_committed(
+        self, scene: Scene, race: Race, family: Family, outcome: Outcome | None, then: JobStatus
+    ):
+        broken, running, child = family
+        with race.open() as finishing:
+            scene.ending(running, outcome=outcome)(finishing)
+            retry = race.begins(lambda: scene.fl.retry(broken.id, organization="acme"))
+        retry.result()
+        scene.stage()
+        complete_broken_parent(scene, broken)
+        scene.stage()
+        assert steps(scene.fl, child) == [PENDING, DEAD_LETTER, PENDING, then]
+
+
+class TestTheRetryOfTheChildItself:
+    def test_a_parent_completes_while_the_child_is_being_retried(self, scene: Scene, race: Race, family: Family):
+        _, running, child = family
+        with race.open() as retry:
+            retrying(scene, child)(retry)
+            end = race.begins(lambda: scene.end(running))
+        end.result()
+        scene.stage()
+        assert steps(scene.fl, child)[-1] == QUEUED
+
+    def test_the_child_is_retried_while_a_parent_s_end_is_not_committed(self, scene: Scene, race: Race, family: Family):
+        _, running, child = family
+        with race.open() as finishing:
+            scene.ending(running)(finishing)
+            retry = race.begins(lambda: scene.fl.retry(child.id, organization="acme"))
+        retry.result()
+        scene.stage()
+        assert steps(scene.fl, child)[-1] == QUEUED
