@@ -167,7 +167,7 @@ def test_a_reader_who_follows_the_page_sees_what_it_says(page: str, section: str
 # --- Recipes ---
 
 HOST = """
-import os, django.conf, psycopg
+import os, sys, types, django.conf, psycopg
 from fairlane import Fairlane
 from sqlalchemy import make_url
 from typer.testing import CliRunner
@@ -181,7 +181,9 @@ with psycopg.connect(os.environ["SHOP"], autocommit=True) as connection:
 with Fairlane(os.environ["SHOP"]) as fl:
     fl.organizations.create("acme")
     fl.members.add("acme", "ana", role="admin")
-exec(compile(open("how-to.py").read(), os.environ["PAGE"], "exec"), {"__name__": "__main__"})
+# As a module, not as a script: a handler with process isolation has to be importable.
+sys.modules["recipes"] = recipes = types.ModuleType("recipes")
+exec(compile(open("how-to.py").read(), os.environ["PAGE"], "exec"), recipes.__dict__)
 """
 
 

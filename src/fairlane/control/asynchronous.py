@@ -16,12 +16,13 @@ from fairlane.control.people import Members, Organizations
 P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S")
+S_co = TypeVar("S_co", covariant=True)
 
 
-class Verbs(Generic[S]):
+class Verbs(Generic[S_co]):
     """The async side of an object with sync verbs."""
 
-    def __init__(self, sync: S) -> None:
+    def __init__(self, sync: S_co) -> None:
         self._sync = sync
 
 

@@ -6,6 +6,7 @@ from sqlalchemy import Connection
 
 from fairlane.domain.errors import FairlaneError
 from fairlane.domain.events import DeadLetterAlert, Emit
+from fairlane.domain.statuses import Resolution
 from fairlane.store.statements import dead_letters
 from fairlane.store.transaction import Database
 
@@ -37,9 +38,16 @@ class DeadLetterAlarm:
         if not before:
             return
         try:
-            after = self._database.read(lambda connection: self.depths(connection, before))
+            passed = self._database.read(lambda connection: self._passed(connection, before))
         except FairlaneError:
             return  # what was written is written, whether or not it can be told
-        for organization, depth in after.items():
-            if before[organization] < self._threshold <= depth:
-                self._emit(DeadLetterAlert(organization, depth))
+        for organization, depth in passed.items():
+            self._emit(DeadLetterAlert(organization, depth))
+
+    def _passed(self, connection: Connection, before: Mapping[str, int]) -> dict[str, int]:
+        after = self.depths(connection, before)
+        return {
+            organization: dead_letters.count(connection, organization, resolution=Resolution.PENDING)
+            for organization, depth in after.items()
+            if before[organization] < self._threshold <= depth
+        }

@@ -15,7 +15,7 @@ from typing import Final
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from fairlane.domain.errors import ConfigurationError, StorageUnavailable
+from fairlane.domain.errors import ConfigurationError, InvalidParameters, StorageUnavailable
 from fairlane.domain.events import Emit, ServiceFailed
 from fairlane.domain.outcomes import ErrorReport, Failed, Refused, TimedOut
 from fairlane.runtime.dead_letter_alarm import DeadLetterAlarm
@@ -104,8 +104,8 @@ class Finisher:
             middle = len(part) // 2
             return [part[middle:], part[:middle]]
         (item,) = part
-        if isinstance(error, DBAPIError) and not _is_replaced(item):
-            return [[_refused(item, error)]]
+        if isinstance(error, DBAPIError | InvalidParameters) and not _is_replaced(item):
+            return [[_refused(item)]]
         # Not even that can be stored, so it is not the value's fault: a mistake of ours, or of the database.
         self._parts.emit(ServiceFailed("finisher", error))
         self._later(item, _BROKEN_WAIT)
@@ -129,7 +129,7 @@ def _is_replaced(item: Finish) -> bool:
     return isinstance(item.outcome, Failed) and item.outcome.error.error_type == _UNSTORABLE
 
 
-def _refused(item: Finish, error: DBAPIError) -> Finish:
+def _refused(item: Finish) -> Finish:
     """The end of an attempt whose own end can't be stored."""
-    reason = f"the database refused what the handler left ({type(error.orig).__name__})"
+    reason = "the database refused what the handler left: a value that is too long, or a character that can't be stored"
     return replace(item, outcome=Failed(ErrorReport(_UNSTORABLE, reason, permanent=True)))

@@ -57,20 +57,24 @@ class Race:
 
     def passes(self, call: Callable[[], T]) -> "Future[T]":
         """Start `call`, which must not wait for the open transaction; come back when it is done."""
-        future = self._threads.submit(call)
+        future = self.starts(call)
         if not self.serial:
             assert future in wait([future], DEADLINE).done, "waited for the open transaction"
         return future
 
+    def starts(self, call: Callable[[], T]) -> "Future[T]":
+        """Start `call`, and come back at once."""
+        return self._threads.submit(call)
+
     def begins(self, call: Callable[[], T]) -> "Future[T]":
         """Start `call`; come back when it is done or waits for the open transaction, whichever it does."""
-        before = self._waiting()
-        future = self._threads.submit(call)
+        before = self.waiting()
+        future = self.starts(call)
         if not self.serial:
-            until(lambda: future.done() or self._waiting() > before)
+            until(lambda: future.done() or self.waiting() > before)
         return future
 
-    def _waiting(self) -> int:
+    def waiting(self) -> int:
         """How many transactions wait for a lock."""
         if self.serial:
             return 0

@@ -1,13 +1,16 @@
 """Deletion beside everything that still needs a job: it goes wholly, or stays (R14)."""
 
+from threading import Event
+from typing import Any
+
 import pytest
 
 from fairlane import IllegalTransition, Job, JobNotFound, JobStatus, ParentNotFound, Submission
 from fairlane.domain.outcomes import Completed
-from fairlane.store.statements import dead_letters
+from fairlane.store.statements import cleanup, dead_letters
 from fairlane.store.statements.transition import lock_job
 from tests.store.races.agreement import assert_log_agrees, steps
-from tests.store.races.race import Race, at_once
+from tests.store.races.race import DEADLINE, Race, at_once, until
 from tests.store.races.scene import DAY, Scene, Work
 
 PENDING, QUEUED, COMPLETED = JobStatus.PENDING, JobStatus.QUEUED, JobStatus.COMPLETED
@@ -139,6 +142,30 @@ class TestChildren:
         with race.open() as submitting:
             child = scene.submit(depends_on=[parent], on_parent_failure="run_anyway", connection=submitting)
             delete = race.waits(lambda: scene.fl.dead_letters.delete(parent.id, "acme"))
+        with pytest.raises(IllegalTransition, match="A live job depends on job"):
+            delete.result()
+        assert scene.get(child).depends_on == (parent.id,)
+
+    @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+    def test_a_delete_sees_a_child_that_came_after_it_had_begun(
+        self, scene: Scene, race: Race, monkeypatch: pytest.MonkeyPatch
+    ):
+        parent = scene.dead_letter()
+        begun, go_on = Event(), Event()
+        lock = cleanup.lock_to_delete
+
+        def lock_later(*key: Any) -> None:
+            begun.set()
+            assert go_on.wait(DEADLINE)
+            lock(*key)
+
+        monkeypatch.setattr(cleanup, "lock_to_delete", lock_later)
+        with race.open() as submitting:
+            delete = race.starts(lambda: scene.fl.dead_letters.delete(parent.id, "acme"))
+            assert begun.wait(DEADLINE)
+            child = scene.submit(depends_on=[parent], on_parent_failure="run_anyway", connection=submitting)
+            go_on.set()
+            until(race.waiting)
         with pytest.raises(IllegalTransition, match="A live job depends on job"):
             delete.result()
         assert scene.get(child).depends_on == (parent.id,)

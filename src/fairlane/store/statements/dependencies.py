@@ -4,6 +4,8 @@ The races, and what closes each:
 
 * *Two parents finish at once.* Each transaction takes the child's row lock, then counts its own edges: `settled` is set
   at most once per edge. Who finds the child locked does not wait: its edge becomes `new`, so that `stage` settles it.
+* *A child is revived beside a finishing parent.* Whoever comes second to their edge waits for the first. The revival
+  then reopens it; the finish, which has seen no pending child, looks again and leaves the edge for `stage`.
 * *A child is submitted beside a finishing parent.* Neither transaction sees the other's rows. The child's edge commits
   as `new`; `stage` looks at every new edge once, under the parent's row lock, and settles it or marks it `watched`.
   From then on whoever ends the parent will see the edge, since `settle` is a statement of its own after the parent's
@@ -59,6 +61,9 @@ def _settle_children(
     ended = _settle_edges(connection, organization, parents, [child for child in batch if child not in held])
     if held or len(edges) > _BATCH:
         _leave_for_stage(connection, organization, parents)
+    # The update of an edge may have waited for somebody who was reviving its child: that is pending now.
+    revived = _still_pending(connection, organization, [child for child in ended if child not in free])
+    _unsettle(connection, organization, [(child, parent.id) for child in revived for parent in ended[child]])
     ends = [_settle_child(connection, now, free[child], ended[child]) for child in sorted(free.keys() & ended.keys())]
     return [end for end in ends if end is not None]
 
@@ -107,6 +112,19 @@ def _leave_for_stage(connection: Connection, organization: str, parents: Iterabl
         )
         .values(state=EdgeState.NEW)
     )
+
+
+def _unsettle(connection: Connection, organization: str, edges: Sequence[tuple[UUID, UUID]]) -> None:
+    """Leave these edges, (child, parent), for `stage`."""
+    if edges:
+        connection.execute(
+            update(job_parents)
+            .where(
+                job_parents.c.organization_id == organization,
+                tuple_(job_parents.c.job_id, job_parents.c.parent_id).in_(edges),
+            )
+            .values(state=EdgeState.NEW)
+        )
 
 
 def _still_pending(connection: Connection, organization: str, ids: Sequence[UUID]) -> frozenset[UUID]:
