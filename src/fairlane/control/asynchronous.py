@@ -7,11 +7,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
-
 from fairlane.control.dead_letters import DeadLetters
 from fairlane.control.pausing import JobTypes, Queues
 from fairlane.control.people import Members, Organizations
+from fairlane.store.borrow import ASYNC, is_a
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -31,13 +30,14 @@ def asynchronous(verb: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[V
 
     async def call(self: Verbs[S], /, *args: P.args, **kwargs: P.kwargs) -> R:
         connection: Any = kwargs.get("connection")
-        if isinstance(connection, async_scoped_session):
+        if is_a(connection, ASYNC, "async_scoped_session"):
             connection = connection()
-        if isinstance(connection, AsyncConnection | AsyncSession):
+        if is_a(connection, ASYNC, "AsyncConnection", "AsyncSession"):
             sync_kwargs: dict[str, Any] = dict(kwargs)
-            return await connection.run_sync(
+            done: R = await connection.run_sync(
                 lambda sync: verb(self._sync, *args, **(sync_kwargs | {"connection": sync}))
             )
+            return done
         return await asyncio.to_thread(verb, self._sync, *args, **kwargs)
 
     call.__name__, call.__doc__ = verb.__name__, verb.__doc__

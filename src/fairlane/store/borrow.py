@@ -12,19 +12,19 @@ What keeps them is a frame around the block. Which one depends on what is there:
 - autocommit, nothing open: a short transaction of our own, since each statement takes effect at once there.
 """
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, PendingRollbackError, UnboundExecutionError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
-from sqlalchemy.orm import Session, scoped_session
 
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable
 from fairlane.store.dialects import is_sqlite
 from fairlane.store.guest import ACCEPTED, receive
 
+ASYNC: Final = "sqlalchemy.ext.asyncio"
 _DRIVERS: Final = frozenset({"pysqlite", "aiosqlite", "psycopg", "psycopg_async", "psycopg2", "asyncpg"})
 _IDLE: Final = 0  # libpq's PQTRANS_IDLE
 _FAILED_TRANSACTION: Final = "25P02"
@@ -67,11 +67,11 @@ def borrow(connection: object) -> Iterator[Connection]:
         ConfigurationError: the connection is of no such kind, or in a mode that can't take our statements.
         StorageUnavailable: the caller's transaction has failed already.
     """
-    if isinstance(connection, AsyncConnection | AsyncSession | async_scoped_session):
+    if is_a(connection, ASYNC, "AsyncConnection", "AsyncSession", "async_scoped_session"):
         raise ConfigurationError(
             "This connection is async: write `await fl.aio.submit(…)`, and so for the other verbs."
         )
-    if isinstance(connection, Session | scoped_session):
+    if is_a(connection, "sqlalchemy.orm", "Session", "scoped_session"):
         connection = _connection_of(connection)
     if isinstance(connection, Connection):
         _check_driver(connection)
@@ -109,9 +109,20 @@ def _set_lock_timeout(connection: Connection, value: str) -> None:
     connection.execute(text("SELECT set_config('lock_timeout', :value, true)"), {"value": value})
 
 
-def _connection_of(session: "Session | scoped_session[Any]") -> Connection:
+def is_a(value: object, module: str, *names: str) -> bool:
+    """Whether `value` is of one of these classes of a module that is imported only by those who use it.
+
+    Whoever has such an object has imported its module. We need not: SQLAlchemy's ORM and its asyncio extension are a
+    third of the time in which a process that only runs jobs starts.
+    """
+    loaded = sys.modules.get(module)
+    return loaded is not None and isinstance(value, tuple(getattr(loaded, name) for name in names))
+
+
+def _connection_of(session: Any) -> Connection:
     try:
-        return session.connection()
+        connection: Connection = session.connection()
+        return connection
     except PendingRollbackError as error:
         raise StorageUnavailable(_ABORTED) from error
     except UnboundExecutionError as error:

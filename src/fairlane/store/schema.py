@@ -7,18 +7,19 @@ name of ours, so that a host application with alembic tables of its own is left 
 import threading
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Identity, text
 
 from fairlane.domain.errors import ConfigurationError
 from fairlane.store.dialects import is_sqlite
 from fairlane.store.tables import metadata
 from fairlane.store.transaction import Database
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+# Alembic is imported where it is used: it is a quarter of the time in which a process starts, and few need it.
 
 _PREFIX: Final = "fairlane_"
 _VERSION_TABLE: Final = "fairlane_schema_version"
@@ -121,11 +122,16 @@ def _upgrade(connection: Connection) -> tuple[str | None, str]:
     if found.condition is Condition.NEWER:
         raise _newer(found)
     if found.condition is not Condition.CURRENT:
+        from alembic import command  # noqa: PLC0415
+
         command.upgrade(_config(connection), "head")
     return found.current, found.head
 
 
 def _state(connection: Connection) -> SchemaState:
+    from alembic.migration import MigrationContext  # noqa: PLC0415
+    from alembic.script import ScriptDirectory  # noqa: PLC0415
+
     scripts = ScriptDirectory.from_config(_config(connection))
     head = scripts.get_current_head()
     assert head is not None
@@ -150,7 +156,9 @@ def _newer(found: SchemaState) -> ConfigurationError:
     )
 
 
-def _config(connection: Connection) -> Config:
+def _config(connection: Connection) -> "Config":
+    from alembic.config import Config  # noqa: PLC0415
+
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", "fairlane.store:migrations")
     return config
