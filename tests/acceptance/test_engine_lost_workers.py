@@ -17,7 +17,7 @@ from tests.runtime.worker_kit import Engine, Gate, another, engine, running, sta
 from tests.runtime.worker_process import worker_process
 from tests.runtime.worker_store import registered
 
-LEASE = 1.5  # seconds
+LEASE = 2.5  # seconds; a worker process whose loop is held up for so long, by a busy machine, replaces itself
 KINDS = ("async", "thread", "process")
 
 

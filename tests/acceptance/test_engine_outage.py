@@ -42,15 +42,15 @@ def gated(fl: Engine) -> Gate:
 
 def test_a_worker_goes_on_when_postgresql_is_back(server: OwnServer) -> None:
     # Its own lease runs out meanwhile: nobody else has one, so nobody takes its jobs.
-    with engine(server.url, lease=1.0) as fl:
+    with engine(server.url, lease=3.0) as fl:
         gate = gated(fl)
         jobs = [fl.give("gated"), fl.give("quiet")]
         with running(fl.worker()):
             for job in jobs:
                 started(fl, job)
             server.stop()
-            for service in ("claim", "heartbeat", "watch"):
-                fl.events.wait(StorageLost, service=service)
+            for service, times in (("claim", 1), ("watch", 1), ("heartbeat", 5)):
+                fl.events.wait(StorageLost, service=service, times=times)
             gate.open()  # the handlers end while nobody can write it down
             fl.events.wait(StorageLost, service="finisher", times=2)
             with pytest.raises(StorageUnavailable, match="did not answer"):
