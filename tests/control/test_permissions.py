@@ -110,10 +110,10 @@ def test_to_a_stranger_a_job_does_not_exist(scene: Scene, verb: Verb):
 
 
 @VERBS
-@pytest.mark.parametrize("text", ["no-id", "", "' OR 1=1 --", "x" * 1000], ids=["no id", "empty", "SQL", "long"])
-def test_text_that_is_no_id_is_an_unknown_job(scene: Scene, verb: Verb, text: str):
-    with pytest.raises(JobNotFound):
-        verb(scene.fl, text, "acme", None)
+def test_text_that_is_no_id_is_an_unknown_job(scene: Scene, verb: Verb):
+    for text in ("no-id", "", "' OR 1=1 --", "x" * 1000):
+        with pytest.raises(JobNotFound):
+            verb(scene.fl, text, "acme", None)
 
 
 def test_an_admin_s_name_stands_in_the_log(scene: Scene):

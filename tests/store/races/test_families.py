@@ -8,7 +8,7 @@ from sqlalchemy import Connection, update
 
 from fairlane import Job, JobStatus, Submission
 from fairlane.domain.statuses import EdgeState
-from fairlane.store.statements import dead_letters, dependencies
+from fairlane.store.statements import dependencies
 from fairlane.store.statements.claim import Claimed
 from fairlane.store.statements.transition import lock_job
 from fairlane.store.tables import job_parents
@@ -166,26 +166,6 @@ class TestManyChildren:
         assert steps(scene.fl, child) == [PENDING, QUEUED]
 
 
-class TestRetryOfAChild:
-    def test_it_waits_for_parents_that_have_not_ended_and_passes_over_those_that_failed(self, scene: Scene):
-        broken, slow = scene.submit(), scene.submit()
-        child = scene.submit(depends_on=[broken, slow])
-        claimed_broken, claimed_slow = run(scene, broken, slow)
-        scene.end(claimed_broken, outcome=BROKEN)
-        scene.fl.retry(child.id, organization="acme")
-        assert status(scene, child) == PENDING
-        scene.end(claimed_slow)
-        assert status(scene, child) == QUEUED
-
-    def test_a_child_about_which_a_person_has_decided_is_not_revived(self, scene: Scene):
-        parent = scene.submit()
-        child = scene.submit(depends_on=[parent])
-        fail(scene, parent)
-        scene.fl.dead_letters.resolve(child.id, "acme", note="done by hand")
-        scene.fl.retry(parent.id, organization="acme")
-        assert status(scene, child) == DEAD_LETTER
-
-
 class TestSweep:
     def test_the_sweeper_tells_the_children_of_an_ended_parent_page_by_page(self, scene: Scene):
         parent = scene.submit()
@@ -289,26 +269,6 @@ class TestCascade:
         look(scene)
         assert steps(scene.fl, child) == [PENDING, DEAD_LETTER, PENDING, DEAD_LETTER]
         assert str(parents[1].id) in _last_message(scene, child)
-
-    def test_a_child_submitted_beside_the_retry_of_its_dead_parent_waits_for_it(self, scene: Scene, race: Race):
-        parent = scene.dead_letter()
-        with race.open() as retrying:
-            dead_letters.retry(retrying, scene.clock.now(retrying), "acme", parent.id, actor="olga")
-            submitting = race.passes(lambda: scene.submit(depends_on=[parent]))
-        child = submitting.result()
-        look(scene)
-        assert status(scene, child) == PENDING
-        scene.end(*run(scene, parent))
-        assert steps(scene.fl, child)[-1] == QUEUED
-
-    def test_a_retry_beside_a_child_s_submission_revives_the_child(self, scene: Scene, race: Race):
-        parent = scene.dead_letter()
-        with race.open() as submitting:
-            child = scene.submit(depends_on=[parent], connection=submitting)
-            assert child.status == DEAD_LETTER
-            retry = race.waits(lambda: scene.fl.retry(parent.id, organization="acme"))
-        retry.result()
-        assert steps(scene.fl, child) == [PENDING, DEAD_LETTER, PENDING]
 
 
 def _last_message(scene: Scene, job: Job) -> str:

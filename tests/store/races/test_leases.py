@@ -7,10 +7,11 @@ import pytest
 from sqlalchemy import select
 
 from fairlane import JobStatus
+from fairlane.domain import transitions
 from fairlane.domain.outcomes import Outcome
 from fairlane.store.statements import attempts, workers
 from fairlane.store.statements.claim import Claimed
-from fairlane.store.statements.transition import lock_job
+from fairlane.store.statements.transition import lock_job, write
 from fairlane.store.tables import AnyRow, jobs
 from tests.store.races.agreement import assert_log_agrees, steps
 from tests.store.races.race import Race, at_once
@@ -155,6 +156,19 @@ class TestALateFinish:
         assert steps(scene.fl, job) == [QUEUED, RUNNING, QUEUED, RUNNING, COMPLETED]
         assert_log_agrees(scene.fl, job)
 
+    @pytest.mark.parametrize("proof", ["a stale lease", "no lease"])
+    def test_the_one_guarded_write_changes_nothing_without_the_lease(self, scene: Scene, proof: str):
+        scene.submit()
+        (lost,) = scene.worker("w1").claim()
+        lose(scene)
+        scene.rescue()
+        scene.worker("w2").claim()
+        before = rows(scene)
+        token = lost.lease_token if proof == "a stale lease" else None
+        completion = transitions.complete(scene.now, None)
+        written = scene.write(lambda c: write(c, scene.now, "acme", lost.id, completion, lease_token=token))
+        assert (written, rows(scene)) == (None, before)
+
     def test_what_an_attempt_writes_beside_its_row_is_refused_after_the_rescue(self, scene: Scene):
         job = scene.submit()
         (lost,) = scene.worker("w1").claim()
@@ -163,13 +177,13 @@ class TestALateFinish:
         scene.worker("w2").claim()
         lease, now = lease_of(lost), scene.now
         file = {"name": "a", "path": "p", "size": 1, "content_type": "text/plain", "sha256": "0"}
-        for write in (
+        for writing in (
             lambda c: attempts.set_progress(c, now, lease, percent=99.0, message="late"),
             lambda c: attempts.set_checkpoint(c, now, lease, "{}"),
             lambda c: attempts.add_line(c, now, lease, level="info", message="late"),
             lambda c: attempts.set_artifact(c, now, lease, file),
         ):
-            assert scene.write(write) is False
+            assert scene.write(writing) is False
         assert scene.get(job).progress is None
         assert scene.fl.log_lines(job.id, organization="acme") == ()
 

@@ -31,7 +31,8 @@ def retrying(scene: Scene, job: Job) -> Work[object]:
     return lambda connection: dead_letters.retry(connection, scene.now, "acme", job.id, actor="olga")
 
 
-def complete_broken_parent(scene: Scene, parent: Job) -> None:
+def complete(scene: Scene, parent: Job) -> None:
+    """Run the parent, which is all that can be claimed."""
     (claimed,) = scene.worker().claim()
     assert claimed.id == parent.id
     scene.end(claimed)
@@ -48,7 +49,7 @@ class TestTheRetryOfABrokenParent:
             end = race.begins(lambda: scene.end(running, outcome=outcome))
         assert end.result()[0].transition is not None
         scene.stage()
-        complete_broken_parent(scene, broken)
+        complete(scene, broken)
         scene.stage()
         assert steps(scene.fl, child) == [PENDING, DEAD_LETTER, PENDING, then]
 
@@ -61,12 +62,27 @@ class TestTheRetryOfABrokenParent:
             retry = race.begins(lambda: scene.fl.retry(broken.id, organization="acme"))
         retry.result()
         scene.stage()
-        complete_broken_parent(scene, broken)
+        complete(scene, broken)
         scene.stage()
         assert steps(scene.fl, child) == [PENDING, DEAD_LETTER, PENDING, then]
 
 
 class TestTheRetryOfTheChildItself:
+    def test_it_waits_for_parents_that_have_not_ended_and_passes_over_those_that_failed(
+        self, scene: Scene, family: Family
+    ):
+        _, running, child = family
+        scene.fl.retry(child.id, organization="acme")
+        assert steps(scene.fl, child)[-1] == PENDING
+        scene.end(running)
+        assert steps(scene.fl, child)[-1] == QUEUED
+
+    def test_a_child_about_which_a_person_has_decided_is_not_revived(self, scene: Scene, family: Family):
+        broken, _, child = family
+        scene.fl.dead_letters.resolve(child.id, "acme", note="done by hand")
+        scene.fl.retry(broken.id, organization="acme")
+        assert steps(scene.fl, child) == [PENDING, DEAD_LETTER]
+
     def test_a_parent_completes_while_the_child_is_being_retried(self, scene: Scene, race: Race, family: Family):
         _, running, child = family
         with race.open() as retry:
@@ -84,3 +100,25 @@ class TestTheRetryOfTheChildItself:
         retry.result()
         scene.stage()
         assert steps(scene.fl, child)[-1] == QUEUED
+
+
+class TestASubmissionBesideTheRetry:
+    def test_a_child_submitted_beside_the_retry_of_its_dead_parent_waits_for_it(self, scene: Scene, race: Race):
+        parent = scene.dead_letter()
+        with race.open() as reviving:
+            retrying(scene, parent)(reviving)
+            submitting = race.passes(lambda: scene.submit(depends_on=[parent]))
+        child = submitting.result()
+        scene.stage()
+        assert steps(scene.fl, child) == [PENDING]
+        complete(scene, parent)
+        assert steps(scene.fl, child) == [PENDING, QUEUED]
+
+    def test_a_retry_beside_a_child_s_submission_revives_the_child(self, scene: Scene, race: Race):
+        parent = scene.dead_letter()
+        with race.open() as submitting:
+            child = scene.submit(depends_on=[parent], connection=submitting)
+            assert child.status == DEAD_LETTER
+            retry = race.waits(lambda: scene.fl.retry(parent.id, organization="acme"))
+        retry.result()
+        assert steps(scene.fl, child) == [PENDING, DEAD_LETTER, PENDING]
