@@ -1,10 +1,12 @@
 """Cleanup: delete ended jobs past their retention, and prove that no child was forgotten."""
 
-from collections.abc import Mapping
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from itertools import groupby
+from uuid import UUID
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
 
 from fairlane.registry.artifacts import ArtifactStorage
 from fairlane.registry.options import Options
@@ -27,6 +29,7 @@ class Cleanup:
         self._artifacts = artifacts
         self._retention = retention
         self._swept: Edge | None = None
+        self._kept: set[UUID] = set()
 
     def run_once(self) -> int:
         """Delete one batch of jobs, then their artifacts; repair orphans. How many.
@@ -48,13 +51,29 @@ class Cleanup:
     def _delete_batch(self, connection: Connection) -> tuple[int, list[str]]:
         now = self._database.clock.now(connection)
         own = self._own_retention(connection)
-        moments = [(name, now - timedelta(seconds=seconds)) for name, seconds in own.items()]
-        rows = statements.expired(connection, [*moments, (None, now - timedelta(seconds=self._retention))], _BATCH)
+        moments: list[tuple[str | None, datetime]] = [
+            (name, now - timedelta(seconds=seconds)) for name, seconds in own.items()
+        ]
+        moments.append((None, now - timedelta(seconds=self._retention)))
+        rows = statements.expired(connection, moments, _BATCH, leaving=self._kept)
         paths: list[str] = []
         keyed = sorted((row.organization_id, row.id) for row in rows)
         for organization, keys in groupby(keyed, key=lambda key: key[0]):
-            paths += statements.delete_jobs(connection, organization, [job_id for _, job_id in keys])
-        return len(rows), paths
+            paths += self._delete(connection, organization, [job_id for _, job_id in keys])
+        return sum(row.id not in self._kept for row in rows), paths
+
+    def _delete(self, connection: Connection, organization: str, job_ids: Sequence[UUID]) -> list[str]:
+        """Delete jobs, but for those that a host's table refers to: they stay, and are passed over from now on."""
+        try:
+            with connection.begin_nested():
+                return statements.delete_jobs(connection, organization, job_ids)
+        except IntegrityError:
+            if len(job_ids) == 1:
+                self._kept.update(job_ids)
+                return []
+        middle = len(job_ids) // 2
+        halves = (job_ids[:middle], job_ids[middle:])
+        return [path for half in halves for path in self._delete(connection, organization, half)]
 
     def _own_retention(self, connection: Connection) -> Mapping[str, float]:
         """The retention of job types that have one of their own, in seconds."""

@@ -4,6 +4,7 @@ from threading import Event
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection, text
 
 from fairlane import IllegalTransition, Job, JobNotFound, JobStatus, ParentNotFound, Submission
 from fairlane.domain.outcomes import Completed
@@ -42,6 +43,27 @@ def is_there(scene: Scene, job: Job) -> bool:
     except JobNotFound:
         return False
     return True
+
+
+def test_a_job_that_a_host_refers_to_stays_and_holds_up_no_other(scene: Scene):
+    jobs = [completed(scene) for _ in range(5)]
+    grow_old(scene)
+    scene.write(lambda connection: refer(connection, jobs[1]))
+    cleaner = scene.cleaner()
+    assert [cleaner.run_once(), cleaner.run_once()] == [4, 0]
+    assert [is_there(scene, job) for job in jobs] == [False, True, False, False, False]
+
+
+def refer(connection: Connection, job: Job) -> None:
+    """A host's table with a foreign key to jobs, and a row of it."""
+    connection.execute(
+        text(
+            "CREATE TABLE orders (organization_id varchar(140), job_id uuid,"
+            " FOREIGN KEY (organization_id, job_id) REFERENCES fairlane_jobs (organization_id, id))"
+        )
+    )
+    key = job.id.hex if connection.dialect.name == "sqlite" else job.id
+    connection.execute(text("INSERT INTO orders VALUES ('acme', :id)"), {"id": key})
 
 
 class TestTwoCleaners:

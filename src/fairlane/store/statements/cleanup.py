@@ -3,7 +3,7 @@
 What stays however old: dead letters that nobody has resolved, and parents of jobs that have not ended.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -46,11 +46,17 @@ _OF_JOB = (
 )
 
 
-def expired(connection: Connection, older_than: Sequence[tuple[str | None, datetime]], limit: int) -> Sequence[AnyRow]:
+def expired(
+    connection: Connection,
+    older_than: Sequence[tuple[str | None, datetime]],
+    limit: int,
+    leaving: Collection[UUID] = (),
+) -> Sequence[AnyRow]:
     """Ended jobs past their retention, locked so that a second cleaner takes others.
 
     Args:
         older_than: (job type, moment) for types with a retention of their own, and one (None, moment) for the rest.
+        leaving: jobs to pass over.
     """
     own = [name for name, _ in older_than if name is not None]
     past = or_(
@@ -64,6 +70,7 @@ def expired(connection: Connection, older_than: Sequence[tuple[str | None, datet
     locked = connection.execute(
         select(jobs.c.organization_id, jobs.c.id)
         .where(jobs.c.status.in_(sorted(TERMINAL)), past, ~_unresolved(), ~_has_live_child())
+        .where(jobs.c.id.not_in(list(leaving)))
         .order_by(jobs.c.finished_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
