@@ -86,7 +86,8 @@ class TestChildSubmittedBesideAFinishingParent:
         claimed = run(scene, *parents)
         with race.open() as submitting:
             child = scene.submit(depends_on=parents, connection=submitting)
-            race.passes(lambda: scene.end(claimed[0]))
+            end = race.passes(lambda: scene.end(claimed[0]))
+        end.result()
         at_once([lambda: look(scene)] * 4)
         assert status(scene, child) == PENDING
         scene.end(claimed[1])
