@@ -4,8 +4,8 @@ The races, and what closes each:
 
 * *Two parents finish at once.* Each transaction takes the child's row lock, then counts its own edges: `settled` is set
   at most once per edge. Who finds the child locked does not wait: its edge becomes `new`, so that `stage` settles it.
-* *A child is revived beside a finishing parent.* Whoever comes second to their edge waits for the first. The revival
-  then reopens it; the finish, which has seen no pending child, looks again and leaves the edge for `stage`.
+* *A child is revived beside a finishing parent.* The revival holds the child's row lock, so the finish leaves the edge
+  for `stage`; or it waits for the finish and then reads what that left.
 * *A child is submitted beside a finishing parent.* Neither transaction sees the other's rows. The child's edge commits
   as `new`; `stage` looks at every new edge once, under the parent's row lock, and settles it or marks it `watched`.
   From then on whoever ends the parent will see the edge, since `settle` is a statement of its own after the parent's
@@ -56,15 +56,13 @@ def _settle_children(
     if not edges:
         return []
     batch = list(dict.fromkeys(edges[:_BATCH]))
-    free = {row.id: row for row in _lock_pending(connection, organization, batch)}
-    held = _still_pending(connection, organization, [child for child in batch if child not in free])
-    ended = _settle_edges(connection, organization, parents, [child for child in batch if child not in held])
-    if held or len(edges) > _BATCH:
+    # Whatever their status: one that is a dead letter in this snapshot may be pending once whoever holds it commits.
+    locked = {row.id: row for row in _lock_children(connection, organization, batch)}
+    ended = _settle_edges(connection, organization, parents, sorted(locked))
+    if len(locked) < len(batch) or len(edges) > _BATCH:
         _leave_for_stage(connection, organization, parents)
-    # The update of an edge may have waited for somebody who was reviving its child: that is pending now.
-    revived = _still_pending(connection, organization, [child for child in ended if child not in free])
-    _unsettle(connection, organization, [(child, parent.id) for child in revived for parent in ended[child]])
-    ends = [_settle_child(connection, now, free[child], ended[child]) for child in sorted(free.keys() & ended.keys())]
+    told = [locked[child] for child in sorted(ended) if locked[child].status == JobStatus.PENDING]
+    ends = [_settle_child(connection, now, child, ended[child.id]) for child in told]
     return [end for end in ends if end is not None]
 
 
@@ -114,46 +112,18 @@ def _leave_for_stage(connection: Connection, organization: str, parents: Iterabl
     )
 
 
-def _unsettle(connection: Connection, organization: str, edges: Sequence[tuple[UUID, UUID]]) -> None:
-    """Leave these edges, (child, parent), for `stage`."""
-    if edges:
-        connection.execute(
-            update(job_parents)
-            .where(
-                job_parents.c.organization_id == organization,
-                tuple_(job_parents.c.job_id, job_parents.c.parent_id).in_(edges),
-            )
-            .values(state=EdgeState.NEW)
-        )
-
-
-def _still_pending(connection: Connection, organization: str, ids: Sequence[UUID]) -> frozenset[UUID]:
-    """Which of these jobs are pending, whoever holds them."""
-    if not ids:
-        return frozenset()
-    found = connection.scalars(
-        select(jobs.c.id).where(
-            jobs.c.organization_id == organization, jobs.c.id.in_(ids), jobs.c.status == JobStatus.PENDING
-        )
-    )
-    return frozenset(found)
-
-
-def _lock_pending(connection: Connection, organization: str, ids: Iterable[UUID]) -> Sequence[AnyRow]:
+def _lock_children(connection: Connection, organization: str, ids: Iterable[UUID]) -> Sequence[AnyRow]:
     return connection.execute(
         select(
             jobs.c.organization_id,
             jobs.c.id,
             jobs.c.job_type,
+            jobs.c.status,
             jobs.c.on_parent_failure,
             jobs.c.unmet_parents,
             jobs.c.run_at,
         )
-        .where(
-            jobs.c.organization_id == organization,
-            jobs.c.id.in_(list(ids)),
-            jobs.c.status == JobStatus.PENDING,
-        )
+        .where(jobs.c.organization_id == organization, jobs.c.id.in_(list(ids)))
         .order_by(jobs.c.id)
         # A host that holds one child must not hold up the ends of all jobs of this worker.
         .with_for_update(key_share=True, skip_locked=True)
