@@ -8,9 +8,10 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from fairlane.control.jobs import JobControl, job_id_of
+from fairlane.control.jobs import JobControl
 from fairlane.domain.cursors import decode_cursor, encode_cursor
 from fairlane.domain.errors import IllegalTransition, InvalidParameters, JobNotFound
+from fairlane.domain.ids import job_id_of
 from fairlane.domain.jobs import DeadLetter, DeadLetterGroup, Job, Page
 from fairlane.domain.statuses import JobStatus, Resolution
 from fairlane.store.statements import dead_letters as statements

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from fairlane.config import HARD_PAYLOAD_LIMIT
 from fairlane.control.drafting import check_size
 from fairlane.domain.errors import IllegalTransition, JobNotFound, PermissionDenied, StorageUnavailable
+from fairlane.domain.ids import job_id_of
 from fairlane.domain.jobs import Job
 from fairlane.domain.statuses import TERMINAL, Role
 from fairlane.registry.artifacts import ArtifactStorage
@@ -22,20 +23,6 @@ from fairlane.store.tables import AnyRow, jobs
 from fairlane.store.transaction import Database
 
 T = TypeVar("T")
-
-
-def job_id_of(job_id: UUID | str, organization: str) -> UUID:
-    """An id as UUID.
-
-    Raises:
-        JobNotFound: it is no UUID, so no job has it.
-    """
-    if isinstance(job_id, UUID):
-        return job_id
-    try:
-        return UUID(job_id)
-    except ValueError:
-        raise JobNotFound(f"Organization {organization} has no job {job_id:.80}.") from None
 
 
 class JobControl:

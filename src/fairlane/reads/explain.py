@@ -8,10 +8,10 @@ from sqlalchemy import Connection
 
 from fairlane.domain.explain import LAST_PLACE, NAMED_PARENTS, Explanation, explain
 from fairlane.domain.explain_facts import Facts, Holder, LiveWorker, Pause, WaitedFor
+from fairlane.domain.ids import job_not_found
 from fairlane.domain.jobs import Job
 from fairlane.domain.statuses import TERMINAL, JobStatus, OrganizationStatus
 from fairlane.reads.history import log_entry
-from fairlane.reads.jobs import not_found
 from fairlane.store.clock import Clock
 from fairlane.store.statements import explain as statements
 from fairlane.store.statements import history, job_list, job_types, organizations, rows, workers
@@ -26,7 +26,7 @@ def explain_job(connection: Connection, clock: Clock, organization: str, job_id:
     """
     row = job_list.find(connection, organization, job_id)
     if row is None:
-        raise not_found(job_id, organization)
+        raise job_not_found(job_id, organization)
     depends_on = rows.parents_of(connection, organization, [job_id]).get(job_id, ())
     return explain(_facts(connection, clock, row, rows.to_job(row, depends_on)))
 

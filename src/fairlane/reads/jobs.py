@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from fairlane.domain.errors import InvalidParameters, JobNotFound
+from fairlane.domain.errors import InvalidParameters
 from fairlane.domain.statuses import JobStatus
 from fairlane.store.statements import job_list
 from fairlane.store.statements.job_list import Wanted
@@ -19,23 +19,6 @@ _LONGEST_TEXT: Final = 1000  # characters
 _ID_DIGITS: Final = 32
 # NUL and lone surrogates, which no database stores, so that nothing can be found by them.
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
-
-
-def key_of(job_id: UUID | str, organization: str) -> UUID:
-    """An id as UUID.
-
-    Raises:
-        JobNotFound: it is no UUID, so no job has it.
-    """
-    try:
-        return job_id if isinstance(job_id, UUID) else UUID(job_id)
-    except ValueError:
-        raise not_found(job_id, organization) from None
-
-
-def not_found(job_id: UUID | str, organization: str) -> JobNotFound:
-    """The error for an id that the organization does not have, be it unknown, foreign or no id at all."""
-    return JobNotFound(f"Organization {organization} has no job {job_id!s:.80}.")
 
 
 def check_limit(limit: int) -> int:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from fairlane.domain.cursors import decode_cursor, encode_cursor
 from fairlane.domain.explain import Explanation
+from fairlane.domain.ids import job_id_of, job_not_found
 from fairlane.domain.jobs import Job, LogEntry, LogLine, Page, Result
 from fairlane.domain.metrics import Metrics, QueueView, RunningJob, WorkerView
 from fairlane.reads import history as log
@@ -39,13 +40,13 @@ class Reads:
 
     def get(self, job_id: UUID | str, organization: str) -> Job:
         """A job. Raises `JobNotFound`."""
-        key = asked.key_of(job_id, organization)
+        key = job_id_of(job_id, organization)
         wanted = Wanted(ids=(key, key))
         found = self._database.read(
             lambda connection: job_list.page(connection, organization, wanted, before=None, limit=1)
         )
         if not found:
-            raise asked.not_found(job_id, organization)
+            raise job_not_found(job_id, organization)
         return found[0]
 
     def list(  # noqa: PLR0913 - the verbs of the public API take keywords
@@ -117,7 +118,7 @@ class Reads:
 
     def explain(self, job_id: UUID | str, organization: str) -> Explanation:
         """Why the job is not running, or how it runs, or how it ended. Raises `JobNotFound`."""
-        key = asked.key_of(job_id, organization)
+        key = job_id_of(job_id, organization)
         return self._database.read(lambda connection: explain_job(connection, self._database.clock, organization, key))
 
     def result(self, job_id: UUID | str, organization: str) -> Result:
@@ -158,11 +159,11 @@ class Reads:
 
     def _of_job(self, job_id: UUID | str, organization: str, read: Callable[[Connection, str, UUID], T]) -> T:
         """Read what belongs to a job, once it is clear that the organization has it."""
-        key = asked.key_of(job_id, organization)
+        key = job_id_of(job_id, organization)
 
         def work(connection: Connection) -> T:
             if not job_list.is_there(connection, organization, key):
-                raise asked.not_found(job_id, organization)
+                raise job_not_found(job_id, organization)
             return read(connection, organization, key)
 
         return self._database.read(work)

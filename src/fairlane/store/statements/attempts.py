@@ -110,13 +110,3 @@ def artifacts_of(connection: Connection, organization: str, job_ids: Iterable[UU
         .where(artifacts.c.organization_id == organization, artifacts.c.job_id.in_(list(job_ids)))
         .order_by(artifacts.c.job_id, artifacts.c.name)
     ).all()
-
-
-def lines_of(connection: Connection, organization: str, job_id: UUID, *, after: int, limit: int) -> Sequence[AnyRow]:
-    """Log lines of a job with a number above `after`, oldest first."""
-    return connection.execute(
-        select(log_lines)
-        .where(log_lines.c.organization_id == organization, log_lines.c.job_id == job_id, log_lines.c.id > after)
-        .order_by(log_lines.c.id)
-        .limit(limit)
-    ).all()
