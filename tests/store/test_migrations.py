@@ -1,5 +1,6 @@
 """The migrations build `store.tables`, once, whoever runs them, and touch nothing else."""
 
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -153,6 +154,22 @@ def test_one_of_several_processes_migrates(empty_url: str) -> None:
 
     assert sorted(answers) == [f"{HEAD} {HEAD}"] * (PARTIES - 1) + [f"None {HEAD}"]
     assert [process.returncode for process in processes] == [0] * PARTIES
+
+
+def test_a_new_file_is_opened_while_another_process_writes_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "new.db"
+    other = sqlite3.connect(file, isolation_level=None)
+    other.execute("CREATE TABLE theirs (id)")
+    other.execute("BEGIN IMMEDIATE")
+    monkeypatch.setattr("fairlane.store.dialects.time.sleep", lambda _: other.commit())
+
+    database = Database(f"sqlite:///{file}")
+
+    assert database.read(lambda connection: connection.exec_driver_sql("PRAGMA journal_mode").scalar()) == "wal"
+    database.close()
+    other.close()
 
 
 def test_one_of_several_threads_migrates(empty_url: str) -> None:

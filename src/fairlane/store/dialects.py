@@ -1,6 +1,7 @@
 """The only place that knows SQLite from PostgreSQL."""
 
 import sqlite3
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +15,7 @@ from fairlane.domain.errors import ConfigurationError, FairlaneError, InvalidPar
 
 WRITE: Final = "fairlane_write"  # execution option: this transaction writes
 _CONNECT_SECONDS = 5
+_WAL_PAUSE = 0.005  # seconds; the switch itself takes milliseconds
 _LONGEST_PAUSE = 15  # seconds between two statements of a transaction; ours take milliseconds
 _RETRYABLE_STATES: Final = frozenset({"40001", "40P01"})  # serialization failure, deadlock
 _UNAVAILABLE_CLASSES: Final = ("08", "25", "40", "53", "55", "57", "58")
@@ -103,8 +105,23 @@ def _sqlite_engine(url: str, pool_size: int, lock_seconds: float) -> Engine:
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     # The standard library's own BEGIN is deferred; ours is written out in _begin_sqlite.
     connection.isolation_level = None
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+    _use_wal(connection)
+    for pragma in ("synchronous = FULL", "foreign_keys = ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    # The switch, which a file needs once in its life, is refused at once while another connection writes, whatever
+    # the timeout: SQLite sees a deadlock in it.
+    (patience,) = connection.execute("PRAGMA busy_timeout").fetchone()  # milliseconds
+    deadline = time.monotonic() + patience / 1000
+    while connection.execute("PRAGMA journal_mode").fetchone() == ("delete",):
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(_WAL_PAUSE)
 
 
 def _begin_sqlite(connection: Connection) -> None:
