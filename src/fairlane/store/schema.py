@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _PREFIX: Final = "fairlane_"
 _VERSION_TABLE: Final = "fairlane_schema_version"
+_PATIENCE: Final = 60.0  # seconds; how long to wait for a migration under way elsewhere
 _LOCK_KEY: Final = int.from_bytes(b"fairlane", "big")
 # Alembic's `op` and `context` are module globals: one migration at a time per process, whatever its database.
 _ONE_AT_A_TIME: Final = threading.Lock()
@@ -56,8 +57,17 @@ def migrate(database: Database) -> tuple[str | None, str]:
         ConfigurationError: the schema is newer than this code; nothing was changed.
         StorageUnavailable: the database is away, locked or full; nothing was changed.
     """
-    with _ONE_AT_A_TIME:
-        return database.write(_upgrade)
+    # Before the transaction, whose lock keeps everybody else waiting.
+    import alembic.command  # noqa: PLC0415
+    import alembic.migration  # noqa: F401, PLC0415 - used by what runs in the transaction
+
+    patient = database.sibling(pool_size=1, lock_seconds=_PATIENCE)
+    try:
+        with _ONE_AT_A_TIME:
+            return patient.write(_upgrade)
+    finally:
+        if patient is not database:
+            patient.close()
 
 
 def state(database: Database) -> SchemaState:

@@ -70,14 +70,18 @@ class Database:
         with translated(self._where), self._reading.begin() as connection:
             return work(connection)
 
-    def sibling(self, *, pool_size: int) -> "Database":
+    def sibling(self, *, pool_size: int, lock_seconds: float | None = None) -> "Database":
         """The same database through connections of its own, so that whoever uses up these can't hold up those.
 
         A database in memory lives in its one connection, so it is its own sibling.
+
+        Args:
+            pool_size: connections kept open.
+            lock_seconds: None = as here.
         """
         if is_in_memory(self.url):
             return self
-        return Database(self.url, clock=self.clock, pool_size=pool_size, lock_seconds=self.lock_seconds)
+        return Database(self.url, clock=self.clock, pool_size=pool_size, lock_seconds=lock_seconds or self.lock_seconds)
 
     def close(self) -> None:
         """Close the pooled connections."""
