@@ -196,9 +196,10 @@ class Crew:
             del self._attempts[ready.claimed.lease_token]
             self.changed.set()
         if not attempt.is_lost:
-            self._finish(ready, outcome, seconds=time.monotonic() - start)
+            has_checkpoint = ready.facts.checkpoint is not None or channel.has_checkpoint
+            self._finish(ready, outcome, seconds=time.monotonic() - start, has_checkpoint=has_checkpoint)
 
-    def _finish(self, ready: Ready, outcome: Outcome, *, seconds: float) -> None:
+    def _finish(self, ready: Ready, outcome: Outcome, *, seconds: float, has_checkpoint: bool = True) -> None:
         claimed = ready.claimed
         self._unwritten[claimed.lease_token] = seconds
         self._finisher.add(
@@ -210,6 +211,7 @@ class Crew:
                 outcome=outcome,
                 backoff=self._parts.catalogue.mine[claimed.job_type].options.backoff,
                 actor=self._card.name,
+                has_checkpoint=has_checkpoint,
             )
         )
 

@@ -69,6 +69,7 @@ class AttemptChannel:
         self._is_scheduled = False
         self._has_timer = False
         self._is_shut = False
+        self.has_checkpoint = False  # sent one, whether or not it could be kept
 
     def send(self, report: Report) -> "Future[Any]":
         """Take a report; the future is done when it is written. That of a progress is done at once: a later one may
@@ -82,6 +83,7 @@ class AttemptChannel:
             if isinstance(report, Progress):
                 self._latest = report
             else:
+                self.has_checkpoint |= isinstance(report, Checkpoint)
                 self._waiting.append((report, future))
             self._schedule()
         if isinstance(report, Progress):

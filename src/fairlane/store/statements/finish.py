@@ -8,12 +8,14 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Select, select
 
+from fairlane.domain import transitions
 from fairlane.domain.backoff import Backoff
 from fairlane.domain.decide import Attempt, decide
-from fairlane.domain.outcomes import Outcome
+from fairlane.domain.outcomes import Completed, Outcome
 from fairlane.domain.statuses import TERMINAL, JobStatus
 from fairlane.domain.transitions import Transition
 from fairlane.store.statements import dependencies
+from fairlane.store.statements.complete import Completion, complete
 from fairlane.store.statements.transition import SYSTEM, Ended, write
 from fairlane.store.tables import AnyRow, cancel_requests, jobs
 
@@ -29,6 +31,12 @@ class Finish:
     outcome: Outcome
     backoff: Backoff
     actor: str = SYSTEM
+    has_checkpoint: bool = True  # False only where it is certain: then there is nothing to delete
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it may be completed together with others, by `complete`."""
+        return isinstance(self.outcome, Completed) and not self.has_checkpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,27 +55,41 @@ def finish(connection: Connection, now: datetime, finishes: Sequence[Finish], ra
 
     Rows are locked in key order, so that two flushes don't deadlock.
     """
-    done, ended = [], []
-    for item in sorted(finishes, key=lambda one: (one.organization, one.job_id)):
-        row = _lock_attempt(connection, item)
-        if row is None:
-            done.append(Finished(item, None, is_locked=_has_lease(connection, item)))
-            continue
-        transition = decide(_attempt(row), item.outcome, now, random, item.backoff)
-        write(
-            connection,
-            now,
-            item.organization,
-            item.job_id,
-            transition,
-            actor=_actor(transition, row, item.actor),
-            lease_token=item.lease_token,
-        )
-        done.append(Finished(item, transition))
-        if transition.target in TERMINAL:
-            ended.append(Ended(item.organization, item.job_id, row.job_type, transition.target))
-    dependencies.settle(connection, now, ended)
+    ordered = sorted(finishes, key=lambda one: (one.organization, one.job_id))
+    done = _complete_plain(connection, now, ordered)
+    completed = {one.finish.lease_token for one in done}
+    done += [_finish(connection, now, one, random) for one in ordered if one.lease_token not in completed]
+    ended = [(one, one.transition.target) for one in done if one.transition is not None]
+    dependencies.settle(connection, now, [_ended(one, target) for one, target in ended if target in TERMINAL])
     return done
+
+
+def _complete_plain(connection: Connection, now: datetime, ordered: Sequence[Finish]) -> list[Finished]:
+    plain = [one for one in ordered if one.is_plain]
+    transition = transitions.complete(now, None)
+    done: list[Finished] = []
+    for actor in sorted({one.actor for one in plain}):
+        mine = {(one.organization, one.job_id): one for one in plain if one.actor == actor}
+        given = [Completion(*key, one.lease_token, _result(one)) for key, one in mine.items()]
+        done += [Finished(mine[key], transition) for key in complete(connection, now, given, actor)]
+    return done
+
+
+def _finish(connection: Connection, now: datetime, item: Finish, random: Random) -> Finished:
+    row = _lock_attempt(connection, item)
+    if row is None:
+        return Finished(item, None, is_locked=_has_lease(connection, item))
+    transition = decide(_attempt(row), item.outcome, now, random, item.backoff)
+    write(
+        connection,
+        now,
+        item.organization,
+        item.job_id,
+        transition,
+        actor=_actor(transition, row, item.actor),
+        lease_token=item.lease_token,
+    )
+    return Finished(item, transition)
 
 
 def _lock_attempt(connection: Connection, item: Finish) -> AnyRow | None:
@@ -120,3 +142,11 @@ def _attempt(row: AnyRow) -> Attempt:
 def _actor(transition: Transition, row: AnyRow, actor: str) -> str:
     canceled = transition.target is JobStatus.CANCELED
     return row.requested_by if canceled and row.requested_by else actor
+
+
+def _result(item: Finish) -> str | None:
+    return item.outcome.result if isinstance(item.outcome, Completed) else None
+
+
+def _ended(one: Finished, status: JobStatus) -> Ended:
+    return Ended(one.finish.organization, one.finish.job_id, one.finish.job_type, status)

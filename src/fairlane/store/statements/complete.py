@@ -1,0 +1,154 @@
+"""Completing many attempts at once: handlers that returned and whose job nobody asked to cancel.
+
+It writes what `transitions.complete` says, for all in one statement; every other end goes through `finish` one by one.
+"""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+from fairlane.domain import transitions
+from fairlane.domain.statuses import JobStatus
+from fairlane.store.dialects import is_sqlite
+from fairlane.store.tables import Instant, jobs
+
+
+class Completion(NamedTuple):
+    """A handler's return: `result` is JSON text, None for a handler that returned nothing."""
+
+    organization: str
+    job_id: UUID
+    lease_token: UUID
+    result: str | None
+
+
+# Every row by an index probe of its own: LATERAL leaves the planner no other way, whatever the statistics say. A row
+# that a host's transaction holds must not hold up the others. The lock has a statement of its own, since only a
+# snapshot younger than it shows a cancel request that held it before.
+_LOCK: Final = text("""
+SELECT mine.lease_token
+FROM unnest(CAST(:ids AS uuid[]), CAST(:tokens AS uuid[])) AS given(id, lease_token) CROSS JOIN LATERAL (
+  SELECT lease_token FROM fairlane_jobs
+  WHERE id = given.id AND lease_token = given.lease_token
+  FOR NO KEY UPDATE SKIP LOCKED) AS mine
+""").execution_options(fairlane_across="finish")
+
+# By id from an ARRAY: joined to the given rows, the planner may scan the table. An id alone is not a key, another
+# organization may have the same; IS TRUE keeps the check of the lease from becoming such a join.
+_COMPLETE: Final = text("""
+WITH done AS (
+  UPDATE fairlane_jobs SET status = :completed, worker_id = NULL, lease_token = NULL, ready = false,
+    next_retry_at = NULL, finished_at = :now, error_type = NULL, error_message = NULL, log_sequence = log_sequence + 1
+  WHERE id = ANY(CAST(:ids AS uuid[]))
+    AND (lease_token IN (SELECT unnest(CAST(:tokens AS uuid[])))) IS TRUE
+    AND (SELECT requested_at FROM fairlane_cancel_requests AS request
+         WHERE request.organization_id = fairlane_jobs.organization_id AND request.job_id = fairlane_jobs.id) IS NULL
+  RETURNING organization_id, id, log_sequence, attempt
+), logged AS (
+  INSERT INTO fairlane_execution_log
+    (organization_id, job_id, sequence, from_status, to_status, at, actor, message, attempt)
+  SELECT organization_id, id, log_sequence, :running, :completed, :now, :actor, :message, attempt FROM done
+), kept AS (
+  INSERT INTO fairlane_results (organization_id, job_id, value, at)
+  SELECT done.organization_id, done.id, given.value, :now
+  FROM unnest(CAST(:result_organizations AS text[]), CAST(:result_ids AS uuid[]), CAST(:results AS text[]))
+    AS given(organization_id, id, value)
+  JOIN done ON done.organization_id = given.organization_id AND done.id = given.id
+  ON CONFLICT (organization_id, job_id) DO UPDATE SET value = excluded.value, at = excluded.at
+)
+SELECT organization_id, id FROM done
+""").execution_options(fairlane_across="finish")
+
+# SQLite's write transaction is exclusive, so nothing is locked; it has no statement within a statement, so the log and
+# the results follow.
+_SQLITE_COMPLETE: Final = (
+    text("""
+UPDATE fairlane_jobs SET status = :completed, worker_id = NULL, lease_token = NULL, ready = 0,
+  next_retry_at = NULL, finished_at = :now, error_type = NULL, error_message = NULL, log_sequence = log_sequence + 1
+FROM json_each(:given) AS given
+WHERE organization_id = given.value ->> 0 AND fairlane_jobs.id = given.value ->> 1
+  AND lease_token = given.value ->> 2
+  AND NOT EXISTS (SELECT 1 FROM fairlane_cancel_requests AS request
+    WHERE request.organization_id = fairlane_jobs.organization_id AND request.job_id = fairlane_jobs.id)
+RETURNING organization_id, fairlane_jobs.id
+""")
+    .columns(jobs.c.organization_id, jobs.c.id)
+    .execution_options(fairlane_across="finish")
+)
+_SQLITE_LOG: Final = text("""
+INSERT INTO fairlane_execution_log
+  (organization_id, job_id, sequence, from_status, to_status, at, actor, message, attempt)
+SELECT organization_id, job.id, log_sequence, :running, :completed, :now, :actor, :message, attempt
+FROM json_each(:given) AS given JOIN fairlane_jobs AS job
+  ON job.organization_id = given.value ->> 0 AND job.id = given.value ->> 1
+""").execution_options(fairlane_across="finish")
+_SQLITE_RESULTS: Final = text("""
+INSERT INTO fairlane_results (organization_id, job_id, value, at)
+SELECT given.value ->> 0, given.value ->> 1, given.value ->> 3, :now FROM json_each(:given) AS given WHERE true
+ON CONFLICT (organization_id, job_id) DO UPDATE SET value = excluded.value, at = excluded.at
+""").execution_options(fairlane_across="finish")
+
+
+def complete(
+    connection: Connection, now: datetime, completions: Sequence[Completion], actor: str
+) -> set[tuple[str, UUID]]:
+    """Complete these attempts' jobs.
+
+    Returns:
+        Keys of those that were completed. The others have lost their lease, or somebody holds their row, or their
+        cancel was asked for: `finish` finds out which.
+    """
+    (step,) = transitions.complete(now, None).steps
+    common = {
+        "running": JobStatus.RUNNING,
+        "completed": step.target,
+        "message": step.message,
+        "actor": actor,
+    }
+    write = _on_sqlite if is_sqlite(connection) else _on_postgres
+    return write(connection, now, completions, common)
+
+
+def _on_postgres(
+    connection: Connection, now: datetime, completions: Sequence[Completion], common: dict[str, str]
+) -> set[tuple[str, UUID]]:
+    given = {"ids": [one.job_id for one in completions], "tokens": [one.lease_token for one in completions]}
+    locked = set(connection.execute(_LOCK, given).scalars())
+    mine = [one for one in completions if one.lease_token in locked]
+    if not mine:
+        return set()
+    left = [one for one in mine if one.result is not None]
+    rows = connection.execute(
+        _COMPLETE,
+        {
+            **common,
+            "now": now,
+            "ids": [one.job_id for one in mine],
+            "tokens": [one.lease_token for one in mine],
+            "result_organizations": [one.organization for one in left],
+            "result_ids": [one.job_id for one in left],
+            "results": [one.result for one in left],
+        },
+    )
+    return {(row.organization_id, row.id) for row in rows}
+
+
+def _on_sqlite(
+    connection: Connection, now: datetime, completions: Sequence[Completion], common: dict[str, str]
+) -> set[tuple[str, UUID]]:
+    moment = Instant().process_bind_param(now, connection.dialect)
+    given = [[one.organization, one.job_id.hex, one.lease_token.hex] for one in completions]
+    values = {**common, "now": moment, "given": json.dumps(given)}
+    done = {(row.organization_id, row.id) for row in connection.execute(_SQLITE_COMPLETE, values)}
+    mine = [one for one in completions if (one.organization, one.job_id) in done]
+    if mine:
+        written = json.dumps([[one.organization, one.job_id.hex] for one in mine])
+        connection.execute(_SQLITE_LOG, {**values, "given": written})
+    left = [[one.organization, one.job_id.hex, None, one.result] for one in mine if one.result is not None]
+    if left:
+        connection.execute(_SQLITE_RESULTS, {"now": moment, "given": json.dumps(left)})
+    return done
