@@ -30,7 +30,7 @@ class Reporting:
         self.ready = ready
         self.lost = threading.Event()
         desk = Desk(fl.database, fl.artifacts, threads, fl.emit, interval=0.0)
-        self.channel = AttemptChannel(desk, ready.claimed, self.lost.set)
+        self.channel = AttemptChannel(desk, ready.claimed, lambda _lease: self.lost.set())
 
     def lines(self) -> list[str]:
         job = self.ready.claimed

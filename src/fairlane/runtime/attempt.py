@@ -1,13 +1,17 @@
-"""Running one attempt is a recipe: decode → context → begin → wait for its end, its deadline or a stop → outcome."""
+"""Running one attempt is a recipe: decode → context → begin; then its end, its deadline or a stop → outcome.
+
+It is driven by calls of the loop, not by a task of its own: a worker runs tens of thousands of attempts a second.
+"""
 
 import asyncio
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 from fairlane.domain.classify import classify
 from fairlane.domain.errors import InvalidParameters, Snooze
-from fairlane.domain.events import HandlerAbandoned
+from fairlane.domain.events import HandlerAbandoned, ServiceFailed
 from fairlane.domain.outcomes import Completed, ErrorReport, Failed, Outcome, Released, Snoozed, Stopped, TimedOut
 from fairlane.registry.job_types import JobType
 from fairlane.registry.options import Isolation
@@ -29,46 +33,95 @@ class Bench:
 
 
 class Attempt:
-    """One attempt of one job, while it runs on this worker."""
+    """One attempt of one job, while it runs on this worker. To be used on the loop's thread.
+
+    Args:
+        on_end: called once with the attempt and its outcome, maybe before `begin` returns.
+    """
 
     def __init__(
-        self, bench: Bench, job_type: JobType[..., object], facts: AttemptFacts, channel: AttemptChannel
+        self,
+        bench: Bench,
+        job_type: JobType[..., object],
+        facts: AttemptFacts,
+        channel: AttemptChannel,
+        on_end: "Callable[[Attempt, Outcome], None]",
     ) -> None:
         self.facts = facts
         self.job_type = job_type
+        self.channel = channel
+        self.began = time.monotonic()
         self._bench = bench
-        self._channel = channel
-        self._stop: asyncio.Future[Interruption] = asyncio.get_running_loop().create_future()
-
-    def stop(self, reason: Interruption) -> bool:
-        """Ask the handler to stop, on the loop's thread. The first reason stands; False if this was not the first."""
-        if self._stop.done():
-            return False
-        self._stop.set_result(reason)
-        return True
+        self._on_end = on_end
+        self._execution: Execution | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._stopped: Interruption | None = None  # the first reason for a stop
+        self._cut: Interruption | None = None  # the same, if the handler had not ended by then
 
     @property
     def is_lost(self) -> bool:
         """Whether the job was given to another worker meanwhile: then its end is nobody's business."""
-        return self._stop.done() and self._stop.result() is Interruption.LEASE_LOST
+        return self._stopped is Interruption.LEASE_LOST
 
-    async def run(self) -> Outcome:
-        """Run the handler to its end, whatever that is; never raises for what a handler or its values do."""
+    def begin(self) -> None:
+        """Begin to run the handler; never raises for what a handler or its values do."""
         try:
             call = self._call()
         except InvalidParameters as error:
             # Another version of the handler may be able to read it, so it backs off like any failure.
-            return Failed(
-                ErrorReport("InvalidParameters", str(error), fingerprint=f"InvalidParameters {self.job_type.name}")
-            )
+            kind = "InvalidParameters"
+            report = ErrorReport(kind, str(error), fingerprint=f"{kind} {self.job_type.name}")
+            self._on_end(self, Failed(report))
+            return
         except Exception as error:  # noqa: BLE001 - a validator of the handler's own
-            return self._failure(error)
+            self._on_end(self, self._failure(error))
+            return
         try:
             execution = self._bench.executors[self.job_type.isolation].begin(call)
         except Exception as error:  # noqa: BLE001 - no thread or process to be had: the attempt failed, not the worker
-            return self._failure(error)
-        reason = await self._wait(execution)
-        return self._outcome(execution, reason)
+            self._on_end(self, self._failure(error))
+            return
+        self._execution = execution
+        execution.finished.add_done_callback(self._on_finished)
+        if self.facts.timeout is not None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self.facts.timeout, self.stop, Interruption.TIMEOUT)
+
+    def stop(self, reason: Interruption) -> bool:
+        """Ask the handler to stop. The first reason stands; False if this was not the first."""
+        if self._stopped is not None:
+            return False
+        self._stopped = reason
+        execution = self._execution
+        if execution is not None and not execution.finished.done():
+            self._cut = reason
+            self._set_timer(asyncio.get_running_loop().call_later(self._bench.stop_grace, self._abandon))
+            execution.interrupt(reason)
+        return True
+
+    def _abandon(self) -> None:
+        execution = self._execution
+        assert execution is not None
+        if execution.finished.done():
+            return
+        if self.job_type.isolation is not Isolation.PROCESS:
+            facts = self.facts
+            self._bench.desk.emit(HandlerAbandoned(facts.organization, facts.job_id, facts.job_type))
+        execution.abandon()
+
+    def _set_timer(self, timer: asyncio.TimerHandle | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = timer
+
+    def _on_finished(self, finished: "asyncio.Future[object]") -> None:
+        self._set_timer(None)
+        try:
+            outcome = self._outcome(finished, self._cut)
+        except Exception as error:  # noqa: BLE001 - a mistake of ours must not leave the job running for ever
+            self._bench.desk.emit(ServiceFailed("attempt", error))
+            outcome = Failed(ErrorReport(type(error).__name__, "the worker failed to run the attempt; see its log"))
+        self._on_end(self, outcome)
 
     def _call(self) -> Call:
         job_type, facts = self.job_type, self.facts
@@ -77,38 +130,22 @@ class Attempt:
         arguments = job_type.signature.decode(facts.parameters)
         context = JobContext(
             facts,
-            self._channel,
+            self.channel,
             Interrupt(),
             blocking=job_type.isolation is not Isolation.ASYNC,
             read_artifact=self._read_artifact,
         )
-        return Call(job_type=job_type, arguments=arguments, context=context, facts=facts, channel=self._channel)
+        return Call(job_type=job_type, arguments=arguments, context=context, facts=facts, channel=self.channel)
 
     def _read_artifact(self, parent_id: UUID, name: str) -> bytes:
         path = next(parent.artifacts[name] for parent in self.facts.parents if parent.id == parent_id)
         return self._bench.desk.storage.get(path)
 
-    async def _wait(self, execution: Execution) -> Interruption | None:
-        """Until the handler has ended, by itself (None) or because it was stopped, and why."""
-        ended = execution.finished
-        either: set[asyncio.Future[Any]] = {ended, self._stop}
-        await asyncio.wait(either, timeout=self.facts.timeout, return_when=asyncio.FIRST_COMPLETED)
-        if ended.done():
-            return None
-        reason = self._stop.result() if self._stop.done() else Interruption.TIMEOUT
-        execution.interrupt(reason)
-        await asyncio.wait({ended}, timeout=self._bench.stop_grace)
-        if not ended.done():
-            if self.job_type.isolation is not Isolation.PROCESS:
-                facts = self.facts
-                self._bench.desk.emit(HandlerAbandoned(facts.organization, facts.job_id, facts.job_type))
-            execution.abandon()
-            await asyncio.wait({ended})
-        return reason
-
-    def _outcome(self, execution: Execution, reason: Interruption | None) -> Outcome:
-        error = execution.finished.exception()
+    def _outcome(self, finished: "asyncio.Future[object]", reason: Interruption | None) -> Outcome:
+        error = finished.exception()
         match reason:
+            case None if error is None:
+                return self._success(finished.result())
             case Interruption.TIMEOUT:
                 seconds = self.facts.timeout or 0.0
                 report = ErrorReport(
@@ -122,7 +159,7 @@ class Attempt:
             case _ if error is not None:
                 return self._failure(error)
             case _:
-                return self._success(execution.finished.result())
+                return self._success(finished.result())
 
     def _success(self, value: object) -> Outcome:
         try:

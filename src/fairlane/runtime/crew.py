@@ -3,8 +3,8 @@
 import asyncio
 import math
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -48,13 +48,17 @@ class Crew:
     ) -> None:
         self._parts = parts
         self._card = card
+        self._loop = asyncio.get_running_loop()
+        self._job_types = parts.catalogue.mine
         self._report_threads = ThreadPoolExecutor(_REPORT_THREADS, thread_name_prefix="fairlane-reports")
         self._bench = self._make_bench()
         self._finisher = Finisher(FinisherParts(parts.database, threads, parts.emit, alarm, self._on_finished))
         self._finishing: asyncio.Task[None] | None = None
         self._attempts: dict[UUID, Attempt] = {}
         self._unwritten: dict[UUID, float] = {}  # leases whose end is being written, and how long the attempt took
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._closing: set[asyncio.Task[None]] = set()  # of attempts that have ended and whose reports are not written
+        self._nothing_runs = asyncio.Event()
+        self._nothing_runs.set()
         self._grace_over = asyncio.Event()
         self.changed = asyncio.Event()
         self.released = 0
@@ -84,7 +88,7 @@ class Crew:
 
     async def stop(self) -> None:
         """Stop them; nothing runs any more."""
-        for task in (*self._tasks, self._finishing):
+        for task in (*self._closing, self._finishing):
             if task is not None:
                 task.cancel()
                 await asyncio.wait({task})
@@ -146,13 +150,14 @@ class Crew:
         if verdict is not None:
             self._finish(ready, verdict, seconds=0.0)
             return
-        channel = AttemptChannel(self._bench.desk, claimed, self._on_lost(claimed.lease_token))
-        attempt = Attempt(self._bench, self._parts.catalogue.mine[claimed.job_type], ready.facts, channel)
+        channel = AttemptChannel(self._bench.desk, claimed, self._on_lost)
+        attempt = Attempt(
+            self._bench, self._job_types[claimed.job_type], ready.facts, channel, partial(self._on_end, ready)
+        )
         self._attempts[claimed.lease_token] = attempt
+        self._nothing_runs.clear()
         self._parts.emit(JobStarted(claimed.organization, claimed.id, claimed.job_type, claimed.attempt))
-        task = asyncio.create_task(self._run(ready, attempt, channel))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        attempt.begin()
 
     def stop_one(self, lease: UUID, reason: Interruption) -> None:
         """Ask one attempt to stop, if it still runs."""
@@ -170,34 +175,47 @@ class Crew:
 
         An outage of the database does not keep the worker for ever: what it can't write, others will rescue.
         """
-        if self._tasks:
+        if self._attempts:
             self._parts.emit(WorkerStopping(self._card.name, self.running, grace))
             over = asyncio.create_task(wait_until(self._grace_over, grace))
-            while self._tasks and not over.done():
-                await asyncio.wait({*self._tasks, over}, return_when=asyncio.FIRST_COMPLETED)
+            ended = asyncio.create_task(self._nothing_runs.wait())
+            await asyncio.wait({ended, over}, return_when=asyncio.FIRST_COMPLETED)
             over.cancel()
-        for attempt in self._attempts.values():
+            ended.cancel()
+        for attempt in tuple(self._attempts.values()):
             attempt.stop(Interruption.SHUTDOWN)
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=self._bench.stop_grace + _LAST_WRITES)
+        await wait_until(self._nothing_runs, self._bench.stop_grace + _LAST_WRITES)
         await first_of(self._finisher.join(), _LAST_WRITES)
 
-    async def _run(self, ready: Ready, attempt: Attempt, channel: AttemptChannel) -> None:
-        start = time.monotonic()
+    def _on_end(self, ready: Ready, attempt: Attempt, outcome: Outcome) -> None:
+        if attempt.channel.is_clear:
+            self._end(ready, attempt, outcome)
+            return
+        task = asyncio.create_task(self._close(ready, attempt, outcome))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def _close(self, ready: Ready, attempt: Attempt, outcome: Outcome) -> None:
+        """The handler's last reports are written before its end is."""
         try:
-            outcome = await attempt.run()
-            await channel.close()
+            await attempt.channel.close()
         except Exception as error:  # noqa: BLE001 - a mistake of ours must not leave the job running for ever
             self._parts.emit(ServiceFailed("attempt", error))
             outcome = Failed(ErrorReport(type(error).__name__, "the worker failed to run the attempt; see its log"))
         finally:
-            channel.shut()
-            # From here on the watch must not take the end that is being written for a lost lease.
-            del self._attempts[ready.claimed.lease_token]
-            self.changed.set()
+            self._end(ready, attempt, outcome)
+
+    def _end(self, ready: Ready, attempt: Attempt, outcome: Outcome) -> None:
+        attempt.channel.shut()
+        # From here on the watch must not take the end that is being written for a lost lease.
+        del self._attempts[ready.claimed.lease_token]
+        self.changed.set()
+        if not self._attempts:
+            self._nothing_runs.set()
         if not attempt.is_lost:
-            has_checkpoint = ready.facts.checkpoint is not None or channel.has_checkpoint
-            self._finish(ready, outcome, seconds=time.monotonic() - start, has_checkpoint=has_checkpoint)
+            has_checkpoint = ready.facts.checkpoint is not None or attempt.channel.has_checkpoint
+            seconds = time.monotonic() - attempt.began
+            self._finish(ready, outcome, seconds=seconds, has_checkpoint=has_checkpoint)
 
     def _finish(self, ready: Ready, outcome: Outcome, *, seconds: float, has_checkpoint: bool = True) -> None:
         claimed = ready.claimed
@@ -209,7 +227,7 @@ class Crew:
                 job_type=claimed.job_type,
                 lease_token=claimed.lease_token,
                 outcome=outcome,
-                backoff=self._parts.catalogue.mine[claimed.job_type].options.backoff,
+                backoff=self._job_types[claimed.job_type].options.backoff,
                 actor=self._card.name,
                 has_checkpoint=has_checkpoint,
             )
@@ -227,10 +245,6 @@ class Crew:
         ended = transition.steps[0].target if transition.target is JobStatus.QUEUED else transition.target
         self._parts.emit(JobEnded(item.organization, item.job_id, item.job_type, ended, error, seconds))
 
-    def _on_lost(self, lease: UUID) -> Callable[[], None]:
-        loop = asyncio.get_running_loop()
-
-        def tell() -> None:
-            loop.call_soon_threadsafe(self.stop_one, lease, Interruption.LEASE_LOST)
-
-        return tell
+    def _on_lost(self, lease: UUID) -> None:
+        """From any thread."""
+        self._loop.call_soon_threadsafe(self.stop_one, lease, Interruption.LEASE_LOST)

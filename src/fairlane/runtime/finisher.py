@@ -45,7 +45,8 @@ class Finisher:
 
     def __init__(self, parts: FinisherParts) -> None:
         self._parts = parts
-        self._queue: asyncio.Queue[Finish] = asyncio.Queue()
+        self._waiting: list[Finish] = []
+        self._wake = asyncio.Event()
         self._random = Random()  # noqa: S311 - jitter, no secret
         self._unwritten = 0
         self._empty = asyncio.Event()
@@ -56,15 +57,20 @@ class Finisher:
         """Have it written."""
         self._unwritten += 1
         self._empty.clear()
-        self._queue.put_nowait(item)
+        self._put(item)
 
     async def run(self) -> None:
         """Write batches until cancelled."""
         while True:
-            batch = [await self._queue.get()]
-            while len(batch) < _BATCH and not self._queue.empty():
-                batch.append(self._queue.get_nowait())
+            await self._wake.wait()
+            batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
+            if not self._waiting:
+                self._wake.clear()
             await self._write(batch)
+
+    def _put(self, item: Finish) -> None:
+        self._waiting.append(item)
+        self._wake.set()
 
     async def join(self) -> None:
         """Wait until all that was added is written."""
@@ -122,7 +128,7 @@ class Finisher:
             self._empty.set()
 
     def _later(self, item: Finish, seconds: float) -> None:
-        asyncio.get_running_loop().call_later(seconds, self._queue.put_nowait, item)
+        asyncio.get_running_loop().call_later(seconds, self._put, item)
 
 
 def _is_replaced(item: Finish) -> bool:

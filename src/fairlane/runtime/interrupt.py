@@ -18,7 +18,7 @@ class Interrupt:
     """Whether a handler was asked to stop, and why. Safe to use from any thread."""
 
     def __init__(self) -> None:
-        self._event = threading.Event()
+        self._event: threading.Event | None = None  # made by the first `wait`: few handlers wait
         self._lock = threading.Lock()
         self._reason: Interruption | None = None
         self._thrown = False
@@ -39,12 +39,17 @@ class Interrupt:
             if self._reason is not None:
                 return False
             self._reason = reason
-        self._event.set()
+            if self._event is not None:
+                self._event.set()
         return True
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the handler is asked to stop, at most `timeout` seconds; False if nobody asked."""
-        return self._event.wait(timeout)
+        with self._lock:
+            if self._reason is not None:
+                return True
+            self._event = event = self._event or threading.Event()
+        return event.wait(timeout)
 
     def throw(self) -> NoReturn:
         """Raise `Interrupted`. Takes no lock, so that a signal handler may call it; `reason` must be set."""

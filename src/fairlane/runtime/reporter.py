@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
+from uuid import UUID
 
 from sqlalchemy import Connection
 
@@ -52,10 +53,10 @@ class AttemptChannel:
     """The channel of one attempt; to be made on the loop. `send` may be called from any thread and never blocks.
 
     Args:
-        on_lost: called from a thread when a write finds the lease lost.
+        on_lost: called from a thread, with the lease, when a write finds it lost.
     """
 
-    def __init__(self, desk: Desk, claimed: Claimed, on_lost: Callable[[], None]) -> None:
+    def __init__(self, desk: Desk, claimed: Claimed, on_lost: Callable[[UUID], None]) -> None:
         self._desk = desk
         self._claimed = claimed
         self._on_lost = on_lost
@@ -91,6 +92,12 @@ class AttemptChannel:
             job = self._claimed
             self._desk.emit(JobProgressed(job.organization, job.id, job.job_type, report.percent, report.message))
         return future
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether all that was sent is written, or given up."""
+        with self._lock:
+            return not (self._waiting or self._latest or self._is_scheduled)
 
     def shut(self) -> None:
         """Take nothing more."""
@@ -160,7 +167,7 @@ class AttemptChannel:
             _fail(batch, error)
             return True
         if not is_held:
-            self._on_lost()
+            self._on_lost(self._claimed.lease_token)
             _fail(batch, LeaseLostError("This job was given to another worker; stop, nothing more is kept."))
             self._drop({file.path for _, file in stored if file is not None})
             return True

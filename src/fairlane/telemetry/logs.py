@@ -11,6 +11,11 @@ _log = logging.getLogger("fairlane")
 
 def log_event(event: Event) -> None:
     """Write the event's line, at the level that fits."""
+    # Of these there are tens of thousands a second, mostly for nobody to read.
+    if isinstance(event, e.JobStarted) and not _log.isEnabledFor(logging.DEBUG):
+        return
+    if isinstance(event, e.JobEnded) and event.error_type is None and not _log.isEnabledFor(logging.INFO):
+        return
     line = _line(event)
     if line is not None:
         level, text = line
