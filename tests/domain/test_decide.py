@@ -9,7 +9,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fairlane.domain.backoff import JITTER, Backoff
-from fairlane.domain.decide import MAX_RESCUES, Attempt, decide
+from fairlane.domain.blame import SUSPECT_AT, Verdict
+from fairlane.domain.decide import Attempt, decide
 from fairlane.domain.outcomes import (
     Completed,
     ErrorReport,
@@ -39,7 +40,8 @@ ERRORS = st.builds(
 )
 FAILED = st.builds(Failed, ERRORS) | st.builds(TimedOut, ERRORS, st.floats(1, 1e4))
 UNFINISHED = st.builds(Snoozed, SECONDS, st.text(max_size=5)) | st.builds(Released, st.just("shutdown"), SECONDS)
-LOST = st.builds(Lost, st.just("worker-1"))
+VERDICTS = st.builds(Verdict, st.booleans(), st.booleans(), st.floats(0, 3600))
+LOST = st.builds(Lost, st.just("worker-1"), VERDICTS)
 OUTCOMES: st.SearchStrategy[Outcome] = st.one_of(
     st.builds(Completed, st.none() | st.just("1")),
     FAILED,
@@ -52,7 +54,7 @@ ATTEMPTS = st.builds(
     Attempt,
     attempt=st.integers(1, 10_000),
     retry_count=st.integers(0, 30),
-    rescue_count=st.integers(0, MAX_RESCUES),
+    rescue_count=st.integers(0, 10),
     max_retries=st.none() | st.integers(0, 30),
     cancel_requested_by=st.none(),
 )
@@ -150,16 +152,31 @@ def test_a_definite_no_at_start_goes_to_dead_letter_r5(job):
 
 
 @given(ATTEMPTS, LOST)
-def test_the_third_rescue_buries_the_job_and_none_spends_a_retry_r5(job, outcome):
+def test_a_rescue_follows_its_verdict_and_spends_no_retry_r5(job, outcome):
     transition = decided(job, outcome)
-    assert "retry_count" not in transition.changes
+    verdict, changes = outcome.verdict, transition.changes
+    assert "retry_count" not in changes
     assert transition.error is not None
-    if job.rescue_count + 1 >= 3:
+    if verdict.buries:
         assert transition.target is JobStatus.DEAD_LETTER
-    else:
-        assert transition.target is JobStatus.QUEUED
-        assert transition.changes["rescue_count"] == job.rescue_count + 1
-        assert transition.changes["ready"] is True
+        return
+    assert transition.target is JobStatus.QUEUED
+    assert changes["rescue_count"] == job.rescue_count + verdict.counts
+    assert changes["ready"] is (verdict.wait == 0)
+    assert changes["next_retry_at"] == (NOW + timedelta(seconds=verdict.wait) if verdict.wait else None)
+
+
+@pytest.mark.parametrize(
+    ("rescues", "verdict", "words"),
+    [
+        (0, Verdict(), "worker worker-1 was lost, rescue 1"),
+        (SUSPECT_AT - 1, Verdict(wait=30), "rescue 3; it runs apart from others"),
+        (SUSPECT_AT - 1, Verdict(counts=False), "not counted, since a job that started later is suspected"),
+        (SUSPECT_AT - 1, Verdict(buries=True), "its worker was lost 3 times while it ran"),
+    ],
+)
+def test_the_log_says_why_a_rescued_job_goes_where_it_goes_r5(rescues, verdict, words):
+    assert words in decided(Attempt(1, 0, rescues, 5), Lost("worker-1", verdict)).steps[-1].message
 
 
 @given(ATTEMPTS, UNFINISHED | st.builds(Stopped))

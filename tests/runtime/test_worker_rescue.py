@@ -8,6 +8,7 @@ from sqlalchemy import select
 
 from fairlane import Job, ParentPolicy
 from fairlane.domain.events import DeadLetterAlert, JobsRescued
+from fairlane.runtime.stage import Stage
 from fairlane.store.tables import jobs
 from fairlane.testing import ManualClock
 from tests.runtime.worker_kit import Engine, engine
@@ -61,7 +62,7 @@ def test_the_lost_attempt_is_recorded_and_no_retry_is_spent(fl: Engine, clock: M
     now = fl.look(job)
     assert (now.attempt, now.retry_count, now.next_retry_at) == (1, 0, None)
     rescued = fl.history(job.id, organization="acme")[-1]
-    assert rescued.message == "worker lost was lost, rescue 1 of 2"
+    assert rescued.message == "worker lost was lost, rescue 1"
     assert (rescued.attempt, rescued.error_type) == (1, "WorkerLost")
 
 
@@ -76,6 +77,46 @@ def test_the_third_rescue_sends_the_job_to_dead_letter(fl: Engine, clock: Manual
     assert "3 times while it ran" in str(fl.look(job).error_message)
     assert fl.look(child).status == "dead_letter"
     assert fl.events.of(DeadLetterAlert) == [DeadLetterAlert("acme", 2)]
+
+
+def test_neighbours_of_a_killer_are_queued_apart_and_the_one_that_kills_again_is_buried(
+    fl: Engine, clock: ManualClock, survivor: Member
+) -> None:
+    given = [fl.give("work") for _ in range(3)]
+    for _ in range(3):
+        lose(fl, clock, survivor)
+        survivor.rescue.run_once()
+    assert {fl.look(job).status for job in given} == {"queued"}
+    at_once = [job for job in given if fl.look(job).next_retry_at is None]
+    assert len(at_once) == 1
+    assert len({fl.look(job).next_retry_at for job in given}) == 3
+    lose(fl, clock, survivor)
+    survivor.rescue.run_once()
+    assert fl.look(at_once[0]).status == "dead_letter"
+    assert sorted(fl.look(job).status for job in given) == ["dead_letter", "queued", "queued"]
+
+
+def test_a_suspect_that_ran_on_while_another_started_is_cleared_and_runs_again_at_once(
+    fl: Engine, clock: ManualClock, survivor: Member
+) -> None:
+    given = [fl.give("work") for _ in range(2)]
+    for _ in range(3):
+        lose(fl, clock, survivor)
+        survivor.rescue.run_once()
+    lost = member(fl, "lost")
+    (innocent,) = lost.claim()
+    # The other's time comes, and it takes the worker down.
+    clock.advance(2 * LEASE + 1)
+    lost.heartbeat.run_once()
+    Stage(fl.database, 1.0).run_once()
+    (killer,) = lost.claim()
+    clock.advance(LEASE + 0.1)
+    survivor.heartbeat.run_once()
+    survivor.rescue.run_once()
+    statuses = {job.id: fl.look(job).status for job in given}
+    assert statuses == {innocent.claimed.id: "queued", killer.claimed.id: "dead_letter"}
+    (again,) = survivor.claim()
+    assert again.claimed.id == innocent.claimed.id
 
 
 def test_a_worker_with_a_valid_lease_keeps_its_jobs(fl: Engine, clock: ManualClock, survivor: Member) -> None:

@@ -6,6 +6,7 @@ from random import Random
 
 from fairlane.domain import transitions
 from fairlane.domain.backoff import JITTER, Backoff
+from fairlane.domain.blame import SUSPECT_AT
 from fairlane.domain.outcomes import (
     Completed,
     ErrorReport,
@@ -22,7 +23,6 @@ from fairlane.domain.statuses import JobStatus
 from fairlane.domain.transitions import Transition
 
 LONGEST_WAIT = 366 * 86_400.0  # seconds; what is beyond would not fit a date some day
-MAX_RESCUES = 3  # the third rescue of a job buries it (R5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +61,8 @@ def decide(job: Attempt, outcome: Outcome, now: datetime, random: Random, backof
         case Stopped(how):
             # Stopped without a request: the request went with a retry by a person, so the job just goes on.
             return transitions.requeue(f"{how} without a cancel request", job.rescue_count, None)
-        case Lost(worker):
-            return _rescue(job, worker, now)
+        case Lost():
+            return _rescue(job, outcome, now)
 
 
 def _after(now: datetime, seconds: float) -> datetime | None:
@@ -88,14 +88,22 @@ def _retry_or_give_up(
     return transitions.retry(status, error, retry, _later(now, wait))
 
 
-def _rescue(job: Attempt, worker: str, now: datetime) -> Transition:
+def _rescue(job: Attempt, lost: Lost, now: datetime) -> Transition:
     rescues = job.rescue_count + 1
-    if rescues >= MAX_RESCUES:
+    verdict = lost.verdict
+    if verdict.buries:
         reason = f"its worker was lost {rescues} times while it ran; look for a crash or memory exhaustion"
         return transitions.bury_poison(reason, now)
-    reason = f"worker {worker} was lost, rescue {rescues} of {MAX_RESCUES - 1}"
+    reason = f"worker {lost.worker} was lost"
+    if not verdict.counts:
+        rescues = job.rescue_count
+        reason += "; not counted, since a job that started later is suspected"
+    elif rescues >= SUSPECT_AT:
+        reason += f", rescue {rescues}; it runs apart from others that are suspected of taking workers down"
+    else:
+        reason += f", rescue {rescues}"
     error = ErrorReport("WorkerLost", reason, fingerprint="WorkerLost")
-    return transitions.requeue(reason, rescues, None, error)
+    return transitions.requeue(reason, rescues, _after(now, verdict.wait), error)
 
 
 def _how_it_stopped(outcome: Outcome) -> str:

@@ -1,6 +1,8 @@
 """How one attempt ended, as values. Runtime makes them, `decide` turns them into a transition."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from fairlane.domain.blame import Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +71,10 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The worker's lease ran out with the job still running."""
+    """The worker's lease ran out with the job still running; the verdict says what that means for this job."""
 
     worker: str
+    verdict: Verdict = field(default_factory=Verdict)
 
 
 Outcome = Completed | Failed | TimedOut | Stopped | Snoozed | Released | Refused | Lost

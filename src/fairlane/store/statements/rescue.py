@@ -6,6 +6,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from fairlane.domain.backoff import Backoff
+from fairlane.domain.blame import LostAttempt, judge
 from fairlane.domain.outcomes import Lost
 from fairlane.store.clock import Clock
 from fairlane.store.statements import workers
@@ -30,10 +31,13 @@ def rescue_one_worker(connection: Connection, clock: Clock, random: Random) -> t
 
 def rescue_worker(connection: Connection, clock: Clock, random: Random, lost: AnyRow) -> list[Finished]:
     """The same for a worker that `workers.lock_expired` found."""
+    now = clock.now(connection)
+    held = workers.running_jobs(connection, lost.id, _BATCH)
+    verdicts = judge([LostAttempt(row.rescue_count, (now - row.started_at).total_seconds()) for row in held], random)
     finishes = [
-        Finish(row.organization_id, row.id, row.job_type, row.lease_token, Lost(lost.name), Backoff())
-        for row in workers.running_jobs(connection, lost.id, _BATCH)
+        Finish(row.organization_id, row.id, row.job_type, row.lease_token, Lost(lost.name, verdict), Backoff())
+        for row, verdict in zip(held, verdicts, strict=True)
     ]
-    done = finish(connection, clock.now(connection), finishes, random)
+    done = finish(connection, now, finishes, random)
     workers.remove(connection, lost.id)
     return done

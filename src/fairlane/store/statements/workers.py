@@ -115,11 +115,18 @@ def lock_expired(connection: Connection, clock: Clock, leaving: Iterable[UUID] =
 
 
 def running_jobs(connection: Connection, worker_id: UUID, limit: int) -> Sequence[AnyRow]:
-    """Keys and leases of jobs that run under this worker, in lock order."""
+    """Keys and leases of jobs that run under this worker. Those rescued most come first, to be compared."""
     return connection.execute(
-        select(jobs.c.organization_id, jobs.c.id, jobs.c.job_type, jobs.c.lease_token)
+        select(
+            jobs.c.organization_id,
+            jobs.c.id,
+            jobs.c.job_type,
+            jobs.c.lease_token,
+            jobs.c.rescue_count,
+            jobs.c.started_at,
+        )
         .where(jobs.c.worker_id == worker_id, jobs.c.status == fixed(JobStatus.RUNNING))
-        .order_by(jobs.c.organization_id, jobs.c.id)
+        .order_by(jobs.c.rescue_count.desc(), jobs.c.organization_id, jobs.c.id)
         .limit(limit)
         .execution_options(fairlane_across="rescue")
     ).all()
