@@ -147,6 +147,7 @@ def test_results_wait_for_room_when_the_database_is_full(sqlite_url: str) -> Non
             quota.lift()
             assert fl.ended(job).status == "completed"
             fl.events.wait(StorageBack, service="finisher")
+        quota.forget()
         assert lost.reason == "The database is full; nothing was changed. Free some space, then try again."
         assert len(fl.value(job)) == 500_000
         assert fl.list(organization="acme").total == 1

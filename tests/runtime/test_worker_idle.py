@@ -6,11 +6,12 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import Engine as SomeEngine
 from sqlalchemy import event
 
 from fairlane.runtime import service, shift
 from fairlane.runtime.watch import Watch
-from tests.runtime.worker_kit import Engine, engine
+from tests.runtime.worker_kit import engine
 from tests.runtime.worker_store import nothing
 
 ROUNDS = 5
@@ -20,16 +21,16 @@ SERVICES = ("stage", "watch", "rescue", "cleanup")
 class Waits:
     """Records each wait of the worker's loops, and ends it at once."""
 
-    def __init__(self, fl: Engine) -> None:
+    def __init__(self) -> None:
         self.of_claims: list[float] = []
         self.of_services: list[float] = []
         self.statements: list[int] = []  # between two waits of the claim loop
         self.services_are_at_rest = asyncio.Event()
         self.enough = asyncio.Event()
         self._count = 0
-        event.listen(fl.database.engine, "before_cursor_execute", self._on_statement)
 
-    def _on_statement(self, _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+    def on_statement(self, _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        """Count a statement of whatever engine: a worker has one of its own."""
         self._count += statement != "BEGIN"
 
     async def claims_wait(self, stopping: asyncio.Event, seconds: float) -> bool:
@@ -52,7 +53,8 @@ class Waits:
 async def test_an_idle_worker_waits_between_its_rounds(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with engine(database_url, poll_interval=0.2) as fl:
         nothing(fl)
-        waits = Waits(fl)
+        waits = Waits()
+        event.listen(SomeEngine, "before_cursor_execute", waits.on_statement)
         monkeypatch.setattr(shift, "wait_until", waits.claims_wait)
         monkeypatch.setattr(service, "wait_until", waits.services_wait)
         worker = fl.worker()
@@ -60,6 +62,7 @@ async def test_an_idle_worker_waits_between_its_rounds(database_url: str, monkey
         await waits.enough.wait()
         worker.stop()
         await task
+        event.remove(SomeEngine, "before_cursor_execute", waits.on_statement)
         assert waits.of_claims == [0.2] * ROUNDS
         assert all(seconds > 0 for seconds in waits.of_services)
         # What is paused, and which lanes have something to claim.

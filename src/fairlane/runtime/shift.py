@@ -18,7 +18,7 @@ from fairlane.runtime.crew import Crew
 from fairlane.runtime.dead_letter_alarm import DeadLetterAlarm
 from fairlane.runtime.heartbeat import Heartbeat
 from fairlane.runtime.loop_watch import LoopWatch
-from fairlane.runtime.parts import WorkerParts
+from fairlane.runtime.parts import SERVICE_THREADS, WorkerParts
 from fairlane.runtime.rescue import Rescue
 from fairlane.runtime.service import Outage, Service, in_thread, run_service, wait_until
 from fairlane.runtime.stage import Stage
@@ -27,7 +27,6 @@ from fairlane.store import schema
 from fairlane.store.statements import workers
 from fairlane.store.statements.workers import WorkerCard
 
-_DATABASE_THREADS: Final = 3
 _BROKEN_WAIT: Final = 5.0  # seconds before the next claim after one that failed by a mistake
 
 
@@ -39,6 +38,8 @@ class Shift:
     """
 
     def __init__(self, parts: WorkerParts, card: WorkerCard, replace_me: Callable[[], None]) -> None:
+        self._applications = parts.database
+        parts = parts.on_own_connections()
         database, settings = parts.database, parts.settings
         self._parts = parts
         self._card = card
@@ -47,12 +48,10 @@ class Shift:
         self._grace = settings.grace
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
-        self._threads = ThreadPoolExecutor(_DATABASE_THREADS, thread_name_prefix="fairlane-database")
+        self._threads = ThreadPoolExecutor(SERVICE_THREADS, thread_name_prefix="fairlane-database")
         self._alarm = DeadLetterAlarm(database, settings.dead_letter_alert, parts.emit)
         self._crew = Crew(parts, card, self._threads, self._alarm)
-        # Handlers that use up the connections must not stop the heartbeat: its jobs would be given away.
-        self._pulse = database.sibling(pool_size=1)
-        self._heartbeat = Heartbeat(self._pulse, card, settings.lease, parts.emit)
+        self._heartbeat = Heartbeat(database, card, settings.lease, parts.emit)
         self._stage = Stage(database, settings.stage_interval)
         self._claims = Claims(database, parts.directory, card, parts.emit)
         self._loop_watch = LoopWatch(self._on_blocked, self._on_stuck, settings.lease)
@@ -66,9 +65,9 @@ class Shift:
             # Whatever happened: a lease that is kept without a worker would hold its jobs for ever.
             self._loop_watch.stop()
             self._heartbeat.stop()
-            if self._pulse is not self._parts.database:
-                self._pulse.close()
             self._threads.shutdown(wait=False)
+            if self._parts.database is not self._applications:
+                self._parts.database.close()
 
     def stop(self, *, at_once: bool = False) -> None:
         """Claim no more, let jobs finish and leave; from any thread."""
