@@ -135,6 +135,15 @@ def test_a_snooze_spends_no_retry_and_is_no_error(fl: Engine) -> None:
     assert "snoozed by the handler: the source is locked" in fl.reasons(job)
 
 
+def test_a_group_of_snoozes_is_a_snooze(fl: Engine) -> None:
+    """A TaskGroup makes a group of what its tasks raise."""
+    always(fl, lambda: ExceptionGroup("tasks", [Snooze(5), Snooze(90, "the source is locked")]), max_retries=0)
+    job = fl.give("work")
+    fl.drain()
+    assert fl.look(job).status == "queued"
+    assert wait_of(fl, job) == pytest.approx(90)
+
+
 def test_what_can_not_be_decoded_backs_off_and_ends_in_dead_letter(fl: Engine) -> None:
     with another(fl) as older:
 

@@ -2,13 +2,15 @@
 
 import json
 import signal
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from fairlane.domain.classify import classify
+from fairlane.domain.classify import classify, snooze_of
 from fairlane.domain.errors import PermanentError, Snooze, StorageUnavailable, TransientError
+from fairlane.runtime.executors.base import HandlerQuit
 from fairlane.runtime.executors.child_process import _how_it_ended
 from fairlane.runtime.executors.wire import RemoteError, pack_error, unpack_error
 
@@ -47,26 +49,89 @@ def sent(error: Exception) -> Exception:
         return unpack_error(json.loads(json.dumps(pack_error(raised))))
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        ConnectionResetError(104, "reset"),
-        KeyError("x"),
-        TransientError("again", retry_after=7),
-        ServiceDown("down", retry_after=9),
-        PermanentError("never"),
-        StorageUnavailable("gone"),
-        HttpError(503, "120"),
-        HttpError(404, "120"),
-        NeedsArguments("host", 80),
-        MemoryError(),
-    ],
-    ids=repr,
-)
-def test_an_error_is_classified_as_in_the_worker_itself(error: Exception) -> None:
-    here, there = classify(error), classify(sent(error))
-    for kept in ("error_type", "message", "permanent", "retry_after"):
-        assert getattr(there, kept) == getattr(here, kept)
+def caused(error: Exception, *causes: BaseException) -> Exception:
+    """An exception that was raised from others."""
+    effect: BaseException = error
+    for cause in causes:
+        effect.__cause__ = cause
+        effect = cause
+    return error
+
+
+def answered(response: object) -> Exception:
+    """An exception with an answer in it, as botocore and HTTP clients have it."""
+    error = RuntimeError("refused")
+    error.response = response  # type: ignore[attr-defined]
+    return error
+
+
+def aws(code: str, status: int, **headers: str) -> Exception:
+    return answered(
+        {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status, "HTTPHeaders": dict(headers)}}
+    )
+
+
+DATES = {"Retry-After": "Thu, 01 Jan 2026 12:01:00 GMT", "Date": "Thu, 01 Jan 2026 12:00:00 GMT"}
+ERRORS = [
+    ConnectionResetError(104, "reset"),
+    KeyError("x"),
+    TransientError("again", retry_after=7),
+    ServiceDown("down", retry_after=9),
+    PermanentError("never"),
+    StorageUnavailable("gone"),
+    HttpError(503, "120"),
+    HttpError(404, "120"),
+    NeedsArguments("host", 80),
+    MemoryError(),
+    OSError(13, "denied"),
+    # Of answers
+    answered({"status_code": 404}),
+    answered(SimpleNamespace(status_code=429, headers={"retry-after": 30})),
+    answered(SimpleNamespace(status_code=429, headers=DATES)),
+    answered(SimpleNamespace(status_code=429, retry_after=float("nan"))),
+    aws("Throttling", 400),
+    aws("NoSuchKey", 404),
+    aws("SlowDown", 503, **{"retry-after": "5"}),
+    # Of causes
+    caused(ValueError("odd"), PermissionError("denied")),
+    caused(ValueError("odd"), RuntimeError("odd"), TransientError("again", retry_after=3)),
+    caused(HandlerQuit("it quit"), SystemExit(404)),
+    caused(HandlerQuit("it quit"), BaseExceptionGroup("several", [SystemExit(1)])),
+    caused(ValueError("odd"), ExceptionGroup("several", [PermanentError("never")])),
+    # Of groups
+    ExceptionGroup("several", [PermanentError("never"), PermissionError("denied")]),
+    ExceptionGroup("several", [PermanentError("never"), TransientError("again", retry_after=5)]),
+    ExceptionGroup("several", [PermanentError("never"), ExceptionGroup("more", [aws("Throttling", 400)])]),
+    ExceptionGroup("several", [caused(ValueError("odd"), PermissionError("denied"))]),
+    ExceptionGroup("several", [Snooze(5), PermanentError("never")]),
+    # Of snoozes
+    Snooze(90, "not yet"),
+    ExceptionGroup("several", [Snooze(5, "soon"), ExceptionGroup("more", [Snooze(60, "later")])]),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=[f"{place} {type(one).__name__}" for place, one in enumerate(ERRORS)])
+def test_an_error_means_the_same_as_in_the_worker_itself(error: Exception) -> None:
+    there = meaning(sent(error))
+    assert there == meaning(error)
+
+
+def meaning(error: Exception) -> object:
+    """What a worker makes of it, but for the traceback."""
+    snooze = snooze_of(error)
+    return (snooze.seconds, snooze.reason) if snooze is not None else replace(classify(error), traceback="")
+
+
+def test_a_group_is_one_with_all_in_it() -> None:
+    group = sent(ExceptionGroup("several", [KeyError("x"), ExceptionGroup("more", [OSError(13, "denied")])]))
+    assert isinstance(group, ExceptionGroup)
+    assert [type(one).__name__ for one in group.exceptions] == ["KeyError", "PermissionError"]
+    assert "several" in classify(group).traceback
+
+
+def test_an_error_that_the_worker_sent_and_the_handler_let_pass_is_still_what_it_was() -> None:
+    answer = sent(aws("NoSuchKey", 404))
+    assert meaning(sent(answer)) == meaning(answer)
 
 
 def test_an_error_is_of_the_class_that_it_was() -> None:

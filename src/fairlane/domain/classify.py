@@ -61,7 +61,6 @@ _LONGEST_CHAIN: Final = 20
 _SHORT_TYPE_LIMIT: Final = TYPE_LIMIT - 17  # a space and 16 digits of a hash follow
 
 
-_FRAME: Final = re.compile(r'^[ |]*File "([^"\n]+)", line \d+, in ([^\n]+)$', re.MULTILINE)
 _LIBRARIES: Final = frozenset({"site-packages", "dist-packages"})
 _FOREIGN: Final = (
     Path(__file__).parents[1],  # Fairlane
@@ -112,7 +111,9 @@ def classify(
     `retry_after` is 0 to 86,400 seconds.
     """
     rules = _Rules.of(transient, permanent, now)
-    judged = [(leaf, _judge(leaf, rules)) for leaf in _leaves(error)]
+    # A part of the handler that wanted to snooze says nothing about the part that failed.
+    failures = [leaf for leaf in leaves(error) if not isinstance(leaf, errors.Snooze)] or list(leaves(error))
+    judged = [(leaf, _judge(leaf, rules)) for leaf in failures]
     decisive, verdict = next((one for one in judged if not one[1].permanent), judged[0])
     return ErrorReport(
         error_type=_error_type(decisive),
@@ -124,7 +125,15 @@ def classify(
     )
 
 
-def _leaves(error: BaseException) -> Iterator[BaseException]:
+def snooze_of(error: BaseException) -> errors.Snooze | None:
+    """The snooze that a handler asked for; of a group of nothing else the longest, which comes too early for none."""
+    snoozes = [leaf for leaf in leaves(error) if isinstance(leaf, errors.Snooze)]
+    is_all = len(snoozes) == sum(1 for _ in leaves(error))
+    return max(snoozes, key=lambda one: one.seconds) if is_all else None
+
+
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """The exceptions in a group and in the groups in it; of another exception itself."""
     waiting = [error]
     while waiting:
         one = waiting.pop()
@@ -166,7 +175,7 @@ def _by_nearest(lineage: tuple[str, ...], transient: frozenset[str], permanent: 
 
 
 def _by_status(error: BaseException) -> bool | None:
-    code = _read(_read(_read(error, "response"), "Error"), "Code")
+    code = read(read(read(error, "response"), "Error"), "Code")
     if isinstance(code, str) and code in AWS_TRANSIENT:
         return False
     status = _status(error)
@@ -185,7 +194,7 @@ def _status(error: BaseException) -> int | None:
         return None  # `SystemExit.code` is none
     for source in _http_sources(error):
         for name in STATUS_NAMES:
-            status = _read(source, name)
+            status = read(source, name)
             if isinstance(status, int) and 400 <= status <= 599:
                 return status
     return None
@@ -193,14 +202,14 @@ def _status(error: BaseException) -> int | None:
 
 def _retry_after(error: BaseException, now: datetime | None) -> float | None:
     """The wait that the exception or the response in it asks for, in seconds."""
-    wait = _seconds(_read(error, "retry_after"), now)
+    wait = _seconds(read(error, "retry_after"), now)
     for source in _http_sources(error):
         for name in HEADERS_NAMES:
-            headers = _read(source, name)
+            headers = read(source, name)
             # A date to wait for is compared with the clock of the server that named it, if it says what that shows.
-            now = now or _date(_read(headers, "Date")) or _date(_read(headers, "date"))
+            now = now or _date(read(headers, "Date")) or _date(read(headers, "date"))
             for header in ("Retry-After", "retry-after"):  # a plain dict minds the case
-                wait = _seconds(_read(headers, header), now) if wait is None else wait
+                wait = _seconds(read(headers, header), now) if wait is None else wait
     return wait
 
 
@@ -235,11 +244,11 @@ def _date(text: object) -> datetime | None:
 
 
 def _http_sources(error: BaseException) -> tuple[object, ...]:
-    response = _read(error, "response")
-    return response, _read(response, "ResponseMetadata"), error
+    response = read(error, "response")
+    return response, read(response, "ResponseMetadata"), error
 
 
-def _read(source: object, name: str) -> object:
+def read(source: object, name: str) -> object:
     """An item of a mapping or an attribute; None if there is none or it can't be read."""
     try:
         get = getattr(source, "get", None)  # headers have it, but not all are a Mapping
@@ -256,7 +265,7 @@ def _lineage(error: BaseException) -> tuple[str, ...]:
 
 def _remote_lineage(error: BaseException) -> tuple[str, ...]:
     """The names that an exception from another process brings along; empty for one of this process."""
-    names = _read(error, "lineage")
+    names = read(error, "lineage")
     kind = type(error)
     if not isinstance(names, tuple) or names[:1] != (f"{kind.__module__}:{kind.__qualname__}",):
         return ()
@@ -296,21 +305,21 @@ def _fingerprint(error: BaseException) -> str:
 
     The line's number is not in it, so that an edit above does not make a new error of an old one.
     """
-    frames = _frames(error)
-    places = [place for file, place in frames if _is_application(file)] or [place for _, place in frames] or [""]
     error_type = _error_type(error)
-    digest = sha256(_storable(f"{error_type} {places[-1]}").encode()).hexdigest()[:16]
+    digest = sha256(_storable(f"{error_type} {place_of(error)}").encode()).hexdigest()[:16]
     return f"{error_type.rpartition('.')[2][:_SHORT_TYPE_LIMIT]} {digest}"
 
 
-def _frames(error: BaseException) -> list[tuple[str, str]]:
-    """File and module:function of each frame, the innermost last."""
-    if _remote_lineage(error):
-        return [(file, f"{Path(file).stem}:{function}") for file, function in _FRAME.findall(_raw_traceback(error))]
-    return [
+def place_of(error: BaseException) -> str:
+    """Where in the application the exception was raised, as module:function; empty if it never was."""
+    frames = [
         (frame.f_code.co_filename, f"{frame.f_globals.get('__name__')}:{frame.f_code.co_qualname}")
         for frame, _ in traceback.walk_tb(error.__traceback__)
     ]
+    if not frames and _remote_lineage(error):
+        return str(read(error, "place"))  # it was raised in another process
+    places = [place for file, place in frames if _is_application(file)] or [place for _, place in frames] or [""]
+    return places[-1]
 
 
 def _is_application(file: str) -> bool:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
-from fairlane.domain.classify import classify
-from fairlane.domain.errors import InvalidParameters, Snooze
+from fairlane.domain.classify import classify, snooze_of
+from fairlane.domain.errors import InvalidParameters
 from fairlane.domain.events import HandlerAbandoned, ServiceFailed
 from fairlane.domain.outcomes import Completed, ErrorReport, Failed, Outcome, Released, Snoozed, Stopped, TimedOut
 from fairlane.registry.job_types import JobType
@@ -168,8 +168,9 @@ class Attempt:
             return self._failure(error)
 
     def _failure(self, error: BaseException) -> Outcome:
-        if isinstance(error, Snooze):
-            return Snoozed(error.seconds, error.reason)
+        snooze = snooze_of(error)
+        if snooze is not None:
+            return Snoozed(snooze.seconds, snooze.reason)
         if isinstance(error, Interrupted):
             return Stopped("the handler stopped")
         errors = self.job_type.errors

@@ -16,15 +16,21 @@ From the child, each with its `run`, but for the first:
 import json
 import sys
 import traceback
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from datetime import timedelta
 from email.message import Message as Headers
+from itertools import islice
+from math import isfinite
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
 
 from pydantic import TypeAdapter
 
+from fairlane.domain.classify import leaves, place_of, read
+from fairlane.domain.error_types import HEADERS_NAMES, STATUS_NAMES
 from fairlane.domain.errors import PermanentError
 from fairlane.runtime.reports import AttemptFacts, Checkpoint, File, Line, Progress, Report
 
@@ -36,18 +42,25 @@ FACTS: Final = TypeAdapter(AttemptFacts)
 _REPORTS: Final = {kind.__name__: kind for kind in (Progress, Line, Checkpoint, File)}
 _MESSAGE_LIMIT: Final = 10_000  # characters
 _TRACEBACK_LIMIT: Final = 100_000  # characters, of its end
-# What is carried of an exception beside its message: what classifying it may depend on.
-_CARRIED: Final = ("retry_after", "status_code", "status", "code", "errno", "seconds", "reason")
+_TEXT_LIMIT: Final = 2_000  # characters, of what is carried beside message and traceback
+_MOST_LEAVES: Final = 100  # of a group; so many messages fit into a line
+_MOST_CAUSES: Final = 19  # classifying looks no further
+# What classifying may depend on: of an exception, of the HTTP answer in it, and of the parts of an answer of AWS.
+_CARRIED: Final = ("retry_after", "errno", "seconds", "reason", "Code", *STATUS_NAMES)
+_HEADERS: Final = ("Retry-After", "retry-after", "Date", "date")
+_PARTS: Final = {"error": ("response",), "response": ("Error", "ResponseMetadata")}
 
 
 class RemoteError(Exception):
     """An exception of a handler in another process: as much of it as text and numbers can carry.
 
     Each is also an instance of the nearest of the original's classes that this process has loaded, so that it is
-    classified as in the worker itself. `lineage` names all the original's classes, as `module:name`.
+    classified as in the worker itself. `lineage` names all the original's classes, as `module:name`; `place` is where
+    in the application it was raised.
     """
 
     lineage: tuple[str, ...]
+    place: str
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -88,27 +101,64 @@ def unpack_report(packed: Message) -> Report:
 
 def pack_error(error: BaseException) -> Message:
     """An exception as a message."""
+    text = "".join(traceback.format_exception(error))[-_TRACEBACK_LIMIT:]
+    packed = _pack(error) | {"traceback": text, "leaves": []}
+    if isinstance(error, BaseExceptionGroup):
+        packed["leaves"] = [_pack(leaf) for leaf in islice(leaves(error), _MOST_LEAVES)]
+    return packed
+
+
+def _pack(error: BaseException) -> Message:
     return {
-        "lineage": [f"{one.__module__}:{one.__qualname__}" for one in type(error).__mro__[:-2]],  # not BaseException
+        **_kind(error),
         "message": _text(error)[:_MESSAGE_LIMIT],
-        "traceback": "".join(traceback.format_exception(error))[-_TRACEBACK_LIMIT:],
-        **_carried(error),
-        "response": _carried(response) if (response := getattr(error, "response", None)) is not None else None,
+        "place": place_of(error),
+        "causes": [_kind(cause) for cause in islice(_causes(error), _MOST_CAUSES)],
     }
+
+
+def _kind(error: BaseException) -> Message:
+    names = [f"{one.__module__}:{one.__qualname__}" for one in type(error).__mro__[:-2]]  # not BaseException
+    return {
+        "lineage": list(error.lineage) if isinstance(error, RemoteError) else names,
+        # `SystemExit.code` is no HTTP status, and must not become one on its way.
+        "carried": _carried(error, "error") if isinstance(error, Exception) else None,
+    }
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    while (cause := error.__cause__) is not None:
+        yield cause
+        error = cause
 
 
 def unpack_error(packed: Message) -> Exception:
     """An exception that says of itself, and is classified, what the packed one was."""
-    lineage = tuple(packed["lineage"])
-    error = next(mirror for name in (*lineage, "builtins:Exception") if (mirror := _mirror(lineage[0], name)))
-    error.args = (packed["message"],)
-    error.lineage = lineage
-    error.__cause__ = RemoteTraceback(packed["traceback"])
-    _put_back(error, packed)
-    if packed["response"] is not None:
-        response = SimpleNamespace()
-        _put_back(response, packed["response"])
-        _set(error, "response", response)
+    error = _unpack(packed, [_unpack(leaf) for leaf in packed["leaves"]])
+    shown = RemoteTraceback(packed["traceback"])
+    shown.__cause__ = error.__cause__
+    error.__cause__ = shown
+    return error
+
+
+def _unpack(packed: Message, within: Sequence[Exception] = ()) -> RemoteError:
+    error = _made(packed["lineage"], packed["message"], within)
+    error.place = packed["place"]
+    _put_back(error, packed["carried"])
+    effect = error
+    for cause in packed["causes"]:
+        effect.__cause__ = made = _made(cause["lineage"], "")
+        _put_back(made, cause["carried"])
+        effect = made
+    return error
+
+
+def _made(lineage: Sequence[str], message: str, within: Sequence[Exception] = ()) -> RemoteError:
+    names = (*lineage, "builtins:Exception")
+    error = next(mirror for name in names if (mirror := _mirror(lineage[0], name, message, within)))
+    error.args = (message,)
+    error.lineage = tuple(lineage)
+    error.place = ""
     return error
 
 
@@ -119,22 +169,45 @@ def _text(error: BaseException) -> str:
         return f"(no message: its __str__ raised {type(broken).__name__})"
 
 
-def _carried(source: object) -> Message:
-    attributes = {name: getattr(source, name, ...) for name in _CARRIED}
-    header = getattr(getattr(source, "headers", None), "get", None)
+def _carried(source: object, role: str) -> Message:
+    """What the rules may read of an exception, an answer or a part of one, read as they do it."""
+    headers = {name: _plain(read(source, name), _HEADERS) for name in HEADERS_NAMES}
+    parts = {name: read(source, name) for name in _PARTS.get(role, ())}
     return {
-        "attributes": {k: v for k, v in attributes.items() if v is None or isinstance(v, int | float | str)},
-        "retry_after_header": header("Retry-After") if header is not None else None,
+        "attributes": _plain(source, _CARRIED),
+        "headers": {name: lines for name, lines in headers.items() if lines},
+        "parts": {name: _carried(part, name) for name, part in parts.items() if part is not None},
     }
 
 
-def _put_back(target: object, packed: Message) -> None:
-    for name, value in packed["attributes"].items():
+def _plain(source: object, names: Sequence[str]) -> Message:
+    """Of these items or attributes those that JSON has."""
+    found: Message = {}
+    for name in names:
+        value = read(source, name)
+        if isinstance(value, timedelta):
+            value = value.total_seconds()
+        if isinstance(value, str):
+            found[name] = value[:_TEXT_LIMIT]
+        elif isinstance(value, int) or (isinstance(value, float) and isfinite(value)):
+            found[name] = value
+    return found
+
+
+def _put_back(target: object, carried: Message | None) -> None:
+    if carried is None:
+        return
+    for name, value in carried["attributes"].items():
         _set(target, name, value)
-    if packed["retry_after_header"] is not None:
+    for name, lines in carried["headers"].items():
         headers = Headers()  # its keys have no case
-        headers["Retry-After"] = packed["retry_after_header"]
-        _set(target, "headers", headers)
+        for header, value in lines.items():
+            headers[header] = value
+        _set(target, name, headers)
+    for name, part in carried["parts"].items():
+        made = SimpleNamespace()
+        _put_back(made, part)
+        _set(target, name, made)
 
 
 def _set(target: object, name: str, value: object) -> None:
@@ -143,7 +216,7 @@ def _set(target: object, name: str, value: object) -> None:
         setattr(target, name, value)
 
 
-def _mirror(original: str, known: str) -> RemoteError | None:
+def _mirror(original: str, known: str, message: str, within: Sequence[Exception]) -> RemoteError | None:
     """An error called as the original, of a class that this process has loaded; None if it has not, or can't be made.
 
     Nothing is imported: what a handler raises must not decide what its worker loads.
@@ -157,7 +230,8 @@ def _mirror(original: str, known: str) -> RemoteError | None:
     module, _, name = original.partition(":")
     try:
         mirror: Any = type(name.rpartition(".")[2], (RemoteError, base), {"__module__": module, "__qualname__": name})
-        error: RemoteError = mirror.__new__(mirror)
-    except TypeError:
-        return None  # a final class, or one that can't be made without arguments
+        group = (message, within) if issubclass(base, ExceptionGroup) else ()
+        error: RemoteError = mirror.__new__(mirror, *group)
+    except (TypeError, ValueError):
+        return None  # a final class, or one that can't be made without its arguments
     return error
