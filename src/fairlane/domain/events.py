@@ -20,6 +20,15 @@ class WorkerStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class QueuesNotServed:
+    """Job types of a worker that has just started name queues which it does not serve."""
+
+    worker: str
+    queues: tuple[str, ...]
+    job_types: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerStopping:
     """A worker claims no more; `running` jobs have `grace` seconds to finish."""
 
@@ -155,6 +164,7 @@ class ServiceFailed:
 
 Event = (
     WorkerStarted
+    | QueuesNotServed
     | WorkerStopping
     | WorkerStopped
     | JobStarted

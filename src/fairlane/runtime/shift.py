@@ -11,7 +11,7 @@ from functools import partial
 from typing import Final
 
 from fairlane.domain.errors import ConfigurationError, FairlaneError, StorageUnavailable
-from fairlane.domain.events import LoopBlocked, ServiceFailed, WorkerStarted, WorkerStopped
+from fairlane.domain.events import LoopBlocked, QueuesNotServed, ServiceFailed, WorkerStarted, WorkerStopped
 from fairlane.runtime.claims import Claims, Ready
 from fairlane.runtime.cleanup import Cleanup
 from fairlane.runtime.crew import Crew
@@ -109,6 +109,7 @@ class Shift:
             await self._crew.start()
             self._loop_watch.start()
             self._emit(WorkerStarted(self._card.name, self._card.slots, self._card.queues))
+            self._tell_of_other_queues()
             await (self._drain() if until_idle else self._claim_until_stopped())
         except BaseException:
             self._grace = 0.0  # cancelled or broken: then nothing that runs here is waited for
@@ -120,6 +121,16 @@ class Shift:
             await asyncio.gather(*upkeep)
             await self._crew.stop()
             await self._leave()
+
+    def _tell_of_other_queues(self) -> None:
+        """Nobody shall wonder why jobs wait beside a worker that knows their types."""
+        card = self._card
+        queues = {one.name: one.options.queue for one in self._parts.catalogue.mine.values()}
+        waiting = {
+            name: queue for name, queue in queues.items() if card.queues is not None and queue not in card.queues
+        }
+        if waiting:
+            self._emit(QueuesNotServed(card.name, tuple(sorted(set(waiting.values()))), tuple(sorted(waiting))))
 
     def _services(self, *, until_idle: bool) -> list[Service]:
         parts, settings = self._parts, self._parts.settings

@@ -50,6 +50,13 @@ def _of_worker(event: Event) -> tuple[int, str] | None:
         case e.WorkerStarted():
             queues = "all queues" if event.queues is None else ", ".join(event.queues)
             return logging.INFO, f"Worker {event.worker} serves {queues} with {event.slots} slots."
+        case e.QueuesNotServed():
+            options = " ".join(f"--queue {queue}" for queue in event.queues)
+            return logging.WARNING, (
+                f"Worker {event.worker} does not serve {', '.join(event.queues)}, the queue of its job types "
+                f"{', '.join(event.job_types)}: their jobs wait for another worker, such as "
+                f"`fairlane worker {options}`; fl.worker(queues=None) serves all queues."
+            )
         case e.WorkerStopping():
             left = f"unfinished jobs: {event.running}, with {event.grace:g} s to end"
             return logging.INFO, f"Worker {event.worker} stops and claims no more; {left}."
