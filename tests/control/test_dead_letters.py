@@ -193,6 +193,25 @@ class TestRetryGroup:
         assert scene.fl.dead_letters.retry_group(JAM, "acme") == 1
         assert (scene.get(first).status, scene.get(second).status) == (DEAD_LETTER, QUEUED)
 
+    def test_one_that_is_deleted_meanwhile_is_passed_over(self, scene: Scene, monkeypatch: pytest.MonkeyPatch):
+        gone, *left = bury(scene, 3)
+        retry = scene.fl._jobs.retry
+
+        def delete_and_retry(job_id: UUID, organization: str, **more: Any) -> Job:
+            if job_id == gone.id:
+                scene.fl.dead_letters.delete(gone.id, "acme")
+            return retry(job_id, organization, **more)
+
+        monkeypatch.setattr(scene.fl._jobs, "retry", delete_and_retry)
+        assert scene.fl.dead_letters.retry_group(JAM, "acme") == 2
+        assert {scene.get(job).status for job in left} == {QUEUED}
+
+    def test_to_a_stranger_its_jobs_do_not_exist(self, scene: Scene):
+        (job,) = bury(scene, 1)
+        with pytest.raises(JobNotFound):
+            scene.fl.dead_letters.retry_group(JAM, "acme", user="rita")
+        assert scene.get(job).status == DEAD_LETTER
+
     def test_an_unknown_group_is_empty(self, scene: Scene):
         assert scene.fl.dead_letters.retry_group("nothing", "acme") == 0
 

@@ -1,7 +1,6 @@
 """Dead letters: `fl.dead_letters`."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -99,9 +98,10 @@ class DeadLetters:
             per_second: how many become ready each second.
 
         Returns:
-            How many.
+            How many. One that somebody else has retried or deleted meanwhile is passed over.
 
         Raises:
+            JobNotFound: the user is not a member of the organization.
             PermissionDenied: one of them is not the user's; those before it are queued.
             InvalidParameters: `per_second` is not above 0.
         """
@@ -113,10 +113,15 @@ class DeadLetters:
             page = self.list(organization, fingerprint=fingerprint, limit=_BATCH, cursor=cursor)
             for letter in page.items:
                 at = start + timedelta(seconds=retried / per_second)
-                # Somebody else was first, or it was revived with a parent of the same group.
-                with suppress(IllegalTransition):
+                try:
                     self._jobs.retry(letter.job_id, organization, user=user, at=at)
-                    retried += 1
+                except IllegalTransition:
+                    continue  # somebody else was first, or it was revived with a parent of the same group
+                except JobNotFound:
+                    if self._is_there(letter.job_id, organization):
+                        raise  # the user is no member
+                    continue  # it was deleted meanwhile
+                retried += 1
             if page.next_cursor is None:
                 return retried
             cursor = page.next_cursor
@@ -148,9 +153,12 @@ class DeadLetters:
             JobNotFound, PermissionDenied, IllegalTransition
         """
         key = job_id_of(job_id, organization)
-        if self._database.read(lambda connection: statements.find(connection, organization, key)) is None:
+        if not self._is_there(key, organization):
             raise JobNotFound(f"Organization {organization} has no dead letter {job_id}.")
         self._jobs.delete(key, organization, user=user)
+
+    def _is_there(self, job_id: UUID, organization: str) -> bool:
+        return self._database.read(lambda connection: statements.find(connection, organization, job_id)) is not None
 
     def _decide(
         self, job_id: UUID | str, organization: str, resolution: Resolution, user: str | None, note: str | None
