@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from fairlane.domain.backoff import Backoff
 from fairlane.domain.outcomes import Completed
 from fairlane.domain.statuses import JobStatus
-from fairlane.store.statements import claim, dependencies, lanes, limits, stage, transition, workers
+from fairlane.store.statements import claim, dependencies, job_types, lanes, limits, stage, transition, workers
 from fairlane.store.statements.finish import Finish, finish
 from fairlane.store.statements.lanes import Lane
 from fairlane.store.statements.transition import Ended
@@ -104,6 +104,9 @@ CASES = {
             connection, LATER, [Ended("big", UUID(int=1), "type1", JobStatus.COMPLETED)]
         ),
         ("job_parents_parent",),
+    ),
+    "jobs of a type that has none": Case(
+        lambda connection: job_types.is_referenced(connection, "fax"), ("jobs_type", "jobs_"), ("jobs_",)
     ),
     "new edges": Case(lambda connection: dependencies.look_at_new_edges(connection, LATER), ("job_parents_new",)),
 }

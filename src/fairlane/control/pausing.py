@@ -98,19 +98,23 @@ class JobTypes(Pauses):
     def delete(self, name: str, *, user: str | None = None) -> None:
         """Delete a type that no job is of.
 
+        A process that has the type's handler registers it again when it submits it.
+
         Raises:
             JobTypeNotFound, ConfigurationError: jobs of the type are there.
+            StorageUnavailable: a transaction that submits it stays open for too long.
         """
 
-        def work(connection: Connection) -> bool:
+        def work(connection: Connection) -> None:
+            # Removed first: from then on no submission begins, and those that had begun are seen.
+            if not statements.remove(connection, name):
+                raise JobTypeNotFound(f"Job type {name} is not registered.")
             if statements.is_referenced(connection, name):
                 raise ConfigurationError(
                     f"Jobs of type {name} are there; it can be deleted when retention has removed them."
                 )
-            return statements.remove(connection, name)
 
-        if not self._database.write(work):
-            raise JobTypeNotFound(f"Job type {name} is not registered.")
+        self._database.write(work)
 
     def _set_enabled(self, name: str, *, enabled: bool) -> None:
         if not self._database.write(lambda connection: statements.set_enabled(connection, name, enabled=enabled)):

@@ -162,6 +162,8 @@ class Catalogue:
     def find(self, connection: Connection, names: Sequence[str]) -> dict[str, RegisteredType]:
         """What is needed to submit these types. This process's own definition goes before the registered one.
 
+        One that this process had registered and somebody deleted since is registered again, in this transaction.
+
         Raises:
             JobTypeNotFound, JobTypeDisabled: with `index` None; the caller knows the position.
         """
@@ -171,8 +173,10 @@ class Catalogue:
             if not row.enabled:
                 raise JobTypeDisabled(f"Job type {name} is disabled; an operator can enable it.")
             found[name] = self._registered(name, row.schema, row.options)
-        for name in set(names) & self._mine.keys():
+        for name in sorted(set(names) & self._mine.keys()):
             mine = self._mine[name]
+            if name not in rows and name in self._written:
+                statements.register(connection, self._clock.now(connection), name, *_documents(mine))
             found[name] = RegisteredType(name, mine.signature.schema, mine.options, enabled=True)
         for name in names:
             if name not in found:
