@@ -151,6 +151,36 @@ def test_it_goes_on_where_a_batch_ended(fl: Engine, clock: ManualClock, monkeypa
     assert [clean(fl) for _ in range(4)] == [3, 3, 1, 0]
 
 
+def test_what_has_to_stay_is_passed_once_a_turn(
+    fl: Engine, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_BATCH", 2)
+    monkeypatch.setattr(module, "_PAGES", 2)
+    letters = [ended(fl, "break", dedup_window=0) for _ in range(9)]
+    clock.advance(60)
+    last = ended(fl, "keep a day")
+    clock.advance(31 * DAY)
+    fl.dead_letters.ignore(letters[5].id, "acme")
+    cleanup = Cleanup(fl.database, fl.artifacts, 30 * DAY, 60.0)
+    # Four looked at; four more, one of which goes; the one that is left and the next shelf; all over again.
+    assert [cleanup.run_once() for _ in range(3)] == [0, 1, 1]
+    assert not exists(fl, last)
+    fl.dead_letters.ignore(letters[0].id, "acme")
+    assert [cleanup.run_once() for _ in range(2)] == [1, 0]
+    assert [exists(fl, letter) for letter in letters] == [False, *[True] * 4, False, *[True] * 3]
+
+
+def test_shelves_beyond_those_looked_at_at_once_come_next(
+    fl: Engine, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_SHELVES", 1)
+    old = [ended(fl, "keep a day"), ended(fl, "keep a month")]
+    clock.advance(31 * DAY)
+    cleanup = Cleanup(fl.database, fl.artifacts, 30 * DAY, 60.0)
+    assert [cleanup.run_once() for _ in range(3)] == [1, 1, 0]
+    assert not any(exists(fl, job) for job in old)
+
+
 def test_a_file_that_can_not_be_deleted_keeps_no_other(
     fl: Engine, clock: ManualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,8 @@ from sqlalchemy import Connection
 from fairlane.domain.backoff import Backoff
 from fairlane.domain.outcomes import Completed
 from fairlane.domain.statuses import JobStatus
-from fairlane.store.statements import claim, dependencies, job_types, lanes, limits, stage, transition, workers
+from fairlane.store.statements import claim, cleanup, dependencies, job_types, lanes, limits, stage, transition, workers
+from fairlane.store.statements.cleanup import Shelf
 from fairlane.store.statements.finish import Finish, finish
 from fairlane.store.statements.lanes import Lane
 from fairlane.store.statements.transition import Ended
@@ -108,6 +109,22 @@ CASES = {
     "jobs of a type that has none": Case(
         lambda connection: job_types.is_referenced(connection, "fax"), ("jobs_type", "jobs_"), ("jobs_",)
     ),
+    "shelves of ended jobs": Case(
+        lambda connection: cleanup.shelves(connection, Shelf("", ""), 1000), ("jobs_finished",)
+    ),
+    "old jobs of a shelf": Case(
+        lambda connection: cleanup.ended_before(
+            connection, Shelf("big", "type1"), LATER + timedelta(days=9), (LATER, UUID(int=1)), 200
+        ),
+        ("jobs_finished",),
+    ),
+    "old jobs that may go": Case(
+        lambda connection: cleanup.lock_expired(
+            connection, "big", [UUID(int=number) for number in range(500_001, 500_201)], LATER + timedelta(days=9)
+        ),
+        ("jobs_id", "job_parents_parent"),
+        ("job_parents_parent",),
+    ),
     "new edges": Case(lambda connection: dependencies.look_at_new_edges(connection, LATER), ("job_parents_new",)),
 }
 
@@ -153,6 +170,13 @@ def test_claim_reads_a_lane_in_the_order_of_the_index(filled: Database) -> None:
     assert "Index Scan using fairlane_jobs_ready" in lane
     assert "Sort" not in lane, "LIMIT has to end the read of a lane; a sort would read all of it"
     assert "Index Scan using fairlane_jobs_id" in update
+
+
+def test_clean_up_reads_a_shelf_from_where_it_is(filled: Database) -> None:
+    (plan,) = plans(filled, CASES["old jobs of a shelf"].work)
+
+    assert "Sort" not in plan, "LIMIT has to end the read; a sort would read all that is kept"
+    assert "Filter" not in plan, "what was looked at before must not be read again"
 
 
 def test_finish_finds_its_row_by_its_key(filled: Database) -> None:

@@ -1,8 +1,7 @@
 """Cleanup: delete ended jobs past their retention, and prove that no child was forgotten."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from itertools import groupby
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -12,15 +11,23 @@ from fairlane.registry.artifacts import ArtifactStorage
 from fairlane.registry.options import Options
 from fairlane.store.statements import cleanup as statements
 from fairlane.store.statements import dependencies, job_types
+from fairlane.store.statements.cleanup import Shelf
 from fairlane.store.statements.dependencies import Edge
 from fairlane.store.transaction import Database
 
-_BATCH = 200
+_BATCH = 200  # jobs a transaction looks at
+_PAGES = 25  # transactions a round, while they find nothing to delete
+_SHELVES = 1_000  # looked through for old jobs at a time
 _SWEEP = 5_000  # edges a round
+_START = Shelf("", "")
+_LONGEST = 100 * 365 * 86_400.0  # seconds; moments far beyond can't be computed
 
 
 class Cleanup:
-    """A service. Each batch commits on its own and locks only its own rows, so it holds up no worker."""
+    """A service. Each batch commits on its own and locks only its own rows, so it holds up no worker.
+
+    It goes round the shelves, and remembers where it is, so that what has to stay is passed once a turn.
+    """
 
     def __init__(self, database: Database, artifacts: ArtifactStorage, retention: float, interval: float) -> None:
         self.name = "cleanup"
@@ -28,6 +35,10 @@ class Cleanup:
         self._database = database
         self._artifacts = artifacts
         self._retention = retention
+        self._seen = _START
+        # Shelves with jobs that ended before the moment up to which theirs go; the first is being gone through.
+        self._due: tuple[tuple[Shelf, datetime], ...] = ()
+        self._after: tuple[datetime, UUID] | None = None
         self._swept: Edge | None = None
         self._kept: set[UUID] = set()
 
@@ -36,7 +47,7 @@ class Cleanup:
 
         Raises what the storage raised, after all that it did delete.
         """
-        deleted, paths = self._database.write(self._delete_batch)
+        deleted, paths = self._delete_some()
         refused: Exception | None = None
         for path in paths:
             try:
@@ -48,19 +59,37 @@ class Cleanup:
             raise refused
         return deleted + repaired
 
+    def _delete_some(self) -> tuple[int, list[str]]:
+        """Go on until a batch was deleted, the turn is over, or enough was looked at for once."""
+        deleted, paths = 0, list[str]()
+        for _ in range(_PAGES):
+            size, more = self._database.write(self._delete_batch)
+            deleted, paths = deleted + size, paths + more
+            if deleted >= _BATCH or not self._due:
+                break
+        return deleted, paths
+
     def _delete_batch(self, connection: Connection) -> tuple[int, list[str]]:
+        due = self._due or self._look_for_due(connection)
+        if not due:
+            return 0, []
+        shelf, moment = due[0]
+        page = statements.ended_before(connection, shelf, moment, self._after, _BATCH)
+        expired = statements.lock_expired(connection, shelf.organization, [row.id for row in page], moment)
+        going = [job_id for job_id in expired if job_id not in self._kept]
+        paths = self._delete(connection, shelf.organization, going) if going else []
+        is_last = len(page) < _BATCH
+        self._due, self._after = (due[1:], None) if is_last else (due, (page[-1].finished_at, page[-1].id))
+        return sum(job_id not in self._kept for job_id in going), paths
+
+    def _look_for_due(self, connection: Connection) -> tuple[tuple[Shelf, datetime], ...]:
+        """Of the shelves that come next, those whose oldest job is past its retention, each with since when."""
         now = self._database.clock.now(connection)
-        own = self._own_retention(connection)
-        moments: list[tuple[str | None, datetime]] = [
-            (name, now - timedelta(seconds=seconds)) for name, seconds in own.items()
-        ]
-        moments.append((None, now - timedelta(seconds=self._retention)))
-        rows = statements.expired(connection, moments, _BATCH, leaving=self._kept)
-        paths: list[str] = []
-        keyed = sorted((row.organization_id, row.id) for row in rows)
-        for organization, keys in groupby(keyed, key=lambda key: key[0]):
-            paths += self._delete(connection, organization, [job_id for _, job_id in keys])
-        return sum(row.id not in self._kept for row in rows), paths
+        retention = self._retentions(connection)
+        found = statements.shelves(connection, self._seen, _SHELVES)
+        self._seen = found[-1][0] if len(found) == _SHELVES else _START
+        moments = [(shelf, oldest, now - retention(shelf)) for shelf, oldest in found]
+        return tuple((shelf, moment) for shelf, oldest, moment in moments if oldest < moment)
 
     def _delete(self, connection: Connection, organization: str, job_ids: Sequence[UUID]) -> list[str]:
         """Delete jobs, but for those that a host's table refers to: they stay, and are passed over from now on."""
@@ -75,10 +104,11 @@ class Cleanup:
         halves = (job_ids[:middle], job_ids[middle:])
         return [path for half in halves for path in self._delete(connection, organization, half)]
 
-    def _own_retention(self, connection: Connection) -> Mapping[str, float]:
-        """The retention of job types that have one of their own, in seconds."""
+    def _retentions(self, connection: Connection) -> Callable[[Shelf], timedelta]:
+        """For how long each shelf's jobs are kept: as their type says, else as the setting does."""
         options = {row.name: Options.from_json(row.options) for row in job_types.everything(connection)}
-        return {name: one.retention for name, one in options.items() if one.retention is not None}
+        of_types = {name: one.retention for name, one in options.items() if one.retention is not None}
+        return lambda shelf: timedelta(seconds=min(of_types.get(shelf.job_type, self._retention), _LONGEST))
 
     def _repair(self, connection: Connection) -> int:
         """Look at the next page of watched edges; how many parents had ended without their children being told."""

@@ -222,7 +222,16 @@ Index("fairlane_jobs_status", jobs.c.organization_id, jobs.c.status, jobs.c.id)
 Index("fairlane_jobs_type", jobs.c.organization_id, jobs.c.job_type, jobs.c.id)
 # Submission rates count by this one.
 Index("fairlane_jobs_submitted", jobs.c.organization_id, jobs.c.submitted_by, jobs.c.job_type, jobs.c.created_at)
-Index("fairlane_jobs_finished", jobs.c.finished_at, postgresql_where=_over, sqlite_where=_over)
+# What is kept for the same time stands together.
+Index(
+    "fairlane_jobs_finished",
+    jobs.c.organization_id,
+    jobs.c.job_type,
+    jobs.c.finished_at,
+    jobs.c.id,
+    postgresql_where=_over,
+    sqlite_where=_over,
+)
 
 # `state`: see `EdgeState`.
 job_parents = Table(
@@ -239,7 +248,14 @@ job_parents = Table(
         name="fairlane_job_parents_parent_fk",
     ),
 )
-Index("fairlane_job_parents_parent", job_parents.c.organization_id, job_parents.c.parent_id, job_parents.c.state)
+# `job_id` makes it all that is needed: else SQLite takes the primary key, and reads all edges of the organization.
+Index(
+    "fairlane_job_parents_parent",
+    job_parents.c.organization_id,
+    job_parents.c.parent_id,
+    job_parents.c.state,
+    job_parents.c.job_id,
+)
 _new = job_parents.c.state == EdgeState.NEW
 _watched = job_parents.c.state == EdgeState.WATCHED
 Index(

@@ -1,16 +1,18 @@
 """Retention: ended jobs go, in batches, with all that is kept of them.
 
-What stays however old: dead letters that nobody has resolved, and parents of jobs that have not ended.
+What stays however old: dead letters that nobody has resolved, and parents of jobs that have not ended. It may be most
+of what is old, so a cleaner goes round page by page, and a page costs the same whatever was kept before it.
 """
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Any
+from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, FromClause, delete, or_, select, text, tuple_
 
 from fairlane.domain.statuses import LIVE, TERMINAL, Resolution
+from fairlane.store.dialects import is_sqlite
 from fairlane.store.tables import (
     AnyRow,
     artifacts,
@@ -46,51 +48,94 @@ _OF_JOB = (
 )
 
 
-def expired(
-    connection: Connection,
-    older_than: Sequence[tuple[str | None, datetime]],
-    limit: int,
-    leaving: Collection[UUID] = (),
-) -> Sequence[AnyRow]:
-    """Ended jobs past their retention, locked so that a second cleaner takes others.
+class Shelf(NamedTuple):
+    """The ended jobs of one type of one organization, which are kept for the same time."""
 
-    Args:
-        older_than: (job type, moment) for types with a retention of their own, and one (None, moment) for the rest.
-        leaving: jobs to pass over.
-    """
-    own = [name for name, _ in older_than if name is not None]
-    past = or_(
-        *(
-            and_(jobs.c.job_type == name, jobs.c.finished_at < moment)
-            if name is not None
-            else and_(jobs.c.job_type.not_in(own), jobs.c.finished_at < moment)
-            for name, moment in older_than
-        )
-    )
-    locked = connection.execute(
-        select(jobs.c.organization_id, jobs.c.id)
-        .where(jobs.c.status.in_(sorted(TERMINAL)), past, ~_unresolved(), ~_has_live_child())
-        .where(jobs.c.id.not_in(list(leaving)))
-        .order_by(jobs.c.finished_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
+    organization: str
+    job_type: str
+
+
+# Skip scan: one index probe per shelf, whatever stands on it.
+_SKIP_SCAN = text("""
+WITH RECURSIVE shelf AS (
+  (SELECT organization_id, job_type, finished_at FROM fairlane_jobs
+   WHERE finished_at IS NOT NULL AND (organization_id, job_type) > (:organization, :job_type)
+   ORDER BY organization_id, job_type, finished_at LIMIT 1)
+  UNION ALL
+  SELECT following.* FROM shelf CROSS JOIN LATERAL (
+    SELECT organization_id, job_type, finished_at FROM fairlane_jobs
+    WHERE finished_at IS NOT NULL AND (organization_id, job_type) > (shelf.organization_id, shelf.job_type)
+    ORDER BY organization_id, job_type, finished_at LIMIT 1) AS following
+)
+SELECT organization_id, job_type, finished_at FROM shelf LIMIT :limit
+""").execution_options(fairlane_across="clean-up")
+
+
+def shelves(connection: Connection, after: Shelf, limit: int) -> list[tuple[Shelf, datetime]]:
+    """The shelves that follow, each with when its oldest job ended."""
+    if not is_sqlite(connection):
+        found = connection.execute(_SKIP_SCAN, {**after._asdict(), "limit": limit})
+        return [(Shelf(organization, job_type), ended) for organization, job_type, ended in found]
+    # SQLite has no LATERAL; a probe costs it no round trip, so the loop is here.
+    on_sqlite: list[tuple[Shelf, datetime]] = []
+    key = (jobs.c.organization_id, jobs.c.job_type)
+    probe = (
+        select(*key, jobs.c.finished_at)
+        .where(jobs.c.finished_at.is_not(None))
+        .order_by(*key, jobs.c.finished_at)
+        .limit(1)
         .execution_options(fairlane_across="clean-up")
+    )
+    while len(on_sqlite) < limit:
+        row = connection.execute(probe.where(tuple_(*key) > after)).one_or_none()
+        if row is None:
+            break
+        after = Shelf(row.organization_id, row.job_type)
+        on_sqlite.append((after, row.finished_at))
+    return on_sqlite
+
+
+def ended_before(
+    connection: Connection, shelf: Shelf, moment: datetime, after: tuple[datetime, UUID] | None, limit: int
+) -> Sequence[AnyRow]:
+    """Jobs of the shelf that ended before `moment`, oldest first, from just after `after`: finished_at and id."""
+    statement = select(jobs.c.finished_at, jobs.c.id).where(
+        jobs.c.organization_id == shelf.organization,
+        jobs.c.job_type == shelf.job_type,
+        jobs.c.finished_at < moment,
+    )
+    if after is not None:
+        statement = statement.where(tuple_(jobs.c.finished_at, jobs.c.id) > after)
+    return connection.execute(statement.order_by(jobs.c.finished_at, jobs.c.id).limit(limit)).all()
+
+
+def lock_expired(
+    connection: Connection, organization: str, job_ids: Collection[UUID], moment: datetime
+) -> Sequence[UUID]:
+    """Those of the jobs that ended before `moment` and may go, locked so that a second cleaner passes over them."""
+    mine = (jobs.c.organization_id == organization) & jobs.c.id.in_(list(job_ids))
+    locked = connection.scalars(
+        select(jobs.c.id)
+        .where(mine, jobs.c.status.in_(sorted(TERMINAL)), jobs.c.finished_at < moment)
+        .where(~_unresolved(), ~_has_live_child())
+        .order_by(jobs.c.id)
+        .with_for_update(skip_locked=True)
     ).all()
     # Again, since a child whose submission was committed between the first snapshot and its locks shows only now; from
     # here on the locks keep new children off.
-    return connection.execute(
-        select(jobs.c.organization_id, jobs.c.id)
-        .where(tuple_(jobs.c.organization_id, jobs.c.id).in_([tuple(row) for row in locked]), ~_has_live_child())
-        .execution_options(fairlane_across="clean-up")
+    return connection.scalars(
+        select(jobs.c.id)
+        .where(jobs.c.organization_id == organization, jobs.c.id.in_(locked), ~_has_live_child())
+        .order_by(jobs.c.id)
     ).all()
 
 
-def _unresolved() -> ColumnElement[bool]:
+def _unresolved(job: FromClause = jobs) -> ColumnElement[bool]:
     return (
         select(dead_letters.c.job_id)
         .where(
-            dead_letters.c.organization_id == jobs.c.organization_id,
-            dead_letters.c.job_id == jobs.c.id,
+            dead_letters.c.organization_id == job.c.organization_id,
+            dead_letters.c.job_id == job.c.id,
             dead_letters.c.resolution == Resolution.PENDING,
         )
         .exists()
@@ -99,27 +144,20 @@ def _unresolved() -> ColumnElement[bool]:
 
 def _has_live_child() -> ColumnElement[bool]:
     child = jobs.alias("child")
-    return (
-        select(job_parents.c.job_id)
-        .join(child, (child.c.organization_id == job_parents.c.organization_id) & (child.c.id == job_parents.c.job_id))
+    # Not a join: SQLite would begin with all live jobs of the organization.
+    needs_it = (
+        select(child.c.id)
         .where(
-            job_parents.c.organization_id == jobs.c.organization_id,
-            job_parents.c.parent_id == jobs.c.id,
+            child.c.organization_id == job_parents.c.organization_id,
+            child.c.id == job_parents.c.job_id,
             # A dead letter that somebody may retry still needs its parent.
-            or_(child.c.status.in_(sorted(LIVE)), _unresolved_child(child)),
+            or_(child.c.status.in_(sorted(LIVE)), _unresolved(child)),
         )
         .exists()
     )
-
-
-def _unresolved_child(child: Any) -> ColumnElement[bool]:
     return (
-        select(dead_letters.c.job_id)
-        .where(
-            dead_letters.c.organization_id == child.c.organization_id,
-            dead_letters.c.job_id == child.c.id,
-            dead_letters.c.resolution == Resolution.PENDING,
-        )
+        select(job_parents.c.job_id)
+        .where(job_parents.c.organization_id == jobs.c.organization_id, job_parents.c.parent_id == jobs.c.id, needs_it)
         .exists()
     )
 

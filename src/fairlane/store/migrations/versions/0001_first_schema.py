@@ -111,7 +111,7 @@ def upgrade() -> None:
     op.create_index(
         "fairlane_jobs_finished",
         "fairlane_jobs",
-        ["finished_at"],
+        ["organization_id", "job_type", "finished_at", "id"],
         postgresql_where=sa.text("finished_at IS NOT NULL"),
         sqlite_where=sa.text("finished_at IS NOT NULL"),
     )
@@ -189,7 +189,9 @@ def upgrade() -> None:
         postgresql_where=sa.text("state = 'watched'"),
         sqlite_where=sa.text("state = 'watched'"),
     )
-    op.create_index("fairlane_job_parents_parent", "fairlane_job_parents", ["organization_id", "parent_id", "state"])
+    op.create_index(
+        "fairlane_job_parents_parent", "fairlane_job_parents", ["organization_id", "parent_id", "state", "job_id"]
+    )
     op.create_table(
         "fairlane_labels",
         sa.Column("organization_id", ORGANIZATION, nullable=False),
