@@ -145,7 +145,7 @@ class Fairlane:
             max_running: of this type at once.
             requires_permission: what a member needs to submit it.
             transient, permanent: exceptions to retry, or not to, beside those known.
-            retention: how long ended jobs are kept; None = the setting.
+            retention: how long ended jobs are kept where their organization says nothing; None = the setting.
 
         Raises:
             ConfigurationError: an option or the handler's signature is wrong, or the name is taken.

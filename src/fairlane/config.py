@@ -31,7 +31,11 @@ class Settings(BaseSettings):
     stop_grace: float = Field(default=5.0, ge=0, description="How long a handler may take to stop once it is asked to")
     payload_limit: int = Field(default=256 * 1024, gt=0, le=HARD_PAYLOAD_LIMIT, description="Of one job's parameters")
     result_limit: int = Field(default=1024 * 1024, gt=0, description="Of one job's result as JSON")
-    retention: float = Field(default=30 * 86400.0, gt=0, description="How long ended jobs are kept (R14)")
+    retention: float = Field(
+        default=30 * 86400.0,
+        gt=0,
+        description="How long ended jobs are kept where neither their organization nor their type says (R14)",
+    )
     dead_letter_alert: int = Field(default=50, ge=0, description="Unresolved dead letters that raise an alert (R8)")
     lock_timeout: float = Field(default=5.0, gt=0, description="How long to wait for somebody else's transaction")
     pool_size: int = Field(default=5, gt=0, description="Database connections kept open")

@@ -15,6 +15,12 @@ def test_create_show_update_list(run: Run) -> None:
     assert (updated["weight"], updated["max_running"]) == (2, None)
 
     assert "Tern Island" in run("orgs", "show", "tern").stdout
+    assert "as job types say" in run("orgs", "show", "tern").stdout
+    assert run("orgs", "update", "tern", "--retention", "90d", "--json").json["retention"] == 90 * 86_400
+    assert "90 days " in run("orgs", "show", "tern").stdout
+    assert run("orgs", "update", "tern", "--weight", "2", "--json").json["retention"] == 90 * 86_400
+    assert run("orgs", "update", "tern", "--retention", "inherit", "--json").json["retention"] is None
+    run("orgs", "update", "tern", "--retention", "long", code=2)
     assert run("orgs", "show", "tern", "--json").json["organization"]["id"] == "tern"
     assert "Tern Island" in run("orgs", "list").stdout
     assert [one["id"] for one in run("orgs", "list", "--json").json] == ["tern"]

@@ -1,5 +1,6 @@
 """Organizations and their members: `fl.organizations`, `fl.members` (R5, R17, R19)."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -32,12 +33,23 @@ class TestCreate:
         assert [one.id for one in scene.fl.organizations.list()] == ["acme", "new", "rival"]
 
     def test_with_limits(self, scene: Scene):
-        made = scene.fl.organizations.create("new", name="New Inc.", weight=3, max_running=0, max_live_jobs=7)
+        made = scene.fl.organizations.create(
+            "new", name="New Inc.", weight=3, max_running=0, max_live_jobs=7, retention=timedelta(days=90)
+        )
         assert (made.name, made.weight, made.max_running, made.max_live_jobs) == ("New Inc.", 3, 0, 7)
+        assert made.retention == 90 * 86_400
 
     @pytest.mark.parametrize(
         "wrong",
-        [{"weight": 0}, {"weight": 1.5}, {"weight": True}, {"max_running": -1}, {"max_live_jobs": "7"}],
+        [
+            {"weight": 0},
+            {"weight": 1.5},
+            {"weight": True},
+            {"max_running": -1},
+            {"max_live_jobs": "7"},
+            {"retention": -1},
+            {"retention": timedelta.max},
+        ],
         ids=str,
     )
     def test_with_values_that_make_no_sense(self, scene: Scene, wrong: dict[str, Any]):
@@ -65,6 +77,12 @@ class TestUpdate:
         changed = verbs.update("acme", name="Acme Ltd.", max_running=None)
         assert (changed.name, changed.weight, changed.max_running, changed.max_live_jobs) == ("Acme Ltd.", 1, None, 9)
         assert verbs.update("acme") == changed
+
+    def test_a_retention_may_be_given_and_taken_back(self, scene: Scene):
+        verbs = scene.fl.organizations
+        assert verbs.update("acme", retention=60).retention == 60
+        assert verbs.update("acme", weight=2).retention == 60
+        assert verbs.update("acme", retention=None).retention is None
 
     @pytest.mark.parametrize("name", ["nowhere", "gone"], ids=["unknown", "deleted"])
     def test_of_one_that_is_not_there(self, scene: Scene, name: str):

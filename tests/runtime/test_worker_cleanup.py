@@ -77,6 +77,19 @@ def test_a_type_may_be_kept_for_a_time_of_its_own(fl: Engine, clock: ManualClock
     assert not exists(fl, long)
 
 
+def test_what_an_organization_says_goes_before_what_its_types_say(fl: Engine, clock: ManualClock) -> None:
+    fl.organizations.create("rival")
+    fl.organizations.update("acme", retention=10 * DAY)
+    mine = [ended(fl, "keep a month"), ended(fl, "keep a day")]
+    theirs = [ended(fl, "keep a month", organization="rival"), ended(fl, "keep a day", organization="rival")]
+    clock.advance(9 * DAY)
+    clean(fl)
+    assert [exists(fl, job) for job in mine + theirs] == [True, True, True, False]
+    clock.advance(2 * DAY)
+    clean(fl)
+    assert [exists(fl, job) for job in mine + theirs] == [False, False, True, False]
+
+
 def test_a_job_goes_with_all_that_is_kept_of_it(fl: Engine, clock: ManualClock, tmp_path: Path) -> None:
     ended(fl, "keep a month", labels={"doc": "42"})
     assert rows_of_jobs(fl) > 5

@@ -1,5 +1,6 @@
 """`fairlane orgs` and `fairlane members`: the built-in directory."""
 
+from datetime import timedelta
 from typing import Annotated
 
 import typer
@@ -17,6 +18,10 @@ members = typer.Typer(help="Say who belongs to which organization, and what they
 
 Name = Annotated[str | None, typer.Option(metavar="NAME", help="How people call it.")]
 Bound = Annotated[str | None, typer.Option(metavar="N", help="A number; 0 for none, or 'unlimited'.")]
+Retention = Annotated[
+    str | None,
+    typer.Option(metavar="DURATION", help="How long ended jobs are kept: 90d, 12h; or 'inherit' from their types."),
+]
 Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; whoever asks why a job waits will read it.")]
 UserArgument = Annotated[str, typer.Argument(metavar="USER", help="The user's id.")]
 
@@ -29,6 +34,7 @@ def create(
     weight: Annotated[int, typer.Option(min=1, metavar="N", help="Its share beside others.")] = 1,
     max_running: Bound = None,
     max_live_jobs: Bound = None,
+    retention: Retention = None,
     as_json: o.AsJson = False,
 ) -> None:
     """Create an organization.
@@ -43,6 +49,7 @@ def create(
         weight=weight,
         max_running=_bound("--max-running", max_running),
         max_live_jobs=_bound("--max-live-jobs", max_live_jobs),
+        retention=_retention(retention),
     )
     _print_one(made, f"Organization {made.id} is there.", as_json=as_json)
 
@@ -99,6 +106,7 @@ def show(context: typer.Context, organization: o.OrganizationArgument, as_json: 
                 ("weight", found.weight),
                 ("max running", _unlimited(found.max_running)),
                 ("max live jobs", _unlimited(found.max_live_jobs)),
+                ("retention", _kept(found)),
                 ("created", found.created_at),
                 *((str(status), size) for status, size in metrics.jobs_by_status.items() if size),
                 ("undecided dead letters", metrics.dead_letter_depth or None),
@@ -115,6 +123,7 @@ def update(
     weight: Annotated[int | None, typer.Option(min=1, metavar="N", help="Its share beside others.")] = None,
     max_running: Bound = None,
     max_live_jobs: Bound = None,
+    retention: Retention = None,
     as_json: o.AsJson = False,
 ) -> None:
     """Change what is given; the rest stays.
@@ -129,6 +138,7 @@ def update(
         weight=weight,
         max_running=_changed_bound("--max-running", max_running),
         max_live_jobs=_changed_bound("--max-live-jobs", max_live_jobs),
+        retention=INHERIT if retention is None else _retention(retention),
     )
     _print_one(changed, f"Organization {changed.id} is changed.", as_json=as_json)
 
@@ -277,6 +287,12 @@ def _standing(organization: Organization) -> str:
     return f"{organization.status}, paused" if organization.paused else organization.status
 
 
+def _kept(organization: Organization) -> str:
+    if organization.retention is None:
+        return "as job types say"
+    return str(timedelta(seconds=organization.retention)).removesuffix(", 0:00:00")
+
+
 def _unlimited(bound: int | None) -> str:
     return "unlimited" if bound is None else f"{bound:,}"
 
@@ -291,3 +307,7 @@ def _bound(option: str, text: str | None) -> int | None:
 
 def _changed_bound(option: str, text: str | None) -> int | Inheriting | None:
     return INHERIT if text is None else _bound(option, text)
+
+
+def _retention(text: str | None) -> timedelta | None:
+    return None if text is None or text == "inherit" else o.duration("--retention", text)

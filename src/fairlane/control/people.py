@@ -11,7 +11,7 @@ from fairlane.domain import transitions
 from fairlane.domain.errors import ConfigurationError, OrganizationNotFound
 from fairlane.domain.organizations import Member, Organization, is_organization_id, is_user_id
 from fairlane.domain.statuses import JobStatus, OrganizationStatus, Role
-from fairlane.registry.options import INHERIT, LARGEST_COUNT, Inheriting, count
+from fairlane.registry.options import INHERIT, LARGEST_COUNT, Inheriting, Seconds, count, seconds
 from fairlane.store.statements import dependencies
 from fairlane.store.statements import organizations as statements
 from fairlane.store.statements.transition import SYSTEM, Ended, write
@@ -19,6 +19,7 @@ from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
 
 _BATCH: Final = 500
+_LONGEST_RETENTION: Final = 100 * 365 * 86_400.0  # seconds
 # R5 names the reason.
 ORGANIZATION_GONE: Final = "Organization not found"
 
@@ -38,6 +39,7 @@ class Organizations:
         weight: int = 1,
         max_running: int | None = None,
         max_live_jobs: int | None = None,
+        retention: Seconds | None = None,
     ) -> Organization:
         """Create an organization.
 
@@ -45,6 +47,8 @@ class Organizations:
             organization: its id: 1 to 140 printable characters, no comma, no slash.
             weight: its share beside others', 1 or more.
             max_running, max_live_jobs: None = unlimited, 0 = none.
+            retention: how long its ended jobs are kept, whatever their type says, in seconds or as a timedelta; None =
+                as their type says, and else the setting.
 
         Raises:
             ConfigurationError: the id is taken, also by a deleted organization, or a value is wrong.
@@ -59,6 +63,7 @@ class Organizations:
             "name": name or organization,
             "status": OrganizationStatus.ACTIVE,
             **_limits(weight, max_running, max_live_jobs),
+            "retention_seconds": _retention(retention),
         }
 
         def work(connection: Connection) -> None:
@@ -93,8 +98,9 @@ class Organizations:
         weight: int | None = None,
         max_running: int | Inheriting | None = INHERIT,
         max_live_jobs: int | Inheriting | None = INHERIT,
+        retention: Seconds | Inheriting | None = INHERIT,
     ) -> Organization:
-        """Change what is given; the rest stays.
+        """Change what is given; the rest stays. What each means `create` says.
 
         Raises:
             OrganizationNotFound, ConfigurationError
@@ -106,6 +112,8 @@ class Organizations:
             values["max_running"] = count("max_running", max_running)
         if max_live_jobs is not INHERIT:
             values["max_live_jobs"] = count("max_live_jobs", max_live_jobs)
+        if retention is not INHERIT:
+            values["retention_seconds"] = _retention(retention)
         if values:
             self._change(organization, values)
         return self.get(organization)
@@ -215,6 +223,7 @@ def _organization(row: AnyRow, paused: frozenset[str]) -> Organization:
         weight=row.weight,
         max_running=row.max_running,
         max_live_jobs=row.max_live_jobs,
+        retention=row.retention_seconds,
         paused=row.id in paused,
         created_at=row.created_at,
     )
@@ -226,6 +235,15 @@ def _limits(weight: int, max_running: int | None, max_live_jobs: int | None) -> 
         "max_running": count("max_running", max_running),
         "max_live_jobs": count("max_live_jobs", max_live_jobs),
     }
+
+
+def _retention(retention: Seconds | None) -> float | None:
+    if retention is None:
+        return None
+    number = seconds("retention", retention)
+    if number > _LONGEST_RETENTION:
+        raise ConfigurationError(f"retention must be at most 100 years, not {number:g} s.")
+    return number
 
 
 def _weight(weight: object) -> int:

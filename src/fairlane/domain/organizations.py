@@ -13,7 +13,10 @@ _FORBIDDEN: Final = frozenset(",/")
 
 @dataclass(frozen=True, slots=True)
 class Organization:
-    """A tenant. `weight` is its share beside others'; None means unlimited for its limits."""
+    """A tenant. `weight` is its share beside others'; None means unlimited for its limits.
+
+    `retention` is how long its ended jobs are kept, in seconds; None = as their job type says.
+    """
 
     id: str
     name: str
@@ -21,6 +24,7 @@ class Organization:
     weight: int
     max_running: int | None
     max_live_jobs: int | None
+    retention: float | None
     paused: bool
     created_at: datetime
 

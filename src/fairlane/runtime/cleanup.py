@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from fairlane.registry.artifacts import ArtifactStorage
 from fairlane.registry.options import Options
 from fairlane.store.statements import cleanup as statements
-from fairlane.store.statements import dependencies, job_types
+from fairlane.store.statements import dependencies, job_types, organizations
 from fairlane.store.statements.cleanup import Shelf
 from fairlane.store.statements.dependencies import Edge
 from fairlane.store.transaction import Database
@@ -105,10 +105,16 @@ class Cleanup:
         return [path for half in halves for path in self._delete(connection, organization, half)]
 
     def _retentions(self, connection: Connection) -> Callable[[Shelf], timedelta]:
-        """For how long each shelf's jobs are kept: as their type says, else as the setting does."""
+        """For how long each shelf's jobs are kept: as their organization says, else their type, else the setting."""
         options = {row.name: Options.from_json(row.options) for row in job_types.everything(connection)}
         of_types = {name: one.retention for name, one in options.items() if one.retention is not None}
-        return lambda shelf: timedelta(seconds=min(of_types.get(shelf.job_type, self._retention), _LONGEST))
+        of_organizations = organizations.retentions(connection)
+
+        def retention(shelf: Shelf) -> timedelta:
+            of_type = of_types.get(shelf.job_type, self._retention)
+            return timedelta(seconds=min(of_organizations.get(shelf.organization, of_type), _LONGEST))
+
+        return retention
 
     def _repair(self, connection: Connection) -> int:
         """Look at the next page of watched edges; how many parents had ended without their children being told."""

@@ -104,6 +104,7 @@ organizations = Table(
     Column("weight", Integer, nullable=False, server_default=text("1")),
     Column("max_running", Integer),
     Column("max_live_jobs", Integer),
+    Column("retention_seconds", Float(53)),  # null = that of the job type
     Column("created_at", Instant, nullable=False),
 )
 

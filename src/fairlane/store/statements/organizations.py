@@ -43,6 +43,13 @@ def everyone(connection: Connection) -> Sequence[AnyRow]:
     ).all()
 
 
+def retentions(connection: Connection) -> dict[str, float]:
+    """The organizations, deleted ones too, that have a retention of their own, in seconds."""
+    statement = select(organizations.c.id, organizations.c.retention_seconds)
+    rows = connection.execute(statement.where(organizations.c.retention_seconds.is_not(None)))
+    return {row.id: row.retention_seconds for row in rows}
+
+
 def waiting_jobs(connection: Connection, organization: str, limit: int) -> Sequence[AnyRow]:
     """Jobs of the organization that have not started, locked in id order."""
     return connection.execute(

@@ -29,6 +29,7 @@ def upgrade() -> None:
         sa.Column("weight", sa.Integer(), server_default=sa.text("1"), nullable=False),
         sa.Column("max_running", sa.Integer()),
         sa.Column("max_live_jobs", sa.Integer()),
+        sa.Column("retention_seconds", sa.Float(53)),
         sa.Column("created_at", INSTANT, nullable=False),
         sa.PrimaryKeyConstraint("id", name="fairlane_organizations_pk"),
     )
