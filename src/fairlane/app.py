@@ -82,7 +82,7 @@ class Fairlane:
         self.catalogue = Catalogue(self.database.clock)
         self.reads = Reads(self.database)
         self._submitter = Submitter(self.database, self.catalogue, self.directory, settings, self.emit)
-        self._jobs = JobControl(self.database, self.directory, self.catalogue, self.artifacts, settings.payload_limit)
+        self._jobs = JobControl(self.database, self.directory, self.catalogue, settings.payload_limit)
         self.organizations = Organizations(self.database)
         self.members = Members(self.database)
         self.queues = Queues(self.database)

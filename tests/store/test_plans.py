@@ -17,7 +17,18 @@ from sqlalchemy import Connection
 from fairlane.domain.backoff import Backoff
 from fairlane.domain.outcomes import Completed
 from fairlane.domain.statuses import JobStatus
-from fairlane.store.statements import claim, cleanup, dependencies, job_types, lanes, limits, stage, transition, workers
+from fairlane.store.statements import (
+    claim,
+    cleanup,
+    dependencies,
+    doomed_files,
+    job_types,
+    lanes,
+    limits,
+    stage,
+    transition,
+    workers,
+)
 from fairlane.store.statements.cleanup import Shelf
 from fairlane.store.statements.finish import Finish, finish
 from fairlane.store.statements.lanes import Lane
@@ -63,6 +74,11 @@ INSERT INTO fairlane_job_parents (organization_id, job_id, parent_id, state)
 SELECT organization_id, id, lpad(to_hex(row_number() OVER ()), 32, '0')::uuid, 'watched'
 FROM fairlane_jobs WHERE status = 'pending'
 """
+# A few files to be deleted, many that are being stored.
+FILES = """
+INSERT INTO fairlane_doomed_files (organization_id, id, path, job_id, lease_token, since, due_at)
+SELECT 'big', id, 'big/' || id, id, id, created_at, created_at FROM fairlane_jobs WHERE status = 'completed'
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +90,7 @@ class Case:
     sqlite_indexes: tuple[str, ...] | None = None
 
 
+TABLES = ("fairlane_jobs", "fairlane_job_parents", "fairlane_doomed_files")
 FINISH = Finish("small1", RUNNING, "type0", RUNNING, Completed("1"), Backoff())
 CASES = {
     "active lanes": Case(lanes.active_lanes, ("jobs_ready",)),
@@ -125,6 +142,11 @@ CASES = {
         ("jobs_id", "job_parents_parent"),
         ("job_parents_parent",),
     ),
+    "files to delete": Case(
+        lambda connection: doomed_files.take_due(connection, START + timedelta(seconds=500_100), 200),
+        ("doomed_files_due", "jobs_"),
+        ("doomed_files_due",),
+    ),
     "new edges": Case(lambda connection: dependencies.look_at_new_edges(connection, LATER), ("job_parents_new",)),
 }
 
@@ -136,7 +158,7 @@ def filled(postgres_server: str, postgres_template: str) -> Iterator[Database]:
     create_database(postgres_server, name, template=postgres_template)
     url = database_on(postgres_server, name)
     with psycopg.connect(url, autocommit=True) as connection:
-        for statement in (FILL, EDGES, "VACUUM ANALYZE"):
+        for statement in (FILL, EDGES, FILES, "VACUUM ANALYZE"):
             connection.execute(statement)
     database = Database(url)
     yield database
@@ -149,7 +171,7 @@ def filled(postgres_server: str, postgres_template: str) -> Iterator[Database]:
 def test_postgres_reads_by_index(filled: Database, case: Case, generic: bool) -> None:
     found = plans(filled, case.work, generic=generic)
 
-    for table in ("fairlane_jobs", "fairlane_job_parents"):
+    for table in TABLES:
         assert [line for plan in found for line in scans(plan, table)] == []
     for index in case.indexes:
         assert any(f"fairlane_{index}" in plan for plan in found), found
@@ -198,7 +220,7 @@ def empty(sqlite_url: str) -> Iterator[Database]:
 def test_sqlite_reads_by_index(empty: Database, case: Case) -> None:
     found = "\n".join(plans(empty, case.work))
 
-    for table in ("fairlane_jobs", "fairlane_job_parents"):
+    for table in TABLES:
         assert scans(found, table) == []
     for index in case.sqlite_indexes if case.sqlite_indexes is not None else case.indexes:
         assert f"INDEX fairlane_{index}" in found

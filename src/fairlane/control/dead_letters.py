@@ -147,7 +147,7 @@ class DeadLetters:
         self._decide(job_id, organization, Resolution.IGNORED, user, note)
 
     def delete(self, job_id: UUID | str, organization: str, *, user: str | None = None) -> None:
-        """Delete the job with all that is kept of it.
+        """Delete the job with all that is kept of it; a worker's clean-up deletes its files, soon after.
 
         Raises:
             JobNotFound, PermissionDenied, IllegalTransition

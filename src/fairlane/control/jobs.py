@@ -13,7 +13,6 @@ from fairlane.domain.errors import IllegalTransition, JobNotFound, PermissionDen
 from fairlane.domain.ids import job_id_of
 from fairlane.domain.jobs import Job
 from fairlane.domain.statuses import TERMINAL, Role
-from fairlane.registry.artifacts import ArtifactStorage
 from fairlane.registry.directory import Directory, Membership, StoredDirectory, memberships
 from fairlane.registry.job_types import Catalogue
 from fairlane.store.borrow import lock_timeout
@@ -33,13 +32,11 @@ class JobControl:
         database: Database,
         directory: Directory,
         catalogue: Catalogue,
-        artifacts: ArtifactStorage,
         payload_limit: int = HARD_PAYLOAD_LIMIT,
     ) -> None:
         self._database = database
         self._directory = directory
         self._catalogue = catalogue
-        self._artifacts = artifacts
         self._payload_limit = payload_limit
 
     def cancel(self, job_id: UUID | str, organization: str, *, user: str | None, reason: str) -> Job:
@@ -84,23 +81,22 @@ class JobControl:
         return self.change(job_id, organization, user, "retry", work)
 
     def delete(self, job_id: UUID | str, organization: str, *, user: str | None) -> None:
-        """Delete an ended job with all that is kept of it.
+        """Delete an ended job with all that is kept of it; a worker's clean-up deletes its files, soon after.
 
         Raises:
             JobNotFound, PermissionDenied, StorageUnavailable
             IllegalTransition: it has not ended, or a live job depends on it.
         """
 
-        def work(connection: Connection, row: AnyRow) -> list[str]:
+        def work(connection: Connection, row: AnyRow) -> None:
             if row.status not in TERMINAL:
                 raise IllegalTransition(f"Job {row.id} is {row.status}; cancel it before you delete it.")
             cleanup.lock_to_delete(connection, organization, row.id)
             if cleanup.has_live_child(connection, organization, row.id):
                 raise IllegalTransition(f"A live job depends on job {row.id}; it can be deleted when that has ended.")
-            return cleanup.delete_jobs(connection, organization, [row.id])
+            cleanup.delete_jobs(connection, self._database.clock.now(connection), organization, [row.id])
 
-        for path in self.change(job_id, organization, user, "delete", work):
-            self._artifacts.delete(path)
+        self.change(job_id, organization, user, "delete", work)
 
     def change(
         self,

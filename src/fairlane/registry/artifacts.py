@@ -20,8 +20,9 @@ _CHUNK: Final = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """Where a file was put, and what it is: `size` in bytes, `sha256` in hex."""
+    """Which upload it was, where the file was put, and what it is: `size` in bytes, `sha256` in hex."""
 
+    id: UUID
     path: str
     size: int
     content_type: str
@@ -98,25 +99,23 @@ def default_url(database_url: str) -> str:
     return (database.parent / f"{database.stem}-artifacts").as_uri()
 
 
-def store_file(
-    storage: ArtifactStorage,
-    organization: str,
-    job_id: UUID,
-    name: str,
-    data: bytes | Path,
-    *,
-    lease_token: UUID,
-    content_type: str | None = None,
-) -> StoredFile:
-    """Put a file under its organization and job.
+def path_of(organization: str, job_id: UUID, file_id: UUID, name: str) -> str:
+    """Where a file is to be put.
 
-    The path holds the lease too, so that an attempt whose lease is lost can't overwrite the file of the one after it.
+    Each upload has an id and so a path of its own: none overwrites another, however late it comes, and a path that is
+    deleted is never used again.
     """
-    path = "/".join((quote(organization, safe=""), str(job_id), str(lease_token), quote(name, safe="")))
+    return "/".join((quote(organization, safe=""), str(job_id), str(file_id), quote(name, safe="")))
+
+
+def store_file(
+    storage: ArtifactStorage, file_id: UUID, path: str, name: str, data: bytes | Path, content_type: str | None
+) -> StoredFile:
+    """Put a file at its path; its type is guessed by its name unless it is given."""
     digest, size = _digest(data)
     storage.put(path, data)
     guessed = content_type or mimetypes.guess_type(name)[0] or _UNKNOWN_TYPE
-    return StoredFile(path, size, guessed, digest)
+    return StoredFile(file_id, path, size, guessed, digest)
 
 
 def _digest(data: bytes | Path) -> tuple[str, int]:

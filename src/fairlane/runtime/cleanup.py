@@ -1,4 +1,4 @@
-"""Cleanup: delete ended jobs past their retention, and prove that no child was forgotten."""
+"""Cleanup: delete ended jobs past their retention and files that no job has; prove that no child was forgotten."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 
 from fairlane.registry.artifacts import ArtifactStorage
 from fairlane.registry.options import Options
+from fairlane.runtime.file_sweep import FileSweep
 from fairlane.store.statements import cleanup as statements
 from fairlane.store.statements import dependencies, job_types, organizations
 from fairlane.store.statements.cleanup import Shelf
@@ -33,7 +34,7 @@ class Cleanup:
         self.name = "cleanup"
         self.interval = interval
         self._database = database
-        self._artifacts = artifacts
+        self._files = FileSweep(database, artifacts)
         self._retention = retention
         self._seen = _START
         # Shelves with jobs that ended before the moment up to which theirs go; the first is being gone through.
@@ -43,44 +44,34 @@ class Cleanup:
         self._kept: set[UUID] = set()
 
     def run_once(self) -> int:
-        """Delete one batch of jobs, then their artifacts; repair orphans. How many.
+        """Delete one batch of jobs; repair orphans; delete one batch of files that no job has. How many.
 
         Raises what the storage raised, after all that it did delete.
         """
-        deleted, paths = self._delete_some()
-        refused: Exception | None = None
-        for path in paths:
-            try:
-                self._artifacts.delete(path)
-            except Exception as error:  # noqa: BLE001 - the storage's; nobody will ask for the other files again
-                refused = error
+        deleted = self._delete_some()
         repaired = self._database.write(self._repair)
-        if refused is not None:
-            raise refused
-        return deleted + repaired
+        return deleted + repaired + self._files.run_once()
 
-    def _delete_some(self) -> tuple[int, list[str]]:
+    def _delete_some(self) -> int:
         """Go on until a batch was deleted, the turn is over, or enough was looked at for once."""
-        deleted, paths = 0, list[str]()
+        deleted = 0
         for _ in range(_PAGES):
-            size, more = self._database.write(self._delete_batch)
-            deleted, paths = deleted + size, paths + more
+            deleted += self._database.write(self._delete_batch)
             if deleted >= _BATCH or not self._due:
                 break
-        return deleted, paths
+        return deleted
 
-    def _delete_batch(self, connection: Connection) -> tuple[int, list[str]]:
+    def _delete_batch(self, connection: Connection) -> int:
         due = self._due or self._look_for_due(connection)
         if not due:
-            return 0, []
+            return 0
         shelf, moment = due[0]
         page = statements.ended_before(connection, shelf, moment, self._after, _BATCH)
         expired = statements.lock_expired(connection, shelf.organization, [row.id for row in page], moment)
-        going = [job_id for job_id in expired if job_id not in self._kept]
-        paths = self._delete(connection, shelf.organization, going) if going else []
+        deleted = self._delete(connection, shelf.organization, [one for one in expired if one not in self._kept])
         is_last = len(page) < _BATCH
         self._due, self._after = (due[1:], None) if is_last else (due, (page[-1].finished_at, page[-1].id))
-        return sum(job_id not in self._kept for job_id in going), paths
+        return deleted
 
     def _look_for_due(self, connection: Connection) -> tuple[tuple[Shelf, datetime], ...]:
         """Of the shelves that come next, those whose oldest job is past its retention, each with since when."""
@@ -91,18 +82,21 @@ class Cleanup:
         moments = [(shelf, oldest, now - retention(shelf)) for shelf, oldest in found]
         return tuple((shelf, moment) for shelf, oldest, moment in moments if oldest < moment)
 
-    def _delete(self, connection: Connection, organization: str, job_ids: Sequence[UUID]) -> list[str]:
+    def _delete(self, connection: Connection, organization: str, job_ids: Sequence[UUID]) -> int:
         """Delete jobs, but for those that a host's table refers to: they stay, and are passed over from now on."""
+        if not job_ids:
+            return 0
         try:
             with connection.begin_nested():
-                return statements.delete_jobs(connection, organization, job_ids)
+                statements.delete_jobs(connection, self._database.clock.now(connection), organization, job_ids)
         except IntegrityError:
             if len(job_ids) == 1:
                 self._kept.update(job_ids)
-                return []
-        middle = len(job_ids) // 2
-        halves = (job_ids[:middle], job_ids[middle:])
-        return [path for half in halves for path in self._delete(connection, organization, half)]
+                return 0
+            middle = len(job_ids) // 2
+            halves = (job_ids[:middle], job_ids[middle:])
+            return sum(self._delete(connection, organization, half) for half in halves)
+        return len(job_ids)
 
     def _retentions(self, connection: Connection) -> Callable[[Shelf], timedelta]:
         """For how long each shelf's jobs are kept: as their organization says, else their type, else the setting."""

@@ -8,22 +8,22 @@ wait; whoever waits for a checkpoint or an artifact is told that it could not be
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from sqlalchemy import Connection
 
 from fairlane.domain.errors import FairlaneError, StorageUnavailable
-from fairlane.domain.events import Emit, JobProgressed, ServiceFailed
-from fairlane.registry.artifacts import ArtifactStorage, StoredFile, store_file
+from fairlane.domain.events import Emit, JobProgressed
+from fairlane.registry.artifacts import ArtifactStorage, StoredFile, path_of, store_file
 from fairlane.runtime.reports import Checkpoint, File, Line, Progress, Report
 from fairlane.runtime.service import in_thread
-from fairlane.store.statements import attempts
+from fairlane.store.statements import attempts, doomed_files
 from fairlane.store.statements.attempts import Lease
 from fairlane.store.statements.claim import Claimed
 from fairlane.store.transaction import Database
@@ -59,6 +59,7 @@ class AttemptChannel:
     def __init__(self, desk: Desk, claimed: Claimed, on_lost: Callable[[UUID], None]) -> None:
         self._desk = desk
         self._claimed = claimed
+        self._lease = Lease(claimed.organization, claimed.id, claimed.lease_token)
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
         self._writer = threading.Lock()  # held while writing: what was sent first is written first
@@ -159,7 +160,7 @@ class AttemptChannel:
             return True
         try:
             stored = [(report, self._store(report)) for report, _ in batch]
-            is_held, replaced = self._desk.database.write(lambda c: self._insert(c, stored, progress))
+            is_held = self._desk.database.write(lambda c: self._insert(c, stored, progress))
         except StorageUnavailable as error:
             self._put_back(batch, progress, error)
             return False
@@ -169,11 +170,9 @@ class AttemptChannel:
         if not is_held:
             self._on_lost(self._claimed.lease_token)
             _fail(batch, LeaseLostError("This job was given to another worker; stop, nothing more is kept."))
-            self._drop({file.path for _, file in stored if file is not None})
             return True
         for _, future in batch:
             future.set_result(None)
-        self._drop(replaced)
         return True
 
     def _put_back(self, batch: list[Waiting], progress: Progress | None, error: StorageUnavailable) -> None:
@@ -183,44 +182,39 @@ class AttemptChannel:
             self._latest = self._latest or progress
 
     def _store(self, report: Report) -> StoredFile | None:
+        """Put a file into the storage, once it is written down that it is coming: then clean-up knows of it."""
         if not isinstance(report, File):
             return None
-        job = self._claimed
-        return store_file(
-            self._desk.storage,
-            job.organization,
-            job.id,
-            report.name,
-            report.data,
-            lease_token=job.lease_token,
-            content_type=report.content_type,
-        )
+        database, job, file_id = self._desk.database, self._claimed, uuid4()
+        path = path_of(job.organization, job.id, file_id, report.name)
+        database.write(lambda c: doomed_files.announce(c, database.clock.now(c), self._lease, file_id, path))
+        return store_file(self._desk.storage, file_id, path, report.name, report.data, report.content_type)
 
-    def _drop(self, paths: set[str]) -> None:
-        try:
-            for path in paths:
-                self._desk.storage.delete(path)
-        except Exception as error:  # noqa: BLE001 - the storage's; a file that nobody knows of harms nobody
-            self._desk.emit(ServiceFailed("artifact storage", error))
-
-    def _insert(self, connection: Connection, stored: list[Stored], progress: Progress | None) -> tuple[bool, set[str]]:
-        """Whether the lease was held; and the paths of the files that others took the place of."""
+    def _insert(self, connection: Connection, stored: list[Stored], progress: Progress | None) -> bool:
+        """Whether the lease was held; else nothing was written."""
         now = self._desk.database.clock.now(connection)
-        replaced = self._replaced(connection, stored)
+        files = {file.id: (report.name, file.path) for report, file in stored if isinstance(report, File) and file}
+        replaced = self._replaced(connection, files.values()) if files else []
         reports = [*stored, (progress, None)] if progress is not None else stored
-        written = [self._insert_one(connection, now, report, file) for report, file in reports]
-        return all(written), replaced
+        if not all(self._insert_one(connection, now, report, file) for report, file in reports):
+            return False
+        if files:
+            doomed_files.keep(connection, self._claimed.organization, files)
+            doomed_files.doom(connection, now, self._claimed.organization, replaced)
+        return True
 
-    def _replaced(self, connection: Connection, stored: list[Stored]) -> set[str]:
-        """Where an earlier attempt put files of these names; one of this attempt has been overwritten already."""
-        paths = {report.name: file.path for report, file in stored if isinstance(report, File) and file is not None}
-        if not paths:
-            return set()
+    def _replaced(self, connection: Connection, files: Iterable[tuple[str, str]]) -> list[str]:
+        """The paths of the files that these, each a name and a path, take the place of."""
         earlier = attempts.artifacts_of(connection, self._claimed.organization, [self._claimed.id])
-        return {row.path for row in earlier if row.name in paths} - set(paths.values())
+        latest, replaced = {row.name: row.path for row in earlier}, list[str]()
+        for name, path in files:
+            if name in latest:
+                replaced.append(latest[name])
+            latest[name] = path
+        return replaced
 
     def _insert_one(self, connection: Connection, now: datetime, report: Report, file: StoredFile | None) -> bool:
-        lease = Lease(self._claimed.organization, self._claimed.id, self._claimed.lease_token)
+        lease = self._lease
         match report:
             case Progress(percent, message):
                 return attempts.set_progress(connection, now, lease, percent=percent, message=message)
@@ -230,7 +224,9 @@ class AttemptChannel:
                 return attempts.set_checkpoint(connection, now, lease, state)
             case File(name):
                 assert file is not None
-                return attempts.set_artifact(connection, now, lease, {"name": name, **asdict(file)})
+                values = {"name": name, **asdict(file)}
+                del values["id"]
+                return attempts.set_artifact(connection, now, lease, values)
 
 
 def _fail(batch: list[Waiting], error: Exception) -> None:

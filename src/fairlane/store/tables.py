@@ -433,4 +433,19 @@ artifacts = Table(
     _job_key("fairlane_artifacts"),
 )
 
+# Files to delete, from `due_at`. `job_id` and `lease_token`: of the attempt that is storing it, if one is. No foreign
+# key: the row outlives the job.
+doomed_files = Table(
+    "fairlane_doomed_files",
+    metadata,
+    _organization(),
+    Column("id", Uuid, primary_key=True),
+    Column("path", Text, nullable=False),
+    Column("job_id", Uuid),
+    Column("lease_token", Uuid),
+    Column("since", Instant, nullable=False),
+    Column("due_at", Instant, nullable=False),
+)
+Index("fairlane_doomed_files_due", doomed_files.c.due_at)
+
 TENANT_TABLES: Final = frozenset(table for table in metadata.tables.values() if "organization_id" in table.c)

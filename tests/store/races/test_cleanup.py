@@ -19,7 +19,7 @@ PENDING, QUEUED, COMPLETED = JobStatus.PENDING, JobStatus.QUEUED, JobStatus.COMP
 
 def cleaning(scene: Scene) -> Work[int]:
     """To delete a batch of what is older than a day, in a transaction of the test's."""
-    return lambda connection: scene.cleaner()._delete_batch(connection)[0]
+    return lambda connection: scene.cleaner()._delete_batch(connection)
 
 
 def clean(scene: Scene) -> int:

@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection, FromClause, delete, or_, selec
 
 from fairlane.domain.statuses import LIVE, TERMINAL, Resolution
 from fairlane.store.dialects import is_sqlite
+from fairlane.store.statements import doomed_files
 from fairlane.store.tables import (
     AnyRow,
     artifacts,
@@ -175,20 +176,14 @@ def has_live_child(connection: Connection, organization: str, job_id: UUID) -> b
     return connection.execute(mine).first() is not None
 
 
-def delete_jobs(connection: Connection, organization: str, job_ids: Sequence[UUID]) -> list[str]:
-    """Delete jobs and all that hangs on them.
-
-    Returns:
-        The storage paths of their artifacts, for the caller to delete once this has committed.
-    """
+def delete_jobs(connection: Connection, now: datetime, organization: str, job_ids: Sequence[UUID]) -> None:
+    """Delete jobs and all that hangs on them; their files are left to clean-up, once this has committed."""
     mine = list(job_ids)
-    paths = connection.scalars(
-        select(artifacts.c.path).where(artifacts.c.organization_id == organization, artifacts.c.job_id.in_(mine))
-    ).all()
+    paths = select(artifacts.c.path).where(artifacts.c.organization_id == organization, artifacts.c.job_id.in_(mine))
+    doomed_files.doom(connection, now, organization, connection.scalars(paths).all())
     for table in _OF_JOB:
         connection.execute(delete(table).where(table.c.organization_id == organization, table.c.job_id.in_(mine)))
     connection.execute(
         delete(job_parents).where(job_parents.c.organization_id == organization, job_parents.c.parent_id.in_(mine))
     )
     connection.execute(delete(jobs).where(jobs.c.organization_id == organization, jobs.c.id.in_(mine)))
-    return list(paths)

@@ -19,7 +19,7 @@ NAME = sa.String(200)
 SEQUENCE = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
-def upgrade() -> None:
+def upgrade() -> None:  # noqa: PLR0915 - a list
     """Create all tables and indexes."""
     op.create_table(
         "fairlane_organizations",
@@ -382,11 +382,24 @@ def upgrade() -> None:
             ondelete="CASCADE",
         ),
     )
+    op.create_table(
+        "fairlane_doomed_files",
+        sa.Column("organization_id", ORGANIZATION, nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("path", sa.Text(), nullable=False),
+        sa.Column("job_id", sa.Uuid()),
+        sa.Column("lease_token", sa.Uuid()),
+        sa.Column("since", INSTANT, nullable=False),
+        sa.Column("due_at", INSTANT, nullable=False),
+        sa.PrimaryKeyConstraint("organization_id", "id", name="fairlane_doomed_files_pk"),
+    )
+    op.create_index("fairlane_doomed_files_due", "fairlane_doomed_files", ["due_at"])
 
 
 def downgrade() -> None:
     """Drop all tables, and with them every job."""
     for table in (
+        "fairlane_doomed_files",
         "fairlane_artifacts",
         "fairlane_results",
         "fairlane_log_lines",
