@@ -1,5 +1,6 @@
 """Who may cancel, retry, decide about and delete a job: a member their own, an admin all, a viewer none (R19)."""
 
+import pickle
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 from uuid import UUID
@@ -8,6 +9,7 @@ import pytest
 
 from fairlane import (
     Fairlane,
+    FairlaneError,
     IllegalTransition,
     InvalidParameters,
     Job,
@@ -22,6 +24,7 @@ from fairlane import (
     Settings,
     Standing,
     StorageUnavailable,
+    SubmissionError,
 )
 from fairlane.domain.statuses import OrganizationStatus
 from fairlane.store.statements.transition import lock_job
@@ -140,6 +143,31 @@ def test_what_has_ended_can_t_be_canceled_and_what_lives_not_retried(scene: Scen
     cancel(scene.fl, job.id, "acme", "ana")
     with pytest.raises(IllegalTransition, match="has ended as canceled"):
         cancel(scene.fl, job.id, "acme", "ana")
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        lambda fl, job: fl.cancel(job.id, organization="acme", user="bea"),
+        lambda fl, job: fl.list(organization="acme", limit=0),
+        lambda fl, job: fl.organizations.get("nobody"),
+        lambda fl, job: fl.job_types.disable("fax"),
+    ],
+    ids=["cancel", "list", "organizations.get", "job_types.disable"],
+)
+def test_only_submissions_raise_submission_errors(scene: Scene, verb: Callable[[Fairlane, Job], object]):
+    with pytest.raises(FairlaneError) as error:
+        verb(scene.fl, scene.submit())
+    assert not isinstance(error.value, SubmissionError)
+
+
+def test_what_refuses_a_submission_is_both_of_its_kind_and_a_submission_error(scene: Scene):
+    with pytest.raises(SubmissionError) as error:
+        scene.submit(user="stranger")
+    for refused in (error.value, pickle.loads(pickle.dumps(error.value))):
+        assert isinstance(refused, PermissionDenied)
+        assert isinstance(refused, SubmissionError)
+        assert (str(refused), refused.index) == ("stranger is not a member of organization acme.", 0)
 
 
 class TestEditAndRetry:

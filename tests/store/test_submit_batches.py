@@ -10,6 +10,7 @@ from fairlane import (
     ConfigurationError,
     CyclicDependency,
     DuplicateJob,
+    FairlaneError,
     Job,
     JobStatus,
     ParentNotFound,
@@ -39,12 +40,13 @@ def letter(n: int = 0, **more) -> Submission:
     return Submission("letter", "acme", "ana", {"n": n}, **more)
 
 
-def refused(scene: Scene, kind: type[SubmissionError], batch: Sequence[Submission]) -> SubmissionError:
+def refused(scene: Scene, kind: type[FairlaneError], batch: Sequence[Submission]) -> SubmissionError:
     """The error with which the batch is refused; nothing of it is there."""
     before = scene.total()
     with pytest.raises(kind) as error:
         scene.fl.submit_many(batch)
     assert scene.total() == before
+    assert isinstance(error.value, SubmissionError)
     return error.value
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from fairlane.config import Settings
 from fairlane.control.batch import Submission, refuse_cycles
 from fairlane.control.drafting import Answers, draft
-from fairlane.domain.errors import StorageUnavailable, SubmissionError
+from fairlane.domain.errors import JobTypeDisabled, JobTypeNotFound, StorageUnavailable
 from fairlane.domain.events import Emit, QueueLimitWarning
 from fairlane.domain.jobs import Job
 from fairlane.registry.directory import Directory, StoredDirectory, memberships, standings
@@ -121,7 +121,7 @@ class Submitter:
     def _types(self, connection: Connection, submissions: Sequence[Submission]) -> dict[str, RegisteredType]:
         try:
             return self._catalogue.find(connection, [one.job_type for one in submissions])
-        except SubmissionError:
+        except (JobTypeDisabled, JobTypeNotFound):
             # Which of them: asked again one by one, as only a refusal needs to know.
             for index, one in enumerate(submissions):
                 with at(index):

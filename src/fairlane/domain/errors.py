@@ -1,7 +1,9 @@
 """Every error of the public API. The docstring says when; the message tells the reader what to do next."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from math import isfinite
+from typing import Final, cast
 from uuid import UUID
 
 from fairlane.domain.statuses import JobStatus
@@ -27,38 +29,42 @@ class IllegalTransition(FairlaneError):
     """The job's status does not allow what was asked; nothing was changed."""
 
 
-class SubmissionError(FairlaneError):
-    """A submission was refused. In a bulk submission `index` is the position of the refused one, from 0."""
-
-    index: int | None = None
-
-
-class OrganizationNotFound(SubmissionError):
+class OrganizationNotFound(FairlaneError):
     """No such organization, or it was deleted."""
 
 
-class OrganizationSuspended(SubmissionError):
+class OrganizationSuspended(FairlaneError):
     """The organization is suspended: it submits nothing and its results are locked until it is active again."""
 
 
-class JobTypeNotFound(SubmissionError):
+class JobTypeNotFound(FairlaneError):
     """No application or worker has registered this job type."""
 
 
-class JobTypeDisabled(SubmissionError):
+class JobTypeDisabled(FairlaneError):
     """An operator disabled this job type."""
 
 
-class PermissionDenied(SubmissionError):
+class PermissionDenied(FairlaneError):
     """The acting user may not do this in the organization."""
 
 
-class InvalidParameters(SubmissionError):
+class InvalidParameters(FairlaneError):
     """The parameters do not fit the handler's signature, or hold a value that can't be stored."""
 
 
-class PayloadTooLarge(SubmissionError):
+class PayloadTooLarge(FairlaneError):
     """The parameters, as JSON, exceed the limit."""
+
+
+class SubmissionError(FairlaneError):
+    """A submission was refused. In a bulk submission `index` is the position of the refused one, from 0.
+
+    What other verbs raise as well (`PermissionDenied`, `InvalidParameters` and the like) is a `SubmissionError`, too,
+    when a submission raises it.
+    """
+
+    index: int | None = None
 
 
 class ParentNotFound(SubmissionError):
@@ -92,6 +98,35 @@ class QueueFull(SubmissionError):
     def __init__(self, message: str, *, retry_after: float) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+def _of_submissions(kind: type[FairlaneError]) -> type[SubmissionError]:
+    """The class, under the same name, of the `kind` errors that submissions raise."""
+
+    def reduce(self: FairlaneError) -> tuple[object, ...]:
+        return refusal, (kind(*self.args),), self.__dict__
+
+    # The name leads to `kind`, so copies and pickles are made by the function.
+    body = {"__doc__": kind.__doc__, "__module__": kind.__module__, "__reduce__": reduce}
+    return cast("type[SubmissionError]", type(kind.__name__, (kind, SubmissionError), body))
+
+
+_OF_SUBMISSIONS: Final[Mapping[type[FairlaneError], type[SubmissionError]]] = {
+    kind: _of_submissions(kind)
+    for kind in (
+        *(OrganizationNotFound, OrganizationSuspended, JobTypeNotFound, JobTypeDisabled),
+        *(PermissionDenied, InvalidParameters, PayloadTooLarge),
+    )
+}
+# What refuses a submission, whether or not other verbs raise it, too.
+REFUSALS: Final[tuple[type[FairlaneError], ...]] = (SubmissionError, *_OF_SUBMISSIONS)
+
+
+def refusal(error: FairlaneError) -> SubmissionError:
+    """One of REFUSALS as a submission raises it: a `SubmissionError` that is still of its own kind."""
+    if isinstance(error, SubmissionError):
+        return error
+    return _OF_SUBMISSIONS[type(error)](*error.args).with_traceback(error.__traceback__)
 
 
 class TransientError(FairlaneError):

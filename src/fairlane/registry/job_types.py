@@ -9,7 +9,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from sqlalchemy import Connection
 
-from fairlane.domain.errors import ConfigurationError, InvalidParameters, JobTypeDisabled, JobTypeNotFound
+from fairlane.domain.errors import ConfigurationError, InvalidParameters, JobTypeDisabled, JobTypeNotFound, refusal
 from fairlane.registry.options import Isolation, Options
 from fairlane.registry.parameters import ParameterSchema, Signature
 from fairlane.store.clock import Clock
@@ -87,7 +87,7 @@ def _by_name(handler: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[st
     try:
         given = call.bind_partial(None, *args, **kwargs).arguments
     except TypeError as error:
-        raise InvalidParameters(f"{handler.__name__}: {error}.") from None
+        raise refusal(InvalidParameters(f"{handler.__name__}: {error}.")) from None
     more = next((p.name for p in call.parameters.values() if p.kind is p.VAR_KEYWORD), None)
     named = {name: value for name, value in given.items() if name not in (context, more)}
     named.update(given.get(more or "", {}))
@@ -165,7 +165,7 @@ class Catalogue:
         One that this process had registered and somebody deleted since is registered again, in this transaction.
 
         Raises:
-            JobTypeNotFound, JobTypeDisabled: with `index` None; the caller knows the position.
+            JobTypeNotFound, JobTypeDisabled
         """
         rows = {row.name: row for row in statements.find(connection, sorted(set(names)))}
         found: dict[str, RegisteredType] = {}

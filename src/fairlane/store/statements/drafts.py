@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from fairlane.domain.errors import SubmissionError
+from fairlane.domain.errors import REFUSALS, refusal
 from fairlane.domain.statuses import ParentPolicy
 
 
@@ -53,10 +53,12 @@ class Draft:
 
 
 @contextmanager
-def at(index: int) -> Iterator[None]:
-    """Let an error say which of the drafts it is about."""
+def at(index: int | None) -> Iterator[None]:
+    """Make a refusal a `SubmissionError`, and let it say which of the drafts it is about, if that is known here."""
     try:
         yield
-    except SubmissionError as error:
-        error.index = index
-        raise
+    except REFUSALS as error:
+        refused = refusal(error)
+        if index is not None:
+            refused.index = index
+        raise refused from error.__cause__
