@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Literal
 
 import pytest
 
-from fairlane import Job, QueueFull, RateLimited, StorageUnavailable, Submission
+from fairlane import DuplicateJob, Job, JobStatus, QueueFull, RateLimited, StorageUnavailable, Submission
+from fairlane.control import submission
 from fairlane.domain.events import QueueLimitWarning
 from tests.store.races.race import Race, answers_at_once, at_once
 from tests.store.races.scene import BROKEN, Scene
@@ -141,13 +143,85 @@ class TestLiveJobs:
     def test_a_warning_comes_once_at_eighty_percent(self, scene: Scene):
         for _ in range(LIMIT):
             scene.submit()
-        warnings = [event for event in scene.events if isinstance(event, QueueLimitWarning)]
-        assert warnings == [QueueLimitWarning("acme", 6, LIMIT)]
+        assert warnings(scene) == [QueueLimitWarning("acme", 6, LIMIT)]
 
     def test_a_warning_comes_also_where_a_batch_jumps_over_the_mark(self, scene: Scene):
         scene.fl.submit_many([Submission("report", "acme", "ana") for _ in range(LIMIT)])
-        warnings = [event for event in scene.events if isinstance(event, QueueLimitWarning)]
-        assert warnings == [QueueLimitWarning("acme", LIMIT, LIMIT)]
+        assert warnings(scene) == [QueueLimitWarning("acme", LIMIT, LIMIT)]
+
+    def test_a_batch_fills_a_queue_with_new_jobs_only(self, scene: Scene):
+        scene.add_type("crate")
+        there = scene.submit("crate")
+        batch = [Submission("crate", "acme", "ana", on_duplicate="return"), *reports(LIMIT - 1)]
+        assert scene.fl.submit_many(batch)[0] == there
+        assert scene.total() == LIMIT
+
+    @pytest.mark.parametrize("wish", ["return", "replace"])
+    def test_a_full_queue_refuses_no_submission_that_adds_no_job(
+        self, scene: Scene, wish: Literal["return", "replace"]
+    ):
+        scene.add_type("crate")
+        there = scene.submit("crate")
+        for _ in range(LIMIT - 1):
+            scene.submit()
+        # More than full: the limit is lowered.
+        scene.fl.organizations.update("acme", max_live_jobs=LIMIT - 2)
+        job = scene.submit("crate", on_duplicate=wish)
+        assert (job == there) is (wish == "return")
+        assert len(scene.fl.list(organization="acme", status=[JobStatus.QUEUED]).items) == LIMIT
+
+    def test_what_a_batch_replaces_makes_no_room_for_another_job(self, scene: Scene):
+        scene.add_type("crate")
+        scene.submit("crate")
+        scene.fl.submit_many(reports(LIMIT - 1))
+        batch = [*reports(1), Submission("crate", "acme", "ana", on_duplicate="replace")]
+        with pytest.raises(QueueFull) as error:
+            scene.fl.submit_many(batch)
+        assert (error.value.index, scene.total()) == (0, LIMIT)
+
+    def test_a_duplicate_in_a_full_queue_is_named_as_a_duplicate(self, scene: Scene):
+        scene.add_type("crate")
+        there = scene.submit("crate")
+        scene.fl.submit_many(reports(LIMIT - 1))
+        with pytest.raises(DuplicateJob) as error:
+            scene.submit("crate")
+        assert error.value.existing_id == there.id
+
+    def test_jobs_that_were_there_already_bring_no_warning(self, scene: Scene):
+        scene.add_type("crate")
+        scene.submit("crate")
+        scene.fl.submit_many(reports(4))
+        scene.fl.submit_many([Submission("crate", "acme", "ana", on_duplicate="return")])
+        scene.submit("crate", on_duplicate="replace")
+        assert warnings(scene) == []
+
+    def test_a_warning_is_of_jobs_that_are_committed(self, scene: Scene, monkeypatch: pytest.MonkeyPatch):
+        scene.fl.submit_many(reports(5))
+        with monkeypatch.context() as patch:
+            patch.setattr(submission, "_read_back", unreadable)
+            with pytest.raises(StorageUnavailable):
+                scene.submit()
+        assert warnings(scene) == []
+        scene.submit()
+        assert warnings(scene) == [QueueLimitWarning("acme", 6, LIMIT)]
+
+    def test_a_caller_s_transaction_brings_no_warning(self, scene: Scene, race: Race):
+        with race.open(commit=False) as host:
+            for _ in range(LIMIT):
+                scene.submit(connection=host)
+        assert warnings(scene) == []
+
+
+def reports(number: int) -> list[Submission]:
+    return [Submission("report", "acme", "ana") for _ in range(number)]
+
+
+def warnings(scene: Scene) -> list[QueueLimitWarning]:
+    return [event for event in scene.events if isinstance(event, QueueLimitWarning)]
+
+
+def unreadable(*_: object) -> None:
+    raise StorageUnavailable("The database did not answer.")
 
 
 class TestQuotaRows:

@@ -17,8 +17,8 @@ from fairlane.registry.job_types import Catalogue, RegisteredType
 from fairlane.store.borrow import borrow, lock_timeout
 from fairlane.store.dialects import is_retryable
 from fairlane.store.statements import admission, rows
+from fairlane.store.statements.admission import Live
 from fairlane.store.statements.drafts import Draft, at
-from fairlane.store.statements.submit import Submitted
 from fairlane.store.statements.submit import submit as insert
 from fairlane.store.tables import jobs
 from fairlane.store.transaction import Database, translated
@@ -50,27 +50,43 @@ class Submitter:
         """
         if not submissions:
             return []
-        refuse_cycles(submissions)
-        answers = self._ask_host(submissions)
-        if connection is None:
+        with at(None):
+            refuse_cycles(submissions)
+            answers = self._ask_host(submissions)
+            if connection is not None:
+                return self._submit_in_theirs(connection, submissions, answers)
             self.register_types()
-            return self._database.write(lambda ours: self._submit(ours, submissions, answers))
+            submitted, live = self._database.write(lambda ours: self._submit(ours, submissions, answers))
+        self._warn(live)
+        return submitted
+
+    def _submit_in_theirs(
+        self, connection: object, submissions: Sequence[Submission], answers: Answers | None
+    ) -> list[Job]:
+        # Nobody is warned of a nearly full queue: whether the caller commits is not known here.
         try:
             with translated(_THEIRS), borrow(connection) as theirs:
-                return self._submit(theirs, submissions, answers)
+                return self._submit(theirs, submissions, answers)[0]
         except StorageUnavailable as error:
             if isinstance(error.__cause__, DBAPIError) and is_retryable(error.__cause__):
-                self._name_duplicates(submissions, answers)
+                earlier = self._earlier_jobs(submissions, answers)
+                if earlier is not None:
+                    return earlier
             raise
 
-    def _name_duplicates(self, submissions: Sequence[Submission], answers: Answers | None) -> None:
-        """At repeatable read the caller's snapshot may hide the job that has taken a key; ours shows which it is."""
+    def _earlier_jobs(self, submissions: Sequence[Submission], answers: Answers | None) -> list[Job] | None:
+        """At repeatable read the caller's snapshot may hide the jobs that have taken the keys; ours shows them.
 
-        def look(ours: Connection) -> None:
+        Raises:
+            DuplicateJob
+        """
+
+        def look(ours: Connection) -> list[Job] | None:
             drafts = self._drafts(ours, submissions, answers or _ask(ours, submissions))
-            admission.name_duplicates(ours, self._database.clock.now(ours), drafts)
+            found = admission.earlier_jobs(ours, self._database.clock.now(ours), drafts)
+            return _read_back(ours, drafts, found) if found is not None else None
 
-        self._database.read(look)
+        return self._database.read(look)
 
     def register_types(self) -> None:
         """Write this process's job types to the database, if it has news."""
@@ -91,21 +107,19 @@ class Submitter:
                 f"The directory did not answer ({type(error).__name__}); nothing was submitted, try again."
             ) from error
 
-    def _submit(self, connection: Connection, submissions: Sequence[Submission], answers: Answers | None) -> list[Job]:
+    def _submit(
+        self, connection: Connection, submissions: Sequence[Submission], answers: Answers | None
+    ) -> tuple[list[Job], list[Live]]:
         with lock_timeout(connection, self._settings.lock_timeout):
-            known = answers or _ask(connection, submissions)
-            drafts = self._drafts(connection, submissions, known)
+            drafts = self._drafts(connection, submissions, answers or _ask(connection, submissions))
             submitted = insert(connection, self._database.clock, drafts)
-            self._warn(known, submitted, drafts)
-            return _read_back(connection, drafts, submitted.ids)
+            return _read_back(connection, drafts, submitted.ids), submitted.live
 
-    def _warn(self, answers: Answers, submitted: Submitted, drafts: Sequence[Draft]) -> None:
+    def _warn(self, organizations: Sequence[Live]) -> None:
         """Tell once when an organization's live jobs pass 80 % of its limit (R4)."""
-        for organization, live in submitted.live.items():
-            limit = answers.organizations[organization].max_live_jobs
-            before = live - sum(draft.organization == organization for draft in drafts)
-            if limit and before < _NEARLY_FULL * limit <= live:
-                self._emit(QueueLimitWarning(organization, live, limit))
+        for one in organizations:
+            if one.before < _NEARLY_FULL * one.limit <= one.after:
+                self._emit(QueueLimitWarning(one.organization, one.after, one.limit))
 
     def _drafts(self, connection: Connection, submissions: Sequence[Submission], answers: Answers) -> list[Draft]:
         drafts = []

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import pytest
 from sqlalchemy import Connection, create_engine, text
 
-from fairlane import DuplicateJob, Job, JobStatus, StorageUnavailable
+from fairlane import DuplicateJob, Job, JobStatus, StorageUnavailable, Submission
 from tests.store.races.agreement import assert_log_agrees
 from tests.store.races.race import Race, answers_at_once
 from tests.store.races.scene import Scene
@@ -167,8 +168,6 @@ class TestRepeatableRead:
         assert jobs_of(scene) == [winner]
 
     def test_a_duplicate_behind_the_snapshot_is_named_with_its_index(self, scene: Scene, database_url: str):
-        from fairlane import Submission
-
         batch = [Submission("monthly", "acme", "ana", {"n": n}) for n in (9, 10, 11)]
         with self.host(database_url) as connection:
             winner = submit(scene)
@@ -187,13 +186,24 @@ class TestRepeatableRead:
         assert refused.value.existing_id == winner.id
         assert len(jobs_of(scene)) == 2
 
-    def test_a_caller_who_wants_the_earlier_job_can_try_again(self, scene: Scene, database_url: str):
+    def test_a_caller_who_wants_the_earlier_job_gets_it(self, scene: Scene, database_url: str):
+        with self.host(database_url) as connection:
+            winner = submit(scene)
+            assert submit(scene, connection=connection, on_duplicate="return") == winner
+        assert jobs_of(scene) == [winner]
+
+    @pytest.mark.parametrize("wish", ["return", "replace"])
+    def test_a_batch_that_is_more_than_earlier_jobs_can_be_tried_again(
+        self, scene: Scene, database_url: str, wish: Literal["return", "replace"]
+    ):
+        batch = [Submission("monthly", "acme", "ana", {"n": n}, on_duplicate=wish) for n in (9, 11)]
         with self.host(database_url) as connection:
             winner = submit(scene)
             with pytest.raises(StorageUnavailable):
-                submit(scene, connection=connection, on_duplicate="return")
+                scene.fl.submit_many(batch, connection=connection)
+        assert jobs_of(scene) == [winner]
         with self.host(database_url) as connection:
-            assert submit(scene, connection=connection, on_duplicate="return") == winner
+            assert (scene.fl.submit_many(batch, connection=connection)[1] == winner) is (wish == "return")
 
     def test_a_duplicate_within_the_snapshot_is_named(self, scene: Scene, database_url: str):
         winner = submit(scene)

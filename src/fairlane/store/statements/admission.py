@@ -1,5 +1,6 @@
 """What may stand in a submission's way in the database: its user's rate, a full queue, an identical live job."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -33,6 +34,16 @@ class Duplicates:
         return self.earlier.get(job_id, self.successors.get(job_id, job_id))
 
 
+@dataclass(slots=True)
+class Live:
+    """The live jobs of an organization `before` and `after` a submission, and how many it may have."""
+
+    organization: str
+    before: int
+    after: int
+    limit: int
+
+
 def quota_keys(drafts: Sequence[Draft]) -> Iterator[tuple[str, str]]:
     """The quota rows that these drafts must lock."""
     for draft in drafts:
@@ -42,26 +53,19 @@ def quota_keys(drafts: Sequence[Draft]) -> Iterator[tuple[str, str]]:
             yield draft.organization, f"rate/{draft.job_type}/{draft.user or ''}"
 
 
-def check_limits(connection: Connection, now: datetime, drafts: Sequence[Draft]) -> dict[str, int]:
-    """Check submission rates and live-job limits, whose quota rows are locked.
-
-    Returns:
-        The live jobs of each limited organization, the drafts included.
+def check_rates(connection: Connection, now: datetime, drafts: Sequence[Draft]) -> None:
+    """Check submission rates, whose quota rows are locked.
 
     Raises:
-        RateLimited, QueueFull
+        RateLimited
     """
     submitted: dict[tuple[str, str, str | None], int] = {}
-    live: dict[str, int] = {}
     for index, draft in enumerate(drafts):
-        with at(index):
-            if draft.rate is not None:
-                who = (draft.organization, draft.job_type, draft.user)
+        if draft.rate is not None:
+            who = (draft.organization, draft.job_type, draft.user)
+            with at(index):
                 _check_rate(connection, now, draft, draft.rate, submitted.get(who, 0))
-                submitted[who] = submitted.get(who, 0) + 1
-            if draft.max_live_jobs is not None:
-                _check_live(connection, draft, draft.max_live_jobs, live)
-    return live
+            submitted[who] = submitted.get(who, 0) + 1
 
 
 def _check_rate(connection: Connection, now: datetime, draft: Draft, rate: RateLimit, in_batch: int) -> None:
@@ -86,16 +90,33 @@ def _check_rate(connection: Connection, now: datetime, draft: Draft, rate: RateL
     )
 
 
-def _check_live(connection: Connection, draft: Draft, limit: int, live: dict[str, int]) -> None:
-    organization = draft.organization
-    if organization not in live:
-        live[organization] = limits.live_jobs(connection, organization, up_to=limit)
-    if live[organization] >= limit:
-        raise QueueFull(
-            f"Organization {organization} has {limit} live jobs, its limit; try again when some have ended.",
-            retry_after=_QUEUE_FULL_RETRY,
-        )
-    live[organization] += 1
+def check_live(connection: Connection, drafts: Sequence[Draft], duplicates: Duplicates) -> list[Live]:
+    """Check the limits of live jobs, whose quota rows are locked. Only a draft that adds a job needs room for it.
+
+    Returns:
+        One for each organization that has a limit and gets new jobs.
+
+    Raises:
+        QueueFull
+    """
+    # Those that drafts replace are canceled by now; the drafts that take their places are counted with the others.
+    replaced = Counter(draft.organization for draft in drafts if draft.id in duplicates.replaced)
+    found: dict[str, Live] = {}
+    for index, draft in enumerate(drafts):
+        limit, organization = draft.max_live_jobs, draft.organization
+        if limit is None or draft.id in duplicates.earlier or draft.id in duplicates.replaced:
+            continue
+        if organization not in found:
+            before = limits.live_jobs(connection, organization, up_to=limit) + replaced[organization]
+            found[organization] = Live(organization, before, before, limit)
+        if found[organization].after >= limit:
+            with at(index):
+                raise QueueFull(
+                    f"Organization {organization} has {limit} live jobs, its limit; try again when some have ended.",
+                    retry_after=_QUEUE_FULL_RETRY,
+                )
+        found[organization].after += 1
+    return list(found.values())
 
 
 def take_keys(connection: Connection, now: datetime, drafts: Sequence[Draft]) -> Duplicates:
@@ -145,19 +166,26 @@ def _duplicate(draft: Draft, holder: dedup.Holder) -> DuplicateJob:
     )
 
 
-def name_duplicates(connection: Connection, now: datetime, drafts: Sequence[Draft]) -> None:
-    """Look for duplicates that the transaction of the drafts can't see; nothing is locked or taken.
+def earlier_jobs(connection: Connection, now: datetime, drafts: Sequence[Draft]) -> list[UUID] | None:
+    """The jobs that drafts get instead, found where their own transaction can't see them; nothing is locked or taken.
+
+    Returns:
+        None unless each draft gets an earlier job.
 
     Raises:
         DuplicateJob: an identical job is live, and the draft's `on_duplicate` rejects it.
     """
+    found: list[UUID] = []
     for index, draft in enumerate(drafts):
-        if draft.dedup is None or draft.dedup.on_duplicate != "reject":
+        if draft.dedup is None or draft.dedup.on_duplicate == "replace":
             continue
         holder = dedup.holder(connection, now, draft.organization, draft.dedup.key)
-        if holder is not None:
+        if holder is not None and draft.dedup.on_duplicate == "reject":
             with at(index):
                 raise _duplicate(draft, holder)
+        if holder is not None:
+            found.append(holder.job_id)
+    return found if len(found) == len(drafts) else None
 
 
 def _replace(connection: Connection, now: datetime, draft: Draft, rule: Dedup, holder: dedup.Holder) -> bool:

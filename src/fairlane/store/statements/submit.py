@@ -15,7 +15,7 @@ from fairlane.domain.statuses import ENDED_BADLY, TERMINAL, EdgeState, JobStatus
 from fairlane.store.clock import Clock
 from fairlane.store.dialects import is_unique_violation
 from fairlane.store.statements import admission, dependencies, limits
-from fairlane.store.statements.admission import Duplicates
+from fairlane.store.statements.admission import Duplicates, Live
 from fairlane.store.statements.drafts import Draft, at
 from fairlane.store.statements.transition import SYSTEM, Ended
 from fairlane.store.tables import execution_log, job_parents, jobs
@@ -29,11 +29,11 @@ Parents = Mapping[tuple[str, UUID], Ended]
 class Submitted:
     """The id of each draft's job: its own, or the earlier job's where `on_duplicate` is "return".
 
-    `live` counts the live jobs of organizations that have a limit, the new ones included.
+    `live` has the organizations that have a limit and got new jobs.
     """
 
     ids: list[UUID]
-    live: dict[str, int]
+    live: list[Live]
 
 
 def submit(connection: Connection, clock: Clock, drafts: Sequence[Draft]) -> Submitted:
@@ -45,8 +45,10 @@ def submit(connection: Connection, clock: Clock, drafts: Sequence[Draft]) -> Sub
     limits.lock(connection, admission.quota_keys(drafts))
     # Rates count by this moment, so it is taken when their rows are locked.
     now = clock.now(connection)
-    live = admission.check_limits(connection, now, drafts)
+    admission.check_rates(connection, now, drafts)
     duplicates = admission.take_keys(connection, now, drafts)
+    # Afterwards, since a duplicate adds no job.
+    live = admission.check_live(connection, drafts, duplicates)
     parents = _parents(connection, drafts, duplicates)
     _insert(connection, now, drafts, parents, duplicates)
     _move_children(connection, now, drafts, duplicates)
