@@ -23,7 +23,7 @@ from fairlane.control.pausing import JobTypes, Queues
 from fairlane.control.people import Members, Organizations
 from fairlane.control.submission import Submitter
 from fairlane.domain.backoff import Backoff
-from fairlane.domain.errors import ConfigurationError, OrganizationSuspended
+from fairlane.domain.errors import ConfigurationError, IllegalTransition, OrganizationSuspended
 from fairlane.domain.events import Emit
 from fairlane.domain.explain import Explanation
 from fairlane.domain.jobs import Artifact, Job, LogEntry, LogLine, Page, Result
@@ -294,24 +294,29 @@ class Fairlane:
         return self.reads.explain(job_id, organization)
 
     def result(self, job_id: UUID | str, *, organization: str) -> Result:
-        """The handler's value and the job's artifacts.
+        """The handler's value and the job's artifacts; the value of a job that did not complete is None.
 
         Raises:
             JobNotFound
+            IllegalTransition: it has not ended; `wait` for it.
             OrganizationSuspended: results are locked until it is active again.
         """
         self._refuse_suspended(organization)
+        job = self.get(job_id, organization=organization)
+        if job.status not in TERMINAL:
+            raise IllegalTransition(f"Job {job.id} is {job.status} and has no result yet; wait for its end.")
         return self.reads.result(job_id, organization)
 
     def artifact(self, job_id: UUID | str, name: str, *, organization: str) -> bytes:
-        """An artifact's bytes.
+        """An artifact's bytes, also of a job that runs still.
 
         Raises:
             JobNotFound, FileNotFoundError
             OrganizationSuspended: results are locked until it is active again.
         """
+        self._refuse_suspended(organization)
         found: Artifact | None = next(
-            (one for one in self.result(job_id, organization=organization).artifacts if one.name == name), None
+            (one for one in self.reads.result(job_id, organization).artifacts if one.name == name), None
         )
         if found is None:
             raise FileNotFoundError(f"Job {job_id} has no artifact {name!r}.")

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from fairlane import Job, JobContext, OrganizationSuspended, Submission
+from fairlane import IllegalTransition, Job, JobContext, OrganizationSuspended, Submission
 from fairlane.domain.events import JobEnded
 from tests.acceptance.apps import handlers
 from tests.runtime.worker_kit import Engine, engine
@@ -115,3 +115,18 @@ def test_results_are_locked_while_the_organization_is_suspended(fl: Engine) -> N
         fl.value(job)
     fl.organizations.activate("acme")
     assert fl.value(job) == "secret"
+
+
+def test_a_job_that_has_not_ended_has_no_result_but_may_have_files(fl: Engine) -> None:
+    @fl.job_type("work")
+    async def work(ctx: JobContext) -> None:
+        ctx.artifact("report.txt", "so far")
+        with pytest.raises(IllegalTransition, match=f"Job {ctx.job_id} is running and has no result yet"):
+            fl.result(ctx.job_id, organization="acme")
+        assert fl.artifact(ctx.job_id, "report.txt", organization="acme") == b"so far"
+
+    job = fl.give("work")
+    with pytest.raises(IllegalTransition, match="is queued and has no result yet; wait for its end"):
+        fl.value(job)
+    fl.drain()
+    assert fl.value(job) is None
