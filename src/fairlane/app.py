@@ -29,6 +29,7 @@ from fairlane.domain.explain import Explanation
 from fairlane.domain.jobs import Artifact, Job, LogEntry, LogLine, Page, Result
 from fairlane.domain.metrics import Metrics
 from fairlane.domain.statuses import TERMINAL, OrganizationStatus, ParentPolicy, Priority
+from fairlane.domain.texts import storable
 from fairlane.reads.service import Reads
 from fairlane.registry import options as o
 from fairlane.registry.artifacts import ObjectStorage, default_url
@@ -158,13 +159,15 @@ class Fairlane:
             max_retries=o.count("max_retries", max_retries),
             backoff=o.backoff_of(backoff),
             priority=o.choice(Priority, "priority", priority),
-            queue=queue,
+            queue=o.text("queue", queue),
             isolation=o.choice(Isolation, "isolation", isolation),
             dedup_window=o.seconds("dedup_window", dedup_window),
             rate_limit=o.count("rate_limit", rate_limit),
             rate_limit_window=o.rate_window(rate_limit_window),
             max_running=o.count("max_running", max_running),
-            requires_permission=requires_permission,
+            requires_permission=o.text("requires_permission", requires_permission)
+            if requires_permission is not None
+            else None,
             retention=o.seconds("retention", retention) if retention is not None else None,
         )
         errors = ErrorClasses(tuple(transient), tuple(permanent))
@@ -388,9 +391,15 @@ class Fairlane:
             queues: which to serve; None = all.
             concurrency: how many jobs it runs at once.
             name: how logs and the dashboard call it; default host and process id.
+
+        Raises:
+            ConfigurationError, InvalidParameters: a text that can't be stored.
         """
         if isinstance(queues, str):
             raise ConfigurationError(f"queues must be a list: worker(queues=({queues!r},)).")
+        storable(name=name)
+        for queue in queues or ():
+            storable(queue=queue)
         parts = WorkerParts(
             self.database,
             self.settings,

@@ -13,6 +13,7 @@ from fairlane.domain.errors import IllegalTransition, InvalidParameters, JobNotF
 from fairlane.domain.ids import job_id_of
 from fairlane.domain.jobs import DeadLetter, DeadLetterGroup, Job, Page
 from fairlane.domain.statuses import JobStatus, Resolution
+from fairlane.domain.texts import storable
 from fairlane.store.statements import dead_letters as statements
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import AnyRow
@@ -51,6 +52,7 @@ class DeadLetters:
         """
         if not 1 <= limit <= _LARGEST_PAGE:
             raise InvalidParameters(f"A page has 1 to {_LARGEST_PAGE} items, not {limit}.")
+        storable(organization=organization, fingerprint=fingerprint)
         wanted = _resolution(resolution)
         before = decode_cursor(cursor) if cursor is not None else None
         rows, total = self._database.read(
@@ -69,6 +71,7 @@ class DeadLetters:
         self, organization: str, *, resolution: Resolution | str | None = Resolution.PENDING
     ) -> tuple[DeadLetterGroup, ...]:
         """Dead letters by job type and error, the largest group first."""
+        storable(organization=organization)
         wanted = _resolution(resolution)
         rows = self._database.read(lambda connection: statements.groups(connection, organization, resolution=wanted))
         return tuple(
@@ -163,6 +166,8 @@ class DeadLetters:
     def _decide(
         self, job_id: UUID | str, organization: str, resolution: Resolution, user: str | None, note: str | None
     ) -> None:
+        storable(note=note)
+
         def work(connection: Connection, row: AnyRow) -> None:
             # One that was retried has left its entry behind, but is no dead letter any more.
             if row.status != JobStatus.DEAD_LETTER:

@@ -22,11 +22,10 @@ from fairlane.domain.organizations import is_organization_id
 from fairlane.domain.statuses import PRIORITY_RANK, OrganizationStatus, ParentPolicy, Priority
 from fairlane.registry.directory import Membership, Standing
 from fairlane.registry.job_types import RegisteredType
-from fairlane.registry.options import INHERIT, choice, count, seconds, timeout_seconds
+from fairlane.registry.options import INHERIT, choice, count, seconds, text, timeout_seconds
 from fairlane.registry.parameters import Prepared
 from fairlane.store.statements.drafts import Dedup, Draft, RateLimit
 
-_LONGEST_TEXT: Final = 200  # characters of a queue, a label's name or value, an explicit key
 _MOST_LABELS: Final = 50
 _LONGEST_WAIT: Final = 100 * 365 * 86_400.0  # seconds; moments far beyond can't be stored
 _ON_DUPLICATE: Final = ("reject", "return", "replace")
@@ -86,7 +85,7 @@ def draft(submission: Submission, job_type: RegisteredType, answers: Answers, pa
             organization=organization,
             job_type=job_type.name,
             user=submission.user,
-            queue=_text("queue", submission.queue if submission.queue is not None else options.queue),
+            queue=text("queue", submission.queue if submission.queue is not None else options.queue),
             priority=PRIORITY_RANK[choice(Priority, "priority", submission.priority or options.priority)],
             parameters=prepared.text,
             labels=json.dumps(labels, sort_keys=True, ensure_ascii=False),
@@ -106,13 +105,13 @@ def draft(submission: Submission, job_type: RegisteredType, answers: Answers, pa
         raise InvalidParameters(f"{job_type.name}: {error}") from error
 
 
-def check_size(job_type: str, text: str, limit: int) -> None:
+def check_size(job_type: str, json_text: str, limit: int) -> None:
     """Refuse parameters whose JSON text has more than `limit` bytes.
 
     Raises:
         PayloadTooLarge
     """
-    size = len(text.encode())
+    size = len(json_text.encode())
     if size > limit:
         raise PayloadTooLarge(
             f"The parameters of {job_type} are {size} bytes of JSON, the limit is {limit}; "
@@ -143,7 +142,7 @@ def _dedup(submission: Submission, job_type: RegisteredType, prepared: Prepared)
     if window == 0:
         return None
     if submission.dedup_key is not None:
-        key = digest_of_key(submission.organization, job_type.name, _text("dedup_key", submission.dedup_key))
+        key = digest_of_key(submission.organization, job_type.name, text("dedup_key", submission.dedup_key))
     else:
         key = digest(submission.organization, job_type.name, prepared.canonical)
     return Dedup(key, min(window, _LONGEST_WAIT), submission.on_duplicate)
@@ -174,14 +173,6 @@ def _labels(labels: Mapping[str, str]) -> dict[str, str]:
     if len(labels) > _MOST_LABELS:
         raise InvalidParameters(f"A job has at most {_MOST_LABELS} labels, not {len(labels)}.")
     try:
-        return {_text("A label's name", name): _text(f"Label {name!r}", value) for name, value in labels.items()}
+        return {text("A label's name", name): text(f"Label {name!r}", value) for name, value in labels.items()}
     except ConfigurationError as error:
         raise InvalidParameters(str(error)) from error
-
-
-def _text(name: str, value: object) -> str:
-    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_TEXT or not value.isprintable():
-        raise ConfigurationError(
-            f"{name} must be text of 1 to {_LONGEST_TEXT} printable characters, not {value!r:.80}."
-        )
-    return value

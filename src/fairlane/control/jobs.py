@@ -13,6 +13,7 @@ from fairlane.domain.errors import IllegalTransition, JobNotFound, PermissionDen
 from fairlane.domain.ids import job_id_of
 from fairlane.domain.jobs import Job
 from fairlane.domain.statuses import TERMINAL, Role
+from fairlane.domain.texts import storable
 from fairlane.registry.directory import Directory, Membership, StoredDirectory, memberships
 from fairlane.registry.job_types import Catalogue
 from fairlane.store.borrow import lock_timeout
@@ -45,6 +46,8 @@ class JobControl:
         Raises:
             JobNotFound, IllegalTransition, PermissionDenied, StorageUnavailable
         """
+
+        storable(reason=reason)
 
         def work(connection: Connection, row: AnyRow) -> Job:
             now = self._database.clock.now(connection)

@@ -7,6 +7,7 @@ from enum import StrEnum
 from sqlalchemy import Connection
 
 from fairlane.domain.errors import ConfigurationError, JobTypeNotFound
+from fairlane.domain.texts import storable
 from fairlane.registry.options import Options
 from fairlane.store.statements import job_types as statements
 from fairlane.store.statements.transition import SYSTEM
@@ -29,7 +30,12 @@ class Pauses:
         self._subject = subject
 
     def pause(self, name: str, *, user: str | None = None, reason: str = "") -> None:
-        """Start nothing of `name` until it is resumed."""
+        """Start nothing of `name` until it is resumed.
+
+        Raises:
+            InvalidParameters: a text that can't be stored.
+        """
+        storable(name=name, user=user, reason=reason)
 
         def work(connection: Connection) -> None:
             now = self._database.clock.now(connection)
@@ -39,6 +45,7 @@ class Pauses:
 
     def resume(self, name: str, *, user: str | None = None) -> bool:
         """End a pause; False if there was none."""
+        storable(name=name)
         return self._database.write(lambda connection: statements.resume(connection, self._subject, name))
 
     def names(self) -> frozenset[str]:
@@ -105,6 +112,8 @@ class JobTypes(Pauses):
             StorageUnavailable: a transaction that submits it stays open for too long.
         """
 
+        storable(name=name)
+
         def work(connection: Connection) -> None:
             # Removed first: from then on no submission begins, and those that had begun are seen.
             if not statements.remove(connection, name):
@@ -117,5 +126,6 @@ class JobTypes(Pauses):
         self._database.write(work)
 
     def _set_enabled(self, name: str, *, enabled: bool) -> None:
+        storable(name=name)
         if not self._database.write(lambda connection: statements.set_enabled(connection, name, enabled=enabled)):
             raise JobTypeNotFound(f"Job type {name} is not registered.")

@@ -11,7 +11,8 @@ from fairlane.domain import transitions
 from fairlane.domain.errors import ConfigurationError, OrganizationNotFound
 from fairlane.domain.organizations import Member, Organization, is_organization_id, is_user_id
 from fairlane.domain.statuses import JobStatus, OrganizationStatus, Role
-from fairlane.registry.options import INHERIT, LARGEST_COUNT, Inheriting, Seconds, count, seconds
+from fairlane.domain.texts import storable
+from fairlane.registry.options import INHERIT, LARGEST_COUNT, Inheriting, Seconds, count, seconds, text
 from fairlane.store.statements import dependencies
 from fairlane.store.statements import organizations as statements
 from fairlane.store.statements.transition import SYSTEM, Ended, write
@@ -58,6 +59,7 @@ class Organizations:
                 "An organization's id has 1 to 140 printable characters, no comma and no slash; "
                 f"{organization!r:.160} does not fit."
             )
+        storable(name=name)
         values = {
             "id": organization,
             "name": name or organization,
@@ -105,6 +107,7 @@ class Organizations:
         Raises:
             OrganizationNotFound, ConfigurationError
         """
+        storable(name=name)
         values: dict[str, Any] = {"name": name} if name else {}
         if weight is not None:
             values["weight"] = _weight(weight)
@@ -135,11 +138,13 @@ class Organizations:
         self._change(organization, {"status": OrganizationStatus.ACTIVE})
 
     def pause(self, organization: str, *, user: str | None = None, reason: str = "") -> None:
-        """Start none of its jobs; submissions go on."""
+        """Start none of its jobs; submissions go on. Raises `InvalidParameters` for a text that can't be stored."""
+        storable(organization=organization)
         self._pauses.pause(organization, user=user, reason=reason)
 
     def resume(self, organization: str, *, user: str | None = None) -> bool:
         """End a pause; False if there was none."""
+        storable(organization=organization)
         return self._pauses.resume(organization)
 
     def delete(self, organization: str, *, user: str | None = None) -> None:
@@ -148,6 +153,7 @@ class Organizations:
         Raises:
             OrganizationNotFound
         """
+        storable(user=user)
         self._change(organization, {"status": OrganizationStatus.DELETED})
         while self._database.write(lambda connection: self._bury_waiting(connection, organization, user or SYSTEM)):
             pass
@@ -163,6 +169,7 @@ class Organizations:
         return len(ended)
 
     def _change(self, organization: str, values: dict[str, Any]) -> None:
+        storable(organization=organization)
         if not self._database.write(lambda connection: statements.change(connection, organization, values)):
             raise OrganizationNotFound(f"There is no organization {organization!r}.")
 
@@ -187,7 +194,7 @@ class Members:
         """
         if isinstance(permissions, str):
             raise ConfigurationError('permissions must be a list of names, such as ("reports",).')
-        kind, names = _role(role), sorted(set(permissions))
+        kind, names = _role(role), sorted({text("A permission", one) for one in permissions})
         if not is_user_id(user):
             raise ConfigurationError(f"A user's id has 1 to 200 printable characters; {user!r:.220} does not fit.")
 
@@ -204,6 +211,7 @@ class Members:
 
     def list(self, organization: str) -> tuple[Member, ...]:
         """The members of an organization, by user."""
+        storable(organization=organization)
         rows = self._database.read(lambda connection: statements.members_of(connection, organization))
         return tuple(
             Member(row.organization_id, row.user_id, Role(row.role), tuple(json.loads(row.permissions)), row.created_at)
@@ -212,6 +220,7 @@ class Members:
 
     def remove(self, organization: str, user: str) -> bool:
         """Remove a member; their waiting jobs will be refused when they are due. False if there was none."""
+        storable(organization=organization, user=user)
         return self._database.write(lambda connection: statements.remove_member(connection, organization, user))
 
 

@@ -3,6 +3,7 @@
 from uuid import UUID
 
 from fairlane.domain.errors import JobNotFound
+from fairlane.domain.texts import storable
 
 
 def job_id_of(job_id: UUID | str, organization: str) -> UUID:
@@ -10,7 +11,9 @@ def job_id_of(job_id: UUID | str, organization: str) -> UUID:
 
     Raises:
         JobNotFound: it is no UUID, so no job has it.
+        InvalidParameters: no organization has such an id.
     """
+    storable(organization=organization)
     try:
         return job_id if isinstance(job_id, UUID) else UUID(job_id)
     except (AttributeError, TypeError, ValueError):

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from fairlane.domain.errors import InvalidParameters
 from fairlane.domain.statuses import JobStatus
+from fairlane.domain.texts import storable
 from fairlane.store.statements import job_list
 from fairlane.store.statements.job_list import Wanted
 
@@ -17,8 +18,6 @@ LARGEST_PAGE: Final = 1000
 SEARCHED_NEWEST: Final = 10_000
 _LONGEST_TEXT: Final = 1000  # characters
 _ID_DIGITS: Final = 32
-# NUL and lone surrogates, which no database stores, so that nothing can be found by them.
-_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 
 
 def check_limit(limit: int) -> int:
@@ -58,25 +57,13 @@ def check(wanted: Wanted) -> None:
     Raises:
         InvalidParameters: a text that nothing is stored under, or a moment that could be any of a day's.
     """
-    for name in ("job_type", "user", "queue"):
-        plain(name, getattr(wanted, name) or "")
+    storable(job_type=wanted.job_type, user=wanted.user, queue=wanted.queue)
     for pair in wanted.labels:
-        plain("label", "".join(pair))
+        storable(label="".join(pair))
     for name in ("created_after", "created_before"):
         moment = getattr(wanted, name)
         if moment is not None and moment.utcoffset() is None:
             raise InvalidParameters(f"{name} needs a time zone, such as datetime(2026, 11, 1, tzinfo=UTC).")
-
-
-def plain(name: str, text: str) -> str:
-    """Text to look for.
-
-    Raises:
-        InvalidParameters: no stored text can hold it.
-    """
-    if _UNSTORABLE.search(text):
-        raise InvalidParameters(f"{name} holds a NUL or half a surrogate pair; nothing is stored under such a text.")
-    return text
 
 
 def search_of(text: str | None) -> str | None:
@@ -89,7 +76,8 @@ def search_of(text: str | None) -> str | None:
         return None
     if len(text) > _LONGEST_TEXT:
         raise InvalidParameters(f"A search text has at most {_LONGEST_TEXT} characters, not {len(text)}.")
-    return plain("text", text.strip())
+    storable(text=text)
+    return text.strip()
 
 
 def narrow(connection: Connection, organization: str, search: str) -> Wanted:

@@ -14,6 +14,7 @@ from fairlane.domain.explain import Explanation
 from fairlane.domain.ids import job_id_of, job_not_found
 from fairlane.domain.jobs import Job, LogEntry, LogLine, Page, Result
 from fairlane.domain.metrics import Metrics, QueueView, RunningJob, WorkerView
+from fairlane.domain.texts import storable
 from fairlane.reads import history as log
 from fairlane.reads import jobs as asked
 from fairlane.reads import metrics as numbers
@@ -79,6 +80,7 @@ class Reads:
         Raises:
             InvalidParameters: a filter that makes no sense; the message says which.
         """
+        storable(organization=organization)
         limit = asked.check_limit(limit)
         before = decode_cursor(cursor)[1] if cursor is not None else None
         statuses, labels = asked.statuses_of(status), asked.labels_of(label)
@@ -122,7 +124,7 @@ class Reads:
         return self._database.read(lambda connection: explain_job(connection, self._database.clock, organization, key))
 
     def result(self, job_id: UUID | str, organization: str) -> Result:
-        """What the handler returned, and what is known of the job's artifacts.
+        """What the handler returned (None: nothing, or not yet), and what is known of the job's artifacts.
 
         The caller has checked that the organization is not suspended, which locks results (R5).
 
@@ -141,6 +143,7 @@ class Reads:
 
     def metrics(self, organization: str | None = None) -> Metrics:
         """Counts and ages; None = over all organizations, for operators."""
+        storable(organization=organization)
         return self._database.read(
             lambda connection: numbers.metrics_of(connection, self._database.clock, organization)
         )
@@ -151,6 +154,7 @@ class Reads:
 
     def running(self, organization: str | None = None, limit: int = 1000) -> tuple[RunningJob, ...]:
         """What runs, the longest-running first; None = in all organizations, for operators."""
+        storable(organization=organization)
         return self._database.read(lambda connection: numbers.running_jobs(connection, organization, limit))
 
     def queues(self) -> tuple[QueueView, ...]:

@@ -31,6 +31,7 @@ BULK_TIMEOUT: Final = 1800.0  # seconds, for types in the queue "bulk" (R6)
 DEFAULT_RETRIES: Final = 5
 DEFAULT_DEDUP_WINDOW: Final = 300.0
 LARGEST_COUNT: Final = 2**31 - 1  # what an integer column holds
+LONGEST_TEXT: Final = 200  # characters, as the columns have room for
 LONGEST_RATE_WINDOW: Final = 86_400.0  # seconds (R4)
 
 
@@ -65,9 +66,9 @@ class Options:
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
-    def from_json(cls, text: str) -> Self:
+    def from_json(cls, document: str) -> Self:
         """From the registered form; what a newer version added is left out."""
-        known: dict[str, Any] = {name: value for name, value in json.loads(text).items() if name in cls.__slots__}
+        known: dict[str, Any] = {name: value for name, value in json.loads(document).items() if name in cls.__slots__}
         backoff = known.pop("backoff", None) or {}
         options = cls(**known)
         return replace(
@@ -116,6 +117,17 @@ def count(name: str, value: object) -> int | None:
         raise ConfigurationError(
             f"{name} must be a whole number from 0 to {LARGEST_COUNT}, or None for unlimited, not {value!r:.80}."
         )
+    return value
+
+
+def text(name: str, value: object) -> str:
+    """A name or a key: of a queue, a permission, a label.
+
+    Raises:
+        ConfigurationError: it is empty, too long, or has a character that is not printable.
+    """
+    if not isinstance(value, str) or not 0 < len(value) <= LONGEST_TEXT or not value.isprintable():
+        raise ConfigurationError(f"{name} must be text of 1 to {LONGEST_TEXT} printable characters, not {value!r:.80}.")
     return value
 
 

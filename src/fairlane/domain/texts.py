@@ -1,0 +1,22 @@
+"""Text that callers give, before it goes to a database."""
+
+import re
+from typing import Final
+
+from fairlane.domain.errors import InvalidParameters
+
+_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
+
+
+def storable(**texts: str | None) -> None:
+    """Refuse what no database stores, and so can't find: NULs and lone surrogates.
+
+    Args:
+        texts: by the names under which the caller gave them.
+
+    Raises:
+        InvalidParameters: it names the argument.
+    """
+    for name, text in texts.items():
+        if text is not None and _UNSTORABLE.search(text):
+            raise InvalidParameters(f"{name} holds a NUL or half a surrogate pair, which can't be stored; remove it.")
