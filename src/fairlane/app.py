@@ -34,10 +34,12 @@ from fairlane.reads.service import Reads
 from fairlane.registry import options as o
 from fairlane.registry.artifacts import ObjectStorage, default_url
 from fairlane.registry.directory import Directory, StoredDirectory
+from fairlane.registry.host_directory import HostDirectory
 from fairlane.registry.job_types import Catalogue, ErrorClasses, JobType
 from fairlane.registry.options import INHERIT, Inheriting, Isolation, Options, Seconds
 from fairlane.runtime.context import JobContext
 from fairlane.runtime.parts import WorkerParts
+from fairlane.runtime.patience import PatientDirectory
 from fairlane.runtime.worker import Worker
 from fairlane.store import schema
 from fairlane.store.clock import Clock
@@ -79,7 +81,7 @@ class Fairlane:
             settings.url, clock=clock, pool_size=settings.pool_size, lock_seconds=settings.lock_timeout
         )
         self.artifacts = ObjectStorage(settings.artifacts_url or default_url(settings.url))
-        self.directory: Directory = directory or StoredDirectory(self.database)
+        self.directory = StoredDirectory(self.database) if directory is None else HostDirectory(directory)
         self.catalogue = Catalogue(self.database.clock)
         self.reads = Reads(self.database)
         self._submitter = Submitter(self.database, self.catalogue, self.directory, settings, self.emit)
@@ -400,15 +402,23 @@ class Fairlane:
         storable(name=name)
         for queue in queues or ():
             storable(queue=queue)
-        parts = WorkerParts(
-            self.database,
-            self.settings,
-            self.catalogue,
-            self.directory,
-            self.artifacts,
-            self.emit.and_also(*subscribers),
-        )
+        emit = self.emit.and_also(*subscribers)
+        directory: Directory = self.directory
+        if isinstance(directory, HostDirectory):
+            directory = PatientDirectory(directory, self.settings.directory_max_age, emit)
+        parts = WorkerParts(self.database, self.settings, self.catalogue, directory, self.artifacts, emit)
         return Worker(parts, queues=tuple(queues) if queues is not None else None, concurrency=concurrency, name=name)
+
+    def directory_changed(self, organization: str, user: str | None = None) -> None:
+        """Tell that a host's directory would answer otherwise now than before.
+
+        Workers of this process ask it afresh at their next claim; those of others within `directory_max_age` seconds.
+
+        Args:
+            user: who in the organization; None = the organization and all its members.
+        """
+        if isinstance(self.directory, HostDirectory):
+            self.directory.changed(organization, user)
 
     def _refuse_suspended(self, organization: str) -> None:
         standing = self.directory.organizations([organization]).get(organization)
@@ -442,4 +452,5 @@ class AsyncVerbs(Verbs[Fairlane]):
     cancel = asynchronous(Fairlane.cancel)
     retry = asynchronous(Fairlane.retry)
     wait = asynchronous(Fairlane.wait)
+    directory_changed = asynchronous(Fairlane.directory_changed)
     metrics = asynchronous(Fairlane.metrics)

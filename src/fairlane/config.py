@@ -7,6 +7,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fairlane.domain.errors import ConfigurationError
 
+LONGEST_DIRECTORY_AGE = 30.0  # seconds (R19)
 HARD_PAYLOAD_LIMIT = 1024 * 1024  # bytes (R1)
 
 
@@ -37,6 +38,9 @@ class Settings(BaseSettings):
         description="How long ended jobs are kept where neither their organization nor their type says (R14)",
     )
     dead_letter_alert: int = Field(default=50, ge=0, description="Unresolved dead letters that raise an alert (R8)")
+    directory_max_age: float = Field(
+        default=5.0, ge=0, le=LONGEST_DIRECTORY_AGE, description="How old a host's answers may be when jobs start (R19)"
+    )
     lock_timeout: float = Field(default=5.0, gt=0, description="How long to wait for somebody else's transaction")
     pool_size: int = Field(default=5, gt=0, description="Database connections kept open")
 

@@ -184,3 +184,18 @@ def test_a_directory_may_say_how_an_organization_stands(database_url: str, statu
         fl.drain()
         expected = "queued" if status is OrganizationStatus.SUSPENDED else "dead_letter"
         assert fl.look(job).status == expected
+
+
+def test_an_answer_is_kept_until_the_host_tells_of_a_change(database_url: str) -> None:
+    directory, clock = Host(), ManualClock()
+    with engine(database_url, directory=directory, clock=clock, directory_max_age=30) as fl:
+        register_work(fl)
+        jobs = [fl.give("work", user="ana", dedup_window=0, delay=delay) for delay in (0, 10, 20)]
+        fl.drain()
+        directory.members_of_acme.clear()
+        clock.advance(10)
+        fl.drain()
+        fl.directory_changed("acme", "ana")
+        clock.advance(10)
+        fl.drain()
+        assert [fl.look(job).status for job in jobs] == ["completed", "completed", "dead_letter"]

@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 
 from fairlane import (
+    ConfigurationError,
     Fairlane,
     FairlaneError,
     IllegalTransition,
@@ -17,6 +18,7 @@ from fairlane import (
     JobNotFound,
     JobStatus,
     Membership,
+    OrganizationNotFound,
     PayloadTooLarge,
     PermissionDenied,
     Resolution,
@@ -249,6 +251,23 @@ class TestAHostsDirectory:
         job = job_for(scene, verb)
         directory.on_question = lambda: scene.fl.members.add("acme", "new")
         verb(fl, job.id, "acme", "ana")
+
+    def test_an_organization_that_it_calls_deleted_submits_nothing(
+        self, scene: Scene, fl: Fairlane, directory: HostDirectory, monkeypatch: pytest.MonkeyPatch
+    ):
+        scene.submit()
+        gone = {"acme": Standing(OrganizationStatus.DELETED)}
+        monkeypatch.setattr(directory, "organizations", lambda ids: gone)
+        with pytest.raises(OrganizationNotFound):
+            fl.submit("report", organization="acme")
+
+    def test_a_wrong_answer_refuses_submissions_and_says_what_is_wrong(
+        self, scene: Scene, fl: Fairlane, directory: HostDirectory, monkeypatch: pytest.MonkeyPatch
+    ):
+        scene.submit()
+        monkeypatch.setattr(directory, "members", list)
+        with pytest.raises(ConfigurationError, match="`members` answered a list instead of a mapping"):
+            fl.submit("report", organization="acme", user="ana")
 
     def test_its_outage_refuses_submissions(self, scene: Scene, fl: Fairlane, directory: HostDirectory):
         directory.is_away = True

@@ -61,7 +61,7 @@ def member(fl: Engine, name: str = "worker") -> Member:
         monotonic,
         heartbeat,
         Rescue(fl.database, heartbeat, alarm, fl.emit, interval=1.0),
-        Claims(fl.database, fl.directory, card, fl.emit),
+        Claims(fl.database, fl.directory, card),
     )
     heartbeat.run_once()
     return made

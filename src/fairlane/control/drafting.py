@@ -45,7 +45,7 @@ class Answers:
             OrganizationNotFound, OrganizationSuspended
         """
         standing = self.organizations.get(organization) if is_organization_id(str(organization)) else None
-        if standing is None:
+        if standing is None or standing.status is OrganizationStatus.DELETED:
             raise OrganizationNotFound(f"There is no organization {organization!r}; create it first.")
         if standing.status is OrganizationStatus.SUSPENDED:
             raise OrganizationSuspended(f"Organization {organization} is suspended; activate it first.")

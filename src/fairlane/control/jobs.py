@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from fairlane.config import HARD_PAYLOAD_LIMIT
 from fairlane.control.drafting import check_size
-from fairlane.domain.errors import IllegalTransition, JobNotFound, PermissionDenied, StorageUnavailable
+from fairlane.domain.errors import IllegalTransition, JobNotFound, PermissionDenied
 from fairlane.domain.ids import job_id_of
 from fairlane.domain.jobs import Job
 from fairlane.domain.statuses import TERMINAL, Role
@@ -135,12 +135,7 @@ class JobControl:
         pair = (organization, user)
         if isinstance(self._directory, StoredDirectory):
             return lambda connection: memberships(connection, [pair]).get(pair)
-        try:
-            membership = self._directory.members([pair]).get(pair)
-        except Exception as error:
-            raise StorageUnavailable(
-                f"The directory did not answer ({type(error).__name__}); nothing was changed, try again."
-            ) from error
+        membership = self._directory.members([pair]).get(pair)
         return lambda _connection: membership
 
     def _prepare(self, connection: Connection, job_type: str, parameters: Mapping[str, Any]) -> str:

@@ -97,15 +97,8 @@ class Submitter:
         """The host's directory is asked before the transaction: its answer may take long. Ours is asked within."""
         if isinstance(self._directory, StoredDirectory):
             return None
-        try:
-            return Answers(
-                self._directory.organizations(_organizations(submissions)),
-                self._directory.members(_pairs(submissions)),
-            )
-        except Exception as error:
-            raise StorageUnavailable(
-                f"The directory did not answer ({type(error).__name__}); nothing was submitted, try again."
-            ) from error
+        organizations, pairs = _organizations(submissions), _pairs(submissions)
+        return Answers(self._directory.organizations(organizations), self._directory.members(pairs))
 
     def _submit(
         self, connection: Connection, submissions: Sequence[Submission], answers: Answers | None

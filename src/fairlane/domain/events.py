@@ -124,9 +124,14 @@ class StorageBack:
 
 @dataclass(frozen=True, slots=True)
 class DirectoryLost:
-    """The host's directory did not answer; the jobs that needed it are deferred."""
+    """The host's directory gives no answer that can be used; jobs that need it wait. Said once a minute at most."""
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryBack:
+    """The host's directory answers again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +181,7 @@ Event = (
     | StorageLost
     | StorageBack
     | DirectoryLost
+    | DirectoryBack
     | JobsRescued
     | DeadLetterAlert
     | QueueLimitWarning

@@ -40,11 +40,11 @@ class Member:
     created_at: datetime
 
 
-def is_organization_id(text: str) -> bool:
+def is_organization_id(text: object) -> bool:
     """1 to 140 printable characters, no comma, no slash (R1)."""
-    return 0 < len(text) <= _LONGEST_ID and text.isprintable() and not _FORBIDDEN & set(text)
+    return isinstance(text, str) and 0 < len(text) <= _LONGEST_ID and text.isprintable() and not _FORBIDDEN & set(text)
 
 
-def is_user_id(text: str) -> bool:
+def is_user_id(text: object) -> bool:
     """1 to 200 printable characters."""
-    return 0 < len(text) <= _LONGEST_USER and text.isprintable()
+    return isinstance(text, str) and 0 < len(text) <= _LONGEST_USER and text.isprintable()

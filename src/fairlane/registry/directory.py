@@ -37,8 +37,11 @@ class Standing:
 class Directory(Protocol):
     """A host application's own users and organizations. Asked in bulk, once per submission and per claim batch.
 
-    Both methods may raise: then jobs are deferred and submissions get `StorageUnavailable`; only a definite no, an id
-    that is missing from the answer, ends a job. Answers are used for at most 30 s.
+    Both methods may raise: then jobs wait and submissions get `StorageUnavailable`; only a definite no, an id that is
+    missing from the answer, ends a job. An answer of another form makes jobs wait, too; submissions get
+    `ConfigurationError`. Workers keep answers for `directory_max_age` seconds (5 unless set otherwise), but never a no.
+
+    They are called from threads, several at once.
     """
 
     def organizations(self, ids: Collection[str]) -> Mapping[str, Standing]:

@@ -11,10 +11,10 @@ from sqlalchemy import Connection
 
 from fairlane.domain import fairness
 from fairlane.domain.backoff import Backoff
-from fairlane.domain.events import DirectoryLost, Emit
 from fairlane.domain.outcomes import Outcome, Refused, Released
 from fairlane.domain.statuses import JobStatus, OrganizationStatus
 from fairlane.registry.directory import Directory, Membership, Standing
+from fairlane.runtime.patience import DirectoryAway, ask_members
 from fairlane.runtime.reports import AttemptFacts, ParentFacts
 from fairlane.store.statements import attempts, claim, job_types, lanes, workers
 from fairlane.store.statements.claim import Claimed
@@ -45,7 +45,6 @@ class Claims:
     database: Database
     directory: Directory
     card: WorkerCard
-    emit: Emit
     _turn: int = field(default=0, init=False)
     _is_unsure: bool = field(default=False, init=False)
 
@@ -122,24 +121,21 @@ class Claims:
         return claim.claim(connection, now, open_lanes, quotas, worker_id=self.card.id, worker=self.card.name)
 
     def _prepare(self, claimed: Sequence[Claimed], standings: Mapping[str, Standing]) -> list[Ready]:
-        members = self._ask_members({(one.organization, one.user) for one in claimed if one.user is not None})
+        members = self._ask_members(claimed)
         extras = self.database.read(lambda connection: _extras(connection, claimed))
         return [Ready(one, _facts(one, *extras[one.lease_token]), _verdict(one, standings, members)) for one in claimed]
 
     def _ask_standings(self, organizations: set[str]) -> Mapping[str, Standing] | None:
         try:
-            return dict(self.directory.organizations(organizations))
-        except Exception as error:  # noqa: BLE001 - the host's code; whatever it raises defers its jobs
-            self.emit(DirectoryLost(type(error).__name__))
+            return self.directory.organizations(organizations)
+        except DirectoryAway:
             return None
 
-    def _ask_members(self, pairs: set[tuple[str, str]]) -> Mapping[tuple[str, str], Membership] | None:
-        if not pairs:
-            return {}
+    def _ask_members(self, claimed: Sequence[Claimed]) -> Mapping[tuple[str, str], Membership] | None:
+        needs = {(one.organization, one.user, one.required_permission) for one in claimed if one.user is not None}
         try:
-            return dict(self.directory.members(pairs))
-        except Exception as error:  # noqa: BLE001 - as above
-            self.emit(DirectoryLost(type(error).__name__))
+            return ask_members(self.directory, needs) if needs else {}
+        except DirectoryAway:
             return None
 
 

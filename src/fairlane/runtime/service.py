@@ -37,7 +37,7 @@ class Outage:
 
     def goes_on(self, error: Exception) -> float:
         """Another failure: seconds to wait before the next try."""
-        self._wait = min(max(_FIRST_WAIT, self._wait * 2), _LONGEST_WAIT)
+        self._wait = next_wait(self._wait)
         seconds = self._wait * random.uniform(0.8, 1.2)  # noqa: S311 - spreads the workers, no secret
         self._emit(StorageLost(self._service, str(error), seconds))
         return seconds
@@ -47,6 +47,11 @@ class Outage:
         if self._wait:
             self._wait = 0.0
             self._emit(StorageBack(self._service))
+
+
+def next_wait(seconds: float) -> float:
+    """How long to wait in an outage after a wait of `seconds`; 0 = there was none yet."""
+    return min(max(_FIRST_WAIT, seconds * 2), _LONGEST_WAIT)
 
 
 async def run_service(service: Service, threads: Executor, stopping: asyncio.Event, emit: Emit) -> None:

@@ -53,7 +53,7 @@ class Shift:
         self._crew = Crew(parts, card, self._threads, self._alarm)
         self._heartbeat = Heartbeat(database, card, settings.lease, parts.emit)
         self._stage = Stage(database, settings.stage_interval)
-        self._claims = Claims(database, parts.directory, card, parts.emit)
+        self._claims = Claims(database, parts.directory, card)
         self._loop_watch = LoopWatch(self._on_blocked, self._on_stuck, settings.lease)
 
     async def run(self, *, until_idle: bool) -> None:

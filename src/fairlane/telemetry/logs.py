@@ -79,7 +79,9 @@ def _of_operation(event: Event) -> tuple[int, str] | None:
         case e.StorageBack():
             return logging.INFO, f"{event.service}: the database is back."
         case e.DirectoryLost():
-            return logging.WARNING, f"The directory did not answer ({event.reason}); jobs that need it are deferred."
+            return logging.WARNING, f"The directory gave no answer ({event.reason}); jobs that need it wait."
+        case e.DirectoryBack():
+            return logging.INFO, "The directory answers again."
         case e.JobsRescued():
             return logging.WARNING, f"Jobs taken back from the lost worker {event.worker_id}: {event.jobs}."
         case e.DeadLetterAlert():

@@ -180,7 +180,7 @@ class Hand:
     def claim_round(self, slots: int = 10) -> list[UUID]:
         """A whole round of a real worker, with its look at pauses and standings; the ids of what it claimed."""
         fl = self._scene.fl
-        claims = Claims(fl.database, fl.directory, self.card, fl.emit)
+        claims = Claims(fl.database, fl.directory, self.card)
         return [ready.claimed.id for ready in claims.claim_round(slots, frozenset())]
 
 

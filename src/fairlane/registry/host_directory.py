@@ -1,0 +1,142 @@
+"""A host's own directory, as the rest of Fairlane asks it: its answers are checked, and may be kept for some seconds.
+
+Only a yes is kept. An answer that would end a job (nobody of that name, deleted) is always a fresh one.
+"""
+
+import time
+from collections.abc import Callable, Collection, Hashable, Mapping
+from collections.abc import Set as AbstractSet
+from threading import Lock
+from typing import Any, Generic, TypeVar
+
+from fairlane.config import LONGEST_DIRECTORY_AGE
+from fairlane.domain.errors import ConfigurationError, StorageUnavailable
+from fairlane.domain.organizations import is_organization_id, is_user_id
+from fairlane.domain.statuses import OrganizationStatus, Role
+from fairlane.registry.directory import Directory, Membership, Standing
+from fairlane.registry.options import count
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class HostDirectory:
+    """A `Directory` around a host's. Both methods raise alike.
+
+    Raises:
+        StorageUnavailable: the host's code raised; try again.
+        ConfigurationError: its answer is not what the protocol asks for.
+    """
+
+    def __init__(self, host: Directory, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._organizations: _Kept[str, Standing] = _Kept(host, "organizations", _refuse_standing, monotonic)
+        self._members: _Kept[tuple[str, str], Membership] = _Kept(host, "members", _refuse_membership, monotonic)
+
+    def organizations(self, ids: Collection[str], max_age: float = 0.0) -> dict[str, Standing]:
+        """Those of the organizations that exist; an answer may be `max_age` seconds old."""
+        return self._organizations.ask({one for one in ids if is_organization_id(one)}, max_age)
+
+    def members(self, pairs: Collection[tuple[str, str]], max_age: float = 0.0) -> dict[tuple[str, str], Membership]:
+        """Those of the (organization, user) pairs that are members; an answer may be `max_age` seconds old."""
+        possible = {(one, user) for one, user in pairs if is_organization_id(one) and is_user_id(user)}
+        return self._members.ask(possible, max_age)
+
+    def changed(self, organization: str, user: str | None = None) -> None:
+        """Forget what is kept of a member, or of an organization with all its members."""
+        if user is None:
+            self._organizations.forget(lambda one: one == organization)
+        self._members.forget(lambda pair: pair[0] == organization and user in (None, pair[1]))
+
+
+class _Kept(Generic[K, V]):
+    """One question to the host, and what it answered lately."""
+
+    def __init__(
+        self,
+        host: Directory,
+        question: str,
+        refuse: Callable[[Any], str | None],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._host = host
+        self._question = question
+        self._refuse = refuse
+        self._monotonic = monotonic
+        self._answers: dict[K, tuple[float, V]] = {}
+        self._changes = 0
+        self._lock = Lock()  # several workers of a process, and whoever submits in it, ask at once
+
+    def ask(self, keys: set[K], max_age: float) -> dict[K, V]:
+        with self._lock:
+            # As old as the question, not as the answer.
+            now, changes = self._monotonic(), self._changes
+            kept = {key: self._answers[key] for key in keys & self._answers.keys()}
+        known = {key: value for key, (at, value) in kept.items() if now - at < max_age}
+        missing = keys - known.keys()
+        if not missing:
+            return known
+        answer = self._checked(missing)
+        with self._lock:
+            young = {key: one for key, one in self._answers.items() if now - one[0] < LONGEST_DIRECTORY_AGE}
+            self._answers = {key: one for key, one in young.items() if key not in missing}
+            # Whoever wants a fresh answer leaves none behind: the claim of what it submits begins with a fresh one.
+            if max_age > 0 and changes == self._changes:
+                self._answers |= {key: (now, value) for key, value in answer.items() if not _is_no(value)}
+        return known | answer
+
+    def forget(self, matches: Callable[[K], bool]) -> None:
+        with self._lock:
+            self._changes += 1  # an answer that is on its way may be from before
+            self._answers = {key: one for key, one in self._answers.items() if not matches(key)}
+
+    def _checked(self, keys: set[K]) -> dict[K, V]:
+        try:
+            answer = getattr(self._host, self._question)(frozenset(keys))
+            given: dict[Any, Any] | None = dict(answer) if isinstance(answer, Mapping) else None
+        except Exception as error:
+            raise StorageUnavailable(
+                f"The directory did not answer ({type(error).__name__}); nothing was changed, try again."
+            ) from error
+        # No word of who was asked for: other organizations' people may read the message.
+        if given is None:
+            wrong: str | None = f"a {type(answer).__name__} instead of a mapping"
+        elif not given.keys() <= keys:
+            wrong = "more than it was asked for"
+        else:
+            wrong = next(filter(None, map(self._refuse, given.values())), None)
+        if given is None or wrong is not None:
+            raise ConfigurationError(
+                f"The directory's `{self._question}` answered {wrong}; mend it as `fairlane.Directory` says."
+            )
+        return given
+
+
+def _is_no(value: object) -> bool:
+    return isinstance(value, Standing) and value.status is OrganizationStatus.DELETED
+
+
+def _refuse_standing(value: Any) -> str | None:
+    """What is wrong with it; None = nothing."""
+    if not isinstance(value, Standing):
+        return f"a {type(value).__name__} where a Standing belongs"
+    status: object = value.status
+    if not isinstance(status, OrganizationStatus):
+        return f"a Standing whose status is a {type(status).__name__}, not an OrganizationStatus"
+    try:
+        count("max_live_jobs", value.max_live_jobs)
+    except ConfigurationError:
+        return "a Standing whose max_live_jobs is neither None nor a whole number from 0"
+    return None
+
+
+def _refuse_membership(value: Any) -> str | None:
+    """What is wrong with it; None = nothing."""
+    if not isinstance(value, Membership):
+        return f"a {type(value).__name__} where a Membership belongs"
+    role: object = value.role
+    if not isinstance(role, Role):
+        return f"a Membership whose role is a {type(role).__name__}, not a Role"
+    permissions: object = value.permissions
+    if not isinstance(permissions, AbstractSet) or not all(isinstance(one, str) for one in permissions):
+        return "a Membership whose permissions are not a set of names"
+    return None
