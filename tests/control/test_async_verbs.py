@@ -2,10 +2,13 @@
 
 import asyncio
 import threading
+from collections.abc import Collection, Mapping
 
 import pytest
+from sqlalchemy import make_url
+from sqlalchemy.ext.asyncio import create_async_engine
 
-from fairlane import Fairlane, JobNotFound, JobStatus
+from fairlane import Fairlane, JobNotFound, JobStatus, Membership, OrganizationStatus, Role, Standing
 from tests.store.races.scene import Scene
 
 # What an async application has no use for: it decorates, builds and closes as any other.
@@ -51,25 +54,46 @@ async def test_dead_letters_through_async_verbs(scene: Scene):
     assert (await letters.retry(job.id, "acme", user="olga")).status == JobStatus.QUEUED
 
 
-async def test_the_loop_turns_while_a_verb_waits_for_the_database(scene: Scene):
+class SlowDirectory:
+    """It answers a question about members when the test lets it. Knows nobody, or ana."""
+
+    def __init__(self, *, known: bool) -> None:
+        self.known = known
+        self.loop, self.asked, self.answer = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+
+    def organizations(self, ids: Collection[str]) -> Mapping[str, Standing]:
+        return {one: Standing(OrganizationStatus.ACTIVE) for one in ids}
+
+    def members(self, pairs: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Membership]:
+        self.loop.call_soon_threadsafe(self.asked.set)
+        assert self.answer.wait(20)
+        return {pair: Membership(Role.MEMBER) for pair in pairs if self.known}
+
+
+async def test_the_loop_turns_while_a_verb_waits_for_the_directory(scene: Scene):
     """A verb that never came back would be one that waits on the loop's own thread."""
-    asked, answer = asyncio.Event(), threading.Event()
-    loop = asyncio.get_running_loop()
-
-    class SlowDirectory:
-        def organizations(self, ids):
-            return {}
-
-        def members(self, pairs):
-            loop.call_soon_threadsafe(asked.set)
-            assert answer.wait(20)
-            return {}
-
-    fl = Fairlane(scene.fl.settings, directory=SlowDirectory(), clock=scene.clock)
+    directory = SlowDirectory(known=False)
+    fl = Fairlane(scene.fl.settings, directory=directory, clock=scene.clock)
     job = await asyncio.to_thread(scene.submit)
     verb = asyncio.ensure_future(fl.aio.cancel(job.id, organization="acme", user="ana"))
-    await asyncio.wait_for(asked.wait(), 20)
-    answer.set()
+    await asyncio.wait_for(directory.asked.wait(), 20)
+    directory.answer.set()
     with pytest.raises(JobNotFound):
         await verb
     fl.close()
+
+
+async def test_the_loop_turns_while_a_submission_in_the_caller_s_transaction_waits_for_the_directory(scene: Scene):
+    directory = SlowDirectory(known=True)
+    fl = Fairlane(scene.fl.settings, directory=directory, clock=scene.clock)
+    await asyncio.to_thread(scene.submit)  # registers the type
+    driver = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}[fl.database.engine.dialect.name]
+    theirs = create_async_engine(make_url(fl.settings.url).set(drivername=driver))
+    async with theirs.begin() as connection:
+        verb = asyncio.ensure_future(fl.aio.submit("report", organization="acme", user="ana", connection=connection))
+        await asyncio.wait_for(directory.asked.wait(), 20)
+        directory.answer.set()
+        job = await verb
+    await theirs.dispose()
+    fl.close()
+    assert (await scene.fl.aio.get(job.id, organization="acme")).user == "ana"

@@ -14,7 +14,7 @@ from fairlane.domain.events import Emit, QueueLimitWarning
 from fairlane.domain.jobs import Job
 from fairlane.registry.directory import Directory, StoredDirectory, memberships, standings
 from fairlane.registry.job_types import Catalogue, RegisteredType
-from fairlane.store.borrow import borrow, lock_timeout
+from fairlane.store.borrow import aside, borrow, lock_timeout
 from fairlane.store.dialects import is_retryable
 from fairlane.store.statements import admission, rows
 from fairlane.store.statements.admission import Live
@@ -98,7 +98,7 @@ class Submitter:
         if isinstance(self._directory, StoredDirectory):
             return None
         organizations, pairs = _organizations(submissions), _pairs(submissions)
-        return Answers(self._directory.organizations(organizations), self._directory.members(pairs))
+        return aside(lambda: Answers(self._directory.organizations(organizations), self._directory.members(pairs)))
 
     def _submit(
         self, connection: Connection, submissions: Sequence[Submission], answers: Answers | None

@@ -12,17 +12,21 @@ What keeps them is a frame around the block. Which one depends on what is there:
 - autocommit, nothing open: a short transaction of our own, since each statement takes effect at once there.
 """
 
+import asyncio
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, PendingRollbackError, UnboundExecutionError
+from sqlalchemy.util.concurrency import await_, in_greenlet
 
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable
 from fairlane.store.dialects import is_sqlite
 from fairlane.store.guest import ACCEPTED, receive
+
+T = TypeVar("T")
 
 ASYNC: Final = "sqlalchemy.ext.asyncio"
 _DRIVERS: Final = frozenset({"pysqlite", "aiosqlite", "psycopg", "psycopg_async", "psycopg2", "asyncpg"})
@@ -117,6 +121,11 @@ def is_a(value: object, module: str, *names: str) -> bool:
     """
     loaded = sys.modules.get(module)
     return loaded is not None and isinstance(value, tuple(getattr(loaded, name) for name in names))
+
+
+def aside(work: Callable[[], T]) -> T:
+    """Do what may take long: in a thread where the caller's connection is async, so that its loop turns on."""
+    return await_(asyncio.to_thread(work)) if in_greenlet() else work()
 
 
 def _connection_of(session: Any) -> Connection:
