@@ -65,3 +65,30 @@ def test_top(run: Run, fl: Fairlane) -> None:
     document = run("top", "--json").json
     assert document["queues"][0]["ready"] == 1
     assert (document["running"], document["workers"]) == ([], [])
+
+
+def test_check_asks_the_application_s_own_directory(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "hosted.py").write_text(HOSTED)
+    monkeypatch.syspath_prepend(tmp_path)
+    findings = run("check", "--app", "hosted:wrong", "--json", code=1).json["findings"]
+    (sentence,) = [one["sentence"] for one in findings if one["subject"] == "directory"]
+    assert "`members` answered a NoneType instead of a mapping" in sentence
+    assert "✓ directory" in run("check", "--app", "hosted:right", code=1).stdout
+
+
+HOSTED = """
+from fairlane import Fairlane
+
+class Right:
+    def organizations(self, ids):
+        return {}
+
+    def members(self, pairs):
+        return {}
+
+class Wrong(Right):
+    def members(self, pairs):
+        return None
+
+right, wrong = Fairlane(directory=Right()), Fairlane(directory=Wrong())
+"""

@@ -15,6 +15,7 @@ from fairlane import ConfigurationError, Fairlane, FairlaneError, Settings
 from fairlane.cli import options as o
 from fairlane.cli.output import console, number_of, plain, print_json, safe_url, say
 from fairlane.cli.session import APP_EXAMPLE, engine, target_of
+from fairlane.registry.directory import StoredDirectory
 from fairlane.store import schema
 from fairlane.store.schema import Condition
 
@@ -23,6 +24,8 @@ _CLOCKS_MAY_DIFFER: Final = 5.0  # seconds
 _PREFIX: Final = "FAIRLANE_"
 # Read by the command line itself, beside those of `Settings`.
 _OWN: Final = frozenset({"FAIRLANE_APP", "FAIRLANE_ORGANIZATION"})
+
+_STRANGER: Final = "fairlane-check"
 
 
 class Grade(StrEnum):
@@ -127,6 +130,21 @@ def _findings(context: typer.Context) -> Iterator[Finding]:
         yield Finding("database", Grade.WRONG, str(error))
 
 
+def _directory(fl: Fairlane) -> Iterator[Finding]:
+    """Ask a host's directory about whose jobs run, and about somebody who need not be there: an answer has its form."""
+    if isinstance(fl.directory, StoredDirectory):
+        return
+    pairs = {(one.organization, one.user) for one in fl.reads.running(limit=100) if one.user is not None}
+    pairs.add((os.environ.get("FAIRLANE_ORGANIZATION") or _STRANGER, _STRANGER))
+    try:
+        fl.directory.organizations({organization for organization, _ in pairs})
+        fl.directory.members(pairs)
+    except FairlaneError as error:
+        yield Finding("directory", Grade.WRONG, str(error))
+    else:
+        yield Finding("directory", Grade.FINE, "The application's own directory answers.")
+
+
 def _schema(fl: Fairlane) -> Iterator[Finding]:
     """The schema, and if it is right what it holds."""
     try:
@@ -137,6 +155,7 @@ def _schema(fl: Fairlane) -> Iterator[Finding]:
     yield Finding("schema", Grade.FINE, f"It is at revision {schema.state(fl.database).head}, which is this code's.")
     yield from _job_types(fl)
     yield _workers(fl)
+    yield from _directory(fl)
 
 
 def _application(fl: Fairlane, app: str | None) -> Iterator[Finding]:
