@@ -1,5 +1,7 @@
 """`fairlane jobs`."""
 
+import logging
+import shlex
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -122,6 +124,22 @@ def test_show_has_history_result_and_artifacts(run: Run, fl: Fairlane) -> None:
     assert document["job"]["status"] == JobStatus.COMPLETED
     assert [entry["to_status"] for entry in document["history"]] == ["queued", "running", "completed"]
     assert document["result"]["artifacts"][0]["name"] == "greeting.txt"
+
+
+def test_the_log_line_of_a_failed_attempt_names_the_command_that_shows_the_traceback(
+    run: Run, fl: Fairlane, caplog: pytest.LogCaptureFixture
+) -> None:
+    fl.organizations.create("two words")
+    fl.submit("greet", organization="two words")
+    fl.submit("fail", organization="two words")
+    with caplog.at_level(logging.INFO, logger="fairlane"):
+        fl.worker().drain()
+
+    (command,) = [line.partition(" To see why: fairlane ")[2] for line in caplog.messages if "To see why" in line]
+    shown = run(*shlex.split(command)).stdout
+    assert "Traceback" in shown
+    assert "the file has no rows" in shown
+    assert "no rows" not in caplog.text
 
 
 def test_the_beginning_and_the_end_of_an_id_are_enough(run: Run) -> None:

@@ -5,6 +5,7 @@ times a second, so that thousands of jobs a second are not held up by a terminal
 """
 
 import logging
+import shlex
 import threading
 import time
 from collections import deque
@@ -189,5 +190,8 @@ def _ended_line(event: e.JobEnded) -> Text:
     line.append(f"{event.status:<9}", STATUS_STYLES[event.status])
     line.append(f"  {plain(event.organization)}  {plain(event.job_type)}  ")
     line.append(short(event.job_id), "dim")
-    line.append(f"  {event.seconds:.2f} s{f'  {event.error_type}' if event.error_type else ''}")
+    line.append(f"  {event.seconds:.2f} s")
+    if event.error_type is not None:
+        line.append(f"  {event.error_type}  ")
+        line.append(f"fairlane jobs show {short(event.job_id)} -o {shlex.quote(plain(event.organization))}", "dim")
     return line

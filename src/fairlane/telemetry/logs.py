@@ -1,6 +1,7 @@
 """Events as log lines of the logger `fairlane`. No line holds parameters, results or error texts of a job."""
 
 import logging
+import shlex
 
 from fairlane.domain import events as e
 from fairlane.domain.events import Event
@@ -31,9 +32,12 @@ def _of_job(event: Event) -> tuple[int, str] | None:
         case e.JobStarted():
             return logging.DEBUG, f"{_name(event)}: attempt {event.attempt} starts."
         case e.JobEnded():
-            level = logging.WARNING if event.status is JobStatus.DEAD_LETTER else logging.INFO
+            is_dead = event.status is JobStatus.DEAD_LETTER
             cause = f" ({event.error_type})" if event.error_type else ""
-            return level, f"{_name(event)}: {event.status}{cause} after {event.seconds:.2f} s."
+            # The error's text and its traceback are the organization's, so the log only says where they are.
+            why = f" To see why: {_show_command(event)}" if cause or is_dead else ""
+            level = logging.WARNING if is_dead else logging.INFO
+            return level, f"{_name(event)}: {event.status}{cause} after {event.seconds:.2f} s.{why}"
         case e.LeaseLost():
             return logging.WARNING, f"{_name(event)} was given to another worker; it is stopped here."
         case e.HandlerAbandoned():
@@ -96,3 +100,7 @@ def _of_operation(event: Event) -> tuple[int, str] | None:
 
 def _name(event: e.JobStarted | e.JobEnded | e.LeaseLost | e.HandlerAbandoned) -> str:
     return f"{event.job_type} {event.job_id} of {event.organization}"
+
+
+def _show_command(event: e.JobEnded) -> str:
+    return f"fairlane jobs show {event.job_id} -o {shlex.quote(event.organization)}"
