@@ -106,8 +106,10 @@ class Fairlane:
     def migrate(self) -> None:
         """Create or upgrade the schema, and register this process's job types.
 
+        A SQLite file is created here and nowhere else: whoever opens one that is not there gets a `ConfigurationError`.
+
         Raises:
-            ConfigurationError: the schema is newer than this code.
+            ConfigurationError: the schema is newer than this code, or the file can't be created.
         """
         schema.migrate(self.database)
         self._submitter.register_types()

@@ -15,12 +15,33 @@ def sentences(run: Run, subject: str, *, code: int) -> list[str]:
 
 def test_migrate_says_what_it_did(run: Run, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'new.db'}"
-    assert "run `fairlane migrate`" in run("orgs", "list", "--url", url, code=1).stderr
+    for command in ("orgs list", "jobs list -o acme", "check", "top"):
+        printed = run(*command.split(), "--url", url, code=1)
+        assert (
+            f"no database {tmp_path / 'new.db'}; run `fairlane migrate` to create it" in printed.stdout + printed.stderr
+        )
+    assert not list(tmp_path.glob("new*"))
 
     assert f"The schema of {url} is now at revision" in run("migrate", "--url", url).stdout
     assert "is up to date" in run("migrate", "--url", url).stdout
     document = run("migrate", "--url", url, "--json").json
     assert document["before"] == document["now"]
+
+
+def test_the_default_database_is_named_where_none_was_given(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FAIRLANE_URL")
+    monkeypatch.chdir(tmp_path)
+
+    complaint = run("orgs", "list", code=1).stderr
+
+    assert complaint.startswith(
+        f"Error: Neither --app nor --url was given, and the default database {tmp_path / 'fairlane.db'} is not there;"
+    )
+    assert not list(tmp_path.glob("fairlane*"))
+    assert "The schema of sqlite:///fairlane.db is now at revision" in run("migrate").stdout
+    assert "No organizations" in run("orgs", "list").stdout
 
 
 def test_check_finds_nothing_wrong(run: Run, fl: Fairlane) -> None:
@@ -38,11 +59,11 @@ def test_check_names_what_is_wrong(run: Run, fl: Fairlane, tmp_path: Path, monke
     assert "FAIRLANE_LEESE is no setting of Fairlane; correct its name or remove it." in sentences(
         run, "setting", code=1
     )
-    monkeypatch.setenv("FAIRLANE_URL", f"sqlite:///{tmp_path / 'none.db'}")
-    assert "run `fairlane migrate`" in sentences(run, "schema", code=1)[0]
     (tmp_path / "file").touch()
     monkeypatch.setenv("FAIRLANE_ARTIFACTS_URL", f"file://{tmp_path / 'file' / 'folder'}")
-    run("check", code=1)
+    assert "is not writable" in sentences(run, "artifacts", code=1)[0]
+    monkeypatch.setenv("FAIRLANE_URL", f"sqlite:///{tmp_path / 'none.db'}")
+    assert "run `fairlane migrate`" in sentences(run, "database", code=1)[0]
 
 
 def test_check_shows_no_password(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

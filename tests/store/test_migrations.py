@@ -3,7 +3,7 @@
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import ProgrammingError
 
+from fairlane import Fairlane, JobContext
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable
 from fairlane.store import schema, tables
 from fairlane.store.dialects import is_sqlite
@@ -51,6 +52,7 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 def empty(empty_url: str) -> Iterator[Database]:
     """A database with nothing in it."""
     database = Database(empty_url)
+    database.create()
     yield database
     database.close()
 
@@ -170,6 +172,42 @@ def test_a_new_file_is_opened_while_another_process_writes_to_it(
     assert database.read(lambda connection: connection.exec_driver_sql("PRAGMA journal_mode").scalar()) == "wal"
     database.close()
     other.close()
+
+
+def test_nothing_but_a_migration_makes_a_sqlite_file(tmp_path: Path) -> None:
+    file = tmp_path / "folder" / "jobs.db"
+    with Fairlane(f"sqlite:///{file}") as fl:
+
+        @fl.job_type("work")
+        def work(ctx: JobContext) -> None:
+            ctx.artifact("note.txt", "done")
+
+        refused: list[Callable[[], object]] = [
+            lambda: fl.organizations.create("acme"),
+            lambda: fl.submit("work", organization="acme"),
+            fl.metrics,
+            fl.worker().drain,
+        ]
+        for verb in refused:
+            with pytest.raises(ConfigurationError, match=rf"no database {file}; run `fairlane migrate` to create it"):
+                verb()
+        assert list(tmp_path.iterdir()) == []
+
+        fl.migrate()
+        assert [path.name for path in file.parent.iterdir() if path.is_dir()] == []
+        fl.organizations.create("acme")
+        job = fl.submit("work", organization="acme")
+        fl.worker().drain()
+        assert fl.artifact(job.id, "note.txt", organization="acme") == b"done"
+
+
+def test_a_folder_that_refuses_the_sqlite_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        Fairlane(f"sqlite:///{tmp_path}/file/jobs.db") as fl,
+        pytest.raises(ConfigurationError, match=r"file/jobs\.db can't be created \(.+\); give this user the right"),
+    ):
+        fl.migrate()
 
 
 def test_one_of_several_threads_migrates(empty_url: str) -> None:

@@ -17,7 +17,6 @@ from fairlane.cli.output import console, number_of, plain, print_json, safe_url,
 from fairlane.cli.session import APP_EXAMPLE, engine, target_of
 from fairlane.registry.directory import StoredDirectory
 from fairlane.store import schema
-from fairlane.store.schema import Condition
 
 # More than this and people would see `run_at` and ages that are plainly wrong.
 _CLOCKS_MAY_DIFFER: Final = 5.0  # seconds
@@ -56,16 +55,16 @@ def migrate(context: typer.Context, as_json: o.AsJson = False) -> None:
         fairlane migrate --url sqlite:///jobs.db
         fairlane migrate --app myproject.jobs:fl
     """
-    fl = engine(context)
-    before = schema.state(fl.database)
+    fl = engine(context, may_be_missing=True)
+    before, now = schema.migrate(fl.database)
     fl.migrate()
     if as_json:
-        print_json({"before": before.current, "now": before.head, "job_types": sorted(fl.catalogue.mine)})
+        print_json({"before": before, "now": now, "job_types": sorted(fl.catalogue.mine)})
         return
-    if before.condition is Condition.CURRENT:
-        say(f"The schema of {safe_url(fl.settings.url)} is up to date, at revision {before.head}.")
+    if before == now:
+        say(f"The schema of {safe_url(fl.settings.url)} is up to date, at revision {now}.")
     else:
-        say(f"The schema of {safe_url(fl.settings.url)} is now at revision {before.head}.")
+        say(f"The schema of {safe_url(fl.settings.url)} is now at revision {now}.")
     if fl.catalogue.mine:
         say(f"Registered {number_of(len(fl.catalogue.mine), 'job type')}: {', '.join(sorted(fl.catalogue.mine))}.")
 
@@ -119,12 +118,12 @@ def _findings(context: typer.Context) -> Iterator[Finding]:
     try:
         fl = engine(context)
         yield from _application(fl, target_of(context).app)
-        yield from _storage(fl)
         before = datetime.now(UTC)
         theirs = fl.database.read(fl.database.clock.now)
         after = datetime.now(UTC)
         yield Finding("database", Grade.FINE, f"{safe_url(fl.settings.url)} answers.")
         yield _clocks((theirs - (before + (after - before) / 2)).total_seconds())
+        yield from _storage(fl)
         yield from _schema(fl)
     except FairlaneError as error:
         yield Finding("database", Grade.WRONG, str(error))

@@ -31,15 +31,25 @@ def target_of(context: typer.Context) -> Target:
     return target if isinstance(target, Target) else Target(None, None)
 
 
-def engine(context: typer.Context) -> Fairlane:
+def engine(context: typer.Context, *, may_be_missing: bool = False) -> Fairlane:
     """The engine to work on, closed when the command ends: the application's, or one by the URL alone.
 
+    Args:
+        may_be_missing: the command makes the database if it is not there.
+
     Raises:
-        ConfigurationError: there is no such application, or its settings are wrong.
+        ConfigurationError: there is no such application, its settings are wrong, or neither it nor a database was
+            named and the default one is not there.
     """
     target = target_of(context)
     fl = load(target) if target.app is not None else Fairlane(target.url)
     context.call_on_close(fl.close)
+    file = fl.database.file
+    if target == Target(None, None) and file is not None and not file.exists() and not may_be_missing:
+        raise ConfigurationError(
+            f"Neither --app nor --url was given, and the default database {file} is not there; name what you mean "
+            "(FAIRLANE_APP or FAIRLANE_URL do it for all commands), or run `fairlane migrate` to create it."
+        )
     return fl
 
 

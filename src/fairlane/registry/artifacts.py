@@ -2,6 +2,7 @@
 
 import mimetypes
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Final, Protocol
@@ -43,14 +44,26 @@ class ArtifactStorage(Protocol):
 
 
 class ObjectStorage:
-    """`ArtifactStorage` on obstore, by URL: file:///…, memory:///, s3://…, gs://…, az://…."""
+    """`ArtifactStorage` on obstore, by URL: file:///…, memory:///, s3://…, gs://…, az://….
+
+    A folder that is not there is made when it is first used, so that looking at a database leaves nothing behind.
+
+    Raises:
+        ConfigurationError: the URL can't be used; for such a folder, when it is first used.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url
+        parsed = urlparse(url)
+        if parsed.scheme != "file" or Path(parsed.path).exists():
+            _ = self._store
+
+    @cached_property
+    def _store(self) -> obstore.store.ObjectStore:
         try:
-            self._store = _open(url)
+            return _open(self.url)
         except (ValueError, OSError, obstore.exceptions.BaseError) as error:
-            raise ConfigurationError(f"artifacts_url {url!r} can't be used: {error}") from error
+            raise ConfigurationError(f"artifacts_url {self.url!r} can't be used: {error}") from error
 
     def put(self, path: str, data: bytes | Path) -> None:
         """Store bytes, or a file's content, whole or not at all.

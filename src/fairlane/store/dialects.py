@@ -2,7 +2,7 @@
 
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -83,11 +83,33 @@ def is_in_memory(url: str) -> bool:
     return parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:")
 
 
-def _sqlite_engine(url: str, pool_size: int, lock_seconds: float) -> Engine:
+def file_of(url: str) -> Path | None:
+    """The file of a SQLite database. None for one in memory, for a `file:` URI, which has a mode of its own, and for
+    PostgreSQL."""
     parsed = make_url(url)
-    in_memory = is_in_memory(url)
-    if not in_memory and parsed.database and not parsed.database.startswith("file:"):
-        Path(parsed.database).absolute().parent.mkdir(parents=True, exist_ok=True)
+    if parsed.get_backend_name() != "sqlite" or parsed.database is None or is_in_memory(url):
+        return None
+    return Path(parsed.database).absolute() if not parsed.database.startswith("file:") else None
+
+
+def create_file(file: Path) -> None:
+    """Make an empty SQLite database and its folder, if it is not there.
+
+    Raises:
+        ConfigurationError: the file system does not let us.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if not file.exists():
+            file.touch()
+    except OSError as error:
+        raise ConfigurationError(
+            f"The database {file} can't be created ({error.strerror}); give this user the right, or another URL."
+        ) from error
+
+
+def _sqlite_engine(url: str, pool_size: int, lock_seconds: float) -> Engine:
+    in_memory, file = is_in_memory(url), file_of(url)
     engine = create_engine(
         url,
         # An in-memory database lives in one connection; its users take turns.
@@ -97,9 +119,22 @@ def _sqlite_engine(url: str, pool_size: int, lock_seconds: float) -> Engine:
         connect_args={"check_same_thread": False, "timeout": lock_seconds},
         hide_parameters=True,
     )
+    if file is not None:
+        event.listen(engine, "do_connect", _refusal_of_missing(file))
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _refusal_of_missing(file: Path) -> Callable[..., None]:
+    def refuse_missing(*_: object) -> None:
+        # SQLite would make an empty one, wherever a URL has a slip in it or a command is typed in the wrong folder.
+        if not file.exists():
+            raise ConfigurationError(
+                f"There is no database {file}; run `fairlane migrate` to create it, or correct its URL."
+            )
+
+    return refuse_missing
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:

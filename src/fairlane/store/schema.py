@@ -50,6 +50,8 @@ class SchemaState:
 def migrate(database: Database) -> tuple[str | None, str]:
     """Create the schema or bring it up to date, in one transaction. Waits for a migration under way elsewhere.
 
+    A SQLite file that is not there is created, with its folder.
+
     Returns:
         The revision before, None for an empty database, and after; the same if there was nothing to do.
 
@@ -57,6 +59,7 @@ def migrate(database: Database) -> tuple[str | None, str]:
         ConfigurationError: the schema is newer than this code; nothing was changed.
         StorageUnavailable: the database is away, locked or full; nothing was changed.
     """
+    database.create()
     # Before the transaction, whose lock keeps everybody else waiting.
     import alembic.command  # noqa: PLC0415
     import alembic.migration  # noqa: F401, PLC0415 - used by what runs in the transaction
@@ -74,6 +77,7 @@ def state(database: Database) -> SchemaState:
     """How the database's schema stands to this code.
 
     Raises:
+        ConfigurationError: SQLite's file is not there.
         StorageUnavailable: the database is away or locked.
     """
     return database.read(_state)

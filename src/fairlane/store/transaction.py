@@ -12,7 +12,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from fairlane.domain.errors import StorageUnavailable
 from fairlane.store.clock import Clock, DatabaseClock
-from fairlane.store.dialects import WRITE, is_in_memory, is_retryable, make_engine, translate
+from fairlane.store.dialects import WRITE, create_file, file_of, is_in_memory, is_retryable, make_engine, translate
 
 T = TypeVar("T")
 
@@ -32,6 +32,7 @@ class Database:
 
     def __init__(self, url: str, *, clock: Clock | None = None, pool_size: int = 5, lock_seconds: float = 5.0) -> None:
         self.url = url
+        self.file = file_of(url)
         self._where = make_url(url).render_as_string(hide_password=True)
         self.engine = make_engine(url, pool_size=pool_size, lock_seconds=lock_seconds)
         self.clock: Clock = clock or DatabaseClock()
@@ -41,12 +42,21 @@ class Database:
         on_postgres = self.engine.dialect.name == "postgresql"
         self._reading = self.engine.execution_options(isolation_level="REPEATABLE READ") if on_postgres else self.engine
 
+    def create(self) -> None:
+        """Make the file of a SQLite database, if it is not there; nothing else does, so that a slip leaves no files.
+
+        Raises:
+            ConfigurationError: the file system does not let us.
+        """
+        if self.file is not None:
+            create_file(self.file)
+
     def write(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in one transaction and commit it; run it again after a deadlock or a serialization failure.
 
         Raises:
             StorageUnavailable: the database is away, locked or full.
-            ConfigurationError: its schema is missing or old.
+            ConfigurationError: its schema is missing or old, or SQLite's file is not there.
         """
         wait = _FIRST_WAIT
         for last in [False] * (_TRIES - 1) + [True]:
