@@ -34,10 +34,12 @@ from fairlane.reads.service import Reads
 from fairlane.registry import options as o
 from fairlane.registry.artifacts import ObjectStorage, default_url
 from fairlane.registry.directory import Directory, StoredDirectory
+from fairlane.registry.handlers import check_context
 from fairlane.registry.host_directory import HostDirectory
 from fairlane.registry.job_types import Catalogue, ErrorClasses, JobType
 from fairlane.registry.options import INHERIT, Inheriting, Isolation, Options, Seconds
 from fairlane.runtime.context import JobContext
+from fairlane.runtime.executors.target import check_importable
 from fairlane.runtime.parts import WorkerParts
 from fairlane.runtime.patience import PatientDirectory
 from fairlane.runtime.worker import Worker
@@ -177,7 +179,10 @@ class Fairlane:
         errors = ErrorClasses(tuple(transient), tuple(permanent))
 
         def decorate(handler: Callable[Concatenate[JobContext, P], R]) -> JobType[P, R]:
+            check_context(name, handler, JobContext)
             made = JobType(name, handler, options, errors, self.submit)
+            if made.isolation is Isolation.PROCESS:
+                check_importable(handler)
             self.catalogue.add(made)
             return made
 

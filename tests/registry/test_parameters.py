@@ -453,18 +453,9 @@ def test_bytes_are_refused_where_only_the_handler_knows_the_type():
         prepared_by(Loose, Loose(data=b"a"))
 
 
-@pytest.mark.parametrize(
-    ("handler", "problem"),
-    [
-        (lambda: None, "must be the job's context"),
-        (lambda *args: None, "must be the job's context"),
-        (lambda ctx, *args: None, r"'\*args' can't be given by name"),
-    ],
-    ids=["none at all", "only *args", "*args after the context"],
-)
-def test_a_handler_whose_parameters_have_no_names_is_refused(handler, problem):
-    with pytest.raises(ConfigurationError, match=problem):
-        Signature.of("test", handler)
+def test_a_handler_whose_parameters_have_no_names_is_refused():
+    with pytest.raises(ConfigurationError, match=r"'\*args' can't be given by name"):
+        Signature.of("test", lambda ctx, *args: None)
 
 
 def test_positional_only_parameters_are_refused():

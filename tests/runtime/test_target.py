@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 from fairlane.domain.errors import ConfigurationError
-from fairlane.runtime.executors.target import importable_target, load_handler
+from fairlane.runtime.executors.target import check_importable, importable_target, load_handler
 from tests.runtime import handlers
 
 
@@ -36,6 +36,11 @@ def test_a_handler_of_a_script_is_refused_but_not_one_of_a_module_that_was_start
     handler.__module__, handler.__qualname__ = "__main__", "handler"
     main = ModuleType("__main__")
     monkeypatch.setitem(sys.modules, "__main__", main)
+    for refuses in (importable_target, check_importable):
+        with pytest.raises(ConfigurationError, match="`python -m`"):
+            refuses(handler)
+    main.__file__ = "app.py"  # a worker may import what only submits here
+    check_importable(handler)
     with pytest.raises(ConfigurationError, match="`python -m`"):
         importable_target(handler)
     main.__spec__ = handlers.__spec__

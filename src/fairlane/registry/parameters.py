@@ -145,7 +145,8 @@ class Signature:
 
     @classmethod
     def of(cls, job_type: str, handler: Callable[..., object]) -> Self:
-        """The signature of `handler`: its first parameter is the context, the others are the job's parameters.
+        """The signature of `handler`: its first parameter is the context (`handlers.check_context` sees to that), the
+        others are the job's parameters.
 
         Raises ConfigurationError if it takes parameters that have no name, or of types that pydantic can't read.
         """
@@ -189,8 +190,6 @@ class Signature:
 
 def _parameters(job_type: str, handler: Callable[..., object]) -> list[Parameter]:
     parameters = list(signature(handler).parameters.values())
-    if not parameters or parameters[0].kind not in (*_GIVEN, Parameter.POSITIONAL_ONLY):
-        raise ConfigurationError(f"{job_type}: the handler's first parameter must be the job's context, such as `ctx`")
     for parameter in parameters[1:]:
         if parameter.kind not in (*_GIVEN, Parameter.VAR_KEYWORD):
             raise ConfigurationError(
@@ -204,7 +203,7 @@ def _typing(
     job_type: str, handler: Callable[..., object], parameter: Parameter, builder: DocumentBuilder
 ) -> tuple[Node, TypeAdapter[Any]]:
     try:
-        annotation = _resolved(handler, parameter.annotation)
+        annotation = resolved(handler, parameter.annotation)
         return builder.node(annotation), TypeAdapter(annotation)
     except (ConfigurationError, PydanticUserError, NameError, TypeError) as error:
         raise ConfigurationError(
@@ -212,8 +211,8 @@ def _typing(
         ) from error
 
 
-def _resolved(handler: Callable[..., object], annotation: object) -> Any:
-    """An annotation, text or not, as a type.
+def resolved(handler: Callable[..., object], annotation: object) -> Any:
+    """An annotation of the handler's, text or not, as a type.
 
     One by one: that of the context, which is often imported for type checkers only, need not be resolved.
     """

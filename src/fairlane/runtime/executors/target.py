@@ -15,6 +15,24 @@ def importable_target(function: Callable[..., object]) -> tuple[str, str]:
 
     Raises ConfigurationError for functions that only this process has: of a script, a lambda, in another function.
     """
+    module, name = _place(function)
+    return _importable_module(module, name), name
+
+
+def check_importable(function: Callable[..., object]) -> None:
+    """Refuse a handler that no process will ever find, as soon as it is made a job type.
+
+    One of a script is left to the worker's start: a script may submit the jobs of handlers that it has, while a worker
+    imports the same file as a module.
+
+    Raises ConfigurationError, as `importable_target`.
+    """
+    module, _ = _place(function)
+    if module != "__main__" or not hasattr(sys.modules["__main__"], "__file__"):
+        importable_target(function)
+
+
+def _place(function: Callable[..., object]) -> tuple[str, str]:
     name: str | None = getattr(function, "__qualname__", None)
     module: str | None = getattr(function, "__module__", None)
     if name is None or module is None:
@@ -27,7 +45,7 @@ def importable_target(function: Callable[..., object]) -> tuple[str, str]:
             f"{name} can't run in a process of its own, because it is defined inside a function or is a lambda: "
             f"move it to the top level of its module, {module}"
         )
-    return _importable_module(module, name), name
+    return module, name
 
 
 def _importable_module(module: str, name: str) -> str:
