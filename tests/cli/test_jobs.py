@@ -2,11 +2,12 @@
 
 import logging
 import shlex
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from fairlane import Fairlane, Job, JobStatus
+from fairlane import Fairlane, Job, JobContext, JobNotFound, JobStatus, PermissionDenied
 from tests.cli.conftest import Run
 
 pytestmark = pytest.mark.usefixtures("fl")
@@ -102,7 +103,9 @@ def test_list_has_pages(run: Run) -> None:
 
 
 def test_a_slip_in_the_organization_is_no_empty_list(run: Run) -> None:
-    assert run("jobs", "list", "-o", "acmee", code=1).stderr == "Error: There is no organization 'acmee'.\n"
+    for command in (["list"], ["submit", "greet"], ["show", "c3d4e5f6"]):
+        complaint = run("jobs", *command, "-o", "acmee", code=1).stderr
+        assert complaint == "Error: There is no organization 'acmee'; create it: fairlane orgs create acmee\n"
 
 
 def test_a_missing_organization_is_a_usage_error_or_comes_from_the_environment(
@@ -172,6 +175,48 @@ def test_cancel(run: Run) -> None:
     assert run("jobs", "cancel", job_id, "-o", "acme", "--reason", "no").stdout == f"Job {job_id} is canceled.\n"
     assert run("jobs", "cancel", job_id, "-o", "acme", code=1).stderr.startswith("Error: ")
     assert run("jobs", "cancel", submitted(run), "-o", "acme", "--json").json["status"] == "canceled"
+
+
+def test_a_stranger_who_acts_is_told_so_by_the_command_line_alone(run: Run, fl: Fairlane, dead: Job) -> None:
+    sentence = "eve is not a member of organization acme; add them: fairlane members add eve -o acme"
+
+    for command in ("jobs cancel", "jobs retry", "dead-letters retry", "dead-letters delete --yes"):
+        assert run(*command.split(), dead.id, "-o", "acme", "-u", "eve", code=1).stderr == f"Error: {sentence}\n"
+    assert run("jobs", "submit", "greet", "-o", "acme", "-u", "eve", code=1).stderr == f"Error: {sentence}\n"
+    with pytest.raises(JobNotFound):
+        fl.cancel(dead.id, organization="acme", user="eve")
+    with pytest.raises(PermissionDenied, match=r"add them: fl\.members\.add\('acme', 'eve'\)"):
+        fl.submit("greet", organization="acme", user="eve")
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        (
+            "items=[1,2",
+            "what -p gave for items is no JSON (Expecting ',' delimiter: line 1 column 5 (char 4)), so it was",
+        ),
+        (
+            "count=ten",
+            "what -p gave for count is no JSON (Expecting value: line 1 column 1 (char 0)), so it was taken as",
+        ),
+        ("code=7", """for text that looks like JSON, quote it: -p 'code="7"'"""),
+        ("day=2026-13-01", ""),
+        ('items=[1,"b"]', ""),
+    ],
+)
+def test_a_value_that_was_taken_otherwise_than_meant_is_hinted_at(
+    run: Run, fl: Fairlane, given: str, hint: str
+) -> None:
+    @fl.job_type("typed")
+    def typed(
+        ctx: JobContext, items: Sequence[int] = (), count: int = 0, code: str = "", day: date | None = None
+    ) -> None: ...
+
+    fl.migrate()
+    complaint = run("jobs", "submit", "typed", "-o", "acme", "-p", given, code=1).stderr
+    assert hint in complaint
+    assert ("; " in complaint) is bool(hint)
 
 
 def test_retry(run: Run, dead: Job) -> None:

@@ -66,7 +66,7 @@ class TestCreate:
 
     def test_a_deleted_organization_s_id_stays_taken(self, scene: Scene):
         scene.fl.organizations.delete("rival")
-        with pytest.raises(ConfigurationError, match="The id rival is taken"):
+        with pytest.raises(ConfigurationError, match="that was deleted; choose another one"):
             scene.fl.organizations.create("rival")
 
 

@@ -7,7 +7,7 @@ from rich.table import Column
 
 from fairlane import Resolution
 from fairlane.cli import options as o
-from fairlane.cli.lookup import find_id, refuse_unknown
+from fairlane.cli.lookup import find_id, refuse_stranger, refuse_unknown
 from fairlane.cli.output import age, cell, console, number_of, print_json, say, table
 from fairlane.cli.session import engine
 
@@ -116,6 +116,7 @@ def retry(
         fairlane dead-letters retry 01928f3a-1b2c-7d4e-8f90-a1b2c3d4e5f6 -o acme
     """
     fl = engine(context)
+    refuse_stranger(fl, organization, user)
     retried = fl.dead_letters.retry(find_id(fl, job, organization), organization, user=user)
     if as_json:
         print_json(retried)
@@ -138,7 +139,9 @@ def retry_group(
     Example:
         fairlane dead-letters retry-group 5f2c9a01 -o acme --per-second 2
     """
-    retried = engine(context).dead_letters.retry_group(fingerprint, organization, user=user, per_second=per_second)
+    fl = engine(context)
+    refuse_stranger(fl, organization, user)
+    retried = fl.dead_letters.retry_group(fingerprint, organization, user=user, per_second=per_second)
     if as_json:
         print_json({"retried": retried})
     else:
@@ -160,6 +163,7 @@ def resolve(
         fairlane dead-letters resolve 01928f3a-1b2c-7d4e-8f90-a1b2c3d4e5f6 -o acme --note "sent by hand"
     """
     fl = engine(context)
+    refuse_stranger(fl, organization, user)
     fl.dead_letters.resolve(job_id := find_id(fl, job, organization), organization, user=user, note=note)
     say(f"Dead letter {job_id} is {Resolution.RESOLVED}.")
 
@@ -179,6 +183,7 @@ def ignore(
         fairlane dead-letters ignore 01928f3a-1b2c-7d4e-8f90-a1b2c3d4e5f6 -o acme --note "test data"
     """
     fl = engine(context)
+    refuse_stranger(fl, organization, user)
     fl.dead_letters.ignore(job_id := find_id(fl, job, organization), organization, user=user, note=note)
     say(f"Dead letter {job_id} is {Resolution.IGNORED}.")
 
@@ -198,6 +203,7 @@ def delete(
         fairlane dead-letters delete 01928f3a-1b2c-7d4e-8f90-a1b2c3d4e5f6 -o acme
     """
     fl = engine(context)
+    refuse_stranger(fl, organization, user)
     job_id = find_id(fl, job, organization)
     o.confirmed(f"Delete job {job_id} of {organization} with all that is kept of it?", yes=yes)
     fl.dead_letters.delete(job_id, organization, user=user)

@@ -11,7 +11,7 @@ from rich.text import Text
 from fairlane import Fairlane, Job, JobStatus, LogEntry
 from fairlane.cli import options as o
 from fairlane.cli import submitting
-from fairlane.cli.lookup import find, find_id, refuse_unknown
+from fairlane.cli.lookup import find, find_id, refuse_stranger, refuse_unknown
 from fairlane.cli.output import (
     age,
     cell,
@@ -125,6 +125,7 @@ def cancel(
         fairlane jobs cancel 01928f3a-1b2c-7d4e-8f90-a1b2c3d4e5f6 -o acme --reason "wrong month"
     """
     fl = engine(context)
+    refuse_stranger(fl, organization, user)
     canceled = fl.cancel(find_id(fl, job, organization), organization=organization, user=user, reason=reason)
     if as_json:
         print_json(canceled)
@@ -152,6 +153,7 @@ def retry(
         fairlane jobs retry 01928f3a-1b2c-7d4e-8f90-a1b2c3d4e5f6 -o acme
     """
     fl = engine(context)
+    refuse_stranger(fl, organization, user)
     retried = fl.retry(
         find_id(fl, job, organization),
         organization=organization,

@@ -1,13 +1,16 @@
 """Finding a job by what a person has of its id: all of it, its beginning, or the end that `worker` and `top` show."""
 
 import re
+import shlex
 from typing import Final
 from uuid import UUID
 
-from fairlane import Fairlane, FairlaneError, Job, OrganizationNotFound
+from fairlane import Fairlane, FairlaneError, Job, OrganizationNotFound, PermissionDenied
+from fairlane.registry.directory import StoredDirectory
 
 _SEARCHED: Final = 1000  # newest jobs, by the end of an id
 _FEWEST_DIGITS: Final = 4
+_HOST: Final = "the application's own directory says so."
 
 
 class AmbiguousId(FairlaneError):
@@ -47,7 +50,29 @@ def refuse_unknown(fl: Fairlane, organization: str) -> None:
         OrganizationNotFound
     """
     if organization not in fl.directory.organizations([organization]):
-        raise OrganizationNotFound(f"There is no organization {organization!r}.")
+        remedy = f"create it: {orgs_create(organization)}" if _keeps_people(fl) else _HOST
+        raise OrganizationNotFound(f"There is no organization {organization!r}; {remedy}")
+
+
+def refuse_stranger(fl: Fairlane, organization: str, user: str | None) -> None:
+    """For commands that act as a user. To an application a job is unknown to a stranger; the operator may know why.
+
+    Raises:
+        PermissionDenied
+    """
+    if user is not None and (organization, user) not in fl.directory.members([(organization, user)]):
+        add = f"fairlane members add {shlex.quote(user)} -o {shlex.quote(organization)}"
+        remedy = f"add them: {add}" if _keeps_people(fl) else _HOST
+        raise PermissionDenied(f"{user} is not a member of organization {organization}; {remedy}")
+
+
+def orgs_create(organization: str) -> str:
+    """The command that creates the organization."""
+    return f"fairlane orgs create {shlex.quote(organization)}"
+
+
+def _keeps_people(fl: Fairlane) -> bool:
+    return isinstance(fl.directory, StoredDirectory)
 
 
 def _is_id(text: str) -> bool:

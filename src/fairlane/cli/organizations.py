@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 from rich.table import Column
 
-from fairlane import Role
+from fairlane import Fairlane, OrganizationNotFound, Role
 from fairlane.cli import options as o
+from fairlane.cli.lookup import orgs_create
 from fairlane.cli.output import cell, console, facts, print_json, say, table
 from fairlane.cli.session import engine
 from fairlane.domain.organizations import Member, Organization
@@ -51,7 +52,7 @@ def create(
         max_live_jobs=_bound("--max-live-jobs", max_live_jobs),
         retention=_retention(retention),
     )
-    _print_one(made, f"Organization {made.id} is there.", as_json=as_json)
+    _print_one(made, f"Organization {made.id} is created.", as_json=as_json)
 
 
 @orgs.command("list")
@@ -92,7 +93,7 @@ def show(context: typer.Context, organization: o.OrganizationArgument, as_json: 
         fairlane orgs show acme
     """
     fl = engine(context)
-    found = fl.organizations.get(organization)
+    found = _get(fl, organization)
     metrics = fl.metrics(organization=organization)
     if as_json:
         print_json({"organization": found, "metrics": metrics})
@@ -132,7 +133,9 @@ def update(
     Example:
         fairlane orgs update acme --weight 2 --max-running unlimited
     """
-    changed = engine(context).organizations.update(
+    fl = engine(context)
+    _get(fl, organization)
+    changed = fl.organizations.update(
         organization,
         name=name,
         weight=weight,
@@ -151,7 +154,9 @@ def suspend(context: typer.Context, organization: o.OrganizationArgument, user: 
     Example:
         fairlane orgs suspend acme
     """
-    engine(context).organizations.suspend(organization, user=user)
+    fl = engine(context)
+    _get(fl, organization)
+    fl.organizations.suspend(organization, user=user)
     say(f"Organization {organization} is suspended.")
 
 
@@ -163,7 +168,9 @@ def activate(context: typer.Context, organization: o.OrganizationArgument, user:
     Example:
         fairlane orgs activate acme
     """
-    engine(context).organizations.activate(organization, user=user)
+    fl = engine(context)
+    _get(fl, organization)
+    fl.organizations.activate(organization, user=user)
     say(f"Organization {organization} is active.")
 
 
@@ -178,7 +185,7 @@ def pause(
         fairlane orgs pause acme --reason "data migration"
     """
     fl = engine(context)
-    fl.organizations.get(organization)  # a pause of one that does not exist would be a slip that nobody notices
+    _get(fl, organization)  # a pause of one that does not exist would be a slip that nobody notices
     fl.organizations.pause(organization, user=user, reason=reason)
     say(f"Organization {organization} is paused.")
 
@@ -206,7 +213,7 @@ def delete(
         fairlane orgs delete acme
     """
     fl = engine(context)
-    found = fl.organizations.get(organization)
+    found = _get(fl, organization)
     o.confirmed(f"Delete organization {found.id} ({found.name})? Its waiting jobs will never run.", yes=yes)
     fl.organizations.delete(organization, user=user)
     say(f"Organization {organization} is deleted.")
@@ -229,11 +236,18 @@ def add_member(
     Example:
         fairlane members add ana -o acme --role admin
     """
-    added = engine(context).members.add(organization, user, role=role, permissions=permission or ())
+    fl = engine(context)
+    _get(fl, organization)
+    before = next((one for one in fl.members.list(organization) if one.user == user), None)
+    added = fl.members.add(organization, user, role=role, permissions=permission or ())
     if as_json:
         print_json(added)
+    elif before is None:
+        say(f"{user} is added to {organization} as {_rights(added)}.")
+    elif _rights(before) == _rights(added):
+        say(f"{user} is in {organization} already, as {_rights(added)}.")
     else:
-        say(f"{added.user} is {added.role} of {organization}.")
+        say(f"{user} is in {organization} already; was {_rights(before)}, is now {_rights(added)}.")
 
 
 @members.command("list")
@@ -245,7 +259,7 @@ def list_members(context: typer.Context, organization: o.Organization, as_json: 
         fairlane members list -o acme
     """
     fl = engine(context)
-    fl.organizations.get(organization)
+    _get(fl, organization)
     found = fl.members.list(organization)
     if as_json:
         print_json(found)
@@ -264,9 +278,22 @@ def remove_member(context: typer.Context, user: UserArgument, organization: o.Or
         fairlane members remove ana -o acme
     """
     fl = engine(context)
-    fl.organizations.get(organization)
+    _get(fl, organization)
     was_there = fl.members.remove(organization, user)
     say(f"{user} {'is no longer' if was_there else 'was not'} a member of {organization}.")
+
+
+def _get(fl: Fairlane, organization: str) -> Organization:
+    try:
+        return fl.organizations.get(organization)
+    except OrganizationNotFound:
+        raise OrganizationNotFound(
+            f"There is no organization {organization!r}; create it: {orgs_create(organization)}"
+        ) from None
+
+
+def _rights(member: Member) -> str:
+    return f"{member.role} with {', '.join(member.permissions)}" if member.permissions else str(member.role)
 
 
 def _print_one(organization: Organization, sentence: str, *, as_json: bool) -> None:

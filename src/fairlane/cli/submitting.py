@@ -1,14 +1,18 @@
 """`fairlane jobs submit`, and waiting for the job's end with its progress in view."""
 
+import json
+import re
 import time
-from typing import Annotated, Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, Final
 
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from fairlane import Fairlane, Job, JobStatus, ParentPolicy, Priority
+from fairlane import Fairlane, InvalidParameters, Job, JobStatus, ParentPolicy, Priority
 from fairlane.cli import options as o
-from fairlane.cli.lookup import find_id
+from fairlane.cli.lookup import find_id, refuse_stranger, refuse_unknown
 from fairlane.cli.output import complain, console, plain, print_json, say
 from fairlane.cli.session import engine
 from fairlane.control.batch import OnDuplicate
@@ -16,6 +20,8 @@ from fairlane.domain.statuses import TERMINAL, WAITING
 from fairlane.registry.options import INHERIT
 
 _LONG_WAIT = 2.0  # seconds before a wait is explained
+# What a text can't be, in the words of a refusal.
+_NO_TEXT: Final = re.compile(r"must be (an int|a float|a bool|an object|a valid (list|set|tuple|dictionary))\b")
 _FIRST_LOOK, _SLOWEST_LOOK = 0.05, 0.5  # seconds between looks at a job that is waited for
 
 
@@ -66,23 +72,26 @@ def submit(
         fairlane jobs submit report.pdf -o acme -p month=2026-12-01 --run-at 2027-01-01T06:00
     """
     fl = engine(context)
-    job = fl.submit(
-        job_type,
-        organization=organization,
-        user=user,
-        parameters=_parameters(parameter or [], parameters),
-        priority=priority,
-        depends_on=[find_id(fl, parent, organization) for parent in depends_on or []],
-        on_parent_failure=on_parent_failure,
-        delay=o.optional(o.duration, "--delay", delay),
-        run_at=o.optional(o.local_time, "--run-at", run_at),
-        queue=queue,
-        dedup_key=dedup_key,
-        on_duplicate=on_duplicate,
-        max_retries=INHERIT if max_retries is None else max_retries,
-        timeout=INHERIT if timeout is None else o.duration("--timeout", timeout),
-        labels=dict(o.pair("--label", one) for one in label or ()),
-    )
+    refuse_unknown(fl, organization)
+    refuse_stranger(fl, organization, user)
+    with _hinting(parameter or []):
+        job = fl.submit(
+            job_type,
+            organization=organization,
+            user=user,
+            parameters=_parameters(parameter or [], parameters),
+            priority=priority,
+            depends_on=[find_id(fl, parent, organization) for parent in depends_on or []],
+            on_parent_failure=on_parent_failure,
+            delay=o.optional(o.duration, "--delay", delay),
+            run_at=o.optional(o.local_time, "--run-at", run_at),
+            queue=queue,
+            dedup_key=dedup_key,
+            on_duplicate=on_duplicate,
+            max_retries=INHERIT if max_retries is None else max_retries,
+            timeout=INHERIT if timeout is None else o.duration("--timeout", timeout),
+            labels=dict(o.pair("--label", one) for one in label or ()),
+        )
     if not as_json:
         say(f"Job {job.id} is {job.status}.")
     if wait:
@@ -96,6 +105,30 @@ def submit(
 def _parameters(pairs: list[str], document: str | None) -> dict[str, Any]:
     given = o.optional(o.json_object, "--parameters", document) or {}
     return given | {key: o.json_or_text(value) for key, value in (o.pair("--parameter", one) for one in pairs)}
+
+
+@contextmanager
+def _hinting(pairs: list[str]) -> Iterator[None]:
+    """Tell of a refused parameter that it was taken for JSON or for text, if it may have been meant otherwise."""
+    try:
+        yield
+    except InvalidParameters as error:
+        hints = [hint for one in pairs if (hint := _hint(str(error), *o.pair("--parameter", one)))]
+        raise InvalidParameters("; ".join([str(error), *hints])) from None
+
+
+def _hint(refusal: str, name: str, text: str) -> str:
+    found = re.search(rf"parameter '{re.escape(name)}['.\[].*", refusal)
+    if found is None:
+        return ""
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        if not text.startswith(("[", "{", '"')) and _NO_TEXT.search(found[0]) is None:
+            return ""
+        return f"what -p gave for {name} is no JSON ({error}), so it was taken as text"
+    wants_text = "must be a string" in found[0] and not isinstance(value, str | list | dict)
+    return f"""for text that looks like JSON, quote it: -p '{name}="{text}"'""" if wants_text else ""
 
 
 def _wait(fl: Fairlane, job: Job, *, quiet: bool) -> Job:

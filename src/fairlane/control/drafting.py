@@ -28,15 +28,17 @@ from fairlane.store.statements.drafts import Dedup, Draft, RateLimit
 
 _MOST_LABELS: Final = 50
 _LONGEST_WAIT: Final = 100 * 365 * 86_400.0  # seconds; moments far beyond can't be stored
+_HOST: Final = "the application's own directory says so."
 _ON_DUPLICATE: Final = ("reject", "return", "replace")
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What the directory said of a batch's organizations and members."""
+    """What the directory said of a batch's organizations and members; `of_host`: it is the application's own."""
 
     organizations: Mapping[str, Standing]
     members: Mapping[tuple[str, str], Membership]
+    of_host: bool = False
 
     def check_organization(self, organization: str) -> Standing:
         """How the organization stands.
@@ -46,7 +48,8 @@ class Answers:
         """
         standing = self.organizations.get(organization) if is_organization_id(str(organization)) else None
         if standing is None or standing.status is OrganizationStatus.DELETED:
-            raise OrganizationNotFound(f"There is no organization {organization!r}; create it first.")
+            remedy = _HOST if self.of_host else f"create it: fl.organizations.create({organization!r})."
+            raise OrganizationNotFound(f"There is no organization {organization!r}; {remedy}")
         if standing.status is OrganizationStatus.SUSPENDED:
             raise OrganizationSuspended(f"Organization {organization} is suspended; activate it first.")
         return standing
@@ -61,7 +64,8 @@ class Answers:
             return
         membership = self.members.get((organization, user))
         if membership is None:
-            raise PermissionDenied(f"{user} is not a member of organization {organization}.")
+            remedy = _HOST if self.of_host else f"add them: fl.members.add({organization!r}, {user!r})."
+            raise PermissionDenied(f"{user} is not a member of organization {organization}; {remedy}")
         if not membership.may_submit(permission):
             needed = f"permission {permission}" if permission else "the role member or admin"
             raise PermissionDenied(f"{user} may not submit {job_type} in {organization}: it needs {needed}.")

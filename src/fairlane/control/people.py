@@ -70,7 +70,12 @@ class Organizations:
 
         def work(connection: Connection) -> None:
             if not statements.create(connection, {**values, "created_at": self._database.clock.now(connection)}):
-                raise ConfigurationError(f"The id {organization} is taken; choose another one.")
+                (row,) = statements.find(connection, [organization])
+                if row.status != OrganizationStatus.DELETED:
+                    raise ConfigurationError(f"Organization {organization} is there already, and stays as it is.")
+                raise ConfigurationError(
+                    f"The id {organization} is that of an organization that was deleted; choose another one."
+                )
 
         self._database.write(work)
         return self.get(organization)
@@ -84,7 +89,7 @@ class Organizations:
         found = self._database.read(lambda connection: statements.find(connection, [organization]))
         rows = [row for row in found if row.status != OrganizationStatus.DELETED]
         if not rows:
-            raise OrganizationNotFound(f"There is no organization {organization!r}.")
+            raise _unknown(organization)
         return _organization(rows[0], self._pauses.names())
 
     def list(self) -> tuple[Organization, ...]:
@@ -171,7 +176,7 @@ class Organizations:
     def _change(self, organization: str, values: dict[str, Any]) -> None:
         storable(organization=organization)
         if not self._database.write(lambda connection: statements.change(connection, organization, values)):
-            raise OrganizationNotFound(f"There is no organization {organization!r}.")
+            raise _unknown(organization)
 
 
 class Members:
@@ -200,7 +205,7 @@ class Members:
 
         def work(connection: Connection) -> None:
             if not any(row.status != OrganizationStatus.DELETED for row in statements.find(connection, [organization])):
-                raise OrganizationNotFound(f"There is no organization {organization!r}.")
+                raise _unknown(organization)
             now = self._database.clock.now(connection)
             statements.set_member(connection, now, organization, user, kind, names)
 
@@ -235,6 +240,12 @@ def _organization(row: AnyRow, paused: frozenset[str]) -> Organization:
         retention=row.retention_seconds,
         paused=row.id in paused,
         created_at=row.created_at,
+    )
+
+
+def _unknown(organization: str) -> OrganizationNotFound:
+    return OrganizationNotFound(
+        f"There is no organization {organization!r}; create it: fl.organizations.create({organization!r})."
     )
 
 

@@ -98,7 +98,11 @@ class Submitter:
         if isinstance(self._directory, StoredDirectory):
             return None
         organizations, pairs = _organizations(submissions), _pairs(submissions)
-        return aside(lambda: Answers(self._directory.organizations(organizations), self._directory.members(pairs)))
+        return aside(
+            lambda: Answers(
+                self._directory.organizations(organizations), self._directory.members(pairs), of_host=True
+            )
+        )
 
     def _submit(
         self, connection: Connection, submissions: Sequence[Submission], answers: Answers | None
