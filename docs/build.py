@@ -1,7 +1,7 @@
 """Gathers the site's pages in build/docs, for Zensical to build: `make docs`.
 
 What is committed reads well in the repository; the site needs a little more. The README becomes its front page, the
-reference is filled in from the code, and files that pages link to come along.
+reference has all that the docstrings say, and files that pages link to come along.
 """
 
 import os
@@ -21,9 +21,7 @@ def gather(target: Path) -> None:
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     for page in (*NAMES, *sorted((ROOT / "docs").glob("*.md"))):
-        text = page.read_text(encoding="utf-8")
-        if page.name == "reference.md":
-            text = reference.filled(text)
+        text = reference.full() if page == reference.PAGE else page.read_text(encoding="utf-8")
         (target / _place(page)).write_text(_relinked(page, text, target), encoding="utf-8")
 
 
@@ -54,4 +52,5 @@ def _place(page: Path) -> str:
 
 if __name__ == "__main__":
     state_machine.PAGE.write_text(state_machine.page(), encoding="utf-8")
+    reference.PAGE.write_text(reference.brief(), encoding="utf-8")
     gather(ROOT / "build" / "docs")

@@ -1,4 +1,8 @@
-"""Makes the generated parts of docs/reference.md from docstrings, settings, errors and the command line."""
+"""Makes the generated parts of docs/reference.md from docstrings, settings, errors and the command line.
+
+The page in the repository has each name with its signature and a sentence, so that it can be read there; that of the
+site has all that the docstrings say.
+"""
 
 import re
 import subprocess
@@ -6,13 +10,16 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import griffe
+import typer
 
 import fairlane
 from fairlane import FairlaneError, Settings
+from fairlane.cli.root import app
 
+PAGE: Final = Path(__file__).with_name("reference.md")
 SOURCE: Final = Path(__file__).parents[1] / "src"
 _WIDEST: Final = 100  # characters of a signature in one line
 
@@ -48,16 +55,26 @@ CONSTRUCTED: Final = ("Fairlane", "ManualClock")
 FIRST: Final = ("Fairlane", "JobContext", "Submission", "Job")
 
 
-def filled(page: str) -> str:
-    """The page with its placeholders filled in."""
-    makers: dict[str, Callable[[], Iterator[str]]] = {
-        "api": api,
-        "settings": settings,
-        "errors": errors,
-        "commands": commands,
-    }
+Makers = dict[str, Callable[[], Iterator[str]]]
+
+
+def brief() -> str:
+    """The page as it is in the repository, its generated parts made anew."""
+    makers: Makers = {"api": brief_api, "settings": settings, "errors": errors, "commands": brief_commands}
+    return _filled(makers, "<!-- {name} -->\n\n{made}\n\n<!-- /{name} -->")
+
+
+def full() -> str:
+    """The page as it is on the site."""
+    return _filled({"api": api, "settings": settings, "errors": errors, "commands": commands}, "{made}")
+
+
+def _filled(makers: Makers, form: str) -> str:
+    page = PAGE.read_text(encoding="utf-8")
     for name, make in makers.items():
-        page = page.replace(f"<!-- {name} -->", "\n".join(make()))
+        before, _, rest = page.partition(f"<!-- {name} -->")
+        _, _, after = rest.partition(f"<!-- /{name} -->")
+        page = before + form.format(name=name, made="\n".join(make()).strip()) + after
     return page
 
 
@@ -77,13 +94,39 @@ def _class(path: str) -> griffe.Class:
 
 def api() -> Iterator[str]:
     """The public classes, those that are met without an import, and what verbs return."""
+    for title, made in _classes():
+        yield from _describe(title, made)
+
+
+def brief_api() -> Iterator[str]:
+    """The same, each with its signatures and a sentence."""
+    for title, made in _classes():
+        place = f"../src/{made.relative_package_filepath.as_posix()}"
+        yield f"### `{title}`\n\n[`{made.name}`]({place}): {_sentence(made)}\n"
+        fields = "\n".join(_fields(made))
+        if not fields and (attributes := _prose(made).partition("**Attributes**\n\n")[2].partition("\n\n")[0]):
+            yield f"{attributes.strip()}\n"
+        blocks = [fields]
+        if title in CONSTRUCTED:
+            blocks.append(_signature(made["__init__"], made.name, arrange=_many_each))
+        for one in _methods(made):
+            if isinstance(one, griffe.Function):
+                what = _signature(one, one.name, arrange=_many_each)
+            else:
+                what = f"{one.name}: {one.annotation}"
+            blocks.append(f"# {_sentence(one)}\n{what}")
+        if code := "\n\n".join(filter(None, blocks)):
+            yield f"```python\n{code}\n```\n"
+
+
+def _classes() -> Iterator[tuple[str, griffe.Class]]:
     names = [name for name in fairlane.__all__ if not issubclass(getattr(fairlane, name), FairlaneError)]
     for name in sorted(names, key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name)):
-        yield from _describe(name, _class(name))
+        yield name, _class(name)
     for place, path in REACHED.items():
-        yield from _describe(place, _class(path))
+        yield place, _class(path)
     for path in RETURNED:
-        yield from _describe(path.rpartition(".")[2], _class(path))
+        yield path.rpartition(".")[2], _class(path)
 
 
 def _describe(title: str, made: griffe.Class) -> Iterator[str]:
@@ -125,13 +168,31 @@ def _methods(made: griffe.Class) -> Iterator[griffe.Function | griffe.Attribute]
 
 
 def _code(function: griffe.Function, name: str) -> str:
+    return f"```python\n{_signature(function, name, arrange=_one_each)}\n```\n"
+
+
+def _signature(function: griffe.Function, name: str, *, arrange: Callable[[Iterator[str]], Iterator[str]]) -> str:
     text = function.signature(name=name)
     text = text.removesuffix(" -> None") if name != function.name else text
     if len(text) > _WIDEST:
         opening, closing = text.index("("), text.rindex(")")
-        lines = [f"    {one}," for one in _split(text[opening + 1 : closing])]
+        lines = [f"    {one}" for one in arrange(_split(text[opening + 1 : closing]))]
         text = "\n".join([text[: opening + 1], *lines, text[closing:]])
-    return f"```python\n{text}\n```\n"
+    return text
+
+
+def _one_each(parameters: Iterator[str]) -> Iterator[str]:
+    return (f"{one}," for one in parameters)
+
+
+def _many_each(parameters: Iterator[str]) -> Iterator[str]:
+    line = ""
+    for one in parameters:
+        if line and len(line) + len(one) > _WIDEST:
+            yield line
+            line = ""
+        line += f"{' ' if line else ''}{one},"
+    yield line
 
 
 def _split(parameters: str) -> Iterator[str]:
@@ -143,6 +204,13 @@ def _split(parameters: str) -> Iterator[str]:
             yield parameters[begin:position].strip()
             begin = position + 1
     yield parameters[begin:].strip()
+
+
+def _sentence(thing: griffe.Object) -> str:
+    """The first sentence of a docstring."""
+    text = _plain(thing.docstring.value) if thing.docstring is not None else ""
+    first = " ".join(text.partition("\n\n")[0].split())
+    return re.split(r"(?<=\.) (?=[A-Z])", first)[0]
 
 
 def _prose(thing: griffe.Object) -> str:
@@ -193,6 +261,19 @@ def errors() -> Iterator[str]:
             continue
         when = " ".join(one.docstring.value.split()) if one.docstring is not None else ""
         yield f"| `{name}` | `{one.bases[0]}` | {_plain(when)} |"
+
+
+def brief_commands() -> Iterator[str]:
+    """A table of the commands, with the first sentence of their help."""
+    yield "| command | |\n|---|---|"
+    groups: list[tuple[str, Any]] = [("fairlane", typer.main.get_command(app))]
+    for name, group in groups:
+        for one, command in sorted(group.commands.items()):
+            if hasattr(command, "commands"):
+                groups.append((f"{name} {one}", command))
+            else:
+                help_text = " ".join(command.help.partition("\n\n")[0].split())
+                yield f"| `{name} {one}` | {help_text} |"
 
 
 def commands() -> Iterator[str]:

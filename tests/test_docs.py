@@ -294,6 +294,10 @@ def test_the_page_of_statuses_is_what_the_transition_table_makes() -> None:
     assert state_machine.PAGE.read_text(encoding="utf-8") == state_machine.page(), "run `make docs`"
 
 
+def test_the_page_of_names_is_what_the_code_makes() -> None:
+    assert reference.PAGE.read_text(encoding="utf-8") == reference.brief(), "run `make docs`"
+
+
 def test_the_site_builds_and_its_reference_names_all_that_is_public(tmp_path: Path) -> None:
     build.gather(tmp_path / "build" / "docs")
     page = (tmp_path / "build" / "docs" / "reference.md").read_text(encoding="utf-8")

@@ -93,6 +93,12 @@ class Parent:
 class JobContext:
     """The job as its handler sees it, and the handler's way to report. Its methods may be called from any thread.
 
+    Attributes:
+        job_id, organization, user, job_type, labels: the job's own; the user None is the system.
+        attempt: which attempt this is, from 1; it only ever grows.
+        lease_token: never used again, so it can fence off this attempt's effects elsewhere.
+        log: keeps lines with the job.
+
     Args:
         facts: what the attempt is.
         channel: where reports go.
