@@ -67,6 +67,11 @@ def test_a_database_that_is_away_is_one_sentence(run: Run) -> None:
     assert complaint.count("\n") == 1
 
 
+def test_a_url_that_is_none_is_one_sentence(run: Run) -> None:
+    complaint = run("orgs", "list", "--url", "jobs.db", code=1).stderr
+    assert complaint.startswith("Error: The database URL can't be read; write sqlite:///jobs.db or ")
+
+
 def test_the_application_is_found_from_the_working_directory(run: Run, project: Path) -> None:
     (project / "shop.py").write_text(APPLICATION)
 

@@ -118,7 +118,7 @@ def _hinting(pairs: list[str]) -> Iterator[None]:
 
 
 def _hint(refusal: str, name: str, text: str) -> str:
-    found = re.search(rf"parameter '{re.escape(name)}['.\[].*", refusal)
+    found = re.search(rf"parameter '{re.escape(name)}['.\[][^;]*", refusal)
     if found is None:
         return ""
     try:

@@ -32,9 +32,9 @@ class Database:
 
     def __init__(self, url: str, *, clock: Clock | None = None, pool_size: int = 5, lock_seconds: float = 5.0) -> None:
         self.url = url
+        self.engine = make_engine(url, pool_size=pool_size, lock_seconds=lock_seconds)  # which refuses an odd URL
         self.file = file_of(url)
         self._where = make_url(url).render_as_string(hide_password=True)
-        self.engine = make_engine(url, pool_size=pool_size, lock_seconds=lock_seconds)
         self.clock: Clock = clock or DatabaseClock()
         self.lock_seconds = lock_seconds
         self._writing = self.engine.execution_options(**{WRITE: True})
