@@ -64,9 +64,13 @@ def database_url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
-    """`sqlite:////…/jobs.db`: a fresh, migrated, empty SQLite database."""
-    return f"sqlite:///{shutil.copyfile(sqlite_template, tmp_path / 'jobs.db')}"
+def sqlite_url(sqlite_template: Path, run_directory: Path) -> Iterator[str]:
+    """`sqlite:////…/jobs.db`: a fresh, migrated, empty SQLite database in a folder of its own, deleted afterwards."""
+    # Not in tmp_path, which is on a disk: each commit would wait for it.
+    directory = run_directory / uuid4().hex
+    directory.mkdir()
+    yield f"sqlite:///{shutil.copyfile(sqlite_template, directory / 'jobs.db')}"
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.fixture
@@ -181,7 +185,11 @@ def remove_run_directory(directory: Path) -> None:
 
 
 def create_database(server: str, name: str, *, template: str) -> None:
-    statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+    # Copying files takes half as long as writing them through the log, where a checkpoint costs nothing: on our server.
+    strategy = sql.SQL("" if external_server() else "STRATEGY file_copy")
+    statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} {}").format(
+        sql.Identifier(name), sql.Identifier(template), strategy
+    )
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(statement)
 
