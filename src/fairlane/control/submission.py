@@ -99,9 +99,7 @@ class Submitter:
             return None
         organizations, pairs = _organizations(submissions), _pairs(submissions)
         return aside(
-            lambda: Answers(
-                self._directory.organizations(organizations), self._directory.members(pairs), of_host=True
-            )
+            lambda: Answers(self._directory.organizations(organizations), self._directory.members(pairs), of_host=True)
         )
 
     def _submit(
