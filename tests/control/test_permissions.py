@@ -169,7 +169,10 @@ def test_what_refuses_a_submission_is_both_of_its_kind_and_a_submission_error(sc
     for refused in (error.value, pickle.loads(pickle.dumps(error.value))):
         assert isinstance(refused, PermissionDenied)
         assert isinstance(refused, SubmissionError)
-        assert (str(refused), refused.index) == ("stranger is not a member of organization acme.", 0)
+        assert (str(refused), refused.index) == (
+            "stranger is not a member of organization acme; add them: fl.members.add('acme', 'stranger').",
+            0,
+        )
 
 
 class TestEditAndRetry:

@@ -11,14 +11,14 @@ from sqlalchemy import Connection
 from uuid_utils.compat import uuid7
 
 from fairlane.domain.backoff import Backoff
+from fairlane.domain.fairness import Lane, Quota
 from fairlane.domain.outcomes import Completed, ErrorReport, Failed, Outcome
 from fairlane.domain.statuses import PRIORITY_RANK, OrganizationStatus, ParentPolicy, Priority
 from fairlane.store.statements import cancel, claim, job_types, organizations, stage, submit, workers
 from fairlane.store.statements.attempts import Lease
-from fairlane.store.statements.claim import Claimed
+from fairlane.store.statements.claim import Claimed, Wanted
 from fairlane.store.statements.drafts import Draft
 from fairlane.store.statements.finish import Finish, finish
-from fairlane.store.statements.lanes import Lane
 from fairlane.store.statements.rescue import rescue_one_worker
 from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.transaction import Database
@@ -128,8 +128,7 @@ class World:
             lambda connection: claim.claim(
                 connection,
                 self.now,
-                [Lane(queue, organization, job_type)],
-                {organization: 1},
+                Wanted([Lane(queue, organization, job_type)], {}, {organization: Quota(1, 0)}),
                 worker_id=card.id,
                 worker=card.name,
             )

@@ -66,7 +66,7 @@ async def test_an_idle_worker_waits_between_its_rounds(database_url: str, monkey
         assert waits.of_claims == [0.2] * ROUNDS
         assert all(seconds > 0 for seconds in waits.of_services)
         # What is paused, and which lanes have something to claim.
-        assert waits.statements[1:] == [2] * (ROUNDS - 1)
+        assert waits.statements[1:] == [1] * (ROUNDS - 1)
 
 
 async def test_nothing_is_asked_about_running_jobs_while_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from fairlane import Fairlane, JobContext
 from fairlane.runtime.claims import Claims, Ready
 from fairlane.runtime.dead_letter_alarm import DeadLetterAlarm
 from fairlane.runtime.heartbeat import Heartbeat
+from fairlane.runtime.outlook import Outlooks
 from fairlane.runtime.rescue import Rescue
 from fairlane.store.statements import workers
 from fairlane.store.statements.workers import WorkerCard
@@ -61,7 +62,7 @@ def member(fl: Engine, name: str = "worker") -> Member:
         monotonic,
         heartbeat,
         Rescue(fl.database, heartbeat, alarm, fl.emit, interval=1.0),
-        Claims(fl.database, fl.directory, card),
+        Claims(fl.database, fl.directory, card, Outlooks(fl.database, fl.directory, card, {}, kept=0.0)),
     )
     heartbeat.run_once()
     return made

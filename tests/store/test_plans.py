@@ -5,7 +5,7 @@ future retries. Each statement is planned for its parameters and, as a prepared 
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 from uuid import UUID, uuid4
@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import Connection
 
 from fairlane.domain.backoff import Backoff
+from fairlane.domain.fairness import Lane, Quota
 from fairlane.domain.outcomes import Completed
 from fairlane.domain.statuses import JobStatus
 from fairlane.store.statements import (
@@ -25,13 +26,14 @@ from fairlane.store.statements import (
     job_types,
     lanes,
     limits,
+    metrics,
     stage,
     transition,
     workers,
 )
+from fairlane.store.statements.claim import Wanted
 from fairlane.store.statements.cleanup import Shelf
 from fairlane.store.statements.finish import Finish, finish
-from fairlane.store.statements.lanes import Lane
 from fairlane.store.statements.transition import Ended
 from fairlane.store.transaction import Database
 from tests.conftest import create_database, database_on, drop_database
@@ -45,7 +47,8 @@ RUNNING = UUID(int=300_001)
 LANES = [Lane("default", "big", f"type{n}") for n in range(5)] + [
     Lane("default", f"small{n}", "type0") for n in range(100)
 ]
-QUOTAS = {lane.organization: 10 for lane in LANES}
+WANTED = Wanted(LANES, {}, {lane.organization: Quota(10, 0) for lane in LANES})
+WITH_OLDEST = Wanted(LANES, {LANES[0]: 3}, {lane.organization: Quota(10, 1) for lane in LANES})
 
 # 190,000 ready jobs of one organization and 500 of a hundred others, 50,000 future retries, 500 running, 10,000 waiting
 # for their time, 50,000 done. Ids, times and lease tokens are made of the row's number.
@@ -95,10 +98,17 @@ FINISH = Finish("small1", RUNNING, "type0", RUNNING, Completed("1"), Backoff())
 CASES = {
     "active lanes": Case(lanes.active_lanes, ("jobs_ready",)),
     "claim": Case(
-        lambda connection: claim.claim(connection, LATER, LANES, QUOTAS, worker_id=WORKER, worker="w"),
+        lambda connection: claim.claim(connection, LATER, WANTED, worker_id=WORKER, worker="w"),
         ("jobs_ready", "jobs_id"),
         sqlite_indexes=("jobs_ready",),
     ),
+    "claim with the oldest": Case(
+        lambda connection: claim.claim(connection, LATER, WITH_OLDEST, worker_id=WORKER, worker="w"),
+        ("jobs_ready", "jobs_id"),
+        sqlite_indexes=("jobs_ready",),
+    ),
+    "what runs": Case(lanes.running, ("jobs_running",)),
+    "live jobs by queue": Case(metrics.live_by_queue, ("jobs_status",), ("jobs_status",)),
     "scheduled jobs": Case(lambda connection: stage.release_scheduled(connection, BEFORE), ("jobs_scheduled",)),
     "due retries": Case(
         lambda connection: stage.ready_retries(connection, START + timedelta(days=63)), ("jobs_retrying",)
@@ -114,9 +124,14 @@ CASES = {
         lambda connection: limits.nth_newest_submission(connection, "big", None, "type1", nth=10, since=START),
         ("jobs_submitted",),
     ),
-    "live jobs": Case(lambda connection: limits.live_jobs(connection, "big", up_to=1000), ("jobs_live",), ("jobs_",)),
+    "live jobs": Case(lambda connection: limits.live_jobs(connection, "big", up_to=1000), ("jobs_status",), ("jobs_",)),
     "lock of a job": Case(lambda connection: transition.lock_job(connection, "big", UUID(int=1)), ("jobs_id",), ()),
     "finish": Case(lambda connection: finish(connection, LATER, [FINISH], Random(1)), ("job_parents_parent",), ()),
+    "completing many": Case(
+        lambda connection: finish(connection, LATER, [replace(FINISH, has_checkpoint=False)], Random(1)),
+        ("jobs_id", "job_parents_parent"),
+        (),
+    ),
     "children": Case(
         lambda connection: dependencies.settle(
             connection, LATER, [Ended("big", UUID(int=1), "type1", JobStatus.COMPLETED)]
@@ -186,7 +201,7 @@ def test_lanes_are_found_in_the_index_alone(filled: Database) -> None:
 
 def test_claim_reads_a_lane_in_the_order_of_the_index(filled: Database) -> None:
     (plan,) = plans(filled, CASES["claim"].work)
-    lane, rest = plan.split("CTE candidate")[1].split("CTE picked")
+    lane, rest = plan.split("CTE urgent")[1].split("CTE picked")
     update = rest.split("CTE claimed")[1]
 
     assert "Index Scan using fairlane_jobs_ready" in lane

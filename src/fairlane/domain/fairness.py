@@ -1,20 +1,192 @@
-"""How one claim round's free slots are shared among organizations."""
+"""How one claim round's free slots are shared among organizations, and what of a limit each lane may use.
 
-from collections.abc import Sequence
+Pure: counts come in, quotas go out. `FairShare` remembers only whose turn it is among those that stand equal.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from heapq import heapify, heappop, heapreplace
+from typing import Final, NamedTuple
+
+# An organization counts as active for so many seconds after it last had something ready or running.
+ACTIVE_SECONDS: Final = 60.0
+# A tenth of a worker's slots is kept for organizations with nothing running, and a tenth of an organization's starts
+# goes to what has waited longest, whatever its priority.
+TENTH: Final = 10
 
 
-def quotas(organizations: Sequence[str], slots: int, turn: int) -> dict[str, int]:
-    """How many jobs each organization may start this round.
+class Lane(NamedTuple):
+    """One job type of one organization in one queue: the first three columns of the ready index."""
 
-    Every organization gets the same whole share; the slots that are left over go round by `turn`, a number that grows
-    by one each round: each round begins where the one before ended, so n organizations and r such slots are through
-    in ⌈n / r⌉ rounds. Organizations without a share are left out.
+    queue: str
+    organization: str
+    job_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """An organization with something to claim: its weight, its running jobs, and how many more may run (None = any)."""
+
+    weight: int = 1
+    running: int = 0
+    room: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """How many jobs an organization may start this round, and how many of them are for those that waited longest."""
+
+    jobs: int
+    oldest: int
+
+
+class FairShare:
+    """Weighted deficit round robin over claim rounds: who has the fewest running jobs per weight is next.
+
+    Running jobs decide, so it holds for jobs of any length and across workers. Among those that stand equal (short jobs
+    have all ended by the next round) it is the one that was served least per weight; whoever comes new is not owed
+    anything for the time before.
     """
-    names = sorted(set(organizations))
-    if not names or slots <= 0:
-        return {}
-    share, rest = divmod(slots, len(names))
-    first = turn * rest % len(names)
-    lucky = {names[(first + step) % len(names)] for step in range(rest)}
-    shares = {name: share + (name in lucky) for name in names}
-    return {name: quota for name, quota in shares.items() if quota > 0}
+
+    def __init__(self) -> None:
+        self._served: dict[str, float] = {}  # jobs started per weight
+        self._owed_to_oldest: dict[str, int] = {}
+        self._weights: dict[str, int] = {}
+        self._last_active: dict[str, float] = {}
+
+    def quotas(self, contenders: Mapping[str, Contender], *, free: int, reserve: int) -> dict[str, Quota]:
+        """Share `free` slots. Organizations without a share are left out.
+
+        Every organization with nothing running gets one, as far as the slots go; then those that are left beyond the
+        reserve go round.
+
+        Args:
+            reserve: slots that are for organizations with nothing running only.
+        """
+        self._welcome(contenders)
+        given = dict.fromkeys(self._with_nothing_running(contenders)[: max(free, 0)], 1)
+        fill(contenders, free - len(given) - reserve, self._served, given)
+        return {name: Quota(jobs, self._share_of_oldest(name, jobs)) for name, jobs in given.items()}
+
+    def started(self, jobs: Mapping[str, int]) -> None:
+        """Count what was really claimed, by organization."""
+        for name, number in jobs.items():
+            self._served[name] = self._served.get(name, 0.0) + number / self._weights.get(name, 1)
+
+    def reserve(self, slots: int, organizations: Iterable[str], now: float) -> int:
+        """How many of a worker's `slots` to keep for organizations with nothing running.
+
+        A tenth, at least one, while two or more organizations were active in the last minute. A worker with a single
+        slot has none to spare.
+
+        Args:
+            organizations: those that have something ready or running now.
+            now: seconds of any clock that only goes forward.
+        """
+        self._last_active.update(dict.fromkeys(organizations, now))
+        since = now - ACTIVE_SECONDS
+        self._last_active = {name: at for name, at in self._last_active.items() if at >= since}
+        return max(1, slots // TENTH) if len(self._last_active) > 1 and slots > 1 else 0
+
+    def _welcome(self, contenders: Mapping[str, Contender]) -> None:
+        """Forget who has nothing to claim; who is new begins where the least served stands."""
+        known = {name: self._served[name] for name in contenders if name in self._served}
+        start = min(known.values(), default=0.0)
+        self._served = {name: known.get(name, start) for name in contenders}
+        self._weights = {name: one.weight for name, one in contenders.items()}
+        self._owed_to_oldest = {name: self._owed_to_oldest.get(name, 0) for name in contenders}
+
+    def _with_nothing_running(self, contenders: Mapping[str, Contender]) -> list[str]:
+        names = [name for name, one in contenders.items() if not one.running and one.room != 0]
+        return sorted(names, key=lambda name: (self._served[name], name))
+
+    def _share_of_oldest(self, name: str, jobs: int) -> int:
+        share, self._owed_to_oldest[name] = divmod(self._owed_to_oldest[name] + jobs, TENTH)
+        return min(share, jobs)
+
+
+def fill(
+    contenders: Mapping[str, Contender], slots: int, served: Mapping[str, float], given: dict[str, int]
+) -> dict[str, int]:
+    """Give `slots` one by one to whoever has the fewest running jobs per weight, beyond what is `given`; into `given`.
+
+    Args:
+        served: breaks ties: the least served per weight is first.
+    """
+    open_ = [
+        (*_standing(one, given.get(name, 0), served.get(name, 0.0)), name)
+        for name, one in contenders.items()
+        if _has_room(one, given.get(name, 0))
+    ]
+    heapify(open_)
+    while slots > 0 and open_:
+        name = open_[0][-1]
+        one, slots = contenders[name], slots - 1
+        given[name] = given.get(name, 0) + 1
+        if not _has_room(one, given[name]):
+            heappop(open_)
+        elif len(open_) == 1:
+            given[name] += slots if one.room is None else min(slots, one.room - given[name])
+            break
+        else:
+            heapreplace(open_, (*_standing(one, given[name], served.get(name, 0.0)), name))
+    return given
+
+
+def _standing(one: Contender, given: int, served: float) -> tuple[float, float]:
+    return (one.running + given) / one.weight, served + given / one.weight
+
+
+def _has_room(one: Contender, given: int) -> bool:
+    return one.room is None or given < one.room
+
+
+class Rooms(NamedTuple):
+    """How many more jobs may start under each limit that there is: per job type, and per job type and organization."""
+
+    job_types: Mapping[str, int]
+    pairs: Mapping[tuple[str, str], int]
+
+
+def lane_rooms(
+    lanes: Iterable[Lane], rooms: Rooms, running: Mapping[tuple[str, str], int], started: Mapping[str, int]
+) -> dict[Lane, int]:
+    """What each limited lane may start, so that no limit is passed whatever the lanes hold.
+
+    A job type's room is shared among its organizations, those with the fewest running jobs of it first; what is for an
+    organization goes to its lanes of that type (there are several if the type is in several queues).
+
+    Args:
+        running: running jobs by (job type, organization).
+        started: jobs started so far by type; whoever stands equal comes first by turns as this grows.
+    """
+    by_pair: dict[tuple[str, str], list[Lane]] = defaultdict(list)
+    for lane in sorted(lanes):
+        by_pair[lane.job_type, lane.organization].append(lane)
+    found: dict[Lane, int] = {}
+    for pair, room in _pair_rooms(by_pair, rooms, running, started).items():
+        mine, turn = by_pair[pair], started.get(pair[0], 0)
+        share, rest = divmod(room, len(mine))
+        found |= {lane: share + ((place - turn) % len(mine) < rest) for place, lane in enumerate(mine)}
+    return found
+
+
+def _pair_rooms(
+    pairs: Iterable[tuple[str, str]],
+    rooms: Rooms,
+    running: Mapping[tuple[str, str], int],
+    started: Mapping[str, int],
+) -> dict[tuple[str, str], int]:
+    found = {pair: rooms.pairs[pair] for pair in pairs if pair in rooms.pairs}
+    by_type: dict[str, dict[str, Contender]] = defaultdict(dict)
+    for job_type, organization in pairs:
+        if job_type in rooms.job_types:
+            pair = job_type, organization
+            by_type[job_type][organization] = Contender(1, running.get(pair, 0), found.get(pair))
+    for job_type, contenders in by_type.items():
+        turn = started.get(job_type, 0)
+        order = {name: float((place - turn) % len(contenders)) for place, name in enumerate(contenders)}
+        shares = fill(contenders, rooms.job_types[job_type], order, {})
+        found |= {(job_type, organization): shares.get(organization, 0) for organization in contenders}
+    return found

@@ -28,10 +28,12 @@ class Membership:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How an organization stands; `max_live_jobs` None = unlimited."""
+    """How an organization stands, its share beside others' (1 or more), and its limits: None = unlimited, 0 = none."""
 
     status: OrganizationStatus
     max_live_jobs: int | None = None
+    max_running: int | None = None
+    weight: int = 1
 
 
 class Directory(Protocol):
@@ -69,7 +71,7 @@ class StoredDirectory:
 def standings(connection: Connection, ids: Collection[str]) -> dict[str, Standing]:
     """`StoredDirectory.organizations` in a transaction that is open already."""
     return {
-        row.id: Standing(OrganizationStatus(row.status), row.max_live_jobs)
+        row.id: Standing(OrganizationStatus(row.status), row.max_live_jobs, row.max_running, row.weight)
         for row in statements.find(connection, ids)
         if row.status != OrganizationStatus.DELETED
     }

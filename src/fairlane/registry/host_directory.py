@@ -122,10 +122,14 @@ def _refuse_standing(value: Any) -> str | None:
     status: object = value.status
     if not isinstance(status, OrganizationStatus):
         return f"a Standing whose status is a {type(status).__name__}, not an OrganizationStatus"
-    try:
-        count("max_live_jobs", value.max_live_jobs)
-    except ConfigurationError:
-        return "a Standing whose max_live_jobs is neither None nor a whole number from 0"
+    for name in ("max_live_jobs", "max_running"):
+        try:
+            count(name, getattr(value, name))
+        except ConfigurationError:
+            return f"a Standing whose {name} is neither None nor a whole number from 0"
+    weight: object = value.weight
+    if isinstance(weight, bool) or not isinstance(weight, int) or weight < 1:
+        return "a Standing whose weight is no whole number from 1"
     return None
 
 

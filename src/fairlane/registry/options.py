@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, Self, TypeVar
 
 from fairlane.domain.backoff import Backoff
 from fairlane.domain.errors import ConfigurationError
+from fairlane.domain.limits import DEFAULT_WINDOW, Limit
 from fairlane.domain.statuses import Priority
 
 
@@ -58,8 +59,15 @@ class Options:
     rate_limit: int | None = None
     rate_limit_window: float = 60.0
     max_running: int | None = None
+    execution_rate: int | None = None
+    execution_rate_window: float = DEFAULT_WINDOW
     requires_permission: str | None = None
     retention: float | None = None  # None = the setting
+
+    @property
+    def limit(self) -> Limit:
+        """What of the type may run."""
+        return Limit(self.max_running, self.execution_rate, self.execution_rate_window)
 
     def to_json(self) -> str:
         """The registered form."""

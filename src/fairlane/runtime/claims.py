@@ -1,25 +1,28 @@
-"""One claim round: which lanes may start something, how much, and what the claimed jobs need to begin."""
+"""One claim round: look at the lanes → take what is limited → share the slots → claim → what the jobs need to begin."""
 
 import json
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from random import Random
 from uuid import UUID
 
 from sqlalchemy import Connection
 
-from fairlane.domain import fairness
 from fairlane.domain.backoff import Backoff
+from fairlane.domain.fairness import Contender, FairShare, Lane, Rooms, lane_rooms
+from fairlane.domain.limits import Subject, running_of
 from fairlane.domain.outcomes import Outcome, Refused, Released
 from fairlane.domain.statuses import JobStatus, OrganizationStatus
 from fairlane.registry.directory import Directory, Membership, Standing
+from fairlane.runtime.outlook import Outlook, Outlooks
 from fairlane.runtime.patience import DirectoryAway, ask_members
 from fairlane.runtime.reports import AttemptFacts, ParentFacts
-from fairlane.store.statements import attempts, claim, job_types, lanes, workers
-from fairlane.store.statements.claim import Claimed
+from fairlane.store.statements import attempts, claim, job_types, lanes, running_limits, workers
+from fairlane.store.statements.claim import Claimed, Wanted
 from fairlane.store.statements.finish import Finish, finish
-from fairlane.store.statements.lanes import Lane
 from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.transaction import Database
 
@@ -40,12 +43,19 @@ class Ready:
 
 @dataclass(slots=True)
 class Claims:
-    """Claims for one worker. `claim_round` is called from a thread, never twice at once."""
+    """Claims for one worker. `claim_round` is called from a thread, never twice at once.
+
+    `is_held_back`: something was claimable in the last round but for a lock that another worker's claim held; the next
+    round should be soon.
+    """
 
     database: Database
     directory: Directory
     card: WorkerCard
-    _turn: int = field(default=0, init=False)
+    outlooks: Outlooks
+    is_held_back: bool = field(default=False, init=False)
+    _share: FairShare = field(default_factory=FairShare, init=False)
+    _started: Counter[str] = field(default_factory=Counter, init=False)  # by job type
     _is_unsure: bool = field(default=False, init=False)
 
     def doubt(self) -> None:
@@ -64,19 +74,15 @@ class Claims:
         if self._is_unsure:
             self.give_back(known)
             self._is_unsure = False
-        open_lanes = self.database.read(self._open_lanes)
-        if not open_lanes:
+        self.is_held_back = False
+        outlook = self.outlooks.now()
+        if outlook is None or not outlook.lanes:
             return []
-        standings = self._ask_standings({lane.organization for lane in open_lanes})
-        if standings is None:
-            return []
-        open_lanes = [lane for lane in open_lanes if not _is_suspended(standings.get(lane.organization))]
-        self._turn += 1
-        quotas = fairness.quotas([lane.organization for lane in open_lanes], slots, self._turn)
         # An error from here on may leave claimed jobs that the worker never heard of.
         self._is_unsure = True
-        claimed = self.database.write(lambda connection: self._claim(connection, open_lanes, quotas))
-        ready = self._prepare(claimed, standings) if claimed else []
+        plan, claimed = self.database.write(lambda connection: self._claim(connection, outlook, slots))
+        self._remember(plan, claimed)
+        ready = self._prepare(claimed, outlook.standings) if claimed else []
         self._is_unsure = False
         return ready
 
@@ -98,38 +104,51 @@ class Claims:
 
         return self.database.write(work)
 
-    def _open_lanes(self, connection: Connection) -> list[Lane]:
-        """Lanes with ready jobs that this worker serves and nobody has paused."""
-        paused: dict[str, set[str]] = defaultdict(set)
-        for pause in job_types.paused(connection):
-            paused[pause.subject].add(pause.name)
-        mine = set(self.card.job_types)
-        return [
-            lane
-            for lane in lanes.active_lanes(connection)
-            if (self.card.queues is None or lane.queue in self.card.queues)
-            and lane.job_type in mine
-            and lane.queue not in paused["queue"]
-            and lane.job_type not in paused["job_type"]
-            and lane.organization not in paused["organization"]
-        ]
-
-    def _claim(self, connection: Connection, open_lanes: Sequence[Lane], quotas: Mapping[str, int]) -> list[Claimed]:
+    def _claim(self, connection: Connection, outlook: Outlook, slots: int) -> tuple[Wanted, list[Claimed]]:
         if not workers.hold(connection, self.database.clock, self.card.id):
-            return []
+            return Wanted((), {}, {}), []
         now = self.database.clock.now(connection)
-        return claim.claim(connection, now, open_lanes, quotas, worker_id=self.card.id, worker=self.card.name)
+        open_lanes, locked = self._open_lanes(connection, outlook)
+        running = lanes.running(connection)
+        rooms = _rooms(connection, now, outlook, locked, running)
+        in_lanes = lane_rooms(open_lanes, _lane_limits(rooms), running, self._started)
+        contenders = _contenders(open_lanes, outlook, running, rooms, in_lanes)
+        active = {*contenders, *(organization for _, organization in running)}
+        reserve = self._share.reserve(self.card.slots, active, time.monotonic())
+        wanted = Wanted(open_lanes, in_lanes, self._share.quotas(contenders, free=slots, reserve=reserve))
+        claimed = claim.claim(connection, now, wanted, worker_id=self.card.id, worker=self.card.name)
+        running_limits.note_starts(connection, now, _starts(claimed, outlook))
+        return wanted, claimed
+
+    def _open_lanes(self, connection: Connection, outlook: Outlook) -> tuple[list[Lane], frozenset[Subject]]:
+        """The lanes of which nothing is paused and whose limits nobody else is claiming under; those limits, locked.
+
+        The pauses are read here, in the claim's transaction, so that none comes late.
+        """
+        paused = {(pause.subject, pause.name) for pause in job_types.paused(connection)}
+        found = [lane for lane in outlook.lanes if not paused & _pausable(lane)] if paused else list(outlook.lanes)
+        limited = {lane: [one for one in _subjects(lane) if one in outlook.limits] for lane in found}
+        locked = running_limits.lock(connection, {subject for subjects in limited.values() for subject in subjects})
+        open_lanes = [lane for lane in found if locked.issuperset(limited[lane])]
+        self.is_held_back = len(open_lanes) < len(found)
+        return open_lanes, locked
+
+    def _remember(self, wanted: Wanted, claimed: Sequence[Claimed]) -> None:
+        """Whose turn it was, and which lanes turned out to be empty."""
+        by_lane = Counter(Lane(one.queue, one.organization, one.job_type) for one in claimed)
+        by_organization = Counter(one.organization for one in claimed)
+        self._started.update(one.job_type for one in claimed)
+        self._share.started(by_organization)
+        self.outlooks.forget(
+            lane
+            for lane, room, quota in wanted.rows()
+            if by_lane[lane] < room and by_organization[lane.organization] < quota.jobs
+        )
 
     def _prepare(self, claimed: Sequence[Claimed], standings: Mapping[str, Standing]) -> list[Ready]:
         members = self._ask_members(claimed)
         extras = self.database.read(lambda connection: _extras(connection, claimed))
         return [Ready(one, _facts(one, *extras[one.lease_token]), _verdict(one, standings, members)) for one in claimed]
-
-    def _ask_standings(self, organizations: set[str]) -> Mapping[str, Standing] | None:
-        try:
-            return self.directory.organizations(organizations)
-        except DirectoryAway:
-            return None
 
     def _ask_members(self, claimed: Sequence[Claimed]) -> Mapping[tuple[str, str], Membership] | None:
         needs = {(one.organization, one.user, one.required_permission) for one in claimed if one.user is not None}
@@ -139,8 +158,71 @@ class Claims:
             return None
 
 
-def _is_suspended(standing: Standing | None) -> bool:
-    return standing is not None and standing.status is OrganizationStatus.SUSPENDED
+def _pausable(lane: Lane) -> set[tuple[str, str]]:
+    return {("queue", lane.queue), ("job_type", lane.job_type), ("organization", lane.organization)}
+
+
+def _subjects(lane: Lane) -> tuple[Subject, ...]:
+    """All that may limit a lane."""
+    organization, job_type = lane.organization, lane.job_type
+    return Subject(organization, None), Subject(None, job_type), Subject(organization, job_type)
+
+
+def _rooms(
+    connection: Connection,
+    now: datetime,
+    outlook: Outlook,
+    locked: Iterable[Subject],
+    running: Mapping[tuple[str, str], int],
+) -> dict[Subject, int]:
+    """How many more jobs may start under each limit; counted after it was locked."""
+    limits = {subject: outlook.limits[subject] for subject in locked}
+    rates = {one: limit.execution_rate_window for one, limit in limits.items() if limit.execution_rate is not None}
+    started = running_limits.started(connection, now, rates)
+    return {one: limit.room(running_of(one, running), started.get(one, 0)) for one, limit in limits.items()}
+
+
+def _lane_limits(rooms: Mapping[Subject, int]) -> Rooms:
+    types = {one.job_type: room for one, room in rooms.items() if one.job_type and one.organization is None}
+    pairs = {(one.job_type, one.organization): room for one, room in rooms.items() if one.job_type and one.organization}
+    return Rooms(types, pairs)
+
+
+def _contenders(
+    open_lanes: Iterable[Lane],
+    outlook: Outlook,
+    running: Mapping[tuple[str, str], int],
+    rooms: Mapping[Subject, int],
+    in_lanes: Mapping[Lane, int],
+) -> dict[str, Contender]:
+    by_organization: dict[str, list[Lane]] = defaultdict(list)
+    for lane in open_lanes:
+        by_organization[lane.organization].append(lane)
+    at_work: Counter[str] = Counter()
+    for (_, organization), number in running.items():
+        at_work[organization] += number
+    found = {}
+    for organization, mine in by_organization.items():
+        standing = outlook.standings.get(organization)
+        bounds = [rooms[one] for one in [Subject(organization, None)] if one in rooms]
+        if all(lane in in_lanes for lane in mine):
+            bounds.append(sum(in_lanes[lane] for lane in mine))
+        weight = standing.weight if standing is not None else 1
+        found[organization] = Contender(weight, at_work[organization], min(bounds, default=None))
+    return found
+
+
+def _starts(claimed: Iterable[Claimed], outlook: Outlook) -> Counter[Subject]:
+    """The starts that count for an execution rate."""
+    rated = {subject for subject, limit in outlook.limits.items() if limit.execution_rate is not None}
+    if not rated:
+        return Counter()
+    return Counter(
+        subject
+        for one in claimed
+        for subject in _subjects(Lane(one.queue, one.organization, one.job_type))
+        if subject in rated
+    )
 
 
 def _verdict(

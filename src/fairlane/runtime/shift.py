@@ -18,6 +18,7 @@ from fairlane.runtime.crew import Crew
 from fairlane.runtime.dead_letter_alarm import DeadLetterAlarm
 from fairlane.runtime.heartbeat import Heartbeat
 from fairlane.runtime.loop_watch import LoopWatch
+from fairlane.runtime.outlook import Outlooks
 from fairlane.runtime.parts import SERVICE_THREADS, WorkerParts
 from fairlane.runtime.rescue import Rescue
 from fairlane.runtime.service import Outage, Service, in_thread, run_service, wait_until
@@ -53,7 +54,9 @@ class Shift:
         self._crew = Crew(parts, card, self._threads, self._alarm)
         self._heartbeat = Heartbeat(database, card, settings.lease, parts.emit)
         self._stage = Stage(database, settings.stage_interval)
-        self._claims = Claims(database, parts.directory, card)
+        own_limits = {name: one.options.limit for name, one in parts.catalogue.mine.items()}
+        outlooks = Outlooks(database, parts.directory, card, own_limits)
+        self._claims = Claims(database, parts.directory, card, outlooks)
         self._loop_watch = LoopWatch(self._on_blocked, self._on_stuck, settings.lease)
 
     async def run(self, *, until_idle: bool) -> None:

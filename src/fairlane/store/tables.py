@@ -31,7 +31,7 @@ from sqlalchemy import (
     true,
 )
 
-from fairlane.domain.statuses import LIVE, EdgeState, JobStatus
+from fairlane.domain.statuses import EdgeState, JobStatus
 
 AnyRow: TypeAlias = Row[*tuple[Any, ...]]
 
@@ -209,16 +209,19 @@ Index(
 )
 _waiting = and_(jobs.c.status == JobStatus.PENDING, jobs.c.unmet_parents == 0)
 _retrying = and_(jobs.c.status == JobStatus.QUEUED, ~jobs.c.ready)
-_live = jobs.c.status.in_(sorted(LIVE))
 _running = jobs.c.status == JobStatus.RUNNING
 _over = jobs.c.finished_at.is_not(None)
 Index("fairlane_jobs_id", jobs.c.id)
 Index("fairlane_jobs_scheduled", jobs.c.run_at, postgresql_where=_waiting, sqlite_where=_waiting)
 Index("fairlane_jobs_retrying", jobs.c.next_retry_at, postgresql_where=_retrying, sqlite_where=_retrying)
 Index(
-    "fairlane_jobs_running", jobs.c.worker_id, jobs.c.organization_id, postgresql_where=_running, sqlite_where=_running
+    "fairlane_jobs_running",
+    jobs.c.worker_id,
+    jobs.c.job_type,
+    jobs.c.organization_id,
+    postgresql_where=_running,
+    sqlite_where=_running,
 )
-Index("fairlane_jobs_live", jobs.c.organization_id, jobs.c.status, postgresql_where=_live, sqlite_where=_live)
 Index("fairlane_jobs_status", jobs.c.organization_id, jobs.c.status, jobs.c.id)
 Index("fairlane_jobs_type", jobs.c.organization_id, jobs.c.job_type, jobs.c.id)
 # Submission rates count by this one.
@@ -299,6 +302,27 @@ quotas = Table(
     Column("subject", String(500), primary_key=True),
     Column("uses", BigInteger, nullable=False),
 )
+
+# Limits that an operator set for a job type beyond its own, for one organization or, with an empty id, for all.
+limits = Table(
+    "fairlane_limits",
+    metadata,
+    _organization(),
+    Column("job_type", NAME, primary_key=True),
+    Column("document", Text, nullable=False),  # JSON: the fields of `domain.limits.Limit` that are set
+)
+
+# How many jobs of an execution-limited type started in each claim; the organization is empty for all together.
+starts = Table(
+    "fairlane_starts",
+    metadata,
+    Column("id", SEQUENCE, Identity(always=True), primary_key=True),
+    Column("organization_id", ORGANIZATION, nullable=False),
+    Column("job_type", NAME, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("number", Integer, nullable=False),
+)
+Index("fairlane_starts_at", starts.c.organization_id, starts.c.job_type, starts.c.at)
 
 # Append-only, in the transaction of its transition; `id` orders the feed, `sequence` orders one job.
 execution_log = Table(

@@ -10,15 +10,17 @@ from sqlalchemy import Connection
 
 from fairlane import Backoff, Fairlane, Job, JobContext, Settings
 from fairlane.domain.events import Event
+from fairlane.domain.fairness import Quota
 from fairlane.domain.outcomes import Completed, ErrorReport, Failed, Outcome
 from fairlane.domain.statuses import OrganizationStatus, Role
 from fairlane.registry.artifacts import ObjectStorage
 from fairlane.runtime.claims import Claims
 from fairlane.runtime.cleanup import Cleanup
+from fairlane.runtime.outlook import Outlooks
 from fairlane.runtime.stage import Stage
 from fairlane.store.statements import claim, lanes, organizations, workers
 from fairlane.store.statements.attempts import Lease
-from fairlane.store.statements.claim import Claimed
+from fairlane.store.statements.claim import Claimed, Wanted
 from fairlane.store.statements.finish import Finish, Finished, finish
 from fairlane.store.statements.rescue import rescue_one_worker
 from fairlane.store.statements.workers import WorkerCard
@@ -168,9 +170,9 @@ class Hand:
             if not workers.hold(connection, self._scene.clock, self.id):
                 return []
             ready = [lane for lane in lanes.active_lanes(connection) if lane.job_type in self.card.job_types]
-            quotas = {lane.organization: slots for lane in ready}
+            wanted = Wanted(ready, {}, {lane.organization: Quota(slots, 0) for lane in ready})
             now = self._scene.clock.now(connection)
-            return claim.claim(connection, now, ready, quotas, worker_id=self.id, worker=self.card.name)
+            return claim.claim(connection, now, wanted, worker_id=self.id, worker=self.card.name)
 
         return work
 
@@ -180,7 +182,9 @@ class Hand:
     def claim_round(self, slots: int = 10) -> list[UUID]:
         """A whole round of a real worker, with its look at pauses and standings; the ids of what it claimed."""
         fl = self._scene.fl
-        claims = Claims(fl.database, fl.directory, self.card)
+        claims = Claims(
+            fl.database, fl.directory, self.card, Outlooks(fl.database, fl.directory, self.card, {}, kept=0.0)
+        )
         return [ready.claimed.id for ready in claims.claim_round(slots, frozenset())]
 
 

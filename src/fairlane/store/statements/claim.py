@@ -1,24 +1,28 @@
 """Claiming: ready jobs of the given lanes become running, each under a lease token that is never used again."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Final
+from datetime import datetime, timedelta
+from itertools import groupby
+from typing import Final, NamedTuple
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, select, text, update
+from sqlalchemy import Boolean, Connection, column, select, text
 
-from fairlane.domain.statuses import TRANSITIONS, JobStatus
+from fairlane.domain.fairness import Lane, Quota
+from fairlane.domain.statuses import PRIORITY_RANK, TRANSITIONS, JobStatus
 from fairlane.store.dialects import is_sqlite
-from fairlane.store.statements.lanes import Lane
-from fairlane.store.tables import AnyRow, execution_log, job_parents, jobs
+from fairlane.store.tables import AnyRow, Instant, jobs
 
 assert (JobStatus.QUEUED, JobStatus.RUNNING) in TRANSITIONS
 _MESSAGE: Final = "claimed by {worker}"
+# What is ready for longer than this has a share of the claims whatever its priority, so that nothing starves.
+AGED: Final = timedelta(minutes=1)
+_RANKS: Final = sorted(PRIORITY_RANK.values())
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(NamedTuple):
     """A job that this worker may run, for as long as `lease_token` is the row's."""
 
     organization: str
@@ -35,30 +39,51 @@ class Claimed:
     has_parents: bool
 
 
-# One statement. LATERAL with LIMIT reads no further into a lane than its organization's quota; the window merges the
-# lanes of an organization by priority, run_at, id. SKIP LOCKED: two workers share a lane. NO KEY: a host's open
-# foreign-key reference to a job would make FOR UPDATE skip it. The update goes by key from an ARRAY: joining the picked
-# rows to the table lets the planner scan it. An id alone is not a key,
-# another organization may have the same; IS TRUE keeps that check from becoming such a join.
-_CLAIM: Final = text("""
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a claim may take: from these lanes, no more than a lane's room and an organization's quota.
+
+    Lanes without a room are unlimited.
+    """
+
+    lanes: Sequence[Lane]
+    rooms: Mapping[Lane, int]
+    quotas: Mapping[str, Quota]
+
+    def rows(self) -> Iterator[tuple[Lane, int, Quota]]:
+        """Each lane that may start something, with its room and its organization's quota."""
+        for lane in self.lanes:
+            quota = self.quotas.get(lane.organization)
+            room = 0 if quota is None else min(self.rooms.get(lane, quota.jobs), quota.jobs)
+            if quota is not None and room > 0:
+                yield lane, room, quota
+
+
+# One statement. LATERAL with LIMIT reads no further into a lane than what it may start; the window merges the lanes of
+# an organization by priority, run_at, id. SKIP LOCKED: two workers share a lane. NO KEY: a host's open foreign-key
+# reference to a job would make FOR UPDATE skip it. The update goes by key from an ARRAY: joining the picked rows to the
+# table lets the planner scan it. An id alone is not a key, another organization may have the same; IS TRUE keeps that
+# check from becoming such a join.
+_CLAIM: Final = """
 WITH lane AS (
   SELECT * FROM unnest(CAST(:queues AS text[]), CAST(:organizations AS text[]), CAST(:types AS text[]),
-                       CAST(:quotas AS int[])) AS l(queue, organization_id, job_type, quota)
-), candidate AS (
-  SELECT lane.organization_id, lane.quota, j.id, j.priority, j.run_at FROM lane CROSS JOIN LATERAL (
+                       CAST(:rooms AS int[]), CAST(:quotas AS int[]), CAST(:oldest AS int[]))
+    AS l(queue, organization_id, job_type, room, quota, oldest)
+), urgent AS (
+  SELECT lane.*, j.id, j.priority, j.run_at, false AS is_old FROM lane CROSS JOIN LATERAL (
     SELECT id, priority, run_at FROM fairlane_jobs
     WHERE ready AND queue = lane.queue AND organization_id = lane.organization_id AND job_type = lane.job_type
-    ORDER BY priority, run_at, id LIMIT lane.quota FOR NO KEY UPDATE SKIP LOCKED) AS j
-), picked AS (
+    ORDER BY priority, run_at, id LIMIT lane.room FOR NO KEY UPDATE SKIP LOCKED) AS j
+){oldest}, picked AS (
   SELECT organization_id, id FROM (
     SELECT organization_id, id, quota,
-      row_number() OVER (PARTITION BY organization_id ORDER BY priority, run_at, id) AS place
-    FROM candidate) AS ranked
+      row_number() OVER (PARTITION BY organization_id ORDER BY is_old DESC, priority, run_at, id) AS place
+    FROM {candidates}) AS ranked
   WHERE place <= quota
 ), claimed AS (
   UPDATE fairlane_jobs SET status = :running, ready = false, attempt = attempt + 1, worker_id = :worker_id,
     lease_token = gen_random_uuid(), started_at = :now, next_retry_at = NULL, log_sequence = log_sequence + 1
-  WHERE id = ANY(ARRAY(SELECT id FROM picked)) AND ready
+  WHERE id = ANY(ARRAY(SELECT id FROM picked))
     AND ((organization_id, id) IN (SELECT organization_id, id FROM picked)) IS TRUE
   RETURNING organization_id, id, job_type, queue, submitted_by, required_permission, parameters, labels, attempt,
     timeout_seconds, lease_token, log_sequence, priority, run_at
@@ -67,133 +92,164 @@ WITH lane AS (
     (organization_id, job_id, sequence, from_status, to_status, at, actor, message, attempt)
   SELECT organization_id, id, log_sequence, :queued, :running, :now, :actor, :message, attempt FROM claimed
 )
-SELECT claimed.*, EXISTS (SELECT FROM fairlane_job_parents AS edge
-    WHERE edge.organization_id = claimed.organization_id AND edge.job_id = claimed.id) AS has_parents
+SELECT organization_id, id, job_type, queue, submitted_by, required_permission, parameters, labels, attempt,
+  timeout_seconds, lease_token, EXISTS (SELECT FROM fairlane_job_parents AS edge
+    WHERE edge.organization_id = claimed.organization_id AND edge.job_id = claimed.id)
 FROM claimed ORDER BY priority, run_at, id
-""").execution_options(fairlane_across="claim")
+"""
+# The oldest of each priority, and of those the oldest of the organization, as far as its share goes; they go before the
+# urgent ones, and both together take no more from a lane than its room.
+_OLDEST: Final = """, old AS (
+  SELECT lane.*, j.id, j.priority, j.run_at, true AS is_old
+  FROM lane CROSS JOIN unnest(CAST(:ranks AS int[])) AS level(priority) CROSS JOIN LATERAL (
+    SELECT id, priority, run_at FROM fairlane_jobs
+    WHERE ready AND queue = lane.queue AND organization_id = lane.organization_id AND job_type = lane.job_type
+      AND priority = level.priority AND run_at < :aged
+    ORDER BY run_at, id LIMIT least(lane.oldest, lane.room) FOR NO KEY UPDATE SKIP LOCKED) AS j
+), either AS (
+  SELECT DISTINCT ON (organization_id, id) * FROM (
+    SELECT * FROM urgent UNION ALL
+    SELECT queue, organization_id, job_type, room, quota, oldest, id, priority, run_at, is_old FROM (
+      SELECT *, row_number() OVER (PARTITION BY organization_id ORDER BY run_at, id) AS place FROM old) AS by_age
+    WHERE place <= oldest) AS both_kinds
+  ORDER BY organization_id, id, is_old DESC
+), candidate AS (
+  SELECT * FROM (
+    SELECT *, row_number() OVER (
+      PARTITION BY queue, organization_id, job_type ORDER BY is_old DESC, priority, run_at, id) AS place_in_lane
+    FROM either) AS by_lane
+  WHERE place_in_lane <= room
+)"""
+_CLAIM_URGENT: Final = text(_CLAIM.format(oldest="", candidates="urgent")).execution_options(fairlane_across="claim")
+_CLAIM_EITHER: Final = text(_CLAIM.format(oldest=_OLDEST, candidates="candidate")).execution_options(
+    fairlane_across="claim"
+)
 
 
-def claim(
-    connection: Connection,
-    now: datetime,
-    lanes: Sequence[Lane],
-    quotas: Mapping[str, int],
-    *,
-    worker_id: UUID,
-    worker: str,
-) -> list[Claimed]:
-    """Claim up to each organization's quota from its lanes, most urgent first.
+def claim(connection: Connection, now: datetime, wanted: Wanted, *, worker_id: UUID, worker: str) -> list[Claimed]:
+    """Claim what is wanted, most urgent first.
 
     The caller holds the worker's row (`workers.hold`), so that no job is claimed by a worker that was given up.
     """
-    open_lanes = [lane for lane in lanes if quotas.get(lane.organization, 0) > 0]
-    if not open_lanes:
+    rows = list(wanted.rows())
+    if not rows:
         return []
+    values = {
+        "worker_id": worker_id,
+        "queued": JobStatus.QUEUED,
+        "running": JobStatus.RUNNING,
+        "actor": worker,
+        "message": _MESSAGE.format(worker=worker),
+    }
     if is_sqlite(connection):
-        return _claim_one_by_one(connection, now, open_lanes, quotas, worker_id, worker)
-    rows = connection.execute(
-        _CLAIM,
+        return _on_sqlite(connection, now, rows, values)
+    has_oldest = any(quota.oldest for _, _, quota in rows)
+    claimed = connection.execute(
+        _CLAIM_EITHER if has_oldest else _CLAIM_URGENT,
         {
-            "queues": [lane.queue for lane in open_lanes],
-            "organizations": [lane.organization for lane in open_lanes],
-            "types": [lane.job_type for lane in open_lanes],
-            "quotas": [quotas[lane.organization] for lane in open_lanes],
-            "worker_id": worker_id,
+            **values,
             "now": now,
-            "queued": JobStatus.QUEUED,
-            "running": JobStatus.RUNNING,
-            "actor": worker,
-            "message": _MESSAGE.format(worker=worker),
-        },
+            "queues": [lane.queue for lane, _, _ in rows],
+            "organizations": [lane.organization for lane, _, _ in rows],
+            "types": [lane.job_type for lane, _, _ in rows],
+            "rooms": [room for _, room, _ in rows],
+            "quotas": [quota.jobs for _, _, quota in rows],
+            "oldest": [quota.oldest for _, _, quota in rows],
+        }
+        | ({"aged": now - AGED, "ranks": _RANKS} if has_oldest else {}),
     )
-    return [_claimed(row, has_parents=row.has_parents) for row in rows]
+    return [Claimed._make(row) for row in claimed]
 
 
-def _claimed(row: AnyRow, *, has_parents: bool) -> Claimed:
-    return Claimed(
-        organization=row.organization_id,
-        id=row.id,
-        job_type=row.job_type,
-        queue=row.queue,
-        user=row.submitted_by,
-        required_permission=row.required_permission,
-        parameters=row.parameters,
-        labels=row.labels,
-        attempt=row.attempt,
-        timeout=row.timeout_seconds,
-        lease_token=row.lease_token,
-        has_parents=has_parents,
+# SQLite's write transaction is exclusive, and a statement costs no round trip: the lanes are read one by one.
+_EDGES: Final = """EXISTS (SELECT 1 FROM fairlane_job_parents AS edge
+    WHERE edge.organization_id = fairlane_jobs.organization_id AND edge.job_id = fairlane_jobs.id) AS has_parents"""
+_SQLITE_CLAIM: Final = (
+    text(f"""
+UPDATE fairlane_jobs SET status = :running, ready = 0, attempt = attempt + 1, worker_id = :worker_id,
+  lease_token = given.value ->> 2, started_at = :now, next_retry_at = NULL, log_sequence = log_sequence + 1
+FROM json_each(:given) AS given
+WHERE organization_id = given.value ->> 0 AND fairlane_jobs.id = given.value ->> 1 AND ready = 1
+RETURNING organization_id, fairlane_jobs.id, job_type, queue, submitted_by, required_permission, parameters, labels,
+  attempt, timeout_seconds, lease_token, {_EDGES}
+""")  # noqa: S608 - a constant of ours
+    .columns(
+        jobs.c.organization_id,
+        jobs.c.id,
+        jobs.c.job_type,
+        jobs.c.queue,
+        jobs.c.submitted_by,
+        jobs.c.required_permission,
+        jobs.c.parameters,
+        jobs.c.labels,
+        jobs.c.attempt,
+        jobs.c.timeout_seconds,
+        jobs.c.lease_token,
+        column("has_parents", Boolean),
     )
+    .execution_options(fairlane_across="claim")
+)
+_SQLITE_LOG: Final = text("""
+INSERT INTO fairlane_execution_log
+  (organization_id, job_id, sequence, from_status, to_status, at, actor, message, attempt)
+SELECT organization_id, job.id, log_sequence, :queued, :running, :now, :actor, :message, attempt
+FROM json_each(:given) AS given JOIN fairlane_jobs AS job
+  ON job.organization_id = given.value ->> 0 AND job.id = given.value ->> 1
+""").execution_options(fairlane_across="claim")
 
 
-def _claim_one_by_one(
-    connection: Connection,
-    now: datetime,
-    lanes: Sequence[Lane],
-    quotas: Mapping[str, int],
-    worker_id: UUID,
-    worker: str,
+def _on_sqlite(
+    connection: Connection, now: datetime, rows: Sequence[tuple[Lane, int, Quota]], values: Mapping[str, object]
 ) -> list[Claimed]:
-    """SQLite: its write transaction is exclusive and its statements cost no round trip."""
-    claimed: list[Claimed] = []
-    for organization in sorted({lane.organization for lane in lanes}):
-        mine = [lane for lane in lanes if lane.organization == organization]
-        picked = sorted(
-            (candidate for lane in mine for candidate in _candidates(connection, lane, quotas[organization])),
-            key=lambda row: (row.priority, row.run_at, row.id),
-        )
-        claimed += [
-            _claim_one(connection, now, organization, row.id, worker_id, worker)
-            for row in picked[: quotas[organization]]
-        ]
-    return claimed
+    picked: list[tuple[str, UUID]] = []
+    ordered = sorted(rows, key=lambda row: row[0].organization)
+    for organization, mine in groupby(ordered, key=lambda row: row[0].organization):
+        picked += [(organization, job_id) for job_id in _pick(connection, now, list(mine))]
+    if not picked:
+        return []
+    places = {key: place for place, key in enumerate(picked)}
+    given = json.dumps([[organization, job_id.hex, uuid4().hex] for organization, job_id in picked])
+    moment = Instant().process_bind_param(now, connection.dialect)
+    worker_id = values["worker_id"]
+    assert isinstance(worker_id, UUID)
+    values = {**values, "given": given, "now": moment, "worker_id": worker_id.hex}
+    claimed = [Claimed._make(row) for row in connection.execute(_SQLITE_CLAIM, values)]
+    connection.execute(_SQLITE_LOG, {name: value for name, value in values.items() if name != "worker_id"})
+    return sorted(claimed, key=lambda one: places[one.organization, one.id])
 
 
-def _candidates(connection: Connection, lane: Lane, quota: int) -> Sequence[AnyRow]:
-    return connection.execute(
-        select(jobs.c.id, jobs.c.priority, jobs.c.run_at)
-        .where(
-            jobs.c.ready,
-            jobs.c.queue == lane.queue,
-            jobs.c.organization_id == lane.organization,
-            jobs.c.job_type == lane.job_type,
-        )
-        .order_by(jobs.c.priority, jobs.c.run_at, jobs.c.id)
-        .limit(quota)
-    ).all()
+def _pick(connection: Connection, now: datetime, rows: Sequence[tuple[Lane, int, Quota]]) -> list[UUID]:
+    """The organization's oldest as far as their share goes, then its most urgent, up to its quota and lanes' rooms."""
+    quota = rows[0][2]
+    urgent = [(row, lane) for lane, room, _ in rows for row in _candidates(connection, lane, room)]
+    old = [
+        (row, lane)
+        for lane, room, _ in rows
+        for rank in _RANKS
+        for row in _candidates(connection, lane, min(room, quota.oldest), aged=now - AGED, rank=rank)
+    ]
+    old = sorted(old, key=lambda one: (one[0].run_at, one[0].id))[: quota.oldest]
+    urgent.sort(key=lambda one: (one[0].priority, one[0].run_at, one[0].id))
+    left = {lane: room for lane, room, _ in rows}
+    picked: dict[UUID, None] = {}
+    for row, lane in [*old, *urgent]:
+        if row.id not in picked and left[lane] > 0 and len(picked) < quota.jobs:
+            picked[row.id] = None
+            left[lane] -= 1
+    return list(picked)
 
 
-def _claim_one(
-    connection: Connection, now: datetime, organization: str, job_id: UUID, worker_id: UUID, worker: str
-) -> Claimed:
-    row = connection.execute(
-        update(jobs)
-        .where(jobs.c.organization_id == organization, jobs.c.id == job_id, jobs.c.ready)
-        .values(
-            status=JobStatus.RUNNING,
-            ready=False,
-            attempt=jobs.c.attempt + 1,
-            worker_id=worker_id,
-            lease_token=uuid4(),
-            started_at=now,
-            next_retry_at=None,
-            log_sequence=jobs.c.log_sequence + 1,
-        )
-        .returning(*jobs.c)
-    ).one()
-    connection.execute(
-        execution_log.insert().values(
-            organization_id=organization,
-            job_id=job_id,
-            sequence=row.log_sequence,
-            from_status=JobStatus.QUEUED,
-            to_status=JobStatus.RUNNING,
-            at=now,
-            actor=worker,
-            message=_MESSAGE.format(worker=worker),
-            attempt=row.attempt,
-        )
+def _candidates(
+    connection: Connection, lane: Lane, limit: int, aged: datetime | None = None, rank: int | None = None
+) -> Sequence[AnyRow]:
+    if limit <= 0:
+        return []
+    statement = select(jobs.c.id, jobs.c.priority, jobs.c.run_at).where(
+        jobs.c.ready,
+        jobs.c.queue == lane.queue,
+        jobs.c.organization_id == lane.organization,
+        jobs.c.job_type == lane.job_type,
     )
-    edge = (job_parents.c.organization_id == organization) & (job_parents.c.job_id == job_id)
-    has_parents = connection.execute(select(job_parents.c.parent_id).where(edge).limit(1)).first() is not None
-    return _claimed(row, has_parents=has_parents)
+    if aged is not None:
+        statement = statement.where(jobs.c.priority == rank, jobs.c.run_at < aged)
+    return connection.execute(statement.order_by(jobs.c.priority, jobs.c.run_at, jobs.c.id).limit(limit)).all()

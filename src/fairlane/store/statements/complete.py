@@ -12,7 +12,6 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from fairlane.domain import transitions
-from fairlane.domain.statuses import JobStatus
 from fairlane.store.dialects import is_sqlite
 from fairlane.store.tables import Instant, jobs
 
@@ -41,7 +40,7 @@ FROM unnest(CAST(:ids AS uuid[]), CAST(:tokens AS uuid[])) AS given(id, lease_to
 # organization may have the same; IS TRUE keeps the check of the lease from becoming such a join.
 _COMPLETE: Final = text("""
 WITH done AS (
-  UPDATE fairlane_jobs SET status = :completed, worker_id = NULL, lease_token = NULL, ready = false,
+  UPDATE fairlane_jobs SET status = :target, worker_id = NULL, lease_token = NULL, ready = false,
     next_retry_at = NULL, finished_at = :now, error_type = NULL, error_message = NULL, log_sequence = log_sequence + 1
   WHERE id = ANY(CAST(:ids AS uuid[]))
     AND (lease_token IN (SELECT unnest(CAST(:tokens AS uuid[])))) IS TRUE
@@ -51,7 +50,7 @@ WITH done AS (
 ), logged AS (
   INSERT INTO fairlane_execution_log
     (organization_id, job_id, sequence, from_status, to_status, at, actor, message, attempt)
-  SELECT organization_id, id, log_sequence, :running, :completed, :now, :actor, :message, attempt FROM done
+  SELECT organization_id, id, log_sequence, :source, :target, :now, :actor, :message, attempt FROM done
 ), kept AS (
   INSERT INTO fairlane_results (organization_id, job_id, value, at)
   SELECT done.organization_id, done.id, given.value, :now
@@ -67,7 +66,7 @@ SELECT organization_id, id FROM done
 # the results follow.
 _SQLITE_COMPLETE: Final = (
     text("""
-UPDATE fairlane_jobs SET status = :completed, worker_id = NULL, lease_token = NULL, ready = 0,
+UPDATE fairlane_jobs SET status = :target, worker_id = NULL, lease_token = NULL, ready = 0,
   next_retry_at = NULL, finished_at = :now, error_type = NULL, error_message = NULL, log_sequence = log_sequence + 1
 FROM json_each(:given) AS given
 WHERE organization_id = given.value ->> 0 AND fairlane_jobs.id = given.value ->> 1
@@ -82,7 +81,7 @@ RETURNING organization_id, fairlane_jobs.id
 _SQLITE_LOG: Final = text("""
 INSERT INTO fairlane_execution_log
   (organization_id, job_id, sequence, from_status, to_status, at, actor, message, attempt)
-SELECT organization_id, job.id, log_sequence, :running, :completed, :now, :actor, :message, attempt
+SELECT organization_id, job.id, log_sequence, :source, :target, :now, :actor, :message, attempt
 FROM json_each(:given) AS given JOIN fairlane_jobs AS job
   ON job.organization_id = given.value ->> 0 AND job.id = given.value ->> 1
 """).execution_options(fairlane_across="finish")
@@ -104,8 +103,8 @@ def complete(
     """
     (step,) = transitions.complete(now, None).steps
     common = {
-        "running": JobStatus.RUNNING,
-        "completed": step.target,
+        "source": step.source,
+        "target": step.target,
         "message": step.message,
         "actor": actor,
     }
@@ -114,7 +113,7 @@ def complete(
 
 
 def _on_postgres(
-    connection: Connection, now: datetime, completions: Sequence[Completion], common: dict[str, str]
+    connection: Connection, now: datetime, completions: Sequence[Completion], common: dict[str, str | None]
 ) -> set[tuple[str, UUID]]:
     given = {"ids": [one.job_id for one in completions], "tokens": [one.lease_token for one in completions]}
     locked = set(connection.execute(_LOCK, given).scalars())
@@ -138,7 +137,7 @@ def _on_postgres(
 
 
 def _on_sqlite(
-    connection: Connection, now: datetime, completions: Sequence[Completion], common: dict[str, str]
+    connection: Connection, now: datetime, completions: Sequence[Completion], common: dict[str, str | None]
 ) -> set[tuple[str, UUID]]:
     moment = Instant().process_bind_param(now, connection.dialect)
     given = [[one.organization, one.job_id.hex, one.lease_token.hex] for one in completions]

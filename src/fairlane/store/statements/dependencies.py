@@ -35,13 +35,13 @@ _WITH_CHILDREN: Final = text("""
 SELECT ended.organization_id, ended.id
 FROM unnest(CAST(:organizations AS text[]), CAST(:ids AS uuid[])) AS ended(organization_id, id) CROSS JOIN LATERAL (
   SELECT FROM fairlane_job_parents AS edge
-  WHERE edge.organization_id = ended.organization_id AND edge.parent_id = ended.id AND edge.state <> 'settled'
+  WHERE edge.organization_id = ended.organization_id AND edge.parent_id = ended.id AND edge.state <> :settled
   LIMIT 1) AS child
 """)
 _SQLITE_WITH_CHILDREN: Final = text("""
 SELECT ended.value ->> 0 AS organization_id, ended.value ->> 1 AS id FROM json_each(:ended) AS ended
 WHERE EXISTS (SELECT 1 FROM fairlane_job_parents AS edge WHERE edge.organization_id = ended.value ->> 0
-  AND edge.parent_id = ended.value ->> 1 AND edge.state <> 'settled')
+  AND edge.parent_id = ended.value ->> 1 AND edge.state <> :settled)
 """)
 
 
@@ -68,10 +68,14 @@ def _with_children(connection: Connection, ended: Sequence[Ended]) -> list[Ended
     if not ended:
         return []
     if is_sqlite(connection):
-        given = {"ended": json.dumps([[one.organization, one.id.hex] for one in ended])}
+        given = {"settled": EdgeState.SETTLED, "ended": json.dumps([[one.organization, one.id.hex] for one in ended])}
         found = {(row.organization_id, row.id) for row in connection.execute(_SQLITE_WITH_CHILDREN, given)}
         return [one for one in ended if (one.organization, one.id.hex) in found]
-    arrays = {"organizations": [one.organization for one in ended], "ids": [one.id for one in ended]}
+    arrays = {
+        "settled": EdgeState.SETTLED,
+        "organizations": [one.organization for one in ended],
+        "ids": [one.id for one in ended],
+    }
     rows = {(row.organization_id, row.id) for row in connection.execute(_WITH_CHILDREN, arrays)}
     return [one for one in ended if (one.organization, one.id) in rows]
 

@@ -1,20 +1,14 @@
-"""Which lanes have something to claim. A lane is one job type of one organization in one queue."""
+"""Which lanes have something to claim, and what runs."""
 
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Mapping
 
-from sqlalchemy import Connection, select, text, true, tuple_
+from sqlalchemy import Connection, func, select, text, true, tuple_
 
-from fairlane.store.dialects import is_sqlite
+from fairlane.domain.fairness import Lane
+from fairlane.domain.statuses import JobStatus
+from fairlane.store.dialects import fixed, is_sqlite
 from fairlane.store.tables import jobs
-
-
-class Lane(NamedTuple):
-    """The first three columns of the ready index."""
-
-    queue: str
-    organization: str
-    job_type: str
-
 
 # Skip scan: one index probe per lane, whatever the backlog. SELECT DISTINCT would read every ready entry.
 _SKIP_SCAN = text("""
@@ -49,4 +43,20 @@ def active_lanes(connection: Connection) -> list[Lane]:
     while row is not None:
         found.append(Lane(*row))
         row = connection.execute(probe.where(key > found[-1])).one_or_none()
+    return found
+
+
+def running(connection: Connection) -> Mapping[tuple[str, str], int]:
+    """Running jobs by (job type, organization), whoever's workers run them."""
+    columns = (jobs.c.worker_id, jobs.c.job_type, jobs.c.organization_id)
+    statement = (
+        # By worker too, as the index of running jobs is: SQLite would scan another one for its order.
+        select(*columns, func.count())
+        .where(jobs.c.status == fixed(JobStatus.RUNNING))
+        .group_by(*columns)
+        .execution_options(fairlane_across="claim")
+    )
+    found: Counter[tuple[str, str]] = Counter()
+    for _, job_type, organization, number in connection.execute(statement):
+        found[job_type, organization] += number
     return found

@@ -1,11 +1,12 @@
 """Counts and ages, and what `fairlane top` shows. For one organization, or, for operators only, over all of them."""
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Final, TypeVar
 
-from sqlalchemy import Connection, Select, Table, func, select
+from sqlalchemy import Connection, Select, Table, func, select, text
 
 from fairlane.domain.statuses import LIVE, JobStatus, Resolution
+from fairlane.store.dialects import fixed, is_sqlite
 from fairlane.store.tables import AnyRow, cancel_requests, dead_letters, jobs, progress, workers
 
 S = TypeVar("S", bound=Select[*tuple[object, ...]])
@@ -76,19 +77,35 @@ def running(connection: Connection, organization: str | None, limit: int) -> Seq
             cancel_requests,
             (cancel_requests.c.organization_id == jobs.c.organization_id) & (cancel_requests.c.job_id == jobs.c.id),
         )
-        .where(jobs.c.status == JobStatus.RUNNING)
+        .where(jobs.c.status == fixed(JobStatus.RUNNING))
         .order_by(jobs.c.started_at, jobs.c.id)
         .limit(limit)
     )
     return connection.execute(_within(statement, jobs, organization)).all()
 
 
+# Organization by organization, each by its index: there are ever more jobs that have ended.
+_LIVE_BY_QUEUE: Final = """
+WITH RECURSIVE organization AS (
+  SELECT min(organization_id) AS id FROM fairlane_jobs
+  UNION ALL
+  SELECT (SELECT min(organization_id) FROM fairlane_jobs WHERE organization_id > organization.id)
+  FROM organization WHERE organization.id IS NOT NULL
+)
+SELECT job.queue, job.status, job.ready, count(*) AS size FROM organization
+  JOIN {lateral} (SELECT queue, status, ready, organization_id FROM fairlane_jobs
+    WHERE {bound} status IN (:one, :two, :three) {fence}) AS job ON job.organization_id = organization.id
+GROUP BY job.queue, job.status, job.ready
+"""
+_ON_POSTGRES: Final = text(
+    _LIVE_BY_QUEUE.format(lateral="LATERAL", bound="organization_id = organization.id AND", fence="OFFSET 0")
+).execution_options(fairlane_across="operator reads")
+_ON_SQLITE: Final = text(_LIVE_BY_QUEUE.format(lateral="", bound="", fence="")).execution_options(
+    fairlane_across="operator reads"
+)
+
+
 def live_by_queue(connection: Connection) -> Sequence[AnyRow]:
     """`queue`, `status`, `ready` and the `size` of each such group of live jobs."""
-    statement = (
-        select(jobs.c.queue, jobs.c.status, jobs.c.ready, func.count().label("size"))
-        .where(jobs.c.status.in_(sorted(LIVE)))
-        .group_by(jobs.c.queue, jobs.c.status, jobs.c.ready)
-        .execution_options(fairlane_across="operator reads")
-    )
-    return connection.execute(statement).all()
+    statement = _ON_SQLITE if is_sqlite(connection) else _ON_POSTGRES
+    return connection.execute(statement, dict(zip(("one", "two", "three"), sorted(LIVE), strict=True))).all()

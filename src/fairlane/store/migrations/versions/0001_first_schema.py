@@ -118,13 +118,6 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
     )
     op.create_index("fairlane_jobs_id", "fairlane_jobs", ["id"])
     op.create_index(
-        "fairlane_jobs_live",
-        "fairlane_jobs",
-        ["organization_id", "status"],
-        postgresql_where=sa.text("status IN ('pending', 'queued', 'running')"),
-        sqlite_where=sa.text("status IN ('pending', 'queued', 'running')"),
-    )
-    op.create_index(
         "fairlane_jobs_ready",
         "fairlane_jobs",
         ["queue", "organization_id", "job_type", "priority", "run_at", "id"],
@@ -141,7 +134,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
     op.create_index(
         "fairlane_jobs_running",
         "fairlane_jobs",
-        ["worker_id", "organization_id"],
+        ["worker_id", "job_type", "organization_id"],
         postgresql_where=sa.text("status = 'running'"),
         sqlite_where=sa.text("status = 'running'"),
     )
@@ -224,6 +217,23 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         sa.Column("uses", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("organization_id", "subject", name="fairlane_quotas_pk"),
     )
+    op.create_table(
+        "fairlane_limits",
+        sa.Column("organization_id", ORGANIZATION, nullable=False),
+        sa.Column("job_type", NAME, nullable=False),
+        sa.Column("document", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("organization_id", "job_type", name="fairlane_limits_pk"),
+    )
+    op.create_table(
+        "fairlane_starts",
+        sa.Column("id", SEQUENCE, sa.Identity(always=True), nullable=False),
+        sa.Column("organization_id", ORGANIZATION, nullable=False),
+        sa.Column("job_type", NAME, nullable=False),
+        sa.Column("at", INSTANT, nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="fairlane_starts_pk"),
+    )
+    op.create_index("fairlane_starts_at", "fairlane_starts", ["organization_id", "job_type", "at"])
     op.create_table(
         "fairlane_execution_log",
         sa.Column("id", SEQUENCE, sa.Identity(always=True), nullable=False),
@@ -409,6 +419,8 @@ def downgrade() -> None:
         "fairlane_dead_letters",
         "fairlane_attempt_errors",
         "fairlane_execution_log",
+        "fairlane_starts",
+        "fairlane_limits",
         "fairlane_quotas",
         "fairlane_dedup_keys",
         "fairlane_labels",
