@@ -76,5 +76,5 @@ def overrides(connection: Connection) -> dict[Subject, dict[str, Any]]:
 
 
 def _quota_key(subject: Subject) -> tuple[str, str]:
-    name = "running" if subject.job_type is None else f"running/{subject.job_type}"
+    name = "limit" if subject.job_type is None else f"limit/{subject.job_type}"
     return subject.organization or _ALL, name
