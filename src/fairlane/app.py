@@ -45,6 +45,7 @@ from fairlane.runtime.patience import PatientDirectory
 from fairlane.runtime.worker import Worker
 from fairlane.store import schema
 from fairlane.store.clock import Clock
+from fairlane.store.hints import Hints
 from fairlane.store.transaction import Database
 from fairlane.telemetry.fanout import Fanout
 from fairlane.telemetry.logs import log_event
@@ -82,6 +83,8 @@ class Fairlane:
         self.database = Database(
             settings.url, clock=clock, pool_size=settings.pool_size, lock_seconds=settings.lock_timeout
         )
+        self._hints = Hints(self.database)
+        self.database.hint = self._hints.send
         self.artifacts = ObjectStorage(settings.artifacts_url or default_url(settings.url))
         self.directory = StoredDirectory(self.database) if directory is None else HostDirectory(directory)
         self.catalogue = Catalogue(self.database.clock)
@@ -103,6 +106,7 @@ class Fairlane:
 
     def close(self) -> None:
         """Close the database connections."""
+        self._hints.close()
         self.database.close()
 
     def migrate(self) -> None:

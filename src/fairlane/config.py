@@ -23,8 +23,10 @@ class Settings(BaseSettings):
         "else ./fairlane-artifacts",
     )
     lease: float = Field(default=15.0, gt=0, description="A worker that is silent for longer has lost its jobs (R5)")
-    poll_interval: float = Field(default=0.2, gt=0, description="How often an idle worker looks for jobs")
-    stage_interval: float = Field(default=0.5, gt=0, description="How often due jobs are made ready")
+    poll_interval: float = Field(
+        default=0.5, gt=0, description="How often an idle worker looks for jobs that no hint told of"
+    )
+    stage_interval: float = Field(default=1.0, gt=0, description="How often due jobs are made ready")
     cleanup_interval: float = Field(default=60.0, gt=0, description="How often ended jobs past retention are deleted")
     watch_interval: float = Field(default=0.25, gt=0, description="How often a worker looks for cancel requests")
     progress_interval: float = Field(default=1.0, ge=0, description="At most one progress write per job in this time")

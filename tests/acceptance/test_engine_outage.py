@@ -118,9 +118,9 @@ def test_a_worker_outlasts_a_lock_on_its_sqlite_file(sqlite_url: str) -> None:
                 with pytest.raises(StorageUnavailable, match="locked for too long"):
                     fl.give("gated")
                 gate.open()
-                fl.events.wait(StorageLost, service="stage", times=2)
+                fl.events.wait(StorageLost, service="heartbeat", times=2)
             assert fl.ended(job).status == "completed"
-            fl.events.wait(StorageBack, service="stage")
+            fl.events.wait(StorageBack, service="heartbeat")
             assert fl.ended(fl.give("gated")).status == "completed"
         assert fl.look(job).attempt == 1
         assert fl.events.of(ServiceFailed) == []

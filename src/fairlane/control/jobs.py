@@ -128,7 +128,9 @@ class JobControl:
                 _check_right(row, user, membership, verb)
                 return work(connection, row)
 
-        return self._database.write(change)
+        changed = self._database.write(change)
+        self._database.hint()
+        return changed
 
     def _asking(self, organization: str, user: str) -> Callable[[Connection], Membership | None]:
         """How to learn of the user's membership. A host's directory is asked at once, while no row is locked."""

@@ -46,7 +46,9 @@ class Pauses:
     def resume(self, name: str, *, user: str | None = None) -> bool:
         """End a pause; False if there was none."""
         storable(name=name)
-        return self._database.write(lambda connection: statements.resume(connection, self._subject, name))
+        resumed = self._database.write(lambda connection: statements.resume(connection, self._subject, name))
+        self._database.hint()
+        return resumed
 
     def names(self) -> frozenset[str]:
         """What is paused."""

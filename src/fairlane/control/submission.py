@@ -57,6 +57,7 @@ class Submitter:
                 return self._submit_in_theirs(connection, submissions, answers)
             self.register_types()
             submitted, live = self._database.write(lambda ours: self._submit(ours, submissions, answers))
+        self._database.hint()
         self._warn(live)
         return submitted
 

@@ -45,15 +45,14 @@ class Ready:
 class Claims:
     """Claims for one worker. `claim_round` is called from a thread, never twice at once.
 
-    `is_held_back`: something was claimable in the last round but for a lock that another worker's claim held; the next
-    round should be soon.
+    `is_hungry`: something was ready in the last round and was not claimed; the next round should be soon.
     """
 
     database: Database
     directory: Directory
     card: WorkerCard
     outlooks: Outlooks
-    is_held_back: bool = field(default=False, init=False)
+    is_hungry: bool = field(default=False, init=False)
     _share: FairShare = field(default_factory=FairShare, init=False)
     _started: Counter[str] = field(default_factory=Counter, init=False)  # by job type
     _is_unsure: bool = field(default=False, init=False)
@@ -74,8 +73,8 @@ class Claims:
         if self._is_unsure:
             self.give_back(known)
             self._is_unsure = False
-        self.is_held_back = False
         outlook = self.outlooks.now()
+        self.is_hungry = bool(outlook and outlook.lanes)
         if outlook is None or not outlook.lanes:
             return []
         # An error from here on may leave claimed jobs that the worker never heard of.
@@ -130,7 +129,6 @@ class Claims:
         limited = {lane: [one for one in _subjects(lane) if one in outlook.limits] for lane in found}
         locked = running_limits.lock(connection, {subject for subjects in limited.values() for subject in subjects})
         open_lanes = [lane for lane in found if locked.issuperset(limited[lane])]
-        self.is_held_back = len(open_lanes) < len(found)
         return open_lanes, locked
 
     def _remember(self, wanted: Wanted, claimed: Sequence[Claimed]) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import math
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final
@@ -40,13 +41,22 @@ class Crew:
     """Begins attempts, stops them, and hands their ends to the finisher. On the loop's thread, if not said otherwise.
 
     `changed` is set whenever an attempt has ended or its end is written; `released` counts those given back unfinished.
+
+    Args:
+        on_written: called when an end is written.
     """
 
     def __init__(
-        self, parts: WorkerParts, card: WorkerCard, threads: ThreadPoolExecutor, alarm: DeadLetterAlarm
+        self,
+        parts: WorkerParts,
+        card: WorkerCard,
+        threads: ThreadPoolExecutor,
+        alarm: DeadLetterAlarm,
+        on_written: Callable[[], None],
     ) -> None:
         self._parts = parts
         self._card = card
+        self._on_written = on_written
         self._loop = asyncio.get_running_loop()
         self._job_types = parts.catalogue.mine
         self._report_threads = ThreadPoolExecutor(REPORT_THREADS, thread_name_prefix="fairlane-reports")
@@ -236,6 +246,7 @@ class Crew:
         item, transition = finished.finish, finished.transition
         seconds = self._unwritten.pop(item.lease_token)
         self.changed.set()
+        self._on_written()
         if transition is None:
             return
         if isinstance(item.outcome, Released):

@@ -70,9 +70,10 @@ class Outlooks:
             self._kept = self._kept.without(empty)
 
     def _read(self) -> Outlook | None:
-        found, overrides = self.database.read(self._look)
+        found = self.database.look(self._look)
         if not found:
             return Outlook((), {}, {})
+        overrides = self.database.look(running_limits.overrides)
         try:
             standings = self.directory.organizations({lane.organization for lane in found})
         except DirectoryAway:
@@ -80,15 +81,14 @@ class Outlooks:
         open_ = tuple(lane for lane in found if not _is_suspended(standings.get(lane.organization)))
         return Outlook(open_, standings, self._limits(open_, standings, overrides))
 
-    def _look(self, connection: Connection) -> tuple[list[Lane], dict[Subject, dict[str, Any]]]:
+    def _look(self, connection: Connection) -> list[Lane]:
         mine = set(self.card.job_types)
         queues = self.card.queues
-        found = [
+        return [
             lane
             for lane in lanes.active_lanes(connection)
             if lane.job_type in mine and (queues is None or lane.queue in queues)
         ]
-        return found, running_limits.overrides(connection) if found else {}
 
     def _limits(
         self,

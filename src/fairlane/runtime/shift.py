@@ -25,9 +25,13 @@ from fairlane.runtime.service import Outage, Service, in_thread, run_service, wa
 from fairlane.runtime.stage import Stage
 from fairlane.runtime.watch import Watch
 from fairlane.store import schema
+from fairlane.store.hints import Listener
 from fairlane.store.statements import workers
 from fairlane.store.statements.workers import WorkerCard
 
+_HUNGRY_WAIT: Final = 0.01  # seconds; grows to the poll interval
+_FEW: Final = 4  # less than a quarter of the slots are free
+_GATHERING: Final = 0.003  # seconds for more of them to get free
 _BROKEN_WAIT: Final = 5.0  # seconds before the next claim after one that failed by a mistake
 
 
@@ -49,11 +53,14 @@ class Shift:
         self._grace = settings.grace
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
+        self._wake = asyncio.Event()  # something may be claimable, or a limit may have room again
         self._threads = ThreadPoolExecutor(SERVICE_THREADS, thread_name_prefix="fairlane-database")
         self._alarm = DeadLetterAlarm(database, settings.dead_letter_alert, parts.emit)
-        self._crew = Crew(parts, card, self._threads, self._alarm)
+        self._crew = Crew(parts, card, self._threads, self._alarm, self._wake.set)
         self._heartbeat = Heartbeat(database, card, settings.lease, parts.emit)
-        self._stage = Stage(database, settings.stage_interval)
+        self._pause = 0.0  # seconds before the next claim round
+        self._stage = Stage(database, settings.stage_interval, self._wake_up)
+        self._listener = Listener(database, self._wake_up)
         own_limits = {name: one.options.limit for name, one in parts.catalogue.mine.items()}
         outlooks = Outlooks(database, parts.directory, card, own_limits)
         self._claims = Claims(database, parts.directory, card, outlooks)
@@ -67,6 +74,7 @@ class Shift:
         finally:
             # Whatever happened: a lease that is kept without a worker would hold its jobs for ever.
             self._loop_watch.stop()
+            self._listener.stop()
             self._heartbeat.stop()
             self._threads.shutdown(wait=False)
             if self._parts.database is not self._applications:
@@ -82,7 +90,13 @@ class Shift:
             self._grace = 0.0
             self._crew.end_grace()
         self._stopping.set()
+        self._wake.set()
         self._crew.changed.set()
+
+    def _wake_up(self) -> None:
+        """From any thread."""
+        with suppress(RuntimeError):  # a loop that is closed claims no more
+            self._loop.call_soon_threadsafe(self._wake.set)
 
     async def _enlist(self) -> bool:
         """Check the schema, register types and worker; wait for a database that is not there. False: stopped first."""
@@ -139,7 +153,7 @@ class Shift:
         parts, settings = self._parts, self._parts.settings
         services: list[Service] = [
             Watch(parts.database, self._card.id, self._crew, self._loop, settings.watch_interval),
-            Rescue(parts.database, self._heartbeat, self._alarm, parts.emit, interval=self._heartbeat.interval / 2),
+            Rescue(parts.database, self._heartbeat, self._alarm, parts.emit, interval=self._heartbeat.interval),
             Cleanup(parts.database, parts.artifacts, settings.retention, settings.cleanup_interval),
         ]
         # A drain stages for itself: it has to know that there was nothing to stage.
@@ -147,24 +161,44 @@ class Shift:
 
     async def _claim_until_stopped(self) -> None:
         outage = Outage("claim", self._emit)
+        self._listener.start()
         while not self._stopping.is_set():
-            wait = self._parts.settings.poll_interval
+            self._wake.clear()
             try:
-                if await self._claim():
-                    wait = 0.0
+                self._pause = self._next_pause(claimed=await self._claim())
                 outage.is_over()
             except (StorageUnavailable, ConfigurationError) as error:
-                wait = outage.goes_on(error)
+                self._pause = outage.goes_on(error)
             except Exception as error:  # noqa: BLE001 - one broken round must not end the worker
                 self._emit(ServiceFailed("claim", error))
                 self._claims.doubt()
-                wait = _BROKEN_WAIT
+                self._pause = _BROKEN_WAIT
             if self._crew.is_exhausted:
                 self._replace_me()
-            await wait_until(self._stopping, wait)
-            while self._crew.free_slots <= 0 and not self._stopping.is_set():
-                await self._crew.changed.wait()
-                self._crew.changed.clear()
+            await self._until_next_round()
+
+    def _next_pause(self, *, claimed: int) -> float:
+        """Seconds to the next round, if nothing happens before.
+
+        What is ready and could not be claimed (a limit, a pause, another worker's lock) is looked at again soon, then
+        less and less often: room may come where no hint tells of it, such as the end of another worker's job.
+        """
+        longest = self._parts.settings.poll_interval
+        if claimed:
+            return 0.0
+        if self._claims.is_hungry:
+            return min(max(self._pause * 2, _HUNGRY_WAIT), longest)
+        return longest
+
+    async def _until_next_round(self) -> None:
+        if self._pause > 0:
+            await wait_until(self._wake, self._pause)
+        while self._crew.free_slots <= 0 and not self._stopping.is_set():
+            await self._crew.changed.wait()
+            self._crew.changed.clear()
+        if self._crew.free_slots < self._card.slots // _FEW:
+            # Short jobs end one by one; claimed one by one they would cost a round each.
+            await wait_until(self._stopping, _GATHERING)
 
     async def _drain(self) -> None:
         while not self._stopping.is_set():

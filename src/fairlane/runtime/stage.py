@@ -1,22 +1,38 @@
 """Stage: make due jobs ready, and look at the edges of children that were submitted beside a finishing parent."""
 
+from collections.abc import Callable
+
 from fairlane.store.statements import dependencies
 from fairlane.store.statements import stage as statements
 from fairlane.store.transaction import Database
 
 
 class Stage:
-    """A service; every worker runs it, rows are skipped that another is at."""
+    """A service; every worker runs it, rows are skipped that another is at.
 
-    def __init__(self, database: Database, interval: float) -> None:
+    Args:
+        on_ready: called, from the service's thread, when something may have become claimable.
+    """
+
+    def __init__(self, database: Database, interval: float, on_ready: Callable[[], object] = lambda: None) -> None:
         self.name = "stage"
         self.interval = interval
         self._database = database
+        self._on_ready = on_ready
 
     def run_once(self) -> int:
         """One batch of each kind; how many jobs or edges were moved."""
-        clock = self._database.clock
-        scheduled = self._database.write(lambda c: statements.release_scheduled(c, clock.now(c)))
-        retries = self._database.write(lambda c: statements.ready_retries(c, clock.now(c)))
-        edges = self._database.write(lambda c: dependencies.look_at_new_edges(c, clock.now(c)))
-        return scheduled + retries + edges
+        database, clock = self._database, self._database.clock
+        due = database.look(statements.next_due)
+        moved = 0
+        if due.scheduled is not None or due.retry is not None:
+            now = database.look(clock.now)
+            if due.scheduled is not None and due.scheduled <= now:
+                moved += database.write(lambda c: statements.release_scheduled(c, clock.now(c)))
+            if due.retry is not None and due.retry <= now:
+                moved += database.write(lambda c: statements.ready_retries(c, clock.now(c)))
+        if due.has_new_edges:
+            moved += database.write(lambda c: dependencies.look_at_new_edges(c, clock.now(c)))
+        if moved:
+            self._on_ready()
+        return moved

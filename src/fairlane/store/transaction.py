@@ -3,7 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
 from sqlalchemy import Connection, make_url
@@ -28,12 +28,15 @@ class Database:
         clock: the clock of all times in it; tests set their own.
         pool_size: connections kept open; as many again may be opened for a while.
         lock_seconds: how long to wait for a lock that somebody else's transaction holds.
+
+    `hint` is called after a commit that may have made jobs claimable; whoever composes the application sets it.
     """
 
     def __init__(self, url: str, *, clock: Clock | None = None, pool_size: int = 5, lock_seconds: float = 5.0) -> None:
         self.url = url
         self.engine = make_engine(url, pool_size=pool_size, lock_seconds=lock_seconds)  # which refuses an odd URL
         self.file = file_of(url)
+        self.hint: Callable[[], None] = _no_hint
         self._where = make_url(url).render_as_string(hide_password=True)
         self.clock: Clock = clock or DatabaseClock()
         self.lock_seconds = lock_seconds
@@ -41,6 +44,7 @@ class Database:
         # SQLite's transactions read one snapshot anyway.
         on_postgres = self.engine.dialect.name == "postgresql"
         self._reading = self.engine.execution_options(isolation_level="REPEATABLE READ") if on_postgres else self.engine
+        self._looking = self.engine.execution_options(isolation_level="AUTOCOMMIT") if on_postgres else self.engine
 
     def create(self) -> None:
         """Make the file of a SQLite database, if it is not there; nothing else does, so that a slip leaves no files.
@@ -80,6 +84,19 @@ class Database:
         with translated(self._where), self._reading.begin() as connection:
             return work(connection)
 
+    def look(self, work: Callable[[Connection], T]) -> T:
+        """Run `work`, a single statement that reads, without BEGIN and COMMIT around it where the database can do so.
+
+        Raises:
+            StorageUnavailable, ConfigurationError: as for `write`.
+        """
+        with translated(self._where), self._looking.connect() as connection:
+            return work(connection)
+
+    def translated(self) -> AbstractContextManager[None]:
+        """Give a driver's errors our names."""
+        return translated(self._where)
+
     def sibling(self, *, pool_size: int, lock_seconds: float | None = None) -> "Database":
         """The same database through connections of its own, so that whoever uses up these can't hold up those.
 
@@ -96,6 +113,10 @@ class Database:
     def close(self) -> None:
         """Close the pooled connections."""
         self.engine.dispose()
+
+
+def _no_hint() -> None:
+    """Workers poll."""
 
 
 @contextmanager

@@ -1,0 +1,122 @@
+"""Hints that something may be claimed, so that an idle worker looks at once. They say nothing else and may get lost:
+polling is what workers rely on.
+
+PostgreSQL: NOTIFY takes a lock that all commits with one share, so it is never part of a submission. It is sent after
+the commit, from a thread of its own, at most fifty times a second. SQLite: every commit of another connection changes
+`PRAGMA data_version`.
+"""
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Final
+
+import sqlalchemy.exc
+from sqlalchemy import text
+
+from fairlane.domain.errors import FairlaneError
+from fairlane.store.transaction import Database
+
+_CHANNEL: Final = "fairlane_ready"
+_DEBOUNCE: Final = 0.02  # seconds between two hints of a process
+_LOOK: Final = 0.01  # seconds between two looks at SQLite's data_version: 0.2 % of a core
+_PATIENCE: Final = 0.2  # seconds that a listener waits before it sees that it was stopped
+_RECONNECT: Final = 5.0  # seconds
+
+
+class Hints:
+    """Sends hints for one application; `send` costs the caller nothing. On SQLite there is nothing to send."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._is_needed = database.engine.dialect.name == "postgresql"
+        self._lock = threading.Lock()
+        self._asked = threading.Event()
+        self._stopped = threading.Event()
+        self._process = 0  # whose thread sends; a forked child starts its own
+
+    def send(self) -> None:
+        """Say that something was made ready; call it after the commit."""
+        if not self._is_needed:
+            return
+        if self._process != os.getpid():
+            self._start()
+        self._asked.set()
+
+    def close(self) -> None:
+        """Send nothing more."""
+        self._stopped.set()
+        self._asked.set()
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._process != os.getpid():
+                self._asked, self._stopped = threading.Event(), threading.Event()
+                self._process = os.getpid()
+                threading.Thread(target=self._run, name="fairlane-hints", daemon=True).start()
+
+    def _run(self) -> None:
+        asked, stopped = self._asked, self._stopped
+        while asked.wait() and not stopped.is_set():
+            asked.clear()
+            try:
+                self._database.look(lambda connection: connection.execute(text(f"NOTIFY {_CHANNEL}")))
+                pause = _DEBOUNCE
+            except (FairlaneError, sqlalchemy.exc.SQLAlchemyError):
+                pause = _RECONNECT
+            stopped.wait(pause)
+
+
+class Listener:
+    """Calls `on_hint` from a thread of its own whenever something may have become claimable."""
+
+    def __init__(self, database: Database, on_hint: Callable[[], object]) -> None:
+        self._database = database
+        self._on_hint = on_hint
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="fairlane-listener", daemon=True)
+
+    def start(self) -> None:
+        """Begin to listen."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Call nobody any more, and close the connection; waits for that."""
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        own = self._database.sibling(pool_size=1)
+        listen = self._listen if own.engine.dialect.name == "postgresql" else self._watch
+        try:
+            while own is not self._database and not self._stopped.is_set():
+                try:
+                    listen(own)
+                except (FairlaneError, sqlalchemy.exc.SQLAlchemyError):
+                    # Also where LISTEN is not to be had, as behind a pooler: then there is polling.
+                    self._stopped.wait(_RECONNECT)
+        finally:
+            if own is not self._database:
+                own.close()
+
+    def _listen(self, own: Database) -> None:
+        with own.translated(), own.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text(f"LISTEN {_CHANNEL}"))
+            driver = connection.connection.driver_connection
+            assert driver is not None
+            self._on_hint()  # for what came before it listened
+            while not self._stopped.is_set():
+                for _ in driver.notifies(timeout=_PATIENCE, stop_after=1):
+                    self._on_hint()
+
+    def _watch(self, own: Database) -> None:
+        with own.translated(), own.engine.connect() as connection:
+            driver = connection.connection.driver_connection
+            assert driver is not None
+            seen = None
+            while not self._stopped.wait(_LOOK):
+                version = driver.execute("PRAGMA data_version").fetchone()
+                if version != seen:
+                    seen = version
+                    self._on_hint()
