@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import BindParameter, Connection, Engine, String, Table, create_engine, event, literal, make_url
+from sqlalchemy import BindParameter, Connection, Engine, String, Table, create_engine, event, literal, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.pool import QueuePool
@@ -37,6 +37,15 @@ def fixed(value: str) -> BindParameter[str]:
         value: never anything that came from outside.
     """
     return literal(str(value), String(), literal_execute=True)
+
+
+def read_in_order_of_an_index(connection: Connection) -> None:
+    """Keep the planner, for the rest of this transaction, from reading all of a lane to sort it.
+
+    It does that where statistics are missing or old: it expects a single row and takes any index. SQLite needs no help.
+    """
+    if not is_sqlite(connection):
+        connection.execute(text("SELECT set_config('enable_sort', 'off', true)"))
 
 
 def insert(connection: Connection, table: Table) -> postgresql.Insert:

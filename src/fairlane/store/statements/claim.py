@@ -12,7 +12,7 @@ from sqlalchemy import Boolean, Connection, column, select, text
 
 from fairlane.domain.fairness import Lane, Quota
 from fairlane.domain.statuses import PRIORITY_RANK, TRANSITIONS, JobStatus
-from fairlane.store.dialects import is_sqlite
+from fairlane.store.dialects import is_sqlite, read_in_order_of_an_index
 from fairlane.store.tables import AnyRow, Instant, jobs
 
 assert (JobStatus.QUEUED, JobStatus.RUNNING) in TRANSITIONS
@@ -143,6 +143,7 @@ def claim(connection: Connection, now: datetime, wanted: Wanted, *, worker_id: U
     }
     if is_sqlite(connection):
         return _on_sqlite(connection, now, rows, values)
+    read_in_order_of_an_index(connection)
     has_oldest = any(quota.oldest for _, _, quota in rows)
     claimed = connection.execute(
         _CLAIM_EITHER if has_oldest else _CLAIM_URGENT,
