@@ -198,7 +198,7 @@ class TestLiveJobs:
     def test_a_warning_is_of_jobs_that_are_committed(self, scene: Scene, monkeypatch: pytest.MonkeyPatch):
         scene.fl.submit_many(reports(5))
         with monkeypatch.context() as patch:
-            patch.setattr(submission, "_read_back", unreadable)
+            patch.setattr(submission, "_jobs_of", unreadable)
             with pytest.raises(StorageUnavailable):
                 scene.submit()
         assert warnings(scene) == []

@@ -1,7 +1,6 @@
 """Submitting: one path for one job and for many, in a transaction of ours or of the caller's."""
 
 from collections.abc import Collection, Sequence
-from uuid import UUID
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
@@ -19,6 +18,7 @@ from fairlane.store.dialects import is_retryable
 from fairlane.store.statements import admission, rows
 from fairlane.store.statements.admission import Live
 from fairlane.store.statements.drafts import Draft, at
+from fairlane.store.statements.submit import Submitted
 from fairlane.store.statements.submit import submit as insert
 from fairlane.store.tables import jobs
 from fairlane.store.transaction import Database, translated
@@ -66,7 +66,11 @@ class Submitter:
     ) -> list[Job]:
         # Nobody is warned of a nearly full queue: whether the caller commits is not known here.
         try:
-            with translated(_THEIRS), borrow(connection) as theirs:
+            with (
+                translated(_THEIRS),
+                borrow(connection) as theirs,
+                lock_timeout(theirs, self._settings.lock_timeout),
+            ):
                 return self._submit(theirs, submissions, answers)[0]
         except StorageUnavailable as error:
             if isinstance(error.__cause__, DBAPIError) and is_retryable(error.__cause__):
@@ -85,7 +89,7 @@ class Submitter:
         def look(ours: Connection) -> list[Job] | None:
             drafts = self._drafts(ours, submissions, answers or _ask(ours, submissions))
             found = admission.earlier_jobs(ours, self._database.clock.now(ours), drafts)
-            return _read_back(ours, drafts, found) if found is not None else None
+            return _jobs_of(ours, drafts, Submitted(found, [], {})) if found is not None else None
 
         return self._database.read(look)
 
@@ -106,10 +110,9 @@ class Submitter:
     def _submit(
         self, connection: Connection, submissions: Sequence[Submission], answers: Answers | None
     ) -> tuple[list[Job], list[Live]]:
-        with lock_timeout(connection, self._settings.lock_timeout):
-            drafts = self._drafts(connection, submissions, answers or _ask(connection, submissions))
-            submitted = insert(connection, self._database.clock, drafts)
-            return _read_back(connection, drafts, submitted.ids), submitted.live
+        drafts = self._drafts(connection, submissions, answers or _ask(connection, submissions))
+        submitted = insert(connection, self._database.clock, drafts)
+        return _jobs_of(connection, drafts, submitted), submitted.live
 
     def _warn(self, organizations: Sequence[Live]) -> None:
         """Tell once when an organization's live jobs pass 80 % of its limit (R4)."""
@@ -151,10 +154,13 @@ def _pairs(submissions: Sequence[Submission]) -> Collection[tuple[str, str]]:
     return {(one.organization, one.user) for one in submissions if one.user is not None}
 
 
-def _read_back(connection: Connection, drafts: Sequence[Draft], ids: Sequence[UUID]) -> list[Job]:
-    by_id: dict[tuple[str, UUID], Job] = {}
-    for organization in sorted({one.organization for one in drafts}):
-        mine = {job_id for one, job_id in zip(drafts, ids, strict=True) if one.organization == organization}
+def _jobs_of(connection: Connection, drafts: Sequence[Draft], submitted: Submitted) -> list[Job]:
+    """The drafts' jobs; only those are read that are not just as they were inserted."""
+    keys = [(draft.organization, job_id) for draft, job_id in zip(drafts, submitted.ids, strict=True)]
+    by_key = {key: rows.new_job(submitted.rows[key]) for key in keys if key in submitted.rows}
+    unknown = [key for key in keys if key not in by_key]
+    for organization in sorted({organization for organization, _ in unknown}):
+        mine = {job_id for owner, job_id in unknown if owner == organization}
         statement = rows.select_jobs().where(jobs.c.id.in_(sorted(mine)))
-        by_id |= {(organization, job.id): job for job in rows.jobs_of(connection, organization, statement)}
-    return [by_id[one.organization, job_id] for one, job_id in zip(drafts, ids, strict=True)]
+        by_key |= {(organization, job.id): job for job in rows.jobs_of(connection, organization, statement)}
+    return [by_key[key] for key in keys]

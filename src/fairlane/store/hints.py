@@ -22,6 +22,7 @@ _DEBOUNCE: Final = 0.02  # seconds between two hints of a process
 _LOOK: Final = 0.01  # seconds between two looks at SQLite's data_version: 0.2 % of a core
 _PATIENCE: Final = 0.2  # seconds that a listener waits before it sees that it was stopped
 _RECONNECT: Final = 5.0  # seconds
+_CLOSE: Final = 1.0  # seconds that a close waits for a hint that is being sent
 
 
 class Hints:
@@ -33,6 +34,7 @@ class Hints:
         self._lock = threading.Lock()
         self._asked = threading.Event()
         self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
         self._process = 0  # whose thread sends; a forked child starts its own
 
     def send(self) -> None:
@@ -44,16 +46,19 @@ class Hints:
         self._asked.set()
 
     def close(self) -> None:
-        """Send nothing more."""
+        """Send nothing more, and give back the connection."""
         self._stopped.set()
         self._asked.set()
+        if self._thread is not None and self._process == os.getpid():
+            self._thread.join(_CLOSE)
 
     def _start(self) -> None:
         with self._lock:
             if self._process != os.getpid():
                 self._asked, self._stopped = threading.Event(), threading.Event()
                 self._process = os.getpid()
-                threading.Thread(target=self._run, name="fairlane-hints", daemon=True).start()
+                self._thread = threading.Thread(target=self._run, name="fairlane-hints", daemon=True)
+                self._thread.start()
 
     def _run(self) -> None:
         asked, stopped = self._asked, self._stopped

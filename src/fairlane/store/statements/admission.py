@@ -128,12 +128,15 @@ def take_keys(connection: Connection, now: datetime, drafts: Sequence[Draft]) ->
     found = Duplicates()
     in_batch: dict[tuple[str, str], UUID] = {}
     keyed = [(draft.organization, draft.dedup.key, index) for index, draft in enumerate(drafts) if draft.dedup]
+    free = _take_free(connection, now, drafts, sorted(keyed))
     for organization, key, index in sorted(keyed):
         draft, rule = drafts[index], drafts[index].dedup
         assert rule is not None
         with at(index):
             if (organization, key) in in_batch:
                 holder: dedup.Holder | None = dedup.Holder(in_batch[organization, key], JobStatus.QUEUED)
+            elif (organization, key) in free:
+                holder = None
             else:
                 expires = now + timedelta(seconds=rule.window)
                 holder = dedup.take(connection, now, organization, key, draft.id, expires)
@@ -141,6 +144,19 @@ def take_keys(connection: Connection, now: datetime, drafts: Sequence[Draft]) ->
             if holder is not None:
                 _resolve_duplicate(connection, now, draft, rule, holder, found)
     return found
+
+
+def _take_free(
+    connection: Connection, now: datetime, drafts: Sequence[Draft], keyed: Sequence[tuple[str, str, int]]
+) -> set[tuple[str, str]]:
+    """Take at once those keys of a batch that nobody had before: mostly all of them."""
+    first: dict[tuple[str, str], dedup.Key] = {}
+    for organization, key, index in keyed:
+        rule = drafts[index].dedup
+        if rule is not None and (organization, key) not in first:
+            expires = now + timedelta(seconds=rule.window)
+            first[organization, key] = dedup.Key(organization, key, drafts[index].id, expires)
+    return dedup.take_free(connection, list(first.values())) if len(first) > 1 else set()
 
 
 def _resolve_duplicate(

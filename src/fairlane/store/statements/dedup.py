@@ -5,14 +5,16 @@ new key row but looks for the job in the old snapshot, does not find it, and tak
 is one statement, and the look at who holds the key is another, with a younger snapshot.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection, select, update
 
 from fairlane.domain.statuses import LIVE, JobStatus
-from fairlane.store.dialects import insert
+from fairlane.store.dialects import insert, insert_many_free
 from fairlane.store.tables import dedup_keys, jobs
 
 
@@ -22,6 +24,25 @@ class Holder:
 
     job_id: UUID
     status: JobStatus
+
+
+class Key(NamedTuple):
+    """A key to be taken for a job about to be inserted in this transaction."""
+
+    organization: str
+    key: str
+    job_id: UUID
+    expires_at: datetime
+
+
+def take_free(connection: Connection, keys: Sequence[Key]) -> set[tuple[str, str]]:
+    """Take those of the distinct `keys`, sorted, that have no row yet; which. Waits as `take` does."""
+    rows = [
+        {"organization_id": one.organization, "key": one.key, "job_id": one.job_id, "expires_at": one.expires_at}
+        for one in keys
+    ]
+    taken = insert_many_free(connection, dedup_keys, rows, (dedup_keys.c.organization_id, dedup_keys.c.key))
+    return {(row[0], row[1]) for row in taken}
 
 
 def take(

@@ -1,7 +1,9 @@
 """From rows to the values of `domain.jobs`, and the columns that take part."""
 
 import json
-from typing import Any
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import Connection, Select, select
@@ -51,7 +53,28 @@ def parents_of(connection: Connection, organization: str, ids: list[UUID]) -> di
     return found
 
 
-def to_job(row: AnyRow, depends_on: tuple[UUID, ...]) -> Job:
+_NEW: Final = dict.fromkeys(
+    (
+        "next_retry_at",
+        "progress",
+        "progress_message",
+        "error_type",
+        "error_message",
+        "started_at",
+        "finished_at",
+        "cancel_requested_at",
+        "canceled_at",
+        "canceled_by",
+    )
+)
+
+
+def new_job(values: Mapping[str, Any]) -> Job:
+    """The public value of a job without parents, from the columns that were inserted just now."""
+    return to_job(SimpleNamespace(**_NEW, **values), ())
+
+
+def to_job(row: AnyRow | SimpleNamespace, depends_on: tuple[UUID, ...]) -> Job:
     """The public value of a row of `select_jobs`."""
     return Job(
         id=row.id,

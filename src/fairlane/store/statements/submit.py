@@ -13,7 +13,7 @@ from fairlane.domain import transitions
 from fairlane.domain.errors import ConfigurationError, ParentNotFound
 from fairlane.domain.statuses import ENDED_BADLY, TERMINAL, EdgeState, JobStatus, ParentPolicy
 from fairlane.store.clock import Clock
-from fairlane.store.dialects import is_unique_violation
+from fairlane.store.dialects import insert_many, is_unique_violation
 from fairlane.store.statements import admission, dependencies, limits
 from fairlane.store.statements.admission import Duplicates, Live
 from fairlane.store.statements.drafts import Draft, at
@@ -29,11 +29,13 @@ Parents = Mapping[tuple[str, UUID], Ended]
 class Submitted:
     """The id of each draft's job: its own, or the earlier job's where `on_duplicate` is "return".
 
-    `live` has the organizations that have a limit and got new jobs.
+    `live` has the organizations that have a limit and got new jobs; `rows` what was inserted and not changed since, by
+    key: the others have to be read.
     """
 
     ids: list[UUID]
     live: list[Live]
+    rows: Mapping[tuple[str, UUID], Mapping[str, Any]]
 
 
 def submit(connection: Connection, clock: Clock, drafts: Sequence[Draft]) -> Submitted:
@@ -50,11 +52,13 @@ def submit(connection: Connection, clock: Clock, drafts: Sequence[Draft]) -> Sub
     # Afterwards, since a duplicate adds no job.
     live = admission.check_live(connection, drafts, duplicates)
     parents = _parents(connection, drafts, duplicates)
-    _insert(connection, now, drafts, parents, duplicates)
+    inserted = _insert(connection, now, drafts, parents, duplicates)
     _move_children(connection, now, drafts, duplicates)
     # A parent that ended badly before its child came: its policy speaks at once.
-    dependencies.settle_fallen(connection, now, [one for one in parents.values() if one.status in ENDED_BADLY])
-    return Submitted([duplicates.stand_in(draft.id) for draft in drafts], live)
+    fallen = [one for one in parents.values() if one.status in ENDED_BADLY]
+    dependencies.settle_fallen(connection, now, fallen)
+    rows = {} if fallen else {(row["organization_id"], row["id"]): row for row in inserted if not row["unmet_parents"]}
+    return Submitted([duplicates.stand_in(draft.id) for draft in drafts], live, rows)
 
 
 def _parents(connection: Connection, drafts: Sequence[Draft], duplicates: Duplicates) -> Parents:
@@ -88,10 +92,10 @@ def _parents(connection: Connection, drafts: Sequence[Draft], duplicates: Duplic
 
 def _insert(
     connection: Connection, now: datetime, drafts: Sequence[Draft], parents: Parents, duplicates: Duplicates
-) -> None:
+) -> list[dict[str, Any]]:
     fresh = [draft for draft in drafts if draft.id not in duplicates.earlier]
     if not fresh:
-        return
+        return []
     edges = [
         _edge(draft, parent, parents.get((draft.organization, parent)))
         for draft in fresh
@@ -102,7 +106,7 @@ def _insert(
         unmet[edge["job_id"]] = unmet.get(edge["job_id"], 0) + (edge["state"] != EdgeState.SETTLED)
     rows = [_row(draft, now, unmet.get(draft.id, 0)) for draft in fresh]
     _insert_rows(connection, rows)
-    connection.execute(execution_log.insert(), [_first_entry(row) for row in rows])
+    insert_many(connection, execution_log, [_first_entry(row) for row in rows])
     if edges:
         _insert_edges(connection, edges, [draft.id for draft in drafts])
     named = [
@@ -111,12 +115,13 @@ def _insert(
         for name, value in draft.label_items
     ]
     if named:
-        connection.execute(label_table.insert(), named)
+        insert_many(connection, label_table, named)
+    return rows
 
 
 def _insert_rows(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     try:
-        connection.execute(jobs.insert(), rows)
+        insert_many(connection, jobs, rows)
     except IntegrityError as error:
         if not is_unique_violation(error):
             raise
@@ -132,7 +137,7 @@ def _insert_edges(connection: Connection, edges: Sequence[Mapping[str, Any]], ba
         ParentNotFound: a parent was deleted since we looked; its foreign key has waited for that.
     """
     try:
-        connection.execute(job_parents.insert(), edges)
+        insert_many(connection, job_parents, edges)
     except IntegrityError as error:
         # PostgreSQL says which key it did not find.
         gone = next((edge for edge in edges if str(edge["parent_id"]) in str(error.orig)), None)
