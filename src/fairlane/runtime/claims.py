@@ -27,6 +27,7 @@ from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.transaction import Database
 
 _BATCH = 500
+_NO_LABELS = "{}"
 _DEFERRED = 10.0  # seconds a job waits when the directory could not be asked about its user
 ORGANIZATION_GONE = "Organization not found"  # R5 names both reasons
 PERMISSION_LOST = "Permission denied"
@@ -282,7 +283,7 @@ def _facts(claimed: Claimed, checkpoint: str | None, parents: tuple[ParentFacts,
         attempt=claimed.attempt,
         lease_token=claimed.lease_token,
         parameters=claimed.parameters,
-        labels=json.loads(claimed.labels),
+        labels=json.loads(claimed.labels) if claimed.labels != _NO_LABELS else {},
         timeout=claimed.timeout,
         checkpoint=checkpoint,
         parents=parents,

@@ -159,7 +159,7 @@ def claim(connection: Connection, now: datetime, wanted: Wanted, *, worker_id: U
         }
         | ({"aged": now - AGED, "ranks": _RANKS} if has_oldest else {}),
     )
-    return [Claimed._make(row) for row in claimed]
+    return [Claimed._make(row) for row in claimed.all()]
 
 
 # SQLite's write transaction is exclusive, and a statement costs no round trip: the lanes are read one by one.
@@ -214,7 +214,7 @@ def _on_sqlite(
     worker_id = values["worker_id"]
     assert isinstance(worker_id, UUID)
     values = {**values, "given": given, "now": moment, "worker_id": worker_id.hex}
-    claimed = [Claimed._make(row) for row in connection.execute(_SQLITE_CLAIM, values)]
+    claimed = [Claimed._make(row) for row in connection.execute(_SQLITE_CLAIM, values).all()]
     connection.execute(_SQLITE_LOG, {name: value for name, value in values.items() if name != "worker_id"})
     return sorted(claimed, key=lambda one: places[one.organization, one.id])
 

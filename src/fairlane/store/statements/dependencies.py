@@ -33,7 +33,8 @@ _BATCH = 500
 # One probe of the index per parent: with a LIMIT in a LATERAL the planner has no other way.
 _WITH_CHILDREN: Final = text("""
 SELECT ended.organization_id, ended.id
-FROM unnest(CAST(:organizations AS text[]), CAST(:ids AS uuid[])) AS ended(organization_id, id) CROSS JOIN LATERAL (
+FROM unnest(CAST(:organizations AS text[]), CAST(string_to_array(:ids, ' ') AS uuid[])) AS ended(organization_id, id)
+CROSS JOIN LATERAL (
   SELECT FROM fairlane_job_parents AS edge
   WHERE edge.organization_id = ended.organization_id AND edge.parent_id = ended.id AND edge.state <> :settled
   LIMIT 1) AS child
@@ -69,14 +70,14 @@ def _with_children(connection: Connection, ended: Sequence[Ended]) -> list[Ended
         return []
     if is_sqlite(connection):
         given = {"settled": EdgeState.SETTLED, "ended": json.dumps([[one.organization, one.id.hex] for one in ended])}
-        found = {(row.organization_id, row.id) for row in connection.execute(_SQLITE_WITH_CHILDREN, given)}
+        found = {tuple(row) for row in connection.execute(_SQLITE_WITH_CHILDREN, given).all()}
         return [one for one in ended if (one.organization, one.id.hex) in found]
     arrays = {
         "settled": EdgeState.SETTLED,
         "organizations": [one.organization for one in ended],
-        "ids": [one.id for one in ended],
+        "ids": " ".join([one.id.hex for one in ended]),
     }
-    rows = {(row.organization_id, row.id) for row in connection.execute(_WITH_CHILDREN, arrays)}
+    rows = {tuple(row) for row in connection.execute(_WITH_CHILDREN, arrays).all()}
     return [one for one in ended if (one.organization, one.id) in rows]
 
 
