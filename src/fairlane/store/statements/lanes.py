@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import Final
 
-from sqlalchemy import Connection, func, select, text, true, tuple_
+from sqlalchemy import BindParameter, Connection, TextClause, bindparam, select, text, true, tuple_
 
 from fairlane.domain.fairness import Lane
 from fairlane.domain.statuses import JobStatus
-from fairlane.store.dialects import fixed, is_sqlite
+from fairlane.store.dialects import is_sqlite
 from fairlane.store.tables import jobs
 
 # Skip scan: one index probe per lane, whatever the backlog. SELECT DISTINCT would read every ready entry.
@@ -46,17 +47,27 @@ def active_lanes(connection: Connection) -> list[Lane]:
     return found
 
 
+# By worker, since each running job has one: else the planner may go through all jobs of some status for them.
+_RUNNING: Final = """
+SELECT job_type, organization_id, count(*) FROM fairlane_jobs
+WHERE status = :status AND worker_id {of_any}
+GROUP BY worker_id, job_type, organization_id
+"""
+
+
+def _running(of_any: str) -> TextClause:
+    status: BindParameter[str] = bindparam("status", JobStatus.RUNNING.value, literal_execute=True)  # see `fixed`
+    return text(_RUNNING.format(of_any=of_any)).bindparams(status).execution_options(fairlane_across="claim")
+
+
+_ON_POSTGRES: Final = _running("= ANY(ARRAY(SELECT id FROM fairlane_workers))")
+_ON_SQLITE: Final = _running("IN (SELECT id FROM fairlane_workers)")
+
+
 def running(connection: Connection) -> Mapping[tuple[str, str], int]:
     """Running jobs by (job type, organization), whoever's workers run them."""
-    columns = (jobs.c.worker_id, jobs.c.job_type, jobs.c.organization_id)
-    statement = (
-        # By worker too, as the index of running jobs is: SQLite would scan another one for its order.
-        select(*columns, func.count())
-        .where(jobs.c.status == fixed(JobStatus.RUNNING))
-        .group_by(*columns)
-        .execution_options(fairlane_across="claim")
-    )
+    statement = _ON_SQLITE if is_sqlite(connection) else _ON_POSTGRES
     found: Counter[tuple[str, str]] = Counter()
-    for _, job_type, organization, number in connection.execute(statement):
+    for job_type, organization, number in connection.execute(statement).all():
         found[job_type, organization] += number
     return found
