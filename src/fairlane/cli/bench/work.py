@@ -1,0 +1,105 @@
+"""What is run while it is measured: the handlers, and the two processes beside the one that measures.
+
+`python -m fairlane.cli.bench.work worker` is a worker as in production; `… feeder N` keeps N jobs of one organization
+in the queue. Both end with the process that started them.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from itertools import count, islice
+from typing import Final
+
+from fairlane import Fairlane, JobContext, Submission
+from fairlane.domain.metrics import QueueView
+
+NOOP: Final = "bench.noop"
+THREAD: Final = "bench.thread"
+MARK: Final = "bench.mark"
+SHORT: Final = "bench.short"
+# Whose backlog others must not wait for.
+NOISY: Final = "noisy"
+
+BATCH: Final = 1000
+_SHORT_SECONDS: Final = 0.001
+_FULL_PAUSE: Final = 0.02  # seconds before the feeder looks again
+
+
+def application(url: str | None = None) -> Fairlane:
+    """An application with the handlers that are measured. Deduplication is on, so each job has another number."""
+    fl = Fairlane(url)
+
+    @fl.job_type(NOOP)
+    async def noop(ctx: JobContext, number: int) -> None:
+        """Does nothing."""
+
+    @fl.job_type(THREAD)
+    def thread(ctx: JobContext, number: int) -> None:
+        """Does nothing, in a thread."""
+
+    @fl.job_type(MARK)
+    async def mark(ctx: JobContext, number: int) -> float:
+        # One clock for all processes of a machine.
+        return time.monotonic()
+
+    @fl.job_type(SHORT)
+    async def short(ctx: JobContext, number: int) -> None:
+        await asyncio.sleep(_SHORT_SECONDS)
+
+    return fl
+
+
+def submissions(job_type: str, organizations: list[str]) -> Iterator[Submission]:
+    """Endless submissions, by turns for the organizations, no two alike."""
+    return (
+        Submission(job_type, organizations[number % len(organizations)], parameters={"number": number})
+        for number in count()
+    )
+
+
+def live_in(queue: QueueView) -> int:
+    """How many jobs of the queue have not ended."""
+    return queue.ready + queue.retrying + queue.running + queue.pending
+
+
+def live_jobs(fl: Fairlane) -> int:
+    """How many jobs have not ended, as the database shows them."""
+    return sum(map(live_in, fl.reads.queues()))
+
+
+def _feed(fl: Fairlane, depth: int) -> None:
+    endless = submissions(SHORT, [NOISY])
+    while True:
+        if missing := max(depth - live_jobs(fl), 0):
+            fl.submit_many(list(islice(endless, min(missing, BATCH))))
+        else:
+            time.sleep(_FULL_PAUSE)
+
+
+def _end_with_parent() -> None:
+    def wait() -> None:
+        # The parent holds the other end and never writes.
+        sys.stdin.read()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def main(role: str, *arguments: str) -> None:
+    """Be a worker or a feeder until the parent is gone or says stop."""
+    logging.basicConfig(level=logging.WARNING)
+    _end_with_parent()
+    with application() as fl:
+        if role == "worker":
+            fl.worker(queues=None).run()
+        else:
+            _feed(fl, int(arguments[0]))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
