@@ -1,0 +1,229 @@
+"""The one shape of all peers' scripts, and what is measured with it. Only the standard library, and psycopg if asked.
+
+A script is called as a module, with a fresh store in BENCH_URL, and prints one line of JSON:
+
+    drain N       jobs submitted in bulk per second, and run to the end per second by one worker
+    neighbour N   seconds until the job of B starts that is submitted while A's N jobs of a millisecond wait
+    killed        seconds until a job runs again whose worker was killed with SIGKILL in the middle of it, at the
+                  default settings, with another worker started at once; null if it had not after 90 s
+    about         what was used and where its settings come from
+    work          be a worker
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, ClassVar, Final, Protocol
+
+from benchmarks.peers.handlers import FILE
+
+URL: Final = "BENCH_URL"
+BATCH: Final = 1000
+AGAIN_WITHIN: Final = 90.0
+_LOOK: Final = 0.01  # seconds between two looks at what is left
+# A look takes at most this part of the time, so that counting holds up little of what it counts.
+_LOOKING: Final = 0.1
+_PATIENCE: Final = 120.0  # seconds without any progress
+_END_SECONDS: Final = 10.0
+
+
+class Peer(Protocol):
+    """A job queue at work.
+
+    Attributes:
+        package: whose version is told.
+        settings: what differs from the defaults, in a few words.
+        source: where its makers document those settings.
+    """
+
+    package: ClassVar[str]
+    settings: ClassVar[str]
+    source: ClassVar[str]
+
+    def prepare(self) -> None:
+        """Make the store ready."""
+
+    def submit(self, kind: str, count: int, organization: str) -> None:
+        """Submit so many jobs of `handlers`, in the fastest documented way; peers without organizations ignore that."""
+
+    def remaining(self) -> int:
+        """How many jobs have not ended, as the store shows them."""
+
+    def work(self) -> None:
+        """Be a worker until this process is ended."""
+
+
+def url() -> str:
+    """The store's."""
+    return os.environ[URL]
+
+
+def chunks(count: int) -> Iterator[int]:
+    """Sizes of batches that are so many together."""
+    while count > 0:
+        yield min(count, BATCH)
+        count -= BATCH
+
+
+def counter(statement: str) -> Callable[[], int]:
+    """Counts with a statement on PostgreSQL, on one connection, made at the first count."""
+    connection: Any = None
+
+    def count() -> int:
+        nonlocal connection
+        if connection is None:
+            import psycopg  # noqa: PLC0415 - peers without PostgreSQL don't have it
+
+            connection = psycopg.connect(url(), autocommit=True)
+        row = connection.execute(statement).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    return count
+
+
+def wait_for_end() -> None:
+    """For workers that are threads: wait until this process is ended."""
+    threading.Event().wait()
+
+
+def main(module: str, make: Callable[[], Peer]) -> None:
+    """Do what the command line says.
+
+    Args:
+        module: the script's name, to call it again as a worker.
+    """
+    what, *numbers = sys.argv[1:]
+    if what == "work":
+        make().work()
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ[FILE] = str(Path(folder) / "lines")
+        measure: dict[str, Callable[..., dict[str, Any]]] = {
+            "about": _about,
+            "drain": _drain,
+            "neighbour": _neighbour,
+            "killed": _killed,
+        }
+        result = measure[what](module, make(), *map(int, numbers))
+    print(json.dumps(result))
+
+
+def _about(_: str, peer: Peer) -> dict[str, Any]:
+    return {
+        "package": peer.package,
+        "version": version(peer.package),
+        "python": sys.version.partition(" ")[0],
+        "settings": peer.settings,
+        "source": peer.source,
+    }
+
+
+def _drain(module: str, peer: Peer, jobs: int) -> dict[str, Any]:
+    peer.prepare()
+    began = time.monotonic()
+    peer.submit("noop", jobs, "a")
+    submitted = time.monotonic()
+    # The first look takes the longest, for what is made at it.
+    assert peer.remaining() == jobs, "Not all jobs are in the store."
+    with _worker(module) as worker:
+        return {
+            "bulk": jobs / (submitted - began),
+            "drain": jobs / _seconds_until_done(peer, worker, jobs),
+        }
+
+
+def _seconds_until_done(peer: Peer, worker: "subprocess.Popen[bytes]", jobs: int) -> float:
+    """From the start of the first handler to the first look at the store that shows no job unfinished."""
+    began = _line("first", time.monotonic() + _PATIENCE, worker)
+    progressed, left = began, jobs
+    while left > 0:
+        looked = time.monotonic()
+        now_left = peer.remaining()
+        seen = time.monotonic()
+        if now_left != left:
+            left, progressed = now_left, seen
+        _refuse(worker, progressed + _PATIENCE)
+        if left > 0:
+            time.sleep(max(_LOOK, (seen - looked) * (1 / _LOOKING - 1)))
+    return time.monotonic() - began
+
+
+def _neighbour(module: str, peer: Peer, jobs: int) -> dict[str, Any]:
+    peer.prepare()
+    peer.submit("short", jobs, "a")
+    with _worker(module) as worker:
+        _line("first", time.monotonic() + _PATIENCE, worker)
+        called = time.monotonic()
+        peer.submit("mark", 1, "b")
+        # Most make B wait for all that A has.
+        started = _line("mark", called + _PATIENCE + jobs / 100, worker)
+    return {"neighbour": started - called}
+
+
+def _killed(module: str, peer: Peer) -> dict[str, Any]:
+    peer.prepare()
+    peer.submit("slow", 1, "a")
+    with _worker(module) as first:
+        _line("began", time.monotonic() + _PATIENCE, first)
+        _signal(first, signal.SIGKILL)
+        killed = time.monotonic()
+    with _worker(module) as second:
+        try:
+            began = _line("began", killed + AGAIN_WITHIN, second, place=1)
+        except TimeoutError:
+            return {"again": None}
+    return {"again": began - killed}
+
+
+def _line(word: str, deadline: float, worker: "subprocess.Popen[bytes]", place: int = 0) -> float:
+    """The moment in the line with this word, once it is there. Raises `TimeoutError` at the deadline."""
+    file = Path(os.environ[FILE])
+    while True:
+        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+        moments = [float(line.split()[1]) for line in lines if line.split()[0] == word]
+        if len(moments) > place:
+            return moments[place]
+        _refuse(worker, deadline)
+        time.sleep(_LOOK)
+
+
+@contextmanager
+def _worker(module: str) -> Iterator["subprocess.Popen[bytes]"]:
+    command: Sequence[str] = [sys.executable, "-m", module, "work"]
+    # Its words are for whoever runs the script; the one line on standard output is the script's own.
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True)
+    try:
+        yield child
+    finally:
+        _signal(child, signal.SIGTERM)
+        try:
+            child.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            """Some never end when they are asked to."""
+        _signal(child, signal.SIGKILL)
+        child.wait()
+
+
+def _signal(child: "subprocess.Popen[bytes]", number: signal.Signals) -> None:
+    """To all processes that the worker consists of."""
+    try:
+        os.killpg(child.pid, number)
+    except ProcessLookupError:
+        """It has ended."""
+
+
+def _refuse(worker: "subprocess.Popen[bytes]", deadline: float) -> None:
+    if worker.poll() is not None:
+        raise RuntimeError(f"The worker ended with {worker.returncode}.")
+    if time.monotonic() > deadline:
+        raise TimeoutError("Nothing has moved.")
