@@ -13,7 +13,7 @@ STAMP := .venv/.installed
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-6s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: $(STAMP) ## Run the demo; with PostgreSQL: make demo ARGS=--postgres
@@ -40,6 +40,23 @@ docs: $(STAMP) ## Build the documentation into build/site
 	@$(BIN)/python -m docs.build
 	@$(BIN)/zensical build --clean --strict
 
+.PHONY: bench
+bench: $(STAMP) ## Measure Fairlane on SQLite and PostgreSQL; quickly: make bench ARGS=--quick
+	@$(BIN)/fairlane bench --json benchmarks/results/fairlane-sqlite.json $(ARGS)
+	@$(BIN)/fairlane bench --postgres --json benchmarks/results/fairlane-postgresql.json $(ARGS)
+	@$(MAKE) bench-page
+
+.PHONY: bench-peers
+bench-peers: $(STAMP) ## Measure Fairlane beside its peers; some: make bench-peers ARGS="--peers pgqueuer"
+	@$(BIN)/python -m benchmarks.peers run $(ARGS)
+	@$(MAKE) bench-page
+
+.PHONY: bench-page
+bench-page: $(STAMP) ## Write docs/benchmarks.md and its charts from what was measured
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --group bench
+	@$(BIN)/python -m benchmarks.simulation
+	@$(BIN)/python -m benchmarks.page
+
 .PHONY: lock
 lock: $(STAMP) ## Pin the newest dependencies that pyproject.toml allows
 	@$(BIN)/uv pip compile pyproject.toml --extra all --group dev --group docs --upgrade \
@@ -48,7 +65,7 @@ lock: $(STAMP) ## Pin the newest dependencies that pyproject.toml allows
 
 .PHONY: clean
 clean: ## Remove everything that make made: .venv, caches, builds, demo data
-	rm -rf .venv .demo build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .demo benchmarks/.cache build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Everything in the lock is checked by hash, the build backend too, so the package itself is built without isolation.

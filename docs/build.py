@@ -39,8 +39,8 @@ def _moved(link: Path, target: Path) -> str:
         return _place(file)
     if file.is_dir():
         file /= "__init__.py"
-    # As text, so that a browser shows it.
-    place = f"{file.relative_to(ROOT).as_posix()}.txt"
+    # Code as text, so that a browser shows it.
+    place = file.relative_to(ROOT).as_posix() + ("" if file.suffix == ".png" else ".txt")
     (target / place).parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(file, target / place)
     return place

@@ -1,0 +1,189 @@
+"""Writes docs/benchmarks.md and its charts from the results in benchmarks/results: `python -m benchmarks.page`.
+
+A result is what `fairlane bench --json` or `python -m benchmarks.peers run` wrote. No figure stands on the page that is
+not in one of them.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.charts import INK, OURS, chart
+from fairlane.cli.bench import measures
+from fairlane.cli.bench.machine import described
+
+ROOT: Final = Path(__file__).parents[1]
+RESULTS: Final = ROOT / "benchmarks" / "results"
+PAGE: Final = ROOT / "docs" / "benchmarks.md"
+
+_HEAD: Final = """\
+# Benchmarks
+
+How fast Fairlane is, beside its peers, and who waits for whom. This page is made from the files in
+`benchmarks/results` by `make bench-page`; the figures are of the machines named with them, and mean little on another
+one. Measure yours: `fairlane bench --quick`.
+"""
+_NOTHING: Final = """
+Nothing has been measured yet. `make bench` measures Fairlane, `make bench-peers` its peers; both write this page anew.
+"""
+_PEERS: Final = """
+Each does the same: jobs that do nothing, submitted in bulk before one worker starts. *Run to the end* is the time from
+the start of the first handler to the first look at the store that shows no job unfinished. *B waits* is the time until
+the one job of B starts, submitted while A's jobs, of a millisecond each, wait. *Worker killed* says when a job runs
+again whose worker was killed (SIGKILL) in the middle of it, at the default settings, with another worker started at
+once. They were run in turn, each on a fresh store, with the newest packages.
+"""
+_FAIRNESS: Final = """
+## Fairness
+
+A simulation of [`FairShare`](../src/fairlane/domain/fairness.py), which shares out a worker's slots: no database and no
+clock, so it is the same on every machine.
+
+![Two organizations: one's long jobs give way until each has half of the slots](charts/fairness-2.png)
+
+An organization that is alone may take every slot, and jobs are never interrupted; whoever comes gets each slot that is
+freed, until both have the same. From then on a tenth stays free for others that come, and they start at once.
+
+![A hundred organizations with jobs of all lengths: slots by weight](charts/fairness-100.png)
+
+However long its jobs are, an organization gets slots by its weight. A line is the median of its group, on a band from
+the fewest to the most.
+
+![Ten thousand organizations: jobs started by each](charts/fairness-10000.png)
+
+Where there are more organizations than slots, they come by turns. One that comes later gets its turn at once, and is
+owed nothing for the time before.
+"""
+_DEFINITIONS: Final = (
+    ("bulk", measures.bulk),
+    ("single", measures.single),
+    ("drain, threads", measures.drain),
+    ("pickup", measures.pickup),
+    ("neighbour", measures.neighbour),
+)
+
+
+def results() -> dict[str, dict[str, Any]]:
+    """All results by the names of their files."""
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))}
+
+
+def page(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """The page's text."""
+    own = [one for one in found.values() if "figures" in one]
+    peers = [one for one in found.values() if "peers" in one]
+    parts = [_HEAD, *([] if found else [_NOTHING])]
+    if own:
+        parts += ["\n## Fairlane\n", *map(_own, own), _definitions()]
+    if peers:
+        parts += ["\n## Beside its peers\n", _PEERS, *map(_beside, peers)]
+    return "".join([*parts, _FAIRNESS])
+
+
+def _own(document: Mapping[str, Any]) -> str:
+    rows = ((one["what"], _number(one["value"], one["unit"]), _spread(one)) for one in document["figures"])
+    where = "".join(f"- {line}\n" for line in described(document))
+    table = _table(("figure", "median", f"runs: {_runs(document['figures'])}"), rows)
+    return f"\n### {document['database']['kind']}\n\n{where}\n{table}"
+
+
+def _definitions() -> str:
+    told = "".join(f"- *{name}*: {' '.join((measure.__doc__ or '').split())}\n" for name, measure in _DEFINITIONS)
+    return f"\n{(measures.__doc__ or '').partition(chr(10))[2].strip()} What each figure is:\n\n{told}"
+
+
+def _beside(document: Mapping[str, Any]) -> str:
+    rows = [
+        (
+            f"{one['name']} {one['version']}",
+            one["store"],
+            _number(one["bulk"]["value"], "jobs/s"),
+            _number(one["drain"]["value"], "jobs/s"),
+            _seconds(one["neighbour"]["value"]),
+            _killed(one),
+            f"{one['settings']} ([source]({one['source']}))" if "://" in one["source"] else one["settings"],
+        )
+        for one in _complete(document)
+    ]
+    head = ("", "store", "submitted in bulk", "run to the end", "B waits", "worker killed", "settings")
+    missing = "".join(f"- {one['name']}: not run: {why}\n" for one in document["peers"] if (why := _why_missing(one)))
+    this = document["machine"]
+    where = f"{this['cores']} cores, {this['processor']}, {this['system']}, Fairlane {this['fairlane']}"
+    stores = "".join(f"- {name}: {', '.join(f'{k} {v}' for k, v in its.items())}\n" for name, its in _stores(document))
+    return (
+        f"\n- {document['measured_on']}, {where}\n{stores}"
+        f"- {document['jobs']:,} jobs, medians of {document['runs']} runs\n\n{_table(head, rows)}"
+        + (f"\n{missing}" if missing else "")
+        + "\n![Run to the end, jobs per second](charts/peers-drain.png)\n"
+        + "\n![How long B's one job waits behind A's](charts/peers-neighbour.png)\n"
+    )
+
+
+def _stores(document: Mapping[str, Any]) -> Iterable[tuple[str, Mapping[str, str]]]:
+    stores: Mapping[str, Mapping[str, str]] = document["stores"]
+    return stores.items()
+
+
+def _complete(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [one for one in document["peers"] if "neighbour" in one]
+
+
+def _why_missing(one: Mapping[str, Any]) -> str:
+    return str(one.get("not_run") or one.get("failed", "")).replace("\n", " ")[-200:]
+
+
+def _killed(one: Mapping[str, Any]) -> str:
+    if "again" not in one:
+        return "not measured"
+    return "not run again within 90 s" if one["again"] is None else f"runs again after {one['again']:.0f} s"
+
+
+def _number(value: float, unit: str) -> str:
+    return f"{value:,.0f} /s" if unit == "jobs/s" else f"{value:,.1f} {unit}"
+
+
+def _seconds(value: float) -> str:
+    return f"{value * 1000:,.0f} ms" if value < 1 else f"{value:,.1f} s"
+
+
+def _spread(figure: Mapping[str, Any]) -> str:
+    low, high = min(figure["runs"]), max(figure["runs"])
+    return f"{_number(low, figure['unit'])} – {_number(high, figure['unit'])}"
+
+
+def _runs(figures: Sequence[Mapping[str, Any]]) -> int:
+    return max((len(one["runs"]) for one in figures), default=0)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines: Iterator[Sequence[str]] = iter([head, ["---"] * len(head), *rows])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def draw(document: Mapping[str, Any]) -> None:
+    """The charts of one result of the peers."""
+    found = _complete(document)
+    if not found:
+        return
+    for figure, title, scale in (
+        ("drain", "Jobs run to the end per second", "linear"),
+        ("neighbour", "Seconds that B's one job waits, on a logarithmic scale", "log"),
+    ):
+        bars = sorted(found, key=lambda one: one[figure]["value"], reverse=scale == "log")
+        names, values = [one["name"] for one in bars], [one[figure]["value"] for one in bars]
+        colours = [OURS if name.startswith("fairlane") else INK for name in names]
+        with chart(f"peers-{figure}", title, height=0.6 + 0.24 * len(bars)) as axes:
+            drawn = axes.barh(names, values, color=colours, height=0.7)
+            axes.bar_label(drawn, [f"{one:,.0f}" if one >= 10 else f"{one:.3g}" for one in values], padding=3)
+            axes.set_xscale(scale)
+            axes.margins(x=0.12)
+
+
+if __name__ == "__main__":
+    everything = results()
+    for one in everything.values():
+        if "peers" in one:
+            draw(one)
+    PAGE.write_text(page(everything), encoding="utf-8")
+    print(f"Written to {PAGE}.")

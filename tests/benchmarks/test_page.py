@@ -1,0 +1,65 @@
+"""The page of benchmarks says what was measured, and nothing else."""
+
+from benchmarks import page
+
+MACHINE = {"cores": 2, "processor": "Abacus", "system": "Linux", "python": "3.11.7", "fairlane": "0.1.0"}
+OWN = {
+    "machine": MACHINE,
+    "database": {"kind": "SQLite", "version": "3.46.1", "synchronous": "full"},
+    "jobs": 50,
+    "samples": 10,
+    "figures": [
+        {
+            "name": "bulk",
+            "what": "Submitted in bulk",
+            "unit": "jobs/s",
+            "value": 1234.5,
+            "runs": [1000.0, 1234.5, 2000.0],
+        }
+    ],
+}
+
+
+def peer(name, **more):
+    figures = {figure: {"value": 2000.0, "runs": [2000.0]} for figure in ("bulk", "drain")}
+    about = {"store": "redis", "version": "1.0", "settings": "defaults", "source": "https://example.com/docs"}
+    return {"name": name, **about, **figures, "neighbour": {"value": 0.25, "runs": [0.25]}, **more}
+
+
+PEERS = {
+    "measured_on": "2026-11-25",
+    "machine": MACHINE,
+    "stores": {"redis": {"version": "8.0"}},
+    "jobs": 100,
+    "runs": 1,
+    "peers": [
+        peer("abides", again=31.2),
+        peer("loses", again=None),
+        peer("untried"),
+        {"name": "absent", "store": "redis", "not_run": "no Redis server here"},
+    ],
+}
+
+
+def test_the_page_is_made_from_the_results_that_are_there() -> None:
+    assert page.PAGE.read_text(encoding="utf-8") == page.page(page.results()), "run `make bench-page`"
+
+
+def test_without_results_it_says_so() -> None:
+    assert "Nothing has been measured yet" in page.page({})
+    assert "Nothing has been measured yet" not in page.page({"own": OWN})
+
+
+def test_figures_stand_with_the_machine_and_the_runs_that_they_are_of() -> None:
+    text = page.page({"own": OWN})
+    assert "| Submitted in bulk | 1,234 /s | 1,000 /s – 2,000 /s |" in text
+    assert "2 cores, Abacus, Linux" in text
+    assert "synchronous = full" in text
+
+
+def test_what_a_killed_worker_costs_is_told_only_where_it_was_measured() -> None:
+    rows = {line.split()[1]: line for line in page.page({"peers": PEERS}).splitlines() if line.startswith("| ")}
+    assert "| 250 ms | runs again after 31 s |" in rows["abides"]
+    assert "not run again within 90 s" in rows["loses"]
+    assert "not measured" in rows["untried"]
+    assert "- absent: not run: no Redis server here" in page.page({"peers": PEERS})
