@@ -254,7 +254,9 @@ def _postgres_engine(url: str, pool_size: int, lock_seconds: float) -> Engine:
                 # middle of one hold up the others.
                 "options": (
                     f"-c lock_timeout={int(lock_seconds * 1000)} "
-                    f"-c idle_in_transaction_session_timeout={_LONGEST_PAUSE * 1000}"
+                    f"-c idle_in_transaction_session_timeout={_LONGEST_PAUSE * 1000} "
+                    # Whatever the role's default: who has waited for a lock has to see what was committed meanwhile.
+                    "-c default_transaction_isolation=read\\ committed"
                 ),
                 "keepalives_idle": 10,
                 "keepalives_interval": 5,
