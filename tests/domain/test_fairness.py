@@ -146,6 +146,22 @@ def test_whoever_was_away_is_owed_nothing():
     assert Counter(turns) == {"here": 5, "away": 5}
 
 
+def test_whoever_could_start_nothing_is_owed_nothing_but_keeps_the_share_of_its_oldest():
+    share, turns = FairShare(), []
+    for _ in range(9):
+        assert share.quotas({"a": Contender(), "held": Contender()}, free=2, reserve=0)["held"].oldest == 0
+        share.started({"a": 1, "held": 1})
+    for _ in range(100):
+        assert set(share.quotas({"a": Contender(), "held": Contender(room=0)}, free=1, reserve=0)) == {"a"}
+        share.started({"a": 1})
+    assert share.quotas({"a": Contender(), "held": Contender()}, free=2, reserve=0)["held"] == Quota(1, 1)
+    for _ in range(10):
+        (name,) = share.quotas({"a": Contender(), "held": Contender()}, free=1, reserve=0)
+        share.started({name: 1})
+        turns.append(name)
+    assert Counter(turns) == {"a": 5, "held": 5}
+
+
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=50))
 def test_a_tenth_of_the_starts_is_for_what_waited_longest(rounds):
     share, contenders, oldest = FairShare(), {"a": Contender()}, 0
@@ -154,6 +170,7 @@ def test_a_tenth_of_the_starts_is_for_what_waited_longest(rounds):
     assert oldest == sum(rounds) // 10
 
 
+INF = float("inf")
 LANES = st.lists(
     st.builds(Lane, st.sampled_from(["q", "r"]), NAMES, st.sampled_from(["pdf", "mail"])), max_size=30, unique=True
 )
@@ -161,17 +178,20 @@ ROOMS = st.builds(
     Rooms,
     st.dictionaries(st.sampled_from(["pdf", "mail"]), st.integers(0, 20)),
     st.dictionaries(st.tuples(st.sampled_from(["pdf", "mail"]), NAMES), st.integers(0, 20)),
+    st.dictionaries(NAMES, st.integers(0, 20)),
 )
 RUNNING = st.dictionaries(st.tuples(st.sampled_from(["pdf", "mail"]), NAMES), st.integers(0, 5))
 
 
-@given(LANES, ROOMS, RUNNING, st.integers(0, 1000))
-def test_lanes_together_never_pass_a_limit_and_use_all_of_it(lanes, rooms, running, turn):
-    given_ = lane_rooms(lanes, rooms, running, {"pdf": turn, "mail": turn})
+@given(LANES, ROOMS, RUNNING, st.integers(0, 1000), st.data())
+def test_lanes_together_never_pass_a_limit_and_use_all_of_it(lanes, rooms, running, turn, data):
+    passed = data.draw(st.sets(st.sampled_from(lanes))) if lanes else set()
+    given_ = lane_rooms(lanes, rooms, running, {"pdf": turn, "mail": turn}, passed)
     pairs = {(lane.job_type, lane.organization) for lane in lanes}
     for job_type, room in rooms.job_types.items():
         mine = [pair for pair in pairs if pair[0] == job_type]
-        most = sum(rooms.pairs.get(pair, float("inf")) for pair in mine)
+        # What an organization may not start for its own limit is no loss to the others.
+        most = sum(min(rooms.pairs.get(pair, INF), rooms.organizations.get(pair[1], INF)) for pair in mine)
         assert sum(jobs for lane, jobs in given_.items() if lane.job_type == job_type) == min(room, most)
     for pair, room in rooms.pairs.items():
         assert sum(jobs for lane, jobs in given_.items() if (lane.job_type, lane.organization) == pair) <= room
@@ -180,9 +200,19 @@ def test_lanes_together_never_pass_a_limit_and_use_all_of_it(lanes, rooms, runni
     }
 
 
+def test_room_that_a_lane_did_not_take_is_offered_to_the_others_first():
+    a, b = Lane("q", "a", "pdf"), Lane("q", "b", "pdf")
+    rooms = Rooms({"pdf": 1}, {}, {})
+    assert lane_rooms([a, b], rooms, {}, {}) == {a: 1, b: 0}
+    assert lane_rooms([a, b], rooms, {}, {}, {a}) == {a: 0, b: 1}
+    assert lane_rooms([a, b], rooms, {}, {}, {a, b}) == {a: 1, b: 0}
+    elsewhere = Lane("r", "a", "pdf")
+    assert lane_rooms([a, elsewhere], rooms, {}, {}, {a}) == {a: 0, elsewhere: 1}
+
+
 def test_a_limit_of_one_goes_round_among_organizations_and_queues():
     lanes = [Lane("q", name, "pdf") for name in "abc"] + [Lane("r", "a", "pdf")]
-    rooms, served = Rooms({"pdf": 1}, {}), Counter[str]()
+    rooms, served = Rooms({"pdf": 1}, {}, {}), Counter[str]()
     for turn in range(6):
         (lane,) = [lane for lane, jobs in lane_rooms(lanes, rooms, {}, {"pdf": turn}).items() if jobs]
         served[lane.organization] += 1

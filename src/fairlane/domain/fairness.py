@@ -4,7 +4,7 @@ Pure: counts come in, quotas go out. `FairShare` remembers only whose turn it is
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from heapq import heapify, heappop, heapreplace
 from typing import Final, NamedTuple
@@ -90,10 +90,14 @@ class FairShare:
         return max(1, slots // TENTH) if len(self._last_active) > 1 and slots > 1 else 0
 
     def _welcome(self, contenders: Mapping[str, Contender]) -> None:
-        """Forget who has nothing to claim; who is new begins where the least served stands."""
+        """Forget who has nothing to claim; nobody who is new, or may start nothing now, is owed anything for it."""
         known = {name: self._served[name] for name in contenders if name in self._served}
-        start = min(known.values(), default=0.0)
-        self._served = {name: known.get(name, start) for name in contenders}
+        able = [served for name, served in known.items() if contenders[name].room != 0]
+        start = min(able or known.values(), default=0.0)
+        for name, one in contenders.items():
+            if one.room == 0 or name not in known:
+                known[name] = max(known.get(name, start), start)
+        self._served = known
         self._weights = {name: one.weight for name, one in contenders.items()}
         self._owed_to_oldest = {name: self._owed_to_oldest.get(name, 0) for name in contenders}
 
@@ -143,14 +147,19 @@ def _has_room(one: Contender, given: int) -> bool:
 
 
 class Rooms(NamedTuple):
-    """How many more jobs may start under each limit that there is: per job type, and per job type and organization."""
+    """How many more jobs may start under each limit that there is: per type, per type and organization, and overall."""
 
     job_types: Mapping[str, int]
     pairs: Mapping[tuple[str, str], int]
+    organizations: Mapping[str, int]
 
 
 def lane_rooms(
-    lanes: Iterable[Lane], rooms: Rooms, running: Mapping[tuple[str, str], int], started: Mapping[str, int]
+    lanes: Iterable[Lane],
+    rooms: Rooms,
+    running: Mapping[tuple[str, str], int],
+    started: Mapping[str, int],
+    passed: Collection[Lane] = (),
 ) -> dict[Lane, int]:
     """What each limited lane may start, so that no limit is passed whatever the lanes hold.
 
@@ -160,33 +169,39 @@ def lane_rooms(
     Args:
         running: running jobs by (job type, organization).
         started: jobs started so far by type; whoever stands equal comes first by turns as this grows.
+        passed: lanes that had room in the last round and took nothing: room is theirs only if no other takes it.
     """
     by_pair: dict[tuple[str, str], list[Lane]] = defaultdict(list)
     for lane in sorted(lanes):
         by_pair[lane.job_type, lane.organization].append(lane)
+    willing = {pair: [lane for lane in mine if lane not in passed] for pair, mine in by_pair.items()}
     found: dict[Lane, int] = {}
-    for pair, room in _pair_rooms(by_pair, rooms, running, started).items():
-        mine, turn = by_pair[pair], started.get(pair[0], 0)
-        share, rest = divmod(room, len(mine))
-        found |= {lane: share + ((place - turn) % len(mine) < rest) for place, lane in enumerate(mine)}
+    for pair, room in _pair_rooms(willing, rooms, running, started).items():
+        takers, turn = willing[pair] or by_pair[pair], started.get(pair[0], 0)
+        share, rest = divmod(room, len(takers))
+        found |= dict.fromkeys(by_pair[pair], 0)
+        found |= {lane: share + ((place - turn) % len(takers) < rest) for place, lane in enumerate(takers)}
     return found
 
 
 def _pair_rooms(
-    pairs: Iterable[tuple[str, str]],
+    willing: Mapping[tuple[str, str], Collection[Lane]],
     rooms: Rooms,
     running: Mapping[tuple[str, str], int],
     started: Mapping[str, int],
 ) -> dict[tuple[str, str], int]:
-    found = {pair: rooms.pairs[pair] for pair in pairs if pair in rooms.pairs}
+    found = {pair: rooms.pairs[pair] for pair in willing if pair in rooms.pairs}
     by_type: dict[str, dict[str, Contender]] = defaultdict(dict)
-    for job_type, organization in pairs:
+    for job_type, organization in willing:
         if job_type in rooms.job_types:
             pair = job_type, organization
-            by_type[job_type][organization] = Contender(1, running.get(pair, 0), found.get(pair))
+            bounds = [bound for bound in (found.get(pair), rooms.organizations.get(organization)) if bound is not None]
+            by_type[job_type][organization] = Contender(1, running.get(pair, 0), min(bounds, default=None))
     for job_type, contenders in by_type.items():
         turn = started.get(job_type, 0)
         order = {name: float((place - turn) % len(contenders)) for place, name in enumerate(contenders)}
-        shares = fill(contenders, rooms.job_types[job_type], order, {})
+        eager = {name: one for name, one in contenders.items() if willing[job_type, name]}
+        shares = fill(eager, rooms.job_types[job_type], order, {})
+        shares = fill(contenders, rooms.job_types[job_type] - sum(shares.values()), order, shares)
         found |= {(job_type, organization): shares.get(organization, 0) for organization in contenders}
     return found

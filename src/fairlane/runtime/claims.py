@@ -56,6 +56,7 @@ class Claims:
     is_hungry: bool = field(default=False, init=False)
     _share: FairShare = field(default_factory=FairShare, init=False)
     _started: Counter[str] = field(default_factory=Counter, init=False)  # by job type
+    _passed: frozenset[Lane] = field(default=frozenset(), init=False)  # had room in the last round and took nothing
     _is_unsure: bool = field(default=False, init=False)
 
     def doubt(self) -> None:
@@ -107,13 +108,16 @@ class Claims:
     def _claim(self, connection: Connection, outlook: Outlook, slots: int) -> tuple[Wanted, list[Claimed]]:
         if not workers.hold(connection, self.database.clock, self.card.id):
             return Wanted((), {}, {}), []
-        now = self.database.clock.now(connection)
         open_lanes, locked = self._open_lanes(connection, outlook)
+        # Taken under the locks: then no later claim of the same limit has an earlier time, and no window is passed.
+        now = self.database.clock.now(connection)
         running = lanes.running(connection)
         rooms = _rooms(connection, now, outlook, locked, running)
-        in_lanes = lane_rooms(open_lanes, _lane_limits(rooms), running, self._started)
-        contenders = _contenders(open_lanes, outlook, running, rooms, in_lanes)
-        active = {*contenders, *(organization for _, organization in running)}
+        in_lanes = lane_rooms(open_lanes, _lane_limits(rooms), running, self._started, self._passed)
+        # Whoever is held back stays known, so that it loses neither its turn nor what its oldest jobs are owed.
+        in_lanes |= dict.fromkeys(set(outlook.lanes).difference(open_lanes), 0)
+        contenders = _contenders(outlook, running, rooms, in_lanes)
+        active = {name for name, one in contenders.items() if one.room != 0} | {one for _, one in running}
         reserve = self._share.reserve(self.card.slots, active, time.monotonic())
         wanted = Wanted(open_lanes, in_lanes, self._share.quotas(contenders, free=slots, reserve=reserve))
         claimed = claim.claim(connection, now, wanted, worker_id=self.card.id, worker=self.card.name)
@@ -138,6 +142,7 @@ class Claims:
         by_organization = Counter(one.organization for one in claimed)
         self._started.update(one.job_type for one in claimed)
         self._share.started(by_organization)
+        self._passed = frozenset(lane for lane, *_ in wanted.rows() if lane in wanted.rooms and not by_lane[lane])
         self.outlooks.forget(
             lane
             for lane, room, quota in wanted.rows()
@@ -184,18 +189,18 @@ def _rooms(
 def _lane_limits(rooms: Mapping[Subject, int]) -> Rooms:
     types = {one.job_type: room for one, room in rooms.items() if one.job_type and one.organization is None}
     pairs = {(one.job_type, one.organization): room for one, room in rooms.items() if one.job_type and one.organization}
-    return Rooms(types, pairs)
+    organizations = {one.organization: room for one, room in rooms.items() if one.organization and not one.job_type}
+    return Rooms(types, pairs, organizations)
 
 
 def _contenders(
-    open_lanes: Iterable[Lane],
     outlook: Outlook,
     running: Mapping[tuple[str, str], int],
     rooms: Mapping[Subject, int],
     in_lanes: Mapping[Lane, int],
 ) -> dict[str, Contender]:
     by_organization: dict[str, list[Lane]] = defaultdict(list)
-    for lane in open_lanes:
+    for lane in outlook.lanes:
         by_organization[lane.organization].append(lane)
     at_work: Counter[str] = Counter()
     for (_, organization), number in running.items():
