@@ -51,6 +51,7 @@ class Outlooks:
     kept: float = 0.1
     _kept: Outlook | None = field(default=None, init=False)
     _read_at: float = field(default=0.0, init=False)
+    _prepared: frozenset[Subject] = field(default=frozenset(), init=False)
 
     def now(self) -> Outlook | None:
         """The outlook, at most a tenth of a second old; None while the directory can't be asked.
@@ -79,7 +80,11 @@ class Outlooks:
         except DirectoryAway:
             return None
         open_ = tuple(lane for lane in found if not _is_suspended(standings.get(lane.organization)))
-        return Outlook(open_, standings, self._limits(open_, standings, overrides))
+        limits = self._limits(open_, standings, overrides)
+        if new := limits.keys() - self._prepared:
+            self.database.write(lambda connection: running_limits.prepare(connection, new))
+            self._prepared |= new
+        return Outlook(open_, standings, limits)
 
     def _look(self, connection: Connection) -> list[Lane]:
         mine = set(self.card.job_types)

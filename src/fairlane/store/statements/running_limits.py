@@ -19,13 +19,20 @@ from fairlane.store.tables import limits, quotas, starts
 _ALL: Final = ""
 
 
+def prepare(connection: Connection, subjects: Collection[Subject]) -> None:
+    """Make these subjects' quota rows, in a short transaction: a claim's would hold up others that make them, too."""
+    if is_sqlite(connection):
+        return  # a write transaction is alone
+    keys = sorted(_quota_key(subject) for subject in subjects)
+    rows = [{"organization_id": organization, "subject": name, "uses": 0} for organization, name in keys]
+    connection.execute(insert(connection, quotas).on_conflict_do_nothing(), rows)
+
+
 def lock(connection: Connection, subjects: Collection[Subject]) -> frozenset[Subject]:
     """Lock these subjects' quota rows to the end of the transaction; which of them nobody else held."""
     if is_sqlite(connection) or not subjects:
         return frozenset(subjects)  # a write transaction is alone
-    keys = {_quota_key(subject): subject for subject in sorted(subjects, key=_quota_key)}
-    rows = [{"organization_id": organization, "subject": name, "uses": 0} for organization, name in keys]
-    connection.execute(insert(connection, quotas).values(rows).on_conflict_do_nothing())
+    keys = {_quota_key(subject): subject for subject in subjects}
     locked = connection.execute(
         select(quotas.c.organization_id, quotas.c.subject)
         .where(tuple_(quotas.c.organization_id, quotas.c.subject).in_(list(keys)))
