@@ -48,6 +48,7 @@ RETURNED: Final = (
     "domain.organizations.Organization",
     "domain.organizations.Member",
     "control.pausing.JobTypeView",
+    "control.pausing.JobTypeLimit",
     "testing.clock.ManualClock",
 )
 # Classes that are no dataclasses and that people make objects of.

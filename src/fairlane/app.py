@@ -27,6 +27,7 @@ from fairlane.domain.errors import ConfigurationError, IllegalTransition, Organi
 from fairlane.domain.events import Emit
 from fairlane.domain.explain import Explanation
 from fairlane.domain.jobs import Artifact, Job, LogEntry, LogLine, Page, Result
+from fairlane.domain.limits import DEFAULT_WINDOW
 from fairlane.domain.metrics import Metrics
 from fairlane.domain.statuses import TERMINAL, OrganizationStatus, ParentPolicy, Priority
 from fairlane.domain.texts import storable
@@ -134,6 +135,8 @@ class Fairlane:
         rate_limit: int | None = None,
         rate_limit_window: Seconds = 60.0,
         max_running: int | None = None,
+        execution_rate: int | None = None,
+        execution_rate_window: Seconds = DEFAULT_WINDOW,
         requires_permission: str | None = None,
         transient: Iterable[type[BaseException]] = (),
         permanent: Iterable[type[BaseException]] = (),
@@ -153,7 +156,8 @@ class Fairlane:
                 its own, which can be killed.
             dedup_window: how long an identical submission is a duplicate, while the earlier job is live; 0 = off.
             rate_limit: submissions per user within `rate_limit_window` (at most a day).
-            max_running: of this type at once.
+            max_running: of this type at once, of all organizations together.
+            execution_rate: starts of this type within any `execution_rate_window` (at most a day), retries too.
             requires_permission: what a member needs to submit it.
             transient, permanent: exceptions to retry, or not to, beside those known.
             retention: how long ended jobs are kept where their organization says nothing; None = the setting.
@@ -173,8 +177,10 @@ class Fairlane:
             isolation=o.choice(Isolation, "isolation", isolation),
             dedup_window=o.seconds("dedup_window", dedup_window),
             rate_limit=o.count("rate_limit", rate_limit),
-            rate_limit_window=o.rate_window(rate_limit_window),
+            rate_limit_window=o.rate_window("rate_limit_window", rate_limit_window),
             max_running=o.count("max_running", max_running),
+            execution_rate=o.count("execution_rate", execution_rate),
+            execution_rate_window=o.rate_window("execution_rate_window", execution_rate_window),
             requires_permission=o.text("requires_permission", requires_permission)
             if requires_permission is not None
             else None,

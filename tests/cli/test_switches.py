@@ -30,7 +30,49 @@ def test_types(run: Run) -> None:
     assert run("types", "resume", "greet").stdout == "Job type greet goes on.\n"
 
 
+@pytest.mark.usefixtures("fl")
+def test_limits_of_types(run: Run) -> None:
+    said = run("types", "limit", "greet", "--max-running", "5").stdout
+    assert said == "Job type greet, of all organizations together: 5 running, unlimited started.\n"
+    rate = ("--execution-rate", "100", "--execution-rate-window", "1h")
+    said = run("types", "limit", "greet", "-o", "acme", *rate).stdout
+    assert said == "Job type greet, of acme: unlimited running, 100 in 3600s started.\n"
+    assert run("types", "limit", "greet", "--execution-rate", "9", "--json").json["max_running"] == 5
+
+    assert run("types", "list").stdout.splitlines()[2].split()[-4:] == ["5", "5", "9", "in", "60s"][-4:]
+    every, acme = run("types", "show", "greet", "--json").json["limits"]
+    assert (every["changed"], acme["organization"]) == (["execution_rate", "max_running"], "acme")
+    assert "5 running, 9 in 60s started" in run("types", "show", "greet").stdout
+    for command in (("types", "show", "greet"), ("orgs", "show", "acme")):
+        assert "unlimited running, 100 in 3600s started" in run(*command).stdout
+    assert run("orgs", "show", "acme", "--json").json["limits"] == [acme]
+
+    said = run("types", "limit", "greet", "--reset", "--max-running", "unlimited").stdout
+    assert "unlimited running, unlimited started" in said
+
+
+def test_a_limit_is_for_all_organizations_whatever_the_environment_says(
+    run: Run, fl: Fairlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAIRLANE_ORGANIZATION", "acme")
+    run("types", "limit", "greet", "--max-running", "5")
+    (limit,) = fl.job_types.limits("greet")
+    assert (limit.organization, limit.max_running) == (None, 5)
+
+
+def test_a_limit_that_could_not_be_meant_is_refused(run: Run, fl: Fairlane) -> None:
+    assert "'many' is neither a number nor 'unlimited'" in run(
+        "types", "limit", "greet", "--max-running", "many", code=2
+    ).stderr.replace("\n", " ")
+    assert (
+        "execution_rate_window must be"
+        in run("types", "limit", "greet", "--execution-rate-window", "2d", code=1).stderr
+    )
+    assert "no organization 'nope'" in run("types", "limit", "greet", "-o", "nope", "--max-running", 1, code=1).stderr
+    assert fl.job_types.limits("greet")[0].changed == ()
+
+
 def test_unknown_types_are_refused(run: Run) -> None:
     assert "No job types are registered" in run("types", "list").stdout
-    for verb in ("enable", "disable", "pause"):
+    for verb in ("enable", "disable", "pause", "limit", "show"):
         assert run("types", verb, "nope", code=1).stderr == "Error: Job type nope is not registered.\n"

@@ -10,6 +10,7 @@ import typer
 
 from fairlane import Fairlane, FairlaneError
 from fairlane.cli.session import Target, load
+from fairlane.registry.options import INHERIT, Inheriting
 
 T = TypeVar("T")
 
@@ -59,6 +60,7 @@ User = Annotated[
     typer.Option("--user", "-u", metavar="USER", help="Who acts: checked as a member. Left out: the system."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+Bound = Annotated[str | None, typer.Option(metavar="N", help="A number; 0 for none, or 'unlimited'.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, metavar="N", help="How many at most.")]
 Cursor = Annotated[str | None, typer.Option(metavar="CURSOR", help="Where the page before said that it goes on.")]
@@ -98,6 +100,20 @@ def duration(option: str, text: str) -> timedelta:
         raise typer.BadParameter(f"{text!r} is no duration; write 90s, 5m, 1h30m or 2d.", param_hint=option)
     days, hours, minutes, seconds = (float(part or 0) for part in found.groups())
     return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+
+
+def bound(option: str, text: str | None) -> int | None:
+    """A limit; None = unlimited."""
+    if text is None or text == "unlimited":
+        return None
+    if not text.isdecimal():
+        raise typer.BadParameter(f"{text!r} is neither a number nor 'unlimited'.", param_hint=option)
+    return int(text)
+
+
+def changed_bound(option: str, text: str | None) -> int | Inheriting | None:
+    """The same, where an option that is left out changes nothing."""
+    return INHERIT if text is None else bound(option, text)
 
 
 def local_time(option: str, text: str) -> datetime:

@@ -9,16 +9,15 @@ from rich.table import Column
 from fairlane import Fairlane, OrganizationNotFound, Role
 from fairlane.cli import options as o
 from fairlane.cli.lookup import orgs_create
-from fairlane.cli.output import cell, console, facts, print_json, say, table
+from fairlane.cli.output import cell, console, facts, limit_text, print_json, say, table, unlimited
 from fairlane.cli.session import engine
 from fairlane.domain.organizations import Member, Organization
-from fairlane.registry.options import INHERIT, Inheriting
+from fairlane.registry.options import INHERIT
 
 orgs = typer.Typer(help="Create, change, suspend and delete organizations.")
 members = typer.Typer(help="Say who belongs to which organization, and what they may.")
 
 Name = Annotated[str | None, typer.Option(metavar="NAME", help="How people call it.")]
-Bound = Annotated[str | None, typer.Option(metavar="N", help="A number; 0 for none, or 'unlimited'.")]
 Retention = Annotated[
     str | None,
     typer.Option(metavar="DURATION", help="How long ended jobs are kept: 90d, 12h; or 'inherit' from their types."),
@@ -33,8 +32,8 @@ def create(
     organization: Annotated[str, typer.Argument(metavar="ORG", help="Its id to be; it can't be changed.")],
     name: Name = None,
     weight: Annotated[int, typer.Option(min=1, metavar="N", help="Its share beside others.")] = 1,
-    max_running: Bound = None,
-    max_live_jobs: Bound = None,
+    max_running: o.Bound = None,
+    max_live_jobs: o.Bound = None,
     retention: Retention = None,
     as_json: o.AsJson = False,
 ) -> None:
@@ -48,8 +47,8 @@ def create(
         organization,
         name=name,
         weight=weight,
-        max_running=_bound("--max-running", max_running),
-        max_live_jobs=_bound("--max-live-jobs", max_live_jobs),
+        max_running=o.bound("--max-running", max_running),
+        max_live_jobs=o.bound("--max-live-jobs", max_live_jobs),
         retention=_retention(retention),
     )
     _print_one(made, f"Organization {made.id} is created.", as_json=as_json)
@@ -79,7 +78,7 @@ def list_organizations(context: typer.Context, as_json: o.AsJson = False) -> Non
         Column("LIVE", justify="right"),
     )
     for one in found:
-        bounds = (_unlimited(one.max_running), _unlimited(one.max_live_jobs))
+        bounds = (unlimited(one.max_running), unlimited(one.max_live_jobs))
         rows.add_row(cell(one.id), cell(one.name), _standing(one), str(one.weight), *bounds)
     console().print(rows)
 
@@ -95,8 +94,9 @@ def show(context: typer.Context, organization: o.OrganizationArgument, as_json: 
     fl = engine(context)
     found = _get(fl, organization)
     metrics = fl.metrics(organization=organization)
+    limits = [one for one in fl.job_types.limits() if one.organization == organization]
     if as_json:
-        print_json({"organization": found, "metrics": metrics})
+        print_json({"organization": found, "metrics": metrics, "limits": limits})
         return
     console().print(
         facts(
@@ -105,8 +105,9 @@ def show(context: typer.Context, organization: o.OrganizationArgument, as_json: 
                 ("name", found.name),
                 ("status", _standing(found)),
                 ("weight", found.weight),
-                ("max running", _unlimited(found.max_running)),
-                ("max live jobs", _unlimited(found.max_live_jobs)),
+                ("max running", unlimited(found.max_running)),
+                ("max live jobs", unlimited(found.max_live_jobs)),
+                *((f"of {one.job_type}", limit_text(one)) for one in limits),
                 ("retention", _kept(found)),
                 ("created", found.created_at),
                 *((str(status), size) for status, size in metrics.jobs_by_status.items() if size),
@@ -122,8 +123,8 @@ def update(
     organization: o.OrganizationArgument,
     name: Name = None,
     weight: Annotated[int | None, typer.Option(min=1, metavar="N", help="Its share beside others.")] = None,
-    max_running: Bound = None,
-    max_live_jobs: Bound = None,
+    max_running: o.Bound = None,
+    max_live_jobs: o.Bound = None,
     retention: Retention = None,
     as_json: o.AsJson = False,
 ) -> None:
@@ -139,8 +140,8 @@ def update(
         organization,
         name=name,
         weight=weight,
-        max_running=_changed_bound("--max-running", max_running),
-        max_live_jobs=_changed_bound("--max-live-jobs", max_live_jobs),
+        max_running=o.changed_bound("--max-running", max_running),
+        max_live_jobs=o.changed_bound("--max-live-jobs", max_live_jobs),
         retention=INHERIT if retention is None else _retention(retention),
     )
     _print_one(changed, f"Organization {changed.id} is changed.", as_json=as_json)
@@ -318,22 +319,6 @@ def _kept(organization: Organization) -> str:
     if organization.retention is None:
         return "as job types say"
     return str(timedelta(seconds=organization.retention)).removesuffix(", 0:00:00")
-
-
-def _unlimited(bound: int | None) -> str:
-    return "unlimited" if bound is None else f"{bound:,}"
-
-
-def _bound(option: str, text: str | None) -> int | None:
-    if text is None or text == "unlimited":
-        return None
-    if not text.isdecimal():
-        raise typer.BadParameter(f"{text!r} is neither a number nor 'unlimited'.", param_hint=option)
-    return int(text)
-
-
-def _changed_bound(option: str, text: str | None) -> int | Inheriting | None:
-    return INHERIT if text is None else _bound(option, text)
 
 
 def _retention(text: str | None) -> timedelta | None:

@@ -19,6 +19,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from fairlane import JobStatus
+from fairlane.control.pausing import JobTypeLimit
 
 # Whoever reads a pipe wants whole lines.
 _PIPE_WIDTH: Final = 500
@@ -123,6 +124,23 @@ def brief(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds // size:.0f}{unit}"
     return "0s"
+
+
+def unlimited(bound: int | None) -> str:
+    """A limit as a person reads it."""
+    return "unlimited" if bound is None else f"{bound:,}"
+
+
+def rate_text(limit: JobTypeLimit) -> str:
+    """How many starts in which time."""
+    if limit.execution_rate is None:
+        return "unlimited"
+    return f"{limit.execution_rate:,} in {limit.execution_rate_window:g}s"
+
+
+def limit_text(limit: JobTypeLimit) -> str:
+    """What of a job type may run, in a line."""
+    return f"{unlimited(limit.max_running)} running, {rate_text(limit)} started"
 
 
 def safe_url(url: str) -> str:

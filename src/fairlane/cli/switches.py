@@ -1,18 +1,32 @@
-"""`fairlane queues` and `fairlane types`: what is there, and switching it off and on, for all organizations."""
+"""`fairlane queues` and `fairlane types`: what is there, switching it off and on, and limiting it."""
 
 from typing import Annotated
 
 import typer
 from rich.table import Column
 
-from fairlane import Fairlane, JobTypeNotFound
+from fairlane import Fairlane, JobTypeNotFound, OrganizationNotFound
 from fairlane.cli import options as o
-from fairlane.cli.output import cell, console, print_json, say, table
+from fairlane.cli.output import cell, console, facts, limit_text, print_json, rate_text, say, table, unlimited
 from fairlane.cli.session import engine
+from fairlane.control.pausing import JobTypeView
+from fairlane.registry.options import INHERIT
 
 queues = typer.Typer(help="Look at queues, pause and resume them.")
-types = typer.Typer(help="Look at job types; pause, resume, disable and enable them.")
+types = typer.Typer(help="Look at job types; pause, resume, disable, enable and limit them.")
 
+OnlyOf = Annotated[
+    str | None,
+    # Not from the environment: who sets a limit for all shall not set one for some organization by mistake.
+    typer.Option(
+        "--organization",
+        "-o",
+        metavar="ORG",
+        help="Whose jobs of the type; left out: of all organizations together.",
+        autocompletion=o.complete_organizations,
+    ),
+]
+Window = Annotated[str | None, typer.Option(metavar="DURATION", help="The time of the rate: 1m, 1h; at most a day.")]
 Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; whoever asks why a job waits will read it.")]
 
 
@@ -71,21 +85,95 @@ def list_types(context: typer.Context, as_json: o.AsJson = False) -> None:
     Example:
         fairlane types list
     """
-    found = engine(context).job_types.list()
+    fl = engine(context)
+    found = fl.job_types.list()
     if as_json:
         print_json(found)
         return
     if not found:
         say("No job types are registered; `fairlane migrate --app …` and every worker register theirs.")
         return
-    timeout = Column("TIMEOUT", justify="right")
-    rows = table(Column("TYPE", overflow="fold"), "STATE", "QUEUE", "ISOLATION", timeout, Column("RETRIES"))
+    limits = {one.job_type: one for one in fl.job_types.limits() if one.organization is None}
+    numbers = (Column(one, justify="right") for one in ("TIMEOUT", "RETRIES", "RUNNING", "STARTED"))
+    rows = table(Column("TYPE", overflow="fold"), "STATE", "QUEUE", "ISOLATION", *numbers)
     for one in found:
-        seconds = "unlimited" if one.options.timeout is None else f"{one.options.timeout:g}s"
-        retries = "unlimited" if one.options.max_retries is None else str(one.options.max_retries)
-        state = _state(enabled=one.enabled, paused=one.paused)
-        rows.add_row(cell(one.name), state, cell(one.options.queue), one.options.isolation, seconds, retries)
+        bounds = (_seconds(one.options.timeout), unlimited(one.options.max_retries))
+        more = (unlimited(limits[one.name].max_running), rate_text(limits[one.name])) if one.name in limits else ()
+        rows.add_row(cell(one.name), _state(one), cell(one.options.queue), one.options.isolation, *bounds, *more)
     console().print(rows)
+
+
+@types.command("show")
+def show_type(context: typer.Context, job_type: o.TypeArgument, as_json: o.AsJson = False) -> None:
+    """Show a job type, with what of it may run.
+
+    \b
+    Example:
+        fairlane types show report.pdf
+    """
+    fl = engine(context)
+    every, *own = fl.job_types.limits(job_type)
+    one = next(one for one in fl.job_types.list() if one.name == job_type)
+    if as_json:
+        print_json({"job_type": one, "limits": [every, *own]})
+        return
+    console().print(
+        facts(
+            [
+                ("type", one.name),
+                ("state", _state(one)),
+                ("queue", one.options.queue),
+                ("isolation", one.options.isolation),
+                ("timeout", _seconds(one.options.timeout)),
+                ("retries", unlimited(one.options.max_retries)),
+                ("may run", limit_text(every)),
+                *((f"of {limit.organization}", limit_text(limit)) for limit in own),
+                ("registered", one.registered_at),
+            ]
+        )
+    )
+
+
+@types.command("limit")
+def limit_type(
+    context: typer.Context,
+    job_type: o.TypeArgument,
+    organization: OnlyOf = None,
+    max_running: o.Bound = None,
+    execution_rate: o.Bound = None,
+    execution_rate_window: Window = None,
+    reset: Annotated[bool, typer.Option("--reset", help="First take back what was set: as its handler says.")] = False,
+    user: o.User = None,
+    as_json: o.AsJson = False,
+) -> None:
+    """Change what of a type may run; what is not given stays.
+
+    \b
+    Examples:
+        fairlane types limit report.pdf --max-running 20
+        fairlane types limit report.pdf -o acme --execution-rate 100 --execution-rate-window 1h
+        fairlane types limit report.pdf --reset
+    """
+    fl = engine(context)
+    _refuse_unknown(fl, job_type)
+    if organization is not None and organization not in fl.directory.organizations([organization]):
+        raise OrganizationNotFound(f"There is no organization {organization!r}.")
+    if reset:
+        fl.job_types.reset_limit(job_type, organization=organization, user=user)
+    window = o.optional(o.duration, "--execution-rate-window", execution_rate_window)
+    changed = fl.job_types.limit(
+        job_type,
+        organization=organization,
+        max_running=o.changed_bound("--max-running", max_running),
+        execution_rate=o.changed_bound("--execution-rate", execution_rate),
+        execution_rate_window=INHERIT if window is None else window,
+        user=user,
+    )
+    if as_json:
+        print_json(changed)
+    else:
+        whose = "all organizations together" if organization is None else organization
+        say(f"Job type {job_type}, of {whose}: {limit_text(changed)}.")
 
 
 @types.command("enable")
@@ -144,5 +232,9 @@ def _refuse_unknown(fl: Fairlane, job_type: str) -> None:
         raise JobTypeNotFound(f"Job type {job_type} is not registered.")
 
 
-def _state(*, enabled: bool, paused: bool) -> str:
-    return ", ".join([*([] if enabled else ["disabled"]), *(["paused"] if paused else [])]) or "enabled"
+def _state(one: JobTypeView) -> str:
+    return ", ".join([*([] if one.enabled else ["disabled"]), *(["paused"] if one.paused else [])]) or "enabled"
+
+
+def _seconds(number: float | None) -> str:
+    return "unlimited" if number is None else f"{number:g}s"

@@ -85,6 +85,9 @@ class AsyncJobTypes(Verbs[JobTypes]):
     enable = asynchronous(JobTypes.enable)
     disable = asynchronous(JobTypes.disable)
     delete = asynchronous(JobTypes.delete)
+    limit = asynchronous(JobTypes.limit)
+    reset_limit = asynchronous(JobTypes.reset_limit)
+    limits = asynchronous(JobTypes.limits)
 
 
 class AsyncDeadLetters(Verbs[DeadLetters]):

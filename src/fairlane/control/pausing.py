@@ -1,15 +1,21 @@
-"""Pausing queues and job types, and enabling types: `fl.queues` and `fl.job_types`."""
+"""Pausing queues and job types, enabling and limiting types: `fl.queues` and `fl.job_types`."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import Connection
 
 from fairlane.domain.errors import ConfigurationError, JobTypeNotFound
+from fairlane.domain.limits import Limit
+from fairlane.domain.limits import Subject as LimitSubject
+from fairlane.domain.organizations import is_organization_id
 from fairlane.domain.texts import storable
-from fairlane.registry.options import Options
+from fairlane.registry.options import INHERIT, Inheriting, Options, Seconds, count, rate_window
 from fairlane.store.statements import job_types as statements
+from fairlane.store.statements import running_limits
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.transaction import Database
 
@@ -74,8 +80,24 @@ class JobTypeView:
     registered_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class JobTypeLimit:
+    """What of a job type may run; None = unlimited, 0 = none.
+
+    `organization` None: of all organizations together. `changed` names what `fl.job_types.limit` set; the rest is as
+    the type's handler says, and for one organization unlimited.
+    """
+
+    job_type: str
+    organization: str | None
+    max_running: int | None
+    execution_rate: int | None
+    execution_rate_window: float
+    changed: tuple[str, ...] = ()
+
+
 class JobTypes(Pauses):
-    """Pause, disable and delete job types, for all organizations."""
+    """Pause, disable, limit and delete job types, for all organizations."""
 
     def __init__(self, database: Database) -> None:
         super().__init__(database, Subject.JOB_TYPE)
@@ -124,10 +146,92 @@ class JobTypes(Pauses):
                 raise ConfigurationError(
                     f"Jobs of type {name} are there; it can be deleted when retention has removed them."
                 )
+            running_limits.forget_type(connection, name)
 
         self._database.write(work)
+
+    def limit(
+        self,
+        name: str,
+        *,
+        organization: str | None = None,
+        max_running: int | Inheriting | None = INHERIT,
+        execution_rate: int | Inheriting | None = INHERIT,
+        execution_rate_window: Seconds | Inheriting = INHERIT,
+        user: str | None = None,
+    ) -> JobTypeLimit:
+        """Change what is given of a type's limits; the rest stays. `reset_limit` takes it all back.
+
+        Workers go by it within a tenth of a second; jobs that run beyond it finish.
+
+        Args:
+            organization: whose jobs of the type; None = of all organizations together. Both hold, each by itself.
+            max_running: at once. None = unlimited, whatever the type's handler says; 0 = none.
+            execution_rate: starts within any `execution_rate_window`, counted from when the rate was set.
+            execution_rate_window: at most a day; 60 s unless said otherwise.
+
+        Raises:
+            JobTypeNotFound, ConfigurationError
+        """
+        changes: dict[str, Any] = {}
+        if max_running is not INHERIT:
+            changes["max_running"] = count("max_running", max_running)
+        if execution_rate is not INHERIT:
+            changes["execution_rate"] = count("execution_rate", execution_rate)
+        if execution_rate_window is not INHERIT:
+            changes["execution_rate_window"] = rate_window("execution_rate_window", execution_rate_window)
+        subject = _limit_subject(name, organization)
+
+        def work(connection: Connection) -> JobTypeLimit:
+            row = statements.hold(connection, name)
+            if row is None:
+                raise JobTypeNotFound(f"Job type {name} is not registered.")
+            if changes:
+                running_limits.set_limit(connection, subject, changes)
+            return _limit(subject, row.options, running_limits.overrides(connection).get(subject, {}))
+
+        return self._database.write(work)
+
+    def reset_limit(self, name: str, *, organization: str | None = None, user: str | None = None) -> bool:
+        """Take back what `limit` set: the type is limited as its handler says again. False if nothing was set."""
+        subject = _limit_subject(name, organization)
+        return self._database.write(lambda connection: running_limits.reset_limit(connection, subject))
+
+    def limits(self, name: str | None = None) -> tuple[JobTypeLimit, ...]:
+        """What of each type, or of one, may run: of all organizations together, then of each that has its own limit.
+
+        Raises:
+            JobTypeNotFound
+        """
+        rows, overrides = self._database.read(
+            lambda connection: (statements.everything(connection), running_limits.overrides(connection))
+        )
+        found = []
+        for row in rows:
+            every = LimitSubject(None, row.name)
+            own = sorted((one for one in overrides if one.job_type == row.name and one.organization), key=str)
+            found += [
+                _limit(one, row.options, overrides.get(one, {})) for one in (every, *own) if name in (None, row.name)
+            ]
+        if name is not None and not found:
+            raise JobTypeNotFound(f"Job type {name} is not registered.")
+        return tuple(found)
 
     def _set_enabled(self, name: str, *, enabled: bool) -> None:
         storable(name=name)
         if not self._database.write(lambda connection: statements.set_enabled(connection, name, enabled=enabled)):
             raise JobTypeNotFound(f"Job type {name} is not registered.")
+
+
+def _limit_subject(job_type: str, organization: str | None) -> LimitSubject:
+    storable(name=job_type)
+    if organization is not None and not is_organization_id(organization):
+        raise ConfigurationError(f"{organization!r:.160} is no organization's id; None means all organizations.")
+    return LimitSubject(organization, job_type)
+
+
+def _limit(subject: LimitSubject, options: str, changes: Mapping[str, Any]) -> JobTypeLimit:
+    own = Options.from_json(options).limit if subject.organization is None else Limit()
+    assert subject.job_type is not None
+    effective = asdict(replace(own, **changes))
+    return JobTypeLimit(subject.job_type, subject.organization, **effective, changed=tuple(sorted(changes)))

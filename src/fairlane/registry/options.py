@@ -151,15 +151,15 @@ def choice(kind: type[E], name: str, value: object) -> E:
         raise ConfigurationError(f"{name} must be one of {', '.join(kind)}, not {value!r}.") from None
 
 
-def rate_window(value: Seconds) -> float:
-    """The window of a submission rate, in seconds.
+def rate_window(name: str, value: object) -> float:
+    """The window of a rate, in seconds.
 
     Raises:
         ConfigurationError: it is 0 or above a day.
     """
-    window = seconds("rate_limit_window", value)
+    window = seconds(name, value)
     if not 0 < window <= LONGEST_RATE_WINDOW:
-        raise ConfigurationError(f"rate_limit_window must be above 0 and at most {LONGEST_RATE_WINDOW:g} s.")
+        raise ConfigurationError(f"{name} must be above 0 and at most {LONGEST_RATE_WINDOW:g} s, not {window:g}.")
     return window
 
 

@@ -25,6 +25,12 @@ def find(connection: Connection, names: Sequence[str]) -> Sequence[AnyRow]:
     return connection.execute(statement.with_for_update(read=True, key_share=True)).all()
 
 
+def hold(connection: Connection, name: str) -> AnyRow | None:
+    """A registered type, locked against others who change it, not against its submissions; None if there is none."""
+    statement = select(job_types).where(job_types.c.name == name).with_for_update(key_share=True)
+    return connection.execute(statement).one_or_none()
+
+
 def everything(connection: Connection) -> Sequence[AnyRow]:
     """All registered types, by name."""
     return connection.execute(select(job_types).order_by(job_types.c.name)).all()

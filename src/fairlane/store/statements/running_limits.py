@@ -5,7 +5,7 @@ counted up or down, so a worker that is killed leaks no slot.
 """
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -65,12 +65,24 @@ def note_starts(connection: Connection, now: datetime, numbers: Mapping[Subject,
         connection.execute(starts.insert(), rows)
 
 
-def set_limit(connection: Connection, subject: Subject, changes: Mapping[str, Any], *, forget: Iterable[str]) -> None:
-    """Set some of the limits of a job type, for all organizations or one; `forget` those that are to be inherited."""
-    kept = overrides(connection).get(subject, {})
-    document = {name: value for name, value in {**kept, **changes}.items() if name not in set(forget)}
+def set_limit(connection: Connection, subject: Subject, changes: Mapping[str, Any]) -> None:
+    """Set some of the limits of a job type, for all organizations or one. The caller holds the type's row."""
+    document = {**overrides(connection).get(subject, {}), **changes}
     key = {"organization_id": subject.organization or _ALL, "job_type": subject.job_type}
     upsert(connection, limits, {**key, "document": json.dumps(document, sort_keys=True)})
+
+
+def reset_limit(connection: Connection, subject: Subject) -> bool:
+    """Forget what was set; False if nothing was."""
+    mine = (limits.c.organization_id == (subject.organization or _ALL)) & (limits.c.job_type == subject.job_type)
+    return connection.execute(delete(limits).where(mine)).rowcount == 1
+
+
+def forget_type(connection: Connection, job_type: str) -> None:
+    """Forget all limits that were set for a job type, and its starts."""
+    for table in (limits, starts):
+        statement = delete(table).where(table.c.job_type == job_type)
+        connection.execute(statement.execution_options(fairlane_across="clean-up"))
 
 
 def overrides(connection: Connection) -> dict[Subject, dict[str, Any]]:
