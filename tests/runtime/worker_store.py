@@ -1,16 +1,23 @@
 """A worker's parts on a database, one by one: without loops, threads and time."""
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
+from random import Random
+from typing import Any
 from uuid import UUID, uuid4
 
-from fairlane import Fairlane, JobContext
+from fairlane import Backoff, Fairlane, JobContext
+from fairlane.domain.outcomes import Completed
 from fairlane.runtime.claims import Claims, Ready
 from fairlane.runtime.dead_letter_alarm import DeadLetterAlarm
 from fairlane.runtime.heartbeat import Heartbeat
 from fairlane.runtime.outlook import Outlooks
 from fairlane.runtime.rescue import Rescue
 from fairlane.store.statements import workers
+from fairlane.store.statements.finish import Finish, finish
 from fairlane.store.statements.workers import WorkerCard
+from fairlane.testing import ManualClock
 from tests.runtime.worker_kit import Engine
 
 LEASE = 15.0  # seconds
@@ -41,6 +48,15 @@ class Member:
         """One claim round."""
         return self.claims.claim_round(slots, known)
 
+    def end(self, *ready: Ready) -> None:
+        """Complete what it claimed."""
+        ends = [
+            Finish(one.organization, one.id, one.job_type, one.lease_token, Completed(), Backoff())
+            for one in (each.claimed for each in ready)
+        ]
+        database = self.fl.database
+        database.write(lambda connection: finish(connection, database.clock.now(connection), ends, Random(1)))
+
     def is_steady(self) -> None:
         """Let its heartbeat succeed for a full lease, by its own clock."""
         beats = 3
@@ -50,11 +66,12 @@ class Member:
         self.heartbeat.run_once()
 
 
-def member(fl: Engine, name: str = "worker") -> Member:
+def member(fl: Engine, name: str = "worker", *, slots: int = 10) -> Member:
     """A registered worker."""
-    card = WorkerCard(uuid4(), name, None, tuple(sorted(fl.catalogue.mine)), 10)
+    card = WorkerCard(uuid4(), name, None, tuple(sorted(fl.catalogue.mine)), slots)
     monotonic = Monotonic()
     heartbeat = Heartbeat(fl.database, card, LEASE, fl.emit, monotonic)
+    own_limits = {name: one.options.limit for name, one in fl.catalogue.mine.items()}
     alarm = DeadLetterAlarm(fl.database, fl.settings.dead_letter_alert, fl.emit)
     made = Member(
         fl,
@@ -62,7 +79,7 @@ def member(fl: Engine, name: str = "worker") -> Member:
         monotonic,
         heartbeat,
         Rescue(fl.database, heartbeat, alarm, fl.emit, interval=1.0),
-        Claims(fl.database, fl.directory, card, Outlooks(fl.database, fl.directory, card, {}, kept=0.0)),
+        Claims(fl.database, fl.directory, card, Outlooks(fl.database, fl.directory, card, own_limits, kept=0.0)),
     )
     heartbeat.run_once()
     return made
@@ -78,3 +95,28 @@ def nothing(fl: Engine) -> None:
 
     @fl.job_type("work", dedup_window=0)
     async def work(ctx: JobContext) -> None: ...
+
+
+def job_type(fl: Engine, name: str, **options: Any) -> None:
+    """A job type that nobody runs: members claim its jobs and end them."""
+
+    @fl.job_type(name, dedup_window=0, **options)
+    async def handler(ctx: JobContext) -> None: ...
+
+
+def give(fl: Engine, number: int, name: str = "pdf", organization: str = "acme", **options: Any) -> None:
+    """So many jobs."""
+    for _ in range(number):
+        fl.give(name, organization=organization, **options)
+
+
+def organizations(ready: Iterable[Ready]) -> Counter[str]:
+    """How many of the claimed jobs are whose."""
+    return Counter(one.claimed.organization for one in ready)
+
+
+def later(clock: ManualClock, seconds: float, *members: Member) -> None:
+    """Time passes, and the members' leases are kept."""
+    clock.advance(seconds)
+    for one in members:
+        one.heartbeat.run_once()

@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 
 from fairlane.domain.backoff import Backoff
 from fairlane.domain.fairness import Lane, Quota
+from fairlane.domain.limits import Subject
 from fairlane.domain.outcomes import Completed
 from fairlane.domain.statuses import JobStatus
 from fairlane.store.statements import (
@@ -27,6 +28,7 @@ from fairlane.store.statements import (
     lanes,
     limits,
     metrics,
+    running_limits,
     stage,
     transition,
     workers,
@@ -82,6 +84,17 @@ FILES = """
 INSERT INTO fairlane_doomed_files (organization_id, id, path, job_id, lease_token, since, due_at)
 SELECT 'big', id, 'big/' || id, id, id, created_at, created_at FROM fairlane_jobs WHERE status = 'completed'
 """
+# The quota rows of submissions and of claims, and the starts of many claims within the windows of their rates.
+QUOTAS = """
+INSERT INTO fairlane_quotas (organization_id, subject, uses)
+SELECT 'big', 'rate/type' || n % 5 || '/user' || n, 1 FROM generate_series(1, 20000) AS n
+UNION ALL SELECT 'big', 'limit', 0 UNION ALL SELECT 'big', 'limit/type0', 0 UNION ALL SELECT '', 'limit/type0', 0
+"""
+STARTS = """
+INSERT INTO fairlane_starts (organization_id, job_type, at, number)
+SELECT CASE WHEN n % 2 = 0 THEN 'big' ELSE '' END, 'type' || n % 5, '2026-11-01Z'::timestamptz + n * interval '1 s', 5
+FROM generate_series(1, 20000) AS n
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +106,8 @@ class Case:
     sqlite_indexes: tuple[str, ...] | None = None
 
 
-TABLES = ("fairlane_jobs", "fairlane_job_parents", "fairlane_doomed_files")
+TABLES = ("fairlane_jobs", "fairlane_job_parents", "fairlane_doomed_files", "fairlane_quotas", "fairlane_starts")
+SUBJECTS = [Subject(None, "type0"), Subject("big", None), Subject("big", "type0")]
 FINISH = Finish("small1", RUNNING, "type0", RUNNING, Completed("1"), Backoff())
 CASES = {
     "active lanes": Case(lanes.active_lanes, ("jobs_ready",)),
@@ -108,6 +122,11 @@ CASES = {
         sqlite_indexes=("jobs_ready",),
     ),
     "what runs": Case(lanes.running, ("jobs_running",)),
+    "lock of limits": Case(lambda connection: running_limits.lock(connection, SUBJECTS), ("quotas_pk",), ()),
+    "starts within windows": Case(
+        lambda connection: running_limits.started(connection, LATER, {SUBJECTS[0]: 60.0, SUBJECTS[2]: 3600.0}),
+        ("starts_at",),
+    ),
     "live jobs by queue": Case(metrics.live_by_queue, ("jobs_status",), ("jobs_status",)),
     "scheduled jobs": Case(lambda connection: stage.release_scheduled(connection, BEFORE), ("jobs_scheduled",)),
     "due retries": Case(
@@ -173,7 +192,7 @@ def filled(postgres_server: str, postgres_template: str) -> Iterator[Database]:
     create_database(postgres_server, name, template=postgres_template)
     url = database_on(postgres_server, name)
     with psycopg.connect(url, autocommit=True) as connection:
-        for statement in (FILL, EDGES, FILES, "VACUUM ANALYZE"):
+        for statement in (FILL, EDGES, FILES, QUOTAS, STARTS, "VACUUM ANALYZE"):
             connection.execute(statement)
     database = Database(url)
     yield database

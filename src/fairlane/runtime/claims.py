@@ -109,9 +109,9 @@ class Claims:
         if not workers.hold(connection, self.database.clock, self.card.id):
             return Wanted((), {}, {}), []
         open_lanes, locked = self._open_lanes(connection, outlook)
-        # Taken under the locks: then no later claim of the same limit has an earlier time, and no window is passed.
-        now = self.database.clock.now(connection)
         running = lanes.running(connection)
+        # Taken under the locks, and after the count: what the log says keeps to the limits, too.
+        now = self.database.clock.now(connection)
         rooms = _rooms(connection, now, outlook, locked, running)
         in_lanes = lane_rooms(open_lanes, _lane_limits(rooms), running, self._started, self._passed)
         # Whoever is held back stays known, so that it loses neither its turn nor what its oldest jobs are owed.

@@ -39,6 +39,10 @@ def register(fl: Fairlane, *isolations: str) -> None:
             ctx.sleep(600)
         return "second attempt"
 
+    @fl.job_type("quick", dedup_window=0)
+    async def quick(ctx: JobContext) -> None:
+        await asyncio.sleep(0.002)
+
     @fl.job_type("until there is a file")
     def until_file(ctx: JobContext, path: str) -> str:
         ctx.progress(None, f"{os.getpid()}")

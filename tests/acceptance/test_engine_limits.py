@@ -1,0 +1,182 @@
+"""R4: with many workers no limit is passed at any moment, and what a killed worker held is free again."""
+
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import datetime, timedelta
+from random import Random
+
+import pytest
+from sqlalchemy import Connection, text
+
+from fairlane import Submission
+from fairlane.runtime.claims import Ready
+from tests.acceptance.apps.worker import register
+from tests.runtime.worker_kit import PATIENCE, Engine, another, engine, running, until
+from tests.runtime.worker_process import worker_process
+from tests.runtime.worker_store import job_type, member
+
+LEASE = 2.5  # seconds
+ORGANIZATIONS = ("acme", "rival", "third")
+RATE, WINDOW = 40, 0.5
+# (organization, job type): None stands for all.
+Subject = tuple[str | None, str | None]
+Limits = dict[Subject, int]
+
+
+@pytest.fixture
+def fl(database_url: str) -> Iterator[Engine]:
+    with engine(database_url, lease=LEASE) as fl:
+        for name in ORGANIZATIONS[1:]:
+            fl.organizations.create(name)
+        yield fl
+
+
+def running_now(connection: Connection) -> Counter[tuple[str, str]]:
+    rows = connection.execute(
+        text("SELECT organization_id, job_type, count(*) FROM fairlane_jobs WHERE status = 'running' GROUP BY 1, 2")
+    )
+    return Counter({(organization, name): number for organization, name, number in rows})
+
+
+def number_of(subject: Subject, counted: Counter[tuple[str, str]]) -> int:
+    organization, name = subject
+    return sum(n for (one, other), n in counted.items() if organization in (None, one) and name in (None, other))
+
+
+@contextmanager
+def watched(fl: Engine, limits: Limits) -> Iterator[None]:
+    """A watcher counts running rows in snapshots of its own, all the time."""
+    over = threading.Event()
+    seen: list[tuple[Subject, int]] = []
+
+    def watch() -> None:
+        with another(fl) as mine:
+            while not over.is_set():
+                counted = mine.database.read(running_now)
+                seen.extend((subject, number_of(subject, counted)) for subject in limits)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+    assert seen
+    assert [(subject, number) for subject, number in seen if number > limits[subject]] == []
+
+
+def log_keeps_to(fl: Engine, limits: Limits) -> None:
+    """Afterwards the execution log says that no limit was passed, and that each was used in full."""
+    with fl.database.engine.connect() as connection:
+        rows = connection.execute(
+            text(
+                "SELECT log.at, log.to_status = 'running', log.organization_id, job_type"
+                " FROM fairlane_execution_log AS log JOIN fairlane_jobs AS job"
+                " ON job.organization_id = log.organization_id AND job.id = log.job_id"
+                " WHERE 'running' IN (from_status, to_status)"
+            )
+        )
+        # What ended at the very moment has made room.
+        entries = sorted((at if isinstance(at, datetime) else datetime.fromisoformat(at), *more) for at, *more in rows)
+    at_once, most = Counter[tuple[str, str]](), Counter[Subject]()
+    for _, begins, organization, name in entries:
+        at_once[organization, name] += 1 if begins else -1
+        for subject in limits:
+            most[subject] = max(most[subject], number_of(subject, at_once))
+    assert most == limits
+
+
+def rate_keeps_to(fl: Engine, rate: int, window: float) -> None:
+    """So many starts in any window, by the log."""
+    with fl.database.engine.connect() as connection:
+        rows = connection.execute(text("SELECT at FROM fairlane_execution_log WHERE to_status = 'running'")).scalars()
+        starts = sorted(at if isinstance(at, datetime) else datetime.fromisoformat(at) for at in rows)
+    for first, beyond in zip(starts, starts[rate:], strict=False):
+        assert beyond - first >= timedelta(seconds=window)
+
+
+def limit(fl: Engine, limits: Limits) -> None:
+    for (organization, name), number in limits.items():
+        if name is None:
+            assert organization is not None
+            fl.organizations.update(organization, max_running=number)
+        else:
+            fl.job_types.limit(name, organization=organization, max_running=number)
+
+
+def submit(fl: Engine, names: Sequence[str], each: int) -> int:
+    jobs = [Submission(name, organization) for name in names for organization in ORGANIZATIONS for _ in range(each)]
+    return len(fl.submit_many(jobs))
+
+
+def are_all_done(fl: Engine) -> bool:
+    counted = fl.metrics().jobs_by_status
+    return sum(counted.values()) == sum(n for status, n in counted.items() if status == "completed")
+
+
+def test_many_claimers_pass_no_limit_and_use_each_in_full(fl: Engine) -> None:
+    limits: Limits = {("acme", None): 5, (None, "pdf"): 6, ("rival", "pdf"): 2, ("third", "mail"): 1}
+    with ExitStack() as stack:
+        engines = [stack.enter_context(another(fl)) for _ in range(4)]
+        for one in (fl, *engines):
+            job_type(one, "pdf")
+            job_type(one, "mail")
+        submit(fl, ["pdf", "mail"], 20)
+        limit(fl, limits)
+        members = [member(one, f"worker {number}", slots=30) for number, one in enumerate(engines)]
+        done = threading.Event()
+
+        def work(number: int) -> None:
+            random, mine = Random(number), members[number]
+            held: list[Ready] = []
+            while not done.is_set():
+                mine.heartbeat.run_once()
+                held += mine.claim(30 - len(held))
+                random.shuffle(held)
+                share = random.randint(0, len(held))
+                mine.end(*held[:share])
+                held = held[share:]
+            mine.end(*held)
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+        with watched(fl, limits):
+            for thread in threads:
+                thread.start()
+            try:
+                until(lambda: are_all_done(fl))
+            finally:
+                done.set()
+                for thread in threads:
+                    thread.join(PATIENCE)
+    log_keeps_to(fl, limits)
+
+
+def test_worker_processes_pass_no_limit_and_no_rate(fl: Engine) -> None:
+    register(fl)
+    limits: Limits = {("acme", None): 2, (None, "quick"): 4}
+    submit(fl, ["quick"], 40)
+    limit(fl, limits)
+    fl.job_types.limit("quick", execution_rate=RATE, execution_rate_window=WINDOW)
+    with watched(fl, limits), worker_process(fl), worker_process(fl), worker_process(fl):
+        until(lambda: are_all_done(fl))
+    log_keeps_to(fl, limits)
+    rate_keeps_to(fl, RATE, WINDOW)
+
+
+def test_what_a_killed_worker_held_is_free_again_for_others(fl: Engine) -> None:
+    register(fl)
+    limits: Limits = {(None, "thread"): 2}
+    jobs = [fl.give("thread") for _ in range(4)]
+    limit(fl, limits)
+    with watched(fl, limits), worker_process(fl, lease=LEASE) as worker:
+        for job in jobs[:2]:
+            worker.wait("JobProgressed", job_id=job.id)
+        worker.kill()
+        with running(fl.worker()):
+            for job in jobs[:2]:
+                assert fl.ended(job).attempt == 2
+            until(lambda: [fl.look(job).status for job in jobs[2:]] == ["running", "running"])
+    log_keeps_to(fl, limits)

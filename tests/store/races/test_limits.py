@@ -1,0 +1,102 @@
+"""Claims under a limit, side by side: it is never passed, and holds up nothing that is not under it (R4)."""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import make_url, text
+
+from fairlane import JobStatus
+from fairlane.store.statements import running_limits
+from fairlane.testing import ManualClock
+from tests.runtime.worker_kit import engine
+from tests.runtime.worker_store import give, job_type, later, member
+from tests.store.races.race import Race, at_once
+
+WINDOW = 60.0
+
+
+def before_the_lock(monkeypatch: pytest.MonkeyPatch, other: Callable[[], object]) -> None:
+    """Something happens while the next claim is between its begin and its lock."""
+    lock = running_limits.lock
+
+    def late(*arguments: Any) -> Any:
+        monkeypatch.setattr(running_limits, "lock", lock)
+        other()
+        return lock(*arguments)
+
+    monkeypatch.setattr(running_limits, "lock", late)
+
+
+def test_a_limit_that_somebody_claims_under_holds_up_only_what_is_under_it(postgres_url: str) -> None:
+    with engine(postgres_url) as fl:
+        job_type(fl, "pdf", max_running=5)
+        job_type(fl, "mail")
+        fl.organizations.create("rival", max_running=5)
+        give(fl, 2)
+        give(fl, 2, "mail")
+        give(fl, 2, "mail", "rival")
+        worker, race = member(fl), Race(fl.database, postgres_url)
+        worker.claims.outlooks.now()
+        held = "SELECT 1 FROM fairlane_quotas WHERE organization_id = '' AND subject = 'limit/pdf' FOR UPDATE"
+        with race.open() as claiming:
+            claiming.execute(text(held)).one()
+            ready = race.passes(worker.claim).result()
+            assert Counter(one.claimed.job_type for one in ready) == {"mail": 4}
+            assert worker.claims.is_held_back
+        assert len(worker.claim()) == 2
+        assert not worker.claims.is_held_back
+        race.close()
+
+
+def test_a_claim_counts_what_was_claimed_before_it_got_the_lock(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the database's default is that a transaction sees what was there when it began."""
+    name = make_url(postgres_url).database
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(f"ALTER DATABASE {name} SET default_transaction_isolation = 'repeatable read'")
+    with engine(postgres_url) as fl:
+        job_type(fl, "pdf", max_running=3)
+        give(fl, 9)
+        first, second = member(fl, "first"), member(fl, "second")
+        before_the_lock(monkeypatch, lambda: second.claim(2))
+        assert len(first.claim()) == 1
+
+
+def test_no_window_is_passed_by_a_claim_that_began_before_another_and_got_the_lock_after_it(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = ManualClock()
+    with engine(postgres_url, clock=clock) as fl:
+        job_type(fl, "pdf", execution_rate=10, execution_rate_window=WINDOW)
+        give(fl, 30)
+        first, second = member(fl, "first"), member(fl, "second")
+        first.end(*first.claim(10))
+        later(clock, WINDOW - 0.1, first, second)
+
+        def beside() -> None:
+            clock.advance(0.2)
+            assert len(second.claim(5)) == 5
+
+        before_the_lock(monkeypatch, beside)
+        first.claim(10)
+        with fl.database.engine.connect() as connection:
+            log = connection.execute(text("SELECT at FROM fairlane_execution_log WHERE to_status = 'running'"))
+            starts = list(log.scalars())
+    assert len(starts) == 20
+    for one in starts:
+        assert sum(0 <= (one - other).total_seconds() < WINDOW for other in starts) <= 10
+
+
+def test_workers_that_meet_a_new_limit_at_once_start_as_many_as_may(database_url: str) -> None:
+    with engine(database_url) as fl:
+        job_type(fl, "pdf", max_running=4)
+        give(fl, 9)
+        workers = [member(fl, f"worker {number}") for number in range(4)]
+        at_once([worker.claim for worker in workers])
+        assert fl.metrics().jobs_by_status[JobStatus.RUNNING] <= 4
+        workers[0].claim()
+        assert fl.metrics().jobs_by_status[JobStatus.RUNNING] == 4
