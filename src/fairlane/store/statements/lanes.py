@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from operator import eq
 from typing import Final
 
-from sqlalchemy import BindParameter, Connection, TextClause, bindparam, select, text, true, tuple_
+from sqlalchemy import BindParameter, Connection, TextClause, bindparam, select, text, true
 
 from fairlane.domain.fairness import Lane
 from fairlane.domain.statuses import JobStatus
@@ -32,19 +33,25 @@ def active_lanes(connection: Connection) -> list[Lane]:
         return [Lane(*row) for row in connection.execute(_SKIP_SCAN)]
     # SQLite has no LATERAL; a probe costs it no round trip, so the loop is here.
     found: list[Lane] = []
-    key = tuple_(jobs.c.queue, jobs.c.organization_id, jobs.c.job_type)
-    probe = (
-        select(jobs.c.queue, jobs.c.organization_id, jobs.c.job_type)
-        .where(jobs.c.ready == true())
-        .order_by(jobs.c.queue, jobs.c.organization_id, jobs.c.job_type)
-        .limit(1)
-        .execution_options(fairlane_across="claim")
-    )
-    row = connection.execute(probe).one_or_none()
-    while row is not None:
-        found.append(Lane(*row))
-        row = connection.execute(probe.where(key > found[-1])).one_or_none()
+    lane = _first(connection, ())
+    while lane is not None:
+        found.append(lane)
+        # Not `(queue, organization, type) > (…)`: SQLite would read on through all entries that are equal.
+        probes = (_first(connection, lane[:depth], beyond=lane[depth]) for depth in (2, 1, 0))
+        lane = next((one for one in probes if one is not None), None)
     return found
+
+
+def _first(connection: Connection, begin: tuple[str, ...], *, beyond: str | None = None) -> Lane | None:
+    """SQLite's first lane whose columns begin so, and of which the next column is beyond that value."""
+    columns = (jobs.c.queue, jobs.c.organization_id, jobs.c.job_type)
+    statement = select(*columns).where(jobs.c.ready == true(), *map(eq, columns, begin))
+    if beyond is not None:
+        statement = statement.where(columns[len(begin)] > beyond)
+    row = connection.execute(
+        statement.order_by(*columns).limit(1).execution_options(fairlane_across="claim")
+    ).one_or_none()
+    return Lane(*row) if row is not None else None
 
 
 # By worker, since each running job has one: else the planner may go through all jobs of some status for them.
