@@ -46,7 +46,7 @@ class Organizations:
 
         Args:
             organization: its id: 1 to 140 printable characters, no comma, no slash.
-            weight: its share beside others', 1 or more.
+            weight: its share of running jobs beside others', 1 or more.
             max_running, max_live_jobs: None = unlimited, 0 = none.
             retention: how long its ended jobs are kept, whatever their type says, in seconds or as a timedelta; None =
                 as their type says, and else the setting.
