@@ -15,11 +15,13 @@ import pytest
 from sqlalchemy import Connection
 
 from fairlane.domain.backoff import Backoff
+from fairlane.domain.breaker import Pair
 from fairlane.domain.fairness import Lane, Quota
 from fairlane.domain.limits import Subject
 from fairlane.domain.outcomes import Completed
 from fairlane.domain.statuses import JobStatus
 from fairlane.store.statements import (
+    breakers,
     claim,
     cleanup,
     dependencies,
@@ -28,6 +30,7 @@ from fairlane.store.statements import (
     lanes,
     limits,
     metrics,
+    outcomes,
     running_limits,
     stage,
     transition,
@@ -95,6 +98,27 @@ INSERT INTO fairlane_starts (organization_id, job_type, at, number)
 SELECT CASE WHEN n % 2 = 0 THEN 'big' ELSE '' END, 'type' || n % 5, '2026-11-01Z'::timestamptz + n * interval '1 s', 5
 FROM generate_series(1, 20000) AS n
 """
+LOG = """
+INSERT INTO fairlane_execution_log (organization_id, job_id, sequence, to_status, at, actor, message, attempt)
+SELECT organization_id, id, 1, status, created_at, 'w', '', 1
+FROM fairlane_jobs WHERE status IN ('running', 'completed')
+"""
+# A day of two workers' counts, thousands of breakers that closed again, a few that are open, some with a running trial.
+COUNTS = """
+INSERT INTO fairlane_outcomes (organization_id, job_type, minute, worker_id, completions, failures, seconds)
+SELECT 'small' || n % 20, 'type0', '2026-11-01Z'::timestamptz + n / 20 * interval '1 min',
+  lpad(to_hex(worker), 32, '0')::uuid, 1, 1, 1
+FROM generate_series(0, 28799) AS n, generate_series(1, 2) AS worker
+"""
+BREAKERS = """
+INSERT INTO fairlane_breakers
+  (organization_id, job_type, opened_at, until, trial_job_id, trial_attempt, trial_lease_token, closed_at)
+SELECT 'small' || n, 'type0', moment, moment, trial, CASE WHEN trial IS NOT NULL THEN 0 END, trial,
+  CASE WHEN n >= 20 THEN moment END
+FROM (SELECT n, '2026-11-01Z'::timestamptz + n * interval '1 s' AS moment,
+    CASE WHEN n < 10 THEN lpad(to_hex(300001 + n), 32, '0')::uuid END AS trial
+  FROM generate_series(0, 9999) AS n) AS breaker
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +130,17 @@ class Case:
     sqlite_indexes: tuple[str, ...] | None = None
 
 
-TABLES = ("fairlane_jobs", "fairlane_job_parents", "fairlane_doomed_files", "fairlane_quotas", "fairlane_starts")
+TABLES = (
+    "fairlane_jobs",
+    "fairlane_job_parents",
+    "fairlane_doomed_files",
+    "fairlane_execution_log",
+    "fairlane_outcomes",
+    "fairlane_breakers",
+    "fairlane_quotas",
+    "fairlane_starts",
+)
+PAIRS = [Pair("small1", "type0"), Pair("small2", "type0")]
 SUBJECTS = [Subject(None, "type0"), Subject("big", None), Subject("big", "type0")]
 FINISH = Finish("small1", RUNNING, "type0", RUNNING, Completed("1"), Backoff())
 CASES = {
@@ -181,6 +215,18 @@ CASES = {
         ("doomed_files_due", "jobs_"),
         ("doomed_files_due",),
     ),
+    "open breakers": Case(lambda connection: breakers.open_breakers(connection, "claim"), ("breakers_open",)),
+    "breakers that let a job be tried": Case(
+        lambda connection: breakers.lock_due(connection, LATER, PAIRS), ("breakers_",), ()
+    ),
+    "last breakers": Case(lambda connection: breakers.latest(connection, PAIRS), ("breakers_pk",), ()),
+    "trials that have ended": Case(
+        breakers.ended_trials, ("breakers_open", "jobs_", "execution_log_job"), ("breakers_open", "execution_log_job")
+    ),
+    "what counts towards a breaker": Case(
+        lambda connection: outcomes.since(connection, LATER - timedelta(minutes=30), PAIRS), ("outcomes_pk",), ()
+    ),
+    "counts that are old": Case(lambda connection: outcomes.forget(connection, LATER), ("outcomes_minute",)),
     "new edges": Case(lambda connection: dependencies.look_at_new_edges(connection, LATER), ("job_parents_new",)),
 }
 
@@ -192,7 +238,7 @@ def filled(postgres_server: str, postgres_template: str) -> Iterator[Database]:
     create_database(postgres_server, name, template=postgres_template)
     url = database_on(postgres_server, name)
     with psycopg.connect(url, autocommit=True) as connection:
-        for statement in (FILL, EDGES, FILES, QUOTAS, STARTS, "VACUUM ANALYZE"):
+        for statement in (FILL, EDGES, FILES, QUOTAS, STARTS, LOG, COUNTS, BREAKERS, "VACUUM ANALYZE"):
             connection.execute(statement)
     database = Database(url)
     yield database

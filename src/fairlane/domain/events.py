@@ -5,6 +5,7 @@ No event holds parameters, results or error texts: a log is read by more people 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from fairlane.domain.statuses import JobStatus
@@ -160,6 +161,26 @@ class QueueLimitWarning:
 
 
 @dataclass(frozen=True, slots=True)
+class BreakerOpened:
+    """So much of a job type failed in an organization that nothing of it starts before `until` (R16)."""
+
+    organization: str
+    job_type: str
+    until: datetime
+    failures: int
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerClosed:
+    """Jobs of a type start again in an organization. `by` None: since one that was tried completed."""
+
+    organization: str
+    job_type: str
+    by: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceFailed:
     """A service's round raised what it should not; it goes on with the next round."""
 
@@ -185,6 +206,8 @@ Event = (
     | JobsRescued
     | DeadLetterAlert
     | QueueLimitWarning
+    | BreakerOpened
+    | BreakerClosed
     | ServiceFailed
 )
 Emit = Callable[[Event], None]

@@ -12,15 +12,16 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from fairlane.domain.backoff import Backoff
+from fairlane.domain.breaker import Pair, Trial
 from fairlane.domain.fairness import Contender, FairShare, Lane, Rooms, lane_rooms
 from fairlane.domain.limits import Subject, running_of
 from fairlane.domain.outcomes import Outcome, Refused, Released
 from fairlane.domain.statuses import JobStatus, OrganizationStatus
 from fairlane.registry.directory import Directory, Membership, Standing
-from fairlane.runtime.outlook import Outlook, Outlooks
+from fairlane.runtime.outlook import Outlook, Outlooks, pair_of
 from fairlane.runtime.patience import DirectoryAway, ask_members
 from fairlane.runtime.reports import AttemptFacts, ParentFacts
-from fairlane.store.statements import attempts, claim, job_types, lanes, running_limits, workers
+from fairlane.store.statements import attempts, breakers, claim, job_types, lanes, running_limits, workers
 from fairlane.store.statements.claim import Claimed, Wanted
 from fairlane.store.statements.finish import Finish, finish
 from fairlane.store.statements.workers import WorkerCard
@@ -108,12 +109,13 @@ class Claims:
     def _claim(self, connection: Connection, outlook: Outlook, slots: int) -> tuple[Wanted, list[Claimed]]:
         if not workers.hold(connection, self.database.clock, self.card.id):
             return Wanted((), {}, {}), []
-        open_lanes, locked = self._open_lanes(connection, outlook)
+        trials = breakers.lock_due(connection, self.database.clock.now(connection), outlook.trials)
+        open_lanes, locked = self._open_lanes(connection, outlook, trials)
         running = lanes.running(connection)
         # Taken under the locks, and after the count: what the log says keeps to the limits, too.
         now = self.database.clock.now(connection)
         rooms = _rooms(connection, now, outlook, locked, running)
-        in_lanes = lane_rooms(open_lanes, _lane_limits(rooms), running, self._started, self._passed)
+        in_lanes = lane_rooms(open_lanes, _lane_limits(rooms, trials), running, self._started, self._passed)
         # Whoever is held back stays known, so that it loses neither its turn nor what its oldest jobs are owed.
         in_lanes |= dict.fromkeys(set(outlook.lanes).difference(open_lanes), 0)
         contenders = _contenders(outlook, running, rooms, in_lanes)
@@ -122,15 +124,23 @@ class Claims:
         wanted = Wanted(open_lanes, in_lanes, self._share.quotas(contenders, free=slots, reserve=reserve))
         claimed = claim.claim(connection, now, wanted, worker_id=self.card.id, worker=self.card.name)
         running_limits.note_starts(connection, now, _starts(claimed, outlook))
+        breakers.begin_trials(connection, _begun(claimed, trials))
         return wanted, claimed
 
-    def _open_lanes(self, connection: Connection, outlook: Outlook) -> tuple[list[Lane], frozenset[Subject]]:
+    def _open_lanes(
+        self, connection: Connection, outlook: Outlook, trials: frozenset[Pair]
+    ) -> tuple[list[Lane], frozenset[Subject]]:
         """The lanes of which nothing is paused and whose limits nobody else is claiming under; those limits, locked.
 
         The pauses are read here, in the claim's transaction, so that none comes late.
+
+        Args:
+            trials: those of the outlook's trials that may begin now.
         """
         paused = {(pause.subject, pause.name) for pause in job_types.paused(connection)}
         found = [lane for lane in outlook.lanes if not paused & _pausable(lane)] if paused else list(outlook.lanes)
+        if untried := outlook.trials - trials:
+            found = [lane for lane in found if pair_of(lane) not in untried]
         limited = {lane: [one for one in _subjects(lane) if one in outlook.limits] for lane in found}
         locked = running_limits.lock(connection, {subject for subjects in limited.values() for subject in subjects})
         open_lanes = [lane for lane in found if locked.issuperset(limited[lane])]
@@ -186,9 +196,11 @@ def _rooms(
     return {one: limit.room(running_of(one, running), started.get(one, 0)) for one, limit in limits.items()}
 
 
-def _lane_limits(rooms: Mapping[Subject, int]) -> Rooms:
+def _lane_limits(rooms: Mapping[Subject, int], trials: Iterable[Pair]) -> Rooms:
     types = {one.job_type: room for one, room in rooms.items() if one.job_type and one.organization is None}
     pairs = {(one.job_type, one.organization): room for one, room in rooms.items() if one.job_type and one.organization}
+    for organization, job_type in trials:
+        pairs[job_type, organization] = min(pairs.get((job_type, organization), 1), 1)
     organizations = {one.organization: room for one, room in rooms.items() if one.organization and not one.job_type}
     return Rooms(types, pairs, organizations)
 
@@ -214,6 +226,12 @@ def _contenders(
         weight = standing.weight if standing is not None else 1
         found[organization] = Contender(weight, at_work[organization], min(bounds, default=None))
     return found
+
+
+def _begun(claimed: Iterable[Claimed], trials: Iterable[Pair]) -> dict[Pair, Trial]:
+    """The trials that begin with what was claimed: of each pair it is one job at most."""
+    pairs = {Pair(one.organization, one.job_type): Trial(one.id, one.attempt, one.lease_token) for one in claimed}
+    return {pair: pairs[pair] for pair in trials if pair in pairs}
 
 
 def _starts(claimed: Iterable[Claimed], outlook: Outlook) -> Counter[Subject]:

@@ -10,8 +10,8 @@ from sqlalchemy.exc import IntegrityError
 from fairlane.registry.artifacts import ArtifactStorage
 from fairlane.registry.options import Options
 from fairlane.runtime.file_sweep import FileSweep
+from fairlane.store.statements import breakers, dependencies, job_types, organizations, outcomes
 from fairlane.store.statements import cleanup as statements
-from fairlane.store.statements import dependencies, job_types, organizations
 from fairlane.store.statements.cleanup import Shelf
 from fairlane.store.statements.dependencies import Edge
 from fairlane.store.transaction import Database
@@ -20,6 +20,7 @@ _BATCH = 200  # jobs a transaction looks at
 _PAGES = 25  # transactions a round, while they find nothing to delete
 _SHELVES = 1_000  # looked through for old jobs at a time
 _SWEEP = 5_000  # edges a round
+_COUNTS_KEPT = timedelta(days=1)  # breakers look at half an hour of them
 _START = Shelf("", "")
 _LONGEST = 100 * 365 * 86_400.0  # seconds; moments far beyond can't be computed
 
@@ -44,13 +45,14 @@ class Cleanup:
         self._kept: set[UUID] = set()
 
     def run_once(self) -> int:
-        """Delete one batch of jobs; repair orphans; delete one batch of files that no job has. How many.
+        """Delete one batch of jobs; repair orphans; delete one batch of counts and of files that no job has. How many.
 
         Raises what the storage raised, after all that it did delete.
         """
         deleted = self._delete_some()
         repaired = self._database.write(self._repair)
-        return deleted + repaired + self._files.run_once()
+        forgotten = self._database.write(self._forget)
+        return deleted + repaired + forgotten + self._files.run_once()
 
     def _delete_some(self) -> int:
         """Go on until a batch was deleted, the turn is over, or enough was looked at for once."""
@@ -97,6 +99,11 @@ class Cleanup:
             halves = (job_ids[:middle], job_ids[middle:])
             return sum(self._delete(connection, organization, half) for half in halves)
         return len(job_ids)
+
+    def _forget(self, connection: Connection) -> int:
+        before = self._database.clock.now(connection) - _COUNTS_KEPT
+        breakers.forget(connection, before)
+        return outcomes.forget(connection, before)
 
     def _retentions(self, connection: Connection) -> Callable[[Shelf], timedelta]:
         """For how long each shelf's jobs are kept: as their organization says, else their type, else the setting."""

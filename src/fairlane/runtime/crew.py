@@ -14,6 +14,7 @@ from fairlane.domain.outcomes import ErrorReport, Failed, Outcome, Released
 from fairlane.domain.statuses import JobStatus
 from fairlane.registry.options import Isolation
 from fairlane.runtime.attempt import Attempt, Bench
+from fairlane.runtime.breakers import Tally
 from fairlane.runtime.claims import Ready
 from fairlane.runtime.dead_letter_alarm import DeadLetterAlarm
 from fairlane.runtime.executors.async_ import AsyncExecutor
@@ -52,9 +53,11 @@ class Crew:
         card: WorkerCard,
         threads: ThreadPoolExecutor,
         alarm: DeadLetterAlarm,
+        tally: Tally,
         on_written: Callable[[], None],
     ) -> None:
         self._parts = parts
+        self._tally = tally
         self._card = card
         self._on_written = on_written
         self._loop = asyncio.get_running_loop()
@@ -252,7 +255,9 @@ class Crew:
         if isinstance(item.outcome, Released):
             self.released += 1
         error = transition.error.error_type if transition.error is not None else None
-        ended = transition.steps[0].target if transition.target is JobStatus.QUEUED else transition.target
+        first = transition.steps[0].target
+        self._tally.add(item.organization, item.job_type, first, seconds)
+        ended = first if transition.target is JobStatus.QUEUED else transition.target
         self._parts.emit(JobEnded(item.organization, item.job_id, item.job_type, ended, error, seconds))
 
     def _on_lost(self, lease: UUID) -> None:

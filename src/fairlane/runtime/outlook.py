@@ -5,34 +5,47 @@ again for each batch. What must not be late (pauses, limits' counts) is read in 
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
+from fairlane.domain.breaker import Pair
 from fairlane.domain.fairness import Lane
 from fairlane.domain.limits import Limit, Subject
 from fairlane.domain.statuses import OrganizationStatus
 from fairlane.registry.directory import Directory, Standing
 from fairlane.runtime.patience import DirectoryAway
-from fairlane.store.statements import lanes, running_limits
+from fairlane.store.statements import breakers, lanes, running_limits
 from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.transaction import Database
 
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """Lanes that this worker serves, without those of suspended organizations; limits of these lanes only."""
+    """Lanes that this worker serves, without those of suspended organizations and those that a breaker holds back.
+
+    `limits` are those of these lanes only; of each pair in `trials` one job may start, if its breaker lets it still.
+    """
 
     lanes: tuple[Lane, ...]
     standings: Mapping[str, Standing]
     limits: Mapping[Subject, Limit]
+    trials: frozenset[Pair]
 
     def without(self, gone: Iterable[Lane]) -> "Outlook":
         """The same without lanes that have turned out to be empty."""
         left = set(gone)
         return replace(self, lanes=tuple(lane for lane in self.lanes if lane not in left))
+
+
+class _Seen(NamedTuple):
+    """What one look at the database gives."""
+
+    lanes: list[Lane]
+    overrides: dict[Subject, dict[str, Any]]
+    trials: frozenset[Pair]
 
 
 @dataclass(slots=True)
@@ -70,30 +83,37 @@ class Outlooks:
         if self._kept is not None:
             self._kept = self._kept.without(empty)
 
+    def drop(self) -> None:
+        """Look afresh the next time."""
+        self._kept = None
+
     def _read(self) -> Outlook | None:
-        found = self.database.look(self._look)
+        found = [lane for lane in self.database.look(lanes.active_lanes) if self._serves(lane)]
         if not found:
-            return Outlook((), {}, {})
-        overrides = self.database.look(running_limits.overrides)
+            return Outlook((), {}, {}, frozenset())
+        seen = self.database.read(lambda connection: self._look(connection, found))
         try:
-            standings = self.directory.organizations({lane.organization for lane in found})
+            standings = self.directory.organizations({lane.organization for lane in seen.lanes})
         except DirectoryAway:
             return None
-        open_ = tuple(lane for lane in found if not _is_suspended(standings.get(lane.organization)))
-        limits = self._limits(open_, standings, overrides)
+        open_ = tuple(lane for lane in seen.lanes if not _is_suspended(standings.get(lane.organization)))
+        limits = self._limits(open_, standings, seen.overrides)
         if new := limits.keys() - self._prepared:
             self.database.write(lambda connection: running_limits.prepare(connection, new))
             self._prepared |= new
-        return Outlook(open_, standings, limits)
+        return Outlook(open_, standings, limits, seen.trials)
 
-    def _look(self, connection: Connection) -> list[Lane]:
-        mine = set(self.card.job_types)
-        queues = self.card.queues
-        return [
-            lane
-            for lane in lanes.active_lanes(connection)
-            if lane.job_type in mine and (queues is None or lane.queue in queues)
-        ]
+    def _serves(self, lane: Lane) -> bool:
+        return lane.job_type in self.card.job_types and (self.card.queues is None or lane.queue in self.card.queues)
+
+    def _look(self, connection: Connection, found: Sequence[Lane]) -> "_Seen":
+        trials: frozenset[Pair] = frozenset()
+        if open_ones := {one.pair: one for one in breakers.open_breakers(connection, "claim")}:
+            now = self.database.clock.now(connection)
+            held = {pair for pair, one in open_ones.items() if not one.lets_try(now)}
+            found = [lane for lane in found if pair_of(lane) not in held]
+            trials = frozenset(pair_of(lane) for lane in found) & open_ones.keys()
+        return _Seen(found, running_limits.overrides(connection), trials)
 
     def _limits(
         self,
@@ -110,6 +130,11 @@ class Outlooks:
             found[every] = replace(own, **overrides.get(every, {}))
             found[pair] = Limit(**overrides.get(pair, {}))
         return {subject: limit for subject, limit in found.items() if not limit.is_unlimited}
+
+
+def pair_of(lane: Lane) -> Pair:
+    """Job type and organization of the lane, whatever its queue."""
+    return Pair(lane.organization, lane.job_type)
 
 
 def _is_suspended(standing: Standing | None) -> bool:

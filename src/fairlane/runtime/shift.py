@@ -12,6 +12,7 @@ from typing import Final
 
 from fairlane.domain.errors import ConfigurationError, FairlaneError, StorageUnavailable
 from fairlane.domain.events import LoopBlocked, QueuesNotServed, ServiceFailed, WorkerStarted, WorkerStopped
+from fairlane.runtime.breakers import Breakers, Tally
 from fairlane.runtime.claims import Claims, Ready
 from fairlane.runtime.cleanup import Cleanup
 from fairlane.runtime.crew import Crew
@@ -56,7 +57,9 @@ class Shift:
         self._wake = asyncio.Event()  # something may be claimable, or a limit may have room again
         self._threads = ThreadPoolExecutor(SERVICE_THREADS, thread_name_prefix="fairlane-database")
         self._alarm = DeadLetterAlarm(database, settings.dead_letter_alert, parts.emit)
-        self._crew = Crew(parts, card, self._threads, self._alarm, self._wake.set)
+        tally = Tally()
+        self._crew = Crew(parts, card, self._threads, self._alarm, tally, self._wake.set)
+        self._breakers = Breakers(database, card.id, tally, parts.emit)
         self._heartbeat = Heartbeat(database, card, settings.lease, parts.emit)
         self._pause = 0.0  # seconds before the next claim round
         self._stage = Stage(database, settings.stage_interval, self._wake_up)
@@ -156,8 +159,8 @@ class Shift:
             Rescue(parts.database, self._heartbeat, self._alarm, parts.emit, interval=self._heartbeat.interval),
             Cleanup(parts.database, parts.artifacts, settings.retention, settings.cleanup_interval),
         ]
-        # A drain stages for itself: it has to know that there was nothing to stage.
-        return services if until_idle else [self._stage, *services]
+        # A drain does these itself: it has to know that they left nothing to claim.
+        return services if until_idle else [self._stage, self._breakers, *services]
 
     async def _claim_until_stopped(self) -> None:
         outage = Outage("claim", self._emit)
@@ -208,8 +211,13 @@ class Shift:
                 continue
             if self._crew.running or self._crew.unwritten:
                 await self._crew.changed.wait()
-            elif not await in_thread(self._threads, self._stage.run_once):
-                return
+            elif not (await self._once(self._stage) or await self._once(self._breakers)):
+                self._claims.outlooks.drop()  # what it goes by is up to a tenth of a second old
+                if not await self._claim():
+                    return
+
+    async def _once(self, service: Service) -> int:
+        return await in_thread(self._threads, service.run_once)
 
     async def _claim(self) -> int:
         slots = self._crew.free_slots
@@ -232,6 +240,7 @@ class Shift:
         self._heartbeat.stop()
         self._claims.give_back(frozenset())
         self._parts.database.write(lambda connection: workers.remove(connection, self._card.id))
+        self._breakers.run_once()
 
     def _on_blocked(self, seconds: float, where: str) -> None:
         self._emit(LoopBlocked(self._card.name, self._crew.async_job_types(), seconds, where))

@@ -324,6 +324,36 @@ starts = Table(
 )
 Index("fairlane_starts_at", starts.c.organization_id, starts.c.job_type, starts.c.at)
 
+# How attempts ended, by the minute in which it was written down. Each worker has rows of its own, so none is hot.
+outcomes = Table(
+    "fairlane_outcomes",
+    metadata,
+    _organization(),
+    Column("job_type", NAME, primary_key=True),
+    Column("minute", Instant, primary_key=True),
+    Column("worker_id", Uuid, primary_key=True),
+    Column("completions", Integer, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("seconds", Float(53), nullable=False),
+)
+Index("fairlane_outcomes_minute", outcomes.c.minute)
+
+# See `domain.breaker`. The trial's columns are set together, while its attempt is not known to have ended.
+breakers = Table(
+    "fairlane_breakers",
+    metadata,
+    _organization(),
+    Column("job_type", NAME, primary_key=True),
+    Column("opened_at", Instant, nullable=False),
+    Column("until", Instant, nullable=False),
+    Column("trial_job_id", Uuid),
+    Column("trial_attempt", Integer),
+    Column("trial_lease_token", Uuid),
+    Column("closed_at", Instant),
+)
+_open = breakers.c.closed_at.is_(None)
+Index("fairlane_breakers_open", breakers.c.until, postgresql_where=_open, sqlite_where=_open)
+
 # Append-only, in the transaction of its transition; `id` orders the feed, `sequence` orders one job.
 execution_log = Table(
     "fairlane_execution_log",

@@ -24,7 +24,7 @@ def log_event(event: Event) -> None:
 
 
 def _line(event: Event) -> tuple[int, str] | None:
-    return _of_job(event) or _of_worker(event) or _of_operation(event)
+    return _of_job(event) or _of_worker(event) or _of_operation(event) or _of_organization(event)
 
 
 def _of_job(event: Event) -> tuple[int, str] | None:
@@ -88,12 +88,27 @@ def _of_operation(event: Event) -> tuple[int, str] | None:
             return logging.INFO, "The directory answers again."
         case e.JobsRescued():
             return logging.WARNING, f"Jobs taken back from the lost worker {event.worker_id}: {event.jobs}."
+        case e.ServiceFailed():
+            return logging.ERROR, f"{event.service} failed ({type(event.error).__name__}) and goes on."
+        case _:
+            return None
+
+
+def _of_organization(event: Event) -> tuple[int, str] | None:
+    match event:
         case e.DeadLetterAlert():
             return logging.WARNING, f"Organization {event.organization} has {event.depth} unresolved dead letters."
         case e.QueueLimitWarning():
             return logging.WARNING, f"Organization {event.organization} has {event.live} of {event.limit} live jobs."
-        case e.ServiceFailed():
-            return logging.ERROR, f"{event.service} failed ({type(event.error).__name__}) and goes on."
+        case e.BreakerOpened():
+            return logging.WARNING, (
+                f"{event.job_type} of {event.organization}: {event.failures} of {event.attempts} attempts failed; "
+                f"nothing of it starts until {event.until:%Y-%m-%d %H:%M:%S %Z}, then one job on trial. "
+                f"To let all start: {_close_command(event)}"
+            )
+        case e.BreakerClosed():
+            why = f"{event.by} closed its breaker" if event.by else "the job on trial completed"
+            return logging.INFO, f"{event.job_type} of {event.organization} starts again: {why}."
         case _:
             return None
 
@@ -104,3 +119,7 @@ def _name(event: e.JobStarted | e.JobEnded | e.LeaseLost | e.HandlerAbandoned) -
 
 def _show_command(event: e.JobEnded) -> str:
     return f"fairlane jobs show {event.job_id} -o {shlex.quote(event.organization)}"
+
+
+def _close_command(event: e.BreakerOpened) -> str:
+    return f"fairlane types close-breaker {shlex.quote(event.job_type)} -o {shlex.quote(event.organization)}"

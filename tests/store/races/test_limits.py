@@ -45,9 +45,9 @@ def test_a_limit_that_somebody_claims_under_holds_up_only_what_is_under_it(postg
             claiming.execute(text(held)).one()
             ready = race.passes(worker.claim).result()
             assert Counter(one.claimed.job_type for one in ready) == {"mail": 4}
-            assert worker.claims.is_held_back
+            assert worker.claims.is_hungry
         assert len(worker.claim()) == 2
-        assert not worker.claims.is_held_back
+        assert not worker.claims.is_hungry
         race.close()
 
 

@@ -235,6 +235,37 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
     )
     op.create_index("fairlane_starts_at", "fairlane_starts", ["organization_id", "job_type", "at"])
     op.create_table(
+        "fairlane_outcomes",
+        sa.Column("organization_id", ORGANIZATION, nullable=False),
+        sa.Column("job_type", NAME, nullable=False),
+        sa.Column("minute", INSTANT, nullable=False),
+        sa.Column("worker_id", sa.Uuid(), nullable=False),
+        sa.Column("completions", sa.Integer(), nullable=False),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("seconds", sa.Float(53), nullable=False),
+        sa.PrimaryKeyConstraint("organization_id", "job_type", "minute", "worker_id", name="fairlane_outcomes_pk"),
+    )
+    op.create_index("fairlane_outcomes_minute", "fairlane_outcomes", ["minute"])
+    op.create_table(
+        "fairlane_breakers",
+        sa.Column("organization_id", ORGANIZATION, nullable=False),
+        sa.Column("job_type", NAME, nullable=False),
+        sa.Column("opened_at", INSTANT, nullable=False),
+        sa.Column("until", INSTANT, nullable=False),
+        sa.Column("trial_job_id", sa.Uuid()),
+        sa.Column("trial_attempt", sa.Integer()),
+        sa.Column("trial_lease_token", sa.Uuid()),
+        sa.Column("closed_at", INSTANT),
+        sa.PrimaryKeyConstraint("organization_id", "job_type", name="fairlane_breakers_pk"),
+    )
+    op.create_index(
+        "fairlane_breakers_open",
+        "fairlane_breakers",
+        ["until"],
+        postgresql_where=sa.text("closed_at IS NULL"),
+        sqlite_where=sa.text("closed_at IS NULL"),
+    )
+    op.create_table(
         "fairlane_execution_log",
         sa.Column("id", SEQUENCE, sa.Identity(always=True), nullable=False),
         sa.Column("organization_id", ORGANIZATION, nullable=False),
@@ -419,6 +450,8 @@ def downgrade() -> None:
         "fairlane_dead_letters",
         "fairlane_attempt_errors",
         "fairlane_execution_log",
+        "fairlane_breakers",
+        "fairlane_outcomes",
         "fairlane_starts",
         "fairlane_limits",
         "fairlane_quotas",

@@ -1,0 +1,123 @@
+"""Circuit breakers: how attempts end is counted in memory, written down once a second, and then judged.
+
+Nothing of it is in the way of an attempt: no end writes to a counter that others write to.
+"""
+
+import threading
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from fairlane.domain.breaker import Outcomes, Pair, counted_from, opened, outcome_of
+from fairlane.domain.events import BreakerClosed, BreakerOpened, Emit, Event
+from fairlane.domain.statuses import PASSING, JobStatus
+from fairlane.store.statements import breakers, outcomes
+from fairlane.store.transaction import Database
+
+_INTERVAL: Final = 1.0  # seconds
+# A worker that ends nothing looks every so many rounds for the trials of others, who may have been lost with them.
+_PATIENCE: Final = 10
+
+
+class Tally:
+    """How attempts ended on this worker since it was last taken."""
+
+    def __init__(self) -> None:
+        self._counts: dict[Pair, Outcomes] = {}
+        self._lock = threading.Lock()
+
+    def add(self, organization: str, job_type: str, ended: JobStatus, seconds: float) -> None:
+        """Count an end, if it counts; from any thread."""
+        outcome = outcome_of(ended, seconds)
+        if outcome is not None:
+            self.add_all({Pair(organization, job_type): outcome})
+
+    def add_all(self, counts: Mapping[Pair, Outcomes]) -> None:
+        """Count these."""
+        with self._lock:
+            for pair, count in counts.items():
+                self._counts[pair] = self._counts.get(pair, Outcomes()).plus(count)
+
+    def take(self) -> dict[Pair, Outcomes]:
+        """All that was counted; from here on it counts from zero."""
+        with self._lock:
+            taken, self._counts = self._counts, {}
+        return taken
+
+
+class Breakers:
+    """A service: writes the tally down, opens breakers by it, and judges the trials that have ended."""
+
+    def __init__(self, database: Database, worker_id: UUID, tally: Tally, emit: Emit) -> None:
+        self.name = "breakers"
+        self.interval = _INTERVAL
+        self._database = database
+        self._worker_id = worker_id
+        self._tally = tally
+        self._emit = emit
+        self._idle_rounds = 0
+
+    def run_once(self) -> int:
+        """One round; how many breakers it opened and how many trials it judged."""
+        counts = self._tally.take()
+        self._idle_rounds = 0 if counts else self._idle_rounds + 1
+        if not counts and self._idle_rounds % _PATIENCE:
+            return 0
+        try:
+            changes = self._database.write(lambda connection: self._write(connection, counts))
+        except BaseException:
+            self._tally.add_all(counts)
+            raise
+        for event in changes:
+            if event is not None:
+                self._emit(event)
+        return len(changes)
+
+    def _write(self, connection: Connection, counts: Mapping[Pair, Outcomes]) -> list[Event | None]:
+        now = self._database.clock.now(connection)
+        changes: list[Event | None] = []
+        if counts:
+            outcomes.add(connection, now, self._worker_id, counts)
+            changes += _open(connection, now, sorted(pair for pair, count in counts.items() if count.failures))
+        return changes + _judge(connection, now)
+
+
+def _open(connection: Connection, now: datetime, pairs: Sequence[Pair]) -> list[Event]:
+    """Open the breakers of those pairs of which too much failed."""
+    known = breakers.latest(connection, pairs)
+    beginnings: dict[datetime, list[Pair]] = defaultdict(list)
+    for pair in pairs:
+        before = known.get(pair)
+        if before is None or before.closed_at is not None:
+            beginnings[counted_from(now, before)].append(pair)
+    recent: dict[Pair, Outcomes] = {}
+    for minute, some in beginnings.items():
+        recent |= outcomes.since(connection, minute, some)
+    events: list[Event] = []
+    for pair, total in recent.items():
+        breaker = opened(pair, now)
+        if total.open_a_breaker and breakers.open_one(connection, breaker):
+            events.append(BreakerOpened(*pair, breaker.until, total.failures, total.attempts))
+    return events
+
+
+def _judge(connection: Connection, now: datetime) -> list[Event | None]:
+    """Do what follows from the trials that have ended; what is to be told of each, None if another is to be tried.
+
+    Another worker may be at the same: then one of them does it.
+    """
+    changes: list[Event | None] = []
+    for before, ended in breakers.ended_trials(connection):
+        after = before.after_trial(ended, now)
+        if not breakers.change(connection, before, after):
+            continue
+        if after.closed_at is not None:
+            changes.append(BreakerClosed(*after.pair, None))
+        else:
+            failed = ended in PASSING
+            changes.append(BreakerOpened(*after.pair, after.until, failures=1, attempts=1) if failed else None)
+    return changes

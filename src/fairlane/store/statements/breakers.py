@@ -1,0 +1,150 @@
+"""Circuit breakers (R16): what is open, whose turn for a trial it is, and how the trials ended.
+
+How a trial ended is not reported by anybody: it stands in the job's execution log. So nothing is lost with the worker
+that ran it.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, Select, and_, delete, exists, select, tuple_, update
+
+from fairlane.domain.breaker import Breaker, Pair, Trial
+from fairlane.domain.statuses import JobStatus
+from fairlane.store.dialects import insert
+from fairlane.store.tables import AnyRow, breakers, execution_log, jobs
+
+_KEY = (breakers.c.organization_id, breakers.c.job_type)
+_PAIRS: Final = 500  # asked for in one statement
+_IS_OPEN = breakers.c.closed_at.is_(None)
+
+
+class EndedTrial(NamedTuple):
+    """A breaker whose trial is over; `ended` is the status that the attempt came to, None if the job is gone."""
+
+    breaker: Breaker
+    ended: JobStatus | None
+
+
+def open_breakers(connection: Connection, reason: str = "operator reads") -> list[Breaker]:
+    """All that are open, in all organizations: a handful of rows.
+
+    Args:
+        reason: why it looks across organizations.
+    """
+    rows = connection.execute(select(breakers).where(_IS_OPEN).execution_options(fairlane_across=reason))
+    # Sorted here: SQLite would read closed ones, too, for the order of the key.
+    return sorted((_breaker(row) for row in rows), key=lambda one: one.pair)
+
+
+def latest(connection: Connection, pairs: Sequence[Pair]) -> dict[Pair, Breaker]:
+    """The last breaker of each of these pairs that had one lately, be it open or closed."""
+    found: dict[Pair, Breaker] = {}
+    for start in range(0, len(pairs), _PAIRS):
+        statement = select(breakers).where(tuple_(*_KEY).in_(pairs[start : start + _PAIRS]))
+        found |= {one.pair: one for one in map(_breaker, connection.execute(statement))}
+    return found
+
+
+def find_open(connection: Connection, pair: Pair) -> Breaker | None:
+    """The pair's breaker, if it is open."""
+    row = connection.execute(_open_one(pair)).one_or_none()
+    return _breaker(row) if row is not None else None
+
+
+def lock_open(connection: Connection, pair: Pair) -> Breaker | None:
+    """The same, locked: no trial begins or is judged meanwhile."""
+    row = connection.execute(_open_one(pair).with_for_update()).one_or_none()
+    return _breaker(row) if row is not None else None
+
+
+def lock_due(connection: Connection, now: datetime, pairs: Collection[Pair]) -> frozenset[Pair]:
+    """Lock the breakers of these pairs that let a trial begin; those that another claim holds are passed over."""
+    if not pairs:
+        return frozenset()
+    # What was open and due when the lanes were looked at need not be so now: the lock's own look decides.
+    locked = connection.execute(
+        select(*_KEY)
+        .where(tuple_(*_KEY).in_(sorted(pairs)), _IS_OPEN, breakers.c.trial_lease_token.is_(None))
+        .where(breakers.c.until <= now)
+        .with_for_update(skip_locked=True)
+    )
+    return frozenset(Pair(*row) for row in locked)
+
+
+def begin_trials(connection: Connection, trials: Mapping[Pair, Trial]) -> None:
+    """Write down which attempt is the trial of each; the caller holds their locks."""
+    for pair, trial in trials.items():
+        connection.execute(update(breakers).where(_is(pair)).values(_trial_columns(trial)))
+
+
+def ended_trials(connection: Connection) -> list[EndedTrial]:
+    """Open breakers whose trial runs no more."""
+    same_job = (jobs.c.organization_id == breakers.c.organization_id) & (jobs.c.id == breakers.c.trial_job_id)
+    runs = exists().where(same_job, jobs.c.lease_token == breakers.c.trial_lease_token)
+    ended = (
+        select(execution_log.c.to_status)
+        .where(
+            execution_log.c.organization_id == breakers.c.organization_id,
+            execution_log.c.job_id == breakers.c.trial_job_id,
+            execution_log.c.attempt == breakers.c.trial_attempt,
+            execution_log.c.from_status == JobStatus.RUNNING,
+        )
+        .limit(1)
+        .scalar_subquery()
+    )
+    statement = select(breakers, ended.label("ended")).where(_IS_OPEN, breakers.c.trial_lease_token.is_not(None), ~runs)
+    rows = connection.execute(statement.execution_options(fairlane_across="claim"))
+    return [EndedTrial(_breaker(row), JobStatus(row.ended) if row.ended is not None else None) for row in rows]
+
+
+def open_one(connection: Connection, breaker: Breaker) -> bool:
+    """Open the pair's breaker; False if it is open already."""
+    values = _columns(breaker)
+    statement = (
+        insert(connection, breakers)
+        .values(organization_id=breaker.organization, job_type=breaker.job_type, **values)
+        .on_conflict_do_update(index_elements=list(_KEY), set_=values, where=breakers.c.closed_at.is_not(None))
+        .returning(breakers.c.job_type)
+    )
+    return connection.execute(statement).one_or_none() is not None
+
+
+def change(connection: Connection, before: Breaker, after: Breaker) -> bool:
+    """Write what became of an open breaker; False if it is no longer as it was before."""
+    lease = breakers.c.trial_lease_token
+    is_as_before = lease.is_(None) if before.trial is None else lease == before.trial.lease_token
+    statement = update(breakers).where(_is(before.pair), _IS_OPEN, is_as_before)
+    return connection.execute(statement.values(_columns(after))).rowcount == 1
+
+
+def forget(connection: Connection, before: datetime) -> None:
+    """Delete those that nothing was heard of since `before`: closed ones, and open ones of which no job came to try."""
+    statement = delete(breakers).where(breakers.c.until < before, breakers.c.trial_lease_token.is_(None))
+    connection.execute(statement.execution_options(fairlane_across="clean-up"))
+
+
+def _is(pair: Pair) -> ColumnElement[bool]:
+    return and_(breakers.c.organization_id == pair.organization, breakers.c.job_type == pair.job_type)
+
+
+def _open_one(pair: Pair) -> Select[*tuple[Any, ...]]:
+    return select(breakers).where(_is(pair), _IS_OPEN)
+
+
+def _columns(breaker: Breaker) -> dict[str, Any]:
+    own = {"opened_at": breaker.opened_at, "until": breaker.until, "closed_at": breaker.closed_at}
+    return own | _trial_columns(breaker.trial)
+
+
+def _trial_columns(trial: Trial | None) -> dict[str, Any]:
+    job_id, attempt, lease = (trial.job_id, trial.attempt, trial.lease_token) if trial is not None else (None,) * 3
+    return {"trial_job_id": job_id, "trial_attempt": attempt, "trial_lease_token": lease}
+
+
+def _breaker(row: AnyRow) -> Breaker:
+    trial = None
+    if row.trial_lease_token is not None:
+        trial = Trial(row.trial_job_id, row.trial_attempt, row.trial_lease_token)
+    return Breaker(row.organization_id, row.job_type, row.opened_at, row.until, trial, row.closed_at)

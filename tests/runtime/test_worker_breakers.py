@@ -1,0 +1,233 @@
+"""R16, with workers that run: what fails and fails is left alone, then tried once."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from fairlane import Job, JobContext, JobStatus, PermanentError, Snooze, StorageUnavailable
+from fairlane.domain.breaker import REST
+from fairlane.domain.events import BreakerClosed, BreakerOpened
+from fairlane.runtime.breakers import Breakers, Tally
+from fairlane.runtime.cleanup import Cleanup
+from fairlane.store.transaction import Database
+from fairlane.testing import ManualClock
+from tests.runtime.worker_kit import Engine, running
+
+START = datetime(2026, 11, 1, 12, tzinfo=UTC)
+COMPLETED, QUEUED, DEAD = JobStatus.COMPLETED, JobStatus.QUEUED, JobStatus.DEAD_LETTER
+
+
+class Clinic(Engine):
+    """Its type "operate" fails while `is_ill`, its type "visit" never."""
+
+    is_ill = True
+
+    def statuses(self, jobs: list[Job]) -> list[JobStatus]:
+        return [self.look(job).status for job in jobs]
+
+    def jobs(self, number: int, **options: Any) -> list[Job]:
+        return [self.give("operate", **options) for _ in range(number)]
+
+    def break_down(self) -> None:
+        """Ten failures."""
+        self.jobs(10)
+        self.drain()
+
+    def pass_time(self, time: timedelta) -> None:
+        clock = self.database.clock
+        assert isinstance(clock, ManualClock)
+        clock.advance(time.total_seconds())
+
+
+@pytest.fixture
+def fl(database_url: str) -> Iterator[Clinic]:
+    with Clinic(database_url, clock=ManualClock(START)) as fl:
+        fl.organizations.create("acme")
+        fl.organizations.create("rival")
+
+        @fl.job_type("operate", dedup_window=0)
+        async def operate(ctx: JobContext) -> None:
+            if fl.is_ill:
+                raise PermanentError("no doctor")
+
+        @fl.job_type("visit", dedup_window=0)
+        async def visit(ctx: JobContext) -> None: ...
+
+        yield fl
+
+
+def test_what_fails_and_fails_waits_and_spends_no_attempt(fl: Clinic) -> None:
+    fl.break_down()
+    (waiting,) = fl.jobs(1)
+    other_type, other_organization = fl.give("visit"), fl.give("operate", organization="rival")
+    fl.drain()
+    assert (fl.look(waiting).status, fl.look(waiting).attempt) == (QUEUED, 0)
+    assert (fl.look(other_type).status, fl.look(other_organization).status) == (COMPLETED, DEAD)
+    assert fl.events.of(BreakerOpened) == [BreakerOpened("acme", "operate", START + REST, 10, 10)]
+    (breaker,) = fl.job_types.breakers()
+    assert (breaker.pair, breaker.until, breaker.trial) == (("acme", "operate"), START + REST, None)
+
+
+def test_nine_failures_open_nothing(fl: Clinic) -> None:
+    fl.jobs(9)
+    fl.drain()
+    assert fl.job_types.breakers() == ()
+
+
+def test_fewer_failures_than_half_open_nothing(fl: Clinic) -> None:
+    fl.is_ill = False
+    fl.jobs(11)
+    fl.drain()
+    fl.is_ill = True
+    fl.break_down()
+    assert fl.job_types.breakers() == ()
+
+
+def test_failures_of_long_ago_do_not_count(fl: Clinic) -> None:
+    fl.jobs(9)
+    fl.drain()
+    fl.pass_time(timedelta(minutes=31))
+    fl.jobs(9)
+    fl.drain()
+    assert fl.job_types.breakers() == ()
+
+
+def test_what_a_trial_completes_lets_all_others_start(fl: Clinic) -> None:
+    fl.break_down()
+    jobs = fl.jobs(5)
+    fl.pass_time(REST)
+    fl.is_ill = False
+    fl.drain()
+    assert fl.statuses(jobs) == [COMPLETED] * 5
+    assert fl.events.of(BreakerClosed) == [BreakerClosed("acme", "operate", None)]
+    assert fl.job_types.breakers() == ()
+
+
+def test_a_trial_that_fails_is_the_only_one_for_another_rest(fl: Clinic) -> None:
+    fl.break_down()
+    jobs = fl.jobs(5)
+    fl.pass_time(REST)
+    fl.drain()
+    assert sorted(fl.statuses(jobs)) == [DEAD, *[QUEUED] * 4]
+    assert fl.events.of(BreakerOpened)[1:] == [BreakerOpened("acme", "operate", START + 2 * REST, 1, 1)]
+    fl.pass_time(REST - timedelta(seconds=1))
+    fl.drain()
+    assert fl.statuses(jobs).count(QUEUED) == 4
+
+
+def test_after_it_has_closed_only_what_ends_from_then_on_counts(fl: Clinic) -> None:
+    fl.break_down()
+    fl.jobs(1)
+    fl.pass_time(REST)
+    fl.is_ill = False
+    fl.drain()
+    fl.pass_time(timedelta(minutes=1))
+    fl.is_ill = True
+    fl.jobs(9)
+    fl.drain()
+    assert fl.job_types.breakers() == ()
+    fl.jobs(1)
+    fl.drain()
+    assert len(fl.job_types.breakers()) == 1
+
+
+def test_an_operator_lets_all_start_at_once(fl: Clinic) -> None:
+    fl.break_down()
+    jobs = fl.jobs(3)
+    assert fl.job_types.close_breaker("operate", organization="acme", user="olga")
+    assert not fl.job_types.close_breaker("operate", organization="acme", user="olga")
+    fl.is_ill = False
+    fl.drain()
+    assert fl.statuses(jobs) == [COMPLETED] * 3
+    assert fl.events.of(BreakerClosed) == [BreakerClosed("acme", "operate", "olga")]
+
+
+async def test_the_verbs_can_be_awaited(fl: Clinic) -> None:
+    assert await fl.aio.job_types.breakers() == ()
+    assert not await fl.aio.job_types.close_breaker("operate", organization="acme")
+
+
+def test_ends_that_the_handler_is_not_to_blame_for_count_nothing(fl: Clinic) -> None:
+    @fl.job_type("sleep", dedup_window=0)
+    async def sleep(ctx: JobContext) -> None:
+        raise Snooze(60, "tired")
+
+    fl.members.add("acme", "eva")
+    for _ in range(10):
+        fl.give("sleep")
+        fl.give("sleep", user="eva")
+    fl.members.remove("acme", "eva")
+    fl.drain()
+    assert fl.job_types.breakers() == ()
+
+
+def test_a_worker_that_goes_on_sees_it_by_itself(fl: Clinic) -> None:
+    with running(fl.worker()):
+        fl.jobs(10)
+        fl.events.wait(BreakerOpened, organization="acme", job_type="operate")
+
+
+def service(fl: Clinic, tally: Tally) -> Breakers:
+    return Breakers(fl.database, uuid4(), tally, fl.emit)
+
+
+def failures(number: int) -> Tally:
+    tally = Tally()
+    for _ in range(number):
+        tally.add("acme", "operate", JobStatus.TIMED_OUT, 1.0)
+    return tally
+
+
+def test_what_several_workers_saw_counts_together(fl: Clinic) -> None:
+    for _ in range(2):
+        service(fl, failures(5)).run_once()
+    assert len(fl.job_types.breakers()) == 1
+
+
+def test_what_one_worker_saw_twice_within_a_minute_counts_together(fl: Clinic) -> None:
+    tally = failures(5)
+    one = service(fl, tally)
+    one.run_once()
+    tally.add_all(failures(5).take())
+    one.run_once()
+    assert len(fl.job_types.breakers()) == 1
+
+
+def test_what_could_not_be_written_is_written_later(fl: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: object) -> None:
+        raise StorageUnavailable("The database did not answer.")
+
+    one = service(fl, failures(10))
+    with monkeypatch.context() as patch:
+        patch.setattr(Database, "write", away)
+        with pytest.raises(StorageUnavailable):
+            one.run_once()
+    one.run_once()
+    assert len(fl.job_types.breakers()) == 1
+
+
+def test_a_worker_with_nothing_to_tell_asks_only_now_and_then(fl: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def write(_: Database, work: object) -> list[object]:
+        asked.append(work)
+        return []
+
+    monkeypatch.setattr(Database, "write", write)
+    one = service(fl, Tally())
+    for _ in range(20):
+        one.run_once()
+    assert len(asked) == 2
+
+
+def test_counts_and_breakers_are_forgotten_after_a_day(fl: Clinic) -> None:
+    fl.break_down()
+    cleaner = Cleanup(fl.database, fl.artifacts, retention=1e6, interval=60.0)
+    fl.pass_time(timedelta(days=1))
+    assert cleaner.run_once() == 0
+    fl.pass_time(timedelta(minutes=16))
+    assert cleaner.run_once() == 1
+    assert fl.job_types.breakers() == ()
