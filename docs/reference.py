@@ -42,6 +42,8 @@ RETURNED: Final = (
     "domain.jobs.LogLine",
     "domain.jobs.DeadLetter",
     "domain.jobs.DeadLetterGroup",
+    "domain.breaker.Breaker",
+    "domain.breaker.Trial",
     "domain.explain.Explanation",
     "domain.explain.Reason",
     "domain.metrics.Metrics",

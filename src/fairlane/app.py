@@ -95,7 +95,7 @@ class Fairlane:
         self.organizations = Organizations(self.database)
         self.members = Members(self.database)
         self.queues = Queues(self.database)
-        self.job_types = JobTypes(self.database)
+        self.job_types = JobTypes(self.database, self.emit)
         self.dead_letters = DeadLetters(self.database, self._jobs)
         self.aio = AsyncVerbs(self)
 

@@ -72,6 +72,24 @@ def test_a_limit_that_could_not_be_meant_is_refused(run: Run, fl: Fairlane) -> N
     assert fl.job_types.limits("greet")[0].changed == ()
 
 
+def test_breakers(run: Run, fl: Fairlane) -> None:
+    assert run("types", "breakers").stdout == "No breaker is open.\n"
+    for _ in range(10):
+        fl.submit("fail", organization="acme")
+    fl.worker().drain()
+
+    (breaker,) = run("types", "breakers", "--json").json
+    assert (breaker["organization"], breaker["job_type"], breaker["trial"]) == ("acme", "fail", None)
+    assert run("types", "breakers").stdout.splitlines()[1].split()[:2] == ["fail", "acme"]
+    assert "fail of acme" in run("top", "--once").stdout
+    assert run("top", "--json").json["breakers"] == [breaker]
+
+    closing = ("types", "close-breaker", "fail", "-o", "acme")
+    assert run(*closing).stdout == "Job type fail starts again in organization acme.\n"
+    assert run(*closing).stdout == "Job type fail was not held back by a breaker in organization acme.\n"
+    assert "BREAKER" not in run("top", "--once").stdout
+
+
 def test_unknown_types_are_refused(run: Run) -> None:
     assert "No job types are registered" in run("types", "list").stdout
     for verb in ("enable", "disable", "pause", "limit", "show"):

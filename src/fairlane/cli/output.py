@@ -20,6 +20,7 @@ from rich.text import Text
 
 from fairlane import JobStatus
 from fairlane.control.pausing import JobTypeLimit
+from fairlane.domain.breaker import Breaker
 
 # Whoever reads a pipe wants whole lines.
 _PIPE_WIDTH: Final = 500
@@ -109,6 +110,13 @@ def short(job_id: UUID) -> str:
 def moment(value: datetime) -> str:
     """A time of day in the reader's own zone, with the date."""
     return f"{value.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def breaker_state(breaker: Breaker) -> str:
+    """What an open breaker waits for."""
+    if breaker.trial is not None:
+        return f"tries job {short(breaker.trial.job_id)}"
+    return f"tries a job from {moment(breaker.until)} on"
 
 
 def age(value: datetime | None) -> str:

@@ -7,7 +7,19 @@ from rich.table import Column
 
 from fairlane import Fairlane, JobTypeNotFound, OrganizationNotFound
 from fairlane.cli import options as o
-from fairlane.cli.output import cell, console, facts, limit_text, print_json, rate_text, say, table, unlimited
+from fairlane.cli.output import (
+    age,
+    breaker_state,
+    cell,
+    console,
+    facts,
+    limit_text,
+    print_json,
+    rate_text,
+    say,
+    table,
+    unlimited,
+)
 from fairlane.cli.session import engine
 from fairlane.control.pausing import JobTypeView
 from fairlane.registry.options import INHERIT
@@ -224,6 +236,42 @@ def resume_type(context: typer.Context, job_type: o.TypeArgument, user: o.User =
     """
     was_paused = engine(context).job_types.resume(job_type, user=user)
     say(f"Job type {job_type} {'goes on' if was_paused else 'was not paused'}.")
+
+
+@types.command("breakers")
+def list_breakers(context: typer.Context, as_json: o.AsJson = False) -> None:
+    """List what is not started since too much of it failed: job types in organizations whose breaker is open.
+
+    \b
+    Example:
+        fairlane types breakers
+    """
+    found = engine(context).job_types.breakers()
+    if as_json:
+        print_json(found)
+        return
+    if not found:
+        say("No breaker is open.")
+        return
+    rows = table(Column("TYPE", overflow="fold"), Column("ORGANIZATION", overflow="fold"), "SINCE", "STATE")
+    for one in found:
+        rows.add_row(cell(one.job_type), cell(one.organization), age(one.opened_at), breaker_state(one))
+    console().print(rows)
+
+
+@types.command("close-breaker")
+def close_breaker(
+    context: typer.Context, job_type: o.TypeArgument, organization: o.Organization, user: o.User = None
+) -> None:
+    """Let jobs of a type start again in an organization, before its breaker has tried one.
+
+    \b
+    Example:
+        fairlane types close-breaker report.pdf -o acme
+    """
+    was_open = engine(context).job_types.close_breaker(job_type, organization=organization, user=user)
+    state = "starts again" if was_open else "was not held back by a breaker"
+    say(f"Job type {job_type} {state} in organization {organization}.")
 
 
 def _refuse_unknown(fl: Fairlane, job_type: str) -> None:

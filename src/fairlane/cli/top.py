@@ -14,8 +14,9 @@ from rich.text import Text
 
 from fairlane import Fairlane, StorageUnavailable
 from fairlane.cli import options as o
-from fairlane.cli.output import age, cell, console, number_of, print_json, short, table
+from fairlane.cli.output import age, breaker_state, cell, console, number_of, print_json, short, table
 from fairlane.cli.session import engine
+from fairlane.domain.breaker import Breaker
 from fairlane.domain.metrics import QueueView, RunningJob, WorkerView
 
 _MOST_JOBS: Final = 1000
@@ -28,6 +29,7 @@ class Snapshot:
     queues: tuple[QueueView, ...]
     running: tuple[RunningJob, ...]
     workers: tuple[WorkerView, ...]
+    breakers: tuple[Breaker, ...]
 
 
 def top(
@@ -58,7 +60,7 @@ def top(
 
 
 def _look(fl: Fairlane) -> Snapshot:
-    return Snapshot(fl.reads.queues(), fl.reads.running(limit=_MOST_JOBS), fl.reads.workers())
+    return Snapshot(fl.reads.queues(), fl.reads.running(limit=_MOST_JOBS), fl.reads.workers(), fl.job_types.breakers())
 
 
 def _watch(fl: Fairlane, out: Console, snapshot: Snapshot, interval: float) -> None:
@@ -87,7 +89,10 @@ def _sections(snapshot: Snapshot, height: int | None, note: str = "") -> Iterato
     yield Text("")
     yield _workers(snapshot.workers)
     yield Text("")
-    fixed = len(snapshot.queues) + len(snapshot.workers) + 8
+    if snapshot.breakers:
+        yield _breakers(snapshot.breakers)
+        yield Text("")
+    fixed = len(snapshot.queues) + len(snapshot.workers) + 8 + (len(snapshot.breakers) + 2) * bool(snapshot.breakers)
     room = jobs if height is None else max(height - fixed, 1)
     yield _running(snapshot.running[:room])
     if jobs > room:
@@ -115,6 +120,14 @@ def _workers(workers: tuple[WorkerView, ...]) -> RenderableType:
         state = Text("stopping", "yellow") if one.stopping else ""
         taken = f"{one.running:,}/{one.slots:,}"
         rows.add_row(cell(one.name), taken, served, age(one.started_at), age(one.heartbeat_at), state)
+    return rows
+
+
+def _breakers(breakers: tuple[Breaker, ...]) -> RenderableType:
+    rows = table(Column("BREAKER", overflow="ellipsis", no_wrap=True), "OPEN", "")
+    for one in breakers:
+        what = cell(f"{one.job_type} of {one.organization}")
+        rows.add_row(what, age(one.opened_at), Text(breaker_state(one), "yellow"))
     return rows
 
 

@@ -82,6 +82,8 @@ class AsyncJobTypes(Verbs[JobTypes]):
     resume = asynchronous(JobTypes.resume)
     names = asynchronous(JobTypes.names)
     list = asynchronous(JobTypes.list)
+    breakers = asynchronous(JobTypes.breakers)
+    close_breaker = asynchronous(JobTypes.close_breaker)
     enable = asynchronous(JobTypes.enable)
     disable = asynchronous(JobTypes.disable)
     delete = asynchronous(JobTypes.delete)

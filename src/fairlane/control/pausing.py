@@ -8,14 +8,16 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from fairlane.domain.breaker import Breaker, Pair
 from fairlane.domain.errors import ConfigurationError, JobTypeNotFound
+from fairlane.domain.events import BreakerClosed, Emit
 from fairlane.domain.limits import Limit
 from fairlane.domain.limits import Subject as LimitSubject
 from fairlane.domain.organizations import is_organization_id
 from fairlane.domain.texts import storable
 from fairlane.registry.options import INHERIT, Inheriting, Options, Seconds, count, rate_window
+from fairlane.store.statements import breakers, running_limits
 from fairlane.store.statements import job_types as statements
-from fairlane.store.statements import running_limits
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.transaction import Database
 
@@ -97,10 +99,11 @@ class JobTypeLimit:
 
 
 class JobTypes(Pauses):
-    """Pause, disable, limit and delete job types, for all organizations."""
+    """Pause, disable, limit and delete job types, for all organizations; see and close their circuit breakers."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, emit: Emit) -> None:
         super().__init__(database, Subject.JOB_TYPE)
+        self._emit = emit
 
     def list(self) -> tuple[JobTypeView, ...]:
         """All registered types, by name."""
@@ -109,6 +112,31 @@ class JobTypes(Pauses):
             JobTypeView(row.name, row.enabled, row.name in paused, Options.from_json(row.options), row.registered_at)
             for row in self._database.read(statements.everything)
         )
+
+    def breakers(self) -> tuple[Breaker, ...]:
+        """The circuit breakers that are open, of all organizations. For operators."""
+        return tuple(self._database.read(breakers.open_breakers))
+
+    def close_breaker(self, job_type: str, *, organization: str, user: str | None = None) -> bool:
+        """Let jobs of the type start again in the organization at once; False if its breaker was not open.
+
+        Only what ends after this counts towards opening it again.
+
+        Raises:
+            InvalidParameters: a text that can't be stored.
+        """
+        storable(job_type=job_type, organization=organization, user=user)
+        pair = Pair(organization, job_type)
+
+        def work(connection: Connection) -> bool:
+            found = breakers.lock_open(connection, pair)
+            now = self._database.clock.now(connection)
+            return found is not None and breakers.change(connection, found, found.closed(now))
+
+        was_open = self._database.write(work)
+        if was_open:
+            self._emit(BreakerClosed(organization, job_type, user or SYSTEM))
+        return was_open
 
     def enable(self, name: str, *, user: str | None = None) -> None:
         """Let the type be submitted again.
