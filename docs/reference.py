@@ -45,7 +45,7 @@ RETURNED: Final = (
     "domain.breaker.Breaker",
     "domain.breaker.Trial",
     "domain.explain.Explanation",
-    "domain.explain.Reason",
+    "domain.reasons.Reason",
     "domain.metrics.Metrics",
     "domain.organizations.Organization",
     "domain.organizations.Member",

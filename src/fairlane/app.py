@@ -89,7 +89,7 @@ class Fairlane:
         self.artifacts = ObjectStorage(settings.artifacts_url or default_url(settings.url))
         self.directory = StoredDirectory(self.database) if directory is None else HostDirectory(directory)
         self.catalogue = Catalogue(self.database.clock)
-        self.reads = Reads(self.database)
+        self.reads = Reads(self.database, self.directory if isinstance(self.directory, HostDirectory) else None)
         self._submitter = Submitter(self.database, self.catalogue, self.directory, settings, self.emit)
         self._jobs = JobControl(self.database, self.directory, self.catalogue, settings.payload_limit)
         self.organizations = Organizations(self.database)

@@ -5,8 +5,8 @@ from uuid import UUID
 import pytest
 
 from fairlane.domain import explain as domain
-from fairlane.domain.explain import ReasonCode
 from fairlane.domain.outcomes import Snoozed
+from fairlane.domain.reasons import ReasonCode
 from fairlane.domain.statuses import JobStatus, OrganizationStatus, Priority
 from fairlane.reads import explain as gathering
 from fairlane.reads.service import Reads

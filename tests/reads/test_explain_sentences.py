@@ -8,9 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlane.domain.explain import LAST_PLACE, NAMED_PARENTS, ReasonCode, explain
-from fairlane.domain.explain_facts import Facts, Holder, LiveWorker, Pause, WaitedFor
+from fairlane.domain.breaker import Breaker, Trial
+from fairlane.domain.explain import LAST_PLACE, NAMED_PARENTS, explain
+from fairlane.domain.explain_facts import Facts, Holder, LimitOn, LiveWorker, Pause, WaitedFor
 from fairlane.domain.jobs import Job, LogEntry
+from fairlane.domain.limits import Limit, Subject
+from fairlane.domain.reasons import ReasonCode
 from fairlane.domain.statuses import (
     LIVE,
     PASSING,
@@ -23,7 +26,7 @@ from fairlane.domain.statuses import (
 )
 
 NOW = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
-WORKER = LiveWorker(None, frozenset({"report.pdf"}), stopping=False)
+WORKER = LiveWorker(None, frozenset({"report.pdf"}), stopping=False, free_slots=1)
 RESTING = sorted(frozenset(JobStatus) - PASSING)
 AROUND_NOW = st.timedeltas(timedelta(days=-1), timedelta(days=1)).map(lambda wait: NOW + wait)
 
@@ -95,11 +98,24 @@ def entries(draw: st.DrawFn) -> LogEntry:
     return LogEntry(9, source, target, NOW, "w1", draw(st.text(max_size=300)), 1)
 
 
+def limits(subject: Subject) -> st.SearchStrategy[Limit]:
+    some = st.none() | st.integers(0, 2)
+    return st.builds(Limit, some, some if subject.job_type is not None else st.none())
+
+
+TRIAL = Trial(UUID(int=3), 1, UUID(int=4))
 WORKERS = st.builds(
     LiveWorker,
     st.none() | st.frozensets(st.sampled_from(["default", "bulk"])),
     st.frozensets(st.sampled_from(["report.pdf", "mail.send"])),
     st.booleans(),
+    st.integers(-1, 2),
+)
+LIMITS = st.sampled_from([Subject("acme", None), Subject(None, "report.pdf"), Subject("acme", "report.pdf")]).flatmap(
+    lambda subject: st.builds(LimitOn, st.just(subject), limits(subject), st.integers(0, 3), st.none() | AROUND_NOW)
+)
+BREAKERS = st.builds(
+    Breaker, st.just("acme"), st.just("report.pdf"), AROUND_NOW, AROUND_NOW, st.none() | st.just(TRIAL), st.none()
 )
 PARENTS = st.builds(WaitedFor, st.uuids(), st.just("report.pdf"), st.sampled_from(sorted(LIVE)))
 PAUSES = st.builds(
@@ -116,6 +132,9 @@ FACTS = st.builds(
     place_in_lane=st.none() | st.integers(1, LAST_PLACE),
     organization_status=st.none() | st.sampled_from(OrganizationStatus),
     pauses=st.lists(PAUSES, max_size=3).map(tuple),
+    directory_is_away=st.booleans(),
+    limits=st.lists(LIMITS, max_size=3, unique_by=lambda one: one.subject).map(tuple),
+    breaker=st.none() | BREAKERS,
     workers=st.lists(WORKERS, max_size=3).map(tuple),
     holder=st.none() | HOLDERS,
     cancel_requested_by=st.none() | st.just("bea"),

@@ -11,10 +11,23 @@ from sqlalchemy import Connection
 from uuid_utils.compat import uuid7
 
 from fairlane.domain.backoff import Backoff
+from fairlane.domain.breaker import Pair, Trial, opened
 from fairlane.domain.fairness import Lane, Quota
+from fairlane.domain.limits import Subject
 from fairlane.domain.outcomes import Completed, ErrorReport, Failed, Outcome
 from fairlane.domain.statuses import PRIORITY_RANK, OrganizationStatus, ParentPolicy, Priority
-from fairlane.store.statements import cancel, claim, job_types, organizations, stage, submit, workers
+from fairlane.registry.options import Options
+from fairlane.store.statements import (
+    breakers,
+    cancel,
+    claim,
+    job_types,
+    organizations,
+    running_limits,
+    stage,
+    submit,
+    workers,
+)
 from fairlane.store.statements.attempts import Lease
 from fairlane.store.statements.claim import Claimed, Wanted
 from fairlane.store.statements.drafts import Draft
@@ -111,8 +124,9 @@ class World:
         queues: tuple[str, ...] | None = None,
         job_types: tuple[str, ...] = ("report.pdf",),
         stopping: bool = False,
+        slots: int = 10,
     ) -> WorkerCard:
-        card = WorkerCard(uuid4(), name, queues, job_types, slots=10)
+        card = WorkerCard(uuid4(), name, queues, job_types, slots)
         self.write(lambda connection: workers.register(connection, self.clock, card, LEASE))
         self.beat(card, stopping=stopping)
         return card
@@ -164,6 +178,27 @@ class World:
 
     def pause(self, subject: str, name: str, *, actor: str = "olga", reason: str = "") -> None:
         self.write(lambda connection: job_types.pause(connection, self.now, subject, name, actor=actor, reason=reason))
+
+    def limit(self, subject: Subject, **changes: Any) -> None:
+        self.write(lambda connection: running_limits.set_limit(connection, subject, changes, forget=()))
+
+    def note_starts(self, subject: Subject, number: int) -> None:
+        self.write(lambda connection: running_limits.note_starts(connection, self.now, {subject: number}))
+
+    def register(self, job_type: str, options: Options) -> None:
+        self.write(lambda connection: job_types.register(connection, self.now, job_type, "{}", options.to_json()))
+
+    def open_breaker(self, organization: str = "acme", job_type: str = "report.pdf") -> None:
+        breaker = opened(Pair(organization, job_type), self.now)
+        self.write(lambda connection: breakers.open_one(connection, breaker))
+
+    def begin_trial(self, claimed: Claimed) -> None:
+        trial = Trial(claimed.id, claimed.attempt, claimed.lease_token)
+        trials = {Pair(claimed.organization, claimed.job_type): trial}
+        self.write(lambda connection: breakers.begin_trials(connection, trials))
+
+    def set_max_running(self, organization: str, most: int) -> None:
+        self.write(lambda connection: organizations.change(connection, organization, {"max_running": most}))
 
     def set_organization_status(self, organization: str, status: OrganizationStatus) -> None:
         self.write(lambda connection: organizations.change(connection, organization, {"status": status}))

@@ -1,17 +1,19 @@
 """Why a job is not running (R20): from facts that were read together to sentences that say what is so and what to do.
 
 Pure: `explain` takes the moment as one of the facts. The reasons that come first are the job's own (parents, time),
-then what holds back its organization, its type and its queue, then the workers; a person reads them in this order.
+then what holds back its organization, its type and its queue (pauses, limits, a breaker), then the workers; a person
+reads them in this order.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Final
 
 from fairlane.domain.explain_facts import Facts, Holder
+from fairlane.domain.explain_limits import breaker_reasons, limit_reasons
 from fairlane.domain.jobs import Job
+from fairlane.domain.reasons import Reason, ReasonCode, time_of
 from fairlane.domain.statuses import PASSING, TERMINAL, JobStatus, OrganizationStatus
 
 # Places in a lane are counted no further: this number stands for "here or later".
@@ -19,37 +21,6 @@ LAST_PLACE: Final = 10_000
 # So many parents are named, the others counted.
 NAMED_PARENTS: Final = 5
 _LONGEST_QUOTE: Final = 200  # characters of an error text
-
-
-class ReasonCode(StrEnum):
-    """What kind of reason it is, for programs; people read the sentence."""
-
-    WAITS_FOR_PARENTS = "waits_for_parents"
-    SCHEDULED = "scheduled"
-    WAITS_FOR_RETRY = "waits_for_retry"
-    BEING_MADE_READY = "being_made_ready"
-    ORGANIZATION_SUSPENDED = "organization_suspended"
-    ORGANIZATION_DELETED = "organization_deleted"
-    ORGANIZATION_PAUSED = "organization_paused"
-    JOB_TYPE_PAUSED = "job_type_paused"
-    QUEUE_PAUSED = "queue_paused"
-    NO_WORKER = "no_worker"
-    NO_WORKER_FOR_QUEUE = "no_worker_for_queue"
-    NO_WORKER_FOR_JOB_TYPE = "no_worker_for_job_type"
-    WORKERS_STOPPING = "workers_stopping"
-    NOTHING_BLOCKS = "nothing_blocks"
-    WORKER_LOST = "worker_lost"
-    CANCEL_REQUESTED = "cancel_requested"
-    IS_RUNNING = "is_running"
-    HAS_ENDED = "has_ended"
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """One thing that decides what happens to the job."""
-
-    code: ReasonCode
-    sentence: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +44,7 @@ def explain(facts: Facts) -> Explanation:
     elif facts.job.status is JobStatus.RUNNING:
         reasons = [*_running(facts)]
     else:
-        reasons = [*_own_waits(facts), *_organization(facts), *_pauses(facts), *_workers(facts)] or [_nothing(facts)]
+        reasons = [*_waiting(facts)] or [_nothing(facts)]
     return Explanation(facts.job.status, _summary(reasons), tuple(reasons), facts.place_in_lane)
 
 
@@ -84,13 +55,22 @@ def _summary(reasons: list[Reason]) -> str:
     return f"{first} ({more} more {'reason' if more == 1 else 'reasons'} below.)"
 
 
+def _waiting(facts: Facts) -> Iterator[Reason]:
+    yield from _own_waits(facts)
+    yield from _organization(facts)
+    yield from _pauses(facts)
+    yield from limit_reasons(facts)
+    yield from breaker_reasons(facts)
+    yield from _workers(facts)
+
+
 def _own_waits(facts: Facts) -> Iterator[Reason]:
     """Parents, `run_at`, the retry time."""
     job = facts.job
     if job.status is JobStatus.PENDING and facts.unmet_parents:
         yield Reason(ReasonCode.WAITS_FOR_PARENTS, _parents(facts))
     if job.status is JobStatus.PENDING and job.run_at > facts.now:
-        yield Reason(ReasonCode.SCHEDULED, f"It was submitted to start no earlier than {_time(job.run_at)}.")
+        yield Reason(ReasonCode.SCHEDULED, f"It was submitted to start no earlier than {time_of(job.run_at)}.")
     if job.status is JobStatus.QUEUED and job.next_retry_at is not None and job.next_retry_at > facts.now:
         yield Reason(ReasonCode.WAITS_FOR_RETRY, _retry(facts, job.next_retry_at))
 
@@ -109,11 +89,14 @@ def _parents(facts: Facts) -> str:
 def _retry(facts: Facts, at: datetime) -> str:
     job, last = facts.job, facts.last_entry
     why = f"the last one ended with {_error(job)}" if last.from_status in PASSING else _quote(last.message)
-    return f"It waits until {_time(at)} for its next attempt; {why}."
+    return f"It waits until {time_of(at)} for its next attempt; {why}."
 
 
 def _organization(facts: Facts) -> Iterator[Reason]:
     name = facts.job.organization
+    if facts.directory_is_away:
+        sentence = "The application's directory of organizations gave no answer; jobs wait until it does."
+        yield Reason(ReasonCode.DIRECTORY_AWAY, sentence)
     if facts.organization_status is OrganizationStatus.SUSPENDED:
         yield Reason(
             ReasonCode.ORGANIZATION_SUSPENDED,
@@ -142,7 +125,7 @@ def _pauses(facts: Facts) -> Iterator[Reason]:
             continue
         why = f" ({_quote(pause.reason)})" if pause.reason else ""
         sentence = (
-            f"{what} {pause.name} is paused: {pause.by} paused it at {_time(pause.since)}{why}. "
+            f"{what} {pause.name} is paused: {pause.by} paused it at {time_of(pause.since)}{why}. "
             "Nothing of it starts until somebody resumes it."
         )
         yield Reason(code, sentence)
@@ -171,6 +154,12 @@ def _workers(facts: Facts) -> Iterator[Reason]:
             ReasonCode.WORKERS_STOPPING,
             f"Every worker that could run it is stopping and claims no more. Start another for queue {job.queue}.",
         )
+    elif facts.place_in_lane is not None and not any(worker.has_room for worker in able):
+        yield Reason(
+            ReasonCode.SLOTS_TAKEN,
+            f"All slots of the workers that could run it are taken; it is {_number(facts.place_in_lane)} in its lane "
+            "and starts when its turn comes and one is free.",
+        )
 
 
 def _nothing(facts: Facts) -> Reason:
@@ -178,9 +167,14 @@ def _nothing(facts: Facts) -> Reason:
     if place is None:
         sentence = "All that it waited for has come; a worker makes it ready within about a second."
         return Reason(ReasonCode.BEING_MADE_READY, sentence)
-    number = f"number {place:,}{' or later' if place >= LAST_PLACE else ''}"
-    sentence = f"Nothing blocks it; it is {number} in its lane and starts when its turn comes and a worker is free."
+    sentence = (
+        f"Nothing blocks it; it is {_number(place)} in its lane and starts when its turn comes and a worker is free."
+    )
     return Reason(ReasonCode.NOTHING_BLOCKS, sentence)
+
+
+def _number(place: int) -> str:
+    return f"number {place:,}{' or later' if place >= LAST_PLACE else ''}"
 
 
 def _running(facts: Facts) -> Iterator[Reason]:
@@ -193,12 +187,12 @@ def _running(facts: Facts) -> Iterator[Reason]:
             )
     if job.cancel_requested_at is not None:
         who = facts.cancel_requested_by or "somebody"
-        sentence = f"{who} asked at {_time(job.cancel_requested_at)} to cancel it; its worker is stopping it."
+        sentence = f"{who} asked at {time_of(job.cancel_requested_at)} to cancel it; its worker is stopping it."
         yield Reason(ReasonCode.CANCEL_REQUESTED, sentence)
     # The claim logs the worker as its actor, so its name is known even when its row is gone.
     name = holder.name if holder is not None else facts.last_entry.actor
     since = job.started_at or facts.last_entry.at
-    sentence = f"Worker {name} has run it since {_time(since)} (attempt {job.attempt}); {_progress(job)}."
+    sentence = f"Worker {name} has run it since {time_of(since)} (attempt {job.attempt}); {_progress(job)}."
     yield Reason(ReasonCode.IS_RUNNING, sentence)
 
 
@@ -223,7 +217,7 @@ def _progress(job: Job) -> str:
 
 def _end(facts: Facts) -> Reason:
     job, last = facts.job, facts.last_entry
-    at, message = _time(job.finished_at or last.at), _quote(last.message)
+    at, message = time_of(job.finished_at or last.at), _quote(last.message)
     if job.status is JobStatus.COMPLETED:
         sentence = f"It completed at {at} on attempt {job.attempt}: {message}."
     elif job.status is JobStatus.CANCELED:
@@ -245,7 +239,3 @@ def _quote(text: str) -> str:
     """The first line of a text that somebody else wrote, cut to length, to stand within a sentence."""
     line = text.strip().partition("\n")[0].rstrip(" .\r")
     return line if len(line) <= _LONGEST_QUOTE else f"{line[: _LONGEST_QUOTE - 1]}…"
-
-
-def _time(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S} {moment.tzname() or ''}".rstrip()

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from fairlane.domain.breaker import Breaker
 from fairlane.domain.jobs import Job, LogEntry
+from fairlane.domain.limits import Limit, Subject
 from fairlane.domain.statuses import JobStatus, OrganizationStatus
 
 
@@ -29,12 +31,31 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitOn:
+    """A limit that concerns the job, and how far it is used.
+
+    `next_start` is when its execution rate lets another job start; None: at once, or never if the rate is 0.
+    """
+
+    subject: Subject
+    limit: Limit
+    running: int
+    next_start: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class LiveWorker:
     """A worker with a valid lease. `queues` None = all."""
 
     queues: frozenset[str] | None
     job_types: frozenset[str]
     stopping: bool
+    free_slots: int
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it may claim now."""
+        return self.free_slots > 0 and not self.stopping
 
     def serves(self, queue: str) -> bool:
         """Whether it claims from the queue."""
@@ -63,8 +84,8 @@ class Holder:
 class Facts:
     """All that an explanation needs, read at the moment `now`.
 
-    `parents` are the first of `unmet_parents` parents that have not ended. `organization_status` None: the host's
-    directory keeps the organization.
+    `parents` are the first of `unmet_parents` parents that have not ended. `organization_status` None: nobody knows,
+    as where `directory_is_away`: that of the host gave no answer. `breaker`: if it is open.
     """
 
     job: Job
@@ -74,7 +95,10 @@ class Facts:
     unmet_parents: int = 0
     place_in_lane: int | None = None
     organization_status: OrganizationStatus | None = None
+    directory_is_away: bool = False
     pauses: tuple[Pause, ...] = ()
+    limits: tuple[LimitOn, ...] = ()
+    breaker: Breaker | None = None
     workers: tuple[LiveWorker, ...] = ()
     holder: Holder | None = None
     cancel_requested_by: str | None = None

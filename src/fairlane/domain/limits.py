@@ -1,8 +1,9 @@
 """Limits on what runs (R4): how many jobs at once, how many starts in a window."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
 
 DEFAULT_WINDOW: Final = 60.0  # seconds
 
@@ -51,3 +52,43 @@ def running_of(subject: Subject, running: Mapping[tuple[str, str], int]) -> int:
         for (job_type, organization), number in running.items()
         if subject.organization in (None, organization) and subject.job_type in (None, job_type)
     )
+
+
+def limits_on(
+    organization: str,
+    job_type: str,
+    *,
+    max_running: int | None,
+    own: Limit,
+    overrides: Mapping[Subject, Mapping[str, Any]],
+) -> dict[Subject, Limit]:
+    """All that limits the jobs of a type in an organization.
+
+    Args:
+        max_running: of the organization.
+        own: what the job type says itself.
+        overrides: what was set beyond that, by the names of `Limit`'s fields.
+    """
+    every, pair = Subject(None, job_type), Subject(organization, job_type)
+    found = {
+        Subject(organization, None): Limit(max_running),
+        every: replace(own, **overrides.get(every, {})),
+        pair: Limit(**overrides.get(pair, {})),
+    }
+    return {subject: limit for subject, limit in found.items() if not limit.is_unlimited}
+
+
+def next_start(limit: Limit, starts: Iterable[tuple[datetime, int]], now: datetime) -> datetime | None:
+    """When an execution rate lets another job start; None if it does now, or never since the rate is 0.
+
+    Args:
+        starts: moments and how many jobs started then, the newest first; no more of them are looked at than needed.
+    """
+    window, left = timedelta(seconds=limit.execution_rate_window), limit.execution_rate
+    if not left:
+        return None
+    for at, number in starts:
+        left -= number
+        if left <= 0:
+            return at + window if at + window > now else None
+    return None

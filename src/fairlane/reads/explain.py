@@ -2,24 +2,53 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from sqlalchemy import Connection
 
+from fairlane.domain.breaker import Pair
 from fairlane.domain.explain import LAST_PLACE, NAMED_PARENTS, Explanation, explain
-from fairlane.domain.explain_facts import Facts, Holder, LiveWorker, Pause, WaitedFor
+from fairlane.domain.explain_facts import Facts, Holder, LimitOn, LiveWorker, Pause, WaitedFor
 from fairlane.domain.ids import job_not_found
 from fairlane.domain.jobs import Job
+from fairlane.domain.limits import Limit, limits_on, next_start, running_of
 from fairlane.domain.statuses import TERMINAL, JobStatus, OrganizationStatus
 from fairlane.reads.history import log_entry
+from fairlane.registry.directory import Standing
+from fairlane.registry.options import Options
 from fairlane.store.clock import Clock
+from fairlane.store.statements import (
+    breakers,
+    history,
+    job_list,
+    job_types,
+    lanes,
+    metrics,
+    organizations,
+    rows,
+    running_limits,
+    workers,
+)
 from fairlane.store.statements import explain as statements
-from fairlane.store.statements import history, job_list, job_types, organizations, rows, workers
 from fairlane.store.tables import AnyRow
 
 
-def explain_job(connection: Connection, clock: Clock, organization: str, job_id: UUID) -> Explanation:
+@dataclass(frozen=True, slots=True)
+class HostAnswer:
+    """What the host's directory says of the organization. `standing` None: it has none of that id."""
+
+    standing: Standing | None = None
+    is_away: bool = False
+
+
+def explain_job(
+    connection: Connection, clock: Clock, organization: str, job_id: UUID, host: HostAnswer | None
+) -> Explanation:
     """Why the job is not running, or how it runs, or how it ended.
+
+    Args:
+        host: None = Fairlane keeps the organizations itself.
 
     Raises:
         JobNotFound
@@ -28,30 +57,43 @@ def explain_job(connection: Connection, clock: Clock, organization: str, job_id:
     if row is None:
         raise job_not_found(job_id, organization)
     depends_on = rows.parents_of(connection, organization, [job_id]).get(job_id, ())
-    return explain(_facts(connection, clock, row, rows.to_job(row, depends_on)))
-
-
-def _facts(connection: Connection, clock: Clock, row: AnyRow, job: Job) -> Facts:
+    job = rows.to_job(row, depends_on)
     now = clock.now(connection)
-    last_entry = log_entry(history.last_entry(connection, job.organization, job.id))
+    last_entry = log_entry(history.last_entry(connection, organization, job_id))
     if job.status in TERMINAL:
-        return Facts(job, now, last_entry)
-    live = tuple(_live_worker(worker) for worker in workers.all_workers(connection, clock))
+        return explain(Facts(job, now, last_entry))
     if job.status is JobStatus.RUNNING:
-        holder = _holder(connection, clock, row)
-        canceler = statements.canceler(connection, job.organization, job.id)
-        return Facts(job, now, last_entry, workers=live, holder=holder, cancel_requested_by=canceler)
+        return explain(_running_facts(connection, clock, row, Facts(job, now, last_entry)))
+    return explain(_waiting_facts(connection, clock, row, Facts(job, now, last_entry), host))
+
+
+def _running_facts(connection: Connection, clock: Clock, row: AnyRow, known: Facts) -> Facts:
+    return replace(
+        known,
+        workers=_live_workers(connection, clock),
+        holder=_holder(connection, clock, row),
+        cancel_requested_by=statements.canceler(connection, known.job.organization, known.job.id),
+    )
+
+
+def _waiting_facts(connection: Connection, clock: Clock, row: AnyRow, known: Facts, host: HostAnswer | None) -> Facts:
+    job = known.job
     parents = statements.unmet_parents(connection, job.organization, job.id, NAMED_PARENTS)
-    return Facts(
-        job,
-        now,
-        last_entry,
+    standing = _standing(connection, job.organization) if host is None else host.standing
+    status = standing.status if standing is not None else None
+    if host is not None and standing is None and not host.is_away:
+        status = OrganizationStatus.DELETED  # so a worker will take it
+    return replace(
+        known,
         parents=tuple(WaitedFor(parent.id, parent.job_type, JobStatus(parent.status)) for parent in parents),
         unmet_parents=parents[0].total if parents else 0,
         place_in_lane=_place(connection, row) if row.ready else None,
-        organization_status=_organization_status(connection, job.organization),
+        organization_status=status,
+        directory_is_away=host is not None and host.is_away,
         pauses=tuple(_pauses_on(connection, job)),
-        workers=live,
+        limits=tuple(_limits_on(connection, known, standing)),
+        breaker=breakers.find_open(connection, Pair(job.organization, job.job_type)),
+        workers=_live_workers(connection, clock),
     )
 
 
@@ -59,9 +101,27 @@ def _place(connection: Connection, row: AnyRow) -> int:
     return min(statements.ahead_in_lane(connection, row, up_to=LAST_PLACE) + 1, LAST_PLACE)
 
 
-def _organization_status(connection: Connection, organization: str) -> OrganizationStatus | None:
-    found = organizations.find(connection, [organization])
-    return OrganizationStatus(found[0].status) if found else None
+def _standing(connection: Connection, organization: str) -> Standing | None:
+    for row in organizations.find(connection, [organization]):
+        return Standing(OrganizationStatus(row.status), row.max_live_jobs, row.max_running, row.weight)
+    return None
+
+
+def _limits_on(connection: Connection, known: Facts, standing: Standing | None) -> Iterator[LimitOn]:
+    job = known.job
+    options = job_types.options_of(connection, job.job_type)
+    found = limits_on(
+        job.organization,
+        job.job_type,
+        max_running=standing.max_running if standing is not None else None,
+        own=Options.from_json(options).limit if options is not None else Limit(),
+        overrides=running_limits.overrides(connection),
+    )
+    running = lanes.running(connection) if found else {}
+    for subject, limit in found.items():
+        rate = limit.execution_rate
+        started = running_limits.latest_starts(connection, subject, rate) if rate else []
+        yield LimitOn(subject, limit, running_of(subject, running), next_start(limit, started, known.now))
 
 
 def _pauses_on(connection: Connection, job: Job) -> Iterator[Pause]:
@@ -71,12 +131,18 @@ def _pauses_on(connection: Connection, job: Job) -> Iterator[Pause]:
             yield Pause(row.subject, row.name, row.paused_by, row.paused_at, row.reason)
 
 
-def _live_worker(row: AnyRow) -> LiveWorker:
+def _live_workers(connection: Connection, clock: Clock) -> tuple[LiveWorker, ...]:
+    taken = {row.worker_id: row.size for row in metrics.running_by_worker(connection)}
+    return tuple(_live_worker(row, taken.get(row.id, 0)) for row in workers.all_workers(connection, clock))
+
+
+def _live_worker(row: AnyRow, running: int) -> LiveWorker:
     queues = json.loads(row.queues)
     return LiveWorker(
         queues=frozenset(queues) if queues is not None else None,
         job_types=frozenset(json.loads(row.job_types)),
         stopping=row.stopping,
+        free_slots=row.slots - running,
     )
 
 

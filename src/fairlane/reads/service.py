@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from fairlane.domain.cursors import decode_cursor, encode_cursor
+from fairlane.domain.errors import FairlaneError
 from fairlane.domain.explain import Explanation
 from fairlane.domain.ids import job_id_of, job_not_found
 from fairlane.domain.jobs import Job, LogEntry, LogLine, Page, Result
@@ -18,7 +19,8 @@ from fairlane.domain.texts import storable
 from fairlane.reads import history as log
 from fairlane.reads import jobs as asked
 from fairlane.reads import metrics as numbers
-from fairlane.reads.explain import explain_job
+from fairlane.reads.explain import HostAnswer, explain_job
+from fairlane.registry.directory import Directory
 from fairlane.store.statements import attempts, history, job_list
 from fairlane.store.statements.job_list import Wanted
 from fairlane.store.transaction import Database
@@ -30,14 +32,17 @@ TOTAL_CAP: Final = 10_000
 
 
 class Reads:
-    """Reads of one database. Whoever asks has checked that the reader may see the organization.
+    """Reads of one database, and of the host's directory, if organizations are kept there.
+
+    Whoever asks has checked that the reader may see the organization.
 
     Every method raises `StorageUnavailable` if the database does not answer. A job that the organization does not have
     is a `JobNotFound`: unknown and foreign ids, and text that is no id, look alike.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, host: Directory | None = None) -> None:
         self._database = database
+        self._host = host
 
     def get(self, job_id: UUID | str, organization: str) -> Job:
         """A job. Raises `JobNotFound`."""
@@ -121,7 +126,8 @@ class Reads:
     def explain(self, job_id: UUID | str, organization: str) -> Explanation:
         """Why the job is not running, or how it runs, or how it ended. Raises `JobNotFound`."""
         key = job_id_of(job_id, organization)
-        return self._database.read(lambda connection: explain_job(connection, self._database.clock, organization, key))
+        clock, host = self._database.clock, self._ask_host(organization)
+        return self._database.read(lambda connection: explain_job(connection, clock, organization, key, host))
 
     def result(self, job_id: UUID | str, organization: str) -> Result:
         """What the handler returned (None: nothing, or not yet), and what is known of the job's artifacts.
@@ -160,6 +166,14 @@ class Reads:
     def queues(self) -> tuple[QueueView, ...]:
         """Queues with live jobs, and paused ones, by name. For operators."""
         return self._database.read(numbers.queue_views)
+
+    def _ask_host(self, organization: str) -> HostAnswer | None:
+        if self._host is None:
+            return None
+        try:
+            return HostAnswer(self._host.organizations([organization]).get(organization))
+        except FairlaneError:
+            return HostAnswer(is_away=True)
 
     def _of_job(self, job_id: UUID | str, organization: str, read: Callable[[Connection, str, UUID], T]) -> T:
         """Read what belongs to a job, once it is clear that the organization has it."""

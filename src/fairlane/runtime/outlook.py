@@ -5,7 +5,7 @@ again for each batch. What must not be late (pauses, limits' counts) is read in 
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from fairlane.domain.breaker import Pair
 from fairlane.domain.fairness import Lane
-from fairlane.domain.limits import Limit, Subject
+from fairlane.domain.limits import Limit, Subject, limits_on
 from fairlane.domain.statuses import OrganizationStatus
 from fairlane.registry.directory import Directory, Standing
 from fairlane.runtime.patience import DirectoryAway
@@ -106,7 +106,7 @@ class Outlooks:
     def _serves(self, lane: Lane) -> bool:
         return lane.job_type in self.card.job_types and (self.card.queues is None or lane.queue in self.card.queues)
 
-    def _look(self, connection: Connection, found: Sequence[Lane]) -> "_Seen":
+    def _look(self, connection: Connection, found: list[Lane]) -> "_Seen":
         trials: frozenset[Pair] = frozenset()
         if open_ones := {one.pair: one for one in breakers.open_breakers(connection, "claim")}:
             now = self.database.clock.now(connection)
@@ -122,14 +122,16 @@ class Outlooks:
         overrides: Mapping[Subject, Mapping[str, Any]],
     ) -> dict[Subject, Limit]:
         found: dict[Subject, Limit] = {}
-        for lane in open_lanes:
-            standing = standings.get(lane.organization)
-            own = self.own_limits.get(lane.job_type, Limit())
-            every, pair = Subject(None, lane.job_type), Subject(lane.organization, lane.job_type)
-            found[Subject(lane.organization, None)] = Limit(standing.max_running if standing else None)
-            found[every] = replace(own, **overrides.get(every, {}))
-            found[pair] = Limit(**overrides.get(pair, {}))
-        return {subject: limit for subject, limit in found.items() if not limit.is_unlimited}
+        for organization, job_type in {pair_of(lane) for lane in open_lanes}:
+            standing = standings.get(organization)
+            found |= limits_on(
+                organization,
+                job_type,
+                max_running=standing.max_running if standing is not None else None,
+                own=self.own_limits.get(job_type, Limit()),
+                overrides=overrides,
+            )
+        return found
 
 
 def pair_of(lane: Lane) -> Pair:

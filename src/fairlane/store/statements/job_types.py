@@ -31,6 +31,11 @@ def hold(connection: Connection, name: str) -> AnyRow | None:
     return connection.execute(statement).one_or_none()
 
 
+def options_of(connection: Connection, name: str) -> str | None:
+    """A registered type's options, as JSON text; unlike `find` it locks nothing."""
+    return connection.scalars(select(job_types.c.options).where(job_types.c.name == name)).one_or_none()
+
+
 def everything(connection: Connection) -> Sequence[AnyRow]:
     """All registered types, by name."""
     return connection.execute(select(job_types).order_by(job_types.c.name)).all()

@@ -55,6 +55,17 @@ def started(connection: Connection, now: datetime, windows: Mapping[Subject, flo
     return found
 
 
+def latest_starts(connection: Connection, subject: Subject, limit: int) -> list[tuple[datetime, int]]:
+    """When the last jobs of an execution-limited subject started, and how many then; the newest first."""
+    rows = connection.execute(
+        select(starts.c.at, starts.c.number)
+        .where(starts.c.organization_id == (subject.organization or _ALL), starts.c.job_type == subject.job_type)
+        .order_by(starts.c.at.desc())
+        .limit(limit)
+    )
+    return [(at, number) for at, number in rows]
+
+
 def note_starts(connection: Connection, now: datetime, numbers: Mapping[Subject, int]) -> None:
     """Write down how many jobs of each subject start now, for the executions of its window to be counted."""
     rows = [

@@ -1,0 +1,50 @@
+"""What kinds of reasons there are for a job not to run (R20)."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class ReasonCode(StrEnum):
+    """What kind of reason it is, for programs; people read the sentence."""
+
+    WAITS_FOR_PARENTS = "waits_for_parents"
+    SCHEDULED = "scheduled"
+    WAITS_FOR_RETRY = "waits_for_retry"
+    BEING_MADE_READY = "being_made_ready"
+    ORGANIZATION_SUSPENDED = "organization_suspended"
+    ORGANIZATION_DELETED = "organization_deleted"
+    DIRECTORY_AWAY = "directory_away"
+    ORGANIZATION_PAUSED = "organization_paused"
+    JOB_TYPE_PAUSED = "job_type_paused"
+    QUEUE_PAUSED = "queue_paused"
+    ORGANIZATION_MAX_RUNNING = "organization_max_running"
+    JOB_TYPE_MAX_RUNNING = "job_type_max_running"
+    JOB_TYPE_MAX_RUNNING_IN_ORGANIZATION = "job_type_max_running_in_organization"
+    JOB_TYPE_EXECUTION_RATE = "job_type_execution_rate"
+    JOB_TYPE_EXECUTION_RATE_IN_ORGANIZATION = "job_type_execution_rate_in_organization"
+    BREAKER_OPEN = "breaker_open"
+    BREAKER_TRIAL = "breaker_trial"
+    NO_WORKER = "no_worker"
+    NO_WORKER_FOR_QUEUE = "no_worker_for_queue"
+    NO_WORKER_FOR_JOB_TYPE = "no_worker_for_job_type"
+    WORKERS_STOPPING = "workers_stopping"
+    SLOTS_TAKEN = "slots_taken"
+    NOTHING_BLOCKS = "nothing_blocks"
+    WORKER_LOST = "worker_lost"
+    CANCEL_REQUESTED = "cancel_requested"
+    IS_RUNNING = "is_running"
+    HAS_ENDED = "has_ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One thing that decides what happens to the job."""
+
+    code: ReasonCode
+    sentence: str
+
+
+def time_of(moment: datetime) -> str:
+    """A moment within a sentence."""
+    return f"{moment:%Y-%m-%d %H:%M:%S} {moment.tzname() or ''}".rstrip()

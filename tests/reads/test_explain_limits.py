@@ -1,0 +1,237 @@
+"""R20: limits, breakers and slots, from the database to the sentence."""
+
+from collections.abc import Collection, Mapping
+
+import pytest
+
+from fairlane.domain.breaker import REST
+from fairlane.domain.errors import StorageUnavailable
+from fairlane.domain.limits import Subject
+from fairlane.domain.reasons import ReasonCode
+from fairlane.domain.statuses import OrganizationStatus
+from fairlane.reads.service import Reads
+from fairlane.registry.directory import Membership, Standing
+from fairlane.registry.options import Options
+from tests.reads.world import World
+
+TYPE, PAIR = Subject(None, "report.pdf"), Subject("acme", "report.pdf")
+
+
+@pytest.fixture
+def told(world: World, reads: Reads) -> "Told":
+    return Told(world, reads)
+
+
+class Told:
+    """What is said of a job that waits behind others, while workers have room."""
+
+    def __init__(self, world: World, reads: Reads) -> None:
+        self.world = world
+        self.reads = reads
+        self.worker = world.start_worker(job_types=("report.pdf", "mail.send"))
+
+    def run(self, number: int = 1, organization: str = "acme", job_type: str = "report.pdf") -> None:
+        for _ in range(number):
+            self.world.submit(organization, job_type)
+            self.world.claim(self.worker, organization, job_type)
+
+    def now(self, job_type: str = "report.pdf", organization: str = "acme") -> list[tuple[ReasonCode, str]]:
+        found = self.reads.explain(self.world.submit(organization, job_type), organization).reasons
+        return [(reason.code, reason.sentence) for reason in found]
+
+    def nothing(self, **more: str) -> bool:
+        return [code for code, _ in self.now(**more)] == [ReasonCode.NOTHING_BLOCKS]
+
+
+def test_r20_names_the_organization_s_limit(told: Told) -> None:
+    told.world.set_max_running("acme", 2)
+    told.run()
+    assert told.nothing()
+    told.run(job_type="mail.send")
+    sentence = "Organization acme may run 2 jobs at once, and 2 of 2 run; the next starts when fewer do."
+    assert told.now() == [(ReasonCode.ORGANIZATION_MAX_RUNNING, sentence)]
+    assert told.nothing(organization="rival")
+
+
+def test_r20_names_the_limit_of_the_job_type_and_not_who_uses_it(told: Told) -> None:
+    told.world.register("report.pdf", Options(max_running=2))
+    told.run(organization="rival")
+    assert told.nothing()
+    told.run(organization="rival")
+    sentence = (
+        "All organizations together may run 2 report.pdf jobs at once, and that many run; "
+        "the next starts when fewer do."
+    )
+    assert told.now() == [(ReasonCode.JOB_TYPE_MAX_RUNNING, sentence)]
+    assert told.nothing(job_type="mail.send")
+
+
+def test_r20_an_operator_s_limit_stands_for_the_job_type_s_own(told: Told) -> None:
+    told.world.register("report.pdf", Options(max_running=1))
+    told.world.limit(TYPE, max_running=2)
+    told.run()
+    assert told.nothing()
+
+
+def test_r20_names_the_limit_of_the_job_type_in_the_organization(told: Told) -> None:
+    told.world.limit(PAIR, max_running=1)
+    told.run()
+    sentence = "Organization acme may run 1 report.pdf job at once, and 1 of 1 run; the next starts when fewer do."
+    assert told.now() == [(ReasonCode.JOB_TYPE_MAX_RUNNING_IN_ORGANIZATION, sentence)]
+    assert told.nothing(job_type="mail.send")
+    assert told.nothing(organization="rival")
+
+
+@pytest.mark.parametrize(
+    ("subject", "code", "who"),
+    [
+        (TYPE, ReasonCode.JOB_TYPE_EXECUTION_RATE, "All organizations together"),
+        (PAIR, ReasonCode.JOB_TYPE_EXECUTION_RATE_IN_ORGANIZATION, "Organization acme"),
+    ],
+)
+def test_r20_an_execution_rate_says_when_the_next_may_start(
+    told: Told, subject: Subject, code: ReasonCode, who: str
+) -> None:
+    told.world.limit(subject, execution_rate=3, execution_rate_window=30.0)
+    told.world.note_starts(subject, 1)
+    told.world.pass_time(5)
+    told.world.note_starts(subject, 1)
+    assert told.nothing()
+    told.world.pass_time(1)
+    told.world.note_starts(subject, 1)
+    sentence = f"{who} may start 3 report.pdf jobs in 30 s, and did; the next may start at 2026-11-01 12:00:30 UTC."
+    assert told.now() == [(code, sentence)]
+    told.world.pass_time(24)
+    told.world.beat(told.worker)
+    assert told.nothing()
+
+
+@pytest.mark.parametrize(
+    ("subject", "limit", "code", "sentence"),
+    [
+        (TYPE, "max_running", ReasonCode.JOB_TYPE_MAX_RUNNING, "All organizations together may run no report.pdf job"),
+        (
+            PAIR,
+            "max_running",
+            ReasonCode.JOB_TYPE_MAX_RUNNING_IN_ORGANIZATION,
+            "Organization acme may run no report.pdf job",
+        ),
+        (
+            TYPE,
+            "execution_rate",
+            ReasonCode.JOB_TYPE_EXECUTION_RATE,
+            "All organizations together may start no report.pdf job",
+        ),
+        (
+            PAIR,
+            "execution_rate",
+            ReasonCode.JOB_TYPE_EXECUTION_RATE_IN_ORGANIZATION,
+            "Organization acme may start no report.pdf job",
+        ),
+    ],
+)
+def test_r20_a_limit_of_zero_allows_none(
+    told: Told, subject: Subject, limit: str, code: ReasonCode, sentence: str
+) -> None:
+    told.world.limit(subject, **{limit: 0})
+    assert told.now() == [(code, f"{sentence}: none allowed. It waits until an operator raises the limit.")]
+
+
+def test_r20_an_organization_s_limit_of_zero_allows_none_even_later(told: Told) -> None:
+    told.world.set_max_running("acme", 0)
+    scheduled = told.reads.explain(told.world.submit(delay=60.0), "acme")
+    assert [one.code for one in scheduled.reasons] == [ReasonCode.SCHEDULED, ReasonCode.ORGANIZATION_MAX_RUNNING]
+    assert "Organization acme may run no job: none allowed." in scheduled.reasons[1].sentence
+
+
+def test_r20_a_limit_that_is_reached_now_is_nothing_to_a_job_of_later(told: Told) -> None:
+    told.world.limit(PAIR, max_running=1)
+    told.run()
+    scheduled = told.reads.explain(told.world.submit(delay=60.0), "acme")
+    assert [one.code for one in scheduled.reasons] == [ReasonCode.SCHEDULED]
+
+
+def test_r20_a_breaker_says_until_when(told: Told) -> None:
+    told.world.open_breaker()
+    sentence = (
+        "Too much of report.pdf failed in organization acme, so nothing of it starts until 2026-11-01 12:15:00 UTC; "
+        "then one job is on trial, and the others start once one has completed. An operator can close this breaker."
+    )
+    assert told.now() == [(ReasonCode.BREAKER_OPEN, sentence)]
+    assert told.nothing(job_type="mail.send")
+    assert told.nothing(organization="rival")
+
+
+def test_r20_a_breaker_says_whose_trial_it_waits_for(told: Told) -> None:
+    told.world.open_breaker()
+    told.world.pass_time(REST.total_seconds())
+    told.world.beat(told.worker)
+    (due,) = told.now()
+    assert due[0] is ReasonCode.BREAKER_TRIAL
+    assert "the next one to start is on trial" in due[1]
+    claimed = told.world.claim(told.worker)
+    told.world.begin_trial(claimed)
+    (tried,) = told.now()
+    assert tried[0] is ReasonCode.BREAKER_TRIAL
+    assert f"job {claimed.id} runs on trial, and the others start once one has completed." in tried[1]
+
+
+def test_r20_says_that_all_slots_are_taken_and_the_place(world: World, reads: Reads) -> None:
+    worker = world.start_worker(slots=1)
+    world.start_worker("another", job_types=("mail.send",))
+    world.submit()
+    world.claim(worker)
+    world.submit()
+
+    (reason,) = reads.explain(world.submit(), "acme").reasons
+
+    assert reason.code is ReasonCode.SLOTS_TAKEN
+    assert reason.sentence == (
+        "All slots of the workers that could run it are taken; it is number 2 in its lane and starts when its turn "
+        "comes and one is free."
+    )
+
+
+def test_r20_one_free_slot_is_enough(world: World, reads: Reads) -> None:
+    worker = world.start_worker(slots=1)
+    world.start_worker("another", slots=1)
+    world.submit()
+    world.claim(worker)
+
+    assert reads.explain(world.submit(), "acme").reasons[0].code is ReasonCode.NOTHING_BLOCKS
+
+
+class Host:
+    """A host's directory with one answer."""
+
+    def __init__(self, standing: Standing | None, *, is_away: bool = False) -> None:
+        self.standing = standing
+        self.is_away = is_away
+
+    def organizations(self, ids: Collection[str]) -> Mapping[str, Standing]:
+        if self.is_away:
+            raise StorageUnavailable("The directory gave no answer.")
+        return dict.fromkeys(ids, self.standing) if self.standing is not None else {}
+
+    def members(self, pairs: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Membership]:
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("host", "code"),
+    [
+        (Host(Standing(OrganizationStatus.ACTIVE)), ReasonCode.NOTHING_BLOCKS),
+        (Host(Standing(OrganizationStatus.SUSPENDED)), ReasonCode.ORGANIZATION_SUSPENDED),
+        (Host(Standing(OrganizationStatus.ACTIVE, max_running=0)), ReasonCode.ORGANIZATION_MAX_RUNNING),
+        (Host(None), ReasonCode.ORGANIZATION_DELETED),
+        (Host(None, is_away=True), ReasonCode.DIRECTORY_AWAY),
+    ],
+)
+def test_r20_the_host_s_directory_is_asked_where_it_keeps_the_organizations(
+    world: World, host: Host, code: ReasonCode
+) -> None:
+    world.start_worker()
+
+    explanation = Reads(world.database, host).explain(world.submit("of-the-host"), "of-the-host")
+
+    assert [reason.code for reason in explanation.reasons] == [code]
