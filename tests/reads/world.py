@@ -180,7 +180,7 @@ class World:
         self.write(lambda connection: job_types.pause(connection, self.now, subject, name, actor=actor, reason=reason))
 
     def limit(self, subject: Subject, **changes: Any) -> None:
-        self.write(lambda connection: running_limits.set_limit(connection, subject, changes, forget=()))
+        self.write(lambda connection: running_limits.set_limit(connection, subject, changes))
 
     def note_starts(self, subject: Subject, number: int) -> None:
         self.write(lambda connection: running_limits.note_starts(connection, self.now, {subject: number}))
