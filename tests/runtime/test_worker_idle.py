@@ -15,7 +15,7 @@ from tests.runtime.worker_kit import engine
 from tests.runtime.worker_store import nothing
 
 ROUNDS = 5
-SERVICES = ("stage", "watch", "rescue", "cleanup")
+SERVICES = ("stage", "watch", "rescue", "cleanup", "breakers")
 
 
 class Waits:
@@ -30,8 +30,8 @@ class Waits:
         self._count = 0
 
     def on_statement(self, _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        """Count a statement of whatever engine: a worker has one of its own."""
-        self._count += statement != "BEGIN"
+        """Count a statement of whatever engine: a worker has one of its own. The heartbeat keeps its own rhythm."""
+        self._count += statement != "BEGIN" and "fairlane_workers" not in statement
 
     async def claims_wait(self, stopping: asyncio.Event, seconds: float) -> bool:
         await self.services_are_at_rest.wait()
@@ -63,10 +63,10 @@ async def test_an_idle_worker_waits_between_its_rounds(database_url: str, monkey
         worker.stop()
         await task
         event.remove(SomeEngine, "before_cursor_execute", waits.on_statement)
-        assert waits.of_claims == [0.2] * ROUNDS
+        assert waits.of_claims[:ROUNDS] == [0.2] * ROUNDS
         assert all(seconds > 0 for seconds in waits.of_services)
         # What is paused, and which lanes have something to claim.
-        assert waits.statements[1:] == [1] * (ROUNDS - 1)
+        assert waits.statements[1:ROUNDS] == [1] * (ROUNDS - 1)
 
 
 async def test_nothing_is_asked_about_running_jobs_while_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,14 +45,14 @@ class Cleanup:
         self._kept: set[UUID] = set()
 
     def run_once(self) -> int:
-        """Delete one batch of jobs; repair orphans; delete one batch of counts and of files that no job has. How many.
+        """Delete one batch of jobs; repair orphans; delete one batch of files that no job has. How many of these.
 
         Raises what the storage raised, after all that it did delete.
         """
         deleted = self._delete_some()
         repaired = self._database.write(self._repair)
-        forgotten = self._database.write(self._forget)
-        return deleted + repaired + forgotten + self._files.run_once()
+        self._database.write(self._forget)
+        return deleted + repaired + self._files.run_once()
 
     def _delete_some(self) -> int:
         """Go on until a batch was deleted, the turn is over, or enough was looked at for once."""
@@ -100,10 +100,10 @@ class Cleanup:
             return sum(self._delete(connection, organization, half) for half in halves)
         return len(job_ids)
 
-    def _forget(self, connection: Connection) -> int:
+    def _forget(self, connection: Connection) -> None:
         before = self._database.clock.now(connection) - _COUNTS_KEPT
         breakers.forget(connection, before)
-        return outcomes.forget(connection, before)
+        outcomes.forget(connection, before)
 
     def _retentions(self, connection: Connection) -> Callable[[Shelf], timedelta]:
         """For how long each shelf's jobs are kept: as their organization says, else their type, else the setting."""

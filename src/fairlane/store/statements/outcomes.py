@@ -1,7 +1,7 @@
 """How attempts ended, counted by job type, organization and minute; what the breakers go by (R16)."""
 
 from collections.abc import Collection, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -12,6 +12,7 @@ from fairlane.store.dialects import insert
 from fairlane.store.tables import outcomes
 
 _PAIRS: Final = 500  # asked for in one statement
+_HOUR: Final = timedelta(hours=1)
 
 
 def add(connection: Connection, now: datetime, worker_id: UUID, counts: Mapping[Pair, Outcomes]) -> None:
@@ -57,8 +58,11 @@ def since(connection: Connection, minute: datetime, pairs: Collection[Pair]) -> 
     return found
 
 
-def forget(connection: Connection, before: datetime) -> int:
-    """Delete the counts of the oldest minute, if it is before a moment; how many."""
-    oldest = select(func.min(outcomes.c.minute)).where(outcomes.c.minute < before).scalar_subquery()
-    statement = delete(outcomes).where(outcomes.c.minute == oldest).execution_options(fairlane_across="clean-up")
-    return connection.execute(statement).rowcount
+def forget(connection: Connection, before: datetime) -> None:
+    """Delete the counts before a moment, an hour of them at most: after a long pause it takes some rounds."""
+    is_old = outcomes.c.minute < before
+    look = select(func.min(outcomes.c.minute)).where(is_old).execution_options(fairlane_across="clean-up")
+    oldest = connection.execute(look).scalar_one()
+    if oldest is not None:
+        statement = delete(outcomes).where(is_old, outcomes.c.minute < oldest + _HOUR)
+        connection.execute(statement.execution_options(fairlane_across="clean-up"))
