@@ -39,6 +39,10 @@ class Measured:
     def read(self, work: Callable[[Connection], T]) -> T:
         return self.database.read(lambda connection: self._measure(connection, work))
 
+    def look(self, work: Callable[[Connection], T]) -> T:
+        """In a transaction, since what PostgreSQL counts it counts by transaction."""
+        return self.read(work)
+
     def write(self, work: Callable[[Connection], T]) -> T:
         return self.database.write(lambda connection: self._measure(connection, work))
 
