@@ -15,8 +15,8 @@ from uuid import UUID, uuid4
 from fairlane.registry.job_types import ErrorClasses, JobType
 from fairlane.registry.options import Isolation, Options
 from fairlane.runtime.context import Interrupt, JobContext
-from fairlane.runtime.executors.base import Call
-from fairlane.runtime.reports import AttemptFacts, File, Line, ParentFacts, Report
+from fairlane.runtime.executors.base import Call, Executor
+from fairlane.runtime.reports import AttemptFacts, File, Interruption, Line, ParentFacts, Report
 
 PATIENCE = 30  # seconds until a test that waits for something gives up
 
@@ -104,10 +104,30 @@ def read_artifact(parent: UUID, name: str) -> bytes:
     return f"{parent} {name}".encode()
 
 
-async def end_of(execution: Any) -> Any:
+class Begun:
+    """A call that an executor has begun; `finished` is what was told of its end."""
+
+    def __init__(self, executor: Executor, call: Call) -> None:
+        self.finished: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.execution: Any = executor.begin(call, self._on_end)
+
+    def interrupt(self, reason: Interruption) -> None:
+        self.execution.interrupt(reason)
+
+    def abandon(self) -> None:
+        self.execution.abandon()
+
+    def _on_end(self, value: object, error: BaseException | None) -> None:
+        if error is None:
+            self.finished.set_result(value)
+        else:
+            self.finished.set_exception(error)
+
+
+async def end_of(begun: Begun) -> Any:
     """What a handler returned; raises what it raised."""
     async with asyncio.timeout(PATIENCE):
-        return await execution.finished
+        return await begun.finished
 
 
 class Watched:

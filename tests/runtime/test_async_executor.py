@@ -11,7 +11,7 @@ from fairlane.runtime.context import Interrupted, JobContext
 from fairlane.runtime.executors.async_ import AsyncExecutor
 from fairlane.runtime.executors.base import Abandoned, HandlerQuit
 from fairlane.runtime.reports import Checkpoint, Interruption
-from tests.runtime.recording import RecordingChannel, call, end_of
+from tests.runtime.recording import Begun, RecordingChannel, call, end_of
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ async def test_the_result_comes_back(executor: AsyncExecutor) -> None:
         await ctx.progress(1)
         return a + 1
 
-    assert await end_of(executor.begin(call(handler, {"a": 1}))) == 2
+    assert await end_of(Begun(executor, call(handler, {"a": 1}))) == 2
 
 
 async def test_the_error_comes_back(executor: AsyncExecutor) -> None:
@@ -35,7 +35,7 @@ async def test_the_error_comes_back(executor: AsyncExecutor) -> None:
         raise ConnectionError("gone")
 
     with pytest.raises(ConnectionError, match="gone"):
-        await end_of(executor.begin(call(handler)))
+        await end_of(Begun(executor, call(handler)))
 
 
 async def test_a_checkpoint_that_was_not_kept_fails_the_handler(executor: AsyncExecutor) -> None:
@@ -43,7 +43,7 @@ async def test_a_checkpoint_that_was_not_kept_fails_the_handler(executor: AsyncE
         ctx.checkpoint(1)
 
     with pytest.raises(OSError, match="full"):
-        await end_of(executor.begin(call(handler, channel=RecordingChannel(OSError("full")))))
+        await end_of(Begun(executor, call(handler, channel=RecordingChannel(OSError("full")))))
 
 
 async def test_an_interrupt_cancels(executor: AsyncExecutor) -> None:
@@ -56,7 +56,7 @@ async def test_an_interrupt_cancels(executor: AsyncExecutor) -> None:
         finally:
             await ctx.checkpoint("so far")
 
-    execution = executor.begin(call(handler, channel=channel))
+    execution = Begun(executor, call(handler, channel=channel))
     await channel.said("begun")
     execution.interrupt(Interruption.TIMEOUT)
     execution.interrupt(Interruption.CANCEL)
@@ -71,7 +71,7 @@ async def test_an_interrupt_before_the_first_step_cancels(executor: AsyncExecuto
     async def handler(ctx: JobContext) -> None:
         raise AssertionError
 
-    execution = executor.begin(call(handler))
+    execution = Begun(executor, call(handler))
     execution.interrupt(Interruption.CANCEL)
     with pytest.raises(Interrupted):
         await end_of(execution)
@@ -86,7 +86,7 @@ async def test_an_interrupted_handler_may_still_return(executor: AsyncExecutor) 
             await ctx.sleep(60)
         return "nearly done anyway"
 
-    execution = executor.begin(call(handler, channel=channel))
+    execution = Begun(executor, call(handler, channel=channel))
     await channel.said("begun")
     execution.interrupt(Interruption.CANCEL)
     assert await end_of(execution) == "nearly done anyway"
@@ -102,7 +102,7 @@ async def test_a_handler_that_swallows_its_cancellation_is_left_behind_until_it_
                 await release.wait()
         return "too late"
 
-    execution = executor.begin(call(handler, channel=channel))
+    execution = Begun(executor, call(handler, channel=channel))
     await channel.said("begun")
     execution.interrupt(Interruption.TIMEOUT)
     execution.abandon()
@@ -111,7 +111,7 @@ async def test_a_handler_that_swallows_its_cancellation_is_left_behind_until_it_
         await execution.finished
     assert executor.abandoned == 1
     release.set()
-    await asyncio.wait({execution.task})
+    await asyncio.wait({execution.execution.task})
     assert executor.abandoned == 0
 
 
@@ -120,7 +120,7 @@ async def test_a_cancelled_error_of_its_own_is_an_error_of_the_handler(executor:
         raise asyncio.CancelledError
 
     with pytest.raises(HandlerQuit, match="CancelledError though nobody asked"):
-        await end_of(executor.begin(call(handler)))
+        await end_of(Begun(executor, call(handler)))
 
 
 async def test_sys_exit_ends_the_handler_not_the_loop(executor: AsyncExecutor) -> None:
@@ -128,7 +128,7 @@ async def test_sys_exit_ends_the_handler_not_the_loop(executor: AsyncExecutor) -
         sys.exit("enough")
 
     with pytest.raises(HandlerQuit, match="SystemExit though nobody asked it to stop: enough"):
-        await end_of(executor.begin(call(handler)))
+        await end_of(Begun(executor, call(handler)))
 
 
 async def test_stop_ends_what_still_runs() -> None:
@@ -140,7 +140,7 @@ async def test_stop_ends_what_still_runs() -> None:
         finally:
             ended.set()
 
-    execution = executor.begin(call(handler))
+    execution = Begun(executor, call(handler))
     await asyncio.sleep(0)
     await executor.stop()
     assert ended.is_set()

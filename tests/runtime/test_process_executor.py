@@ -18,10 +18,10 @@ from fairlane.registry.options import Isolation
 from fairlane.runtime.context import Interrupted
 from fairlane.runtime.executors import wire
 from fairlane.runtime.executors.base import Abandoned, HandlerQuit, ProcessDied
-from fairlane.runtime.executors.process import ProcessExecution, ProcessExecutor
+from fairlane.runtime.executors.process import ProcessExecutor
 from fairlane.runtime.reports import Checkpoint, File, Interruption, Line, ParentFacts, Progress
 from tests.runtime import handlers
-from tests.runtime.recording import PATIENCE, RecordingChannel, Watched, call, end_of
+from tests.runtime.recording import PATIENCE, Begun, RecordingChannel, Watched, call, end_of
 
 # One executor for all tests, as it is one for all jobs; what a test kills is replaced.
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -51,8 +51,8 @@ def begin(
     channel: RecordingChannel | None = None,
     parents: tuple[ParentFacts, ...] = (),
     **parameters: object,
-) -> ProcessExecution:
-    return executor.begin(call(handler, parameters, isolation=Isolation.PROCESS, channel=channel, parents=parents))
+) -> Begun:
+    return Begun(executor, call(handler, parameters, isolation=Isolation.PROCESS, channel=channel, parents=parents))
 
 
 async def test_the_result_comes_back(executor: ProcessExecutor) -> None:
@@ -77,7 +77,7 @@ async def test_the_context_is_the_same_as_elsewhere(executor: ProcessExecutor) -
     assert await end_of(execution) == {
         "organization": "acme",
         "attempt": 2,
-        "lease": str(execution.call.facts.lease_token),
+        "lease": str(execution.execution.call.facts.lease_token),
         "labels": {"doc": "42"},
         "parents": [[str(parent.id), str(JobStatus.COMPLETED), f"{parent.id} a.txt"]],
     }
@@ -262,11 +262,11 @@ import asyncio
 from fairlane.registry.options import Isolation
 from fairlane.runtime.executors.process import ProcessExecutor
 from tests.runtime import handlers
-from tests.runtime.recording import RecordingChannel, call
+from tests.runtime.recording import Begun, RecordingChannel, call
 async def main():
     executor, channel = ProcessExecutor(2), RecordingChannel()
     await executor.start()
-    execution = executor.begin(call(handlers.ignore_all, isolation=Isolation.PROCESS, channel=channel))
+    execution = Begun(executor, call(handlers.ignore_all, isolation=Isolation.PROCESS, channel=channel))
     print(await channel.said("pids "), *executor.pids, flush=True)
     await execution.finished
 asyncio.run(main())

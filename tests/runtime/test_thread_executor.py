@@ -12,7 +12,7 @@ from fairlane.runtime.context import Interrupted, JobContext
 from fairlane.runtime.executors.base import Abandoned, HandlerQuit
 from fairlane.runtime.executors.thread import ThreadExecutor
 from fairlane.runtime.reports import Interruption, Progress
-from tests.runtime.recording import PATIENCE, RecordingChannel, call, end_of
+from tests.runtime.recording import PATIENCE, Begun, RecordingChannel, call, end_of
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
 
@@ -32,7 +32,7 @@ async def test_the_result_comes_back(executor: ThreadExecutor) -> None:
         ctx.progress(10)
         return a + 1
 
-    assert await end_of(executor.begin(call(handler, {"a": 1}, channel=channel))) == 2
+    assert await end_of(Begun(executor, call(handler, {"a": 1}, channel=channel))) == 2
     assert channel.reports == [Progress(10.0, None)]
 
 
@@ -42,7 +42,7 @@ async def test_the_error_comes_back(executor: ThreadExecutor, error: Exception) 
         raise error
 
     with pytest.raises(type(error)):
-        await end_of(executor.begin(call(handler)))
+        await end_of(Begun(executor, call(handler)))
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), StopIteration(), asyncio.CancelledError()])
@@ -53,7 +53,7 @@ async def test_what_would_end_the_worker_is_an_error_of_the_handler(
         raise error
 
     with pytest.raises(HandlerQuit, match=type(error).__name__):
-        await end_of(executor.begin(call(handler)))
+        await end_of(Begun(executor, call(handler)))
 
 
 async def test_an_interrupt_wakes_a_sleeping_handler(executor: ThreadExecutor) -> None:
@@ -66,7 +66,7 @@ async def test_an_interrupt_wakes_a_sleeping_handler(executor: ThreadExecutor) -
         finally:
             ctx.log("cleaned up")
 
-    execution = executor.begin(call(handler, channel=channel))
+    execution = Begun(executor, call(handler, channel=channel))
     await channel.said("begun")
     execution.interrupt(Interruption.TIMEOUT)
     execution.interrupt(Interruption.CANCEL)
@@ -84,7 +84,7 @@ async def test_a_handler_that_does_not_listen_is_left_behind_until_it_ends(execu
         release.wait()
         return "too late"
 
-    execution = executor.begin(call(handler, channel=channel))
+    execution = Begun(executor, call(handler, channel=channel))
     await channel.said("begun")
     execution.interrupt(Interruption.TIMEOUT)
     execution.abandon()
@@ -102,8 +102,8 @@ async def test_threads_are_reused(executor: ThreadExecutor) -> None:
     def handler(ctx: JobContext) -> int:
         return threading.get_ident()
 
-    first = await end_of(executor.begin(call(handler)))
-    assert await end_of(executor.begin(call(handler))) == first
+    first = await end_of(Begun(executor, call(handler)))
+    assert await end_of(Begun(executor, call(handler))) == first
 
 
 async def test_handlers_run_at_the_same_time(executor: ThreadExecutor) -> None:
@@ -112,7 +112,7 @@ async def test_handlers_run_at_the_same_time(executor: ThreadExecutor) -> None:
     def handler(ctx: JobContext) -> None:
         together.wait(PATIENCE)
 
-    await asyncio.gather(*(end_of(executor.begin(call(handler))) for _ in range(5)))
+    await asyncio.gather(*(end_of(Begun(executor, call(handler))) for _ in range(5)))
 
 
 async def test_no_variable_is_inherited(executor: ThreadExecutor) -> None:
@@ -122,8 +122,8 @@ async def test_no_variable_is_inherited(executor: ThreadExecutor) -> None:
         return before
 
     variable.set("of the loop")
-    assert await end_of(executor.begin(call(handler))) == "unset"
-    assert await end_of(executor.begin(call(handler))) == "unset"
+    assert await end_of(Begun(executor, call(handler))) == "unset"
+    assert await end_of(Begun(executor, call(handler))) == "unset"
 
 
 def test_a_handler_that_outlives_the_loop_ends_quietly() -> None:
@@ -136,7 +136,7 @@ def test_a_handler_that_outlives_the_loop_ends_quietly() -> None:
 
     async def leave() -> None:
         executor, channel = ThreadExecutor(), RecordingChannel()
-        executor.begin(call(handler, channel=channel)).finished.add_done_callback(lambda future: future.exception())
+        Begun(executor, call(handler, channel=channel)).finished.add_done_callback(lambda future: future.exception())
         await channel.said("begun")
         await executor.stop()
         assert executor.abandoned == 1
@@ -152,13 +152,13 @@ async def test_threads_do_not_keep_the_interpreter_alive() -> None:
     code = """
 import asyncio, threading
 from fairlane.runtime.executors.thread import ThreadExecutor
-from tests.runtime.recording import RecordingChannel, call
+from tests.runtime.recording import Begun, RecordingChannel, call
 async def main():
     channel = RecordingChannel()
     def handler(ctx):
         ctx.log("begun")
         threading.Event().wait()
-    execution = ThreadExecutor().begin(call(handler, channel=channel))
+    Begun(ThreadExecutor(), call(handler, channel=channel))
     await channel.said("begun")
 asyncio.run(main())
 """

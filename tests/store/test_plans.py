@@ -5,7 +5,7 @@ future retries. Each statement is planned for its parameters and, as a prepared 
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from random import Random
 from uuid import UUID, uuid4
@@ -181,7 +181,7 @@ CASES = {
     "lock of a job": Case(lambda connection: transition.lock_job(connection, "big", UUID(int=1)), ("jobs_id",), ()),
     "finish": Case(lambda connection: finish(connection, LATER, [FINISH], Random(1)), ("job_parents_parent",), ()),
     "completing many": Case(
-        lambda connection: finish(connection, LATER, [replace(FINISH, has_checkpoint=False)], Random(1)),
+        lambda connection: finish(connection, LATER, [FINISH._replace(has_checkpoint=False)], Random(1)),
         ("jobs_id", "job_parents_parent"),
         (),
     ),

@@ -7,12 +7,14 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
 from fairlane.domain.classify import classify, snooze_of
 from fairlane.domain.errors import InvalidParameters
 from fairlane.domain.events import HandlerAbandoned, ServiceFailed
 from fairlane.domain.outcomes import Completed, ErrorReport, Failed, Outcome, Released, Snoozed, Stopped, TimedOut
+from fairlane.registry.artifacts import ArtifactStorage
 from fairlane.registry.job_types import JobType
 from fairlane.registry.options import Isolation
 from fairlane.registry.parameters_values import encode_result
@@ -77,15 +79,15 @@ class Attempt:
             self._on_end(self, self._failure(error))
             return
         try:
-            execution = self._bench.executors[self.job_type.isolation].begin(call)
+            self._execution = self._bench.executors[self.job_type.isolation].begin(call, self._on_finished)
         except Exception as error:  # noqa: BLE001 - no thread or process to be had: the attempt failed, not the worker
             self._on_end(self, self._failure(error))
-            return
-        self._execution = execution
-        execution.finished.add_done_callback(self._on_finished)
-        if self.facts.timeout is not None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(self.facts.timeout, self.stop, Interruption.TIMEOUT)
+
+    def set_deadline(self) -> None:
+        """Have a timer stop it when its timeout is over, unless it has one or needs none."""
+        if self.facts.timeout is not None and self._timer is None and self._stopped is None:
+            left = self.facts.timeout - (time.monotonic() - self.began)
+            self._timer = asyncio.get_running_loop().call_later(left, self.stop, Interruption.TIMEOUT)
 
     def stop(self, reason: Interruption) -> bool:
         """Ask the handler to stop. The first reason stands; False if this was not the first."""
@@ -93,7 +95,7 @@ class Attempt:
             return False
         self._stopped = reason
         execution = self._execution
-        if execution is not None and not execution.finished.done():
+        if execution is not None and not execution.is_over:
             self._cut = reason
             self._set_timer(asyncio.get_running_loop().call_later(self._bench.stop_grace, self._abandon))
             execution.interrupt(reason)
@@ -102,7 +104,7 @@ class Attempt:
     def _abandon(self) -> None:
         execution = self._execution
         assert execution is not None
-        if execution.finished.done():
+        if execution.is_over:
             return
         if self.job_type.isolation is not Isolation.PROCESS:
             facts = self.facts
@@ -114,13 +116,13 @@ class Attempt:
             self._timer.cancel()
         self._timer = timer
 
-    def _on_finished(self, finished: "asyncio.Future[object]") -> None:
+    def _on_finished(self, value: object, error: BaseException | None) -> None:
         self._set_timer(None)
         try:
-            outcome = self._outcome(finished, self._cut)
-        except Exception as error:  # noqa: BLE001 - a mistake of ours must not leave the job running for ever
-            self._bench.desk.emit(ServiceFailed("attempt", error))
-            outcome = Failed(ErrorReport(type(error).__name__, "the worker failed to run the attempt; see its log"))
+            outcome = self._outcome(value, error, self._cut)
+        except Exception as mistake:  # noqa: BLE001 - one of ours must not leave the job running for ever
+            self._bench.desk.emit(ServiceFailed("attempt", mistake))
+            outcome = Failed(ErrorReport(type(mistake).__name__, "the worker failed to run the attempt; see its log"))
         self._on_end(self, outcome)
 
     def _call(self) -> Call:
@@ -133,19 +135,15 @@ class Attempt:
             self.channel,
             Interrupt(),
             blocking=job_type.isolation is not Isolation.ASYNC,
-            read_artifact=self._read_artifact,
+            # No method of this attempt: that would be a reference cycle.
+            read_artifact=partial(_read_artifact, self._bench.desk.storage, facts),
         )
         return Call(job_type=job_type, arguments=arguments, context=context, facts=facts, channel=self.channel)
 
-    def _read_artifact(self, parent_id: UUID, name: str) -> bytes:
-        path = next(parent.artifacts[name] for parent in self.facts.parents if parent.id == parent_id)
-        return self._bench.desk.storage.get(path)
-
-    def _outcome(self, finished: "asyncio.Future[object]", reason: Interruption | None) -> Outcome:
-        error = finished.exception()
+    def _outcome(self, value: object, error: BaseException | None, reason: Interruption | None) -> Outcome:
         match reason:
             case None if error is None:
-                return self._success(finished.result())
+                return self._success(value)
             case Interruption.TIMEOUT:
                 seconds = self.facts.timeout or 0.0
                 report = ErrorReport(
@@ -159,7 +157,7 @@ class Attempt:
             case _ if error is not None:
                 return self._failure(error)
             case _:
-                return self._success(finished.result())
+                return self._success(value)
 
     def _success(self, value: object) -> Outcome:
         try:
@@ -175,3 +173,8 @@ class Attempt:
             return Stopped("the handler stopped")
         errors = self.job_type.errors
         return Failed(classify(error, transient=errors.transient, permanent=errors.permanent))
+
+
+def _read_artifact(storage: ArtifactStorage, facts: AttemptFacts, parent_id: UUID, name: str) -> bytes:
+    path = next(parent.artifacts[name] for parent in facts.parents if parent.id == parent_id)
+    return storage.get(path)

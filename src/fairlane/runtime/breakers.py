@@ -34,13 +34,18 @@ class Tally:
         """Count an end, if it counts; from any thread."""
         outcome = outcome_of(ended, seconds)
         if outcome is not None:
-            self.add_all({Pair(organization, job_type): outcome})
+            with self._lock:
+                self._add(Pair(organization, job_type), outcome)
 
     def add_all(self, counts: Mapping[Pair, Outcomes]) -> None:
         """Count these."""
         with self._lock:
             for pair, count in counts.items():
-                self._counts[pair] = self._counts.get(pair, Outcomes()).plus(count)
+                self._add(pair, count)
+
+    def _add(self, pair: Pair, count: Outcomes) -> None:
+        before = self._counts.get(pair)
+        self._counts[pair] = count if before is None else before.plus(count)
 
     def take(self) -> dict[Pair, Outcomes]:
         """All that was counted; from here on it counts from zero."""

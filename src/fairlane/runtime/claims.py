@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from random import Random
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -34,8 +35,7 @@ ORGANIZATION_GONE = "Organization not found"  # R5 names both reasons
 PERMISSION_LOST = "Permission denied"
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(NamedTuple):
     """A claimed job with all that its attempt needs, or with the outcome that it already has."""
 
     claimed: Claimed

@@ -97,7 +97,6 @@ class JobContext:
         job_id, organization, user, job_type, labels: the job's own; the user None is the system.
         attempt: which attempt this is, from 1; it only ever grows.
         lease_token: never used again, so it can fence off this attempt's effects elsewhere.
-        log: keeps lines with the job.
 
     Args:
         facts: what the attempt is.
@@ -125,11 +124,17 @@ class JobContext:
         self.labels: Final = facts.labels
         self.interrupt: Final = interrupt
         self.read_artifact: Final = read_artifact
-        self.log: Final = JobLog(self._keep)
         self._facts = facts
         self._channel = channel
         self._blocking = blocking
         self._unsettled: set[Future[Any]] = set()
+
+    @property
+    def log(self) -> JobLog:
+        """Keeps lines with the job."""
+        # Made when asked for: kept, it would be a reference cycle, and tens of thousands of them a second cost the
+        # garbage collector more than the jobs take.
+        return JobLog(self._keep)
 
     @cached_property
     def parameters(self) -> Mapping[str, Any]:

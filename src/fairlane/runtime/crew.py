@@ -17,6 +17,7 @@ from fairlane.runtime.attempt import Attempt, Bench
 from fairlane.runtime.breakers import Tally
 from fairlane.runtime.claims import Ready
 from fairlane.runtime.dead_letter_alarm import DeadLetterAlarm
+from fairlane.runtime.deadlines import Deadlines
 from fairlane.runtime.executors.async_ import AsyncExecutor
 from fairlane.runtime.executors.base import Executor
 from fairlane.runtime.executors.process import ProcessExecutor
@@ -67,6 +68,7 @@ class Crew:
         self._finisher = Finisher(FinisherParts(parts.database, threads, parts.emit, alarm, self._on_finished))
         self._finishing: asyncio.Task[None] | None = None
         self._attempts: dict[UUID, Attempt] = {}
+        self._deadlines = Deadlines(self._attempts.values())
         self._unwritten: dict[UUID, float] = {}  # leases whose end is being written, and how long the attempt took
         self._closing: set[asyncio.Task[None]] = set()  # of attempts that have ended and whose reports are not written
         self._nothing_runs = asyncio.Event()
@@ -170,6 +172,7 @@ class Crew:
         self._nothing_runs.clear()
         self._parts.emit(JobStarted(claimed.organization, claimed.id, claimed.job_type, claimed.attempt))
         attempt.begin()
+        self._deadlines.begun(attempt)
 
     def stop_one(self, lease: UUID, reason: Interruption) -> None:
         """Ask one attempt to stop, if it still runs."""

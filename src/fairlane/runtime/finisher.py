@@ -7,7 +7,7 @@ fails its attempt. A row that somebody else holds is left out and tried again.
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from random import Random
 from typing import Final
@@ -138,4 +138,4 @@ def _is_replaced(item: Finish) -> bool:
 def _refused(item: Finish) -> Finish:
     """The end of an attempt whose own end can't be stored."""
     reason = "the database refused what the handler left: a value that is too long, or a character that can't be stored"
-    return replace(item, outcome=Failed(ErrorReport(_UNSTORABLE, reason, permanent=True)))
+    return item._replace(outcome=Failed(ErrorReport(_UNSTORABLE, reason, permanent=True)))

@@ -56,22 +56,23 @@ class AttemptChannel:
         on_lost: called from a thread, with the lease, when a write finds it lost.
     """
 
+    # How every channel begins, and most end: on the class, since a worker makes tens of thousands a second.
+    _latest: Progress | None = None
+    _last_progress = float("-inf")
+    _not_before = float("-inf")
+    _is_scheduled = False
+    _has_timer = False
+    _is_shut = False
+    has_checkpoint = False  # sent one, whether or not it could be kept
+
     def __init__(self, desk: Desk, claimed: Claimed, on_lost: Callable[[UUID], None]) -> None:
         self._desk = desk
         self._claimed = claimed
-        self._lease = Lease(claimed.organization, claimed.id, claimed.lease_token)
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
         self._writer = threading.Lock()  # held while writing: what was sent first is written first
-        self._lock = threading.Lock()  # of what follows
+        self._lock = threading.Lock()  # of what follows, and of what is on the class
         self._waiting: list[Waiting] = []
-        self._latest: Progress | None = None
-        self._last_progress = float("-inf")
-        self._not_before = float("-inf")
-        self._is_scheduled = False
-        self._has_timer = False
-        self._is_shut = False
-        self.has_checkpoint = False  # sent one, whether or not it could be kept
 
     def send(self, report: Report) -> "Future[Any]":
         """Take a report; the future is done when it is written. That of a progress is done at once: a later one may
@@ -93,6 +94,10 @@ class AttemptChannel:
             job = self._claimed
             self._desk.emit(JobProgressed(job.organization, job.id, job.job_type, report.percent, report.message))
         return future
+
+    @property
+    def _lease(self) -> Lease:
+        return Lease(self._claimed.organization, self._claimed.id, self._claimed.lease_token)
 
     @property
     def is_clear(self) -> bool:

@@ -5,73 +5,87 @@ it ends. A handler that blocks the loop is another matter, seen by `runtime.loop
 """
 
 import asyncio
-from typing import Final
+import sys
+from collections.abc import Coroutine
+from typing import Any, Final
 
-from fairlane.runtime.executors.base import Abandoned, Call, ending, run_async, settle
+from fairlane.runtime.executors.base import Abandoned, Call, Execution, OnEnd, ending, run_async
 from fairlane.runtime.reports import Interruption
 
 _STOP_WAIT: Final = 1.0  # seconds; for tasks to end after their cancellation when the worker leaves
 
 
-class AsyncExecution:
+class AsyncExecution(Execution):
     """`Execution` of a task."""
 
-    def __init__(self, call: Call, left_behind: set["AsyncExecution"]) -> None:
-        loop = asyncio.get_running_loop()
-        self.finished: asyncio.Future[object] = loop.create_future()
-        self._interrupt = call.context.interrupt
-        self._left_behind = left_behind
-        self.task = loop.create_task(_run(call), name=f"{call.facts.job_type} {call.facts.job_id}")
-        self.task.add_done_callback(self._on_done)
+    def __init__(self, call: Call, on_end: OnEnd, executor: "AsyncExecutor") -> None:
+        super().__init__(call, on_end)
+        self._executor = executor
+        self.task = _start(_run(call), call.facts.job_type)
+        if self.task.done():
+            self._on_done(self.task)
+        else:
+            executor.running.add(self.task)
+            self.task.add_done_callback(self._on_done)
 
     def interrupt(self, reason: Interruption) -> None:
         """Cancel the task. The first reason stands, a second call does nothing."""
-        if not self.task.done() and self._interrupt.set(reason):
+        if not self.task.done() and self.call.context.interrupt.set(reason):
             self.task.cancel()
 
     def abandon(self) -> None:
         """Cancel the task once more and leave it behind."""
-        if self.finished.done():
+        if self.is_over:
             return
-        self.finished.set_exception(Abandoned("the handler swallowed its cancellation and was left behind, running"))
-        self._left_behind.add(self)
+        self._executor.left_behind.add(self.task)
+        self.tell(None, Abandoned("the handler swallowed its cancellation and was left behind, running"))
         self.task.cancel()
 
     def _on_done(self, task: "asyncio.Task[object]") -> None:
-        self._left_behind.discard(self)
+        self._executor.running.discard(task)
+        self._executor.left_behind.discard(task)
         # Asked for in any case: an exception that nobody looked at is logged by asyncio.
         raised: BaseException | None = asyncio.CancelledError() if task.cancelled() else task.exception()
-        settle(self.finished, None if raised else task.result(), raised, self._interrupt.reason)
+        self.tell(None if raised else task.result(), raised)
 
 
 class AsyncExecutor:
-    """`Executor` on the running loop."""
+    """`Executor` on the running loop.
+
+    Attributes:
+        running: the tasks of all handlers that have not ended.
+        left_behind: those of them that were abandoned.
+    """
 
     def __init__(self) -> None:
-        self._running: set[asyncio.Task[object]] = set()
-        self._left_behind: set[AsyncExecution] = set()
+        self.running: set[asyncio.Task[object]] = set()
+        self.left_behind: set[asyncio.Task[object]] = set()
 
     @property
     def abandoned(self) -> int:
         """How many tasks were left behind and still run."""
-        return len(self._left_behind)
+        return len(self.left_behind)
 
     async def start(self) -> None:
         """Nothing to do: the loop runs."""
 
     async def stop(self) -> None:
         """Cancel what still runs, and give it a moment to end."""
-        for task in self._running:
+        for task in self.running:
             task.cancel()
-        if self._running:
-            await asyncio.wait(self._running, timeout=_STOP_WAIT)
+        if self.running:
+            await asyncio.wait(self.running, timeout=_STOP_WAIT)
 
-    def begin(self, call: Call) -> AsyncExecution:
+    def begin(self, call: Call, on_end: OnEnd) -> AsyncExecution:
         """Begin to run an `async def` handler."""
-        execution = AsyncExecution(call, self._left_behind)
-        self._running.add(execution.task)
-        execution.task.add_done_callback(self._running.discard)
-        return execution
+        return AsyncExecution(call, on_end, self)
+
+
+def _start(handler: Coroutine[Any, Any, object], name: str) -> "asyncio.Task[object]":
+    """A task, which may have ended already: one that waits for nothing, as many do, costs no turn of the loop then."""
+    if sys.version_info >= (3, 12):
+        return asyncio.Task(handler, name=name, eager_start=True)
+    return asyncio.get_running_loop().create_task(handler, name=name)
 
 
 async def _run(call: Call) -> object:

@@ -1,9 +1,9 @@
 """What the executors have in common: what they are given, what they give back, and how a handler can end."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from fairlane.domain.errors import FairlaneError, TransientError
 from fairlane.registry.job_types import JobType
@@ -23,8 +23,7 @@ class ProcessDied(TransientError):
     """The handler's process ended before the handler did: a crash, an exit, or memory that ran out."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """A handler and what to call it with. A process decodes `facts.parameters` itself, it needs no `arguments`."""
 
     job_type: JobType[..., Any]
@@ -34,18 +33,43 @@ class Call:
     channel: Channel
 
 
-class Execution(Protocol):
-    """One handler on its way. To be used on the loop's thread."""
+# Called once, on the loop's thread, with what the handler returned or what is to be said of how it failed (`ending`).
+OnEnd = Callable[[object, BaseException | None], None]
+
+
+class Execution(ABC):
+    """One handler on its way. To be used on the loop's thread.
+
+    It tells its end by a call, not by a future: that would be one more turn of the loop for each of tens of thousands
+    of jobs a second.
+    """
+
+    def __init__(self, call: Call, on_end: OnEnd) -> None:
+        self.call = call
+        self._on_end: OnEnd | None = on_end
 
     @property
-    def finished(self) -> "asyncio.Future[object]":
-        """Done when the handler is: its return value or exception; `Interrupted` if it stopped because it was asked."""
+    def is_over(self) -> bool:
+        """Whether its end was told."""
+        return self._on_end is None
 
+    def tell(self, value: object, raised: BaseException | None) -> None:
+        """Tell how the handler ended; what comes after the first word is too late and is dropped."""
+        on_end, self._on_end = self._on_end, None
+        if on_end is None:
+            return
+        if raised is None:
+            on_end(value, None)
+        else:
+            on_end(None, ending(raised, self.call.context.interrupt.reason))
+
+    @abstractmethod
     def interrupt(self, reason: Interruption) -> None:
         """Ask the handler to stop. The first reason stands, a second call does nothing."""
 
+    @abstractmethod
     def abandon(self) -> None:
-        """Stop the handler now; where Python can't, leave it behind. `finished` is done afterwards."""
+        """Stop the handler now; where Python can't, leave it behind. Its end is told in any case."""
 
 
 class Executor(Protocol):
@@ -61,8 +85,8 @@ class Executor(Protocol):
     async def stop(self) -> None:
         """Give back what is held; what still runs is abandoned."""
 
-    def begin(self, call: Call) -> Execution:
-        """Begin to run a handler.
+    def begin(self, call: Call, on_end: OnEnd) -> Execution:
+        """Begin to run a handler, which may have ended when this returns.
 
         Raises OSError or RuntimeError if there is no thread or process to be had, and what else keeps this handler
         from being run.
@@ -76,18 +100,6 @@ async def run_async(
     value = await handler(context, **arguments)
     await context.settled()
     return value
-
-
-def settle(
-    finished: "asyncio.Future[object]", value: object, raised: BaseException | None, reason: Interruption | None
-) -> None:
-    """Say how a handler ended, by `ending`; what is too late is dropped."""
-    if finished.done():
-        return
-    if raised is None:
-        finished.set_result(value)
-    else:
-        finished.set_exception(ending(raised, reason))
 
 
 def ending(raised: BaseException, reason: Interruption | None) -> BaseException:

@@ -41,7 +41,7 @@ class Running(Protocol):
     def abandon(self) -> None:
         """End it now."""
 
-    def settle(self, value: object, raised: BaseException | None) -> None:
+    def tell(self, value: object, raised: BaseException | None) -> None:
         """It has ended."""
 
 
@@ -137,7 +137,7 @@ class ChildProcess:
         if running is not None:
             died = ProcessDied(f"the handler's process {_how_it_ended(code, trouble)}")
             died.__cause__ = trouble
-            running.settle(None, asyncio.CancelledError() if running.was_interrupted else died)
+            running.tell(None, asyncio.CancelledError() if running.was_interrupted else died)
         self._on_end(self)
 
     def _take(self, message: Message) -> None:
@@ -167,7 +167,7 @@ class ChildProcess:
     def _ended(self, value: object, raised: BaseException | None) -> None:
         running, self._running = self._running, None
         assert running is not None
-        running.settle(value, raised)
+        running.tell(value, raised)
         if running.was_interrupted:
             self.kill()
         else:

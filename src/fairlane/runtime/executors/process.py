@@ -8,18 +8,17 @@ import asyncio
 from contextlib import suppress
 
 from fairlane.runtime.executors import wire
-from fairlane.runtime.executors.base import Abandoned, Call, settle
+from fairlane.runtime.executors.base import Abandoned, Call, Execution, OnEnd
 from fairlane.runtime.executors.child_process import ChildProcess
 from fairlane.runtime.executors.target import importable_target
 from fairlane.runtime.reports import Interruption
 
 
-class ProcessExecution:
+class ProcessExecution(Execution):
     """`Execution` in a child process."""
 
-    def __init__(self, call: Call, child: ChildProcess) -> None:
-        self.call = call
-        self.finished: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+    def __init__(self, call: Call, on_end: OnEnd, child: ChildProcess) -> None:
+        super().__init__(call, on_end)
         self._child = child
 
     @property
@@ -33,17 +32,13 @@ class ProcessExecution:
         It is the child that signals, not the worker: so the handler always knows why before the signal is there, and
         a SIGTERM from outside (systemd sends one to every process of a service) interrupts no handler.
         """
-        if not self.finished.done() and self.call.context.interrupt.set(reason):
+        if not self.is_over and self.call.context.interrupt.set(reason):
             self._child.send({"interrupt": reason})
 
     def abandon(self) -> None:
         """Kill the child and every process that the handler started."""
-        settle(self.finished, None, Abandoned("the handler did not stop when asked to; its process was killed"), None)
+        self.tell(None, Abandoned("the handler did not stop when asked to; its process was killed"))
         self._child.kill()
-
-    def settle(self, value: object, raised: BaseException | None) -> None:
-        """The handler has ended, or its process has."""
-        settle(self.finished, value, raised, self.call.context.interrupt.reason)
 
 
 class ProcessExecutor:
@@ -83,7 +78,7 @@ class ProcessExecutor:
             child.dismiss()
         await asyncio.gather(*(child.ended for child in children))
 
-    def begin(self, call: Call) -> ProcessExecution:
+    def begin(self, call: Call, on_end: OnEnd) -> ProcessExecution:
         """Begin to run a handler, in an idle child or a new one.
 
         Raises ConfigurationError if it can't be imported, PermanentError if its facts are too long for a message, and
@@ -94,7 +89,7 @@ class ProcessExecutor:
         facts = wire.FACTS.dump_python(call.facts, mode="json")
         start = wire.line({"start": facts, "target": target, "run": self._numbers})
         child = self._idle.pop() if self._idle else self._launch()
-        execution = ProcessExecution(call, child)
+        execution = ProcessExecution(call, on_end, child)
         child.run(execution, self._numbers, start)
         return execution
 

@@ -12,21 +12,20 @@ from itertools import count
 from queue import SimpleQueue
 from typing import Final
 
-from fairlane.runtime.executors.base import Abandoned, Call, settle
+from fairlane.runtime.executors.base import Abandoned, Call, Execution, OnEnd
 from fairlane.runtime.reports import Interruption
 
 _KEPT: Final = 32  # idle threads; beyond that a thread ends with its handler
 _numbers = count(1)
 
 
-class ThreadExecution:
+class ThreadExecution(Execution):
     """`Execution` in a thread."""
 
-    def __init__(self, call: Call, left_behind: set["ThreadExecution"]) -> None:
-        self.call = call
+    def __init__(self, call: Call, on_end: OnEnd, executor: "ThreadExecutor") -> None:
+        super().__init__(call, on_end)
         self.loop = asyncio.get_running_loop()
-        self.finished: asyncio.Future[object] = self.loop.create_future()
-        self._left_behind = left_behind
+        self._executor = executor
 
     def interrupt(self, reason: Interruption) -> None:
         """Tell the handler, which sees it at its next call of the context. The first reason stands."""
@@ -34,15 +33,17 @@ class ThreadExecution:
 
     def abandon(self) -> None:
         """Leave the thread behind, counted until the handler really ends."""
-        if self.finished.done():
+        if self.is_over:
             return
-        self.finished.set_exception(Abandoned("the handler did not stop when asked to; its thread was left behind"))
-        self._left_behind.add(self)
+        self._executor.running.discard(self)
+        self._executor.left_behind.add(self)
+        self.tell(None, Abandoned("the handler did not stop when asked to; its thread was left behind"))
 
-    def settle(self, value: object, raised: BaseException | None) -> None:
+    def ended(self, value: object, raised: BaseException | None) -> None:
         """The handler has ended; what it leaves is dropped if it is too late. On the loop's thread."""
-        self._left_behind.discard(self)
-        settle(self.finished, value, raised, self.call.context.interrupt.reason)
+        self._executor.running.discard(self)
+        self._executor.left_behind.discard(self)
+        self.tell(value, raised)
 
 
 class _HandlerThread:
@@ -72,22 +73,27 @@ class _HandlerThread:
 
     def _ended(self, execution: ThreadExecution, value: object, raised: BaseException | None) -> None:
         self._on_idle(self)
-        execution.settle(value, raised)
+        execution.ended(value, raised)
 
 
 class ThreadExecutor:
-    """`Executor` with as many threads as handlers run, and a few idle ones to be reused."""
+    """`Executor` with as many threads as handlers run, and a few idle ones to be reused.
+
+    Attributes:
+        running: what has not ended, but for what was abandoned.
+        left_behind: what was abandoned and has not ended.
+    """
 
     def __init__(self) -> None:
         self._idle: list[_HandlerThread] = []
-        self._running: set[ThreadExecution] = set()
-        self._left_behind: set[ThreadExecution] = set()
+        self.running: set[ThreadExecution] = set()
+        self.left_behind: set[ThreadExecution] = set()
         self._stopped = False
 
     @property
     def abandoned(self) -> int:
         """How many threads were left behind and still run their handlers."""
-        return len(self._left_behind)
+        return len(self.left_behind)
 
     async def start(self) -> None:
         """Nothing to do: threads start as they are needed."""
@@ -96,17 +102,16 @@ class ThreadExecutor:
     async def stop(self) -> None:
         """End the idle threads; leave behind those that still run a handler."""
         self._stopped = True
-        for execution in tuple(self._running):
+        for execution in tuple(self.running):
             execution.abandon()
         while self._idle:
             self._idle.pop().end()
 
-    def begin(self, call: Call) -> ThreadExecution:
+    def begin(self, call: Call, on_end: OnEnd) -> ThreadExecution:
         """Begin to run a plain handler. Raises RuntimeError if the system has no thread to give."""
-        execution = ThreadExecution(call, self._left_behind)
+        execution = ThreadExecution(call, on_end, self)
         thread = self._idle.pop() if self._idle else _HandlerThread(self._on_idle)
-        self._running.add(execution)
-        execution.finished.add_done_callback(lambda _: self._running.discard(execution))
+        self.running.add(execution)
         thread.run(execution)
         return execution
 

@@ -78,7 +78,7 @@ def _with_children(connection: Connection, ended: Sequence[Ended]) -> list[Ended
         "ids": " ".join([one.id.hex for one in ended]),
     }
     rows = {tuple(row) for row in connection.execute(_WITH_CHILDREN, arrays).all()}
-    return [one for one in ended if (one.organization, one.id) in rows]
+    return [one for one in ended if (one.organization, one.id) in rows] if rows else []
 
 
 def _settle_children(

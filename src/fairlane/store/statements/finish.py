@@ -1,9 +1,9 @@
 """Ending attempts: under the row's lock and the attempt's lease, decide, write, and tell the children."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from random import Random
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection, Select, select
@@ -20,8 +20,7 @@ from fairlane.store.statements.transition import SYSTEM, Ended, write
 from fairlane.store.tables import AnyRow, cancel_requests, jobs
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(NamedTuple):
     """The end of one attempt, proved by its lease."""
 
     organization: str
@@ -39,8 +38,7 @@ class Finish:
         return isinstance(self.outcome, Completed) and not self.has_checkpoint
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(NamedTuple):
     """What became of the job. `transition` None: nothing was changed, since the lease was no longer its own, or, where
     `is_locked`, since somebody holds the row: try again.
     """
@@ -55,7 +53,9 @@ def finish(connection: Connection, now: datetime, finishes: Sequence[Finish], ra
 
     Rows are locked in key order, so that two flushes don't deadlock.
     """
-    ordered = sorted(finishes, key=lambda one: (one.organization, one.job_id))
+    ordered = sorted(
+        finishes, key=lambda one: (one.organization, one.job_id.int)
+    )  # in C, what a UUID compares in Python
     done = _complete_plain(connection, now, ordered)
     completed = {one.finish.lease_token for one in done}
     done += [_finish(connection, now, one, random) for one in ordered if one.lease_token not in completed]
