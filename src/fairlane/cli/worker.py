@@ -1,11 +1,10 @@
 """`fairlane worker`: one worker in this process, or a supervisor with several."""
 
-import gc
 import logging
 import sys
 from contextlib import suppress
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
@@ -17,10 +16,6 @@ from fairlane.cli.worker_display import DisplayHandler, WorkerDisplay
 from fairlane.runtime.supervisor import Supervisor, stop_with_supervisor
 from fairlane.runtime.worker import EXIT_REPLACE
 from fairlane.store import schema
-
-_COLLECTED: Final = (
-    50_000  # objects; with a thousand jobs of a millisecond at a time, some twenty thousand live at once
-)
 
 
 class LogLevel(StrEnum):
@@ -66,7 +61,6 @@ def worker(
     """
     stop_with_supervisor()
     fl = _application(context)
-    _calm_garbage_collector()
     if processes > 1:
         _set_up_logging(_level(log_level), logging.StreamHandler())
         _refuse_schema(fl)
@@ -90,17 +84,6 @@ def worker(
             one.run()
     if one.must_be_replaced:
         raise typer.Exit(EXIT_REPLACE)
-
-
-def _calm_garbage_collector() -> None:
-    """Have it leave alone what was made so far, modules above all, and look at the rest less often.
-
-    A worker makes and drops thousands of objects at a time, none of them in cycles, and by default each 700 of them
-    have the collector look for some: that took a third of all of a busy worker's time.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_COLLECTED)
 
 
 def _application(context: typer.Context) -> Fairlane:
