@@ -5,6 +5,7 @@ from fairlane.config import Settings
 from fairlane.control.batch import Submission
 from fairlane.domain.backoff import Backoff
 from fairlane.domain.errors import (
+    CommitUnanswered,
     ConfigurationError,
     CyclicDependency,
     DuplicateJob,
@@ -35,6 +36,7 @@ from fairlane.runtime.context import JobContext
 __all__ = [
     "Artifact",
     "Backoff",
+    "CommitUnanswered",
     "ConfigurationError",
     "CyclicDependency",
     "Directory",

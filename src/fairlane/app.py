@@ -236,6 +236,7 @@ class Fairlane:
 
         Raises:
             SubmissionError, StorageUnavailable, ConfigurationError: nothing was submitted.
+            CommitUnanswered: it may have been submitted; the message names the job to look for.
         """
         submission = Submission(
             job_type,
@@ -264,6 +265,7 @@ class Fairlane:
         Raises:
             SubmissionError: its `index` names the one that was refused.
             StorageUnavailable, ConfigurationError: nothing was submitted.
+            CommitUnanswered: all or none were submitted; the message names a job to look for.
         """
         return self._submitter.submit_many(submissions, connection)
 

@@ -1,6 +1,7 @@
 """Submitting: one path for one job and for many, in a transaction of ours or of the caller's."""
 
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
@@ -8,14 +9,14 @@ from sqlalchemy.exc import DBAPIError
 from fairlane.config import Settings
 from fairlane.control.batch import Submission, refuse_cycles
 from fairlane.control.drafting import Answers, draft
-from fairlane.domain.errors import JobTypeDisabled, JobTypeNotFound, StorageUnavailable
+from fairlane.domain.errors import CommitUnanswered, JobTypeDisabled, JobTypeNotFound, StorageUnavailable
 from fairlane.domain.events import Emit, QueueLimitWarning
 from fairlane.domain.jobs import Job
 from fairlane.registry.directory import Directory, StoredDirectory, memberships, standings
 from fairlane.registry.job_types import Catalogue, RegisteredType
 from fairlane.store.borrow import aside, borrow, lock_timeout
 from fairlane.store.dialects import is_retryable
-from fairlane.store.statements import admission, rows
+from fairlane.store.statements import admission, job_list, rows
 from fairlane.store.statements.admission import Live
 from fairlane.store.statements.drafts import Draft, at
 from fairlane.store.statements.submit import Submitted
@@ -47,6 +48,7 @@ class Submitter:
 
         Raises:
             SubmissionError, StorageUnavailable, ConfigurationError: nothing was submitted.
+            CommitUnanswered: all or none were submitted; the message names a job to look for.
         """
         if not submissions:
             return []
@@ -56,10 +58,38 @@ class Submitter:
             if connection is not None:
                 return self._submit_in_theirs(connection, submissions, answers)
             self.register_types()
-            submitted, live = self._database.write(lambda ours: self._submit(ours, submissions, answers))
+            submitted, live = self._submit_in_ours(submissions, answers)
         self._database.hint()
         self._warn(live)
         return submitted
+
+    def _submit_in_ours(
+        self, submissions: Sequence[Submission], answers: Answers | None
+    ) -> tuple[list[Job], list[Live]]:
+        made: tuple[list[Job], list[Live]] = [], []
+
+        def work(ours: Connection) -> tuple[list[Job], list[Live]]:
+            nonlocal made
+            made = self._submit(ours, submissions, answers)
+            return made
+
+        try:
+            return self._database.write(work)
+        except CommitUnanswered as error:
+            # Their ids were drawn before: all are there, or none.
+            ours = {one.id for one in submissions}
+            new = [job for job in made[0] if job.id in ours]
+            if not new or self._is_there(new[0]):
+                return made
+            raise CommitUnanswered(
+                "The connection to the database broke while the submission was being committed. "
+                f"Look whether job {new[0].id} is there before you submit again: a batch is there whole or not at all."
+            ) from error
+
+    def _is_there(self, job: Job) -> bool:
+        with suppress(StorageUnavailable):
+            return self._database.read(lambda ours: job_list.is_there(ours, job.organization, job.id))
+        return False
 
     def _submit_in_theirs(
         self, connection: object, submissions: Sequence[Submission], answers: Answers | None

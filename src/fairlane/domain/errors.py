@@ -21,6 +21,10 @@ class StorageUnavailable(FairlaneError):
     """The database did not answer, is locked or is full; nothing was changed, so trying again later is safe."""
 
 
+class CommitUnanswered(StorageUnavailable):
+    """The connection broke while a change was being committed: it was made or it was not; look before trying again."""
+
+
 class JobNotFound(FairlaneError):
     """The organization has no such job: unknown and foreign ids look alike."""
 

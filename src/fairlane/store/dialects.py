@@ -40,6 +40,8 @@ _WAL_PAUSE = 0.005  # seconds; the switch itself takes milliseconds
 _MANY = 4  # rows, from which on one statement of JSON is quicker than one for each
 _LONGEST_PAUSE = 15  # seconds between two statements of a transaction; ours take milliseconds
 _RETRYABLE_STATES: Final = frozenset({"40001", "40P01"})  # serialization failure, deadlock
+# Ended by an operator or by a crash; the answer to a COMMIT that says so leaves open whether it was done.
+_CUT_OFF_STATES: Final = frozenset({"40003", "57P01", "57P02"})
 _UNAVAILABLE_CLASSES: Final = ("08", "25", "40", "53", "55", "57", "58")
 _MISSING_STATES: Final = frozenset({"42P01", "42703", "3F000"})  # undefined table, column, schema
 
@@ -272,6 +274,17 @@ def _postgres_engine(url: str, pool_size: int, lock_seconds: float) -> Engine:
 def is_retryable(error: DBAPIError) -> bool:
     """Whether the transaction was certainly rolled back and may succeed when run again."""
     return _sqlstate(error) in _RETRYABLE_STATES
+
+
+def is_unanswered(error: DBAPIError) -> bool:
+    """Whether it is open, after a COMMIT that ended with this error, if the transaction was committed.
+
+    A database that answers with an error of its own has rolled it back. Without an answer it may have done either.
+    """
+    state, text = _sqlstate(error), str(error.orig)
+    if state:
+        return state.startswith("08") or state in _CUT_OFF_STATES
+    return "disk is full" not in text and "database is locked" not in text
 
 
 def translate(error: DBAPIError, where: str) -> FairlaneError | None:

@@ -10,14 +10,27 @@ from sqlalchemy import Connection, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from fairlane.domain.errors import StorageUnavailable
+from fairlane.domain.errors import CommitUnanswered, StorageUnavailable
 from fairlane.store.clock import Clock, DatabaseClock
-from fairlane.store.dialects import WRITE, create_file, file_of, is_in_memory, is_retryable, make_engine, translate
+from fairlane.store.dialects import (
+    WRITE,
+    create_file,
+    file_of,
+    is_in_memory,
+    is_retryable,
+    is_unanswered,
+    make_engine,
+    translate,
+)
 
 T = TypeVar("T")
 
 _TRIES = 5
 _FIRST_WAIT = 0.02  # seconds; doubles, with jitter
+_UNANSWERED = (
+    "The connection to the database broke during a commit: the change was made or it was not. "
+    "Look which, before you try again."
+)
 
 
 class Database:
@@ -59,14 +72,14 @@ class Database:
         """Run `work` in one transaction and commit it; run it again after a deadlock or a serialization failure.
 
         Raises:
-            StorageUnavailable: the database is away, locked or full.
+            CommitUnanswered: the connection broke during the commit, so it may have been done; `work` has returned.
+            StorageUnavailable: the database is away, locked or full; nothing was changed.
             ConfigurationError: its schema is missing or old, or SQLite's file is not there.
         """
         wait = _FIRST_WAIT
         for last in [False] * (_TRIES - 1) + [True]:
             try:
-                with translated(self._where), self._writing.begin() as connection:
-                    return work(connection)
+                return self._write_once(work)
             except StorageUnavailable as error:
                 cause = error.__cause__
                 if last or not isinstance(cause, DBAPIError) or not is_retryable(cause):
@@ -74,6 +87,19 @@ class Database:
             time.sleep(wait * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
             wait *= 2
         raise AssertionError("unreachable: the last try returns or raises")
+
+    def _write_once(self, work: Callable[[Connection], T]) -> T:
+        is_committing = False
+        try:
+            with translated(self._where), self._writing.begin() as connection:
+                done = work(connection)
+                is_committing = True
+        except StorageUnavailable as error:
+            cause = error.__cause__
+            if is_committing and isinstance(cause, DBAPIError) and is_unanswered(cause):
+                raise CommitUnanswered(_UNANSWERED) from cause
+            raise
+        return done
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in one read transaction on one snapshot, so that its statements agree with each other.
