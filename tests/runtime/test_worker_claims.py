@@ -1,15 +1,20 @@
 """A claim round: what it takes, and that nothing which it took is ever forgotten."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any
+from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import select
 
-from fairlane import StorageUnavailable
+from fairlane import CommitUnanswered, StorageUnavailable
+from fairlane.runtime.watch import _PATIENCE, Watch
 from fairlane.store.statements import attempts, workers
+from fairlane.store.tables import jobs as job_table
 from tests.runtime.worker_kit import Engine, engine
 from tests.runtime.worker_store import Member, member, nothing
+from tests.store.commits import breaking
 
 
 @pytest.fixture
@@ -72,29 +77,17 @@ def test_a_pause_of_one_thing_holds_up_no_other(fl: Engine, worker: Member) -> N
     assert [one.claimed.job_type for one in busy.claim()] == ["other"]
 
 
-def test_jobs_whose_claim_was_committed_but_not_heard_of_are_given_back(
-    fl: Engine, worker: Member, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_jobs_whose_claim_was_committed_but_not_heard_of_are_given_back(fl: Engine, worker: Member) -> None:
     """The connection breaks while the answer to the commit is on its way."""
     jobs = [fl.give("work") for _ in range(2)]
-    with monkeypatch.context() as patch:
-        patch.setattr(fl.database, "write", lost_answer(fl.database.write))
-        with pytest.raises(StorageUnavailable):
-            worker.claim()
+    with breaking(fl.database, arrives=True), pytest.raises(CommitUnanswered):
+        worker.claim()
     assert {str(fl.look(job).status) for job in jobs} == {"running"}
     again = worker.claim()
     assert {one.claimed.id for one in again} == {job.id for job in jobs}
     assert fl.way(jobs[0]) == ["queued", "running", "queued", "running"]
     assert fl.look(jobs[0]).retry_count == 0
     assert "its claim was cut off" in fl.reasons(jobs[0])
-
-
-def lost_answer(write: Callable[..., Any]) -> Callable[..., Any]:
-    def commit_and_break(work: Callable[[Connection], Any]) -> None:
-        write(work)
-        raise StorageUnavailable("The database did not answer.")
-
-    return commit_and_break
 
 
 def away(*_: object) -> None:
@@ -133,3 +126,65 @@ def test_only_a_round_that_went_wrong_looks_for_what_was_left(
     worker.claim()
     monkeypatch.setattr(workers, "running_jobs", None)  # would fail if it were asked
     assert worker.claim() == []
+
+
+class Crewless:
+    """A crew that knows of nothing."""
+
+    def leases(self) -> frozenset[UUID]:
+        return frozenset()
+
+    known_leases = leases
+
+
+def watch(fl: Engine, worker: Member, crew: Any) -> Watch:
+    return Watch(fl.database, worker.claims, crew, asyncio.get_running_loop(), interval=1.0)
+
+
+async def test_a_job_that_the_worker_forgot_is_given_back_however_that_came_about(fl: Engine, worker: Member) -> None:
+    """The heartbeat keeps whatever is claimed under the worker's name: nobody would ever run it."""
+    job = fl.give("work")
+    worker.claim()
+    watching = watch(fl, worker, Crewless())
+    assert worker.claim() == []
+    for _ in range(_PATIENCE + 1):
+        watching.run_once()
+    (again,) = worker.claim()
+    assert again.claimed.id == job.id
+    assert fl.way(job) == ["queued", "running", "queued", "running"]
+
+
+async def test_a_forgotten_job_whose_row_somebody_holds_is_given_back_later(postgres_url: str) -> None:
+    with engine(postgres_url) as fl:
+        nothing(fl)
+        worker = member(fl)
+        job = fl.give("work")
+        with breaking(fl.database, arrives=True), pytest.raises(CommitUnanswered):
+            worker.claim()
+        with fl.database.engine.begin() as host:
+            mine = (job_table.c.organization_id == "acme") & (job_table.c.id == job.id)
+            host.execute(select(job_table.c.id).where(mine).with_for_update())
+            assert worker.claim() == []
+        assert worker.claim() == []
+        watching = watch(fl, worker, Crewless())
+        for _ in range(_PATIENCE + 1):
+            watching.run_once()
+        (again,) = worker.claim()
+        assert again.claimed.id == job.id
+
+
+async def test_what_the_worker_learns_of_a_moment_later_is_not_doubted(
+    fl: Engine, worker: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look between a claim's commit and the begin of its attempts."""
+    fl.give("work")
+    (ready,) = worker.claim()
+    crew = Crewless()
+    watching = watch(fl, worker, crew)
+    for _ in range(_PATIENCE):
+        watching.run_once()
+    known = frozenset({ready.claimed.lease_token})
+    monkeypatch.setattr(crew, "known_leases", lambda: known)
+    watching.run_once()
+    monkeypatch.setattr(workers, "running_jobs", None)  # would fail if it were asked
+    assert worker.claim(known=known) == []

@@ -3,7 +3,6 @@
 import asyncio
 from types import SimpleNamespace
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from sqlalchemy import Engine as SomeEngine
@@ -72,6 +71,6 @@ async def test_an_idle_worker_waits_between_its_rounds(database_url: str, monkey
 async def test_nothing_is_asked_about_running_jobs_while_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     with engine("sqlite://") as fl:
         nobody: Any = SimpleNamespace(leases=frozenset)
-        watch = Watch(fl.database, uuid4(), nobody, asyncio.get_running_loop(), interval=1.0)
+        watch = Watch(fl.database, nobody, nobody, asyncio.get_running_loop(), interval=1.0)
         monkeypatch.setattr(fl.database, "read", None)  # would fail if it were called
         assert watch.run_once() == 0

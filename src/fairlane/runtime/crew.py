@@ -141,8 +141,8 @@ class Crew:
         return frozenset(self._attempts.copy())
 
     def known_leases(self) -> frozenset[UUID]:
-        """The same, and those whose end is being written."""
-        return frozenset(self._attempts.keys() | self._unwritten.keys())
+        """The same, and those whose end is being written; from any thread."""
+        return frozenset(self._attempts.copy()) | frozenset(self._unwritten.copy())
 
     def async_job_types(self) -> tuple[str, ...]:
         """The types of the async handlers that run now; from any thread."""

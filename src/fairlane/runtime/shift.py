@@ -155,7 +155,7 @@ class Shift:
     def _services(self, *, until_idle: bool) -> list[Service]:
         parts, settings = self._parts, self._parts.settings
         services: list[Service] = [
-            Watch(parts.database, self._card.id, self._crew, self._loop, settings.watch_interval),
+            Watch(parts.database, self._claims, self._crew, self._loop, settings.watch_interval),
             Rescue(parts.database, self._heartbeat, self._alarm, parts.emit, interval=self._heartbeat.interval),
             Cleanup(parts.database, parts.artifacts, settings.retention, settings.cleanup_interval),
         ]

@@ -181,11 +181,16 @@ class Hand:
 
     def claim_round(self, slots: int = 10) -> list[UUID]:
         """A whole round of a real worker, with its look at pauses and standings; the ids of what it claimed."""
+        return [ready.claimed.id for ready in self._claims().claim_round(slots, frozenset())]
+
+    def give_back(self) -> int:
+        """Give back all that was claimed, as a worker does after a round that went wrong."""
+        return self._claims().give_back(frozenset())
+
+    def _claims(self) -> Claims:
         fl = self._scene.fl
-        claims = Claims(
-            fl.database, fl.directory, self.card, Outlooks(fl.database, fl.directory, self.card, {}, kept=0.0)
-        )
-        return [ready.claimed.id for ready in claims.claim_round(slots, frozenset())]
+        outlooks = Outlooks(fl.database, fl.directory, self.card, {}, kept=0.0)
+        return Claims(fl.database, fl.directory, self.card, outlooks)
 
 
 def lease_of(claimed: Claimed) -> Lease:

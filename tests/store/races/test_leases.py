@@ -125,6 +125,18 @@ class TestALeaseThatRanOut:
         assert scene.get(job).status == RUNNING
 
 
+class TestAClaimThatWasCutOff:
+    def test_it_is_given_back_even_if_it_is_committed_only_now(self, scene: Scene, race: Race):
+        """Its connection broke during the commit; the worker's next round may be quicker than that commit."""
+        job = scene.submit()
+        worker = scene.worker()
+        with race.open() as claiming:
+            worker.claiming()(claiming)
+            giving_back = race.waits(worker.give_back)
+        assert giving_back.result() == 1
+        assert steps(scene.fl, job) == [QUEUED, RUNNING, QUEUED]
+
+
 class TestALateFinish:
     @pytest.mark.parametrize("outcome", [None, JAMMED, BROKEN], ids=["completed", "failed", "failed for good"])
     def test_it_changes_nothing_once_the_job_was_rescued(self, scene: Scene, race: Race, outcome: Outcome | None):

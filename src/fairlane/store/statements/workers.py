@@ -115,7 +115,12 @@ def lock_expired(connection: Connection, clock: Clock, leaving: Iterable[UUID] =
 
 
 def running_jobs(connection: Connection, worker_id: UUID, limit: int) -> Sequence[AnyRow]:
-    """Keys and leases of jobs that run under this worker. Those rescued most come first, to be compared."""
+    """Keys and leases of jobs that run under this worker. Those rescued most come first, to be compared.
+
+    Waits for a claim of the worker's own that is still open: one whose connection broke may be committed yet.
+    """
+    # Claims `hold` the row to their end.
+    connection.execute(select(workers.c.id).where(workers.c.id == worker_id).with_for_update())
     return connection.execute(
         select(
             jobs.c.organization_id,
