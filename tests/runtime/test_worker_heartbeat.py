@@ -12,7 +12,7 @@ from fairlane.runtime.heartbeat import Heartbeat
 from fairlane.store.statements import workers
 from fairlane.testing import ManualClock
 from tests.runtime.worker_kit import Engine, engine, until
-from tests.runtime.worker_store import LEASE, Member, member, nothing, registered
+from tests.runtime.worker_store import LEASE, Member, later, member, nothing, registered
 
 
 @pytest.fixture
@@ -106,6 +106,23 @@ def test_after_a_gap_without_a_beat_the_full_lease_begins_anew(worker: Member) -
     worker.monotonic.now += 10 * LEASE
     worker.heartbeat.run_once()
     assert not worker.heartbeat.may_rescue()
+
+
+def test_after_a_step_of_the_databases_clock_the_full_lease_begins_anew(worker: Member, clock: ManualClock) -> None:
+    worker.is_steady()
+    clock.advance(LEASE)
+    worker.heartbeat.run_once()
+    assert not worker.heartbeat.may_rescue()
+    later(clock, LEASE, worker)
+    assert worker.heartbeat.may_rescue()
+
+
+def test_a_clock_that_is_set_by_less_than_a_beat_disturbs_nobody(worker: Member, clock: ManualClock) -> None:
+    worker.is_steady()
+    for seconds in (LEASE / 3 - 0.1, -LEASE):
+        clock.advance(seconds)
+        worker.heartbeat.run_once()
+        assert worker.heartbeat.may_rescue()
 
 
 @pytest.mark.parametrize("error", [StorageUnavailable("away"), ZeroDivisionError("a mistake of ours")])

@@ -12,7 +12,7 @@ from fairlane.runtime.stage import Stage
 from fairlane.store.tables import jobs
 from fairlane.testing import ManualClock
 from tests.runtime.worker_kit import Engine, engine
-from tests.runtime.worker_store import LEASE, Member, member, nothing, registered
+from tests.runtime.worker_store import LEASE, Member, later, member, nothing, registered
 
 
 @pytest.fixture
@@ -39,8 +39,7 @@ def lose(fl: Engine, clock: ManualClock, survivor: Member) -> UUID:
     """Another worker claims what there is and falls silent until its lease has run out."""
     lost = member(fl, "lost")
     lost.claim()
-    clock.advance(LEASE + 0.1)
-    survivor.heartbeat.run_once()
+    later(clock, LEASE + 0.1, survivor)
     return lost.card.id
 
 
@@ -106,12 +105,10 @@ def test_a_suspect_that_ran_on_while_another_started_is_cleared_and_runs_again_a
     lost = member(fl, "lost")
     (innocent,) = lost.claim()
     # The other's time comes, and it takes the worker down.
-    clock.advance(2 * LEASE + 1)
-    lost.heartbeat.run_once()
+    later(clock, 2 * LEASE + 1, survivor, lost)
     Stage(fl.database, 1.0).run_once()
     (killer,) = lost.claim()
-    clock.advance(LEASE + 0.1)
-    survivor.heartbeat.run_once()
+    later(clock, LEASE + 0.1, survivor)
     survivor.rescue.run_once()
     statuses = {job.id: fl.look(job).status for job in given}
     assert statuses == {innocent.claimed.id: "queued", killer.claimed.id: "dead_letter"}
@@ -141,13 +138,41 @@ def test_nobody_rescues_before_its_own_heartbeat_has_succeeded_for_a_full_lease(
     assert fl.look(job).status == "running"
 
 
+def test_a_step_of_the_databases_clock_costs_no_living_worker_its_jobs(
+    fl: Engine, clock: ManualClock, survivor: Member
+) -> None:
+    """Every lease has run out by the new time; the rescuer may look before anybody's next beat, or after its own."""
+    job = fl.give("work")
+    healthy = member(fl, "healthy")
+    healthy.claim()
+    clock.advance(10 * LEASE)
+    assert survivor.rescue.run_once() == 0
+    survivor.heartbeat.run_once()
+    assert survivor.rescue.run_once() == 0
+    later(clock, LEASE + 0.1, healthy, survivor)
+    assert survivor.heartbeat.may_rescue()
+    assert survivor.rescue.run_once() == 0
+    assert fl.look(job).status == "running"
+
+
+def test_who_is_lost_when_the_databases_clock_steps_is_rescued_a_lease_later(
+    fl: Engine, clock: ManualClock, survivor: Member
+) -> None:
+    fl.give("work")
+    member(fl, "lost").claim()
+    clock.advance(10 * LEASE)
+    later(clock, LEASE + 0.1, survivor)
+    assert survivor.rescue.run_once() == 0
+    later(clock, LEASE / 3, survivor)
+    assert survivor.rescue.run_once() == 1
+
+
 def test_a_cancel_that_was_acknowledged_outlives_its_worker(fl: Engine, clock: ManualClock, survivor: Member) -> None:
     job = fl.give("work", user="ana")
     lost = member(fl, "lost")
     lost.claim()
     fl.cancel(job.id, organization="acme", user="ana")
-    clock.advance(LEASE + 0.1)
-    survivor.heartbeat.run_once()
+    later(clock, LEASE + 0.1, survivor)
     survivor.rescue.run_once()
     assert fl.way(job) == ["queued", "running", "canceled"]
     assert fl.look(job).canceled_by == "ana"
@@ -158,8 +183,8 @@ def test_two_rescuers_take_a_lost_workers_jobs_once(fl: Engine, clock: ManualClo
     second = member(fl, "second")
     second.is_steady()
     given = [fl.give("work") for _ in range(5)]
-    lose(fl, clock, survivor)
-    second.heartbeat.run_once()
+    member(fl, "lost").claim()
+    later(clock, LEASE + 0.1, survivor, second)
     assert [survivor.rescue.run_once(), second.rescue.run_once(), survivor.rescue.run_once()] == [5, 0, 0]
     assert {fl.look(job).attempt for job in given} == {1}
     assert all(fl.way(job) == ["queued", "running", "queued"] for job in given)
@@ -169,8 +194,7 @@ def test_all_lost_workers_are_found(fl: Engine, clock: ManualClock, survivor: Me
     for name in ("first", "second", "third"):
         fl.give("work")
         member(fl, name).claim()
-    clock.advance(LEASE + 0.1)
-    survivor.heartbeat.run_once()
+    later(clock, LEASE + 0.1, survivor)
     assert sum(survivor.rescue.run_once() for _ in range(3)) == 3
     assert registered(fl) == {survivor.card.id}
 
@@ -179,8 +203,7 @@ def test_a_worker_that_is_back_finds_its_lease_lost(fl: Engine, clock: ManualClo
     job = fl.give("work")
     presumed_dead = member(fl, "presumed dead")
     (ready,) = presumed_dead.claim()
-    clock.advance(LEASE + 0.1)
-    survivor.heartbeat.run_once()
+    later(clock, LEASE + 0.1, survivor)
     survivor.rescue.run_once()
     (again,) = survivor.claim()
     presumed_dead.heartbeat.run_once()

@@ -3,11 +3,15 @@
 It also says when this worker may take back others' jobs. After an outage of the database every lease has run out, those
 of healthy workers too; whoever rescued at once would take jobs from the living. So a worker rescues only when its own
 heartbeat has succeeded for a full lease without a failure: by then every living worker has had the time for one.
+
+The same happens when the database's clock is set forward, by somebody or by a failover to another machine. Each beat
+compares it with this process's own clock; whatever it gained by itself is an outage, too.
 """
 
 import threading
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
@@ -20,12 +24,20 @@ from fairlane.store.transaction import Database
 _BEATS_PER_LEASE = 3
 
 
+class _Reading(NamedTuple):
+    """Two clocks at one moment, in seconds: the one that leases go by, and this process's own."""
+
+    lease_seconds: float
+    own: float
+
+
 class Heartbeat:
     """Extends the lease of one worker.
 
     Args:
         lease: seconds after which a silent worker has lost its jobs.
-        monotonic: this process's own clock, in seconds; used for its own successes only, never for leases.
+        monotonic: this process's own clock, in seconds; for its own successes and to see the database's clock
+            jump, never for leases.
     """
 
     def __init__(
@@ -47,7 +59,7 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._run, name="fairlane-heartbeat", daemon=True)
         self._stopping = False
         self._steady_since: float | None = None
-        self._last_success: float | None = None
+        self._last: _Reading | None = None  # of the last success
 
     def start(self) -> None:
         """Register the worker and begin to beat.
@@ -75,25 +87,34 @@ class Heartbeat:
             StorageUnavailable, ConfigurationError: then the steadiness is lost.
         """
         try:
-            self._database.write(self._beat)
+            now = self._database.write(self._beat)
         except Exception:
             self._steady_since = None
             raise
-        now = self._monotonic()
-        if self._steady_since is None or now - (self._last_success or now) > 2 * self.interval:
-            self._steady_since = now
-        self._last_success = now
+        last, self._last = self._last, now
+        is_gap = last is None or now.own - last.own > 2 * self.interval
+        if self._steady_since is None or is_gap or _gained(last, now) > self.interval:
+            self._steady_since = now.own
         return 1
 
     def may_rescue(self) -> bool:
         """Whether this heartbeat has succeeded for a full lease, up to now."""
-        now, since, last = self._monotonic(), self._steady_since, self._last_success
-        return since is not None and last is not None and now - last <= 2 * self.interval and now - since >= self._lease
+        now, since, last = self._monotonic(), self._steady_since, self._last
+        is_steady = since is not None and now - since >= self._lease
+        return is_steady and last is not None and now - last.own <= 2 * self.interval
 
-    def _beat(self, connection: Connection) -> None:
+    def sees_a_step(self, lease_seconds: float) -> bool:
+        """Whether the clock of leases, which shows `lease_seconds` now, was set forward since the last beat.
+
+        Less than the interval between two beats is no step: that much every lease has to spare.
+        """
+        return _gained(self._last, _Reading(lease_seconds, self._monotonic())) > self.interval
+
+    def _beat(self, connection: Connection) -> _Reading:
         clock = self._database.clock
         if not workers.beat(connection, clock, self._card.id, self._lease, stopping=self._stopping):
             workers.register(connection, clock, self._card, self._lease)
+        return _Reading(clock.lease_seconds(connection), self._monotonic())
 
     def _run(self) -> None:
         wait = self.interval
@@ -104,3 +125,8 @@ class Heartbeat:
                 self._outage.is_over()
             except Exception as error:  # noqa: BLE001 - whatever it is, the next beat may succeed
                 wait = min(self._outage.goes_on(error), self.interval)
+
+
+def _gained(last: _Reading | None, now: _Reading) -> float:
+    """Seconds by which the clock of leases went forward more than this process's own."""
+    return (now.lease_seconds - last.lease_seconds) - (now.own - last.own) if last is not None else 0.0

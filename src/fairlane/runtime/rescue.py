@@ -59,7 +59,8 @@ class Rescue:
     def _rescue(self, connection: Connection) -> tuple[UUID, list[Finished], Depths] | None:
         clock = self._database.clock
         lost = workers.lock_expired(connection, clock, leaving=self._passed_over)
-        if lost is None:
+        # The clock is read after the leases were: a step that made one run out shows.
+        if lost is None or self._heartbeat.sees_a_step(clock.lease_seconds(connection)):
             return None
         self._at = {lost.id}
         held = workers.running_jobs(connection, lost.id, _BATCH)
