@@ -184,6 +184,59 @@ def test_an_artifact_lies_under_its_organization(fl: Engine, tmp_path: Path) -> 
     assert file.relative_to(tmp_path / "artifacts").parts[0] == "acme"
 
 
+ODD_NAMES = (
+    *(".hidden", "-rf", "trailing.", " a ", "a ", "%2E%2E", "CON", "a:b", "a=b", "*?<>|'\"`$", "~"),
+    *("\N{PILE OF POO}" * 200, "ü" * 200, "\u00e9", "e\u0301"),  # the last two look alike
+)
+
+
+def test_files_of_odd_names_are_kept_and_handed_out_and_deleted(fl: Engine, tmp_path: Path) -> None:
+    @fl.job_type("work")
+    def work(ctx: JobContext) -> None:
+        for name in ODD_NAMES:
+            ctx.artifact(name, name)
+        raise PermanentError("after all")
+
+    job = fl.give("work")
+    fl.drain()
+    kept = fl.result(job.id, organization="acme").artifacts
+    assert {one.name for one in kept} == set(ODD_NAMES)
+    for name in ODD_NAMES:
+        assert fl.artifact(job.id, name, organization="acme") == name.encode()
+    assert {file.relative_to(tmp_path).parts[:2] for file in files(tmp_path)} == {("artifacts", "acme")}
+    fl.dead_letters.delete(job.id, "acme")
+    fl.drain()
+    assert files(tmp_path) == []
+
+
+ODD_ORGANIZATIONS = (
+    *(".", "..", "...", "%2E", "%2E%2E", ".hidden", "a b", " ", "\\", "..\\..", "a=b", "a\u0301", "\u00e1"),
+    *("x" * 140, "ü" * 140, "ü" * 139 + "u", "\N{PILE OF POO}" * 140, " " * 140),
+)
+
+
+def test_organizations_of_odd_names_have_folders_of_their_own(fl: Engine, tmp_path: Path) -> None:
+    @fl.job_type("work")
+    def work(ctx: JobContext) -> None:
+        ctx.artifact("a.txt", ctx.organization)
+        raise PermanentError("after all")
+
+    jobs = {}
+    for organization in ODD_ORGANIZATIONS:
+        fl.organizations.create(organization)
+        jobs[organization] = fl.give("work", organization=organization)
+    fl.drain()
+    for organization, job in jobs.items():
+        assert fl.artifact(job.id, "a.txt", organization=organization) == organization.encode()
+    found = [file.relative_to(tmp_path / "artifacts") for file in files(tmp_path)]
+    assert {len(path.parts) for path in found} == {3}
+    assert len({path.parts[0] for path in found}) == len(ODD_ORGANIZATIONS)
+    for organization, job in jobs.items():
+        fl.dead_letters.delete(job.id, organization)
+    fl.drain()
+    assert files(tmp_path) == []
+
+
 def test_artifacts_are_deleted_with_their_job(fl: Engine, tmp_path: Path) -> None:
     @fl.job_type("work")
     async def work(ctx: JobContext) -> None:

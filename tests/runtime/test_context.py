@@ -192,6 +192,12 @@ def test_an_artifact_name_that_is_no_name_is_refused(ctx: JobContext, name: str)
         ctx.artifact(name, b"")
 
 
+@pytest.mark.parametrize("kind", ["", "pdf", "/", "text/", "text/plain\r\nX: y", "text/plän", "text/" + "x" * 196])
+def test_a_content_type_that_could_be_no_header_is_refused(ctx: JobContext, kind: str) -> None:
+    with pytest.raises(PermanentError, match="a content type is a media type"):
+        ctx.artifact("a", b"", kind)
+
+
 def test_each_call_of_a_blocking_handler_stops_it(ctx: JobContext) -> None:
     ctx.interrupt.set(Interruption.TIMEOUT)
     assert ctx.is_canceled()

@@ -17,6 +17,7 @@ from fairlane.domain.errors import ConfigurationError, StorageUnavailable
 
 _UNKNOWN_TYPE: Final = "application/octet-stream"
 _CHUNK: Final = 1024 * 1024
+_LONGEST_FOLDER: Final = 200  # bytes; file systems take 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +113,22 @@ def default_url(database_url: str) -> str:
     return (database.parent / f"{database.stem}-artifacts").as_uri()
 
 
-def path_of(organization: str, job_id: UUID, file_id: UUID, name: str) -> str:
-    """Where a file is to be put.
+def path_of(organization: str, job_id: UUID, file_id: UUID) -> str:
+    """Where a file is to be put: nothing that a handler named is part of it.
 
     Each upload has an id and so a path of its own: none overwrites another, however late it comes, and a path that is
     deleted is never used again.
     """
-    return "/".join((quote(organization, safe=""), str(job_id), str(file_id), quote(name, safe="")))
+    return f"{_folder(organization)}/{job_id}/{file_id}"
+
+
+def _folder(organization: str) -> str:
+    """A name that any storage takes, for each organization another."""
+    quoted = quote(organization, safe="")
+    if organization in {".", ".."}:
+        return quoted.replace(".", "%2E")
+    # No quoted text has a "=".
+    return quoted if len(quoted) <= _LONGEST_FOLDER else f"={sha256(organization.encode()).hexdigest()}"
 
 
 def store_file(

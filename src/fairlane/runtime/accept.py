@@ -1,5 +1,6 @@
 """What a handler hands over, checked before it goes on its way: texts, checkpoints, files and their names."""
 
+import re
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -9,6 +10,8 @@ from fairlane.registry.parameters_values import dumps, json_form, lift
 CHECKPOINT_LIMIT: Final = 1024 * 1024  # bytes
 TEXT_LIMIT: Final = 10_000  # characters of a log line or a progress message
 NAME_LIMIT: Final = 200  # characters of an artifact's name
+
+_MEDIA_TYPE: Final = re.compile("[!-.0-~]+/[!-~][ -~]*")  # printable ASCII
 
 Data = bytes | bytearray | memoryview | str | Path | BinaryIO
 
@@ -55,3 +58,13 @@ def safe_name(name: str) -> str:
     if "/" in name or "\\" in name or ".." in name or name == ".":
         raise PermanentError(f"an artifact's name is no path, so it has no slash and no '..': {name!r}")
     return name
+
+
+def media_type(content_type: str | None) -> str | None:
+    """A content type that can be a header of a download. Raises PermanentError for any other."""
+    if content_type is not None and (len(content_type) > NAME_LIMIT or not _MEDIA_TYPE.fullmatch(content_type)):
+        raise PermanentError(
+            f"a content type is a media type like 'text/csv' or 'text/plain; charset=utf-8', at most {NAME_LIMIT} "
+            f"printable ASCII characters: {content_type[:NAME_LIMIT]!r}"
+        )
+    return content_type

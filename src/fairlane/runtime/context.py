@@ -17,7 +17,7 @@ from uuid import UUID
 
 from fairlane.domain.errors import PermanentError
 from fairlane.domain.statuses import JobStatus
-from fairlane.runtime.accept import Data, contents, encoded, safe_name, storable
+from fairlane.runtime.accept import Data, contents, encoded, media_type, safe_name, storable
 from fairlane.runtime.interrupt import Interrupt, Interrupted
 from fairlane.runtime.reports import AttemptFacts, Channel, Checkpoint, File, Line, ParentFacts, Progress, Report
 from fairlane.runtime.track import AnyIterable, T, Track
@@ -205,12 +205,12 @@ class JobContext:
             content_type: a media type; by default guessed from the name.
 
         Raises:
-            PermanentError: the name can't be used.
+            PermanentError: the name or the content type can't be used.
             FileNotFoundError: there is no file at the path.
             StorageUnavailable: the storage or the database did not take it.
             Interrupted: a blocking handler was asked to stop and has not been told so yet.
         """
-        return self._deliver(File(safe_name(name), contents(data), content_type))
+        return self._deliver(File(safe_name(name), contents(data), media_type(content_type)))
 
     def sleep(self, seconds: float) -> Awaitable[None]:
         """Sleep; await it in an async handler. A blocking handler that is asked to stop wakes at once.

@@ -191,7 +191,7 @@ class AttemptChannel:
         if not isinstance(report, File):
             return None
         database, job, file_id = self._desk.database, self._claimed, uuid4()
-        path = path_of(job.organization, job.id, file_id, report.name)
+        path = path_of(job.organization, job.id, file_id)
         database.write(lambda c: doomed_files.announce(c, database.clock.now(c), self._lease, file_id, path))
         return store_file(self._desk.storage, file_id, path, report.name, report.data, report.content_type)
 
