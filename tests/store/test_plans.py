@@ -7,6 +7,7 @@ future retries. Each statement is planned for its parameters and, as a prepared 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from random import Random
 from uuid import UUID, uuid4
 
@@ -19,11 +20,12 @@ from fairlane.domain.breaker import Pair
 from fairlane.domain.fairness import Lane, Quota
 from fairlane.domain.limits import Subject
 from fairlane.domain.outcomes import Completed
-from fairlane.domain.statuses import JobStatus
+from fairlane.domain.statuses import JobStatus, Resolution
 from fairlane.store.statements import (
     breakers,
     claim,
     cleanup,
+    dead_letters,
     dependencies,
     doomed_files,
     job_types,
@@ -103,6 +105,14 @@ INSERT INTO fairlane_execution_log (organization_id, job_id, sequence, to_status
 SELECT organization_id, id, 1, status, created_at, 'w', '', 1
 FROM fairlane_jobs WHERE status IN ('running', 'completed')
 """
+# Most dead letters of an organization are of one error, and nobody has decided about them.
+LETTERS = """
+INSERT INTO fairlane_dead_letters
+  (organization_id, job_id, job_type, reason, error_type, fingerprint, entered_at, resolution)
+SELECT organization_id, id, job_type, '', 'E', CASE WHEN n % 20 = 0 THEN 'rare' ELSE 'frequent' END, created_at,
+  CASE WHEN n % 10 = 0 THEN 'resolved' ELSE 'pending' END
+FROM (SELECT *, row_number() OVER () AS n FROM fairlane_jobs WHERE status = 'completed') AS job
+"""
 # A day of two workers' counts, thousands of breakers that closed again, a few that are open, some with a running trial.
 COUNTS = """
 INSERT INTO fairlane_outcomes (organization_id, job_type, minute, worker_id, completions, failures, seconds)
@@ -139,10 +149,25 @@ TABLES = (
     "fairlane_breakers",
     "fairlane_quotas",
     "fairlane_starts",
+    "fairlane_dead_letters",
 )
 PAIRS = [Pair("small1", "type0"), Pair("small2", "type0")]
 SUBJECTS = [Subject(None, "type0"), Subject("big", None), Subject("big", "type0")]
 FINISH = Finish("small1", RUNNING, "type0", RUNNING, Completed("1"), Backoff())
+
+
+def letters(connection: Connection, fingerprint: str | None = None) -> object:
+    """The second page of those that nobody has decided about."""
+    return dead_letters.page(
+        connection,
+        "big",
+        resolution=Resolution.PENDING,
+        fingerprint=fingerprint,
+        before=(LATER, UUID(int=510_000)),
+        limit=50,
+    )
+
+
 CASES = {
     "active lanes": Case(lanes.active_lanes, ("jobs_ready",)),
     "claim": Case(
@@ -227,6 +252,10 @@ CASES = {
         lambda connection: outcomes.since(connection, LATER - timedelta(minutes=30), PAIRS), ("outcomes_pk",), ()
     ),
     "counts that are old": Case(lambda connection: outcomes.forget(connection, LATER), ("outcomes_minute",)),
+    "newest dead letters": Case(letters, ("dead_letters_newest",)),
+    "newest dead letters of one error": Case(
+        lambda connection: letters(connection, fingerprint="frequent"), ("dead_letters_group",)
+    ),
     "new edges": Case(lambda connection: dependencies.look_at_new_edges(connection, LATER), ("job_parents_new",)),
 }
 
@@ -238,7 +267,7 @@ def filled(postgres_server: str, postgres_template: str) -> Iterator[Database]:
     create_database(postgres_server, name, template=postgres_template)
     url = database_on(postgres_server, name)
     with psycopg.connect(url, autocommit=True) as connection:
-        for statement in (FILL, EDGES, FILES, QUOTAS, STARTS, LOG, COUNTS, BREAKERS, "VACUUM ANALYZE"):
+        for statement in (FILL, EDGES, FILES, QUOTAS, STARTS, LOG, LETTERS, COUNTS, BREAKERS, "VACUUM ANALYZE"):
             connection.execute(statement)
     database = Database(url)
     yield database
@@ -279,6 +308,14 @@ def test_clean_up_reads_a_shelf_from_where_it_is(filled: Database) -> None:
 
     assert "Sort" not in plan, "LIMIT has to end the read; a sort would read all that is kept"
     assert "Filter" not in plan, "what was looked at before must not be read again"
+
+
+@pytest.mark.parametrize("fingerprint", [None, "frequent"])
+def test_a_page_of_dead_letters_is_read_from_where_it_is(filled: Database, fingerprint: str | None) -> None:
+    (plan,) = plans(filled, partial(letters, fingerprint=fingerprint))
+
+    assert "Sort" not in plan, "LIMIT has to end the read; a sort would read all of them"
+    assert "Filter" not in plan, "what stood on the pages before must not be read again"
 
 
 def test_finish_finds_its_row_by_its_key(filled: Database) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, func, select, tuple_, update
 
 from fairlane.domain import transitions
 from fairlane.domain.errors import IllegalTransition, JobNotFound
@@ -99,11 +99,7 @@ def page(
     if fingerprint is not None:
         statement = statement.where(dead_letters.c.fingerprint == fingerprint)
     if before is not None:
-        at, job_id = before
-        older = (dead_letters.c.entered_at < at) | (
-            (dead_letters.c.entered_at == at) & (dead_letters.c.job_id < job_id)
-        )
-        statement = statement.where(older)
+        statement = statement.where(tuple_(dead_letters.c.entered_at, dead_letters.c.job_id) < before)
     newest_first = (dead_letters.c.entered_at.desc(), dead_letters.c.job_id.desc())
     return connection.execute(statement.order_by(*newest_first).limit(limit)).all()
 

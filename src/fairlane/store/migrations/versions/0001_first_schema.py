@@ -324,7 +324,14 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
     )
     op.create_index("fairlane_dead_letters_cause", "fairlane_dead_letters", ["organization_id", "caused_by"])
     op.create_index(
-        "fairlane_dead_letters_group", "fairlane_dead_letters", ["organization_id", "resolution", "fingerprint"]
+        "fairlane_dead_letters_newest",
+        "fairlane_dead_letters",
+        ["organization_id", "resolution", "entered_at", "job_id"],
+    )
+    op.create_index(
+        "fairlane_dead_letters_group",
+        "fairlane_dead_letters",
+        ["organization_id", "resolution", "fingerprint", "entered_at", "job_id"],
     )
     op.create_table(
         "fairlane_cancel_requests",
