@@ -91,9 +91,10 @@ SELECT 'big', id, 'big/' || id, id, id, created_at, created_at FROM fairlane_job
 """
 # The quota rows of submissions and of claims, and the starts of many claims within the windows of their rates.
 QUOTAS = """
-INSERT INTO fairlane_quotas (organization_id, subject, uses)
-SELECT 'big', 'rate/type' || n % 5 || '/user' || n, 1 FROM generate_series(1, 20000) AS n
-UNION ALL SELECT 'big', 'limit', 0 UNION ALL SELECT 'big', 'limit/type0', 0 UNION ALL SELECT '', 'limit/type0', 0
+INSERT INTO fairlane_quotas (organization_id, subject, uses, used_at)
+SELECT 'big', 'rate/type' || n % 5 || '/user' || n, 1, '2026-11-01Z'::timestamptz FROM generate_series(1, 20000) AS n
+UNION ALL SELECT organization, subject, 0, NULL
+FROM (VALUES ('big', 'limit'), ('big', 'limit/type0'), ('', 'limit/type0')) AS claims (organization, subject)
 """
 STARTS = """
 INSERT INTO fairlane_starts (organization_id, job_type, at, number)
@@ -255,6 +256,11 @@ CASES = {
     "newest dead letters": Case(letters, ("dead_letters_newest",)),
     "newest dead letters of one error": Case(
         lambda connection: letters(connection, fingerprint="frequent"), ("dead_letters_group",)
+    ),
+    "quotas that are old": Case(
+        lambda connection: limits.forget_unused(connection, LATER + timedelta(days=9), ("", ""), 100),
+        ("quotas_pk",),
+        (),
     ),
     "new edges": Case(lambda connection: dependencies.look_at_new_edges(connection, LATER), ("job_parents_new",)),
 }

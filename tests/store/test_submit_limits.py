@@ -1,16 +1,21 @@
 """Submission limits: exact under concurrency, with the seconds to wait, and only what is limited pays (R4)."""
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from functools import partial
 from typing import Literal
 
 import pytest
+from sqlalchemy import select
 
 from fairlane import DuplicateJob, Job, JobStatus, QueueFull, RateLimited, StorageUnavailable, Submission
 from fairlane.control import submission
 from fairlane.domain.events import QueueLimitWarning
+from fairlane.runtime import cleanup
+from fairlane.store.statements import limits
+from fairlane.store.tables import quotas as quota_table
 from tests.store.races.race import Race, answers_at_once, at_once
-from tests.store.races.scene import BROKEN, Scene
+from tests.store.races.scene import BROKEN, DAY, Scene
 
 LIMIT = 7
 
@@ -267,3 +272,62 @@ class TestQuotaRows:
 
         at_once([batch("letter", "parcel"), batch("parcel", "letter")])
         assert scene.total() == 4
+
+
+class TestQuotas:
+    def test_those_that_nobody_has_needed_for_a_day_are_cleaned_up(self, scene: Scene):
+        scene.fl.organizations.update("acme", max_running=5, max_live_jobs=50)
+        scene.submit("letter")
+        assert scene.worker(job_types=["letter"]).claim_round()
+        scene.clock.advance(DAY / 2)
+        scene.submit("letter", user="bea")
+        scene.clock.advance(DAY / 2 + 1)
+        scene.cleaner(retention=9 * DAY).run_once()
+        kept = {"live", "rate/letter/bea"}
+        assert quotas(scene) - {"limit"} == kept
+        scene.clock.advance(DAY)
+        scene.cleaner(retention=9 * DAY).run_once()
+        assert quotas(scene) - {"limit"} == set()
+
+    def test_what_claims_lock_stays(self, postgres_url: str):
+        with Scene(postgres_url) as scene:
+            scene.fl.organizations.update("acme", max_running=5)
+            scene.submit()
+            assert scene.worker().claim_round()
+            scene.clock.advance(2 * DAY)
+            scene.cleaner(retention=9 * DAY).run_once()
+            assert quotas(scene) == {"limit"}
+
+    def test_all_are_looked_at_page_by_page(self, scene: Scene, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(cleanup, "_QUOTAS", 2)
+        for user in ("ana", "bea", "olga"):
+            scene.submit("letter", user=user)
+        scene.submit("parcel")
+        scene.clock.advance(DAY + 1)
+        cleaner = scene.cleaner(retention=9 * DAY)
+        left = [cleaner.run_once() or len(quotas(scene)) for _ in range(2)]
+        assert left == [2, 0]
+
+    def test_one_that_a_submission_holds_stays_and_clean_up_does_not_wait(self, scene: Scene, race: Race):
+        scene.submit("letter")
+        scene.clock.advance(DAY + 1)
+        with race.open() as submitting:
+            limits.lock(submitting, scene.clock, [("acme", "rate/letter/ana")])
+            cleaning = race.passes(scene.cleaner(retention=9 * DAY).run_once)
+        assert cleaning.result() == 0
+        assert quotas(scene) == {"rate/letter/ana"}
+
+    def test_a_submission_beside_clean_up_counts_as_ever(self, scene: Scene, race: Race):
+        for _ in range(2):
+            scene.submit("letter")
+        later = scene.now + timedelta(days=2)
+        with race.open() as cleaning:
+            assert limits.forget_unused(cleaning, later, ("", ""), 10) is None
+            waiting = race.waits(lambda: scene.submit("letter"))
+        waiting.result()
+        wait_of(lambda: scene.submit("letter"))
+
+
+def quotas(scene: Scene) -> set[str]:
+    """The subjects of the quota rows that are there."""
+    return set(scene.fl.database.read(lambda connection: connection.scalars(select(quota_table.c.subject)).all()))

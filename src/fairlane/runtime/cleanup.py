@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from fairlane.registry.artifacts import ArtifactStorage
 from fairlane.registry.options import Options
 from fairlane.runtime.file_sweep import FileSweep
-from fairlane.store.statements import breakers, dependencies, job_types, organizations, outcomes
+from fairlane.store.statements import breakers, dependencies, job_types, limits, organizations, outcomes
 from fairlane.store.statements import cleanup as statements
 from fairlane.store.statements.cleanup import Shelf
 from fairlane.store.statements.dependencies import Edge
@@ -20,8 +20,10 @@ _BATCH = 200  # jobs a transaction looks at
 _PAGES = 25  # transactions a round, while they find nothing to delete
 _SHELVES = 1_000  # looked through for old jobs at a time
 _SWEEP = 5_000  # edges a round
-_COUNTS_KEPT = timedelta(days=1)  # breakers look at half an hour of them
+_COUNTS_KEPT = timedelta(days=1)  # breakers look at half an hour of them; no submission limit looks further back
+_QUOTAS = 500  # looked at a round
 _START = Shelf("", "")
+_FIRST_QUOTA = ("", "")
 _LONGEST = 100 * 365 * 86_400.0  # seconds; moments far beyond can't be computed
 
 
@@ -42,10 +44,13 @@ class Cleanup:
         self._due: tuple[tuple[Shelf, datetime], ...] = ()
         self._after: tuple[datetime, UUID] | None = None
         self._swept: Edge | None = None
+        self._quota = _FIRST_QUOTA  # the last one that was looked at
         self._kept: set[UUID] = set()
 
     def run_once(self) -> int:
-        """Delete one batch of jobs; repair orphans; delete one batch of files that no job has. How many of these.
+        """Delete one batch of jobs; repair orphans; delete a batch of files that no job has. How many of these.
+
+        Old counts and quotas that nobody needs go with them, a batch of each.
 
         Raises what the storage raised, after all that it did delete.
         """
@@ -104,6 +109,7 @@ class Cleanup:
         before = self._database.clock.now(connection) - _COUNTS_KEPT
         breakers.forget(connection, before)
         outcomes.forget(connection, before)
+        self._quota = limits.forget_unused(connection, before, self._quota, _QUOTAS) or _FIRST_QUOTA
 
     def _retentions(self, connection: Connection) -> Callable[[Shelf], timedelta]:
         """For how long each shelf's jobs are kept: as their organization says, else their type, else the setting."""

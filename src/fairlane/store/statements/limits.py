@@ -8,22 +8,63 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, delete, func, select, tuple_
 
 from fairlane.domain.statuses import LIVE
+from fairlane.store.clock import Clock
 from fairlane.store.dialects import fixed, insert
 from fairlane.store.tables import jobs, quotas
 
 
-def lock(connection: Connection, keys: Iterable[tuple[str, str]]) -> None:
+def lock(connection: Connection, clock: Clock, keys: Iterable[tuple[str, str]]) -> None:
     """Lock the quota rows (organization, subject) to the end of the transaction, in sorted order against deadlocks."""
-    for organization, subject in sorted(set(keys)):
-        statement = insert(connection, quotas).values(organization_id=organization, subject=subject, uses=1)
+    ordered = sorted(set(keys))
+    if not ordered:
+        return
+    now = clock.now(connection)
+    for organization, subject in ordered:
+        statement = insert(connection, quotas).values(
+            organization_id=organization, subject=subject, uses=1, used_at=now
+        )
         connection.execute(
             statement.on_conflict_do_update(
-                index_elements=[quotas.c.organization_id, quotas.c.subject], set_={"uses": quotas.c.uses + 1}
+                index_elements=[quotas.c.organization_id, quotas.c.subject],
+                set_={"uses": quotas.c.uses + 1, "used_at": now},
             )
         )
+
+
+def forget_unused(
+    connection: Connection, before: datetime, after: tuple[str, str], limit: int
+) -> tuple[str, str] | None:
+    """Delete, of the `limit` quota rows that follow `after`, those that no submission has needed since `before`.
+
+    One that is locked stays. A submission that comes upon one in the middle of its deletion makes it anew.
+
+    Returns:
+        The last row that was looked at; None = there are no more.
+    """
+    key = (quotas.c.organization_id, quotas.c.subject)
+    page = connection.execute(
+        select(*key, quotas.c.used_at)
+        .where(tuple_(*key) > after)
+        .order_by(*key)
+        .limit(limit)
+        .execution_options(fairlane_across="clean-up")
+    ).all()
+    last = (page[-1].organization_id, page[-1].subject) if len(page) == limit else None
+    old = [(row.organization_id, row.subject) for row in page if row.used_at is not None and row.used_at < before]
+    if not old:
+        return last
+    free = connection.execute(
+        select(*key)
+        .where(tuple_(*key).in_(old), quotas.c.used_at < before)
+        .with_for_update(skip_locked=True)
+        .execution_options(fairlane_across="clean-up")
+    ).all()
+    gone = delete(quotas).where(tuple_(*key).in_([(row.organization_id, row.subject) for row in free]))
+    connection.execute(gone.execution_options(fairlane_across="clean-up"))
+    return last
 
 
 def nth_newest_submission(

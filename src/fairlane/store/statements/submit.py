@@ -44,7 +44,7 @@ def submit(connection: Connection, clock: Clock, drafts: Sequence[Draft]) -> Sub
     Raises:
         SubmissionError: a limit, a duplicate or an unknown parent; its `index` names the draft.
     """
-    limits.lock(connection, admission.quota_keys(drafts))
+    limits.lock(connection, clock, admission.quota_keys(drafts))
     # Rates count by this moment, so it is taken when their rows are locked.
     now = clock.now(connection)
     admission.check_rates(connection, now, drafts)
