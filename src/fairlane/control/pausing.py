@@ -40,6 +40,10 @@ class Pauses:
     def pause(self, name: str, *, user: str | None = None, reason: str = "") -> None:
         """Start nothing of `name` until it is resumed.
 
+        Args:
+            user, reason: who paused it and why, as whoever asks why their job waits is told (R20), in every
+                organization: name none in it.
+
         Raises:
             InvalidParameters: a text that can't be stored.
         """

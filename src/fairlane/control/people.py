@@ -143,7 +143,14 @@ class Organizations:
         self._change(organization, {"status": OrganizationStatus.ACTIVE})
 
     def pause(self, organization: str, *, user: str | None = None, reason: str = "") -> None:
-        """Start none of its jobs; submissions go on. Raises `InvalidParameters` for a text that can't be stored."""
+        """Start none of its jobs; submissions go on.
+
+        Args:
+            user, reason: who paused it and why, as its members are told who ask why their jobs wait (R20).
+
+        Raises:
+            InvalidParameters: a text that can't be stored.
+        """
         storable(organization=organization)
         self._pauses.pause(organization, user=user, reason=reason)
 
