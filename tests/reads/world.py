@@ -32,10 +32,10 @@ from fairlane.store.statements.attempts import Lease
 from fairlane.store.statements.claim import Claimed, Wanted
 from fairlane.store.statements.drafts import Draft
 from fairlane.store.statements.finish import Finish, finish
-from fairlane.store.statements.rescue import rescue_one_worker
 from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.transaction import Database
 from fairlane.testing.clock import ManualClock
+from tests.store.races.scene import rescue_one
 
 T = TypeVar("T")
 
@@ -166,7 +166,7 @@ class World:
         self.end(claimed, Failed(error))
 
     def rescue(self) -> None:
-        self.write(lambda connection: rescue_one_worker(connection, self.clock, Random(1)))
+        self.write(lambda connection: rescue_one(connection, self.clock))
 
     def stage_retries(self) -> None:
         self.write(lambda connection: stage.ready_retries(connection, self.now))

@@ -65,4 +65,4 @@ class Rescue:
         self._at = {lost.id}
         held = workers.running_jobs(connection, lost.id, _BATCH)
         before = self._alarm.depths(connection, {row.organization_id for row in held})
-        return lost.id, rescue_worker(connection, clock, self._random, lost), before
+        return lost.id, rescue_worker(connection, clock, self._random, lost, held), before

@@ -18,17 +18,19 @@ from fairlane.runtime.claims import Claims
 from fairlane.runtime.cleanup import Cleanup
 from fairlane.runtime.outlook import Outlooks
 from fairlane.runtime.stage import Stage
+from fairlane.store.clock import Clock
 from fairlane.store.statements import claim, lanes, organizations, workers
 from fairlane.store.statements.attempts import Lease
 from fairlane.store.statements.claim import Claimed, Wanted
 from fairlane.store.statements.finish import Finish, Finished, finish
-from fairlane.store.statements.rescue import rescue_one_worker
+from fairlane.store.statements.rescue import rescue_worker
 from fairlane.store.statements.workers import WorkerCard
 from fairlane.testing.clock import ManualClock
 from tests.store.races.agreement import assert_all_logs_agree
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
+Rescued = tuple[UUID, list[Finished]]
 
 START = datetime(2026, 11, 1, 12, tzinfo=UTC)
 LEASE = 15.0  # seconds
@@ -125,16 +127,25 @@ class Scene:
         """One round of the stage service."""
         return Stage(self.fl.database, interval=1.0).run_once()
 
-    def rescuing(self) -> Work[tuple[UUID, list[Finished]] | None]:
+    def rescuing(self, batch: int = 500) -> Work[Rescued | None]:
         """To take back the jobs of one lost worker."""
-        return lambda connection: rescue_one_worker(connection, self.clock, Random(1))
+        return lambda connection: rescue_one(connection, self.clock, batch)
 
-    def rescue(self) -> tuple[UUID, list[Finished]] | None:
-        return self.write(self.rescuing())
+    def rescue(self, batch: int = 500) -> Rescued | None:
+        return self.write(self.rescuing(batch))
 
     def cleaner(self, retention: float = DAY) -> Cleanup:
         """A clean-up service that keeps ended jobs for `retention` seconds."""
         return Cleanup(self.fl.database, ObjectStorage("memory:///"), retention, interval=60.0)
+
+
+def rescue_one(connection: Connection, clock: Clock, batch: int = 500) -> Rescued | None:
+    """Take back up to a batch of jobs of a lost worker, if there is one, as the rescue service does."""
+    lost = workers.lock_expired(connection, clock)
+    if lost is None:
+        return None
+    held = workers.running_jobs(connection, lost.id, batch)
+    return lost.id, rescue_worker(connection, clock, Random(1), lost, held)
 
 
 def _settle_people(connection: Connection) -> None:

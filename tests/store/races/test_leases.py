@@ -230,15 +230,12 @@ class TestARescue:
         assert steps(scene.fl, held) == [QUEUED, RUNNING, QUEUED]
         assert scene.rescue() is None
 
-    def test_a_worker_with_more_jobs_than_a_batch_is_kept_until_all_are_taken_back(
-        self, scene: Scene, monkeypatch: pytest.MonkeyPatch
-    ):
-        monkeypatch.setattr("fairlane.store.statements.rescue._BATCH", 2)
+    def test_a_worker_with_more_jobs_than_a_batch_is_kept_until_all_are_taken_back(self, scene: Scene):
         submitted = [scene.submit() for _ in range(5)]
         scene.worker().claim(5)
         lose(scene)
         taken = []
-        while (found := scene.rescue()) is not None:
+        while (found := scene.rescue(batch=2)) is not None:
             taken.append(len(found[1]))
         assert taken == [2, 2, 1]
         assert {tuple(steps(scene.fl, job)) for job in submitted} == {(QUEUED, RUNNING, QUEUED)}
