@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from fairlane import Fairlane, Job, JobContext, JobNotFound, JobStatus, PermissionDenied
+from fairlane import Fairlane, Job, JobContext, JobNotFound, JobStatus, PermanentError, PermissionDenied
 from tests.cli.conftest import Run
 
 pytestmark = pytest.mark.usefixtures("fl")
@@ -143,6 +143,23 @@ def test_the_log_line_of_a_failed_attempt_names_the_command_that_shows_the_trace
     assert "Traceback" in shown
     assert "the file has no rows" in shown
     assert "no rows" not in caplog.text
+
+
+def test_a_traceback_is_shown_line_by_line_whatever_is_in_it(
+    run: Run, fl: Fairlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @fl.job_type("fail.oddly")
+    def fail_oddly(ctx: JobContext) -> None:
+        raise PermanentError("first \x1b[31mline\nsecond line")
+
+    monkeypatch.setenv("COLUMNS", "40")
+    job = fl.submit("fail.oddly", organization="acme")
+    fl.worker().drain()
+
+    lines = run("jobs", "show", job.id, "-o", "acme").stdout.splitlines()
+    traceback = lines[lines.index("  Traceback (most recent call last):") :]
+    assert any(line.startswith('    File "') and line.endswith(", in fail_oddly") for line in traceback)
+    assert traceback[-2:] == ["  fairlane.domain.errors.PermanentError: first �[31mline", "  second line"]
 
 
 def test_the_beginning_and_the_end_of_an_id_are_enough(run: Run) -> None:

@@ -19,6 +19,7 @@ from fairlane.cli.output import (
     facts,
     moment,
     plain,
+    plain_lines,
     print_json,
     say,
     status_text,
@@ -255,7 +256,8 @@ def _print_job(job: Job, history: tuple[LogEntry, ...], result: Result) -> None:
     last = next((entry.traceback for entry in reversed(history) if entry.traceback), None)
     if last and job.status is not JobStatus.COMPLETED:
         out.print()
-        out.print(plain(last.rstrip()), style="dim", markup=False, highlight=False)
+        # Not wrapped by us: what is copied from a terminal keeps its lines.
+        out.print(plain_lines(last.rstrip()), style="dim", soft_wrap=True)
     if result.value is not None:
         out.print()
         out.print(facts([("result", result.value if isinstance(result.value, dict) else str(result.value))]))

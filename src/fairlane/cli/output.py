@@ -78,6 +78,13 @@ def plain(text: str) -> str:
     return "".join(one if one.isprintable() else (" " if one in "\n\t" else "�") for one in text.strip())
 
 
+def plain_lines(text: str) -> Text:
+    """The same for a text whose lines matter, such as a traceback: each on a line of its own, indented."""
+    lines = (line.expandtabs().rstrip() for line in text.splitlines())
+    safe = ("".join(one if one.isprintable() else "�" for one in line) for line in lines)
+    return Text("\n".join(f"  {line}" if line else "" for line in safe))
+
+
 def cell(value: object) -> Text:
     """A value as it stands in a table: nothing for None, a list with commas."""
     if value is None:
