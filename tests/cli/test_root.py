@@ -104,12 +104,32 @@ def test_an_application_that_is_none_is_one_sentence(
     assert complaint.count("\n") == 1
 
 
-def test_an_application_with_a_url_of_its_own_is_not_overruled_silently(run: Run, project: Path) -> None:
+@pytest.mark.parametrize("where", ["--url", "FAIRLANE_URL"])
+def test_an_application_with_a_url_of_its_own_is_not_overruled_silently(
+    run: Run, project: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
     (project / "shop.py").write_text("from fairlane import Fairlane\nfl = Fairlane('postgresql://me:secret@db/own')")
+    monkeypatch.setenv("FAIRLANE_URL", "sqlite:///other.db")
+    more = ["--url", "sqlite:///other.db"] if where == "--url" else []
 
-    complaint = run("orgs", "list", "--app", "shop:fl", "--url", "sqlite:///other.db", code=1).stderr
+    complaint = run("orgs", "list", "--app", "shop:fl", *more, code=1).stderr
 
-    assert "shop:fl has a URL of its own, postgresql://me:***@db/own; leave out --url" in complaint
+    assert complaint.startswith(
+        "Error: shop:fl says url = postgresql://me:***@db/own in its code, "
+        f"and {where} says sqlite:///other.db; leave out {where}, or "
+    )
+
+
+def test_no_other_setting_is_overruled_silently_either(
+    run: Run, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "shop.py").write_text("from fairlane import Fairlane, Settings\nfl = Fairlane(Settings(lease=5))")
+    monkeypatch.setenv("FAIRLANE_LEASE", "20")
+
+    complaint = run("orgs", "list", "--app", "shop:fl", code=1).stderr
+    assert complaint.startswith("Error: shop:fl says lease = 5.0 in its code, and FAIRLANE_LEASE says 20.0;")
+    monkeypatch.setenv("FAIRLANE_LEASE", "5")
+    run("migrate", "--app", "shop:fl")
 
 
 def test_a_worker_without_handlers_says_what_to_write(run: Run, project: Path) -> None:

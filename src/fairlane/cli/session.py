@@ -10,7 +10,7 @@ from types import ModuleType
 
 import typer
 
-from fairlane import ConfigurationError, Fairlane, FairlaneError
+from fairlane import ConfigurationError, Fairlane, FairlaneError, Settings
 from fairlane.cli.output import safe_url
 
 APP_EXAMPLE = "fairlane --app myproject.jobs:fl worker"
@@ -57,7 +57,8 @@ def load(target: Target) -> Fairlane:
     """Import the application as `celery -A` does: the working directory is importable.
 
     Raises:
-        ConfigurationError: it can't be imported, is no `Fairlane`, or has a database of its own beside `--url`.
+        ConfigurationError: it can't be imported, is no `Fairlane`, or says in its code other than --url or the
+            environment.
     """
     assert target.app is not None
     if target.url is not None:
@@ -66,12 +67,22 @@ def load(target: Target) -> Fairlane:
     make_importable(Path.cwd())
     module, _, name = target.app.partition(":")
     fl = _named(_import(module), name) if name else _only_one(_import(module))
-    if target.url_is_explicit and fl.settings.url != target.url:
-        raise ConfigurationError(
-            f"{target.app} has a URL of its own, {safe_url(fl.settings.url)}; leave out --url, "
-            "or make it `Fairlane()`, which takes the URL from --url and FAIRLANE_URL."
-        )
+    _refuse_contradictions(fl.settings, target)
     return fl
+
+
+def _refuse_contradictions(code: Settings, target: Target) -> None:
+    """What the code says goes before the environment: whoever set it there would wait for an effect in vain."""
+    outside = Settings.load()
+    for name in sorted(outside.model_fields_set):
+        mine, theirs = getattr(code, name), getattr(outside, name)
+        if mine == theirs:
+            continue
+        where = "--url" if name == "url" and target.url_is_explicit else f"FAIRLANE_{name.upper()}"
+        raise ConfigurationError(
+            f"{target.app} says {name} = {safe_url(str(mine))} in its code, and {where} says {safe_url(str(theirs))}; "
+            f"leave out {where}, or leave {name} out of the code, which then takes it from the environment."
+        )
 
 
 def make_importable(directory: Path) -> None:
