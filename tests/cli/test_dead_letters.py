@@ -17,14 +17,26 @@ def test_list(run: Run, dead: Job) -> None:
 def test_groups_and_their_retry(run: Run, fl: Fairlane, dead: Job) -> None:
     (group,) = run("dead-letters", "groups", "-o", "acme", "--json").json
     assert (group["count"], group["job_type"]) == (1, "fail")
-    assert group["fingerprint"] in run("dead-letters", "groups", "-o", "acme").stdout
+    shown = run("dead-letters", "groups", "-o", "acme").stdout.splitlines()[1].split()[0]
+    assert group["fingerprint"].endswith(shown)
 
-    printed = run("dead-letters", "retry-group", group["fingerprint"], "-o", "acme").stdout
+    printed = run("dead-letters", "retry-group", shown, "-o", "acme").stdout
 
     assert printed == "1 job queued again.\n"
     assert fl.get(dead.id, organization="acme").status is JobStatus.QUEUED
     again = run("dead-letters", "retry-group", group["fingerprint"], "-o", "acme", "--json")
     assert again.json == {"retried": 0}
+
+
+def test_a_fingerprint_that_no_dead_letter_has_is_refused(run: Run, dead: Job) -> None:
+    for command in ("retry-group 5f2c9a01", "list --fingerprint 5f2c9a01", "list --all --fingerprint 7"):
+        complaint = run("dead-letters", *command.split(), "-o", "acme", code=1).stderr
+        assert complaint == (
+            f"Error: Organization acme has no dead letters with fingerprint {command.split()[-1]}; "
+            "see: fairlane dead-letters groups -o acme\n"
+        )
+    complaint = run("dead-letters", "retry-group", "5f2c9a01", "-o", "acmee", code=1).stderr
+    assert "There is no organization 'acmee'" in complaint
 
 
 def test_retry(run: Run, dead: Job) -> None:

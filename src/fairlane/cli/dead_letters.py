@@ -7,7 +7,7 @@ from rich.table import Column
 
 from fairlane import Resolution
 from fairlane.cli import options as o
-from fairlane.cli.lookup import find_id, refuse_stranger, refuse_unknown
+from fairlane.cli.lookup import find_fingerprint, find_id, fingerprint_code, refuse_stranger, refuse_unknown
 from fairlane.cli.output import age, cell, console, number_of, print_json, say, table
 from fairlane.cli.session import engine
 
@@ -44,7 +44,7 @@ def list_letters(
     page = fl.dead_letters.list(
         organization,
         resolution=_wanted(resolution, everything),
-        fingerprint=fingerprint,
+        fingerprint=find_fingerprint(fl, fingerprint, organization) if fingerprint is not None else None,
         limit=limit,
         cursor=cursor,
     )
@@ -97,7 +97,13 @@ def groups(
     )
     for group in found:
         what = group.error_type or group.reason
-        rows.add_row(group.fingerprint, f"{group.count:,}", cell(group.job_type), cell(what), age(group.last_at))
+        rows.add_row(
+            fingerprint_code(group.fingerprint),
+            f"{group.count:,}",
+            cell(group.job_type),
+            cell(what),
+            age(group.last_at),
+        )
     console().print(rows)
 
 
@@ -137,11 +143,12 @@ def retry_group(
 
     \b
     Example:
-        fairlane dead-letters retry-group 5f2c9a01 -o acme --per-second 2
+        fairlane dead-letters retry-group e0d3e952fdd0b997 -o acme --per-second 2
     """
     fl = engine(context)
     refuse_stranger(fl, organization, user)
-    retried = fl.dead_letters.retry_group(fingerprint, organization, user=user, per_second=per_second)
+    whole = find_fingerprint(fl, fingerprint, organization)
+    retried = fl.dead_letters.retry_group(whole, organization, user=user, per_second=per_second)
     if as_json:
         print_json({"retried": retried})
     else:

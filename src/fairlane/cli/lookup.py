@@ -14,7 +14,11 @@ _HOST: Final = "the application's own directory says so."
 
 
 class AmbiguousId(FairlaneError):
-    """Several jobs have an id like this."""
+    """Several jobs, or error groups, have an id like this."""
+
+
+class NoSuchGroup(FairlaneError):
+    """The organization has no dead letters with this fingerprint."""
 
 
 def find(fl: Fairlane, text: str, organization: str) -> Job:
@@ -41,6 +45,29 @@ def find(fl: Fairlane, text: str, organization: str) -> Job:
 def find_id(fl: Fairlane, text: str, organization: str) -> UUID:
     """The id of the job that is meant, as `find`."""
     return UUID(text) if _is_id(text) else find(fl, text, organization).id
+
+
+def find_fingerprint(fl: Fairlane, text: str, organization: str) -> str:
+    """The error group that is meant, by its whole fingerprint or by the code at its end, as `groups` shows it.
+
+    Raises:
+        NoSuchGroup: the organization has none.
+        AmbiguousId: it has several.
+    """
+    every = {one.fingerprint for one in fl.dead_letters.groups(organization, resolution=None)}
+    found = sorted(every & {text} or {one for one in every if len(text) >= _FEWEST_DIGITS and one.endswith(text)})
+    if not found:
+        refuse_unknown(fl, organization)
+        groups = f"fairlane dead-letters groups -o {shlex.quote(organization)}"
+        raise NoSuchGroup(f"Organization {organization} has no dead letters with fingerprint {text}; see: {groups}")
+    if len(found) > 1:
+        raise AmbiguousId(f"Several error groups of {organization} end in {text}; give the whole fingerprint.")
+    return found[0]
+
+
+def fingerprint_code(fingerprint: str) -> str:
+    """The end of a fingerprint, which can be typed without quotes; before it stands the error's type."""
+    return fingerprint.rpartition(" ")[2]
 
 
 def refuse_unknown(fl: Fairlane, organization: str) -> None:
