@@ -1,5 +1,7 @@
 """`fairlane orgs` and `fairlane members`."""
 
+from pathlib import Path
+
 import pytest
 
 from fairlane import Fairlane, OrganizationNotFound, OrganizationStatus
@@ -79,3 +81,48 @@ def test_members(run: Run, fl: Fairlane) -> None:
     assert run("members", "remove", "cy", "-o", "acme").stdout == "cy is no longer a member of acme.\n"
     assert run("members", "remove", "cy", "-o", "acme").stdout == "cy was not a member of acme.\n"
     run("members", "add", "cy", "-o", "acme", "--role", "king", code=2)
+
+
+HOSTED = """
+from fairlane import Fairlane, Membership, OrganizationStatus, Role, Standing
+
+class Ours:
+    def organizations(self, ids):
+        return {one: Standing(OrganizationStatus.ACTIVE) for one in ids if one == "initech"}
+
+    def members(self, pairs):
+        return {pair: Membership(Role.ADMIN) for pair in pairs if pair == ("initech", "bill")}
+
+fl = Fairlane(directory=Ours())
+"""
+
+
+def test_what_the_application_s_own_directory_says_is_not_changed_here(
+    run: Run, fl: Fairlane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "initech_app.py").write_text(HOSTED)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("FAIRLANE_APP", "initech_app:fl")
+    organizations, members = (
+        "The application's own directory keeps the organizations",
+        "own directory keeps the members; look them up",
+    )
+    for command, sentence in {
+        "orgs create initech --weight 2": f"{organizations}; say its weight and limits there.",
+        "orgs suspend initech": f"{organizations}; suspend it there.",
+        "orgs activate initech": f"{organizations}; activate it there.",
+        "orgs show initech": "Fairlane keeps nothing of organization 'initech': the application's own directory does.",
+        "members add eve -o initech": members,
+        "members list -o initech": members,
+        "members remove eve -o initech": members,
+        "orgs pause other": "There is no organization 'other'; the application's own directory says so.",
+    }.items():
+        assert sentence in run(*command.split(), code=1).stderr
+
+    run("orgs", "pause", "initech")
+    run("orgs", "resume", "initech")
+    run("orgs", "create", "initech", "--retention", "90d")
+    run("orgs", "update", "initech", "--retention", "30d")
+    assert run("orgs", "show", "initech", "--json").json["organization"]["retention"] == 30 * 86_400
+    for command in ("orgs delete initech --yes", "orgs update initech --weight 3"):
+        assert organizations in run(*command.split(), code=1).stderr

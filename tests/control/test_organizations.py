@@ -8,6 +8,7 @@ import pytest
 from fairlane import (
     ConfigurationError,
     JobStatus,
+    OrganizationExists,
     OrganizationNotFound,
     OrganizationStatus,
     OrganizationSuspended,
@@ -62,7 +63,7 @@ class TestCreate:
 
     def test_an_id_is_taken_once_however_many_ask_for_it(self, scene: Scene):
         answers = answers_at_once([lambda: scene.fl.organizations.create("new")] * 10)
-        assert sum(isinstance(answer, ConfigurationError) for answer in answers) == 9
+        assert sum(isinstance(answer, OrganizationExists) for answer in answers) == 9
 
     def test_a_deleted_organization_s_id_stays_taken(self, scene: Scene):
         scene.fl.organizations.delete("rival")

@@ -77,7 +77,7 @@ def refuse_unknown(fl: Fairlane, organization: str) -> None:
         OrganizationNotFound
     """
     if organization not in fl.directory.organizations([organization]):
-        remedy = f"create it: {orgs_create(organization)}" if _keeps_people(fl) else _HOST
+        remedy = f"create it: {orgs_create(organization)}" if keeps_people(fl) else _HOST
         raise OrganizationNotFound(f"There is no organization {organization!r}; {remedy}")
 
 
@@ -89,7 +89,7 @@ def refuse_stranger(fl: Fairlane, organization: str, user: str | None) -> None:
     """
     if user is not None and (organization, user) not in fl.directory.members([(organization, user)]):
         add = f"fairlane members add {shlex.quote(user)} -o {shlex.quote(organization)}"
-        remedy = f"add them: {add}" if _keeps_people(fl) else _HOST
+        remedy = f"add them: {add}" if keeps_people(fl) else _HOST
         raise PermissionDenied(f"{user} is not a member of organization {organization}; {remedy}")
 
 
@@ -98,7 +98,8 @@ def orgs_create(organization: str) -> str:
     return f"fairlane orgs create {shlex.quote(organization)}"
 
 
-def _keeps_people(fl: Fairlane) -> bool:
+def keeps_people(fl: Fairlane) -> bool:
+    """Whether organizations and members are Fairlane's, and not those of the application's own directory."""
     return isinstance(fl.directory, StoredDirectory)
 
 

@@ -8,7 +8,7 @@ from rich.table import Column
 
 from fairlane import Fairlane, OrganizationNotFound, Role
 from fairlane.cli import options as o
-from fairlane.cli.lookup import orgs_create
+from fairlane.cli.lookup import keeps_people, orgs_create, refuse_unknown
 from fairlane.cli.output import cell, console, facts, limit_text, print_json, say, table, unlimited
 from fairlane.cli.session import engine
 from fairlane.domain.organizations import Member, Organization
@@ -156,7 +156,7 @@ def suspend(context: typer.Context, organization: o.OrganizationArgument, user: 
         fairlane orgs suspend acme
     """
     fl = engine(context)
-    _get(fl, organization)
+    refuse_unknown(fl, organization)
     fl.organizations.suspend(organization, user=user)
     say(f"Organization {organization} is suspended.")
 
@@ -170,7 +170,7 @@ def activate(context: typer.Context, organization: o.OrganizationArgument, user:
         fairlane orgs activate acme
     """
     fl = engine(context)
-    _get(fl, organization)
+    refuse_unknown(fl, organization)
     fl.organizations.activate(organization, user=user)
     say(f"Organization {organization} is active.")
 
@@ -186,7 +186,7 @@ def pause(
         fairlane orgs pause acme --reason "data migration"
     """
     fl = engine(context)
-    _get(fl, organization)  # a pause of one that does not exist would be a slip that nobody notices
+    refuse_unknown(fl, organization)  # a pause of one that does not exist would be a slip that nobody notices
     fl.organizations.pause(organization, user=user, reason=reason)
     say(f"Organization {organization} is paused.")
 
@@ -238,7 +238,7 @@ def add_member(
         fairlane members add ana -o acme --role admin
     """
     fl = engine(context)
-    _get(fl, organization)
+    refuse_unknown(fl, organization)
     before = next((one for one in fl.members.list(organization) if one.user == user), None)
     added = fl.members.add(organization, user, role=role, permissions=permission or ())
     if as_json:
@@ -260,7 +260,7 @@ def list_members(context: typer.Context, organization: o.Organization, as_json: 
         fairlane members list -o acme
     """
     fl = engine(context)
-    _get(fl, organization)
+    refuse_unknown(fl, organization)
     found = fl.members.list(organization)
     if as_json:
         print_json(found)
@@ -279,15 +279,18 @@ def remove_member(context: typer.Context, user: UserArgument, organization: o.Or
         fairlane members remove ana -o acme
     """
     fl = engine(context)
-    _get(fl, organization)
+    refuse_unknown(fl, organization)
     was_there = fl.members.remove(organization, user)
     say(f"{user} {'is no longer' if was_there else 'was not'} a member of {organization}.")
 
 
 def _get(fl: Fairlane, organization: str) -> Organization:
+    """As `fl.organizations.get`, with the command that creates it."""
     try:
         return fl.organizations.get(organization)
     except OrganizationNotFound:
+        if not keeps_people(fl):
+            raise
         raise OrganizationNotFound(
             f"There is no organization {organization!r}; create it: {orgs_create(organization)}"
         ) from None

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from fairlane.control.pausing import Pauses, Subject
 from fairlane.domain import transitions
-from fairlane.domain.errors import ConfigurationError, OrganizationNotFound
+from fairlane.domain.errors import ConfigurationError, OrganizationExists, OrganizationNotFound
 from fairlane.domain.organizations import Member, Organization, is_organization_id, is_user_id
 from fairlane.domain.statuses import JobStatus, OrganizationStatus, Role
 from fairlane.domain.texts import storable
@@ -26,10 +26,15 @@ ORGANIZATION_GONE: Final = "Organization not found"
 
 
 class Organizations:
-    """Create, change, suspend and delete organizations."""
+    """Create, change, suspend and delete organizations.
 
-    def __init__(self, database: Database) -> None:
+    Where the application brings a `Directory` of its own, Fairlane keeps their retention and pauses only; what the
+    directory says can't be changed here, and is refused with a `ConfigurationError`.
+    """
+
+    def __init__(self, database: Database, *, of_host: bool = False) -> None:
         self._database = database
+        self._of_host = of_host
         self._pauses = Pauses(database, Subject.ORGANIZATION)
 
     def create(
@@ -52,8 +57,11 @@ class Organizations:
                 as their type says, and else the setting.
 
         Raises:
-            ConfigurationError: the id is taken, also by a deleted organization, or a value is wrong.
+            OrganizationExists: nothing was changed.
+            ConfigurationError: the id is that of a deleted organization, or a value is wrong.
         """
+        if (weight, max_running, max_live_jobs) != (1, None, None):
+            self._refuse_host("say its weight and limits")
         if not is_organization_id(organization):
             raise ConfigurationError(
                 "An organization's id has 1 to 140 printable characters, no comma and no slash; "
@@ -72,7 +80,7 @@ class Organizations:
             if not statements.create(connection, {**values, "created_at": self._database.clock.now(connection)}):
                 (row,) = statements.find(connection, [organization])
                 if row.status != OrganizationStatus.DELETED:
-                    raise ConfigurationError(f"Organization {organization} is there already, and stays as it is.")
+                    raise OrganizationExists(f"Organization {organization} is there already, and stays as it is.")
                 raise ConfigurationError(
                     f"The id {organization} is that of an organization that was deleted; choose another one."
                 )
@@ -89,7 +97,7 @@ class Organizations:
         found = self._database.read(lambda connection: statements.find(connection, [organization]))
         rows = [row for row in found if row.status != OrganizationStatus.DELETED]
         if not rows:
-            raise _unknown(organization)
+            raise self._unknown(organization)
         return _organization(rows[0], self._pauses.names())
 
     def list(self) -> tuple[Organization, ...]:
@@ -113,6 +121,8 @@ class Organizations:
             OrganizationNotFound, ConfigurationError
         """
         storable(name=name)
+        if weight is not None or max_running is not INHERIT or max_live_jobs is not INHERIT:
+            self._refuse_host("change its weight and limits")
         values: dict[str, Any] = {"name": name} if name else {}
         if weight is not None:
             values["weight"] = _weight(weight)
@@ -132,6 +142,7 @@ class Organizations:
         Raises:
             OrganizationNotFound
         """
+        self._refuse_host("suspend it")
         self._change(organization, {"status": OrganizationStatus.SUSPENDED})
 
     def activate(self, organization: str, *, user: str | None = None) -> None:
@@ -140,6 +151,7 @@ class Organizations:
         Raises:
             OrganizationNotFound
         """
+        self._refuse_host("activate it")
         self._change(organization, {"status": OrganizationStatus.ACTIVE})
 
     def pause(self, organization: str, *, user: str | None = None, reason: str = "") -> None:
@@ -166,6 +178,7 @@ class Organizations:
             OrganizationNotFound
         """
         storable(user=user)
+        self._refuse_host("delete it")
         self._change(organization, {"status": OrganizationStatus.DELETED})
         while self._database.write(lambda connection: self._bury_waiting(connection, organization, user or SYSTEM)):
             pass
@@ -183,14 +196,30 @@ class Organizations:
     def _change(self, organization: str, values: dict[str, Any]) -> None:
         storable(organization=organization)
         if not self._database.write(lambda connection: statements.change(connection, organization, values)):
-            raise _unknown(organization)
+            raise self._unknown(organization)
+
+    def _refuse_host(self, what: str) -> None:
+        if self._of_host:
+            raise ConfigurationError(f"The application's own directory keeps the organizations; {what} there.")
+
+    def _unknown(self, organization: str) -> OrganizationNotFound:
+        if not self._of_host:
+            return _unknown(organization)
+        return OrganizationNotFound(
+            f"Fairlane keeps nothing of organization {organization!r}: the application's own directory does. "
+            f"To set its retention: fl.organizations.create({organization!r}, retention=…)."
+        )
 
 
 class Members:
-    """Who belongs to which organization, and what they may."""
+    """Who belongs to which organization, and what they may.
 
-    def __init__(self, database: Database) -> None:
+    Where the application brings a `Directory` of its own, each verb is refused with a `ConfigurationError`.
+    """
+
+    def __init__(self, database: Database, *, of_host: bool = False) -> None:
         self._database = database
+        self._of_host = of_host
 
     def add(
         self, organization: str, user: str, *, role: Role | str = Role.MEMBER, permissions: Iterable[str] = ()
@@ -204,6 +233,7 @@ class Members:
         Raises:
             OrganizationNotFound, ConfigurationError
         """
+        self._refuse_host()
         if isinstance(permissions, str):
             raise ConfigurationError('permissions must be a list of names, such as ("reports",).')
         kind, names = _role(role), sorted({text("A permission", one) for one in permissions})
@@ -223,6 +253,7 @@ class Members:
 
     def list(self, organization: str) -> tuple[Member, ...]:
         """The members of an organization, by user."""
+        self._refuse_host()
         storable(organization=organization)
         rows = self._database.read(lambda connection: statements.members_of(connection, organization))
         return tuple(
@@ -232,8 +263,15 @@ class Members:
 
     def remove(self, organization: str, user: str) -> bool:
         """Remove a member; their waiting jobs will be refused when they are due. False if there was none."""
+        self._refuse_host()
         storable(organization=organization, user=user)
         return self._database.write(lambda connection: statements.remove_member(connection, organization, user))
+
+    def _refuse_host(self) -> None:
+        if self._of_host:
+            raise ConfigurationError(
+                "The application's own directory keeps the members; look them up and change them there."
+            )
 
 
 def _organization(row: AnyRow, paused: frozenset[str]) -> Organization:

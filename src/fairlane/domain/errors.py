@@ -37,6 +37,10 @@ class OrganizationNotFound(FairlaneError):
     """No such organization, or it was deleted."""
 
 
+class OrganizationExists(FairlaneError):
+    """An organization with this id is there already; it was not changed."""
+
+
 class OrganizationSuspended(FairlaneError):
     """The organization is suspended: it submits nothing and its results are locked until it is active again."""
 
