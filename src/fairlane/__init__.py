@@ -5,6 +5,7 @@ from fairlane.config import Settings
 from fairlane.control.batch import Submission
 from fairlane.domain.backoff import Backoff
 from fairlane.domain.errors import (
+    ArtifactNotFound,
     CommitUnanswered,
     ConfigurationError,
     CyclicDependency,
@@ -28,6 +29,7 @@ from fairlane.domain.errors import (
     StorageUnavailable,
     SubmissionError,
     TransientError,
+    WaitTimeout,
 )
 from fairlane.domain.jobs import Artifact, Job, LogEntry
 from fairlane.domain.statuses import JobStatus, OrganizationStatus, ParentPolicy, Priority, Resolution, Role
@@ -36,6 +38,7 @@ from fairlane.runtime.context import JobContext
 
 __all__ = [
     "Artifact",
+    "ArtifactNotFound",
     "Backoff",
     "CommitUnanswered",
     "ConfigurationError",
@@ -75,4 +78,5 @@ __all__ = [
     "Submission",
     "SubmissionError",
     "TransientError",
+    "WaitTimeout",
 ]

@@ -23,18 +23,18 @@ from fairlane.control.pausing import JobTypes, Queues
 from fairlane.control.people import Members, Organizations
 from fairlane.control.submission import Submitter
 from fairlane.domain.backoff import Backoff
-from fairlane.domain.errors import ConfigurationError, IllegalTransition, OrganizationSuspended
+from fairlane.domain.errors import ArtifactNotFound, ConfigurationError, IllegalTransition, WaitTimeout
 from fairlane.domain.events import Emit
 from fairlane.domain.explain import Explanation
-from fairlane.domain.jobs import Artifact, Job, LogEntry, LogLine, Page, Result
+from fairlane.domain.jobs import Job, LogEntry, LogLine, Page, Result
 from fairlane.domain.limits import DEFAULT_WINDOW
 from fairlane.domain.metrics import Metrics
-from fairlane.domain.statuses import TERMINAL, OrganizationStatus, ParentPolicy, Priority
+from fairlane.domain.statuses import TERMINAL, ParentPolicy, Priority
 from fairlane.domain.texts import storable
 from fairlane.reads.service import Reads
 from fairlane.registry import options as o
 from fairlane.registry.artifacts import ObjectStorage, default_url
-from fairlane.registry.directory import Directory, StoredDirectory
+from fairlane.registry.directory import Directory, StoredDirectory, refuse_suspended
 from fairlane.registry.handlers import check_context
 from fairlane.registry.host_directory import HostDirectory
 from fairlane.registry.job_types import Catalogue, ErrorClasses, JobType
@@ -325,7 +325,7 @@ class Fairlane:
             IllegalTransition: it has not ended; `wait` for it.
             OrganizationSuspended: results are locked until it is active again.
         """
-        self._refuse_suspended(organization)
+        refuse_suspended(self.directory, organization)
         job = self.get(job_id, organization=organization)
         if job.status not in TERMINAL:
             raise IllegalTransition(f"Job {job.id} is {job.status} and has no result yet; wait for its end.")
@@ -335,16 +335,21 @@ class Fairlane:
         """An artifact's bytes, also of a job that runs still.
 
         Raises:
-            JobNotFound, FileNotFoundError
+            JobNotFound, ArtifactNotFound
             OrganizationSuspended: results are locked until it is active again.
         """
-        self._refuse_suspended(organization)
-        found: Artifact | None = next(
-            (one for one in self.reads.result(job_id, organization).artifacts if one.name == name), None
-        )
-        if found is None:
-            raise FileNotFoundError(f"Job {job_id} has no artifact {name!r}.")
-        return self.artifacts.get(found.path)
+        refuse_suspended(self.directory, organization)
+        paths = {one.name: one.path for one in self.reads.result(job_id, organization).artifacts}
+        if name not in paths:
+            left = f"it has {', '.join(paths)}" if paths else "it has none"
+            raise ArtifactNotFound(f"Job {job_id} has no artifact {name!r}; {left}.")
+        try:
+            return self.artifacts.get(paths[name])
+        except FileNotFoundError as error:
+            raise ArtifactNotFound(
+                f"The file of artifact {name!r} of job {job_id} is not in this process's artifact storage; "
+                "give it the artifacts_url that the worker has."
+            ) from error
 
     def cancel(self, job_id: UUID | str, *, organization: str, user: str | None = None, reason: str = "") -> Job:
         """Cancel a waiting job at once, or ask a running one to stop.
@@ -380,7 +385,7 @@ class Fairlane:
 
         Raises:
             JobNotFound
-            TimeoutError: it has not ended within `timeout` (seconds or timedelta; None = for ever).
+            WaitTimeout: it has not ended within `timeout` (seconds or timedelta; None = for ever).
         """
         seconds = o.seconds("timeout", timeout) if timeout is not None else None
         deadline = monotonic() + seconds if seconds is not None else None
@@ -390,7 +395,7 @@ class Fairlane:
             if job.status in TERMINAL:
                 return job
             if deadline is not None and monotonic() >= deadline:
-                raise TimeoutError(f"Job {job_id} is still {job.status} after {seconds:g} s.")
+                raise WaitTimeout(f"Job {job_id} is still {job.status} after {seconds:g} s; it goes on.")
             sleep(look)
             look = min(look * 1.5, _SLOWEST_LOOK)
 
@@ -438,13 +443,6 @@ class Fairlane:
         """
         if isinstance(self.directory, HostDirectory):
             self.directory.changed(organization, user)
-
-    def _refuse_suspended(self, organization: str) -> None:
-        standing = self.directory.organizations([organization]).get(organization)
-        if standing is not None and standing.status is OrganizationStatus.SUSPENDED:
-            raise OrganizationSuspended(
-                f"Organization {organization} is suspended; its results are locked until it is active."
-            )
 
 
 class AsyncVerbs(Verbs[Fairlane]):

@@ -9,7 +9,15 @@ from uuid import UUID
 
 import pytest
 
-from fairlane import IllegalTransition, Job, JobContext, OrganizationSuspended, Submission
+from fairlane import (
+    ArtifactNotFound,
+    IllegalTransition,
+    Job,
+    JobContext,
+    OrganizationSuspended,
+    Submission,
+    WaitTimeout,
+)
 from fairlane.domain.events import JobEnded
 from tests.acceptance.apps import handlers
 from tests.runtime.worker_kit import Engine, engine
@@ -115,6 +123,31 @@ def test_results_are_locked_while_the_organization_is_suspended(fl: Engine) -> N
         fl.value(job)
     fl.organizations.activate("acme")
     assert fl.value(job) == "secret"
+
+
+def test_a_file_that_is_not_there_is_named_with_those_that_are(fl: Engine) -> None:
+    @fl.job_type("work")
+    async def work(ctx: JobContext) -> None:
+        await ctx.artifact("report.txt", "all")
+
+    job = fl.give("work")
+    with pytest.raises(ArtifactNotFound, match=r"no artifact 'report\.txt'; it has none\.$"):
+        fl.artifact(job.id, "report.txt", organization="acme")
+    fl.drain()
+    with pytest.raises(ArtifactNotFound, match=r"no artifact 'Report\.txt'; it has report\.txt\.$"):
+        fl.artifact(job.id, "Report.txt", organization="acme")
+    (left,) = fl.result(job.id, organization="acme").artifacts
+    fl.artifacts.delete(left.path)
+    with pytest.raises(ArtifactNotFound, match="give it the artifacts_url that the worker has"):
+        fl.artifact(job.id, "report.txt", organization="acme")
+
+
+def test_a_wait_that_was_too_short_says_so(fl: Engine) -> None:
+    @fl.job_type("work")
+    async def work(ctx: JobContext) -> None: ...
+
+    with pytest.raises(WaitTimeout, match="is still queued after 0 s; it goes on"):
+        fl.wait(fl.give("work").id, organization="acme", timeout=0)
 
 
 def test_a_job_that_has_not_ended_has_no_result_but_may_have_files(fl: Engine) -> None:

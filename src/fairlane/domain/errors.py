@@ -29,6 +29,14 @@ class JobNotFound(FairlaneError):
     """The organization has no such job: unknown and foreign ids look alike."""
 
 
+class ArtifactNotFound(FairlaneError, FileNotFoundError):
+    """The job left no artifact of this name, or its file is gone from the artifact storage."""
+
+
+class WaitTimeout(FairlaneError, TimeoutError):
+    """The job had not ended when the time to wait for it was over; it goes on."""
+
+
 class IllegalTransition(FairlaneError):
     """The job's status does not allow what was asked; nothing was changed."""
 

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from sqlalchemy import Connection
 
+from fairlane.domain.errors import OrganizationSuspended
 from fairlane.domain.statuses import OrganizationStatus, Role
 from fairlane.store.statements import organizations as statements
 from fairlane.store.transaction import Database
@@ -66,6 +67,19 @@ class StoredDirectory:
     def members(self, pairs: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Membership]:
         """Those of the (organization, user) pairs that are members."""
         return self._database.read(lambda connection: memberships(connection, pairs))
+
+
+def refuse_suspended(directory: Directory, organization: str) -> None:
+    """Results of a suspended organization are locked (R5).
+
+    Raises:
+        OrganizationSuspended
+    """
+    standing = directory.organizations([organization]).get(organization)
+    if standing is not None and standing.status is OrganizationStatus.SUSPENDED:
+        raise OrganizationSuspended(
+            f"Organization {organization} is suspended; its results are locked until it is active."
+        )
 
 
 def standings(connection: Connection, ids: Collection[str]) -> dict[str, Standing]:
