@@ -1,9 +1,12 @@
 """`fairlane jobs`."""
 
 import logging
+import re
 import shlex
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -127,6 +130,71 @@ def test_show_has_history_result_and_artifacts(run: Run, fl: Fairlane) -> None:
     assert document["job"]["status"] == JobStatus.COMPLETED
     assert [entry["to_status"] for entry in document["history"]] == ["queued", "running", "completed"]
     assert document["result"]["artifacts"][0]["name"] == "greeting.txt"
+
+
+def test_a_job_that_has_completed_is_not_shown_as_half_done(run: Run, fl: Fairlane) -> None:
+    @fl.job_type("half")
+    def half(ctx: JobContext) -> None:
+        ctx.progress(50, "halfway")
+
+    job = fl.submit("half", organization="acme")
+    fl.worker().drain()
+
+    for command in (["show", job.id], ["list"]):
+        printed = run("jobs", *command, "-o", "acme").stdout
+        assert "completed" in printed
+        assert "50" not in printed.replace(str(job.id), "")
+
+
+def test_artifact_writes_a_file_and_overwrites_none_unasked(
+    run: Run, fl: Fairlane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    job_id = submitted(run, "-p", "name=Bo")
+    fl.worker().drain()
+    command = ("jobs", "artifact", job_id[-8:], "greeting.txt", "-o", "acme")
+
+    assert run(*command).stdout == "2 bytes in greeting.txt.\n"
+    assert (tmp_path / "greeting.txt").read_text() == "Bo"
+    assert "is there already" in run(*command, code=2).stderr
+    assert run(*command, "--to", "other.txt").stdout == "2 bytes in other.txt.\n"
+    run(*command, "--to", "other.txt")
+    assert run(*command, "--to", "-").stdout == "Bo"
+    assert "can't be written" in run(*command, "--to", "no/folder.txt", code=2).stderr
+    unknown = run("jobs", "artifact", job_id, "none.txt", "-o", "acme", code=1).stderr
+    assert unknown == f"Error: Job {job_id} has no artifact 'none.txt'; it has greeting.txt.\n"
+
+
+def test_results_of_a_suspended_organization_are_locked_and_it_says_so(run: Run, fl: Fairlane) -> None:
+    job_id = submitted(run, "-p", "name=Bo")
+    fl.worker().drain()
+    fl.organizations.suspend("acme")
+    sentence = "Organization acme is suspended; its results are locked until it is active.\n"
+
+    shown = run("jobs", "show", job_id, "-o", "acme")
+    assert shown.stderr == sentence
+    assert "completed" in shown.stdout
+    assert "Hello" not in shown.stdout
+    document = run("jobs", "show", job_id, "-o", "acme", "--json")
+    assert (document.json["result"], document.stderr) == (None, sentence)
+    assert run("jobs", "artifact", job_id, "greeting.txt", "-o", "acme", code=1).stderr == f"Error: {sentence}"
+
+
+def test_wait_says_how_a_job_ended_that_did_not_complete(run: Run, fl: Fairlane) -> None:
+    worker = fl.worker()
+    thread = Thread(target=worker.run)
+    thread.start()
+    try:
+        complaint = run("jobs", "submit", "fail", "-o", "acme", "--wait", code=1).stderr
+    finally:
+        worker.stop()
+        thread.join()
+
+    assert re.fullmatch(
+        r"Job \S+ is dead_letter\. It went to dead letter at .* after 1 attempt: permanent error, not retried\. "
+        r"The last error was PermanentError: the file has no rows\. Mend the cause and retry it, or resolve it\.\n",
+        complaint,
+    )
 
 
 def test_the_log_line_of_a_failed_attempt_names_the_command_that_shows_the_traceback(

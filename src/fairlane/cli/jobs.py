@@ -2,31 +2,29 @@
 
 import time
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.table import Column
 from rich.text import Text
 
-from fairlane import Fairlane, Job, JobStatus, LogEntry
+from fairlane import Fairlane, Job
 from fairlane.cli import options as o
-from fairlane.cli import submitting
+from fairlane.cli import showing, submitting
 from fairlane.cli.lookup import find, find_id, refuse_stranger, refuse_unknown
 from fairlane.cli.output import (
     age,
     cell,
     console,
-    facts,
     moment,
     plain,
-    plain_lines,
     print_json,
     say,
     status_text,
     table,
 )
 from fairlane.cli.session import engine
-from fairlane.domain.jobs import LogLine, Page, Result
+from fairlane.domain.jobs import LogLine, Page
 from fairlane.domain.statuses import TERMINAL
 
 _LOOK = 0.5  # seconds between two looks of `log --follow`
@@ -34,6 +32,8 @@ _LINES = 1000  # per look
 
 app = typer.Typer(help="Look at jobs, submit, cancel and retry them.")
 app.command("submit")(submitting.submit)
+app.command("show")(showing.show)
+app.command("artifact")(showing.artifact)
 
 
 @app.command("list")
@@ -89,25 +89,6 @@ def list_jobs(
         print_json(page)
     else:
         _print_page(page)
-
-
-@app.command("show")
-def show(context: typer.Context, job: o.JobId, organization: o.Organization, as_json: o.AsJson = False) -> None:
-    """Show a job: what it is, its history, and what it left.
-
-    \b
-    Examples:
-        fairlane jobs show 01928f3a-1b2c-7d4e-8f90-a1b2c3d4e5f6 -o acme
-        fairlane jobs show c3d4e5f6 -o acme --json
-    """
-    fl = engine(context)
-    found = find(fl, job, organization)
-    history = fl.history(found.id, organization=organization)
-    result = fl.reads.result(found.id, organization)
-    if as_json:
-        print_json({"job": found, "history": history, "result": result})
-    else:
-        _print_job(found, history, result)
 
 
 @app.command("cancel")
@@ -243,58 +224,3 @@ def _print_page(page: Page[Job]) -> None:
     if page.next_cursor is not None:
         total = f"{page.total:,}{'+' if page.total_is_capped else ''}"
         say(f"{len(page.items)} of {total} jobs; the next page: --cursor {page.next_cursor}", whole=True)
-
-
-def _print_job(job: Job, history: tuple[LogEntry, ...], result: Result) -> None:
-    out = console()
-    out.print(facts(_facts(job)))
-    out.print()
-    entries = table("TIME", "STATUS", Column("BY", overflow="fold"), Column("WHAT", overflow="fold", ratio=1))
-    for entry in history:
-        entries.add_row(moment(entry.at), status_text(entry.to_status), cell(entry.actor), cell(entry.message))
-    out.print(entries)
-    last = next((entry.traceback for entry in reversed(history) if entry.traceback), None)
-    if last and job.status is not JobStatus.COMPLETED:
-        out.print()
-        # Not wrapped by us: what is copied from a terminal keeps its lines.
-        out.print(plain_lines(last.rstrip()), style="dim", soft_wrap=True)
-    if result.value is not None:
-        out.print()
-        out.print(facts([("result", result.value if isinstance(result.value, dict) else str(result.value))]))
-    if result.artifacts:
-        out.print()
-        files = table("ARTIFACT", Column("SIZE", justify="right"), "KIND")
-        for one in result.artifacts:
-            files.add_row(cell(one.name), f"{one.size:,}", cell(one.content_type))
-        out.print(files)
-
-
-def _facts(job: Job) -> list[tuple[str, Any]]:
-    told = " ".join(part for part in (_percent(job), job.progress_message or "") if part)
-    retries = "unlimited" if job.max_retries is None else job.max_retries
-    error = ": ".join(part for part in (job.error_type, job.error_message) if part)
-    return [
-        ("job", str(job.id)),
-        ("organization", job.organization),
-        ("type", job.job_type),
-        ("status", status_text(job.status)),
-        ("user", job.user or "system"),
-        ("queue", f"{job.queue}, priority {job.priority}"),
-        ("parameters", job.parameters),
-        ("labels", job.labels),
-        ("attempt", f"{job.attempt}, {job.retry_count} of {retries} retries spent"),
-        ("progress", told),
-        ("next attempt", job.next_retry_at),
-        ("error", error),
-        ("depends on", job.depends_on),
-        ("submitted", job.created_at),
-        ("not before", job.run_at if job.run_at > job.created_at else None),
-        ("started", job.started_at),
-        ("ended", job.finished_at),
-        ("cancel asked", job.cancel_requested_at),
-        ("canceled by", job.canceled_by),
-    ]
-
-
-def _percent(job: Job) -> str:
-    return f"{job.progress:g} %" if job.progress is not None else ""

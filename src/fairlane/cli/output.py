@@ -60,6 +60,12 @@ def complain(text: str) -> None:
     out.print(Text.assemble(("Error: ", "bold red"), plain(text)), soft_wrap=not out.is_terminal)
 
 
+def remark(text: str) -> None:
+    """A sentence on standard error that is no error of the command's own."""
+    out = console(stderr=True)
+    out.print(Text(plain(text)), soft_wrap=not out.is_terminal)
+
+
 def print_json(document: object) -> None:
     """One JSON document, and nothing else."""
     print(json.dumps(to_jsonable_python(document), ensure_ascii=False, indent=2))
