@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from fairlane import Fairlane, InvalidParameters, Job, JobStatus, ParentPolicy, Priority
 from fairlane.cli import options as o
 from fairlane.cli.lookup import find_id, refuse_stranger, refuse_unknown
-from fairlane.cli.output import complain, console, plain, print_json, say
+from fairlane.cli.output import console, plain, print_json, remark, say
 from fairlane.cli.session import engine
 from fairlane.control.batch import OnDuplicate
 from fairlane.domain.statuses import TERMINAL, WAITING
@@ -152,18 +152,17 @@ def _wait(fl: Fairlane, job: Job, *, quiet: bool) -> Job:
             stage = (job.retry_count, time.monotonic() - start > _LONG_WAIT)
             if job.status in WAITING and stage != told and not quiet:
                 told = stage
-                complain(fl.explain(job.id, organization=job.organization).summary)
+                remark(fl.explain(job.id, organization=job.organization).summary)
             total = 100 if job.progress is not None else None
             message = plain(job.progress_message or "")
             bars.update(bar, completed=job.progress or 0, total=total, description=message, status=job.status)
     if not quiet:
-        _tell_end(job)
+        _tell_end(fl, job)
     return job
 
 
-def _tell_end(job: Job) -> None:
+def _tell_end(fl: Fairlane, job: Job) -> None:
     if job.status is JobStatus.COMPLETED:
         say(f"Job {job.id} is {job.status}.")
-        return
-    cause = ": ".join(part for part in (job.error_type, job.error_message) if part)
-    complain(f"Job {job.id} is {job.status}{f', {cause}' if cause else ''}.")
+    else:
+        remark(f"Job {job.id} is {job.status}. {fl.explain(job.id, organization=job.organization).summary}")
