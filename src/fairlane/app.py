@@ -206,7 +206,7 @@ class Fairlane:
         user: str | None = None,
         parameters: Mapping[str, Any] | None = None,
         priority: Priority | str | None = None,
-        depends_on: Sequence[Job | UUID | str] = (),
+        depends_on: Job | UUID | str | Sequence[Job | UUID | str] = (),
         on_parent_failure: ParentPolicy | str = ParentPolicy.DEAD_LETTER,
         delay: Seconds | None = None,
         run_at: datetime | None = None,
@@ -223,7 +223,7 @@ class Fairlane:
 
         Args:
             user: who acts; None = the system, which may submit everything.
-            depends_on: parents in the same organization; it waits until all have completed.
+            depends_on: a parent or several in the same organization, as jobs or ids; it waits until all have completed.
             on_parent_failure: "dead_letter", "cancel" or "run_anyway", for a parent that did not complete.
             delay, run_at: not before; one of them, `run_at` with a time zone.
             dedup_key: makes submissions identical in place of the parameters.

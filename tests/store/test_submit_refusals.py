@@ -208,6 +208,17 @@ class TestParents:
     def test_an_unknown_one(self, scene: Scene, parent: UUID | str):
         refused(scene, ParentNotFound, "is not a job of organization acme", depends_on=[parent])
 
+    @pytest.mark.parametrize("odd", [None, 7, [7], [None], [["x"]]], ids=repr)
+    def test_what_names_no_job_at_all(self, scene: Scene, odd: Any):
+        refused(scene, ParentNotFound, r"depends_on names jobs or their ids, such as \[job\.id\]", depends_on=odd)
+
+    def test_one_parent_needs_no_list(self, scene: Scene):
+        parent = scene.submit()
+        for named in (parent, parent.id, str(parent.id), [parent]):
+            for way in WAYS:
+                fields = {"job_type": "letter", "organization": "acme", "parameters": {"to": "eve"}, "dedup_window": 0}
+                assert way(scene.fl, depends_on=named, **fields)[-1].depends_on == (parent.id,)
+
 
 @pytest.mark.parametrize(
     ("fields", "match"),

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from fairlane.domain.errors import ConfigurationError, CyclicDependency
+from fairlane.domain.errors import ConfigurationError, CyclicDependency, ParentNotFound
 from fairlane.domain.jobs import Job
 from fairlane.domain.statuses import ParentPolicy, Priority
 from fairlane.registry.options import INHERIT, Inheriting, Seconds
@@ -21,8 +21,8 @@ OnDuplicate = Literal["reject", "return", "replace"]
 class Submission:
     """One job to submit. `Fairlane.submit` says what each field means.
 
-    `depends_on` may name jobs, their ids, and other submissions of the same batch. `id` is the job's id to be; give
-    your own only if you need to know it before.
+    `depends_on` may name jobs, their ids, and other submissions of the same batch; one, or several in a list. `id` is
+    the job's id to be; give your own only if you need to know it before.
     """
 
     job_type: str
@@ -30,7 +30,7 @@ class Submission:
     user: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     priority: Priority | str | None = None
-    depends_on: "Sequence[Job | Submission | UUID | str]" = ()
+    depends_on: "Job | Submission | UUID | str | Sequence[Job | Submission | UUID | str]" = ()
     on_parent_failure: ParentPolicy | str = ParentPolicy.DEAD_LETTER
     delay: Seconds | None = None
     run_at: datetime | None = None
@@ -49,6 +49,7 @@ def refuse_cycles(submissions: Sequence[Submission]) -> None:
 
     Raises:
         CyclicDependency: its `index` is that of a submission in the cycle.
+        ParentNotFound: `depends_on` names something that is no job; its `index` is that of the submission.
         ConfigurationError: two submissions have one id.
     """
     position = {one.id: index for index, one in enumerate(submissions)}
@@ -56,7 +57,13 @@ def refuse_cycles(submissions: Sequence[Submission]) -> None:
         raise ConfigurationError(
             "Two submissions of the batch have the same id; leave the id out, or give each its own."
         )
-    graph = {one.id: [parent_id(parent) for parent in one.depends_on] for one in submissions}
+    graph = {}
+    for index, one in enumerate(submissions):
+        try:
+            graph[one.id] = parent_ids(one)
+        except ParentNotFound as error:
+            error.index = index
+            raise
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
@@ -66,12 +73,30 @@ def refuse_cycles(submissions: Sequence[Submission]) -> None:
         raise refused from None
 
 
-def parent_id(parent: "Job | Submission | UUID | str") -> UUID | str:
-    """The id of a parent, however it was named; text that is no id stays as it is, to be refused as unknown."""
+def parent_ids(submission: Submission) -> list[UUID | str]:
+    """The ids of a submission's parents, however they were named; text that is no id stays as it is, to be refused.
+
+    Raises:
+        ParentNotFound: something else than jobs and ids.
+    """
+    named = submission.depends_on
+    if isinstance(named, Job | Submission | UUID | str):
+        named = (named,)
+    try:
+        return [_parent_id(parent) for parent in named]
+    except TypeError:
+        raise ParentNotFound(
+            f"depends_on names jobs or their ids, such as [job.id], and not {type(named).__name__} {named!r:.100}."
+        ) from None
+
+
+def _parent_id(parent: object) -> UUID | str:
     if isinstance(parent, Job | Submission):
         return parent.id
     if isinstance(parent, UUID):
         return parent
+    if not isinstance(parent, str):
+        raise TypeError
     try:
         return UUID(parent)
     except ValueError:

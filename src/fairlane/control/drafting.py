@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
-from fairlane.control.batch import Submission, parent_id
+from fairlane.control.batch import Submission, parent_ids
 from fairlane.domain.canonical import digest, digest_of_key
 from fairlane.domain.errors import (
     ConfigurationError,
@@ -128,7 +128,7 @@ def _inherit(inherited: int | None, given: object, name: str) -> int | None:
 
 
 def _parents(submission: Submission) -> tuple[UUID, ...]:
-    parents = [parent_id(parent) for parent in submission.depends_on]
+    parents = parent_ids(submission)
     for parent in parents:
         if not isinstance(parent, UUID):
             raise ParentNotFound(f"Parent {parent!r} is not a job of organization {submission.organization}.")
