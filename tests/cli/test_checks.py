@@ -1,10 +1,14 @@
 """`fairlane migrate`, `fairlane check` and `fairlane top`."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 
-from fairlane import Fairlane
+from fairlane import Fairlane, JobContext
+from fairlane.domain.events import WorkerStarted
 from tests.cli.conftest import Run
 
 
@@ -64,6 +68,39 @@ def test_check_names_what_is_wrong(run: Run, fl: Fairlane, tmp_path: Path, monke
     assert "is not writable" in sentences(run, "artifacts", code=1)[0]
     monkeypatch.setenv("FAIRLANE_URL", f"sqlite:///{tmp_path / 'none.db'}")
     assert "run `fairlane migrate`" in sentences(run, "database", code=1)[0]
+
+
+def test_check_names_jobs_that_no_worker_serves(run: Run, fl: Fairlane) -> None:
+    fl.submit("fail", organization="acme", queue="bulk")
+    with Fairlane(fl.settings) as other, running_worker(other):
+        fl.submit("greet", organization="acme")
+        found = sentences(run, "stranded", code=1)
+
+    bulk, greet = found
+    assert bulk == (
+        "1 job of type fail waits, and no worker serves queue bulk; start one: fairlane --app … worker --queue bulk"
+    )
+    assert greet.startswith("1 job of type greet waits, and no worker of queue default has its handler; start one ")
+    assert greet.endswith("once retention has removed all its jobs: fairlane types delete greet")
+
+
+@contextmanager
+def running_worker(fl: Fairlane) -> Iterator[None]:
+    """A worker of queue default that has one handler, of no use."""
+    started = Event()
+
+    @fl.job_type("useless")
+    async def useless(ctx: JobContext) -> None: ...
+
+    worker = fl.worker(subscribers=[lambda event: started.set() if isinstance(event, WorkerStarted) else None])
+    thread = Thread(target=worker.run)
+    thread.start()
+    try:
+        assert started.wait(30)
+        yield
+    finally:
+        worker.stop()
+        thread.join()
 
 
 def test_check_shows_no_password(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

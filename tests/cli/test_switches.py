@@ -30,6 +30,16 @@ def test_types(run: Run) -> None:
     assert run("types", "resume", "greet").stdout == "Job type greet goes on.\n"
 
 
+def test_a_type_is_deleted_once_no_job_is_of_it(run: Run, fl: Fairlane) -> None:
+    assert run("types", "delete", "nothing", code=1).stderr.startswith("Error: Job type nothing is not registered")
+    run("types", "delete", "greet", answer="n\n", code=1)
+    assert run("types", "delete", "greet", "--yes").stdout == "Job type greet is deleted.\n"
+    assert [one["name"] for one in run("types", "list", "--json").json] == ["fail"]
+
+    fl.submit("fail", organization="acme")
+    assert "retention has removed them" in run("types", "delete", "fail", "--yes", code=1).stderr
+
+
 @pytest.mark.usefixtures("fl")
 def test_limits_of_types(run: Run) -> None:
     said = run("types", "limit", "greet", "--max-running", "5").stdout

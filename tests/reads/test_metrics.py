@@ -96,6 +96,25 @@ def test_r15_workers_with_the_jobs_that_they_run(world: World, reads: Reads) -> 
     ]
 
 
+def test_r15_queued_jobs_that_no_live_worker_serves(world: World, reads: Reads) -> None:
+    world.start_worker("w1", queues=("default",), job_types=("report.pdf", "old"))
+    world.start_worker("w2", queues=("mail",), job_types=("letter",))
+    world.start_worker("w3", job_types=("gone", "bulky"), stopping=True)
+    world.submit()
+    world.submit(queue="mail")
+    world.submit("rival", "gone")
+    world.fail(world.claim(world.start_worker("w4", queues=("other",), job_types=("x",)), "rival", "gone"))
+    world.submit("rival", "gone")
+    world.submit(job_type="bulky", queue="bulk")
+    world.submit(job_type="later", delay=60.0)
+
+    assert [(one.queue, one.job_type, one.waiting, one.queue_is_served) for one in reads.stranded()] == [
+        ("bulk", "bulky", 1, False),
+        ("default", "gone", 2, True),
+        ("mail", "report.pdf", 1, True),
+    ]
+
+
 def test_r15_a_worker_without_lease_is_not_shown(world: World, reads: Reads) -> None:
     world.start_worker()
     world.pass_time(LEASE + 1)

@@ -1,6 +1,7 @@
 """`fairlane migrate` and `fairlane check`: is everything there that workers and applications need?"""
 
 import os
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -154,6 +155,7 @@ def _schema(fl: Fairlane) -> Iterator[Finding]:
     yield Finding("schema", Grade.FINE, f"It is at revision {schema.state(fl.database).head}, which is this code's.")
     yield from _job_types(fl)
     yield _workers(fl)
+    yield from _stranded(fl)
     yield from _directory(fl)
 
 
@@ -228,3 +230,20 @@ def _workers(fl: Fairlane) -> Finding:
         sentence = f"None is alive, and {jobs}; start it: {APP_EXAMPLE}"
         return Finding("workers", Grade.WRONG, sentence)
     return Finding("workers", Grade.NOTE, f"None is alive; no job waits for one. To start it: {APP_EXAMPLE}")
+
+
+def _stranded(fl: Fairlane) -> Iterator[Finding]:
+    """Jobs that wait although there are workers, since none of these may claim them."""
+    if not fl.reads.workers():
+        return
+    for one in fl.reads.stranded():
+        jobs = f"{number_of(one.waiting, 'job')} of type {one.job_type} {'waits' if one.waiting == 1 else 'wait'}"
+        queue, name = shlex.quote(one.queue), shlex.quote(one.job_type)
+        if one.queue_is_served:
+            what = (
+                f"no worker of queue {one.queue} has its handler; start one whose application has it. If none has it "
+                f"any more, cancel them, and once retention has removed all its jobs: fairlane types delete {name}"
+            )
+        else:
+            what = f"no worker serves queue {one.queue}; start one: fairlane --app … worker --queue {queue}"
+        yield Finding("stranded", Grade.WRONG, f"{jobs}, and {what}")

@@ -25,7 +25,7 @@ from fairlane.control.pausing import JobTypeView
 from fairlane.registry.options import INHERIT
 
 queues = typer.Typer(help="Look at queues, pause and resume them.")
-types = typer.Typer(help="Look at job types; pause, resume, disable, enable and limit them.")
+types = typer.Typer(help="Look at job types; pause, resume, disable, enable, limit and delete them.")
 
 OnlyOf = Annotated[
     str | None,
@@ -210,6 +210,21 @@ def disable(context: typer.Context, job_type: o.TypeArgument, user: o.User = Non
     """
     engine(context).job_types.disable(job_type, user=user)
     say(f"Job type {job_type} is disabled.")
+
+
+@types.command("delete")
+def delete(context: typer.Context, job_type: o.TypeArgument, user: o.User = None, yes: o.Yes = False) -> None:
+    """Delete a type that no job is of, with its limits. Applications that have its handler register it again.
+
+    \b
+    Example:
+        fairlane types delete report.pdf
+    """
+    fl = engine(context)
+    _refuse_unknown(fl, job_type)
+    o.confirmed(f"Delete job type {job_type} with its limits?", yes=yes)
+    fl.job_types.delete(job_type, user=user)
+    say(f"Job type {job_type} is deleted.")
 
 
 @types.command("pause")

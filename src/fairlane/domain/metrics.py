@@ -58,6 +58,16 @@ class RunningJob:
 
 
 @dataclass(frozen=True, slots=True)
+class Stranded:
+    """`waiting` queued jobs that no live worker could claim: none serves the queue, or none of those has the type."""
+
+    queue: str
+    job_type: str
+    waiting: int
+    queue_is_served: bool
+
+
+@dataclass(frozen=True, slots=True)
 class QueueView:
     """The live jobs of a queue: `ready` may be claimed, `retrying` wait for their retry time."""
 

@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 
 from sqlalchemy import Connection
 
-from fairlane.domain.metrics import Metrics, QueueView, RunningJob, WorkerView
+from fairlane.domain.metrics import Metrics, QueueView, RunningJob, Stranded, WorkerView
 from fairlane.domain.statuses import PASSING, PRIORITY_OF_RANK, JobStatus, Priority
 from fairlane.store.clock import Clock
 from fairlane.store.statements import job_types, workers
@@ -67,6 +67,21 @@ def running_jobs(connection: Connection, organization: str | None, limit: int) -
         )
         for row in statements.running(connection, organization, limit)
     )
+
+
+def stranded_jobs(connection: Connection, clock: Clock) -> tuple[Stranded, ...]:
+    """What is queued without a worker for it, by queue and type. One that is stopping claims no more."""
+    alive = [one for one in live_workers(connection, clock) if not one.stopping]
+    waiting: Counter[tuple[str, str]] = Counter()
+    for row in statements.live_by_queue(connection):
+        if row.status == JobStatus.QUEUED:
+            waiting[row.queue, row.job_type] += row.size
+    found = []
+    for (queue, job_type), size in sorted(waiting.items()):
+        serving = [one for one in alive if one.queues is None or queue in one.queues]
+        if not any(job_type in one.job_types for one in serving):
+            found.append(Stranded(queue, job_type, size, queue_is_served=bool(serving)))
+    return tuple(found)
 
 
 def queue_views(connection: Connection) -> tuple[QueueView, ...]:

@@ -14,7 +14,7 @@ from fairlane.domain.errors import FairlaneError
 from fairlane.domain.explain import Explanation
 from fairlane.domain.ids import job_id_of, job_not_found
 from fairlane.domain.jobs import Job, LogEntry, LogLine, Page, Result
-from fairlane.domain.metrics import Metrics, QueueView, RunningJob, WorkerView
+from fairlane.domain.metrics import Metrics, QueueView, RunningJob, Stranded, WorkerView
 from fairlane.domain.texts import storable
 from fairlane.reads import history as log
 from fairlane.reads import jobs as asked
@@ -166,6 +166,10 @@ class Reads:
     def queues(self) -> tuple[QueueView, ...]:
         """Queues with live jobs, and paused ones, by name. For operators."""
         return self._database.read(numbers.queue_views)
+
+    def stranded(self) -> tuple[Stranded, ...]:
+        """Queued jobs for which there is no live worker, by queue and job type. For operators."""
+        return self._database.read(lambda connection: numbers.stranded_jobs(connection, self._database.clock))
 
     def _ask_host(self, organization: str) -> HostAnswer | None:
         if self._host is None:

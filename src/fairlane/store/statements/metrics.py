@@ -92,10 +92,10 @@ WITH RECURSIVE organization AS (
   SELECT (SELECT min(organization_id) FROM fairlane_jobs WHERE organization_id > organization.id)
   FROM organization WHERE organization.id IS NOT NULL
 )
-SELECT job.queue, job.status, job.ready, count(*) AS size FROM organization
-  JOIN {lateral} (SELECT queue, status, ready, organization_id FROM fairlane_jobs
+SELECT job.queue, job.job_type, job.status, job.ready, count(*) AS size FROM organization
+  JOIN {lateral} (SELECT queue, job_type, status, ready, organization_id FROM fairlane_jobs
     WHERE {bound} status IN (:one, :two, :three) {fence}) AS job ON job.organization_id = organization.id
-GROUP BY job.queue, job.status, job.ready
+GROUP BY job.queue, job.job_type, job.status, job.ready
 """
 _ON_POSTGRES: Final = text(
     _LIVE_BY_QUEUE.format(lateral="LATERAL", bound="organization_id = organization.id AND", fence="OFFSET 0")
@@ -106,6 +106,6 @@ _ON_SQLITE: Final = text(_LIVE_BY_QUEUE.format(lateral="", bound="", fence="")).
 
 
 def live_by_queue(connection: Connection) -> Sequence[AnyRow]:
-    """`queue`, `status`, `ready` and the `size` of each such group of live jobs."""
+    """`queue`, `job_type`, `status`, `ready` and the `size` of each such group of live jobs."""
     statement = _ON_SQLITE if is_sqlite(connection) else _ON_POSTGRES
     return connection.execute(statement, dict(zip(("one", "two", "three"), sorted(LIVE), strict=True))).all()
