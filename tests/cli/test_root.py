@@ -3,9 +3,11 @@
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
+from sqlalchemy import make_url
 
 from fairlane.cli.root import app, hoisted
 from tests.cli.conftest import Run
@@ -65,6 +67,25 @@ def test_a_database_that_is_away_is_one_sentence(run: Run) -> None:
     complaint = run("orgs", "list", "--url", "postgresql://localhost:1/none", code=1).stderr
     assert complaint.startswith("Error: ")
     assert complaint.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"database": "none"}, "The server has no such database; create it and run `fairlane migrate`, or correct "),
+        ({"username": "nobody"}, "The server does not let this user in; correct user or password of the URL, "),
+    ],
+    ids=["database", "user"],
+)
+def test_what_postgres_does_not_have_is_not_to_be_tried_again(
+    run: Run, postgres_server: str, changes: dict[str, Any], sentence: str
+) -> None:
+    url = make_url(postgres_server).set(**changes).render_as_string(hide_password=False)
+
+    complaint = run("orgs", "list", "--url", url, code=1).stderr
+
+    assert complaint.startswith(f"Error: {sentence}")
+    assert "try again" not in complaint
 
 
 def test_a_url_that_is_none_is_one_sentence(run: Run) -> None:

@@ -1,6 +1,7 @@
 """The only place that knows SQLite from PostgreSQL."""
 
 import json
+import re
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -43,6 +44,9 @@ _RETRYABLE_STATES: Final = frozenset({"40001", "40P01"})  # serialization failur
 # Ended by an operator or by a crash; the answer to a COMMIT that says so leaves open whether it was done.
 _CUT_OFF_STATES: Final = frozenset({"40003", "57P01", "57P02"})
 _UNAVAILABLE_CLASSES: Final = ("08", "25", "40", "53", "55", "57", "58")
+# A connection that can't be made has no SQLSTATE. Trying again is of no use then, at least not alone.
+_NO_DATABASE: Final = re.compile(r'FATAL: +database ".*" does not exist')
+_NO_LOGIN: Final = re.compile(r'FATAL: +(role ".*" does not exist|password authentication failed|no pg_hba.conf entry)')
 _MISSING_STATES: Final = frozenset({"42P01", "42703", "3F000"})  # undefined table, column, schema
 
 
@@ -306,6 +310,14 @@ def translate(error: DBAPIError, where: str) -> FairlaneError | None:
         return StorageUnavailable(
             "The database was locked for too long; nothing was changed, try again. "
             "If you hold a transaction of your own, pass it as connection=."
+        )
+    if _NO_DATABASE.search(text):
+        return StorageUnavailable(
+            f"The server has no such database; create it and run `fairlane migrate`, or correct the URL. It is {where}."
+        )
+    if _NO_LOGIN.search(text):
+        return StorageUnavailable(
+            f"The server does not let this user in; correct user or password of the URL, {where}."
         )
     unavailable = state[:2] in _UNAVAILABLE_CLASSES if state else isinstance(error, OperationalError | InterfaceError)
     if unavailable or error.connection_invalidated:
