@@ -2,14 +2,16 @@
 
 import io
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from threading import Event
 from uuid import UUID
 
 import pytest
 import typer
 from rich.console import Console
 
-from fairlane import Fairlane, JobStatus
+from fairlane import Fairlane, JobContext, JobStatus
 from fairlane.cli import options as o
 from fairlane.cli.output import brief, plain, safe_url
 from fairlane.cli.worker_display import DisplayHandler, WorkerDisplay
@@ -123,3 +125,34 @@ def test_a_thousand_ends_a_second_are_counted() -> None:
 
     assert "… and 975 more lines" in file.getvalue()
     assert file.getvalue().endswith("0 running, 1,000 completed\n")
+
+
+def test_at_80_columns_no_column_is_lost_and_none_is_cut_that_can_be_copied(
+    run: Run, fl: Fairlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs, may_end = Event(), Event()
+
+    @fl.job_type("accounting.invoice.send_reminder")
+    def remind(ctx: JobContext) -> None:
+        ctx.progress(12, "page 5 of 11 of the statements of account for the first quarter")
+        runs.set()
+        assert may_end.wait(30)
+
+    monkeypatch.setenv("COLUMNS", "80")
+    fl.organizations.create(organization := "northwind-traders-and-sons")
+    fl.members.add(organization, user := "ana.petrovic@northwind.example")
+    job = fl.submit("accounting.invoice.send_reminder", organization=organization, user=user)
+    with ThreadPoolExecutor() as threads:
+        drained = threads.submit(fl.worker().drain)
+        assert runs.wait(30)
+        top = run("top").stdout
+        may_end.set()
+        drained.result()
+    jobs = run("jobs", "list", "-o", organization).stdout
+
+    assert max(len(line.rstrip()) for line in [*top.splitlines(), *jobs.splitlines()]) <= 80
+    assert ["ORGANIZATION", "TYPE", "JOB", "%", "PROGRESS", "FOR"] in [line.split() for line in top.splitlines()]
+    assert str(job.id)[-8:] in top
+    assert jobs.split()[:5] == ["ID", "STATUS", "TYPE", "AGE", str(job.id)]
+    assert "accounting.invoice.sen" in jobs
+    assert organization in run("orgs", "list").stdout

@@ -8,7 +8,7 @@ from rich.table import Column
 from fairlane import Resolution
 from fairlane.cli import options as o
 from fairlane.cli.lookup import find_fingerprint, find_id, fingerprint_code, refuse_stranger, refuse_unknown
-from fairlane.cli.output import age, cell, console, number_of, print_json, say, table
+from fairlane.cli.output import age, cell, console, number_of, one_line, print_json, say, table
 from fairlane.cli.session import engine
 
 app = typer.Typer(help="Look at dead letters, retry them, note what was decided.")
@@ -56,9 +56,9 @@ def list_letters(
     if not page.items:
         say("No dead letters.")
         return
-    rows = table("ID", Column("TYPE", overflow="ellipsis"), Column("REASON", overflow="fold"), "AGE")
+    rows = table("ID", Column("TYPE", max_width=20), Column("REASON", overflow="fold"), "AGE")
     for letter in page.items:
-        rows.add_row(str(letter.job_id), cell(letter.job_type), cell(letter.reason), age(letter.entered_at))
+        rows.add_row(str(letter.job_id), one_line(letter.job_type), cell(letter.reason), age(letter.entered_at))
     console().print(rows)
     if page.next_cursor is not None:
         say(f"{len(page.items)} of {page.total:,} dead letters; the next page: --cursor {page.next_cursor}", whole=True)
@@ -91,7 +91,7 @@ def groups(
     rows = table(
         "FINGERPRINT",
         Column("COUNT", justify="right", no_wrap=True),
-        Column("TYPE", overflow="ellipsis"),
+        Column("TYPE"),
         Column("ERROR", overflow="fold"),
         "LAST",
     )
@@ -100,7 +100,7 @@ def groups(
         rows.add_row(
             fingerprint_code(group.fingerprint),
             f"{group.count:,}",
-            cell(group.job_type),
+            one_line(group.job_type),
             cell(what),
             age(group.last_at),
         )

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.table import Column
+from rich.table import Column, Table
 from rich.text import Text
 
 from fairlane import Fairlane, Job
@@ -14,9 +14,9 @@ from fairlane.cli import showing, submitting
 from fairlane.cli.lookup import find, find_id, refuse_stranger, refuse_unknown
 from fairlane.cli.output import (
     age,
-    cell,
     console,
     moment,
+    one_line,
     plain,
     print_json,
     say,
@@ -29,6 +29,7 @@ from fairlane.domain.statuses import TERMINAL
 
 _LOOK = 0.5  # seconds between two looks of `log --follow`
 _LINES = 1000  # per look
+_ANY_WIDTH = 10_000  # columns
 
 app = typer.Typer(help="Look at jobs, submit, cancel and retry them.")
 app.command("submit")(submitting.submit)
@@ -211,16 +212,25 @@ def _lines(fl: Fairlane, job: Job, seen: int) -> list[LogLine]:
             return lines
 
 
+def _rows(page: Page[Job], *, with_user: bool) -> Table:
+    user = [Column("USER")] if with_user else []
+    rows = table("ID", "STATUS", Column("TYPE"), *user, "AGE")
+    for job in page.items:
+        who = [one_line(job.user)] if with_user else []
+        what = (str(job.id), status_text(job.status, job.progress), one_line(job.job_type))
+        rows.add_row(*what, *who, age(job.created_at))
+    return rows
+
+
 def _print_page(page: Page[Job]) -> None:
     if not page.items:
         say("No jobs.")
         return
-    rows = table("ID", "STATUS", Column("TYPE", overflow="ellipsis"), Column("USER", overflow="ellipsis"), "AGE")
-    for job in page.items:
-        rows.add_row(
-            str(job.id), status_text(job.status, job.progress), cell(job.job_type), cell(job.user), age(job.created_at)
-        )
-    console().print(rows)
+    out = console()
+    rows = _rows(page, with_user=True)
+    if out.measure(rows, options=out.options.update(max_width=_ANY_WIDTH)).maximum > out.width:
+        rows = _rows(page, with_user=False)  # half a type says less than no user
+    out.print(rows)
     if page.next_cursor is not None:
         total = f"{page.total:,}{'+' if page.total_is_capped else ''}"
         say(f"{len(page.items)} of {total} jobs; the next page: --cursor {page.next_cursor}", whole=True)

@@ -9,7 +9,7 @@ from rich.table import Column
 from fairlane import Fairlane, OrganizationNotFound, Role
 from fairlane.cli import options as o
 from fairlane.cli.lookup import keeps_people, orgs_create, refuse_unknown
-from fairlane.cli.output import cell, console, facts, limit_text, print_json, say, table, unlimited
+from fairlane.cli.output import cell, console, facts, limit_text, one_line, print_json, say, table, unlimited
 from fairlane.cli.session import engine
 from fairlane.domain.organizations import Member, Organization
 from fairlane.registry.options import INHERIT
@@ -71,7 +71,7 @@ def list_organizations(context: typer.Context, as_json: o.AsJson = False) -> Non
         return
     rows = table(
         Column("ID", overflow="fold"),
-        Column("NAME", overflow="ellipsis"),
+        Column("NAME"),
         "STATUS",
         Column("WEIGHT", justify="right"),
         Column("RUNNING", justify="right"),
@@ -79,7 +79,8 @@ def list_organizations(context: typer.Context, as_json: o.AsJson = False) -> Non
     )
     for one in found:
         bounds = (unlimited(one.max_running), unlimited(one.max_live_jobs))
-        rows.add_row(cell(one.id), cell(one.name), _standing(one), str(one.weight), *bounds)
+        name = one_line(one.name if one.name != one.id else None)  # it leaves the id room
+        rows.add_row(cell(one.id), name, _standing(one), str(one.weight), *bounds)
     console().print(rows)
 
 

@@ -108,6 +108,16 @@ def cell(value: object) -> Text:
     return Text(str(value))
 
 
+def one_line(value: object) -> Text:
+    """A cell that is cut where its column has no room, rather than wrapped; the column itself must not be `no_wrap`.
+
+    Of columns that are `no_wrap`, rich takes room from the last ones until they are gone.
+    """
+    text = cell(value)
+    text.no_wrap, text.overflow = True, "ellipsis"
+    return text
+
+
 def status_text(status: JobStatus, progress: float | None = None) -> Text:
     """A status in its colour; that of a running job with its progress."""
     if status is JobStatus.RUNNING and progress is not None:

@@ -14,6 +14,7 @@ from fairlane.cli.output import (
     console,
     facts,
     limit_text,
+    one_line,
     print_json,
     rate_text,
     say,
@@ -107,11 +108,11 @@ def list_types(context: typer.Context, as_json: o.AsJson = False) -> None:
         return
     limits = {one.job_type: one for one in fl.job_types.limits() if one.organization is None}
     numbers = (Column(one, justify="right") for one in ("TIMEOUT", "RETRIES", "RUNNING", "STARTED"))
-    rows = table(Column("TYPE", overflow="fold"), "STATE", "QUEUE", "ISOLATION", *numbers)
+    rows = table(Column("TYPE", overflow="fold"), "STATE", Column("QUEUE"), *numbers)
     for one in found:
         bounds = (_seconds(one.options.timeout), unlimited(one.options.max_retries))
         more = (unlimited(limits[one.name].max_running), rate_text(limits[one.name])) if one.name in limits else ()
-        rows.add_row(cell(one.name), _state(one), cell(one.options.queue), one.options.isolation, *bounds, *more)
+        rows.add_row(cell(one.name), _state(one), one_line(one.options.queue), *bounds, *more)
     console().print(rows)
 
 

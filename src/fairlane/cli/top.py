@@ -14,7 +14,7 @@ from rich.text import Text
 
 from fairlane import Fairlane, StorageUnavailable
 from fairlane.cli import options as o
-from fairlane.cli.output import age, breaker_state, cell, console, number_of, print_json, short, table
+from fairlane.cli.output import age, breaker_state, console, number_of, one_line, print_json, short, table
 from fairlane.cli.session import engine
 from fairlane.domain.breaker import Breaker
 from fairlane.domain.metrics import QueueView, RunningJob, WorkerView
@@ -103,30 +103,30 @@ def _queues(queues: tuple[QueueView, ...]) -> RenderableType:
     if not queues:
         return Text("No queue has live jobs.", "dim")
     numbers = (Column(one, justify="right") for one in ("READY", "RETRYING", "RUNNING", "PENDING"))
-    rows = table(Column("QUEUE", overflow="ellipsis", no_wrap=True), *numbers, "")
+    rows = table(Column("QUEUE"), *numbers, "")
     for one in queues:
         sizes = (f"{size:,}" for size in (one.ready, one.retrying, one.running, one.pending))
-        rows.add_row(cell(one.queue), *sizes, Text("paused", "yellow") if one.paused else "")
+        rows.add_row(one_line(one.queue), *sizes, Text("paused", "yellow") if one.paused else "")
     return rows
 
 
 def _workers(workers: tuple[WorkerView, ...]) -> RenderableType:
     if not workers:
         return Text("No worker is alive; start one: fairlane --app module:object worker", "yellow")
-    slots, queues = Column("SLOTS", justify="right"), Column("QUEUES", overflow="ellipsis", no_wrap=True)
-    rows = table(Column("WORKER", overflow="ellipsis", no_wrap=True), slots, queues, "UP", "BEAT", "")
+    slots, queues = Column("SLOTS", justify="right"), Column("QUEUES")
+    rows = table(Column("WORKER"), slots, queues, "UP", "BEAT", "")
     for one in workers:
-        served = cell("all" if one.queues is None else one.queues)
+        served = one_line("all" if one.queues is None else one.queues)
         state = Text("stopping", "yellow") if one.stopping else ""
         taken = f"{one.running:,}/{one.slots:,}"
-        rows.add_row(cell(one.name), taken, served, age(one.started_at), age(one.heartbeat_at), state)
+        rows.add_row(one_line(one.name), taken, served, age(one.started_at), age(one.heartbeat_at), state)
     return rows
 
 
 def _breakers(breakers: tuple[Breaker, ...]) -> RenderableType:
-    rows = table(Column("BREAKER", overflow="ellipsis", no_wrap=True), "OPEN", "")
+    rows = table(Column("BREAKER"), "OPEN", "")
     for one in breakers:
-        what = cell(f"{one.job_type} of {one.organization}")
+        what = one_line(f"{one.job_type} of {one.organization}")
         rows.add_row(what, age(one.opened_at), Text(breaker_state(one), "yellow"))
     return rows
 
@@ -135,20 +135,17 @@ def _running(running: tuple[RunningJob, ...]) -> RenderableType:
     if not running:
         return Text("No job is running.", "dim")
 
-    def flexible(name: str) -> Column:
-        return Column(name, overflow="ellipsis", no_wrap=True)
-
     rows: Table = table(
-        flexible("ORGANIZATION"),
-        flexible("TYPE"),
+        Column("ORGANIZATION"),
+        Column("TYPE"),
         "JOB",
         Column("%", justify="right", no_wrap=True, min_width=4),
-        flexible("PROGRESS"),
+        Column("PROGRESS"),
         "FOR",
     )
     for one in running:
         percent = f"{one.progress:.0f}%" if one.progress is not None else ""
         told = "asked to stop" if one.cancel_requested_at is not None else one.progress_message
-        identity = (cell(one.organization), cell(one.job_type), short(one.id))
-        rows.add_row(*identity, percent, cell(told), age(one.started_at))
+        identity = (one_line(one.organization), one_line(one.job_type), short(one.id))
+        rows.add_row(*identity, percent, one_line(told), age(one.started_at))
     return rows
