@@ -231,3 +231,12 @@ class TestProcesses:
 
         assert supervisor.end() == -signal.SIGKILL
         assert sum("has stopped" in line for line in supervisor.seen) == 2
+
+
+def test_several_processes_on_a_terminal_write_lines_instead_of_over_each_other(start: Start, fl: Fairlane) -> None:
+    workers = start("--processes", "2", "--name", "w", FORCE_COLOR="1")  # to rich it is a terminal
+    workers.line(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ INFO +Worker w-\d serves")
+    workers.line(r"Worker w-\d serves")
+    workers.send(signal.SIGTERM)
+    workers.end()
+    assert "\x1b" not in "".join(workers.seen)

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import time
 from contextlib import suppress
 from enum import StrEnum
 from typing import Annotated
@@ -45,13 +46,17 @@ def worker(
     processes: Annotated[
         int, typer.Option(min=1, metavar="N", help="How many processes; one that ends is replaced.")
     ] = 1,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Write log lines on a terminal too, instead of showing what runs.")
+    ] = False,
     name: Annotated[str | None, typer.Option(metavar="NAME", help="How logs call it. [default: host:pid]")] = None,
     log_level: Annotated[LogLevel, typer.Option(help="Of the lines that are printed.")] = LogLevel.INFO,
 ) -> None:
     """Run jobs until SIGTERM or Ctrl-C; then let running jobs finish within the grace period.
 
-    A second signal ends the grace at once. On a terminal the running jobs are shown, elsewhere log lines are written
-    to standard error. Exit code 75 asks whoever watches over the process to start another one.
+    A second signal ends the grace at once. On a terminal the running jobs of a single process are shown, elsewhere
+    log lines are written to standard error, with times in UTC. Exit code 75 asks whoever watches over the
+    process to start another one.
 
     \b
     Examples:
@@ -67,7 +72,8 @@ def worker(
         command = _command(context, queue or [], concurrency, log_level)
         Supervisor([_named(command, name, number) for number in range(1, processes + 1)]).run()
         return
-    display = WorkerDisplay(console(stderr=True)) if console(stderr=True).is_terminal else None
+    live = console(stderr=True).is_terminal and not plain
+    display = WorkerDisplay(console(stderr=True)) if live else None
     one = fl.worker(
         queues=queue or None,
         concurrency=concurrency,
@@ -108,10 +114,13 @@ def _refuse_schema(fl: Fairlane) -> None:
 
 
 def _command(context: typer.Context, queues: list[str], concurrency: int, log_level: LogLevel) -> list[str]:
-    """A child's command line. The URL, which may hold a password, is in the environment."""
+    """A child's command line. The URL, which may hold a password, is in the environment.
+
+    Several displays on one terminal would overwrite each other.
+    """
     app = target_of(context).app
     assert app is not None
-    command = [sys.executable, "-m", "fairlane", "--app", app, "worker", "--processes", "1"]
+    command = [sys.executable, "-m", "fairlane", "--app", app, "worker", "--processes", "1", "--plain"]
     command += ["--concurrency", str(concurrency), "--log-level", log_level]
     return [*command, *(part for queue in queues for part in ("--queue", queue))]
 
@@ -129,8 +138,10 @@ def _set_up_logging(level: int, handler: logging.Handler) -> None:
     """Have log lines written, unless the application has ways of its own."""
     is_live = isinstance(handler, DisplayHandler)
     line = "%(asctime)s  %(message)s" if is_live else "%(asctime)s %(levelname)-7s %(message)s"
-    moment = "%H:%M:%S" if is_live else "%Y-%m-%d %H:%M:%S"
-    logging.basicConfig(format=line, datefmt=moment, level=level, handlers=[handler])
+    formatter = logging.Formatter(line, "%H:%M:%SZ" if is_live else "%Y-%m-%d %H:%M:%SZ")
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=level, handlers=[handler])
     logging.getLogger("fairlane").setLevel(level)
     # It tells of each look at the schema's revision.
     logging.getLogger("alembic").setLevel(logging.WARNING)
