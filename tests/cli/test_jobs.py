@@ -3,7 +3,8 @@
 import logging
 import re
 import shlex
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from threading import Thread
@@ -130,6 +131,28 @@ def test_show_has_history_result_and_artifacts(run: Run, fl: Fairlane) -> None:
     assert document["job"]["status"] == JobStatus.COMPLETED
     assert [entry["to_status"] for entry in document["history"]] == ["queued", "running", "completed"]
     assert document["result"]["artifacts"][0]["name"] == "greeting.txt"
+
+
+@pytest.mark.usefixtures("zone")
+def test_times_are_in_utc_wherever_the_reader_is(run: Run, fl: Fairlane) -> None:
+    job = fl.submit("greet", organization="acme", delay=86_400)
+
+    shown = run("jobs", "show", job.id, "-o", "acme").stdout
+    assert f"submitted     {job.created_at:%Y-%m-%d %H:%M:%S} UTC" in shown
+    assert f"\n{job.created_at:%Y-%m-%d %H:%M:%S}  " in shown
+    assert "TIME (UTC)" in shown
+    assert f"{job.run_at:%Y-%m-%d %H:%M:%S} UTC" in shown
+    assert f"{job.run_at:%Y-%m-%d %H:%M:%S} UTC" in run("jobs", "explain", job.id, "-o", "acme").stdout
+
+
+@pytest.fixture
+def zone() -> Iterator[None]:
+    """Far from UTC."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        yield
+    time.tzset()
 
 
 def test_a_job_that_has_completed_is_not_shown_as_half_done(run: Run, fl: Fairlane) -> None:

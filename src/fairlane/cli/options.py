@@ -117,7 +117,7 @@ def changed_bound(option: str, text: str | None) -> int | Inheriting | None:
 
 
 def local_time(option: str, text: str) -> datetime:
-    """An ISO time; without a zone it is meant in that of this machine."""
+    """An ISO time; without a zone it is meant in that of this machine, though what is printed is in UTC."""
     try:
         value = datetime.fromisoformat(text)
     except ValueError:

@@ -21,6 +21,7 @@ from rich.text import Text
 from fairlane import JobStatus
 from fairlane.control.pausing import JobTypeLimit
 from fairlane.domain.breaker import Breaker
+from fairlane.domain.reasons import time_of
 
 # Whoever reads a pipe wants whole lines.
 _PIPE_WIDTH: Final = 500
@@ -131,8 +132,13 @@ def short(job_id: UUID) -> str:
 
 
 def moment(value: datetime) -> str:
-    """A time of day in the reader's own zone, with the date."""
-    return f"{value.astimezone():%Y-%m-%d %H:%M:%S}"
+    """A date and time in UTC, as logs, histories and explanations have it: one zone in all that is printed."""
+    return time_of(value.astimezone(UTC))
+
+
+def time_of_day() -> str:
+    """The time now, in UTC, to stand at the beginning of a line."""
+    return f"{datetime.now(UTC):%H:%M:%S}Z"
 
 
 def breaker_state(breaker: Breaker) -> str:

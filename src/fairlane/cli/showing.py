@@ -90,9 +90,11 @@ def _print_job(job: Job, history: tuple[LogEntry, ...], result: Result | None) -
     out = console()
     out.print(facts(_facts(job)))
     out.print()
-    entries = table("TIME", "STATUS", Column("BY", overflow="fold"), Column("WHAT", overflow="fold", ratio=1))
+    entries = table("TIME (UTC)", "STATUS", Column("BY", overflow="fold"), Column("WHAT", overflow="fold", ratio=1))
     for entry in history:
-        entries.add_row(moment(entry.at), status_text(entry.to_status), cell(entry.actor), cell(entry.message))
+        entries.add_row(
+            moment(entry.at).removesuffix(" UTC"), status_text(entry.to_status), cell(entry.actor), cell(entry.message)
+        )
     out.print(entries)
     last = next((entry.traceback for entry in reversed(history) if entry.traceback), None)
     if last and job.status is not JobStatus.COMPLETED:

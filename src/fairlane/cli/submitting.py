@@ -37,7 +37,10 @@ def submit(
     parameters: Annotated[str | None, typer.Option(metavar="JSON", help="All parameters, as a JSON object.")] = None,
     priority: Annotated[Priority | None, typer.Option(help="How urgent it is within the organization.")] = None,
     delay: Annotated[str | None, typer.Option(metavar="TIME", help="Not before: 90s, 5m, 1h30m, 2d.")] = None,
-    run_at: Annotated[str | None, typer.Option(metavar="TIME", help="Not before: 2026-11-01T08:00.")] = None,
+    run_at: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Not before: 2026-11-01T08:00 in this machine's zone, or …+01:00."),
+    ] = None,
     depends_on: Annotated[
         list[str] | None, typer.Option(metavar="JOB", help="Wait for this job's end; may be repeated.")
     ] = None,

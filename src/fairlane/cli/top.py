@@ -14,7 +14,7 @@ from rich.text import Text
 
 from fairlane import Fairlane, StorageUnavailable
 from fairlane.cli import options as o
-from fairlane.cli.output import age, breaker_state, console, number_of, one_line, print_json, short, table
+from fairlane.cli.output import age, breaker_state, console, number_of, one_line, print_json, short, table, time_of_day
 from fairlane.cli.session import engine
 from fairlane.domain.breaker import Breaker
 from fairlane.domain.metrics import QueueView, RunningJob, WorkerView
@@ -81,7 +81,7 @@ def _sections(snapshot: Snapshot, height: int | None, note: str = "") -> Iterato
     busy = sum(one.running for one in snapshot.workers)
     slots = sum(one.slots for one in snapshot.workers)
     head = f"{number_of(jobs, 'job')} running, {busy:,} of {number_of(slots, 'slot')} taken"
-    yield Text(f"fairlane top  {time.strftime('%H:%M:%S')}  {head}", "bold", no_wrap=True, overflow="ellipsis")
+    yield Text(f"fairlane top  {time_of_day()}  {head}", "bold", no_wrap=True, overflow="ellipsis")
     if note:
         yield Text(note, "red")
     yield Text("")

@@ -21,7 +21,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from fairlane import JobStatus
-from fairlane.cli.output import STATUS_STYLES, brief, number_of, plain, short
+from fairlane.cli.output import STATUS_STYLES, brief, number_of, plain, short, time_of_day
 from fairlane.domain import events as e
 
 _REFRESH: Final = 0.125  # seconds
@@ -186,7 +186,7 @@ def _table(running: list[_Running], width: int) -> Table:
 
 
 def _ended_line(event: e.JobEnded) -> Text:
-    line = Text(f"{time.strftime('%H:%M:%S')}  ")
+    line = Text(f"{time_of_day()}  ")
     line.append(f"{event.status:<9}", STATUS_STYLES[event.status])
     line.append(f"  {plain(event.organization)}  {plain(event.job_type)}  ")
     line.append(short(event.job_id), "dim")
