@@ -153,7 +153,10 @@ def test_results_wait_for_room_when_the_database_is_full(sqlite_url: str) -> Non
         assert fl.list(organization="acme").total == 1
 
 
-WAYS: dict[str, Callable[[Worker], None]] = {"run": lambda worker: worker.run(), "drain": lambda worker: worker.drain()}
+WAYS: dict[str, Callable[[Worker], object]] = {
+    "run": lambda worker: worker.run(),
+    "drain": lambda worker: worker.drain(),
+}
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -6,11 +6,15 @@ import os
 import signal
 import socket
 import threading
+from collections import Counter
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 from uuid import UUID, uuid4
 
 from fairlane.domain.errors import ConfigurationError
+from fairlane.domain.events import Emit, Event, JobEnded
+from fairlane.domain.statuses import JobStatus
 from fairlane.runtime import own_loop
 from fairlane.runtime.parts import WorkerParts
 from fairlane.runtime.shift import Shift
@@ -18,6 +22,17 @@ from fairlane.store.statements.workers import WorkerCard
 
 _COLLECTED: Final = 50_000  # objects; of a thousand short jobs at a time, some twenty thousand live at once
 EXIT_REPLACE: Final = 75  # the supervisor starts another worker in place of one that ended like this (EX_TEMPFAIL)
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """How many attempts ended how. `retried` failed or timed out and are queued again; `snoozed` raised `Snooze`."""
+
+    completed: int
+    retried: int
+    dead_letters: int
+    canceled: int
+    snoozed: int
 
 
 class Worker:
@@ -71,14 +86,31 @@ class Worker:
         """The same on a loop of the caller's, who calls `stop`. Cancelling it is stopping it without grace."""
         await self._run(until_idle=False)
 
-    def drain(self) -> None:
+    def drain(self) -> Drained:
         """Run until nothing is claimable and nothing runs. For tests, and for scripts that end.
+
+        Returns:
+            How the attempts that it ran have ended.
 
         Raises:
             StorageUnavailable: the database is away; what ran was stopped.
             ConfigurationError, RuntimeError: as for `run`.
         """
-        own_loop.run(partial(self._run, until_idle=True))
+        ended: Counter[JobStatus] = Counter()
+
+        def count(event: Event) -> None:
+            if isinstance(event, JobEnded):
+                ended[event.status] += 1
+            self._parts.emit(event)
+
+        own_loop.run(partial(self._run, until_idle=True, emit=count))
+        return Drained(
+            completed=ended[JobStatus.COMPLETED],
+            retried=ended[JobStatus.FAILED] + ended[JobStatus.TIMED_OUT],
+            dead_letters=ended[JobStatus.DEAD_LETTER],
+            canceled=ended[JobStatus.CANCELED],
+            snoozed=ended[JobStatus.QUEUED],
+        )
 
     def stop(self, *, at_once: bool = False) -> None:
         """Ask it to stop, from any thread, also before it runs; `at_once` gives running jobs no grace."""
@@ -94,10 +126,11 @@ class Worker:
                 loop.add_signal_handler(number, self._on_signal)
         await self._run(until_idle=False)
 
-    async def _run(self, *, until_idle: bool) -> None:
+    async def _run(self, *, until_idle: bool, emit: Emit | None = None) -> None:
         if not self._card.job_types:
             raise ConfigurationError("This worker has no job types; import the modules with your handlers first.")
-        self._shift = Shift(self._parts, self._card, self._replace_me)
+        parts = replace(self._parts, emit=emit) if emit is not None else self._parts
+        self._shift = Shift(parts, self._card, self._replace_me)
         if self._stop_asked:
             self._shift.stop()
         try:
