@@ -51,10 +51,12 @@ RETURNED: Final = (
     "domain.organizations.Member",
     "control.pausing.JobTypeView",
     "control.pausing.JobTypeLimit",
+    "runtime.worker.Drained",
     "testing.clock.ManualClock",
+    "testing.context.RecordingContext",
 )
 # Classes that are no dataclasses and that people make objects of.
-CONSTRUCTED: Final = ("Fairlane", "ManualClock")
+CONSTRUCTED: Final = ("Fairlane", "ManualClock", "RecordingContext")
 FIRST: Final = ("Fairlane", "JobContext", "Submission", "Job")
 
 

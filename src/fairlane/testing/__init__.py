@@ -1,8 +1,9 @@
-"""For the tests of applications: an engine in memory, and a clock that only moves when told.
+"""For the tests of applications: a clock that only moves when told, and a context for a handler alone.
 
-There is no fake: in-memory SQLite is the real store, and `worker().drain()` the real worker.
+There is no fake engine: in-memory SQLite is the real store, and `worker().drain()` the real worker.
 """
 
 from fairlane.testing.clock import ManualClock
+from fairlane.testing.context import RecordingContext
 
-__all__ = ["ManualClock"]
+__all__ = ["ManualClock", "RecordingContext"]

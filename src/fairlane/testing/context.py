@@ -1,0 +1,120 @@
+"""A context for the test of a handler alone: no database, no worker."""
+
+import json
+from collections.abc import Awaitable, Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+from fairlane.domain.statuses import JobStatus
+from fairlane.runtime.context import JobContext, Parent
+from fairlane.runtime.interrupt import Interrupt
+from fairlane.runtime.reports import AttemptFacts, Checkpoint, File, Interruption, Line, Progress, Report
+
+
+class RecordingContext(JobContext):
+    """What a handler gets, for a test that calls it: `send_invoice(ctx, 7)`. It keeps what the handler reports.
+
+    Args:
+        organization, user, job_type, labels, attempt: what the handler shall see of its job.
+        parameters: for handlers that read `ctx.parameters`; the arguments are given in the call.
+        checkpointed: the state that an earlier attempt left.
+        parents: made by `finished_parent`.
+
+    Attributes:
+        lines: what it said with `ctx.log`.
+        reported: its progress, as pairs of percent and message.
+        checkpoints: the states that it kept, decoded from JSON.
+        files: its artifacts' bytes by name.
+    """
+
+    def __init__(
+        self,
+        *,
+        organization: str = "acme",
+        user: str | None = None,
+        job_type: str = "test",
+        labels: Mapping[str, str] | None = None,
+        attempt: int = 1,
+        parameters: Mapping[str, Any] | None = None,
+        checkpointed: Any = None,
+        parents: Sequence[Parent] = (),
+    ) -> None:
+        facts = AttemptFacts(
+            organization=organization,
+            job_id=uuid4(),
+            job_type=job_type,
+            user=user,
+            attempt=attempt,
+            lease_token=uuid4(),
+            parameters=json.dumps(parameters or {}),
+            labels=labels or {},
+            timeout=None,
+            checkpoint=None if checkpointed is None else json.dumps(checkpointed),
+        )
+        self.lines: Final[list[str]] = []
+        self.reported: Final[list[tuple[float | None, str | None]]] = []
+        self.checkpoints: Final[list[Any]] = []
+        self.files: Final[dict[str, bytes]] = {}
+        self._given_parents = tuple(parents)
+        # Blocking: each report is done when the call returns, and an `async def` handler may await what it returned.
+        super().__init__(facts, _Recorder(self), Interrupt(), blocking=True, read_artifact=_nothing)
+
+    @property
+    def parents(self) -> tuple[Parent, ...]:
+        """The jobs that this one depended on."""
+        return self._given_parents
+
+    def sleep(self, seconds: float) -> Awaitable[None]:
+        """Takes no time. Raises Interrupted in a handler that was asked to stop."""
+        return super().sleep(0)
+
+    def cancel(self) -> None:
+        """Have the handler stopped as a cancel does: `is_canceled()` is true, its next call raises `Interrupted`."""
+        self.interrupt.set(Interruption.CANCEL)
+
+    @staticmethod
+    def finished_parent(
+        result: Any = None,
+        *,
+        job_type: str = "test",
+        status: JobStatus = JobStatus.COMPLETED,
+        labels: Mapping[str, str] | None = None,
+        files: Mapping[str, bytes] | None = None,
+    ) -> Parent:
+        """A parent that has ended, for `parents=[…]`.
+
+        Args:
+            result: what its handler returned, as JSON gives it back: a Decimal is text, a tuple a list.
+            files: its artifacts' bytes by name.
+        """
+        left = dict(files or {})
+        return Parent(uuid4(), job_type, status, result, labels or {}, tuple(left), lambda _job, name: left[name])
+
+
+class _Recorder:
+    """The way from the context to its lists."""
+
+    def __init__(self, context: RecordingContext) -> None:
+        self._context = context
+
+    def send(self, report: Report) -> "Future[Any]":
+        """Keep the report."""
+        match report:
+            case Progress():
+                self._context.reported.append((report.percent, report.message))
+            case Line():
+                self._context.lines.append(report.message)
+            case Checkpoint():
+                self._context.checkpoints.append(json.loads(report.state))
+            case File():
+                data = report.data.read_bytes() if isinstance(report.data, Path) else report.data
+                self._context.files[report.name] = data
+        done: Future[Any] = Future()
+        done.set_result(None)
+        return done
+
+
+def _nothing(_parent: UUID, name: str) -> bytes:
+    raise FileNotFoundError(name)  # parents that a test makes bring their files along
