@@ -184,6 +184,20 @@ with Fairlane(os.environ["SHOP"]) as fl:
 # As a module, not as a script: a handler with process isolation has to be importable.
 sys.modules["recipes"] = recipes = types.ModuleType("recipes")
 exec(compile(open("how-to.py").read(), os.environ["PAGE"], "exec"), recipes.__dict__)
+# What the recipes for web frameworks answer.
+from fastapi.testclient import TestClient
+with TestClient(recipes.api) as client:
+    job = client.post("/invoices/101/sending").json()["job"]
+    assert recipes.fl.wait(job, organization="acme").status == "completed"
+    assert client.get("/jobs/" + job).json() == {"status": "completed", "progress": None, "message": None}
+    assert client.get("/jobs/none").status_code == 404
+answer = recipes.shop.test_client().post("/invoices/102/sending")
+assert (answer.status_code, list(answer.json)) == (202, ["job"])
+archive = recipes.fl.submit("invoice.archive", organization="acme", parameters={"number": 1})
+assert recipes.fl.worker(queues=None).drain().completed > 0
+assert recipes.fl.result(archive.id, organization="acme").value == 1
+(nightly,) = recipes.fl.list(organization="acme", job_type="report.nightly").items
+assert nightly.status == "completed"
 """
 
 
