@@ -145,7 +145,7 @@ def _wait(fl: Fairlane, job: Job, *, quiet: bool) -> Job:
         TextColumn("{task.description}", markup=False),
     )
     look, start = _FIRST_LOOK, time.monotonic()
-    told = (0, False)  # why it waits is said when an attempt has failed, and once when it takes long
+    told, said = (0, False), ""  # why it waits is said when an attempt has failed, and once when it takes long
     with Progress(*columns, console=out, transient=True, disable=quiet or not out.is_terminal) as bars:
         bar = bars.add_task("", total=None, status=job.status)
         while job.status not in TERMINAL:
@@ -154,8 +154,10 @@ def _wait(fl: Fairlane, job: Job, *, quiet: bool) -> Job:
             job = fl.get(job.id, organization=job.organization)
             stage = (job.retry_count, time.monotonic() - start > _LONG_WAIT)
             if job.status in WAITING and stage != told and not quiet:
-                told = stage
-                remark(fl.explain(job.id, organization=job.organization).summary)
+                told, before = stage, said
+                said = fl.explain(job.id, organization=job.organization).summary
+                if said != before:
+                    remark(said)
             total = 100 if job.progress is not None else None
             message = plain(job.progress_message or "")
             bars.update(bar, completed=job.progress or 0, total=total, description=message, status=job.status)
