@@ -1,5 +1,7 @@
 """`fairlane dead-letters`."""
 
+import shlex
+
 import pytest
 
 from fairlane import Fairlane, Job, JobNotFound, JobStatus
@@ -26,6 +28,14 @@ def test_groups_and_their_retry(run: Run, fl: Fairlane, dead: Job) -> None:
     assert fl.get(dead.id, organization="acme").status is JobStatus.QUEUED
     again = run("dead-letters", "retry-group", group["fingerprint"], "-o", "acme", "--json")
     assert again.json == {"retried": 0}
+
+
+def test_a_fingerprint_without_a_code_is_shown_as_it_can_be_typed(run: Run, fl: Fairlane, dead: Job) -> None:
+    fl.submit("greet", organization="acme", depends_on=dead)
+
+    lines = run("dead-letters", "groups", "-o", "acme").stdout.splitlines()
+    (shown,) = [line.partition("  ")[0] for line in lines if "ParentEnded" in line]
+    assert run("dead-letters", "retry-group", *shlex.split(shown), "-o", "acme").stdout == "1 job queued again.\n"
 
 
 def test_a_fingerprint_that_no_dead_letter_has_is_refused(run: Run, dead: Job) -> None:

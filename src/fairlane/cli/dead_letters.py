@@ -89,7 +89,7 @@ def groups(
         say("No dead letters.")
         return
     rows = table(
-        "FINGERPRINT",
+        Column("FINGERPRINT", overflow="fold"),
         Column("COUNT", justify="right", no_wrap=True),
         Column("TYPE"),
         Column("ERROR", overflow="fold"),

@@ -66,8 +66,9 @@ def find_fingerprint(fl: Fairlane, text: str, organization: str) -> str:
 
 
 def fingerprint_code(fingerprint: str) -> str:
-    """The end of a fingerprint, which can be typed without quotes; before it stands the error's type."""
-    return fingerprint.rpartition(" ")[2]
+    """What to type for a fingerprint: the code at its end, before which the error's type stands; else all, quoted."""
+    found = re.fullmatch(r".* ([0-9a-f]{16})", fingerprint)
+    return found[1] if found is not None else shlex.quote(fingerprint)
 
 
 def refuse_unknown(fl: Fairlane, organization: str) -> None:
