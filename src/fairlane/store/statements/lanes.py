@@ -2,15 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from operator import eq
 from typing import Final
 
-from sqlalchemy import BindParameter, Connection, TextClause, bindparam, select, text, true
+from sqlalchemy import BindParameter, Connection, TextClause, bindparam, text
 
 from fairlane.domain.fairness import Lane
 from fairlane.domain.statuses import JobStatus
 from fairlane.store.dialects import is_sqlite
-from fairlane.store.tables import jobs
 
 # Skip scan: one index probe per lane, whatever the backlog. SELECT DISTINCT would read every ready entry.
 _SKIP_SCAN = text("""
@@ -27,31 +25,29 @@ SELECT queue, organization_id, job_type FROM lane
 """).execution_options(fairlane_across="claim")
 
 
+# SQLite has no LATERAL, and for `(queue, organization, type) > (…)` it would read on through all entries that are
+# equal: so the next lane is looked for in the same queue and organization, then in the same queue, then in all.
+_FIRST: Final = """SELECT rowid FROM fairlane_jobs AS following WHERE ready = 1 {beyond}
+      ORDER BY queue, organization_id, job_type LIMIT 1"""
+_BEYOND: Final = (
+    "AND queue = job.queue AND organization_id = job.organization_id AND job_type > job.job_type",
+    "AND queue = job.queue AND organization_id > job.organization_id",
+    "AND queue > job.queue",
+)
+_SKIP_SCAN_ON_SQLITE: Final = text(f"""
+WITH RECURSIVE lane(job) AS (
+  SELECT ({_FIRST.format(beyond="")})
+  UNION ALL
+  SELECT coalesce({", ".join(f"({_FIRST.format(beyond=beyond)})" for beyond in _BEYOND)})
+  FROM lane JOIN fairlane_jobs AS job ON job.rowid = lane.job
+)
+SELECT queue, organization_id, job_type FROM lane JOIN fairlane_jobs AS job ON job.rowid = lane.job
+""").execution_options(fairlane_across="claim")  # noqa: S608 - a constant of ours
+
+
 def active_lanes(connection: Connection) -> list[Lane]:
     """All lanes with a ready job; its cost goes by the number of lanes."""
-    if not is_sqlite(connection):
-        return [Lane(*row) for row in connection.execute(_SKIP_SCAN)]
-    # SQLite has no LATERAL; a probe costs it no round trip, so the loop is here.
-    found: list[Lane] = []
-    lane = _first(connection, ())
-    while lane is not None:
-        found.append(lane)
-        # Not `(queue, organization, type) > (…)`: SQLite would read on through all entries that are equal.
-        probes = (_first(connection, lane[:depth], beyond=lane[depth]) for depth in (2, 1, 0))
-        lane = next((one for one in probes if one is not None), None)
-    return found
-
-
-def _first(connection: Connection, begin: tuple[str, ...], *, beyond: str | None = None) -> Lane | None:
-    """SQLite's first lane whose columns begin so, and of which the next column is beyond that value."""
-    columns = (jobs.c.queue, jobs.c.organization_id, jobs.c.job_type)
-    statement = select(*columns).where(jobs.c.ready == true(), *map(eq, columns, begin))
-    if beyond is not None:
-        statement = statement.where(columns[len(begin)] > beyond)
-    row = connection.execute(
-        statement.order_by(*columns).limit(1).execution_options(fairlane_across="claim")
-    ).one_or_none()
-    return Lane(*row) if row is not None else None
+    return [Lane(*row) for row in connection.execute(_SKIP_SCAN_ON_SQLITE if is_sqlite(connection) else _SKIP_SCAN)]
 
 
 # By worker, since each running job has one: else the planner may go through all jobs of some status for them.
