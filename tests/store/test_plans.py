@@ -154,6 +154,8 @@ TABLES = (
 )
 PAIRS = [Pair("small1", "type0"), Pair("small2", "type0")]
 SUBJECTS = [Subject(None, "type0"), Subject("big", None), Subject("big", "type0")]
+MANY_SUBJECTS = [Subject(f"small{n}", "type0") for n in range(10_000)]
+WINDOWS = {SUBJECTS[0]: 60.0, SUBJECTS[2]: 3600.0}
 FINISH = Finish("small1", RUNNING, "type0", RUNNING, Completed("1"), Backoff())
 
 
@@ -184,7 +186,14 @@ CASES = {
     "what runs": Case(lanes.running, ("jobs_running",)),
     "lock of limits": Case(lambda connection: running_limits.lock(connection, SUBJECTS), ("quotas_pk",), ()),
     "starts within windows": Case(
-        lambda connection: running_limits.started(connection, LATER, {SUBJECTS[0]: 60.0, SUBJECTS[2]: 3600.0}),
+        lambda connection: running_limits.started(connection, LATER, WINDOWS), ("starts_at",)
+    ),
+    "starts before windows": Case(
+        lambda connection: running_limits.forget_starts(connection, LATER, WINDOWS), ("starts_at",)
+    ),
+    "lock of many limits": Case(lambda connection: running_limits.lock(connection, MANY_SUBJECTS), ("quotas_pk",), ()),
+    "starts within many windows": Case(
+        lambda connection: running_limits.started(connection, LATER, dict.fromkeys(MANY_SUBJECTS, 60.0)),
         ("starts_at",),
     ),
     "live jobs by queue": Case(metrics.live_by_queue, ("jobs_status",), ("jobs_status",)),

@@ -1,5 +1,6 @@
 """Limits on what runs (R4): how many jobs at once, how many starts in a window."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -41,17 +42,22 @@ class Subject(NamedTuple):
     job_type: str | None
 
 
-def running_of(subject: Subject, running: Mapping[tuple[str, str], int]) -> int:
-    """How many jobs of the subject run.
+def running_by_subject(running: Mapping[tuple[str, str], int]) -> Counter[Subject]:
+    """How many jobs of each subject run.
 
     Args:
         running: by (job type, organization).
     """
-    return sum(
-        number
-        for (job_type, organization), number in running.items()
-        if subject.organization in (None, organization) and subject.job_type in (None, job_type)
-    )
+    found: Counter[Subject] = Counter()
+    for (job_type, organization), number in running.items():
+        for subject in subjects_of(organization, job_type):
+            found[subject] += number
+    return found
+
+
+def subjects_of(organization: str, job_type: str) -> tuple[Subject, Subject, Subject]:
+    """All that may limit the jobs of a type in an organization."""
+    return Subject(organization, None), Subject(None, job_type), Subject(organization, job_type)
 
 
 def limits_on(
@@ -69,9 +75,9 @@ def limits_on(
         own: what the job type says itself.
         overrides: what was set beyond that, by the names of `Limit`'s fields.
     """
-    every, pair = Subject(None, job_type), Subject(organization, job_type)
+    everything, every, pair = subjects_of(organization, job_type)
     found = {
-        Subject(organization, None): Limit(max_running),
+        everything: Limit(max_running),
         every: replace(own, **overrides.get(every, {})),
         pair: Limit(**overrides.get(pair, {})),
     }

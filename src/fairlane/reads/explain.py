@@ -12,7 +12,7 @@ from fairlane.domain.explain import LAST_PLACE, NAMED_PARENTS, Explanation, expl
 from fairlane.domain.explain_facts import Facts, Holder, LimitOn, LiveWorker, Pause, WaitedFor
 from fairlane.domain.ids import job_not_found
 from fairlane.domain.jobs import Job
-from fairlane.domain.limits import Limit, limits_on, next_start, running_of
+from fairlane.domain.limits import Limit, limits_on, next_start, running_by_subject
 from fairlane.domain.statuses import TERMINAL, JobStatus, OrganizationStatus
 from fairlane.reads.history import log_entry
 from fairlane.registry.directory import Standing
@@ -117,11 +117,11 @@ def _limits_on(connection: Connection, known: Facts, standing: Standing | None) 
         own=Options.from_json(options).limit if options is not None else Limit(),
         overrides=running_limits.overrides(connection),
     )
-    running = lanes.running(connection) if found else {}
+    running = running_by_subject(lanes.running(connection) if found else {})
     for subject, limit in found.items():
         rate = limit.execution_rate
         started = running_limits.latest_starts(connection, subject, rate) if rate else []
-        yield LimitOn(subject, limit, running_of(subject, running), next_start(limit, started, known.now))
+        yield LimitOn(subject, limit, running[subject], next_start(limit, started, known.now))
 
 
 def _pauses_on(connection: Connection, job: Job) -> Iterator[Pause]:

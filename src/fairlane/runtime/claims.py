@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from fairlane.domain.backoff import Backoff
 from fairlane.domain.breaker import Pair, Trial
 from fairlane.domain.fairness import Contender, FairShare, Lane, Rooms, lane_rooms
-from fairlane.domain.limits import Subject, running_of
+from fairlane.domain.limits import Limit, Subject, running_by_subject, subjects_of
 from fairlane.domain.outcomes import Outcome, Refused, Released
 from fairlane.domain.statuses import JobStatus, OrganizationStatus
 from fairlane.registry.directory import Directory, Membership, Standing
@@ -123,7 +123,7 @@ class Claims:
         reserve = self._share.reserve(self.card.slots, active, time.monotonic())
         wanted = Wanted(open_lanes, in_lanes, self._share.quotas(contenders, free=slots, reserve=reserve))
         claimed = claim.claim(connection, now, wanted, worker_id=self.card.id, worker=self.card.name)
-        running_limits.note_starts(connection, now, _starts(claimed, outlook))
+        _note_starts(connection, now, claimed, outlook)
         breakers.begin_trials(connection, _begun(claimed, trials))
         return wanted, claimed
 
@@ -141,7 +141,7 @@ class Claims:
         found = [lane for lane in outlook.lanes if not paused & _pausable(lane)] if paused else list(outlook.lanes)
         if untried := outlook.trials - trials:
             found = [lane for lane in found if pair_of(lane) not in untried]
-        limited = {lane: [one for one in _subjects(lane) if one in outlook.limits] for lane in found}
+        limited = {lane: [one for one in subjects_of(*pair_of(lane)) if one in outlook.limits] for lane in found}
         locked = running_limits.lock(connection, {subject for subjects in limited.values() for subject in subjects})
         open_lanes = [lane for lane in found if locked.issuperset(limited[lane])]
         return open_lanes, locked
@@ -176,12 +176,6 @@ def _pausable(lane: Lane) -> set[tuple[str, str]]:
     return {("queue", lane.queue), ("job_type", lane.job_type), ("organization", lane.organization)}
 
 
-def _subjects(lane: Lane) -> tuple[Subject, ...]:
-    """All that may limit a lane."""
-    organization, job_type = lane.organization, lane.job_type
-    return Subject(organization, None), Subject(None, job_type), Subject(organization, job_type)
-
-
 def _rooms(
     connection: Connection,
     now: datetime,
@@ -191,9 +185,14 @@ def _rooms(
 ) -> dict[Subject, int]:
     """How many more jobs may start under each limit; counted after it was locked."""
     limits = {subject: outlook.limits[subject] for subject in locked}
-    rates = {one: limit.execution_rate_window for one, limit in limits.items() if limit.execution_rate is not None}
-    started = running_limits.started(connection, now, rates)
-    return {one: limit.room(running_of(one, running), started.get(one, 0)) for one, limit in limits.items()}
+    started = running_limits.started(connection, now, _windows(limits))
+    at_work = running_by_subject(running)
+    return {one: limit.room(at_work[one], started.get(one, 0)) for one, limit in limits.items()}
+
+
+def _windows(limits: Mapping[Subject, Limit]) -> dict[Subject, float]:
+    """The window of each that has an execution rate, in seconds."""
+    return {one: limit.execution_rate_window for one, limit in limits.items() if limit.execution_rate is not None}
 
 
 def _lane_limits(rooms: Mapping[Subject, int], trials: Iterable[Pair]) -> Rooms:
@@ -234,17 +233,13 @@ def _begun(claimed: Iterable[Claimed], trials: Iterable[Pair]) -> dict[Pair, Tri
     return {pair: pairs[pair] for pair in trials if pair in pairs}
 
 
-def _starts(claimed: Iterable[Claimed], outlook: Outlook) -> Counter[Subject]:
-    """The starts that count for an execution rate."""
-    rated = {subject for subject, limit in outlook.limits.items() if limit.execution_rate is not None}
-    if not rated:
-        return Counter()
-    return Counter(
-        subject
-        for one in claimed
-        for subject in _subjects(Lane(one.queue, one.organization, one.job_type))
-        if subject in rated
-    )
+def _note_starts(connection: Connection, now: datetime, claimed: Iterable[Claimed], outlook: Outlook) -> None:
+    """Write down the starts that count for an execution rate."""
+    windows = _windows(outlook.limits)
+    subjects = (one for each in claimed for one in subjects_of(each.organization, each.job_type))
+    if numbers := Counter(one for one in subjects if one in windows):
+        running_limits.note_starts(connection, now, numbers)
+        running_limits.forget_starts(connection, now, {one: windows[one] for one in numbers})
 
 
 def _verdict(

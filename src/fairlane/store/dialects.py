@@ -125,6 +125,16 @@ def rows_from_json(table: Table, rows: Sequence[Mapping[str, Any]]) -> tuple[pos
     return statement, {"rows": json.dumps(rows, default=str, ensure_ascii=False)}
 
 
+def given(*columns: str, sqlite: bool) -> str:
+    """A FROM item `given` with these columns of text: the rows in the parameter `given`, as JSON, a list for each.
+
+    However many rows there are, the statement stays the same.
+    """
+    names = ", ".join(f"value ->> {place} AS {name}" for place, name in enumerate(columns))
+    rows = "json_each(:given)" if sqlite else "json_array_elements(CAST(:given AS json)) AS each(value)"
+    return f"(SELECT {names} FROM {rows}) AS given"  # noqa: S608 - names of ours
+
+
 def upsert(connection: Connection, table: Table, values: Mapping[str, Any]) -> None:
     """Insert the row, or set its other columns where its primary key is there."""
     keys = [column.name for column in table.primary_key.columns]

@@ -61,16 +61,18 @@ def lock_open(connection: Connection, pair: Pair) -> Breaker | None:
 
 def lock_due(connection: Connection, now: datetime, pairs: Collection[Pair]) -> frozenset[Pair]:
     """Lock the breakers of these pairs that let a trial begin; those that another claim holds are passed over."""
-    if not pairs:
-        return frozenset()
-    # What was open and due when the lanes were looked at need not be so now: the lock's own look decides.
-    locked = connection.execute(
-        select(*_KEY)
-        .where(tuple_(*_KEY).in_(sorted(pairs)), _IS_OPEN, breakers.c.trial_lease_token.is_(None))
-        .where(breakers.c.until <= now)
-        .with_for_update(skip_locked=True)
-    )
-    return frozenset(Pair(*row) for row in locked)
+    found: set[Pair] = set()
+    ordered = sorted(pairs)
+    for start in range(0, len(ordered), _PAIRS):
+        # What was open and due when the lanes were looked at need not be so now: the lock's own look decides.
+        locked = connection.execute(
+            select(*_KEY)
+            .where(tuple_(*_KEY).in_(ordered[start : start + _PAIRS]), _IS_OPEN, breakers.c.trial_lease_token.is_(None))
+            .where(breakers.c.until <= now)
+            .with_for_update(skip_locked=True)
+        )
+        found.update(Pair(*row) for row in locked)
+    return frozenset(found)
 
 
 def begin_trials(connection: Connection, trials: Mapping[Pair, Trial]) -> None:

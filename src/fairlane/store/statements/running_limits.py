@@ -6,26 +6,54 @@ counted up or down, so a worker that is killed leaks no slot.
 
 import json
 from collections.abc import Collection, Mapping
+from dataclasses import fields
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, delete, func, select, tuple_
+from sqlalchemy import ColumnElement, Connection, TextClause, delete, select, text
 
-from fairlane.domain.limits import Subject
-from fairlane.store.dialects import insert, is_sqlite, upsert
-from fairlane.store.tables import limits, quotas, starts
+from fairlane.domain.limits import Limit, Subject
+from fairlane.store.dialects import given, insert_many, insert_many_free, is_sqlite, upsert
+from fairlane.store.tables import Instant, limits, quotas, starts
 
 # In place of an organization, for what is about all of them: no organization has an empty id.
 _ALL: Final = ""
+_FIELDS: Final = frozenset(field.name for field in fields(Limit))
+
+# A lock each by the key. One condition on a list of pairs would have PostgreSQL overflow its stack at some thousands.
+_LOCK: Final = text(f"""
+SELECT given.organization_id, given.subject
+FROM {given("organization_id", "subject", sqlite=False)} CROSS JOIN LATERAL (
+  SELECT FROM fairlane_quotas AS quota
+  WHERE quota.organization_id = given.organization_id AND quota.subject = given.subject
+  FOR NO KEY UPDATE SKIP LOCKED) AS free
+""").execution_options(fairlane_across="claim")  # noqa: S608 - a constant of ours
+_STARTED: Final = """
+SELECT given.organization_id, given.job_type, (
+  SELECT coalesce(sum(one.number), 0) FROM fairlane_starts AS one
+  WHERE one.organization_id = given.organization_id AND one.job_type = given.job_type AND one.at > {begin})
+FROM {given}
+"""
+_OLD: Final = "one.organization_id = given.organization_id AND one.job_type = given.job_type AND one.at <= {begin}"
+# By key: the planner could read all starts to join them. No more at once than keeps a claim short.
+_FORGET_ON_POSTGRES: Final = f"""
+DELETE FROM fairlane_starts WHERE id = ANY(ARRAY(
+  SELECT old.id FROM {{given}} CROSS JOIN LATERAL (
+    SELECT id FROM fairlane_starts AS one WHERE {_OLD} ORDER BY one.at LIMIT 100) AS old))
+"""  # noqa: S608 - a constant of ours
+_FORGET_ON_SQLITE: Final = f"""
+DELETE FROM fairlane_starts WHERE id IN (SELECT one.id FROM {{given}} CROSS JOIN fairlane_starts AS one WHERE {_OLD})
+"""  # noqa: S608 - a constant of ours
 
 
 def prepare(connection: Connection, subjects: Collection[Subject]) -> None:
     """Make these subjects' quota rows, in a short transaction: a claim's would hold up others that make them, too."""
-    if is_sqlite(connection):
+    if is_sqlite(connection) or not subjects:
         return  # a write transaction is alone
     keys = sorted(_quota_key(subject) for subject in subjects)
     rows = [{"organization_id": organization, "subject": name, "uses": 0} for organization, name in keys]
-    connection.execute(insert(connection, quotas).on_conflict_do_nothing(), rows)
+    insert_many_free(connection, quotas, rows, [quotas.c.subject])
 
 
 def lock(connection: Connection, subjects: Collection[Subject]) -> frozenset[Subject]:
@@ -33,26 +61,42 @@ def lock(connection: Connection, subjects: Collection[Subject]) -> frozenset[Sub
     if is_sqlite(connection) or not subjects:
         return frozenset(subjects)  # a write transaction is alone
     keys = {_quota_key(subject): subject for subject in subjects}
-    locked = connection.execute(
-        select(quotas.c.organization_id, quotas.c.subject)
-        .where(tuple_(quotas.c.organization_id, quotas.c.subject).in_(list(keys)))
-        .with_for_update(skip_locked=True)
-        .execution_options(fairlane_across="claim")
-    )
+    locked = connection.execute(_LOCK, {"given": json.dumps(sorted(keys))})
     return frozenset(keys[row.organization_id, row.subject] for row in locked)
 
 
 def started(connection: Connection, now: datetime, windows: Mapping[Subject, float]) -> dict[Subject, int]:
-    """How many jobs of each subject have started within its window (seconds, up to now); older entries are deleted."""
-    found: dict[Subject, int] = {}
-    for subject, window in windows.items():
-        mine = (starts.c.organization_id == (subject.organization or _ALL)) & (starts.c.job_type == subject.job_type)
-        begin = now - timedelta(seconds=window)
-        connection.execute(delete(starts).where(mine, starts.c.at <= begin))
-        found[subject] = connection.execute(
-            select(func.coalesce(func.sum(starts.c.number), 0)).where(mine)
-        ).scalar_one()
-    return found
+    """How many jobs of each subject have started within its window (seconds, up to now)."""
+    if not windows:
+        return {}
+    rows = connection.execute(
+        _on_windows(_STARTED, sqlite=is_sqlite(connection)), {"given": _windows(connection, now, windows)}
+    )
+    return {Subject(organization or None, job_type): number for organization, job_type, number in rows}
+
+
+def forget_starts(connection: Connection, now: datetime, windows: Mapping[Subject, float]) -> None:
+    """Delete starts of each subject that are older than its window (seconds, up to now)."""
+    if windows:
+        forget = _FORGET_ON_SQLITE if is_sqlite(connection) else _FORGET_ON_POSTGRES
+        statement = _on_windows(forget, sqlite=is_sqlite(connection))
+        connection.execute(statement, {"given": _windows(connection, now, windows)})
+
+
+@cache
+def _on_windows(statement: str, *, sqlite: bool) -> TextClause:
+    begin = "given.since" if sqlite else "CAST(given.since AS timestamptz)"
+    rows = given("organization_id", "job_type", "since", sqlite=sqlite)
+    return text(statement.format(given=rows, begin=begin)).execution_options(fairlane_across="claim")
+
+
+def _windows(connection: Connection, now: datetime, windows: Mapping[Subject, float]) -> str:
+    """Each subject with the begin of its window, to be `given`."""
+    rows = []
+    for (organization, job_type), seconds in windows.items():
+        begin = Instant().process_bind_param(now - timedelta(seconds=seconds), connection.dialect)
+        rows.append([organization or _ALL, job_type, str(begin)])
+    return json.dumps(rows)
 
 
 def latest_starts(connection: Connection, subject: Subject, limit: int) -> list[tuple[datetime, int]]:
@@ -73,20 +117,20 @@ def note_starts(connection: Connection, now: datetime, numbers: Mapping[Subject,
         for subject, number in numbers.items()
     ]
     if rows:
-        connection.execute(starts.insert(), rows)
+        insert_many(connection, starts, rows)
 
 
 def set_limit(connection: Connection, subject: Subject, changes: Mapping[str, Any]) -> None:
     """Set some of the limits of a job type, for all organizations or one. The caller holds the type's row."""
-    document = {**overrides(connection).get(subject, {}), **changes}
     key = {"organization_id": subject.organization or _ALL, "job_type": subject.job_type}
+    known = connection.scalars(select(limits.c.document).where(_is(subject))).one_or_none()
+    document = {**(json.loads(known) if known is not None else {}), **changes}
     upsert(connection, limits, {**key, "document": json.dumps(document, sort_keys=True)})
 
 
 def reset_limit(connection: Connection, subject: Subject) -> bool:
     """Forget what was set; False if nothing was."""
-    mine = (limits.c.organization_id == (subject.organization or _ALL)) & (limits.c.job_type == subject.job_type)
-    return connection.execute(delete(limits).where(mine)).rowcount == 1
+    return connection.execute(delete(limits).where(_is(subject))).rowcount == 1
 
 
 def forget_type(connection: Connection, job_type: str) -> None:
@@ -97,12 +141,21 @@ def forget_type(connection: Connection, job_type: str) -> None:
 
 
 def overrides(connection: Connection) -> dict[Subject, dict[str, Any]]:
-    """What was set beyond the job types' own limits: few rows, read in every claim round."""
+    """What was set beyond the job types' own limits; what a newer version set is left out."""
     statement = select(limits).execution_options(fairlane_across="claim")
     return {
-        Subject(row.organization_id or None, row.job_type): json.loads(row.document)
+        Subject(row.organization_id or None, row.job_type): _known(row.document)
         for row in connection.execute(statement)
     }
+
+
+def _known(document: str) -> dict[str, Any]:
+    return {name: value for name, value in json.loads(document).items() if name in _FIELDS}
+
+
+def _is(subject: Subject) -> ColumnElement[bool]:
+    organization, job_type = subject
+    return (limits.c.organization_id == (organization or _ALL)) & (limits.c.job_type == job_type)
 
 
 def _quota_key(subject: Subject) -> tuple[str, str]:
