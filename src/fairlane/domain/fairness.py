@@ -3,10 +3,10 @@
 Pure: counts come in, quotas go out. `FairShare` remembers only whose turn it is among those that stand equal.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from heapq import heapify, heappop, heapreplace
+from heapq import heapify, heappop, heapreplace, nsmallest
 from typing import Final, NamedTuple
 
 # An organization counts as active for so many seconds after it last had something ready or running.
@@ -68,6 +68,12 @@ class FairShare:
         given = dict.fromkeys(self._with_nothing_running(contenders)[: max(free, 0)], 1)
         fill(contenders, free - len(given) - reserve, self._served, given)
         return {name: Quota(jobs, self._share_of_oldest(name, jobs)) for name, jobs in given.items()}
+
+    def first(self, contenders: Mapping[str, Contender], number: int) -> frozenset[str]:
+        """Those that can start something and whose turn it is, so many at most."""
+        self._welcome(contenders)
+        able = [(*_standing(one, 0, self._served[name]), name) for name, one in contenders.items() if one.room != 0]
+        return frozenset(name for *_, name in nsmallest(number, able))
 
     def started(self, jobs: Mapping[str, int]) -> None:
         """Count what was really claimed, by organization."""
@@ -154,6 +160,46 @@ class Rooms(NamedTuple):
     organizations: Mapping[str, int]
 
 
+class RoomShare:
+    """Shares what limits leave among lanes, over claim rounds.
+
+    A lane that had room and took nothing (its organization had more urgent jobs, or somebody else holds its rows) sits
+    out for a round: room is its own only if the others do not take it.
+    """
+
+    def __init__(self) -> None:
+        self._started: Counter[str] = Counter()  # by job type
+        self._sits_out: dict[Lane, int] = {}  # until that round
+        self._round = 0
+
+    def rooms(self, lanes: Iterable[Lane], rooms: Rooms, running: Mapping[tuple[str, str], int]) -> dict[Lane, int]:
+        """See `lane_rooms`."""
+        return lane_rooms(lanes, rooms, running, self._started, self._sits_out)
+
+    def took(self, rooms: Mapping[Lane, int], started: Mapping[Lane, int]) -> None:
+        """Count what was really claimed.
+
+        Args:
+            rooms: of the limited lanes, those too that were held back.
+            started: jobs started, by lane.
+        """
+        self._round += 1
+        self._started.update(_by_type(started))
+        for lane, room in rooms.items():
+            if room and not started.get(lane):
+                self._sits_out[lane] = self._round + 1
+        self._sits_out = {
+            lane: until for lane, until in self._sits_out.items() if until > self._round and not started.get(lane)
+        }
+
+
+def _by_type(numbers: Mapping[Lane, int]) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for lane, number in numbers.items():
+        found[lane.job_type] += number
+    return found
+
+
 def lane_rooms(
     lanes: Iterable[Lane],
     rooms: Rooms,
@@ -169,7 +215,7 @@ def lane_rooms(
     Args:
         running: running jobs by (job type, organization).
         started: jobs started so far by type; whoever stands equal comes first by turns as this grows.
-        passed: lanes that had room in the last round and took nothing: room is theirs only if no other takes it.
+        passed: lanes that had room lately and took nothing: room is theirs only if no other takes it.
     """
     by_pair: dict[tuple[str, str], list[Lane]] = defaultdict(list)
     for lane in sorted(lanes):

@@ -1,11 +1,9 @@
-"""One claim round: look at the lanes → take what is limited → share the slots → claim → what the jobs need to begin."""
+"""One claim round: look at the lanes → lock what is limited → share the slots → claim → what the jobs need to begin."""
 
 import json
-import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from random import Random
 from typing import NamedTuple
 from uuid import UUID
@@ -14,15 +12,16 @@ from sqlalchemy import Connection
 
 from fairlane.domain.backoff import Backoff
 from fairlane.domain.breaker import Pair, Trial
-from fairlane.domain.fairness import Contender, FairShare, Lane, Rooms, lane_rooms
-from fairlane.domain.limits import Limit, Subject, running_by_subject, subjects_of
+from fairlane.domain.fairness import Lane
+from fairlane.domain.limits import Subject
 from fairlane.domain.outcomes import Outcome, Refused, Released
 from fairlane.domain.statuses import JobStatus, OrganizationStatus
 from fairlane.registry.directory import Directory, Membership, Standing
 from fairlane.runtime.outlook import Outlook, Outlooks, pair_of
 from fairlane.runtime.patience import DirectoryAway, ask_members
 from fairlane.runtime.reports import AttemptFacts, ParentFacts
-from fairlane.store.statements import attempts, breakers, claim, job_types, lanes, running_limits, workers
+from fairlane.runtime.rooms import Turns, note_starts
+from fairlane.store.statements import attempts, breakers, claim, job_types, running_limits, workers
 from fairlane.store.statements.claim import Claimed, Wanted
 from fairlane.store.statements.finish import Finish, finish
 from fairlane.store.statements.workers import WorkerCard
@@ -55,10 +54,11 @@ class Claims:
     card: WorkerCard
     outlooks: Outlooks
     is_hungry: bool = field(default=False, init=False)
-    _share: FairShare = field(default_factory=FairShare, init=False)
-    _started: Counter[str] = field(default_factory=Counter, init=False)  # by job type
-    _passed: frozenset[Lane] = field(default=frozenset(), init=False)  # had room in the last round and took nothing
+    _turns: Turns = field(init=False)
     _is_unsure: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        self._turns = Turns(self.database.clock, self.card.slots)
 
     def doubt(self) -> None:
         """Something went wrong with what was claimed: the next round gives back what the worker does not know."""
@@ -110,27 +110,18 @@ class Claims:
         if not workers.hold(connection, self.database.clock, self.card.id):
             return Wanted((), {}, {}), []
         trials = breakers.lock_due(connection, self.database.clock.now(connection), outlook.trials)
-        open_lanes, locked = self._open_lanes(connection, outlook, trials)
-        running = lanes.running(connection)
-        # Taken under the locks, and after the count: what the log says keeps to the limits, too.
-        now = self.database.clock.now(connection)
-        rooms = _rooms(connection, now, outlook, locked, running)
-        in_lanes = lane_rooms(open_lanes, _lane_limits(rooms, trials), running, self._started, self._passed)
-        # Whoever is held back stays known, so that it loses neither its turn nor what its oldest jobs are owed.
-        in_lanes |= dict.fromkeys(set(outlook.lanes).difference(open_lanes), 0)
-        contenders = _contenders(outlook, running, rooms, in_lanes)
-        active = {name for name, one in contenders.items() if one.room != 0} | {one for _, one in running}
-        reserve = self._share.reserve(self.card.slots, active, time.monotonic())
-        wanted = Wanted(open_lanes, in_lanes, self._share.quotas(contenders, free=slots, reserve=reserve))
-        claimed = claim.claim(connection, now, wanted, worker_id=self.card.id, worker=self.card.name)
-        _note_starts(connection, now, claimed, outlook)
+        allowed = self._allowed(connection, outlook, trials)
+        open_lanes, locked = self._lock_limits(connection, outlook, allowed, trials, slots)
+        view = self._turns.view(connection, outlook, open_lanes, locked, trials, slots)
+        quotas = self._turns.share.quotas(view.contenders, free=slots, reserve=view.reserve)
+        wanted = Wanted(open_lanes, view.rooms, quotas)
+        claimed = claim.claim(connection, view.now, wanted, worker_id=self.card.id, worker=self.card.name)
+        note_starts(connection, view.now, claimed, outlook)
         breakers.begin_trials(connection, _begun(claimed, trials))
         return wanted, claimed
 
-    def _open_lanes(
-        self, connection: Connection, outlook: Outlook, trials: frozenset[Pair]
-    ) -> tuple[list[Lane], frozenset[Subject]]:
-        """The lanes of which nothing is paused and whose limits nobody else is claiming under; those limits, locked.
+    def _allowed(self, connection: Connection, outlook: Outlook, trials: frozenset[Pair]) -> list[Lane]:
+        """The lanes of which nothing is paused.
 
         The pauses are read here, in the claim's transaction, so that none comes late.
 
@@ -141,18 +132,29 @@ class Claims:
         found = [lane for lane in outlook.lanes if not paused & _pausable(lane)] if paused else list(outlook.lanes)
         if untried := outlook.trials - trials:
             found = [lane for lane in found if pair_of(lane) not in untried]
-        limited = {lane: [one for one in subjects_of(*pair_of(lane)) if one in outlook.limits] for lane in found}
-        locked = running_limits.lock(connection, {subject for subjects in limited.values() for subject in subjects})
-        open_lanes = [lane for lane in found if locked.issuperset(limited[lane])]
-        return open_lanes, locked
+        return found
+
+    def _lock_limits(
+        self, connection: Connection, outlook: Outlook, allowed: list[Lane], trials: frozenset[Pair], slots: int
+    ) -> tuple[list[Lane], frozenset[Subject]]:
+        """The lanes under whose limits nobody else is claiming; those limits, locked.
+
+        Of limited organizations there are no more among them than there are slots: those whose turn it is, as far as
+        can be seen before the lock.
+        """
+        limited = {lane.organization for lane in allowed if outlook.limited[lane]}
+        if len(limited) > slots:
+            view = self._turns.view(connection, outlook, allowed, outlook.limits, trials, slots)
+            chosen = self._turns.first(view, limited, slots)
+            allowed = [lane for lane in allowed if not outlook.limited[lane] or lane.organization in chosen]
+        locked = running_limits.lock(connection, {one for lane in allowed for one in outlook.limited[lane]})
+        return [lane for lane in allowed if locked.issuperset(outlook.limited[lane])], locked
 
     def _remember(self, wanted: Wanted, claimed: Sequence[Claimed]) -> None:
         """Whose turn it was, and which lanes turned out to be empty."""
         by_lane = Counter(Lane(one.queue, one.organization, one.job_type) for one in claimed)
         by_organization = Counter(one.organization for one in claimed)
-        self._started.update(one.job_type for one in claimed)
-        self._share.started(by_organization)
-        self._passed = frozenset(lane for lane, *_ in wanted.rows() if lane in wanted.rooms and not by_lane[lane])
+        self._turns.took(wanted, by_lane)
         self.outlooks.forget(
             lane
             for lane, room, quota in wanted.rows()
@@ -176,70 +178,10 @@ def _pausable(lane: Lane) -> set[tuple[str, str]]:
     return {("queue", lane.queue), ("job_type", lane.job_type), ("organization", lane.organization)}
 
 
-def _rooms(
-    connection: Connection,
-    now: datetime,
-    outlook: Outlook,
-    locked: Iterable[Subject],
-    running: Mapping[tuple[str, str], int],
-) -> dict[Subject, int]:
-    """How many more jobs may start under each limit; counted after it was locked."""
-    limits = {subject: outlook.limits[subject] for subject in locked}
-    started = running_limits.started(connection, now, _windows(limits))
-    at_work = running_by_subject(running)
-    return {one: limit.room(at_work[one], started.get(one, 0)) for one, limit in limits.items()}
-
-
-def _windows(limits: Mapping[Subject, Limit]) -> dict[Subject, float]:
-    """The window of each that has an execution rate, in seconds."""
-    return {one: limit.execution_rate_window for one, limit in limits.items() if limit.execution_rate is not None}
-
-
-def _lane_limits(rooms: Mapping[Subject, int], trials: Iterable[Pair]) -> Rooms:
-    types = {one.job_type: room for one, room in rooms.items() if one.job_type and one.organization is None}
-    pairs = {(one.job_type, one.organization): room for one, room in rooms.items() if one.job_type and one.organization}
-    for organization, job_type in trials:
-        pairs[job_type, organization] = min(pairs.get((job_type, organization), 1), 1)
-    organizations = {one.organization: room for one, room in rooms.items() if one.organization and not one.job_type}
-    return Rooms(types, pairs, organizations)
-
-
-def _contenders(
-    outlook: Outlook,
-    running: Mapping[tuple[str, str], int],
-    rooms: Mapping[Subject, int],
-    in_lanes: Mapping[Lane, int],
-) -> dict[str, Contender]:
-    by_organization: dict[str, list[Lane]] = defaultdict(list)
-    for lane in outlook.lanes:
-        by_organization[lane.organization].append(lane)
-    at_work: Counter[str] = Counter()
-    for (_, organization), number in running.items():
-        at_work[organization] += number
-    found = {}
-    for organization, mine in by_organization.items():
-        standing = outlook.standings.get(organization)
-        bounds = [rooms[one] for one in [Subject(organization, None)] if one in rooms]
-        if all(lane in in_lanes for lane in mine):
-            bounds.append(sum(in_lanes[lane] for lane in mine))
-        weight = standing.weight if standing is not None else 1
-        found[organization] = Contender(weight, at_work[organization], min(bounds, default=None))
-    return found
-
-
 def _begun(claimed: Iterable[Claimed], trials: Iterable[Pair]) -> dict[Pair, Trial]:
     """The trials that begin with what was claimed: of each pair it is one job at most."""
     pairs = {Pair(one.organization, one.job_type): Trial(one.id, one.attempt, one.lease_token) for one in claimed}
     return {pair: pairs[pair] for pair in trials if pair in pairs}
-
-
-def _note_starts(connection: Connection, now: datetime, claimed: Iterable[Claimed], outlook: Outlook) -> None:
-    """Write down the starts that count for an execution rate."""
-    windows = _windows(outlook.limits)
-    subjects = (one for each in claimed for one in subjects_of(each.organization, each.job_type))
-    if numbers := Counter(one for one in subjects if one in windows):
-        running_limits.note_starts(connection, now, numbers)
-        running_limits.forget_starts(connection, now, {one: windows[one] for one in numbers})
 
 
 def _verdict(

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from fairlane.domain.breaker import Pair
 from fairlane.domain.fairness import Lane
-from fairlane.domain.limits import Limit, Subject, limits_on
+from fairlane.domain.limits import Limit, Subject, limits_on, subjects_of
 from fairlane.domain.statuses import OrganizationStatus
 from fairlane.registry.directory import Directory, Standing
 from fairlane.runtime.patience import DirectoryAway
@@ -26,12 +26,14 @@ from fairlane.store.transaction import Database
 class Outlook:
     """Lanes that this worker serves, without those of suspended organizations and those that a breaker holds back.
 
-    `limits` are those of these lanes only; of each pair in `trials` one job may start, if its breaker lets it still.
+    `limits` are those of these lanes only, `limited` says which of them hold for each lane; of each pair in `trials`
+    one job may start, if its breaker lets it still.
     """
 
     lanes: tuple[Lane, ...]
     standings: Mapping[str, Standing]
     limits: Mapping[Subject, Limit]
+    limited: Mapping[Lane, tuple[Subject, ...]]
     trials: frozenset[Pair]
 
     def without(self, gone: Iterable[Lane]) -> "Outlook":
@@ -90,7 +92,7 @@ class Outlooks:
     def _read(self) -> Outlook | None:
         found = [lane for lane in self.database.look(lanes.active_lanes) if self._serves(lane)]
         if not found:
-            return Outlook((), {}, {}, frozenset())
+            return Outlook((), {}, {}, {}, frozenset())
         seen = self.database.read(lambda connection: self._look(connection, found))
         try:
             standings = self.directory.organizations({lane.organization for lane in seen.lanes})
@@ -101,7 +103,8 @@ class Outlooks:
         if new := limits.keys() - self._prepared:
             self.database.write(lambda connection: running_limits.prepare(connection, new))
             self._prepared |= new
-        return Outlook(open_, standings, limits, seen.trials)
+        limited = {lane: tuple(one for one in subjects_of(*pair_of(lane)) if one in limits) for lane in open_}
+        return Outlook(open_, standings, limits, limited, seen.trials)
 
     def _serves(self, lane: Lane) -> bool:
         return lane.job_type in self.card.job_types and (self.card.queues is None or lane.queue in self.card.queues)

@@ -1,0 +1,127 @@
+"""What each lane and each organization may start in a claim round: what its limits leave, and what is shared of it."""
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from fairlane.domain.breaker import Pair
+from fairlane.domain.fairness import Contender, FairShare, Lane, Rooms, RoomShare
+from fairlane.domain.limits import Limit, Subject, running_by_subject, subjects_of
+from fairlane.runtime.outlook import Outlook
+from fairlane.store.clock import Clock
+from fairlane.store.statements import lanes, running_limits
+from fairlane.store.statements.claim import Claimed, Wanted
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How a claim round sees it: how many jobs each lane that is limited may start, and who contends for the slots.
+
+    `reserve`: slots that are for organizations with nothing running. `now`: when all that was counted.
+    """
+
+    now: datetime
+    rooms: Mapping[Lane, int]
+    contenders: Mapping[str, Contender]
+    reserve: int
+
+
+@dataclass(slots=True)
+class Turns:
+    """Whose turn it is, over the claim rounds of one worker.
+
+    Args:
+        slots: the worker's.
+    """
+
+    clock: Clock
+    slots: int
+    share: FairShare = field(default_factory=FairShare, init=False)
+    _rooms: RoomShare = field(default_factory=RoomShare, init=False)
+
+    def view(
+        self,
+        connection: Connection,
+        outlook: Outlook,
+        open_lanes: Sequence[Lane],
+        subjects: Iterable[Subject],
+        trials: Iterable[Pair],
+        free: int,
+    ) -> View:
+        """Count what runs, and share what these subjects' limits leave; exact where they are locked.
+
+        Args:
+            trials: of each of these pairs one job may start.
+            free: how many slots are.
+        """
+        running = lanes.running(connection)
+        # Taken under the locks, and after the count: what the log says keeps to the limits, too.
+        now = self.clock.now(connection)
+        limits = {subject: outlook.limits[subject] for subject in subjects}
+        started = running_limits.started(connection, now, _windows(limits))
+        by_subject = running_by_subject(running)
+        left = {one: limit.room(by_subject[one], started.get(one, 0)) for one, limit in limits.items()}
+        able = [lane for lane in open_lanes if all(left.get(one, 1) for one in outlook.limited[lane])]
+        at_work = {organization: by_subject[Subject(organization, None)] for _, organization in running}
+        active = at_work.keys() | {lane.organization for lane in able}
+        reserve = self.share.reserve(self.slots, active, time.monotonic())
+        rooms = self._rooms.rooms(able, _by_kind(left, trials), running)
+        # Whoever is held back stays known, so that it loses neither its turn nor what its oldest jobs are owed.
+        rooms |= dict.fromkeys(set(outlook.lanes).difference(able), 0)
+        return View(now, rooms, _contenders(outlook, at_work, left, rooms), reserve)
+
+    def first(self, view: View, organizations: Iterable[str], number: int) -> frozenset[str]:
+        """Those of the organizations whose turn it is, so many at most."""
+        return self.share.first({name: view.contenders[name] for name in organizations}, number)
+
+    def took(self, wanted: Wanted, by_lane: Mapping[Lane, int]) -> None:
+        """Count what was really claimed."""
+        by_organization: Counter[str] = Counter()
+        for lane, number in by_lane.items():
+            by_organization[lane.organization] += number
+        self.share.started(by_organization)
+        self._rooms.took(wanted.rooms, by_lane)
+
+
+def note_starts(connection: Connection, now: datetime, claimed: Iterable[Claimed], outlook: Outlook) -> None:
+    """Write down the starts that count for an execution rate."""
+    windows = _windows(outlook.limits)
+    subjects = (one for each in claimed for one in subjects_of(each.organization, each.job_type))
+    if numbers := Counter(one for one in subjects if one in windows):
+        running_limits.note_starts(connection, now, numbers)
+        running_limits.forget_starts(connection, now, {one: windows[one] for one in numbers})
+
+
+def _windows(limits: Mapping[Subject, Limit]) -> dict[Subject, float]:
+    """The window of each that has an execution rate, in seconds."""
+    return {one: limit.execution_rate_window for one, limit in limits.items() if limit.execution_rate is not None}
+
+
+def _by_kind(left: Mapping[Subject, int], trials: Iterable[Pair]) -> Rooms:
+    types = {one.job_type: room for one, room in left.items() if one.job_type and one.organization is None}
+    pairs = {(one.job_type, one.organization): room for one, room in left.items() if one.job_type and one.organization}
+    for organization, job_type in trials:
+        pairs[job_type, organization] = min(pairs.get((job_type, organization), 1), 1)
+    organizations = {one.organization: room for one, room in left.items() if one.organization and not one.job_type}
+    return Rooms(types, pairs, organizations)
+
+
+def _contenders(
+    outlook: Outlook, at_work: Mapping[str, int], left: Mapping[Subject, int], rooms: Mapping[Lane, int]
+) -> dict[str, Contender]:
+    by_organization: dict[str, list[Lane]] = defaultdict(list)
+    for lane in outlook.lanes:
+        by_organization[lane.organization].append(lane)
+    found = {}
+    for organization, mine in by_organization.items():
+        standing = outlook.standings.get(organization)
+        bounds = [left[one] for one in [Subject(organization, None)] if one in left]
+        if all(lane in rooms for lane in mine):
+            bounds.append(sum(rooms[lane] for lane in mine))
+        weight = standing.weight if standing is not None else 1
+        found[organization] = Contender(weight, at_work.get(organization, 0), min(bounds, default=None))
+    return found
