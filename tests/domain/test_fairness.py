@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlane.domain.fairness import Contender, FairShare, Lane, Quota, Rooms, fill, lane_rooms
+from fairlane.domain.fairness import Contender, FairShare, Lane, Quota, Rooms, RoomShare, fill, lane_rooms
 
 NAMES = st.text("abcdef", min_size=1, max_size=2)
 CONTENDERS = st.dictionaries(
@@ -193,6 +193,10 @@ def test_lanes_together_never_pass_a_limit_and_use_all_of_it(lanes, rooms, runni
         # What an organization may not start for its own limit is no loss to the others.
         most = sum(min(rooms.pairs.get(pair, INF), rooms.organizations.get(pair[1], INF)) for pair in mine)
         assert sum(jobs for lane, jobs in given_.items() if lane.job_type == job_type) == min(room, most)
+    for lane, jobs in given_.items():
+        assert jobs <= rooms.pairs.get((lane.job_type, lane.organization), INF)
+        if lane.job_type in rooms.job_types:
+            assert jobs <= rooms.organizations.get(lane.organization, INF)
     for pair, room in rooms.pairs.items():
         assert sum(jobs for lane, jobs in given_.items() if (lane.job_type, lane.organization) == pair) <= room
     assert set(given_) == {
@@ -217,3 +221,29 @@ def test_a_limit_of_one_goes_round_among_organizations_and_queues():
         (lane,) = [lane for lane, jobs in lane_rooms(lanes, rooms, {}, {"pdf": turn}).items() if jobs]
         served[lane.organization] += 1
     assert served == {"a": 2, "b": 2, "c": 2}
+
+
+@given(st.integers(1, 12), st.integers(1, 5), st.data())
+def test_whoever_can_use_a_type_s_room_gets_it_soon_however_many_others_can_not(organizations, room, data):
+    """What a claim can't know: that an organization has more urgent jobs of another type, or that its rows are held."""
+    lanes = [Lane("q", f"o{number:02}", "pdf") for number in range(organizations)]
+    able = data.draw(st.sampled_from(lanes))
+    share, waited = RoomShare(), 0
+    for _ in range(50):
+        rooms = share.rooms(lanes, Rooms({"pdf": room}, {}, {}), {})
+        started = {able: 1} if rooms[able] else {}
+        share.took(rooms, started)
+        waited = 0 if started else waited + 1
+        assert waited <= organizations
+
+
+def test_an_organization_that_could_use_no_room_for_a_while_has_its_turn_again():
+    lanes = [Lane("q", name, "pdf") for name in ("busy", "eager")]
+    share, turns = RoomShare(), Counter[str]()
+    for number in range(12):
+        rooms = share.rooms(lanes, Rooms({"pdf": 1}, {}, {}), {})
+        started = {lane: 1 for lane, jobs in rooms.items() if jobs and (lane.organization == "eager" or number > 5)}
+        share.took(rooms, started)
+        turns.update(lane.organization for lane in started)
+    assert turns["busy"] >= 3
+    assert turns["eager"] >= 6

@@ -147,6 +147,31 @@ class TestNoRoomIsLost:
         ran += worker.claim(20)
         assert organizations([one for one in ran if one.claimed.job_type == "pdf"]) == {"rival": 4}
 
+    def test_to_organizations_with_more_urgent_jobs_however_many_they_are(self, fl: Engine) -> None:
+        job_type(fl, "pdf", max_running=1)
+        job_type(fl, "mail", priority="high")
+        worker = member(fl, slots=50)
+        fl.organizations.create("third")
+        for name in ("acme", "rival", "third"):
+            give(fl, 1, organization=name)
+        started: list[Ready] = []
+        for _ in range(3):
+            for name in ("acme", "rival"):
+                give(fl, 10, "mail", name)
+            started += worker.claim(10)
+            worker.end(*(one for one in started if one.claimed.job_type == "mail"))
+        assert organizations([one for one in started if one.claimed.job_type == "pdf"]) == {"third": 1}
+
+    def test_to_an_organization_that_may_not_use_the_reserve(self, fl: Engine) -> None:
+        job_type(fl, "pdf", max_running=1)
+        job_type(fl, "mail")
+        worker = member(fl, slots=10)
+        give(fl, 9, "mail")
+        assert len(worker.claim(10)) == 9
+        for name in ("acme", "rival"):
+            give(fl, 1, organization=name)
+        assert organizations(worker.claim(1)) == {"rival": 1}
+
     def test_to_an_organization_with_few_jobs(self, fl: Engine) -> None:
         job_type(fl, "pdf", max_running=20)
         worker = member(fl, slots=50)

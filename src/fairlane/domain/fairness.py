@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from heapq import heapify, heappop, heapreplace, nsmallest
+from math import ceil
 from typing import Final, NamedTuple
 
 # An organization counts as active for so many seconds after it last had something ready or running.
@@ -164,7 +165,7 @@ class RoomShare:
     """Shares what limits leave among lanes, over claim rounds.
 
     A lane that had room and took nothing (its organization had more urgent jobs, or somebody else holds its rows) sits
-    out for a round: room is its own only if the others do not take it.
+    out for as many rounds as the others need to have their turn: room is its own only if they do not take it.
     """
 
     def __init__(self) -> None:
@@ -185,9 +186,12 @@ class RoomShare:
         """
         self._round += 1
         self._started.update(_by_type(started))
+        sharing = _by_type(dict.fromkeys(rooms, 1))
+        offered = _by_type({lane: 1 for lane, room in rooms.items() if room})
         for lane, room in rooms.items():
             if room and not started.get(lane):
-                self._sits_out[lane] = self._round + 1
+                turns = ceil(sharing[lane.job_type] / offered[lane.job_type])
+                self._sits_out[lane] = self._round + max(turns - 1, 1)
         self._sits_out = {
             lane: until for lane, until in self._sits_out.items() if until > self._round and not started.get(lane)
         }

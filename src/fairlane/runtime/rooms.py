@@ -69,6 +69,8 @@ class Turns:
         at_work = {organization: by_subject[Subject(organization, None)] for _, organization in running}
         active = at_work.keys() | {lane.organization for lane in able}
         reserve = self.share.reserve(self.slots, active, time.monotonic())
+        if free <= reserve:
+            able = [lane for lane in able if lane.organization not in at_work]
         rooms = self._rooms.rooms(able, _by_kind(left, trials), running)
         # Whoever is held back stays known, so that it loses neither its turn nor what its oldest jobs are owed.
         rooms |= dict.fromkeys(set(outlook.lanes).difference(able), 0)
