@@ -8,7 +8,7 @@ import pytest
 
 from fairlane.runtime.claims import Ready
 from fairlane.testing import ManualClock
-from tests.runtime.worker_kit import Engine, engine
+from tests.runtime.worker_kit import Engine, another, engine
 from tests.runtime.worker_store import Member, give, job_type, later, member, organizations
 
 
@@ -89,6 +89,17 @@ class TestMaxRunning:
         assert len(worker.claim()) == 1
         fl.job_types.reset_limit("pdf")
         assert len(worker.claim()) == 2
+
+    def test_that_was_registered_last_holds_for_workers_whose_code_says_another(self, fl: Engine) -> None:
+        job_type(fl, "pdf", max_running=4)
+        give(fl, 10)
+        worker = member(fl)
+        with another(fl) as deployed:
+            job_type(deployed, "pdf", max_running=2)
+            deployed.database.write(deployed.catalogue.write)
+        assert len(worker.claim()) == 2
+        fl.job_types.limit("pdf", max_running=3)
+        assert len(worker.claim()) == 1
 
 
 class TestExecutionRate:

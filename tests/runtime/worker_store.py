@@ -71,7 +71,6 @@ def member(fl: Engine, name: str = "worker", *, slots: int = 10) -> Member:
     card = WorkerCard(uuid4(), name, None, tuple(sorted(fl.catalogue.mine)), slots)
     monotonic = Monotonic()
     heartbeat = Heartbeat(fl.database, card, LEASE, fl.emit, monotonic)
-    own_limits = {name: one.options.limit for name, one in fl.catalogue.mine.items()}
     alarm = DeadLetterAlarm(fl.database, fl.settings.dead_letter_alert, fl.emit)
     made = Member(
         fl,
@@ -79,7 +78,7 @@ def member(fl: Engine, name: str = "worker", *, slots: int = 10) -> Member:
         monotonic,
         heartbeat,
         Rescue(fl.database, heartbeat, alarm, fl.emit, interval=1.0),
-        Claims(fl.database, fl.directory, card, Outlooks(fl.database, fl.directory, card, own_limits, kept=0.0)),
+        Claims(fl.database, fl.directory, card, Outlooks(fl.database, fl.directory, card, kept=0.0)),
     )
     heartbeat.run_once()
     return made

@@ -7,6 +7,7 @@ again for each batch. What must not be late (pauses, limits' counts) is read in 
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
@@ -16,8 +17,9 @@ from fairlane.domain.fairness import Lane
 from fairlane.domain.limits import Limit, Subject, limits_on, subjects_of
 from fairlane.domain.statuses import OrganizationStatus
 from fairlane.registry.directory import Directory, Standing
+from fairlane.registry.options import Options
 from fairlane.runtime.patience import DirectoryAway
-from fairlane.store.statements import breakers, lanes, running_limits
+from fairlane.store.statements import breakers, job_types, lanes, running_limits
 from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.transaction import Database
 
@@ -46,6 +48,7 @@ class _Seen(NamedTuple):
     """What one look at the database gives."""
 
     lanes: list[Lane]
+    options: Mapping[str, str]
     overrides: dict[Subject, dict[str, Any]]
     trials: frozenset[Pair]
 
@@ -55,14 +58,12 @@ class Outlooks:
     """Reads outlooks for one worker.
 
     Args:
-        own_limits: those that the job types of this process name themselves.
         kept: how long an outlook holds, in seconds.
     """
 
     database: Database
     directory: Directory
     card: WorkerCard
-    own_limits: Mapping[str, Limit]
     kept: float = 0.1
     _kept: Outlook | None = field(default=None, init=False)
     _read_at: float = field(default=0.0, init=False)
@@ -99,7 +100,7 @@ class Outlooks:
         except DirectoryAway:
             return None
         open_ = tuple(lane for lane in seen.lanes if not _is_suspended(standings.get(lane.organization)))
-        limits = self._limits(open_, standings, seen.overrides)
+        limits = _limits(open_, standings, seen)
         if new := limits.keys() - self._prepared:
             self.database.write(lambda connection: running_limits.prepare(connection, new))
             self._prepared |= new
@@ -116,30 +117,35 @@ class Outlooks:
             held = {pair for pair, one in open_ones.items() if not one.lets_try(now)}
             found = [lane for lane in found if pair_of(lane) not in held]
             trials = frozenset(pair_of(lane) for lane in found) & open_ones.keys()
-        return _Seen(found, running_limits.overrides(connection), trials)
-
-    def _limits(
-        self,
-        open_lanes: Iterable[Lane],
-        standings: Mapping[str, Standing],
-        overrides: Mapping[Subject, Mapping[str, Any]],
-    ) -> dict[Subject, Limit]:
-        found: dict[Subject, Limit] = {}
-        for organization, job_type in {pair_of(lane) for lane in open_lanes}:
-            standing = standings.get(organization)
-            found |= limits_on(
-                organization,
-                job_type,
-                max_running=standing.max_running if standing is not None else None,
-                own=self.own_limits.get(job_type, Limit()),
-                overrides=overrides,
-            )
-        return found
+        return _Seen(found, job_types.all_options(connection), running_limits.overrides(connection), trials)
 
 
 def pair_of(lane: Lane) -> Pair:
     """Job type and organization of the lane, whatever its queue."""
     return Pair(lane.organization, lane.job_type)
+
+
+def _limits(open_lanes: Iterable[Lane], standings: Mapping[str, Standing], seen: _Seen) -> dict[Subject, Limit]:
+    """All limits that hold for these lanes.
+
+    What a type's handler says is what was registered last: processes that run other code must agree on one number.
+    """
+    found: dict[Subject, Limit] = {}
+    for organization, job_type in {pair_of(lane) for lane in open_lanes}:
+        standing = standings.get(organization)
+        found |= limits_on(
+            organization,
+            job_type,
+            max_running=standing.max_running if standing is not None else None,
+            own=_own_limit(seen.options[job_type]) if job_type in seen.options else Limit(),
+            overrides=seen.overrides,
+        )
+    return found
+
+
+@lru_cache(maxsize=1000)
+def _own_limit(options: str) -> Limit:
+    return Options.from_json(options).limit
 
 
 def _is_suspended(standing: Standing | None) -> bool:

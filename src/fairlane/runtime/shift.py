@@ -64,8 +64,7 @@ class Shift:
         self._pause = 0.0  # seconds before the next claim round
         self._stage = Stage(database, settings.stage_interval, self._wake_up)
         self._listener = Listener(database, self._wake_up)
-        own_limits = {name: one.options.limit for name, one in parts.catalogue.mine.items()}
-        outlooks = Outlooks(database, parts.directory, card, own_limits)
+        outlooks = Outlooks(database, parts.directory, card)
         self._claims = Claims(database, parts.directory, card, outlooks)
         self._loop_watch = LoopWatch(self._on_blocked, self._on_stuck, settings.lease)
 

@@ -200,7 +200,7 @@ class Hand:
 
     def _claims(self) -> Claims:
         fl = self._scene.fl
-        outlooks = Outlooks(fl.database, fl.directory, self.card, {}, kept=0.0)
+        outlooks = Outlooks(fl.database, fl.directory, self.card, kept=0.0)
         return Claims(fl.database, fl.directory, self.card, outlooks)
 
 

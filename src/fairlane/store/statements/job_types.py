@@ -36,6 +36,12 @@ def options_of(connection: Connection, name: str) -> str | None:
     return connection.scalars(select(job_types.c.options).where(job_types.c.name == name)).one_or_none()
 
 
+def all_options(connection: Connection) -> dict[str, str]:
+    """The options of all registered types, as JSON text, by name."""
+    rows = connection.execute(select(job_types.c.name, job_types.c.options))
+    return {row.name: row.options for row in rows}
+
+
 def everything(connection: Connection) -> Sequence[AnyRow]:
     """All registered types, by name."""
     return connection.execute(select(job_types).order_by(job_types.c.name)).all()
