@@ -1,12 +1,15 @@
 """Limits and fair shares in real claim rounds (R4): what may run, whose turn it is, and that no room is lost."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from random import Random
 
 import pytest
+from sqlalchemy import insert, select
 
 from fairlane.runtime.claims import Ready
+from fairlane.store.tables import limits
 from fairlane.testing import ManualClock
 from tests.runtime.worker_kit import Engine, another, engine
 from tests.runtime.worker_store import Member, give, job_type, later, member, organizations
@@ -89,6 +92,18 @@ class TestMaxRunning:
         assert len(worker.claim()) == 1
         fl.job_types.reset_limit("pdf")
         assert len(worker.claim()) == 2
+
+    def test_beside_something_that_a_newer_version_set(self, fl: Engine) -> None:
+        job_type(fl, "pdf")
+        give(fl, 5)
+        newer = insert(limits).values(organization_id="", job_type="pdf", document='{"burst": 9, "max_running": 1}')
+        fl.database.write(lambda connection: connection.execute(newer))
+        worker = member(fl)
+        assert len(worker.claim()) == 1
+        assert fl.job_types.limit("pdf", max_running=2).changed == ("max_running",)
+        assert len(worker.claim()) == 1
+        document = fl.database.read(lambda connection: connection.scalars(select(limits.c.document)).one())
+        assert json.loads(document) == {"burst": 9, "max_running": 2}
 
     def test_that_was_registered_last_holds_for_workers_whose_code_says_another(self, fl: Engine) -> None:
         job_type(fl, "pdf", max_running=4)
