@@ -2,12 +2,13 @@
 
 import heapq
 from collections import Counter
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlane.domain.fairness import Contender, FairShare, Lane, Quota, Rooms, RoomShare, fill, lane_rooms
+from fairlane.domain.fairness import Contender, FairShare, Lane, Quota, Rooms, RoomShare, fill, lane_rooms, reserve_here
 
 NAMES = st.text("abcdef", min_size=1, max_size=2)
 CONTENDERS = st.dictionaries(
@@ -119,6 +120,22 @@ def test_the_reserve_is_a_tenth_while_two_organizations_are_active():
     assert share.reserve(100, ["b"], 61.0) == 0
     assert share.reserve(5, ["a"], 62.0) == 1
     assert share.reserve(1, ["a"], 63.0) == 0
+
+
+FLEETS = st.lists(st.integers(1, 60), min_size=1, max_size=20).map(
+    lambda slots: {UUID(int=number): each for number, each in enumerate(slots)}
+)
+
+
+@given(FLEETS, st.booleans())
+def test_workers_that_claim_at_once_keep_the_reserve_together_and_no_more(fleet, at_once):
+    share = FairShare()
+    reserve = share.reserve(sum(fleet.values()), ["a", "b"], 0.0)
+    running = dict.fromkeys(fleet, 0)
+    for worker, slots in fleet.items():
+        kept = reserve_here(reserve, fleet, {} if at_once else running, worker)
+        running[worker] = slots - min(kept, slots)
+    assert sum(fleet.values()) - sum(running.values()) == reserve
 
 
 @given(st.integers(1, 30), st.integers(1, 10))

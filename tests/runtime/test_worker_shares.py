@@ -48,6 +48,35 @@ def test_an_organization_that_comes_to_a_full_worker_gets_the_first_slot_that_is
     assert organizations(worker.claim(1)) == {"rival": 1}
 
 
+def test_many_small_workers_keep_one_reserve_together(fl: Engine) -> None:
+    workers = [member(fl, f"worker {number}", slots=2) for number in range(10)]
+    running: list[tuple[Member, Ready]] = []
+
+    def claim() -> Counter[str]:
+        taken = Counter(worker.card.id for worker, _ in running)
+        more = [(worker, one) for worker in workers for one in worker.claim(2 - taken[worker.card.id])]
+        running.extend(more)
+        return organizations(one for _, one in more)
+
+    def end(organization: str) -> None:
+        worker, one = next(each for each in running if each[1].claimed.organization == organization)
+        running.remove((worker, one))
+        worker.end(one)
+
+    give(fl, 1, organization="rival")
+    give(fl, 30)
+    assert claim() == {"rival": 1, "acme": 17}
+    end("rival")
+    assert claim() == {"acme": 1}
+    for name in ("third", "fourth"):
+        fl.organizations.create(name)
+        give(fl, 1, organization=name)
+    assert claim() == {"third": 1, "fourth": 1}
+    # What was given away is kept again, by whichever worker gets a slot free.
+    end("acme")
+    assert claim() == {}
+
+
 def test_what_may_not_start_anyway_takes_nobody_the_reserve(fl: Engine) -> None:
     fl.organizations.update("rival", max_running=0)
     give(fl, 1, organization="rival")
@@ -57,7 +86,7 @@ def test_what_may_not_start_anyway_takes_nobody_the_reserve(fl: Engine) -> None:
 
 @pytest.mark.parametrize("number", [1, 2], ids=["one worker", "two workers"])
 def test_shares_converge_to_the_weights(fl: Engine, number: int) -> None:
-    """Each worker has nine slots, of which one is the reserve."""
+    """Each worker has nine slots; one slot of them all is the reserve."""
     fl.organizations.update("acme", weight=3)
     workers = [member(fl, f"worker {n}", slots=9) for n in range(number)]
     running: list[tuple[Member, Ready]] = []
@@ -74,7 +103,9 @@ def test_shares_converge_to_the_weights(fl: Engine, number: int) -> None:
         worker.end(one)
         give(fl, 1, organization="rival")
         claim()
-    assert organizations([one for _, one in running]) == {"acme": 6 * number, "rival": 2 * number}
+    shares = organizations(one for _, one in running)
+    assert shares.total() == 9 * number - 1
+    assert shares["acme"] == pytest.approx(3 / 4 * shares.total(), abs=1)
 
 
 def test_a_type_s_limit_is_shared_among_organizations_whoever_came_first(fl: Engine) -> None:

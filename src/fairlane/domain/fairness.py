@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from heapq import heapify, heappop, heapreplace, nsmallest
 from math import ceil
 from typing import Final, NamedTuple
+from uuid import UUID
 
 # An organization counts as active for so many seconds after it last had something ready or running.
 ACTIVE_SECONDS: Final = 60.0
-# A tenth of a worker's slots is kept for organizations with nothing running, and a tenth of an organization's starts
+# A tenth of the workers' slots is kept for organizations with nothing running, and a tenth of an organization's starts
 # goes to what has waited longest, whatever its priority.
 TENTH: Final = 10
 
@@ -82,12 +83,13 @@ class FairShare:
             self._served[name] = self._served.get(name, 0.0) + number / self._weights.get(name, 1)
 
     def reserve(self, slots: int, organizations: Iterable[str], now: float) -> int:
-        """How many of a worker's `slots` to keep for organizations with nothing running.
+        """How many slots to keep for organizations with nothing running.
 
-        A tenth, at least one, while two or more organizations were active in the last minute. A worker with a single
-        slot has none to spare.
+        A tenth, at least one, while two or more organizations were active in the last minute. A single slot is none to
+        spare.
 
         Args:
+            slots: of all workers that claim alike.
             organizations: those that have something ready or running now.
             now: seconds of any clock that only goes forward.
         """
@@ -115,6 +117,24 @@ class FairShare:
     def _share_of_oldest(self, name: str, jobs: int) -> int:
         share, self._owed_to_oldest[name] = divmod(self._owed_to_oldest[name] + jobs, TENTH)
         return min(share, jobs)
+
+
+def reserve_here(reserve: int, fleet: Mapping[UUID, int], running: Mapping[UUID, int], here: UUID) -> int:
+    """How much of the reserve of all workers that claim alike one of them has to keep.
+
+    Each keeps its part, so that workers which claim at the same moment together keep all of it. Where one that should
+    keep more has had to give it away, those keep it that get a slot free.
+
+    Args:
+        reserve: in slots, of all these workers.
+        fleet: the slots of each.
+        running: jobs on each.
+    """
+    before = sum(slots for worker, slots in fleet.items() if worker < here)
+    total = sum(fleet.values())
+    part = reserve * (before + fleet[here]) // total - reserve * before // total
+    free_elsewhere = sum(max(slots - running.get(worker, 0), 0) for worker, slots in fleet.items() if worker != here)
+    return max(part, reserve - free_elsewhere)
 
 
 def fill(

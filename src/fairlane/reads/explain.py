@@ -117,7 +117,7 @@ def _limits_on(connection: Connection, known: Facts, standing: Standing | None) 
         own=Options.from_json(options).limit if options is not None else Limit(),
         overrides=running_limits.overrides(connection),
     )
-    running = running_by_subject(lanes.running(connection) if found else {})
+    running = running_by_subject(lanes.running(connection).by_pair if found else {})
     for subject, limit in found.items():
         rate = limit.execution_rate
         started = running_limits.latest_starts(connection, subject, rate) if rate else []

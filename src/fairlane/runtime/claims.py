@@ -58,7 +58,7 @@ class Claims:
     _is_unsure: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        self._turns = Turns(self.database.clock, self.card.slots)
+        self._turns = Turns(self.database.clock, self.card.id)
 
     def doubt(self) -> None:
         """Something went wrong with what was claimed: the next round gives back what the worker does not know."""

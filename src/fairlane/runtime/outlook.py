@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from sqlalchemy import Connection
 
@@ -19,7 +20,7 @@ from fairlane.domain.statuses import OrganizationStatus
 from fairlane.registry.directory import Directory, Standing
 from fairlane.registry.options import Options
 from fairlane.runtime.patience import DirectoryAway
-from fairlane.store.statements import breakers, job_types, lanes, running_limits
+from fairlane.store.statements import breakers, job_types, lanes, running_limits, workers
 from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.transaction import Database
 
@@ -29,7 +30,7 @@ class Outlook:
     """Lanes that this worker serves, without those of suspended organizations and those that a breaker holds back.
 
     `limits` are those of these lanes only, `limited` says which of them hold for each lane; of each pair in `trials`
-    one job may start, if its breaker lets it still.
+    one job may start, if its breaker lets it still. `fleet`: the slots of the workers that claim alike, by their id.
     """
 
     lanes: tuple[Lane, ...]
@@ -37,6 +38,7 @@ class Outlook:
     limits: Mapping[Subject, Limit]
     limited: Mapping[Lane, tuple[Subject, ...]]
     trials: frozenset[Pair]
+    fleet: Mapping[UUID, int]
 
     def without(self, gone: Iterable[Lane]) -> "Outlook":
         """The same without lanes that have turned out to be empty."""
@@ -51,6 +53,7 @@ class _Seen(NamedTuple):
     options: Mapping[str, str]
     overrides: dict[Subject, dict[str, Any]]
     trials: frozenset[Pair]
+    fleet: dict[UUID, int]
 
 
 @dataclass(slots=True)
@@ -93,7 +96,7 @@ class Outlooks:
     def _read(self) -> Outlook | None:
         found = [lane for lane in self.database.look(lanes.active_lanes) if self._serves(lane)]
         if not found:
-            return Outlook((), {}, {}, {}, frozenset())
+            return Outlook((), {}, {}, {}, frozenset(), {})
         seen = self.database.read(lambda connection: self._look(connection, found))
         try:
             standings = self.directory.organizations({lane.organization for lane in seen.lanes})
@@ -105,7 +108,7 @@ class Outlooks:
             self.database.write(lambda connection: running_limits.prepare(connection, new))
             self._prepared |= new
         limited = {lane: tuple(one for one in subjects_of(*pair_of(lane)) if one in limits) for lane in open_}
-        return Outlook(open_, standings, limits, limited, seen.trials)
+        return Outlook(open_, standings, limits, limited, seen.trials, seen.fleet)
 
     def _serves(self, lane: Lane) -> bool:
         return lane.job_type in self.card.job_types and (self.card.queues is None or lane.queue in self.card.queues)
@@ -117,7 +120,8 @@ class Outlooks:
             held = {pair for pair, one in open_ones.items() if not one.lets_try(now)}
             found = [lane for lane in found if pair_of(lane) not in held]
             trials = frozenset(pair_of(lane) for lane in found) & open_ones.keys()
-        return _Seen(found, job_types.all_options(connection), running_limits.overrides(connection), trials)
+        fleet = workers.fleet(connection, self.database.clock, self.card)
+        return _Seen(found, job_types.all_options(connection), running_limits.overrides(connection), trials, fleet)
 
 
 def pair_of(lane: Lane) -> Pair:

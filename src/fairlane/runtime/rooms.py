@@ -5,11 +5,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from uuid import UUID
 
 from sqlalchemy import Connection
 
 from fairlane.domain.breaker import Pair
-from fairlane.domain.fairness import Contender, FairShare, Lane, Rooms, RoomShare
+from fairlane.domain.fairness import Contender, FairShare, Lane, Rooms, RoomShare, reserve_here
 from fairlane.domain.limits import Limit, Subject, running_by_subject, subjects_of
 from fairlane.runtime.outlook import Outlook
 from fairlane.store.clock import Clock
@@ -21,7 +22,7 @@ from fairlane.store.statements.claim import Claimed, Wanted
 class View:
     """How a claim round sees it: how many jobs each lane that is limited may start, and who contends for the slots.
 
-    `reserve`: slots that are for organizations with nothing running. `now`: when all that was counted.
+    `reserve`: slots of this worker that are for organizations with nothing running. `now`: when all that was counted.
     """
 
     now: datetime
@@ -32,14 +33,10 @@ class View:
 
 @dataclass(slots=True)
 class Turns:
-    """Whose turn it is, over the claim rounds of one worker.
-
-    Args:
-        slots: the worker's.
-    """
+    """Whose turn it is, over the claim rounds of one worker."""
 
     clock: Clock
-    slots: int
+    worker_id: UUID
     share: FairShare = field(default_factory=FairShare, init=False)
     _rooms: RoomShare = field(default_factory=RoomShare, init=False)
 
@@ -63,15 +60,16 @@ class Turns:
         now = self.clock.now(connection)
         limits = {subject: outlook.limits[subject] for subject in subjects}
         started = running_limits.started(connection, now, _windows(limits))
-        by_subject = running_by_subject(running)
+        by_subject = running_by_subject(running.by_pair)
         left = {one: limit.room(by_subject[one], started.get(one, 0)) for one, limit in limits.items()}
         able = [lane for lane in open_lanes if all(left.get(one, 1) for one in outlook.limited[lane])]
-        at_work = {organization: by_subject[Subject(organization, None)] for _, organization in running}
+        at_work = {organization: by_subject[Subject(organization, None)] for _, organization in running.by_pair}
         active = at_work.keys() | {lane.organization for lane in able}
-        reserve = self.share.reserve(self.slots, active, time.monotonic())
+        reserve = self.share.reserve(sum(outlook.fleet.values()), active, time.monotonic())
+        reserve = reserve_here(reserve, outlook.fleet, running.by_worker, self.worker_id)
         if free <= reserve:
             able = [lane for lane in able if lane.organization not in at_work]
-        rooms = self._rooms.rooms(able, _by_kind(left, trials), running)
+        rooms = self._rooms.rooms(able, _by_kind(left, trials), running.by_pair)
         # Whoever is held back stays known, so that it loses neither its turn nor what its oldest jobs are owed.
         rooms |= dict.fromkeys(set(outlook.lanes).difference(able), 0)
         return View(now, rooms, _contenders(outlook, at_work, left, rooms), reserve)

@@ -2,13 +2,15 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
+from uuid import UUID
 
-from sqlalchemy import BindParameter, Connection, TextClause, bindparam, text
+from sqlalchemy import BindParameter, Connection, Integer, TextualSelect, bindparam, column, text
 
 from fairlane.domain.fairness import Lane
 from fairlane.domain.statuses import JobStatus
 from fairlane.store.dialects import is_sqlite
+from fairlane.store.tables import jobs
 
 # Skip scan: one index probe per lane, whatever the backlog. SELECT DISTINCT would read every ready entry.
 _SKIP_SCAN = text("""
@@ -52,25 +54,36 @@ def active_lanes(connection: Connection) -> list[Lane]:
 
 # By worker, since each running job has one: else the planner may go through all jobs of some status for them.
 _RUNNING: Final = """
-SELECT job_type, organization_id, count(*) FROM fairlane_jobs
+SELECT worker_id, job_type, organization_id, count(*) AS number FROM fairlane_jobs
 WHERE status = :status AND worker_id {of_any}
 GROUP BY worker_id, job_type, organization_id
 """
 
 
-def _running(of_any: str) -> TextClause:
+class Running(NamedTuple):
+    """How many jobs run: by (job type, organization), whoever's workers run them, and by worker."""
+
+    by_pair: Mapping[tuple[str, str], int]
+    by_worker: Mapping[UUID, int]
+
+
+def _running(of_any: str) -> TextualSelect:
     status: BindParameter[str] = bindparam("status", JobStatus.RUNNING.value, literal_execute=True)  # see `fixed`
-    return text(_RUNNING.format(of_any=of_any)).bindparams(status).execution_options(fairlane_across="claim")
+    statement = text(_RUNNING.format(of_any=of_any)).bindparams(status)
+    columns = (jobs.c.worker_id, jobs.c.job_type, jobs.c.organization_id, column("number", Integer))
+    return statement.columns(*columns).execution_options(fairlane_across="claim")
 
 
 _ON_POSTGRES: Final = _running("= ANY(ARRAY(SELECT id FROM fairlane_workers))")
 _ON_SQLITE: Final = _running("IN (SELECT id FROM fairlane_workers)")
 
 
-def running(connection: Connection) -> Mapping[tuple[str, str], int]:
-    """Running jobs by (job type, organization), whoever's workers run them."""
+def running(connection: Connection) -> Running:
+    """All jobs that run, counted."""
     statement = _ON_SQLITE if is_sqlite(connection) else _ON_POSTGRES
-    found: Counter[tuple[str, str]] = Counter()
-    for job_type, organization, number in connection.execute(statement).all():
-        found[job_type, organization] += number
-    return found
+    by_pair: Counter[tuple[str, str]] = Counter()
+    by_worker: Counter[UUID] = Counter()
+    for worker, job_type, organization, number in connection.execute(statement).all():
+        by_pair[job_type, organization] += number
+        by_worker[worker] += number
+    return Running(by_pair, by_worker)

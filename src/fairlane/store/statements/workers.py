@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Connection, delete, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select, update
 
 from fairlane.domain.statuses import JobStatus
 from fairlane.store.clock import Clock
@@ -148,11 +148,19 @@ def remove(connection: Connection, worker_id: UUID) -> bool:
 
 def all_workers(connection: Connection, clock: Clock) -> Sequence[AnyRow]:
     """Workers with a valid lease."""
-    return connection.execute(
-        select(workers)
-        .where(
-            workers.c.boot_id == clock.boot_id(connection),
-            workers.c.lease_expires >= clock.lease_seconds(connection),
-        )
-        .order_by(workers.c.name)
-    ).all()
+    return connection.execute(select(workers).where(_lives(connection, clock)).order_by(workers.c.name)).all()
+
+
+def fleet(connection: Connection, clock: Clock, card: WorkerCard) -> dict[UUID, int]:
+    """The slots of all workers that claim what this one does, itself among them, by their id."""
+    alike = (workers.c.queues == json.dumps(card.queues)) & (workers.c.job_types == json.dumps(card.job_types))
+    rows = connection.execute(
+        select(workers.c.id, workers.c.slots).where(alike, ~workers.c.stopping, _lives(connection, clock))
+    )
+    return {row.id: row.slots for row in rows} | {card.id: card.slots}
+
+
+def _lives(connection: Connection, clock: Clock) -> ColumnElement[bool]:
+    return and_(
+        workers.c.boot_id == clock.boot_id(connection), workers.c.lease_expires >= clock.lease_seconds(connection)
+    )
