@@ -65,6 +65,18 @@ def test_what_is_paused_is_not_claimed_until_it_is_resumed(fl: Engine, worker: M
     assert len(worker.claim()) == 1
 
 
+def test_a_suspension_holds_from_the_next_round_on(fl: Engine, worker: Member) -> None:
+    """Although what the worker knows of organizations is up to a tenth of a second old."""
+    worker.claims.outlooks.kept = 3600.0
+    fl.give("work")
+    fl.give("work")
+    assert len(worker.claim(1)) == 1
+    fl.organizations.suspend("acme")
+    assert worker.claim() == []
+    fl.organizations.activate("acme")
+    assert len(worker.claim()) == 1
+
+
 def test_a_pause_of_one_thing_holds_up_no_other(fl: Engine, worker: Member) -> None:
     @fl.job_type("other")
     async def other(ctx: Any) -> None: ...

@@ -89,6 +89,11 @@ FILES = """
 INSERT INTO fairlane_doomed_files (organization_id, id, path, job_id, lease_token, since, due_at)
 SELECT 'big', id, 'big/' || id, id, id, created_at, created_at FROM fairlane_jobs WHERE status = 'completed'
 """
+ORGANIZATIONS = """
+INSERT INTO fairlane_organizations (id, name, status, created_at)
+SELECT 'small' || n, '', CASE WHEN n % 1000 = 0 THEN 'suspended' ELSE 'active' END, '2026-11-01Z'
+FROM generate_series(1, 10000) AS n
+"""
 # The quota rows of submissions and of claims, and the starts of many claims within the windows of their rates.
 QUOTAS = """
 INSERT INTO fairlane_quotas (organization_id, subject, uses, used_at)
@@ -130,6 +135,7 @@ FROM (SELECT n, '2026-11-01Z'::timestamptz + n * interval '1 s' AS moment,
     CASE WHEN n < 10 THEN lpad(to_hex(300001 + n), 32, '0')::uuid END AS trial
   FROM generate_series(0, 9999) AS n) AS breaker
 """
+FILLS = (ORGANIZATIONS, FILL, EDGES, FILES, QUOTAS, STARTS, LOG, LETTERS, COUNTS, BREAKERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +148,7 @@ class Case:
 
 
 TABLES = (
+    "fairlane_organizations",
     "fairlane_jobs",
     "fairlane_job_parents",
     "fairlane_doomed_files",
@@ -182,6 +189,9 @@ CASES = {
         lambda connection: claim.claim(connection, LATER, WITH_OLDEST, worker_id=WORKER, worker="w"),
         ("jobs_ready", "jobs_id"),
         sqlite_indexes=("jobs_ready",),
+    ),
+    "what is paused or suspended": Case(
+        lambda connection: job_types.held(connection, suspended=True), ("organizations_suspended",)
     ),
     "what runs": Case(lanes.running, ("jobs_running",)),
     "lock of limits": Case(lambda connection: running_limits.lock(connection, SUBJECTS), ("quotas_pk",), ()),
@@ -282,7 +292,7 @@ def filled(postgres_server: str, postgres_template: str) -> Iterator[Database]:
     create_database(postgres_server, name, template=postgres_template)
     url = database_on(postgres_server, name)
     with psycopg.connect(url, autocommit=True) as connection:
-        for statement in (FILL, EDGES, FILES, QUOTAS, STARTS, LOG, LETTERS, COUNTS, BREAKERS, "VACUUM ANALYZE"):
+        for statement in (*FILLS, "VACUUM ANALYZE"):
             connection.execute(statement)
     database = Database(url)
     yield database

@@ -16,7 +16,7 @@ from fairlane.domain.fairness import Lane
 from fairlane.domain.limits import Subject
 from fairlane.domain.outcomes import Outcome, Refused, Released
 from fairlane.domain.statuses import JobStatus, OrganizationStatus
-from fairlane.registry.directory import Directory, Membership, Standing
+from fairlane.registry.directory import Directory, Membership, Standing, StoredDirectory
 from fairlane.runtime.outlook import Outlook, Outlooks, pair_of
 from fairlane.runtime.patience import DirectoryAway, ask_members
 from fairlane.runtime.reports import AttemptFacts, ParentFacts
@@ -121,15 +121,15 @@ class Claims:
         return wanted, claimed
 
     def _allowed(self, connection: Connection, outlook: Outlook, trials: frozenset[Pair]) -> list[Lane]:
-        """The lanes of which nothing is paused.
+        """The lanes of which nothing is paused or suspended.
 
-        The pauses are read here, in the claim's transaction, so that none comes late.
+        It is read here, in the claim's transaction, so that nothing comes late but what a host's directory says.
 
         Args:
             trials: those of the outlook's trials that may begin now.
         """
-        paused = {(pause.subject, pause.name) for pause in job_types.paused(connection)}
-        found = [lane for lane in outlook.lanes if not paused & _pausable(lane)] if paused else list(outlook.lanes)
+        held = job_types.held(connection, suspended=isinstance(self.directory, StoredDirectory))
+        found = [lane for lane in outlook.lanes if not held & _pausable(lane)] if held else list(outlook.lanes)
         if untried := outlook.trials - trials:
             found = [lane for lane in found if pair_of(lane) not in untried]
         return found

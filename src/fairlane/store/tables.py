@@ -31,7 +31,7 @@ from sqlalchemy import (
     true,
 )
 
-from fairlane.domain.statuses import EdgeState, JobStatus
+from fairlane.domain.statuses import EdgeState, JobStatus, OrganizationStatus
 
 AnyRow: TypeAlias = Row[*tuple[Any, ...]]
 
@@ -107,6 +107,10 @@ organizations = Table(
     Column("retention_seconds", Float(53)),  # null = that of the job type
     Column("created_at", Instant, nullable=False),
 )
+
+# Claims ask for these once a round.
+_suspended = organizations.c.status == OrganizationStatus.SUSPENDED
+Index("fairlane_organizations_suspended", organizations.c.id, postgresql_where=_suspended, sqlite_where=_suspended)
 
 members = Table(
     "fairlane_members",

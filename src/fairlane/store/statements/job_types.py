@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, select, text, update
+from sqlalchemy import Connection, delete, literal, select, text, union_all, update
 
-from fairlane.store.dialects import insert, upsert
-from fairlane.store.tables import AnyRow, job_types, pauses
+from fairlane.domain.statuses import OrganizationStatus
+from fairlane.store.dialects import fixed, insert, upsert
+from fairlane.store.tables import AnyRow, job_types, organizations, pauses
 
 
 def register(connection: Connection, now: datetime, name: str, schema: str, options: str) -> None:
@@ -86,6 +87,18 @@ def resume(connection: Connection, subject: str, name: str) -> bool:
     return connection.execute(delete(pauses).where(pauses.c.subject == subject, pauses.c.name == name)).rowcount == 1
 
 
+def held(connection: Connection, *, suspended: bool) -> set[tuple[str, str]]:
+    """The pauses as (subject, name): a handful of rows, read whole once a claim round.
+
+    Args:
+        suspended: with the organizations that are suspended in Fairlane's own directory.
+    """
+    paused = select(pauses.c.subject, pauses.c.name)
+    theirs = organizations.c.status == fixed(OrganizationStatus.SUSPENDED)
+    both = union_all(paused, select(literal("organization"), organizations.c.id).where(theirs))
+    return {(subject, name) for subject, name in connection.execute(both if suspended else paused)}
+
+
 def paused(connection: Connection) -> Sequence[AnyRow]:
-    """All pauses: a handful of rows, read whole once a claim round."""
+    """All pauses."""
     return connection.execute(select(pauses).order_by(pauses.c.subject, pauses.c.name)).all()

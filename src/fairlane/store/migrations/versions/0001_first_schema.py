@@ -33,6 +33,13 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         sa.Column("created_at", INSTANT, nullable=False),
         sa.PrimaryKeyConstraint("id", name="fairlane_organizations_pk"),
     )
+    op.create_index(
+        "fairlane_organizations_suspended",
+        "fairlane_organizations",
+        ["id"],
+        postgresql_where=sa.text("status = 'suspended'"),
+        sqlite_where=sa.text("status = 'suspended'"),
+    )
     op.create_table(
         "fairlane_members",
         sa.Column("organization_id", ORGANIZATION, nullable=False),
