@@ -47,6 +47,7 @@ class Claims:
     """Claims for one worker. `claim_round` is called from a thread, never twice at once.
 
     `is_hungry`: something was ready in the last round and was not claimed; the next round should be soon.
+    `is_held_up`: some of that was under a limit under which another worker was claiming.
     """
 
     database: Database
@@ -54,6 +55,7 @@ class Claims:
     card: WorkerCard
     outlooks: Outlooks
     is_hungry: bool = field(default=False, init=False)
+    is_held_up: bool = field(default=False, init=False)
     _turns: Turns = field(init=False)
     _is_unsure: bool = field(default=False, init=False)
 
@@ -76,6 +78,7 @@ class Claims:
         if self._is_unsure:
             self.give_back(known)
             self._is_unsure = False
+        self.is_held_up = False
         outlook = self.outlooks.now()
         self.is_hungry = bool(outlook and outlook.lanes)
         if outlook is None or not outlook.lanes:
@@ -148,7 +151,9 @@ class Claims:
             chosen = self._turns.first(view, limited, slots)
             allowed = [lane for lane in allowed if not outlook.limited[lane] or lane.organization in chosen]
         locked = running_limits.lock(connection, {one for lane in allowed for one in outlook.limited[lane]})
-        return [lane for lane in allowed if locked.issuperset(outlook.limited[lane])], locked
+        open_lanes = [lane for lane in allowed if locked.issuperset(outlook.limited[lane])]
+        self.is_held_up = len(open_lanes) < len(allowed)
+        return open_lanes, locked
 
     def _remember(self, wanted: Wanted, claimed: Sequence[Claimed]) -> None:
         """Whose turn it was, and which lanes turned out to be empty."""

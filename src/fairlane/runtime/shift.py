@@ -213,7 +213,9 @@ class Shift:
             elif not (await self._once(self._stage) or await self._once(self._breakers)):
                 self._claims.outlooks.drop()  # what it goes by is up to a tenth of a second old
                 if not await self._claim():
-                    return
+                    if not self._claims.is_held_up:
+                        return
+                    await wait_until(self._stopping, _HUNGRY_WAIT)
 
     async def _once(self, service: Service) -> int:
         return await in_thread(self._threads, service.run_once)

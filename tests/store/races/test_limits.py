@@ -1,5 +1,6 @@
 """Claims under a limit, side by side: it is never passed, and holds up nothing that is not under it (R4)."""
 
+import threading
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,7 @@ from sqlalchemy import make_url, text
 from fairlane import JobStatus
 from fairlane.store.statements import running_limits
 from fairlane.testing import ManualClock
-from tests.runtime.worker_kit import engine
+from tests.runtime.worker_kit import PATIENCE, engine
 from tests.runtime.worker_store import give, job_type, later, member
 from tests.store.races.race import Race, at_once
 
@@ -89,6 +90,32 @@ def test_no_window_is_passed_by_a_claim_that_began_before_another_and_got_the_lo
     assert len(starts) == 20
     for one in starts:
         assert sum(0 <= (one - other).total_seconds() < WINDOW for other in starts) <= 10
+
+
+def test_a_drain_waits_for_who_claims_under_the_same_limit(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with engine(postgres_url) as fl:
+        job_type(fl, "pdf", max_running=5)
+        fl.drain()
+        job = fl.give("pdf")
+        race, looks, lock = Race(fl.database, postgres_url), threading.Semaphore(0), running_limits.lock
+
+        def seen(*arguments: Any) -> Any:
+            locked = lock(*arguments)
+            looks.release()
+            return locked
+
+        monkeypatch.setattr(running_limits, "lock", seen)
+        held = "INSERT INTO fairlane_quotas (organization_id, subject, uses) VALUES ('', 'limit/pdf', 0)"
+        with fl.database.engine.begin() as connection:
+            connection.execute(text(held))
+        with race.open() as claiming:
+            claiming.execute(text("SELECT 1 FROM fairlane_quotas FOR UPDATE")).all()
+            drained = race.starts(fl.drain)
+            for _ in range(2):  # the second is its last, if it gives up
+                assert looks.acquire(timeout=PATIENCE)
+        drained.result(PATIENCE)
+        assert fl.look(job).status == "completed"
+        race.close()
 
 
 def test_workers_that_meet_a_new_limit_at_once_start_as_many_as_may(database_url: str) -> None:
