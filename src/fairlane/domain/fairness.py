@@ -26,8 +26,7 @@ class Lane(NamedTuple):
     job_type: str
 
 
-@dataclass(frozen=True, slots=True)
-class Contender:
+class Contender(NamedTuple):
     """An organization with something to claim: its weight, its running jobs, and how many more may run (None = any)."""
 
     weight: int = 1

@@ -1,7 +1,7 @@
 """What each lane and each organization may start in a claim round: what its limits leave, and what is shared of it."""
 
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -113,15 +113,15 @@ def _by_kind(left: Mapping[Subject, int], trials: Iterable[Pair]) -> Rooms:
 def _contenders(
     outlook: Outlook, at_work: Mapping[str, int], left: Mapping[Subject, int], rooms: Mapping[Lane, int]
 ) -> dict[str, Contender]:
-    by_organization: dict[str, list[Lane]] = defaultdict(list)
+    in_lanes: dict[str, int | None] = {}
     for lane in outlook.lanes:
-        by_organization[lane.organization].append(lane)
+        so_far, room = in_lanes.get(lane.organization, 0), rooms.get(lane)
+        in_lanes[lane.organization] = None if so_far is None or room is None else so_far + room
     found = {}
-    for organization, mine in by_organization.items():
+    for organization, room in in_lanes.items():
+        own = left.get(Subject(organization, None))
+        bounds = [bound for bound in (own, room) if bound is not None]
         standing = outlook.standings.get(organization)
-        bounds = [left[one] for one in [Subject(organization, None)] if one in left]
-        if all(lane in rooms for lane in mine):
-            bounds.append(sum(rooms[lane] for lane in mine))
         weight = standing.weight if standing is not None else 1
         found[organization] = Contender(weight, at_work.get(organization, 0), min(bounds, default=None))
     return found

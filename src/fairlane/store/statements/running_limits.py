@@ -92,11 +92,11 @@ def _on_windows(statement: str, *, sqlite: bool) -> TextClause:
 
 def _windows(connection: Connection, now: datetime, windows: Mapping[Subject, float]) -> str:
     """Each subject with the begin of its window, to be `given`."""
-    rows = []
-    for (organization, job_type), seconds in windows.items():
-        begin = Instant().process_bind_param(now - timedelta(seconds=seconds), connection.dialect)
-        rows.append([organization or _ALL, job_type, str(begin)])
-    return json.dumps(rows)
+    begins = {
+        seconds: str(Instant().process_bind_param(now - timedelta(seconds=seconds), connection.dialect))
+        for seconds in set(windows.values())
+    }
+    return json.dumps([[one.organization or _ALL, one.job_type, begins[each]] for one, each in windows.items()])
 
 
 def latest_starts(connection: Connection, subject: Subject, limit: int) -> list[tuple[datetime, int]]:
