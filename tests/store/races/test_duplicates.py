@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from sqlalchemy import Connection, create_engine, text
@@ -22,6 +22,11 @@ def deduplicating(url: str, **settings) -> Iterator[Scene]:
         yield scene
 
 
+# More connections than a pool has by default, so that many of them are in the database together. SQLite lets those that
+# wait in by chance: on a slow disk the last of them comes after the default's five seconds.
+_CROWDED: dict[str, Any] = {"pool_size": 20, "lock_timeout": 60.0}
+
+
 @pytest.fixture
 def scene(database_url: str) -> Iterator[Scene]:
     with deduplicating(database_url) as scene:
@@ -37,8 +42,7 @@ def jobs_of(scene: Scene) -> list[Job]:
 
 
 def test_two_hundred_submitters_of_one_duplicate_yield_one_job(database_url: str):
-    # More connections than a pool has by default, so that many of them are in the database together.
-    with deduplicating(database_url, pool_size=20) as scene:
+    with deduplicating(database_url, **_CROWDED) as scene:
         answers = answers_at_once([lambda: submit(scene)] * 200)
         (job,) = [answer for answer in answers if isinstance(answer, Job)]
         refusals = [answer for answer in answers if isinstance(answer, DuplicateJob)]
@@ -48,7 +52,7 @@ def test_two_hundred_submitters_of_one_duplicate_yield_one_job(database_url: str
 
 
 def test_two_hundred_submitters_who_want_the_earlier_job_all_get_it(database_url: str):
-    with deduplicating(database_url, pool_size=20) as scene:
+    with deduplicating(database_url, **_CROWDED) as scene:
         answers = answers_at_once([lambda: submit(scene, on_duplicate="return")] * 200)
         (job,) = jobs_of(scene)
         assert answers == [job] * 200
