@@ -9,6 +9,7 @@ from benchmarks.peers.shape import chunks, main, url
 from fairlane import Fairlane, JobContext, Submission
 
 _WITHOUT_DEDUP: Final = os.environ.get("BENCH_DEDUP") == "0"
+_SLOTS: Final = 1000  # a slot is free again when the end of its job is on its way: short jobs need many
 _WINDOW: Final = 0.0 if _WITHOUT_DEDUP else 300.0  # seconds; 300 is the default
 
 
@@ -38,7 +39,9 @@ class FairlanePeer:
     """All checks and the execution log are on; the role is the tables' owner."""
 
     package: ClassVar = "fairlane"
-    settings: ClassVar = f"defaults, {'no deduplication' if _WITHOUT_DEDUP else 'deduplication'}, all checks, log"
+    settings: ClassVar = (
+        f"uvloop, concurrency={_SLOTS}, {'no deduplication' if _WITHOUT_DEDUP else 'deduplication'}, all checks, log"
+    )
     source: ClassVar = "docs/how-to.md"
 
     def __init__(self) -> None:
@@ -60,7 +63,7 @@ class FairlanePeer:
         return sum(one.ready + one.retrying + one.running + one.pending for one in self._fl.reads.queues())
 
     def work(self) -> None:
-        self._fl.worker().run()
+        self._fl.worker(concurrency=_SLOTS).run()
 
 
 if __name__ == "__main__":
