@@ -29,6 +29,7 @@ from fairlane.store.transaction import Database
 
 _BATCH = 500
 _NO_LABELS = "{}"
+_NO_EXTRAS: tuple[str | None, tuple[ParentFacts, ...]] = (None, ())
 _DEFERRED = 10.0  # seconds a job waits when the directory could not be asked about its user
 ORGANIZATION_GONE = "Organization not found"  # R5 names both reasons
 PERMISSION_LOST = "Permission denied"
@@ -168,8 +169,12 @@ class Claims:
 
     def _prepare(self, claimed: Sequence[Claimed], standings: Mapping[str, Standing]) -> list[Ready]:
         members = self._ask_members(claimed)
-        extras = self.database.read(lambda connection: _extras(connection, claimed))
-        return [Ready(one, _facts(one, *extras[one.lease_token]), _verdict(one, standings, members)) for one in claimed]
+        with_more = [one for one in claimed if one.attempt > 1 or one.has_parents]
+        extras = self.database.read(lambda connection: _extras(connection, with_more)) if with_more else {}
+        return [
+            Ready(one, _facts(one, *extras.get(one.lease_token, _NO_EXTRAS)), _verdict(one, standings, members))
+            for one in claimed
+        ]
 
     def _ask_members(self, claimed: Sequence[Claimed]) -> Mapping[tuple[str, str], Membership] | None:
         needs = {(one.organization, one.user, one.required_permission) for one in claimed if one.user is not None}
