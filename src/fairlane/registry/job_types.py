@@ -53,6 +53,8 @@ class JobType(Generic[P, R]):
         self.errors = errors
         self.isolation = _isolation(name, handler, options.isolation)
         self.signature = Signature.of(name, handler)
+        # As it is registered for other processes: the schema and the options, as JSON texts.
+        self.documents = json.dumps(self.signature.schema.describe(), sort_keys=True), options.to_json()
         self._submit = submit
         self.__doc__ = handler.__doc__
         self.__name__ = getattr(handler, "__name__", name)
@@ -144,7 +146,7 @@ class Catalogue:
     @property
     def has_news(self) -> bool:
         """Whether `write` has anything to write."""
-        return any(self._written.get(name) != _documents(one) for name, one in self._mine.items())
+        return any(self._written.get(name) != one.documents for name, one in self._mine.items())
 
     def write(self, connection: Connection) -> Callable[[], None]:
         """Register this process's types, so that any process can submit them.
@@ -152,7 +154,7 @@ class Catalogue:
         Returns:
             To be called once the transaction has committed: remembers what was written.
         """
-        written = {name: _documents(one) for name, one in sorted(self._mine.items())}
+        written = {name: one.documents for name, one in sorted(self._mine.items())}
         now = self._clock.now(connection)
         for name, (schema, options) in written.items():
             if self._written.get(name) != (schema, options):
@@ -176,7 +178,7 @@ class Catalogue:
         for name in sorted(set(names) & self._mine.keys()):
             mine = self._mine[name]
             if name not in rows and name in self._written:
-                statements.register(connection, self._clock.now(connection), name, *_documents(mine))
+                statements.register(connection, self._clock.now(connection), name, *mine.documents)
             found[name] = RegisteredType(name, mine.signature.schema, mine.options, enabled=True)
         for name in names:
             if name not in found:
@@ -195,8 +197,3 @@ class Catalogue:
             known = (schema + options, RegisteredType(name, document, Options.from_json(options), enabled=True))
             self._read[name] = known
         return known[1]
-
-
-def _documents(job_type: JobType[..., Any]) -> tuple[str, str]:
-    schema = json.dumps(job_type.signature.schema.describe(), sort_keys=True)
-    return schema, job_type.options.to_json()
