@@ -13,21 +13,27 @@ tests/domain/golden_hashes.json holds examples with their hashes; a change that 
 systems accept duplicates.
 """
 
-import json
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from functools import singledispatch
 from hashlib import sha256
+from json.encoder import encode_basestring
 from math import isfinite
-from typing import Final
+from typing import Final, TypeAlias
 from uuid import UUID
 
 from fairlane.domain.errors import InvalidParameters
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
-_quoted: Final = json.JSONEncoder(ensure_ascii=False).encode
+# Where a value is, for messages: text, or the form of a step, from where it is taken, and what is put in. Nobody writes
+# it out before there is an error: that would cost more than all the rest.
+Place: TypeAlias = "str | tuple[str, Place, object]"
+MEMBER: Final = "{}.{}"
+ITEM: Final = "{}[{}]"
+OF_SET: Final = "{}{{}}"
+KEY: Final = "the key {}.{}"
 # Up to here every Python writes decimal digits: the interpreter's limit can be set, but not below 640 digits.
 _DECIMAL_BITS: Final = 2048
 
@@ -52,52 +58,64 @@ def digest_of_key(organization: str, job_type: str, key: str) -> str:
     return _sha256("key", organization, job_type, key)
 
 
-def canonical(value: object, path: str = "parameters") -> str:
+def canonical(value: object, place: Place = "parameters") -> str:
     """The one text of `value`; equal texts mean equal values. Dataclasses and models are to be dicts already.
 
-    Raises InvalidParameters, naming the place below `path`, for NaN and infinity, for text with NUL or lone
+    Raises InvalidParameters, naming what is wrong below `place`, for NaN and infinity, for text with NUL or lone
     surrogates, for keys that are not text and for objects of other types.
     """
+    if type(value) is str:  # most of them, so first
+        return _text(value, place)
     while isinstance(value, Enum):
         value = value.value
     if isinstance(value, dict):
-        return _object(value, path)
+        return _object(value, place)
     if isinstance(value, (set, frozenset, Unordered)):
         # As texts: a list of them is sorted alike everywhere, and members that are equal here are one.
-        return f"set[{','.join(sorted({canonical(member, f'{path}{{}}') for member in value}))}]"
+        return f"set[{','.join(sorted({canonical(member, (OF_SET, place, '')) for member in value}))}]"
     if isinstance(value, (list, tuple)):
-        return f"[{','.join(canonical(item, f'{path}[{index}]') for index, item in enumerate(value))}]"
-    check_scalar(value, path)
+        return f"[{','.join([canonical(item, (ITEM, place, index)) for index, item in enumerate(value)])}]"
+    check_scalar(value, place)
     return _scalar(value)
 
 
-def check_scalar(value: object, path: str) -> None:
-    """Raise InvalidParameters, naming `path`, if `value` is no scalar or one that a database or JSON can't hold."""
+def check_scalar(value: object, place: Place) -> None:
+    """Raise InvalidParameters, naming `place`, if `value` is no scalar or one that a database or JSON can't hold."""
     if isinstance(value, str):
-        _check_text(value, path)
+        _check_text(value, place)
     elif isinstance(value, (float, Decimal)):
         if not (value.is_finite() if isinstance(value, Decimal) else isfinite(value)):
-            raise InvalidParameters(f"{path} is {value}, which JSON can't hold: pass None or a string instead")
-    elif not isinstance(value, _SCALARS):
+            raise InvalidParameters(
+                f"{written(place)} is {value}, which JSON can't hold: pass None or a string instead"
+            )
+    elif not isinstance(value, SCALARS):
         raise InvalidParameters(
-            f"{path} is an object of type {type(value).__name__}, which can't be stored as JSON: "
+            f"{written(place)} is an object of type {type(value).__name__}, which can't be stored as JSON: "
             "pass text, a number, a date, bytes, a list, a dict, a dataclass or a pydantic model instead"
         )
 
 
-def member_path(path: str, key: object) -> str:
-    """Where the value under `key` is, for messages; escaped and cut, since a key may be anything."""
-    return f"{path}.{ascii(key).strip(chr(39))[:80]}"
+def written(place: Place) -> str:
+    """A place in words, such as `parameters.items[3]`; keys are escaped and cut, since a key may be anything."""
+    if isinstance(place, str):
+        return place
+    form, origin, step = place
+    return form.format(written(origin), ascii(step).strip("'")[:80])
 
 
-def _check_text(text: str, path: str) -> None:
+def _text(value: str, place: Place) -> str:
+    _check_text(value, place)
+    return encode_basestring(value)
+
+
+def _check_text(text: str, place: Place) -> None:
     if "\0" in text:
-        raise InvalidParameters(f"{path} contains a NUL character (U+0000): remove it, or pass bytes")
+        raise InvalidParameters(f"{written(place)} contains a NUL character (U+0000): remove it, or pass bytes")
     try:
         text.encode()
     except UnicodeEncodeError:
         raise InvalidParameters(
-            f"{path} contains a lone surrogate, which is not valid Unicode: replace it, or pass bytes"
+            f"{written(place)} contains a lone surrogate, which is not valid Unicode: replace it, or pass bytes"
         ) from None
 
 
@@ -106,13 +124,12 @@ def _sha256(*parts: str) -> str:
     return sha256(canonical(parts, "the deduplication key").encode()).hexdigest()
 
 
-def _object(value: dict[object, object], path: str) -> str:
+def _object(value: dict[object, object], place: Place) -> str:
     members = []
     for key, item in value.items():
         if not isinstance(key, str):
-            raise InvalidParameters(f"{path} has the key {key!r:.80}: keys must be strings")
-        place = member_path(path, key)
-        members.append((canonical(key, f"the key {place}"), canonical(item, place)))
+            raise InvalidParameters(f"{written(place)} has the key {key!r:.80}: keys must be strings")
+        members.append((canonical(key, (KEY, place, key)), canonical(item, (MEMBER, place, key))))
     return f"{{{','.join(f'{key}:{item}' for key, item in sorted(members))}}}"
 
 
@@ -143,7 +160,7 @@ def _(value: float) -> str:
 
 @_scalar.register
 def _(value: str) -> str:
-    return _quoted(value)
+    return encode_basestring(value)
 
 
 @_scalar.register
@@ -194,4 +211,4 @@ def _(value: UUID) -> str:
     return f"uuid({value})"
 
 
-_SCALARS: Final = tuple(kind for kind in _scalar.registry if kind is not object)
+SCALARS: Final = tuple(kind for kind in _scalar.registry if kind is not object)

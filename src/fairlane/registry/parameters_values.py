@@ -18,7 +18,18 @@ from uuid import UUID
 from pydantic import AliasChoices, BaseModel
 from pydantic.fields import FieldInfo
 
-from fairlane.domain.canonical import Unordered, canonical, check_scalar, member_path
+from fairlane.domain.canonical import (
+    ITEM,
+    KEY,
+    MEMBER,
+    OF_SET,
+    SCALARS,
+    Place,
+    Unordered,
+    canonical,
+    check_scalar,
+    written,
+)
 from fairlane.domain.errors import InvalidParameters, PermanentError
 
 # Deeper than any honest payload; far from where a parser of any language gives up.
@@ -26,29 +37,33 @@ MAX_DEPTH: Final = 32
 # Python reads no integer of more than 4300 digits from JSON, which is about 14,284 bits.
 MAX_INT_BITS: Final = 14_000
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-# What needs no opening; nearly every value in a large payload is one of these.
-_PLAIN: Final = frozenset({str, int, float, bool, type(None), list, dict})
+# What JSON has as it is; nearly every value in a large payload is one of these.
+_SIMPLE: Final = frozenset({str, int, float, bool, type(None)})
+# What needs no opening.
+_PLAIN: Final = _SIMPLE | {list, dict}
 
 
-def lift(value: object, path: str, depth: int = 0) -> object:
+def lift(value: object, place: Place, depth: int = 0) -> object:
     """`value` made of nothing but dicts, lists, `Unordered` and scalars of their own Python types.
 
-    Raises InvalidParameters, naming the place below `path`, for what can't be stored: NaN, NUL, lone surrogates,
+    Raises InvalidParameters, naming what is wrong below `place`, for what can't be stored: NaN, NUL, lone surrogates,
     unknown objects, and more than 32 levels of lists and dicts.
     """
     value = _opened(value)
-    if not isinstance(value, (Mapping, list, tuple, set, frozenset)):
-        check_scalar(value, path)
+    if isinstance(value, SCALARS) or not isinstance(value, (Mapping, list, tuple, set, frozenset)):
+        check_scalar(value, place)
         if isinstance(value, int) and value.bit_length() > MAX_INT_BITS:
-            raise InvalidParameters(f"{path} is an integer of more than 4200 digits: pass it as text")
+            raise InvalidParameters(f"{written(place)} is an integer of more than 4200 digits: pass it as text")
         return value
     if depth > MAX_DEPTH:
-        raise InvalidParameters(f"{path:.80} is nested more than {MAX_DEPTH} levels deep: pass a flatter value")
+        raise InvalidParameters(
+            f"{written(place):.80} is nested more than {MAX_DEPTH} levels deep: pass a flatter value"
+        )
     if isinstance(value, Mapping):
-        return {_key(key, path): lift(item, member_path(path, key), depth + 1) for key, item in value.items()}
+        return {_key(key, place): lift(item, (MEMBER, place, key), depth + 1) for key, item in value.items()}
     if isinstance(value, (set, frozenset)):
-        return unordered(lift(member, f"{path}{{}}", depth + 1) for member in value)
-    return [lift(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)]
+        return unordered(lift(member, (OF_SET, place, ""), depth + 1) for member in value)
+    return [lift(item, (ITEM, place, index), depth + 1) for index, item in enumerate(value)]
 
 
 def unordered(members: Iterable[object]) -> Unordered:
@@ -81,13 +96,17 @@ def dumps(tree: object) -> str:
     return _ENCODER.encode(tree)
 
 
-@singledispatch
 def json_form(value: Any) -> Any:
     """A lifted value as plain JSON. Raises TypeError for a dict with keys that are not text."""
+    return value if type(value) in _SIMPLE else _json_form(value)
+
+
+@singledispatch
+def _json_form(value: Any) -> Any:
     return value
 
 
-@json_form.register(dict)
+@_json_form.register(dict)
 def _(value: dict[object, object]) -> Any:
     for key in value:
         if not isinstance(key, str):
@@ -95,32 +114,32 @@ def _(value: dict[object, object]) -> Any:
     return {key: json_form(item) for key, item in value.items()}
 
 
-@json_form.register(list)
-@json_form.register(tuple)
+@_json_form.register(list)
+@_json_form.register(tuple)
 def _(value: list[object] | tuple[object, ...]) -> Any:
     return [json_form(item) for item in value]
 
 
-@json_form.register
+@_json_form.register
 def _(value: bytes) -> Any:
     return b64encode(value).decode()
 
 
-@json_form.register(date)  # a datetime is a date to Python
-@json_form.register(time)
+@_json_form.register(date)  # a datetime is a date to Python
+@_json_form.register(time)
 def _(value: date | time) -> Any:
     return value.isoformat()
 
 
-@json_form.register
+@_json_form.register
 def _(value: timedelta) -> Any:
     size = abs(value)
     fraction = f".{size.microseconds:06}" if size.microseconds else ""
     return f"{'-' if value < size else ''}P{size.days}DT{size.seconds}{fraction}S"
 
 
-@json_form.register(Decimal)
-@json_form.register(UUID)
+@_json_form.register(Decimal)
+@_json_form.register(UUID)
 def _(value: Decimal | UUID) -> Any:
     return str(value)
 
@@ -132,9 +151,9 @@ def wire_names(name: str, field: FieldInfo) -> list[str]:
     return [choice for choice in choices if isinstance(choice, str)] or [name]
 
 
-def _key(key: object, path: str) -> object:
+def _key(key: object, place: Place) -> object:
     key = _opened(key)
-    check_scalar(key, f"the key {member_path(path, key)}")
+    check_scalar(key, (KEY, place, key))
     return key
 
 
