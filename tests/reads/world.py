@@ -94,6 +94,7 @@ class World:
             "user": "ana",
             "queue": "default",
             "parameters": "{}",
+            "plain_parameters": {},
             "parents": (),
             "on_parent_failure": ParentPolicy.DEAD_LETTER,
             "run_at": None,

@@ -52,11 +52,12 @@ def refuse_cycles(submissions: Sequence[Submission]) -> None:
         ParentNotFound: `depends_on` names something that is no job; its `index` is that of the submission.
         ConfigurationError: two submissions have one id.
     """
-    position = {one.id: index for index, one in enumerate(submissions)}
-    if len(position) < len(submissions):
+    if len({one.id for one in submissions}) < len(submissions):
         raise ConfigurationError(
             "Two submissions of the batch have the same id; leave the id out, or give each its own."
         )
+    if not any(one.depends_on for one in submissions):
+        return
     graph = {}
     for index, one in enumerate(submissions):
         try:
@@ -68,6 +69,7 @@ def refuse_cycles(submissions: Sequence[Submission]) -> None:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         cycle = error.args[1]
+        position = {one.id: index for index, one in enumerate(submissions)}
         refused = CyclicDependency("Jobs of the batch wait for each other: " + " → ".join(map(str, cycle)) + ".")
         refused.index = next(position[one] for one in cycle if one in position)
         raise refused from None

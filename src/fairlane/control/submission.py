@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from contextlib import suppress
+from uuid import UUID
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
@@ -12,7 +13,12 @@ from fairlane.control.drafting import Answers, draft
 from fairlane.domain.errors import CommitUnanswered, JobTypeDisabled, JobTypeNotFound, StorageUnavailable
 from fairlane.domain.events import Emit, QueueLimitWarning
 from fairlane.domain.jobs import Job
-from fairlane.registry.directory import Directory, StoredDirectory, memberships, standings
+from fairlane.registry.directory import (
+    Directory,
+    StoredDirectory,
+    memberships,
+    standings,
+)
 from fairlane.registry.job_types import Catalogue, RegisteredType
 from fairlane.store.borrow import aside, borrow, lock_timeout
 from fairlane.store.dialects import is_retryable
@@ -119,7 +125,7 @@ class Submitter:
         def look(ours: Connection) -> list[Job] | None:
             drafts = self._drafts(ours, submissions, answers or _ask(ours, submissions))
             found = admission.earlier_jobs(ours, self._database.clock.now(ours), drafts)
-            return _jobs_of(ours, drafts, Submitted(found, [], {})) if found is not None else None
+            return _jobs_of(ours, drafts, Submitted(found, [], [None] * len(found))) if found is not None else None
 
         return self._database.read(look)
 
@@ -151,14 +157,14 @@ class Submitter:
                 self._emit(QueueLimitWarning(one.organization, one.after, one.limit))
 
     def _drafts(self, connection: Connection, submissions: Sequence[Submission], answers: Answers) -> list[Draft]:
-        drafts = []
-        for index, submission in enumerate(submissions):
-            with at(index):
+        drafts, limit = [], self._settings.payload_limit
+        with at() as position:
+            for position.index, submission in enumerate(submissions):
                 answers.check_organization(submission.organization)
         found = self._types(connection, submissions)
-        for index, submission in enumerate(submissions):
-            with at(index):
-                drafts.append(draft(submission, found[submission.job_type], answers, self._settings.payload_limit))
+        with at() as position:
+            for position.index, submission in enumerate(submissions):
+                drafts.append(draft(submission, found[submission.job_type], answers, limit))
         return drafts
 
     def _types(self, connection: Connection, submissions: Sequence[Submission]) -> dict[str, RegisteredType]:
@@ -186,11 +192,14 @@ def _pairs(submissions: Sequence[Submission]) -> Collection[tuple[str, str]]:
 
 def _jobs_of(connection: Connection, drafts: Sequence[Draft], submitted: Submitted) -> list[Job]:
     """The drafts' jobs; only those are read that are not just as they were inserted."""
-    keys = [(draft.organization, job_id) for draft, job_id in zip(drafts, submitted.ids, strict=True)]
-    by_key = {key: rows.new_job(submitted.rows[key]) for key in keys if key in submitted.rows}
-    unknown = [key for key in keys if key not in by_key]
+    found = zip(drafts, submitted.ids, submitted.jobs, strict=True)
+    unknown = {(draft.organization, job_id) for draft, job_id, job in found if job is None}
+    by_key: dict[tuple[str, UUID], Job] = {}
     for organization in sorted({organization for organization, _ in unknown}):
         mine = {job_id for owner, job_id in unknown if owner == organization}
         statement = rows.select_jobs().where(jobs.c.id.in_(sorted(mine)))
         by_key |= {(organization, job.id): job for job in rows.jobs_of(connection, organization, statement)}
-    return [by_key[key] for key in keys]
+    return [
+        job or by_key[draft.organization, job_id]
+        for draft, job_id, job in zip(drafts, submitted.ids, submitted.jobs, strict=True)
+    ]

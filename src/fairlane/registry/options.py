@@ -145,6 +145,8 @@ def choice(kind: type[E], name: str, value: object) -> E:
     Raises:
         ConfigurationError: it is none of them.
     """
+    if isinstance(value, kind):
+        return value
     try:
         return kind(str(value))
     except ValueError:

@@ -41,8 +41,9 @@ _GIVEN: Final = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Checked parameters: the JSON `text` to be stored and the `canonical` text to be hashed."""
+    """Checked parameters: as `plain` JSON values, the `text` of these, stored, and the `canonical` text, hashed."""
 
+    plain: Mapping[str, Any]
     text: str
     canonical: str
 
@@ -80,11 +81,12 @@ class ParameterSchema:
         each one that is missing, unknown or of the wrong type, or that can't be stored.
         """
         try:
-            plain = lift(parameters, "parameters")
+            lifted = lift(parameters, "parameters")
         except InvalidParameters as error:
             raise InvalidParameters(f"{self.job_type}: {error}") from error
-        typed = self._typed(plain)
-        prepared = Prepared(dumps(json_form(typed)), canonical(typed))
+        typed = self._typed(lifted)
+        plain = json_form(typed)
+        prepared = Prepared(plain, dumps(plain), canonical(typed))
         if self._ambiguous:
             self._check_read_back(typed, prepared)
         return prepared

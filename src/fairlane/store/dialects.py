@@ -5,6 +5,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from sqlalchemy import (
     Column,
     Connection,
     Engine,
+    Insert,
     Row,
     String,
     Table,
@@ -90,10 +92,21 @@ def insert_many(connection: Connection, table: Table, rows: Sequence[Mapping[str
     Raises:
         IntegrityError, DataError
     """
-    if is_sqlite(connection) or len(rows) < _MANY:
-        connection.execute(table.insert(), rows)
-    elif rows:
+    if takes_json(connection, rows):
         connection.execute(*rows_from_json(table, rows))
+    else:
+        connection.execute(_plain_insert(table), rows)
+
+
+def takes_json(connection: Connection, rows: Sequence[object]) -> bool:
+    """Whether one statement with all these rows as JSON is quicker than one for each."""
+    return len(rows) >= _MANY and not is_sqlite(connection)
+
+
+@cache
+def _plain_insert(table: Table) -> Insert:
+    # Made once, as SQLAlchemy then compiles it once. Inline: nobody asks for the number that the row is given.
+    return table.insert().inline()
 
 
 def insert_many_free(

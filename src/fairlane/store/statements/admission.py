@@ -99,6 +99,8 @@ def check_live(connection: Connection, drafts: Sequence[Draft], duplicates: Dupl
     Raises:
         QueueFull
     """
+    if all(draft.max_live_jobs is None for draft in drafts):
+        return []
     # Those that drafts replace are canceled by now; the drafts that take their places are counted with the others.
     replaced = Counter(draft.organization for draft in drafts if draft.id in duplicates.replaced)
     found: dict[str, Live] = {}
@@ -127,9 +129,11 @@ def take_keys(connection: Connection, now: datetime, drafts: Sequence[Draft]) ->
     """
     found = Duplicates()
     in_batch: dict[tuple[str, str], UUID] = {}
-    keyed = [(draft.organization, draft.dedup.key, index) for index, draft in enumerate(drafts) if draft.dedup]
-    free = _take_free(connection, now, drafts, sorted(keyed))
-    for organization, key, index in sorted(keyed):
+    keyed = sorted((draft.organization, draft.dedup.key, index) for index, draft in enumerate(drafts) if draft.dedup)
+    free = _take_free(connection, now, drafts, keyed)
+    if len(free) == len(keyed):
+        return found
+    for organization, key, index in keyed:
         draft, rule = drafts[index], drafts[index].dedup
         assert rule is not None
         with at(index):

@@ -8,14 +8,14 @@ is one statement, and the look at who holds the key is another, with a younger s
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, Uuid, bindparam, select, text, update
 
 from fairlane.domain.statuses import LIVE, JobStatus
-from fairlane.store.dialects import insert, insert_many_free
-from fairlane.store.tables import dedup_keys, jobs
+from fairlane.store.dialects import insert_many_free
+from fairlane.store.tables import Instant, dedup_keys, jobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,13 @@ class Key(NamedTuple):
     key: str
     job_id: UUID
     expires_at: datetime
+
+
+_TAKE: Final = text("""
+INSERT INTO fairlane_dedup_keys (organization_id, key, job_id, expires_at)
+VALUES (:organization, :key, :job_id, :expires_at)
+ON CONFLICT DO NOTHING RETURNING job_id
+""").bindparams(bindparam("job_id", type_=Uuid), bindparam("expires_at", type_=Instant))
 
 
 def take_free(connection: Connection, keys: Sequence[Key]) -> set[tuple[str, str]]:
@@ -55,11 +62,8 @@ def take(
     Returns:
         None if the key is now the job's, else who holds it.
     """
-    values = {"organization_id": organization, "key": key, "job_id": job_id, "expires_at": expires_at}
-    inserted = connection.execute(
-        insert(connection, dedup_keys).values(values).on_conflict_do_nothing().returning(dedup_keys.c.job_id)
-    ).one_or_none()
-    if inserted is not None:
+    values = {"organization": organization, "key": key, "job_id": job_id, "expires_at": expires_at}
+    if connection.execute(_TAKE, values).one_or_none() is not None:
         return None
     mine = (dedup_keys.c.organization_id == organization) & (dedup_keys.c.key == key)
     held = connection.execute(select(dedup_keys).where(mine).with_for_update()).one_or_none()

@@ -1,9 +1,10 @@
 """What a submission looks like to the store."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from fairlane.domain.errors import REFUSALS, refusal
@@ -29,7 +30,10 @@ class RateLimit:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A submission that has passed all checks but those that need the rows of others. Times are as in the table."""
+    """A submission that has passed all checks but those that need the rows of others. Times are as in the table.
+
+    `plain_parameters` are what whoever reads the job will see: the `parameters` read back.
+    """
 
     id: UUID
     organization: str
@@ -38,6 +42,7 @@ class Draft:
     queue: str
     priority: int
     parameters: str
+    plain_parameters: Mapping[str, Any]
     labels: str
     label_items: tuple[tuple[str, str], ...]
     parents: tuple[UUID, ...]
@@ -52,13 +57,24 @@ class Draft:
     max_live_jobs: int | None
 
 
+@dataclass(slots=True)
+class Position:
+    """Which of the drafts is looked at; None = not known."""
+
+    index: int | None
+
+
 @contextmanager
-def at(index: int | None) -> Iterator[None]:
-    """Make a refusal a `SubmissionError`, and let it say which of the drafts it is about, if that is known here."""
+def at(index: int | None = None) -> Iterator[Position]:
+    """Make a refusal a `SubmissionError`, and let it say which of the drafts it is about, if that is known here.
+
+    A loop may move the position: `with at() as position: for position.index, draft in enumerate(drafts): …`.
+    """
+    position = Position(index)
     try:
-        yield
+        yield position
     except REFUSALS as error:
         refused = refusal(error)
-        if index is not None:
-            refused.index = index
+        if position.index is not None:
+            refused.index = position.index
         raise refused from error.__cause__

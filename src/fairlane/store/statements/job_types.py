@@ -2,12 +2,21 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 
-from sqlalchemy import Connection, delete, literal, select, text, union_all, update
+from sqlalchemy import Connection, bindparam, delete, literal, select, text, union_all, update
 
 from fairlane.domain.statuses import OrganizationStatus
 from fairlane.store.dialects import fixed, insert, upsert
 from fairlane.store.tables import AnyRow, job_types, organizations, pauses
+
+# KEY SHARE, as a foreign key would take: it waits for a delete only, and holds up nothing else.
+_FIND: Final = (
+    select(job_types)
+    .where(job_types.c.name.in_(bindparam("names", expanding=True)))
+    .order_by(job_types.c.name)
+    .with_for_update(read=True, key_share=True)
+)
 
 
 def register(connection: Connection, now: datetime, name: str, schema: str, options: str) -> None:
@@ -21,9 +30,7 @@ def find(connection: Connection, names: Sequence[str]) -> Sequence[AnyRow]:
     """These registered types, none of which can be deleted before this transaction ends."""
     # Names are printable; PostgreSQL would refuse a NUL with an error of its own.
     possible = [name for name in names if name.isprintable()]
-    statement = select(job_types).where(job_types.c.name.in_(possible)).order_by(job_types.c.name)
-    # KEY SHARE, as a foreign key would take: it waits for a delete only, and holds up nothing else.
-    return connection.execute(statement.with_for_update(read=True, key_share=True)).all()
+    return connection.execute(_FIND, {"names": possible}).all()
 
 
 def hold(connection: Connection, name: str) -> AnyRow | None:

@@ -3,14 +3,20 @@
 import json
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, delete, select, text, update
+from sqlalchemy import Connection, bindparam, delete, select, text, update
 
 from fairlane.domain.organizations import is_organization_id, is_user_id
 from fairlane.domain.statuses import WAITING, OrganizationStatus, Role
 from fairlane.store.dialects import given, insert, is_sqlite, upsert
 from fairlane.store.tables import AnyRow, jobs, members, organizations
+
+# One, as mostly, has a statement that stands ready.
+_FIND_ONE: Final = select(organizations).where(organizations.c.id == bindparam("id"))
+_FIND_MEMBER: Final = select(members).where(
+    members.c.organization_id == bindparam("organization"), members.c.user_id == bindparam("user")
+)
 
 
 def create(connection: Connection, values: dict[str, Any]) -> bool:
@@ -32,9 +38,12 @@ def change(connection: Connection, organization: str, values: dict[str, Any]) ->
 def find(connection: Connection, ids: Collection[str]) -> Sequence[AnyRow]:
     """These organizations, deleted ones too."""
     # Text that can be no id is not asked for: PostgreSQL would refuse a NUL with an error of its own.
-    possible = json.dumps([[one] for one in ids if is_organization_id(one)])
+    possible = [one for one in ids if is_organization_id(one)]
+    if len(possible) == 1:
+        return connection.execute(_FIND_ONE, {"id": possible[0]}).all()
     these = text(f"id IN (SELECT id FROM {given('id', sqlite=is_sqlite(connection))})")  # noqa: S608 - a constant of ours
-    return connection.execute(select(organizations).where(these), {"given": possible}).all()
+    wanted = json.dumps([[one] for one in possible])
+    return connection.execute(select(organizations).where(these), {"given": wanted}).all()
 
 
 def everyone(connection: Connection) -> Sequence[AnyRow]:
@@ -89,6 +98,10 @@ def find_members(connection: Connection, pairs: Collection[tuple[str, str]]) -> 
     """The members among these (organization, user) pairs."""
     # Text that can be no key is not asked for: PostgreSQL would refuse a NUL with an error of its own.
     wanted = [pair for pair in pairs if is_organization_id(pair[0]) and is_user_id(pair[1])]
+    if not wanted:
+        return []
+    if len(wanted) == 1:
+        return connection.execute(_FIND_MEMBER, dict(zip(("organization", "user"), wanted[0], strict=True))).all()
     rows = given("organization_id", "user_id", sqlite=is_sqlite(connection))
     statement = text(f"""
 SELECT member.organization_id, member.user_id, member.role, member.permissions

@@ -1,15 +1,15 @@
 """From rows to the values of `domain.jobs`, and the columns that take part."""
 
 import json
-from collections.abc import Mapping
-from types import SimpleNamespace
-from typing import Any, Final
+from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, Select, select
 
 from fairlane.domain.jobs import Job
 from fairlane.domain.statuses import PRIORITY_OF_RANK, JobStatus
+from fairlane.store.statements.drafts import Draft
 from fairlane.store.tables import AnyRow, cancel_requests, job_parents, jobs, progress
 
 
@@ -53,28 +53,39 @@ def parents_of(connection: Connection, organization: str, ids: list[UUID]) -> di
     return found
 
 
-_NEW: Final = dict.fromkeys(
-    (
-        "next_retry_at",
-        "progress",
-        "progress_message",
-        "error_type",
-        "error_message",
-        "started_at",
-        "finished_at",
-        "cancel_requested_at",
-        "canceled_at",
-        "canceled_by",
+def new_job(draft: Draft, now: datetime, status: JobStatus, run_at: datetime) -> Job:
+    """The public value of a draft without parents that was inserted just now."""
+    return Job(
+        id=draft.id,
+        organization=draft.organization,
+        job_type=draft.job_type,
+        user=draft.user,
+        status=status,
+        priority=PRIORITY_OF_RANK[draft.priority],
+        queue=draft.queue,
+        parameters=draft.plain_parameters,
+        labels=dict(draft.label_items),
+        attempt=0,
+        retry_count=0,
+        max_retries=draft.max_retries,
+        next_retry_at=None,
+        run_at=run_at,
+        timeout=draft.timeout,
+        progress=None,
+        progress_message=None,
+        error_type=None,
+        error_message=None,
+        depends_on=(),
+        created_at=now,
+        started_at=None,
+        finished_at=None,
+        cancel_requested_at=None,
+        canceled_at=None,
+        canceled_by=None,
     )
-)
 
 
-def new_job(values: Mapping[str, Any]) -> Job:
-    """The public value of a job without parents, from the columns that were inserted just now."""
-    return to_job(SimpleNamespace(**_NEW, **values), ())
-
-
-def to_job(row: AnyRow | SimpleNamespace, depends_on: tuple[UUID, ...]) -> Job:
+def to_job(row: AnyRow, depends_on: tuple[UUID, ...]) -> Job:
     """The public value of a row of `select_jobs`."""
     return Job(
         id=row.id,

@@ -1,24 +1,26 @@
 """Submitting: limits, deduplication, parents, jobs, labels and log in the caller's transaction, all or nothing."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, select, update
 from sqlalchemy.exc import IntegrityError
 
-from fairlane.domain import transitions
 from fairlane.domain.errors import ConfigurationError, ParentNotFound
+from fairlane.domain.jobs import Job
 from fairlane.domain.statuses import ENDED_BADLY, TERMINAL, EdgeState, JobStatus, ParentPolicy
 from fairlane.store.clock import Clock
 from fairlane.store.dialects import insert_many, is_unique_violation
-from fairlane.store.statements import admission, dependencies, limits
+from fairlane.store.statements import admission, dependencies, limits, rows, submit_rows
 from fairlane.store.statements.admission import Duplicates, Live
 from fairlane.store.statements.drafts import Draft, at
-from fairlane.store.statements.transition import SYSTEM, Ended
-from fairlane.store.tables import execution_log, job_parents, jobs
+from fairlane.store.statements.submit_rows import Fresh
+from fairlane.store.statements.transition import Ended
+from fairlane.store.tables import job_parents, jobs
 from fairlane.store.tables import labels as label_table
 
 # The parents that are in the database already, by organization and id.
@@ -29,13 +31,13 @@ Parents = Mapping[tuple[str, UUID], Ended]
 class Submitted:
     """The id of each draft's job: its own, or the earlier job's where `on_duplicate` is "return".
 
-    `live` has the organizations that have a limit and got new jobs; `rows` what was inserted and not changed since, by
-    key: the others have to be read.
+    `live` has the organizations that have a limit and got new jobs; `jobs` the drafts' own jobs where they are known to
+    stand as they were inserted: the others have to be read.
     """
 
     ids: list[UUID]
     live: list[Live]
-    rows: Mapping[tuple[str, UUID], Mapping[str, Any]]
+    jobs: list[Job | None]
 
 
 def submit(connection: Connection, clock: Clock, drafts: Sequence[Draft]) -> Submitted:
@@ -57,8 +59,14 @@ def submit(connection: Connection, clock: Clock, drafts: Sequence[Draft]) -> Sub
     # A parent that ended badly before its child came: its policy speaks at once.
     fallen = [one for one in parents.values() if one.status in ENDED_BADLY]
     dependencies.settle_fallen(connection, now, fallen)
-    rows = {} if fallen else {(row["organization_id"], row["id"]): row for row in inserted if not row["unmet_parents"]}
-    return Submitted([duplicates.stand_in(draft.id) for draft in drafts], live, rows)
+    if duplicates.earlier or fallen:
+        return Submitted([duplicates.stand_in(draft.id) for draft in drafts], live, [None] * len(drafts))
+    return Submitted([draft.id for draft in drafts], live, [_as_inserted(one, now) for one in inserted])
+
+
+def _as_inserted(new: Fresh, now: datetime) -> Job | None:
+    # Parents that are settled already are read with the job.
+    return rows.new_job(new.draft, now, new.status, new.run_at) if not new.draft.parents else None
 
 
 def _parents(connection: Connection, drafts: Sequence[Draft], duplicates: Duplicates) -> Parents:
@@ -67,21 +75,23 @@ def _parents(connection: Connection, drafts: Sequence[Draft], duplicates: Duplic
     Raises:
         ParentNotFound: neither in the organization nor in the batch.
     """
-    batch = {(draft.organization, draft.id) for draft in drafts if draft.id not in duplicates.earlier}
     wanted = {
         (draft.organization, duplicates.stand_in(parent)): index
         for index, draft in enumerate(drafts)
         for parent in draft.parents
     }
+    if not wanted:
+        return {}
+    batch = {(draft.organization, draft.id) for draft in drafts if draft.id not in duplicates.earlier}
     found: dict[tuple[str, UUID], Ended] = {}
     for organization in sorted({organization for organization, _ in wanted.keys() - batch}):
         ids = [parent for owner, parent in wanted.keys() - batch if owner == organization]
-        rows = connection.execute(
+        parents = connection.execute(
             select(jobs.c.id, jobs.c.job_type, jobs.c.status).where(
                 jobs.c.organization_id == organization, jobs.c.id.in_(ids)
             )
         )
-        for row in rows:
+        for row in parents:
             found[organization, row.id] = Ended(organization, row.id, row.job_type, JobStatus(row.status))
     for (organization, parent), index in wanted.items():
         if (organization, parent) not in batch and (organization, parent) not in found:
@@ -92,36 +102,33 @@ def _parents(connection: Connection, drafts: Sequence[Draft], duplicates: Duplic
 
 def _insert(
     connection: Connection, now: datetime, drafts: Sequence[Draft], parents: Parents, duplicates: Duplicates
-) -> list[dict[str, Any]]:
-    fresh = [draft for draft in drafts if draft.id not in duplicates.earlier]
-    if not fresh:
+) -> list[Fresh]:
+    mine = [draft for draft in drafts if draft.id not in duplicates.earlier] if duplicates.earlier else drafts
+    if not mine:
         return []
     edges = [
         _edge(draft, parent, parents.get((draft.organization, parent)))
-        for draft in fresh
+        for draft in mine
         for parent in dict.fromkeys(map(duplicates.stand_in, draft.parents))
     ]
-    unmet: dict[UUID, int] = {}
-    for edge in edges:
-        unmet[edge["job_id"]] = unmet.get(edge["job_id"], 0) + (edge["state"] != EdgeState.SETTLED)
-    rows = [_row(draft, now, unmet.get(draft.id, 0)) for draft in fresh]
-    _insert_rows(connection, rows)
-    insert_many(connection, execution_log, [_first_entry(row) for row in rows])
+    unmet = Counter(edge["job_id"] for edge in edges if edge["state"] != EdgeState.SETTLED)
+    new = [submit_rows.fresh(draft, now, unmet[draft.id] if draft.parents else 0) for draft in mine]
+    _insert_jobs(connection, now, new)
     if edges:
         _insert_edges(connection, edges, [draft.id for draft in drafts])
     named = [
         {"organization_id": draft.organization, "job_id": draft.id, "name": name, "value": value}
-        for draft in fresh
+        for draft in mine
         for name, value in draft.label_items
     ]
     if named:
         insert_many(connection, label_table, named)
-    return rows
+    return new
 
 
-def _insert_rows(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+def _insert_jobs(connection: Connection, now: datetime, new: Sequence[Fresh]) -> None:
     try:
-        insert_many(connection, jobs, rows)
+        submit_rows.insert(connection, now, new)
     except IntegrityError as error:
         if not is_unique_violation(error):
             raise
@@ -168,55 +175,12 @@ def _edge_state(policy: ParentPolicy, there: Ended | None) -> EdgeState:
     return EdgeState.NEW
 
 
-def _row(draft: Draft, now: datetime, unmet: int) -> dict[str, Any]:
-    run_at = draft.run_at or now + timedelta(seconds=draft.delay)
-    waits = unmet > 0 or run_at > now
-    return {
-        "organization_id": draft.organization,
-        "id": draft.id,
-        "queue": draft.queue,
-        "job_type": draft.job_type,
-        "status": JobStatus.PENDING if waits else JobStatus.QUEUED,
-        "ready": not waits,
-        "priority": draft.priority,
-        "run_at": run_at,
-        "parameters": draft.parameters,
-        "labels": draft.labels,
-        "submitted_by": draft.user,
-        "required_permission": draft.required_permission,
-        "attempt": 0,
-        "retry_count": 0,
-        "rescue_count": 0,
-        "max_retries": draft.max_retries,
-        "timeout_seconds": draft.timeout,
-        "on_parent_failure": draft.on_parent_failure,
-        "unmet_parents": unmet,
-        "log_sequence": 1,
-        "created_at": now,
-    }
-
-
-def _first_entry(row: dict[str, Any]) -> dict[str, Any]:
-    step = transitions.Step(None, row["status"], "submitted")
-    return {
-        "organization_id": row["organization_id"],
-        "job_id": row["id"],
-        "sequence": 1,
-        "from_status": step.source,
-        "to_status": step.target,
-        "at": row["created_at"],
-        "actor": row["submitted_by"] or SYSTEM,
-        "message": step.message,
-        "attempt": 0,
-    }
-
-
 def _move_children(connection: Connection, now: datetime, drafts: Sequence[Draft], duplicates: Duplicates) -> None:
     """Let the children of a replaced job wait for the one in its place.
 
     One that has parents of its own might wait for such a child, so then the children learn that theirs was canceled.
     """
-    for draft in drafts:
+    for draft in drafts if duplicates.replaced else ():
         earlier = duplicates.replaced.get(draft.id)
         if earlier is None:
             continue
