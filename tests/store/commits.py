@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 from unittest.mock import patch
 
 from sqlalchemy import Connection, PoolProxiedConnection, event
@@ -12,14 +12,15 @@ from fairlane.store.transaction import Database
 
 
 @contextmanager
-def breaking(database: Database, *, arrives: bool) -> Iterator[None]:
-    """The connection breaks at the next commit of a transaction that writes.
+def breaking(database: Database, *, arrives: bool, of_transaction: bool = False) -> Iterator[None]:
+    """The connection breaks at the next commit of what writes: a transaction, or a statement by itself.
 
     Args:
         arrives: whether the database commits first, so that only its answer is lost.
+        of_transaction: let a statement by itself pass.
     """
     dialect: Any = database.engine.dialect
-    commit, writes = dialect.do_commit, 0
+    commit, execute, writes = dialect.do_commit, dialect.do_execute, 0
     breaks = False
 
     def on_commit(connection: Connection) -> None:
@@ -35,12 +36,25 @@ def breaking(database: Database, *, arrives: bool) -> Iterator[None]:
             return
         if dialect.name == "sqlite":
             raise dialect.loaded_dbapi.OperationalError("disk I/O error")
-        driver: Any = connection.driver_connection
+        cut(connection.driver_connection)
+
+    def do_execute(cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
+        nonlocal writes
+        options = context.root_connection.get_execution_options()
+        is_by_itself = options.get(WRITE, False) and options.get("isolation_level") == "AUTOCOMMIT"
+        commits = is_by_itself and not of_transaction
+        writes += commits
+        if arrives or not commits or writes > 1:
+            execute(cursor, statement, parameters, context)
+        if commits and writes == 1:
+            cut(cursor.connection)
+
+    def cut(driver: Any) -> NoReturn:
         driver.close()
         raise dialect.loaded_dbapi.OperationalError("server closed the connection unexpectedly")
 
     event.listen(database.engine, "commit", on_commit)
-    with patch.object(dialect, "do_commit", do_commit):
+    with patch.object(dialect, "do_commit", do_commit), patch.object(dialect, "do_execute", do_execute):
         yield
     event.remove(database.engine, "commit", on_commit)
     assert writes, "nothing was written"

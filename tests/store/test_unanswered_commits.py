@@ -58,13 +58,13 @@ class TestASubmission:
     def test_a_full_queue_is_warned_of_though_the_answer_was_lost(self, scene: Scene) -> None:
         scene.fl.organizations.update("acme", max_live_jobs=2)
         scene.submit()
-        with breaking(scene.fl.database, arrives=True):
+        with breaking(scene.fl.database, arrives=True, of_transaction=True):
             scene.submit()
         assert QueueLimitWarning("acme", 2, 2) in scene.events
 
     def test_an_earlier_job_is_returned_whatever_became_of_the_commit(self, scene: Scene) -> None:
         earlier = scene.submit(dedup_window=60)
-        with breaking(scene.fl.database, arrives=False):
+        with breaking(scene.fl.database, arrives=False, of_transaction=True):
             assert scene.submit(dedup_window=60, on_duplicate="return").id == earlier.id
         assert scene.total() == 1
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from inspect import iscoroutinefunction, signature
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar
 
 from sqlalchemy import Connection
 
@@ -119,6 +119,17 @@ class RegisteredType:
     enabled: bool
 
 
+class Known(NamedTuple):
+    """A type as this process knows it without asking.
+
+    `documents` is its registered schema and options, to be compared; None for one of this process's own, which goes by
+    its own definition whatever is registered.
+    """
+
+    type: RegisteredType
+    documents: str | None
+
+
 class Catalogue:
     """The types of this process, and those that others registered in the database."""
 
@@ -126,7 +137,7 @@ class Catalogue:
         self._clock = clock
         self._mine: dict[str, JobType[..., Any]] = {}
         self._written: dict[str, tuple[str, str]] = {}
-        self._read: dict[str, tuple[str, RegisteredType]] = {}
+        self._read: dict[str, Known] = {}
 
     def add(self, job_type: JobType[..., Any]) -> None:
         """Add a type of this process.
@@ -179,7 +190,7 @@ class Catalogue:
             mine = self._mine[name]
             if name not in rows and name in self._written:
                 statements.register(connection, self._clock.now(connection), name, *mine.documents)
-            found[name] = RegisteredType(name, mine.signature.schema, mine.options, enabled=True)
+            found[name] = _own(mine)
         for name in names:
             if name not in found:
                 known = self._mine.keys() | {row.name for row in statements.everything(connection)}
@@ -190,10 +201,19 @@ class Catalogue:
                 )
         return found
 
+    def known(self, name: str) -> Known | None:
+        """What `find` last gave, or would give if nothing has changed since; None = it has to be asked."""
+        mine = self._mine.get(name)
+        return Known(_own(mine), None) if mine is not None else self._read.get(name)
+
     def _registered(self, name: str, schema: str, options: str) -> RegisteredType:
         known = self._read.get(name)
-        if known is None or known[0] != schema + options:
+        if known is None or known.documents != schema + options:
             document = ParameterSchema.from_document(json.loads(schema))
-            known = (schema + options, RegisteredType(name, document, Options.from_json(options), enabled=True))
+            known = Known(RegisteredType(name, document, Options.from_json(options), enabled=True), schema + options)
             self._read[name] = known
-        return known[1]
+        return known.type
+
+
+def _own(job_type: JobType[..., Any]) -> RegisteredType:
+    return RegisteredType(job_type.name, job_type.signature.schema, job_type.options, enabled=True)

@@ -50,6 +50,13 @@ class DatabaseClock:
         return _machine_boot_id() if is_sqlite(connection) else ""
 
 
+def beforehand(clock: Clock, connection: Connection) -> datetime | None:
+    """The moment; None where only PostgreSQL knows it, whose statement then says `clock_timestamp()` itself."""
+    if isinstance(clock, DatabaseClock) and not is_sqlite(connection):
+        return None
+    return clock.now(connection)
+
+
 @cache
 def _machine_boot_id() -> str:
     linux = Path("/proc/sys/kernel/random/boot_id")

@@ -58,6 +58,7 @@ class Database:
         on_postgres = self.engine.dialect.name == "postgresql"
         self._reading = self.engine.execution_options(isolation_level="REPEATABLE READ") if on_postgres else self.engine
         self._looking = self.engine.execution_options(isolation_level="AUTOCOMMIT") if on_postgres else self.engine
+        self._writing_one = self._looking.execution_options(**{WRITE: True})
 
     def create(self) -> None:
         """Make the file of a SQLite database, if it is not there; nothing else does, so that a slip leaves no files.
@@ -95,11 +96,25 @@ class Database:
                 done = work(connection)
                 is_committing = True
         except StorageUnavailable as error:
-            cause = error.__cause__
-            if is_committing and isinstance(cause, DBAPIError) and is_unanswered(cause):
-                raise CommitUnanswered(_UNANSWERED) from cause
-            raise
+            raise _of_commit(error) if is_committing else error from error.__cause__
         return done
+
+    def write_one(self, work: Callable[[Connection], T]) -> T:
+        """Run `work`, a single statement that writes, without BEGIN and COMMIT around it: its answer is the commit's.
+
+        For PostgreSQL. It is not run again.
+
+        Raises:
+            CommitUnanswered: the connection broke before the answer, so it may have been done.
+            StorageUnavailable, ConfigurationError: as for `write`.
+        """
+        is_sent = False
+        try:
+            with translated(self._where), self._writing_one.connect() as connection:
+                is_sent = True
+                return work(connection)
+        except StorageUnavailable as error:
+            raise _of_commit(error) if is_sent else error from error.__cause__
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in one read transaction on one snapshot, so that its statements agree with each other.
@@ -139,6 +154,13 @@ class Database:
     def close(self) -> None:
         """Close the pooled connections."""
         self.engine.dispose()
+
+
+def _of_commit(error: StorageUnavailable) -> StorageUnavailable:
+    """The same error, or the one that says that nobody knows whether the commit was done."""
+    cause = error.__cause__
+    is_open = isinstance(cause, DBAPIError) and is_unanswered(cause)
+    return CommitUnanswered(_UNANSWERED) if is_open else error
 
 
 def _no_hint() -> None:
