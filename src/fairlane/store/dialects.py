@@ -36,6 +36,7 @@ from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, InterfaceError,
 from sqlalchemy.pool import QueuePool
 
 from fairlane.domain.errors import ConfigurationError, FairlaneError, InvalidParameters, StorageUnavailable
+from fairlane.store.liveness import ask_idle_connections
 
 WRITE: Final = "fairlane_write"  # execution option: this transaction writes
 _CONNECT_SECONDS = 5
@@ -269,11 +270,10 @@ def _begin_sqlite(connection: Connection) -> None:
 def _postgres_engine(url: str, pool_size: int, lock_seconds: float) -> Engine:
     parsed = make_url(url).set(drivername="postgresql+psycopg")
     try:
-        return create_engine(
+        engine = create_engine(
             parsed,
             pool_size=pool_size,
             max_overflow=pool_size,
-            pool_pre_ping=True,
             pool_timeout=30,
             # A host that vanished must not hold a worker for the two hours of TCP's default.
             connect_args={
@@ -296,6 +296,8 @@ def _postgres_engine(url: str, pool_size: int, lock_seconds: float) -> Engine:
         )
     except ModuleNotFoundError:
         raise ConfigurationError("PostgreSQL needs its driver: pip install 'fairlane[postgres]'.") from None
+    ask_idle_connections(engine)
+    return engine
 
 
 def is_retryable(error: DBAPIError) -> bool:

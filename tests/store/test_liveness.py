@@ -1,0 +1,59 @@
+"""A pooled connection is asked whether it lives only where it may not."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, text
+
+from fairlane.store import liveness
+from fairlane.store.transaction import Database
+
+
+@pytest.fixture
+def database(postgres_url: str) -> Iterator[Database]:
+    database = Database(postgres_url, pool_size=2)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def pings(database: Database, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """One for each connection that was asked."""
+    seen: list[object] = []
+    ask: Callable[[Any], bool] = database.engine.dialect.do_ping
+
+    def note(connection: object) -> bool:
+        seen.append(connection)
+        return ask(connection)
+
+    monkeypatch.setattr(database.engine.dialect, "do_ping", note)
+    return seen
+
+
+def backend(connection: Connection) -> int:
+    number: int = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+    return number
+
+
+def test_one_that_was_used_just_now_is_not_asked(database: Database, pings: list[object]):
+    assert database.write(backend) == database.write(backend)
+    assert pings == []
+
+
+def test_one_that_was_idle_is_asked(database: Database, pings: list[object], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(liveness, "_FRESH", 0.0)
+    assert database.write(backend) == database.write(backend)
+    assert len(pings) == 1
+
+
+@pytest.mark.parametrize("fresh", [0.0, 3600.0])
+def test_one_that_the_server_closed_is_replaced(database: Database, monkeypatch: pytest.MonkeyPatch, fresh: float):
+    monkeypatch.setattr(liveness, "_FRESH", fresh)
+    other = Database(database.url)
+    number = database.write(backend)
+    # Waits until it is gone.
+    ended = other.write(lambda c: c.execute(text("SELECT pg_terminate_backend(:n, 10000)"), {"n": number}).scalar_one())
+    other.close()
+    assert ended
+    assert database.write(backend) != number
