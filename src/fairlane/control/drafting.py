@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Self
 from uuid import UUID
 
 from fairlane.control.batch import Submission, parent_ids
@@ -34,11 +34,20 @@ _ON_DUPLICATE: Final = ("reject", "return", "replace")
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What the directory said of a batch's organizations and members; `of_host`: it is the application's own."""
+    """What the directory said of a batch's organizations and members; `of_host`: it is the application's own.
+
+    Organizations are those with an id that one may have; a host may know others.
+    """
 
     organizations: Mapping[str, Standing]
     members: Mapping[tuple[str, str], Membership]
     of_host: bool = False
+
+    @classmethod
+    def of_the_host(cls, organizations: Mapping[str, Standing], members: Mapping[tuple[str, str], Membership]) -> Self:
+        """What the application's own directory said."""
+        possible = {one: standing for one, standing in organizations.items() if is_organization_id(one)}
+        return cls(possible, members, of_host=True)
 
     def check_organization(self, organization: str) -> Standing:
         """How the organization stands.
@@ -46,7 +55,7 @@ class Answers:
         Raises:
             OrganizationNotFound, OrganizationSuspended
         """
-        standing = self.organizations.get(organization) if is_organization_id(str(organization)) else None
+        standing = self.organizations.get(organization)
         if standing is None or standing.status is OrganizationStatus.DELETED:
             remedy = _HOST if self.of_host else f"create it: fl.organizations.create({organization!r})."
             raise OrganizationNotFound(f"There is no organization {organization!r}; {remedy}")

@@ -178,7 +178,7 @@ class Submitter:
             return None
         organizations, pairs = _organizations(submissions), _pairs(submissions)
         return aside(
-            lambda: Answers(self._directory.organizations(organizations), self._directory.members(pairs), of_host=True)
+            lambda: Answers.of_the_host(self._directory.organizations(organizations), self._directory.members(pairs))
         )
 
     def _submit(

@@ -120,8 +120,9 @@ def _check_text(text: str, place: Place) -> None:
 
 
 def _sha256(*parts: str) -> str:
-    # As a list each part is quoted: no choice of names can move the border between two of them.
-    return sha256(canonical(parts, "the deduplication key").encode()).hexdigest()
+    # The canonical text of a list: each part is quoted, so no choice of names can move the border between two of them.
+    quoted = ",".join([_text(part, "the deduplication key") for part in parts])
+    return sha256(f"[{quoted}]".encode()).hexdigest()
 
 
 def _object(value: dict[object, object], place: Place) -> str:

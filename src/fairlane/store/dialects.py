@@ -12,11 +12,9 @@ from typing import Any, Final
 from sqlalchemy import (
     JSON,
     BindParameter,
-    Column,
     Connection,
     Engine,
     Insert,
-    Row,
     String,
     Table,
     Text,
@@ -108,24 +106,6 @@ def takes_json(connection: Connection, rows: Sequence[object]) -> bool:
 def _plain_insert(table: Table) -> Insert:
     # Made once, as SQLAlchemy then compiles it once. Inline: nobody asks for the number that the row is given.
     return table.insert().inline()
-
-
-def insert_many_free(
-    connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], returning: Sequence[Column[Any]]
-) -> Sequence[Row[*tuple[Any, ...]]]:
-    """Insert those rows that meet no other; the columns `returning` of these."""
-    if is_sqlite(connection):
-        return [
-            found
-            for row in rows
-            if (
-                found := connection.execute(
-                    sqlite.insert(table).values(row).on_conflict_do_nothing().returning(*returning)
-                ).one_or_none()
-            )
-        ]
-    statement, values = rows_from_json(table, rows)
-    return connection.execute(statement.on_conflict_do_nothing().returning(*returning), values).all()
 
 
 def rows_from_json(table: Table, rows: Sequence[Mapping[str, Any]]) -> tuple[postgresql.Insert, dict[str, str]]:

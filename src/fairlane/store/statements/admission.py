@@ -160,7 +160,7 @@ def _take_free(
         if rule is not None and (organization, key) not in first:
             expires = now + timedelta(seconds=rule.window)
             first[organization, key] = dedup.Key(organization, key, drafts[index].id, expires)
-    return dedup.take_free(connection, list(first.values())) if len(first) > 1 else set()
+    return first.keys() - dedup.take_free(connection, list(first.values())) if len(first) > 1 else set()
 
 
 def _resolve_duplicate(

@@ -5,16 +5,17 @@ new key row but looks for the job in the old snapshot, does not find it, and tak
 is one statement, and the look at who holds the key is another, with a younger snapshot.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection, Uuid, bindparam, select, text, update
 
 from fairlane.domain.statuses import LIVE, JobStatus
-from fairlane.store.dialects import insert_many_free
+from fairlane.store.dialects import is_sqlite
 from fairlane.store.tables import Instant, dedup_keys, jobs
 
 
@@ -42,14 +43,46 @@ ON CONFLICT DO NOTHING RETURNING job_id
 """).bindparams(bindparam("job_id", type_=Uuid), bindparam("expires_at", type_=Instant))
 
 
+# It tells which were not free, as mostly all are.
+_TAKE_FREE: Final = text("""
+WITH given AS (
+  SELECT organization_id, key, job_id, expires_at
+  FROM json_populate_recordset(NULL::fairlane_dedup_keys, CAST(:keys AS json))
+), taken AS (
+  INSERT INTO fairlane_dedup_keys (organization_id, key, job_id, expires_at)
+  SELECT organization_id, key, job_id, expires_at FROM given
+  ON CONFLICT DO NOTHING RETURNING organization_id, key
+)
+SELECT organization_id, key FROM given EXCEPT SELECT organization_id, key FROM taken
+""")
+_SQLITE_TAKE_FREE: Final = text("""
+INSERT INTO fairlane_dedup_keys (organization_id, key, job_id, expires_at)
+SELECT value ->> 'organization_id', value ->> 'key', value ->> 'job_id', value ->> 'expires_at'
+FROM json_each(:keys) WHERE true
+ON CONFLICT DO NOTHING RETURNING organization_id, key
+""")
+
+
 def take_free(connection: Connection, keys: Sequence[Key]) -> set[tuple[str, str]]:
-    """Take those of the distinct `keys`, sorted, that have no row yet; which. Waits as `take` does."""
+    """Take those of the distinct `keys`, sorted, that have no row yet. Waits as `take` does.
+
+    Returns:
+        Those that were not taken.
+    """
     rows = [
-        {"organization_id": one.organization, "key": one.key, "job_id": one.job_id, "expires_at": one.expires_at}
+        {
+            "organization_id": one.organization,
+            "key": one.key,
+            "job_id": one.job_id.hex,
+            "expires_at": one.expires_at.astimezone(UTC).isoformat(timespec="microseconds"),
+        }
         for one in keys
     ]
-    taken = insert_many_free(connection, dedup_keys, rows, (dedup_keys.c.organization_id, dedup_keys.c.key))
-    return {(row[0], row[1]) for row in taken}
+    given = {"keys": json.dumps(rows, ensure_ascii=False)}
+    if is_sqlite(connection):
+        taken = {(organization, key) for organization, key in connection.execute(_SQLITE_TAKE_FREE, given)}
+        return {(one.organization, one.key) for one in keys} - taken
+    return {(organization, key) for organization, key in connection.execute(_TAKE_FREE, given)}
 
 
 def take(

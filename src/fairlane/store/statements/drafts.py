@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from fairlane.domain.errors import REFUSALS, refusal
@@ -28,8 +28,7 @@ class RateLimit:
     window: float
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """A submission that has passed all checks but those that need the rows of others. Times are as in the table.
 
     `plain_parameters` are what whoever reads the job will see: the `parameters` read back.
