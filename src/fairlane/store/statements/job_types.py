@@ -11,12 +11,10 @@ from fairlane.store.dialects import fixed, insert, upsert
 from fairlane.store.tables import AnyRow, job_types, organizations, pauses
 
 # KEY SHARE, as a foreign key would take: it waits for a delete only, and holds up nothing else.
-_FIND: Final = (
-    select(job_types)
-    .where(job_types.c.name.in_(bindparam("names", expanding=True)))
-    .order_by(job_types.c.name)
-    .with_for_update(read=True, key_share=True)
-)
+_HELD: Final = select(job_types).order_by(job_types.c.name).with_for_update(read=True, key_share=True)
+# One, as mostly, has a statement of its own: a list has to be written out each time.
+_FIND_ONE: Final = _HELD.where(job_types.c.name == bindparam("name"))
+_FIND: Final = _HELD.where(job_types.c.name.in_(bindparam("names", expanding=True)))
 
 
 def register(connection: Connection, now: datetime, name: str, schema: str, options: str) -> None:
@@ -30,6 +28,8 @@ def find(connection: Connection, names: Sequence[str]) -> Sequence[AnyRow]:
     """These registered types, none of which can be deleted before this transaction ends."""
     # Names are printable; PostgreSQL would refuse a NUL with an error of its own.
     possible = [name for name in names if name.isprintable()]
+    if len(possible) == 1:
+        return connection.execute(_FIND_ONE, {"name": possible[0]}).all()
     return connection.execute(_FIND, {"names": possible}).all()
 
 
