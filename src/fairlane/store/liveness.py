@@ -14,6 +14,8 @@ from sqlalchemy.exc import InvalidatePoolError
 
 _FRESH: Final = 1.0  # seconds since its last use for which a silent connection is taken to live
 _SINCE: Final = "fairlane_idle_since"
+# The default one makes a kernel object each time; poll is not to be had everywhere.
+_Selector: Final = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 
 def ask_idle_connections(engine: Engine) -> None:
@@ -39,6 +41,6 @@ def ask_idle_connections(engine: Engine) -> None:
 
 
 def _has_news(socket: int) -> bool:
-    with selectors.DefaultSelector() as selector:
+    with _Selector() as selector:
         selector.register(socket, selectors.EVENT_READ)
         return bool(selector.select(timeout=0))
