@@ -14,7 +14,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, TextClause, delete, select, text
 
 from fairlane.domain.limits import Limit, Subject
-from fairlane.store.dialects import given, insert_many, insert_many_free, is_sqlite, upsert
+from fairlane.store.dialects import given, insert_many, is_sqlite, rows_from_json, upsert
 from fairlane.store.tables import Instant, limits, quotas, starts
 
 # In place of an organization, for what is about all of them: no organization has an empty id.
@@ -53,7 +53,8 @@ def prepare(connection: Connection, subjects: Collection[Subject]) -> None:
         return  # a write transaction is alone
     keys = sorted(_quota_key(subject) for subject in subjects)
     rows = [{"organization_id": organization, "subject": name, "uses": 0} for organization, name in keys]
-    insert_many_free(connection, quotas, rows, [quotas.c.subject])
+    statement, values = rows_from_json(quotas, rows)
+    connection.execute(statement.on_conflict_do_nothing(), values)
 
 
 def lock(connection: Connection, subjects: Collection[Subject]) -> frozenset[Subject]:
