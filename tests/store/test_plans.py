@@ -101,6 +101,12 @@ SELECT 'big', 'rate/type' || n % 5 || '/user' || n, 1, '2026-11-01Z'::timestampt
 UNION ALL SELECT organization, subject, 0, NULL
 FROM (VALUES ('big', 'limit'), ('big', 'limit/type0'), ('', 'limit/type0')) AS claims (organization, subject)
 """
+SUBMISSIONS = """
+INSERT INTO fairlane_submissions (organization_id, job_type, submitted_by, at)
+SELECT 'big', 'type' || n % 5, CASE WHEN n % 3 > 0 THEN 'user' || n % 3 ELSE '' END,
+  '2026-11-01Z'::timestamptz + n * interval '1 s'
+FROM generate_series(1, 20000) AS n
+"""
 STARTS = """
 INSERT INTO fairlane_starts (organization_id, job_type, at, number)
 SELECT CASE WHEN n % 2 = 0 THEN 'big' ELSE '' END, 'type' || n % 5, '2026-11-01Z'::timestamptz + n * interval '1 s', 5
@@ -135,7 +141,7 @@ FROM (SELECT n, '2026-11-01Z'::timestamptz + n * interval '1 s' AS moment,
     CASE WHEN n < 10 THEN lpad(to_hex(300001 + n), 32, '0')::uuid END AS trial
   FROM generate_series(0, 9999) AS n) AS breaker
 """
-FILLS = (ORGANIZATIONS, FILL, EDGES, FILES, QUOTAS, STARTS, LOG, LETTERS, COUNTS, BREAKERS)
+FILLS = (ORGANIZATIONS, FILL, EDGES, FILES, QUOTAS, SUBMISSIONS, STARTS, LOG, LETTERS, COUNTS, BREAKERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,11 +222,14 @@ CASES = {
     "removing a worker": Case(lambda connection: workers.remove(connection, WORKER), ("jobs_running",)),
     "submission rate": Case(
         lambda connection: limits.nth_newest_submission(connection, "big", "user1", "type1", nth=10, since=START),
-        ("jobs_submitted",),
+        ("submissions_by",),
     ),
     "the system's submission rate": Case(
         lambda connection: limits.nth_newest_submission(connection, "big", None, "type1", nth=10, since=START),
-        ("jobs_submitted",),
+        ("submissions_by",),
+    ),
+    "submissions that are old": Case(
+        lambda connection: limits.forget_submissions(connection, LATER, 100), ("submissions_at",), ("submissions",)
     ),
     "live jobs": Case(lambda connection: limits.live_jobs(connection, "big", up_to=1000), ("jobs_status",), ("jobs_",)),
     "lock of a job": Case(lambda connection: transition.lock_job(connection, "big", UUID(int=1)), ("jobs_id",), ()),

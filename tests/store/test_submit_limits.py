@@ -14,6 +14,7 @@ from fairlane.domain.events import QueueLimitWarning
 from fairlane.runtime import cleanup
 from fairlane.store.statements import limits
 from fairlane.store.tables import quotas as quota_table
+from fairlane.store.tables import submissions
 from tests.store.races.race import Race, answers_at_once, at_once
 from tests.store.races.scene import BROKEN, DAY, Scene
 
@@ -272,6 +273,23 @@ class TestQuotaRows:
 
         at_once([batch("letter", "parcel"), batch("parcel", "letter")])
         assert scene.total() == 4
+
+
+class TestSubmissions:
+    def test_they_are_forgotten_when_no_rate_can_count_them_any_more(self, scene: Scene):
+        scene.submit("letter")
+        scene.clock.advance(DAY)
+        scene.submit("letter")
+        scene.clock.advance(1)
+        scene.cleaner(retention=9 * DAY).run_once()
+        assert scene.fl.database.read(lambda connection: connection.scalars(select(submissions.c.at)).all()) == [
+            scene.now - timedelta(seconds=1)
+        ]
+
+    def test_the_rate_holds_whatever_became_of_the_jobs(self, scene: Scene):
+        for _ in range(3):
+            scene.fl.cancel(scene.submit("letter").id, organization="acme")
+        wait_of(lambda: scene.submit("letter"))
 
 
 class TestQuotas:

@@ -21,6 +21,7 @@ _PAGES = 25  # transactions a round, while they find nothing to delete
 _SHELVES = 1_000  # looked through for old jobs at a time
 _SWEEP = 5_000  # edges a round
 _COUNTS_KEPT = timedelta(days=1)  # breakers look at half an hour of them; no submission limit looks further back
+_COUNTS = 10_000  # submissions a round
 _QUOTAS = 500  # looked at a round
 _START = Shelf("", "")
 _FIRST_QUOTA = ("", "")
@@ -109,6 +110,7 @@ class Cleanup:
         before = self._database.clock.now(connection) - _COUNTS_KEPT
         breakers.forget(connection, before)
         outcomes.forget(connection, before)
+        limits.forget_submissions(connection, before, _COUNTS)
         self._quota = limits.forget_unused(connection, before, self._quota, _QUOTAS) or _FIRST_QUOTA
 
     def _retentions(self, connection: Connection) -> Callable[[Shelf], timedelta]:

@@ -4,16 +4,19 @@ Only what is limited pays. The lock is an UPDATE, so that a caller at repeatable
 instead of a count from before its snapshot.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Final
 
 from sqlalchemy import Connection, delete, func, select, tuple_
 
 from fairlane.domain.statuses import LIVE
 from fairlane.store.clock import Clock
-from fairlane.store.dialects import fixed, insert
-from fairlane.store.tables import jobs, quotas
+from fairlane.store.dialects import fixed, insert, insert_many
+from fairlane.store.statements.drafts import Draft
+from fairlane.store.tables import jobs, quotas, submissions
+
+_SYSTEM: Final = ""  # in place of a user; no user has an empty id
 
 
 def lock(connection: Connection, clock: Clock, keys: Iterable[tuple[str, str]]) -> None:
@@ -71,14 +74,41 @@ def nth_newest_submission(
     connection: Connection, organization: str, user: str | None, job_type: str, *, nth: int, since: datetime
 ) -> datetime | None:
     """When the `nth` newest job of this type and user was submitted, if that was after `since`."""
-    who: Any = jobs.c.submitted_by.is_(None) if user is None else jobs.c.submitted_by == user
     return connection.scalars(
-        select(jobs.c.created_at)
-        .where(jobs.c.organization_id == organization, who, jobs.c.job_type == job_type, jobs.c.created_at > since)
-        .order_by(jobs.c.created_at.desc())
+        select(submissions.c.at)
+        .where(
+            submissions.c.organization_id == organization,
+            submissions.c.job_type == job_type,
+            submissions.c.submitted_by == (user or _SYSTEM),
+            submissions.c.at > since,
+        )
+        .order_by(submissions.c.at.desc())
         .offset(nth - 1)
         .limit(1)
     ).one_or_none()
+
+
+def note_submissions(connection: Connection, now: datetime, drafts: Sequence[Draft]) -> None:
+    """Write down, for the rate, that these were submitted."""
+    rows = [
+        {
+            "organization_id": draft.organization,
+            "job_type": draft.job_type,
+            "submitted_by": draft.user or _SYSTEM,
+            "at": now,
+        }
+        for draft in drafts
+        if draft.rate is not None
+    ]
+    if rows:
+        insert_many(connection, submissions, rows)
+
+
+def forget_submissions(connection: Connection, before: datetime, limit: int) -> None:
+    """Delete the oldest of what was submitted before a moment, so many at most."""
+    oldest = select(submissions.c.id).where(submissions.c.at < before).order_by(submissions.c.at).limit(limit)
+    statement = delete(submissions).where(submissions.c.id.in_(oldest)).execution_options(fairlane_across="clean-up")
+    connection.execute(statement)
 
 
 def live_jobs(connection: Connection, organization: str, *, up_to: int) -> int:

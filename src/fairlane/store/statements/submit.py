@@ -114,6 +114,7 @@ def _insert(
     unmet = Counter(edge["job_id"] for edge in edges if edge["state"] != EdgeState.SETTLED)
     new = [submit_rows.fresh(draft, now, unmet[draft.id] if draft.parents else 0) for draft in mine]
     _insert_jobs(connection, now, new)
+    limits.note_submissions(connection, now, mine)
     if edges:
         _insert_edges(connection, edges, [draft.id for draft in drafts])
     named = [

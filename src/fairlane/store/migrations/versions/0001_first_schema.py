@@ -153,9 +153,6 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         sqlite_where=sa.text("status = 'pending' AND unmet_parents = 0"),
     )
     op.create_index("fairlane_jobs_status", "fairlane_jobs", ["organization_id", "status", "id"])
-    op.create_index(
-        "fairlane_jobs_submitted", "fairlane_jobs", ["organization_id", "submitted_by", "job_type", "created_at"]
-    )
     op.create_index("fairlane_jobs_type", "fairlane_jobs", ["organization_id", "job_type", "id"])
     op.create_table(
         "fairlane_job_parents",
@@ -232,6 +229,19 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         sa.Column("document", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("organization_id", "job_type", name="fairlane_limits_pk"),
     )
+    op.create_table(
+        "fairlane_submissions",
+        sa.Column("id", SEQUENCE, sa.Identity(always=True), nullable=False),
+        sa.Column("organization_id", ORGANIZATION, nullable=False),
+        sa.Column("job_type", NAME, nullable=False),
+        sa.Column("submitted_by", NAME, nullable=False),
+        sa.Column("at", INSTANT, nullable=False),
+        sa.PrimaryKeyConstraint("id", name="fairlane_submissions_pk"),
+    )
+    op.create_index(
+        "fairlane_submissions_by", "fairlane_submissions", ["organization_id", "job_type", "submitted_by", "at"]
+    )
+    op.create_index("fairlane_submissions_at", "fairlane_submissions", ["at"])
     op.create_table(
         "fairlane_starts",
         sa.Column("id", SEQUENCE, sa.Identity(always=True), nullable=False),
@@ -468,6 +478,7 @@ def downgrade() -> None:
         "fairlane_breakers",
         "fairlane_outcomes",
         "fairlane_starts",
+        "fairlane_submissions",
         "fairlane_limits",
         "fairlane_quotas",
         "fairlane_dedup_keys",
