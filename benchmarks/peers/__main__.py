@@ -5,8 +5,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -34,7 +36,7 @@ def main() -> None:
     run.add_argument("--peers", default=",".join(PEERS), help="which, with commas (default: all)")
     run.add_argument("--jobs", type=int, default=10_000)
     run.add_argument("--runs", type=int, default=3)
-    run.add_argument("--skip-killed", action="store_true", help="leave out what takes up to two minutes for each")
+    run.add_argument("--skip-killed", action="store_true", help="keep what --out has of it: up to two minutes for each")
     run.add_argument("--out", type=Path, default=_ROOT / "benchmarks" / "results" / "peers.json")
     asked = parser.parse_args()
     names: list[str] = asked.peers.split(",")
@@ -50,10 +52,19 @@ def main() -> None:
             "runs": asked.runs,
             "peers": [],
         }
-        for name in names:
-            document["peers"].append(_measured(name, server, asked))
-            # After each, for all of them take an hour.
-            asked.out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        results = [_Result(name, server) for name in names]
+        if asked.skip_killed and asked.out.exists():
+            before = {one["name"]: one for one in json.loads(asked.out.read_text(encoding="utf-8"))["peers"]}
+            for result in results:
+                result.keep(before)
+        steps = [partial(_Result.run, jobs=asked.jobs)] * asked.runs + [_Result.kill] * (not asked.skip_killed)
+        for step in steps:
+            # By turns, so that what the machine does besides hits all alike.
+            for result in results:
+                result.do(step)
+                document["peers"] = [one.document() for one in results]
+                # After each, for all of them take an hour.
+                asked.out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     print(f"Written to {asked.out}.")
 
 
@@ -68,29 +79,59 @@ def _stores(server: str | None, wanted: set[Store]) -> dict[str, Any]:
     return found
 
 
-def _measured(name: str, server: str | None, asked: argparse.Namespace) -> dict[str, Any]:
-    """What is measured of one peer; what went wrong stands in its place."""
-    known = PEERS[name]
-    result: dict[str, Any] = {"name": name, "store": known.store}
-    try:
-        script = _Script(interpreter(name, known), known, server)
-        result |= script.call("about")
-        drains = [script.call("drain", asked.jobs) for _ in range(asked.runs)]
-        for figure in ("bulk", "drain"):
-            result[figure] = _median([run[figure] for run in drains])
-        result["neighbour"] = _median([script.call("neighbour", asked.jobs)["neighbour"] for _ in range(asked.runs)])
-        if not asked.skip_killed:
-            result["again"] = script.call("killed")["again"]
-    except NotHere as error:
-        result["not_run"] = str(error)
-    except Failed as error:
-        result["failed"] = str(error)
-    print(json.dumps(result))
-    return result
+class _Result:
+    """What is measured of one peer, run by run; what went wrong stands in its place."""
 
+    def __init__(self, name: str, server: str | None) -> None:
+        known = PEERS[name]
+        self._about: dict[str, Any] = {"name": name, "store": known.store}
+        self._figures: dict[str, list[float]] = defaultdict(list)
+        self._script: _Script | None = None
+        try:
+            self._script = _Script(interpreter(name, known), known, server)
+            self._about |= self._script.call("about")
+        except NotHere as error:
+            self._stop("not_run", error)
+        except Failed as error:
+            self._stop("failed", error)
 
-def _median(runs: list[float]) -> dict[str, Any]:
-    return {"value": median(runs), "runs": runs}
+    def do(self, step: "Callable[[_Result], None]") -> None:
+        """Take a step, if none has failed before."""
+        if self._script is None:
+            return
+        try:
+            step(self)
+        except NotHere as error:
+            self._stop("not_run", error)
+        except Failed as error:
+            self._stop("failed", error)
+        print(json.dumps(self.document()), flush=True)
+
+    def run(self, jobs: int) -> None:
+        """Measure each figure once."""
+        assert self._script is not None
+        for figure, value in self._script.call("drain", jobs).items():
+            self._figures[figure].append(value)
+        self._figures["neighbour"].append(self._script.call("neighbour", jobs)["neighbour"])
+
+    def kill(self) -> None:
+        """See what becomes of a job whose worker is killed."""
+        assert self._script is not None
+        self._about["again"] = self._script.call("killed")["again"]
+
+    def keep(self, before: Mapping[str, Mapping[str, Any]]) -> None:
+        """Take over what an earlier run found of a killed worker, if it had the same version."""
+        mine = before.get(self._about["name"], {})
+        if "again" in mine and mine.get("version") == self._about.get("version"):
+            self._about["again"] = mine["again"]
+
+    def document(self) -> dict[str, Any]:
+        """All of it, for JSON."""
+        return self._about | {name: {"value": median(runs), "runs": runs} for name, runs in self._figures.items()}
+
+    def _stop(self, what: str, error: Exception) -> None:
+        self._about[what] = str(error)
+        self._script = None
 
 
 class _Script:
