@@ -67,6 +67,7 @@ async def test_an_interrupt_cancels(executor: AsyncExecutor) -> None:
     assert executor.abandoned == 0
 
 
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="there the first step is taken at once")
 async def test_an_interrupt_before_the_first_step_cancels(executor: AsyncExecutor) -> None:
     async def handler(ctx: JobContext) -> None:
         raise AssertionError

@@ -7,6 +7,8 @@ import signal
 import socket
 import threading
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
@@ -20,13 +22,15 @@ from fairlane.runtime.parts import WorkerParts
 from fairlane.runtime.shift import Shift
 from fairlane.store.statements.workers import WorkerCard
 
-_COLLECTED: Final = 50_000  # objects; of a thousand short jobs at a time, some twenty thousand live at once
 EXIT_REPLACE: Final = 75  # the supervisor starts another worker in place of one that ended like this (EX_TEMPFAIL)
 
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """How many attempts ended how. `retried` failed or timed out and are queued again; `snoozed` raised `Snooze`."""
+    """How many attempts ended how.
+
+    `retried` failed or timed out and are queued again; `snoozed` raised `Snooze`, or were given back before they ran.
+    """
 
     completed: int
     retried: int
@@ -74,7 +78,7 @@ class Worker:
         """Run until SIGTERM or SIGINT: then claim no more, let jobs finish within the grace, release the rest.
 
         A second signal ends the grace at once. Beside the main thread there are no signals; only `stop` ends it there.
-        On the main thread the process is taken for a worker's own, and its garbage collector is set for one.
+        Meanwhile, on the main thread, the garbage collector leaves alone what was there before (`gc.freeze`).
 
         Raises:
             ConfigurationError: no job types, or the schema is missing, old or newer than this code.
@@ -120,11 +124,10 @@ class Worker:
 
     async def _run_with_signals(self) -> None:
         if threading.current_thread() is threading.main_thread():
-            _calm_garbage_collector()
-            loop = asyncio.get_running_loop()
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, self._on_signal)
-        await self._run(until_idle=False)
+            with _signals_to(self._on_signal), _frozen_heap():
+                await self._run(until_idle=False)
+        else:
+            await self._run(until_idle=False)
 
     async def _run(self, *, until_idle: bool, emit: Emit | None = None) -> None:
         if not self._card.job_types:
@@ -149,12 +152,32 @@ class Worker:
         self.stop()
 
 
-def _calm_garbage_collector() -> None:
-    """Have it leave alone what was made so far, modules above all, and look at the rest less often.
+@contextmanager
+def _signals_to(handler: Callable[[], None]) -> Iterator[None]:
+    """Call this at SIGTERM and SIGINT; afterwards they do what they did before."""
+    loop = asyncio.get_running_loop()
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    for number in before:
+        loop.add_signal_handler(number, handler)
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            loop.remove_signal_handler(number)
+            if earlier is not None:  # it was not set from Python
+                signal.signal(number, earlier)
 
-    A worker makes and drops thousands of objects at a time, none of them in cycles, and by default each 700 of them
-    have the collector look for some: that took a third of all of a busy worker's time.
+
+@contextmanager
+def _frozen_heap() -> Iterator[None]:
+    """Have the garbage collector leave alone what was made so far, modules above all.
+
+    A worker makes and drops thousands of objects at a time, and every few hundred have the collector look for cycles,
+    ever again through all that was there before: that took a third of all of a busy worker's time.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(_COLLECTED, *gc.get_threshold()[1:])
+    try:
+        yield
+    finally:
+        gc.unfreeze()

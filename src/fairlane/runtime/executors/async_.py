@@ -83,9 +83,10 @@ class AsyncExecutor:
 
 def _start(handler: Coroutine[Any, Any, object], name: str) -> "asyncio.Task[object]":
     """A task, which may have ended already: one that waits for nothing, as many do, costs no turn of the loop then."""
+    loop = asyncio.get_running_loop()
     if sys.version_info >= (3, 12):
-        return asyncio.Task(handler, name=name, eager_start=True)
-    return asyncio.get_running_loop().create_task(handler, name=name)
+        return asyncio.Task(handler, loop=loop, name=name, eager_start=True)
+    return loop.create_task(handler, name=name)
 
 
 async def _run(call: Call) -> object:
