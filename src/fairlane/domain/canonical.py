@@ -64,8 +64,11 @@ def canonical(value: object, place: Place = "parameters") -> str:
     Raises InvalidParameters, naming what is wrong below `place`, for NaN and infinity, for text with NUL or lone
     surrogates, for keys that are not text and for objects of other types.
     """
-    if type(value) is str:  # most of them, so first
+    # Most are of these two, so they go first.
+    if type(value) is str:
         return _text(value, place)
+    if type(value) is int:
+        return _int(value)
     while isinstance(value, Enum):
         value = value.value
     if isinstance(value, dict):
@@ -150,7 +153,7 @@ def _(value: bool) -> str:
 
 
 @_scalar.register
-def _(value: int) -> str:
+def _int(value: int) -> str:
     return format(value, "d") if value.bit_length() <= _DECIMAL_BITS else format(value, "#x")
 
 

@@ -14,12 +14,11 @@ has no annotation is stored, hashed and handed over as its JSON form, so that a 
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
 from inspect import Parameter, signature, unwrap
 from types import SimpleNamespace
-from typing import Any, Final, Self, get_type_hints
+from typing import Any, Final, NamedTuple, Self, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
@@ -39,8 +38,7 @@ _SHOWN_ERRORS: Final = 10
 _GIVEN: Final = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(NamedTuple):
     """Checked parameters: as `plain` JSON values, the `text` of these, stored, and the `canonical` text, hashed."""
 
     plain: Mapping[str, Any]

@@ -11,8 +11,7 @@ from fairlane.domain.errors import REFUSALS, refusal
 from fairlane.domain.statuses import ParentPolicy
 
 
-@dataclass(frozen=True, slots=True)
-class Dedup:
+class Dedup(NamedTuple):
     """The key under which a submission is identical to another, for how many seconds, and what happens then."""
 
     key: str
