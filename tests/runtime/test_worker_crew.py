@@ -1,10 +1,12 @@
 """A worker's slots: who takes one, and when it is free again."""
 
+import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from fairlane import JobContext
 from fairlane.runtime.breakers import Tally
 from fairlane.runtime.crew import Crew
 from fairlane.runtime.dead_letter_alarm import DeadLetterAlarm
@@ -40,8 +42,12 @@ async def test_no_more_ends_wait_to_be_written_than_there_are_slots(fl: Engine) 
 
 
 async def test_what_runs_and_what_is_being_written_is_known(fl: Engine) -> None:
+    @fl.job_type("wait", dedup_window=0)
+    async def wait(ctx: JobContext) -> None:
+        await asyncio.Event().wait()
+
     for _ in range(2):
-        fl.give("work")
+        fl.give("wait")
     crew = crew_of(fl, slots=3)
     first, second = member(fl).claim(2)
     crew.begin(first, release=True)
