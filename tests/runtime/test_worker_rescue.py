@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from uuid import UUID
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from fairlane import Job, ParentPolicy
 from fairlane.domain.events import DeadLetterAlert, JobsRescued
 from fairlane.runtime.stage import Stage
-from fairlane.store.tables import jobs
+from fairlane.store.tables import jobs, workers
 from fairlane.testing import ManualClock
 from tests.runtime.worker_kit import Engine, engine
 from tests.runtime.worker_store import LEASE, Member, later, member, nothing, registered
@@ -197,6 +197,19 @@ def test_all_lost_workers_are_found(fl: Engine, clock: ManualClock, survivor: Me
     later(clock, LEASE + 0.1, survivor)
     assert sum(survivor.rescue.run_once() for _ in range(3)) == 3
     assert registered(fl) == {survivor.card.id}
+
+
+def test_jobs_whose_worker_s_row_is_gone_are_taken_back(fl: Engine, clock: ManualClock, survivor: Member) -> None:
+    """Somebody deleted it by hand; no lease would ever run out."""
+    job, kept = fl.give("work"), fl.give("work")
+    gone = member(fl, "gone")
+    gone.claim(1)
+    survivor.claim(1)
+    fl.database.write(lambda connection: connection.execute(delete(workers).where(workers.c.id == gone.card.id)))
+    assert [survivor.rescue.run_once(), survivor.rescue.run_once()] == [1, 0]
+    assert fl.way(job) == ["queued", "running", "queued"]
+    assert fl.look(kept).status == "running"
+    assert fl.events.of(JobsRescued) == [JobsRescued(gone.card.id, 1)]
 
 
 def test_a_worker_that_is_back_finds_its_lease_lost(fl: Engine, clock: ManualClock, survivor: Member) -> None:

@@ -219,6 +219,7 @@ CASES = {
     ),
     "a worker's jobs": Case(lambda connection: workers.held_by(connection, WORKER), ("jobs_running",)),
     "a lost worker's jobs": Case(lambda connection: workers.running_jobs(connection, WORKER, 500), ("jobs_running",)),
+    "workers whose rows are gone": Case(workers.missing, ("jobs_running",)),
     "removing a worker": Case(lambda connection: workers.remove(connection, WORKER), ("jobs_running",)),
     "submission rate": Case(
         lambda connection: limits.nth_newest_submission(connection, "big", "user1", "type1", nth=10, since=START),

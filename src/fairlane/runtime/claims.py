@@ -98,17 +98,29 @@ class Claims:
         They are left by a claim that was committed although its answer, or what its jobs need to begin, was lost.
         """
 
-        def work(connection: Connection) -> int:
-            mine = workers.running_jobs(connection, self.card.id, len(known) + _BATCH)
-            strays = [row for row in mine if row.lease_token not in known]
-            lost = Released("its claim was cut off")
-            ends = [
-                Finish(row.organization_id, row.id, row.job_type, row.lease_token, lost, Backoff(), self.card.name)
-                for row in strays
-            ]
-            return len(finish(connection, self.database.clock.now(connection), ends, Random()))  # noqa: S311
+        return self.database.write(lambda connection: self._give_back(connection, known))
 
-        return self.database.write(work)
+    def leave(self) -> None:
+        """Give back whatever still runs under this worker's lease, and remove the worker.
+
+        In one transaction, so that a claim that is still on its way, since `run_async` was cancelled, finds no worker.
+        """
+
+        def work(connection: Connection) -> None:
+            self._give_back(connection, frozenset())
+            workers.remove(connection, self.card.id)
+
+        self.database.write(work)
+
+    def _give_back(self, connection: Connection, known: frozenset[UUID]) -> int:
+        mine = workers.running_jobs(connection, self.card.id, len(known) + _BATCH)
+        strays = [row for row in mine if row.lease_token not in known]
+        lost = Released("its claim was cut off")
+        ends = [
+            Finish(row.organization_id, row.id, row.job_type, row.lease_token, lost, Backoff(), self.card.name)
+            for row in strays
+        ]
+        return len(finish(connection, self.database.clock.now(connection), ends, Random()))  # noqa: S311
 
     def _claim(self, connection: Connection, outlook: Outlook, slots: int) -> tuple[Wanted, list[Claimed]]:
         if not workers.hold(connection, self.database.clock, self.card.id):

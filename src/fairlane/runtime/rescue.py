@@ -1,4 +1,4 @@
-"""Rescue: take back the jobs of workers whose lease has run out."""
+"""Rescue: take back the jobs of workers whose lease has run out, or that nobody knows any more."""
 
 from random import Random
 from typing import Final
@@ -58,7 +58,9 @@ class Rescue:
 
     def _rescue(self, connection: Connection) -> tuple[UUID, list[Finished], Depths] | None:
         clock = self._database.clock
-        lost = workers.lock_expired(connection, clock, leaving=self._passed_over)
+        lost = workers.lock_expired(connection, clock, self._passed_over) or workers.missing(
+            connection, self._passed_over
+        )
         # The clock is read after the leases were: a step that made one run out shows.
         if lost is None or self._heartbeat.sees_a_step(clock.lease_seconds(connection)):
             return None

@@ -27,7 +27,6 @@ from fairlane.runtime.stage import Stage
 from fairlane.runtime.watch import Watch
 from fairlane.store import schema
 from fairlane.store.hints import Listener
-from fairlane.store.statements import workers
 from fairlane.store.statements.workers import WorkerCard
 
 _HUNGRY_WAIT: Final = 0.01  # seconds; grows to the poll interval
@@ -239,8 +238,7 @@ class Shift:
 
     def _sign_off(self) -> None:
         self._heartbeat.stop()
-        self._claims.give_back(frozenset())
-        self._parts.database.write(lambda connection: workers.remove(connection, self._card.id))
+        self._claims.leave()
         self._breakers.run_once()
 
     def _on_blocked(self, seconds: float, where: str) -> None:

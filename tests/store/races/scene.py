@@ -198,6 +198,10 @@ class Hand:
         """Give back all that was claimed, as a worker does after a round that went wrong."""
         return self._claims().give_back(frozenset())
 
+    def leave(self) -> None:
+        """Sign off."""
+        self._claims().leave()
+
     def _claims(self) -> Claims:
         fl = self._scene.fl
         outlooks = Outlooks(fl.database, fl.directory, self.card, kept=0.0)

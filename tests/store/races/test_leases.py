@@ -2,9 +2,10 @@
 
 from functools import partial
 from itertools import chain
+from uuid import UUID
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from fairlane import JobStatus
 from fairlane.domain import transitions
@@ -247,6 +248,47 @@ class TestARescue:
         assert not scene.write(lambda connection: workers.remove(connection, worker.id))
         lose(scene)
         assert scene.rescue() is not None
+
+    def test_a_worker_that_leaves_while_its_last_claim_is_on_its_way_is_found_by_rescuers(
+        self, scene: Scene, race: Race
+    ):
+        """The claim only locks the worker's row, so a delete that waited for it would not look again at its jobs."""
+        job = scene.submit()
+        worker = scene.worker()
+        with race.open() as claiming:
+            worker.claiming()(claiming)
+            leaving = race.waits(lambda: scene.write(lambda connection: workers.remove(connection, worker.id)))
+        assert leaving.result() is False
+        lose(scene)
+        scene.rescue()
+        assert steps(scene.fl, job) == [QUEUED, RUNNING, QUEUED]
+
+    def test_a_worker_that_leaves_while_its_last_claim_is_on_its_way_gives_it_back(self, scene: Scene, race: Race):
+        job = scene.submit()
+        worker = scene.worker()
+        with race.open() as claiming:
+            worker.claiming()(claiming)
+            leaving = race.waits(worker.leave)
+        leaving.result()
+        assert steps(scene.fl, job) == [QUEUED, RUNNING, QUEUED]
+        assert not is_registered(scene, worker)
+
+    def test_a_claim_that_waits_for_its_leaving_worker_finds_it_gone(
+        self, scene: Scene, race: Race, monkeypatch: pytest.MonkeyPatch
+    ):
+        """Between giving back and removing the worker a claim would get through."""
+        job = scene.submit()
+        worker = scene.worker()
+        late, remove = [], workers.remove
+
+        def while_a_claim_waits(connection: Connection, worker_id: UUID) -> bool:
+            late.append(race.waits(worker.claim))
+            return remove(connection, worker_id)
+
+        monkeypatch.setattr(workers, "remove", while_a_claim_waits)
+        worker.leave()
+        assert late[0].result() == []
+        assert scene.get(job).status == QUEUED
 
 
 class TestTwoRescuers:

@@ -11,17 +11,18 @@ from fairlane.domain.outcomes import Lost
 from fairlane.store.clock import Clock
 from fairlane.store.statements import workers
 from fairlane.store.statements.finish import Finish, Finished, finish
+from fairlane.store.statements.workers import LostWorker
 from fairlane.store.tables import AnyRow
 
 
 def rescue_worker(
-    connection: Connection, clock: Clock, random: Random, lost: AnyRow, held: Sequence[AnyRow]
+    connection: Connection, clock: Clock, random: Random, lost: LostWorker, held: Sequence[AnyRow]
 ) -> list[Finished]:
     """End attempts of a lost worker as `Lost`, and remove its row when none is left; what became of them.
 
     Args:
-        lost: found, and so locked, by `workers.lock_expired`: a second rescuer skips it, and a claim of the worker
-            itself, should it not be dead, waits and then finds no lease.
+        lost: found by `workers.missing`, or by `workers.lock_expired` and so locked: a second rescuer skips it, and a
+            claim of the worker itself, should it not be dead, waits and then finds no lease.
         held: of its `workers.running_jobs`.
     """
     now = clock.now(connection)

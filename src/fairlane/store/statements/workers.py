@@ -1,12 +1,13 @@
 """Workers and their leases: one heartbeat per worker keeps all of its jobs."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, or_, select, text, update
 
 from fairlane.domain.statuses import JobStatus
 from fairlane.store.clock import Clock
@@ -94,12 +95,19 @@ def held_by(connection: Connection, worker_id: UUID) -> list[Held]:
     return [Held(row.id, row.lease_token, row.requested_at is not None) for row in rows]
 
 
-def lock_expired(connection: Connection, clock: Clock, leaving: Iterable[UUID] = ()) -> AnyRow | None:
+class LostWorker(NamedTuple):
+    """A worker whose jobs are to be taken back."""
+
+    id: UUID
+    name: str
+
+
+def lock_expired(connection: Connection, clock: Clock, leaving: Iterable[UUID] = ()) -> LostWorker | None:
     """A worker whose lease has run out, locked so that no other rescuer takes it too; None if there is none.
 
     A lease of another boot of the machine (SQLite) has run out, too: its worker died with that boot.
     """
-    return connection.execute(
+    row = connection.execute(
         select(workers.c.id, workers.c.name)
         .where(
             or_(
@@ -112,6 +120,35 @@ def lock_expired(connection: Connection, clock: Clock, leaving: Iterable[UUID] =
         .limit(1)
         .with_for_update(skip_locked=True)
     ).one_or_none()
+    return LostWorker(row.id, row.name) if row is not None else None
+
+
+# Skip scan: one index probe per worker that runs something, however much it runs.
+_MISSING: Final = (
+    text("""
+WITH RECURSIVE holder(id) AS (
+  SELECT (SELECT worker_id FROM fairlane_jobs WHERE status = :status ORDER BY worker_id LIMIT 1)
+  UNION ALL
+  SELECT (SELECT worker_id FROM fairlane_jobs WHERE status = :status AND worker_id > holder.id
+          ORDER BY worker_id LIMIT 1)
+  FROM holder WHERE holder.id IS NOT NULL
+)
+SELECT id FROM holder WHERE id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM fairlane_workers AS w WHERE w.id = holder.id)
+""")
+    .bindparams(bindparam("status", JobStatus.RUNNING.value, literal_execute=True))  # see `fixed`
+    .columns(workers.c.id)
+    .execution_options(fairlane_across="rescue")
+)
+
+
+def missing(connection: Connection, leaving: Collection[UUID] = ()) -> LostWorker | None:
+    """A worker that has no row although jobs run under it; None if there is none, as it should be.
+
+    `remove` leaves none behind, but somebody may delete rows by hand, and nobody else would ever find these jobs. There
+    is nothing to lock: of two rescuers each job has one, by its lease.
+    """
+    ids = (worker_id for worker_id in connection.scalars(_MISSING) if worker_id not in leaving)
+    return next((LostWorker(worker_id, str(worker_id)) for worker_id in ids), None)
 
 
 def running_jobs(connection: Connection, worker_id: UUID, limit: int) -> Sequence[AnyRow]:
@@ -119,8 +156,7 @@ def running_jobs(connection: Connection, worker_id: UUID, limit: int) -> Sequenc
 
     Waits for a claim of the worker's own that is still open: one whose connection broke may be committed yet.
     """
-    # Claims `hold` the row to their end.
-    connection.execute(select(workers.c.id).where(workers.c.id == worker_id).with_for_update())
+    _wait_for_claim(connection, worker_id)
     return connection.execute(
         select(
             jobs.c.organization_id,
@@ -139,11 +175,19 @@ def running_jobs(connection: Connection, worker_id: UUID, limit: int) -> Sequenc
 
 def remove(connection: Connection, worker_id: UUID) -> bool:
     """Delete the worker's row, unless jobs still run under it: those are for rescue to find."""
+    # Before the delete: after its own wait it would look again at a row that was changed, but not at one that was only
+    # locked, and would miss the jobs of the claim that it waited for.
+    _wait_for_claim(connection, worker_id)
     running = (
         select(jobs.c.id).where(jobs.c.worker_id == worker_id, jobs.c.status == fixed(JobStatus.RUNNING)).limit(1)
     ).exists()
     statement = delete(workers).where(workers.c.id == worker_id, ~running)
     return connection.execute(statement.execution_options(fairlane_across="rescue")).rowcount == 1
+
+
+def _wait_for_claim(connection: Connection, worker_id: UUID) -> None:
+    """Lock the worker's row; claims `hold` it to their end."""
+    connection.execute(select(workers.c.id).where(workers.c.id == worker_id).with_for_update())
 
 
 def all_workers(connection: Connection, clock: Clock) -> Sequence[AnyRow]:
