@@ -3,16 +3,16 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
-from fairlane import CommitUnanswered, StorageUnavailable
+from fairlane import CommitUnanswered, JobContext, StorageUnavailable
 from fairlane.runtime.watch import _PATIENCE, Watch
 from fairlane.store.statements import attempts, workers
 from fairlane.store.tables import jobs as job_table
-from tests.runtime.worker_kit import Engine, engine
+from tests.runtime.worker_kit import Engine, Gate, engine, running, started, until
 from tests.runtime.worker_store import Member, member, nothing
 from tests.store.commits import breaking
 
@@ -143,6 +143,9 @@ def test_only_a_round_that_went_wrong_looks_for_what_was_left(
 class Crewless:
     """A crew that knows of nothing."""
 
+    def __init__(self) -> None:
+        self.changed = asyncio.Event()
+
     def leases(self) -> frozenset[UUID]:
         return frozenset()
 
@@ -166,7 +169,7 @@ async def test_a_job_that_the_worker_forgot_is_given_back_however_that_came_abou
     assert fl.way(job) == ["queued", "running", "queued", "running"]
 
 
-async def test_a_forgotten_job_whose_row_somebody_holds_is_given_back_later(postgres_url: str) -> None:
+def test_a_forgotten_job_whose_row_somebody_holds_is_given_back_once_it_is_free(postgres_url: str) -> None:
     with engine(postgres_url) as fl:
         nothing(fl)
         worker = member(fl)
@@ -177,12 +180,32 @@ async def test_a_forgotten_job_whose_row_somebody_holds_is_given_back_later(post
             mine = (job_table.c.organization_id == "acme") & (job_table.c.id == job.id)
             host.execute(select(job_table.c.id).where(mine).with_for_update())
             assert worker.claim() == []
-        assert worker.claim() == []
-        watching = watch(fl, worker, Crewless())
-        for _ in range(_PATIENCE + 1):
-            watching.run_once()
-        (again,) = worker.claim()
+            fl.give("work")
+            (other,) = worker.claim()
+        known = frozenset({other.claimed.lease_token})
+        (again,) = worker.claim(known=known)
         assert again.claimed.id == job.id
+
+
+def test_a_full_worker_gives_back_what_it_does_not_know_without_waiting_for_a_slot(fl: Engine) -> None:
+    gate = Gate()
+
+    @fl.job_type("long")
+    def long(ctx: JobContext) -> None:
+        gate.wait()
+
+    busy = fl.worker(concurrency=1)
+    with running(busy):
+        started(fl, fl.give("long"))
+        fl.queues.pause("default")
+        stray = fl.give("work")
+        lease = {"worker_id": busy.id, "lease_token": uuid4(), "started_at": stray.created_at}
+        mine = (job_table.c.organization_id == "acme") & (job_table.c.id == stray.id)
+        begun = update(job_table).where(mine).values(status="running", ready=False, attempt=1, **lease)
+        fl.database.write(lambda connection: connection.execute(begun))
+        until(lambda: fl.look(stray).status == "queued")
+        assert "its claim was cut off" in fl.reasons(stray)
+        gate.open()
 
 
 async def test_what_the_worker_learns_of_a_moment_later_is_not_doubted(

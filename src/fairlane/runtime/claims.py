@@ -23,7 +23,7 @@ from fairlane.runtime.reports import AttemptFacts, ParentFacts
 from fairlane.runtime.rooms import Turns, note_starts
 from fairlane.store.statements import attempts, breakers, claim, job_types, running_limits, workers
 from fairlane.store.statements.claim import Claimed, Wanted
-from fairlane.store.statements.finish import Finish, finish
+from fairlane.store.statements.finish import Finish, Finished, finish
 from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.transaction import Database
 
@@ -49,6 +49,7 @@ class Claims:
 
     `is_hungry`: something was ready in the last round and was not claimed; the next round should be soon.
     `is_held_up`: some of that was under a limit under which another worker was claiming.
+    `is_unsure`: there may be jobs under the worker's lease that it does not know; the next round gives them back.
     """
 
     database: Database
@@ -57,18 +58,18 @@ class Claims:
     outlooks: Outlooks
     is_hungry: bool = field(default=False, init=False)
     is_held_up: bool = field(default=False, init=False)
+    is_unsure: bool = field(default=False, init=False)
     _turns: Turns = field(init=False)
-    _is_unsure: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self._turns = Turns(self.database.clock, self.card.id)
 
     def doubt(self) -> None:
         """Something went wrong with what was claimed: the next round gives back what the worker does not know."""
-        self._is_unsure = True
+        self.is_unsure = True
 
     def claim_round(self, slots: int, known: frozenset[UUID]) -> list[Ready]:
-        """Claim up to `slots` jobs.
+        """Claim up to `slots` jobs; none at all still gives back what the worker does not know.
 
         Args:
             known: the leases that the worker has already.
@@ -76,20 +77,21 @@ class Claims:
         Raises:
             StorageUnavailable, ConfigurationError
         """
-        if self._is_unsure:
+        if self.is_unsure:
             self.give_back(known)
-            self._is_unsure = False
+        if slots <= 0:
+            return []
         self.is_held_up = False
         outlook = self.outlooks.now()
         self.is_hungry = bool(outlook and outlook.lanes)
         if outlook is None or not outlook.lanes:
             return []
         # An error from here on may leave claimed jobs that the worker never heard of.
-        self._is_unsure = True
+        was_unsure, self.is_unsure = self.is_unsure, True
         plan, claimed = self.database.write(lambda connection: self._claim(connection, outlook, slots))
         self._remember(plan, claimed)
         ready = self._prepare(claimed, outlook.standings) if claimed else []
-        self._is_unsure = False
+        self.is_unsure = was_unsure
         return ready
 
     def give_back(self, known: frozenset[UUID]) -> int:
@@ -98,7 +100,9 @@ class Claims:
         They are left by a claim that was committed although its answer, or what its jobs need to begin, was lost.
         """
 
-        return self.database.write(lambda connection: self._give_back(connection, known))
+        done = self.database.write(lambda connection: self._give_back(connection, known))
+        self.is_unsure = any(one.is_locked for one in done)
+        return sum(one.transition is not None for one in done)
 
     def leave(self) -> None:
         """Give back whatever still runs under this worker's lease, and remove the worker.
@@ -112,7 +116,7 @@ class Claims:
 
         self.database.write(work)
 
-    def _give_back(self, connection: Connection, known: frozenset[UUID]) -> int:
+    def _give_back(self, connection: Connection, known: frozenset[UUID]) -> list[Finished]:
         mine = workers.running_jobs(connection, self.card.id, len(known) + _BATCH)
         strays = [row for row in mine if row.lease_token not in known]
         lost = Released("its claim was cut off")
@@ -120,7 +124,7 @@ class Claims:
             Finish(row.organization_id, row.id, row.job_type, row.lease_token, lost, Backoff(), self.card.name)
             for row in strays
         ]
-        return len(finish(connection, self.database.clock.now(connection), ends, Random()))  # noqa: S311
+        return finish(connection, self.database.clock.now(connection), ends, Random())  # noqa: S311 - jitter, no secret
 
     def _claim(self, connection: Connection, outlook: Outlook, slots: int) -> tuple[Wanted, list[Claimed]]:
         if not workers.hold(connection, self.database.clock, self.card.id):

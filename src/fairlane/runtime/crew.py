@@ -42,7 +42,8 @@ def _abandoned_bound(slots: int) -> int:
 class Crew:
     """Begins attempts, stops them, and hands their ends to the finisher. On the loop's thread, if not said otherwise.
 
-    `changed` is set whenever an attempt has ended or its end is written; `released` counts those given back unfinished.
+    `changed` is set whenever an attempt has ended or its end is written, and when jobs were found under the worker's
+    lease that it does not know; `released` counts those given back unfinished.
 
     Args:
         on_written: called when an end is written.

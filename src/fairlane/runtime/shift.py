@@ -194,7 +194,7 @@ class Shift:
     async def _until_next_round(self) -> None:
         if self._pause > 0:
             await wait_until(self._wake, self._pause)
-        while self._crew.free_slots <= 0 and not self._stopping.is_set():
+        while self._crew.free_slots <= 0 and not (self._stopping.is_set() or self._claims.is_unsure):
             await self._crew.changed.wait()
             self._crew.changed.clear()
         if self._crew.free_slots < self._card.slots // _FEW:
@@ -221,7 +221,7 @@ class Shift:
 
     async def _claim(self) -> int:
         slots = self._crew.free_slots
-        if slots <= 0:
+        if slots <= 0 and not self._claims.is_unsure:
             return 0
         work = partial(self._claims.claim_round, slots, self._crew.known_leases())
         ready: list[Ready] = await in_thread(self._threads, work)

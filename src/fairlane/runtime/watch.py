@@ -57,4 +57,6 @@ class Watch:
         strays = mine - self._crew.known_leases()
         if strays & self._strays:
             self._claims.doubt()
+            # A full worker claims no more until a slot is free, and these jobs would wait for that.
+            self._loop.call_soon_threadsafe(self._crew.changed.set)
         self._strays = frozenset(strays)
