@@ -4,9 +4,9 @@ Pure: counts come in, quotas go out. `FairShare` remembers only whose turn it is
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from heapq import heapify, heappop, heapreplace, nsmallest
+from heapq import heapify, heappop, heapreplace
 from math import ceil
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -70,11 +70,12 @@ class FairShare:
         fill(contenders, free - len(given) - reserve, self._served, given)
         return {name: Quota(jobs, self._share_of_oldest(name, jobs)) for name, jobs in given.items()}
 
-    def first(self, contenders: Mapping[str, Contender], number: int) -> frozenset[str]:
-        """Those that can start something and whose turn it is, so many at most."""
+    def in_turn(self, contenders: Mapping[str, Contender]) -> Iterator[str]:
+        """Those that can start something, by whose turn it is."""
         self._welcome(contenders)
         able = [(*_standing(one, 0, self._served[name]), name) for name, one in contenders.items() if one.room != 0]
-        return frozenset(name for *_, name in nsmallest(number, able))
+        heapify(able)  # mostly only the first few of thousands are asked for
+        return (heappop(able)[-1] for _ in range(len(able)))
 
     def started(self, jobs: Mapping[str, int]) -> None:
         """Count what was really claimed, by organization."""

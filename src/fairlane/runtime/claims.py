@@ -4,6 +4,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from random import Random
 from typing import NamedTuple
 from uuid import UUID
@@ -160,17 +161,28 @@ class Claims:
         """The lanes under whose limits nobody else is claiming; those limits, locked.
 
         Of limited organizations there are no more among them than there are slots: those whose turn it is, as far as
-        can be seen before the lock.
+        can be seen before the lock. Where others hold all of these, the next ones come, more each time: a claim that
+        hangs holds up none but those whose limits it has.
         """
-        limited = {lane.organization for lane in allowed if outlook.limited[lane]}
-        if len(limited) > slots:
+        limited = [lane for lane in allowed if outlook.limited[lane]]
+        organizations = {lane.organization for lane in limited}
+        turns = iter(organizations)
+        if len(organizations) > slots:
             view = self._turns.view(connection, outlook, allowed, outlook.limits, trials, slots)
-            chosen = self._turns.first(view, limited, slots)
-            allowed = [lane for lane in allowed if not outlook.limited[lane] or lane.organization in chosen]
-        locked = running_limits.lock(connection, {one for lane in allowed for one in outlook.limited[lane]})
-        open_lanes = [lane for lane in allowed if locked.issuperset(outlook.limited[lane])]
-        self.is_held_up = len(open_lanes) < len(allowed)
-        return open_lanes, locked
+            turns = self._turns.in_turn(view, organizations)
+        found: list[Lane] = []
+        locked: frozenset[Subject] = frozenset()
+        held: frozenset[Subject] = frozenset()
+        number = slots
+        while not found and (chosen := frozenset(islice(turns, number))):
+            mine = [one for one in limited if one.organization in chosen and held.isdisjoint(outlook.limited[one])]
+            wanted = frozenset(subject for lane in mine for subject in outlook.limited[lane])
+            locked |= running_limits.lock(connection, wanted)
+            held |= wanted - locked
+            found = [lane for lane in mine if locked.issuperset(outlook.limited[lane])]
+            number *= 2
+        self.is_held_up = bool(held)
+        return [lane for lane in allowed if not outlook.limited[lane]] + found, locked
 
     def _remember(self, wanted: Wanted, claimed: Sequence[Claimed]) -> None:
         """Whose turn it was, and which lanes turned out to be empty."""

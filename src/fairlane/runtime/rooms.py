@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -74,9 +74,9 @@ class Turns:
         rooms |= dict.fromkeys(set(outlook.lanes).difference(able), 0)
         return View(now, rooms, _contenders(outlook, at_work, left, rooms), reserve)
 
-    def first(self, view: View, organizations: Iterable[str], number: int) -> frozenset[str]:
-        """Those of the organizations whose turn it is, so many at most."""
-        return self.share.first({name: view.contenders[name] for name in organizations}, number)
+    def in_turn(self, view: View, organizations: Iterable[str]) -> Iterator[str]:
+        """Those of the organizations that can start something, by whose turn it is."""
+        return self.share.in_turn({name: view.contenders[name] for name in organizations})
 
     def took(self, wanted: Wanted, by_lane: Mapping[Lane, int]) -> None:
         """Count what was really claimed."""

@@ -3,6 +3,7 @@
 import threading
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -13,7 +14,7 @@ from fairlane import JobStatus
 from fairlane.store.statements import running_limits
 from fairlane.testing import ManualClock
 from tests.runtime.worker_kit import PATIENCE, engine
-from tests.runtime.worker_store import give, job_type, later, member
+from tests.runtime.worker_store import give, job_type, later, member, organizations
 from tests.store.races.race import Race, at_once
 
 WINDOW = 60.0
@@ -49,6 +50,51 @@ def test_a_limit_that_somebody_claims_under_holds_up_only_what_is_under_it(postg
             assert worker.claims.is_hungry
         assert [len(worker.claim()), len(worker.claim())] == [2, 0]
         assert not worker.claims.is_hungry
+        race.close()
+
+
+def test_a_claim_that_hangs_holds_up_no_organization_but_those_whose_limits_it_has(postgres_url: str) -> None:
+    """However often it is their turn before the others'."""
+    with engine(postgres_url) as fl:
+        job_type(fl, "pdf")
+        names = [f"o{number:02}" for number in range(20)]
+        for name in names:
+            fl.organizations.create(name, max_running=1)
+            give(fl, 1, organization=name)
+        worker, race = member(fl, slots=30), Race(fl.database, postgres_url)
+        worker.claims.outlooks.now()
+        held = "SELECT 1 FROM fairlane_quotas WHERE organization_id < 'o09' FOR UPDATE"
+        started: Counter[str] = Counter()
+        with race.open() as hanging:
+            assert len(hanging.execute(text(held)).all()) == 9
+            for _ in range(6):
+                started += organizations(race.passes(partial(worker.claim, 2)).result())
+            assert started == dict.fromkeys(names[9:], 1)
+            assert worker.claims.is_held_up
+        race.close()
+
+
+def test_a_limit_of_all_organizations_that_is_held_has_nobody_s_own_limit_locked_in_vain(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with engine(postgres_url) as fl:
+        job_type(fl, "pdf", max_running=9)
+        for number in range(20):
+            fl.organizations.create(f"o{number:02}", max_running=1)
+            give(fl, 1, organization=f"o{number:02}")
+        worker, race = member(fl), Race(fl.database, postgres_url)
+        worker.claims.outlooks.now()
+        lock, locked = running_limits.lock, set()
+
+        def remember(*arguments: Any) -> Any:
+            locked.update(arguments[1])
+            return lock(*arguments)
+
+        monkeypatch.setattr(running_limits, "lock", remember)
+        with race.open() as claiming:
+            claiming.execute(text("SELECT 1 FROM fairlane_quotas WHERE organization_id = '' FOR UPDATE")).one()
+            assert race.passes(partial(worker.claim, 2)).result() == []
+        assert len({one.organization for one in locked if one.organization}) == 2
         race.close()
 
 
