@@ -219,15 +219,15 @@ def test_r20_a_running_job_names_its_worker(world: World, reads: Reads) -> None:
     )
 
 
-def test_r20_a_running_job_whose_cancel_was_requested_says_by_whom(world: World, reads: Reads) -> None:
+def test_r20_a_running_job_whose_cancel_was_requested_says_by_whom_and_why(world: World, reads: Reads) -> None:
     job_id = world.submit()
     world.claim(world.start_worker())
-    world.cancel(job_id, actor="bea")
+    world.cancel(job_id, actor="bea", reason="wrong month")
 
     explanation = reads.explain(job_id, "acme")
 
     assert [reason.code for reason in explanation.reasons] == [ReasonCode.CANCEL_REQUESTED, ReasonCode.IS_RUNNING]
-    assert explanation.summary.startswith("bea asked at 2026-11-01 12:00:00 UTC to cancel it")
+    assert explanation.summary.startswith("bea asked at 2026-11-01 12:00:00 UTC to cancel it (wrong month);")
 
 
 def test_r20_a_running_job_of_a_lost_worker_says_when_it_is_taken_back(world: World, reads: Reads) -> None:

@@ -34,6 +34,7 @@ class Attempt:
     rescue_count: int
     max_retries: int | None  # None = unlimited
     cancel_requested_by: str | None = None
+    cancel_reason: str = ""
 
 
 def decide(job: Attempt, outcome: Outcome, now: datetime, random: Random, backoff: Backoff) -> Transition:
@@ -43,12 +44,11 @@ def decide(job: Attempt, outcome: Outcome, now: datetime, random: Random, backof
     """
     match outcome:
         case Completed(result):
-            note = f"it ended before the cancel by {job.cancel_requested_by}" if job.cancel_requested_by else ""
-            return transitions.complete(now, result, note)
+            return transitions.complete(now, result, _canceled_too_late(job))
         case Refused(reason):
             return transitions.refuse(JobStatus.RUNNING, reason, now)
         case _ if job.cancel_requested_by is not None:
-            return transitions.cancel(JobStatus.RUNNING, job.cancel_requested_by, _how_it_stopped(outcome), now)
+            return transitions.cancel(JobStatus.RUNNING, job.cancel_requested_by, _how_it_stopped(job, outcome), now)
         case Failed(error):
             return _retry_or_give_up(job, JobStatus.FAILED, error, now, random, backoff)
         case TimedOut(error):
@@ -106,15 +106,26 @@ def _rescue(job: Attempt, lost: Lost, now: datetime) -> Transition:
     return transitions.requeue(reason, rescues, _after(now, verdict.wait), error)
 
 
-def _how_it_stopped(outcome: Outcome) -> str:
+def _canceled_too_late(job: Attempt) -> str:
+    if job.cancel_requested_by is None:
+        return ""
+    return f"it ended before the cancel by {job.cancel_requested_by}{_why(job)}"
+
+
+def _how_it_stopped(job: Attempt, outcome: Outcome) -> str:
     match outcome:
         case Stopped(how):
-            return f"cancel took effect: {how}"
+            end = f": {how}"
         case Failed(error):
-            return f"cancel took effect: the handler raised {error.error_type}"
+            end = f": the handler raised {error.error_type}"
         case TimedOut(_, seconds):
-            return f"cancel took effect: the handler ran past {seconds:g} s"
+            end = f": the handler ran past {seconds:g} s"
         case Lost(worker):
-            return f"cancel took effect: worker {worker} was lost"
+            end = f": worker {worker} was lost"
         case _:
-            return "cancel took effect"
+            end = ""
+    return f"cancel took effect{end}{_why(job)}"
+
+
+def _why(job: Attempt) -> str:
+    return f" ({job.cancel_reason})" if job.cancel_reason else ""

@@ -187,7 +187,8 @@ def _running(facts: Facts) -> Iterator[Reason]:
             )
     if job.cancel_requested_at is not None:
         who = facts.cancel_requested_by or "somebody"
-        sentence = f"{who} asked at {time_of(job.cancel_requested_at)} to cancel it; its worker is stopping it."
+        why = f" ({_quote(facts.cancel_reason)})" if facts.cancel_reason else ""
+        sentence = f"{who} asked at {time_of(job.cancel_requested_at)} to cancel it{why}; its worker is stopping it."
         yield Reason(ReasonCode.CANCEL_REQUESTED, sentence)
     # The claim logs the worker as its actor, so its name is known even when its row is gone.
     name = holder.name if holder is not None else facts.last_entry.actor

@@ -102,3 +102,4 @@ class Facts:
     workers: tuple[LiveWorker, ...] = ()
     holder: Holder | None = None
     cancel_requested_by: str | None = None
+    cancel_reason: str = ""

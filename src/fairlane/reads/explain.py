@@ -68,11 +68,13 @@ def explain_job(
 
 
 def _running_facts(connection: Connection, clock: Clock, row: AnyRow, known: Facts) -> Facts:
+    request = statements.cancel_request(connection, known.job.organization, known.job.id)
     return replace(
         known,
         workers=_live_workers(connection, clock),
         holder=_holder(connection, clock, row),
-        cancel_requested_by=statements.canceler(connection, known.job.organization, known.job.id),
+        cancel_requested_by=request.requested_by if request is not None else None,
+        cancel_reason=request.reason if request is not None else "",
     )
 
 

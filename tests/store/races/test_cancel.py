@@ -18,12 +18,12 @@ FAILED, COMPLETED, CANCELED, DEAD_LETTER = (
 )
 # How an attempt ends after its cancel was requested: the status, and what the log says.
 ENDS: dict[str, tuple[Outcome, JobStatus, str]] = {
-    "returned": (Completed(), COMPLETED, "handler returned; it ended before the cancel by ana"),
-    "stopped": (Stopped(), CANCELED, "cancel took effect: the handler stopped"),
-    "raised": (JAMMED, CANCELED, "cancel took effect: the handler raised PrinterError"),
-    "raised a permanent error": (BROKEN, CANCELED, "cancel took effect: the handler raised PrinterError"),
-    "snoozed": (Snoozed(60), CANCELED, "cancel took effect"),
-    "was released": (Released("shutdown"), CANCELED, "cancel took effect"),
+    "returned": (Completed(), COMPLETED, "handler returned; it ended before the cancel by ana (wrong month)"),
+    "stopped": (Stopped(), CANCELED, "cancel took effect: the handler stopped (wrong month)"),
+    "raised": (JAMMED, CANCELED, "cancel took effect: the handler raised PrinterError (wrong month)"),
+    "raised a permanent error": (BROKEN, CANCELED, "cancel took effect: the handler raised PrinterError (wrong month)"),
+    "snoozed": (Snoozed(60), CANCELED, "cancel took effect (wrong month)"),
+    "was released": (Released("shutdown"), CANCELED, "cancel took effect (wrong month)"),
 }
 
 
@@ -97,7 +97,7 @@ class TestFinish:
         assert after.status == COMPLETED
         told = scene.fl.history(job.id, organization="acme")[-1].message
         requested = any(isinstance(answer, Job) for answer in cancels)
-        assert told == "handler returned" + ("; it ended before the cancel by ana" if requested else "")
+        assert told == "handler returned" + ("; it ended before the cancel by ana (wrong month)" if requested else "")
 
 
 class TestClaim:

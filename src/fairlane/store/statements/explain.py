@@ -59,10 +59,10 @@ def holder(connection: Connection, worker_id: UUID) -> AnyRow | None:
     ).one_or_none()
 
 
-def canceler(connection: Connection, organization: str, job_id: UUID) -> str | None:
-    """Who asked for the cancel of a running job; None if nobody did."""
-    return connection.scalars(
-        select(cancel_requests.c.requested_by).where(
+def cancel_request(connection: Connection, organization: str, job_id: UUID) -> AnyRow | None:
+    """Who asked for the cancel of a running job, and why; None if nobody did."""
+    return connection.execute(
+        select(cancel_requests.c.requested_by, cancel_requests.c.reason).where(
             cancel_requests.c.organization_id == organization, cancel_requests.c.job_id == job_id
         )
     ).one_or_none()

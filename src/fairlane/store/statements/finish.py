@@ -107,6 +107,7 @@ def _lock_attempt(connection: Connection, item: Finish) -> AnyRow | None:
             jobs.c.rescue_count,
             jobs.c.max_retries,
             cancel_requests.c.requested_by,
+            cancel_requests.c.reason,
         )
         .select_from(jobs)
         .outerjoin(
@@ -136,6 +137,7 @@ def _attempt(row: AnyRow) -> Attempt:
         rescue_count=row.rescue_count,
         max_retries=row.max_retries,
         cancel_requested_by=row.requested_by,
+        cancel_reason=row.reason or "",
     )
 
 
