@@ -229,6 +229,15 @@ class TestRetryGroup:
             scene.fl.dead_letters.retry_group(JAM, "acme", per_second=pace)
         assert scene.get(job).status == DEAD_LETTER
 
+    def test_what_went_down_with_its_parent_is_passed_over(self, scene: Scene):
+        (parent,) = bury(scene, 1)
+        child = scene.submit(depends_on=[parent])
+        (fallen,) = [one for one in scene.fl.dead_letters.groups("acme") if one.error_type == "ParentEnded"]
+        assert scene.fl.dead_letters.retry_group(fallen.fingerprint, "acme") == 0
+        assert scene.get(child).status == DEAD_LETTER
+        assert scene.fl.dead_letters.retry_group(JAM, "acme") == 1
+        assert scene.get(child).status == PENDING
+
     def test_a_family_that_fell_together_comes_back_in_whatever_order_it_is_met(self, scene: Scene):
         parent = Submission("report", "acme", "ana", delay=60)
         fallen = [parent]

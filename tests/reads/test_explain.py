@@ -282,4 +282,16 @@ def test_r20_a_job_that_its_parent_took_down_names_the_parent(world: World, read
     child = world.submit(parents=(parent,))
     world.fail(world.claim(world.start_worker()), permanent=True)
 
-    assert f"parent {parent} (report.pdf) ended as dead letter" in reads.explain(child, "acme").summary
+    summary = reads.explain(child, "acme").summary
+    assert f"parent {parent} (report.pdf) ended as dead letter" in summary
+    assert summary.endswith(f"Retry its parent {parent}: its children follow, or resolve it.")
+
+
+def test_r20_a_job_whose_parent_was_canceled_is_not_told_to_retry_the_parent(world: World, reads: Reads) -> None:
+    parent = world.submit()
+    child = world.submit(parents=(parent,))
+    world.cancel(parent)
+
+    assert reads.explain(child, "acme").summary.endswith(
+        "That parent stays canceled: retry it to run without, submit both anew, or resolve it."
+    )

@@ -138,6 +138,7 @@ FACTS = st.builds(
     workers=st.lists(WORKERS, max_size=3).map(tuple),
     holder=st.none() | HOLDERS,
     cancel_requested_by=st.none() | st.just("bea"),
+    culprit=st.none() | st.builds(WaitedFor, st.uuids(), st.just("report.pdf"), st.sampled_from(JobStatus)),
     cancel_reason=st.just("") | st.just("wrong month"),
 )
 

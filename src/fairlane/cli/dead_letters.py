@@ -149,10 +149,16 @@ def retry_group(
     refuse_stranger(fl, organization, user)
     whole = find_fingerprint(fl, fingerprint, organization)
     retried = fl.dead_letters.retry_group(whole, organization, user=user, per_second=per_second)
+    left = fl.dead_letters.list(organization, fingerprint=whole, limit=1).total
     if as_json:
-        print_json({"retried": retried})
-    else:
-        say(f"{number_of(retried, 'job')} queued again.")
+        print_json({"retried": retried, "left": left})
+        return
+    say(f"{number_of(retried, 'job')} queued again.")
+    if left:
+        say(
+            f"{number_of(left, 'dead letter')} of the group left: what went down with its parent follows when that is "
+            "retried. `fairlane jobs explain` names the parent."
+        )
 
 
 @app.command("resolve")

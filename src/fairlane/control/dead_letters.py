@@ -101,7 +101,8 @@ class DeadLetters:
             per_second: how many become ready each second.
 
         Returns:
-            How many. One that somebody else has retried or deleted meanwhile is passed over.
+            How many. One that somebody else has retried or deleted meanwhile is passed over, and so is one whose
+            parent is a dead letter: it follows when that is retried.
 
         Raises:
             JobNotFound: the user is not a member of the organization.
@@ -119,7 +120,7 @@ class DeadLetters:
                 try:
                     self._jobs.retry(letter.job_id, organization, user=user, at=at)
                 except IllegalTransition:
-                    continue  # somebody else was first, or it was revived with a parent of the same group
+                    continue  # somebody else was first, or it follows its parent
                 except JobNotFound:
                     if self._is_there(letter.job_id, organization):
                         raise  # the user is no member

@@ -72,7 +72,8 @@ class JobControl:
             at: not before this moment.
 
         Raises:
-            JobNotFound, IllegalTransition, PermissionDenied, InvalidParameters, PayloadTooLarge, StorageUnavailable
+            JobNotFound, PermissionDenied, InvalidParameters, PayloadTooLarge, StorageUnavailable
+            IllegalTransition: it is no dead letter, or its parent is one, too: retry that, and its children follow.
         """
 
         def work(connection: Connection, row: AnyRow) -> Job:

@@ -226,10 +226,17 @@ def _end(facts: Facts) -> Reason:
     else:
         error = f" The last error was {_error(job)}." if last.from_status in PASSING else ""
         attempts = f" after {job.attempt} {'attempt' if job.attempt == 1 else 'attempts'}" if job.attempt else ""
-        sentence = (
-            f"It went to dead letter at {at}{attempts}: {message}.{error} Mend the cause and retry it, or resolve it."
-        )
+        sentence = f"It went to dead letter at {at}{attempts}: {message}.{error} {_way_back(facts)}, or resolve it."
     return Reason(ReasonCode.HAS_ENDED, sentence)
+
+
+def _way_back(facts: Facts) -> str:
+    parent = facts.culprit
+    if parent is not None and parent.status is JobStatus.DEAD_LETTER:
+        return f"Retry its parent {parent.id}: its children follow"
+    if parent is not None and parent.status is JobStatus.CANCELED:
+        return "That parent stays canceled: retry it to run without, submit both anew"
+    return "Mend the cause and retry it"
 
 
 def _error(job: Job) -> str:

@@ -85,7 +85,8 @@ class Facts:
     """All that an explanation needs, read at the moment `now`.
 
     `parents` are the first of `unmet_parents` parents that have not ended. `organization_status` None: nobody knows,
-    as where `directory_is_away`: that of the host gave no answer. `breaker`: if it is open.
+    as where `directory_is_away`: that of the host gave no answer. `breaker`: if it is open. `culprit`: the parent that
+    took a dead letter down, as it is now.
     """
 
     job: Job
@@ -103,3 +104,4 @@ class Facts:
     holder: Holder | None = None
     cancel_requested_by: str | None = None
     cancel_reason: str = ""
+    culprit: WaitedFor | None = None

@@ -20,6 +20,7 @@ from fairlane.registry.options import Options
 from fairlane.store.clock import Clock
 from fairlane.store.statements import (
     breakers,
+    dead_letters,
     history,
     job_list,
     job_types,
@@ -61,10 +62,15 @@ def explain_job(
     now = clock.now(connection)
     last_entry = log_entry(history.last_entry(connection, organization, job_id))
     if job.status in TERMINAL:
-        return explain(Facts(job, now, last_entry))
+        return explain(_ended_facts(connection, Facts(job, now, last_entry)))
     if job.status is JobStatus.RUNNING:
         return explain(_running_facts(connection, clock, row, Facts(job, now, last_entry)))
     return explain(_waiting_facts(connection, clock, row, Facts(job, now, last_entry), host))
+
+
+def _ended_facts(connection: Connection, known: Facts) -> Facts:
+    parent = dead_letters.culprit(connection, known.job.organization, known.job.id)
+    return known if parent is None else replace(known, culprit=_waited_for(parent))
 
 
 def _running_facts(connection: Connection, clock: Clock, row: AnyRow, known: Facts) -> Facts:
@@ -87,7 +93,7 @@ def _waiting_facts(connection: Connection, clock: Clock, row: AnyRow, known: Fac
         status = OrganizationStatus.DELETED  # so a worker will take it
     return replace(
         known,
-        parents=tuple(WaitedFor(parent.id, parent.job_type, JobStatus(parent.status)) for parent in parents),
+        parents=tuple(map(_waited_for, parents)),
         unmet_parents=parents[0].total if parents else 0,
         place_in_lane=_place(connection, row) if row.ready else None,
         organization_status=status,
@@ -97,6 +103,10 @@ def _waiting_facts(connection: Connection, clock: Clock, row: AnyRow, known: Fac
         breaker=breakers.find_open(connection, Pair(job.organization, job.job_type)),
         workers=_live_workers(connection, clock),
     )
+
+
+def _waited_for(parent: AnyRow) -> WaitedFor:
+    return WaitedFor(parent.id, parent.job_type, JobStatus(parent.status))
 
 
 def _place(connection: Connection, row: AnyRow) -> int:

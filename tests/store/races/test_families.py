@@ -248,16 +248,6 @@ class TestCascade:
         scene.end(*run(scene, *parents))
         assert self.statuses(scene, [child, grandchild]) == [QUEUED, PENDING]
 
-    def test_a_child_that_a_person_retried_alone_is_left_alone(self, scene: Scene, family: list[Job]):
-        fail(scene, family[0])
-        scene.fl.retry(family[1].id, organization="acme")
-        (claimed,) = run(scene, family[1])
-        scene.fl.retry(family[0].id, organization="acme")
-        assert self.statuses(scene, family)[:3] == [QUEUED, RUNNING, PENDING]
-        assert look(scene) == 2  # those of the generations after it; the child that runs has no new edge
-        scene.end(claimed)
-        assert self.statuses(scene, family)[:3] == [QUEUED, COMPLETED, QUEUED]
-
     def test_a_parent_that_fails_while_another_is_retried_is_not_forgotten(self, scene: Scene, race: Race):
         parents = [scene.submit() for _ in range(2)]
         child = scene.submit(depends_on=parents)

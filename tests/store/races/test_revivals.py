@@ -2,7 +2,7 @@
 
 import pytest
 
-from fairlane import Job, JobStatus
+from fairlane import IllegalTransition, Job, JobStatus
 from fairlane.domain.outcomes import Outcome
 from fairlane.store.statements import dead_letters
 from fairlane.store.statements.claim import Claimed
@@ -68,7 +68,26 @@ class TestTheRetryOfABrokenParent:
 
 
 class TestTheRetryOfTheChildItself:
-    def test_it_waits_for_parents_that_have_not_ended_and_passes_over_those_that_failed(
+    @pytest.fixture
+    def family(self, scene: Scene) -> Family:
+        """A canceled parent, one that still runs, and the child of both, which the canceled one has taken down."""
+        parents = [scene.submit() for _ in range(2)]
+        child = scene.submit(depends_on=parents)
+        scene.fl.cancel(parents[0].id, organization="acme")
+        (claimed,) = scene.worker().claim()
+        assert steps(scene.fl, child) == [PENDING, DEAD_LETTER]
+        return parents[0], claimed, child
+
+    def test_it_is_refused_while_the_parent_that_took_it_down_is_a_dead_letter(self, scene: Scene):
+        parent = scene.dead_letter()
+        child = scene.submit(depends_on=[parent])
+        grandchild = scene.submit(depends_on=[child])
+        for fallen, culprit in ((child, parent), (grandchild, child)):
+            with pytest.raises(IllegalTransition, match=rf"{culprit.id}\. Retry that parent: its children follow"):
+                scene.fl.retry(fallen.id, organization="acme")
+            assert steps(scene.fl, fallen)[-1] == DEAD_LETTER
+
+    def test_it_waits_for_parents_that_have_not_ended_and_passes_over_one_that_was_canceled(
         self, scene: Scene, family: Family
     ):
         _, running, child = family
@@ -77,11 +96,14 @@ class TestTheRetryOfTheChildItself:
         scene.end(running)
         assert steps(scene.fl, child)[-1] == QUEUED
 
-    def test_a_child_about_which_a_person_has_decided_is_not_revived(self, scene: Scene, family: Family):
-        broken, _, child = family
+    def test_a_child_about_which_a_person_has_decided_is_not_revived_but_may_be_retried(self, scene: Scene):
+        broken = scene.dead_letter()
+        child = scene.submit(depends_on=[broken])
         scene.fl.dead_letters.resolve(child.id, "acme", note="done by hand")
         scene.fl.retry(broken.id, organization="acme")
         assert steps(scene.fl, child) == [PENDING, DEAD_LETTER]
+        complete(scene, broken)
+        assert scene.fl.retry(child.id, organization="acme").status == QUEUED
 
     def test_a_parent_completes_while_the_child_is_being_retried(self, scene: Scene, race: Race, family: Family):
         _, running, child = family

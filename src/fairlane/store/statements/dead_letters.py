@@ -34,13 +34,20 @@ def retry(
         How many children wait again.
 
     Raises:
-        JobNotFound, IllegalTransition: no such job; it is not a dead letter.
+        JobNotFound: no such job.
+        IllegalTransition: it is not a dead letter, or the parent that took it down is one still.
     """
     row = lock_job(connection, organization, job_id)
     if row is None:
         raise JobNotFound(f"Organization {organization} has no job {job_id}.")
     if row.status != JobStatus.DEAD_LETTER:
         raise IllegalTransition(f"Job {job_id} is {row.status}; only a dead letter can be retried.")
+    parent = culprit(connection, organization, job_id)
+    if parent is not None and parent.status == JobStatus.DEAD_LETTER:
+        raise IllegalTransition(
+            f"Job {job_id} went to dead letter with its parent {parent.job_type} {parent.id}. "
+            "Retry that parent: its children follow."
+        )
     if parameters is not None:
         connection.execute(
             update(jobs)
@@ -55,6 +62,16 @@ def retry(
     forget_cancel_request(connection, organization, [job_id])
     resolve(connection, now, organization, job_id, Resolution.RETRIED, actor=actor, note=None)
     return revival.revive_children(connection, now, organization, job_id, actor)
+
+
+def culprit(connection: Connection, organization: str, job_id: UUID) -> AnyRow | None:
+    """The parent that took the job down: id, job_type, status; None if none did, or it was deleted."""
+    cause = (jobs.c.organization_id == dead_letters.c.organization_id) & (jobs.c.id == dead_letters.c.caused_by)
+    return connection.execute(
+        select(jobs.c.id, jobs.c.job_type, jobs.c.status)
+        .select_from(dead_letters.join(jobs, cause))
+        .where(dead_letters.c.organization_id == organization, dead_letters.c.job_id == job_id)
+    ).one_or_none()
 
 
 def resolve(

@@ -82,7 +82,7 @@ def _reopen_edges(connection: Connection, organization: str, child: UUID) -> int
 def wait_for_live_parents(connection: Connection, organization: str, child: UUID) -> int:
     """Let a job that a person retries wait for those of its parents that have not ended; how many.
 
-    One that has ended badly is passed over: that is what the person decided.
+    One that was canceled is passed over: it will never complete, and the person decided to go on without it.
     """
     live = (
         select(jobs.c.id)
