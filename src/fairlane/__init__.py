@@ -35,6 +35,7 @@ from fairlane.domain.jobs import Artifact, Job, LogEntry
 from fairlane.domain.statuses import JobStatus, OrganizationStatus, ParentPolicy, Priority, Resolution, Role
 from fairlane.registry.directory import Directory, Membership, Standing
 from fairlane.runtime.context import JobContext
+from fairlane.runtime.interrupt import Interrupted
 
 __all__ = [
     "Artifact",
@@ -48,6 +49,7 @@ __all__ = [
     "Fairlane",
     "FairlaneError",
     "IllegalTransition",
+    "Interrupted",
     "InvalidParameters",
     "Job",
     "JobContext",

@@ -7,7 +7,15 @@ from fairlane.runtime.reports import Interruption
 
 
 class Interrupted(BaseException):
-    """The handler was asked to stop. No `Exception`, so that `except Exception` in a handler does not swallow it."""
+    """Raised in a blocking handler that was asked to stop.
+
+    Its next call of the context raises it; a handler in a process of its own finds it raised wherever it is.
+    No `Exception`, so that `except Exception` in a handler does not swallow it: clean up in `finally`, or catch it and
+    raise it again. It is raised by one call; after it `ctx.log`, `ctx.checkpoint` and `ctx.artifact` work once more.
+
+    Attributes:
+        reason: "cancel", "timeout", "shutdown" or "lease lost".
+    """
 
     def __init__(self, reason: Interruption) -> None:
         super().__init__(f"the handler was asked to stop: {reason}")

@@ -71,7 +71,10 @@ class RecordingContext(JobContext):
         return super().sleep(0)
 
     def cancel(self) -> None:
-        """Have the handler stopped as a cancel does: `is_canceled()` is true, its next call raises `Interrupted`."""
+        """Have the handler stopped as a cancel does.
+
+        `is_canceled()` is true, and its next call of the context raises `fairlane.Interrupted`.
+        """
         self.interrupt.set(Interruption.CANCEL)
 
     @staticmethod
