@@ -411,12 +411,21 @@ def test_a_union_refuses_what_would_be_read_back_as_another_member():
 
 
 def test_extra_parameters_are_plain_json_where_the_handler_takes_them():
-    def handler(ctx, month: date, **extra: int): ...
+    def handler(ctx, month: date, **extra): ...
 
     signature = Signature.of("test", handler)
     prepared = signature.schema.prepare({"month": "2026-11-01", "more": {"at": time(1)}})
     assert signature.decode(prepared.text) == {"month": date(2026, 11, 1), "more": {"at": "01:00:00"}}
     assert "'ctx' must be left out" in refusal(signature.schema, month="2026-11-01", ctx=1)
+
+
+def test_extra_parameters_are_typed_by_their_annotation():
+    def handler(ctx, month, **extra: date | Colour): ...
+
+    signature = Signature.of("test", handler)
+    text = signature.schema.prepare({"month": 1, "from_day": date(2026, 11, 1), "ink": Colour.RED}).text
+    assert signature.decode(text) == {"month": 1, "from_day": date(2026, 11, 1), "ink": Colour.RED}
+    assert "parameter 'from_day' must be a date or one of" in refusal(signature.schema, month=1, from_day=7)
 
 
 def test_the_context_needs_no_annotation_that_can_be_resolved():

@@ -35,6 +35,7 @@ VERSION: Final = 1
 # Long values and long lists of mistakes help nobody, and end in logs.
 _SHOWN_CHARACTERS: Final = 80
 _SHOWN_ERRORS: Final = 10
+_Adapter = TypeAdapter[Any] | None  # None: the parameter has no annotation
 _GIVEN: Final = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 
 
@@ -139,9 +140,10 @@ class ParameterSchema:
 class Signature:
     """A handler's parameters: its schema, and how stored text becomes its arguments."""
 
-    def __init__(self, schema: ParameterSchema, adapters: Mapping[str, TypeAdapter[Any]]) -> None:
+    def __init__(self, schema: ParameterSchema, adapters: Mapping[str, _Adapter], more: _Adapter) -> None:
         self.schema = schema
         self._adapters = adapters
+        self._more = more  # of what `**` takes
 
     @classmethod
     def of(cls, job_type: str, handler: Callable[..., object]) -> Self:
@@ -153,20 +155,21 @@ class Signature:
         context, *rest = _parameters(job_type, handler)
         builder = DocumentBuilder()
         fields: dict[str, Node] = {}
-        adapters: dict[str, TypeAdapter[Any]] = {}
+        adapters: dict[str, _Adapter] = {}
+        parameters: Node = {"kind": "object", "fields": fields, "extra": "forbid"}
+        more: _Adapter = None
         for parameter in rest:
+            node, adapter = _typing(job_type, handler, parameter, builder)
             if parameter.kind is Parameter.VAR_KEYWORD:
+                parameters |= {"extra": "allow", "extras": node}
+                more = adapter
+                if context.kind is not Parameter.POSITIONAL_ONLY:
+                    fields[context.name] = {"schema": {"kind": "reserved"}, "required": False}
                 continue
-            node: Node = {"kind": "any"}
-            if parameter.annotation is not Parameter.empty:
-                node, adapters[parameter.name] = _typing(job_type, handler, parameter, builder)
+            adapters[parameter.name] = adapter
             fields[parameter.name] = {"schema": node, "required": parameter.default is Parameter.empty}
-        takes_more = any(parameter.kind is Parameter.VAR_KEYWORD for parameter in rest)
-        if takes_more and context.kind is not Parameter.POSITIONAL_ONLY:
-            fields[context.name] = {"schema": {"kind": "reserved"}, "required": False}
-        parameters = {"kind": "object", "fields": fields, "extra": "allow" if takes_more else "forbid"}
         document = {"version": VERSION, "job_type": job_type, "parameters": parameters}
-        return cls(ParameterSchema(document | {"definitions": builder.definitions}), adapters)
+        return cls(ParameterSchema(document | {"definitions": builder.definitions}), adapters, more)
 
     def decode(self, text: str) -> dict[str, object]:
         """The handler's keyword arguments from stored `text`; only those that were given.
@@ -175,8 +178,9 @@ class Signature:
         """
         arguments = self.schema.read(text)
         errors: list[ErrorDetails] = []
-        for name, adapter in self._adapters.items():
-            if name not in arguments:
+        for name in arguments:
+            adapter = self._adapters.get(name, self._more)
+            if adapter is None:
                 continue
             try:
                 # Not strict, whatever the model says: the types were checked, objects and Enum members are JSON still.
@@ -201,7 +205,10 @@ def _parameters(job_type: str, handler: Callable[..., object]) -> list[Parameter
 
 def _typing(
     job_type: str, handler: Callable[..., object], parameter: Parameter, builder: DocumentBuilder
-) -> tuple[Node, TypeAdapter[Any]]:
+) -> tuple[Node, _Adapter]:
+    """Its node of the document, and what makes a value of its type."""
+    if parameter.annotation is Parameter.empty:
+        return {"kind": "any"}, None
     try:
         annotation = resolved(handler, parameter.annotation)
         return builder.node(annotation), TypeAdapter(annotation)

@@ -7,7 +7,7 @@ A node of the document is `{"kind": …, …}`. The kinds:
 - `literal` and `enum` with their `values`; `optional` and `union` with what they are `of`;
 - `list` and `set` with `items`, `dict` with `keys` and `values`, `tuple` with `items` or, if of any length, `rest`;
 - `object` (dataclass, model, TypedDict) with `fields`, each read from its name or those that it has `also`, and what
-  becomes of `extra` keys: forbid, ignore or allow;
+  becomes of `extra` keys: forbid, ignore or allow, these as `extras` says, or any;
 - `ref`, the name of one of the document's definitions: objects are kept there, since they may be recursive;
 - `any`, a JSON value, for what has no annotation;
 - `opaque`, a JSON value that only the handler's own types can judge, because a document can't hold the code: other

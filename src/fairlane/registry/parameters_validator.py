@@ -236,7 +236,7 @@ def _object(node: Node) -> CoreSchema:
         fields[name] = core_schema.typed_dict_field(
             _schema(field["schema"]), required=field["required"], validation_alias=alias
         )
-    extras = core_schema.no_info_plain_validator_function(_any) if node["extra"] == "allow" else None
+    extras = _schema(node.get("extras", {"kind": "any"})) if node["extra"] == "allow" else None
     return core_schema.typed_dict_schema(fields, extra_behavior=node["extra"], extras_schema=extras)
 
 
