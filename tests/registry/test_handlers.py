@@ -1,6 +1,6 @@
 """A handler that can't work is refused when it is made a job type, by a sentence that says how to write it."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
@@ -70,6 +70,20 @@ def test_a_handler_without_the_context_is_told_its_right_signature(handler: Call
         made(handler)
     assert str(refusal.value).startswith(f"report: a handler's first parameter is the job's context; write `{right}`.")
     assert ("functools.wraps" in str(refusal.value)) is (handler is swallowed)
+
+
+def yields(ctx: JobContext) -> Iterator[int]:
+    yield 1
+
+
+async def yields_too(ctx: JobContext) -> AsyncIterator[int]:
+    yield 1
+
+
+@pytest.mark.parametrize("handler", [yields, yields_too])
+def test_a_handler_that_yields_is_refused(handler: Callable[..., Any]) -> None:
+    with pytest.raises(ConfigurationError, match=r"report: the handler yields, .*; return its value instead"):
+        made(handler)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """What a handler has to look like, checked when it is made a job type."""
 
 from collections.abc import Callable
-from inspect import Parameter, iscoroutinefunction, signature
+from inspect import Parameter, isasyncgenfunction, iscoroutinefunction, isgeneratorfunction, signature
 from types import UnionType
 from typing import Annotated, Any, Final, Union, get_args, get_origin
 
@@ -12,11 +12,16 @@ _POSITIONAL: Final = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD
 
 
 def check_context(job_type: str, handler: Callable[..., object], context: type) -> None:
-    """Refuse a handler whose first parameter is not the context, or is annotated as something else.
+    """Refuse a handler whose first parameter is not the context, or is annotated as something else, or that yields.
 
     Raises:
         ConfigurationError: the message shows the signature that is right.
     """
+    if isgeneratorfunction(handler) or isasyncgenfunction(handler):
+        raise ConfigurationError(
+            f"{job_type}: the handler yields, so a call of it runs nothing; return its value instead, "
+            "and tell how far it is by ctx.progress."
+        )
     parameters = list(signature(handler).parameters.values())
     if parameters and parameters[0].kind in _POSITIONAL:
         first, *rest = (_annotation(handler, parameter) for parameter in parameters)
