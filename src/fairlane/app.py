@@ -168,31 +168,34 @@ class Fairlane:
         if not isinstance(name, str):
             raise ConfigurationError('A job type needs a name: write @fl.job_type("report.pdf").')
         default = o.BULK_TIMEOUT if queue == o.BULK_QUEUE else o.DEFAULT_TIMEOUT
-        options = Options(
-            timeout=default if timeout is INHERIT else o.timeout_seconds(timeout),
-            max_retries=o.count("max_retries", max_retries),
-            backoff=o.backoff_of(backoff),
-            priority=o.choice(Priority, "priority", priority),
-            queue=o.text("queue", queue),
-            isolation=o.choice(Isolation, "isolation", isolation),
-            dedup_window=o.seconds("dedup_window", dedup_window),
-            rate_limit=o.count("rate_limit", rate_limit),
-            rate_limit_window=o.rate_window("rate_limit_window", rate_limit_window),
-            max_running=o.count("max_running", max_running),
-            execution_rate=o.count("execution_rate", execution_rate),
-            execution_rate_window=o.rate_window("execution_rate_window", execution_rate_window),
-            requires_permission=o.text("requires_permission", requires_permission)
-            if requires_permission is not None
-            else None,
-            retention=o.seconds("retention", retention) if retention is not None else None,
-        )
+        try:
+            options = Options(
+                timeout=default if timeout is INHERIT else o.timeout_seconds(timeout),
+                max_retries=o.count("max_retries", max_retries),
+                backoff=o.backoff_of(backoff),
+                priority=o.choice(Priority, "priority", priority),
+                queue=o.text("queue", queue),
+                isolation=o.choice(Isolation, "isolation", isolation),
+                dedup_window=o.seconds("dedup_window", dedup_window),
+                rate_limit=o.count("rate_limit", rate_limit),
+                rate_limit_window=o.rate_window("rate_limit_window", rate_limit_window),
+                max_running=o.count("max_running", max_running),
+                execution_rate=o.count("execution_rate", execution_rate),
+                execution_rate_window=o.rate_window("execution_rate_window", execution_rate_window),
+                requires_permission=o.text("requires_permission", requires_permission)
+                if requires_permission is not None
+                else None,
+                retention=o.seconds("retention", retention) if retention is not None else None,
+            )
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{name}: {error}") from None
         errors = ErrorClasses(tuple(transient), tuple(permanent))
 
         def decorate(handler: Callable[Concatenate[JobContext, P], R]) -> JobType[P, R]:
             check_context(name, handler, JobContext)
             made = JobType(name, handler, options, errors, self.submit)
             if made.isolation is Isolation.PROCESS:
-                check_importable(handler)
+                check_importable(name, handler)
             self.catalogue.add(made)
             return made
 

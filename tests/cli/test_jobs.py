@@ -309,7 +309,7 @@ def test_a_stranger_who_acts_is_told_so_by_the_command_line_alone(run: Run, fl: 
             "what -p gave for count is no JSON (Expecting value: line 1 column 1 (char 0)), so it was taken as",
         ),
         ("code=7", """for text that looks like JSON, quote it: -p 'code="7"'"""),
-        ("day=2026-13-01", ""),
+        ("day=November", "day is a date such as 2026-11-01"),
         ('items=[1,"b"]', ""),
     ],
 )

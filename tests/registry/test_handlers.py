@@ -102,5 +102,7 @@ def test_a_handler_that_no_process_can_import_is_refused_at_once() -> None:
     def nested(ctx: JobContext) -> None: ...
 
     made(nested)
-    with pytest.raises(ConfigurationError, match=r"nested can't run in a process of its own, .*: move it to the top"):
+    with pytest.raises(
+        ConfigurationError, match=r"report: .*nested can't run in a process of its own, .*: move it to the top"
+    ):
         made(nested, isolation="process")

@@ -479,8 +479,11 @@ def test_an_annotation_that_cannot_be_used_is_refused(annotation):
     def handler(ctx, value): ...
 
     handler.__annotations__["value"] = annotation
-    with pytest.raises(ConfigurationError, match="the annotation of the handler's parameter 'value' can't be used"):
+    with pytest.raises(
+        ConfigurationError, match="annotation of the handler's parameter 'value' can't be used"
+    ) as caught:
         Signature.of("test", handler)
+    assert "pydantic" not in str(caught.value)
 
 
 def test_a_document_of_a_newer_version_is_refused():

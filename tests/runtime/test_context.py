@@ -184,6 +184,8 @@ def test_artifacts_are_bytes_text_or_files(ctx: JobContext, channel: RecordingCh
     ]
     with pytest.raises(FileNotFoundError, match="to make an artifact of"):
         ctx.artifact("e", tmp_path / "missing")
+    with pytest.raises(TypeError, match=r"not of dict; give json\.dumps"):
+        ctx.artifact("e", {"x": 1})  # type: ignore[arg-type]  # what an application without a type checker does
 
 
 @pytest.mark.parametrize("name", ["", " ", "a/b", "a\\b", "..", "a..b", ".", "a\nb", "a\0", "a\u202eb", "x" * 201])

@@ -269,7 +269,7 @@ def test_options_that_make_no_sense(scene: Scene, fields: dict[str, Any], match:
     ids=str,
 )
 def test_a_type_with_options_that_make_no_sense_is_a_configuration_error(options: dict[str, Any], match: str):
-    with Fairlane("sqlite://") as fl, pytest.raises(ConfigurationError, match=match):
+    with Fairlane("sqlite://") as fl, pytest.raises(ConfigurationError, match=f"letter: {match}"):
         fl.job_type("letter", **options)
 
 

@@ -213,8 +213,12 @@ def _typing(
         annotation = resolved(handler, parameter.annotation)
         return builder.node(annotation), TypeAdapter(annotation)
     except (ConfigurationError, PydanticUserError, NameError, TypeError) as error:
+        # pydantic's own text is about models.
+        why = "use a type that JSON can hold, a dataclass or a model, or leave it out"
+        if isinstance(error, ConfigurationError | NameError):
+            why = str(error)
         raise ConfigurationError(
-            f"{job_type}: the annotation of the handler's parameter '{parameter.name}' can't be used: {error}"
+            f"{job_type}: the annotation of the handler's parameter '{parameter.name}' can't be used: {why}"
         ) from error
 
 

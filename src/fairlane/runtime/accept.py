@@ -36,12 +36,22 @@ def encoded(state: object) -> str:
 
 
 def contents(data: Data) -> bytes | Path:
-    """What to make a file of. Raises FileNotFoundError if there is nothing at the path."""
+    """What to make a file of.
+
+    Raises:
+        FileNotFoundError: there is nothing at the path.
+        TypeError: nothing that a file can be made of.
+    """
     if isinstance(data, str):
         return data.encode()
     if isinstance(data, bytes | bytearray | memoryview):
         return bytes(data)
     if not isinstance(data, Path):
+        if not hasattr(data, "read"):
+            raise TypeError(
+                "an artifact is made of bytes, text, a path or an open binary file, "
+                f"not of {type(data).__name__}; give json.dumps(…) of it for a JSON file"
+            )
         return data.read()
     if not data.is_file():
         raise FileNotFoundError(f"there is no file {data} to make an artifact of")

@@ -206,6 +206,7 @@ class JobContext:
 
         Raises:
             PermanentError: the name or the content type can't be used.
+            TypeError: no file can be made of the data.
             FileNotFoundError: there is no file at the path.
             StorageUnavailable: the storage or the database did not take it.
             Interrupted: a blocking handler was asked to stop and has not been told so yet.

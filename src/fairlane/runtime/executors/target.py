@@ -19,7 +19,7 @@ def importable_target(function: Callable[..., object]) -> tuple[str, str]:
     return _importable_module(module, name), name
 
 
-def check_importable(function: Callable[..., object]) -> None:
+def check_importable(job_type: str, function: Callable[..., object]) -> None:
     """Refuse a handler that no process will ever find, as soon as it is made a job type.
 
     One of a script is left to the worker's start: a script may submit the jobs of handlers that it has, while a worker
@@ -27,9 +27,12 @@ def check_importable(function: Callable[..., object]) -> None:
 
     Raises ConfigurationError, as `importable_target`.
     """
-    module, _ = _place(function)
-    if module != "__main__" or not hasattr(sys.modules["__main__"], "__file__"):
-        importable_target(function)
+    try:
+        module, _ = _place(function)
+        if module != "__main__" or not hasattr(sys.modules["__main__"], "__file__"):
+            importable_target(function)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{job_type}: {error}") from None
 
 
 def _place(function: Callable[..., object]) -> tuple[str, str]:
