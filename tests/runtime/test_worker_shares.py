@@ -84,6 +84,14 @@ def test_what_may_not_start_anyway_takes_nobody_the_reserve(fl: Engine) -> None:
     assert organizations(member(fl, slots=10).claim(10)) == {"acme": 10}
 
 
+def test_what_runs_for_another_queue_takes_nobody_the_reserve(fl: Engine) -> None:
+    give(fl, 1, organization="rival", queue="bulk")
+    assert organizations(member(fl, "for bulk", queues=("bulk",)).claim()) == {"rival": 1}
+    worker = member(fl, slots=10, queues=("default",))
+    give(fl, 20)
+    assert organizations(worker.claim(10)) == {"acme": 10}
+
+
 @pytest.mark.parametrize("number", [1, 2], ids=["one worker", "two workers"])
 def test_shares_converge_to_the_weights(fl: Engine, number: int) -> None:
     """Each worker has nine slots; one slot of them all is the reserve."""

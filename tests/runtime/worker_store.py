@@ -66,9 +66,9 @@ class Member:
         self.heartbeat.run_once()
 
 
-def member(fl: Engine, name: str = "worker", *, slots: int = 10) -> Member:
+def member(fl: Engine, name: str = "worker", *, slots: int = 10, queues: tuple[str, ...] | None = None) -> Member:
     """A registered worker."""
-    card = WorkerCard(uuid4(), name, None, tuple(sorted(fl.catalogue.mine)), slots)
+    card = WorkerCard(uuid4(), name, queues, tuple(sorted(fl.catalogue.mine)), slots)
     monotonic = Monotonic()
     heartbeat = Heartbeat(fl.database, card, LEASE, fl.emit, monotonic)
     alarm = DeadLetterAlarm(fl.database, fl.settings.dead_letter_alert, fl.emit)

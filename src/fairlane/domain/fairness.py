@@ -90,7 +90,7 @@ class FairShare:
 
         Args:
             slots: of all workers that claim alike.
-            organizations: those that have something ready or running now.
+            organizations: those that have something running on these workers, or ready that may start on them.
             now: seconds of any clock that only goes forward.
         """
         self._last_active.update(dict.fromkeys(organizations, now))

@@ -64,7 +64,9 @@ class Turns:
         left = {one: limit.room(by_subject[one], started.get(one, 0)) for one, limit in limits.items()}
         able = [lane for lane in open_lanes if all(left.get(one, 1) for one in outlook.limited[lane])]
         at_work = {organization: by_subject[Subject(organization, None)] for _, organization in running.by_pair}
-        active = at_work.keys() | {lane.organization for lane in able}
+        # Who can't claim here, since it has jobs in other queues only, is not waited for.
+        here = (running.organizations.get(worker, set()) for worker in outlook.fleet)
+        active = {lane.organization for lane in able}.union(*here)
         reserve = self.share.reserve(sum(outlook.fleet.values()), active, time.monotonic())
         reserve = reserve_here(reserve, outlook.fleet, running.by_worker, self.worker_id)
         if free <= reserve:

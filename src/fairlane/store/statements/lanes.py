@@ -1,6 +1,6 @@
 """Which lanes have something to claim, and what runs."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -61,10 +61,11 @@ GROUP BY worker_id, job_type, organization_id
 
 
 class Running(NamedTuple):
-    """How many jobs run: by (job type, organization), whoever's workers run them, and by worker."""
+    """How many jobs run: by (job type, organization), whoever's workers run them, and by worker; whose each has."""
 
     by_pair: Mapping[tuple[str, str], int]
     by_worker: Mapping[UUID, int]
+    organizations: Mapping[UUID, set[str]]
 
 
 def _running(of_any: str) -> TextualSelect:
@@ -83,7 +84,9 @@ def running(connection: Connection) -> Running:
     statement = _ON_SQLITE if is_sqlite(connection) else _ON_POSTGRES
     by_pair: Counter[tuple[str, str]] = Counter()
     by_worker: Counter[UUID] = Counter()
+    organizations: dict[UUID, set[str]] = defaultdict(set)
     for worker, job_type, organization, number in connection.execute(statement).all():
         by_pair[job_type, organization] += number
         by_worker[worker] += number
-    return Running(by_pair, by_worker)
+        organizations[worker].add(organization)
+    return Running(by_pair, by_worker, organizations)
