@@ -98,7 +98,7 @@ FROM generate_series(1, 10000) AS n
 QUOTAS = """
 INSERT INTO fairlane_quotas (organization_id, subject, uses, used_at)
 SELECT 'big', 'rate/type' || n % 5 || '/user' || n, 1, '2026-11-01Z'::timestamptz FROM generate_series(1, 20000) AS n
-UNION ALL SELECT organization, subject, 0, NULL
+UNION ALL SELECT organization, subject, 0, '2026-11-01Z'
 FROM (VALUES ('big', 'limit'), ('big', 'limit/type0'), ('', 'limit/type0')) AS claims (organization, subject)
 """
 SUBMISSIONS = """

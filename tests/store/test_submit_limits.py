@@ -302,19 +302,10 @@ class TestQuotas:
         scene.clock.advance(DAY / 2 + 1)
         scene.cleaner(retention=9 * DAY).run_once()
         kept = {"live", "rate/letter/bea"}
-        assert quotas(scene) - {"limit"} == kept
+        assert quotas(scene) == kept
         scene.clock.advance(DAY)
         scene.cleaner(retention=9 * DAY).run_once()
-        assert quotas(scene) - {"limit"} == set()
-
-    def test_what_claims_lock_stays(self, postgres_url: str):
-        with Scene(postgres_url) as scene:
-            scene.fl.organizations.update("acme", max_running=5)
-            scene.submit()
-            assert scene.worker().claim_round()
-            scene.clock.advance(2 * DAY)
-            scene.cleaner(retention=9 * DAY).run_once()
-            assert quotas(scene) == {"limit"}
+        assert quotas(scene) == set()
 
     def test_all_are_looked_at_page_by_page(self, scene: Scene, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr(cleanup, "_QUOTAS", 2)

@@ -182,6 +182,7 @@ class Claims:
             found = [lane for lane in mine if locked.issuperset(outlook.limited[lane])]
             number *= 2
         self.is_held_up = bool(held)
+        self.outlooks.missed(held)
         return [lane for lane in allowed if not outlook.limited[lane]] + found, locked
 
     def _remember(self, wanted: Wanted, claimed: Sequence[Claimed]) -> None:

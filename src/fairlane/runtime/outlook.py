@@ -89,6 +89,10 @@ class Outlooks:
         if self._kept is not None:
             self._kept = self._kept.without(empty)
 
+    def missed(self, subjects: Iterable[Subject]) -> None:
+        """These limits could not be locked: another claim has them, or clean-up took their quota rows. Make sure."""
+        self._prepared = self._prepared.difference(subjects)
+
     def drop(self) -> None:
         """Look afresh the next time."""
         self._kept = None
@@ -105,7 +109,7 @@ class Outlooks:
         open_ = tuple(lane for lane in seen.lanes if not _is_suspended(standings.get(lane.organization)))
         limits = _limits(open_, standings, seen)
         if new := limits.keys() - self._prepared:
-            self.database.write(lambda connection: running_limits.prepare(connection, new))
+            self.database.write(lambda connection: running_limits.prepare(connection, self.database.clock, new))
             self._prepared |= new
         limited = {lane: tuple(one for one in subjects_of(*pair_of(lane)) if one in limits) for lane in open_}
         return Outlook(open_, standings, limits, limited, seen.trials, seen.fleet)

@@ -298,14 +298,14 @@ dedup_keys = Table(
 Index("fairlane_dedup_keys_job", dedup_keys.c.organization_id, dedup_keys.c.job_id)
 
 # Rows exist only for what is limited; a submission locks its rows in sorted order and holds them to its commit.
-# `used_at`: when a submission last needed it, for clean-up. Claims' rows have none and stay: they are few.
+# `used_at`: when a submission last needed it, for clean-up; of claims' rows when they were made.
 quotas = Table(
     "fairlane_quotas",
     metadata,
     _organization(),
     Column("subject", String(500), primary_key=True),
     Column("uses", BigInteger, nullable=False),
-    Column("used_at", Instant),
+    Column("used_at", Instant, nullable=False),
 )
 
 # Limits that an operator set for a job type beyond its own, for one organization or, with an empty id, for all.

@@ -8,16 +8,20 @@ from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import make_url, text
+from sqlalchemy import make_url, select, text
 
 from fairlane import JobStatus
+from fairlane.domain.limits import Subject
+from fairlane.runtime.cleanup import Cleanup
 from fairlane.store.statements import running_limits
+from fairlane.store.tables import quotas
 from fairlane.testing import ManualClock
 from tests.runtime.worker_kit import PATIENCE, engine
 from tests.runtime.worker_store import give, job_type, later, member, organizations
 from tests.store.races.race import Race, at_once
 
 WINDOW = 60.0
+DAY = 86_400.0
 
 
 def before_the_lock(monkeypatch: pytest.MonkeyPatch, other: Callable[[], object]) -> None:
@@ -151,7 +155,9 @@ def test_a_drain_waits_for_who_claims_under_the_same_limit(postgres_url: str, mo
             return locked
 
         monkeypatch.setattr(running_limits, "lock", seen)
-        held = "INSERT INTO fairlane_quotas (organization_id, subject, uses) VALUES ('', 'limit/pdf', 0)"
+        held = (
+            "INSERT INTO fairlane_quotas (organization_id, subject, uses, used_at) VALUES ('', 'limit/pdf', 0, now())"
+        )
         with fl.database.engine.begin() as connection:
             connection.execute(text(held))
         with race.open() as claiming:
@@ -161,6 +167,38 @@ def test_a_drain_waits_for_who_claims_under_the_same_limit(postgres_url: str, mo
                 assert looks.acquire(timeout=PATIENCE)
         drained.result(PATIENCE)
         assert fl.look(job).status == "completed"
+        race.close()
+
+
+def test_a_limit_whose_quota_row_was_cleaned_up_holds_and_lets_start_what_may(postgres_url: str) -> None:
+    """A worker makes it once, and clean-up takes it a day later, with those of limits that are long gone."""
+    clock = ManualClock()
+    with engine(postgres_url, clock=clock) as fl:
+        job_type(fl, "pdf", max_running=1)
+        give(fl, 3)
+        worker = member(fl)
+        worker.end(*worker.claim())
+        clock.advance(2 * DAY)
+        Cleanup(fl.database, fl.artifacts, 9 * DAY, 60.0).run_once()
+        worker.heartbeat.run_once()
+        assert fl.database.read(lambda connection: connection.execute(select(quotas)).all()) == []
+        assert worker.claim() == []
+        assert worker.claims.is_held_up
+        assert [len(worker.claim()), len(worker.claim())] == [1, 0]
+
+
+def test_clean_up_leaves_a_quota_row_under_which_somebody_claims(postgres_url: str) -> None:
+    clock = ManualClock()
+    with engine(postgres_url, clock=clock) as fl:
+        job_type(fl, "pdf", max_running=1)
+        give(fl, 1)
+        member(fl).claim()
+        clock.advance(2 * DAY)
+        race = Race(fl.database, postgres_url)
+        with race.open() as claiming:
+            running_limits.lock(claiming, [Subject(None, "pdf")])
+            race.passes(Cleanup(fl.database, fl.artifacts, 9 * DAY, 60.0).run_once).result()
+        assert len(fl.database.read(lambda connection: connection.execute(select(quotas)).all())) == 1
         race.close()
 
 

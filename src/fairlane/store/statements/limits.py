@@ -42,7 +42,7 @@ def forget_unused(
 ) -> tuple[str, str] | None:
     """Delete, of the `limit` quota rows that follow `after`, those that no submission has needed since `before`.
 
-    One that is locked stays. A submission that comes upon one in the middle of its deletion makes it anew.
+    Claims' rows go by when they were made. One that is locked stays. Who needs one that is gone makes it anew.
 
     Returns:
         The last row that was looked at; None = there are no more.
@@ -56,7 +56,7 @@ def forget_unused(
         .execution_options(fairlane_across="clean-up")
     ).all()
     last = (page[-1].organization_id, page[-1].subject) if len(page) == limit else None
-    old = [(row.organization_id, row.subject) for row in page if row.used_at is not None and row.used_at < before]
+    old = [(row.organization_id, row.subject) for row in page if row.used_at < before]
     if not old:
         return last
     free = connection.execute(

@@ -14,6 +14,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, TextClause, delete, select, text
 
 from fairlane.domain.limits import Limit, Subject
+from fairlane.store.clock import Clock
 from fairlane.store.dialects import given, insert_many, is_sqlite, rows_from_json, upsert
 from fairlane.store.tables import Instant, limits, quotas, starts
 
@@ -47,18 +48,22 @@ DELETE FROM fairlane_starts WHERE id IN (SELECT one.id FROM {{given}} CROSS JOIN
 """  # noqa: S608 - a constant of ours
 
 
-def prepare(connection: Connection, subjects: Collection[Subject]) -> None:
-    """Make these subjects' quota rows, in a short transaction: a claim's would hold up others that make them, too."""
+def prepare(connection: Connection, clock: Clock, subjects: Collection[Subject]) -> None:
+    """Make these subjects' quota rows, in a short transaction: a claim's would hold up others that make them, too.
+
+    Clean-up takes them a day later, used or not: nothing is written when one is used.
+    """
     if is_sqlite(connection) or not subjects:
         return  # a write transaction is alone
     keys = sorted(_quota_key(subject) for subject in subjects)
-    rows = [{"organization_id": organization, "subject": name, "uses": 0} for organization, name in keys]
+    made = {"uses": 0, "used_at": clock.now(connection)}
+    rows = [{"organization_id": organization, "subject": name, **made} for organization, name in keys]
     statement, values = rows_from_json(quotas, rows)
     connection.execute(statement.on_conflict_do_nothing(), values)
 
 
 def lock(connection: Connection, subjects: Collection[Subject]) -> frozenset[Subject]:
-    """Lock these subjects' quota rows to the end of the transaction; which of them nobody else held."""
+    """Lock these subjects' quota rows to the end of the transaction; those that are there and nobody else held."""
     if is_sqlite(connection) or not subjects:
         return frozenset(subjects)  # a write transaction is alone
     keys = {_quota_key(subject): subject for subject in subjects}

@@ -219,7 +219,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         sa.Column("organization_id", ORGANIZATION, nullable=False),
         sa.Column("subject", sa.String(500), nullable=False),
         sa.Column("uses", sa.BigInteger(), nullable=False),
-        sa.Column("used_at", INSTANT),
+        sa.Column("used_at", INSTANT, nullable=False),
         sa.PrimaryKeyConstraint("organization_id", "subject", name="fairlane_quotas_pk"),
     )
     op.create_table(
