@@ -152,6 +152,18 @@ async def test_an_interrupt_stops_what_does_not_ask(executor: ProcessExecutor, c
     assert await end_of(begin(executor, handlers.pid)) != pid
 
 
+async def test_it_has_started_when_the_child_begins_the_handler(
+    executor: ProcessExecutor, channel: RecordingChannel
+) -> None:
+    execution = begin(executor, handlers.sleep, channel)
+    assert execution.execution.started is None
+    await channel.said("begun")
+    assert execution.execution.started is not None
+    execution.interrupt(Interruption.CANCEL)
+    with pytest.raises(Interrupted):
+        await end_of(execution)
+
+
 async def test_an_interrupt_before_the_child_is_up_stops_too(executor: ProcessExecutor) -> None:
     execution = begin(executor, handlers.sleep)
     execution.interrupt(Interruption.SHUTDOWN)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 from uuid import UUID
 
 from fairlane.domain.classify import classify, snooze_of
@@ -22,6 +23,9 @@ from fairlane.runtime.context import Interrupt, Interrupted, JobContext
 from fairlane.runtime.executors.base import Abandoned, Call, Execution, Executor
 from fairlane.runtime.reporter import AttemptChannel, Desk
 from fairlane.runtime.reports import AttemptFacts, Interruption
+
+# Seconds in which a process should have begun its handler, imports and all; one that hangs there is stopped.
+START_LIMIT: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +89,24 @@ class Attempt:
 
     def set_deadline(self) -> None:
         """Have a timer stop it when its timeout is over, unless it has one or needs none."""
-        if self.facts.timeout is not None and self._timer is None and self._stopped is None:
-            left = self.facts.timeout - (time.monotonic() - self.began)
-            self._timer = asyncio.get_running_loop().call_later(left, self.stop, Interruption.TIMEOUT)
+        if self._timer is None and self._stopped is None:
+            self._keep_deadline()
+
+    def _keep_deadline(self) -> None:
+        timeout, execution = self.facts.timeout, self._execution
+        if timeout is None or execution is None or execution.is_over:
+            return
+        now = time.monotonic()
+        if execution.started is not None:
+            left = execution.started + timeout - now
+        else:
+            # The timeout is the handler's, not its process's that is still coming up. Looked at again after a whole
+            # one, since the handler may begin just now.
+            left = timeout if now - self.began < START_LIMIT else 0.0
+        if left > 0:
+            self._timer = asyncio.get_running_loop().call_later(left, self._keep_deadline)
+        else:
+            self.stop(Interruption.TIMEOUT)
 
     def stop(self, reason: Interruption) -> bool:
         """Ask the handler to stop. The first reason stands; False if this was not the first."""
@@ -145,11 +164,7 @@ class Attempt:
             case None if error is None:
                 return self._success(value)
             case Interruption.TIMEOUT:
-                seconds = self.facts.timeout or 0.0
-                report = ErrorReport(
-                    "TimedOut", f"ran past its timeout of {seconds:g} s", fingerprint=f"TimedOut {self.job_type.name}"
-                )
-                return TimedOut(report, seconds)
+                return self._timed_out()
             case Interruption.CANCEL if error is not None:
                 return Stopped(str(error)) if isinstance(error, Abandoned) else Stopped()
             case Interruption.SHUTDOWN if error is not None:
@@ -158,6 +173,13 @@ class Attempt:
                 return self._failure(error)
             case _:
                 return self._success(value)
+
+    def _timed_out(self) -> Outcome:
+        seconds = self.facts.timeout or 0.0
+        message = f"ran past its timeout of {seconds:g} s"
+        if self._execution is not None and self._execution.started is None:
+            message = f"its process had not begun the handler after {time.monotonic() - self.began:.0f} s"
+        return TimedOut(ErrorReport("TimedOut", message, fingerprint=f"TimedOut {self.job_type.name}"), seconds)
 
     def _success(self, value: object) -> Outcome:
         try:

@@ -1,6 +1,7 @@
 """What the executors have in common: what they are given, what they give back, and how a handler can end."""
 
 import asyncio
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple, Protocol
@@ -42,10 +43,14 @@ class Execution(ABC):
 
     It tells its end by a call, not by a future: that would be one more turn of the loop for each of tens of thousands
     of jobs a second.
+
+    Attributes:
+        started: when the handler began, by `time.monotonic()`; None while its process is still coming up.
     """
 
     def __init__(self, call: Call, on_end: OnEnd) -> None:
         self.call = call
+        self.started: float | None = time.monotonic()
         self._on_end: OnEnd | None = on_end
 
     @property

@@ -63,6 +63,7 @@ class Run:
         context = JobContext(
             self.facts, self.channel, self.interrupt, blocking=not is_async, read_artifact=self._read_artifact
         )
+        self._child.send({"begun": True, "run": self.number})
         if not is_async:
             return handler(context, **arguments)
         # A task is stopped by its cancellation; an exception out of nowhere would break its loop.

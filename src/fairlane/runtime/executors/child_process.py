@@ -38,6 +38,9 @@ class Running(Protocol):
     def was_interrupted(self) -> bool:
         """Whether the handler was asked to stop."""
 
+    def begun(self) -> None:
+        """The handler begins."""
+
     def abandon(self) -> None:
         """End it now."""
 
@@ -151,6 +154,8 @@ class ChildProcess:
             case {"read": [parent, name], "number": number}:
                 read = partial(self._read, self._running.call, UUID(parent), name)
                 self._loop.run_in_executor(None, read).add_done_callback(partial(self._answer, number))
+            case {"begun": _}:
+                self._running.begun()
             case {"returned": text}:
                 self._ended(None if text is None else json.loads(text), None)
             case {"raised": packed}:

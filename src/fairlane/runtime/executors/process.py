@@ -5,6 +5,7 @@ or that died is replaced. What the two sides say to each other is in `wire`, the
 """
 
 import asyncio
+import time
 from contextlib import suppress
 
 from fairlane.runtime.executors import wire
@@ -19,12 +20,17 @@ class ProcessExecution(Execution):
 
     def __init__(self, call: Call, on_end: OnEnd, child: ChildProcess) -> None:
         super().__init__(call, on_end)
+        self.started = None
         self._child = child
 
     @property
     def was_interrupted(self) -> bool:
         """Whether the handler was asked to stop."""
         return self.call.context.interrupt.reason is not None
+
+    def begun(self) -> None:
+        """The child calls the handler now."""
+        self.started = time.monotonic()
 
     def interrupt(self, reason: Interruption) -> None:
         """Tell the child, which raises `Interrupted` in the handler and sends SIGTERM to the processes it started.

@@ -9,6 +9,7 @@ From the worker:
 
 From the child, each with its `run`, but for the first:
     ready
+    begun                                the handler is imported and called now
     report | read, number                `number` None: wants no answer
     returned: JSON text | raised: error | stopped
 """

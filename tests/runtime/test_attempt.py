@@ -1,0 +1,115 @@
+"""When the timeout of an attempt is over (R6): counted from when its handler begins."""
+
+import asyncio
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from fairlane.domain.outcomes import Outcome, TimedOut
+from fairlane.registry.job_types import ErrorClasses, JobType
+from fairlane.registry.options import Isolation, Options
+from fairlane.runtime import attempt as module
+from fairlane.runtime.attempt import START_LIMIT, Attempt, Bench
+from fairlane.runtime.context import JobContext
+from fairlane.runtime.executors.base import Call, Execution, OnEnd
+from fairlane.runtime.reports import Interruption
+from tests.runtime.recording import facts
+
+
+class Coming(Execution):
+    """A handler whose process comes up when the test says so, and that ends when it is asked to."""
+
+    def __init__(self, call: Call, on_end: OnEnd) -> None:
+        super().__init__(call, on_end)
+        self.started = None
+
+    def interrupt(self, reason: Interruption) -> None:
+        self.tell(None, asyncio.CancelledError())
+
+    def abandon(self) -> None: ...
+
+
+class Time:
+    """The time and the loop of an attempt: its one timer goes off while time passes."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.timers: list[tuple[float, Callable[..., object], tuple[object, ...]]] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def call_later(self, seconds: float, function: Callable[..., object], *args: object) -> SimpleNamespace:
+        timer = (self.now + seconds, function, args)
+        self.timers.append(timer)
+        return SimpleNamespace(cancel=lambda: self.timers.remove(timer) if timer in self.timers else None)
+
+    def get_running_loop(self) -> "Time":
+        return self
+
+    def go_on(self, seconds: float) -> None:
+        end = self.now + seconds
+        while self.timers and self.timers[0][0] <= end:
+            self.now, function, args = self.timers.pop(0)
+            function(*args)
+        self.now = end
+
+
+class Scene:
+    """An attempt with a timeout of 2 s whose process is still coming up."""
+
+    def __init__(self, time: Time) -> None:
+        self.time = time
+        self.outcomes: list[Outcome] = []
+        self.execution: Coming | None = None
+        executors = {Isolation.PROCESS: SimpleNamespace(begin=self._begin)}
+        bench = Bench(cast("Any", SimpleNamespace(storage=None)), cast("Any", executors), 5.0, 1000)
+        job_type: JobType[..., Any] = JobType("test", work, Options(isolation=Isolation.PROCESS), ErrorClasses(), print)
+        self.attempt = Attempt(bench, job_type, facts(timeout=2.0), cast("Any", None), self._on_end)
+        self.attempt.begin()
+        self.attempt.set_deadline()
+
+    def come_up(self) -> None:
+        assert self.execution is not None
+        self.execution.started = self.time.now
+
+    def _begin(self, call: Call, on_end: OnEnd) -> Execution:
+        self.execution = Coming(call, on_end)
+        return self.execution
+
+    def _on_end(self, _: Attempt, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+
+
+def work(ctx: JobContext) -> None: ...
+
+
+@pytest.fixture
+def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
+    time = Time()
+    monkeypatch.setattr(module, "time", time)
+    monkeypatch.setattr(module, "asyncio", time)
+    return Scene(time)
+
+
+def message(outcome: Outcome) -> str:
+    assert isinstance(outcome, TimedOut)
+    return outcome.error.message
+
+
+def test_a_process_that_comes_up_late_leaves_its_handler_the_whole_timeout(scene: Scene) -> None:
+    scene.time.go_on(7)
+    scene.come_up()
+    scene.time.go_on(1.9)
+    assert scene.outcomes == []
+    scene.time.go_on(0.1)
+    assert message(*scene.outcomes) == "ran past its timeout of 2 s"
+
+
+def test_a_process_that_never_comes_up_is_stopped_at_last(scene: Scene) -> None:
+    scene.time.go_on(START_LIMIT - 1)
+    assert scene.outcomes == []
+    scene.time.go_on(3)
+    assert message(*scene.outcomes) == "its process had not begun the handler after 60 s"
