@@ -67,6 +67,17 @@ def blocks_of(page: Path, section: str | None = None) -> list[Block]:
     ]
 
 
+# --- Settings ---
+
+
+@by_page
+def test_defaults_that_a_page_names_are_those_of_the_settings(page: Path) -> None:
+    named = re.findall(r"`(\w+)`\s+\(([\d.]+)(?: (KiB))?", page.read_text(encoding="utf-8"))
+    said = {name: float(number) * (1024 if unit else 1) for name, number, unit in named}
+    defaults = {name: Settings.model_fields[name].default for name in said if name in Settings.model_fields}
+    assert {name: said[name] for name in defaults} == defaults
+
+
 # --- The README's program ---
 
 
