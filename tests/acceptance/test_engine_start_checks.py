@@ -46,8 +46,15 @@ def test_a_job_is_refused_if_its_organization_is_deleted_between_the_claim_and_t
         assert fl.events.of(JobStarted) == []
 
 
-@pytest.mark.parametrize("loss", ["removed", "made a viewer", "lost the permission"])
-def test_a_job_of_a_user_who_lost_the_right_ends_in_dead_letter(fl: Engine, loss: str) -> None:
+@pytest.mark.parametrize(
+    ("loss", "told"),
+    [
+        ("removed", "Permission denied: ana is no longer a member of acme; add them and retry it"),
+        ("made a viewer", "Permission denied: ana may no longer submit work in acme, which needs work; give them"),
+        ("lost the permission", "Permission denied: ana may no longer submit work in acme, which needs work; give"),
+    ],
+)
+def test_a_job_of_a_user_who_lost_the_right_ends_in_dead_letter(fl: Engine, loss: str, told: str) -> None:
     fl.members.add("acme", "ana", permissions=["work"])
     job = fl.give("work", user="ana")
     if loss == "removed":
@@ -58,9 +65,12 @@ def test_a_job_of_a_user_who_lost_the_right_ends_in_dead_letter(fl: Engine, loss
         fl.members.update("acme", "ana", permissions=[])
     fl.drain()
     assert fl.way(job) == ["queued", "running", "dead_letter"]
-    assert fl.look(job).error_message == "Permission denied"
+    message = fl.look(job).error_message
+    assert message is not None
+    assert message.startswith(told)
     (letter,) = fl.dead_letters.list("acme").items
-    assert (letter.job_id, letter.reason) == (job.id, "Permission denied")
+    assert (letter.job_id, letter.reason, letter.fingerprint) == (job.id, message, "Refused Permission denied")
+    assert "attempt" not in fl.explain(job.id, organization="acme").summary
 
 
 def test_a_job_of_the_system_needs_no_permission(fl: Engine) -> None:
@@ -159,7 +169,7 @@ def test_a_directory_that_says_no_ends_the_job(database_url: str) -> None:
         directory.members_of_acme.clear()
         fl.drain()
         assert fl.look(job).status == "dead_letter"
-        assert fl.look(job).error_message == "Permission denied"
+        assert str(fl.look(job).error_message).startswith("Permission denied: ana is no longer a member of acme")
         assert fl.events.of(JobStarted) == []
 
 

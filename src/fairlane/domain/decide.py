@@ -45,8 +45,8 @@ def decide(job: Attempt, outcome: Outcome, now: datetime, random: Random, backof
     match outcome:
         case Completed(result):
             return transitions.complete(now, result, _canceled_too_late(job))
-        case Refused(reason):
-            return transitions.refuse(JobStatus.RUNNING, reason, now)
+        case Refused(reason, detail):
+            return transitions.refuse(JobStatus.RUNNING, reason, now, detail)
         case _ if job.cancel_requested_by is not None:
             return transitions.cancel(JobStatus.RUNNING, job.cancel_requested_by, _how_it_stopped(job, outcome), now)
         case Failed(error):

@@ -15,6 +15,7 @@ from fairlane.domain.explain_limits import breaker_reasons, limit_reasons
 from fairlane.domain.jobs import Job
 from fairlane.domain.reasons import Reason, ReasonCode, time_of
 from fairlane.domain.statuses import PASSING, TERMINAL, JobStatus, OrganizationStatus
+from fairlane.domain.transitions import REFUSED
 
 # Places in a lane are counted no further: this number stands for "here or later".
 LAST_PLACE: Final = 10_000
@@ -225,7 +226,8 @@ def _end(facts: Facts) -> Reason:
         sentence = f"It was canceled at {at} by {job.canceled_by or last.actor}: {message}."
     else:
         error = f" The last error was {_error(job)}." if last.from_status in PASSING else ""
-        attempts = f" after {job.attempt} {'attempt' if job.attempt == 1 else 'attempts'}" if job.attempt else ""
+        ran = job.attempt and job.error_type != REFUSED  # a claim that was refused counts as an attempt, too
+        attempts = f" after {job.attempt} {'attempt' if job.attempt == 1 else 'attempts'}" if ran else ""
         sentence = f"It went to dead letter at {at}{attempts}: {message}.{error} {_way_back(facts)}, or resolve it."
     return Reason(ReasonCode.HAS_ENDED, sentence)
 

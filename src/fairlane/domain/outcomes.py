@@ -64,9 +64,10 @@ class Released:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A check at start said a definite no: organization deleted, permission lost."""
+    """A check at start said a definite no: organization deleted, permission lost. `detail`: of whom, and what to do."""
 
     reason: str
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)

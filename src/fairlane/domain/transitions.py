@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
+from typing import Final
 
 from fairlane.domain.errors import IllegalTransition
 from fairlane.domain.outcomes import ErrorReport
 from fairlane.domain.statuses import TRANSITIONS, JobStatus
 
 _S = JobStatus
+REFUSED: Final = "Refused"  # the error type of a job that a check kept from running
 # A row that is no longer running belongs to no worker.
 _UNCLAIMED: Mapping[str, object] = MappingProxyType({"worker_id": None, "lease_token": None})
 
@@ -108,9 +110,10 @@ def give_up(outcome: JobStatus, error: ErrorReport, reason: str, now: datetime) 
     )
 
 
-def refuse(source: JobStatus, reason: str, now: datetime) -> Transition:
-    """A check forbids that the job runs."""
-    return _bury(source, Burial(reason, "Refused", f"Refused {reason}"), now)
+def refuse(source: JobStatus, reason: str, now: datetime, detail: str = "") -> Transition:
+    """A check forbids that the job runs. `detail` is told, but does not keep it from the group of its `reason`."""
+    told = f"{reason}: {detail}" if detail else reason
+    return _bury(source, Burial(told, REFUSED, f"{REFUSED} {reason}"), now)
 
 
 def take_down(parent_type: str, reason: str, now: datetime) -> Transition:

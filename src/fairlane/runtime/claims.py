@@ -237,8 +237,19 @@ def _verdict(
     if members is None:
         return Released("the directory could not be asked about its user", _DEFERRED)
     membership = members.get((claimed.organization, claimed.user))
-    if membership is None or not membership.may_submit(claimed.required_permission):
-        return Refused(PERMISSION_LOST)
+    if membership is None:
+        return Refused(
+            PERMISSION_LOST,
+            f"{claimed.user} is no longer a member of {claimed.organization}; add them and retry it, or submit it as "
+            "another user",
+        )
+    if not membership.may_submit(claimed.required_permission):
+        right = f", which needs {claimed.required_permission}" if claimed.required_permission is not None else ""
+        return Refused(
+            PERMISSION_LOST,
+            f"{claimed.user} may no longer submit {claimed.job_type} in {claimed.organization}{right}; give them the "
+            "right and retry it, or submit it as another user",
+        )
     return None
 
 
