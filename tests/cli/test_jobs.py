@@ -166,7 +166,8 @@ def test_a_job_that_has_completed_is_not_shown_as_half_done(run: Run, fl: Fairla
     for command in (["show", job.id], ["list"]):
         printed = run("jobs", *command, "-o", "acme").stdout
         assert "completed" in printed
-        assert "50" not in printed.replace(str(job.id), "")
+        assert "50%" not in printed
+        assert "halfway" not in printed
 
 
 def test_artifact_writes_a_file_and_overwrites_none_unasked(
@@ -325,6 +326,17 @@ def test_a_value_that_was_taken_otherwise_than_meant_is_hinted_at(
     complaint = run("jobs", "submit", "typed", "-o", "acme", "-p", given, code=1).stderr
     assert hint in complaint
     assert ("; " in complaint) is bool(hint)
+
+
+def test_an_error_says_what_to_do_on_the_command_line(run: Run, fl: Fairlane) -> None:
+    @fl.job_type("once")
+    def once(ctx: JobContext) -> None: ...
+
+    fl.submit("once", organization="acme")
+    again = run("jobs", "submit", "once", "-o", "acme", code=1).stderr
+    assert again.endswith("Wait for it, or submit with --on-duplicate return.\n")
+    unknown = run("jobs", "submit", "unknown", "-o", "acme", code=1).stderr
+    assert "start a worker that has it, or name its application by --app." in unknown
 
 
 def test_retry(run: Run, dead: Job) -> None:

@@ -18,6 +18,11 @@ from fairlane.cli.worker import worker
 _INTERRUPTED = 130  # what shells report for a process that SIGINT ended
 # As typed, and whether a value follows.
 _GLOBAL = ("--app", "-A", "--url")
+# What errors tell who writes Python to do, and how it is done here.
+_HERE = {
+    'on_duplicate="return"': "--on-duplicate return",
+    "import its module here": "name its application by --app",
+}
 
 
 class Root(TyperGroup):
@@ -32,10 +37,16 @@ class Root(TyperGroup):
         try:
             return super().invoke(ctx)
         except FairlaneError as error:
-            complain(str(error))
+            complain(_for_here(str(error)))
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
             raise typer.Exit(_INTERRUPTED) from None
+
+
+def _for_here(sentence: str) -> str:
+    for python, command in _HERE.items():
+        sentence = sentence.replace(python, command)
+    return sentence
 
 
 def hoisted(args: list[str]) -> list[str]:
