@@ -29,6 +29,7 @@ from fairlane.domain.explain import Explanation
 from fairlane.domain.jobs import Job, LogEntry, LogLine, Page, Result
 from fairlane.domain.limits import DEFAULT_WINDOW
 from fairlane.domain.metrics import Metrics
+from fairlane.domain.reasons import NO_WORKER_CODES
 from fairlane.domain.statuses import TERMINAL, ParentPolicy, Priority
 from fairlane.domain.texts import storable
 from fairlane.reads.service import Reads
@@ -398,7 +399,10 @@ class Fairlane:
             if job.status in TERMINAL:
                 return job
             if deadline is not None and monotonic() >= deadline:
-                raise WaitTimeout(f"Job {job_id} is still {job.status} after {seconds:g} s; it goes on.")
+                told = self.explain(job_id, organization=organization)
+                nobody = [one.sentence for one in told.reasons if one.code in NO_WORKER_CODES]
+                still = f"Job {job_id} is still {told.status} after {seconds:g} s"
+                raise WaitTimeout(" ".join([f"{still}." if nobody else f"{still}; it goes on.", *nobody]))
             sleep(look)
             look = min(look * 1.5, _SLOWEST_LOOK)
 

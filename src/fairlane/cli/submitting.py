@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from fairlane import Fairlane, InvalidParameters, Job, JobStatus, ParentPolicy, Priority
 from fairlane.cli import options as o
 from fairlane.cli.lookup import find_id, refuse_stranger, refuse_unknown
-from fairlane.cli.output import console, plain, print_json, remark, say
+from fairlane.cli.output import console, number_of, plain, print_json, remark, say, short
 from fairlane.cli.session import engine
 from fairlane.control.batch import OnDuplicate
 from fairlane.domain.statuses import TERMINAL, WAITING
@@ -160,7 +161,7 @@ def _wait(fl: Fairlane, job: Job, *, quiet: bool) -> Job:
             stage = (job.retry_count, time.monotonic() - start > _LONG_WAIT)
             if job.status in WAITING and stage != told and not quiet:
                 told, before = stage, said
-                said = fl.explain(job.id, organization=job.organization).summary
+                said = _why(fl, job)
                 if said != before:
                     remark(said)
             total = 100 if job.progress is not None else None
@@ -175,4 +176,12 @@ def _tell_end(fl: Fairlane, job: Job) -> None:
     if job.status is JobStatus.COMPLETED:
         say(f"Job {job.id} is {job.status}.")
     else:
-        remark(f"Job {job.id} is {job.status}. {fl.explain(job.id, organization=job.organization).summary}")
+        remark(f"Job {job.id} is {job.status}. {_why(fl, job)}")
+
+
+def _why(fl: Fairlane, job: Job) -> str:
+    told = fl.explain(job.id, organization=job.organization)
+    if len(told.reasons) == 1:
+        return told.summary
+    more = number_of(len(told.reasons) - 1, "more reason")
+    return f"{told.summary} ({more}: fairlane jobs explain {short(job.id)} -o {shlex.quote(job.organization)})"

@@ -26,7 +26,7 @@ _LONGEST_QUOTE: Final = 200  # characters of an error text
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Where a job stands and why; `reasons[0]` weighs most.
+    """Where a job stands and why; `reasons[0]` weighs most, and is the `summary`.
 
     `place_in_lane` counts from 1 among the ready jobs of its organization and type in its queue; 10,000 stands for
     10,000 or later, None for a job that is not ready.
@@ -46,14 +46,7 @@ def explain(facts: Facts) -> Explanation:
         reasons = [*_running(facts)]
     else:
         reasons = [*_waiting(facts)] or [_nothing(facts)]
-    return Explanation(facts.job.status, _summary(reasons), tuple(reasons), facts.place_in_lane)
-
-
-def _summary(reasons: list[Reason]) -> str:
-    first, more = reasons[0].sentence, len(reasons) - 1
-    if not more:
-        return first
-    return f"{first} ({more} more {'reason' if more == 1 else 'reasons'} below.)"
+    return Explanation(facts.job.status, reasons[0].sentence, tuple(reasons), facts.place_in_lane)
 
 
 def _waiting(facts: Facts) -> Iterator[Reason]:

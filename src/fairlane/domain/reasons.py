@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 
 class ReasonCode(StrEnum):
@@ -35,6 +36,12 @@ class ReasonCode(StrEnum):
     CANCEL_REQUESTED = "cancel_requested"
     IS_RUNNING = "is_running"
     HAS_ENDED = "has_ended"
+
+
+# Nobody is there who could ever run the job.
+NO_WORKER_CODES: Final = frozenset(
+    {ReasonCode.NO_WORKER, ReasonCode.NO_WORKER_FOR_QUEUE, ReasonCode.NO_WORKER_FOR_JOB_TYPE}
+)
 
 
 @dataclass(frozen=True, slots=True)
