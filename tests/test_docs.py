@@ -207,6 +207,7 @@ assert (answer.status_code, list(answer.json)) == (202, ["job"])
 archive = recipes.fl.submit("invoice.archive", organization="acme", parameters={"number": 1})
 assert recipes.fl.worker(queues=None).drain().completed > 0
 assert recipes.fl.result(archive.id, organization="acme").value == 1
+recipes.submit_nightly()  # once more, though the job has ended
 (nightly,) = recipes.fl.list(organization="acme", job_type="report.nightly").items
 assert nightly.status == "completed"
 """
