@@ -347,6 +347,21 @@ def test_retry(run: Run, dead: Job) -> None:
     run("jobs", "retry", dead.id, "-o", "acme", "--parameters", "nonsense", code=2)
 
 
+@pytest.mark.parametrize("group", ["jobs", "dead-letters"])
+def test_a_retry_may_change_one_parameter_and_leaves_the_others(run: Run, fl: Fairlane, group: str) -> None:
+    @fl.job_type("count")
+    def count(ctx: JobContext, number: int, who: str) -> None:
+        raise PermanentError("too many")
+
+    job = fl.submit("count", organization="acme", parameters={"number": 7, "who": "bo"})
+    fl.worker().drain()
+
+    refused = run(group, "retry", job.id, "-o", "acme", "-p", "number=ten", code=1).stderr
+    assert "what -p gave for number is no JSON" in refused
+    run(group, "retry", job.id, "-o", "acme", "-p", "number=1")
+    assert fl.get(job.id, organization="acme").parameters == {"number": 1, "who": "bo"}
+
+
 def test_explain(run: Run) -> None:
     job_id = submitted(run)
 

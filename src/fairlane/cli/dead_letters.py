@@ -7,11 +7,13 @@ from rich.table import Column
 
 from fairlane import Resolution
 from fairlane.cli import options as o
+from fairlane.cli import retrying
 from fairlane.cli.lookup import find_fingerprint, find_id, fingerprint_code, refuse_stranger, refuse_unknown
 from fairlane.cli.output import age, cell, console, number_of, one_line, print_json, say, table
 from fairlane.cli.session import engine
 
 app = typer.Typer(help="Look at dead letters, retry them, note what was decided.")
+app.command("retry")(retrying.retry)
 
 Decided = Annotated[
     Resolution | None, typer.Option("--resolution", help="Those of which this was decided; default: nothing yet.")
@@ -105,29 +107,6 @@ def groups(
             age(group.last_at),
         )
     console().print(rows)
-
-
-@app.command("retry")
-def retry(
-    context: typer.Context,
-    job: o.JobId,
-    organization: o.Organization,
-    user: o.User = None,
-    as_json: o.AsJson = False,
-) -> None:
-    """Queue one again; the same as `fairlane jobs retry`.
-
-    \b
-    Example:
-        fairlane dead-letters retry 01928f3a-1b2c-7d4e-8f90-a1b2c3d4e5f6 -o acme
-    """
-    fl = engine(context)
-    refuse_stranger(fl, organization, user)
-    retried = fl.dead_letters.retry(find_id(fl, job, organization), organization, user=user)
-    if as_json:
-        print_json(retried)
-    else:
-        say(f"Job {retried.id} is {retried.status} again.")
 
 
 @app.command("retry-group")

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from fairlane import Fairlane, Job
 from fairlane.cli import options as o
-from fairlane.cli import showing, submitting
+from fairlane.cli import retrying, showing, submitting
 from fairlane.cli.lookup import find, find_id, refuse_stranger, refuse_unknown
 from fairlane.cli.output import (
     age,
@@ -33,6 +33,7 @@ _ANY_WIDTH = 10_000  # columns
 
 app = typer.Typer(help="Look at jobs, submit, cancel and retry them.")
 app.command("submit")(submitting.submit)
+app.command("retry")(retrying.retry)
 app.command("show")(showing.show)
 app.command("artifact")(showing.artifact)
 
@@ -116,37 +117,6 @@ def cancel(
         say(f"Job {canceled.id} is {canceled.status}.")
     else:
         say(f"Job {canceled.id} is {canceled.status} and was asked to stop.")
-
-
-@app.command("retry")
-def retry(
-    context: typer.Context,
-    job: o.JobId,
-    organization: o.Organization,
-    user: o.User = None,
-    parameters: Annotated[
-        str | None, typer.Option(metavar="JSON", help="Run it with these parameters instead of its own.")
-    ] = None,
-    as_json: o.AsJson = False,
-) -> None:
-    """Queue a dead letter again, and revive the jobs that it took down.
-
-    \b
-    Example:
-        fairlane jobs retry 01928f3a-1b2c-7d4e-8f90-a1b2c3d4e5f6 -o acme
-    """
-    fl = engine(context)
-    refuse_stranger(fl, organization, user)
-    retried = fl.retry(
-        find_id(fl, job, organization),
-        organization=organization,
-        user=user,
-        parameters=o.optional(o.json_object, "--parameters", parameters),
-    )
-    if as_json:
-        print_json(retried)
-    else:
-        say(f"Job {retried.id} is {retried.status} again.")
 
 
 @app.command("explain")

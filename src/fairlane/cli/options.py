@@ -59,6 +59,10 @@ User = Annotated[
     str | None,
     typer.Option("--user", "-u", metavar="USER", help="Who acts: checked as a member. Left out: the system."),
 ]
+Parameter = Annotated[
+    list[str] | None,
+    typer.Option("--parameter", "-p", metavar="K=V", help="A parameter, as JSON or text; may be repeated."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 Bound = Annotated[str | None, typer.Option(metavar="N", help="A number; 0 for none, or 'unlimited'.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]

@@ -4,7 +4,7 @@ import json
 import re
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any, Final
 
@@ -33,10 +33,7 @@ def submit(
     job_type: o.TypeArgument,
     organization: o.Organization,
     user: o.User = None,
-    parameter: Annotated[
-        list[str] | None,
-        typer.Option("--parameter", "-p", metavar="K=V", help="A parameter, as JSON or text; may be repeated."),
-    ] = None,
+    parameter: o.Parameter = None,
     parameters: Annotated[str | None, typer.Option(metavar="JSON", help="All parameters, as a JSON object.")] = None,
     priority: Annotated[Priority | None, typer.Option(help="How urgent it is within the organization.")] = None,
     delay: Annotated[str | None, typer.Option(metavar="TIME", help="Not before: 90s, 5m, 1h30m, 2d.")] = None,
@@ -80,12 +77,12 @@ def submit(
     fl = engine(context)
     refuse_unknown(fl, organization)
     refuse_stranger(fl, organization, user)
-    with _hinting(parameter or []):
+    with hinting(parameter or []):
         job = fl.submit(
             job_type,
             organization=organization,
             user=user,
-            parameters=_parameters(parameter or [], parameters),
+            parameters=given_parameters(parameter or [], parameters),
             priority=priority,
             depends_on=[find_id(fl, parent, organization) for parent in depends_on or []],
             on_parent_failure=on_parent_failure,
@@ -108,13 +105,16 @@ def submit(
         raise typer.Exit(1)
 
 
-def _parameters(pairs: list[str], document: str | None) -> dict[str, Any]:
-    given = o.optional(o.json_object, "--parameters", document) or {}
+def given_parameters(
+    pairs: list[str], document: str | None, otherwise: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The object that --parameters gives, or `otherwise` without it, with what each -p says in place of its own."""
+    given = dict(otherwise or {}) if document is None else o.json_object("--parameters", document)
     return given | {key: o.json_or_text(value) for key, value in (o.pair("--parameter", one) for one in pairs)}
 
 
 @contextmanager
-def _hinting(pairs: list[str]) -> Iterator[None]:
+def hinting(pairs: list[str]) -> Iterator[None]:
     """Tell of a refused parameter that it was taken for JSON or for text, if it may have been meant otherwise."""
     try:
         yield
