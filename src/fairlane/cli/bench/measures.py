@@ -1,6 +1,7 @@
 """What `fairlane bench` measures: a function each, whose docstring is the definition of its figures.
 
-Each run has a fresh database. Deduplication, all checks and the execution log are on, as they are by default.
+Each run has a fresh database, and its worker one process with 1,000 slots. Deduplication, all checks and the execution
+log are on, as they are by default.
 """
 
 import random

@@ -25,6 +25,7 @@ SHORT: Final = "bench.short"
 # Whose backlog others must not wait for.
 NOISY: Final = "noisy"
 
+SLOTS: Final = 1000  # of the worker: short jobs need many, as a slot is free again when a job's end is on its way
 BATCH: Final = 1000
 _SHORT_SECONDS: Final = 0.001
 _FULL_PAUSE: Final = 0.02  # seconds before the feeder looks again
@@ -96,7 +97,7 @@ def main(role: str, *arguments: str) -> None:
     _end_with_parent()
     with application() as fl:
         if role == "worker":
-            fl.worker(queues=None).run()
+            fl.worker(queues=None, concurrency=SLOTS).run()
         else:
             _feed(fl, int(arguments[0]))
 
