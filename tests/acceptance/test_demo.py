@@ -57,11 +57,11 @@ def test_every_job_ends_as_planned(directory: Path, arguments: list[str]) -> Non
             assert str(path) in ended.stdout
             assert path.read_bytes().startswith(b"%PDF" if path.suffix == ".pdf" else b"PK")
     if not arguments:
-        for line in ended.stdout.splitlines():
-            if " --url " in line:
-                # What it suggests works.
-                tried = f"{sys.executable} -m fairlane {line[line.index('--url') :]}"
-                assert subprocess.run(tried.split(), capture_output=True, check=False).returncode == 0
+        # What it suggests works, typed one after the other.
+        suggested = ended.stdout.partition("Try next\n")[2].partition("\n\n")[0]
+        assert "export FAIRLANE_URL=" in suggested
+        typed = re.sub(r"^ +.*fairlane jobs", f"{sys.executable} -m fairlane jobs", suggested, flags=re.MULTILINE)
+        assert subprocess.run(["bash", "-ec", typed], capture_output=True, check=False, cwd=REPOSITORY).returncode == 0
 
 
 def test_ctrl_c_ends_it_cleanly(directory: Path) -> None:

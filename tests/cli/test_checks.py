@@ -103,6 +103,12 @@ def running_worker(fl: Fairlane) -> Iterator[None]:
         thread.join()
 
 
+def test_check_leaves_a_url_whole_on_a_narrow_terminal(run: Run, fl: Fairlane, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+
+    assert f"FAIRLANE_URL={fl.settings.url}\n" in run("check").stdout
+
+
 def test_check_shows_no_password(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAIRLANE_URL", "postgresql://fairlane:secret@localhost:1/jobs")
 

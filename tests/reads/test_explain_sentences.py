@@ -231,7 +231,7 @@ def test_r20_a_pause_without_reason_is_told_without_one() -> None:
         (None, None, "it has reported no progress"),
         (45.0, None, "progress 45 %"),
         (None, "page 5", "progress page 5"),
-        (45.5, "page 5", "progress 45.5 %: page 5"),
+        (33.333, "page 5", "progress 33 %: page 5"),
     ],
 )
 def test_r20_progress_is_told_as_far_as_it_is_known(percent: float | None, message: str | None, words: str) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -97,7 +98,9 @@ def _print(findings: list[Finding]) -> None:
         mark, style = _MARKS[one.grade]
         head = Text.assemble((mark, style), f" {one.subject:<{width}}  ")
         # A sentence that needs more than one line goes on below its own beginning.
-        lines = Text(plain(one.sentence)).wrap(out, max(out.width - head.cell_len, 20))
+        room = max(out.width - head.cell_len, 20)
+        # A URL is copied from here: a long word is left whole.
+        lines = textwrap.wrap(plain(one.sentence), room, break_long_words=False, break_on_hyphens=False)
         for number, line in enumerate(lines):
             out.print(head if number == 0 else Text(" " * head.cell_len), line, sep="", soft_wrap=True)
 

@@ -9,7 +9,7 @@ from fairlane import Resolution
 from fairlane.cli import options as o
 from fairlane.cli import retrying
 from fairlane.cli.lookup import find_fingerprint, find_id, fingerprint_code, refuse_stranger, refuse_unknown
-from fairlane.cli.output import age, cell, console, number_of, one_line, print_json, say, table
+from fairlane.cli.output import age, cell, console, number_of, one_line, print_json, say, short, table
 from fairlane.cli.session import engine
 
 app = typer.Typer(help="Look at dead letters, retry them, note what was decided.")
@@ -60,7 +60,7 @@ def list_letters(
         return
     rows = table("ID", Column("TYPE", max_width=20), Column("REASON", overflow="fold"), "AGE")
     for letter in page.items:
-        rows.add_row(str(letter.job_id), one_line(letter.job_type), cell(letter.reason), age(letter.entered_at))
+        rows.add_row(short(letter.job_id), one_line(letter.job_type), cell(letter.reason), age(letter.entered_at))
     console().print(rows)
     if page.next_cursor is not None:
         say(f"{len(page.items)} of {page.total:,} dead letters; the next page: --cursor {page.next_cursor}", whole=True)

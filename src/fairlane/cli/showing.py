@@ -1,13 +1,14 @@
 """`fairlane jobs show` and `artifact`: a job with its history, and the files that it left."""
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Column
 
-from fairlane import Job, JobStatus, LogEntry, OrganizationSuspended
+from fairlane import Fairlane, Job, JobNotFound, JobStatus, LogEntry, OrganizationSuspended
 from fairlane.cli import options as o
 from fairlane.cli.lookup import find, find_id
 from fairlane.cli.output import (
@@ -24,6 +25,7 @@ from fairlane.cli.output import (
     table,
 )
 from fairlane.cli.session import engine
+from fairlane.domain.explain import NAMED_PARENTS
 from fairlane.domain.jobs import Result
 from fairlane.registry.directory import refuse_suspended
 
@@ -48,7 +50,7 @@ def show(context: typer.Context, job: o.JobId, organization: o.Organization, as_
     if as_json:
         print_json({"job": found, "history": history, "result": result})
     else:
-        _print_job(found, history, result)
+        _print_job(found, history, result, _parents(fl, found))
     if locked:
         remark(locked)
 
@@ -86,15 +88,22 @@ def artifact(
     say(f"{number_of(len(data), 'byte')} in {path}.")
 
 
-def _print_job(job: Job, history: tuple[LogEntry, ...], result: Result | None) -> None:
+def _parents(fl: Fairlane, job: Job) -> list[str]:
+    """The job's parents, each with its status."""
+    named = [str(parent) for parent in job.depends_on]
+    for place, parent in enumerate(job.depends_on[:NAMED_PARENTS]):
+        with suppress(JobNotFound):  # it may be deleted
+            named[place] += f" ({fl.get(parent, organization=job.organization).status})"
+    return named
+
+
+def _print_job(job: Job, history: tuple[LogEntry, ...], result: Result | None, parents: list[str]) -> None:
     out = console()
-    out.print(facts(_facts(job)))
+    out.print(facts(_facts(job, parents)))
     out.print()
-    entries = table("TIME (UTC)", "STATUS", Column("BY", overflow="fold"), Column("WHAT", overflow="fold", ratio=1))
+    entries = table("TIME", "STATUS", Column("BY", overflow="fold"), Column("WHAT", overflow="fold", ratio=1))
     for entry in history:
-        entries.add_row(
-            moment(entry.at).removesuffix(" UTC"), status_text(entry.to_status), cell(entry.actor), cell(entry.message)
-        )
+        entries.add_row(moment(entry.at), status_text(entry.to_status), cell(entry.actor), cell(entry.message))
     out.print(entries)
     last = next((entry.traceback for entry in reversed(history) if entry.traceback), None)
     if last and job.status is not JobStatus.COMPLETED:
@@ -114,7 +123,7 @@ def _print_job(job: Job, history: tuple[LogEntry, ...], result: Result | None) -
         out.print(files)
 
 
-def _facts(job: Job) -> list[tuple[str, Any]]:
+def _facts(job: Job, parents: list[str]) -> list[tuple[str, Any]]:
     # What a completed job said last, such as 50 %, would look as if it were not done.
     told = "" if job.status is JobStatus.COMPLETED else _progress(job)
     retries = "unlimited" if job.max_retries is None else job.max_retries
@@ -132,7 +141,7 @@ def _facts(job: Job) -> list[tuple[str, Any]]:
         ("progress", told),
         ("next attempt", job.next_retry_at),
         ("error", error),
-        ("depends on", job.depends_on),
+        ("depends on", parents),
         ("submitted", job.created_at),
         ("not before", job.run_at if job.run_at > job.created_at else None),
         ("started", job.started_at),
@@ -143,5 +152,5 @@ def _facts(job: Job) -> list[tuple[str, Any]]:
 
 
 def _progress(job: Job) -> str:
-    percent = f"{job.progress:g} %" if job.progress is not None else ""
+    percent = f"{job.progress:.0f} %" if job.progress is not None else ""
     return f"{percent} {job.progress_message or ''}".strip()

@@ -205,7 +205,7 @@ def _lost(holder: Holder) -> str:
 
 
 def _progress(job: Job) -> str:
-    percent = f"{job.progress:g} %" if job.progress is not None else ""
+    percent = f"{job.progress:.0f} %" if job.progress is not None else ""
     told = ": ".join(part for part in (percent, _quote(job.progress_message or "")) if part)
     return f"progress {told}" if told else "it has reported no progress"
 

@@ -12,6 +12,7 @@ from typing import Final
 
 from fairlane.domain.errors import IllegalTransition
 from fairlane.domain.outcomes import ErrorReport
+from fairlane.domain.reasons import time_of
 from fairlane.domain.statuses import TRANSITIONS, JobStatus
 
 _S = JobStatus
@@ -81,7 +82,7 @@ def retry(outcome: JobStatus, error: ErrorReport, retry_count: int, at: datetime
     """The attempt failed or timed out; another follows at `at`."""
     steps = (
         Step(_S.RUNNING, outcome, f"{error.error_type}: {error.message}"),
-        Step(outcome, _S.QUEUED, f"retry {retry_count} at {at.isoformat(timespec='seconds')}"),
+        Step(outcome, _S.QUEUED, f"retry {retry_count} at {time_of(at)}"),
     )
     changes = {
         **_UNCLAIMED,

@@ -84,13 +84,13 @@ def _next_steps(place: Place, planned: Sequence[Planned], jobs: Mapping[UUID, Jo
         return
     ended = {status: job for job in jobs.values() for status in [job.status]}
     first = planned[0].organization
-    url = f"{program} --url {shlex.quote(_shown_url(place))}"
-    yield f"{url} jobs list -o {first}"
+    yield f"export FAIRLANE_URL={shlex.quote(_shown_url(place))}"
+    yield f"{program} jobs list -o {first}"
     if (dead := ended.get(JobStatus.DEAD_LETTER)) is not None:
-        yield f"{url} jobs explain {short(dead.id)} -o {dead.organization}"
+        yield f"{program} jobs explain {short(dead.id)} -o {dead.organization}"
     retried = next((job for job in jobs.values() if job.retry_count), None)
     if retried is not None:
-        yield f"{url} jobs show {short(retried.id)} -o {retried.organization}"
+        yield f"{program} jobs show {short(retried.id)} -o {retried.organization}"
     if not place.url.startswith("sqlite"):
         pid = shown(place.directory / "postgres" / "postmaster.pid")
         yield f"kill -INT $(head -1 {shlex.quote(str(pid))})   # stops PostgreSQL"
