@@ -12,7 +12,7 @@ from sqlalchemy import Connection, select
 
 from fairlane import Backoff, StorageUnavailable
 from fairlane.domain.events import ServiceFailed, StorageBack, StorageLost
-from fairlane.domain.outcomes import Completed, Outcome
+from fairlane.domain.outcomes import Completed, ErrorReport, Failed, Outcome
 from fairlane.runtime.dead_letter_alarm import DeadLetterAlarm
 from fairlane.runtime.finisher import Finisher, FinisherParts
 from fairlane.store.statements.finish import Finish, Finished
@@ -91,6 +91,18 @@ async def test_one_end_that_the_database_refuses_fails_alone(postgres_url: str) 
             await joined(finisher)
         assert statuses(fl, ends) == ["dead_letter" if number == 13 else "completed" for number in range(40)]
         assert fl.get(ends[13].job_id, organization="acme").error_type == "UnstorableOutcome"
+        assert len(written) == 40
+
+
+async def test_one_failure_whose_error_can_t_be_stored_stops_no_other(postgres_url: str) -> None:
+    with engine(postgres_url) as fl:
+        failed = [Failed(ErrorReport("Jam", "no \0 paper" if number == 13 else "no paper")) for number in range(40)]
+        ends = claimed(fl, failed)
+        async with writing(fl) as (finisher, written):
+            for end in ends:
+                finisher.add(end)
+            await joined(finisher)
+        assert statuses(fl, ends) == ["dead_letter" if number == 13 else "queued" for number in range(40)]
         assert len(written) == 40
 
 

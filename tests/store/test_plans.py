@@ -19,7 +19,7 @@ from fairlane.domain.backoff import Backoff
 from fairlane.domain.breaker import Pair
 from fairlane.domain.fairness import Lane, Quota
 from fairlane.domain.limits import Subject
-from fairlane.domain.outcomes import Completed
+from fairlane.domain.outcomes import Completed, ErrorReport, Failed
 from fairlane.domain.statuses import JobStatus, Resolution
 from fairlane.store.statements import (
     breakers,
@@ -170,6 +170,11 @@ SUBJECTS = [Subject(None, "type0"), Subject("big", None), Subject("big", "type0"
 MANY_SUBJECTS = [Subject(f"small{n}", "type0") for n in range(10_000)]
 WINDOWS = {SUBJECTS[0]: 60.0, SUBJECTS[2]: 3600.0}
 FINISH = Finish("small1", RUNNING, "type0", RUNNING, Completed("1"), Backoff())
+BROKEN = Failed(ErrorReport("PrinterError", "no paper", permanent=True))
+FAILURES = [
+    FINISH._replace(organization=f"small{n % 100}", job_id=UUID(int=300_000 + n), lease_token=UUID(int=300_000 + n))
+    for n in range(1, 301)
+]
 
 
 def letters(connection: Connection, fingerprint: str | None = None) -> object:
@@ -239,6 +244,11 @@ CASES = {
         lambda connection: finish(connection, LATER, [FINISH._replace(has_checkpoint=False)], Random(1)),
         ("jobs_id", "job_parents_parent"),
         (),
+    ),
+    "failing many": Case(
+        lambda connection: finish(connection, LATER, [one._replace(outcome=BROKEN) for one in FAILURES], Random(1)),
+        ("jobs_id", "job_parents_parent"),
+        ("jobs_id",),
     ),
     "children": Case(
         lambda connection: dependencies.settle(

@@ -1,6 +1,6 @@
 """Completing many attempts at once: handlers that returned and whose job nobody asked to cancel.
 
-It writes what `transitions.complete` says, for all in one statement; every other end goes through `finish` one by one.
+It writes what `transitions.complete` says, for all in one statement; every other end is decided by itself in `finish`.
 """
 
 import json
@@ -13,6 +13,7 @@ from sqlalchemy import Connection, text
 
 from fairlane.domain import transitions
 from fairlane.store.dialects import is_sqlite
+from fairlane.store.statements.attempt_rows import ids_of, lock
 from fairlane.store.tables import Instant, jobs
 
 
@@ -24,19 +25,6 @@ class Completion(NamedTuple):
     lease_token: UUID
     result: str | None
 
-
-# Ids travel as one text: the driver would turn each of an array's into text by itself, at several times the cost.
-# Every row by an index probe of its own: LATERAL leaves the planner no other way, whatever the statistics say. A row
-# that a host's transaction holds must not hold up the others. The lock has a statement of its own, since only a
-# snapshot younger than it shows a cancel request that held it before.
-_LOCK: Final = text("""
-SELECT mine.lease_token
-FROM unnest(CAST(string_to_array(:ids, ' ') AS uuid[]), CAST(string_to_array(:tokens, ' ') AS uuid[]))
-  AS given(id, lease_token) CROSS JOIN LATERAL (
-  SELECT lease_token FROM fairlane_jobs
-  WHERE id = given.id AND lease_token = given.lease_token
-  FOR NO KEY UPDATE SKIP LOCKED) AS mine
-""").execution_options(fairlane_across="finish")
 
 # By id from an ARRAY: joined to the given rows, the planner may scan the table. An id alone is not a key, another
 # organization may have the same; IS TRUE keeps the check of the lease from becoming such a join.
@@ -117,7 +105,7 @@ def complete(
 def _on_postgres(
     connection: Connection, now: datetime, completions: Sequence[Completion], common: dict[str, str | None]
 ) -> set[tuple[str, UUID]]:
-    locked = set(connection.execute(_LOCK, _ids_of(completions)).scalars().all())
+    locked = lock(connection, completions)
     mine = completions
     if len(locked) < len(completions):
         mine = [one for one in completions if one.lease_token in locked]
@@ -128,7 +116,7 @@ def _on_postgres(
         _COMPLETE,
         {
             **common,
-            **_ids_of(mine),
+            **ids_of(mine),
             "now": now,
             "result_organizations": [one.organization for one in left],
             "result_ids": [one.job_id for one in left],
@@ -136,13 +124,6 @@ def _on_postgres(
         },
     )
     return {(organization, job_id) for organization, job_id in rows.all()}
-
-
-def _ids_of(completions: Sequence[Completion]) -> dict[str, str]:
-    return {
-        "ids": " ".join([one.job_id.hex for one in completions]),
-        "tokens": " ".join([one.lease_token.hex for one in completions]),
-    }
 
 
 def _on_sqlite(

@@ -6,7 +6,7 @@ from random import Random
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection
 
 from fairlane.domain import transitions
 from fairlane.domain.backoff import Backoff
@@ -14,10 +14,10 @@ from fairlane.domain.decide import Attempt, decide
 from fairlane.domain.outcomes import Completed, Outcome
 from fairlane.domain.statuses import TERMINAL, JobStatus
 from fairlane.domain.transitions import Transition
-from fairlane.store.statements import dependencies
+from fairlane.store.statements import attempt_rows, dependencies
 from fairlane.store.statements.complete import Completion, complete
-from fairlane.store.statements.transition import SYSTEM, Ended, write
-from fairlane.store.tables import AnyRow, cancel_requests, jobs
+from fairlane.store.statements.transition import SYSTEM, Change, Ended, write_all
+from fairlane.store.tables import AnyRow
 
 
 class Finish(NamedTuple):
@@ -58,7 +58,7 @@ def finish(connection: Connection, now: datetime, finishes: Sequence[Finish], ra
     )  # in C, what a UUID compares in Python
     done = _complete_plain(connection, now, ordered)
     completed = {one.finish.lease_token for one in done}
-    done += [_finish(connection, now, one, random) for one in ordered if one.lease_token not in completed]
+    done += _finish(connection, now, [one for one in ordered if one.lease_token not in completed], random)
     ended = [(one, one.transition.target) for one in done if one.transition is not None]
     dependencies.settle(connection, now, [_ended(one, target) for one, target in ended if target in TERMINAL])
     return done
@@ -75,59 +75,31 @@ def _complete_plain(connection: Connection, now: datetime, ordered: Sequence[Fin
     return done
 
 
-def _finish(connection: Connection, now: datetime, item: Finish, random: Random) -> Finished:
-    row = _lock_attempt(connection, item)
-    if row is None:
-        return Finished(item, None, is_locked=_has_lease(connection, item))
+def _finish(connection: Connection, now: datetime, items: Sequence[Finish], random: Random) -> list[Finished]:
+    """Decide each by itself, and write all together: one statement for each would hold up whoever comes after them."""
+    if not items:
+        return []
+    locked = attempt_rows.lock(connection, items)
+    rows = attempt_rows.read(connection, items)
+    changes: dict[UUID, Change] = {}
+    for item in items:
+        row = rows.get(item.lease_token)
+        if row is not None and item.lease_token in locked:
+            changes[item.lease_token] = _change(item, row, now, random)
+    write_all(connection, now, list(changes.values()))
+    return [
+        Finished(item, changes[item.lease_token].transition)
+        if item.lease_token in changes
+        # Under its lease still, and not ours: somebody holds it.
+        else Finished(item, None, is_locked=item.lease_token in rows)
+        for item in items
+    ]
+
+
+def _change(item: Finish, row: AnyRow, now: datetime, random: Random) -> Change:
     transition = decide(_attempt(row), item.outcome, now, random, item.backoff)
-    write(
-        connection,
-        now,
-        item.organization,
-        item.job_id,
-        transition,
-        actor=_actor(transition, row, item.actor),
-        lease_token=item.lease_token,
-    )
-    return Finished(item, transition)
-
-
-def _lock_attempt(connection: Connection, item: Finish) -> AnyRow | None:
-    """The running row under this lease, locked first: a cancel request comes wholly before the decision or after it."""
-    # A row that a host's transaction holds must not hold up the batch.
-    locked = _under_lease(item).with_for_update(key_share=True, skip_locked=True)
-    if connection.execute(locked).one_or_none() is None:
-        return None
-    # A statement of its own, since only a snapshot younger than the lock shows the request that held it before.
-    return connection.execute(
-        select(
-            jobs.c.job_type,
-            jobs.c.attempt,
-            jobs.c.retry_count,
-            jobs.c.rescue_count,
-            jobs.c.max_retries,
-            cancel_requests.c.requested_by,
-            cancel_requests.c.reason,
-        )
-        .select_from(jobs)
-        .outerjoin(
-            cancel_requests,
-            (cancel_requests.c.organization_id == jobs.c.organization_id) & (cancel_requests.c.job_id == jobs.c.id),
-        )
-        .where(jobs.c.organization_id == item.organization, jobs.c.id == item.job_id)
-    ).one()
-
-
-def _has_lease(connection: Connection, item: Finish) -> bool:
-    return connection.execute(_under_lease(item)).one_or_none() is not None
-
-
-def _under_lease(item: Finish) -> Select[UUID]:
-    # The token is there while the job runs and no longer; the status beside it would tempt the planner into the index
-    # of live jobs.
-    return select(jobs.c.id).where(
-        jobs.c.organization_id == item.organization, jobs.c.id == item.job_id, jobs.c.lease_token == item.lease_token
-    )
+    actor = _actor(transition, row, item.actor)
+    return Change(item.organization, item.job_id, transition, actor=actor, lease_token=item.lease_token)
 
 
 def _attempt(row: AnyRow) -> Attempt:

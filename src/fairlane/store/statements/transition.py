@@ -1,17 +1,21 @@
-"""The one guarded write of a job's status. Every transition but submit and claim goes through `write`."""
+"""The one guarded write of a job's status. Every transition but submit and claim goes through `write_all`."""
 
-from collections.abc import Iterable, Mapping
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, and_, delete, select, update
+from sqlalchemy import Connection, TextClause, delete, select, text, tuple_, update
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from fairlane.domain.outcomes import ErrorReport
 from fairlane.domain.statuses import JobStatus, Resolution
 from fairlane.domain.transitions import Burial, Transition
-from fairlane.store.dialects import upsert
+from fairlane.store.dialects import insert_many, takes_json, upsert
 from fairlane.store.tables import (
     NAME_LIMIT,
     AnyRow,
@@ -25,6 +29,7 @@ from fairlane.store.tables import (
 )
 
 SYSTEM = "system"
+Key = tuple[str, UUID]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,25 @@ class Ended:
     id: UUID
     job_type: str
     status: JobStatus
+
+
+class Change(NamedTuple):
+    """A transition of one job that is to be written.
+
+    `lease_token` proves it where the job runs; `caused_by` is the parent that takes the job down.
+    """
+
+    organization: str
+    job_id: UUID
+    transition: Transition
+    actor: str = SYSTEM
+    lease_token: UUID | None = None
+    caused_by: UUID | None = None
+
+    @property
+    def key(self) -> Key:
+        """Of the job's row."""
+        return self.organization, self.job_id
 
 
 def write(
@@ -51,73 +75,141 @@ def write(
     """Apply `transition` if the row still has its source status and, where it is running, this lease.
 
     Returns:
-        The row as it now is (log_sequence, attempt, job_type, worker_id), or None if somebody else was first: then
-        nothing was changed.
+        The row as it now is (log_sequence, attempt, job_type), or None if somebody else was first: then nothing was
+        changed.
     """
-    mine = (jobs.c.organization_id == organization) & (jobs.c.id == job_id)
+    change = Change(organization, job_id, transition, actor, lease_token, caused_by)
+    return write_all(connection, now, [change]).get(change.key)
+
+
+def write_all(connection: Connection, now: datetime, changes: Sequence[Change]) -> dict[Key, AnyRow]:
+    """Apply each job's transition if the row still has its source status and, where it is running, this lease.
+
+    Args:
+        changes: of different jobs.
+
+    Returns:
+        The rows as they now are (log_sequence, attempt, job_type), without those where somebody else was first:
+        nothing of them was changed.
+    """
+    alike = defaultdict[tuple[str, ...], list[Change]](list)
+    for change in changes:
+        alike[tuple(change.transition.changes)].append(change)
+    rows: dict[Key, AnyRow] = {}
+    for columns, those in alike.items():
+        if takes_json(connection, those):
+            rows |= _update_together(connection, columns, those)
+        else:
+            rows |= _update_each(connection, those)
+    written = [(change, rows[change.key]) for change in changes if change.key in rows]
+    if written:
+        insert_many(connection, execution_log, [entry for one in written for entry in _entries(now, *one)])
+        _record(connection, now, written)
+    return rows
+
+
+def _update_each(connection: Connection, changes: Iterable[Change]) -> dict[Key, AnyRow]:
+    rows = {change.key: connection.execute(_update_one(change)).one_or_none() for change in changes}
+    return {key: row for key, row in rows.items() if row is not None}
+
+
+def _update_one(change: Change) -> ReturningUpdate[Any]:
+    transition = change.transition
+    mine = (jobs.c.organization_id == change.organization) & (jobs.c.id == change.job_id)
     # A lease token is there while the job runs and no longer, so it says more than the status. Both together would
     # tempt PostgreSQL into the index of live jobs.
     running = transition.source is JobStatus.RUNNING
-    guard = and_(mine, jobs.c.lease_token == lease_token if running else jobs.c.status == transition.source)
-    row = connection.execute(
+    guard = jobs.c.lease_token == change.lease_token if running else jobs.c.status == transition.source
+    return (
         update(jobs)
-        .where(guard)
+        .where(mine, guard)
         .values(
-            status=transition.target,
-            log_sequence=jobs.c.log_sequence + len(transition.steps),
-            **transition.changes,
+            status=transition.target, log_sequence=jobs.c.log_sequence + len(transition.steps), **transition.changes
         )
         .returning(jobs.c.log_sequence, jobs.c.attempt, jobs.c.job_type)
-    ).one_or_none()
-    if row is None:
-        return None
-    key = {"organization_id": organization, "job_id": job_id}
-    _log(connection, now, key, transition, actor, row)
-    _record(connection, now, key, transition, row, caused_by)
-    return row
-
-
-def _log(
-    connection: Connection, now: datetime, key: Mapping[str, Any], transition: Transition, actor: str, row: AnyRow
-) -> None:
-    first = row.log_sequence - len(transition.steps) + 1
-    connection.execute(
-        execution_log.insert(),
-        [
-            {
-                **key,
-                "sequence": first + position,
-                "from_status": step.source,
-                "to_status": step.target,
-                "at": now,
-                "actor": actor,
-                "message": step.message,
-                "attempt": row.attempt,
-            }
-            for position, step in enumerate(transition.steps)
-        ],
     )
 
 
-def _record(
-    connection: Connection,
-    now: datetime,
-    key: Mapping[str, Any],
-    transition: Transition,
-    row: AnyRow,
-    caused_by: UUID | None,
-) -> None:
-    """What goes beside the row: the attempt's error, the dead letter, the result."""
-    if transition.error is not None:
-        upsert(connection, attempt_errors, {**key, "attempt": row.attempt, "at": now, **_columns_of(transition.error)})
-    if transition.burial is not None:
-        values = _burial(transition.burial, row.job_type, now, caused_by)
-        upsert(connection, dead_letters, {**key, **values})
-    if transition.result is not None:
-        upsert(connection, results, {**key, "value": transition.result, "at": now})
-    if transition.target is JobStatus.COMPLETED:
-        mine = (checkpoints.c.organization_id == key["organization_id"]) & (checkpoints.c.job_id == key["job_id"])
-        connection.execute(delete(checkpoints).where(mine))
+def _update_together(connection: Connection, columns: tuple[str, ...], changes: Sequence[Change]) -> dict[Key, AnyRow]:
+    """On PostgreSQL, in one statement; all set the same columns."""
+    given = {
+        f"{one.organization}/{one.job_id}": {
+            **one.transition.changes,
+            "status": one.transition.target,
+            "log_sequence": len(one.transition.steps),
+            "source": one.transition.source,
+            "lease": one.lease_token,
+        }
+        for one in changes
+    }
+    values = {
+        "given": json.dumps(given, default=str, ensure_ascii=False),
+        "ids": " ".join([one.job_id.hex for one in changes]),
+    }
+    rows = connection.execute(_update_many(columns), values).all()
+    return {(row.organization_id, row.id): row for row in rows}
+
+
+@cache
+def _update_many(columns: tuple[str, ...]) -> TextClause:
+    """Each row takes its values from `given`, by its key.
+
+    By id from an ARRAY, and never by a join with what is given: there the planner may scan the table, or all that is
+    given for each row. What is compared with a value of `given` tempts it into no index.
+    """
+    names = ", ".join(columns)
+    mine = "(SELECT rows FROM given) -> (job.organization_id || '/' || job.id)"
+    return text(f"""
+WITH given AS (SELECT CAST(:given AS jsonb) AS rows)
+UPDATE fairlane_jobs AS job SET (status, log_sequence, {names}) = (
+  SELECT status, job.log_sequence + log_sequence, {names}
+  FROM jsonb_populate_record(NULL::fairlane_jobs, {mine}))
+WHERE id = ANY(CAST(string_to_array(:ids, ' ') AS uuid[]))
+  AND status = {mine} ->> 'source' AND lease_token IS NOT DISTINCT FROM CAST({mine} ->> 'lease' AS uuid)
+RETURNING organization_id, id, log_sequence, attempt, job_type
+""").execution_options(fairlane_across="finish")  # noqa: S608 - names of ours
+
+
+def _entries(now: datetime, change: Change, row: AnyRow) -> list[dict[str, Any]]:
+    """The log's."""
+    steps = change.transition.steps
+    first = row.log_sequence - len(steps) + 1
+    return [
+        {
+            "organization_id": change.organization,
+            "job_id": change.job_id,
+            "sequence": first + position,
+            "from_status": step.source,
+            "to_status": step.target,
+            "at": now,
+            "actor": change.actor,
+            "message": step.message,
+            "attempt": row.attempt,
+        }
+        for position, step in enumerate(steps)
+    ]
+
+
+def _record(connection: Connection, now: datetime, written: Iterable[tuple[Change, AnyRow]]) -> None:
+    """What goes beside the rows: attempts' errors, dead letters, results."""
+    errors, buried, left, completed = [], [], [], []
+    for change, row in written:
+        key = {"organization_id": change.organization, "job_id": change.job_id}
+        transition = change.transition
+        if transition.error is not None:
+            errors.append({**key, "attempt": row.attempt, "at": now, **_columns_of(transition.error)})
+        if transition.burial is not None:
+            buried.append({**key, **_burial(transition.burial, row.job_type, now, change.caused_by)})
+        if transition.result is not None:
+            left.append({**key, "value": transition.result, "at": now})
+        if transition.target is JobStatus.COMPLETED:
+            completed.append(change.key)
+    for table, rows in ((attempt_errors, errors), (dead_letters, buried), (results, left)):
+        if rows:
+            upsert(connection, table, *rows)
+    if completed:
+        key_of = tuple_(checkpoints.c.organization_id, checkpoints.c.job_id)
+        connection.execute(delete(checkpoints).where(key_of.in_(completed)))
 
 
 def _columns_of(error: ErrorReport) -> dict[str, str]:
