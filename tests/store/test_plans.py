@@ -292,6 +292,10 @@ CASES = {
         lambda connection: outcomes.since(connection, LATER - timedelta(minutes=30), PAIRS), ("outcomes_pk",), ()
     ),
     "counts that are old": Case(lambda connection: outcomes.forget(connection, LATER), ("outcomes_minute",)),
+    "depths of dead letters": Case(
+        lambda connection: dead_letters.depths(connection, ["big", *(f"small{n}" for n in range(100))], up_to=50),
+        ("dead_letters_",),
+    ),
     "newest dead letters": Case(letters, ("dead_letters_newest",)),
     "newest dead letters of one error": Case(
         lambda connection: letters(connection, fingerprint="frequent"), ("dead_letters_group",)

@@ -28,10 +28,8 @@ class DeadLetterAlarm:
 
     def depths(self, connection: Connection, organizations: Iterable[str]) -> dict[str, int]:
         """How many each organization has, up to the threshold; asked within the transaction, before it buries any."""
-        return {
-            organization: dead_letters.depth(connection, organization, up_to=self._threshold)
-            for organization in sorted(set(organizations))
-        }
+        wanted = sorted(set(organizations))
+        return dead_letters.depths(connection, wanted, up_to=self._threshold) if wanted else {}
 
     def ring(self, before: Mapping[str, int]) -> None:
         """The transaction has committed: tell of those organizations that passed the threshold."""

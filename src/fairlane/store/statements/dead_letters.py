@@ -1,14 +1,16 @@
 """Dead letters: the view, what people decide about them, and the way back into the queue."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Connection, func, select, tuple_, update
+from sqlalchemy import Connection, func, select, text, tuple_, update
 
 from fairlane.domain import transitions
 from fairlane.domain.errors import IllegalTransition, JobNotFound
 from fairlane.domain.statuses import JobStatus, Resolution
+from fairlane.store.dialects import given, is_sqlite
 from fairlane.store.statements import revival
 from fairlane.store.statements.transition import forget_cancel_request, lock_job, write
 from fairlane.store.tables import AnyRow, dead_letters, jobs
@@ -155,12 +157,18 @@ def count(
     return connection.execute(statement).scalar_one()
 
 
-def depth(connection: Connection, organization: str, *, up_to: int) -> int:
-    """How many dead letters nobody has looked at, counted no further than `up_to`."""
-    some = (
-        select(dead_letters.c.job_id)
-        .where(dead_letters.c.organization_id == organization, dead_letters.c.resolution == Resolution.PENDING)
-        .limit(up_to)
-        .subquery()
-    )
-    return connection.execute(select(func.count()).select_from(some)).scalar_one()
+def depths(connection: Connection, organizations: Iterable[str], *, up_to: int) -> dict[str, int]:
+    """How many dead letters nobody has looked at, of each of these organizations, counted no further than `up_to`."""
+    sqlite = is_sqlite(connection)
+    counts = text(f"""
+SELECT organization_id, (SELECT count(*) FROM (
+  SELECT 1 FROM fairlane_dead_letters AS letter
+  WHERE letter.organization_id = given.organization_id AND letter.resolution = :pending LIMIT :up_to) AS letters) AS depth
+FROM {given("organization_id", sqlite=sqlite)}
+""")  # noqa: S608 - a constant of ours
+    values = {
+        "given": json.dumps([[one] for one in organizations]),
+        "pending": Resolution.PENDING,
+        "up_to": up_to,
+    }
+    return {row.organization_id: row.depth for row in connection.execute(counts, values)}
