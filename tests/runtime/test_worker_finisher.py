@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from random import Random
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import Connection, select
@@ -21,6 +22,7 @@ from fairlane.store.tables import jobs
 from tests.runtime.worker_kit import PATIENCE, Engine, engine, until
 from tests.runtime.worker_store import member, nothing
 
+JAMMED = Failed(ErrorReport("PrinterError", "paper jam"))
 FINISH = "fairlane.runtime.finisher.finish"
 
 
@@ -79,6 +81,51 @@ def counting(batches: list[int]) -> Callable[..., Any]:
         return write(connection, now, batch, random)
 
     return finish
+
+
+async def test_a_thousand_failures_of_one_organization_hold_up_no_completion_and_no_failure_of_another(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with engine(database_url) as fl:
+        failures = [unwritten("acme", JAMMED) for _ in range(1000)]
+        completion, failure = unwritten("rival", Completed()), unwritten("rival", JAMMED)
+        batches = recorded(monkeypatch)
+        async with writing(fl) as (finisher, _):
+            for end in [*failures, completion, failure]:
+                finisher.add(end)
+            await joined(finisher)
+        assert batches[0] == [completion]
+        assert failure in batches[1]
+        assert [one for batch in batches[1:] for one in batch if one is not failure] == failures
+
+
+async def test_a_thousand_completions_hold_up_no_failure(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with engine(database_url) as fl:
+        completions = [unwritten("acme", Completed()) for _ in range(1000)]
+        failure = unwritten("rival", JAMMED)
+        batches = recorded(monkeypatch)
+        async with writing(fl) as (finisher, _):
+            for end in [*completions, failure]:
+                finisher.add(end)
+            await joined(finisher)
+        assert [failure in batch for batch in batches] == [False, True, False]
+
+
+def unwritten(organization: str, outcome: Outcome) -> Finish:
+    """The end of an attempt that there is not; a completion is plain."""
+    return Finish(organization, uuid4(), "work", uuid4(), outcome, Backoff(), has_checkpoint=False)
+
+
+def recorded(monkeypatch: pytest.MonkeyPatch) -> list[list[Finish]]:
+    """The batches, in the order in which they would be written."""
+    batches: list[list[Finish]] = []
+
+    def finish(_connection: Connection, _now: Any, batch: Sequence[Finish], _random: Any) -> list[Finished]:
+        batches.append(list(batch))
+        return [Finished(one, None) for one in batch]
+
+    monkeypatch.setattr(FINISH, finish)
+    return batches
 
 
 async def test_one_end_that_the_database_refuses_fails_alone(postgres_url: str) -> None:

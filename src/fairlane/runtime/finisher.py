@@ -1,10 +1,14 @@
-"""Completions are written together: whatever ended while the last batch was written is the next batch.
+"""Ends are written together: whatever came while the last batch was written is the next batch.
+
+Plain completions and the other ends take turns: those are dearer to write, and whoever fails by the thousand must not
+hold up what others complete. Among the other ends organizations take turns.
 
 One bad end must not stop the rest: a batch that can't be written is split until the bad one is alone, and that one
 fails its attempt. A row that somebody else holds is left out and tried again.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -23,7 +27,8 @@ from fairlane.runtime.service import Outage, in_thread
 from fairlane.store.statements.finish import Finish, Finished, finish
 from fairlane.store.transaction import Database
 
-_BATCH: Final = 500
+_BATCH: Final = 500  # plain completions
+_FEW: Final = 100  # other ends: some 20 ms, for which completions wait
 _LOCKED_WAIT: Final = 0.1  # seconds before a row that somebody holds is tried again
 _BROKEN_WAIT: Final = 10.0  # seconds before an end that can't be written is tried again
 _UNSTORABLE: Final = "UnstorableOutcome"
@@ -40,12 +45,38 @@ class FinisherParts:
     on_finished: Callable[[Finished], None]
 
 
+class Turns:
+    """Ends that wait; organizations take turns."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, deque[Finish]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def add(self, item: Finish) -> None:
+        """Behind the others of its organization."""
+        self._waiting.setdefault(item.organization, deque()).append(item)
+
+    def take(self, most: int) -> list[Finish]:
+        """Up to so many."""
+        taken: list[Finish] = []
+        while self._waiting and len(taken) < most:
+            organization = next(iter(self._waiting))
+            mine = self._waiting.pop(organization)
+            taken.append(mine.popleft())
+            if mine:
+                self._waiting[organization] = mine  # behind the other organizations
+        return taken
+
+
 class Finisher:
-    """Takes the ends of attempts and writes them in batches, in order of arrival."""
+    """Takes the ends of attempts and writes them in batches."""
 
     def __init__(self, parts: FinisherParts) -> None:
         self._parts = parts
-        self._waiting: list[Finish] = []
+        self._plain: list[Finish] = []
+        self._others = Turns()
         self._wake = asyncio.Event()
         self._random = Random()  # noqa: S311 - jitter, no secret
         self._unwritten = 0
@@ -63,13 +94,20 @@ class Finisher:
         """Write batches until cancelled."""
         while True:
             await self._wake.wait()
-            batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
-            if not self._waiting:
+            plain, self._plain = self._plain[:_BATCH], self._plain[_BATCH:]
+            if plain:
+                await self._write(plain)
+            others = self._others.take(_FEW)
+            if others:
+                await self._write(others)
+            if not self._plain and not self._others:
                 self._wake.clear()
-            await self._write(batch)
 
     def _put(self, item: Finish) -> None:
-        self._waiting.append(item)
+        if item.is_plain:
+            self._plain.append(item)
+        else:
+            self._others.add(item)
         self._wake.set()
 
     async def join(self) -> None:
