@@ -165,13 +165,13 @@ def depths(connection: Connection, organizations: Iterable[str], *, up_to: int) 
 SELECT organization_id, (
   SELECT count(*) FROM (
     SELECT 1 FROM fairlane_dead_letters AS letter
-    WHERE letter.organization_id = given.organization_id AND letter.resolution = :pending
+    WHERE letter.organization_id = given.organization_id AND letter.resolution = :resolution
     ORDER BY letter.entered_at LIMIT :up_to) AS letters) AS depth
 FROM {given("organization_id", sqlite=sqlite)}
 """)  # noqa: S608 - a constant of ours
     values = {
         "given": json.dumps([[one] for one in organizations]),
-        "pending": Resolution.PENDING,
+        "resolution": Resolution.PENDING,
         "up_to": up_to,
     }
     return {row.organization_id: row.depth for row in connection.execute(counts, values)}
