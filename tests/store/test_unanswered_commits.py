@@ -55,6 +55,16 @@ class TestASubmission:
         assert [job.id for job in jobs] == [one.id for one in submissions]
         assert scene.total() == 4
 
+    def test_a_batch_of_several_organizations_succeeds_though_its_first_job_is_an_earlier_one(
+        self, scene: Scene
+    ) -> None:
+        earlier = scene.submit(parameters={"n": 0}, dedup_window=60)
+        again = Submission("report", "acme", "ana", {"n": 0}, dedup_window=60, on_duplicate="return")
+        fresh = Submission("report", "rival", None, {"n": 1})
+        with breaking(scene.fl.database, arrives=True):
+            jobs = scene.fl.submit_many([again, fresh])
+        assert [job.id for job in jobs] == [earlier.id, fresh.id]
+
     def test_a_full_queue_is_warned_of_though_the_answer_was_lost(self, scene: Scene) -> None:
         scene.fl.organizations.update("acme", max_live_jobs=2)
         scene.submit()

@@ -95,16 +95,32 @@ class Submitter:
             plain = self._submit_plain(submissions[0], answers) if len(submissions) == 1 else None
             return ([plain], []) if plain is not None else self._database.write(work)
         except CommitUnanswered as error:
-            # Their ids were drawn before: all are there, or none. What was made in one statement, nobody has seen yet.
-            ids = {one.id for one in submissions}
-            new = next((job.id for job in made[0] if job.id in ids), None) if made[0] else submissions[0].id
-            found = self._find(submissions[0].organization, new) if new is not None else None
-            if new is not None and found is None:
-                raise CommitUnanswered(
-                    "The connection to the database broke while the submission was being committed. "
-                    f"Look whether job {new} is there before you submit again: a batch is there whole or not at all."
-                ) from error
-            return made if made[0] or found is None else ([found], [])
+            return self._look_for(submissions, made, error)
+
+    def _look_for(
+        self, submissions: Sequence[Submission], made: tuple[list[Job], list[Live]], error: CommitUnanswered
+    ) -> tuple[list[Job], list[Live]]:
+        """What was submitted, after a commit without an answer. Ids were drawn before: all jobs are there, or none.
+
+        Args:
+            made: the jobs as they were to be committed; none where one statement made the only one.
+
+        Raises:
+            CommitUnanswered: they are not there, or nobody can look; they may come still.
+        """
+        drawn = {one.id for one in submissions}
+        jobs, live = made
+        new = [job for job in jobs if job.id in drawn]
+        if jobs and not new:
+            return made
+        first: Job | Submission = new[0] if new else submissions[0]
+        found = self._find(first.organization, first.id)
+        if found is None:
+            raise CommitUnanswered(
+                "The connection to the database broke while the submission was being committed. "
+                f"Look whether job {first.id} is there before you submit again: a batch is there whole or not at all."
+            ) from error
+        return jobs or [found], live
 
     def _find(self, organization: str, job_id: UUID) -> Job | None:
         with suppress(StorageUnavailable):

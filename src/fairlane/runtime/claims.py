@@ -100,7 +100,6 @@ class Claims:
 
         They are left by a claim that was committed although its answer, or what its jobs need to begin, was lost.
         """
-
         done = self.database.write(lambda connection: self._give_back(connection, known))
         self.is_unsure = any(one.is_locked for one in done)
         return sum(one.transition is not None for one in done)

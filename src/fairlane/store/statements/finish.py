@@ -53,9 +53,8 @@ def finish(connection: Connection, now: datetime, finishes: Sequence[Finish], ra
 
     Rows are locked in key order, so that two flushes don't deadlock.
     """
-    ordered = sorted(
-        finishes, key=lambda one: (one.organization, one.job_id.int)
-    )  # in C, what a UUID compares in Python
+    # By numbers, which compare in C; UUIDs compare in Python.
+    ordered = sorted(finishes, key=lambda one: (one.organization, one.job_id.int))
     done = _complete_plain(connection, now, ordered)
     completed = {one.finish.lease_token for one in done}
     done += _finish(connection, now, [one for one in ordered if one.lease_token not in completed], random)
