@@ -49,6 +49,9 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["XDG_RUNTIME_DIR"] = str(directory / "runtime")
     # Fails every test in which our code touches tenant data without naming the organization.
     config.pluginmanager.import_plugin("tests.store.scope_guard")
+    config.pluginmanager.import_plugin("tests.store.compiled_once")
+    # Some 150 processes of the tests import Fairlane, which takes twice as long where no bytecode may be kept.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.hookimpl(optionalhook=True)  # known only where xdist is installed

@@ -11,7 +11,9 @@ from uuid import uuid4
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import ProgrammingError
 
@@ -67,6 +69,14 @@ def migrated(database_url: str) -> Iterator[Database]:
 
 def test_alembic_finds_no_difference_between_migrations_and_tables(migrated: Database) -> None:
     assert migrated.read(differences) == []
+
+
+def test_files_are_named_after_the_revisions_in_their_order() -> None:
+    config = Config()
+    config.set_main_option("script_location", "fairlane.store:migrations")
+    newest_first = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
+
+    assert schema._revisions() == newest_first[::-1]
 
 
 def test_database_finds_no_difference_between_migrations_and_tables(empty: Database) -> None:
@@ -238,9 +248,7 @@ def test_newer_schema_is_told_and_left_alone(migrated: Database) -> None:
 
 def test_older_schema_is_told(migrated: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     # There is only one revision yet, so a second one is pretended.
-    from alembic.script import ScriptDirectory
-
-    monkeypatch.setattr(ScriptDirectory, "get_current_head", lambda self: "0002")
+    monkeypatch.setattr(schema, "_revisions", lambda: [HEAD, "0002"])
 
     assert schema.state(migrated) == schema.SchemaState(HEAD, "0002", Condition.BEHIND)
     with pytest.raises(

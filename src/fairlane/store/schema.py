@@ -7,9 +7,11 @@ name of ours, so that a host application with alembic tables of its own is left 
 import threading
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Connection, Identity, text
+from sqlalchemy import Connection, Identity, inspect, text
 
 from fairlane.domain.errors import ConfigurationError
 from fairlane.store.dialects import is_sqlite
@@ -61,8 +63,7 @@ def migrate(database: Database) -> tuple[str | None, str]:
     """
     database.create()
     # Before the transaction, whose lock keeps everybody else waiting.
-    import alembic.command  # noqa: PLC0415
-    import alembic.migration  # noqa: F401, PLC0415 - used by what runs in the transaction
+    import alembic.command  # noqa: F401, PLC0415 - used by what runs in the transaction
 
     patient = database.sibling(pool_size=1, lock_seconds=_PATIENCE)
     try:
@@ -143,24 +144,26 @@ def _upgrade(connection: Connection) -> tuple[str | None, str]:
 
 
 def _state(connection: Connection) -> SchemaState:
-    from alembic.migration import MigrationContext  # noqa: PLC0415
-    from alembic.script import ScriptDirectory  # noqa: PLC0415
-
-    scripts = ScriptDirectory.from_config(_config(connection))
-    head = scripts.get_current_head()
-    assert head is not None
-    context = MigrationContext.configure(connection, opts={"version_table": _VERSION_TABLE})
-    current = context.get_current_revision()
-    known = {script.revision for script in scripts.walk_revisions()}
-    return SchemaState(current, head, _condition(current, head, known))
+    revisions = _revisions()
+    current = None
+    if inspect(connection).has_table(_VERSION_TABLE):
+        current = connection.scalar(text(f"SELECT version_num FROM {_VERSION_TABLE}"))  # noqa: S608 - a constant
+    return SchemaState(current, revisions[-1], _condition(current, revisions))
 
 
-def _condition(current: str | None, head: str, known: set[str]) -> Condition:
+@cache
+def _revisions() -> list[str]:
+    """This code's revisions in their order, by their files' names: each is called <number>_<what>.py."""
+    names = (file.name for file in files("fairlane.store.migrations.versions").iterdir())
+    return sorted(name.split("_")[0] for name in names if name[0].isdigit())
+
+
+def _condition(current: str | None, revisions: list[str]) -> Condition:
     if current is None:
         return Condition.MISSING
-    if current == head:
+    if current == revisions[-1]:
         return Condition.CURRENT
-    return Condition.BEHIND if current in known else Condition.NEWER
+    return Condition.BEHIND if current in revisions else Condition.NEWER
 
 
 def _newer(found: SchemaState) -> ConfigurationError:
