@@ -13,6 +13,7 @@ import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -193,14 +194,20 @@ def create_database(server: str, name: str, *, template: str) -> None:
     statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} {}").format(
         sql.Identifier(name), sql.Identifier(template), strategy
     )
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(statement)
+    administrator(server).execute(statement)
 
 
 def drop_database(server: str, name: str) -> None:
     statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(statement)
+    administrator(server).execute(statement)
+
+
+@cache
+def administrator(server: str) -> psycopg.Connection:
+    """A connection that is kept: to make one takes a third of the time of a database's creation."""
+    connection = psycopg.connect(server, autocommit=True)
+    atexit.register(connection.close)
+    return connection
 
 
 def database_on(server: str, name: str) -> str:

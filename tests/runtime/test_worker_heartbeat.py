@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from fairlane import StorageUnavailable
 from fairlane.domain.events import StorageBack, StorageLost
 from fairlane.runtime.heartbeat import Heartbeat
-from fairlane.store.statements import workers
+from fairlane.store.statements import claim_round, workers
 from fairlane.testing import ManualClock
 from tests.runtime.worker_kit import Engine, engine, until
 from tests.runtime.worker_store import LEASE, Member, later, member, nothing, registered
@@ -162,7 +162,7 @@ def test_a_beat_waits_for_no_open_claim(postgres_url: str) -> None:
         worker = member(fl)
 
         def hold(connection: Connection) -> None:
-            assert workers.hold(connection, fl.database.clock, worker.card.id)
+            assert claim_round.begin(connection, fl.database.clock, worker.card.id, suspended=True)
             worker.heartbeat.run_once()
 
         fl.database.write(hold)

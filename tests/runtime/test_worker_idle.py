@@ -30,7 +30,9 @@ class Waits:
 
     def on_statement(self, _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         """Count a statement of whatever engine: a worker has one of its own. The heartbeat keeps its own rhythm."""
-        self._count += statement != "BEGIN" and "fairlane_workers" not in statement
+        self._count += statement != "BEGIN" and not statement.startswith(
+            ("UPDATE fairlane_w", "INSERT INTO fairlane_w")
+        )
 
     async def claims_wait(self, stopping: asyncio.Event, seconds: float) -> bool:
         await self.services_are_at_rest.wait()
@@ -64,8 +66,9 @@ async def test_an_idle_worker_waits_between_its_rounds(database_url: str, monkey
         event.remove(SomeEngine, "before_cursor_execute", waits.on_statement)
         assert waits.of_claims[:ROUNDS] == [0.2] * ROUNDS
         assert all(seconds > 0 for seconds in waits.of_services)
-        # What is paused, and which lanes have something to claim.
-        assert waits.statements[1:ROUNDS] == [1] * (ROUNDS - 1)
+        # All that a claim goes by; SQLite, in the same process, is asked for each by itself.
+        number = 5 if database_url.startswith("sqlite") else 1
+        assert waits.statements[1:ROUNDS] == [number] * (ROUNDS - 1)
 
 
 async def test_nothing_is_asked_about_running_jobs_while_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:

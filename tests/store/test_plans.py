@@ -21,9 +21,11 @@ from fairlane.domain.fairness import Lane, Quota
 from fairlane.domain.limits import Subject
 from fairlane.domain.outcomes import Completed, ErrorReport, Failed
 from fairlane.domain.statuses import JobStatus, Resolution
+from fairlane.store.clock import DatabaseClock
 from fairlane.store.statements import (
     breakers,
     claim,
+    claim_round,
     cleanup,
     dead_letters,
     dependencies,
@@ -42,6 +44,7 @@ from fairlane.store.statements.claim import Wanted
 from fairlane.store.statements.cleanup import Shelf
 from fairlane.store.statements.finish import Finish, finish
 from fairlane.store.statements.transition import Ended
+from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.transaction import Database
 from tests.conftest import create_database, database_on, drop_database
 from tests.store.plans import plans, scans
@@ -50,6 +53,8 @@ START = datetime(2026, 11, 1, tzinfo=UTC)
 LATER = START + timedelta(days=1)
 BEFORE = START - timedelta(days=1)
 WORKER = UUID(int=1)
+CARD = WorkerCard(WORKER, "w", None, ("type0",), 10)
+CLOCK = DatabaseClock()
 RUNNING = UUID(int=300_001)
 LANES = [Lane("default", "big", f"type{n}") for n in range(5)] + [
     Lane("default", f"small{n}", "type0") for n in range(100)
@@ -201,8 +206,10 @@ CASES = {
         ("jobs_ready", "jobs_id"),
         sqlite_indexes=("jobs_ready",),
     ),
-    "what is paused or suspended": Case(
-        lambda connection: job_types.held(connection, suspended=True), ("organizations_suspended",)
+    "a look before a claim": Case(lambda connection: claim_round.look(connection, CLOCK, CARD), ("jobs_ready",)),
+    "the beginning of a claim": Case(
+        lambda connection: claim_round.begin(connection, CLOCK, WORKER, suspended=True),
+        ("organizations_suspended", "jobs_running"),
     ),
     "what runs": Case(lanes.running, ("jobs_running",)),
     "lock of limits": Case(lambda connection: running_limits.lock(connection, SUBJECTS), ("quotas_pk",), ()),

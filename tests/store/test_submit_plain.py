@@ -26,7 +26,7 @@ def statements(fl: Fairlane) -> Iterator[list[str]]:
     seen: list[str] = []
 
     def note(_connection: object, _cursor: object, sql: str, *_: object) -> None:
-        if "NOTIFY" not in sql:
+        if "notify" not in sql.lower():
             seen.append(sql)
 
     event.listen(fl.database.engine, "before_cursor_execute", note)

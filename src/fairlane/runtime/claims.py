@@ -22,8 +22,9 @@ from fairlane.runtime.outlook import Outlook, Outlooks, pair_of
 from fairlane.runtime.patience import DirectoryAway, ask_members
 from fairlane.runtime.reports import AttemptFacts, ParentFacts
 from fairlane.runtime.rooms import Turns, note_starts
-from fairlane.store.statements import attempts, breakers, claim, job_types, running_limits, workers
+from fairlane.store.statements import attempts, breakers, claim, claim_round, lanes, running_limits, workers
 from fairlane.store.statements.claim import Claimed, Wanted
+from fairlane.store.statements.claim_round import Beginning
 from fairlane.store.statements.finish import Finish, Finished, finish
 from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.transaction import Database
@@ -63,7 +64,7 @@ class Claims:
     _turns: Turns = field(init=False)
 
     def __post_init__(self) -> None:
-        self._turns = Turns(self.database.clock, self.card.id)
+        self._turns = Turns(self.card.id)
 
     def doubt(self) -> None:
         """Something went wrong with what was claimed: the next round gives back what the worker does not know."""
@@ -127,12 +128,18 @@ class Claims:
         return finish(connection, self.database.clock.now(connection), ends, Random())  # noqa: S311 - jitter, no secret
 
     def _claim(self, connection: Connection, outlook: Outlook, slots: int) -> tuple[Wanted, list[Claimed]]:
-        if not workers.hold(connection, self.database.clock, self.card.id):
+        # Suspensions are read in the claim's transaction, so that nothing comes late but what a host's directory says.
+        are_ours = isinstance(self.directory, StoredDirectory)
+        began = claim_round.begin(connection, self.database.clock, self.card.id, suspended=are_ours)
+        if began is None:
             return Wanted((), {}, {}), []
-        trials = breakers.lock_due(connection, self.database.clock.now(connection), outlook.trials)
-        allowed = self._allowed(connection, outlook, trials)
-        open_lanes, locked = self._lock_limits(connection, outlook, allowed, trials, slots)
-        view = self._turns.view(connection, outlook, open_lanes, locked, trials, slots)
+        trials = breakers.lock_due(connection, began.now, outlook.trials)
+        allowed = _allowed(outlook, began.paused, trials)
+        open_lanes, locked = self._lock_limits(connection, began, outlook, allowed, trials=trials, slots=slots)
+        if locked:
+            # Once more, under the locks: what the limits leave is exact, and what the log says keeps to them, too.
+            began = began._replace(running=lanes.running(connection), now=self.database.clock.now(connection))
+        view = self._turns.view(connection, began, outlook, open_lanes, subjects=locked, trials=trials, free=slots)
         quotas = self._turns.share.quotas(view.contenders, free=slots, reserve=view.reserve)
         wanted = Wanted(open_lanes, view.rooms, quotas)
         claimed = claim.claim(connection, view.now, wanted, worker_id=self.card.id, worker=self.card.name)
@@ -140,22 +147,15 @@ class Claims:
         breakers.begin_trials(connection, _begun(claimed, trials))
         return wanted, claimed
 
-    def _allowed(self, connection: Connection, outlook: Outlook, trials: frozenset[Pair]) -> list[Lane]:
-        """The lanes of which nothing is paused or suspended.
-
-        It is read here, in the claim's transaction, so that nothing comes late but what a host's directory says.
-
-        Args:
-            trials: those of the outlook's trials that may begin now.
-        """
-        held = job_types.held(connection, suspended=isinstance(self.directory, StoredDirectory))
-        found = [lane for lane in outlook.lanes if not held & _pausable(lane)] if held else list(outlook.lanes)
-        if untried := outlook.trials - trials:
-            found = [lane for lane in found if pair_of(lane) not in untried]
-        return found
-
     def _lock_limits(
-        self, connection: Connection, outlook: Outlook, allowed: list[Lane], trials: frozenset[Pair], slots: int
+        self,
+        connection: Connection,
+        began: Beginning,
+        outlook: Outlook,
+        allowed: list[Lane],
+        *,
+        trials: frozenset[Pair],
+        slots: int,
     ) -> tuple[list[Lane], frozenset[Subject]]:
         """The lanes under whose limits nobody else is claiming; those limits, locked.
 
@@ -167,7 +167,9 @@ class Claims:
         organizations = {lane.organization for lane in limited}
         turns = iter(organizations)
         if len(organizations) > slots:
-            view = self._turns.view(connection, outlook, allowed, outlook.limits, trials, slots)
+            view = self._turns.view(
+                connection, began, outlook, allowed, subjects=outlook.limits, trials=trials, free=slots
+            )
             turns = self._turns.in_turn(view, organizations)
         found: list[Lane] = []
         locked: frozenset[Subject] = frozenset()
@@ -210,6 +212,18 @@ class Claims:
             return ask_members(self.directory, needs) if needs else {}
         except DirectoryAway:
             return None
+
+
+def _allowed(outlook: Outlook, paused: frozenset[tuple[str, str]], trials: frozenset[Pair]) -> list[Lane]:
+    """The lanes of which nothing is paused.
+
+    Args:
+        trials: those of the outlook's trials that may begin now.
+    """
+    found = [lane for lane in outlook.lanes if not paused & _pausable(lane)] if paused else list(outlook.lanes)
+    if untried := outlook.trials - trials:
+        found = [lane for lane in found if pair_of(lane) not in untried]
+    return found
 
 
 def _pausable(lane: Lane) -> set[tuple[str, str]]:

@@ -8,10 +8,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any, NamedTuple
 from uuid import UUID
-
-from sqlalchemy import Connection
 
 from fairlane.domain.breaker import Pair
 from fairlane.domain.fairness import Lane
@@ -20,7 +17,8 @@ from fairlane.domain.statuses import OrganizationStatus
 from fairlane.registry.directory import Directory, Standing
 from fairlane.registry.options import Options
 from fairlane.runtime.patience import DirectoryAway
-from fairlane.store.statements import breakers, job_types, lanes, running_limits, workers
+from fairlane.store.statements import claim_round, running_limits
+from fairlane.store.statements.claim_round import Sight
 from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.transaction import Database
 
@@ -44,16 +42,6 @@ class Outlook:
         """The same without lanes that have turned out to be empty."""
         left = set(gone)
         return replace(self, lanes=tuple(lane for lane in self.lanes if lane not in left))
-
-
-class _Seen(NamedTuple):
-    """What one look at the database gives."""
-
-    lanes: list[Lane]
-    options: Mapping[str, str]
-    overrides: dict[Subject, dict[str, Any]]
-    trials: frozenset[Pair]
-    fleet: dict[UUID, int]
 
 
 @dataclass(slots=True)
@@ -98,34 +86,27 @@ class Outlooks:
         self._kept = None
 
     def _read(self) -> Outlook | None:
-        found = [lane for lane in self.database.look(lanes.active_lanes) if self._serves(lane)]
+        seen = self.database.look(lambda connection: claim_round.look(connection, self.database.clock, self.card))
+        breakers = {one.pair: one for one in seen.breakers}
+        held = {pair for pair, one in breakers.items() if not one.lets_try(seen.now)}
+        found = [lane for lane in seen.lanes if self._serves(lane) and pair_of(lane) not in held]
         if not found:
             return Outlook((), {}, {}, {}, frozenset(), {})
-        seen = self.database.read(lambda connection: self._look(connection, found))
         try:
-            standings = self.directory.organizations({lane.organization for lane in seen.lanes})
+            standings = self.directory.organizations({lane.organization for lane in found})
         except DirectoryAway:
             return None
-        open_ = tuple(lane for lane in seen.lanes if not _is_suspended(standings.get(lane.organization)))
+        open_ = tuple(lane for lane in found if not _is_suspended(standings.get(lane.organization)))
+        trials = frozenset(pair_of(lane) for lane in found) & breakers.keys()
         limits = _limits(open_, standings, seen)
         if new := limits.keys() - self._prepared:
             self.database.write(lambda connection: running_limits.prepare(connection, self.database.clock, new))
             self._prepared |= new
         limited = {lane: tuple(one for one in subjects_of(*pair_of(lane)) if one in limits) for lane in open_}
-        return Outlook(open_, standings, limits, limited, seen.trials, seen.fleet)
+        return Outlook(open_, standings, limits, limited, trials, seen.fleet)
 
     def _serves(self, lane: Lane) -> bool:
         return lane.job_type in self.card.job_types and (self.card.queues is None or lane.queue in self.card.queues)
-
-    def _look(self, connection: Connection, found: list[Lane]) -> "_Seen":
-        trials: frozenset[Pair] = frozenset()
-        if open_ones := {one.pair: one for one in breakers.open_breakers(connection, "claim")}:
-            now = self.database.clock.now(connection)
-            held = {pair for pair, one in open_ones.items() if not one.lets_try(now)}
-            found = [lane for lane in found if pair_of(lane) not in held]
-            trials = frozenset(pair_of(lane) for lane in found) & open_ones.keys()
-        fleet = workers.fleet(connection, self.database.clock, self.card)
-        return _Seen(found, job_types.all_options(connection), running_limits.overrides(connection), trials, fleet)
 
 
 def pair_of(lane: Lane) -> Pair:
@@ -133,7 +114,7 @@ def pair_of(lane: Lane) -> Pair:
     return Pair(lane.organization, lane.job_type)
 
 
-def _limits(open_lanes: Iterable[Lane], standings: Mapping[str, Standing], seen: _Seen) -> dict[Subject, Limit]:
+def _limits(open_lanes: Iterable[Lane], standings: Mapping[str, Standing], seen: Sight) -> dict[Subject, Limit]:
     """All limits that hold for these lanes.
 
     What a type's handler says is what was registered last: processes that run other code must agree on one number.

@@ -13,9 +13,9 @@ from fairlane.domain.breaker import Pair
 from fairlane.domain.fairness import Contender, FairShare, Lane, Rooms, RoomShare, reserve_here
 from fairlane.domain.limits import Limit, Subject, running_by_subject, subjects_of
 from fairlane.runtime.outlook import Outlook
-from fairlane.store.clock import Clock
-from fairlane.store.statements import lanes, running_limits
+from fairlane.store.statements import running_limits
 from fairlane.store.statements.claim import Claimed, Wanted
+from fairlane.store.statements.claim_round import Beginning
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,6 @@ class View:
 class Turns:
     """Whose turn it is, over the claim rounds of one worker."""
 
-    clock: Clock
     worker_id: UUID
     share: FairShare = field(default_factory=FairShare, init=False)
     _rooms: RoomShare = field(default_factory=RoomShare, init=False)
@@ -43,21 +42,22 @@ class Turns:
     def view(
         self,
         connection: Connection,
+        began: Beginning,
         outlook: Outlook,
         open_lanes: Sequence[Lane],
+        *,
         subjects: Iterable[Subject],
         trials: Iterable[Pair],
         free: int,
     ) -> View:
-        """Count what runs, and share what these subjects' limits leave; exact where they are locked.
+        """Share what these subjects' limits leave; exact where they are locked.
 
         Args:
+            began: the time, and what runs; counted under the locks, where there are some.
             trials: of each of these pairs one job may start.
             free: how many slots are.
         """
-        running = lanes.running(connection)
-        # Taken under the locks, and after the count: what the log says keeps to the limits, too.
-        now = self.clock.now(connection)
+        running, now = began.running, began.now
         limits = {subject: outlook.limits[subject] for subject in subjects}
         started = running_limits.started(connection, now, _windows(limits))
         by_subject = running_by_subject(running.by_pair)

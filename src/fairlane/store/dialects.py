@@ -270,7 +270,10 @@ def _postgres_engine(url: str, pool_size: int, lock_seconds: float) -> Engine:
                     f"-c lock_timeout={int(lock_seconds * 1000)} "
                     f"-c idle_in_transaction_session_timeout={_LONGEST_PAUSE * 1000} "
                     # Whatever the role's default: who has waited for a lock has to see what was committed meanwhile.
-                    "-c default_transaction_isolation=read\\ committed"
+                    "-c default_transaction_isolation=read\\ committed "
+                    # A plan takes longer to make than most of our statements to run; one that fits any parameters has
+                    # to be good, since PostgreSQL may choose it any time.
+                    "-c plan_cache_mode=force_generic_plan"
                 ),
                 "keepalives_idle": 10,
                 "keepalives_interval": 5,

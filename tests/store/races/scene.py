@@ -19,7 +19,7 @@ from fairlane.runtime.cleanup import Cleanup
 from fairlane.runtime.outlook import Outlooks
 from fairlane.runtime.stage import Stage
 from fairlane.store.clock import Clock
-from fairlane.store.statements import claim, lanes, organizations, workers
+from fairlane.store.statements import claim, claim_round, lanes, organizations, workers
 from fairlane.store.statements.attempts import Lease
 from fairlane.store.statements.claim import Claimed, Wanted
 from fairlane.store.statements.finish import Finish, Finished, finish
@@ -178,12 +178,12 @@ class Hand:
         """To claim up to `slots` jobs of each organization, as a worker's claim transaction does."""
 
         def work(connection: Connection) -> list[Claimed]:
-            if not workers.hold(connection, self._scene.clock, self.id):
+            began = claim_round.begin(connection, self._scene.clock, self.id, suspended=False)
+            if began is None:
                 return []
             ready = [lane for lane in lanes.active_lanes(connection) if lane.job_type in self.card.job_types]
             wanted = Wanted(ready, {}, {lane.organization: Quota(slots, 0) for lane in ready})
-            now = self._scene.clock.now(connection)
-            return claim.claim(connection, now, wanted, worker_id=self.id, worker=self.card.name)
+            return claim.claim(connection, began.now, wanted, worker_id=self.id, worker=self.card.name)
 
         return work
 

@@ -13,11 +13,12 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, delete, exists, 
 from fairlane.domain.breaker import Breaker, Pair, Trial
 from fairlane.domain.statuses import JobStatus
 from fairlane.store.dialects import insert
-from fairlane.store.tables import AnyRow, breakers, execution_log, jobs
+from fairlane.store.tables import breakers, execution_log, jobs
 
 _KEY = (breakers.c.organization_id, breakers.c.job_type)
 _PAIRS: Final = 500  # asked for in one statement
 _IS_OPEN = breakers.c.closed_at.is_(None)
+OPEN: Final = select(breakers).where(_IS_OPEN)
 
 
 class EndedTrial(NamedTuple):
@@ -33,9 +34,9 @@ def open_breakers(connection: Connection, reason: str = "operator reads") -> lis
     Args:
         reason: why it looks across organizations.
     """
-    rows = connection.execute(select(breakers).where(_IS_OPEN).execution_options(fairlane_across=reason))
+    rows = connection.execute(OPEN.execution_options(fairlane_across=reason))
     # Sorted here: SQLite would read closed ones, too, for the order of the key.
-    return sorted((_breaker(row) for row in rows), key=lambda one: one.pair)
+    return sorted((breaker_of(row) for row in rows), key=lambda one: one.pair)
 
 
 def latest(connection: Connection, pairs: Sequence[Pair]) -> dict[Pair, Breaker]:
@@ -43,20 +44,20 @@ def latest(connection: Connection, pairs: Sequence[Pair]) -> dict[Pair, Breaker]
     found: dict[Pair, Breaker] = {}
     for start in range(0, len(pairs), _PAIRS):
         statement = select(breakers).where(tuple_(*_KEY).in_(pairs[start : start + _PAIRS]))
-        found |= {one.pair: one for one in map(_breaker, connection.execute(statement))}
+        found |= {one.pair: one for one in map(breaker_of, connection.execute(statement))}
     return found
 
 
 def find_open(connection: Connection, pair: Pair) -> Breaker | None:
     """The pair's breaker, if it is open."""
     row = connection.execute(_open_one(pair)).one_or_none()
-    return _breaker(row) if row is not None else None
+    return breaker_of(row) if row is not None else None
 
 
 def lock_open(connection: Connection, pair: Pair) -> Breaker | None:
     """The same, locked: no trial begins or is judged meanwhile."""
     row = connection.execute(_open_one(pair).with_for_update()).one_or_none()
-    return _breaker(row) if row is not None else None
+    return breaker_of(row) if row is not None else None
 
 
 def lock_due(connection: Connection, now: datetime, pairs: Collection[Pair]) -> frozenset[Pair]:
@@ -98,7 +99,7 @@ def ended_trials(connection: Connection) -> list[EndedTrial]:
     )
     statement = select(breakers, ended.label("ended")).where(_IS_OPEN, breakers.c.trial_lease_token.is_not(None), ~runs)
     rows = connection.execute(statement.execution_options(fairlane_across="claim"))
-    return [EndedTrial(_breaker(row), JobStatus(row.ended) if row.ended is not None else None) for row in rows]
+    return [EndedTrial(breaker_of(row), JobStatus(row.ended) if row.ended is not None else None) for row in rows]
 
 
 def open_one(connection: Connection, breaker: Breaker) -> bool:
@@ -145,8 +146,8 @@ def _trial_columns(trial: Trial | None) -> dict[str, Any]:
     return {"trial_job_id": job_id, "trial_attempt": attempt, "trial_lease_token": lease}
 
 
-def _breaker(row: AnyRow) -> Breaker:
-    trial = None
-    if row.trial_lease_token is not None:
-        trial = Trial(row.trial_job_id, row.trial_attempt, row.trial_lease_token)
-    return Breaker(row.organization_id, row.job_type, row.opened_at, row.until, trial, row.closed_at)
+def breaker_of(row: Sequence[Any]) -> Breaker:
+    """A breaker from a row that begins with its columns in their order."""
+    organization, job_type, opened_at, until, job_id, attempt, lease, closed_at = row[: len(breakers.c)]
+    trial = Trial(job_id, attempt, lease) if lease is not None else None
+    return Breaker(organization, job_type, opened_at, until, trial, closed_at)

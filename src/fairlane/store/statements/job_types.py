@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, delete, literal, select, text, union_all, update
+from sqlalchemy import Connection, bindparam, delete, literal, select, text, update
 
 from fairlane.domain.statuses import OrganizationStatus
 from fairlane.store.dialects import fixed, insert, upsert
@@ -15,6 +15,15 @@ _HELD: Final = select(job_types).order_by(job_types.c.name).with_for_update(read
 # One, as mostly, has a statement of its own: a list has to be written out each time.
 _FIND_ONE: Final = _HELD.where(job_types.c.name == bindparam("name"))
 _FIND: Final = _HELD.where(job_types.c.name.in_(bindparam("names", expanding=True)))
+
+
+# For a claim round: what is paused, a handful of rows, and what is suspended in Fairlane's own directory, as
+# (subject, name); and the options of all types, by name, as JSON text.
+PAUSED: Final = select(pauses.c.subject, pauses.c.name)
+SUSPENDED: Final = select(literal("organization").label("subject"), organizations.c.id).where(
+    organizations.c.status == fixed(OrganizationStatus.SUSPENDED)
+)
+OPTIONS: Final = select(job_types.c.name, job_types.c.options)
 
 
 def register(connection: Connection, now: datetime, name: str, schema: str, options: str) -> None:
@@ -42,12 +51,6 @@ def hold(connection: Connection, name: str) -> AnyRow | None:
 def options_of(connection: Connection, name: str) -> str | None:
     """A registered type's options, as JSON text; unlike `find` it locks nothing."""
     return connection.scalars(select(job_types.c.options).where(job_types.c.name == name)).one_or_none()
-
-
-def all_options(connection: Connection) -> dict[str, str]:
-    """The options of all registered types, as JSON text, by name."""
-    rows = connection.execute(select(job_types.c.name, job_types.c.options))
-    return {row.name: row.options for row in rows}
 
 
 def everything(connection: Connection) -> Sequence[AnyRow]:
@@ -92,18 +95,6 @@ def pause(connection: Connection, now: datetime, subject: str, name: str, *, act
 def resume(connection: Connection, subject: str, name: str) -> bool:
     """End a pause; False if there was none."""
     return connection.execute(delete(pauses).where(pauses.c.subject == subject, pauses.c.name == name)).rowcount == 1
-
-
-def held(connection: Connection, *, suspended: bool) -> set[tuple[str, str]]:
-    """The pauses as (subject, name): a handful of rows, read whole once a claim round.
-
-    Args:
-        suspended: with the organizations that are suspended in Fairlane's own directory.
-    """
-    paused = select(pauses.c.subject, pauses.c.name)
-    theirs = organizations.c.status == fixed(OrganizationStatus.SUSPENDED)
-    both = union_all(paused, select(literal("organization"), organizations.c.id).where(theirs))
-    return {(subject, name) for subject, name in connection.execute(both if suspended else paused)}
 
 
 def paused(connection: Connection) -> Sequence[AnyRow]:

@@ -1,8 +1,8 @@
 """Which lanes have something to claim, and what runs."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import BindParameter, Connection, Integer, TextualSelect, bindparam, column, text
@@ -13,7 +13,7 @@ from fairlane.store.dialects import is_sqlite
 from fairlane.store.tables import jobs
 
 # Skip scan: one index probe per lane, whatever the backlog. SELECT DISTINCT would read every ready entry.
-_SKIP_SCAN = text("""
+_SKIP_SCAN: Final = text("""
 WITH RECURSIVE lane AS (
   (SELECT queue, organization_id, job_type FROM fairlane_jobs WHERE ready
    ORDER BY queue, organization_id, job_type LIMIT 1)
@@ -24,7 +24,7 @@ WITH RECURSIVE lane AS (
     ORDER BY queue, organization_id, job_type LIMIT 1) AS following
 )
 SELECT queue, organization_id, job_type FROM lane
-""").execution_options(fairlane_across="claim")
+""")
 
 
 # SQLite has no LATERAL, and for `(queue, organization, type) > (…)` it would read on through all entries that are
@@ -44,12 +44,23 @@ WITH RECURSIVE lane(job) AS (
   FROM lane JOIN fairlane_jobs AS job ON job.rowid = lane.job
 )
 SELECT queue, organization_id, job_type FROM lane JOIN fairlane_jobs AS job ON job.rowid = lane.job
-""").execution_options(fairlane_across="claim")  # noqa: S608 - a constant of ours
+""")  # noqa: S608 - a constant of ours
+
+
+_ACTIVE: Final = tuple(
+    scan.columns(jobs.c.queue, jobs.c.organization_id, jobs.c.job_type).execution_options(fairlane_across="claim")
+    for scan in (_SKIP_SCAN, _SKIP_SCAN_ON_SQLITE)
+)
+
+
+def active(connection: Connection) -> TextualSelect:
+    """Asks for all lanes with a ready job; its cost goes by the number of lanes."""
+    return _ACTIVE[is_sqlite(connection)]
 
 
 def active_lanes(connection: Connection) -> list[Lane]:
-    """All lanes with a ready job; its cost goes by the number of lanes."""
-    return [Lane(*row) for row in connection.execute(_SKIP_SCAN_ON_SQLITE if is_sqlite(connection) else _SKIP_SCAN)]
+    """All lanes with a ready job."""
+    return [Lane(*row) for row in connection.execute(active(connection))]
 
 
 # By worker, since each running job has one: else the planner may go through all jobs of some status for them.
@@ -79,13 +90,22 @@ _ON_POSTGRES: Final = _running("= ANY(ARRAY(SELECT id FROM fairlane_workers))")
 _ON_SQLITE: Final = _running("IN (SELECT id FROM fairlane_workers)")
 
 
+def who_runs(connection: Connection) -> TextualSelect:
+    """Asks for what `counted` reads."""
+    return _ON_SQLITE if is_sqlite(connection) else _ON_POSTGRES
+
+
 def running(connection: Connection) -> Running:
     """All jobs that run, counted."""
-    statement = _ON_SQLITE if is_sqlite(connection) else _ON_POSTGRES
+    return counted(connection.execute(who_runs(connection)).all())
+
+
+def counted(rows: Iterable[Iterable[Any]]) -> Running:
+    """All jobs that run, from the rows of `who_runs`."""
     by_pair: Counter[tuple[str, str]] = Counter()
     by_worker: Counter[UUID] = Counter()
     organizations: dict[UUID, set[str]] = defaultdict(set)
-    for worker, job_type, organization, number in connection.execute(statement).all():
+    for worker, job_type, organization, number in rows:
         by_pair[job_type, organization] += number
         by_worker[worker] += number
         organizations[worker].add(organization)

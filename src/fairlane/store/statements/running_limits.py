@@ -5,7 +5,7 @@ counted up or down, so a worker that is killed leaks no slot.
 """
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields
 from datetime import datetime, timedelta
 from functools import cache
@@ -22,6 +22,7 @@ from fairlane.store.tables import Instant, limits, quotas, starts
 _ALL: Final = ""
 _FIELDS: Final = frozenset(field.name for field in fields(Limit))
 
+OVERRIDES: Final = select(limits.c.organization_id, limits.c.job_type, limits.c.document)
 # A lock each by the key. One condition on a list of pairs would have PostgreSQL overflow its stack at some thousands.
 _LOCK: Final = text(f"""
 SELECT given.organization_id, given.subject
@@ -148,11 +149,12 @@ def forget_type(connection: Connection, job_type: str) -> None:
 
 def overrides(connection: Connection) -> dict[Subject, dict[str, Any]]:
     """What was set beyond the job types' own limits; what a newer version set is left out."""
-    statement = select(limits).execution_options(fairlane_across="claim")
-    return {
-        Subject(row.organization_id or None, row.job_type): _known(row.document)
-        for row in connection.execute(statement)
-    }
+    return overrides_of(connection.execute(OVERRIDES.execution_options(fairlane_across="claim")))
+
+
+def overrides_of(rows: Iterable[Iterable[str]]) -> dict[Subject, dict[str, Any]]:
+    """The same, from the rows of `OVERRIDES`."""
+    return {Subject(organization or None, job_type): _known(document) for organization, job_type, document in rows}
 
 
 def _known(document: str) -> dict[str, Any]:

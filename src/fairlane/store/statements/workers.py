@@ -59,18 +59,6 @@ def beat(connection: Connection, clock: Clock, worker_id: UUID, lease: float, *,
     return extended.rowcount == 1
 
 
-def hold(connection: Connection, clock: Clock, worker_id: UUID) -> bool:
-    """Lock the worker's row for a claim; False if it has no valid lease, and then nothing may be claimed.
-
-    KEY SHARE lets the heartbeat through and keeps rescuers, who lock the row FOR UPDATE, from giving the worker up
-    between their look at its jobs and their delete.
-    """
-    row = connection.execute(
-        select(workers.c.lease_expires).where(workers.c.id == worker_id).with_for_update(read=True, key_share=True)
-    ).one_or_none()
-    return row is not None and row.lease_expires > clock.lease_seconds(connection)
-
-
 @dataclass(frozen=True, slots=True)
 class Held:
     """A running job as its worker's row in the database says, and whether a cancel was asked for."""
@@ -193,15 +181,6 @@ def _wait_for_claim(connection: Connection, worker_id: UUID) -> None:
 def all_workers(connection: Connection, clock: Clock) -> Sequence[AnyRow]:
     """Workers with a valid lease."""
     return connection.execute(select(workers).where(_lives(connection, clock)).order_by(workers.c.name)).all()
-
-
-def fleet(connection: Connection, clock: Clock, card: WorkerCard) -> dict[UUID, int]:
-    """The slots of all workers that claim what this one does, itself among them, by their id."""
-    alike = (workers.c.queues == json.dumps(card.queues)) & (workers.c.job_types == json.dumps(card.job_types))
-    rows = connection.execute(
-        select(workers.c.id, workers.c.slots).where(alike, ~workers.c.stopping, _lives(connection, clock))
-    )
-    return {row.id: row.slots for row in rows} | {card.id: card.slots}
 
 
 def _lives(connection: Connection, clock: Clock) -> ColumnElement[bool]:

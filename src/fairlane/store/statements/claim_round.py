@@ -1,0 +1,86 @@
+"""What a claim round looks at, each in one round trip: before its transaction, and at the beginning of it."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import Connection, bindparam, select
+
+from fairlane.domain.breaker import Breaker
+from fairlane.domain.fairness import Lane
+from fairlane.domain.limits import Subject
+from fairlane.store.clock import Clock
+from fairlane.store.statements import breakers, job_types, lanes, running_limits
+from fairlane.store.statements.workers import WorkerCard
+from fairlane.store.tables import workers
+from fairlane.store.together import together
+
+# KEY SHARE lets the heartbeat through and keeps rescuers, who lock the row FOR UPDATE, from giving the worker up
+# between their look at its jobs and their delete.
+_HOLD: Final = (
+    select(workers.c.lease_expires)
+    .where(workers.c.id == bindparam("worker"))
+    .with_for_update(read=True, key_share=True)
+)
+# The workers that claim the same.
+_FLEET: Final = select(workers.c.id, workers.c.slots, workers.c.boot_id, workers.c.lease_expires).where(
+    workers.c.queues == bindparam("queues"), workers.c.job_types == bindparam("job_types"), ~workers.c.stopping
+)
+
+
+class Sight(NamedTuple):
+    """What there is to claim, and what restricts it.
+
+    `options` are those of all types, as JSON text; `fleet`: the slots of the workers that claim alike, by their id.
+    """
+
+    now: datetime
+    lanes: list[Lane]
+    breakers: list[Breaker]
+    options: Mapping[str, str]
+    overrides: Mapping[Subject, Mapping[str, Any]]
+    fleet: Mapping[UUID, int]
+
+
+def look(connection: Connection, clock: Clock, card: WorkerCard) -> Sight:
+    """Look at all that a worker goes by, itself among the fleet."""
+    questions = (lanes.active(connection), breakers.OPEN, job_types.OPTIONS, running_limits.OVERRIDES, _FLEET)
+    values = {"queues": json.dumps(card.queues), "job_types": json.dumps(card.job_types)}
+    moment, found = together(connection, clock, *questions, across="claim", values=values)
+    active, open_, options, overrides, alike = found
+    boot = clock.boot_id(connection)
+    fleet = {key: slots for key, slots, its, until in alike if its == boot and until >= moment.lease_seconds}
+    return Sight(
+        moment.now,
+        [Lane(*row) for row in active],
+        [breakers.breaker_of(row) for row in open_],
+        dict(options),
+        running_limits.overrides_of(overrides),
+        fleet | {card.id: card.slots},
+    )
+
+
+class Beginning(NamedTuple):
+    """A claim has begun: `paused` are (subject, name) of all that is, or is suspended; `running` is what runs."""
+
+    now: datetime
+    paused: frozenset[tuple[str, str]]
+    running: lanes.Running
+
+
+def begin(connection: Connection, clock: Clock, worker_id: UUID, *, suspended: bool) -> Beginning | None:
+    """Hold the worker's row for a claim, to the end of the transaction; None if it has no valid lease.
+
+    Args:
+        suspended: also pause organizations that are suspended in Fairlane's own directory.
+    """
+    restrictions = (job_types.PAUSED, job_types.SUSPENDED) if suspended else (job_types.PAUSED,)
+    questions = (_HOLD, lanes.who_runs(connection), *restrictions)
+    moment, found = together(connection, clock, *questions, across="claim", values={"worker": worker_id})
+    mine, running, *paused = found
+    if not mine or mine[0][0] <= moment.lease_seconds:
+        return None
+    held = frozenset((subject, name) for rows in paused for subject, name in rows)
+    return Beginning(moment.now, held, lanes.counted(running))
