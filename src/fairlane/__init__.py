@@ -1,8 +1,8 @@
 """Fairlane: background jobs for multi-tenant applications. The public names, and nothing else."""
 
-from fairlane.app import Fairlane
-from fairlane.config import Settings
-from fairlane.control.batch import Submission
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
 from fairlane.domain.backoff import Backoff
 from fairlane.domain.errors import (
     ArtifactNotFound,
@@ -33,9 +33,14 @@ from fairlane.domain.errors import (
 )
 from fairlane.domain.jobs import Artifact, Job, LogEntry
 from fairlane.domain.statuses import JobStatus, OrganizationStatus, ParentPolicy, Priority, Resolution, Role
-from fairlane.registry.directory import Directory, Membership, Standing
 from fairlane.runtime.context import JobContext
 from fairlane.runtime.interrupt import Interrupted
+
+if TYPE_CHECKING:
+    from fairlane.app import Fairlane
+    from fairlane.config import Settings
+    from fairlane.control.batch import Submission
+    from fairlane.registry.directory import Directory, Membership, Standing
 
 __all__ = [
     "Artifact",
@@ -82,3 +87,25 @@ __all__ = [
     "TransientError",
     "WaitTimeout",
 ]
+
+# Loaded when they are first asked for. A module of handlers doesn't, so the process of each that is isolated starts in
+# half the time, without SQLAlchemy.
+_LATE: Final = {
+    "Directory": "fairlane.registry.directory",
+    "Fairlane": "fairlane.app",
+    "Membership": "fairlane.registry.directory",
+    "Settings": "fairlane.config",
+    "Standing": "fairlane.registry.directory",
+    "Submission": "fairlane.control.batch",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found = getattr(import_module(_LATE[name]), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -35,10 +35,11 @@ from fairlane.domain.texts import storable
 from fairlane.reads.service import Reads
 from fairlane.registry import options as o
 from fairlane.registry.artifacts import ObjectStorage, default_url
+from fairlane.registry.catalogue import Catalogue
 from fairlane.registry.directory import Directory, StoredDirectory, refuse_suspended
 from fairlane.registry.handlers import check_context
 from fairlane.registry.host_directory import HostDirectory
-from fairlane.registry.job_types import Catalogue, ErrorClasses, JobType
+from fairlane.registry.job_types import ErrorClasses, JobType
 from fairlane.registry.options import INHERIT, Inheriting, Isolation, Options, Seconds
 from fairlane.runtime.context import JobContext
 from fairlane.runtime.executors.target import check_importable

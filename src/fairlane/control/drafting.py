@@ -20,8 +20,8 @@ from fairlane.domain.errors import (
 )
 from fairlane.domain.organizations import is_organization_id
 from fairlane.domain.statuses import PRIORITY_RANK, OrganizationStatus, ParentPolicy, Priority
+from fairlane.registry.catalogue import RegisteredType
 from fairlane.registry.directory import Membership, Standing
-from fairlane.registry.job_types import RegisteredType
 from fairlane.registry.options import INHERIT, choice, count, seconds, text, timeout_seconds
 from fairlane.registry.parameters import Prepared
 from fairlane.store.statements.drafts import Dedup, Draft, RateLimit

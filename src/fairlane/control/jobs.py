@@ -14,8 +14,8 @@ from fairlane.domain.ids import job_id_of
 from fairlane.domain.jobs import Job
 from fairlane.domain.statuses import TERMINAL, Role
 from fairlane.domain.texts import storable
+from fairlane.registry.catalogue import Catalogue
 from fairlane.registry.directory import Directory, Membership, StoredDirectory, memberships
-from fairlane.registry.job_types import Catalogue
 from fairlane.store.borrow import lock_timeout
 from fairlane.store.statements import cancel, cleanup, dead_letters, rows
 from fairlane.store.statements.transition import SYSTEM, lock_job

@@ -21,6 +21,7 @@ from fairlane.domain.events import Emit, QueueLimitWarning
 from fairlane.domain.jobs import Job
 from fairlane.domain.organizations import is_organization_id, is_user_id
 from fairlane.domain.statuses import OrganizationStatus, Role
+from fairlane.registry.catalogue import Catalogue, RegisteredType
 from fairlane.registry.directory import (
     Directory,
     Membership,
@@ -29,7 +30,6 @@ from fairlane.registry.directory import (
     memberships,
     standings,
 )
-from fairlane.registry.job_types import Catalogue, RegisteredType
 from fairlane.store.borrow import aside, borrow, lock_timeout
 from fairlane.store.dialects import is_retryable
 from fairlane.store.statements import admission, rows, submit_plain

@@ -6,8 +6,8 @@ from typing import Final, Self
 from fairlane.config import Settings
 from fairlane.domain.events import Emit
 from fairlane.registry.artifacts import ObjectStorage
+from fairlane.registry.catalogue import Catalogue
 from fairlane.registry.directory import Directory, StoredDirectory
-from fairlane.registry.job_types import Catalogue
 from fairlane.store.transaction import Database
 
 SERVICE_THREADS: Final = 3  # for claims, ends and upkeep

@@ -27,7 +27,6 @@ from sqlalchemy import (
     literal_column,
     make_url,
     select,
-    text,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, InterfaceError, OperationalError
@@ -66,15 +65,6 @@ def fixed(value: str) -> BindParameter[str]:
         value: never anything that came from outside.
     """
     return literal(str(value), String(), literal_execute=True)
-
-
-def read_in_order_of_an_index(connection: Connection) -> None:
-    """Keep the planner, for the rest of this transaction, from reading all of a lane to sort it.
-
-    It does that where statistics are missing or old: it expects a single row and takes any index. SQLite needs no help.
-    """
-    if not is_sqlite(connection):
-        connection.execute(text("SELECT set_config('enable_sort', 'off', true)"))
 
 
 def insert(connection: Connection, table: Table) -> postgresql.Insert:
@@ -271,8 +261,7 @@ def _postgres_engine(url: str, pool_size: int, lock_seconds: float) -> Engine:
                     f"-c idle_in_transaction_session_timeout={_LONGEST_PAUSE * 1000} "
                     # Whatever the role's default: who has waited for a lock has to see what was committed meanwhile.
                     "-c default_transaction_isolation=read\\ committed "
-                    # A plan takes longer to make than most of our statements to run; one that fits any parameters has
-                    # to be good, since PostgreSQL may choose it any time.
+                    # Most of our statements run in less time than it takes to plan them.
                     "-c plan_cache_mode=force_generic_plan"
                 ),
                 "keepalives_idle": 10,
@@ -281,6 +270,7 @@ def _postgres_engine(url: str, pool_size: int, lock_seconds: float) -> Engine:
                 "tcp_user_timeout": 20_000,
             },
             hide_parameters=True,
+            use_native_hstore=False,  # else each engine asks for a type that we don't have
         )
     except ModuleNotFoundError:
         raise ConfigurationError("PostgreSQL needs its driver: pip install 'fairlane[postgres]'.") from None

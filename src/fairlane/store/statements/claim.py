@@ -12,7 +12,7 @@ from sqlalchemy import Boolean, Connection, column, select, text
 
 from fairlane.domain.fairness import Lane, Quota
 from fairlane.domain.statuses import PRIORITY_RANK, TRANSITIONS, JobStatus
-from fairlane.store.dialects import is_sqlite, read_in_order_of_an_index
+from fairlane.store.dialects import is_sqlite
 from fairlane.store.tables import AnyRow, Instant, jobs
 
 assert (JobStatus.QUEUED, JobStatus.RUNNING) in TRANSITIONS
@@ -59,6 +59,9 @@ class Wanted:
                 yield lane, room, quota
 
 
+# For the rest of the transaction. Where statistics are missing or old, the planner expects a single row, takes any
+# index and would read all of a lane to sort it.
+_IN_ORDER_OF_AN_INDEX: Final = text("SELECT set_config('enable_sort', 'off', true)")
 # One statement. LATERAL with LIMIT reads no further into a lane than what it may start; the window merges the lanes of
 # an organization by priority, run_at, id. SKIP LOCKED: two workers share a lane. NO KEY: a host's open foreign-key
 # reference to a job would make FOR UPDATE skip it. The update goes by key from an ARRAY: joining the picked rows to the
@@ -143,7 +146,7 @@ def claim(connection: Connection, now: datetime, wanted: Wanted, *, worker_id: U
     }
     if is_sqlite(connection):
         return _on_sqlite(connection, now, rows, values)
-    read_in_order_of_an_index(connection)
+    connection.execute(_IN_ORDER_OF_AN_INDEX)
     has_oldest = any(quota.oldest for _, _, quota in rows)
     claimed = connection.execute(
         _CLAIM_EITHER if has_oldest else _CLAIM_URGENT,

@@ -1,0 +1,126 @@
+"""The catalogue of job types that any process can submit by: its own, and those that others registered."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection
+
+from fairlane.domain.errors import ConfigurationError, JobTypeDisabled, JobTypeNotFound
+from fairlane.registry.job_types import JobType
+from fairlane.registry.options import Options
+from fairlane.registry.parameters import ParameterSchema
+from fairlane.store.clock import Clock
+from fairlane.store.statements import job_types as statements
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredType:
+    """What is needed to submit a type: no handler."""
+
+    name: str
+    schema: ParameterSchema
+    options: Options
+    enabled: bool
+
+
+class Known(NamedTuple):
+    """A type as this process knows it without asking.
+
+    `documents` is its registered schema and options, to be compared; None for one of this process's own, which goes by
+    its own definition whatever is registered.
+    """
+
+    type: RegisteredType
+    documents: str | None
+
+
+class Catalogue:
+    """The types of this process, and those that others registered in the database."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._mine: dict[str, JobType[..., Any]] = {}
+        self._written: dict[str, tuple[str, str]] = {}
+        self._read: dict[str, Known] = {}
+
+    def add(self, job_type: JobType[..., Any]) -> None:
+        """Add a type of this process.
+
+        Raises:
+            ConfigurationError: the name is taken.
+        """
+        if job_type.name in self._mine:
+            raise ConfigurationError(f"Job type {job_type.name} is defined twice; give one of them another name.")
+        self._mine[job_type.name] = job_type
+
+    @property
+    def mine(self) -> dict[str, JobType[..., Any]]:
+        """The types whose handlers this process has."""
+        return dict(self._mine)
+
+    @property
+    def has_news(self) -> bool:
+        """Whether `write` has anything to write."""
+        return any(self._written.get(name) != one.documents for name, one in self._mine.items())
+
+    def write(self, connection: Connection) -> Callable[[], None]:
+        """Register this process's types, so that any process can submit them.
+
+        Returns:
+            To be called once the transaction has committed: remembers what was written.
+        """
+        written = {name: one.documents for name, one in sorted(self._mine.items())}
+        now = self._clock.now(connection)
+        for name, (schema, options) in written.items():
+            if self._written.get(name) != (schema, options):
+                statements.register(connection, now, name, schema, options)
+        return lambda: self._written.update(written)
+
+    def find(self, connection: Connection, names: Sequence[str]) -> dict[str, RegisteredType]:
+        """What is needed to submit these types. This process's own definition goes before the registered one.
+
+        One that this process had registered and somebody deleted since is registered again, in this transaction.
+
+        Raises:
+            JobTypeNotFound, JobTypeDisabled
+        """
+        rows = {row.name: row for row in statements.find(connection, sorted(set(names)))}
+        found: dict[str, RegisteredType] = {}
+        for name, row in rows.items():
+            if not row.enabled:
+                raise JobTypeDisabled(f"Job type {name} is disabled; an operator can enable it.")
+            found[name] = self._registered(name, row.schema, row.options)
+        for name in sorted(set(names) & self._mine.keys()):
+            mine = self._mine[name]
+            if name not in rows and name in self._written:
+                statements.register(connection, self._clock.now(connection), name, *mine.documents)
+            found[name] = _own(mine)
+        for name in names:
+            if name not in found:
+                known = self._mine.keys() | {row.name for row in statements.everything(connection)}
+                close = get_close_matches(name, known, n=1)
+                meant = f" Did you mean {close[0]}?" if close else ""
+                raise JobTypeNotFound(
+                    f"Job type {name} is not registered; start a worker that has it, or import its module here.{meant}"
+                )
+        return found
+
+    def known(self, name: str) -> Known | None:
+        """What `find` last gave, or would give if nothing has changed since; None = it has to be asked."""
+        mine = self._mine.get(name)
+        return Known(_own(mine), None) if mine is not None else self._read.get(name)
+
+    def _registered(self, name: str, schema: str, options: str) -> RegisteredType:
+        known = self._read.get(name)
+        if known is None or known.documents != schema + options:
+            document = ParameterSchema.from_document(json.loads(schema))
+            known = Known(RegisteredType(name, document, Options.from_json(options), enabled=True), schema + options)
+            self._read[name] = known
+        return known.type
+
+
+def _own(job_type: JobType[..., Any]) -> RegisteredType:
+    return RegisteredType(job_type.name, job_type.signature.schema, job_type.options, enabled=True)
