@@ -112,4 +112,4 @@ def test_a_process_that_never_comes_up_is_stopped_at_last(scene: Scene) -> None:
     scene.time.go_on(START_LIMIT - 1)
     assert scene.outcomes == []
     scene.time.go_on(3)
-    assert message(*scene.outcomes) == "its process had not begun the handler after 60 s"
+    assert message(*scene.outcomes) == "its handler had not begun after 60 s"

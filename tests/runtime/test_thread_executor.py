@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from fairlane.runtime.context import Interrupted, JobContext
+from fairlane.runtime.executors import thread
 from fairlane.runtime.executors.base import Abandoned, HandlerQuit
 from fairlane.runtime.executors.thread import ThreadExecutor
 from fairlane.runtime.reports import Interruption, Progress
@@ -113,6 +114,55 @@ async def test_handlers_run_at_the_same_time(executor: ThreadExecutor) -> None:
         together.wait(PATIENCE)
 
     await asyncio.gather(*(end_of(Begun(executor, call(handler))) for _ in range(5)))
+
+
+async def test_many_that_wait_for_each_other_all_get_a_thread(executor: ThreadExecutor) -> None:
+    together = threading.Barrier(50)
+
+    def handler(ctx: JobContext) -> None:
+        together.wait(PATIENCE)
+
+    await asyncio.gather(*(end_of(Begun(executor, call(handler))) for _ in range(50)))
+
+
+async def test_one_that_is_stopped_before_its_turn_never_begins(executor: ThreadExecutor) -> None:
+    release, begun = threading.Event(), list[str]()
+
+    def blocks(ctx: JobContext) -> None:
+        release.wait(PATIENCE)
+
+    def waits(ctx: JobContext) -> None:
+        begun.append("waits")
+
+    blocking = [Begun(executor, call(blocks)) for _ in range(4)]
+    waiting = Begun(executor, call(waits))
+    waiting.interrupt(Interruption.CANCEL)
+    release.set()
+    with pytest.raises(Interrupted) as raised:
+        await end_of(waiting)
+    assert raised.value.reason is Interruption.CANCEL
+    assert begun == []
+    await asyncio.gather(*map(end_of, blocking))
+
+
+async def test_threads_that_are_not_needed_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thread, "_IDLE", 0.01)
+    executor, threads = ThreadExecutor(), set[threading.Thread]()
+    together = threading.Barrier(3)
+
+    def handler(ctx: JobContext) -> None:
+        threads.add(threading.current_thread())
+        together.wait(PATIENCE)
+
+    await asyncio.gather(*(end_of(Begun(executor, call(handler))) for _ in range(3)))
+    assert len(threads) == 3
+    for one in threads:
+        await asyncio.to_thread(one.join, PATIENCE)
+    assert not any(one.is_alive() for one in threads)
+
+    together = threading.Barrier(1)
+    await end_of(Begun(executor, call(handler)))
+    await executor.stop()
 
 
 async def test_no_variable_is_inherited(executor: ThreadExecutor) -> None:

@@ -178,7 +178,7 @@ class Attempt:
         seconds = self.facts.timeout or 0.0
         message = f"ran past its timeout of {seconds:g} s"
         if self._execution is not None and self._execution.started is None:
-            message = f"its process had not begun the handler after {time.monotonic() - self.began:.0f} s"
+            message = f"its handler had not begun after {time.monotonic() - self.began:.0f} s"
         return TimedOut(ErrorReport("TimedOut", message, fingerprint=f"TimedOut {self.job_type.name}"), seconds)
 
     def _success(self, value: object) -> Outcome:

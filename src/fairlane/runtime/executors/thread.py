@@ -2,20 +2,29 @@
 
 The pool is our own because `ThreadPoolExecutor` joins its threads when the interpreter exits: one handler that never
 returns would keep the worker from ever ending. Ours are daemons, and can be left behind.
+
+Handlers that begin together wait in one queue for a few threads, since what is short is done sooner by few that take
+one after the other: more of them would only take turns. More threads start, up to one for each handler, while some
+wait and the process has time to spare, as it has when handlers wait for something themselves.
 """
 
 import asyncio
 import contextvars
 import threading
-from collections.abc import Callable
+import time
+from collections import deque
 from itertools import count
 from queue import SimpleQueue
 from typing import Final
 
+from fairlane.runtime.context import Interrupted
 from fairlane.runtime.executors.base import Abandoned, Call, Execution, OnEnd
 from fairlane.runtime.reports import Interruption
 
-_KEPT: Final = 32  # idle threads; beyond that a thread ends with its handler
+_FEW: Final = 4  # threads that start at once
+_MOMENT: Final = 0.005  # seconds between two looks at what waits
+_BUSY: Final = 0.5  # of a core: a process that takes more has no time to spare
+_IDLE: Final = 10.0  # seconds after which threads that were not needed end
 _numbers = count(1)
 
 
@@ -24,7 +33,7 @@ class ThreadExecution(Execution):
 
     def __init__(self, call: Call, on_end: OnEnd, executor: "ThreadExecutor") -> None:
         super().__init__(call, on_end)
-        self.loop = asyncio.get_running_loop()
+        self.started = None
         self._executor = executor
 
     def interrupt(self, reason: Interruption) -> None:
@@ -39,45 +48,21 @@ class ThreadExecution(Execution):
         self._executor.left_behind.add(self)
         self.tell(None, Abandoned("the handler did not stop when asked to; its thread was left behind"))
 
-    def ended(self, value: object, raised: BaseException | None) -> None:
-        """The handler has ended; what it leaves is dropped if it is too late. On the loop's thread."""
-        self._executor.running.discard(self)
-        self._executor.left_behind.discard(self)
-        self.tell(value, raised)
-
-
-class _HandlerThread:
-    """A daemon thread that runs one handler after the other."""
-
-    def __init__(self, on_idle: Callable[["_HandlerThread"], None]) -> None:
-        self._on_idle = on_idle
-        self._inbox: SimpleQueue[ThreadExecution | None] = SimpleQueue()
-        threading.Thread(target=self._work, name=f"fairlane-handler-{next(_numbers)}", daemon=True).start()
-
-    def run(self, execution: ThreadExecution) -> None:
-        """Run this next."""
-        self._inbox.put(execution)
-
-    def end(self) -> None:
-        """End after the handler that runs now."""
-        self._inbox.put(None)
-
-    def _work(self) -> None:
-        while (execution := self._inbox.get()) is not None:
-            value, raised = _outcome(execution.call)
-            try:
-                execution.loop.call_soon_threadsafe(self._ended, execution, value, raised)
-            except RuntimeError:
-                return  # the loop is closed: the worker left without this handler, nobody waits for its end
-            del execution, value, raised  # an idle thread keeps nothing of its last job
-
-    def _ended(self, execution: ThreadExecution, value: object, raised: BaseException | None) -> None:
-        self._on_idle(self)
-        execution.ended(value, raised)
+    def run(self) -> tuple[object, BaseException | None]:
+        """What the handler returned, or raised. In its thread."""
+        reason = self.call.context.interrupt.reason
+        if self.is_over or reason is not None:  # stopped before its turn came
+            return None, Interrupted(reason or Interruption.SHUTDOWN)
+        self.started = time.monotonic()
+        try:
+            # An empty context: a variable that one handler sets is not there for the next.
+            return contextvars.Context().run(self.call.job_type.handler, self.call.context, **self.call.arguments), None
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the handler, not to the thread
+            return None, error
 
 
 class ThreadExecutor:
-    """`Executor` with as many threads as handlers run, and a few idle ones to be reused.
+    """`Executor` with no more threads than handlers.
 
     Attributes:
         running: what has not ended, but for what was abandoned.
@@ -85,10 +70,16 @@ class ThreadExecutor:
     """
 
     def __init__(self) -> None:
-        self._idle: list[_HandlerThread] = []
         self.running: set[ThreadExecution] = set()
         self.left_behind: set[ThreadExecution] = set()
-        self._stopped = False
+        self._inbox: SimpleQueue[ThreadExecution | None] = SimpleQueue()  # None ends a thread
+        self._outbox: deque[tuple[ThreadExecution, object, BaseException | None]] = deque()
+        self._is_told = False  # that something is in the outbox: the loop is woken once for all that end together
+        self._threads = 0
+        self._most = 0  # handlers at a time, since the last look at idle threads
+        self._growing: asyncio.TimerHandle | None = None
+        self._shrinking: asyncio.TimerHandle | None = None
+        self._looked = (0.0, 0.0)
 
     @property
     def abandoned(self) -> int:
@@ -97,34 +88,88 @@ class ThreadExecutor:
 
     async def start(self) -> None:
         """Nothing to do: threads start as they are needed."""
-        self._stopped = False
 
     async def stop(self) -> None:
         """End the idle threads; leave behind those that still run a handler."""
-        self._stopped = True
         for execution in tuple(self.running):
             execution.abandon()
-        while self._idle:
-            self._idle.pop().end()
+        for timer in (self._growing, self._shrinking):
+            if timer is not None:
+                timer.cancel()
+        self._growing = self._shrinking = None
+        self._end_threads(self._threads)
 
     def begin(self, call: Call, on_end: OnEnd) -> ThreadExecution:
-        """Begin to run a plain handler. Raises RuntimeError if the system has no thread to give."""
+        """Begin to run a plain handler, as soon as a thread is free.
+
+        Raises RuntimeError if the system has no thread to give.
+        """
         execution = ThreadExecution(call, on_end, self)
-        thread = self._idle.pop() if self._idle else _HandlerThread(self._on_idle)
+        needed = self._unfinished + 1
+        if self._threads < min(_FEW, needed):
+            self._start_thread()
         self.running.add(execution)
-        thread.run(execution)
+        self._inbox.put(execution)
+        self._most = max(self._most, needed)
+        if self._growing is None and needed > self._threads:
+            self._looked = time.process_time(), time.monotonic()
+            self._growing = asyncio.get_running_loop().call_later(_MOMENT, self._grow)
         return execution
 
-    def _on_idle(self, thread: _HandlerThread) -> None:
-        if self._stopped or len(self._idle) >= _KEPT:
-            thread.end()
-        else:
-            self._idle.append(thread)
+    @property
+    def _unfinished(self) -> int:
+        return len(self.running) + len(self.left_behind)
 
+    def _grow(self) -> None:
+        """Start threads for what waits: twice as many, or one more where they would only take turns."""
+        before, self._looked = self._looked, (time.process_time(), time.monotonic())
+        is_busy = self._looked[0] - before[0] > _BUSY * (self._looked[1] - before[1])
+        self._growing = None
+        waiting = min(self._inbox.qsize(), self._unfinished - self._threads)
+        try:
+            for _ in range(min(waiting, 1 if is_busy else self._threads)):
+                self._start_thread()
+        except RuntimeError:
+            return  # the system has none to give: those that there are will do it
+        if waiting > 0:
+            self._growing = asyncio.get_running_loop().call_later(_MOMENT, self._grow)
 
-def _outcome(call: Call) -> tuple[object, BaseException | None]:
-    try:
-        # An empty context: a variable that one handler sets is not there for the next.
-        return contextvars.Context().run(call.job_type.handler, call.context, **call.arguments), None
-    except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the handler, not to the thread
-        return None, error
+    def _start_thread(self) -> None:
+        loop = asyncio.get_running_loop()
+        name = f"fairlane-handler-{next(_numbers)}"
+        threading.Thread(target=self._work, args=(loop,), name=name, daemon=True).start()
+        self._threads += 1
+        if self._shrinking is None:
+            self._shrinking = loop.call_later(_IDLE, self._shrink)
+
+    def _shrink(self) -> None:
+        """End the threads that were not needed lately."""
+        self._end_threads(self._threads - self._most)
+        self._most = self._unfinished
+        self._shrinking = asyncio.get_running_loop().call_later(_IDLE, self._shrink) if self._threads else None
+
+    def _end_threads(self, number: int) -> None:
+        for _ in range(number):
+            self._inbox.put(None)
+            self._threads -= 1
+
+    def _work(self, loop: asyncio.AbstractEventLoop) -> None:
+        while (execution := self._inbox.get()) is not None:
+            value, raised = execution.run()
+            self._outbox.append((execution, value, raised))
+            del execution, value, raised  # an idle thread keeps nothing of its last job
+            if not self._is_told:
+                self._is_told = True
+                try:
+                    loop.call_soon_threadsafe(self._tell_ends)
+                except RuntimeError:
+                    return  # the loop is closed: the worker left without this handler, nobody waits for its end
+
+    def _tell_ends(self) -> None:
+        """Tell what has ended; what comes too late is dropped."""
+        self._is_told = False  # before the look, so that whatever comes after it is told anew
+        while self._outbox:
+            execution, value, raised = self._outbox.popleft()
+            self.running.discard(execution)
+            self.left_behind.discard(execution)
+            execution.tell(value, raised)
