@@ -51,6 +51,11 @@ bench-peers: $(STAMP) ## Measure Fairlane beside its peers; some: make bench-pee
 	@$(BIN)/python -m benchmarks.peers run $(ARGS)
 	@$(MAKE) bench-page
 
+.PHONY: bench-soak
+bench-soak: $(STAMP) ## Run five million jobs through PostgreSQL, and see that speed and size stay
+	@$(BIN)/python -m benchmarks.soak $(ARGS)
+	@$(MAKE) bench-page
+
 .PHONY: bench-page
 bench-page: $(STAMP) ## Write docs/benchmarks.md and its charts from what was measured
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --group bench

@@ -6,6 +6,7 @@ not in one of them.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +27,11 @@ one. Measure yours: `fairlane bench --quick`.
 """
 _NOTHING: Final = """
 Nothing has been measured yet. `make bench` measures Fairlane, `make bench-peers` its peers; both write this page anew.
+"""
+_SOAK_ROWS: Final = 12
+_SOAK: Final = """
+Jobs come without end: one process submits them in bulk and keeps 20,000 waiting, one worker runs them and deletes what
+ended {retention} s ago, and autovacuum goes by the settings of the tables. Measured by `make bench-soak`.
 """
 _PEERS: Final = """
 Each does the same: jobs that do nothing, submitted in bulk before one worker starts. *Run to the end* is the time from
@@ -90,9 +96,12 @@ def page(found: Mapping[str, Mapping[str, Any]]) -> str:
     """The page's text."""
     own = [one for one in found.values() if "figures" in one]
     peers = [one for one in found.values() if "peers" in one]
+    soaks = [one for one in found.values() if "samples" in one and "retention" in one]
     parts = [_HEAD, *([] if found else [_NOTHING])]
     if own:
         parts += ["\n## Fairlane\n", *map(_own, own), _definitions()]
+    if soaks:
+        parts += ["\n## A soak\n", *map(_soak, soaks)]
     if peers:
         parts += ["\n## Beside its peers\n", _PEERS, *map(_beside, peers)]
     return "".join([*parts, *([_HOLDS] if found else []), _FAIRNESS])
@@ -103,6 +112,31 @@ def _own(document: Mapping[str, Any]) -> str:
     where = "".join(f"- {line}\n" for line in described(document))
     table = _table(("figure", "median", f"runs: {_runs(document['figures'])}"), rows)
     return f"\n### {document['database']['kind']}\n\n{where}\n{table}"
+
+
+def _soak(document: Mapping[str, Any]) -> str:
+    """A dozen of its samples, the last one among them."""
+    samples = document["samples"]
+    step = max(len(samples) // _SOAK_ROWS, 1)
+    tables = ("jobs", "execution_log", "dedup_keys")
+    rows = (
+        (
+            f"{one['minute']:.0f}",
+            f"{one['ended']:,}",
+            _number(one["speed"], "jobs/s"),
+            *(f"{one[name]['rows'] / 2**20:,.0f} + {one[name]['indexes'] / 2**20:,.0f}" for name in tables),
+        )
+        for one in samples[::-1][::step][::-1]
+    )
+    head = (
+        "minute",
+        "jobs so far",
+        "ended, within the last minute",
+        *(f"{name}: rows + indexes, MiB" for name in tables),
+    )
+    where = "".join(f"- {line}\n" for line in islice(described(document), 2))
+    text = _SOAK.format(retention=document["retention"])
+    return f"{text}\n{where}\n{_table(head, rows)}"
 
 
 def _definitions() -> str:

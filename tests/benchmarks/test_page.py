@@ -63,3 +63,14 @@ def test_what_a_killed_worker_costs_is_told_only_where_it_was_measured() -> None
     assert "not run again within 90 s" in rows["loses"]
     assert "not measured" in rows["untried"]
     assert "- absent: not run: no Redis server here" in page.page({"peers": PEERS})
+
+
+def test_a_soak_is_told_in_a_dozen_rows_to_its_end() -> None:
+    table = {"rows": 3 * 2**20, "indexes": 5 * 2**20, "dead": 0, "vacuums": 1}
+    tables = dict.fromkeys(("jobs", "execution_log", "dedup_keys"), table)
+    samples = [{"minute": float(n), "ended": n * 1000, "speed": 50.0, **tables} for n in range(1, 31)]
+    about = {"measured_on": "2026-11-26", "machine": MACHINE, "database": OWN["database"], "retention": 60}
+    text = page.page({"soak": {**about, "samples": samples}})
+    rows = [line for line in text.splitlines() if line.startswith("| ") and "3 + 5" in line]
+    assert 10 <= len(rows) <= 15
+    assert rows[-1] == "| 30 | 30,000 | 50 /s | 3 + 5 | 3 + 5 | 3 + 5 |"

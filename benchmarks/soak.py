@@ -1,0 +1,101 @@
+"""`python -m benchmarks.soak`: speed and table sizes while millions of jobs come, run, end and are deleted.
+
+One process submits in bulk and keeps a backlog, one worker runs no-op jobs of ten organizations and deletes what ended
+a minute ago. When what comes and what goes are in balance, speed and sizes should be flat.
+"""
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, text
+
+from fairlane import Fairlane, Submission
+from fairlane.cli.bench.machine import machine
+from fairlane.cli.bench.site import database_place, fresh_site
+from fairlane.cli.bench.work import BATCH, NOOP, live_jobs, submissions
+from fairlane.store.scratch import facts
+
+_RESULTS: Final = Path(__file__).parent / "results"
+_ORGANIZATIONS: Final = [f"soak-{number}" for number in range(10)]
+_BACKLOG: Final = 20_000
+_RETENTION: Final = 60  # seconds
+_SAMPLE: Final = 60.0  # seconds
+_SIZES: Final = text("""
+SELECT relname, pg_relation_size(relid) AS rows, pg_indexes_size(relid) AS indexes, n_dead_tup, autovacuum_count
+FROM pg_stat_user_tables WHERE relname IN ('fairlane_jobs', 'fairlane_execution_log', 'fairlane_dedup_keys')
+""")
+
+
+def main() -> None:
+    """Read the command line and do what it says."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
+    parser.add_argument("--jobs", type=int, default=5_000_000)
+    parser.add_argument("--url", help="a PostgreSQL server; the default is one of its own")
+    parser.add_argument("--out", type=Path, default=_RESULTS / "soak.json")
+    asked = parser.parse_args()
+    # The worker's settings, which its process has from here.
+    os.environ |= {"FAIRLANE_RETENTION": str(_RETENTION), "FAIRLANE_CLEANUP_INTERVAL": "0.5"}
+    with database_place(asked.url, postgres=True) as place, fresh_site(place) as site:
+        for name in _ORGANIZATIONS:
+            site.fl.organizations.create(name)
+        document: dict[str, Any] = {
+            "measured_on": datetime.now(UTC).date().isoformat(),
+            "machine": machine(),
+            "database": facts(site.fl.database),
+            "retention": _RETENTION,
+            "samples": [],
+        }
+        with site.process("worker") as worker:
+            for sample in _samples(site.fl, asked.jobs):
+                worker.check()
+                document["samples"].append(sample)
+                print(json.dumps(sample), flush=True)
+                asked.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def _samples(fl: Fairlane, jobs: int) -> Iterator[dict[str, Any]]:
+    """One a minute, until so many jobs have ended."""
+    endless = submissions(NOOP, _ORGANIZATIONS)
+    began = time.monotonic()
+    submitted, ended, at = 0, 0, began
+    while ended < jobs:
+        submitted += _fill(fl, endless)
+        now = time.monotonic()
+        if now - at >= _SAMPLE:
+            before, ended = ended, submitted - live_jobs(fl)
+            yield {"minute": round((now - began) / 60, 1), "ended": ended, "speed": (ended - before) / (now - at)} | (
+                fl.database.read(_sizes)
+            )
+            at = now
+
+
+def _fill(fl: Fairlane, endless: Iterator[Submission]) -> int:
+    """Fill the backlog up, and leave the processor to the worker for a moment; how many it took."""
+    missing = _BACKLOG - live_jobs(fl)
+    for first in range(0, missing, BATCH):
+        fl.submit_many(list(islice(endless, min(BATCH, missing - first))))
+    time.sleep(0.1)
+    return max(missing, 0)
+
+
+def _sizes(connection: Connection) -> dict[str, Any]:
+    return {
+        row.relname.removeprefix("fairlane_"): {
+            "rows": row.rows,
+            "indexes": row.indexes,
+            "dead": row.n_dead_tup,
+            "vacuums": row.autovacuum_count,
+        }
+        for row in connection.execute(_SIZES)
+    }
+
+
+if __name__ == "__main__":
+    main()
