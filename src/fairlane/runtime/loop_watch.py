@@ -11,7 +11,7 @@ from typing import Final
 
 from fairlane.runtime import executors
 
-_TICK: Final = 0.2  # seconds
+_TICK: Final = 0.4  # seconds; each is two of the few times that an idle worker wakes up
 _BLOCKED_AFTER: Final = 1.0  # seconds
 _EXECUTORS: Final = Path(*executors.__path__)
 

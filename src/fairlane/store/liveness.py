@@ -12,7 +12,7 @@ from typing import Any, Final
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import InvalidatePoolError
 
-_FRESH: Final = 1.0  # seconds since its last use for which a silent connection is taken to live
+_FRESH: Final = 5.0  # seconds since its last use for which a silent connection is taken to live
 _SINCE: Final = "fairlane_idle_since"
 # The default one makes a kernel object each time; poll is not to be had everywhere.
 _Selector: Final = getattr(selectors, "PollSelector", selectors.SelectSelector)
