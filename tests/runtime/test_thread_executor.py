@@ -145,6 +145,60 @@ async def test_one_that_is_stopped_before_its_turn_never_begins(executor: Thread
     await asyncio.gather(*map(end_of, blocking))
 
 
+async def test_one_that_was_stopped_before_its_turn_leaves_no_thread_behind(executor: ThreadExecutor) -> None:
+    release = threading.Event()
+
+    def blocks(ctx: JobContext) -> None:
+        release.wait(PATIENCE)
+
+    blocking = [Begun(executor, call(blocks)) for _ in range(4)]
+    waiting = Begun(executor, call(blocks))
+    waiting.abandon()
+    with pytest.raises(Abandoned, match="before a thread was free"):
+        await end_of(waiting)
+    assert executor.abandoned == 0
+    release.set()
+    await asyncio.gather(*map(end_of, blocking))
+
+
+async def test_a_thread_that_the_system_refuses_once_is_asked_for_again(
+    executor: ThreadExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusals, start = iter([RuntimeError("can't start new thread")]), executor._start_thread
+    release, last = threading.Event(), threading.Event()
+
+    def refuse_once() -> None:
+        if error := next(refusals, None):
+            raise error
+        start()
+
+    blocking = [Begun(executor, call(lambda ctx: release.wait(PATIENCE))) for _ in range(4)]
+    monkeypatch.setattr(executor, "_start_thread", refuse_once)
+    await end_of(Begun(executor, call(lambda ctx: last.set())))
+    assert last.is_set()
+    assert next(refusals, None) is None
+    release.set()
+    await asyncio.gather(*map(end_of, blocking))
+
+
+class Mute(BaseException):
+    """Can't say what it is."""
+
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+async def test_an_error_that_cannot_be_told_ends_its_handler_and_keeps_nobody_else(executor: ThreadExecutor) -> None:
+    def mute(ctx: JobContext) -> None:
+        raise Mute
+
+    ends = [Begun(executor, call(handler)) for handler in (mute, lambda ctx: 1, mute, lambda ctx: 2)]
+    for one in (ends[0], ends[2]):
+        with pytest.raises(HandlerQuit, match="Mute though nobody asked it to stop"):
+            await end_of(one)
+    assert [await end_of(ends[1]), await end_of(ends[3])] == [1, 2]
+
+
 async def test_threads_that_are_not_needed_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(thread, "_IDLE", 0.01)
     executor, threads = ThreadExecutor(), set[threading.Thread]()

@@ -53,7 +53,6 @@ START = datetime(2026, 11, 1, tzinfo=UTC)
 LATER = START + timedelta(days=1)
 BEFORE = START - timedelta(days=1)
 WORKER = UUID(int=1)
-CARD = WorkerCard(WORKER, "w", None, ("type0",), 10)
 CLOCK = DatabaseClock()
 RUNNING = UUID(int=300_001)
 LANES = [Lane("default", "big", f"type{n}") for n in range(5)] + [
@@ -194,23 +193,30 @@ def letters(connection: Connection, fingerprint: str | None = None) -> object:
     )
 
 
+def beginning_of(connection: Connection) -> None:
+    workers.register(connection, CLOCK, WorkerCard(WORKER, "w", None, ("type0",), 10), 60.0)
+    assert claim_round.begin(connection, CLOCK, WORKER, suspended=True) is not None
+
+
+def claim_of(connection: Connection, wanted: Wanted) -> None:
+    claim_round.begin(connection, CLOCK, WORKER, suspended=False)
+    claim.claim(connection, LATER, wanted, worker_id=WORKER, worker="w")
+
+
 CASES = {
     "active lanes": Case(lanes.active_lanes, ("jobs_ready",)),
     "claim": Case(
-        lambda connection: claim.claim(connection, LATER, WANTED, worker_id=WORKER, worker="w"),
+        lambda connection: claim_of(connection, WANTED),
         ("jobs_ready", "jobs_id"),
         sqlite_indexes=("jobs_ready",),
     ),
     "claim with the oldest": Case(
-        lambda connection: claim.claim(connection, LATER, WITH_OLDEST, worker_id=WORKER, worker="w"),
+        lambda connection: claim_of(connection, WITH_OLDEST),
         ("jobs_ready", "jobs_id"),
         sqlite_indexes=("jobs_ready",),
     ),
-    "a look before a claim": Case(lambda connection: claim_round.look(connection, CLOCK, CARD), ("jobs_ready",)),
-    "the beginning of a claim": Case(
-        lambda connection: claim_round.begin(connection, CLOCK, WORKER, suspended=True),
-        ("organizations_suspended", "jobs_running"),
-    ),
+    "the beginning of a claim": Case(beginning_of, ("organizations_suspended", "jobs_running")),
+    "what each worker runs": Case(metrics.running_by_worker, ("jobs_running",)),
     "what runs": Case(lanes.running, ("jobs_running",)),
     "lock of limits": Case(lambda connection: running_limits.lock(connection, SUBJECTS), ("quotas_pk",), ()),
     "starts within windows": Case(

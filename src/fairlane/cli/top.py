@@ -103,7 +103,7 @@ def _queues(queues: tuple[QueueView, ...]) -> RenderableType:
     if not queues:
         return Text("No queue has live jobs.", "dim")
     numbers = (Column(one, justify="right") for one in ("READY", "RETRYING", "RUNNING", "PENDING"))
-    rows = table(Column("QUEUE"), *numbers, "")
+    rows = table(Column("QUEUE"), *numbers, Column("PAUSED"))
     for one in queues:
         sizes = (f"{size:,}" for size in (one.ready, one.retrying, one.running, one.pending))
         rows.add_row(one_line(one.queue), *sizes, Text("paused", "yellow") if one.paused else "")

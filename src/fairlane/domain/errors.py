@@ -74,7 +74,8 @@ class PayloadTooLarge(FairlaneError):
 
 
 class SubmissionError(FairlaneError):
-    """A submission was refused. In a bulk submission `index` is the position of the refused one, from 0.
+    """A submission was refused. In a bulk submission `index` is the position of the refused one, from 0;
+    where several would be, of any of them.
 
     What other verbs raise as well (`PermissionDenied`, `InvalidParameters` and the like) is a `SubmissionError`, too,
     when a submission raises it.

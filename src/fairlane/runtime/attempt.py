@@ -125,7 +125,7 @@ class Attempt:
         assert execution is not None
         if execution.is_over:
             return
-        if self.job_type.isolation is not Isolation.PROCESS:
+        if self.job_type.isolation is not Isolation.PROCESS and execution.started is not None:
             facts = self.facts
             self._bench.desk.emit(HandlerAbandoned(facts.organization, facts.job_id, facts.job_type))
         execution.abandon()

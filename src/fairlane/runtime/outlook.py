@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import Final
 from uuid import UUID
 
 from fairlane.domain.breaker import Pair
@@ -17,7 +18,7 @@ from fairlane.domain.statuses import OrganizationStatus
 from fairlane.registry.directory import Directory, Standing
 from fairlane.registry.options import Options
 from fairlane.runtime.patience import DirectoryAway
-from fairlane.store.statements import claim_round, running_limits
+from fairlane.store.statements import claim_round, lanes, running_limits
 from fairlane.store.statements.claim_round import Sight
 from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.transaction import Database
@@ -42,6 +43,9 @@ class Outlook:
         """The same without lanes that have turned out to be empty."""
         left = set(gone)
         return replace(self, lanes=tuple(lane for lane in self.lanes if lane not in left))
+
+
+_NOTHING: Final = Outlook((), {}, {}, {}, frozenset(), {})
 
 
 @dataclass(slots=True)
@@ -86,12 +90,13 @@ class Outlooks:
         self._kept = None
 
     def _read(self) -> Outlook | None:
+        served = [lane for lane in self.database.look(lanes.active_lanes) if self._serves(lane)]
+        if not served:
+            return _NOTHING
         seen = self.database.look(lambda connection: claim_round.look(connection, self.database.clock, self.card))
         breakers = {one.pair: one for one in seen.breakers}
         held = {pair for pair, one in breakers.items() if not one.lets_try(seen.now)}
-        found = [lane for lane in seen.lanes if self._serves(lane) and pair_of(lane) not in held]
-        if not found:
-            return Outlook((), {}, {}, {}, frozenset(), {})
+        found = [lane for lane in served if pair_of(lane) not in held]
         try:
             standings = self.directory.organizations({lane.organization for lane in found})
         except DirectoryAway:

@@ -254,16 +254,7 @@ def _postgres_engine(url: str, pool_size: int, lock_seconds: float) -> Engine:
             connect_args={
                 "connect_timeout": _CONNECT_SECONDS,
                 "application_name": "fairlane",
-                # Nobody else's transaction may hold up ours for ever, nor may a process of ours that was stopped in the
-                # middle of one hold up the others.
-                "options": (
-                    f"-c lock_timeout={int(lock_seconds * 1000)} "
-                    f"-c idle_in_transaction_session_timeout={_LONGEST_PAUSE * 1000} "
-                    # Whatever the role's default: who has waited for a lock has to see what was committed meanwhile.
-                    "-c default_transaction_isolation=read\\ committed "
-                    # Most of our statements run in less time than it takes to plan them.
-                    "-c plan_cache_mode=force_generic_plan"
-                ),
+                "options": _options(parsed.query.get("options", ()), lock_seconds),
                 "keepalives_idle": 10,
                 "keepalives_interval": 5,
                 "keepalives_count": 3,
@@ -276,6 +267,22 @@ def _postgres_engine(url: str, pool_size: int, lock_seconds: float) -> Engine:
         raise ConfigurationError("PostgreSQL needs its driver: pip install 'fairlane[postgres]'.") from None
     ask_idle_connections(engine)
     return engine
+
+
+def _options(of_url: str | Sequence[str], lock_seconds: float) -> str:
+    """What our sessions set; what the URL sets goes before it, or would be lost."""
+    return " ".join(
+        (
+            *([of_url] if isinstance(of_url, str) else of_url),
+            # Nobody's transaction holds up ours for ever, nor that of a process of ours that was stopped in the middle.
+            f"-c lock_timeout={int(lock_seconds * 1000)}",
+            f"-c idle_in_transaction_session_timeout={_LONGEST_PAUSE * 1000}",
+            # Whatever the role's default: who has waited for a lock has to see what was committed meanwhile.
+            "-c default_transaction_isolation=read\\ committed",
+            # To claims a sort is made to look dear, so dear that PostgreSQL would compile each, for most of a second.
+            "-c jit=off",
+        )
+    )
 
 
 def is_retryable(error: DBAPIError) -> bool:
@@ -327,7 +334,8 @@ def translate(error: DBAPIError, where: str) -> FairlaneError | None:
         first_line = text.partition("\n")[0]
         # A connection that can't be made has no SQLSTATE; the driver says where it tried, and never the password.
         reason = type(error.orig).__name__ if state else f"{type(error.orig).__name__}: {first_line[:200]}"
-        return StorageUnavailable(f"The database did not answer ({reason}); nothing was changed, try again.")
+        look = "" if state else " See that its server runs and that the URL names it."
+        return StorageUnavailable(f"The database did not answer ({reason}); nothing was changed, try again.{look}")
     return None
 
 

@@ -155,7 +155,7 @@ def _state(connection: Connection) -> SchemaState:
 def _revisions() -> list[str]:
     """This code's revisions in their order, by their files' names: each is called <number>_<what>.py."""
     names = (file.name for file in files("fairlane.store.migrations.versions").iterdir())
-    return sorted(name.split("_")[0] for name in names if name[0].isdigit())
+    return sorted(name.split("_")[0] for name in names if name[0].isdigit() and name.endswith(".py"))
 
 
 def _condition(current: str | None, revisions: list[str]) -> Condition:

@@ -107,6 +107,13 @@ async def run_async(
     return value
 
 
+def _said(raised: BaseException) -> str:
+    try:
+        return str(raised)
+    except Exception as error:  # noqa: BLE001 - the handler's own class says it
+        return f"what it says can't be told, {type(error).__name__}"
+
+
 def ending(raised: BaseException, reason: Interruption | None) -> BaseException:
     """What is to be said of a handler that raised: mostly that. Never an exception that ends a task or the worker.
 
@@ -119,6 +126,6 @@ def ending(raised: BaseException, reason: Interruption | None) -> BaseException:
     # A future takes no StopIteration.
     if isinstance(raised, Exception) and not isinstance(raised, StopIteration):
         return raised
-    error = HandlerQuit(f"the handler raised {type(raised).__name__} though nobody asked it to stop: {raised}")
+    error = HandlerQuit(f"the handler raised {type(raised).__name__} though nobody asked it to stop: {_said(raised)}")
     error.__cause__ = raised
     return error

@@ -13,6 +13,7 @@ import contextvars
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from itertools import count
 from queue import SimpleQueue
 from typing import Final
@@ -24,6 +25,7 @@ from fairlane.runtime.reports import Interruption
 _FEW: Final = 4  # threads that start at once
 _MOMENT: Final = 0.005  # seconds between two looks at what waits
 _BUSY: Final = 0.5  # of a core: a process that takes more has no time to spare
+_LONG: Final = 0.25  # seconds that nothing shall have to wait for a thread
 _IDLE: Final = 10.0  # seconds after which threads that were not needed end
 _numbers = count(1)
 
@@ -33,7 +35,7 @@ class ThreadExecution(Execution):
 
     def __init__(self, call: Call, on_end: OnEnd, executor: "ThreadExecutor") -> None:
         super().__init__(call, on_end)
-        self.started = None
+        self.queued, self.started = time.monotonic(), None
         self._executor = executor
 
     def interrupt(self, reason: Interruption) -> None:
@@ -41,12 +43,15 @@ class ThreadExecution(Execution):
         self.call.context.interrupt.set(reason)
 
     def abandon(self) -> None:
-        """Leave the thread behind, counted until the handler really ends."""
+        """Leave the thread behind, counted until the handler really ends. One that has not begun never will."""
         if self.is_over:
             return
         self._executor.running.discard(self)
-        self._executor.left_behind.add(self)
-        self.tell(None, Abandoned("the handler did not stop when asked to; its thread was left behind"))
+        if self.started is None:
+            self.tell(None, Abandoned("the handler had to stop before a thread was free for it"))
+        else:
+            self._executor.left_behind.add(self)
+            self.tell(None, Abandoned("the handler did not stop when asked to; its thread was left behind"))
 
     def run(self) -> tuple[object, BaseException | None]:
         """What the handler returned, or raised. In its thread."""
@@ -73,6 +78,7 @@ class ThreadExecutor:
         self.running: set[ThreadExecution] = set()
         self.left_behind: set[ThreadExecution] = set()
         self._inbox: SimpleQueue[ThreadExecution | None] = SimpleQueue()  # None ends a thread
+        self._waiting: deque[ThreadExecution] = deque()  # what is in it, and maybe some that has begun
         self._outbox: deque[tuple[ThreadExecution, object, BaseException | None]] = deque()
         self._is_told = False  # that something is in the outbox: the loop is woken once for all that end together
         self._threads = 0
@@ -110,7 +116,9 @@ class ThreadExecutor:
             self._start_thread()
         self.running.add(execution)
         self._inbox.put(execution)
+        self._waiting.append(execution)
         self._most = max(self._most, needed)
+        self._count_waiting()
         if self._growing is None and needed > self._threads:
             self._looked = time.process_time(), time.monotonic()
             self._growing = asyncio.get_running_loop().call_later(_MOMENT, self._grow)
@@ -124,15 +132,24 @@ class ThreadExecutor:
         """Start threads for what waits: twice as many, or one more where they would only take turns."""
         before, self._looked = self._looked, (time.process_time(), time.monotonic())
         is_busy = self._looked[0] - before[0] > _BUSY * (self._looked[1] - before[1])
-        self._growing = None
-        waiting = min(self._inbox.qsize(), self._unfinished - self._threads)
-        try:
-            for _ in range(min(waiting, 1 if is_busy else self._threads)):
+        waiting = self._count_waiting()
+        most = waiting if self._wait() > _LONG else 1 if is_busy else max(self._threads, 1)
+        # If the system has no more to give, those that there are will do it.
+        with suppress(RuntimeError):
+            for _ in range(min(most, waiting, self._unfinished - self._threads)):
                 self._start_thread()
-        except RuntimeError:
-            return  # the system has none to give: those that there are will do it
-        if waiting > 0:
-            self._growing = asyncio.get_running_loop().call_later(_MOMENT, self._grow)
+        again = waiting > 0 and self._unfinished > self._threads
+        self._growing = asyncio.get_running_loop().call_later(_MOMENT, self._grow) if again else None
+
+    def _count_waiting(self) -> int:
+        """How many have not begun; those that have and stand before them are forgotten."""
+        while self._waiting and (self._waiting[0].started is not None or self._waiting[0].is_over):
+            self._waiting.popleft()
+        return len(self._waiting)
+
+    def _wait(self) -> float:
+        """How long the one that came first has waited, in seconds."""
+        return time.monotonic() - self._waiting[0].queued if self._waiting else 0.0
 
     def _start_thread(self) -> None:
         loop = asyncio.get_running_loop()

@@ -59,9 +59,6 @@ class Wanted:
                 yield lane, room, quota
 
 
-# For the rest of the transaction. Where statistics are missing or old, the planner expects a single row, takes any
-# index and would read all of a lane to sort it.
-_IN_ORDER_OF_AN_INDEX: Final = text("SELECT set_config('enable_sort', 'off', true)")
 # One statement. LATERAL with LIMIT reads no further into a lane than what it may start; the window merges the lanes of
 # an organization by priority, run_at, id. SKIP LOCKED: two workers share a lane. NO KEY: a host's open foreign-key
 # reference to a job would make FOR UPDATE skip it. The update goes by key from an ARRAY: joining the picked rows to the
@@ -132,7 +129,7 @@ _CLAIM_EITHER: Final = text(_CLAIM.format(oldest=_OLDEST, candidates="candidate"
 def claim(connection: Connection, now: datetime, wanted: Wanted, *, worker_id: UUID, worker: str) -> list[Claimed]:
     """Claim what is wanted, most urgent first.
 
-    The caller holds the worker's row (`workers.hold`), so that no job is claimed by a worker that was given up.
+    The caller has begun (`claim_round.begin`), so that no job is claimed by a worker that was given up.
     """
     rows = list(wanted.rows())
     if not rows:
@@ -146,7 +143,6 @@ def claim(connection: Connection, now: datetime, wanted: Wanted, *, worker_id: U
     }
     if is_sqlite(connection):
         return _on_sqlite(connection, now, rows, values)
-    connection.execute(_IN_ORDER_OF_AN_INDEX)
     has_oldest = any(quota.oldest for _, _, quota in rows)
     claimed = connection.execute(
         _CLAIM_EITHER if has_oldest else _CLAIM_URGENT,

@@ -6,12 +6,12 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from fairlane.domain.breaker import Breaker
-from fairlane.domain.fairness import Lane
 from fairlane.domain.limits import Subject
 from fairlane.store.clock import Clock
+from fairlane.store.dialects import is_sqlite
 from fairlane.store.statements import breakers, job_types, lanes, running_limits
 from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.tables import workers
@@ -24,6 +24,9 @@ _HOLD: Final = (
     .where(workers.c.id == bindparam("worker"))
     .with_for_update(read=True, key_share=True)
 )
+# And, for the rest of the transaction: where statistics are missing or old, the planner expects a single row, takes any
+# index and would read all of a lane to sort it.
+_HOLD_ON_POSTGRES: Final = _HOLD.add_columns(func.set_config("enable_sort", "off", True))
 # The workers that claim the same.
 _FLEET: Final = select(workers.c.id, workers.c.slots, workers.c.boot_id, workers.c.lease_expires).where(
     workers.c.queues == bindparam("queues"), workers.c.job_types == bindparam("job_types"), ~workers.c.stopping
@@ -31,13 +34,12 @@ _FLEET: Final = select(workers.c.id, workers.c.slots, workers.c.boot_id, workers
 
 
 class Sight(NamedTuple):
-    """What there is to claim, and what restricts it.
+    """What restricts a claim.
 
     `options` are those of all types, as JSON text; `fleet`: the slots of the workers that claim alike, by their id.
     """
 
     now: datetime
-    lanes: list[Lane]
     breakers: list[Breaker]
     options: Mapping[str, str]
     overrides: Mapping[Subject, Mapping[str, Any]]
@@ -45,16 +47,15 @@ class Sight(NamedTuple):
 
 
 def look(connection: Connection, clock: Clock, card: WorkerCard) -> Sight:
-    """Look at all that a worker goes by, itself among the fleet."""
-    questions = (lanes.active(connection), breakers.OPEN, job_types.OPTIONS, running_limits.OVERRIDES, _FLEET)
+    """Look at all that a worker goes by where it has lanes to claim from, itself among the fleet."""
+    questions = (breakers.OPEN, job_types.OPTIONS, running_limits.OVERRIDES, _FLEET)
     values = {"queues": json.dumps(card.queues), "job_types": json.dumps(card.job_types)}
     moment, found = together(connection, clock, *questions, across="claim", values=values)
-    active, open_, options, overrides, alike = found
+    open_, options, overrides, alike = found
     boot = clock.boot_id(connection)
     fleet = {key: slots for key, slots, its, until in alike if its == boot and until >= moment.lease_seconds}
     return Sight(
         moment.now,
-        [Lane(*row) for row in active],
         [breakers.breaker_of(row) for row in open_],
         dict(options),
         running_limits.overrides_of(overrides),
@@ -77,10 +78,14 @@ def begin(connection: Connection, clock: Clock, worker_id: UUID, *, suspended: b
         suspended: also pause organizations that are suspended in Fairlane's own directory.
     """
     restrictions = (job_types.PAUSED, job_types.SUSPENDED) if suspended else (job_types.PAUSED,)
-    questions = (_HOLD, lanes.who_runs(connection), *restrictions)
-    moment, found = together(connection, clock, *questions, across="claim", values={"worker": worker_id})
-    mine, running, *paused = found
-    if not mine or mine[0][0] <= moment.lease_seconds:
+    # By itself, and first: what is read below is then read after whatever the lock has waited for.
+    hold = _HOLD if is_sqlite(connection) else _HOLD_ON_POSTGRES
+    lease_expires = connection.scalars(hold, {"worker": worker_id}).one_or_none()
+    if lease_expires is None:
+        return None
+    questions = (lanes.who_runs(connection), *restrictions)
+    moment, (running, *paused) = together(connection, clock, *questions, across="claim", values={})
+    if lease_expires <= moment.lease_seconds:
         return None
     held = frozenset((subject, name) for rows in paused for subject, name in rows)
     return Beginning(moment.now, held, lanes.counted(running))

@@ -53,7 +53,7 @@ def running_by_worker(connection: Connection) -> Sequence[AnyRow]:
     """`worker_id` and the `size` of what it runs."""
     statement = (
         select(jobs.c.worker_id, func.count().label("size"))
-        .where(jobs.c.status == JobStatus.RUNNING)
+        .where(jobs.c.status == fixed(JobStatus.RUNNING))
         .group_by(jobs.c.worker_id)
         .execution_options(fairlane_across="operator reads")
     )

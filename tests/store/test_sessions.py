@@ -1,0 +1,27 @@
+"""What Fairlane sets for its own sessions on PostgreSQL, whatever server, role and URL say."""
+
+import pytest
+from sqlalchemy import text
+
+from fairlane.store.transaction import Database
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("jit", "off"), ("lock_timeout", "7s"), ("default_transaction_isolation", "read committed")]
+)
+def test_what_is_set_for_every_session(postgres_url: str, name: str, value: str) -> None:
+    """Without `jit = off` a server with LLVM compiles each claim, since a sort is made to look dear to it."""
+    theirs = f"{postgres_url}&options=-c%20{name}%3Don" if name == "jit" else postgres_url
+
+    assert shown(Database(theirs, lock_seconds=7.0), name) == value
+
+
+def test_what_the_url_sets_besides_is_kept(postgres_url: str) -> None:
+    assert shown(Database(f"{postgres_url}&options=-c%20statement_timeout%3D42s"), "statement_timeout") == "42s"
+
+
+def shown(database: Database, name: str) -> str:
+    try:
+        return str(database.look(lambda connection: connection.scalar(text(f"SHOW {name}"))))
+    finally:
+        database.close()
