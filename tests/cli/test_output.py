@@ -99,11 +99,11 @@ def test_a_worker_shows_what_runs_and_what_has_ended(width: int) -> None:
 
 
 def test_a_failed_attempt_names_the_command_that_shows_its_error() -> None:
-    console, file = screen(120)
+    console, file = screen(80)
     with WorkerDisplay(console) as display:
         display(e.JobEnded("two words", JOB, "report.pdf", JobStatus.FAILED, "ValueError", 1.5))
 
-    assert "1.50 s  ValueError  fairlane jobs show c3d4e5f6 -o 'two words'" in file.getvalue()
+    assert "1.50 s\n           ValueError  fairlane jobs show c3d4e5f6 -o 'two words'\n" in file.getvalue()
 
 
 def test_log_lines_scroll_by_above() -> None:

@@ -112,7 +112,7 @@ def _queues(queues: tuple[QueueView, ...]) -> RenderableType:
 
 def _workers(workers: tuple[WorkerView, ...]) -> RenderableType:
     if not workers:
-        return Text("No worker is alive; start one: fairlane --app module:object worker", "yellow")
+        return Text("No worker is alive; start one: fairlane worker", "yellow")
     slots, queues = Column("SLOTS", justify="right"), Column("QUEUES")
     rows = table(Column("WORKER"), slots, queues, "UP", "BEAT", "")
     for one in workers:

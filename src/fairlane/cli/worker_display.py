@@ -192,6 +192,6 @@ def _ended_line(event: e.JobEnded) -> Text:
     line.append(short(event.job_id), "dim")
     line.append(f"  {event.seconds:.2f} s")
     if event.error_type is not None:
-        line.append(f"  {event.error_type}  ")
+        line.append(f"\n{'':11}{event.error_type}  ")  # below the name, as one line would be broken anywhere
         line.append(f"fairlane jobs show {short(event.job_id)} -o {shlex.quote(plain(event.organization))}", "dim")
     return line
