@@ -43,20 +43,23 @@ once. They were run in turn, each on a fresh store, with the newest packages.
 _HOLDS: Final = """
 ## What holds the figures
 
-The aims were 1.3 times PgQueuer's drain, its rate of single submissions, 60,000 jobs/s in bulk, and a pick-up of 3 ms;
-they are not reached. What was found by profiling (perf, py-spy, `EXPLAIN (ANALYZE, BUFFERS, WAL)`):
+The aims were 1.3 times PgQueuer's drain, its rate of single submissions, 60,000 jobs/s in bulk, a pick-up of 3 ms, and
+50 ms for a neighbour; they are not reached. Threads are: 8,000 jobs/s was their aim. What was found by profiling (perf,
+py-spy, `EXPLAIN (ANALYZE, BUFFERS, WAL)`):
 
 - *Drain.* On two cores one is busy with PostgreSQL and one with Python. PostgreSQL spends some 20 µs a job on the claim
   and as much on its end: a job's row is written anew each time, with an entry in each of its full indexes, and each
   transition has its row in the execution log; PgQueuer deletes the row, and has neither log nor organizations. The
   worker spends some 60 µs a job, less than half of it on its loop. Fewer slots and more organizations cost more, since
   a claim has its five round trips, and as many again every tenth of a second, whatever it brings.
+- *SQLite.* One writer at a time, and a claim reads its lanes one by one: a backlog of one organization costs the others
+  the commits that are under way, each of which waits for the disk.
 - *Bulk and single.* Each job is checked against its type's schema, its parameters are put into canonical form and
   hashed for deduplication, and log and key are written with it: some 50 µs of Python and as much in the database.
 - *Pick-up.* A submission waits for the disk once; its hint goes through PostgreSQL's NOTIFY on a connection of its own;
-  the worker looks (two round trips) and claims (five, and the disk once more). On a machine that was idle each of these
-  takes longer than on a busy one: on the one above, after a pause of 0.2 s, `SELECT 1` alone took 4.8 ms instead of 0.2,
-  and an INSERT of one row 6.8 ms instead of 0.3.
+  the worker looks (three round trips) and claims (five, and the disk once more). On a machine that was idle each of
+  these takes longer than on a busy one: on the virtual one above, after a pause of 0.2 s, `SELECT 1` alone took 4.8 ms
+  instead of 0.2, and an INSERT of one row 6.8 ms instead of 0.3.
 - A session that holds a snapshot makes claims slower: see [Known limits](architecture.md#known-limits).
 """
 _FAIRNESS: Final = """
