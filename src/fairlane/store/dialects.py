@@ -208,7 +208,7 @@ def _refusal_of_missing(file: Path) -> Callable[..., None]:
         # SQLite would make an empty one, wherever a URL has a slip in it or a command is typed in the wrong folder.
         if not file.exists():
             raise ConfigurationError(
-                f"There is no database {file}; run `fairlane migrate` to create it, or correct its URL."
+                f"There is no database {file}; run `fairlane migrate` to create it (with this --app or --url)."
             )
 
     return refuse_missing
