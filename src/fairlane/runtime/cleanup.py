@@ -16,8 +16,8 @@ from fairlane.store.statements.cleanup import Shelf
 from fairlane.store.statements.dependencies import Edge
 from fairlane.store.transaction import Database
 
-_BATCH = 200  # jobs a transaction looks at
-_PAGES = 25  # transactions a round, while they find nothing to delete
+_BATCH = 500  # jobs a transaction looks at
+_PAGES = 10  # transactions a round, while they find nothing to delete
 _SHELVES = 1_000  # looked through for old jobs at a time
 _SWEEP = 5_000  # edges a round
 _COUNTS_KEPT = timedelta(days=1)  # breakers look at half an hour of them; no submission limit looks further back

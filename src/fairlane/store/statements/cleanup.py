@@ -9,7 +9,21 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, FromClause, delete, or_, select, text, tuple_
+from sqlalchemy import (
+    ARRAY,
+    Column,
+    ColumnElement,
+    Connection,
+    FromClause,
+    Uuid,
+    any_,
+    delete,
+    literal,
+    or_,
+    select,
+    text,
+    tuple_,
+)
 
 from fairlane.domain.statuses import LIVE, TERMINAL, Resolution
 from fairlane.store.dialects import is_sqlite
@@ -114,7 +128,7 @@ def lock_expired(
     connection: Connection, organization: str, job_ids: Collection[UUID], moment: datetime
 ) -> Sequence[UUID]:
     """Those of the jobs that ended before `moment` and may go, locked so that a second cleaner passes over them."""
-    mine = (jobs.c.organization_id == organization) & jobs.c.id.in_(list(job_ids))
+    mine = (jobs.c.organization_id == organization) & _among(connection, jobs.c.id, job_ids)
     locked = connection.scalars(
         select(jobs.c.id)
         .where(mine, jobs.c.status.in_(sorted(TERMINAL)), jobs.c.finished_at < moment)
@@ -126,7 +140,7 @@ def lock_expired(
     # here on the locks keep new children off.
     return connection.scalars(
         select(jobs.c.id)
-        .where(jobs.c.organization_id == organization, jobs.c.id.in_(locked), ~_has_live_child())
+        .where(jobs.c.organization_id == organization, _among(connection, jobs.c.id, locked), ~_has_live_child())
         .order_by(jobs.c.id)
     ).all()
 
@@ -178,12 +192,18 @@ def has_live_child(connection: Connection, organization: str, job_id: UUID) -> b
 
 def delete_jobs(connection: Connection, now: datetime, organization: str, job_ids: Sequence[UUID]) -> None:
     """Delete jobs and all that hangs on them; their files are left to clean-up, once this has committed."""
-    mine = list(job_ids)
-    paths = select(artifacts.c.path).where(artifacts.c.organization_id == organization, artifacts.c.job_id.in_(mine))
+    theirs = _among(connection, artifacts.c.job_id, job_ids)
+    paths = select(artifacts.c.path).where(artifacts.c.organization_id == organization, theirs)
     doomed_files.doom(connection, now, organization, connection.scalars(paths).all())
-    for table in _OF_JOB:
-        connection.execute(delete(table).where(table.c.organization_id == organization, table.c.job_id.in_(mine)))
-    connection.execute(
-        delete(job_parents).where(job_parents.c.organization_id == organization, job_parents.c.parent_id.in_(mine))
-    )
-    connection.execute(delete(jobs).where(jobs.c.organization_id == organization, jobs.c.id.in_(mine)))
+    of_job = [(table, table.c.job_id) for table in _OF_JOB]
+    for table, key in [*of_job, (job_parents, job_parents.c.parent_id), (jobs, jobs.c.id)]:
+        connection.execute(
+            delete(table).where(table.c.organization_id == organization, _among(connection, key, job_ids))
+        )
+
+
+def _among(connection: Connection, column: Column[UUID], ids: Collection[UUID]) -> ColumnElement[bool]:
+    """The column is one of these. As one value where there is an array: a list is written out each time."""
+    if is_sqlite(connection):
+        return column.in_(list(ids))
+    return column == any_(literal(list(ids), ARRAY(Uuid)))
