@@ -26,7 +26,7 @@ from fairlane.store.transaction import Database
 from tests.conftest import create_database, database_on, drop_database
 
 HEAD = "0001"
-PARTIES = 3
+PARTIES = 4
 MIGRATE = """
 import sys
 from fairlane.store.schema import migrate
