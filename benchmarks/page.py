@@ -51,7 +51,7 @@ py-spy, `EXPLAIN (ANALYZE, BUFFERS, WAL)`):
   and as much on its end: a job's row is written anew each time, with an entry in each of its full indexes, and each
   transition has its row in the execution log; PgQueuer deletes the row, and has neither log nor organizations. The
   worker spends some 60 µs a job, less than half of it on its loop. Fewer slots and more organizations cost more, since
-  a claim has its five round trips, and as many again every tenth of a second, whatever it brings.
+  a claim has its five round trips, and three more every tenth of a second, whatever it brings.
 - *SQLite.* One writer at a time, and a claim reads its lanes one by one: a backlog of one organization costs the others
   the commits that are under way, each of which waits for the disk.
 - *Bulk and single.* Each job is checked against its type's schema, its parameters are put into canonical form and

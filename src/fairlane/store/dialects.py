@@ -208,7 +208,8 @@ def _refusal_of_missing(file: Path) -> Callable[..., None]:
         # SQLite would make an empty one, wherever a URL has a slip in it or a command is typed in the wrong folder.
         if not file.exists():
             raise ConfigurationError(
-                f"There is no database {file}; run `fairlane migrate` to create it (with this --app or --url)."
+                f"There is no database {file}; run `fairlane migrate` to create it (with this --app or --url), "
+                "or correct its URL."
             )
 
     return refuse_missing
@@ -271,18 +272,17 @@ def _postgres_engine(url: str, pool_size: int, lock_seconds: float) -> Engine:
 
 def _options(of_url: str | Sequence[str], lock_seconds: float) -> str:
     """What our sessions set; what the URL sets goes before it, or would be lost."""
-    return " ".join(
-        (
-            *([of_url] if isinstance(of_url, str) else of_url),
-            # Nobody's transaction holds up ours for ever, nor that of a process of ours that was stopped in the middle.
-            f"-c lock_timeout={int(lock_seconds * 1000)}",
-            f"-c idle_in_transaction_session_timeout={_LONGEST_PAUSE * 1000}",
-            # Whatever the role's default: who has waited for a lock has to see what was committed meanwhile.
-            "-c default_transaction_isolation=read\\ committed",
-            # To claims a sort is made to look dear, so dear that PostgreSQL would compile each, for most of a second.
-            "-c jit=off",
-        )
+    theirs = [of_url] if isinstance(of_url, str) else of_url
+    ours = (
+        # Nobody's transaction holds up ours for ever, nor that of a process of ours that was stopped in the middle.
+        f"-c lock_timeout={int(lock_seconds * 1000)}",
+        f"-c idle_in_transaction_session_timeout={_LONGEST_PAUSE * 1000}",
+        # Whatever the role's default: who has waited for a lock has to see what was committed meanwhile.
+        "-c default_transaction_isolation=read\\ committed",
+        # To claims a sort is made to look dear, so dear that PostgreSQL would compile each, for most of a second.
+        "-c jit=off",
     )
+    return " ".join((*theirs, *ours))
 
 
 def is_retryable(error: DBAPIError) -> bool:
