@@ -30,10 +30,11 @@ def test_a_waiting_job_is_canceled_at_once(fl: Engine) -> None:
 
 
 def test_a_running_async_handler_is_cancelled(fl: Engine) -> None:
-    cleaned_up = Gate()
+    begun, cleaned_up = Gate(), Gate()
 
     @fl.job_type("slow")
     async def slow(ctx: JobContext) -> None:
+        begun.open()
         try:
             await asyncio.Event().wait()
         finally:
@@ -41,7 +42,7 @@ def test_a_running_async_handler_is_cancelled(fl: Engine) -> None:
 
     job = fl.give("slow", user="ana")
     with running(fl.worker()):
-        started(fl, job)
+        begun.wait()
         acknowledged = fl.cancel(job.id, organization="acme", user="ana")
         assert acknowledged.status == "running"
         assert acknowledged.cancel_requested_at is not None
@@ -66,8 +67,11 @@ def test_a_running_thread_is_told_at_its_next_call_of_the_context(fl: Engine) ->
 
 
 def test_a_thread_may_look_and_clean_up(fl: Engine) -> None:
+    begun = Gate()
+
     @fl.job_type("slow")
     def slow(ctx: JobContext) -> None:
+        begun.open()
         while not ctx.is_canceled():
             ctx.interrupt.wait(300)
         try:
@@ -78,7 +82,7 @@ def test_a_thread_may_look_and_clean_up(fl: Engine) -> None:
 
     job = fl.give("slow")
     with running(fl.worker()):
-        started(fl, job)
+        begun.wait()
         fl.cancel(job.id, organization="acme")
         assert fl.ended(job).status == "canceled"
     assert [line.message for line in fl.log_lines(job.id, organization="acme")] == ["cleaned up"]
@@ -103,7 +107,7 @@ def test_a_handler_that_returns_after_the_request_completes_and_the_log_notes_it
 
     job = fl.give("deaf", user="ana")
     with running(fl.worker()):
-        started(fl, job)
+        gate.reached()
         fl.cancel(job.id, organization="acme", user="ana")
         gate.open()
         assert fl.ended(job).status == "completed"
@@ -121,7 +125,7 @@ def test_a_handler_that_fails_after_the_request_is_canceled_and_not_retried(fl: 
 
     job = fl.give("deaf")
     with running(fl.worker()):
-        started(fl, job)
+        gate.reached()
         fl.cancel(job.id, organization="acme")
         gate.open()
         assert fl.ended(job).status == "canceled"
@@ -138,7 +142,7 @@ def test_a_thread_that_ignores_the_cancel_is_left_behind_and_the_log_says_so(dat
 
         job = fl.give("deaf")
         with running(fl.worker()):
-            started(fl, job)
+            gate.reached()
             fl.cancel(job.id, organization="acme")
             fl.events.wait(HandlerAbandoned, job_id=job.id)
             assert fl.ended(job).status == "canceled"
@@ -158,10 +162,11 @@ def test_a_job_that_has_ended_can_not_be_canceled(fl: Engine) -> None:
 
 
 def test_a_second_request_changes_nothing(fl: Engine) -> None:
-    gate = Gate()
+    begun, gate = Gate(), Gate()
 
     @fl.job_type("slow")
     def slow(ctx: JobContext) -> None:
+        begun.open()
         ctx.interrupt.wait(300)
         gate.wait()
         ctx.raise_if_interrupted()
@@ -169,7 +174,7 @@ def test_a_second_request_changes_nothing(fl: Engine) -> None:
     fl.members.add("acme", "boss", role="admin")
     job = fl.give("slow", user="ana")
     with running(fl.worker()):
-        started(fl, job)
+        begun.wait()
         first = fl.cancel(job.id, organization="acme", user="ana")
         again = fl.cancel(job.id, organization="acme", user="boss")
         gate.open()

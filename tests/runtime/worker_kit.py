@@ -132,6 +132,7 @@ class Gate:
 
     def __init__(self) -> None:
         self._event = threading.Event()
+        self._reached = threading.Event()
 
     def open(self) -> None:
         """Let them go on."""
@@ -139,7 +140,12 @@ class Gate:
 
     def wait(self) -> None:
         """In a thread."""
+        self._reached.set()
         assert self._event.wait(PATIENCE), "the gate was never opened"
+
+    def reached(self) -> None:
+        """Wait until a handler is at it, which is later than that its job has started."""
+        assert self._reached.wait(PATIENCE), "no handler came to the gate"
 
 
 def started(fl: Engine, job: Job, attempt: int = 1) -> None:

@@ -50,13 +50,15 @@ class Member:
         return self.claims.claim_round(slots, known)
 
     def end(self, *ready: Ready) -> None:
-        """Complete what it claimed."""
+        """Complete what it claimed, also what another claim, which read it as ready, has locked for a moment."""
         ends = [
             Finish(one.organization, one.id, one.job_type, one.lease_token, Completed(), Backoff())
             for one in (each.claimed for each in ready)
         ]
         database = self.fl.database
-        database.write(lambda connection: finish(connection, database.clock.now(connection), ends, Random(1)))
+        while ends:
+            done = database.write(lambda connection: finish(connection, database.clock.now(connection), ends, Random(1)))
+            ends = [one.finish for one in done if one.is_locked]
 
     def is_steady(self) -> None:
         """Let its heartbeat succeed for a full lease, by its own clock."""
