@@ -57,7 +57,9 @@ class Member:
         ]
         database = self.fl.database
         while ends:
-            done = database.write(lambda connection: finish(connection, database.clock.now(connection), ends, Random(1)))
+            done = database.write(
+                lambda connection: finish(connection, database.clock.now(connection), ends, Random(1))
+            )
             ends = [one.finish for one in done if one.is_locked]
 
     def is_steady(self) -> None:
