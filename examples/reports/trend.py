@@ -9,6 +9,7 @@ import random
 import statistics
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from operator import mul
 from typing import Final
 
 from .series import Series
@@ -42,17 +43,21 @@ def resampled_slopes(series: Series, resamples: int = RESAMPLES) -> Iterator[flo
     if len(values) < 3:
         return
     slope, intercept = statistics.linear_regression(years, values)
-    line = [intercept + slope * year for year in years]
-    deviations = [value - fitted for value, fitted in zip(values, line, strict=True)]
+    deviations = [value - (intercept + slope * year) for year, value in zip(years, values, strict=True)]
+    # A slope is a weighted sum of the values. That of the line and shuffled deviations is the sum of their two slopes.
+    middle = statistics.fmean(years)
+    spread = sum((year - middle) ** 2 for year in years)
+    weights = [(year - middle) / spread for year in years]
     chance = random.Random(0)  # always the same chance: a report made twice is the same report
     for _ in range(resamples):
-        shuffled = [fitted + moved for fitted, moved in zip(line, _in_blocks(deviations, chance), strict=True)]
-        yield statistics.linear_regression(years, shuffled).slope
+        yield slope + sum(map(mul, weights, _in_blocks(deviations, chance)))
 
 
-def _in_blocks(deviations: list[float], chance: random.Random) -> list[float]:
-    """As many deviations again, in blocks from anywhere. The root of their number is a customary block length."""
+def _in_blocks(deviations: list[float], chance: random.Random) -> Iterator[float]:
+    """As many deviations again or some more, in blocks from anywhere. The root of their number is a customary length."""
     count = len(deviations)
     length = math.isqrt(count)
-    starts = [chance.randrange(count - length + 1) for _ in range(math.ceil(count / length))]
-    return [deviation for start in starts for deviation in deviations[start : start + length]][:count]
+    places = count - length + 1
+    for _ in range(math.ceil(count / length)):
+        start = int(chance.random() * places)
+        yield from deviations[start : start + length]
