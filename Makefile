@@ -21,7 +21,7 @@ demo: $(STAMP) ## Run the demo; with PostgreSQL: make demo ARGS=--postgres
 
 .PHONY: test
 test: $(STAMP) ## Run the tests; some of them: make test ARGS="tests/store -k claim"
-	@$(BIN)/pytest -n 3 $(ARGS)
+	@$(BIN)/pytest -n 3 --dist worksteal $(ARGS)
 
 .PHONY: check
 check: $(STAMP) ## Check format, lint, types and import directions

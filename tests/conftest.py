@@ -7,6 +7,7 @@ user must be allowed to create databases.
 """
 
 import atexit
+import gc
 import os
 import shutil
 import sqlite3
@@ -53,6 +54,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.import_plugin("tests.store.compiled_once")
     # Some 150 processes of the tests import Fairlane, which takes twice as long where no bytecode may be kept.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+def pytest_collection_finish() -> None:
+    # The tests themselves and all that they import: the collector would go through them a thousand times.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)  # known only where xdist is installed

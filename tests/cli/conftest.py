@@ -2,13 +2,20 @@
 
 import json
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, Protocol
 
 import pytest
+import typer.testing
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from fairlane import Fairlane, Job, JobContext, PermanentError
 from fairlane.cli.root import app
+
+
+# typer makes all commands anew for each run, from the signatures of their functions; a process needs them once.
+_commands = cache(get_command)
 
 
 class Outcome:
@@ -35,6 +42,7 @@ def run(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Run:
     for name in ("FAIRLANE_APP", "FAIRLANE_ORGANIZATION", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("FAIRLANE_URL", sqlite_url)
+    monkeypatch.setattr(typer.testing, "_get_command", _commands)
 
     def call(*arguments: object, code: int = 0, answer: str | None = None) -> Outcome:
         result = CliRunner().invoke(app, [str(one) for one in arguments], input=answer, prog_name="fairlane")

@@ -7,6 +7,7 @@ from types import FrameType
 
 import pytest
 
+from fairlane import JobContext
 from tests.runtime.worker_kit import engine
 from tests.runtime.worker_store import nothing
 
@@ -35,12 +36,30 @@ def test_signals_do_afterwards_what_they_did_before() -> None:
     assert [signal.getsignal(number) for number in SIGNALS] == [hosts_own, hosts_own]
 
 
-@pytest.mark.usefixtures("handlers")
-def test_the_garbage_collector_is_as_it_was() -> None:
-    before = gc.get_freeze_count(), gc.get_threshold()
+@pytest.fixture
+def unfrozen() -> Iterator[None]:
+    """A heap as any process has it; that of the tests is frozen."""
+    gc.unfreeze()
+    yield
+    gc.freeze()
+
+
+@pytest.mark.usefixtures("handlers", "unfrozen")
+@pytest.mark.parametrize("is_frozen", [False, True])
+def test_the_garbage_collector_is_as_it_was(*, is_frozen: bool) -> None:
+    if is_frozen:
+        gc.freeze()
+    meanwhile: list[int] = []
     with engine("sqlite://") as fl:
-        nothing(fl)
+
+        @fl.job_type("look")
+        def look(ctx: JobContext) -> None:
+            meanwhile.append(gc.get_freeze_count())
+            worker.stop()
+
+        fl.give("look")
         worker = fl.worker()
-        worker.stop()
         worker.run()
-    assert (gc.get_freeze_count(), gc.get_threshold()) == before
+    # How much is frozen is no constant: also what is frozen ends when nobody needs it any more.
+    assert meanwhile[0] > 0
+    assert (gc.get_freeze_count() > 0) == is_frozen

@@ -173,8 +173,12 @@ def _frozen_heap() -> Iterator[None]:
     """Have the garbage collector leave alone what was made so far, modules above all.
 
     A worker makes and drops thousands of objects at a time, and every few hundred have the collector look for cycles,
-    ever again through all that was there before: that took a third of all of a busy worker's time.
+    ever again through all that was there before: that took a third of all of a busy worker's time. A heap that the
+    host has frozen itself stays as it is, also afterwards.
     """
+    if gc.get_freeze_count():
+        yield
+        return
     gc.collect()
     gc.freeze()
     try:
