@@ -54,7 +54,7 @@ def resampled_slopes(series: Series, resamples: int = RESAMPLES) -> Iterator[flo
 
 
 def _in_blocks(deviations: list[float], chance: random.Random) -> Iterator[float]:
-    """As many deviations again or some more, in blocks from anywhere. The root of their number is a customary length."""
+    """As many deviations or some more, in blocks from anywhere. The root of their number is a customary length."""
     count = len(deviations)
     length = math.isqrt(count)
     places = count - length + 1

@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 from fairlane import Fairlane, Job, JobContext, PermanentError
 from fairlane.cli.root import app
 
-
 # typer makes all commands anew for each run, from the signatures of their functions; a process needs them once.
 _commands = cache(get_command)
 

@@ -55,12 +55,14 @@ class Member:
             Finish(one.organization, one.id, one.job_type, one.lease_token, Completed(), Backoff())
             for one in (each.claimed for each in ready)
         ]
-        database = self.fl.database
         while ends:
-            done = database.write(
-                lambda connection: finish(connection, database.clock.now(connection), ends, Random(1))
-            )
-            ends = [one.finish for one in done if one.is_locked]
+            ends = self._finish(ends)
+
+    def _finish(self, ends: list[Finish]) -> list[Finish]:
+        """Those that were locked."""
+        database = self.fl.database
+        done = database.write(lambda connection: finish(connection, database.clock.now(connection), ends, Random(1)))
+        return [one.finish for one in done if one.is_locked]
 
     def is_steady(self) -> None:
         """Let its heartbeat succeed for a full lease, by its own clock."""
