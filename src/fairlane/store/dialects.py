@@ -69,7 +69,12 @@ def fixed(value: str) -> BindParameter[str]:
 
 def insert(connection: Connection, table: Table) -> postgresql.Insert:
     """An INSERT that knows ON CONFLICT; both dialects spell it alike."""
-    if is_sqlite(connection):
+    return _insert(table, for_sqlite=is_sqlite(connection))
+
+
+@cache
+def _insert(table: Table, *, for_sqlite: bool) -> postgresql.Insert:
+    if for_sqlite:
         # The two Insert classes share the part that we use: on_conflict_do_nothing, on_conflict_do_update, excluded.
         return sqlite.insert(table)  # type: ignore[return-value]
     return postgresql.insert(table)
@@ -100,13 +105,16 @@ def _plain_insert(table: Table) -> Insert:
 
 def rows_from_json(table: Table, rows: Sequence[Mapping[str, Any]]) -> tuple[postgresql.Insert, dict[str, str]]:
     """INSERT … SELECT of rows that are sent as one JSON text, in their order; and its parameter."""
-    names = list(rows[0])
+    return _insert_from_json(table, tuple(rows[0])), {"rows": json.dumps(rows, default=str, ensure_ascii=False)}
+
+
+@cache
+def _insert_from_json(table: Table, names: tuple[str, ...]) -> postgresql.Insert:
     source = func.json_populate_recordset(
         literal_column(f"NULL::{table.name}"), cast(bindparam("rows", type_=Text), JSON)
     )
     given = source.table_valued(*(table.c[name] for name in names))
-    statement = postgresql.insert(table).from_select(names, select(*given.c))
-    return statement, {"rows": json.dumps(rows, default=str, ensure_ascii=False)}
+    return postgresql.insert(table).from_select(names, select(*given.c))
 
 
 def given(*columns: str, sqlite: bool) -> str:
@@ -124,13 +132,19 @@ def upsert(connection: Connection, table: Table, *rows: Mapping[str, Any]) -> No
 
     Many rows, of the same columns and different keys, take one statement where that saves round trips.
     """
-    values: Mapping[str, str] | Sequence[Mapping[str, Any]] = rows
-    statement = insert(connection, table)
+    names = tuple(rows[0])
     if takes_json(connection, rows):
         statement, values = rows_from_json(table, rows)
+        connection.execute(_or_update(statement, table, names), values)
+    else:
+        connection.execute(_or_update(insert(connection, table), table, names), rows)
+
+
+@cache
+def _or_update(statement: postgresql.Insert, table: Table, names: tuple[str, ...]) -> postgresql.Insert:
     keys = [column.name for column in table.primary_key.columns]
-    changed = {name: statement.excluded[name] for name in rows[0] if name not in keys}
-    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed), values)
+    changed = {name: statement.excluded[name] for name in names if name not in keys}
+    return statement.on_conflict_do_update(index_elements=keys, set_=changed)
 
 
 def make_engine(url: str, *, pool_size: int, lock_seconds: float) -> Engine:

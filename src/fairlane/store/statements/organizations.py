@@ -3,9 +3,12 @@
 import json
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, delete, select, text, update
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.sql.dml import ReturningInsert
 
 from fairlane.domain.organizations import is_organization_id, is_user_id
 from fairlane.domain.statuses import WAITING, OrganizationStatus, Role
@@ -21,8 +24,13 @@ _FIND_MEMBER: Final = select(members).where(
 
 def create(connection: Connection, values: dict[str, Any]) -> bool:
     """Insert an organization; False if its id is taken, even by a deleted one."""
-    statement = insert(connection, organizations).values(values).on_conflict_do_nothing().returning(organizations.c.id)
-    return connection.execute(statement).one_or_none() is not None
+    statement = _unless_taken(insert(connection, organizations))
+    return connection.execute(statement, values).one_or_none() is not None
+
+
+@cache
+def _unless_taken(statement: postgresql.Insert) -> ReturningInsert[Any]:
+    return statement.on_conflict_do_nothing().returning(organizations.c.id)
 
 
 def change(connection: Connection, organization: str, values: dict[str, Any]) -> bool:

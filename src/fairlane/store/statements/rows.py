@@ -2,17 +2,28 @@
 
 import json
 from datetime import datetime
-from typing import Any
+from functools import cache
+from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection, Select, bindparam, select
 
 from fairlane.domain.jobs import Job
 from fairlane.domain.statuses import PRIORITY_OF_RANK, JobStatus
 from fairlane.store.statements.drafts import Draft
 from fairlane.store.tables import AnyRow, cancel_requests, job_parents, jobs, progress
 
+_EDGES: Final = (
+    select(job_parents.c.job_id, job_parents.c.parent_id)
+    .where(
+        job_parents.c.organization_id == bindparam("organization"),
+        job_parents.c.job_id.in_(bindparam("ids", expanding=True)),
+    )
+    .order_by(job_parents.c.job_id, job_parents.c.parent_id)
+)
 
+
+@cache
 def select_jobs() -> Select[Any]:
     """Jobs with their progress and cancel request. The caller adds the organization."""
     return (
@@ -43,12 +54,7 @@ def parents_of(connection: Connection, organization: str, ids: list[UUID]) -> di
     found: dict[UUID, tuple[UUID, ...]] = {}
     if not ids:
         return found
-    edges = connection.execute(
-        select(job_parents.c.job_id, job_parents.c.parent_id)
-        .where(job_parents.c.organization_id == organization, job_parents.c.job_id.in_(ids))
-        .order_by(job_parents.c.job_id, job_parents.c.parent_id)
-    )
-    for edge in edges:
+    for edge in connection.execute(_EDGES, {"organization": organization, "ids": ids}):
         found[edge.job_id] = (*found.get(edge.job_id, ()), edge.parent_id)
     return found
 
