@@ -1,32 +1,23 @@
 """The only place that knows SQLite from PostgreSQL."""
 
-import json
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import (
-    JSON,
     BindParameter,
     Connection,
     Engine,
-    Insert,
     String,
     Table,
-    Text,
-    bindparam,
-    cast,
     create_engine,
     event,
-    func,
     literal,
-    literal_column,
     make_url,
-    select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, InterfaceError, OperationalError
@@ -38,7 +29,6 @@ from fairlane.store.liveness import ask_idle_connections
 WRITE: Final = "fairlane_write"  # execution option: this transaction writes
 _CONNECT_SECONDS = 5
 _WAL_PAUSE = 0.005  # seconds; the switch itself takes milliseconds
-_MANY = 4  # rows, from which on one statement of JSON is quicker than one for each
 _LONGEST_PAUSE = 15  # seconds between two statements of a transaction; ours take milliseconds
 _RETRYABLE_STATES: Final = frozenset({"40001", "40P01"})  # serialization failure, deadlock
 # Ended by an operator or by a crash; the answer to a COMMIT that says so leaves open whether it was done.
@@ -80,43 +70,6 @@ def _insert(table: Table, *, for_sqlite: bool) -> postgresql.Insert:
     return postgresql.insert(table)
 
 
-def insert_many(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows with the same columns; many of them in one statement, as JSON, where that saves round trips.
-
-    Raises:
-        IntegrityError, DataError
-    """
-    if takes_json(connection, rows):
-        connection.execute(*rows_from_json(table, rows))
-    else:
-        connection.execute(_plain_insert(table), rows)
-
-
-def takes_json(connection: Connection, rows: Sequence[object]) -> bool:
-    """Whether one statement with all these rows as JSON is quicker than one for each."""
-    return len(rows) >= _MANY and not is_sqlite(connection)
-
-
-@cache
-def _plain_insert(table: Table) -> Insert:
-    # Made once, as SQLAlchemy then compiles it once. Inline: nobody asks for the number that the row is given.
-    return table.insert().inline()
-
-
-def rows_from_json(table: Table, rows: Sequence[Mapping[str, Any]]) -> tuple[postgresql.Insert, dict[str, str]]:
-    """INSERT … SELECT of rows that are sent as one JSON text, in their order; and its parameter."""
-    return _insert_from_json(table, tuple(rows[0])), {"rows": json.dumps(rows, default=str, ensure_ascii=False)}
-
-
-@cache
-def _insert_from_json(table: Table, names: tuple[str, ...]) -> postgresql.Insert:
-    source = func.json_populate_recordset(
-        literal_column(f"NULL::{table.name}"), cast(bindparam("rows", type_=Text), JSON)
-    )
-    given = source.table_valued(*(table.c[name] for name in names))
-    return postgresql.insert(table).from_select(names, select(*given.c))
-
-
 def given(*columns: str, sqlite: bool) -> str:
     """A FROM item `given` with these columns of text: the rows in the parameter `given`, as JSON, a list for each.
 
@@ -125,26 +78,6 @@ def given(*columns: str, sqlite: bool) -> str:
     names = ", ".join(f"value ->> {place} AS {name}" for place, name in enumerate(columns))
     rows = "json_each(:given)" if sqlite else "json_array_elements(CAST(:given AS json)) AS each(value)"
     return f"(SELECT {names} FROM {rows}) AS given"  # noqa: S608 - names of ours
-
-
-def upsert(connection: Connection, table: Table, *rows: Mapping[str, Any]) -> None:
-    """Insert the row, or set its other columns where its primary key is there.
-
-    Many rows, of the same columns and different keys, take one statement where that saves round trips.
-    """
-    names = tuple(rows[0])
-    if takes_json(connection, rows):
-        statement, values = rows_from_json(table, rows)
-        connection.execute(_or_update(statement, table, names), values)
-    else:
-        connection.execute(_or_update(insert(connection, table), table, names), rows)
-
-
-@cache
-def _or_update(statement: postgresql.Insert, table: Table, names: tuple[str, ...]) -> postgresql.Insert:
-    keys = [column.name for column in table.primary_key.columns]
-    changed = {name: statement.excluded[name] for name in names if name not in keys}
-    return statement.on_conflict_do_update(index_elements=keys, set_=changed)
 
 
 def make_engine(url: str, *, pool_size: int, lock_seconds: float) -> Engine:

@@ -7,7 +7,8 @@ from typing import Final
 from sqlalchemy import Connection, bindparam, delete, literal, select, text, update
 
 from fairlane.domain.statuses import OrganizationStatus
-from fairlane.store.dialects import fixed, insert, upsert
+from fairlane.store.dialects import fixed, insert
+from fairlane.store.inserts import upsert
 from fairlane.store.tables import AnyRow, job_types, organizations, pauses
 
 # KEY SHARE, as a foreign key would take: it waits for a delete only, and holds up nothing else.

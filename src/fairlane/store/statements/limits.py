@@ -12,7 +12,8 @@ from sqlalchemy import Connection, delete, func, select, tuple_
 
 from fairlane.domain.statuses import LIVE
 from fairlane.store.clock import Clock
-from fairlane.store.dialects import fixed, insert, insert_many
+from fairlane.store.dialects import fixed, insert
+from fairlane.store.inserts import insert_many
 from fairlane.store.statements.drafts import Draft
 from fairlane.store.tables import jobs, quotas, submissions
 

@@ -12,7 +12,8 @@ from sqlalchemy.sql.dml import ReturningInsert
 
 from fairlane.domain.organizations import is_organization_id, is_user_id
 from fairlane.domain.statuses import WAITING, OrganizationStatus, Role
-from fairlane.store.dialects import given, insert, is_sqlite, upsert
+from fairlane.store.dialects import given, insert, is_sqlite
+from fairlane.store.inserts import upsert
 from fairlane.store.tables import AnyRow, jobs, members, organizations
 
 # One, as mostly, has a statement that stands ready.

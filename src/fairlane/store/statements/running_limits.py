@@ -15,7 +15,8 @@ from sqlalchemy import ColumnElement, Connection, TextClause, delete, select, te
 
 from fairlane.domain.limits import Limit, Subject
 from fairlane.store.clock import Clock
-from fairlane.store.dialects import given, insert_many, is_sqlite, rows_from_json, upsert
+from fairlane.store.dialects import given, is_sqlite
+from fairlane.store.inserts import insert_many, rows_from_json, upsert
 from fairlane.store.tables import Instant, limits, quotas, starts
 
 # In place of an organization, for what is about all of them: no organization has an empty id.

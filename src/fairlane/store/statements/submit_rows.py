@@ -9,7 +9,7 @@ from sqlalchemy import Connection, bindparam, text
 
 from fairlane.domain.statuses import WAITING, JobStatus
 from fairlane.domain.transitions import Step
-from fairlane.store.dialects import insert_many, takes_json
+from fairlane.store.inserts import insert_many, takes_json
 from fairlane.store.statements.drafts import Draft
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import Instant, execution_log, jobs

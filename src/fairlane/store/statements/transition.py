@@ -15,7 +15,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from fairlane.domain.outcomes import ErrorReport
 from fairlane.domain.statuses import JobStatus, Resolution
 from fairlane.domain.transitions import Burial, Transition
-from fairlane.store.dialects import insert_many, takes_json, upsert
+from fairlane.store.inserts import insert_many, takes_json, upsert
 from fairlane.store.tables import (
     NAME_LIMIT,
     AnyRow,

@@ -11,7 +11,8 @@ from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, or_, 
 
 from fairlane.domain.statuses import JobStatus
 from fairlane.store.clock import Clock
-from fairlane.store.dialects import fixed, upsert
+from fairlane.store.dialects import fixed
+from fairlane.store.inserts import upsert
 from fairlane.store.tables import AnyRow, cancel_requests, jobs, workers
 
 
