@@ -101,8 +101,9 @@ def test_list_has_pages(run: Run) -> None:
 
     first = run("jobs", "list", "-o", "acme", "-n", "1").stdout.splitlines()
     assert newer in first[1]
-    assert first[2].startswith("1 of 2 jobs; the next page: --cursor ")
-    cursor = first[2].split()[-1]
+    assert first[2] == "1 of 2 jobs; the next page:"
+    option, cursor = first[3].split()
+    assert option == "--cursor"
     assert older in run("jobs", "list", "-o", "acme", "-n", "1", "--cursor", cursor).stdout
 
 

@@ -183,7 +183,7 @@ class TestEditAndRetry:
         (claimed,) = scene.worker().claim()
         assert claimed.parameters == '{"n":2}'
         entries = scene.fl.history(job.id, organization="acme")
-        assert "retried by ana, parameters edited" in [entry.message for entry in entries]
+        assert "retried by ana, parameters edited: n" in [entry.message for entry in entries]
 
     def test_they_must_fit_the_handler(self, scene: Scene):
         job = scene.dead_letter(parameters={"n": 1})

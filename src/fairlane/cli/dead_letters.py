@@ -63,7 +63,8 @@ def list_letters(
         rows.add_row(short(letter.job_id), one_line(letter.job_type), cell(letter.reason), age(letter.entered_at))
     console().print(rows)
     if page.next_cursor is not None:
-        say(f"{len(page.items)} of {page.total:,} dead letters; the next page: --cursor {page.next_cursor}", whole=True)
+        say(f"{len(page.items)} of {page.total:,} dead letters; the next page:")
+        say(f"  --cursor {page.next_cursor}", whole=True)
 
 
 @app.command("groups")

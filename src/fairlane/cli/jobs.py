@@ -203,4 +203,5 @@ def _print_page(page: Page[Job]) -> None:
     out.print(rows)
     if page.next_cursor is not None:
         total = f"{page.total:,}{'+' if page.total_is_capped else ''}"
-        say(f"{len(page.items)} of {total} jobs; the next page: --cursor {page.next_cursor}", whole=True)
+        say(f"{len(page.items)} of {total} jobs; the next page:")
+        say(f"  --cursor {page.next_cursor}", whole=True)

@@ -50,13 +50,14 @@ def retry(
             f"Job {job_id} went to dead letter with its parent {parent.job_type} {parent.id}. "
             "Retry that parent: its children follow."
         )
+    edited = ""
     if parameters is not None:
+        edited = f", parameters edited: {_changed(row.parameters, parameters)}"
         connection.execute(
             update(jobs)
             .where(jobs.c.organization_id == organization, jobs.c.id == job_id)
             .values(parameters=parameters)
         )
-    edited = ", parameters edited" if parameters is not None else ""
     reason, later = f"retried by {actor}{edited}", at if at is not None and at > now else None
     unmet = revival.wait_for_live_parents(connection, organization, job_id)
     transition = transitions.revive_pending(reason, unmet) if unmet else transitions.revive(reason, later)
@@ -64,6 +65,13 @@ def retry(
     forget_cancel_request(connection, organization, [job_id])
     resolve(connection, now, organization, job_id, Resolution.RETRIED, actor=actor, note=None)
     return revival.revive_children(connection, now, organization, job_id, actor)
+
+
+def _changed(before: str, after: str) -> str:
+    """The names of the parameters that differ, of two JSON objects; their values are nobody's history."""
+    old, new = json.loads(before), json.loads(after)
+    both = old.keys() & new.keys()
+    return ", ".join(sorted(name for name in old | new if name not in both or old[name] != new[name])) or "none"
 
 
 def culprit(connection: Connection, organization: str, job_id: UUID) -> AnyRow | None:
