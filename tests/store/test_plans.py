@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from random import Random
+from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
@@ -30,6 +31,7 @@ from fairlane.store.statements import (
     dead_letters,
     dependencies,
     doomed_files,
+    job_list,
     job_types,
     lanes,
     limits,
@@ -145,7 +147,12 @@ FROM (SELECT n, '2026-11-01Z'::timestamptz + n * interval '1 s' AS moment,
     CASE WHEN n < 10 THEN lpad(to_hex(300001 + n), 32, '0')::uuid END AS trial
   FROM generate_series(0, 9999) AS n) AS breaker
 """
-FILLS = (ORGANIZATIONS, FILL, EDGES, FILES, QUOTAS, SUBMISSIONS, STARTS, LOG, LETTERS, COUNTS, BREAKERS)
+# Few jobs have one, a hundred have each.
+LABELS = """
+INSERT INTO fairlane_labels (organization_id, job_id, name, value)
+SELECT organization_id, id, 'doc', row_number() OVER () / 100 FROM fairlane_jobs WHERE status = 'completed' LIMIT 5000
+"""
+FILLS = (ORGANIZATIONS, FILL, EDGES, FILES, QUOTAS, SUBMISSIONS, STARTS, LOG, LETTERS, COUNTS, BREAKERS, LABELS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +175,7 @@ TABLES = (
     "fairlane_quotas",
     "fairlane_starts",
     "fairlane_dead_letters",
+    "fairlane_labels",
 )
 PAIRS = [Pair("small1", "type0"), Pair("small2", "type0")]
 SUBJECTS = [Subject(None, "type0"), Subject("big", None), Subject("big", "type0")]
@@ -191,6 +199,11 @@ def letters(connection: Connection, fingerprint: str | None = None) -> object:
         before=(LATER, UUID(int=510_000)),
         limit=50,
     )
+
+
+def page_of(connection: Connection, **wanted: Any) -> None:
+    """A page of the list, by jobs of which there are few among many newer ones."""
+    job_list.page(connection, "big", job_list.Wanted(**wanted), before=UUID(int=540_000), limit=50)
 
 
 def beginning_of(connection: Connection) -> None:
@@ -313,6 +326,11 @@ CASES = {
     "newest dead letters of one error": Case(
         lambda connection: letters(connection, fingerprint="frequent"), ("dead_letters_group",)
     ),
+    "jobs of an organization": Case(page_of, ("jobs_",), ()),
+    "jobs of a status": Case(partial(page_of, statuses=frozenset({JobStatus.PENDING})), ("jobs_status",)),
+    "jobs of a type": Case(partial(page_of, job_type="fax"), ("jobs_type",)),
+    "jobs with a label": Case(partial(page_of, labels=(("doc", "42"),)), ("labels_", "jobs_"), ()),
+    "jobs of a time": Case(partial(page_of, created_after=START + timedelta(seconds=539_990)), ("jobs_",), ()),
     "quotas that are old": Case(
         lambda connection: limits.forget_unused(connection, LATER + timedelta(days=9), ("", ""), 100),
         ("quotas_pk",),
@@ -329,7 +347,9 @@ def filled(postgres_server: str, postgres_template: str) -> Iterator[Database]:
     create_database(postgres_server, name, template=postgres_template)
     url = database_on(postgres_server, name)
     with psycopg.connect(url, autocommit=True) as connection:
-        for statement in (*FILLS, "VACUUM ANALYZE"):
+        # FREEZE waits for pages that a checkpoint is writing; without it they are passed over, some thousands of them
+        # at times, and an index alone is not believed to be enough.
+        for statement in (*FILLS, "VACUUM (FREEZE, ANALYZE)"):
             connection.execute(statement)
     database = Database(url)
     yield database
