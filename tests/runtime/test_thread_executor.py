@@ -181,6 +181,53 @@ async def test_a_thread_that_the_system_refuses_once_is_asked_for_again(
     await asyncio.gather(*map(end_of, blocking))
 
 
+def refuse() -> None:
+    raise RuntimeError("can't start new thread")
+
+
+async def test_where_the_system_gives_no_more_threads_those_that_there_are_do_it(
+    executor: ThreadExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = threading.Event()
+    blocking = Begun(executor, call(lambda ctx: release.wait(PATIENCE)))
+    monkeypatch.setattr(executor, "_start_thread", refuse)
+    second = Begun(executor, call(lambda ctx: "done"))
+    release.set()
+    await end_of(blocking)
+    assert await end_of(second) == "done"
+
+
+async def test_without_any_thread_a_handler_is_refused(
+    executor: ThreadExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executor, "_start_thread", refuse)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        Begun(executor, call(lambda ctx: "done"))
+    assert executor.running == set()
+
+
+async def test_what_is_told_never_to_begin_does_not(executor: ThreadExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even where its thread has it in hand already."""
+    in_hand, go_on, begun = threading.Event(), threading.Event(), threading.Event()
+    run = thread.ThreadExecution.run
+
+    def run_later(self: thread.ThreadExecution) -> tuple[object, BaseException | None]:
+        in_hand.set()
+        assert go_on.wait(PATIENCE)
+        return run(self)
+
+    monkeypatch.setattr(thread.ThreadExecution, "run", run_later)
+    handler = Begun(executor, call(lambda ctx: begun.set()))
+    await asyncio.to_thread(in_hand.wait, PATIENCE)
+    handler.abandon()
+    with pytest.raises(Abandoned, match="before a thread was free"):
+        await end_of(handler)
+    go_on.set()
+    await end_of(Begun(executor, call(lambda ctx: None)))
+    assert not begun.is_set()
+    assert executor.abandoned == 0
+
+
 class Mute(BaseException):
     """Can't say what it is."""
 

@@ -1,11 +1,13 @@
 """A claim round: what it takes, and that nothing which it took is ever forgotten."""
 
 import asyncio
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from psycopg.types.json import set_json_loads
 from sqlalchemy import select, update
 
 from fairlane import CommitUnanswered, JobContext, StorageUnavailable
@@ -13,7 +15,7 @@ from fairlane.runtime.watch import _PATIENCE, Watch
 from fairlane.store.statements import attempts, workers
 from fairlane.store.tables import jobs as job_table
 from tests.runtime.worker_kit import Engine, Gate, engine, running, started, until
-from tests.runtime.worker_store import Member, member, nothing
+from tests.runtime.worker_store import Member, member, nothing, organizations
 from tests.store.commits import breaking
 
 
@@ -75,6 +77,32 @@ def test_a_suspension_holds_from_the_next_round_on(fl: Engine, worker: Member) -
     assert worker.claim() == []
     fl.organizations.activate("acme")
     assert len(worker.claim()) == 1
+
+
+def test_who_is_new_is_seen_soon_after_a_hint(fl: Engine, worker: Member) -> None:
+    """And does not wait until what the worker knows of lanes is old."""
+    worker.claims.outlooks.kept = 3600.0
+    fl.organizations.create("rival")
+    for _ in range(2):
+        fl.give("work")
+    assert organizations(worker.claim(1)) == {"acme": 1}
+    fl.give("work", organization="rival")
+    worker.claims.outlooks.hinted()
+    until(lambda: organizations(worker.claim(1)) == {"rival": 1})
+
+
+def test_a_host_may_read_json_as_it_likes(postgres_url: str) -> None:
+    """How psycopg reads JSON is set for a whole process."""
+    set_json_loads(lambda text: {"wrapped": json.loads(text)})
+    try:
+        with engine(postgres_url) as fl:
+            nothing(fl)
+            job = fl.give("work")
+            fl.job_types.limit("work", max_running=1)
+            fl.drain()
+            assert fl.look(job).status == "completed"
+    finally:
+        set_json_loads(json.loads)
 
 
 def test_a_pause_of_one_thing_holds_up_no_other(fl: Engine, worker: Member) -> None:

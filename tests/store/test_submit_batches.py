@@ -89,6 +89,22 @@ class TestAllOrNothing:
         assert third.id != first.id
         assert scene.total() == 2
 
+    def test_who_comes_after_one_that_replaces_gets_the_one_that_replaced(self, scene: Scene):
+        earlier = scene.submit("letter", parameters={"n": 1})
+        new = letter(1, on_duplicate="replace")
+        again = letter(1, on_duplicate="return")
+        replacing, returned, child = scene.fl.submit_many([new, again, report(again)])
+        assert (replacing.id, returned.id, child.depends_on) == (new.id, new.id, (new.id,))
+        assert scene.get(earlier).status == CANCELED
+
+    def test_two_of_a_batch_do_not_replace_each_other(self, scene: Scene):
+        earlier = scene.submit("letter", parameters={"n": 1})
+        batch = [letter(1, on_duplicate="replace"), letter(1, on_duplicate="replace")]
+        error = refused(scene, DuplicateJob, batch)
+        assert isinstance(error, DuplicateJob)
+        assert (error.index, error.existing_id) == (1, batch[0].id)
+        assert scene.get(earlier).status == QUEUED
+
     def test_organizations_may_be_mixed(self, scene: Scene):
         jobs = scene.fl.submit_many([report(), Submission("report", "rival", "rita"), report()])
         assert [job.organization for job in jobs] == ["acme", "rival", "acme"]

@@ -24,7 +24,7 @@ from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, InterfaceError,
 from sqlalchemy.pool import QueuePool
 
 from fairlane.domain.errors import ConfigurationError, FairlaneError, InvalidParameters, StorageUnavailable
-from fairlane.store.liveness import ask_idle_connections
+from fairlane.store.liveness import ask_idle_connections, leave_connections_to_parent
 
 WRITE: Final = "fairlane_write"  # execution option: this transaction writes
 _CONNECT_SECONDS = 5
@@ -94,11 +94,14 @@ def make_engine(url: str, *, pool_size: int, lock_seconds: float) -> Engine:
         ) from None
     match parsed.get_backend_name():
         case "sqlite":
-            return _sqlite_engine(url, pool_size, lock_seconds)
+            engine = _sqlite_engine(url, pool_size, lock_seconds)
         case "postgresql" | "postgres":
-            return _postgres_engine(url, pool_size, lock_seconds)
+            engine = _postgres_engine(url, pool_size, lock_seconds)
         case other:
             raise ConfigurationError(f"Fairlane runs on sqlite:// and postgresql:// databases, not on {other}://.")
+    if not is_in_memory(url):
+        leave_connections_to_parent(engine)
+    return engine
 
 
 def is_in_memory(url: str) -> bool:

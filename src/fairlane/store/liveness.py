@@ -1,13 +1,17 @@
-"""Whether a pooled connection to PostgreSQL still lives, asked before it is used.
+"""Which pooled connections may be used: none that a fork left behind, and on PostgreSQL none that is dead.
+
+Whether it still lives is asked before it is used.
 
 SQLAlchemy's own pre-ping asks at each checkout, a round trip that costs as much as a short transaction. Here one that
 was in use just now is asked only if its server has sent something, as one does that closes it: to see that takes no
 round trip. What no server can send, because the network is gone, shows after a pause at the latest.
 """
 
+import os
 import selectors
 import time
 from typing import Any, Final
+from weakref import WeakSet
 
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import InvalidatePoolError
@@ -38,6 +42,21 @@ def ask_idle_connections(engine: Engine) -> None:
 
     event.listen(engine, "checkin", on_checkin)
     event.listen(engine, "checkout", on_checkout)
+
+
+def leave_connections_to_parent(engine: Engine) -> None:
+    """Have a forked child make connections of its own: on one socket each would read the other's answers."""
+    _engines.add(engine)
+
+
+def _leave_connections() -> None:
+    for engine in _engines:
+        engine.dispose(close=False)
+
+
+_engines: Final = WeakSet[Engine]()
+if hasattr(os, "register_at_fork"):  # as everywhere but on Windows, which has no fork
+    os.register_at_fork(after_in_child=_leave_connections)
 
 
 def _has_news(socket: int) -> bool:

@@ -1,12 +1,13 @@
 """Several SELECTs in one round trip, and what time it is: what a claim round looks at is small, and the way is long."""
 
+import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
-from sqlalchemy import Connection, Float, Select, TextualSelect, Uuid, cast, extract, func, select
+from sqlalchemy import Connection, Float, Select, Text, TextualSelect, Uuid, cast, extract, func, select
 from sqlalchemy.types import TypeEngine
 
 from fairlane.store.clock import Clock, DatabaseClock
@@ -44,7 +45,7 @@ def together(
     moment = Moment(now.astimezone(UTC), seconds)
     if not isinstance(clock, DatabaseClock):
         moment = Moment(clock.now(connection), clock.lease_seconds(connection))
-    return moment, [_read(one, rows or []) for one, rows in zip(questions, found, strict=True)]
+    return moment, [_read(one, json.loads(rows or "[]")) for one, rows in zip(questions, found, strict=True)]
 
 
 @cache
@@ -57,7 +58,8 @@ def _combined(questions: tuple[Question, ...], across: str) -> Select[*tuple[Any
     answers = []
     for one in questions:
         rows = one.subquery()
-        array = select(func.json_agg(func.json_build_array(*rows.c))).select_from(rows)
+        # As text: how the driver reads JSON is the host's to set, for all of the process.
+        array = select(cast(func.json_agg(func.json_build_array(*rows.c)), Text)).select_from(rows)
         answers.append(array.scalar_subquery())
     moment = func.clock_timestamp()
     seconds = cast(extract("epoch", moment), Float)

@@ -13,7 +13,7 @@ import contextvars
 import threading
 import time
 from collections import deque
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from itertools import count
 from queue import SimpleQueue
 from typing import Final
@@ -37,6 +37,7 @@ class ThreadExecution(Execution):
         super().__init__(call, on_end)
         self.queued, self.started = time.monotonic(), None
         self._executor = executor
+        self._turn = threading.Lock()  # taken once: by the thread that begins it, or by whoever says that it never will
 
     def interrupt(self, reason: Interruption) -> None:
         """Tell the handler, which sees it at its next call of the context. The first reason stands."""
@@ -47,7 +48,7 @@ class ThreadExecution(Execution):
         if self.is_over:
             return
         self._executor.running.discard(self)
-        if self.started is None:
+        if self._turn.acquire(blocking=False):
             self.tell(None, Abandoned("the handler had to stop before a thread was free for it"))
         else:
             self._executor.left_behind.add(self)
@@ -56,7 +57,7 @@ class ThreadExecution(Execution):
     def run(self) -> tuple[object, BaseException | None]:
         """What the handler returned, or raised. In its thread."""
         reason = self.call.context.interrupt.reason
-        if self.is_over or reason is not None:  # stopped before its turn came
+        if not self._turn.acquire(blocking=False) or reason is not None:  # stopped before its turn came
             return None, Interrupted(reason or Interruption.SHUTDOWN)
         self.started = time.monotonic()
         try:
@@ -113,7 +114,9 @@ class ThreadExecutor:
         execution = ThreadExecution(call, on_end, self)
         needed = self._unfinished + 1
         if self._threads < min(_FEW, needed):
-            self._start_thread()
+            # Where the system has no more to give, those that there are will do it.
+            with suppress(RuntimeError) if self._threads else nullcontext():
+                self._start_thread()
         self.running.add(execution)
         self._inbox.put(execution)
         self._waiting.append(execution)

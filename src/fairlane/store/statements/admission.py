@@ -144,9 +144,9 @@ def take_keys(connection: Connection, now: datetime, drafts: Sequence[Draft]) ->
             else:
                 expires = now + timedelta(seconds=rule.window)
                 holder = dedup.take(connection, now, organization, key, draft.id, expires)
-            in_batch[organization, key] = holder.job_id if holder else draft.id
             if holder is not None:
                 _resolve_duplicate(connection, now, draft, rule, holder, found)
+            in_batch[organization, key] = found.earlier.get(draft.id, draft.id)  # its new holder, if it was replaced
     return found
 
 
