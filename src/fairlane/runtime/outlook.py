@@ -1,7 +1,8 @@
 """What a claim round goes by: which lanes have something, how their organizations stand, and what limits there are.
 
 It is read a little before the claim and kept for a tenth of a second, so that a busy worker does not look at all lanes
-again for each batch. What must not be late (pauses, limits' counts) is read in the claim's own transaction.
+again for each batch; after a hint, only for some times as long as the look took, so that whoever is new is seen soon.
+What must not be late (pauses, limits' counts) is read in the claim's own transaction.
 """
 
 import time
@@ -46,6 +47,7 @@ class Outlook:
 
 
 _NOTHING: Final = Outlook((), {}, {}, {}, frozenset(), {})
+_TIMES: Final = 4  # as long as a look took, it is kept at least: a fifth of the time may go into looking
 
 
 @dataclass(slots=True)
@@ -62,19 +64,28 @@ class Outlooks:
     kept: float = 0.1
     _kept: Outlook | None = field(default=None, init=False)
     _read_at: float = field(default=0.0, init=False)
+    _took: float = field(default=0.0, init=False)
+    _is_hinted: bool = field(default=False, init=False)
     _prepared: frozenset[Subject] = field(default=frozenset(), init=False)
 
     def now(self) -> Outlook | None:
-        """The outlook, at most a tenth of a second old; None while the directory can't be asked.
+        """The outlook, read a tenth of a second ago at most; None while the directory can't be asked.
 
         Raises:
             StorageUnavailable, ConfigurationError
         """
-        at = time.monotonic()
-        if self._kept is None or not self._kept.lanes or at - self._read_at > self.kept:
+        began = time.monotonic()
+        kept = min(self.kept, _TIMES * self._took) if self._is_hinted else self.kept
+        if self._kept is None or not self._kept.lanes or began - self._read_at > kept:
+            self._is_hinted = False  # before the look: what is told of from here on, it may miss
             self._kept = self._read()
-            self._read_at = at
+            self._read_at = time.monotonic()
+            self._took = self._read_at - began
         return self._kept
+
+    def hinted(self) -> None:
+        """Something became ready, maybe in a lane that the outlook does not have. From any thread."""
+        self._is_hinted = True
 
     def forget(self, empty: Iterable[Lane]) -> None:
         """Leave these lanes out until the next look."""

@@ -61,8 +61,8 @@ class Shift:
         self._breakers = Breakers(database, card.id, tally, parts.emit)
         self._heartbeat = Heartbeat(database, card, settings.lease, parts.emit)
         self._pause = 0.0  # seconds before the next claim round
-        self._stage = Stage(database, settings.stage_interval, self._wake_up)
-        self._listener = Listener(database, self._wake_up)
+        self._stage = Stage(database, settings.stage_interval, self._on_ready)
+        self._listener = Listener(database, self._on_ready)
         outlooks = Outlooks(database, parts.directory, card)
         self._claims = Claims(database, parts.directory, card, outlooks)
         self._loop_watch = LoopWatch(self._on_blocked, self._on_stuck, settings.lease)
@@ -94,8 +94,9 @@ class Shift:
         self._wake.set()
         self._crew.changed.set()
 
-    def _wake_up(self) -> None:
+    def _on_ready(self) -> None:
         """From any thread."""
+        self._claims.outlooks.hinted()
         with suppress(RuntimeError):  # a loop that is closed claims no more
             self._loop.call_soon_threadsafe(self._wake.set)
 
