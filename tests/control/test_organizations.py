@@ -14,8 +14,10 @@ from fairlane import (
     OrganizationSuspended,
     PermissionDenied,
     Role,
+    StorageUnavailable,
     Submission,
 )
+from fairlane.control.people import Organizations
 from fairlane.domain.outcomes import Completed
 from tests.store.races.agreement import assert_log_agrees, steps
 from tests.store.races.race import answers_at_once
@@ -176,6 +178,25 @@ class TestDelete:
         scene.fl.organizations.delete("acme")
         scene.end(claimed)
         assert steps(scene.fl, child) == [PENDING, DEAD_LETTER]
+
+    def test_a_deletion_that_was_cut_off_is_ended_by_another(self, scene: Scene, monkeypatch: pytest.MonkeyPatch):
+        jobs = [scene.submit(delay=60) for _ in range(3)]
+        monkeypatch.setattr("fairlane.control.people._BATCH", 2)
+        bury, cut_off = Organizations._bury_waiting, [False, True]
+
+        def bury_once(self: Organizations, *arguments: Any) -> int:
+            if cut_off and cut_off.pop(0):
+                raise StorageUnavailable("The database is away.")
+            return bury(self, *arguments)
+
+        monkeypatch.setattr(Organizations, "_bury_waiting", bury_once)
+        with pytest.raises(StorageUnavailable):
+            scene.fl.organizations.delete("acme")
+        assert sorted(scene.get(job).status for job in jobs) == [DEAD_LETTER, DEAD_LETTER, PENDING]
+        scene.fl.organizations.delete("acme")
+        assert {scene.get(job).status for job in jobs} == {DEAD_LETTER}
+        with pytest.raises(OrganizationNotFound):
+            scene.fl.organizations.delete("acme")
 
     def test_it_is_over_for_its_members(self, scene: Scene):
         scene.fl.organizations.delete("acme")

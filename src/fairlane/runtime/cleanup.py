@@ -44,6 +44,7 @@ class Cleanup:
         # Shelves with jobs that ended before the moment up to which theirs go; the first is being gone through.
         self._due: tuple[tuple[Shelf, datetime], ...] = ()
         self._after: tuple[datetime, UUID] | None = None
+        self._size = _BATCH  # jobs of the next batch
         self._swept: Edge | None = None
         self._quota = _FIRST_QUOTA  # the last one that was looked at
         self._kept: set[UUID] = set()
@@ -64,22 +65,39 @@ class Cleanup:
         """Go on until a batch was deleted, the turn is over, or enough was looked at for once."""
         deleted = 0
         for _ in range(_PAGES):
-            deleted += self._database.write(self._delete_batch)
+            self._due = self._due or self._database.read(self._look_for_due)
+            if self._due:
+                deleted += self._delete_page(*self._due[0])
             if deleted >= _BATCH or not self._due:
                 break
         return deleted
 
-    def _delete_batch(self, connection: Connection) -> int:
-        due = self._due or self._look_for_due(connection)
-        if not due:
-            return 0
-        shelf, moment = due[0]
-        page = statements.ended_before(connection, shelf, moment, self._after, _BATCH)
-        expired = statements.lock_expired(connection, shelf.organization, [row.id for row in page], moment)
-        deleted = self._delete(connection, shelf.organization, [one for one in expired if one not in self._kept])
-        is_last = len(page) < _BATCH
-        self._due, self._after = (due[1:], None) if is_last else (due, (page[-1].finished_at, page[-1].id))
+    def _delete_page(self, shelf: Shelf, moment: datetime) -> int:
+        """Delete the shelf's next jobs, but for those that a host's table refers to: they stay.
+
+        Its foreign key may speak at the commit only, and never says of which job; so fewer are tried again, until it is
+        one alone, which is passed over from then on.
+        """
+        page = self._database.look(lambda c: statements.ended_before(c, shelf, moment, self._after, self._size))
+        ids = [row.id for row in page if row.id not in self._kept]
+        try:
+            deleted = self._database.write(lambda c: self._delete(c, shelf.organization, ids, moment)) if ids else 0
+        except IntegrityError:
+            if len(ids) > 1:
+                self._size = len(ids) // 2
+                return 0
+            self._kept.update(ids)
+            deleted = 0
+        is_last = len(page) < self._size
+        self._due, self._after = (self._due[1:], None) if is_last else (self._due, (page[-1].finished_at, page[-1].id))
+        self._size = min(2 * self._size, _BATCH)
         return deleted
+
+    def _delete(self, connection: Connection, organization: str, ids: Sequence[UUID], moment: datetime) -> int:
+        expired = statements.lock_expired(connection, organization, ids, moment)
+        if expired:
+            statements.delete_jobs(connection, self._database.clock.now(connection), organization, expired)
+        return len(expired)
 
     def _look_for_due(self, connection: Connection) -> tuple[tuple[Shelf, datetime], ...]:
         """Of the shelves that come next, those whose oldest job is past its retention, each with since when."""
@@ -89,22 +107,6 @@ class Cleanup:
         self._seen = found[-1][0] if len(found) == _SHELVES else _START
         moments = [(shelf, oldest, now - retention(shelf)) for shelf, oldest in found]
         return tuple((shelf, moment) for shelf, oldest, moment in moments if oldest < moment)
-
-    def _delete(self, connection: Connection, organization: str, job_ids: Sequence[UUID]) -> int:
-        """Delete jobs, but for those that a host's table refers to: they stay, and are passed over from now on."""
-        if not job_ids:
-            return 0
-        try:
-            with connection.begin_nested():
-                statements.delete_jobs(connection, self._database.clock.now(connection), organization, job_ids)
-        except IntegrityError:
-            if len(job_ids) == 1:
-                self._kept.update(job_ids)
-                return 0
-            middle = len(job_ids) // 2
-            halves = (job_ids[:middle], job_ids[middle:])
-            return sum(self._delete(connection, organization, half) for half in halves)
-        return len(job_ids)
 
     def _forget(self, connection: Connection) -> None:
         before = self._database.clock.now(connection) - _COUNTS_KEPT

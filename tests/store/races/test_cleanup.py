@@ -19,7 +19,16 @@ PENDING, QUEUED, COMPLETED = JobStatus.PENDING, JobStatus.QUEUED, JobStatus.COMP
 
 def cleaning(scene: Scene) -> Work[int]:
     """To delete a batch of what is older than a day, in a transaction of the test's."""
-    return lambda connection: scene.cleaner()._delete_batch(connection)
+    cleaner = scene.cleaner()
+
+    def work(connection: Connection) -> int:
+        deleted = 0
+        for shelf, moment in cleaner._look_for_due(connection):
+            page = cleanup.ended_before(connection, shelf, moment, None, 100)
+            deleted += cleaner._delete(connection, shelf.organization, [row.id for row in page], moment)
+        return deleted
+
+    return work
 
 
 def clean(scene: Scene) -> int:
@@ -45,25 +54,37 @@ def is_there(scene: Scene, job: Job) -> bool:
     return True
 
 
-def test_a_job_that_a_host_refers_to_stays_and_holds_up_no_other(scene: Scene):
+@pytest.mark.parametrize("checked", ["IMMEDIATE", "DEFERRED"])  # Django's are deferred: they speak at the commit
+def test_a_job_that_a_host_refers_to_stays_and_holds_up_no_other(scene: Scene, checked: str):
     jobs = [completed(scene) for _ in range(5)]
     grow_old(scene)
-    scene.write(lambda connection: refer(connection, jobs[1]))
+    scene.write(lambda connection: refer(connection, jobs[1], checked))
     cleaner = scene.cleaner()
     assert [cleaner.run_once(), cleaner.run_once()] == [4, 0]
     assert [is_there(scene, job) for job in jobs] == [False, True, False, False, False]
 
 
-def refer(connection: Connection, job: Job) -> None:
+def refer(connection: Connection, job: Job, checked: str) -> None:
     """A host's table with a foreign key to jobs, and a row of it."""
     connection.execute(
         text(
             "CREATE TABLE orders (organization_id varchar(140), job_id uuid,"
-            " FOREIGN KEY (organization_id, job_id) REFERENCES fairlane_jobs (organization_id, id))"
+            " FOREIGN KEY (organization_id, job_id) REFERENCES fairlane_jobs (organization_id, id)"
+            f" DEFERRABLE INITIALLY {checked})"
         )
     )
     key = job.id.hex if connection.dialect.name == "sqlite" else job.id
     connection.execute(text("INSERT INTO orders VALUES ('acme', :id)"), {"id": key})
+
+
+def test_an_organization_is_deleted_although_a_host_holds_a_job_of_it(scene: Scene, race: Race):
+    held, free = scene.submit(delay=60), scene.submit(delay=60)
+    with race.open() as host:
+        lock_job(host, "acme", held.id)
+        deletion = race.passes(lambda: scene.fl.organizations.delete("acme"))
+    deletion.result()
+    assert scene.get(free).status == JobStatus.DEAD_LETTER
+    assert scene.get(held).status == (JobStatus.DEAD_LETTER if race.serial else PENDING)
 
 
 class TestTwoCleaners:

@@ -80,6 +80,6 @@ def test_a_file_whose_job_can_not_be_deleted_is_not_doomed(scene: Scene):
     scene.write(lambda c: attempts.set_artifact(c, scene.now, lease_of(claimed), file))
     scene.end(claimed)
     grow_old(scene)
-    scene.write(lambda connection: refer(connection, job))
+    scene.write(lambda connection: refer(connection, job, "DEFERRED"))
     assert scene.cleaner().run_once() == 0
     assert scene.write(taking(scene)) == []

@@ -70,13 +70,13 @@ def retentions(connection: Connection) -> dict[str, float]:
 
 
 def waiting_jobs(connection: Connection, organization: str, limit: int) -> Sequence[AnyRow]:
-    """Jobs of the organization that have not started, locked in id order."""
+    """Jobs of the organization that have not started, locked in id order; without those that somebody holds."""
     return connection.execute(
         select(jobs.c.id, jobs.c.status, jobs.c.job_type)
         .where(jobs.c.organization_id == organization, jobs.c.status.in_(sorted(WAITING)))
         .order_by(jobs.c.id)
         .limit(limit)
-        .with_for_update(key_share=True)
+        .with_for_update(key_share=True, skip_locked=True)
     ).all()
 
 
