@@ -336,7 +336,7 @@ CASES = {
         ("quotas_pk",),
         (),
     ),
-    "new edges": Case(lambda connection: dependencies.look_at_new_edges(connection, LATER), ("job_parents_new",)),
+    "new edges": Case(lambda connection: dependencies.look_at_new_edges(connection, LATER, {}), ("job_parents_new",)),
 }
 
 

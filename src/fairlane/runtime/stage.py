@@ -1,9 +1,10 @@
 """Stage: make due jobs ready, and look at the edges of children that were submitted beside a finishing parent."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from fairlane.store.statements import dependencies
 from fairlane.store.statements import stage as statements
+from fairlane.store.statements.dependencies import Edge
 from fairlane.store.transaction import Database
 
 
@@ -19,6 +20,7 @@ class Stage:
         self.interval = interval
         self._database = database
         self._on_ready = on_ready
+        self._looked_at: Mapping[str, Edge] = {}
 
     def run_once(self) -> int:
         """One batch of each kind; how many jobs or edges were moved."""
@@ -32,7 +34,8 @@ class Stage:
             if due.retry is not None and due.retry <= now:
                 moved += database.write(lambda c: statements.ready_retries(c, clock.now(c)))
         if due.has_new_edges:
-            moved += database.write(lambda c: dependencies.look_at_new_edges(c, clock.now(c)))
+            looked = database.write(lambda c: dependencies.look_at_new_edges(c, clock.now(c), self._looked_at))
+            moved, self._looked_at = moved + looked.moved, looked.after
         if moved:
             self._on_ready()
         return moved

@@ -276,7 +276,14 @@ Index(
     postgresql_where=_watched,
     sqlite_where=_watched,
 )
-Index("fairlane_job_parents_new", job_parents.c.job_id, postgresql_where=_new, sqlite_where=_new)
+Index(
+    "fairlane_job_parents_new",
+    job_parents.c.organization_id,
+    job_parents.c.job_id,
+    job_parents.c.parent_id,
+    postgresql_where=_new,
+    sqlite_where=_new,
+)
 
 labels = Table(
     "fairlane_labels",

@@ -10,6 +10,7 @@ from fairlane import Job, JobStatus, Submission
 from fairlane.domain.statuses import EdgeState
 from fairlane.store.statements import dependencies
 from fairlane.store.statements.claim import Claimed
+from fairlane.store.statements.dependencies import Edge
 from fairlane.store.statements.transition import lock_job
 from fairlane.store.tables import job_parents
 from tests.store.races.agreement import assert_log_agrees, steps
@@ -22,7 +23,18 @@ CANCELED, DEAD_LETTER = JobStatus.CANCELED, JobStatus.DEAD_LETTER
 
 def look(scene: Scene) -> int:
     """The stage service's look at new edges."""
-    return scene.write(lambda connection: dependencies.look_at_new_edges(connection, scene.clock.now(connection)))
+    return looks(scene, times=1, limit=500)
+
+
+def looks(scene: Scene, *, times: int, limit: int) -> int:
+    """So many of them, at so many edges each."""
+    moved, after = 0, dict[str, Edge]()
+    for _ in range(times):
+        looked = scene.write(
+            lambda connection: dependencies.look_at_new_edges(connection, scene.clock.now(connection), after, limit)  # noqa: B023 - called at once
+        )
+        moved, after = moved + looked.moved, dict(looked.after)
+    return moved
 
 
 def run(scene: Scene, *jobs: Job) -> list[Claimed]:
@@ -75,7 +87,7 @@ class TestChildSubmittedBesideAFinishingParent:
         (claimed,) = run(scene, parent)
         child = scene.submit(depends_on=[parent])
         with race.open() as looking:
-            dependencies.look_at_new_edges(looking, scene.clock.now(looking))
+            dependencies.look_at_new_edges(looking, scene.clock.now(looking), {})
             end = race.passes(lambda: scene.end(claimed))
         if end.result()[0].is_locked:
             scene.end(claimed)
@@ -93,6 +105,20 @@ class TestChildSubmittedBesideAFinishingParent:
         scene.end(claimed[1])
         look(scene)
         assert steps(scene.fl, child) == [PENDING, QUEUED]
+
+    def test_a_parent_that_somebody_holds_keeps_only_its_own_children(self, scene: Scene, race: Race):
+        held, free = scene.submit(), scene.submit()
+        rivals = scene.submit(organization="rival", user="rita")
+        for parent in [held] * 3 + [free]:
+            scene.submit(depends_on=[parent])
+        scene.submit(depends_on=[rivals], organization="rival", user="rita")
+        with race.open() as host:
+            lock_job(host, "acme", held.id)
+            # One edge of each organization at a time.
+            looking = race.passes(lambda: looks(scene, times=5, limit=2))
+        # Held up by nobody, the children of one parent are watched together.
+        assert looking.result() == (3 if race.serial else 2)
+        assert look(scene) == (0 if race.serial else 3)
 
 
 class TestParentsThatFinishTogether:

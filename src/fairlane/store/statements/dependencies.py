@@ -14,7 +14,7 @@ The races, and what closes each:
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -44,6 +44,17 @@ SELECT ended.value ->> 0 AS organization_id, ended.value ->> 1 AS id FROM json_e
 WHERE EXISTS (SELECT 1 FROM fairlane_job_parents AS edge WHERE edge.organization_id = ended.value ->> 0
   AND edge.parent_id = ended.value ->> 1 AND edge.state <> :settled)
 """)
+# One probe of the index per organization. Written into the text: see `fixed`.
+_WITH_NEW_EDGES: Final = text(f"""
+WITH RECURSIVE mine(organization_id) AS (
+  SELECT min(organization_id) FROM fairlane_job_parents WHERE state = '{EdgeState.NEW}'
+  UNION ALL
+  SELECT (SELECT min(organization_id) FROM fairlane_job_parents AS edge
+          WHERE edge.state = '{EdgeState.NEW}' AND edge.organization_id > mine.organization_id)
+  FROM mine WHERE mine.organization_id IS NOT NULL
+)
+SELECT organization_id FROM mine WHERE organization_id IS NOT NULL
+""").execution_options(fairlane_across="stage")  # noqa: S608 - a constant of ours
 
 
 def settle(connection: Connection, now: datetime, ended: Iterable[Ended]) -> list[Ended]:
@@ -192,39 +203,59 @@ def _take_down(child: AnyRow, culprit: Ended, now: datetime) -> Transition:
     return transitions.take_down(culprit.job_type, reason, now)
 
 
-def look_at_new_edges(connection: Connection, now: datetime, limit: int = _BATCH) -> int:
-    """Settle or watch the edges whose child was submitted beside its parent's end.
+class Edge(NamedTuple):
+    """An edge's primary key."""
 
-    A parent that somebody holds is left for the next look: its end may not be visible yet.
+    organization: str
+    job_id: UUID
+    parent_id: UUID
 
-    Returns:
-        How many edges are no longer new.
+
+class Looked(NamedTuple):
+    """How many edges are no longer new, and up to which those of each organization were looked at that has more."""
+
+    moved: int
+    after: Mapping[str, Edge]
+
+
+def look_at_new_edges(connection: Connection, now: datetime, after: Mapping[str, Edge], limit: int = _BATCH) -> Looked:
+    """Settle or watch the edges whose child was submitted beside its parent's end, as many of each organization.
+
+    What somebody holds is left for a later look, and keeps nobody else: its end may not be visible yet.
+
+    Args:
+        after: from which edge on to look, by organization; the others from their first.
     """
-    edges = connection.execute(
-        select(job_parents.c.organization_id, job_parents.c.job_id, job_parents.c.parent_id)
-        .where(job_parents.c.state == fixed(EdgeState.NEW))
-        .order_by(job_parents.c.job_id)
-        .limit(limit)
-        .execution_options(fairlane_across="stage")
-    ).all()
-    by_organization: dict[str, set[UUID]] = defaultdict(set)
-    for edge in edges:
-        by_organization[edge.organization_id].add(edge.parent_id)
-    for organization, parent_ids in sorted(by_organization.items()):
-        parents = _lock_free_parents(connection, organization, parent_ids)
+    organizations = connection.scalars(_WITH_NEW_EDGES).all()
+    share = max(limit // max(len(organizations), 1), 1)
+    pages = {one: _new_edges(connection, one, after.get(one), share) for one in organizations}
+    for organization, edges in pages.items():
+        parents = _lock_free_parents(connection, organization, {edge.parent_id for edge in edges})
         settle(connection, now, [parent for parent in parents if parent.status in TERMINAL])
-        live = [parent.id for parent in parents if parent.status not in TERMINAL]
-        _watch(connection, organization, live)
-    return len(edges) - _still_new(connection, edges)
+        _watch(connection, organization, [parent.id for parent in parents if parent.status not in TERMINAL])
+    looked_at = [edge for edges in pages.values() for edge in edges]
+    last = {one: edges[-1] for one, edges in pages.items() if len(edges) == share}
+    return Looked(len(looked_at) - _still_new(connection, looked_at), last)
 
 
-def _still_new(connection: Connection, edges: Sequence[AnyRow]) -> int:
+def _new_edges(connection: Connection, organization: str, after: Edge | None, limit: int) -> list[Edge]:
+    key = (job_parents.c.organization_id, job_parents.c.job_id, job_parents.c.parent_id)
+    statement = select(*key).where(
+        job_parents.c.organization_id == organization, job_parents.c.state == fixed(EdgeState.NEW)
+    )
+    if after is not None:
+        statement = statement.where(tuple_(*key[1:]) > after[1:])
+    return [Edge(*row) for row in connection.execute(statement.order_by(*key[1:]).limit(limit))]
+
+
+def _still_new(connection: Connection, edges: Sequence[Edge]) -> int:
     """How many of these edges have to wait for the next look: somebody holds the parent or the child."""
     if not edges:
         return 0
-    keys = [(edge.organization_id, edge.job_id, edge.parent_id) for edge in edges]
     key = tuple_(job_parents.c.organization_id, job_parents.c.job_id, job_parents.c.parent_id)
-    statement = select(func.count()).select_from(job_parents).where(key.in_(keys), job_parents.c.state == EdgeState.NEW)
+    statement = (
+        select(func.count()).select_from(job_parents).where(key.in_(edges), job_parents.c.state == EdgeState.NEW)
+    )
     return connection.execute(statement.execution_options(fairlane_across="stage")).scalar_one()
 
 
@@ -262,14 +293,6 @@ def _watch(connection: Connection, organization: str, parent_ids: list[UUID]) ->
         )
         .values(state=EdgeState.WATCHED)
     )
-
-
-class Edge(NamedTuple):
-    """An edge's primary key."""
-
-    organization: str
-    job_id: UUID
-    parent_id: UUID
 
 
 def watched_edges(connection: Connection, after: Edge | None, limit: int) -> list[Edge]:

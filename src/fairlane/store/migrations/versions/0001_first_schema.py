@@ -177,7 +177,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
     op.create_index(
         "fairlane_job_parents_new",
         "fairlane_job_parents",
-        ["job_id"],
+        ["organization_id", "job_id", "parent_id"],
         postgresql_where=sa.text("state = 'new'"),
         sqlite_where=sa.text("state = 'new'"),
     )
