@@ -91,6 +91,17 @@ def test_who_is_new_is_seen_soon_after_a_hint(fl: Engine, worker: Member) -> Non
     until(lambda: organizations(worker.claim(1)) == {"rival": 1})
 
 
+def test_while_jobs_come_in_rounds_are_short(fl: Engine, worker: Member, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that nobody new waits behind a long one."""
+    monkeypatch.setattr("fairlane.runtime.claims._SHORT_ROUND", 2)
+    for _ in range(7):
+        fl.give("work")
+    worker.claims.outlooks.hinted()
+    assert len(worker.claim()) == 2
+    monkeypatch.setattr("fairlane.runtime.outlook._LATELY", 0.0)
+    assert len(worker.claim()) == 5
+
+
 def test_a_host_may_read_json_as_it_likes(postgres_url: str) -> None:
     """How psycopg reads JSON is set for a whole process."""
     set_json_loads(lambda text: {"wrapped": json.loads(text)})

@@ -30,6 +30,7 @@ from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.transaction import Database
 
 _BATCH = 500
+_SHORT_ROUND = 250  # jobs: a fifth of the work of a thousand, and little more of it for each
 _NO_LABELS = "{}"
 _NO_EXTRAS: tuple[str | None, tuple[ParentFacts, ...]] = (None, ())
 _DEFERRED = 10.0  # seconds a job waits when the directory could not be asked about its user
@@ -140,7 +141,10 @@ class Claims:
             # Once more, under the locks: what the limits leave is exact, and what the log says keeps to them, too.
             began = began._replace(running=lanes.running(connection), now=self.database.clock.now(connection))
         view = self._turns.view(connection, began, outlook, open_lanes, subjects=locked, trials=trials, free=slots)
-        quotas = self._turns.share.quotas(view.contenders, free=slots, reserve=view.reserve)
+        # While jobs come in, somebody new may be among them: nobody shall wait behind a round of a thousand.
+        most = _SHORT_ROUND if self.outlooks.is_expecting() else slots
+        free = min(slots, most + view.reserve)
+        quotas = self._turns.share.quotas(view.contenders, free=free, reserve=view.reserve)
         wanted = Wanted(open_lanes, view.rooms, quotas)
         claimed = claim.claim(connection, view.now, wanted, worker_id=self.card.id, worker=self.card.name)
         note_starts(connection, view.now, claimed, outlook)

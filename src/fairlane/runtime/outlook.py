@@ -1,7 +1,7 @@
 """What a claim round goes by: which lanes have something, how their organizations stand, and what limits there are.
 
 It is read a little before the claim and kept for a tenth of a second, so that a busy worker does not look at all lanes
-again for each batch; after a hint, only for some times as long as the look took, so that whoever is new is seen soon.
+again for each batch; after a hint, only for as long as the look took, so that whoever is new is seen soon.
 What must not be late (pauses, limits' counts) is read in the claim's own transaction.
 """
 
@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from math import inf
 from typing import Final
 from uuid import UUID
 
@@ -47,7 +48,7 @@ class Outlook:
 
 
 _NOTHING: Final = Outlook((), {}, {}, {}, frozenset(), {})
-_TIMES: Final = 4  # as long as a look took, it is kept at least: a fifth of the time may go into looking
+_LATELY: Final = 0.2  # seconds
 
 
 @dataclass(slots=True)
@@ -66,6 +67,7 @@ class Outlooks:
     _read_at: float = field(default=0.0, init=False)
     _took: float = field(default=0.0, init=False)
     _is_hinted: bool = field(default=False, init=False)
+    _hinted_at: float = field(default=-inf, init=False)
     _prepared: frozenset[Subject] = field(default=frozenset(), init=False)
 
     def now(self) -> Outlook | None:
@@ -75,7 +77,7 @@ class Outlooks:
             StorageUnavailable, ConfigurationError
         """
         began = time.monotonic()
-        kept = min(self.kept, _TIMES * self._took) if self._is_hinted else self.kept
+        kept = min(self.kept, self._took) if self._is_hinted else self.kept
         if self._kept is None or not self._kept.lanes or began - self._read_at > kept:
             self._is_hinted = False  # before the look: what is told of from here on, it may miss
             self._kept = self._read()
@@ -85,7 +87,11 @@ class Outlooks:
 
     def hinted(self) -> None:
         """Something became ready, maybe in a lane that the outlook does not have. From any thread."""
-        self._is_hinted = True
+        self._is_hinted, self._hinted_at = True, time.monotonic()
+
+    def is_expecting(self) -> bool:
+        """Whether jobs are coming in: there was a hint lately."""
+        return time.monotonic() - self._hinted_at < _LATELY
 
     def forget(self, empty: Iterable[Lane]) -> None:
         """Leave these lanes out until the next look."""
