@@ -12,6 +12,9 @@ from threading import Thread
 import pytest
 
 from fairlane import Fairlane, Job, JobContext, JobNotFound, JobStatus, PermanentError, PermissionDenied
+from fairlane.cli import submitting
+from fairlane.domain.breaker import Pair, opened
+from fairlane.store.statements import breakers
 from tests.cli.conftest import Run
 
 pytestmark = pytest.mark.usefixtures("fl")
@@ -237,6 +240,32 @@ def test_wait_says_how_a_job_ended_that_did_not_complete(run: Run, fl: Fairlane)
         r"The last error was PermanentError: the file has no rows\. Mend the cause and retry it, or resolve it\.\n",
         complaint,
     )
+
+
+def test_wait_says_anew_what_a_job_waits_for_once_that_is_something_else(
+    run: Run, fl: Fairlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+
+    def next_act(sentence: str) -> None:
+        said.append(sentence)
+        (job,) = fl.list(organization="acme").items
+        if len(said) == 1:
+            fl.job_types.pause("greet")
+        elif len(said) == 2:
+            fl.job_types.resume("greet")
+            breaker = opened(Pair("acme", "greet"), datetime.now(UTC))
+            fl.database.write(lambda connection: breakers.open_one(connection, breaker))
+        elif len(said) == 3:
+            fl.cancel(job.id, organization="acme")
+
+    monkeypatch.setattr(submitting, "remark", next_act)
+    monkeypatch.setattr(submitting, "_LONG_WAIT", 0)
+    monkeypatch.setattr(submitting, "_EXPLAINED_EVERY", 0.01)
+    run("jobs", "submit", "greet", "-o", "acme", "--wait", code=1)
+
+    beginnings = ("No worker is alive", "Job type greet is paused", "Too much of greet failed", "Job ")
+    assert [one.startswith(begin) for one, begin in zip(said, beginnings, strict=True)] == [True] * 4
 
 
 def test_the_log_line_of_a_failed_attempt_names_the_command_that_shows_the_traceback(

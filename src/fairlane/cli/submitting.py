@@ -17,10 +17,12 @@ from fairlane.cli.lookup import find_id, refuse_stranger, refuse_unknown
 from fairlane.cli.output import console, number_of, plain, print_json, remark, say, short
 from fairlane.cli.session import engine
 from fairlane.control.batch import OnDuplicate
+from fairlane.domain.explain import Explanation
 from fairlane.domain.statuses import TERMINAL, WAITING
 from fairlane.registry.options import INHERIT
 
 _LONG_WAIT = 2.0  # seconds before a wait is explained
+_EXPLAINED_EVERY = 5.0  # seconds, from then on: what it waits for may become something else
 # What a text can't be, in the words of a refusal.
 _NO_TEXT: Final = re.compile(r"must be (an int|a float|a bool|an object|a valid (list|set|tuple|dictionary))\b")
 # How those values are written that are neither JSON nor any text.
@@ -151,19 +153,20 @@ def _wait(fl: Fairlane, job: Job, *, quiet: bool) -> Job:
         TextColumn("{task.description}", markup=False),
     )
     look, start = _FIRST_LOOK, time.monotonic()
-    told, said = (0, False), ""  # why it waits is said when an attempt has failed, and once when it takes long
+    # Why it waits is said when an attempt has failed, when it takes long, and when it becomes something else.
+    stage, said = (0, 0), (0, "")
     with Progress(*columns, console=out, transient=True, disable=quiet or not out.is_terminal) as bars:
         bar = bars.add_task("", total=None, status=job.status)
         while job.status not in TERMINAL:
             time.sleep(look)
             look = min(look * 1.5, _SLOWEST_LOOK)
             job = fl.get(job.id, organization=job.organization)
-            stage = (job.retry_count, time.monotonic() - start > _LONG_WAIT)
-            if job.status in WAITING and stage != told and not quiet:
-                told, before = stage, said
-                said = _why(fl, job)
-                if said != before:
-                    remark(said)
+            before, stage = stage, (job.retry_count, _explanations(time.monotonic() - start))
+            if job.status in WAITING and stage != before and not quiet:
+                told = fl.explain(job.id, organization=job.organization)
+                if (job.retry_count, told.reasons[0].code) != said:
+                    said = (job.retry_count, told.reasons[0].code)
+                    remark(_why(told, job))
             total = 100 if job.progress is not None else None
             message = plain(job.progress_message or "")
             bars.update(bar, completed=job.progress or 0, total=total, description=message, status=job.status)
@@ -176,11 +179,16 @@ def _tell_end(fl: Fairlane, job: Job) -> None:
     if job.status is JobStatus.COMPLETED:
         say(f"Job {job.id} is {job.status}.")
     else:
-        remark(f"Job {job.id} is {job.status}. {_why(fl, job)}")
+        told = fl.explain(job.id, organization=job.organization)
+        remark(f"Job {job.id} is {job.status}. {_why(told, job)}")
 
 
-def _why(fl: Fairlane, job: Job) -> str:
-    told = fl.explain(job.id, organization=job.organization)
+def _explanations(waited: float) -> int:
+    """How often a wait of so many seconds is to be explained."""
+    return 1 + int((waited - _LONG_WAIT) / _EXPLAINED_EVERY) if waited > _LONG_WAIT else 0
+
+
+def _why(told: Explanation, job: Job) -> str:
     if len(told.reasons) == 1:
         return told.summary
     more = number_of(len(told.reasons) - 1, "more reason")
