@@ -29,7 +29,7 @@ from fairlane.domain.explain import Explanation
 from fairlane.domain.jobs import Job, LogEntry, LogLine, Page, Result
 from fairlane.domain.limits import DEFAULT_WINDOW
 from fairlane.domain.metrics import Metrics
-from fairlane.domain.reasons import NO_WORKER_CODES
+from fairlane.domain.reasons import STANDSTILL_CODES
 from fairlane.domain.statuses import TERMINAL, ParentPolicy, Priority
 from fairlane.domain.texts import storable
 from fairlane.reads.service import Reads
@@ -401,9 +401,9 @@ class Fairlane:
                 return job
             if deadline is not None and monotonic() >= deadline:
                 told = self.explain(job_id, organization=organization)
-                nobody = [one.sentence for one in told.reasons if one.code in NO_WORKER_CODES]
+                why = [one.sentence for one in told.reasons if one.code in STANDSTILL_CODES]
                 still = f"Job {job_id} is still {told.status} after {seconds:g} s"
-                raise WaitTimeout(" ".join([f"{still}." if nobody else f"{still}; it goes on.", *nobody]))
+                raise WaitTimeout(" ".join([f"{still}." if why else f"{still}; it goes on.", *why]))
             sleep(look)
             look = min(look * 1.5, _SLOWEST_LOOK)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -18,7 +18,9 @@ from fairlane import (
     Submission,
     WaitTimeout,
 )
+from fairlane.domain.breaker import Pair, opened
 from fairlane.domain.events import JobEnded
+from fairlane.store.statements import breakers
 from tests.acceptance.apps import handlers
 from tests.runtime.worker_kit import Engine, engine
 
@@ -147,6 +149,18 @@ def test_a_wait_that_was_too_short_says_so(fl: Engine) -> None:
     async def work(ctx: JobContext) -> None: ...
 
     with pytest.raises(WaitTimeout, match=r"is still queued after 0 s\. No worker is alive\. Start one"):
+        fl.wait(fl.give("work").id, organization="acme", timeout=0)
+
+
+def test_a_wait_for_what_a_breaker_holds_back_says_so(fl: Engine) -> None:
+    @fl.job_type("work")
+    async def work(ctx: JobContext) -> None: ...
+
+    breaker = opened(Pair("acme", "work"), datetime.now(UTC))
+    fl.database.write(lambda connection: breakers.open_one(connection, breaker))
+
+    sentence = r"after 0 s\. Too much of work failed in .* start now: `fairlane types close-breaker work -o acme`\."
+    with pytest.raises(WaitTimeout, match=sentence):
         fl.wait(fl.give("work").id, organization="acme", timeout=0)
 
 

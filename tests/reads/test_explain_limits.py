@@ -155,7 +155,8 @@ def test_r20_a_breaker_says_until_when(told: Told) -> None:
     told.world.open_breaker()
     sentence = (
         "Too much of report.pdf failed in organization acme, so nothing of it starts until 2026-11-01 12:15:00 UTC; "
-        "then one job is on trial, and the others start once one has completed. An operator can close this breaker."
+        "then one job is on trial, and the others start once one has completed. "
+        "An operator can let all start now: `fairlane types close-breaker report.pdf -o acme`."
     )
     assert told.now() == [(ReasonCode.BREAKER_OPEN, sentence)]
     assert told.nothing(job_type="mail.send")

@@ -5,6 +5,7 @@ quarter of an hour nothing of the pair starts, then one job does, on trial. If t
 counts afresh; if it fails, the pair rests again; if it ends in any other way, which says nothing, another job is tried.
 """
 
+import shlex
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
@@ -23,6 +24,11 @@ class Pair(NamedTuple):
 
     organization: str
     job_type: str
+
+    @property
+    def close_command(self) -> str:
+        """What an operator types to close its breaker."""
+        return f"fairlane types close-breaker {shlex.quote(self.job_type)} -o {shlex.quote(self.organization)}"
 
 
 class Outcomes(NamedTuple):

@@ -57,16 +57,19 @@ def breaker_reasons(facts: Facts) -> Iterator[Reason]:
     if breaker is None or facts.place_in_lane is None:
         return
     why = f"Too much of {breaker.job_type} failed in organization {breaker.organization}"
+    close = f"An operator can let all start now: `{breaker.pair.close_command}`."
     if breaker.trial is not None:
-        sentence = f"{why}; job {breaker.trial.job_id} runs on trial, and the others start once one has completed."
+        sentence = (
+            f"{why}; job {breaker.trial.job_id} runs on trial, and the others start once one has completed. {close}"
+        )
         yield Reason(ReasonCode.BREAKER_TRIAL, sentence)
     elif breaker.lets_try(facts.now):
-        sentence = f"{why}; the next one to start is on trial, and the others start once one has completed."
+        sentence = f"{why}; the next one to start is on trial, and the others start once one has completed. {close}"
         yield Reason(ReasonCode.BREAKER_TRIAL, sentence)
     else:
         sentence = (
             f"{why}, so nothing of it starts until {time_of(breaker.until)}; then one job is on trial, "
-            "and the others start once one has completed. An operator can close this breaker."
+            f"and the others start once one has completed. {close}"
         )
         yield Reason(ReasonCode.BREAKER_OPEN, sentence)
 

@@ -38,9 +38,13 @@ class ReasonCode(StrEnum):
     HAS_ENDED = "has_ended"
 
 
-# Nobody is there who could ever run the job.
-NO_WORKER_CODES: Final = frozenset(
-    {ReasonCode.NO_WORKER, ReasonCode.NO_WORKER_FOR_QUEUE, ReasonCode.NO_WORKER_FOR_JOB_TYPE}
+# The job stands still, for long or for ever, unless somebody does something: nobody is there who could run it, or a
+# breaker holds it back.
+STANDSTILL_CODES: Final = frozenset(
+    {
+        *(ReasonCode.NO_WORKER, ReasonCode.NO_WORKER_FOR_QUEUE, ReasonCode.NO_WORKER_FOR_JOB_TYPE),
+        *(ReasonCode.BREAKER_OPEN, ReasonCode.BREAKER_TRIAL),
+    }
 )
 
 

@@ -4,6 +4,7 @@ import logging
 import shlex
 
 from fairlane.domain import events as e
+from fairlane.domain.breaker import Pair
 from fairlane.domain.events import Event
 from fairlane.domain.statuses import JobStatus
 
@@ -104,7 +105,7 @@ def _of_organization(event: Event) -> tuple[int, str] | None:
             return logging.WARNING, (
                 f"{event.job_type} of {event.organization}: {event.failures} of {event.attempts} attempts failed; "
                 f"nothing of it starts until {event.until:%Y-%m-%d %H:%M:%S %Z}, then one job on trial. "
-                f"To let all start: {_close_command(event)}"
+                f"To let all start: {Pair(event.organization, event.job_type).close_command}"
             )
         case e.BreakerClosed():
             why = f"{event.by} closed its breaker" if event.by else "the job on trial completed"
@@ -119,7 +120,3 @@ def _name(event: e.JobStarted | e.JobEnded | e.LeaseLost | e.HandlerAbandoned) -
 
 def _show_command(event: e.JobEnded) -> str:
     return f"fairlane jobs show {event.job_id} -o {shlex.quote(event.organization)}"
-
-
-def _close_command(event: e.BreakerOpened) -> str:
-    return f"fairlane types close-breaker {shlex.quote(event.job_type)} -o {shlex.quote(event.organization)}"
