@@ -115,6 +115,13 @@ def test_to_a_stranger_a_job_does_not_exist(scene: Scene, verb: Verb):
 
 
 @VERBS
+def test_a_job_in_place_of_its_id_is_refused_with_what_to_pass(scene: Scene, verb: Verb):
+    job: Any = job_for(scene, verb)
+    with pytest.raises(InvalidParameters, match=r"pass job\.id\.$"):
+        verb(scene.fl, job, "acme", None)
+
+
+@VERBS
 def test_text_that_is_no_id_is_an_unknown_job(scene: Scene, verb: Verb):
     for text in ("no-id", "", "' OR 1=1 --", "x" * 1000):
         with pytest.raises(JobNotFound):

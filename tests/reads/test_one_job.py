@@ -64,6 +64,24 @@ def test_text_that_is_no_id_is_a_job_that_is_not_there(world: World, reads: Read
         getattr(reads, read)("not-an-id", "acme")
 
 
+@pytest.mark.parametrize("read", ["get", "history", "log_lines", "explain", "result"])
+def test_a_job_in_place_of_its_id_is_refused_with_what_to_pass(world: World, reads: Reads, read: str) -> None:
+    job = reads.get(world.submit(), "acme")
+
+    with pytest.raises(
+        InvalidParameters, match=r"^job_id must be a UUID or its text, not of type Job; pass job\.id\.$"
+    ):
+        getattr(reads, read)(job, "acme")
+
+
+@pytest.mark.parametrize("read", ["get", "history", "log_lines", "explain", "result"])
+def test_a_part_of_an_id_is_not_enough_and_it_says_so(world: World, reads: Reads, read: str) -> None:
+    part = str(world.submit())[:13]
+
+    with pytest.raises(JobNotFound, match=f"has no job {part}; the whole id is needed here, as job.id has it"):
+        getattr(reads, read)(part, "acme")
+
+
 def test_r13_history_tells_every_transition_with_time_and_actor(world: World, reads: Reads) -> None:
     job_id = world.submit()
     world.pass_time(3)

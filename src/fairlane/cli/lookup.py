@@ -6,6 +6,7 @@ from typing import Final
 from uuid import UUID
 
 from fairlane import Fairlane, FairlaneError, Job, OrganizationNotFound, PermissionDenied
+from fairlane.domain.ids import job_not_found
 from fairlane.registry.directory import StoredDirectory
 
 _SEARCHED: Final = 1000  # newest jobs, by the end of an id
@@ -28,15 +29,17 @@ def find(fl: Fairlane, text: str, organization: str) -> Job:
         JobNotFound: the organization has none.
         AmbiguousId: it has several; the message says what to do.
     """
-    if _is_id(text) or not re.fullmatch(rf"[0-9a-fA-F-]{{{_FEWEST_DIGITS},36}}", text):
+    if _is_id(text):
         return fl.get(text, organization=organization)
+    if not re.fullmatch(rf"[0-9a-fA-F-]{{{_FEWEST_DIGITS},36}}", text):
+        raise job_not_found(text, organization)
     page = fl.list(organization=organization, text=text, limit=2)
     # A search for words says how far it looked, one for the beginning of an id does not.
     by_beginning = page.items if page.searched_newest is None else ()
     found = by_beginning or _by_end(fl, text.lower(), organization)
     if not found:
         refuse_unknown(fl, organization)
-        return fl.get(text, organization=organization)
+        raise job_not_found(text, organization)
     if len(found) > 1:
         raise AmbiguousId(f"Several jobs of {organization} have {text} in their id; give the whole id.")
     return found[0]

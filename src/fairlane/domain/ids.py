@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from fairlane.domain.errors import JobNotFound
+from fairlane.domain.errors import InvalidParameters, JobNotFound
 from fairlane.domain.texts import storable
 
 
@@ -10,16 +10,22 @@ def job_id_of(job_id: UUID | str, organization: str) -> UUID:
     """An id as UUID.
 
     Raises:
-        JobNotFound: it is no UUID, so no job has it.
-        InvalidParameters: no organization has such an id.
+        JobNotFound: it is text, but no UUID, so no job has it.
+        InvalidParameters: it is neither UUID nor text, but maybe the job itself; or no organization has such an id.
     """
     storable(organization=organization)
+    if isinstance(job_id, UUID):
+        return job_id
+    if not isinstance(job_id, str):
+        raise InvalidParameters(f"job_id must be a UUID or its text, not of type {type(job_id).__name__}; pass job.id.")
     try:
-        return job_id if isinstance(job_id, UUID) else UUID(job_id)
-    except (AttributeError, TypeError, ValueError):
-        raise job_not_found(job_id, organization) from None
+        return UUID(job_id)
+    except ValueError:
+        raise JobNotFound(
+            f"Organization {organization} has no job {job_id:.80}; the whole id is needed here, as job.id has it."
+        ) from None
 
 
 def job_not_found(job_id: UUID | str, organization: str) -> JobNotFound:
-    """The error for an id that the organization does not have, be it unknown, foreign or no id at all."""
+    """The error for an id that the organization does not have, be it unknown or foreign."""
     return JobNotFound(f"Organization {organization} has no job {job_id!s:.80}.")

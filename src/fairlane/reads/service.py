@@ -37,7 +37,7 @@ class Reads:
     Whoever asks has checked that the reader may see the organization.
 
     Every method raises `StorageUnavailable` if the database does not answer. A job that the organization does not have
-    is a `JobNotFound`: unknown and foreign ids, and text that is no id, look alike.
+    is a `JobNotFound`: unknown and foreign ids look alike. What is neither UUID nor text is an `InvalidParameters`.
     """
 
     def __init__(self, database: Database, host: Directory | None = None) -> None:
