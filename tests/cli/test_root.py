@@ -9,6 +9,7 @@ import pytest
 import typer
 from sqlalchemy import make_url
 
+from fairlane import ConfigurationError, Fairlane
 from fairlane.cli.root import app, hoisted
 from tests.cli.conftest import Run
 
@@ -91,6 +92,15 @@ def test_what_postgres_does_not_have_is_not_to_be_tried_again(
 def test_a_url_that_is_none_is_one_sentence(run: Run) -> None:
     complaint = run("orgs", "list", "--url", "jobs.db", code=1).stderr
     assert complaint.startswith("Error: The database URL can't be read; write sqlite:///jobs.db or ")
+
+
+@pytest.mark.parametrize("url", ["sqlite://jobs.db", "sqlite://data/jobs.db"])
+def test_a_sqlite_url_with_two_slashes_is_told_to_have_three(run: Run, url: str) -> None:
+    sentence = f"The URL of a SQLite file has three slashes; write {url.replace('//', '///')}."
+
+    assert run("migrate", "--url", url, code=1).stderr == f"Error: {sentence}\n"
+    with pytest.raises(ConfigurationError, match=re.escape(sentence)):
+        Fairlane(url)
 
 
 def test_the_application_is_found_from_the_working_directory(run: Run, project: Path) -> None:

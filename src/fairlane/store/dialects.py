@@ -93,6 +93,9 @@ def make_engine(url: str, *, pool_size: int, lock_seconds: float) -> Engine:
             "The database URL can't be read; write sqlite:///jobs.db or postgresql://user@host/database."
         ) from None
     match parsed.get_backend_name():
+        case "sqlite" if parsed.host:
+            path = "/".join(part for part in (parsed.host, parsed.database) if part)
+            raise ConfigurationError(f"The URL of a SQLite file has three slashes; write sqlite:///{path}.")
         case "sqlite":
             engine = _sqlite_engine(url, pool_size, lock_seconds)
         case "postgresql" | "postgres":
