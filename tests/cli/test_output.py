@@ -13,7 +13,7 @@ from rich.console import Console
 
 from fairlane import Fairlane, JobContext, JobStatus
 from fairlane.cli import options as o
-from fairlane.cli.output import brief, plain, safe_url
+from fairlane.cli.output import brief, plain
 from fairlane.cli.worker_display import DisplayHandler, WorkerDisplay
 from fairlane.domain import events as e
 from tests.cli.conftest import Run
@@ -55,12 +55,6 @@ def test_what_tenants_write_moves_no_cursor(run: Run, fl: Fairlane) -> None:
 
 def test_plain() -> None:
     assert plain("a\nb\tc\x1b[31m\x07") == "a b c�[31m�"
-
-
-def test_passwords_are_hidden() -> None:
-    assert safe_url("postgresql://me:secret@db:5432/x?y=1") == "postgresql://me:***@db:5432/x?y=1"
-    assert safe_url("postgresql://db/x?user=me&password=secret") == "postgresql://db/x?user=me&password=***"
-    assert safe_url("sqlite:///jobs.db") == "sqlite:///jobs.db"
 
 
 def test_durations() -> None:

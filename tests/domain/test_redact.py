@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairlane.domain.redact import REDACTED, redact
+from fairlane.domain.redact import REDACTED, redact, safe_url
 
 # Put together at run time, so that no scanner takes this file for a leak.
 AWS = "AKIA" + "IOSFODNN7EXAMPLE"
@@ -148,3 +148,21 @@ def test_time_grows_only_with_the_length_of_the_text_r7(unit):
 
 def test_what_was_redacted_says_so_r7():
     assert REDACTED == "[redacted]"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://me:secret@db:5432/x?y=1", "postgresql://me:***@db:5432/x?y=1"),
+        ("postgresql://me:sec/ret@db/x", "postgresql://me:***@db/x"),
+        ("postgresql://me:sec@ret@db/x", "postgresql://me:***@db/x"),
+        ("postgresql://db/x?user=me&password=secret", "postgresql://db/x?user=me&password=***"),
+        ("postgresql:///x?host=/run&password=secret&port=1", "postgresql:///x?host=/run&password=***&port=1"),
+        ("postgresql://me@db:5432/x", "postgresql://me@db:5432/x"),
+        ("sqlite:///jobs.db", "sqlite:///jobs.db"),
+        ("sqlite:///:memory:", "sqlite:///:memory:"),
+        ("sqlite:////home/my jobs.db", "sqlite:////home/my jobs.db"),
+    ],
+)
+def test_a_url_is_shown_as_it_was_written_without_its_password(url: str, shown: str) -> None:
+    assert safe_url(url) == shown

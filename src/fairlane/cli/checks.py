@@ -15,8 +15,9 @@ from rich.text import Text
 
 from fairlane import ConfigurationError, Fairlane, FairlaneError, Settings
 from fairlane.cli import options as o
-from fairlane.cli.output import console, number_of, plain, print_json, safe_url, say
+from fairlane.cli.output import console, number_of, plain, print_json, say
 from fairlane.cli.session import APP_EXAMPLE, engine, target_of
+from fairlane.domain.redact import safe_url
 from fairlane.registry.directory import StoredDirectory
 from fairlane.store import schema
 

@@ -6,11 +6,9 @@ not move the cursor of the operator who looks at it.
 
 import json
 import os
-import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
-from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID
 
 from pydantic_core import to_jsonable_python
@@ -38,7 +36,6 @@ STATUS_STYLES: Final = {
 }
 _UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 _SHORT: Final = 8
-_PASSWORD: Final = re.compile(r"(\bpassword=)[^&]*")
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -178,15 +175,6 @@ def rate_text(limit: JobTypeLimit) -> str:
 def limit_text(limit: JobTypeLimit) -> str:
     """What of a job type may run, in a line."""
     return f"{unlimited(limit.max_running)} running, {rate_text(limit)} started"
-
-
-def safe_url(url: str) -> str:
-    """A URL without its password."""
-    parts = urlsplit(url)
-    host = parts.netloc
-    if parts.password is not None:
-        host = host.replace(f":{parts.password}@", ":***@", 1)
-    return urlunsplit(parts._replace(netloc=host, query=_PASSWORD.sub(r"\1***", parts.query))) if parts.netloc else url
 
 
 def facts(pairs: Iterable[tuple[str, Any]]) -> Table:

@@ -11,7 +11,7 @@ from types import ModuleType
 import typer
 
 from fairlane import ConfigurationError, Fairlane, FairlaneError, Settings
-from fairlane.cli.output import safe_url
+from fairlane.domain.redact import safe_url
 
 APP_EXAMPLE = "fairlane --app myproject.jobs:fl worker"
 

@@ -1,4 +1,4 @@
-"""Takes secrets out of a text before it is stored: errors and tracebacks quote whatever was at hand.
+"""Takes secrets out of a text before it is stored or shown: errors and tracebacks quote whatever was at hand.
 
 Two kinds of rules: shapes that are secret wherever they stand (keys, tokens, passwords in URLs), and values whose key
 says so (`password=…`, `"api_key": "…"`, `Authorization: …`). In doubt the value goes; but a colon is also
@@ -42,6 +42,9 @@ _KNOWN_TOKENS: Final = re.compile(
 )
 # To the last @ before the path: a password may hold one.
 _URL_PASSWORD: Final = re.compile(r"(://[^\s/:@]{0,200}:)[^\s/]+@")
+# SQLAlchemy takes more for a password, up to the next @, if it has a slash in it.
+_USER_AND_PASSWORD: Final = re.compile(r"(://[^/:@]*:)(?:[^/]*|[^@]*)@")
+_PASSWORD_OF_QUERY: Final = re.compile(r"(\bpassword=)[^&]*")
 _SCHEME: Final = re.compile(r"\b(bearer|basic)([ \t]{1,8})([A-Za-z0-9._~+/=-]{6,}+)", re.IGNORECASE)
 
 _KEY: Final = (
@@ -90,6 +93,11 @@ def redact(text: str) -> str:
     text = _SCHEME.sub(_without_token, text)
     text = _HEADER.sub(_without_value, text)
     return _PAIR.sub(_without_value, text)
+
+
+def safe_url(url: str) -> str:
+    """A URL as it was written, with `***` in place of its password."""
+    return _PASSWORD_OF_QUERY.sub(r"\1***", _USER_AND_PASSWORD.sub(r"\1***@", url, count=1))
 
 
 def _without_token(match: re.Match[str]) -> str:

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
-from sqlalchemy import Connection, make_url
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from fairlane.domain.errors import CommitUnanswered, StorageUnavailable
+from fairlane.domain.redact import safe_url
 from fairlane.store.clock import Clock, DatabaseClock
 from fairlane.store.dialects import (
     WRITE,
@@ -50,7 +51,7 @@ class Database:
         self.engine = make_engine(url, pool_size=pool_size, lock_seconds=lock_seconds)  # which refuses an odd URL
         self.file = file_of(url)
         self.hint: Callable[[], None] = _no_hint
-        self._where = make_url(url).render_as_string(hide_password=True)
+        self._where = safe_url(url)
         self.clock: Clock = clock or DatabaseClock()
         self.lock_seconds = lock_seconds
         self._writing = self.engine.execution_options(**{WRITE: True})
