@@ -94,6 +94,18 @@ def test_a_url_that_is_none_is_one_sentence(run: Run) -> None:
     assert complaint.startswith("Error: The database URL can't be read; write sqlite:///jobs.db or ")
 
 
+@pytest.mark.parametrize("command", ["migrate", "worker", "orgs create acme", "jobs list -o acme", "check"])
+def test_a_database_in_memory_is_refused_since_it_would_end_with_the_command(
+    run: Run, project: Path, command: str
+) -> None:
+    (project / "shop.py").write_text(APPLICATION.replace("Fairlane()", "Fairlane('sqlite:///:memory:')"))
+    printed = run(*command.split(), "--app", "shop:fl", "--url", "sqlite:///:memory:", code=1)
+
+    told = " ".join((printed.stderr + printed.stdout).split())
+    assert "The database sqlite:///:memory: is in memory: it lives in one process and ends with this command;" in told
+    assert "such as sqlite:///jobs.db." in told
+
+
 @pytest.mark.parametrize("url", ["sqlite://jobs.db", "sqlite://data/jobs.db"])
 def test_a_sqlite_url_with_two_slashes_is_told_to_have_three(run: Run, url: str) -> None:
     sentence = f"The URL of a SQLite file has three slashes; write {url.replace('//', '///')}."

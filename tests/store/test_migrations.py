@@ -236,6 +236,14 @@ def test_missing_schema_is_told(empty: Database) -> None:
         schema.check(empty)
 
 
+def test_a_database_in_memory_is_named_as_it_was_written_and_can_be_migrated_in_code() -> None:
+    with (
+        Fairlane("sqlite:///:memory:") as fl,
+        pytest.raises(ConfigurationError, match=r"or call fl\.migrate\(\)\. It is sqlite:///:memory:\.$"),
+    ):
+        fl.organizations.create("acme")
+
+
 def test_newer_schema_is_told_and_left_alone(migrated: Database) -> None:
     set_revision(migrated, "9999")
 

@@ -22,6 +22,7 @@ _GLOBAL = ("--app", "-A", "--url")
 _HERE = {
     'on_duplicate="return"': "--on-duplicate return",
     "import its module here": "name its application by --app",
+    "`fairlane migrate`, or call fl.migrate()": "`fairlane migrate`",
 }
 
 

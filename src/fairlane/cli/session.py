@@ -12,6 +12,7 @@ import typer
 
 from fairlane import ConfigurationError, Fairlane, FairlaneError, Settings
 from fairlane.domain.redact import safe_url
+from fairlane.store.dialects import is_in_memory
 
 APP_EXAMPLE = "fairlane --app myproject.jobs:fl worker"
 
@@ -39,11 +40,16 @@ def engine(context: typer.Context, *, may_be_missing: bool = False) -> Fairlane:
 
     Raises:
         ConfigurationError: there is no such application, its settings are wrong, or neither it nor a database was
-            named and the default one is not there.
+            named and the default one is not there, or the database is in memory, where no other process sees it.
     """
     target = target_of(context)
     fl = load(target) if target.app is not None else Fairlane(target.url)
     context.call_on_close(fl.close)
+    if is_in_memory(fl.settings.url):
+        raise ConfigurationError(
+            f"The database {safe_url(fl.settings.url)} is in memory: it lives in one process and ends with this "
+            "command; name a file that your application and all commands share, such as sqlite:///jobs.db."
+        )
     file = fl.database.file
     if target == Target(None, None) and file is not None and not file.exists() and not may_be_missing:
         raise ConfigurationError(

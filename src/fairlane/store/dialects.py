@@ -94,8 +94,8 @@ def make_engine(url: str, *, pool_size: int, lock_seconds: float) -> Engine:
         ) from None
     match parsed.get_backend_name():
         case "sqlite" if parsed.host:
-            path = "/".join(part for part in (parsed.host, parsed.database) if part)
-            raise ConfigurationError(f"The URL of a SQLite file has three slashes; write sqlite:///{path}.")
+            file = "/".join(filter(None, (parsed.host, parsed.database)))
+            raise ConfigurationError(f"The URL of a SQLite file has three slashes; write sqlite:///{file}.")
         case "sqlite":
             engine = _sqlite_engine(url, pool_size, lock_seconds)
         case "postgresql" | "postgres":
@@ -263,7 +263,8 @@ def translate(error: DBAPIError, where: str) -> FairlaneError | None:
     state, text = _sqlstate(error), str(error.orig)
     if state in _MISSING_STATES or "no such table" in text or "no such column" in text or "has no column" in text:
         return ConfigurationError(
-            f"The database's Fairlane schema is missing or older than this code; run `fairlane migrate`. It is {where}."
+            "The database's Fairlane schema is missing or older than this code; run `fairlane migrate`, "
+            f"or call fl.migrate(). It is {where}."
         )
     if isinstance(error, DataError):
         return InvalidParameters("A value is too long, too large or has a character that can't be stored.")

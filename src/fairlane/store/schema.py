@@ -94,11 +94,13 @@ def check(database: Database) -> None:
     found = state(database)
     match found.condition:
         case Condition.MISSING:
-            raise ConfigurationError("The database has no Fairlane schema yet; run `fairlane migrate`.")
+            raise ConfigurationError(
+                "The database has no Fairlane schema yet; run `fairlane migrate`, or call fl.migrate()."
+            )
         case Condition.BEHIND:
             raise ConfigurationError(
                 f"The database's Fairlane schema is at revision {found.current}, behind this code's {found.head}; "
-                "run `fairlane migrate`."
+                "run `fairlane migrate`, or call fl.migrate()."
             )
         case Condition.NEWER:
             raise _newer(found)
