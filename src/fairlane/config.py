@@ -1,8 +1,10 @@
 """Settings: frozen, checked once, every default named here."""
 
-from typing import Self
+from difflib import get_close_matches
+from typing import Any, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fairlane.domain.errors import ConfigurationError
@@ -12,7 +14,11 @@ HARD_PAYLOAD_LIMIT = 1024 * 1024  # bytes (R1)
 
 
 class Settings(BaseSettings):
-    """What an application may set, in code or as FAIRLANE_… in the environment; times in seconds, sizes in bytes."""
+    """What an application may set, in code or as FAIRLANE_… in the environment; times in seconds, sizes in bytes.
+
+    Raises:
+        ConfigurationError: a value is wrong, or there is no such setting.
+    """
 
     model_config = SettingsConfigDict(env_prefix="FAIRLANE_", frozen=True, extra="forbid")
 
@@ -53,8 +59,21 @@ class Settings(BaseSettings):
         Raises:
             ConfigurationError: a value is wrong; the message says which and what it must be.
         """
+        return cls(url=url) if url is not None else cls()
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _told_in_a_sentence(cls, values: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
         try:
-            return cls(url=url) if url is not None else cls()
+            return validate(values)
         except ValidationError as error:
-            wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg'].lower()}" for e in error.errors())
+            wrong = "; ".join(map(_told, error.errors()))
             raise ConfigurationError(f"Fairlane's settings are wrong: {wrong}.") from None
+
+
+def _told(error: ErrorDetails) -> str:
+    name = ".".join(map(str, error["loc"]))
+    if error["type"] != "extra_forbidden":
+        return f"{name}: {error['msg'].lower()}"
+    close = get_close_matches(name, Settings.model_fields, n=1)
+    return f"there is no setting {name}" + (f" (did you mean {close[0]}?)" if close else "")

@@ -9,10 +9,13 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from fairlane.domain.errors import ConfigurationError, CyclicDependency, ParentNotFound
+from fairlane.domain.errors import ConfigurationError, CyclicDependency, InvalidParameters, ParentNotFound
 from fairlane.domain.jobs import Job
+from fairlane.domain.organizations import require_organization
 from fairlane.domain.statuses import ParentPolicy, Priority
+from fairlane.registry.job_types import JobType
 from fairlane.registry.options import INHERIT, Inheriting, Seconds
+from fairlane.store.statements.drafts import at
 
 OnDuplicate = Literal["reject", "return", "replace"]
 
@@ -42,6 +45,28 @@ class Submission:
     timeout: Seconds | Inheriting | None = INHERIT
     labels: Mapping[str, str] = field(default_factory=dict)
     id: UUID = field(default_factory=uuid7)
+
+
+def refuse_misfits(submissions: Sequence[Submission]) -> None:
+    """Refuse what is no list of submissions, and names that are none, before anything is asked about them.
+
+    Raises:
+        InvalidParameters: what to pass; its `index` is that of the submission.
+    """
+    if not isinstance(submissions, Sequence):
+        raise InvalidParameters(
+            f"submit_many takes a list of submissions, not a {type(submissions).__name__}; write submit_many([…])."
+        )
+    with at() as position:
+        for position.index, one in enumerate(submissions):
+            if not isinstance(one, Submission):
+                raise InvalidParameters(f"A batch has submissions; write Submission(…) in place of {one!r:.80}.")
+            if isinstance(one.job_type, JobType):
+                name, handle = one.job_type.name, one.job_type.__name__
+                raise InvalidParameters(f"job_type must be a name: write {name!r}, or {handle}.submit(…)(…).")
+            if not isinstance(one.job_type, str):
+                raise InvalidParameters(f"job_type must be a name, not {one.job_type!r:.80}.")
+            require_organization(one.organization)
 
 
 def refuse_cycles(submissions: Sequence[Submission]) -> None:

@@ -12,6 +12,7 @@ from fairlane.domain.cursors import decode_cursor, encode_cursor
 from fairlane.domain.errors import IllegalTransition, InvalidParameters, JobNotFound
 from fairlane.domain.ids import job_id_of
 from fairlane.domain.jobs import DeadLetter, DeadLetterGroup, Job, Page
+from fairlane.domain.organizations import require_organization
 from fairlane.domain.statuses import JobStatus, Resolution
 from fairlane.domain.texts import storable
 from fairlane.store.statements import dead_letters as statements
@@ -52,6 +53,7 @@ class DeadLetters:
         """
         if not 1 <= limit <= _LARGEST_PAGE:
             raise InvalidParameters(f"A page has 1 to {_LARGEST_PAGE} items, not {limit}.")
+        require_organization(organization)
         storable(organization=organization, fingerprint=fingerprint)
         wanted = _resolution(resolution)
         before = decode_cursor(cursor) if cursor is not None else None
@@ -71,6 +73,7 @@ class DeadLetters:
         self, organization: str, *, resolution: Resolution | str | None = Resolution.PENDING
     ) -> tuple[DeadLetterGroup, ...]:
         """Dead letters by job type and error, the largest group first."""
+        require_organization(organization)
         storable(organization=organization)
         wanted = _resolution(resolution)
         rows = self._database.read(lambda connection: statements.groups(connection, organization, resolution=wanted))

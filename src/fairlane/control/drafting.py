@@ -170,12 +170,12 @@ def _delay(submission: Submission) -> float:
 
 
 def _run_at(submission: Submission) -> datetime | None:
-    run_at = submission.run_at
+    run_at: object = submission.run_at
     if run_at is None:
         return None
     if submission.delay is not None:
         raise ConfigurationError("Give run_at or delay, not both.")
-    if run_at.tzinfo is None:
+    if not isinstance(run_at, datetime) or run_at.tzinfo is None:
         raise ConfigurationError("run_at needs a time zone, such as datetime(…, tzinfo=UTC).")
     try:
         return run_at.astimezone(UTC)
@@ -184,6 +184,8 @@ def _run_at(submission: Submission) -> datetime | None:
 
 
 def _labels(labels: Mapping[str, str]) -> dict[str, str]:
+    if not isinstance(labels, Mapping):
+        raise InvalidParameters(f"labels must be a mapping, such as {{'sample': '42'}}, not {labels!r:.80}.")
     if len(labels) > _MOST_LABELS:
         raise InvalidParameters(f"A job has at most {_MOST_LABELS} labels, not {len(labels)}.")
     try:

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from fairlane.config import Settings
-from fairlane.control.batch import Submission, refuse_cycles
+from fairlane.control.batch import Submission, refuse_cycles, refuse_misfits
 from fairlane.control.drafting import Answers, draft
 from fairlane.domain.errors import (
     CommitUnanswered,
@@ -71,6 +71,7 @@ class Submitter:
         if not submissions:
             return []
         with at(None):
+            refuse_misfits(submissions)
             refuse_cycles(submissions)
             answers = self._ask_host(submissions)
             if connection is not None:

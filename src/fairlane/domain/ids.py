@@ -3,6 +3,7 @@
 from uuid import UUID
 
 from fairlane.domain.errors import InvalidParameters, JobNotFound
+from fairlane.domain.organizations import require_organization
 from fairlane.domain.texts import storable
 
 
@@ -13,6 +14,7 @@ def job_id_of(job_id: UUID | str, organization: str) -> UUID:
         JobNotFound: it is text, but no UUID, so no job has it.
         InvalidParameters: it is neither UUID nor text, but maybe the job itself; or no organization has such an id.
     """
+    require_organization(organization)
     storable(organization=organization)
     if isinstance(job_id, UUID):
         return job_id

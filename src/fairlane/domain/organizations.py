@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from fairlane.domain.errors import InvalidParameters
 from fairlane.domain.statuses import OrganizationStatus, Role
 
 _LONGEST_ID: Final = 140  # characters (R1)
@@ -43,6 +44,19 @@ class Member:
 def is_organization_id(text: object) -> bool:
     """1 to 140 printable characters, no comma, no slash (R1)."""
     return isinstance(text, str) and 0 < len(text) <= _LONGEST_ID and text.isprintable() and not _FORBIDDEN & set(text)
+
+
+def require_organization(organization: object) -> None:
+    """Refuse what is not even text, above all None: every job belongs to an organization.
+
+    Raises:
+        InvalidParameters
+    """
+    if not isinstance(organization, str):
+        raise InvalidParameters(
+            "organization must be the id of the organization that the job belongs to, such as 'acme', "
+            f"not {organization!r:.80}."
+        )
 
 
 def is_user_id(text: object) -> bool:

@@ -9,7 +9,7 @@ _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 
 
 def storable(**texts: str | None) -> None:
-    """Refuse what no database stores, and so can't find: NULs and lone surrogates.
+    """Refuse what no database stores, and so can't find: NULs, lone surrogates, and what is no text at all.
 
     Args:
         texts: by the names under which the caller gave them.
@@ -18,5 +18,7 @@ def storable(**texts: str | None) -> None:
         InvalidParameters: it names the argument.
     """
     for name, text in texts.items():
+        if text is not None and not isinstance(text, str):
+            raise InvalidParameters(f"{name} must be text, not {text!r:.80}.")
         if text is not None and _UNSTORABLE.search(text):
             raise InvalidParameters(f"{name} holds a NUL or half a surrogate pair, which can't be stored; remove it.")

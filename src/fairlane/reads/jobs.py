@@ -20,14 +20,14 @@ _LONGEST_TEXT: Final = 1000  # characters
 _ID_DIGITS: Final = 32
 
 
-def check_limit(limit: int) -> int:
+def check_limit(limit: object) -> int:
     """The limit of a page.
 
     Raises:
         InvalidParameters: it is not within 1 to 1000.
     """
-    if not 1 <= limit <= LARGEST_PAGE:
-        raise InvalidParameters(f"A page has 1 to {LARGEST_PAGE} items, not {limit}.")
+    if not isinstance(limit, int) or not 1 <= limit <= LARGEST_PAGE:
+        raise InvalidParameters(f"A page has 1 to {LARGEST_PAGE} items, not {limit!r:.80}.")
     return limit
 
 
@@ -37,18 +37,30 @@ def statuses_of(status: str | Iterable[str] | None) -> frozenset[JobStatus]:
     Raises:
         InvalidParameters: there is no such status.
     """
-    given = [status] if isinstance(status, str) else list(status or ())
     try:
-        return frozenset(map(JobStatus, given))
-    except ValueError as error:
+        return frozenset(map(JobStatus, [status] if isinstance(status, str) else status or ()))
+    except (TypeError, ValueError) as error:
         raise InvalidParameters(f"{error}; a status is one of {', '.join(JobStatus)}.") from None
 
 
 def labels_of(label: tuple[str, str] | Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
-    """Names and values that a job must all have."""
-    if label is None:
-        return ()
-    return tuple(label.items()) if isinstance(label, Mapping) else (label,)
+    """Names and values that a job must all have.
+
+    Raises:
+        InvalidParameters: it is neither one of them nor a mapping of several.
+    """
+    match label:
+        case None:
+            return ()
+        case (str() as name, str() as value):
+            return ((name, value),)
+        case Mapping() if all(isinstance(one, str) for pair in label.items() for one in pair):
+            return tuple(label.items())
+        case _:
+            raise InvalidParameters(
+                f"label must be a name and its value, such as ('sample', '42'), or a mapping of several, "
+                f"not {label!r:.80}."
+            )
 
 
 def check(wanted: Wanted) -> None:

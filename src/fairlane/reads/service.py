@@ -15,6 +15,7 @@ from fairlane.domain.explain import Explanation
 from fairlane.domain.ids import job_id_of, job_not_found
 from fairlane.domain.jobs import Job, LogEntry, LogLine, Page, Result
 from fairlane.domain.metrics import Metrics, QueueView, RunningJob, Stranded, WorkerView
+from fairlane.domain.organizations import require_organization
 from fairlane.domain.texts import storable
 from fairlane.reads import history as log
 from fairlane.reads import jobs as asked
@@ -85,6 +86,7 @@ class Reads:
         Raises:
             InvalidParameters: a filter that makes no sense; the message says which.
         """
+        require_organization(organization)
         storable(organization=organization)
         limit = asked.check_limit(limit)
         before = decode_cursor(cursor)[1] if cursor is not None else None

@@ -165,14 +165,16 @@ def rate_window(name: str, value: object) -> float:
     return window
 
 
-def backoff_of(value: "Backoff | Sequence[Seconds] | None") -> Backoff:
+def backoff_of(value: object) -> Backoff:
     """A `Backoff`, or an explicit list of waits.
 
     Raises:
-        ConfigurationError: a wait is negative, or the list is empty.
+        ConfigurationError: it is neither, a wait is negative, or the list is empty.
     """
     if value is None or isinstance(value, Backoff):
         return value or Backoff()
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise ConfigurationError(f"backoff must be a Backoff or a list of waits, such as [60, 300], not {value!r:.80}.")
     delays = tuple(seconds("backoff", one) for one in value)
     if not delays:
         raise ConfigurationError("backoff needs at least one wait, or leave it out for the default.")

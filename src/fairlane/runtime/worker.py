@@ -48,21 +48,19 @@ class Worker:
         name: how logs and the dashboard call it.
 
     Raises:
-        ConfigurationError: it has no slot.
+        ConfigurationError: `concurrency` is no whole number from 1 on.
     """
 
     def __init__(
         self, parts: WorkerParts, *, queues: tuple[str, ...] | None, concurrency: int, name: str | None = None
     ) -> None:
-        if concurrency < 1:
-            raise ConfigurationError("A worker needs at least one slot: concurrency must be 1 or more.")
         self._parts = parts
         self._card = WorkerCard(
             id=uuid4(),
             name=name or f"{socket.gethostname()}:{os.getpid()}",
             queues=queues,
             job_types=tuple(sorted(parts.catalogue.mine)),
-            slots=concurrency,
+            slots=_slots(concurrency),
         )
         self.must_be_replaced = False
         self._shift: Shift | None = None
@@ -185,3 +183,11 @@ def _frozen_heap() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
+
+
+def _slots(concurrency: object) -> int:
+    if not isinstance(concurrency, int) or concurrency < 1:
+        raise ConfigurationError(
+            f"A worker needs at least one slot: concurrency must be a whole number from 1 on, not {concurrency!r:.80}."
+        )
+    return concurrency

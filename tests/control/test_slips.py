@@ -1,0 +1,120 @@
+"""What a newcomer writes by mistake is refused with a sentence that says what to write."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from fairlane import ConfigurationError, Fairlane, InvalidParameters, JobContext, Settings, Submission, SubmissionError
+
+GOOD = Submission("label.print", "acme", parameters={"sample": "a"})
+
+
+@pytest.fixture
+def fl(sqlite_url: str) -> Iterator[Fairlane]:
+    with Fairlane(sqlite_url) as made:
+        made.organizations.create("acme")
+
+        @made.job_type("label.print")
+        def print_label(ctx: JobContext, sample: str, copies: int = 1) -> None: ...
+
+        yield made
+
+
+@pytest.mark.parametrize("backoff", [5, "60", {60}])
+def test_a_backoff_that_is_no_list(fl: Fairlane, backoff: Any) -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"^a: backoff must be a Backoff or a list of waits, such as \[60, 300\]"
+    ):
+        fl.job_type("a", backoff=backoff)
+
+
+def test_a_job_type_in_place_of_its_name(fl: Fairlane) -> None:
+    job_type: Any = fl.catalogue.mine["label.print"]
+
+    sentence = r"^job_type must be a name: write 'label\.print', or print_label\.submit\(…\)\(…\)\.$"
+    with pytest.raises(InvalidParameters, match=sentence) as refused:
+        fl.submit(job_type, organization="acme", parameters={"sample": "a"})
+    assert isinstance(refused.value, SubmissionError)
+    with pytest.raises(InvalidParameters, match=r"^job_type must be a name, not 5\.$"):
+        fl.submit(5, organization="acme")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("label", ["a", "ab", ("a", "b", "c"), ("a", 5), {"a": 5}, 5])
+def test_a_label_that_is_no_pair(fl: Fairlane, label: Any) -> None:
+    with pytest.raises(InvalidParameters, match=r"^label must be a name and its value, such as \('sample', '42'\)"):
+        fl.list(organization="acme", label=label)
+
+
+@pytest.mark.parametrize(
+    ("filters", "sentence"),
+    [
+        ({"limit": "5"}, "A page has 1 to 1000 items, not '5'."),
+        ({"status": 5}, "a status is one of pending, queued,"),
+        ({"job_type": 5}, "job_type must be text, not 5."),
+    ],
+)
+def test_a_filter_of_another_type(fl: Fairlane, filters: Any, sentence: str) -> None:
+    with pytest.raises(InvalidParameters) as refused:
+        fl.list(organization="acme", **filters)
+    assert sentence in str(refused.value)
+
+
+@pytest.mark.parametrize("concurrency", ["4", 4.5, 0, None])
+def test_a_worker_s_concurrency_that_is_no_number(fl: Fairlane, concurrency: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"concurrency must be a whole number from 1 on, not "):
+        fl.worker(concurrency=concurrency)
+
+
+def test_a_batch_that_holds_something_else(fl: Fairlane) -> None:
+    with pytest.raises(InvalidParameters, match=r"write Submission\(…\) in place of \{'job_type': 'x'\}") as refused:
+        fl.submit_many([GOOD, {"job_type": "x"}])  # type: ignore[list-item]
+    assert isinstance(refused.value, SubmissionError)
+    assert refused.value.index == 1
+    for batch in (GOOD, (one for one in [GOOD])):
+        with pytest.raises(
+            InvalidParameters, match=r"^submit_many takes a list of submissions, .* write submit_many\("
+        ):
+            fl.submit_many(batch)  # type: ignore[arg-type]
+    assert fl.list(organization="acme").items == ()
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"labels": "x"}, "labels must be a mapping, such as {'sample': '42'}, not 'x'."),
+        ({"run_at": "2026-11-01"}, "run_at needs a time zone, such as datetime(…, tzinfo=UTC)."),
+    ],
+)
+def test_an_option_of_another_type(fl: Fairlane, fields: Any, sentence: str) -> None:
+    with pytest.raises(InvalidParameters) as refused:
+        fl.submit("label.print", organization="acme", parameters={"sample": "a"}, **fields)
+    assert sentence in str(refused.value)
+
+
+def test_settings_that_there_are_not() -> None:
+    with pytest.raises(ConfigurationError, match=r"wrong: there is no setting urll \(did you mean url\?\)\.$"):
+        Settings(urll="x")  # type: ignore[call-arg]
+    with pytest.raises(ConfigurationError, match=r"wrong: lease: input should be a valid number"):
+        Settings(lease="x")  # type: ignore[arg-type]
+    assert Settings(lease=5).lease == 5
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda fl: fl.submit("label.print", organization=None, parameters={"sample": "a"}),
+        lambda fl: fl.submit_many([Submission("label.print", None)]),  # type: ignore[arg-type]
+        lambda fl: fl.list(organization=None),
+        lambda fl: fl.get("x", organization=None),
+        lambda fl: fl.cancel("x", organization=None),
+        lambda fl: fl.dead_letters.list(None),
+        lambda fl: fl.dead_letters.groups(None),
+    ],
+    ids=["submit", "submit_many", "list", "get", "cancel", "dead letters", "groups"],
+)
+def test_no_organization(fl: Fairlane, ask: Callable[[Fairlane], object]) -> None:
+    with pytest.raises(
+        InvalidParameters, match=r"^organization must be the id of the organization that .*, not None\.$"
+    ):
+        ask(fl)
