@@ -78,16 +78,18 @@ class JobType(Generic[P, R]):
 
 
 def _by_name(handler: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """A call's arguments by parameter name, without the context."""
+    """A call's arguments by parameter name, without the context; those of unknown names too, which submit refuses."""
     call = signature(handler)
     context = next(iter(call.parameters))
+    more = next((p.name for p in call.parameters.values() if p.kind is p.VAR_KEYWORD), None)
+    unknown = {} if more else {name: value for name, value in kwargs.items() if name not in call.parameters}
+    known = {name: value for name, value in kwargs.items() if name not in unknown}
     try:
-        given = call.bind_partial(None, *args, **kwargs).arguments
+        given = call.bind_partial(None, *args, **known).arguments
     except TypeError as error:
         raise refusal(InvalidParameters(f"{handler.__name__}: {error}.")) from None
-    more = next((p.name for p in call.parameters.values() if p.kind is p.VAR_KEYWORD), None)
     named = {name: value for name, value in given.items() if name not in (context, more)}
-    named.update(given.get(more or "", {}))
+    named.update(given.get(more or "", unknown))
     return named
 
 
