@@ -5,7 +5,16 @@ from typing import Any
 
 import pytest
 
-from fairlane import ConfigurationError, Fairlane, InvalidParameters, JobContext, Settings, Submission, SubmissionError
+from fairlane import (
+    ConfigurationError,
+    DuplicateJob,
+    Fairlane,
+    InvalidParameters,
+    JobContext,
+    Settings,
+    Submission,
+    SubmissionError,
+)
 
 GOOD = Submission("label.print", "acme", parameters={"sample": "a"})
 
@@ -38,6 +47,26 @@ def test_a_job_type_in_place_of_its_name(fl: Fairlane) -> None:
     assert isinstance(refused.value, SubmissionError)
     with pytest.raises(InvalidParameters, match=r"^job_type must be a name, not 5\.$"):
         fl.submit(5, organization="acme")  # type: ignore[arg-type]
+
+
+def test_a_slip_in_a_parameter_s_name_is_told_alike_by_the_typed_submit(fl: Fairlane) -> None:
+    job_type: Any = fl.catalogue.mine["label.print"]
+    sentence = r"^label\.print: parameter 'sample' is missing .*; unknown parameter 'smple', did you mean 'sample'\?$"
+
+    with pytest.raises(InvalidParameters, match=sentence):
+        job_type.submit(organization="acme")(smple="a")
+    with pytest.raises(InvalidParameters, match=sentence):
+        fl.submit("label.print", organization="acme", parameters={"smple": "a"})
+
+
+def test_a_duplicate_by_its_key_names_the_key_and_not_the_parameters(fl: Fairlane) -> None:
+    fl.submit("label.print", organization="acme", parameters={"sample": "a"}, dedup_key="batch 7")
+
+    with pytest.raises(DuplicateJob, match=r"^A label\.print job with dedup_key 'batch 7' is queued: "):
+        fl.submit("label.print", organization="acme", parameters={"sample": "b"}, dedup_key="batch 7")
+    fl.submit("label.print", organization="acme", parameters={"sample": "a"})
+    with pytest.raises(DuplicateJob, match=r"^An identical label\.print job is queued: "):
+        fl.submit("label.print", organization="acme", parameters={"sample": "a"})
 
 
 @pytest.mark.parametrize("label", ["a", "ab", ("a", "b", "c"), ("a", 5), {"a": 5}, 5])

@@ -21,6 +21,7 @@ _GLOBAL = ("--app", "-A", "--url")
 # What errors tell who writes Python to do, and how it is done here.
 _HERE = {
     'on_duplicate="return"': "--on-duplicate return",
+    "job with dedup_key": "job with --dedup-key",
     "import its module here": "name its application by --app",
     "`fairlane migrate`, or call fl.migrate()": "`fairlane migrate`",
 }

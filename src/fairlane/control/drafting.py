@@ -159,7 +159,7 @@ def _dedup(submission: Submission, job_type: RegisteredType, prepared: Prepared)
         key = digest_of_key(submission.organization, job_type.name, text("dedup_key", submission.dedup_key))
     else:
         key = digest(submission.organization, job_type.name, prepared.canonical)
-    return Dedup(key, min(window, _LONGEST_WAIT), submission.on_duplicate)
+    return Dedup(key, min(window, _LONGEST_WAIT), submission.on_duplicate, submission.dedup_key)
 
 
 def _delay(submission: Submission) -> float:

@@ -178,9 +178,10 @@ def _resolve_duplicate(
 
 
 def _duplicate(draft: Draft, holder: dedup.Holder) -> DuplicateJob:
+    given = draft.dedup.given if draft.dedup is not None else None
+    what = f"An identical {draft.job_type} job" if given is None else f"A {draft.job_type} job with dedup_key {given!r}"
     return DuplicateJob(
-        f"An identical {draft.job_type} job is {holder.status}: {holder.job_id}. "
-        'Wait for it, or submit with on_duplicate="return".',
+        f'{what} is {holder.status}: {holder.job_id}. Wait for it, or submit with on_duplicate="return".',
         existing_id=holder.job_id,
         existing_status=holder.status,
     )

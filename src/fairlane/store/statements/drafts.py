@@ -12,11 +12,15 @@ from fairlane.domain.statuses import ParentPolicy
 
 
 class Dedup(NamedTuple):
-    """The key under which a submission is identical to another, for how many seconds, and what happens then."""
+    """The key under which a submission is identical to another, for how many seconds, and what happens then.
+
+    `given` is the text that the submitter gave for it; None = it was made from the parameters.
+    """
 
     key: str
     window: float
     on_duplicate: str  # reject | return | replace
+    given: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
