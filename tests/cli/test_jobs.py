@@ -1,5 +1,6 @@
 """`fairlane jobs`."""
 
+import io
 import logging
 import re
 import shlex
@@ -8,11 +9,14 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from rich.console import Console
 
 from fairlane import Fairlane, Job, JobContext, JobNotFound, JobStatus, PermanentError, PermissionDenied
-from fairlane.cli import submitting
+from fairlane.cli import output, submitting
 from fairlane.domain.breaker import Pair, opened
 from fairlane.store.statements import breakers
 from tests.cli.conftest import Run
@@ -247,7 +251,7 @@ def test_wait_says_anew_what_a_job_waits_for_once_that_is_something_else(
 ) -> None:
     said: list[str] = []
 
-    def next_act(sentence: str) -> None:
+    def next_act(sentence: str, **_: object) -> None:
         said.append(sentence)
         (job,) = fl.list(organization="acme").items
         if len(said) == 1:
@@ -266,6 +270,43 @@ def test_wait_says_anew_what_a_job_waits_for_once_that_is_something_else(
 
     beginnings = ("No worker is alive", "Job type greet is paused", "Too much of greet failed", "Job ")
     assert [one.startswith(begin) for one, begin in zip(said, beginnings, strict=True)] == [True] * 4
+
+
+def test_why_a_job_waits_is_said_above_the_progress_bar_and_breaks_no_word(
+    run: Run, fl: Fairlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen = Console(file=io.StringIO(), force_terminal=True, width=40)
+
+    def remark_and_cancel(sentence: str, **more: Any) -> None:
+        output.remark(sentence, **more)
+        fl.cancel(fl.list(organization="acme").items[0].id, organization="acme")
+        monkeypatch.setattr(submitting, "remark", output.remark)
+
+    monkeypatch.setattr(submitting, "console", lambda *, stderr: screen)
+    monkeypatch.setattr(submitting, "remark", remark_and_cancel)
+    monkeypatch.setattr(submitting, "_LONG_WAIT", 0)
+    run("jobs", "submit", "greet", "-o", "acme", "--wait", code=1)
+
+    assert isinstance(screen.file, io.StringIO)
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.file.getvalue())
+    lines = [line.rpartition("\r")[2].rstrip() for line in shown.splitlines()]
+    assert lines[lines.index("No worker is alive. Start one: fairlane") + 1] == "worker."
+
+
+def test_whoever_leaves_a_wait_is_told_that_the_job_goes_on(
+    run: Run, fl: Fairlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def press_ctrl_c(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(submitting, "time", SimpleNamespace(sleep=press_ctrl_c, monotonic=time.monotonic))
+    left = run("jobs", "submit", "greet", "-o", "acme", "--wait", code=130)
+
+    (job,) = fl.list(organization="acme").items
+    assert left.stdout == f"Job {job.id} is queued.\n"
+    assert left.stderr == (
+        f"Job {job.id} goes on without this command; to follow it:\n  fairlane jobs log {job.id} -o acme --follow\n"
+    )
 
 
 def test_the_log_line_of_a_failed_attempt_names_the_command_that_shows_the_traceback(

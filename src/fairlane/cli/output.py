@@ -58,10 +58,14 @@ def complain(text: str) -> None:
     out.print(Text.assemble(("Error: ", "bold red"), plain(text)), soft_wrap=not out.is_terminal)
 
 
-def remark(text: str) -> None:
-    """A sentence on standard error that is no error of the command's own."""
-    out = console(stderr=True)
-    out.print(Text(plain(text)), soft_wrap=not out.is_terminal)
+def remark(text: str, *, on: Console | None = None, whole: bool = False) -> None:
+    """A sentence on standard error that is no error of the command's own; one to copy from is left `whole`.
+
+    Args:
+        on: the console of a live display, which makes room for it above; any other would write into its last line.
+    """
+    out = on or console(stderr=True)
+    out.print(Text(plain(text)), soft_wrap=whole or not out.is_terminal)
 
 
 def print_json(document: object) -> None:

@@ -100,7 +100,7 @@ def submit(
     if not as_json:
         say(f"Job {job.id} is {job.status}.")
     if wait:
-        job = _wait(fl, job, quiet=as_json)
+        job = _wait_or_leave(fl, job, quiet=as_json)
     if as_json:
         print_json(job)
     if wait and job.status is not JobStatus.COMPLETED:
@@ -142,6 +142,16 @@ def _hint(refusal: str, name: str, text: str) -> str:
     return f"""for text that looks like JSON, quote it: -p '{name}="{text}"'""" if wants_text else ""
 
 
+def _wait_or_leave(fl: Fairlane, job: Job, *, quiet: bool) -> Job:
+    """Wait for the job's end, or say how to come back to it."""
+    try:
+        return _wait(fl, job, quiet=quiet)
+    except KeyboardInterrupt:
+        remark(f"Job {job.id} goes on without this command; to follow it:")
+        remark(f"  fairlane jobs log {job.id} -o {shlex.quote(job.organization)} --follow", whole=True)
+        raise
+
+
 def _wait(fl: Fairlane, job: Job, *, quiet: bool) -> Job:
     """Wait for the job's end; on a terminal with a progress bar, on standard error so that a pipe has the rest."""
     out = console(stderr=True)
@@ -166,7 +176,7 @@ def _wait(fl: Fairlane, job: Job, *, quiet: bool) -> Job:
                 told = fl.explain(job.id, organization=job.organization)
                 if (job.retry_count, told.reasons[0].code) != said:
                     said = (job.retry_count, told.reasons[0].code)
-                    remark(_why(told, job))
+                    remark(_why(told, job), on=out)
             total = 100 if job.progress is not None else None
             message = plain(job.progress_message or "")
             bars.update(bar, completed=job.progress or 0, total=total, description=message, status=job.status)
