@@ -103,6 +103,18 @@ def test_list_shows_and_filters(run: Run, fl: Fairlane) -> None:
     assert run("jobs", "list", "-o", "acme", "--after", "2040-01-01").stdout == "No jobs.\n"
 
 
+def test_a_list_by_a_status_that_no_job_stays_in_says_where_to_look(run: Run, dead: Job) -> None:
+    assert run("jobs", "list", "-o", "acme", "-s", "failed").stdout == (
+        "No jobs. None stays failed: after such an attempt a job is queued for its retry or a dead letter; "
+        "look at --status dead_letter and --status queued.\n"
+    )
+    both = run("jobs", "list", "-o", "acme", "-s", "timed_out", "-s", "failed").stdout
+    assert "None stays failed or timed_out:" in both
+    assert run("jobs", "list", "-o", "acme", "-s", "running").stdout == "No jobs.\n"
+    assert run("jobs", "list", "-o", "acme", "-s", "failed", "--json").json["items"] == []
+    assert str(dead.id) in run("jobs", "list", "-o", "acme", "-s", "dead_letter").stdout
+
+
 def test_list_has_pages(run: Run) -> None:
     older, newer = submitted(run), submitted(run)
 

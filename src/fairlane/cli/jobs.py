@@ -8,7 +8,7 @@ import typer
 from rich.table import Column, Table
 from rich.text import Text
 
-from fairlane import Fairlane, Job
+from fairlane import Fairlane, Job, JobStatus
 from fairlane.cli import options as o
 from fairlane.cli import retrying, showing, submitting
 from fairlane.cli.lookup import find, find_id, refuse_stranger, refuse_unknown
@@ -25,7 +25,7 @@ from fairlane.cli.output import (
 )
 from fairlane.cli.session import engine
 from fairlane.domain.jobs import LogLine, Page
-from fairlane.domain.statuses import TERMINAL
+from fairlane.domain.statuses import PASSING, TERMINAL
 
 _LOOK = 0.5  # seconds between two looks of `log --follow`
 _LINES = 1000  # per look
@@ -89,8 +89,10 @@ def list_jobs(
         refuse_unknown(fl, organization)
     if as_json:
         print_json(page)
-    else:
+    elif page.items:
         _print_page(page)
+    else:
+        say(f"No jobs.{_where_they_went(status or [])}")
 
 
 @app.command("cancel")
@@ -192,10 +194,18 @@ def _rows(page: Page[Job], *, with_user: bool) -> Table:
     return rows
 
 
+def _where_they_went(statuses: list[str]) -> str:
+    """Where jobs are to be found that came to these statuses, if they are some that no job rests in."""
+    passed = sorted(PASSING.intersection(statuses))
+    if not passed:
+        return ""
+    return (
+        f" None stays {' or '.join(passed)}: after such an attempt a job is queued for its retry or a dead letter; "
+        f"look at --status {JobStatus.DEAD_LETTER} and --status {JobStatus.QUEUED}."
+    )
+
+
 def _print_page(page: Page[Job]) -> None:
-    if not page.items:
-        say("No jobs.")
-        return
     out = console()
     rows = _rows(page, with_user=True)
     if out.measure(rows, options=out.options.update(max_width=_ANY_WIDTH)).maximum > out.width:
