@@ -227,7 +227,8 @@ class Fairlane:
         """Submit a job. Once this returns, or the caller's transaction commits, the job will not be lost.
 
         Args:
-            user: who acts; None = the system, which may submit everything.
+            user: who acts; None = the system, which may submit everything and is not checked for membership, so refuse
+                a request without a logged-in user before.
             depends_on: a parent or several in the same organization, as jobs or ids; it waits until all have completed.
             on_parent_failure: "dead_letter", "cancel" or "run_anyway", for a parent that did not complete.
             delay, run_at: not before; one of them, `run_at` with a time zone.
