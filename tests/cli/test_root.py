@@ -64,6 +64,12 @@ def test_nonsense_is_a_usage_error(run: Run) -> None:
     run("jobs", "list", "--nonsense", code=2)
 
 
+def test_a_command_without_its_group_is_told_with_it(run: Run) -> None:
+    complaint = run("submit", "greet", "-o", "acme", code=2).stderr
+    assert "There is no command 'fairlane submit'; did you mean fairlane jobs submit?" in complaint
+    assert "did you mean fairlane jobs retry or fairlane dead-letters retry?" in run("retry", code=2).stderr
+
+
 def test_a_database_that_is_away_is_one_sentence(run: Run) -> None:
     complaint = run("orgs", "list", "--url", "postgresql://localhost:1/none", code=1).stderr
     assert complaint.startswith("Error: ")

@@ -34,6 +34,15 @@ class Root(TyperGroup):
         """As usual, with the global options moved to the front."""
         return super().parse_args(ctx, hoisted(args))
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """As usual; where only groups have a command of this name, they are named."""
+        if args and args[0] not in self.commands:
+            groups = [name for name, group in self.commands.items() if args[0] in getattr(group, "commands", ())]
+            if groups and not ctx.resilient_parsing:
+                meant = " or ".join(f"fairlane {name} {args[0]}" for name in groups)
+                ctx.fail(f"There is no command 'fairlane {args[0]}'; did you mean {meant}?")
+        return super().resolve_command(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command; an error that has a sentence for people is printed as that sentence."""
         try:
