@@ -8,6 +8,7 @@ from threading import Event, Thread
 import pytest
 
 from fairlane import Fairlane, JobContext
+from fairlane.cli.top import Snapshot, sections
 from fairlane.domain.events import WorkerStarted
 from tests.cli.conftest import Run
 
@@ -129,6 +130,13 @@ def test_top(run: Run, fl: Fairlane) -> None:
     document = run("top", "--json").json
     assert document["queues"][0]["ready"] == 1
     assert (document["running"], document["workers"]) == ([], [])
+
+
+def test_top_says_how_to_leave_it_where_it_stays(fl: Fairlane) -> None:
+    nothing = Snapshot((), (), (), ())
+
+    assert str(next(sections(nothing, 24))).startswith("fairlane top (Ctrl-C to leave)  ")
+    assert str(next(sections(nothing, None))).startswith("fairlane top  ")
 
 
 def test_check_asks_the_application_s_own_directory(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

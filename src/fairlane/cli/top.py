@@ -52,7 +52,7 @@ def top(
     if as_json:
         print_json(first)
     elif once or not out.is_terminal:
-        out.print(Group(*_sections(first, None)))
+        out.print(Group(*sections(first, None)))
     else:
         # Ctrl-C is how one leaves.
         with suppress(KeyboardInterrupt):
@@ -67,7 +67,7 @@ def _watch(fl: Fairlane, out: Console, snapshot: Snapshot, interval: float) -> N
     note = ""
     with Live(console=out, screen=True, auto_refresh=False) as live:
         while True:
-            live.update(Group(*_sections(snapshot, out.height, note)), refresh=True)
+            live.update(Group(*sections(snapshot, out.height, note)), refresh=True)
             time.sleep(interval)
             try:
                 snapshot, note = _look(fl), ""
@@ -75,13 +75,14 @@ def _watch(fl: Fairlane, out: Console, snapshot: Snapshot, interval: float) -> N
                 note = str(error)
 
 
-def _sections(snapshot: Snapshot, height: int | None, note: str = "") -> Iterator[RenderableType]:
+def sections(snapshot: Snapshot, height: int | None, note: str = "") -> Iterator[RenderableType]:
     """The tables below each other; `height` None: as long as they are."""
     jobs = len(snapshot.running)
     busy = sum(one.running for one in snapshot.workers)
     slots = sum(one.slots for one in snapshot.workers)
     head = f"{number_of(jobs, 'job')} running, {busy:,} of {number_of(slots, 'slot')} taken"
-    yield Text(f"fairlane top  {time_of_day()}  {head}", "bold", no_wrap=True, overflow="ellipsis")
+    title = "fairlane top" if height is None else "fairlane top (Ctrl-C to leave)"
+    yield Text(f"{title}  {time_of_day()}  {head}", "bold", no_wrap=True, overflow="ellipsis")
     if note:
         yield Text(note, "red")
     yield Text("")
