@@ -1,9 +1,9 @@
 """Settings: frozen, checked once, every default named here."""
 
 from difflib import get_close_matches
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, TypeAdapter, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -69,6 +69,17 @@ class Settings(BaseSettings):
         except ValidationError as error:
             wrong = "; ".join(map(_told, error.errors()))
             raise ConfigurationError(f"Fairlane's settings are wrong: {wrong}.") from None
+
+
+def what_is_wrong(name: str, text: str) -> str | None:
+    """Why a setting can't be what the environment says; None: it can."""
+    field = Settings.model_fields[name]
+    kind: Any = Annotated[field.annotation, field]
+    try:
+        TypeAdapter(kind).validate_python(text)
+    except ValidationError as error:
+        return error.errors()[0]["msg"].lower()
+    return None
 
 
 def _told(error: ErrorDetails) -> str:

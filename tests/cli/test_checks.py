@@ -71,6 +71,21 @@ def test_check_names_what_is_wrong(run: Run, fl: Fairlane, tmp_path: Path, monke
     assert "run `fairlane migrate`" in sentences(run, "database", code=1)[0]
 
 
+def test_check_says_which_setting_is_wrong_and_calls_the_others_right(
+    run: Run, fl: Fairlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAIRLANE_LEASE", "abc")
+    monkeypatch.setenv("FAIRLANE_GRACE", "-1")
+    monkeypatch.setenv("FAIRLANE_POLL_INTERVAL", "2")
+
+    printed = run("check", code=1).stdout
+
+    assert "✗ setting   FAIRLANE_LEASE=abc is wrong: input should be a valid number" in printed
+    assert "✗ setting   FAIRLANE_GRACE=-1 is wrong: input should be greater than or equal to 0; correct it" in printed
+    assert "✓ setting   FAIRLANE_POLL_INTERVAL=2\n" in printed
+    assert f"✓ setting   FAIRLANE_URL={fl.settings.url}\n" in printed
+
+
 def test_check_names_jobs_that_no_worker_serves(run: Run, fl: Fairlane) -> None:
     fl.submit("fail", organization="acme", queue="bulk")
     with Fairlane(fl.settings) as other, running_worker(other):

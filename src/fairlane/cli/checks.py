@@ -17,6 +17,7 @@ from fairlane import ConfigurationError, Fairlane, FairlaneError, Settings
 from fairlane.cli import options as o
 from fairlane.cli.output import console, number_of, plain, print_json, say
 from fairlane.cli.session import APP_EXAMPLE, engine, target_of
+from fairlane.config import what_is_wrong
 from fairlane.domain.redact import safe_url
 from fairlane.registry.directory import StoredDirectory
 from fairlane.store import schema
@@ -108,11 +109,15 @@ def _print(findings: list[Finding]) -> None:
 
 def _settings() -> Iterator[Finding]:
     """The settings in the environment, and names there that nothing reads."""
-    known = {f"{_PREFIX}{name.upper()}" for name in Settings.model_fields} | _OWN
-    used = sorted(name for name in os.environ if name in known)
-    for name in used:
-        yield Finding("setting", Grade.FINE, f"{name}={safe_url(os.environ[name])}")
-    for name in sorted(set(os.environ) - known):
+    settings = {f"{_PREFIX}{name.upper()}": name for name in Settings.model_fields}
+    for name in sorted(os.environ.keys() & (settings.keys() | _OWN)):
+        shown = f"{name}={safe_url(os.environ[name])}"
+        why = what_is_wrong(settings[name], os.environ[name]) if name in settings else None
+        if why is None:
+            yield Finding("setting", Grade.FINE, shown)
+        else:
+            yield Finding("setting", Grade.WRONG, f"{shown} is wrong: {why}; correct it or remove it.")
+    for name in sorted(os.environ.keys() - settings.keys() - _OWN):
         # FAIRLANE_TEST_… belongs to this project's own tests.
         if name.startswith(_PREFIX) and not name.startswith(f"{_PREFIX}TEST_"):
             yield Finding("setting", Grade.WRONG, f"{name} is no setting of Fairlane; correct its name or remove it.")
