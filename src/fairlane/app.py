@@ -189,9 +189,9 @@ class Fairlane:
                 else None,
                 retention=o.seconds("retention", retention) if retention is not None else None,
             )
+            errors = ErrorClasses(o.exceptions("transient", transient), o.exceptions("permanent", permanent))
         except ConfigurationError as error:
             raise ConfigurationError(f"{name}: {error}") from None
-        errors = ErrorClasses(tuple(transient), tuple(permanent))
 
         def decorate(handler: Callable[Concatenate[JobContext, P], R]) -> JobType[P, R]:
             check_context(name, handler, JobContext)

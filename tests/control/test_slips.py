@@ -19,6 +19,11 @@ from fairlane import (
 GOOD = Submission("label.print", "acme", parameters={"sample": "a"})
 
 
+def job_type_named(name: str) -> object:
+    with Fairlane("sqlite:///:memory:") as other:
+        return other.job_type(name)(lambda ctx: None)
+
+
 @pytest.fixture
 def fl(sqlite_url: str) -> Iterator[Fairlane]:
     with Fairlane(sqlite_url) as made:
@@ -36,6 +41,13 @@ def test_a_backoff_that_is_no_list(fl: Fairlane, backoff: Any) -> None:
         ConfigurationError, match=r"^a: backoff must be a Backoff or a list of waits, such as \[60, 300\]"
     ):
         fl.job_type("a", backoff=backoff)
+
+
+@pytest.mark.parametrize("errors", [ValueError, [ValueError()], ["ValueError"], "ValueError"], ids=repr)
+def test_exceptions_that_are_no_list_of_classes(fl: Fairlane, errors: Any) -> None:
+    sentence = r"^a: transient must be a list of exception classes, such as \[TimeoutError\], not "
+    with pytest.raises(ConfigurationError, match=sentence):
+        fl.job_type("a", transient=errors)
 
 
 def test_a_job_type_in_place_of_its_name(fl: Fairlane) -> None:
@@ -81,6 +93,7 @@ def test_a_label_that_is_no_pair(fl: Fairlane, label: Any) -> None:
         ({"limit": "5"}, "A page has 1 to 1000 items, not '5'."),
         ({"status": 5}, "a status is one of pending, queued,"),
         ({"job_type": 5}, "job_type must be text, not 5."),
+        ({"job_type": job_type_named("mail.send")}, "job_type must be text, not <JobType 'mail.send'>."),
     ],
 )
 def test_a_filter_of_another_type(fl: Fairlane, filters: Any, sentence: str) -> None:

@@ -56,6 +56,9 @@ class JobType(Generic[P, R]):
         self.__module__ = handler.__module__
         self.__qualname__ = getattr(handler, "__qualname__", self.__name__)
 
+    def __repr__(self) -> str:
+        return f"<JobType {self.name!r}>"
+
     def __call__(self, context: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the handler itself, as a test may want to."""
         return self.handler(context, *args, **kwargs)

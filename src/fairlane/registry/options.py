@@ -1,7 +1,7 @@
 """The options of a job type, checked once, and the form in which they are registered for other processes."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from enum import Enum, StrEnum
@@ -151,6 +151,18 @@ def choice(kind: type[E], name: str, value: object) -> E:
         return kind(str(value))
     except ValueError:
         raise ConfigurationError(f"{name} must be one of {', '.join(kind)}, not {value!r}.") from None
+
+
+def exceptions(name: str, value: object) -> tuple[type[BaseException], ...]:
+    """Exception classes.
+
+    Raises:
+        ConfigurationError: it is no list of them.
+    """
+    given = tuple(value) if isinstance(value, Iterable) else (value,)
+    if isinstance(value, Iterable) and all(isinstance(one, type) and issubclass(one, BaseException) for one in given):
+        return given
+    raise ConfigurationError(f"{name} must be a list of exception classes, such as [TimeoutError], not {value!r:.80}.")
 
 
 def rate_window(name: str, value: object) -> float:
