@@ -163,6 +163,18 @@ def test_r20_a_breaker_says_until_when(told: Told) -> None:
     assert told.nothing(organization="rival")
 
 
+def test_r20_a_breaker_is_told_of_a_job_whose_retry_comes_before_it_closes(told: Told) -> None:
+    job_id = told.world.submit()
+    told.world.fail(told.world.claim(told.worker))
+
+    def codes() -> list[ReasonCode]:
+        return [one.code for one in told.reads.explain(job_id, "acme").reasons]
+
+    assert codes() == [ReasonCode.WAITS_FOR_RETRY]
+    told.world.open_breaker()
+    assert codes() == [ReasonCode.WAITS_FOR_RETRY, ReasonCode.BREAKER_OPEN]
+
+
 def test_r20_a_breaker_says_whose_trial_it_waits_for(told: Told) -> None:
     told.world.open_breaker()
     told.world.pass_time(REST.total_seconds())

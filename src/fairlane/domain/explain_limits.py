@@ -5,9 +5,11 @@ who runs what.
 """
 
 from collections.abc import Iterator
+from datetime import datetime
 
 from fairlane.domain.explain_facts import Facts, LimitOn
 from fairlane.domain.reasons import Reason, ReasonCode, time_of
+from fairlane.domain.statuses import JobStatus
 
 
 def limit_reasons(facts: Facts) -> Iterator[Reason]:
@@ -54,7 +56,7 @@ def _execution_rate(one: LimitOn) -> Reason:
 def breaker_reasons(facts: Facts) -> Iterator[Reason]:
     """An open breaker: until when, or whose trial it waits for."""
     breaker = facts.breaker
-    if breaker is None or facts.place_in_lane is None:
+    if breaker is None or not _is_due_before(breaker.until, facts):
         return
     why = f"Too much of {breaker.job_type} failed in organization {breaker.organization}"
     close = f"An operator can let all start now: `{breaker.pair.close_command}`."
@@ -72,6 +74,12 @@ def breaker_reasons(facts: Facts) -> Iterator[Reason]:
             f"and the others start once one has completed. {close}"
         )
         yield Reason(ReasonCode.BREAKER_OPEN, sentence)
+
+
+def _is_due_before(moment: datetime, facts: Facts) -> bool:
+    """Whether it is ready, or its retry comes before this moment."""
+    retry_at = facts.job.next_retry_at if facts.job.status is JobStatus.QUEUED else None
+    return facts.place_in_lane is not None or (retry_at is not None and retry_at < moment)
 
 
 def _none_allowed(who: str, verb: str, what: str) -> str:
