@@ -11,7 +11,7 @@ from .verdict import Planned, due_for_cancel, verdict
 
 __all__ = ["FIRMS", "Planned", "due_for_cancel", "submit_all", "verdict"]
 
-SCAN_BLOCKS: Final = 280  # 0.1 s each: half of them last longer than all the rest of the plan
+SCAN_BLOCKS: Final = 160  # 0.1 s each: half of them last a little longer than all the rest of the plan
 CANCEL_AT: Final = 50  # percent
 
 

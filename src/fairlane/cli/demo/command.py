@@ -52,7 +52,7 @@ def demo(
 ) -> None:
     """Run three firms' reports, and show their jobs live: retries, a dead letter, a cancel, PDFs at the end.
 
-    It takes about half a minute. The exit code is 0 if every job ended as planned.
+    It takes a quarter of a minute or so. The exit code is 0 if every job ended as planned.
 
     \b
     Examples:
