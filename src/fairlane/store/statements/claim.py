@@ -1,14 +1,15 @@
 """Claiming: ready jobs of the given lanes become running, each under a lease token that is never used again."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 from uuid import UUID, uuid4
 
-from sqlalchemy import Boolean, Connection, bindparam, column, select, text
+from sqlalchemy import Boolean, Connection, column, text
 
 from fairlane.domain.fairness import Lane, Quota
 from fairlane.domain.statuses import PRIORITY_RANK, TRANSITIONS, JobStatus
@@ -161,7 +162,7 @@ def claim(connection: Connection, now: datetime, wanted: Wanted, *, worker_id: U
     return [Claimed._make(row) for row in claimed.all()]
 
 
-# SQLite's write transaction is exclusive, and a statement costs no round trip: the lanes are read one by one.
+# SQLite's write transaction is exclusive, and has no LATERAL.
 _EDGES: Final = """EXISTS (SELECT 1 FROM fairlane_job_parents AS edge
     WHERE edge.organization_id = fairlane_jobs.organization_id AND edge.job_id = fairlane_jobs.id) AS has_parents"""
 _SQLITE_CLAIM: Final = (
@@ -198,29 +199,35 @@ FROM json_each(:given) AS given JOIN fairlane_jobs AS job
 """).execution_options(fairlane_across="claim")
 
 
-# Made once: with a thousand lanes a claim would take longer to write them than to run them.
-_READY_IN_LANE: Final = select(jobs.c.id, jobs.c.priority, jobs.c.run_at).where(
-    jobs.c.ready,
-    jobs.c.queue == bindparam("queue"),
-    jobs.c.organization_id == bindparam("organization"),
-    jobs.c.job_type == bindparam("job_type"),
+# All lanes that may start as many: a LIMIT can't go by the lane. Each is read no further than that.
+_IN_LANES: Final = """
+SELECT job.queue, job.organization_id, job.job_type, job.id, job.priority, job.run_at
+FROM json_each(:lanes) AS lane JOIN fairlane_jobs AS job ON job.rowid IN (
+  SELECT one.rowid FROM fairlane_jobs AS one
+  WHERE one.ready = 1 AND one.queue = lane.value ->> 0 AND one.organization_id = lane.value ->> 1
+    AND one.job_type = lane.value ->> 2 {aged}
+  ORDER BY one.priority, one.run_at, one.id LIMIT :limit)
+"""
+_URGENT_IN_LANES, _AGED_IN_LANES = (
+    text(_IN_LANES.format(aged=aged))
+    .columns(jobs.c.queue, jobs.c.organization_id, jobs.c.job_type, jobs.c.id, jobs.c.priority, jobs.c.run_at)
+    .execution_options(fairlane_across="claim")
+    for aged in ("", "AND one.priority = :rank AND one.run_at < :aged")
 )
-_URGENT_FIRST: Final = (jobs.c.priority, jobs.c.run_at, jobs.c.id)
-_IN_LANE: Final = _READY_IN_LANE.order_by(*_URGENT_FIRST).limit(bindparam("limit"))
-_AGED_IN_LANE: Final = (
-    _READY_IN_LANE.where(jobs.c.priority == bindparam("rank"), jobs.c.run_at < bindparam("aged"))
-    .order_by(*_URGENT_FIRST)
-    .limit(bindparam("limit"))
-)
+_Candidates: TypeAlias = Mapping[Lane, Sequence[AnyRow]]
 
 
 def _on_sqlite(
     connection: Connection, now: datetime, rows: Sequence[tuple[Lane, int, Quota]], values: Mapping[str, object]
 ) -> list[Claimed]:
+    urgent = _in_lanes(connection, ((room, lane) for lane, room, _ in rows))
+    by_age = [(min(room, quota.oldest), lane) for lane, room, quota in rows if quota.oldest]
+    aged = Instant().process_bind_param(now - AGED, connection.dialect)
+    old = [_in_lanes(connection, by_age, rank=rank, aged=aged) for rank in _RANKS] if by_age else []
     picked: list[tuple[str, UUID]] = []
     ordered = sorted(rows, key=lambda row: row[0].organization)
     for organization, mine in groupby(ordered, key=lambda row: row[0].organization):
-        picked += [(organization, job_id) for job_id in _pick(connection, now, list(mine))]
+        picked += [(organization, job_id) for job_id in _pick(list(mine), urgent, old)]
     if not picked:
         return []
     places = {key: place for place, key in enumerate(picked)}
@@ -234,33 +241,29 @@ def _on_sqlite(
     return sorted(claimed, key=lambda one: places[one.organization, one.id])
 
 
-def _pick(connection: Connection, now: datetime, rows: Sequence[tuple[Lane, int, Quota]]) -> list[UUID]:
+def _in_lanes(connection: Connection, limits: Iterable[tuple[int, Lane]], **aged: object) -> _Candidates:
+    """The jobs of each lane that come first, as many as its limit."""
+    statement = _AGED_IN_LANES if aged else _URGENT_IN_LANES
+    found = defaultdict[Lane, list[AnyRow]](list)
+    for limit, those in groupby(sorted(limits), key=lambda one: one[0]):
+        values = {"lanes": json.dumps([lane for _, lane in those]), "limit": limit}
+        for row in connection.execute(statement, values | aged):
+            found[Lane(row.queue, row.organization_id, row.job_type)].append(row)
+    return found
+
+
+def _pick(rows: Sequence[tuple[Lane, int, Quota]], urgent: _Candidates, old: Sequence[_Candidates]) -> list[UUID]:
     """The organization's oldest as far as their share goes, then its most urgent, up to its quota and lanes' rooms."""
     quota = rows[0][2]
-    urgent = [(row, lane) for lane, room, _ in rows for row in _candidates(connection, lane, room)]
-    old = [
-        (row, lane)
-        for lane, room, _ in rows
-        for rank in _RANKS
-        for row in _candidates(connection, lane, min(room, quota.oldest), aged=now - AGED, rank=rank)
-    ]
-    old = sorted(old, key=lambda one: (one[0].run_at, one[0].id))[: quota.oldest]
-    urgent.sort(key=lambda one: (one[0].priority, one[0].run_at, one[0].id))
+    lanes = [lane for lane, _, _ in rows]
+    oldest = [(row, lane) for lane in lanes for one in old for row in one.get(lane, ())]
+    oldest = sorted(oldest, key=lambda one: (one[0].run_at, one[0].id))[: quota.oldest]
+    most_urgent = [(row, lane) for lane in lanes for row in urgent.get(lane, ())]
+    most_urgent.sort(key=lambda one: (one[0].priority, one[0].run_at, one[0].id))
     left = {lane: room for lane, room, _ in rows}
     picked: dict[UUID, None] = {}
-    for row, lane in [*old, *urgent]:
+    for row, lane in [*oldest, *most_urgent]:
         if row.id not in picked and left[lane] > 0 and len(picked) < quota.jobs:
             picked[row.id] = None
             left[lane] -= 1
     return list(picked)
-
-
-def _candidates(
-    connection: Connection, lane: Lane, limit: int, aged: datetime | None = None, rank: int | None = None
-) -> Sequence[AnyRow]:
-    if limit <= 0:
-        return []
-    values = {"queue": lane.queue, "organization": lane.organization, "job_type": lane.job_type, "limit": limit}
-    if aged is None:
-        return connection.execute(_IN_LANE, values).all()
-    return connection.execute(_AGED_IN_LANE, values | {"rank": rank, "aged": aged}).all()
