@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -185,6 +186,46 @@ def test_the_traceback_is_kept_without_secrets(fl: Engine) -> None:
     assert "test_engine_errors.py" in str(failed.traceback)
     assert "ConnectionError" in str(failed.traceback)
     assert "hunter2" not in json.dumps([failed.traceback, failed.message, fl.look(job).error_message])
+
+
+def test_a_traceback_begins_with_the_handler(fl: Engine) -> None:
+    """How Fairlane came to it is nothing that its author could mend."""
+
+    @fl.job_type("thread", max_retries=0)
+    def plain(ctx: JobContext) -> None:
+        raise KeyError("x")
+
+    @fl.job_type("async", max_retries=0)
+    async def asynchronous(ctx: JobContext) -> None:
+        raise KeyError("x")
+
+    fl.job_type("process", isolation="process", max_retries=0)(handlers.raise_key_error)
+    jobs = [fl.give(name) for name in ("thread", "async", "process")]
+    fl.drain()
+    for job in jobs:
+        lines = traceback_of(fl, job).splitlines()
+        assert lines[0] == "Traceback (most recent call last):"
+        assert [Path(line.split('"')[1]).name for line in lines if line.startswith("  File ")] in (
+            ["test_engine_errors.py"],
+            ["handlers.py"],
+        )
+        assert lines[-1] == "KeyError: 'x'"
+
+
+def test_of_a_result_that_can_not_be_stored_the_sentence_is_enough(fl: Engine) -> None:
+    @fl.job_type("work")
+    async def work(ctx: JobContext) -> object:
+        return object()
+
+    job = fl.give("work")
+    fl.drain()
+    assert traceback_of(fl, job).splitlines() == [
+        f"fairlane.domain.errors.PermanentError: {fl.look(job).error_message}"
+    ]
+
+
+def traceback_of(fl: Engine, job: Any) -> str:
+    return next(str(one.traceback) for one in fl.history(job.id, organization="acme") if one.to_status == "failed")
 
 
 def test_every_attempt_is_in_the_log_with_its_error(fl: Engine) -> None:

@@ -46,6 +46,7 @@ from fairlane.domain.error_types import (
 )
 from fairlane.domain.outcomes import ErrorReport
 from fairlane.domain.redact import redact
+from fairlane.domain.tracebacks import traceback_of
 
 Types = tuple[type[BaseException], ...]
 
@@ -295,7 +296,7 @@ def _raw_traceback(error: BaseException) -> str:
     if _remote_lineage(error) and error.__cause__ is not None:
         return str(error.__cause__).lstrip("\n")
     try:
-        return "".join(traceback.format_exception(error))
+        return traceback_of(error)
     except Exception as broken:  # noqa: BLE001 - as for the message
         return f"(no traceback: formatting it raised {type(broken).__name__})"
 

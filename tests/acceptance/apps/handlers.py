@@ -53,3 +53,8 @@ def sleep_in_the_first_attempt(ctx: JobContext) -> str:
     if ctx.attempt == 1:
         ctx.sleep(600)
     return "second attempt"
+
+
+def raise_key_error(ctx: JobContext) -> None:
+    """What a mistake in a handler does."""
+    raise KeyError("x")

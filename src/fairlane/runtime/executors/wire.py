@@ -16,7 +16,6 @@ From the child, each with its `run`, but for the first:
 
 import json
 import sys
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -33,6 +32,7 @@ from pydantic import TypeAdapter
 from fairlane.domain.classify import leaves, place_of, read
 from fairlane.domain.error_types import HEADERS_NAMES, STATUS_NAMES
 from fairlane.domain.errors import PermanentError
+from fairlane.domain.tracebacks import traceback_of
 from fairlane.runtime.reports import AttemptFacts, Checkpoint, File, Line, Progress, Report
 
 Message = dict[str, Any]
@@ -102,7 +102,7 @@ def unpack_report(packed: Message) -> Report:
 
 def pack_error(error: BaseException) -> Message:
     """An exception as a message."""
-    text = "".join(traceback.format_exception(error))[-_TRACEBACK_LIMIT:]
+    text = traceback_of(error)[-_TRACEBACK_LIMIT:]
     packed = _pack(error) | {"traceback": text, "leaves": []}
     if isinstance(error, BaseExceptionGroup):
         packed["leaves"] = [_pack(leaf) for leaf in islice(leaves(error), _MOST_LEAVES)]
