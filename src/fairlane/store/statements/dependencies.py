@@ -25,7 +25,7 @@ from fairlane.domain import transitions
 from fairlane.domain.statuses import ENDED_BADLY, TERMINAL, EdgeState, JobStatus, ParentPolicy
 from fairlane.domain.transitions import Transition
 from fairlane.store.dialects import fixed, is_sqlite
-from fairlane.store.statements.transition import Ended, write
+from fairlane.store.statements.transition import Change, Ended, write_all
 from fairlane.store.tables import AnyRow, job_parents, jobs
 
 _BATCH = 500
@@ -106,8 +106,14 @@ def _settle_children(
     if len(locked) < len(batch) or len(edges) > _BATCH:
         _leave_for_stage(connection, organization, parents)
     told = [locked[child] for child in sorted(ended) if locked[child].status == JobStatus.PENDING]
-    ends = [_settle_child(connection, now, child, ended[child.id]) for child in told]
-    return [end for end in ends if end is not None]
+    _set_unmet(connection, organization, {child.id: child.unmet_parents - len(ended[child.id]) for child in told})
+    changes = [change for child in told if (change := _change(child, ended[child.id], now)) is not None]
+    write_all(connection, now, changes)
+    return [
+        Ended(organization, one.job_id, locked[one.job_id].job_type, one.transition.target)
+        for one in changes
+        if one.transition.target in TERMINAL
+    ]
 
 
 def _unsettled(connection: Connection, organization: str, parents: Iterable[UUID]) -> Sequence[UUID]:
@@ -174,26 +180,26 @@ def _lock_children(connection: Connection, organization: str, ids: Iterable[UUID
     ).all()
 
 
-def _settle_child(connection: Connection, now: datetime, child: AnyRow, ended_parents: list[Ended]) -> Ended | None:
+def _set_unmet(connection: Connection, organization: str, unmet: Mapping[UUID, int]) -> None:
+    children = defaultdict[int, list[UUID]](list)
+    for child, number in unmet.items():
+        children[max(number, 0)].append(child)
+    for number, ids in children.items():
+        mine = (jobs.c.organization_id == organization) & jobs.c.id.in_(ids)
+        connection.execute(update(jobs).where(mine).values(unmet_parents=number))
+
+
+def _change(child: AnyRow, ended_parents: list[Ended], now: datetime) -> Change | None:
+    """What becomes of a child whose parents have ended; None: it waits on, for others or for its time."""
     culprit = next((parent for parent in ended_parents if parent.status in ENDED_BADLY), None)
-    unmet = child.unmet_parents - len(ended_parents)
-    transition: Transition | None = None
     if culprit is not None and child.on_parent_failure != ParentPolicy.RUN_ANYWAY:
         transition = _take_down(child, culprit, now)
-    elif unmet <= 0 and child.run_at <= now:
+    elif child.unmet_parents <= len(ended_parents) and child.run_at <= now:
         transition = transitions.release()
-    connection.execute(
-        update(jobs)
-        .where(jobs.c.organization_id == child.organization_id, jobs.c.id == child.id)
-        .values(unmet_parents=max(unmet, 0))
-    )
-    if transition is None:
+    else:
         return None
     cause = culprit.id if culprit is not None else None
-    write(connection, now, child.organization_id, child.id, transition, caused_by=cause)
-    if transition.target not in TERMINAL:
-        return None
-    return Ended(child.organization_id, child.id, child.job_type, transition.target)
+    return Change(child.organization_id, child.id, transition, caused_by=cause)
 
 
 def _take_down(child: AnyRow, culprit: Ended, now: datetime) -> Transition:

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, and_, exists, func, literal_column, select, t
 from fairlane.domain import transitions
 from fairlane.domain.statuses import EdgeState, JobStatus
 from fairlane.store.dialects import fixed
-from fairlane.store.statements.transition import write
+from fairlane.store.statements.transition import Change, write_all
 from fairlane.store.tables import job_parents, jobs
 
 _BATCH = 500
@@ -48,8 +48,7 @@ def release_scheduled(connection: Connection, now: datetime, limit: int = _BATCH
         .execution_options(fairlane_across="stage")
     ).all()
     transition = transitions.release("its time has come")
-    written = [write(connection, now, row.organization_id, row.id, transition) for row in due]
-    return sum(row is not None for row in written)
+    return len(write_all(connection, now, [Change(row.organization_id, row.id, transition) for row in due]))
 
 
 def ready_retries(connection: Connection, now: datetime, limit: int = _BATCH) -> int:
