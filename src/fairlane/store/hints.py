@@ -7,6 +7,8 @@ the commit, from a thread of its own, at most fifty times a second. SQLite: ever
 """
 
 import os
+import selectors
+import socket
 import threading
 from collections.abc import Callable
 from typing import Final
@@ -22,7 +24,6 @@ _CHANNEL: Final = "fairlane_ready"
 _NOTIFY: Final = text(f"SELECT set_config('synchronous_commit', 'off', true), pg_notify('{_CHANNEL}', '')")
 _DEBOUNCE: Final = 0.02  # seconds between two hints of a process
 _LOOK: Final = 0.01  # seconds between two looks at SQLite's data_version: 0.2 % of a core
-_PATIENCE: Final = 0.2  # seconds that a listener waits before it sees that it was stopped
 _RECONNECT: Final = 5.0  # seconds
 _CLOSE: Final = 1.0  # seconds that a close waits for a hint that is being sent
 
@@ -82,6 +83,7 @@ class Listener:
         self._on_hint = on_hint
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="fairlane-listener", daemon=True)
+        self._bell, self._ring = socket.socketpair()  # ends the wait for a notification
 
     def start(self) -> None:
         """Begin to listen."""
@@ -90,8 +92,10 @@ class Listener:
     def stop(self) -> None:
         """Call nobody any more, and close the connection; waits for that."""
         self._stopped.set()
+        self._ring.close()
         if self._thread.is_alive():
             self._thread.join()
+        self._bell.close()
 
     def _run(self) -> None:
         own = self._database.sibling(pool_size=1)
@@ -113,9 +117,13 @@ class Listener:
             driver = connection.connection.driver_connection
             assert driver is not None
             self._on_hint()  # for what came before it listened
-            while not self._stopped.is_set():
-                for _ in driver.notifies(timeout=_PATIENCE, stop_after=1):
-                    self._on_hint()
+            with selectors.DefaultSelector() as selector:
+                selector.register(driver, selectors.EVENT_READ)
+                selector.register(self._bell, selectors.EVENT_READ)
+                while not self._stopped.is_set():
+                    selector.select()
+                    if list(driver.notifies(timeout=0)):
+                        self._on_hint()
 
     def _watch(self, own: Database) -> None:
         with own.translated(), own.engine.connect() as connection:
