@@ -95,16 +95,15 @@ def groups(
         Column("FINGERPRINT", overflow="fold"),
         Column("COUNT", justify="right", no_wrap=True),
         Column("TYPE"),
-        Column("ERROR", overflow="fold"),
+        Column("ERROR"),
         "LAST",
     )
     for group in found:
-        what = group.error_type or group.reason
         rows.add_row(
             fingerprint_code(group.fingerprint),
             f"{group.count:,}",
             one_line(group.job_type),
-            cell(what),
+            one_line(group.reason or group.error_type),
             age(group.last_at),
         )
     console().print(rows)
