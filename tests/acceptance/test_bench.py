@@ -34,7 +34,7 @@ def test_every_figure_is_measured_and_the_named_database_is_left_alone(sqlite_ur
     before = sorted(folder.iterdir())
     file = tmp_path / "figures.json"
 
-    printed = bench("--url", sqlite_url, "--quick", "--jobs", "50", "--json", str(file)).stdout
+    printed = bench("--url", sqlite_url, "--quick", "--jobs", "50", "--deep", "20", "--json", str(file)).stdout
 
     document = json.loads(file.read_text())
     assert figures_of(document).keys() == FIGURES
@@ -62,6 +62,7 @@ def test_on_postgresql_it_measures_in_databases_of_its_own(postgres_url: str) ->
     ("arguments", "code", "said"),
     [
         (["--only", "none"], 2, "choose from bulk, single, drain"),
+        (["--only", "drain-behind"], 2, "drain-behind needs --deep N"),
         (["--url", "sqlite:///jobs.db", "--postgres"], 2, "leave --url"),
         (["--url", "sqlite://"], 1, "name a file"),
         (["--url", "sqlite:////nowhere/jobs.db"], 1, "Nothing can be created in /nowhere"),

@@ -30,7 +30,14 @@ def _known(names: list[str] | None) -> list[str]:
     for name in names or ():
         if name not in MEASURES:
             raise typer.BadParameter(f"There is no {name!r}; choose from {', '.join(MEASURES)}.")
-    return list(dict.fromkeys(names or MEASURES))
+    return list(dict.fromkeys(names or ()))
+
+
+def _chosen(names: list[str], deep: int) -> list[str]:
+    """All of them without names, those that need a depth only with one."""
+    if missing := [name for name in names if MEASURES[name].is_deep and not deep]:
+        raise typer.BadParameter(f"{missing[0]} needs --deep N, the number of jobs that wait beside it.")
+    return names or [name for name, measure in MEASURES.items() if deep or not measure.is_deep]
 
 
 def bench(
@@ -55,6 +62,9 @@ def bench(
     runs: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Medians of how many. [default: 3; 1 with --quick]")
     ] = None,
+    deep: Annotated[
+        int, typer.Option("--deep", min=0, metavar="N", help="Measure drains among so many that wait, too.")
+    ] = 0,
     json_to: Annotated[
         str | None, typer.Option("--json", metavar="FILE", help="Write one JSON document there; - is standard output.")
     ] = None,
@@ -73,11 +83,12 @@ def bench(
     url = target_of(context).url
     if postgres and url is not None:
         raise typer.BadParameter("--postgres is a server of its own; leave --url and FAIRLANE_URL out.")
-    size = Size(jobs or (_QUICK_JOBS if quick else _JOBS), _QUICK_SAMPLES if quick else _SAMPLES)
+    names = _chosen(_known(only), deep)
+    size = Size(jobs or (_QUICK_JOBS if quick else _JOBS), _QUICK_SAMPLES if quick else _SAMPLES, deep)
     # So that databases, processes and a server are put away then, too.
     signal.signal(signal.SIGTERM, _terminated)
     with database_place(url, postgres=postgres) as place:
-        document = _measured(place, _known(only), size, runs or (1 if quick else _RUNS))
+        document = _measured(place, names, size, runs or (1 if quick else _RUNS))
     if json_to != "-":
         _print(document, console())
     if json_to is not None:
@@ -94,7 +105,7 @@ def _measured(place: str, names: list[str], size: Size, runs: int) -> dict[str, 
         for name in names:
             if status is not None:
                 status.update(f"Measuring {name} …")
-            found += _figures(MEASURES[name], [_one_run(place, MEASURES[name], size) for _ in range(runs)])
+            found += _figures(MEASURES[name], size, [_one_run(place, MEASURES[name], size) for _ in range(runs)])
     return {"machine": machine(), "database": database, "jobs": size.jobs, "samples": size.samples, "figures": found}
 
 
@@ -103,11 +114,11 @@ def _one_run(place: str, measure: Measure, size: Size) -> Mapping[str, float]:
         return measure.run(site, size)
 
 
-def _figures(measure: Measure, runs: list[Mapping[str, float]]) -> list[dict[str, Any]]:
+def _figures(measure: Measure, size: Size, runs: list[Mapping[str, float]]) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
-            "what": figure.what,
+            "what": figure.what.format(deep=size.deep),
             "unit": figure.unit,
             "value": median(run[name] for run in runs),
             "runs": [run[name] for run in runs],

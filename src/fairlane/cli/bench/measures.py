@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 from fairlane import Submission
 from fairlane.cli.bench.site import BenchmarkFailed, Beside, Site
-from fairlane.cli.bench.work import BATCH, MARK, NOISY, NOOP, THREAD, live_in, live_jobs, submissions
+from fairlane.cli.bench.work import BATCH, LIMITED, MARK, NOISY, NOOP, THREAD, live_in, live_jobs, submissions
 
 _ONE: Final = "one"
 _QUIET: Final = "quiet"
@@ -26,14 +26,19 @@ _PATIENCE: Final = 60.0  # seconds without any progress
 _PAUSES: Final = (0.02, 0.3)  # seconds before a job meets an idle worker, so that it meets it anywhere in its round
 _SHORT_PAUSES: Final = (0.0, 0.05)
 _LONGEST_SINGLES: Final = 2000
+_LATER: Final = 86_400.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much to measure: jobs of a drain or a backlog, and how many single jobs a latency is made of."""
+    """How much to measure: jobs of a drain or a backlog, and how many single jobs a latency is made of.
+
+    `deep`: how many wait beside a deep drain.
+    """
 
     jobs: int
     samples: int
+    deep: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +51,11 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """Something that is measured, and the figures that come of it."""
+    """Something that is measured, and the figures that come of it. `is_deep`: among many jobs that wait."""
 
     run: Callable[[Site, Size], Mapping[str, float]]
     figures: Mapping[str, Figure]
+    is_deep: bool = False
 
 
 def bulk(site: Site, size: Size) -> Mapping[str, float]:
@@ -92,6 +98,25 @@ def drain(name: str, job_type: str, organizations: int) -> Callable[[Site, Size]
     return run
 
 
+def deep_drain(
+    name: str, job_type: str, *, delay: float | None = None, is_behind: bool = False
+) -> Callable[[Site, Size], Mapping[str, float]]:
+    """The same for one organization that has many more jobs: as many of the same type behind them, or before them some
+    that are not due for a day, or some of a type whose limit is reached."""
+
+    def run(site: Site, size: Size) -> Mapping[str, float]:
+        site.fl.organizations.create(_ONE)
+        if not is_behind:
+            for batch in _batches(job_type, [_ONE], size.deep, delay=delay):
+                site.fl.submit_many(batch)
+        for batch in _batches(NOOP, [_ONE], size.jobs + size.deep * is_behind, first=size.deep):
+            site.fl.submit_many(batch)
+        with site.process("worker") as worker:
+            return {name: size.jobs / _seconds_until_done(site, worker, size.jobs, others=size.deep)}
+
+    return run
+
+
 def pickup(site: Site, size: Size) -> Mapping[str, float]:
     """How long it takes from the call of `submit` to the first line of the handler, in a worker that has nothing else
     to do; one job at a time, with pauses of random length."""
@@ -120,27 +145,30 @@ def neighbour(site: Site, size: Size) -> Mapping[str, float]:
     return _percentiles("neighbour", delays)
 
 
-def _batches(job_type: str, organizations: list[str], jobs: int) -> Iterator[list[Submission]]:
-    endless = submissions(job_type, organizations)
-    for first in range(0, jobs, BATCH):
-        yield list(islice(endless, min(BATCH, jobs - first)))
+def _batches(
+    job_type: str, organizations: list[str], jobs: int, *, first: int = 0, delay: float | None = None
+) -> Iterator[list[Submission]]:
+    endless = submissions(job_type, organizations, first=first, delay=delay)
+    for done in range(0, jobs, BATCH):
+        yield list(islice(endless, min(BATCH, jobs - done)))
 
 
-def _seconds_until_done(site: Site, worker: Beside, jobs: int) -> float:
+def _seconds_until_done(site: Site, worker: Beside, jobs: int, others: int = 0) -> float:
+    """Until no more than the `others` are left."""
     began = progressed = time.monotonic()
     before = left = jobs
-    while left:
+    while left > 0:
         looked = time.monotonic()
         queues = site.fl.reads.queues()
-        left, ready = sum(map(live_in, queues)), sum(one.ready for one in queues)
+        left, started = sum(map(live_in, queues)) - others, sum(one.running for one in queues)
         seen = time.monotonic()
-        if ready == jobs:
+        if left == jobs and not started:
             began = looked
         if left != before:
             before, progressed = left, seen
         worker.check()
         _refuse_if_late(progressed + _PATIENCE)
-        if left:
+        if left > 0:
             time.sleep(max(_LOOK, (seen - looked) * (1 / _LOOKING - 1)))
     return time.monotonic() - began
 
@@ -191,6 +219,19 @@ MEASURES: Final[Mapping[str, Measure]] = {
     "drain": Measure(drain("drain", NOOP, 1), _rate("drain", "Run to the end, async handlers, 1 organization")),
     "drain-100": Measure(drain("drain-100", NOOP, 100), _rate("drain-100", "The same, 100 organizations")),
     "drain-1000": Measure(drain("drain-1000", NOOP, _MANY), _rate("drain-1000", "The same, 1,000 organizations")),
+    "drain-behind": Measure(
+        deep_drain("drain-behind", NOOP, is_behind=True),
+        _rate("drain-behind", "The same, {deep:,} queued behind"),
+        True,
+    ),
+    "drain-later": Measure(
+        deep_drain("drain-later", NOOP, delay=_LATER), _rate("drain-later", "The same, {deep:,} due later"), True
+    ),
+    "drain-limited": Measure(
+        deep_drain("drain-limited", LIMITED),
+        _rate("drain-limited", "The same, {deep:,} of a limited type before them"),
+        True,
+    ),
     "threads": Measure(drain("threads", THREAD, 1), _rate("threads", "Run to the end, sync handlers in threads")),
     "pickup": Measure(pickup, _latency("pickup", "Idle pick-up: submit to start")),
     "neighbour": Measure(neighbour, _latency("neighbour", "The same beside a neighbour's backlog")),

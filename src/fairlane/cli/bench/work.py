@@ -22,6 +22,7 @@ NOOP: Final = "bench.noop"
 THREAD: Final = "bench.thread"
 MARK: Final = "bench.mark"
 SHORT: Final = "bench.short"
+LIMITED: Final = "bench.limited"
 # Whose backlog others must not wait for.
 NOISY: Final = "noisy"
 
@@ -48,6 +49,10 @@ def application(url: str | None = None) -> Fairlane:
         # One clock for all processes of a machine.
         return time.monotonic()
 
+    @fl.job_type(LIMITED, max_running=0)
+    async def limited(ctx: JobContext, number: int) -> None:
+        """Never runs: its limit is reached from the beginning."""
+
     @fl.job_type(SHORT)
     async def short(ctx: JobContext, number: int) -> None:
         await asyncio.sleep(_SHORT_SECONDS)
@@ -55,11 +60,13 @@ def application(url: str | None = None) -> Fairlane:
     return fl
 
 
-def submissions(job_type: str, organizations: list[str]) -> Iterator[Submission]:
-    """Endless submissions, by turns for the organizations, no two alike."""
+def submissions(
+    job_type: str, organizations: list[str], *, first: int = 0, delay: float | None = None
+) -> Iterator[Submission]:
+    """Endless submissions, by turns for the organizations, no two alike: the numbers go on from `first`."""
     return (
-        Submission(job_type, organizations[number % len(organizations)], parameters={"number": number})
-        for number in count()
+        Submission(job_type, organizations[number % len(organizations)], parameters={"number": number}, delay=delay)
+        for number in count(first)
     )
 
 
