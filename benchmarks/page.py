@@ -51,9 +51,11 @@ py-spy, `EXPLAIN (ANALYZE, BUFFERS, WAL)`):
   and as much on its end: a job's row is written anew each time, with an entry in each of its full indexes, and each
   transition has its row in the execution log; PgQueuer deletes the row, and has neither log nor organizations. The
   worker spends some 60 µs a job, less than half of it on its loop. Fewer slots and more organizations cost more, since
-  a claim has its five round trips, and three more every tenth of a second, whatever it brings.
-- *SQLite.* One writer at a time, and a claim reads its lanes one by one: a backlog of one organization costs the others
-  the commits that are under way, each of which waits for the disk.
+  a claim has its five round trips, and three more for each look at the lanes, whatever it brings.
+- *Neighbour.* While jobs come in, a claim takes 250 at most. Who is new waits for the one under way, for a look at the
+  lanes and for a claim of its own, which take 10 to 20 ms each where worker, feeder and PostgreSQL share two cores.
+- *SQLite.* One writer at a time: a backlog of one organization costs the others the commits that are under way, each of
+  which waits for the disk.
 - *Bulk and single.* Each job is checked against its type's schema, its parameters are put into canonical form and
   hashed for deduplication, and log and key are written with it: some 50 µs of Python and as much in the database.
 - *Pick-up.* A submission waits for the disk once; its hint goes through PostgreSQL's NOTIFY on a connection of its own;
@@ -87,6 +89,7 @@ _DEFINITIONS: Final = (
     ("bulk", measures.bulk),
     ("single", measures.single),
     ("drain, threads", measures.drain),
+    ("drain-behind, -later, -limited", measures.deep_drain),
     ("pickup", measures.pickup),
     ("neighbour", measures.neighbour),
 )

@@ -106,7 +106,14 @@ def _measured(place: str, names: list[str], size: Size, runs: int) -> dict[str, 
             if status is not None:
                 status.update(f"Measuring {name} …")
             found += _figures(MEASURES[name], size, [_one_run(place, MEASURES[name], size) for _ in range(runs)])
-    return {"machine": machine(), "database": database, "jobs": size.jobs, "samples": size.samples, "figures": found}
+    return {
+        "machine": machine(),
+        "database": database,
+        "jobs": size.jobs,
+        "samples": size.samples,
+        "deep": size.deep,
+        "figures": found,
+    }
 
 
 def _one_run(place: str, measure: Measure, size: Size) -> Mapping[str, float]:
