@@ -97,7 +97,11 @@ _DEFINITIONS: Final = (
 
 def results() -> dict[str, dict[str, Any]]:
     """All results by the names of their files."""
-    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))}
+    return {stem: json.loads((RESULTS / f"{stem}.json").read_text(encoding="utf-8")) for stem in _stems()}
+
+
+def _stems() -> list[str]:
+    return sorted(path.stem for path in RESULTS.glob("*.json"))
 
 
 def page(found: Mapping[str, Mapping[str, Any]]) -> str:
@@ -119,7 +123,9 @@ def _own(document: Mapping[str, Any]) -> str:
     rows = ((one["what"], _number(one["value"], one["unit"]), _spread(one)) for one in document["figures"])
     where = "".join(f"- {line}\n" for line in described(document))
     table = _table(("figure", "median", f"runs: {_runs(document['figures'])}"), rows)
-    return f"\n### {document['database']['kind']}\n\n{where}\n{table}"
+    deep = document.get("deep")
+    among = f", among {deep:,} jobs that wait" if deep else ""
+    return f"\n### {document['database']['kind']}{among}\n\n{where}\n{table}"
 
 
 def _soak(document: Mapping[str, Any]) -> str:
