@@ -46,6 +46,12 @@ bench: $(STAMP) ## Measure Fairlane on SQLite and PostgreSQL; quickly: make benc
 	@$(BIN)/fairlane bench --postgres --json benchmarks/results/fairlane-postgresql.json $(ARGS)
 	@$(MAKE) bench-page
 
+.PHONY: bench-deep
+bench-deep: $(STAMP) ## Measure drains among a million jobs that wait, on PostgreSQL
+	@$(BIN)/fairlane bench --postgres --only drain --only drain-behind --only drain-later --only drain-limited \
+		--deep 1000000 --runs 1 --json benchmarks/results/fairlane-postgresql-deep.json $(ARGS)
+	@$(MAKE) bench-page
+
 .PHONY: bench-peers
 bench-peers: $(STAMP) ## Measure Fairlane beside its peers; some: make bench-peers ARGS="--peers pgqueuer"
 	@$(BIN)/python -m benchmarks.peers run $(ARGS)

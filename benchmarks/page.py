@@ -97,11 +97,8 @@ _DEFINITIONS: Final = (
 
 def results() -> dict[str, dict[str, Any]]:
     """All results by the names of their files."""
-    return {stem: json.loads((RESULTS / f"{stem}.json").read_text(encoding="utf-8")) for stem in _stems()}
-
-
-def _stems() -> list[str]:
-    return sorted(path.stem for path in RESULTS.glob("*.json"))
+    files = sorted(RESULTS.glob("*.json"), key=lambda path: path.stem)
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in files}
 
 
 def page(found: Mapping[str, Mapping[str, Any]]) -> str:
