@@ -4,7 +4,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +29,9 @@ from fairlane.store.liveness import ask_idle_connections, leave_connections_to_p
 WRITE: Final = "fairlane_write"  # execution option: this transaction writes
 _CONNECT_SECONDS = 5
 _WAL_PAUSE = 0.005  # seconds; the switch itself takes milliseconds
+# A deferred transaction that upgrades to a write fails at once with BUSY_SNAPSHOT, whatever the timeout.
+_BEGIN: Final = "BEGIN IMMEDIATE"
+_TURN = 0.001  # seconds between two tries to be the one who writes
 _LONGEST_PAUSE = 15  # seconds between two statements of a transaction; ours take milliseconds
 _RETRYABLE_STATES: Final = frozenset({"40001", "40P01"})  # serialization failure, deadlock
 # Ended by an operator or by a crash; the answer to a COMMIT that says so leaves open whether it was done.
@@ -152,7 +155,7 @@ def _sqlite_engine(url: str, pool_size: int, lock_seconds: float) -> Engine:
     if file is not None:
         event.listen(engine, "do_connect", _refusal_of_missing(file))
     event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
+    event.listen(engine, "begin", partial(_begin_sqlite, lock_seconds))
     return engine
 
 
@@ -190,10 +193,31 @@ def _use_wal(connection: sqlite3.Connection) -> None:
             time.sleep(_WAL_PAUSE)
 
 
-def _begin_sqlite(connection: Connection) -> None:
-    # A deferred transaction that upgrades to a write fails at once with BUSY_SNAPSHOT, whatever the timeout.
-    writes = connection.get_execution_options().get(WRITE, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+def _begin_sqlite(lock_seconds: float, connection: Connection) -> None:
+    if not connection.get_execution_options().get(WRITE, False):
+        connection.exec_driver_sql("BEGIN")
+        return
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    # Whoever SQLite lets wait looks again after longer and longer pauses, up to a tenth of a second: where others write
+    # without a break, each look comes at a bad moment, and the wait may take a second.
+    driver.execute("PRAGMA busy_timeout = 0")
+    try:
+        deadline = time.monotonic() + lock_seconds
+        while not _has_begun(driver) and time.monotonic() < deadline:
+            time.sleep(_TURN)
+        if not driver.in_transaction:
+            connection.exec_driver_sql(_BEGIN)
+    finally:
+        driver.execute(f"PRAGMA busy_timeout = {int(lock_seconds * 1000)}")
+
+
+def _has_begun(driver: sqlite3.Connection) -> bool:
+    try:
+        driver.execute(_BEGIN)
+    except sqlite3.OperationalError:
+        return False
+    return True
 
 
 def _postgres_engine(url: str, pool_size: int, lock_seconds: float) -> Engine:
