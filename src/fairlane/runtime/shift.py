@@ -62,7 +62,7 @@ class Shift:
         self._heartbeat = Heartbeat(database, card, settings.lease, parts.emit)
         self._pause = 0.0  # seconds before the next claim round
         self._stage = Stage(database, settings.stage_interval, self._on_ready)
-        self._listener = Listener(database, self._on_ready)
+        self._listener = Listener(database, self._on_hint)
         outlooks = Outlooks(database, parts.directory, card)
         self._claims = Claims(database, parts.directory, card, outlooks)
         self._loop_watch = LoopWatch(self._on_blocked, self._on_stuck, settings.lease)
@@ -95,8 +95,12 @@ class Shift:
         self._crew.changed.set()
 
     def _on_ready(self) -> None:
+        self._on_hint(is_new=True)
+
+    def _on_hint(self, is_new: bool) -> None:
         """From any thread."""
-        self._claims.outlooks.hinted()
+        if is_new:
+            self._claims.outlooks.hinted()
         with suppress(RuntimeError):  # a loop that is closed claims no more
             self._loop.call_soon_threadsafe(self._wake.set)
 

@@ -3,7 +3,7 @@ polling is what workers rely on.
 
 PostgreSQL: NOTIFY takes a lock that all commits with one share, so it is never part of a submission. It is sent after
 the commit, from a thread of its own, at most fifty times a second. SQLite: every commit of another connection changes
-`PRAGMA data_version`.
+`PRAGMA data_version`, a worker's own as well; of what was committed beside those, only new jobs can be told.
 """
 
 import os
@@ -75,10 +75,18 @@ class Hints:
             stopped.wait(pause)
 
 
-class Listener:
-    """Calls `on_hint` from a thread of its own whenever something may have become claimable."""
+_NEWEST: Final = "SELECT max(rowid) FROM fairlane_jobs"  # one probe
 
-    def __init__(self, database: Database, on_hint: Callable[[], object]) -> None:
+
+class Listener:
+    """Calls `on_hint` from a thread of its own whenever something may have become claimable.
+
+    Args:
+        database: the worker's: what it commits itself is known to it.
+        on_hint: is told whether somebody else did it; False: nobody, or it happened beside a commit of the worker's.
+    """
+
+    def __init__(self, database: Database, on_hint: Callable[[bool], object]) -> None:
         self._database = database
         self._on_hint = on_hint
         self._stopped = threading.Event()
@@ -116,22 +124,24 @@ class Listener:
             connection.execute(text(f"LISTEN {_CHANNEL}"))
             driver = connection.connection.driver_connection
             assert driver is not None
-            self._on_hint()  # for what came before it listened
+            self._on_hint(True)  # for what came before it listened
             with selectors.DefaultSelector() as selector:
                 selector.register(driver, selectors.EVENT_READ)
                 selector.register(self._bell, selectors.EVENT_READ)
                 while not self._stopped.is_set():
                     selector.select()
                     if list(driver.notifies(timeout=0)):
-                        self._on_hint()
+                        self._on_hint(True)
 
     def _watch(self, own: Database) -> None:
         with own.translated(), own.engine.connect() as connection:
             driver = connection.connection.driver_connection
             assert driver is not None
-            seen = None
+            seen = newest = commits = None
             while not self._stopped.wait(_LOOK):
                 version = driver.execute("PRAGMA data_version").fetchone()
-                if version != seen:
-                    seen = version
-                    self._on_hint()
+                if version == seen:
+                    continue
+                before = newest, commits
+                seen, newest, commits = version, driver.execute(_NEWEST).fetchone(), self._database.commits
+                self._on_hint(newest != before[0] or commits == before[1])

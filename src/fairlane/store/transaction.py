@@ -44,6 +44,7 @@ class Database:
         lock_seconds: how long to wait for a lock that somebody else's transaction holds.
 
     `hint` is called after a commit that may have made jobs claimable; whoever composes the application sets it.
+    `commits` changes with each commit of `write`.
     """
 
     def __init__(self, url: str, *, clock: Clock | None = None, pool_size: int = 5, lock_seconds: float = 5.0) -> None:
@@ -51,6 +52,7 @@ class Database:
         self.engine = make_engine(url, pool_size=pool_size, lock_seconds=lock_seconds)  # which refuses an odd URL
         self.file = file_of(url)
         self.hint: Callable[[], None] = _no_hint
+        self.commits = 0
         self._where = safe_url(url)
         self.clock: Clock = clock or DatabaseClock()
         self.lock_seconds = lock_seconds
@@ -96,6 +98,7 @@ class Database:
             with translated(self._where), self._writing.begin() as connection:
                 done = work(connection)
                 is_committing = True
+                self.commits += 1  # before it, so that who sees the commit sees the number, too
         except StorageUnavailable as error:
             raise _of_commit(error) if is_committing else error from error.__cause__
         return done

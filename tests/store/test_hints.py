@@ -1,0 +1,92 @@
+"""What a worker hears of what others did, and whether it was they who did it."""
+
+import queue
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+from sqlalchemy import Connection
+
+from fairlane import Fairlane, JobContext
+from fairlane.store.hints import Listener
+from fairlane.store.tables import organizations
+from fairlane.store.transaction import Database
+
+PATIENCE = 30.0  # seconds
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+
+@dataclass
+class Ears:
+    """Hears hints: of each whether something new may be there."""
+
+    heard: "queue.Queue[bool]" = field(default_factory=queue.Queue)
+
+    def wait_for(self, *, new: bool) -> None:
+        """Wait until such a hint came."""
+        deadline = time.monotonic() + PATIENCE
+        while self.heard.get(timeout=deadline - time.monotonic()) is not new:
+            pass
+
+
+@pytest.fixture
+def fl(database_url: str) -> Iterator[Fairlane]:
+    with Fairlane(database_url) as fl:
+
+        @fl.job_type("work")
+        async def work(ctx: JobContext, number: int) -> None:
+            """Nothing."""
+
+        fl.organizations.create("acme")
+        yield fl
+
+
+@pytest.fixture
+def database(fl: Fairlane) -> Iterator[Database]:
+    """A worker's own connections."""
+    database = fl.database.sibling(pool_size=2)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def ears(database: Database) -> Iterator[Ears]:
+    ears = Ears()
+    listener = Listener(database, ears.heard.put)
+    listener.start()
+    ears.wait_for(new=True)  # it listens
+    yield ears
+    listener.stop()
+
+
+def test_a_new_job_is_heard_of_as_new(fl: Fairlane, ears: Ears) -> None:
+    for number in range(3):
+        fl.submit("work", organization="acme", parameters={"number": number})
+        ears.wait_for(new=True)
+
+
+@on_sqlite
+def test_what_else_others_commit_may_make_something_ready(fl: Fairlane, ears: Ears) -> None:
+    """A retry of a dead letter, say."""
+    fl.organizations.update("acme", weight=3)
+    ears.wait_for(new=True)
+
+
+@on_sqlite
+def test_what_a_worker_commits_itself_is_no_news(database: Database, ears: Ears) -> None:
+    """Else a busy one would look at all lanes afresh for each batch."""
+    database.write(rename)
+    assert ears.heard.get(timeout=PATIENCE) is False
+
+
+@on_sqlite
+def test_a_new_job_is_heard_of_beside_a_workers_own_commits(fl: Fairlane, database: Database, ears: Ears) -> None:
+    database.write(rename)
+    fl.submit("work", organization="acme", parameters={"number": 1})
+    database.write(rename)
+    ears.wait_for(new=True)
+
+
+def rename(connection: Connection) -> None:
+    connection.execute(organizations.update().values(name=organizations.c.name + "!"))
