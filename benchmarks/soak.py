@@ -27,6 +27,7 @@ _ORGANIZATIONS: Final = [f"soak-{number}" for number in range(10)]
 _BACKLOG: Final = 20_000
 _RETENTION: Final = 60  # seconds
 _SAMPLE: Final = 60.0  # seconds
+_LOOK: Final = 1.0  # seconds between two fillings; each counts the backlog, which takes tens of milliseconds
 _SIZES: Final = text("""
 SELECT relname, pg_relation_size(relid) AS rows, pg_indexes_size(relid) AS indexes, n_dead_tup, autovacuum_count
 FROM pg_stat_user_tables WHERE relname IN ('fairlane_jobs', 'fairlane_execution_log', 'fairlane_dedup_keys')
@@ -77,11 +78,11 @@ def _samples(fl: Fairlane, jobs: int) -> Iterator[dict[str, Any]]:
 
 
 def _fill(fl: Fairlane, endless: Iterator[Submission]) -> int:
-    """Fill the backlog up, and leave the processor to the worker for a moment; how many it took."""
+    """Fill the backlog up, and leave the machine to the worker for a while; how many it took."""
     missing = _BACKLOG - live_jobs(fl)
     for first in range(0, missing, BATCH):
         fl.submit_many(list(islice(endless, min(BATCH, missing - first))))
-    time.sleep(0.1)
+    time.sleep(_LOOK)
     return max(missing, 0)
 
 
