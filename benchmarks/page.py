@@ -33,6 +33,11 @@ _SOAK: Final = """
 Jobs come without end: one process submits them in bulk and keeps 20,000 waiting, one worker runs them and deletes what
 ended {retention} s ago, and autovacuum goes by the settings of the tables. Measured by `make bench-soak`.
 """
+_SNAPSHOT: Final = """
+The same while another session holds a snapshot for {snapshot} minutes, from the end of the second on, as a dump or a
+long report does: nothing that has died since can be cleared away. Measured by
+`make bench-soak ARGS="--snapshot {snapshot}"`.
+"""
 _PEERS: Final = """
 Each does the same: jobs that do nothing, submitted in bulk before one worker starts. *Run to the end* is the time from
 the start of the first handler to the first look at the store that shows no job unfinished. *B waits* is the time until
@@ -146,7 +151,7 @@ def _soak(document: Mapping[str, Any]) -> str:
         *(f"{name}: rows + indexes, MiB" for name in tables),
     )
     where = "".join(f"- {line}\n" for line in islice(described(document), 2))
-    text = _SOAK.format(retention=document["retention"])
+    text = (_SNAPSHOT if document["snapshot"] else _SOAK).format(**document)
     return f"{text}\n{where}\n{_table(head, rows)}"
 
 

@@ -1,7 +1,8 @@
 """`python -m benchmarks.soak`: speed and table sizes while millions of jobs come, run, end and are deleted.
 
 One process submits in bulk and keeps a backlog, one worker runs no-op jobs of ten organizations and deletes what ended
-a minute ago. When what comes and what goes are in balance, speed and sizes should be flat.
+a minute ago. When what comes and what goes are in balance, speed and sizes should be flat. `--snapshot 10` holds a
+snapshot in another session for ten minutes, as a dump or a long report does: nothing that is dead can be cleared away.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+import psycopg
 from sqlalchemy import Connection, text
 
 from fairlane import Fairlane, Submission
@@ -27,6 +29,7 @@ _ORGANIZATIONS: Final = [f"soak-{number}" for number in range(10)]
 _BACKLOG: Final = 20_000
 _RETENTION: Final = 60  # seconds
 _SAMPLE: Final = 60.0  # seconds
+_BESIDE: Final = 2  # minutes without a snapshot, before it and after
 _LOOK: Final = 1.0  # seconds between two fillings; each counts the backlog, which takes tens of milliseconds
 _SIZES: Final = text("""
 SELECT relname, pg_relation_size(relid) AS rows, pg_indexes_size(relid) AS indexes, n_dead_tup, autovacuum_count
@@ -39,8 +42,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
     parser.add_argument("--jobs", type=int, default=5_000_000)
     parser.add_argument("--url", help="a PostgreSQL server; the default is one of its own")
-    parser.add_argument("--out", type=Path, default=_RESULTS / "soak.json")
+    parser.add_argument("--snapshot", type=int, default=0, metavar="MINUTES", help="run until two minutes after it")
+    parser.add_argument("--out", type=Path, help="the default is soak.json or soak-snapshot.json, in results")
     asked = parser.parse_args()
+    out: Path = asked.out or _RESULTS / ("soak-snapshot.json" if asked.snapshot else "soak.json")
     # The worker's settings, which its process has from here.
     os.environ |= {"FAIRLANE_RETENTION": str(_RETENTION), "FAIRLANE_CLEANUP_INTERVAL": "0.5"}
     with database_place(asked.url, postgres=True) as place, fresh_site(place) as site:
@@ -51,22 +56,31 @@ def main() -> None:
             "machine": machine(),
             "database": facts(site.fl.database),
             "retention": _RETENTION,
+            "snapshot": asked.snapshot,
             "samples": [],
         }
-        with site.process("worker") as worker:
-            for sample in _samples(site.fl, asked.jobs):
+        with site.worker() as worker, psycopg.connect(site.url) as other:
+            for minute, sample in enumerate(_samples(site.fl), start=1):
                 worker.check()
                 document["samples"].append(sample)
                 print(json.dumps(sample), flush=True)
-                asked.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+                out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+                if asked.snapshot and minute == _BESIDE:
+                    other.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+                    other.execute("SELECT FROM fairlane_jobs LIMIT 1")
+                if asked.snapshot and minute == _BESIDE + asked.snapshot:
+                    other.rollback()
+                is_over = minute == 2 * _BESIDE + asked.snapshot if asked.snapshot else sample["ended"] >= asked.jobs
+                if is_over:
+                    break
 
 
-def _samples(fl: Fairlane, jobs: int) -> Iterator[dict[str, Any]]:
-    """One a minute, until so many jobs have ended."""
+def _samples(fl: Fairlane) -> Iterator[dict[str, Any]]:
+    """One a minute."""
     endless = submissions(NOOP, _ORGANIZATIONS)
     began = time.monotonic()
     submitted, ended, at = 0, 0, began
-    while ended < jobs:
+    while True:
         submitted += _fill(fl, endless)
         now = time.monotonic()
         if now - at >= _SAMPLE:

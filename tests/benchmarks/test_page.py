@@ -69,8 +69,16 @@ def test_a_soak_is_told_in_a_dozen_rows_to_its_end() -> None:
     table = {"rows": 3 * 2**20, "indexes": 5 * 2**20, "dead": 0, "vacuums": 1}
     tables = dict.fromkeys(("jobs", "execution_log", "dedup_keys"), table)
     samples = [{"minute": float(n), "ended": n * 1000, "speed": 50.0, **tables} for n in range(1, 31)]
-    about = {"measured_on": "2026-11-26", "machine": MACHINE, "database": OWN["database"], "retention": 60}
+    about = {
+        "measured_on": "2026-11-26",
+        "machine": MACHINE,
+        "database": OWN["database"],
+        "retention": 60,
+        "snapshot": 0,
+    }
     text = page.page({"soak": {**about, "samples": samples}})
+    assert "snapshot" not in text
+    assert "holds a snapshot for 10 minutes" in page.page({"soak": {**about, "snapshot": 10, "samples": samples}})
     rows = [line for line in text.splitlines() if line.startswith("| ") and "3 + 5" in line]
     assert 10 <= len(rows) <= 15
     assert rows[-1] == "| 30 | 30,000 | 50 /s | 3 + 5 | 3 + 5 | 3 + 5 |"

@@ -7,6 +7,7 @@ log are on, as they are by default.
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from statistics import quantiles
@@ -14,7 +15,19 @@ from typing import Final, Literal
 
 from fairlane import Job, JobStatus, Submission
 from fairlane.cli.bench.site import BenchmarkFailed, Beside, Site
-from fairlane.cli.bench.work import BATCH, LIMITED, MARK, NOISY, NOOP, THREAD, live_in, live_jobs, submissions
+from fairlane.cli.bench.work import (
+    BATCH,
+    COMPUTE,
+    FEW_SLOTS,
+    LIMITED,
+    MARK,
+    NOISY,
+    NOOP,
+    THREAD,
+    live_in,
+    live_jobs,
+    submissions,
+)
 
 _ONE: Final = "one"
 _QUIET: Final = "quiet"
@@ -26,6 +39,7 @@ _PATIENCE: Final = 60.0  # seconds without any progress
 _PAUSES: Final = (0.02, 0.3)  # seconds before a job meets an idle worker, so that it meets it anywhere in its round
 _SHORT_PAUSES: Final = (0.0, 0.05)
 _LONGEST_SINGLES: Final = 2000
+_COMPUTE_PART: Final = 10  # of the jobs of a drain: they take ten times as long and more
 _LATER: Final = 86_400.0  # seconds
 _PAGE: Final = 1000
 
@@ -93,10 +107,25 @@ def drain(name: str, job_type: str, organizations: int) -> Callable[[Site, Size]
         for batch in _batches(job_type, names, size.jobs):
             site.fl.submit_many(batch)
         live_jobs(site.fl)  # The first look takes the longest, for what is made at it.
-        with site.process("worker") as worker:
+        with site.worker() as worker:
             return {name: size.jobs / _seconds_until_done(site, worker, size.jobs)}
 
     return run
+
+
+def compute(site: Site, size: Size) -> Mapping[str, float]:
+    """The same for handlers in threads that compute for 5 ms, with one worker process and with two, as
+    `fairlane worker --processes 2` has them; of four slots each."""
+    found: dict[str, float] = {}
+    jobs = max(size.jobs // _COMPUTE_PART, 1)
+    for processes in (1, 2):
+        site.fl.organizations.create(f"{_ONE}-{processes}")
+        for batch in _batches(COMPUTE, [f"{_ONE}-{processes}"], jobs):
+            site.fl.submit_many(batch)
+        with ExitStack() as stack:
+            workers = [stack.enter_context(site.worker(FEW_SLOTS)) for _ in range(processes)]
+            found[f"compute-{processes}"] = jobs / _seconds_until_done(site, workers[0], jobs)
+    return found
 
 
 def deep_drain(
@@ -113,7 +142,7 @@ def deep_drain(
                 site.fl.submit_many(batch)
         for batch in _batches(NOOP, [_ONE], size.jobs + size.deep * is_behind, first=size.deep):
             site.fl.submit_many(batch)
-        with site.process("worker") as worker:
+        with site.worker() as worker:
             _seconds_until_done(site, worker, size.jobs, others=size.deep)
         return {name: size.jobs / _seconds_in_rows(site, size.jobs)}
 
@@ -124,7 +153,7 @@ def pickup(site: Site, size: Size) -> Mapping[str, float]:
     """How long it takes from the call of `submit` to the first line of the handler, in a worker that has nothing else
     to do; one job at a time, with pauses of random length."""
     site.fl.organizations.create(_ONE)
-    with site.process("worker") as worker:
+    with site.worker() as worker:
         _first_start(site, worker, _ONE)
         delays = [_delay_of_start(site, worker, _ONE, number, _PAUSES) for number in range(size.samples)]
     return _percentiles("pickup", delays)
@@ -135,13 +164,13 @@ def neighbour(site: Site, size: Size) -> Mapping[str, float]:
     and then, while another has a backlog of one-millisecond jobs in the same queue that is kept at its length."""
     for one in (NOISY, _QUIET):
         site.fl.organizations.create(one)
-    with site.process("feeder", str(size.jobs)) as feeder:
+    with site.process("feeder", size.jobs) as feeder:
         deadline = time.monotonic() + _PATIENCE + size.jobs / BATCH
         while live_jobs(site.fl) < size.jobs:
             feeder.check()
             _refuse_if_late(deadline)
             time.sleep(_LOOK)
-        with site.process("worker") as worker:
+        with site.worker() as worker:
             _first_start(site, worker, _QUIET)
             delays = [_delay_of_start(site, worker, _QUIET, number, _SHORT_PAUSES) for number in range(size.samples)]
             feeder.check()
@@ -221,7 +250,7 @@ def _percentiles(name: str, values: Sequence[float]) -> Mapping[str, float]:
     return {f"{name}-p50": cuts[49], f"{name}-p99": cuts[98]}
 
 
-def _rate(name: str, what: str) -> Mapping[str, Figure]:
+def _rate(name: str, what: str) -> dict[str, Figure]:
     return {name: Figure(what, "jobs/s")}
 
 
@@ -249,6 +278,10 @@ MEASURES: Final[Mapping[str, Measure]] = {
         True,
     ),
     "threads": Measure(drain("threads", THREAD, 1), _rate("threads", "Run to the end, sync handlers in threads")),
+    "compute": Measure(
+        compute,
+        _rate("compute-1", "Handlers that compute for 5 ms, 1 process") | _rate("compute-2", "The same, 2 processes"),
+    ),
     "pickup": Measure(pickup, _latency("pickup", "Idle pick-up: submit to start")),
     "neighbour": Measure(neighbour, _latency("neighbour", "The same beside a neighbour's backlog")),
 }

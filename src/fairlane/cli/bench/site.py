@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
@@ -12,7 +12,7 @@ from typing import IO, Final
 
 from fairlane import Fairlane, FairlaneError
 from fairlane.cli import own_postgres
-from fairlane.cli.bench.work import application
+from fairlane.cli.bench.work import SLOTS, application
 from fairlane.store.scratch import scratch_database
 
 _END_SECONDS: Final = 60.0
@@ -57,12 +57,16 @@ class Site:
     fl: Fairlane
     url: str
 
+    def worker(self, slots: int = SLOTS) -> AbstractContextManager["Beside"]:
+        """Run a worker beside this process."""
+        return self.process("worker", slots)
+
     @contextmanager
-    def process(self, *arguments: str) -> Iterator["Beside"]:
+    def process(self, role: str, number: int) -> Iterator["Beside"]:
         """Run `fairlane.cli.bench.work` with these arguments, beside this process; it is ended at the end."""
         with TemporaryFile() as said:
             child = subprocess.Popen(
-                [sys.executable, "-m", "fairlane.cli.bench.work", *arguments],
+                [sys.executable, "-m", "fairlane.cli.bench.work", role, str(number)],
                 env=os.environ | {"FAIRLANE_URL": self.url},
                 stdin=subprocess.PIPE,
                 stdout=said,

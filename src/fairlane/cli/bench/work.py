@@ -1,7 +1,7 @@
 """What is run while it is measured: the handlers, and the two processes beside the one that measures.
 
-`python -m fairlane.cli.bench.work worker` is a worker as in production; `… feeder N` keeps N jobs of one organization
-in the queue. Both end with the process that started them.
+`python -m fairlane.cli.bench.work worker N` is a worker as in production, with N slots; `… feeder N` keeps N jobs of
+one organization in the queue. Both end with the process that started them.
 """
 
 import asyncio
@@ -23,12 +23,15 @@ THREAD: Final = "bench.thread"
 MARK: Final = "bench.mark"
 SHORT: Final = "bench.short"
 LIMITED: Final = "bench.limited"
+COMPUTE: Final = "bench.compute"
 # Whose backlog others must not wait for.
 NOISY: Final = "noisy"
 
 SLOTS: Final = 1000  # of the worker: short jobs need many, as a slot is free again when a job's end is on its way
 BATCH: Final = 1000
+FEW_SLOTS: Final = 4  # of workers that share jobs which take long: each gets no more than it is at
 _SHORT_SECONDS: Final = 0.001
+_COMPUTE_SECONDS: Final = 0.005
 _FULL_PAUSE: Final = 0.02  # seconds before the feeder looks again
 
 
@@ -52,6 +55,12 @@ def application(url: str | None = None) -> Fairlane:
     @fl.job_type(LIMITED, max_running=0)
     async def limited(ctx: JobContext, number: int) -> None:
         """Never runs: its limit is reached from the beginning."""
+
+    @fl.job_type(COMPUTE)
+    def compute(ctx: JobContext, number: int) -> None:
+        until = time.thread_time() + _COMPUTE_SECONDS
+        while time.thread_time() < until:
+            sum(range(1000))
 
     @fl.job_type(SHORT)
     async def short(ctx: JobContext, number: int) -> None:
@@ -98,15 +107,15 @@ def _end_with_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def main(role: str, *arguments: str) -> None:
+def main(role: str, number: str) -> None:
     """Be a worker or a feeder until the parent is gone or says stop."""
     logging.basicConfig(level=logging.WARNING)
     _end_with_parent()
     with application() as fl:
         if role == "worker":
-            fl.worker(queues=None, concurrency=SLOTS).run()
+            fl.worker(queues=None, concurrency=int(number)).run()
         else:
-            _feed(fl, int(arguments[0]))
+            _feed(fl, int(number))
 
 
 if __name__ == "__main__":
