@@ -30,6 +30,12 @@ def test_types(run: Run) -> None:
     assert run("types", "resume", "greet").stdout == "Job type greet goes on.\n"
 
 
+def test_pausing_a_queue_that_nothing_goes_to_says_so(run: Run, fl: Fairlane) -> None:
+    """It may be wanted, for what is to come; as often it is a slip, and nobody would know that nothing is paused."""
+    assert "look if its name is right" in run("queues", "pause", "defualt").stdout
+    assert fl.queues.names() == {"defualt"}
+
+
 def test_a_type_is_deleted_once_no_job_is_of_it(run: Run, fl: Fairlane) -> None:
     assert run("types", "delete", "nothing", code=1).stderr.startswith("Error: Job type nothing is not registered")
     run("types", "delete", "greet", answer="n\n", code=1)

@@ -74,8 +74,11 @@ def pause_queue(context: typer.Context, queue: o.QueueArgument, user: o.User = N
     Example:
         fairlane queues pause bulk --reason "storage is nearly full"
     """
-    engine(context).queues.pause(queue, user=user, reason=reason)
-    say(f"Queue {queue} is paused.")
+    fl = engine(context)
+    known = {one.queue for one in fl.reads.queues()} | {one.options.queue for one in fl.job_types.list()}
+    fl.queues.pause(queue, user=user, reason=reason)
+    note = "" if queue in known else " No job is in it and no job type goes to it, so look if its name is right."
+    say(f"Queue {queue} is paused.{note}")
 
 
 @queues.command("resume")
