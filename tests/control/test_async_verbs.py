@@ -30,6 +30,11 @@ def test_every_verb_has_an_async_twin_with_its_documentation():
                 assert getattr(twin, name).__doc__ == getattr(sync, name).__doc__
 
 
+def test_a_verb_that_nobody_awaits_is_named():
+    with Fairlane("sqlite://") as fl, pytest.warns(RuntimeWarning, match=r"'Fairlane\.submit' was never awaited"):
+        fl.aio.submit("report", organization="acme")
+
+
 async def test_a_job_s_life_through_async_verbs(scene: Scene):
     fl = scene.fl.aio
     await fl.organizations.create("new", max_live_jobs=1)

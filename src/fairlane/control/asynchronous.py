@@ -40,7 +40,8 @@ def asynchronous(verb: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[V
             return done
         return await asyncio.to_thread(verb, self._sync, *args, **kwargs)
 
-    call.__name__, call.__doc__ = verb.__name__, verb.__doc__
+    # Python names whoever forgot to await it by the qualified name.
+    call.__name__, call.__qualname__, call.__doc__ = verb.__name__, verb.__qualname__, verb.__doc__
     return call
 
 
