@@ -157,6 +157,7 @@ def test_a_job_that_has_not_ended_is_never_cleaned_up(fl: Engine, clock: ManualC
 
 def test_it_goes_on_where_a_batch_ended(fl: Engine, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_BATCH", 3)
+    monkeypatch.setattr(module, "_ENOUGH", 3)
     for _ in range(7):
         fl.give("keep a day", dedup_window=0)
     fl.drain()

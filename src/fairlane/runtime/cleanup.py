@@ -17,7 +17,8 @@ from fairlane.store.statements.dependencies import Edge
 from fairlane.store.transaction import Database
 
 _BATCH = 500  # jobs a transaction looks at
-_PAGES = 10  # transactions a round, while they find nothing to delete
+_ENOUGH = 4 * _BATCH  # jobs a round deletes before it looks after all else
+_PAGES = 10  # transactions a round
 _SHELVES = 1_000  # looked through for old jobs at a time
 _SWEEP = 5_000  # edges a round
 _COUNTS_KEPT = timedelta(days=1)  # breakers look at half an hour of them; no submission limit looks further back
@@ -50,7 +51,7 @@ class Cleanup:
         self._kept: set[UUID] = set()
 
     def run_once(self) -> int:
-        """Delete one batch of jobs; repair orphans; delete a batch of files that no job has. How many of these.
+        """Delete some batches of jobs; repair orphans; delete a batch of files that no job has. How many of these.
 
         Old counts and quotas that nobody needs go with them, a batch of each.
 
@@ -62,13 +63,13 @@ class Cleanup:
         return deleted + repaired + self._files.run_once()
 
     def _delete_some(self) -> int:
-        """Go on until a batch was deleted, the turn is over, or enough was looked at for once."""
+        """Go on until enough was deleted, the turn is over, or enough was looked at for once."""
         deleted = 0
         for _ in range(_PAGES):
             self._due = self._due or self._database.read(self._look_for_due)
             if self._due:
                 deleted += self._delete_page(*self._due[0])
-            if deleted >= _BATCH or not self._due:
+            if deleted >= _ENOUGH or not self._due:
                 break
         return deleted
 

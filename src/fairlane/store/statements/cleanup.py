@@ -45,8 +45,7 @@ from fairlane.store.tables import (
     results,
 )
 
-# All that hangs on a job. The foreign keys would take most of it along; a database whose keys are not enforced
-# (SQLite under a host's settings) is cleaned the same.
+# All that hangs on a job.
 _OF_JOB = (
     artifacts,
     attempt_errors,
@@ -60,6 +59,13 @@ _OF_JOB = (
     log_lines,
     progress,
     results,
+)
+
+
+# What no foreign key takes along. PostgreSQL looks for the rest with each job that is deleted, even if it is gone; on
+# SQLite keys may not be enforced, under a host's settings.
+_NOT_TAKEN_ALONG = tuple(
+    table for table in _OF_JOB if not any(key.ondelete == "CASCADE" for key in table.foreign_key_constraints)
 )
 
 
@@ -195,7 +201,8 @@ def delete_jobs(connection: Connection, now: datetime, organization: str, job_id
     theirs = _among(connection, artifacts.c.job_id, job_ids)
     paths = select(artifacts.c.path).where(artifacts.c.organization_id == organization, theirs)
     doomed_files.doom(connection, now, organization, connection.scalars(paths).all())
-    of_job = [(table, table.c.job_id) for table in _OF_JOB]
+    tables = _OF_JOB if is_sqlite(connection) else _NOT_TAKEN_ALONG
+    of_job = [(table, table.c.job_id) for table in tables]
     for table, key in [*of_job, (job_parents, job_parents.c.parent_id), (jobs, jobs.c.id)]:
         connection.execute(
             delete(table).where(table.c.organization_id == organization, _among(connection, key, job_ids))
