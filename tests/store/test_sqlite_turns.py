@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import make_url, text
+from sqlalchemy.exc import OperationalError
 
 from fairlane.domain.errors import StorageUnavailable
+from fairlane.store.dialects import WRITE
 from fairlane.store.transaction import Database
 
 LOOKS = 50
@@ -64,3 +66,13 @@ def test_the_patience_of_all_else_stays(database: Database) -> None:
     """Of who reads, and of who recovers a file that was left open."""
     database.write(lambda connection: connection.scalar(_ASK))
     assert database.read(lambda connection: connection.scalar(text("PRAGMA busy_timeout"))) == 30_000
+
+
+def test_only_a_lock_is_waited_for(database: Database) -> None:
+    """Whatever else refuses to begin is said at once, and nothing that somebody has begun is joined."""
+    with database.engine.connect() as connection:
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        driver.execute("BEGIN")
+        with pytest.raises(OperationalError, match="within a transaction"):
+            connection.execution_options(**{WRITE: True}).execute(_ASK)

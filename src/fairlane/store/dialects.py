@@ -31,6 +31,7 @@ _CONNECT_SECONDS = 5
 _WAL_PAUSE = 0.005  # seconds; the switch itself takes milliseconds
 # A deferred transaction that upgrades to a write fails at once with BUSY_SNAPSHOT, whatever the timeout.
 _BEGIN: Final = "BEGIN IMMEDIATE"
+_PRIMARY_CODE: Final = 0xFF  # of SQLite's error codes; the rest tells more of it
 _TURN = 0.001  # seconds between two tries to be the one who writes
 _LONGEST_PAUSE = 15  # seconds between two statements of a transaction; ours take milliseconds
 _RETRYABLE_STATES: Final = frozenset({"40001", "40P01"})  # serialization failure, deadlock
@@ -203,21 +204,22 @@ def _begin_sqlite(lock_seconds: float, connection: Connection) -> None:
     # without a break, each look comes at a bad moment, and the wait may take a second.
     driver.execute("PRAGMA busy_timeout = 0")
     try:
-        deadline = time.monotonic() + lock_seconds
-        while not _has_begun(driver) and time.monotonic() < deadline:
-            time.sleep(_TURN)
-        if not driver.in_transaction:
-            connection.exec_driver_sql(_BEGIN)
+        if not _has_begun(driver, time.monotonic() + lock_seconds):
+            connection.exec_driver_sql(_BEGIN)  # once more, so that SQLAlchemy sees why not
     finally:
         driver.execute(f"PRAGMA busy_timeout = {int(lock_seconds * 1000)}")
 
 
-def _has_begun(driver: sqlite3.Connection) -> bool:
-    try:
-        driver.execute(_BEGIN)
-    except sqlite3.OperationalError:
-        return False
-    return True
+def _has_begun(driver: sqlite3.Connection, deadline: float) -> bool:
+    while True:
+        try:
+            driver.execute(_BEGIN)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & _PRIMARY_CODE != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                return False
+        else:
+            return True
+        time.sleep(_TURN)
 
 
 def _postgres_engine(url: str, pool_size: int, lock_seconds: float) -> Engine:
