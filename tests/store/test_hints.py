@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from fairlane import Fairlane, JobContext
 from fairlane.store.hints import Listener
@@ -86,6 +86,21 @@ def test_a_new_job_is_heard_of_beside_a_workers_own_commits(fl: Fairlane, databa
     fl.submit("work", organization="acme", parameters={"number": 1})
     database.write(rename)
     ears.wait_for(new=True)
+
+
+@on_sqlite
+def test_it_goes_on_after_an_error_of_the_driver(
+    fl: Fairlane, database: Database, ears: Ears, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fairlane.store.hints._RECONNECT", 0.01)
+    with fl.database.engine.connect() as connection:
+        connection.execute(text("ALTER TABLE fairlane_jobs RENAME TO elsewhere"))
+        connection.commit()
+        connection.execute(text("ALTER TABLE elsewhere RENAME TO fairlane_jobs"))
+        connection.commit()
+    for number in range(3):
+        fl.submit("work", organization="acme", parameters={"number": number})
+        ears.wait_for(new=True)
 
 
 def rename(connection: Connection) -> None:

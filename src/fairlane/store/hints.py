@@ -3,7 +3,8 @@ polling is what workers rely on.
 
 PostgreSQL: NOTIFY takes a lock that all commits with one share, so it is never part of a submission. It is sent after
 the commit, from a thread of its own, at most fifty times a second. SQLite: every commit of another connection changes
-`PRAGMA data_version`, a worker's own as well; of what was committed beside those, only new jobs can be told.
+`PRAGMA data_version`, a worker's own as well. Of what others commit beside those, within a hundredth of a second, only
+new jobs can be told; all else is seen when the worker next looks at all lanes, a tenth of a second later at most.
 """
 
 import os
@@ -112,8 +113,8 @@ class Listener:
             while own is not self._database and not self._stopped.is_set():
                 try:
                     listen(own)
-                except (FairlaneError, sqlalchemy.exc.SQLAlchemyError):
-                    # Also where LISTEN is not to be had, as behind a pooler: then there is polling.
+                except Exception:  # noqa: BLE001 - drivers have errors of their own, and there is polling meanwhile
+                    # Also where LISTEN is not to be had, as behind a pooler.
                     self._stopped.wait(_RECONNECT)
         finally:
             if own is not self._database:

@@ -44,7 +44,7 @@ class Database:
         lock_seconds: how long to wait for a lock that somebody else's transaction holds.
 
     `hint` is called after a commit that may have made jobs claimable; whoever composes the application sets it.
-    `commits` changes with each commit of `write`.
+    `commits` grows with what `write` commits, just before it does.
     """
 
     def __init__(self, url: str, *, clock: Clock | None = None, pool_size: int = 5, lock_seconds: float = 5.0) -> None:
