@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,6 +12,8 @@ from psycopg.types.json import set_json_loads
 from sqlalchemy import select, update
 
 from fairlane import CommitUnanswered, JobContext, StorageUnavailable
+from fairlane.runtime import shift
+from fairlane.runtime.outlook import Outlooks
 from fairlane.runtime.watch import _PATIENCE, Watch
 from fairlane.store.statements import attempts, workers
 from fairlane.store.tables import jobs as job_table
@@ -262,3 +265,21 @@ async def test_what_the_worker_learns_of_a_moment_later_is_not_doubted(
     watching.run_once()
     monkeypatch.setattr(workers, "running_jobs", None)  # would fail if it were asked
     assert worker.claim(known=known) == []
+
+
+def test_a_released_child_starts_at_once_beside_a_job_that_a_limit_holds_back(
+    fl: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lane is new to a worker that still knows another lane, and looks at all of them now and then only."""
+    monkeypatch.setattr(shift, "Outlooks", partial(Outlooks, kept=3600.0))
+
+    @fl.job_type("held", max_running=0)
+    async def held(ctx: JobContext) -> None:
+        """Never runs."""
+
+    fl.give("held")
+    with running(fl.worker(concurrency=2)):
+        job = fl.give("work")
+        for _ in range(5):
+            job = fl.give("work", depends_on=[job.id])
+        fl.ended(job)

@@ -25,7 +25,7 @@ def crew_of(fl: Engine, slots: int) -> Crew:
     """A crew whose finisher does not run: nothing is ever written."""
     worker = fl.worker(concurrency=slots)
     alarm = DeadLetterAlarm(fl.database, 50, fl.emit)
-    return Crew(worker._parts, worker._card, ThreadPoolExecutor(1), alarm, Tally(), lambda: None)
+    return Crew(worker._parts, worker._card, ThreadPoolExecutor(1), alarm, Tally(), lambda _: None)
 
 
 async def test_no_more_ends_wait_to_be_written_than_there_are_slots(fl: Engine) -> None:

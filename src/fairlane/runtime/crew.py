@@ -46,7 +46,7 @@ class Crew:
     lease that it does not know; `released` counts those given back unfinished.
 
     Args:
-        on_written: called when an end is written.
+        on_written: called when an end is written, and told whether that may have made a job ready.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Crew:
         threads: ThreadPoolExecutor,
         alarm: DeadLetterAlarm,
         tally: Tally,
-        on_written: Callable[[], None],
+        on_written: Callable[[bool], None],
     ) -> None:
         self._parts = parts
         self._tally = tally
@@ -253,7 +253,7 @@ class Crew:
         item, transition = finished.finish, finished.transition
         seconds = self._unwritten.pop(item.lease_token)
         self.changed.set()
-        self._on_written()
+        self._on_written(finished.may_free)
         if transition is None:
             return
         if isinstance(item.outcome, Released):

@@ -1,5 +1,6 @@
 """Rescue: take back the jobs of workers whose lease has run out, or that nobody knows any more."""
 
+from collections.abc import Callable
 from random import Random
 from typing import Final
 from uuid import UUID
@@ -20,10 +21,20 @@ Depths = dict[str, int]
 
 
 class Rescue:
-    """A service; every worker runs it, and two never take the same lost worker."""
+    """A service; every worker runs it, and two never take the same lost worker.
+
+    Args:
+        on_ready: called, from the service's thread, when something may have become claimable.
+    """
 
     def __init__(
-        self, database: Database, heartbeat: Heartbeat, alarm: DeadLetterAlarm, emit: Emit, interval: float
+        self,
+        database: Database,
+        heartbeat: Heartbeat,
+        alarm: DeadLetterAlarm,
+        emit: Emit,
+        interval: float,
+        on_ready: Callable[[], object] = lambda: None,
     ) -> None:
         self.name = "rescue"
         self.interval = interval
@@ -31,6 +42,7 @@ class Rescue:
         self._heartbeat = heartbeat
         self._alarm = alarm
         self._emit = emit
+        self._on_ready = on_ready
         self._passed_over: set[UUID] = set()
         self._at: set[UUID] = set()  # the worker whose rescue was begun last
         self._random = Random()  # noqa: S311 - jitter, no secret
@@ -53,6 +65,7 @@ class Rescue:
         # Without those that somebody holds: they are there in the next round.
         jobs = sum(one.transition is not None for one in finished)
         if jobs:
+            self._on_ready()
             self._emit(JobsRescued(worker_id, jobs))
         return jobs
 

@@ -57,7 +57,7 @@ class Shift:
         self._threads = ThreadPoolExecutor(SERVICE_THREADS, thread_name_prefix="fairlane-database")
         self._alarm = DeadLetterAlarm(database, settings.dead_letter_alert, parts.emit)
         tally = Tally()
-        self._crew = Crew(parts, card, self._threads, self._alarm, tally, self._wake.set)
+        self._crew = Crew(parts, card, self._threads, self._alarm, tally, self._on_written)
         self._breakers = Breakers(database, card.id, tally, parts.emit)
         self._heartbeat = Heartbeat(database, card, settings.lease, parts.emit)
         self._pause = 0.0  # seconds before the next claim round
@@ -94,8 +94,17 @@ class Shift:
         self._wake.set()
         self._crew.changed.set()
 
+    def _on_written(self, may_free: bool) -> None:
+        """An end is written: there may be room under a limit, and something may be ready."""
+        if may_free:
+            self._on_ready()
+        else:
+            self._wake.set()
+
     def _on_ready(self) -> None:
+        """This worker made something ready: others shall know, too."""
         self._on_hint(is_new=True)
+        self._applications.hint()
 
     def _on_hint(self, is_new: bool) -> None:
         """From any thread."""
@@ -159,7 +168,7 @@ class Shift:
         parts, settings = self._parts, self._parts.settings
         services: list[Service] = [
             Watch(parts.database, self._claims, self._crew, self._loop, settings.watch_interval),
-            Rescue(parts.database, self._heartbeat, self._alarm, parts.emit, interval=self._heartbeat.interval),
+            Rescue(parts.database, self._heartbeat, self._alarm, parts.emit, self._heartbeat.interval, self._on_ready),
             Cleanup(parts.database, parts.artifacts, settings.retention, settings.cleanup_interval),
         ]
         # A drain does these itself: it has to know that they left nothing to claim.
@@ -197,8 +206,8 @@ class Shift:
         return longest
 
     async def _until_next_round(self) -> None:
-        if self._pause > 0:
-            await wait_until(self._wake, self._pause)
+        if self._pause > 0 and await wait_until(self._wake, self._pause):
+            self._pause = 0.0
         while self._crew.free_slots <= 0 and not (self._stopping.is_set() or self._claims.is_unsure):
             await self._crew.changed.wait()
             self._crew.changed.clear()

@@ -25,7 +25,7 @@ from fairlane.domain import transitions
 from fairlane.domain.statuses import ENDED_BADLY, TERMINAL, EdgeState, JobStatus, ParentPolicy
 from fairlane.domain.transitions import Transition
 from fairlane.store.dialects import fixed, is_sqlite
-from fairlane.store.statements.transition import Change, Ended, write_all
+from fairlane.store.statements.transition import Change, Ended, Key, write_all
 from fairlane.store.tables import AnyRow, job_parents, jobs
 
 _BATCH = 500
@@ -57,22 +57,22 @@ SELECT organization_id FROM mine WHERE organization_id IS NOT NULL
 """).execution_options(fairlane_across="stage")  # noqa: S608 - a constant of ours
 
 
-def settle(connection: Connection, now: datetime, ended: Iterable[Ended]) -> list[Ended]:
+def settle(connection: Connection, now: datetime, ended: Iterable[Ended]) -> set[Key]:
     """Count the ended jobs' edges, release or take down their children, and go on with those that ended by it.
 
     Returns:
-        The children (and theirs) that ended too.
+        Those of the jobs that had children to tell: some may be ready now.
     """
-    wave, also_ended = list(ended), list[Ended]()
-    while wave := _with_children(connection, wave):
+    parents = wave = _with_children(connection, list(ended))
+    while wave:
         by_organization: dict[str, dict[UUID, Ended]] = defaultdict(dict)
         for parent in wave:
             by_organization[parent.organization][parent.id] = parent
         wave = []
         for organization in sorted(by_organization):
             wave += _settle_children(connection, now, organization, by_organization[organization])
-        also_ended += wave
-    return also_ended
+        wave = _with_children(connection, wave)
+    return {(parent.organization, parent.id) for parent in parents}
 
 
 def _with_children(connection: Connection, ended: Sequence[Ended]) -> list[Ended]:

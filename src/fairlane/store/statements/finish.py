@@ -1,6 +1,6 @@
 """Ending attempts: under the row's lock and the attempt's lease, decide, write, and tell the children."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from random import Random
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from fairlane.domain.statuses import TERMINAL, JobStatus
 from fairlane.domain.transitions import Transition
 from fairlane.store.statements import attempt_rows, dependencies
 from fairlane.store.statements.complete import Completion, complete
-from fairlane.store.statements.transition import SYSTEM, Change, Ended, write_all
+from fairlane.store.statements.transition import SYSTEM, Change, Ended, Key, write_all
 from fairlane.store.tables import AnyRow
 
 
@@ -40,12 +40,13 @@ class Finish(NamedTuple):
 
 class Finished(NamedTuple):
     """What became of the job. `transition` None: nothing was changed, since the lease was no longer its own, or, where
-    `is_locked`, since somebody holds the row: try again.
+    `is_locked`, since somebody holds the row: try again. `may_free`: it, or a child of it, may be ready now.
     """
 
     finish: Finish
     transition: Transition | None
     is_locked: bool = False
+    may_free: bool = False
 
 
 def finish(connection: Connection, now: datetime, finishes: Sequence[Finish], random: Random) -> list[Finished]:
@@ -59,8 +60,14 @@ def finish(connection: Connection, now: datetime, finishes: Sequence[Finish], ra
     completed = {one.finish.lease_token for one in done}
     done += _finish(connection, now, [one for one in ordered if one.lease_token not in completed], random)
     ended = [(one, one.transition.target) for one in done if one.transition is not None]
-    dependencies.settle(connection, now, [_ended(one, target) for one, target in ended if target in TERMINAL])
-    return done
+    parents = dependencies.settle(connection, now, [_ended(one, target) for one, target in ended if target in TERMINAL])
+    return [one._replace(may_free=True) if _may_free(one, parents) else one for one in done]
+
+
+def _may_free(one: Finished, parents: Collection[Key]) -> bool:
+    if one.transition is None or one.transition.target not in TERMINAL:
+        return one.transition is not None
+    return bool(parents) and (one.finish.organization, one.finish.job_id) in parents
 
 
 def _complete_plain(connection: Connection, now: datetime, ordered: Sequence[Finish]) -> list[Finished]:
