@@ -151,7 +151,7 @@ def _soak(document: Mapping[str, Any]) -> str:
         *(f"{name}: rows + indexes, MiB" for name in tables),
     )
     where = "".join(f"- {line}\n" for line in islice(described(document), 2))
-    text = (_SNAPSHOT if document["snapshot"] else _SOAK).format(**document)
+    text = (_SNAPSHOT if document.get("snapshot") else _SOAK).format(**document)
     return f"{text}\n{where}\n{_table(head, rows)}"
 
 

@@ -15,7 +15,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-import psycopg
 from sqlalchemy import Connection, text
 
 from fairlane import Fairlane, Submission
@@ -31,6 +30,7 @@ _RETENTION: Final = 60  # seconds
 _SAMPLE: Final = 60.0  # seconds
 _BESIDE: Final = 2  # minutes without a snapshot, before it and after
 _LOOK: Final = 1.0  # seconds between two fillings; each counts the backlog, which takes tens of milliseconds
+_HOLD: Final = text("SELECT set_config('idle_in_transaction_session_timeout', '0', false)")
 _SIZES: Final = text("""
 SELECT relname, pg_relation_size(relid) AS rows, pg_indexes_size(relid) AS indexes, n_dead_tup, autovacuum_count
 FROM pg_stat_user_tables WHERE relname IN ('fairlane_jobs', 'fairlane_execution_log', 'fairlane_dedup_keys')
@@ -59,15 +59,15 @@ def main() -> None:
             "snapshot": asked.snapshot,
             "samples": [],
         }
-        with site.worker() as worker, psycopg.connect(site.url) as other:
+        with site.worker() as worker, site.fl.database.engine.connect() as other:
             for minute, sample in enumerate(_samples(site.fl), start=1):
                 worker.check()
                 document["samples"].append(sample)
                 print(json.dumps(sample), flush=True)
                 out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
                 if asked.snapshot and minute == _BESIDE:
-                    other.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-                    other.execute("SELECT FROM fairlane_jobs LIMIT 1")
+                    other.execution_options(isolation_level="REPEATABLE READ")
+                    other.execute(_HOLD)
                 if asked.snapshot and minute == _BESIDE + asked.snapshot:
                     other.rollback()
                 is_over = minute == 2 * _BESIDE + asked.snapshot if asked.snapshot else sample["ended"] >= asked.jobs

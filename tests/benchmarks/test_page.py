@@ -77,7 +77,7 @@ def test_a_soak_is_told_in_a_dozen_rows_to_its_end() -> None:
         "snapshot": 0,
     }
     text = page.page({"soak": {**about, "samples": samples}})
-    assert "snapshot" not in text
+    assert "holds a snapshot for" not in text
     assert "holds a snapshot for 10 minutes" in page.page({"soak": {**about, "snapshot": 10, "samples": samples}})
     rows = [line for line in text.splitlines() if line.startswith("| ") and "3 + 5" in line]
     assert 10 <= len(rows) <= 15

@@ -75,8 +75,9 @@ def pause_queue(context: typer.Context, queue: o.QueueArgument, user: o.User = N
         fairlane queues pause bulk --reason "storage is nearly full"
     """
     fl = engine(context)
-    known = {one.queue for one in fl.reads.queues()} | {one.options.queue for one in fl.job_types.list()}
     fl.queues.pause(queue, user=user, reason=reason)
+    # Afterwards: it may be an emergency.
+    known = {one.options.queue for one in fl.job_types.list()} | {one.queue for one in fl.reads.queues() if one.live}
     note = "" if queue in known else " No job is in it and no job type goes to it, so look if its name is right."
     say(f"Queue {queue} is paused.{note}")
 

@@ -77,3 +77,8 @@ class QueueView:
     running: int
     pending: int
     paused: bool
+
+    @property
+    def live(self) -> int:
+        """All that have not ended."""
+        return self.ready + self.retrying + self.running + self.pending

@@ -24,7 +24,6 @@ from fairlane.cli.bench.work import (
     NOISY,
     NOOP,
     THREAD,
-    live_in,
     live_jobs,
     submissions,
 )
@@ -124,7 +123,9 @@ def compute(site: Site, size: Size) -> Mapping[str, float]:
             site.fl.submit_many(batch)
         with ExitStack() as stack:
             workers = [stack.enter_context(site.worker(FEW_SLOTS)) for _ in range(processes)]
-            found[f"compute-{processes}"] = jobs / _seconds_until_done(site, workers[0], jobs)
+            found[f"compute-{processes}"] = jobs / _seconds_until_done(site, workers[-1], jobs)
+            for worker in workers:
+                worker.check()
     return found
 
 
@@ -192,7 +193,7 @@ def _seconds_until_done(site: Site, worker: Beside, jobs: int, others: int = 0) 
     while left > 0:
         looked = time.monotonic()
         queues = site.fl.reads.queues()
-        left, started = sum(map(live_in, queues)) - others, sum(one.running for one in queues)
+        left, started = sum(one.live for one in queues) - others, sum(one.running for one in queues)
         seen = time.monotonic()
         if left == jobs and not started:
             began = looked

@@ -16,7 +16,6 @@ from itertools import count, islice
 from typing import Final
 
 from fairlane import Fairlane, JobContext, Submission
-from fairlane.domain.metrics import QueueView
 
 NOOP: Final = "bench.noop"
 THREAD: Final = "bench.thread"
@@ -79,14 +78,9 @@ def submissions(
     )
 
 
-def live_in(queue: QueueView) -> int:
-    """How many jobs of the queue have not ended."""
-    return queue.ready + queue.retrying + queue.running + queue.pending
-
-
 def live_jobs(fl: Fairlane) -> int:
     """How many jobs have not ended, as the database shows them."""
-    return sum(map(live_in, fl.reads.queues()))
+    return sum(one.live for one in fl.reads.queues())
 
 
 def _feed(fl: Fairlane, depth: int) -> None:
