@@ -6,6 +6,7 @@ from fairlane import IllegalTransition, Job, JobStatus
 from fairlane.domain.outcomes import Outcome
 from fairlane.store.statements import dead_letters
 from fairlane.store.statements.claim import Claimed
+from fairlane.store.statements.transition import lock_job
 from tests.store.races.agreement import steps
 from tests.store.races.race import Race
 from tests.store.races.scene import BROKEN, Scene, Work
@@ -94,6 +95,36 @@ class TestTheRetryOfTheChildItself:
         scene.fl.retry(child.id, organization="acme")
         assert steps(scene.fl, child)[-1] == PENDING
         scene.end(running)
+        assert steps(scene.fl, child)[-1] == QUEUED
+
+    def test_it_passes_over_a_canceled_parent_that_it_was_to_hear_of_again(self, scene: Scene):
+        """It was revived with one parent, and taken down again before anybody looked at the end of the other."""
+        broken, canceled = scene.dead_letter(), scene.submit()
+        live = scene.submit()
+        child = scene.submit(depends_on=[broken, canceled, live])
+        assert scene.fl.cancel(canceled.id, organization="acme").status == JobStatus.CANCELED
+        scene.fl.retry(broken.id, organization="acme")
+        scene.fl.cancel(broken.id, organization="acme")
+        scene.fl.retry(child.id, organization="acme")
+        scene.stage()
+        assert steps(scene.fl, child)[2:] == [PENDING, DEAD_LETTER, PENDING]
+        complete(scene, live)
+        assert steps(scene.fl, child)[-1] == QUEUED
+
+    def test_a_parent_that_ended_just_before_the_retry_counts_for_no_other(self, scene: Scene, race: Race):
+        canceled, ended, live = [scene.submit() for _ in range(3)]
+        child = scene.submit(depends_on=[canceled, ended, live])
+        scene.fl.cancel(canceled.id, organization="acme")
+        (claimed,) = scene.worker().claim()
+        assert claimed.id == ended.id
+        with race.open() as reviving:
+            lock_job(reviving, "acme", child.id)
+            end = race.begins(lambda: scene.end(claimed))
+            retrying(scene, child)(reviving)
+        end.result()
+        scene.stage()
+        assert steps(scene.fl, child) == [PENDING, DEAD_LETTER, PENDING]
+        complete(scene, live)
         assert steps(scene.fl, child)[-1] == QUEUED
 
     def test_a_child_about_which_a_person_has_decided_is_not_revived_but_may_be_retried(self, scene: Scene):

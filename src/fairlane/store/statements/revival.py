@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, case, func, select, update
 
 from fairlane.domain import transitions
 from fairlane.domain.statuses import LIVE, EdgeState, JobStatus, Resolution
@@ -82,7 +82,8 @@ def _reopen_edges(connection: Connection, organization: str, child: UUID) -> int
 def wait_for_live_parents(connection: Connection, organization: str, child: UUID) -> int:
     """Let a job that a person retries wait for those of its parents that have not ended; how many.
 
-    One that was canceled is passed over: it will never complete, and the person decided to go on without it.
+    One that has ended is passed over, as the person decided: also where its edge was to be looked at yet, or the look
+    would count it against those that the job waits for, and take it down again for one that was canceled.
     """
     live = (
         select(jobs.c.id)
@@ -93,5 +94,11 @@ def wait_for_live_parents(connection: Connection, organization: str, child: UUID
         )
         .exists()
     )
-    mine = (job_parents.c.organization_id == organization) & (job_parents.c.job_id == child)
-    return connection.execute(update(job_parents).where(mine, live).values(state=EdgeState.NEW)).rowcount
+    # One statement, so that a parent which ends meanwhile is either waited for or passed over.
+    states = connection.scalars(
+        update(job_parents)
+        .where(job_parents.c.organization_id == organization, job_parents.c.job_id == child)
+        .values(state=case((live, EdgeState.NEW), else_=EdgeState.SETTLED))
+        .returning(job_parents.c.state)
+    )
+    return sum(state == EdgeState.NEW for state in states)
