@@ -190,9 +190,13 @@ class Hand:
     def claim(self, slots: int = 1) -> list[Claimed]:
         return self._scene.write(self.claiming(slots))
 
+    def round(self, slots: int = 10) -> list[Claimed]:
+        """A whole round of a real worker, with its look at pauses and standings."""
+        return [ready.claimed for ready in self._claims().claim_round(slots, frozenset())]
+
     def claim_round(self, slots: int = 10) -> list[UUID]:
-        """A whole round of a real worker, with its look at pauses and standings; the ids of what it claimed."""
-        return [ready.claimed.id for ready in self._claims().claim_round(slots, frozenset())]
+        """The same; the ids of what it claimed."""
+        return [claimed.id for claimed in self.round(slots)]
 
     def give_back(self) -> int:
         """Give back all that was claimed, as a worker does after a round that went wrong."""
