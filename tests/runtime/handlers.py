@@ -136,6 +136,12 @@ def die(ctx: JobContext, how: str) -> NoReturn:
     raise AssertionError
 
 
+def refuse_sigterm(ctx: JobContext) -> int:
+    """Leaves its process deaf."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    return os.getpid()
+
+
 def leave_thread(ctx: JobContext, path: str) -> int:
     """Ends, but a thread of it goes on and speaks once the file is there."""
 

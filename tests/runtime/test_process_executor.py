@@ -268,6 +268,17 @@ async def test_stop_ends_what_still_runs(channel: RecordingChannel) -> None:
     assert not executor.pids
 
 
+async def test_a_handler_that_refuses_sigterm_leaves_the_next_one_of_its_process_able_to_hear_it(
+    executor: ProcessExecutor, channel: RecordingChannel
+) -> None:
+    pid = await end_of(begin(executor, handlers.refuse_sigterm))
+    execution = begin(executor, handlers.sleep_deaf, channel)
+    assert int(await channel.said("begun ")) == pid
+    execution.interrupt(Interruption.CANCEL)
+    with pytest.raises(Interrupted):
+        await end_of(execution)
+
+
 async def test_no_child_outlives_a_killed_worker() -> None:
     code = """
 import asyncio

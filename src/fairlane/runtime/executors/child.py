@@ -118,12 +118,13 @@ class Child:
     def serve(self) -> NoReturn:
         """Run handlers, one after the other, for ever."""
         self._greet(json.loads(self._lines.readline() or "null"))
-        signal.signal(signal.SIGTERM, self._on_terminate)
         os.register_at_fork(after_in_child=self._on_fork)
         _tell_of_parents_end()
         threading.Thread(target=self._listen, name="fairlane-worker-listener", daemon=True).start()
         self.send({"ready": True})
         while True:
+            # For each run anew: the handler before may have ignored it.
+            signal.signal(signal.SIGTERM, self._on_terminate)
             run = self._runs.get()
             end = self._end_of(run)
             run.channel.flush()
