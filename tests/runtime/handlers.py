@@ -1,6 +1,7 @@
 """Handlers that child processes import by name."""
 
 import asyncio
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -134,6 +135,19 @@ def die(ctx: JobContext, how: str) -> NoReturn:
         case _:
             os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError
+
+
+def block(ctx: JobContext, how: str) -> None:
+    """Blocks where no signal of Python's gets through, and so does the process that it starts."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    grandchild = subprocess.Popen(["sleep", str(LONG)])
+    ctx.log(f"pids {os.getpid()} {grandchild.pid}")
+    match how:
+        case "system call":
+            ours, _theirs = os.pipe()
+            os.read(ours, 1)
+        case _:
+            ctypes.PyDLL(None).sleep(int(LONG))  # it keeps the interpreter's lock, so that no other thread runs
 
 
 def refuse_sigterm(ctx: JobContext) -> int:

@@ -279,9 +279,10 @@ async def test_a_handler_that_refuses_sigterm_leaves_the_next_one_of_its_process
         await end_of(execution)
 
 
-async def test_no_child_outlives_a_killed_worker() -> None:
+@pytest.mark.parametrize("how", ["signals ignored", "system call", "interpreter's lock"])
+async def test_no_child_outlives_a_killed_worker(how: str) -> None:
     code = """
-import asyncio
+import asyncio, sys
 from fairlane.registry.options import Isolation
 from fairlane.runtime.executors.process import ProcessExecutor
 from tests.runtime import handlers
@@ -289,12 +290,16 @@ from tests.runtime.recording import Begun, RecordingChannel, call
 async def main():
     executor, channel = ProcessExecutor(2), RecordingChannel()
     await executor.start()
-    execution = Begun(executor, call(handlers.ignore_all, isolation=Isolation.PROCESS, channel=channel))
+    handler, parameters = handlers.block, {"how": sys.argv[1]}
+    if sys.argv[1] == "signals ignored":
+        handler, parameters = handlers.ignore_all, {}
+    execution = Begun(executor, call(handler, parameters, isolation=Isolation.PROCESS, channel=channel))
     print(await channel.said("pids "), *executor.pids, flush=True)
     await execution.finished
 asyncio.run(main())
 """
-    worker = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
+    pipe = asyncio.subprocess.PIPE
+    worker = await asyncio.create_subprocess_exec(sys.executable, "-c", code, how, stdout=pipe)
     assert worker.stdout is not None
     async with asyncio.timeout(PATIENCE):
         watched = [Watched(int(pid)) for pid in (await worker.stdout.readline()).split()]

@@ -1,11 +1,13 @@
-"""The child process: `python -m fairlane.runtime.executors.child <file descriptor>`, started by `child_process`.
+"""The child process: `python -m fairlane.runtime.executors.child <connection> <lifeline>`, started by `child_process`.
 
 The main thread runs handlers, because only there can a signal raise an exception. A second thread listens to the
-worker; when the worker is gone, it kills this process and all that the handler started.
+worker; when the worker is gone, it kills this process and all that the handler started. On Linux the kernel does so,
+as soon as the worker's end of the lifeline is closed: no thread runs while an extension keeps the interpreter's lock.
 """
 
 import asyncio
 import ctypes
+import fcntl
 import json
 import os
 import shutil
@@ -119,7 +121,6 @@ class Child:
         """Run handlers, one after the other, for ever."""
         self._greet(json.loads(self._lines.readline() or "null"))
         os.register_at_fork(after_in_child=self._on_fork)
-        _tell_of_parents_end()
         threading.Thread(target=self._listen, name="fairlane-worker-listener", daemon=True).start()
         self.send({"ready": True})
         while True:
@@ -237,21 +238,30 @@ def _handler(job_type: str, module: str, name: str) -> tuple[Callable[..., Any],
     return handler, Signature.of(job_type, handler)
 
 
-def _tell_of_parents_end() -> None:
-    """Have Linux send SIGTERM when the worker dies. The listener sees that too, unless a process that the worker
-    forked still holds the other end of the line."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def _tie_to_worker(lifeline: int) -> None:
+    """Have Linux end this process with its worker.
+
+    Nothing is ever sent through the lifeline: all that happens to it is that the worker's end is closed. SIGTERM is
+    for where a process that the worker forked still holds that.
+    """
+    if sys.platform != "linux":
+        return
+    libc = ctypes.CDLL(None)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
 
 
-def main(descriptor: str) -> NoReturn:
+def main(connection: str, lifeline: str) -> NoReturn:
     """Be the child process of a worker."""
     if os.getpgrp() != os.getpid():
         # It would kill the group of whoever started it.
         sys.exit("this module is started by a Fairlane worker, in a session of its own")
-    connection = socket.socket(fileno=int(descriptor))
-    connection.set_inheritable(False)  # what a handler starts must not hold the line
-    Child(connection).serve()
+    for descriptor in (int(connection), int(lifeline)):
+        os.set_inheritable(descriptor, False)  # what a handler starts must not hold the line
+    _tie_to_worker(int(lifeline))
+    Child(socket.socket(fileno=int(connection))).serve()
 
 
 if __name__ == "__main__":

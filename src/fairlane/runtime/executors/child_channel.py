@@ -5,9 +5,8 @@ from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
-from uuid import uuid4
 
-from fairlane.runtime.executors.wire import Message, pack_report
+from fairlane.runtime.executors.wire import Message, pack_report, place_for_file
 from fairlane.runtime.reports import Checkpoint, File, Progress, Report
 
 
@@ -75,6 +74,6 @@ class WireChannel:
     def _as_path(self, report: File) -> File:
         if isinstance(report.data, Path):
             return report
-        path = self._wire.directory / uuid4().hex
+        path = place_for_file(self._wire.directory)
         path.write_bytes(report.data)
         return replace(report, data=path)

@@ -67,13 +67,9 @@ class ChildProcess:
         self._run = 0
         self._outbox: list[bytes] = []
         self._writer: asyncio.StreamWriter | None = None
-        self._directory = Path(tempfile.mkdtemp(prefix="fairlane-"))
+        self._directory = Path(tempfile.gettempdir(), f"fairlane-{uuid4().hex}")
         self.came_up = False
-        try:
-            self._process, connection = _spawn()
-        except OSError:
-            self._remove_files()
-            raise
+        self._process, connection, self._lifeline = _spawn()
         self.send({"hello": str(self._directory), "path": sys.path, "pythonpath": os.environ.get("PYTHONPATH")})
         self.ended = self._loop.create_task(self._attend(connection), name=f"child process {self.pid}")
 
@@ -135,7 +131,8 @@ class ChildProcess:
     def _bury(self, code: int, trouble: Exception | None) -> None:
         if self._writer is not None:
             self._writer.close()
-        self._remove_files()
+        self._lifeline.close()
+        shutil.rmtree(self._directory, ignore_errors=True)
         running, self._running = self._running, None
         if running is not None:
             died = ProcessDied(f"the handler's process {_how_it_ended(code, trouble)}")
@@ -190,7 +187,7 @@ class ChildProcess:
 
     def _read(self, call: Call, parent: UUID, name: str) -> str:
         """Put an artifact of a parent where the child can take it. The child never sees the storage's credentials."""
-        path = self._directory / uuid4().hex
+        path = wire.place_for_file(self._directory)
         path.write_bytes(call.context.read_artifact(parent, name))
         return str(path)
 
@@ -212,33 +209,32 @@ class ChildProcess:
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(function, *args)
 
-    def _remove_files(self) -> None:
-        shutil.rmtree(self._directory, ignore_errors=True)
 
-
-def _spawn() -> tuple["subprocess.Popen[bytes]", socket.socket]:
-    """A child and the connection to it.
+def _spawn() -> tuple["subprocess.Popen[bytes]", socket.socket, socket.socket]:
+    """A child, the connection to it, and our end of its lifeline.
 
     On the loop's thread: the child is told of the end of the thread that started it as if it were the worker's.
     """
     ours, theirs = socket.socketpair()
+    held, lifeline = socket.socketpair()
     ours.setblocking(False)
-    with theirs:
+    with theirs, lifeline:
         try:
             process = subprocess.Popen(
                 # -P: a file json.py in the working directory shall not be what the child imports.
-                [sys.executable, "-P", "-m", _CHILD, str(theirs.fileno())],
+                [sys.executable, "-P", "-m", _CHILD, str(theirs.fileno()), str(lifeline.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=_STDERR,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), lifeline.fileno()],
                 start_new_session=True,
                 # What this process can import, the child can; it puts the variable back.
                 env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
             )
         except OSError:
             ours.close()
+            held.close()
             raise
-    return process, ours
+    return process, ours, held
 
 
 def _how_it_ended(code: int, trouble: Exception | None) -> str:

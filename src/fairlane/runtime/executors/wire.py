@@ -26,6 +26,7 @@ from math import isfinite
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
+from uuid import uuid4
 
 from pydantic import TypeAdapter
 
@@ -72,6 +73,12 @@ class RemoteTraceback(Exception):
 
     def __str__(self) -> str:
         return f"\n{self.args[0]}"
+
+
+def place_for_file(directory: Path) -> Path:
+    """A path for a file on its way. The directory is made for the first: most children never see one."""
+    directory.mkdir(mode=0o700, exist_ok=True)
+    return directory / uuid4().hex
 
 
 def line(message: Message) -> bytes:
