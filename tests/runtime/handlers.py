@@ -4,6 +4,7 @@ import asyncio
 import ctypes
 import multiprocessing
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -137,6 +138,30 @@ def die(ctx: JobContext, how: str) -> NoReturn:
     raise AssertionError
 
 
+def crash(ctx: JobContext, how: str) -> NoReturn:
+    """Ends its process in earnest, by what handlers do."""
+    ctx.log("begun")
+    match how:
+        case "segfault":
+            ctypes.string_at(0)
+        case "exit":
+            os._exit(7)
+        case "out of memory":
+            exhaust_memory()
+        case _:
+            os.kill(os.getpid(), signal.SIGKILL)  # as Linux does to whoever has most, when there is no memory left
+    raise AssertionError
+
+
+def exhaust_memory() -> NoReturn:
+    """Under a limit of its own takes all there is, to the last kilobyte."""
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 64 * 2**20, resource.RLIM_INFINITY))
+    taken = []
+    while True:
+        taken.append(bytearray(1024))
+
+
 def block(ctx: JobContext, how: str) -> None:
     """Blocks where no signal of Python's gets through, and so does the process that it starts."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -148,6 +173,27 @@ def block(ctx: JobContext, how: str) -> None:
             os.read(ours, 1)
         case _:
             ctypes.PyDLL(None).sleep(int(LONG))  # it keeps the interpreter's lock, so that no other thread runs
+
+
+def leave_process(ctx: JobContext, how: str) -> int:
+    """Ends, but what it started goes on."""
+    if how == "forks twice":
+        started = subprocess.run(
+            f"sleep {LONG} >/dev/null & echo $!", shell=True, stdout=subprocess.PIPE, text=True, check=True
+        )
+        ctx.log(f"pids {started.stdout}")
+    else:
+        left = subprocess.Popen(["sleep", str(LONG)])
+        ctx.log(f"pids {left.pid}")
+        left.returncode = 0  # so that nobody warns of it
+    if how == "fails":
+        raise ServiceDown("down")
+    return os.getpid()
+
+
+def say_and_sleep(ctx: JobContext) -> None:
+    ctx.log(f"pids {os.getpid()}")
+    ctx.sleep(LONG)
 
 
 def refuse_sigterm(ctx: JobContext) -> int:

@@ -134,10 +134,14 @@ class Watched:
     """A process, not necessarily a child of this one, whose end can be waited for; a zombie has ended."""
 
     def __init__(self, pid: int) -> None:
-        self._descriptor = os.pidfd_open(pid)
+        self._descriptor: int | None = None
+        with suppress(ProcessLookupError):  # it has ended, and was reaped
+            self._descriptor = os.pidfd_open(pid)
 
     def has_ended(self) -> bool:
         """Wait for it, but not for ever."""
+        if self._descriptor is None:
+            return True
         try:
             readable, _, _ = select.select([self._descriptor], [], [], PATIENCE)
         finally:

@@ -279,6 +279,14 @@ async def test_a_handler_that_refuses_sigterm_leaves_the_next_one_of_its_process
         await end_of(execution)
 
 
+async def test_a_child_that_a_handler_left_processes_in_is_replaced(
+    executor: ProcessExecutor, channel: RecordingChannel
+) -> None:
+    pid = await end_of(begin(executor, handlers.leave_process, channel, how="returns"))
+    assert await end_of(begin(executor, handlers.pid)) != pid
+    assert Watched(int(await channel.said("pids "))).has_ended()
+
+
 @pytest.mark.parametrize("how", ["signals ignored", "system call", "interpreter's lock"])
 async def test_no_child_outlives_a_killed_worker(how: str) -> None:
     code = """

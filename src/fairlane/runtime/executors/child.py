@@ -10,6 +10,7 @@ import ctypes
 import fcntl
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -39,6 +40,8 @@ from fairlane.runtime.executors.wire import Message
 from fairlane.runtime.reports import AttemptFacts, Interruption
 
 _PR_SET_PDEATHSIG: Final = 1
+_PR_SET_CHILD_SUBREAPER: Final = 36
+_LIMITS: Final = tuple(value for name, value in vars(resource).items() if name.startswith("RLIMIT_"))
 
 
 class Run:
@@ -115,6 +118,7 @@ class Child:
         self._shielded = False
         self._numbers = count(1)
         self._answers: dict[int, Future[Any]] = {}
+        self._limits = _limits()
         self.directory = Path()
 
     def serve(self) -> NoReturn:
@@ -130,7 +134,7 @@ class Child:
             end = self._end_of(run)
             run.channel.flush()
             sys.stdout.flush()
-            self.send(end | {"run": run.number})
+            self.send(end | {"run": run.number, "clean": self._limits == _limits() and not _has_children()})
 
     def send(self, message: Message) -> None:
         """Send a message. Raises PermanentError if it is too long."""
@@ -162,6 +166,9 @@ class Child:
             # Half of what fits into a line, because text in text is escaped.
             return {"returned": encode_result(value, limit=wire.LINE_LIMIT // 2)}
         except BaseException as raised:  # noqa: BLE001 - whatever it is, the worker shall know
+            if isinstance(raised, MemoryError):
+                # To tell of it takes memory, too: what the handler holds is given back before.
+                traceback.clear_frames(raised.__traceback__)
             error = ending(raised, run.interrupt.reason)
             return {"stopped": True} if isinstance(error, Interrupted) else {"raised": wire.pack_error(error)}
 
@@ -238,8 +245,22 @@ def _handler(job_type: str, module: str, name: str) -> tuple[Callable[..., Any],
     return handler, Signature.of(job_type, handler)
 
 
+def _limits() -> list[tuple[int, int]]:
+    """What this process may use of memory, time, files and so on."""
+    return [resource.getrlimit(limit) for limit in _LIMITS]
+
+
+def _has_children() -> bool:
+    """Whether a process that a handler started is left, be it dead. Never waits for one: others do that."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
 def _tie_to_worker(lifeline: int) -> None:
-    """Have Linux end this process with its worker.
+    """Have Linux end this process with its worker, and let it know of the processes that those leave which it starts.
 
     Nothing is ever sent through the lifeline: all that happens to it is that the worker's end is closed. SIGTERM is
     for where a process that the worker forked still holds that.
@@ -247,6 +268,7 @@ def _tie_to_worker(lifeline: int) -> None:
     if sys.platform != "linux":
         return
     libc = ctypes.CDLL(None)
+    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())

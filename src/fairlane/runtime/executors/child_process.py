@@ -153,12 +153,12 @@ class ChildProcess:
                 self._loop.run_in_executor(None, read).add_done_callback(partial(self._answer, number))
             case {"begun": _}:
                 self._running.begun()
-            case {"returned": text}:
-                self._ended(None if text is None else json.loads(text), None)
-            case {"raised": packed}:
-                self._ended(None, wire.unpack_error(packed))
+            case {"returned": text, "clean": clean}:
+                self._ended(None if text is None else json.loads(text), None, is_clean=clean)
+            case {"raised": packed, "clean": clean}:
+                self._ended(None, wire.unpack_error(packed), is_clean=clean)
             case {"stopped": _}:
-                self._ended(None, asyncio.CancelledError())
+                self._ended(None, asyncio.CancelledError(), is_clean=False)
 
     def _refuse(self, message: Message) -> None:
         """A thread that an earlier handler left behind speaks: not in the name of the job that runs now."""
@@ -166,11 +166,11 @@ class ChildProcess:
             late = PermanentError("the handler has ended, nothing more can be kept for its job")
             self.send({"failed": number, "error": wire.pack_error(late)})
 
-    def _ended(self, value: object, raised: BaseException | None) -> None:
+    def _ended(self, value: object, raised: BaseException | None, *, is_clean: bool) -> None:
         running, self._running = self._running, None
         assert running is not None
         running.tell(value, raised)
-        if running.was_interrupted:
+        if running.was_interrupted or not is_clean:
             self.kill()
         else:
             self._on_idle(self)

@@ -11,7 +11,9 @@ From the child, each with its `run`, but for the first:
     ready
     begun                                the handler is imported and called now
     report | read, number                `number` None: wants no answer
-    returned: JSON text | raised: error | stopped
+    returned: JSON text | raised: error | stopped, clean
+                                         not `clean`: not for another handler, because this one
+                                         has left processes running or has limited what the process may use
 """
 
 import json
