@@ -93,6 +93,19 @@ def postgres_url(postgres_server: str, postgres_template: str) -> Iterator[str]:
     drop_database(postgres_server, name)
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database with nothing in it."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'empty.db'}"
+        return
+    server = request.getfixturevalue("postgres_server")
+    name = f"test_{uuid4().hex}"
+    create_database(server, name, template="template0")
+    yield database_on(server, name)
+    drop_database(server, name)
+
+
 @pytest.fixture(scope="session")
 def run_directory(pytestconfig: pytest.Config) -> Path:
     """The directory that all workers of this test run share."""

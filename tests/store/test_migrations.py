@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -23,7 +22,6 @@ from fairlane.store import schema, tables
 from fairlane.store.dialects import is_sqlite
 from fairlane.store.schema import Condition
 from fairlane.store.transaction import Database
-from tests.conftest import create_database, database_on, drop_database
 
 HEAD = "0001"
 PARTIES = 4
@@ -35,19 +33,6 @@ print("ready", flush=True)
 sys.stdin.readline()
 print(*migrate(Database(sys.argv[1])))
 """
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The URL of a database with nothing in it."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'empty.db'}"
-        return
-    server = request.getfixturevalue("postgres_server")
-    name = f"test_{uuid4().hex}"
-    create_database(server, name, template="template0")
-    yield database_on(server, name)
-    drop_database(server, name)
 
 
 @pytest.fixture
@@ -255,14 +240,29 @@ def test_newer_schema_is_told_and_left_alone(migrated: Database) -> None:
 
 
 def test_older_schema_is_told(migrated: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    # There is only one revision yet, so a second one is pretended.
-    monkeypatch.setattr(schema, "_revisions", lambda: [HEAD, "0002"])
+    # There is only one revision yet, so others are pretended.
+    monkeypatch.setattr(schema, "_revisions", lambda: [HEAD, "0002", "0003"])
 
-    assert schema.state(migrated) == schema.SchemaState(HEAD, "0002", Condition.BEHIND)
+    assert schema.state(migrated) == schema.SchemaState(HEAD, "0003", Condition.BEHIND)
     with pytest.raises(
-        ConfigurationError, match=f"at revision {HEAD}, behind this code's 0002; run `fairlane migrate`"
+        ConfigurationError, match=f"at revision {HEAD}, behind this code's 0003; run `fairlane migrate`"
     ):
         schema.check(migrated)
+
+
+def test_a_schema_one_revision_older_is_worked_with(migrated: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema, "_revisions", lambda: [HEAD, "0002"])
+
+    assert schema.state(migrated) == schema.SchemaState(HEAD, "0002", Condition.PREVIOUS)
+    schema.check(migrated)
+
+
+def test_a_schema_one_revision_newer_is_worked_with_and_left_alone(migrated: Database) -> None:
+    set_revision(migrated, "0002")
+
+    assert schema.state(migrated) == schema.SchemaState("0002", HEAD, Condition.NEXT)
+    schema.check(migrated)
+    assert schema.migrate(migrated) == ("0002", "0002")
 
 
 def test_tables_of_a_host_are_left_alone(empty: Database) -> None:

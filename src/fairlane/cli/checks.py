@@ -161,7 +161,15 @@ def _schema(fl: Fairlane) -> Iterator[Finding]:
     except ConfigurationError as error:
         yield Finding("schema", Grade.WRONG, str(error))
         return
-    yield Finding("schema", Grade.FINE, f"It is at revision {schema.state(fl.database).head}, which is this code's.")
+    found = schema.state(fl.database)
+    if found.condition is schema.Condition.CURRENT:
+        yield Finding("schema", Grade.FINE, f"It is at revision {found.head}, which is this code's.")
+    else:
+        advice = "run `fairlane migrate`" if found.condition is schema.Condition.PREVIOUS else "upgrade fairlane"
+        sentence = (
+            f"It is at revision {found.current}, this code's is {found.head}; they work together, but {advice} soon."
+        )
+        yield Finding("schema", Grade.NOTE, sentence)
     yield from _job_types(fl)
     yield _workers(fl)
     yield from _stranded(fl)

@@ -35,6 +35,7 @@ _PRIMARY_CODE: Final = 0xFF  # of SQLite's error codes; the rest tells more of i
 _TURN = 0.001  # seconds between two tries to be the one who writes
 _LONGEST_PAUSE = 15  # seconds between two statements of a transaction; ours take milliseconds
 _RETRYABLE_STATES: Final = frozenset({"40001", "40P01"})  # serialization failure, deadlock
+_LOCK_NOT_AVAILABLE: Final = "55P03"
 # Ended by an operator or by a crash; the answer to a COMMIT that says so leaves open whether it was done.
 _CUT_OFF_STATES: Final = frozenset({"40003", "57P01", "57P02"})
 _UNAVAILABLE_CLASSES: Final = ("08", "25", "40", "53", "55", "57", "58")
@@ -269,6 +270,11 @@ def is_retryable(error: DBAPIError) -> bool:
     return _sqlstate(error) in _RETRYABLE_STATES
 
 
+def is_lock_timeout(error: DBAPIError) -> bool:
+    """Whether somebody else's transaction held a lock for too long, on PostgreSQL."""
+    return _sqlstate(error) == _LOCK_NOT_AVAILABLE
+
+
 def is_unanswered(error: DBAPIError) -> bool:
     """Whether it is open, after a COMMIT that ended with this error, if the transaction was committed.
 
@@ -296,7 +302,7 @@ def translate(error: DBAPIError, where: str) -> FairlaneError | None:
         return InvalidParameters("A value is too long, too large or has a character that can't be stored.")
     if "disk is full" in text or state == "53100":
         return StorageUnavailable("The database is full; nothing was changed. Free some space, then try again.")
-    if "database is locked" in text or state == "55P03":
+    if "database is locked" in text or state == _LOCK_NOT_AVAILABLE:
         return StorageUnavailable(
             "The database was locked for too long; nothing was changed, try again. "
             "If you hold a transaction of your own, pass it as connection=."

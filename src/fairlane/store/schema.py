@@ -2,9 +2,15 @@
 
 Alembic runs in-process on our own connection: no ini file is read, no logging is set up, and its version table has a
 name of ours, so that a host application with alembic tables of its own is left alone.
+
+A release has one revision at most, and its code runs on that of the release before and after, too. So a deployment
+needs no pause, whether the workers or the schema come first. CONTRIBUTING.md has the rules that make it true.
 """
 
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -12,9 +18,10 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, Identity, inspect, text
+from sqlalchemy.exc import DBAPIError
 
-from fairlane.domain.errors import ConfigurationError
-from fairlane.store.dialects import is_sqlite
+from fairlane.domain.errors import ConfigurationError, StorageUnavailable
+from fairlane.store.dialects import is_lock_timeout, is_retryable, is_sqlite
 from fairlane.store.tables import metadata
 from fairlane.store.transaction import Database
 
@@ -25,18 +32,23 @@ if TYPE_CHECKING:
 
 _PREFIX: Final = "fairlane_"
 _VERSION_TABLE: Final = "fairlane_schema_version"
-_PATIENCE: Final = 60.0  # seconds; how long to wait for a migration under way elsewhere
+_PATIENCE: Final = 60.0  # seconds; how long to wait for a migration under way elsewhere, and for a table's lock
+# Seconds. Whoever waits for a table's lock has all others wait behind it, so it gives up soon and lets them pass.
+_LOCK_WAIT: Final = 0.5
+_PAUSE: Final = 0.5  # seconds between two such tries
 _LOCK_KEY: Final = int.from_bytes(b"fairlane", "big")
 # Alembic's `op` and `context` are module globals: one migration at a time per process, whatever its database.
 _ONE_AT_A_TIME: Final = threading.Lock()
 
 
 class Condition(StrEnum):
-    """How a database's schema stands to this code."""
+    """How a database's schema stands to this code. They work together in the middle three."""
 
     MISSING = "missing"
     BEHIND = "behind"
+    PREVIOUS = "previous"  # one revision older
     CURRENT = "current"
+    NEXT = "next"  # one revision newer
     NEWER = "newer"
 
 
@@ -50,16 +62,18 @@ class SchemaState:
 
 
 def migrate(database: Database) -> tuple[str | None, str]:
-    """Create the schema or bring it up to date, in one transaction. Waits for a migration under way elsewhere.
+    """Create the schema or bring it up to date, beside workers that run. Waits for a migration under way elsewhere.
 
-    A SQLite file that is not there is created, with its folder.
+    A SQLite file that is not there is created, with its folder. Each revision is written in one transaction, on
+    PostgreSQL apart from the indexes that are built outside of it.
 
     Returns:
-        The revision before, None for an empty database, and after; the same if there was nothing to do.
+        The revision before, None for an empty database, and after; the same if there was nothing to do, as where the
+        schema is one revision newer than this code.
 
     Raises:
-        ConfigurationError: the schema is newer than this code; nothing was changed.
-        StorageUnavailable: the database is away, locked or full; nothing was changed.
+        ConfigurationError: the schema is newer than that; nothing was changed.
+        StorageUnavailable: the database is away, locked or full; revisions that were complete stay.
     """
     database.create()
     # Before the transaction, whose lock keeps everybody else waiting.
@@ -68,7 +82,7 @@ def migrate(database: Database) -> tuple[str | None, str]:
     patient = database.sibling(pool_size=1, lock_seconds=_PATIENCE)
     try:
         with _ONE_AT_A_TIME:
-            return patient.write(_upgrade)
+            return patient.write(_upgrade) if patient.engine.dialect.name == "sqlite" else _upgrade_online(patient)
     finally:
         if patient is not database:
             patient.close()
@@ -85,10 +99,11 @@ def state(database: Database) -> SchemaState:
 
 
 def check(database: Database) -> None:
-    """Refuse a database whose schema is not exactly this code's.
+    """Refuse a database whose schema this code can't work with.
 
     Raises:
-        ConfigurationError: there is no schema, or it is older or newer than this code; the message says what to do.
+        ConfigurationError: there is no schema, or it is older or newer than this code's by more than one revision; the
+            message says what to do.
         StorageUnavailable: the database is away or locked.
     """
     found = state(database)
@@ -104,7 +119,7 @@ def check(database: Database) -> None:
             )
         case Condition.NEWER:
             raise _newer(found)
-        case Condition.CURRENT:
+        case Condition.PREVIOUS | Condition.CURRENT | Condition.NEXT:
             return
 
 
@@ -131,18 +146,80 @@ def _ignore_identity(
 
 
 def _upgrade(connection: Connection) -> tuple[str | None, str]:
-    if not is_sqlite(connection):
-        # On SQLite the write transaction itself keeps a second one out.
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
-    # Only now, under the lock, does the revision stay as it is read.
+    """For SQLite, where the write transaction keeps a second migration out."""
+    found, missing = _missing(connection)
+    for revision in missing:
+        _run(connection, revision)
+    return found.current, missing[-1] if missing else found.current or found.head
+
+
+def _upgrade_online(database: Database) -> tuple[str | None, str]:
+    """For PostgreSQL: no lock is held, nor waited for, longer than a moment."""
+    deadline = time.monotonic() + _PATIENCE
+    with database.translated(), database.engine.connect() as connection, _alone(connection, deadline):
+        # Only now, alone, does the revision stay as it is read.
+        found, missing = _missing(connection)
+        # Before alembic comes: it begins transactions of its own only where there is none.
+        connection.execute(text(f"SET lock_timeout = '{_LOCK_WAIT}s'"))
+        connection.commit()
+        for revision in missing:
+            _run_patiently(connection, revision, deadline)
+    return found.current, missing[-1] if missing else found.current or found.head
+
+
+@contextmanager
+def _alone(connection: Connection, deadline: float) -> Iterator[None]:
+    """Keep other migrations of this database out.
+
+    Whoever waits asks again and again: an index that is built concurrently would wait for the statement of one who
+    waits for the lock, and he for the lock.
+    """
+    key = {"key": _LOCK_KEY}
+    while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), key):
+        connection.rollback()
+        if time.monotonic() > deadline:
+            raise StorageUnavailable("Another process has been migrating this database for a minute; try again.")
+        time.sleep(_PAUSE)
+    connection.commit()
+    try:
+        yield
+    finally:
+        if not connection.invalidated:
+            connection.rollback()
+            connection.execute(text("SELECT pg_advisory_unlock(:key)"), key)
+            connection.commit()
+
+
+def _run_patiently(connection: Connection, revision: str, deadline: float) -> None:
+    """Run a revision, and again where somebody's transaction keeps a table from it."""
+    while True:
+        try:
+            return _run(connection, revision)
+        except DBAPIError as error:
+            connection.rollback()
+            if not (is_lock_timeout(error) or is_retryable(error)) or time.monotonic() > deadline:
+                raise
+        time.sleep(_PAUSE)
+
+
+def _missing(connection: Connection) -> tuple[SchemaState, list[str]]:
+    """The database's state, and the revisions that it lacks.
+
+    Raises ConfigurationError if the schema is too new.
+    """
     found = _state(connection)
     if found.condition is Condition.NEWER:
         raise _newer(found)
-    if found.condition is not Condition.CURRENT:
-        from alembic import command  # noqa: PLC0415
+    if found.condition is Condition.NEXT:
+        return found, []
+    revisions = _revisions()
+    return found, revisions[revisions.index(found.current) + 1 :] if found.current else revisions
 
-        command.upgrade(_config(connection), "head")
-    return found.current, found.head
+
+def _run(connection: Connection, revision: str) -> None:
+    from alembic import command  # noqa: PLC0415
+
+    command.upgrade(_config(connection), revision)
 
 
 def _state(connection: Connection) -> SchemaState:
@@ -163,9 +240,16 @@ def _revisions() -> list[str]:
 def _condition(current: str | None, revisions: list[str]) -> Condition:
     if current is None:
         return Condition.MISSING
-    if current == revisions[-1]:
-        return Condition.CURRENT
-    return Condition.BEHIND if current in revisions else Condition.NEWER
+    if current not in revisions:
+        is_next = current.isdecimal() and int(current) == int(revisions[-1]) + 1
+        return Condition.NEXT if is_next else Condition.NEWER
+    match revisions[::-1].index(current):
+        case 0:
+            return Condition.CURRENT
+        case 1:
+            return Condition.PREVIOUS
+        case _:
+            return Condition.BEHIND
 
 
 def _newer(found: SchemaState) -> ConfigurationError:
