@@ -1,0 +1,152 @@
+"""One release and the next, side by side on one database: no job is lost, and no writer waits for the migration."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+import psycopg
+import pytest
+
+from fairlane import Fairlane, Submission
+from tests.acceptance.program import Program
+from tests.conftest import once
+from tests.runtime.worker_kit import until
+from tests.upgrade.releases import Release, last_release, last_tag, next_release, this_code
+from tests.upgrade.watch import PATIENCE, watched
+
+MANY: Final = 50_000  # jobs that are there before
+BATCH: Final = 2_500
+FEED: Final = 25  # jobs that are submitted to each queue at a time meanwhile
+LONGEST_WAIT: Final = 1.0  # seconds
+
+
+@pytest.fixture
+def fl(database_url: str) -> Iterator[Fairlane]:
+    """What submits: this code, whatever the workers are."""
+    with Fairlane(database_url) as made:
+        made.organizations.create("acme")
+        yield made
+
+
+@pytest.fixture
+def following(tmp_path: Path) -> Release:
+    """This code with one revision more."""
+    return next_release(tmp_path / "next")
+
+
+@pytest.fixture(scope="session")
+def last(run_directory: Path) -> Release:
+    """The last release that has a tag, in an environment of its own."""
+    tag = last_tag()
+    if tag is None:
+        pytest.skip("no release is tagged yet, so there is none whose workers could run beside this code")
+    directory = run_directory / "last-release"
+    once(run_directory, "last-release-made", lambda: last_release(tag, directory).python)
+    return Release(str(directory / "environment" / "bin" / "python"), directory / "src")
+
+
+def test_a_filled_database_is_migrated_beside_workers_of_both_releases(fl: Fairlane, following: Release) -> None:
+    upgrade(fl, this_code(), following)
+
+
+def test_the_last_release_and_this_code_work_on_each_others_schema(last: Release, empty_url: str) -> None:
+    """The last release makes the database; this code migrates it if it has a revision more."""
+    ended(last, empty_url, "migrate")
+    with Fairlane(empty_url) as fl:
+        fl.organizations.create("acme")
+        upgrade(fl, last, this_code())
+
+
+def test_a_migration_that_has_to_wait_holds_up_no_writer(postgres_url: str, following: Release) -> None:
+    """Somebody reads a table in a transaction that stays open; whoever waits for its lock has others wait behind."""
+    ended(this_code(), postgres_url, "migrate")  # which registers the job type
+    with Fairlane(postgres_url) as fl, psycopg.connect(postgres_url) as reader, watched(postgres_url) as watch:
+        fl.organizations.create("acme")
+        reader.execute("SELECT count(*) FROM fairlane_jobs")
+        with following.begin(postgres_url, "migrate") as migration:
+            watch.sees("AccessExclusiveLock", times=2)
+            feed(fl)
+            reader.commit()
+            assert migration.end() == 0, migration.seen
+        assert watch.longest < LONGEST_WAIT
+
+
+def upgrade(fl: Fairlane, old: Release, new: Release) -> None:
+    """Migrate a filled database from `old` to `new` beside workers of both, and see that nothing happens to a job."""
+    ended(old, fl.settings.url, "migrate")
+    fill(fl)
+    with ExitStack() as stack:
+        workers = [stack.enter_context(worker(fl, release, queue)) for release, queue in ((old, "old"), (new, "new"))]
+        with watched(fl.settings.url) as watch, fed(fl):
+            ended(new, fl.settings.url, "migrate")
+        assert watch.longest < LONGEST_WAIT
+        # Those that were there go on, and an old one may still be started.
+        workers.append(stack.enter_context(worker(fl, old, "old")))
+        feed(fl)
+        until(lambda: counts(fl).keys() == {"completed", "pending"})
+        for one in workers:
+            one.send(signal.SIGTERM)
+            assert one.end() == 0, one.seen
+            assert not [line for line in one.seen if "ERROR" in line or "WARNING" in line]
+    assert counts(fl)["pending"] == MANY
+    for release in (old, new):
+        ended(release, fl.settings.url, "migrate")  # to run it again, or after the other, does no harm
+
+
+def fill(fl: Fairlane) -> None:
+    """As many jobs as an old database has; they are due tomorrow."""
+    for first in range(0, MANY, BATCH):
+        fl.submit_many([of("later", number, delay=86_400) for number in range(first, first + BATCH)])
+
+
+def feed(fl: Fairlane) -> None:
+    """Jobs for the workers of both releases."""
+    fl.submit_many([of(queue, number) for queue in ("old", "new") for number in range(FEED)])
+
+
+@contextmanager
+def fed(fl: Fairlane) -> Iterator[None]:
+    """Jobs are submitted and run all the time, from before the block begins until it has ended."""
+    over, one_more = threading.Event(), threading.Semaphore(0)
+
+    def go_on() -> None:
+        while not over.is_set():
+            feed(fl)
+            until(lambda: "queued" not in counts(fl))
+            one_more.release()
+
+    # What it raises fails the test: pytest makes a warning of it, and warnings are errors here.
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    try:
+        assert one_more.acquire(timeout=PATIENCE), "the workers run no jobs"
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def of(queue: str, number: int, **options: float) -> Submission:
+    return Submission("double", organization="acme", parameters={"number": number}, queue=queue, **options)
+
+
+def counts(fl: Fairlane) -> dict[str, int]:
+    """How many jobs there are of each status that any has."""
+    return {str(status): size for status, size in fl.metrics(organization="acme").jobs_by_status.items() if size}
+
+
+@contextmanager
+def worker(fl: Fairlane, release: Release, queue: str) -> Iterator[Program]:
+    """A worker of a release for the queue, which serves when the block begins."""
+    with release.begin(fl.settings.url, "worker", "--plain", "--queue", queue, "--queue", "default") as program:
+        program.line("serves")
+        yield program
+
+
+def ended(release: Release, url: str, command: str) -> None:
+    """Run a command of a release to its end, which has to be good."""
+    with release.begin(url, command) as program:
+        assert program.end() == 0, program.seen
