@@ -129,8 +129,8 @@ def fed(fl: Fairlane) -> Iterator[None]:
         thread.join()
 
 
-def of(queue: str, number: int, **options: float) -> Submission:
-    return Submission("double", organization="acme", parameters={"number": number}, queue=queue, **options)
+def of(queue: str, number: int, *, delay: float | None = None) -> Submission:
+    return Submission("double", organization="acme", parameters={"number": number}, queue=queue, delay=delay)
 
 
 def counts(fl: Fairlane) -> dict[str, int]:
