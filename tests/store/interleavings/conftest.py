@@ -1,0 +1,79 @@
+"""Plays of a race in all orders, on each kind of database.
+
+A few races have hundreds of orders, which is more than a run of all tests has time for: of each it plays the first
+`FAIRLANE_TEST_ORDERS` (the default is below, 0 means all).
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import psycopg
+import pytest
+
+from fairlane.store.tables import job_types, limits, members, metadata, organizations
+from tests.store.interleavings import invariants
+from tests.store.interleavings.order import Order
+from tests.store.interleavings.orders import Orders
+from tests.store.races.scene import Scene
+
+Play = Callable[[Order], None]
+
+_MOST = int(os.environ.get("FAIRLANE_TEST_ORDERS", "15"))
+_KEPT = {organizations, members, job_types, limits}
+
+
+@dataclass
+class InEveryOrder:
+    """Decorates a play, which sets the scene, runs its participants by the order given and looks at what came out.
+
+    It is played in every order, each time on a database without jobs; afterwards the invariants must hold, and an
+    honest worker must bring all jobs to their end. At `most` that many orders are played.
+    """
+
+    scene: Scene
+    observer: psycopg.Connection | None
+    threads: ThreadPoolExecutor
+    most: int
+
+    def __call__(self, play: Play, *, mortals: Sequence[int] = ()) -> None:
+        orders, number = Orders(), 0
+        while True:
+            self._wipe()
+            order = Order(self.observer, self.threads, orders.choose, mortals)
+            number += 1
+            try:
+                play(order)
+                invariants.hold(self.scene)
+                invariants.no_job_is_lost(self.scene)
+            except BaseException as error:
+                error.add_note(f"In the order, number {number}:{order}")
+                raise
+            if not orders.has_another() or number == self.most:
+                return
+
+    def _wipe(self) -> None:
+        with self.scene.fl.database.engine.begin() as connection:
+            for table in reversed(metadata.sorted_tables):
+                if table not in _KEPT:
+                    connection.execute(table.delete())
+
+
+@pytest.fixture
+def scene(database_url: str) -> Iterator[Scene]:
+    """An application and its people."""
+    with Scene(database_url) as scene:
+        yield scene
+
+
+@pytest.fixture
+def in_every_order(scene: Scene, database_url: str) -> Iterator[InEveryOrder]:
+    """Plays a race of the scene in every order."""
+    with ExitStack() as stack:
+        threads = stack.enter_context(ThreadPoolExecutor(4, thread_name_prefix="racer"))
+        observer = None
+        if database_url.startswith("postgresql"):
+            observer = stack.enter_context(psycopg.connect(database_url, autocommit=True))
+        yield InEveryOrder(scene, observer, threads, _MOST)

@@ -1,0 +1,120 @@
+"""What must hold after every order of every race, each by its name."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, select
+
+from fairlane import JobStatus
+from fairlane.domain.statuses import LIVE, TERMINAL, EdgeState
+from fairlane.store.tables import (
+    AnyRow,
+    attempt_errors,
+    dead_letters,
+    dedup_keys,
+    execution_log,
+    job_parents,
+    jobs,
+    results,
+)
+from tests.store.races.agreement import assert_all_logs_agree
+from tests.store.races.scene import LEASE, Scene
+
+_FAR = 7 * 86_400.0  # seconds; beyond every retry
+_ROUNDS = 20
+
+
+def hold(scene: Scene) -> None:
+    """All that holds at any time between transactions."""
+    assert_all_logs_agree(scene.fl)
+    scene.fl.database.read(_each_attempt_ends_once)
+    scene.fl.database.read(_a_lease_is_of_one_running_job)
+    scene.fl.database.read(_a_status_has_what_belongs_to_it)
+    scene.fl.database.read(_no_child_is_orphaned)
+
+
+def no_job_is_lost(scene: Scene) -> None:
+    """All workers are lost, time passes, and an honest worker brings every job to its end."""
+    scene.clock.advance(LEASE + 1)
+    while scene.rescue() is not None:
+        pass
+    for _ in range(_ROUNDS):
+        scene.clock.advance(_FAR)
+        while scene.stage():
+            pass
+        if not _live(scene):
+            break
+        worker = scene.worker("honest", job_types=tuple(scene.fl.catalogue.mine))
+        while claimed := worker.claim(10):
+            scene.end(*claimed)
+    assert _live(scene) == [], "no worker can bring these to their end"
+    hold(scene)
+
+
+def at_most(limit: int, scene: Scene) -> None:
+    """The limit is not exceeded."""
+    running = scene.fl.database.read(
+        lambda connection: connection.execute(select(jobs.c.id).where(jobs.c.status == JobStatus.RUNNING)).all()
+    )
+    assert len(running) <= limit, "more run than may"
+
+
+def a_dedup_key_has_one_live_owner(scene: Scene) -> None:
+    """Every job here was submitted with the same parameters within the window."""
+    live = _live(scene)
+    assert len(live) <= 1, "two jobs live under one key"
+    with scene.fl.database.engine.connect() as connection:
+        owners = connection.scalars(select(dedup_keys.c.job_id)).all()
+    if live:
+        assert owners == [live[0].id], "the key is not that of the live job"
+
+
+def _live(scene: Scene) -> Sequence[AnyRow]:
+    with scene.fl.database.engine.connect() as connection:
+        return connection.execute(select(jobs.c.id, jobs.c.status).where(jobs.c.status.in_(sorted(LIVE)))).all()
+
+
+def _each_attempt_ends_once(connection: Connection) -> None:
+    log = connection.execute(
+        select(execution_log.c.job_id, execution_log.c.attempt, execution_log.c.from_status).where(
+            execution_log.c.from_status == JobStatus.RUNNING
+        )
+    )
+    ends = Counter((row.job_id, row.attempt) for row in log)
+    assert all(number == 1 for number in ends.values()), "an attempt has ended twice"
+    failed = Counter(
+        tuple(row) for row in connection.execute(select(attempt_errors.c.job_id, attempt_errors.c.attempt))
+    )
+    assert failed.keys() <= ends.keys(), "an attempt has an error and no end"
+    running = connection.execute(select(jobs.c.id, jobs.c.attempt).where(jobs.c.status == JobStatus.RUNNING))
+    assert not {(row.id, row.attempt) for row in running} & ends.keys(), "a job runs on after its attempt's end"
+
+
+def _a_lease_is_of_one_running_job(connection: Connection) -> None:
+    rows = connection.execute(select(jobs.c.status, jobs.c.lease_token, jobs.c.worker_id)).all()
+    for row in rows:
+        is_running = row.status == JobStatus.RUNNING
+        assert (row.lease_token is not None) is is_running, "a lease without a run, or a run without a lease"
+        assert (row.worker_id is not None) is is_running
+    tokens = [row.lease_token for row in rows if row.lease_token is not None]
+    assert len(tokens) == len(set(tokens)), "two jobs under one lease"
+
+
+def _a_status_has_what_belongs_to_it(connection: Connection) -> None:
+    statuses = {row.id: row.status for row in connection.execute(select(jobs.c.id, jobs.c.status))}
+    letters = set(connection.scalars(select(dead_letters.c.job_id)))
+    with_result = set(connection.scalars(select(results.c.job_id)))
+    buried = {job_id for job_id, status in statuses.items() if status == JobStatus.DEAD_LETTER}
+    assert buried <= letters, "a dead letter that nobody finds"
+    assert {statuses[job_id] for job_id in with_result} <= {JobStatus.COMPLETED}, "a result of what did not complete"
+
+
+def _no_child_is_orphaned(connection: Connection) -> None:
+    """A child waits for a parent that lives, or somebody will look at their edge; its count is that of its edges."""
+    statuses = {row.id: row.status for row in connection.execute(select(jobs.c.id, jobs.c.status))}
+    open_edges = Counter[object]()
+    for edge in connection.execute(select(job_parents)):
+        open_edges[edge.job_id] += edge.state != EdgeState.SETTLED
+        assert not (edge.state == EdgeState.WATCHED and statuses[edge.parent_id] in TERMINAL), "an orphan"
+    for row in connection.execute(select(jobs.c.id, jobs.c.unmet_parents).where(jobs.c.status == JobStatus.PENDING)):
+        assert row.unmet_parents == open_edges[row.id], "it waits for more or fewer parents than it has"

@@ -1,0 +1,117 @@
+"""The end of an attempt beside whatever else happens to its job."""
+
+import pytest
+
+from fairlane import IllegalTransition, Job, JobStatus
+from fairlane.domain.outcomes import Outcome
+from fairlane.store.statements import attempts
+from fairlane.store.statements.claim import Claimed
+from fairlane.store.statements.finish import Finished
+from tests.store.interleavings.conftest import InEveryOrder
+from tests.store.interleavings.order import Order
+from tests.store.races.agreement import steps
+from tests.store.races.scene import BROKEN, JAMMED, LEASE, Scene, lease_of
+
+QUEUED, RUNNING, COMPLETED = JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.COMPLETED
+FAILED, CANCELED, DEAD_LETTER = JobStatus.FAILED, JobStatus.CANCELED, JobStatus.DEAD_LETTER
+# The steps that an attempt ends with by itself.
+ENDS = {
+    "completed": (None, [COMPLETED]),
+    "retried": (JAMMED, [FAILED, QUEUED]),
+    "buried": (BROKEN, [FAILED, DEAD_LETTER]),
+}
+EVERY_END = pytest.mark.parametrize(("outcome", "end"), ENDS.values(), ids=ENDS)
+
+
+def running(scene: Scene) -> tuple[Job, Claimed]:
+    """A job, and its attempt."""
+    job = scene.submit()
+    (claimed,) = scene.worker().claim()
+    return job, claimed
+
+
+def once_more(scene: Scene, claimed: Claimed, ends: list[Finished], outcome: Outcome | None = None) -> bool:
+    """Write an end that found its job's row held by somebody, as a worker does; whether it counted in the end."""
+    (one,) = scene.end(claimed, outcome=outcome) if ends[0].is_locked else ends
+    assert not one.is_locked
+    return one.transition is not None
+
+
+@EVERY_END
+def test_beside_a_cancel_exactly_one_wins(
+    scene: Scene, in_every_order: InEveryOrder, outcome: Outcome | None, end: list[JobStatus]
+):
+    @in_every_order
+    def play(order: Order) -> None:
+        job, claimed = running(scene)
+        canceled, ends = order.run(
+            lambda: scene.fl.cancel(job.id, organization="acme", user="ana"),
+            lambda: scene.end(claimed, outcome=outcome),
+        )
+        assert once_more(scene, claimed, ends, outcome)
+        way, told = steps(scene.fl, job)[2:], scene.fl.history(job.id, organization="acme")[-1].message
+        if isinstance(canceled, IllegalTransition):
+            assert way == end
+            assert "cancel" not in told
+        elif outcome is None:
+            assert way == end
+            assert "it ended before the cancel by ana" in told
+        else:
+            assert way in ([CANCELED], [*end, CANCELED])
+
+
+@EVERY_END
+def test_beside_a_write_of_its_progress_that_is_kept_or_refused(
+    scene: Scene, in_every_order: InEveryOrder, outcome: Outcome | None, end: list[JobStatus]
+):
+    @in_every_order
+    def play(order: Order) -> None:
+        job, claimed = running(scene)
+        lease = lease_of(claimed)
+        written, ends = order.run(
+            lambda: scene.write(
+                lambda connection: attempts.set_progress(connection, scene.now, lease, percent=50.0, message="half")
+            ),
+            lambda: scene.end(claimed, outcome=outcome),
+        )
+        assert once_more(scene, claimed, ends, outcome)
+        assert steps(scene.fl, job) == [QUEUED, RUNNING, *end]
+        assert scene.get(job).progress == (50.0 if written else None)
+
+
+@EVERY_END
+def test_beside_the_rescue_of_its_job_one_of_them_counts(
+    scene: Scene, in_every_order: InEveryOrder, outcome: Outcome | None, end: list[JobStatus]
+):
+    @in_every_order
+    def play(order: Order) -> None:
+        job, claimed = running(scene)
+        scene.clock.advance(LEASE + 1)
+        _, ends = order.run(scene.rescue, lambda: scene.end(claimed, outcome=outcome))
+        counted = once_more(scene, claimed, ends, outcome)
+        scene.rescue()
+        assert steps(scene.fl, job) == [QUEUED, RUNNING, *(end if counted else [QUEUED])]
+
+
+def test_beside_its_rescue_and_the_next_claim_of_its_job(scene: Scene, in_every_order: InEveryOrder):
+    @in_every_order
+    def play(order: Order) -> None:
+        job, claimed = running(scene)
+        scene.clock.advance(LEASE + 1)
+        other = scene.worker("other")
+        _, ends, again = order.run(scene.rescue, lambda: scene.end(claimed), other.claim)
+        counted = once_more(scene, claimed, ends)
+        scene.rescue()
+        assert not (counted and again), "two attempts of one job counted"
+        assert steps(scene.fl, job)[2:] == ([COMPLETED] if counted else [QUEUED, *[RUNNING] * len(again)])
+        assert again or counted or len(other.claim()) == 1
+
+
+def test_beside_the_same_end_sent_again(scene: Scene, in_every_order: InEveryOrder):
+    @in_every_order
+    def play(order: Order) -> None:
+        job, claimed = running(scene)
+        first, second = order.run(*[lambda: scene.end(claimed, outcome=JAMMED)] * 2)
+        assert [once_more(scene, claimed, ends, JAMMED) for ends in (first, second)].count(True) == 1
+        assert steps(scene.fl, job) == [QUEUED, RUNNING, FAILED, QUEUED]
+        assert scene.get(job).retry_count == 1
