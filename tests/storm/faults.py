@@ -1,0 +1,60 @@
+"""The faults of a storm: a plan is data, made by one random generator, so that a seed gives the same one again."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from random import Random
+from typing import Final
+
+
+class Fault(StrEnum):
+    """What can be injected."""
+
+    KILL = "kill -9 of a worker"
+    STOP = "SIGSTOP of a worker past its lease, then SIGCONT"
+    TERM = "SIGTERM of a worker under load"
+    CLOCK = "a worker's own clock an hour off"
+    BACKEND = "pg_terminate_backend"
+    RESTART = "immediate restart of PostgreSQL"
+    HALF_OPEN = "half-open connections of a worker"
+    LATENCY = "latency between a worker and PostgreSQL"
+    LOCK = "another writer holds SQLite's lock"
+    FULL = "no room for SQLite's file to grow"
+    OUTAGE = "outage of PostgreSQL"
+
+
+# Faults that may keep a worker from writing down what its handler has done, until another has the job. No fault of the
+# database is among them: workers live through those, and keep their jobs.
+EXPLAINING: Final = frozenset({Fault.KILL, Fault.STOP, Fault.HALF_OPEN})
+# What resets a rescuer, or the one that is to run the job: a kill beside it recovers later.
+DISTURBING: Final = frozenset({Fault.STOP, Fault.RESTART, Fault.HALF_OPEN, Fault.LOCK, Fault.FULL, Fault.OUTAGE})
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A fault to inject. `at`: seconds from the storm's beginning; `slot`: of the worker, whichever is there then."""
+
+    at: float
+    fault: Fault
+    slot: int
+    draw: float  # between 0 and 1: whatever else is left to chance
+
+
+@dataclass(frozen=True, slots=True)
+class Injection:
+    """A fault that was injected, from `began` to `ended` (monotonic seconds). `worker` is empty for the database."""
+
+    kind: Fault
+    worker: str
+    began: float
+    ended: float
+
+
+def plan(random: Random, counts: Mapping[Fault, int], seconds: float, slots: int) -> list[Planned]:
+    """So many of each, at random moments of the storm."""
+    drawn = [
+        Planned(random.uniform(0, seconds), fault, random.randrange(slots), random.random())
+        for fault, count in counts.items()
+        for _ in range(count)
+    ]
+    return sorted(drawn, key=lambda one: one.at)

@@ -1,0 +1,39 @@
+"""The storm's folder: what workers and the storm itself tell each other by files."""
+
+import os
+from pathlib import Path
+from typing import Final
+
+DIRECTORY: Final = "STORM_DIRECTORY"  # environment variable: the folder
+WORKER: Final = "STORM_WORKER"  # environment variable: which worker a process is, or belongs to
+
+
+def mine() -> tuple[Path, str]:
+    """The folder and the worker of this process."""
+    return Path(os.environ[DIRECTORY]), os.environ[WORKER]
+
+
+def prepare(directory: Path) -> None:
+    """Make what the files are in."""
+    for path in (ledgers(directory), up_file(directory, "").parent, log_file(directory, "").parent):
+        path.mkdir()
+
+
+def ledgers(directory: Path) -> Path:
+    """Where the files of the ledger are."""
+    return directory / "ledger"
+
+
+def up_file(directory: Path, worker: str) -> Path:
+    """Is there from when the worker claims."""
+    return directory / "up" / f"{worker}.up"
+
+
+def log_file(directory: Path, worker: str) -> Path:
+    """What the worker says."""
+    return directory / "logs" / f"{worker}.log"
+
+
+def full_file(directory: Path) -> Path:
+    """While it is there, no worker may let SQLite's file grow."""
+    return directory / "full"

@@ -1,0 +1,87 @@
+"""The storm's handlers. Each does what its parameter `way` says, and writes it to the ledger."""
+
+import asyncio
+from typing import Any, Final
+
+from fairlane import Fairlane, JobContext, PermanentError, TransientError
+from tests.storm import ledger
+from tests.storm.ledger import Kind
+
+# In place of a minute and more: the storm is over in minutes.
+_BACKOFF: Final = [0.2, 0.5, 1.0]
+_RETRIES: Final = 50
+_FOR_EVER: Final = 600.0  # seconds; its timeout comes first
+IN_LOOP: Final = "storm.async"
+IN_THREAD: Final = "storm.thread"
+IN_PROCESS: Final = "storm.process"
+LIMITED: Final = "storm.limited"
+
+
+def register(fl: Fairlane) -> None:
+    """Make the job types."""
+    fl.job_type(IN_LOOP, backoff=_BACKOFF, max_retries=_RETRIES)(in_loop)
+    fl.job_type(IN_THREAD, backoff=_BACKOFF, max_retries=_RETRIES)(in_thread)
+    fl.job_type(IN_PROCESS, isolation="process", backoff=_BACKOFF, max_retries=_RETRIES)(in_process)
+    fl.job_type(LIMITED, max_running=4, backoff=_BACKOFF, max_retries=_RETRIES)(limited)
+
+
+async def in_loop(ctx: JobContext, seconds: float, way: str) -> dict[str, Any]:
+    """On the event loop."""
+    _begin(ctx)
+    if way == "checkpoint":
+        _refuse_checkpoint_of_later(ctx)
+        await ctx.checkpoint({"attempt": ctx.attempt})
+    if way == "report":
+        ctx.log("half done")
+        ctx.progress(50)
+    await asyncio.sleep(_seconds(ctx, seconds, way))
+    return _end(ctx, way)
+
+
+async def limited(ctx: JobContext, seconds: float, way: str) -> dict[str, Any]:
+    """The same, of which only few run at once."""
+    return await in_loop(ctx, seconds, way)
+
+
+def in_thread(ctx: JobContext, seconds: float, way: str) -> dict[str, Any]:
+    """In a thread of the worker."""
+    _begin(ctx)
+    if way == "checkpoint":
+        _refuse_checkpoint_of_later(ctx)
+        ctx.checkpoint({"attempt": ctx.attempt})
+    if way == "report":
+        ctx.log("half done")
+        ctx.progress(50)
+    ctx.sleep(_seconds(ctx, seconds, way))
+    return _end(ctx, way)
+
+
+def in_process(ctx: JobContext, seconds: float, way: str) -> dict[str, Any]:
+    """In a process of its own."""
+    return in_thread(ctx, seconds, way)
+
+
+def _begin(ctx: JobContext) -> None:
+    ledger.write(ctx, Kind.BEGIN)
+
+
+def _seconds(ctx: JobContext, seconds: float, way: str) -> float:
+    return _FOR_EVER if way == "time out once" and ctx.attempt == 1 else seconds
+
+
+def _end(ctx: JobContext, way: str) -> dict[str, Any]:
+    if way == "fail once" and ctx.attempt == 1:
+        ledger.write(ctx, Kind.GIVE_UP)
+        raise TransientError("as planned")
+    if way == "break":
+        ledger.write(ctx, Kind.GIVE_UP)
+        raise PermanentError("as planned")
+    ledger.write(ctx, Kind.EFFECT)
+    # Whose result it is: that of an attempt under an old lease must never be stored.
+    return {"attempt": ctx.attempt, "lease": str(ctx.lease_token)}
+
+
+def _refuse_checkpoint_of_later(ctx: JobContext) -> None:
+    # An attempt sees what those before it kept. One of a later attempt would have been under an older lease than that.
+    if ctx.checkpointed is not None and ctx.checkpointed["attempt"] >= ctx.attempt:
+        raise PermanentError(f"attempt {ctx.attempt} was given a checkpoint of attempt {ctx.checkpointed['attempt']}")

@@ -1,0 +1,70 @@
+"""What the storm's handlers did, kept outside of the engine: one append-only file per process, a line of JSON each.
+
+A line is written by one system call before the handler goes on, so a killed process leaves whole lines of all that it
+did. Moments are `time.monotonic()`, which all processes of a machine share and no set clock moves.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+
+from fairlane import JobContext
+from tests.storm import folder
+
+
+class Kind(StrEnum):
+    """What an entry tells."""
+
+    BEGIN = "begin"  # the handler was called
+    EFFECT = "effect"  # what the job is for was done; the handler returns next
+    GIVE_UP = "give up"  # the handler raises next, as planned
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line. `at`: seconds, monotonic."""
+
+    kind: Kind
+    organization: str
+    job: str
+    attempt: int
+    lease: str
+    worker: str
+    at: float
+
+
+def write(ctx: JobContext, kind: Kind) -> None:
+    """Append an entry of this attempt."""
+    entry = Entry(
+        kind,
+        ctx.organization,
+        str(ctx.job_id),
+        ctx.attempt,
+        str(ctx.lease_token),
+        folder.mine()[1],
+        time.monotonic(),
+    )
+    os.write(_file(os.getpid()), json.dumps(asdict(entry)).encode() + b"\n")
+
+
+@cache
+def _file(pid: int) -> int:
+    directory, worker = folder.mine()
+    path = folder.ledgers(directory) / f"{worker}-{pid}.jsonl"
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+
+
+def read(directory: Path) -> Iterator[Entry]:
+    """All entries of all processes, by process."""
+    for path in sorted(folder.ledgers(directory).glob("*.jsonl")):
+        with path.open(encoding="utf-8") as lines:
+            # One without an end was cut off by a kill: what it was to tell was not told in time.
+            for line in lines:
+                if line.endswith("\n"):
+                    told = json.loads(line)
+                    yield Entry(**{**told, "kind": Kind(told["kind"])})

@@ -1,0 +1,145 @@
+"""The storm's verdict: each way to lose a job, to do it twice or to overwrite a younger attempt is seen."""
+
+import pytest
+
+from fairlane.domain.statuses import JobStatus
+from tests.storm.faults import EXPLAINING, Fault, Injection
+from tests.storm.ledger import Entry, Kind
+from tests.storm.verdict import Expected, Stored, Verdict, first_claims, judge, recoveries
+
+JOB = "job"
+COMPLETED = {JOB: Stored(JobStatus.COMPLETED)}
+
+
+def entry(kind: Kind, at: float, attempt: int = 1, worker: str = "one", lease: str | None = None) -> Entry:
+    return Entry(kind, "acme", JOB, attempt, lease or f"lease {attempt}", worker, at)
+
+
+def ran(begin: float, effect: float, attempt: int = 1, worker: str = "one") -> list[Entry]:
+    return [entry(Kind.BEGIN, begin, attempt, worker), entry(Kind.EFFECT, effect, attempt, worker)]
+
+
+def verdict(
+    entries: list[Entry],
+    *injections: Injection,
+    expected: Expected = Expected.COMPLETED,
+    stored: dict[str, Stored] | None = None,
+) -> Verdict:
+    return judge({JOB: expected}, entries, injections, COMPLETED if stored is None else stored)
+
+
+def counts(found: Verdict) -> tuple[int, int, int]:
+    return len(found.lost), len(found.duplicates), len(found.zombies)
+
+
+TWICE = [*ran(1.0, 2.0), *ran(5.0, 6.0, attempt=2, worker="two")]
+LATE = [entry(Kind.BEGIN, 1.0), *ran(5.0, 6.0, attempt=2, worker="two"), entry(Kind.EFFECT, 7.0)]
+
+
+def test_a_job_that_took_effect_once_is_in_order() -> None:
+    assert counts(verdict(ran(1.0, 2.0))) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("expected", "status"),
+    [
+        (Expected.CANCELED, JobStatus.CANCELED),
+        (Expected.DEAD, JobStatus.DEAD_LETTER),
+        (Expected.EITHER, JobStatus.CANCELED),
+    ],
+)
+def test_a_job_that_was_not_to_take_effect_is_in_order(expected: Expected, status: JobStatus) -> None:
+    assert counts(verdict([], expected=expected, stored={JOB: Stored(status)})) == (0, 0, 0)
+
+
+def test_a_job_that_is_not_in_the_database_is_lost() -> None:
+    assert counts(verdict([], stored={})) == (1, 0, 0)
+
+
+@pytest.mark.parametrize("status", [JobStatus.RUNNING, JobStatus.QUEUED, JobStatus.DEAD_LETTER, JobStatus.CANCELED])
+def test_a_job_that_ended_otherwise_or_not_at_all_is_lost(status: JobStatus) -> None:
+    assert counts(verdict(ran(1.0, 2.0), stored={JOB: Stored(status)})) == (1, 0, 0)
+
+
+def test_a_job_that_is_completed_without_an_effect_is_lost() -> None:
+    assert counts(verdict([entry(Kind.BEGIN, 1.0)])) == (1, 0, 0)
+
+
+def test_a_canceled_job_that_took_effect_is_done_too_often() -> None:
+    found = verdict(ran(1.0, 2.0), expected=Expected.CANCELED, stored={JOB: Stored(JobStatus.CANCELED)})
+    assert counts(found) == (0, 1, 0)
+
+
+def test_a_job_that_nobody_submitted_is_found() -> None:
+    found = judge({}, [], [], {JOB: Stored(JobStatus.QUEUED)})
+    assert counts(found) == (0, 0, 1)
+
+
+class TestDuplicates:
+    """The job took effect on worker one, from 1 to 2 s, and again on worker two at 5 s."""
+
+    def test_without_a_fault_it_is_a_finding(self) -> None:
+        assert counts(verdict(TWICE)) == (0, 1, 0)
+
+    @pytest.mark.parametrize("kind", sorted(EXPLAINING))
+    def test_a_fault_of_that_worker_in_that_time_explains_it(self, kind: Fault) -> None:
+        found = verdict(TWICE, Injection(kind, "one", 2.1, 2.2))
+        assert counts(found) == (0, 0, 0)
+        assert found.explained == {kind.value: 1}
+
+    @pytest.mark.parametrize(
+        "injection",
+        [
+            Injection(Fault.KILL, "two", 2.1, 2.2),
+            Injection(Fault.KILL, "one", 0.1, 0.2),
+            Injection(Fault.KILL, "one", 5.1, 5.2),
+            *(Injection(kind, "one", 2.1, 2.2) for kind in Fault if kind not in EXPLAINING),
+            *(Injection(kind, "", 2.1, 2.2) for kind in Fault),
+        ],
+    )
+    def test_another_worker_another_time_or_another_fault_does_not(self, injection: Injection) -> None:
+        assert counts(verdict(TWICE, injection)) == (0, 1, 0)
+
+    def test_nothing_explains_a_second_effect_of_one_attempt(self) -> None:
+        found = verdict([*ran(1.0, 2.0), entry(Kind.EFFECT, 3.0)], Injection(Fault.KILL, "one", 2.1, 2.2))
+        assert counts(found) == (0, 1, 0)
+
+
+class TestZombies:
+    """Worker one began at 1 s and took effect at 7 s; on worker two the job had begun at 5 s."""
+
+    def test_an_effect_under_an_old_lease_is_a_finding(self) -> None:
+        assert counts(verdict(LATE)) == (0, 0, 1)
+
+    def test_one_of_a_worker_that_was_stopped_in_that_time_is_not(self) -> None:
+        found = verdict(LATE, Injection(Fault.STOP, "one", 2.0, 6.9))
+        assert counts(found) == (0, 0, 0)
+        assert found.late_effects == 1
+
+    def test_it_is_one_also_where_the_worker_was_stopped_between_claim_and_handler(self) -> None:
+        late = [*ran(5.0, 6.0, attempt=2, worker="two"), *ran(7.0, 7.1)]
+        assert counts(verdict(late)) == (0, 0, 1)
+        assert counts(verdict(late, Injection(Fault.STOP, "one", 0.5, 6.9))) == (0, 0, 0)
+
+    def test_nothing_explains_the_result_of_an_older_attempt(self) -> None:
+        stored = {JOB: Stored(JobStatus.COMPLETED, result_lease="lease 1")}
+        assert counts(verdict(TWICE, Injection(Fault.KILL, "one", 2.1, 2.2), stored=stored)) == (0, 0, 1)
+
+    def test_nothing_explains_another_write_of_an_older_attempt(self) -> None:
+        found = judge({JOB: Expected.COMPLETED}, ran(1.0, 2.0), [], COMPLETED, late_writes=[JOB])
+        assert counts(found) == (0, 0, 1)
+
+
+def test_a_killed_workers_job_has_recovered_when_its_handler_is_called_again() -> None:
+    kill = Injection(Fault.KILL, "one", 2.5, 2.6)
+    assert recoveries(TWICE, [kill]) == [(kill, 2.5)]
+
+
+def test_a_job_that_gave_up_before_the_kill_was_not_killed() -> None:
+    entries = [entry(Kind.BEGIN, 1.0), entry(Kind.GIVE_UP, 2.0), *ran(5.0, 6.0, attempt=2)]
+    assert recoveries(entries, [Injection(Fault.KILL, "one", 2.5, 2.6)]) == []
+
+
+def test_the_first_claim_is_the_first_handler_after_the_database_was_back() -> None:
+    restart, kill = Injection(Fault.RESTART, "", 1.5, 4.0), Injection(Fault.KILL, "one", 1.5, 1.6)
+    assert first_claims(TWICE, [restart, kill]) == [1.0]

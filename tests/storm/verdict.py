@@ -1,0 +1,180 @@
+"""What a storm did to the jobs: a pure function of what was submitted, done, injected and stored.
+
+*Lost*: a job that was to take effect and did not, or that has not ended as it was to. *Duplicate*: each effect of a job
+beyond its first. *Zombie*: an effect under a lease whose job had begun again under a younger one, or a write that the
+engine took under an old lease. A duplicate or a late effect is explained by a fault, if that was injected into the
+very worker of the attempt and in that time. The engine's own writes nothing explains.
+"""
+
+from bisect import bisect
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from fairlane.domain.statuses import TERMINAL, JobStatus
+from tests.storm.faults import EXPLAINING, Fault, Injection
+from tests.storm.ledger import Entry, Kind
+
+
+class Expected(StrEnum):
+    """How a job is to end."""
+
+    COMPLETED = "with its effect"
+    CANCELED = "canceled, without an effect"
+    DEAD = "as a dead letter, without an effect"
+    EITHER = "with its effect, or canceled"
+
+
+_STATUSES: Final[Mapping[Expected, frozenset[JobStatus]]] = {
+    Expected.COMPLETED: frozenset({JobStatus.COMPLETED}),
+    Expected.CANCELED: frozenset({JobStatus.CANCELED}),
+    Expected.DEAD: frozenset({JobStatus.DEAD_LETTER}),
+    Expected.EITHER: frozenset({JobStatus.COMPLETED, JobStatus.CANCELED}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A job as the database has it in the end. `result_lease`: of the attempt that its result is from."""
+
+    status: JobStatus
+    result_lease: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that must not be."""
+
+    what: str
+    job: str
+    why: str
+
+
+@dataclass(slots=True)
+class Verdict:
+    """`lost`, `duplicates`, `zombies`: what nothing explains. `explained`: duplicates by the kind of fault."""
+
+    lost: list[Finding] = field(default_factory=list)
+    duplicates: list[Finding] = field(default_factory=list)
+    zombies: list[Finding] = field(default_factory=list)
+    explained: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    late_effects: int = 0  # explained ones
+
+    @property
+    def findings(self) -> list[Finding]:
+        """All that must not be."""
+        return [*self.lost, *self.duplicates, *self.zombies]
+
+
+def judge(
+    expected: Mapping[str, Expected],
+    entries: Iterable[Entry],
+    injections: Sequence[Injection],
+    stored: Mapping[str, Stored],
+    late_writes: Iterable[str] = (),
+) -> Verdict:
+    """The verdict on a run.
+
+    Args:
+        expected: all jobs that were submitted, by id.
+        stored: all jobs in the database, by id.
+        late_writes: jobs with a checkpoint or a log line that an attempt wrote after a later one had begun.
+    """
+    verdict = Verdict()
+    by_job: dict[str, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        by_job[entry.job].append(entry)
+    by_worker: dict[str, list[Injection]] = defaultdict(list)
+    for injection in injections:
+        by_worker[injection.worker].append(injection)
+    for job, end in expected.items():
+        _judge_end(verdict, job, end, by_job.get(job, []), stored.get(job))
+    for job, mine in by_job.items():
+        _judge_effects(verdict, job, mine, by_worker)
+    for job in stored.keys() - expected.keys():
+        verdict.zombies.append(Finding("zombie", job, "is there though its submission was refused"))
+    verdict.zombies += [Finding("zombie", job, "a write under an old lease was taken") for job in late_writes]
+    return verdict
+
+
+def _judge_end(verdict: Verdict, job: str, expected: Expected, mine: Sequence[Entry], stored: Stored | None) -> None:
+    effects = [entry for entry in mine if entry.kind is Kind.EFFECT]
+    if stored is None:
+        verdict.lost.append(Finding("lost", job, "is not in the database"))
+        return
+    if stored.status not in TERMINAL or stored.status not in _STATUSES[expected]:
+        verdict.lost.append(Finding("lost", job, f"was to end {expected}, and is {stored.status}"))
+    if stored.status is JobStatus.COMPLETED and not effects:
+        verdict.lost.append(Finding("lost", job, "is completed, and has taken no effect"))
+    if effects and expected in (Expected.CANCELED, Expected.DEAD):
+        verdict.duplicates.append(Finding("duplicate", job, f"took effect, and was to end {expected}"))
+    if stored.result_lease is not None:
+        last = max(mine, key=lambda entry: entry.attempt, default=None)
+        if last is None or last.lease != stored.result_lease:
+            verdict.zombies.append(Finding("zombie", job, "its result is of an attempt under an old lease"))
+
+
+def _judge_effects(
+    verdict: Verdict, job: str, mine: Sequence[Entry], injections: Mapping[str, Sequence[Injection]]
+) -> None:
+    """Each effect but that of the last attempt has to be explained, and each that came late."""
+    effects = sorted((entry for entry in mine if entry.kind is Kind.EFFECT), key=lambda entry: entry.attempt)
+    begins = {entry.attempt: entry for entry in mine if entry.kind is Kind.BEGIN}
+    for place, effect in enumerate(effects):
+        later = [begin.at for attempt, begin in begins.items() if attempt > effect.attempt]
+        is_late = any(at < effect.at for at in later)
+        if place == len(effects) - 1 and not is_late:
+            continue
+        is_twice = place < len(effects) - 1 and effects[place + 1].lease == effect.lease
+        why = None if is_twice else _explanation(effect, begins, later, injections.get(effect.worker, ()))
+        told = f"attempt {effect.attempt} on worker {effect.worker} at {effect.at:.3f}"
+        if why is not None:
+            verdict.explained[why] += place < len(effects) - 1
+            verdict.late_effects += is_late
+        elif is_late:
+            verdict.zombies.append(Finding("zombie", job, f"took effect under an old lease: {told}"))
+        else:
+            verdict.duplicates.append(Finding("duplicate", job, f"took effect again after {told}"))
+
+
+def _explanation(
+    effect: Entry, begins: Mapping[int, Entry], later: Sequence[float], injections: Iterable[Injection]
+) -> str | None:
+    """The kind of a fault that kept the attempt's worker from writing its end, between its begin and the next one's."""
+    begin = begins.get(effect.attempt, effect)
+    moments = [begin.at, effect.at, *sorted(later)[:1]]
+    for one in injections:
+        if one.kind in EXPLAINING and one.began <= max(moments) and one.ended >= min(moments):
+            return str(one.kind)
+    return None
+
+
+def recoveries(entries: Iterable[Entry], kills: Iterable[Injection]) -> list[tuple[Injection, float]]:
+    """For each job that ran on a worker when that was killed: after how many seconds it ran again."""
+    when = {one.worker: one for one in kills}
+    killed: dict[tuple[str, int], Entry] = {}
+    over: set[tuple[str, int]] = set()
+    begins: dict[tuple[str, int], float] = {}
+    for entry in entries:
+        key = (entry.job, entry.attempt)
+        if entry.kind is Kind.BEGIN:
+            begins[key] = entry.at
+            if entry.worker in when and entry.at <= when[entry.worker].began:
+                killed[key] = entry
+        elif entry.kind is Kind.GIVE_UP:
+            over.add(key)
+    found = []
+    for (job, attempt), entry in killed.items():
+        again, kill = begins.get((job, attempt + 1)), when[entry.worker]
+        if (job, attempt) not in over and again is not None and again >= kill.began:
+            found.append((kill, again - kill.began))
+    return found
+
+
+def first_claims(entries: Iterable[Entry], injections: Iterable[Injection]) -> list[float]:
+    """For each time that the database was away: after how many seconds of its being back a handler was called."""
+    begins = sorted(entry.at for entry in entries if entry.kind is Kind.BEGIN)
+    outages = (one for one in injections if one.kind in (Fault.RESTART, Fault.OUTAGE))
+    return [begins[place] - one.ended for one in outages if (place := bisect(begins, one.ended)) < len(begins)]
