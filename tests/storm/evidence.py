@@ -1,0 +1,77 @@
+"""What the database shows after a storm."""
+
+import json
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import Connection, exists, func, select
+
+from fairlane import Fairlane
+from fairlane.domain.statuses import JobStatus
+from fairlane.store.tables import checkpoints, dead_letters, execution_log, jobs, log_lines, results
+from tests.storm.verdict import Stored
+
+_LOST_WORKER: Final = "%was lost%"  # in the reason of each rescue
+
+
+def stored(fl: Fairlane) -> dict[str, Stored]:
+    """All jobs, by id."""
+    return fl.database.read(_stored)
+
+
+def _stored(connection: Connection) -> dict[str, Stored]:
+    rows = connection.execute(
+        select(jobs.c.id, jobs.c.status, results.c.value).outerjoin(
+            results, (results.c.organization_id == jobs.c.organization_id) & (results.c.job_id == jobs.c.id)
+        )
+    )
+    return {str(row.id): Stored(JobStatus(row.status), _lease(row.value)) for row in rows}
+
+
+def _lease(value: str | None) -> str | None:
+    result = json.loads(value) if value is not None else None
+    return str(result["lease"]) if result is not None else None
+
+
+def late_writes(fl: Fairlane) -> list[str]:
+    """Jobs with a checkpoint or a log line that an attempt wrote after a later one had begun."""
+    return [str(job) for job in fl.database.read(_late_writes)]
+
+
+def _late_writes(connection: Connection) -> list[object]:
+    found: list[object] = []
+    for written in (checkpoints, log_lines):
+        later = exists().where(
+            execution_log.c.organization_id == written.c.organization_id,
+            execution_log.c.job_id == written.c.job_id,
+            execution_log.c.to_status == JobStatus.RUNNING,
+            execution_log.c.attempt > written.c.attempt,
+            execution_log.c.at < written.c.at,
+        )
+        found += connection.scalars(select(written.c.job_id).where(later)).all()
+    return found
+
+
+def rescued(fl: Fairlane, since: datetime) -> int:
+    """How many jobs were taken from workers since then."""
+    count = select(func.count()).where(
+        execution_log.c.from_status == JobStatus.RUNNING,
+        execution_log.c.message.like(_LOST_WORKER),
+        execution_log.c.at >= since,
+    )
+    return fl.database.read(lambda connection: connection.scalar(count)) or 0
+
+
+def buried(fl: Fairlane, job_ids: Iterable[str]) -> int:
+    """How many dead letters there are beside these jobs."""
+    planned = set(job_ids)
+    ids = fl.database.read(lambda connection: connection.scalars(select(dead_letters.c.job_id)).all())
+    return sum(str(one) not in planned for one in ids)
+
+
+def unfinished(fl: Fairlane) -> int:
+    """How many jobs have not ended."""
+    live = (JobStatus.PENDING, JobStatus.QUEUED, JobStatus.RUNNING)
+    count = select(func.count()).select_from(jobs).where(jobs.c.status.in_(live))
+    return fl.database.read(lambda connection: connection.scalar(count)) or 0

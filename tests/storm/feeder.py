@@ -1,0 +1,103 @@
+"""Submits during a storm, as an application would that tries again what the database refused."""
+
+import threading
+import time
+from dataclasses import dataclass, field, replace
+from random import Random
+from typing import Final
+from uuid import uuid4
+
+from fairlane import CommitUnanswered, DuplicateJob, Fairlane, IllegalTransition, JobNotFound, StorageUnavailable
+from tests.storm import work
+from tests.storm.verdict import Expected
+from tests.storm.work import Order
+
+_BATCH: Final = 50
+_AGAIN: Final = 0.2  # seconds before what the database refused is tried again
+
+
+@dataclass(slots=True)
+class Feeder:
+    """Submits `jobs` jobs, evenly over `seconds`, in a thread.
+
+    `expected` has what was acknowledged, by id; `unsure` what may have been submitted, since nobody answered.
+    """
+
+    fl: Fairlane
+    random: Random
+    jobs: int
+    seconds: float
+    expected: dict[str, Expected] = field(default_factory=dict)
+    unsure: dict[str, Expected] = field(default_factory=dict)
+    rejected: int = 0  # duplicates that were submitted on purpose
+    refusals: int = 0  # by a database that was away
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        """Until all are submitted."""
+        began = time.monotonic()
+        while len(self.expected) < self.jobs and not self.stop.is_set():
+            self._submit(work.batch(self.random, _BATCH))
+            due = began + self.seconds * len(self.expected) / self.jobs
+            self.stop.wait(max(0.0, due - time.monotonic()))
+
+    def _submit(self, orders: list[Order]) -> None:
+        if not self._take(orders):
+            return
+        for order in orders:
+            if order.again:
+                self._submit_twin(order)
+            if order.cancel:
+                self._cancel(order)
+
+    def _take(self, orders: list[Order]) -> bool:
+        """Whether the batch is known to be in the database."""
+        ids = {str(order.submission.id): order.expected for order in orders}
+        while not self.stop.is_set():
+            try:
+                self.fl.submit_many([order.submission for order in orders])
+            except CommitUnanswered:
+                if not self._is_there(orders[0]):
+                    self.unsure |= ids
+                    return False
+            except StorageUnavailable:
+                self._wait()
+                continue
+            self.expected |= ids
+            return True
+        return False
+
+    def _is_there(self, order: Order) -> bool:
+        while not self.stop.is_set():
+            try:
+                self.fl.get(order.submission.id, organization=order.submission.organization)
+            except JobNotFound:
+                return False
+            except StorageUnavailable:
+                self._wait()
+            else:
+                return True
+        return False
+
+    def _submit_twin(self, order: Order) -> None:
+        """Another job under the same key: refused, unless the database was away until the first had ended."""
+        twin = Order(replace(order.submission, id=uuid4()))
+        try:
+            self._take([twin])
+        except DuplicateJob:
+            self.rejected += 1
+
+    def _cancel(self, order: Order) -> None:
+        while not self.stop.is_set():
+            try:
+                self.fl.cancel(order.submission.id, organization=order.submission.organization)
+            except StorageUnavailable:  # also where nobody knows whether it was done
+                self._wait()
+            except IllegalTransition:
+                return  # it has ended
+            else:
+                return
+
+    def _wait(self) -> None:
+        self.refusals += 1
+        self.stop.wait(_AGAIN)

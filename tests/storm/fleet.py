@@ -1,0 +1,133 @@
+"""The storm's workers: `fairlane worker` processes, each replaced as soon as it has ended, as a supervisor does."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from fairlane.runtime.worker import EXIT_REPLACE
+from tests.storm import clock, folder
+
+ROOT: Final = Path(__file__).parents[2]
+_LOOK: Final = 0.05  # seconds
+_UP_PATIENCE: Final = 60.0  # seconds
+_STOP_PATIENCE: Final = 60.0  # seconds
+_GOOD_ENDS: Final = (0, -signal.SIGKILL, EXIT_REPLACE)
+
+
+class StormFailed(AssertionError):
+    """The storm itself did not work, so it proves nothing."""
+
+
+@dataclass(slots=True)
+class Slot:
+    """A place for a worker, through which one after the other goes."""
+
+    number: int
+    url: str
+    clock: Path
+    generation: int = 0
+    process: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def worker(self) -> str:
+        """The name of the one that is there."""
+        return f"worker{self.number}-{self.generation}"
+
+
+@dataclass(slots=True)
+class Fleet:
+    """All workers. `settings`: FAIRLANE_… for each; `concurrency`: how many jobs each runs at once."""
+
+    directory: Path
+    slots: Sequence[Slot]
+    settings: Mapping[str, str]
+    concurrency: int
+    library: Path | None = None  # that makes clocks lie
+    crashes: list[str] = field(default_factory=list)
+    is_over: threading.Event = field(default_factory=threading.Event)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @contextmanager
+    def running(self) -> Iterator["Fleet"]:
+        """Run them until the block ends."""
+        folder.prepare(self.directory)
+        watcher = threading.Thread(target=self._watch, name="storm-fleet")
+        self._replace_ended()
+        watcher.start()
+        try:
+            yield self
+        finally:
+            self.is_over.set()
+            watcher.join()
+            self._end()
+
+    def up(self, number: int) -> "tuple[str, subprocess.Popen[bytes]]":
+        """The worker in a slot and its process, once it claims."""
+        waited = 0.0
+        while waited < _UP_PATIENCE:
+            with self._lock:
+                slot = self.slots[number]
+                worker, process = slot.worker, slot.process
+            if process is not None and process.poll() is None and folder.up_file(self.directory, worker).exists():
+                return worker, process
+            self.is_over.wait(_LOOK)
+            waited += _LOOK
+        log = folder.log_file(self.directory, self.slots[number].worker)
+        raise StormFailed(f"{self.slots[number].worker} did not come up; see {log}")
+
+    def _watch(self) -> None:
+        while not self.is_over.wait(_LOOK):
+            self._replace_ended()
+
+    def _replace_ended(self) -> None:
+        for slot in self.slots:
+            code = slot.process.poll() if slot.process is not None else 0
+            if code is None:
+                continue
+            if code not in _GOOD_ENDS:
+                self.crashes.append(f"{slot.worker} ended with exit code {code}")
+            with self._lock:
+                slot.generation += 1
+                slot.process = self._start(slot)
+
+    def _start(self, slot: Slot) -> "subprocess.Popen[bytes]":
+        environment = {
+            **os.environ,
+            **self.settings,
+            **clock.environment(self.library, slot.clock),
+            "FAIRLANE_URL": slot.url,
+            folder.DIRECTORY: str(self.directory),
+            folder.WORKER: slot.worker,
+        }
+        command = [sys.executable, "-m", "fairlane", "--app", "tests.storm.app:fl", "worker"]
+        options = ["--concurrency", str(self.concurrency), "--name", slot.worker, "--log-level", "warning"]
+        with folder.log_file(self.directory, slot.worker).open("wb") as log:
+            return subprocess.Popen(
+                [*command, *options],
+                cwd=ROOT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is for the storm, which ends them
+            )
+
+    def _end(self) -> None:
+        processes = [slot.process for slot in self.slots if slot.process is not None]
+        for process in processes:
+            process.send_signal(signal.SIGCONT)
+            process.terminate()
+        for process in processes:
+            try:
+                process.wait(_STOP_PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                self.crashes.append(f"process {process.pid} did not stop when told to")

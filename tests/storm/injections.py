@@ -1,0 +1,180 @@
+"""How each fault is injected: plain functions, which return when the fault is over."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import psycopg
+
+from tests.runtime.worker_outages import OwnServer, locked
+from tests.storm import clock, folder
+from tests.storm.faults import Fault, Injection, Planned
+from tests.storm.fleet import Fleet
+from tests.storm.proxy import Proxy, Silence
+
+_HOUR: Final = 3600  # seconds
+_CLOCK_LIES: Final = 10.0  # seconds
+_LATENCY: Final = 0.1  # seconds, at most
+_LATENCY_LASTS: Final = 5.0  # seconds
+_DOWN: Final = 1.0  # seconds that PostgreSQL stays away at a restart, at most
+_FULL_LASTS: Final = 3.0  # seconds
+_TERM_PATIENCE: Final = 120.0  # seconds
+_LOOK: Final = 0.02  # seconds
+_BACKENDS: Final = """
+SELECT pid FROM pg_stat_activity
+WHERE application_name = 'fairlane' AND datname = current_database() ORDER BY state = 'idle', pid
+"""  # those that are in the middle of something first
+
+
+@dataclass(slots=True)
+class Site:
+    """Where faults are injected. `lease`: of the workers, in seconds. What fits the database is there."""
+
+    fleet: Fleet
+    url: str
+    directory: Path
+    lease: float
+    server: OwnServer | None = None
+    proxies: list[Proxy] = field(default_factory=list)
+    is_over: threading.Event = field(default_factory=threading.Event)
+    database: threading.Lock = field(default_factory=threading.Lock)  # one fault of the whole database at a time
+
+
+def inject(site: Site, planned: Planned) -> Injection:
+    """Inject it, and say when and into which worker it was."""
+    return _WAYS[planned.fault](site, planned)
+
+
+def _kill(site: Site, planned: Planned) -> Injection:
+    worker, process = site.fleet.up(planned.slot)
+    began = time.monotonic()
+    process.kill()
+    process.wait()
+    return Injection(Fault.KILL, worker, began, time.monotonic())
+
+
+def _stop(site: Site, planned: Planned) -> Injection:
+    worker, process = site.fleet.up(planned.slot)
+    began = time.monotonic()
+    process.send_signal(signal.SIGSTOP)
+    site.is_over.wait(site.lease * (1.2 + planned.draw))
+    process.send_signal(signal.SIGCONT)
+    return Injection(Fault.STOP, worker, began, time.monotonic())
+
+
+def _term(site: Site, planned: Planned) -> Injection:
+    worker, process = site.fleet.up(planned.slot)
+    began = time.monotonic()
+    process.terminate()
+    process.wait(_TERM_PATIENCE)
+    return Injection(Fault.TERM, worker, began, time.monotonic())
+
+
+def _lie(site: Site, planned: Planned) -> Injection:
+    worker, _ = site.fleet.up(planned.slot)
+    file = site.fleet.slots[planned.slot].clock
+    began = time.monotonic()
+    clock.shift(file, _HOUR if planned.draw < 0.5 else -_HOUR)
+    site.is_over.wait(_CLOCK_LIES)
+    clock.shift(file, 0)
+    return Injection(Fault.CLOCK, worker, began, time.monotonic())
+
+
+def _end_backend(site: Site, planned: Planned) -> Injection:
+    while True:
+        began = time.monotonic()
+        with suppress(psycopg.OperationalError), psycopg.connect(site.url, autocommit=True) as connection:
+            backends = connection.execute(_BACKENDS).fetchall()
+            # Mostly of the first ones.
+            ended = [
+                connection.execute("SELECT pg_terminate_backend(%s)", pid).fetchone()
+                for pid in backends[int(len(backends) * planned.draw**2) :][:1]
+            ]
+            if ended == [(True,)]:
+                return Injection(Fault.BACKEND, "", began, time.monotonic())
+        site.is_over.wait(_LOOK)
+
+
+def _restart(site: Site, planned: Planned) -> Injection:
+    return away(site, Fault.RESTART, planned.draw * _DOWN)
+
+
+def away(site: Site, fault: Fault, seconds: float) -> Injection:
+    """Stop PostgreSQL as a crash does, for so long."""
+    assert site.server is not None
+    with site.database:
+        began = time.monotonic()
+        site.server.stop()
+        site.is_over.wait(seconds)
+        starter = threading.Thread(target=site.server.start)
+        starter.start()
+        # It is there before the one who started it knows.
+        while not _answers(site.url):
+            site.is_over.wait(_LOOK)
+        back = time.monotonic()
+        starter.join()
+        return Injection(fault, "", began, back)
+
+
+def _answers(url: str) -> bool:
+    try:
+        psycopg.connect(url, connect_timeout=2).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def _half_open(site: Site, planned: Planned) -> Injection:
+    worker, _ = site.fleet.up(planned.slot)
+    proxy = site.proxies[planned.slot]
+    began = time.monotonic()
+    proxy.silence = Silence.ANSWERS if planned.draw < 0.5 else Silence.ALL
+    site.is_over.wait(site.lease * (1.2 + planned.draw))
+    proxy.cut()
+    return Injection(Fault.HALF_OPEN, worker, began, time.monotonic())
+
+
+def _delay(site: Site, planned: Planned) -> Injection:
+    worker, _ = site.fleet.up(planned.slot)
+    proxy = site.proxies[planned.slot]
+    began = time.monotonic()
+    proxy.delay = planned.draw * _LATENCY
+    site.is_over.wait(_LATENCY_LASTS)
+    proxy.delay = 0.0
+    return Injection(Fault.LATENCY, worker, began, time.monotonic())
+
+
+def _lock(site: Site, planned: Planned) -> Injection:
+    with site.database:
+        began = time.monotonic()
+        with locked(site.url):
+            site.is_over.wait(site.lease * (0.2 + planned.draw))
+        return Injection(Fault.LOCK, "", began, time.monotonic())
+
+
+def _fill(site: Site, planned: Planned) -> Injection:
+    with site.database:
+        began = time.monotonic()
+        folder.full_file(site.directory).touch()
+        site.is_over.wait(_FULL_LASTS)
+        folder.full_file(site.directory).unlink()
+        return Injection(Fault.FULL, "", began, time.monotonic())
+
+
+_WAYS: Final[Mapping[Fault, Callable[[Site, Planned], Injection]]] = {
+    Fault.KILL: _kill,
+    Fault.STOP: _stop,
+    Fault.TERM: _term,
+    Fault.CLOCK: _lie,
+    Fault.BACKEND: _end_backend,
+    Fault.RESTART: _restart,
+    Fault.HALF_OPEN: _half_open,
+    Fault.LATENCY: _delay,
+    Fault.LOCK: _lock,
+    Fault.FULL: _fill,
+}

@@ -1,0 +1,106 @@
+"""What is told of a storm, and what is kept of it: counts and times, as JSON."""
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+from fairlane.cli.bench.machine import machine
+from tests.storm.faults import DISTURBING, Fault, Injection
+from tests.storm.storm import Report
+
+FOLDER: Final = Path(__file__).with_name("results")
+_SHOWN: Final = 20  # findings
+
+
+def document(database: str, report: Report) -> dict[str, Any]:
+    """What is kept."""
+    profile, verdict = report.profile, report.verdict
+    quiet = undisturbed(report)
+    return {
+        "database": database,
+        "measured_on": datetime.now(UTC).date().isoformat(),
+        "machine": machine(),
+        "seed": report.seed,
+        "seconds": round(report.seconds, 1),
+        "workers": profile.workers,
+        "lease": profile.lease,
+        "submitted": report.submitted,
+        "rejected": report.rejected,
+        "effects": report.effects,
+        "lost": len(verdict.lost),
+        "duplicates": len(verdict.duplicates),
+        "zombies": len(verdict.zombies),
+        "explained": dict(verdict.explained),
+        "late_effects": verdict.late_effects,
+        "faults": {fault.value: report.counts[fault] for fault in Fault if report.counts[fault]},
+        "recoveries": [round(seconds, 3) for _, seconds in sorted(report.recoveries, key=lambda one: one[1])],
+        "undisturbed": [round(seconds, 3) for seconds in sorted(quiet)],
+        "first_claims": [round(seconds, 3) for seconds in report.first_claims],
+        "outage": {"seconds": profile.outage, **report.outage} if profile.outage else None,
+    }
+
+
+def undisturbed(report: Report) -> list[float]:
+    """Recoveries from kills with nothing else in the way until a lease after: a rescuer needs a steady database."""
+    lease = report.profile.lease
+    others = [one for one in report.injections if one.kind in DISTURBING]
+    return [
+        seconds
+        for kill, seconds in report.recoveries
+        if not any(_meet(kill.began - lease, kill.began + max(seconds, 2 * lease), one) for one in others)
+    ]
+
+
+def _meet(began: float, ended: float, other: Injection) -> bool:
+    return began <= other.ended and other.began <= ended
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """The value that `share` of the sorted values do not pass."""
+    return values[min(len(values) - 1, int(len(values) * share))]
+
+
+def failed(report: Report) -> bool:
+    """Whether there is anything that must not be."""
+    return bool(report.verdict.findings or report.crashes or any(report.outage.values()))
+
+
+def command(database: str, seed: int, size: str = "") -> str:
+    """What runs it again."""
+    return f'make storm ARGS="--seed {seed} --database {database}{size and " "}{size}"'
+
+
+def told(report: Report) -> Iterator[str]:
+    """Lines for people."""
+    verdict, lease = report.verdict, report.profile.lease
+    yield f"{report.submitted:,} jobs submitted, {report.effects:,} effects, in {report.seconds:.0f} s."
+    yield "Injected: " + ", ".join(f"{count} × {fault}" for fault, count in report.counts.items())
+    counts = {"Lost": verdict.lost, "unexplained duplicates": verdict.duplicates, "zombies": verdict.zombies}
+    yield ", ".join(f"{name}: {len(found)}" for name, found in counts.items()) + "."
+    explained = ", ".join(f"{count} by {kind}" for kind, count in verdict.explained.items()) or "none"
+    yield f"Duplicates that a fault explains: {explained}. Late effects that one explains: {verdict.late_effects}."
+    for name, values in (
+        ("A killed worker's jobs ran again after", [seconds for _, seconds in report.recoveries]),
+        ("… with no other fault in the way", undisturbed(report)),
+    ):
+        if values:
+            p99 = quantile(sorted(values), 0.99)
+            yield (
+                f"{name}: p50 {median(values):.2f} s, p99 {p99:.2f} s = {p99 / lease:.2f} leases ({len(values)} jobs)."
+            )
+    if report.first_claims:
+        yield f"First claim after the database was back: {', '.join(f'{one:.2f}' for one in report.first_claims)} s."
+    if report.outage:
+        yield f"In the long outage: {report.outage}."
+    yield from (f"{one.what}: job {one.job} {one.why}" for one in verdict.findings[:_SHOWN])
+    yield from report.crashes
+
+
+def save(database: str, report: Report, out: Path | None = None) -> None:
+    """Keep it."""
+    path = out or FOLDER / f"{database}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(document(database, report), indent=1) + "\n", encoding="utf-8")

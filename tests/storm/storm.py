@@ -1,0 +1,204 @@
+"""A storm: jobs of all kinds are submitted to real workers, faults are injected, and then the books are checked."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from typing import Final
+from urllib.parse import parse_qs, urlsplit
+
+from fairlane import Fairlane, Settings, StorageUnavailable
+from tests.runtime.worker_outages import own_server
+from tests.storm import clock, evidence, ledger, verdict
+from tests.storm.faults import Fault, Injection, plan
+from tests.storm.feeder import Feeder
+from tests.storm.fleet import Fleet, Slot
+from tests.storm.handlers import register
+from tests.storm.injections import Site, away, inject
+from tests.storm.proxy import Proxy
+from tests.storm.verdict import Verdict
+from tests.storm.work import ORGANIZATIONS
+
+_LOOK: Final = 0.1  # seconds
+_SETTLING: Final = 120.0  # seconds in which everything has to end after the last fault
+_PORT: Final = 5432
+_OUTAGE_LEADS: Final = 2.0  # seconds under load before the outage, and after it
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """How large a storm is. Seconds: of the storm, of the lease, of the long outage at its end."""
+
+    jobs: int
+    seconds: float
+    faults: Mapping[Fault, int]
+    workers: int = 4
+    concurrency: int = 16
+    lease: float = 5.0
+    outage: float = 0.0
+
+
+@dataclass(slots=True)
+class Report:
+    """What happened. `outage`: jobs taken from workers, and unplanned dead letters, in the long outage."""
+
+    seed: int
+    profile: Profile
+    submitted: int
+    rejected: int
+    refusals: int
+    effects: int
+    seconds: float
+    injections: list[Injection]
+    verdict: Verdict
+    recoveries: list[tuple[Injection, float]]
+    first_claims: list[float]
+    crashes: list[str]
+    outage: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def counts(self) -> Counter[Fault]:
+        """How often each fault was injected."""
+        return Counter(one.kind for one in self.injections)
+
+
+def run(database: str, profile: Profile, seed: int, directory: Path) -> Report:
+    """Let a storm go by.
+
+    Args:
+        database: "postgresql" or "sqlite".
+        directory: an empty folder for all that it leaves; root's PostgreSQL runs as another user, who has to enter.
+    """
+    random = Random(seed)
+    with ExitStack() as stack:
+        server = stack.enter_context(own_server(directory / "server")) if database == "postgresql" else None
+        url = server.url if server is not None else f"sqlite:///{directory / 'jobs.db'}"
+        fl = stack.enter_context(_application(url))
+        proxies = [stack.enter_context(Proxy(_socket(url)).running()) for _ in range(profile.workers) if server]
+        site = Site(_fleet(profile, url, directory, proxies), url, directory, profile.lease, server, proxies)
+        began = time.monotonic()
+        with site.fleet.running():
+            feeder = Feeder(fl, random, profile.jobs, profile.seconds + profile.outage + _OUTAGE_LEADS)
+            injections, outage = _blow(site, profile, feeder, random)
+            _settle(fl)
+        return _report(fl, profile, seed, feeder, injections, outage, time.monotonic() - began, site)
+
+
+@contextmanager
+def _application(url: str) -> Iterator[Fairlane]:
+    with Fairlane(Settings(url=url)) as fl:
+        register(fl)
+        fl.migrate()
+        for organization in ORGANIZATIONS:
+            fl.organizations.create(organization)
+        yield fl
+
+
+def _socket(url: str) -> Path:
+    return Path(parse_qs(urlsplit(url).query)["host"][0]) / f".s.PGSQL.{_PORT}"
+
+
+def _fleet(profile: Profile, url: str, directory: Path, proxies: list[Proxy]) -> Fleet:
+    slots = []
+    for number in range(profile.workers):
+        port = proxies[number].port if proxies else 0
+        mine = f"postgresql://postgres@127.0.0.1:{port}/postgres" if proxies else url
+        slots.append(Slot(number, mine, directory / f"clock-{number}"))
+        clock.shift(slots[-1].clock, 0)
+    settings = {
+        "FAIRLANE_LEASE": str(profile.lease),
+        "FAIRLANE_ARTIFACTS_URL": (directory / "artifacts").as_uri(),
+    }
+    return Fleet(directory, slots, settings, profile.concurrency, clock.build(directory))
+
+
+def _blow(site: Site, profile: Profile, feeder: Feeder, random: Random) -> tuple[list[Injection], dict[str, int]]:
+    """Inject what is planned while jobs are submitted; wait for both."""
+    planned = plan(Random(random.random()), profile.faults, profile.seconds, profile.workers)
+    for slot in range(profile.workers):
+        site.fleet.up(slot)
+    outage: dict[str, int] = {}
+    with ThreadPoolExecutor(max(len(planned), 1) + 1, thread_name_prefix="storm") as threads:
+        feeding = threads.submit(feeder.run)
+        try:
+            began, injected = time.monotonic(), list[Future[Injection]]()
+            for one in planned:
+                _wait(site, began + one.at, feeding)
+                injected.append(threads.submit(inject, site, one))
+            injections = [one.result() for one in injected]
+            if profile.outage:
+                injections.append(_long_outage(site, profile, feeder, outage))
+            feeding.result()
+        finally:
+            feeder.stop.set()
+            site.is_over.set()
+    return injections, outage
+
+
+def _wait(site: Site, until: float, feeding: "Future[None]") -> None:
+    site.is_over.wait(max(0.0, until - time.monotonic()))
+    if feeding.done():
+        feeding.result()  # raises what ended it
+
+
+def _long_outage(site: Site, profile: Profile, feeder: Feeder, outage: dict[str, int]) -> Injection:
+    """When all workers are up and nothing is left to be rescued from those before."""
+    for slot in range(profile.workers):
+        site.fleet.up(slot)
+    site.is_over.wait(3 * profile.lease)
+    since = datetime.now(UTC)
+    injection = away(site, Fault.OUTAGE, profile.outage)
+    # By then whoever would take jobs from the living has had the time to.
+    site.is_over.wait(3 * profile.lease)
+    outage["rescued"] = evidence.rescued(feeder.fl, since)
+    return injection
+
+
+def _settle(fl: Fairlane) -> None:
+    """Wait until every job has ended."""
+    deadline, left = time.monotonic() + _SETTLING, -1
+    waiting = threading.Event()
+    while time.monotonic() < deadline:
+        with suppress(StorageUnavailable):
+            left = evidence.unfinished(fl)
+        if left == 0:
+            return
+        waiting.wait(_LOOK)
+
+
+def _report(
+    fl: Fairlane,
+    profile: Profile,
+    seed: int,
+    feeder: Feeder,
+    injections: list[Injection],
+    outage: dict[str, int],
+    seconds: float,
+    site: Site,
+) -> Report:
+    stored = evidence.stored(fl)
+    # Of what nobody answered for, that which is there was submitted.
+    expected = feeder.expected | {job: end for job, end in feeder.unsure.items() if job in stored}
+    entries = list(ledger.read(site.directory))
+    found = verdict.judge(expected, entries, injections, stored, evidence.late_writes(fl))
+    return Report(
+        seed=seed,
+        profile=profile,
+        submitted=len(expected),
+        rejected=feeder.rejected,
+        refusals=feeder.refusals,
+        effects=sum(entry.kind is ledger.Kind.EFFECT for entry in entries),
+        seconds=seconds,
+        injections=injections,
+        verdict=found,
+        recoveries=verdict.recoveries(entries, [one for one in injections if one.kind is Fault.KILL]),
+        first_claims=verdict.first_claims(entries, injections),
+        crashes=site.fleet.crashes,
+        outage=outage,
+    )

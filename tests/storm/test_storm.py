@@ -1,0 +1,24 @@
+"""A storm of half a minute on each database: nothing is lost, nothing is done twice without a reason."""
+
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from tests.storm import profiles, results
+from tests.storm.storm import run
+
+SEED = 20261126
+
+
+@pytest.mark.parametrize("database", profiles.DATABASES)
+def test_no_job_is_lost_and_no_old_lease_writes_in_a_storm(database: str, run_directory: Path) -> None:
+    profile = profiles.SHORT[database]
+    directory = run_directory / f"storm-{uuid4().hex}"
+    directory.mkdir()
+
+    report = run(database, profile, SEED, directory)
+
+    assert not results.failed(report), "\n".join([*results.told(report), results.command(database, SEED, "--short")])
+    assert report.counts == {fault: count for fault, count in profile.faults.items() if count}
+    assert report.submitted >= profile.jobs

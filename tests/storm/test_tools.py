@@ -1,0 +1,107 @@
+"""What the storm works with does what it says."""
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy import make_url
+
+from tests.runtime.worker_kit import PATIENCE, until
+from tests.storm import clock, folder, ledger
+from tests.storm.ledger import Entry, Kind
+from tests.storm.proxy import Proxy, Silence
+
+CLOCKS = """
+import sys, time
+from datetime import UTC, datetime
+for _ in sys.stdin:
+    print(int(time.time()), int(datetime.now(UTC).timestamp()), int(time.monotonic()), flush=True)
+"""
+
+
+def test_a_clock_lies_from_one_moment_to_the_next_and_to_its_process_alone(tmp_path: Path) -> None:
+    file, library = tmp_path / "clock", clock.build(tmp_path)
+    if library is None:
+        pytest.skip("no clock can be made to lie here")
+    clock.shift(file, 0)
+    with subprocess.Popen(
+        [sys.executable, "-c", CLOCKS],
+        env={**clock.environment(library, file)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        told = []
+        for shift in (0, 3600, -3600):
+            clock.shift(file, shift)
+            process.stdin.write("\n")
+            process.stdin.flush()
+            told.append([int(part) for part in process.stdout.readline().split()])
+        process.stdin.close()
+    right, ahead, behind = told
+    for place in (0, 1):  # the time of day, however it is asked for
+        assert round((ahead[place] - right[place]) / 3600, 1) == 1.0
+        assert round((behind[place] - right[place]) / 3600, 1) == -1.0
+    assert right[2] <= ahead[2] <= behind[2] < right[2] + PATIENCE
+
+
+def test_a_line_that_a_kill_cut_off_is_not_read(tmp_path: Path) -> None:
+    folder.prepare(tmp_path)
+    line = '{"kind": "begin", "organization": "o", "job": "j", "attempt": 1, "lease": "l", "worker": "w", "at": 1.5}'
+    (folder.ledgers(tmp_path) / "w-1.jsonl").write_text(f"{line}\n{line[:30]}")
+    assert list(ledger.read(tmp_path)) == [Entry(Kind.BEGIN, "o", "j", 1, "l", "w", 1.5)]
+
+
+class TestProxy:
+    """Between a client and PostgreSQL."""
+
+    @pytest.fixture
+    def direct(self, postgres_url: str):
+        with psycopg.connect(postgres_url, autocommit=True) as connection:
+            connection.execute("CREATE TABLE told (word text)")
+            yield connection
+
+    @pytest.fixture
+    def proxy(self, postgres_url: str):
+        url = make_url(postgres_url)
+        host = str(url.query.get("host") or url.host or "")
+        if not host.startswith("/"):
+            pytest.skip("this server has no socket")
+        with Proxy(Path(host) / f".s.PGSQL.{url.port or 5432}").running() as proxy:
+            yield proxy
+
+    @pytest.fixture
+    def through(self, postgres_url: str, proxy: Proxy):
+        url = make_url(postgres_url)
+        there = f"host=127.0.0.1 port={proxy.port} user={url.username} dbname={url.database}"
+        with psycopg.connect(there, autocommit=True) as connection:
+            yield connection
+
+    def test_what_is_said_arrives(self, through: psycopg.Connection, proxy: Proxy) -> None:
+        proxy.delay = 0.001
+        assert through.execute("SELECT 'x' || repeat('y', 100000)").fetchone() == ("x" + "y" * 100_000,)
+
+    def test_a_lost_answer_leaves_the_work_done_and_the_client_without_a_word(
+        self, direct: psycopg.Connection, through: psycopg.Connection, proxy: Proxy
+    ) -> None:
+        errors: list[Exception] = []
+
+        def tell() -> None:
+            try:
+                through.execute("INSERT INTO told VALUES ('hello')")
+            except psycopg.OperationalError as error:
+                errors.append(error)
+
+        proxy.silence = Silence.ANSWERS
+        client = threading.Thread(target=tell)
+        client.start()
+        until(lambda: direct.execute("SELECT count(*) FROM told").fetchone() == (1,))
+        assert client.is_alive()
+        proxy.cut()
+        client.join(PATIENCE)
+        assert len(errors) == 1

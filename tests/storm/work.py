@@ -1,0 +1,104 @@
+"""What is submitted during a storm: job graphs of all kinds, planned with how each job is to end."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Final
+from uuid import uuid4
+
+from fairlane import Submission
+from tests.storm.handlers import IN_LOOP, IN_PROCESS, IN_THREAD, LIMITED
+from tests.storm.verdict import Expected
+
+ORGANIZATIONS: Final = ("acme", "brook", "cedar", "dune", "elm")
+_LONGEST: Final = 0.3  # seconds of a handler
+_LONG: Final = 2.0  # seconds of one that is to be canceled while it runs
+_TIMEOUT: Final = 0.5  # seconds, of what is to time out at first
+_LATER: Final = 3600.0  # seconds: never, in a storm
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A job to be submitted. `cancel`: ask for its cancel afterwards; `again`: submit its twin, too."""
+
+    submission: Submission
+    expected: Expected = Expected.COMPLETED
+    cancel: bool = False
+    again: bool = False
+
+
+Maker = Callable[[Random, str], list[Order]]
+
+
+def _one(random: Random, organization: str, job_type: str, way: str = "plain", **options: Any) -> Submission:
+    parameters = {"seconds": random.uniform(0, _LONGEST), "way": way}
+    return Submission(job_type, organization, parameters=parameters, **options)
+
+
+def _plain(job_type: str, way: str = "plain") -> Maker:
+    return lambda random, organization: [Order(_one(random, organization, job_type, way))]
+
+
+def _timing_out(random: Random, organization: str) -> list[Order]:
+    job_type = random.choice((IN_LOOP, IN_THREAD, IN_PROCESS))
+    return [Order(_one(random, organization, job_type, "time out once", timeout=_TIMEOUT))]
+
+
+def _breaking(random: Random, organization: str) -> list[Order]:
+    """A parent that breaks, and a child that it takes down."""
+    parent = _one(random, organization, IN_LOOP, "break")
+    child = _one(random, organization, IN_LOOP, depends_on=[parent])
+    return [Order(parent, Expected.DEAD), Order(child, Expected.DEAD)]
+
+
+def _family(random: Random, organization: str) -> list[Order]:
+    """Fan-out and fan-in."""
+    root = _one(random, organization, IN_LOOP)
+    middle = [_one(random, organization, kind, depends_on=[root]) for kind in (IN_LOOP, IN_THREAD)]
+    return [Order(root), *map(Order, middle), Order(_one(random, organization, IN_LOOP, depends_on=middle))]
+
+
+def _twice(random: Random, organization: str) -> list[Order]:
+    key = uuid4().hex
+    return [Order(_one(random, organization, IN_LOOP, dedup_key=key, delay=1.0), again=True)]
+
+
+def _canceled_in_time(random: Random, organization: str) -> list[Order]:
+    return [Order(_one(random, organization, IN_LOOP, delay=_LATER), Expected.CANCELED, cancel=True)]
+
+
+def _canceled_while_it_runs(random: Random, organization: str) -> list[Order]:
+    job_type = random.choice((IN_LOOP, IN_THREAD, IN_PROCESS))
+    submission = Submission(job_type, organization, parameters={"seconds": _LONG, "way": "plain"}, dedup_window=0)
+    return [Order(submission, Expected.EITHER, cancel=True)]
+
+
+# How often each comes. What fails has to stay well below half of each type, or a circuit breaker opens.
+_MAKERS: Final[Mapping[Maker, int]] = {
+    _plain(IN_LOOP): 40,
+    _plain(IN_THREAD): 15,
+    _plain(IN_PROCESS): 3,
+    _plain(LIMITED): 3,
+    _plain(IN_LOOP, "fail once"): 4,
+    _plain(IN_THREAD, "fail once"): 1,
+    _plain(IN_LOOP, "checkpoint"): 4,
+    _plain(IN_THREAD, "checkpoint"): 3,
+    _plain(IN_LOOP, "report"): 3,
+    _plain(IN_THREAD, "report"): 2,
+    _timing_out: 1,
+    _family: 3,
+    _breaking: 1,
+    _twice: 1,
+    _canceled_in_time: 1,
+    _canceled_while_it_runs: 1,
+}
+
+
+def batch(random: Random, size: int) -> list[Order]:
+    """At least so many jobs; the first organization has half of them."""
+    orders: list[Order] = []
+    while len(orders) < size:
+        (maker,) = random.choices(list(_MAKERS), list(_MAKERS.values()))
+        organization = random.choice((*ORGANIZATIONS[:1] * (len(ORGANIZATIONS) - 1), *ORGANIZATIONS[1:]))
+        orders += maker(random, organization)
+    return orders
