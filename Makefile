@@ -68,6 +68,16 @@ bench-page: $(STAMP) ## Write docs/benchmarks.md and its charts from what was me
 	@$(BIN)/python -m benchmarks.simulation
 	@$(BIN)/python -m benchmarks.page
 
+.PHONY: storm
+storm: $(STAMP) ## Prove that no job is lost under kills and outages: a million jobs with make storm LONG=1
+	@$(BIN)/python -m tests.storm $(if $(LONG),--long) $(ARGS)
+	@$(MAKE) storm-page
+
+.PHONY: storm-page
+storm-page: $(STAMP) ## Write docs/reliability.md and its charts from what storms have found
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --group bench
+	@$(BIN)/python -m tests.storm.page
+
 .PHONY: lock
 lock: $(STAMP) ## Pin the newest dependencies that pyproject.toml allows
 	@$(BIN)/uv pip compile pyproject.toml --extra all --group dev --group docs --upgrade \

@@ -1,7 +1,6 @@
 """What the database shows after a storm."""
 
 import json
-from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
 
@@ -9,7 +8,7 @@ from sqlalchemy import Connection, exists, func, select
 
 from fairlane import Fairlane
 from fairlane.domain.statuses import JobStatus
-from fairlane.store.tables import checkpoints, dead_letters, execution_log, jobs, log_lines, results
+from fairlane.store.tables import checkpoints, execution_log, jobs, log_lines, results
 from tests.storm.verdict import Stored
 
 _LOST_WORKER: Final = "%was lost%"  # in the reason of each rescue
@@ -61,13 +60,6 @@ def rescued(fl: Fairlane, since: datetime) -> int:
         execution_log.c.at >= since,
     )
     return fl.database.read(lambda connection: connection.scalar(count)) or 0
-
-
-def buried(fl: Fairlane, job_ids: Iterable[str]) -> int:
-    """How many dead letters there are beside these jobs."""
-    planned = set(job_ids)
-    ids = fl.database.read(lambda connection: connection.scalars(select(dead_letters.c.job_id)).all())
-    return sum(str(one) not in planned for one in ids)
 
 
 def unfinished(fl: Fairlane) -> int:

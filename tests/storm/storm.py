@@ -14,6 +14,7 @@ from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
 from fairlane import Fairlane, Settings, StorageUnavailable
+from fairlane.domain.statuses import JobStatus
 from tests.runtime.worker_outages import own_server
 from tests.storm import clock, evidence, ledger, verdict
 from tests.storm.faults import Fault, Injection, plan
@@ -22,7 +23,7 @@ from tests.storm.fleet import Fleet, Slot
 from tests.storm.handlers import register
 from tests.storm.injections import Site, away, inject
 from tests.storm.proxy import Proxy
-from tests.storm.verdict import Verdict
+from tests.storm.verdict import Expected, Verdict
 from tests.storm.work import ORGANIZATIONS
 
 _LOOK: Final = 0.1  # seconds
@@ -46,7 +47,7 @@ class Profile:
 
 @dataclass(slots=True)
 class Report:
-    """What happened. `outage`: jobs taken from workers, and unplanned dead letters, in the long outage."""
+    """What happened. `outage`: jobs taken from workers in the long one, and dead letters that nobody planned."""
 
     seed: int
     profile: Profile
@@ -186,6 +187,11 @@ def _report(
     # Of what nobody answered for, that which is there was submitted.
     expected = feeder.expected | {job: end for job, end in feeder.unsure.items() if job in stored}
     entries = list(ledger.read(site.directory))
+    if outage:
+        outage["buried"] = sum(
+            expected.get(job) is not Expected.DEAD and one.status is JobStatus.DEAD_LETTER
+            for job, one in stored.items()
+        )
     found = verdict.judge(expected, entries, injections, stored, evidence.late_writes(fl))
     return Report(
         seed=seed,

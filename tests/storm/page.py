@@ -1,0 +1,129 @@
+"""Writes docs/reliability.md and its chart from the results in tests/storm/results: `python -m tests.storm.page`.
+
+A result is what `python -m tests.storm` has left. No figure stands on the page that is not in one of them.
+"""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+from benchmarks.charts import INK, OURS, chart
+from tests.storm.results import FOLDER, quantile
+
+PAGE: Final = Path(__file__).parents[2] / "docs" / "reliability.md"
+_NAMES: Final = {"postgresql": "PostgreSQL", "sqlite": "SQLite"}
+
+_HEAD: Final = """\
+# Reliability
+
+What Fairlane promises first is that no job is lost. `make storm` tries to break that: it runs real workers under load
+while they are killed, stopped and cut off and the database goes away under them, and then checks the books. This page
+is made from the files in `tests/storm/results` by `make storm`; smaller storms are among the tests.
+
+What is submitted is a mix: async handlers, threads and processes of five organizations; families of jobs, duplicates,
+retries, timeouts, cancels, limits, dead letters. Each handler writes what it does into a ledger outside of the engine
+before it returns. Afterwards the ledger is compared with what was submitted and with what the database has:
+
+- *Lost*: a job that was to take effect and did not, or that did not end as it was to.
+- *Duplicate*: each effect of a job beyond its first. Jobs run at least once, so a worker that is killed between the
+  effect and the commit leaves one. It counts as explained only by a kill, a stop or half-open connections of the very
+  worker of that attempt, in that time. No fault of the database explains one, nor does SIGTERM or a clock.
+- *Zombie*: an effect under a lease that was lost, unless the worker was stopped or cut off in that time, or a write to
+  the engine under such a lease, which nothing explains.
+"""
+_NOTHING: Final = "\nNo storm has gone by yet: `make storm`.\n"
+
+
+def results() -> list[dict[str, Any]]:
+    """All results, by database."""
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.json"))]
+
+
+def page(found: Sequence[Mapping[str, Any]]) -> str:
+    """The page's text."""
+    return "".join([_HEAD, *(map(_section, found) if found else [_NOTHING])])
+
+
+def _section(one: Mapping[str, Any]) -> str:
+    machine = one["machine"]
+    where = f"{machine['cores']} cores, {machine['processor']}, {machine['system']}, Python {machine['python']}"
+    rows = [
+        ("Jobs submitted", f"{one['submitted']:,}"),
+        ("Effects", f"{one['effects']:,}"),
+        ("Submissions refused as duplicates, as planned", f"{one['rejected']:,}"),
+        ("**Lost jobs**", f"**{one['lost']}**"),
+        ("**Unexplained duplicates**", f"**{one['duplicates']}**"),
+        ("**Zombies**", f"**{one['zombies']}**"),
+        *((f"Duplicates explained by {kind}", f"{count}") for kind, count in one["explained"].items()),
+        ("Effects under a lost lease, explained; the engine took no write of theirs", f"{one['late_effects']}"),
+    ]
+    faults = [(kind, f"{count}") for kind, count in one["faults"].items()]
+    return (
+        f"\n## {_NAMES[one['database']]}\n\n"
+        f"{one['measured_on']}, {where}, Fairlane {machine['fairlane']}: {one['workers']} workers with a lease of "
+        f"{one['lease']:g} s, {one['seconds']:.0f} s, seed {one['seed']}.\n\n"
+        f"{_table(('', ''), rows)}\n{_table(('injected', 'times'), faults)}\n{_recovery(one)}"
+    )
+
+
+def _recovery(one: Mapping[str, Any]) -> str:
+    lines = []
+    for what, name in (
+        ("The jobs of a killed worker ran again after", "recoveries"),
+        ("Those of kills with no other fault in the way ran again after", "undisturbed"),
+    ):
+        if values := one[name]:
+            p50, p99 = median(values), quantile(values, 0.99)
+            lines.append(
+                f"- {what} {p50:.2f} s (p50) and {p99:.2f} s (p99), that is {p50 / one['lease']:.2f} and "
+                f"{p99 / one['lease']:.2f} leases ({len(values)} jobs)."
+            )
+    if claims := one["first_claims"]:
+        lines.append(
+            f"- When the database was back, the first handler was called after {min(claims):.2f} to "
+            f"{max(claims):.2f} s ({len(claims)} times)."
+        )
+    if outage := one["outage"]:
+        lines.append(
+            f"- In an outage of {outage['seconds']:g} s under load, jobs taken from workers: {outage['rescued']}; "
+            f"dead letters that nobody planned: {outage['buried']}."
+        )
+    listed = "\n".join(lines)
+    return f"{listed}\n\n![How long a killed worker's jobs waited](charts/storm-{one['database']}.png)\n"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "".join(f"| {' | '.join(line)} |\n" for line in (head, ["---"] * len(head), *rows))
+
+
+def draw(one: Mapping[str, Any]) -> None:
+    """The share of a killed worker's jobs that ran again, by the time since the kill."""
+    title = f"{_NAMES[one['database']]}: share of a killed worker's jobs that run again, by leases since the kill"
+    with chart(f"storm-{one['database']}", title) as axes:
+        for name, colour, label in (("undisturbed", OURS, "no other fault in the way"), ("recoveries", INK, "all")):
+            if values := one[name]:
+                shares = [number / len(values) for number in accumulate(1 for _ in values)]
+                axes.step(
+                    [seconds / one["lease"] for seconds in values], shares, where="post", color=colour, label=label
+                )
+        axes.set_xlim(left=0)
+        axes.set_ylim(0, 1.02)
+        axes.grid(visible=True)
+        axes.legend(frameon=False, loc="lower right", labelcolor=INK)
+
+
+def main() -> None:
+    """Write the page and the charts."""
+    found = results()
+    for one in found:
+        draw(one)
+    PAGE.write_text(page(found), encoding="utf-8")
+    sys.stdout.write(f"Written to {PAGE}.\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""The page of reliability says what a storm has found, and nothing else."""
+
+from typing import Any
+
+from tests.storm import page
+
+RESULT: dict[str, Any] = {
+    "database": "sqlite",
+    "measured_on": "2026-11-26",
+    "machine": {"cores": 2, "processor": "Abacus", "system": "Linux", "python": "3.11.7", "fairlane": "0.1.0"},
+    "seed": 42,
+    "seconds": 200.4,
+    "workers": 4,
+    "lease": 5.0,
+    "submitted": 50_000,
+    "rejected": 12,
+    "effects": 50_100,
+    "lost": 1,
+    "duplicates": 2,
+    "zombies": 3,
+    "explained": {"kill -9 of a worker": 100},
+    "late_effects": 4,
+    "faults": {"kill -9 of a worker": 30},
+    "recoveries": [2.0, 5.0, 10.0],
+    "undisturbed": [],
+    "first_claims": [],
+    "outage": None,
+}
+
+
+def test_the_page_is_made_from_the_results_that_are_there() -> None:
+    assert page.PAGE.read_text(encoding="utf-8") == page.page(page.results()), "run `make storm-page`"
+
+
+def test_without_results_it_says_so() -> None:
+    assert "No storm has gone by yet" in page.page([])
+    assert "No storm has gone by yet" not in page.page([RESULT])
+
+
+def test_what_must_not_be_is_told_as_it_is() -> None:
+    text = page.page([RESULT])
+    for row in ("| **Lost jobs** | **1** |", "| **Unexplained duplicates** | **2** |", "| **Zombies** | **3** |"):
+        assert row in text
+    assert "| Duplicates explained by kill -9 of a worker | 100 |" in text
+    assert "seed 42" in text
+
+
+def test_recovery_is_told_in_seconds_and_in_leases() -> None:
+    assert "after 5.00 s (p50) and 10.00 s (p99), that is 1.00 and 2.00 leases (3 jobs)" in page.page([RESULT])
+
+
+def test_what_was_not_measured_is_not_told() -> None:
+    text = page.page([RESULT])
+    assert "no other fault in the way ran" not in text
+    assert "When the database was back" not in text
+    assert "In an outage" not in text
+    outage = {"seconds": 60.0, "rescued": 5, "buried": 6}
+    more = page.page([RESULT | {"outage": outage, "undisturbed": [5.0], "first_claims": [0.5, 1.5]}])
+    assert "no other fault in the way ran again after 5.00 s" in more
+    assert "after 0.50 to 1.50 s (2 times)" in more
+    assert "60 s under load, jobs taken from workers: 5; dead letters that nobody planned: 6" in more
