@@ -1,6 +1,6 @@
 """`python -m tests.storm`: kill, stop and cut off everything that can be, and prove that no job is lost.
 
-It prints what was done and what was found, and leaves the figures in tests/storm/results, from which
+It prints what was done and what was found, and leaves the figures in tests/storm/figures, from which
 docs/reliability.md is made. The exit code is 1 if anything was lost, done twice without a reason, or written under an
 old lease. A seed gives the same plan of jobs and faults again; when exactly they meet, no seed says.
 """
@@ -28,7 +28,7 @@ def main() -> int:
     size.add_argument("--jobs", type=int, help="how many; faults and time go with it")
     size.add_argument("--long", action="store_true", help="a million jobs")
     size.add_argument("--short", action="store_true", help="the storm of the tests; its figures are not kept")
-    parser.add_argument("--out", type=Path, help="where the figures go, in place of tests/storm/results")
+    parser.add_argument("--out", type=Path, help="where the figures go, in place of tests/storm/figures")
     asked = parser.parse_args()
     seed = asked.seed if asked.seed is not None else secrets.randbelow(10**6)
     profile = _profile(asked)

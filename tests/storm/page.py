@@ -1,4 +1,4 @@
-"""Writes docs/reliability.md and its chart from the results in tests/storm/results: `python -m tests.storm.page`.
+"""Writes docs/reliability.md and its chart from the results in tests/storm/figures: `python -m tests.storm.page`.
 
 A result is what `python -m tests.storm` has left. No figure stands on the page that is not in one of them.
 """
@@ -22,7 +22,7 @@ _HEAD: Final = """\
 
 What Fairlane promises first is that no job is lost. `make storm` tries to break that: it runs real workers under load
 while they are killed, stopped and cut off and the database goes away under them, and then checks the books. This page
-is made from the files in `tests/storm/results` by `make storm`; smaller storms are among the tests.
+is made from the files in `tests/storm/figures` by `make storm`; smaller storms are among the tests.
 
 What is submitted is a mix: async handlers, threads and processes of five organizations; families of jobs, duplicates,
 retries, timeouts, cancels, limits, dead letters. Each handler writes what it does into a ledger outside of the engine

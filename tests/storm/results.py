@@ -11,7 +11,7 @@ from fairlane.cli.bench.machine import machine
 from tests.storm.faults import DISTURBING, Fault, Injection
 from tests.storm.storm import Report
 
-FOLDER: Final = Path(__file__).with_name("results")
+FOLDER: Final = Path(__file__).with_name("figures")
 _SHOWN: Final = 20  # findings
 
 
