@@ -15,7 +15,9 @@ from sqlalchemy import Connection, Engine, event, insert, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, ResourceClosedError
 from sqlalchemy.orm import registry
 
+from fairlane import StorageUnavailable
 from fairlane.store.borrow import borrow, lock_timeout
+from fairlane.store.transaction import Database
 from tests.store.hosts import (
     committed,
     create_table,
@@ -223,6 +225,17 @@ def test_connection_that_breaks_within_shows_the_error_that_broke_it(postgres: s
             host.lend(break_it)
         with pytest.raises(OperationalError, match="the connection is"):
             host.lend(put(1))
+
+
+def test_connection_that_breaks_within_a_lock_timeout_is_a_database_that_is_away(postgres: str) -> None:
+    def break_it(connection: Connection) -> None:
+        with lock_timeout(connection, 5.0):
+            connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+
+    database = Database(postgres)
+    with pytest.raises(StorageUnavailable, match="did not answer"):
+        database.write(break_it)
+    database.close()
 
 
 def test_lock_timeout_bounds_the_wait_for_another_transaction(postgres: str) -> None:

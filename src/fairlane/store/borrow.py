@@ -102,8 +102,9 @@ def lock_timeout(connection: Connection, seconds: float) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        # Refused where the error aborted the transaction; then the rollback to the savepoint puts the value back.
-        with suppress(DBAPIError):
+        # Refused where the error aborted the transaction; then the rollback to the savepoint puts the value back. A
+        # connection that broke has no value any more, and what broke it is the error to be seen.
+        with suppress(DBAPIError, PendingRollbackError):
             _set_lock_timeout(connection, previous)
         raise
     _set_lock_timeout(connection, previous)
