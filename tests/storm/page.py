@@ -34,6 +34,10 @@ before it returns. Afterwards the ledger is compared with what was submitted and
   worker of that attempt, in that time. No fault of the database explains one, nor does SIGTERM or a clock.
 - *Zombie*: an effect under a lease that was lost, unless the worker was stopped or cut off in that time, or a write to
   the engine under such a lease, which nothing explains.
+
+A worker takes back others' jobs only when its own heartbeat has succeeded for a full lease
+([why](architecture.md#leases-and-fencing)). So in a storm, where the database goes away and rescuers are killed, too,
+some jobs wait for longer than the two leases within which they run again where nothing else happens.
 """
 _NOTHING: Final = "\nNo storm has gone by yet: `make storm`.\n"
 
@@ -65,7 +69,8 @@ def _section(one: Mapping[str, Any]) -> str:
     return (
         f"\n## {_NAMES[one['database']]}\n\n"
         f"{one['measured_on']}, {where}, Fairlane {machine['fairlane']}: {one['workers']} workers with a lease of "
-        f"{one['lease']:g} s, {one['seconds']:.0f} s, seed {one['seed']}.\n\n"
+        f"{one['lease']:g} s, {one['seconds']:.0f} s, seed {one['seed']}.\n"
+        f'The same plan again: `make storm ARGS="--seed {one["seed"]} --database {one["database"]}"`.\n\n'
         f"{_table(('', ''), rows)}\n{_table(('injected', 'times'), faults)}\n{_recovery(one)}"
     )
 
