@@ -37,7 +37,7 @@ before it returns. Afterwards the ledger is compared with what was submitted and
 
 A worker takes back others' jobs only when its own heartbeat has succeeded for a full lease
 ([why](architecture.md#leases-and-fencing)). So in a storm, where the database goes away and rescuers are killed, too,
-some jobs wait for longer than the two leases within which they run again where nothing else happens.
+some jobs wait for longer than two leases.
 """
 _NOTHING: Final = "\nNo storm has gone by yet: `make storm`.\n"
 
@@ -70,7 +70,7 @@ def _section(one: Mapping[str, Any]) -> str:
         f"\n## {_NAMES[one['database']]}\n\n"
         f"{one['measured_on']}, {where}, Fairlane {machine['fairlane']}: {one['workers']} workers with a lease of "
         f"{one['lease']:g} s, {one['seconds']:.0f} s, seed {one['seed']}.\n"
-        f'The same plan again: `make storm ARGS="--seed {one["seed"]} --database {one["database"]}"`.\n\n'
+        f'The same plan again: `make storm ARGS="--seed {one["seed"]} --database {one["database"]} --jobs {one["jobs"]}"`.\n\n'
         f"{_table(('', ''), rows)}\n{_table(('injected', 'times'), faults)}\n{_recovery(one)}"
     )
 

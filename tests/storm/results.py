@@ -24,6 +24,7 @@ def document(database: str, report: Report) -> dict[str, Any]:
         "measured_on": datetime.now(UTC).date().isoformat(),
         "machine": machine(),
         "seed": report.seed,
+        "jobs": profile.jobs,
         "seconds": round(report.seconds, 1),
         "workers": profile.workers,
         "lease": profile.lease,

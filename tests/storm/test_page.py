@@ -9,6 +9,7 @@ RESULT: dict[str, Any] = {
     "measured_on": "2026-11-26",
     "machine": {"cores": 2, "processor": "Abacus", "system": "Linux", "python": "3.11.7", "fairlane": "0.1.0"},
     "seed": 42,
+    "jobs": 50_000,
     "seconds": 200.4,
     "workers": 4,
     "lease": 5.0,
@@ -42,7 +43,7 @@ def test_what_must_not_be_is_told_as_it_is() -> None:
     for row in ("| **Lost jobs** | **1** |", "| **Unexplained duplicates** | **2** |", "| **Zombies** | **3** |"):
         assert row in text
     assert "| Duplicates explained by kill -9 of a worker | 100 |" in text
-    assert "seed 42" in text
+    assert '`make storm ARGS="--seed 42 --database sqlite --jobs 50000"`' in text
 
 
 def test_recovery_is_told_in_seconds_and_in_leases() -> None:
