@@ -70,7 +70,8 @@ def _section(one: Mapping[str, Any]) -> str:
         f"\n## {_NAMES[one['database']]}\n\n"
         f"{one['measured_on']}, {where}, Fairlane {machine['fairlane']}: {one['workers']} workers with a lease of "
         f"{one['lease']:g} s, {one['seconds']:.0f} s, seed {one['seed']}.\n"
-        f'The same plan again: `make storm ARGS="--seed {one["seed"]} --database {one["database"]} --jobs {one["jobs"]}"`.\n\n'
+        f'The same plan again: `make storm ARGS="--seed {one["seed"]} --database {one["database"]} '
+        f'--jobs {one["jobs"]}"`.\n\n'
         f"{_table(('', ''), rows)}\n{_table(('injected', 'times'), faults)}\n{_recovery(one)}"
     )
 
