@@ -22,6 +22,7 @@ from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.transaction import Database
 
 _BEATS_PER_LEASE = 3
+_LONGEST_WAIT = 1.0  # seconds between two tries in an outage: without a lease nothing is claimed
 
 
 class _Reading(NamedTuple):
@@ -124,7 +125,7 @@ class Heartbeat:
                 self.run_once()
                 self._outage.is_over()
             except Exception as error:  # noqa: BLE001 - whatever it is, the next beat may succeed
-                wait = min(self._outage.goes_on(error), self.interval)
+                wait = min(self._outage.goes_on(error), self.interval, _LONGEST_WAIT)
 
 
 def _gained(last: _Reading | None, now: _Reading) -> float:

@@ -25,7 +25,7 @@ _CHANNEL: Final = "fairlane_ready"
 _NOTIFY: Final = text(f"SELECT set_config('synchronous_commit', 'off', true), pg_notify('{_CHANNEL}', '')")
 _DEBOUNCE: Final = 0.02  # seconds between two hints of a process
 _LOOK: Final = 0.01  # seconds between two looks at SQLite's data_version: 0.2 % of a core
-_RECONNECT: Final = 5.0  # seconds
+_RECONNECT: Final = 1.0  # seconds; whoever waits out an outage hears by this that it is over
 _CLOSE: Final = 1.0  # seconds that a close waits for a hint that is being sent
 
 
