@@ -1,7 +1,8 @@
 """What a claim round goes by: which lanes have something, how their organizations stand, and what limits there are.
 
 It is read a little before the claim and kept for a tenth of a second, so that a busy worker does not look at all lanes
-again for each batch; after a hint, only for as long as the look took, so that whoever is new is seen soon.
+again for each batch; after a hint, only for as long as the look took, so that whoever is new is seen soon. A look that
+takes a tenth of a second itself is kept for longer.
 What must not be late (pauses, limits' counts) is read in the claim's own transaction.
 """
 
@@ -49,6 +50,8 @@ class Outlook:
 
 _NOTHING: Final = Outlook((), {}, {}, {}, frozenset(), {})
 _LATELY: Final = 0.2  # seconds
+_DEAR: Final = 0.1  # seconds; a look that takes longer leaves most of the time to claims,
+_REST: Final = 4  # this many times what it took
 
 
 @dataclass(slots=True)
@@ -78,6 +81,8 @@ class Outlooks:
         """
         began = time.monotonic()
         kept = min(self.kept, self._took) if self._is_hinted else self.kept
+        if self._took > _DEAR:  # as while some session holds an old snapshot
+            kept = _REST * self._took
         if self._kept is None or not self._kept.lanes or began - self._read_at > kept:
             self._is_hinted = False  # before the look: what is told of from here on, it may miss
             self._kept = self._read()

@@ -5,6 +5,7 @@ A service whose database is away keeps trying with a growing wait, says so, and 
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from typing import Protocol, TypeVar
@@ -15,6 +16,8 @@ from fairlane.domain.events import Emit, ServiceFailed, StorageBack, StorageLost
 T = TypeVar("T")
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.25, 10.0  # seconds
+# Times what a round took: looks that are dear, as while some session holds an old snapshot, are taken less often.
+_REST = 4
 
 
 class Service(Protocol):
@@ -58,15 +61,16 @@ async def run_service(service: Service, threads: Executor, stopping: asyncio.Eve
     """Run rounds until `stopping`. A round that found much to do is followed by the next at once."""
     outage = Outage(service.name, emit)
     while not stopping.is_set():
-        wait = service.interval
+        began = time.monotonic()
         try:
-            if await in_thread(threads, service.run_once):
-                wait = 0.0
+            is_more = bool(await in_thread(threads, service.run_once))
+            wait = 0.0 if is_more else max(service.interval, _REST * (time.monotonic() - began))
             outage.is_over()
         except (StorageUnavailable, ConfigurationError) as error:
             wait = outage.goes_on(error)
         except Exception as error:  # noqa: BLE001 - one broken round must not end the service
             emit(ServiceFailed(service.name, error))
+            wait = service.interval
         await wait_until(stopping, wait)
 
 
