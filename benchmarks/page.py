@@ -69,7 +69,7 @@ py-spy, `EXPLAIN (ANALYZE, BUFFERS, WAL)`):
 - *Pick-up.* A submission waits for the disk once; its hint goes through PostgreSQL's NOTIFY on a connection of its
   own; the worker looks (three round trips) and claims (five, and the disk once more): 7 ms on a faster machine, of
   which 2 are the submission's. All of the look in one statement and two round trips less in the claim saved 0.5 ms.
-  On a machine that was idle each of these takes longer than on a busy one: on the virtual one above, after a pause of
+  On a machine that was idle each of these takes longer than on a busy one: on the Xeon above, after a pause of
   0.2 s, `SELECT 1` alone took 4.8 ms instead of 0.2, and an INSERT of one row 6.8 ms instead of 0.3.
 - A session that holds a snapshot makes claims slower: see [Known limits](architecture.md#known-limits).
 """
