@@ -30,6 +30,10 @@ def test_types(run: Run) -> None:
     assert run("types", "resume", "greet").stdout == "Job type greet goes on.\n"
 
 
+def test_a_breaker_of_a_type_that_is_not_there_is_a_slip(run: Run, fl: Fairlane) -> None:
+    assert "greeet is not registered" in run("types", "close-breaker", "greeet", "-o", "acme", code=1).stderr
+
+
 def test_pausing_a_queue_that_nothing_goes_to_says_so(run: Run, fl: Fairlane) -> None:
     """It may be wanted, for what is to come; as often it is a slip, and nobody would know that nothing is paused."""
     assert "look if its name is right" in run("queues", "pause", "defualt").stdout

@@ -57,7 +57,9 @@ TypeArgument = Annotated[
 QueueArgument = Annotated[str, typer.Argument(metavar="QUEUE", help="Its name.", autocompletion=complete_queues)]
 User = Annotated[
     str | None,
-    typer.Option("--user", "-u", metavar="USER", help="Who acts: checked as a member. Left out: the system."),
+    typer.Option(
+        "--user", "-u", metavar="USER", help="Who acts; checked where members need a right. Left out: the system."
+    ),
 ]
 Parameter = Annotated[
     list[str] | None,

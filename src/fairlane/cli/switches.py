@@ -289,7 +289,9 @@ def close_breaker(
     Example:
         fairlane types close-breaker report.pdf -o acme
     """
-    was_open = engine(context).job_types.close_breaker(job_type, organization=organization, user=user)
+    fl = engine(context)
+    _refuse_unknown(fl, job_type)
+    was_open = fl.job_types.close_breaker(job_type, organization=organization, user=user)
     state = "starts again" if was_open else "was not held back by a breaker"
     say(f"Job type {job_type} {state} in organization {organization}.")
 

@@ -124,7 +124,7 @@ class JobTypes(Pauses):
     def close_breaker(self, job_type: str, *, organization: str, user: str | None = None) -> bool:
         """Let jobs of the type start again in the organization at once; False if its breaker was not open.
 
-        Only what ends after this counts towards opening it again.
+        Only what ends from the next full minute on counts towards opening it again.
 
         Raises:
             InvalidParameters: a text that can't be stored.
