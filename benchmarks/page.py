@@ -99,6 +99,7 @@ _DEFINITIONS: Final = (
     ("single", measures.single),
     ("drain, threads", measures.drain),
     ("drain-behind, -later, -limited", measures.deep_drain),
+    ("compute", measures.compute),
     ("pickup", measures.pickup),
     ("neighbour", measures.neighbour),
 )

@@ -113,7 +113,7 @@ def drain(name: str, job_type: str, organizations: int) -> Callable[[Site, Size]
 
 
 def compute(site: Site, size: Size) -> Mapping[str, float]:
-    """The same for handlers in threads that compute for 5 ms, with one worker process and with two, as
+    """The drain of handlers in threads that compute for 5 ms, with one worker process and with two, as
     `fairlane worker --processes 2` has them; of four slots each."""
     found: dict[str, float] = {}
     jobs = max(size.jobs // _COMPUTE_PART, 1)
