@@ -94,6 +94,21 @@ def test_who_is_new_is_seen_soon_after_a_hint(fl: Engine, worker: Member) -> Non
     until(lambda: organizations(worker.claim(1)) == {"rival": 1})
 
 
+def test_a_look_that_is_dear_is_kept_whatever_is_hinted(
+    fl: Engine, worker: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or looking would take all the time while some session holds an old snapshot."""
+    monkeypatch.setattr("fairlane.runtime.outlook._DEAR", 0.0)
+    monkeypatch.setattr("fairlane.runtime.outlook._REST", 1e9)
+    fl.organizations.create("rival")
+    for _ in range(2):
+        fl.give("work")
+    assert organizations(worker.claim(1)) == {"acme": 1}
+    fl.give("work", organization="rival")
+    worker.claims.outlooks.hinted()
+    assert organizations(worker.claim(1)) == {"acme": 1}
+
+
 def test_while_jobs_come_in_rounds_are_short(fl: Engine, worker: Member, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that nobody new waits behind a long one."""
     monkeypatch.setattr("fairlane.runtime.claims._SHORT_ROUND", 2)
