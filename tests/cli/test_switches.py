@@ -13,7 +13,7 @@ def test_queues(run: Run, fl: Fairlane) -> None:
     assert run("queues", "pause", "default", "--reason", "full").stdout == "Queue default is paused.\n"
     (queue,) = run("queues", "list", "--json").json
     assert (queue["queue"], queue["ready"], queue["paused"]) == ("default", 1, True)
-    assert run("queues", "list").stdout.splitlines()[1].split() == ["default", "1", "0", "0", "0", "yes"]
+    assert run("queues", "list").stdout.splitlines()[1].split() == ["default", "1", "0", "0", "0", "0", "yes"]
     assert run("queues", "resume", "default").stdout == "Queue default goes on.\n"
     assert run("queues", "resume", "default").stdout == "Queue default was not paused.\n"
 
@@ -71,6 +71,38 @@ def test_limits_of_types(run: Run) -> None:
     assert "unlimited running, unlimited started" in said
 
 
+@pytest.mark.usefixtures("fl")
+def test_limits_are_listed_with_what_they_limit_now_and_who_set_them(run: Run) -> None:
+    run("types", "limit", "greet", "--max-running", "5")
+    run("types", "limit", "greet", "-o", "acme", "--execution-rate", "100", "--execution-rate-window", "1h")
+
+    assert [line.split() for line in run("types", "limits").stdout.splitlines()[1:]] == [
+        ["fail", "all", "together", "unlimited", "0", "handler"],
+        ["greet", "all", "together", "5", "running", "0", "operator"],
+        ["greet", "acme", "100", "started", "in", "3600s", "0", "operator"],
+    ]
+    every, acme = run("types", "limits", "greet", "--json").json
+    assert (every["organization"], every["max_running"], every["running"]) == (None, 5, 0)
+    assert (acme["organization"], acme["execution_rate"], acme["started"]) == ("acme", 100, 0)
+
+
+@pytest.mark.usefixtures("fl")
+def test_taking_back_a_limit_says_which_organizations_keep_their_own(run: Run) -> None:
+    run("types", "limit", "greet", "-o", "acme", "--max-running", "1")
+
+    said = run("types", "limit", "greet", "--reset").stderr
+    assert "Limits of single organizations stay: of acme." in said
+    assert "fairlane types limit greet -o acme --reset" in said
+    assert run("types", "limit", "greet", "-o", "acme", "--reset").stderr == ""
+    assert run("types", "limit", "greet", "--reset").stderr == ""
+
+
+@pytest.mark.usefixtures("fl")
+def test_columns_of_limits_are_headed_as_limits(run: Run) -> None:
+    assert "MAX RUNNING  MAX STARTED" in run("types", "list").stdout
+    assert "MAX RUNNING   MAX LIVE" in run("orgs", "list").stdout
+
+
 def test_a_limit_is_for_all_organizations_whatever_the_environment_says(
     run: Run, fl: Fairlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,5 +144,5 @@ def test_breakers(run: Run, fl: Fairlane) -> None:
 
 def test_unknown_types_are_refused(run: Run) -> None:
     assert "No job types are registered" in run("types", "list").stdout
-    for verb in ("enable", "disable", "pause", "limit", "show"):
+    for verb in ("enable", "disable", "pause", "limit", "limits", "show"):
         assert run("types", verb, "nope", code=1).stderr == "Error: Job type nope is not registered.\n"

@@ -1,18 +1,15 @@
 """R20: limits, breakers and slots, from the database to the sentence."""
 
-from collections.abc import Collection, Mapping
-
 import pytest
 
 from fairlane.domain.breaker import REST
-from fairlane.domain.errors import StorageUnavailable
 from fairlane.domain.limits import Subject
 from fairlane.domain.reasons import ReasonCode
 from fairlane.domain.statuses import OrganizationStatus
 from fairlane.reads.service import Reads
-from fairlane.registry.directory import Membership, Standing
+from fairlane.registry.directory import Standing
 from fairlane.registry.options import Options
-from tests.reads.world import World
+from tests.reads.world import Host, World
 
 TYPE, PAIR = Subject(None, "report.pdf"), Subject("acme", "report.pdf")
 
@@ -212,22 +209,6 @@ def test_r20_one_free_slot_is_enough(world: World, reads: Reads) -> None:
     world.claim(worker)
 
     assert reads.explain(world.submit(), "acme").reasons[0].code is ReasonCode.NOTHING_BLOCKS
-
-
-class Host:
-    """A host's directory with one answer."""
-
-    def __init__(self, standing: Standing | None, *, is_away: bool = False) -> None:
-        self.standing = standing
-        self.is_away = is_away
-
-    def organizations(self, ids: Collection[str]) -> Mapping[str, Standing]:
-        if self.is_away:
-            raise StorageUnavailable("The directory gave no answer.")
-        return dict.fromkeys(ids, self.standing) if self.standing is not None else {}
-
-    def members(self, pairs: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Membership]:
-        return {}
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 """R15: counts and ages of an organization and of all; what `top` shows."""
 
-from fairlane.domain.statuses import PASSING, JobStatus, Priority
+from fairlane.domain.limits import Limit, LimitUse, Subject
+from fairlane.domain.statuses import PASSING, JobStatus, OrganizationStatus, Priority
 from fairlane.reads.service import Reads
+from fairlane.registry.directory import Standing
 from fairlane.store.statements import attempts
-from tests.reads.world import LEASE, World, lease_of
+from tests.reads.world import LEASE, Host, World, lease_of
 
 
 def test_r15_an_empty_organization_has_zeros_and_no_age(world: World, reads: Reads) -> None:
@@ -174,6 +176,44 @@ def test_r15_queues_with_their_live_jobs(world: World, reads: Reads) -> None:
     queues = [(queue.queue, queue.ready, queue.retrying, queue.running, queue.pending) for queue in reads.queues()]
 
     assert queues == [("bulk", 0, 0, 0, 1), ("default", 1, 1, 1, 0)]
+
+
+def test_r15_ready_jobs_that_wait_at_a_limit_are_counted_apart(world: World, reads: Reads) -> None:
+    worker = world.start_worker()
+    world.set_max_running("acme", 1)
+    world.limit(Subject(None, "mail.send"), execution_rate=3)
+    world.note_starts(Subject(None, "mail.send"), 1)
+    world.submit()
+    world.claim(worker)
+    for _ in range(3):
+        world.submit()  # acme runs one already
+        world.submit("rival", "mail.send")  # one was started, two more may be
+
+    assert [(queue.ready, queue.limited, queue.running, queue.live) for queue in reads.queues()] == [(2, 4, 1, 7)]
+
+
+def test_r15_limits_of_the_host_s_organizations_count_and_none_while_it_gives_no_answer(world: World) -> None:
+    world.submit("of-the-host")
+    host = Host(Standing(OrganizationStatus.ACTIVE, max_running=0))
+
+    assert [queue.limited for queue in Reads(world.database, host).queues()] == [1]
+    host.is_away = True
+    assert [queue.limited for queue in Reads(world.database, host).queues()] == [0]
+
+
+def test_r4_the_use_of_limits_is_what_runs_and_what_has_started_within_the_window(world: World, reads: Reads) -> None:
+    every, rate = Subject(None, "report.pdf"), Subject("acme", "report.pdf")
+    worker = world.start_worker()
+    for organization in ("acme", "rival"):
+        world.submit(organization)
+        world.claim(worker, organization)
+    world.note_starts(rate, 4)
+    world.pass_time(61)
+    world.note_starts(rate, 3)
+
+    uses = reads.limit_uses({every: Limit(max_running=5), rate: Limit(execution_rate=5)})
+
+    assert uses == {every: LimitUse(running=2), rate: LimitUse(running=1, started=3)}
 
 
 def test_r15_a_paused_queue_is_shown_even_when_it_is_empty(world: World, reads: Reads) -> None:

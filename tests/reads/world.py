@@ -1,7 +1,7 @@
 """Puts jobs, workers and pauses into a database through the store's own statements."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any, TypeVar
@@ -12,10 +12,12 @@ from uuid_utils.compat import uuid7
 
 from fairlane.domain.backoff import Backoff
 from fairlane.domain.breaker import Pair, Trial, opened
+from fairlane.domain.errors import StorageUnavailable
 from fairlane.domain.fairness import Lane, Quota
 from fairlane.domain.limits import Subject
 from fairlane.domain.outcomes import Completed, ErrorReport, Failed, Outcome
 from fairlane.domain.statuses import PRIORITY_RANK, OrganizationStatus, ParentPolicy, Priority
+from fairlane.registry.directory import Membership, Standing
 from fairlane.registry.options import Options
 from fairlane.store.statements import (
     breakers,
@@ -203,3 +205,19 @@ class World:
 
     def set_organization_status(self, organization: str, status: OrganizationStatus) -> None:
         self.write(lambda connection: organizations.change(connection, organization, {"status": status}))
+
+
+class Host:
+    """A host's directory with one answer."""
+
+    def __init__(self, standing: Standing | None, *, is_away: bool = False) -> None:
+        self.standing = standing
+        self.is_away = is_away
+
+    def organizations(self, ids: Collection[str]) -> Mapping[str, Standing]:
+        if self.is_away:
+            raise StorageUnavailable("The directory gave no answer.")
+        return dict.fromkeys(ids, self.standing) if self.standing is not None else {}
+
+    def members(self, pairs: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Membership]:
+        return {}

@@ -243,7 +243,7 @@ CASES = {
         lambda connection: running_limits.started(connection, LATER, dict.fromkeys(MANY_SUBJECTS, 60.0)),
         ("starts_at",),
     ),
-    "live jobs by queue": Case(metrics.live_by_queue, ("jobs_status",), ("jobs_status",)),
+    "live jobs by lane": Case(metrics.live_by_lane, ("jobs_status",), ("jobs_status",)),
     "scheduled jobs": Case(lambda connection: stage.release_scheduled(connection, BEFORE), ("jobs_scheduled",)),
     "due retries": Case(
         lambda connection: stage.ready_retries(connection, START + timedelta(days=63)), ("jobs_retrying",)

@@ -60,7 +60,7 @@ class FairlanePeer:
             )
 
     def remaining(self) -> int:
-        return sum(one.ready + one.retrying + one.running + one.pending for one in self._fl.reads.queues())
+        return sum(one.live for one in self._fl.reads.queues())
 
     def work(self) -> None:
         self._fl.worker(concurrency=_SLOTS).run()

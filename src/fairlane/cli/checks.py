@@ -241,7 +241,7 @@ def _workers(fl: Fairlane) -> Finding:
         slots = number_of(sum(one.slots for one in alive), "slot")
         return Finding("workers", Grade.FINE, f"{number_of(len(alive), 'worker')} alive, with {slots} in all.")
     queues = fl.reads.queues()
-    waiting = sum(one.ready + one.retrying + one.running + one.pending for one in queues)
+    waiting = sum(one.live for one in queues)
     if waiting:
         jobs = f"{number_of(waiting, 'job')} {'waits' if waiting == 1 else 'wait'} for one"
         sentence = f"None is alive, and {jobs}; start it: {APP_EXAMPLE}"

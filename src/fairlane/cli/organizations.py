@@ -74,8 +74,8 @@ def list_organizations(context: typer.Context, as_json: o.AsJson = False) -> Non
         Column("NAME"),
         "STATUS",
         Column("WEIGHT", justify="right"),
-        Column("RUNNING", justify="right"),
-        Column("LIVE", justify="right"),
+        Column("MAX RUNNING", justify="right"),
+        Column("MAX LIVE", justify="right"),
     )
     for one in found:
         bounds = (unlimited(one.max_running), unlimited(one.max_live_jobs))

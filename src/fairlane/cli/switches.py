@@ -1,12 +1,12 @@
-"""`fairlane queues` and `fairlane types`: what is there, switching it off and on, and limiting it."""
+"""`fairlane queues` and `fairlane types`: what is there, and switching it off and on."""
 
 from typing import Annotated
 
 import typer
 from rich.table import Column
 
-from fairlane import Fairlane, JobTypeNotFound, OrganizationNotFound
 from fairlane.cli import options as o
+from fairlane.cli.limits import limit_type, list_limits, refuse_unknown_type
 from fairlane.cli.output import (
     age,
     breaker_state,
@@ -23,29 +23,22 @@ from fairlane.cli.output import (
 )
 from fairlane.cli.session import engine
 from fairlane.control.pausing import JobTypeView
-from fairlane.registry.options import INHERIT
 
 queues = typer.Typer(help="Look at queues, pause and resume them.")
 types = typer.Typer(help="Look at job types; pause, resume, disable, enable, limit and delete them.")
 
-OnlyOf = Annotated[
-    str | None,
-    # Not from the environment: who sets a limit for all shall not set one for some organization by mistake.
-    typer.Option(
-        "--organization",
-        "-o",
-        metavar="ORG",
-        help="Whose jobs of the type; left out: of all organizations together.",
-        autocompletion=o.complete_organizations,
-    ),
-]
-Window = Annotated[str | None, typer.Option(metavar="DURATION", help="The time of the rate: 1m, 1h; at most a day.")]
+types.command("limit")(limit_type)
+types.command("limits")(list_limits)
+
 Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; whoever asks why a job waits will read it.")]
 
 
 @queues.command("list")
 def list_queues(context: typer.Context, as_json: o.AsJson = False) -> None:
     """List the queues that have live jobs or are paused.
+
+    READY jobs may start; LIMITED ones wait since as many run, or have started, as a limit allows (`fairlane types
+    limits`, `fairlane orgs list`); RETRYING ones wait for their next attempt, PENDING ones for parents or their time.
 
     \b
     Example:
@@ -58,10 +51,10 @@ def list_queues(context: typer.Context, as_json: o.AsJson = False) -> None:
     if not found:
         say("No queue has live jobs.")
         return
-    numbers = ("READY", "RETRYING", "RUNNING", "PENDING")
+    numbers = ("READY", "LIMITED", "RETRYING", "RUNNING", "PENDING")
     rows = table(Column("QUEUE", overflow="fold"), *(Column(one, justify="right") for one in numbers), "PAUSED")
     for one in found:
-        sizes = (one.ready, one.retrying, one.running, one.pending)
+        sizes = (one.ready, one.limited, one.retrying, one.running, one.pending)
         rows.add_row(cell(one.queue), *(f"{size:,}" for size in sizes), "yes" if one.paused else "")
     console().print(rows)
 
@@ -111,7 +104,7 @@ def list_types(context: typer.Context, as_json: o.AsJson = False) -> None:
         say("No job types are registered; `fairlane migrate --app …` and every worker register theirs.")
         return
     limits = {one.job_type: one for one in fl.job_types.limits() if one.organization is None}
-    numbers = (Column(one, justify="right") for one in ("TIMEOUT", "RETRIES", "RUNNING", "STARTED"))
+    numbers = (Column(one, justify="right") for one in ("TIMEOUT", "RETRIES", "MAX RUNNING", "MAX STARTED"))
     rows = table(Column("TYPE", overflow="fold"), "STATE", Column("QUEUE"), *numbers)
     for one in found:
         bounds = (_seconds(one.options.timeout), unlimited(one.options.max_retries))
@@ -151,48 +144,6 @@ def show_type(context: typer.Context, job_type: o.TypeArgument, as_json: o.AsJso
     )
 
 
-@types.command("limit")
-def limit_type(
-    context: typer.Context,
-    job_type: o.TypeArgument,
-    organization: OnlyOf = None,
-    max_running: o.Bound = None,
-    execution_rate: o.Bound = None,
-    execution_rate_window: Window = None,
-    reset: Annotated[bool, typer.Option("--reset", help="First take back what was set: as its handler says.")] = False,
-    user: o.User = None,
-    as_json: o.AsJson = False,
-) -> None:
-    """Change what of a type may run; what is not given stays.
-
-    \b
-    Examples:
-        fairlane types limit report.pdf --max-running 20
-        fairlane types limit report.pdf -o acme --execution-rate 100 --execution-rate-window 1h
-        fairlane types limit report.pdf --reset
-    """
-    fl = engine(context)
-    _refuse_unknown(fl, job_type)
-    if organization is not None and organization not in fl.directory.organizations([organization]):
-        raise OrganizationNotFound(f"There is no organization {organization!r}.")
-    if reset:
-        fl.job_types.reset_limit(job_type, organization=organization, user=user)
-    window = o.optional(o.duration, "--execution-rate-window", execution_rate_window)
-    changed = fl.job_types.limit(
-        job_type,
-        organization=organization,
-        max_running=o.changed_bound("--max-running", max_running),
-        execution_rate=o.changed_bound("--execution-rate", execution_rate),
-        execution_rate_window=INHERIT if window is None else window,
-        user=user,
-    )
-    if as_json:
-        print_json(changed)
-    else:
-        whose = "all organizations together" if organization is None else organization
-        say(f"Job type {job_type}, of {whose}: {limit_text(changed)}.")
-
-
 @types.command("enable")
 def enable(context: typer.Context, job_type: o.TypeArgument, user: o.User = None) -> None:
     """Let the type be submitted again.
@@ -226,7 +177,7 @@ def delete(context: typer.Context, job_type: o.TypeArgument, user: o.User = None
         fairlane types delete report.pdf
     """
     fl = engine(context)
-    _refuse_unknown(fl, job_type)
+    refuse_unknown_type(fl, job_type)
     o.confirmed(f"Delete job type {job_type} with its limits?", yes=yes)
     fl.job_types.delete(job_type, user=user)
     say(f"Job type {job_type} is deleted.")
@@ -241,7 +192,7 @@ def pause_type(context: typer.Context, job_type: o.TypeArgument, user: o.User = 
         fairlane types pause report.pdf --reason "the printer is out of paper"
     """
     fl = engine(context)
-    _refuse_unknown(fl, job_type)
+    refuse_unknown_type(fl, job_type)
     fl.job_types.pause(job_type, user=user, reason=reason)
     say(f"Job type {job_type} is paused.")
 
@@ -290,16 +241,10 @@ def close_breaker(
         fairlane types close-breaker report.pdf -o acme
     """
     fl = engine(context)
-    _refuse_unknown(fl, job_type)
+    refuse_unknown_type(fl, job_type)
     was_open = fl.job_types.close_breaker(job_type, organization=organization, user=user)
     state = "starts again" if was_open else "was not held back by a breaker"
     say(f"Job type {job_type} {state} in organization {organization}.")
-
-
-def _refuse_unknown(fl: Fairlane, job_type: str) -> None:
-    """A pause of a type that does not exist would be a slip that nobody notices."""
-    if all(one.name != job_type for one in fl.job_types.list()):
-        raise JobTypeNotFound(f"Job type {job_type} is not registered.")
 
 
 def _state(one: JobTypeView) -> str:

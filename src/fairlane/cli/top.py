@@ -40,6 +40,9 @@ def top(
 ) -> None:
     """Show queues, running jobs and workers of all organizations, until Ctrl-C.
 
+    Jobs that are LIMITED wait since as many run, or have started, as a limit allows: see `fairlane types limits` and
+    `fairlane orgs list`.
+
     \b
     Examples:
         fairlane top
@@ -103,10 +106,10 @@ def sections(snapshot: Snapshot, height: int | None, note: str = "") -> Iterator
 def _queues(queues: tuple[QueueView, ...]) -> RenderableType:
     if not queues:
         return Text("No queue has live jobs.", "dim")
-    numbers = (Column(one, justify="right") for one in ("READY", "RETRYING", "RUNNING", "PENDING"))
+    numbers = (Column(one, justify="right") for one in ("READY", "LIMITED", "RETRYING", "RUNNING", "PENDING"))
     rows = table(Column("QUEUE"), *numbers, Column("PAUSED"))
     for one in queues:
-        sizes = (f"{size:,}" for size in (one.ready, one.retrying, one.running, one.pending))
+        sizes = (f"{size:,}" for size in (one.ready, one.limited, one.retrying, one.running, one.pending))
         rows.add_row(one_line(one.queue), *sizes, Text("paused", "yellow") if one.paused else "")
     return rows
 

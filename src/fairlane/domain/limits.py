@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
+from fairlane.domain.fairness import Lane
+
 DEFAULT_WINDOW: Final = 60.0  # seconds
 
 
@@ -82,6 +84,31 @@ def limits_on(
         pair: Limit(**overrides.get(pair, {})),
     }
     return {subject: limit for subject, limit in found.items() if not limit.is_unlimited}
+
+
+class LimitUse(NamedTuple):
+    """How far a limit is used: how many jobs run, and how many have started within the window of its execution rate."""
+
+    running: int
+    started: int = 0
+
+
+def beyond_limits(ready: Mapping[Lane, int], left: Mapping[Subject, int]) -> dict[Lane, int]:
+    """How many of each lane's ready jobs wait at a limit: those beyond what all limits on the lane leave.
+
+    Lanes under the same limit take of its room one after the other; which of them it will be, the next claims decide.
+
+    Args:
+        left: how many more may start under each limit that there is.
+    """
+    rooms, found = dict(left), {}
+    for lane, size in sorted(ready.items()):
+        mine = [one for one in subjects_of(lane.organization, lane.job_type) if one in rooms]
+        room = min([size, *(rooms[one] for one in mine)])
+        for one in mine:
+            rooms[one] -= room
+        found[lane] = size - room
+    return found
 
 
 def next_start(limit: Limit, starts: Iterable[tuple[datetime, int]], now: datetime) -> datetime | None:

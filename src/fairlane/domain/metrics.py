@@ -69,10 +69,15 @@ class Stranded:
 
 @dataclass(frozen=True, slots=True)
 class QueueView:
-    """The live jobs of a queue: `ready` may be claimed, `retrying` wait for their retry time."""
+    """The live jobs of a queue.
+
+    `ready` may be claimed; `limited` could be, but wait since a limit is reached: an organization's, or a job type's on
+    what runs or starts. `retrying` wait for their retry time.
+    """
 
     queue: str
     ready: int
+    limited: int
     retrying: int
     running: int
     pending: int
@@ -81,4 +86,4 @@ class QueueView:
     @property
     def live(self) -> int:
         """All that have not ended."""
-        return self.ready + self.retrying + self.running + self.pending
+        return self.ready + self.limited + self.retrying + self.running + self.pending

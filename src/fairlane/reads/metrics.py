@@ -2,11 +2,16 @@
 
 import json
 from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
+from fairlane.domain.fairness import Lane
+from fairlane.domain.limits import beyond_limits
 from fairlane.domain.metrics import Metrics, QueueView, RunningJob, Stranded, WorkerView
 from fairlane.domain.statuses import PASSING, PRIORITY_OF_RANK, JobStatus, Priority
+from fairlane.reads.limits import limits_of, uses_of
 from fairlane.store.clock import Clock
 from fairlane.store.statements import job_types, workers
 from fairlane.store.statements import metrics as statements
@@ -73,7 +78,7 @@ def stranded_jobs(connection: Connection, clock: Clock) -> tuple[Stranded, ...]:
     """What is queued without a worker for it, by queue and type. One that is stopping claims no more."""
     alive = [one for one in live_workers(connection, clock) if not one.stopping]
     waiting: Counter[tuple[str, str]] = Counter()
-    for row in statements.live_by_queue(connection):
+    for row in statements.live_by_lane(connection):
         if row.status == JobStatus.QUEUED:
             waiting[row.queue, row.job_type] += row.size
     found = []
@@ -84,20 +89,62 @@ def stranded_jobs(connection: Connection, clock: Clock) -> tuple[Stranded, ...]:
     return tuple(found)
 
 
-def queue_views(connection: Connection) -> tuple[QueueView, ...]:
-    """Queues with live jobs, and paused ones, by name."""
-    sizes: dict[str, Counter[tuple[JobStatus, bool]]] = defaultdict(Counter)
-    for row in statements.live_by_queue(connection):
-        sizes[row.queue][JobStatus(row.status), row.ready] += row.size
+@dataclass(slots=True)
+class LiveJobs:
+    """How many jobs of each lane are live, by what they wait for."""
+
+    by_status: defaultdict[JobStatus, Counter[Lane]] = field(default_factory=lambda: defaultdict(Counter))
+    ready: Counter[Lane] = field(default_factory=Counter)
+
+    def running(self) -> Counter[tuple[str, str]]:
+        """How many run, by (job type, organization)."""
+        found: Counter[tuple[str, str]] = Counter()
+        for lane, size in self.by_status[JobStatus.RUNNING].items():
+            found[lane.job_type, lane.organization] += size
+        return found
+
+
+def live_jobs(connection: Connection) -> LiveJobs:
+    """All live jobs, counted."""
+    found = LiveJobs()
+    for row in statements.live_by_lane(connection):
+        lane = Lane(row.queue, row.organization, row.job_type)
+        found.by_status[JobStatus(row.status)][lane] += row.size
+        if row.ready:
+            found.ready[lane] += row.size
+    return found
+
+
+def queue_views(
+    connection: Connection, clock: Clock, live: LiveJobs, max_running: Mapping[str, int | None]
+) -> tuple[QueueView, ...]:
+    """Queues with live jobs, and paused ones, by name.
+
+    Args:
+        max_running: of the organizations; one that is not among them has no limit of its own.
+    """
+    limits = limits_of(connection, {(lane.job_type, lane.organization) for lane in live.ready}, max_running)
+    uses = uses_of(connection, clock, limits, live.running())
+    limited = beyond_limits(live.ready, {one: limit.room(*uses[one]) for one, limit in limits.items()})
+    queued, ready, held = (_by_queue(sizes) for sizes in (live.by_status[JobStatus.QUEUED], live.ready, limited))
+    running, pending = (_by_queue(live.by_status[status]) for status in (JobStatus.RUNNING, JobStatus.PENDING))
     paused = {row.name for row in job_types.paused(connection) if row.subject == "queue"}
     return tuple(
         QueueView(
             queue=name,
-            ready=sizes[name][JobStatus.QUEUED, True],
-            retrying=sizes[name][JobStatus.QUEUED, False],
-            running=sizes[name][JobStatus.RUNNING, False],
-            pending=sizes[name][JobStatus.PENDING, False],
+            ready=ready[name] - held[name],
+            limited=held[name],
+            retrying=queued[name] - ready[name],
+            running=running[name],
+            pending=pending[name],
             paused=name in paused,
         )
-        for name in sorted({*sizes, *paused})
+        for name in sorted({*queued, *running, *pending, *paused})
     )
+
+
+def _by_queue(sizes: Mapping[Lane, int]) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for lane, size in sizes.items():
+        found[lane.queue] += size
+    return found

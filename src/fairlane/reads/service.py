@@ -1,7 +1,8 @@
 """`Reads`: what anybody sees of jobs, read in one place."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Final, TypeVar
@@ -14,6 +15,7 @@ from fairlane.domain.errors import FairlaneError
 from fairlane.domain.explain import Explanation
 from fairlane.domain.ids import job_id_of, job_not_found
 from fairlane.domain.jobs import Job, LogEntry, LogLine, Page, Result
+from fairlane.domain.limits import Limit, LimitUse, Subject
 from fairlane.domain.metrics import Metrics, QueueView, RunningJob, Stranded, WorkerView
 from fairlane.domain.organizations import require_organization
 from fairlane.domain.texts import storable
@@ -21,8 +23,9 @@ from fairlane.reads import history as log
 from fairlane.reads import jobs as asked
 from fairlane.reads import metrics as numbers
 from fairlane.reads.explain import HostAnswer, explain_job
+from fairlane.reads.limits import uses_of
 from fairlane.registry.directory import Directory
-from fairlane.store.statements import attempts, history, job_list
+from fairlane.store.statements import attempts, history, job_list, lanes, organizations
 from fairlane.store.statements.job_list import Wanted
 from fairlane.store.transaction import Database
 
@@ -166,12 +169,38 @@ class Reads:
         return self._database.read(lambda connection: numbers.running_jobs(connection, organization, limit))
 
     def queues(self) -> tuple[QueueView, ...]:
-        """Queues with live jobs, and paused ones, by name. For operators."""
-        return self._database.read(numbers.queue_views)
+        """Queues with live jobs, and paused ones, by name. For operators.
+
+        While the host's directory gives no answer, nothing is known of organizations' own limits, and none counts.
+        """
+        clock = self._database.clock
+        live = self._database.read(numbers.live_jobs)
+        theirs = self._host_limits({lane.organization for lane in live.ready})
+
+        def read(connection: Connection) -> tuple[QueueView, ...]:
+            max_running = organizations.running_limits(connection) if theirs is None else theirs
+            return numbers.queue_views(connection, clock, live, max_running)
+
+        return self._database.read(read)
+
+    def limit_uses(self, limits: Mapping[Subject, Limit]) -> dict[Subject, LimitUse]:
+        """How far these limits are used now. For operators."""
+        clock = self._database.clock
+        return self._database.read(
+            lambda connection: uses_of(connection, clock, limits, lanes.running(connection).by_pair)
+        )
 
     def stranded(self) -> tuple[Stranded, ...]:
         """Queued jobs for which there is no live worker, by queue and job type. For operators."""
         return self._database.read(lambda connection: numbers.stranded_jobs(connection, self._database.clock))
+
+    def _host_limits(self, ids: Collection[str]) -> Mapping[str, int | None] | None:
+        """How many jobs the host lets its organizations run; None if Fairlane keeps the organizations itself."""
+        if self._host is None:
+            return None
+        with suppress(FairlaneError):
+            return {name: one.max_running for name, one in self._host.organizations(ids).items()}
+        return {}
 
     def _ask_host(self, organization: str) -> HostAnswer | None:
         if self._host is None:

@@ -85,27 +85,28 @@ def running(connection: Connection, organization: str | None, limit: int) -> Seq
 
 
 # Organization by organization, each by its index: there are ever more jobs that have ended.
-_LIVE_BY_QUEUE: Final = """
+_LIVE_BY_LANE: Final = """
 WITH RECURSIVE organization AS (
   SELECT min(organization_id) AS id FROM fairlane_jobs
   UNION ALL
   SELECT (SELECT min(organization_id) FROM fairlane_jobs WHERE organization_id > organization.id)
   FROM organization WHERE organization.id IS NOT NULL
 )
-SELECT job.queue, job.job_type, job.status, job.ready, count(*) AS size FROM organization
+SELECT job.queue, organization.id AS organization, job.job_type, job.status, job.ready, count(*) AS size
+FROM organization
   JOIN {lateral} (SELECT queue, job_type, status, ready, organization_id FROM fairlane_jobs
     WHERE {bound} status IN (:one, :two, :three) {fence}) AS job ON job.organization_id = organization.id
-GROUP BY job.queue, job.job_type, job.status, job.ready
+GROUP BY job.queue, organization.id, job.job_type, job.status, job.ready
 """
 _ON_POSTGRES: Final = text(
-    _LIVE_BY_QUEUE.format(lateral="LATERAL", bound="organization_id = organization.id AND", fence="OFFSET 0")
+    _LIVE_BY_LANE.format(lateral="LATERAL", bound="organization_id = organization.id AND", fence="OFFSET 0")
 ).execution_options(fairlane_across="operator reads")
-_ON_SQLITE: Final = text(_LIVE_BY_QUEUE.format(lateral="", bound="", fence="")).execution_options(
+_ON_SQLITE: Final = text(_LIVE_BY_LANE.format(lateral="", bound="", fence="")).execution_options(
     fairlane_across="operator reads"
 )
 
 
-def live_by_queue(connection: Connection) -> Sequence[AnyRow]:
-    """`queue`, `job_type`, `status`, `ready` and the `size` of each such group of live jobs."""
+def live_by_lane(connection: Connection) -> Sequence[AnyRow]:
+    """`queue`, `organization`, `job_type`, `status`, `ready` and the `size` of each such group of live jobs."""
     statement = _ON_SQLITE if is_sqlite(connection) else _ON_POSTGRES
     return connection.execute(statement, dict(zip(("one", "two", "three"), sorted(LIVE), strict=True))).all()

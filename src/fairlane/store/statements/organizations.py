@@ -69,6 +69,13 @@ def retentions(connection: Connection) -> dict[str, float]:
     return {row.id: row.retention_seconds for row in rows}
 
 
+def running_limits(connection: Connection) -> dict[str, int]:
+    """The organizations that may run only so many jobs at once, and how many."""
+    statement = select(organizations.c.id, organizations.c.max_running)
+    rows = connection.execute(statement.where(organizations.c.max_running.is_not(None)))
+    return {row.id: row.max_running for row in rows}
+
+
 def waiting_jobs(connection: Connection, organization: str, limit: int) -> Sequence[AnyRow]:
     """Jobs of the organization that have not started, locked in id order; without those that somebody holds."""
     return connection.execute(

@@ -1,0 +1,173 @@
+"""`fairlane types limit` and `limits`: what of a job type may run, of all organizations together and of some."""
+
+import shlex
+from dataclasses import asdict, dataclass
+from typing import Annotated
+
+import typer
+from rich.table import Column
+
+from fairlane import Fairlane, JobTypeNotFound, OrganizationNotFound
+from fairlane.cli import options as o
+from fairlane.cli.output import (
+    cell,
+    console,
+    limit_text,
+    one_line,
+    print_json,
+    remark,
+    say,
+    table,
+    unlimited,
+)
+from fairlane.cli.session import engine
+from fairlane.control.pausing import JobTypeLimit
+from fairlane.domain.limits import Limit, LimitUse, Subject
+from fairlane.registry.options import INHERIT
+
+_NAMED = 5  # organizations
+
+OnlyOf = Annotated[
+    str | None,
+    # Not from the environment: who sets a limit for all shall not set one for some organization by mistake.
+    typer.Option(
+        "--organization",
+        "-o",
+        metavar="ORG",
+        help="Whose jobs of the type; left out: of all organizations together.",
+        autocompletion=o.complete_organizations,
+    ),
+]
+Window = Annotated[str | None, typer.Option(metavar="DURATION", help="The time of the rate: 1m, 1h; at most a day.")]
+
+
+def limit_type(
+    context: typer.Context,
+    job_type: o.TypeArgument,
+    organization: OnlyOf = None,
+    max_running: o.Bound = None,
+    execution_rate: o.Bound = None,
+    execution_rate_window: Window = None,
+    reset: Annotated[bool, typer.Option("--reset", help="First take back what was set: as its handler says.")] = False,
+    user: o.User = None,
+    as_json: o.AsJson = False,
+) -> None:
+    """Change what of a type may run; what is not given stays.
+
+    \b
+    Examples:
+        fairlane types limit report.pdf --max-running 20
+        fairlane types limit report.pdf -o acme --execution-rate 100 --execution-rate-window 1h
+        fairlane types limit report.pdf --reset
+    """
+    fl = engine(context)
+    refuse_unknown_type(fl, job_type)
+    if organization is not None and organization not in fl.directory.organizations([organization]):
+        raise OrganizationNotFound(f"There is no organization {organization!r}.")
+    if reset:
+        fl.job_types.reset_limit(job_type, organization=organization, user=user)
+    window = o.optional(o.duration, "--execution-rate-window", execution_rate_window)
+    changed = fl.job_types.limit(
+        job_type,
+        organization=organization,
+        max_running=o.changed_bound("--max-running", max_running),
+        execution_rate=o.changed_bound("--execution-rate", execution_rate),
+        execution_rate_window=INHERIT if window is None else window,
+        user=user,
+    )
+    if as_json:
+        print_json(changed)
+    else:
+        whose = "all organizations together" if organization is None else organization
+        say(f"Job type {job_type}, of {whose}: {limit_text(changed)}.")
+    if reset and organization is None:
+        _remark_on_others(fl, job_type)
+
+
+def list_limits(
+    context: typer.Context,
+    job_type: Annotated[
+        str | None,
+        typer.Argument(metavar="TYPE", help="Left out: of all types.", autocompletion=o.complete_types),
+    ] = None,
+    as_json: o.AsJson = False,
+) -> None:
+    """List what of a type may run, of all organizations together and of those with a limit of their own.
+
+    NOW is how many run, or have started within the time of the rate. FROM says who set the limit: the type's handler,
+    or an operator by `fairlane types limit`. What an organization may run in all is in `fairlane orgs list`.
+
+    \b
+    Examples:
+        fairlane types limits
+        fairlane types limits report.pdf --json
+    """
+    fl = engine(context)
+    found = fl.job_types.limits(job_type)
+    uses = fl.reads.limit_uses({_subject(one): _limit(one) for one in found})
+    if as_json:
+        print_json([{**asdict(one), **uses[_subject(one)]._asdict()} for one in found])
+        return
+    if not found:
+        say("No job types are registered; `fairlane migrate --app …` and every worker register theirs.")
+        return
+    now = Column("NOW", justify="right", no_wrap=True)
+    rows = table(Column("TYPE", overflow="fold"), Column("ORGANIZATION"), "LIMIT", now, "FROM")
+    for one in found:
+        whose = one_line(one.organization or "all together")
+        for bound in _bounds(one, uses[_subject(one)]):
+            rows.add_row(cell(one.job_type), whose, bound.text, f"{bound.now:,}", bound.source)
+    console().print(rows)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    text: str
+    now: int
+    source: str
+
+
+def _bounds(one: JobTypeLimit, use: LimitUse) -> list[_Bound]:
+    """What is limited, and what somebody said is not to be; where it is neither, that nothing is."""
+    running, started = "max_running" in one.changed, {"execution_rate", "execution_rate_window"} & {*one.changed}
+    found = []
+    if one.max_running is not None or running:
+        found.append(_Bound(f"{unlimited(one.max_running)} running", use.running, _source(running)))
+    if one.execution_rate is not None or started:
+        found.append(_Bound(_rate(one), use.started, _source(started)))
+    return found or [_Bound("unlimited", use.running, _source(False))]
+
+
+def _rate(one: JobTypeLimit) -> str:
+    within = "" if one.execution_rate is None else f" in {one.execution_rate_window:g}s"
+    return f"{unlimited(one.execution_rate)} started{within}"
+
+
+def _source(is_changed: object) -> str:
+    return "operator" if is_changed else "handler"
+
+
+def _subject(one: JobTypeLimit) -> Subject:
+    return Subject(one.organization, one.job_type)
+
+
+def _limit(one: JobTypeLimit) -> Limit:
+    return Limit(one.max_running, one.execution_rate, one.execution_rate_window)
+
+
+def _remark_on_others(fl: Fairlane, job_type: str) -> None:
+    """Who takes back a limit shall not take it for the last one that is left."""
+    own = [one.organization for one in fl.job_types.limits(job_type) if one.organization is not None]
+    if own:
+        named = [*own[:_NAMED], *([f"{len(own) - _NAMED:,} more"] if len(own) > _NAMED else [])]
+        remark(
+            f"Limits of single organizations stay: of {', '.join(named)}. See them: "
+            f"fairlane types limits {shlex.quote(job_type)}. Take one back: "
+            f"fairlane types limit {shlex.quote(job_type)} -o {shlex.quote(own[0])} --reset"
+        )
+
+
+def refuse_unknown_type(fl: Fairlane, job_type: str) -> None:
+    """A pause of a type that does not exist would be a slip that nobody notices."""
+    if all(one.name != job_type for one in fl.job_types.list()):
+        raise JobTypeNotFound(f"Job type {job_type} is not registered.")
