@@ -9,9 +9,19 @@ from fairlane.domain.statuses import OrganizationStatus
 from fairlane.reads.service import Reads
 from fairlane.registry.directory import Standing
 from fairlane.registry.options import Options
+from fairlane.store.statements.claim import Claimed
 from tests.reads.world import Host, World
 
 TYPE, PAIR = Subject(None, "report.pdf"), Subject("acme", "report.pdf")
+
+
+def remedy(subject: Subject, option: str) -> str:
+    """What is said of who can do something about a limit of report.pdf."""
+    of = "" if subject.organization is None else f" -o {subject.organization}"
+    return (
+        "An operator can see what uses this limit by `fairlane types limits report.pdf`, "
+        f"and raise it: `fairlane types limit report.pdf{of} {option} N`."
+    )
 
 
 @pytest.fixture
@@ -25,12 +35,13 @@ class Told:
     def __init__(self, world: World, reads: Reads) -> None:
         self.world = world
         self.reads = reads
+        self.claimed: list[Claimed] = []
         self.worker = world.start_worker(job_types=("report.pdf", "mail.send"))
 
     def run(self, number: int = 1, organization: str = "acme", job_type: str = "report.pdf") -> None:
         for _ in range(number):
             self.world.submit(organization, job_type)
-            self.world.claim(self.worker, organization, job_type)
+            self.claimed.append(self.world.claim(self.worker, organization, job_type))
 
     def now(self, job_type: str = "report.pdf", organization: str = "acme") -> list[tuple[ReasonCode, str]]:
         found = self.reads.explain(self.world.submit(organization, job_type), organization).reasons
@@ -45,7 +56,10 @@ def test_r20_names_the_organization_s_limit(told: Told) -> None:
     told.run()
     assert told.nothing()
     told.run(job_type="mail.send")
-    sentence = "Organization acme may run 2 jobs at once, and 2 of 2 run; the next starts when fewer do."
+    sentence = (
+        "Organization acme may run 2 jobs at once, and 2 of 2 run; it is number 2 in its lane, and the next starts "
+        "when fewer do. An operator can raise this limit: `fairlane orgs update acme --max-running N`."
+    )
     assert told.now() == [(ReasonCode.ORGANIZATION_MAX_RUNNING, sentence)]
     assert told.nothing(organization="rival")
 
@@ -56,8 +70,8 @@ def test_r20_names_the_limit_of_the_job_type_and_not_who_uses_it(told: Told) -> 
     assert told.nothing()
     told.run(organization="rival")
     sentence = (
-        "All organizations together may run 2 report.pdf jobs at once, and that many run; "
-        "the next starts when fewer do."
+        "All organizations together may run 2 report.pdf jobs at once, and that many run; it is number 2 in its lane, "
+        f"and the next starts when fewer do. {remedy(TYPE, '--max-running')}"
     )
     assert told.now() == [(ReasonCode.JOB_TYPE_MAX_RUNNING, sentence)]
     assert told.nothing(job_type="mail.send")
@@ -73,7 +87,10 @@ def test_r20_an_operator_s_limit_stands_for_the_job_type_s_own(told: Told) -> No
 def test_r20_names_the_limit_of_the_job_type_in_the_organization(told: Told) -> None:
     told.world.limit(PAIR, max_running=1)
     told.run()
-    sentence = "Organization acme may run 1 report.pdf job at once, and 1 of 1 run; the next starts when fewer do."
+    sentence = (
+        "Organization acme may run 1 report.pdf job at once, and 1 of 1 run; it is number 1 in its lane, "
+        f"and the next starts when fewer do. {remedy(PAIR, '--max-running')}"
+    )
     assert told.now() == [(ReasonCode.JOB_TYPE_MAX_RUNNING_IN_ORGANIZATION, sentence)]
     assert told.nothing(job_type="mail.send")
     assert told.nothing(organization="rival")
@@ -96,7 +113,10 @@ def test_r20_an_execution_rate_says_when_the_next_may_start(
     assert told.nothing()
     told.world.pass_time(1)
     told.world.note_starts(subject, 1)
-    sentence = f"{who} may start 3 report.pdf jobs in 30 s, and did; the next may start at 2026-11-01 12:00:30 UTC."
+    sentence = (
+        f"{who} may start 3 report.pdf jobs in 30 s, and did; it is number 2 in its lane, "
+        f"and the next may start at 2026-11-01 12:00:30 UTC. {remedy(subject, '--execution-rate')}"
+    )
     assert told.now() == [(code, sentence)]
     told.world.pass_time(24)
     told.world.beat(told.worker)
@@ -131,7 +151,8 @@ def test_r20_a_limit_of_zero_allows_none(
     told: Told, subject: Subject, limit: str, code: ReasonCode, sentence: str
 ) -> None:
     told.world.limit(subject, **{limit: 0})
-    assert told.now() == [(code, f"{sentence}: none allowed. It waits until an operator raises the limit.")]
+    option = f"--{limit.replace('_', '-')}"
+    assert told.now() == [(code, f"{sentence}: none allowed. {remedy(subject, option)}")]
 
 
 def test_r20_an_organization_s_limit_of_zero_allows_none_even_later(told: Told) -> None:
@@ -200,6 +221,48 @@ def test_r20_says_that_all_slots_are_taken_and_the_place(world: World, reads: Re
         "All slots of the workers that could run it are taken; it is number 2 in its lane and starts when its turn "
         "comes and one is free."
     )
+
+
+def test_r20_names_the_reserve_when_it_is_that_which_keeps_the_job_waiting(told: Told) -> None:
+    told.run(9)
+    assert told.nothing()  # of ten slots one is free, and nobody else is there to keep it for
+    told.run(organization="rival")
+    assert [code for code, _ in told.now()] == [ReasonCode.SLOTS_TAKEN]
+    told.world.end(told.claimed[0])
+    sentence = (
+        "The slots that are free are kept for organizations with nothing running (a tenth of all, at least one, up to "
+        "a minute after others had jobs), and acme has some running; it is number 3 in its lane and starts when its "
+        "turn comes and another slot is free."
+    )
+    assert told.now() == [(ReasonCode.SLOTS_RESERVED, sentence)]
+    assert told.nothing(organization="third")
+    told.world.end(told.claimed[1])
+    assert told.nothing()
+
+
+def test_r20_slots_are_kept_for_a_while_after_the_others_have_ended(told: Told) -> None:
+    told.run(9)
+    told.world.count_end("rival")
+    assert [code for code, _ in told.now()] == [ReasonCode.SLOTS_RESERVED]
+    told.world.pass_time(121)
+    told.world.beat(told.worker)
+    assert told.nothing()
+
+
+def test_r20_slots_are_kept_for_no_organization_that_these_workers_can_do_nothing_for(told: Told) -> None:
+    told.run(9)
+    told.world.submit("rival", "other.type")
+    told.world.count_end("rival", "other.type")
+    assert told.nothing()
+
+
+def test_r20_says_where_a_limit_of_the_host_s_comes_from(world: World) -> None:
+    world.start_worker()
+    reads = Reads(world.database, Host(Standing(OrganizationStatus.ACTIVE, max_running=0)))
+
+    (reason,) = reads.explain(world.submit("of-the-host"), "of-the-host").reasons
+
+    assert reason.sentence.endswith("none allowed. The application's own directory sets this limit.")
 
 
 def test_r20_one_free_slot_is_enough(world: World, reads: Reads) -> None:

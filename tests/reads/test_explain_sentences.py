@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlane.domain.breaker import Breaker, Trial
-from fairlane.domain.explain import LAST_PLACE, NAMED_PARENTS, explain
+from fairlane.domain.explain import NAMED_PARENTS, explain
 from fairlane.domain.explain_facts import Facts, Holder, LimitOn, LiveWorker, Pause, WaitedFor
 from fairlane.domain.jobs import Job, LogEntry
 from fairlane.domain.limits import Limit, Subject
-from fairlane.domain.reasons import ReasonCode
+from fairlane.domain.reasons import LAST_PLACE, ReasonCode
 from fairlane.domain.statuses import (
     LIVE,
     PASSING,
@@ -110,6 +110,7 @@ WORKERS = st.builds(
     st.frozensets(st.sampled_from(["report.pdf", "mail.send"])),
     st.booleans(),
     st.integers(-1, 2),
+    st.integers(0, 2),
 )
 LIMITS = st.sampled_from([Subject("acme", None), Subject(None, "report.pdf"), Subject("acme", "report.pdf")]).flatmap(
     lambda subject: st.builds(LimitOn, st.just(subject), limits(subject), st.integers(0, 3), st.none() | AROUND_NOW)
@@ -133,6 +134,8 @@ FACTS = st.builds(
     organization_status=st.none() | st.sampled_from(OrganizationStatus),
     pauses=st.lists(PAUSES, max_size=3).map(tuple),
     directory_is_away=st.booleans(),
+    is_hosted=st.booleans(),
+    is_at_work=st.booleans(),
     limits=st.lists(LIMITS, max_size=3, unique_by=lambda one: one.subject).map(tuple),
     breaker=st.none() | BREAKERS,
     workers=st.lists(WORKERS, max_size=3).map(tuple),

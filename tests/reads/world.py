@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from uuid_utils.compat import uuid7
 
 from fairlane.domain.backoff import Backoff
-from fairlane.domain.breaker import Pair, Trial, opened
+from fairlane.domain.breaker import Outcomes, Pair, Trial, opened
 from fairlane.domain.errors import StorageUnavailable
 from fairlane.domain.fairness import Lane, Quota
 from fairlane.domain.limits import Subject
@@ -25,6 +25,7 @@ from fairlane.store.statements import (
     claim,
     job_types,
     organizations,
+    outcomes,
     running_limits,
     stage,
     submit,
@@ -194,6 +195,10 @@ class World:
     def open_breaker(self, organization: str = "acme", job_type: str = "report.pdf") -> None:
         breaker = opened(Pair(organization, job_type), self.now)
         self.write(lambda connection: breakers.open_one(connection, breaker))
+
+    def count_end(self, organization: str, job_type: str = "report.pdf") -> None:
+        counts = {Pair(organization, job_type): Outcomes(completions=1)}
+        self.write(lambda connection: outcomes.add(connection, self.now, uuid4(), counts))
 
     def begin_trial(self, claimed: Claimed) -> None:
         trial = Trial(claimed.id, claimed.attempt, claimed.lease_token)

@@ -5,20 +5,18 @@ then what holds back its organization, its type and its queue (pauses, limits, a
 reads them in this order.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from fairlane.domain.explain_facts import Facts, Holder
+from fairlane.domain.explain_facts import Facts, Holder, LiveWorker
 from fairlane.domain.explain_limits import breaker_reasons, limit_reasons
 from fairlane.domain.jobs import Job
-from fairlane.domain.reasons import Reason, ReasonCode, time_of
+from fairlane.domain.reasons import Reason, ReasonCode, number_in_lane, time_of
 from fairlane.domain.statuses import PASSING, TERMINAL, JobStatus, OrganizationStatus
 from fairlane.domain.transitions import REFUSED
 
-# Places in a lane are counted no further: this number stands for "here or later".
-LAST_PLACE: Final = 10_000
 # So many parents are named, the others counted.
 NAMED_PARENTS: Final = 5
 _LONGEST_QUOTE: Final = 200  # characters of an error text
@@ -148,11 +146,25 @@ def _workers(facts: Facts) -> Iterator[Reason]:
             ReasonCode.WORKERS_STOPPING,
             f"Every worker that could run it is stopping and claims no more. Start another for queue {job.queue}.",
         )
-    elif facts.place_in_lane is not None and not any(worker.has_room for worker in able):
+    elif facts.place_in_lane is not None:
+        yield from _slots(facts, facts.place_in_lane, able)
+
+
+def _slots(facts: Facts, place: int, able: Iterable[LiveWorker]) -> Iterator[Reason]:
+    """Whether the workers that could run it have a slot for it."""
+    with_room = [worker for worker in able if worker.has_room]
+    if not with_room:
         yield Reason(
             ReasonCode.SLOTS_TAKEN,
-            f"All slots of the workers that could run it are taken; it is {_number(facts.place_in_lane)} in its lane "
+            f"All slots of the workers that could run it are taken; it is {number_in_lane(place)} "
             "and starts when its turn comes and one is free.",
+        )
+    elif facts.is_at_work and all(worker.keeps_room for worker in with_room):
+        yield Reason(
+            ReasonCode.SLOTS_RESERVED,
+            "The slots that are free are kept for organizations with nothing running (a tenth of all, at least one, "
+            f"up to a minute after others had jobs), and {facts.job.organization} has some running; it is "
+            f"{number_in_lane(place)} and starts when its turn comes and another slot is free.",
         )
 
 
@@ -161,14 +173,8 @@ def _nothing(facts: Facts) -> Reason:
     if place is None:
         sentence = "All that it waited for has come; a worker makes it ready within about a second."
         return Reason(ReasonCode.BEING_MADE_READY, sentence)
-    sentence = (
-        f"Nothing blocks it; it is {_number(place)} in its lane and starts when its turn comes and a worker is free."
-    )
+    sentence = f"Nothing blocks it; it is {number_in_lane(place)} and starts when its turn comes and a worker is free."
     return Reason(ReasonCode.NOTHING_BLOCKS, sentence)
-
-
-def _number(place: int) -> str:
-    return f"number {place:,}{' or later' if place >= LAST_PLACE else ''}"
 
 
 def _running(facts: Facts) -> Iterator[Reason]:

@@ -4,11 +4,13 @@ Whoever asks sees one organization. So of a limit over all organizations it is s
 who runs what.
 """
 
+import shlex
 from collections.abc import Iterator
 from datetime import datetime
 
 from fairlane.domain.explain_facts import Facts, LimitOn
-from fairlane.domain.reasons import Reason, ReasonCode, time_of
+from fairlane.domain.limits import Subject
+from fairlane.domain.reasons import Reason, ReasonCode, number_in_lane, time_of
 from fairlane.domain.statuses import JobStatus
 
 
@@ -18,12 +20,12 @@ def limit_reasons(facts: Facts) -> Iterator[Reason]:
     for one in facts.limits:
         most, rate = one.limit.max_running, one.limit.execution_rate
         if most == 0 or (most is not None and is_ready and one.running >= most):
-            yield _max_running(one, most)
+            yield _max_running(facts, one, most)
         if rate == 0 or (rate is not None and is_ready and one.next_start is not None):
-            yield _execution_rate(one)
+            yield _execution_rate(facts, one)
 
 
-def _max_running(one: LimitOn, most: int) -> Reason:
+def _max_running(facts: Facts, one: LimitOn, most: int) -> Reason:
     organization, job_type = one.subject
     what = f"{job_type} job" if job_type is not None else "job"
     if organization is None:
@@ -32,25 +34,45 @@ def _max_running(one: LimitOn, most: int) -> Reason:
         code, who = ReasonCode.ORGANIZATION_MAX_RUNNING, f"Organization {organization}"
     else:
         code, who = ReasonCode.JOB_TYPE_MAX_RUNNING_IN_ORGANIZATION, f"Organization {organization}"
-    if most == 0:
-        return Reason(code, _none_allowed(who, "run", what))
+    remedy = _remedy(facts, one.subject, "--max-running")
+    if most == 0 or facts.place_in_lane is None:
+        return Reason(code, f"{who} may run no {what}: none allowed. {remedy}")
     number = "that many" if organization is None else f"{one.running:,} of {most:,}"
-    sentence = f"{who} may run {_count(most, what)} at once, and {number} run; the next starts when fewer do."
+    sentence = (
+        f"{who} may run {_count(most, what)} at once, and {number} run; it is {number_in_lane(facts.place_in_lane)}, "
+        f"and the next starts when fewer do. {remedy}"
+    )
     return Reason(code, sentence)
 
 
-def _execution_rate(one: LimitOn) -> Reason:
+def _execution_rate(facts: Facts, one: LimitOn) -> Reason:
     organization, job_type = one.subject
     what = f"{job_type} job"
     if organization is None:
         code, who = ReasonCode.JOB_TYPE_EXECUTION_RATE, "All organizations together"
     else:
         code, who = ReasonCode.JOB_TYPE_EXECUTION_RATE_IN_ORGANIZATION, f"Organization {organization}"
-    if one.next_start is None:
-        return Reason(code, _none_allowed(who, "start", what))
+    remedy = _remedy(facts, one.subject, "--execution-rate")
+    if one.next_start is None or facts.place_in_lane is None:
+        return Reason(code, f"{who} may start no {what}: none allowed. {remedy}")
     allowed = _count(one.limit.execution_rate or 0, what)
-    sentence = f"{who} may start {allowed} in {one.limit.execution_rate_window:g} s, and did; the next may start at"
-    return Reason(code, f"{sentence} {time_of(one.next_start)}.")
+    sentence = (
+        f"{who} may start {allowed} in {one.limit.execution_rate_window:g} s, and did; it is "
+        f"{number_in_lane(facts.place_in_lane)}, and the next may start at {time_of(one.next_start)}. {remedy}"
+    )
+    return Reason(code, sentence)
+
+
+def _remedy(facts: Facts, subject: Subject, option: str) -> str:
+    """Who can raise the limit, and how."""
+    whose = shlex.quote(subject.organization or "")
+    if subject.job_type is None:
+        if facts.is_hosted:
+            return "The application's own directory sets this limit."
+        return f"An operator can raise this limit: `fairlane orgs update {whose} {option} N`."
+    of, name = f" -o {whose}" if subject.organization else "", shlex.quote(subject.job_type)
+    see, change = f"fairlane types limits {name}", f"fairlane types limit {name}{of} {option} N"
+    return f"An operator can see what uses this limit by `{see}`, and raise it: `{change}`."
 
 
 def breaker_reasons(facts: Facts) -> Iterator[Reason]:
@@ -80,10 +102,6 @@ def _is_due_before(moment: datetime, facts: Facts) -> bool:
     """Whether it is ready, or its retry comes before this moment."""
     retry_at = facts.job.next_retry_at if facts.job.status is JobStatus.QUEUED else None
     return facts.place_in_lane is not None or (retry_at is not None and retry_at < moment)
-
-
-def _none_allowed(who: str, verb: str, what: str) -> str:
-    return f"{who} may {verb} no {what}: none allowed. It waits until an operator raises the limit."
 
 
 def _count(number: int, what: str) -> str:

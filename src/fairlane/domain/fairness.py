@@ -85,8 +85,7 @@ class FairShare:
     def reserve(self, slots: int, organizations: Iterable[str], now: float) -> int:
         """How many slots to keep for organizations with nothing running.
 
-        A tenth, at least one, while two or more organizations were active in the last minute. A single slot is none to
-        spare.
+        As `reserve_of`, by the organizations that were active in the last minute.
 
         Args:
             slots: of all workers that claim alike.
@@ -96,7 +95,7 @@ class FairShare:
         self._last_active.update(dict.fromkeys(organizations, now))
         since = now - ACTIVE_SECONDS
         self._last_active = {name: at for name, at in self._last_active.items() if at >= since}
-        return max(1, slots // TENTH) if len(self._last_active) > 1 and slots > 1 else 0
+        return reserve_of(slots, len(self._last_active))
 
     def _welcome(self, contenders: Mapping[str, Contender]) -> None:
         """Forget who has nothing to claim; nobody who is new, or may start nothing now, is owed anything for it."""
@@ -117,6 +116,14 @@ class FairShare:
     def _share_of_oldest(self, name: str, jobs: int) -> int:
         share, self._owed_to_oldest[name] = divmod(self._owed_to_oldest[name] + jobs, TENTH)
         return min(share, jobs)
+
+
+def reserve_of(slots: int, organizations: int) -> int:
+    """How many of so many slots are for organizations with nothing running.
+
+    A tenth, at least one, while two or more organizations are active. A single slot is none to spare.
+    """
+    return max(1, slots // TENTH) if organizations > 1 and slots > 1 else 0
 
 
 def reserve_here(reserve: int, fleet: Mapping[UUID, int], running: Mapping[UUID, int], here: UUID) -> int:

@@ -31,6 +31,7 @@ class ReasonCode(StrEnum):
     NO_WORKER_FOR_JOB_TYPE = "no_worker_for_job_type"
     WORKERS_STOPPING = "workers_stopping"
     SLOTS_TAKEN = "slots_taken"
+    SLOTS_RESERVED = "slots_reserved"
     NOTHING_BLOCKS = "nothing_blocks"
     WORKER_LOST = "worker_lost"
     CANCEL_REQUESTED = "cancel_requested"
@@ -48,12 +49,21 @@ STANDSTILL_CODES: Final = frozenset(
 )
 
 
+# Places in a lane are counted no further: this number stands for "here or later".
+LAST_PLACE: Final = 10_000
+
+
 @dataclass(frozen=True, slots=True)
 class Reason:
     """One thing that decides what happens to the job."""
 
     code: ReasonCode
     sentence: str
+
+
+def number_in_lane(place: int) -> str:
+    """A place in a lane within a sentence."""
+    return f"number {place:,}{' or later' if place >= LAST_PLACE else ''} in its lane"
 
 
 def time_of(moment: datetime) -> str:

@@ -3,18 +3,21 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import Connection
 
 from fairlane.domain.breaker import Pair
-from fairlane.domain.explain import LAST_PLACE, NAMED_PARENTS, Explanation, explain
+from fairlane.domain.explain import NAMED_PARENTS, Explanation, explain
 from fairlane.domain.explain_facts import Facts, Holder, LimitOn, LiveWorker, Pause, WaitedFor
 from fairlane.domain.ids import job_not_found
 from fairlane.domain.jobs import Job
 from fairlane.domain.limits import Limit, limits_on, next_start, running_by_subject
+from fairlane.domain.reasons import LAST_PLACE
 from fairlane.domain.statuses import TERMINAL, JobStatus, OrganizationStatus
 from fairlane.reads.history import log_entry
+from fairlane.reads.reserve import reserves
 from fairlane.registry.directory import Standing
 from fairlane.registry.options import Options
 from fairlane.store.clock import Clock
@@ -25,13 +28,13 @@ from fairlane.store.statements import (
     job_list,
     job_types,
     lanes,
-    metrics,
     organizations,
     rows,
     running_limits,
     workers,
 )
 from fairlane.store.statements import explain as statements
+from fairlane.store.statements.lanes import Running
 from fairlane.store.tables import AnyRow
 
 
@@ -77,7 +80,7 @@ def _running_facts(connection: Connection, clock: Clock, row: AnyRow, known: Fac
     request = statements.cancel_request(connection, known.job.organization, known.job.id)
     return replace(
         known,
-        workers=_live_workers(connection, clock),
+        workers=_live_workers(connection, clock, lanes.running(connection)),
         holder=_holder(connection, clock, row),
         cancel_requested_by=request.requested_by if request is not None else None,
         cancel_reason=request.reason if request is not None else "",
@@ -86,6 +89,8 @@ def _running_facts(connection: Connection, clock: Clock, row: AnyRow, known: Fac
 
 def _waiting_facts(connection: Connection, clock: Clock, row: AnyRow, known: Facts, host: HostAnswer | None) -> Facts:
     job = known.job
+    running = lanes.running(connection)
+    is_at_work = any(organization == job.organization for _, organization in running.by_pair)
     parents = statements.unmet_parents(connection, job.organization, job.id, NAMED_PARENTS)
     standing = _standing(connection, job.organization) if host is None else host.standing
     status = standing.status if standing is not None else None
@@ -99,9 +104,11 @@ def _waiting_facts(connection: Connection, clock: Clock, row: AnyRow, known: Fac
         organization_status=status,
         directory_is_away=host is not None and host.is_away,
         pauses=tuple(_pauses_on(connection, job)),
-        limits=tuple(_limits_on(connection, known, standing)),
+        is_hosted=host is not None,
+        is_at_work=is_at_work,
+        limits=tuple(_limits_on(connection, known, standing, running)),
         breaker=breakers.find_open(connection, Pair(job.organization, job.job_type)),
-        workers=_live_workers(connection, clock),
+        workers=_live_workers(connection, clock, running, known.now if row.ready and is_at_work else None),
     )
 
 
@@ -119,7 +126,7 @@ def _standing(connection: Connection, organization: str) -> Standing | None:
     return None
 
 
-def _limits_on(connection: Connection, known: Facts, standing: Standing | None) -> Iterator[LimitOn]:
+def _limits_on(connection: Connection, known: Facts, standing: Standing | None, running: Running) -> Iterator[LimitOn]:
     job = known.job
     options = job_types.options_of(connection, job.job_type)
     found = limits_on(
@@ -129,11 +136,11 @@ def _limits_on(connection: Connection, known: Facts, standing: Standing | None) 
         own=Options.from_json(options).limit if options is not None else Limit(),
         overrides=running_limits.overrides(connection),
     )
-    running = running_by_subject(lanes.running(connection).by_pair if found else {})
+    by_subject = running_by_subject(running.by_pair)
     for subject, limit in found.items():
         rate = limit.execution_rate
         started = running_limits.latest_starts(connection, subject, rate) if rate else []
-        yield LimitOn(subject, limit, running[subject], next_start(limit, started, known.now))
+        yield LimitOn(subject, limit, by_subject[subject], next_start(limit, started, known.now))
 
 
 def _pauses_on(connection: Connection, job: Job) -> Iterator[Pause]:
@@ -143,18 +150,27 @@ def _pauses_on(connection: Connection, job: Job) -> Iterator[Pause]:
             yield Pause(row.subject, row.name, row.paused_by, row.paused_at, row.reason)
 
 
-def _live_workers(connection: Connection, clock: Clock) -> tuple[LiveWorker, ...]:
-    taken = {row.worker_id: row.size for row in metrics.running_by_worker(connection)}
-    return tuple(_live_worker(row, taken.get(row.id, 0)) for row in workers.all_workers(connection, clock))
+def _live_workers(
+    connection: Connection, clock: Clock, running: Running, now: datetime | None = None
+) -> tuple[LiveWorker, ...]:
+    """The live workers.
+
+    Args:
+        now: with what they keep for organizations with nothing running; None = nobody asks.
+    """
+    alive = workers.all_workers(connection, clock)
+    kept = reserves(connection, now, alive, running) if now is not None else {}
+    return tuple(_live_worker(row, running.by_worker.get(row.id, 0), kept.get(row.id, 0)) for row in alive)
 
 
-def _live_worker(row: AnyRow, running: int) -> LiveWorker:
+def _live_worker(row: AnyRow, running: int, reserved: int) -> LiveWorker:
     queues = json.loads(row.queues)
     return LiveWorker(
         queues=frozenset(queues) if queues is not None else None,
         job_types=frozenset(json.loads(row.job_types)),
         stopping=row.stopping,
         free_slots=row.slots - running,
+        reserved=reserved,
     )
 
 
