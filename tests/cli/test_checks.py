@@ -6,11 +6,15 @@ from pathlib import Path
 from threading import Event, Thread
 
 import pytest
+from sqlalchemy import text
 
 from fairlane import Fairlane, JobContext
 from fairlane.cli.top import Snapshot, sections
 from fairlane.domain.events import WorkerStarted
+from fairlane.store import schema
 from tests.cli.conftest import Run
+
+VERSION = schema._VERSION_TABLE
 
 
 def sentences(run: Run, subject: str, *, code: int) -> list[str]:
@@ -94,10 +98,62 @@ def test_check_names_jobs_that_no_worker_serves(run: Run, fl: Fairlane) -> None:
 
     bulk, greet = found
     assert bulk == (
-        "1 job of type fail waits, and no worker serves queue bulk; start one: fairlane --app … worker --queue bulk"
+        "1 job of type fail waits, and no worker serves queue bulk; start one: "
+        "fairlane --app myproject.jobs:fl worker --queue bulk"
     )
     assert greet.startswith("1 job of type greet waits, and no worker of queue default has its handler; start one ")
     assert greet.endswith("once retention has removed all its jobs: fairlane types delete greet")
+
+
+def test_check_says_how_to_start_a_worker_of_the_application_that_was_named(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "named.py").write_text(HOSTED)
+    monkeypatch.syspath_prepend(tmp_path)
+    run("migrate")
+
+    findings = run("check", "--app", "named:right", "--json", code=1).json["findings"]
+
+    assert [one["sentence"] for one in findings if one["subject"] == "workers"] == [
+        "None is alive; no job waits for one. To start it: fairlane --app named:right worker"
+    ]
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_check_leaves_no_folder_behind(
+    run: Run, fl: Fairlane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_there: bool
+) -> None:
+    artifacts = tmp_path / "new" / "artifacts"
+    monkeypatch.setenv("FAIRLANE_ARTIFACTS_URL", artifacts.as_uri())
+    if is_there:
+        artifacts.mkdir(parents=True)
+    before = sorted(tmp_path.rglob("*"))
+
+    assert "takes files and gives them back" in sentences(run, "artifacts", code=0)[0]
+
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.usefixtures("fl")
+def test_check_notes_a_schema_one_revision_newer(run: Run, fl: Fairlane) -> None:
+    head = schema.state(fl.database).head
+    newer = f"{int(head) + 1:04}"
+    fl.database.write(lambda connection: connection.execute(text(f"UPDATE {VERSION} SET version_num = '{newer}'")))
+
+    assert sentences(run, "schema", code=0) == [
+        f"It is at revision {newer}, this code's is {head}; they work together, but upgrade fairlane soon."
+    ]
+
+
+@pytest.mark.usefixtures("fl")
+def test_check_notes_a_schema_one_revision_older(run: Run, fl: Fairlane, monkeypatch: pytest.MonkeyPatch) -> None:
+    head = schema.state(fl.database).head
+    newer = f"{int(head) + 1:04}"
+    monkeypatch.setattr(schema, "_revisions", lambda: [head, newer])
+
+    assert sentences(run, "schema", code=0) == [
+        f"It is at revision {head}, this code's is {newer}; they work together, but run `fairlane migrate` soon."
+    ]
 
 
 @contextmanager

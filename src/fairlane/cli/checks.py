@@ -4,10 +4,13 @@ import os
 import shlex
 import textwrap
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Final
+from urllib.parse import urlparse
 from uuid import uuid4
 
 import typer
@@ -16,7 +19,7 @@ from rich.text import Text
 from fairlane import ConfigurationError, Fairlane, FairlaneError, Settings
 from fairlane.cli import options as o
 from fairlane.cli.output import console, number_of, plain, print_json, say
-from fairlane.cli.session import APP_EXAMPLE, engine, target_of
+from fairlane.cli.session import engine, start_of, target_of
 from fairlane.config import what_is_wrong
 from fairlane.domain.redact import safe_url
 from fairlane.registry.directory import StoredDirectory
@@ -28,7 +31,7 @@ _PREFIX: Final = "FAIRLANE_"
 # Read by the command line itself, beside those of `Settings`.
 _OWN: Final = frozenset({"FAIRLANE_APP", "FAIRLANE_ORGANIZATION"})
 
-_STRANGER: Final = "fairlane-check"
+_CHECK: Final = "fairlane-check"
 
 
 class Grade(StrEnum):
@@ -134,7 +137,7 @@ def _findings(context: typer.Context) -> Iterator[Finding]:
         yield Finding("database", Grade.FINE, f"{safe_url(fl.settings.url)} answers.")
         yield _clocks((theirs - (before + (after - before) / 2)).total_seconds())
         yield from _storage(fl)
-        yield from _schema(fl)
+        yield from _schema(fl, start_of(target_of(context)))
     except FairlaneError as error:
         yield Finding("database", Grade.WRONG, str(error))
 
@@ -144,7 +147,7 @@ def _directory(fl: Fairlane) -> Iterator[Finding]:
     if isinstance(fl.directory, StoredDirectory):
         return
     pairs = {(one.organization, one.user) for one in fl.reads.running(limit=100) if one.user is not None}
-    pairs.add((os.environ.get("FAIRLANE_ORGANIZATION") or _STRANGER, _STRANGER))
+    pairs.add((os.environ.get("FAIRLANE_ORGANIZATION") or _CHECK, _CHECK))
     try:
         fl.directory.organizations({organization for organization, _ in pairs})
         fl.directory.members(pairs)
@@ -154,8 +157,12 @@ def _directory(fl: Fairlane) -> Iterator[Finding]:
         yield Finding("directory", Grade.FINE, "The application's own directory answers.")
 
 
-def _schema(fl: Fairlane) -> Iterator[Finding]:
-    """The schema, and if it is right what it holds."""
+def _schema(fl: Fairlane, start: str) -> Iterator[Finding]:
+    """The schema, and if it is right what it holds.
+
+    Args:
+        start: the command that starts a worker.
+    """
     try:
         schema.check(fl.database)
     except ConfigurationError as error:
@@ -170,9 +177,9 @@ def _schema(fl: Fairlane) -> Iterator[Finding]:
             f"It is at revision {found.current}, this code's is {found.head}; they work together, but {advice} soon."
         )
         yield Finding("schema", Grade.NOTE, sentence)
-    yield from _job_types(fl)
-    yield _workers(fl)
-    yield from _stranded(fl)
+    yield from _job_types(fl, start)
+    yield _workers(fl, start)
+    yield from _stranded(fl, start)
     yield from _directory(fl)
 
 
@@ -190,11 +197,12 @@ def _application(fl: Fairlane, app: str | None) -> Iterator[Finding]:
 
 def _storage(fl: Fairlane) -> Iterator[Finding]:
     """Write, read and delete a small file."""
-    path, url = f"fairlane-check/{uuid4()}", safe_url(fl.artifacts.url)
+    path, url = f"{_CHECK}/{uuid4()}", safe_url(fl.artifacts.url)
     try:
-        fl.artifacts.put(path, b"fairlane check")
-        readable = fl.artifacts.get(path) == b"fairlane check"
-        fl.artifacts.delete(path)
+        with _no_folders_left(fl.artifacts.url):
+            fl.artifacts.put(path, b"fairlane check")
+            readable = fl.artifacts.get(path) == b"fairlane check"
+            fl.artifacts.delete(path)
     except (FairlaneError, OSError) as error:
         sentence = f"{url} is not writable ({error}); give this user the right, or set FAIRLANE_ARTIFACTS_URL."
         yield Finding("artifacts", Grade.WRONG, sentence)
@@ -203,6 +211,20 @@ def _storage(fl: Fairlane) -> Iterator[Finding]:
         yield Finding("artifacts", Grade.FINE, f"{url} takes files and gives them back.")
     else:
         yield Finding("artifacts", Grade.WRONG, f"{url} gives back another file than it took; look at its settings.")
+
+
+@contextmanager
+def _no_folders_left(url: str) -> Iterator[None]:
+    """Remove the folders that were not there before, as far as nobody else has put something into them."""
+    parsed = urlparse(url)
+    folder = Path(parsed.path) / _CHECK
+    new = [one for one in (folder, *folder.parents) if parsed.scheme == "file" and not one.exists()]
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            for one in new:
+                one.rmdir()
 
 
 def _clocks(seconds: float) -> Finding:
@@ -217,10 +239,10 @@ def _clocks(seconds: float) -> Finding:
     )
 
 
-def _job_types(fl: Fairlane) -> Iterator[Finding]:
+def _job_types(fl: Fairlane, start: str) -> Iterator[Finding]:
     registered = fl.job_types.list()
     if not registered:
-        sentence = f"None is registered; run `fairlane migrate --app …`, or start a worker: {APP_EXAMPLE}"
+        sentence = f"None is registered; run `fairlane migrate --app …`, or start a worker: {start}"
         yield Finding("job types", Grade.NOTE, sentence)
         return
     names = ", ".join(one.name for one in registered)
@@ -234,7 +256,7 @@ def _job_types(fl: Fairlane) -> Iterator[Finding]:
             yield Finding("job types", Grade.NOTE, sentence)
 
 
-def _workers(fl: Fairlane) -> Finding:
+def _workers(fl: Fairlane, start: str) -> Finding:
     """No worker is wrong only if somebody waits for one."""
     alive = fl.reads.workers()
     if alive:
@@ -244,12 +266,12 @@ def _workers(fl: Fairlane) -> Finding:
     waiting = sum(one.live for one in queues)
     if waiting:
         jobs = f"{number_of(waiting, 'job')} {'waits' if waiting == 1 else 'wait'} for one"
-        sentence = f"None is alive, and {jobs}; start it: {APP_EXAMPLE}"
+        sentence = f"None is alive, and {jobs}; start it: {start}"
         return Finding("workers", Grade.WRONG, sentence)
-    return Finding("workers", Grade.NOTE, f"None is alive; no job waits for one. To start it: {APP_EXAMPLE}")
+    return Finding("workers", Grade.NOTE, f"None is alive; no job waits for one. To start it: {start}")
 
 
-def _stranded(fl: Fairlane) -> Iterator[Finding]:
+def _stranded(fl: Fairlane, start: str) -> Iterator[Finding]:
     """Jobs that wait although there are workers, since none of these may claim them."""
     if not fl.reads.workers():
         return
@@ -262,5 +284,5 @@ def _stranded(fl: Fairlane) -> Iterator[Finding]:
                 f"any more, cancel them, and once retention has removed all its jobs: fairlane types delete {name}"
             )
         else:
-            what = f"no worker serves queue {one.queue}; start one: fairlane --app … worker --queue {queue}"
+            what = f"no worker serves queue {one.queue}; start one: {start} --queue {queue}"
         yield Finding("stranded", Grade.WRONG, f"{jobs}, and {what}")

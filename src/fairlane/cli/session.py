@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import shlex
 import sys
 import traceback
 from dataclasses import dataclass
@@ -30,6 +31,11 @@ def target_of(context: typer.Context) -> Target:
     """The global options of the command line that `context` belongs to."""
     target = context.find_root().obj
     return target if isinstance(target, Target) else Target(None, None)
+
+
+def start_of(target: Target) -> str:
+    """The command that starts a worker: of the application that was named, else an example."""
+    return APP_EXAMPLE if target.app is None else f"fairlane --app {shlex.quote(target.app)} worker"
 
 
 def engine(context: typer.Context, *, may_be_missing: bool = False) -> Fairlane:
