@@ -8,9 +8,9 @@ import sys
 import threading
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Final, Self
+from typing import Self
 
-PATIENCE: Final = 30.0  # seconds; only a failing test waits so long
+from tests.patience import PATIENCE
 
 
 class Program:

@@ -18,7 +18,8 @@ from fairlane import (
     Submission,
 )
 from fairlane.app import AsyncVerbs
-from tests.runtime.worker_kit import PATIENCE, Engine, engine
+from tests.patience import PATIENCE
+from tests.runtime.worker_kit import Engine, engine
 
 
 @pytest.fixture

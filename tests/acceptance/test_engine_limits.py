@@ -13,7 +13,8 @@ from sqlalchemy import Connection, text
 from fairlane import Submission
 from fairlane.runtime.claims import Ready
 from tests.acceptance.apps.worker import register
-from tests.runtime.worker_kit import PATIENCE, Engine, another, engine, running, until
+from tests.patience import PATIENCE
+from tests.runtime.worker_kit import Engine, another, engine, running, until
 from tests.runtime.worker_process import worker_process
 from tests.runtime.worker_store import job_type, member
 

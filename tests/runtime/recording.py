@@ -17,8 +17,7 @@ from fairlane.registry.options import Isolation, Options
 from fairlane.runtime.context import Interrupt, JobContext
 from fairlane.runtime.executors.base import Call, Executor
 from fairlane.runtime.reports import AttemptFacts, File, Interruption, Line, ParentFacts, Report
-
-PATIENCE = 30  # seconds until a test that waits for something gives up
+from tests.patience import PATIENCE
 
 
 class RecordingChannel:

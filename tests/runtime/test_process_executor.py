@@ -20,8 +20,9 @@ from fairlane.runtime.executors import wire
 from fairlane.runtime.executors.base import Abandoned, HandlerQuit, ProcessDied
 from fairlane.runtime.executors.process import ProcessExecutor
 from fairlane.runtime.reports import Checkpoint, File, Interruption, Line, ParentFacts, Progress
+from tests.patience import PATIENCE
 from tests.runtime import handlers
-from tests.runtime.recording import PATIENCE, Begun, RecordingChannel, Watched, call, end_of
+from tests.runtime.recording import Begun, RecordingChannel, Watched, call, end_of
 
 # One executor for all tests, as it is one for all jobs; what a test kills is replaced.
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -13,7 +13,8 @@ from fairlane.runtime.executors import thread
 from fairlane.runtime.executors.base import Abandoned, HandlerQuit
 from fairlane.runtime.executors.thread import ThreadExecutor
 from fairlane.runtime.reports import Interruption, Progress
-from tests.runtime.recording import PATIENCE, Begun, RecordingChannel, call, end_of
+from tests.patience import PATIENCE
+from tests.runtime.recording import Begun, RecordingChannel, call, end_of
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
 

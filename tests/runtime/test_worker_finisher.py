@@ -19,7 +19,8 @@ from fairlane.runtime.finisher import Finisher, FinisherParts
 from fairlane.store.statements.finish import Finish, Finished
 from fairlane.store.statements.finish import finish as write
 from fairlane.store.tables import jobs
-from tests.runtime.worker_kit import PATIENCE, Engine, engine, until
+from tests.patience import PATIENCE
+from tests.runtime.worker_kit import Engine, engine, until
 from tests.runtime.worker_store import member, nothing
 
 JAMMED = Failed(ErrorReport("PrinterError", "paper jam"))

@@ -10,7 +10,8 @@ import pytest
 from fairlane import JobContext
 from fairlane.runtime import loop_watch as module
 from fairlane.runtime.loop_watch import LoopWatch
-from tests.runtime.worker_kit import PATIENCE, engine, until
+from tests.patience import PATIENCE
+from tests.runtime.worker_kit import engine, until
 from tests.runtime.worker_store import registered
 
 

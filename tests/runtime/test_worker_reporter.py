@@ -19,7 +19,8 @@ from fairlane.runtime.reporter import AttemptChannel, Desk, LeaseLostError
 from fairlane.runtime.reports import Checkpoint, File, Line, Progress
 from fairlane.store.clock import Clock
 from fairlane.store.statements.finish import Finish, finish
-from tests.runtime.worker_kit import PATIENCE, Engine, engine
+from tests.patience import PATIENCE
+from tests.runtime.worker_kit import Engine, engine
 from tests.runtime.worker_store import member, nothing
 
 

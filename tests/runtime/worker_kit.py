@@ -11,10 +11,10 @@ from fairlane.domain.events import Event, JobStarted
 from fairlane.runtime.worker import Worker
 from fairlane.store.clock import Clock
 from fairlane.testing import ManualClock
+from tests.patience import PATIENCE
 
 E = TypeVar("E", bound=Event)
 
-PATIENCE = 30  # seconds until a test that waits for something gives up
 QUICK: Mapping[str, Any] = {
     "artifacts_url": "memory:///",
     "poll_interval": 0.02,

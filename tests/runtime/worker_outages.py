@@ -14,7 +14,8 @@ from sqlalchemy import Engine as SomeEngine
 from fairlane.cli import own_postgres
 from fairlane.store import schema
 from fairlane.store.transaction import Database
-from tests.runtime.worker_kit import PATIENCE, Engine
+from tests.patience import PATIENCE
+from tests.runtime.worker_kit import Engine
 
 _LOCKER: Final = """
 import sqlite3, sys

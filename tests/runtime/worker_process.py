@@ -11,7 +11,8 @@ from queue import Empty, Queue
 from threading import Thread
 from typing import Any, Final
 
-from tests.runtime.worker_kit import PATIENCE, QUICK, Engine
+from tests.patience import PATIENCE
+from tests.runtime.worker_kit import QUICK, Engine
 
 ROOT: Final = Path(__file__).parents[2]
 

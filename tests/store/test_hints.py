@@ -12,8 +12,8 @@ from fairlane import Fairlane, JobContext
 from fairlane.store.hints import Listener
 from fairlane.store.tables import organizations
 from fairlane.store.transaction import Database
+from tests.patience import PATIENCE
 
-PATIENCE = 30.0  # seconds
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 

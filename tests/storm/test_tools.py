@@ -9,7 +9,8 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
-from tests.runtime.worker_kit import PATIENCE, until
+from tests.patience import PATIENCE
+from tests.runtime.worker_kit import until
 from tests.storm import clock, folder, ledger
 from tests.storm.ledger import Entry, Kind
 from tests.storm.proxy import Proxy, Silence

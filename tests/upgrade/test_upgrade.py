@@ -13,9 +13,10 @@ import pytest
 from fairlane import Fairlane, Submission
 from tests.acceptance.program import Program
 from tests.conftest import once
+from tests.patience import PATIENCE
 from tests.runtime.worker_kit import until
 from tests.upgrade.releases import Release, last_release, last_tag, next_release, this_code
-from tests.upgrade.watch import PATIENCE, watched
+from tests.upgrade.watch import watched
 
 MANY: Final = 50_000  # jobs that are there before
 BATCH: Final = 2_500

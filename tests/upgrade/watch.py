@@ -8,7 +8,8 @@ from typing import Final, NamedTuple
 
 import psycopg
 
-PATIENCE: Final = 30.0  # seconds until a test that waits for something gives up
+from tests.patience import PATIENCE
+
 _EVERY: Final = 0.02  # seconds between two looks: by so much a wait may be longer than it was seen to be
 # An index that is built concurrently waits for transactions (virtualxid), and nobody for it.
 _WAITS: Final = """

@@ -16,7 +16,8 @@ from fairlane.runtime.cleanup import Cleanup
 from fairlane.store.statements import running_limits
 from fairlane.store.tables import quotas
 from fairlane.testing import ManualClock
-from tests.runtime.worker_kit import PATIENCE, engine
+from tests.patience import PATIENCE
+from tests.runtime.worker_kit import engine
 from tests.runtime.worker_store import give, job_type, later, member, organizations
 from tests.store.races.race import Race, at_once
 

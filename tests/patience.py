@@ -1,0 +1,5 @@
+"""How long tests wait."""
+
+from typing import Final
+
+PATIENCE: Final = 30.0  # seconds until a test that waits for something gives up
