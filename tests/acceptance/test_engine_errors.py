@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -228,19 +229,22 @@ def traceback_of(fl: Engine, job: Any) -> str:
     return next(str(one.traceback) for one in fl.history(job.id, organization="acme") if one.to_status == "failed")
 
 
-def test_every_attempt_is_in_the_log_with_its_error(fl: Engine) -> None:
+def test_every_attempt_is_in_the_log_with_its_error(fl: Engine, caplog: pytest.LogCaptureFixture) -> None:
     @fl.job_type("work", backoff=[0], max_retries=1)
     async def work(ctx: JobContext) -> None:
         raise ConnectionError(f"attempt {ctx.attempt}")
 
     job = fl.give("work")
-    fl.drain()
+    with caplog.at_level(logging.INFO, "fairlane"):
+        fl.drain()
     failed = [one for one in fl.history(job.id, organization="acme") if one.to_status == "failed"]
     assert [(one.attempt, one.error_type, one.message) for one in failed] == [
         (1, "ConnectionError", "ConnectionError: attempt 1"),
         (2, "ConnectionError", "ConnectionError: attempt 2"),
     ]
     assert [event.status for event in fl.events.of(JobEnded)] == ["failed", "dead_letter"]
+    told = [line for line in caplog.messages if str(job.id) in line]
+    assert [f", attempt {number} of 2. To see why:" in line for number, line in enumerate(told, 1)] == [True, True]
 
 
 class Speechless(Exception):

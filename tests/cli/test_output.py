@@ -16,6 +16,8 @@ from fairlane.cli import options as o
 from fairlane.cli.output import brief, plain
 from fairlane.cli.worker_display import DisplayHandler, WorkerDisplay
 from fairlane.domain import events as e
+from fairlane.domain.outcomes import Try
+from fairlane.telemetry.logs import log_event
 from tests.cli.conftest import Run
 
 JOB = UUID("01928f3a-1b2c-7d4e-8f90-a1b2c3d4e5f6")
@@ -95,9 +97,30 @@ def test_a_worker_shows_what_runs_and_what_has_ended(width: int) -> None:
 def test_a_failed_attempt_names_the_command_that_shows_its_error() -> None:
     console, file = screen(80)
     with WorkerDisplay(console) as display:
-        display(e.JobEnded("two words", JOB, "report.pdf", JobStatus.FAILED, "ValueError", 1.5))
+        display(e.JobEnded("two words", JOB, "report.pdf", JobStatus.FAILED, "ValueError", 1.5, Try(2, 6)))
 
-    assert "1.50 s\n           ValueError  fairlane jobs show c3d4e5f6 -o 'two words'\n" in file.getvalue()
+    assert (
+        "1.50 s  attempt 2 of 6\n           ValueError  fairlane jobs show c3d4e5f6 -o 'two words'\n" in file.getvalue()
+    )
+
+
+def test_a_dead_letter_is_shown_once_and_by_its_short_id() -> None:
+    """Its warning in the log has the whole id: for a file, which people search."""
+    console, file = screen(80)
+    with WorkerDisplay(console) as display:
+        event = e.JobEnded("acme", JOB, "report.pdf", JobStatus.DEAD_LETTER, "ValueError", 1.5, Try(6, 6))
+        handler, log = DisplayHandler(display), logging.getLogger("fairlane")
+        log.addHandler(handler)
+        try:
+            log_event(event)
+        finally:
+            log.removeHandler(handler)
+        display(event)
+
+    assert file.getvalue().count("report.pdf") == 1
+    assert "dead_letter  acme  report.pdf  c3d4e5f6  1.50 s  attempt 6 of 6\n" in file.getvalue()
+    assert "ValueError  fairlane jobs show c3d4e5f6 -o acme\n" in file.getvalue()
+    assert str(JOB) not in file.getvalue()
 
 
 def test_log_lines_scroll_by_above() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from fairlane.domain import transitions
 from fairlane.domain.errors import IllegalTransition
-from fairlane.domain.outcomes import ErrorReport
+from fairlane.domain.outcomes import ErrorReport, Try
 from fairlane.domain.statuses import ENDED_BADLY, LIVE, PASSING, TERMINAL, TRANSITIONS, WAITING, JobStatus
 from fairlane.domain.transitions import Step, Transition
 
@@ -43,10 +43,10 @@ WITHOUT_CONSTRUCTOR = {(None, JobStatus.PENDING), (None, JobStatus.QUEUED), (Job
 BUILT = {
     "complete": transitions.complete(NOW, "1"),
     "complete despite a request": transitions.complete(NOW, None, "it ended before the cancel by ann"),
-    "retry a failure": transitions.retry(JobStatus.FAILED, ERROR, 1, NOW),
-    "retry a timeout": transitions.retry(JobStatus.TIMED_OUT, ERROR, 1, NOW),
-    "give up a failure": transitions.give_up(JobStatus.FAILED, ERROR, "permanent", NOW),
-    "give up a timeout": transitions.give_up(JobStatus.TIMED_OUT, ERROR, "spent", NOW),
+    "retry a failure": transitions.retry(JobStatus.FAILED, ERROR, Try(1, 6), NOW),
+    "retry a timeout": transitions.retry(JobStatus.TIMED_OUT, ERROR, Try(1, 6), NOW),
+    "give up a failure": transitions.give_up(JobStatus.FAILED, ERROR, Try(1, 6), "permanent", NOW),
+    "give up a timeout": transitions.give_up(JobStatus.TIMED_OUT, ERROR, Try(6, 6), "spent", NOW),
     "refuse pending": transitions.refuse(JobStatus.PENDING, "Organization not found", NOW),
     "refuse queued": transitions.refuse(JobStatus.QUEUED, "Organization not found", NOW),
     "refuse running": transitions.refuse(JobStatus.RUNNING, "Permission denied", NOW),

@@ -86,9 +86,7 @@ class WorkerDisplay:
             case e.JobEnded():
                 self._running.pop(event.job_id, None)
                 self._ended[event.status] = self._ended.get(event.status, 0) + 1
-                # The log has a warning of its own for a dead letter.
-                if event.status is not JobStatus.DEAD_LETTER:
-                    self._add(_ended_line(event))
+                self._add(_ended_line(event))
             case e.WorkerStarted():
                 queues = "all queues" if event.queues is None else ", ".join(event.queues)
                 self._head = f"{event.worker} serves {queues} with {number_of(event.slots, 'slot')}"
@@ -148,7 +146,9 @@ class DisplayHandler(logging.Handler):
         self._display = display
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print a record."""
+        """Print a record, unless the display has a line of its own for what it tells."""
+        if isinstance(getattr(record, "event", None), e.JobEnded):
+            return
         style = "red" if record.levelno >= logging.ERROR else "yellow" if record.levelno >= logging.WARNING else ""
         for line in self.format(record).splitlines():
             self._display.print_line(Text(plain(line), style))
@@ -191,6 +191,8 @@ def _ended_line(event: e.JobEnded) -> Text:
     line.append(f"  {plain(event.organization)}  {plain(event.job_type)}  ")
     line.append(short(event.job_id), "dim")
     line.append(f"  {event.seconds:.2f} s")
+    if event.failed is not None:
+        line.append(f"  {event.failed}")
     if event.error_type is not None:
         line.append(f"\n{'':11}{event.error_type}  ")  # below the name, as one line would be broken anywhere
         line.append(f"fairlane jobs show {short(event.job_id)} -o {shlex.quote(plain(event.organization))}", "dim")

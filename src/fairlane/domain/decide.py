@@ -18,6 +18,7 @@ from fairlane.domain.outcomes import (
     Snoozed,
     Stopped,
     TimedOut,
+    Try,
 )
 from fairlane.domain.statuses import JobStatus
 from fairlane.domain.transitions import Transition
@@ -76,16 +77,16 @@ def _later(now: datetime, seconds: float) -> datetime:
 def _retry_or_give_up(
     job: Attempt, status: JobStatus, error: ErrorReport, now: datetime, random: Random, backoff: Backoff
 ) -> Transition:
+    failed = Try(job.retry_count + 1, None if job.max_retries is None else job.max_retries + 1)
     if error.permanent:
-        return transitions.give_up(status, error, "permanent error, not retried", now)
+        return transitions.give_up(status, error, failed, "permanent error, not retried", now)
     if job.max_retries is not None and job.retry_count >= job.max_retries:
-        return transitions.give_up(status, error, f"{job.max_retries} of {job.max_retries} retries spent", now)
-    retry = job.retry_count + 1
-    wait = backoff.seconds(retry, random)
+        return transitions.give_up(status, error, failed, f"{job.max_retries} of {job.max_retries} retries spent", now)
+    wait = backoff.seconds(failed.number, random)
     if error.retry_after is not None:
         # Later than asked, so that jobs that were refused together don't come back together.
         wait = error.retry_after * random.uniform(1, 1 + JITTER)
-    return transitions.retry(status, error, retry, _later(now, wait))
+    return transitions.retry(status, error, failed, _later(now, wait))
 
 
 def _rescue(job: Attempt, lost: Lost, now: datetime) -> Transition:

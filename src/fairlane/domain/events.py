@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from fairlane.domain.outcomes import Try
 from fairlane.domain.statuses import JobStatus
 
 
@@ -69,7 +70,10 @@ class JobProgressed:
 
 @dataclass(frozen=True, slots=True)
 class JobEnded:
-    """An attempt ended, and its end is in the database. `error_type` None: it ended well."""
+    """An attempt ended, and its end is in the database.
+
+    `error_type` None: it ended well; `failed`: which of how many it was, if it failed.
+    """
 
     organization: str
     job_id: UUID
@@ -77,6 +81,7 @@ class JobEnded:
     status: JobStatus
     error_type: str | None
     seconds: float
+    failed: Try | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """How one attempt ended, as values. Runtime makes them, `decide` turns them into a transition."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from fairlane.domain.blame import Verdict
 
@@ -22,6 +23,16 @@ class Completed:
     """The handler returned; `result` is its value as JSON text, None for no value."""
 
     result: str | None = None
+
+
+class Try(NamedTuple):
+    """Which of how many attempts a failure was, by the retries that were spent; `most` None: retries are unlimited."""
+
+    number: int
+    most: int | None
+
+    def __str__(self) -> str:
+        return f"attempt {self.number:,}" + (f" of {self.most:,}" if self.most is not None else "")
 
 
 @dataclass(frozen=True, slots=True)

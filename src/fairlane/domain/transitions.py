@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Final
 
 from fairlane.domain.errors import IllegalTransition
-from fairlane.domain.outcomes import ErrorReport
+from fairlane.domain.outcomes import ErrorReport, Try
 from fairlane.domain.reasons import time_of
 from fairlane.domain.statuses import TRANSITIONS, JobStatus
 
@@ -49,13 +49,14 @@ class Burial:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """Steps that are taken together, and the columns of the job's row that they set."""
+    """Steps that are taken together, and the columns of the job's row that they set. `failed`: the attempt that did."""
 
     steps: tuple[Step, ...]
     changes: Mapping[str, object] = field(default_factory=dict)
     error: ErrorReport | None = None
     burial: Burial | None = None
     result: str | None = None
+    failed: Try | None = None
 
     @property
     def source(self) -> JobStatus | None:
@@ -78,25 +79,25 @@ def complete(now: datetime, result: str | None, note: str = "") -> Transition:
     return Transition((step,), _ended(now, error_type=None, error_message=None), result=result)
 
 
-def retry(outcome: JobStatus, error: ErrorReport, retry_count: int, at: datetime) -> Transition:
+def retry(outcome: JobStatus, error: ErrorReport, failed: Try, at: datetime) -> Transition:
     """The attempt failed or timed out; another follows at `at`."""
     steps = (
         Step(_S.RUNNING, outcome, f"{error.error_type}: {error.message}"),
-        Step(outcome, _S.QUEUED, f"retry {retry_count} at {time_of(at)}"),
+        Step(outcome, _S.QUEUED, f"retry {failed.number} at {time_of(at)}"),
     )
     changes = {
         **_UNCLAIMED,
         "ready": False,
         "next_retry_at": at,
-        "retry_count": retry_count,
+        "retry_count": failed.number,
         "rescue_count": 0,  # it ended by itself, so it did not take its worker down
         "error_type": error.error_type,
         "error_message": error.message,
     }
-    return Transition(steps, changes, error=error)
+    return Transition(steps, changes, error=error, failed=failed)
 
 
-def give_up(outcome: JobStatus, error: ErrorReport, reason: str, now: datetime) -> Transition:
+def give_up(outcome: JobStatus, error: ErrorReport, failed: Try, reason: str, now: datetime) -> Transition:
     """The attempt failed or timed out, and no other follows."""
     steps = (
         Step(_S.RUNNING, outcome, f"{error.error_type}: {error.message}"),
@@ -107,6 +108,7 @@ def give_up(outcome: JobStatus, error: ErrorReport, reason: str, now: datetime) 
         steps,
         changes,
         error=error,
+        failed=failed,
         burial=Burial(f"{error.error_type}: {error.message}", error.error_type, error.fingerprint),
     )
 

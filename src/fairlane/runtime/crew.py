@@ -262,7 +262,9 @@ class Crew:
         first = transition.steps[0].target
         self._tally.add(item.organization, item.job_type, first, seconds)
         ended = first if transition.target is JobStatus.QUEUED else transition.target
-        self._parts.emit(JobEnded(item.organization, item.job_id, item.job_type, ended, error, seconds))
+        self._parts.emit(
+            JobEnded(item.organization, item.job_id, item.job_type, ended, error, seconds, transition.failed)
+        )
 
     def _on_lost(self, lease: UUID) -> None:
         """From any thread."""

@@ -12,7 +12,7 @@ _log = logging.getLogger("fairlane")
 
 
 def log_event(event: Event) -> None:
-    """Write the event's line, at the level that fits."""
+    """Write the event's line, at the level that fits; the record has the event itself as its `event`."""
     # Of these there are tens of thousands a second, mostly for nobody to read.
     if isinstance(event, e.JobStarted) and not _log.isEnabledFor(logging.DEBUG):
         return
@@ -21,7 +21,8 @@ def log_event(event: Event) -> None:
     line = _line(event)
     if line is not None:
         level, text = line
-        _log.log(level, "%s", text, exc_info=event.error if isinstance(event, e.ServiceFailed) else None)
+        error = event.error if isinstance(event, e.ServiceFailed) else None
+        _log.log(level, "%s", text, exc_info=error, extra={"event": event})
 
 
 def _line(event: Event) -> tuple[int, str] | None:
@@ -35,10 +36,11 @@ def _of_job(event: Event) -> tuple[int, str] | None:
         case e.JobEnded():
             is_dead = event.status is JobStatus.DEAD_LETTER
             cause = f" ({event.error_type})" if event.error_type else ""
+            which = f", {event.failed}" if event.failed is not None else ""
             # The error's text and its traceback are the organization's, so the log only says where they are.
             why = f" To see why: {_show_command(event)}" if cause or is_dead else ""
             level = logging.WARNING if is_dead else logging.INFO
-            return level, f"{_name(event)}: {event.status}{cause} after {event.seconds:.2f} s.{why}"
+            return level, f"{_name(event)}: {event.status}{cause} after {event.seconds:.2f} s{which}.{why}"
         case e.LeaseLost():
             return logging.WARNING, f"{_name(event)} was given to another worker; it is stopped here."
         case e.HandlerAbandoned():
