@@ -1,14 +1,19 @@
 """`fairlane migrate`, `fairlane check` and `fairlane top`."""
 
+import io
+import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
 
 import pytest
+from rich.console import Console
 from sqlalchemy import text
 
 from fairlane import Fairlane, JobContext
+from fairlane.cli import top
 from fairlane.cli.top import Snapshot, sections
 from fairlane.domain.events import WorkerStarted
 from fairlane.store import schema
@@ -208,6 +213,26 @@ def test_top_says_how_to_leave_it_where_it_stays(fl: Fairlane) -> None:
 
     assert str(next(sections(nothing, 24))).startswith("fairlane top (Ctrl-C to leave)  ")
     assert str(next(sections(nothing, None))).startswith("fairlane top  ")
+
+
+def test_ctrl_c_leaves_top_without_breaking_into_a_look(fl: Fairlane, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[str] = []
+
+    def look(_: Fairlane) -> Snapshot:
+        looks.append("begun")
+        os.kill(os.getpid(), signal.SIGINT)
+        looks.append("done")
+        return Snapshot((), (), (), ())
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(top, "_look", look)
+    screen = Console(file=io.StringIO(), force_terminal=True)
+
+    with top._until_interrupted() as interrupted:
+        top._watch(fl, screen, Snapshot((), (), (), ()), 0.0, interrupted)
+
+    assert looks == ["begun", "done"]
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_check_asks_the_application_s_own_directory(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,9 @@
 
 import io
 import logging
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from threading import Event
@@ -14,7 +17,7 @@ from rich.console import Console
 from fairlane import Fairlane, JobContext, JobStatus
 from fairlane.cli import options as o
 from fairlane.cli.output import brief, plain
-from fairlane.cli.worker_display import DisplayHandler, WorkerDisplay
+from fairlane.cli.worker_display import DisplayHandler, WorkerDisplay, stderr_shown
 from fairlane.domain import events as e
 from fairlane.domain.outcomes import Try
 from fairlane.telemetry.logs import log_event
@@ -173,3 +176,15 @@ def test_at_80_columns_no_column_is_lost_and_none_is_cut_that_can_be_copied(
     assert jobs.split()[:5] == ["ID", "STATUS", "TYPE", "AGE", str(job.id)]
     assert "accounting.invoice.sen" in jobs
     assert organization in run("orgs", "list").stdout
+
+
+def test_what_a_handler_s_process_prints_scrolls_by_above_instead_of_into_the_last_line() -> None:
+    console, file = screen(80)
+    display = WorkerDisplay(console)
+    with os.fdopen(os.dup(2), "w") as terminal, display:
+        with stderr_shown(display, terminal):
+            subprocess.run([sys.executable, "-c", "print('\\x1b[2Jpage 1\\npage 2', end='')"], stdout=2, check=True)
+        assert os.path.sameopenfile(2, terminal.fileno())
+
+    assert "�[2Jpage 1\n" in file.getvalue()
+    assert "page 2\n" in file.getvalue()

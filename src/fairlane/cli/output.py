@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import IO, Any, Final
 from uuid import UUID
 
 from pydantic_core import to_jsonable_python
@@ -38,9 +38,9 @@ _UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 _SHORT: Final = 8
 
 
-def console(*, stderr: bool = False) -> Console:
-    """A console on standard output or error, as it is now."""
-    made = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+def console(*, stderr: bool = False, file: IO[str] | None = None) -> Console:
+    """A console on standard output or error, as it is now, or on a file."""
+    made = Console(stderr=stderr, file=file, highlight=False, markup=False, emoji=False)
     if not made.is_terminal and "COLUMNS" not in os.environ:
         made.width = _PIPE_WIDTH
     return made

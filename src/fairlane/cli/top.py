@@ -1,9 +1,10 @@
 """`fairlane top`: queues, running jobs and workers, live."""
 
-import time
+import signal
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from threading import Event
 from typing import Annotated, Final
 
 import typer
@@ -57,25 +58,43 @@ def top(
     elif once or not out.is_terminal:
         out.print(Group(*sections(first, None)))
     else:
-        # Ctrl-C is how one leaves.
-        with suppress(KeyboardInterrupt):
-            _watch(fl, out, first, interval)
+        with _until_interrupted() as interrupted, suppress(KeyboardInterrupt):
+            _watch(fl, out, first, interval, interrupted)
 
 
 def _look(fl: Fairlane) -> Snapshot:
     return Snapshot(fl.reads.queues(), fl.reads.running(limit=_MOST_JOBS), fl.reads.workers(), fl.job_types.breakers())
 
 
-def _watch(fl: Fairlane, out: Console, snapshot: Snapshot, interval: float) -> None:
+@contextmanager
+def _until_interrupted() -> Iterator[Event]:
+    """Set by Ctrl-C, which is how one leaves: within a look, an exception would have the database's driver complain.
+
+    A second one is an exception, as usual: the look may be at a database that does not answer.
+    """
+    interrupted = Event()
+
+    def interrupt(*_: object) -> None:
+        interrupted.set()
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _watch(fl: Fairlane, out: Console, snapshot: Snapshot, interval: float, interrupted: Event) -> None:
     note = ""
     with Live(console=out, screen=True, auto_refresh=False) as live:
-        while True:
-            live.update(Group(*sections(snapshot, out.height, note)), refresh=True)
-            time.sleep(interval)
+        live.update(Group(*sections(snapshot, out.height, note)), refresh=True)
+        while not interrupted.wait(interval):
             try:
                 snapshot, note = _look(fl), ""
             except StorageUnavailable as error:
                 note = str(error)
+            live.update(Group(*sections(snapshot, out.height, note)), refresh=True)
 
 
 def sections(snapshot: Snapshot, height: int | None, note: str = "") -> Iterator[RenderableType]:

@@ -1,6 +1,7 @@
 """`fairlane worker`: one worker in this process, or a supervisor with several."""
 
 import logging
+import os
 import sys
 import time
 from contextlib import suppress
@@ -13,7 +14,7 @@ from fairlane import ConfigurationError, Fairlane, StorageUnavailable
 from fairlane.cli import options as o
 from fairlane.cli.output import console
 from fairlane.cli.session import APP_EXAMPLE, engine, target_of
-from fairlane.cli.worker_display import DisplayHandler, WorkerDisplay
+from fairlane.cli.worker_display import DisplayHandler, WorkerDisplay, stderr_shown
 from fairlane.runtime.supervisor import Supervisor, stop_with_supervisor
 from fairlane.runtime.worker import EXIT_REPLACE
 from fairlane.store import schema
@@ -73,7 +74,8 @@ def worker(
         Supervisor([_named(command, name, number) for number in range(1, processes + 1)]).run()
         return
     live = console(stderr=True).is_terminal and not plain
-    display = WorkerDisplay(console(stderr=True)) if live else None
+    terminal = os.fdopen(os.dup(sys.stderr.fileno()), "w") if live else sys.stderr
+    display = WorkerDisplay(console(file=terminal)) if live else None
     one = fl.worker(
         queues=queue or None,
         concurrency=concurrency,
@@ -86,7 +88,7 @@ def worker(
     else:
         # What happens to jobs is seen without log lines.
         _set_up_logging(max(_level(log_level), logging.WARNING), DisplayHandler(display))
-        with display:
+        with display, stderr_shown(display, terminal):
             one.run()
     if one.must_be_replaced:
         raise typer.Exit(EXIT_REPLACE)

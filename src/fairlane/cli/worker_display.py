@@ -5,13 +5,16 @@ times a second, so that thousands of jobs a second are not held up by a terminal
 """
 
 import logging
+import os
 import shlex
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Self
+from typing import IO, Final, Self
 from uuid import UUID
 
 from rich.console import Console, Group, RenderableType
@@ -27,6 +30,8 @@ from fairlane.domain import events as e
 _REFRESH: Final = 0.125  # seconds
 _LINES_PER_REFRESH: Final = 25
 _WIDE: Final = 100  # columns from which on bars are long
+_STDERR: Final = 2
+_LAST_WORDS: Final = 1.0  # seconds to wait for the end of what was written
 
 
 @dataclass(slots=True)
@@ -136,6 +141,32 @@ class WorkerDisplay:
     def _totals(self) -> str:
         ended = [f"{size:,} {status.replace('_', ' ')}" for status, size in sorted(self._ended.items())]
         return ", ".join([f"{len(self._running):,} running", *ended])
+
+
+@contextmanager
+def stderr_shown(display: WorkerDisplay, terminal: IO[str]) -> Iterator[None]:
+    """Have the display show what is written to standard error: processes of handlers would write into its last lines.
+
+    Args:
+        terminal: where standard error went till now, for the display to write to.
+    """
+    ours, theirs = os.pipe()
+    os.dup2(theirs, _STDERR)
+    os.close(theirs)
+    reader = threading.Thread(target=_show, args=[display, ours], name="fairlane-stderr", daemon=True)
+    reader.start()
+    try:
+        yield
+    finally:
+        os.dup2(terminal.fileno(), _STDERR)
+        # A process that a handler left behind may have its end of the pipe still.
+        reader.join(_LAST_WORDS)
+
+
+def _show(display: WorkerDisplay, descriptor: int) -> None:
+    with open(descriptor, encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            display.print_line(Text(plain(line.rstrip())))
 
 
 class DisplayHandler(logging.Handler):
