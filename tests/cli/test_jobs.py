@@ -174,6 +174,22 @@ def zone() -> Iterator[None]:
     time.tzset()
 
 
+def test_a_parent_that_replaced_another_is_shown_with_the_one_that_it_stands_for(run: Run, fl: Fairlane) -> None:
+    options: dict[str, Any] = {
+        "organization": "acme",
+        "dedup_key": "once",
+        "on_duplicate": "replace",
+        "dedup_window": 300,
+    }
+    parent = fl.submit("greet", **options)
+    child = fl.submit("greet", organization="acme", depends_on=[parent])
+    new = fl.submit("greet", **options)
+
+    shown = run("jobs", "show", child.id, "-o", "acme").stdout
+    assert f"depends on    {new.id} (queued, submitted in place of {parent.id})" in shown
+    assert f"submitted in place of {parent.id}" in run("jobs", "show", new.id, "-o", "acme").stdout
+
+
 def test_parents_are_shown_with_their_status(run: Run, fl: Fairlane, dead: Job) -> None:
     child = fl.submit("greet", organization="acme", depends_on=[dead])
 

@@ -195,6 +195,7 @@ class TestReplace:
         before = assert_log_agrees(scene.fl, job)
         assert (before.status, before.canceled_by) == (CANCELED, "bea")
         assert scene.fl.history(job.id, organization="acme")[-1].message == f"replaced by {new.id}"
+        assert scene.fl.history(new.id, organization="acme")[0].message == f"submitted in place of {job.id}"
         assert duplicate(scene).existing_id == new.id
 
     def test_a_running_job_is_not_replaced(self, scene: Scene):

@@ -27,6 +27,7 @@ from fairlane.cli.output import (
 from fairlane.cli.session import engine
 from fairlane.domain.explain import NAMED_PARENTS
 from fairlane.domain.jobs import Result
+from fairlane.domain.transitions import SUBMITTED
 from fairlane.registry.directory import refuse_suspended
 
 
@@ -89,11 +90,13 @@ def artifact(
 
 
 def _parents(fl: Fairlane, job: Job) -> list[str]:
-    """The job's parents, each with its status."""
+    """The job's parents, each with its status, and which job it stands for, if it replaced the one that was named."""
     named = [str(parent) for parent in job.depends_on]
     for place, parent in enumerate(job.depends_on[:NAMED_PARENTS]):
         with suppress(JobNotFound):  # it may be deleted
-            named[place] += f" ({fl.get(parent, organization=job.organization).status})"
+            status = fl.get(parent, organization=job.organization).status
+            first = fl.history(parent, organization=job.organization)[0].message
+            named[place] += f" ({status})" if first == SUBMITTED else f" ({status}, {first})"
     return named
 
 

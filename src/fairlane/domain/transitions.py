@@ -21,6 +21,10 @@ REFUSED: Final = "Refused"  # the error type of a job that a check kept from run
 _UNCLAIMED: Mapping[str, object] = MappingProxyType({"worker_id": None, "lease_token": None})
 
 
+# The first entry of a job's log.
+SUBMITTED: Final = "submitted"
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One row of the execution log: a legal move and the reason for it.

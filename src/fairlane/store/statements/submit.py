@@ -186,6 +186,7 @@ def _move_children(connection: Connection, now: datetime, drafts: Sequence[Draft
         earlier = duplicates.replaced.get(draft.id)
         if earlier is None:
             continue
+        submit_rows.note_place(connection, draft, earlier)
         if draft.parents:
             end = Ended(draft.organization, earlier, draft.job_type, JobStatus.CANCELED)
             dependencies.settle(connection, now, [end])
