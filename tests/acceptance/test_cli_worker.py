@@ -142,8 +142,9 @@ class TestProcesses:
 
     def test_they_stop_with_the_supervisor(self, start: Start, fl: Fairlane) -> None:
         supervisor = start("--processes", "2", "--name", "twin")
-        names = {supervisor.line(r"Worker (\S+) serves").group(1) for _ in range(2)}
-        assert names == {"twin-1", "twin-2"}
+        found = [supervisor.line(r"Worker (twin-\d):(\d+) serves").groups() for _ in range(2)]
+        assert {name for name, _ in found} == {"twin-1", "twin-2"}
+        assert len({pid for _, pid in found} | {str(supervisor.pid)}) == 3
 
         supervisor.send(signal.SIGTERM)
 
@@ -174,8 +175,8 @@ class TestProcesses:
 
 def test_several_processes_on_a_terminal_write_lines_instead_of_over_each_other(start: Start, fl: Fairlane) -> None:
     workers = start("--processes", "2", "--name", "w", FORCE_COLOR="1")  # to rich it is a terminal
-    workers.line(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ INFO +Worker w-\d serves")
-    workers.line(r"Worker w-\d serves")
+    workers.line(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ INFO +Worker w-\d:\d+ serves")
+    workers.line(r"Worker w-\d:\d+ serves")
     workers.send(signal.SIGTERM)
     workers.end()
     assert "\x1b" not in "".join(workers.seen)

@@ -5,8 +5,11 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event, Thread
+from uuid import UUID
 
 import pytest
 from rich.console import Console
@@ -16,6 +19,7 @@ from fairlane import Fairlane, JobContext
 from fairlane.cli import top
 from fairlane.cli.top import Snapshot, sections
 from fairlane.domain.events import WorkerStarted
+from fairlane.domain.metrics import WorkerView
 from fairlane.store import schema
 from tests.cli.conftest import Run
 
@@ -213,6 +217,20 @@ def test_top_says_how_to_leave_it_where_it_stays(fl: Fairlane) -> None:
 
     assert str(next(sections(nothing, 24))).startswith("fairlane top (Ctrl-C to leave)  ")
     assert str(next(sections(nothing, None))).startswith("fairlane top  ")
+
+
+def test_top_says_how_long_a_worker_has_been_silent() -> None:
+    now = datetime.now(UTC)
+    killed = WorkerView(UUID(int=1), "w-1:17", None, (), 4, 1, now, now, 12.0, 3.0, stopping=False)
+    working = replace(killed, id=UUID(int=2), name="w-1:18", silent=3.0, lease_left=12.0, stopping=True)
+    screen = Console(file=io.StringIO(), width=80)
+
+    with screen.capture() as shown:
+        screen.print(*top.sections(Snapshot((), (), (killed, working), ()), None))
+
+    first, second = (line.split() for line in shown.get().splitlines() if "w-1" in line)
+    assert (first[0], first[-3:]) == ("w-1:17", ["silent", "for", "12s"])
+    assert (second[0], second[-1]) == ("w-1:18", "stopping")
 
 
 def test_ctrl_c_leaves_top_without_breaking_into_a_look(fl: Fairlane, monkeypatch: pytest.MonkeyPatch) -> None:

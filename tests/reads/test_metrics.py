@@ -117,6 +117,17 @@ def test_r15_queued_jobs_that_no_live_worker_serves(world: World, reads: Reads) 
     ]
 
 
+def test_r15_a_worker_that_was_silent_for_most_of_its_lease_is_told_apart(world: World, reads: Reads) -> None:
+    killed, working = world.start_worker("killed"), world.start_worker("working")
+    world.pass_time(LEASE - 3)
+    world.beat(working)
+
+    assert [(one.id, one.silent, one.lease_left, one.is_silent) for one in reads.workers()] == [
+        (killed.id, LEASE - 3, 3, True),
+        (working.id, 0, LEASE, False),
+    ]
+
+
 def test_r15_a_worker_without_lease_is_not_shown(world: World, reads: Reads) -> None:
     world.start_worker()
     world.pass_time(LEASE + 1)

@@ -15,7 +15,18 @@ from rich.text import Text
 
 from fairlane import Fairlane, StorageUnavailable
 from fairlane.cli import options as o
-from fairlane.cli.output import age, breaker_state, console, number_of, one_line, print_json, short, table, time_of_day
+from fairlane.cli.output import (
+    age,
+    breaker_state,
+    brief,
+    console,
+    number_of,
+    one_line,
+    print_json,
+    short,
+    table,
+    time_of_day,
+)
 from fairlane.cli.session import engine
 from fairlane.domain.breaker import Breaker
 from fairlane.domain.metrics import QueueView, RunningJob, WorkerView
@@ -41,6 +52,7 @@ def top(
 ) -> None:
     """Show queues, running jobs and workers of all organizations, until Ctrl-C.
 
+    A worker that is silent for most of its lease was killed or cut off; it and its jobs are shown until the lease ends.
     Jobs that are LIMITED wait since as many run, or have started, as a limit allows: see `fairlane types limits` and
     `fairlane orgs list`.
 
@@ -140,9 +152,11 @@ def _workers(workers: tuple[WorkerView, ...]) -> RenderableType:
     rows = table(Column("WORKER"), slots, queues, "UP", "BEAT", "")
     for one in workers:
         served = one_line("all" if one.queues is None else one.queues)
-        state = Text("stopping", "yellow") if one.stopping else ""
+        state = f"silent for {brief(one.silent)}" if one.is_silent else "stopping" if one.stopping else ""
         taken = f"{one.running:,}/{one.slots:,}"
-        rows.add_row(one_line(one.name), taken, served, age(one.started_at), age(one.heartbeat_at), state)
+        rows.add_row(
+            one_line(one.name), taken, served, age(one.started_at), age(one.heartbeat_at), Text(state, "yellow")
+        )
     return rows
 
 

@@ -65,7 +65,8 @@ def worker(
         fairlane worker --app myproject.jobs:fl -q default -q mail --concurrency 20
         fairlane worker --app myproject.jobs:fl --processes 4
     """
-    stop_with_supervisor()
+    if stop_with_supervisor() and name is not None:
+        name = f"{name}:{os.getpid()}"  # the one in its place, if it is killed, is to be told apart
     fl = _application(context)
     if processes > 1:
         _set_up_logging(_level(log_level), logging.StreamHandler())
@@ -128,7 +129,7 @@ def _command(context: typer.Context, queues: list[str], concurrency: int, log_le
 
 
 def _named(command: list[str], name: str | None, number: int) -> list[str]:
-    """Each child has a name of its own: host and process id, unless another was given."""
+    """Each child has a name of its own: host and process id, or what was given, its number and its process id."""
     return [*command, "--name", f"{name}-{number}"] if name is not None else command
 
 

@@ -27,7 +27,10 @@ class Metrics:
 
 @dataclass(frozen=True, slots=True)
 class WorkerView:
-    """A live worker. `queues` None = all; `running` of its `slots` are taken."""
+    """A live worker. `queues` None = all; `running` of its `slots` are taken.
+
+    `silent` is the seconds since its last heartbeat, `lease_left` those until it is taken for lost.
+    """
 
     id: UUID
     name: str
@@ -37,7 +40,14 @@ class WorkerView:
     running: int
     started_at: datetime
     heartbeat_at: datetime
+    silent: float
+    lease_left: float
     stopping: bool
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether more than half of its lease is over: one that works sends a heartbeat long before."""
+        return self.silent > self.lease_left
 
 
 @dataclass(frozen=True, slots=True)

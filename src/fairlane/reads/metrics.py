@@ -4,6 +4,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from sqlalchemy import Connection
 
@@ -36,10 +37,11 @@ def metrics_of(connection: Connection, clock: Clock, organization: str | None) -
 def live_workers(connection: Connection, clock: Clock) -> tuple[WorkerView, ...]:
     """Workers with a valid lease, by name, and how many jobs each runs."""
     sizes = {row.worker_id: row.size for row in statements.running_by_worker(connection)}
-    return tuple(_worker(row, sizes.get(row.id, 0)) for row in workers.all_workers(connection, clock))
+    now, lease_now = clock.now(connection), clock.lease_seconds(connection)
+    return tuple(_worker(row, sizes.get(row.id, 0), now, lease_now) for row in workers.all_workers(connection, clock))
 
 
-def _worker(row: AnyRow, running: int) -> WorkerView:
+def _worker(row: AnyRow, running: int, now: datetime, lease_now: float) -> WorkerView:
     queues = json.loads(row.queues)
     return WorkerView(
         id=row.id,
@@ -50,6 +52,8 @@ def _worker(row: AnyRow, running: int) -> WorkerView:
         running=running,
         started_at=row.started_at,
         heartbeat_at=row.heartbeat_at,
+        silent=max((now - row.heartbeat_at).total_seconds(), 0.0),
+        lease_left=max(row.lease_expires - lease_now, 0.0),
         stopping=row.stopping,
     )
 

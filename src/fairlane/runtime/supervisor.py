@@ -99,14 +99,15 @@ class Supervisor:
             self._running.discard(child)
 
 
-def stop_with_supervisor() -> None:
-    """In a child: stop as by SIGTERM when the supervisor is gone. Elsewhere this does nothing."""
+def stop_with_supervisor() -> bool:
+    """In a child: stop as by SIGTERM when the supervisor is gone. Elsewhere this does nothing, and returns False."""
     descriptor = os.environ.pop(_LIFELINE, None)
     if descriptor is None:
-        return
+        return False
     # Processes that a handler starts are not to have it: it is this process that is tied to the supervisor.
     os.set_inheritable(int(descriptor), False)
     threading.Thread(target=_wait_for_end, args=[int(descriptor)], name="fairlane-lifeline", daemon=True).start()
+    return True
 
 
 def _wait_for_end(descriptor: int) -> None:
