@@ -16,7 +16,7 @@ from rich.status import Status
 from fairlane.cli.bench.machine import described, machine
 from fairlane.cli.bench.measures import MEASURES, Measure, Size
 from fairlane.cli.bench.site import database_place, fresh_site
-from fairlane.cli.output import cell, console, table
+from fairlane.cli.output import cell, console, number_of, remark, table
 from fairlane.cli.session import target_of
 from fairlane.store.scratch import facts
 
@@ -45,7 +45,9 @@ def bench(
     postgres: Annotated[
         bool, typer.Option("--postgres", help="On a PostgreSQL server of its own, not SQLite.")
     ] = False,
-    quick: Annotated[bool, typer.Option("--quick", help="One short run, to see that it works.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="One short run, to see that it works; its figures are noisy.")
+    ] = False,
     jobs: Annotated[
         int | None,
         typer.Option("--jobs", min=1, metavar="N", help="How many a run has. [default: 20000; 1000 with --quick]"),
@@ -93,6 +95,11 @@ def bench(
         _print(document, console())
     if json_to is not None:
         _write(json_to, json.dumps(document, indent=2))
+    if quick:
+        remark(
+            f"--quick shows that it works: of {number_of(size.jobs, 'job')} a run, figures differ much from one run to "
+            f"the next. For figures to compare leave --quick out: medians of {_RUNS} runs of {_JOBS:,} jobs."
+        )
 
 
 def _measured(place: str, names: list[str], size: Size, runs: int) -> dict[str, Any]:
