@@ -222,8 +222,8 @@ def _no_folders_left(url: str) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(OSError):
-            for one in new:
+        for one in new:
+            with suppress(OSError):
                 one.rmdir()
 
 

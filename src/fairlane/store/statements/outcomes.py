@@ -60,7 +60,7 @@ def since(connection: Connection, minute: datetime, pairs: Collection[Pair]) -> 
 
 def pairs_since(connection: Connection, minute: datetime) -> set[Pair]:
     """Of which attempts ended from a minute on."""
-    statement = select(outcomes.c.organization_id, outcomes.c.job_type).where(outcomes.c.minute >= minute).distinct()
+    statement = select(outcomes.c.organization_id, outcomes.c.job_type).where(outcomes.c.minute >= minute)
     rows = connection.execute(statement.execution_options(fairlane_across="operator reads"))
     return {Pair(organization, job_type) for organization, job_type in rows}
 
