@@ -12,7 +12,7 @@ from fairlane import JobStatus
 from fairlane.domain.statuses import EdgeState, Resolution
 from fairlane.store.tables import attempt_errors, cancel_requests, dead_letters, dedup_keys, execution_log, job_parents
 from fairlane.store.tables import jobs as job_table
-from tests.model.model import Job, Key, Span, Step, World
+from tests.model.model.world import Job, Key, Span, Step, World
 
 
 @dataclass

@@ -1,0 +1,75 @@
+"""What all rules share: the engine, the model beside it, and the look at both after each step."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import TypeVar
+from uuid import UUID
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant
+
+from fairlane.store.dialects import WRITE
+from fairlane.store.statements.claim import Claimed
+from fairlane.store.statements.workers import WorkerCard
+from fairlane.store.tables import metadata
+from tests.model.model.world import Refusal, World, keep_to
+from tests.model.picture import of_database, of_model
+from tests.store.races.scene import LEASE, START, Hand, Scene
+
+T = TypeVar("T")
+
+USERS = {"acme": "ana", "rival": "rita"}
+OTHER = {"acme": "rival", "rival": "acme"}
+SLOTS = 10
+organizations = st.sampled_from(sorted(USERS))
+jobs: Bundle[UUID] = Bundle("jobs")
+leases: Bundle[Claimed] = Bundle("leases")
+spent: Bundle[Claimed] = Bundle("spent")
+
+
+class Machine(RuleBasedStateMachine):
+    """Does everything twice: with the model, and with the engine."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self.scene = Scene(url)
+        self.fl = self.scene.fl
+        self.world = World(START)
+        self.owners: dict[UUID, str] = {}
+        self.drawn = 0
+        self.hands = [self.new_hand() for _ in range(2)]
+
+    def teardown(self) -> None:
+        with self.fl.database.engine.execution_options(**{WRITE: True}).begin() as connection:
+            for table in reversed(metadata.sorted_tables):
+                connection.execute(table.delete())
+        self.fl.close()
+
+    @invariant()
+    def the_rows_are_those_of_the_model(self) -> None:
+        with self.fl.database.engine.begin() as connection:
+            found = of_database(connection)
+        for job_id, seen in found.jobs.items():
+            if job_id in self.world.jobs:
+                keep_to(self.world.jobs[job_id], seen.due, seen.culprits)
+        wanted = of_model(self.world)
+        assert found.jobs == wanted.jobs
+        assert found.keys == wanted.keys
+
+    def new_hand(self) -> Hand:
+        self.drawn += 1
+        hand = Hand(self.scene, WorkerCard(UUID(int=self.drawn), f"w{self.drawn}", None, ("report",), SLOTS))
+        self.world.workers[hand.id] = self.lease_end()
+        return hand
+
+    def lease_end(self) -> datetime:
+        return self.world.now + timedelta(seconds=LEASE)
+
+    def agree(self, refusal: Refusal, verb: Callable[[], T]) -> T | None:
+        """The engine does it, or refuses it with the error that the model names."""
+        if refusal is None:
+            return verb()
+        with pytest.raises(refusal):
+            verb()
+        return None

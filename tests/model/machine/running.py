@@ -1,0 +1,124 @@
+"""Rules: workers claim, run, crash and leave."""
+
+from collections.abc import Sequence
+
+from hypothesis import strategies as st
+from hypothesis.stateful import MultipleResults, consumes, multiple, rule
+
+from fairlane.domain.outcomes import Completed, ErrorReport, Lost, Outcome, Released, Snoozed, Stopped, TimedOut
+from fairlane.store.statements.claim import Claimed
+from tests.model.machine.base import SLOTS, leases, spent
+from tests.model.machine.timing import Timing
+from tests.model.model import attempts as model
+from tests.model.model.limits import claimable
+from tests.model.model.world import End
+from tests.store.races.scene import BROKEN, JAMMED, LEASE
+
+# What is more frequent in life is so here.
+OUTCOMES: Sequence[Outcome] = (
+    *[Completed()] * 2,
+    *[Completed('"done"')] * 2,
+    *[BROKEN] * 3,
+    *[JAMMED] * 3,
+    TimedOut(ErrorReport("TimedOut", "too slow"), 300.0),
+    Snoozed(0.0),
+    Snoozed(120.0),
+    Released("released at shutdown"),
+    Released("the directory could not be asked", 10.0),
+    Stopped(),
+)
+outcomes = st.sampled_from(OUTCOMES)
+hands = st.integers(0, 1)
+
+
+class Running(Timing):
+    """Two workers."""
+
+    @rule(target=leases, hand=hands, slots=st.sampled_from([1, 3, SLOTS]))
+    def claim(self, hand: int, slots: int) -> MultipleResults[Claimed]:
+        return multiple(*self.start(hand, slots))
+
+    def start(self, hand: int, slots: int) -> list[Claimed]:
+        mine = self.hands[hand]
+        claimed = mine.round(slots)
+        lives = self.world.workers.get(mine.id, self.world.now) > self.world.now
+        allowed = claimable(self.world) if lives else set()
+        assert {one.id for one in claimed} <= allowed
+        assert len(claimed) == len({one.id for one in claimed}) <= slots
+        assert claimed or not allowed or slots < SLOTS, "something could start, and nothing did"
+        for one in claimed:
+            model.claim(self.world, one.id, mine.id, one.lease_token)
+        return claimed
+
+    @rule(target=spent, hand=hands, ends=st.lists(outcomes, min_size=1, max_size=SLOTS))
+    def run(self, hand: int, ends: list[Outcome]) -> MultipleResults[Claimed]:
+        """A worker that is well claims some jobs and runs them to their ends."""
+        self.beat(hand)
+        claimed = self.start(hand, len(ends))
+        for lease, outcome in zip(claimed, ends, strict=False):
+            self.finish(lease, outcome)
+        return multiple(*claimed)
+
+    @rule(target=spent, lease=consumes(leases), outcome=outcomes)
+    def finish(self, lease: Claimed, outcome: Outcome) -> Claimed:
+        """The end of an attempt, unless its lease was lost meanwhile."""
+        model.finish(self.world, End(lease.id, lease.lease_token, outcome))
+        self.scene.end(lease, outcome=outcome)
+        return lease
+
+    @rule(lease=spent, outcome=outcomes)
+    def a_late_writer_changes_nothing(self, lease: Claimed, outcome: Outcome) -> None:
+        (finished,) = self.scene.end(lease, outcome=outcome)
+        assert finished.transition is None
+        assert not finished.is_locked
+
+    @rule(target=spent, hand=hands, fate=st.sampled_from(["beats", "leaves", "crashes", "is found"]))
+    def what_becomes_of_a_worker(self, hand: int, fate: str) -> MultipleResults[Claimed]:
+        match fate:
+            case "beats":
+                self.beat(hand)
+            case "leaves":
+                self.leave(hand)
+            case "crashes":
+                return multiple(*self.crash(hand))
+            case _:
+                self.rescue()
+        return multiple()
+
+    def beat(self, hand: int) -> None:
+        mine = self.hands[hand].id
+        assert self.hands[hand].beat() is (mine in self.world.workers)
+        if mine in self.world.workers:
+            self.world.workers[mine] = self.lease_end()
+        else:
+            self.hands[hand] = self.new_hand()
+
+    def leave(self, hand: int) -> None:
+        mine = self.hands[hand]
+        mine.leave()
+        if mine.id in self.world.workers:
+            model.release_all(self.world, mine.id)
+        self.hands[hand] = self.new_hand()
+
+    def crash(self, hand: int) -> list[Claimed]:
+        """A worker claims, beats no more, and is found to be lost; what it had claimed just before."""
+        self.beat(hand)
+        claimed = self.start(hand, 2)
+        self.pass_time(LEASE - 1, "none")
+        self.beat(1 - hand)
+        self.pass_time(2, "none")
+        self.rescue()
+        return claimed
+
+    def rescue(self) -> None:
+        rescued = self.scene.rescue()
+        lost = {worker for worker, until in self.world.workers.items() if until < self.world.now}
+        if rescued is None:
+            assert lost == set()
+            return
+        worker, finished = rescued
+        assert worker in lost
+        verdicts = {
+            one.finish.job_id: one.finish.outcome.verdict for one in finished if isinstance(one.finish.outcome, Lost)
+        }
+        model.rescue(self.world, worker, verdicts)

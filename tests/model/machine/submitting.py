@@ -1,0 +1,111 @@
+"""Rules: people submit."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+from hypothesis import strategies as st
+from hypothesis.stateful import MultipleResults, initialize, multiple, rule
+from sqlalchemy import Connection
+
+from fairlane import ParentPolicy, Submission
+from fairlane.store.dialects import WRITE
+from tests.model.machine.base import USERS, Machine, jobs, organizations
+from tests.model.model import submission as model
+from tests.model.model.world import Asked, find
+
+policies = st.sampled_from(ParentPolicy)
+transactions = st.sampled_from(["own", "own", "caller's", "rolled back"])
+
+
+class Submitting(Machine):
+    """One job, or a graph of some, in a transaction of the engine's own or of the caller's."""
+
+    @initialize(target=jobs, organization=organizations)
+    def first(self, organization: str) -> UUID:
+        asked = self.ask(organization, ())
+        self.submit([asked], "own")
+        return asked.id
+
+    @rule(
+        target=jobs,
+        organization=organizations,
+        parents=st.lists(jobs, max_size=3, unique=True),
+        policy=policies,
+        delay=st.sampled_from([0.0, 0.0, 0.0, 100.0]),
+        queue=st.sampled_from(["default", "slow"]),
+        max_retries=st.integers(0, 2),
+        key=st.sampled_from([None, None, "k1", "k2"]),
+        on_duplicate=st.sampled_from(["reject", "return", "replace"]),
+        transaction=transactions,
+    )
+    def submit_one(
+        self, organization: str, parents: list[UUID], transaction: str, **more: Any
+    ) -> MultipleResults[UUID]:
+        return self.submit([self.ask(organization, self.known(organization, parents), **more)], transaction)
+
+    @rule(
+        target=jobs,
+        organization=organizations,
+        parents=st.lists(jobs, max_size=2, unique=True),
+        chain=st.lists(policies, min_size=2, max_size=4),
+        transaction=transactions,
+    )
+    def submit_a_graph(
+        self, organization: str, parents: list[UUID], chain: list[ParentPolicy], transaction: str
+    ) -> MultipleResults[UUID]:
+        """Each job waits for the one before it in the batch, and for the one before that."""
+        batch: list[Asked] = []
+        for policy in chain:
+            before = tuple(asked.id for asked in batch[-2:]) or self.known(organization, parents)
+            batch.append(self.ask(organization, before, policy=policy))
+        return self.submit(batch, transaction)
+
+    def known(self, organization: str, drawn: Sequence[UUID]) -> tuple[UUID, ...]:
+        """Those that are still there; what becomes of a submission that names others, `is_unknown` tells."""
+        return tuple(one for one in drawn if find(self.world, one, organization))
+
+    def ask(self, organization: str, parents: tuple[UUID, ...], **more: Any) -> Asked:
+        self.drawn += 1
+        asked = Asked(UUID(int=self.drawn), organization, parents, **more)
+        self.owners[asked.id] = organization
+        return asked
+
+    def submit(self, batch: Sequence[Asked], transaction: str) -> MultipleResults[UUID]:
+        given = [
+            Submission(
+                "report",
+                asked.organization,
+                USERS[asked.organization],
+                depends_on=asked.parents,
+                on_parent_failure=asked.policy,
+                delay=asked.delay or None,
+                queue=asked.queue,
+                max_retries=asked.max_retries,
+                dedup_key=asked.key,
+                dedup_window=model.WINDOW if asked.key is not None else 0,
+                on_duplicate=asked.on_duplicate,
+                id=asked.id,
+            )
+            for asked in batch
+        ]
+        refusal = model.why_not_submit(self.world, batch)
+        with self.transaction(transaction) as connection:
+            made = self.agree(refusal, lambda: self.fl.submit_many(given, connection=connection))
+        if made is None or transaction == "rolled back":
+            return multiple()
+        got = model.submit(self.world, batch)
+        assert [job.id for job in made] == got
+        return multiple(*(asked.id for asked in batch if asked.id in got))
+
+    @contextmanager
+    def transaction(self, whose: str) -> Iterator[Connection | None]:
+        if whose == "own":
+            yield None
+            return
+        writing = self.fl.database.engine.execution_options(**{WRITE: True})
+        with writing.connect() as connection, connection.begin() as transaction:
+            yield connection
+            if whose == "rolled back":
+                transaction.rollback()

@@ -1,0 +1,31 @@
+"""Rules: time passes, and services do their rounds."""
+
+from datetime import timedelta
+
+from hypothesis import strategies as st
+from hypothesis.stateful import rule
+
+from tests.model.machine.base import Machine
+from tests.model.model import dependencies, retention
+from tests.model.model.submission import WINDOW
+from tests.store.races.scene import DAY, LEASE
+
+
+class Timing(Machine):
+    """The clock of the engine is at rest but for these."""
+
+    @rule(
+        seconds=st.sampled_from([0.0, 5.0, LEASE + 1, 150.0, WINDOW + 1, 2 * DAY]),
+        service=st.sampled_from(["none", "stage", "stage", "clean-up"]),
+    )
+    def pass_time(self, seconds: float, service: str) -> None:
+        """And let a service do its round."""
+        self.scene.clock.advance(seconds)
+        self.world.now += timedelta(seconds=seconds)
+        if service == "stage":
+            self.scene.stage()
+            dependencies.stage(self.world)
+        elif service == "clean-up":
+            gone = retention.expired(self.world, DAY)
+            assert self.scene.cleaner().run_once() == len(gone)
+            retention.delete(self.world, gone)

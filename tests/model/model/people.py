@@ -1,0 +1,87 @@
+"""What people do with jobs: R8, R10."""
+
+from uuid import UUID
+
+from fairlane import IllegalTransition, JobNotFound, JobStatus
+from fairlane.domain.statuses import LIVE, TERMINAL, EdgeState, Resolution
+from tests.model.model.dependencies import settle
+from tests.model.model.retention import delete, is_needed
+from tests.model.model.world import Job, Refusal, World, move, queue
+
+
+def why_not_cancel(world: World, job: Job) -> Refusal:
+    """Of a job that has ended."""
+    return IllegalTransition if job.status in TERMINAL else None
+
+
+def cancel(world: World, job: Job) -> None:
+    """At once, or a request where it runs."""
+    if job.status is JobStatus.RUNNING:
+        job.cancel_requested = True
+        return
+    move(world, job, JobStatus.CANCELED)
+    settle(world, [job])
+
+
+def why_not_retry(world: World, job: Job) -> Refusal:
+    """Of what is no dead letter; of what a dead letter took down, since that one's retry brings it back."""
+    if job.status is not JobStatus.DEAD_LETTER or job.dead_letter is None:
+        return IllegalTransition
+    culprits = [world.jobs[one] for one in job.dead_letter.culprits if one in world.jobs]
+    return IllegalTransition if any(one.status is JobStatus.DEAD_LETTER for one in culprits) else None
+
+
+def retry(world: World, job: Job) -> None:
+    """It waits for parents that are live, and for no other: the person decided so. What it took down is revived."""
+    assert job.dead_letter is not None
+    job.dead_letter.resolution = Resolution.RETRIED
+    job.parents = {
+        parent: EdgeState.NEW if world.jobs[parent].status in LIVE else EdgeState.SETTLED for parent in job.parents
+    }
+    _revive(world, job)
+    wave = {job.asked.id}
+    while wave:
+        wave = {child.asked.id for child in world.jobs.values() if _follows(child, wave)}
+        for child in (world.jobs[one] for one in wave):
+            child.dead_letter = None
+            child.parents = {
+                parent: EdgeState.SETTLED if world.jobs[parent].status is JobStatus.COMPLETED else EdgeState.NEW
+                for parent in child.parents
+            }
+            _revive(world, child)
+
+
+def _follows(child: Job, retried: set[UUID]) -> bool:
+    letter = child.dead_letter
+    return letter is not None and letter.resolution is Resolution.PENDING and bool(letter.culprits & retried)
+
+
+def _revive(world: World, job: Job) -> None:
+    job.retry_count, job.rescue_count, job.cancel_requested, job.ended_at = 0, 0, False, None
+    if job.unmet:
+        move(world, job, JobStatus.PENDING)
+    else:
+        queue(world, job)
+
+
+def why_not_decide(world: World, job: Job) -> Refusal:
+    """A resolution is for dead letters."""
+    return None if job.status is JobStatus.DEAD_LETTER else JobNotFound
+
+
+def decide(world: World, job: Job, resolution: Resolution) -> None:
+    """What a person wrote down."""
+    assert job.dead_letter is not None
+    job.dead_letter.resolution = resolution
+
+
+def why_not_discard(world: World, job: Job) -> Refusal:
+    """Of what never was a dead letter; while it lives, or somebody needs it."""
+    if job.dead_letter is None:
+        return JobNotFound
+    return IllegalTransition if job.status not in TERMINAL or is_needed(world, job) else None
+
+
+def discard(world: World, job: Job) -> None:
+    """Delete it."""
+    delete(world, [job.asked.id])

@@ -1,0 +1,153 @@
+"""All there is in the model's world: organizations' jobs, keys and workers, and how a job's status changes.
+
+The model says what Fairlane has to do: a dataclass per job, and a plain function for each thing that happens. It is
+written from the requirements and knows no rows, locks or statements. Where they leave something open (the jitter of a
+backoff, which of two parents is named) the model has all that is allowed, and keeps to what the engine chose.
+
+Verbs of people have a function `why_not_…`, which names the error that must be raised; then nothing changes.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+from fairlane import FairlaneError, JobStatus
+from fairlane.control.batch import OnDuplicate
+from fairlane.domain.outcomes import Outcome
+from fairlane.domain.statuses import TERMINAL, TRANSITIONS, EdgeState, ParentPolicy, Resolution
+
+Refusal = type[FairlaneError] | None
+Hold = tuple[str, str]  # "suspension", "organization", "queue" or "job_type", and its name
+
+
+class Span(NamedTuple):
+    """A moment, as far as it is known."""
+
+    earliest: datetime
+    latest: datetime
+
+
+class End(NamedTuple):
+    """How an attempt ended, proved by its lease."""
+
+    job_id: UUID
+    lease: UUID
+    outcome: Outcome
+
+
+class Step(NamedTuple):
+    """An entry of the execution log."""
+
+    source: JobStatus | None
+    target: JobStatus
+    attempt: int
+
+
+@dataclass
+class DeadLetter:
+    """What people see of a job that ended there. `culprits`: the parents of which one is named for it."""
+
+    culprits: frozenset[UUID] = frozenset()
+    resolution: Resolution = Resolution.PENDING
+
+
+@dataclass
+class Asked:
+    """A submission. `key` None: not deduplicated."""
+
+    id: UUID
+    organization: str
+    parents: tuple[UUID, ...] = ()
+    policy: ParentPolicy = ParentPolicy.DEAD_LETTER
+    delay: float = 0.0  # seconds
+    queue: str = "default"
+    max_retries: int = 1
+    key: str | None = None
+    on_duplicate: OnDuplicate = "reject"
+
+
+@dataclass
+class Job:
+    """One job. `due` is when it may be claimed again, while it is queued and not `ready`."""
+
+    asked: Asked
+    run_at: datetime
+    status: JobStatus
+    parents: dict[UUID, EdgeState]
+    ready: bool = False
+    due: Span | None = None
+    attempt: int = 0
+    retry_count: int = 0
+    rescue_count: int = 0
+    lease: UUID | None = None
+    worker: UUID | None = None
+    cancel_requested: bool = False
+    ended_at: datetime | None = None
+    dead_letter: DeadLetter | None = None
+    log: list[Step] = field(default_factory=list)
+    errors: list[int] = field(default_factory=list)  # the attempts of which an error was recorded
+
+    @property
+    def unmet(self) -> int:
+        """How many parents it waits for."""
+        return sum(state is not EdgeState.SETTLED for state in self.parents.values())
+
+
+class Key(NamedTuple):
+    """Which job has a deduplication key, and until when."""
+
+    job_id: UUID
+    expires_at: datetime
+
+
+@dataclass
+class World:
+    """All there is. `workers`: when the lease of each runs out; `held`: what is suspended or paused."""
+
+    now: datetime
+    jobs: dict[UUID, Job] = field(default_factory=dict)
+    keys: dict[tuple[str, str], Key] = field(default_factory=dict)
+    workers: dict[UUID, datetime] = field(default_factory=dict)
+    held: set[Hold] = field(default_factory=set)
+
+
+WhyNot = Callable[[World, Job], Refusal]
+
+
+def find(world: World, job_id: UUID, organization: str) -> Job | None:
+    """The job, to somebody of the organization: a foreign one looks like an unknown one."""
+    job = world.jobs.get(job_id)
+    return job if job is not None and job.asked.organization == organization else None
+
+
+def children_of(world: World, parent: UUID) -> Iterator[Job]:
+    """Those that were submitted to wait for it."""
+    return (job for job in world.jobs.values() if parent in job.parents)
+
+
+def move(world: World, job: Job, *targets: JobStatus) -> None:
+    """The only way from one status to the next."""
+    for target in targets:
+        assert (job.status, target) in TRANSITIONS, "a mistake in the model"
+        job.log.append(Step(job.status, target, job.attempt))
+        job.status = target
+    job.ready, job.due, job.lease, job.worker = False, None, None, None
+    job.ended_at = world.now if job.status in TERMINAL else None
+
+
+def queue(world: World, job: Job, seconds: float = 0.0) -> None:
+    """To be claimed at once, or in so many seconds."""
+    move(world, job, JobStatus.QUEUED)
+    at = world.now + timedelta(seconds=seconds)
+    job.ready, job.due = not seconds, Span(at, at) if seconds else None
+
+
+def keep_to(job: Job, due: Span | None, culprits: frozenset[UUID]) -> None:
+    """What the engine chose, where it was free to choose."""
+    if job.due is not None and due is not None and job.due.earliest <= due.earliest <= job.due.latest:
+        job.due = due
+    letter = job.dead_letter
+    if letter is not None and culprits and culprits <= letter.culprits:
+        letter.culprits = culprits
