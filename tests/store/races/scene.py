@@ -14,7 +14,7 @@ from fairlane.domain.fairness import Quota
 from fairlane.domain.outcomes import Completed, ErrorReport, Failed, Outcome
 from fairlane.domain.statuses import OrganizationStatus, Role
 from fairlane.registry.artifacts import ObjectStorage
-from fairlane.runtime.claims import Claims
+from fairlane.runtime.claims import Claims, Ready
 from fairlane.runtime.cleanup import Cleanup
 from fairlane.runtime.outlook import Outlooks
 from fairlane.runtime.stage import Stage
@@ -192,7 +192,11 @@ class Hand:
 
     def round(self, slots: int = 10) -> list[Claimed]:
         """A whole round of a real worker, with its look at pauses and standings."""
-        return [ready.claimed for ready in self._claims().claim_round(slots, frozenset())]
+        return [ready.claimed for ready in self.ready(slots)]
+
+    def ready(self, slots: int = 10) -> list[Ready]:
+        """The same, with what the checks at start say of each."""
+        return self._claims().claim_round(slots, frozenset())
 
     def claim_round(self, slots: int = 10) -> list[UUID]:
         """The same; the ids of what it claimed."""
