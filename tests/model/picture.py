@@ -9,10 +9,20 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, select
 
 from fairlane import JobStatus
+from fairlane.domain.breaker import Pair
 from fairlane.domain.statuses import EdgeState, Resolution
-from fairlane.store.tables import attempt_errors, cancel_requests, dead_letters, dedup_keys, execution_log, job_parents
+from fairlane.domain.transitions import REFUSED
+from fairlane.store.tables import (
+    attempt_errors,
+    breakers,
+    cancel_requests,
+    dead_letters,
+    dedup_keys,
+    execution_log,
+    job_parents,
+)
 from fairlane.store.tables import jobs as job_table
-from tests.model.model.world import Job, Key, Span, Step, World
+from tests.model.model.world import Breaker, Job, Key, Span, Step, Trial, World
 
 
 @dataclass
@@ -32,6 +42,7 @@ class Seen:
     ended_at: datetime | None
     cancel_requested: bool = False
     resolution: Resolution | None = None
+    refusal: str = ""
     culprits: frozenset[UUID] = frozenset()
     log: list[Step] = field(default_factory=list)
     errors: list[int] = field(default_factory=list)
@@ -39,17 +50,19 @@ class Seen:
 
 
 class Picture(NamedTuple):
-    """All jobs by their ids, and all deduplication keys by organization."""
+    """All jobs by their ids, all deduplication keys by organization, and all breakers."""
 
     jobs: dict[UUID, Seen]
     keys: set[tuple[str, Key]]
+    breakers: dict[Pair, Breaker]
 
 
 def of_model(world: World) -> Picture:
     """What has to be."""
     return Picture(
         {job_id: _of_job(job) for job_id, job in world.jobs.items()},
-        {(organization, key) for (organization, _), key in world.keys.items()},
+        {(organization, key) for (organization, *_), key in world.keys.items()},
+        world.breakers,
     )
 
 
@@ -69,6 +82,7 @@ def _of_job(job: Job) -> Seen:
         ended_at=job.ended_at,
         cancel_requested=job.cancel_requested,
         resolution=letter.resolution if letter is not None else None,
+        refusal=letter.refusal if letter is not None else "",
         culprits=letter.culprits if letter is not None else frozenset(),
         log=job.log,
         errors=job.errors,
@@ -94,9 +108,20 @@ def of_database(connection: Connection) -> Picture:
         jobs[row.job_id].cancel_requested = True
     for row in connection.execute(select(dead_letters)):
         jobs[row.job_id].resolution = Resolution(row.resolution)
+        if row.error_type == REFUSED:
+            jobs[row.job_id].refusal = row.reason.partition(":")[0]
         jobs[row.job_id].culprits = frozenset({row.caused_by} - {None})
     keys = {(row.organization_id, Key(row.job_id, row.expires_at)) for row in connection.execute(select(dedup_keys))}
-    return Picture(jobs, keys)
+    return Picture(
+        jobs,
+        keys,
+        {Pair(row.organization_id, row.job_type): _breaker_of(row) for row in connection.execute(select(breakers))},
+    )
+
+
+def _breaker_of(row: Row[Any]) -> Breaker:
+    trial = Trial(row.trial_job_id, row.trial_attempt, row.trial_lease_token) if row.trial_lease_token else None
+    return Breaker(row.until, trial, row.closed_at)
 
 
 def _of_row(row: Row[Any]) -> Seen:

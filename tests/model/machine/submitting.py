@@ -11,27 +11,30 @@ from sqlalchemy import Connection
 
 from fairlane import ParentPolicy, Submission
 from fairlane.store.dialects import WRITE
-from tests.model.machine.base import USERS, Machine, jobs, organizations
+from tests.model.machine.base import ADMIN, MEMBER, Machine, job_types, jobs, places
 from tests.model.model import submission as model
 from tests.model.model.world import Asked, find
 
 policies = st.sampled_from(ParentPolicy)
+submitters = st.sampled_from(["member", "member", "admin", "system"])
 transactions = st.sampled_from(["own", "own", "caller's", "rolled back"])
 
 
 class Submitting(Machine):
     """One job, or a graph of some, in a transaction of the engine's own or of the caller's."""
 
-    @initialize(target=jobs, organization=organizations)
-    def first(self, organization: str) -> UUID:
-        asked = self.ask(organization, ())
+    @initialize(target=jobs, place=places)
+    def first(self, place: str) -> UUID:
+        asked = self.ask(place, ())
         self.submit([asked], "own")
         return asked.id
 
     @rule(
         target=jobs,
-        organization=organizations,
+        place=places,
         parents=st.lists(jobs, max_size=3, unique=True),
+        who=submitters,
+        job_type=job_types,
         policy=policies,
         delay=st.sampled_from([0.0, 0.0, 0.0, 100.0]),
         queue=st.sampled_from(["default", "slow"]),
@@ -40,44 +43,44 @@ class Submitting(Machine):
         on_duplicate=st.sampled_from(["reject", "return", "replace"]),
         transaction=transactions,
     )
-    def submit_one(
-        self, organization: str, parents: list[UUID], transaction: str, **more: Any
-    ) -> MultipleResults[UUID]:
-        return self.submit([self.ask(organization, self.known(organization, parents), **more)], transaction)
+    def submit_one(self, place: str, parents: list[UUID], transaction: str, **more: Any) -> MultipleResults[UUID]:
+        return self.submit([self.ask(place, self.known(place, parents), **more)], transaction)
 
     @rule(
         target=jobs,
-        organization=organizations,
+        place=places,
         parents=st.lists(jobs, max_size=2, unique=True),
         chain=st.lists(policies, min_size=2, max_size=4),
+        alone=st.booleans(),
         transaction=transactions,
     )
-    def submit_a_graph(
-        self, organization: str, parents: list[UUID], chain: list[ParentPolicy], transaction: str
+    def submit_some(
+        self, place: str, parents: list[UUID], chain: list[ParentPolicy], alone: bool, transaction: str
     ) -> MultipleResults[UUID]:
-        """Each job waits for the one before it in the batch, and for the one before that."""
+        """Each job waits for the one before it in the batch, and for the one before that; or for none of them."""
         batch: list[Asked] = []
         for policy in chain:
-            before = tuple(asked.id for asked in batch[-2:]) or self.known(organization, parents)
-            batch.append(self.ask(organization, before, policy=policy))
+            before = tuple(asked.id for asked in batch[-2:]) if batch and not alone else self.known(place, parents)
+            batch.append(self.ask(place, before, policy=policy))
         return self.submit(batch, transaction)
 
-    def known(self, organization: str, drawn: Sequence[UUID]) -> tuple[UUID, ...]:
+    def known(self, place: str, drawn: Sequence[UUID]) -> tuple[UUID, ...]:
         """Those that are still there; what becomes of a submission that names others, `is_unknown` tells."""
-        return tuple(one for one in drawn if find(self.world, one, organization))
+        return tuple(one for one in drawn if find(self.world, one, self.here[place]))
 
-    def ask(self, organization: str, parents: tuple[UUID, ...], **more: Any) -> Asked:
+    def ask(self, place: str, parents: tuple[UUID, ...], who: str = "member", **more: Any) -> Asked:
         self.drawn += 1
-        asked = Asked(UUID(int=self.drawn), organization, parents, **more)
-        self.owners[asked.id] = organization
+        user = {"member": MEMBER[place], "admin": ADMIN[place]}.get(who)
+        asked = Asked(UUID(int=self.drawn), self.here[place], parents, user, **more)
+        self.owners[asked.id] = asked.organization
         return asked
 
     def submit(self, batch: Sequence[Asked], transaction: str) -> MultipleResults[UUID]:
         given = [
             Submission(
-                "report",
+                asked.job_type,
                 asked.organization,
-                USERS[asked.organization],
+                asked.user,
                 depends_on=asked.parents,
                 on_parent_failure=asked.policy,
                 delay=asked.delay or None,

@@ -7,8 +7,9 @@ from uuid import UUID
 
 from fairlane import JobStatus
 from fairlane.domain.blame import Verdict
-from fairlane.domain.outcomes import Completed, Failed, Lost, Outcome, Released, Snoozed, TimedOut
+from fairlane.domain.outcomes import Completed, Failed, Lost, Outcome, Refused, Released, Snoozed, TimedOut
 from fairlane.domain.statuses import TERMINAL
+from tests.model.model.breakers import begin_trial
 from tests.model.model.dependencies import settle
 from tests.model.model.world import DeadLetter, End, Job, Span, World, move, queue
 
@@ -22,6 +23,7 @@ def claim(world: World, job_id: UUID, worker: UUID, lease: UUID) -> None:
     job.attempt += 1
     move(world, job, JobStatus.RUNNING)
     job.lease, job.worker = lease, worker
+    begin_trial(world, job, lease)
 
 
 def finish(world: World, *ends: End) -> None:
@@ -39,6 +41,10 @@ def _finish(world: World, job: Job, outcome: Outcome) -> None:
     match outcome:
         case Completed():
             move(world, job, JobStatus.COMPLETED)
+            world.untold.append((job.pair, False))
+        case Refused(reason):
+            move(world, job, JobStatus.DEAD_LETTER)
+            job.dead_letter = DeadLetter(refusal=reason)
         case _ if job.cancel_requested:
             move(world, job, JobStatus.CANCELED)
         case Failed(error) | TimedOut(error):
@@ -57,6 +63,7 @@ def _finish(world: World, job: Job, outcome: Outcome) -> None:
 
 def _fail(world: World, job: Job, failed: JobStatus, *, permanent: bool) -> None:
     job.errors.append(job.attempt)
+    world.untold.append((job.pair, True))
     if permanent or job.retry_count >= job.asked.max_retries:
         move(world, job, failed, JobStatus.DEAD_LETTER)
         job.dead_letter = DeadLetter()

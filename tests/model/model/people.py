@@ -1,17 +1,18 @@
-"""What people do with jobs: R8, R10."""
+"""What people do with jobs: R8, R10, R19."""
 
 from uuid import UUID
 
 from fairlane import IllegalTransition, JobNotFound, JobStatus
 from fairlane.domain.statuses import LIVE, TERMINAL, EdgeState, Resolution
 from tests.model.model.dependencies import settle
+from tests.model.model.organizations import why_not_touch
 from tests.model.model.retention import delete, is_needed
 from tests.model.model.world import Job, Refusal, World, move, queue
 
 
-def why_not_cancel(world: World, job: Job) -> Refusal:
+def why_not_cancel(world: World, job: Job, user: str) -> Refusal:
     """Of a job that has ended."""
-    return IllegalTransition if job.status in TERMINAL else None
+    return why_not_touch(world, job, user) or (IllegalTransition if job.status in TERMINAL else None)
 
 
 def cancel(world: World, job: Job) -> None:
@@ -23,8 +24,10 @@ def cancel(world: World, job: Job) -> None:
     settle(world, [job])
 
 
-def why_not_retry(world: World, job: Job) -> Refusal:
+def why_not_retry(world: World, job: Job, user: str) -> Refusal:
     """Of what is no dead letter; of what a dead letter took down, since that one's retry brings it back."""
+    if stranger := why_not_touch(world, job, user):
+        return stranger
     if job.status is not JobStatus.DEAD_LETTER or job.dead_letter is None:
         return IllegalTransition
     culprits = [world.jobs[one] for one in job.dead_letter.culprits if one in world.jobs]
@@ -64,9 +67,9 @@ def _revive(world: World, job: Job) -> None:
         queue(world, job)
 
 
-def why_not_decide(world: World, job: Job) -> Refusal:
+def why_not_decide(world: World, job: Job, user: str) -> Refusal:
     """A resolution is for dead letters."""
-    return None if job.status is JobStatus.DEAD_LETTER else JobNotFound
+    return why_not_touch(world, job, user) or (None if job.status is JobStatus.DEAD_LETTER else JobNotFound)
 
 
 def decide(world: World, job: Job, resolution: Resolution) -> None:
@@ -75,11 +78,12 @@ def decide(world: World, job: Job, resolution: Resolution) -> None:
     job.dead_letter.resolution = resolution
 
 
-def why_not_discard(world: World, job: Job) -> Refusal:
+def why_not_discard(world: World, job: Job, user: str) -> Refusal:
     """Of what never was a dead letter; while it lives, or somebody needs it."""
     if job.dead_letter is None:
         return JobNotFound
-    return IllegalTransition if job.status not in TERMINAL or is_needed(world, job) else None
+    must_stay = job.status not in TERMINAL or is_needed(world, job)
+    return why_not_touch(world, job, user) or (IllegalTransition if must_stay else None)
 
 
 def discard(world: World, job: Job) -> None:

@@ -5,10 +5,10 @@ from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
-from fairlane import DuplicateJob, JobStatus, OrganizationSuspended, ParentNotFound
+from fairlane import DuplicateJob, JobStatus, ParentNotFound, PermissionDenied
 from fairlane.domain.statuses import ENDED_BADLY, LIVE, TERMINAL, WAITING, EdgeState, ParentPolicy
 from tests.model.model.dependencies import settle
-from tests.model.model.limits import is_suspended
+from tests.model.model.organizations import may_submit, why_not_enter
 from tests.model.model.world import Asked, Job, Key, Refusal, Step, World, children_of, find, move
 
 WINDOW: Final = 300.0  # seconds of deduplication (R3)
@@ -16,8 +16,11 @@ WINDOW: Final = 300.0  # seconds of deduplication (R3)
 
 def why_not_submit(world: World, batch: Sequence[Asked]) -> Refusal:
     """The first reason against it: all or nothing."""
-    if any(is_suspended(world, asked.organization) for asked in batch):
-        return OrganizationSuspended
+    for asked in batch:
+        if closed := why_not_enter(world, asked.organization):
+            return closed
+    if not all(may_submit(world, asked.organization, asked.user, asked.job_type) for asked in batch):
+        return PermissionDenied
     for asked in batch:
         holder = holder_of(world, asked)
         if holder is not None and (
@@ -33,7 +36,7 @@ def why_not_submit(world: World, batch: Sequence[Asked]) -> Refusal:
 
 def holder_of(world: World, asked: Asked) -> Job | None:
     """The live job that holds the key: an expired key, or that of a job that has ended, is free."""
-    key = world.keys.get((asked.organization, asked.key)) if asked.key is not None else None
+    key = world.keys.get((asked.organization, asked.job_type, asked.key)) if asked.key is not None else None
     holder = world.jobs.get(key.job_id) if key is not None and key.expires_at > world.now else None
     return holder if holder is not None and holder.status in LIVE else None
 
@@ -50,7 +53,9 @@ def submit(world: World, batch: Sequence[Asked]) -> list[UUID]:
         if holder is not None:
             move(world, holder, JobStatus.CANCELED)
         if asked.key is not None:
-            world.keys[asked.organization, asked.key] = Key(asked.id, world.now + timedelta(seconds=WINDOW))
+            world.keys[asked.organization, asked.job_type, asked.key] = Key(
+                asked.id, world.now + timedelta(seconds=WINDOW)
+            )
         _insert(world, asked, members)
         if holder is not None:
             _take_place(world, holder, asked)

@@ -15,8 +15,10 @@ from uuid import UUID
 
 from fairlane import FairlaneError, JobStatus
 from fairlane.control.batch import OnDuplicate
+from fairlane.domain.breaker import Pair
+from fairlane.domain.limits import Subject
 from fairlane.domain.outcomes import Outcome
-from fairlane.domain.statuses import TERMINAL, TRANSITIONS, EdgeState, ParentPolicy, Resolution
+from fairlane.domain.statuses import TERMINAL, TRANSITIONS, EdgeState, ParentPolicy, Resolution, Role
 
 Refusal = type[FairlaneError] | None
 Hold = tuple[str, str]  # "suspension", "organization", "queue" or "job_type", and its name
@@ -47,19 +49,25 @@ class Step(NamedTuple):
 
 @dataclass
 class DeadLetter:
-    """What people see of a job that ended there. `culprits`: the parents of which one is named for it."""
+    """What people see of a job that ended there.
+
+    `culprits`: the parents of which one is named for it; `refusal`: why the job was not allowed to run.
+    """
 
     culprits: frozenset[UUID] = frozenset()
     resolution: Resolution = Resolution.PENDING
+    refusal: str = ""
 
 
 @dataclass
 class Asked:
-    """A submission. `key` None: not deduplicated."""
+    """A submission. `user` None: the system's; `key` None: not deduplicated."""
 
     id: UUID
     organization: str
     parents: tuple[UUID, ...] = ()
+    user: str | None = None
+    job_type: str = "report"
     policy: ParentPolicy = ParentPolicy.DEAD_LETTER
     delay: float = 0.0  # seconds
     queue: str = "default"
@@ -90,6 +98,11 @@ class Job:
     errors: list[int] = field(default_factory=list)  # the attempts of which an error was recorded
 
     @property
+    def pair(self) -> Pair:
+        """Its type in its organization."""
+        return Pair(self.asked.organization, self.asked.job_type)
+
+    @property
     def unmet(self) -> int:
         """How many parents it waits for."""
         return sum(state is not EdgeState.SETTLED for state in self.parents.values())
@@ -102,18 +115,61 @@ class Key(NamedTuple):
     expires_at: datetime
 
 
+class Member(NamedTuple):
+    """A user in an organization."""
+
+    role: Role
+    permissions: frozenset[str] = frozenset()
+
+
+class Trial(NamedTuple):
+    """The attempt that decides whether a breaker closes."""
+
+    job_id: UUID
+    attempt: int
+    lease: UUID
+
+
+@dataclass
+class Breaker:
+    """Lets nothing start before `until`, then one job, its `trial`; once `closed_at` is set, it holds back nothing."""
+
+    until: datetime
+    trial: Trial | None = None
+    closed_at: datetime | None = None
+
+
+class Ends(NamedTuple):
+    """How many attempts of a pair completed and failed, as was written down in a minute."""
+
+    pair: Pair
+    minute: datetime
+    completions: int
+    failures: int
+
+
 @dataclass
 class World:
-    """All there is. `workers`: when the lease of each runs out; `held`: what is suspended or paused."""
+    """All there is.
+
+    `workers`: when the lease of each runs out; `held`: what is suspended or paused; `limits`: how many jobs may run at
+    once; `untold`: how attempts ended since that was last written down, True for those that failed.
+    """
 
     now: datetime
     jobs: dict[UUID, Job] = field(default_factory=dict)
-    keys: dict[tuple[str, str], Key] = field(default_factory=dict)
+    keys: dict[tuple[str, str, str], Key] = field(default_factory=dict)
     workers: dict[UUID, datetime] = field(default_factory=dict)
     held: set[Hold] = field(default_factory=set)
+    deleted: set[str] = field(default_factory=set)
+    members: dict[tuple[str, str], Member] = field(default_factory=dict)
+    limits: dict[Subject, int] = field(default_factory=dict)
+    breakers: dict[Pair, Breaker] = field(default_factory=dict)
+    ends: list[Ends] = field(default_factory=list)
+    untold: list[tuple[Pair, bool]] = field(default_factory=list)
 
 
-WhyNot = Callable[[World, Job], Refusal]
+WhyNot = Callable[[World, Job, str], Refusal]
 
 
 def find(world: World, job_id: UUID, organization: str) -> Job | None:
