@@ -88,11 +88,16 @@ class Orders:
             if choice.is_idle:
                 return
             ordered: set[int] = set()
+            awaited: set[int] = set()
             for earlier in reversed(range(index)):
                 other = self._path[earlier]
                 if earlier in ordered or (other.place != choice.place and commute(other.step, choice.step)):
                     continue
                 if other.place != choice.place:
                     yield other, choice.place
+                    if all(place != choice.place for place, _ in other.turns):
+                        # It waited for that step: the race was lost before, where the other took what it waited for.
+                        awaited |= {earlier, *before[earlier]}
+                        continue
                 ordered |= {earlier, *before[earlier]}
-            before.append(ordered)
+            before.append(ordered | awaited)
