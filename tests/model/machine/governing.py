@@ -34,7 +34,7 @@ class Governing(Timing):
     """Operators; a host that tells who belongs to whom."""
 
     @rule(
-        holds=st.lists(st.sampled_from(HOLDS), max_size=1),
+        holds=st.lists(st.sampled_from(HOLDS), max_size=2, unique=True),
         limits=st.dictionaries(st.sampled_from(LIMITS), st.integers(0, 2), max_size=2),
     )
     def restrict_nothing_but(self, holds: list[Hold], limits: dict[Subject, int]) -> None:
