@@ -12,11 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 from tests.model.depth import DEEP
 from tests.model.machine.deciding import Deciding
 from tests.model.machine.governing import Governing
-from tests.model.machine.running import Running
-from tests.model.machine.submitting import Submitting
 
 
-class Engine(Submitting, Running, Deciding, Governing):
+class Engine(Governing, Deciding):
     """All rules together."""
 
 

@@ -4,16 +4,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import precondition, rule
+from hypothesis.stateful import MultipleResults, multiple, precondition, rule
 
 from fairlane.domain.breaker import Outcomes, Pair
 from fairlane.domain.limits import Subject
+from fairlane.domain.outcomes import Outcome
 from fairlane.domain.statuses import Role
 from fairlane.runtime.breakers import Tally
-from tests.model.machine.base import ALL_RIGHTS, JOB_TYPES, MEMBER, PLACES, job_types, places
-from tests.model.machine.timing import Timing
+from fairlane.store.statements.claim import Claimed
+from tests.model.machine.base import ALL_RIGHTS, JOB_TYPES, MEMBER, PLACES, job_types, leases, places, spent
+from tests.model.machine.running import Running, hands, outcomes
+from tests.model.machine.submitting import Submitting
 from tests.model.model import breakers
 from tests.model.model import organizations as model
+from tests.model.model.breakers import REST
 from tests.model.model.world import Hold, Member
 
 HOLDS: Sequence[Hold] = (
@@ -27,20 +31,24 @@ LIMITS = (
     *[Subject(None, name) for name in JOB_TYPES],
     *[Subject(place, name) for place in PLACES for name in JOB_TYPES],
 )
+few_limits = st.dictionaries(st.sampled_from(LIMITS), st.integers(0, 2), max_size=2)
 MEMBERS = (*[ALL_RIGHTS] * 3, Member(Role.MEMBER), Member(Role.VIEWER), None)
 
 
-class Governing(Timing):
+class Governing(Submitting, Running):
     """Operators; a host that tells who belongs to whom."""
 
     @rule(
         holds=st.lists(st.sampled_from(HOLDS), max_size=2, unique=True),
-        limits=st.dictionaries(st.sampled_from(LIMITS), st.integers(0, 2), max_size=2),
+        limits=few_limits,
     )
     def restrict_nothing_but(self, holds: list[Hold], limits: dict[Subject, int]) -> None:
         """Hold and limit these, and nothing else."""
         self.hold({(subject, self.here.get(name, name)) for subject, name in holds})
-        self.limit({Subject(self.here.get(place or ""), name): most for (place, name), most in limits.items()})
+        self.limit(self.of_here(limits))
+
+    def of_here(self, limits: Mapping[Subject, int]) -> dict[Subject, int]:
+        return {Subject(self.here.get(place or ""), name): most for (place, name), most in limits.items()}
 
     def hold(self, holds: set[Hold]) -> None:
         """Suspend or pause these; activate or resume the others."""
@@ -65,6 +73,13 @@ class Governing(Timing):
             elif organization is not None:
                 self.fl.organizations.update(organization, max_running=most)
         self.world.limits = limits
+
+    @rule(target=leases, place=places, hand=hands, limits=few_limits)
+    def crowd_under_limits(self, place: str, hand: int, limits: dict[Subject, int]) -> MultipleResults[Claimed]:
+        """More jobs than may run, of both types."""
+        self.limit(self.of_here(limits))
+        self.submit([self.ask(place, (), "system", job_type=name) for name in JOB_TYPES * 2], "own")
+        return multiple(*self.start_all(hand))
 
     @rule(place=places, member=st.sampled_from(MEMBERS))
     def change_the_member(self, place: str, member: Member | None) -> None:
@@ -105,6 +120,18 @@ class Governing(Timing):
         tally.add_all({pair: Outcomes(*ends)})
         self.write_down(tally)
         breakers.write_down(self.world, [breakers.written(self.world, pair, *ends)])
+
+    @rule(target=spent, place=places, job_type=job_types, hand=hands, outcome=outcomes)
+    def try_after_an_outage(self, place: str, job_type: str, hand: int, outcome: Outcome) -> MultipleResults[Claimed]:
+        """All failed elsewhere, a breaker rested, and jobs that waited are tried."""
+        self.hear_of_other_workers(place, job_type, (0, 10))
+        self.pass_time(REST.total_seconds(), "none")
+        self.submit([self.ask(place, (), "system", job_type=job_type) for _ in range(2)], "own")
+        claimed = self.start_all(hand)
+        for lease in claimed:
+            self.finish(lease, outcome)
+        self.pass_time(0.0, "breakers")
+        return multiple(*claimed)
 
     def close(self, pair: Pair) -> None:
         was_open = breakers.is_open(self.world, pair)
