@@ -19,6 +19,7 @@ from fairlane.domain.outcomes import (
 )
 from fairlane.runtime.claims import Ready
 from fairlane.store.statements.claim import Claimed
+from fairlane.store.statements.finish import Finished
 from tests.model.machine.base import SLOTS, leases, spent
 from tests.model.machine.timing import Timing
 from tests.model.model import attempts as model
@@ -110,14 +111,19 @@ class Running(Timing):
         """The end of an attempt, unless its lease was lost meanwhile."""
         outcome = self.refused.get(lease.lease_token, outcome)
         model.finish(self.world, End(lease.id, lease.lease_token, outcome))
-        (finished,) = self.scene.end(lease, outcome=outcome)
+        finished = self.end(lease, outcome)
         if finished.transition is not None:
             self.tally.add(lease.organization, lease.job_type, finished.transition.steps[0].target, 1.0)
         return lease
 
+    def end(self, lease: Claimed, outcome: Outcome) -> Finished:
+        """Completions with a value go the short way, together with others; those without one go with all other ends."""
+        (finished,) = self.scene.end(lease, outcome=outcome, has_checkpoint=outcome == Completed())
+        return finished
+
     @rule(lease=spent, outcome=outcomes)
     def a_late_writer_changes_nothing(self, lease: Claimed, outcome: Outcome) -> None:
-        (finished,) = self.scene.end(lease, outcome=outcome)
+        finished = self.end(lease, outcome)
         assert finished.transition is None
         assert not finished.is_locked
 

@@ -104,16 +104,26 @@ class Scene:
         """A worker with a fresh lease."""
         return Hand(self, WorkerCard(uuid4(), name, None, tuple(job_types), slots))
 
-    def ending(self, *claimed: Claimed, outcome: Outcome | None = None) -> Work[list[Finished]]:
-        """To end attempts together; without an outcome they complete."""
+    def ending(
+        self, *claimed: Claimed, outcome: Outcome | None = None, has_checkpoint: bool = True
+    ) -> Work[list[Finished]]:
+        """To end attempts together; without an outcome they complete: the short way, where there is no checkpoint."""
         ends = [
-            Finish(one.organization, one.id, one.job_type, one.lease_token, outcome or Completed(), Backoff(base=60.0))
+            Finish(
+                one.organization,
+                one.id,
+                one.job_type,
+                one.lease_token,
+                outcome or Completed(),
+                Backoff(base=60.0),
+                has_checkpoint=has_checkpoint,
+            )
             for one in claimed
         ]
         return lambda connection: finish(connection, self.clock.now(connection), ends, Random(1))
 
-    def end(self, *claimed: Claimed, outcome: Outcome | None = None) -> list[Finished]:
-        return self.write(self.ending(*claimed, outcome=outcome))
+    def end(self, *claimed: Claimed, outcome: Outcome | None = None, has_checkpoint: bool = True) -> list[Finished]:
+        return self.write(self.ending(*claimed, outcome=outcome, has_checkpoint=has_checkpoint))
 
     def dead_letter(self, **more: Any) -> Job:
         """A job that failed for good."""
