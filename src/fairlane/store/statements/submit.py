@@ -114,7 +114,7 @@ def _insert(
     ]
     unmet = Counter(edge["job_id"] for edge in edges if edge["state"] != EdgeState.SETTLED)
     new = [submit_rows.fresh(draft, now, unmet[draft.id] if draft.parents else 0) for draft in mine]
-    _insert_jobs(connection, now, new)
+    _insert_jobs(connection, now, new, duplicates.replaced)
     limits.note_submissions(connection, now, mine)
     if edges:
         _insert_edges(connection, edges, [draft.id for draft in drafts])
@@ -128,9 +128,9 @@ def _insert(
     return new
 
 
-def _insert_jobs(connection: Connection, now: datetime, new: Sequence[Fresh]) -> None:
+def _insert_jobs(connection: Connection, now: datetime, new: Sequence[Fresh], replaced: Mapping[UUID, UUID]) -> None:
     try:
-        submit_rows.insert(connection, now, new)
+        submit_rows.insert(connection, now, new, replaced)
     except IntegrityError as error:
         if not is_unique_violation(error):
             raise
@@ -186,7 +186,6 @@ def _move_children(connection: Connection, now: datetime, drafts: Sequence[Draft
         earlier = duplicates.replaced.get(draft.id)
         if earlier is None:
             continue
-        submit_rows.note_place(connection, draft, earlier)
         if draft.parents:
             end = Ended(draft.organization, earlier, draft.job_type, JobStatus.CANCELED)
             dependencies.settle(connection, now, [end])

@@ -1,12 +1,12 @@
 """The rows of new jobs, and the first entries of their logs."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, bindparam, text, update
+from sqlalchemy import Connection, bindparam, text
 
 from fairlane.domain.statuses import WAITING, JobStatus
 from fairlane.domain.transitions import SUBMITTED, Step
@@ -32,7 +32,9 @@ WITH job AS (
 )
 INSERT INTO fairlane_execution_log
   (organization_id, job_id, sequence, from_status, to_status, at, actor, message, attempt)
-SELECT organization_id, id, 1, NULL, status, :now, coalesce(submitted_by, :system), :message, 0 FROM job
+SELECT organization_id, id, 1, NULL, status, :now, coalesce(submitted_by, :system),
+  coalesce(CAST(:others AS json) ->> CAST(id AS text), :message), 0
+FROM job
 """).bindparams(bindparam("now", type_=Instant))
 
 
@@ -52,21 +54,25 @@ def fresh(draft: Draft, now: datetime, unmet_parents: int) -> Fresh:
     return Fresh(draft, unmet_parents, run_at, JobStatus.PENDING if waits else JobStatus.QUEUED)
 
 
-def insert(connection: Connection, now: datetime, new: Sequence[Fresh]) -> None:
+def insert(connection: Connection, now: datetime, new: Sequence[Fresh], replaced: Mapping[UUID, UUID]) -> None:
     """Insert the jobs and their logs.
+
+    Args:
+        replaced: which job a new one replaces, for its log: children of the earlier one knew it by that id.
 
     Raises:
         IntegrityError, DataError
     """
     rows = [_row(one) for one in new]
+    others = {str(job): f"{SUBMITTED} in place of {earlier}" for job, earlier in replaced.items()}
     if takes_json(connection, rows):
         given = json.dumps(rows, default=str, ensure_ascii=False)
-        message = FIRST_STEPS[JobStatus.QUEUED].message
-        connection.execute(_INSERT_MANY, {"rows": given, "now": now, "system": SYSTEM, "message": message})
+        values = {"rows": given, "now": now, "system": SYSTEM, "message": SUBMITTED, "others": json.dumps(others)}
+        connection.execute(_INSERT_MANY, values)
         return
     counts = {"attempt": 0, "retry_count": 0, "rescue_count": 0, "log_sequence": 1, "created_at": now}
     insert_many(connection, jobs, [row | counts for row in rows])
-    insert_many(connection, execution_log, [_first_entry(one, now) for one in new])
+    insert_many(connection, execution_log, [_first_entry(one, now, others) for one in new])
 
 
 def _row(new: Fresh) -> dict[str, Any]:
@@ -92,7 +98,7 @@ def _row(new: Fresh) -> dict[str, Any]:
     }
 
 
-def _first_entry(new: Fresh, now: datetime) -> dict[str, Any]:
+def _first_entry(new: Fresh, now: datetime, others: Mapping[str, str]) -> dict[str, Any]:
     step = FIRST_STEPS[new.status]
     return {
         "organization_id": new.draft.organization,
@@ -102,22 +108,6 @@ def _first_entry(new: Fresh, now: datetime) -> dict[str, Any]:
         "to_status": step.target,
         "at": now,
         "actor": new.draft.user or SYSTEM,
-        "message": step.message,
+        "message": others.get(str(new.draft.id), step.message),
         "attempt": 0,
     }
-
-
-def note_place(connection: Connection, draft: Draft, earlier: UUID) -> None:
-    """Say in the first entry of a new job's log which job it replaces: its children knew the other by its id.
-
-    Changed, since the entries of a batch are inserted alike; nobody has seen this one yet.
-    """
-    connection.execute(
-        update(execution_log)
-        .where(
-            execution_log.c.organization_id == draft.organization,
-            execution_log.c.job_id == draft.id,
-            execution_log.c.sequence == 1,
-        )
-        .values(message=f"{SUBMITTED} in place of {earlier}")
-    )
