@@ -1,0 +1,66 @@
+"""One fault: what it hit, and on whose way."""
+
+import sys
+from types import FrameType
+from typing import Final, NamedTuple
+
+from fairlane.runtime.reports import Checkpoint, File
+
+_PACKAGES: Final = ("fairlane.runtime.", "fairlane.control.", "fairlane.reads.")
+
+
+class Fault(NamedTuple):
+    """One that was injected, or is to be.
+
+    `calls`: Fairlane's functions above the store that led to the statement, innermost first; `is_told`: a handler waits
+    for what the statement keeps; `number`: how often the test had sent it by then; `has_effect`: it was done before the
+    connection was lost.
+    """
+
+    calls: tuple[str, ...]
+    is_told: bool
+    statement: str
+    number: int
+    has_effect: bool
+
+    @property
+    def is_commit(self) -> bool:
+        """Whether it hit a COMMIT."""
+        return self.statement.startswith("COMMIT")
+
+    @property
+    def is_of_a_submission(self) -> bool:
+        """Whether the statement was a submission's."""
+        return "Submitter.submit_many" in self.calls
+
+    @property
+    def may_be_kept(self) -> bool:
+        """Whether what the transaction did is there, although its answer was lost."""
+        is_by_itself = "Submitter._submit_plain" in self.calls
+        return self.has_effect and (self.is_commit or is_by_itself)
+
+    @property
+    def place(self) -> str:
+        """Which service or verb met it."""
+        return self.calls[-1] if self.calls else "other"
+
+    def __str__(self) -> str:
+        when = "after it took effect" if self.has_effect else "before it took effect"
+        text = " ".join(self.statement.split())
+        shown = text if len(text) < 100 else f"{text[:60]} … {text[-35:]}"
+        return f"{' < '.join(self.calls) or 'other'}: {when}, no. {self.number} of {shown}"
+
+
+def calls() -> tuple[tuple[str, ...], bool]:
+    """Fairlane's functions above the store on this thread's stack, innermost first; whether a handler waits for them."""
+    found: list[str] = []
+    is_told = False
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        name = frame.f_code.co_qualname
+        if frame.f_globals.get("__name__", "").startswith(_PACKAGES) and "<" not in name:
+            found.append(name)
+            if name == "AttemptChannel._write":
+                is_told = any(isinstance(report, Checkpoint | File) for report, _ in frame.f_locals["batch"])
+        frame = frame.f_back
+    return tuple(found), is_told

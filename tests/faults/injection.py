@@ -1,0 +1,190 @@
+"""Connections that are lost while Fairlane speaks to its database, now and then, by a seed.
+
+Of every statement and every COMMIT a few fail: before they took effect, or after it, so that only the answer is lost.
+As when it really happens, the database rolls back what was open: on PostgreSQL the driver's connection is closed, on
+SQLite an I/O error ends the transaction at once or leaves that to us.
+
+Whom it hits:
+
+- what a worker's own threads send. They have to bear it; nothing here helps them, but that their outages' waits, made
+  for databases that are away for long, are short.
+- what an application's calls send through `Database`. They raise `StorageUnavailable`, so here they are made again, as
+  an application would. An application can't know what became of a COMMIT without an answer; a submission can, so only
+  that has to bear it.
+
+Which statements fail depends on the seed, the test, the statement's text and how often the test has sent it before; not
+on what the threads do beside each other. So a run with the same seed meets the same faults, as far as it sends the same.
+"""
+
+import hashlib
+import sqlite3
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final, NoReturn, TypeVar
+from unittest.mock import patch
+
+import psycopg
+from sqlalchemy import PoolProxiedConnection
+from sqlalchemy.engine.default import DefaultDialect
+
+from fairlane.domain.errors import StorageUnavailable
+from fairlane.runtime import reporter, service
+from fairlane.store import hints
+from fairlane.store.transaction import Database
+from tests.faults.fault import Fault, calls
+
+T = TypeVar("T")
+Spares = Callable[[Fault], bool]
+
+# Of the worker's own threads. Handlers run in fairlane-handler-…: what they ask for is the application's.
+_THREADS: Final = (
+    "fairlane-database",
+    "fairlane-reports",
+    "fairlane-heartbeat",
+    "fairlane-listener",
+    "fairlane-hints",
+)
+_LOST: Final = "server closed the connection unexpectedly"
+_SHUT_DOWN: Final = "terminating connection due to administrator command"
+_TRIES: Final = 100  # of one call; so many faults in a row are none of ours
+
+
+class _Here(threading.local):
+    """Where a thread is: the statement that it sent last, whether an application's call is under way, and what hit it."""
+
+    statement = "nothing"
+    is_called = False
+    fault: Fault | None = None
+
+
+@dataclass
+class Faults:
+    """What is to fail, and what did.
+
+    Args:
+        rate: how many of all statements, from 0 to 1.
+        seed: draws which.
+        test: draws others for each test.
+        spares: says what not to inject.
+    """
+
+    rate: float
+    seed: int
+    test: str
+    spares: Spares = lambda _: False
+    injected: list[Fault] = field(default_factory=list)
+    _sent: Counter[str] = field(default_factory=Counter)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _here: _Here = field(default_factory=_Here)
+
+    def statement(self, driver: Any, statement: str, execute: Callable[[], None]) -> None:
+        """Let the statement be executed, or fail."""
+        self._here.statement = statement
+        self._meet(driver, statement, execute)
+
+    def commit(self, driver: Any, commit: Callable[[], None]) -> None:
+        """Let a transaction be committed, or not, or only its answer be lost."""
+        self._meet(driver, f"COMMIT after {self._here.statement}", commit)
+
+    def call(self, call: Callable[[], T]) -> T:
+        """Let an application call; again if that met a fault which left nothing behind."""
+        if _is_a_workers() or self._here.is_called:
+            return call()
+        self._here.is_called = True
+        try:
+            for _ in range(_TRIES):
+                self._here.fault = None
+                try:
+                    return call()
+                except StorageUnavailable:
+                    fault: Fault | None = self._here.fault
+                    if fault is None or fault.may_be_kept:
+                        raise
+        finally:
+            self._here.is_called = False
+        raise AssertionError(f"a call met {_TRIES} faults in a row")
+
+    def _meet(self, driver: Any, statement: str, execute: Callable[[], None]) -> None:
+        fault, dice = self._drawn(statement) if _is_a_workers() or self._here.is_called else (None, b"")
+        if fault is None:
+            execute()
+            return
+        if fault.has_effect:
+            execute()
+        self._here.fault = fault
+        with self._lock:
+            self.injected.append(fault)
+        _lose(driver, dice)
+
+    def _drawn(self, statement: str) -> tuple[Fault | None, bytes]:
+        with self._lock:
+            self._sent[statement] += 1
+            number = self._sent[statement]
+        dice = hashlib.sha256(f"{self.seed}\n{self.test}\n{number}\n{statement}".encode()).digest()
+        if int.from_bytes(dice[:8]) >= self.rate * 2**64:
+            return None, dice
+        fault = Fault(*calls(), statement, number, has_effect=bool(dice[8] & 1))
+        is_open = fault.may_be_kept and not (_is_a_workers() or fault.is_of_a_submission)
+        return (None if is_open or self.spares(fault) else fault), dice[9:]
+
+
+@contextmanager
+def injecting(faults: Faults) -> Iterator[Faults]:
+    """Inject them into whatever this process sends while the block runs."""
+    with ExitStack() as patches:
+        for name, replacement in (_sending(faults) | _calling(faults)).items():
+            owner = Database if hasattr(Database, name) else DefaultDialect
+            patches.enter_context(patch.object(owner, name, replacement))
+        patches.enter_context(patch.object(service, "_FIRST_WAIT", 0.01))
+        patches.enter_context(patch.object(service, "_LONGEST_WAIT", 0.1))
+        patches.enter_context(patch.object(reporter, "_RETRY_WAIT", 0.05))
+        patches.enter_context(patch.object(hints, "_RECONNECT", 0.1))
+        yield faults
+
+
+def _sending(faults: Faults) -> dict[str, Callable[..., None]]:
+    """What a dialect sends statements by, with faults."""
+    dialect: Any = DefaultDialect
+    commit = dialect.do_commit
+
+    def sending(send: Callable[..., None]) -> Callable[..., None]:
+        def do(self: Any, cursor: Any, statement: str, *rest: Any) -> None:
+            # The cursors of async drivers know of no connection; ours are of others.
+            driver = getattr(cursor, "connection", None)
+            faults.statement(driver, statement, partial(send, self, cursor, statement, *rest))
+
+        return do
+
+    def do_commit(self: Any, connection: PoolProxiedConnection) -> None:
+        faults.commit(connection.driver_connection, partial(commit, self, connection))
+
+    names = ("do_execute", "do_executemany", "do_execute_no_params")
+    return {"do_commit": do_commit} | {name: sending(getattr(dialect, name)) for name in names}
+
+
+def _calling(faults: Faults) -> dict[str, Callable[..., Any]]:
+    """What an application's calls go through, made again after faults."""
+
+    def calling(call: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda self, work: faults.call(partial(call, self, work))
+
+    return {name: calling(getattr(Database, name)) for name in ("write", "write_one", "read", "look")}
+
+
+def _is_a_workers() -> bool:
+    return threading.current_thread().name.startswith(_THREADS)
+
+
+def _lose(driver: Any, dice: bytes) -> NoReturn:
+    if isinstance(driver, sqlite3.Connection):
+        # After an I/O error SQLite may have rolled back by itself. Whoever goes on as if nothing were is outside of any
+        # transaction then, and what it writes takes effect at once.
+        if dice[0] & 1 and driver.in_transaction:
+            driver.rollback()
+        raise sqlite3.OperationalError("disk I/O error")
+    driver.close()
+    raise psycopg.errors.AdminShutdown(_SHUT_DOWN) if dice[0] & 1 else psycopg.OperationalError(_LOST)

@@ -1,0 +1,146 @@
+"""Jobs of all kinds for workers whose connections are lost, and the book of what their handlers did."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Final
+from uuid import UUID
+
+from fairlane import Job, JobContext, JobStatus, PermanentError, Snooze, StorageUnavailable, Submission, TransientError
+from tests.runtime.worker_kit import Engine
+
+LIMIT: Final = 2  # of the limited type's jobs at once
+_BACKOFF: Final = [0.01]
+_RETRIES: Final = 50
+_KINDS: Final = ("plain", "thread", "fail once", "snooze", "report", "checkpoint", "file", "limited", "break")
+_FAILING: Final = ("fail once", "break")
+
+
+@dataclass
+class Book:
+    """What handlers did. `effects`: each job's attempts that came to their end; `peak`: limited ones at once."""
+
+    effects: dict[UUID, list[int]] = field(default_factory=dict)
+    peak: int = 0
+    _limited: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def note(self, ctx: JobContext) -> None:
+        """The handler has done what the job is for."""
+        with self._lock:
+            self.effects.setdefault(ctx.job_id, []).append(ctx.attempt)
+
+    @contextmanager
+    def limited(self) -> Iterator[None]:
+        """One of the limited runs meanwhile."""
+        with self._lock:
+            self._limited += 1
+            self.peak = max(self.peak, self._limited)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._limited -= 1
+
+
+def register(fl: Engine, book: Book) -> None:
+    """Make a job type for each kind."""
+
+    def made(kind: str, **options: object):
+        return fl.job_type(kind, dedup_window=0, backoff=_BACKOFF, max_retries=_RETRIES, **options)
+
+    @made("plain")
+    async def plain(ctx: JobContext) -> None:
+        book.note(ctx)
+
+    @made("thread")
+    def thread(ctx: JobContext) -> int:
+        book.note(ctx)
+        return ctx.attempt
+
+    @made("fail once")
+    async def fail_once(ctx: JobContext, fails: bool) -> None:
+        if fails and ctx.attempt == 1:
+            raise TransientError("as planned")
+        book.note(ctx)
+
+    @made("snooze")
+    async def snooze(ctx: JobContext) -> None:
+        if ctx.attempt == 1:
+            raise Snooze(0.01)
+        book.note(ctx)
+
+    @made("report")
+    async def report(ctx: JobContext) -> None:
+        ctx.log("half done")
+        ctx.progress(50)
+        book.note(ctx)
+
+    @made("checkpoint")
+    async def checkpoint(ctx: JobContext) -> None:
+        if ctx.checkpointed is not None and ctx.checkpointed["attempt"] >= ctx.attempt:
+            raise PermanentError("it was given a checkpoint of a later attempt")
+        kept = False
+        while not kept:
+            with suppress(StorageUnavailable):
+                await ctx.checkpoint({"attempt": ctx.attempt})
+                kept = True
+        book.note(ctx)
+
+    @made("file")
+    def file(ctx: JobContext) -> None:
+        kept = False
+        while not kept:
+            with suppress(StorageUnavailable):
+                ctx.artifact("page.txt", b"words")
+                kept = True
+        book.note(ctx)
+
+    @made("limited", max_running=LIMIT)
+    def limited(ctx: JobContext) -> None:
+        with book.limited():
+            ctx.sleep(0.001)
+            book.note(ctx)
+
+    @made("break")
+    async def break_(ctx: JobContext, fails: bool) -> None:
+        if fails:
+            raise PermanentError("as planned")
+        book.note(ctx)
+
+
+def submit(fl: Engine, rounds: int) -> list[Job]:
+    """So many of each kind; of each round's jobs the next round's of the same kind is a child, whatever became of it."""
+    jobs: list[Job] = []
+    for number in range(rounds):
+        parents = jobs[-len(_KINDS) :]
+        # Seldom enough that no circuit breaker opens, whose counts may be wrong after faults.
+        fails = {"fails": number % 3 == 0}
+        jobs += fl.submit_many(
+            [
+                Submission(
+                    kind,
+                    "acme",
+                    parameters=fails if kind in _FAILING else {},
+                    depends_on=[parents[place]] if parents else [],
+                    on_parent_failure="run_anyway",
+                )
+                for place, kind in enumerate(_KINDS)
+            ]
+        )
+    return jobs
+
+
+def assert_books_balance(jobs: list[Job], book: Book) -> None:
+    """Each job ended as its kind does, with one effect or none, and no limit was passed."""
+    effects: dict[UUID, list[int]] = {}
+    for job in jobs:
+        is_broken = job.job_type == "break" and job.parameters["fails"]
+        status = JobStatus.DEAD_LETTER if is_broken else JobStatus.COMPLETED
+        assert job.status == status, f"{job.job_type} {job.id} is {job.status}: {job.error_message}"
+        if not is_broken:
+            effects[job.id] = [job.attempt]
+    # Nothing was taken from a worker, so whatever was lost on the way to the database, no handler ran twice to its end.
+    assert book.effects == effects
+    assert book.peak <= LIMIT
