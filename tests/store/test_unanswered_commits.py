@@ -47,6 +47,16 @@ class TestASubmission:
         assert scene.get(job) == job
         assert scene.total() == 2
 
+    @pytest.mark.parametrize("arrives", [True, False])
+    def test_nothing_is_to_be_looked_for_if_only_its_type_was_on_the_way(self, scene: Scene, *, arrives: bool) -> None:
+        scene.add_type("new")
+        with breaking(scene.fl.database, arrives=arrives), pytest.raises(StorageUnavailable, match="try again") as told:
+            scene.submit("new")
+        assert not isinstance(told.value, CommitUnanswered)
+        assert scene.total() == 0
+        scene.submit("new")
+        assert scene.total() == 1
+
     def test_a_batch_succeeds_if_only_the_answer_was_lost(self, scene: Scene) -> None:
         scene.submit()
         submissions = batch()

@@ -43,6 +43,10 @@ from fairlane.store.transaction import Database, translated
 
 _NEARLY_FULL = 0.8
 _THEIRS = "the one that your connection leads to"
+_UNREGISTERED = (
+    "The connection to the database broke while this process's job types were being registered; "
+    "nothing else was changed, try again."
+)
 
 
 class Submitter:
@@ -185,9 +189,17 @@ class Submitter:
         return self._database.read(look)
 
     def register_types(self) -> None:
-        """Write this process's job types to the database, if it has news."""
+        """Write this process's job types to the database, if it has news.
+
+        Raises:
+            StorageUnavailable, ConfigurationError: the next call writes them.
+        """
         if self._catalogue.has_news:
-            self._database.write(self._catalogue.write)()
+            try:
+                self._database.write(self._catalogue.write)()
+            except CommitUnanswered as error:
+                # To write them twice does no harm, and who submits must not look for a job that was never sent.
+                raise StorageUnavailable(_UNREGISTERED) from error
 
     def _ask_host(self, submissions: Sequence[Submission]) -> Answers | None:
         """The host's directory is asked before the transaction: its answer may take long. Ours is asked within."""
