@@ -22,7 +22,7 @@ from fairlane.runtime.loop_watch import LoopWatch
 from fairlane.runtime.outlook import Outlooks
 from fairlane.runtime.parts import SERVICE_THREADS, WorkerParts
 from fairlane.runtime.rescue import Rescue
-from fairlane.runtime.service import Outage, Service, in_thread, run_service, wait_until
+from fairlane.runtime.service import Outage, Service, in_thread, next_wait, run_service, wait_until
 from fairlane.runtime.stage import Stage
 from fairlane.runtime.watch import Watch
 from fairlane.store import schema
@@ -33,6 +33,7 @@ _HUNGRY_WAIT: Final = 0.01  # seconds; grows to the poll interval
 _FEW: Final = 4  # less than a quarter of the slots are free
 _GATHERING: Final = 0.003  # seconds for more of them to get free
 _BROKEN_WAIT: Final = 5.0  # seconds before the next claim after one that failed by a mistake
+_LEAVING: Final = 3.0  # seconds within which a worker that leaves begins its last try to say so
 
 
 class Shift:
@@ -246,9 +247,21 @@ class Shift:
         return len(ready)
 
     async def _leave(self) -> None:
-        with suppress(FairlaneError):  # then its lease runs out, and others do it
-            await in_thread(self._threads, self._sign_off)
+        """Sign off; a connection that broke just then is no reason to keep the jobs for a lease that nobody extends."""
+        wait, until = 0.0, self._loop.time() + _LEAVING
+        while not await self._has_signed_off():
+            wait = next_wait(wait)
+            if self._loop.time() + wait > until:
+                break  # its lease runs out, and others do it
+            await asyncio.sleep(wait)
         self._emit(WorkerStopped(self._card.name, self._crew.released))
+
+    async def _has_signed_off(self) -> bool:
+        try:
+            await in_thread(self._threads, self._sign_off)
+        except FairlaneError:
+            return False
+        return True
 
     def _sign_off(self) -> None:
         self._heartbeat.stop()

@@ -1,0 +1,34 @@
+"""What lost connections have brought to light, each by itself."""
+
+from collections.abc import Callable
+
+from sqlalchemy import select
+
+from fairlane.domain.events import WorkerStarted
+from fairlane.store.tables import workers
+from tests.faults.fault import Fault
+from tests.faults.injection import Faults, Spares, injecting
+from tests.runtime.worker_kit import engine, running
+
+
+def only_once(hits: Callable[[Fault], bool]) -> Spares:
+    """Spare all but the first fault of this kind."""
+    left = [True]
+
+    def spares(fault: Fault) -> bool:
+        return not (hits(fault) and left and left.pop())
+
+    return spares
+
+
+def test_a_worker_whose_connection_breaks_while_it_leaves_tries_again(database_url: str) -> None:
+    with engine(database_url) as fl:
+
+        @fl.job_type("work")
+        async def work(ctx: object) -> None: ...
+
+        faults = Faults(1.0, 1, "leaving", only_once(lambda fault: "Claims.leave" in fault.calls))
+        with injecting(faults), running(fl.worker()):
+            fl.events.wait(WorkerStarted)
+        assert len(faults.injected) == 1
+        assert fl.database.read(lambda connection: list(connection.scalars(select(workers.c.id)))) == []
