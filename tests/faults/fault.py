@@ -30,8 +30,8 @@ class Fault(NamedTuple):
 
     @property
     def is_of_a_submission(self) -> bool:
-        """Whether the statement was a submission's."""
-        return "Submitter.submit_many" in self.calls
+        """Whether a submission met it, which finds out by itself what became of its COMMIT."""
+        return "Submitter._submit_in_ours" in self.calls
 
     @property
     def may_be_kept(self) -> bool:
