@@ -13,7 +13,7 @@ class Fault(NamedTuple):
     """One that was injected, or is to be.
 
     `calls`: Fairlane's functions above the store that led to the statement, innermost first; `is_told`: a handler waits
-    for what the statement keeps; `number`: how often the test had sent it by then; `has_effect`: it was done before the
+    for what it keeps; `number`: how often the test had sent it by then; `has_effect`: it was done before the
     connection was lost.
     """
 
@@ -37,7 +37,8 @@ class Fault(NamedTuple):
     def may_be_kept(self) -> bool:
         """Whether what the transaction did is there, although its answer was lost."""
         is_by_itself = "Submitter._submit_plain" in self.calls
-        return self.has_effect and (self.is_commit or is_by_itself)
+        is_a_look = "Submitter._find" in self.calls
+        return self.has_effect and (self.is_commit or is_by_itself) and not is_a_look
 
     @property
     def place(self) -> str:
@@ -52,7 +53,7 @@ class Fault(NamedTuple):
 
 
 def calls() -> tuple[tuple[str, ...], bool]:
-    """Fairlane's functions above the store on this thread's stack, innermost first; whether a handler waits for them."""
+    """Fairlane's functions above the store on this thread's stack, innermost first; whether a handler waits for it."""
     found: list[str] = []
     is_told = False
     frame: FrameType | None = sys._getframe()

@@ -12,8 +12,8 @@ Whom it hits:
   an application would. An application can't know what became of a COMMIT without an answer; a submission can, so only
   that has to bear it.
 
-Which statements fail depends on the seed, the test, the statement's text and how often the test has sent it before; not
-on what the threads do beside each other. So a run with the same seed meets the same faults, as far as it sends the same.
+Which statements fail depends on the seed, the test, the statement's text and how often the test has sent it before, not
+on what the threads do beside each other: with the same seed a run meets the same faults, as far as it sends the same.
 """
 
 import hashlib
@@ -54,7 +54,7 @@ _TRIES: Final = 100  # of one call; so many faults in a row are none of ours
 
 
 class _Here(threading.local):
-    """Where a thread is: the statement that it sent last, whether an application's call is under way, and what hit it."""
+    """Where a thread is: its last statement, whether an application's call is under way, and what hit that."""
 
     statement = "nothing"
     is_called = False
@@ -135,6 +135,7 @@ class Faults:
 @contextmanager
 def injecting(faults: Faults) -> Iterator[Faults]:
     """Inject them into whatever this process sends while the block runs."""
+    assert Database.write.__module__ == Database.__module__, "faults are injected already"
     with ExitStack() as patches:
         for name, replacement in (_sending(faults) | _calling(faults)).items():
             owner = Database if hasattr(Database, name) else DefaultDialect

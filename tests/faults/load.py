@@ -4,13 +4,16 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Final
+from functools import partial
+from typing import Any, Final
 from uuid import UUID
 
 from fairlane import Job, JobContext, JobStatus, PermanentError, Snooze, StorageUnavailable, Submission, TransientError
 from tests.runtime.worker_kit import Engine
 
 LIMIT: Final = 2  # of the limited type's jobs at once
+FILE: Final = "page.txt"
+CONTENT: Final = b"words"
 _BACKOFF: Final = [0.01]
 _RETRIES: Final = 50
 _KINDS: Final = ("plain", "thread", "fail once", "snooze", "report", "checkpoint", "file", "limited", "break")
@@ -46,10 +49,18 @@ class Book:
 
 def register(fl: Engine, book: Book) -> None:
     """Make a job type for each kind."""
+    made = partial(fl.job_type, dedup_window=0, backoff=_BACKOFF, max_retries=_RETRIES)
+    _register_ends(made, book)
+    _register_reports(made, book)
 
-    def made(kind: str, **options: object):
-        return fl.job_type(kind, dedup_window=0, backoff=_BACKOFF, max_retries=_RETRIES, **options)
+    @made("limited", max_running=LIMIT)
+    def limited(ctx: JobContext) -> None:
+        with book.limited():
+            ctx.sleep(0.001)
+            book.note(ctx)
 
+
+def _register_ends(made: Any, book: Book) -> None:
     @made("plain")
     async def plain(ctx: JobContext) -> None:
         book.note(ctx)
@@ -71,6 +82,16 @@ def register(fl: Engine, book: Book) -> None:
             raise Snooze(0.01)
         book.note(ctx)
 
+    @made("break")
+    async def break_(ctx: JobContext, fails: bool) -> None:
+        if fails:
+            raise PermanentError("as planned")
+        book.note(ctx)
+
+
+def _register_reports(made: Any, book: Book) -> None:
+    """What could not be kept is tried again, by the handler itself."""
+
     @made("report")
     async def report(ctx: JobContext) -> None:
         ctx.log("half done")
@@ -81,37 +102,25 @@ def register(fl: Engine, book: Book) -> None:
     async def checkpoint(ctx: JobContext) -> None:
         if ctx.checkpointed is not None and ctx.checkpointed["attempt"] >= ctx.attempt:
             raise PermanentError("it was given a checkpoint of a later attempt")
-        kept = False
-        while not kept:
+        is_kept = False
+        while not is_kept:
             with suppress(StorageUnavailable):
                 await ctx.checkpoint({"attempt": ctx.attempt})
-                kept = True
+                is_kept = True
         book.note(ctx)
 
     @made("file")
     def file(ctx: JobContext) -> None:
-        kept = False
-        while not kept:
+        is_kept = False
+        while not is_kept:
             with suppress(StorageUnavailable):
-                ctx.artifact("page.txt", b"words")
-                kept = True
-        book.note(ctx)
-
-    @made("limited", max_running=LIMIT)
-    def limited(ctx: JobContext) -> None:
-        with book.limited():
-            ctx.sleep(0.001)
-            book.note(ctx)
-
-    @made("break")
-    async def break_(ctx: JobContext, fails: bool) -> None:
-        if fails:
-            raise PermanentError("as planned")
+                ctx.artifact(FILE, CONTENT)
+                is_kept = True
         book.note(ctx)
 
 
 def submit(fl: Engine, rounds: int) -> list[Job]:
-    """So many of each kind; of each round's jobs the next round's of the same kind is a child, whatever became of it."""
+    """So many rounds of one job of each kind; a job is the child of the one before it, whatever became of that."""
     jobs: list[Job] = []
     for number in range(rounds):
         parents = jobs[-len(_KINDS) :]

@@ -7,7 +7,7 @@ it proves nothing.
 import os
 import shlex
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any, Final
 
 import pytest
@@ -82,13 +82,14 @@ def _persistent(drain: Any, faults: Faults) -> Any:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[Any]:
-    report: pytest.TestReport = yield
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
     faults = item.stash.get(_FAULTS, None)
-    if faults is None or report.when != "call":
+    if faults is None or report.when == "teardown":
         return report
     places = [f"{one.place}, {'commit' if one.is_commit else 'statement'}" for one in list(faults.injected)]
-    report.user_properties += [(_PLACE, place) for place in places]
+    if report.when == "call":
+        report.user_properties += [(_PLACE, place) for place in places]
     if report.failed:
         command = f"{VARIABLE}={os.environ[VARIABLE]} .venv/bin/pytest -n 0 {shlex.quote(item.nodeid)}"
         lines = [str(one) for one in list(faults.injected)] or ["none"]

@@ -4,14 +4,11 @@
 attempts or events.
 """
 
-from collections.abc import Callable
 from fnmatch import fnmatch
 from typing import Final
 
 from tests.faults.fault import Fault
 from tests.faults.injection import Spares
-
-Kind = Callable[[Fault], bool]
 
 # Tests that are not run with faults.
 LEFT_OUT: Final = {
@@ -21,8 +18,11 @@ LEFT_OUT: Final = {
     "tests/acceptance/test_engine_outage.py*": "it takes the database away itself",
     "tests/control/*::test_a_deletion_that_was_cut_off_is_ended_by_another*": "it injects faults of its own",
     "tests/runtime/*::test_a_released_child_starts_at_once_beside*": "its worker looks at all lanes but once an hour",
+    "tests/runtime/*::test_a_worker_says_once_*": "it reads the log, which tells of faults",
+    "tests/runtime/test_patience.py*": "it looks at how long the waits of an outage are",
     "tests/runtime/test_worker_idle.py*": "it counts statements",
-    "tests/runtime/test_worker_many_limits.py*": "it looks at turns, which a round that failed has had",
+    "tests/runtime/test_worker_many_limits.py*": "it counts turns, which a round that failed has had",
+    "tests/runtime/test_worker_shares.py*": "it counts turns, which a round that failed has had",
 }
 
 
@@ -54,15 +54,12 @@ def lost_cleaning(fault: Fault) -> bool:
     return fault.place == "Cleanup.run_once"
 
 
-def said(fault: Fault) -> bool:
-    """An outage is logged."""
-    return True
+Reason = tuple[str, list[Spares]]
 
-
-_BY_ATTEMPT: Final = ("they tell attempts by their numbers", [lost_claim])
-_BY_EVENT: Final = ("they wait for events", [lost_end])
+_BY_ATTEMPT: Final[Reason] = ("they tell attempts by their numbers", [lost_claim])
+_BY_EVENT: Final[Reason] = ("they wait for events", [lost_end])
 # Which tests are spared what.
-SPARED: Final[dict[str, list[tuple[str, list[Kind]]]]] = {
+SPARED: Final[dict[str, list[Reason]]] = {
     "tests/*": [("their handlers don't try again", [told])],
     "tests/acceptance/*": [_BY_ATTEMPT, _BY_EVENT],
     "tests/acceptance/test_engine_reports.py*": [("they count lines and files", [lost_line, lost_cleaning])],
@@ -75,7 +72,6 @@ SPARED: Final[dict[str, list[tuple[str, list[Kind]]]]] = {
     "tests/runtime/test_worker_files.py*": [_BY_ATTEMPT, ("they count files", [lost_cleaning])],
     "tests/runtime/test_worker_finisher.py*": [_BY_ATTEMPT],
     "tests/runtime/test_worker_isolation.py*": [_BY_ATTEMPT],
-    "tests/runtime/test_worker_queues.py*": [("they read the log", [said])],
     "tests/runtime/test_worker_reporter.py*": [_BY_ATTEMPT, ("they count lines", [lost_line])],
     "tests/runtime/test_worker_rescue.py*": [_BY_ATTEMPT],
 }
@@ -89,10 +85,6 @@ def left_out(test: str) -> str | None:
 def spares_for(test: str) -> Spares:
     """What to spare in this test."""
     kinds = [
-        kind
-        for pattern, reasons in SPARED.items()
-        if fnmatch(test, pattern)
-        for _, some in reasons
-        for kind in some
+        kind for pattern, reasons in SPARED.items() if fnmatch(test, pattern) for _, some in reasons for kind in some
     ]
     return lambda fault: any(kind(fault) for kind in kinds)
