@@ -23,6 +23,15 @@ demo: $(STAMP) ## Run the demo; with PostgreSQL: make demo ARGS=--postgres
 test: $(STAMP) ## Run the tests; some of them: make test ARGS="tests/store -k claim"
 	@$(BIN)/pytest -n 3 --dist worksteal $(ARGS)
 
+# Rate and seed of the faults; another seed meets others.
+FAULTS ?= 0.02:$(shell od -An -N2 -tu2 /dev/urandom | tr -d ' ')
+
+.PHONY: test-faults
+test-faults: $(STAMP) ## Run the tests while connections are lost: make test-faults FAULTS=0.02:7
+	@FAULTS=$(FAULTS); echo "Faults: $$FAULTS; again: make test-faults FAULTS=$$FAULTS"; \
+	FAIRLANE_TEST_FAULTS=$$FAULTS $(BIN)/pytest -n 3 --dist worksteal \
+		$(or $(ARGS),tests/acceptance tests/control tests/reads tests/runtime)
+
 .PHONY: check
 check: $(STAMP) ## Check format, lint, types and import directions
 	@$(BIN)/ruff format --check

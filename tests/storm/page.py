@@ -24,6 +24,9 @@ What Fairlane promises first is that no job is lost. `make storm` tries to break
 while they are killed, stopped and cut off and the database goes away under them, and then checks the books. This page
 is made from the files in `tests/storm/figures` by `make storm`; smaller storms are among the tests.
 
+Beside storms, `make test-faults` runs the ordinary tests while one statement or commit in fifty loses its connection,
+before it took effect or after it. There is no explanation for a duplicate there.
+
 What is submitted is a mix: async handlers, threads and processes of five organizations; families of jobs, duplicates,
 retries, timeouts, cancels, limits, dead letters. Each handler writes what it does into a ledger outside of the engine
 before it returns. Afterwards the ledger is compared with what was submitted and with what the database has:
