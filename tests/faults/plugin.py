@@ -9,6 +9,7 @@ import shlex
 from collections import Counter
 from collections.abc import Generator, Iterator
 from typing import Any, Final
+from unittest.mock import patch
 
 import pytest
 
@@ -54,14 +55,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _faults(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _faults(request: pytest.FixtureRequest) -> Iterator[None]:
     asked = asked_for()
     assert asked is not None
     rate, seed = asked
     faults = Faults(rate, seed, request.node.nodeid, spares_for(request.node.nodeid))
     request.node.stash[_FAULTS] = faults
-    monkeypatch.setattr(Shift, "_drain", _persistent(Shift._drain, faults))
-    with injecting(faults):
+    # Not by the fixture `monkeypatch`: set up here, it would be undone after this, and bring back what a test replaced.
+    with patch.object(Shift, "_drain", _persistent(Shift._drain, faults)), injecting(faults):
         yield
 
 
