@@ -1,0 +1,44 @@
+"""The loop that all services have in common."""
+
+import asyncio
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import pytest
+
+from fairlane.runtime import service
+from fairlane.runtime.service import run_service
+from tests.runtime.worker_store import Monotonic
+
+
+@dataclass
+class Looking:
+    """A service whose rounds find nothing to do, and take as long as the test says."""
+
+    clock: Monotonic
+    takes: Iterator[float]
+    name: str = "looking"
+    interval: float = 1.0
+
+    def run_once(self) -> int:
+        self.clock.now += next(self.takes)
+        return 0
+
+
+async def test_a_service_whose_looks_are_dear_takes_a_fifth_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As while some session holds an old snapshot: the time is for claims."""
+    clock, stopping, waits = Monotonic(), asyncio.Event(), list[float]()
+
+    async def wait_until(_event: asyncio.Event, seconds: float) -> bool:
+        waits.append(seconds)
+        if len(waits) == 3:
+            stopping.set()
+        return stopping.is_set()
+
+    monkeypatch.setattr(service, "time", SimpleNamespace(monotonic=clock))
+    monkeypatch.setattr(service, "wait_until", wait_until)
+    with ThreadPoolExecutor(1) as threads:
+        await run_service(Looking(clock, iter([0.1, 3.0, 0.0])), threads, stopping, lambda _: None)
+    assert waits == [1.0, 12.0, 1.0]
