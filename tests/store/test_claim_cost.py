@@ -32,9 +32,11 @@ class Measured:
     statements: int = 0
     work: int = 0
     clock: Any = field(init=False)
+    is_postgres: bool = field(init=False)
 
     def __post_init__(self) -> None:
         self.clock = self.database.clock
+        self.is_postgres = self.database.is_postgres
 
     def read(self, work: Callable[[Connection], T]) -> T:
         return self.database.read(lambda connection: self._measure(connection, work))

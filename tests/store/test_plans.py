@@ -45,6 +45,7 @@ from fairlane.store.statements import (
 from fairlane.store.statements.claim import Wanted
 from fairlane.store.statements.cleanup import Shelf
 from fairlane.store.statements.finish import Finish, finish
+from fairlane.store.statements.lanes import Rung
 from fairlane.store.statements.transition import Ended
 from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.transaction import Database
@@ -62,6 +63,9 @@ LANES = [Lane("default", "big", f"type{n}") for n in range(5)] + [
 ]
 WANTED = Wanted(LANES, {}, {lane.organization: Quota(10, 0) for lane in LANES})
 WITH_OLDEST = Wanted(LANES, {LANES[0]: 3}, {lane.organization: Quota(10, 1) for lane in LANES})
+WITH_RUNGS = Wanted(
+    LANES, {}, WITH_OLDEST.quotas, {lane: [Rung(2, START, UUID(int=1)), Rung(3, START, UUID(int=1))] for lane in LANES}
+)
 
 # 190,000 ready jobs of one organization and 500 of a hundred others, 50,000 future retries, 500 running, 10,000 waiting
 # for their time, 50,000 done. Ids, times and lease tokens are made of the row's number.
@@ -228,6 +232,11 @@ CASES = {
         ("jobs_ready", "jobs_id"),
         sqlite_indexes=("jobs_ready",),
     ),
+    "claim of rungs": Case(
+        lambda connection: claim_of(connection, WITH_RUNGS),
+        ("jobs_ready", "jobs_id"),
+        sqlite_indexes=("jobs_ready",),
+    ),
     "the beginning of a claim": Case(beginning_of, ("organizations_suspended", "jobs_running")),
     "what each worker runs": Case(metrics.running_by_worker, ("jobs_running",)),
     "what runs": Case(lanes.running, ("jobs_running",)),
@@ -374,8 +383,9 @@ def test_postgres_reads_by_index(filled: Database, case: Case, generic: bool) ->
         assert any(f"fairlane_{index}" in plan for plan in found), found
 
 
-def test_lanes_are_found_in_the_index_alone(filled: Database) -> None:
-    (plan,) = plans(filled, lanes.active_lanes)
+@pytest.mark.parametrize("what", [lanes.active_lanes, lanes.active_rungs], ids=["lanes", "rungs"])
+def test_lanes_are_found_in_the_index_alone(filled: Database, what: Callable[[Connection], object]) -> None:
+    (plan,) = plans(filled, what)
 
     assert plan.count("Index Only Scan using fairlane_jobs_ready") == 2
     assert " Sort " not in plan
@@ -389,6 +399,19 @@ def test_claim_reads_a_lane_in_the_order_of_the_index(filled: Database) -> None:
     assert "Index Scan using fairlane_jobs_ready" in lane
     assert "Sort" not in lane, "LIMIT has to end the read of a lane; a sort would read all of it"
     assert "Index Scan using fairlane_jobs_id" in update
+
+
+@pytest.mark.parametrize("generic", [False, True], ids=["for its parameters", "for any parameters"])
+def test_claim_passes_over_nothing_before_a_rung_s_beginning(filled: Database, generic: bool) -> None:
+    lines = plans(filled, CASES["claim of rungs"].work, generic=generic)[-1].splitlines()
+    reads = [number for number, line in enumerate(lines) if "Index Scan using fairlane_jobs_ready" in line]
+    conditions = [lines[number + 1] for number in reads]
+
+    assert len(reads) == 2
+    for beginning in ("ROW(priority, run_at, id) >= ROW(", "ROW(run_at, id) >= ROW("):
+        assert sum("Index Cond" in one and beginning in one for one in conditions) == 1
+    for number in reads:
+        assert "LockRows" in lines[number - 1], "LIMIT has to end the read of a rung; a sort would read all of it"
 
 
 def test_clean_up_reads_a_shelf_from_where_it_is(filled: Database) -> None:

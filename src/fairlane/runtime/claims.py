@@ -18,6 +18,7 @@ from fairlane.domain.limits import Subject
 from fairlane.domain.outcomes import Outcome, Refused, Released
 from fairlane.domain.statuses import JobStatus, OrganizationStatus
 from fairlane.registry.directory import Directory, Membership, Standing, StoredDirectory
+from fairlane.runtime.headcount import Headcount
 from fairlane.runtime.outlook import Outlook, Outlooks, pair_of
 from fairlane.runtime.patience import DirectoryAway, ask_members
 from fairlane.runtime.reports import AttemptFacts, ParentFacts
@@ -26,6 +27,7 @@ from fairlane.store.statements import attempts, breakers, claim, claim_round, la
 from fairlane.store.statements.claim import Claimed, Wanted
 from fairlane.store.statements.claim_round import Beginning
 from fairlane.store.statements.finish import Finish, Finished, finish
+from fairlane.store.statements.lanes import Running, RunningRow
 from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.transaction import Database
 
@@ -63,9 +65,12 @@ class Claims:
     is_held_up: bool = field(default=False, init=False)
     is_unsure: bool = field(default=False, init=False)
     _turns: Turns = field(init=False)
+    _headcount: Headcount = field(init=False)
+    _counted_for: Sequence[RunningRow] | None = field(default=None, init=False)  # of the outlook, for what is limited
 
     def __post_init__(self) -> None:
         self._turns = Turns(self.card.id)
+        self._headcount = Headcount(self.card.id)
 
     def doubt(self) -> None:
         """Something went wrong with what was claimed: the next round gives back what the worker does not know."""
@@ -91,7 +96,8 @@ class Claims:
             return []
         # An error from here on may leave claimed jobs that the worker never heard of.
         was_unsure, self.is_unsure = self.is_unsure, True
-        plan, claimed = self.database.write(lambda connection: self._claim(connection, outlook, slots))
+        running = self._headcount.running(outlook, known)
+        plan, claimed = self.database.write(lambda connection: self._claim(connection, outlook, running, slots))
         self._remember(plan, claimed)
         ready = self._prepare(claimed, outlook.standings) if claimed else []
         self.is_unsure = was_unsure
@@ -128,24 +134,30 @@ class Claims:
         ]
         return finish(connection, self.database.clock.now(connection), ends, Random())  # noqa: S311 - jitter, no secret
 
-    def _claim(self, connection: Connection, outlook: Outlook, slots: int) -> tuple[Wanted, list[Claimed]]:
+    def _claim(
+        self, connection: Connection, outlook: Outlook, running: Running | None, slots: int
+    ) -> tuple[Wanted, list[Claimed]]:
         # Suspensions are read in the claim's transaction, so that nothing comes late but what a host's directory says.
         are_ours = isinstance(self.directory, StoredDirectory)
-        began = claim_round.begin(connection, self.database.clock, self.card.id, suspended=are_ours)
+        began = claim_round.begin(connection, self.database.clock, self.card.id, suspended=are_ours, running=running)
         if began is None:
             return Wanted((), {}, {}), []
         trials = breakers.lock_due(connection, began.now, outlook.trials)
         allowed = _allowed(outlook, began.paused, trials)
+        if self._counted_for is not None and self._counted_for is outlook.running:
+            # Limits are counted exactly, which is dear: what has any had its round after this look.
+            allowed = [lane for lane in allowed if not outlook.limited[lane]] or allowed
         open_lanes, locked = self._lock_limits(connection, began, outlook, allowed, trials=trials, slots=slots)
         if locked:
             # Once more, under the locks: what the limits leave is exact, and what the log says keeps to them, too.
             began = began._replace(running=lanes.running(connection), now=self.database.clock.now(connection))
+            self._counted_for = outlook.running
         view = self._turns.view(connection, began, outlook, open_lanes, subjects=locked, trials=trials, free=slots)
         # While jobs come in, somebody new may be among them: nobody shall wait behind a round of a thousand.
         most = _SHORT_ROUND if self.outlooks.is_expecting() else slots
         free = min(slots, most + view.reserve)
         quotas = self._turns.share.quotas(view.contenders, free=free, reserve=view.reserve)
-        wanted = Wanted(open_lanes, view.rooms, quotas)
+        wanted = Wanted(open_lanes, view.rooms, quotas, outlook.rungs)
         claimed = claim.claim(connection, view.now, wanted, worker_id=self.card.id, worker=self.card.name)
         note_starts(connection, view.now, claimed, outlook)
         breakers.begin_trials(connection, _begun(claimed, trials))
@@ -195,6 +207,8 @@ class Claims:
         by_lane = Counter(Lane(one.queue, one.organization, one.job_type) for one in claimed)
         by_organization = Counter(one.organization for one in claimed)
         self._turns.took(wanted, by_lane)
+        self.outlooks.claimed(claimed)
+        self._headcount.claimed(claimed)
         self.outlooks.forget(
             lane
             for lane, room, quota in wanted.rows()

@@ -1,13 +1,18 @@
 """What a claim round goes by: which lanes have something, how their organizations stand, and what limits there are.
 
 It is read a little before the claim and kept for a tenth of a second, so that a busy worker does not look at all lanes
-again for each batch; after a hint, only for as long as the look took, so that whoever is new is seen soon. A look that
-takes a tenth of a second itself is kept for longer.
+again for each batch; after a hint, only for as long as the look took, so that whoever is new is seen soon.
+
+While some session holds an old snapshot, each look at lanes and each count of what runs passes all jobs that have
+ended since then, and so would each claim. Looks that feel it also say where in its lanes claims have to begin and what
+runs, so that the rounds till the next look need not find out; one that takes long is kept for longer. Whatever comes
+before the place where claims begin, such as a more urgent job, is seen by the next look, just as a new lane is.
+
 What must not be late (pauses, limits' counts) is read in the claim's own transaction.
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from math import inf
@@ -22,7 +27,9 @@ from fairlane.registry.directory import Directory, Standing
 from fairlane.registry.options import Options
 from fairlane.runtime.patience import DirectoryAway
 from fairlane.store.statements import claim_round, lanes, running_limits
+from fairlane.store.statements.claim import Claimed
 from fairlane.store.statements.claim_round import Sight
+from fairlane.store.statements.lanes import Rung, RunningRow
 from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.transaction import Database
 
@@ -33,6 +40,7 @@ class Outlook:
 
     `limits` are those of these lanes only, `limited` says which of them hold for each lane; of each pair in `trials`
     one job may start, if its breaker lets it still. `fleet`: the slots of the workers that claim alike, by their id.
+    `rungs`: where claims begin in each lane; `running`: what ran; empty and None if both are cheap to find.
     """
 
     lanes: tuple[Lane, ...]
@@ -41,15 +49,31 @@ class Outlook:
     limited: Mapping[Lane, tuple[Subject, ...]]
     trials: frozenset[Pair]
     fleet: Mapping[UUID, int]
+    rungs: Mapping[Lane, Sequence[Rung]]
+    running: Sequence[RunningRow] | None
 
     def without(self, gone: Iterable[Lane]) -> "Outlook":
         """The same without lanes that have turned out to be empty."""
         left = set(gone)
         return replace(self, lanes=tuple(lane for lane in self.lanes if lane not in left))
 
+    def beyond(self, claimed: Iterable[Claimed]) -> "Outlook":
+        """The same with rungs that begin where claims have come to."""
+        last: dict[tuple[Lane, int], Rung] = {}
+        for one in claimed:
+            place = Lane(one.queue, one.organization, one.job_type), one.priority
+            rung = Rung(one.priority, one.run_at, one.id)
+            last[place] = max(last.get(place, rung), rung)
+        moved = {lane: self.rungs[lane] for lane, _ in last}
+        moved = {lane: [last.get((lane, one.priority), one) for one in rungs] for lane, rungs in moved.items()}
+        return replace(self, rungs={**self.rungs, **moved})
 
-_NOTHING: Final = Outlook((), {}, {}, {}, frozenset(), {})
+
+_NOTHING: Final = Outlook((), {}, {}, {}, frozenset(), {}, {}, None)
 _LATELY: Final = 0.2  # seconds
+# Seconds, and for each lane (a scan of a thousand takes 15 ms, ten times as long on a busy machine); after a skip scan
+# that took longer, the next ones spare claims what took them so long.
+_FELT, _FELT_EACH = 0.02, 0.001
 _DEAR: Final = 0.1  # seconds; a look that takes longer leaves most of the time to claims,
 _REST: Final = 4  # this many times what it took
 
@@ -69,6 +93,7 @@ class Outlooks:
     _kept: Outlook | None = field(default=None, init=False)
     _read_at: float = field(default=0.0, init=False)
     _took: float = field(default=0.0, init=False)
+    _is_felt: bool = field(default=False, init=False)
     _is_hinted: bool = field(default=False, init=False)
     _hinted_at: float = field(default=-inf, init=False)
     _prepared: frozenset[Subject] = field(default=frozenset(), init=False)
@@ -103,6 +128,11 @@ class Outlooks:
         if self._kept is not None:
             self._kept = self._kept.without(empty)
 
+    def claimed(self, jobs: Sequence[Claimed]) -> None:
+        """Begin behind these from now on, where claims begin at a place that was looked for."""
+        if self._kept is not None and self._kept.rungs:
+            self._kept = self._kept.beyond(jobs)
+
     def missed(self, subjects: Iterable[Subject]) -> None:
         """These limits could not be locked: another claim has them, or clean-up took their quota rows. Make sure."""
         self._prepared = self._prepared.difference(subjects)
@@ -112,9 +142,11 @@ class Outlooks:
         self._kept = None
 
     def _read(self) -> Outlook | None:
-        served = [lane for lane in self.database.look(lanes.active_lanes) if self._serves(lane)]
+        active, rungs = self._active()
+        served = [lane for lane in active if self._serves(lane)]
         if not served:
             return _NOTHING
+        running = self.database.look(lanes.running_rows) if rungs else None
         seen = self.database.look(lambda connection: claim_round.look(connection, self.database.clock, self.card))
         breakers = {one.pair: one for one in seen.breakers}
         held = {pair for pair, one in breakers.items() if not one.lets_try(seen.now)}
@@ -130,7 +162,19 @@ class Outlooks:
             self.database.write(lambda connection: running_limits.prepare(connection, self.database.clock, new))
             self._prepared |= new
         limited = {lane: tuple(one for one in subjects_of(*pair_of(lane)) if one in limits) for lane in open_}
-        return Outlook(open_, standings, limits, limited, trials, seen.fleet)
+        return Outlook(open_, standings, limits, limited, trials, seen.fleet, rungs, running)
+
+    def _active(self) -> tuple[Sequence[Lane], Mapping[Lane, Sequence[Rung]]]:
+        """The lanes that have something; and where it begins, if the look before took long."""
+        began = time.monotonic()
+        if self._is_felt:
+            rungs = self.database.look(lanes.active_rungs)
+            active = list(rungs)
+        else:
+            rungs, active = {}, self.database.look(lanes.active_lanes)
+        took = time.monotonic() - began
+        self._is_felt = self.database.is_postgres and took > _FELT + _FELT_EACH * len(active)
+        return active, rungs
 
     def _serves(self, lane: Lane) -> bool:
         return lane.job_type in self.card.job_types and (self.card.queues is None or lane.queue in self.card.queues)

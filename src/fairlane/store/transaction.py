@@ -58,9 +58,11 @@ class Database:
         self.lock_seconds = lock_seconds
         self._writing = self.engine.execution_options(**{WRITE: True})
         # SQLite's transactions read one snapshot anyway.
-        on_postgres = self.engine.dialect.name == "postgresql"
-        self._reading = self.engine.execution_options(isolation_level="REPEATABLE READ") if on_postgres else self.engine
-        self._looking = self.engine.execution_options(isolation_level="AUTOCOMMIT") if on_postgres else self.engine
+        self.is_postgres = self.engine.dialect.name == "postgresql"
+        self._reading = (
+            self.engine.execution_options(isolation_level="REPEATABLE READ") if self.is_postgres else self.engine
+        )
+        self._looking = self.engine.execution_options(isolation_level="AUTOCOMMIT") if self.is_postgres else self.engine
         self._writing_one = self._looking.execution_options(**{WRITE: True})
 
     def create(self) -> None:

@@ -35,7 +35,9 @@ def trial_of(scene: Scene, job_id: UUID) -> Claimed:
     assert trial is not None
     assert trial.job_id == job_id
     lease = trial.lease_token
-    return Claimed("acme", job_id, "report", "default", "ana", None, "{}", "{}", trial.attempt, None, lease, False)
+    return Claimed(
+        "acme", job_id, "report", "default", "ana", None, "{}", "{}", trial.attempt, None, lease, 2, scene.now, False
+    )
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Final, NamedTuple, TypeAlias
@@ -14,6 +14,7 @@ from sqlalchemy import Boolean, Connection, column, text
 from fairlane.domain.fairness import Lane, Quota
 from fairlane.domain.statuses import PRIORITY_RANK, TRANSITIONS, JobStatus
 from fairlane.store.dialects import is_sqlite
+from fairlane.store.statements.lanes import Rung
 from fairlane.store.tables import AnyRow, Instant, jobs
 
 assert (JobStatus.QUEUED, JobStatus.RUNNING) in TRANSITIONS
@@ -21,6 +22,8 @@ _MESSAGE: Final = "claimed by {worker}"
 # What is ready for longer than this has a share of the claims whatever its priority, so that nothing starves.
 AGED: Final = timedelta(minutes=1)
 _RANKS: Final = sorted(PRIORITY_RANK.values())
+# In place of a lane's rungs: all of it.
+_WHOLE: Final[Sequence[Sequence[object]]] = ((None, None, None),)
 
 
 class Claimed(NamedTuple):
@@ -37,6 +40,8 @@ class Claimed(NamedTuple):
     attempt: int
     timeout: float | None
     lease_token: UUID
+    priority: int
+    run_at: datetime
     has_parents: bool
 
 
@@ -44,12 +49,14 @@ class Claimed(NamedTuple):
 class Wanted:
     """What a claim may take: from these lanes, no more than a lane's room and an organization's quota.
 
-    Lanes without a room are unlimited.
+    Lanes without a room are unlimited. Where `rungs` of a lane are given, PostgreSQL reads these only, each from where
+    it began when it was looked at: what was claimed before costs nothing, and what came before that is not seen.
     """
 
     lanes: Sequence[Lane]
     rooms: Mapping[Lane, int]
     quotas: Mapping[str, Quota]
+    rungs: Mapping[Lane, Sequence[Rung]] = field(default_factory=dict)
 
     def rows(self) -> Iterator[tuple[Lane, int, Quota]]:
         """Each lane that may start something, with its room and its organization's quota."""
@@ -61,19 +68,23 @@ class Wanted:
 
 
 # One statement. LATERAL with LIMIT reads no further into a lane than what it may start; the window merges the lanes of
-# an organization by priority, run_at, id. SKIP LOCKED: two workers share a lane. NO KEY: a host's open foreign-key
-# reference to a job would make FOR UPDATE skip it. The update goes by key from an ARRAY: joining the picked rows to the
-# table lets the planner scan it. An id alone is not a key, another organization may have the same; IS TRUE keeps that
-# check from becoming such a join.
+# an organization by priority, run_at, id. A lane has one row, or one for each of its rungs that are given. SKIP LOCKED:
+# two workers share a lane. NO KEY: a host's open foreign-key reference to a job would make FOR UPDATE skip it. The
+# update goes by key from an ARRAY: joining the picked rows to the table lets the planner scan it. An id alone is not a
+# key, another organization may have the same; IS TRUE keeps that check from becoming such a join.
 _CLAIM: Final = """
 WITH lane AS (
-  SELECT * FROM unnest(CAST(:queues AS text[]), CAST(:organizations AS text[]), CAST(:types AS text[]),
-                       CAST(:rooms AS int[]), CAST(:quotas AS int[]), CAST(:oldest AS int[]))
-    AS l(queue, organization_id, job_type, room, quota, oldest)
+  SELECT queue, organization_id, job_type, room, quota, oldest, coalesce(rung, {top}) AS top,
+    coalesce(rung, {bottom}) AS bottom, coalesce(run_at, '-infinity') AS first_run_at,
+    coalesce(id, '00000000-0000-0000-0000-000000000000') AS first_id
+  FROM unnest(CAST(:queues AS text[]), CAST(:organizations AS text[]), CAST(:types AS text[]), CAST(:rooms AS int[]),
+              CAST(:quotas AS int[]), CAST(:oldest AS int[]), CAST(:rungs AS int[]), CAST(:run_ats AS timestamptz[]),
+              CAST(:ids AS uuid[])) AS l(queue, organization_id, job_type, room, quota, oldest, rung, run_at, id)
 ), urgent AS (
-  SELECT lane.*, j.id, j.priority, j.run_at, false AS is_old FROM lane CROSS JOIN LATERAL (
+  SELECT lane.*, j.id, j.priority, j.run_at, false AS is_old, 0 AS place_by_age FROM lane CROSS JOIN LATERAL (
     SELECT id, priority, run_at FROM fairlane_jobs
     WHERE ready AND queue = lane.queue AND organization_id = lane.organization_id AND job_type = lane.job_type
+      AND (priority, run_at, id) >= (lane.top, lane.first_run_at, lane.first_id) AND priority <= lane.bottom
     ORDER BY priority, run_at, id LIMIT lane.room FOR NO KEY UPDATE SKIP LOCKED) AS j
 ){oldest}, picked AS (
   SELECT organization_id, id FROM (
@@ -94,25 +105,24 @@ WITH lane AS (
   SELECT organization_id, id, log_sequence, :queued, :running, :now, :actor, :message, attempt FROM claimed
 )
 SELECT organization_id, id, job_type, queue, submitted_by, required_permission, parameters, labels, attempt,
-  timeout_seconds, lease_token, EXISTS (SELECT FROM fairlane_job_parents AS edge
+  timeout_seconds, lease_token, priority, run_at, EXISTS (SELECT FROM fairlane_job_parents AS edge
     WHERE edge.organization_id = claimed.organization_id AND edge.job_id = claimed.id)
 FROM claimed ORDER BY priority, run_at, id
 """
 # The oldest of each priority, and of those the oldest of the organization, as far as its share goes; they go before the
-# urgent ones, and both together take no more from a lane than its room.
+# urgent ones, and both together take no more from a lane, with all its rungs, than its room.
 _OLDEST: Final = """, old AS (
-  SELECT lane.*, j.id, j.priority, j.run_at, true AS is_old
-  FROM lane CROSS JOIN unnest(CAST(:ranks AS int[])) AS level(priority) CROSS JOIN LATERAL (
+  SELECT lane.*, j.id, j.priority, j.run_at, true AS is_old,
+    row_number() OVER (PARTITION BY organization_id ORDER BY j.run_at, j.id) AS place_by_age
+  FROM lane JOIN unnest(CAST(:ranks AS int[])) AS level(priority) ON level.priority BETWEEN lane.top AND lane.bottom
+  CROSS JOIN LATERAL (
     SELECT id, priority, run_at FROM fairlane_jobs
     WHERE ready AND queue = lane.queue AND organization_id = lane.organization_id AND job_type = lane.job_type
-      AND priority = level.priority AND run_at < :aged
+      AND priority = level.priority AND run_at < :aged AND (run_at, id) >= (lane.first_run_at, lane.first_id)
     ORDER BY run_at, id LIMIT least(lane.oldest, lane.room) FOR NO KEY UPDATE SKIP LOCKED) AS j
 ), either AS (
   SELECT DISTINCT ON (organization_id, id) * FROM (
-    SELECT * FROM urgent UNION ALL
-    SELECT queue, organization_id, job_type, room, quota, oldest, id, priority, run_at, is_old FROM (
-      SELECT *, row_number() OVER (PARTITION BY organization_id ORDER BY run_at, id) AS place FROM old) AS by_age
-    WHERE place <= oldest) AS both_kinds
+    SELECT * FROM urgent UNION ALL SELECT * FROM old WHERE place_by_age <= oldest) AS both_kinds
   ORDER BY organization_id, id, is_old DESC
 ), candidate AS (
   SELECT * FROM (
@@ -121,9 +131,11 @@ _OLDEST: Final = """, old AS (
     FROM either) AS by_lane
   WHERE place_in_lane <= room
 )"""
-_CLAIM_URGENT: Final = text(_CLAIM.format(oldest="", candidates="urgent")).execution_options(fairlane_across="claim")
-_CLAIM_EITHER: Final = text(_CLAIM.format(oldest=_OLDEST, candidates="candidate")).execution_options(
-    fairlane_across="claim"
+_CLAIM_URGENT, _CLAIM_EITHER = (
+    text(_CLAIM.format(top=_RANKS[0], bottom=_RANKS[-1], oldest=oldest, candidates=candidates)).execution_options(
+        fairlane_across="claim"
+    )
+    for oldest, candidates in (("", "urgent"), (_OLDEST, "candidate"))
 )
 
 
@@ -144,22 +156,25 @@ def claim(connection: Connection, now: datetime, wanted: Wanted, *, worker_id: U
     }
     if is_sqlite(connection):
         return _on_sqlite(connection, now, rows, values)
-    has_oldest = any(quota.oldest for _, _, quota in rows)
+    is_plain = not wanted.rungs and not any(quota.oldest for _, _, quota in rows)
     claimed = connection.execute(
-        _CLAIM_EITHER if has_oldest else _CLAIM_URGENT,
-        {
-            **values,
-            "now": now,
-            "queues": [lane.queue for lane, _, _ in rows],
-            "organizations": [lane.organization for lane, _, _ in rows],
-            "types": [lane.job_type for lane, _, _ in rows],
-            "rooms": [room for _, room, _ in rows],
-            "quotas": [quota.jobs for _, _, quota in rows],
-            "oldest": [quota.oldest for _, _, quota in rows],
-        }
-        | ({"aged": now - AGED, "ranks": _RANKS} if has_oldest else {}),
+        _CLAIM_URGENT if is_plain else _CLAIM_EITHER,
+        {**values, "now": now}
+        | _by_rung(rows, wanted.rungs)
+        | ({} if is_plain else {"aged": now - AGED, "ranks": _RANKS}),
     )
     return [Claimed._make(row) for row in claimed.all()]
+
+
+def _by_rung(
+    rows: Sequence[tuple[Lane, int, Quota]], rungs: Mapping[Lane, Sequence[Sequence[object]]]
+) -> dict[str, list[object]]:
+    """The columns of `lane`."""
+    names = ("queues", "organizations", "types", "rooms", "quotas", "oldest", "rungs", "run_ats", "ids")
+    table = [
+        (*lane, room, quota.jobs, quota.oldest, *rung) for lane, room, quota in rows for rung in rungs.get(lane, _WHOLE)
+    ]
+    return {name: list(values) for name, values in zip(names, zip(*table, strict=True), strict=True)}
 
 
 # SQLite's write transaction is exclusive, and has no LATERAL.
@@ -172,7 +187,7 @@ UPDATE fairlane_jobs SET status = :running, ready = 0, attempt = attempt + 1, wo
 FROM json_each(:given) AS given
 WHERE organization_id = given.value ->> 0 AND fairlane_jobs.id = given.value ->> 1 AND ready = 1
 RETURNING organization_id, fairlane_jobs.id, job_type, queue, submitted_by, required_permission, parameters, labels,
-  attempt, timeout_seconds, lease_token, {_EDGES}
+  attempt, timeout_seconds, lease_token, priority, run_at, {_EDGES}
 """)  # noqa: S608 - a constant of ours
     .columns(
         jobs.c.organization_id,
@@ -186,6 +201,8 @@ RETURNING organization_id, fairlane_jobs.id, job_type, queue, submitted_by, requ
         jobs.c.attempt,
         jobs.c.timeout_seconds,
         jobs.c.lease_token,
+        jobs.c.priority,
+        jobs.c.run_at,
         column("has_parents", Boolean),
     )
     .execution_options(fairlane_across="claim")

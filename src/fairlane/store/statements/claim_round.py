@@ -71,11 +71,14 @@ class Beginning(NamedTuple):
     running: lanes.Running
 
 
-def begin(connection: Connection, clock: Clock, worker_id: UUID, *, suspended: bool) -> Beginning | None:
+def begin(
+    connection: Connection, clock: Clock, worker_id: UUID, *, suspended: bool, running: lanes.Running | None = None
+) -> Beginning | None:
     """Hold the worker's row for a claim, to the end of the transaction; None if it has no valid lease.
 
     Args:
         suspended: also pause organizations that are suspended in Fairlane's own directory.
+        running: what runs, as far as is known; None = count it.
     """
     restrictions = (job_types.PAUSED, job_types.SUSPENDED) if suspended else (job_types.PAUSED,)
     # By itself, and first: what is read below is then read after whatever the lock has waited for.
@@ -83,9 +86,9 @@ def begin(connection: Connection, clock: Clock, worker_id: UUID, *, suspended: b
     lease_expires = connection.scalars(hold, {"worker": worker_id}).one_or_none()
     if lease_expires is None:
         return None
-    questions = (lanes.who_runs(connection), *restrictions)
-    moment, (running, *paused) = together(connection, clock, *questions, across="claim", values={})
+    counts = (lanes.who_runs(connection),) if running is None else ()
+    moment, found = together(connection, clock, *restrictions, *counts, across="claim", values={})
     if lease_expires <= moment.lease_seconds:
         return None
-    held = frozenset((subject, name) for rows in paused for subject, name in rows)
-    return Beginning(moment.now, held, lanes.counted(running))
+    held = frozenset((subject, name) for rows in found[: len(restrictions)] for subject, name in rows)
+    return Beginning(moment.now, held, lanes.counted(found[-1]) if running is None else running)

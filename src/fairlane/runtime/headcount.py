@@ -1,0 +1,35 @@
+"""What runs, as far as a worker knows without counting it: where that is dear, rounds between two looks go by this."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from fairlane.runtime.outlook import Outlook
+from fairlane.store.statements import lanes
+from fairlane.store.statements.claim import Claimed
+from fairlane.store.statements.lanes import Running
+
+
+@dataclass(slots=True)
+class Headcount:
+    """For the claims of one worker. It knows its own jobs at any time, and those of others since the last look."""
+
+    worker_id: UUID
+    _mine: dict[UUID, tuple[str, str]] = field(default_factory=dict, init=False)  # job type, organization by lease
+
+    def claimed(self, jobs: Iterable[Claimed]) -> None:
+        """These run here, too."""
+        self._mine |= {one.lease_token: (one.job_type, one.organization) for one in jobs}
+
+    def running(self, outlook: Outlook, known: frozenset[UUID]) -> Running | None:
+        """What runs; None where it is cheap to count.
+
+        Args:
+            known: the leases of the worker; its other jobs have ended.
+        """
+        self._mine = {lease: pair for lease, pair in self._mine.items() if lease in known}
+        if outlook.running is None:
+            return None
+        mine = [(self.worker_id, *pair, number) for pair, number in Counter(self._mine.values()).items()]
+        return lanes.counted([*(row for row in outlook.running if row.worker != self.worker_id), *mine])
