@@ -100,6 +100,7 @@ def test_a_look_that_is_dear_is_kept_whatever_is_hinted(
     """Or looking would take all the time while some session holds an old snapshot."""
     monkeypatch.setattr("fairlane.runtime.outlook._DEAR", 0.0)
     monkeypatch.setattr("fairlane.runtime.outlook._REST", 1e9)
+    worker.claims.outlooks.kept = 0.001
     fl.organizations.create("rival")
     for _ in range(2):
         fl.give("work")

@@ -83,7 +83,7 @@ class Outlooks:
     """Reads outlooks for one worker.
 
     Args:
-        kept: how long an outlook holds, in seconds.
+        kept: how long an outlook holds, in seconds; 0 = each round looks, however long that takes.
     """
 
     database: Database
@@ -106,7 +106,7 @@ class Outlooks:
         """
         began = time.monotonic()
         kept = min(self.kept, self._took) if self._is_hinted else self.kept
-        if self._took > _DEAR:  # as while some session holds an old snapshot
+        if self.kept and self._took > _DEAR:  # as while some session holds an old snapshot
             kept = _REST * self._took
         if self._kept is None or not self._kept.lanes or began - self._read_at > kept:
             self._is_hinted = False  # before the look: what is told of from here on, it may miss
@@ -173,7 +173,7 @@ class Outlooks:
         else:
             rungs, active = {}, self.database.look(lanes.active_lanes)
         took = time.monotonic() - began
-        self._is_felt = self.database.is_postgres and took > _FELT + _FELT_EACH * len(active)
+        self._is_felt = self.kept > 0 and self.database.is_postgres and took > _FELT + _FELT_EACH * len(active)
         return active, rungs
 
     def _serves(self, lane: Lane) -> bool:
