@@ -4,13 +4,17 @@ They begin where the round before came to, and go by what ran then; only limits 
 the next look finds. Nothing of this is on SQLite, where what is dead stands in no claim's way.
 """
 
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import Connection
 
 from fairlane.runtime.claims import Ready
+from fairlane.store.transaction import Database
 from fairlane.testing import ManualClock
 from tests.runtime.worker_kit import Engine, engine
 from tests.runtime.worker_store import Member, give, job_type, later, member, organizations
@@ -133,3 +137,24 @@ def test_what_is_oldest_keeps_its_share_and_to_its_lane_s_room(fl: Engine, clock
     ran = worker.claim(40)
     assert types(ran)["mail"] <= 3
     assert Counter(priorities(fl, ran))["low"] == 4
+
+
+def test_a_database_that_is_far_away_is_not_taken_for_one_with_a_snapshot(
+    fl: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fairlane.runtime.outlook._FELT", 0.05)
+    look = Database.look
+
+    def from_afar(self: Database, work: Callable[[Connection], Any], **scope: Any) -> Any:
+        time.sleep(0.1)
+        return look(self, work, **scope)
+
+    monkeypatch.setattr(Database, "look", from_afar)
+    give(fl, 2)
+    outlooks = member(fl, "worker").claims.outlooks
+    outlooks.kept = 3600.0
+    for _ in range(2):
+        outlooks.drop()
+        outlook = outlooks.now()
+        assert outlook is not None
+        assert (outlook.rungs, outlook.running) == ({}, None)

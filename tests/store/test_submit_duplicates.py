@@ -198,6 +198,12 @@ class TestReplace:
         assert scene.fl.history(new.id, organization="acme")[0].message == f"submitted in place of {job.id}"
         assert duplicate(scene).existing_id == new.id
 
+    def test_each_of_a_batch_says_which_job_it_stands_for(self, scene: Scene):
+        jobs = [letter(scene, dedup_key=str(number)) for number in range(5)]
+        batch = [Submission("letter", "acme", dedup_key=str(number), on_duplicate="replace") for number in range(6)]
+        messages = [scene.fl.history(new.id, organization="acme")[0].message for new in scene.fl.submit_many(batch)]
+        assert messages == [f"submitted in place of {job.id}" for job in jobs] + ["submitted"]
+
     def test_a_running_job_is_not_replaced(self, scene: Scene):
         job = letter(scene)
         scene.worker(job_types=["letter"]).claim()

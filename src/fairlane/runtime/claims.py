@@ -99,6 +99,8 @@ class Claims:
         running = self._headcount.running(outlook, known)
         plan, claimed = self.database.write(lambda connection: self._claim(connection, outlook, running, slots))
         self._remember(plan, claimed)
+        if plan.rooms:
+            self._counted_for = outlook.running
         ready = self._prepare(claimed, outlook.standings) if claimed else []
         self.is_unsure = was_unsure
         return ready
@@ -151,7 +153,6 @@ class Claims:
         if locked:
             # Once more, under the locks: what the limits leave is exact, and what the log says keeps to them, too.
             began = began._replace(running=lanes.running(connection), now=self.database.clock.now(connection))
-            self._counted_for = outlook.running
         view = self._turns.view(connection, began, outlook, open_lanes, subjects=locked, trials=trials, free=slots)
         # While jobs come in, somebody new may be among them: nobody shall wait behind a round of a thousand.
         most = _SHORT_ROUND if self.outlooks.is_expecting() else slots

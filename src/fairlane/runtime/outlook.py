@@ -173,8 +173,19 @@ class Outlooks:
         else:
             rungs, active = {}, self.database.look(lanes.active_lanes)
         took = time.monotonic() - began
-        self._is_felt = self.kept > 0 and self.database.is_postgres and took > _FELT + _FELT_EACH * len(active)
+        places = sum(map(len, rungs.values())) or len(active)
+        self._is_felt = self.kept > 0 and self.database.is_postgres and self._is_felt_in(took, places)
         return active, rungs
+
+    def _is_felt_in(self, took: float, places: int) -> bool:
+        """Whether a scan took longer than one of so many places should."""
+        longest = _FELT + _FELT_EACH * places
+        if took <= longest:
+            return False
+        # Perhaps not the scan but the way to the database, or a connection that was waited for: ask next to nothing.
+        began = time.monotonic()
+        self.database.look(self.database.clock.now)
+        return took - (time.monotonic() - began) > longest
 
     def _serves(self, lane: Lane) -> bool:
         return lane.job_type in self.card.job_types and (self.card.queues is None or lane.queue in self.card.queues)

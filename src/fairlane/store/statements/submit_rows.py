@@ -32,9 +32,7 @@ WITH job AS (
 )
 INSERT INTO fairlane_execution_log
   (organization_id, job_id, sequence, from_status, to_status, at, actor, message, attempt)
-SELECT organization_id, id, 1, NULL, status, :now, coalesce(submitted_by, :system),
-  coalesce(CAST(:others AS json) ->> CAST(id AS text), :message), 0
-FROM job
+SELECT organization_id, id, 1, NULL, status, :now, coalesce(submitted_by, :system), :message, 0 FROM job
 """).bindparams(bindparam("now", type_=Instant))
 
 
@@ -64,15 +62,14 @@ def insert(connection: Connection, now: datetime, new: Sequence[Fresh], replaced
         IntegrityError, DataError
     """
     rows = [_row(one) for one in new]
-    others = {str(job): f"{SUBMITTED} in place of {earlier}" for job, earlier in replaced.items()}
-    if takes_json(connection, rows):
+    if not replaced and takes_json(connection, rows):
         given = json.dumps(rows, default=str, ensure_ascii=False)
-        values = {"rows": given, "now": now, "system": SYSTEM, "message": SUBMITTED, "others": json.dumps(others)}
+        values = {"rows": given, "now": now, "system": SYSTEM, "message": SUBMITTED}
         connection.execute(_INSERT_MANY, values)
         return
     counts = {"attempt": 0, "retry_count": 0, "rescue_count": 0, "log_sequence": 1, "created_at": now}
     insert_many(connection, jobs, [row | counts for row in rows])
-    insert_many(connection, execution_log, [_first_entry(one, now, others) for one in new])
+    insert_many(connection, execution_log, [_first_entry(one, now, replaced.get(one.draft.id)) for one in new])
 
 
 def _row(new: Fresh) -> dict[str, Any]:
@@ -98,7 +95,7 @@ def _row(new: Fresh) -> dict[str, Any]:
     }
 
 
-def _first_entry(new: Fresh, now: datetime, others: Mapping[str, str]) -> dict[str, Any]:
+def _first_entry(new: Fresh, now: datetime, earlier: UUID | None) -> dict[str, Any]:
     step = FIRST_STEPS[new.status]
     return {
         "organization_id": new.draft.organization,
@@ -108,6 +105,6 @@ def _first_entry(new: Fresh, now: datetime, others: Mapping[str, str]) -> dict[s
         "to_status": step.target,
         "at": now,
         "actor": new.draft.user or SYSTEM,
-        "message": others.get(str(new.draft.id), step.message),
+        "message": step.message if earlier is None else f"{step.message} in place of {earlier}",
         "attempt": 0,
     }
