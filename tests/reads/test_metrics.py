@@ -203,6 +203,15 @@ def test_r15_ready_jobs_that_wait_at_a_limit_are_counted_apart(world: World, rea
     assert [(queue.ready, queue.limited, queue.running, queue.live) for queue in reads.queues()] == [(2, 4, 1, 7)]
 
 
+def test_r15_what_is_paused_takes_nobody_s_room_at_a_limit(world: World, reads: Reads) -> None:
+    world.limit(Subject(None, "report.pdf"), max_running=1)
+    for queue in ("a", "b"):
+        world.submit(queue=queue)
+    world.pause("queue", "a")
+
+    assert [(queue.queue, queue.ready, queue.limited) for queue in reads.queues()] == [("a", 1, 0), ("b", 1, 0)]
+
+
 def test_r15_limits_of_the_host_s_organizations_count_and_none_while_it_gives_no_answer(world: World) -> None:
     world.submit("of-the-host")
     host = Host(Standing(OrganizationStatus.ACTIVE, max_running=0))

@@ -129,10 +129,12 @@ def queue_views(
     """
     limits = limits_of(connection, {(lane.job_type, lane.organization) for lane in live.ready}, max_running)
     uses = uses_of(connection, clock, limits, live.running())
-    limited = beyond_limits(live.ready, {one: limit.room(*uses[one]) for one, limit in limits.items()})
+    paused = {(row.subject, row.name) for row in job_types.paused(connection)}
+    # What is paused takes nobody's room.
+    startable = Counter({lane: size for lane, size in live.ready.items() if not paused & _names(lane)})
+    limited = beyond_limits(startable, {one: limit.room(*uses[one]) for one, limit in limits.items()})
     queued, ready, held = (_by_queue(sizes) for sizes in (live.by_status[JobStatus.QUEUED], live.ready, limited))
     running, pending = (_by_queue(live.by_status[status]) for status in (JobStatus.RUNNING, JobStatus.PENDING))
-    paused = {row.name for row in job_types.paused(connection) if row.subject == "queue"}
     return tuple(
         QueueView(
             queue=name,
@@ -141,10 +143,15 @@ def queue_views(
             retrying=queued[name] - ready[name],
             running=running[name],
             pending=pending[name],
-            paused=name in paused,
+            paused=("queue", name) in paused,
         )
-        for name in sorted({*queued, *running, *pending, *paused})
+        for name in sorted({*queued, *running, *pending, *(name for subject, name in paused if subject == "queue")})
     )
+
+
+def _names(lane: Lane) -> set[tuple[str, str]]:
+    """What a pause that holds for the lane may be of."""
+    return {("queue", lane.queue), ("job_type", lane.job_type), ("organization", lane.organization)}
 
 
 def _by_queue(sizes: Mapping[Lane, int]) -> Counter[str]:
