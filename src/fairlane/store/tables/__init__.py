@@ -1,0 +1,63 @@
+"""The tables. Primary, foreign and unique keys of tenant data start with the organization.
+
+Row-level security covers neither foreign nor unique keys, so the organization in front is what keeps one tenant from
+probing another through them. `migrations/` must build exactly this; a test compares the two.
+"""
+
+from typing import Final
+
+from fairlane.store.tables.attempts import (
+    artifacts,
+    attempt_errors,
+    cancel_requests,
+    checkpoints,
+    dead_letters,
+    doomed_files,
+    execution_log,
+    log_lines,
+    progress,
+    results,
+)
+from fairlane.store.tables.base import NAME, NAME_LIMIT, ORGANIZATION, SEQUENCE, AnyRow, Instant, metadata
+from fairlane.store.tables.control import job_types, pauses, workers
+from fairlane.store.tables.directory import members, organizations
+from fairlane.store.tables.jobs import dedup_keys, job_parents, jobs, labels
+from fairlane.store.tables.limits import breakers, limits, outcomes, quotas, starts, submissions
+
+__all__ = [
+    "NAME",
+    "NAME_LIMIT",
+    "ORGANIZATION",
+    "SEQUENCE",
+    "TENANT_TABLES",
+    "AnyRow",
+    "Instant",
+    "artifacts",
+    "attempt_errors",
+    "breakers",
+    "cancel_requests",
+    "checkpoints",
+    "dead_letters",
+    "dedup_keys",
+    "doomed_files",
+    "execution_log",
+    "job_parents",
+    "job_types",
+    "jobs",
+    "labels",
+    "limits",
+    "log_lines",
+    "members",
+    "metadata",
+    "organizations",
+    "outcomes",
+    "pauses",
+    "progress",
+    "quotas",
+    "results",
+    "starts",
+    "submissions",
+    "workers",
+]
+
+TENANT_TABLES: Final = frozenset(table for table in metadata.tables.values() if "organization_id" in table.c)

@@ -1,0 +1,166 @@
+"""Jobs, and what a submission writes beside them."""
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Float,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    Uuid,
+    and_,
+    true,
+)
+
+from fairlane.domain.statuses import EdgeState, JobStatus
+from fairlane.store.tables.base import BUSY, NAME, Instant, job_key, metadata, of_job, organization_key
+
+# Written by transitions only: progress, checkpoints and cancel requests have tables of their own, so that a finish
+# never races them and a host that holds one of them conflicts with nobody.
+jobs = Table(
+    "fairlane_jobs",
+    metadata,
+    organization_key(),
+    Column("id", Uuid, primary_key=True),
+    Column("queue", NAME, nullable=False),
+    Column("job_type", NAME, nullable=False),
+    Column("status", String(20), nullable=False),
+    Column("ready", Boolean, nullable=False),  # queued and due: what a claim sees
+    Column("priority", SmallInteger, nullable=False),
+    Column("run_at", Instant, nullable=False),
+    Column("next_retry_at", Instant),
+    Column("parameters", Text, nullable=False),
+    Column("labels", Text, nullable=False),
+    Column("submitted_by", NAME),
+    Column("required_permission", NAME),
+    Column("attempt", Integer, nullable=False),
+    Column("retry_count", Integer, nullable=False),
+    Column("rescue_count", Integer, nullable=False),
+    Column("max_retries", Integer),
+    Column("timeout_seconds", Float(53)),
+    Column("on_parent_failure", String(20), nullable=False),
+    Column("unmet_parents", Integer, nullable=False),
+    Column("log_sequence", Integer, nullable=False),
+    Column("worker_id", Uuid),
+    Column("lease_token", Uuid),
+    Column("error_type", NAME),
+    Column("error_message", Text),
+    Column("created_at", Instant, nullable=False),
+    Column("started_at", Instant),
+    Column("finished_at", Instant),
+    Column("canceled_at", Instant),
+    Column("canceled_by", NAME),
+    # Room for a job's next version on its own page, so that fewer pages are written. It saves no index entries (HOT):
+    # each change of a job changes what is indexed, its status.
+    postgresql_with={"fillfactor": "80", **BUSY},
+)
+
+# A lane is (queue, organization, job type); within it the claim goes by priority, run_at, id.
+Index(
+    "fairlane_jobs_ready",
+    jobs.c.queue,
+    jobs.c.organization_id,
+    jobs.c.job_type,
+    jobs.c.priority,
+    jobs.c.run_at,
+    jobs.c.id,
+    postgresql_where=jobs.c.ready,
+    # SQLite takes the index only for the very words of its predicate, and queries say `ready = 1` there.
+    sqlite_where=jobs.c.ready == true(),
+)
+_waiting = and_(jobs.c.status == JobStatus.PENDING, jobs.c.unmet_parents == 0)
+_retrying = and_(jobs.c.status == JobStatus.QUEUED, ~jobs.c.ready)
+_running = jobs.c.status == JobStatus.RUNNING
+_over = jobs.c.finished_at.is_not(None)
+Index("fairlane_jobs_id", jobs.c.id)
+Index("fairlane_jobs_scheduled", jobs.c.run_at, postgresql_where=_waiting, sqlite_where=_waiting)
+Index("fairlane_jobs_retrying", jobs.c.next_retry_at, postgresql_where=_retrying, sqlite_where=_retrying)
+Index(
+    "fairlane_jobs_running",
+    jobs.c.worker_id,
+    jobs.c.job_type,
+    jobs.c.organization_id,
+    postgresql_where=_running,
+    sqlite_where=_running,
+)
+Index("fairlane_jobs_status", jobs.c.organization_id, jobs.c.status, jobs.c.id)
+Index("fairlane_jobs_type", jobs.c.organization_id, jobs.c.job_type, jobs.c.id)
+# What is kept for the same time stands together.
+Index(
+    "fairlane_jobs_finished",
+    jobs.c.organization_id,
+    jobs.c.job_type,
+    jobs.c.finished_at,
+    jobs.c.id,
+    postgresql_where=_over,
+    sqlite_where=_over,
+)
+
+# `state`: see `EdgeState`.
+job_parents = Table(
+    "fairlane_job_parents",
+    metadata,
+    organization_key(),
+    of_job(),
+    Column("parent_id", Uuid, primary_key=True),
+    Column("state", String(20), nullable=False),
+    job_key("fairlane_job_parents"),
+    ForeignKeyConstraint(
+        ["organization_id", "parent_id"],
+        ["fairlane_jobs.organization_id", "fairlane_jobs.id"],
+        name="fairlane_job_parents_parent_fk",
+    ),
+)
+# `job_id` makes it all that is needed: else SQLite takes the primary key, and reads all edges of the organization.
+Index(
+    "fairlane_job_parents_parent",
+    job_parents.c.organization_id,
+    job_parents.c.parent_id,
+    job_parents.c.state,
+    job_parents.c.job_id,
+)
+_new = job_parents.c.state == EdgeState.NEW
+_watched = job_parents.c.state == EdgeState.WATCHED
+Index(
+    "fairlane_job_parents_watched",
+    job_parents.c.organization_id,
+    job_parents.c.job_id,
+    job_parents.c.parent_id,
+    postgresql_where=_watched,
+    sqlite_where=_watched,
+)
+Index(
+    "fairlane_job_parents_new",
+    job_parents.c.organization_id,
+    job_parents.c.job_id,
+    job_parents.c.parent_id,
+    postgresql_where=_new,
+    sqlite_where=_new,
+)
+
+labels = Table(
+    "fairlane_labels",
+    metadata,
+    organization_key(),
+    Column("name", NAME, primary_key=True),
+    Column("value", NAME, primary_key=True),
+    of_job(),
+    job_key("fairlane_labels"),
+)
+Index("fairlane_labels_job", labels.c.organization_id, labels.c.job_id)
+
+# Taken over when expired or its job is terminal. No foreign key: the key is taken before its job is inserted.
+dedup_keys = Table(
+    "fairlane_dedup_keys",
+    metadata,
+    organization_key(),
+    Column("key", String(64), primary_key=True),
+    of_job(primary_key=False),
+    Column("expires_at", Instant, nullable=False),
+    postgresql_with=BUSY,
+)
+Index("fairlane_dedup_keys_job", dedup_keys.c.organization_id, dedup_keys.c.job_id)
