@@ -25,11 +25,14 @@ _WIDEST: Final = 100  # characters of a signature in one line
 
 # Where applications meet a class that they don't import: its place, as they write it.
 REACHED: Final = {
-    "fl.organizations": "control.people.Organizations",
-    "fl.members": "control.people.Members",
+    "fl.organizations": "control.organizations.Organizations",
+    "fl.members": "control.members.Members",
     "fl.queues": "control.pausing.Pauses",
     "fl.job_types": "control.pausing.JobTypes",
     "fl.dead_letters": "control.dead_letters.DeadLetters",
+    "fl.users": "control.users.Users",
+    "fl.tokens": "control.tokens.Tokens",
+    "fl.audit": "control.audit.Audit",
     "fl.worker(…)": "runtime.worker.Worker",
     "@fl.job_type(…)": "registry.job_types.JobType",
     "ctx.log": "runtime.context.JobLog",
@@ -49,6 +52,9 @@ RETURNED: Final = (
     "domain.metrics.Metrics",
     "domain.organizations.Organization",
     "domain.organizations.Member",
+    "domain.accounts.User",
+    "domain.accounts.Token",
+    "domain.accounts.AuditEntry",
     "control.pausing.JobTypeView",
     "control.pausing.JobTypeLimit",
     "runtime.worker.Drained",

@@ -8,20 +8,27 @@ from uuid import UUID
 
 from fairlane.config import Settings
 from fairlane.control.asynchronous import (
+    AsyncAudit,
     AsyncDeadLetters,
     AsyncJobTypes,
     AsyncMembers,
     AsyncOrganizations,
     AsyncQueues,
+    AsyncTokens,
+    AsyncUsers,
     Verbs,
     asynchronous,
 )
+from fairlane.control.audit import Audit
 from fairlane.control.batch import OnDuplicate, Submission
 from fairlane.control.dead_letters import DeadLetters
 from fairlane.control.jobs import JobControl
+from fairlane.control.members import Members
+from fairlane.control.organizations import Organizations
 from fairlane.control.pausing import JobTypes, Queues
-from fairlane.control.people import Members, Organizations
 from fairlane.control.submission import Submitter
+from fairlane.control.tokens import Tokens
+from fairlane.control.users import Users
 from fairlane.domain.backoff import Backoff
 from fairlane.domain.errors import ArtifactNotFound, ConfigurationError, IllegalTransition, WaitTimeout
 from fairlane.domain.events import Emit
@@ -99,6 +106,9 @@ class Fairlane:
         self.queues = Queues(self.database)
         self.job_types = JobTypes(self.database, self.emit)
         self.dead_letters = DeadLetters(self.database, self._jobs)
+        self.users = Users(self.database)
+        self.tokens = Tokens(self.database, self.directory)
+        self.audit = Audit(self.database)
         self.aio = AsyncVerbs(self)
 
     def __enter__(self) -> Self:
@@ -464,6 +474,9 @@ class AsyncVerbs(Verbs[Fairlane]):
         self.queues = AsyncQueues(sync.queues)
         self.job_types = AsyncJobTypes(sync.job_types)
         self.dead_letters = AsyncDeadLetters(sync.dead_letters)
+        self.users = AsyncUsers(sync.users)
+        self.tokens = AsyncTokens(sync.tokens)
+        self.audit = AsyncAudit(sync.audit)
 
     migrate = asynchronous(Fairlane.migrate)
     submit = asynchronous(Fairlane.submit)

@@ -7,13 +7,14 @@ import typer
 from typer.core import TyperGroup
 
 from fairlane import FairlaneError
-from fairlane.cli import checks, dead_letters, jobs, organizations, switches
+from fairlane.cli import accounts, checks, dead_letters, jobs, organizations, switches
 from fairlane.cli.bench.command import bench
 from fairlane.cli.demo.command import demo
 from fairlane.cli.output import complain
 from fairlane.cli.session import Target
 from fairlane.cli.top import top
 from fairlane.cli.worker import worker
+from fairlane.domain.origin import acting_from
 
 _INTERRUPTED = 130  # what shells report for a process that SIGINT ended
 # As typed, and whether a value follows.
@@ -46,7 +47,8 @@ class Root(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command; an error that has a sentence for people is printed as that sentence."""
         try:
-            return super().invoke(ctx)
+            with acting_from("command line"):
+                return super().invoke(ctx)
         except FairlaneError as error:
             complain(_for_here(str(error)))
             raise typer.Exit(1) from None
@@ -148,5 +150,8 @@ for name, group in {
     "members": organizations.members,
     "queues": switches.queues,
     "types": switches.types,
+    "users": accounts.users,
+    "tokens": accounts.tokens,
+    "audit": accounts.audit,
 }.items():
     app.add_typer(group, name=name, no_args_is_help=True)

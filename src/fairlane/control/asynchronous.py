@@ -7,9 +7,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
+from fairlane.control.audit import Audit
 from fairlane.control.dead_letters import DeadLetters
+from fairlane.control.members import Members
+from fairlane.control.organizations import Organizations
 from fairlane.control.pausing import JobTypes, Queues
-from fairlane.control.people import Members, Organizations
+from fairlane.control.tokens import Tokens
+from fairlane.control.users import Users
 from fairlane.store.borrow import ASYNC, is_a
 
 P = ParamSpec("P")
@@ -103,3 +107,34 @@ class AsyncDeadLetters(Verbs[DeadLetters]):
     resolve = asynchronous(DeadLetters.resolve)
     ignore = asynchronous(DeadLetters.ignore)
     delete = asynchronous(DeadLetters.delete)
+
+
+class AsyncUsers(Verbs[Users]):
+    """`fl.aio.users`."""
+
+    create = asynchronous(Users.create)
+    list = asynchronous(Users.list)
+    get = asynchronous(Users.get)
+    update = asynchronous(Users.update)
+    delete = asynchronous(Users.delete)
+    log_in = asynchronous(Users.log_in)
+    link = asynchronous(Users.link)
+    redeem = asynchronous(Users.redeem)
+    log_out = asynchronous(Users.log_out)
+    principal = asynchronous(Users.principal)
+
+
+class AsyncTokens(Verbs[Tokens]):
+    """`fl.aio.tokens`."""
+
+    create = asynchronous(Tokens.create)
+    list = asynchronous(Tokens.list)
+    get = asynchronous(Tokens.get)
+    revoke = asynchronous(Tokens.revoke)
+    principal = asynchronous(Tokens.principal)
+
+
+class AsyncAudit(Verbs[Audit]):
+    """`fl.aio.audit`."""
+
+    list = asynchronous(Audit.list)

@@ -16,7 +16,7 @@ from fairlane.domain.limits import Subject as LimitSubject
 from fairlane.domain.organizations import is_organization_id
 from fairlane.domain.texts import storable
 from fairlane.registry.options import INHERIT, Inheriting, Options, Seconds, count, rate_window
-from fairlane.store.statements import breakers, running_limits
+from fairlane.store.statements import audit, breakers, running_limits
 from fairlane.store.statements import job_types as statements
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.transaction import Database
@@ -52,13 +52,21 @@ class Pauses:
         def work(connection: Connection) -> None:
             now = self._database.clock.now(connection)
             statements.pause(connection, now, self._subject, name, actor=user or SYSTEM, reason=reason)
+            self._record(connection, now, user, "pause", name, {"reason": reason})
 
         self._database.write(work)
 
     def resume(self, name: str, *, user: str | None = None) -> bool:
         """End a pause; False if there was none."""
-        storable(name=name)
-        resumed = self._database.write(lambda connection: statements.resume(connection, self._subject, name))
+        storable(name=name, user=user)
+
+        def work(connection: Connection) -> bool:
+            if not statements.resume(connection, self._subject, name):
+                return False
+            self._record(connection, self._database.clock.now(connection), user, "resume", name)
+            return True
+
+        resumed = self._database.write(work)
         self._database.hint()
         return resumed
 
@@ -66,6 +74,18 @@ class Pauses:
         """What is paused."""
         rows = self._database.read(statements.paused)
         return frozenset(row.name for row in rows if row.subject == self._subject)
+
+    def _record(
+        self,
+        connection: Connection,
+        now: datetime,
+        user: str | None,
+        verb: str,
+        name: str,
+        after: Mapping[str, Any] | None = None,
+    ) -> None:
+        organization = name if self._subject is Subject.ORGANIZATION else None
+        audit.record(connection, now, organization, user or SYSTEM, f"{self._subject}s.{verb}", name, after=after)
 
 
 class Queues(Pauses):
@@ -135,7 +155,10 @@ class JobTypes(Pauses):
         def work(connection: Connection) -> bool:
             found = breakers.lock_open(connection, pair)
             now = self._database.clock.now(connection)
-            return found is not None and breakers.change(connection, found, found.closed(now))
+            was_open = found is not None and breakers.change(connection, found, found.closed(now))
+            if was_open:
+                audit.record(connection, now, organization, user or SYSTEM, "job_types.close_breaker", job_type)
+            return was_open
 
         was_open = self._database.write(work)
         if was_open:
@@ -148,7 +171,7 @@ class JobTypes(Pauses):
         Raises:
             JobTypeNotFound
         """
-        self._set_enabled(name, enabled=True)
+        self._set_enabled(name, user, enabled=True)
 
     def disable(self, name: str, *, user: str | None = None) -> None:
         """Refuse submissions of the type; jobs that are there run.
@@ -156,7 +179,7 @@ class JobTypes(Pauses):
         Raises:
             JobTypeNotFound
         """
-        self._set_enabled(name, enabled=False)
+        self._set_enabled(name, user, enabled=False)
 
     def delete(self, name: str, *, user: str | None = None) -> None:
         """Delete a type that no job is of.
@@ -168,7 +191,7 @@ class JobTypes(Pauses):
             StorageUnavailable: a transaction that submits it stays open for too long.
         """
 
-        storable(name=name)
+        storable(name=name, user=user)
 
         def work(connection: Connection) -> None:
             # Removed first: from then on no submission begins, and those that had begun are seen.
@@ -179,6 +202,7 @@ class JobTypes(Pauses):
                     f"Jobs of type {name} are there; it can be deleted when retention has removed them."
                 )
             running_limits.forget_type(connection, name)
+            self._record(connection, self._database.clock.now(connection), user, "delete", name)
 
         self._database.write(work)
 
@@ -205,6 +229,7 @@ class JobTypes(Pauses):
         Raises:
             JobTypeNotFound, ConfigurationError
         """
+        storable(user=user)
         changes: dict[str, Any] = {}
         if max_running is not INHERIT:
             changes["max_running"] = count("max_running", max_running)
@@ -220,14 +245,25 @@ class JobTypes(Pauses):
                 raise JobTypeNotFound(f"Job type {name} is not registered.")
             if changes:
                 running_limits.set_limit(connection, subject, changes)
+                now = self._database.clock.now(connection)
+                audit.record(connection, now, organization, user or SYSTEM, "job_types.limit", name, after=changes)
             return _limit(subject, row.options, running_limits.overrides(connection).get(subject, {}))
 
         return self._database.write(work)
 
     def reset_limit(self, name: str, *, organization: str | None = None, user: str | None = None) -> bool:
         """Take back what `limit` set: the type is limited as its handler says again. False if nothing was set."""
+        storable(user=user)
         subject = _limit_subject(name, organization)
-        return self._database.write(lambda connection: running_limits.reset_limit(connection, subject))
+
+        def work(connection: Connection) -> bool:
+            if not running_limits.reset_limit(connection, subject):
+                return False
+            now = self._database.clock.now(connection)
+            audit.record(connection, now, organization, user or SYSTEM, "job_types.reset_limit", name)
+            return True
+
+        return self._database.write(work)
 
     def limits(self, name: str | None = None) -> tuple[JobTypeLimit, ...]:
         """What of each type, or of one, may run: of all organizations together, then of each that has its own limit.
@@ -249,9 +285,17 @@ class JobTypes(Pauses):
             raise JobTypeNotFound(f"Job type {name} is not registered.")
         return tuple(found)
 
-    def _set_enabled(self, name: str, *, enabled: bool) -> None:
-        storable(name=name)
-        if not self._database.write(lambda connection: statements.set_enabled(connection, name, enabled=enabled)):
+    def _set_enabled(self, name: str, user: str | None, *, enabled: bool) -> None:
+        storable(name=name, user=user)
+
+        def work(connection: Connection) -> bool:
+            if not statements.set_enabled(connection, name, enabled=enabled):
+                return False
+            verb = "enable" if enabled else "disable"
+            self._record(connection, self._database.clock.now(connection), user, verb, name)
+            return True
+
+        if not self._database.write(work):
             raise JobTypeNotFound(f"Job type {name} is not registered.")
 
 

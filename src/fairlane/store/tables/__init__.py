@@ -20,7 +20,7 @@ from fairlane.store.tables.attempts import (
 )
 from fairlane.store.tables.base import NAME, NAME_LIMIT, ORGANIZATION, SEQUENCE, AnyRow, Instant, metadata
 from fairlane.store.tables.control import job_types, pauses, workers
-from fairlane.store.tables.directory import members, organizations
+from fairlane.store.tables.directory import audit, members, organizations, sessions, tokens, users
 from fairlane.store.tables.jobs import dedup_keys, job_parents, jobs, labels
 from fairlane.store.tables.limits import breakers, limits, outcomes, quotas, starts, submissions
 
@@ -34,6 +34,7 @@ __all__ = [
     "Instant",
     "artifacts",
     "attempt_errors",
+    "audit",
     "breakers",
     "cancel_requests",
     "checkpoints",
@@ -55,8 +56,11 @@ __all__ = [
     "progress",
     "quotas",
     "results",
+    "sessions",
     "starts",
     "submissions",
+    "tokens",
+    "users",
     "workers",
 ]
 

@@ -1,18 +1,22 @@
-"""Organizations and their members."""
+"""Organizations and their members, users, credentials, and who did what."""
 
 from sqlalchemy import (
+    Boolean,
     Column,
     Float,
+    ForeignKeyConstraint,
+    Identity,
     Index,
     Integer,
     String,
     Table,
     Text,
+    Uuid,
     text,
 )
 
 from fairlane.domain.statuses import OrganizationStatus
-from fairlane.store.tables.base import NAME, ORGANIZATION, Instant, metadata, organization_key
+from fairlane.store.tables.base import NAME, ORGANIZATION, SEQUENCE, Instant, metadata, organization_key
 
 organizations = Table(
     "fairlane_organizations",
@@ -40,3 +44,63 @@ members = Table(
     Column("permissions", Text, nullable=False),  # JSON list of names
     Column("created_at", Instant, nullable=False),
 )
+
+# People with a login of their own, and operators. A member need not be one: hosts and identity providers have theirs.
+users = Table(
+    "fairlane_users",
+    metadata,
+    Column("id", NAME, primary_key=True),
+    Column("password_hash", Text),  # argon2id; null = no login by password
+    Column("is_operator", Boolean, nullable=False, server_default=text("false")),
+    Column("rights", Text, nullable=False, server_default=text("'[]'")),  # JSON list: an operator's beyond the usual
+    Column("disabled_at", Instant),
+    Column("created_at", Instant, nullable=False),
+)
+
+# Logins of the dashboard. `id` is the SHA-256 of the cookie's value.
+sessions = Table(
+    "fairlane_sessions",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("user_id", NAME, nullable=False),
+    Column("is_link", Boolean, nullable=False, server_default=text("false")),  # to be exchanged for a session, once
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    ForeignKeyConstraint(["user_id"], ["fairlane_users.id"], name="fairlane_sessions_user_fk", ondelete="CASCADE"),
+)
+Index("fairlane_sessions_user", sessions.c.user_id)
+
+# Only the SHA-256 of a token is kept: with 256 random bits it needs nothing slower. The organization is empty for
+# an operator's token.
+tokens = Table(
+    "fairlane_tokens",
+    metadata,
+    organization_key(),
+    Column("id", Uuid, primary_key=True),
+    Column("hash", String(64), nullable=False),
+    Column("name", NAME, nullable=False),
+    Column("user_id", NAME, nullable=False),
+    Column("scopes", Text, nullable=False),  # JSON list of rights; null = all that the user may
+    Column("created_at", Instant, nullable=False),
+    Column("created_by", NAME, nullable=False),
+    Column("expires_at", Instant),
+    Column("last_used_at", Instant),
+    Column("revoked_at", Instant),
+)
+Index("fairlane_tokens_hash", tokens.c.hash, unique=True)
+
+# Who did what, in the transaction that did it. Append-only; the organization is empty for what concerns all of them.
+audit = Table(
+    "fairlane_audit",
+    metadata,
+    Column("id", SEQUENCE, Identity(always=True), primary_key=True),
+    Column("organization_id", ORGANIZATION, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("actor", NAME, nullable=False),
+    Column("origin", NAME, nullable=False),  # the face and the address that it came from
+    Column("action", NAME, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("before", Text),  # JSON of what was changed
+    Column("after", Text),
+)
+Index("fairlane_audit_organization", audit.c.organization_id, audit.c.id)

@@ -464,11 +464,68 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         sa.PrimaryKeyConstraint("organization_id", "id", name="fairlane_doomed_files_pk"),
     )
     op.create_index("fairlane_doomed_files_due", "fairlane_doomed_files", ["due_at"])
+    op.create_table(
+        "fairlane_users",
+        sa.Column("id", NAME, nullable=False),
+        sa.Column("password_hash", sa.Text()),
+        sa.Column("is_operator", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("rights", sa.Text(), server_default=sa.text("'[]'"), nullable=False),
+        sa.Column("disabled_at", INSTANT),
+        sa.Column("created_at", INSTANT, nullable=False),
+        sa.PrimaryKeyConstraint("id", name="fairlane_users_pk"),
+    )
+    op.create_table(
+        "fairlane_sessions",
+        sa.Column("id", sa.String(64), nullable=False),
+        sa.Column("user_id", NAME, nullable=False),
+        sa.Column("is_link", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("created_at", INSTANT, nullable=False),
+        sa.Column("expires_at", INSTANT, nullable=False),
+        sa.PrimaryKeyConstraint("id", name="fairlane_sessions_pk"),
+        sa.ForeignKeyConstraint(
+            ["user_id"], ["fairlane_users.id"], name="fairlane_sessions_user_fk", ondelete="CASCADE"
+        ),
+    )
+    op.create_index("fairlane_sessions_user", "fairlane_sessions", ["user_id"])
+    op.create_table(
+        "fairlane_tokens",
+        sa.Column("organization_id", ORGANIZATION, nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("hash", sa.String(64), nullable=False),
+        sa.Column("name", NAME, nullable=False),
+        sa.Column("user_id", NAME, nullable=False),
+        sa.Column("scopes", sa.Text(), nullable=False),
+        sa.Column("created_at", INSTANT, nullable=False),
+        sa.Column("created_by", NAME, nullable=False),
+        sa.Column("expires_at", INSTANT),
+        sa.Column("last_used_at", INSTANT),
+        sa.Column("revoked_at", INSTANT),
+        sa.PrimaryKeyConstraint("organization_id", "id", name="fairlane_tokens_pk"),
+    )
+    op.create_index("fairlane_tokens_hash", "fairlane_tokens", ["hash"], unique=True)
+    op.create_table(
+        "fairlane_audit",
+        sa.Column("id", SEQUENCE, sa.Identity(always=True), nullable=False),
+        sa.Column("organization_id", ORGANIZATION, nullable=False),
+        sa.Column("at", INSTANT, nullable=False),
+        sa.Column("actor", NAME, nullable=False),
+        sa.Column("origin", NAME, nullable=False),
+        sa.Column("action", NAME, nullable=False),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("before", sa.Text()),
+        sa.Column("after", sa.Text()),
+        sa.PrimaryKeyConstraint("id", name="fairlane_audit_pk"),
+    )
+    op.create_index("fairlane_audit_organization", "fairlane_audit", ["organization_id", "id"])
 
 
 def downgrade() -> None:
     """Drop all tables, and with them every job."""
     for table in (
+        "fairlane_audit",
+        "fairlane_tokens",
+        "fairlane_sessions",
+        "fairlane_users",
         "fairlane_doomed_files",
         "fairlane_artifacts",
         "fairlane_results",

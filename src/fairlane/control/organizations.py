@@ -1,7 +1,5 @@
-"""Organizations and members, as the built-in directory keeps them: `fl.organizations` and `fl.members`."""
+"""Organizations, as the built-in directory keeps them: `fl.organizations`."""
 
-import json
-from collections.abc import Iterable
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -9,11 +7,11 @@ from sqlalchemy import Connection
 from fairlane.control.pausing import Pauses, Subject
 from fairlane.domain import transitions
 from fairlane.domain.errors import ConfigurationError, OrganizationExists, OrganizationNotFound
-from fairlane.domain.organizations import Member, Organization, is_organization_id, is_user_id
-from fairlane.domain.statuses import JobStatus, OrganizationStatus, Role
+from fairlane.domain.organizations import Organization, is_organization_id
+from fairlane.domain.statuses import JobStatus, OrganizationStatus
 from fairlane.domain.texts import storable
-from fairlane.registry.options import INHERIT, LARGEST_COUNT, Inheriting, Seconds, count, seconds, text
-from fairlane.store.statements import dependencies
+from fairlane.registry.options import INHERIT, LARGEST_COUNT, Inheriting, Seconds, count, seconds
+from fairlane.store.statements import audit, dependencies
 from fairlane.store.statements import organizations as statements
 from fairlane.store.statements.transition import SYSTEM, Ended, write
 from fairlane.store.tables import AnyRow
@@ -46,6 +44,7 @@ class Organizations:
         max_running: int | None = None,
         max_live_jobs: int | None = None,
         retention: Seconds | None = None,
+        user: str | None = None,
     ) -> Organization:
         """Create an organization.
 
@@ -55,6 +54,7 @@ class Organizations:
             max_running, max_live_jobs: None = unlimited, 0 = none.
             retention: how long its ended jobs are kept, whatever their type says, in seconds or as a timedelta; None =
                 as their type says, and else the setting.
+            user: who creates it; None = the system.
 
         Raises:
             OrganizationExists: nothing was changed.
@@ -67,7 +67,7 @@ class Organizations:
                 "An organization's id has 1 to 140 printable characters, no comma and no slash; "
                 f"{organization!r:.160} does not fit."
             )
-        storable(name=name)
+        storable(name=name, user=user)
         values = {
             "id": organization,
             "name": name or organization,
@@ -77,13 +77,17 @@ class Organizations:
         }
 
         def work(connection: Connection) -> None:
-            if not statements.create(connection, {**values, "created_at": self._database.clock.now(connection)}):
+            now = self._database.clock.now(connection)
+            if not statements.create(connection, {**values, "created_at": now}):
                 (row,) = statements.find(connection, [organization])
                 if row.status != OrganizationStatus.DELETED:
                     raise OrganizationExists(f"Organization {organization} is there already, and stays as it is.")
                 raise ConfigurationError(
                     f"The id {organization} is that of an organization that was deleted; choose another one."
                 )
+            audit.record(
+                connection, now, organization, user or SYSTEM, "organizations.create", organization, after=values
+            )
 
         self._database.write(work)
         return self.get(organization)
@@ -114,6 +118,7 @@ class Organizations:
         max_running: int | Inheriting | None = INHERIT,
         max_live_jobs: int | Inheriting | None = INHERIT,
         retention: Seconds | Inheriting | None = INHERIT,
+        user: str | None = None,
     ) -> Organization:
         """Change what is given; the rest stays. What each means `create` says.
 
@@ -133,7 +138,7 @@ class Organizations:
         if retention is not INHERIT:
             values["retention_seconds"] = _retention(retention)
         if values:
-            self._change(organization, values)
+            self._change(organization, values, user, "organizations.update")
         return self.get(organization)
 
     def suspend(self, organization: str, *, user: str | None = None) -> None:
@@ -143,7 +148,7 @@ class Organizations:
             OrganizationNotFound
         """
         self._refuse_host("suspend it")
-        self._change(organization, {"status": OrganizationStatus.SUSPENDED})
+        self._change(organization, {"status": OrganizationStatus.SUSPENDED}, user, "organizations.suspend")
 
     def activate(self, organization: str, *, user: str | None = None) -> None:
         """End a suspension.
@@ -152,7 +157,7 @@ class Organizations:
             OrganizationNotFound
         """
         self._refuse_host("activate it")
-        self._change(organization, {"status": OrganizationStatus.ACTIVE})
+        self._change(organization, {"status": OrganizationStatus.ACTIVE}, user, "organizations.activate")
 
     def pause(self, organization: str, *, user: str | None = None, reason: str = "") -> None:
         """Start none of its jobs; submissions go on.
@@ -169,7 +174,7 @@ class Organizations:
     def resume(self, organization: str, *, user: str | None = None) -> bool:
         """End a pause; False if there was none."""
         storable(organization=organization)
-        return self._pauses.resume(organization)
+        return self._pauses.resume(organization, user=user)
 
     def delete(self, organization: str, *, user: str | None = None) -> None:
         """Delete an organization: its waiting jobs go to dead letter, running ones finish, its id stays taken.
@@ -182,7 +187,7 @@ class Organizations:
         storable(organization=organization, user=user)
         self._refuse_host("delete it")
         gone = {"status": OrganizationStatus.DELETED}
-        is_found = self._database.write(lambda connection: statements.change(connection, organization, gone))
+        is_found = self._try_to_change(organization, gone, user, "organizations.delete")
         while self._database.write(lambda connection: self._bury_waiting(connection, organization, user or SYSTEM)):
             is_found = True
         if not is_found:
@@ -198,10 +203,23 @@ class Organizations:
         dependencies.settle(connection, now, ended)
         return len(ended)
 
-    def _change(self, organization: str, values: dict[str, Any]) -> None:
-        storable(organization=organization)
-        if not self._database.write(lambda connection: statements.change(connection, organization, values)):
+    def _change(self, organization: str, values: dict[str, Any], user: str | None, action: str) -> None:
+        storable(organization=organization, user=user)
+        if not self._try_to_change(organization, values, user, action):
             raise self._unknown(organization)
+
+    def _try_to_change(self, organization: str, values: dict[str, Any], user: str | None, action: str) -> bool:
+        def work(connection: Connection) -> bool:
+            found = statements.find(connection, [organization])
+            if not statements.change(connection, organization, values):
+                return False
+            now, before = self._database.clock.now(connection), {name: getattr(found[0], name) for name in values}
+            audit.record(
+                connection, now, organization, user or SYSTEM, action, organization, before=before, after=values
+            )
+            return True
+
+        return self._database.write(work)
 
     def _refuse_host(self, what: str) -> None:
         if self._of_host:
@@ -209,74 +227,11 @@ class Organizations:
 
     def _unknown(self, organization: str) -> OrganizationNotFound:
         if not self._of_host:
-            return _unknown(organization)
+            return unknown(organization)
         return OrganizationNotFound(
             f"Fairlane keeps nothing of organization {organization!r}: the application's own directory does. "
             f"To set its retention: fl.organizations.create({organization!r}, retention=…)."
         )
-
-
-class Members:
-    """Who belongs to which organization, and what they may.
-
-    Where the application brings a `Directory` of its own, each verb is refused with a `ConfigurationError`.
-    """
-
-    def __init__(self, database: Database, *, of_host: bool = False) -> None:
-        self._database = database
-        self._of_host = of_host
-
-    def add(
-        self, organization: str, user: str, *, role: Role | str = Role.MEMBER, permissions: Iterable[str] = ()
-    ) -> Member:
-        """Add a user to an organization, or change the member there.
-
-        Args:
-            role: viewer (read), member (submit, cancel own) or admin (all in the organization).
-            permissions: names that job types may require.
-
-        Raises:
-            OrganizationNotFound, ConfigurationError
-        """
-        self._refuse_host()
-        if isinstance(permissions, str):
-            raise ConfigurationError('permissions must be a list of names, such as ("reports",).')
-        kind, names = _role(role), sorted({text("A permission", one) for one in permissions})
-        if not is_user_id(user):
-            raise ConfigurationError(f"A user's id has 1 to 200 printable characters; {user!r:.220} does not fit.")
-
-        def work(connection: Connection) -> None:
-            if not any(row.status != OrganizationStatus.DELETED for row in statements.find(connection, [organization])):
-                raise _unknown(organization)
-            now = self._database.clock.now(connection)
-            statements.set_member(connection, now, organization, user, kind, names)
-
-        self._database.write(work)
-        return next(member for member in self.list(organization) if member.user == user)
-
-    update = add
-
-    def list(self, organization: str) -> tuple[Member, ...]:
-        """The members of an organization, by user."""
-        self._refuse_host()
-        storable(organization=organization)
-        rows = self._database.read(lambda connection: statements.members_of(connection, organization))
-        return tuple(
-            Member(row.organization_id, row.user_id, Role(row.role), tuple(json.loads(row.permissions)), row.created_at)
-            for row in rows
-        )
-
-    def remove(self, organization: str, user: str) -> bool:
-        """Remove a member; their waiting jobs will be refused when they are due. False if there was none."""
-        self._refuse_host()
-        storable(organization=organization, user=user)
-        return self._database.write(lambda connection: statements.remove_member(connection, organization, user))
-
-    def _refuse_host(self) -> None:
-        if self._of_host:
-            raise ConfigurationError(
-                "The application's own directory keeps the members; look them up and change them there."
-            )
 
 
 def _organization(row: AnyRow, paused: frozenset[str]) -> Organization:
@@ -293,7 +248,8 @@ def _organization(row: AnyRow, paused: frozenset[str]) -> Organization:
     )
 
 
-def _unknown(organization: str) -> OrganizationNotFound:
+def unknown(organization: str) -> OrganizationNotFound:
+    """The error for an organization that is not there."""
     return OrganizationNotFound(
         f"There is no organization {organization!r}; create it: fl.organizations.create({organization!r})."
     )
@@ -320,10 +276,3 @@ def _weight(weight: object) -> int:
     if isinstance(weight, bool) or not isinstance(weight, int) or not 1 <= weight <= LARGEST_COUNT:
         raise ConfigurationError(f"weight must be a whole number, 1 or more, not {weight!r}.")
     return weight
-
-
-def _role(role: Role | str) -> Role:
-    try:
-        return Role(role)
-    except ValueError:
-        raise ConfigurationError(f"role must be one of {', '.join(Role)}, not {role!r}.") from None

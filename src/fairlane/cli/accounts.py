@@ -1,0 +1,260 @@
+"""`fairlane users`, `fairlane tokens` and `fairlane audit`: who may come in over the network, and what was done."""
+
+import json
+import sys
+from typing import Annotated
+from uuid import UUID
+
+import typer
+from pydantic_core import to_jsonable_python
+from rich.table import Column
+
+from fairlane import ConfigurationError
+from fairlane.cli import options as o
+from fairlane.cli.lookup import refuse_unknown
+from fairlane.cli.output import cell, console, one_line, print_json, remark, say, table
+from fairlane.cli.session import engine
+from fairlane.domain.accounts import Token, User
+from fairlane.domain.permissions import Right
+
+users = typer.Typer(help="Say who has a login of their own, and who looks after all organizations.")
+tokens = typer.Typer(help="Create, list and revoke API tokens.")
+audit = typer.Typer(help="Read who did what.")
+
+UserArgument = Annotated[str, typer.Argument(metavar="USER", help="The user's id.")]
+Rights = Annotated[
+    list[str] | None,
+    typer.Option("--right", metavar="RIGHT", help=f"One of {', '.join(Right)}; may be repeated."),
+]
+AskPassword = Annotated[
+    bool, typer.Option("--password", help="Ask for a password; where input is no terminal, its first line is it.")
+]
+# An operator's tokens belong to no organization.
+Whose = Annotated[
+    str | None,
+    typer.Option(
+        "--organization",
+        "-o",
+        metavar="ORG",
+        envvar="FAIRLANE_ORGANIZATION",
+        help="Whose; left out: what is for all organizations.",
+        autocompletion=o.complete_organizations,
+    ),
+]
+
+
+@users.command("create")
+def create_user(
+    context: typer.Context,
+    user: UserArgument,
+    password: AskPassword = False,
+    operator: Annotated[bool, typer.Option("--operator", help="They look after all organizations.")] = False,
+    right: Rights = None,
+    as_json: o.AsJson = False,
+) -> None:
+    """Create a user, with a login by password or as an operator.
+
+    \b
+    Example:
+        fairlane users create olga --operator --password
+    """
+    given = _password() if password else None
+    made = engine(context).users.create(user, password=given, operator=operator, rights=right or ())
+    _print_user(made, f"User {made.id} is created.", as_json=as_json)
+
+
+@users.command("list")
+def list_users(context: typer.Context, as_json: o.AsJson = False) -> None:
+    """List all users.
+
+    \b
+    Example:
+        fairlane users list
+    """
+    found = engine(context).users.list()
+    if as_json:
+        print_json(found)
+        return
+    if not found:
+        say("No users; create one: fairlane users create USER --operator --password")
+        return
+    rows = table(Column("USER", overflow="fold"), "OPERATOR", "PASSWORD", "STATE", Column("MORE RIGHTS"))
+    for one in found:
+        state = "disabled" if one.disabled_at is not None else "active"
+        rows.add_row(cell(one.id), cell(one.is_operator), cell(one.has_password), state, cell(one.rights))
+    console().print(rows)
+
+
+@users.command("update")
+def update_user(
+    context: typer.Context,
+    user: UserArgument,
+    password: AskPassword = False,
+    operator: Annotated[bool | None, typer.Option("--operator/--no-operator")] = None,
+    right: Rights = None,
+    disabled: Annotated[bool | None, typer.Option("--disable/--enable", help="Whether they may come in.")] = None,
+    as_json: o.AsJson = False,
+) -> None:
+    """Change a user; a new password and disabling end all their sessions.
+
+    \b
+    Example:
+        fairlane users update olga --disable
+    """
+    given = _password() if password else None
+    changed = engine(context).users.update(user, password=given, operator=operator, rights=right, disabled=disabled)
+    _print_user(changed, f"User {changed.id} is changed.", as_json=as_json)
+
+
+@users.command("delete")
+def delete_user(context: typer.Context, user: UserArgument, yes: o.Yes = False) -> None:
+    """Delete a user; memberships of the same id stay.
+
+    \b
+    Example:
+        fairlane users delete olga
+    """
+    o.confirmed(f"Delete user {user}?", yes=yes)
+    was_there = engine(context).users.delete(user)
+    say(f"User {user} {'is deleted' if was_there else 'was not there'}.")
+
+
+@tokens.command("create")
+def create_token(
+    context: typer.Context,
+    user: Annotated[str, typer.Argument(metavar="USER", help="As whom it acts.")],
+    organization: Whose = None,
+    name: Annotated[str, typer.Option(metavar="NAME", help="What it is for.")] = "command line",
+    scope: Annotated[
+        list[str] | None,
+        typer.Option("--scope", metavar="RIGHT", help="A right that it is cut to; may be repeated. None: all."),
+    ] = None,
+    expires_in: Annotated[
+        str | None, typer.Option("--expires-in", metavar="DURATION", help="Such as 90d; left out: never.")
+    ] = None,
+    as_json: o.AsJson = False,
+) -> None:
+    """Create a token and print it: this once, as only its hash is kept.
+
+    It acts as its user, within what they may at that moment.
+
+    \b
+    Examples:
+        fairlane tokens create ana -o acme
+        fairlane tokens create robot -o acme --scope jobs:submit --expires-in 90d
+    """
+    fl = engine(context)
+    if organization is not None:
+        refuse_unknown(fl, organization)
+    length = o.optional(o.duration, "--expires-in", expires_in)
+    made, secret = fl.tokens.create(organization, user=user, name=name, scopes=scope, expires_in=length)
+    if as_json:
+        print_json({**to_jsonable_python(made), "secret": secret})
+        return
+    # Alone on standard output, so that TOKEN=$(fairlane tokens create …) is all that a script needs.
+    print(secret)
+    remark("This is shown once; only its hash is kept.")
+
+
+@tokens.command("list")
+def list_tokens(context: typer.Context, organization: Whose = None, as_json: o.AsJson = False) -> None:
+    """List an organization's tokens, or those of operators.
+
+    \b
+    Example:
+        fairlane tokens list -o acme
+    """
+    fl = engine(context)
+    if organization is not None:
+        refuse_unknown(fl, organization)
+    found = fl.tokens.list(organization)
+    if as_json:
+        print_json(found)
+    elif not found:
+        whose = f" -o {organization}" if organization is not None else ""
+        say(f"No tokens; create one: fairlane tokens create USER{whose}")
+    else:
+        _print_tokens(found)
+
+
+@tokens.command("revoke")
+def revoke_token(
+    context: typer.Context,
+    token: Annotated[str, typer.Argument(metavar="TOKEN", help="Its id, as `fairlane tokens list` shows it.")],
+    organization: Whose = None,
+) -> None:
+    """Let a token open nothing any more, at once.
+
+    \b
+    Example:
+        fairlane tokens revoke 01928f3a-1b2c-7000-8000-000000000000 -o acme
+    """
+    try:
+        key = UUID(token)
+    except ValueError:
+        raise typer.BadParameter(f"{token!r} is no token's id; `fairlane tokens list` shows them.") from None
+    was_open = engine(context).tokens.revoke(organization, key)
+    if not was_open:
+        raise ConfigurationError(f"There is no token {token} that is not revoked; see `fairlane tokens list`.")
+    say(f"Token {token} is revoked.")
+
+
+@audit.command("list")
+def list_audit(
+    context: typer.Context,
+    organization: Whose = None,
+    limit: o.Limit = 50,
+    before: Annotated[int | None, typer.Option(metavar="ID", help="Older than this entry.")] = None,
+    as_json: o.AsJson = False,
+) -> None:
+    """Show who did what, newest first.
+
+    \b
+    Example:
+        fairlane audit list -o acme
+    """
+    found = engine(context).audit.list(organization, before=before, limit=limit)
+    if as_json:
+        print_json(found)
+        return
+    if not found:
+        say("Nothing was done yet.")
+        return
+    rows = table("AT", Column("ACTOR"), Column("FROM"), "ACTION", Column("SUBJECT", overflow="fold"))
+    for one in found:
+        rows.add_row(cell(one.at), one_line(one.actor), one_line(one.origin), one.action, cell(one.subject))
+    console().print(rows)
+
+
+@audit.command("export")
+def export_audit(context: typer.Context, organization: Whose = None) -> None:
+    """Print all entries, newest first, one JSON object on each line.
+
+    \b
+    Example:
+        fairlane audit export -o acme > audit.jsonl
+    """
+    for entry in engine(context).audit.export(organization):
+        print(json.dumps(to_jsonable_python(entry), ensure_ascii=False))
+
+
+def _password() -> str:
+    if sys.stdin.isatty():
+        return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
+    return sys.stdin.readline().rstrip("\n")
+
+
+def _print_user(user: User, sentence: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json(user)
+    else:
+        say(sentence)
+
+
+def _print_tokens(found: tuple[Token, ...]) -> None:
+    rows = table("ID", Column("NAME"), Column("USER"), Column("SCOPES", overflow="fold"), "LAST USED", "STATE")
+    for one in found:
+        state = "revoked" if one.revoked_at is not None else "open"
+        scopes = "all" if one.scopes is None else ", ".join(one.scopes) or "none"
+        rows.add_row(str(one.id), one_line(one.name), one_line(one.user), scopes, cell(one.last_used_at), state)
+    console().print(rows)

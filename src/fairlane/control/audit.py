@@ -1,0 +1,59 @@
+"""The audit, to read: `fl.audit`."""
+
+import json
+from collections.abc import Iterator
+from typing import Final
+
+from fairlane.domain.accounts import AuditEntry
+from fairlane.domain.errors import InvalidParameters
+from fairlane.domain.texts import storable
+from fairlane.store.statements import audit as statements
+from fairlane.store.tables import AnyRow
+from fairlane.store.transaction import Database
+
+_LARGEST_PAGE: Final = 1000
+
+
+class Audit:
+    """Who did what, newest first. It is written by what it tells of, and nobody can change it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def list(self, organization: str | None, *, before: int | None = None, limit: int = 100) -> tuple[AuditEntry, ...]:
+        """A page of entries.
+
+        Args:
+            organization: whose; None = what concerns all of them, for operators.
+            before: the id of the last entry of the page before.
+            limit: 1 to 1000.
+
+        Raises:
+            InvalidParameters
+        """
+        if not 1 <= limit <= _LARGEST_PAGE:
+            raise InvalidParameters(f"A page has 1 to {_LARGEST_PAGE} items, not {limit}.")
+        storable(organization=organization)
+        rows = self._database.read(lambda c: statements.page(c, organization, before=before, limit=limit))
+        return tuple(map(_entry, rows))
+
+    def export(self, organization: str | None) -> Iterator[AuditEntry]:
+        """All entries, newest first, read a page at a time."""
+        before = None
+        while page := self.list(organization, before=before, limit=_LARGEST_PAGE):
+            yield from page
+            before = page[-1].id
+
+
+def _entry(row: AnyRow) -> AuditEntry:
+    return AuditEntry(
+        id=row.id,
+        organization=row.organization_id or None,
+        at=row.at,
+        actor=row.actor,
+        origin=row.origin,
+        action=row.action,
+        subject=row.subject,
+        before=json.loads(row.before) if row.before is not None else None,
+        after=json.loads(row.after) if row.after is not None else None,
+    )

@@ -1,0 +1,113 @@
+"""Members, as the built-in directory keeps them: `fl.members`."""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Connection
+
+from fairlane.control.organizations import unknown
+from fairlane.domain.errors import ConfigurationError
+from fairlane.domain.organizations import Member, is_user_id
+from fairlane.domain.statuses import OrganizationStatus, Role
+from fairlane.domain.texts import storable
+from fairlane.registry.options import text
+from fairlane.store.statements import audit
+from fairlane.store.statements import organizations as statements
+from fairlane.store.statements.transition import SYSTEM
+from fairlane.store.tables import AnyRow
+from fairlane.store.transaction import Database
+
+
+class Members:
+    """Who belongs to which organization, and what they may.
+
+    Where the application brings a `Directory` of its own, each verb is refused with a `ConfigurationError`.
+    """
+
+    def __init__(self, database: Database, *, of_host: bool = False) -> None:
+        self._database = database
+        self._of_host = of_host
+
+    def add(
+        self,
+        organization: str,
+        user: str,
+        *,
+        role: Role | str = Role.MEMBER,
+        permissions: Iterable[str] = (),
+        by: str | None = None,
+    ) -> Member:
+        """Add a user to an organization, or change the member there.
+
+        Args:
+            role: viewer (read), member (submit, cancel own) or admin (all in the organization).
+            permissions: names that job types may require; "payload:read" lets them see what others' jobs hold.
+            by: who adds them; None = the system.
+
+        Raises:
+            OrganizationNotFound, ConfigurationError
+        """
+        self._refuse_host()
+        if isinstance(permissions, str):
+            raise ConfigurationError('permissions must be a list of names, such as ("reports",).')
+        storable(by=by)
+        kind, names = _role(role), sorted({text("A permission", one) for one in permissions})
+        if not is_user_id(user):
+            raise ConfigurationError(f"A user's id has 1 to 200 printable characters; {user!r:.220} does not fit.")
+
+        def work(connection: Connection) -> None:
+            if not any(row.status != OrganizationStatus.DELETED for row in statements.find(connection, [organization])):
+                raise unknown(organization)
+            now = self._database.clock.now(connection)
+            before = _told(statements.find_members(connection, [(organization, user)]))
+            statements.set_member(connection, now, organization, user, kind, names)
+            after = {"role": kind, "permissions": names}
+            audit.record(connection, now, organization, by or SYSTEM, "members.add", user, before=before, after=after)
+
+        self._database.write(work)
+        return next(member for member in self.list(organization) if member.user == user)
+
+    update = add
+
+    def list(self, organization: str) -> tuple[Member, ...]:
+        """The members of an organization, by user."""
+        self._refuse_host()
+        storable(organization=organization)
+        rows = self._database.read(lambda connection: statements.members_of(connection, organization))
+        return tuple(
+            Member(row.organization_id, row.user_id, Role(row.role), tuple(json.loads(row.permissions)), row.created_at)
+            for row in rows
+        )
+
+    def remove(self, organization: str, user: str, *, by: str | None = None) -> bool:
+        """Remove a member; their waiting jobs will be refused when they are due. False if there was none."""
+        self._refuse_host()
+        storable(organization=organization, user=user, by=by)
+
+        def work(connection: Connection) -> bool:
+            before = _told(statements.find_members(connection, [(organization, user)]))
+            if not statements.remove_member(connection, organization, user):
+                return False
+            now = self._database.clock.now(connection)
+            audit.record(connection, now, organization, by or SYSTEM, "members.remove", user, before=before)
+            return True
+
+        return self._database.write(work)
+
+    def _refuse_host(self) -> None:
+        if self._of_host:
+            raise ConfigurationError(
+                "The application's own directory keeps the members; look them up and change them there."
+            )
+
+
+def _told(found: Sequence[AnyRow]) -> dict[str, Any] | None:
+    return {"role": found[0].role, "permissions": json.loads(found[0].permissions)} if found else None
+
+
+def _role(role: Role | str) -> Role:
+    try:
+        return Role(role)
+    except ValueError:
+        raise ConfigurationError(f"role must be one of {', '.join(Role)}, not {role!r}.") from None

@@ -1,0 +1,188 @@
+"""API tokens: `fl.tokens`."""
+
+import json
+from collections.abc import Iterable
+from datetime import timedelta
+from secrets import token_urlsafe
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import Connection
+from uuid_utils.compat import uuid7
+
+from fairlane.control.users import hash_of, operator_rights
+from fairlane.domain.accounts import Token
+from fairlane.domain.errors import ConfigurationError, OrganizationNotFound
+from fairlane.domain.organizations import is_user_id
+from fairlane.domain.permissions import Principal, rights_of
+from fairlane.domain.texts import storable
+from fairlane.registry.directory import Directory
+from fairlane.registry.options import Seconds, seconds, text
+from fairlane.store.statements import audit, credentials
+from fairlane.store.statements.transition import SYSTEM
+from fairlane.store.tables import AnyRow
+from fairlane.store.transaction import Database
+
+PREFIX: Final = "fl_"  # so that scanners of secrets, and people, see what it is
+_SECRET_BYTES: Final = 32  # 256 bits
+_NOTED: Final = timedelta(minutes=1)  # how old `last_used_at` may be
+
+
+class Tokens:
+    """Create, list and revoke API tokens.
+
+    A token acts as its user. It never opens more than its user may at that moment.
+    """
+
+    def __init__(self, database: Database, directory: Directory) -> None:
+        self._database = database
+        self._directory = directory
+
+    def create(
+        self,
+        organization: str | None,
+        *,
+        user: str,
+        name: str,
+        scopes: Iterable[str] | None = None,
+        expires_in: Seconds | None = None,
+        by: str | None = None,
+    ) -> tuple[Token, str]:
+        """Create a token; its secret is returned here and never again.
+
+        Args:
+            organization: the only one that it opens; None = an operator's, for all.
+            user: as whom it acts: a member of the organization, or an operator.
+            name: what it is for.
+            scopes: rights that it is cut to, such as ["jobs:read"]; None = all that its user may.
+            expires_in: seconds or a timedelta; None = it does not expire.
+            by: who creates it; None = the system.
+
+        Raises:
+            OrganizationNotFound
+            ConfigurationError: the user is neither a member nor an operator, or a value is wrong.
+        """
+        if not is_user_id(user):
+            raise ConfigurationError(f"A user's id has 1 to 200 printable characters; {user!r:.220} does not fit.")
+        storable(organization=organization, by=by)
+        named = text("name", name)
+        rights = sorted(rights_of(scopes)) if scopes is not None else None
+        length = timedelta(seconds=seconds("expires_in", expires_in)) if expires_in is not None else None
+        self._check_holder(organization, user)
+        secret, token = PREFIX + token_urlsafe(_SECRET_BYTES), uuid7()
+
+        def work(connection: Connection) -> Token:
+            now = self._database.clock.now(connection)
+            credentials.create_token(
+                connection,
+                {
+                    "organization_id": organization or audit.PLATFORM,
+                    "id": token,
+                    "hash": hash_of(secret),
+                    "name": named,
+                    "user_id": user,
+                    "scopes": json.dumps(rights),
+                    "created_at": now,
+                    "created_by": by or SYSTEM,
+                    "expires_at": now + length if length is not None else None,
+                },
+            )
+            told = {"name": named, "user": user, "scopes": rights}
+            audit.record(connection, now, organization, by or SYSTEM, "tokens.create", token, after=told)
+            row = credentials.find_token(connection, organization or audit.PLATFORM, token)
+            assert row is not None
+            return _token(row)
+
+        return self._database.write(work), secret
+
+    def list(self, organization: str | None, *, user: str | None = None) -> tuple[Token, ...]:
+        """The organization's tokens, or operators' (None), newest first; of one user, or of all."""
+        storable(organization=organization, user=user)
+        place = organization or audit.PLATFORM
+        return tuple(map(_token, self._database.read(lambda c: credentials.tokens_of(c, place, user))))
+
+    def get(self, organization: str | None, token: UUID) -> Token | None:
+        """One token of the organization, or of an operator; None if there is none."""
+        storable(organization=organization)
+        row = self._database.read(lambda c: credentials.find_token(c, organization or audit.PLATFORM, token))
+        return _token(row) if row is not None else None
+
+    def revoke(self, organization: str | None, token: UUID, *, by: str | None = None) -> bool:
+        """Let a token open nothing any more, at once; False if there is none that does."""
+        storable(organization=organization, by=by)
+
+        def work(connection: Connection) -> bool:
+            now = self._database.clock.now(connection)
+            is_revoked = credentials.revoke_token(connection, organization or audit.PLATFORM, token, now)
+            if is_revoked:
+                audit.record(connection, now, organization, by or SYSTEM, "tokens.revoke", token)
+            return is_revoked
+
+        return self._database.write(work)
+
+    def principal(self, secret: str) -> Principal | None:
+        """Whose token this is; None if it is none, was revoked or has expired."""
+        if not secret.startswith(PREFIX):
+            return None
+
+        def look(connection: Connection) -> tuple[AnyRow, AnyRow | None] | None:
+            row = credentials.token_of(connection, hash_of(secret))
+            now = self._database.clock.now(connection)
+            if row is None or row.revoked_at is not None or (row.expires_at is not None and row.expires_at <= now):
+                return None
+            holder = credentials.find_user(connection, row.user_id)
+            if holder is not None and holder.disabled_at is not None:
+                return None
+            if row.last_used_at is None or row.last_used_at < now - _NOTED:
+                stale.append((row.organization_id, row.id))
+            return row, holder
+
+        stale: list[tuple[str, UUID]] = []
+        found = self._database.read(look)
+        if found is None:
+            return None
+        for organization, token in stale:
+            self._note(organization, token)
+        row, holder = found
+        scopes = json.loads(row.scopes)
+        return Principal(
+            user=row.user_id,
+            via=f"token {row.id.hex[:12]}",
+            scopes=rights_of(scopes) if scopes is not None else None,
+            organization=row.organization_id or None,
+            operator_rights=operator_rights(holder) if holder is not None and not row.organization_id else None,
+        )
+
+    def _note(self, organization: str, token: UUID) -> None:
+        def work(connection: Connection) -> None:
+            now = self._database.clock.now(connection)
+            credentials.note_use(connection, organization, token, now, now - _NOTED)
+
+        self._database.write(work)
+
+    def _check_holder(self, organization: str | None, user: str) -> None:
+        if organization is None:
+            holder = self._database.read(lambda connection: credentials.find_user(connection, user))
+            if holder is None or not holder.is_operator:
+                raise ConfigurationError(f"{user} is no operator; a token for all organizations is an operator's.")
+            return
+        if organization not in self._directory.organizations([organization]):
+            raise OrganizationNotFound(f"There is no organization {organization!r}.")
+        if not self._directory.members([(organization, user)]):
+            raise ConfigurationError(f"{user} is no member of {organization}; a token acts as one.")
+
+
+def _token(row: AnyRow) -> Token:
+    scopes = json.loads(row.scopes)
+    return Token(
+        id=row.id,
+        organization=row.organization_id or None,
+        name=row.name,
+        user=row.user_id,
+        scopes=tuple(sorted(rights_of(scopes))) if scopes is not None else None,
+        created_at=row.created_at,
+        created_by=row.created_by,
+        expires_at=row.expires_at,
+        last_used_at=row.last_used_at,
+        revoked_at=row.revoked_at,
+    )

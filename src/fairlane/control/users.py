@@ -1,0 +1,238 @@
+"""Users with a login of their own, and operators: `fl.users`. And the sessions that a login opens."""
+
+import json
+from collections.abc import Iterable
+from datetime import timedelta
+from hashlib import sha256
+from secrets import token_urlsafe
+from typing import Final
+
+from sqlalchemy import Connection
+
+from fairlane.control.passwords import fits, hashed
+from fairlane.domain.accounts import User
+from fairlane.domain.errors import ConfigurationError, PermissionDenied
+from fairlane.domain.organizations import is_user_id
+from fairlane.domain.permissions import OPERATOR_RIGHTS, Principal, Right, rights_of
+from fairlane.domain.texts import storable
+from fairlane.store.statements import audit, credentials
+from fairlane.store.statements.transition import SYSTEM
+from fairlane.store.tables import AnyRow
+from fairlane.store.transaction import Database
+
+SESSION: Final = timedelta(hours=12)
+LINK: Final = timedelta(minutes=10)
+_SECRET_BYTES: Final = 32  # 256 bits
+
+
+class Users:
+    """Create, change and remove users; log them in and out."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def create(
+        self,
+        user: str,
+        *,
+        password: str | None = None,
+        operator: bool = False,
+        rights: Iterable[str] = (),
+        by: str | None = None,
+    ) -> User:
+        """Create a user.
+
+        Args:
+            user: their id, the same that members, submissions and an identity provider's tokens name.
+            password: 12 to 1024 characters; None = they have another way to log in.
+            operator: whether they look after all organizations.
+            rights: an operator's beyond the usual, such as "payload:read".
+            by: who creates them; None = the system.
+
+        Raises:
+            ConfigurationError: there is such a user already, or a value is wrong.
+        """
+        if not is_user_id(user):
+            raise ConfigurationError(f"A user's id has 1 to 200 printable characters; {user!r:.220} does not fit.")
+        storable(by=by)
+        kept = hashed(password) if password is not None else None
+        more = _operator_rights(rights, operator=operator)
+
+        def work(connection: Connection) -> User:
+            if credentials.find_user(connection, user) is not None:
+                raise ConfigurationError(f"There is a user {user} already; change them with fl.users.update.")
+            now = self._database.clock.now(connection)
+            values = {"id": user, "password_hash": kept, "is_operator": operator, "rights": json.dumps(more)}
+            credentials.create_user(connection, {**values, "created_at": now})
+            told = {"operator": operator, "rights": more}
+            audit.record(connection, now, None, by or SYSTEM, "users.create", user, after=told)
+            return _found(connection, user)
+
+        return self._database.write(work)
+
+    def list(self) -> tuple[User, ...]:
+        """All users, by id."""
+        return tuple(map(_user, self._database.read(credentials.all_users)))
+
+    def get(self, user: str) -> User:
+        """One user. Raises `ConfigurationError`: there is none of this id."""
+        storable(user=user)
+        return self._database.read(lambda connection: _found(connection, user))
+
+    def update(
+        self,
+        user: str,
+        *,
+        password: str | None = None,
+        operator: bool | None = None,
+        rights: Iterable[str] | None = None,
+        disabled: bool | None = None,
+        by: str | None = None,
+    ) -> User:
+        """Change what is given; the rest stays. A new password and disabling end the user's sessions.
+
+        Raises:
+            ConfigurationError: there is no such user, or a value is wrong.
+        """
+        storable(user=user, by=by)
+        kept = hashed(password) if password is not None else None
+
+        def work(connection: Connection) -> User:
+            before = _found(connection, user)
+            is_operator = before.is_operator if operator is None else operator
+            more = _operator_rights(before.rights if rights is None else rights, operator=is_operator)
+            now = self._database.clock.now(connection)
+            disabled_at = before.disabled_at if disabled is None else (before.disabled_at or now if disabled else None)
+            values = {"is_operator": is_operator, "rights": json.dumps(more), "disabled_at": disabled_at}
+            credentials.change_user(connection, user, {**values, **({"password_hash": kept} if kept else {})})
+            if kept or disabled:
+                credentials.end_sessions_of(connection, user)
+            after = _found(connection, user)
+            audit.record(
+                connection, now, None, by or SYSTEM, "users.update", user, before=_told(before), after=_told(after)
+            )
+            return after
+
+        return self._database.write(work)
+
+    def delete(self, user: str, *, by: str | None = None) -> bool:
+        """Delete a user and their sessions, not memberships and tokens of the same id. False: there was none."""
+        storable(user=user, by=by)
+
+        def work(connection: Connection) -> bool:
+            is_gone = credentials.delete_user(connection, user)
+            if is_gone:
+                now = self._database.clock.now(connection)
+                audit.record(connection, now, None, by or SYSTEM, "users.delete", user)
+            return is_gone
+
+        return self._database.write(work)
+
+    def log_in(self, user: str, password: str) -> str:
+        """Check a password and open a session; returns its secret, which is not kept.
+
+        Raises:
+            PermissionDenied: user and password do not belong together; which of them is wrong nobody is told.
+        """
+        row = self._database.read(lambda c: credentials.find_user(c, user)) if is_user_id(user) else None
+        is_right = fits(row.password_hash if row is not None else None, password)
+        if row is None or row.disabled_at is not None or not is_right:
+            raise PermissionDenied("User and password do not belong together.")
+        return self._open(row.id, SESSION, is_link=False)
+
+    def link(self, user: str) -> str:
+        """A secret to be exchanged for a session, once, within ten minutes.
+
+        Raises:
+            ConfigurationError: there is no such user.
+        """
+        self.get(user)
+        return self._open(user, LINK, is_link=True)
+
+    def redeem(self, secret: str) -> str:
+        """Exchange the secret of a link for that of a session.
+
+        Raises:
+            PermissionDenied: there is no such link, or it was used.
+        """
+
+        def work(connection: Connection) -> str:
+            found = credentials.find_session(connection, hash_of(secret), self._database.clock.now(connection))
+            if found is None or not found.is_link or not credentials.end_session(connection, found.id):
+                raise PermissionDenied("This link was used or has expired; ask for another one.")
+            return str(found.user_id)
+
+        return self._open(self._database.write(work), SESSION, is_link=False)
+
+    def log_out(self, secret: str) -> None:
+        """End a session."""
+        self._database.write(lambda connection: credentials.end_session(connection, hash_of(secret)))
+
+    def principal(self, secret: str) -> Principal | None:
+        """Whose session this is; None if it is none, or has ended."""
+
+        def look(connection: Connection) -> AnyRow | None:
+            return credentials.find_session(connection, hash_of(secret), self._database.clock.now(connection))
+
+        row = self._database.read(look)
+        if row is None or row.is_link:
+            return None
+        return Principal(row.user_id, "session", operator_rights=operator_rights(row))
+
+    def operator_rights(self, user: str) -> frozenset[Right] | None:
+        """What the user may in every organization; None if they are no operator, or disabled."""
+        row = self._database.look(lambda connection: credentials.find_user(connection, user))
+        return operator_rights(row) if row is not None and row.disabled_at is None else None
+
+    def _open(self, user: str, length: timedelta, *, is_link: bool) -> str:
+        secret = token_urlsafe(_SECRET_BYTES)
+
+        def work(connection: Connection) -> None:
+            now = self._database.clock.now(connection)
+            credentials.forget_expired_sessions(connection, now)
+            values = {"id": hash_of(secret), "user_id": user, "is_link": is_link, "created_at": now}
+            credentials.create_session(connection, {**values, "expires_at": now + length})
+
+        self._database.write(work)
+        return secret
+
+
+def hash_of(secret: str) -> str:
+    """What is kept of a secret of 256 random bits, in hex."""
+    return sha256(secret.encode(errors="replace")).hexdigest()
+
+
+def operator_rights(row: AnyRow) -> frozenset[Right] | None:
+    """What a row of users, or of a session with its user, gives in every organization."""
+    return OPERATOR_RIGHTS | rights_of(json.loads(row.rights)) if row.is_operator else None
+
+
+def _found(connection: Connection, user: str) -> User:
+    row = credentials.find_user(connection, user)
+    if row is None:
+        raise ConfigurationError(f"There is no user {user}; create them: fl.users.create({user!r}).")
+    return _user(row)
+
+
+def _user(row: AnyRow) -> User:
+    return User(
+        id=row.id,
+        has_password=row.password_hash is not None,
+        is_operator=row.is_operator,
+        rights=tuple(sorted(rights_of(json.loads(row.rights)))),
+        disabled_at=row.disabled_at,
+        created_at=row.created_at,
+    )
+
+
+def _told(user: User) -> dict[str, object]:
+    return {"operator": user.is_operator, "rights": user.rights, "disabled": user.disabled_at is not None}
+
+
+def _operator_rights(names: Iterable[str], *, operator: bool) -> list[str]:
+    rights = sorted(rights_of(names))
+    if rights and not operator:
+        raise ConfigurationError(
+            "Rights of their own are for operators; what a member may, their role and permissions say."
+        )
+    return list(rights)

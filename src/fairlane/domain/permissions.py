@@ -1,0 +1,109 @@
+"""Who may what: rights as data, and the one function from a principal to what is open to them in an organization.
+
+A credential (token, JWT, session) proves a `Principal`. What they may do in an organization is never in the credential
+alone: it is what their role there gives them now, cut to the scopes of the credential. So whoever loses a membership
+loses it for all credentials at once.
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from fairlane.domain.errors import ConfigurationError
+from fairlane.domain.statuses import Role
+
+
+class Right(StrEnum):
+    """What a role gives and a token's scopes name; equal to its plain string."""
+
+    JOBS_READ = "jobs:read"
+    JOBS_SUBMIT = "jobs:submit"
+    JOBS_CHANGE = "jobs:change"  # cancel, retry, delete, resolve: one's own, an admin all
+    PAYLOAD_READ = "payload:read"  # parameters, error texts, log lines, results of others' jobs
+    MEMBERS_READ = "members:read"
+    MEMBERS_CHANGE = "members:change"
+    ORGANIZATION_CHANGE = "organization:change"
+    TOKENS_CHANGE = "tokens:change"  # one's own, an admin all
+    AUDIT_READ = "audit:read"
+
+
+_VIEWER: Final = frozenset({Right.JOBS_READ, Right.MEMBERS_READ, Right.TOKENS_CHANGE})
+_MEMBER: Final = _VIEWER | {Right.JOBS_SUBMIT, Right.JOBS_CHANGE}
+ROLE_RIGHTS: Final = {Role.VIEWER: _VIEWER, Role.MEMBER: _MEMBER, Role.ADMIN: frozenset(Right)}
+# In every organization. Operators look after jobs: they submit none, and read payloads only where a right says so.
+OPERATOR_RIGHTS: Final = frozenset(Right) - {Right.JOBS_SUBMIT, Right.PAYLOAD_READ}
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who acts, as a credential has proved.
+
+    Args:
+        user: their id.
+        via: what proved it, for the audit: "token 01928f3a", "session", "jwt".
+        scopes: what the credential is good for; None = for all that the user may.
+        organization: the only one that the credential opens; None = any that its user belongs to.
+        operator_rights: what they may in every organization; None = they are no operator.
+    """
+
+    user: str
+    via: str
+    scopes: frozenset[Right] | None = None
+    organization: str | None = None
+    operator_rights: frozenset[Right] | None = None
+
+    @property
+    def is_operator(self) -> bool:
+        """Whether they may look across organizations."""
+        return self.operator_rights is not None and self.organization is None
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What is open to a principal in one organization. `is_full`: others' jobs and tokens, too."""
+
+    organization: str
+    user: str
+    rights: frozenset[Right]
+    is_full: bool
+    is_operator: bool
+
+    def sees_payload(self, submitted_by: str | None) -> bool:
+        """Whether they may see parameters, error texts and results of a job that `submitted_by` submitted."""
+        return Right.PAYLOAD_READ in self.rights or (submitted_by == self.user and Right.JOBS_READ in self.rights)
+
+
+def access(
+    principal: Principal, organization: str, role: Role | None, permissions: Collection[str] = ()
+) -> Access | None:
+    """What is open to the principal in the organization; None: nothing, as if it were not there.
+
+    Args:
+        role: theirs there now; None = they are no member.
+        permissions: the member's; "payload:read" among them is the right of that name.
+    """
+    if principal.organization not in (None, organization):
+        return None
+    rights = (ROLE_RIGHTS[role] if role is not None else frozenset()) | (principal.operator_rights or frozenset())
+    if role is not None and Right.PAYLOAD_READ in permissions:
+        rights |= {Right.PAYLOAD_READ}
+    if principal.scopes is not None:
+        rights &= principal.scopes
+    if role is None and principal.operator_rights is None:
+        return None
+    is_operator = role is None
+    return Access(organization, principal.user, rights, is_operator or role is Role.ADMIN, is_operator)
+
+
+def rights_of(names: Iterable[str]) -> frozenset[Right]:
+    """The rights of these names.
+
+    Raises:
+        ConfigurationError: one is no right.
+    """
+    wanted = [names] if isinstance(names, str) else list(names)
+    for name in wanted:
+        if name not in list(Right):
+            raise ConfigurationError(f"{name!r:.80} is no right; there are {', '.join(Right)}.")
+    return frozenset(map(Right, wanted))

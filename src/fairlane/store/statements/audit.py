@@ -1,0 +1,58 @@
+"""The audit: written in the transaction of what it tells of, never changed."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, select
+
+from fairlane.domain.origin import origin
+from fairlane.store.inserts import insert_many
+from fairlane.store.tables import AnyRow, audit
+
+PLATFORM: Final = ""  # in the place of an organization: it concerns all of them
+
+
+def record(
+    connection: Connection,
+    now: datetime,
+    organization: str | None,
+    actor: str,
+    action: str,
+    subject: object,
+    *,
+    before: Mapping[str, Any] | None = None,
+    after: Mapping[str, Any] | None = None,
+) -> None:
+    """Write down who did what.
+
+    Args:
+        organization: whose; None = it concerns all of them.
+        action: such as "members.add".
+        subject: what it was done to, by its id or name.
+        before, after: what of it was changed; no secret and no payload.
+    """
+    row = {
+        "organization_id": organization or PLATFORM,
+        "at": now,
+        "actor": actor,
+        "origin": origin(),
+        "action": action,
+        "subject": str(subject),
+        "before": _json(before),
+        "after": _json(after),
+    }
+    insert_many(connection, audit, [row])
+
+
+def page(connection: Connection, organization: str | None, *, before: int | None, limit: int) -> Sequence[AnyRow]:
+    """Entries of an organization, or of what concerns all (None), newest first, older than the entry `before`."""
+    statement = select(audit).where(audit.c.organization_id == (organization or PLATFORM))
+    if before is not None:
+        statement = statement.where(audit.c.id < before)
+    return connection.execute(statement.order_by(audit.c.id.desc()).limit(limit)).all()
+
+
+def _json(value: Mapping[str, Any] | None) -> str | None:
+    return json.dumps(value, default=str, ensure_ascii=False, sort_keys=True) if value is not None else None

@@ -1,0 +1,114 @@
+"""Users, their sessions, and tokens. Of sessions and tokens only the SHA-256 is here: a dump opens nothing."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, delete, insert, or_, select, update
+
+from fairlane.store.tables import AnyRow, sessions, tokens, users
+
+
+def create_user(connection: Connection, values: Mapping[str, Any]) -> None:
+    """Insert a user. The caller has seen that there is none of this id; a second one at once is refused by the key."""
+    connection.execute(insert(users), dict(values))
+
+
+def find_user(connection: Connection, user: str) -> AnyRow | None:
+    """A user; None if there is none."""
+    return connection.execute(select(users).where(users.c.id == user)).one_or_none()
+
+
+def all_users(connection: Connection) -> Sequence[AnyRow]:
+    """All users, by id."""
+    return connection.execute(select(users).order_by(users.c.id)).all()
+
+
+def change_user(connection: Connection, user: str, values: Mapping[str, Any]) -> bool:
+    """Set columns of a user; False if there is none."""
+    return connection.execute(update(users).where(users.c.id == user).values(dict(values))).rowcount == 1
+
+
+def delete_user(connection: Connection, user: str) -> bool:
+    """Delete a user with their sessions; False if there is none."""
+    connection.execute(delete(sessions).where(sessions.c.user_id == user))
+    return connection.execute(delete(users).where(users.c.id == user)).rowcount == 1
+
+
+def create_session(connection: Connection, values: Mapping[str, Any]) -> None:
+    """Insert a session, or a link that becomes one."""
+    connection.execute(insert(sessions), dict(values))
+
+
+def find_session(connection: Connection, session: str, now: datetime) -> AnyRow | None:
+    """A session that has not expired, with the columns of its user, who is not disabled; None if there is none."""
+    return connection.execute(
+        select(sessions, users.c.is_operator, users.c.rights)
+        .join(users, users.c.id == sessions.c.user_id)
+        .where(sessions.c.id == session, sessions.c.expires_at > now, users.c.disabled_at.is_(None))
+    ).one_or_none()
+
+
+def end_session(connection: Connection, session: str) -> bool:
+    """Delete a session; False if it was not there."""
+    return connection.execute(delete(sessions).where(sessions.c.id == session)).rowcount == 1
+
+
+def end_sessions_of(connection: Connection, user: str) -> None:
+    """Delete all sessions of a user."""
+    connection.execute(delete(sessions).where(sessions.c.user_id == user))
+
+
+def forget_expired_sessions(connection: Connection, now: datetime) -> int:
+    """Delete sessions that have expired; returns how many."""
+    return connection.execute(delete(sessions).where(sessions.c.expires_at <= now)).rowcount
+
+
+def create_token(connection: Connection, values: Mapping[str, Any]) -> None:
+    """Insert a token."""
+    connection.execute(insert(tokens), dict(values))
+
+
+def token_of(connection: Connection, hashed: str) -> AnyRow | None:
+    """The token with this hash, whatever its state: it says itself which organization it opens."""
+    statement = select(tokens).where(tokens.c.hash == hashed)
+    return connection.execute(statement.execution_options(fairlane_across="credentials")).one_or_none()
+
+
+def tokens_of(connection: Connection, organization: str, user: str | None) -> Sequence[AnyRow]:
+    """The organization's tokens, newest first; those of one user, or of all."""
+    statement = select(tokens).where(tokens.c.organization_id == organization)
+    if user is not None:
+        statement = statement.where(tokens.c.user_id == user)
+    return connection.execute(statement.order_by(tokens.c.id.desc())).all()
+
+
+def find_token(connection: Connection, organization: str, token: UUID) -> AnyRow | None:
+    """One token of the organization; None if there is none."""
+    return connection.execute(
+        select(tokens).where(tokens.c.organization_id == organization, tokens.c.id == token)
+    ).one_or_none()
+
+
+def revoke_token(connection: Connection, organization: str, token: UUID, now: datetime) -> bool:
+    """Mark a token as revoked; False if there is none that is not."""
+    changed = connection.execute(
+        update(tokens)
+        .where(tokens.c.organization_id == organization, tokens.c.id == token, tokens.c.revoked_at.is_(None))
+        .values(revoked_at=now)
+    )
+    return changed.rowcount == 1
+
+
+def note_use(connection: Connection, organization: str, token: UUID, now: datetime, unless_after: datetime) -> None:
+    """Write down that a token was used, unless that was written down a short while ago."""
+    connection.execute(
+        update(tokens)
+        .where(
+            tokens.c.organization_id == organization,
+            tokens.c.id == token,
+            or_(tokens.c.last_used_at.is_(None), tokens.c.last_used_at < unless_after),
+        )
+        .values(last_used_at=now)
+    )

@@ -1,0 +1,234 @@
+"""Users, sessions and tokens: shown once, stored as hashes, closed at once (R19)."""
+
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import text
+
+from fairlane import ConfigurationError, JobNotFound, OrganizationNotFound, PermissionDenied
+from fairlane.domain.origin import acting_from
+from fairlane.domain.permissions import Right
+from tests.store.races.scene import Scene
+
+PASSWORD = "correct horse battery"
+
+
+def everything(scene: Scene) -> str:
+    """All that a dump of the database would hold of credentials."""
+    tables = ("fairlane_users", "fairlane_sessions", "fairlane_tokens", "fairlane_audit")
+    with scene.fl.database.engine.connect() as connection:
+        return str([connection.execute(text(f"SELECT * FROM {table}")).all() for table in tables])
+
+
+def test_a_login_opens_a_session_until_it_is_logged_out(scene: Scene):
+    users = scene.fl.users
+    users.create("olga", password=PASSWORD)
+    secret = users.log_in("olga", PASSWORD)
+    principal = users.principal(secret)
+    assert principal is not None
+    assert (principal.user, principal.is_operator) == ("olga", False)
+    users.log_out(secret)
+    assert users.principal(secret) is None
+
+
+@pytest.mark.parametrize(
+    ("user", "password"),
+    [("olga", "wrong password"), ("nobody", PASSWORD), ("olga", ""), ("", ""), ("olga", "x" * 9999)],
+)
+def test_a_wrong_login_says_not_what_was_wrong(scene: Scene, user: str, password: str):
+    scene.fl.users.create("olga", password=PASSWORD)
+    scene.fl.users.create("paul")  # without a password
+    for name in {user, "paul"}:
+        with pytest.raises(PermissionDenied, match="User and password do not belong together"):
+            scene.fl.users.log_in(name, password)
+
+
+def test_a_session_ends_with_its_time_its_password_and_its_user(scene: Scene):
+    users = scene.fl.users
+    users.create("olga", password=PASSWORD)
+    expired = users.log_in("olga", PASSWORD)
+    scene.clock.advance(timedelta(hours=12, seconds=1).total_seconds())
+    assert users.principal(expired) is None
+    secret = users.log_in("olga", PASSWORD)
+    users.update("olga", password="another long password")
+    assert users.principal(secret) is None
+    secret = users.log_in("olga", "another long password")
+    users.update("olga", disabled=True)
+    assert users.principal(secret) is None
+    with pytest.raises(PermissionDenied):
+        users.log_in("olga", "another long password")
+    users.update("olga", disabled=False)
+    secret = users.log_in("olga", "another long password")
+    assert users.delete("olga")
+    assert users.principal(secret) is None
+    assert not users.delete("olga")
+
+
+def test_a_link_is_good_for_one_session(scene: Scene):
+    users = scene.fl.users
+    users.create("root", operator=True)
+    link = users.link("root")
+    assert users.principal(link) is None
+    principal = users.principal(users.redeem(link))
+    assert principal is not None
+    assert principal.is_operator
+    with pytest.raises(PermissionDenied, match="used or has expired"):
+        users.redeem(link)
+    late = users.link("root")
+    scene.clock.advance(601)
+    with pytest.raises(PermissionDenied, match="used or has expired"):
+        users.redeem(late)
+    with pytest.raises(PermissionDenied):
+        users.redeem(users.redeem(users.link("root")))  # a session is no link
+
+
+def test_a_token_acts_as_its_user_until_it_is_revoked(scene: Scene):
+    tokens = scene.fl.tokens
+    token, secret = tokens.create("acme", user="ana", name="robot", scopes=["jobs:read"])
+    principal = tokens.principal(secret)
+    assert principal is not None
+    assert (principal.user, principal.organization, principal.scopes) == ("ana", "acme", frozenset({Right.JOBS_READ}))
+    assert tokens.get("rival", token.id) is None
+    assert not tokens.revoke("rival", token.id)
+    assert tokens.principal(secret) is not None
+    assert tokens.revoke("acme", token.id)
+    assert tokens.principal(secret) is None
+    assert not tokens.revoke("acme", token.id)
+
+
+def test_a_token_expires_and_notes_its_use(scene: Scene):
+    tokens = scene.fl.tokens
+    token, secret = tokens.create("acme", user="ana", name="robot", expires_in=120)
+    assert tokens.principal(secret) is not None
+    (found,) = tokens.list("acme")
+    assert found.last_used_at == scene.now
+    scene.clock.advance(30)
+    tokens.principal(secret)
+    (again,) = tokens.list("acme", user="ana")
+    assert again.last_used_at == found.last_used_at  # at most once a minute
+    scene.clock.advance(90)
+    assert tokens.principal(secret) is None
+    assert tokens.list("acme", user="bea") == ()
+    assert token.id == again.id
+
+
+def test_what_is_no_token_opens_nothing(scene: Scene):
+    _, secret = scene.fl.tokens.create("acme", user="ana", name="robot")
+    for wrong in ("", "fl_", secret[:-1], secret + "x", secret.upper(), secret[3:], "fl_\0", "fl_\ud800"):
+        assert scene.fl.tokens.principal(wrong) is None
+
+
+def test_an_operator_s_token_needs_an_operator_and_loses_it_with_them(scene: Scene):
+    with pytest.raises(ConfigurationError, match="ana is no operator"):
+        scene.fl.tokens.create(None, user="ana", name="x")
+    scene.fl.users.create("root", operator=True, rights=["payload:read"])
+    _, secret = scene.fl.tokens.create(None, user="root", name="x")
+    principal = scene.fl.tokens.principal(secret)
+    assert principal is not None
+    assert principal.is_operator
+    assert Right.PAYLOAD_READ in (principal.operator_rights or ())
+    scene.fl.users.update("root", operator=False, rights=())
+    stripped = scene.fl.tokens.principal(secret)
+    assert stripped is not None
+    assert not stripped.is_operator
+    scene.fl.users.update("root", disabled=True)
+    assert scene.fl.tokens.principal(secret) is None
+
+
+def test_an_operator_s_token_of_one_organization_opens_no_other(scene: Scene):
+    scene.fl.users.create("olga", operator=True)
+    _, secret = scene.fl.tokens.create("acme", user="olga", name="x")
+    principal = scene.fl.tokens.principal(secret)
+    assert principal is not None
+    assert not principal.is_operator
+
+
+def test_a_token_is_refused_to_strangers_and_for_nothing(scene: Scene):
+    with pytest.raises(ConfigurationError, match="rita is no member of acme"):
+        scene.fl.tokens.create("acme", user="rita", name="x")
+    with pytest.raises(OrganizationNotFound):
+        scene.fl.tokens.create("nowhere", user="ana", name="x")
+    with pytest.raises(ConfigurationError, match="is no right"):
+        scene.fl.tokens.create("acme", user="ana", name="x", scopes=["all"])
+    assert scene.fl.tokens.list("acme") == ()
+
+
+def test_a_dump_of_the_database_holds_no_usable_secret(scene: Scene):
+    scene.fl.users.create("olga", password=PASSWORD)
+    session = scene.fl.users.log_in("olga", PASSWORD)
+    link = scene.fl.users.link("olga")
+    _, secret = scene.fl.tokens.create("acme", user="ana", name="robot")
+    dumped = everything(scene)
+    for one in (PASSWORD, session, link, secret, secret.removeprefix("fl_")):
+        assert one not in dumped
+    assert "$argon2id$" in dumped
+
+
+def test_slips_with_users_are_named(scene: Scene):
+    users = scene.fl.users
+    users.create("olga")
+    for match, slip in {
+        "already": lambda: users.create("olga"),
+        "12 to 1024 characters": lambda: users.create("paul", password="short"),
+        "printable": lambda: users.create(""),
+        "for operators": lambda: users.create("paul", rights=["payload:read"]),
+        "no user paul": lambda: users.update("paul", disabled=True),
+    }.items():
+        with pytest.raises(ConfigurationError, match=match):
+            slip()
+    assert [one.id for one in users.list()] == ["olga"]
+
+
+def test_what_people_change_is_audited_with_its_transaction(scene: Scene):
+    fl = scene.fl
+    job = scene.dead_letter()
+    with acting_from("token 01928f3a from 203.0.113.9"):
+        fl.members.add("acme", "ana", role="admin", by="olga")
+    fl.members.remove("acme", "bea", by="olga")
+    fl.organizations.update("acme", weight=3, user="olga")
+    fl.organizations.pause("acme", user="olga", reason="move")
+    fl.cancel(fl.submit("report", organization="acme").id, organization="acme", user="olga")
+    fl.retry(job.id, organization="acme")
+    with pytest.raises(ConfigurationError):
+        fl.members.add("acme", "eve", role="king", by="olga")
+    entries = [one for one in fl.audit.list("acme") if one.action not in {"organizations.create", "members.add"}]
+    assert [(one.actor, one.action) for one in reversed(entries)] == [
+        ("olga", "members.remove"),
+        ("olga", "organizations.update"),
+        ("olga", "organizations.pause"),
+        ("olga", "jobs.cancel"),
+        ("system", "jobs.retry"),
+    ]
+    promoted = next(one for one in fl.audit.list("acme") if one.action == "members.add")
+    assert promoted.origin == "token 01928f3a from 203.0.113.9"
+    assert (promoted.before, promoted.after) == (
+        {"role": "member", "permissions": []},
+        {"role": "admin", "permissions": []},
+    )
+    changed = next(one for one in entries if one.action == "organizations.update")
+    assert (changed.before, changed.after, changed.origin) == ({"weight": 1}, {"weight": 3}, "library")
+    assert fl.audit.list("rival") == ()
+
+
+def test_the_audit_of_one_organization_is_not_another_s_and_is_exported_whole(scene: Scene):
+    for weight in range(2, 7):
+        scene.fl.organizations.update("acme", weight=weight)
+    scene.fl.organizations.update("rival", weight=9)
+    mine = list(scene.fl.audit.export("acme"))
+    assert [one.after for one in mine[:5]] == [{"weight": weight} for weight in (6, 5, 4, 3, 2)]
+    assert {one.organization for one in mine} == {"acme"}
+    assert {one.organization for one in scene.fl.audit.export("rival")} == {"rival"}
+    page = scene.fl.audit.list("acme", limit=2)
+    assert scene.fl.audit.list("acme", limit=1, before=page[-1].id)[0].after == {"weight": 4}
+
+
+def test_an_operator_changes_jobs_of_every_organization_and_a_former_one_none(scene: Scene):
+    scene.fl.users.create("root", operator=True)
+    job = scene.fl.submit("report", organization="acme")
+    assert scene.fl.cancel(job.id, organization="acme", user="root").canceled_by == "root"
+    scene.fl.users.update("root", operator=False)
+    other = scene.fl.submit("report", organization="acme", parameters={})
+    with pytest.raises(JobNotFound, match=f"has no job {other.id}"):
+        scene.fl.cancel(other.id, organization="acme", user="root")
+    assert scene.fl.tokens.get("acme", uuid4()) is None
