@@ -52,6 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # Fails every test in which our code touches tenant data without naming the organization.
     config.pluginmanager.import_plugin("tests.store.scope_guard")
     config.pluginmanager.import_plugin("tests.store.compiled_once")
+    config.pluginmanager.import_plugin("tests.store.as_owner")
     if os.environ.get("FAIRLANE_TEST_FAULTS"):
         config.pluginmanager.import_plugin("tests.faults.plugin")
     # Some 150 processes of the tests import Fairlane, which takes twice as long where no bytecode may be kept.

@@ -56,6 +56,7 @@ from fairlane.runtime.worker import Worker
 from fairlane.store import schema
 from fairlane.store.clock import Clock
 from fairlane.store.hints import Hints
+from fairlane.store.row_security import Role as DatabaseRole
 from fairlane.store.transaction import Database
 from fairlane.telemetry.fanout import Fanout
 from fairlane.telemetry.logs import log_event
@@ -91,7 +92,12 @@ class Fairlane:
         self.emit = Fanout((log_event, *subscribers))
         settings = self.settings
         self.database = Database(
-            settings.url, clock=clock, pool_size=settings.pool_size, lock_seconds=settings.lock_timeout
+            settings.url,
+            clock=clock,
+            pool_size=settings.pool_size,
+            lock_seconds=settings.lock_timeout,
+            role=DatabaseRole.APP,
+            production=settings.production,
         )
         self._hints = Hints(self.database)
         self.database.hint = self._hints.send
@@ -130,7 +136,8 @@ class Fairlane:
         Raises:
             ConfigurationError: the schema is newer than this code, or the file can't be created.
         """
-        schema.migrate(self.database)
+        schema.migrate(self.database, self.settings.owner_url)
+        self.database.renew()
         self._submitter.register_types()
 
     def job_type(

@@ -23,6 +23,17 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="FAIRLANE_", frozen=True, extra="forbid")
 
     url: str = Field(default="sqlite:///fairlane.db", description="Of the database: sqlite:///… or postgresql://…")
+    worker_url: str | None = Field(
+        default=None, description="The same database for workers, by a login of their own; None = url"
+    )
+    owner_url: str | None = Field(
+        default=None,
+        description="The same database for `fairlane migrate`, by the tables' owner; None = url",
+    )
+    production: bool = Field(
+        default=False,
+        description="Refuse logins of PostgreSQL that row security does not bind: superusers, and the tables' owner",
+    )
     artifacts_url: str | None = Field(
         default=None,
         description="Where artifacts are kept: file:///…, memory:///, s3://…; None = a folder beside a SQLite file, "

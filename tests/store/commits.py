@@ -47,6 +47,8 @@ def breaking(database: Database, *, arrives: bool, of_transaction: bool = False)
         if arrives or not commits or writes > 1:
             execute(cursor, statement, parameters, context)
         if commits and writes == 1:
+            with cursor.connection.pipeline() as sent:  # it stands in one with its scope
+                sent.sync()
             cut(cursor.connection)
 
     def cut(driver: Any) -> NoReturn:

@@ -119,7 +119,7 @@ class TestASubmission:
         assert scene.total() == 2
 
 
-def away(_: object) -> None:
+def away(*_: object, **__: object) -> None:
     raise StorageUnavailable("The database did not answer.")
 
 

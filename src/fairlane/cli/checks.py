@@ -32,6 +32,10 @@ _PREFIX: Final = "FAIRLANE_"
 _OWN: Final = frozenset({"FAIRLANE_APP", "FAIRLANE_ORGANIZATION"})
 
 _CHECK: Final = "fairlane-check"
+_UNBOUND: Final = (
+    "Row-level security is off, as the login that migrated may not take on Fairlane's roles: the code alone keeps "
+    "organizations apart. docs/how-to.md, “Keep tenants apart below the code”, says what an administrator has to do."
+)
 
 
 class Grade(StrEnum):
@@ -63,7 +67,7 @@ def migrate(context: typer.Context, as_json: o.AsJson = False) -> None:
         fairlane migrate --app myproject.jobs:fl
     """
     fl = engine(context, may_be_missing=True)
-    before, now = schema.migrate(fl.database)
+    before, now = schema.migrate(fl.database, fl.settings.owner_url)
     fl.migrate()
     if as_json:
         print_json({"before": before, "now": now, "job_types": sorted(fl.catalogue.mine)})
@@ -72,6 +76,8 @@ def migrate(context: typer.Context, as_json: o.AsJson = False) -> None:
         say(f"The schema of {safe_url(fl.settings.url)} is up to date, at revision {now}.")
     else:
         say(f"The schema of {safe_url(fl.settings.url)} is now at revision {now}.")
+    if schema.lacks_row_security(fl.database):
+        say(_UNBOUND)
     if fl.catalogue.mine:
         say(f"Registered {number_of(len(fl.catalogue.mine), 'job type')}: {', '.join(sorted(fl.catalogue.mine))}.")
 
@@ -177,6 +183,8 @@ def _schema(fl: Fairlane, start: str) -> Iterator[Finding]:
             f"It is at revision {found.current}, this code's is {found.head}; they work together, but {advice} soon."
         )
         yield Finding("schema", Grade.NOTE, sentence)
+    if schema.lacks_row_security(fl.database):
+        yield Finding("row security", Grade.NOTE, _UNBOUND)
     yield from _job_types(fl, start)
     yield _workers(fl, start)
     yield from _stranded(fl, start)

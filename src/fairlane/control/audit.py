@@ -7,6 +7,7 @@ from typing import Final
 from fairlane.domain.accounts import AuditEntry
 from fairlane.domain.errors import InvalidParameters
 from fairlane.domain.texts import storable
+from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import audit as statements
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
@@ -34,7 +35,9 @@ class Audit:
         if not 1 <= limit <= _LARGEST_PAGE:
             raise InvalidParameters(f"A page has 1 to {_LARGEST_PAGE} items, not {limit}.")
         storable(organization=organization)
-        rows = self._database.read(lambda c: statements.page(c, organization, before=before, limit=limit))
+        rows = self._database.read(
+            lambda c: statements.page(c, organization, before=before, limit=limit), of=organization or EVERYONE
+        )
         return tuple(map(_entry, rows))
 
     def export(self, organization: str | None) -> Iterator[AuditEntry]:

@@ -63,7 +63,8 @@ class DeadLetters:
                     connection, organization, resolution=wanted, fingerprint=fingerprint, before=before, limit=limit + 1
                 ),
                 statements.count(connection, organization, resolution=wanted, fingerprint=fingerprint),
-            )
+            ),
+            of=organization,
         )
         items = tuple(_dead_letter(row) for row in rows[:limit])
         more = len(rows) > limit
@@ -76,7 +77,9 @@ class DeadLetters:
         require_organization(organization)
         storable(organization=organization)
         wanted = _resolution(resolution)
-        rows = self._database.read(lambda connection: statements.groups(connection, organization, resolution=wanted))
+        rows = self._database.read(
+            lambda connection: statements.groups(connection, organization, resolution=wanted), of=organization
+        )
         return tuple(
             DeadLetterGroup(
                 row.fingerprint, row.job_type, row.error_type, row.reason, row.size, row.first_at, row.last_at
@@ -165,7 +168,10 @@ class DeadLetters:
         self._jobs.delete(key, organization, user=user)
 
     def _is_there(self, job_id: UUID, organization: str) -> bool:
-        return self._database.read(lambda connection: statements.find(connection, organization, job_id)) is not None
+        return (
+            self._database.read(lambda connection: statements.find(connection, organization, job_id), of=organization)
+            is not None
+        )
 
     def _decide(
         self, job_id: UUID | str, organization: str, resolution: Resolution, user: str | None, note: str | None

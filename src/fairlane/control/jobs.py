@@ -137,7 +137,7 @@ class JobControl:
                 )
                 return done
 
-        changed = self._database.write(change)
+        changed = self._database.write(change, of=organization)
         self._database.hint()
         return changed
 

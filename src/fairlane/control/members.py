@@ -65,7 +65,7 @@ class Members:
             after = {"role": kind, "permissions": names}
             audit.record(connection, now, organization, by or SYSTEM, "members.add", user, before=before, after=after)
 
-        self._database.write(work)
+        self._database.write(work, of=organization)
         return next(member for member in self.list(organization) if member.user == user)
 
     update = add
@@ -74,7 +74,7 @@ class Members:
         """The members of an organization, by user."""
         self._refuse_host()
         storable(organization=organization)
-        rows = self._database.read(lambda connection: statements.members_of(connection, organization))
+        rows = self._database.read(lambda connection: statements.members_of(connection, organization), of=organization)
         return tuple(
             Member(row.organization_id, row.user_id, Role(row.role), tuple(json.loads(row.permissions)), row.created_at)
             for row in rows
@@ -93,7 +93,7 @@ class Members:
             audit.record(connection, now, organization, by or SYSTEM, "members.remove", user, before=before)
             return True
 
-        return self._database.write(work)
+        return self._database.write(work, of=organization)
 
     def _refuse_host(self) -> None:
         if self._of_host:

@@ -11,6 +11,7 @@ from fairlane.domain.organizations import Organization, is_organization_id
 from fairlane.domain.statuses import JobStatus, OrganizationStatus
 from fairlane.domain.texts import storable
 from fairlane.registry.options import INHERIT, LARGEST_COUNT, Inheriting, Seconds, count, seconds
+from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import audit, dependencies
 from fairlane.store.statements import organizations as statements
 from fairlane.store.statements.transition import SYSTEM, Ended, write
@@ -89,7 +90,7 @@ class Organizations:
                 connection, now, organization, user or SYSTEM, "organizations.create", organization, after=values
             )
 
-        self._database.write(work)
+        self._database.write(work, of=organization)
         return self.get(organization)
 
     def get(self, organization: str) -> Organization:
@@ -98,7 +99,7 @@ class Organizations:
         Raises:
             OrganizationNotFound
         """
-        found = self._database.read(lambda connection: statements.find(connection, [organization]))
+        found = self._database.read(lambda connection: statements.find(connection, [organization]), of=organization)
         rows = [row for row in found if row.status != OrganizationStatus.DELETED]
         if not rows:
             raise self._unknown(organization)
@@ -107,7 +108,7 @@ class Organizations:
     def list(self) -> tuple[Organization, ...]:
         """All organizations, by id."""
         paused = self._pauses.names()
-        return tuple(_organization(row, paused) for row in self._database.read(statements.everyone))
+        return tuple(_organization(row, paused) for row in self._database.read(statements.everyone, of=EVERYONE))
 
     def update(
         self,
@@ -188,7 +189,9 @@ class Organizations:
         self._refuse_host("delete it")
         gone = {"status": OrganizationStatus.DELETED}
         is_found = self._try_to_change(organization, gone, user, "organizations.delete")
-        while self._database.write(lambda connection: self._bury_waiting(connection, organization, user or SYSTEM)):
+        while self._database.write(
+            lambda connection: self._bury_waiting(connection, organization, user or SYSTEM), of=organization
+        ):
             is_found = True
         if not is_found:
             raise self._unknown(organization)
@@ -219,7 +222,7 @@ class Organizations:
             )
             return True
 
-        return self._database.write(work)
+        return self._database.write(work, of=organization)
 
     def _refuse_host(self, what: str) -> None:
         if self._of_host:

@@ -16,6 +16,7 @@ from fairlane.domain.limits import Subject as LimitSubject
 from fairlane.domain.organizations import is_organization_id
 from fairlane.domain.texts import storable
 from fairlane.registry.options import INHERIT, Inheriting, Options, Seconds, count, rate_window
+from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import audit, breakers, running_limits
 from fairlane.store.statements import job_types as statements
 from fairlane.store.statements.transition import SYSTEM
@@ -54,7 +55,7 @@ class Pauses:
             statements.pause(connection, now, self._subject, name, actor=user or SYSTEM, reason=reason)
             self._record(connection, now, user, "pause", name, {"reason": reason})
 
-        self._database.write(work)
+        self._database.write(work, of=EVERYONE)
 
     def resume(self, name: str, *, user: str | None = None) -> bool:
         """End a pause; False if there was none."""
@@ -66,13 +67,13 @@ class Pauses:
             self._record(connection, self._database.clock.now(connection), user, "resume", name)
             return True
 
-        resumed = self._database.write(work)
+        resumed = self._database.write(work, of=EVERYONE)
         self._database.hint()
         return resumed
 
     def names(self) -> frozenset[str]:
         """What is paused."""
-        rows = self._database.read(statements.paused)
+        rows = self._database.read(statements.paused, of=EVERYONE)
         return frozenset(row.name for row in rows if row.subject == self._subject)
 
     def _record(
@@ -134,12 +135,12 @@ class JobTypes(Pauses):
         paused = self.names()
         return tuple(
             JobTypeView(row.name, row.enabled, row.name in paused, Options.from_json(row.options), row.registered_at)
-            for row in self._database.read(statements.everything)
+            for row in self._database.read(statements.everything, of=EVERYONE)
         )
 
     def breakers(self) -> tuple[Breaker, ...]:
         """The circuit breakers that are open, of all organizations. For operators."""
-        return tuple(self._database.read(breakers.open_breakers))
+        return tuple(self._database.read(breakers.open_breakers, of=EVERYONE))
 
     def close_breaker(self, job_type: str, *, organization: str, user: str | None = None) -> bool:
         """Let jobs of the type start again in the organization at once; False if its breaker was not open.
@@ -160,7 +161,7 @@ class JobTypes(Pauses):
                 audit.record(connection, now, organization, user or SYSTEM, "job_types.close_breaker", job_type)
             return was_open
 
-        was_open = self._database.write(work)
+        was_open = self._database.write(work, of=EVERYONE)
         if was_open:
             self._emit(BreakerClosed(organization, job_type, user or SYSTEM))
         return was_open
@@ -204,7 +205,7 @@ class JobTypes(Pauses):
             running_limits.forget_type(connection, name)
             self._record(connection, self._database.clock.now(connection), user, "delete", name)
 
-        self._database.write(work)
+        self._database.write(work, of=EVERYONE)
 
     def limit(
         self,
@@ -249,7 +250,7 @@ class JobTypes(Pauses):
                 audit.record(connection, now, organization, user or SYSTEM, "job_types.limit", name, after=changes)
             return _limit(subject, row.options, running_limits.overrides(connection).get(subject, {}))
 
-        return self._database.write(work)
+        return self._database.write(work, of=EVERYONE)
 
     def reset_limit(self, name: str, *, organization: str | None = None, user: str | None = None) -> bool:
         """Take back what `limit` set: the type is limited as its handler says again. False if nothing was set."""
@@ -263,7 +264,7 @@ class JobTypes(Pauses):
             audit.record(connection, now, organization, user or SYSTEM, "job_types.reset_limit", name)
             return True
 
-        return self._database.write(work)
+        return self._database.write(work, of=EVERYONE)
 
     def limits(self, name: str | None = None) -> tuple[JobTypeLimit, ...]:
         """What of each type, or of one, may run: of all organizations together, then of each that has its own limit.
@@ -272,7 +273,7 @@ class JobTypes(Pauses):
             JobTypeNotFound
         """
         rows, overrides = self._database.read(
-            lambda connection: (statements.everything(connection), running_limits.overrides(connection))
+            lambda connection: (statements.everything(connection), running_limits.overrides(connection)), of=EVERYONE
         )
         found = []
         for row in rows:
@@ -295,7 +296,7 @@ class JobTypes(Pauses):
             self._record(connection, self._database.clock.now(connection), user, verb, name)
             return True
 
-        if not self._database.write(work):
+        if not self._database.write(work, of=EVERYONE):
             raise JobTypeNotFound(f"Job type {name} is not registered.")
 
 

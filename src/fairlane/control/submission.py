@@ -98,7 +98,7 @@ class Submitter:
 
         try:
             plain = self._submit_plain(submissions[0], answers) if len(submissions) == 1 else None
-            return ([plain], []) if plain is not None else self._database.write(work)
+            return ([plain], []) if plain is not None else self._database.write(work, of=_organizations(submissions))
         except CommitUnanswered as error:
             return self._look_for(submissions, made, error)
 
@@ -129,7 +129,9 @@ class Submitter:
 
     def _find(self, organization: str, job_id: UUID) -> Job | None:
         with suppress(StorageUnavailable):
-            return next(iter(self._database.read(lambda ours: _read(ours, organization, {job_id}))), None)
+            return next(
+                iter(self._database.read(lambda ours: _read(ours, organization, {job_id}), of=organization)), None
+            )
         return None
 
     def _submit_plain(self, submission: Submission, answers: Answers | None) -> Job | None:
@@ -153,7 +155,8 @@ class Submitter:
             return None
         proof = Granted(known.documents, _roles_for(known.type.options.requires_permission), granted.of_host)
         return self._database.write_one(
-            lambda connection: submit_plain.submit(connection, self._database.clock, plain, proof)
+            lambda connection: submit_plain.submit(connection, self._database.clock, plain, proof),
+            of=submission.organization,
         )
 
     def _submit_in_theirs(
@@ -164,7 +167,7 @@ class Submitter:
             with (
                 translated(_THEIRS),
                 borrow(connection) as theirs,
-                lock_timeout(theirs, self._settings.lock_timeout),
+                lock_timeout(theirs, self._settings.lock_timeout, _organizations(submissions)),
             ):
                 return self._submit(theirs, submissions, answers)[0]
         except StorageUnavailable as error:
@@ -186,7 +189,7 @@ class Submitter:
             found = admission.earlier_jobs(ours, self._database.clock.now(ours), drafts)
             return _jobs_of(ours, drafts, Submitted(found, [], [None] * len(found))) if found is not None else None
 
-        return self._database.read(look)
+        return self._database.read(look, of=_organizations(submissions))
 
     def register_types(self) -> None:
         """Write this process's job types to the database, if it has news.

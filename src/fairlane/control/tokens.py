@@ -18,6 +18,7 @@ from fairlane.domain.permissions import Principal, rights_of
 from fairlane.domain.texts import storable
 from fairlane.registry.directory import Directory
 from fairlane.registry.options import Seconds, seconds, text
+from fairlane.store.row_security import EVERYONE, Scope
 from fairlane.store.statements import audit, credentials
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import AnyRow
@@ -93,18 +94,25 @@ class Tokens:
             assert row is not None
             return _token(row)
 
-        return self._database.write(work), secret
+        return self._database.write(work, of=_scope(organization)), secret
 
     def list(self, organization: str | None, *, user: str | None = None) -> tuple[Token, ...]:
         """The organization's tokens, or operators' (None), newest first; of one user, or of all."""
         storable(organization=organization, user=user)
         place = organization or audit.PLATFORM
-        return tuple(map(_token, self._database.read(lambda c: credentials.tokens_of(c, place, user))))
+        return tuple(
+            map(
+                _token,
+                self._database.read(lambda c: credentials.tokens_of(c, place, user), of=_scope(organization)),
+            )
+        )
 
     def get(self, organization: str | None, token: UUID) -> Token | None:
         """One token of the organization, or of an operator; None if there is none."""
         storable(organization=organization)
-        row = self._database.read(lambda c: credentials.find_token(c, organization or audit.PLATFORM, token))
+        row = self._database.read(
+            lambda c: credentials.find_token(c, organization or audit.PLATFORM, token), of=_scope(organization)
+        )
         return _token(row) if row is not None else None
 
     def revoke(self, organization: str | None, token: UUID, *, by: str | None = None) -> bool:
@@ -118,7 +126,7 @@ class Tokens:
                 audit.record(connection, now, organization, by or SYSTEM, "tokens.revoke", token)
             return is_revoked
 
-        return self._database.write(work)
+        return self._database.write(work, of=_scope(organization))
 
     def principal(self, secret: str) -> Principal | None:
         """Whose token this is; None if it is none, was revoked or has expired."""
@@ -138,7 +146,7 @@ class Tokens:
             return row, holder
 
         stale: list[tuple[str, UUID]] = []
-        found = self._database.read(look)
+        found = self._database.read(look, of=EVERYONE)
         if found is None:
             return None
         for organization, token in stale:
@@ -158,11 +166,11 @@ class Tokens:
             now = self._database.clock.now(connection)
             credentials.note_use(connection, organization, token, now, now - _NOTED)
 
-        self._database.write(work)
+        self._database.write(work, of=_scope(organization))
 
     def _check_holder(self, organization: str | None, user: str) -> None:
         if organization is None:
-            holder = self._database.read(lambda connection: credentials.find_user(connection, user))
+            holder = self._database.read(lambda connection: credentials.find_user(connection, user), of=EVERYONE)
             if holder is None or not holder.is_operator:
                 raise ConfigurationError(f"{user} is no operator; a token for all organizations is an operator's.")
             return
@@ -170,6 +178,10 @@ class Tokens:
             raise OrganizationNotFound(f"There is no organization {organization!r}.")
         if not self._directory.members([(organization, user)]):
             raise ConfigurationError(f"{user} is no member of {organization}; a token acts as one.")
+
+
+def _scope(organization: str | None) -> Scope:
+    return organization or EVERYONE
 
 
 def _token(row: AnyRow) -> Token:

@@ -15,6 +15,7 @@ from fairlane.domain.errors import ConfigurationError, PermissionDenied
 from fairlane.domain.organizations import is_user_id
 from fairlane.domain.permissions import OPERATOR_RIGHTS, Principal, Right, rights_of
 from fairlane.domain.texts import storable
+from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import audit, credentials
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import AnyRow
@@ -68,16 +69,16 @@ class Users:
             audit.record(connection, now, None, by or SYSTEM, "users.create", user, after=told)
             return _found(connection, user)
 
-        return self._database.write(work)
+        return self._database.write(work, of=EVERYONE)
 
     def list(self) -> tuple[User, ...]:
         """All users, by id."""
-        return tuple(map(_user, self._database.read(credentials.all_users)))
+        return tuple(map(_user, self._database.read(credentials.all_users, of=EVERYONE)))
 
     def get(self, user: str) -> User:
         """One user. Raises `ConfigurationError`: there is none of this id."""
         storable(user=user)
-        return self._database.read(lambda connection: _found(connection, user))
+        return self._database.read(lambda connection: _found(connection, user), of=EVERYONE)
 
     def update(
         self,
@@ -113,7 +114,7 @@ class Users:
             )
             return after
 
-        return self._database.write(work)
+        return self._database.write(work, of=EVERYONE)
 
     def delete(self, user: str, *, by: str | None = None) -> bool:
         """Delete a user and their sessions, not memberships and tokens of the same id. False: there was none."""
@@ -126,7 +127,7 @@ class Users:
                 audit.record(connection, now, None, by or SYSTEM, "users.delete", user)
             return is_gone
 
-        return self._database.write(work)
+        return self._database.write(work, of=EVERYONE)
 
     def log_in(self, user: str, password: str) -> str:
         """Check a password and open a session; returns its secret, which is not kept.
@@ -134,7 +135,7 @@ class Users:
         Raises:
             PermissionDenied: user and password do not belong together; which of them is wrong nobody is told.
         """
-        row = self._database.read(lambda c: credentials.find_user(c, user)) if is_user_id(user) else None
+        row = self._database.read(lambda c: credentials.find_user(c, user), of=EVERYONE) if is_user_id(user) else None
         is_right = fits(row.password_hash if row is not None else None, password)
         if row is None or row.disabled_at is not None or not is_right:
             raise PermissionDenied("User and password do not belong together.")
@@ -162,11 +163,11 @@ class Users:
                 raise PermissionDenied("This link was used or has expired; ask for another one.")
             return str(found.user_id)
 
-        return self._open(self._database.write(work), SESSION, is_link=False)
+        return self._open(self._database.write(work, of=EVERYONE), SESSION, is_link=False)
 
     def log_out(self, secret: str) -> None:
         """End a session."""
-        self._database.write(lambda connection: credentials.end_session(connection, hash_of(secret)))
+        self._database.write(lambda connection: credentials.end_session(connection, hash_of(secret)), of=EVERYONE)
 
     def principal(self, secret: str) -> Principal | None:
         """Whose session this is; None if it is none, or has ended."""
@@ -174,14 +175,14 @@ class Users:
         def look(connection: Connection) -> AnyRow | None:
             return credentials.find_session(connection, hash_of(secret), self._database.clock.now(connection))
 
-        row = self._database.read(look)
+        row = self._database.read(look, of=EVERYONE)
         if row is None or row.is_link:
             return None
         return Principal(row.user_id, "session", operator_rights=operator_rights(row))
 
     def operator_rights(self, user: str) -> frozenset[Right] | None:
         """What the user may in every organization; None if they are no operator, or disabled."""
-        row = self._database.look(lambda connection: credentials.find_user(connection, user))
+        row = self._database.look(lambda connection: credentials.find_user(connection, user), of=EVERYONE)
         return operator_rights(row) if row is not None and row.disabled_at is None else None
 
     def _open(self, user: str, length: timedelta, *, is_link: bool) -> str:
@@ -193,7 +194,7 @@ class Users:
             values = {"id": hash_of(secret), "user_id": user, "is_link": is_link, "created_at": now}
             credentials.create_session(connection, {**values, "expires_at": now + length})
 
-        self._database.write(work)
+        self._database.write(work, of=EVERYONE)
         return secret
 
 

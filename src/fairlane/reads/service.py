@@ -25,6 +25,7 @@ from fairlane.reads import metrics as numbers
 from fairlane.reads.explain import HostAnswer, explain_job
 from fairlane.reads.limits import uses_of
 from fairlane.registry.directory import Directory
+from fairlane.store.row_security import EVERYONE, Scope
 from fairlane.store.statements import attempts, history, job_list, lanes, organizations
 from fairlane.store.statements.job_list import Wanted
 from fairlane.store.transaction import Database
@@ -53,7 +54,7 @@ class Reads:
         key = job_id_of(job_id, organization)
         wanted = Wanted(ids=(key, key))
         found = self._database.read(
-            lambda connection: job_list.page(connection, organization, wanted, before=None, limit=1)
+            lambda connection: job_list.page(connection, organization, wanted, before=None, limit=1), of=organization
         )
         if not found:
             raise job_not_found(job_id, organization)
@@ -98,7 +99,8 @@ class Reads:
         asked.check(wanted)
         search = asked.search_of(text)
         return self._database.read(
-            lambda connection: _page(connection, organization, wanted, search, before=before, limit=limit)
+            lambda connection: _page(connection, organization, wanted, search, before=before, limit=limit),
+            of=organization,
         )
 
     def history(self, job_id: UUID | str, organization: str) -> tuple[LogEntry, ...]:
@@ -131,8 +133,12 @@ class Reads:
     def explain(self, job_id: UUID | str, organization: str) -> Explanation:
         """Why the job is not running, or how it runs, or how it ended. Raises `JobNotFound`."""
         key = job_id_of(job_id, organization)
+        self._of_job(key, organization, lambda *_: None)
+        # What else is in the way is others' as well: the jobs of a type with one limit for all, for one.
         clock, host = self._database.clock, self._ask_host(organization)
-        return self._database.read(lambda connection: explain_job(connection, clock, organization, key, host))
+        return self._database.read(
+            lambda connection: explain_job(connection, clock, organization, key, host), of=EVERYONE
+        )
 
     def result(self, job_id: UUID | str, organization: str) -> Result:
         """What the handler returned (None: nothing, or not yet), and what is known of the job's artifacts.
@@ -156,17 +162,23 @@ class Reads:
         """Counts and ages; None = over all organizations, for operators."""
         storable(organization=organization)
         return self._database.read(
-            lambda connection: numbers.metrics_of(connection, self._database.clock, organization)
+            lambda connection: numbers.metrics_of(connection, self._database.clock, organization),
+            of=_scope(organization),
         )
 
     def workers(self) -> tuple[WorkerView, ...]:
         """Live workers, by name. For operators."""
-        return self._database.read(lambda connection: numbers.live_workers(connection, self._database.clock))
+        return self._database.read(
+            lambda connection: numbers.live_workers(connection, self._database.clock), of=EVERYONE
+        )
 
     def running(self, organization: str | None = None, limit: int = 1000) -> tuple[RunningJob, ...]:
         """What runs, the longest-running first; None = in all organizations, for operators."""
         storable(organization=organization)
-        return self._database.read(lambda connection: numbers.running_jobs(connection, organization, limit))
+        return self._database.read(
+            lambda connection: numbers.running_jobs(connection, organization, limit),
+            of=_scope(organization),
+        )
 
     def queues(self) -> tuple[QueueView, ...]:
         """Queues with live jobs, and paused ones, by name. For operators.
@@ -174,25 +186,28 @@ class Reads:
         While the host's directory gives no answer, nothing is known of organizations' own limits, and none counts.
         """
         clock = self._database.clock
-        live = self._database.read(numbers.live_jobs)
+        live = self._database.read(numbers.live_jobs, of=EVERYONE)
         theirs = self._host_limits({lane.organization for lane in live.ready})
 
         def read(connection: Connection) -> tuple[QueueView, ...]:
             max_running = organizations.running_limits(connection) if theirs is None else theirs
             return numbers.queue_views(connection, clock, live, max_running)
 
-        return self._database.read(read)
+        return self._database.read(read, of=EVERYONE)
 
     def limit_uses(self, limits: Mapping[Subject, Limit]) -> dict[Subject, LimitUse]:
         """How far these limits are used now. For operators."""
         clock = self._database.clock
         return self._database.read(
-            lambda connection: uses_of(connection, clock, limits, lanes.running(connection).by_pair)
+            lambda connection: uses_of(connection, clock, limits, lanes.running(connection).by_pair),
+            of=EVERYONE,
         )
 
     def stranded(self) -> tuple[Stranded, ...]:
         """Queued jobs for which there is no live worker, by queue and job type. For operators."""
-        return self._database.read(lambda connection: numbers.stranded_jobs(connection, self._database.clock))
+        return self._database.read(
+            lambda connection: numbers.stranded_jobs(connection, self._database.clock), of=EVERYONE
+        )
 
     def _host_limits(self, ids: Collection[str]) -> Mapping[str, int | None] | None:
         """How many jobs the host lets its organizations run; None if Fairlane keeps the organizations itself."""
@@ -219,7 +234,11 @@ class Reads:
                 raise job_not_found(job_id, organization)
             return read(connection, organization, key)
 
-        return self._database.read(work)
+        return self._database.read(work, of=organization)
+
+
+def _scope(organization: str | None) -> Scope:
+    return organization if organization is not None else EVERYONE
 
 
 def _page(

@@ -62,11 +62,13 @@ class StoredDirectory:
 
     def organizations(self, ids: Collection[str]) -> Mapping[str, Standing]:
         """Those of the organizations that exist and are not deleted."""
-        return self._database.look(lambda connection: standings(connection, ids))
+        return self._database.look(lambda connection: standings(connection, ids), of=set(ids))
 
     def members(self, pairs: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Membership]:
         """Those of the (organization, user) pairs that are members."""
-        return self._database.look(lambda connection: memberships(connection, pairs))
+        return self._database.look(
+            lambda connection: memberships(connection, pairs), of={organization for organization, _ in pairs}
+        )
 
 
 def refuse_suspended(directory: Directory, organization: str) -> None:

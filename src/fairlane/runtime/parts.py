@@ -8,6 +8,7 @@ from fairlane.domain.events import Emit
 from fairlane.registry.artifacts import ObjectStorage
 from fairlane.registry.catalogue import Catalogue
 from fairlane.registry.directory import Directory, StoredDirectory
+from fairlane.store.row_security import Role
 from fairlane.store.transaction import Database
 
 SERVICE_THREADS: Final = 3  # for claims, ends and upkeep
@@ -29,7 +30,8 @@ class WorkerParts:
 
     def on_own_connections(self) -> Self:
         """The same on database connections of the worker's own: handlers and the application may use up the others."""
-        database = self.database.sibling(pool_size=_CONNECTIONS)
+        url = self.settings.worker_url
+        database = self.database.sibling(pool_size=_CONNECTIONS, url=url, role=Role.WORKER)
         # What a host's directory reads is the host's.
         directory = StoredDirectory(database) if isinstance(self.directory, StoredDirectory) else self.directory
         return replace(self, database=database, directory=directory)

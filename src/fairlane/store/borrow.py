@@ -14,7 +14,7 @@ What keeps them is a frame around the block. Which one depends on what is there:
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -25,11 +25,14 @@ from sqlalchemy.util.concurrency import await_, in_greenlet
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable
 from fairlane.store.dialects import is_sqlite
 from fairlane.store.guest import ACCEPTED, receive
+from fairlane.store.row_security import SETTING, named
 
 T = TypeVar("T")
 
 ASYNC: Final = "sqlalchemy.ext.asyncio"
 _DRIVERS: Final = frozenset({"pysqlite", "aiosqlite", "psycopg", "psycopg_async", "psycopg2", "asyncpg"})
+_SETTINGS: Final = text(f"SELECT current_setting('lock_timeout'), coalesce(current_setting('{SETTING}', true), '')")
+_SET: Final = text(f"SELECT set_config('lock_timeout', :timeout, true), set_config('{SETTING}', :organizations, true)")
 _IDLE: Final = 0  # libpq's PQTRANS_IDLE
 _FAILED_TRANSACTION: Final = "25P02"
 _ABORTED: Final = "Your transaction has failed already, so it can't take a job; roll it back, then submit again."
@@ -87,31 +90,32 @@ def borrow(connection: object) -> Iterator[Connection]:
 
 
 @contextmanager
-def lock_timeout(connection: Connection, seconds: float) -> Iterator[None]:
+def lock_timeout(connection: Connection, seconds: float, of: Collection[str] = ()) -> Iterator[None]:
     """Bound each wait for a lock; the previous bound is back afterwards. On SQLite its busy timeout is the bound.
 
     Args:
         connection: with a transaction open; outside one the bound would have no effect.
         seconds: at least a millisecond is taken, since 0 would mean for ever.
+        of: organizations whose rows the caller's role shall see meanwhile, where row security binds it.
     """
     if is_sqlite(connection):
         yield
         return
-    previous: str = connection.execute(text("SELECT current_setting('lock_timeout')")).scalar_one()
-    _set_lock_timeout(connection, f"{max(1, round(seconds * 1000))}ms")
+    previous = tuple(connection.execute(_SETTINGS).one())
+    _set(connection, f"{max(1, round(seconds * 1000))}ms", named(of) if of else previous[1])
     try:
         yield
     except BaseException:
-        # Refused where the error aborted the transaction; then the rollback to the savepoint puts the value back. A
-        # connection that broke has no value any more, and what broke it is the error to be seen.
+        # Refused where the error aborted the transaction; then the rollback to the savepoint puts the values back. A
+        # connection that broke has no values any more, and what broke it is the error to be seen.
         with suppress(DBAPIError, PendingRollbackError):
-            _set_lock_timeout(connection, previous)
+            _set(connection, *previous)
         raise
-    _set_lock_timeout(connection, previous)
+    _set(connection, *previous)
 
 
-def _set_lock_timeout(connection: Connection, value: str) -> None:
-    connection.execute(text("SELECT set_config('lock_timeout', :value, true)"), {"value": value})
+def _set(connection: Connection, timeout: str, organizations: str) -> None:
+    connection.execute(_SET, {"timeout": timeout, "organizations": organizations})
 
 
 def is_a(value: object, module: str, *names: str) -> bool:

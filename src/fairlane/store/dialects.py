@@ -42,6 +42,7 @@ _UNAVAILABLE_CLASSES: Final = ("08", "25", "40", "53", "55", "57", "58")
 # A connection that can't be made has no SQLSTATE. Trying again is of no use then, at least not alone.
 _NO_DATABASE: Final = re.compile(r'FATAL: +database ".*" does not exist')
 _NO_LOGIN: Final = re.compile(r'FATAL: +(role ".*" does not exist|password authentication failed|no pg_hba.conf entry)')
+_NO_PRIVILEGE: Final = "42501"
 _MISSING_STATES: Final = frozenset({"42P01", "42703", "3F000"})  # undefined table, column, schema
 
 
@@ -297,6 +298,12 @@ def translate(error: DBAPIError, where: str) -> FairlaneError | None:
         return ConfigurationError(
             "The database's Fairlane schema is missing or older than this code; run `fairlane migrate`, "
             f"or call fl.migrate(). It is {where}."
+        )
+    if state == _NO_PRIVILEGE and "row-level security" not in text:  # which would be a bug of ours
+        return ConfigurationError(
+            "The database's login may not do this. `fairlane check` says what it may; to look across organizations, or "
+            f"to run a worker, it needs Fairlane's roles: GRANT fairlane_app, "
+            f"fairlane_operator, fairlane_worker. It is {where}."
         )
     if isinstance(error, DataError):
         return InvalidParameters("A value is too long, too large or has a character that can't be stored.")

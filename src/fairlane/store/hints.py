@@ -107,7 +107,7 @@ class Listener:
         self._bell.close()
 
     def _run(self) -> None:
-        own = self._database.sibling(pool_size=1)
+        own = self._database.sibling(pool_size=1, role=self._database.role)
         listen = self._listen if own.engine.dialect.name == "postgresql" else self._watch
         try:
             while own is not self._database and not self._stopped.is_set():

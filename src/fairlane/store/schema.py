@@ -9,7 +9,7 @@ needs no pause, whether the workers or the schema come first. CONTRIBUTING.md ha
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,6 +21,7 @@ from sqlalchemy import Connection, Identity, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable
+from fairlane.store import row_security
 from fairlane.store.dialects import is_lock_timeout, is_retryable, is_sqlite
 from fairlane.store.tables import metadata
 from fairlane.store.transaction import Database
@@ -61,11 +62,16 @@ class SchemaState:
     condition: Condition
 
 
-def migrate(database: Database) -> tuple[str | None, str]:
+def migrate(database: Database, url: str | None = None) -> tuple[str | None, str]:
     """Create the schema or bring it up to date, beside workers that run. Waits for a migration under way elsewhere.
 
     A SQLite file that is not there is created, with its folder. Each revision is written in one transaction, on
     PostgreSQL apart from the indexes that are built outside of it.
+
+    Row security is switched on where the login may create its roles, or has been granted them; see `row_security`.
+
+    Args:
+        url: the owner's; None = as the database's.
 
     Returns:
         The revision before, None for an empty database, and after; the same if there was nothing to do, as where the
@@ -79,7 +85,7 @@ def migrate(database: Database) -> tuple[str | None, str]:
     # Before the transaction, whose lock keeps everybody else waiting.
     import alembic.command  # noqa: F401, PLC0415 - used by what runs in the transaction
 
-    patient = database.sibling(pool_size=1, lock_seconds=_PATIENCE)
+    patient = database.sibling(pool_size=1, lock_seconds=_PATIENCE, url=url)
     try:
         with _ONE_AT_A_TIME:
             return patient.write(_upgrade) if patient.engine.dialect.name == "sqlite" else _upgrade_online(patient)
@@ -96,6 +102,11 @@ def state(database: Database) -> SchemaState:
         StorageUnavailable: the database is away or locked.
     """
     return database.read(_state)
+
+
+def lacks_row_security(database: Database) -> bool:
+    """Whether PostgreSQL could hold the tenant boundary below the code, and does not."""
+    return database.engine.dialect.name == "postgresql" and not database.read(row_security.is_on)
 
 
 def check(database: Database) -> None:
@@ -163,7 +174,8 @@ def _upgrade_online(database: Database) -> tuple[str | None, str]:
         connection.execute(text(f"SET lock_timeout = '{_LOCK_WAIT}s'"))
         connection.commit()
         for revision in missing:
-            _run_patiently(connection, revision, deadline)
+            _run_patiently(connection, lambda: _run(connection, revision), deadline)  # noqa: B023 - it is run at once
+        _run_patiently(connection, lambda: _secure(connection), deadline)
     return found.current, missing[-1] if missing else found.current or found.head
 
 
@@ -190,16 +202,21 @@ def _alone(connection: Connection, deadline: float) -> Iterator[None]:
             connection.commit()
 
 
-def _run_patiently(connection: Connection, revision: str, deadline: float) -> None:
-    """Run a revision, and again where somebody's transaction keeps a table from it."""
+def _run_patiently(connection: Connection, change: Callable[[], None], deadline: float) -> None:
+    """Make a change, and again where somebody's transaction keeps a table from it."""
     while True:
         try:
-            return _run(connection, revision)
+            return change()
         except DBAPIError as error:
             connection.rollback()
             if not (is_lock_timeout(error) or is_retryable(error)) or time.monotonic() > deadline:
                 raise
         time.sleep(_PAUSE)
+
+
+def _secure(connection: Connection) -> None:
+    row_security.establish(connection)
+    connection.commit()
 
 
 def _missing(connection: Connection) -> tuple[SchemaState, list[str]]:

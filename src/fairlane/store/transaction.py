@@ -12,6 +12,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from fairlane.domain.errors import CommitUnanswered, StorageUnavailable
 from fairlane.domain.redact import safe_url
+from fairlane.store import row_security
 from fairlane.store.clock import Clock, DatabaseClock
 from fairlane.store.dialects import (
     WRITE,
@@ -23,6 +24,7 @@ from fairlane.store.dialects import (
     make_engine,
     translate,
 )
+from fairlane.store.row_security import Role, Scope
 
 T = TypeVar("T")
 
@@ -42,12 +44,26 @@ class Database:
         clock: the clock of all times in it; tests set their own.
         pool_size: connections kept open; as many again may be opened for a while.
         lock_seconds: how long to wait for a lock that somebody else's transaction holds.
+        role: whose eyes its sessions have, where the database has row security; None = those of the URL's login.
+        production: refuse logins that row security does not bind.
+
+    Transactions say whose rows they are open to, `of`: an organization, several, or `EVERYONE`. To a session of the app
+    all others' rows are not there, which is what happens where nothing is said.
 
     `hint` is called after a commit that may have made jobs claimable; whoever composes the application sets it.
     `commits` grows with what `write` commits, just before it does.
     """
 
-    def __init__(self, url: str, *, clock: Clock | None = None, pool_size: int = 5, lock_seconds: float = 5.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        clock: Clock | None = None,
+        pool_size: int = 5,
+        lock_seconds: float = 5.0,
+        role: Role | None = None,
+        production: bool = False,
+    ) -> None:
         self.url = url
         self.engine = make_engine(url, pool_size=pool_size, lock_seconds=lock_seconds)  # which refuses an odd URL
         self.file = file_of(url)
@@ -59,6 +75,9 @@ class Database:
         self._writing = self.engine.execution_options(**{WRITE: True})
         # SQLite's transactions read one snapshot anyway.
         self.is_postgres = self.engine.dialect.name == "postgresql"
+        self.role, self.production = role, production
+        if self.is_postgres and role is not None:
+            row_security.take_on(self.engine, role, production=production)
         self._reading = (
             self.engine.execution_options(isolation_level="REPEATABLE READ") if self.is_postgres else self.engine
         )
@@ -74,7 +93,7 @@ class Database:
         if self.file is not None:
             create_file(self.file)
 
-    def write(self, work: Callable[[Connection], T]) -> T:
+    def write(self, work: Callable[[Connection], T], *, of: Scope = ()) -> T:
         """Run `work` in one transaction and commit it; run it again after a deadlock or a serialization failure.
 
         Raises:
@@ -85,7 +104,7 @@ class Database:
         wait = _FIRST_WAIT
         for last in [False] * (_TRIES - 1) + [True]:
             try:
-                return self._write_once(work)
+                return self._write_once(work, of)
             except StorageUnavailable as error:
                 cause = error.__cause__
                 if last or not isinstance(cause, DBAPIError) or not is_retryable(cause):
@@ -94,10 +113,11 @@ class Database:
             wait *= 2
         raise AssertionError("unreachable: the last try returns or raises")
 
-    def _write_once(self, work: Callable[[Connection], T]) -> T:
+    def _write_once(self, work: Callable[[Connection], T], of: Scope) -> T:
         is_committing = False
         try:
             with translated(self._where), self._writing.begin() as connection:
+                row_security.open_to(connection, of)
                 done = work(connection)
                 is_committing = True
                 self.commits += 1  # before it, so that who sees the commit sees the number, too
@@ -105,7 +125,7 @@ class Database:
             raise _of_commit(error) if is_committing else error from error.__cause__
         return done
 
-    def write_one(self, work: Callable[[Connection], T]) -> T:
+    def write_one(self, work: Callable[[Connection], T], *, of: Scope = ()) -> T:
         """Run `work`, a single statement that writes, without BEGIN and COMMIT around it: its answer is the commit's.
 
         For PostgreSQL. It is not run again.
@@ -117,34 +137,39 @@ class Database:
         is_sent = False
         try:
             with translated(self._where), self._writing_one.connect() as connection:
+                row_security.open_each_to(connection, of)
                 is_sent = True
                 return work(connection)
         except StorageUnavailable as error:
             raise _of_commit(error) if is_sent else error from error.__cause__
 
-    def read(self, work: Callable[[Connection], T]) -> T:
+    def read(self, work: Callable[[Connection], T], *, of: Scope = ()) -> T:
         """Run `work` in one read transaction on one snapshot, so that its statements agree with each other.
 
         Raises:
             StorageUnavailable, ConfigurationError: as for `write`.
         """
         with translated(self._where), self._reading.begin() as connection:
+            row_security.open_to(connection, of)
             return work(connection)
 
-    def look(self, work: Callable[[Connection], T]) -> T:
+    def look(self, work: Callable[[Connection], T], *, of: Scope = ()) -> T:
         """Run `work`, a single statement that reads, without BEGIN and COMMIT around it where the database can do so.
 
         Raises:
             StorageUnavailable, ConfigurationError: as for `write`.
         """
         with translated(self._where), self._looking.connect() as connection:
+            row_security.open_each_to(connection, of)
             return work(connection)
 
     def translated(self) -> AbstractContextManager[None]:
         """Give a driver's errors our names."""
         return translated(self._where)
 
-    def sibling(self, *, pool_size: int, lock_seconds: float | None = None) -> "Database":
+    def sibling(
+        self, *, pool_size: int, lock_seconds: float | None = None, url: str | None = None, role: Role | None = None
+    ) -> "Database":
         """The same database through connections of its own, so that whoever uses up these can't hold up those.
 
         A database in memory lives in its one connection, so it is its own sibling.
@@ -152,10 +177,24 @@ class Database:
         Args:
             pool_size: connections kept open.
             lock_seconds: None = as here.
+            url: another login's; None = as here.
+            role: whose eyes its sessions have; None = those of the login.
         """
         if is_in_memory(self.url):
             return self
-        return Database(self.url, clock=self.clock, pool_size=pool_size, lock_seconds=lock_seconds or self.lock_seconds)
+        return Database(
+            url or self.url,
+            clock=self.clock,
+            pool_size=pool_size,
+            lock_seconds=lock_seconds or self.lock_seconds,
+            role=role,
+            production=self.production and role is not None,
+        )
+
+    def renew(self) -> None:
+        """Make new connections: those from before a migration have not taken on their role."""
+        if self.role is not None and self.is_postgres:
+            self.engine.dispose()
 
     def close(self) -> None:
         """Close the pooled connections."""

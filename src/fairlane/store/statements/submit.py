@@ -88,9 +88,11 @@ def _parents(connection: Connection, drafts: Sequence[Draft], duplicates: Duplic
     for organization in sorted({organization for organization, _ in wanted.keys() - batch}):
         ids = [parent for owner, parent in wanted.keys() - batch if owner == organization]
         parents = connection.execute(
-            select(jobs.c.id, jobs.c.job_type, jobs.c.status).where(
-                jobs.c.organization_id == organization, jobs.c.id.in_(ids)
-            )
+            select(jobs.c.id, jobs.c.job_type, jobs.c.status)
+            .where(jobs.c.organization_id == organization, jobs.c.id.in_(ids))
+            .order_by(jobs.c.id)
+            # As the edge's foreign key does, which under row security does not say which parent was deleted meanwhile.
+            .with_for_update(read=True, key_share=True)
         )
         for row in parents:
             found[organization, row.id] = Ended(organization, row.id, row.job_type, JobStatus(row.status))
@@ -117,7 +119,7 @@ def _insert(
     _insert_jobs(connection, now, new, duplicates.replaced)
     limits.note_submissions(connection, now, mine)
     if edges:
-        _insert_edges(connection, edges, [draft.id for draft in drafts])
+        insert_many(connection, job_parents, edges)
     named = [
         {"organization_id": draft.organization, "job_id": draft.id, "name": name, "value": value}
         for draft in mine
@@ -137,23 +139,6 @@ def _insert_jobs(connection: Connection, now: datetime, new: Sequence[Fresh], re
         raise ConfigurationError(
             "A job with the id of a submission is there already: it was submitted before, or the id is another job's."
         ) from None
-
-
-def _insert_edges(connection: Connection, edges: Sequence[Mapping[str, Any]], batch: Sequence[UUID]) -> None:
-    """Insert the edges of these jobs.
-
-    Raises:
-        ParentNotFound: a parent was deleted since we looked; its foreign key has waited for that.
-    """
-    try:
-        insert_many(connection, job_parents, edges)
-    except IntegrityError as error:
-        # PostgreSQL says which key it did not find.
-        gone = next((edge for edge in edges if str(edge["parent_id"]) in str(error.orig)), None)
-        if gone is None:
-            raise
-        with at(batch.index(gone["job_id"])):
-            raise _no_parent(gone["organization_id"], gone["parent_id"]) from None
 
 
 def _no_parent(organization: str, parent: UUID) -> ParentNotFound:

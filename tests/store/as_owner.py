@@ -1,0 +1,92 @@
+"""A pytest plugin: what a test itself looks at or writes in the database, it does as the login of the URL.
+
+Sessions of an application have taken on a role that sees only what its transactions have named (row security). Tests
+look below that: a connection that a test takes from an engine of ours, or a transaction that it runs itself, steps out
+of the role for as long as it has it. Services that a test runs on the application's connections have the worker's eyes
+there, as they have in a worker. Whatever else our own code runs keeps to its role; so does a test within `in_role`.
+"""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import sqlalchemy
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.pool import Pool
+
+import fairlane
+from fairlane.store import row_security, transaction
+from fairlane.store.guest import Guest
+
+_OURS: Final = f"{Path(fairlane.__path__[0])}{os.sep}"
+_PASSED_OVER: Final = (
+    f"{Path(sqlalchemy.__path__[0])}{os.sep}",
+    str(transaction.__file__),
+    str(contextlib.__file__),
+    "<string>",
+)
+_ROLE: Final = row_security._ROLE_OF
+_LEFT: Final = "left role"
+_SERVICES: Final = f"{_OURS}runtime{os.sep}"
+_keeps: ContextVar[bool] = ContextVar("keeps its role", default=False)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _step_out_of_roles() -> Iterator[None]:
+    event.listen(Engine, "engine_connect", _step_out)
+    event.listen(Pool, "checkin", _step_in)
+    yield
+    event.remove(Engine, "engine_connect", _step_out)
+    event.remove(Pool, "checkin", _step_in)
+
+
+def _step_out(connection: Connection) -> None:
+    if isinstance(connection.connection, Guest):
+        return  # the caller's
+    role = connection.info.get(_ROLE)
+    if role is None or _keeps.get():
+        return
+    caller = _caller()
+    if caller.startswith(_OURS) and not caller.startswith(_SERVICES):
+        return
+    other = row_security.Role.WORKER if caller.startswith(_SERVICES) else "none"
+    if other == role:
+        return
+    _become(connection.connection.driver_connection, other)
+    connection.info.update({_ROLE: None, _LEFT: role})
+
+
+def _step_in(driver: Any, record: Any) -> None:
+    role = record.info.pop(_LEFT, None)
+    if role is not None and driver is not None:
+        _become(driver, role)
+        record.info[_ROLE] = role
+
+
+def _become(driver: Any, role: str) -> None:
+    was, driver.autocommit = driver.autocommit, True
+    driver.execute(f"SET ROLE {role}")
+    driver.autocommit = was
+
+
+def _caller() -> str:
+    """The file of the nearest caller outside SQLAlchemy and the transaction helper."""
+    frame = sys._getframe(2)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PASSED_OVER):
+        frame = frame.f_back
+    return frame.f_code.co_filename
+
+
+@contextlib.contextmanager
+def in_role() -> Iterator[None]:
+    """Within the block, what the test runs is seen with the eyes of the sessions' role."""
+    token = _keeps.set(True)
+    try:
+        yield
+    finally:
+        _keeps.reset(token)

@@ -1,0 +1,264 @@
+"""PostgreSQL holds the tenant boundary: a query that forgets it returns nothing foreign (R19)."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg.errors import InsufficientPrivilege
+from sqlalchemy import Connection, create_engine, make_url, text
+from sqlalchemy.exc import ProgrammingError
+
+from fairlane import ConfigurationError, Fairlane, Job, JobContext, JobNotFound, JobStatus, Settings
+from fairlane.store import schema
+from fairlane.store.row_security import EVERYONE, Role, Scope, policy_of
+from fairlane.store.tables import metadata
+from fairlane.store.transaction import Database
+from tests.conftest import create_database, database_on, drop_database
+from tests.store.as_owner import in_role
+
+# Deliberately broken: it names no organization.
+EVERY_JOB = text("SELECT organization_id FROM fairlane_jobs")
+
+
+def report(ctx: JobContext) -> None: ...
+
+
+def application(url: str, **settings: Any) -> Fairlane:
+    fl = Fairlane(Settings(url=url, artifacts_url="memory:///", **settings))
+    fl.job_type("report", dedup_window=0)(report)
+    return fl
+
+
+@pytest.fixture
+def fl(postgres_url: str) -> Iterator[Fairlane]:
+    """An application, with a job of acme and one of rival."""
+    with application(postgres_url) as fl:
+        for organization in ("acme", "rival"):
+            fl.organizations.create(organization)
+            fl.members.add(organization, "ana")
+            fl.submit("report", organization=organization)
+        yield fl
+
+
+@pytest.fixture
+def logins(fl: Fairlane) -> Iterator[dict[str, str]]:
+    """URLs of logins as one should have them in production: bound by row security, members of the roles."""
+    suffix = uuid4().hex
+    made = {"jobs": ", ".join(Role), "host": Role.APP}
+    with psycopg.connect(plain(fl.database.url), autocommit=True) as owner:
+        for name, roles in made.items():
+            owner.execute(f"CREATE ROLE {name}_{suffix} LOGIN")
+            owner.execute(f"GRANT {roles} TO {name}_{suffix}")
+    url = make_url(fl.database.url)
+    yield {name: url.set(username=f"{name}_{suffix}").render_as_string(False) for name in made}
+    with psycopg.connect(plain(fl.database.url), autocommit=True) as owner:
+        for name in made:
+            owner.execute(f"DROP ROLE {name}_{suffix}")
+
+
+def plain(url: str) -> str:
+    return make_url(url).set(drivername="postgresql").render_as_string(False)
+
+
+def rows_of(table: str) -> Callable[[Connection], object]:
+    return lambda connection: connection.execute(text(f"SELECT * FROM {table}"))
+
+
+def seen(database: Database, of: Scope = ()) -> list[list[str]]:
+    """Whose jobs the broken query returns: in a transaction that writes, in one that reads, and by itself."""
+
+    def work(connection: Connection) -> list[str]:
+        return sorted(connection.execute(EVERY_JOB).scalars())
+
+    with in_role():
+        return [verb(work, of=of) for verb in (database.write, database.read, database.look, database.write_one)]
+
+
+def test_every_table_that_carries_an_organization_is_under_forced_row_security(fl: Fairlane):
+    with psycopg.connect(plain(fl.database.url)) as look:
+        carrying = look.execute(
+            "SELECT table_name FROM information_schema.columns WHERE column_name = 'organization_id'"
+        ).fetchall()
+        forced = look.execute("SELECT relname FROM pg_class WHERE relrowsecurity AND relforcerowsecurity").fetchall()
+        policies = look.execute("SELECT tablename, policyname, cmd, qual = with_check FROM pg_policies").fetchall()
+    secured = {name for (name,) in forced}
+    # A new table that carries organizations, by whatever column, is named here or in `policy_of`.
+    assert secured == {name for (name,) in carrying} | {"fairlane_organizations", "fairlane_pauses"}
+    assert secured == {table.name for table in metadata.tables.values() if policy_of(table) is not None}
+    assert {(table, name) for table, name, _, _ in policies} == {
+        (table, name) for table in secured for name in ("fairlane_tenant", "fairlane_all")
+    }
+    assert all(command == "ALL" and is_checked for _, _, command, is_checked in policies)
+
+
+def test_a_query_that_names_no_organization_returns_nothing_foreign(fl: Fairlane):
+    assert seen(fl.database, of="acme") == [["acme"]] * 4
+    assert seen(fl.database, of=["acme", "rival"]) == [["acme", "rival"]] * 4
+    assert seen(fl.database, of=EVERYONE) == [["acme", "rival"]] * 4
+
+
+def test_a_transaction_that_says_nothing_sees_nothing(fl: Fairlane):
+    assert seen(fl.database) == [[]] * 4
+
+
+@pytest.mark.parametrize("before", ["acme", EVERYONE], ids=["an organization", "an operator"])
+def test_a_pooled_connection_keeps_nothing_of_the_one_before(fl: Fairlane, before: Scope):
+    database = Database(fl.database.url, pool_size=1, role=Role.APP)
+    for _ in range(2):
+        assert seen(database, of=before)[0]
+        assert seen(database) == [[]] * 4
+    with pytest.raises(ZeroDivisionError), in_role():
+        database.write(lambda _: 1 // 0, of=before)
+    assert seen(database) == [[]] * 4
+    with pytest.raises(ConfigurationError), in_role():
+        database.look(lambda connection: connection.execute(text("SELECT nonsense")), of=before)
+    assert seen(database) == [[]] * 4
+    database.close()
+
+
+@pytest.mark.parametrize("odd", ["acme,rival", "", ",", "acme\0", "rival,", "*", "{acme,rival}"])
+def test_a_name_that_is_no_id_opens_nothing(fl: Fairlane, odd: str):
+    assert seen(fl.database, of=odd) == [[]] * 4
+    assert seen(fl.database, of=[odd, "acme"]) == [["acme"]] * 4
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO fairlane_members VALUES ('rival', 'eve', 'admin', '[]', now())",
+        "UPDATE fairlane_members SET organization_id = 'rival'",
+    ],
+)
+def test_nothing_is_written_into_another_organization(fl: Fairlane, statement: str):
+    with pytest.raises(ProgrammingError) as refused, in_role():
+        fl.database.write(lambda connection: connection.execute(text(statement)), of="acme")
+    assert isinstance(refused.value.orig, InsufficientPrivilege)
+    assert [member.user for member in fl.members.list("rival")] == ["ana"]
+
+
+@pytest.mark.parametrize("table", ["fairlane_jobs", "fairlane_members", "fairlane_execution_log"])
+def test_a_change_without_a_where_reaches_no_other_organization(fl: Fairlane, table: str):
+    with in_role():
+        fl.database.write(lambda connection: connection.execute(text(f"DELETE FROM {table}")), of="acme")
+    with fl.database.engine.connect() as owner:
+        left = owner.execute(text(f"SELECT DISTINCT organization_id FROM {table}")).scalars().all()
+    assert left == ["rival"]
+
+
+@pytest.mark.parametrize("change", ["UPDATE fairlane_audit SET actor = 'nobody'", "DELETE FROM fairlane_audit"])
+def test_nobody_but_the_owner_can_change_the_audit(fl: Fairlane, change: str):
+    for of in ("acme", EVERYONE):
+        with pytest.raises(ConfigurationError, match="may not do this"), in_role():
+            fl.database.write(lambda connection: connection.execute(text(change)), of=of)
+
+
+def test_workers_can_t_read_credentials(fl: Fairlane):
+    database = fl.database.sibling(pool_size=1, role=Role.WORKER)
+    for table in ("fairlane_users", "fairlane_sessions", "fairlane_tokens"):
+        with pytest.raises(ConfigurationError, match="may not do this"), in_role():
+            database.read(rows_of(table))
+    assert seen(database) == [["acme", "rival"]] * 4
+    database.close()
+
+
+def test_a_whole_life_goes_on_below_logins_that_are_bound(fl: Fairlane, logins: dict[str, str]):
+    with application(logins["jobs"], production=True) as bound:
+        job = bound.submit("report", organization="acme", user="ana", labels={"case": "7"})
+        jobs = bound.submit_many(
+            [bound_submission("acme"), bound_submission("rival")],
+        )
+        with pytest.raises(JobNotFound):
+            bound.get(job.id, organization="rival")
+        assert bound.explain(job.id, organization="acme").status is JobStatus.QUEUED
+        assert bound.worker().drain().completed >= 5
+        assert bound.get(job.id, organization="acme").status is JobStatus.COMPLETED
+        assert bound.get(jobs[1].id, organization="rival").status is JobStatus.COMPLETED
+        bound.organizations.pause("acme", user="ana")
+        assert bound.organizations.get("acme").paused
+        assert {one.id for one in bound.organizations.list()} == {"acme", "rival"}
+        assert sum(bound.metrics().jobs_by_status.values()) == 5
+        assert sum(bound.metrics(organization="acme").jobs_by_status.values()) == 3
+
+
+def bound_submission(organization: str) -> Any:
+    from fairlane import Submission
+
+    return Submission("report", organization)
+
+
+def test_in_production_a_login_that_is_not_bound_is_refused(fl: Fairlane, logins: dict[str, str]):
+    with application(fl.database.url, production=True) as careless:
+        with pytest.raises(ConfigurationError, match=r"must not be one that is a superuser's .* GRANT fairlane_app"):
+            careless.organizations.list()
+        with pytest.raises(ConfigurationError, match="superuser"):
+            careless.worker().drain()
+    with application(logins["host"], production=True) as host:
+        assert host.submit("report", organization="acme").organization == "acme"
+        with pytest.raises(ConfigurationError, match="may not do this"):
+            host.organizations.list()
+        with pytest.raises(ConfigurationError, match="may not take on Fairlane's roles"):
+            host.worker().drain()
+
+
+def test_the_owner_migrates_and_the_application_does_not_need_to(fl: Fairlane, logins: dict[str, str]):
+    with application(logins["jobs"], production=True, owner_url=fl.database.url) as bound:
+        bound.migrate()
+        assert bound.submit("report", organization="acme").organization == "acme"
+
+
+def test_a_host_s_transaction_sees_what_it_saw_before_a_submission(fl: Fairlane, logins: dict[str, str]):
+    engine = create_engine(make_url(logins["host"]).set(drivername="postgresql+psycopg"))
+    with engine.begin() as connection:
+        for mine in ("", "rival"):
+            connection.execute(text("SELECT set_config('fairlane.organizations', :mine, true)"), {"mine": mine})
+            before = connection.execute(EVERY_JOB).scalars().all()
+            job: Job = fl.submit("report", organization="acme", connection=connection)
+            assert job.status is JobStatus.QUEUED
+            assert connection.execute(EVERY_JOB).scalars().all() == before
+            assert connection.scalar(text("SELECT current_setting('fairlane.organizations')")) == mine
+    engine.dispose()
+    assert fl.list(organization="acme").total == 3
+
+
+def test_a_foreign_parent_is_as_unknown_as_none(fl: Fairlane, logins: dict[str, str]):
+    theirs = fl.list(organization="rival").items[0].id
+    told = []
+    with application(logins["jobs"]) as bound:
+        for parent in (theirs, uuid4()):
+            with pytest.raises(Exception, match="is not a job of organization acme") as refused:
+                bound.submit("report", organization="acme", depends_on=[parent])
+            told.append(str(refused.value).replace(str(parent), "…"))
+    assert told[0] == told[1]
+
+
+def test_without_the_right_to_create_roles_the_schema_is_made_and_says_so(postgres_server: str):
+    name, login = f"test_{uuid4().hex}", f"plain_{uuid4().hex}"
+    create_database(postgres_server, name, template="template0")
+    url = database_on(postgres_server, name)
+    with psycopg.connect(plain(url), autocommit=True) as owner:
+        owner.execute(f"CREATE ROLE {login} LOGIN")
+        owner.execute(f"GRANT CREATE, USAGE ON SCHEMA public TO {login}")
+    theirs = make_url(url).set(username=login).render_as_string(False)
+    with application(theirs) as fl:
+        fl.migrate()
+        fl.organizations.create("acme")
+        fl.submit("report", organization="acme")
+        assert fl.worker().drain().completed == 1
+        assert schema.lacks_row_security(fl.database)
+        with psycopg.connect(plain(url), autocommit=True) as owner:
+            owner.execute(f"GRANT {', '.join(Role)} TO {login}")
+        fl.migrate()
+        assert not schema.lacks_row_security(fl.database)
+        assert fl.submit("report", organization="acme").organization == "acme"
+        assert fl.worker().drain().completed == 1
+        assert seen(fl.database) == [[]] * 4
+    drop_database(postgres_server, name)
+    with psycopg.connect(plain(postgres_server), autocommit=True) as owner:
+        owner.execute(f"DROP ROLE {login}")
+
+
+def test_a_second_migration_changes_nothing(fl: Fairlane):
+    assert schema.migrate(fl.database) == ("0001", "0001")
+    assert seen(fl.database, of="acme") == [["acme"]] * 4
