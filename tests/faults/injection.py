@@ -171,7 +171,7 @@ def _calling(faults: Faults) -> dict[str, Callable[..., Any]]:
     """What an application's calls go through, made again after faults."""
 
     def calling(call: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda self, work: faults.call(partial(call, self, work))
+        return lambda self, work, **scope: faults.call(partial(call, self, work, **scope))
 
     return {name: calling(getattr(Database, name)) for name in ("write", "write_one", "read", "look")}
 
@@ -187,5 +187,8 @@ def _lose(driver: Any, dice: bytes) -> NoReturn:
         if dice[0] & 1 and driver.in_transaction:
             driver.rollback()
         raise sqlite3.OperationalError("disk I/O error")
+    if driver.pgconn.pipeline_status:  # a statement that stands in one with its scope took effect only when it is sent
+        with driver.pipeline() as sent:
+            sent.sync()
     driver.close()
     raise psycopg.errors.AdminShutdown(_SHUT_DOWN) if dice[0] & 1 else psycopg.OperationalError(_LOST)

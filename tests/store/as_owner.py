@@ -22,12 +22,14 @@ from sqlalchemy.pool import Pool
 import fairlane
 from fairlane.store import row_security, transaction
 from fairlane.store.guest import Guest
+from tests.faults import injection
 
 _OURS: Final = f"{Path(fairlane.__path__[0])}{os.sep}"
 _PASSED_OVER: Final = (
     f"{Path(sqlalchemy.__path__[0])}{os.sep}",
     str(transaction.__file__),
     str(contextlib.__file__),
+    str(injection.__file__),
     "<string>",
 )
 _ROLE: Final = row_security._ROLE_OF
