@@ -11,6 +11,7 @@ from fairlane.domain.errors import (
     CyclicDependency,
     DuplicateJob,
     FairlaneError,
+    IdempotencyConflict,
     IllegalTransition,
     InvalidParameters,
     JobNotFound,
@@ -38,7 +39,7 @@ from fairlane.runtime.interrupt import Interrupted
 
 if TYPE_CHECKING:
     from fairlane.app import Fairlane
-    from fairlane.config import Settings
+    from fairlane.config import Settings, WebSettings
     from fairlane.control.batch import Submission
     from fairlane.registry.directory import Directory, Membership, Standing
 
@@ -53,6 +54,7 @@ __all__ = [
     "DuplicateJob",
     "Fairlane",
     "FairlaneError",
+    "IdempotencyConflict",
     "IllegalTransition",
     "Interrupted",
     "InvalidParameters",
@@ -86,6 +88,7 @@ __all__ = [
     "SubmissionError",
     "TransientError",
     "WaitTimeout",
+    "WebSettings",
 ]
 
 # Loaded when they are first asked for. Where handlers have a module of their own, apart from the application's, the
@@ -97,6 +100,7 @@ _LATE: Final = {
     "Settings": "fairlane.config",
     "Standing": "fairlane.registry.directory",
     "Submission": "fairlane.control.batch",
+    "WebSettings": "fairlane.config",
 }
 
 

@@ -3,9 +3,17 @@
 from difflib import get_close_matches
 from typing import Annotated, Any, Self
 
-from pydantic import Field, ModelWrapValidatorHandler, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    ModelWrapValidatorHandler,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from fairlane.domain.errors import ConfigurationError
 
@@ -78,12 +86,87 @@ class Settings(BaseSettings):
         try:
             return validate(values)
         except ValidationError as error:
-            wrong = "; ".join(map(_told, error.errors()))
-            raise ConfigurationError(f"Fairlane's settings are wrong: {wrong}.") from None
+            raise _in_a_sentence(cls, error) from None
+
+
+# What signs a token is a private key that only the identity provider has. With a shared secret (HS256) whoever checks
+# tokens could make them, and where both are taken a public key passes for a secret.
+SIGNATURES = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+
+
+class WebSettings(BaseSettings):
+    """What the REST API may be set to, in code or as FAIRLANE_… in the environment; rates are per minute and user.
+
+    Raises:
+        ConfigurationError: a value is wrong, or there is no such setting.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="FAIRLANE_", frozen=True, extra="forbid")
+
+    rate_submit: int = Field(default=100, gt=0, description="Submissions; a batch is one")
+    rate_status: int = Field(default=600, gt=0, description="Looks at one job, its log, its result")
+    rate_list: int = Field(default=60, gt=0, description="Lists, of jobs and of all else")
+    rate_cancel: int = Field(default=30, gt=0, description="Cancels, retries and all other changes")
+    rate_metrics: int = Field(default=30, gt=0, description="Looks at numbers")
+    rate_login: int = Field(default=10, gt=0, description="Logins, of each user and of each address")
+    rates_url: str | None = Field(
+        default=None,
+        description="Where all nodes count rates together: redis://… or valkey://…; None = each by itself",
+    )
+    body_limit: int = Field(default=8 * 1024 * 1024, gt=0, description="Of the body of a request, in bytes")
+    web_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Other origins whose pages may call the API, such as https://jobs.example; with commas"
+    )
+    jwt_issuer: str | None = Field(default=None, description="Whose JWTs are taken: `iss`, to the letter")
+    jwt_audience: str | None = Field(default=None, description="For whom they must be made: one of `aud`")
+    jwt_jwks_url: str | None = Field(default=None, description="Where the issuer publishes its keys: https://…")
+    jwt_algorithms: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("RS256", "ES256"), min_length=1, description="How they may be signed; with commas"
+    )
+    jwt_leeway: float = Field(default=10.0, ge=0, le=60, description="How many seconds the issuer's clock may be off")
+
+    @field_validator("web_origins", "jwt_algorithms", mode="before")
+    @classmethod
+    def _at_commas(cls, value: Any) -> Any:
+        return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
+
+    @field_validator("jwt_algorithms")
+    @classmethod
+    def _signed(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not set(value) <= set(SIGNATURES):
+            raise ValueError(f"they are some of {', '.join(SIGNATURES)}")
+        return value
+
+    @model_validator(mode="after")
+    def _all_of_jwt(self) -> Self:
+        given = (self.jwt_issuer, self.jwt_audience, self.jwt_jwks_url)
+        if any(given) and not all(given):
+            raise ValueError("set jwt_issuer, jwt_audience and jwt_jwks_url, or none of them")
+        return self
+
+    @property
+    def takes_jwt(self) -> bool:
+        """Whether an identity provider's tokens are taken."""
+        return self.jwt_issuer is not None
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _told_in_a_sentence(cls, values: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return validate(values)
+        except ValidationError as error:
+            raise _in_a_sentence(cls, error) from None
 
 
 def what_is_wrong(name: str, text: str) -> str | None:
     """Why a setting can't be what the environment says; None: it can."""
+    if name in WebSettings.model_fields:
+        try:
+            WebSettings.model_validate({name: text})
+        except ConfigurationError as error:
+            # One that goes with others is right or wrong only beside them.
+            return str(error).partition(f"{name}: ")[2].rstrip(".") or None
+        return None
     field = Settings.model_fields[name]
     kind: Any = Annotated[field.annotation, field]
     try:
@@ -93,9 +176,15 @@ def what_is_wrong(name: str, text: str) -> str | None:
     return None
 
 
-def _told(error: ErrorDetails) -> str:
+def _in_a_sentence(settings: type[BaseModel], error: ValidationError) -> ConfigurationError:
+    wrong = "; ".join(_told(settings, one) for one in error.errors())
+    return ConfigurationError(f"Fairlane's settings are wrong: {wrong}.")
+
+
+def _told(settings: type[BaseModel], error: ErrorDetails) -> str:
     name = ".".join(map(str, error["loc"]))
+    message = error["msg"].removeprefix("Value error, ")
     if error["type"] != "extra_forbidden":
-        return f"{name}: {error['msg'].lower()}"
-    close = get_close_matches(name, Settings.model_fields, n=1)
+        return f"{name}: {message[:1].lower()}{message[1:]}" if name else message
+    close = get_close_matches(name, settings.model_fields, n=1)
     return f"there is no setting {name}" + (f" (did you mean {close[0]}?)" if close else "")

@@ -20,7 +20,7 @@ from fairlane import ConfigurationError, Fairlane, FairlaneError, Settings
 from fairlane.cli import options as o
 from fairlane.cli.output import console, number_of, plain, print_json, say
 from fairlane.cli.session import engine, start_of, target_of
-from fairlane.config import what_is_wrong
+from fairlane.config import WebSettings, what_is_wrong
 from fairlane.domain.redact import safe_url
 from fairlane.registry.directory import StoredDirectory
 from fairlane.store import schema
@@ -118,7 +118,7 @@ def _print(findings: list[Finding]) -> None:
 
 def _settings() -> Iterator[Finding]:
     """The settings in the environment, and names there that nothing reads."""
-    settings = {f"{_PREFIX}{name.upper()}": name for name in Settings.model_fields}
+    settings = {f"{_PREFIX}{name.upper()}": name for name in (*Settings.model_fields, *WebSettings.model_fields)}
     for name in sorted(os.environ.keys() & (settings.keys() | _OWN)):
         shown = f"{name}={safe_url(os.environ[name])}"
         why = what_is_wrong(settings[name], os.environ[name]) if name in settings else None

@@ -180,6 +180,13 @@ class Users:
             return None
         return Principal(row.user_id, "session", operator_rights=operator_rights(row))
 
+    def identified(self, user: str, via: str) -> Principal | None:
+        """The principal that an identity provider has proved `user` to be; None: they are disabled here."""
+        row = self._database.look(lambda connection: credentials.find_user(connection, user))
+        if row is not None and row.disabled_at is not None:
+            return None
+        return Principal(user, via, operator_rights=operator_rights(row) if row is not None else None)
+
     def operator_rights(self, user: str) -> frozenset[Right] | None:
         """What the user may in every organization; None if they are no operator, or disabled."""
         row = self._database.look(lambda connection: credentials.find_user(connection, user), of=EVERYONE)

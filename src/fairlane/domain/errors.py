@@ -65,6 +65,10 @@ class PermissionDenied(FairlaneError):
     """The acting user may not do this in the organization."""
 
 
+class IdempotencyConflict(FairlaneError):
+    """The idempotency key was used for another request within the last 24 hours; take a new key for a new request."""
+
+
 class InvalidParameters(FairlaneError):
     """The parameters do not fit the handler's signature, or hold a value that can't be stored."""
 

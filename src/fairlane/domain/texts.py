@@ -22,3 +22,8 @@ def storable(**texts: str | None) -> None:
             raise InvalidParameters(f"{name} must be text, not {text!r:.80}.")
         if text is not None and _UNSTORABLE.search(text):
             raise InvalidParameters(f"{name} holds a NUL or half a surrogate pair, which can't be stored; remove it.")
+
+
+def is_storable(text: str) -> bool:
+    """Whether a database can store, and so find, the text."""
+    return _UNSTORABLE.search(text) is None

@@ -1,0 +1,84 @@
+"""The application: its layers, from the outside in, and its routes."""
+
+from importlib.metadata import version
+from typing import Final
+
+from fastapi import APIRouter, FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.middleware import Middleware
+from fastapi.middleware.cors import CORSMiddleware
+from starlette.exceptions import HTTPException
+
+from fairlane.api import problems
+from fairlane.api.authentication import ROOT, Authentication, Authenticator
+from fairlane.api.bodies import BodyGuard
+from fairlane.api.headers import Outermost
+from fairlane.api.identity_provider import Fetch, IdentityProvider, fetch
+from fairlane.api.problems import Problem
+from fairlane.api.rates import Rates
+from fairlane.api.resources import health, sessions
+from fairlane.api.scope import Web
+from fairlane.app import Fairlane
+from fairlane.config import WebSettings
+from fairlane.domain.errors import FairlaneError
+
+_RESOURCES: Final[tuple[APIRouter, ...]] = (health.router, sessions.router)
+_HEADERS: Final = ("Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "Range")
+_EXPOSED: Final = ("ETag", "Retry-After", "Location", "Idempotent-Replayed", "Content-Disposition", "Content-Range")
+
+
+def create_app(fl: Fairlane, settings: WebSettings | None = None, *, fetch: Fetch = fetch) -> FastAPI:
+    """The REST API of `fl` as an ASGI application: serve it, or mount it in another application.
+
+    It starts nothing and closes nothing: `fl` stays the caller's.
+
+    Args:
+        settings: None = from FAIRLANE_… in the environment.
+        fetch: for tests: how the identity provider's keys are fetched.
+
+    Raises:
+        ConfigurationError: a setting is wrong.
+    """
+    web = Web(fl, settings or WebSettings(), Rates(settings or WebSettings()))
+    app = FastAPI(
+        title="Fairlane",
+        version=version("fairlane"),
+        description="Background jobs of many organizations: submit, watch, cancel and retry them.",
+        openapi_url=f"{ROOT}/openapi.json",
+        # Pages that load scripts from elsewhere; what they show is the document above.
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        middleware=_layers(web, fetch),
+    )
+    app.state.web = web
+    for kind in (FairlaneError, Problem):
+        app.add_exception_handler(kind, problems.on_error)
+    app.add_exception_handler(RequestValidationError, problems.on_invalid)
+    app.add_exception_handler(HTTPException, problems.on_http)
+    for router in _RESOURCES:
+        app.include_router(router, prefix=ROOT)
+    return app
+
+
+def _layers(web: Web, fetch: Fetch) -> list[Middleware]:
+    """From the outside in."""
+    settings = web.settings
+    provider = IdentityProvider(settings, fetch) if settings.takes_jwt else None
+    layers = [Middleware(Outermost)]
+    if settings.web_origins:
+        layers.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=settings.web_origins,
+                allow_credentials=True,
+                allow_methods=("GET", "POST", "PUT", "PATCH", "DELETE"),
+                allow_headers=_HEADERS,
+                expose_headers=_EXPOSED,
+            )
+        )
+    return [
+        *layers,
+        Middleware(Authentication, Authenticator(web.fl, provider), settings.web_origins),
+        Middleware(BodyGuard, settings.body_limit),
+    ]

@@ -1,0 +1,133 @@
+"""From a credential to the principal that it proves. Without one nothing is open but what `OPEN` names.
+
+This is a layer around all routes, so a route that forgets about it is closed and not open.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from fairlane.api import problems
+from fairlane.api.cross_site import SAFE_METHODS, comes_from_elsewhere
+from fairlane.api.identity_provider import IdentityProvider
+from fairlane.api.problems import Problem
+from fairlane.app import Fairlane
+from fairlane.control.tokens import PREFIX
+from fairlane.domain.errors import FairlaneError
+from fairlane.domain.origin import acting_from
+from fairlane.domain.permissions import Principal
+
+ROOT: Final = "/api/v1"
+COOKIE: Final = "fairlane_session"
+# What whoever has no credential yet needs; a link's secret is one itself.
+OPEN: Final = frozenset(
+    {
+        ("GET", f"{ROOT}/openapi.json"),
+        ("GET", f"{ROOT}/health"),
+        ("POST", f"{ROOT}/sessions"),
+        ("POST", f"{ROOT}/sessions/redemption"),
+        ("GET", f"{ROOT}/login"),
+    }
+)
+_CHALLENGE: Final = 'Bearer realm="fairlane"'
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticator:
+    """Asks whoever keeps the credentials."""
+
+    fl: Fairlane
+    identity_provider: IdentityProvider | None
+
+    def principal(self, headers: Headers) -> Principal:
+        """Whom the request's credential proves. A header goes before a cookie, and is not helped out by it.
+
+        Raises:
+            Problem: there is none, or it proves nothing.
+        """
+        given = headers.get("authorization")
+        if given is not None:
+            scheme, _, secret = given.partition(" ")
+            found = self._bearer(secret.strip()) if scheme.lower() == "bearer" else None
+            return found or _refuse("The credential is wrong, was revoked or has expired; get another one.", given=True)
+        session = session_of(headers)
+        if not session:
+            return _refuse("Say who you are: send Authorization: Bearer with an API token, or log in.")
+        return self.fl.users.principal(session) or _refuse("The session has ended; log in again.", given=True)
+
+    def _bearer(self, secret: str) -> Principal | None:
+        if secret.startswith(PREFIX):
+            return self.fl.tokens.principal(secret)
+        user = self.identity_provider.user_of(secret) if self.identity_provider is not None else None
+        return self.fl.users.identified(user, "jwt") if user is not None else None
+
+
+class Authentication:
+    """ASGI middleware: the principal goes into the request's state, and from where they act to the audit.
+
+    Args:
+        origins: other sites whose pages may act with a session's cookie.
+    """
+
+    def __init__(self, app: ASGIApp, authenticator: Authenticator, origins: tuple[str, ...]) -> None:
+        self._app = app
+        self._authenticator = authenticator
+        self._origins = origins
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer with a problem."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        try:
+            if (scope["method"], path_of(scope)) in OPEN:
+                if comes_from_elsewhere(headers, self._origins, must_say=False):
+                    raise _cross_site()
+                via = "login"
+            else:
+                principal = await run_in_threadpool(self._authenticator.principal, headers)
+                self._refuse_cross_site(scope["method"], headers)
+                scope.setdefault("state", {})["principal"] = principal
+                via = principal.via
+        except (FairlaneError, Problem) as error:
+            await problems.of(error).response()(scope, receive, send)
+            return
+        with acting_from(f"{via} from {address_of(scope)}"):
+            await self._app(scope, receive, send)
+
+    def _refuse_cross_site(self, method: str, headers: Headers) -> None:
+        """Only a cookie goes along without the page's doing, so only then another site's page could act."""
+        by_cookie = "authorization" not in headers
+        if by_cookie and method not in SAFE_METHODS and comes_from_elsewhere(headers, self._origins, must_say=True):
+            raise _cross_site()
+
+
+def path_of(scope: Scope) -> str:
+    """The path below where the application is mounted."""
+    path, root = str(scope["path"]), str(scope.get("root_path", ""))
+    return path.removeprefix(root) if root and path.startswith(f"{root}/") else path
+
+
+def address_of(scope: Scope) -> str:
+    """From which address a request came."""
+    client = scope.get("client")
+    return str(client[0]) if client else "an unknown address"
+
+
+def session_of(headers: Headers) -> str | None:
+    """The secret of a session, from its cookie."""
+    return cookie_parser(headers.get("cookie", "")).get(COOKIE)
+
+
+def _refuse(detail: str, *, given: bool = False) -> Principal:
+    challenge = f'{_CHALLENGE}, error="invalid_token"' if given else _CHALLENGE
+    raise Problem(401, "unauthenticated", detail, headers={"WWW-Authenticate": challenge})
+
+
+def _cross_site() -> Problem:
+    return Problem(403, "cross-site", "A page of another site sent this; only pages of this site may use a session.")

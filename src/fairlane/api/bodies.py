@@ -1,0 +1,122 @@
+"""What is refused of a body before anything parses it: too large, compressed, no JSON, nested too deeply."""
+
+import re
+from typing import Final
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from fairlane.api.problems import Problem
+
+DEEPEST: Final = 32
+_OPEN_LIMIT: Final = 16 * 1024  # bytes, of whoever has proved nothing: a login needs no more
+_LONG: Final = 64 * 1024  # bytes that take long enough to look at to hold up others
+# A string as a whole, so that brackets within it count for nothing; possessive, so that none is looked at twice.
+_TOKENS: Final = re.compile(rb'"(?:[^"\\]++|\\.|\\\Z)*+"?|[\[{]|[\]}]', re.DOTALL)
+_CUT = {"Connection": "close"}  # the rest of the body is not read
+
+
+class BodyGuard:
+    """ASGI middleware: reads the body, up to the limit, and hands it on.
+
+    Args:
+        limit: in bytes.
+    """
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self._app = app
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer with a problem, or pass the request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        try:
+            body = await self._read(scope, receive)
+        except Problem as problem:
+            await problem.response()(scope, receive, send)
+            return
+        if body is not None:
+            await self._app(scope, _replayed(body, receive), send)
+
+    async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
+        """The body; None: whoever sent it is gone.
+
+        Raises:
+            Problem
+        """
+        headers = Headers(scope=scope)
+        limit = self._limit if scope.get("state", {}).get("principal") is not None else min(_OPEN_LIMIT, self._limit)
+        if headers.get("content-encoding", "identity").lower() != "identity":
+            raise Problem(415, "compressed-body", "Send the body uncompressed.", headers=_CUT)
+        length = headers.get("content-length", "0")
+        if length.isascii() and length.isdigit() and int(length[:20]) > limit:
+            raise _too_large(limit)
+        read = bytearray()
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] != "http.request":
+                return None
+            read += message.get("body", b"")
+            more = message.get("more_body", False)
+            if len(read) > limit:
+                raise _too_large(limit)
+        if read:
+            await _check(headers, bytes(read))
+        return bytes(read)
+
+
+async def _check(headers: Headers, body: bytes) -> None:
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise Problem(415, "unsupported-media-type", "Send JSON, with Content-Type: application/json.")
+    # The parser would take UTF-16 and UTF-32, too, of which this scanner knows nothing.
+    if b"\0" in body or not _is_utf8(body):
+        raise Problem(400, "invalid-json", "The body is no JSON in UTF-8.")
+    if body.count(b"[") + body.count(b"{") > DEEPEST:
+        depth = await run_in_threadpool(depth_of, body) if len(body) > _LONG else depth_of(body)
+        if depth > DEEPEST:
+            raise Problem(400, "too-deep", f"The body nests more than {DEEPEST} arrays and objects; make it flatter.")
+
+
+def depth_of(body: bytes) -> int:
+    """How many arrays and objects stand within each other, counted no further than one too many."""
+    depth = deepest = 0
+    for found in _TOKENS.finditer(body):
+        first = found[0][:1]
+        if first in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+            if deepest > DEEPEST:
+                break
+        elif first in b"]}":
+            depth -= 1
+    return deepest
+
+
+def _is_utf8(body: bytes) -> bool:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _too_large(limit: int) -> Problem:
+    return Problem(413, "body-too-large", f"A body has at most {limit} bytes; send less at once.", headers=_CUT)
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    is_sent = False
+
+    async def replay() -> Message:
+        nonlocal is_sent
+        if is_sent:
+            return await receive()
+        is_sent = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay

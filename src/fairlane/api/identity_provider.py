@@ -1,0 +1,119 @@
+"""JWTs of an identity provider (OIDC): its keys, fetched from where it publishes them, and whom a token names.
+
+Taken is only what the configured issuer made for the configured audience, signed with one of its published keys that
+the token names (`kid`), by an algorithm that was allowed beforehand. The token's own word on any of this is only ever
+compared. Its `sub` is the user; what they may, the directory says.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from threading import Lock
+from typing import Any, Final
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
+
+import jwt
+
+from fairlane.config import WebSettings
+from fairlane.domain.errors import ConfigurationError, StorageUnavailable
+from fairlane.domain.organizations import is_user_id
+
+Fetch = Callable[[str], bytes]
+
+_log: Final = logging.getLogger(__name__)
+_KEPT: Final = 3600.0  # seconds: a key that the issuer has withdrawn opens nothing for longer
+_PAUSE: Final = 60.0  # seconds between fetches for keys that are unknown: any stranger can name one
+_TIMEOUT: Final = 5.0  # seconds
+_LARGEST: Final = 1024 * 1024  # bytes
+_LONGEST_TOKEN: Final = 16 * 1024  # characters
+_LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def fetch(url: str) -> bytes:
+    """What is published there."""
+    with urlopen(Request(url, headers={"Accept": "application/json"}), timeout=_TIMEOUT) as answer:  # noqa: S310 - its scheme was checked
+        return bytes(answer.read(_LARGEST))
+
+
+class IdentityProvider:
+    """One issuer.
+
+    Args:
+        settings: with all of jwt_….
+        fetch, monotonic: for tests.
+
+    Raises:
+        ConfigurationError: its keys would come over a connection that anybody can change.
+    """
+
+    def __init__(
+        self, settings: WebSettings, fetch: Fetch = fetch, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        assert settings.jwt_jwks_url is not None
+        url = urlsplit(settings.jwt_jwks_url)
+        if url.scheme != "https" and not (url.scheme == "http" and url.hostname in _LOCAL):
+            raise ConfigurationError("jwt_jwks_url must be https://…: else anybody on the way could put in keys.")
+        self._settings = settings
+        self._url = settings.jwt_jwks_url
+        self._fetch = fetch
+        self._monotonic = monotonic
+        self._keys: Mapping[str, Mapping[str, Any]] = {}
+        self._fetched = -_KEPT  # when it last succeeded
+        self._tried = -_PAUSE
+        self._lock = Lock()
+
+    def user_of(self, token: str) -> str | None:
+        """Whom the token names; None: it proves nothing.
+
+        Raises:
+            StorageUnavailable: there are no keys yet, and the issuer does not answer.
+        """
+        if len(token) > _LONGEST_TOKEN:
+            return None
+        try:
+            header = jwt.get_unverified_header(token)
+            algorithm, kid = header.get("alg"), header.get("kid")
+            if algorithm not in self._settings.jwt_algorithms or not isinstance(kid, str) or "crit" in header:
+                return None
+            published = self._key(kid)
+            if published is None or published.get("use", "sig") != "sig":
+                return None
+            # A key that says for which algorithm it is serves no other.
+            if published.get("alg", algorithm) != algorithm:
+                return None
+            user = self._claims(token, jwt.PyJWK(dict(published), algorithm)).get("sub")
+        except (jwt.PyJWTError, ValueError, TypeError, KeyError, RecursionError):
+            return None
+        return user if isinstance(user, str) and is_user_id(user) else None
+
+    def _claims(self, token: str, key: jwt.PyJWK) -> Mapping[str, Any]:
+        return jwt.decode(
+            token,
+            key,
+            algorithms=list(self._settings.jwt_algorithms),
+            audience=self._settings.jwt_audience,
+            issuer=self._settings.jwt_issuer,
+            leeway=self._settings.jwt_leeway,
+            options={"require": ["exp", "aud", "iss", "sub"]},
+        )
+
+    def _key(self, kid: str) -> Mapping[str, Any] | None:
+        with self._lock:
+            now = self._monotonic()
+            is_old = now - self._fetched >= _KEPT
+            if (is_old or kid not in self._keys) and now - self._tried >= _PAUSE:
+                self._tried = now
+                self._refresh(now)
+            if now - self._fetched >= _KEPT:
+                raise StorageUnavailable("The identity provider's keys can't be fetched; try again.")
+            return self._keys.get(kid)
+
+    def _refresh(self, now: float) -> None:
+        try:
+            found = json.loads(self._fetch(self._url))["keys"]
+            self._keys = {one["kid"]: one for one in found if isinstance(one.get("kid"), str)}
+            self._fetched = now
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            _log.warning("The keys of %s could not be fetched (%s); those from before stay.", self._url, error)

@@ -1,0 +1,136 @@
+"""Problem details (RFC 9457): how every error of ours leaves over HTTP, and with which status.
+
+What the reader may not see looks like what is not there, to the byte: those answers never carry an error's own words.
+"""
+
+import logging
+import math
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from fairlane.domain import errors as e
+
+MEDIA_TYPE: Final = "application/problem+json"
+_log: Final = logging.getLogger(__name__)
+_URN: Final = "urn:fairlane:problem:"
+_RETRY_SOON: Final = 1.0  # seconds
+
+ORGANIZATION_UNKNOWN: Final = "There is no such organization, or you are no member of it."
+_JOB_UNKNOWN: Final = "The organization has no such job."
+# From the error's class to status, the end of its type and, where its own words would tell too much, ours.
+_KINDS: Final[Mapping[type[BaseException], tuple[int, str, str | None]]] = {
+    e.JobNotFound: (404, "job-not-found", _JOB_UNKNOWN),
+    e.ArtifactNotFound: (404, "artifact-not-found", "The job has no such artifact."),
+    e.OrganizationNotFound: (404, "organization-not-found", ORGANIZATION_UNKNOWN),
+    e.OrganizationExists: (409, "organization-exists", None),
+    e.OrganizationSuspended: (409, "organization-suspended", None),
+    e.JobTypeNotFound: (404, "job-type-not-found", None),
+    e.JobTypeDisabled: (409, "job-type-disabled", None),
+    e.PermissionDenied: (403, "permission-denied", None),
+    e.InvalidParameters: (422, "invalid-parameters", None),
+    e.PayloadTooLarge: (413, "payload-too-large", None),
+    e.ParentNotFound: (422, "parent-not-found", None),
+    e.CyclicDependency: (422, "cyclic-dependency", None),
+    e.DuplicateJob: (409, "duplicate-job", None),
+    e.RateLimited: (429, "rate-limited", None),
+    e.QueueFull: (429, "queue-full", None),
+    e.IdempotencyConflict: (422, "idempotency-conflict", None),
+    e.IllegalTransition: (409, "illegal-transition", None),
+    e.WaitTimeout: (409, "wait-timeout", None),
+    e.CommitUnanswered: (503, "commit-unanswered", None),
+    e.StorageUnavailable: (503, "storage-unavailable", "The database did not answer; nothing was changed, try again."),
+    e.ConfigurationError: (422, "invalid-value", None),
+}
+_BROKEN: Final = "Something went wrong here; it was logged, and whoever runs this server can look."
+
+
+class Problem(Exception):
+    """Raised in a route: answer with this problem.
+
+    Args:
+        status: of HTTP.
+        kind: the end of its `type`, such as "rate-limited".
+        detail: a sentence that says what to do.
+        headers: of the answer.
+        more: members beside the usual.
+    """
+
+    def __init__(
+        self, status: int, kind: str, detail: str, *, headers: Mapping[str, str] | None = None, **more: Any
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.kind = kind
+        self.detail = detail
+        self.headers = dict(headers or {})
+        self.more = more
+
+    def response(self) -> Response:
+        """The answer."""
+        body = {"type": _URN + self.kind, "title": HTTPStatus(self.status).phrase, "status": self.status}
+        return JSONResponse(
+            {**body, "detail": self.detail, **self.more},
+            status_code=self.status,
+            headers=self.headers,
+            media_type=MEDIA_TYPE,
+        )
+
+
+def of(error: BaseException) -> Problem:
+    """The problem that an error is to whoever sent the request."""
+    if isinstance(error, Problem):
+        return error
+    found = next((_KINDS[kind] for kind in type(error).__mro__ if kind in _KINDS), None)
+    # With a cause it is the installation that is wrong, and not what the request says.
+    if found is None or (isinstance(error, e.ConfigurationError) and error.__cause__ is not None):
+        _log.error("A request failed", exc_info=error)
+        return Problem(500, "internal-error", _BROKEN)
+    status, kind, words = found
+    more: dict[str, Any] = {}
+    headers: dict[str, str] = {}
+    if isinstance(error, e.SubmissionError):
+        # What a body names is wrong in the body, and no address that leads nowhere.
+        status = 422 if status == HTTPStatus.NOT_FOUND else status
+        more |= {"index": error.index} if error.index is not None else {}
+    if isinstance(error, e.DuplicateJob):
+        more |= {"existing_id": str(error.existing_id), "existing_status": error.existing_status}
+    wait = getattr(error, "retry_after", None) or (_RETRY_SOON if kind == "storage-unavailable" else None)
+    if wait is not None:
+        more["retry_after"] = wait
+        headers["Retry-After"] = str(max(math.ceil(wait), 1))
+    return Problem(status, kind, words or str(error), headers=headers, **more)
+
+
+def on_error(_request: Request, error: Exception) -> Response:
+    """Answer for an error of ours."""
+    return of(error).response()
+
+
+def on_invalid(_request: Request, error: Exception) -> Response:
+    """Answer for a request of which a part has the wrong form. What was sent is not repeated."""
+    assert isinstance(error, RequestValidationError)
+    wrong = [
+        {"pointer": "/" + "/".join(map(str, one["loc"])), "detail": str(one["msg"]).encode(errors="replace").decode()}
+        for one in error.errors()
+    ]
+    first = wrong[0]
+    detail = f"{first['pointer']}: {first['detail']}" + (f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else "")
+    return Problem(422, "invalid-request", detail, errors=wrong).response()
+
+
+def on_http(_request: Request, error: Exception) -> Response:
+    """Answer for what the framework refuses: no such path, no such method, a body that is no JSON."""
+    assert isinstance(error, HTTPException)
+    kinds = {404: "not-found", 405: "method-not-allowed"}
+    detail = {
+        404: "There is nothing at this address; /api/v1/openapi.json lists what there is.",
+        405: "This address does not take the method; /api/v1/openapi.json says which it takes.",
+    }.get(error.status_code, str(error.detail))
+    kind = kinds.get(error.status_code, "bad-request")
+    return Problem(error.status_code, kind, detail, headers=error.headers).response()

@@ -1,0 +1,22 @@
+"""Whether the server and its database answer, for load balancers: open to all, and says nothing else."""
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+
+from fairlane.api.scope import web_of
+
+router = APIRouter(tags=["health"])
+
+
+class Health(BaseModel):
+    """All is well; else the answer is a problem with status 503."""
+
+    status: str = Field(examples=["ok"])
+
+
+@router.get("/health", operation_id="getHealth")
+def health(request: Request) -> Health:
+    """Say whether the server and its database answer."""
+    database = web_of(request).fl.database
+    database.read(database.clock.now)
+    return Health(status="ok")

@@ -1,0 +1,135 @@
+"""Logins: a password or an operator's link for a session, which lives in a cookie."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from fairlane.api.authentication import COOKIE, address_of, session_of
+from fairlane.api.problems import Problem
+from fairlane.api.rates import Rate
+from fairlane.api.scope import principal_of, web_of
+from fairlane.control.users import SESSION
+from fairlane.domain.errors import PermissionDenied
+from fairlane.domain.permissions import Principal, Right
+
+router = APIRouter(tags=["sessions"])
+
+_SECRET = Field(min_length=1, max_length=200, description="The link's secret.", examples=["Jx0…"])
+
+
+class Login(BaseModel):
+    """User and password."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    user: str = Field(min_length=1, max_length=200, examples=["olga"])
+    password: str = Field(min_length=1, max_length=1024, examples=["correct horse battery"])
+
+
+class Redemption(BaseModel):
+    """A one-time link's secret, for a session."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    secret: str = _SECRET
+
+
+class Me(BaseModel):
+    """Who a credential proves one to be.
+
+    `organization` null: it opens all that its user belongs to. `scopes` null: all that its user may.
+    """
+
+    user: str = Field(examples=["olga"])
+    via: str = Field(examples=["session"])
+    is_operator: bool
+    organization: str | None
+    scopes: list[Right] | None
+
+
+@router.post("/sessions", status_code=201, operation_id="logIn")
+def log_in(login: Login, request: Request, response: Response) -> Me:
+    """Log in with a password; the answer sets the cookie of a session, which lasts for twelve hours."""
+    web = web_of(request)
+    for who in (f"address {address_of(request.scope)}", f"user {login.user}"):
+        web.rates.count(Rate.LOGIN, who)
+    try:
+        secret = web.fl.users.log_in(login.user, login.password)
+    except PermissionDenied as error:
+        raise Problem(401, "login-failed", str(error)) from None
+    return _open(request, response, secret)
+
+
+@router.post("/sessions/redemption", status_code=201, operation_id="redeemLink")
+def redeem(redemption: Redemption, request: Request, response: Response) -> Me:
+    """Exchange the secret of a one-time link for a session."""
+    return _redeemed(request, response, redemption.secret)
+
+
+@router.get("/login", operation_id="openLink")
+def open_link(
+    request: Request,
+    response: Response,
+    link: Annotated[str, Query(min_length=1, max_length=200, description="Its secret.")],
+) -> Me:
+    """Open a one-time link, as `fairlane serve` prints it, in a browser: it logs in."""
+    return _redeemed(request, response, link)
+
+
+@router.get("/sessions/current", operation_id="whoAmI")
+def who_am_i(request: Request) -> Me:
+    """Say who the request's credential proves one to be."""
+    web_of(request).rates.count(Rate.STATUS, principal_of(request).user)
+    return _me(principal_of(request))
+
+
+@router.delete("/sessions/current", status_code=204, operation_id="logOut")
+def log_out(request: Request, response: Response) -> None:
+    """End the session of the request's cookie."""
+    web = web_of(request)
+    secret = session_of(request.headers)
+    if secret is not None:
+        web.fl.users.log_out(secret)
+    response.delete_cookie(COOKIE, path=_path(request))
+
+
+def _redeemed(request: Request, response: Response, link: str) -> Me:
+    web = web_of(request)
+    web.rates.count(Rate.LOGIN, f"address {address_of(request.scope)}")
+    try:
+        secret = web.fl.users.redeem(link)
+    except PermissionDenied as error:
+        raise Problem(401, "login-failed", str(error)) from None
+    return _open(request, response, secret)
+
+
+def _open(request: Request, response: Response, secret: str) -> Me:
+    principal = web_of(request).fl.users.principal(secret)
+    if principal is None:
+        raise Problem(401, "login-failed", "The session has ended already; log in again.")
+    response.set_cookie(
+        COOKIE,
+        secret,
+        max_age=int(SESSION.total_seconds()),
+        path=_path(request),
+        secure=request.url.scheme == "https",
+        httponly=True,
+        samesite="strict",
+    )
+    return _me(principal)
+
+
+def _path(request: Request) -> str:
+    return str(request.scope.get("root_path", "")) or "/"
+
+
+def _me(principal: Principal) -> Me:
+    scopes = sorted(principal.scopes) if principal.scopes is not None else None
+    return Me(
+        user=principal.user,
+        via=principal.via,
+        is_operator=principal.is_operator,
+        organization=principal.organization,
+        scopes=scopes,
+    )

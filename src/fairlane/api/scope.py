@@ -1,0 +1,161 @@
+"""From a principal and the path to a scope: what is open to them there, now. The only way to get an organization.
+
+Each route names the kind of request that it counts as and the right that it needs, so that none is without:
+
+    Reading = Annotated[Scope, Depends(InOrganization(Rate.STATUS, Right.JOBS_READ))]
+
+An organization that is not there, one that was deleted and one of which the principal is no member look alike: the same
+problem, after the same two questions to the directory.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Path, Request
+
+from fairlane.api.problems import ORGANIZATION_UNKNOWN, Problem
+from fairlane.api.rates import Rate, Rates
+from fairlane.app import Fairlane
+from fairlane.config import WebSettings
+from fairlane.domain.organizations import is_organization_id, is_user_id
+from fairlane.domain.permissions import Access, Principal, Right, access
+from fairlane.domain.statuses import OrganizationStatus
+from fairlane.domain.texts import is_storable
+
+OrganizationPath = Annotated[
+    str, Path(description="The organization's id.", examples=["acme"], min_length=1, max_length=140)
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Web:
+    """What all routes share."""
+
+    fl: Fairlane
+    settings: WebSettings
+    rates: Rates
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """One request within one organization."""
+
+    fl: Fairlane
+    principal: Principal
+    access: Access
+
+    @property
+    def organization(self) -> str:
+        """Whose objects the request may touch."""
+        return self.access.organization
+
+    @property
+    def user(self) -> str:
+        """Who acts."""
+        return self.principal.user
+
+    def require(self, right: Right, why: str) -> None:
+        """Refuse whoever lacks a right that only some requests of a route need.
+
+        Raises:
+            Problem
+        """
+        if right not in self.access.rights:
+            raise Problem(403, "permission-denied", f"{why} needs the right {right}, which you don't have here.")
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One request of an operator, over all organizations."""
+
+    fl: Fairlane
+    principal: Principal
+    rights: frozenset[Right]
+
+    @property
+    def user(self) -> str:
+        """Who acts."""
+        return self.principal.user
+
+
+@dataclass(frozen=True, slots=True)
+class InOrganization:
+    """A dependency: counts the request, and gives its scope if the principal has the right there."""
+
+    rate: Rate
+    right: Right
+
+    def __call__(self, request: Request, organization: OrganizationPath) -> Scope:
+        """The scope.
+
+        Raises:
+            Problem: too many requests, no such organization, or the right is missing.
+        """
+        web, principal = web_of(request), principal_of(request)
+        web.rates.count(self.rate, principal.user)
+        found = _access(web.fl, principal, organization)
+        if found is None:
+            raise Problem(404, "organization-not-found", ORGANIZATION_UNKNOWN)
+        scope = Scope(web.fl, principal, found)
+        scope.require(self.right, "This")
+        return scope
+
+
+@dataclass(frozen=True, slots=True)
+class ByOperator:
+    """A dependency: counts the request, and lets operators pass who have the right.
+
+    Args:
+        unscoped: whether a token that is cut to some rights is not enough, as with what it does more could be opened.
+    """
+
+    rate: Rate
+    right: Right
+    unscoped: bool = False
+
+    def __call__(self, request: Request) -> Operation:
+        """The operation.
+
+        Raises:
+            Problem: too many requests, or they are no operator with this right.
+        """
+        web, principal = web_of(request), principal_of(request)
+        web.rates.count(self.rate, principal.user)
+        rights = principal.operator_rights if principal.is_operator else None
+        if rights is None:
+            raise Problem(403, "permission-denied", "This is for operators.")
+        if principal.scopes is not None:
+            rights &= principal.scopes
+        if self.right not in rights:
+            raise Problem(403, "permission-denied", f"This needs the right {self.right}, which you don't have.")
+        if self.unscoped and principal.scopes is not None:
+            raise Problem(403, "permission-denied", "A token that is cut to some rights may not do this; log in.")
+        return Operation(web.fl, principal, rights)
+
+
+def _access(fl: Fairlane, principal: Principal, organization: str) -> Access | None:
+    # What no organization can be called is not asked for: a database may not even store it.
+    if not is_organization_id(organization) or not is_storable(organization) or not is_user_id(principal.user):
+        return None
+    standing = fl.directory.organizations([organization]).get(organization)
+    pair = (organization, principal.user)
+    membership = fl.directory.members([pair]).get(pair)
+    if standing is None or standing.status is OrganizationStatus.DELETED:
+        return None
+    if membership is None:
+        return access(principal, organization, None)
+    return access(principal, organization, membership.role, membership.permissions)
+
+
+def web_of(request: Request) -> Web:
+    """What all routes share."""
+    web = request.app.state.web
+    assert isinstance(web, Web)
+    return web
+
+
+def principal_of(request: Request) -> Principal:
+    """Who acts, as `authentication` has proved."""
+    principal = request.state.principal
+    assert isinstance(principal, Principal)
+    return principal

@@ -1,0 +1,22 @@
+"""The API on each kind of database."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from tests.api.served import Api
+
+
+@pytest.fixture
+def serve(database_url: str) -> Iterator[Callable[..., Api]]:
+    """Serve the API, with settings of the test's own."""
+    with ExitStack() as stack:
+        yield lambda settings=None, **options: stack.enter_context(Api(database_url, settings, **options))
+
+
+@pytest.fixture
+def api(serve: Callable[..., Any]) -> Api:
+    """The API as it is served where nothing is set."""
+    return serve()

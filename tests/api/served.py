@@ -1,0 +1,112 @@
+"""The API of one database, served over real HTTP by uvicorn on a thread of this process."""
+
+import socket
+from collections.abc import Mapping
+from threading import Thread
+from typing import Any, Self
+
+import httpx
+import uvicorn
+from fastapi import FastAPI
+
+from fairlane import Fairlane, JobContext, Settings, WebSettings
+from fairlane.api import create_app
+
+PASSWORD = "correct horse battery"
+SECRET = "canary-4711"
+OPERATOR = "olga"
+
+
+class Server:
+    """Uvicorn on a free port of this machine; `url` is where."""
+
+    def __init__(self, app: FastAPI) -> None:
+        listening = socket.socket()
+        listening.bind(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        config = uvicorn.Config(app, lifespan="off", ws="none", log_config=None, timeout_graceful_shutdown=2)
+        self._server = uvicorn.Server(config)
+        self._thread = Thread(target=self._server.run, args=([listening],), daemon=True)
+        # The kernel takes connections from here on, so nobody has to wait until the server has come up.
+        listening.listen()
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._thread.join()
+
+
+class Api:
+    """An application with two organizations, acme and other, and its API.
+
+    In each there are a viewer, a member, a colleague (a member, too) and an admin, by these names; olga is an operator.
+    """
+
+    def __init__(self, url: str, settings: Mapping[str, Any] | None = None, **options: Any) -> None:
+        self.fl = Fairlane(Settings(url=url, artifacts_url="memory:///"))
+        self.settings = WebSettings(**{**QUICK, **(settings or {})})
+        self.fl.job_type("report", max_retries=0, dedup_window=0)(report)
+        self.fl.job_type("failing", max_retries=0, dedup_window=0)(failing)
+        self.fl.job_type("unique", max_retries=0)(report)
+        self.fl.migrate()
+        for organization in ("acme", "other"):
+            self.fl.organizations.create(organization)
+            for user in ("viewer", "member", "colleague", "admin"):
+                self.fl.members.add(organization, self.name(user, organization), role=ROLES[user])
+        self.fl.users.create(OPERATOR, operator=True, password=PASSWORD)
+        self.app = create_app(self.fl, self.settings, **options)
+        self.server = Server(self.app)
+        self.url = self.server.url
+        self._clients: list[httpx.Client] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for client in self._clients:
+            client.close()
+        self.server.stop()
+        self.fl.close()
+
+    @staticmethod
+    def name(user: str, organization: str) -> str:
+        """Users of acme are called as what they are."""
+        return user if organization == "acme" else f"{organization}-{user}"
+
+    def client(self, secret: str | None = None, **options: Any) -> httpx.Client:
+        """A client with a bearer credential, or without any."""
+        headers = {"Authorization": f"Bearer {secret}"} if secret is not None else {}
+        made = httpx.Client(base_url=f"{self.url}/api/v1", headers=headers, timeout=20, **options)
+        self._clients.append(made)
+        return made
+
+    def token(self, user: str, organization: str | None = "acme", **options: Any) -> str:
+        """The secret of a new token."""
+        return self.fl.tokens.create(organization, user=user, name="test", **options)[1]
+
+    def as_(self, user: str, organization: str | None = "acme", **options: Any) -> httpx.Client:
+        """A client with a token of theirs."""
+        return self.client(self.token(user, organization, **options))
+
+    def operator(self, **options: Any) -> httpx.Client:
+        """A client with a token of the operator, who has no right to payloads."""
+        return self.as_(OPERATOR, None, **options)
+
+    def run(self) -> None:
+        """Let a worker run all that is ready."""
+        self.fl.worker().drain()
+
+
+# So many requests a minute that no test meets a limit that it isn't about.
+QUICK = {f"rate_{name}": 1_000_000 for name in ("submit", "status", "list", "cancel", "metrics", "login")}
+ROLES = {"viewer": "viewer", "member": "member", "colleague": "member", "admin": "admin"}
+
+
+def report(ctx: JobContext, month: str = "2026-11", page: int = 1) -> dict[str, str]:
+    ctx.log.info("working on %s", month)
+    ctx.artifact("report.txt", f"report of {month}".encode())
+    return {"month": month}
+
+
+def failing(ctx: JobContext, text: str = SECRET) -> None:
+    raise ValueError(text)

@@ -1,0 +1,212 @@
+"""What proves who sends a request, and what does not (R19)."""
+
+from datetime import timedelta
+from uuid import UUID
+
+import httpx
+import pytest
+
+from tests.api.served import OPERATOR, PASSWORD, Api
+
+ME = "/sessions/current"
+
+
+def check_refused(answer: httpx.Response, status: int = 401) -> None:
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["status"] == status
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "",
+        "Bearer",
+        "Bearer fl_",
+        "Bearer fl_wrong",
+        "Basic b2xnYTpwYXNz",
+        "Bearer a.b.c",
+        "fl_wrong",
+        "Bearer \xff",
+    ],
+)
+def test_a_wrong_credential_opens_nothing(api: Api, header: str):
+    answer = api.client().get(ME, headers={"Authorization": header.encode("latin-1")})
+    check_refused(answer)
+    assert answer.headers["www-authenticate"] == 'Bearer realm="fairlane", error="invalid_token"'
+
+
+def test_without_a_credential_nothing_is_open_but_what_a_login_needs(api: Api):
+    anonymous = api.client()
+    assert anonymous.get("/health").json() == {"status": "ok"}
+    assert anonymous.get("/openapi.json").json()["openapi"].startswith("3.1")
+    for path in (ME, "/organizations/acme/jobs", "/nothing", "/health/", "/openapi.json/x", "/../v1/nothing"):
+        answer = anonymous.get(path)
+        check_refused(answer)
+        assert answer.headers["www-authenticate"] == 'Bearer realm="fairlane"'
+
+
+def test_a_token_proves_its_user_within_its_organization(api: Api):
+    me = api.as_("member", scopes=["jobs:read"]).get(ME).json()
+    assert (me["user"], me["organization"], me["is_operator"]) == ("member", "acme", False)
+    assert me["scopes"] == ["jobs:read"]
+    assert me["via"].startswith("token ")
+    assert api.operator().get(ME).json()["is_operator"] is True
+
+
+def test_an_expired_token_opens_nothing(api: Api):
+    client = api.as_("member", expires_in=timedelta(microseconds=1))
+    check_refused(client.get(ME))
+
+
+def test_a_revoked_token_opens_nothing_from_the_next_request_on(api: Api):
+    made, secret = api.fl.tokens.create("acme", user="member", name="test")
+    client = api.client(secret)
+    assert client.get(ME).status_code == 200
+    api.fl.tokens.revoke("acme", UUID(str(made.id)))
+    check_refused(client.get(ME))
+
+
+def test_a_disabled_user_is_out_at_once_with_every_credential(api: Api):
+    api.fl.users.create("member", password=PASSWORD)
+    with_token, with_session = api.as_("member"), api.client()
+    assert with_session.post("/sessions", json={"user": "member", "password": PASSWORD}).status_code == 201
+    assert with_session.get(ME).status_code == with_token.get(ME).status_code == 200
+    api.fl.users.update("member", disabled=True)
+    check_refused(with_token.get(ME))
+    check_refused(with_session.get(ME))
+
+
+def test_a_login_sets_a_cookie_that_pages_cannot_read(api: Api):
+    client = api.client()
+    answer = client.post("/sessions", json={"user": OPERATOR, "password": PASSWORD})
+    assert answer.status_code == 201
+    cookie = answer.headers["set-cookie"]
+    assert all(part in cookie for part in ("HttpOnly", "SameSite=strict", "Path=/", "Max-Age=43200"))
+    assert "Secure" not in cookie  # over plain HTTP a browser would drop it
+    assert client.get(ME).json()["via"] == "session"
+
+
+def test_a_login_over_https_sets_a_cookie_for_https_only(api: Api):
+    # A proxy in front, as uvicorn trusts one on this machine.
+    headers = {"X-Forwarded-Proto": "https"}
+    answer = api.client().post("/sessions", json={"user": OPERATOR, "password": PASSWORD}, headers=headers)
+    assert "Secure" in answer.headers["set-cookie"]
+
+
+@pytest.mark.parametrize(("user", "password"), [(OPERATOR, "wrong"), ("nobody", PASSWORD), ("\x00", "\x00")])
+def test_a_wrong_login_says_not_what_was_wrong(api: Api, user: str, password: str):
+    answer = api.client().post("/sessions", json={"user": user, "password": password})
+    check_refused(answer)
+    assert answer.json()["detail"] == "User and password do not belong together."
+    assert "set-cookie" not in answer.headers
+
+
+def test_a_logout_ends_the_session(api: Api):
+    client = api.client()
+    client.post("/sessions", json={"user": OPERATOR, "password": PASSWORD})
+    stolen = client.cookies["fairlane_session"]
+    same_site = {"Sec-Fetch-Site": "same-origin"}
+    assert client.delete(ME, headers=same_site).status_code == 204
+    assert "fairlane_session" not in client.cookies
+    check_refused(api.client(cookies={"fairlane_session": stolen}).get(ME))
+
+
+def test_a_link_logs_in_once(api: Api):
+    secret = api.fl.users.link(OPERATOR)
+    client = api.client()
+    assert client.get("/login", params={"link": secret}).json()["user"] == OPERATOR
+    assert client.get(ME).json()["is_operator"] is True
+    check_refused(api.client().get("/login", params={"link": secret}))
+    check_refused(api.client().post("/sessions/redemption", json={"secret": secret}))
+
+
+def test_a_link_is_no_session_and_a_session_no_link(api: Api):
+    link = api.fl.users.link(OPERATOR)
+    check_refused(api.client(cookies={"fairlane_session": link}).get(ME))
+    session = api.fl.users.log_in(OPERATOR, PASSWORD)
+    check_refused(api.client().post("/sessions/redemption", json={"secret": session}))
+    check_refused(api.client(session).get(ME))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://[bad"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "https://evil.example", "Sec-Fetch-Site": "same-origin"},
+    ],
+)
+def test_a_page_of_another_site_cannot_act_with_a_session(api: Api, headers: dict[str, str]):
+    client = api.client()
+    client.post("/sessions", json={"user": OPERATOR, "password": PASSWORD})
+    check_refused(client.delete(ME, headers=headers), 403)
+    assert client.get(ME).status_code == 200
+
+
+def test_a_page_of_this_site_acts_with_a_session(api: Api):
+    client = api.client()
+    client.post("/sessions", json={"user": OPERATOR, "password": PASSWORD})
+    assert client.delete(ME, headers={"Origin": api.url}).status_code == 204
+
+
+def test_a_page_of_another_site_cannot_log_its_reader_in_as_somebody_else(api: Api):
+    headers = {"Origin": "https://evil.example"}
+    login = api.client().post("/sessions", json={"user": OPERATOR, "password": PASSWORD}, headers=headers)
+    check_refused(login, 403)
+    form = api.client().post("/sessions", content="user=olga", headers={"Content-Type": "text/plain"})
+    check_refused(form, 415)
+
+
+def test_a_bad_token_is_not_helped_out_by_a_good_session(api: Api):
+    client = api.client()
+    client.post("/sessions", json={"user": OPERATOR, "password": PASSWORD})
+    check_refused(client.get(ME, headers={"Authorization": "Bearer fl_wrong"}))
+
+
+def test_without_listed_origins_no_page_of_another_site_reads_anything(api: Api):
+    preflight = api.client().options(
+        ME, headers={"Origin": "https://a.example", "Access-Control-Request-Method": "GET"}
+    )
+    answer = api.as_("member").get(ME, headers={"Origin": "https://a.example"})
+    for one in (preflight, answer):
+        assert not [name for name in one.headers if name.startswith("access-control-")]
+
+
+def test_listed_origins_may_call_and_others_may_not(serve):
+    api = serve({"web_origins": "https://a.example, https://b.example"})
+    client = api.as_("member")
+    assert client.get(ME, headers={"Origin": "https://b.example"}).headers["access-control-allow-origin"] == (
+        "https://b.example"
+    )
+    assert "access-control-allow-origin" not in client.get(ME, headers={"Origin": "https://c.example"}).headers
+    # Also an answer that refuses can be read by the page.
+    refused = api.client().get(ME, headers={"Origin": "https://a.example"})
+    assert refused.headers["access-control-allow-origin"] == "https://a.example"
+
+
+def test_logins_are_counted_for_each_user_and_address(serve):
+    api = serve({"rate_login": 3})
+    for _ in range(3):
+        check_refused(api.client().post("/sessions", json={"user": OPERATOR, "password": "wrong"}))
+    answer = api.client().post("/sessions", json={"user": OPERATOR, "password": PASSWORD})
+    check_refused(answer, 429)
+    assert 1 <= int(answer.headers["retry-after"]) <= 60
+
+
+def test_every_answer_tells_browsers_to_show_run_and_keep_nothing(api: Api):
+    for answer in (
+        api.client().get(ME),
+        api.client().get("/health"),
+        api.as_("member").get("/nothing"),
+        api.as_("member").post("/health"),
+        api.as_("member").get(ME),
+    ):
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
+        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert answer.headers["cache-control"] == "no-store"
