@@ -22,6 +22,7 @@ from fairlane.control.asynchronous import (
 from fairlane.control.audit import Audit
 from fairlane.control.batch import OnDuplicate, Submission
 from fairlane.control.dead_letters import DeadLetters
+from fairlane.control.idempotency import Idempotency
 from fairlane.control.jobs import JobControl
 from fairlane.control.members import Members
 from fairlane.control.organizations import Organizations
@@ -33,7 +34,7 @@ from fairlane.domain.backoff import Backoff
 from fairlane.domain.errors import ArtifactNotFound, ConfigurationError, IllegalTransition, WaitTimeout
 from fairlane.domain.events import Emit
 from fairlane.domain.explain import Explanation
-from fairlane.domain.jobs import Job, LogEntry, LogLine, Page, Result
+from fairlane.domain.jobs import Artifact, Job, LogEntry, LogLine, Page, Result
 from fairlane.domain.limits import DEFAULT_WINDOW
 from fairlane.domain.metrics import Metrics
 from fairlane.domain.reasons import STANDSTILL_CODES
@@ -107,6 +108,7 @@ class Fairlane:
         self.reads = Reads(self.database, self.directory if isinstance(self.directory, HostDirectory) else None)
         self._submitter = Submitter(self.database, self.catalogue, self.directory, settings, self.emit)
         self._jobs = JobControl(self.database, self.directory, self.catalogue, settings.payload_limit)
+        self.idempotency = Idempotency(self.database, self._submitter)
         self.organizations = Organizations(self.database, of_host=directory is not None)
         self.members = Members(self.database, of_host=directory is not None)
         self.queues = Queues(self.database)
@@ -361,18 +363,38 @@ class Fairlane:
             JobNotFound, ArtifactNotFound
             OrganizationSuspended: results are locked until it is active again.
         """
-        refuse_suspended(self.directory, organization)
-        paths = {one.name: one.path for one in self.reads.result(job_id, organization).artifacts}
-        if name not in paths:
-            left = f"it has {', '.join(paths)}" if paths else "it has none"
-            raise ArtifactNotFound(f"Job {job_id} has no artifact {name!r}; {left}.")
+        found = self.find_artifact(job_id, name, organization=organization)
         try:
-            return self.artifacts.get(paths[name])
+            return self.artifacts.get(found.path)
         except FileNotFoundError as error:
             raise ArtifactNotFound(
                 f"The file of artifact {name!r} of job {job_id} is not in this process's artifact storage; "
                 "give it the artifacts_url that the worker has."
             ) from error
+
+    def list_artifacts(self, job_id: UUID | str, *, organization: str) -> Result:
+        """A job's artifacts, also of one that runs still; the value is None.
+
+        Raises:
+            JobNotFound
+            OrganizationSuspended: results are locked until it is active again.
+        """
+        refuse_suspended(self.directory, organization)
+        return Result(None, self.reads.result(job_id, organization).artifacts)
+
+    def find_artifact(self, job_id: UUID | str, name: str, *, organization: str) -> Artifact:
+        """What is known of an artifact, to hand it out in pieces: `fl.artifacts.stream`.
+
+        Raises:
+            JobNotFound, ArtifactNotFound
+            OrganizationSuspended: results are locked until it is active again.
+        """
+        refuse_suspended(self.directory, organization)
+        by_name = {one.name: one for one in self.reads.result(job_id, organization).artifacts}
+        if name not in by_name:
+            left = f"it has {', '.join(by_name)}" if by_name else "it has none"
+            raise ArtifactNotFound(f"Job {job_id} has no artifact {name!r}; {left}.")
+        return by_name[name]
 
     def cancel(self, job_id: UUID | str, *, organization: str, user: str | None = None, reason: str = "") -> Job:
         """Cancel a waiting job at once, or ask a running one to stop.

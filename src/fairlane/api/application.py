@@ -9,20 +9,39 @@ from fastapi.middleware import Middleware
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.exceptions import HTTPException
 
-from fairlane.api import problems
+from fairlane.api import openapi, problems
 from fairlane.api.authentication import ROOT, Authentication, Authenticator
 from fairlane.api.bodies import BodyGuard
 from fairlane.api.headers import Outermost
 from fairlane.api.identity_provider import Fetch, IdentityProvider, fetch
 from fairlane.api.problems import Problem
 from fairlane.api.rates import Rates
-from fairlane.api.resources import health, sessions
+from fairlane.api.resources import (
+    audit,
+    dead_letters,
+    health,
+    jobs,
+    members,
+    operator_engine,
+    operator_organizations,
+    operator_users,
+    organizations,
+    outcomes,
+    sessions,
+    tokens,
+)
 from fairlane.api.scope import Web
 from fairlane.app import Fairlane
 from fairlane.config import WebSettings
 from fairlane.domain.errors import FairlaneError
 
-_RESOURCES: Final[tuple[APIRouter, ...]] = (health.router, sessions.router)
+_RESOURCES: Final[tuple[APIRouter, ...]] = tuple(
+    module.router
+    for module in (
+        *(health, sessions, jobs, outcomes, dead_letters, organizations, members, tokens, audit),
+        *(operator_organizations, operator_engine, operator_users),
+    )
+)
 _HEADERS: Final = ("Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "Range")
 _EXPOSED: Final = ("ETag", "Retry-After", "Location", "Idempotent-Replayed", "Content-Disposition", "Content-Range")
 
@@ -58,6 +77,7 @@ def create_app(fl: Fairlane, settings: WebSettings | None = None, *, fetch: Fetc
     app.add_exception_handler(HTTPException, problems.on_http)
     for router in _RESOURCES:
         app.include_router(router, prefix=ROOT)
+    app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
     return app
 
 

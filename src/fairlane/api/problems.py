@@ -71,9 +71,14 @@ class Problem(Exception):
         self.headers = dict(headers or {})
         self.more = more
 
+    @property
+    def type(self) -> str:
+        """What kind of problem it is, as a URI."""
+        return _URN + self.kind
+
     def response(self) -> Response:
         """The answer."""
-        body = {"type": _URN + self.kind, "title": HTTPStatus(self.status).phrase, "status": self.status}
+        body = {"type": self.type, "title": HTTPStatus(self.status).phrase, "status": self.status}
         return JSONResponse(
             {**body, "detail": self.detail, **self.more},
             status_code=self.status,

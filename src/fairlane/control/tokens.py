@@ -115,6 +115,10 @@ class Tokens:
         )
         return _token(row) if row is not None else None
 
+    def is_empty(self) -> bool:
+        """Whether nobody, in whichever organization, has a token."""
+        return not self._database.look(credentials.has_tokens)
+
     def revoke(self, organization: str | None, token: UUID, *, by: str | None = None) -> bool:
         """Let a token open nothing any more, at once; False if there is none that does."""
         storable(organization=organization, by=by)

@@ -1,7 +1,7 @@
 """Keyset cursors: opaque to their holder, a moment and an id to us."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 from fairlane.domain.errors import InvalidParameters
@@ -20,8 +20,11 @@ def decode_cursor(cursor: str) -> tuple[datetime, UUID]:
     """
     try:
         moment, last = urlsafe_b64decode(cursor.encode()).decode().split(" ")
-        return datetime.fromisoformat(moment), UUID(last)
-    except ValueError:
+        at = datetime.fromisoformat(moment)
+        if at.tzinfo is None:
+            raise ValueError("no moment of ours")
+        return at.astimezone(UTC), UUID(last)
+    except (ValueError, OverflowError):
         raise InvalidParameters(
             "The cursor is not one that a list gave; leave it out to begin at the newest."
         ) from None

@@ -14,6 +14,7 @@ from fairlane.domain.explain_facts import Facts, Holder, LimitOn, LiveWorker, Pa
 from fairlane.domain.ids import job_not_found
 from fairlane.domain.jobs import Job
 from fairlane.domain.limits import Limit, limits_on, next_start, running_by_subject
+from fairlane.domain.payload import entry_without_payload, job_without_errors
 from fairlane.domain.reasons import LAST_PLACE
 from fairlane.domain.statuses import TERMINAL, JobStatus, OrganizationStatus
 from fairlane.reads.history import log_entry
@@ -47,12 +48,19 @@ class HostAnswer:
 
 
 def explain_job(
-    connection: Connection, clock: Clock, organization: str, job_id: UUID, host: HostAnswer | None
+    connection: Connection,
+    clock: Clock,
+    organization: str,
+    job_id: UUID,
+    host: HostAnswer | None,
+    *,
+    with_errors: bool = True,
 ) -> Explanation:
     """Why the job is not running, or how it runs, or how it ended.
 
     Args:
         host: None = Fairlane keeps the organizations itself.
+        with_errors: whether to quote what its handler said of errors.
 
     Raises:
         JobNotFound
@@ -64,6 +72,8 @@ def explain_job(
     job = rows.to_job(row, depends_on)
     now = clock.now(connection)
     last_entry = log_entry(history.last_entry(connection, organization, job_id))
+    if not with_errors:
+        job, last_entry = job_without_errors(job), entry_without_payload(last_entry)
     if job.status in TERMINAL:
         return explain(_ended_facts(connection, Facts(job, now, last_entry)))
     if job.status is JobStatus.RUNNING:

@@ -108,10 +108,10 @@ class LiveJobs:
         return found
 
 
-def live_jobs(connection: Connection) -> LiveJobs:
-    """All live jobs, counted."""
+def live_jobs(connection: Connection, organization: str | None = None) -> LiveJobs:
+    """Live jobs, counted; None = those of all organizations."""
     found = LiveJobs()
-    for row in statements.live_by_lane(connection):
+    for row in statements.live_by_lane(connection, organization):
         lane = Lane(row.queue, row.organization, row.job_type)
         found.by_status[JobStatus(row.status)][lane] += row.size
         if row.ready:
@@ -120,15 +120,20 @@ def live_jobs(connection: Connection) -> LiveJobs:
 
 
 def queue_views(
-    connection: Connection, clock: Clock, live: LiveJobs, max_running: Mapping[str, int | None]
+    connection: Connection,
+    clock: Clock,
+    live: LiveJobs,
+    running_now: Mapping[tuple[str, str], int],
+    max_running: Mapping[str, int | None],
 ) -> tuple[QueueView, ...]:
     """Queues with live jobs, and paused ones, by name.
 
     Args:
+        running_now: what runs of all organizations, by (job type, organization).
         max_running: of the organizations; one that is not among them has no limit of its own.
     """
     limits = limits_of(connection, {(lane.job_type, lane.organization) for lane in live.ready}, max_running)
-    uses = uses_of(connection, clock, limits, live.running())
+    uses = uses_of(connection, clock, limits, running_now)
     paused = {(row.subject, row.name) for row in job_types.paused(connection)}
     # What is paused takes nobody's room.
     startable = Counter({lane: size for lane, size in live.ready.items() if not paused & _names(lane)})

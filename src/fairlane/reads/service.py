@@ -74,6 +74,7 @@ class Reads:
         text: str | None = None,
         limit: int = 20,
         cursor: str | None = None,
+        in_errors: bool = True,
     ) -> Page[Job]:
         """Jobs that fit all that is given, newest first; the page's `total` counts to 10,000 and no further.
 
@@ -86,6 +87,7 @@ class Reads:
                 case, among the newest 10,000 jobs (`searched_newest` says so).
             limit: 1 to 1000.
             cursor: the page before's `next_cursor`.
+            in_errors: whether `text` is looked for in errors, too: whoever may not read them would learn them by it.
 
         Raises:
             InvalidParameters: a filter that makes no sense; the message says which.
@@ -95,7 +97,7 @@ class Reads:
         limit = asked.check_limit(limit)
         before = decode_cursor(cursor)[1] if cursor is not None else None
         statuses, labels = asked.statuses_of(status), asked.labels_of(label)
-        wanted = Wanted(statuses, job_type, user, queue, labels, created_after, created_before)
+        wanted = Wanted(statuses, job_type, user, queue, labels, created_after, created_before, in_errors=in_errors)
         asked.check(wanted)
         search = asked.search_of(text)
         return self._database.read(
@@ -130,14 +132,19 @@ class Reads:
         )
         return tuple(map(log.log_line, read))
 
-    def explain(self, job_id: UUID | str, organization: str) -> Explanation:
-        """Why the job is not running, or how it runs, or how it ended. Raises `JobNotFound`."""
+    def explain(self, job_id: UUID | str, organization: str, *, with_errors: bool = True) -> Explanation:
+        """Why the job is not running, or how it runs, or how it ended. Raises `JobNotFound`.
+
+        Args:
+            with_errors: whether to quote what its handler said of errors.
+        """
         key = job_id_of(job_id, organization)
         self._of_job(key, organization, lambda *_: None)
         # What else is in the way is others' as well: the jobs of a type with one limit for all, for one.
         clock, host = self._database.clock, self._ask_host(organization)
         return self._database.read(
-            lambda connection: explain_job(connection, clock, organization, key, host), of=EVERYONE
+            lambda connection: explain_job(connection, clock, organization, key, host, with_errors=with_errors),
+            of=EVERYONE,
         )
 
     def result(self, job_id: UUID | str, organization: str) -> Result:
@@ -180,20 +187,25 @@ class Reads:
             of=_scope(organization),
         )
 
-    def queues(self) -> tuple[QueueView, ...]:
-        """Queues with live jobs, and paused ones, by name. For operators.
+    def queues(self, organization: str | None = None) -> tuple[QueueView, ...]:
+        """Queues with live jobs of the organization, by name; None = of all, and paused ones, for operators.
 
         While the host's directory gives no answer, nothing is known of organizations' own limits, and none counts.
         """
+        storable(organization=organization)
         clock = self._database.clock
-        live = self._database.read(numbers.live_jobs, of=EVERYONE)
+        live = self._database.read(lambda c: numbers.live_jobs(c, organization), of=_scope(organization))
         theirs = self._host_limits({lane.organization for lane in live.ready})
 
         def read(connection: Connection) -> tuple[QueueView, ...]:
             max_running = organizations.running_limits(connection) if theirs is None else theirs
-            return numbers.queue_views(connection, clock, live, max_running)
+            running = live.running() if organization is None else lanes.running(connection).by_pair
+            return numbers.queue_views(connection, clock, live, running, max_running)
 
-        return self._database.read(read, of=EVERYONE)
+        # Limits on a type are all organizations', so what runs of it is everybody's.
+        views = self._database.read(read, of=EVERYONE)
+        mine = {lane.queue for sizes in live.by_status.values() for lane in sizes}
+        return tuple(one for one in views if organization is None or one.queue in mine)
 
     def limit_uses(self, limits: Mapping[Subject, Limit]) -> dict[Subject, LimitUse]:
         """How far these limits are used now. For operators."""

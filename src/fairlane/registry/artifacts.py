@@ -1,6 +1,7 @@
 """Artifacts: the files that jobs leave, kept under their organization by obstore (a folder, memory, S3, …)."""
 
 import mimetypes
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -39,6 +40,9 @@ class ArtifactStorage(Protocol):
 
     def get(self, path: str) -> bytes:
         """The bytes at `path`. Raises FileNotFoundError."""
+
+    def stream(self, path: str, start: int, stop: int) -> Iterator[bytes]:
+        """The bytes from `start` up to but without `stop`, in pieces. Raises FileNotFoundError, at once."""
 
     def delete(self, path: str) -> None:
         """Delete what is at `path`; nothing there is no error."""
@@ -84,6 +88,18 @@ class ObjectStorage:
             FileNotFoundError: nothing is there.
         """
         return bytes(obstore.get(self._store, path).bytes())
+
+    def stream(self, path: str, start: int, stop: int) -> Iterator[bytes]:
+        """The bytes from `start` up to but without `stop`, in pieces of about a megabyte.
+
+        Raises:
+            FileNotFoundError: nothing is there; at once, and not with the first piece.
+        """
+        if start >= stop:
+            obstore.head(self._store, path)
+            return iter(())
+        found = obstore.get(self._store, path, options={"range": (start, stop)})
+        return map(bytes, found.stream(min_chunk_size=_CHUNK))
 
     def delete(self, path: str) -> None:
         """Delete what is at `path`; nothing there is no error."""

@@ -76,6 +76,12 @@ def token_of(connection: Connection, hashed: str) -> AnyRow | None:
     return connection.execute(statement.execution_options(fairlane_across="credentials")).one_or_none()
 
 
+def has_tokens(connection: Connection) -> bool:
+    """Whether there is any token, revoked or not."""
+    statement = select(select(tokens.c.id).exists())
+    return connection.execute(statement.execution_options(fairlane_across="credentials")).scalar_one()
+
+
 def tokens_of(connection: Connection, organization: str, user: str | None) -> Sequence[AnyRow]:
     """The organization's tokens, newest first; those of one user, or of all."""
     statement = select(tokens).where(tokens.c.organization_id == organization)

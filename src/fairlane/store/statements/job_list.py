@@ -18,7 +18,7 @@ class Wanted:
     """Which jobs to list; None or empty = whatever it is.
 
     `ids` is the first and the last id of a range. `words` is looked for in job type and error, from the id
-    `words_from` on. `created_after` is included, `created_before` is not.
+    `words_from` on; in errors only where `in_errors` says so. `created_after` is included, `created_before` is not.
     """
 
     statuses: frozenset[JobStatus] = frozenset()
@@ -31,6 +31,7 @@ class Wanted:
     ids: tuple[UUID, UUID] | None = None
     words: str | None = None
     words_from: UUID | None = None
+    in_errors: bool = True
 
 
 def find(connection: Connection, organization: str, job_id: UUID) -> AnyRow | None:
@@ -102,11 +103,8 @@ def _conditions(organization: str, wanted: Wanted) -> Iterator[ColumnElement[boo
     if wanted.ids is not None:
         yield jobs.c.id.between(*wanted.ids)
     if wanted.words is not None:
-        yield or_(
-            *(
-                column.icontains(wanted.words, autoescape=True)
-                for column in (jobs.c.job_type, jobs.c.error_type, jobs.c.error_message)
-            )
-        )
+        told = (jobs.c.error_message,) if wanted.in_errors else ()
+        columns = (jobs.c.job_type, jobs.c.error_type, *told)
+        yield or_(*(column.icontains(wanted.words, autoescape=True) for column in columns))
     if wanted.words_from is not None:
         yield jobs.c.id >= wanted.words_from

@@ -106,7 +106,12 @@ _ON_SQLITE: Final = text(_LIVE_BY_LANE.format(lateral="", bound="", fence="")).e
 )
 
 
-def live_by_lane(connection: Connection) -> Sequence[AnyRow]:
-    """`queue`, `organization`, `job_type`, `status`, `ready` and the `size` of each such group of live jobs."""
+def live_by_lane(connection: Connection, organization: str | None = None) -> Sequence[AnyRow]:
+    """`queue`, `organization`, `job_type`, `status`, `ready` and the `size` of each such group of live jobs; None = of all."""
+    if organization is not None:
+        group = (jobs.c.queue, jobs.c.organization_id.label("organization"), jobs.c.job_type, jobs.c.status, jobs.c.ready)
+        of_one = select(*group, func.count().label("size")).group_by(*group)
+        chosen = (jobs.c.organization_id == organization, jobs.c.status.in_(sorted(LIVE)))
+        return connection.execute(of_one.where(*chosen)).all()
     statement = _ON_SQLITE if is_sqlite(connection) else _ON_POSTGRES
     return connection.execute(statement, dict(zip(("one", "two", "three"), sorted(LIVE), strict=True))).all()

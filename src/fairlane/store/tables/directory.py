@@ -89,6 +89,21 @@ tokens = Table(
 )
 Index("fairlane_tokens_hash", tokens.c.hash, unique=True)
 
+# What a client has sent under a key of its own, so that sending it again does nothing twice. Ids are drawn and kept
+# here before the jobs are submitted with them.
+idempotency_keys = Table(
+    "fairlane_idempotency_keys",
+    metadata,
+    organization_key(),
+    Column("user_id", NAME, primary_key=True),
+    Column("key", NAME, primary_key=True),
+    Column("request_hash", String(64), nullable=False),
+    Column("job_ids", Text, nullable=False),  # JSON list
+    Column("is_answered", Boolean, nullable=False, server_default=text("false")),
+    Column("created_at", Instant, nullable=False),
+)
+Index("fairlane_idempotency_keys_created", idempotency_keys.c.created_at)
+
 # Who did what, in the transaction that did it. Append-only; the organization is empty for what concerns all of them.
 audit = Table(
     "fairlane_audit",

@@ -504,6 +504,18 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
     )
     op.create_index("fairlane_tokens_hash", "fairlane_tokens", ["hash"], unique=True)
     op.create_table(
+        "fairlane_idempotency_keys",
+        sa.Column("organization_id", ORGANIZATION, nullable=False),
+        sa.Column("user_id", NAME, nullable=False),
+        sa.Column("key", NAME, nullable=False),
+        sa.Column("request_hash", sa.String(64), nullable=False),
+        sa.Column("job_ids", sa.Text(), nullable=False),
+        sa.Column("is_answered", sa.Boolean(), nullable=False, server_default=sa.text("false")),
+        sa.Column("created_at", INSTANT, nullable=False),
+        sa.PrimaryKeyConstraint("organization_id", "user_id", "key", name="fairlane_idempotency_keys_pk"),
+    )
+    op.create_index("fairlane_idempotency_keys_created", "fairlane_idempotency_keys", ["created_at"])
+    op.create_table(
         "fairlane_audit",
         sa.Column("id", SEQUENCE, sa.Identity(always=True), nullable=False),
         sa.Column("organization_id", ORGANIZATION, nullable=False),
@@ -523,6 +535,7 @@ def downgrade() -> None:
     """Drop all tables, and with them every job."""
     for table in (
         "fairlane_audit",
+        "fairlane_idempotency_keys",
         "fairlane_tokens",
         "fairlane_sessions",
         "fairlane_users",

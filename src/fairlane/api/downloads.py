@@ -1,0 +1,49 @@
+"""What a download says of itself. Names and types were chosen by handlers, perhaps from what a stranger sent."""
+
+import re
+from typing import Final, NamedTuple
+from urllib.parse import quote
+
+_UNKNOWN: Final = "application/octet-stream"
+_TYPE: Final = re.compile(r"[a-z0-9][a-z0-9.+-]{0,60}/[a-z0-9][a-z0-9.+-]{0,60}", re.ASCII)
+# What a browser would run or show as a page, should it ever disregard that it is an attachment.
+_ACTIVE: Final = re.compile(r"html|xml|svg|script|flash|pdf\+")
+_RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
+_LONGEST: Final = 150  # characters of a file's name
+
+
+class Part(NamedTuple):
+    """Bytes from `start` up to but without `stop`."""
+
+    start: int
+    stop: int
+
+
+def disposition(name: str) -> str:
+    """Content-Disposition: an attachment under a name without folders, in ASCII and, for newer clients, whole."""
+    last = re.split(r"[/\\]", name)[-1].strip(" .")
+    clean = "".join(one for one in last if one.isprintable() and one not in '<>:"|?*')[:_LONGEST].strip(" .")
+    shown = clean if clean and clean not in {".", ".."} else "artifact"
+    plain = re.sub(r"[^A-Za-z0-9._ -]", "_", shown)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(shown, safe='', errors='replace')}"
+
+
+def media_type(given: str) -> str:
+    """The type if it is one and harmless; else that of plain bytes."""
+    kind = given.partition(";")[0].strip().lower()
+    return kind if _TYPE.fullmatch(kind) and not _ACTIVE.search(kind) else _UNKNOWN
+
+
+def part_of(header: str | None, size: int) -> Part | None:
+    """What a Range header asks for of so many bytes: all, where we serve no such range; None: nothing is there."""
+    asked = _RANGE.fullmatch(header.strip()) if header is not None else None
+    if asked is None or asked[1] == asked[2] == "":
+        return Part(0, size)
+    if asked[1] == "":
+        last = min(int(asked[2]), size)
+        return Part(size - last, size) if last else None
+    start, stop = int(asked[1]), int(asked[2]) + 1 if asked[2] else size
+    if start >= size:
+        return None
+    # The end before the start: no range at all, so as RFC 9110 has it, as if there were none.
+    return Part(start, min(stop, size)) if stop > start else Part(0, size)

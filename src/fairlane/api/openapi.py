@@ -1,0 +1,132 @@
+"""The OpenAPI document: what the routes say of themselves, and what the layers around them add to each."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from fairlane.api.authentication import COOKIE, OPEN
+from fairlane.api.problems import MEDIA_TYPE
+from fairlane.api.representations import EXAMPLE_ID, EXAMPLE_TIME
+
+_PROBLEMS: Final = {
+    "400": "The request can't be read: no JSON, or nested too deeply.",
+    "401": "There is no credential, or it proves nothing.",
+    "403": "The right is missing, or a page of another site sent it.",
+    "404": "It is not there, or not for the reader to see.",
+    "405": "The address does not take the method.",
+    "409": "The state of things does not allow it.",
+    "413": "The body, or the parameters of a job, are too large.",
+    "415": "The body is compressed, or no JSON.",
+    "422": "A value is wrong; `errors` or `index` say which.",
+    "429": "Too many requests, or the queue is full; Retry-After says how long to wait.",
+    "503": "The database, or the directory, does not answer; try again.",
+}
+_PROBLEM: Final = {
+    "type": "object",
+    "title": "Problem",
+    "description": "What went wrong, as RFC 9457 has it. Some kinds have members beside these.",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {
+            "type": "string",
+            "description": "Which kind it is.",
+            "examples": ["urn:fairlane:problem:job-not-found"],
+        },
+        "title": {"type": "string", "examples": ["Not Found"]},
+        "status": {"type": "integer", "examples": [404]},
+        "detail": {"type": "string", "examples": ["The organization has no such job."]},
+        "retry_after": {"type": "number", "description": "In seconds."},
+        "index": {"type": "integer", "description": "Which of a batch is at fault, from 0."},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"pointer": {"type": "string"}, "detail": {"type": "string"}},
+            },
+        },
+    },
+}
+_BY_TYPE: Final[dict[str, Any]] = {"boolean": False, "string": "text", "object": {}, "null": None}
+_BY_FORMAT: Final = {"uuid": EXAMPLE_ID, "date-time": EXAMPLE_TIME}
+_DEEPEST: Final = 8
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    """The document; made once."""
+    if app.openapi_schema is not None:
+        return app.openapi_schema
+    made = get_openapi(
+        title=app.title, version=app.version, description=app.description, routes=app.routes, openapi_version="3.1.0"
+    )
+    parts = made.setdefault("components", {})
+    schemas = parts["schemas"]
+    for framework in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(framework, None)
+    schemas["Problem"] = _PROBLEM
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    parts["responses"] = {
+        f"Problem{code}": {"description": told, "content": content} for code, told in _PROBLEMS.items()
+    }
+    parts["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer", "description": "An API token (fl_…), or a JWT."},
+        "session": {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": "Set by a login."},
+    }
+    for path, method, operation in _operations(made):
+        is_open = (method.upper(), path) in OPEN
+        operation["security"] = [] if is_open else [{"bearer": []}, {"session": []}]
+        answers = operation["responses"]
+        answers.pop("422", None)
+        answers |= {code: {"$ref": f"#/components/responses/Problem{code}"} for code in _PROBLEMS}
+        _add_examples(operation, schemas)
+    app.openapi_schema = made
+    return made
+
+
+def _operations(made: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in made["paths"].items():
+        for method, operation in methods.items():
+            yield path, method, operation
+
+
+def _add_examples(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
+    """An example for the body and each answer, put together from those of their fields."""
+    for part in (operation.get("requestBody", {}), *operation["responses"].values()):
+        for media in part.get("content", {}).values():
+            if "schema" in media:
+                media.setdefault("example", example_of(media["schema"], schemas))
+
+
+def example_of(schema: dict[str, Any], schemas: dict[str, Any], depth: int = 0) -> Any:
+    """A value that fits: its own example or default, else one of its kind."""
+    if "$ref" in schema:
+        return example_of(schemas[schema["$ref"].rpartition("/")[2]], schemas, depth + 1)
+    for name in ("examples", "enum"):
+        if schema.get(name):
+            return schema[name][0]
+    for name in ("default", "const"):
+        if name in schema:
+            return schema[name]
+    if "anyOf" in schema:
+        kinds = schema["anyOf"]
+        has_null = any(one.get("type") == "null" for one in kinds)
+        return None if has_null else example_of(kinds[0], schemas, depth + 1)
+    return _of_type(schema, schemas, depth)
+
+
+def _of_type(schema: dict[str, Any], schemas: dict[str, Any], depth: int) -> Any:
+    match schema.get("type"):
+        case "object" if depth < _DEEPEST:
+            fields = schema.get("properties", {})
+            return {name: example_of(one, schemas, depth + 1) for name, one in fields.items()}
+        case "array" if depth < _DEEPEST and "items" in schema:
+            return [example_of(schema["items"], schemas, depth + 1)]
+        case "array":
+            return []
+        case "integer" | "number":
+            return max(schema.get("minimum", 1), 1)
+        case "string":
+            return _BY_FORMAT.get(schema.get("format", ""), _BY_TYPE["string"])
+        case kind:
+            return _BY_TYPE.get(str(kind))

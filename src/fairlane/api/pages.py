@@ -1,0 +1,56 @@
+"""Pages by keyset: a cursor says after which item to go on, so that what comes in between shifts nothing."""
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Sequence
+from typing import Annotated, Generic, TypeVar
+
+from fastapi import Query
+from pydantic import BaseModel, Field
+
+from fairlane.domain.errors import InvalidParameters
+
+T = TypeVar("T")
+
+LARGEST = 100
+Limit = Annotated[int, Query(ge=1, le=LARGEST, description="How many at most.")]
+Cursor = Annotated[
+    str | None, Query(max_length=1000, description="The page before's `next_cursor`; left out: from the start.")
+]
+
+
+class Items(BaseModel, Generic[T]):
+    """A page. `next_cursor` null: it was the last one."""
+
+    items: list[T]
+    next_cursor: str | None = Field(default=None, examples=["MjAyNi0xMS0yNlQxMDowMDowMCswMDowMCAwMTkyOGYzYQ=="])
+
+
+class Counted(Items[T], Generic[T]):
+    """A page, and how many there are: counted no further than to 10,000 where `total_is_capped`."""
+
+    total: int
+    total_is_capped: bool = False
+    searched_newest: int | None = Field(default=None, description="How many of the newest a text was looked for in.")
+
+
+def page_of(items: Sequence[T], key: Callable[[T], str], cursor: str | None, limit: int) -> Items[T]:
+    """A page of what is known as a whole and stands in the order of its keys.
+
+    Raises:
+        InvalidParameters: it is no cursor of ours.
+    """
+    after = _decode(cursor) if cursor is not None else None
+    left = [one for one in items if after is None or key(one) > after]
+    shown = left[:limit]
+    return Items(items=shown, next_cursor=_encode(key(shown[-1])) if len(left) > limit else None)
+
+
+def _encode(key: str) -> str:
+    return urlsafe_b64encode(key.encode()).decode()
+
+
+def _decode(cursor: str) -> str:
+    try:
+        return urlsafe_b64decode(cursor.encode()).decode()
+    except ValueError:
+        raise InvalidParameters("The cursor is not one that a list gave; leave it out to begin anew.") from None

@@ -1,0 +1,208 @@
+"""What goes out of jobs. Payload (parameters, error texts, log lines, results) only to whoever may see it.
+
+Where they may not, the field is null and `payload_hidden` is true, so that nobody takes it for empty.
+"""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from datetime import datetime
+from typing import Any, Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from fairlane.domain import jobs as domain
+from fairlane.domain.payload import entry_without_payload, without_quotes
+from fairlane.domain.permissions import Access, Right
+from fairlane.domain.statuses import JobStatus, Priority, Resolution
+
+EXAMPLE_ID = "01928f3a-1b2c-7d4e-8f50-9a6b7c8d9e0f"
+EXAMPLE_TIME = "2026-11-26T10:00:00Z"
+
+
+class JobItem(BaseModel):
+    """A job as lists show it, without its parameters."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID = Field(examples=[EXAMPLE_ID])
+    organization: str = Field(examples=["acme"])
+    job_type: str = Field(examples=["report.pdf"])
+    user: str | None = Field(description="Who submitted it; null: the system.", examples=["ana"])
+    status: JobStatus
+    priority: Priority
+    queue: str = Field(examples=["default"])
+    labels: dict[str, str] = Field(examples=[{"document": "42"}])
+    attempt: int = Field(description="How often it was claimed.")
+    retry_count: int
+    max_retries: int | None = Field(description="Null: unlimited.")
+    next_retry_at: datetime | None
+    run_at: datetime
+    timeout: float | None = Field(description="In seconds; null: unlimited.")
+    progress: float | None = Field(description="In percent.")
+    progress_message: str | None
+    error_type: str | None
+    error_message: str | None = Field(description="Of its last error; payload.")
+    depends_on: list[UUID]
+    created_at: datetime = Field(examples=[EXAMPLE_TIME])
+    started_at: datetime | None
+    finished_at: datetime | None
+    cancel_requested_at: datetime | None
+    canceled_at: datetime | None
+    canceled_by: str | None
+    payload_hidden: bool = Field(description="Whether payload was left out, as the reader may not see it.")
+
+    @classmethod
+    def of(cls, job: domain.Job, access: Access) -> Self:
+        """The job as they may see it."""
+        given = {one.name: getattr(job, one.name) for one in fields(job)}
+        sees = access.sees_payload(job.user)
+        hidden: Mapping[str, Any] = {} if sees else {"error_message": None, "parameters": None}
+        return cls.model_validate({**given, **hidden, "payload_hidden": not sees})
+
+
+class Job(JobItem):
+    """A job as it stands."""
+
+    parameters: dict[str, Any] | None = Field(description="Payload.", examples=[{"month": "2026-11-01"}])
+
+
+class LogEntry(BaseModel):
+    """A step of a job from one status to another. `traceback` and what its handler said in `message` are payload."""
+
+    sequence: int
+    from_status: JobStatus | None
+    to_status: JobStatus
+    at: datetime
+    actor: str = Field(examples=["worker host:42"])
+    message: str = Field(examples=["claimed"])
+    attempt: int
+    error_type: str | None
+    traceback: str | None
+
+    @classmethod
+    def of(cls, entry: domain.LogEntry, *, sees: bool) -> Self:
+        """The entry as they may see it."""
+        shown = entry if sees else entry_without_payload(entry)
+        return cls.model_validate(shown, from_attributes=True)
+
+
+class History(BaseModel):
+    """The execution log of a job, oldest first."""
+
+    items: list[LogEntry]
+    payload_hidden: bool
+
+
+class LogLine(BaseModel):
+    """A line that a handler wrote."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    at: datetime
+    attempt: int
+    level: str = Field(examples=["info"])
+    message: str
+
+
+class LogLines(BaseModel):
+    """Lines that a job's handler wrote, oldest first; payload."""
+
+    items: list[LogLine] | None
+    next_after: int | None = Field(description="What to give as `after` for those that come next; null: none yet.")
+    payload_hidden: bool
+
+
+class Artifact(BaseModel):
+    """A file that a job left. `size` in bytes, `sha256` in hex."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    name: str = Field(examples=["report.pdf"])
+    size: int
+    content_type: str = Field(examples=["application/pdf"])
+    sha256: str
+    created_at: datetime
+
+
+class Result(BaseModel):
+    """What a job left: its handler's value and its artifacts; payload."""
+
+    value: Any = Field(examples=[{"pages": 12}])
+    artifacts: list[Artifact] | None
+    payload_hidden: bool
+
+    @classmethod
+    def of(cls, result: domain.Result, *, sees: bool) -> Self:
+        """The result as they may see it."""
+        if not sees:
+            return cls(value=None, artifacts=None, payload_hidden=True)
+        artifacts = [Artifact.model_validate(one) for one in result.artifacts]
+        return cls(value=result.value, artifacts=artifacts, payload_hidden=False)
+
+
+class Reason(BaseModel):
+    """One of the reasons why a job stands where it stands."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    code: str = Field(examples=["no_worker"])
+    sentence: str
+
+
+class Explanation(BaseModel):
+    """Where a job stands and why; the first reason weighs most, and is the summary."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    status: JobStatus
+    summary: str = Field(examples=["No live worker serves the queue default."])
+    reasons: list[Reason]
+    place_in_lane: int | None = Field(description="From 1; 10,000 stands for 10,000 or later; null: it is not ready.")
+
+
+class DeadLetter(BaseModel):
+    """A job that will not run again unless somebody says so. What its handler said in `reason` is payload."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    job_id: UUID = Field(examples=[EXAMPLE_ID])
+    organization: str
+    job_type: str
+    reason: str
+    error_type: str
+    fingerprint: str = Field(description="The same for all dead letters with the same error.")
+    entered_at: datetime
+    resolution: Resolution
+    note: str | None
+    resolved_by: str | None
+    resolved_at: datetime | None
+
+    @classmethod
+    def of(cls, letter: domain.DeadLetter, access: Access) -> Self:
+        """The dead letter as they may see it."""
+        return cls.model_validate(letter).model_copy(update={"reason": _reason(letter.reason, access)})
+
+
+class DeadLetterGroup(BaseModel):
+    """Dead letters with the same error."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    fingerprint: str
+    job_type: str
+    error_type: str
+    reason: str
+    count: int
+    first_at: datetime
+    last_at: datetime
+
+    @classmethod
+    def of(cls, group: domain.DeadLetterGroup, access: Access) -> Self:
+        """The group as they may see it."""
+        return cls.model_validate(group).model_copy(update={"reason": _reason(group.reason, access)})
+
+
+def _reason(reason: str, access: Access) -> str:
+    """It does not say whose the job is, so that of one's own is cut, too; the job itself shows it."""
+    return reason if Right.PAYLOAD_READ in access.rights else without_quotes(reason)

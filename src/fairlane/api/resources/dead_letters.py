@@ -1,0 +1,143 @@
+"""Dead letters: look at them, group them by error, retry them, and write down what was decided."""
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Path, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from fairlane.api import problems
+from fairlane.api.pages import Counted, Cursor, Items, Limit
+from fairlane.api.rates import Rate
+from fairlane.api.representations import EXAMPLE_ID, DeadLetter, DeadLetterGroup, Job
+from fairlane.api.resources.jobs import Retry
+from fairlane.api.resources.paths import JobPath
+from fairlane.api.scope import InOrganization, Scope
+from fairlane.api.submissions import LARGEST_BATCH
+from fairlane.domain.errors import FairlaneError, StorageUnavailable
+from fairlane.domain.permissions import Right
+from fairlane.domain.statuses import Resolution
+
+router = APIRouter(prefix="/organizations/{organization}", tags=["dead letters"])
+
+_Listing = Annotated[Scope, Depends(InOrganization(Rate.LIST, Right.JOBS_READ))]
+_Changing = Annotated[Scope, Depends(InOrganization(Rate.CANCEL, Right.JOBS_CHANGE))]
+_Decided = Annotated[
+    Resolution | Literal["any"], Query(description="What was decided about them; any: whatever it was.")
+]
+_Fingerprint = Annotated[str, Path(max_length=200, description="Of the group.")]
+
+
+class Decision(BaseModel):
+    """What was decided about a dead letter."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    resolution: Literal[Resolution.RESOLVED, Resolution.IGNORED] = Field(examples=["resolved"])
+    note: str | None = Field(default=None, max_length=1000, examples=["Repaired by hand."])
+
+
+class Pace(BaseModel):
+    """How many become ready each second, so that they don't fail together a second time."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    per_second: float = Field(default=10.0, gt=0, le=100_000, examples=[10])
+
+
+class Chosen(BaseModel):
+    """Dead letters by their ids."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    ids: list[UUID] = Field(min_length=1, max_length=LARGEST_BATCH, examples=[[EXAMPLE_ID]])
+
+
+class Retried(BaseModel):
+    """How many were queued again."""
+
+    retried: int
+
+
+class Refused(BaseModel):
+    """One that was not queued again, and why."""
+
+    id: UUID
+    type: str = Field(examples=["urn:fairlane:problem:illegal-transition"])
+    detail: str
+
+
+class RetriedSome(Retried):
+    """How many were queued again, and which were not."""
+
+    refused: list[Refused]
+
+
+@router.get("/dead-letters", operation_id="listDeadLetters")
+def list_dead_letters(
+    scope: _Listing,
+    resolution: _Decided = Resolution.PENDING,
+    fingerprint: Annotated[str | None, Query(max_length=200, description="Of one group.")] = None,
+    limit: Limit = 20,
+    cursor: Cursor = None,
+) -> Counted[DeadLetter]:
+    """List dead letters, newest first."""
+    page = scope.fl.dead_letters.list(
+        scope.organization,
+        resolution=None if resolution == "any" else resolution,
+        fingerprint=fingerprint,
+        limit=limit,
+        cursor=cursor,
+    )
+    items = [DeadLetter.of(one, scope.access) for one in page.items]
+    return Counted[DeadLetter](items=items, next_cursor=page.next_cursor, total=page.total)
+
+
+@router.get("/dead-letter-groups", operation_id="listDeadLetterGroups")
+def list_groups(scope: _Listing, resolution: _Decided = Resolution.PENDING) -> Items[DeadLetterGroup]:
+    """List dead letters by job type and error, the largest group first."""
+    found = scope.fl.dead_letters.groups(scope.organization, resolution=None if resolution == "any" else resolution)
+    return Items[DeadLetterGroup](items=[DeadLetterGroup.of(one, scope.access) for one in found])
+
+
+@router.post("/dead-letter-groups/{fingerprint}/retry", status_code=202, operation_id="retryDeadLetterGroup")
+def retry_group(scope: _Changing, fingerprint: _Fingerprint, body: Pace | None = None) -> Retried:
+    """Queue all unresolved ones of a group again, paced."""
+    pace = (body or Pace()).per_second
+    retried = scope.fl.dead_letters.retry_group(fingerprint, scope.organization, user=scope.user, per_second=pace)
+    return Retried(retried=retried)
+
+
+@router.post("/dead-letters/retry", status_code=202, operation_id="retryDeadLetters")
+def retry_some(scope: _Changing, body: Chosen) -> RetriedSome:
+    """Queue up to 1,000 again, each by itself; what is refused is listed, and holds up none of the others."""
+    refused: list[Refused] = []
+    for one in body.ids:
+        try:
+            scope.fl.dead_letters.retry(one, scope.organization, user=scope.user)
+        except StorageUnavailable:
+            raise
+        except FairlaneError as error:
+            problem = problems.of(error)
+            refused.append(Refused(id=one, type=problem.type, detail=problem.detail))
+    return RetriedSome(retried=len(body.ids) - len(refused), refused=refused)
+
+
+@router.post("/dead-letters/{job}/retry", status_code=202, operation_id="retryDeadLetter")
+def retry(scope: _Changing, job: JobPath, body: Retry | None = None) -> Job:
+    """Queue one again, with other parameters if they are given."""
+    return (body or Retry()).of(scope, job)
+
+
+@router.post("/dead-letters/{job}/resolution", status_code=204, operation_id="resolveDeadLetter")
+def resolve(scope: _Changing, job: JobPath, body: Decision) -> None:
+    """Write down that the cause was dealt with otherwise, or that nothing needs to be done."""
+    verbs = scope.fl.dead_letters
+    verb = verbs.resolve if body.resolution is Resolution.RESOLVED else verbs.ignore
+    verb(job, scope.organization, user=scope.user, note=body.note)
+
+
+@router.delete("/dead-letters/{job}", status_code=204, operation_id="deleteDeadLetter")
+def delete(scope: _Changing, job: JobPath) -> None:
+    """Delete a dead letter with all that is kept of it."""
+    scope.fl.dead_letters.delete(job, scope.organization, user=scope.user)

@@ -1,0 +1,172 @@
+"""Jobs: submit, get, list; cancel and retry are resources of a job."""
+
+from hashlib import sha256
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Query, Response
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from fairlane.api.pages import Counted, Cursor, Limit
+from fairlane.api.problems import Problem
+from fairlane.api.rates import Rate
+from fairlane.api.representations import Job, JobItem
+from fairlane.api.resources.paths import JobPath
+from fairlane.api.scope import InOrganization, Scope
+from fairlane.api.submissions import Batch, IdempotencyKey, NewJob, submit
+from fairlane.domain.permissions import Right
+from fairlane.domain.statuses import JobStatus
+
+router = APIRouter(prefix="/organizations/{organization}/jobs", tags=["jobs"])
+
+_Submitting = Annotated[Scope, Depends(InOrganization(Rate.SUBMIT, Right.JOBS_SUBMIT))]
+_Looking = Annotated[Scope, Depends(InOrganization(Rate.STATUS, Right.JOBS_READ))]
+_Listing = Annotated[Scope, Depends(InOrganization(Rate.LIST, Right.JOBS_READ))]
+_Changing = Annotated[Scope, Depends(InOrganization(Rate.CANCEL, Right.JOBS_CHANGE))]
+
+
+class Cancellation(BaseModel):
+    """Why a job is canceled."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: str = Field(default="", max_length=1000, examples=["The month was wrong."])
+
+
+class Retry(BaseModel):
+    """With which parameters a dead letter runs again; left out: with its own."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    parameters: dict[str, Any] | None = Field(default=None, examples=[{"month": "2026-10-01"}])
+
+    def of(self, scope: Scope, job: str) -> Job:
+        """Queue the dead letter again.
+
+        Raises:
+            Problem, FairlaneError
+        """
+        if self.parameters is not None:
+            # Other parameters make another job of it.
+            scope.require(Right.JOBS_SUBMIT, "To run with other parameters")
+        made = scope.fl.retry(job, organization=scope.organization, user=scope.user, parameters=self.parameters)
+        return Job.of(made, scope.access)
+
+
+class Jobs(BaseModel):
+    """Jobs in the order in which they were submitted."""
+
+    items: list[Job]
+
+
+@router.post("", status_code=201, operation_id="submitJob", response_model=Job)
+def submit_job(scope: _Submitting, body: NewJob, response: Response, idempotency_key: IdempotencyKey = None) -> Job:
+    """Submit a job. Once this has answered, the job will not be lost.
+
+    An identical job that is still live makes it a conflict, unless `on_duplicate` says otherwise.
+    """
+    (made,), is_replayed = submit(scope, idempotency_key, body, [body.submission(scope)])
+    _mark(response, is_replayed=is_replayed)
+    return Job.of(made, scope.access)
+
+
+@router.post("/batch", status_code=201, operation_id="submitJobs", response_model=Jobs)
+def submit_jobs(scope: _Submitting, body: Batch, response: Response, idempotency_key: IdempotencyKey = None) -> Jobs:
+    """Submit up to 1,000 jobs in one transaction, all or none; a problem's `index` says which is at fault."""
+    made, is_replayed = submit(scope, idempotency_key, body, body.submissions(scope))
+    _mark(response, is_replayed=is_replayed)
+    return Jobs(items=[Job.of(one, scope.access) for one in made])
+
+
+@router.get("", operation_id="listJobs", response_model=Counted[JobItem])
+def list_jobs(  # noqa: PLR0913, PLR0917 - query parameters
+    scope: _Listing,
+    status: Annotated[list[JobStatus] | None, Query(description="One or several.")] = None,
+    job_type: Annotated[str | None, Query(max_length=200)] = None,
+    user: Annotated[str | None, Query(max_length=200, description="Who submitted it.")] = None,
+    queue: Annotated[str | None, Query(max_length=200)] = None,
+    label: Annotated[list[str] | None, Query(max_length=50, description="name=value; several: all of them.")] = None,
+    created_after: Annotated[AwareDatetime | None, Query(description="Included; with a time zone.")] = None,
+    created_before: Annotated[AwareDatetime | None, Query(description="Not included; with a time zone.")] = None,
+    text: Annotated[
+        str | None,
+        Query(
+            max_length=1000, description="The start of an id; or anything in the type or, for whoever may, the error."
+        ),
+    ] = None,
+    limit: Limit = 20,
+    cursor: Cursor = None,
+) -> Counted[JobItem]:
+    """List jobs that fit all that is given, newest first."""
+    page = scope.fl.reads.list(
+        scope.organization,
+        status=status,
+        job_type=job_type,
+        user=user,
+        queue=queue,
+        label=_labels(label),
+        created_after=created_after,
+        created_before=created_before,
+        text=text,
+        limit=limit,
+        cursor=cursor,
+        in_errors=Right.PAYLOAD_READ in scope.access.rights,
+    )
+    return Counted[JobItem](
+        items=[JobItem.of(one, scope.access) for one in page.items],
+        next_cursor=page.next_cursor,
+        total=page.total,
+        total_is_capped=page.total_is_capped,
+        searched_newest=page.searched_newest,
+    )
+
+
+@router.get("/{job}", operation_id="getJob", response_model=Job)
+def get_job(
+    scope: _Looking,
+    job: JobPath,
+    if_none_match: Annotated[
+        str | None, Header(description="An `ETag` from before: 304 if the job is the same.")
+    ] = None,
+) -> Response:
+    """Get a job as it stands."""
+    text = Job.of(scope.fl.get(job, organization=scope.organization), scope.access).model_dump_json()
+    # Of all that is shown, to this reader: progress, a cancel request and rights change it, too.
+    tag = f'W/"{sha256(text.encode()).hexdigest()[:32]}"'
+    if if_none_match is not None and (if_none_match.strip() == "*" or tag in _tags(if_none_match)):
+        return Response(status_code=304, headers={"ETag": tag})
+    return Response(text, media_type="application/json", headers={"ETag": tag})
+
+
+@router.post("/{job}/cancellation", status_code=202, operation_id="cancelJob", response_model=Job)
+def cancel_job(scope: _Changing, job: JobPath, body: Cancellation | None = None) -> Job:
+    """Cancel a waiting job at once, or ask a running one to stop. Members their own, admins all."""
+    reason = body.reason if body is not None else ""
+    made = scope.fl.cancel(job, organization=scope.organization, user=scope.user, reason=reason)
+    return Job.of(made, scope.access)
+
+
+@router.post("/{job}/retry", status_code=202, operation_id="retryJob", response_model=Job)
+def retry_job(scope: _Changing, job: JobPath, body: Retry | None = None) -> Job:
+    """Queue a dead letter again, with a fresh count of retries. Members their own, admins all."""
+    return (body or Retry()).of(scope, job)
+
+
+def _mark(response: Response, *, is_replayed: bool) -> None:
+    if is_replayed:
+        response.status_code = 200
+        response.headers["Idempotent-Replayed"] = "true"
+
+
+def _tags(header: str) -> set[str]:
+    """The tags of an If-None-Match; compared weakly, as RFC 9110 has it."""
+    return {one if one.startswith("W/") else f"W/{one}" for one in map(str.strip, header.split(","))}
+
+
+def _labels(given: list[str] | None) -> dict[str, str] | None:
+    if not given:
+        return None
+    pairs = [one.partition("=") for one in given]
+    wrong = next((name for name, equals, _ in pairs if not equals), None)
+    if wrong is not None:
+        raise Problem(422, "invalid-request", "A label is name=value, such as document=42.")
+    return {name: value for name, _, value in pairs}

@@ -1,0 +1,54 @@
+"""Who belongs to an organization, as what."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel, ConfigDict, Field
+
+from fairlane.api.pages import Cursor, Items, Limit, page_of
+from fairlane.api.problems import Problem
+from fairlane.api.rates import Rate
+from fairlane.api.resources.paths import UserPath
+from fairlane.api.scope import InOrganization, Scope
+from fairlane.domain.organizations import Member
+from fairlane.domain.permissions import Right
+from fairlane.domain.statuses import Role
+
+router = APIRouter(prefix="/organizations/{organization}/members", tags=["members"])
+
+_Listing = Annotated[Scope, Depends(InOrganization(Rate.LIST, Right.MEMBERS_READ))]
+_Changing = Annotated[Scope, Depends(InOrganization(Rate.CANCEL, Right.MEMBERS_CHANGE))]
+
+
+class Membership(BaseModel):
+    """As what somebody belongs to an organization."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    role: Role = Field(default=Role.MEMBER, examples=["member"])
+    permissions: list[Annotated[str, Field(min_length=1, max_length=200)]] = Field(
+        default_factory=list,
+        max_length=100,
+        description="Names that job types may require; payload:read lets them see what others' jobs hold.",
+        examples=[["reports"]],
+    )
+
+
+@router.get("", operation_id="listMembers")
+def list_members(scope: _Listing, limit: Limit = 100, cursor: Cursor = None) -> Items[Member]:
+    """List the members, by user."""
+    found = sorted(scope.fl.members.list(scope.organization), key=lambda one: one.user)
+    return page_of(found, lambda one: one.user, cursor, limit)
+
+
+@router.put("/{user}", operation_id="putMember")
+def put_member(scope: _Changing, user: UserPath, body: Membership) -> Member:
+    """Add a member, or change what they are."""
+    return scope.fl.members.add(scope.organization, user, role=body.role, permissions=body.permissions, by=scope.user)
+
+
+@router.delete("/{user}", status_code=204, operation_id="removeMember")
+def remove_member(scope: _Changing, user: UserPath) -> None:
+    """Remove a member, at once for all of their credentials; their waiting jobs will be refused when they are due."""
+    if not scope.fl.members.remove(scope.organization, user, by=scope.user):
+        raise Problem(404, "member-not-found", "The organization has no such member.")

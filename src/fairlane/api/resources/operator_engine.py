@@ -1,0 +1,175 @@
+"""For operators: queues, job types, breakers, workers, numbers and the audit, over all organizations."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import StreamingResponse
+
+from fairlane.api.pages import Items, Limit
+from fairlane.api.problems import Problem
+from fairlane.api.rates import Rate
+from fairlane.api.resources.audit import EXPORT, Before, exported, page_of_audit
+from fairlane.api.resources.operator_organizations import Pause
+from fairlane.api.resources.paths import NamePath
+from fairlane.api.scope import ByOperator, Operation, OrganizationPath
+from fairlane.control.pausing import JobTypeLimit, JobTypeView
+from fairlane.domain.accounts import AuditEntry
+from fairlane.domain.breaker import Breaker
+from fairlane.domain.metrics import Metrics, QueueView, RunningJob, Stranded, WorkerView
+from fairlane.domain.permissions import Right
+
+router = APIRouter(prefix="/operator", tags=["operator"])
+
+_Listing = Annotated[Operation, Depends(ByOperator(Rate.LIST, Right.JOBS_READ))]
+_Measuring = Annotated[Operation, Depends(ByOperator(Rate.METRICS, Right.JOBS_READ))]
+_Auditing = Annotated[Operation, Depends(ByOperator(Rate.LIST, Right.AUDIT_READ))]
+_Changing = Annotated[Operation, Depends(ByOperator(Rate.CANCEL, Right.ORGANIZATION_CHANGE))]
+_Whose = Annotated[
+    str | None, Query(max_length=140, description="Of this organization; left out: of all together.", examples=["acme"])
+]
+_LARGEST = 2**31 - 1
+_DAY = 86_400
+
+
+class JobTypeChange(BaseModel):
+    """Whether a job type may be submitted."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    enabled: bool
+
+
+class LimitChange(BaseModel):
+    """What of a job type may run; null: unlimited, 0: none; what is left out stays."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    max_running: int | None = Field(default=None, ge=0, le=_LARGEST, description="At once.")
+    execution_rate: int | None = Field(default=None, ge=0, le=_LARGEST, description="Starts within the window.")
+    execution_rate_window: float = Field(default=60.0, gt=0, le=_DAY, description="In seconds.")
+
+    def given(self) -> dict[str, Any]:
+        """What was not left out."""
+        return self.model_dump(exclude_unset=True)
+
+
+@router.get("/metrics", operation_id="getMetricsOfAll")
+def get_metrics(operation: _Measuring) -> Metrics:
+    """Count jobs by status, ready jobs by priority and dead letters of all organizations."""
+    return operation.fl.metrics()
+
+
+@router.get("/workers", operation_id="listWorkers")
+def list_workers(operation: _Listing) -> Items[WorkerView]:
+    """List live workers, by name."""
+    return Items[WorkerView](items=list(operation.fl.reads.workers()))
+
+
+@router.get("/running-jobs", operation_id="listRunningJobs")
+def list_running(operation: _Listing, limit: Limit = 100) -> Items[RunningJob]:
+    """List what runs, the longest-running first."""
+    return Items[RunningJob](items=list(operation.fl.reads.running(limit=limit)))
+
+
+@router.get("/stranded-jobs", operation_id="listStrandedJobs")
+def list_stranded(operation: _Listing) -> Items[Stranded]:
+    """List queued jobs for which there is no live worker, by queue and job type."""
+    return Items[Stranded](items=list(operation.fl.reads.stranded()))
+
+
+@router.get("/queues", operation_id="listQueuesOfAll")
+def list_queues(operation: _Listing) -> Items[QueueView]:
+    """List queues with live jobs, and paused ones."""
+    return Items[QueueView](items=list(operation.fl.reads.queues()))
+
+
+@router.post("/queues/{queue}/pause", status_code=204, operation_id="pauseQueue")
+def pause_queue(operation: _Changing, queue: NamePath, body: Pause | None = None) -> None:
+    """Start nothing of the queue until it is resumed; running jobs finish."""
+    operation.fl.queues.pause(queue, user=operation.user, reason=body.reason if body else "")
+
+
+@router.post("/queues/{queue}/resumption", status_code=204, operation_id="resumeQueue")
+def resume_queue(operation: _Changing, queue: NamePath) -> None:
+    """End a pause, if there is one."""
+    operation.fl.queues.resume(queue, user=operation.user)
+
+
+@router.get("/job-types", operation_id="listJobTypesOfAll")
+def list_job_types(operation: _Listing) -> Items[JobTypeView]:
+    """List all registered job types."""
+    return Items[JobTypeView](items=list(operation.fl.job_types.list()))
+
+
+@router.patch("/job-types/{job_type}", status_code=204, operation_id="updateJobType")
+def update_job_type(operation: _Changing, job_type: NamePath, body: JobTypeChange) -> None:
+    """Let a job type be submitted, or refuse that; jobs that are there run."""
+    verb = operation.fl.job_types.enable if body.enabled else operation.fl.job_types.disable
+    verb(job_type, user=operation.user)
+
+
+@router.delete("/job-types/{job_type}", status_code=204, operation_id="deleteJobType")
+def delete_job_type(operation: _Changing, job_type: NamePath) -> None:
+    """Delete a job type that no job is of."""
+    operation.fl.job_types.delete(job_type, user=operation.user)
+
+
+@router.post("/job-types/{job_type}/pause", status_code=204, operation_id="pauseJobType")
+def pause_job_type(operation: _Changing, job_type: NamePath, body: Pause | None = None) -> None:
+    """Start nothing of the type until it is resumed; running jobs finish."""
+    operation.fl.job_types.pause(job_type, user=operation.user, reason=body.reason if body else "")
+
+
+@router.post("/job-types/{job_type}/resumption", status_code=204, operation_id="resumeJobType")
+def resume_job_type(operation: _Changing, job_type: NamePath) -> None:
+    """End a pause, if there is one."""
+    operation.fl.job_types.resume(job_type, user=operation.user)
+
+
+@router.get("/job-types/{job_type}/limits", operation_id="listLimits")
+def list_limits(operation: _Listing, job_type: NamePath) -> Items[JobTypeLimit]:
+    """List what of a type may run: of all organizations together, then of each that has its own limit."""
+    return Items[JobTypeLimit](items=list(operation.fl.job_types.limits(job_type)))
+
+
+@router.patch("/job-types/{job_type}/limits", operation_id="setLimit")
+def set_limit(operation: _Changing, job_type: NamePath, body: LimitChange, organization: _Whose = None) -> JobTypeLimit:
+    """Change what is given of a type's limits, for one organization or for all together."""
+    return operation.fl.job_types.limit(job_type, organization=organization, **body.given(), user=operation.user)
+
+
+@router.delete("/job-types/{job_type}/limits", status_code=204, operation_id="resetLimit")
+def reset_limit(operation: _Changing, job_type: NamePath, organization: _Whose = None) -> None:
+    """Take back what was set, if anything was: the type is limited as its handler says again."""
+    operation.fl.job_types.reset_limit(job_type, organization=organization, user=operation.user)
+
+
+@router.get("/breakers", operation_id="listBreakers")
+def list_breakers(operation: _Listing) -> Items[Breaker]:
+    """List the circuit breakers that are open."""
+    return Items[Breaker](items=list(operation.fl.job_types.breakers()))
+
+
+@router.delete("/breakers/{organization}/{job_type}", status_code=204, operation_id="closeBreaker")
+def close_breaker(operation: _Changing, organization: OrganizationPath, job_type: NamePath) -> None:
+    """Let jobs of the type start again in the organization at once."""
+    was_open = operation.fl.job_types.close_breaker(job_type, organization=organization, user=operation.user)
+    if not was_open:
+        raise Problem(404, "breaker-not-found", "No such breaker is open.")
+
+
+@router.get("/audit", operation_id="listAuditAsOperator")
+def list_audit(
+    operation: _Auditing, organization: _Whose = None, limit: Limit = 100, before: Before = None
+) -> Items[AuditEntry]:
+    """List who did what, newest first: in one organization, or what concerns all."""
+    found = operation.fl.audit.list(organization, before=int(before) if before else None, limit=limit)
+    return page_of_audit(found, limit)
+
+
+@router.get("/audit/export", operation_id="exportAuditAsOperator", response_class=StreamingResponse, responses=EXPORT)
+def export_audit(operation: _Auditing, organization: _Whose = None) -> StreamingResponse:
+    """Get all entries, newest first, one JSON object on each line."""
+    operation.fl.audit.list(organization, limit=1)  # refuses what is no organization's id while it still can
+    return exported(operation.fl.audit.export(organization))

@@ -1,0 +1,119 @@
+"""For operators: all organizations, and the numbers of all."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from fairlane.api.pages import Cursor, Items, Limit, page_of
+from fairlane.api.rates import Rate
+from fairlane.api.scope import ByOperator, Operation, OrganizationPath
+from fairlane.domain.organizations import Organization
+from fairlane.domain.permissions import Right
+from fairlane.domain.texts import storable
+
+router = APIRouter(prefix="/operator/organizations", tags=["operator"])
+
+_Listing = Annotated[Operation, Depends(ByOperator(Rate.LIST, Right.JOBS_READ))]
+_Changing = Annotated[Operation, Depends(ByOperator(Rate.CANCEL, Right.ORGANIZATION_CHANGE))]
+_LARGEST = 2**31 - 1
+
+
+class OrganizationLimits(BaseModel):
+    """What an organization may; null: unlimited, 0: none. `retention` in seconds; null: as the job type says."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str | None = Field(default=None, min_length=1, max_length=200, examples=["Acme"])
+    weight: int = Field(default=1, ge=1, le=_LARGEST, description="Its share of running jobs beside others'.")
+    max_running: int | None = Field(default=None, ge=0, le=_LARGEST)
+    max_live_jobs: int | None = Field(default=None, ge=0, le=_LARGEST)
+    retention: float | None = Field(default=None, gt=0)
+
+    def given(self) -> dict[str, Any]:
+        """What was not left out."""
+        return self.model_dump(exclude_unset=True)
+
+
+class NewOrganization(OrganizationLimits):
+    """An organization to create."""
+
+    id: str = Field(min_length=1, max_length=140, examples=["acme"])
+
+
+class Pause(BaseModel):
+    """Why something is paused, as whoever asks why their job waits is told, in every organization: name none in it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: str = Field(default="", max_length=1000, examples=["maintenance"])
+
+
+@router.get("", operation_id="listOrganizations")
+def list_organizations(
+    operation: _Listing,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+    text: Annotated[str | None, Query(max_length=200, description="What is in the id or the name.")] = None,
+) -> Items[Organization]:
+    """List organizations, by id."""
+    found = operation.fl.organizations.list()
+    wanted = (text or "").casefold()
+    chosen = [one for one in found if wanted in one.id.casefold() or wanted in one.name.casefold()]
+    return page_of(sorted(chosen, key=lambda one: one.id), lambda one: one.id, cursor, limit)
+
+
+@router.post("", status_code=201, operation_id="createOrganization")
+def create_organization(operation: _Changing, body: NewOrganization) -> Organization:
+    """Create an organization."""
+    given = {name: value for name, value in body.given().items() if name != "id"}
+    return operation.fl.organizations.create(body.id, **given, user=operation.user)
+
+
+@router.get("/{organization}", operation_id="getOrganizationAsOperator")
+def get_organization(operation: _Listing, organization: OrganizationPath) -> Organization:
+    """Get an organization."""
+    storable(organization=organization)
+    return operation.fl.organizations.get(organization)
+
+
+@router.patch("/{organization}", operation_id="updateOrganizationAsOperator")
+def update_organization(operation: _Changing, organization: OrganizationPath, body: OrganizationLimits) -> Organization:
+    """Change what is given; the rest stays."""
+    return operation.fl.organizations.update(organization, **body.given(), user=operation.user)
+
+
+@router.delete("/{organization}", status_code=204, operation_id="deleteOrganization")
+def delete_organization(operation: _Changing, organization: OrganizationPath) -> None:
+    """Delete an organization: its waiting jobs go to dead letter, running ones finish, its id stays taken."""
+    operation.fl.organizations.delete(organization, user=operation.user)
+
+
+@router.post("/{organization}/suspension", operation_id="suspendOrganization")
+def suspend(operation: _Changing, organization: OrganizationPath) -> Organization:
+    """Refuse its submissions, start none of its jobs and lock its results; running jobs finish."""
+    operation.fl.organizations.suspend(organization, user=operation.user)
+    return operation.fl.organizations.get(organization)
+
+
+@router.post("/{organization}/activation", operation_id="activateOrganization")
+def activate(operation: _Changing, organization: OrganizationPath) -> Organization:
+    """End a suspension."""
+    operation.fl.organizations.activate(organization, user=operation.user)
+    return operation.fl.organizations.get(organization)
+
+
+@router.post("/{organization}/pause", operation_id="pauseOrganization")
+def pause(operation: _Changing, organization: OrganizationPath, body: Pause | None = None) -> Organization:
+    """Start none of its jobs; submissions go on."""
+    found = get_organization(operation, organization)
+    operation.fl.organizations.pause(found.id, user=operation.user, reason=body.reason if body else "")
+    return operation.fl.organizations.get(found.id)
+
+
+@router.post("/{organization}/resumption", operation_id="resumeOrganization")
+def resume(operation: _Changing, organization: OrganizationPath) -> Organization:
+    """End a pause."""
+    found = get_organization(operation, organization)
+    operation.fl.organizations.resume(found.id, user=operation.user)
+    return operation.fl.organizations.get(found.id)

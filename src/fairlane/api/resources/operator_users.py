@@ -1,0 +1,126 @@
+"""For operators: users with a login of their own, and operators' tokens."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel, ConfigDict, Field
+
+from fairlane.api.pages import Cursor, Items, Limit, page_of
+from fairlane.api.problems import Problem
+from fairlane.api.rates import Rate
+from fairlane.api.resources.paths import TokenPath, UserPath
+from fairlane.api.resources.tokens import CreatedToken, NewToken, cut
+from fairlane.api.scope import ByOperator, Operation
+from fairlane.domain.accounts import Token, User
+from fairlane.domain.permissions import Right
+
+router = APIRouter(prefix="/operator", tags=["operator"])
+
+_Listing = Annotated[Operation, Depends(ByOperator(Rate.LIST, Right.MEMBERS_READ))]
+# Who makes users could make one that may all.
+_Changing = Annotated[Operation, Depends(ByOperator(Rate.CANCEL, Right.MEMBERS_CHANGE, unscoped=True))]
+_ListingTokens = Annotated[Operation, Depends(ByOperator(Rate.LIST, Right.TOKENS_CHANGE))]
+_ChangingTokens = Annotated[Operation, Depends(ByOperator(Rate.CANCEL, Right.TOKENS_CHANGE))]
+
+
+class UserChange(BaseModel):
+    """What to change of a user; what is left out stays. A new password and disabling end their sessions."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    password: str | None = Field(default=None, min_length=12, max_length=1024, examples=["correct horse battery"])
+    operator: bool = Field(default=False, description="Whether they look after all organizations.")
+    rights: list[Right] = Field(default_factory=list, description="An operator's beyond the usual.")
+    disabled: bool = False
+
+    def given(self) -> dict[str, Any]:
+        """What was not left out."""
+        return {name: getattr(self, name) for name in self.model_fields_set}
+
+
+class NewUser(BaseModel):
+    """A user to create."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str = Field(min_length=1, max_length=200, examples=["olga"])
+    password: str | None = Field(default=None, min_length=12, max_length=1024, examples=["correct horse battery"])
+    operator: bool = Field(default=False, description="Whether they look after all organizations.")
+    rights: list[Right] = Field(default_factory=list, description="An operator's beyond the usual.")
+
+
+@router.get("/users", operation_id="listUsers")
+def list_users(operation: _Listing, limit: Limit = 100, cursor: Cursor = None) -> Items[User]:
+    """List users, by id."""
+    found = sorted(operation.fl.users.list(), key=lambda one: one.id)
+    return page_of(found, lambda one: one.id, cursor, limit)
+
+
+@router.post("/users", status_code=201, operation_id="createUser")
+def create_user(operation: _Changing, body: NewUser) -> User:
+    """Create a user."""
+    _refuse_more(operation, body.rights)
+    return operation.fl.users.create(
+        body.id, password=body.password, operator=body.operator, rights=body.rights, by=operation.user
+    )
+
+
+@router.get("/users/{user}", operation_id="getUser")
+def get_user(operation: _Listing, user: UserPath) -> User:
+    """Get a user."""
+    return _found(operation, user)
+
+
+@router.patch("/users/{user}", operation_id="updateUser")
+def update_user(operation: _Changing, user: UserPath, body: UserChange) -> User:
+    """Change a user."""
+    # Nor may they come in as somebody who may more.
+    _refuse_more(operation, [*body.rights, *_found(operation, user).rights])
+    return operation.fl.users.update(user, **body.given(), by=operation.user)
+
+
+@router.delete("/users/{user}", status_code=204, operation_id="deleteUser")
+def delete_user(operation: _Changing, user: UserPath) -> None:
+    """Delete a user and their sessions, not memberships and tokens of the same id."""
+    _found(operation, user)
+    operation.fl.users.delete(user, by=operation.user)
+
+
+@router.get("/tokens", operation_id="listOperatorTokens")
+def list_tokens(operation: _ListingTokens, limit: Limit = 100, cursor: Cursor = None) -> Items[Token]:
+    """List operators' tokens, oldest first."""
+    found = sorted(operation.fl.tokens.list(None), key=lambda one: one.id)
+    return page_of(found, lambda one: str(one.id), cursor, limit)
+
+
+@router.post("/tokens", status_code=201, operation_id="createOperatorToken")
+def create_token(operation: _ChangingTokens, body: NewToken) -> CreatedToken:
+    """Create a token for oneself, for all organizations."""
+    made, secret = operation.fl.tokens.create(
+        None,
+        user=operation.user,
+        name=body.name,
+        scopes=cut(operation.principal, body.scopes),
+        expires_in=body.expires_in,
+        by=operation.user,
+    )
+    return CreatedToken(token=made, secret=secret)
+
+
+@router.delete("/tokens/{token}", status_code=204, operation_id="revokeOperatorToken")
+def revoke_token(operation: _ChangingTokens, token: TokenPath) -> None:
+    """Let an operator's token open nothing any more, at once."""
+    if not operation.fl.tokens.revoke(None, token, by=operation.user):
+        raise Problem(404, "token-not-found", "There is no such operator's token that is not revoked.")
+
+
+def _refuse_more(operation: Operation, rights: list[Right]) -> None:
+    if not operation.rights.issuperset(rights):
+        raise Problem(403, "permission-denied", "Nobody gives rights that they don't have themselves.")
+
+
+def _found(operation: Operation, user: str) -> User:
+    found = next((one for one in operation.fl.users.list() if one.id == user), None)
+    if found is None:
+        raise Problem(404, "user-not-found", "There is no such user.")
+    return found

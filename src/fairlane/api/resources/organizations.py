@@ -1,0 +1,59 @@
+"""An organization, as its members see it: itself, its numbers, its queues, the job types there are."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel, ConfigDict, Field
+
+from fairlane.api.pages import Items
+from fairlane.api.rates import Rate
+from fairlane.api.scope import InOrganization, Scope
+from fairlane.control.pausing import JobTypeView
+from fairlane.domain.metrics import Metrics, QueueView
+from fairlane.domain.organizations import Organization
+from fairlane.domain.permissions import Right
+
+router = APIRouter(prefix="/organizations/{organization}", tags=["organization"])
+
+_Looking = Annotated[Scope, Depends(InOrganization(Rate.STATUS, Right.JOBS_READ))]
+_Listing = Annotated[Scope, Depends(InOrganization(Rate.LIST, Right.JOBS_READ))]
+_Measuring = Annotated[Scope, Depends(InOrganization(Rate.METRICS, Right.JOBS_READ))]
+_Changing = Annotated[Scope, Depends(InOrganization(Rate.CANCEL, Right.ORGANIZATION_CHANGE))]
+
+
+class OrganizationChange(BaseModel):
+    """What its admins may change; what is left out stays. Its limits are the operators' to set."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(min_length=1, max_length=200, examples=["Acme Ltd."])
+
+
+@router.get("", operation_id="getOrganization")
+def get_organization(scope: _Looking) -> Organization:
+    """Get the organization, its status and its limits."""
+    return scope.fl.organizations.get(scope.organization)
+
+
+@router.patch("", operation_id="updateOrganization")
+def update_organization(scope: _Changing, body: OrganizationChange) -> Organization:
+    """Give the organization another name."""
+    return scope.fl.organizations.update(scope.organization, name=body.name, user=scope.user)
+
+
+@router.get("/metrics", tags=["metrics"], operation_id="getMetrics")
+def get_metrics(scope: _Measuring) -> Metrics:
+    """Count jobs by status, ready jobs by priority and dead letters, and say how old the oldest ready one is."""
+    return scope.fl.metrics(organization=scope.organization)
+
+
+@router.get("/queues", tags=["queues"], operation_id="listQueues")
+def list_queues(scope: _Listing) -> Items[QueueView]:
+    """List queues in which the organization has live jobs, and those that are paused."""
+    return Items[QueueView](items=list(scope.fl.reads.queues(scope.organization)))
+
+
+@router.get("/job-types", tags=["job types"], operation_id="listJobTypes")
+def list_job_types(scope: _Listing) -> Items[JobTypeView]:
+    """List the job types that can be submitted, with their options."""
+    return Items[JobTypeView](items=list(scope.fl.job_types.list()))

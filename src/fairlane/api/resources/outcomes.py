@@ -1,0 +1,116 @@
+"""What is known of one job beside itself: its log, its result, its files, why it stands where it stands."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Query, Response
+from starlette.responses import StreamingResponse
+
+from fairlane.api.downloads import Part, disposition, media_type, part_of
+from fairlane.api.problems import Problem
+from fairlane.api.rates import Rate
+from fairlane.api.representations import Explanation, History, LogEntry, LogLine, LogLines, Result
+from fairlane.api.resources.paths import JobPath
+from fairlane.api.scope import InOrganization, Scope
+from fairlane.domain.errors import ArtifactNotFound
+from fairlane.domain.permissions import Right
+
+router = APIRouter(prefix="/organizations/{organization}/jobs/{job}", tags=["jobs"])
+
+_Looking = Annotated[Scope, Depends(InOrganization(Rate.STATUS, Right.JOBS_READ))]
+_FURTHEST = 10**9  # lines
+
+
+@router.get("/history", operation_id="getHistory")
+def get_history(scope: _Looking, job: JobPath) -> History:
+    """Get the execution log: each step from one status to another."""
+    entries = scope.fl.history(job, organization=scope.organization)
+    sees = _sees(scope, job)
+    return History(items=[LogEntry.of(one, sees=sees) for one in entries], payload_hidden=not sees)
+
+
+@router.get("/logs", operation_id="getLogs")
+def get_logs(
+    scope: _Looking,
+    job: JobPath,
+    after: Annotated[int, Query(ge=0, le=_FURTHEST, description="How many lines the reader has.")] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 1000,
+) -> LogLines:
+    """Get what the handler wrote with `ctx.log`."""
+    if not _sees(scope, job):
+        return LogLines(items=None, next_after=None, payload_hidden=True)
+    lines = scope.fl.log_lines(job, organization=scope.organization, after=after, limit=limit)
+    items = [LogLine.model_validate(one) for one in lines]
+    return LogLines(items=items, next_after=after + len(items) if items else None, payload_hidden=False)
+
+
+@router.get("/explanation", operation_id="explainJob")
+def explain_job(scope: _Looking, job: JobPath) -> Explanation:
+    """Say why the job is not running, or how it runs, or how it ended."""
+    found = scope.fl.reads.explain(job, scope.organization, with_errors=_sees(scope, job))
+    return Explanation.model_validate(found)
+
+
+@router.get("/result", operation_id="getResult")
+def get_result(scope: _Looking, job: JobPath) -> Result:
+    """Get what the handler returned, and the artifacts. A conflict while the job has not ended."""
+    result = scope.fl.result(job, organization=scope.organization)
+    return Result.of(result, sees=_sees(scope, job))
+
+
+@router.get("/artifacts", operation_id="listArtifacts")
+def list_artifacts(scope: _Looking, job: JobPath) -> Result:
+    """List the files that the job has left so far; `value` is null."""
+    found = scope.fl.list_artifacts(job, organization=scope.organization)
+    return Result.of(found, sees=_sees(scope, job))
+
+
+@router.get(
+    "/artifacts/{name:path}",
+    operation_id="getArtifact",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"application/octet-stream": {}}}, 206: {"description": "The range."}},
+)
+def get_artifact(
+    scope: _Looking,
+    job: JobPath,
+    name: str,
+    header_range: Annotated[str | None, Header(alias="Range", description="One range of bytes, or none.")] = None,
+    if_range: Annotated[str | None, Header(description="The range only if the file is still this one.")] = None,
+    if_none_match: Annotated[str | None, Header(description="304 if the file is still this one.")] = None,
+) -> Response:
+    """Download a file. It comes as an attachment, whatever it is: no browser shows it as a page of this site."""
+    if not _sees(scope, job):
+        raise Problem(403, "permission-denied", "Files of others' jobs need the right payload:read.")
+    found = scope.fl.find_artifact(job, name, organization=scope.organization)
+    tag = f'"{found.sha256}"'
+    headers = {
+        "ETag": tag,
+        "Accept-Ranges": "bytes",
+        "Content-Disposition": disposition(found.name),
+        "Content-Type": media_type(found.content_type),
+        "Content-Security-Policy": "default-src 'none'; sandbox; frame-ancestors 'none'",
+    }
+    if if_none_match is not None and (if_none_match.strip() == "*" or tag in if_none_match):
+        return Response(status_code=304, headers={"ETag": tag})
+    wanted = part_of(header_range, found.size) if if_range in {None, tag} else Part(0, found.size)
+    if wanted is None:
+        raise Problem(
+            416,
+            "range-not-satisfiable",
+            f"The file has {found.size} bytes; ask for some of them.",
+            headers={"Content-Range": f"bytes */{found.size}"},
+        )
+    try:
+        pieces = scope.fl.artifacts.stream(found.path, wanted.start, wanted.stop)
+    except FileNotFoundError:
+        raise ArtifactNotFound from None
+    headers["Content-Length"] = str(wanted.stop - wanted.start)
+    if (wanted.start, wanted.stop) == (0, found.size):
+        return StreamingResponse(pieces, headers=headers)
+    headers["Content-Range"] = f"bytes {wanted.start}-{wanted.stop - 1}/{found.size}"
+    return StreamingResponse(pieces, status_code=206, headers=headers)
+
+
+def _sees(scope: Scope, job: str) -> bool:
+    """Whether they may see the job's payload; a job that is not theirs to see at all is a JobNotFound."""
+    return scope.access.sees_payload(scope.fl.get(job, organization=scope.organization).user)

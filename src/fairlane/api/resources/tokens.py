@@ -1,0 +1,97 @@
+"""API tokens of an organization: one's own, and for admins all. A secret is shown once, when it is created."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel, ConfigDict, Field
+
+from fairlane.api.pages import Cursor, Items, Limit, page_of
+from fairlane.api.problems import Problem
+from fairlane.api.rates import Rate
+from fairlane.api.resources.paths import TokenPath
+from fairlane.api.scope import InOrganization, Scope
+from fairlane.domain.accounts import Token
+from fairlane.domain.permissions import Principal, Right
+
+router = APIRouter(prefix="/organizations/{organization}/tokens", tags=["tokens"])
+
+_Listing = Annotated[Scope, Depends(InOrganization(Rate.LIST, Right.TOKENS_CHANGE))]
+_Changing = Annotated[Scope, Depends(InOrganization(Rate.CANCEL, Right.TOKENS_CHANGE))]
+_CENTURY = 100 * 365 * 86_400  # seconds
+
+
+class NewToken(BaseModel):
+    """A token to create."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(min_length=1, max_length=200, description="What it is for.", examples=["nightly import"])
+    scopes: list[Right] | None = Field(
+        default=None, description="Rights that it is cut to; null: all that its user may.", examples=[["jobs:submit"]]
+    )
+    expires_in: float | None = Field(default=None, gt=0, le=_CENTURY, description="In seconds; null: never.")
+
+
+class NewTokenOfMember(NewToken):
+    """A token to create, perhaps for another member."""
+
+    user: str | None = Field(
+        default=None, min_length=1, max_length=200, description="As whom it acts; null: oneself. Others: admins only."
+    )
+
+
+class CreatedToken(BaseModel):
+    """A token and its secret, of which only a hash is kept."""
+
+    token: Token
+    secret: str = Field(examples=["fl_…"])
+
+
+@router.get("", operation_id="listTokens")
+def list_tokens(scope: _Listing, limit: Limit = 100, cursor: Cursor = None) -> Items[Token]:
+    """List one's tokens, admins those of all, oldest first."""
+    user = None if scope.access.is_full else scope.user
+    found = sorted(scope.fl.tokens.list(scope.organization, user=user), key=lambda one: one.id)
+    return page_of(found, lambda one: str(one.id), cursor, limit)
+
+
+@router.post("", status_code=201, operation_id="createToken")
+def create_token(scope: _Changing, body: NewTokenOfMember) -> CreatedToken:
+    """Create a token. It never opens more than its user may at that moment."""
+    user = body.user if body.user is not None else scope.user
+    # Operators are no admins here: a token as somebody else would let them see what they may not.
+    if user != scope.user and (scope.access.is_operator or not scope.access.is_full):
+        raise Problem(403, "permission-denied", "Tokens for others are for admins of the organization to create.")
+    made, secret = scope.fl.tokens.create(
+        scope.organization,
+        user=user,
+        name=body.name,
+        scopes=cut(scope.principal, body.scopes),
+        expires_in=body.expires_in,
+        by=scope.user,
+    )
+    return CreatedToken(token=made, secret=secret)
+
+
+@router.delete("/{token}", status_code=204, operation_id="revokeToken")
+def revoke_token(scope: _Changing, token: TokenPath) -> None:
+    """Let a token open nothing any more, at once."""
+    found = scope.fl.tokens.get(scope.organization, token)
+    is_theirs = found is not None and (scope.access.is_full or found.user == scope.user)
+    if not is_theirs or not scope.fl.tokens.revoke(scope.organization, token, by=scope.user):
+        raise Problem(404, "token-not-found", "The organization has no such token of yours that is not revoked.")
+
+
+def cut(principal: Principal, wanted: list[Right] | None) -> list[Right] | None:
+    """The scopes of a new token: a credential that is cut to some rights makes none that opens more.
+
+    Raises:
+        Problem
+    """
+    if principal.scopes is None:
+        return wanted
+    if wanted is None:
+        return sorted(principal.scopes)
+    if not principal.scopes.issuperset(wanted):
+        raise Problem(403, "permission-denied", "A token opens no more than the credential that creates it.")
+    return wanted

@@ -1,0 +1,139 @@
+"""What comes in to be submitted, and submitting it, once for each idempotency key."""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from hashlib import sha256
+from typing import Annotated, Any, Literal
+
+from fastapi import Header
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from fairlane.api.problems import Problem
+from fairlane.api.representations import EXAMPLE_ID
+from fairlane.api.scope import Scope
+from fairlane.control.batch import Submission
+from fairlane.control.idempotency import Key
+from fairlane.domain.jobs import Job
+from fairlane.domain.statuses import ParentPolicy, Priority
+from fairlane.registry.options import INHERIT
+
+LARGEST_BATCH = 1000
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=200,
+        description="Yours for this request: sent again within 24 hours with the same body, it answers with the same "
+        "jobs, and submits nothing twice.",
+        examples=["5f0c6a52-0d7e-4a55-9d6e-1d3f0c2b9a11"],
+    ),
+]
+
+
+class NewJob(BaseModel):
+    """A job to submit. What is left out is inherited from the job type."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"job_type": "report.pdf", "parameters": {"month": "2026-11-01"}, "priority": "high"}]
+        },
+    )
+
+    job_type: str = Field(min_length=1, max_length=200, examples=["report.pdf"])
+    parameters: dict[str, Any] = Field(default_factory=dict, examples=[{"month": "2026-11-01"}])
+    priority: Priority | None = None
+    queue: str | None = Field(default=None, min_length=1, max_length=200)
+    depends_on: list[str] = Field(
+        default_factory=list,
+        max_length=1000,
+        description="Ids of jobs that have to complete first.",
+        examples=[[EXAMPLE_ID]],
+    )
+    on_parent_failure: ParentPolicy = ParentPolicy.DEAD_LETTER
+    delay: float | None = Field(default=None, ge=0, description="Start no earlier, in seconds from now.")
+    run_at: AwareDatetime | None = Field(default=None, description="Start no earlier; with a time zone.")
+    dedup_key: str | None = Field(default=None, min_length=1, max_length=200)
+    on_duplicate: Literal["reject", "return", "replace"] = "reject"
+    dedup_window: float | None = Field(default=None, ge=0, description="In seconds; 0: off; null: the type's.")
+    max_retries: int | None = Field(default=None, ge=0, description="Null: unlimited; left out: the type's.")
+    timeout: float | None = Field(default=None, gt=0, description="In seconds; null: unlimited; left out: the type's.")
+    labels: dict[str, str] = Field(default_factory=dict, max_length=50, examples=[{"document": "42"}])
+
+    def submission(self, scope: Scope) -> Submission:
+        """The same, by the scope's user in its organization."""
+        given = self.model_fields_set
+        run_at: datetime | None = self.run_at
+        return Submission(
+            self.job_type,
+            scope.organization,
+            scope.user,
+            self.parameters,
+            priority=self.priority,
+            depends_on=list(self.depends_on),
+            on_parent_failure=self.on_parent_failure,
+            delay=self.delay,
+            run_at=run_at,
+            queue=self.queue,
+            dedup_key=self.dedup_key,
+            on_duplicate=self.on_duplicate,
+            dedup_window=self.dedup_window if self.dedup_window is not None else INHERIT,
+            max_retries=self.max_retries if "max_retries" in given else INHERIT,
+            timeout=self.timeout if "timeout" in given else INHERIT,
+            labels=self.labels,
+        )
+
+
+class BatchMember(NewJob):
+    """A job of a batch, which may wait for others of it."""
+
+    depends_on_members: list[int] = Field(
+        default_factory=list,
+        max_length=LARGEST_BATCH,
+        description="Positions, from 0, of jobs of this batch that have to complete first.",
+        examples=[[0]],
+    )
+
+
+class Batch(BaseModel):
+    """Jobs to submit in one transaction, all or none."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    jobs: list[BatchMember] = Field(min_length=1, max_length=LARGEST_BATCH)
+
+    def submissions(self, scope: Scope) -> list[Submission]:
+        """The same, by the scope's user in its organization.
+
+        Raises:
+            Problem: a position is none.
+        """
+        made = [one.submission(scope) for one in self.jobs]
+        found = []
+        for index, (member, own) in enumerate(zip(self.jobs, made, strict=True)):
+            outside = [one for one in member.depends_on_members if not 0 <= one < len(made)]
+            if outside:
+                detail = f"depends_on_members names positions from 0 to {len(made) - 1}, not {outside[0]}."
+                raise Problem(422, "parent-not-found", detail, index=index)
+            parents = [*member.depends_on, *(made[one].id for one in member.depends_on_members)]
+            found.append(Submission(**{**_fields(own), "depends_on": parents}))
+        return found
+
+
+def submit(scope: Scope, key: str | None, body: BaseModel, submissions: Sequence[Submission]) -> tuple[list[Job], bool]:
+    """Submit all or none; the jobs, and whether they were there before.
+
+    Raises:
+        IdempotencyConflict, SubmissionError, StorageUnavailable
+    """
+    if key is None:
+        return scope.fl.submit_many(submissions), False
+    # Of what was understood, and not of its bytes: white space and the order of names say nothing.
+    text = json.dumps([type(body).__name__, body.model_dump(mode="json", exclude_unset=True)], sort_keys=True)
+    digest = sha256(text.encode(errors="backslashreplace")).hexdigest()
+    return scope.fl.idempotency.submit(Key(scope.organization, scope.user, key), digest, submissions)
+
+
+def _fields(submission: Submission) -> dict[str, Any]:
+    return {name: getattr(submission, name) for name in submission.__dataclass_fields__}

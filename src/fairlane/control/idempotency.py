@@ -1,0 +1,137 @@
+"""Submitting under a key of the client's own, so that sending a request again submits nothing twice.
+
+First the key is kept, with a hash of the request and the ids that its jobs will have; then the jobs are submitted with
+just these ids. Whoever comes with the same key finds them, or, where a crash came in between, submits them with the
+same ids; of twins that race one submits and the other finds.
+"""
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
+
+from fairlane.control.batch import Submission, parent_ids
+from fairlane.control.submission import Submitter
+from fairlane.domain.errors import ConfigurationError, DuplicateJob, IdempotencyConflict, JobNotFound, SubmissionError
+from fairlane.domain.jobs import Job
+from fairlane.registry.options import text
+from fairlane.store.statements import idempotency, rows
+from fairlane.store.tables import AnyRow, jobs
+from fairlane.store.transaction import Database
+
+KEPT: Final = timedelta(days=1)
+
+
+class Key(NamedTuple):
+    """Whose key it is."""
+
+    organization: str
+    user: str
+    key: str
+
+
+class Idempotency:
+    """Submissions of one organization, by one user, under keys."""
+
+    def __init__(self, database: Database, submitter: Submitter) -> None:
+        self._database = database
+        self._submitter = submitter
+
+    def submit(self, key: Key, request_hash: str, submissions: Sequence[Submission]) -> tuple[list[Job], bool]:
+        """Submit all or none, once.
+
+        Args:
+            request_hash: the same for the same request, in hex.
+
+        Returns:
+            The jobs, and whether they were there before.
+
+        Raises:
+            IdempotencyConflict: the key was used for another request within a day.
+            JobNotFound: the request was answered before, and its jobs were deleted since.
+            SubmissionError, StorageUnavailable, ConfigurationError: as `Fairlane.submit_many`; the key may come again.
+        """
+        _check(key)
+        kept, is_new = self._keep(key, request_hash, [one.id for one in submissions])
+        ids = [UUID(one) for one in json.loads(kept.job_ids)]
+        if not is_new:
+            found = self._find(key.organization, ids)
+            if found is not None:
+                return found, True
+            if kept.is_answered:
+                raise JobNotFound("What was submitted under this idempotency key was deleted; take a new key.")
+        try:
+            made = self._submitter.submit_many(_with_ids(submissions, ids))
+        except (SubmissionError, ConfigurationError, IntegrityError) as error:
+            # A twin with the same ids was first, or the jobs are as they would be.
+            twins = self._find(key.organization, ids) if _may_be_twin(error, ids) else None
+            if twins is not None:
+                return twins, True
+            if is_new:
+                with suppress(Exception):
+                    self._database.write(lambda connection: idempotency.give_up(connection, *key))
+            raise
+        self._database.write(lambda connection: self._answer(connection, kept, [one.id for one in made]))
+        return made, False
+
+    def _keep(self, key: Key, request_hash: str, ids: Sequence[UUID]) -> tuple[AnyRow, bool]:
+        def work(connection: Connection) -> tuple[AnyRow, bool]:
+            now = self._database.clock.now(connection)
+            fresh = {
+                "request_hash": request_hash,
+                "job_ids": json.dumps(list(map(str, ids))),
+                "is_answered": False,
+                "created_at": now,
+            }
+            names = {"organization_id": key.organization, "user_id": key.user, "key": key.key}
+            is_new = idempotency.keep(connection, {**names, **fresh})
+            kept = idempotency.find(connection, *key)
+            assert kept is not None
+            if not is_new and kept.created_at < now - KEPT:
+                idempotency.renew(connection, *key, fresh)
+                kept, is_new = idempotency.find(connection, *key), True
+                assert kept is not None
+            return kept, is_new
+
+        kept, is_new = self._database.write(work)
+        if kept.request_hash != request_hash:
+            raise IdempotencyConflict("This idempotency key was used for another request; take a new one for this.")
+        return kept, is_new
+
+    def _answer(self, connection: Connection, kept: AnyRow, ids: Sequence[UUID]) -> None:
+        names = ("organization_id", "user_id", "key", "request_hash", "created_at")
+        given = {name: getattr(kept, name) for name in names}
+        idempotency.answer(connection, {**given, "job_ids": json.dumps(list(map(str, ids)))})
+
+    def _find(self, organization: str, ids: Sequence[UUID]) -> list[Job] | None:
+        """The jobs of these ids, in their order; None if one is missing."""
+        chosen = rows.select_jobs().where(jobs.c.id.in_(sorted(set(ids))))
+        found = self._database.read(lambda connection: rows.jobs_of(connection, organization, chosen))
+        by_id = {one.id: one for one in found}
+        return [by_id[one] for one in ids] if by_id.keys() >= set(ids) else None
+
+
+def _with_ids(submissions: Sequence[Submission], ids: Sequence[UUID]) -> list[Submission]:
+    """The same submissions under other ids, also where they name each other as parents."""
+    drawn: dict[UUID | str, UUID] = {one.id: given for one, given in zip(submissions, ids, strict=True)}
+    return [
+        replace(one, id=drawn[one.id], depends_on=[drawn.get(parent, parent) for parent in parent_ids(one)])
+        for one in submissions
+    ]
+
+
+def _may_be_twin(error: Exception, ids: Sequence[UUID]) -> bool:
+    return isinstance(error, IntegrityError) or (isinstance(error, DuplicateJob) and error.existing_id in ids)
+
+
+def _check(key: Key) -> None:
+    try:
+        text("An idempotency key", key.key)
+    except ConfigurationError as error:
+        raise IdempotencyConflict(str(error)) from None

@@ -1,0 +1,50 @@
+"""Idempotency keys: which jobs a client's request was given, so that the same request finds them again."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, delete, select, update
+
+from fairlane.store.dialects import insert
+from fairlane.store.inserts import upsert
+from fairlane.store.tables import AnyRow, idempotency_keys
+
+
+def keep(connection: Connection, values: Mapping[str, Any]) -> bool:
+    """Keep a key; False if it is there. A twin that is just keeping it is waited for."""
+    statement = insert(connection, idempotency_keys).on_conflict_do_nothing()
+    return connection.execute(statement, dict(values)).rowcount == 1
+
+
+def find(connection: Connection, organization: str, user: str, key: str) -> AnyRow | None:
+    """What is kept under a key."""
+    return connection.execute(select(idempotency_keys).where(_is(organization, user, key))).one_or_none()
+
+
+def answer(connection: Connection, values: Mapping[str, Any]) -> None:
+    """Keep that the request was answered, and with which jobs; also where a twin has given up the key."""
+    upsert(connection, idempotency_keys, {**values, "is_answered": True})
+
+
+def give_up(connection: Connection, organization: str, user: str, key: str) -> None:
+    """Forget a key whose request was refused: it may come again."""
+    connection.execute(
+        delete(idempotency_keys).where(_is(organization, user, key), idempotency_keys.c.is_answered.is_(False))
+    )
+
+
+def renew(connection: Connection, organization: str, user: str, key: str, values: Mapping[str, Any]) -> None:
+    """Put another request in the place of one that is too old."""
+    connection.execute(update(idempotency_keys).where(_is(organization, user, key)).values(dict(values)))
+
+
+def forget(connection: Connection, before: datetime) -> int:
+    """Delete keys from before; returns how many."""
+    statement = delete(idempotency_keys).where(idempotency_keys.c.created_at < before)
+    return connection.execute(statement.execution_options(fairlane_across="clean-up")).rowcount
+
+
+def _is(organization: str, user: str, key: str) -> ColumnElement[bool]:
+    table = idempotency_keys.c
+    return and_(table.organization_id == organization, table.user_id == user, table.key == key)
