@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import Any
 
 import pytest
 
@@ -17,6 +16,6 @@ def serve(database_url: str) -> Iterator[Callable[..., Api]]:
 
 
 @pytest.fixture
-def api(serve: Callable[..., Any]) -> Api:
+def api(serve: Callable[..., Api]) -> Api:
     """The API as it is served where nothing is set."""
     return serve()

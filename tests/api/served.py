@@ -53,7 +53,7 @@ class Api:
             self.fl.organizations.create(organization)
             for user in ("viewer", "member", "colleague", "admin"):
                 self.fl.members.add(organization, self.name(user, organization), role=ROLES[user])
-        self.fl.users.create(OPERATOR, operator=True, password=PASSWORD)
+        self.fl.users.create(OPERATOR, operator=True)
         self.app = create_app(self.fl, self.settings, **options)
         self.server = Server(self.app)
         self.url = self.server.url
@@ -84,6 +84,11 @@ class Api:
         """The secret of a new token."""
         return self.fl.tokens.create(organization, user=user, name="test", **options)[1]
 
+    def with_password(self, user: str = OPERATOR) -> Self:
+        """The same, where a user may log in with `PASSWORD`; hashing it takes a while, so not all tests have it."""
+        self.fl.users.update(user, password=PASSWORD)
+        return self
+
     def as_(self, user: str, organization: str | None = "acme", **options: Any) -> httpx.Client:
         """A client with a token of theirs."""
         return self.client(self.token(user, organization, **options))
@@ -103,7 +108,8 @@ ROLES = {"viewer": "viewer", "member": "member", "colleague": "member", "admin":
 
 
 def report(ctx: JobContext, month: str = "2026-11", page: int = 1) -> dict[str, str]:
-    ctx.log.info("working on %s", month)
+    line = f"working on {month}"
+    ctx.log.info(line)
     ctx.artifact("report.txt", f"report of {month}".encode())
     return {"month": month}
 

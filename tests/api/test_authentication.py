@@ -31,7 +31,7 @@ def check_refused(answer: httpx.Response, status: int = 401) -> None:
     ],
 )
 def test_a_wrong_credential_opens_nothing(api: Api, header: str):
-    answer = api.client().get(ME, headers={"Authorization": header.encode("latin-1")})
+    answer = api.client().get(ME, headers={b"Authorization": header.encode("latin-1")})
     check_refused(answer)
     assert answer.headers["www-authenticate"] == 'Bearer realm="fairlane", error="invalid_token"'
 
@@ -78,6 +78,7 @@ def test_a_disabled_user_is_out_at_once_with_every_credential(api: Api):
 
 
 def test_a_login_sets_a_cookie_that_pages_cannot_read(api: Api):
+    api.with_password()
     client = api.client()
     answer = client.post("/sessions", json={"user": OPERATOR, "password": PASSWORD})
     assert answer.status_code == 201
@@ -88,6 +89,7 @@ def test_a_login_sets_a_cookie_that_pages_cannot_read(api: Api):
 
 
 def test_a_login_over_https_sets_a_cookie_for_https_only(api: Api):
+    api.with_password()
     # A proxy in front, as uvicorn trusts one on this machine.
     headers = {"X-Forwarded-Proto": "https"}
     answer = api.client().post("/sessions", json={"user": OPERATOR, "password": PASSWORD}, headers=headers)
@@ -103,6 +105,7 @@ def test_a_wrong_login_says_not_what_was_wrong(api: Api, user: str, password: st
 
 
 def test_a_logout_ends_the_session(api: Api):
+    api.with_password()
     client = api.client()
     client.post("/sessions", json={"user": OPERATOR, "password": PASSWORD})
     stolen = client.cookies["fairlane_session"]
@@ -122,6 +125,7 @@ def test_a_link_logs_in_once(api: Api):
 
 
 def test_a_link_is_no_session_and_a_session_no_link(api: Api):
+    api.with_password()
     link = api.fl.users.link(OPERATOR)
     check_refused(api.client(cookies={"fairlane_session": link}).get(ME))
     session = api.fl.users.log_in(OPERATOR, PASSWORD)
@@ -142,6 +146,7 @@ def test_a_link_is_no_session_and_a_session_no_link(api: Api):
     ],
 )
 def test_a_page_of_another_site_cannot_act_with_a_session(api: Api, headers: dict[str, str]):
+    api.with_password()
     client = api.client()
     client.post("/sessions", json={"user": OPERATOR, "password": PASSWORD})
     check_refused(client.delete(ME, headers=headers), 403)
@@ -149,12 +154,14 @@ def test_a_page_of_another_site_cannot_act_with_a_session(api: Api, headers: dic
 
 
 def test_a_page_of_this_site_acts_with_a_session(api: Api):
+    api.with_password()
     client = api.client()
     client.post("/sessions", json={"user": OPERATOR, "password": PASSWORD})
     assert client.delete(ME, headers={"Origin": api.url}).status_code == 204
 
 
 def test_a_page_of_another_site_cannot_log_its_reader_in_as_somebody_else(api: Api):
+    api.with_password()
     headers = {"Origin": "https://evil.example"}
     login = api.client().post("/sessions", json={"user": OPERATOR, "password": PASSWORD}, headers=headers)
     check_refused(login, 403)
@@ -163,6 +170,7 @@ def test_a_page_of_another_site_cannot_log_its_reader_in_as_somebody_else(api: A
 
 
 def test_a_bad_token_is_not_helped_out_by_a_good_session(api: Api):
+    api.with_password()
     client = api.client()
     client.post("/sessions", json={"user": OPERATOR, "password": PASSWORD})
     check_refused(client.get(ME, headers={"Authorization": "Bearer fl_wrong"}))
@@ -191,6 +199,7 @@ def test_listed_origins_may_call_and_others_may_not(serve):
 
 def test_logins_are_counted_for_each_user_and_address(serve):
     api = serve({"rate_login": 3})
+    api.with_password()
     for _ in range(3):
         check_refused(api.client().post("/sessions", json={"user": OPERATOR, "password": "wrong"}))
     answer = api.client().post("/sessions", json={"user": OPERATOR, "password": PASSWORD})

@@ -11,6 +11,7 @@ from fairlane.cli import accounts, checks, dead_letters, jobs, organizations, sw
 from fairlane.cli.bench.command import bench
 from fairlane.cli.demo.command import demo
 from fairlane.cli.output import complain
+from fairlane.cli.serve import serve
 from fairlane.cli.session import Target
 from fairlane.cli.top import top
 from fairlane.cli.worker import worker
@@ -139,6 +140,7 @@ def root(
 
 app.command(short_help="Run three firms' reports and show their jobs live.")(demo)
 app.command(short_help="Run jobs until SIGTERM or Ctrl-C.")(worker)
+app.command(short_help="Serve the REST API.")(serve)
 app.command(short_help="Create the schema or bring it up to date.")(checks.migrate)
 app.command(short_help="Say what is wrong with the installation, if anything.")(checks.check)
 app.command(short_help="Show queues, running jobs and workers, live.")(top)

@@ -14,11 +14,10 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import IntegrityError
 
 from fairlane.control.batch import Submission, parent_ids
 from fairlane.control.submission import Submitter
-from fairlane.domain.errors import ConfigurationError, DuplicateJob, IdempotencyConflict, JobNotFound, SubmissionError
+from fairlane.domain.errors import ConfigurationError, IdempotencyConflict, JobNotFound, SubmissionError
 from fairlane.domain.jobs import Job
 from fairlane.registry.options import text
 from fairlane.store.statements import idempotency, rows
@@ -68,9 +67,9 @@ class Idempotency:
                 raise JobNotFound("What was submitted under this idempotency key was deleted; take a new key.")
         try:
             made = self._submitter.submit_many(_with_ids(submissions, ids))
-        except (SubmissionError, ConfigurationError, IntegrityError) as error:
-            # A twin with the same ids was first, or the jobs are as they would be.
-            twins = self._find(key.organization, ids) if _may_be_twin(error, ids) else None
+        except (SubmissionError, ConfigurationError):
+            # A twin with the same ids may have been first; whatever refuses this one then, its jobs are there.
+            twins = self._find(key.organization, ids)
             if twins is not None:
                 return twins, True
             if is_new:
@@ -124,10 +123,6 @@ def _with_ids(submissions: Sequence[Submission], ids: Sequence[UUID]) -> list[Su
         replace(one, id=drawn[one.id], depends_on=[drawn.get(parent, parent) for parent in parent_ids(one)])
         for one in submissions
     ]
-
-
-def _may_be_twin(error: Exception, ids: Sequence[UUID]) -> bool:
-    return isinstance(error, IntegrityError) or (isinstance(error, DuplicateJob) and error.existing_id in ids)
 
 
 def _check(key: Key) -> None:

@@ -1,0 +1,94 @@
+"""`fairlane serve`: the REST API over HTTP."""
+
+import socket
+from ipaddress import ip_address
+from typing import Annotated, Final
+from urllib.parse import quote
+
+import typer
+
+from fairlane import ConfigurationError, Fairlane, WebSettings
+from fairlane.cli.output import remark
+from fairlane.cli.session import engine
+from fairlane.store import schema
+
+_OPERATOR: Final = "operator"
+_LOCAL: Final = "localhost"
+
+
+def serve(
+    context: typer.Context,
+    host: Annotated[str, typer.Option(metavar="HOST", help="At which address to listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, metavar="PORT", help="0: any that is free.")] = 8000,
+) -> None:
+    """Serve the REST API until SIGTERM or Ctrl-C.
+
+    As long as nobody can log in (no password, no API token, no identity provider) it listens on this machine only, and
+    prints a link that logs an operator in, once.
+
+    \b
+    Examples:
+        fairlane serve --url sqlite:///jobs.db
+        fairlane serve --app myproject.jobs:fl --host 0.0.0.0 --port 80
+    """
+    try:
+        import uvicorn
+
+        from fairlane.api import create_app
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(f"`fairlane serve` needs {error.name}: pip install 'fairlane[web]'.") from None
+    fl = engine(context)
+    schema.check(fl.database)
+    settings = WebSettings()
+    app = create_app(fl, settings)
+    is_closed = not _can_log_in(fl, settings)
+    if is_closed and not _is_loopback(host):
+        raise ConfigurationError(
+            f"Nobody could log in from outside, so {host} is not served: create an API token "
+            "(`fairlane tokens create`), a user with a password (`fairlane users create USER --password`), or name "
+            "an identity provider (FAIRLANE_JWT_ISSUER). Without them leave out --host."
+        )
+    listening = _listen(host, port)
+    address = f"http://{_shown(host)}:{listening.getsockname()[1]}/api/v1"
+    if is_closed:
+        _print_link(fl, address)
+    remark(f"Serving the REST API at {address}; {address}/openapi.json describes it.")
+    # Its access log would name every path, and with it links and ids; the audit says who did what.
+    config = uvicorn.Config(app, access_log=False, log_level="warning", lifespan="off", server_header=False)
+    uvicorn.Server(config).run([listening])
+
+
+def _can_log_in(fl: Fairlane, settings: WebSettings) -> bool:
+    return settings.takes_jwt or not fl.tokens.is_empty() or any(one.has_password for one in fl.users.list())
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A socket that takes connections already, so that the link works as soon as it is printed."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise ConfigurationError(
+            f"Can't listen at {host}, port {port} ({error}); name others by --host and --port."
+        ) from None
+
+
+def _print_link(fl: Fairlane, address: str) -> None:
+    operators = [one.id for one in fl.users.list() if one.is_operator and one.disabled_at is None]
+    user = operators[0] if operators else fl.users.create(_OPERATOR, operator=True).id
+    link = f"{address}/login?link={quote(fl.users.link(user))}"
+    remark(
+        "Nobody can log in yet, so only this machine is served. This link logs an operator in, once, for 10 minutes:"
+    )
+    print(link, flush=True)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == _LOCAL or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

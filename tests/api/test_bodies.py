@@ -1,0 +1,117 @@
+"""What is refused of a body before anything parses it."""
+
+import gzip
+import socket
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+
+from fairlane.api.bodies import DEEPEST, depth_of
+from tests.api.served import Api
+
+JOBS = "/organizations/acme/jobs"
+JSON = {"Content-Type": "application/json"}
+
+
+def test_a_body_beyond_the_limit_is_refused_whatever_it_says_of_its_length(serve):
+    api = serve({"body_limit": 20_000})
+    client = api.as_("member")
+
+    def chunks() -> Iterator[bytes]:
+        yield b'{"job_type": "report", "parameters": {"month": "'
+        for _ in range(30):
+            yield b"x" * 1000
+        yield b'"}}'
+
+    announced = client.post(JOBS, content=b"".join(chunks()), headers=JSON)
+    chunked = client.post(JOBS, content=chunks(), headers=JSON)
+    for answer in (announced, chunked):
+        assert (answer.status_code, answer.json()["type"]) == (413, "urn:fairlane:problem:body-too-large")
+    assert client.get(JOBS).json()["total"] == 0
+
+
+def test_whoever_has_proved_nothing_sends_little(api: Api):
+    login = {"user": "x", "password": "x" * 20_000}
+    assert api.client().post("/sessions", json=login).status_code == 413
+    # Refused for its credential before its body is looked at.
+    assert api.client("fl_wrong").post(JOBS, content=b"x" * 9_000_000, headers=JSON).status_code == 401
+
+
+def test_a_compressed_body_is_refused_unread(api: Api):
+    bomb = gzip.compress(b" " * 50_000_000)
+    answer = api.as_("member").post(JOBS, content=bomb, headers={**JSON, "Content-Encoding": "gzip"})
+    assert (answer.status_code, answer.json()["type"]) == (415, "urn:fairlane:problem:compressed-body")
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"[" * 100_000, "too-deep"),
+        (b'{"a":' * 33 + b"1" + b"}" * 33, "too-deep"),
+        ('{"job_type": "report"}'.encode("utf-16"), "invalid-json"),
+        ('{"job_type": "report"}'.encode("utf-16-le"), "invalid-json"),
+        (b'{"job_type": "\xff"}', "invalid-json"),
+        (b"{", "invalid-request"),
+        (b"1" * 5000, "bad-request"),
+        (b"nothing", "invalid-request"),
+    ],
+)
+def test_a_body_that_is_no_flat_json_is_refused(api: Api, body: bytes, kind: str):
+    answer = api.as_("member").post(JOBS, content=body, headers=JSON)
+    assert answer.json()["type"] == f"urn:fairlane:problem:{kind}"
+    assert answer.status_code == (422 if kind == "invalid-request" else 400)
+
+
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""]
+)
+def test_a_body_that_a_form_of_another_site_could_send_is_refused(api: Api, kind: str):
+    answer = api.as_("member").post(JOBS, content=b'{"job_type": "report"}', headers={"Content-Type": kind})
+    assert answer.status_code == 415
+
+
+def test_brackets_within_strings_are_no_depth():
+    assert depth_of(rb'{"a": "[[[[\"[[[[", "b": [1]}') == 2
+    assert depth_of(b'["' + b"[" * 1000) == 1
+    assert depth_of(rb'["\\", ["' + b"[" * 1000) == 2
+    assert depth_of(b"[" * 1000) == DEEPEST + 1
+
+
+@pytest.mark.parametrize("body", [b'["' + rb"\"" * 500_000, b'"' * 1_000_001, b"[]" * 500_000, b'["' + b"\\" * 999_999])
+def test_depth_takes_one_pass_however_a_body_is_made(body: bytes):
+    # Where a string were begun anew at each quotation mark, this would take hours.
+    assert depth_of(body) <= 1
+
+
+def test_a_request_that_is_no_http_harms_nobody(api: Api):
+    url = urlsplit(api.url)
+    assert url.hostname is not None
+    for sent in (
+        b"\x00\xff\r\n\r\n",
+        b"GET / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+        b"POST /api/v1/health HTTP/1.1\r\n",
+    ):
+        with socket.create_connection((url.hostname, url.port or 0)) as connection:
+            connection.sendall(sent)
+    assert api.client().get("/health").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"job_type": "report", "timeout": 1e999}',
+        b'{"job_type": "report", "delay": NaN}',
+        b'{"job_type": "report", "parameters": {"month": "\\u0000"}}',
+        b'{"job_type": "report", "max_retries": 99999999999999999999}',
+        b'{"job_type": "report", "queue": "\\ud800"}',
+        b'{"job_type": "report", "labels": {"a": "\\u0000"}}',
+        b'{"job_type": "\\ud800"}',
+        b'{"job_type": "report", "delay": 1e300}',
+        b'{"job_type": "report", "run_at": "9999-12-31T23:59:59-23:59"}',
+    ],
+)
+def test_values_that_no_database_stores_are_refused_in_a_sentence(api: Api, body: bytes):
+    answer = api.as_("member").post(JOBS, content=body, headers=JSON)
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["detail"]

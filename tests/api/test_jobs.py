@@ -1,0 +1,264 @@
+"""Jobs over HTTP: submitted, watched, canceled and retried by whoever may."""
+
+import json
+from uuid import uuid4
+
+import pytest
+
+from tests.api.served import SECRET, Api
+
+JOBS = "/organizations/acme/jobs"
+
+
+def submitted(api: Api, job_type: str = "report", user: str = "member", **more: object) -> str:
+    answer = api.as_(user).post(JOBS, json={"job_type": job_type, **more})
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["id"])
+
+
+def test_a_job_is_submitted_watched_and_its_result_fetched(api: Api):
+    client = api.as_("member")
+    answer = client.post(
+        JOBS, json={"job_type": "report", "parameters": {"month": "2026-10"}, "labels": {"a": "b"}, "priority": "high"}
+    )
+    assert answer.status_code == 201
+    job = answer.json()
+    assert (job["status"], job["user"], job["parameters"]) == ("queued", "member", {"month": "2026-10"})
+    path = f"{JOBS}/{job['id']}"
+    assert client.get(f"{path}/result").json()["type"] == "urn:fairlane:problem:illegal-transition"
+    assert "no" in client.get(f"{path}/explanation").json()["summary"].lower()
+    api.run()
+    assert client.get(path).json()["status"] == "completed"
+    assert client.get(f"{path}/result").json()["value"] == {"month": "2026-10"}
+    assert [one["to_status"] for one in client.get(f"{path}/history").json()["items"]][-1] == "completed"
+    assert [one["message"] for one in client.get(f"{path}/logs").json()["items"]] == ["working on 2026-10"]
+    assert client.get(f"{path}/logs", params={"after": 1}).json()["items"] == []
+    assert [one["name"] for one in client.get(f"{path}/artifacts").json()["artifacts"]] == ["report.txt"]
+    listed = client.get(JOBS, params={"label": "a=b", "status": "completed"}).json()
+    assert ([one["id"] for one in listed["items"]], listed["total"]) == ([job["id"]], 1)
+    assert "parameters" not in listed["items"][0]
+
+
+def test_what_was_refused_says_what_is_wrong_and_submits_nothing(api: Api):
+    client = api.as_("member")
+    for body, status, kind in [
+        ({"job_type": "nothing"}, 422, "job-type-not-found"),
+        ({"job_type": "report", "parameters": {"page": "x"}}, 422, "invalid-parameters"),
+        ({"job_type": "report", "parameters": {"month": "\ud800"}}, 422, "invalid-parameters"),
+        ({"job_type": "report", "depends_on": [str(uuid4())]}, 422, "parent-not-found"),
+        ({"job_type": "report", "depends_on": ["x"]}, 422, "parent-not-found"),
+        ({"job_type": "report", "organization": "other"}, 422, "invalid-request"),
+        ({"job_type": "report", "user": "admin"}, 422, "invalid-request"),
+        ({"job_type": "report", "run_at": "2026-11-01T00:00:00"}, 422, "invalid-request"),
+        ({"job_type": "report", "labels": {"": "x"}}, 422, "invalid-parameters"),
+        ({"job_type": "report", "parameters": {"month": "x" * 300_000}}, 413, "payload-too-large"),
+        ({}, 422, "invalid-request"),
+        ([], 422, "invalid-request"),
+    ]:
+        answer = client.post(JOBS, content=json.dumps(body), headers={"Content-Type": "application/json"})
+        assert (answer.status_code, answer.json()["type"]) == (status, f"urn:fairlane:problem:{kind}"), answer.text
+    assert client.get(JOBS).json()["total"] == 0
+
+
+def test_a_duplicate_names_the_job_that_is_there(api: Api):
+    first = submitted(api, "unique")
+    answer = api.as_("member").post(JOBS, json={"job_type": "unique"})
+    assert answer.status_code == 409
+    assert (answer.json()["existing_id"], answer.json()["existing_status"]) == (first, "queued")
+    again = api.as_("member").post(JOBS, json={"job_type": "unique", "on_duplicate": "return"})
+    assert again.json()["id"] == first
+
+
+def test_a_batch_is_submitted_whole_or_not_at_all(api: Api):
+    client = api.as_("member")
+    jobs = [{"job_type": "report"}, {"job_type": "report", "depends_on_members": [0]}]
+    made = client.post(f"{JOBS}/batch", json={"jobs": jobs}).json()["items"]
+    assert made[1]["depends_on"] == [made[0]["id"]]
+    refused = client.post(f"{JOBS}/batch", json={"jobs": [*jobs, {"job_type": "nothing"}]})
+    assert (refused.status_code, refused.json()["index"]) == (422, 2)
+    outside = client.post(f"{JOBS}/batch", json={"jobs": [{"job_type": "report", "depends_on_members": [7]}]})
+    assert (outside.status_code, outside.json()["index"]) == (422, 0)
+    too_many = client.post(f"{JOBS}/batch", json={"jobs": [{"job_type": "report"}] * 1001})
+    assert too_many.status_code == 422
+    assert client.post(f"{JOBS}/batch", json={"jobs": []}).status_code == 422
+    assert client.get(JOBS).json()["total"] == 2
+
+
+def test_lists_go_on_where_the_page_before_ended_whatever_comes_in_between(api: Api):
+    client = api.as_("member")
+    ids = [submitted(api) for _ in range(5)]
+    seen, cursor = [], None
+    while True:
+        page = client.get(JOBS, params={"limit": 2, **({"cursor": cursor} if cursor else {})}).json()
+        seen += [one["id"] for one in page["items"]]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+        submitted(api)
+    assert seen == ids[::-1]
+    for params in ({"limit": 0}, {"limit": 101}, {"cursor": "x"}, {"cursor": "ÿ"}, {"status": "x"}, {"label": "x"}):
+        assert client.get(JOBS, params=params).status_code == 422
+
+
+def test_a_job_that_has_not_changed_is_not_sent_again(api: Api):
+    client, path = api.as_("member"), f"{JOBS}/{submitted(api)}"
+    tag = client.get(path).headers["etag"]
+    assert tag.startswith('W/"')
+    for header in (tag, f'"x", {tag}', "*", tag.removeprefix("W/")):
+        same = client.get(path, headers={"If-None-Match": header})
+        assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", tag)
+    client.post(f"{path}/cancellation")
+    assert client.get(path, headers={"If-None-Match": tag}).status_code == 200
+
+
+def test_members_change_their_own_jobs_and_admins_all(api: Api):
+    job = submitted(api)
+    for user in ("viewer", "colleague"):
+        assert api.as_(user).post(f"{JOBS}/{job}/cancellation").status_code == 403
+    body = {"reason": "The month was wrong."}
+    canceled = api.as_("admin").post(f"{JOBS}/{job}/cancellation", json=body)
+    assert (canceled.status_code, canceled.json()["canceled_by"]) == (202, "admin")
+    assert api.as_("member").post(f"{JOBS}/{job}/cancellation").status_code == 409
+    assert api.as_("member").post(f"{JOBS}/{job}/retry").status_code == 409
+    assert api.as_("viewer").post(JOBS, json={"job_type": "report"}).status_code == 403
+
+
+def test_payload_is_for_its_submitter_and_for_whoever_has_the_right(api: Api):
+    job = submitted(api, "failing", parameters={"text": SECRET})
+    done = submitted(api, "report", parameters={"month": SECRET})
+    api.run()
+    api.fl.members.update("acme", "colleague", role="viewer", permissions=["payload:read"])
+    paths = [
+        JOBS,
+        f"{JOBS}?text={SECRET}",
+        "/organizations/acme/dead-letters",
+        "/organizations/acme/dead-letter-groups",
+    ]
+    for one in (job, done):
+        paths += [f"{JOBS}/{one}{end}" for end in ("", "/history", "/logs", "/explanation", "/artifacts")]
+    paths.append(f"{JOBS}/{done}/result")
+    shown = {
+        user: [one for one in paths if SECRET in client.get(one).text]
+        for user, client in {
+            "viewer": api.as_("viewer"),
+            "operator": api.operator(),
+            "scoped": api.as_("admin", scopes=["jobs:read"]),
+            "member": api.as_("member"),
+            "colleague": api.as_("colleague"),
+            "admin": api.as_("admin"),
+        }.items()
+    }
+    assert shown["viewer"] == shown["operator"] == shown["scoped"] == []
+    assert shown["colleague"] == shown["admin"]
+    assert set(paths) - set(shown["admin"]) == {
+        f"{JOBS}/{job}/logs",
+        f"{JOBS}/{job}/artifacts",
+        f"{JOBS}/{done}/explanation",
+        f"{JOBS}/{done}/history",
+        f"{JOBS}/{done}/artifacts",
+    }
+    assert {f"{JOBS}/{job}", f"{JOBS}/{job}/history", f"{JOBS}/{done}/result"} <= set(shown["member"])
+    hidden = api.as_("viewer").get(f"{JOBS}/{job}").json()
+    assert (hidden["payload_hidden"], hidden["parameters"], hidden["error_message"]) == (True, None, None)
+    assert hidden["error_type"] == "ValueError"
+    result = api.as_("viewer").get(f"{JOBS}/{done}/result").json()
+    assert result == {"value": None, "artifacts": None, "payload_hidden": True}
+    assert api.as_("viewer").get(f"{JOBS}/{done}/artifacts/report.txt").status_code == 403
+
+
+def test_a_list_without_the_right_to_payload_finds_nothing_by_what_errors_say(api: Api):
+    submitted(api, "failing", parameters={"text": SECRET})
+    api.run()
+    for user, found in {"admin": 1, "viewer": 0, "colleague": 0}.items():
+        assert api.as_(user).get(JOBS, params={"text": SECRET[:5]}).json()["total"] == found
+    assert api.as_("viewer").get(JOBS, params={"text": "ValueError"}).json()["total"] == 1
+
+
+def test_a_dead_letter_runs_again_with_other_parameters_by_whoever_may_submit(api: Api):
+    job = submitted(api, "failing", parameters={"text": "first"})
+    api.run()
+    letters = "/organizations/acme/dead-letters"
+    assert [one["job_id"] for one in api.as_("viewer").get(letters).json()["items"]] == [job]
+    other = {"parameters": {"text": "second"}}
+    assert api.operator().post(f"{letters}/{job}/retry", json=other).status_code == 403
+    assert api.as_("admin", scopes=["jobs:change"]).post(f"{JOBS}/{job}/retry", json=other).status_code == 403
+    assert api.as_("colleague").post(f"{letters}/{job}/retry").status_code == 403
+    retried = api.as_("member").post(f"{letters}/{job}/retry", json=other)
+    assert (retried.status_code, retried.json()["status"]) == (202, "queued")
+    assert retried.json()["parameters"] == {"text": "second"}
+    api.run()
+    assert api.operator().post(f"{letters}/{job}/retry").json()["status"] == "queued"
+    assert [one.actor for one in api.fl.audit.list("acme") if one.action == "jobs.retry"] == ["olga", "member"]
+
+
+def test_dead_letters_are_grouped_decided_about_and_retried_together(api: Api):
+    ids = [submitted(api, "failing", parameters={"text": "no row"}) for _ in range(3)]
+    api.run()
+    base, admin = "/organizations/acme", api.as_("admin")
+    (group,) = admin.get(f"{base}/dead-letter-groups").json()["items"]
+    assert (group["count"], group["reason"]) == (3, "ValueError: no row")
+    assert admin.post(f"{base}/dead-letters/{ids[0]}/resolution", json={"resolution": "ignored"}).status_code == 204
+    unknown = str(uuid4())
+    some = admin.post(f"{base}/dead-letters/retry", json={"ids": [ids[1], unknown]}).json()
+    assert some["retried"] == 1
+    assert [(one["id"], one["type"]) for one in some["refused"]] == [(unknown, "urn:fairlane:problem:job-not-found")]
+    path = f"{base}/dead-letter-groups/{group['fingerprint']}/retry"
+    assert admin.post(path, json={"per_second": 0}).status_code == 422
+    assert admin.post(path, json={"per_second": 100}).json() == {"retried": 1}
+    left = admin.get(f"{base}/dead-letters", params={"resolution": "any", "limit": 1}).json()
+    assert left["next_cursor"] is not None
+    assert admin.delete(f"{base}/dead-letters/{ids[0]}").status_code == 204
+    assert admin.get(f"{JOBS}/{ids[0]}").status_code == 404
+
+
+def test_a_suspended_organization_submits_nothing_and_its_results_are_locked(api: Api):
+    done, waiting = submitted(api), ""
+    api.run()
+    waiting = submitted(api)
+    api.fl.organizations.suspend("acme")
+    client = api.as_("member")
+    for answer in (
+        client.post(JOBS, json={"job_type": "report"}),
+        client.get(f"{JOBS}/{done}/result"),
+        client.get(f"{JOBS}/{done}/artifacts"),
+        client.get(f"{JOBS}/{done}/artifacts/report.txt"),
+    ):
+        assert (answer.status_code, answer.json()["type"]) == (409, "urn:fairlane:problem:organization-suspended")
+    assert client.get(f"{JOBS}/{waiting}").json()["status"] == "queued"
+    assert client.get("/organizations/acme").json()["status"] == "suspended"
+    assert client.get(f"{JOBS}/{waiting}/explanation").json()["reasons"][0]["code"] == "organization_suspended"
+    api.fl.organizations.activate("acme")
+    assert client.get(f"{JOBS}/{done}/result").status_code == 200
+
+
+def test_a_deleted_organization_is_as_if_it_had_never_been(api: Api):
+    member, admin = api.as_("member"), api.operator()
+    api.fl.organizations.delete("acme")
+    gone, unknown = member.get(JOBS), member.get("/organizations/nowhere/jobs")
+    assert (gone.status_code, gone.content) == (404, unknown.content)
+    assert admin.get(JOBS).content == gone.content
+
+
+def test_whoever_loses_their_membership_is_out_with_the_next_request(api: Api):
+    client = api.as_("member")
+    assert client.get(JOBS).status_code == 200
+    api.fl.members.remove("acme", "member")
+    assert client.get(JOBS).content == client.get("/organizations/nowhere/jobs").content
+
+
+@pytest.mark.parametrize("job", ["x", "00000000-0000-0000-0000-000000000000", "%00", "..%2f", "{}", "٣" * 32])
+def test_an_odd_id_is_an_unknown_one(api: Api, job: str):
+    client = api.as_("member")
+    unknown = client.get(f"{JOBS}/{uuid4()}")
+    answer = client.get(f"{JOBS}/{job}")
+    assert answer.status_code == 404
+    assert answer.content == unknown.content or "nothing at this address" in answer.text
+
+
+def test_what_was_done_over_the_api_says_from_where(api: Api):
+    job = submitted(api)
+    api.as_("admin").post(f"{JOBS}/{job}/cancellation")
+    entry = api.fl.audit.list("acme")[0]
+    assert (entry.action, entry.actor) == ("jobs.cancel", "admin")
+    assert entry.origin.startswith("token ")
+    assert entry.origin.endswith(" from 127.0.0.1")
