@@ -1,0 +1,135 @@
+"""The matrix as data: which status each route gives to each kind of principal.
+
+A route of the API that has no row here fails the test, and so does a row without a route.
+"""
+
+from typing import Any, Final, NamedTuple
+
+ANONYMOUS, REVOKED, STRANGER = "anonymous", "revoked", "stranger"
+VIEWER, MEMBER, ADMIN, SUSPENDED, OPERATOR = "viewer", "member", "admin", "suspended", "operator"
+PRINCIPALS: Final = (ANONYMOUS, REVOKED, STRANGER, VIEWER, MEMBER, ADMIN, SUSPENDED, OPERATOR)
+
+
+class Open(NamedTuple):
+    """Without a credential: the same for everybody."""
+
+    status: int
+    body: Any = None
+
+
+class Proved(NamedTuple):
+    """For whoever has proved who they are, wherever they belong."""
+
+    status: int
+
+
+class Within(NamedTuple):
+    """Within an organization.
+
+    Args:
+        viewer, member, admin, suspended, operator: with what is the organization's own; what is to be changed is the
+            member's. `suspended` is a member of an organization that is suspended.
+        unknown: with an id that is another organization's or nobody's, for whoever has the right.
+        job: in which state the job of the path has to be.
+    """
+
+    viewer: int
+    member: int
+    admin: int
+    suspended: int
+    operator: int
+    unknown: int = 404
+    body: Any = None
+    job: str = "queued"
+
+
+class Across(NamedTuple):
+    """For operators only; `unknown`: with an id that is nobody's."""
+
+    status: int
+    unknown: int = 404
+    body: Any = None
+
+
+_READ: Final = Within(200, 200, 200, 200, 200)
+_ADMINS: Final = Within(403, 403, 200, 403, 200)
+_CHANGED: Final = Within(403, 202, 202, 202, 202)
+_NOTED: Final = Within(403, 204, 204, 204, 204)
+_DEAD: Final = _CHANGED._replace(job="dead")
+
+MATRIX: Final[dict[str, Open | Proved | Within | Across]] = {
+    "getHealth": Open(200),
+    "logIn": Open(401, {"user": "nobody", "password": "wrong"}),
+    "redeemLink": Open(401, {"secret": "wrong"}),
+    "openLink": Open(422),  # a link without its secret
+    "whoAmI": Proved(200),
+    "logOut": Proved(204),
+    "submitJob": Within(403, 201, 201, 409, 403, body={"job_type": "report"}),
+    "submitJobs": Within(403, 201, 201, 409, 403, body={"jobs": [{"job_type": "report"}]}),
+    "listJobs": _READ,
+    "getJob": _READ,
+    "cancelJob": _CHANGED,
+    "retryJob": _DEAD,
+    "getHistory": _READ,
+    "getLogs": _READ,
+    "explainJob": _READ,
+    "getResult": Within(200, 200, 200, 409, 200, job="done"),
+    "listArtifacts": Within(200, 200, 200, 409, 200, job="done"),
+    "getArtifact": Within(403, 200, 200, 409, 403, job="done"),
+    "listDeadLetters": _READ,
+    "listDeadLetterGroups": _READ,
+    "retryDeadLetterGroup": _CHANGED._replace(unknown=202),  # none of them, so none is retried
+    "retryDeadLetters": _CHANGED._replace(body={"ids": ["00000000-0000-7000-8000-000000000000"]}),
+    "retryDeadLetter": _DEAD,
+    "resolveDeadLetter": _NOTED._replace(job="dead", body={"resolution": "resolved"}),
+    "deleteDeadLetter": _NOTED._replace(job="dead"),
+    "getOrganization": _READ,
+    "updateOrganization": _ADMINS._replace(body={"name": "Another"}),
+    "getMetrics": _READ,
+    "listQueues": _READ,
+    "listJobTypes": _READ,
+    "listMembers": _READ,
+    "putMember": _ADMINS._replace(unknown=200, body={"role": "viewer"}),  # whom nobody knows is added
+    "removeMember": Within(403, 403, 204, 403, 204),
+    "listTokens": _READ,
+    "createToken": Within(201, 201, 201, 201, 422, body={"name": "mine"}),  # an operator is no member
+    "revokeToken": Within(404, 204, 204, 204, 204),  # a viewer's own are others
+    "listAudit": _ADMINS,
+    "exportAudit": _ADMINS,
+    "listOrganizations": Across(200),
+    "createOrganization": Across(201),
+    "getOrganizationAsOperator": Across(200),
+    "updateOrganizationAsOperator": Across(200, body={"weight": 2}),
+    "deleteOrganization": Across(204),
+    "suspendOrganization": Across(200),
+    "activateOrganization": Across(200),
+    "pauseOrganization": Across(200),
+    "resumeOrganization": Across(200),
+    "getMetricsOfAll": Across(200),
+    "listWorkers": Across(200),
+    "listRunningJobs": Across(200),
+    "listStrandedJobs": Across(200),
+    "listQueuesOfAll": Across(200),
+    "pauseQueue": Across(204, 204),  # also one in which nothing is yet
+    "resumeQueue": Across(204, 204),
+    "listJobTypesOfAll": Across(200),
+    "updateJobType": Across(204, body={"enabled": True}),
+    "deleteJobType": Across(204),
+    "pauseJobType": Across(204, 204),
+    "resumeJobType": Across(204, 204),
+    "listLimits": Across(200),
+    "setLimit": Across(200, body={"max_running": 1}),
+    "resetLimit": Across(204, 204),
+    "listBreakers": Across(200),
+    "closeBreaker": Across(404),  # none is open
+    "listAuditAsOperator": Across(200),
+    "exportAuditAsOperator": Across(200),
+    "listUsers": Across(200),
+    "createUser": Across(201),
+    "getUser": Across(200),
+    "updateUser": Across(200, body={"operator": False}),
+    "deleteUser": Across(204),
+    "listOperatorTokens": Across(200),
+    "createOperatorToken": Across(201, body={"name": "mine"}),
+    "revokeOperatorToken": Across(204),
+}

@@ -1,0 +1,157 @@
+"""Members, tokens, the audit and what operators do; and that nobody gives away more than they have."""
+
+import json
+
+import pytest
+
+from tests.api.served import OPERATOR, PASSWORD, Api
+
+BASE = "/organizations/acme"
+
+
+def test_an_admin_adds_changes_and_removes_members(api: Api):
+    admin = api.as_("admin")
+    made = admin.put(f"{BASE}/members/bea", json={"role": "viewer", "permissions": ["reports"]})
+    assert (made.json()["role"], made.json()["permissions"]) == ("viewer", ["reports"])
+    assert admin.put(f"{BASE}/members/bea", json={"role": "admin"}).json()["role"] == "admin"
+    users, cursor = [], None
+    while True:
+        page = admin.get(f"{BASE}/members", params={"limit": 2, **({"cursor": cursor} if cursor else {})}).json()
+        users += [one["user"] for one in page["items"]]
+        if (cursor := page["next_cursor"]) is None:
+            break
+    assert users == ["admin", "bea", "colleague", "member", "viewer"]
+    assert admin.delete(f"{BASE}/members/bea").status_code == 204
+    assert admin.delete(f"{BASE}/members/bea").status_code == 404
+    for user in ("%00", "x" * 201, "a%0ab"):
+        assert admin.put(f"{BASE}/members/{user}", json={}).status_code == 422
+    actions = [(one["action"], one["subject"]) for one in admin.get(f"{BASE}/audit").json()["items"]]
+    assert actions[:3] == [("members.remove", "bea"), ("members.add", "bea"), ("members.add", "bea")]
+
+
+def test_a_token_is_shown_once_and_opens_no_more_than_who_made_it(api: Api):
+    member = api.as_("member")
+    made = member.post(f"{BASE}/tokens", json={"name": "robot", "scopes": ["jobs:read"]}).json()
+    robot = api.client(made["secret"])
+    assert robot.get(f"{BASE}/jobs").status_code == 200
+    assert robot.post(f"{BASE}/jobs", json={"job_type": "report"}).status_code == 403
+    assert made["secret"] not in member.get(f"{BASE}/tokens").text
+    narrow = api.as_("admin", scopes=["tokens:change"])
+    for scopes in (["jobs:read"], ["tokens:change", "payload:read"]):
+        assert narrow.post(f"{BASE}/tokens", json={"name": "x", "scopes": scopes}).status_code == 403
+    inherited = narrow.post(f"{BASE}/tokens", json={"name": "x"}).json()
+    assert inherited["token"]["scopes"] == ["tokens:change"]
+
+
+def test_tokens_for_others_are_for_admins_and_not_for_operators(api: Api):
+    body = {"name": "x", "user": "admin"}
+    assert api.as_("member").post(f"{BASE}/tokens", json=body).status_code == 403
+    # It would let an operator see payload.
+    assert api.operator().post(f"{BASE}/tokens", json=body).status_code == 403
+    made = api.as_("admin").post(f"{BASE}/tokens", json={"name": "x", "user": "member"})
+    assert made.json()["token"]["user"] == "member"
+    assert api.as_("admin").post(f"{BASE}/tokens", json={"name": "x", "user": "stranger"}).status_code == 422
+
+
+def test_members_see_and_revoke_their_own_tokens_and_admins_all(api: Api):
+    member, admin = api.as_("member"), api.as_("admin")
+    (own,) = member.get(f"{BASE}/tokens").json()["items"]
+    listed = admin.get(f"{BASE}/tokens").json()["items"]
+    assert {one["user"] for one in listed} == {"member", "admin"}
+    theirs = next(one["id"] for one in listed if one["user"] == "admin")
+    assert member.delete(f"{BASE}/tokens/{theirs}").status_code == 404
+    assert admin.delete(f"{BASE}/tokens/{own['id']}").status_code == 204
+    assert member.get(f"{BASE}/tokens").status_code == 401
+
+
+def test_the_audit_is_exported_whole_and_of_one_organization_only(api: Api):
+    for number in range(3):
+        api.fl.members.add("acme", f"user-{number}", by="admin")
+        api.fl.members.add("other", f"user-{number}", by="canary")
+    admin = api.as_("admin")
+    answer = admin.get(f"{BASE}/audit/export")
+    assert answer.headers["content-type"].startswith("application/x-ndjson")
+    entries = [json.loads(line) for line in answer.text.splitlines()]
+    assert len(entries) == len(api.fl.audit.list("acme"))
+    assert "canary" not in answer.text
+    first = admin.get(f"{BASE}/audit", params={"limit": 2}).json()
+    second = admin.get(f"{BASE}/audit", params={"limit": 2, "cursor": first["next_cursor"]}).json()
+    assert [one["id"] for one in first["items"] + second["items"]] == [one["id"] for one in entries[:4]]
+    for cursor in ("x", "-1", "9" * 30):
+        assert admin.get(f"{BASE}/audit", params={"cursor": cursor}).status_code == 422
+
+
+def test_an_operator_runs_organizations(api: Api):
+    operator = api.operator()
+    path = "/operator/organizations"
+    assert operator.post(path, json={"id": "new", "weight": 3, "max_running": 5}).json()["max_running"] == 5
+    assert operator.post(path, json={"id": "new"}).status_code == 409
+    assert operator.post(path, json={"id": "a/b"}).status_code == 422
+    assert operator.patch(f"{path}/new", json={"max_running": None}).json()["max_running"] is None
+    assert operator.post(f"{path}/new/suspension").json()["status"] == "suspended"
+    assert operator.post(f"{path}/new/activation").json()["status"] == "active"
+    assert operator.post(f"{path}/new/pause", json={"reason": "maintenance"}).json()["paused"] is True
+    assert operator.post(f"{path}/new/resumption").json()["paused"] is False
+    assert [one["id"] for one in operator.get(path, params={"text": "NE"}).json()["items"]] == ["new"]
+    assert operator.delete(f"{path}/new").status_code == 204
+    assert operator.get(f"{path}/new").status_code == 404
+    entries = operator.get("/operator/audit", params={"organization": "new"}).json()["items"]
+    assert {one["actor"] for one in entries} == {OPERATOR}
+
+
+def test_an_operator_runs_queues_and_job_types(api: Api):
+    operator, member = api.operator(), api.as_("member")
+    operator.post("/operator/queues/default/pause", json={"reason": "maintenance"})
+    job = member.post(f"{BASE}/jobs", json={"job_type": "report"}).json()["id"]
+    told = member.get(f"{BASE}/jobs/{job}/explanation").json()["summary"]
+    assert "maintenance" in told
+    (queue,) = member.get(f"{BASE}/queues").json()["items"]
+    assert (queue["queue"], queue["ready"], queue["paused"]) == ("default", 1, True)
+    others = api.as_("other-member", "other").get("/organizations/other/queues").json()["items"]
+    assert [one["ready"] for one in others] == [0]
+    operator.post("/operator/queues/default/resumption")
+    operator.patch("/operator/job-types/report", json={"enabled": False})
+    assert member.post(f"{BASE}/jobs", json={"job_type": "report"}).status_code == 409
+    limit = operator.patch(
+        "/operator/job-types/report/limits", json={"max_running": 2}, params={"organization": "acme"}
+    )
+    assert (limit.json()["max_running"], limit.json()["changed"]) == (2, ["max_running"])
+    assert operator.delete("/operator/job-types/report").status_code == 422
+    api.run()
+    assert operator.get("/operator/metrics").json()["jobs_by_status"]["completed"] == 1
+    assert member.get(f"{BASE}/metrics").json()["jobs_by_status"]["completed"] == 1
+    types = {one["name"]: one["enabled"] for one in member.get(f"{BASE}/job-types").json()["items"]}
+    assert types["report"] is False
+
+
+def test_an_operator_gives_nobody_rights_that_they_lack(api: Api):
+    operator = api.operator()
+    body = {"id": "pat", "operator": True, "rights": ["payload:read"]}
+    assert operator.post("/operator/users", json=body).status_code == 403
+    api.fl.users.create("boss", operator=True, rights=["payload:read"])
+    # Nor do they come in as somebody who has them.
+    assert operator.patch("/operator/users/boss", json={"password": PASSWORD}).status_code == 403
+    assert operator.patch(f"/operator/users/{OPERATOR}", json={"rights": ["payload:read"]}).status_code == 403
+    assert operator.post("/operator/users", json={"id": "pat", "operator": True}).status_code == 201
+    assert operator.patch("/operator/users/pat", json={"disabled": True}).json()["disabled_at"] is not None
+    assert "password_hash" not in operator.get("/operator/users").text
+    narrow = api.operator(scopes=["members:change", "members:read"])
+    assert narrow.get("/operator/users").status_code == 200
+    assert narrow.post("/operator/users", json={"id": "mal", "operator": True}).status_code == 403
+
+
+def test_a_token_of_one_organization_makes_no_operator_of_its_user(api: Api):
+    api.fl.members.add("acme", OPERATOR, role="viewer")
+    within = api.as_(OPERATOR, "acme")
+    assert within.get("/operator/organizations").status_code == 403
+    assert within.get("/organizations/other/jobs").status_code == 404
+    assert within.get(f"{BASE}/jobs").status_code == 200
+    assert within.put(f"{BASE}/members/x", json={}).status_code == 403
+
+
+@pytest.mark.parametrize("path", ["/operator/audit/export", "/operator/audit"])
+def test_operators_see_what_concerns_all(api: Api, path: str):
+    api.fl.queues.pause("default", user="canary")
+    assert "canary" in api.operator().get(path).text
+    assert "canary" not in api.as_("admin").get(f"{BASE}/audit").text
+    assert api.operator().get(path, params={"organization": "\x00"}).status_code == 422

@@ -1,0 +1,250 @@
+"""Every route of the OpenAPI document, by every kind of principal, with what is theirs, another's and nobody's."""
+
+import re
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import count
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from tests.api import matrix as m
+from tests.api.matrix import MATRIX, Across, Open, Proved, Within
+from tests.api.served import Api
+
+OWN, FOREIGN, UNKNOWN = "own", "foreign", "unknown"
+NUMBER = count()
+# So many of each organization's dead letters are used up.
+DEAD = 40
+
+
+class Route(NamedTuple):
+    """A route of the document."""
+
+    name: str
+    method: str
+    path: str
+
+    @property
+    def parameters(self) -> list[str]:
+        """What stands in the path."""
+        return re.findall(r"{(\w+)}", self.path)
+
+
+class World:
+    """Who asks, and what they ask for: for each request something fresh, as the one before may have changed it."""
+
+    def __init__(self, api: Api) -> None:
+        self.api = api
+        fl = api.fl
+        fl.organizations.create("frozen")
+        fl.members.add("frozen", "frozen-member")
+        self.dead: dict[str, list[str]] = {}
+        self.done: dict[str, str] = {}
+        for organization in ("acme", "other", "frozen"):
+            self.dead[organization] = [self.submit(organization, "failing") for _ in range(DEAD)]
+            self.done[organization] = self.submit(organization, "report")
+        api.run()
+        self.foreign_job = {"queued": self.submit("other", "report"), "dead": self.dead["other"][0]}
+        self.foreign_job["done"] = self.done["other"]
+        self.foreign_token = self.token("other")
+        # Waits for ever, so that the suspended organization has something to cancel.
+        self.queued = [self.submit("frozen", "report") for _ in range(6)]
+        revoked, secret = fl.tokens.create("acme", user="member", name="revoked")
+        frozen = api.as_("frozen-member", "frozen")
+        fl.tokens.revoke("acme", revoked.id)
+        fl.organizations.suspend("frozen")
+        self.clients = {
+            m.ANONYMOUS: api.client(),
+            m.REVOKED: api.client(secret),
+            m.STRANGER: api.as_("other-member", "other"),
+            m.VIEWER: api.as_("viewer"),
+            m.MEMBER: api.as_("member"),
+            m.ADMIN: api.as_("admin"),
+            m.SUSPENDED: frozen,
+            m.OPERATOR: api.operator(),
+        }
+
+    def submit(self, organization: str, job_type: str) -> str:
+        return str(self.api.fl.submit(job_type, organization=organization, user=self.member(organization)).id)
+
+    def member(self, organization: str) -> str:
+        return "member" if organization == "acme" else f"{organization}-member"
+
+    def token(self, organization: str) -> str:
+        return str(self.api.fl.tokens.create(organization, user=self.member(organization), name="test")[0].id)
+
+    def job(self, organization: str, state: str) -> str:
+        if state == "done":
+            return self.done[organization]
+        if state == "dead":
+            return self.dead[organization].pop()
+        return self.queued.pop() if organization == "frozen" else self.submit(organization, "report")
+
+    def fresh(self, parameter: str, organization: str, row: Within) -> str:
+        """Something of the organization's own."""
+        if parameter == "user":
+            user = f"user-{next(NUMBER)}"
+            self.api.fl.members.add(organization, user)
+            return user
+        make: dict[str, Callable[[], str]] = {
+            "job": lambda: self.job(organization, row.job),
+            "token": lambda: self.token(organization),
+            "name": lambda: "report.txt",
+            "fingerprint": lambda: "none",
+        }
+        return make[parameter]()
+
+    def others(self, parameter: str, row: Within) -> str:
+        """The same of the other organization."""
+        if parameter == "user":
+            return self.fresh("user", "other", row)
+        found = {"job": self.foreign_job[row.job], "token": self.foreign_token}
+        return found.get(parameter, "report.txt")
+
+    def fresh_for_operator(self, route: Route, parameter: str) -> str:
+        fl, name = self.api.fl, f"x-{next(NUMBER)}"
+        if parameter == "organization":
+            return fl.organizations.create(name).id
+        if parameter == "user":
+            return fl.users.create(name).id
+        if parameter == "token":
+            return str(fl.tokens.create(None, user="olga", name=name)[0].id)
+        if parameter == "job_type" and route.name == "deleteJobType":
+            fl.job_type(name)(lambda ctx: None)
+            fl.migrate()
+            return name
+        return {"job_type": "report", "queue": "default"}[parameter]
+
+    def send(self, principal: str, route: Route, values: dict[str, str], body: Any) -> httpx.Response:
+        path = route.path.removeprefix("/api/v1").format(**values)
+        return self.clients[principal].request(route.method, path, json=body)
+
+
+def routes(api: Api) -> list[Route]:
+    document = api.client().get("/openapi.json").json()
+    return [
+        Route(operation["operationId"], method.upper(), path)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    ]
+
+
+def nobodys(parameter: str) -> str:
+    """What nobody has."""
+    return str(uuid4()) if parameter in {"job", "token"} else f"nobody-{next(NUMBER)}"
+
+
+def body_of(row: Any, route: Route) -> Any:
+    if route.name in {"createOrganization", "createUser"}:
+        return {"id": f"x-{next(NUMBER)}"}
+    return row.body if hasattr(row, "body") else None
+
+
+def wrong_within(world: World, route: Route, row: Within) -> Iterator[str]:
+    """What a route within an organization answers otherwise than its row says."""
+    objects = [one for one in route.parameters if one not in {"organization", "name"}]
+    body = body_of(row, route)
+    for principal in m.PRINCIPALS:
+        own = "frozen" if principal == m.SUSPENDED else "acme"
+        status = {m.ANONYMOUS: 401, m.REVOKED: 401, m.STRANGER: 404}.get(principal) or getattr(row, principal)
+
+        def send(organization: str, chosen: Callable[[str], str], by: str = principal) -> httpx.Response:
+            values = {one: chosen(one) for one in route.parameters if one != "organization"}
+            return world.send(by, route, {**values, "organization": organization}, body)
+
+        def told(what: str, answer: httpx.Response, expected: int, by: str = principal) -> Iterator[str]:
+            if answer.status_code != expected:
+                yield f"{route.name} by {by}, {what}: {answer.status_code}, not {expected}: {answer.text[:200]}"
+
+        yield from told(OWN, send(own, partial(world.fresh, organization=own, row=row)), status)
+        # Another organization: nobody sees it but its members and operators; the stranger is one of its members.
+        foreign = send("acme" if principal == m.STRANGER else "other", lambda one: world.others(one, row))
+        nowhere = send("nowhere", lambda one: world.others(one, row))
+        missing = 401 if status == 401 else 404
+        yield from told("nobody's organization", nowhere, missing)
+        if principal != m.OPERATOR:
+            yield from told("another's organization", foreign, missing)
+            if foreign.content != nowhere.content:
+                yield f"{route.name} by {principal}: an organization of others differs from one of nobody"
+        if objects and principal not in {m.ANONYMOUS, m.REVOKED, m.STRANGER}:
+            expected = missing_object(principal, route, row)
+            theirs = send(own, lambda one: world.others(one, row))
+            none = send(own, lambda one: nobodys(one) if one != "name" else "report.txt")
+            yield from told(FOREIGN, theirs, expected)
+            yield from told(UNKNOWN, none, expected)
+            if not theirs.is_success and theirs.content != none.content:
+                yield f"{route.name} by {principal}: an id of others differs from one of nobody"
+
+
+def missing_object(principal: str, route: Route, row: Within) -> int:
+    """The status for an object that the organization does not have."""
+    # That a file is payload is known when its job is found.
+    if route.name == "getArtifact":
+        return row.unknown
+    # Whoever lacks the right, or whose results are locked, is told so before anything is looked for.
+    status: int = getattr(row, principal)
+    return status if status in {403, 409} else row.unknown
+
+
+def wrong_across(world: World, route: Route, row: Across) -> Iterator[str]:
+    for principal in m.PRINCIPALS:
+        closed = {m.ANONYMOUS: 401, m.REVOKED: 401}.get(principal, 403)
+        for which, open_status in ((OWN, row.status), (UNKNOWN, row.unknown)):
+            if which == UNKNOWN and not route.parameters:
+                continue
+            values = {
+                one: world.fresh_for_operator(route, one) if which == OWN else nobodys(one) for one in route.parameters
+            }
+            answer = world.send(principal, route, values, body_of(row, route))
+            expected = open_status if principal == m.OPERATOR else closed
+            if answer.status_code != expected:
+                yield f"{route.name} by {principal}, {which}: {answer.status_code}, not {expected}: {answer.text[:200]}"
+
+
+def wrong_anywhere(world: World, route: Route, row: Open | Proved) -> Iterator[str]:
+    for principal in m.PRINCIPALS:
+        is_closed = isinstance(row, Proved) and principal in {m.ANONYMOUS, m.REVOKED}
+        expected = 401 if is_closed else row.status
+        answer = world.send(principal, route, {}, body_of(row, route))
+        if answer.status_code != expected:
+            yield f"{route.name} by {principal}: {answer.status_code}, not {expected}: {answer.text[:200]}"
+
+
+def test_every_route_gives_each_principal_what_the_matrix_says(api: Api):
+    found = routes(api)
+    assert {one.name for one in found} == MATRIX.keys(), "each route needs a row, and each row a route"
+    world, wrong = World(api), list[str]()
+    for route in found:
+        row = MATRIX[route.name]
+        if isinstance(row, Within):
+            wrong += wrong_within(world, route, row)
+        elif isinstance(row, Across):
+            wrong += wrong_across(world, route, row)
+        else:
+            wrong += wrong_anywhere(world, route, row)
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("sent", ["depends_on", "ids", "fingerprint", "user"])
+def test_a_foreign_id_within_a_body_or_a_query_is_as_unknown_as_nobody_s(api: Api, sent: str):
+    other = api.fl.submit("failing", organization="other", user="other-member")
+    api.run()
+    (letter,) = api.fl.dead_letters.list("other").items
+    client, base, unknown = api.as_("admin"), "/organizations/acme", str(uuid4())
+    answers = []
+    for job, print_, user in ((str(other.id), letter.fingerprint, "other-member"), (unknown, "x" * 16, "nobody")):
+        match sent:
+            case "depends_on":
+                answer = client.post(f"{base}/jobs", json={"job_type": "report", "depends_on": [job]})
+            case "ids":
+                answer = client.post(f"{base}/dead-letters/retry", json={"ids": [job]})
+            case "fingerprint":
+                answer = client.get(f"{base}/dead-letters", params={"fingerprint": print_})
+            case _:
+                answer = client.post(f"{base}/tokens", json={"name": "x", "user": user})
+        answers.append((answer.status_code, answer.text.replace(job, "ID").replace(user, "USER")))
+    assert answers[0] == answers[1]
+    assert api.fl.get(other.id, organization="other").status == "dead_letter"
