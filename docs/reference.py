@@ -16,7 +16,7 @@ import griffe
 import typer
 
 import fairlane
-from fairlane import FairlaneError, Settings
+from fairlane import FairlaneError, Settings, WebSettings
 from fairlane.cli.root import app
 
 PAGE: Final = Path(__file__).with_name("reference.md")
@@ -71,13 +71,14 @@ Makers = dict[str, Callable[[], Iterator[str]]]
 
 def brief() -> str:
     """The page as it is in the repository, its generated parts made anew."""
-    makers: Makers = {"api": brief_api, "settings": settings, "errors": errors, "commands": brief_commands}
-    return _filled(makers, "<!-- {name} -->\n\n{made}\n\n<!-- /{name} -->")
+    return _filled(
+        {"api": brief_api, **_TABLES, "commands": brief_commands}, "<!-- {name} -->\n\n{made}\n\n<!-- /{name} -->"
+    )
 
 
 def full() -> str:
     """The page as it is on the site."""
-    return _filled({"api": api, "settings": settings, "errors": errors, "commands": commands}, "{made}")
+    return _filled({"api": api, **_TABLES, "commands": commands}, "{made}")
 
 
 def _filled(makers: Makers, form: str) -> str:
@@ -258,9 +259,19 @@ def _plain(text: str) -> str:
 
 def settings() -> Iterator[str]:
     """A table of the settings."""
+    yield from _settings_of(Settings)
+
+
+def web_settings() -> Iterator[str]:
+    """A table of the settings of the REST API."""
+    yield from _settings_of(WebSettings)
+
+
+def _settings_of(settings: type[Settings | WebSettings]) -> Iterator[str]:
     yield "| setting | environment | default | |\n|---|---|---|---|"
-    for name, one in Settings.model_fields.items():
-        default = "–" if one.default is None else f"`{one.default}`"
+    for name, one in settings.model_fields.items():
+        given = ", ".join(one.default) if isinstance(one.default, tuple) else one.default
+        default = "–" if given in {None, ""} else f"`{given}`"
         yield f"| `{name}` | `FAIRLANE_{name.upper()}` | {default} | {_plain(one.description or '')} |"
 
 
@@ -272,6 +283,9 @@ def errors() -> Iterator[str]:
             continue
         when = " ".join(one.docstring.value.split()) if one.docstring is not None else ""
         yield f"| `{name}` | `{one.bases[0]}` | {_plain(when)} |"
+
+
+_TABLES: Final[Makers] = {"settings": settings, "web settings": web_settings, "errors": errors}
 
 
 def brief_commands() -> Iterator[str]:

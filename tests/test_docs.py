@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 import fairlane
 from docs import build, reference, state_machine
-from fairlane import Settings
+from fairlane import Settings, WebSettings
 from fairlane.cli.root import app as commands
 
 ROOT: Final = Path(__file__).parents[1]
@@ -160,8 +160,12 @@ class Reader:
 
 @pytest.mark.parametrize(
     ("page", "section"),
-    [("README.md", "Your own job type in five minutes"), ("docs/tutorial.md", None)],
-    ids=["README", "tutorial"],
+    [
+        ("README.md", "Your own job type in five minutes"),
+        ("docs/tutorial.md", None),
+        ("docs/api.md", "From nothing to a job"),
+    ],
+    ids=["README", "tutorial", "api"],
 )
 def test_a_reader_who_follows_the_page_sees_what_it_says(page: str, section: str | None, tmp_path: Path) -> None:
     reader = Reader(tmp_path)
@@ -327,7 +331,7 @@ def test_the_page_of_names_is_what_the_code_makes() -> None:
 def test_the_site_builds_and_its_reference_names_all_that_is_public(tmp_path: Path) -> None:
     build.gather(tmp_path / "build" / "docs")
     page = (tmp_path / "build" / "docs" / "reference.md").read_text(encoding="utf-8")
-    public = {*fairlane.__all__, *Settings.model_fields, *reference.REACHED}
+    public = {*fairlane.__all__, *Settings.model_fields, *WebSettings.model_fields, *reference.REACHED}
     assert {name for name in public if f"`{name}`" not in page} == set()
     assert "<!-- " not in page
     shutil.copy(ROOT / "zensical.toml", tmp_path)

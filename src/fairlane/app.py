@@ -517,6 +517,8 @@ class AsyncVerbs(Verbs[Fairlane]):
     explain = asynchronous(Fairlane.explain)
     result = asynchronous(Fairlane.result)
     artifact = asynchronous(Fairlane.artifact)
+    list_artifacts = asynchronous(Fairlane.list_artifacts)
+    find_artifact = asynchronous(Fairlane.find_artifact)
     cancel = asynchronous(Fairlane.cancel)
     retry = asynchronous(Fairlane.retry)
     wait = asynchronous(Fairlane.wait)

@@ -33,7 +33,7 @@ def serving(url: str, *args: str, lines: int) -> Iterator[list[str]]:
         yield [process.stdout.readline().strip() for _ in range(lines)]
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(timeout=20)
+        assert process.wait(timeout=20) == 0
         process.stdout.close()
 
 

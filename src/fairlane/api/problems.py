@@ -13,6 +13,7 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
 
 from fairlane.domain import errors as e
 
@@ -129,7 +130,7 @@ def on_invalid(_request: Request, error: Exception) -> Response:
     return Problem(422, "invalid-request", detail, errors=wrong).response()
 
 
-def on_http(_request: Request, error: Exception) -> Response:
+def on_http(request: Request, error: Exception) -> Response:
     """Answer for what the framework refuses: no such path, no such method, a body that is no JSON."""
     assert isinstance(error, HTTPException)
     kinds = {404: "not-found", 405: "method-not-allowed"}
@@ -138,4 +139,13 @@ def on_http(_request: Request, error: Exception) -> Response:
         405: "This address does not take the method; /api/v1/openapi.json says which it takes.",
     }.get(error.status_code, str(error.detail))
     kind = kinds.get(error.status_code, "bad-request")
-    return Problem(error.status_code, kind, detail, headers=error.headers).response()
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(sorted(_methods_at(request)))
+    return Problem(error.status_code, kind, detail, headers=headers).response()
+
+
+def _methods_at(request: Request) -> set[str]:
+    """All methods that the address takes: each is a route of its own, and the framework names those of the first."""
+    matching = (one for one in request.app.routes if one.matches(request.scope)[0] is not Match.NONE)
+    return {method for one in matching for method in getattr(one, "methods", None) or ()}

@@ -10,8 +10,8 @@ from fastapi import Header
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from fairlane.api.problems import Problem
-from fairlane.api.representations import EXAMPLE_ID
 from fairlane.api.scope import Scope
+from fairlane.api.values import Number, Whole
 from fairlane.control.batch import Submission
 from fairlane.control.idempotency import Key
 from fairlane.domain.jobs import Job
@@ -49,16 +49,15 @@ class NewJob(BaseModel):
         default_factory=list,
         max_length=1000,
         description="Ids of jobs that have to complete first.",
-        examples=[[EXAMPLE_ID]],
     )
     on_parent_failure: ParentPolicy = ParentPolicy.DEAD_LETTER
-    delay: float | None = Field(default=None, ge=0, description="Start no earlier, in seconds from now.")
+    delay: Number | None = Field(default=None, ge=0, description="Start no earlier, in seconds from now.")
     run_at: AwareDatetime | None = Field(default=None, description="Start no earlier; with a time zone.")
     dedup_key: str | None = Field(default=None, min_length=1, max_length=200)
     on_duplicate: Literal["reject", "return", "replace"] = "reject"
-    dedup_window: float | None = Field(default=None, ge=0, description="In seconds; 0: off; null: the type's.")
-    max_retries: int | None = Field(default=None, ge=0, description="Null: unlimited; left out: the type's.")
-    timeout: float | None = Field(default=None, gt=0, description="In seconds; null: unlimited; left out: the type's.")
+    dedup_window: Number | None = Field(default=None, ge=0, description="In seconds; 0: off; null: the type's.")
+    max_retries: Whole | None = Field(default=None, ge=0, description="Null: unlimited; left out: the type's.")
+    timeout: Number | None = Field(default=None, gt=0, description="In seconds; null: unlimited; left out: the type's.")
     labels: dict[str, str] = Field(default_factory=dict, max_length=50, examples=[{"document": "42"}])
 
     def submission(self, scope: Scope) -> Submission:
@@ -88,11 +87,10 @@ class NewJob(BaseModel):
 class BatchMember(NewJob):
     """A job of a batch, which may wait for others of it."""
 
-    depends_on_members: list[int] = Field(
+    depends_on_members: list[Whole] = Field(
         default_factory=list,
         max_length=LARGEST_BATCH,
         description="Positions, from 0, of jobs of this batch that have to complete first.",
-        examples=[[0]],
     )
 
 

@@ -1,5 +1,6 @@
 """`fairlane serve`: the REST API over HTTP."""
 
+import signal
 import socket
 from ipaddress import ip_address
 from typing import Annotated, Final
@@ -55,6 +56,9 @@ def serve(
     remark(f"Serving the REST API at {address}; {address}/openapi.json describes it.")
     # Its access log would name every path, and with it links and ids; the audit says who did what.
     config = uvicorn.Config(app, access_log=False, log_level="warning", lifespan="off", server_header=False)
+    # It sends the signal that stopped it to itself again; whoever stopped it wants no error.
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, lambda *_: None)
     uvicorn.Server(config).run([listening])
 
 

@@ -14,6 +14,7 @@ from fairlane.api.resources.jobs import Retry
 from fairlane.api.resources.paths import JobPath
 from fairlane.api.scope import InOrganization, Scope
 from fairlane.api.submissions import LARGEST_BATCH
+from fairlane.api.values import Number
 from fairlane.domain.errors import FairlaneError, StorageUnavailable
 from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import Resolution
@@ -42,7 +43,7 @@ class Pace(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    per_second: float = Field(default=10.0, gt=0, le=100_000, examples=[10])
+    per_second: Number = Field(default=10.0, gt=0, le=100_000, examples=[10])
 
 
 class Chosen(BaseModel):

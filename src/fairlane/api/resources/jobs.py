@@ -1,7 +1,7 @@
 """Jobs: submit, get, list; cancel and retry are resources of a job."""
 
 from hashlib import sha256
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Header, Query, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
@@ -22,6 +22,8 @@ _Submitting = Annotated[Scope, Depends(InOrganization(Rate.SUBMIT, Right.JOBS_SU
 _Looking = Annotated[Scope, Depends(InOrganization(Rate.STATUS, Right.JOBS_READ))]
 _Listing = Annotated[Scope, Depends(InOrganization(Rate.LIST, Right.JOBS_READ))]
 _Changing = Annotated[Scope, Depends(InOrganization(Rate.CANCEL, Right.JOBS_CHANGE))]
+
+_REPLAYED: Final[dict[str, Any]] = {"description": "Sent before under this idempotency key: the same jobs again."}
 
 
 class Cancellation(BaseModel):
@@ -58,7 +60,9 @@ class Jobs(BaseModel):
     items: list[Job]
 
 
-@router.post("", status_code=201, operation_id="submitJob", response_model=Job)
+@router.post(
+    "", status_code=201, operation_id="submitJob", response_model=Job, responses={200: _REPLAYED | {"model": Job}}
+)
 def submit_job(scope: _Submitting, body: NewJob, response: Response, idempotency_key: IdempotencyKey = None) -> Job:
     """Submit a job. Once this has answered, the job will not be lost.
 
@@ -69,7 +73,13 @@ def submit_job(scope: _Submitting, body: NewJob, response: Response, idempotency
     return Job.of(made, scope.access)
 
 
-@router.post("/batch", status_code=201, operation_id="submitJobs", response_model=Jobs)
+@router.post(
+    "/batch",
+    status_code=201,
+    operation_id="submitJobs",
+    response_model=Jobs,
+    responses={200: _REPLAYED | {"model": Jobs}},
+)
 def submit_jobs(scope: _Submitting, body: Batch, response: Response, idempotency_key: IdempotencyKey = None) -> Jobs:
     """Submit up to 1,000 jobs in one transaction, all or none; a problem's `index` says which is at fault."""
     made, is_replayed = submit(scope, idempotency_key, body, body.submissions(scope))
@@ -120,7 +130,9 @@ def list_jobs(  # noqa: PLR0913, PLR0917 - query parameters
     )
 
 
-@router.get("/{job}", operation_id="getJob", response_model=Job)
+@router.get(
+    "/{job}", operation_id="getJob", response_model=Job, responses={304: {"description": "The job is the same."}}
+)
 def get_job(
     scope: _Looking,
     job: JobPath,

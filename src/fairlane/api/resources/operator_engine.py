@@ -13,6 +13,7 @@ from fairlane.api.resources.audit import EXPORT, Before, exported, page_of_audit
 from fairlane.api.resources.operator_organizations import Pause
 from fairlane.api.resources.paths import NamePath
 from fairlane.api.scope import ByOperator, Operation, OrganizationPath
+from fairlane.api.values import Flag, Number, Whole
 from fairlane.control.pausing import JobTypeLimit, JobTypeView
 from fairlane.domain.accounts import AuditEntry
 from fairlane.domain.breaker import Breaker
@@ -37,7 +38,7 @@ class JobTypeChange(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    enabled: bool
+    enabled: Flag
 
 
 class LimitChange(BaseModel):
@@ -45,9 +46,9 @@ class LimitChange(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    max_running: int | None = Field(default=None, ge=0, le=_LARGEST, description="At once.")
-    execution_rate: int | None = Field(default=None, ge=0, le=_LARGEST, description="Starts within the window.")
-    execution_rate_window: float = Field(default=60.0, gt=0, le=_DAY, description="In seconds.")
+    max_running: Whole | None = Field(default=None, ge=0, le=_LARGEST, description="At once.")
+    execution_rate: Whole | None = Field(default=None, ge=0, le=_LARGEST, description="Starts within the window.")
+    execution_rate_window: Number = Field(default=60.0, gt=0, le=_DAY, description="In seconds.")
 
     def given(self) -> dict[str, Any]:
         """What was not left out."""

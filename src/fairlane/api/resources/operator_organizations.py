@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from fairlane.api.pages import Cursor, Items, Limit, page_of
 from fairlane.api.rates import Rate
 from fairlane.api.scope import ByOperator, Operation, OrganizationPath
+from fairlane.api.values import Number, Whole
 from fairlane.domain.organizations import Organization
 from fairlane.domain.permissions import Right
 from fairlane.domain.texts import storable
@@ -25,10 +26,10 @@ class OrganizationLimits(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: str | None = Field(default=None, min_length=1, max_length=200, examples=["Acme"])
-    weight: int = Field(default=1, ge=1, le=_LARGEST, description="Its share of running jobs beside others'.")
-    max_running: int | None = Field(default=None, ge=0, le=_LARGEST)
-    max_live_jobs: int | None = Field(default=None, ge=0, le=_LARGEST)
-    retention: float | None = Field(default=None, gt=0)
+    weight: Whole = Field(default=1, ge=1, le=_LARGEST, description="Its share of running jobs beside others'.")
+    max_running: Whole | None = Field(default=None, ge=0, le=_LARGEST)
+    max_live_jobs: Whole | None = Field(default=None, ge=0, le=_LARGEST)
+    retention: Number | None = Field(default=None, gt=0)
 
     def given(self) -> dict[str, Any]:
         """What was not left out."""

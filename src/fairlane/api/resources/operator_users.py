@@ -11,6 +11,7 @@ from fairlane.api.rates import Rate
 from fairlane.api.resources.paths import TokenPath, UserPath
 from fairlane.api.resources.tokens import CreatedToken, NewToken, cut
 from fairlane.api.scope import ByOperator, Operation
+from fairlane.api.values import Flag
 from fairlane.domain.accounts import Token, User
 from fairlane.domain.permissions import Right
 
@@ -29,9 +30,9 @@ class UserChange(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     password: str | None = Field(default=None, min_length=12, max_length=1024, examples=["correct horse battery"])
-    operator: bool = Field(default=False, description="Whether they look after all organizations.")
+    operator: Flag = Field(default=False, description="Whether they look after all organizations.")
     rights: list[Right] = Field(default_factory=list, description="An operator's beyond the usual.")
-    disabled: bool = False
+    disabled: Flag = False
 
     def given(self) -> dict[str, Any]:
         """What was not left out."""
@@ -45,7 +46,7 @@ class NewUser(BaseModel):
 
     id: str = Field(min_length=1, max_length=200, examples=["olga"])
     password: str | None = Field(default=None, min_length=12, max_length=1024, examples=["correct horse battery"])
-    operator: bool = Field(default=False, description="Whether they look after all organizations.")
+    operator: Flag = Field(default=False, description="Whether they look after all organizations.")
     rights: list[Right] = Field(default_factory=list, description="An operator's beyond the usual.")
 
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 from starlette.responses import StreamingResponse
 
 from fairlane.api.downloads import Part, disposition, media_type, part_of
-from fairlane.api.problems import Problem
+from fairlane.api.problems import MEDIA_TYPE, Problem
 from fairlane.api.rates import Rate
 from fairlane.api.representations import Explanation, History, LogEntry, LogLine, LogLines, Result
 from fairlane.api.resources.paths import JobPath
@@ -68,7 +68,12 @@ def list_artifacts(scope: _Looking, job: JobPath) -> Result:
     "/artifacts/{name:path}",
     operation_id="getArtifact",
     response_class=StreamingResponse,
-    responses={200: {"content": {"application/octet-stream": {}}}, 206: {"description": "The range."}},
+    responses={
+        200: {"content": {"application/octet-stream": {}}},
+        206: {"description": "The range.", "content": {"application/octet-stream": {}}},
+        304: {"description": "The file is the same."},
+        416: {"description": "The file has no such bytes.", "content": {MEDIA_TYPE: {}}},
+    },
 )
 def get_artifact(
     scope: _Looking,

@@ -10,6 +10,7 @@ from fairlane.api.problems import Problem
 from fairlane.api.rates import Rate
 from fairlane.api.resources.paths import TokenPath
 from fairlane.api.scope import InOrganization, Scope
+from fairlane.api.values import Number
 from fairlane.domain.accounts import Token
 from fairlane.domain.permissions import Principal, Right
 
@@ -29,7 +30,7 @@ class NewToken(BaseModel):
     scopes: list[Right] | None = Field(
         default=None, description="Rights that it is cut to; null: all that its user may.", examples=[["jobs:submit"]]
     )
-    expires_in: float | None = Field(default=None, gt=0, le=_CENTURY, description="In seconds; null: never.")
+    expires_in: Number | None = Field(default=None, gt=0, le=_CENTURY, description="In seconds; null: never.")
 
 
 class NewTokenOfMember(NewToken):
