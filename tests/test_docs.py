@@ -5,6 +5,7 @@ import re
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -92,6 +93,11 @@ def test_the_program_in_the_readme_is_the_quickstart_and_prints_what_it_says() -
 # --- Pages that a reader follows with two terminals ---
 
 
+def free_port() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return str(listening.getsockname()[1])
+
+
 @dataclass
 class Reader:
     """Somebody who does what a page says: writes its files, types its commands, looks at what they print."""
@@ -100,6 +106,8 @@ class Reader:
     exports: str = ""
     printed: str = ""
     second: "subprocess.Popen[str] | None" = None
+    # Where pages say 8000: something of the reader's machine may be there.
+    port: str = field(default_factory=free_port)
     files: set[str] = field(default_factory=set)
 
     def follow(self, blocks: list[Block]) -> None:
@@ -125,7 +133,8 @@ class Reader:
             file.write(more)
 
     def type(self, text: str, *, may_fail: bool) -> None:
-        self.exports += "".join(f"{line}\n" for line in text.splitlines() if line.startswith("export "))
+        exports = [line for line in text.splitlines() if line.startswith("export ")]
+        self.exports += "".join(f"{{ {line}; }} 2>/dev/null\n" for line in exports)
         run = subprocess.run(**self.bash(text), timeout=120, check=False)
         self.printed = run.stdout
         assert may_fail or run.returncode == 0, run.stdout
@@ -149,9 +158,10 @@ class Reader:
     def bash(self, text: str) -> dict[str, Any]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("FAIRLANE_")}
         return {
-            "args": ["bash", "-c", f"set -e\n{self.exports}{text}"],
+            "args": ["bash", "-c", f"set -e\n{self.exports}{text}".replace(":8000", f":{self.port}")],
             "cwd": self.folder,
-            "env": environment | {"PATH": f"{Path(sys.executable).parent}:{environment['PATH']}"},
+            "env": environment
+            | {"PATH": f"{Path(sys.executable).parent}:{environment['PATH']}", "FAIRLANE_PORT": self.port},
             "stdout": subprocess.PIPE,
             "stderr": subprocess.STDOUT,
             "text": True,

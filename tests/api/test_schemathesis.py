@@ -1,4 +1,4 @@
-"""Whatever the OpenAPI document allows, and much that it does not, sent by Schemathesis: all its checks hold, no 5xx."""
+"""Whatever the OpenAPI document allows, and much that it doesn't, sent by Schemathesis: its checks hold, no 5xx."""
 
 import subprocess
 import sys

@@ -29,7 +29,7 @@ from fairlane.store import schema
 _CLOCKS_MAY_DIFFER: Final = 5.0  # seconds
 _PREFIX: Final = "FAIRLANE_"
 # Read by the command line itself, beside those of `Settings`.
-_OWN: Final = frozenset({"FAIRLANE_APP", "FAIRLANE_ORGANIZATION"})
+_OWN: Final = frozenset({"FAIRLANE_APP", "FAIRLANE_HOST", "FAIRLANE_ORGANIZATION", "FAIRLANE_PORT"})
 
 _CHECK: Final = "fairlane-check"
 _UNBOUND: Final = (

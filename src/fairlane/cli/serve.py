@@ -19,8 +19,12 @@ _LOCAL: Final = "localhost"
 
 def serve(
     context: typer.Context,
-    host: Annotated[str, typer.Option(metavar="HOST", help="At which address to listen.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, metavar="PORT", help="0: any that is free.")] = 8000,
+    host: Annotated[
+        str, typer.Option(metavar="HOST", envvar="FAIRLANE_HOST", help="At which address to listen.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="PORT", envvar="FAIRLANE_PORT", help="0: any that is free.")
+    ] = 8000,
 ) -> None:
     """Serve the REST API until SIGTERM or Ctrl-C.
 
