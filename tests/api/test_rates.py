@@ -2,6 +2,7 @@
 
 import pytest
 from limits.errors import StorageError
+from sqlalchemy import event
 
 from fairlane import ConfigurationError, WebSettings
 from fairlane.api.problems import Problem
@@ -28,6 +29,21 @@ def test_each_kind_of_request_has_a_limit_of_its_own_for_each_user(serve):
     # Another token of theirs counts together with it; that of somebody else does not.
     assert api.as_("member").post(JOBS, json=body).status_code == 429
     assert api.as_("colleague").post(JOBS, json=body).status_code == 201
+
+
+def test_a_flood_is_refused_before_the_database_is_asked(serve):
+    api: Api = serve({f"rate_{kind}": 1 for kind in ("submit", "status", "list", "cancel", "metrics", "login")})
+    client = api.as_("member")
+    answers = [client.get("/organizations/acme/members/nobody/nothing") for _ in range(7)]
+    assert [one.status_code for one in answers] == [404] * 6 + [429]
+    asked: list[str] = []
+
+    def note(*_: object) -> None:
+        asked.append("a statement")
+
+    event.listen(api.fl.database.engine, "before_cursor_execute", note)
+    assert client.get("/organizations/acme/jobs").status_code == 429
+    assert asked == []
 
 
 def test_the_limits_are_those_that_the_documentation_names():

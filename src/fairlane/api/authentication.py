@@ -15,6 +15,7 @@ from fairlane.api import problems
 from fairlane.api.cross_site import SAFE_METHODS, comes_from_elsewhere
 from fairlane.api.identity_provider import IdentityProvider
 from fairlane.api.problems import Problem
+from fairlane.api.rates import Rates
 from fairlane.app import Fairlane
 from fairlane.control.tokens import PREFIX
 from fairlane.domain.errors import FairlaneError
@@ -42,6 +43,7 @@ class Authenticator:
 
     fl: Fairlane
     identity_provider: IdentityProvider | None
+    rates: Rates
 
     def principal(self, headers: Headers) -> Principal:
         """Whom the request's credential proves. A header goes before a cookie, and is not helped out by it.
@@ -51,12 +53,14 @@ class Authenticator:
         """
         given = headers.get("authorization")
         if given is not None:
+            self.rates.count_all(given)
             scheme, _, secret = given.partition(" ")
             found = self._bearer(secret.strip()) if scheme.lower() == "bearer" else None
             return found or _refuse("The credential is wrong, was revoked or has expired; get another one.", given=True)
         session = session_of(headers)
         if not session:
             return _refuse("Say who you are: send Authorization: Bearer with an API token, or log in.")
+        self.rates.count_all(session)
         return self.fl.users.principal(session) or _refuse("The session has ended; log in again.", given=True)
 
     def _bearer(self, secret: str) -> Principal | None:

@@ -7,6 +7,7 @@ by itself again.
 import logging
 import time
 from enum import StrEnum
+from hashlib import sha256
 from typing import Final
 
 from limits import RateLimitItem, RateLimitItemPerMinute
@@ -44,6 +45,7 @@ class Rates:
         self._items: dict[Rate, RateLimitItem] = {
             rate: RateLimitItemPerMinute(getattr(settings, f"rate_{rate}")) for rate in Rate
         }
+        self._all = RateLimitItemPerMinute(sum(one.amount for one in self._items.values()))
         self._own = MovingWindowRateLimiter(MemoryStorage())
         self._shared = MovingWindowRateLimiter(_storage(settings.rates_url)) if settings.rates_url else None
 
@@ -62,7 +64,17 @@ class Rates:
                 _log.warning("Rates are counted by each node itself: %s does not answer.", type(error).__name__)
         self._count(self._own, item, rate, who)
 
-    def _count(self, limiter: MovingWindowRateLimiter, item: RateLimitItem, rate: Rate, who: str) -> None:
+    def count_all(self, secret: str) -> None:
+        """Count a request under its credential, before anybody asks the database about it.
+
+        Within all of a user's limits together it never refuses; a flood costs the others no more than these.
+
+        Raises:
+            Problem: there were too many.
+        """
+        self._count(self._own, self._all, "all", sha256(secret.encode(errors="replace")).hexdigest())
+
+    def _count(self, limiter: MovingWindowRateLimiter, item: RateLimitItem, rate: str, who: str) -> None:
         if limiter.hit(item, "fairlane", rate, who):
             return
         wait = max(limiter.get_window_stats(item, "fairlane", rate, who).reset_time - time.time(), 1.0)
