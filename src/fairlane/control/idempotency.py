@@ -74,9 +74,10 @@ class Idempotency:
                 return twins, True
             if is_new:
                 with suppress(Exception):
-                    self._database.write(lambda connection: idempotency.give_up(connection, *key))
+                    self._database.write(lambda connection: idempotency.give_up(connection, *key), of=key.organization)
             raise
-        self._database.write(lambda connection: self._answer(connection, kept, [one.id for one in made]))
+        answered = [one.id for one in made]
+        self._database.write(lambda c: self._answer(c, kept, answered), of=key.organization)
         return made, False
 
     def _keep(self, key: Key, request_hash: str, ids: Sequence[UUID]) -> tuple[AnyRow, bool]:
@@ -98,7 +99,7 @@ class Idempotency:
                 assert kept is not None
             return kept, is_new
 
-        kept, is_new = self._database.write(work)
+        kept, is_new = self._database.write(work, of=key.organization)
         if kept.request_hash != request_hash:
             raise IdempotencyConflict("This idempotency key was used for another request; take a new one for this.")
         return kept, is_new
@@ -111,7 +112,7 @@ class Idempotency:
     def _find(self, organization: str, ids: Sequence[UUID]) -> list[Job] | None:
         """The jobs of these ids, in their order; None if one is missing."""
         chosen = rows.select_jobs().where(jobs.c.id.in_(sorted(set(ids))))
-        found = self._database.read(lambda connection: rows.jobs_of(connection, organization, chosen))
+        found = self._database.read(lambda c: rows.jobs_of(c, organization, chosen), of=organization)
         by_id = {one.id: one for one in found}
         return [by_id[one] for one in ids] if by_id.keys() >= set(ids) else None
 

@@ -117,7 +117,7 @@ class Tokens:
 
     def is_empty(self) -> bool:
         """Whether nobody, in whichever organization, has a token."""
-        return not self._database.look(credentials.has_tokens)
+        return not self._database.look(credentials.has_tokens, of=EVERYONE)
 
     def revoke(self, organization: str | None, token: UUID, *, by: str | None = None) -> bool:
         """Let a token open nothing any more, at once; False if there is none that does."""

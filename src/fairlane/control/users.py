@@ -182,7 +182,7 @@ class Users:
 
     def identified(self, user: str, via: str) -> Principal | None:
         """The principal that an identity provider has proved `user` to be; None: they are disabled here."""
-        row = self._database.look(lambda connection: credentials.find_user(connection, user))
+        row = self._database.look(lambda connection: credentials.find_user(connection, user), of=EVERYONE)
         if row is not None and row.disabled_at is not None:
             return None
         return Principal(user, via, operator_rights=operator_rights(row) if row is not None else None)

@@ -107,9 +107,14 @@ _ON_SQLITE: Final = text(_LIVE_BY_LANE.format(lateral="", bound="", fence="")).e
 
 
 def live_by_lane(connection: Connection, organization: str | None = None) -> Sequence[AnyRow]:
-    """`queue`, `organization`, `job_type`, `status`, `ready` and the `size` of each such group of live jobs; None = of all."""
+    """`queue`, `organization`, `job_type`, `status`, `ready` and the `size` of each such group of live jobs.
+
+    Args:
+        organization: whose; None = all organizations'.
+    """
     if organization is not None:
-        group = (jobs.c.queue, jobs.c.organization_id.label("organization"), jobs.c.job_type, jobs.c.status, jobs.c.ready)
+        owner = jobs.c.organization_id.label("organization")
+        group = (jobs.c.queue, owner, jobs.c.job_type, jobs.c.status, jobs.c.ready)
         of_one = select(*group, func.count().label("size")).group_by(*group)
         chosen = (jobs.c.organization_id == organization, jobs.c.status.in_(sorted(LIVE)))
         return connection.execute(of_one.where(*chosen)).all()
