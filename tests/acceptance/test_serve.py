@@ -3,10 +3,12 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -83,3 +85,17 @@ def test_a_wrong_setting_is_told_in_a_sentence(sqlite_url: str, settings: dict[s
     assert done.returncode == 1
     assert "Fairlane's settings are wrong" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_without_the_extra_it_says_what_to_install(sqlite_url: str, tmp_path: Path):
+    (tmp_path / "uvicorn.py").write_text("raise ModuleNotFoundError('gone', name='uvicorn')")
+    done = run(sqlite_url, PYTHONPATH=os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    assert done.returncode == 1
+    assert "pip install 'fairlane[web]'" in done.stderr
+
+
+def test_a_port_that_is_taken_is_told_in_a_sentence(sqlite_url: str):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = run(sqlite_url, "--port", str(taken.getsockname()[1]))
+    assert done.returncode == 1
+    assert "name others by --host and --port" in " ".join(done.stderr.split())

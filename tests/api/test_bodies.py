@@ -108,6 +108,9 @@ def test_a_request_that_is_no_http_harms_nobody(api: Api):
         b'{"job_type": "report", "labels": {"a": "\\u0000"}}',
         b'{"job_type": "\\ud800"}',
         b'{"job_type": "report", "delay": 1e300}',
+        b'{"job_type": "report", "timeout": 1e300}',
+        b'{"job_type": "report", "timeout": true}',
+        b'{"job_type": "report", "dedup_window": "1"}',
         b'{"job_type": "report", "run_at": "9999-12-31T23:59:59-23:59"}',
     ],
 )

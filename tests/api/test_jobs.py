@@ -96,6 +96,19 @@ def test_lists_go_on_where_the_page_before_ended_whatever_comes_in_between(api: 
             break
         submitted(api)
     assert seen == ids[::-1]
+    odd: list[dict[str, str | int]] = [
+        {"created_after": "0001-01-01T00:00:00+23:59"},
+        {"created_before": "9999-12-31T23:59:59-23:59"},
+        {"created_after": "2026-11-01T00:00:00"},
+        {"text": "\x00"},
+        {"user": "\x00"},
+        {"label": "\x00=x"},
+        {"queue": "\x00"},
+        {"job_type": "\x00"},
+        {"cursor": "MDAwMS0wMS0wMVQwMDowMDowMCAwMDAwMDAwMC0wMDAwLTAwMDAtMDAwMC0wMDAwMDAwMDAwMDA="},
+    ]
+    for params in odd:
+        assert client.get(JOBS, params=params).status_code == 422, params
     for params in ({"limit": 0}, {"limit": 101}, {"cursor": "x"}, {"cursor": "ÿ"}, {"status": "x"}, {"label": "x"}):
         assert client.get(JOBS, params=params).status_code == 422
 

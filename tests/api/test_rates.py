@@ -1,5 +1,7 @@
 """How often a user may ask, and that nobody loses by what others ask."""
 
+import sys
+
 import pytest
 from limits.errors import StorageError
 from sqlalchemy import event
@@ -75,3 +77,9 @@ def test_a_queue_that_is_full_says_when_to_come_again(api: Api):
     answer = api.as_("member").post(JOBS, json={"job_type": "report"})
     assert (answer.status_code, answer.json()["type"]) == (429, "urn:fairlane:problem:queue-full")
     assert int(answer.headers["retry-after"]) >= 1
+
+
+def test_redis_without_its_library_is_refused_in_a_sentence(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "redis", None)
+    with pytest.raises(ConfigurationError, match="install redis, or leave it out"):
+        Rates(WebSettings(rates_url="redis://localhost:1"))

@@ -81,7 +81,8 @@ class Problem(Exception):
         """The answer."""
         body = {"type": self.type, "title": HTTPStatus(self.status).phrase, "status": self.status}
         return JSONResponse(
-            {**body, "detail": self.detail, **self.more},
+            # What somebody sent may stand in it, perhaps half a surrogate pair, which is no UTF-8.
+            {**body, "detail": self.detail.encode(errors="backslashreplace").decode(), **self.more},
             status_code=self.status,
             headers=self.headers,
             media_type=MEDIA_TYPE,

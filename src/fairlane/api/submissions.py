@@ -19,6 +19,7 @@ from fairlane.domain.statuses import ParentPolicy, Priority
 from fairlane.registry.options import INHERIT
 
 LARGEST_BATCH = 1000
+_CENTURY = 100 * 365 * 86_400  # seconds
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -57,7 +58,9 @@ class NewJob(BaseModel):
     on_duplicate: Literal["reject", "return", "replace"] = "reject"
     dedup_window: Number | None = Field(default=None, ge=0, description="In seconds; 0: off; null: the type's.")
     max_retries: Whole | None = Field(default=None, ge=0, description="Null: unlimited; left out: the type's.")
-    timeout: Number | None = Field(default=None, gt=0, description="In seconds; null: unlimited; left out: the type's.")
+    timeout: Number | None = Field(
+        default=None, gt=0, le=_CENTURY, description="In seconds; null: unlimited; left out: the type's."
+    )
     labels: dict[str, str] = Field(default_factory=dict, max_length=50, examples=[{"document": "42"}])
 
     def submission(self, scope: Scope) -> Submission:

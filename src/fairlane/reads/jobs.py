@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
@@ -76,6 +77,16 @@ def check(wanted: Wanted) -> None:
         moment = getattr(wanted, name)
         if moment is not None and moment.utcoffset() is None:
             raise InvalidParameters(f"{name} needs a time zone, such as datetime(2026, 11, 1, tzinfo=UTC).")
+        if moment is not None and not _is_in_utc(moment):
+            raise InvalidParameters(f"{name} is {moment}, which is beyond what UTC counts; take a nearer one.")
+
+
+def _is_in_utc(moment: datetime) -> bool:
+    try:
+        moment.astimezone(UTC)
+    except OverflowError:
+        return False
+    return True
 
 
 def search_of(text: str | None) -> str | None:

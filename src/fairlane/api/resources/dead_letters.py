@@ -43,7 +43,7 @@ class Pace(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    per_second: Number = Field(default=10.0, gt=0, le=100_000, examples=[10])
+    per_second: Number = Field(default=10.0, ge=0.001, le=100_000, examples=[10])
 
 
 class Chosen(BaseModel):
