@@ -5,6 +5,8 @@ from uuid import uuid4
 
 import pytest
 
+from fairlane import StorageUnavailable
+from fairlane.reads.service import Reads
 from tests.api.served import SECRET, Api
 
 JOBS = "/organizations/acme/jobs"
@@ -266,6 +268,34 @@ def test_an_odd_id_is_an_unknown_one(api: Api, job: str):
     answer = client.get(f"{JOBS}/{job}")
     assert answer.status_code == 404
     assert answer.content == unknown.content or "nothing at this address" in answer.text
+
+
+def test_a_mistake_of_ours_says_neither_the_client_nor_the_log_what_the_request_was_about(
+    api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError(SECRET)
+
+    job, client = submitted(api), api.as_("member")
+    monkeypatch.setattr(Reads, "get", fail)
+    answer = client.get(f"{JOBS}/{job}")
+    assert (answer.status_code, answer.json()["type"]) == (500, "urn:fairlane:problem:internal-error")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "RuntimeError" in caplog.text
+    assert "test_jobs.py" in caplog.text
+    assert SECRET not in answer.text + caplog.text
+
+
+def test_a_database_that_is_away_is_worth_another_try(api: Api, monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: object, **__: object) -> None:
+        raise StorageUnavailable("postgresql://secret-host is away")
+
+    client = api.as_("member")
+    monkeypatch.setattr(Reads, "list", fail)
+    answer = client.get(JOBS)
+    assert (answer.status_code, answer.json()["type"]) == (503, "urn:fairlane:problem:storage-unavailable")
+    assert answer.headers["retry-after"] == "1"
+    assert "secret-host" not in answer.text
 
 
 def test_what_was_done_over_the_api_says_from_where(api: Api):

@@ -278,3 +278,18 @@ class Wrong(Right):
 
 right, wrong = Fairlane(directory=Right()), Fairlane(directory=Wrong())
 """
+
+
+def test_settings_of_the_api_are_looked_at_too_alone_and_together(
+    fl: Fairlane, run: Run, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("FAIRLANE_PORT", "8001")
+    monkeypatch.setenv("FAIRLANE_RATE_LIST", "none")
+    monkeypatch.setenv("FAIRLANE_WEB_ORIGINS", "https://a.example,https://b.example")
+    printed = " ".join(run("check", code=1).stdout.split())
+    assert "✗ setting FAIRLANE_RATE_LIST=none is wrong: input should be a valid integer" in printed
+    assert "✓ setting FAIRLANE_WEB_ORIGINS=https://a.example,https://b.example " in printed
+    monkeypatch.delenv("FAIRLANE_RATE_LIST")
+    monkeypatch.setenv("FAIRLANE_JWT_ISSUER", "https://id.example")
+    printed = " ".join(run("check", code=1).stdout.split())
+    assert "set jwt_issuer, jwt_audience and jwt_jwks_url, or none of them" in printed

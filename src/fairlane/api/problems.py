@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Mapping
 from http import HTTPStatus
+from traceback import format_tb
 from typing import Any, Final
 
 from fastapi import Request
@@ -96,7 +97,9 @@ def of(error: BaseException) -> Problem:
     found = next((_KINDS[kind] for kind in type(error).__mro__ if kind in _KINDS), None)
     # With a cause it is the installation that is wrong, and not what the request says.
     if found is None or (isinstance(error, e.ConfigurationError) and error.__cause__ is not None):
-        _log.error("A request failed", exc_info=error)
+        # Where, and not what it says: that may quote what the request was about.
+        where = "".join(format_tb(error.__traceback__))
+        _log.error("A request failed with %s:\n%s", type(error).__name__, where)
         return Problem(500, "internal-error", _BROKEN)
     status, kind, words = found
     more: dict[str, Any] = {}

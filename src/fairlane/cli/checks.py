@@ -126,10 +126,20 @@ def _settings() -> Iterator[Finding]:
             yield Finding("setting", Grade.FINE, shown)
         else:
             yield Finding("setting", Grade.WRONG, f"{shown} is wrong: {why}; correct it or remove it.")
+    yield from _together()
     for name in sorted(os.environ.keys() - settings.keys() - _OWN):
         # FAIRLANE_TEST_… belongs to this project's own tests.
         if name.startswith(_PREFIX) and not name.startswith(f"{_PREFIX}TEST_"):
             yield Finding("setting", Grade.WRONG, f"{name} is no setting of Fairlane; correct its name or remove it.")
+
+
+def _together() -> Iterator[Finding]:
+    """What is wrong only beside others: some of what belongs together is missing."""
+    try:
+        WebSettings()
+    except ConfigurationError as error:
+        if not any(f"{name}: " in str(error) for name in WebSettings.model_fields):
+            yield Finding("setting", Grade.WRONG, str(error))
 
 
 def _findings(context: typer.Context) -> Iterator[Finding]:
