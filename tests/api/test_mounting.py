@@ -1,0 +1,31 @@
+"""The API within another ASGI application."""
+
+import httpx
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Mount, Route
+
+from tests.api.served import OPERATOR, PASSWORD, Api, Server
+
+
+async def hello(_: object) -> PlainTextResponse:
+    return PlainTextResponse("hello")
+
+
+def test_it_is_closed_and_works_below_any_path_and_leaves_the_rest_alone(api: Api):
+    site = Starlette(routes=[Route("/api/v1/hello", hello), Mount("/tools/jobs", api.app)])
+    server = Server(site)
+    try:
+        with httpx.Client(base_url=server.url) as client:
+            assert client.get("/api/v1/hello").text == "hello"
+            assert "content-security-policy" not in client.get("/api/v1/hello").headers
+            base = "/tools/jobs/api/v1"
+            assert client.get(f"{base}/health").json() == {"status": "ok"}
+            assert client.get(f"{base}/organizations/acme/jobs").status_code == 401
+            assert client.get(f"{base}/openapi.json").json()["servers"] == [{"url": "/tools/jobs"}]
+            api.with_password()
+            login = client.post(f"{base}/sessions", json={"user": OPERATOR, "password": PASSWORD})
+            assert "Path=/tools/jobs;" in login.headers["set-cookie"]
+            assert client.get(f"{base}/organizations/acme/jobs").json()["total"] == 0
+    finally:
+        server.stop()
