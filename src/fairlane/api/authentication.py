@@ -45,6 +45,16 @@ class Authenticator:
     identity_provider: IdentityProvider | None
     rates: Rates
 
+    def count(self, headers: Headers) -> None:
+        """Count the request under its credential; this takes neither database nor thread.
+
+        Raises:
+            Problem: there were too many.
+        """
+        secret = headers.get("authorization") or session_of(headers)
+        if secret:
+            self.rates.count_all(secret)
+
     def principal(self, headers: Headers) -> Principal:
         """Whom the request's credential proves. A header goes before a cookie, and is not helped out by it.
 
@@ -53,14 +63,12 @@ class Authenticator:
         """
         given = headers.get("authorization")
         if given is not None:
-            self.rates.count_all(given)
             scheme, _, secret = given.partition(" ")
             found = self._bearer(secret.strip()) if scheme.lower() == "bearer" else None
             return found or _refuse("The credential is wrong, was revoked or has expired; get another one.", given=True)
         session = session_of(headers)
         if not session:
             return _refuse("Say who you are: send Authorization: Bearer with an API token, or log in.")
-        self.rates.count_all(session)
         return self.fl.users.principal(session) or _refuse("The session has ended; log in again.", given=True)
 
     def _bearer(self, secret: str) -> Principal | None:
@@ -94,6 +102,7 @@ class Authentication:
                     raise _cross_site()
                 via = "login"
             else:
+                self._authenticator.count(headers)
                 principal = await run_in_threadpool(self._authenticator.principal, headers)
                 self._refuse_cross_site(scope["method"], headers)
                 scope.setdefault("state", {})["principal"] = principal
