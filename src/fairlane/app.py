@@ -1,6 +1,6 @@
 """`Fairlane`: the one object an application makes. Thin verbs, and the one place that puts the parts together."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from time import monotonic, sleep
 from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
@@ -11,6 +11,7 @@ from fairlane.control.asynchronous import (
     AsyncAudit,
     AsyncDeadLetters,
     AsyncJobTypes,
+    AsyncKeys,
     AsyncMembers,
     AsyncOrganizations,
     AsyncQueues,
@@ -24,6 +25,7 @@ from fairlane.control.batch import OnDuplicate, Submission
 from fairlane.control.dead_letters import DeadLetters
 from fairlane.control.idempotency import Idempotency
 from fairlane.control.jobs import JobControl
+from fairlane.control.keys import Keys
 from fairlane.control.members import Members
 from fairlane.control.organizations import Organizations
 from fairlane.control.pausing import JobTypes, Queues
@@ -42,13 +44,16 @@ from fairlane.domain.statuses import TERMINAL, ParentPolicy, Priority
 from fairlane.domain.texts import storable
 from fairlane.reads.service import Reads
 from fairlane.registry import options as o
-from fairlane.registry.artifacts import ObjectStorage, default_url
+from fairlane.registry.artifacts import ObjectStorage, default_url, read_file, stream_file
 from fairlane.registry.catalogue import Catalogue
 from fairlane.registry.directory import Directory, StoredDirectory, refuse_suspended
 from fairlane.registry.handlers import check_context
 from fairlane.registry.host_directory import HostDirectory
 from fairlane.registry.job_types import ErrorClasses, JobType
+from fairlane.registry.keyring import Keyring
+from fairlane.registry.master_keys import MasterKeys
 from fairlane.registry.options import INHERIT, Inheriting, Isolation, Options, Seconds
+from fairlane.registry.sealing import Unreadable
 from fairlane.runtime.context import JobContext
 from fairlane.runtime.executors.target import check_importable
 from fairlane.runtime.parts import WorkerParts
@@ -105,17 +110,21 @@ class Fairlane:
         self.artifacts = ObjectStorage(settings.artifacts_url or default_url(settings.url))
         self.directory = StoredDirectory(self.database) if directory is None else HostDirectory(directory)
         self.catalogue = Catalogue(self.database.clock)
-        self.reads = Reads(self.database, self.directory if isinstance(self.directory, HostDirectory) else None)
-        self._submitter = Submitter(self.database, self.catalogue, self.directory, settings, self.emit)
-        self._jobs = JobControl(self.database, self.directory, self.catalogue, settings.payload_limit)
+        keys = settings.encryption_keys
+        self.keyring = Keyring(MasterKeys.parse(keys.get_secret_value() if keys is not None else None))
+        host = self.directory if isinstance(self.directory, HostDirectory) else None
+        self.reads = Reads(self.database, host, self.keyring)
+        self._submitter = Submitter(self.database, self.catalogue, self.directory, self.keyring, settings, self.emit)
+        self._jobs = JobControl(self.database, self.directory, self.catalogue, self.keyring, settings.payload_limit)
         self.idempotency = Idempotency(self.database, self._submitter)
         self.organizations = Organizations(self.database, of_host=directory is not None)
         self.members = Members(self.database, of_host=directory is not None)
         self.queues = Queues(self.database)
         self.job_types = JobTypes(self.database, self.emit)
-        self.dead_letters = DeadLetters(self.database, self._jobs)
+        self.dead_letters = DeadLetters(self.database, self._jobs, self.keyring)
         self.users = Users(self.database)
         self.tokens = Tokens(self.database, self.directory)
+        self.keys = Keys(self.database, self.directory, self.keyring)
         self.audit = Audit(self.database)
         self.aio = AsyncVerbs(self)
 
@@ -365,7 +374,9 @@ class Fairlane:
         """
         found = self.find_artifact(job_id, name, organization=organization)
         try:
-            return self.artifacts.get(found.path)
+            return read_file(self.artifacts, self.keyring, self.database, organization, found.path)
+        except Unreadable as error:
+            raise ArtifactNotFound(f"The file of artifact {name!r} of job {job_id} can't be opened: {error}.") from None
         except FileNotFoundError as error:
             raise ArtifactNotFound(
                 f"The file of artifact {name!r} of job {job_id} is not in this process's artifact storage; "
@@ -383,7 +394,7 @@ class Fairlane:
         return Result(None, self.reads.result(job_id, organization).artifacts)
 
     def find_artifact(self, job_id: UUID | str, name: str, *, organization: str) -> Artifact:
-        """What is known of an artifact, to hand it out in pieces: `fl.artifacts.stream`.
+        """What is known of an artifact, to hand it out in pieces: `stream_artifact`.
 
         Raises:
             JobNotFound, ArtifactNotFound
@@ -395,6 +406,18 @@ class Fairlane:
             left = f"it has {', '.join(by_name)}" if by_name else "it has none"
             raise ArtifactNotFound(f"Job {job_id} has no artifact {name!r}; {left}.")
         return by_name[name]
+
+    def stream_artifact(self, artifact: Artifact, start: int, stop: int) -> Iterator[bytes]:
+        """An artifact's bytes from `start` up to but without `stop`, in pieces of about a megabyte.
+
+        Raises:
+            ArtifactNotFound: its file is not in this process's storage, or can't be opened; at once.
+        """
+        where = self.artifacts, self.keyring, self.database, artifact.organization, artifact.path
+        try:
+            return stream_file(*where, start, stop)
+        except (FileNotFoundError, Unreadable) as error:
+            raise ArtifactNotFound(f"The file of artifact {artifact.name!r} can't be read here: {error}.") from error
 
     def cancel(self, job_id: UUID | str, *, organization: str, user: str | None = None, reason: str = "") -> Job:
         """Cancel a waiting job at once, or ask a running one to stop.
@@ -478,7 +501,7 @@ class Fairlane:
         directory: Directory = self.directory
         if isinstance(directory, HostDirectory):
             directory = PatientDirectory(directory, self.settings.directory_max_age, emit)
-        parts = WorkerParts(self.database, self.settings, self.catalogue, directory, self.artifacts, emit)
+        parts = WorkerParts(self.database, self.settings, self.catalogue, directory, self.artifacts, emit, self.keyring)
         return Worker(parts, queues=tuple(queues) if queues is not None else None, concurrency=concurrency, name=name)
 
     def directory_changed(self, organization: str, user: str | None = None) -> None:
@@ -505,6 +528,7 @@ class AsyncVerbs(Verbs[Fairlane]):
         self.dead_letters = AsyncDeadLetters(sync.dead_letters)
         self.users = AsyncUsers(sync.users)
         self.tokens = AsyncTokens(sync.tokens)
+        self.keys = AsyncKeys(sync.keys)
         self.audit = AsyncAudit(sync.audit)
 
     migrate = asynchronous(Fairlane.migrate)

@@ -1,12 +1,13 @@
 """Settings: frozen, checked once, every default named here."""
 
 from difflib import get_close_matches
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, get_args
 
 from pydantic import (
     BaseModel,
     Field,
     ModelWrapValidatorHandler,
+    SecretStr,
     TypeAdapter,
     ValidationError,
     field_validator,
@@ -46,6 +47,11 @@ class Settings(BaseSettings):
         default=None,
         description="Where artifacts are kept: file:///…, memory:///, s3://…; None = a folder beside a SQLite file, "
         "else ./fairlane-artifacts",
+    )
+    encryption_keys: SecretStr | None = Field(
+        default=None,
+        description="Master keys for the keys of organizations, NAME:KEY with the key's 32 bytes as base64; several "
+        "with commas between, the newest first (R19)",
     )
     lease: float = Field(default=15.0, gt=0, description="A worker that is silent for longer has lost its jobs (R5)")
     poll_interval: float = Field(
@@ -156,6 +162,12 @@ class WebSettings(BaseSettings):
             return validate(values)
         except ValidationError as error:
             raise _in_a_sentence(cls, error) from None
+
+
+def is_secret(name: str) -> bool:
+    """Whether a setting is not to be shown."""
+    field = (Settings.model_fields | WebSettings.model_fields)[name]
+    return SecretStr in get_args(field.annotation)
 
 
 def what_is_wrong(name: str, text: str) -> str | None:

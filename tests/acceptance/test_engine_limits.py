@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Connection, text
 
 from fairlane import Submission
-from fairlane.runtime.claims import Ready
+from fairlane.runtime.facts import Ready
 from tests.acceptance.apps.worker import register
 from tests.patience import PATIENCE
 from tests.runtime.worker_kit import Engine, another, engine, running, until

@@ -9,8 +9,8 @@ import pytest
 
 from fairlane import Job, JobContext
 from fairlane.domain.events import JobStarted, ServiceFailed, WorkerStopped, WorkerStopping
-from fairlane.runtime.claims import Ready
 from fairlane.runtime.crew import Crew
+from fairlane.runtime.facts import Ready
 from tests.acceptance.apps.worker import register
 from tests.runtime.worker_kit import Engine, Gate, engine, running, started
 from tests.runtime.worker_process import worker_process

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import httpx
 import uvicorn
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from fairlane import Fairlane, JobContext, Settings, WebSettings
 from fairlane.api import create_app
@@ -20,7 +20,7 @@ OPERATOR = "olga"
 class Server:
     """Uvicorn on a free port of this machine; `url` is where."""
 
-    def __init__(self, app: FastAPI) -> None:
+    def __init__(self, app: Starlette) -> None:
         listening = socket.socket()
         listening.bind(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"

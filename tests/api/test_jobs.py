@@ -111,8 +111,8 @@ def test_lists_go_on_where_the_page_before_ended_whatever_comes_in_between(api: 
     ]
     for params in odd:
         assert client.get(JOBS, params=params).status_code == 422, params
-    for params in ({"limit": 0}, {"limit": 101}, {"cursor": "x"}, {"cursor": "ÿ"}, {"status": "x"}, {"label": "x"}):
-        assert client.get(JOBS, params=params).status_code == 422
+    for wrong in ({"limit": 0}, {"limit": 101}, {"cursor": "x"}, {"cursor": "ÿ"}, {"status": "x"}, {"label": "x"}):
+        assert client.get(JOBS, params=wrong).status_code == 422
 
 
 def test_a_job_that_has_not_changed_is_not_sent_again(api: Api):

@@ -268,7 +268,8 @@ def test_the_offset_that_was_given_is_stored():
 
 def test_defaults_are_neither_stored_nor_hashed():
     prepared = SMALL.prepare({"month": date(2026, 11, 1)})
-    assert prepared == Prepared({"month": "2026-11-01"}, '{"month":"2026-11-01"}', '{"month":date(2026-11-01)}')
+    plain = {"month": "2026-11-01"}
+    assert prepared == Prepared(plain, plain, '{"month":"2026-11-01"}', '{"month":date(2026-11-01)}')
 
 
 def test_the_text_is_compact_and_keeps_unicode():

@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection
 
-from fairlane.runtime.claims import Ready
+from fairlane.runtime.facts import Ready
 from fairlane.store.transaction import Database
 from fairlane.testing import ManualClock
 from tests.runtime.worker_kit import Engine, engine

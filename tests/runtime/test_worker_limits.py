@@ -8,7 +8,7 @@ from random import Random
 import pytest
 from sqlalchemy import insert, select
 
-from fairlane.runtime.claims import Ready
+from fairlane.runtime.facts import Ready
 from fairlane.store.tables import limits
 from fairlane.testing import ManualClock
 from tests.runtime.worker_kit import Engine, another, engine

@@ -14,7 +14,7 @@ from fairlane import Backoff, PermanentError, StorageUnavailable
 from fairlane.domain.outcomes import Released
 from fairlane.registry.artifacts import ObjectStorage
 from fairlane.runtime import reporter
-from fairlane.runtime.claims import Ready
+from fairlane.runtime.facts import Ready
 from fairlane.runtime.reporter import AttemptChannel, Desk, LeaseLostError
 from fairlane.runtime.reports import Checkpoint, File, Line, Progress
 from fairlane.store.clock import Clock

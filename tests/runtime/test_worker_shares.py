@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fairlane.runtime.claims import Ready
+from fairlane.runtime.facts import Ready
 from fairlane.store.statements import running_limits
 from fairlane.testing import ManualClock
 from tests.runtime.worker_kit import Engine, engine

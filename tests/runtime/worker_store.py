@@ -9,8 +9,9 @@ from uuid import UUID, uuid4
 
 from fairlane import Backoff, Fairlane, JobContext
 from fairlane.domain.outcomes import Completed
-from fairlane.runtime.claims import Claims, Ready
+from fairlane.runtime.claims import Claims
 from fairlane.runtime.dead_letter_alarm import DeadLetterAlarm
+from fairlane.runtime.facts import Ready
 from fairlane.runtime.heartbeat import Heartbeat
 from fairlane.runtime.outlook import Outlooks
 from fairlane.runtime.rescue import Rescue

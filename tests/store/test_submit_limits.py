@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from fairlane import DuplicateJob, Job, JobStatus, QueueFull, RateLimited, StorageUnavailable, Submission
-from fairlane.control import submission
+from fairlane.control.submission import Submitter
 from fairlane.domain.events import QueueLimitWarning
 from fairlane.runtime import cleanup
 from fairlane.store.statements import limits
@@ -204,7 +204,7 @@ class TestLiveJobs:
     def test_a_warning_is_of_jobs_that_are_committed(self, scene: Scene, monkeypatch: pytest.MonkeyPatch):
         scene.fl.submit_many(reports(5))
         with monkeypatch.context() as patch:
-            patch.setattr(submission, "_jobs_of", unreadable)
+            patch.setattr(Submitter, "_jobs_of", unreadable)
             with pytest.raises(StorageUnavailable):
                 scene.submit()
         assert warnings(scene) == []

@@ -20,7 +20,7 @@ from fairlane import ConfigurationError, Fairlane, FairlaneError, Settings
 from fairlane.cli import options as o
 from fairlane.cli.output import console, number_of, plain, print_json, say
 from fairlane.cli.session import engine, start_of, target_of
-from fairlane.config import WebSettings, what_is_wrong
+from fairlane.config import WebSettings, is_secret, what_is_wrong
 from fairlane.domain.redact import safe_url
 from fairlane.registry.directory import StoredDirectory
 from fairlane.store import schema
@@ -120,7 +120,8 @@ def _settings() -> Iterator[Finding]:
     """The settings in the environment, and names there that nothing reads."""
     settings = {f"{_PREFIX}{name.upper()}": name for name in (*Settings.model_fields, *WebSettings.model_fields)}
     for name in sorted(os.environ.keys() & (settings.keys() | _OWN)):
-        shown = f"{name}={safe_url(os.environ[name])}"
+        is_hidden = name in settings and is_secret(settings[name])
+        shown = f"{name}={'***' if is_hidden else safe_url(os.environ[name])}"
         why = what_is_wrong(settings[name], os.environ[name]) if name in settings else None
         if why is None:
             yield Finding("setting", Grade.FINE, shown)
@@ -199,6 +200,13 @@ def _schema(fl: Fairlane, start: str) -> Iterator[Finding]:
     yield _workers(fl, start)
     yield from _stranded(fl, start)
     yield from _directory(fl)
+    yield from _keys(fl)
+
+
+def _keys(fl: Fairlane) -> Iterator[Finding]:
+    """Organizations whose jobs wait, since this process can't open what they hold."""
+    for sentence in fl.keys.missing().values():
+        yield Finding("keys", Grade.WRONG, sentence)
 
 
 def _application(fl: Fairlane, app: str | None) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from fairlane import FairlaneError
-from fairlane.cli import accounts, checks, dead_letters, jobs, organizations, switches
+from fairlane.cli import accounts, checks, dead_letters, jobs, keys, organizations, switches
 from fairlane.cli.bench.command import bench
 from fairlane.cli.demo.command import demo
 from fairlane.cli.output import complain
@@ -154,6 +154,7 @@ for name, group in {
     "types": switches.types,
     "users": accounts.users,
     "tokens": accounts.tokens,
+    "keys": keys.app,
     "audit": accounts.audit,
 }.items():
     app.add_typer(group, name=name, no_args_is_help=True)

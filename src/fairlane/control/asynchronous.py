@@ -9,6 +9,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from fairlane.control.audit import Audit
 from fairlane.control.dead_letters import DeadLetters
+from fairlane.control.keys import Keys
 from fairlane.control.members import Members
 from fairlane.control.organizations import Organizations
 from fairlane.control.pausing import JobTypes, Queues
@@ -132,6 +133,17 @@ class AsyncTokens(Verbs[Tokens]):
     get = asynchronous(Tokens.get)
     revoke = asynchronous(Tokens.revoke)
     principal = asynchronous(Tokens.principal)
+
+
+class AsyncKeys(Verbs[Keys]):
+    """`fl.aio.keys`."""
+
+    enable = asynchronous(Keys.enable)
+    rotate = asynchronous(Keys.rotate)
+    list = asynchronous(Keys.list)
+    missing = asynchronous(Keys.missing)
+    destroy = asynchronous(Keys.destroy)
+    reencrypt = asynchronous(Keys.reencrypt)
 
 
 class AsyncAudit(Verbs[Audit]):

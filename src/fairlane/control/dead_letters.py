@@ -13,8 +13,10 @@ from fairlane.domain.errors import IllegalTransition, InvalidParameters, JobNotF
 from fairlane.domain.ids import job_id_of
 from fairlane.domain.jobs import DeadLetter, DeadLetterGroup, Job, Page
 from fairlane.domain.organizations import require_organization
+from fairlane.domain.sealing import Field, is_sealed
 from fairlane.domain.statuses import JobStatus, Resolution
 from fairlane.domain.texts import storable
+from fairlane.registry.keyring import Keyring, Shown
 from fairlane.store.statements import dead_letters as statements
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import AnyRow
@@ -27,9 +29,10 @@ _LARGEST_PAGE = 1000
 class DeadLetters:
     """Look at dead letters, group them by error, retry them, and write down what was decided."""
 
-    def __init__(self, database: Database, jobs: JobControl) -> None:
+    def __init__(self, database: Database, jobs: JobControl, keyring: Keyring) -> None:
         self._database = database
         self._jobs = jobs
+        self._keyring = keyring
 
     def list(
         self,
@@ -57,17 +60,17 @@ class DeadLetters:
         storable(organization=organization, fingerprint=fingerprint)
         wanted = _resolution(resolution)
         before = decode_cursor(cursor) if cursor is not None else None
-        rows, total = self._database.read(
-            lambda connection: (
-                statements.page(
-                    connection, organization, resolution=wanted, fingerprint=fingerprint, before=before, limit=limit + 1
-                ),
-                statements.count(connection, organization, resolution=wanted, fingerprint=fingerprint),
-            ),
-            of=organization,
-        )
-        items = tuple(_dead_letter(row) for row in rows[:limit])
-        more = len(rows) > limit
+
+        def read(connection: Connection) -> tuple[tuple[DeadLetter, ...], int]:
+            shown = self._keyring.shown(connection)
+            rows = statements.page(
+                connection, organization, resolution=wanted, fingerprint=fingerprint, before=before, limit=limit + 1
+            )
+            total = statements.count(connection, organization, resolution=wanted, fingerprint=fingerprint)
+            return tuple(_dead_letter(row, shown) for row in rows), total
+
+        found, total = self._database.read(read, of=organization)
+        items, more = found[:limit], len(found) > limit
         return Page(items, encode_cursor(items[-1].entered_at, items[-1].job_id) if more else None, total)
 
     def groups(
@@ -77,14 +80,25 @@ class DeadLetters:
         require_organization(organization)
         storable(organization=organization)
         wanted = _resolution(resolution)
-        rows = self._database.read(
-            lambda connection: statements.groups(connection, organization, resolution=wanted), of=organization
-        )
-        return tuple(
-            DeadLetterGroup(
-                row.fingerprint, row.job_type, row.error_type, row.reason, row.size, row.first_at, row.last_at
+
+        def read(connection: Connection) -> tuple[DeadLetterGroup, ...]:
+            rows = statements.groups(connection, organization, resolution=wanted)
+            return tuple(self._group(connection, organization, row, wanted) for row in rows)
+
+        return self._database.read(read, of=organization)
+
+    def _group(
+        self, connection: Connection, organization: str, row: AnyRow, resolution: Resolution | None
+    ) -> DeadLetterGroup:
+        reason = row.reason
+        if is_sealed(reason):
+            # A sealed reason is bound to its job, which a group does not tell: that of its newest one will do.
+            (newest, *_) = statements.page(
+                connection, organization, resolution=resolution, fingerprint=row.fingerprint, before=None, limit=1
             )
-            for row in rows
+            reason = _dead_letter(newest, self._keyring.shown(connection)).reason
+        return DeadLetterGroup(
+            row.fingerprint, row.job_type, row.error_type, reason, row.size, row.first_at, row.last_at
         )
 
     def retry(
@@ -195,12 +209,12 @@ def _resolution(text: Resolution | str | None) -> Resolution | None:
         raise InvalidParameters(f"resolution must be one of {', '.join(Resolution)}, not {text!r}.") from None
 
 
-def _dead_letter(row: AnyRow) -> DeadLetter:
+def _dead_letter(row: AnyRow, shown: Shown) -> DeadLetter:
     return DeadLetter(
         job_id=row.job_id,
         organization=row.organization_id,
         job_type=row.job_type,
-        reason=row.reason,
+        reason=shown.text(row.organization_id, row.job_id, Field.REASON, row.reason) or "",
         error_type=row.error_type,
         fingerprint=row.fingerprint,
         entered_at=row.entered_at,

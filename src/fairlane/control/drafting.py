@@ -19,11 +19,13 @@ from fairlane.domain.errors import (
     PermissionDenied,
 )
 from fairlane.domain.organizations import is_organization_id
+from fairlane.domain.sealing import Field
 from fairlane.domain.statuses import PRIORITY_RANK, OrganizationStatus, ParentPolicy, Priority
 from fairlane.registry.catalogue import RegisteredType
 from fairlane.registry.directory import Membership, Standing
 from fairlane.registry.options import INHERIT, choice, count, seconds, text, timeout_seconds
 from fairlane.registry.parameters import Prepared
+from fairlane.registry.sealing import Ring
 from fairlane.store.statements.drafts import Dedup, Draft, RateLimit
 
 _MOST_LABELS: Final = 50
@@ -101,7 +103,7 @@ def draft(submission: Submission, job_type: RegisteredType, answers: Answers, pa
             queue=text("queue", submission.queue if submission.queue is not None else options.queue),
             priority=PRIORITY_RANK[choice(Priority, "priority", submission.priority or options.priority)],
             parameters=prepared.text,
-            plain_parameters=prepared.plain,
+            plain_parameters=prepared.shown,
             labels=json.dumps(labels, sort_keys=True, ensure_ascii=False) if labels else "{}",
             label_items=tuple(sorted(labels.items())),
             parents=_parents(submission),
@@ -117,6 +119,18 @@ def draft(submission: Submission, job_type: RegisteredType, answers: Answers, pa
         )
     except ConfigurationError as error:
         raise InvalidParameters(f"{job_type.name}: {error}") from error
+
+
+def sealed(plain: Draft, ring: Ring) -> Draft:
+    """The draft as it is stored where the organization has a key.
+
+    Raises:
+        ConfigurationError: the key can't be used here, or was destroyed.
+    """
+    ring.check()
+    parameters = ring.seal(plain.id, Field.PARAMETERS, plain.parameters)
+    dedup = plain.dedup._replace(key=ring.hidden(plain.dedup.key)) if plain.dedup is not None else None
+    return plain._replace(parameters=parameters, dedup=dedup)
 
 
 def check_size(job_type: str, json_text: str, limit: int) -> None:

@@ -1,5 +1,6 @@
 """Cancel, retry and delete a job; who may."""
 
+import json
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
@@ -9,15 +10,20 @@ from sqlalchemy import Connection
 
 from fairlane.config import HARD_PAYLOAD_LIMIT
 from fairlane.control.drafting import check_size
-from fairlane.domain.errors import IllegalTransition, JobNotFound, PermissionDenied
+from fairlane.domain.errors import ConfigurationError, IllegalTransition, JobNotFound, PermissionDenied
 from fairlane.domain.ids import job_id_of
 from fairlane.domain.jobs import Job
+from fairlane.domain.sealing import Field
+from fairlane.domain.secrets import changed, restored
 from fairlane.domain.statuses import TERMINAL, Role
 from fairlane.domain.texts import storable
 from fairlane.registry.catalogue import Catalogue
 from fairlane.registry.directory import Directory, Membership, StoredDirectory, memberships
+from fairlane.registry.keyring import Keyring
+from fairlane.registry.sealing import KeyNotHere, Unreadable
 from fairlane.store.borrow import lock_timeout
 from fairlane.store.statements import audit, cancel, cleanup, credentials, dead_letters, rows
+from fairlane.store.statements.dead_letters import Edit
 from fairlane.store.statements.transition import SYSTEM, lock_job
 from fairlane.store.tables import AnyRow, jobs
 from fairlane.store.transaction import Database
@@ -33,11 +39,13 @@ class JobControl:
         database: Database,
         directory: Directory,
         catalogue: Catalogue,
+        keyring: Keyring,
         payload_limit: int = HARD_PAYLOAD_LIMIT,
     ) -> None:
         self._database = database
         self._directory = directory
         self._catalogue = catalogue
+        self._keyring = keyring
         self._payload_limit = payload_limit
 
     def cancel(self, job_id: UUID | str, organization: str, *, user: str | None, reason: str) -> Job:
@@ -68,7 +76,7 @@ class JobControl:
         """Queue a dead letter again, with a fresh count of retries, and revive the children that it took down.
 
         Args:
-            parameters: to run it with instead of its own.
+            parameters: to run it with instead of its own; a secret that is "[redacted]" in them stays as it is.
             at: not before this moment.
 
         Raises:
@@ -77,9 +85,9 @@ class JobControl:
         """
 
         def work(connection: Connection, row: AnyRow) -> Job:
-            text = self._prepare(connection, row.job_type, parameters) if parameters is not None else None
+            edit = self._edit(connection, row, parameters) if parameters is not None else None
             now = self._database.clock.now(connection)
-            dead_letters.retry(connection, now, organization, row.id, actor=user or SYSTEM, parameters=text, at=at)
+            dead_letters.retry(connection, now, organization, row.id, actor=user or SYSTEM, edit=edit, at=at)
             return self._read(connection, organization, row.id)
 
         return self.change(job_id, organization, user, "retry", work)
@@ -149,13 +157,31 @@ class JobControl:
         membership = self._directory.members([pair]).get(pair)
         return lambda _connection: membership
 
-    def _prepare(self, connection: Connection, job_type: str, parameters: Mapping[str, Any]) -> str:
-        text = self._catalogue.find(connection, [job_type])[job_type].schema.prepare(parameters).text
-        check_size(job_type, text, self._payload_limit)
-        return text
+    def _edit(self, connection: Connection, row: AnyRow, parameters: Mapping[str, Any]) -> Edit:
+        before = self._parameters_of(connection, row)
+        given = restored(parameters, before) if before is not None else parameters
+        prepared = self._catalogue.find(connection, [row.job_type])[row.job_type].schema.prepare(given)
+        check_size(row.job_type, prepared.text, self._payload_limit)
+        ring = self._keyring.rings(connection, [row.organization_id]).get(row.organization_id)
+        text = ring.seal(row.id, Field.PARAMETERS, prepared.text) if ring is not None else prepared.text
+        return Edit(text, changed(before, prepared.plain) if before is not None else ("all",))
+
+    def _parameters_of(self, connection: Connection, row: AnyRow) -> Mapping[str, Any] | None:
+        """As they are stored, secrets and all; None if they can't be opened."""
+        shown = self._keyring.shown(connection)
+        try:
+            before: Mapping[str, Any] = json.loads(
+                shown.opened(row.organization_id, row.id, Field.PARAMETERS, row.parameters)
+            )
+        except KeyNotHere as error:
+            raise ConfigurationError(str(error)) from None
+        except Unreadable:
+            return None
+        return before
 
     def _read(self, connection: Connection, organization: str, job_id: UUID) -> Job:
-        (job,) = rows.jobs_of(connection, organization, rows.select_jobs().where(jobs.c.id == job_id))
+        wanted = rows.select_jobs().where(jobs.c.id == job_id)
+        (job,) = rows.jobs_of(connection, organization, wanted, self._keyring.shown(connection))
         return job
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 
 from fairlane.config import Settings
 from fairlane.control.batch import Submission, refuse_cycles, refuse_misfits
-from fairlane.control.drafting import Answers, draft
+from fairlane.control.drafting import Answers, draft, sealed
 from fairlane.domain.errors import (
     CommitUnanswered,
     FairlaneError,
@@ -30,6 +30,7 @@ from fairlane.registry.directory import (
     memberships,
     standings,
 )
+from fairlane.registry.keyring import Keyring
 from fairlane.store.borrow import aside, borrow, lock_timeout
 from fairlane.store.dialects import is_retryable
 from fairlane.store.statements import admission, rows, submit_plain
@@ -53,11 +54,18 @@ class Submitter:
     """Checks submissions and hands them to the store, all or nothing."""
 
     def __init__(
-        self, database: Database, catalogue: Catalogue, directory: Directory, settings: Settings, emit: Emit
+        self,
+        database: Database,
+        catalogue: Catalogue,
+        directory: Directory,
+        keyring: Keyring,
+        settings: Settings,
+        emit: Emit,
     ) -> None:
         self._database = database
         self._catalogue = catalogue
         self._directory = directory
+        self._keyring = keyring
         self._settings = settings
         self._emit = emit
         self._has_round_trips = database.engine.dialect.name == "postgresql"
@@ -130,7 +138,7 @@ class Submitter:
     def _find(self, organization: str, job_id: UUID) -> Job | None:
         with suppress(StorageUnavailable):
             return next(
-                iter(self._database.read(lambda ours: _read(ours, organization, {job_id}), of=organization)), None
+                iter(self._database.read(lambda ours: self._read(ours, organization, {job_id}), of=organization)), None
             )
         return None
 
@@ -153,6 +161,8 @@ class Submitter:
             return None  # Of several refusals it is the general way that knows which comes first.
         if not submit_plain.is_plain(plain):
             return None
+        for ring in self._keyring.rings_of(self._database, [plain.organization]).values():
+            plain = sealed(plain, ring)
         proof = Granted(known.documents, _roles_for(known.type.options.requires_permission), granted.of_host)
         return self._database.write_one(
             lambda connection: submit_plain.submit(connection, self._database.clock, plain, proof),
@@ -187,7 +197,7 @@ class Submitter:
         def look(ours: Connection) -> list[Job] | None:
             drafts = self._drafts(ours, submissions, answers or _ask(ours, submissions))
             found = admission.earlier_jobs(ours, self._database.clock.now(ours), drafts)
-            return _jobs_of(ours, drafts, Submitted(found, [], [None] * len(found))) if found is not None else None
+            return self._jobs_of(ours, drafts, Submitted(found, [], [None] * len(found))) if found is not None else None
 
         return self._database.read(look, of=_organizations(submissions))
 
@@ -218,7 +228,7 @@ class Submitter:
     ) -> tuple[list[Job], list[Live]]:
         drafts = self._drafts(connection, submissions, answers or _ask(connection, submissions))
         submitted = insert(connection, self._database.clock, drafts)
-        return _jobs_of(connection, drafts, submitted), submitted.live
+        return self._jobs_of(connection, drafts, submitted), submitted.live
 
     def _warn(self, organizations: Sequence[Live]) -> None:
         """Tell once when an organization's live jobs pass 80 % of its limit (R4)."""
@@ -235,7 +245,8 @@ class Submitter:
         with at() as position:
             for position.index, submission in enumerate(submissions):
                 drafts.append(draft(submission, found[submission.job_type], answers, limit))
-        return drafts
+        rings = self._keyring.rings(connection, _organizations(submissions))
+        return [sealed(one, rings[one.organization]) if one.organization in rings else one for one in drafts]
 
     def _types(self, connection: Connection, submissions: Sequence[Submission]) -> dict[str, RegisteredType]:
         try:
@@ -246,6 +257,23 @@ class Submitter:
                 with at(index):
                     self._catalogue.find(connection, [one.job_type])
             raise
+
+    def _jobs_of(self, connection: Connection, drafts: Sequence[Draft], submitted: Submitted) -> list[Job]:
+        """The drafts' jobs; only those are read that are not just as they were inserted."""
+        found = zip(drafts, submitted.ids, submitted.jobs, strict=True)
+        unknown = {(draft.organization, job_id) for draft, job_id, job in found if job is None}
+        by_key: dict[tuple[str, UUID], Job] = {}
+        for organization in sorted({organization for organization, _ in unknown}):
+            mine = {job_id for owner, job_id in unknown if owner == organization}
+            by_key |= {(organization, job.id): job for job in self._read(connection, organization, mine)}
+        return [
+            job or by_key[draft.organization, job_id]
+            for draft, job_id, job in zip(drafts, submitted.ids, submitted.jobs, strict=True)
+        ]
+
+    def _read(self, connection: Connection, organization: str, ids: Collection[UUID]) -> Sequence[Job]:
+        wanted = rows.select_jobs().where(jobs.c.id.in_(sorted(ids)))
+        return rows.jobs_of(connection, organization, wanted, self._keyring.shown(connection))
 
 
 def _grant(submission: Submission) -> Answers | None:
@@ -272,21 +300,3 @@ def _organizations(submissions: Sequence[Submission]) -> Collection[str]:
 
 def _pairs(submissions: Sequence[Submission]) -> Collection[tuple[str, str]]:
     return {(one.organization, one.user) for one in submissions if one.user is not None}
-
-
-def _jobs_of(connection: Connection, drafts: Sequence[Draft], submitted: Submitted) -> list[Job]:
-    """The drafts' jobs; only those are read that are not just as they were inserted."""
-    found = zip(drafts, submitted.ids, submitted.jobs, strict=True)
-    unknown = {(draft.organization, job_id) for draft, job_id, job in found if job is None}
-    by_key: dict[tuple[str, UUID], Job] = {}
-    for organization in sorted({organization for organization, _ in unknown}):
-        mine = {job_id for owner, job_id in unknown if owner == organization}
-        by_key |= {(organization, job.id): job for job in _read(connection, organization, mine)}
-    return [
-        job or by_key[draft.organization, job_id]
-        for draft, job_id, job in zip(drafts, submitted.ids, submitted.jobs, strict=True)
-    ]
-
-
-def _read(connection: Connection, organization: str, ids: Collection[UUID]) -> Sequence[Job]:
-    return rows.jobs_of(connection, organization, rows.select_jobs().where(jobs.c.id.in_(sorted(ids))))

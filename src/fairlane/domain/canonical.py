@@ -24,6 +24,7 @@ from typing import Final, TypeAlias
 from uuid import UUID
 
 from fairlane.domain.errors import InvalidParameters
+from fairlane.domain.secrets import Secret
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -86,6 +87,8 @@ def check_scalar(value: object, place: Place) -> None:
     """Raise InvalidParameters, naming `place`, if `value` is no scalar or one that a database or JSON can't hold."""
     if isinstance(value, str):
         _check_text(value, place)
+    elif isinstance(value, Secret):
+        check_scalar(value.value, place)
     elif isinstance(value, (float, Decimal)):
         if not (value.is_finite() if isinstance(value, Decimal) else isfinite(value)):
             raise InvalidParameters(
@@ -213,6 +216,11 @@ def _(value: Decimal) -> str:
 @_scalar.register
 def _(value: UUID) -> str:
     return f"uuid({value})"
+
+
+@_scalar.register
+def _(value: Secret) -> str:
+    return f"secret({_scalar(value.value)})"
 
 
 SCALARS: Final = tuple(kind for kind in _scalar.registry if kind is not object)

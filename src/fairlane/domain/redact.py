@@ -71,6 +71,7 @@ _QUOTED: Final = (
 )
 # What opens a container holds pairs of its own; in ODBC's connection strings braces are quotes. A key is no value.
 _BARE: Final = rf"\{{[^{{}}\"'\n]*+\}}|(?![\[{{<]|{_KEY}[ \t]?[:=])[^\s\"'&;,]*[^\s\"'&;,<>)\]}}.:]"
+_NAME: Final = re.compile(rf"{_KEY}\Z", re.IGNORECASE)
 _PAIR: Final = re.compile(rf"(?P<key>{_KEY}){_SEPARATOR}(?!{_LITERAL})(?:{_QUOTED}|{_BARE})", re.IGNORECASE)
 # Headers whose whole line is the secret; elsewhere they are keys like the others.
 _SCHEMES: Final = r"(?:basic|bearer|digest|negotiate|token|apikey)[ \t]"
@@ -93,6 +94,11 @@ def redact(text: str) -> str:
     text = _SCHEME.sub(_without_token, text)
     text = _HEADER.sub(_without_value, text)
     return _PAIR.sub(_without_value, text)
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether what is called so is a secret: `password`, `stripe_api_key`, `refreshToken`."""
+    return _NAME.search(name) is not None
 
 
 def safe_url(url: str) -> str:

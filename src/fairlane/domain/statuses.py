@@ -117,3 +117,11 @@ LIVE: Final = frozenset(_S) - TERMINAL - PASSING
 WAITING: Final = frozenset({_S.PENDING, _S.QUEUED})
 # Ended otherwise than its children hoped.
 ENDED_BADLY: Final = TERMINAL - {_S.COMPLETED}
+
+
+class KeyState(StrEnum):
+    """What a key of an organization does: seal and open, only open, or nothing any more."""
+
+    ACTIVE = "active"
+    RETIRED = "retired"
+    DESTROYED = "destroyed"

@@ -5,7 +5,7 @@ UPDATE; nothing else writes a status.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import Final
@@ -13,6 +13,7 @@ from typing import Final
 from fairlane.domain.errors import IllegalTransition
 from fairlane.domain.outcomes import ErrorReport, Try
 from fairlane.domain.reasons import time_of
+from fairlane.domain.sealing import Field, Seal
 from fairlane.domain.statuses import TRANSITIONS, JobStatus
 
 _S = JobStatus
@@ -71,6 +72,27 @@ class Transition:
     def target(self) -> JobStatus:
         """The status that the row will have."""
         return self.steps[-1].target
+
+
+def sealed(transition: Transition, seal: Seal) -> Transition:
+    """The same, with each text that may quote what the job holds as `seal` makes it."""
+    changes = dict(transition.changes)
+    if isinstance(changes.get("error_message"), str):
+        changes["error_message"] = seal(Field.ERROR, str(changes["error_message"]))
+    error, burial, result = transition.error, transition.burial, transition.result
+    return Transition(
+        tuple(replace(step, message=seal(Field.LOG_ENTRY, step.message)) for step in transition.steps),
+        changes,
+        replace(
+            error,
+            message=seal(Field.ATTEMPT_ERROR, error.message),
+            traceback=seal(Field.TRACEBACK, error.traceback),
+        )
+        if error is not None
+        else None,
+        replace(burial, reason=seal(Field.REASON, burial.reason)) if burial is not None else None,
+        seal(Field.RESULT, result) if result is not None else None,
+    )
 
 
 def _ended(now: datetime, **more: object) -> Mapping[str, object]:

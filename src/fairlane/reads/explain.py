@@ -54,6 +54,7 @@ def explain_job(
     job_id: UUID,
     host: HostAnswer | None,
     *,
+    opener: rows.Opener,
     with_errors: bool = True,
 ) -> Explanation:
     """Why the job is not running, or how it runs, or how it ended.
@@ -69,9 +70,9 @@ def explain_job(
     if row is None:
         raise job_not_found(job_id, organization)
     depends_on = rows.parents_of(connection, organization, [job_id]).get(job_id, ())
-    job = rows.to_job(row, depends_on)
+    job = rows.to_job(row, depends_on, opener)
     now = clock.now(connection)
-    last_entry = log_entry(history.last_entry(connection, organization, job_id))
+    last_entry = log_entry(history.last_entry(connection, organization, job_id), opener)
     if not with_errors:
         job, last_entry = job_without_errors(job), entry_without_payload(last_entry)
     if job.status in TERMINAL:

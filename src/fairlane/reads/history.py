@@ -1,28 +1,32 @@
 """From rows of the execution log and of log lines to the values that people see."""
 
 from fairlane.domain.jobs import Artifact, LogEntry, LogLine
+from fairlane.domain.sealing import Field
 from fairlane.domain.statuses import JobStatus
+from fairlane.store.statements.rows import Opener
 from fairlane.store.tables import AnyRow
 
 
-def log_entry(row: AnyRow) -> LogEntry:
+def log_entry(row: AnyRow, opener: Opener) -> LogEntry:
     """A row of the execution log, with the attempt's error where the statement joined it."""
+    mine = (row.organization_id, row.job_id)
     return LogEntry(
         sequence=row.sequence,
         from_status=JobStatus(row.from_status) if row.from_status is not None else None,
         to_status=JobStatus(row.to_status),
         at=row.at,
         actor=row.actor,
-        message=row.message,
+        message=opener.text(*mine, Field.LOG_ENTRY, row.message) or "",
         attempt=row.attempt,
         error_type=getattr(row, "error_type", None),
-        traceback=getattr(row, "traceback", None),
+        traceback=opener.text(*mine, Field.TRACEBACK, getattr(row, "traceback", None)),
     )
 
 
-def log_line(row: AnyRow) -> LogLine:
+def log_line(row: AnyRow, opener: Opener) -> LogLine:
     """One line that a handler wrote."""
-    return LogLine(at=row.at, attempt=row.attempt, level=row.level, message=row.message)
+    message = opener.text(row.organization_id, row.job_id, Field.LOG_LINE, row.message) or ""
+    return LogLine(at=row.at, attempt=row.attempt, level=row.level, message=message)
 
 
 def artifact(row: AnyRow) -> Artifact:

@@ -11,11 +11,13 @@ from sqlalchemy import Connection
 from fairlane.domain.fairness import Lane
 from fairlane.domain.limits import beyond_limits
 from fairlane.domain.metrics import Metrics, QueueView, RunningJob, Stranded, WorkerView
+from fairlane.domain.sealing import Field
 from fairlane.domain.statuses import PASSING, PRIORITY_OF_RANK, JobStatus, Priority
 from fairlane.reads.limits import limits_of, uses_of
 from fairlane.store.clock import Clock
 from fairlane.store.statements import job_types, workers
 from fairlane.store.statements import metrics as statements
+from fairlane.store.statements.rows import Opener
 from fairlane.store.tables import AnyRow
 
 
@@ -58,7 +60,9 @@ def _worker(row: AnyRow, running: int, now: datetime, lease_now: float) -> Worke
     )
 
 
-def running_jobs(connection: Connection, organization: str | None, limit: int) -> tuple[RunningJob, ...]:
+def running_jobs(
+    connection: Connection, organization: str | None, limit: int, opener: Opener
+) -> tuple[RunningJob, ...]:
     """What runs, the longest-running first."""
     return tuple(
         RunningJob(
@@ -71,7 +75,7 @@ def running_jobs(connection: Connection, organization: str | None, limit: int) -
             started_at=row.started_at,
             worker=row.worker,
             progress=row.percent,
-            progress_message=row.message,
+            progress_message=opener.text(row.organization_id, row.id, Field.PROGRESS, row.message),
             cancel_requested_at=row.requested_at,
         )
         for row in statements.running(connection, organization, limit)

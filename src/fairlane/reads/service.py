@@ -1,6 +1,5 @@
 """`Reads`: what anybody sees of jobs, read in one place."""
 
-import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -18,6 +17,7 @@ from fairlane.domain.jobs import Job, LogEntry, LogLine, Page, Result
 from fairlane.domain.limits import Limit, LimitUse, Subject
 from fairlane.domain.metrics import Metrics, QueueView, RunningJob, Stranded, WorkerView
 from fairlane.domain.organizations import require_organization
+from fairlane.domain.sealing import Field
 from fairlane.domain.texts import storable
 from fairlane.reads import history as log
 from fairlane.reads import jobs as asked
@@ -25,6 +25,7 @@ from fairlane.reads import metrics as numbers
 from fairlane.reads.explain import HostAnswer, explain_job
 from fairlane.reads.limits import uses_of
 from fairlane.registry.directory import Directory
+from fairlane.registry.keyring import Keyring
 from fairlane.store.row_security import EVERYONE, Scope
 from fairlane.store.statements import attempts, history, job_list, lanes, organizations
 from fairlane.store.statements.job_list import Wanted
@@ -45,16 +46,20 @@ class Reads:
     is a `JobNotFound`: unknown and foreign ids look alike. What is neither UUID nor text is an `InvalidParameters`.
     """
 
-    def __init__(self, database: Database, host: Directory | None = None) -> None:
+    def __init__(self, database: Database, host: Directory | None = None, keyring: Keyring | None = None) -> None:
         self._database = database
         self._host = host
+        self._keyring = keyring or Keyring()
 
     def get(self, job_id: UUID | str, organization: str) -> Job:
         """A job. Raises `JobNotFound`."""
         key = job_id_of(job_id, organization)
         wanted = Wanted(ids=(key, key))
         found = self._database.read(
-            lambda connection: job_list.page(connection, organization, wanted, before=None, limit=1), of=organization
+            lambda connection: job_list.page(
+                connection, organization, wanted, before=None, limit=1, opener=self._keyring.shown(connection)
+            ),
+            of=organization,
         )
         if not found:
             raise job_not_found(job_id, organization)
@@ -101,14 +106,20 @@ class Reads:
         asked.check(wanted)
         search = asked.search_of(text)
         return self._database.read(
-            lambda connection: _page(connection, organization, wanted, search, before=before, limit=limit),
+            lambda connection: self._page(connection, organization, wanted, search, before=before, limit=limit),
             of=organization,
         )
 
     def history(self, job_id: UUID | str, organization: str) -> tuple[LogEntry, ...]:
         """The execution log, oldest first, with the error of each attempt that ended badly. Raises `JobNotFound`."""
-        read = self._of_job(job_id, organization, history.entries)
-        return tuple(map(log.log_entry, read))
+        return self._of_job(
+            job_id,
+            organization,
+            lambda connection, organization, key: tuple(
+                log.log_entry(row, self._keyring.shown(connection))
+                for row in history.entries(connection, organization, key)
+            ),
+        )
 
     def log_lines(
         self, job_id: UUID | str, organization: str, after: int = 0, limit: int = 1000
@@ -123,14 +134,14 @@ class Reads:
             JobNotFound, InvalidParameters
         """
         limit = asked.check_limit(limit)
-        read = self._of_job(
+        return self._of_job(
             job_id,
             organization,
-            lambda connection, organization, key: history.lines(
-                connection, organization, key, skip=max(after, 0), limit=limit
+            lambda connection, organization, key: tuple(
+                log.log_line(row, self._keyring.shown(connection))
+                for row in history.lines(connection, organization, key, skip=max(after, 0), limit=limit)
             ),
         )
-        return tuple(map(log.log_line, read))
 
     def explain(self, job_id: UUID | str, organization: str, *, with_errors: bool = True) -> Explanation:
         """Why the job is not running, or how it runs, or how it ended. Raises `JobNotFound`.
@@ -143,7 +154,15 @@ class Reads:
         # What else is in the way is others' as well: the jobs of a type with one limit for all, for one.
         clock, host = self._database.clock, self._ask_host(organization)
         return self._database.read(
-            lambda connection: explain_job(connection, clock, organization, key, host, with_errors=with_errors),
+            lambda connection: explain_job(
+                connection,
+                clock,
+                organization,
+                key,
+                host,
+                opener=self._keyring.shown(connection),
+                with_errors=with_errors,
+            ),
             of=EVERYONE,
         )
 
@@ -155,15 +174,16 @@ class Reads:
         Raises:
             JobNotFound
         """
-        value, files = self._of_job(
+        return self._of_job(
             job_id,
             organization,
-            lambda connection, organization, key: (
-                history.result_of(connection, organization, key),
-                attempts.artifacts_of(connection, organization, [key]),
+            lambda connection, organization, key: Result(
+                self._keyring.shown(connection).value(
+                    organization, key, Field.RESULT, history.result_of(connection, organization, key)
+                ),
+                tuple(map(log.artifact, attempts.artifacts_of(connection, organization, [key]))),
             ),
         )
-        return Result(json.loads(value) if value is not None else None, tuple(map(log.artifact, files)))
 
     def metrics(self, organization: str | None = None) -> Metrics:
         """Counts and ages; None = over all organizations, for operators."""
@@ -183,7 +203,7 @@ class Reads:
         """What runs, the longest-running first; None = in all organizations, for operators."""
         storable(organization=organization)
         return self._database.read(
-            lambda connection: numbers.running_jobs(connection, organization, limit),
+            lambda connection: numbers.running_jobs(connection, organization, limit, self._keyring.shown(connection)),
             of=_scope(organization),
         )
 
@@ -229,6 +249,32 @@ class Reads:
             return {name: one.max_running for name, one in self._host.organizations(ids).items()}
         return {}
 
+    def _page(
+        self,
+        connection: Connection,
+        organization: str,
+        wanted: Wanted,
+        search: str | None,
+        *,
+        before: UUID | None,
+        limit: int,
+    ) -> Page[Job]:
+        if search is not None:
+            found = asked.narrow(connection, organization, search)
+            wanted = replace(wanted, ids=found.ids, words=found.words, words_from=found.words_from)
+        # One more than asked for says whether there is another page; one more than the cap, whether it was reached.
+        opener = self._keyring.shown(connection)
+        items = job_list.page(connection, organization, wanted, before=before, limit=limit + 1, opener=opener)
+        total = job_list.count(connection, organization, wanted, up_to=TOTAL_CAP + 1)
+        last = items[limit - 1] if len(items) > limit else None
+        return Page(
+            items=items[:limit],
+            next_cursor=encode_cursor(last.created_at, last.id) if last is not None else None,
+            total=min(total, TOTAL_CAP),
+            total_is_capped=total > TOTAL_CAP,
+            searched_newest=asked.SEARCHED_NEWEST if wanted.words is not None else None,
+        )
+
     def _ask_host(self, organization: str) -> HostAnswer | None:
         if self._host is None:
             return None
@@ -251,22 +297,3 @@ class Reads:
 
 def _scope(organization: str | None) -> Scope:
     return organization if organization is not None else EVERYONE
-
-
-def _page(
-    connection: Connection, organization: str, wanted: Wanted, search: str | None, *, before: UUID | None, limit: int
-) -> Page[Job]:
-    if search is not None:
-        found = asked.narrow(connection, organization, search)
-        wanted = replace(wanted, ids=found.ids, words=found.words, words_from=found.words_from)
-    # One more than asked for says whether there is another page; one more than the cap, whether it was reached.
-    items = job_list.page(connection, organization, wanted, before=before, limit=limit + 1)
-    total = job_list.count(connection, organization, wanted, up_to=TOTAL_CAP + 1)
-    last = items[limit - 1] if len(items) > limit else None
-    return Page(
-        items=items[:limit],
-        next_cursor=encode_cursor(last.created_at, last.id) if last is not None else None,
-        total=min(total, TOTAL_CAP),
-        total_is_capped=total > TOTAL_CAP,
-        searched_newest=asked.SEARCHED_NEWEST if wanted.words is not None else None,
-    )

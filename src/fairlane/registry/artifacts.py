@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 from urllib.parse import quote, urlparse
 from uuid import UUID
 
@@ -15,6 +15,10 @@ from obstore.store import LocalStore, MemoryStore, from_url
 from sqlalchemy import make_url
 
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable
+from fairlane.registry.keyring import Keyring
+from fairlane.registry.sealed_files import SEALED_HEAD, is_sealed_file, opened_file, sealed_chunks
+from fairlane.registry.sealing import Ring
+from fairlane.store.transaction import Database
 
 _UNKNOWN_TYPE: Final = "application/octet-stream"
 _CHUNK: Final = 1024 * 1024
@@ -32,11 +36,19 @@ class StoredFile:
     sha256: str
 
 
+class GivenFile(NamedTuple):
+    """A file that is to be stored, under the name that its handler gave it."""
+
+    name: str
+    data: bytes | Path
+    content_type: str | None
+
+
 class ArtifactStorage(Protocol):
     """Where the bytes of artifacts live. Paths are the storage's own; only the database says whose they are."""
 
-    def put(self, path: str, data: bytes | Path) -> None:
-        """Store bytes, or a file's content, whole or not at all."""
+    def put(self, path: str, data: bytes | Path | Iterator[bytes]) -> None:
+        """Store bytes, in one piece or in several, or a file's content, whole or not at all."""
 
     def get(self, path: str) -> bytes:
         """The bytes at `path`. Raises FileNotFoundError."""
@@ -70,8 +82,8 @@ class ObjectStorage:
         except (ValueError, OSError, obstore.exceptions.BaseError) as error:
             raise ConfigurationError(f"artifacts_url {self.url!r} can't be used: {error}") from error
 
-    def put(self, path: str, data: bytes | Path) -> None:
-        """Store bytes, or a file's content, whole or not at all.
+    def put(self, path: str, data: bytes | Path | Iterator[bytes]) -> None:
+        """Store bytes, in one piece or in several, or a file's content, whole or not at all.
 
         Raises:
             StorageUnavailable: the storage refused it.
@@ -148,13 +160,62 @@ def _folder(organization: str) -> str:
 
 
 def store_file(
-    storage: ArtifactStorage, file_id: UUID, path: str, name: str, data: bytes | Path, content_type: str | None
+    storage: ArtifactStorage,
+    file_id: UUID,
+    path: str,
+    file: GivenFile,
+    ring: Ring | None = None,
 ) -> StoredFile:
-    """Put a file at its path; its type is guessed by its name unless it is given."""
+    """Put a file at its path; its type is guessed by its name unless it is given.
+
+    Args:
+        ring: the keys of the organization, if it has any: then the file is stored sealed.
+    """
+    name, data, content_type = file
     digest, size = _digest(data)
-    storage.put(path, data)
+    if ring is not None:
+        digest = ring.fingerprint(digest)
+        storage.put(path, sealed_chunks(ring, path, data))
+    else:
+        storage.put(path, data)
     guessed = content_type or mimetypes.guess_type(name)[0] or _UNKNOWN_TYPE
     return StoredFile(file_id, path, size, guessed, digest)
+
+
+def read_file(storage: ArtifactStorage, keyring: Keyring, database: Database, organization: str, path: str) -> bytes:
+    """The content of an organization's file. To be called outside of transactions.
+
+    Raises:
+        FileNotFoundError: it is not in this storage.
+        Unreadable: it is sealed, and can't be opened.
+    """
+    data = storage.get(path)
+    if not is_sealed_file(data):
+        return data
+    ring = keyring.rings_of(database, [organization]).get(organization)
+    return opened_file(ring, path, data) if ring is not None else data
+
+
+def stream_file(  # noqa: PLR0917 - as read_file, and which bytes
+    storage: ArtifactStorage,
+    keyring: Keyring,
+    database: Database,
+    organization: str,
+    path: str,
+    start: int,
+    stop: int,
+) -> Iterator[bytes]:
+    """The bytes of an organization's file from `start` up to but without `stop`, in pieces.
+
+    A sealed file is opened whole for that. To be called outside of transactions.
+
+    Raises:
+        FileNotFoundError, Unreadable: as `read_file`; at once, and not with the first piece.
+    """
+    beginning = b"".join(storage.stream(path, 0, SEALED_HEAD))
+    if not is_sealed_file(beginning):
+        return storage.stream(path, start, stop)
+    return iter((read_file(storage, keyring, database, organization, path)[start:stop],))
 
 
 def _digest(data: bytes | Path) -> tuple[str, int]:

@@ -26,10 +26,12 @@ from pydantic_core import ErrorDetails
 
 from fairlane.domain.canonical import canonical
 from fairlane.domain.errors import ConfigurationError, InvalidParameters
+from fairlane.domain.redact import REDACTED, is_secret_name
+from fairlane.domain.secrets import bare, left_out, veiled
 from fairlane.registry.parameters_constraints import Node
 from fairlane.registry.parameters_document import DocumentBuilder
-from fairlane.registry.parameters_validator import kinds, validator_of, words
-from fairlane.registry.parameters_values import dumps, json_form, lift
+from fairlane.registry.parameters_validator import holds_secret, kinds, validator_of, words
+from fairlane.registry.parameters_values import dressed, dumps, json_form, lift
 
 VERSION: Final = 1
 # Long values and long lists of mistakes help nobody, and end in logs.
@@ -40,9 +42,11 @@ _GIVEN: Final = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 
 
 class Prepared(NamedTuple):
-    """Checked parameters: as `plain` JSON values, the `text` of these, stored, and the `canonical` text, hashed."""
+    """Checked parameters: as `plain` JSON values, as they are `shown`, without secrets, the `text` of the plain ones,
+    stored, and the `canonical` text, hashed."""
 
     plain: Mapping[str, Any]
+    shown: Mapping[str, Any]
     text: str
     canonical: str
 
@@ -85,7 +89,13 @@ class ParameterSchema:
             raise InvalidParameters(f"{self.job_type}: {error}") from error
         typed = self._typed(lifted)
         plain = json_form(typed)
-        prepared = Prepared(plain, dumps(plain), canonical(typed))
+        shown = veiled(plain)
+        if shown is not plain and left_out(plain):
+            raise InvalidParameters(
+                f"{self.job_type}: a secret parameter is {REDACTED!r}, which is what people are shown in its place: "
+                "give its value"
+            )
+        prepared = Prepared(plain, shown, dumps(plain), canonical(typed))
         if self._ambiguous:
             self._check_read_back(typed, prepared)
         return prepared
@@ -134,7 +144,16 @@ class ParameterSchema:
         subject = f"parameter '{place}'" if place else "parameters"
         message = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
         colon = "" if message.startswith(("must ", "can't ")) else ":"
-        return f"{subject}{colon} {message} (got {_shown(error['input'])})"
+        got = REDACTED if self._may_be_secret(error["loc"]) else _shown(error["input"])
+        return f"{subject}{colon} {message} (got {got})"
+
+    def _may_be_secret(self, location: tuple[int | str, ...]) -> bool:
+        """Whether what is there, or in it, is not to be shown: a sentence of ours ends in logs."""
+        if not location or any(isinstance(step, str) and is_secret_name(step) for step in location):
+            return True
+        fields = self._document["parameters"]["fields"]
+        node = fields.get(location[0], {"schema": self._document["parameters"].get("extras")})
+        return holds_secret(node, self._document["definitions"])
 
 
 class Signature:
@@ -181,10 +200,11 @@ class Signature:
         for name in arguments:
             adapter = self._adapters.get(name, self._more)
             if adapter is None:
+                arguments[name] = bare(arguments[name])
                 continue
             try:
                 # Not strict, whatever the model says: the types were checked, objects and Enum members are JSON still.
-                arguments[name] = adapter.validate_python(arguments[name], strict=False)
+                arguments[name] = adapter.validate_python(dressed(arguments[name]), strict=False)
             except ValidationError as error:
                 errors.extend({**detail, "loc": (name, *detail["loc"])} for detail in error.errors(include_url=False))
         if errors:
@@ -244,5 +264,5 @@ def _place(location: tuple[int | str, ...]) -> str:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    text = repr(veiled(value))
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"

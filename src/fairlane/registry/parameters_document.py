@@ -4,6 +4,7 @@ A node of the document is `{"kind": …, …}`. The kinds:
 
 - scalars: null, bool, int, float, str, bytes, datetime, aware_datetime, naive_datetime, date, time, timedelta, decimal,
   uuid, each with its constraints (`ge`, `gt`, `le`, `lt`, `multiple_of`, `min_length`, `max_length`, `pattern`, …);
+- `secret` and `secret_bytes`, text and bytes that nobody but the handler is shown;
 - `literal` and `enum` with their `values`; `optional` and `union` with what they are `of`;
 - `list` and `set` with `items`, `dict` with `keys` and `values`, `tuple` with `items` or, if of any length, `rest`;
 - `object` (dataclass, model, TypedDict) with `fields`, each read from its name or those that it has `also`, and what
@@ -56,6 +57,8 @@ _SCALARS: Final[dict[type, str]] = {
     timedelta: "timedelta",
     Decimal: "decimal",
     UUID: "uuid",
+    pydantic.SecretStr: "secret",
+    pydantic.SecretBytes: "secret_bytes",
 }
 _CONTAINERS: Final[dict[Any, str]] = {
     list: "list",

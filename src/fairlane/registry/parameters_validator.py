@@ -19,6 +19,8 @@ from pydantic_core import CoreSchema, PydanticCustomError, SchemaValidator, core
 
 from fairlane.domain.canonical import Unordered, canonical
 from fairlane.domain.errors import ConfigurationError
+from fairlane.domain.redact import REDACTED
+from fairlane.domain.secrets import MARK, Secret, is_marked
 from fairlane.registry.parameters_constraints import CONSTRAINTS, Node
 from fairlane.registry.parameters_values import json_form, unordered
 
@@ -43,7 +45,7 @@ def words(node: Node) -> str:
         return f"{words(node['of'])} or null"
     if kind in {"literal", "enum"}:
         return f"one of {', '.join(map(repr, node['values']))}"[:80]
-    return {"ref": "an object", "object": "an object", "dict": "an object"}.get(kind, "a list")
+    return _WORDS.get(kind, "a list")
 
 
 def kinds(node: object) -> Iterator[str]:
@@ -55,6 +57,34 @@ def kinds(node: object) -> Iterator[str]:
     if isinstance(node, list):
         for member in node:
             yield from kinds(member)
+
+
+_WORDS: Final = {
+    "ref": "an object",
+    "object": "an object",
+    "dict": "an object",
+    "secret": "a string",
+    "secret_bytes": "bytes (as base64)",
+}
+_SECRETS: Final = frozenset({"secret", "secret_bytes"})
+
+
+def holds_secret(node: object, definitions: Node) -> bool:
+    """Whether values of a node are secret, or may have secrets in them, by its kind or by its definition's."""
+    seen: set[str] = set()
+    waiting = [node]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict):
+            if one.get("kind") in _SECRETS:
+                return True
+            if one.get("kind") == "ref" and one["name"] not in seen:
+                seen.add(one["name"])
+                waiting.append(definitions[one["name"]])
+            waiting.extend(one.values())
+        elif isinstance(one, list):
+            waiting.extend(one)
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +195,8 @@ def _opaque(value: object) -> object:
 
 
 def _has_bytes(value: object) -> bool:
+    if isinstance(value, Secret):
+        value = value.value
     if isinstance(value, dict):
         return any(map(_has_bytes, value.values()))
     return any(map(_has_bytes, value)) if isinstance(value, (list, tuple)) else isinstance(value, bytes)
@@ -172,6 +204,34 @@ def _has_bytes(value: object) -> bool:
 
 def _reserved(_: object) -> object:
     raise PydanticCustomError("kind", "must be left out: it is the name of the handler's context")
+
+
+def _in_secret(value: Any) -> Any:
+    if isinstance(value, Secret):
+        return value.value
+    return value[MARK] if is_marked(value) else value
+
+
+def _secret(value: object) -> Secret:
+    text = _in_secret(value)
+    if not isinstance(text, str):
+        raise _wrong(_WORDS["secret"])
+    return Secret(text)
+
+
+def _secret_bytes(value: object) -> Secret:
+    data = _in_secret(value)
+    if data == REDACTED:
+        raise PydanticCustomError(
+            "kind", f"must not be '{REDACTED}', which people are shown in its place: give its value"
+        )
+    try:
+        data = b64decode(data, validate=True) if isinstance(data, str) else data
+    except ValueError:
+        data = None
+    if not isinstance(data, bytes):
+        raise _wrong(_WORDS["secret_bytes"])
+    return Secret(data)
 
 
 def _choice(node: Node) -> CoreSchema:
@@ -248,6 +308,8 @@ _BUILDERS: Final[dict[str, Callable[[Node], CoreSchema]]] = {
     "any": lambda _: core_schema.no_info_plain_validator_function(_any),
     "opaque": lambda _: core_schema.no_info_plain_validator_function(_opaque),
     "reserved": lambda _: core_schema.no_info_plain_validator_function(_reserved),
+    "secret": lambda _: core_schema.no_info_plain_validator_function(_secret),
+    "secret_bytes": lambda _: core_schema.no_info_plain_validator_function(_secret_bytes),
     "ref": lambda node: core_schema.definition_reference_schema(node["name"]),
     "optional": lambda node: core_schema.nullable_schema(_schema(node["of"])),
     "union": _union,

@@ -1,7 +1,8 @@
 """Python values to plain JSON: the forms in which parameters and results are stored.
 
 Datetimes, dates and times are ISO 8601 text with the offset that they were given, durations ISO 8601 too, Decimals and
-UUIDs their text, bytes base64, sets sorted lists, Enum members their values, dataclasses and models dicts.
+UUIDs their text, bytes base64, sets sorted lists, Enum members their values, dataclasses and models dicts. Secrets are
+`{"$secret": …}`, so that whoever shows them knows.
 """
 
 import dataclasses
@@ -15,7 +16,7 @@ from functools import singledispatch
 from typing import Any, Final
 from uuid import UUID
 
-from pydantic import AliasChoices, BaseModel
+from pydantic import AliasChoices, BaseModel, SecretBytes, SecretStr
 from pydantic.fields import FieldInfo
 
 from fairlane.domain.canonical import (
@@ -31,6 +32,7 @@ from fairlane.domain.canonical import (
     written,
 )
 from fairlane.domain.errors import InvalidParameters, PermanentError
+from fairlane.domain.secrets import MARK, Secret, is_marked
 
 # Deeper than any honest payload; far from where a parser of any language gives up.
 MAX_DEPTH: Final = 32
@@ -144,6 +146,22 @@ def _(value: Decimal | UUID) -> Any:
     return str(value)
 
 
+@_json_form.register
+def _(value: Secret) -> Any:
+    return {MARK: json_form(value.value)}
+
+
+def dressed(value: Any) -> Any:
+    """A typed tree with its secrets as pydantic's own types, for the handler's annotations."""
+    if isinstance(value, Secret):
+        return SecretStr(value.value) if isinstance(value.value, str) else SecretBytes(value.value)
+    if isinstance(value, dict):
+        return SecretStr(value[MARK]) if is_marked(value) else {key: dressed(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(dressed, value))
+    return value
+
+
 def wire_names(name: str, field: FieldInfo) -> list[str]:
     """The keys that a model itself reads a field from; the first is the one under which it is stored."""
     alias = field.alias if field.validation_alias is None else field.validation_alias
@@ -160,9 +178,15 @@ def _key(key: object, place: Place) -> object:
 def _opened(value: object) -> object:
     """An Enum member's value, a dataclass or a model as a dict (all its fields); everything else as it is."""
     if type(value) in _PLAIN:
-        return value
+        return (
+            Secret(value[MARK])
+            if type(value) is dict and MARK in value and is_marked(value) and isinstance(value[MARK], str)
+            else value
+        )
     while isinstance(value, Enum):
         value = value.value
+    if isinstance(value, SecretStr | SecretBytes):
+        return Secret(value.get_secret_value())
     if isinstance(value, type):
         return value
     fields: dict[str, FieldInfo] | None = getattr(type(value), "__pydantic_fields__", None)

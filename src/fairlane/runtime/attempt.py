@@ -15,10 +15,11 @@ from fairlane.domain.classify import classify, snooze_of
 from fairlane.domain.errors import InvalidParameters
 from fairlane.domain.events import HandlerAbandoned, ServiceFailed
 from fairlane.domain.outcomes import Completed, ErrorReport, Failed, Outcome, Released, Snoozed, Stopped, TimedOut
-from fairlane.registry.artifacts import ArtifactStorage
+from fairlane.registry.artifacts import read_file
 from fairlane.registry.job_types import JobType
 from fairlane.registry.options import Isolation
 from fairlane.registry.parameters_values import encode_result
+from fairlane.runtime.clean import Cleaner
 from fairlane.runtime.context import Interrupt, Interrupted, JobContext
 from fairlane.runtime.executors.base import Abandoned, Call, Execution, Executor
 from fairlane.runtime.reporter import AttemptChannel, Desk
@@ -43,6 +44,7 @@ class Attempt:
 
     Args:
         on_end: called once with the attempt and its outcome, maybe before `begin` returns.
+        cleaner: takes the secrets of the job out of errors.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Attempt:
         facts: AttemptFacts,
         channel: AttemptChannel,
         on_end: "Callable[[Attempt, Outcome], None]",
+        cleaner: Cleaner | None = None,
     ) -> None:
         self.facts = facts
         self.job_type = job_type
@@ -59,6 +62,7 @@ class Attempt:
         self.began = time.monotonic()
         self._bench = bench
         self._on_end = on_end
+        self._cleaner = cleaner or Cleaner(facts.parameters)
         self._execution: Execution | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._stopped: Interruption | None = None  # the first reason for a stop
@@ -76,7 +80,7 @@ class Attempt:
         except InvalidParameters as error:
             # Another version of the handler may be able to read it, so it backs off like any failure.
             kind = "InvalidParameters"
-            report = ErrorReport(kind, str(error), fingerprint=f"{kind} {self.job_type.name}")
+            report = ErrorReport(kind, self._cleaner.text(str(error)), fingerprint=f"{kind} {self.job_type.name}")
             self._on_end(self, Failed(report))
             return
         except Exception as error:  # noqa: BLE001 - a validator of the handler's own
@@ -155,7 +159,7 @@ class Attempt:
             Interrupt(),
             blocking=job_type.isolation is not Isolation.ASYNC,
             # No method of this attempt: that would be a reference cycle.
-            read_artifact=partial(_read_artifact, self._bench.desk.storage, facts),
+            read_artifact=partial(_read_artifact, self._bench.desk, facts),
         )
         return Call(job_type=job_type, arguments=arguments, context=context, facts=facts, channel=self.channel)
 
@@ -190,13 +194,14 @@ class Attempt:
     def _failure(self, error: BaseException) -> Outcome:
         snooze = snooze_of(error)
         if snooze is not None:
-            return Snoozed(snooze.seconds, snooze.reason)
+            return Snoozed(snooze.seconds, self._cleaner.text(snooze.reason))
         if isinstance(error, Interrupted):
             return Stopped("the handler stopped")
         errors = self.job_type.errors
-        return Failed(classify(error, transient=errors.transient, permanent=errors.permanent))
+        report = classify(error, transient=errors.transient, permanent=errors.permanent)
+        return Failed(self._cleaner.error(report))
 
 
-def _read_artifact(storage: ArtifactStorage, facts: AttemptFacts, parent_id: UUID, name: str) -> bytes:
+def _read_artifact(desk: Desk, facts: AttemptFacts, parent_id: UUID, name: str) -> bytes:
     path = next(parent.artifacts[name] for parent in facts.parents if parent.id == parent_id)
-    return storage.get(path)
+    return read_file(desk.storage, desk.keyring, desk.database, facts.organization, path)

@@ -1,12 +1,10 @@
 """One claim round: look at the lanes → lock what is limited → share the slots → claim → what the jobs need to begin."""
 
-import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from random import Random
-from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -16,14 +14,17 @@ from fairlane.domain.breaker import Pair, Trial
 from fairlane.domain.fairness import Lane
 from fairlane.domain.limits import Subject
 from fairlane.domain.outcomes import Outcome, Refused, Released
-from fairlane.domain.statuses import JobStatus, OrganizationStatus
+from fairlane.domain.sealing import is_sealed
+from fairlane.domain.statuses import OrganizationStatus
 from fairlane.registry.directory import Directory, Membership, Standing, StoredDirectory
+from fairlane.registry.keyring import Keyring
+from fairlane.registry.sealing import Ring
+from fairlane.runtime.facts import NO_EXTRAS, Ready, extras, ready
 from fairlane.runtime.headcount import Headcount
 from fairlane.runtime.outlook import Outlook, Outlooks, pair_of
 from fairlane.runtime.patience import DirectoryAway, ask_members
-from fairlane.runtime.reports import AttemptFacts, ParentFacts
 from fairlane.runtime.rooms import Turns, note_starts
-from fairlane.store.statements import attempts, breakers, claim, claim_round, lanes, running_limits, workers
+from fairlane.store.statements import breakers, claim, claim_round, lanes, running_limits, workers
 from fairlane.store.statements.claim import Claimed, Wanted
 from fairlane.store.statements.claim_round import Beginning
 from fairlane.store.statements.finish import Finish, Finished, finish
@@ -33,19 +34,9 @@ from fairlane.store.transaction import Database
 
 _BATCH = 500
 _SHORT_ROUND = 250  # jobs: a fifth of the work of a thousand, and little more of it for each
-_NO_LABELS = "{}"
-_NO_EXTRAS: tuple[str | None, tuple[ParentFacts, ...]] = (None, ())
-_DEFERRED = 10.0  # seconds a job waits when the directory could not be asked about its user
+_DEFERRED = 10.0  # seconds a job waits when the directory could not be asked about its user, or its key is not here
 ORGANIZATION_GONE = "Organization not found"  # R5 names both reasons
 PERMISSION_LOST = "Permission denied"
-
-
-class Ready(NamedTuple):
-    """A claimed job with all that its attempt needs, or with the outcome that it already has."""
-
-    claimed: Claimed
-    facts: AttemptFacts
-    verdict: Outcome | None = None
 
 
 @dataclass(slots=True)
@@ -61,12 +52,14 @@ class Claims:
     directory: Directory
     card: WorkerCard
     outlooks: Outlooks
+    keyring: Keyring = field(default_factory=Keyring)
     is_hungry: bool = field(default=False, init=False)
     is_held_up: bool = field(default=False, init=False)
     is_unsure: bool = field(default=False, init=False)
     _turns: Turns = field(init=False)
     _headcount: Headcount = field(init=False)
     _counted_for: Sequence[RunningRow] | None = field(default=None, init=False)  # of the outlook, for what is limited
+    _locked: frozenset[str] = field(default=frozenset(), init=False)  # organizations whose keys are not here
 
     def __post_init__(self) -> None:
         self._turns = Turns(self.card.id)
@@ -94,6 +87,8 @@ class Claims:
         self.is_hungry = bool(outlook and outlook.lanes)
         if outlook is None or not outlook.lanes:
             return []
+        if self._locked:
+            self._look_for_keys()
         # An error from here on may leave claimed jobs that the worker never heard of.
         was_unsure, self.is_unsure = self.is_unsure, True
         running = self._headcount.running(outlook, known)
@@ -145,7 +140,8 @@ class Claims:
         if began is None:
             return Wanted((), {}, {}), []
         trials = breakers.lock_due(connection, began.now, outlook.trials)
-        allowed = _allowed(outlook, began.paused, trials)
+        locked_out = frozenset(("organization", one) for one in self._locked)
+        allowed = _allowed(outlook, began.paused | locked_out, trials)
         if self._counted_for is not None and self._counted_for is outlook.running:
             # Limits are counted exactly, which is dear: what has any had its round after this look.
             allowed = [lane for lane in allowed if not outlook.limited[lane]] or allowed
@@ -219,11 +215,33 @@ class Claims:
     def _prepare(self, claimed: Sequence[Claimed], standings: Mapping[str, Standing]) -> list[Ready]:
         members = self._ask_members(claimed)
         with_more = [one for one in claimed if one.attempt > 1 or one.has_parents]
-        extras = self.database.read(lambda connection: _extras(connection, with_more)) if with_more else {}
+        rings = self._rings(claimed)
+        more = self.database.read(lambda connection: extras(connection, self.keyring, with_more)) if with_more else {}
         return [
-            Ready(one, _facts(one, *extras.get(one.lease_token, _NO_EXTRAS)), _verdict(one, standings, members))
+            ready(
+                one,
+                more.get(one.lease_token, NO_EXTRAS),
+                _verdict(one, standings, members),
+                rings.get(one.organization),
+                _DEFERRED,
+            )
             for one in claimed
         ]
+
+    def _rings(self, claimed: Sequence[Claimed]) -> Mapping[str, Ring]:
+        """The keys of those organizations that have any; those that are not here keep their lanes shut from now on."""
+        rings = self.keyring.rings_of(self.database, {one.organization for one in claimed})
+        for one in claimed:
+            ring = rings.get(one.organization)
+            if is_sealed(one.parameters) and (ring is None or not ring.knows(one.parameters)):
+                self.keyring.forget(one.organization)  # what was kept is from before the key was made
+                rings |= self.keyring.rings_of(self.database, [one.organization])
+        self._locked |= {organization for organization, ring in rings.items() if ring.is_locked}
+        return rings
+
+    def _look_for_keys(self) -> None:
+        rings = self.keyring.rings_of(self.database, self._locked)
+        self._locked = frozenset(one for one in self._locked if one in rings and rings[one].is_locked)
 
     def _ask_members(self, claimed: Sequence[Claimed]) -> Mapping[tuple[str, str], Membership] | None:
         needs = {(one.organization, one.user, one.required_permission) for one in claimed if one.user is not None}
@@ -283,50 +301,3 @@ def _verdict(
             "right and retry it, or submit it as another user",
         )
     return None
-
-
-def _extras(
-    connection: Connection, claimed: Sequence[Claimed]
-) -> dict[UUID, tuple[str | None, tuple[ParentFacts, ...]]]:
-    """Checkpoint and parents of each job, where it has any, by its lease."""
-    return {
-        one.lease_token: (
-            attempts.checkpoint_of(connection, one.organization, one.id) if one.attempt > 1 else None,
-            _parents(connection, one) if one.has_parents else (),
-        )
-        for one in claimed
-    }
-
-
-def _parents(connection: Connection, claimed: Claimed) -> tuple[ParentFacts, ...]:
-    rows = attempts.parents_of(connection, claimed.organization, claimed.id)
-    files: dict[UUID, dict[str, str]] = defaultdict(dict)
-    for file in attempts.artifacts_of(connection, claimed.organization, [row.id for row in rows]):
-        files[file.job_id][file.name] = file.path
-    return tuple(
-        ParentFacts(
-            id=row.id,
-            job_type=row.job_type,
-            status=JobStatus(row.status),
-            result=json.loads(row.value) if row.value is not None else None,
-            labels=json.loads(row.labels),
-            artifacts=files[row.id],
-        )
-        for row in rows
-    )
-
-
-def _facts(claimed: Claimed, checkpoint: str | None, parents: tuple[ParentFacts, ...]) -> AttemptFacts:
-    return AttemptFacts(
-        organization=claimed.organization,
-        job_id=claimed.id,
-        job_type=claimed.job_type,
-        user=claimed.user,
-        attempt=claimed.attempt,
-        lease_token=claimed.lease_token,
-        parameters=claimed.parameters,
-        labels=json.loads(claimed.labels) if claimed.labels != _NO_LABELS else {},
-        timeout=claimed.timeout,
-        checkpoint=checkpoint,
-        parents=parents,
-    )

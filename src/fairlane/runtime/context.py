@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, get_args
 from uuid import UUID
 
 from fairlane.domain.errors import PermanentError
+from fairlane.domain.secrets import bare
 from fairlane.domain.statuses import JobStatus
 from fairlane.runtime.accept import Data, contents, encoded, media_type, safe_name, storable
 from fairlane.runtime.interrupt import Interrupt, Interrupted
@@ -139,13 +140,13 @@ class JobContext:
     @cached_property
     def parameters(self) -> Mapping[str, Any]:
         """The parameters in their JSON form; the handler's arguments are the same, typed."""
-        parameters: Mapping[str, Any] = json.loads(self._facts.parameters)
+        parameters: Mapping[str, Any] = bare(json.loads(self._facts.parameters))
         return parameters
 
     @cached_property
     def checkpointed(self) -> Any:
         """The state of the last checkpoint of the attempts before this one; None if there is none."""
-        return None if self._facts.checkpoint is None else json.loads(self._facts.checkpoint)
+        return None if self._facts.checkpoint is None else bare(json.loads(self._facts.checkpoint))
 
     @cached_property
     def parents(self) -> tuple[Parent, ...]:

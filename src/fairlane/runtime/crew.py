@@ -15,7 +15,7 @@ from fairlane.domain.statuses import JobStatus
 from fairlane.registry.options import Isolation
 from fairlane.runtime.attempt import Attempt, Bench
 from fairlane.runtime.breakers import Tally
-from fairlane.runtime.claims import Ready
+from fairlane.runtime.clean import Cleaner
 from fairlane.runtime.dead_letter_alarm import DeadLetterAlarm
 from fairlane.runtime.deadlines import Deadlines
 from fairlane.runtime.executors.async_ import AsyncExecutor
@@ -23,6 +23,7 @@ from fairlane.runtime.executors.base import Executor
 from fairlane.runtime.executors.process import ProcessExecutor
 from fairlane.runtime.executors.target import importable_target
 from fairlane.runtime.executors.thread import ThreadExecutor
+from fairlane.runtime.facts import Ready
 from fairlane.runtime.finisher import Finisher, FinisherParts
 from fairlane.runtime.parts import REPORT_THREADS, WorkerParts
 from fairlane.runtime.reporter import AttemptChannel, Desk
@@ -80,7 +81,9 @@ class Crew:
 
     def _make_bench(self) -> Bench:
         parts, settings = self._parts, self._parts.settings
-        desk = Desk(parts.database, parts.artifacts, self._report_threads, parts.emit, settings.progress_interval)
+        desk = Desk(
+            parts.database, parts.artifacts, self._report_threads, parts.emit, settings.progress_interval, parts.keyring
+        )
         job_types = parts.catalogue.mine.values()
         isolations = {one.isolation for one in job_types}
         executors: dict[Isolation, Executor] = {}
@@ -165,9 +168,10 @@ class Crew:
         if verdict is not None:
             self._finish(ready, verdict, seconds=0.0)
             return
-        channel = AttemptChannel(self._bench.desk, claimed, self._on_lost)
+        cleaner = Cleaner(ready.facts.parameters)
+        channel = AttemptChannel(self._bench.desk, claimed, self._on_lost, ready.ring, cleaner)
         attempt = Attempt(
-            self._bench, self._job_types[claimed.job_type], ready.facts, channel, partial(self._on_end, ready)
+            self._bench, self._job_types[claimed.job_type], ready.facts, channel, partial(self._on_end, ready), cleaner
         )
         self._attempts[claimed.lease_token] = attempt
         self._nothing_runs.clear()
@@ -246,6 +250,7 @@ class Crew:
                 backoff=self._job_types[claimed.job_type].options.backoff,
                 actor=self._card.name,
                 has_checkpoint=has_checkpoint,
+                seal=partial(ready.ring.seal, claimed.id) if ready.ring is not None else None,
             )
         )
 

@@ -1,6 +1,6 @@
 """What the composition root hands to the running side."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, Self
 
 from fairlane.config import Settings
@@ -8,6 +8,7 @@ from fairlane.domain.events import Emit
 from fairlane.registry.artifacts import ObjectStorage
 from fairlane.registry.catalogue import Catalogue
 from fairlane.registry.directory import Directory, StoredDirectory
+from fairlane.registry.keyring import Keyring
 from fairlane.store.row_security import Role
 from fairlane.store.transaction import Database
 
@@ -27,6 +28,7 @@ class WorkerParts:
     directory: Directory
     artifacts: ObjectStorage
     emit: Emit
+    keyring: Keyring = field(default_factory=Keyring)
 
     def on_own_connections(self) -> Self:
         """The same on database connections of the worker's own: handlers and the application may use up the others."""

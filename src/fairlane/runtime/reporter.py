@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
@@ -20,7 +20,11 @@ from sqlalchemy import Connection
 
 from fairlane.domain.errors import FairlaneError, StorageUnavailable
 from fairlane.domain.events import Emit, JobProgressed
-from fairlane.registry.artifacts import ArtifactStorage, StoredFile, path_of, store_file
+from fairlane.domain.sealing import Field
+from fairlane.registry.artifacts import ArtifactStorage, GivenFile, StoredFile, path_of, store_file
+from fairlane.registry.keyring import Keyring
+from fairlane.registry.sealing import Ring
+from fairlane.runtime.clean import Cleaner
 from fairlane.runtime.reports import Checkpoint, File, Line, Progress, Report
 from fairlane.runtime.service import in_thread
 from fairlane.store.statements import attempts, doomed_files
@@ -47,6 +51,7 @@ class Desk:
     threads: Executor
     emit: Emit
     interval: float
+    keyring: Keyring = field(default_factory=Keyring)
 
 
 class AttemptChannel:
@@ -54,6 +59,8 @@ class AttemptChannel:
 
     Args:
         on_lost: called from a thread, with the lease, when a write finds it lost.
+        ring: the keys of the organization, if it has any.
+        cleaner: takes the secrets of the job out of its texts.
     """
 
     # How every channel begins, and most end: on the class, since a worker makes tens of thousands a second.
@@ -65,10 +72,19 @@ class AttemptChannel:
     _is_shut = False
     has_checkpoint = False  # sent one, whether or not it could be kept
 
-    def __init__(self, desk: Desk, claimed: Claimed, on_lost: Callable[[UUID], None]) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        claimed: Claimed,
+        on_lost: Callable[[UUID], None],
+        ring: Ring | None = None,
+        cleaner: Cleaner | None = None,
+    ) -> None:
         self._desk = desk
         self._claimed = claimed
         self._on_lost = on_lost
+        self._ring = ring
+        self._cleaner = cleaner
         self._loop = asyncio.get_running_loop()
         self._writer = threading.Lock()  # held while writing: what was sent first is written first
         self._lock = threading.Lock()  # of what follows, and of what is on the class
@@ -79,6 +95,8 @@ class AttemptChannel:
         take its place.
         """
         future: Future[Any] = Future()
+        if self._cleaner is not None:
+            report = self._cleaner.report(report)
         with self._lock:
             if self._is_shut:
                 future.set_exception(LeaseLostError("This attempt is over; nothing more is kept for it."))
@@ -193,7 +211,8 @@ class AttemptChannel:
         database, job, file_id = self._desk.database, self._claimed, uuid4()
         path = path_of(job.organization, job.id, file_id)
         database.write(lambda c: doomed_files.announce(c, database.clock.now(c), self._lease, file_id, path))
-        return store_file(self._desk.storage, file_id, path, report.name, report.data, report.content_type)
+        file = GivenFile(report.name, report.data, report.content_type)
+        return store_file(self._desk.storage, file_id, path, file, self._ring)
 
     def _insert(self, connection: Connection, stored: list[Stored], progress: Progress | None) -> bool:
         """Whether the lease was held; else nothing was written."""
@@ -208,6 +227,9 @@ class AttemptChannel:
             doomed_files.doom(connection, now, self._claimed.organization, replaced)
         return True
 
+    def _sealed(self, of: Field, text: str) -> str:
+        return self._ring.seal(self._claimed.id, of, text) if self._ring is not None else text
+
     def _replaced(self, connection: Connection, files: Iterable[tuple[str, str]]) -> list[str]:
         """The paths of the files that these, each a name and a path, take the place of."""
         earlier = attempts.artifacts_of(connection, self._claimed.organization, [self._claimed.id])
@@ -219,14 +241,16 @@ class AttemptChannel:
         return replaced
 
     def _insert_one(self, connection: Connection, now: datetime, report: Report, file: StoredFile | None) -> bool:
-        lease = self._lease
+        lease, sealed = self._lease, self._sealed
         match report:
             case Progress(percent, message):
-                return attempts.set_progress(connection, now, lease, percent=percent, message=message)
+                told = sealed(Field.PROGRESS, message) if message is not None else None
+                return attempts.set_progress(connection, now, lease, percent=percent, message=told)
             case Line(level, message):
+                message = sealed(Field.LOG_LINE, message)
                 return attempts.add_line(connection, now, lease, level=level, message=message)
             case Checkpoint(state):
-                return attempts.set_checkpoint(connection, now, lease, state)
+                return attempts.set_checkpoint(connection, now, lease, sealed(Field.CHECKPOINT, state))
             case File(name):
                 assert file is not None
                 values = {"name": name, **asdict(file)}

@@ -84,8 +84,8 @@ class AttemptFacts:
     user: str | None
     attempt: int
     lease_token: UUID
-    parameters: str
+    parameters: str = field(repr=False)
     labels: Mapping[str, str]
     timeout: float | None
-    checkpoint: str | None = None
+    checkpoint: str | None = field(default=None, repr=False)
     parents: tuple[ParentFacts, ...] = ()

@@ -13,10 +13,11 @@ from typing import Final
 from fairlane.domain.errors import ConfigurationError, FairlaneError, StorageUnavailable
 from fairlane.domain.events import LoopBlocked, QueuesNotServed, ServiceFailed, WorkerStarted, WorkerStopped
 from fairlane.runtime.breakers import Breakers, Tally
-from fairlane.runtime.claims import Claims, Ready
+from fairlane.runtime.claims import Claims
 from fairlane.runtime.cleanup import Cleanup
 from fairlane.runtime.crew import Crew
 from fairlane.runtime.dead_letter_alarm import DeadLetterAlarm
+from fairlane.runtime.facts import Ready
 from fairlane.runtime.heartbeat import Heartbeat
 from fairlane.runtime.loop_watch import LoopWatch
 from fairlane.runtime.outlook import Outlooks
@@ -65,7 +66,7 @@ class Shift:
         self._stage = Stage(database, settings.stage_interval, self._on_ready)
         self._listener = Listener(database, self._on_hint)
         outlooks = Outlooks(database, parts.directory, card)
-        self._claims = Claims(database, parts.directory, card, outlooks)
+        self._claims = Claims(database, parts.directory, card, outlooks, parts.keyring)
         self._loop_watch = LoopWatch(self._on_blocked, self._on_stuck, settings.lease)
 
     async def run(self, *, until_idle: bool) -> None:

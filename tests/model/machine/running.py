@@ -17,7 +17,7 @@ from fairlane.domain.outcomes import (
     Stopped,
     TimedOut,
 )
-from fairlane.runtime.claims import Ready
+from fairlane.runtime.facts import Ready
 from fairlane.store.statements.claim import Claimed
 from fairlane.store.statements.finish import Finished
 from tests.model.machine.base import SLOTS, leases, spent

@@ -14,8 +14,9 @@ from fairlane.domain.fairness import Quota
 from fairlane.domain.outcomes import Completed, ErrorReport, Failed, Outcome
 from fairlane.domain.statuses import OrganizationStatus, Role
 from fairlane.registry.artifacts import ObjectStorage
-from fairlane.runtime.claims import Claims, Ready
+from fairlane.runtime.claims import Claims
 from fairlane.runtime.cleanup import Cleanup
+from fairlane.runtime.facts import Ready
 from fairlane.runtime.outlook import Outlooks
 from fairlane.runtime.stage import Stage
 from fairlane.store.clock import Clock

@@ -11,7 +11,6 @@ from fairlane.api.rates import Rate
 from fairlane.api.representations import Explanation, History, LogEntry, LogLine, LogLines, Result
 from fairlane.api.resources.paths import JobPath
 from fairlane.api.scope import InOrganization, Scope
-from fairlane.domain.errors import ArtifactNotFound
 from fairlane.domain.permissions import Right
 
 router = APIRouter(prefix="/organizations/{organization}/jobs/{job}", tags=["jobs"])
@@ -105,10 +104,7 @@ def get_artifact(
             f"The file has {found.size} bytes; ask for some of them.",
             headers={"Content-Range": f"bytes */{found.size}"},
         )
-    try:
-        pieces = scope.fl.artifacts.stream(found.path, wanted.start, wanted.stop)
-    except FileNotFoundError:
-        raise ArtifactNotFound from None
+    pieces = scope.fl.stream_artifact(found, wanted.start, wanted.stop)
     headers["Content-Length"] = str(wanted.stop - wanted.start)
     if (wanted.start, wanted.stop) == (0, found.size):
         return StreamingResponse(pieces, headers=headers)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection, func, select, text, tuple_, update
@@ -16,6 +17,13 @@ from fairlane.store.statements.transition import forget_cancel_request, lock_job
 from fairlane.store.tables import AnyRow, dead_letters, jobs
 
 
+class Edit(NamedTuple):
+    """Parameters as they are to be stored, and the names of those that were changed: values are nobody's history."""
+
+    parameters: str
+    names: Sequence[str]
+
+
 def retry(
     connection: Connection,
     now: datetime,
@@ -23,13 +31,13 @@ def retry(
     job_id: UUID,
     *,
     actor: str,
-    parameters: str | None = None,
+    edit: Edit | None = None,
     at: datetime | None = None,
 ) -> int:
     """Queue a dead letter again, or let it wait for parents that have not ended, and revive what it took down.
 
     Args:
-        parameters: JSON text to run it with instead, where a person edited them.
+        edit: what to run it with instead, where a person edited its parameters.
         at: not before this moment.
 
     Returns:
@@ -51,12 +59,12 @@ def retry(
             "Retry that parent: its children follow."
         )
     edited = ""
-    if parameters is not None:
-        edited = f", parameters edited: {_changed(row.parameters, parameters)}"
+    if edit is not None:
+        edited = f", parameters edited: {', '.join(edit.names) or 'none'}"
         connection.execute(
             update(jobs)
             .where(jobs.c.organization_id == organization, jobs.c.id == job_id)
-            .values(parameters=parameters)
+            .values(parameters=edit.parameters)
         )
     reason, later = f"retried by {actor}{edited}", at if at is not None and at > now else None
     unmet = revival.wait_for_live_parents(connection, organization, job_id)
@@ -65,13 +73,6 @@ def retry(
     forget_cancel_request(connection, organization, [job_id])
     resolve(connection, now, organization, job_id, Resolution.RETRIED, actor=actor, note=None)
     return revival.revive_children(connection, now, organization, job_id, actor)
-
-
-def _changed(before: str, after: str) -> str:
-    """The names of the parameters that differ, of two JSON objects; their values are nobody's history."""
-    old, new = json.loads(before), json.loads(after)
-    both = old.keys() & new.keys()
-    return ", ".join(sorted(name for name in old | new if name not in both or old[name] != new[name])) or "none"
 
 
 def culprit(connection: Connection, organization: str, job_id: UUID) -> AnyRow | None:

@@ -34,7 +34,7 @@ class RateLimit:
 class Draft(NamedTuple):
     """A submission that has passed all checks but those that need the rows of others. Times are as in the table.
 
-    `plain_parameters` are what whoever reads the job will see: the `parameters` read back.
+    `plain_parameters` are what whoever reads the job will see: the `parameters` read back, without secrets.
     """
 
     id: UUID

@@ -12,6 +12,7 @@ from fairlane.domain import transitions
 from fairlane.domain.backoff import Backoff
 from fairlane.domain.decide import Attempt, decide
 from fairlane.domain.outcomes import Completed, Outcome
+from fairlane.domain.sealing import Field, Seal
 from fairlane.domain.statuses import TERMINAL, JobStatus
 from fairlane.domain.transitions import Transition
 from fairlane.store.statements import attempt_rows, dependencies
@@ -31,6 +32,7 @@ class Finish(NamedTuple):
     backoff: Backoff
     actor: str = SYSTEM
     has_checkpoint: bool = True  # False only where it is certain: then there is nothing to delete
+    seal: Seal | None = None  # of the organization's key, if it has one
 
     @property
     def is_plain(self) -> bool:
@@ -105,6 +107,8 @@ def _finish(connection: Connection, now: datetime, items: Sequence[Finish], rand
 def _change(item: Finish, row: AnyRow, now: datetime, random: Random) -> Change:
     transition = decide(_attempt(row), item.outcome, now, random, item.backoff)
     actor = _actor(transition, row, item.actor)
+    if item.seal is not None:
+        transition = transitions.sealed(transition, item.seal)
     return Change(item.organization, item.job_id, transition, actor=actor, lease_token=item.lease_token)
 
 
@@ -125,7 +129,8 @@ def _actor(transition: Transition, row: AnyRow, actor: str) -> str:
 
 
 def _result(item: Finish) -> str | None:
-    return item.outcome.result if isinstance(item.outcome, Completed) else None
+    result = item.outcome.result if isinstance(item.outcome, Completed) else None
+    return item.seal(Field.RESULT, result) if item.seal is not None and result is not None else result
 
 
 def _ended(one: Finished, status: JobStatus) -> Ended:

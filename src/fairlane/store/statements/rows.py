@@ -1,14 +1,17 @@
 """From rows to the values of `domain.jobs`, and the columns that take part."""
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 from sqlalchemy import Connection, Select, bindparam, select
 
 from fairlane.domain.jobs import Job
+from fairlane.domain.sealing import LOCKED, Field, is_sealed
+from fairlane.domain.secrets import veiled
 from fairlane.domain.statuses import PRIORITY_OF_RANK, JobStatus
 from fairlane.store.statements.drafts import Draft
 from fairlane.store.tables import AnyRow, cancel_requests, job_parents, jobs, progress
@@ -21,6 +24,32 @@ _EDGES: Final = (
     )
     .order_by(job_parents.c.job_id, job_parents.c.parent_id)
 )
+
+
+class Opener(Protocol):
+    """Gives stored texts as people may see them: opened, and without secret parameters."""
+
+    def parameters(self, organization: str, job_id: UUID, text: str) -> Mapping[str, Any]:
+        """A job's parameters."""
+
+    def text(self, organization: str, job_id: UUID, field: Field, text: str | None) -> str | None:
+        """A text, if there is one."""
+
+
+class _WithoutKeys:
+    """`Opener` for whoever has no keys."""
+
+    def parameters(self, organization: str, job_id: UUID, text: str) -> Mapping[str, Any]:
+        """A job's parameters."""
+        shown: Mapping[str, Any] = {"parameters": LOCKED} if is_sealed(text) else veiled(json.loads(text))
+        return shown
+
+    def text(self, organization: str, job_id: UUID, field: Field, text: str | None) -> str | None:
+        """A text, if there is one."""
+        return LOCKED if text is not None and is_sealed(text) else text
+
+
+WITHOUT_KEYS: Final = _WithoutKeys()
 
 
 @cache
@@ -42,11 +71,13 @@ def select_jobs() -> Select[Any]:
     )
 
 
-def jobs_of(connection: Connection, organization: str, statement: Select[Any]) -> tuple[Job, ...]:
+def jobs_of(
+    connection: Connection, organization: str, statement: Select[Any], opener: Opener = WITHOUT_KEYS
+) -> tuple[Job, ...]:
     """Run a `select_jobs` statement and add each job's parents."""
     rows = connection.execute(statement.where(jobs.c.organization_id == organization)).all()
     parents = parents_of(connection, organization, [row.id for row in rows])
-    return tuple(to_job(row, parents.get(row.id, ())) for row in rows)
+    return tuple(to_job(row, parents.get(row.id, ()), opener) for row in rows)
 
 
 def parents_of(connection: Connection, organization: str, ids: list[UUID]) -> dict[UUID, tuple[UUID, ...]]:
@@ -91,8 +122,9 @@ def new_job(draft: Draft, now: datetime, status: JobStatus, run_at: datetime) ->
     )
 
 
-def to_job(row: AnyRow, depends_on: tuple[UUID, ...]) -> Job:
+def to_job(row: AnyRow, depends_on: tuple[UUID, ...], opener: Opener = WITHOUT_KEYS) -> Job:
     """The public value of a row of `select_jobs`."""
+    mine = (row.organization_id, row.id)
     return Job(
         id=row.id,
         organization=row.organization_id,
@@ -101,7 +133,7 @@ def to_job(row: AnyRow, depends_on: tuple[UUID, ...]) -> Job:
         status=JobStatus(row.status),
         priority=PRIORITY_OF_RANK[row.priority],
         queue=row.queue,
-        parameters=json.loads(row.parameters),
+        parameters=opener.parameters(*mine, row.parameters),
         labels=json.loads(row.labels),
         attempt=row.attempt,
         retry_count=row.retry_count,
@@ -110,9 +142,9 @@ def to_job(row: AnyRow, depends_on: tuple[UUID, ...]) -> Job:
         run_at=row.run_at,
         timeout=row.timeout_seconds,
         progress=row.progress,
-        progress_message=row.progress_message,
+        progress_message=opener.text(*mine, Field.PROGRESS, row.progress_message),
         error_type=row.error_type,
-        error_message=row.error_message,
+        error_message=opener.text(*mine, Field.ERROR, row.error_message),
         depends_on=depends_on,
         created_at=row.created_at,
         started_at=row.started_at,

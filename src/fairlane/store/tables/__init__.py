@@ -20,7 +20,16 @@ from fairlane.store.tables.attempts import (
 )
 from fairlane.store.tables.base import NAME, NAME_LIMIT, ORGANIZATION, SEQUENCE, AnyRow, Instant, metadata
 from fairlane.store.tables.control import job_types, pauses, workers
-from fairlane.store.tables.directory import audit, idempotency_keys, members, organizations, sessions, tokens, users
+from fairlane.store.tables.directory import (
+    audit,
+    idempotency_keys,
+    members,
+    organization_keys,
+    organizations,
+    sessions,
+    tokens,
+    users,
+)
 from fairlane.store.tables.jobs import dedup_keys, job_parents, jobs, labels
 from fairlane.store.tables.limits import breakers, limits, outcomes, quotas, starts, submissions
 
@@ -51,6 +60,7 @@ __all__ = [
     "log_lines",
     "members",
     "metadata",
+    "organization_keys",
     "organizations",
     "outcomes",
     "pauses",

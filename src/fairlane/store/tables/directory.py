@@ -104,6 +104,19 @@ idempotency_keys = Table(
 )
 Index("fairlane_idempotency_keys_created", idempotency_keys.c.created_at)
 
+# The keys under which an organization's payloads are sealed, each wrapped under a master key that is not in the
+# database. Version 0 is the secret of its deduplication hashes, which all versions share. See `KeyState`.
+organization_keys = Table(
+    "fairlane_organization_keys",
+    metadata,
+    organization_key(),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("wrapped_key", Text, nullable=False),  # empty once it is destroyed
+    Column("state", String(20), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("destroyed_at", Instant),
+)
+
 # Who did what, in the transaction that did it. Append-only; the organization is empty for what concerns all of them.
 audit = Table(
     "fairlane_audit",

@@ -516,6 +516,16 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
     )
     op.create_index("fairlane_idempotency_keys_created", "fairlane_idempotency_keys", ["created_at"])
     op.create_table(
+        "fairlane_organization_keys",
+        sa.Column("organization_id", ORGANIZATION, nullable=False),
+        sa.Column("version", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("wrapped_key", sa.Text(), nullable=False),
+        sa.Column("state", sa.String(20), nullable=False),
+        sa.Column("created_at", INSTANT, nullable=False),
+        sa.Column("destroyed_at", INSTANT),
+        sa.PrimaryKeyConstraint("organization_id", "version", name="fairlane_organization_keys_pk"),
+    )
+    op.create_table(
         "fairlane_audit",
         sa.Column("id", SEQUENCE, sa.Identity(always=True), nullable=False),
         sa.Column("organization_id", ORGANIZATION, nullable=False),
@@ -536,6 +546,7 @@ def downgrade() -> None:
     for table in (
         "fairlane_audit",
         "fairlane_idempotency_keys",
+        "fairlane_organization_keys",
         "fairlane_tokens",
         "fairlane_sessions",
         "fairlane_users",

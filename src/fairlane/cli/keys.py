@@ -1,0 +1,132 @@
+"""`fairlane keys`: encrypt what an organization's jobs hold, change its key, and destroy it."""
+
+from typing import Annotated
+
+import typer
+from rich.table import Column
+
+from fairlane.cli import options as o
+from fairlane.cli.output import cell, console, print_json, say, table
+from fairlane.cli.session import engine
+from fairlane.domain.keys import OrganizationKey
+
+app = typer.Typer(help="Encrypt what organizations' jobs hold.")
+
+Whose = Annotated[
+    str,
+    typer.Option(
+        "--organization",
+        "-o",
+        metavar="ORG",
+        envvar="FAIRLANE_ORGANIZATION",
+        help="Whose key.",
+        autocompletion=o.complete_organizations,
+    ),
+]
+
+
+@app.command()
+def enable(context: typer.Context, organization: Whose, as_json: o.AsJson = False) -> None:
+    """Give an organization a key: what its jobs hold is stored encrypted from now on.
+
+    It needs a master key in FAIRLANE_ENCRYPTION_KEYS, here and in all processes that submit, run or show its jobs.
+
+    \b
+    Example:
+        fairlane keys enable -o acme
+    """
+    _print_key(
+        engine(context).keys.enable(organization),
+        "What its jobs hold is encrypted from now on; what is there already with: fairlane keys reencrypt",
+        as_json=as_json,
+    )
+
+
+@app.command()
+def rotate(context: typer.Context, organization: Whose, as_json: o.AsJson = False) -> None:
+    """Give an organization a new version of its key, for what is stored from now on.
+
+    \b
+    Example:
+        fairlane keys rotate -o acme
+    """
+    _print_key(
+        engine(context).keys.rotate(organization),
+        "Older versions open what they have sealed; put it under this one with: fairlane keys reencrypt",
+        as_json=as_json,
+    )
+
+
+@app.command("list")
+def list_keys(context: typer.Context, organization: Whose, as_json: o.AsJson = False) -> None:
+    """List the versions of an organization's key, the newest first.
+
+    \b
+    Example:
+        fairlane keys list -o acme
+    """
+    found = engine(context).keys.list(organization)
+    if as_json:
+        print_json(found)
+        return
+    if not found:
+        say(f"No encryption; to begin with it: fairlane keys enable -o {organization}")
+        return
+    rows = table("VERSION", "STATE", Column("MASTER KEY"), "USABLE HERE", "CREATED", "DESTROYED")
+    for one in found:
+        usable = "yes" if one.usable else "no"
+        rows.add_row(
+            str(one.version), one.state, cell(one.master_key), usable, cell(one.created_at), cell(one.destroyed_at)
+        )
+    console().print(rows)
+
+
+@app.command()
+def destroy(context: typer.Context, organization: Whose, yes: o.Yes = False) -> None:
+    """Destroy all keys of an organization, and with them all that they have sealed, for ever.
+
+    \b
+    Example:
+        fairlane keys destroy -o acme
+    """
+    o.confirmed(f"Erase all that the keys of {organization} have sealed, for ever?", yes=yes)
+    destroyed = engine(context).keys.destroy(organization)
+    if destroyed:
+        say(f"{destroyed} of {organization}'s keys destroyed: nobody can open what they sealed.")
+    else:
+        say(f"{organization} had no key.")
+
+
+@app.command()
+def reencrypt(
+    context: typer.Context,
+    organization: Annotated[
+        str | None,
+        typer.Option(
+            "--organization",
+            "-o",
+            metavar="ORG",
+            envvar="FAIRLANE_ORGANIZATION",
+            help="Whose; left out: all that have a key.",
+            autocompletion=o.complete_organizations,
+        ),
+    ] = None,
+) -> None:
+    """Seal everything under the newest key: what older versions sealed, and what was stored before there was a key.
+
+    It goes in small batches, beside workers that run, and may be stopped and run again.
+
+    \b
+    Examples:
+        fairlane keys reencrypt
+        fairlane keys reencrypt -o acme
+    """
+    done = engine(context).keys.reencrypt(organization)
+    say(f"{done:,} {'text is' if done == 1 else 'texts are'} sealed anew.")
+
+
+def _print_key(key: OrganizationKey, more: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json(key)
+    else:
+        say(f"Version {key.version} of the key of {key.organization} is in use. {more}")

@@ -1,0 +1,279 @@
+"""The encryption keys of organizations: `fl.keys`."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import Connection
+
+from fairlane.domain.errors import ConfigurationError, OrganizationNotFound
+from fairlane.domain.keys import OrganizationKey
+from fairlane.domain.organizations import require_organization
+from fairlane.domain.sealing import is_sealed
+from fairlane.domain.statuses import KeyState
+from fairlane.domain.texts import storable
+from fairlane.registry.directory import Directory
+from fairlane.registry.keyring import SECRET_VERSION, Keyring
+from fairlane.registry.master_keys import MasterKeys
+from fairlane.registry.sealing import KEY_BYTES, KeyNotHere, Ring, Unreadable
+from fairlane.store.row_security import EVERYONE
+from fairlane.store.statements import audit, sealed_texts
+from fairlane.store.statements import keys as statements
+from fairlane.store.statements.sealed_texts import Sealed
+from fairlane.store.statements.transition import SYSTEM
+from fairlane.store.tables import AnyRow
+from fairlane.store.transaction import Database
+
+_BATCH: Final = 200  # rows
+
+
+class _Batch(NamedTuple):
+    """How many texts of a page were changed, and after which key the next page begins; None = it was the last one."""
+
+    changed: int
+    last: tuple[Any, ...] | None
+
+
+class Keys:
+    """Encrypt what an organization's jobs hold, change its key, and destroy it.
+
+    Other processes go by a change within five seconds.
+    """
+
+    def __init__(self, database: Database, directory: Directory, keyring: Keyring) -> None:
+        self._database = database
+        self._directory = directory
+        self._keyring = keyring
+
+    @property
+    def _master(self) -> MasterKeys:
+        return self._keyring.master
+
+    def enable(self, organization: str, *, user: str | None = None) -> OrganizationKey:
+        """Give the organization a key: what its jobs hold is stored encrypted from now on.
+
+        What is there already stays as it is until `reencrypt`. One that has a key keeps it; one whose keys were
+        destroyed gets a new one, which opens nothing of what the old ones sealed.
+
+        Args:
+            user: who does it; None = the system.
+
+        Raises:
+            OrganizationNotFound
+            ConfigurationError: there is no master key, or the extra `crypto` is not installed.
+        """
+        self._check_organization(organization)
+        storable(user=user)
+
+        def work(connection: Connection) -> None:
+            now, rows = self._database.clock.now(connection), statements.lock(connection, organization)
+            if _active(rows) is not None:
+                return
+            version = max((row.version for row in rows), default=SECRET_VERSION) + 1
+            if not statements.add(connection, now, organization, version, self._new(organization, version)):
+                return  # somebody else is at it
+            secret = self._new(organization, SECRET_VERSION)
+            if not statements.add(connection, now, organization, SECRET_VERSION, secret):
+                statements.replace(connection, now, organization, SECRET_VERSION, secret)
+            _record(connection, now, organization, user, "enable", after={"version": version})
+
+        return self._changed(organization, work)
+
+    def rotate(self, organization: str, *, user: str | None = None) -> OrganizationKey:
+        """Give the organization a new version of its key, for what is stored from now on.
+
+        The versions before open what they have sealed; `reencrypt` puts it under the new one. Deduplication goes on:
+        its hashes are the same under all versions.
+
+        Raises:
+            OrganizationNotFound
+            ConfigurationError: the organization has no key, or there is no master key.
+        """
+        self._check_organization(organization)
+        storable(user=user)
+
+        def work(connection: Connection) -> None:
+            now, rows = self._database.clock.now(connection), statements.lock(connection, organization)
+            active = _active(rows)
+            if active is None:
+                raise _no_key(organization)
+            statements.retire(connection, organization, active)
+            version = max(row.version for row in rows) + 1
+            statements.add(connection, now, organization, version, self._new(organization, version))
+            _record(
+                connection, now, organization, user, "rotate", before={"version": active}, after={"version": version}
+            )
+
+        return self._changed(organization, work)
+
+    def list(self, organization: str) -> tuple[OrganizationKey, ...]:
+        """The versions of the organization's key, the newest first; none where it has no encryption."""
+        require_organization(organization)
+        storable(organization=organization)
+        rows = self._database.read(lambda connection: statements.of(connection, [organization]), of=organization)
+        if not rows:
+            self._check_organization(organization)
+        return tuple(self._key(row) for row in reversed(rows) if row.version != SECRET_VERSION)
+
+    def missing(self) -> dict[str, str]:
+        """The organizations whose key can't be used in this process, each with why. For operators."""
+        organizations = self._database.read(statements.sealed_organizations, of=EVERYONE)
+        rings = self._keyring.rings_of(self._database, organizations)
+        return {
+            one: ring.problem for one, ring in rings.items() if ring.active is not None and ring.problem is not None
+        }
+
+    def destroy(self, organization: str, *, user: str | None = None) -> int:
+        """Destroy all keys of the organization, and so erase all that they have sealed, for ever; how many there were.
+
+        People see "[erased]" in its place. Jobs that have not ended can't be decoded any more: they back off and go to
+        dead letter. Nothing is submitted until the organization gets a new key by `enable`.
+
+        Backups of the database hold the wrapped keys still: what is in them is erased with the master key.
+
+        Raises:
+            OrganizationNotFound
+        """
+        self.list(organization)  # one that was deleted may have keys still
+        storable(user=user)
+
+        def work(connection: Connection) -> int:
+            now = self._database.clock.now(connection)
+            statements.lock(connection, organization)
+            destroyed = statements.destroy(connection, now, organization)
+            if destroyed:
+                _record(connection, now, organization, user, "destroy", before={"keys": destroyed - 1})
+            return max(destroyed - 1, 0)  # without the secret of the hashes
+
+        destroyed = self._database.write(work, of=organization)
+        self._keyring.forget(organization)
+        return destroyed
+
+    def reencrypt(self, organization: str | None = None, *, user: str | None = None) -> int:
+        """Seal what is not sealed under the newest version of its organization's key; how many texts there were.
+
+        That is what older versions have sealed, and what was stored before the organization had a key. The keys
+        themselves are put under the newest master key. It goes in small batches, beside workers that run; files keep
+        the version under which they were stored.
+
+        Args:
+            organization: None = all that have a key.
+
+        Raises:
+            OrganizationNotFound
+            ConfigurationError: the organization has no key, or it can't be used here.
+        """
+        storable(user=user)
+        if organization is not None:
+            self._check_organization(organization)
+        given = (
+            [organization]
+            if organization is not None
+            else self._database.read(statements.sealed_organizations, of=EVERYONE)
+        )
+        return sum(self._reencrypt(one, user) for one in given)
+
+    def _reencrypt(self, organization: str, user: str | None) -> int:
+        self._keyring.forget(organization)
+        ring = self._keyring.rings_of(self._database, [organization]).get(organization)
+        if ring is None or ring.active is None:
+            raise _no_key(organization)
+        ring.check()
+        self._wrap_anew(organization)
+        done = sum(self._reencrypt_column(ring, where) for where in sealed_texts.COLUMNS)
+
+        def work(connection: Connection) -> None:
+            now = self._database.clock.now(connection)
+            _record(connection, now, organization, user, "reencrypt", after={"version": ring.active, "texts": done})
+
+        self._database.write(work, of=organization)
+        return done
+
+    def _reencrypt_column(self, ring: Ring, where: Sealed) -> int:
+        batch = self._batch(ring, where, None)
+        done = batch.changed
+        while batch.last is not None:
+            batch = self._batch(ring, where, batch.last)
+            done += batch.changed
+        return done
+
+    def _batch(self, ring: Ring, where: Sealed, after: tuple[Any, ...] | None) -> _Batch:
+        return self._database.write(lambda connection: _seal_anew(connection, ring, where, after), of=ring.organization)
+
+    def _wrap_anew(self, organization: str) -> None:
+        """Put the keys under the newest master key, so that older ones can be given up."""
+
+        def work(connection: Connection) -> None:
+            for row in statements.lock(connection, organization):
+                if row.state == KeyState.DESTROYED or self._master.wrapped_by_newest(row.wrapped_key):
+                    continue
+                key = self._master.unwrap(organization, row.version, row.wrapped_key)
+                statements.wrap_anew(
+                    connection, organization, row.version, self._master.wrap(organization, row.version, key)
+                )
+
+        try:
+            self._database.write(work, of=organization)
+        except KeyNotHere as error:
+            raise ConfigurationError(str(error)) from None
+
+    def _new(self, organization: str, version: int) -> str:
+        return self._master.wrap(organization, version, os.urandom(KEY_BYTES))
+
+    def _changed(self, organization: str, work: Callable[[Connection], None]) -> OrganizationKey:
+        self._database.write(work, of=organization)
+        self._keyring.forget(organization)
+        return self.list(organization)[0]
+
+    def _key(self, row: AnyRow) -> OrganizationKey:
+        is_destroyed = row.state == KeyState.DESTROYED
+        return OrganizationKey(
+            organization=row.organization_id,
+            version=row.version,
+            state=KeyState(row.state),
+            master_key=self._master.name_in(row.wrapped_key) if not is_destroyed else None,
+            usable=not is_destroyed and self._master.opens(row.organization_id, row.version, row.wrapped_key),
+            created_at=row.created_at,
+            destroyed_at=row.destroyed_at,
+        )
+
+    def _check_organization(self, organization: str) -> None:
+        require_organization(organization)
+        storable(organization=organization)
+        if organization not in self._directory.organizations([organization]):
+            raise OrganizationNotFound(f"There is no organization {organization!r}.")
+
+
+def _seal_anew(connection: Connection, ring: Ring, where: Sealed, after: tuple[Any, ...] | None) -> _Batch:
+    assert ring.active is not None
+    found = sealed_texts.page(connection, ring.organization, where, ring.active, after, _BATCH)
+    changed = 0
+    for old in found:
+        try:
+            text = ring.open(old.job_id, where.field, old.text) if is_sealed(old.text) else old.text
+        except KeyNotHere as error:
+            raise ConfigurationError(str(error)) from None
+        except Unreadable:
+            continue  # erased or broken, and stays so
+        sealed = ring.seal(old.job_id, where.field, text)
+        changed += sealed_texts.put(connection, ring.organization, where, old, sealed)
+    return _Batch(changed, found[-1].key if len(found) == _BATCH else None)
+
+
+def _active(rows: Sequence[AnyRow]) -> int | None:
+    """The version that seals."""
+    found: Iterator[int] = (
+        row.version for row in rows if row.state == KeyState.ACTIVE and row.version != SECRET_VERSION
+    )
+    return max(found, default=None)
+
+
+def _no_key(organization: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"Organization {organization} has no encryption key; give it one: fairlane keys enable -o {organization}"
+    )
+
+
+def _record(connection: Connection, now: datetime, organization: str, user: str | None, verb: str, **what: Any) -> None:
+    audit.record(connection, now, organization, user or SYSTEM, f"keys.{verb}", organization, **what)

@@ -1,0 +1,163 @@
+"""Secret parameters: what marks them, and what becomes of them on the way to people.
+
+A value is secret because its type says so (`SecretStr`, `SecretBytes`), or because its name does (`password`,
+`api_key`). In the first case the stored JSON says so itself, `{"$secret": "…"}`: whoever reads a job needs neither the
+handler nor its registered schema to know what to hide, and a secret stays one when its handler has changed. Nobody but
+the handler is given the value, whatever right they have.
+"""
+
+import json
+from base64 import b64decode
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from functools import lru_cache
+from operator import is_
+from typing import Any, Final
+
+from fairlane.domain.redact import REDACTED, is_secret_name
+
+MARK: Final = "$secret"
+# Shorter ones are in half of all words, and guessed anyway.
+SHORTEST: Final = 4  # characters
+
+
+class Secret:
+    """A secret value on its way from the submitter to the stored text, and from there to the handler."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: str | bytes) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return REDACTED
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other.value == self.value
+
+    def __hash__(self) -> int:
+        return hash(self.value)
+
+
+_CONTAINERS: Final = frozenset({dict, list})
+_is_secret_name = lru_cache(4096)(is_secret_name)
+
+
+def is_marked(value: object) -> bool:
+    """Whether a plain JSON value is `{"$secret": …}`."""
+    return isinstance(value, dict) and len(value) == 1 and MARK in value
+
+
+def veiled(plain: Any, *, by_name: bool = True) -> Any:
+    """Plain JSON with `[redacted]` in the place of each secret; the very same object if, and only if, there is none.
+
+    Args:
+        by_name: whether names make secrets, as those of parameters do; marks do in any case.
+    """
+    if isinstance(plain, dict):
+        if is_marked(plain):
+            return REDACTED
+        # Every submission comes by here, so nothing is made anew before there is a secret.
+        hidden = {name: REDACTED for name, item in plain.items() if by_name and _hides(name, item)}
+        for name, item in plain.items():
+            if name not in hidden and type(item) in _CONTAINERS:
+                shown = veiled(item, by_name=by_name)
+                if shown is not item:
+                    hidden[name] = shown
+        return plain | hidden if hidden else plain
+    if isinstance(plain, list):
+        items = [veiled(item, by_name=by_name) if type(item) in _CONTAINERS else item for item in plain]
+        return plain if all(map(is_, items, plain)) else items
+    return plain
+
+
+def _hides(name: object, value: object) -> bool:
+    """Whether the name makes a secret of the value; nothing and yes or no are none."""
+    return value is not None and not isinstance(value, bool) and isinstance(name, str) and _is_secret_name(name)
+
+
+def bare(plain: Any) -> Any:
+    """Plain JSON with each marked secret as its value: what the handler is given as JSON."""
+    if isinstance(plain, dict):
+        return plain[MARK] if is_marked(plain) else {name: bare(item) for name, item in plain.items()}
+    return [bare(item) for item in plain] if isinstance(plain, list) else plain
+
+
+def restored(edited: Any, before: Any) -> Any:
+    """Edited parameters, with the secret that was there `before` wherever `[redacted]` was left in its place."""
+    if isinstance(edited, Mapping) and isinstance(before, Mapping):
+        return {
+            name: before[name] if item == REDACTED and name in before and _was_hidden(name, before[name])
+            # A place that was not there before has nothing to be restored from.
+            else restored(item, before.get(name))
+            for name, item in edited.items()
+        }  # fmt: skip
+    if isinstance(edited, list | tuple) and isinstance(before, list):
+        rest = [None] * max(0, len(edited) - len(before))
+        return [
+            old if new == REDACTED and is_marked(old) else restored(new, old)
+            for new, old in zip(edited, [*before, *rest], strict=False)
+        ]
+    return edited
+
+
+def _was_hidden(name: str, value: object) -> bool:
+    return is_marked(value) or _hides(name, value)
+
+
+def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of the parameters that differ."""
+    both = before.keys() & after.keys()
+    return tuple(sorted(name for name in {**before, **after} if name not in both or before[name] != after[name]))
+
+
+def left_out(plain: Any) -> bool:
+    """Whether `[redacted]` stands in the place of a secret: somebody copied what they were shown."""
+    if isinstance(plain, dict):
+        if is_marked(plain):
+            return bool(plain[MARK] == REDACTED)
+        return any((item == REDACTED and _hides(name, item)) or left_out(item) for name, item in plain.items())
+    return any(map(left_out, plain)) if isinstance(plain, list) else False
+
+
+def secret_values(text: str) -> tuple[str, ...]:
+    """The secrets in a job's stored parameters, as they may stand in a text: the longest first.
+
+    Args:
+        text: JSON; of what is none nothing is known, and it has no handler that could tell.
+    """
+    try:
+        plain = json.loads(text)
+    except (ValueError, RecursionError):
+        return ()
+    found = {value for value in _values(plain, hidden=False) if len(value) >= SHORTEST}
+    # In the repr of a text and in JSON, a quote, a line break or a backslash is written otherwise.
+    found |= {form for value in found for form in (repr(value)[1:-1], json.dumps(value)[1:-1])}
+    return tuple(sorted(found, key=len, reverse=True))
+
+
+def _values(plain: Any, *, hidden: bool) -> Iterator[str]:
+    if isinstance(plain, dict):
+        if is_marked(plain):
+            yield from _as_bytes(plain[MARK])
+        for name, item in plain.items():
+            yield from _values(item, hidden=hidden or name == MARK or _hides(name, item))
+    elif isinstance(plain, list):
+        for item in plain:
+            yield from _values(item, hidden=hidden)
+    elif hidden and isinstance(plain, str | int | float) and not isinstance(plain, bool):
+        yield str(plain)
+
+
+def _as_bytes(value: object) -> Iterator[str]:
+    """What the base64 of secret bytes stands for, if it is text: the handler has it as that."""
+    if isinstance(value, str):
+        with suppress(ValueError):
+            yield b64decode(value, validate=True).decode()
+
+
+def without(text: str, values: tuple[str, ...]) -> str:
+    """The text with `[redacted]` in the place of each of these values, the longest of which come first."""
+    for value in values:
+        text = text.replace(value, REDACTED)
+    return text

@@ -1,0 +1,162 @@
+"""The keyring of a process: the keys of organizations, read in bulk and kept for a few seconds.
+
+An organization without keys costs nothing more than to know that, once in these seconds.
+"""
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from fairlane.domain.sealing import BROKEN, Field, is_sealed
+from fairlane.domain.secrets import veiled
+from fairlane.domain.statuses import KeyState
+from fairlane.registry.master_keys import MasterKeys
+from fairlane.registry.sealing import KeyNotHere, Ring, Unreadable
+from fairlane.store.statements import keys as statements
+from fairlane.store.tables import AnyRow
+from fairlane.store.transaction import Database
+
+# Seconds. So long after a change of keys others may go by those from before.
+MAX_AGE: Final = 5.0
+SECRET_VERSION: Final = 0  # of the row that holds no key but the secret of deduplication hashes
+_MOST: Final = 100_000  # organizations
+
+
+class Keyring:
+    """The keys of organizations, as far as this process can use them; from any thread.
+
+    Args:
+        master: the master keys; None = none.
+        max_age: seconds for which an answer is kept.
+    """
+
+    def __init__(self, master: MasterKeys | None = None, max_age: float = MAX_AGE) -> None:
+        self.master = master or MasterKeys({})
+        self._max_age = max_age
+        self._kept: dict[str, tuple[float, Ring | None]] = {}
+
+    def rings(self, connection: Connection, organizations: Collection[str]) -> dict[str, Ring]:
+        """Those of the organizations that have keys, with them."""
+        found = self._known(organizations)
+        unknown = set(organizations) - found.keys()
+        if unknown:
+            found |= self._read(connection, unknown)
+        return {organization: ring for organization, ring in found.items() if ring is not None}
+
+    def rings_of(self, database: Database, organizations: Collection[str]) -> dict[str, Ring]:
+        """The same, to be called outside of transactions."""
+        found = self._known(organizations)
+        if unknown := set(organizations) - found.keys():
+            found |= database.look(lambda connection: self._read(connection, unknown), of=unknown)
+        return {organization: ring for organization, ring in found.items() if ring is not None}
+
+    def _known(self, organizations: Collection[str]) -> dict[str, Ring | None]:
+        earliest = time.monotonic() - self._max_age
+        kept = ((one, self._kept.get(one)) for one in organizations)
+        return {one: known[1] for one, known in kept if known is not None and known[0] > earliest}
+
+    def forget(self, organization: str) -> None:
+        """Ask again: its keys were changed."""
+        self._kept.pop(organization, None)
+
+    def opened(self, connection: Connection, organization: str, job_id: UUID, field: Field, text: str) -> str:
+        """What a sealed text says.
+
+        Raises:
+            Unreadable
+        """
+        ring = self.rings(connection, [organization]).get(organization)
+        if ring is None or not ring.knows(text):
+            # Somebody else has just made a key; what was kept is from before.
+            self.forget(organization)
+            ring = self.rings(connection, [organization]).get(organization)
+        if ring is None:
+            raise Unreadable(f"organization {organization} has no encryption key", BROKEN)
+        return ring.open(job_id, field, text)
+
+    def shown(self, connection: Connection) -> "Shown":
+        """Stored texts as people see them, with keys read by this connection."""
+        return Shown(self, connection)
+
+    def _read(self, connection: Connection, organizations: Collection[str]) -> dict[str, Ring | None]:
+        now = time.monotonic()
+        rows = defaultdict[str, list[AnyRow]](list)
+        for row in statements.of(connection, organizations):
+            rows[row.organization_id].append(row)
+        found = {one: self._ring_of(one, rows[one]) if one in rows else None for one in organizations}
+        if len(self._kept) + len(found) > _MOST:
+            self._kept.clear()
+        self._kept.update({organization: (now, ring) for organization, ring in found.items()})
+        return found
+
+    def _ring_of(self, organization: str, rows: Collection[AnyRow]) -> Ring:
+        keys: dict[int, bytes] = {}
+        missing: dict[int, str] = {}
+        destroyed = {row.version for row in rows if row.state == KeyState.DESTROYED}
+        for row in rows:
+            if row.version in destroyed:
+                continue
+            try:
+                keys[row.version] = self.master.unwrap(organization, row.version, row.wrapped_key)
+            except KeyNotHere as error:
+                missing[row.version] = str(error)
+        active = [row.version for row in rows if row.state == KeyState.ACTIVE and row.version != SECRET_VERSION]
+        secret = keys.pop(SECRET_VERSION, None)
+        return Ring(
+            organization,
+            keys=keys,
+            active=max(active, default=None),
+            secret=secret,
+            missing=missing,
+            destroyed=destroyed,
+        )
+
+
+class Shown:
+    """Stored texts as people see them: opened, secret parameters left out. What can't be opened is marked as such."""
+
+    def __init__(self, keyring: Keyring, connection: Connection) -> None:
+        self._keyring = keyring
+        self._connection = connection
+
+    def parameters(self, organization: str, job_id: UUID, text: str) -> Mapping[str, Any]:
+        """A job's parameters."""
+        try:
+            shown: Mapping[str, Any] = veiled(json.loads(self.opened(organization, job_id, Field.PARAMETERS, text)))
+        except Unreadable as error:
+            return {"parameters": error.mark}
+        return shown
+
+    def value(self, organization: str, job_id: UUID, field: Field, text: str | None) -> Any:
+        """What a JSON text says."""
+        if text is None:
+            return None
+        try:
+            return veiled(json.loads(self.opened(organization, job_id, field, text)), by_name=False)
+        except Unreadable as error:
+            return error.mark
+
+    def text(self, organization: str, job_id: UUID, field: Field, text: str | None) -> str | None:
+        """A text, if there is one."""
+        if text is None or not is_sealed(text):
+            return text
+        try:
+            return self.opened(organization, job_id, field, text)
+        except Unreadable as error:
+            # Where there is no key it is a handler's own text, which only looks like a sealed one.
+            return error.mark if self._keyring.rings(self._connection, [organization]) else text
+
+    def opened(self, organization: str, job_id: UUID, field: Field, text: str) -> str:
+        """A text with all that is in it.
+
+        Raises:
+            Unreadable
+        """
+        if not is_sealed(text):
+            return text
+        return self._keyring.opened(self._connection, organization, job_id, field, text)

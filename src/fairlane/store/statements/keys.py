@@ -1,0 +1,86 @@
+"""The wrapped keys of organizations: what a dump shows of them opens nothing."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, select, update
+
+from fairlane.domain.statuses import KeyState
+from fairlane.store.dialects import insert
+from fairlane.store.tables import AnyRow, organization_keys
+
+_KEYS = organization_keys.c
+
+
+def of(connection: Connection, organizations: Collection[str]) -> Sequence[AnyRow]:
+    """All keys of these organizations, by version."""
+    return connection.execute(
+        select(organization_keys)
+        .where(_KEYS.organization_id.in_(sorted(organizations)))
+        .order_by(_KEYS.organization_id, _KEYS.version)
+    ).all()
+
+
+def lock(connection: Connection, organization: str) -> Sequence[AnyRow]:
+    """All keys of the organization, by version, locked until the transaction ends: changes come one after the other."""
+    return connection.execute(
+        select(organization_keys).where(_KEYS.organization_id == organization).order_by(_KEYS.version).with_for_update()
+    ).all()
+
+
+def add(connection: Connection, now: datetime, organization: str, version: int, wrapped: str) -> bool:
+    """Insert a key in use; False if this version is there, also where somebody else is adding it right now."""
+    values = {
+        "organization_id": organization,
+        "version": version,
+        "wrapped_key": wrapped,
+        "state": KeyState.ACTIVE,
+        "created_at": now,
+    }
+    statement = insert(connection, organization_keys).values(values).on_conflict_do_nothing()
+    return connection.execute(statement.returning(_KEYS.version)).one_or_none() is not None
+
+
+def replace(connection: Connection, now: datetime, organization: str, version: int, wrapped: str) -> None:
+    """Put a new key in the place of a destroyed one."""
+    _set(
+        connection, organization, version, wrapped_key=wrapped, state=KeyState.ACTIVE, created_at=now, destroyed_at=None
+    )
+
+
+def wrap_anew(connection: Connection, organization: str, version: int, wrapped: str) -> None:
+    """The same key under another master key."""
+    _set(connection, organization, version, wrapped_key=wrapped)
+
+
+def retire(connection: Connection, organization: str, version: int) -> None:
+    """Let a key open what it has sealed, and seal nothing more."""
+    _set(connection, organization, version, state=KeyState.RETIRED)
+
+
+def destroy(connection: Connection, now: datetime, organization: str) -> int:
+    """Overwrite all keys of the organization; how many there were."""
+    destroyed = connection.execute(
+        update(organization_keys)
+        .where(_KEYS.organization_id == organization, _KEYS.state != KeyState.DESTROYED)
+        .values(wrapped_key="", state=KeyState.DESTROYED, destroyed_at=now)
+        .returning(_KEYS.version)
+    )
+    return len(destroyed.all())
+
+
+def sealed_organizations(connection: Connection) -> Sequence[str]:
+    """The organizations that have a key in use."""
+    return connection.scalars(
+        select(_KEYS.organization_id)
+        .where(_KEYS.state == KeyState.ACTIVE)
+        .distinct()
+        .order_by(_KEYS.organization_id)
+        .execution_options(fairlane_across="operator reads")
+    ).all()
+
+
+def _set(connection: Connection, organization: str, version: int, **values: object) -> None:
+    connection.execute(
+        update(organization_keys).where(_KEYS.organization_id == organization, _KEYS.version == version).values(values)
+    )

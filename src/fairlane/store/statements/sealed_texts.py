@@ -1,0 +1,92 @@
+"""Every column that holds sealed texts, and how its rows are sealed anew: page by page, each where it is as read."""
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import Column, Connection, Table, and_, not_, select, tuple_, update
+
+from fairlane.domain.sealing import ERASED, PREFIX, Field
+from fairlane.store.tables import (
+    attempt_errors,
+    checkpoints,
+    dead_letters,
+    execution_log,
+    jobs,
+    log_lines,
+    progress,
+    results,
+)
+
+
+class Sealed(NamedTuple):
+    """A column of sealed texts.
+
+    `key` names the columns that tell its rows apart within an organization; `also_open`: texts that were stored before
+    the organization had a key are sealed, too. Of the log only the ends of attempts are, and the others tell nothing.
+    """
+
+    column: Column[str]
+    field: Field
+    key: tuple[str, ...] = ("job_id",)
+    also_open: bool = True
+
+    @property
+    def table(self) -> Table:
+        """The column's table."""
+        return self.column.table
+
+
+COLUMNS: Final = (
+    Sealed(jobs.c.parameters, Field.PARAMETERS, ("id",)),
+    Sealed(jobs.c.error_message, Field.ERROR, ("id",)),
+    Sealed(results.c.value, Field.RESULT),
+    Sealed(checkpoints.c.state, Field.CHECKPOINT),
+    Sealed(progress.c.message, Field.PROGRESS),
+    Sealed(log_lines.c.message, Field.LOG_LINE, ("id",)),
+    Sealed(execution_log.c.message, Field.LOG_ENTRY, ("id",), also_open=False),
+    Sealed(attempt_errors.c.message, Field.ATTEMPT_ERROR, ("job_id", "attempt")),
+    Sealed(attempt_errors.c.traceback, Field.TRACEBACK, ("job_id", "attempt")),
+    Sealed(dead_letters.c.reason, Field.REASON),
+)
+
+
+class Text(NamedTuple):
+    """A stored text, the job that it is of, and the key of its row."""
+
+    job_id: UUID
+    key: tuple[Any, ...]
+    text: str
+
+
+def page(
+    connection: Connection, organization: str, where: Sealed, version: int, after: tuple[Any, ...] | None, limit: int
+) -> Sequence[Text]:
+    """Texts of the organization that are not sealed under this version of its key, in the order of their keys."""
+    table, column = where.table, where.column
+    keys = [table.c[name] for name in where.key]
+    job = table.c.id if table is jobs else table.c.job_id
+    statement = select(job, column, *keys).where(
+        table.c.organization_id == organization,
+        column.is_not(None),
+        not_(column.startswith(f"{PREFIX}{version}:")),
+        column.not_in(["", ERASED]),
+    )
+    if not where.also_open:
+        statement = statement.where(column.startswith(PREFIX))
+    if after is not None:
+        statement = statement.where(tuple_(*keys) > after)
+    rows = connection.execute(statement.order_by(*keys).limit(limit)).all()
+    return [Text(row[0], tuple(row[2:]), row[1]) for row in rows]
+
+
+def put(connection: Connection, organization: str, where: Sealed, old: Text, new: str) -> bool:
+    """Write a text in the place of what was read; False if that has changed meanwhile."""
+    table = where.table
+    mine = [table.c[name] == value for name, value in zip(where.key, old.key, strict=True)]
+    written = connection.execute(
+        update(table)
+        .where(and_(table.c.organization_id == organization, *mine, where.column == old.text))
+        .values({where.column.name: new})
+    )
+    return written.rowcount == 1

@@ -1,0 +1,35 @@
+"""`fairlane keys`."""
+
+import pytest
+
+from fairlane import Fairlane
+from tests.cli.conftest import Run
+from tests.runtime.sealed_engine import FIRST
+
+
+def test_a_key_is_made_rotated_listed_and_destroyed(run: Run, fl: Fairlane, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("keys", "list", "-o", "acme").stdout == "No encryption; to begin with it: fairlane keys enable -o acme\n"
+    assert "set FAIRLANE_ENCRYPTION_KEYS" in run("keys", "enable", "-o", "acme", code=1).stderr
+    monkeypatch.setenv("FAIRLANE_ENCRYPTION_KEYS", FIRST)
+    assert "fairlane keys enable" in run("keys", "rotate", "-o", "acme", code=1).stderr
+    assert "Version 1 of the key of acme is in use." in run("keys", "enable", "-o", "acme").stdout
+    assert run("keys", "rotate", "-o", "acme", "--json").json["version"] == 2
+    assert "sealed anew" in run("keys", "reencrypt").stdout
+    listed = run("keys", "list", "-o", "acme").stdout
+    assert "retired" in listed
+    assert "first" in listed
+    newest, older = run("keys", "list", "-o", "acme", "--json").json
+    assert (newest["state"], older["state"], newest["usable"]) == ("active", "retired", True)
+    assert FIRST.split(":")[1] not in listed
+    checked = run("check").stdout
+    assert "✓ setting    FAIRLANE_ENCRYPTION_KEYS=***\n" in checked
+    assert FIRST.split(":")[1] not in checked
+    monkeypatch.delenv("FAIRLANE_ENCRYPTION_KEYS")
+    assert "✗ keys" in run("check", code=1).stdout
+    monkeypatch.setenv("FAIRLANE_ENCRYPTION_KEYS", "first:short")
+    assert "FAIRLANE_ENCRYPTION_KEYS is no base64" in run("check", code=1).stdout
+    monkeypatch.setenv("FAIRLANE_ENCRYPTION_KEYS", FIRST)
+    run("keys", "destroy", "-o", "acme", answer="n\n", code=1)
+    assert run("keys", "destroy", "-o", "acme", "--yes").stdout.startswith("2 of acme's keys destroyed")
+    assert run("keys", "destroy", "-o", "acme", "--yes").stdout == "acme had no key.\n"
+    assert "There is no organization" in run("keys", "list", "-o", "nobody", code=1).stderr

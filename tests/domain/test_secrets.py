@@ -1,0 +1,105 @@
+"""What is secret among parameters is hidden from readers, found in texts, and put back where it was."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fairlane.domain.redact import REDACTED
+from fairlane.domain.secrets import MARK, Secret, bare, changed, left_out, restored, secret_values, veiled, without
+
+MARKED = {MARK: "hunter22"}
+names = st.sampled_from(["password", "refreshToken", "month", "monkey"])
+leaves = st.sampled_from([None, True, 5, "text", MARKED])
+plains = st.recursive(
+    leaves, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(names, inner, max_size=2), max_leaves=6
+)
+objects = st.dictionaries(names, plains, max_size=3)
+
+
+@given(objects)
+def test_what_is_shown_can_be_edited_and_given_back_without_losing_a_secret(plain):
+    shown = veiled(plain)
+    assert "hunter22" not in json.dumps(shown)
+    assert veiled(shown) == shown
+    assert restored(shown, plain) == plain
+
+
+@given(objects)
+def test_what_has_no_secret_is_the_very_same(plain):
+    shown = veiled(plain)
+    assert (shown is plain) == (shown == plain)
+
+
+def test_secrets_are_known_by_their_mark_and_by_their_name():
+    plain = {
+        "key": MARKED,
+        "stripe_api_key": "k",
+        "Password": 1234,
+        "token": None,
+        "credentials": {"user": "ana"},
+        "has_secret": True,
+        "months": [{"session": "s"}, MARKED],
+        "secretary": "bea",
+        "max_tokens": 5,
+    }
+    assert veiled(plain) == {
+        "key": REDACTED,
+        "stripe_api_key": REDACTED,
+        "Password": REDACTED,
+        "token": None,
+        "credentials": REDACTED,
+        "has_secret": True,
+        "months": [{"session": REDACTED}, REDACTED],
+        "secretary": "bea",
+        "max_tokens": 5,
+    }
+    assert veiled({"token": "page 2", "key": MARKED}, by_name=False) == {"token": "page 2", "key": REDACTED}
+
+
+def test_the_handler_gets_the_values():
+    assert bare({"key": MARKED, "more": [MARKED, {"a": MARKED}]}) == {
+        "key": "hunter22",
+        "more": ["hunter22", {"a": "hunter22"}],
+    }
+
+
+def test_only_what_was_a_secret_is_restored():
+    before = {"password": "p", "name": "n", "list": [MARKED, "x"]}
+    edited = {"password": REDACTED, "name": REDACTED, "list": [REDACTED, REDACTED, REDACTED], "token": REDACTED}
+    assert restored(edited, before) == {**edited, "password": "p", "list": [MARKED, REDACTED, REDACTED]}
+    assert left_out({"token": REDACTED})
+    assert left_out([{MARK: REDACTED}])
+    assert not left_out({"name": REDACTED, "token": "t"})
+
+
+def test_the_names_of_what_was_changed_are_told():
+    assert changed({"a": 1, "b": 2, "c": 3}, {"a": 1, "b": 3, "d": 4}) == ("b", "c", "d")
+
+
+@pytest.mark.parametrize("text", ["not JSON", "fl1:1:abcd", "[" * 100_000])
+def test_of_a_text_that_is_no_json_nothing_is_known(text):
+    assert secret_values(text) == ()
+
+
+def test_values_are_found_as_they_may_stand_in_a_text():
+    text = json.dumps(
+        {"key": {MARK: 'a "quoted"\nline'}, "password": 12345, "pin_secret": "123", "b": {MARK: "aHVudGVyMjI="}}
+    )
+    values = secret_values(text)
+    for said in ('a "quoted"\nline', repr('a "quoted"\nline'), json.dumps('a "quoted"\nline'), "12345", "hunter22"):
+        assert REDACTED in without(f"it was {said}!", values)
+    assert without("123 is too short to be one", values) == "123 is too short to be one"
+    assert without("nothing", ()) == "nothing"
+
+
+def test_the_longest_goes_first():
+    values = secret_values(json.dumps({"password": "hunter", "secret": "hunter22"}))
+    assert without("hunter22 hunter", values) == f"{REDACTED} {REDACTED}"
+
+
+def test_a_secret_does_not_show_itself():
+    assert "hunter22" not in f"{Secret('hunter22')} {[Secret('hunter22')]!r}"
+    assert Secret("a") == Secret("a") != Secret(b"a")
+    assert len({Secret("a"), Secret("a")}) == 1
