@@ -1,6 +1,6 @@
 """`Fairlane`: the one object an application makes. Thin verbs, and the one place that puts the parts together."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from time import monotonic, sleep
 from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
@@ -44,7 +44,7 @@ from fairlane.domain.statuses import TERMINAL, ParentPolicy, Priority
 from fairlane.domain.texts import storable
 from fairlane.reads.service import Reads
 from fairlane.registry import options as o
-from fairlane.registry.artifacts import ObjectStorage, default_url, read_file, stream_file
+from fairlane.registry.artifacts import ObjectStorage, default_url, read_file
 from fairlane.registry.catalogue import Catalogue
 from fairlane.registry.directory import Directory, StoredDirectory, refuse_suspended
 from fairlane.registry.handlers import check_context
@@ -394,7 +394,7 @@ class Fairlane:
         return Result(None, self.reads.result(job_id, organization).artifacts)
 
     def find_artifact(self, job_id: UUID | str, name: str, *, organization: str) -> Artifact:
-        """What is known of an artifact, to hand it out in pieces: `stream_artifact`.
+        """What is known of an artifact, to hand it out in pieces.
 
         Raises:
             JobNotFound, ArtifactNotFound
@@ -406,18 +406,6 @@ class Fairlane:
             left = f"it has {', '.join(by_name)}" if by_name else "it has none"
             raise ArtifactNotFound(f"Job {job_id} has no artifact {name!r}; {left}.")
         return by_name[name]
-
-    def stream_artifact(self, artifact: Artifact, start: int, stop: int) -> Iterator[bytes]:
-        """An artifact's bytes from `start` up to but without `stop`, in pieces of about a megabyte.
-
-        Raises:
-            ArtifactNotFound: its file is not in this process's storage, or can't be opened; at once.
-        """
-        where = self.artifacts, self.keyring, self.database, artifact.organization, artifact.path
-        try:
-            return stream_file(*where, start, stop)
-        except (FileNotFoundError, Unreadable) as error:
-            raise ArtifactNotFound(f"The file of artifact {artifact.name!r} can't be read here: {error}.") from error
 
     def cancel(self, job_id: UUID | str, *, organization: str, user: str | None = None, reason: str = "") -> Job:
         """Cancel a waiting job at once, or ask a running one to stop.

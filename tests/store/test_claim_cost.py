@@ -41,7 +41,7 @@ class Measured:
     def read(self, work: Callable[[Connection], T]) -> T:
         return self.database.read(lambda connection: self._measure(connection, work))
 
-    def look(self, work: Callable[[Connection], T]) -> T:
+    def look(self, work: Callable[[Connection], T], **_scope: Any) -> T:
         """In a transaction, since what PostgreSQL counts it counts by transaction."""
         return self.read(work)
 

@@ -212,6 +212,8 @@ def stream_file(  # noqa: PLR0917 - as read_file, and which bytes
     Raises:
         FileNotFoundError, Unreadable: as `read_file`; at once, and not with the first piece.
     """
+    if start >= stop:
+        return storage.stream(path, start, stop)
     beginning = b"".join(storage.stream(path, 0, SEALED_HEAD))
     if not is_sealed_file(beginning):
         return storage.stream(path, start, stop)

@@ -43,6 +43,7 @@ _UNAVAILABLE_CLASSES: Final = ("08", "25", "40", "53", "55", "57", "58")
 _NO_DATABASE: Final = re.compile(r'FATAL: +database ".*" does not exist')
 _NO_LOGIN: Final = re.compile(r'FATAL: +(role ".*" does not exist|password authentication failed|no pg_hba.conf entry)')
 _NO_PRIVILEGE: Final = "42501"
+_NOT_GRANTED: Final = re.compile(r"permission denied (for|to set role)")
 _MISSING_STATES: Final = frozenset({"42P01", "42703", "3F000"})  # undefined table, column, schema
 
 
@@ -299,7 +300,7 @@ def translate(error: DBAPIError, where: str) -> FairlaneError | None:
             "The database's Fairlane schema is missing or older than this code; run `fairlane migrate`, "
             f"or call fl.migrate(). It is {where}."
         )
-    if state == _NO_PRIVILEGE and "row-level security" not in text:  # which would be a bug of ours
+    if state == _NO_PRIVILEGE and _NOT_GRANTED.search(text):
         return ConfigurationError(
             "The database's login may not do this. `fairlane check` says what it may; to look across organizations, or "
             f"to run a worker, it needs Fairlane's roles: GRANT fairlane_app, "

@@ -11,7 +11,10 @@ from fairlane.api.rates import Rate
 from fairlane.api.representations import Explanation, History, LogEntry, LogLine, LogLines, Result
 from fairlane.api.resources.paths import JobPath
 from fairlane.api.scope import InOrganization, Scope
+from fairlane.domain.errors import ArtifactNotFound
 from fairlane.domain.permissions import Right
+from fairlane.registry.artifacts import stream_file
+from fairlane.registry.sealing import Unreadable
 
 router = APIRouter(prefix="/organizations/{organization}/jobs/{job}", tags=["jobs"])
 
@@ -104,7 +107,13 @@ def get_artifact(
             f"The file has {found.size} bytes; ask for some of them.",
             headers={"Content-Range": f"bytes */{found.size}"},
         )
-    pieces = scope.fl.stream_artifact(found, wanted.start, wanted.stop)
+    fl = scope.fl
+    try:
+        pieces = stream_file(
+            fl.artifacts, fl.keyring, fl.database, scope.organization, found.path, wanted.start, wanted.stop
+        )
+    except (FileNotFoundError, Unreadable):
+        raise ArtifactNotFound from None
     headers["Content-Length"] = str(wanted.stop - wanted.start)
     if (wanted.start, wanted.stop) == (0, found.size):
         return StreamingResponse(pieces, headers=headers)
