@@ -1,0 +1,105 @@
+"""What a handler may do, and what becomes one: its rights are the application's, and no database row leads to code."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from fairlane import Fairlane, JobContext, Settings
+from fairlane.store.row_security import Role
+from tests.security import handlers
+from tests.security.handlers import seen_by
+from tests.store.as_owner import in_role
+
+PLANTED = "planted_by_an_attacker"
+SEEN = {"role": Role.APP, "nobody's": [], "acme's": ["acme"]}
+
+
+@pytest.mark.parametrize("isolation", ["async", "thread", "process"])
+def test_a_handler_has_the_rights_of_the_application_and_not_the_worker_s(postgres_url: str, isolation: Any):
+    with Fairlane(Settings(url=postgres_url, artifacts_url="memory:///")) as fl:
+
+        def spy(ctx: JobContext, url: str) -> dict[str, object]:
+            with in_role():
+                return seen_by(fl)
+
+        async def spy_async(ctx: JobContext, url: str) -> dict[str, object]:
+            return spy(ctx, url)
+
+        chosen: Any = {"async": spy_async, "thread": spy, "process": handlers.spy}[isolation]
+        fl.job_type("spy", isolation=isolation, max_retries=0)(chosen)
+        fl.migrate()
+        for organization in ("acme", "rival"):
+            fl.organizations.create(organization)
+        job = fl.submit("spy", organization="acme", parameters={"url": postgres_url})
+        fl.submit("spy", organization="rival", parameters={"url": postgres_url})
+        assert fl.worker().drain().completed == 2
+        assert fl.result(job.id, organization="acme").value == SEEN
+
+
+@pytest.fixture
+def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file that appears as soon as the planted module is imported, in this process or in a child."""
+    note = tmp_path / "was imported"
+    code = f"from pathlib import Path\nPath({str(note)!r}).touch()\n\ndef run(ctx, **parameters): ...\n"
+    (tmp_path / f"{PLANTED}.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
+    return note
+
+
+def report(ctx: JobContext, month: str = "2026-11") -> str:
+    return month
+
+
+@pytest.mark.parametrize("path", [f"{PLANTED}.run", f"{PLANTED}:run", PLANTED, "os.system", "builtins.eval"])
+def test_a_handler_path_that_was_planted_in_the_database_is_never_imported(database_url: str, planted: Path, path: str):
+    with Fairlane(Settings(url=database_url, artifacts_url="memory:///")) as fl:
+        fl.job_type("report", dedup_window=0)(report)
+        fl.migrate()
+        fl.organizations.create("acme")
+        victim = fl.submit("report", organization="acme")
+        honest = fl.submit("report", organization="acme")
+        plant(fl, path, str(victim.id))
+        assert fl.worker().drain().completed == 1
+        assert fl.get(honest.id, organization="acme").status == "completed"
+        assert fl.get(victim.id, organization="acme").status == "queued"
+        # Nor when somebody submits to what was planted, in whose own process it isn't defined.
+        job = fl.submit(path, organization="acme", parameters={"month": path})
+        fl.worker().drain()
+        assert fl.get(job.id, organization="acme").status == "queued"
+    assert PLANTED not in sys.modules
+    assert not planted.exists()
+
+
+def plant(fl: Fairlane, path: str, job: str) -> None:
+    """A job type, the options of another and a job's type, as somebody writes them who can write to the database."""
+    with fl.database.engine.begin() as owner:
+        (schema, options) = owner.execute(text("SELECT schema, options FROM fairlane_job_types")).one()
+        wicked = {
+            "handler": path,
+            "target": [PLANTED, "run"],
+            "module": PLANTED,
+            "py/object": path,
+            "isolation": "process",
+        }
+        told = {"now": "2026-11-26 00:00:00+00:00", "name": path, "schema": schema}
+        owner.execute(
+            text(
+                "INSERT INTO fairlane_job_types (name, schema, options, registered_at) VALUES (:name, :schema, :o, :now)"
+            ),
+            {**told, "o": options},
+        )
+        owner.execute(
+            text("UPDATE fairlane_job_types SET options = :o, schema = :s WHERE name = 'report'"),
+            {"o": json.dumps(json.loads(options) | wicked), "s": json.dumps(json.loads(schema) | wicked)},
+        )
+        is_victim = "CAST(id AS TEXT) IN (:job, :hex)"
+        changed = owner.execute(
+            text(f"UPDATE fairlane_jobs SET job_type = :name WHERE {is_victim}"),
+            {"name": path, "job": job, "hex": job.replace("-", "")},
+        )
+        assert changed.rowcount == 1
