@@ -103,26 +103,28 @@ def test_an_idempotency_key_of_others_answers_as_one_of_nobody(api: Api):
     assert "idempotent-replayed" not in mine.headers
 
 
+def fields(schema: Any, schemas: dict[str, Any]) -> Iterator[str]:
+    """The names of all properties in a schema, and in those that it refers to."""
+    if isinstance(schema, list):
+        for one in schema:
+            yield from fields(one, schemas)
+    if not isinstance(schema, dict):
+        return
+    if "$ref" in schema:
+        yield from fields(schemas[schema["$ref"].rpartition("/")[2]], schemas)
+    yield from schema.get("properties", {})
+    for name, part in schema.items():
+        if name not in {"$ref", "examples", "example"}:
+            yield from fields(part, schemas)
+
+
 def bodies_with_ids(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """The fields of request bodies that can name something of an organization: (operation, field)."""
     schemas = document["components"]["schemas"]
-
-    def fields(schema: Any) -> Iterator[str]:
-        if isinstance(schema, dict):
-            if "$ref" in schema:
-                yield from fields(schemas[schema["$ref"].rpartition("/")[2]])
-            yield from schema.get("properties", {})
-            for name, part in schema.items():
-                if name not in {"$ref", "examples", "example"}:
-                    yield from fields(part)
-        elif isinstance(schema, list):
-            for one in schema:
-                yield from fields(one)
-
     for path, methods in document["paths"].items():
         for operation in methods.values():
             if "{organization}" in path and "/operator/" not in path and "requestBody" in operation:
-                for name in fields(operation["requestBody"]):
+                for name in fields(operation["requestBody"], schemas):
                     yield operation["operationId"], name
 
 

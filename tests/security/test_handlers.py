@@ -89,7 +89,8 @@ def plant(fl: Fairlane, path: str, job: str) -> None:
         told = {"now": "2026-11-26 00:00:00+00:00", "name": path, "schema": schema}
         owner.execute(
             text(
-                "INSERT INTO fairlane_job_types (name, schema, options, registered_at) VALUES (:name, :schema, :o, :now)"
+                "INSERT INTO fairlane_job_types (name, schema, options, registered_at) "
+                "VALUES (:name, :schema, :o, :now)"
             ),
             {**told, "o": options},
         )
