@@ -22,6 +22,7 @@ from fairlane import Fairlane, Submission
 from fairlane.cli.bench.machine import machine
 from fairlane.cli.bench.site import database_place, fresh_site
 from fairlane.cli.bench.work import BATCH, NOOP, submissions
+from fairlane.store.row_security import EVERYONE
 from fairlane.store.scratch import facts
 
 _RESULTS: Final = Path(__file__).parent / "results"
@@ -86,10 +87,10 @@ def _samples(fl: Fairlane) -> Iterator[dict[str, Any]]:
     began = time.monotonic()
     submitted, before, at = 0, 0, began
     while True:
-        now, ended = time.monotonic(), fl.database.read(ends.count)
+        now, ended = time.monotonic(), fl.database.read(ends.count, of=EVERYONE)
         if now - at >= _SAMPLE:
             yield {"minute": round((now - began) / 60, 1), "ended": ended, "speed": (ended - before) / (now - at)} | (
-                fl.database.read(_sizes)
+                fl.database.read(_sizes, of=EVERYONE)
             )
             before, at = ended, now
         submitted += _fill(fl, endless, _BACKLOG - submitted + ended)

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, exists, func, select
 
 from fairlane import Fairlane
 from fairlane.domain.statuses import JobStatus
+from fairlane.store.row_security import EVERYONE
 from fairlane.store.tables import checkpoints, execution_log, jobs, log_lines, results
 from tests.storm.verdict import Stored
 
@@ -16,7 +17,7 @@ _LOST_WORKER: Final = "%was lost%"  # in the reason of each rescue
 
 def stored(fl: Fairlane) -> dict[str, Stored]:
     """All jobs, by id."""
-    return fl.database.read(_stored)
+    return fl.database.read(_stored, of=EVERYONE)
 
 
 def _stored(connection: Connection) -> dict[str, Stored]:
@@ -35,7 +36,7 @@ def _lease(value: str | None) -> str | None:
 
 def late_writes(fl: Fairlane) -> list[str]:
     """Jobs with a checkpoint or a log line that an attempt wrote after a later one had begun."""
-    return [str(job) for job in fl.database.read(_late_writes)]
+    return [str(job) for job in fl.database.read(_late_writes, of=EVERYONE)]
 
 
 def _late_writes(connection: Connection) -> list[object]:
@@ -59,11 +60,11 @@ def rescued(fl: Fairlane, since: datetime) -> int:
         execution_log.c.message.like(_LOST_WORKER),
         execution_log.c.at >= since,
     )
-    return fl.database.read(lambda connection: connection.scalar(count)) or 0
+    return fl.database.read(lambda connection: connection.scalar(count), of=EVERYONE) or 0
 
 
 def unfinished(fl: Fairlane) -> int:
     """How many jobs have not ended."""
     live = (JobStatus.PENDING, JobStatus.QUEUED, JobStatus.RUNNING)
     count = select(func.count()).select_from(jobs).where(jobs.c.status.in_(live))
-    return fl.database.read(lambda connection: connection.scalar(count)) or 0
+    return fl.database.read(lambda connection: connection.scalar(count), of=EVERYONE) or 0
