@@ -46,7 +46,12 @@ def fl(postgres_url: str) -> Iterator[Fairlane]:
 def logins(fl: Fairlane) -> Iterator[dict[str, str]]:
     """URLs of logins as one should have them in production: bound by row security, members of the roles."""
     suffix = uuid4().hex
-    made = {"jobs": ", ".join(Role), "host": Role.APP}
+    made = {
+        "jobs": ", ".join(Role),
+        "host": Role.APP,
+        "web": f"{Role.APP}, {Role.OPERATOR}",
+        "workers": Role.WORKER,
+    }
     with psycopg.connect(plain(fl.database.url), autocommit=True) as owner:
         for name, roles in made.items():
             owner.execute(f"CREATE ROLE {name}_{suffix} LOGIN")
@@ -200,6 +205,13 @@ def test_in_production_a_login_that_is_not_bound_is_refused(fl: Fairlane, logins
             host.organizations.list()
         with pytest.raises(ConfigurationError, match="may not take on Fairlane's roles"):
             host.worker().drain()
+
+
+def test_workers_may_have_a_login_of_their_own(fl: Fairlane, logins: dict[str, str]):
+    with application(logins["web"], production=True, worker_url=logins["workers"]) as bound:
+        job = bound.submit("report", organization="acme")
+        assert bound.worker().drain().completed == 3
+        assert bound.get(job.id, organization="acme").status is JobStatus.COMPLETED
 
 
 def test_the_owner_migrates_and_the_application_does_not_need_to(fl: Fairlane, logins: dict[str, str]):
