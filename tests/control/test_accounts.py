@@ -151,6 +151,9 @@ def test_a_token_is_refused_to_strangers_and_for_nothing(scene: Scene):
         scene.fl.tokens.create("nowhere", user="ana", name="x")
     with pytest.raises(ConfigurationError, match="is no right"):
         scene.fl.tokens.create("acme", user="ana", name="x", scopes=["all"])
+    for odd in (1e18, timedelta.max):
+        with pytest.raises(ConfigurationError, match="at most 100 years"):
+            scene.fl.tokens.create("acme", user="ana", name="x", expires_in=odd)
     assert scene.fl.tokens.list("acme") == ()
 
 

@@ -26,6 +26,7 @@ from fairlane.store.transaction import Database
 
 PREFIX: Final = "fl_"  # so that scanners of secrets, and people, see what it is
 _SECRET_BYTES: Final = 32  # 256 bits
+_LONGEST: Final = 100 * 365 * 86_400.0  # seconds
 _NOTED: Final = timedelta(minutes=1)  # how old `last_used_at` may be
 
 
@@ -68,7 +69,7 @@ class Tokens:
         storable(organization=organization, by=by)
         named = text("name", name)
         rights = sorted(rights_of(scopes)) if scopes is not None else None
-        length = timedelta(seconds=seconds("expires_in", expires_in)) if expires_in is not None else None
+        length = _length(expires_in) if expires_in is not None else None
         self._check_holder(organization, user)
         secret, token = PREFIX + token_urlsafe(_SECRET_BYTES), uuid7()
 
@@ -182,6 +183,13 @@ class Tokens:
             raise OrganizationNotFound(f"There is no organization {organization!r}.")
         if not self._directory.members([(organization, user)]):
             raise ConfigurationError(f"{user} is no member of {organization}; a token acts as one.")
+
+
+def _length(expires_in: Seconds) -> timedelta:
+    number = seconds("expires_in", expires_in)
+    if number > _LONGEST:
+        raise ConfigurationError(f"expires_in must be at most 100 years, not {number:g} s; leave it out for ever.")
+    return timedelta(seconds=number)
 
 
 def _scope(organization: str | None) -> Scope:

@@ -187,11 +187,6 @@ class Users:
             return None
         return Principal(user, via, operator_rights=operator_rights(row) if row is not None else None)
 
-    def operator_rights(self, user: str) -> frozenset[Right] | None:
-        """What the user may in every organization; None if they are no operator, or disabled."""
-        row = self._database.look(lambda connection: credentials.find_user(connection, user), of=EVERYONE)
-        return operator_rights(row) if row is not None and row.disabled_at is None else None
-
     def _open(self, user: str, length: timedelta, *, is_link: bool) -> str:
         secret = token_urlsafe(_SECRET_BYTES)
 
