@@ -31,6 +31,7 @@ from fairlane.domain.errors import (
     SubmissionError,
     TransientError,
     WaitTimeout,
+    WorkerNotFound,
 )
 from fairlane.domain.jobs import Artifact, Job, LogEntry
 from fairlane.domain.statuses import JobStatus, OrganizationStatus, ParentPolicy, Priority, Resolution, Role
@@ -89,6 +90,7 @@ __all__ = [
     "TransientError",
     "WaitTimeout",
     "WebSettings",
+    "WorkerNotFound",
 ]
 
 # Loaded when they are first asked for. Where handlers have a module of their own, apart from the application's, the

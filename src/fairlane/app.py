@@ -22,6 +22,7 @@ from fairlane.control.asynchronous import (
 )
 from fairlane.control.audit import Audit
 from fairlane.control.batch import OnDuplicate, Submission
+from fairlane.control.bulk import Bulk
 from fairlane.control.dead_letters import DeadLetters
 from fairlane.control.idempotency import Idempotency
 from fairlane.control.jobs import JobControl
@@ -32,6 +33,7 @@ from fairlane.control.pausing import JobTypes, Queues
 from fairlane.control.submission import Submitter
 from fairlane.control.tokens import Tokens
 from fairlane.control.users import Users
+from fairlane.control.workers import Workers
 from fairlane.domain.backoff import Backoff
 from fairlane.domain.errors import ArtifactNotFound, ConfigurationError, IllegalTransition, WaitTimeout
 from fairlane.domain.events import Emit
@@ -122,6 +124,8 @@ class Fairlane:
         self.queues = Queues(self.database)
         self.job_types = JobTypes(self.database, self.emit)
         self.dead_letters = DeadLetters(self.database, self._jobs, self.keyring)
+        self.bulk = Bulk(self.database, self._jobs, self.reads.matching.ids)
+        self.workers = Workers(self.database)
         self.users = Users(self.database)
         self.tokens = Tokens(self.database, self.directory)
         self.keys = Keys(self.database, self.directory, self.keyring)

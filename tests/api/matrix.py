@@ -54,6 +54,7 @@ class Across(NamedTuple):
 _READ: Final = Within(200, 200, 200, 200, 200)
 _ADMINS: Final = Within(403, 403, 200, 403, 200)
 _CHANGED: Final = Within(403, 202, 202, 202, 202)
+_BULK: Final = Within(403, 200, 200, 200, 200)
 _NOTED: Final = Within(403, 204, 204, 204, 204)
 _DEAD: Final = _CHANGED._replace(job="dead")
 
@@ -70,6 +71,10 @@ MATRIX: Final[dict[str, Open | Proved | Within | Across]] = {
     "getJob": _READ,
     "cancelJob": _CHANGED,
     "retryJob": _DEAD,
+    "getGraph": _READ,
+    "countJobs": _READ,
+    "getTimeline": _READ,
+    "actOnJobs": _BULK._replace(body={"action": "retry", "dry_run": True}),
     "getHistory": _READ,
     "getLogs": _READ,
     "explainJob": _READ,
@@ -80,6 +85,10 @@ MATRIX: Final[dict[str, Open | Proved | Within | Across]] = {
     "listDeadLetterGroups": _READ,
     "retryDeadLetterGroup": _CHANGED._replace(unknown=202),  # none of them, so none is retried
     "retryDeadLetters": _CHANGED._replace(body={"ids": ["00000000-0000-7000-8000-000000000000"]}),
+    "resolveDeadLetters": _BULK._replace(
+        body={"ids": ["00000000-0000-7000-8000-000000000000"], "resolution": "ignored"}
+    ),
+    "deleteDeadLetters": _BULK._replace(body={"ids": ["00000000-0000-7000-8000-000000000000"]}),
     "retryDeadLetter": _DEAD,
     "resolveDeadLetter": _NOTED._replace(job="dead", body={"resolution": "resolved"}),
     "deleteDeadLetter": _NOTED._replace(job="dead"),
@@ -106,7 +115,10 @@ MATRIX: Final[dict[str, Open | Proved | Within | Across]] = {
     "pauseOrganization": Across(200),
     "resumeOrganization": Across(200),
     "getMetricsOfAll": Across(200),
+    "getTimelineOfAll": Across(200),
+    "getShares": Across(200),
     "listWorkers": Across(200),
+    "drainWorker": Across(202),
     "listRunningJobs": Across(200),
     "listStrandedJobs": Across(200),
     "listQueuesOfAll": Across(200),

@@ -5,11 +5,13 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count
 from typing import Any, NamedTuple
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
 
+from fairlane.store.statements import workers
+from fairlane.store.statements.workers import WorkerCard
 from tests.api import matrix as m
 from tests.api.matrix import MATRIX, Across, Open, Proved, Within
 from tests.api.served import Api
@@ -112,11 +114,20 @@ class World:
             return fl.users.create(name).id
         if parameter == "token":
             return str(fl.tokens.create(None, user="olga", name=name)[0].id)
+        if parameter == "worker":
+            return str(self.worker())
         if parameter == "job_type" and route.name == "deleteJobType":
             fl.job_type(name)(lambda ctx: None)
             fl.migrate()
             return name
         return {"job_type": "report", "queue": "default"}[parameter]
+
+    def worker(self) -> UUID:
+        """A worker that does nothing but live."""
+        card = WorkerCard(uuid4(), "test", None, ("report",), 1)
+        database = self.api.fl.database
+        database.write(lambda connection: workers.register(connection, database.clock, card, 60.0))
+        return card.id
 
     def send(self, principal: str, route: Route, values: dict[str, str], body: Any) -> httpx.Response:
         path = route.path.removeprefix("/api/v1").format(**values)
@@ -134,7 +145,7 @@ def routes(api: Api) -> list[Route]:
 
 def nobodys(parameter: str) -> str:
     """What nobody has."""
-    return str(uuid4()) if parameter in {"job", "token"} else f"nobody-{next(NUMBER)}"
+    return str(uuid4()) if parameter in {"job", "token", "worker"} else f"nobody-{next(NUMBER)}"
 
 
 def body_of(row: Any, route: Route) -> Any:

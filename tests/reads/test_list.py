@@ -9,7 +9,6 @@ import pytest
 from fairlane.domain.errors import InvalidParameters
 from fairlane.domain.statuses import JobStatus
 from fairlane.reads import jobs as asked
-from fairlane.reads import service
 from fairlane.reads.service import Reads
 from tests.reads.world import START, World
 
@@ -79,7 +78,7 @@ def test_r13_the_total_is_not_that_of_the_page(world: World, reads: Reads) -> No
 def test_r13_the_total_stops_at_its_cap(
     world: World, reads: Reads, monkeypatch: pytest.MonkeyPatch, cap: int, is_capped: bool
 ) -> None:
-    monkeypatch.setattr(service, "TOTAL_CAP", cap)
+    monkeypatch.setattr(asked, "TOTAL_CAP", cap)
     for _ in range(3):
         world.submit()
 

@@ -22,6 +22,7 @@ from fairlane.domain.fairness import Lane, Quota
 from fairlane.domain.limits import Subject
 from fairlane.domain.outcomes import Completed, ErrorReport, Failed
 from fairlane.domain.statuses import JobStatus, Resolution
+from fairlane.domain.timeline import Cell, Grid
 from fairlane.store.clock import DatabaseClock
 from fairlane.store.statements import (
     breakers,
@@ -31,6 +32,7 @@ from fairlane.store.statements import (
     dead_letters,
     dependencies,
     doomed_files,
+    graph,
     job_list,
     job_types,
     lanes,
@@ -38,7 +40,9 @@ from fairlane.store.statements import (
     metrics,
     outcomes,
     running_limits,
+    shares,
     stage,
+    timeline,
     transition,
     workers,
 )
@@ -184,6 +188,9 @@ TABLES = (
 PAIRS = [Pair("small1", "type0"), Pair("small2", "type0")]
 SUBJECTS = [Subject(None, "type0"), Subject("big", None), Subject("big", "type0")]
 MANY_SUBJECTS = [Subject(f"small{n}", "type0") for n in range(10_000)]
+GRID = Grid(START + timedelta(seconds=500_000), timedelta(minutes=1), 60)
+CELLS = [Cell("type1", place) for place in range(60)]
+HUNDRED = [UUID(int=number) for number in range(400_001, 400_101)]
 WINDOWS = {SUBJECTS[0]: 60.0, SUBJECTS[2]: 3600.0}
 FINISH = Finish("small1", RUNNING, "type0", RUNNING, Completed("1"), Backoff())
 BROKEN = Failed(ErrorReport("PrinterError", "no paper", permanent=True))
@@ -346,6 +353,51 @@ CASES = {
     "jobs of a type": Case(partial(page_of, job_type="fax"), ("jobs_type",)),
     "jobs with a label": Case(partial(page_of, labels=(("doc", "42"),)), ("labels_", "jobs_"), ()),
     "jobs of a time": Case(partial(page_of, created_after=START + timedelta(seconds=539_990)), ("jobs_",), ()),
+    "ids of a status": Case(
+        lambda connection: job_list.ids(
+            connection,
+            "big",
+            job_list.Wanted(statuses=frozenset({JobStatus.PENDING})),
+            before=UUID(int=540_000),
+            limit=200,
+        ),
+        ("jobs_status",),
+    ),
+    "edges at some jobs": Case(
+        lambda connection: graph.edges_at(connection, "big", HUNDRED, limit=5000),
+        ("job_parents_pk", "job_parents_parent"),
+        ("job_parents_parent",),
+    ),
+    "nodes of a graph": Case(lambda connection: graph.nodes(connection, "big", HUNDRED), ("jobs_",), ()),
+    "ends by type and step": Case(lambda connection: timeline.ends(connection, "small1", GRID), ("outcomes_",), ()),
+    "ends of all by step": Case(
+        lambda connection: timeline.ends(connection, None, GRID._replace(start=LATER - timedelta(hours=1))),
+        ("outcomes_minute",),
+    ),
+    "submissions by step": Case(
+        lambda connection: timeline.submitted(connection, "big", GRID, up_to=10_001), ("jobs_pk",), ()
+    ),
+    "a sample of what ended": Case(
+        lambda connection: timeline.sample(connection, "big", GRID, CELLS, each=50), ("jobs_finished",)
+    ),
+    "starts of what runs": Case(lambda connection: timeline.running_since(connection, "small1"), ("jobs_status",)),
+    # SQLite, without statistics, goes through the day that is kept.
+    "whose attempts took most time": Case(
+        lambda connection: shares.busiest(connection, LATER - timedelta(hours=1), limit=20), ("outcomes_minute",), ()
+    ),
+    "of how many attempts ended": Case(
+        lambda connection: shares.number_of_organizations(connection, LATER - timedelta(hours=1)),
+        ("outcomes_",),
+        (),
+    ),
+    "time by minute": Case(
+        lambda connection: shares.by_minute(connection, LATER - timedelta(hours=1), ["small1", "small2"]),
+        ("outcomes_",),
+        (),
+    ),
+    "what is in line": Case(
+        lambda connection: shares.in_line(connection, LANES, up_to=10_001), ("jobs_ready",), ("jobs_ready",)
+    ),
     "quotas that are old": Case(
         lambda connection: limits.forget_unused(connection, LATER + timedelta(days=9), ("", ""), 100),
         ("quotas_pk",),

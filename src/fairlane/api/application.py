@@ -18,6 +18,7 @@ from fairlane.api.problems import Problem
 from fairlane.api.rates import Rates
 from fairlane.api.resources import (
     audit,
+    bulk_actions,
     dead_letters,
     health,
     jobs,
@@ -27,6 +28,7 @@ from fairlane.api.resources import (
     operator_users,
     organizations,
     outcomes,
+    overviews,
     sessions,
     tokens,
 )
@@ -38,7 +40,8 @@ from fairlane.domain.errors import FairlaneError
 _RESOURCES: Final[tuple[APIRouter, ...]] = tuple(
     module.router
     for module in (
-        *(health, sessions, jobs, outcomes, dead_letters, organizations, members, tokens, audit),
+        *(health, sessions, jobs, outcomes, overviews, bulk_actions, dead_letters),
+        *(organizations, members, tokens, audit),
         *(operator_organizations, operator_engine, operator_users),
     )
 )

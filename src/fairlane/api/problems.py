@@ -29,6 +29,7 @@ _JOB_UNKNOWN: Final = "The organization has no such job."
 _KINDS: Final[Mapping[type[BaseException], tuple[int, str, str | None]]] = {
     e.JobNotFound: (404, "job-not-found", _JOB_UNKNOWN),
     e.ArtifactNotFound: (404, "artifact-not-found", "The job has no such artifact."),
+    e.WorkerNotFound: (404, "worker-not-found", None),
     e.OrganizationNotFound: (404, "organization-not-found", ORGANIZATION_UNKNOWN),
     e.OrganizationExists: (409, "organization-exists", None),
     e.OrganizationSuspended: (409, "organization-suspended", None),

@@ -33,6 +33,10 @@ class ArtifactNotFound(FairlaneError, FileNotFoundError):
     """The job left no artifact of this name, or its file is gone from the artifact storage."""
 
 
+class WorkerNotFound(FairlaneError):
+    """No worker that lives has this id: it has ended, or was given up."""
+
+
 class WaitTimeout(FairlaneError, TimeoutError):
     """The job had not ended when the time to wait for it was over; it goes on."""
 

@@ -26,10 +26,27 @@ class Metrics:
 
 
 @dataclass(frozen=True, slots=True)
+class JobCounts:
+    """How many jobs that fit a filter rest in each status.
+
+    Attributes:
+        by_status: counted no further than to 10,000.
+        capped: of which statuses there are more.
+        searched_newest: how many of the newest jobs a text was looked for in; None: no text, or an id.
+    """
+
+    by_status: Mapping[JobStatus, int]
+    capped: tuple[JobStatus, ...]
+    searched_newest: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerView:
     """A live worker. `queues` None = all; `running` of its `slots` are taken.
 
-    `silent` is the seconds since its last heartbeat, `lease_left` those until it is taken for lost.
+    `silent` is the seconds since its last heartbeat, `lease_left` those until it is taken for lost. `left_behind`
+    handlers ignored their stop and go on beside its slots. `version` is Fairlane's; None: it did not say. Where
+    `drain_requested`, it is to finish what it runs and leave; it is `stopping` from when it has heard of that.
     """
 
     id: UUID
@@ -43,6 +60,9 @@ class WorkerView:
     silent: float
     lease_left: float
     stopping: bool
+    version: str | None = None
+    left_behind: int = 0
+    drain_requested: bool = False
 
     @property
     def is_silent(self) -> bool:

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, TypedDict, Unpack
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -15,10 +16,46 @@ from fairlane.store.statements import job_list
 from fairlane.store.statements.job_list import Wanted
 
 LARGEST_PAGE: Final = 1000
+# Totals are counted no further.
+TOTAL_CAP: Final = 10_000
 # Words are looked for no further back: a search through all of a large organization would take minutes.
 SEARCHED_NEWEST: Final = 10_000
 _LONGEST_TEXT: Final = 1000  # characters
 _ID_DIGITS: Final = 32
+
+
+class Filters(TypedDict, total=False):
+    """Which jobs, as `Reads.list` says; what is left out may be anything."""
+
+    status: str | Iterable[str] | None
+    job_type: str | None
+    user: str | None
+    label: tuple[str, str] | Mapping[str, str] | None
+    queue: str | None
+    created_after: datetime | None
+    created_before: datetime | None
+    text: str | None
+    in_errors: bool
+
+
+def wanted_of(**filters: Unpack[Filters]) -> Wanted:
+    """What is asked for, but for the text: that is narrowed by what is there.
+
+    Raises:
+        InvalidParameters: a filter that makes no sense; the message says which.
+    """
+    wanted = Wanted(
+        statuses_of(filters.get("status")),
+        filters.get("job_type"),
+        filters.get("user"),
+        filters.get("queue"),
+        labels_of(filters.get("label")),
+        filters.get("created_after"),
+        filters.get("created_before"),
+        in_errors=filters.get("in_errors", True),
+    )
+    check(wanted)
+    return wanted
 
 
 def check_limit(limit: object) -> int:
@@ -101,6 +138,14 @@ def search_of(text: str | None) -> str | None:
         raise InvalidParameters(f"A search text has at most {_LONGEST_TEXT} characters, not {len(text)}.")
     storable(text=text)
     return text.strip()
+
+
+def narrowed(connection: Connection, organization: str, wanted: Wanted, search: str | None) -> Wanted:
+    """The same with a search, if there is one."""
+    if search is None:
+        return wanted
+    found = narrow(connection, organization, search)
+    return replace(wanted, ids=found.ids, words=found.words, words_from=found.words_from)
 
 
 def narrow(connection: Connection, organization: str, search: str) -> Wanted:

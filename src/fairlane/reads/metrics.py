@@ -3,20 +3,22 @@
 import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from sqlalchemy import Connection
 
 from fairlane.domain.fairness import Lane
 from fairlane.domain.limits import beyond_limits
-from fairlane.domain.metrics import Metrics, QueueView, RunningJob, Stranded, WorkerView
+from fairlane.domain.metrics import JobCounts, Metrics, QueueView, RunningJob, Stranded, WorkerView
 from fairlane.domain.sealing import Field
 from fairlane.domain.statuses import PASSING, PRIORITY_OF_RANK, JobStatus, Priority
+from fairlane.reads.jobs import SEARCHED_NEWEST
 from fairlane.reads.limits import limits_of, uses_of
 from fairlane.store.clock import Clock
-from fairlane.store.statements import job_types, workers
+from fairlane.store.statements import job_list, job_types, workers
 from fairlane.store.statements import metrics as statements
+from fairlane.store.statements.job_list import Wanted
 from fairlane.store.statements.rows import Opener
 from fairlane.store.tables import AnyRow
 
@@ -33,6 +35,20 @@ def metrics_of(connection: Connection, clock: Clock, organization: str | None) -
         # A clock that was set back makes no job wait for less than no time.
         oldest_queued_seconds=max((clock.now(connection) - oldest).total_seconds(), 0.0) if oldest else None,
         dead_letter_depth=statements.dead_letter_depth(connection, organization),
+    )
+
+
+def counts_of(connection: Connection, organization: str, wanted: Wanted, *, cap: int) -> JobCounts:
+    """How many of the wanted jobs rest in each status. One probe of an index for each, which ends at the cap."""
+    asked_for = [one for one in JobStatus if one not in PASSING and one in (wanted.statuses or {one})]
+    sizes = {
+        one: job_list.count(connection, organization, replace(wanted, statuses=frozenset({one})), up_to=cap + 1)
+        for one in asked_for
+    }
+    return JobCounts(
+        by_status={one: min(size, cap) for one, size in sizes.items()},
+        capped=tuple(one for one, size in sizes.items() if size > cap),
+        searched_newest=SEARCHED_NEWEST if wanted.words is not None else None,
     )
 
 
@@ -57,6 +73,9 @@ def _worker(row: AnyRow, running: int, now: datetime, lease_now: float) -> Worke
         silent=max((now - row.heartbeat_at).total_seconds(), 0.0),
         lease_left=max(row.lease_expires - lease_now, 0.0),
         stopping=row.stopping,
+        version=row.version,
+        left_behind=row.left_behind,
+        drain_requested=row.drain_requested,
     )
 
 

@@ -2,9 +2,8 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime
-from typing import Final, TypeVar
+from typing import TypeVar
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -12,6 +11,7 @@ from sqlalchemy import Connection
 from fairlane.domain.cursors import decode_cursor, encode_cursor
 from fairlane.domain.errors import FairlaneError
 from fairlane.domain.explain import Explanation
+from fairlane.domain.graph import Graph
 from fairlane.domain.ids import job_id_of, job_not_found
 from fairlane.domain.jobs import Job, LogEntry, LogLine, Page, Result
 from fairlane.domain.limits import Limit, LimitUse, Subject
@@ -22,8 +22,11 @@ from fairlane.domain.texts import storable
 from fairlane.reads import history as log
 from fairlane.reads import jobs as asked
 from fairlane.reads import metrics as numbers
+from fairlane.reads.charts import Charts
 from fairlane.reads.explain import HostAnswer, explain_job
+from fairlane.reads.graph import graph_of
 from fairlane.reads.limits import uses_of
+from fairlane.reads.matching import Matching
 from fairlane.registry.directory import Directory
 from fairlane.registry.keyring import Keyring
 from fairlane.store.row_security import EVERYONE, Scope
@@ -32,9 +35,6 @@ from fairlane.store.statements.job_list import Wanted
 from fairlane.store.transaction import Database
 
 T = TypeVar("T")
-
-# Totals are counted no further.
-TOTAL_CAP: Final = 10_000
 
 
 class Reads:
@@ -50,6 +50,8 @@ class Reads:
         self._database = database
         self._host = host
         self._keyring = keyring or Keyring()
+        self.charts = Charts(database)
+        self.matching = Matching(database)
 
     def get(self, job_id: UUID | str, organization: str) -> Job:
         """A job. Raises `JobNotFound`."""
@@ -101,9 +103,16 @@ class Reads:
         storable(organization=organization)
         limit = asked.check_limit(limit)
         before = decode_cursor(cursor)[1] if cursor is not None else None
-        statuses, labels = asked.statuses_of(status), asked.labels_of(label)
-        wanted = Wanted(statuses, job_type, user, queue, labels, created_after, created_before, in_errors=in_errors)
-        asked.check(wanted)
+        wanted = asked.wanted_of(
+            status=status,
+            job_type=job_type,
+            user=user,
+            label=label,
+            queue=queue,
+            created_after=created_after,
+            created_before=created_before,
+            in_errors=in_errors,
+        )
         search = asked.search_of(text)
         return self._database.read(
             lambda connection: self._page(connection, organization, wanted, search, before=before, limit=limit),
@@ -165,6 +174,14 @@ class Reads:
             ),
             of=EVERYONE,
         )
+
+    def graph(self, job_id: UUID | str, organization: str) -> Graph:
+        """The jobs around a job that it depends on or that depend on it, the nearest first, 500 at most.
+
+        Raises:
+            JobNotFound
+        """
+        return self._of_job(job_id, organization, graph_of)
 
     def result(self, job_id: UUID | str, organization: str) -> Result:
         """What the handler returned (None: nothing, or not yet), and what is known of the job's artifacts.
@@ -259,19 +276,17 @@ class Reads:
         before: UUID | None,
         limit: int,
     ) -> Page[Job]:
-        if search is not None:
-            found = asked.narrow(connection, organization, search)
-            wanted = replace(wanted, ids=found.ids, words=found.words, words_from=found.words_from)
+        wanted = asked.narrowed(connection, organization, wanted, search)
         # One more than asked for says whether there is another page; one more than the cap, whether it was reached.
         opener = self._keyring.shown(connection)
         items = job_list.page(connection, organization, wanted, before=before, limit=limit + 1, opener=opener)
-        total = job_list.count(connection, organization, wanted, up_to=TOTAL_CAP + 1)
+        total = job_list.count(connection, organization, wanted, up_to=asked.TOTAL_CAP + 1)
         last = items[limit - 1] if len(items) > limit else None
         return Page(
             items=items[:limit],
             next_cursor=encode_cursor(last.created_at, last.id) if last is not None else None,
-            total=min(total, TOTAL_CAP),
-            total_is_capped=total > TOTAL_CAP,
+            total=min(total, asked.TOTAL_CAP),
+            total_is_capped=total > asked.TOTAL_CAP,
             searched_newest=asked.SEARCHED_NEWEST if wanted.words is not None else None,
         )
 

@@ -137,8 +137,11 @@ class Crew:
     @property
     def is_exhausted(self) -> bool:
         """Whether so many handlers were left behind that the worker should be replaced."""
-        abandoned = sum(executor.abandoned for executor in self._bench.executors.values())
-        return abandoned >= _abandoned_bound(self._card.slots)
+        return self.left_behind() >= _abandoned_bound(self._card.slots)
+
+    def left_behind(self) -> int:
+        """How many handlers ignored their stop and still go on; from any thread."""
+        return sum(executor.abandoned for executor in self._bench.executors.values())
 
     def leases(self) -> frozenset[UUID]:
         """The leases under which attempts run here; from any thread."""

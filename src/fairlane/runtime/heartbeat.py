@@ -59,6 +59,9 @@ class Heartbeat:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="fairlane-heartbeat", daemon=True)
         self._stopping = False
+        # The worker says: how many handlers ignored their stop, and what to do when an operator asks it to drain.
+        self.left_behind: Callable[[], int] = int
+        self.on_drain: Callable[[], object] = bool
         self._steady_since: float | None = None
         self._last: _Reading | None = None  # of the last success
 
@@ -88,7 +91,7 @@ class Heartbeat:
             StorageUnavailable, ConfigurationError: then the steadiness is lost.
         """
         try:
-            now = self._database.write(self._beat)
+            now, must_drain = self._database.write(self._beat)
         except Exception:
             self._steady_since = None
             raise
@@ -96,6 +99,8 @@ class Heartbeat:
         is_gap = last is None or now.own - last.own > 2 * self.interval
         if self._steady_since is None or is_gap or _gained(last, now) > self.interval:
             self._steady_since = now.own
+        if must_drain and not self._stopping:
+            self.on_drain()
         return 1
 
     def may_rescue(self) -> bool:
@@ -111,11 +116,14 @@ class Heartbeat:
         """
         return _gained(self._last, _Reading(lease_seconds, self._monotonic())) > self.interval
 
-    def _beat(self, connection: Connection) -> _Reading:
+    def _beat(self, connection: Connection) -> tuple[_Reading, bool]:
         clock = self._database.clock
-        if not workers.beat(connection, clock, self._card.id, self._lease, stopping=self._stopping):
+        left_behind, stopping = self.left_behind(), self._stopping
+        card, lease = self._card, self._lease
+        if not workers.beat(connection, clock, card.id, lease, stopping=stopping, left_behind=left_behind):
             workers.register(connection, clock, self._card, self._lease)
-        return _Reading(clock.lease_seconds(connection), self._monotonic())
+        must_drain = workers.is_asked_to_drain(connection, card.id)
+        return _Reading(clock.lease_seconds(connection), self._monotonic()), must_drain
 
     def _run(self) -> None:
         wait = self.interval

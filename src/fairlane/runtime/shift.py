@@ -41,7 +41,8 @@ class Shift:
     """To be made on the loop that it runs on.
 
     Args:
-        replace_me: called, from any thread, when this process can't be trusted to run more; has to call `stop`.
+        replace_me: called, from any thread, when an operator asks for it or this process can't be trusted to run more;
+            has to call `stop`.
     """
 
     def __init__(self, parts: WorkerParts, card: WorkerCard, replace_me: Callable[[], None]) -> None:
@@ -62,6 +63,7 @@ class Shift:
         self._crew = Crew(parts, card, self._threads, self._alarm, tally, self._on_written)
         self._breakers = Breakers(database, card.id, tally, parts.emit)
         self._heartbeat = Heartbeat(database, card, settings.lease, parts.emit)
+        self._heartbeat.left_behind, self._heartbeat.on_drain = self._crew.left_behind, replace_me
         self._pause = 0.0  # seconds before the next claim round
         self._stage = Stage(database, settings.stage_interval, self._on_ready)
         self._listener = Listener(database, self._on_hint)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.metadata import version
 from typing import Final
 from uuid import UUID, uuid4
 
@@ -61,6 +62,7 @@ class Worker:
             queues=queues,
             job_types=tuple(sorted(parts.catalogue.mine)),
             slots=_slots(concurrency),
+            version=version("fairlane"),
         )
         self.must_be_replaced = False
         self._shift: Shift | None = None
@@ -145,7 +147,8 @@ class Worker:
         self.stop(at_once=self._signals > 1)
 
     def _replace_me(self) -> None:
-        """This process can't be trusted to run more: too many handlers left behind, or its loop blocked for a lease."""
+        """This process is to be replaced: an operator says so, or it can't be trusted to run more: too many handlers
+        left behind, or its loop blocked for a lease."""
         self.must_be_replaced = True
         self.stop()
 

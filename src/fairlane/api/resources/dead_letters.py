@@ -1,5 +1,6 @@
 """Dead letters: look at them, group them by error, retry them, and write down what was decided."""
 
+from collections.abc import Callable, Iterable
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -54,6 +55,10 @@ class Chosen(BaseModel):
     ids: list[UUID] = Field(min_length=1, max_length=LARGEST_BATCH, examples=[[EXAMPLE_ID]])
 
 
+class ChosenDecision(Decision, Chosen):
+    """What was decided about some dead letters."""
+
+
 class Retried(BaseModel):
     """How many were queued again."""
 
@@ -61,7 +66,7 @@ class Retried(BaseModel):
 
 
 class Refused(BaseModel):
-    """One that was not queued again, and why."""
+    """One that was not changed, and why."""
 
     id: UUID
     type: str = Field(examples=["urn:fairlane:problem:illegal-transition"])
@@ -71,6 +76,13 @@ class Refused(BaseModel):
 class RetriedSome(Retried):
     """How many were queued again, and which were not."""
 
+    refused: list[Refused]
+
+
+class ChangedSome(BaseModel):
+    """How many were changed, and which were not."""
+
+    changed: int
     refused: list[Refused]
 
 
@@ -112,16 +124,25 @@ def retry_group(scope: _Changing, fingerprint: _Fingerprint, body: Pace | None =
 @router.post("/dead-letters/retry", status_code=202, operation_id="retryDeadLetters")
 def retry_some(scope: _Changing, body: Chosen) -> RetriedSome:
     """Queue up to 1,000 again, each by itself; what is refused is listed, and holds up none of the others."""
-    refused: list[Refused] = []
-    for one in body.ids:
-        try:
-            scope.fl.dead_letters.retry(one, scope.organization, user=scope.user)
-        except StorageUnavailable:
-            raise
-        except FairlaneError as error:
-            problem = problems.of(error)
-            refused.append(Refused(id=one, type=problem.type, detail=problem.detail))
+    verb = scope.fl.dead_letters.retry
+    refused = _each(body.ids, lambda one: verb(one, scope.organization, user=scope.user))
     return RetriedSome(retried=len(body.ids) - len(refused), refused=refused)
+
+
+@router.post("/dead-letters/resolution", operation_id="resolveDeadLetters")
+def resolve_some(scope: _Changing, body: ChosenDecision) -> ChangedSome:
+    """Write the same down of up to 1,000, each by itself; what is refused is listed, and holds up no other."""
+    verb = _verb(scope, body)
+    refused = _each(body.ids, lambda one: verb(one, scope.organization, user=scope.user, note=body.note))
+    return ChangedSome(changed=len(body.ids) - len(refused), refused=refused)
+
+
+@router.post("/dead-letters/deletion", operation_id="deleteDeadLetters")
+def delete_some(scope: _Changing, body: Chosen) -> ChangedSome:
+    """Delete up to 1,000, each by itself; what is refused is listed, and holds up none of the others."""
+    verb = scope.fl.dead_letters.delete
+    refused = _each(body.ids, lambda one: verb(one, scope.organization, user=scope.user))
+    return ChangedSome(changed=len(body.ids) - len(refused), refused=refused)
 
 
 @router.post("/dead-letters/{job}/retry", status_code=202, operation_id="retryDeadLetter")
@@ -133,12 +154,30 @@ def retry(scope: _Changing, job: JobPath, body: Retry | None = None) -> Job:
 @router.post("/dead-letters/{job}/resolution", status_code=204, operation_id="resolveDeadLetter")
 def resolve(scope: _Changing, job: JobPath, body: Decision) -> None:
     """Write down that the cause was dealt with otherwise, or that nothing needs to be done."""
-    verbs = scope.fl.dead_letters
-    verb = verbs.resolve if body.resolution is Resolution.RESOLVED else verbs.ignore
-    verb(job, scope.organization, user=scope.user, note=body.note)
+    _verb(scope, body)(job, scope.organization, user=scope.user, note=body.note)
 
 
 @router.delete("/dead-letters/{job}", status_code=204, operation_id="deleteDeadLetter")
 def delete(scope: _Changing, job: JobPath) -> None:
     """Delete a dead letter with all that is kept of it."""
     scope.fl.dead_letters.delete(job, scope.organization, user=scope.user)
+
+
+def _verb(scope: Scope, decision: Decision) -> Callable[..., None]:
+    """Writes the decision down."""
+    verbs = scope.fl.dead_letters
+    return verbs.resolve if decision.resolution is Resolution.RESOLVED else verbs.ignore
+
+
+def _each(ids: Iterable[UUID], work: Callable[[UUID], object]) -> list[Refused]:
+    """Do it with each; those that were refused."""
+    refused: list[Refused] = []
+    for one in ids:
+        try:
+            work(one)
+        except StorageUnavailable:
+            raise
+        except FairlaneError as error:
+            problem = problems.of(error)
+            refused.append(Refused(id=one, type=problem.type, detail=problem.detail))
+    return refused

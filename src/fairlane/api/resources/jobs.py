@@ -3,18 +3,17 @@
 from hashlib import sha256
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Header, Query, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Depends, Header, Response
+from pydantic import BaseModel, ConfigDict, Field
 
+from fairlane.api.filters import Filters
 from fairlane.api.pages import Counted, Cursor, Limit
-from fairlane.api.problems import Problem
 from fairlane.api.rates import Rate
 from fairlane.api.representations import Job, JobItem
 from fairlane.api.resources.paths import JobPath
 from fairlane.api.scope import InOrganization, Scope
 from fairlane.api.submissions import Batch, IdempotencyKey, NewJob, submit
 from fairlane.domain.permissions import Right
-from fairlane.domain.statuses import JobStatus
 
 router = APIRouter(prefix="/organizations/{organization}/jobs", tags=["jobs"])
 
@@ -88,39 +87,11 @@ def submit_jobs(scope: _Submitting, body: Batch, response: Response, idempotency
 
 
 @router.get("", operation_id="listJobs", response_model=Counted[JobItem])
-def list_jobs(  # noqa: PLR0913, PLR0917 - query parameters
-    scope: _Listing,
-    status: Annotated[list[JobStatus] | None, Query(description="One or several.")] = None,
-    job_type: Annotated[str | None, Query(max_length=200)] = None,
-    user: Annotated[str | None, Query(max_length=200, description="Who submitted it.")] = None,
-    queue: Annotated[str | None, Query(max_length=200)] = None,
-    label: Annotated[list[str] | None, Query(max_length=50, description="name=value; several: all of them.")] = None,
-    created_after: Annotated[AwareDatetime | None, Query(description="Included; with a time zone.")] = None,
-    created_before: Annotated[AwareDatetime | None, Query(description="Not included; with a time zone.")] = None,
-    text: Annotated[
-        str | None,
-        Query(
-            max_length=1000, description="The start of an id; or anything in the type or, for whoever may, the error."
-        ),
-    ] = None,
-    limit: Limit = 20,
-    cursor: Cursor = None,
+def list_jobs(
+    scope: _Listing, filters: Annotated[Filters, Depends()], limit: Limit = 20, cursor: Cursor = None
 ) -> Counted[JobItem]:
     """List jobs that fit all that is given, newest first."""
-    page = scope.fl.reads.list(
-        scope.organization,
-        status=status,
-        job_type=job_type,
-        user=user,
-        queue=queue,
-        label=_labels(label),
-        created_after=created_after,
-        created_before=created_before,
-        text=text,
-        limit=limit,
-        cursor=cursor,
-        in_errors=Right.PAYLOAD_READ in scope.access.rights,
-    )
+    page = scope.fl.reads.list(scope.organization, **filters.given(scope), limit=limit, cursor=cursor)
     return Counted[JobItem](
         items=[JobItem.of(one, scope.access) for one in page.items],
         next_cursor=page.next_cursor,
@@ -172,13 +143,3 @@ def _mark(response: Response, *, is_replayed: bool) -> None:
 def _tags(header: str) -> set[str]:
     """The tags of an If-None-Match; compared weakly, as RFC 9110 has it."""
     return {one if one.startswith("W/") else f"W/{one}" for one in map(str.strip, header.split(","))}
-
-
-def _labels(given: list[str] | None) -> dict[str, str] | None:
-    if not given:
-        return None
-    pairs = [one.partition("=") for one in given]
-    wrong = next((name for name, equals, _ in pairs if not equals), None)
-    if wrong is not None:
-        raise Problem(422, "invalid-request", "A label is name=value, such as document=42.")
-    return {name: value for name, _, value in pairs}

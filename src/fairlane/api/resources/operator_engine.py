@@ -11,7 +11,8 @@ from fairlane.api.problems import Problem
 from fairlane.api.rates import Rate
 from fairlane.api.resources.audit import EXPORT, Before, exported, page_of_audit
 from fairlane.api.resources.operator_organizations import Pause
-from fairlane.api.resources.paths import NamePath
+from fairlane.api.resources.overviews import Minutes, StepLength
+from fairlane.api.resources.paths import NamePath, WorkerPath
 from fairlane.api.scope import ByOperator, Operation, OrganizationPath
 from fairlane.api.values import Flag, Number, Whole
 from fairlane.control.pausing import JobTypeLimit, JobTypeView
@@ -19,6 +20,8 @@ from fairlane.domain.accounts import AuditEntry
 from fairlane.domain.breaker import Breaker
 from fairlane.domain.metrics import Metrics, QueueView, RunningJob, Stranded, WorkerView
 from fairlane.domain.permissions import Right
+from fairlane.domain.shares import Shares
+from fairlane.domain.timeline import Timeline
 
 router = APIRouter(prefix="/operator", tags=["operator"])
 
@@ -61,10 +64,28 @@ def get_metrics(operation: _Measuring) -> Metrics:
     return operation.fl.metrics()
 
 
+@router.get("/timeline", operation_id="getTimelineOfAll")
+def get_timeline(operation: _Measuring, minutes: Minutes = 60, step: StepLength = 1) -> Timeline:
+    """Say step by step how attempts of all organizations ended; what came in is told of one organization only."""
+    return operation.fl.reads.charts.timeline(None, minutes=minutes, step=step)
+
+
+@router.get("/shares", operation_id="getShares")
+def get_shares(operation: _Measuring, minutes: Minutes = 60) -> Shares:
+    """Say which organizations use the workers, minute by minute, and who waits behind whom now."""
+    return operation.fl.reads.charts.shares(minutes=minutes)
+
+
 @router.get("/workers", operation_id="listWorkers")
 def list_workers(operation: _Listing) -> Items[WorkerView]:
     """List live workers, by name."""
     return Items[WorkerView](items=list(operation.fl.reads.workers()))
+
+
+@router.post("/workers/{worker}/drain", status_code=202, operation_id="drainWorker")
+def drain_worker(operation: _Changing, worker: WorkerPath) -> None:
+    """Ask a worker to finish what it runs and end; its supervisor starts another in its place."""
+    operation.fl.workers.drain(worker, user=operation.user)
 
 
 @router.get("/running-jobs", operation_id="listRunningJobs")

@@ -10,4 +10,5 @@ from fairlane.api.representations import EXAMPLE_ID
 JobPath = Annotated[str, Path(description="The job's id.", examples=[EXAMPLE_ID], max_length=100)]
 UserPath = Annotated[str, Path(description="The user's id.", examples=["ana"], min_length=1, max_length=200)]
 TokenPath = Annotated[UUID, Path(description="The token's id.", examples=[EXAMPLE_ID])]
+WorkerPath = Annotated[UUID, Path(description="The worker's id.", examples=[EXAMPLE_ID])]
 NamePath = Annotated[str, Path(min_length=1, max_length=200)]

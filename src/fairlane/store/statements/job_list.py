@@ -64,6 +64,16 @@ def page(
     return jobs_of(connection, organization, statement.order_by(jobs.c.id.desc()).limit(limit), opener)
 
 
+def ids(
+    connection: Connection, organization: str, wanted: Wanted, *, before: UUID | None, limit: int
+) -> tuple[UUID, ...]:
+    """The ids of a page, without reading what else there is of its jobs."""
+    statement = select(jobs.c.id).where(jobs.c.organization_id == organization, *_conditions(organization, wanted))
+    if before is not None:
+        statement = statement.where(jobs.c.id < before)
+    return tuple(connection.scalars(statement.order_by(jobs.c.id.desc()).limit(limit)))
+
+
 def count(connection: Connection, organization: str, wanted: Wanted, *, up_to: int) -> int:
     """How many there are, counted no further than `up_to`."""
     some = (

@@ -18,7 +18,7 @@ from fairlane.store.tables import AnyRow, cancel_requests, jobs, workers
 
 @dataclass(frozen=True, slots=True)
 class WorkerCard:
-    """How a worker introduces itself. `queues` None = all."""
+    """How a worker introduces itself. `queues` None = all; `version` is Fairlane's."""
 
     id: UUID
     name: str
@@ -26,6 +26,7 @@ class WorkerCard:
     job_types: tuple[str, ...]
     slots: int
     started_at: datetime | None = None
+    version: str | None = None
 
 
 def register(connection: Connection, clock: Clock, card: WorkerCard, lease: float) -> None:
@@ -42,12 +43,21 @@ def register(connection: Connection, clock: Clock, card: WorkerCard, lease: floa
         "started_at": card.started_at or now,
         "heartbeat_at": now,
         "stopping": False,
+        "version": card.version,
+        "left_behind": 0,
+        "drain_requested": False,
     }
     upsert(connection, workers, values)
 
 
-def beat(connection: Connection, clock: Clock, worker_id: UUID, lease: float, *, stopping: bool) -> bool:
-    """Extend the lease by `lease` seconds from now; False if the worker was given up and its row is gone."""
+def beat(
+    connection: Connection, clock: Clock, worker_id: UUID, lease: float, *, stopping: bool, left_behind: int = 0
+) -> bool:
+    """Extend the lease by `lease` seconds from now; False if the worker was given up and its row is gone.
+
+    Args:
+        left_behind: how many of its handlers ignored their stop and go on, with their results fenced off.
+    """
     extended = connection.execute(
         update(workers)
         .where(workers.c.id == worker_id)
@@ -55,9 +65,22 @@ def beat(connection: Connection, clock: Clock, worker_id: UUID, lease: float, *,
             lease_expires=clock.lease_seconds(connection) + lease,
             heartbeat_at=clock.now(connection),
             stopping=stopping,
+            left_behind=left_behind,
         )
     )
     return extended.rowcount == 1
+
+
+def request_drain(connection: Connection, worker_id: UUID) -> str | None:
+    """Ask the worker to drain: it finds that with its next heartbeat. Its name; None: there is no such worker."""
+    asked = update(workers).where(workers.c.id == worker_id).values(drain_requested=True).returning(workers.c.name)
+    return connection.scalars(asked).one_or_none()
+
+
+def is_asked_to_drain(connection: Connection, worker_id: UUID) -> bool:
+    """Whether somebody has asked the worker to drain."""
+    asked = connection.scalars(select(workers.c.drain_requested).where(workers.c.id == worker_id)).one_or_none()
+    return bool(asked)
 
 
 @dataclass(frozen=True, slots=True)

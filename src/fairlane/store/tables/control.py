@@ -49,4 +49,7 @@ workers = Table(
     Column("started_at", Instant, nullable=False),
     Column("heartbeat_at", Instant, nullable=False),
     Column("stopping", Boolean, nullable=False, server_default=text("false")),
+    Column("version", String(40)),  # of Fairlane; null = one that did not say
+    Column("left_behind", Integer, nullable=False, server_default=text("0")),  # handlers that ignored their stop
+    Column("drain_requested", Boolean, nullable=False, server_default=text("false")),
 )

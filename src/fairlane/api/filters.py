@@ -1,0 +1,60 @@
+"""Which jobs a request is about: the same for lists, counts and whatever is done with many at once."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Query
+from pydantic import AwareDatetime
+
+from fairlane.api.problems import Problem
+from fairlane.api.scope import Scope
+from fairlane.domain.permissions import Right
+from fairlane.domain.statuses import JobStatus
+from fairlane.reads.jobs import Filters as Given
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """The query of a list; a job has to fit all that is given."""
+
+    status: Annotated[list[JobStatus] | None, Query(description="One or several.")] = None
+    job_type: Annotated[str | None, Query(max_length=200)] = None
+    user: Annotated[str | None, Query(max_length=200, description="Who submitted it.")] = None
+    queue: Annotated[str | None, Query(max_length=200)] = None
+    label: Annotated[list[str] | None, Query(max_length=50, description="name=value; several: all of them.")] = None
+    created_after: Annotated[AwareDatetime | None, Query(description="Included; with a time zone.")] = None
+    created_before: Annotated[AwareDatetime | None, Query(description="Not included; with a time zone.")] = None
+    text: Annotated[
+        str | None,
+        Query(
+            max_length=1000, description="The start of an id; or anything in the type or, for whoever may, the error."
+        ),
+    ] = None
+
+    def given(self, scope: Scope) -> Given:
+        """The filters as the read service takes them.
+
+        Raises:
+            Problem: a label is no pair.
+        """
+        return Given(
+            status=self.status,
+            job_type=self.job_type,
+            user=self.user,
+            queue=self.queue,
+            label=_labels(self.label),
+            created_after=self.created_after,
+            created_before=self.created_before,
+            text=self.text,
+            in_errors=Right.PAYLOAD_READ in scope.access.rights,
+        )
+
+
+def _labels(given: list[str] | None) -> dict[str, str] | None:
+    if not given:
+        return None
+    pairs = [one.partition("=") for one in given]
+    wrong = next((name for name, equals, _ in pairs if not equals), None)
+    if wrong is not None:
+        raise Problem(422, "invalid-request", "A label is name=value, such as document=42.")
+    return {name: value for name, _, value in pairs}

@@ -1,0 +1,175 @@
+"""What came in, started and ended, step by step (R15), as far as it can be told without counting all jobs.
+
+How many attempts ended is counted anyway, by the minute. How long jobs waited and ran is told by a sample of those that
+ended: each stands for as many as ended with it.
+"""
+
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import accumulate
+from typing import NamedTuple
+
+from fairlane.domain.breaker import Outcomes
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What happened from `at` on, until the next step.
+
+    Attributes:
+        submitted: counted no further than 10,000; None: not told.
+        submitted_is_capped: whether there were more.
+        started: attempts that run, or have ended; None: not told.
+        completed, failed: attempts; a failed one may have been retried.
+        wait_p50, wait_p95: seconds from when a job was due to its first start.
+        run_p50, run_p95: seconds from start to end of a job's last attempt. All four are None where nothing ended.
+    """
+
+    at: datetime
+    submitted: int | None
+    submitted_is_capped: bool
+    started: int | None
+    completed: int
+    failed: int
+    wait_p50: float | None
+    wait_p95: float | None
+    run_p50: float | None
+    run_p95: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """Steps of `step_seconds`, the oldest first. `is_sampled`: starts and seconds are estimates from newest ends."""
+
+    step_seconds: int
+    steps: tuple[Step, ...]
+    is_sampled: bool
+
+
+class Grid(NamedTuple):
+    """Steps of equal length, side by side; the last one ends with the minute that is now."""
+
+    start: datetime
+    step: timedelta
+    number: int
+
+    @property
+    def beginnings(self) -> list[datetime]:
+        """Of all steps, and the end of the last."""
+        return [self.start + place * self.step for place in range(self.number + 1)]
+
+    def place(self, at: datetime) -> int | None:
+        """In which step a moment lies; None: in none of them."""
+        found = (at - self.start) // self.step
+        return found if 0 <= found < self.number else None
+
+
+def grid_of(now: datetime, *, minutes: int, step: int) -> Grid:
+    """The steps of so many minutes each that cover the last `minutes`."""
+    number = -(-minutes // step)
+    end = now.replace(second=0, microsecond=0) + timedelta(minutes=1)
+    return Grid(end - timedelta(minutes=number * step), timedelta(minutes=step), number)
+
+
+class Cell(NamedTuple):
+    """A job type in a step."""
+
+    job_type: str
+    place: int
+
+
+class Ended(NamedTuple):
+    """A job that ended in a cell. `waited` None: it had started before, so the last start says nothing of its wait."""
+
+    cell: Cell
+    started_at: datetime
+    waited: float | None
+    ran: float
+
+
+def cells_to_sample(ends: Mapping[Cell, Outcomes]) -> list[Cell]:
+    """Where to look for jobs that ended. An end is counted up to a second late, so maybe in the minute after it."""
+    found = {Cell(one.job_type, place) for one in ends for place in (one.place - 1, one.place) if place >= 0}
+    return sorted(found)
+
+
+def weights(ends: Mapping[Cell, Outcomes], sample: Iterable[Ended]) -> dict[Cell, float]:
+    """For how many ends each job of a cell's sample stands; at least for itself."""
+    sizes = Counter(one.cell for one in sample)
+    return {cell: max(ends.get(cell, Outcomes()).attempts / size, 1.0) for cell, size in sizes.items()}
+
+
+def percentile(values: Iterable[tuple[float, float]], share: float) -> float | None:
+    """The least value up to which `share` of the weight lies; `values` are pairs of a value and its weight."""
+    ordered = sorted(values)
+    if not ordered:
+        return None
+    sums = list(accumulate(weight for _, weight in ordered))
+    place = bisect_left(sums, share * sums[-1])
+    return round(ordered[min(place, len(ordered) - 1)][0], 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What is known of a grid's steps.
+
+    Args:
+        submitted: by place, counted no further than to one above the cap; None: not counted.
+        running: when those that run now have started.
+        each: how many of a cell were sampled at most.
+    """
+
+    grid: Grid
+    ends: Mapping[Cell, Outcomes]
+    submitted: Mapping[int, int] | None
+    sample: Sequence[Ended]
+    running: Sequence[datetime]
+    each: int
+
+
+def timeline(found: Findings, *, cap: int) -> Timeline:
+    """The steps of what was found."""
+    seen = _Seen(found)
+    submitted = found.submitted or {}
+    is_told = found.submitted is not None
+    steps = tuple(
+        Step(
+            at=at,
+            submitted=min(submitted.get(place, 0), cap) if is_told else None,
+            submitted_is_capped=submitted.get(place, 0) > cap,
+            started=round(seen.started[place]) if is_told else None,
+            completed=seen.ends[place].completions,
+            failed=seen.ends[place].failures,
+            wait_p50=percentile(seen.waits[place], 0.5),
+            wait_p95=percentile(seen.waits[place], 0.95),
+            run_p50=percentile(seen.runs[place], 0.5),
+            run_p95=percentile(seen.runs[place], 0.95),
+        )
+        for place, at in enumerate(found.grid.beginnings[:-1])
+    )
+    sizes = Counter(one.cell for one in found.sample)
+    return Timeline(int(found.grid.step.total_seconds()), steps, any(size >= found.each for size in sizes.values()))
+
+
+class _Seen:
+    """The findings by step; seconds with the weight of the job that they are of."""
+
+    def __init__(self, found: Findings) -> None:
+        self.started: defaultdict[int | None, float] = defaultdict(float)
+        self.waits: defaultdict[int, list[tuple[float, float]]] = defaultdict(list)
+        self.runs: defaultdict[int, list[tuple[float, float]]] = defaultdict(list)
+        self.ends: defaultdict[int, Outcomes] = defaultdict(Outcomes)
+        weight = weights(found.ends, found.sample)
+        for one in found.sample:
+            heavy = weight[one.cell]
+            self.started[found.grid.place(one.started_at)] += heavy
+            self.runs[one.cell.place].append((one.ran, heavy))
+            if one.waited is not None:
+                self.waits[one.cell.place].append((one.waited, heavy))
+        for moment in found.running:
+            self.started[found.grid.place(moment)] += 1.0
+        for cell, count in found.ends.items():
+            self.ends[cell.place] = self.ends[cell.place].plus(count)

@@ -1,0 +1,140 @@
+"""`Charts`: numbers over time, for the pages that people watch. What they cost is bounded, whatever there is."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import Connection
+
+from fairlane.domain import shares as of_all
+from fairlane.domain.breaker import Outcomes
+from fairlane.domain.errors import InvalidParameters
+from fairlane.domain.shares import Share, Shares, Standing
+from fairlane.domain.texts import storable
+from fairlane.domain.timeline import Findings, Grid, Timeline, cells_to_sample, grid_of, timeline
+from fairlane.store.row_security import EVERYONE
+from fairlane.store.statements import lanes
+from fairlane.store.statements import shares as by_organization
+from fairlane.store.statements import timeline as steps
+from fairlane.store.transaction import Database
+
+COUNTED: Final = 10_000  # in each step, in each lane, and no further
+DAY: Final = 1440  # minutes; counts are kept no longer
+_MOST_STEPS: Final = 240
+_SAMPLED: Final = 5_000  # jobs for a whole timeline
+_SHOWN: Final = 20  # organizations; the others are the rest
+
+
+class Charts:
+    """Numbers over time. Every method raises `StorageUnavailable` if the database does not answer."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def timeline(self, organization: str | None, *, minutes: int = 60, step: int = 1) -> Timeline:
+        """What came in, started and ended, in steps.
+
+        A million jobs cost no more than ten thousand: ends are counted by workers anyway, submissions are counted by
+        the primary key to 10,000 a step, and seconds are told by a sample of 5,000 jobs that ended last.
+
+        Args:
+            organization: whose; None = all organizations', for operators: of these, only what ended is told.
+            minutes: how far back, 1 to 1440.
+            step: how many minutes a step has; there are at most 240 steps.
+
+        Raises:
+            InvalidParameters
+        """
+        if not 1 <= minutes <= DAY or not 1 <= step <= DAY:
+            raise InvalidParameters(f"minutes and step are 1 to {DAY}, not {minutes!r:.20} and {step!r:.20}.")
+        if minutes > _MOST_STEPS * step:
+            raise InvalidParameters(f"That is more than {_MOST_STEPS} steps; take longer ones, or less time.")
+        storable(organization=organization)
+        clock = self._database.clock
+
+        def read(connection: Connection) -> Timeline:
+            grid = grid_of(clock.now(connection), minutes=minutes, step=step)
+            return timeline(_findings(connection, organization, grid), cap=COUNTED)
+
+        return self._database.read(read, of=organization if organization is not None else EVERYONE)
+
+    def shares(self, *, minutes: int = 60) -> Shares:
+        """Which organizations use the workers, by minute, and who waits now. For operators.
+
+        Raises:
+            InvalidParameters
+        """
+        if not 1 <= minutes <= DAY:
+            raise InvalidParameters(f"minutes is 1 to {DAY}, not {minutes!r:.20}.")
+        return self._database.read(lambda connection: self._shares(connection, minutes), of=EVERYONE)
+
+    def _shares(self, connection: Connection, minutes: int) -> Shares:
+        now = self._database.clock.now(connection)
+        grid = grid_of(now, minutes=minutes, step=1)
+        standings = _standings(connection, now)
+        spent = by_organization.busiest(connection, grid.start, limit=_SHOWN)
+        names = of_all.largest(standings, spent, _SHOWN)
+        counts = by_organization.by_minute(connection, grid.start, names)
+        shown = tuple(_share(name, standings.get(name, Standing()), counts, grid) for name in names)
+        number = len(standings.keys() | spent.keys())
+        if len(spent) == _SHOWN:
+            number = max(number, by_organization.number_of_organizations(connection, grid.start))
+        return Shares(
+            minutes=tuple(grid.beginnings[:-1]),
+            shares=shown,
+            rest=_rest(connection, grid, shown, standings) if number > len(shown) else None,
+            organizations=number,
+            neighbour=of_all.neighbour(standings),
+        )
+
+
+def _findings(connection: Connection, organization: str | None, grid: Grid) -> Findings:
+    ends = steps.ends(connection, organization, grid)
+    if organization is None:
+        return Findings(grid, ends, submitted=None, sample=(), running=(), each=1)
+    cells = cells_to_sample(ends)
+    each = max(_SAMPLED // max(len(cells), 1), 1)
+    return Findings(
+        grid,
+        ends,
+        submitted=steps.submitted(connection, organization, grid, up_to=COUNTED + 1),
+        sample=steps.sample(connection, organization, grid, cells, each=each),
+        running=steps.running_since(connection, organization),
+        each=each,
+    )
+
+
+def _standings(connection: Connection, now: datetime) -> dict[str, Standing]:
+    """What each organization has at work and in line."""
+    running: Counter[str] = Counter()
+    for (_, organization), size in lanes.running(connection).by_pair.items():
+        running[organization] += size
+    in_line = defaultdict[str, list[Standing]](list)
+    for one in by_organization.in_line(connection, lanes.active_lanes(connection), up_to=COUNTED + 1):
+        waiting = max((now - one.since).total_seconds(), 0.0)
+        capped = one.size > COUNTED
+        in_line[one.lane.organization].append(Standing(0, min(one.size, COUNTED), capped, round(waiting, 3)))
+    return {
+        name: of_all.together([Standing(running=running[name]), *in_line.get(name, ())])
+        for name in running.keys() | in_line.keys()
+    }
+
+
+def _share(name: str, now: Standing, counts: Mapping[tuple[str, datetime], Outcomes], grid: Grid) -> Share:
+    nothing = Outcomes()
+    found = [counts.get((name, minute), nothing) for minute in grid.beginnings[:-1]]
+    return Share(name, now, tuple(one.attempts for one in found), tuple(round(one.seconds, 3) for one in found))
+
+
+def _rest(connection: Connection, grid: Grid, shown: Sequence[Share], standings: Mapping[str, Standing]) -> Share:
+    """All organizations that are not shown, together."""
+    names = {one.organization for one in shown}
+    totals = {cell.place: count for cell, count in steps.ends(connection, None, grid).items()}
+    ended, seconds = [], []
+    for place in range(grid.number):
+        total = totals.get(place, Outcomes())
+        ended.append(max(total.attempts - sum(one.ended[place] for one in shown), 0))
+        seconds.append(round(max(total.seconds - sum(one.seconds[place] for one in shown), 0.0), 3))
+    now = of_all.together([one for name, one in standings.items() if name not in names])
+    return Share(None, now, tuple(ended), tuple(seconds))

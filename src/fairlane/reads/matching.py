@@ -1,0 +1,56 @@
+"""`Matching`: what fits the filters of a list, without the jobs themselves."""
+
+from collections.abc import Callable
+from typing import TypeVar, Unpack
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from fairlane.domain.metrics import JobCounts
+from fairlane.domain.organizations import require_organization
+from fairlane.domain.texts import storable
+from fairlane.reads import jobs as asked
+from fairlane.reads import metrics as numbers
+from fairlane.reads.jobs import Filters
+from fairlane.store.statements import job_list
+from fairlane.store.statements.job_list import Wanted
+from fairlane.store.transaction import Database
+
+T = TypeVar("T")
+
+
+class Matching:
+    """Counts and ids of jobs that fit. Every method raises `InvalidParameters` for a filter that makes no sense."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def counts(self, organization: str, **filters: Unpack[Filters]) -> JobCounts:
+        """How many there are in each status, or in those asked for.
+
+        Each is counted to 10,000 and no further, so that it costs the same whatever there is.
+        """
+        return self._read(
+            organization,
+            filters,
+            lambda connection, wanted: numbers.counts_of(connection, organization, wanted, cap=asked.TOTAL_CAP),
+        )
+
+    def ids(
+        self, organization: str, *, before: UUID | None = None, limit: int = 1000, **filters: Unpack[Filters]
+    ) -> tuple[UUID, ...]:
+        """The ids, newest first, from just after `before`; to work through them."""
+        return self._read(
+            organization,
+            filters,
+            lambda connection, wanted: job_list.ids(connection, organization, wanted, before=before, limit=limit),
+        )
+
+    def _read(self, organization: str, filters: Filters, read: Callable[[Connection, Wanted], T]) -> T:
+        require_organization(organization)
+        storable(organization=organization)
+        wanted, search = asked.wanted_of(**filters), asked.search_of(filters.get("text"))
+        return self._database.read(
+            lambda connection: read(connection, asked.narrowed(connection, organization, wanted, search)),
+            of=organization,
+        )

@@ -1,0 +1,92 @@
+"""Who uses the workers and who waits, over all organizations. For operators.
+
+Time that was used comes from the counts that workers keep by the minute; what is in line is counted lane by lane, no
+further than to a cap, so a backlog costs the same however long it is.
+"""
+
+import json
+from collections.abc import Collection, Iterable
+from datetime import datetime
+from functools import cache
+from typing import Final, NamedTuple
+
+from sqlalchemy import Connection, Integer, TextualSelect, column, func, select, text
+
+from fairlane.domain.breaker import Outcomes
+from fairlane.domain.fairness import Lane
+from fairlane.store.dialects import given, is_sqlite
+from fairlane.store.tables import jobs, outcomes
+
+
+def busiest(connection: Connection, since: datetime, *, limit: int) -> dict[str, float]:
+    """Of which organizations attempts that ended since then took most seconds, and how many; the busiest first."""
+    spent = func.sum(outcomes.c.seconds).label("spent")
+    statement = (
+        select(outcomes.c.organization_id, spent)
+        .where(outcomes.c.minute >= since)
+        .group_by(outcomes.c.organization_id)
+        .order_by(spent.desc(), outcomes.c.organization_id)
+        .limit(limit)
+    )
+    rows = connection.execute(statement.execution_options(fairlane_across="operator reads"))
+    return {row.organization_id: row.spent for row in rows}
+
+
+def by_minute(
+    connection: Connection, since: datetime, organizations: Collection[str]
+) -> dict[tuple[str, datetime], Outcomes]:
+    """How attempts of these organizations ended in each minute."""
+    counts = (func.sum(outcomes.c.completions), func.sum(outcomes.c.failures), func.sum(outcomes.c.seconds))
+    statement = (
+        select(outcomes.c.organization_id, outcomes.c.minute, *counts)
+        .where(outcomes.c.minute >= since, outcomes.c.organization_id.in_(sorted(organizations)))
+        .group_by(outcomes.c.organization_id, outcomes.c.minute)
+    )
+    return {(name, minute): Outcomes(*numbers) for name, minute, *numbers in connection.execute(statement)}
+
+
+def number_of_organizations(connection: Connection, since: datetime) -> int:
+    """Of how many attempts ended since then."""
+    statement = select(func.count(outcomes.c.organization_id.distinct())).where(outcomes.c.minute >= since)
+    return connection.execute(statement.execution_options(fairlane_across="operator reads")).scalar_one()
+
+
+class InLine(NamedTuple):
+    """What is in line in a lane: how much, counted to the cap, and since when the next one could have started."""
+
+    lane: Lane
+    size: int
+    since: datetime
+
+
+_LANES: Final = """
+SELECT given.queue, given.organization, given.job_type,
+  (SELECT count(*) FROM (
+    SELECT 1 FROM fairlane_jobs AS ready
+    WHERE {ready} AND ready.queue = given.queue AND ready.organization_id = given.organization
+      AND ready.job_type = given.job_type
+    LIMIT :up_to) AS counted) AS size,
+  (SELECT coalesce(head.next_retry_at, head.run_at) FROM fairlane_jobs AS head
+    WHERE {head} AND head.queue = given.queue AND head.organization_id = given.organization
+      AND head.job_type = given.job_type
+    ORDER BY head.priority, head.run_at, head.id LIMIT 1) AS since
+FROM {given}
+"""
+
+
+def in_line(connection: Connection, lanes: Iterable[Lane], *, up_to: int) -> list[InLine]:
+    """What is in line in each of these lanes, by the ready index."""
+    rows = [[one.queue, one.organization, one.job_type] for one in lanes]
+    found = connection.execute(_in_line(sqlite=is_sqlite(connection)), {"given": json.dumps(rows), "up_to": up_to})
+    # A lane may have become empty.
+    return [InLine(Lane(*lane), size, since) for *lane, size, since in found if since is not None]
+
+
+@cache
+def _in_line(*, sqlite: bool) -> TextualSelect:
+    # SQLite takes the partial index for the very words of its predicate.
+    ready, head = ("ready.ready = 1", "head.ready = 1") if sqlite else ("ready.ready", "head.ready")
+    rows = given("queue", "organization", "job_type", sqlite=sqlite)
+    made = text(_LANES.format(ready=ready, head=head, given=rows))
+    since = column("since", jobs.c.run_at.type)
+    return made.columns(column("queue"), column("organization"), column("job_type"), column("size", Integer), since)

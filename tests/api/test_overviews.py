@@ -1,0 +1,135 @@
+"""What a dashboard asks for: counts, timelines, graphs, shares, and many jobs changed at once."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.api.served import SECRET, Api
+
+ACME = "/organizations/acme"
+
+
+def submitted(api: Api, job_type: str = "report", user: str = "member", **more: Any) -> str:
+    return str(api.fl.submit(job_type, organization="acme", user=user, **more).id)
+
+
+def bulk(client: httpx.Client, action: str, **more: Any) -> dict[str, Any]:
+    answer = client.post(f"{ACME}/bulk-actions", json={"action": action, **more})
+    assert answer.status_code == 200, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+def test_counts_follow_the_filters_of_the_list(api: Api):
+    submitted(api, labels={"batch": "7"})
+    submitted(api)
+    api.run()
+    submitted(api, labels={"batch": "7"})
+    counts = api.as_("viewer").get(f"{ACME}/job-counts", params={"label": "batch=7"}).json()
+    assert (counts["by_status"]["completed"], counts["by_status"]["queued"], counts["capped"]) == (1, 1, [])
+
+
+def test_counts_tell_nothing_of_errors_to_whoever_may_not_read_them(api: Api):
+    submitted(api, "failing")
+    api.run()
+    for user, expected in (("admin", 1), ("viewer", 0)):
+        counts = api.as_(user).get(f"{ACME}/job-counts", params={"text": SECRET}).json()
+        assert counts["by_status"]["dead_letter"] == expected
+
+
+def test_a_timeline_has_what_was_submitted_and_ran(api: Api):
+    submitted(api)
+    api.run()
+    timeline = api.as_("viewer").get(f"{ACME}/timeline", params={"minutes": 5}).json()
+    totals = {name: sum(one[name] for one in timeline["steps"]) for name in ("submitted", "started", "completed")}
+    assert totals == {"submitted": 1, "started": 1, "completed": 1}
+    assert timeline["step_seconds"] == 60
+
+
+def test_more_steps_than_there_may_be_are_refused(api: Api):
+    answer = api.as_("viewer").get(f"{ACME}/timeline", params={"minutes": 1440})
+    assert (answer.status_code, "steps" in answer.json()["detail"]) == (422, True)
+
+
+def test_a_graph_marks_where_it_began_to_go_wrong(api: Api):
+    parent = submitted(api, "failing")
+    child = submitted(api, depends_on=[parent])
+    api.run()
+    graph = api.as_("viewer").get(f"{ACME}/jobs/{child}/graph").json()
+    assert {one["id"] for one in graph["nodes"]} == {parent, child}
+    assert graph["first_failed"] == parent
+    assert SECRET not in str(graph)
+
+
+def test_shares_are_told_to_operators(api: Api):
+    submitted(api)
+    api.run()
+    submitted(api)
+    shares = api.operator().get("/operator/shares", params={"minutes": 5}).json()
+    assert [(one["organization"], sum(one["ended"]), one["now"]["ready"]) for one in shares["shares"]] == [
+        ("acme", 1, 1)
+    ]
+
+
+def test_a_dry_run_says_how_many_fit_and_changes_nothing(api: Api):
+    jobs = [submitted(api) for _ in range(2)]
+    told = bulk(api.as_("admin"), "cancel", dry_run=True)
+    assert (told["matching"], told["matching_is_capped"], told["changed"]) == (2, False, 0)
+    assert {api.fl.get(job, organization="acme").status for job in jobs} == {"queued"}
+
+
+def test_a_member_changes_their_own_and_an_admin_all(api: Api):
+    submitted(api)
+    submitted(api, user="colleague")
+    assert bulk(api.as_("member"), "cancel", dry_run=True)["matching"] == 1
+    assert bulk(api.as_("member"), "cancel")["changed"] == 1
+    refused = bulk(api.as_("member"), "cancel", filter={"user": "colleague"})
+    assert (refused["changed"], refused["refused"]) == (0, 1)
+    assert refused["refusals"][0]["type"] == "urn:fairlane:problem:permission-denied"
+    assert bulk(api.as_("admin"), "cancel")["changed"] == 1
+
+
+def test_many_are_retried_at_once_by_an_operator(api: Api):
+    for _ in range(3):
+        submitted(api, "failing")
+    api.run()
+    client = api.as_("olga", None)
+    path = f"{ACME}/bulk-actions"
+    answer = client.post(path, json={"action": "retry", "filter": {"job_type": "failing"}}).json()
+    assert (answer["changed"], answer["next_cursor"]) == (3, None)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"action": "explode"},
+        {"action": "cancel", "filter": {"status": ["lost"]}},
+        {"action": "cancel", "filter": {"label": ["x"]}},
+        {"action": "cancel", "cursor": "x"},
+        {"action": "cancel", "dry_run": "yes"},
+        {"action": "cancel", "filter": {"organization": "other"}},
+    ],
+    ids=str,
+)
+def test_what_makes_no_sense_changes_nothing(api: Api, body: dict[str, Any]):
+    job = submitted(api)
+    answer = api.as_("admin").post(f"{ACME}/bulk-actions", json=body)
+    assert (answer.status_code, answer.headers["Content-Type"]) == (422, "application/problem+json")
+    assert api.fl.get(job, organization="acme").status == "queued"
+
+
+def test_dead_letters_are_decided_about_and_deleted_together(api: Api):
+    letters = [submitted(api, "failing") for _ in range(3)]
+    live = submitted(api)
+    api.run()
+    client, path = api.as_("admin"), f"{ACME}/dead-letters"
+    decided = client.post(f"{path}/resolution", json={"ids": letters, "resolution": "resolved", "note": "by hand"})
+    assert decided.json() == {"changed": 3, "refused": []}
+    assert {one["note"] for one in client.get(path, params={"resolution": "resolved"}).json()["items"]} == {"by hand"}
+    gone = client.post(f"{path}/deletion", json={"ids": [letters[0], live]}).json()
+    assert (gone["changed"], [one["id"] for one in gone["refused"]]) == (1, [live])
+    assert client.get(path, params={"resolution": "any"}).json()["total"] == 2
+    foreign = api.as_("other-admin", "other").post("/organizations/other/dead-letters/deletion", json={"ids": letters})
+    assert foreign.json()["changed"] == 0

@@ -1,0 +1,75 @@
+"""R15: who uses the workers, and who waits behind whom."""
+
+import pytest
+
+from fairlane.domain.shares import Neighbour, Share, Standing
+from fairlane.reads import charts
+from fairlane.reads.service import Reads
+from tests.reads.test_timeline import count
+from tests.reads.world import World
+
+
+def shares(reads: Reads, minutes: int = 2) -> dict[str | None, Share]:
+    return {one.organization: one for one in reads.charts.shares(minutes=minutes).shares}
+
+
+def test_r15_nobody_does_anything(world: World, reads: Reads) -> None:
+    found = reads.charts.shares()
+
+    assert (found.shares, found.rest, found.organizations, found.neighbour) == ((), None, 0, None)
+    assert len(found.minutes) == 60
+
+
+def test_r15_time_that_was_used_by_minute(world: World, reads: Reads) -> None:
+    count(world, completions=2, failures=1, seconds=9.0)
+    world.pass_time(60.0)
+    count(world, completions=1, seconds=2.0)
+    count(world, completions=1, seconds=0.5, organization="rival")
+
+    found = shares(reads)
+
+    assert (found["acme"].ended, found["acme"].seconds) == ((3, 1), (9.0, 2.0))
+    assert (found["rival"].ended, found["rival"].seconds) == ((0, 1), (0.0, 0.5))
+    assert list(found) == ["acme", "rival"]
+
+
+def test_r15_what_runs_and_what_is_in_line(world: World, reads: Reads) -> None:
+    for _ in range(3):
+        world.submit()
+    world.claim(world.start_worker())
+    world.pass_time(7.0)
+
+    assert shares(reads)["acme"].now == Standing(running=1, ready=2, waiting_seconds=7.0)
+
+
+def test_r15_a_crowd_is_named_while_others_wait(world: World, reads: Reads) -> None:
+    for _ in range(4):
+        world.submit()
+    world.claim(world.start_worker())
+    world.submit("rival")
+    world.pass_time(3.0)
+
+    assert reads.charts.shares().neighbour == Neighbour("acme", 1, 3, False, others_waiting=1, others_seconds=3.0)
+
+
+def test_r15_a_long_line_is_counted_to_a_cap(world: World, reads: Reads, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(charts, "COUNTED", 2)
+    for _ in range(4):
+        world.submit()
+
+    now = shares(reads)["acme"].now
+
+    assert (now.ready, now.ready_is_capped) == (2, True)
+
+
+def test_r15_the_rest_stand_together(world: World, reads: Reads, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(charts, "_SHOWN", 1)
+    count(world, completions=1, seconds=9.0)
+    count(world, completions=2, seconds=4.0, organization="rival")
+    world.submit("rival")
+
+    found = reads.charts.shares(minutes=1)
+
+    assert [one.organization for one in found.shares] == ["acme"]
+    assert found.rest == Share(None, Standing(ready=1, waiting_seconds=0.0), (2,), (4.0,))
+    assert found.organizations == 2
