@@ -16,8 +16,8 @@ from typing import Any, Final
 from benchmarks.peers.known import PEERS, Known, Store
 from benchmarks.peers.places import NotHere, interpreter, redis_server, server_for, store
 from benchmarks.peers.shape import URL
-from fairlane import Fairlane
 from fairlane.cli.bench.machine import machine
+from fairlane.cli.bench.site import fresh_site
 from fairlane.store.scratch import facts
 
 _ROOT: Final = Path(__file__).parents[2]
@@ -71,8 +71,8 @@ def main() -> None:
 def _stores(server: str | None, wanted: set[Store]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if server is not None:
-        with Fairlane(server) as fl:
-            found["postgresql"] = facts(fl.database)
+        with fresh_site(server) as site:
+            found["postgresql"] = facts(site.fl.database)
     if "redis" in wanted and (program := redis_server()) is not None:
         told = subprocess.run([program, "--version"], check=True, capture_output=True, text=True).stdout.split()
         found["redis"] = {"server": " ".join(told[:3]), "persistence": "none"}

@@ -76,7 +76,7 @@ def _administer(url: str, statement: str) -> None:
 
 
 def facts(database: Database) -> dict[str, str]:
-    """The database's kind, its version, and the settings that say what a commit waits for."""
+    """The database's kind and version, what a commit waits for, and which role and row security statements run below."""
     return database.read(_facts)
 
 
@@ -91,4 +91,9 @@ def _facts(connection: Connection) -> dict[str, str]:
             "synchronous": _SQLITE_SYNCHRONOUS[int(str(level))],
         }
     named = {name: str(connection.scalar(text(f"SHOW {name}"))) for name in _POSTGRES_FACTS}
-    return {"kind": "PostgreSQL", "version": named.pop("server_version"), **named}
+    secured = connection.scalar(text("SELECT row_security_active('fairlane_jobs')"))
+    below = {
+        "role": str(connection.scalar(text("SELECT current_user"))),
+        "row_security": "on" if secured else "off",
+    }
+    return {"kind": "PostgreSQL", "version": named.pop("server_version"), **named, **below}
