@@ -7,6 +7,7 @@ from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
 from uuid import UUID
 
 from fairlane.config import Settings
+from fairlane.control.alerts import Alerts
 from fairlane.control.asynchronous import (
     AsyncAudit,
     AsyncDeadLetters,
@@ -31,6 +32,7 @@ from fairlane.control.members import Members
 from fairlane.control.organizations import Organizations
 from fairlane.control.pausing import JobTypes, Queues
 from fairlane.control.submission import Submitter
+from fairlane.control.tickets import Tickets
 from fairlane.control.tokens import Tokens
 from fairlane.control.users import Users
 from fairlane.control.workers import Workers
@@ -97,7 +99,6 @@ class Fairlane:
         subscribers: Iterable[Emit] = (),
     ) -> None:
         self.settings = url if isinstance(url, Settings) else Settings.load(url)
-        self.emit = Fanout((log_event, *subscribers))
         settings = self.settings
         self.database = Database(
             settings.url,
@@ -107,6 +108,7 @@ class Fairlane:
             role=DatabaseRole.APP,
             production=settings.production,
         )
+        self.emit = Fanout((log_event, Alerts(self.database, settings.dead_letter_alert), *subscribers))
         self._hints = Hints(self.database)
         self.database.hint = self._hints.send
         self.artifacts = ObjectStorage(settings.artifacts_url or default_url(settings.url))
@@ -128,6 +130,7 @@ class Fairlane:
         self.workers = Workers(self.database)
         self.users = Users(self.database)
         self.tokens = Tokens(self.database, self.directory)
+        self.tickets = Tickets(self.database)
         self.keys = Keys(self.database, self.directory, self.keyring)
         self.audit = Audit(self.database)
         self.aio = AsyncVerbs(self)

@@ -65,6 +65,8 @@ MATRIX: Final[dict[str, Open | Proved | Within | Across]] = {
     "openLink": Open(422),  # a link without its secret
     "whoAmI": Proved(200),
     "logOut": Proved(204),
+    "createSocketTicket": Proved(201),
+    "watchOrganization": _READ,
     "submitJob": Within(403, 201, 201, 409, 403, body={"job_type": "report"}),
     "submitJobs": Within(403, 201, 201, 409, 403, body={"jobs": [{"job_type": "report"}]}),
     "listJobs": _READ,
@@ -114,6 +116,8 @@ MATRIX: Final[dict[str, Open | Proved | Within | Across]] = {
     "activateOrganization": Across(200),
     "pauseOrganization": Across(200),
     "resumeOrganization": Across(200),
+    "watchAll": Across(200),
+    "getRealtime": Across(200),
     "getMetricsOfAll": Across(200),
     "getTimelineOfAll": Across(200),
     "getShares": Across(200),

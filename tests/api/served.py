@@ -7,10 +7,12 @@ from typing import Any, Self
 
 import httpx
 import uvicorn
+from fastapi import FastAPI
 from starlette.applications import Starlette
 
 from fairlane import Fairlane, JobContext, Settings, WebSettings
 from fairlane.api import create_app
+from fairlane.cli.server import ApiServer
 
 PASSWORD = "correct horse battery"
 SECRET = "canary-4711"
@@ -24,8 +26,8 @@ class Server:
         listening = socket.socket()
         listening.bind(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        config = uvicorn.Config(app, lifespan="off", ws="none", log_config=None, timeout_graceful_shutdown=2)
-        self._server = uvicorn.Server(config)
+        config = uvicorn.Config(app, lifespan="off", log_config=None, timeout_graceful_shutdown=2)
+        self._server = ApiServer(config, app) if isinstance(app, FastAPI) else uvicorn.Server(config)
         self._thread = Thread(target=self._server.run, args=([listening],), daemon=True)
         # The kernel takes connections from here on, so nobody has to wait until the server has come up.
         listening.listen()

@@ -20,6 +20,7 @@ from fairlane.api.resources import (
     audit,
     bulk_actions,
     dead_letters,
+    events,
     health,
     jobs,
     members,
@@ -33,19 +34,22 @@ from fairlane.api.resources import (
     tokens,
 )
 from fairlane.api.scope import Web
+from fairlane.api.sockets import SocketDoor
+from fairlane.api.watching import Door, live_of
 from fairlane.app import Fairlane
 from fairlane.config import WebSettings
 from fairlane.domain.errors import FairlaneError
+from fairlane.realtime.sockets import Sockets
 
 _RESOURCES: Final[tuple[APIRouter, ...]] = tuple(
     module.router
     for module in (
         *(health, sessions, jobs, outcomes, overviews, bulk_actions, dead_letters),
-        *(organizations, members, tokens, audit),
+        *(organizations, members, tokens, audit, events),
         *(operator_organizations, operator_engine, operator_users),
     )
 )
-_HEADERS: Final = ("Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "Range")
+_HEADERS: Final = ("Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "Last-Event-ID", "Range")
 _EXPOSED: Final = ("ETag", "Retry-After", "Location", "Idempotent-Replayed", "Content-Disposition", "Content-Range")
 
 
@@ -61,7 +65,9 @@ def create_app(fl: Fairlane, settings: WebSettings | None = None, *, fetch: Fetc
     Raises:
         ConfigurationError: a setting is wrong.
     """
-    web = Web(fl, settings or WebSettings(), Rates(settings or WebSettings()))
+    settings = settings or WebSettings()
+    rates, live = Rates(settings), live_of(fl)
+    web = Web(fl, settings, rates, live, Door(fl, rates))
     app = FastAPI(
         title="Fairlane",
         version=version("fairlane"),
@@ -88,7 +94,8 @@ def _layers(web: Web, fetch: Fetch) -> list[Middleware]:
     """From the outside in."""
     settings = web.settings
     provider = IdentityProvider(settings, fetch) if settings.takes_jwt else None
-    layers = [Middleware(Outermost)]
+    sockets = Sockets(web.live, web.door)
+    layers = [Middleware(Outermost), Middleware(SocketDoor, sockets, settings.web_origins)]
     if settings.web_origins:
         layers.append(
             Middleware(

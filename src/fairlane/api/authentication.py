@@ -74,8 +74,8 @@ class Authenticator:
     def _bearer(self, secret: str) -> Principal | None:
         if secret.startswith(PREFIX):
             return self.fl.tokens.principal(secret)
-        user = self.identity_provider.user_of(secret) if self.identity_provider is not None else None
-        return self.fl.users.identified(user, "jwt") if user is not None else None
+        proof = self.identity_provider.proof_of(secret) if self.identity_provider is not None else None
+        return self.fl.users.identified(proof.user, proof.until) if proof is not None else None
 
 
 class Authentication:

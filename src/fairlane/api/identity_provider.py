@@ -9,8 +9,9 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from threading import Lock
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
@@ -35,6 +36,13 @@ def fetch(url: str) -> bytes:
     """What is published there."""
     with urlopen(Request(url, headers={"Accept": "application/json"}), timeout=_TIMEOUT) as answer:  # noqa: S310 - its scheme was checked
         return bytes(answer.read(_LARGEST))
+
+
+class Proof(NamedTuple):
+    """Whom a token names, and until when it is good."""
+
+    user: str
+    until: datetime
 
 
 class IdentityProvider:
@@ -64,8 +72,8 @@ class IdentityProvider:
         self._tried = -_PAUSE
         self._lock = Lock()
 
-    def user_of(self, token: str) -> str | None:
-        """Whom the token names; None: it proves nothing.
+    def proof_of(self, token: str) -> Proof | None:
+        """Whom the token names, and until when; None: it proves nothing.
 
         Raises:
             StorageUnavailable: there are no keys yet, and the issuer does not answer.
@@ -83,10 +91,12 @@ class IdentityProvider:
             # A key that says for which algorithm it is serves no other.
             if published.get("alg", algorithm) != algorithm:
                 return None
-            user = self._claims(token, jwt.PyJWK(dict(published), algorithm)).get("sub")
-        except (jwt.PyJWTError, ValueError, TypeError, KeyError, RecursionError):
+            claims = self._claims(token, jwt.PyJWK(dict(published), algorithm))
+            until = datetime.fromtimestamp(int(claims["exp"]) + self._settings.jwt_leeway, UTC)
+        except (jwt.PyJWTError, ValueError, TypeError, KeyError, RecursionError, OverflowError, OSError):
             return None
-        return user if isinstance(user, str) and is_user_id(user) else None
+        user = claims.get("sub")
+        return Proof(user, until) if isinstance(user, str) and is_user_id(user) else None
 
     def _claims(self, token: str, key: jwt.PyJWK) -> Mapping[str, Any]:
         return jwt.decode(

@@ -79,16 +79,20 @@ class Problem(Exception):
         """What kind of problem it is, as a URI."""
         return _URN + self.kind
 
+    def document(self) -> dict[str, Any]:
+        """What clients are told."""
+        return {
+            "type": self.type,
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            # What somebody sent may stand in it, perhaps half a surrogate pair, which is no UTF-8.
+            "detail": self.detail.encode(errors="backslashreplace").decode(),
+            **self.more,
+        }
+
     def response(self) -> Response:
         """The answer."""
-        body = {"type": self.type, "title": HTTPStatus(self.status).phrase, "status": self.status}
-        return JSONResponse(
-            # What somebody sent may stand in it, perhaps half a surrogate pair, which is no UTF-8.
-            {**body, "detail": self.detail.encode(errors="backslashreplace").decode(), **self.more},
-            status_code=self.status,
-            headers=self.headers,
-            media_type=MEDIA_TYPE,
-        )
+        return JSONResponse(self.document(), status_code=self.status, headers=self.headers, media_type=MEDIA_TYPE)
 
 
 def of(error: BaseException) -> Problem:

@@ -13,14 +13,14 @@ from typing import Annotated
 
 from fastapi import Path, Request
 
+from fairlane.api.access import access_of
 from fairlane.api.problems import ORGANIZATION_UNKNOWN, Problem
 from fairlane.api.rates import Rate, Rates
+from fairlane.api.watching import Door
 from fairlane.app import Fairlane
 from fairlane.config import WebSettings
-from fairlane.domain.organizations import is_organization_id, is_user_id
-from fairlane.domain.permissions import Access, Principal, Right, access
-from fairlane.domain.statuses import OrganizationStatus
-from fairlane.domain.texts import is_storable
+from fairlane.domain.permissions import Access, Principal, Right
+from fairlane.realtime.live import Live
 
 OrganizationPath = Annotated[
     str, Path(description="The organization's id.", examples=["acme"], min_length=1, max_length=140)
@@ -34,6 +34,8 @@ class Web:
     fl: Fairlane
     settings: WebSettings
     rates: Rates
+    live: Live
+    door: Door
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ class InOrganization:
         """
         web, principal = web_of(request), principal_of(request)
         web.rates.count(self.rate, principal.user)
-        found = _access(web.fl, principal, organization)
+        found = access_of(web.fl, principal, organization)
         if found is None:
             raise Problem(404, "organization-not-found", ORGANIZATION_UNKNOWN)
         scope = Scope(web.fl, principal, found)
@@ -131,20 +133,6 @@ class ByOperator:
         if self.unscoped and principal.scopes is not None:
             raise Problem(403, "permission-denied", "A token that is cut to some rights may not do this; log in.")
         return Operation(web.fl, principal, rights)
-
-
-def _access(fl: Fairlane, principal: Principal, organization: str) -> Access | None:
-    # What no organization can be called is not asked for: a database may not even store it.
-    if not is_organization_id(organization) or not is_storable(organization) or not is_user_id(principal.user):
-        return None
-    standing = fl.directory.organizations([organization]).get(organization)
-    pair = (organization, principal.user)
-    membership = fl.directory.members([pair]).get(pair)
-    if standing is None or standing.status is OrganizationStatus.DELETED:
-        return None
-    if membership is None:
-        return access(principal, organization, None)
-    return access(principal, organization, membership.role, membership.permissions)
 
 
 def web_of(request: Request) -> Web:

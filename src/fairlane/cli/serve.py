@@ -40,6 +40,7 @@ def serve(
         import uvicorn
 
         from fairlane.api import create_app
+        from fairlane.cli.server import ApiServer
     except ModuleNotFoundError as error:
         raise ConfigurationError(f"`fairlane serve` needs {error.name}: pip install 'fairlane[web]'.") from None
     fl = engine(context)
@@ -59,11 +60,19 @@ def serve(
         _print_link(fl, address)
     remark(f"Serving the REST API at {address}; {address}/openapi.json describes it.")
     # Its access log would name every path, and with it links and ids; the audit says who did what.
-    config = uvicorn.Config(app, access_log=False, log_level="warning", lifespan="off", server_header=False)
+    config = uvicorn.Config(
+        app,
+        access_log=False,
+        log_level="warning",
+        lifespan="off",
+        server_header=False,
+        # What is sent is short; a compressor for each of a thousand sockets would be most of their memory.
+        ws_per_message_deflate=False,
+    )
     # It sends the signal that stopped it to itself again; whoever stopped it wants no error.
     for one in (signal.SIGINT, signal.SIGTERM):
         signal.signal(one, lambda *_: None)
-    uvicorn.Server(config).run([listening])
+    ApiServer(config, app).run([listening])
 
 
 def _can_log_in(fl: Fairlane, settings: WebSettings) -> bool:

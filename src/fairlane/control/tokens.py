@@ -14,7 +14,7 @@ from fairlane.control.users import hash_of, operator_rights
 from fairlane.domain.accounts import Token
 from fairlane.domain.errors import ConfigurationError, OrganizationNotFound
 from fairlane.domain.organizations import is_user_id
-from fairlane.domain.permissions import Principal, rights_of
+from fairlane.domain.permissions import Credential, CredentialKind, Principal, rights_of
 from fairlane.domain.texts import storable
 from fairlane.registry.directory import Directory
 from fairlane.registry.options import Seconds, seconds, text
@@ -138,33 +138,18 @@ class Tokens:
         if not secret.startswith(PREFIX):
             return None
 
-        def look(connection: Connection) -> tuple[AnyRow, AnyRow | None] | None:
-            row = credentials.token_of(connection, hash_of(secret))
+        def look(connection: Connection) -> AnyRow | None:
             now = self._database.clock.now(connection)
-            if row is None or row.revoked_at is not None or (row.expires_at is not None and row.expires_at <= now):
-                return None
-            holder = credentials.find_user(connection, row.user_id)
-            if holder is not None and holder.disabled_at is not None:
-                return None
-            if row.last_used_at is None or row.last_used_at < now - _NOTED:
+            row = next(iter(credentials.live_tokens(connection, [hash_of(secret)], now)), None)
+            if row is not None and (row.last_used_at is None or row.last_used_at < now - _NOTED):
                 stale.append((row.organization_id, row.id))
-            return row, holder
+            return row
 
         stale: list[tuple[str, UUID]] = []
-        found = self._database.read(look, of=EVERYONE)
-        if found is None:
-            return None
+        row = self._database.read(look, of=EVERYONE)
         for organization, token in stale:
             self._note(organization, token)
-        row, holder = found
-        scopes = json.loads(row.scopes)
-        return Principal(
-            user=row.user_id,
-            via=f"token {row.id.hex[:12]}",
-            scopes=rights_of(scopes) if scopes is not None else None,
-            organization=row.organization_id or None,
-            operator_rights=operator_rights(holder) if holder is not None and not row.organization_id else None,
-        )
+        return of_token(row) if row is not None else None
 
     def _note(self, organization: str, token: UUID) -> None:
         def work(connection: Connection) -> None:
@@ -183,6 +168,19 @@ class Tokens:
             raise OrganizationNotFound(f"There is no organization {organization!r}.")
         if not self._directory.members([(organization, user)]):
             raise ConfigurationError(f"{user} is no member of {organization}; a token acts as one.")
+
+
+def of_token(row: AnyRow) -> Principal:
+    """Whom a token's row, with its user's columns if there are any, proves."""
+    scopes = json.loads(row.scopes)
+    return Principal(
+        user=row.user_id,
+        via=f"token {row.id.hex[:12]}",
+        scopes=rights_of(scopes) if scopes is not None else None,
+        organization=row.organization_id or None,
+        operator_rights=operator_rights(row) if not row.organization_id else None,
+        credential=Credential(CredentialKind.TOKEN, row.hash),
+    )
 
 
 def _length(expires_in: Seconds) -> timedelta:

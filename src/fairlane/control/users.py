@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from hashlib import sha256
 from secrets import token_urlsafe
 from typing import Final
@@ -13,7 +13,7 @@ from fairlane.control.passwords import fits, hashed
 from fairlane.domain.accounts import User
 from fairlane.domain.errors import ConfigurationError, PermissionDenied
 from fairlane.domain.organizations import is_user_id
-from fairlane.domain.permissions import OPERATOR_RIGHTS, Principal, Right, rights_of
+from fairlane.domain.permissions import OPERATOR_RIGHTS, Credential, CredentialKind, Principal, Right, rights_of
 from fairlane.domain.texts import storable
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import audit, credentials
@@ -176,16 +176,16 @@ class Users:
             return credentials.find_session(connection, hash_of(secret), self._database.clock.now(connection))
 
         row = self._database.read(look, of=EVERYONE)
-        if row is None or row.is_link:
-            return None
-        return Principal(row.user_id, "session", operator_rights=operator_rights(row))
+        return of_session(row) if row is not None else None
 
-    def identified(self, user: str, via: str) -> Principal | None:
-        """The principal that an identity provider has proved `user` to be; None: they are disabled here."""
+    def identified(self, user: str, until: datetime | None = None) -> Principal | None:
+        """The principal that an identity provider has proved `user` to be; None: they are disabled here.
+
+        Args:
+            until: when the proof ends.
+        """
         row = self._database.look(lambda connection: credentials.find_user(connection, user), of=EVERYONE)
-        if row is not None and row.disabled_at is not None:
-            return None
-        return Principal(user, via, operator_rights=operator_rights(row) if row is not None else None)
+        return of_jwt(Credential(CredentialKind.JWT, user, until), row)
 
     def _open(self, user: str, length: timedelta, *, is_link: bool) -> str:
         secret = token_urlsafe(_SECRET_BYTES)
@@ -208,6 +208,22 @@ def hash_of(secret: str) -> str:
 def operator_rights(row: AnyRow) -> frozenset[Right] | None:
     """What a row of users, or of a session with its user, gives in every organization."""
     return OPERATOR_RIGHTS | rights_of(json.loads(row.rights)) if row.is_operator else None
+
+
+def of_session(row: AnyRow) -> Principal | None:
+    """Whom a session's row, with its user's columns, proves; None: it is a link."""
+    if row.is_link:
+        return None
+    credential = Credential(CredentialKind.SESSION, row.id)
+    return Principal(row.user_id, "session", operator_rights=operator_rights(row), credential=credential)
+
+
+def of_jwt(credential: Credential, user: AnyRow | None) -> Principal | None:
+    """Whom a JWT proves. `user`: the row of that name, if there is one; None: they are disabled here."""
+    if user is not None and user.disabled_at is not None:
+        return None
+    rights = operator_rights(user) if user is not None else None
+    return Principal(credential.key, "jwt", operator_rights=rights, credential=credential)
 
 
 def _found(connection: Connection, user: str) -> User:

@@ -6,6 +6,7 @@ No event holds parameters, results or error texts: a log is read by more people 
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from uuid import UUID
 
 from fairlane.domain.outcomes import Try
@@ -146,6 +147,13 @@ class JobsRescued:
 
     worker_id: UUID
     jobs: int
+
+
+class AlertKind(StrEnum):
+    """What whoever watches an organization is alerted of."""
+
+    DEAD_LETTERS = "dead_letters"
+    QUEUE_LIMIT = "queue_limit"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ loses it for all credentials at once.
 """
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
@@ -35,6 +36,28 @@ ROLE_RIGHTS: Final = {Role.VIEWER: _VIEWER, Role.MEMBER: _MEMBER, Role.ADMIN: fr
 OPERATOR_RIGHTS: Final = frozenset(Right) - {Right.JOBS_SUBMIT, Right.PAYLOAD_READ}
 
 
+class CredentialKind(StrEnum):
+    """What proves who somebody is."""
+
+    TOKEN = "token"  # noqa: S105 - a kind of credential, and none itself
+    SESSION = "session"
+    JWT = "jwt"
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A credential without its secret, by which to look later whether it is still good.
+
+    Args:
+        key: the hash of a token or of a session's secret; of a JWT its user.
+        until: when a JWT ends; of the others their rows say it.
+    """
+
+    kind: CredentialKind
+    key: str
+    until: datetime | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Principal:
     """Who acts, as a credential has proved.
@@ -45,6 +68,7 @@ class Principal:
         scopes: what the credential is good for; None = for all that the user may.
         organization: the only one that the credential opens; None = any that its user belongs to.
         operator_rights: what they may in every organization; None = they are no operator.
+        credential: which one it was.
     """
 
     user: str
@@ -52,6 +76,7 @@ class Principal:
     scopes: frozenset[Right] | None = None
     organization: str | None = None
     operator_rights: frozenset[Right] | None = None
+    credential: Credential | None = field(default=None, repr=False, compare=False)
 
     @property
     def is_operator(self) -> bool:

@@ -130,6 +130,10 @@ class Reads:
             ),
         )
 
+    def last_sequence(self, job_id: UUID | str, organization: str) -> int:
+        """How many transitions the job has made. Raises `JobNotFound`."""
+        return self._of_job(job_id, organization, lambda *key: int(history.last_entry(*key).sequence))
+
     def log_lines(
         self, job_id: UUID | str, organization: str, after: int = 0, limit: int = 1000
     ) -> tuple[LogLine, ...]:

@@ -10,7 +10,16 @@ from sqlalchemy.exc import IntegrityError
 from fairlane.registry.artifacts import ArtifactStorage
 from fairlane.registry.options import Options
 from fairlane.runtime.file_sweep import FileSweep
-from fairlane.store.statements import breakers, dependencies, idempotency, job_types, limits, organizations, outcomes
+from fairlane.store.statements import (
+    breakers,
+    dependencies,
+    feed,
+    idempotency,
+    job_types,
+    limits,
+    organizations,
+    outcomes,
+)
 from fairlane.store.statements import cleanup as statements
 from fairlane.store.statements.cleanup import Shelf
 from fairlane.store.statements.dependencies import Edge
@@ -114,6 +123,7 @@ class Cleanup:
         breakers.forget(connection, before)
         outcomes.forget(connection, before)
         idempotency.forget(connection, before)
+        feed.forget_alerts(connection, before)
         limits.forget_submissions(connection, before, _COUNTS)
         self._quota = limits.forget_unused(connection, before, self._quota, _QUOTAS) or _FIRST_QUOTA
 

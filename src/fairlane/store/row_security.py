@@ -17,7 +17,17 @@ from sqlalchemy.exc import DBAPIError
 
 from fairlane.domain.errors import ConfigurationError
 from fairlane.domain.organizations import is_organization_id
-from fairlane.store.tables import audit, metadata, organizations, pauses, sessions, tokens, users
+from fairlane.store.tables import (
+    audit,
+    feed_keys,
+    metadata,
+    organizations,
+    pauses,
+    sessions,
+    socket_tickets,
+    tokens,
+    users,
+)
 
 
 class Role(StrEnum):
@@ -43,7 +53,7 @@ SETTING: Final = "fairlane.organizations"
 _NAMED: Final = f"ANY ((SELECT string_to_array(current_setting('{SETTING}', true), ','))::text[])"
 _OWN: Final = {organizations: f"id = {_NAMED}", pauses: f"subject <> 'organization' OR name = {_NAMED}"}
 _APPEND_ONLY: Final = frozenset({audit})
-_NOT_FOR_WORKERS: Final = frozenset({users, sessions, tokens})
+_NOT_FOR_WORKERS: Final = frozenset({users, sessions, tokens, socket_tickets, feed_keys})
 _VERSION_TABLE: Final = "fairlane_schema_version"
 
 # A role is taken on only in a database whose tables are granted to it.

@@ -27,7 +27,7 @@ from sqlalchemy import (
 
 from fairlane.domain.statuses import LIVE, TERMINAL, Resolution
 from fairlane.store.dialects import is_sqlite
-from fairlane.store.statements import doomed_files
+from fairlane.store.statements import doomed_files, feed
 from fairlane.store.tables import (
     AnyRow,
     artifacts,
@@ -201,6 +201,7 @@ def delete_jobs(connection: Connection, now: datetime, organization: str, job_id
     theirs = _among(connection, artifacts.c.job_id, job_ids)
     paths = select(artifacts.c.path).where(artifacts.c.organization_id == organization, theirs)
     doomed_files.doom(connection, now, organization, connection.scalars(paths).all())
+    feed.raise_floor(connection, organization, _among(connection, execution_log.c.job_id, job_ids))
     tables = _OF_JOB if is_sqlite(connection) else _NOT_TAKEN_ALONG
     of_job = [(table, table.c.job_id) for table in tables]
     for table, key in [*of_job, (job_parents, job_parents.c.parent_id), (jobs, jobs.c.id)]:

@@ -1,13 +1,13 @@
 """Users, their sessions, and tokens. Of sessions and tokens only the SHA-256 is here: a dump opens nothing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, delete, insert, or_, select, update
 
-from fairlane.store.tables import AnyRow, sessions, tokens, users
+from fairlane.store.tables import AnyRow, sessions, socket_tickets, tokens, users
 
 
 def create_user(connection: Connection, values: Mapping[str, Any]) -> None:
@@ -70,12 +70,6 @@ def create_token(connection: Connection, values: Mapping[str, Any]) -> None:
     connection.execute(insert(tokens), dict(values))
 
 
-def token_of(connection: Connection, hashed: str) -> AnyRow | None:
-    """The token with this hash, whatever its state: it says itself which organization it opens."""
-    statement = select(tokens).where(tokens.c.hash == hashed)
-    return connection.execute(statement.execution_options(fairlane_across="credentials")).one_or_none()
-
-
 def has_tokens(connection: Connection) -> bool:
     """Whether there is any token, revoked or not."""
     statement = select(select(tokens.c.id).exists())
@@ -118,3 +112,51 @@ def note_use(connection: Connection, organization: str, token: UUID, now: dateti
         )
         .values(last_used_at=now)
     )
+
+
+def live_sessions(connection: Connection, ids: Collection[str], now: datetime) -> Sequence[AnyRow]:
+    """Those of the sessions that `find_session` would find."""
+    return connection.execute(
+        select(sessions, users.c.is_operator, users.c.rights)
+        .join(users, users.c.id == sessions.c.user_id)
+        .where(sessions.c.id.in_(sorted(ids)), sessions.c.expires_at > now, users.c.disabled_at.is_(None))
+    ).all()
+
+
+def live_tokens(connection: Connection, hashes: Collection[str], now: datetime) -> Sequence[AnyRow]:
+    """Those of the tokens that are neither revoked nor expired, whose users are not disabled; with their rights."""
+    statement = (
+        select(tokens, users.c.is_operator, users.c.rights)
+        .outerjoin(users, users.c.id == tokens.c.user_id)
+        .where(
+            tokens.c.hash.in_(sorted(hashes)),
+            tokens.c.revoked_at.is_(None),
+            or_(tokens.c.expires_at.is_(None), tokens.c.expires_at > now),
+            users.c.disabled_at.is_(None),
+        )
+    )
+    return connection.execute(statement.execution_options(fairlane_across="credentials")).all()
+
+
+def find_users(connection: Connection, ids: Collection[str]) -> Sequence[AnyRow]:
+    """Those of the users that are there."""
+    return connection.execute(select(users).where(users.c.id.in_(sorted(ids)))).all()
+
+
+def create_ticket(connection: Connection, values: Mapping[str, Any]) -> None:
+    """Insert a ticket for a socket."""
+    connection.execute(insert(socket_tickets), dict(values))
+
+
+def take_ticket(connection: Connection, hashed: str, now: datetime) -> AnyRow | None:
+    """Delete a ticket that has not expired and return it; None if there is none. Of two who try, one gets it."""
+    return connection.execute(
+        delete(socket_tickets)
+        .where(socket_tickets.c.id == hashed, socket_tickets.c.expires_at > now)
+        .returning(socket_tickets.c.kind, socket_tickets.c.key, socket_tickets.c.until)
+    ).one_or_none()
+
+
+def forget_expired_tickets(connection: Connection, now: datetime) -> int:
+    """Delete tickets that have expired; returns how many."""
+    return connection.execute(delete(socket_tickets).where(socket_tickets.c.expires_at <= now)).rowcount

@@ -30,6 +30,7 @@ from fairlane.store.tables.directory import (
     tokens,
     users,
 )
+from fairlane.store.tables.feed import alerts, feed_floors, feed_keys, socket_tickets
 from fairlane.store.tables.jobs import dedup_keys, job_parents, jobs, labels
 from fairlane.store.tables.limits import breakers, limits, outcomes, quotas, starts, submissions
 
@@ -41,6 +42,7 @@ __all__ = [
     "TENANT_TABLES",
     "AnyRow",
     "Instant",
+    "alerts",
     "artifacts",
     "attempt_errors",
     "audit",
@@ -51,6 +53,8 @@ __all__ = [
     "dedup_keys",
     "doomed_files",
     "execution_log",
+    "feed_floors",
+    "feed_keys",
     "idempotency_keys",
     "job_parents",
     "job_types",
@@ -68,6 +72,7 @@ __all__ = [
     "quotas",
     "results",
     "sessions",
+    "socket_tickets",
     "starts",
     "submissions",
     "tokens",

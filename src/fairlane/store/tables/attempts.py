@@ -40,6 +40,8 @@ execution_log = Table(
     Column("message", Text, nullable=False),
     Column("attempt", Integer, nullable=False),
     postgresql_with=BUSY,
+    # Else SQLite gives the number of a deleted newest row out again, to one that no reader of the feed then sees.
+    sqlite_autoincrement=True,
 )
 Index(
     "fairlane_execution_log_job",

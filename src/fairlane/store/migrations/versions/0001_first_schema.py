@@ -303,6 +303,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="fairlane_execution_log_pk"),
         postgresql_with=BUSY,
+        sqlite_autoincrement=True,
     )
     op.create_index(
         "fairlane_execution_log_job", "fairlane_execution_log", ["organization_id", "job_id", "sequence"], unique=True
@@ -542,11 +543,46 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         sa.PrimaryKeyConstraint("id", name="fairlane_audit_pk"),
     )
     op.create_index("fairlane_audit_organization", "fairlane_audit", ["organization_id", "id"])
+    op.create_table(
+        "fairlane_feed_floors",
+        sa.Column("organization_id", ORGANIZATION, nullable=False),
+        sa.Column("log_id", SEQUENCE, nullable=False),
+        sa.PrimaryKeyConstraint("organization_id", name="fairlane_feed_floors_pk"),
+    )
+    op.create_table(
+        "fairlane_alerts",
+        sa.Column("id", SEQUENCE, sa.Identity(always=True), nullable=False),
+        sa.Column("organization_id", ORGANIZATION, nullable=False),
+        sa.Column("kind", sa.String(20), nullable=False),
+        sa.Column("size", sa.Integer(), nullable=False),
+        sa.Column("bound", sa.Integer(), nullable=False),
+        sa.Column("at", INSTANT, nullable=False),
+        sa.PrimaryKeyConstraint("id", name="fairlane_alerts_pk"),
+    )
+    op.create_table(
+        "fairlane_feed_keys",
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("key", sa.String(64), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="fairlane_feed_keys_pk"),
+    )
+    op.create_table(
+        "fairlane_socket_tickets",
+        sa.Column("id", sa.String(64), nullable=False),
+        sa.Column("kind", sa.String(20), nullable=False),
+        sa.Column("key", NAME, nullable=False),
+        sa.Column("until", INSTANT),
+        sa.Column("expires_at", INSTANT, nullable=False),
+        sa.PrimaryKeyConstraint("id", name="fairlane_socket_tickets_pk"),
+    )
 
 
 def downgrade() -> None:
     """Drop all tables, and with them every job."""
     for table in (
+        "fairlane_socket_tickets",
+        "fairlane_feed_keys",
+        "fairlane_alerts",
+        "fairlane_feed_floors",
         "fairlane_audit",
         "fairlane_idempotency_keys",
         "fairlane_organization_keys",

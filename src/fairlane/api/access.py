@@ -1,0 +1,22 @@
+"""What is open to a principal in an organization, asked of the directory."""
+
+from fairlane.app import Fairlane
+from fairlane.domain.organizations import is_organization_id, is_user_id
+from fairlane.domain.permissions import Access, Principal, access
+from fairlane.domain.statuses import OrganizationStatus
+from fairlane.domain.texts import is_storable
+
+
+def access_of(fl: Fairlane, principal: Principal, organization: str) -> Access | None:
+    """What is open to the principal in the organization now; None: nothing, as if it were not there."""
+    # What no organization can be called is not asked for: a database may not even store it.
+    if not is_organization_id(organization) or not is_storable(organization) or not is_user_id(principal.user):
+        return None
+    standing = fl.directory.organizations([organization]).get(organization)
+    pair = (organization, principal.user)
+    membership = fl.directory.members([pair]).get(pair)
+    if standing is None or standing.status is OrganizationStatus.DELETED:
+        return None
+    if membership is None:
+        return access(principal, organization, None)
+    return access(principal, organization, membership.role, membership.permissions)

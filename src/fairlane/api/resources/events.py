@@ -1,0 +1,108 @@
+"""Events as they happen: tickets for Socket.IO, and streams of server-sent events."""
+
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Header, Query, Request
+from pydantic import BaseModel, Field
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Send
+from starlette.types import Scope as AsgiScope
+
+from fairlane.api.rates import Rate
+from fairlane.api.representations import EXAMPLE_ID
+from fairlane.api.scope import ByOperator, InOrganization, Operation, Scope, principal_of, web_of
+from fairlane.control.tickets import TICKET
+from fairlane.domain.permissions import Principal, Right
+from fairlane.realtime.live import Opened
+from fairlane.realtime.sse import Stream
+
+router = APIRouter(tags=["events"])
+
+_Watching = Annotated[Scope, Depends(InOrganization(Rate.STATUS, Right.JOBS_READ))]
+_Operating = Annotated[Operation, Depends(ByOperator(Rate.STATUS, Right.JOBS_READ))]
+_After = Annotated[
+    str | None,
+    Header(alias="Last-Event-ID", max_length=2_000, description="The last `id` that the reader knows of the stream."),
+]
+_EVENT_STREAM: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": "Events as docs/realtime.md tells, for as long as the reader stays.",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+}
+
+
+class Ticket(BaseModel):
+    """What opens one socket: Socket.IO's `auth` is {"ticket": …}. Good once, on any node."""
+
+    ticket: str = Field(examples=["Jx0…"])
+    expires_in: int = Field(description="In seconds.", examples=[60])
+
+
+class EventStream(StreamingResponse):
+    """A stream that leaves its room however it ends."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, stream: Stream, first: dict[str, Any]) -> None:
+        # A proxy that gathers what it hands on would hold events back.
+        super().__init__(stream.lines(first), headers={"X-Accel-Buffering": "no"})
+        self._stream = stream
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._stream.close()
+
+
+class Realtime(BaseModel):
+    """The realtime side of the node that answers; each node has its own."""
+
+    clients: int = Field(description="Open sockets and streams.")
+    rooms: int = Field(description="Rooms that somebody is in.")
+    dropped: int = Field(description="Clients that were closed as they did not take what waited for them.")
+    strays: int = Field(description="Events that were told to nobody, as the organization had no such job.")
+
+
+@router.post("/socket-tickets", status_code=201, operation_id="createSocketTicket")
+def create_ticket(request: Request) -> Ticket:
+    """Get a ticket that opens a socket with what this request's credential opens."""
+    principal, web = principal_of(request), web_of(request)
+    web.rates.count(Rate.STATUS, principal.user)
+    assert principal.credential is not None, "a request has proved it"
+    return Ticket(ticket=web.fl.tickets.create(principal.credential), expires_in=int(TICKET.total_seconds()))
+
+
+@router.get("/organizations/{organization}/events", operation_id="watchOrganization", responses=_EVENT_STREAM)
+async def watch(
+    request: Request,
+    scope: _Watching,
+    job: Annotated[str | None, Query(max_length=100, description="Only of this job.", examples=[EXAMPLE_ID])] = None,
+    last_event_id: _After = None,
+) -> Response:
+    """Watch an organization, or one of its jobs, as server-sent events."""
+    web = web_of(request)
+    opened = await web.live.ask(web.door.open_for, scope.access, job)
+    return await _stream(request, scope.principal, opened, last_event_id)
+
+
+@router.get("/operator/events", operation_id="watchAll", responses=_EVENT_STREAM)
+async def watch_all(request: Request, operation: _Operating, last_event_id: _After = None) -> Response:
+    """Watch the jobs of all organizations as server-sent events."""
+    web = web_of(request)
+    opened = await web.live.ask(web.door.open_all, operation.principal)
+    return await _stream(request, operation.principal, opened, last_event_id)
+
+
+@router.get("/operator/realtime", operation_id="getRealtime")
+def get_realtime(request: Request, _operation: _Operating) -> Realtime:
+    """Count open sockets and streams of the node that answers, and what it did not tell."""
+    hub = web_of(request).live.hub
+    return Realtime(clients=len(hub.clients), rooms=len(hub.rooms), dropped=hub.dropped, strays=hub.strays)
+
+
+async def _stream(request: Request, principal: Principal, opened: Opened, after: str | None) -> Response:
+    stream = Stream(web_of(request).live, principal)
+    return EventStream(stream, await stream.open(opened, after))

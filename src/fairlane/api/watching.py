@@ -1,0 +1,136 @@
+"""Who may watch what, live: the door of `fairlane.realtime`. The questions are those of requests."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fairlane.api import problems
+from fairlane.api.access import access_of
+from fairlane.api.problems import ORGANIZATION_UNKNOWN, Problem
+from fairlane.api.rates import Rate, Rates
+from fairlane.api.representations import Job
+from fairlane.app import Fairlane
+from fairlane.domain.permissions import Access, Principal, Right
+from fairlane.domain.texts import is_storable
+from fairlane.realtime.events import Overview, Running
+from fairlane.realtime.hub import EVERYTHING, Room, RoomKind
+from fairlane.realtime.live import Live, Opened
+from fairlane.realtime.membership import Membership, is_operator
+
+_MOST_RUNNING: Final = 200  # in a snapshot
+
+
+class Wanted(BaseModel):
+    """What a client subscribes to: an organization, one of its jobs, or as an operator all."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    organization: str | None = Field(default=None, min_length=1, max_length=140, examples=["acme"])
+    job: str | None = Field(default=None, max_length=100, description="The id of a job of the organization.")
+    operator: bool = Field(default=False, description="The jobs of all organizations; for operators.")
+    after: str | None = Field(
+        default=None, max_length=2_000, description="The last cursor that the client knows of the room."
+    )
+
+
+def live_of(fl: Fairlane) -> Live:
+    """The realtime side of an application."""
+    membership = Membership(fl.tickets.principals, fl.directory, fl.settings.directory_max_age)
+    return Live(fl.database, fl.keyring, membership)
+
+
+class Door:
+    """Lets in whoever REST would let read."""
+
+    def __init__(self, fl: Fairlane, rates: Rates) -> None:
+        self._fl = fl
+        self._rates = rates
+
+    def admit(self, ticket: str) -> Principal | None:
+        """Whose ticket it is; it is good once."""
+        return self._fl.tickets.redeem(ticket)
+
+    def open(self, principal: Principal, wanted: Mapping[str, Any]) -> Opened:
+        """The room that somebody wants.
+
+        Raises:
+            Problem, FairlaneError
+        """
+        self._rates.count(Rate.STATUS, principal.user)
+        asked = _asked(wanted)
+        if asked.operator:
+            return self.open_all(principal)
+        found = access_of(self._fl, principal, asked.organization or "")
+        if found is None:
+            raise Problem(404, "organization-not-found", ORGANIZATION_UNKNOWN)
+        if Right.JOBS_READ not in found.rights:
+            raise Problem(
+                403, "permission-denied", f"This needs the right {Right.JOBS_READ}, which you don't have here."
+            )
+        return self.open_for(found, asked.job)
+
+    def open_for(self, access: Access, job: str | None) -> Opened:
+        """The room of an organization, or of its job, for whoever may see the organization.
+
+        Raises:
+            JobNotFound
+        """
+        if job is None:
+            room = Room(RoomKind.ORGANIZATION, access.organization)
+            return Opened(room, partial(self._overview, access.organization))
+        found = self._fl.get(job, organization=access.organization)
+        room = Room(RoomKind.JOB, access.organization, found.id)
+        return Opened(room, partial(self._job, access, room))
+
+    def open_all(self, principal: Principal) -> Opened:
+        """The room of all jobs.
+
+        Raises:
+            Problem: they are no operator.
+        """
+        if not is_operator(principal):
+            raise Problem(403, "permission-denied", "This is for operators.")
+        return Opened(EVERYTHING, partial(self._overview, None))
+
+    def problem(self, error: Exception) -> dict[str, Any]:
+        """The same object as REST answers with."""
+        return problems.of(error).document()
+
+    def _job(self, access: Access, room: Room) -> dict[str, Any]:
+        assert room.job_id is not None
+        # Before the job is read: what it says then is at least as new.
+        sequence = self._fl.reads.last_sequence(room.job_id, room.organization)
+        job = self._fl.get(room.job_id, organization=room.organization)
+        return {"job": Job.of(job, access).model_dump(mode="json"), "sequence": sequence}
+
+    def _overview(self, organization: str | None) -> dict[str, Any]:
+        running = [
+            Running(
+                organization=one.organization,
+                job_id=one.id,
+                job_type=one.job_type,
+                attempt=one.attempt,
+                percent=one.progress,
+                message=one.progress_message,
+                started_at=one.started_at,
+            )
+            for one in self._fl.reads.running(organization, limit=_MOST_RUNNING)
+        ]
+        counts = self._fl.metrics(organization=organization).jobs_by_status
+        return Overview(running=running, counts=dict(counts)).model_dump(mode="json")
+
+
+def _asked(wanted: Mapping[str, Any]) -> Wanted:
+    try:
+        asked = Wanted.model_validate(dict(wanted))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = "/" + "/".join(map(str, first["loc"]))
+        raise Problem(422, "invalid-request", f"{where}: {first['msg']}") from None
+    if asked.operator == (asked.organization is not None):
+        raise Problem(422, "invalid-request", "Name an organization, and perhaps a job of it; or say operator: true.")
+    if not is_storable(asked.job or ""):
+        raise Problem(422, "invalid-request", "/job: it has characters that no id has.")
+    return asked

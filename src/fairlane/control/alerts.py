@@ -1,0 +1,41 @@
+"""Alerts of an organization, written down for whoever watches it live: they happen in workers and in submitters."""
+
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Connection
+
+from fairlane.domain.errors import FairlaneError
+from fairlane.domain.events import AlertKind, DeadLetterAlert, Event, QueueLimitWarning
+from fairlane.store.statements import feed
+from fairlane.store.transaction import Database
+
+
+class Alerts:
+    """A subscriber.
+
+    Args:
+        threshold: of dead letters.
+    """
+
+    def __init__(self, database: Database, threshold: int) -> None:
+        self._database = database
+        self._threshold = threshold
+
+    def __call__(self, event: Event) -> None:
+        """Write an alert down; of one that can't be written there is the log."""
+        match event:
+            case DeadLetterAlert():
+                values = {"kind": AlertKind.DEAD_LETTERS, "size": event.depth, "bound": self._threshold}
+            case QueueLimitWarning():
+                values = {"kind": AlertKind.QUEUE_LIMIT, "size": event.live, "bound": event.limit}
+            case _:
+                return
+        work = partial(self._add, {"organization_id": event.organization, **values})
+        try:
+            self._database.write(work, of=event.organization)
+        except FairlaneError:
+            return
+
+    def _add(self, values: dict[str, Any], connection: Connection) -> None:
+        feed.add_alert(connection, {**values, "at": self._database.clock.now(connection)})

@@ -1,0 +1,235 @@
+"""Rooms, who is in them, and what waits for each client. No I/O: sockets and streams fetch it from here.
+
+All of it belongs to one event loop.
+"""
+
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+from enum import StrEnum
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from fairlane.domain.errors import RateLimited
+from fairlane.domain.permissions import Principal
+from fairlane.realtime.events import Event, Reset, Revoked
+from fairlane.store.statements.feed import Audience
+
+# Messages that wait for a client; one that lets more gather is dropped. They are shared by all who get them.
+MOST_WAITING: Final = 1_000
+MOST_ROOMS: Final = 100  # of a client
+MOST_OF_USER: Final = 100  # clients of one user on a node
+_WAIT: Final = 10.0  # seconds
+
+
+class RoomKind(StrEnum):
+    """What a room is about."""
+
+    ORGANIZATION = "org"
+    JOB = "job"
+    ALL = "admin"
+
+
+class Room(NamedTuple):
+    """What one may watch. A job is known by its organization and its id: an id alone is no key."""
+
+    kind: RoomKind
+    organization: str = ""
+    job_id: UUID | None = None
+
+    @property
+    def name(self) -> str:
+        """As clients know it."""
+        match self.kind:
+            case RoomKind.ORGANIZATION:
+                return f"org:{self.organization}"
+            case RoomKind.JOB:
+                return f"job:{self.job_id}"
+            case RoomKind.ALL:
+                return "admin:jobs"
+
+
+EVERYTHING: Final = Room(RoomKind.ALL)
+
+
+class Message:
+    """An event on its way to a room.
+
+    Args:
+        number: of the log's row that it tells of; None: of none.
+        key: of several with one key only the latest counts.
+    """
+
+    __slots__ = ("data", "key", "name", "number", "room", "text")
+
+    def __init__(self, room: Room, event: Event, *, number: int | None = None, key: Hashable = None) -> None:
+        self.room = room
+        self.name = event.name
+        self.data = event.model_dump(mode="json")
+        self.number = number
+        self.key = key
+        self.text: str | None = None  # as it is sent; made by the first who sends it
+
+
+class Client:
+    """One socket or stream.
+
+    Args:
+        wake: called when something waits for it, or it is to be closed.
+    """
+
+    def __init__(self, principal: Principal, wake: Callable[[], object]) -> None:
+        self.principal = principal
+        self.rooms: set[Room] = set()
+        self.is_open = True  # False: it gets nothing any more
+        self.is_ending = False  # it is closed as soon as nothing waits
+        self._wake = wake
+        self._waiting: dict[object, Message] = {}
+        self._held: dict[Room, list[Message]] = {}
+        self._known: dict[Room, set[int]] = {}  # rows that it was told of before the room will be
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def put(self, message: Message) -> None:
+        """Let a message wait for it; if too many do, it is dropped."""
+        if not self.is_open:
+            return
+        held, known = self._held.get(message.room), self._known.get(message.room)
+        if known is not None and message.number in known:
+            known.discard(message.number)
+            return
+        if held is not None:
+            held.append(message)
+        else:
+            if message.name == Reset.name:
+                self._forget(message.room)  # it is to be fetched anew
+            key = message.key if message.key is not None else message
+            # To the end: its cursor is behind those of all that waits.
+            self._waiting.pop(key, None)
+            self._waiting[key] = message
+        if max(len(self._waiting), len(held or ())) > MOST_WAITING:
+            self.drop()
+        self._wake()
+
+    def take(self, most: int) -> list[Message]:
+        """The next messages, which wait no longer."""
+        keys = [key for key, _ in zip(self._waiting, range(most), strict=False)]
+        return [self._waiting.pop(key) for key in keys]
+
+    def hold(self, room: Room) -> None:
+        """Keep back what is told of the room until `release`."""
+        self._held[room] = []
+
+    def release(self, room: Room, missed: Sequence[Message] = ()) -> None:
+        """Let go what was kept back, behind what it had missed before; nothing is told twice."""
+        held = self._held.pop(room, [])
+        self._known.pop(room, None)
+        for message in missed:
+            self.put(message)
+        self._known[room] = {one.number for one in missed if one.number is not None}
+        for message in held:
+            self.put(message)
+
+    def revoke(self, room: Room) -> None:
+        """Send nothing of the room any more but that it was left."""
+        self._held.pop(room, None)
+        self._known.pop(room, None)
+        self._forget(room)
+        self.put(Message(room, Revoked(room=room.name)))
+
+    def drop(self) -> None:
+        """Send it nothing any more, and close it."""
+        self.is_open = False
+        self._waiting.clear()
+        self._held.clear()
+        self._wake()
+
+    def end(self) -> None:
+        """Close it once what waits was sent."""
+        self.is_ending = True
+        self._wake()
+
+    def _forget(self, room: Room) -> None:
+        self._waiting = {key: one for key, one in self._waiting.items() if one.room != room}
+
+
+class Hub:
+    """Who is in which room."""
+
+    def __init__(self) -> None:
+        self._rooms: dict[Room, dict[Client, None]] = {}
+        self._audience: Audience | None = None
+        self.clients: dict[Client, None] = {}
+        self.dropped = 0  # clients that did not take what waited for them
+        self.strays = 0  # events that were not told, as the organization had no such job
+
+    def __contains__(self, room: Room) -> bool:
+        return room in self._rooms
+
+    @property
+    def rooms(self) -> Collection[Room]:
+        """Those that somebody is in."""
+        return self._rooms.keys()
+
+    def rooms_of(self, organization: str) -> Iterator[Room]:
+        """Those of an organization that somebody is in."""
+        return (room for room in self._rooms if room.organization == organization)
+
+    def audience(self) -> Audience:
+        """Whose rows somebody listens to."""
+        if self._audience is None:
+            self._audience = Audience(
+                frozenset(room.organization for room in self._rooms if room.kind is RoomKind.ORGANIZATION),
+                frozenset((room.organization, room.job_id) for room in self._rooms if room.job_id is not None),
+                EVERYTHING in self._rooms,
+            )
+        return self._audience
+
+    def add(self, client: Client) -> None:
+        """A client that is in no room yet.
+
+        Raises:
+            RateLimited: its user has so many already.
+        """
+        if sum(one.principal.user == client.principal.user for one in self.clients) >= MOST_OF_USER:
+            raise RateLimited(
+                f"A user may have {MOST_OF_USER} sockets and streams open; close some.", retry_after=_WAIT
+            )
+        self.clients[client] = None
+
+    def enter(self, client: Client, room: Room) -> None:
+        """Let a client into a room; whether it may has been checked."""
+        client.rooms.add(room)
+        self._rooms.setdefault(room, {})[client] = None
+        self._audience = None
+
+    def leave(self, client: Client, room: Room) -> None:
+        """Take a client out of a room."""
+        client.rooms.discard(room)
+        members = self._rooms.get(room, {})
+        members.pop(client, None)
+        if not members:
+            self._rooms.pop(room, None)
+        self._audience = None
+
+    def remove(self, client: Client) -> None:
+        """A client is gone."""
+        for room in list(client.rooms):
+            self.leave(client, room)
+        self.clients.pop(client, None)
+        client.is_open = False
+
+    def revoke(self, client: Client, rooms: Collection[Room]) -> None:
+        """Take a client out of rooms that it may no longer see, and tell it; without a room left it is closed."""
+        for room in rooms:
+            self.leave(client, room)
+            client.revoke(room)
+        if rooms and not client.rooms:
+            client.end()
+
+    def tell(self, message: Message) -> None:
+        """Let a message wait for all in its room."""
+        for client in list(self._rooms.get(message.room, ())):
+            client.put(message)
+            if not client.is_open:
+                self.dropped += 1
+                self.remove(client)

@@ -1,0 +1,248 @@
+"""Keeps the feed going while somebody listens, lets clients into rooms, and looks whether they still may be there."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, Protocol, TypeVar
+
+from fairlane.domain.errors import FairlaneError, JobNotFound, StorageUnavailable
+from fairlane.domain.permissions import Principal
+from fairlane.domain.tail import Position
+from fairlane.realtime.catching_up import catch_up
+from fairlane.realtime.events import Reset, Subscribed
+from fairlane.realtime.feed import Feed, Look
+from fairlane.realtime.hub import Client, Hub, Message, Room
+from fairlane.realtime.membership import Membership
+from fairlane.realtime.telling import Telling
+from fairlane.registry.keyring import Keyring
+from fairlane.store.hints import Listener
+from fairlane.store.transaction import Database
+
+T = TypeVar("T")
+
+_THREADS: Final = 4
+_SOONEST, _BUSY, _IDLE = 0.02, 0.05, 0.2  # seconds between two looks
+_SLOWER: Final = 1.3
+_WARM: Final = 0.5  # seconds that a start waits for transactions from before it
+_RETRY: Final = 0.2  # seconds
+_OUTAGE: Final = 5.0  # seconds, after which the database may be another one: a standby that lacks the last rows
+_LINGER: Final = 5.0  # seconds that it goes on without clients: a page that is loaded again comes back
+
+
+class Doorkeeper(Protocol):
+    """Who is let in, and where; the API is it. All methods may block."""
+
+    def admit(self, ticket: str) -> Principal | None:
+        """Whose ticket it is; it is good once."""
+
+    def open(self, principal: Principal, wanted: Mapping[str, Any]) -> "Opened":
+        """The room that somebody wants, if they may see it. Raises whatever `problem` tells of."""
+
+    def problem(self, error: Exception) -> dict[str, Any]:
+        """An error as clients are told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A room that may be entered. `snapshot`: how it stands now; may block, and raise."""
+
+    room: Room
+    snapshot: Callable[[], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """The answer to whoever subscribed, and what to do once it was sent."""
+
+    answer: dict[str, Any]
+    release: Callable[[], None]
+
+
+class Live:
+    """The realtime side of one process. It belongs to one event loop, and works only while somebody listens."""
+
+    def __init__(self, database: Database, keyring: Keyring, membership: Membership) -> None:
+        self.hub = Hub()
+        self._database = database
+        self._feed = Feed(database, keyring)
+        self._membership = membership
+        self._threads = ThreadPoolExecutor(_THREADS, "fairlane-live")
+        # Apart, so that a thousand clients who come back at once hold up nobody who is there.
+        self._asking = ThreadPoolExecutor(_THREADS, "fairlane-live-asking")
+        self._task: asyncio.Task[None] | None = None
+        self._warm: asyncio.Future[None] | None = None
+        self._looking = asyncio.Lock()
+        self._position = Position(0)  # up to where all rooms were told
+        self._hint = asyncio.Event()
+
+    async def ask(self, work: Callable[..., T], *args: Any) -> T:
+        """Run what blocks, for one client."""
+        return await asyncio.get_running_loop().run_in_executor(self._asking, partial(work, *args))
+
+    async def _in_thread(self, work: Callable[..., T], *args: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(work, *args))
+
+    def close(self) -> None:
+        """End all clients, and the feed."""
+        for client in list(self.hub.clients):
+            client.end()
+        if self._task is not None:
+            self._task.cancel()
+
+    async def enter(self, client: Client, opened: Opened, after: str | None) -> Entered:
+        """Let a client into a room: told is all from what it knows on, and nothing before the answer.
+
+        Args:
+            after: the cursor of what it knows; None: nothing.
+
+        Raises:
+            StorageUnavailable: the database does not answer.
+        """
+        await self._started()
+        room = opened.room
+        client.hold(room)
+        self.hub.enter(client, room)
+        try:
+            # A look that is on its way may not be for this room; what is read here is younger.
+            async with self._looking:
+                position = self._position
+            missed = None
+            if after is not None:
+                missed = await self.ask(catch_up, self._database, self._feed.cursors, room, after, position)
+            snapshot = await self.ask(opened.snapshot) if missed is None else None
+            if room not in client.rooms:
+                raise JobNotFound("Meanwhile it may no longer be seen.")
+        except BaseException:
+            self.hub.leave(client, room)
+            client.release(room)
+            raise
+        cursor = self._feed.cursors.seal(position) if missed is None else missed.cursor
+        is_reset = after is not None and missed is None
+        told = Subscribed(room=room.name, cursor=cursor, snapshot=snapshot, reset=is_reset)
+        self.hub.strays += missed.strays if missed is not None else 0
+        return Entered(
+            told.model_dump(mode="json"), partial(client.release, room, missed.messages if missed is not None else ())
+        )
+
+    async def _started(self) -> None:
+        """Wait until the feed goes.
+
+        Raises:
+            StorageUnavailable
+        """
+        if self._task is None:
+            self._warm = asyncio.get_running_loop().create_future()
+            self._task = asyncio.create_task(self._run(self._warm))
+        assert self._warm is not None
+        await asyncio.shield(self._warm)
+
+    async def _run(self, warm: asyncio.Future[None]) -> None:
+        loop = asyncio.get_running_loop()
+        listener = Listener(self._database, lambda _: loop.call_soon_threadsafe(self._hint.set))
+        others: list[asyncio.Task[None]] = []
+        try:
+            await self._start()
+            warm.set_result(None)
+            listener.start()
+            checks = (self._check_credentials, self._check_memberships)
+            others += [asyncio.create_task(_each_second(check)) for check in checks]
+            await self._follow()
+        except FairlaneError as error:
+            if not warm.done():
+                warm.set_exception(error)
+        finally:
+            self._task = None
+            warm.cancel()
+            for other in others:
+                other.cancel()
+            await loop.run_in_executor(None, listener.stop)
+
+    async def _start(self) -> None:
+        await self._in_thread(self._feed.start)
+        deadline = time.monotonic() + _WARM
+        while not self._feed.is_warm and time.monotonic() < deadline:
+            await asyncio.sleep(_SOONEST)
+            await self._in_thread(self._feed.warm_up)
+        self._position = self._feed.position
+
+    async def _follow(self) -> None:
+        pause, heard, answered = _BUSY, time.monotonic(), time.monotonic()
+        while True:
+            now = time.monotonic()
+            heard = now if self.hub.clients else heard
+            if now - heard > _LINGER:
+                return
+            if not self._membership.is_fresh(now):
+                # Whoever is in a room may have lost it meanwhile.
+                await asyncio.sleep(_SOONEST)
+                continue
+            try:
+                if now - answered > _OUTAGE:
+                    await self._begin_anew()
+                look = await self._look()
+            except StorageUnavailable:
+                await asyncio.sleep(_RETRY)
+                continue
+            answered = time.monotonic()
+            is_quiet = not (look.entries or look.progress or look.alerts or look.is_lost)
+            pause = min(pause * _SLOWER, _IDLE) if is_quiet else _BUSY
+            await self._pause(0.0 if look.has_more else pause)
+
+    async def _look(self) -> Look:
+        async with self._looking:
+            look = await self._in_thread(self._feed.look, self.hub.audience())
+            Telling(self.hub, self._feed.cursors, look).tell()
+            self._position = look.position
+        return look
+
+    async def _begin_anew(self) -> None:
+        async with self._looking:
+            await self._start()
+            cursor = self._feed.cursors.seal(self._position)
+            for room in list(self.hub.rooms):
+                self.hub.tell(Message(room, Reset(room=room.name, cursor=cursor)))
+
+    async def _pause(self, seconds: float) -> None:
+        """Until a hint, but not before a moment has passed."""
+        await asyncio.sleep(min(seconds, _SOONEST))
+        self._hint.clear()
+        if seconds > _SOONEST:
+            try:
+                await asyncio.wait_for(self._hint.wait(), seconds - _SOONEST)
+            except TimeoutError:
+                return
+
+    async def _check_credentials(self) -> None:
+        clients = list(self.hub.clients)
+        now = time.monotonic()
+        those = [one.principal for one in clients]
+        principals = await self._in_thread(self._membership.principals, those) if those else {}
+        self._membership.credentials_checked = now
+        for client in clients:
+            principal = principals.get(client.principal.credential)
+            if principal is not None:
+                client.principal = principal
+            elif client in self.hub.clients:
+                self.hub.revoke(client, list(client.rooms))
+                client.end()
+
+    async def _check_memberships(self) -> None:
+        asked = [(client, room) for client in self.hub.clients for room in client.rooms]
+        now = time.monotonic()
+        those = [(client.principal, room) for client, room in asked]
+        may_see = await self._in_thread(self._membership.those_who_may, those)
+        self._membership.memberships_checked = now
+        for client, room in asked:
+            if room in client.rooms and not may_see(client.principal, room):
+                self.hub.revoke(client, [room])
+
+
+async def _each_second(check: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    while True:
+        with suppress(FairlaneError):  # without an answer nothing is told for long: see `Membership.is_fresh`
+            await check()
+        await asyncio.sleep(1.0)

@@ -1,0 +1,91 @@
+"""Whether clients may still be where they are. What answers is asked anew each second, for all clients at once.
+
+So whatever takes a right away does so within two seconds, on every node, also a change that no code of ours has made.
+A host's directory may answer from what it said some seconds ago (`directory_max_age`).
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Final
+
+from fairlane.domain.permissions import Credential, Principal, Right, access
+from fairlane.domain.statuses import OrganizationStatus
+from fairlane.realtime.hub import EVERYTHING, Room
+from fairlane.registry.directory import Directory, Standing
+from fairlane.registry.directory import Membership as Member
+from fairlane.registry.host_directory import HostDirectory
+
+_FRESH: Final = 2.0  # seconds that an answer stands, where the database gives it
+_FRESH_FROM_HOST: Final = 30.0  # where a host's directory does
+
+MaySee = Callable[[Principal, Room], bool]
+
+
+class Membership:
+    """Asks in bulk. Its methods block, but for `is_fresh`.
+
+    Args:
+        ask: which of the credentials are good, and whom they prove.
+        max_age: how old a host's answers may be, in seconds.
+    """
+
+    def __init__(
+        self,
+        ask: Callable[[Collection[Credential]], Mapping[Credential, Principal]],
+        directory: Directory,
+        max_age: float,
+    ) -> None:
+        self._ask = ask
+        self._directory = directory
+        self._max_age = max_age
+        self._is_hosts = isinstance(directory, HostDirectory)
+        self.credentials_checked = 0.0
+        self.memberships_checked = 0.0
+
+    def is_fresh(self, now: float) -> bool:
+        """Whether the last answers still stand; while they don't, nobody is told anything."""
+        longest = _FRESH_FROM_HOST if self._is_hosts else _FRESH
+        return now - self.credentials_checked < _FRESH and now - self.memberships_checked < longest
+
+    def principals(self, those: Iterable[Principal]) -> Mapping[Credential | None, Principal]:
+        """Whom the credentials prove now that are still good."""
+        found = self._ask({one.credential for one in those if one.credential is not None})
+        return {one.credential: one for one in found.values()}
+
+    def those_who_may(self, asked: Collection[tuple[Principal, Room]]) -> MaySee:
+        """Tells of these principals and rooms who may still see them."""
+        pairs = {(room.organization, one.user) for one, room in asked if room != EVERYTHING}
+        standings = self._organizations({organization for organization, _ in pairs})
+        members = self._members(pairs)
+
+        def may_see(principal: Principal, room: Room) -> bool:
+            if room == EVERYTHING:
+                return is_operator(principal)
+            standing = standings.get(room.organization)
+            if standing is None or standing.status is OrganizationStatus.DELETED:
+                return False
+            member = members.get((room.organization, principal.user))
+            found = access(principal, room.organization, member.role if member else None)
+            return found is not None and Right.JOBS_READ in found.rights
+
+        return may_see
+
+    def _organizations(self, ids: Collection[str]) -> Mapping[str, Standing]:
+        if not ids:
+            return {}
+        if isinstance(self._directory, HostDirectory):
+            return self._directory.organizations(ids, self._max_age)
+        return self._directory.organizations(ids)
+
+    def _members(self, pairs: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Member]:
+        if not pairs:
+            return {}
+        if isinstance(self._directory, HostDirectory):
+            return self._directory.members(pairs, self._max_age)
+        return self._directory.members(pairs)
+
+
+def is_operator(principal: Principal) -> bool:
+    """Whether they may watch the jobs of all organizations."""
+    rights = principal.operator_rights if principal.is_operator else None
+    is_cut = principal.scopes is not None and Right.JOBS_READ not in principal.scopes
+    return rights is not None and Right.JOBS_READ in rights and not is_cut

@@ -1,0 +1,203 @@
+"""Socket.IO, and nothing else: python-socketio's server between clients and the hub.
+
+It has no bound on what gathers for a client that does not read. So it is given little at a time: what waits stays with
+the client in the hub, where of progress only the latest is kept and where there is a bound.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+import socketio
+from engineio.packet import MESSAGE
+from engineio.packet import Packet as EnginePacket
+from socketio.exceptions import ConnectionRefusedError as Refused
+from socketio.packet import EVENT, Packet
+
+from fairlane.domain.errors import FairlaneError, InvalidParameters, RateLimited
+from fairlane.realtime.hub import MOST_ROOMS, Client, Message
+from fairlane.realtime.live import Doorkeeper, Live
+
+_IN_FLIGHT: Final = 16  # packets that the server has of a client at a time
+_STALLED: Final = 10.0  # seconds without taking anything, though something waits
+_BEHIND: Final = 0.05  # seconds between two looks at those who are behind
+_ALL: Final = 1.0  # seconds between two looks at all
+_TICKETLESS: Final = 10.0  # seconds that a connection may have shown no ticket
+LARGEST: Final = 64 * 1024  # bytes that a client sends at once
+_LONGEST_SECRET: Final = 200  # characters
+_UNAUTHORIZED: Final = "unauthorized"
+
+# Its messages quote what clients send, tickets too.
+_quiet: Final = logging.getLogger("fairlane.engineio")
+_quiet.setLevel(logging.CRITICAL)
+
+
+class Sockets:
+    """The sockets of one process.
+
+    Args:
+        door: who may in.
+    """
+
+    def __init__(self, live: Live, door: Doorkeeper) -> None:
+        self._live = live
+        self._door = door
+        self._server = socketio.AsyncServer(
+            async_mode="asgi",
+            # Who asks from where was looked at before: by `api.sockets`.
+            cors_allowed_origins=lambda *_: True,
+            async_handlers=False,  # one request of a client at a time
+            max_http_buffer_size=LARGEST,
+            logger=_quiet,
+            engineio_logger=_quiet,
+        )
+        for name in ("connect", "disconnect", "subscribe", "unsubscribe"):
+            self._server.on(name, getattr(self, f"_{name}"))
+        self._clients: dict[str, _Connection] = {}
+        self._dirty: set[str] = set()
+        self._behind: set[str] = set()  # for whom more waits than they have taken
+        self._flushing: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """ASGI."""
+        if self._watching is None or self._watching.done():
+            self._watching = asyncio.create_task(self._watch())
+        await self._server.handle_request(scope, receive, send)
+
+    def __len__(self) -> int:
+        return len(self._clients)
+
+    async def _connect(self, sid: str, _environ: object, auth: object = None) -> None:
+        ticket = auth.get("ticket") if isinstance(auth, Mapping) else None
+        if not isinstance(ticket, str) or len(ticket) > _LONGEST_SECRET:
+            raise Refused(_UNAUTHORIZED)
+        try:
+            principal = await self._live.ask(self._door.admit, ticket)
+        except FairlaneError:
+            raise Refused("unavailable") from None
+        if principal is None:
+            raise Refused(_UNAUTHORIZED)
+        client = Client(principal, lambda: self._wake(sid))
+        try:
+            self._live.hub.add(client)
+        except RateLimited as error:
+            raise Refused(str(error)) from None
+        self._clients[sid] = _Connection(client, self._server.manager.eio_sid_from_sid(sid, "/"))
+
+    async def _disconnect(self, sid: str, _reason: object = None) -> None:
+        connection = self._clients.pop(sid, None)
+        self._behind.discard(sid)
+        if connection is not None:
+            self._live.hub.remove(connection.client)
+
+    async def _subscribe(self, sid: str, wanted: object = None) -> dict[str, Any]:
+        connection = self._clients.get(sid)
+        if connection is None:
+            return {}
+        client = connection.client
+        try:
+            asked = wanted if isinstance(wanted, Mapping) else {}
+            async with connection.turn:
+                opened = await self._live.ask(self._door.open, client.principal, asked)
+                if len(client.rooms | {opened.room}) > MOST_ROOMS:
+                    raise InvalidParameters(
+                        f"A socket may be in {MOST_ROOMS} rooms; leave one, or open another socket."
+                    )
+                entered = await self._live.enter(client, opened, asked.get("after"))
+        except Exception as error:  # noqa: BLE001 - the door says what clients may know of it
+            return {"error": self._door.problem(error)}
+        # Once the answer is on its way: it is put there before anything else of this loop runs.
+        asyncio.get_running_loop().call_soon(entered.release)
+        return entered.answer
+
+    async def _unsubscribe(self, sid: str, wanted: object = None) -> dict[str, Any]:
+        connection = self._clients.get(sid)
+        name = wanted.get("room") if isinstance(wanted, Mapping) else None
+        if connection is not None:
+            for room in [one for one in connection.client.rooms if one.name == name]:
+                self._live.hub.leave(connection.client, room)
+        return {}
+
+    def _wake(self, sid: str) -> None:
+        self._dirty.add(sid)
+        if self._flushing is None or self._flushing.done():
+            self._flushing = asyncio.create_task(self._flush())
+
+    async def _flush(self) -> None:
+        while self._dirty:
+            dirty, self._dirty = self._dirty, set()
+            for number, sid in enumerate(dirty):
+                connection = self._clients.get(sid)
+                if connection is not None:
+                    await self._send(sid, connection)
+                if number % 100 == 0:
+                    await asyncio.sleep(0)
+
+    async def _send(self, sid: str, connection: "_Connection") -> None:
+        client, eio = connection.client, self._server.eio
+        socket = eio.sockets.get(connection.eio_sid)
+        if socket is None or not client.is_open:
+            await self._close(sid, connection)
+            return
+        for message in client.take(_IN_FLIGHT - socket.queue.qsize()):
+            await eio.send_packet(connection.eio_sid, EnginePacket(MESSAGE, _text(message)))
+            connection.took_at = time.monotonic()
+        (self._behind.add if len(client) else self._behind.discard)(sid)
+        if client.is_ending and not len(client):
+            await self._close(sid, connection)
+
+    async def _close(self, sid: str, connection: "_Connection") -> None:
+        await self._disconnect(sid)
+        await self._server.disconnect(sid)
+        socket = self._server.eio.sockets.get(connection.eio_sid)
+        if socket is not None:
+            await socket.close(wait=False)  # it may never take what it was given
+
+    async def _watch(self) -> None:
+        """As long as there are connections."""
+        first_seen: dict[str, float] = {}
+        looked_at = 0.0
+        while self._server.eio.sockets:
+            await asyncio.sleep(_BEHIND)
+            self._dirty |= self._behind
+            await self._flush()
+            now = time.monotonic()
+            if now - looked_at < _ALL:
+                continue
+            looked_at = now
+            self._drop_stalled(now)
+            shown = {one.eio_sid for one in self._clients.values()}
+            ticketless = [one for one in self._server.eio.sockets if one not in shown]
+            first_seen = {one: first_seen.get(one, now) for one in ticketless}
+            for eio_sid in [one for one, since in first_seen.items() if now - since > _TICKETLESS]:
+                await self._server.eio.sockets[eio_sid].close(wait=False)
+
+    def _drop_stalled(self, now: float) -> None:
+        for sid, connection in self._clients.items():
+            if sid not in self._behind:
+                connection.took_at = now
+            elif now - connection.took_at > _STALLED:
+                self._live.hub.dropped += 1
+                connection.client.drop()
+
+
+class _Connection:
+    """A client with its socket."""
+
+    __slots__ = ("client", "eio_sid", "took_at", "turn")
+
+    def __init__(self, client: Client, eio_sid: str) -> None:
+        self.client = client
+        self.eio_sid = eio_sid
+        self.took_at = time.monotonic()
+        self.turn = asyncio.Lock()
+
+
+def _text(message: Message) -> str:
+    """The message as it is sent; made once for all who get it."""
+    if message.text is None:
+        message.text = Packet(EVENT, [message.name, message.data]).encode()
+    return message.text

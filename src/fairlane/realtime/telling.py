@@ -1,0 +1,119 @@
+"""From rows to the messages of rooms."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from fairlane.domain.events import AlertKind
+from fairlane.domain.statuses import JobStatus
+from fairlane.domain.tail import Position
+from fairlane.realtime.cursors import Cursors
+from fairlane.realtime.events import (
+    DeadLetterAlert,
+    JobProgress,
+    JobStatusChanged,
+    Placed,
+    QueueLimitWarning,
+    Reset,
+)
+from fairlane.realtime.feed import MOST_ENTRIES, Key, Look, Progress
+from fairlane.realtime.hub import EVERYTHING, Hub, Message, Room, RoomKind
+from fairlane.store.tables import AnyRow
+
+Rows = Iterable[AnyRow]
+
+
+def rooms_of(organization: str, job_id: Any = None) -> tuple[Room, ...]:
+    """Where something of the organization, or of its job, is told."""
+    of_job = (Room(RoomKind.JOB, organization, job_id),) if job_id is not None else ()
+    return (Room(RoomKind.ORGANIZATION, organization), *of_job, EVERYTHING)
+
+
+def status_changed(room: Room, row: AnyRow, cursor: str) -> Message:
+    """A row of the log as a room is told."""
+    event = JobStatusChanged(
+        room=room.name,
+        cursor=cursor,
+        organization=row.organization_id,
+        job_id=row.job_id,
+        job_type=row.job_type,
+        queue=row.queue,
+        sequence=row.sequence,
+        from_status=row.from_status,
+        to_status=row.to_status,
+        at=row.at,
+        attempt=row.attempt,
+        user=row.submitted_by,
+    )
+    return Message(room, event, number=row.id)
+
+
+class Telling:
+    """Tells the rooms of a hub what one look has found, in the order in which clients need it."""
+
+    def __init__(self, hub: Hub, cursors: Cursors, look: Look) -> None:
+        self._hub = hub
+        self._look = look
+        self._progress: dict[Key, Progress] = {one.key: one for one in look.progress}
+        self._seal: Callable[[Position], str] = cursors.seal
+        self._end = cursors.seal(look.position)
+        self._cursor = cursors.seal(look.before)  # after what was told last
+
+    def tell(self) -> None:
+        """Do so."""
+        look, hub = self._look, self._hub
+        if look.is_lost:
+            self._reset(hub.rooms)
+            return
+        crowded = {row.organization_id for row in look.entries if row.place > MOST_ENTRIES}
+        is_all_crowded = bool(crowded) or len(look.entries) > MOST_ENTRIES
+        closed = {room for one in crowded for room in hub.rooms_of(one)} | ({EVERYTHING} if is_all_crowded else set())
+        for row in look.entries:
+            rooms = [one for one in rooms_of(row.organization_id, row.job_id) if one in hub and one not in closed]
+            if rooms:
+                self._tell_entry(row, rooms)
+        self._cursor = self._end
+        self._reset(closed)
+        for progress in self._progress.values():
+            self._tell_progress(progress)
+        for alert in look.alerts:
+            self._tell_alert(alert)
+
+    def _tell_entry(self, row: AnyRow, rooms: Iterable[Room]) -> None:
+        if row.is_stray:
+            self._hub.strays += 1
+            return
+        key = (row.organization_id, row.job_id)
+        progress = self._progress.get(key)
+        # What an attempt told last comes before its end.
+        if progress is not None and row.from_status == JobStatus.RUNNING and progress.attempt == row.attempt:
+            self._tell_progress(self._progress.pop(key))
+        self._cursor = self._seal(self._look.taken.after(row.id))
+        for room in rooms:
+            self._hub.tell(status_changed(room, row, self._cursor))
+
+    def _tell_progress(self, progress: Progress) -> None:
+        for room in rooms_of(*progress.key):
+            if room in self._hub:
+                data = {**progress.data, "cursor": self._cursor, "room": room.name}
+                self._hub.tell(Message(room, JobProgress.model_validate(data), key=(room, progress.key)))
+
+    def _tell_alert(self, row: AnyRow) -> None:
+        for room in rooms_of(row.organization_id):
+            if room in self._hub:
+                self._hub.tell(Message(room, self._alert(room, row)))
+
+    def _alert(self, room: Room, row: AnyRow) -> Placed:
+        common: dict[str, Any] = {
+            "room": room.name,
+            "cursor": self._end,
+            "organization": row.organization_id,
+            "at": row.at,
+        }
+        if row.kind == AlertKind.DEAD_LETTERS:
+            return DeadLetterAlert(depth=row.size, threshold=row.bound, **common)
+        return QueueLimitWarning(live=row.size, limit=row.bound, **common)
+
+    def _reset(self, rooms: Iterable[Room]) -> None:
+        for room in list(rooms):
+            if room in self._hub:
+                self._hub.tell(Message(room, Reset(room=room.name, cursor=self._end)))

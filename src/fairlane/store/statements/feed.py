@@ -1,0 +1,209 @@
+"""What the realtime feed reads: the end of the execution log, progress, alerts. See `domain.tail`.
+
+It reads across organizations, as a service; what it finds is sorted into rooms by organization, and each room's members
+were checked before.
+"""
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from secrets import token_hex
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, or_, select, text, true
+
+from fairlane.domain.statuses import JobStatus
+from fairlane.domain.tail import Position, Range
+from fairlane.store.dialects import fixed, given, insert, is_sqlite
+from fairlane.store.tables import AnyRow, alerts, execution_log, feed_floors, feed_keys, jobs, progress
+
+_ACROSS: Final = {"fairlane_across": "feed"}
+# Each transaction that has written to the log holds this lock to its end, and from before it draws its first number; it
+# is let go after its rows can be seen. Unlike snapshots, locks say which database they are of, and everybody may read
+# them. Prepared transactions have theirs, too.
+_WRITERS: Final = text("""
+SELECT DISTINCT virtualtransaction FROM pg_locks
+WHERE locktype = 'relation' AND relation = to_regclass('fairlane_execution_log') AND mode = 'RowExclusiveLock'
+  AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+""")
+# What is there, as ranges: of many rows few are anybody's who listens.
+_FRESH: Final = text("""
+SELECT min(id), max(id) FROM (
+  SELECT id, id - row_number() OVER (ORDER BY id) AS island FROM (
+    SELECT id FROM fairlane_execution_log WHERE id > :high ORDER BY id LIMIT :limit) AS fresh) AS numbered
+GROUP BY island ORDER BY 1
+""").execution_options(**_ACROSS)
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """Whose rows somebody listens to. `everyone`: all organizations'."""
+
+    organizations: frozenset[str] = frozenset()
+    jobs: frozenset[tuple[str, UUID]] = frozenset()
+    everyone: bool = False
+    job_ids: frozenset[UUID] = field(init=False, default=frozenset())
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "job_ids", frozenset(job_id for _, job_id in self.jobs))
+
+    def __bool__(self) -> bool:
+        return bool(self.everyone or self.organizations or self.jobs)
+
+
+def newest(connection: Connection) -> int:
+    """The highest number in the log that is there; 0: none."""
+    return connection.scalar(select(func.max(execution_log.c.id)).execution_options(**_ACROSS)) or 0
+
+
+def writers(connection: Connection) -> frozenset[str]:
+    """The transactions of this database that may have drawn numbers of the log, and have not ended.
+
+    On SQLite none: one writes at a time, and numbers are drawn in the order of commits.
+    """
+    return frozenset(connection.execute(_WRITERS).scalars()) if not is_sqlite(connection) else frozenset()
+
+
+def fresh(connection: Connection, high: int, limit: int) -> list[Range]:
+    """The ranges of numbers above `high` that are there, ascending; at most so many numbers."""
+    return [(first, last) for first, last in connection.execute(_FRESH, {"high": high, "limit": limit})]
+
+
+def come_late(connection: Connection, gaps: Sequence[Range], limit: int) -> list[int]:
+    """Those numbers of the gaps that are there, ascending."""
+    if not gaps:
+        return []
+    ranges = given("first", "last", sqlite=is_sqlite(connection))
+    statement = text(f"""
+SELECT entry.id FROM {ranges} JOIN fairlane_execution_log AS entry
+  ON entry.id BETWEEN CAST(given.first AS bigint) AND CAST(given.last AS bigint)
+ORDER BY entry.id LIMIT :limit
+""").execution_options(**_ACROSS)  # noqa: S608 - a constant of ours
+    return list(connection.execute(statement, {"given": json.dumps(gaps), "limit": limit}).scalars())
+
+
+def entries(
+    connection: Connection, audience: Audience, above: int, up_to: int, late: Collection[int], most: int
+) -> Sequence[AnyRow]:
+    """Rows of the log for an audience, ascending: those in the range and those that came late.
+
+    Each with its job's type, queue and user, and `is_stray`: the organization has no such job. Of each organization no
+    more than `most` and one: who has more than `most` has too many to be told one by one.
+    """
+    new = and_(execution_log.c.id > above, execution_log.c.id <= up_to)
+    wanted = or_(new, execution_log.c.id.in_(sorted(late))) if late else new
+    place = func.row_number().over(partition_by=execution_log.c.organization_id, order_by=execution_log.c.id)
+    heard = select(execution_log, place.label("place")).where(wanted, _heard(audience)).subquery()
+    return connection.execute(_with_job(heard).where(heard.c.place <= most + 1).order_by(heard.c.id)).all()
+
+
+def missed(connection: Connection, audience: Audience, position: Position, most: int) -> Sequence[AnyRow]:
+    """Rows that are there now and that a reader at the position had not read, ascending; no more than `most`."""
+    late = come_late(connection, position.gaps, most)
+    heard = (
+        select(execution_log)
+        .where(or_(execution_log.c.id > position.high, execution_log.c.id.in_(late)), _heard(audience))
+        .order_by(execution_log.c.id)
+        .limit(most)
+        .subquery()
+    )
+    return connection.execute(_with_job(heard).order_by(heard.c.id)).all()
+
+
+def _heard(audience: Audience) -> ColumnElement[bool]:
+    if audience.everyone:
+        return true()
+    # Another organization's job of the same id comes along, and finds no room.
+    return or_(
+        execution_log.c.organization_id.in_(sorted(audience.organizations)),
+        execution_log.c.job_id.in_(sorted(audience.job_ids)),
+    )
+
+
+def _with_job(heard: Any) -> Select[*tuple[Any, ...]]:
+    mine = and_(jobs.c.organization_id == heard.c.organization_id, jobs.c.id == heard.c.job_id)
+    statement: Select[*tuple[Any, ...]] = select(
+        heard, jobs.c.job_type, jobs.c.queue, jobs.c.submitted_by, jobs.c.id.is_(None).label("is_stray")
+    ).select_from(heard.outerjoin(jobs, mine))
+    return statement.execution_options(**_ACROSS)
+
+
+def running_progress(connection: Connection, audience: Audience, most: int) -> Sequence[AnyRow]:
+    """Progress of what runs in the audience's organizations; at most so many rows."""
+    if not audience.everyone and not audience.organizations:
+        return []
+    mine = and_(progress.c.organization_id == jobs.c.organization_id, progress.c.job_id == jobs.c.id)
+    statement = select(progress).join_from(jobs, progress, mine).where(jobs.c.status == fixed(JobStatus.RUNNING))
+    if not audience.everyone:
+        statement = statement.where(jobs.c.organization_id.in_(sorted(audience.organizations)))
+    return connection.execute(statement.limit(most).execution_options(**_ACROSS)).all()
+
+
+def progress_of(connection: Connection, keys: Iterable[tuple[str, UUID]]) -> Sequence[AnyRow]:
+    """Progress of these jobs, whether they run or not."""
+    by_organization: dict[str, list[UUID]] = {}
+    for organization, job_id in keys:
+        by_organization.setdefault(organization, []).append(job_id)
+    return [row for one, ids in by_organization.items() for row in _progress_in(connection, one, ids)]
+
+
+def _progress_in(connection: Connection, organization: str, ids: Collection[UUID]) -> Sequence[AnyRow]:
+    return connection.execute(
+        select(progress).where(progress.c.organization_id == organization, progress.c.job_id.in_(sorted(ids)))
+    ).all()
+
+
+def floors(connection: Connection, organizations: Collection[str]) -> dict[str, int]:
+    """Up to where the logs of these organizations have rows that were deleted."""
+    found = select(feed_floors).where(feed_floors.c.organization_id.in_(sorted(organizations)))
+    return {row.organization_id: row.log_id for row in connection.execute(found)}
+
+
+def highest_floor(connection: Connection) -> int:
+    """The highest of all organizations' floors."""
+    return connection.scalar(select(func.max(feed_floors.c.log_id)).execution_options(**_ACROSS)) or 0
+
+
+def raise_floor(connection: Connection, organization: str, ids: ColumnElement[bool]) -> None:
+    """Note up to where the organization's log loses rows; call it before they are deleted.
+
+    Args:
+        ids: which rows.
+    """
+    highest = select(func.max(execution_log.c.id)).where(execution_log.c.organization_id == organization, ids)
+    log_id = connection.scalar(highest)
+    if log_id is None:
+        return
+    statement = insert(connection, feed_floors).values(organization_id=organization, log_id=log_id)
+    new, old = statement.excluded.log_id, feed_floors.c.log_id
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["organization_id"], set_={"log_id": case((new > old, new), else_=old)}
+        )
+    )
+
+
+def cursor_key(connection: Connection) -> str:
+    """The key of all nodes, in hex; the first who asks makes it."""
+    statement = insert(connection, feed_keys).values(id=1, key=token_hex(32))
+    connection.execute(statement.on_conflict_do_nothing())
+    return str(connection.execute(select(feed_keys.c.key)).scalar_one())
+
+
+def add_alert(connection: Connection, values: Mapping[str, Any]) -> None:
+    """Insert an alert of an organization."""
+    connection.execute(alerts.insert(), dict(values))
+
+
+def newest_alerts(connection: Connection, limit: int) -> Sequence[AnyRow]:
+    """The alerts with the highest numbers, ascending."""
+    rows = connection.execute(select(alerts).order_by(alerts.c.id.desc()).limit(limit).execution_options(**_ACROSS))
+    return rows.all()[::-1]
+
+
+def forget_alerts(connection: Connection, before: datetime) -> int:
+    """Delete alerts from before this moment; returns how many."""
+    statement = alerts.delete().where(alerts.c.at < before)
+    return connection.execute(statement.execution_options(fairlane_across="clean-up")).rowcount

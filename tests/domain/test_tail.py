@@ -1,0 +1,150 @@
+"""Nothing skipped and nothing twice, in whatever order transactions draw numbers, commit, roll back and stay open."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fairlane.domain.tail import Position, Range, Tail
+
+
+@dataclass
+class Log:
+    """A table whose numbers are drawn before they can be seen."""
+
+    drawn: int = 0
+    visible: set[int] = field(default_factory=set)
+    open: dict[str, list[int]] = field(default_factory=dict)
+    made: int = 0
+
+    def begin(self) -> None:
+        self.made += 1
+        self.open[str(self.made)] = []
+
+    def draw(self, which: int) -> None:
+        if self.open:
+            self.drawn += 1
+            list(self.open.values())[which % len(self.open)].append(self.drawn)
+
+    def end(self, which: int, *, commits: bool) -> None:
+        if self.open:
+            numbers = self.open.pop(list(self.open)[which % len(self.open)])
+            self.visible |= set(numbers) if commits else set()
+
+    def step(self, step: tuple[str, int]) -> None:
+        kind, which = step
+        match kind:
+            case "begin":
+                self.begin()
+            case "draw":
+                self.draw(which)
+            case "commit":
+                self.end(which, commits=True)
+            case "roll back":
+                self.end(which, commits=False)
+
+    def look(self, tail: Tail) -> tuple[list[int], Position, dict[int, Position]]:
+        """One look as the feed takes it; the numbers read, where it then stands, and where after each."""
+        late = [one for one in sorted(self.visible) if within(one, tail.gaps)]
+        fresh = [one for one in sorted(self.visible) if one > tail.high]
+        taken = tail.take(late, ranges(fresh))
+        read = late + fresh
+        return read, tail.position, {one: taken.after(one) for one in read}
+
+    def missing(self, position: Position) -> set[int]:
+        return {one for one in self.visible if one > position.high or within(one, position.gaps)}
+
+
+def within(number: int, gaps: Iterable[Range]) -> bool:
+    return any(first <= number <= last for first, last in gaps)
+
+
+def ranges(numbers: list[int]) -> list[Range]:
+    found: list[Range] = []
+    for one in numbers:
+        if found and found[-1][1] == one - 1:
+            found[-1] = (found[-1][0], one)
+        else:
+            found.append((one, one))
+    return found
+
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(["begin", "draw", "draw", "draw", "commit", "roll back", "look", "settle"]), st.integers(0, 5)
+    ),
+    max_size=120,
+)
+
+
+@given(steps)
+def test_every_number_that_appears_is_read_once(steps: list[tuple[str, int]]):
+    log, tail, read = Log(), Tail(0), list[int]()
+    for step in steps:
+        if step[0] == "look":
+            read += log.look(tail)[0]
+        elif step[0] == "settle":
+            tail.settle(frozenset(log.open))
+        else:
+            log.step(step)
+    while log.open:
+        log.end(0, commits=True)
+    read += log.look(tail)[0]
+    assert sorted(read) == sorted(log.visible)
+    assert len(read) == len(set(read))
+
+
+@given(steps, steps)
+def test_whoever_comes_back_to_any_position_misses_exactly_what_was_not_read(
+    before: list[tuple[str, int]], after: list[tuple[str, int]]
+):
+    log, tail, read = Log(), Tail(0), set[int]()
+    for step in before:
+        if step[0] == "look":
+            read |= set(log.look(tail)[0])
+        elif step[0] == "settle":
+            tail.settle(frozenset(log.open))
+        else:
+            log.step(step)
+    numbers, end, positions = log.look(tail)
+    for step in after:
+        log.step(step)
+    for one in numbers:
+        read.add(one)
+        assert log.missing(positions[one]) == log.visible - read
+    assert log.missing(end) == log.visible - read
+
+
+@given(steps, st.integers(0, 3))
+def test_a_position_of_few_gaps_misses_nothing(steps: list[tuple[str, int]], most: int):
+    log, tail = Log(), Tail(0)
+    for step in steps:
+        if step[0] == "look":
+            log.look(tail)
+        else:
+            log.step(step)
+    short = tail.position.within(most)
+    assert len(short.gaps) <= most
+    assert log.missing(short) >= log.missing(tail.position)
+
+
+def test_a_gap_is_kept_for_as_long_as_somebody_may_fill_it():
+    tail = Tail(0)
+    tail.take((), [(1, 3), (5, 5)])
+    tail.settle(frozenset({"a", "b"}))
+    tail.take((), [])
+    tail.settle(frozenset({"b", "c"}))
+    assert tail.take((), []).gaps == ((4, 4),)
+    # Who came later can't: the number was drawn before.
+    tail.settle(frozenset({"c"}))
+    assert tail.gaps == ((4, 4),), "until a look that is younger than the answer"
+    assert tail.take((), []).gaps == ()
+
+
+def test_what_comes_late_is_cut_out_of_its_gap():
+    tail = Tail(0)
+    tail.take((), [(10, 10)])
+    taken = tail.take([4, 5], [])
+    assert taken.gaps == ((1, 3), (6, 9))
+    assert taken.after(4) == Position(10, ((1, 3), (5, 5), (6, 9)))

@@ -1,0 +1,195 @@
+"""Socket.IO over real connections: who is let in, and what they are told."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+import socketio.exceptions
+
+from fairlane import JobContext
+from tests.api.served import Api
+from tests.realtime.watching import Watcher, ticket_of
+
+Connect = Callable[..., Any]
+
+
+async def run(api: Api) -> None:
+    await asyncio.to_thread(api.run)
+
+
+async def refused(api: Api, ticket: object) -> Any:
+    """What a client is told that is not let in."""
+    watcher = Watcher(api, "member", "acme", secret="")
+    with pytest.raises(socketio.exceptions.ConnectionError):
+        await watcher.open(ticket)
+    return watcher.refused
+
+
+async def test_whoever_watches_an_organization_is_told_of_each_step_in_order(api: Api, connect: Connect):
+    watcher: Watcher = await connect(api)
+    answer = await watcher.subscribe(organization="acme")
+    assert answer["room"] == "org:acme"
+    assert answer["reset"] is False
+    assert answer["snapshot"] == {"running": [], "counts": answer["snapshot"]["counts"]}
+    job = api.fl.submit("report", organization="acme", user="member")
+    await run(api)
+    await watcher.until_status(job.id, "completed")
+    assert watcher.statuses(job.id) == ["queued", "running", "completed"]
+    told = [data for name, data in watcher.told if name == "job_status_changed"]
+    assert [one["sequence"] for one in told] == [1, 2, 3]
+    assert {(one["room"], one["organization"], one["job_type"], one["queue"], one["user"]) for one in told} == {
+        ("org:acme", "acme", "report", "default", "member")
+    }
+    assert "message" not in told[0]
+
+
+async def test_a_job_s_room_tells_of_that_job_alone(api: Api, connect: Connect):
+    one, two = (api.fl.submit("report", organization="acme", user="member") for _ in range(2))
+    watcher: Watcher = await connect(api, transports=("polling",))
+    answer = await watcher.subscribe(organization="acme", job=str(one.id))
+    assert answer["room"] == f"job:{one.id}"
+    assert answer["snapshot"]["job"]["status"] == "queued"
+    assert answer["snapshot"]["sequence"] == 1
+    await run(api)
+    await watcher.until_status(one.id, "completed")
+    assert watcher.statuses(one.id) == ["running", "completed"]
+    assert watcher.statuses(two.id) == []
+
+
+async def test_nothing_of_one_organization_reaches_the_other_and_operators_see_all(api: Api, connect: Connect):
+    mine: Watcher = await connect(api)
+    theirs: Watcher = await connect(api, "other-member", "other")
+    operator: Watcher = await connect(api, "olga", None)
+    await mine.subscribe(organization="acme")
+    await theirs.subscribe(organization="other")
+    assert (await operator.subscribe(operator=True))["room"] == "admin:jobs"
+    acme = api.fl.submit("report", organization="acme", user="member", parameters={"month": "1999-01"})
+    other = api.fl.submit("report", organization="other", user="other-member")
+    await run(api)
+    await mine.until_status(acme.id, "completed")
+    await theirs.until_status(other.id, "completed")
+    await operator.until_status(acme.id, "completed")
+    await operator.until_status(other.id, "completed")
+    for watcher, foreign in ((mine, other), (theirs, acme)):
+        assert str(foreign.id) not in str(watcher.told)
+        assert foreign.organization not in {data["organization"] for _, data in watcher.told}
+    assert "1999-01" not in str(mine.told + operator.told)
+
+
+@pytest.mark.parametrize("user", ["member", "olga"])
+async def test_a_room_of_others_is_as_one_of_nobody_to_the_byte(api: Api, connect: Connect, user: str):
+    foreign = api.fl.submit("report", organization="other")
+    watcher: Watcher = await connect(api, user, "acme" if user == "member" else None)
+    nobody = "00000000-0000-7000-8000-000000000000"
+    if user == "member":
+        asked = ({"organization": "other"}, {"organization": "nobody"}, {"organization": "other", "job": nobody})
+        answers = [await watcher.subscribe(**one) for one in asked]
+        assert answers[0] == answers[1] == answers[2]
+        assert answers[0]["error"]["type"] == "urn:fairlane:problem:organization-not-found"
+        assert (await watcher.subscribe(operator=True))["error"]["status"] == 403
+    jobs = [await watcher.subscribe(organization="acme", job=one) for one in (str(foreign.id), nobody, "no id")]
+    assert jobs[0] == jobs[1] == jobs[2]
+    assert jobs[0]["error"]["status"] == 404
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [{}, {"organization": ""}, {"organization": 5}, {"job": "x"}, {"organization": "acme", "operator": True},
+     {"organization": "acme", "room": "org:other"}, {"organization": "acme", "job": "\0"}],
+)  # fmt: skip
+async def test_what_makes_no_sense_is_told_as_a_problem(api: Api, connect: Connect, wanted: dict[str, Any]):
+    watcher: Watcher = await connect(api)
+    assert (await watcher.subscribe(**wanted))["error"]["status"] == 422
+    assert (await watcher.subscribe(organization="acme"))["room"] == "org:acme"
+
+
+async def test_a_ticket_is_good_once(api: Api):
+    secret = api.token("member")
+    watcher = Watcher(api, "member", "acme", secret=secret)
+    ticket = await ticket_of(api, secret)
+    await watcher.open(ticket)
+    await watcher._client.disconnect()
+    for wrong in (ticket, "", "x", 5, None, "x" * 10_000):
+        assert await refused(api, wrong) == {"message": "unauthorized"}
+
+
+async def test_a_ticket_is_as_good_as_its_credential(api: Api):
+    token, secret = api.fl.tokens.create("acme", user="member", name="test")
+    ticket = await ticket_of(api, secret)
+    api.fl.tokens.revoke("acme", token.id)
+    assert await refused(api, ticket) == {"message": "unauthorized"}
+
+
+async def test_what_a_token_is_cut_to_holds_for_its_sockets(api: Api, connect: Connect):
+    watcher: Watcher = await connect(api, secret=api.token("member", scopes=["jobs:submit"]))
+    assert (await watcher.subscribe(organization="acme"))["error"]["status"] == 403
+
+
+async def test_whoever_leaves_a_room_is_told_nothing_more(api: Api, connect: Connect):
+    watcher: Watcher = await connect(api)
+    await watcher.subscribe(organization="acme")
+    first = api.fl.submit("report", organization="acme")
+    await watcher.until_status(first.id, "queued")
+    assert await watcher.unsubscribe("org:acme") == {}
+    second = api.fl.submit("report", organization="acme")
+    await watcher.subscribe(organization="acme", job=str(first.id))
+    await run(api)
+    await watcher.until_status(first.id, "completed")
+    assert watcher.statuses(second.id) == []
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1"])
+def test_a_page_of_another_site_can_t_connect(api: Api, origin: str):
+    with httpx.Client(base_url=f"{api.url}/api/v1/socket.io/", headers={"Origin": origin}) as client:
+        answer = client.get("", params={"EIO": "4", "transport": "polling"})
+        assert answer.status_code == 403
+        assert answer.json()["type"] == "urn:fairlane:problem:cross-site"
+        upgrade = {
+            "Connection": "Upgrade",
+            "Upgrade": "websocket",
+            "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Key": "x3JJHMbDL1EzLkh9GBhXDw==",
+        }
+        answer = client.get("", params={"EIO": "4", "transport": "websocket"}, headers=upgrade)
+        assert answer.status_code == 403
+
+
+def test_a_page_of_this_site_and_of_those_that_are_listed_can(serve: Callable[..., Api]):
+    api = serve({"web_origins": "https://jobs.example"})
+    for origin in (api.url, "https://jobs.example"):
+        answer = httpx.get(
+            f"{api.url}/api/v1/socket.io/", params={"EIO": "4", "transport": "polling"}, headers={"Origin": origin}
+        )
+        assert answer.status_code == 200
+        assert answer.headers["access-control-allow-origin"] == origin
+
+
+def test_what_a_client_sends_is_bounded(api: Api):
+    url = f"{api.url}/api/v1/socket.io/?EIO=4&transport=polling"
+    sid = httpx.get(url).text.partition('"sid":"')[2].partition('"')[0]
+    answer = httpx.post(f"{url}&sid={sid}", content=b"4" * 100_000)
+    assert answer.status_code == 413
+
+
+async def test_progress_of_a_job_that_ends_at_once_is_told_before_its_end(api: Api, connect: Connect):
+    @api.fl.job_type("counting", dedup_window=0)
+    def count(ctx: JobContext) -> None:
+        for number in range(10_000):
+            ctx.progress(number / 100, f"row {number}")
+        ctx.progress(100, "done")
+
+    api.fl.migrate()
+    watcher: Watcher = await connect(api)
+    await watcher.subscribe(organization="acme")
+    job = api.fl.submit("counting", organization="acme", user="member")
+    await run(api)
+    await watcher.until_status(job.id, "completed")
+    progress = [data for name, data in watcher.told if name == "job_progress"]
+    assert progress[-1]["percent"] == 100
+    assert progress[-1]["message"] == "done"
+    assert len(progress) < 100
+    names = watcher.names()
+    assert names.index("job_status_changed", 2) > 0
+    assert names[-1] == "job_status_changed"

@@ -1,0 +1,108 @@
+"""A real Socket.IO client that keeps what it is told."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Self
+
+import httpx
+import socketio
+
+from fairlane.realtime.events import EVENTS
+from tests.api.served import Api
+
+PATIENCE = 20.0  # seconds until a test gives up
+
+
+class Watcher:
+    """One client, with a ticket of the user's."""
+
+    def __init__(
+        self,
+        api: Api,
+        user: str,
+        organization: str | None,
+        *,
+        secret: str | None = None,
+        transports: tuple[str, ...] = ("websocket",),
+    ) -> None:
+        self.api = api
+        self.secret = secret or api.token(user, organization)
+        self.told: list[tuple[str, dict[str, Any]]] = []
+        self.refused: Any = None  # why it was not let in
+        self.is_gone = asyncio.Event()
+        self._transports = list(transports)
+        self._news = asyncio.Event()
+        self._client = socketio.AsyncClient(reconnection=False)
+        for event in EVENTS:
+            self._client.on(event.name, self._keeping(event.name))
+        self._client.on("connect_error", self._keep_refusal)
+        self._client.on("disconnect", lambda *_: self.is_gone.set())
+
+    async def __aenter__(self) -> Self:
+        await self.open(await ticket_of(self.api, self.secret))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.disconnect()
+
+    async def open(self, ticket: object) -> None:
+        """Connect by a ticket."""
+        await self._client.connect(
+            self.api.url,
+            auth={"ticket": ticket},
+            transports=self._transports,
+            socketio_path="/api/v1/socket.io",
+            wait_timeout=PATIENCE,
+        )
+
+    def _keeping(self, name: str) -> Callable[[dict[str, Any]], None]:
+        def keep(data: dict[str, Any]) -> None:
+            self.told.append((name, data))
+            self._news.set()
+
+        return keep
+
+    def _keep_refusal(self, data: Any) -> None:
+        self.refused = data
+
+    async def subscribe(self, **wanted: Any) -> dict[str, Any]:
+        """The acknowledgement."""
+        answer: dict[str, Any] = await self._client.call("subscribe", wanted, timeout=PATIENCE)
+        return answer
+
+    async def unsubscribe(self, room: str) -> dict[str, Any]:
+        """The acknowledgement."""
+        answer: dict[str, Any] = await self._client.call("unsubscribe", {"room": room}, timeout=PATIENCE)
+        return answer
+
+    async def until(self, is_there: Callable[[list[tuple[str, dict[str, Any]]]], object]) -> None:
+        """Wait until what it was told is enough."""
+        async with asyncio.timeout(PATIENCE):
+            while not is_there(self.told):
+                self._news.clear()
+                await self._news.wait()
+
+    async def until_status(self, job_id: object, status: str, times: int = 1) -> None:
+        """Wait until it was told of a job's status."""
+        await self.until(lambda _: self.statuses(job_id).count(status) >= times)
+
+    def statuses(self, job_id: object, room: str | None = None) -> list[str]:
+        """What a job went through, as it was told in a room, or in any."""
+        return [
+            data["to_status"]
+            for name, data in self.told
+            if name == "job_status_changed" and data["job_id"] == str(job_id) and room in {None, data["room"]}
+        ]
+
+    def names(self) -> list[str]:
+        """The names of what it was told."""
+        return [name for name, _ in self.told]
+
+
+async def ticket_of(api: Api, secret: str) -> str:
+    """A ticket by a token."""
+    async with httpx.AsyncClient(base_url=f"{api.url}/api/v1", headers={"Authorization": f"Bearer {secret}"}) as client:
+        answer = await client.post("/socket-tickets")
+        assert answer.status_code == 201, answer.text
+        ticket: str = answer.json()["ticket"]
+        return ticket
