@@ -76,7 +76,7 @@ def _administer(url: str, statement: str) -> None:
 
 
 def facts(database: Database) -> dict[str, str]:
-    """The database's kind and version, what a commit waits for, and which role and row security statements run below."""
+    """The database's kind and version, what a commit waits for, and the role and row security of its statements."""
     return database.read(_facts)
 
 
