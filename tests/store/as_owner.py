@@ -4,6 +4,8 @@ Sessions of an application have taken on a role that sees only what its transact
 look below that: a connection that a test takes from an engine of ours, or a transaction that it runs itself, steps out
 of the role for as long as it has it. Services that a test runs on the application's connections have the worker's eyes
 there, as they have in a worker. Whatever else our own code runs keeps to its role; so does a test within `in_role`.
+Where there are no roles, as on SQLite, a transaction of the app is still to say whose rows it wants: tests and services
+are freed from that, too.
 """
 
 import contextlib
@@ -50,11 +52,14 @@ def _step_out_of_roles() -> Iterator[None]:
 def _step_out(connection: Connection) -> None:
     if isinstance(connection.connection, Guest):
         return  # the caller's
-    role = connection.info.get(_ROLE)
-    if role is None or _keeps.get():
+    if connection.get_execution_options().get(row_security.EYES) is None or _keeps.get():
         return
     caller = _caller()
     if caller.startswith(_OURS) and not caller.startswith(_SERVICES):
+        return
+    connection.execution_options(**{row_security.EYES: None})
+    role = connection.info.get(_ROLE)
+    if role is None:
         return
     other = row_security.Role.WORKER if caller.startswith(_SERVICES) else "none"
     if other == role:

@@ -104,7 +104,7 @@ def test_a_query_that_names_no_organization_returns_nothing_foreign(fl: Fairlane
     assert seen(fl.database, of=EVERYONE) == [["acme", "rival"]] * 4
 
 
-def test_a_transaction_that_says_nothing_sees_nothing(fl: Fairlane):
+def test_a_transaction_that_is_open_to_nobody_sees_nothing(fl: Fairlane):
     assert seen(fl.database) == [[]] * 4
 
 

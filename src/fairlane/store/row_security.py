@@ -6,8 +6,12 @@ transactions become the operator's one at a time, where an operator looks across
 the worker's from their beginning. Row security is forced: the tables' owner is bound by it, too.
 
 SQLite has no roles: there the query layer alone holds the boundary.
+
+A transaction of the app that names nobody would see nothing of tenants' there, in silence, and all of it on SQLite. So
+whatever it asks of their tables is refused, on both: somebody forgot to say whose rows they want.
 """
 
+import re
 from collections.abc import Collection
 from enum import StrEnum
 from typing import Any, Final
@@ -38,16 +42,22 @@ class Role(StrEnum):
     WORKER = "fairlane_worker"
 
 
+class ScopeForgotten(RuntimeError):
+    """A mistake in our code: a statement on tenants' rows in a transaction that does not say whose."""
+
+
 class Everyone:
     """The scope of who looks across organizations."""
 
 
 EVERYONE: Final = Everyone()
-# Whose rows a transaction is open to: an organization, several, or all; () = nobody's.
+# Whose rows a transaction is open to: an organization, several, or all; () = nobody's. Where nothing is given, it may
+# not even ask for such rows.
 Scope = str | Collection[str] | Everyone
 
 _ROLE_OF: Final = "fairlane_role"  # in a connection's info: the role that its session has taken on
 _SCOPE: Final = "fairlane_scope"  # execution option: what to set for a statement outside of transactions
+EYES: Final = "fairlane_eyes"  # execution option of an engine: the role that its sessions are meant to have
 SETTING: Final = "fairlane.organizations"
 # The subquery is evaluated once a statement, not once a row. Ids hold no comma (R1).
 _NAMED: Final = f"ANY ((SELECT string_to_array(current_setting('{SETTING}', true), ','))::text[])"
@@ -74,6 +84,11 @@ def policy_of(table: Table) -> str | None:
     return _OWN.get(table)
 
 
+_OF_TENANTS: Final = re.compile(
+    rf"\b(?:{'|'.join(table.name for table in metadata.sorted_tables if policy_of(table) is not None)})\b"
+)
+
+
 def take_on(engine: Engine, role: Role, *, production: bool) -> None:
     """Have each session of the engine take on the role, where the database has it.
 
@@ -94,14 +109,18 @@ def take_on(engine: Engine, role: Role, *, production: bool) -> None:
     event.listen(engine, "do_execute", _scope_of_one)
 
 
-def open_to(connection: Connection, scope: Scope) -> None:
+def open_to(connection: Connection, scope: Scope | None) -> None:
     """Open the connection's transaction to the rows of these organizations, and to no others, until it ends."""
+    if scope is None:
+        _refuse_tenant_data(connection)
     if connection.info.get(_ROLE_OF) == Role.APP:
         connection.exec_driver_sql("SELECT set_config(%s, %s, true)", _setting(scope))
 
 
-def open_each_to(connection: Connection, scope: Scope) -> None:
+def open_each_to(connection: Connection, scope: Scope | None) -> None:
     """The same for a connection without transactions: it holds for each statement by itself."""
+    if scope is None:
+        _refuse_tenant_data(connection)
     if connection.info.get(_ROLE_OF) == Role.APP:
         connection.execution_options(**{_SCOPE: _setting(scope)})
 
@@ -112,8 +131,25 @@ def named(scope: Collection[str]) -> str:
     return ",".join(sorted(filter(is_organization_id, scope)))
 
 
-def _setting(scope: Scope) -> tuple[str, str]:
+def _refuse_tenant_data(connection: Connection) -> None:
+    # Of this connection only, and for this once: who says whose rows they want, and each worker, pays nothing for it.
+    if connection.get_execution_options().get(EYES) == Role.APP:
+        event.listen(connection, "before_cursor_execute", _refuse)
+
+
+def _refuse(_connection: Any, _cursor: Any, statement: str, *_: object) -> None:
+    found = _OF_TENANTS.search(statement)
+    if found is not None:
+        raise ScopeForgotten(
+            f"A statement on {found.group()} in a transaction that does not say whose rows it is open to; "
+            f"pass of=organization to the transaction, or of=EVERYONE to look across them.\n{statement}"
+        )
+
+
+def _setting(scope: Scope | None) -> tuple[str, str]:
     match scope:
+        case None:
+            return SETTING, ""
         case Everyone():
             return "role", Role.OPERATOR
         case str():

@@ -48,7 +48,7 @@ class Database:
         production: refuse logins that row security does not bind.
 
     Transactions say whose rows they are open to, `of`: an organization, several, or `EVERYONE`. To a session of the app
-    all others' rows are not there, which is what happens where nothing is said.
+    all others' rows are not there. Where nothing is said, it may not ask for such rows: `ScopeForgotten`.
 
     `hint` is called after a commit that may have made jobs claimable; whoever composes the application sets it.
     `commits` grows with what `write` commits, just before it does.
@@ -72,12 +72,15 @@ class Database:
         self._where = safe_url(url)
         self.clock: Clock = clock or DatabaseClock()
         self.lock_seconds = lock_seconds
-        self._writing = self.engine.execution_options(**{WRITE: True})
-        # SQLite's transactions read one snapshot anyway.
         self.is_postgres = self.engine.dialect.name == "postgresql"
         self.role, self.production = role, production
+        # A database in memory has one connection for all, workers too.
+        if role is not None and not is_in_memory(url):
+            self.engine.update_execution_options(**{row_security.EYES: role})
         if self.is_postgres and role is not None:
             row_security.take_on(self.engine, role, production=production)
+        self._writing = self.engine.execution_options(**{WRITE: True})
+        # SQLite's transactions read one snapshot anyway.
         self._reading = (
             self.engine.execution_options(isolation_level="REPEATABLE READ") if self.is_postgres else self.engine
         )
@@ -93,7 +96,7 @@ class Database:
         if self.file is not None:
             create_file(self.file)
 
-    def write(self, work: Callable[[Connection], T], *, of: Scope = ()) -> T:
+    def write(self, work: Callable[[Connection], T], *, of: Scope | None = None) -> T:
         """Run `work` in one transaction and commit it; run it again after a deadlock or a serialization failure.
 
         Raises:
@@ -113,7 +116,7 @@ class Database:
             wait *= 2
         raise AssertionError("unreachable: the last try returns or raises")
 
-    def _write_once(self, work: Callable[[Connection], T], of: Scope) -> T:
+    def _write_once(self, work: Callable[[Connection], T], of: Scope | None) -> T:
         is_committing = False
         try:
             with translated(self._where), self._writing.begin() as connection:
@@ -125,7 +128,7 @@ class Database:
             raise _of_commit(error) if is_committing else error from error.__cause__
         return done
 
-    def write_one(self, work: Callable[[Connection], T], *, of: Scope = ()) -> T:
+    def write_one(self, work: Callable[[Connection], T], *, of: Scope | None = None) -> T:
         """Run `work`, a single statement that writes, without BEGIN and COMMIT around it: its answer is the commit's.
 
         For PostgreSQL. It is not run again.
@@ -143,7 +146,7 @@ class Database:
         except StorageUnavailable as error:
             raise _of_commit(error) if is_sent else error from error.__cause__
 
-    def read(self, work: Callable[[Connection], T], *, of: Scope = ()) -> T:
+    def read(self, work: Callable[[Connection], T], *, of: Scope | None = None) -> T:
         """Run `work` in one read transaction on one snapshot, so that its statements agree with each other.
 
         Raises:
@@ -153,7 +156,7 @@ class Database:
             row_security.open_to(connection, of)
             return work(connection)
 
-    def look(self, work: Callable[[Connection], T], *, of: Scope = ()) -> T:
+    def look(self, work: Callable[[Connection], T], *, of: Scope | None = None) -> T:
         """Run `work`, a single statement that reads, without BEGIN and COMMIT around it where the database can do so.
 
         Raises:
