@@ -18,7 +18,8 @@ from fairlane import (
     Submission,
 )
 from fairlane.control.organizations import Organizations
-from fairlane.domain.outcomes import Completed
+from fairlane.domain.outcomes import Completed, Refused, Released
+from fairlane.domain.reasons import ReasonCode
 from tests.store.races.agreement import assert_log_agrees, steps
 from tests.store.races.race import answers_at_once
 from tests.store.races.scene import Scene
@@ -178,6 +179,33 @@ class TestDelete:
         scene.fl.organizations.delete("acme")
         scene.end(claimed)
         assert steps(scene.fl, child) == [PENDING, DEAD_LETTER]
+
+    @pytest.mark.parametrize("order", ["paused and deleted", "deleted and paused"])
+    def test_what_comes_back_to_its_queue_is_refused_though_it_was_paused(self, scene: Scene, order: str):
+        job = scene.submit()
+        worker = scene.worker()
+        (claimed,) = worker.claim()
+        for verb in order.split(" and "):
+            (scene.fl.organizations.pause if verb == "paused" else scene.fl.organizations.delete)("acme")
+        scene.end(claimed, outcome=Released("its worker stopped"))
+        told = {one.code for one in scene.fl.explain(job.id, organization="acme").reasons}
+        assert ReasonCode.ORGANIZATION_DELETED in told
+        assert ReasonCode.ORGANIZATION_PAUSED not in told
+        (ready,) = worker.ready()
+        assert ready.verdict == Refused("Organization not found")
+        scene.end(ready.claimed, outcome=ready.verdict)
+        assert scene.get(job).error_message == "Organization not found"
+
+    def test_a_pause_of_its_queue_or_type_holds_what_is_left_of_it_as_it_holds_all(self, scene: Scene):
+        job = scene.submit()
+        worker = scene.worker()
+        (claimed,) = worker.claim()
+        scene.fl.queues.pause("default")
+        scene.fl.organizations.delete("acme")
+        scene.end(claimed, outcome=Released("its worker stopped"))
+        assert worker.ready() == []
+        scene.fl.queues.resume("default")
+        assert worker.claim_round() == [job.id]
 
     def test_a_deletion_that_was_cut_off_is_ended_by_another(self, scene: Scene, monkeypatch: pytest.MonkeyPatch):
         jobs = [scene.submit(delay=60) for _ in range(3)]

@@ -111,6 +111,8 @@ _PAUSED: Final = {
 
 def _pauses(facts: Facts) -> Iterator[Reason]:
     pauses = {pause.subject: pause for pause in facts.pauses}
+    if facts.organization_status is OrganizationStatus.DELETED:
+        pauses.pop("organization", None)  # its jobs are refused, pause or no pause
     for subject, (code, what) in _PAUSED.items():
         pause = pauses.get(subject)
         if pause is None:

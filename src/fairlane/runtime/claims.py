@@ -141,7 +141,7 @@ class Claims:
             return Wanted((), {}, {}), []
         trials = breakers.lock_due(connection, began.now, outlook.trials)
         locked_out = frozenset(("organization", one) for one in self._locked)
-        allowed = _allowed(outlook, began.paused | locked_out, trials)
+        allowed = _allowed(outlook, _pauses(began, outlook) | locked_out, trials)
         if self._counted_for is not None and self._counted_for is outlook.running:
             # Limits are counted exactly, which is dear: what has any had its round after this look.
             allowed = [lane for lane in allowed if not outlook.limited[lane]] or allowed
@@ -263,8 +263,20 @@ def _allowed(outlook: Outlook, paused: frozenset[tuple[str, str]], trials: froze
     return found
 
 
+def _pauses(began: Beginning, outlook: Outlook) -> frozenset[tuple[str, str]]:
+    """What is paused, but for organizations that are gone: what waits there is claimed, to be refused."""
+    if not began.paused:
+        return began.paused
+    gone = {lane.organization for lane in outlook.lanes if _is_gone(outlook.standings.get(lane.organization))}
+    return began.paused - {("organization", organization) for organization in gone}
+
+
 def _pausable(lane: Lane) -> set[tuple[str, str]]:
     return {("queue", lane.queue), ("job_type", lane.job_type), ("organization", lane.organization)}
+
+
+def _is_gone(standing: Standing | None) -> bool:
+    return standing is None or standing.status is OrganizationStatus.DELETED
 
 
 def _begun(claimed: Iterable[Claimed], trials: Iterable[Pair]) -> dict[Pair, Trial]:
@@ -279,8 +291,7 @@ def _verdict(
     members: Mapping[tuple[str, str], Membership] | None,
 ) -> Outcome | None:
     """What the checks at start say; None = go. Only a definite no ends a job."""
-    standing = standings.get(claimed.organization)
-    if standing is None or standing.status is OrganizationStatus.DELETED:
+    if _is_gone(standings.get(claimed.organization)):
         return Refused(ORGANIZATION_GONE)
     if claimed.user is None:
         return None

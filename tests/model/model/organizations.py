@@ -70,9 +70,9 @@ def is_left_over(world: World) -> bool:
 
 
 def delete_organization(world: World, organization: str) -> None:
-    """What waits goes to dead letter, what runs finishes. A pause stays; a suspension and a limit were its own."""
+    """What waits goes to dead letter, what runs finishes. Its suspension, its pause and its limit go with it."""
     world.deleted.add(organization)
-    world.held.discard(("suspension", organization))
+    world.held -= {("suspension", organization), ("organization", organization)}
     world.limits.pop(Subject(organization, None), None)
     waiting = _waiting(world, organization)
     for job in waiting:
