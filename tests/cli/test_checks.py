@@ -132,7 +132,7 @@ def test_check_says_how_to_start_a_worker_of_the_application_that_was_named(
 def test_check_leaves_no_folder_behind(
     run: Run, fl: Fairlane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_there: bool
 ) -> None:
-    artifacts = tmp_path / "new" / "artifacts"
+    artifacts = tmp_path / "new folder" / "artifacts"
     monkeypatch.setenv("FAIRLANE_ARTIFACTS_URL", artifacts.as_uri())
     if is_there:
         artifacts.mkdir(parents=True)

@@ -8,9 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from pathlib import Path
 from typing import Final
-from urllib.parse import urlparse
 from uuid import uuid4
 
 import typer
@@ -22,6 +20,7 @@ from fairlane.cli.output import console, number_of, plain, print_json, say
 from fairlane.cli.session import engine, start_of, target_of
 from fairlane.config import WebSettings, is_secret, what_is_wrong
 from fairlane.domain.redact import safe_url
+from fairlane.registry.artifacts import folder_of
 from fairlane.registry.directory import StoredDirectory
 from fairlane.store import schema
 
@@ -242,9 +241,9 @@ def _storage(fl: Fairlane) -> Iterator[Finding]:
 @contextmanager
 def _no_folders_left(url: str) -> Iterator[None]:
     """Remove the folders that were not there before, as far as nobody else has put something into them."""
-    parsed = urlparse(url)
-    folder = Path(parsed.path) / _CHECK
-    new = [one for one in (folder, *folder.parents) if parsed.scheme == "file" and not one.exists()]
+    storage = folder_of(url)
+    folders = (storage / _CHECK, storage, *storage.parents) if storage is not None else ()
+    new = [one for one in folders if not one.exists()]
     try:
         yield
     finally:

@@ -7,7 +7,7 @@ from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
-from urllib.parse import quote, urlparse
+from urllib.parse import quote, unquote, urlparse
 from uuid import UUID
 
 import obstore
@@ -66,13 +66,14 @@ class ObjectStorage:
     A folder that is not there is made when it is first used, so that looking at a database leaves nothing behind.
 
     Raises:
-        ConfigurationError: the URL can't be used; for such a folder, when it is first used.
+        ConfigurationError: the URL can't be used; where the system does not let us make such a folder, when it is
+            first used.
     """
 
     def __init__(self, url: str) -> None:
         self.url = url
-        parsed = urlparse(url)
-        if parsed.scheme != "file" or Path(parsed.path).exists():
+        folder = folder_of(url)
+        if folder is None or folder.exists():
             _ = self._store
 
     @cached_property
@@ -122,12 +123,24 @@ class ObjectStorage:
 
 
 def _open(url: str) -> obstore.store.ObjectStore:
+    folder = folder_of(url)
+    if folder is not None:
+        return LocalStore(folder, mkdir=True)
+    return MemoryStore() if urlparse(url).scheme == "memory" else from_url(url)
+
+
+def folder_of(url: str) -> Path | None:
+    """The folder that a file:// URL names, in which a space may be written as %20; None for a URL of another kind.
+
+    Raises:
+        ConfigurationError: it names a machine, as with two slashes where three were meant.
+    """
     parsed = urlparse(url)
-    if parsed.scheme == "memory":
-        return MemoryStore()
-    if parsed.scheme == "file":
-        return LocalStore(Path(parsed.path), mkdir=True)
-    return from_url(url)
+    if parsed.scheme != "file":
+        return None
+    if parsed.netloc not in {"", "localhost"}:
+        raise ConfigurationError(f"The URL of a folder has three slashes; write file:///{parsed.netloc}{parsed.path}.")
+    return Path(unquote(parsed.path))
 
 
 def default_url(database_url: str) -> str:
