@@ -35,7 +35,11 @@ CLOCKS = {
 }
 CLOCK_CALLS = {"datetime.now", "datetime.utcnow", "datetime.today", "date.today", "time.time", "time.time_ns"}
 # Code from data.
-FORBIDDEN_CALLS = {"eval", "exec", "yaml.load", "yaml.unsafe_load", "marshal.loads"}
+FORBIDDEN_CALLS = {
+    *("eval", "exec", "compile", "__import__", "yaml.load", "yaml.unsafe_load", "marshal.loads"),
+    *("os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput"),
+    *("asyncio.create_subprocess_shell", "create_subprocess_shell"),
+}
 FORBIDDEN_MODULES = {"pickle", "marshal", "shelve", "dill", "cloudpickle"}
 SQL = {"select", "insert", "update", "delete", "text", "exists", "union", "union_all", "literal_column"}
 
@@ -130,7 +134,14 @@ def test_every_package_says_what_lives_in_it() -> None:
 def test_nothing_turns_data_into_code() -> None:
     calls = [(name, node, dotted(node.func)) for name, node in nodes() if isinstance(node, ast.Call)]
     imports = [(name, node, module) for name, node in nodes() for module in imported(node)]
+    shells = [
+        at(name, node, "shell=")
+        for name, node, _ in calls
+        for keyword in node.keywords
+        if keyword.arg == "shell" and not (isinstance(keyword.value, ast.Constant) and keyword.value.value is False)
+    ]
 
+    assert shells == []
     assert [at(*call) for call in calls if call[2] in FORBIDDEN_CALLS] == []
     assert [at(*one) for one in imports if one[2].split(".")[0] in FORBIDDEN_MODULES] == []
 
