@@ -1,0 +1,95 @@
+"""What is another's costs the database what nobody's costs: the same statements, so that no clock tells them apart.
+
+How long they take in fact measures `python -m benchmarks.api_alike`.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from math import inf
+
+import httpx
+import pytest
+from sqlalchemy import event
+
+from tests.api import matrix as m
+from tests.api.matrix import MATRIX, Within
+from tests.api.served import Api
+from tests.api.test_matrix import Route, World, body_of, nobodys, routes
+from tests.security.test_bodies import SWAPS, Others
+
+
+@contextmanager
+def listened_to(api: Api) -> Iterator[list[str]]:
+    """The statements that are sent while the block runs."""
+    sent: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        sent.append(statement)
+
+    # Keys of organizations are asked for every few seconds, whoever asks for what.
+    api.fl.keyring._max_age = inf
+    event.listen(api.fl.database.engine, "before_cursor_execute", note)
+    try:
+        yield sent
+    finally:
+        event.remove(api.fl.database.engine, "before_cursor_execute", note)
+
+
+def cost(sent: list[str], send: Callable[[], httpx.Response]) -> tuple[int, list[str]]:
+    """The status, and what the database was asked for it."""
+    sent.clear()
+    status = send().status_code
+    assert sent, "the database was asked nothing"
+    return status, list(sent)
+
+
+def asked(
+    world: World, principal: str, route: Route, organization: str, chosen: Callable[[str], str]
+) -> Callable[[], httpx.Response]:
+    """A request for what is chosen for each parameter of the path."""
+    values = {one: chosen(one) if one != "name" else "report.txt" for one in route.parameters if one != "organization"}
+    body = body_of(MATRIX[route.name], route)
+    return partial(world.send, principal, route, {**values, "organization": organization}, body)
+
+
+def within(api: Api) -> list[tuple[Route, Within]]:
+    found = [(route, MATRIX[route.name]) for route in routes(api)]
+    return [(route, row) for route, row in found if isinstance(row, Within)]
+
+
+@pytest.mark.parametrize("principal", [m.VIEWER, m.MEMBER, m.ADMIN, m.OPERATOR])
+def test_an_id_of_others_costs_what_one_of_nobody_costs(api: Api, principal: str):
+    world = World(api)
+    world.clients[principal].get("/sessions/current")  # notes that the token is used, as is done once in a while
+    with_objects = [(route, row) for route, row in within(api) if set(route.parameters) - {"organization", "name"}]
+    assert len(with_objects) >= 12
+    with listened_to(api) as sent:
+        for route, row in with_objects:
+            foreign = asked(world, principal, route, "acme", partial(world.others, row=row))
+            unknown = asked(world, principal, route, "acme", nobodys)
+            assert cost(sent, foreign) == cost(sent, unknown), route.name
+
+
+@pytest.mark.parametrize("principal", [m.MEMBER, m.ADMIN])
+def test_an_organization_of_others_costs_what_one_of_nobody_costs(api: Api, principal: str):
+    world = World(api)
+    world.clients[principal].get("/sessions/current")
+    with listened_to(api) as sent:
+        for route, row in within(api):
+            foreign, unknown = (
+                cost(sent, asked(world, principal, route, organization, partial(world.others, row=row)))
+                for organization in ("other", "nowhere")
+            )
+            assert foreign == unknown, route.name
+            assert foreign[0] == 404
+
+
+@pytest.mark.parametrize("swap", SWAPS)
+def test_an_id_of_others_within_a_request_costs_what_one_of_nobody_costs(api: Api, swap: str):
+    others, client = Others(api), api.as_("admin")
+    kind, send = SWAPS[swap]
+    theirs, nobody = others.pairs[kind]
+    send(client, nobody)  # so that what is asked only once was asked
+    with listened_to(api) as sent:
+        assert cost(sent, partial(send, client, theirs)) == cost(sent, partial(send, client, nobody))
