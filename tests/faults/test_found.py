@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 from sqlalchemy import select
 
-from fairlane.domain.events import WorkerStarted
+from fairlane import PermanentError
+from fairlane.domain.events import DeadLetterAlert, WorkerStarted
 from fairlane.store.tables import workers
 from tests.faults.fault import Fault
 from tests.faults.injection import Faults, Spares, injecting
@@ -32,3 +33,17 @@ def test_a_worker_whose_connection_breaks_while_it_leaves_tries_again(database_u
             fl.events.wait(WorkerStarted)
         assert len(faults.injected) == 1
         assert fl.database.read(lambda connection: list(connection.scalars(select(workers.c.id)))) == []
+
+
+def test_an_alert_whose_look_loses_its_connection_is_rung_all_the_same(database_url: str) -> None:
+    with engine(database_url, dead_letter_alert=1) as fl:
+
+        @fl.job_type("work", max_retries=0)
+        async def work(ctx: object) -> None:
+            raise PermanentError("as planned")
+
+        faults = Faults(1.0, 1, "alarm", only_once(lambda fault: "DeadLetterAlarm.ring" in fault.calls))
+        with injecting(faults), running(fl.worker()):
+            fl.give("work")
+            assert fl.events.wait(DeadLetterAlert).depth == 1
+        assert len(faults.injected) == 1

@@ -1,14 +1,18 @@
 """Tells when an organization's unresolved dead letters pass the threshold (R8)."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Final
 
 from sqlalchemy import Connection
 
-from fairlane.domain.errors import FairlaneError
+from fairlane.domain.errors import FairlaneError, StorageUnavailable
 from fairlane.domain.events import DeadLetterAlert, Emit
 from fairlane.domain.statuses import Resolution
 from fairlane.store.statements import dead_letters
 from fairlane.store.transaction import Database
+
+_TRIES: Final = 3  # one after the other: a connection that broke is replaced, and who writes ends can't wait for more
 
 
 class DeadLetterAlarm:
@@ -36,11 +40,17 @@ class DeadLetterAlarm:
         if not before:
             return
         try:
-            passed = self._database.read(lambda connection: self._passed(connection, before))
+            passed = self._look(before)
         except FairlaneError:
             return  # what was written is written, whether or not it can be told
         for organization, depth in passed.items():
             self._emit(DeadLetterAlert(organization, depth))
+
+    def _look(self, before: Mapping[str, int]) -> dict[str, int]:
+        for _ in range(_TRIES - 1):
+            with suppress(StorageUnavailable):
+                return self._database.read(lambda connection: self._passed(connection, before))
+        return self._database.read(lambda connection: self._passed(connection, before))
 
     def _passed(self, connection: Connection, before: Mapping[str, int]) -> dict[str, int]:
         after = self.depths(connection, before)

@@ -14,6 +14,7 @@ from pathlib import Path
 from fairlane import Fairlane, JobContext, Settings
 from fairlane.domain.events import Event
 from tests.acceptance.apps import handlers
+from tests.faults.elsewhere import injecting_as_its_test
 
 
 def register(fl: Fairlane, *isolations: str) -> None:
@@ -71,7 +72,8 @@ def main(settings: str, *isolations: str) -> None:
     """Run it until it is told to stop."""
     fl = Fairlane(Settings(**json.loads(settings)), subscribers=[tell])
     register(fl, *isolations)
-    fl.worker().run()
+    with injecting_as_its_test():
+        fl.worker().run()
     fl.close()
 
 
