@@ -27,6 +27,11 @@ def get(path: str, name: str) -> Callable[[httpx.Client, str], httpx.Response]:
     return lambda client, value: client.get(f"{BASE}/{path}", params={name: value})
 
 
+def bulk(**more: Callable[[str], Any]) -> Callable[[httpx.Client, str], httpx.Response]:
+    """A bulk action, and what of it is made of the value."""
+    return post("bulk-actions", lambda value: {"action": "retry", **{name: of(value) for name, of in more.items()}})
+
+
 REPORT = {"job_type": "report"}
 SWAPS = {
     "a parent": Swap("job", post("jobs", lambda job: {**REPORT, "depends_on": [job]})),
@@ -42,6 +47,18 @@ SWAPS = {
     "a filter by label": Swap("label", get("jobs", "label")),
     "a filter by queue": Swap("queue", get("jobs", "queue")),
     "a group of dead letters": Swap("fingerprint", get("dead-letters", "fingerprint")),
+    "dead letters to decide about": Swap(
+        "dead", post("dead-letters/resolution", lambda job: {"ids": [job], "resolution": "ignored"})
+    ),
+    "dead letters to delete": Swap("dead", post("dead-letters/deletion", lambda job: {"ids": [job]})),
+    "a job to count": Swap("job", get("job-counts", "text")),
+    "a user whose jobs are counted": Swap("user", get("job-counts", "user")),
+    "a user whose jobs are retried": Swap("user", bulk(filter=lambda user: {"user": user})),
+    "a label of what is retried": Swap("label", bulk(filter=lambda label: {"label": [label]})),
+    "a text of what is retried": Swap("text", bulk(filter=lambda text: {"text": text})),
+    "a queue of what is retried": Swap("queue", bulk(filter=lambda queue: {"queue": queue})),
+    "a job that a bulk action has come to": Swap("dead", bulk(cursor=str)),
+    "a dry run": Swap("user", bulk(filter=lambda user: {"user": user}, dry_run=bool)),
     "a group to retry": Swap("fingerprint", lambda client, one: client.post(f"{BASE}/dead-letter-groups/{one}/retry")),
 }
 
@@ -133,8 +150,9 @@ NO_IDS = {
     *("job_type", "parameters", "priority", "queue", "on_parent_failure", "delay", "run_at", "on_duplicate"),
     *("dedup_window", "max_retries", "timeout", "labels", "depends_on_members", "jobs", "reason", "per_second"),
     *("resolution", "note", "name", "scopes", "expires_in", "role", "permissions"),
+    *("action", "filter", "dry_run", "status", "created_after", "created_before"),
 }
-SWAPPED = {"depends_on", "ids", "user", "dedup_key"}
+SWAPPED = {"depends_on", "ids", "user", "dedup_key", "label", "text", "cursor"}
 
 
 def test_every_field_of_a_body_that_can_name_something_is_swapped(api: Api):
