@@ -15,12 +15,29 @@ STAMP := .venv/.installed
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+# The dashboard, as it was built last, and what it is built from. Where there is no npm, much works without it.
+DASHBOARD := src/fairlane/dashboard/index.html
+SOURCES := $(shell find frontend -path frontend/node_modules -prune -o -type f ! -name schema.d.ts -print)
+NPM := $(shell command -v npm)
+MODULES := frontend/node_modules/.package-lock.json
+
 .PHONY: demo
-demo: $(STAMP) ## Run the demo; with PostgreSQL: make demo ARGS=--postgres
+demo: $(STAMP) $(if $(NPM),$(DASHBOARD)) ## Run the demo; with PostgreSQL: make demo ARGS=--postgres
 	@$(BIN)/fairlane demo $(ARGS)
 
+.PHONY: dashboard
+dashboard: $(DASHBOARD) ## Build the dashboard, which fairlane serve serves
+
+$(DASHBOARD): $(SOURCES) | $(STAMP)
+	@echo "Building the dashboard"
+	@$(BIN)/python hatch_build.py
+
+$(MODULES): frontend/package-lock.json
+	@cd frontend && npm ci --silent
+
 .PHONY: test
-test: $(STAMP) ## Run the tests; some of them: make test ARGS="tests/store -k claim"
+test: $(STAMP) $(if $(NPM),$(MODULES)) ## Run the tests; some of them: make test ARGS="tests/store -k claim"
+	@$(if $(NPM),$(if $(ARGS),,cd frontend && npm run --silent test))
 	@$(BIN)/pytest -n 3 --dist worksteal $(ARGS)
 
 # Rate and seed of the faults; another seed meets others.
@@ -32,17 +49,23 @@ test-faults: $(STAMP) ## Run the tests while connections are lost: make test-fau
 	FAIRLANE_TEST_FAULTS=$$FAULTS $(BIN)/pytest -n 3 --dist worksteal \
 		$(or $(ARGS),tests/acceptance tests/control tests/reads tests/runtime)
 
+.PHONY: test-browser
+test-browser: $(STAMP) $(DASHBOARD) ## Run the tests in a browser; needs Chromium (Debian: apt-get install chromium)
+	@FAIRLANE_TEST_BROWSER=required $(BIN)/pytest -n 2 --dist loadfile $(or $(ARGS),tests/browser)
+
 .PHONY: check
-check: $(STAMP) ## Check format, lint, types and import directions
+check: $(STAMP) $(if $(NPM),$(MODULES)) ## Check format, lint, types and import directions
 	@$(BIN)/ruff format --check
 	@$(BIN)/ruff check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+	@$(if $(NPM),cd frontend && npm run --silent lint && npm run --silent typecheck)
 
 .PHONY: format
-format: $(STAMP) ## Format the code and fix what ruff can fix
+format: $(STAMP) $(if $(NPM),$(MODULES)) ## Format the code and fix what ruff can fix
 	@$(BIN)/ruff format
 	@$(BIN)/ruff check --fix
+	@$(if $(NPM),cd frontend && npm run --silent format)
 
 .PHONY: docs
 docs: $(STAMP) ## Build the documentation into build/site
@@ -95,7 +118,7 @@ lock: $(STAMP) ## Pin the newest dependencies that pyproject.toml allows
 
 .PHONY: clean
 clean: ## Remove everything that make made: .venv, caches, builds, demo data
-	rm -rf .venv .demo benchmarks/.cache build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .demo frontend/node_modules frontend/src/api/schema.d.ts src/fairlane/dashboard benchmarks/.cache build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Everything in the lock is checked by hash, the build backend too, so the package itself is built without isolation.

@@ -94,6 +94,8 @@ MATRIX: Final[dict[str, Open | Proved | Within | Across]] = {
     "retryDeadLetter": _DEAD,
     "resolveDeadLetter": _NOTED._replace(job="dead", body={"resolution": "resolved"}),
     "deleteDeadLetter": _NOTED._replace(job="dead"),
+    "listMyOrganizations": Proved(200),
+    "getAccess": _READ,
     "getOrganization": _READ,
     "updateOrganization": _ADMINS._replace(body={"name": "Another"}),
     "getMetrics": _READ,

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from fairlane.api import openapi, problems
 from fairlane.api.authentication import ROOT, Authentication, Authenticator
 from fairlane.api.bodies import BodyGuard
+from fairlane.api.dashboard import Dashboard
 from fairlane.api.headers import Outermost
 from fairlane.api.identity_provider import Fetch, IdentityProvider, fetch
 from fairlane.api.problems import Problem
@@ -30,6 +31,7 @@ from fairlane.api.resources import (
     organizations,
     outcomes,
     overviews,
+    own,
     sessions,
     tokens,
 )
@@ -44,7 +46,7 @@ from fairlane.realtime.sockets import Sockets
 _RESOURCES: Final[tuple[APIRouter, ...]] = tuple(
     module.router
     for module in (
-        *(health, sessions, jobs, outcomes, overviews, bulk_actions, dead_letters),
+        *(health, sessions, own, jobs, outcomes, overviews, bulk_actions, dead_letters),
         *(organizations, members, tokens, audit, events),
         *(operator_organizations, operator_engine, operator_users),
     )
@@ -53,13 +55,16 @@ _HEADERS: Final = ("Authorization", "Content-Type", "Idempotency-Key", "If-None-
 _EXPOSED: Final = ("ETag", "Retry-After", "Location", "Idempotent-Replayed", "Content-Disposition", "Content-Range")
 
 
-def create_app(fl: Fairlane, settings: WebSettings | None = None, *, fetch: Fetch = fetch) -> FastAPI:
+def create_app(
+    fl: Fairlane, settings: WebSettings | None = None, *, dashboard: bool = False, fetch: Fetch = fetch
+) -> FastAPI:
     """The REST API of `fl` as an ASGI application: serve it, or mount it in another application.
 
     It starts nothing and closes nothing: `fl` stays the caller's.
 
     Args:
         settings: None = from FAIRLANE_… in the environment.
+        dashboard: serve the dashboard at all paths outside of /api, too.
         fetch: for tests: how the identity provider's keys are fetched.
 
     Raises:
@@ -67,7 +72,7 @@ def create_app(fl: Fairlane, settings: WebSettings | None = None, *, fetch: Fetc
     """
     settings = settings or WebSettings()
     rates, live = Rates(settings), live_of(fl)
-    web = Web(fl, settings, rates, live, Door(fl, rates))
+    web = Web(fl, settings, rates, live, Door(fl, rates), has_dashboard=dashboard)
     app = FastAPI(
         title="Fairlane",
         version=version("fairlane"),
@@ -95,7 +100,10 @@ def _layers(web: Web, fetch: Fetch) -> list[Middleware]:
     settings = web.settings
     provider = IdentityProvider(settings, fetch) if settings.takes_jwt else None
     sockets = Sockets(web.live, web.door)
-    layers = [Middleware(Outermost), Middleware(SocketDoor, sockets, settings.web_origins)]
+    layers = [Middleware(Outermost)]
+    if web.has_dashboard:
+        layers.append(Middleware(Dashboard))
+    layers.append(Middleware(SocketDoor, sockets, settings.web_origins))
     if settings.web_origins:
         layers.append(
             Middleware(

@@ -36,6 +36,7 @@ class Web:
     rates: Rates
     live: Live
     door: Door
+    has_dashboard: bool
 
 
 @dataclass(frozen=True, slots=True)

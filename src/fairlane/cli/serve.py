@@ -1,4 +1,4 @@
-"""`fairlane serve`: the REST API over HTTP."""
+"""`fairlane serve`: the dashboard and the REST API over HTTP."""
 
 import signal
 import socket
@@ -26,7 +26,7 @@ def serve(
         int, typer.Option(min=0, max=65535, metavar="PORT", envvar="FAIRLANE_PORT", help="0: any that is free.")
     ] = 8000,
 ) -> None:
-    """Serve the REST API until SIGTERM or Ctrl-C.
+    """Serve the dashboard and the REST API until SIGTERM or Ctrl-C.
 
     As long as nobody can log in (no password, no API token, no identity provider) it listens on this machine only, and
     prints a link that logs an operator in, once.
@@ -46,7 +46,7 @@ def serve(
     fl = engine(context)
     schema.check(fl.database)
     settings = WebSettings()
-    app = create_app(fl, settings)
+    app = create_app(fl, settings, dashboard=True)
     is_closed = not _can_log_in(fl, settings)
     if is_closed and not _is_loopback(host):
         raise ConfigurationError(
@@ -54,11 +54,11 @@ def serve(
             "(`fairlane tokens create`), a user with a password (`fairlane users create USER --password`), or name "
             "an identity provider (FAIRLANE_JWT_ISSUER). Without them leave out --host."
         )
-    listening = _listen(host, port)
-    address = f"http://{_shown(host)}:{listening.getsockname()[1]}/api/v1"
+    listening = listen(host, port)
+    site = f"http://{_shown(host)}:{listening.getsockname()[1]}"
     if is_closed:
-        _print_link(fl, address)
-    remark(f"Serving the REST API at {address}; {address}/openapi.json describes it.")
+        _print_link(fl, f"{site}/api/v1")
+    remark(f"Serving the dashboard at {site}/ and the REST API; {site}/api/v1/openapi.json describes it.")
     # Its access log would name every path, and with it links and ids; the audit says who did what.
     config = uvicorn.Config(
         app,
@@ -79,7 +79,7 @@ def _can_log_in(fl: Fairlane, settings: WebSettings) -> bool:
     return settings.takes_jwt or not fl.tokens.is_empty() or any(one.has_password for one in fl.users.list())
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
     """A socket that takes connections already, so that the link works as soon as it is printed."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -90,14 +90,18 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from None
 
 
+def link_to(fl: Fairlane, user: str, address: str) -> str:
+    """A link that logs a user in, once; in a browser it leads to the dashboard."""
+    return f"{address}/login?link={quote(fl.users.link(user))}"
+
+
 def _print_link(fl: Fairlane, address: str) -> None:
     operators = [one.id for one in fl.users.list() if one.is_operator and one.disabled_at is None]
     user = operators[0] if operators else fl.users.create(_OPERATOR, operator=True).id
-    link = f"{address}/login?link={quote(fl.users.link(user))}"
     remark(
         "Nobody can log in yet, so only this machine is served. This link logs an operator in, once, for 10 minutes:"
     )
-    print(link, flush=True)
+    print(link_to(fl, user, address), flush=True)
 
 
 def _is_loopback(host: str) -> bool:

@@ -70,6 +70,7 @@ class AsyncMembers(Verbs[Members]):
     add = asynchronous(Members.add)
     update = asynchronous(Members.update)
     list = asynchronous(Members.list)
+    of = asynchronous(Members.of)
     remove = asynchronous(Members.remove)
 
 

@@ -8,10 +8,11 @@ from sqlalchemy import Connection
 
 from fairlane.control.organizations import unknown
 from fairlane.domain.errors import ConfigurationError
-from fairlane.domain.organizations import Member, is_user_id
+from fairlane.domain.organizations import Member, Mine, is_user_id
 from fairlane.domain.statuses import OrganizationStatus, Role
 from fairlane.domain.texts import storable
 from fairlane.registry.options import text
+from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import audit
 from fairlane.store.statements import organizations as statements
 from fairlane.store.statements.transition import SYSTEM
@@ -79,6 +80,14 @@ class Members:
             Member(row.organization_id, row.user_id, Role(row.role), tuple(json.loads(row.permissions)), row.created_at)
             for row in rows
         )
+
+    def of(self, user: str) -> tuple[Mine, ...] | None:
+        """The organizations that a user belongs to, by id; None: the application's own directory can't say."""
+        if self._of_host:
+            return None
+        storable(user=user)
+        rows = self._database.read(lambda connection: statements.memberships_of(connection, user), of=EVERYONE)
+        return tuple(Mine(row.id, row.name, OrganizationStatus(row.status), Role(row.role)) for row in rows)
 
     def remove(self, organization: str, user: str, *, by: str | None = None) -> bool:
         """Remove a member; their waiting jobs will be refused when they are due. False if there was none."""

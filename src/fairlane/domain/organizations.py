@@ -41,6 +41,16 @@ class Member:
     created_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Mine:
+    """An organization, as one of its members finds it."""
+
+    id: str
+    name: str
+    status: OrganizationStatus
+    role: Role
+
+
 def is_organization_id(text: object) -> bool:
     """1 to 140 printable characters, no comma, no slash (R1)."""
     return isinstance(text, str) and 0 < len(text) <= _LONGEST_ID and text.isprintable() and not _FORBIDDEN & set(text)

@@ -1,8 +1,10 @@
 """Logins: a password or an operator's link for a session, which lives in a cookie."""
 
+from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from fairlane.api.authentication import COOKIE, address_of, session_of
@@ -67,14 +69,29 @@ def redeem(redemption: Redemption, request: Request, response: Response) -> Me:
     return _redeemed(request, response, redemption.secret)
 
 
-@router.get("/login", operation_id="openLink")
+@router.get(
+    "/login",
+    operation_id="openLink",
+    response_model=Me,
+    responses={303: {"description": "To the dashboard, for a browser."}},
+)
 def open_link(
     request: Request,
     response: Response,
     link: Annotated[str, Query(min_length=1, max_length=200, description="Its secret.")],
-) -> Me:
-    """Open a one-time link, as `fairlane serve` prints it, in a browser: it logs in."""
-    return _redeemed(request, response, link)
+) -> Me | Response:
+    """Open a one-time link, as `fairlane serve` prints it, in a browser: it logs in, and leads to the dashboard."""
+    if not (web_of(request).has_dashboard and "text/html" in request.headers.get("accept", "")):
+        return _redeemed(request, response, link)
+    start = _path(request).removesuffix("/") + "/"
+    try:
+        me = _redeemed(request, response, link)
+    except Problem as problem:
+        why = "used" if problem.status == HTTPStatus.UNAUTHORIZED else "later"
+        return RedirectResponse(f"{start}login?link={why}", HTTPStatus.SEE_OTHER)
+    response.status_code = HTTPStatus.SEE_OTHER
+    response.headers["Location"] = start
+    return me
 
 
 @router.get("/sessions/current", operation_id="whoAmI")

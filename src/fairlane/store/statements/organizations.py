@@ -110,6 +110,17 @@ def members_of(connection: Connection, organization: str) -> Sequence[AnyRow]:
     ).all()
 
 
+def memberships_of(connection: Connection, user: str) -> Sequence[AnyRow]:
+    """The organizations, but deleted ones, that a user belongs to, by id, with their role there."""
+    return connection.execute(
+        select(organizations.c.id, organizations.c.name, organizations.c.status, members.c.role)
+        .join(organizations, organizations.c.id == members.c.organization_id)
+        .where(members.c.user_id == user, organizations.c.status != OrganizationStatus.DELETED)
+        .order_by(organizations.c.id)
+        .execution_options(fairlane_across="credentials")
+    ).all()
+
+
 def find_members(connection: Connection, pairs: Collection[tuple[str, str]]) -> Sequence[AnyRow]:
     """The members among these (organization, user) pairs."""
     # Text that can be no key is not asked for: PostgreSQL would refuse a NUL with an error of its own.

@@ -44,6 +44,7 @@ members = Table(
     Column("permissions", Text, nullable=False),  # JSON list of names
     Column("created_at", Instant, nullable=False),
 )
+Index("fairlane_members_user", members.c.user_id)
 
 # People with a login of their own, and operators. A member need not be one: hosts and identity providers have theirs.
 users = Table(

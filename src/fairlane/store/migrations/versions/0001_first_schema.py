@@ -50,6 +50,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         sa.Column("created_at", INSTANT, nullable=False),
         sa.PrimaryKeyConstraint("organization_id", "user_id", name="fairlane_members_pk"),
     )
+    op.create_index("fairlane_members_user", "fairlane_members", ["user_id"])
     op.create_table(
         "fairlane_job_types",
         sa.Column("name", NAME, nullable=False),

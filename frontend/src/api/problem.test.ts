@@ -1,0 +1,40 @@
+import { describe, expect, it } from "vitest";
+import { Problem, problemOf, retries, retryDelay } from "./problem";
+
+describe("what an answer tells of", () => {
+  it("is its sentence, its kind and how long to wait", () => {
+    const response = new Response(null, { status: 429, headers: { "Retry-After": "7" } });
+    const problem = problemOf(response, {
+      type: "urn:fairlane:problem:queue-full",
+      detail: "The queue is full.",
+      limit: 5,
+    });
+
+    expect(problem.detail).toBe("The queue is full.");
+    expect(problem.type).toBe("urn:fairlane:problem:queue-full");
+    expect(problem.retryAfter).toBe(7);
+    expect(problem.more.limit).toBe(5);
+  });
+
+  it("is a sentence even where a proxy answered with a page", () => {
+    const problem = problemOf(new Response(null, { status: 502 }), "<html>");
+
+    expect(problem.detail).toBe("The server answered with 502; try again.");
+    expect(problem.retryAfter).toBeNull();
+  });
+});
+
+describe("trying again", () => {
+  it("is done while it may help, and no more than three times", () => {
+    const away = new Problem(503, "", "");
+
+    expect([0, 1, 2, 3].map((failures) => retries(failures, away))).toEqual([true, true, true, false]);
+    expect(retries(0, new Problem(404, "", ""))).toBe(false);
+    expect(retries(0, new TypeError())).toBe(false);
+  });
+
+  it("waits as long as the server says", () => {
+    expect(retryDelay(0, new Problem(429, "", "", 7))).toBe(7000);
+    expect([0, 1, 9].map((failures) => retryDelay(failures, new Problem(503, "", "")))).toEqual([1000, 2000, 15_000]);
+  });
+});

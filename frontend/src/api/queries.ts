@@ -1,0 +1,89 @@
+/** Questions that several screens ask. Keys begin with the organization, so that its events find them. */
+import { queryOptions } from "@tanstack/react-query";
+import { api, ask, type Schema } from "./client";
+
+export type Me = Schema["Me"];
+export type Job = Schema["Job"];
+export type JobItem = Schema["JobItem"];
+export type Right = Schema["Right"];
+
+/** The key of all that belongs to an organization. */
+export function within(organization: string, ...parts: unknown[]) {
+  return ["organization", organization, ...parts] as const;
+}
+
+/** Who one is. */
+export const meQuery = queryOptions({
+  queryKey: ["me"],
+  queryFn: ({ signal }) => ask(api.GET("/api/v1/sessions/current", { signal })),
+  staleTime: 60_000,
+});
+
+/** The organizations that one belongs to. */
+export const mineQuery = queryOptions({
+  queryKey: ["mine"],
+  queryFn: ({ signal }) => ask(api.GET("/api/v1/organizations", { signal })),
+  staleTime: 60_000,
+});
+
+/** What one may in an organization. */
+export function accessQuery(organization: string) {
+  return queryOptions({
+    queryKey: within(organization, "access"),
+    queryFn: ({ signal }) =>
+      ask(api.GET("/api/v1/organizations/{organization}/access", { params: { path: { organization } }, signal })),
+    staleTime: 30_000,
+  });
+}
+
+export function organizationQuery(organization: string) {
+  return queryOptions({
+    queryKey: within(organization, "self"),
+    queryFn: ({ signal }) =>
+      ask(api.GET("/api/v1/organizations/{organization}", { params: { path: { organization } }, signal })),
+  });
+}
+
+export function jobTypesQuery(organization: string) {
+  return queryOptions({
+    queryKey: within(organization, "job-types"),
+    queryFn: ({ signal }) =>
+      ask(api.GET("/api/v1/organizations/{organization}/job-types", { params: { path: { organization } }, signal })),
+    staleTime: 60_000,
+  });
+}
+
+export function jobQuery(organization: string, job: string) {
+  return queryOptions({
+    queryKey: within(organization, "job", job),
+    queryFn: ({ signal }) =>
+      ask(
+        api.GET("/api/v1/organizations/{organization}/jobs/{job}", { params: { path: { organization, job } }, signal }),
+      ),
+  });
+}
+
+/** What a list of jobs is filtered by; all that is absent filters nothing. */
+export interface JobFilter {
+  status?: Schema["JobStatus"][];
+  job_type?: string;
+  queue?: string;
+  user?: string;
+  label?: string[];
+  text?: string;
+  created_after?: string;
+  created_before?: string;
+}
+
+export function jobsQuery(organization: string, filter: JobFilter, cursor?: string, limit = 50) {
+  return queryOptions({
+    queryKey: within(organization, "jobs", filter, cursor, limit),
+    queryFn: ({ signal }) =>
+      ask(
+        api.GET("/api/v1/organizations/{organization}/jobs", {
+          params: { path: { organization }, query: { ...filter, limit, ...(cursor && { cursor }) } },
+          signal,
+        }),
+      ),
+  });
+}

@@ -1,0 +1,76 @@
+/** What events do to what is shown: known fields at once, the rest by asking again, but not too often. */
+import type { InfiniteData, QueryClient } from "@tanstack/react-query";
+import type { Job, JobItem } from "../api/queries";
+import { within } from "../api/queries";
+import type { Event, Progressed, StatusChanged } from "./events";
+
+type Page = { items: JobItem[] };
+
+/** How long to gather events before one asks again, in milliseconds: each user may ask only so often a minute. */
+const WAITS = { job: 300, list: 2_500, numbers: 5_000 } as const;
+
+/** The parts of an organization's cache that a change of a status touches. */
+const TOUCHED: readonly (readonly [part: string, wait: keyof typeof WAITS])[] = [
+  ["jobs", "list"],
+  ["job-counts", "list"],
+  ["dead-letters", "list"],
+  ["queues", "list"],
+  ["metrics", "numbers"],
+  ["timeline", "numbers"],
+];
+
+const waiting = new Map<string, ReturnType<typeof setTimeout>>();
+
+/** Ask again for all below a key, once, after a while, however often this is called until then. */
+export function soon(queries: QueryClient, key: readonly unknown[], wait: number): void {
+  const name = JSON.stringify(key);
+  if (waiting.has(name)) return;
+  waiting.set(
+    name,
+    setTimeout(() => {
+      waiting.delete(name);
+      void queries.invalidateQueries({ queryKey: key });
+    }, wait),
+  );
+}
+
+export function apply(queries: QueryClient, event: Event): void {
+  const { organization } = event;
+  if (event.name === "job_progress") patch(queries, event, progressed(event));
+  if (event.name === "job_status_changed") {
+    patch(queries, event, changed(event));
+    soon(queries, within(organization, "job", event.job_id), WAITS.job);
+    for (const [part, wait] of TOUCHED) soon(queries, within(organization, part), WAITS[wait]);
+  }
+  if (event.name === "dead_letter_alert") soon(queries, within(organization, "dead-letters"), WAITS.job);
+}
+
+/** Everything of an organization, or of a job in it, anew. */
+export function refresh(queries: QueryClient, organization: string): void {
+  void queries.invalidateQueries({ queryKey: within(organization) });
+}
+
+function patch(queries: QueryClient, event: StatusChanged | Progressed, change: (job: JobItem) => JobItem): void {
+  const { organization, job_id } = event;
+  queries.setQueryData<Job>(within(organization, "job", job_id), (job) => job && (change(job) as Job));
+  queries.setQueriesData<Page | InfiniteData<Page>>({ queryKey: within(organization, "jobs") }, (page) => {
+    if (!page || !("items" in page) || !page.items.some((job) => job.id === job_id)) return page;
+    return { ...page, items: page.items.map((job) => (job.id === job_id ? change(job) : job)) };
+  });
+}
+
+/** The job after progress; that of an earlier attempt is no news. */
+export function progressed(event: Progressed): (job: JobItem) => JobItem {
+  return (job) =>
+    event.attempt < job.attempt ? job : { ...job, progress: event.percent, progress_message: event.message };
+}
+
+/** The job after a change of its status; what else changed with it is asked for. */
+export function changed(event: StatusChanged): (job: JobItem) => JobItem {
+  const status = event.to_status as JobItem["status"];
+  return (job) => {
+    if (event.attempt < job.attempt) return job;
+    const started = status === "running" ? { started_at: event.at, progress: null, progress_message: null } : {};
+    return { ...job, ...started, status, attempt: event.attempt };
+  };
+}

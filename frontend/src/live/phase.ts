@@ -1,0 +1,29 @@
+/** How fresh what is shown is: one word for the header. Pure. */
+
+export type Phase = "connecting" | "live" | "catching up" | "polling";
+
+export type Signal =
+  /** The connection is there, and its rooms are being asked for. */
+  | "connected"
+  /** All rooms have answered. */
+  | "caught up"
+  /** It went away, or could not be made. */
+  | "lost"
+  /** There has been none for a while. */
+  | "waited";
+
+const NEXT: Record<Phase, Partial<Record<Signal, Phase>>> = {
+  connecting: { "caught up": "live", waited: "polling" },
+  live: { lost: "catching up" },
+  "catching up": { "caught up": "live", waited: "polling" },
+  polling: { connected: "catching up", "caught up": "live" },
+};
+
+export function next(phase: Phase, signal: Signal): Phase {
+  return NEXT[phase][signal] ?? phase;
+}
+
+/** How long without a connection before one polls, in milliseconds. */
+export const PATIENCE = 4_000;
+/** How often one polls, in milliseconds. */
+export const POLL = 5_000;

@@ -1,0 +1,60 @@
+import "./styles.css";
+import { MutationCache, QueryCache, QueryClient, QueryClientProvider } from "@tanstack/react-query";
+import { createRouter, RouterProvider } from "@tanstack/react-router";
+import { StrictMode } from "react";
+import { createRoot } from "react-dom/client";
+import { BASE } from "./api/client";
+import { Problem, retries, retryDelay } from "./api/problem";
+import { live } from "./live/client";
+import { routeTree } from "./routes";
+import { parseSearch, stringifySearch } from "./search";
+import { applyAppearance } from "./settings";
+import { ErrorState, Skeleton } from "./ui";
+
+applyAppearance();
+
+/** Whoever's session has ended logs in again, and comes back to where they were. */
+function onError(error: unknown): void {
+  if (!(error instanceof Problem) || error.status !== 401) return;
+  live.close();
+  queries.clear();
+  if (!router.state.location.pathname.startsWith("/login"))
+    void router.navigate({ to: "/login", search: { next: router.state.location.href } });
+}
+
+const queries = new QueryClient({
+  queryCache: new QueryCache({ onError, onSuccess: () => live.heard() }),
+  mutationCache: new MutationCache({ onError }),
+  defaultOptions: {
+    queries: { retry: retries, retryDelay, staleTime: 2_000, refetchIntervalInBackground: false },
+    mutations: { retry: false },
+  },
+});
+
+const router = createRouter({
+  routeTree,
+  basepath: BASE.pathname,
+  context: { queries },
+  parseSearch,
+  stringifySearch,
+  defaultPendingComponent: () => <Skeleton rows={6} />,
+  defaultErrorComponent: ({ error, reset }) => <ErrorState error={error} onRetry={reset} />,
+  scrollRestoration: true,
+});
+
+declare module "@tanstack/react-router" {
+  interface Register {
+    router: typeof router;
+  }
+}
+
+const root = document.getElementById("root");
+if (root) {
+  createRoot(root).render(
+    <StrictMode>
+      <QueryClientProvider client={queries}>
+        <RouterProvider router={router} />
+      </QueryClientProvider>
+    </StrictMode>,
+  );
+}

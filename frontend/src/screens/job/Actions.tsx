@@ -1,0 +1,145 @@
+import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { useState } from "react";
+import { api, ask, BASE } from "../../api/client";
+import { type Job, within } from "../../api/queries";
+import { useMay } from "../../shell/access";
+import { Button, Confirm, CopyButton, Input, Textarea, toast } from "../../ui";
+import { parsed } from "../submit/parsed";
+import { SubmitDialog } from "../submit/SubmitDialog";
+import { curl } from "./curl";
+
+/** What can be done with the job, by whoever may. */
+export function Actions({ job }: { job: Job }) {
+  const [asked, setAsked] = useState<"cancel" | "retry" | "edit" | "again" | null>(null);
+  const mayChange = useMay("jobs:change");
+  const maySubmit = useMay("jobs:submit");
+  const isLive = job.status === "pending" || job.status === "queued" || job.status === "running";
+  const isDead = job.status === "dead_letter";
+  const close = () => setAsked(null);
+  return (
+    <>
+      {!job.payload_hidden && (
+        <CopyButton text={curl(BASE.href, job)} label="Copy as curl" done="Copied; put a token into FAIRLANE_TOKEN" />
+      )}
+      {maySubmit && !isLive && !isDead && !job.payload_hidden && (
+        <Button onClick={() => setAsked("again")}>Submit again</Button>
+      )}
+      {isDead && mayChange && maySubmit && !job.payload_hidden && (
+        <Button onClick={() => setAsked("edit")}>Edit and retry</Button>
+      )}
+      {isDead && mayChange && (
+        <Button look="primary" onClick={() => setAsked("retry")}>
+          Retry
+        </Button>
+      )}
+      {isLive && mayChange && (
+        <Button look="danger" disabled={job.cancel_requested_at !== null} onClick={() => setAsked("cancel")}>
+          {job.cancel_requested_at ? "Stopping…" : "Cancel"}
+        </Button>
+      )}
+      {asked === "cancel" && <Cancel job={job} onClose={close} />}
+      {asked === "retry" && <Retry job={job} onClose={close} />}
+      {asked === "edit" && <Retry job={job} onClose={close} edit />}
+      {asked === "again" && <SubmitDialog organization={job.organization} like={job} onClose={close} />}
+    </>
+  );
+}
+
+interface Props {
+  job: Job;
+  onClose: () => void;
+}
+
+/** The job as the server answered with it, into the cache; and what it says to the reader. */
+function useChanged(onClose: () => void) {
+  const queries = useQueryClient();
+  return (job: Job, told: string) => {
+    queries.setQueryData(within(job.organization, "job", job.id), job);
+    void queries.invalidateQueries({ queryKey: within(job.organization, "job", job.id) });
+    toast(told);
+    onClose();
+  };
+}
+
+function Cancel({ job, onClose }: Props) {
+  const [reason, setReason] = useState("");
+  const changed = useChanged(onClose);
+  const cancel = useMutation({
+    mutationFn: () =>
+      ask(
+        api.POST("/api/v1/organizations/{organization}/jobs/{job}/cancellation", {
+          params: { path: { organization: job.organization, job: job.id } },
+          body: { reason },
+        }),
+      ),
+    onSuccess: (made) => changed(made, made.status === "canceled" ? "Canceled." : "Asked its worker to stop it."),
+  });
+  return (
+    <Confirm
+      open
+      title="Cancel this job?"
+      action="Cancel the job"
+      danger
+      busy={cancel.isPending}
+      error={cancel.error}
+      onConfirm={() => cancel.mutate()}
+      onClose={onClose}
+    >
+      <p className="text-muted">
+        {job.status === "running"
+          ? "It runs: its worker is asked to stop it, and kills it if its handler can be killed."
+          : "It waits, so it is canceled at once."}
+      </p>
+      <Input
+        label="Why (optional)"
+        maxLength={1000}
+        value={reason}
+        onChange={(event) => setReason(event.target.value)}
+      />
+    </Confirm>
+  );
+}
+
+function Retry({ job, onClose, edit = false }: Props & { edit?: boolean }) {
+  const [text, setText] = useState(() => JSON.stringify(job.parameters, null, 2));
+  const parameters = edit ? parsed(text) : undefined;
+  const changed = useChanged(onClose);
+  const retry = useMutation({
+    mutationFn: () =>
+      ask(
+        api.POST("/api/v1/organizations/{organization}/jobs/{job}/retry", {
+          params: { path: { organization: job.organization, job: job.id } },
+          body: parameters ? { parameters } : {},
+        }),
+      ),
+    onSuccess: (made) => changed(made, "Queued again."),
+  });
+  return (
+    <Confirm
+      open
+      wide={edit}
+      title={edit ? "Edit and retry" : "Retry this job?"}
+      action="Retry"
+      busy={retry.isPending}
+      error={retry.error}
+      disabled={edit && !parameters}
+      onConfirm={() => retry.mutate()}
+      onClose={onClose}
+    >
+      <p className="text-muted">
+        It is queued again, with a fresh count of retries. Children that went down with it are revived.
+      </p>
+      {edit && (
+        <Textarea
+          label="Parameters (JSON)"
+          rows={10}
+          spellCheck={false}
+          className="font-mono text-xs"
+          error={parameters ? null : "This is no JSON object."}
+          value={text}
+          onChange={(event) => setText(event.target.value)}
+        />
+      )}
+    </Confirm>
+  );
+}

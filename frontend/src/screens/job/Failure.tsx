@@ -1,0 +1,56 @@
+import { useQuery } from "@tanstack/react-query";
+import type { Job } from "../../api/queries";
+import { Card, Code, Time } from "../../ui";
+import { attemptsOf, causesOf } from "./attempts";
+import { historyQuery } from "./queries";
+
+/** The last error, with what caused it. */
+export function Failure({ job }: { job: Job }) {
+  const { data } = useQuery(historyQuery(job.organization, job.id));
+  if (job.error_type === null || job.status === "completed") return null;
+  const failed = attemptsOf(data?.items ?? [])
+    .filter((attempt) => attempt.errorType !== null)
+    .at(-1);
+  const causes = failed?.traceback ? causesOf(failed.traceback) : [];
+  return (
+    <Card
+      title="Error"
+      actions={
+        failed?.endedAt && (
+          <span className="text-xs text-muted">
+            attempt {failed.number}, <Time at={failed.endedAt} />
+          </span>
+        )
+      }
+    >
+      <div className="flex flex-col gap-3 text-sm">
+        <p className="break-words whitespace-pre-wrap">
+          <span className="font-medium text-bad">{job.error_type}</span>
+          {job.error_message !== null && `: ${job.error_message}`}
+        </p>
+        {job.payload_hidden && <Hidden what="What the error says" />}
+        {causes.map((cause, index) => (
+          <details key={`${index} ${cause.headline}`} className="rounded-md border border-line">
+            <summary className="px-3 py-2 text-sm break-words">
+              {cause.link && (
+                <span className="mr-1 text-muted">{cause.link === "caused" ? "caused by" : "while handling"}</span>
+              )}
+              <span className="font-mono text-xs">{cause.headline}</span>
+            </summary>
+            <Code text={cause.text} label="Traceback" className="rounded-t-none" />
+          </details>
+        ))}
+      </div>
+    </Card>
+  );
+}
+
+/** Stands where payload would, for those who may not see it. */
+export function Hidden({ what }: { what: string }) {
+  return (
+    <p className="text-sm text-muted">
+      {what} is hidden: it needs the right <span className="font-mono text-xs">payload:read</span>, which admins can
+      give.
+    </p>
+  );
+}

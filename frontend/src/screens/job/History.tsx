@@ -1,0 +1,28 @@
+import { useQuery } from "@tanstack/react-query";
+import type { Job } from "../../api/queries";
+import { useRefetch } from "../../live/hooks";
+import { Card, StatusBadge, Table, Time } from "../../ui";
+import { historyQuery } from "./queries";
+
+/** The execution log: each step, who took it, and why. */
+export function History({ job }: { job: Job }) {
+  const found = useQuery({ ...historyQuery(job.organization, job.id), refetchInterval: useRefetch() });
+  const rows = found.data && [...found.data.items].reverse();
+  return (
+    <Card title="History" flush>
+      <Table
+        caption="Each step from one status to another"
+        rows={rows}
+        rowKey={(entry) => String(entry.sequence)}
+        error={found.error}
+        onRetry={() => void found.refetch()}
+        columns={[
+          { head: "When", cell: (entry) => <Time at={entry.at} /> },
+          { head: "Status", cell: (entry) => <StatusBadge status={entry.to_status} /> },
+          { head: "Who", from: "sm", cell: (entry) => <span className="break-words">{entry.actor}</span> },
+          { head: "What", cell: (entry) => <span className="break-words">{entry.message}</span> },
+        ]}
+      />
+    </Card>
+  );
+}

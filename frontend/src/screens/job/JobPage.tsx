@@ -1,0 +1,62 @@
+import { useQuery } from "@tanstack/react-query";
+import { useParams } from "@tanstack/react-router";
+import { Problem } from "../../api/problem";
+import { jobQuery } from "../../api/queries";
+import { useRefetch } from "../../live/hooks";
+import { EmptyState, ErrorState, Mono, Page, Skeleton, StatusBadge } from "../../ui";
+import { Actions } from "./Actions";
+import { Attempts } from "./Attempts";
+import { Details } from "./Details";
+import { Failure } from "./Failure";
+import { Files } from "./Files";
+import { History } from "./History";
+import { Logs } from "./Logs";
+import { Parameters, ResultValue } from "./Payload";
+import { Standing } from "./Standing";
+
+/** All about one job, live. */
+export function JobPage() {
+  const { organization, job: id } = useParams({ from: "/o/$organization/jobs/$job" });
+  const refetchInterval = useRefetch();
+  const { data: job, error, refetch } = useQuery({ ...jobQuery(organization, id), refetchInterval });
+  if (error && !job) {
+    const isGone = error instanceof Problem && (error.status === 404 || error.status === 422);
+    return (
+      <Page title="Job">
+        {isGone ? (
+          <EmptyState title="The organization has no such job">
+            It may have been deleted when its retention was over.
+          </EmptyState>
+        ) : (
+          <ErrorState error={error} onRetry={() => void refetch()} />
+        )}
+      </Page>
+    );
+  }
+  if (!job) return <Skeleton rows={8} />;
+  const isStopping = job.status === "running" && job.cancel_requested_at !== null;
+  return (
+    <Page
+      title={job.job_type}
+      mark={<StatusBadge status={isStopping ? "stopping" : job.status} />}
+      description={<Mono>{job.id}</Mono>}
+      actions={<Actions job={job} />}
+    >
+      <div className="grid items-start gap-5 lg:grid-cols-[minmax(0,2fr)_minmax(16rem,1fr)]">
+        <div className="flex min-w-0 flex-col gap-5">
+          <Standing job={job} />
+          <Failure job={job} />
+          <ResultValue job={job} />
+          <Attempts job={job} />
+          <Logs job={job} />
+          <History job={job} />
+        </div>
+        <div className="flex min-w-0 flex-col gap-5">
+          <Details job={job} />
+          <Parameters job={job} />
+          <Files job={job} />
+        </div>
+      </div>
+    </Page>
+  );
+}

@@ -1,0 +1,81 @@
+import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { useLayoutEffect, useRef } from "react";
+import type { Schema } from "../../api/client";
+import type { Job } from "../../api/queries";
+import { Card, cx, ErrorState, plural, Skeleton } from "../../ui";
+import { Hidden } from "./Failure";
+import { linesQuery } from "./queries";
+
+const SHOWN = 2_000; // lines; more make a browser slow
+const LOOK = 1_000; // milliseconds between two looks while the job runs
+const TONES: Record<string, string> = {
+  warning: "text-warn",
+  error: "text-bad",
+  critical: "text-bad",
+  debug: "text-muted",
+};
+
+/** What the handler wrote, as it writes it. */
+export function Logs({ job }: { job: Job }) {
+  const queries = useQueryClient();
+  const isRunning = job.status === "running";
+  const { data, error, refetch } = useQuery({
+    ...linesQuery(queries, job.organization, job.id),
+    refetchInterval: isRunning ? LOOK : false,
+  });
+  const all = data?.lines ?? [];
+  if (data && !data.hidden && all.length === 0 && !isRunning) return null;
+  return (
+    <Card
+      title="Log"
+      flush
+      actions={<span className="text-xs text-muted">{all.length > 0 && plural(all.length, "line")}</span>}
+    >
+      {error && !data && <ErrorState error={error} onRetry={() => void refetch()} />}
+      {!data && !error && <Skeleton rows={3} />}
+      {data?.hidden && (
+        <div className="p-4">
+          <Hidden what="What it wrote" />
+        </div>
+      )}
+      {data && !data.hidden && all.length === 0 && (
+        <p className="p-4 text-sm text-muted">It has written nothing yet.</p>
+      )}
+      {all.length > 0 && <Scroll lines={all} />}
+    </Card>
+  );
+}
+
+function Scroll({ lines }: { lines: readonly Schema["LogLine"][] }) {
+  const box = useRef<HTMLDivElement>(null);
+  const isAtEnd = useRef(true);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: with each new line the end moves
+  useLayoutEffect(() => {
+    if (box.current && isAtEnd.current) box.current.scrollTop = box.current.scrollHeight;
+  }, [lines.length]);
+  const shown = lines.slice(-SHOWN);
+  const left = lines.length - shown.length;
+  return (
+    <div
+      ref={box}
+      role="log"
+      aria-label="Log lines"
+      // A region that scrolls has to be reachable by keyboard.
+      tabIndex={0}
+      onScroll={({ currentTarget: at }) => {
+        isAtEnd.current = at.scrollHeight - at.scrollTop - at.clientHeight < 24;
+      }}
+      className="max-h-96 overflow-auto bg-sunken px-4 py-3 font-mono text-xs leading-relaxed"
+    >
+      {left > 0 && <p className="text-muted">{plural(left, "earlier line")} not shown; the API has them all.</p>}
+      {shown.map((line, index) => (
+        <div key={left + index} className="flex gap-3">
+          <time dateTime={line.at} className="shrink-0 text-muted">
+            {new Date(line.at).toLocaleTimeString(undefined, { hour12: false })}
+          </time>
+          <span className={cx("min-w-0 break-words whitespace-pre-wrap", TONES[line.level])}>{line.message}</span>
+        </div>
+      ))}
+    </div>
+  );
+}

@@ -1,0 +1,57 @@
+import { useQuery } from "@tanstack/react-query";
+import type { Job } from "../../api/queries";
+import { useRefetch } from "../../live/hooks";
+import { Card, duration, Elapsed, Progress, Time, useNow } from "../../ui";
+import { secondsLeft } from "./attempts";
+import { explanationQuery } from "./queries";
+
+/** Where the job stands and why: how far it is while it runs, what it waits for while it does not. */
+export function Standing({ job }: { job: Job }) {
+  const { data } = useQuery({ ...explanationQuery(job.organization, job.id), refetchInterval: useRefetch(2) });
+  const isRunning = job.status === "running";
+  const isWaiting = job.status === "pending" || job.status === "queued";
+  return (
+    <Card title={isRunning ? "Progress" : isWaiting ? "Why is it not running?" : "How it ended"}>
+      <div className="flex flex-col gap-3">
+        {isRunning && <Running job={job} />}
+        {data && (
+          <ul className="flex flex-col gap-1.5 text-sm" aria-live="polite">
+            {data.reasons.map((reason, index) => (
+              <li key={reason.code} className={index === 0 ? "break-words" : "break-words text-muted"}>
+                {reason.sentence}
+              </li>
+            ))}
+            {isWaiting && data.place_in_lane !== null && (
+              <li className="text-muted">
+                Place in its lane:{" "}
+                {data.place_in_lane >= 10_000 ? "10,000 or later" : data.place_in_lane.toLocaleString("en")}
+              </li>
+            )}
+          </ul>
+        )}
+      </div>
+    </Card>
+  );
+}
+
+function Running({ job }: { job: Job }) {
+  const now = useNow();
+  const left = secondsLeft(job.started_at, job.progress, Math.max(now, Date.now()));
+  return (
+    <div className="flex flex-col gap-1.5">
+      <Progress percent={job.progress} label={`Progress of ${job.job_type}`} />
+      <div className="flex flex-wrap justify-between gap-x-4 gap-y-1 text-sm text-muted">
+        <span className="min-w-0 break-words">{job.progress_message ?? "No message yet"}</span>
+        <span>
+          runs for <Elapsed from={job.started_at} />
+          {left !== null && ` · about ${duration(Math.round(left))} left`}
+        </span>
+      </div>
+      {job.cancel_requested_at && (
+        <p className="text-sm text-warn">
+          Asked to stop <Time at={job.cancel_requested_at} />; its worker is stopping it, and kills it if need be.
+        </p>
+      )}
+    </div>
+  );
+}

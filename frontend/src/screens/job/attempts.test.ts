@@ -1,0 +1,99 @@
+import { describe, expect, it } from "vitest";
+import { attemptsOf, causesOf, type LogEntry, secondsLeft } from "./attempts";
+
+let sequence = 0;
+function entry(
+  from: LogEntry["from_status"],
+  to: LogEntry["to_status"],
+  attempt: number,
+  more: Partial<LogEntry> = {},
+): LogEntry {
+  sequence += 1;
+  const at = new Date(Date.UTC(2026, 10, 26, 10, 0, sequence)).toISOString();
+  return {
+    sequence,
+    from_status: from,
+    to_status: to,
+    at,
+    actor: "worker",
+    message: "",
+    attempt,
+    error_type: null,
+    traceback: null,
+    ...more,
+  };
+}
+
+describe("attempts", () => {
+  it("of a job that failed, was let go and runs again", () => {
+    const attempts = attemptsOf([
+      entry(null, "queued", 0),
+      entry("queued", "running", 1, { actor: "worker one" }),
+      entry("running", "failed", 1, { error_type: "ValueError", message: "no", traceback: "Traceback" }),
+      entry("failed", "queued", 1),
+      entry("queued", "running", 2),
+      entry("running", "queued", 2, { message: "released at shutdown" }),
+      entry("queued", "running", 3),
+    ]);
+
+    expect(attempts.map(({ number, outcome }) => [number, outcome])).toEqual([
+      [1, "failed"],
+      [2, "released"],
+      [3, null],
+    ]);
+    expect(attempts[0]).toMatchObject({ worker: "worker one", errorType: "ValueError", traceback: "Traceback" });
+    expect(attempts[2]?.endedAt).toBeNull();
+  });
+
+  it("of a job that was never claimed are none", () => {
+    expect(attemptsOf([entry(null, "queued", 0), entry("queued", "canceled", 0)])).toEqual([]);
+  });
+});
+
+describe("causes", () => {
+  const chained = `Traceback (most recent call last):
+  File "a.py", line 1, in f
+    g()
+KeyError: 'x'
+
+The above exception was the direct cause of the following exception:
+
+Traceback (most recent call last):
+  File "a.py", line 3, in f
+    raise E from error
+ValueError: no such
+column`;
+
+  it("begin with the error that was raised", () => {
+    expect(causesOf(chained).map(({ headline, link }) => [headline, link])).toEqual([
+      ["ValueError: no such\ncolumn", null],
+      ["KeyError: 'x'", "caused"],
+    ]);
+  });
+
+  it("of an error without any is itself", () => {
+    expect(causesOf("ValueError: <b>no</b>")).toEqual([
+      { headline: "ValueError: <b>no</b>", link: null, text: "ValueError: <b>no</b>" },
+    ]);
+    expect(causesOf("")).toEqual([]);
+  });
+});
+
+describe("the time that is left", () => {
+  const start = "2026-11-26T10:00:00Z";
+  const later = (seconds: number) => Date.parse(start) + seconds * 1000;
+
+  it("follows from how far it came", () => {
+    expect(secondsLeft(start, 25, later(30))).toBe(90);
+  });
+
+  it.each([
+    [null, 50, 30],
+    [start, null, 30],
+    [start, 0, 30],
+    [start, 100, 30],
+    [start, 50, 1],
+  ])("is not known of %s at %s percent after %d seconds", (at, percent, seconds) => {
+    expect(secondsLeft(at, percent, later(seconds))).toBeNull();
+  });
+});

@@ -1,0 +1,100 @@
+/** From a job's log to its attempts, from an error to its causes, from progress to the time that is left. Pure. */
+import type { Schema } from "../../api/client";
+
+export type LogEntry = Schema["LogEntry"];
+
+export interface Attempt {
+  number: number;
+  startedAt: string | null;
+  endedAt: string | null;
+  /** What it came to; null: it runs. */
+  outcome: LogEntry["to_status"] | "released" | null;
+  worker: string | null;
+  message: string;
+  errorType: string | null;
+  traceback: string | null;
+}
+
+/** The attempts of a job, oldest first; each begins where it was claimed and ends with the next step. */
+export function attemptsOf(entries: readonly LogEntry[]): Attempt[] {
+  const attempts: Attempt[] = [];
+  let open: Attempt | null = null;
+  for (const entry of entries) {
+    if (entry.to_status === "running") {
+      open = {
+        number: entry.attempt,
+        startedAt: entry.at,
+        endedAt: null,
+        outcome: null,
+        worker: entry.actor,
+        message: "",
+        errorType: null,
+        traceback: null,
+      };
+      attempts.push(open);
+    } else if (open && entry.from_status === "running") {
+      open.endedAt = entry.at;
+      // Back in the queue without an outcome: its worker was lost or let it go, or it snoozed.
+      open.outcome = entry.to_status === "queued" ? "released" : entry.to_status;
+      open.message = entry.message;
+      open.errorType = entry.error_type;
+      open.traceback = entry.traceback;
+      open = null;
+    }
+  }
+  return attempts;
+}
+
+export interface Cause {
+  /** Its last line: the error's type and what it says. */
+  headline: string;
+  /** How it came to the one that follows; null: it is the one that was raised. */
+  link: "caused" | "met while handling" | null;
+  text: string;
+}
+
+const LINKS: Record<string, "caused" | "met while handling"> = {
+  "The above exception was the direct cause of the following exception:": "caused",
+  "During handling of the above exception, another exception occurred:": "met while handling",
+};
+
+/** An error and its causes, from a traceback as Python writes it; the one that was raised comes first. */
+export function causesOf(traceback: string): Cause[] {
+  const causes: Cause[] = [];
+  let lines: string[] = [];
+  const close = (link: Cause["link"]) => {
+    const text = lines.join("\n").trim();
+    if (text) causes.push({ headline: headline(text), link, text });
+    lines = [];
+  };
+  for (const line of traceback.split("\n")) {
+    const link = LINKS[line.trim()];
+    if (link) close(link);
+    else lines.push(line);
+  }
+  close(null);
+  return causes.reverse();
+}
+
+function headline(text: string): string {
+  const lines = text.split("\n");
+  // What an error says may have several lines; it begins at the last one that is not indented after the stack.
+  const last = lines.findLastIndex((line) => line.startsWith("  "));
+  return (
+    lines
+      .slice(last + 1)
+      .join("\n")
+      .trim() ||
+    lines.at(-1) ||
+    text
+  );
+}
+
+/** How long a job will run on, in seconds, if it goes on as it went; null: nobody can tell yet. */
+export function secondsLeft(startedAt: string | null, percent: number | null, now: number): number | null {
+  if (startedAt === null || percent === null || percent <= 0 || percent >= 100) return null;
+  const ran = (now - new Date(startedAt).getTime()) / 1000;
+  // The first seconds say too little.
+  if (ran < 2 || percent < 1) return null;
+  return (ran / percent) * (100 - percent);
+}

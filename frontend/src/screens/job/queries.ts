@@ -1,0 +1,71 @@
+/** What is asked about one job. Keys begin with that of the job, so that a change of it asks all of them again. */
+import { type QueryClient, queryOptions } from "@tanstack/react-query";
+import { api, ask, type Schema } from "../../api/client";
+import { within } from "../../api/queries";
+
+const LINES = 1000; // a page of log lines
+
+const path = (organization: string, job: string) => ({ params: { path: { organization, job } } });
+
+export function historyQuery(organization: string, job: string) {
+  return queryOptions({
+    queryKey: within(organization, "job", job, "history"),
+    queryFn: ({ signal }) =>
+      ask(api.GET("/api/v1/organizations/{organization}/jobs/{job}/history", { ...path(organization, job), signal })),
+  });
+}
+
+export function explanationQuery(organization: string, job: string) {
+  return queryOptions({
+    queryKey: within(organization, "job", job, "explanation"),
+    queryFn: ({ signal }) =>
+      ask(
+        api.GET("/api/v1/organizations/{organization}/jobs/{job}/explanation", { ...path(organization, job), signal }),
+      ),
+  });
+}
+
+export function resultQuery(organization: string, job: string) {
+  return queryOptions({
+    queryKey: within(organization, "job", job, "result"),
+    queryFn: ({ signal }) =>
+      ask(api.GET("/api/v1/organizations/{organization}/jobs/{job}/result", { ...path(organization, job), signal })),
+  });
+}
+
+export function filesQuery(organization: string, job: string) {
+  return queryOptions({
+    queryKey: within(organization, "job", job, "files"),
+    queryFn: ({ signal }) =>
+      ask(api.GET("/api/v1/organizations/{organization}/jobs/{job}/artifacts", { ...path(organization, job), signal })),
+  });
+}
+
+export interface Lines {
+  lines: Schema["LogLine"][];
+  hidden: boolean;
+}
+
+/** Log lines: each time only those that came after the ones that are there. */
+export function linesQuery(queries: QueryClient, organization: string, job: string) {
+  const queryKey = within(organization, "job", job, "lines");
+  return queryOptions({
+    queryKey,
+    queryFn: async ({ signal }): Promise<Lines> => {
+      const lines = [...(queries.getQueryData<Lines>(queryKey)?.lines ?? [])];
+      for (;;) {
+        const page = await ask(
+          api.GET("/api/v1/organizations/{organization}/jobs/{job}/logs", {
+            params: { path: { organization, job }, query: { after: lines.length, limit: LINES } },
+            signal,
+          }),
+        );
+        if (page.items === null) return { lines: [], hidden: true };
+        lines.push(...page.items);
+        if (page.items.length < LINES) return { lines, hidden: false };
+      }
+    },
+    // They are only ever added to.
+    structuralSharing: false,
+  });
+}

@@ -1,0 +1,91 @@
+import { keepPreviousData, useQuery } from "@tanstack/react-query";
+import { useNavigate, useSearch } from "@tanstack/react-router";
+import { useState } from "react";
+import { type JobItem, jobsQuery } from "../../api/queries";
+import { useRefetch } from "../../live/hooks";
+import { useMay, useOrganization } from "../../shell/access";
+import { Button, Card, count, EmptyState, Page, Pager, Table, useNow } from "../../ui";
+import { SubmitDialog } from "../submit/SubmitDialog";
+import { columns } from "./columns";
+import { Filters } from "./Filters";
+import { filterOf, isEmpty, type JobsSearch } from "./filter";
+import { Views } from "./Views";
+
+/** The organization's jobs, newest first, as the address filters them. */
+export function Jobs() {
+  const organization = useOrganization();
+  const search = useSearch({ from: "/o/$organization/jobs" });
+  const navigate = useNavigate({ from: "/o/$organization/jobs" });
+  const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
+  const [isSubmitting, setSubmitting] = useState(false);
+  const maySubmit = useMay("jobs:submit");
+  const mayChange = useMay("jobs:change");
+  const filter = filterOf(search, Math.max(useNow(), Date.now()));
+  const found = useQuery({
+    ...jobsQuery(organization, filter, search.cursor),
+    refetchInterval: useRefetch(),
+    placeholderData: keepPreviousData,
+  });
+  const go = (next: JobsSearch, replace = false) => {
+    setChosen(new Set());
+    void navigate({ search: next, replace });
+  };
+  const open = (job: JobItem) =>
+    void navigate({ to: "/o/$organization/jobs/$job", params: { organization, job: job.id } });
+  const page = found.data;
+  return (
+    <Page
+      title="Jobs"
+      actions={
+        <>
+          <Views search={search} onChoose={go} />
+          {maySubmit && (
+            <Button look="primary" onClick={() => setSubmitting(true)}>
+              Submit a job
+            </Button>
+          )}
+        </>
+      }
+    >
+      <Card flush>
+        <Filters search={search} onChange={go} />
+        <Table
+          caption="Jobs"
+          columns={columns(organization)}
+          rows={page?.items}
+          rowKey={(job) => job.id}
+          error={found.error}
+          onRetry={() => void found.refetch()}
+          onOpen={open}
+          {...(mayChange && { chosen, onChoose: setChosen })}
+          empty={
+            isEmpty(search) ? (
+              <EmptyState title="No jobs yet">What the application submits appears here.</EmptyState>
+            ) : (
+              <EmptyState
+                title="No job fits this filter"
+                action={<Button onClick={() => go({})}>Show all jobs</Button>}
+              />
+            )
+          }
+        />
+        {page && (
+          <Pager
+            first={search.cursor === undefined}
+            next={page.next_cursor}
+            onFirst={() => go(withoutCursor(search))}
+            onNext={(cursor) => go({ ...search, cursor })}
+          >
+            {count(page.total, page.total_is_capped)} {page.total === 1 ? "job" : "jobs"}
+            {page.searched_newest ? `; the text was looked for in the newest ${count(page.searched_newest)}` : ""}
+          </Pager>
+        )}
+      </Card>
+      {isSubmitting && <SubmitDialog organization={organization} onClose={() => setSubmitting(false)} />}
+    </Page>
+  );
+}
+
+function withoutCursor({ cursor: _, ...search }: JobsSearch): JobsSearch {
+  return search;
+}

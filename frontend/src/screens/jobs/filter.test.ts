@@ -1,0 +1,42 @@
+import { describe, expect, it } from "vitest";
+import { filterOf, isEmpty, jobsSearch } from "./filter";
+
+describe("a filter from an address", () => {
+  it("takes what is a filter and leaves the rest", () => {
+    expect(
+      jobsSearch({ status: ["running", "nonsense", "queued"], label: ["a=1", "b"], text: "x", page: "3", user: "" }),
+    ).toEqual({
+      status: ["queued", "running"],
+      label: ["a=1"],
+      text: "x",
+    });
+  });
+
+  it("of one status is a list of one", () => {
+    expect(jobsSearch({ status: "queued" })).toEqual({ status: ["queued"] });
+  });
+
+  it("is empty without anything, on whatever page", () => {
+    expect(isEmpty(jobsSearch({ cursor: "abc" }))).toBe(true);
+    expect(isEmpty(jobsSearch({ text: "a" }))).toBe(false);
+  });
+});
+
+describe("a filter for the API", () => {
+  const now = Date.UTC(2026, 10, 26, 10, 0, 42);
+
+  it("counts a span from the whole minute, so that it stays the same question", () => {
+    expect(filterOf({ since: "1h" }, now)).toEqual({ created_after: "2026-11-26T09:00:00.000Z" });
+    expect(filterOf({ since: "1h" }, now + 10_000)).toEqual(filterOf({ since: "1h" }, now));
+  });
+
+  it("takes moments, and leaves out what is none", () => {
+    expect(filterOf({ since: "2026-11-01T00:00:00Z", before: "tomorrow" }, now)).toEqual({
+      created_after: "2026-11-01T00:00:00.000Z",
+    });
+  });
+
+  it("has no cursor in it", () => {
+    expect(filterOf({ cursor: "abc", text: "x" }, now)).toEqual({ text: "x" });
+  });
+});

@@ -1,0 +1,111 @@
+import { useMutation, useQuery } from "@tanstack/react-query";
+import { useNavigate } from "@tanstack/react-router";
+import { useState } from "react";
+import { api, ask, type Schema } from "../../api/client";
+import { Problem } from "../../api/problem";
+import { type Job, jobTypesQuery } from "../../api/queries";
+import { Confirm, Input, Select, Textarea, toast } from "../../ui";
+import { parsed } from "./parsed";
+
+const PRIORITIES = ["low", "normal", "high", "critical"] as const;
+
+interface Props {
+  organization: string;
+  /** A job to begin with. */
+  like?: Job;
+  onClose: () => void;
+}
+
+/** Submit a job by hand. */
+export function SubmitDialog({ organization, like, onClose }: Props) {
+  const types = useQuery(jobTypesQuery(organization));
+  const [type, setType] = useState(like?.job_type ?? "");
+  const [text, setText] = useState(() => JSON.stringify(like?.parameters ?? {}, null, 2));
+  const [priority, setPriority] = useState<Schema["Priority"] | "">(like?.priority ?? "");
+  const [delay, setDelay] = useState("");
+  const navigate = useNavigate();
+  const parameters = parsed(text);
+  const submit = useMutation({
+    mutationFn: () =>
+      ask(
+        api.POST("/api/v1/organizations/{organization}/jobs", {
+          params: { path: { organization } },
+          body: {
+            job_type: type,
+            parameters: parameters ?? {},
+            ...(priority && { priority }),
+            ...(delay && { delay: Number(delay) }),
+            ...(like && { queue: like.queue, labels: like.labels }),
+          } as Schema["NewJob"],
+        }),
+      ),
+    onSuccess: async (job) => {
+      toast("Submitted.");
+      onClose();
+      await navigate({ to: "/o/$organization/jobs/$job", params: { organization, job: job.id } });
+    },
+  });
+  const existing = submit.error instanceof Problem ? submit.error.more.existing_id : undefined;
+  return (
+    <Confirm
+      open
+      wide
+      title="Submit a job"
+      action="Submit"
+      busy={submit.isPending}
+      error={submit.error}
+      disabled={type === "" || !parameters}
+      onConfirm={() => submit.mutate()}
+      onClose={onClose}
+    >
+      <Select label="Job type" required value={type} onChange={(event) => setType(event.target.value)}>
+        <option value="">Choose one</option>
+        {types.data?.items.map(({ name, enabled }) => (
+          <option key={name} value={name} disabled={!enabled}>
+            {name}
+          </option>
+        ))}
+      </Select>
+      <Textarea
+        label="Parameters (JSON)"
+        rows={8}
+        spellCheck={false}
+        className="font-mono text-xs"
+        error={parameters ? null : "This is no JSON object."}
+        value={text}
+        onChange={(event) => setText(event.target.value)}
+      />
+      <div className="grid gap-3 sm:grid-cols-2">
+        <Select
+          label="Priority"
+          value={priority}
+          onChange={(event) => setPriority(event.target.value as typeof priority)}
+        >
+          <option value="">As its type says</option>
+          {PRIORITIES.map((name) => (
+            <option key={name}>{name}</option>
+          ))}
+        </Select>
+        <Input
+          label="Delay in seconds"
+          inputMode="numeric"
+          pattern="[0-9]*"
+          value={delay}
+          onChange={(event) => setDelay(event.target.value)}
+        />
+      </div>
+      {typeof existing === "string" && (
+        <button
+          type="button"
+          className="self-start text-sm text-accent underline"
+          onClick={() => {
+            onClose();
+            void navigate({ to: "/o/$organization/jobs/$job", params: { organization, job: existing } });
+          }}
+        >
+          Show the job that is there already
+        </button>
+      )}
+    </Confirm>
+  );
+}

@@ -1,0 +1,40 @@
+import { useSyncExternalStore } from "react";
+import { live } from "../live/client";
+import { usePhase } from "../live/hooks";
+import type { Phase } from "../live/phase";
+import { cx, duration, useNow } from "../ui";
+
+const TOLD: Record<Phase, { word: string; dot: string; hint: string }> = {
+  connecting: { word: "Connecting", dot: "bg-warn", hint: "The live connection is being made." },
+  live: { word: "Live", dot: "bg-good", hint: "Changes appear as they happen." },
+  "catching up": {
+    word: "Catching up",
+    dot: "bg-warn animate-pulse",
+    hint: "The connection was away; what was missed is on its way.",
+  },
+  polling: {
+    word: "Polling",
+    dot: "bg-bad",
+    hint: "There is no live connection, so the server is asked every 5 seconds.",
+  },
+};
+
+/** In the header: how fresh what is shown is. */
+export function LiveMark() {
+  const phase = usePhase();
+  const now = useNow();
+  const heardAt = useSyncExternalStore(live.observe, () => live.heardAt);
+  const age = Math.max(0, Math.max(now, Date.now()) - heardAt) / 1000;
+  const { word, dot, hint } = TOLD[phase];
+  return (
+    <span
+      title={hint}
+      className="inline-flex items-center gap-1.5 text-xs whitespace-nowrap text-muted"
+      data-phase={phase}
+    >
+      <span aria-hidden className={cx("size-2 rounded-full", dot)} />
+      <span aria-live="polite">{word}</span>
+      <span className="hidden sm:inline">· {age < 2 ? "now" : `${duration(Math.floor(age))} old`}</span>
+    </span>
+  );
+}

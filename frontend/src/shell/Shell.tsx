@@ -1,0 +1,201 @@
+import { useQuery } from "@tanstack/react-query";
+import { Link, Outlet, useRouteContext } from "@tanstack/react-router";
+import { type ReactNode, useEffect, useRef, useState } from "react";
+import { Problem } from "../api/problem";
+import { accessQuery, organizationQuery } from "../api/queries";
+import { useOperatorEvents, useOrganizationEvents } from "../live/hooks";
+import { remember } from "../settings";
+import { Button, cx, EmptyState, ErrorState, Page, StatusBadge } from "../ui";
+import { Account } from "./Account";
+import { useOrganization } from "./access";
+import { LiveMark } from "./LiveMark";
+import { Logo } from "./Logo";
+import { type Entry, OPERATOR_MENU, ORGANIZATION_MENU } from "./menu";
+import { Palette } from "./Palette";
+import { useShortcuts } from "./shortcuts";
+
+/** Screens of one organization. */
+export function InOrganization() {
+  const organization = useOrganization();
+  const access = useQuery(accessQuery(organization));
+  const self = useQuery(organizationQuery(organization));
+  useOrganizationEvents(organization);
+  useEffect(() => remember("organization", organization), [organization]);
+  const rights = access.data?.rights ?? [];
+  const entries = ORGANIZATION_MENU.filter((entry) => !entry.right || rights.includes(entry.right));
+  const isGone = access.error instanceof Problem && access.error.status === 404;
+  const status = self.data?.status === "active" ? (self.data.paused ? "paused" : null) : self.data?.status;
+  return (
+    <Frame
+      entries={entries}
+      organization={organization}
+      name={self.data?.name ?? organization}
+      mark={status ? <StatusBadge status={status} /> : null}
+      banner={access.data?.is_operator ? <OperatorBanner organization={organization} /> : null}
+    >
+      {isGone ? (
+        <Page title="Organization">
+          <EmptyState title="There is no such organization, or you are no member of it">
+            Choose another one above.
+          </EmptyState>
+        </Page>
+      ) : access.error ? (
+        <ErrorState error={access.error} onRetry={() => void access.refetch()} />
+      ) : (
+        <Outlet />
+      )}
+    </Frame>
+  );
+}
+
+/** Screens of operators. */
+export function InOperator() {
+  const { me } = useRouteContext({ from: "/operator" });
+  useOperatorEvents();
+  return (
+    <Frame
+      entries={me.is_operator ? OPERATOR_MENU : []}
+      organization={null}
+      name="All organizations"
+      banner={me.is_operator ? <OperatorBanner /> : null}
+    >
+      {me.is_operator ? (
+        <Outlet />
+      ) : (
+        <Page title="For operators">
+          <EmptyState title="This part is for operators">Choose an organization above to see its jobs.</EmptyState>
+        </Page>
+      )}
+    </Frame>
+  );
+}
+
+function OperatorBanner({ organization }: { organization?: string }) {
+  return (
+    <p className="border-b border-line bg-warn-soft px-4 py-1.5 text-center text-xs text-warn">
+      You act as an operator{organization === undefined ? " on all organizations" : ""}; what you do is written into the
+      audit.
+    </p>
+  );
+}
+
+interface FrameProps {
+  entries: readonly Entry[];
+  organization: string | null;
+  name: string;
+  mark?: ReactNode;
+  banner?: ReactNode;
+  children: ReactNode;
+}
+
+/** Header, menu and the screen. */
+function Frame({ entries, organization, name, mark, banner, children }: FrameProps) {
+  const [isPaletteOpen, setPaletteOpen] = useState(false);
+  const [isMenuOpen, setMenuOpen] = useState(false);
+  const main = useRef<HTMLElement>(null);
+  useShortcuts(entries, organization, () => setPaletteOpen(true));
+  return (
+    <div className="min-h-dvh">
+      <button
+        type="button"
+        className="sr-only z-50 rounded-md bg-raised px-3 py-2 text-sm focus:not-sr-only focus:fixed focus:top-2 focus:left-2"
+        onClick={() => main.current?.focus()}
+      >
+        Skip to content
+      </button>
+      {banner}
+      <header className="sticky top-0 z-30 flex h-12 items-center gap-2 border-b border-line bg-surface px-3 sm:gap-3 sm:px-4">
+        <Button
+          look="quiet"
+          small
+          className="md:hidden"
+          aria-expanded={isMenuOpen}
+          aria-controls="menu"
+          onClick={() => setMenuOpen(!isMenuOpen)}
+        >
+          Menu
+        </Button>
+        <Link to="/" className="hidden items-center gap-2 font-semibold tracking-tight sm:flex">
+          <Logo />
+          <span className="hidden lg:inline">Fairlane</span>
+        </Link>
+        <span aria-hidden className="hidden text-line sm:inline">
+          /
+        </span>
+        <button
+          type="button"
+          className="flex min-w-0 items-center gap-1.5 rounded-md px-2 py-1 text-sm font-medium hover:bg-hover"
+          onClick={() => setPaletteOpen(true)}
+        >
+          <span className="sr-only">Organization: </span>
+          <span className="truncate">{name}</span>
+          <span aria-hidden className="text-muted">
+            ⌄
+          </span>
+        </button>
+        {mark}
+        <div className="ml-auto flex items-center gap-2 sm:gap-3">
+          <LiveMark />
+          <Button small className="hidden text-muted sm:inline-flex" onClick={() => setPaletteOpen(true)}>
+            Go to… <kbd className="font-sans text-[0.6875rem]">Ctrl K</kbd>
+          </Button>
+          <Account />
+        </div>
+      </header>
+      <div className="md:flex">
+        <Menu entries={entries} organization={organization} open={isMenuOpen} onGo={() => setMenuOpen(false)} />
+        <main ref={main} tabIndex={-1} className="min-w-0 flex-1 outline-none">
+          {children}
+        </main>
+      </div>
+      <Palette
+        open={isPaletteOpen}
+        onClose={() => setPaletteOpen(false)}
+        entries={entries}
+        organization={organization}
+      />
+    </div>
+  );
+}
+
+function Menu({
+  entries,
+  organization,
+  open,
+  onGo,
+}: {
+  entries: readonly Entry[];
+  organization: string | null;
+  open: boolean;
+  onGo: () => void;
+}) {
+  return (
+    <nav
+      id="menu"
+      aria-label="Menu"
+      className={cx(
+        "border-line bg-canvas md:sticky md:top-12 md:block md:h-[calc(100dvh-3rem)] md:w-48 md:shrink-0 md:overflow-y-auto md:border-r",
+        open ? "block border-b" : "hidden",
+      )}
+    >
+      <ul className="flex flex-col gap-0.5 p-2">
+        {entries.map((entry) => (
+          <li key={entry.to}>
+            <Link
+              to={entry.to}
+              params={{ organization: organization ?? "" }}
+              activeOptions={{
+                exact: entry.to === "/o/$organization" || entry.to === "/operator",
+                includeSearch: false,
+              }}
+              onClick={onGo}
+              className="block rounded-md px-2.5 py-1.5 text-sm text-muted hover:bg-hover hover:text-ink aria-[current=page]:bg-accent-soft aria-[current=page]:font-medium aria-[current=page]:text-accent"
+            >
+              {entry.label}
+            </Link>
+          </li>
+        ))}
+      </ul>
+    </nav>
+  );
+}

@@ -1,0 +1,28 @@
+import { cx } from "./cx";
+
+/** A bar. Percent null: nobody has said how far it is, so it only says that something goes on. */
+export function Progress({ percent, label }: { percent: number | null | undefined; label: string }) {
+  const known = percent !== null && percent !== undefined;
+  const value = known ? Math.min(100, Math.max(0, percent)) : undefined;
+  return (
+    <div className="flex items-center gap-2">
+      <div
+        role="progressbar"
+        aria-label={label}
+        aria-valuemin={0}
+        aria-valuemax={100}
+        aria-valuenow={value === undefined ? undefined : Math.round(value)}
+        className="h-1.5 min-w-16 flex-1 overflow-hidden rounded-full bg-sunken"
+      >
+        <div
+          className={cx(
+            "h-full rounded-full bg-accent-strong transition-[width] duration-300",
+            !known && "animate-pulse opacity-40",
+          )}
+          style={{ width: `${value ?? 100}%` }}
+        />
+      </div>
+      <span className="w-9 text-right text-xs text-muted">{value === undefined ? "" : `${Math.floor(value)} %`}</span>
+    </div>
+  );
+}

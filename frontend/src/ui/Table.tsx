@@ -1,0 +1,162 @@
+import type { ReactNode } from "react";
+import { Button } from "./Button";
+import { cx } from "./cx";
+import { EmptyState, ErrorState, Skeleton } from "./States";
+
+export interface Column<Row> {
+  head: string;
+  cell: (row: Row) => ReactNode;
+  /** Numbers stand at the right. */
+  right?: boolean;
+  /** From which width of the screen on it is shown; left out: always. */
+  from?: "sm" | "md" | "lg";
+  /** Takes what is left, and is cut where that is too little. */
+  wide?: boolean;
+}
+
+const FROM = { sm: "hidden sm:table-cell", md: "hidden md:table-cell", lg: "hidden lg:table-cell" };
+
+interface Props<Row> {
+  /** What the table shows, for those who do not see it. */
+  caption: string;
+  columns: readonly Column<Row>[];
+  /** Undefined: they are on their way. */
+  rows: readonly Row[] | undefined;
+  rowKey: (row: Row) => string;
+  error?: unknown;
+  onRetry?: () => void;
+  empty?: ReactNode;
+  /** Rows with boxes to choose them by; the keys of those that are chosen. */
+  chosen?: ReadonlySet<string>;
+  onChoose?: (chosen: ReadonlySet<string>) => void;
+  /** Called when a row, and nothing in it, is clicked; the row needs a link in it for the keyboard. */
+  onOpen?: (row: Row) => void;
+}
+
+/** A dense table. Its states, nothing there, an error or not yet loaded, look the same everywhere. */
+export function Table<Row>(props: Props<Row>) {
+  const { caption, columns, rows, rowKey, error, onRetry, empty, chosen, onChoose, onOpen } = props;
+  if (rows === undefined)
+    return error ? <ErrorState error={error} {...(onRetry && { onRetry })} /> : <Skeleton rows={5} />;
+  if (rows.length === 0) return empty ?? <EmptyState title="Nothing here" />;
+  const keys = rows.map(rowKey);
+  const all = chosen !== undefined && keys.every((key) => chosen.has(key));
+  return (
+    <div className="relative overflow-x-auto">
+      <table className="w-full border-collapse text-sm">
+        <caption className="sr-only">{caption}</caption>
+        <thead>
+          <tr className="border-b border-line text-left text-xs text-muted">
+            {chosen && onChoose && (
+              <th scope="col" className="w-8 py-2 pl-4">
+                <input
+                  type="checkbox"
+                  aria-label="Choose all on this page"
+                  checked={all}
+                  onChange={() => onChoose(all ? without(chosen, keys) : new Set([...chosen, ...keys]))}
+                />
+              </th>
+            )}
+            {columns.map((column) => (
+              <th
+                key={column.head}
+                scope="col"
+                className={cx(
+                  "px-2 py-2 font-medium whitespace-nowrap first:pl-4 last:pr-4",
+                  column.right && "text-right",
+                  column.from && FROM[column.from],
+                )}
+              >
+                {column.head}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {rows.map((row) => {
+            const key = rowKey(row);
+            return (
+              <tr
+                key={key}
+                className={cx(
+                  "border-b border-line last:border-0 hover:bg-hover",
+                  onOpen && "cursor-pointer",
+                  chosen?.has(key) && "bg-accent-soft",
+                )}
+                onClick={(event) => {
+                  if (
+                    onOpen &&
+                    !(event.target as Element).closest("a, button, input, label, summary") &&
+                    !getSelection()?.toString()
+                  )
+                    onOpen(row);
+                }}
+              >
+                {chosen && onChoose && (
+                  <td className="w-8 py-[var(--row)] pl-4">
+                    <input
+                      type="checkbox"
+                      aria-label={`Choose ${key}`}
+                      checked={chosen.has(key)}
+                      onChange={() => onChoose(chosen.has(key) ? without(chosen, [key]) : new Set([...chosen, key]))}
+                    />
+                  </td>
+                )}
+                {columns.map((column) => (
+                  <td
+                    key={column.head}
+                    className={cx(
+                      "px-2 py-[var(--row)] align-top first:pl-4 last:pr-4",
+                      column.right && "text-right",
+                      column.from && FROM[column.from],
+                      column.wide && "w-full max-w-0 truncate",
+                    )}
+                  >
+                    {column.cell(row)}
+                  </td>
+                ))}
+              </tr>
+            );
+          })}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+function without(chosen: ReadonlySet<string>, keys: readonly string[]): ReadonlySet<string> {
+  return new Set([...chosen].filter((one) => !keys.includes(one)));
+}
+
+interface PagerProps {
+  /** Whether this is the first page. */
+  first: boolean;
+  /** The cursor of the next page; null: this is the last one. */
+  next: string | null | undefined;
+  onFirst: () => void;
+  onNext: (cursor: string) => void;
+  children?: ReactNode;
+}
+
+/** Pages by keyset: forward, and back to the first; the browser's own button goes a page back. */
+export function Pager({ first, next, onFirst, onNext, children }: PagerProps) {
+  if (first && !next && !children) return null;
+  return (
+    <nav
+      aria-label="Pages"
+      className="flex flex-wrap items-center justify-between gap-2 border-t border-line px-4 py-2"
+    >
+      <div className="text-xs text-muted">{children}</div>
+      <div className="flex gap-2">
+        {!first && (
+          <Button small onClick={onFirst}>
+            First page
+          </Button>
+        )}
+        <Button small disabled={!next} onClick={() => next && onNext(next)}>
+          Next page
+        </Button>
+      </div>
+    </nav>
+  );
+}

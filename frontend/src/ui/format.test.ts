@@ -1,0 +1,53 @@
+import { describe, expect, it } from "vitest";
+import { count, duration, plural, relative, size } from "./format";
+
+describe("durations", () => {
+  it.each([
+    [0, "0 s"],
+    [0.0004, "1 ms"],
+    [0.25, "250 ms"],
+    [3.08, "3.1 s"],
+    [59.4, "59 s"],
+    [60, "1 min"],
+    [61, "1 min 1 s"],
+    [3600, "1 h"],
+    [3_725, "1 h 2 min"],
+    [90_000, "1 d 1 h"],
+    [Number.NaN, "–"],
+  ])("of %d seconds read %s", (seconds, told) => {
+    expect(duration(seconds)).toBe(told);
+  });
+});
+
+describe("moments", () => {
+  const now = Date.UTC(2026, 10, 26, 10);
+
+  it.each([
+    [0, "just now"],
+    [59_999, "59 s ago"],
+    [60_000, "1 min ago"],
+    [7_200_000, "2 h ago"],
+    [172_800_000, "2 d ago"],
+    [-300_000, "in 5 min"],
+  ])("%d milliseconds before read %s", (before, told) => {
+    expect(relative(new Date(now - before), now)).toBe(told);
+  });
+});
+
+describe("counts and sizes", () => {
+  it("say where counting ended", () => {
+    expect(count(10_000, true)).toBe("10,000+");
+    expect(plural(1, "job")).toBe("1 job");
+    expect(plural(1200, "job")).toBe("1,200 jobs");
+  });
+
+  it.each([
+    [0, "0 B"],
+    [999, "999 B"],
+    [1_000, "1.0 kB"],
+    [999_600, "1.0 MB"],
+    [123_456_789, "123 MB"],
+  ])("%d bytes are %s", (bytes, told) => {
+    expect(size(bytes)).toBe(told);
+  });
+});

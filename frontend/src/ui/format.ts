@@ -1,0 +1,77 @@
+/** How values read on the screen. Pure: whoever calls says what time it is. */
+
+const MINUTE = 60;
+const HOUR = 60 * MINUTE;
+const DAY = 24 * HOUR;
+
+/** A length of time in its two largest units: "3 min 20 s". */
+export function duration(seconds: number): string {
+  if (!Number.isFinite(seconds)) return "–";
+  const whole = Math.max(0, seconds);
+  if (whole < 1) return whole === 0 ? "0 s" : `${Math.max(1, Math.round(whole * 1000))} ms`;
+  if (whole < 10) return `${whole.toFixed(1)} s`;
+  if (whole < MINUTE) return `${Math.round(whole)} s`;
+  const rounded = Math.round(whole);
+  if (rounded < HOUR) return pair(rounded, MINUTE, "min", 1, "s");
+  if (rounded < DAY) return pair(rounded, HOUR, "h", MINUTE, "min");
+  return pair(rounded, DAY, "d", HOUR, "h");
+}
+
+function pair(seconds: number, large: number, name: string, small: number, rest: string): string {
+  const first = Math.floor(seconds / large);
+  const second = Math.floor((seconds % large) / small);
+  return second === 0 ? `${first} ${name}` : `${first} ${name} ${second} ${rest}`;
+}
+
+/** How long ago, or in how long: "2 min ago", "in 5 s". */
+export function relative(at: Date, now: number): string {
+  const seconds = (now - at.getTime()) / 1000;
+  const length = Math.abs(seconds);
+  if (length < 2) return seconds < 0 ? "in a moment" : "just now";
+  const told = coarse(length);
+  return seconds < 0 ? `in ${told}` : `${told} ago`;
+}
+
+function coarse(seconds: number): string {
+  if (seconds < MINUTE) return `${Math.floor(seconds)} s`;
+  if (seconds < HOUR) return `${Math.floor(seconds / MINUTE)} min`;
+  if (seconds < DAY) return `${Math.floor(seconds / HOUR)} h`;
+  return `${Math.floor(seconds / DAY)} d`;
+}
+
+/** A moment in full, with its time zone. */
+export function exact(at: Date): string {
+  return at.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "long" });
+}
+
+/** A count, with separators; "10,000+" where it was counted no further. */
+export function count(value: number, capped = false): string {
+  return `${value.toLocaleString("en")}${capped ? "+" : ""}`;
+}
+
+/** "1 job", "2 jobs". */
+export function plural(value: number, one: string, many = `${one}s`): string {
+  return `${count(value)} ${value === 1 ? one : many}`;
+}
+
+/** A size in bytes: "1.2 MB". */
+export function size(bytes: number): string {
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  let value = bytes;
+  let unit = 0;
+  while (value >= 999.5 && unit < units.length - 1) {
+    value /= 1000;
+    unit += 1;
+  }
+  return `${unit === 0 || value >= 99.5 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
+}
+
+/** The part of an id that tells jobs apart: its last eight characters, as the first ones are their time. */
+export function short(id: string): string {
+  return id.slice(-8);
+}
+
+/** "dead_letter" as people say it: "dead letter". */
+export function words(name: string): string {
+  return name.replaceAll("_", " ");
+}

@@ -1,0 +1,14 @@
+/** The dashboard's one vocabulary of components: whatever a screen shows is made of these. */
+export { Button, buttonClass } from "./Button";
+export { Code, CopyButton, Kbd, Mono } from "./Code";
+export { cx } from "./cx";
+export { Confirm, Dialog } from "./Dialog";
+export { Checkbox, Input, Select, Textarea } from "./Field";
+export * from "./format";
+export { Card, Facts, Page, Stat } from "./Page";
+export { Progress } from "./Progress";
+export { EmptyState, ErrorState, Skeleton, sentence } from "./States";
+export { StatusBadge, Tag } from "./StatusBadge";
+export { type Column, Pager, Table } from "./Table";
+export { Elapsed, Time, useNow } from "./Time";
+export { toast } from "./Toast";

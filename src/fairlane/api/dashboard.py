@@ -1,0 +1,103 @@
+"""The dashboard's files. Anybody may load them; what they show they ask the API for, like any other client.
+
+They are built from frontend/ into the package's folder dashboard/ and named by their content, so a browser may keep all
+but the page itself. The page learns from its <base> below which path it is served.
+"""
+
+import gzip
+import html
+import mimetypes
+from dataclasses import dataclass
+from hashlib import sha256
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final
+
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+import fairlane
+from fairlane.api.authentication import path_of
+
+FOLDER: Final = Path(fairlane.__path__[0]) / "dashboard"
+# Its own scripts, styles and API, and nothing else: what somebody sent never runs, whatever page shows it.
+POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'self'; form-action 'none'; frame-ancestors 'none'"
+)
+_PAGE: Final = "index.html"
+_BASE: Final = '<base href="/" />'
+_FOREVER: Final = "public, max-age=31536000, immutable"
+_ABSENT: Final = (
+    "The dashboard is not built here. In Fairlane's repository `make dashboard` builds it, and then this server has to "
+    "be started again; the packages on PyPI have it. The REST API is served: {root}/api/v1/openapi.json describes it.\n"
+)
+
+
+def is_built() -> bool:
+    """Whether there is anything to serve."""
+    return (FOLDER / _PAGE).is_file()
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file, as it is and packed."""
+
+    body: bytes
+    packed: bytes
+    media_type: str
+
+    def response(self, headers: Headers, caching: str) -> Response:
+        """Its answer; 304 where the browser has it."""
+        tag = f'"{sha256(self.body).hexdigest()[:32]}"'
+        answer = {"Cache-Control": caching, "ETag": tag, "Vary": "Accept-Encoding", "Content-Security-Policy": POLICY}
+        if headers.get("if-none-match") == tag:
+            return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=answer)
+        if "gzip" in headers.get("accept-encoding", ""):
+            return Response(self.packed, headers=answer | {"Content-Encoding": "gzip"}, media_type=self.media_type)
+        return Response(self.body, headers=answer, media_type=self.media_type)
+
+
+class Dashboard:
+    """ASGI middleware: it answers whatever is looked for outside of /api.
+
+    Files are read once and found by name, so no path leads out of their folder. Any other path is one of the page's.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._files = _read(FOLDER) if is_built() else {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or pass the request on."""
+        path = path_of(scope).lstrip("/") if scope["type"] == "http" else ""
+        is_ours = scope["type"] == "http" and scope["method"] in {"GET", "HEAD"} and path.split("/")[0] != "api"
+        if not is_ours:
+            await self._app(scope, receive, send)
+            return
+        await self._answer(path, str(scope.get("root_path", "")), Headers(scope=scope))(scope, receive, send)
+
+    def _answer(self, path: str, root: str, headers: Headers) -> Response:
+        if not self._files:
+            return PlainTextResponse(_ABSENT.format(root=root), status_code=HTTPStatus.NOT_FOUND)
+        found = self._files.get(path)
+        if found is not None and path != _PAGE:
+            return found.response(headers, _FOREVER)
+        if path.startswith("assets/"):
+            # Of a release before: the page has to be loaded again.
+            return PlainTextResponse("There is no such file.\n", status_code=HTTPStatus.NOT_FOUND)
+        page = self._files[_PAGE].body.decode().replace(_BASE, f'<base href="{html.escape(root)}/" />', 1).encode()
+        return _file(page, "text/html").response(headers, "no-cache")
+
+
+def _read(folder: Path) -> dict[str, _File]:
+    found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    return {
+        name: _file(path.read_bytes(), mimetypes.guess_type(name)[0] or "application/octet-stream")
+        for name, path in found.items()
+    }
+
+
+def _file(body: bytes, media_type: str) -> _File:
+    return _File(body, gzip.compress(body, mtime=0), media_type)
