@@ -20,11 +20,12 @@ OPERATOR = "olga"
 
 
 class Server:
-    """Uvicorn on a free port of this machine; `url` is where."""
+    """Uvicorn on a port of this machine, a free one unless it is named; `url` is where."""
 
-    def __init__(self, app: Starlette) -> None:
+    def __init__(self, app: Starlette, port: int = 0) -> None:
         listening = socket.socket()
-        listening.bind(("127.0.0.1", 0))
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(("127.0.0.1", port))
         self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         config = uvicorn.Config(app, lifespan="off", log_config=None, timeout_graceful_shutdown=2)
         self._server = ApiServer(config, app) if isinstance(app, FastAPI) else uvicorn.Server(config)

@@ -93,7 +93,7 @@ export class LiveClient {
       reconnectionDelayMax: 5_000,
       // A ticket is good once, so each connection gets its own.
       auth: (give) => {
-        void ask<{ ticket: string }>(api.POST("/api/v1/socket-tickets" as never) as never).then(
+        void ask(api.POST("/api/v1/socket-tickets")).then(
           ({ ticket }) => give({ ticket }),
           (error: unknown) => (error instanceof Problem && error.status === 401 ? this.close() : give({})),
         );

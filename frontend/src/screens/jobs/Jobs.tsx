@@ -6,6 +6,8 @@ import { useRefetch } from "../../live/hooks";
 import { useMay, useOrganization } from "../../shell/access";
 import { Button, Card, count, EmptyState, Page, Pager, Table, useNow } from "../../ui";
 import { SubmitDialog } from "../submit/SubmitDialog";
+import { Bulk } from "./Bulk";
+import { Counts } from "./Counts";
 import { columns } from "./columns";
 import { Filters } from "./Filters";
 import { filterOf, isEmpty, type JobsSearch } from "./filter";
@@ -47,8 +49,18 @@ export function Jobs() {
         </>
       }
     >
+      <Counts organization={organization} search={search} filter={filter} onChoose={go} />
       <Card flush>
         <Filters search={search} onChange={go} />
+        {mayChange && (
+          <Bulk
+            organization={organization}
+            filter={filter}
+            search={search}
+            chosen={chosen}
+            onDone={() => setChosen(new Set())}
+          />
+        )}
         <Table
           caption="Jobs"
           columns={columns(organization)}

@@ -1,7 +1,131 @@
+import { useQuery } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
+import { jobsQuery, organizationQuery } from "../../api/queries";
+import { useRefetch } from "../../live/hooks";
 import { useOrganization } from "../../shell/access";
-import { Page } from "../../ui";
+import { Card, count, duration, EmptyState, ErrorState, Page, Stat, Table, Time } from "../../ui";
+import { Quota } from "./Quota";
+import { metricsQuery, timelineQuery } from "./queries";
+import { Running } from "./Running";
+import { summaryOf } from "./summary";
+import { Throughput } from "./Throughput";
 
-/** How the organization's jobs are doing. */
+const MINUTES = 60;
+
+/** How the organization's jobs are doing now, and were within the last hour. */
 export function Overview() {
-  return <Page title={useOrganization()}>{null}</Page>;
+  const organization = useOrganization();
+  const self = useQuery(organizationQuery(organization));
+  const metrics = useQuery({ ...metricsQuery(organization), refetchInterval: useRefetch(2) });
+  const timeline = useQuery({ ...timelineQuery(organization, MINUTES, 1), refetchInterval: useRefetch(3) });
+  const summary = timeline.data && summaryOf(timeline.data.steps);
+  const byStatus = metrics.data?.jobs_by_status;
+  const oldest = metrics.data?.oldest_queued_seconds ?? null;
+  const depth = metrics.data?.dead_letter_depth ?? 0;
+  return (
+    <Page title={self.data?.name ?? organization} description="Now, and within the last hour.">
+      {metrics.error && !metrics.data && <ErrorState error={metrics.error} onRetry={() => void metrics.refetch()} />}
+      <dl className="grid grid-cols-2 gap-3 md:grid-cols-3 xl:grid-cols-6">
+        <Stat
+          label="Running"
+          value={told(byStatus?.running)}
+          hint={self.data?.max_running == null ? "no limit" : `of ${count(self.data.max_running)}`}
+        />
+        <Stat label="Queued" value={told(byStatus?.queued)} hint={`${told(byStatus?.pending)} pending`} />
+        <Stat
+          label="Oldest wait"
+          value={metrics.data ? (oldest === null ? "none" : duration(oldest)) : "…"}
+          hint="of what may start now"
+          {...(oldest !== null && oldest > 60 && { tone: "warn" as const })}
+        />
+        <Stat label="Wait p50 / p95" value={pair(summary?.waitP50, summary?.waitP95)} hint="until the first start" />
+        <Stat label="Run p50 / p95" value={pair(summary?.runP50, summary?.runP95)} hint="of the last attempt" />
+        <Stat
+          label="Failed attempts"
+          value={summary ? count(summary.failed) : "…"}
+          hint={
+            summary?.failureRate == null
+              ? "nothing ended"
+              : `${(summary.failureRate * 100).toFixed(1)} % of ${count(summary.completed + summary.failed)}`
+          }
+          {...(summary && summary.failed > 0 && { tone: "bad" as const })}
+        />
+      </dl>
+      <div className="grid items-start gap-5 lg:grid-cols-[minmax(0,2fr)_minmax(18rem,1fr)]">
+        <div className="flex min-w-0 flex-col gap-5">
+          <Running organization={organization} />
+          <Throughput timeline={timeline.data} error={timeline.error} />
+        </div>
+        <div className="flex min-w-0 flex-col gap-5">
+          {self.data && metrics.data && <Quota organization={self.data} byStatus={metrics.data.jobs_by_status} />}
+          <Failures organization={organization} depth={depth} />
+        </div>
+      </div>
+    </Page>
+  );
+}
+
+function told(value: number | undefined): string {
+  return value === undefined ? "…" : count(value);
+}
+
+function pair(first: number | null | undefined, second: number | null | undefined): string {
+  if (first === undefined || second === undefined) return "…";
+  return first === null || second === null ? "–" : `${duration(first)} / ${duration(second)}`;
+}
+
+/** The newest dead letters. */
+function Failures({ organization, depth }: { organization: string; depth: number }) {
+  const found = useQuery({
+    ...jobsQuery(organization, { status: ["dead_letter"] }, undefined, 5),
+    refetchInterval: useRefetch(3),
+  });
+  return (
+    <Card
+      title="Dead letters"
+      flush
+      actions={
+        depth > 0 && (
+          <Link
+            to="/o/$organization/jobs"
+            params={{ organization }}
+            search={{ status: ["dead_letter"] }}
+            className="text-xs text-accent hover:underline"
+          >
+            {count(depth)} undecided
+          </Link>
+        )
+      }
+    >
+      <Table
+        caption="The newest dead letters"
+        rows={found.data?.items}
+        rowKey={(job) => job.id}
+        error={found.error}
+        onRetry={() => void found.refetch()}
+        empty={<EmptyState title="None">Jobs that can't be saved by a retry come here.</EmptyState>}
+        columns={[
+          {
+            head: "Job",
+            wide: true,
+            cell: (job) => (
+              <>
+                <Link
+                  to="/o/$organization/jobs/$job"
+                  params={{ organization, job: job.id }}
+                  className="font-medium hover:underline"
+                >
+                  {job.job_type}
+                </Link>
+                <p className="truncate text-xs text-bad">
+                  {[job.error_type, job.error_message].filter(Boolean).join(": ")}
+                </p>
+              </>
+            ),
+          },
+          { head: "When", right: true, cell: (job) => <Time at={job.finished_at} /> },
+        ]}
+      />
+    </Card>
+  );
 }

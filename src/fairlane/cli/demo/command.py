@@ -28,6 +28,7 @@ from fairlane.cli.demo.results import (
     shown,
     write_reports,
 )
+from fairlane.cli.demo.site import dashboard_of
 from fairlane.cli.output import complain, console, number_of, say
 from fairlane.cli.session import target_of
 from fairlane.domain.events import Event, WorkerStarted
@@ -46,17 +47,25 @@ def demo(
         bool, typer.Option("--postgres", help="On a PostgreSQL server of its own, not SQLite.")
     ] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Leave that server running.")] = False,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="When all have ended, serve the dashboard and work on, until Ctrl-C.")
+    ] = False,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="PORT", help="Where the dashboard is; 0: any that is free.")
+    ] = 0,
     directory: Annotated[
         Path, typer.Option(metavar="DIRECTORY", help="Made if need be; an earlier demo's is emptied.")
     ] = Path(".demo"),
 ) -> None:
     """Run three firms' reports, and show their jobs live: retries, a dead letter, a cancel, PDFs at the end.
 
-    It takes a quarter of a minute or so. The exit code is 0 if every job ended as planned.
+    Meanwhile the dashboard shows them, too, at the address that is printed first. It takes a quarter of a minute or so.
+    The exit code is 0 if every job ended as planned.
 
     \b
     Examples:
         fairlane demo
+        fairlane demo --serve
         fairlane demo --postgres --directory /tmp/fairlane-demo
     """
     if target_of(context).url_is_explicit:
@@ -71,7 +80,9 @@ def demo(
         example = example_in(place)
         fl: Fairlane = example.app.fl
         with fl:
-            problems = _run(fl, example, place, console())
+            fl.migrate()
+            with dashboard_of(fl, wanted=serve, port=port) as link:
+                problems = _run(fl, example, place, console(), link, stay=serve)
     for problem in problems:
         complain(problem)
     if problems:
@@ -79,14 +90,26 @@ def demo(
         raise typer.Exit(1)
 
 
-def _run(fl: Fairlane, example: Example, place: Place, out: Console) -> Sequence[str]:
+def _run(fl: Fairlane, example: Example, place: Place, out: Console, link: str | None, *, stay: bool) -> Sequence[str]:
     """All of it; the sentences of the verdict."""
-    fl.migrate()
     names = {firm.id: firm.name for firm in example.plan.FIRMS}
     say(f"Three firms submit their jobs to {'SQLite' if place.url.startswith('sqlite') else 'PostgreSQL'} …")
+    if link is not None:
+        say(f"Watch them in a browser; this link logs you in, once: {link}")
     with example.flaky.FlakyService() as service, BackgroundWorker(fl):
         planned = example.plan.submit_all(fl, service.url)
         jobs = _watch(fl, example, planned, names, out)
+        problems = _told(fl, example, place, out, planned, jobs)
+        if stay:
+            _stay(out)
+    return problems
+
+
+def _told(
+    fl: Fairlane, example: Example, place: Place, out: Console, planned: Sequence[Any], jobs: Mapping[UUID, Job]
+) -> Sequence[str]:
+    """Write the reports and print what has become of the jobs; the sentences of the verdict."""
+    names = {firm.id: firm.name for firm in example.plan.FIRMS}
     written = write_reports(fl, jobs, place.output)
     out.print()
     print_summary(out, jobs, names)
@@ -101,6 +124,14 @@ def _run(fl: Fairlane, example: Example, place: Place, out: Console) -> Sequence
         out.print()
         out.print(Text(f"✓ All {number_of(len(planned), 'job')} ended as planned.", "green"))
     return problems
+
+
+def _stay(out: Console) -> None:
+    """Until Ctrl-C, which is how this ends."""
+    out.print()
+    out.print("The dashboard is still served, and a worker runs what you submit or retry there. Ctrl-C ends it.")
+    with suppress(KeyboardInterrupt):
+        threading.Event().wait()
 
 
 def _watch(

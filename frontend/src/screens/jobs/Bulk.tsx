@@ -1,0 +1,164 @@
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useEffect, useRef, useState } from "react";
+import { type JobFilter, within } from "../../api/queries";
+import { Button, Confirm, count, Dialog, plural } from "../../ui";
+import { actOnAll, actOnEach, type BulkAction } from "./bulk";
+import type { JobsSearch } from "./filter";
+import { type Outcome, workOff } from "./workOff";
+
+interface Props {
+  organization: string;
+  filter: JobFilter;
+  search: JobsSearch;
+  chosen: ReadonlySet<string>;
+  onDone: () => void;
+}
+
+/** More than so many are worked off by their filter, not one by one. */
+const FEW = 25;
+
+/** Cancel or retry the chosen jobs, or all that fit the filter; before, it says how many these are. */
+export function Bulk({ organization, filter, search, chosen, onDone }: Props) {
+  const [asked, setAsked] = useState<{ action: BulkAction; ids: string[] | null } | null>(null);
+  const statuses = search.status ?? [];
+  const isDead = statuses.includes("dead_letter");
+  const isLive =
+    statuses.length === 0 || statuses.some((one) => one === "pending" || one === "queued" || one === "running");
+  const ids = [...chosen];
+  const tooMany = ids.length > FEW;
+  return (
+    <div className="flex flex-wrap items-center gap-2 border-b border-line px-3 py-2 text-sm">
+      {ids.length > 0 ? (
+        <>
+          <span className="font-medium">{count(ids.length)} chosen</span>
+          <Button small disabled={tooMany} onClick={() => setAsked({ action: "cancel", ids })}>
+            Cancel chosen
+          </Button>
+          <Button small disabled={tooMany} onClick={() => setAsked({ action: "retry", ids })}>
+            Retry chosen
+          </Button>
+          <Button small look="quiet" onClick={onDone}>
+            Choose none
+          </Button>
+          {tooMany && <span className="text-xs text-muted">Choose {FEW} at most, or filter for all of them.</span>}
+        </>
+      ) : (
+        <>
+          <span className="text-xs text-muted">All that fit:</span>
+          <Button small disabled={!isLive} onClick={() => setAsked({ action: "cancel", ids: null })}>
+            Cancel all…
+          </Button>
+          <Button
+            small
+            disabled={!isDead && statuses.length > 0}
+            onClick={() => setAsked({ action: "retry", ids: null })}
+          >
+            Retry dead letters…
+          </Button>
+        </>
+      )}
+      {asked && (
+        <Act
+          organization={organization}
+          filter={filter}
+          {...asked}
+          onClose={() => {
+            setAsked(null);
+            onDone();
+          }}
+        />
+      )}
+    </div>
+  );
+}
+
+const WORDS = {
+  cancel: { title: "Cancel jobs?", verb: "Cancel", done: "canceled or asked to stop" },
+  retry: { title: "Retry dead letters?", verb: "Retry", done: "queued again" },
+} as const;
+
+interface ActProps {
+  organization: string;
+  filter: JobFilter;
+  action: BulkAction;
+  /** Null: all that fit the filter. */
+  ids: string[] | null;
+  onClose: () => void;
+}
+
+function Act({ organization, filter, action, ids, onClose }: ActProps) {
+  const queries = useQueryClient();
+  const [outcome, setOutcome] = useState<Outcome | null>(null);
+  const abort = useRef(new AbortController());
+  useEffect(() => () => abort.current.abort(), []);
+  const dry = useQuery({
+    queryKey: ["dry-run", organization, action, filter],
+    queryFn: () => actOnAll(organization, action, filter, { dry_run: true }),
+    enabled: ids === null,
+    gcTime: 0,
+    staleTime: 0,
+  });
+  const run = useMutation({
+    mutationFn: () => {
+      const { signal } = abort.current;
+      if (ids !== null) return actOnEach(organization, action, ids, setOutcome, signal);
+      return workOff((cursor) => actOnAll(organization, action, filter, { cursor }), setOutcome, signal);
+    },
+    onSettled: () => queries.invalidateQueries({ queryKey: within(organization) }),
+  });
+  const words = WORDS[action];
+  if (run.data) return <Done words={words} outcome={run.data} onClose={onClose} />;
+  const matching = ids?.length ?? dry.data?.matching;
+  return (
+    <Confirm
+      open
+      title={words.title}
+      action={matching === undefined || matching === null ? words.verb : `${words.verb} ${plural(matching, "job")}`}
+      danger={action === "cancel"}
+      busy={run.isPending}
+      error={run.error ?? dry.error}
+      disabled={!matching}
+      onConfirm={() => run.mutate()}
+      onClose={onClose}
+    >
+      <p aria-live="polite">
+        {matching === undefined || matching === null
+          ? "Counting…"
+          : matching === 0
+            ? "No job that fits can be changed so."
+            : `${count(matching, dry.data?.matching_is_capped)} ${matching === 1 ? "job" : "jobs"} will be changed${ids ? "" : ": all that fit the filter, on all pages"}.`}
+      </p>
+      {outcome && (
+        <p className="text-muted" aria-live="polite">
+          {count(outcome.changed)} {words.done} so far…
+        </p>
+      )}
+      <p className="text-xs text-muted">Members change their own jobs, admins all. What is done stands in the audit.</p>
+    </Confirm>
+  );
+}
+
+function Done({ words, outcome, onClose }: { words: { done: string }; outcome: Outcome; onClose: () => void }) {
+  return (
+    <Dialog open title="Done" onClose={onClose}>
+      <p className="text-sm">
+        {plural(outcome.changed, "job")} {words.done}.
+        {outcome.refused > 0 && ` ${plural(outcome.refused, "job")} refused:`}
+      </p>
+      {outcome.refusals.length > 0 && (
+        <ul className="list-disc pl-5 text-sm text-muted">
+          {outcome.refusals.map((why) => (
+            <li key={why} className="break-words">
+              {why}
+            </li>
+          ))}
+        </ul>
+      )}
+      <div className="flex justify-end">
+        <Button look="primary" onClick={onClose}>
+          Close
+        </Button>
+      </div>
+    </Dialog>
+  );
+}

@@ -1,0 +1,58 @@
+import { keepPreviousData, useQuery } from "@tanstack/react-query";
+import { api, ask } from "../../api/client";
+import { type JobFilter, within } from "../../api/queries";
+import { useRefetch } from "../../live/hooks";
+import { count, cx, StatusBadge } from "../../ui";
+import { type JobsSearch, STATUSES } from "./filter";
+
+interface Props {
+  organization: string;
+  search: JobsSearch;
+  filter: JobFilter;
+  onChoose: (search: JobsSearch) => void;
+}
+
+/** How many jobs of each status fit the rest of the filter; each is a button that shows only these. */
+export function Counts({ organization, search, filter, onChoose }: Props) {
+  const { status: _, ...rest } = filter;
+  const { data } = useQuery({
+    queryKey: within(organization, "job-counts", rest),
+    queryFn: ({ signal }) =>
+      ask(
+        api.GET("/api/v1/organizations/{organization}/job-counts", {
+          params: { path: { organization }, query: rest },
+          signal,
+        }),
+      ),
+    refetchInterval: useRefetch(2),
+    placeholderData: keepPreviousData,
+  });
+  const chosen = search.status ?? [];
+  const choose = (status: (typeof STATUSES)[number]) => {
+    const { cursor: _cursor, status: _status, ...same } = search;
+    const next = chosen.includes(status) ? chosen.filter((one) => one !== status) : [...chosen, status];
+    onChoose(next.length > 0 ? { ...same, status: next } : same);
+  };
+  return (
+    <fieldset className="flex flex-wrap gap-2">
+      <legend className="sr-only">Filter by status</legend>
+      {STATUSES.map((status) => (
+        <button
+          key={status}
+          type="button"
+          aria-pressed={chosen.includes(status)}
+          onClick={() => choose(status)}
+          className={cx(
+            "flex items-center gap-2 rounded-md border bg-surface px-2 py-1 text-sm hover:bg-hover",
+            chosen.includes(status) ? "border-accent" : "border-line",
+          )}
+        >
+          <StatusBadge status={status} />
+          <span className="min-w-4 text-right font-medium">
+            {data ? count(data.by_status[status] ?? 0, data.capped.includes(status)) : "…"}
+          </span>
+        </button>
+      ))}
+    </fieldset>
+  );
+}

@@ -1,0 +1,78 @@
+import { useQuery } from "@tanstack/react-query";
+import { Link, useNavigate } from "@tanstack/react-router";
+import { jobsQuery } from "../../api/queries";
+import { useRefetch } from "../../live/hooks";
+import { Card, Elapsed, EmptyState, Progress, StatusBadge, short, Table } from "../../ui";
+
+const SHOWN = 10;
+
+/** What runs now, and how far it is. */
+export function Running({ organization }: { organization: string }) {
+  const navigate = useNavigate();
+  const found = useQuery({
+    ...jobsQuery(organization, { status: ["running"] }, undefined, SHOWN),
+    refetchInterval: useRefetch(),
+  });
+  // One that has ended meanwhile leaves at once, before the list is asked for anew.
+  const rows = found.data?.items.filter((job) => job.status === "running");
+  const more = (found.data?.total ?? 0) - (found.data?.items.length ?? 0);
+  return (
+    <Card
+      title="Running now"
+      flush
+      actions={
+        more > 0 && (
+          <Link
+            to="/o/$organization/jobs"
+            params={{ organization }}
+            search={{ status: ["running"] }}
+            className="text-xs text-accent hover:underline"
+          >
+            and {more} more
+          </Link>
+        )
+      }
+    >
+      <Table
+        caption="Jobs that run now"
+        rows={rows}
+        rowKey={(job) => job.id}
+        error={found.error}
+        onRetry={() => void found.refetch()}
+        onOpen={(job) => void navigate({ to: "/o/$organization/jobs/$job", params: { organization, job: job.id } })}
+        empty={<EmptyState title="Nothing runs">Jobs appear here as soon as a worker starts them.</EmptyState>}
+        columns={[
+          {
+            head: "Job",
+            cell: (job) => (
+              <Link
+                to="/o/$organization/jobs/$job"
+                params={{ organization, job: job.id }}
+                title={job.id}
+                className="font-medium hover:underline"
+              >
+                {job.job_type} <span className="font-mono text-xs font-normal text-muted">{short(job.id)}</span>
+              </Link>
+            ),
+          },
+          {
+            head: "Progress",
+            wide: true,
+            cell: (job) => (
+              <>
+                <Progress percent={job.progress} label={`Progress of ${job.job_type} ${short(job.id)}`} />
+                {job.progress_message && <p className="truncate text-xs text-muted">{job.progress_message}</p>}
+              </>
+            ),
+          },
+          {
+            head: "State",
+            from: "md",
+            cell: (job) => (job.cancel_requested_at ? <StatusBadge status="stopping" /> : null),
+          },
+          { head: "For", right: true, cell: (job) => <Elapsed from={job.started_at} /> },
+        ]}
+      />
+    </Card>
+  );
+}

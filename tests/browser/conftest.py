@@ -1,0 +1,79 @@
+"""A real browser in front of the real dashboard: Chromium, driven by Playwright.
+
+Playwright keeps its event loop in the thread that it was started in, where no asynchronous test could run meanwhile; so
+it ends with each module of tests.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final, NoReturn
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from fairlane.api.dashboard import is_built
+from tests.browser.site import Site
+
+CHROMIUM: Final = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+AXE: Final = Path(__file__).parents[2] / "frontend" / "node_modules" / "axe-core" / "axe.min.js"
+PICTURES: Final = Path(__file__).parents[2] / "build" / "screenshots"
+# It starts as root, and asks nobody on the internet for anything.
+ARGUMENTS: Final = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def unable(why: str) -> NoReturn:
+    """Skip, or fail where these tests have to run."""
+    if os.environ.get("FAIRLANE_TEST_BROWSER") == "required":
+        pytest.fail(why)
+    pytest.skip(why)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium, for the tests of a module."""
+    if CHROMIUM is None:
+        unable("There is no Chromium; on Debian `apt-get install chromium` brings it.")
+    if not is_built():
+        unable("The dashboard is not built; `make dashboard` builds it.")
+    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS) as made:
+        yield made
+
+
+@pytest.fixture
+def site(sqlite_url: str) -> Iterator[Site]:
+    """A served application with two organizations and a worker."""
+    with Site(sqlite_url) as made:
+        yield made
+
+
+@pytest.fixture
+def enter(browser: Browser, site: Site) -> Iterator[Callable[..., Page]]:
+    """Open the dashboard as a user, in a browser of their own. A page on which a script failed fails the test."""
+    failures: list[str] = []
+
+    def open_as(user: str | None, path: str = "", **options: object) -> Page:
+        context: BrowserContext = stack.enter_context(browser.new_context(reduced_motion="reduce", **options))  # type: ignore[arg-type]
+        if user is not None:
+            context.add_cookies([{"name": "fairlane_session", "value": site.session(user), "url": site.url}])
+        page = context.new_page()
+        page.set_default_timeout(15_000)
+        page.on("pageerror", lambda error: failures.append(str(error)))
+        page.on(
+            "console", lambda message: failures.append(message.text) if "Content Security" in message.text else None
+        )
+        page.goto(f"{site.url}/{path}")
+        return page
+
+    with ExitStack() as stack:
+        yield open_as
+    assert failures == []

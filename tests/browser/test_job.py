@@ -1,0 +1,76 @@
+"""One job's page, while it runs and afterwards."""
+
+from collections.abc import Callable
+
+from playwright.sync_api import Page, expect
+
+from tests.browser.site import Site
+
+
+def test_progress_and_log_lines_come_while_it_runs(enter: Callable[..., Page], site: Site):
+    site.gate.pages = 3
+    job = site.submit()
+    page = enter("ana", f"o/acme/jobs/{job}")
+    bar = page.get_by_role("progressbar", name="Progress of report.render")
+    expect(bar).to_have_attribute("aria-valuenow", "30")
+    expect(page.get_by_role("log")).to_contain_text("page 3 of Monthly report")
+    site.gate.pages = 7
+    expect(bar).to_have_attribute("aria-valuenow", "70")
+    expect(page.get_by_role("log")).to_contain_text("page 7 of Monthly report")
+    site.gate.pages = 100
+    expect(page.get_by_label("Result")).to_contain_text('"pages": 10')
+    with page.expect_download() as download:
+        page.get_by_role("link", name="report.txt").click()
+    assert download.value.path().read_text() == "Monthly report"
+
+
+def test_a_running_job_is_canceled_and_says_so(enter: Callable[..., Page], site: Site):
+    site.gate.pages = 1
+    job = site.submit()
+    page = enter("ana", f"o/acme/jobs/{job}")
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("dialog").get_by_label("Why").fill("wrong month")
+    page.get_by_role("dialog").get_by_role("button", name="Cancel the job").click()
+    expect(page.get_by_role("heading", name="How it ended")).to_be_visible()
+    expect(page.get_by_text("It was canceled at")).to_contain_text("ana")
+    expect(page.get_by_role("table", name="Each step")).to_contain_text("wrong month")
+
+
+def test_a_dead_letter_shows_its_causes_and_runs_again_with_other_parameters(enter: Callable[..., Page], site: Site):
+    job = site.done(site.submit("report.fail", parameters={"text": "no such table"}))
+    page = enter("ana", f"o/acme/jobs/{job}")
+    expect(page.get_by_text("ValueError: no such table").first).to_be_visible()
+    cause = page.get_by_text("caused by")
+    expect(cause).to_be_visible()
+    cause.click()
+    expect(page.get_by_label("Traceback").nth(1)).to_contain_text("KeyError")
+
+    page.get_by_role("button", name="Edit and retry").click()
+    box = page.get_by_role("dialog").get_by_label("Parameters")
+    expect(box).to_have_value('{\n  "text": "no such table"\n}')
+    box.fill("{")
+    expect(page.get_by_role("dialog").get_by_role("button", name="Retry")).to_be_disabled()
+    box.fill('{"text": "another table"}')
+    page.get_by_role("dialog").get_by_role("button", name="Retry").click()
+    expect(page.get_by_text("ValueError: another table").first).to_be_visible()
+    expect(page.get_by_text("Attempt 2")).to_be_visible()
+
+
+def test_why_it_does_not_run_is_said_in_a_sentence(enter: Callable[..., Page], site: Site):
+    site.fl.queues.pause("parked", reason="moving house")
+    page = enter("ana", f"o/acme/jobs/{site.submit('nobody.runs')}")
+    expect(page.get_by_role("heading", name="Why is it not running?")).to_be_visible()
+    expect(page.get_by_text("Queue parked is paused")).to_contain_text("moving house")
+
+
+def test_payload_is_hidden_from_whoever_may_not_see_it(enter: Callable[..., Page], site: Site):
+    site.gate.pages = 100
+    job = site.done(site.submit(parameters={"title": "salaries"}))
+    page = enter("vic", f"o/acme/jobs/{job}")
+    expect(page.get_by_text("What it was submitted with is hidden")).to_be_visible()
+    expect(page.get_by_text("What it returned is hidden")).to_be_visible()
+    assert "salaries" not in page.content()
+    for action in ("Cancel", "Retry", "Submit again"):
+        expect(page.get_by_role("button", name=action)).to_have_count(0)
+    mine = enter("ana", f"o/acme/jobs/{job}")
+    expect(mine.get_by_label("Parameters")).to_contain_text("salaries")

@@ -1,0 +1,116 @@
+"""The list of jobs: filters in the address, counts, saved views, many at once."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.site import Site
+
+
+@pytest.fixture
+def jobs(site: Site) -> Site:
+    """Some that wait, one dead letter, one that has completed."""
+    site.fl.queues.pause("parked")
+    for _ in range(5):
+        site.submit("nobody.runs")
+    site.submit("nobody.runs", user="ben", labels={"document": "42"})
+    site.done(site.submit("report.fail", parameters={"text": "no such table"}))
+    site.gate.pages = 100
+    site.done(site.submit())
+    return site
+
+
+def rows(page: Page):
+    return page.get_by_role("table", name="Jobs").locator("tbody tr")
+
+
+def test_a_filter_stands_in_the_address_and_the_counts_follow_it(enter: Callable[..., Page], jobs: Site):
+    page = enter("ana", "o/acme/jobs")
+    expect(rows(page)).to_have_count(8)
+    queued = page.get_by_role("button", name=re.compile("^queued"))
+    expect(queued).to_contain_text("6")
+    queued.click()
+    expect(rows(page)).to_have_count(6)
+    expect(page).to_have_url(re.compile(r"status=queued"))
+
+    page.get_by_role("button", name="More").click()
+    page.get_by_label("User").fill("ben")
+    expect(rows(page)).to_have_count(1)
+    expect(queued).to_contain_text("1")
+    expect(page).to_have_url(re.compile(r"user=ben"))
+
+    page.reload()
+    expect(rows(page)).to_have_count(1)
+    page.go_back()
+    page.get_by_role("button", name="Clear").click()
+    expect(rows(page)).to_have_count(8)
+    page.get_by_label("Search").fill("no such table")
+    expect(rows(page)).to_have_count(1)
+    expect(rows(page)).to_contain_text("ValueError: no such table")
+
+
+def test_a_view_is_saved_in_the_browser(enter: Callable[..., Page], jobs: Site):
+    page = enter("ana", "o/acme/jobs?status=dead_letter")
+    page.get_by_role("button", name="Save view").click()
+    page.get_by_label("Name").fill("What failed")
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.get_by_role("button", name="Clear").click()
+    expect(rows(page)).to_have_count(8)
+    page.get_by_label("Saved views").select_option("What failed")
+    expect(rows(page)).to_have_count(1)
+    page.reload()
+    expect(page.get_by_label("Saved views")).to_have_value("What failed")
+
+
+def test_many_are_canceled_after_they_were_counted(enter: Callable[..., Page], jobs: Site):
+    page = enter("ana", "o/acme/jobs?job_type=nobody.runs&status=queued")
+    page.get_by_role("button", name="Cancel all").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("6 jobs will be changed")
+    assert jobs.fl.list(organization="acme", status="canceled").total == 0
+    dialog.get_by_role("button", name="Cancel 6 jobs").click()
+    expect(page.get_by_role("dialog")).to_contain_text("6 jobs canceled or asked to stop")
+    page.get_by_role("dialog").get_by_role("button", name="Close").click()
+    expect(page.get_by_text("No job fits this filter")).to_be_visible()
+    assert jobs.fl.list(organization="acme", status="canceled").total == 6
+
+
+def test_chosen_ones_are_canceled_and_what_is_not_ones_own_is_refused(enter: Callable[..., Page], jobs: Site):
+    page = enter("ben", "o/acme/jobs?status=queued")
+    boxes = rows(page).get_by_role("checkbox")
+    expect(boxes).to_have_count(6)
+    boxes.nth(0).check()
+    boxes.nth(1).check()
+    page.get_by_role("button", name="Cancel chosen").click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel 2 jobs").click()
+    expect(page.get_by_role("dialog")).to_contain_text("1 job canceled or asked to stop. 1 job refused")
+
+
+def test_pages_follow_each_other_by_keyset(enter: Callable[..., Page], site: Site):
+    site.fl.queues.pause("parked")
+    for _ in range(60):
+        site.submit("nobody.runs")
+    page = enter("ana", "o/acme/jobs")
+    expect(rows(page)).to_have_count(50)
+    page.get_by_role("button", name="Next page").click()
+    expect(rows(page)).to_have_count(10)
+    expect(page).to_have_url(re.compile("cursor="))
+    page.get_by_role("button", name="First page").click()
+    expect(rows(page)).to_have_count(50)
+
+
+def test_a_job_is_submitted_by_hand(enter: Callable[..., Page], site: Site):
+    site.gate.pages = 100
+    page = enter("ana", "o/acme/jobs")
+    page.get_by_role("button", name="Submit a job").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Job type").select_option("report.render")
+    dialog.get_by_label("Parameters").fill('{"pages": "many"}')
+    dialog.get_by_role("button", name="Submit").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("pages")
+    dialog.get_by_label("Parameters").fill('{"pages": 3}')
+    dialog.get_by_role("button", name="Submit").click()
+    expect(page.get_by_role("heading", name="report.render")).to_be_visible()
+    expect(page.get_by_role("region", name="Result").or_(page.get_by_label("Result"))).to_contain_text('"pages": 3')

@@ -1,0 +1,53 @@
+"""Logging in, out, and by a one-time link."""
+
+import re
+from collections.abc import Callable
+
+from playwright.sync_api import Page, expect
+
+from tests.browser.site import Site
+
+
+def test_whoever_is_not_logged_in_logs_in_and_comes_to_where_they_wanted(enter: Callable[..., Page], site: Site):
+    password = site.with_password("ana")
+    page = enter(None, "o/acme/jobs?status=queued")
+    expect(page).to_have_url(re.compile("/login"))
+    page.get_by_label("User").fill("ana")
+    page.get_by_label("Password").fill("wrong password")
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("alert")).to_be_visible()
+
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("heading", name="Jobs")).to_be_visible()
+    expect(page).to_have_url(f"{site.url}/o/acme/jobs?status=queued")
+
+    page.get_by_role("button", name="Account of ana").click()
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_role("heading", name="Log in to Fairlane")).to_be_visible()
+    page.goto(f"{site.url}/o/acme")
+    expect(page).to_have_url(re.compile("/login"))
+
+
+def test_a_one_time_link_logs_an_operator_in_once(enter: Callable[..., Page], site: Site):
+    link = f"api/v1/login?link={site.fl.users.link('olga')}"
+    page = enter(None, link)
+    expect(page.get_by_role("heading", name="Organizations")).to_be_visible()
+    expect(page.get_by_text("You act as an operator")).to_be_visible()
+
+    again = enter(None, link)
+    expect(again.get_by_role("alert")).to_contain_text("used already")
+
+
+def test_the_organization_is_changed_by_a_few_letters(enter: Callable[..., Page], site: Site):
+    site.fl.members.add("globex", "ana", role="viewer")
+    page = enter("ana", "o/acme")
+    expect(page.get_by_role("heading", name="Acme")).to_be_visible()
+    page.keyboard.press("Control+k")
+    page.get_by_role("combobox", name="Go to").fill("glob")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Globex")).to_be_visible()
+    expect(page).to_have_url(f"{site.url}/o/globex")
+    # It is where one lands from now on.
+    page.goto(f"{site.url}/")
+    expect(page.get_by_role("heading", name="Globex")).to_be_visible()

@@ -1,0 +1,103 @@
+"""Each screen, wide and narrow, light and dark: no barrier that axe finds, nothing that reaches past the edge.
+
+The pictures are kept in build/screenshots.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import AXE, PICTURES, unable
+from tests.browser.site import Site
+
+WIDTHS: Final = {1280: 800, 390: 844}
+# The rules of WCAG 2.2, level AA, and what axe holds for good practice beside them.
+AXE_RUN: Final = "() => axe.run(document, { resultTypes: ['violations'] })"
+
+
+@pytest.fixture
+def busy(site: Site) -> dict[str, str]:
+    """An organization with something of everything; the addresses of its screens."""
+    site.gate.pages = 100
+    done = site.done(site.submit(labels={"document": "42"}, parameters={"title": "November"}))
+    failed = site.done(site.submit("report.fail", parameters={"text": "no such table: archive_2026"}))
+    for month in range(1, 9):
+        site.done(site.submit(parameters={"title": f"Month {month}"}, user="ben"))
+    site.fl.queues.pause("parked", reason="maintenance")
+    waiting = site.submit("nobody.runs")
+    site.submit("nobody.runs", user="ben")
+    site.gate.pages = 6
+    running = site.submit(parameters={"title": "December"})
+    site.submit(parameters={"title": "Year"}, user="ben")
+    return {
+        "overview": "o/acme",
+        "jobs": "o/acme/jobs",
+        "jobs-filtered-empty": "o/acme/jobs?status=canceled",
+        "job-running": f"o/acme/jobs/{running}",
+        "job-completed": f"o/acme/jobs/{done}",
+        "job-dead": f"o/acme/jobs/{failed}",
+        "job-waiting": f"o/acme/jobs/{waiting}",
+        "operator": "operator",
+    }
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_screens_have_no_barriers(enter: Callable[..., Page], busy: dict[str, str], width: int, scheme: str):
+    if not AXE.exists():
+        unable("axe-core is not installed; `make dashboard` brings it.")
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    found: list[str] = []
+    options = {"viewport": {"width": width, "height": WIDTHS[width]}, "color_scheme": scheme}
+    for name, path in {"login": "login", **busy}.items():
+        page = enter(None if name == "login" else "olga" if name == "operator" else "ana", path, **options)
+        settled(page, name)
+        page.screenshot(path=PICTURES / f"{name}-{width}-{scheme}.png", full_page=True)
+        found += [f"{name}: {one}" for one in barriers(page)]
+        found += [f"{name} is {over} px wider than the screen" for over in [overflow(page)] if over > 0]
+        page.context.close()
+    assert found == []
+
+
+def test_the_palette_and_dialogs_have_no_barriers(enter: Callable[..., Page], busy: dict[str, str]):
+    if not AXE.exists():
+        unable("axe-core is not installed; `make dashboard` brings it.")
+    page = enter("ana", busy["jobs"])
+    settled(page, "jobs")
+    page.keyboard.press("Control+k")
+    expect(page.get_by_role("option").first).to_be_visible()
+    found = barriers(page)
+    page.screenshot(path=PICTURES / "palette.png")
+    page.keyboard.press("Escape")
+    for name in ("Submit a job", "Cancel all…"):
+        page.get_by_role("button", name=name).click()
+        expect(page.get_by_role("dialog")).to_be_visible()
+        found += barriers(page)
+        page.screenshot(path=PICTURES / f"dialog-{name.split()[0].lower()}.png")
+        page.keyboard.press("Escape")
+        expect(page.get_by_role("dialog")).to_have_count(0)
+    assert found == []
+
+
+def settled(page: Page, name: str) -> None:
+    """Everything that the screen asks for is there."""
+    expect(page.get_by_role("heading").first).to_be_visible()
+    if name != "login":
+        expect(page.locator("[data-phase]")).to_have_attribute("data-phase", "live", timeout=20_000)
+    expect(page.get_by_role("status", name="Loading")).to_have_count(0)
+
+
+def barriers(page: Page) -> list[str]:
+    # Not by a script element, which the page's policy refuses.
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    return [
+        f"{one['id']}: {one['help']}: {[node['html'][:160] for node in one['nodes'][:3]]}"
+        for one in page.evaluate(AXE_RUN)["violations"]
+    ]
+
+
+def overflow(page: Page) -> int:
+    width: int = page.evaluate("() => document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    return width
