@@ -20,6 +20,7 @@ def test_what_was_sealed_opens_again(high: int, starts: list[int]):
 @pytest.mark.parametrize("cursor", ["", "x", "4711", "é", "A" * 3_000])
 def test_what_is_none_of_ours_opens_nothing(cursor: str):
     assert Cursors(KEY).open(cursor) is None
+    assert Cursors(KEY).open(Cursors(OTHER).seal(Position(5))) is None
 
 
 def test_what_was_sealed_under_another_key_opens_nothing():

@@ -8,7 +8,7 @@ import httpx
 import pytest
 import socketio.exceptions
 
-from fairlane import JobContext
+from fairlane import JobContext, Submission
 from tests.api.served import Api
 from tests.realtime.watching import Watcher, ticket_of
 
@@ -193,3 +193,24 @@ async def test_progress_of_a_job_that_ends_at_once_is_told_before_its_end(api: A
     names = watcher.names()
     assert names.index("job_status_changed", 2) > 0
     assert names[-1] == "job_status_changed"
+
+
+async def test_who_takes_nothing_is_dropped_and_holds_up_nobody(api: Api, connect: Connect):
+    url = f"{api.url}/api/v1/socket.io/?EIO=4&transport=polling"
+    ticket = await ticket_of(api, api.token("colleague"))
+    reading: Watcher = await connect(api)
+    await reading.subscribe(organization="acme")
+    async with httpx.AsyncClient(timeout=20) as stalled:
+        sid = (await stalled.get(url)).text.partition('"sid":"')[2].partition('"')[0]
+        await stalled.post(f"{url}&sid={sid}", content=f'40{{"ticket":"{ticket}"}}')
+        await stalled.post(f"{url}&sid={sid}", content='420["subscribe",{"organization":"acme"}]')
+        hub = api.app.state.web.live.hub
+        assert len(hub.clients) == 2
+        count = 0
+        while hub.dropped == 0:
+            jobs = await asyncio.to_thread(api.fl.submit_many, [Submission("report", "acme") for _ in range(200)])
+            count += len(jobs)
+            await reading.until_status(jobs[-1].id, "queued")
+            assert count < 3_000
+    assert len(hub.clients) == 1
+    assert "reset" not in reading.names()

@@ -106,3 +106,10 @@ async def ticket_of(api: Api, secret: str) -> str:
         assert answer.status_code == 201, answer.text
         ticket: str = answer.json()["ticket"]
         return ticket
+
+
+async def eventually(is_so: Callable[[], object]) -> None:
+    """Wait until it is so, of what tells nobody of it."""
+    async with asyncio.timeout(PATIENCE):
+        while not is_so():
+            await asyncio.sleep(0.01)

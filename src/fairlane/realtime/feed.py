@@ -72,7 +72,7 @@ class Feed:
         self._tail = Tail(0)
         self._strangers: frozenset[str] = frozenset()  # who was writing already when it began
         self._seen: dict[Key, tuple[int, int]] = {}  # progress that was told
-        self._alerts: frozenset[int] | None = None  # the newest that are known
+        self._alerts: frozenset[int] = frozenset()  # the newest that are known
         self._settled = self._asked = 0.0
         self._cursors: Cursors | None = None
 
@@ -98,7 +98,8 @@ class Feed:
         self._cursors = Cursors(key) if key is not None else self._cursors
         self._tail = Tail(self._database.look(statements.newest, of=EVERYONE))
         self._strangers = self._database.look(statements.writers, of=EVERYONE)
-        self._seen, self._alerts = {}, None
+        alerts = self._database.look(lambda c: statements.newest_alerts(c, _MOST_ALERTS), of=EVERYONE)
+        self._seen, self._alerts = {}, frozenset(row.id for row in alerts)
 
     def warm_up(self) -> None:
         """Ask whether those have ended who were writing when it began."""
@@ -180,10 +181,10 @@ class Feed:
 
     def _new_alerts(self, connection: Connection) -> Sequence[AnyRow]:
         now = time.monotonic()
-        if self._alerts is not None and now - self._asked < _ALERTS:
+        if now - self._asked < _ALERTS:
             return ()
         self._asked = now
         rows = statements.newest_alerts(connection, _MOST_ALERTS)
         # By what is known and not by the highest number: of two at once the lower may come later.
         known, self._alerts = self._alerts, frozenset(row.id for row in rows)
-        return [row for row in rows if row.id not in known] if known is not None else ()
+        return [row for row in rows if row.id not in known]

@@ -92,6 +92,9 @@ class Sockets:
         self._behind.discard(sid)
         if connection is not None:
             self._live.hub.remove(connection.client)
+            socket = self._server.eio.sockets.get(connection.eio_sid)
+            if socket is not None:
+                socket.queue.put_nowait(None)  # answers a poll that waits, and ends a websocket
 
     async def _subscribe(self, sid: str, wanted: object = None) -> dict[str, Any]:
         connection = self._clients.get(sid)
@@ -150,8 +153,8 @@ class Sockets:
             await self._close(sid, connection)
 
     async def _close(self, sid: str, connection: "_Connection") -> None:
-        await self._disconnect(sid)
         await self._server.disconnect(sid)
+        await self._disconnect(sid)
         socket = self._server.eio.sockets.get(connection.eio_sid)
         if socket is not None:
             await socket.close(wait=False)  # it may never take what it was given

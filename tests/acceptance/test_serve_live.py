@@ -1,0 +1,87 @@
+"""Real clients of a real `fairlane serve`, which stops although they stay."""
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+
+from fairlane import Fairlane, JobContext
+from tests.acceptance.test_serve import serving
+from tests.realtime.watching import PATIENCE, Watcher
+
+MODULES = Path(__file__).parents[2] / "frontend" / "node_modules"
+WATCH = Path(__file__).with_name("watch.cjs")
+
+
+def report(ctx: JobContext) -> None: ...
+
+
+@contextmanager
+def serve(database_url: str) -> Iterator[Any]:
+    """A process that serves, as seen from outside, and the database's application here."""
+    with Fairlane(database_url) as fl:
+        fl.job_type("report", dedup_window=0)(report)
+        fl.migrate()
+        fl.organizations.create("acme")
+        fl.members.add("acme", "ana")
+        secret = fl.tokens.create("acme", user="ana", name="test")[1]
+        with serving(database_url, "--host", "0.0.0.0", lines=1) as (printed,):
+            found = re.search(r"http://0\.0\.0\.0:(\d+)", printed)
+            assert found is not None, printed
+            yield SimpleNamespace(fl=fl, url=f"http://127.0.0.1:{found[1]}", secret=secret)
+
+
+async def test_it_tells_a_python_client_and_ends_with_sockets_and_streams_open(database_url: str):
+    async with AsyncExitStack() as clients:
+        with serve(database_url) as served:
+            watcher = await clients.enter_async_context(Watcher(served, "ana", "acme", secret=served.secret))
+            assert (await watcher.subscribe(organization="acme"))["room"] == "org:acme"
+            job = served.fl.submit("report", organization="acme", user="ana")
+            await asyncio.to_thread(served.fl.worker().drain)
+            await watcher.until_status(job.id, "completed")
+            assert watcher.statuses(job.id) == ["queued", "running", "completed"]
+            client = await clients.enter_async_context(httpx.AsyncClient())
+            headers = {"Authorization": f"Bearer {served.secret}"}
+            url = f"{served.url}/api/v1/organizations/acme/events"
+            stream = await clients.enter_async_context(client.stream("GET", url, headers=headers))
+            assert stream.status_code == 200
+        # The process has ended, though neither was closed.
+        await asyncio.wait_for(watcher.is_gone.wait(), PATIENCE)
+
+
+@pytest.mark.skipif(
+    shutil.which("node") is None or not (MODULES / "socket.io-client").is_dir(),
+    reason="needs node, and `npm ci` in frontend/",
+)
+def test_it_tells_a_client_as_browsers_have_it(database_url: str):
+    with serve(database_url) as served:
+        _watch_from_node(served)
+
+
+def _watch_from_node(served: Any) -> None:
+    node = subprocess.Popen(
+        ["node", str(WATCH), served.url, served.secret, "acme"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"NODE_PATH": str(MODULES)},
+    )
+    assert node.stdout is not None
+    name, answer = json.loads(node.stdout.readline())
+    assert (name, answer["room"]) == ("subscribed", "org:acme")
+    job = served.fl.submit("report", organization="acme", user="ana")
+    served.fl.worker().drain()
+    told = [json.loads(line)[1] for line in node.stdout]
+    assert [one["to_status"] for one in told] == ["queued", "running", "completed"]
+    assert {one["job_id"] for one in told} == {str(job.id)}
+    assert node.wait(timeout=20) == 0
+    node.stdout.close()

@@ -1,0 +1,131 @@
+"""Whoever was away is told what was missed, or that it can't be told."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from fairlane import Submission
+from fairlane.domain.events import DeadLetterAlert, QueueLimitWarning
+from tests.api.served import Api
+from tests.realtime.watching import PATIENCE, Watcher, eventually
+
+Connect = Callable[..., Awaitable[Watcher]]
+
+
+async def test_what_was_missed_is_told_in_order_and_nothing_twice(api: Api, connect: Connect):
+    watcher = await connect(api)
+    await watcher.subscribe(organization="acme")
+    known = api.fl.submit("report", organization="acme")
+    await watcher.until_status(known.id, "queued")
+    cursor = watcher.told[-1][1]["cursor"]
+    await watcher.__aexit__()
+    missed = [api.fl.submit("report", organization="acme") for _ in range(3)]
+    await asyncio.to_thread(api.run)
+    back = await connect(api)
+    answer = await back.subscribe(organization="acme", after=cursor)
+    assert answer["snapshot"] is None
+    assert answer["reset"] is False
+    await back.until_status(missed[-1].id, "completed")
+    new = await asyncio.to_thread(api.fl.submit, "report", organization="acme")
+    await back.until_status(new.id, "queued")
+    assert back.statuses(known.id) == ["running", "completed"]
+    for one in missed:
+        assert back.statuses(one.id) == ["queued", "running", "completed"]
+
+
+@pytest.mark.parametrize("cursor", ["x", "too old"])
+async def test_where_it_can_t_be_told_there_is_a_snapshot(api: Api, connect: Connect, cursor: str):
+    watcher = await connect(api)
+    after = (await watcher.subscribe(organization="acme"))["cursor"]
+    if cursor == "too old":
+        for _ in range(6):
+            await asyncio.to_thread(api.fl.submit_many, [Submission("report", "acme") for _ in range(100)])
+    else:
+        after = cursor
+    answer = await (await connect(api)).subscribe(organization="acme", after=after)
+    assert answer["reset"] is True
+    assert answer["snapshot"]["counts"]["queued"] == (600 if cursor == "too old" else 0)
+
+
+async def test_alerts_are_told_to_the_organization_and_to_operators(api: Api, connect: Connect):
+    mine, theirs, operator = (
+        await connect(api),
+        await connect(api, "other-member", "other"),
+        await connect(api, "olga", None),
+    )
+    await mine.subscribe(organization="acme")
+    await theirs.subscribe(organization="other")
+    await operator.subscribe(operator=True)
+    api.fl.emit(DeadLetterAlert("acme", 51))
+    api.fl.emit(QueueLimitWarning("acme", 8, 10))
+    for watcher in (mine, operator):
+        await watcher.until(lambda told: {"dead_letter_alert", "queue_limit_warning"} <= {name for name, _ in told})
+        told = dict(watcher.told)
+        assert {**told["dead_letter_alert"], "cursor": 0, "at": 0, "room": 0} == {
+            "room": 0, "cursor": 0, "at": 0, "organization": "acme", "depth": 51, "threshold": 50,
+        }  # fmt: skip
+        assert (told["queue_limit_warning"]["live"], told["queue_limit_warning"]["limit"]) == (8, 10)
+    assert theirs.told == []
+
+
+class Reader:
+    """Reads a stream of server-sent events."""
+
+    def __init__(self, answer: httpx.Response) -> None:
+        self._lines = answer.aiter_lines()
+
+    async def next(self) -> dict[str, Any]:
+        """The next event: its name, id and data."""
+        found: dict[str, Any] = {}
+        async with asyncio.timeout(PATIENCE):
+            async for line in self._lines:
+                name, _, value = line.partition(": ")
+                if line == "" and "event" in found:
+                    return {**found, "data": json.loads(found["data"])}
+                if name in {"event", "id", "data"}:
+                    found[name] = value
+        raise AssertionError("the stream has ended")
+
+
+async def test_a_stream_tells_the_same_and_goes_on_after_its_last_event(api: Api):
+    headers = {"Authorization": f"Bearer {api.token('member')}"}
+    url = f"{api.url}/api/v1/organizations/acme/events"
+    async with httpx.AsyncClient(headers=headers, timeout=PATIENCE) as client:
+        async with client.stream("GET", url) as answer:
+            assert answer.headers["content-type"].startswith("text/event-stream")
+            reader = Reader(answer)
+            first = await reader.next()
+            assert first["event"] == "subscribed"
+            assert first["data"]["room"] == "org:acme"
+            job = await asyncio.to_thread(api.fl.submit, "report", organization="acme")
+            told = await reader.next()
+            assert (told["event"], told["data"]["job_id"]) == ("job_status_changed", str(job.id))
+            assert told["id"] == told["data"]["cursor"]
+        await asyncio.to_thread(api.run)
+        async with client.stream("GET", url, headers={"Last-Event-ID": told["id"]}) as answer:
+            reader = Reader(answer)
+            first = await reader.next()
+            assert first["data"]["reset"] is False
+            missed = [await reader.next() for _ in range(2)]
+            assert [one["data"]["to_status"] for one in missed] == ["running", "completed"]
+        async with client.stream("GET", url, params={"job": str(job.id)}) as answer:
+            first = await Reader(answer).next()
+            assert first["data"]["snapshot"]["job"]["status"] == "completed"
+        assert (await client.get(url, params={"job": "nobody's"})).status_code == 404
+
+
+async def test_a_stream_ends_with_the_membership(api: Api):
+    headers = {"Authorization": f"Bearer {api.token('member')}"}
+    url = f"{api.url}/api/v1/organizations/acme/events"
+    async with httpx.AsyncClient(headers=headers, timeout=PATIENCE) as client, client.stream("GET", url) as answer:
+        reader = Reader(answer)
+        await reader.next()
+        await asyncio.to_thread(api.fl.members.remove, "acme", "member")
+        assert (await reader.next())["event"] == "revoked"
+        with pytest.raises(AssertionError, match="has ended"):
+            await reader.next()
+    await eventually(lambda: not api.app.state.web.live.hub.clients)

@@ -1,0 +1,250 @@
+"""The feed on real databases: nothing skipped and nothing twice, whatever is open, rolled back or deleted beside it."""
+
+import random
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import Connection, create_engine, insert, make_url, text
+
+from fairlane import Fairlane, JobContext, Settings, Submission
+from fairlane.domain.tail import Position
+from fairlane.realtime.catching_up import catch_up
+from fairlane.realtime.feed import MOST_ENTRIES, Feed, Look
+from fairlane.realtime.hub import EVERYTHING, Client, Hub, Room, RoomKind
+from fairlane.realtime.telling import Telling
+from fairlane.runtime.cleanup import Cleanup
+from fairlane.store.row_security import Role
+from fairlane.store.statements.feed import Audience
+from fairlane.store.tables import execution_log
+from tests.store.as_owner import in_role
+
+ACME = Audience(frozenset({"acme"}))
+ROOM = Room(RoomKind.ORGANIZATION, "acme")
+Told = tuple[UUID, int]
+
+
+def report(ctx: JobContext) -> None: ...
+
+
+@pytest.fixture
+def fl(database_url: str) -> Iterator[Fairlane]:
+    with Fairlane(Settings(url=database_url, artifacts_url="memory:///")) as fl:
+        fl.job_type("report", dedup_window=0)(report)
+        fl.migrate()
+        for organization in ("acme", "other"):
+            fl.organizations.create(organization)
+        yield fl
+
+
+@pytest.fixture
+def feed(fl: Fairlane) -> Iterator[Feed]:
+    """As it runs in production, under the role of the application."""
+    feed = Feed(fl.database, fl.keyring)
+    with in_role():
+        feed.start()
+        yield feed
+
+
+@pytest.fixture
+def others(fl: Fairlane) -> Iterator[Any]:
+    """Connections of a host on the same database."""
+    url = make_url(fl.database.url)
+    url = url.set(drivername="postgresql+psycopg") if url.get_backend_name() == "postgresql" else url
+    engine = create_engine(url)
+    with ExitStack() as stack:
+        stack.callback(engine.dispose)
+        yield lambda: stack.enter_context(engine.connect())
+
+
+def keys(look: Look) -> list[Told]:
+    return [(row.job_id, row.sequence) for row in look.entries]
+
+
+def until_settled(feed: Feed) -> list[Told]:
+    """Looks, until nothing is missing."""
+    told: list[Told] = []
+    for _ in range(100):
+        told += keys(feed.look(ACME))
+        if not feed.position.gaps:
+            return told
+        feed._settled = 0.0
+    raise AssertionError(f"these gaps stay: {feed.position.gaps}")
+
+
+def test_a_row_is_told_as_soon_as_it_is_there(fl: Fairlane, feed: Feed):
+    assert keys(feed.look(ACME)) == []
+    mine, _ = fl.submit("report", organization="acme"), fl.submit("report", organization="other")
+    assert keys(feed.look(ACME)) == [(mine.id, 1)]
+    assert keys(feed.look(ACME)) == []
+    everything = feed.look(Audience(everyone=True))
+    assert everything.position == feed.position
+    assert everything.position.gaps == ()
+
+
+def test_a_transaction_held_open_holds_up_nobody_and_is_told_when_it_commits(
+    postgres_url: str,
+):
+    with Fairlane(Settings(url=postgres_url, artifacts_url="memory:///")) as fl:
+        fl.job_type("report", dedup_window=0)(report)
+        fl.migrate()
+        fl.organizations.create("acme")
+        engine = create_engine(make_url(postgres_url).set(drivername="postgresql+psycopg"))
+        feed = Feed(fl.database, fl.keyring)
+        feed.start()
+        with engine.connect() as held, engine.connect() as elsewhere:
+            late = [fl.submit("report", organization="acme", connection=held) for _ in range(3)]
+            soon = fl.submit("report", organization="acme")
+            assert keys(feed.look(ACME)) == [(soon.id, 1)]
+            assert len(feed.position.gaps) == 1
+            # A transaction that has not written to the log is none to wait for.
+            elsewhere.execute(text("SELECT count(*) FROM fairlane_jobs"))
+            for _ in range(3):
+                feed._settled = 0.0
+                assert keys(feed.look(ACME)) == []
+            assert len(feed.position.gaps) == 1
+            held.commit()
+            assert keys(feed.look(ACME)) == [(one.id, 1) for one in late]
+            fl.submit("report", organization="acme", connection=held)
+            after = fl.submit("report", organization="acme")
+            assert keys(feed.look(ACME)) == [(after.id, 1)]
+            held.rollback()
+            assert until_settled(feed) == []
+        engine.dispose()
+
+
+def test_numbers_of_other_databases_transactions_are_not_waited_for(postgres_url: str, postgres_server: str):
+    with Fairlane(Settings(url=postgres_url, artifacts_url="memory:///")) as fl:
+        fl.job_type("report", dedup_window=0)(report)
+        fl.migrate()
+        fl.organizations.create("acme")
+        feed = Feed(fl.database, fl.keyring)
+        feed.start()
+        elsewhere = create_engine(make_url(postgres_server).set(drivername="postgresql+psycopg"))
+        mine = create_engine(make_url(postgres_url).set(drivername="postgresql+psycopg"))
+        with elsewhere.connect() as foreign, mine.connect() as host:
+            foreign.execute(text("SELECT pg_current_xact_id()"))
+            fl.submit("report", organization="acme", connection=host)
+            host.rollback()
+            soon = fl.submit("report", organization="acme")
+            assert until_settled(feed) == [(soon.id, 1)]
+        elsewhere.dispose()
+        mine.dispose()
+
+
+def test_what_is_written_by_many_at_once_is_told_once_each(fl: Fairlane, feed: Feed, others: Any):
+    """Commits, rollbacks, batches and savepoints side by side, with looks in between."""
+    committed: list[UUID] = []
+    lock = threading.Lock()
+
+    def write(seed: int) -> None:
+        chance = random.Random(seed)
+        for _ in range(12):
+            if not fl.database.is_postgres or chance.random() < 0.5:
+                made = [fl.submit("report", organization=chance.choice(["acme", "other"]))]
+            else:
+                with connections[seed].begin() as transaction:
+                    made = [
+                        fl.submit("report", organization=chance.choice(["acme", "other"]), connection=connections[seed])
+                        for _ in range(chance.randint(1, 5))
+                    ]
+                    if chance.random() < 0.4:
+                        transaction.rollback()
+                        continue
+            with lock:
+                committed.extend(one.id for one in made if one.organization == "acme")
+
+    connections = [others() for _ in range(4)] if fl.database.is_postgres else []
+    threads = [threading.Thread(target=write, args=(seed,)) for seed in range(4)]
+    told: list[Told] = []
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        told += keys(feed.look(ACME))
+    told += until_settled(feed)
+    assert Counter(job_id for job_id, _ in told) == Counter(committed)
+
+
+def test_who_comes_back_is_told_what_was_missed_whatever_node_and_whatever_gaps(fl: Fairlane, feed: Feed):
+    first = fl.submit("report", organization="acme")
+    cursor = feed.cursors.seal(feed.look(ACME).position)
+    missed = [fl.submit("report", organization="acme") for _ in range(3)]
+    fl.submit("report", organization="other")
+    other_node = Feed(fl.database, fl.keyring)
+    other_node.start()
+    found = catch_up(fl.database, other_node.cursors, ROOM, cursor, other_node.position)
+    assert found is not None
+    assert [one.data["job_id"] for one in found.messages] == [str(one.id) for one in missed]
+    assert found.cursor == cursor, "until all of it was told"
+    assert found.messages[-1].data["cursor"] != cursor
+    again = catch_up(fl.database, other_node.cursors, ROOM, found.messages[-1].data["cursor"], other_node.position)
+    assert again is not None
+    assert again.messages == []
+    job = Room(RoomKind.JOB, "acme", first.id)
+    of_job = catch_up(fl.database, feed.cursors, job, cursor, feed.position)
+    assert of_job is not None
+    assert of_job.messages == []
+
+
+def test_a_cursor_whose_rows_were_deleted_is_too_old(fl: Fairlane, feed: Feed):
+    cursor = feed.cursors.seal(feed.position)
+    jobs = {one: fl.submit("report", organization=one) for one in ("acme", "other")}
+    fl.worker().drain()
+    fl.organizations.update("acme", retention=0.000001)
+    workers = fl.database.sibling(pool_size=1, role=Role.WORKER)
+    Cleanup(workers, fl.artifacts, 10_000.0, 60.0).run_once()
+    workers.close()
+    assert fl.list(organization="acme").total == 0
+    assert catch_up(fl.database, feed.cursors, ROOM, cursor, feed.position) is None
+    assert catch_up(fl.database, feed.cursors, EVERYTHING, cursor, feed.position) is None
+    theirs = catch_up(fl.database, feed.cursors, Room(RoomKind.ORGANIZATION, "other"), cursor, feed.position)
+    assert theirs is not None
+    assert {one.data["job_id"] for one in theirs.messages} == {str(jobs["other"].id)}
+    # What is written afterwards has numbers of its own, also where the newest were deleted.
+    feed.look(ACME)
+    new = fl.submit("report", organization="acme")
+    assert keys(feed.look(ACME)) == [(new.id, 1)]
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "A" * 100])
+def test_a_cursor_of_nobody_is_unknown(fl: Fairlane, feed: Feed, cursor: str):
+    assert catch_up(fl.database, feed.cursors, ROOM, cursor, feed.position) is None
+    future = feed.cursors.seal(Position(10**9))
+    assert catch_up(fl.database, feed.cursors, ROOM, future, feed.position) is None
+
+
+def test_a_row_of_a_job_that_the_organization_does_not_have_is_told_to_nobody_and_counted(fl: Fairlane, feed: Feed):
+    hub = Hub()
+    client = Client(Any, lambda: None)  # type: ignore[arg-type]
+    hub.clients[client] = None
+    for room in (ROOM, EVERYTHING):
+        hub.enter(client, room)
+    foreign = fl.submit("report", organization="other")
+    feed.look(hub.audience())
+    stray = {"organization_id": "acme", "job_id": foreign.id, "sequence": 7, "actor": "x", "message": "x", "attempt": 1}
+
+    def forge(connection: Connection) -> None:
+        now = fl.database.clock.now(connection)
+        connection.execute(insert(execution_log), {**stray, "from_status": None, "to_status": "queued", "at": now})
+
+    fl.database.write(forge, of="acme")
+    Telling(hub, feed.cursors, feed.look(hub.audience())).tell()
+    assert hub.strays == 1
+    assert len(client) == 0
+
+
+def test_an_organization_with_too_many_events_begins_anew_and_others_go_on(fl: Fairlane, feed: Feed):
+    hub = Hub()
+    clients = {room: Client(Any, lambda: None) for room in (ROOM, Room(RoomKind.ORGANIZATION, "other"))}  # type: ignore[arg-type]
+    for room, client in clients.items():
+        hub.enter(client, room)
+    fl.submit_many([Submission("report", "acme") for _ in range(MOST_ENTRIES + 1)])
+    quiet = fl.submit("report", organization="other")
+    Telling(hub, feed.cursors, feed.look(hub.audience())).tell()
+    crowded, calm = clients.values()
+    assert [one.name for one in crowded.take(10)] == ["reset"]
+    assert [one.data["job_id"] for one in calm.take(10)] == [str(quiet.id)]

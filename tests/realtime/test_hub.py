@@ -1,0 +1,148 @@
+"""Rooms and what waits for clients, without any socket."""
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from fairlane import JobStatus, RateLimited
+from fairlane.domain.permissions import Principal
+from fairlane.realtime.events import Event, JobProgress, JobStatusChanged, Reset
+from fairlane.realtime.hub import MOST_OF_USER, MOST_WAITING, Client, Hub, Message, Room, RoomKind
+
+ACME, OTHER = (Room(RoomKind.ORGANIZATION, one) for one in ("acme", "other"))
+NOW = datetime(2026, 11, 26, tzinfo=UTC)
+JOB = uuid4()
+
+
+@pytest.fixture
+def hub() -> Hub:
+    return Hub()
+
+
+def client(hub: Hub, *rooms: Room, user: str = "ana") -> Client:
+    made = Client(Principal(user, "test"), lambda: None)
+    hub.add(made)
+    for room in rooms:
+        hub.enter(made, room)
+    return made
+
+
+def step(number: int, room: Room = ACME) -> Message:
+    event: Any = JobStatusChanged(
+        room=room.name,
+        cursor=f"c{number}",
+        organization=room.organization,
+        job_id=JOB,
+        job_type="report",
+        queue="default",
+        sequence=number,
+        from_status=None,
+        to_status=JobStatus.QUEUED,
+        at=NOW,
+        attempt=0,
+        user=None,
+    )
+    return Message(room, event, number=number)
+
+
+def progress(percent: float, job_id: UUID = JOB) -> Message:
+    event: Event = JobProgress(
+        room="org:acme",
+        cursor="c",
+        organization="acme",
+        job_id=job_id,
+        attempt=1,
+        percent=percent,
+        message=None,
+        at=NOW,
+    )
+    return Message(ACME, event, key=(ACME, job_id))
+
+
+def waiting(one: Client) -> list[Any]:
+    return [message.number or message.data.get("percent", message.name) for message in one.take(10_000)]
+
+
+def test_a_message_waits_for_those_in_its_room_alone(hub: Hub):
+    mine, theirs, both = client(hub, ACME), client(hub, OTHER), client(hub, ACME, OTHER)
+    hub.tell(step(1))
+    hub.tell(step(2, OTHER))
+    assert (waiting(mine), waiting(theirs), waiting(both)) == ([1], [2], [1, 2])
+
+
+def test_of_progress_only_the_latest_waits_and_behind_what_came_before_it(hub: Hub):
+    one, other = client(hub, ACME), uuid4()
+    for percent in range(10_000):
+        hub.tell(progress(percent))
+    hub.tell(progress(5, other))
+    hub.tell(step(1))
+    hub.tell(progress(100))
+    assert len(one) == 3
+    assert waiting(one) == [5, 1, 100]
+
+
+def test_what_waits_is_bounded_and_who_lets_more_gather_is_dropped(hub: Hub):
+    stalled, reading = client(hub, ACME), client(hub, ACME)
+    for number in range(1, MOST_WAITING + 2):
+        hub.tell(step(number))
+        assert reading.take(10)
+    assert not stalled.is_open
+    assert len(stalled) == 0
+    assert hub.dropped == 1
+    assert list(hub.clients) == [reading]
+    hub.tell(step(5_000))
+    assert len(stalled) == 0
+
+
+def test_a_reset_stands_for_what_waited_of_its_room(hub: Hub):
+    one = client(hub, ACME, OTHER)
+    for message in (step(1), step(2, OTHER), progress(5)):
+        hub.tell(message)
+    hub.tell(Message(ACME, Reset(room="org:acme", cursor="c")))
+    hub.tell(step(3))
+    assert waiting(one) == [2, "reset", 3]
+
+
+def test_what_comes_while_somebody_enters_waits_for_what_was_missed_and_nothing_is_told_twice(hub: Hub):
+    one = client(hub)
+    one.hold(ACME)
+    hub.enter(one, ACME)
+    for number in (4, 5):
+        hub.tell(step(number))
+    assert len(one) == 0
+    one.release(ACME, [step(3), step(4), step(6)])
+    hub.tell(step(6))
+    hub.tell(step(7))
+    assert waiting(one) == [3, 4, 6, 5, 7]
+
+
+def test_whoever_loses_a_room_gets_nothing_of_it_that_waited(hub: Hub):
+    one = client(hub, ACME, OTHER)
+    hub.tell(step(1))
+    hub.tell(step(2, OTHER))
+    hub.revoke(one, [ACME])
+    hub.tell(step(3))
+    assert not one.is_ending
+    assert waiting(one) == [2, "revoked"]
+    hub.revoke(one, [OTHER])
+    assert one.is_ending
+    assert waiting(one) == ["revoked"]
+
+
+def test_nobody_is_listened_for_once_all_have_left(hub: Hub):
+    one = client(hub, ACME, Room(RoomKind.JOB, "acme", JOB))
+    assert hub.audience().organizations == {"acme"}
+    assert hub.audience().job_ids == {JOB}
+    hub.remove(one)
+    assert not hub.audience()
+    assert list(hub.rooms) == []
+
+
+def test_one_user_has_so_many_clients_and_no_more(hub: Hub):
+    for _ in range(MOST_OF_USER):
+        client(hub)
+    with pytest.raises(RateLimited):
+        client(hub)
+    client(hub, user="bob")
