@@ -21,6 +21,8 @@ from fairlane.config import WebSettings
 from fairlane.domain.errors import ConfigurationError
 
 _log: Final = logging.getLogger(__name__)
+_PATIENCE: Final = 0.5  # seconds for an answer of Redis or Valkey; a request waits as long
+_REST: Final = 5.0  # seconds without asking it, after it gave none
 
 
 class Rate(StrEnum):
@@ -48,6 +50,7 @@ class Rates:
         self._all = RateLimitItemPerMinute(sum(one.amount for one in self._items.values()))
         self._own = MovingWindowRateLimiter(MemoryStorage())
         self._shared = MovingWindowRateLimiter(_storage(settings.rates_url)) if settings.rates_url else None
+        self._asked_from = 0.0
 
     def count(self, rate: Rate, who: str) -> None:
         """Count one request of theirs.
@@ -56,11 +59,12 @@ class Rates:
             Problem: there were too many; it says when to try again.
         """
         item = self._items[rate]
-        if self._shared is not None:
+        if self._shared is not None and time.monotonic() >= self._asked_from:
             try:
                 self._count(self._shared, item, rate, who)
                 return
             except StorageError as error:
+                self._asked_from = time.monotonic() + _REST
                 _log.warning("Rates are counted by each node itself: %s does not answer.", type(error).__name__)
         self._count(self._own, item, rate, who)
 
@@ -88,8 +92,11 @@ class Rates:
 
 
 def _storage(url: str) -> Storage:
+    is_remote = url.partition("://")[0].partition("+")[0] in {"redis", "rediss", "valkey", "valkeys"}
+    # Without these one that has come to a standstill would hold each request for ever.
+    patience = {"socket_timeout": _PATIENCE, "socket_connect_timeout": _PATIENCE} if is_remote else {}
     try:
-        return storage_from_string(url, wrap_exceptions=True)  # type: ignore[return-value]
+        return storage_from_string(url, wrap_exceptions=True, **patience)  # type: ignore[return-value]
     except (LimitsMisconfigured, ValueError) as error:
         raise ConfigurationError(
             f"rates_url can't be used ({error}); write redis://host:6379 and install redis, or leave it out."
