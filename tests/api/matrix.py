@@ -123,6 +123,7 @@ MATRIX: Final[dict[str, Open | Proved | Within | Across]] = {
     "getMetricsOfAll": Across(200),
     "getTimelineOfAll": Across(200),
     "getShares": Across(200),
+    "getMetricsForPrometheus": Across(200),
     "listWorkers": Across(200),
     "drainWorker": Across(202),
     "listRunningJobs": Across(200),

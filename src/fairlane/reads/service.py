@@ -214,6 +214,10 @@ class Reads:
             of=_scope(organization),
         )
 
+    def live_jobs(self) -> numbers.LiveJobs:
+        """Live jobs of all organizations, counted by lane. For operators."""
+        return self._database.read(numbers.live_jobs, of=EVERYONE)
+
     def workers(self) -> tuple[WorkerView, ...]:
         """Live workers, by name. For operators."""
         return self._database.read(

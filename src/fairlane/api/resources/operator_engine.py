@@ -4,8 +4,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.responses import StreamingResponse
+from starlette.responses import Response, StreamingResponse
 
+from fairlane.api import exposition
 from fairlane.api.pages import Items, Limit
 from fairlane.api.problems import Problem
 from fairlane.api.rates import Rate
@@ -74,6 +75,17 @@ def get_timeline(operation: _Measuring, minutes: Minutes = 60, step: StepLength 
 def get_shares(operation: _Measuring, minutes: Minutes = 60) -> Shares:
     """Say which organizations use the workers, minute by minute, and who waits behind whom now."""
     return operation.fl.reads.charts.shares(minutes=minutes)
+
+
+@router.get(
+    "/metrics/prometheus",
+    operation_id="getMetricsForPrometheus",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
+def get_metrics_for_prometheus(operation: _Measuring) -> Response:
+    """Count all of that, and live jobs by organization, queue and job type, in Prometheus' text format."""
+    return Response(exposition.exposition(operation.fl.reads), media_type=exposition.MEDIA_TYPE)
 
 
 @router.get("/workers", operation_id="listWorkers")

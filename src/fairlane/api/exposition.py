@@ -1,0 +1,98 @@
+"""The numbers of all organizations, as Prometheus reads them.
+
+However many organizations, queues and job types there are, each look gives a bounded number of series: the largest of
+each by name, and the rest together. Nothing of a job is in it but what it counts for: no id, user, label or payload.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from fairlane.domain.metrics import Metrics, WorkerView
+from fairlane.domain.statuses import LIVE
+from fairlane.reads.metrics import LiveJobs
+from fairlane.reads.service import Reads
+
+MEDIA_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+LARGEST: Final = 50  # series by name of each kind
+# No organization's id has a comma.
+OTHERS: Final = "others, together"
+
+
+def exposition(reads: Reads) -> bytes:
+    """All metrics at this moment, in Prometheus' text format."""
+    registry = CollectorRegistry()
+    registry.register(_Numbers([*_counts(reads.metrics()), *_live(reads.live_jobs()), *_workers(reads.workers())]))
+    return generate_latest(registry)
+
+
+class _Numbers(Collector):
+    """What was read, for the library to write down."""
+
+    def __init__(self, metrics: list[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        """All of it."""
+        return self._metrics
+
+
+def _counts(metrics: Metrics) -> Iterator[Metric]:
+    yield _by("fairlane_jobs", "Jobs by status.", "status", metrics.jobs_by_status)
+    yield _by("fairlane_ready_jobs", "Jobs that may be claimed now.", "priority", metrics.queue_depth_by_priority)
+    oldest = metrics.oldest_queued_seconds or 0.0
+    yield GaugeMetricFamily("fairlane_oldest_ready_job_seconds", "How long one of these has waited.", value=oldest)
+    depth = metrics.dead_letter_depth
+    yield GaugeMetricFamily("fairlane_unresolved_dead_letters", "Dead letters to be decided about.", value=depth)
+
+
+def _live(live: LiveJobs) -> Iterator[Metric]:
+    """Live jobs by where they are: three views of the same."""
+    for label in ("organization", "queue", "job_type"):
+        sizes = {status: Counter[str]() for status in sorted(LIVE)}
+        for status, lanes in live.by_status.items():
+            for lane, size in lanes.items():
+                sizes[status][getattr(lane, label)] += size
+        named = _largest(sizes.values())
+        family = GaugeMetricFamily(
+            f"fairlane_live_jobs_by_{label}",
+            f"Jobs that have not ended, of the {LARGEST} largest and of the others together.",
+            labels=[label, "status"],
+        )
+        for status, counts in sizes.items():
+            for name, size in _bounded(counts, named).items():
+                family.add_metric([name, status], size)
+        yield family
+
+
+def _largest(sizes: Iterable[Counter[str]]) -> set[str]:
+    total = sum(sizes, Counter[str]())
+    return {name for name, _ in total.most_common(LARGEST)}
+
+
+def _bounded(counts: Counter[str], named: set[str]) -> Counter[str]:
+    """The same with all but the named ones under one name."""
+    found = Counter[str]()
+    for name, size in counts.items():
+        found[name if name in named else OTHERS] += size
+    return found
+
+
+def _workers(workers: Iterable[WorkerView]) -> Iterator[Metric]:
+    alive = list(workers)
+    yield GaugeMetricFamily("fairlane_workers", "Workers with a valid lease.", value=len(alive))
+    slots = sum(one.slots for one in alive)
+    yield GaugeMetricFamily("fairlane_worker_slots", "Jobs that they may run at once.", value=slots)
+    taken = sum(one.running for one in alive)
+    yield GaugeMetricFamily("fairlane_worker_slots_taken", "Jobs that they run.", value=taken)
+
+
+def _by(name: str, what: str, label: str, values: Mapping[Any, int]) -> Metric:
+    family = GaugeMetricFamily(name, what, labels=[label])
+    for key, value in values.items():
+        family.add_metric([key], value)
+    return family
