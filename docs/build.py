@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from docs import reference, state_machine
+from docs import asyncapi, reference, state_machine
 
 ROOT: Final = Path(__file__).parents[1]
 NAMES: Final = {ROOT / "README.md": "index.md", ROOT / "CONTRIBUTING.md": "contributing.md"}
@@ -53,4 +53,5 @@ def _place(page: Path) -> str:
 if __name__ == "__main__":
     state_machine.PAGE.write_text(state_machine.page(), encoding="utf-8")
     reference.PAGE.write_text(reference.brief(), encoding="utf-8")
+    asyncapi.PAGE.write_text(asyncapi.text(), encoding="utf-8")
     gather(ROOT / "build" / "docs")

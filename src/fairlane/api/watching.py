@@ -35,6 +35,19 @@ class Wanted(BaseModel):
     )
 
 
+class Left(BaseModel):
+    """A room to leave."""
+
+    room: str = Field(examples=["org:acme"])
+
+
+class JobSnapshot(BaseModel):
+    """The snapshot of a job's room. `sequence`: of its last transition that the job shows for certain."""
+
+    job: Job
+    sequence: int
+
+
 def live_of(fl: Fairlane) -> Live:
     """The realtime side of an application."""
     membership = Membership(fl.tickets.principals, fl.directory, fl.settings.directory_max_age)
@@ -103,7 +116,7 @@ class Door:
         # Before the job is read: what it says then is at least as new.
         sequence = self._fl.reads.last_sequence(room.job_id, room.organization)
         job = self._fl.get(room.job_id, organization=room.organization)
-        return {"job": Job.of(job, access).model_dump(mode="json"), "sequence": sequence}
+        return JobSnapshot(job=Job.of(job, access), sequence=sequence).model_dump(mode="json")
 
     def _overview(self, organization: str | None) -> dict[str, Any]:
         running = [

@@ -1,0 +1,241 @@
+"""What the realtime side costs: latency and memory with many sockets, and what a client costs that does not read.
+
+    python -m benchmarks.realtime --url postgresql://… [--sockets 1000] [--seconds 30]
+
+It serves the API in a process of its own and watches it from here with plain websockets, so both share the machine.
+Latency is from just before a change is written, here, to the receipt of its event, here: one clock.
+"""
+
+import argparse
+import asyncio
+import json
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+import websockets
+from sqlalchemy import insert, update
+
+from fairlane import Fairlane, JobContext, Submission
+from fairlane.store.tables import jobs, progress
+
+USERS = 20
+Arrival = tuple[str, dict[str, Any], float]
+
+
+class Listener:
+    """One websocket that speaks as much Socket.IO as it takes."""
+
+    def __init__(self, connection: websockets.ClientConnection, told: Callable[[Arrival], None]) -> None:
+        self.connection = connection
+        self._told = told
+
+    @classmethod
+    async def open(cls, base: str, secret: str, wanted: dict[str, Any], told: Callable[[Arrival], None]) -> "Listener":
+        """Connect and subscribe."""
+        async with httpx.AsyncClient(timeout=60) as client:
+            answer = await client.post(f"{base}/api/v1/socket-tickets", headers={"Authorization": f"Bearer {secret}"})
+        ticket = answer.raise_for_status().json()["ticket"]
+        place = f"{base.replace('http', 'ws')}/api/v1/socket.io/?EIO=4&transport=websocket"
+        connection = await websockets.connect(place, compression=None, ping_interval=None, open_timeout=60)
+        await connection.recv()
+        await connection.send("40" + json.dumps({"ticket": ticket}))
+        assert str(await connection.recv()).startswith("40"), "it was let in"
+        await connection.send("420" + json.dumps(["subscribe", wanted]))
+        assert str(await connection.recv()).startswith("430"), "it has subscribed"
+        return cls(connection, told)
+
+    async def listen(self) -> None:
+        """Until it is closed."""
+        async for message in self.connection:
+            if message == "2":
+                await self.connection.send("3")
+            elif str(message).startswith("42"):
+                name, data = json.loads(str(message)[2:])
+                self._told((name, data, time.perf_counter()))
+
+
+@contextmanager
+def served(url: str) -> Iterator[tuple[str, int]]:
+    """The API in a process of its own: where, and its process id."""
+    command = [sys.executable, "-m", "fairlane", "serve", "--url", url, "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert process.stdout is not None
+    try:
+        found = re.search(r"http://[^/\s]+", process.stdout.readline())
+        assert found is not None
+        yield found[0], process.pid
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def memory_of(pid: int) -> float:
+    """Resident, in MB."""
+    (line,) = (one for one in Path(f"/proc/{pid}/status").read_text().splitlines() if one.startswith("VmRSS"))
+    return int(line.split()[1]) / 1024
+
+
+def told_as(name: str, seconds: list[float]) -> None:
+    """Print percentiles."""
+    ordered = sorted(seconds)
+    p99 = ordered[int(len(ordered) * 0.99) - 1]
+    print(
+        f"{name}: {len(ordered)} events, p50 {statistics.median(ordered) * 1000:.0f} ms, "
+        f"p99 {p99 * 1000:.0f} ms, longest {ordered[-1] * 1000:.0f} ms",
+        flush=True,
+    )
+
+
+async def many_sockets(fl: Fairlane, base: str, pid: int, secrets: list[str], count: int, seconds: float) -> None:
+    """`count` sockets of one organization; a job a second is submitted and canceled."""
+    written: dict[tuple[str, str], float] = {}
+    arrived: list[Arrival] = []
+    before = memory_of(pid)
+    gate = asyncio.Semaphore(20)
+
+    async def opened(number: int) -> Listener:
+        async with gate:
+            return await Listener.open(base, secrets[number % USERS], {"organization": "acme"}, arrived.append)
+
+    listeners = await asyncio.gather(*(opened(number) for number in range(count)))
+    tasks = [asyncio.create_task(one.listen()) for one in listeners]
+    print(f"{count} sockets: {before:.0f} MB before, {memory_of(pid):.0f} MB with them", flush=True)
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        begun = time.perf_counter()
+        job = await asyncio.to_thread(fl.submit, "report", organization="acme")
+        written[str(job.id), "queued"] = begun
+        await asyncio.sleep(0.5)
+        written[str(job.id), "canceled"] = time.perf_counter()
+        await asyncio.to_thread(fl.cancel, job.id, organization="acme")
+        await asyncio.sleep(0.5)
+    await asyncio.sleep(2)
+    delays = [at - written[data["job_id"], data["to_status"]] for name, data, at in arrived if "to_status" in data]
+    assert len(delays) == len(written) * count, f"{len(delays)} of {len(written) * count} were received"
+    told_as(f"{count} sockets, write to receipt", delays)
+    print(f"{count} sockets: {memory_of(pid):.0f} MB after {seconds:.0f} s", flush=True)
+    await _close(listeners, tasks)
+
+
+async def progress_of_many(fl: Fairlane, base: str, pid: int, secrets: list[str], seconds: float) -> None:
+    """50 sockets, 100 running jobs, each with progress once a second."""
+    ids = await asyncio.to_thread(_running_jobs, fl)
+    written: dict[tuple[str, float], float] = {}
+    arrived: list[Arrival] = []
+    listeners = [
+        await Listener.open(base, secrets[n % USERS], {"organization": "acme"}, arrived.append) for n in range(50)
+    ]
+    tasks = [asyncio.create_task(one.listen()) for one in listeners]
+    until, percent = time.monotonic() + seconds, 0.0
+    while time.monotonic() < until:
+        round_ends = time.monotonic() + 1.0
+        percent += 0.5
+        for job_id in ids:
+            written[str(job_id), percent] = time.perf_counter()
+            await asyncio.to_thread(_set_progress, fl, job_id, percent)
+            await asyncio.sleep(0.004)
+        await asyncio.sleep(max(round_ends - time.monotonic(), 0))
+    await asyncio.sleep(2)
+    delays = [
+        at - written[data["job_id"], data["percent"]]
+        for name, data, at in arrived
+        if name == "job_progress" and (data["job_id"], data["percent"]) in written
+    ]
+    told_as(f"50 sockets, 100 running jobs: progress ({len(written)} written)", delays)
+    print(f"50 sockets: {memory_of(pid):.0f} MB", flush=True)
+    await _close(listeners, tasks)
+
+
+async def stalled(fl: Fairlane, base: str, pid: int, secrets: list[str], seconds: float) -> None:
+    """20 sockets that never read, and one that does, while 200 jobs a second are submitted."""
+    arrived: list[Arrival] = []
+    reading = await Listener.open(base, secrets[0], {"organization": "acme"}, arrived.append)
+    task = asyncio.create_task(reading.listen())
+    before = memory_of(pid)
+    deaf = [await Listener.open(base, secrets[1], {"organization": "acme"}, arrived.append) for _ in range(20)]
+    for one in deaf:
+        one.connection.transport.pause_reading()
+    most, count, until = 0.0, 0, time.monotonic() + seconds
+    while time.monotonic() < until:
+        await asyncio.to_thread(fl.submit_many, [Submission("report", "acme") for _ in range(200)])
+        count += 200
+        most = max(most, memory_of(pid))
+        await asyncio.sleep(1)
+    await asyncio.sleep(2)
+    statuses = [one for one in arrived if one[0] == "job_status_changed"]
+    print(
+        f"20 stalled sockets, {count} events: at most {most - before:.1f} MB more "
+        f"({(most - before) / 20:.2f} MB each); the one that reads got {len(statuses)}",
+        flush=True,
+    )
+    await _close([reading, *deaf], [task])
+
+
+async def _close(listeners: list[Listener], tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    for one in listeners:
+        one.connection.transport.abort()
+
+
+def _running_jobs(fl: Fairlane) -> list[UUID]:
+    """As a worker would have them; no worker is needed to tell of them."""
+    ids = [fl.submit("report", organization="acme").id for _ in range(100)]
+
+    def work(connection: Any) -> None:
+        now = fl.database.clock.now(connection)
+        mine = (jobs.c.organization_id == "acme") & jobs.c.id.in_(ids)
+        connection.execute(update(jobs).where(mine).values(status="running", ready=False, attempt=1, started_at=now))
+        rows = [{"organization_id": "acme", "job_id": one, "attempt": 1, "sequence": 1, "at": now} for one in ids]
+        connection.execute(insert(progress), rows)
+
+    fl.database.write(work, of="acme")
+    return ids
+
+
+def _set_progress(fl: Fairlane, job_id: UUID, percent: float) -> None:
+    def work(connection: Any) -> None:
+        now = fl.database.clock.now(connection)
+        mine = (progress.c.organization_id == "acme") & (progress.c.job_id == job_id)
+        values = {"percent": percent, "at": now, "sequence": progress.c.sequence + 1}
+        connection.execute(update(progress).where(mine).values(values))
+
+    fl.database.write(work, of="acme")
+
+
+def report(ctx: JobContext) -> None:
+    """No worker runs it."""
+
+
+async def main() -> None:
+    """Measure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--url", required=True)
+    parser.add_argument("--sockets", type=int, default=1_000)
+    parser.add_argument("--seconds", type=float, default=30)
+    given = parser.parse_args()
+    with Fairlane(given.url) as fl:
+        fl.job_type("report", dedup_window=0)(report)
+        fl.migrate()
+        fl.organizations.create("acme")
+        secrets = []
+        for number in range(USERS):
+            fl.members.add("acme", f"user-{number}")
+            secrets.append(fl.tokens.create("acme", user=f"user-{number}", name="bench")[1])
+        with served(given.url) as (base, pid):
+            await many_sockets(fl, base, pid, secrets, given.sockets, given.seconds)
+            await progress_of_many(fl, base, pid, secrets, given.seconds)
+            await stalled(fl, base, pid, secrets, given.seconds)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
