@@ -1,6 +1,8 @@
 """Global options, the application, errors and help."""
 
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -126,6 +128,29 @@ def test_the_application_is_found_from_the_working_directory(run: Run, project: 
 
     assert "Registered 1 job type: greet." in run("migrate", "--app", "shop:fl").stdout
     assert "shop has 1 job type: greet." in run("check", "-A", "shop").stdout
+
+
+def test_ctrl_c_while_the_application_is_imported_is_one_sentence(run: Run, project: Path) -> None:
+    (project / "shop.py").write_text("raise KeyboardInterrupt")
+
+    complaint = run("worker", "--app", "shop:fl", code=130).stderr
+
+    assert complaint == "Interrupted while shop was being imported, before anything was begun.\n"
+
+
+def test_ctrl_c_while_the_command_line_itself_is_imported_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)")
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "fairlane", "worker"],
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (ended.returncode, ended.stderr) == (130, "Interrupted before anything was begun.\n")
 
 
 @pytest.mark.parametrize(

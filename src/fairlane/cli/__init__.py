@@ -3,9 +3,18 @@
 No decision about jobs is made here, and no SQL is written; what a command prints as `--json` is a public format.
 """
 
-from fairlane.cli.root import app
+import sys
+from typing import Final
+
+INTERRUPTED: Final = 130  # what shells report for a process that SIGINT ended
 
 
 def main() -> None:
     """Run the command that the process's arguments name, and exit with its code."""
+    try:
+        # Here, since it takes most of a second, in which somebody may press Ctrl-C.
+        from fairlane.cli.root import app
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted before anything was begun.\n")
+        sys.exit(INTERRUPTED)
     app(prog_name="fairlane")

@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from fairlane import FairlaneError
-from fairlane.cli import accounts, checks, dead_letters, jobs, keys, organizations, switches
+from fairlane.cli import INTERRUPTED, accounts, checks, dead_letters, jobs, keys, organizations, switches
 from fairlane.cli.bench.command import bench
 from fairlane.cli.demo.command import demo
 from fairlane.cli.output import complain
@@ -17,7 +17,6 @@ from fairlane.cli.top import top
 from fairlane.cli.worker import worker
 from fairlane.domain.origin import acting_from
 
-_INTERRUPTED = 130  # what shells report for a process that SIGINT ended
 # As typed, and whether a value follows.
 _GLOBAL = ("--app", "-A", "--url")
 # What errors tell who writes Python to do, and how it is done here.
@@ -54,7 +53,7 @@ class Root(TyperGroup):
             complain(_for_here(str(error)))
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
-            raise typer.Exit(_INTERRUPTED) from None
+            raise typer.Exit(INTERRUPTED) from None
 
 
 def _for_here(sentence: str) -> str:

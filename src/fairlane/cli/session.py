@@ -118,6 +118,9 @@ def _import(name: str) -> ModuleType:
         ) from error
     except FairlaneError:
         raise
+    except KeyboardInterrupt:
+        sys.stderr.write(f"Interrupted while {name} was being imported, before anything was begun.\n")
+        raise
     except (Exception, SystemExit) as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
         raise ConfigurationError(
