@@ -57,9 +57,14 @@ def site(sqlite_url: str) -> Iterator[Site]:
 
 
 @pytest.fixture
-def enter(browser: Browser, site: Site) -> Iterator[Callable[..., Page]]:
-    """Open the dashboard as a user, in a browser of their own. A page on which a script failed fails the test."""
-    failures: list[str] = []
+def failures() -> list[str]:
+    """What went wrong on pages: scripts that failed, and what their policy refused."""
+    return []
+
+
+@pytest.fixture
+def enter(browser: Browser, site: Site, failures: list[str]) -> Iterator[Callable[..., Page]]:
+    """Open the dashboard as a user, in a browser of their own. A page on which something went wrong fails the test."""
 
     def open_as(user: str | None, path: str = "", **options: object) -> Page:
         context: BrowserContext = stack.enter_context(browser.new_context(reduced_motion="reduce", **options))  # type: ignore[arg-type]

@@ -30,7 +30,9 @@ def test_hostile_text_is_text(enter: Callable[..., Page], site: Site):
     expect(page.get_by_role("log")).to_contain_text("<script>")
 
 
-def test_the_policy_lets_nothing_run_that_is_not_the_dashboards(enter: Callable[..., Page], site: Site):
+def test_the_policy_lets_nothing_run_that_is_not_the_dashboards(
+    enter: Callable[..., Page], site: Site, failures: list[str]
+):
     policy = httpx.get(f"{site.url}/").headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
@@ -46,3 +48,5 @@ def test_the_policy_lets_nothing_run_that_is_not_the_dashboards(enter: Callable[
         })"""
     )
     assert ran == "script-src-elem"
+    assert any("Content Security" in one for one in failures)
+    failures.clear()

@@ -53,7 +53,7 @@ def test_a_dead_letter_shows_its_causes_and_runs_again_with_other_parameters(ent
     box.fill('{"text": "another table"}')
     page.get_by_role("dialog").get_by_role("button", name="Retry").click()
     expect(page.get_by_text("ValueError: another table").first).to_be_visible()
-    expect(page.get_by_text("Attempt 2")).to_be_visible()
+    expect(page.get_by_text("Attempt 2", exact=True)).to_be_visible()
 
 
 def test_why_it_does_not_run_is_said_in_a_sentence(enter: Callable[..., Page], site: Site):

@@ -45,6 +45,7 @@ def test_the_organization_is_changed_by_a_few_letters(enter: Callable[..., Page]
     expect(page.get_by_role("heading", name="Acme")).to_be_visible()
     page.keyboard.press("Control+k")
     page.get_by_role("combobox", name="Go to").fill("glob")
+    expect(page.get_by_role("option").first).to_contain_text("Globex")
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Globex")).to_be_visible()
     expect(page).to_have_url(f"{site.url}/o/globex")

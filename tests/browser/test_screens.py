@@ -67,7 +67,7 @@ def test_the_palette_and_dialogs_have_no_barriers(enter: Callable[..., Page], bu
     page = enter("ana", busy["jobs"])
     settled(page, "jobs")
     page.keyboard.press("Control+k")
-    expect(page.get_by_role("option").first).to_be_visible()
+    expect(page.get_by_role("dialog").get_by_role("option").first).to_be_visible()
     found = barriers(page)
     page.screenshot(path=PICTURES / "palette.png")
     page.keyboard.press("Escape")

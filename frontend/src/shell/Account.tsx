@@ -40,11 +40,11 @@ export function Account() {
       <button
         type="button"
         aria-expanded={open}
-        aria-label={`Account of ${me.user}`}
         onClick={() => setOpen(!open)}
         className="flex size-7 items-center justify-center rounded-full bg-accent-soft text-xs font-semibold text-accent uppercase"
       >
-        {me.user.slice(0, 2)}
+        <span className="sr-only">Account of {me.user}</span>
+        <span aria-hidden>{me.user.slice(0, 2)}</span>
       </button>
       {open && (
         <div className="absolute right-0 z-40 mt-2 flex w-60 flex-col gap-3 rounded-lg border border-line bg-raised p-3 shadow-lg">

@@ -2,7 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 import { Link, Outlet, useRouteContext } from "@tanstack/react-router";
 import { type ReactNode, useEffect, useRef, useState } from "react";
 import { Problem } from "../api/problem";
-import { accessQuery, organizationQuery } from "../api/queries";
+import { accessQuery, mineQuery, organizationQuery } from "../api/queries";
 import { useOperatorEvents, useOrganizationEvents } from "../live/hooks";
 import { remember } from "../settings";
 import { Button, cx, EmptyState, ErrorState, Page, StatusBadge } from "../ui";
@@ -72,10 +72,13 @@ export function InOperator() {
 
 function OperatorBanner({ organization }: { organization?: string }) {
   return (
-    <p className="border-b border-line bg-warn-soft px-4 py-1.5 text-center text-xs text-warn">
+    <aside
+      aria-label="Operator"
+      className="border-b border-line bg-warn-soft px-4 py-1.5 text-center text-xs text-warn"
+    >
       You act as an operator{organization === undefined ? " on all organizations" : ""}; what you do is written into the
       audit.
-    </p>
+    </aside>
   );
 }
 
@@ -93,6 +96,8 @@ function Frame({ entries, organization, name, mark, banner, children }: FramePro
   const [isPaletteOpen, setPaletteOpen] = useState(false);
   const [isMenuOpen, setMenuOpen] = useState(false);
   const main = useRef<HTMLElement>(null);
+  // The palette offers them at the first key.
+  useQuery(mineQuery);
   useShortcuts(entries, organization, () => setPaletteOpen(true));
   return (
     <div className="min-h-dvh">
@@ -136,9 +141,11 @@ function Frame({ entries, organization, name, mark, banner, children }: FramePro
         {mark}
         <div className="ml-auto flex items-center gap-2 sm:gap-3">
           <LiveMark />
-          <Button small className="hidden text-muted sm:inline-flex" onClick={() => setPaletteOpen(true)}>
-            Go to… <kbd className="font-sans text-[0.6875rem]">Ctrl K</kbd>
-          </Button>
+          <span className="hidden sm:contents">
+            <Button small className="text-muted" onClick={() => setPaletteOpen(true)}>
+              Go to… <kbd className="font-sans text-[0.6875rem]">Ctrl K</kbd>
+            </Button>
+          </span>
           <Account />
         </div>
       </header>
@@ -174,11 +181,11 @@ function Menu({
       id="menu"
       aria-label="Menu"
       className={cx(
-        "border-line bg-canvas md:sticky md:top-12 md:block md:h-[calc(100dvh-3rem)] md:w-48 md:shrink-0 md:overflow-y-auto md:border-r",
+        "border-line bg-canvas md:block md:min-h-[calc(100dvh-3rem)] md:w-48 md:shrink-0 md:border-r",
         open ? "block border-b" : "hidden",
       )}
     >
-      <ul className="flex flex-col gap-0.5 p-2">
+      <ul className="flex flex-col gap-0.5 p-2 md:sticky md:top-12 md:max-h-[calc(100dvh-3rem)] md:overflow-y-auto">
         {entries.map((entry) => (
           <li key={entry.to}>
             <Link

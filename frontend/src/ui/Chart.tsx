@@ -82,8 +82,11 @@ function optionsOf(
     axes: [
       {
         ...axis,
+        size: 30,
         values: (_, ticks) =>
-          ticks.map((tick) => new Date(tick * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })),
+          ticks.map((tick) =>
+            new Date(tick * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" }),
+          ),
       },
       { ...axis, size: 56, values: (_, ticks) => ticks.map(format) },
     ],

@@ -48,7 +48,7 @@ export function Table<Row>(props: Props<Row>) {
         <thead>
           <tr className="border-b border-line text-left text-xs text-muted">
             {chosen && onChoose && (
-              <th scope="col" className="w-8 py-2 pl-4">
+              <th scope="col" className="w-8 py-2 pl-4 align-middle">
                 <input
                   type="checkbox"
                   aria-label="Choose all on this page"
@@ -93,10 +93,11 @@ export function Table<Row>(props: Props<Row>) {
                 }}
               >
                 {chosen && onChoose && (
-                  <td className="w-8 py-[var(--row)] pl-4">
+                  <td className="w-8 py-[var(--row)] pl-4 align-top">
                     <input
                       type="checkbox"
                       aria-label={`Choose ${key}`}
+                      className="mt-1"
                       checked={chosen.has(key)}
                       onChange={() => onChoose(chosen.has(key) ? without(chosen, [key]) : new Set([...chosen, key]))}
                     />

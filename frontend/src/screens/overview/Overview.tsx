@@ -38,8 +38,8 @@ export function Overview() {
           hint="of what may start now"
           {...(oldest !== null && oldest > 60 && { tone: "warn" as const })}
         />
-        <Stat label="Wait p50 / p95" value={pair(summary?.waitP50, summary?.waitP95)} hint="until the first start" />
-        <Stat label="Run p50 / p95" value={pair(summary?.runP50, summary?.runP95)} hint="of the last attempt" />
+        <Stat label="Wait, median" value={seconds(summary?.waitP50)} hint={`p95 ${seconds(summary?.waitP95)}`} />
+        <Stat label="Run, median" value={seconds(summary?.runP50)} hint={`p95 ${seconds(summary?.runP95)}`} />
         <Stat
           label="Failed attempts"
           value={summary ? count(summary.failed) : "…"}
@@ -69,9 +69,9 @@ function told(value: number | undefined): string {
   return value === undefined ? "…" : count(value);
 }
 
-function pair(first: number | null | undefined, second: number | null | undefined): string {
-  if (first === undefined || second === undefined) return "…";
-  return first === null || second === null ? "–" : `${duration(first)} / ${duration(second)}`;
+function seconds(value: number | null | undefined): string {
+  if (value === undefined) return "…";
+  return value === null ? "–" : duration(value);
 }
 
 /** The newest dead letters. */
