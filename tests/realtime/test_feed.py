@@ -217,7 +217,9 @@ def test_a_cursor_of_nobody_is_unknown(fl: Fairlane, feed: Feed, cursor: str):
     assert catch_up(fl.database, feed.cursors, ROOM, future, feed.position) is None
 
 
-def test_a_row_of_a_job_that_the_organization_does_not_have_is_told_to_nobody_and_counted(fl: Fairlane, feed: Feed):
+async def test_a_row_of_a_job_that_the_organization_does_not_have_is_told_to_nobody_and_counted(
+    fl: Fairlane, feed: Feed
+):
     hub = Hub()
     client = Client(Any, lambda: None)  # type: ignore[arg-type]
     hub.clients[client] = None
@@ -232,19 +234,19 @@ def test_a_row_of_a_job_that_the_organization_does_not_have_is_told_to_nobody_an
         connection.execute(insert(execution_log), {**stray, "from_status": None, "to_status": "queued", "at": now})
 
     fl.database.write(forge, of="acme")
-    Telling(hub, feed.cursors, feed.look(hub.audience())).tell()
+    await Telling(hub, feed.cursors, feed.look(hub.audience())).tell()
     assert hub.strays == 1
     assert len(client) == 0
 
 
-def test_an_organization_with_too_many_events_begins_anew_and_others_go_on(fl: Fairlane, feed: Feed):
+async def test_an_organization_with_too_many_events_begins_anew_and_others_go_on(fl: Fairlane, feed: Feed):
     hub = Hub()
     clients = {room: Client(Any, lambda: None) for room in (ROOM, Room(RoomKind.ORGANIZATION, "other"))}  # type: ignore[arg-type]
     for room, client in clients.items():
         hub.enter(client, room)
     fl.submit_many([Submission("report", "acme") for _ in range(MOST_ENTRIES + 1)])
     quiet = fl.submit("report", organization="other")
-    Telling(hub, feed.cursors, feed.look(hub.audience())).tell()
+    await Telling(hub, feed.cursors, feed.look(hub.audience())).tell()
     crowded, calm = clients.values()
     assert [one.name for one in crowded.take(10)] == ["reset"]
     assert [one.data["job_id"] for one in calm.take(10)] == [str(quiet.id)]

@@ -9,13 +9,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from fairlane.domain.metrics import Metrics, WorkerView
 from fairlane.domain.statuses import LIVE
 from fairlane.reads.metrics import LiveJobs
 from fairlane.reads.service import Reads
+from fairlane.realtime.hub import Hub
 
 MEDIA_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 LARGEST: Final = 50  # series by name of each kind
@@ -23,10 +24,15 @@ LARGEST: Final = 50  # series by name of each kind
 OTHERS: Final = "others, together"
 
 
-def exposition(reads: Reads) -> bytes:
-    """All metrics at this moment, in Prometheus' text format."""
+def exposition(reads: Reads, hub: Hub) -> bytes:
+    """All metrics at this moment, in Prometheus' text format.
+
+    Args:
+        hub: of the node that answers.
+    """
     registry = CollectorRegistry()
-    registry.register(_Numbers([*_counts(reads.metrics()), *_live(reads.live_jobs()), *_workers(reads.workers())]))
+    numbers = (*_counts(reads.metrics()), *_live(reads.live_jobs()), *_workers(reads.workers()), *_watching(hub))
+    registry.register(_Numbers(list(numbers)))
     return generate_latest(registry)
 
 
@@ -89,6 +95,20 @@ def _workers(workers: Iterable[WorkerView]) -> Iterator[Metric]:
     yield GaugeMetricFamily("fairlane_worker_slots", "Jobs that they may run at once.", value=slots)
     taken = sum(one.running for one in alive)
     yield GaugeMetricFamily("fairlane_worker_slots_taken", "Jobs that they run.", value=taken)
+
+
+def _watching(hub: Hub) -> Iterator[Metric]:
+    """Of this node alone."""
+    clients = len(hub.clients)
+    yield GaugeMetricFamily("fairlane_realtime_clients", "Open sockets and streams of this node.", value=clients)
+    yield CounterMetricFamily(
+        "fairlane_realtime_dropped_clients", "Closed as they did not take what waited for them.", value=hub.dropped
+    )
+    yield CounterMetricFamily(
+        "fairlane_realtime_stray_events",
+        "Told to nobody, as the organization had no such job; should be none.",
+        value=hub.strays,
+    )
 
 
 def _by(name: str, what: str, label: str, values: Mapping[Any, int]) -> Metric:

@@ -1,6 +1,7 @@
 """Keeps the feed going while somebody listens, lets clients into rooms, and looks whether they still may be there."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,8 @@ from fairlane.store.hints import Listener
 from fairlane.store.transaction import Database
 
 T = TypeVar("T")
+
+_log: Final = logging.getLogger(__name__)
 
 _THREADS: Final = 4
 _SOONEST, _BUSY, _IDLE = 0.02, 0.05, 0.2  # seconds between two looks
@@ -151,9 +154,10 @@ class Live:
             checks = (self._check_credentials, self._check_memberships)
             others += [asyncio.create_task(_each_second(check)) for check in checks]
             await self._follow()
-        except FairlaneError as error:
-            if not warm.done():
-                warm.set_exception(error)
+        except Exception as error:
+            if warm.done():
+                raise
+            warm.set_exception(error)
         finally:
             self._task = None
             warm.cancel()
@@ -187,6 +191,12 @@ class Live:
             except StorageUnavailable:
                 await asyncio.sleep(_RETRY)
                 continue
+            except Exception:  # noqa: BLE001 - a mistake of ours, too, must leave nobody in silence
+                # All begin anew as soon as it goes again.
+                _log.exception("The realtime feed failed, and goes on.")
+                answered = -_OUTAGE
+                await asyncio.sleep(_OUTAGE)
+                continue
             answered = time.monotonic()
             is_quiet = not (look.entries or look.progress or look.alerts or look.is_lost)
             pause = min(pause * _SLOWER, _IDLE) if is_quiet else _BUSY
@@ -195,7 +205,7 @@ class Live:
     async def _look(self) -> Look:
         async with self._looking:
             look = await self._in_thread(self._feed.look, self.hub.audience())
-            Telling(self.hub, self._feed.cursors, look).tell()
+            await Telling(self.hub, self._feed.cursors, look).tell()
             self._position = look.position
         return look
 

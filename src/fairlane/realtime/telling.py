@@ -1,7 +1,8 @@
 """From rows to the messages of rooms."""
 
+import asyncio
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 from fairlane.domain.events import AlertKind
 from fairlane.domain.statuses import JobStatus
@@ -19,7 +20,7 @@ from fairlane.realtime.feed import MOST_ENTRIES, Key, Look, Progress
 from fairlane.realtime.hub import EVERYTHING, Hub, Message, Room, RoomKind
 from fairlane.store.tables import AnyRow
 
-Rows = Iterable[AnyRow]
+_AT_ONCE: Final = 100  # rows
 
 
 def rooms_of(organization: str, job_id: Any = None) -> tuple[Room, ...]:
@@ -58,8 +59,8 @@ class Telling:
         self._end = cursors.seal(look.position)
         self._cursor = cursors.seal(look.before)  # after what was told last
 
-    def tell(self) -> None:
-        """Do so."""
+    async def tell(self) -> None:
+        """Do so; others have their turn meanwhile."""
         look, hub = self._look, self._hub
         if look.is_lost:
             self._reset(hub.rooms)
@@ -67,7 +68,9 @@ class Telling:
         crowded = {row.organization_id for row in look.entries if row.place > MOST_ENTRIES}
         is_all_crowded = bool(crowded) or len(look.entries) > MOST_ENTRIES
         closed = {room for one in crowded for room in hub.rooms_of(one)} | ({EVERYTHING} if is_all_crowded else set())
-        for row in look.entries:
+        for number, row in enumerate(look.entries):
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)
             rooms = [one for one in rooms_of(row.organization_id, row.job_id) if one in hub and one not in closed]
             if rooms:
                 self._tell_entry(row, rooms)

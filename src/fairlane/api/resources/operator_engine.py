@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response, StreamingResponse
 
@@ -14,7 +14,7 @@ from fairlane.api.resources.audit import EXPORT, Before, exported, page_of_audit
 from fairlane.api.resources.operator_organizations import Pause
 from fairlane.api.resources.overviews import Minutes, StepLength
 from fairlane.api.resources.paths import NamePath, WorkerPath
-from fairlane.api.scope import ByOperator, Operation, OrganizationPath
+from fairlane.api.scope import ByOperator, Operation, OrganizationPath, web_of
 from fairlane.api.values import Flag, Number, Whole
 from fairlane.control.pausing import JobTypeLimit, JobTypeView
 from fairlane.domain.accounts import AuditEntry
@@ -83,9 +83,11 @@ def get_shares(operation: _Measuring, minutes: Minutes = 60) -> Shares:
     response_class=Response,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
-def get_metrics_for_prometheus(operation: _Measuring) -> Response:
+def get_metrics_for_prometheus(operation: _Measuring, request: Request) -> Response:
     """Count all of that, and live jobs by organization, queue and job type, in Prometheus' text format."""
-    return Response(exposition.exposition(operation.fl.reads), media_type=exposition.MEDIA_TYPE)
+    return Response(
+        exposition.exposition(operation.fl.reads, web_of(request).live.hub), media_type=exposition.MEDIA_TYPE
+    )
 
 
 @router.get("/workers", operation_id="listWorkers")
