@@ -3,8 +3,12 @@ import type { QueryClient } from "@tanstack/react-query";
 import { createRootRouteWithContext, createRoute, lazyRouteComponent, redirect } from "@tanstack/react-router";
 import { Problem } from "./api/problem";
 import { meQuery } from "./api/queries";
+import { auditSearch } from "./screens/audit/search";
+import { lettersSearch } from "./screens/dead-letters/search";
+import { fairnessSearch } from "./screens/fairness/search";
 import { jobsSearch } from "./screens/jobs/filter";
 import { loginSearch } from "./screens/login/search";
+import { organizationsSearch } from "./screens/organizations/search";
 import { NotFound } from "./shell/NotFound";
 import { Root } from "./shell/Root";
 import { InOperator, InOrganization } from "./shell/Shell";
@@ -58,6 +62,54 @@ const job = createRoute({
   path: "jobs/$job",
   component: lazyRouteComponent(() => import("./screens/job/JobPage"), "JobPage"),
 });
+const jobGraph = createRoute({
+  getParentRoute: () => organization,
+  path: "jobs/$job/graph",
+  component: lazyRouteComponent(() => import("./screens/graph/GraphPage"), "GraphPage"),
+});
+const deadLetters = createRoute({
+  getParentRoute: () => organization,
+  path: "dead-letters",
+  validateSearch: lettersSearch,
+  component: lazyRouteComponent(() => import("./screens/dead-letters/DeadLetters"), "DeadLetters"),
+});
+const deadLetterGroup = createRoute({
+  getParentRoute: () => organization,
+  path: "dead-letters/$fingerprint",
+  validateSearch: lettersSearch,
+  component: lazyRouteComponent(() => import("./screens/dead-letters/DeadLetterGroup"), "DeadLetterGroup"),
+});
+const queues = createRoute({
+  getParentRoute: () => organization,
+  path: "queues",
+  component: lazyRouteComponent(() => import("./screens/queues/Queues"), "Queues"),
+});
+const jobTypes = createRoute({
+  getParentRoute: () => organization,
+  path: "job-types",
+  component: lazyRouteComponent(() => import("./screens/job-types/JobTypes"), "JobTypes"),
+});
+const members = createRoute({
+  getParentRoute: () => organization,
+  path: "members",
+  component: lazyRouteComponent(() => import("./screens/members/Members"), "Members"),
+});
+const tokens = createRoute({
+  getParentRoute: () => organization,
+  path: "tokens",
+  component: lazyRouteComponent(() => import("./screens/tokens/Tokens"), "Tokens"),
+});
+const audit = createRoute({
+  getParentRoute: () => organization,
+  path: "audit",
+  validateSearch: auditSearch,
+  component: lazyRouteComponent(() => import("./screens/audit/Audit"), "Audit"),
+});
+const settings = createRoute({
+  getParentRoute: () => organization,
+  path: "settings",
+  component: lazyRouteComponent(() => import("./screens/settings/Settings"), "Settings"),
+});
 
 // What concerns all organizations.
 const operator = createRoute({
@@ -69,12 +121,78 @@ const operator = createRoute({
 const operatorOrganizations = createRoute({
   getParentRoute: () => operator,
   path: "/",
+  validateSearch: organizationsSearch,
   component: lazyRouteComponent(() => import("./screens/organizations/Organizations"), "Organizations"),
+});
+const fairness = createRoute({
+  getParentRoute: () => operator,
+  path: "fairness",
+  validateSearch: fairnessSearch,
+  component: lazyRouteComponent(() => import("./screens/fairness/Fairness"), "Fairness"),
+});
+const operatorQueues = createRoute({
+  getParentRoute: () => operator,
+  path: "queues",
+  component: lazyRouteComponent(() => import("./screens/queues/OperatorQueues"), "OperatorQueues"),
+});
+const operatorJobTypes = createRoute({
+  getParentRoute: () => operator,
+  path: "job-types",
+  component: lazyRouteComponent(() => import("./screens/job-types/OperatorJobTypes"), "OperatorJobTypes"),
+});
+const workers = createRoute({
+  getParentRoute: () => operator,
+  path: "workers",
+  component: lazyRouteComponent(() => import("./screens/workers/Workers"), "Workers"),
+});
+const users = createRoute({
+  getParentRoute: () => operator,
+  path: "users",
+  component: lazyRouteComponent(() => import("./screens/users/Users"), "Users"),
+});
+const operatorTokens = createRoute({
+  getParentRoute: () => operator,
+  path: "tokens",
+  component: lazyRouteComponent(() => import("./screens/tokens/OperatorTokens"), "OperatorTokens"),
+});
+const operatorAudit = createRoute({
+  getParentRoute: () => operator,
+  path: "audit",
+  validateSearch: auditSearch,
+  component: lazyRouteComponent(() => import("./screens/audit/OperatorAudit"), "OperatorAudit"),
+});
+const operatorSettings = createRoute({
+  getParentRoute: () => operator,
+  path: "settings",
+  component: lazyRouteComponent(() => import("./screens/settings/OperatorSettings"), "OperatorSettings"),
 });
 
 export const routeTree = root.addChildren([
   start,
   login,
-  organization.addChildren([overview, jobs, job]),
-  operator.addChildren([operatorOrganizations]),
+  organization.addChildren([
+    overview,
+    jobs,
+    job,
+    jobGraph,
+    deadLetters,
+    deadLetterGroup,
+    queues,
+    jobTypes,
+    members,
+    tokens,
+    audit,
+    settings,
+  ]),
+  operator.addChildren([
+    operatorOrganizations,
+    fairness,
+    operatorQueues,
+    operatorJobTypes,
+    workers,
+    users,
+    operatorTokens,
+    operatorAudit,
+    operatorSettings,
+  ]),
 ]);

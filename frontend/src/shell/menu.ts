@@ -13,6 +13,23 @@ export interface Entry {
 export const ORGANIZATION_MENU: readonly Entry[] = [
   { label: "Overview", to: "/o/$organization", key: "o" },
   { label: "Jobs", to: "/o/$organization/jobs", key: "j" },
+  { label: "Dead letters", to: "/o/$organization/dead-letters", key: "d" },
+  { label: "Queues", to: "/o/$organization/queues", key: "q" },
+  { label: "Job types", to: "/o/$organization/job-types", key: "t" },
+  { label: "Members", to: "/o/$organization/members", right: "members:read", key: "m" },
+  { label: "API tokens", to: "/o/$organization/tokens", right: "tokens:change" },
+  { label: "Audit", to: "/o/$organization/audit", right: "audit:read", key: "a" },
+  { label: "Settings", to: "/o/$organization/settings", key: "s" },
 ];
 
-export const OPERATOR_MENU: readonly Entry[] = [{ label: "Organizations", to: "/operator", key: "o" }];
+export const OPERATOR_MENU: readonly Entry[] = [
+  { label: "Organizations", to: "/operator", key: "o" },
+  { label: "Fairness", to: "/operator/fairness", key: "f" },
+  { label: "Workers", to: "/operator/workers", key: "w" },
+  { label: "Queues", to: "/operator/queues", key: "q" },
+  { label: "Job types", to: "/operator/job-types", key: "t" },
+  { label: "Users", to: "/operator/users", key: "u" },
+  { label: "Tokens", to: "/operator/tokens" },
+  { label: "Audit", to: "/operator/audit", key: "a" },
+  { label: "Settings", to: "/operator/settings", key: "s" },
+];

@@ -43,6 +43,17 @@ export function Details({ job }: { job: Job }) {
               ))}
             </span>,
           ],
+          [
+            "Dependencies",
+            <Link
+              key="graph"
+              to="/o/$organization/jobs/$job/graph"
+              params={{ organization: job.organization, job: job.id }}
+              className="text-accent hover:underline"
+            >
+              Show the graph
+            </Link>,
+          ],
           job.depends_on.length > 0 && [
             "Waits for",
             <span key="parents" className="flex flex-wrap gap-x-2">

@@ -1,0 +1,24 @@
+/** What an audit entry says was changed. Pure. */
+
+export interface Change {
+  name: string;
+  from: string | null;
+  to: string | null;
+}
+
+/** What says nothing where nothing was there before. */
+const EMPTY: ReadonlySet<string | null> = new Set(["", "null", "[]"]);
+
+type Values = Readonly<Record<string, unknown>> | null;
+
+export function changesOf(before: Values, after: Values): Change[] {
+  const names = [...new Set([...Object.keys(before ?? {}), ...Object.keys(after ?? {})])];
+  const changes = names.map((name) => ({ name, from: shown(before, name), to: shown(after, name) }));
+  return changes.filter(({ from, to }) => from !== to && (from !== null || !EMPTY.has(to)));
+}
+
+function shown(values: Values, name: string): string | null {
+  if (values === null || !(name in values)) return null;
+  const value = values[name];
+  return typeof value === "string" ? value : JSON.stringify(value);
+}

@@ -1,0 +1,182 @@
+import { useQuery } from "@tanstack/react-query";
+import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router";
+import { useState } from "react";
+import { useRefetch } from "../../live/hooks";
+import { useMay, useOrganization } from "../../shell/access";
+import {
+  Button,
+  Card,
+  Code,
+  type Column,
+  count,
+  EmptyState,
+  Page,
+  Pager,
+  StatusBadge,
+  short,
+  Table,
+  Tag,
+  Time,
+} from "../../ui";
+import { DecidedSelect } from "./DeadLetters";
+import { Decide, type Deed, Delete, RetrySome } from "./Deeds";
+import { EditAndRetry } from "./EditAndRetry";
+import { groupsQuery, type Letter, lettersQuery } from "./queries";
+import { RetryGroup } from "./RetryGroup";
+import type { Decided } from "./search";
+
+/** Dead letters with one error, one by one. */
+export function DeadLetterGroup() {
+  const organization = useOrganization();
+  const { fingerprint } = useParams({ from: "/o/$organization/dead-letters/$fingerprint" });
+  const { decided = "pending", cursor } = useSearch({ from: "/o/$organization/dead-letters/$fingerprint" });
+  const navigate = useNavigate();
+  const mayChange = useMay("jobs:change");
+  const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
+  const [deed, setDeed] = useState<Deed | "retry all" | null>(null);
+  const [edited, setEdited] = useState<Letter | null>(null);
+  const every = useRefetch(2);
+  const letters = useQuery({ ...lettersQuery(organization, fingerprint, decided, cursor), refetchInterval: every });
+  const groups = useQuery({ ...groupsQuery(organization, decided), refetchInterval: every });
+  const mine = groups.data?.items.filter((group) => group.fingerprint === fingerprint) ?? [];
+  const sample = letters.data?.items[0];
+  const total = letters.data?.total ?? 0;
+  const go = (search: { decided?: Decided; cursor?: string }) => void navigate({ to: ".", search });
+  const view = decided === "pending" ? {} : { decided };
+  const finish = () => {
+    setDeed(null);
+    setChosen(new Set());
+  };
+  const deeds = { ids: [...chosen], organization, onClose: () => setDeed(null), onDone: finish };
+  return (
+    <Page
+      title={sample?.error_type ?? mine[0]?.error_type ?? "Dead letters"}
+      description={
+        <Link
+          to="/o/$organization/dead-letters"
+          params={{ organization }}
+          search={view}
+          className="text-accent hover:underline"
+        >
+          ← All dead letters
+        </Link>
+      }
+      actions={
+        <>
+          <DecidedSelect value={decided} onChange={(next) => go(next === "pending" ? {} : { decided: next })} />
+          {mayChange && decided === "pending" && total > 0 && (
+            <Button look="primary" onClick={() => setDeed("retry all")}>
+              Retry all {count(total)}…
+            </Button>
+          )}
+        </>
+      }
+    >
+      {sample && <Code text={sample.reason} label="What went wrong, in the newest one" />}
+      <Card
+        flush
+        title={letters.data ? `${count(total, letters.data.total_is_capped)} jobs` : "Jobs"}
+        actions={mayChange && chosen.size > 0 && <ForChosen number={chosen.size} decided={decided} onDeed={setDeed} />}
+      >
+        <Table
+          caption="Dead letters with this error"
+          columns={columnsOf(organization, mayChange, setEdited)}
+          rows={letters.data?.items}
+          rowKey={(letter) => letter.job_id}
+          error={letters.error}
+          onRetry={() => void letters.refetch()}
+          empty={<EmptyState title="None are left here">They were dealt with, or retried.</EmptyState>}
+          {...(mayChange && { chosen, onChoose: setChosen })}
+        />
+        <Pager
+          first={!cursor}
+          next={letters.data?.next_cursor}
+          onFirst={() => go(view)}
+          onNext={(next) => go({ ...view, cursor: next })}
+        />
+      </Card>
+      {deed === "retry all" && sample && (
+        <RetryGroup
+          group={{ fingerprint, error_type: sample.error_type, count: total }}
+          organization={organization}
+          onClose={() => setDeed(null)}
+        />
+      )}
+      {deed === "retry" && <RetrySome {...deeds} />}
+      {(deed === "resolved" || deed === "ignored") && <Decide {...deeds} resolution={deed} />}
+      {deed === "delete" && <Delete {...deeds} />}
+      {edited && <EditAndRetry letter={edited} organization={organization} onClose={() => setEdited(null)} />}
+    </Page>
+  );
+}
+
+function ForChosen({ number, decided, onDeed }: { number: number; decided: Decided; onDeed: (deed: Deed) => void }) {
+  return (
+    <>
+      <span className="text-xs text-muted" aria-live="polite">
+        {count(number)} chosen
+      </span>
+      {decided !== "retried" && (
+        <Button small onClick={() => onDeed("retry")}>
+          Retry…
+        </Button>
+      )}
+      <Button small onClick={() => onDeed("resolved")}>
+        Resolve…
+      </Button>
+      <Button small onClick={() => onDeed("ignored")}>
+        Ignore…
+      </Button>
+      <Button small onClick={() => onDeed("delete")}>
+        Delete…
+      </Button>
+    </>
+  );
+}
+
+function columnsOf(organization: string, mayChange: boolean, onEdit: (letter: Letter) => void): Column<Letter>[] {
+  const columns: Column<Letter>[] = [
+    {
+      head: "Job",
+      cell: (letter) => (
+        <Link
+          to="/o/$organization/jobs/$job"
+          params={{ organization, job: letter.job_id }}
+          className="font-mono text-xs hover:underline"
+          title={letter.job_id}
+        >
+          {short(letter.job_id)}
+        </Link>
+      ),
+    },
+    { head: "Type", from: "sm", cell: (letter) => letter.job_type },
+    { head: "What was decided", wide: true, cell: (letter) => <Decision letter={letter} /> },
+    { head: "Failed", cell: (letter) => <Time at={letter.entered_at} /> },
+  ];
+  if (mayChange)
+    columns.push({
+      head: "Edit",
+      right: true,
+      from: "sm",
+      cell: (letter) =>
+        letter.resolution !== "retried" && (
+          <Button small onClick={() => onEdit(letter)} aria-label={`Edit and retry ${short(letter.job_id)}`}>
+            Edit and retry…
+          </Button>
+        ),
+    });
+  return columns;
+}
+
+function Decision({ letter }: { letter: Letter }) {
+  if (letter.resolution === "pending") return <StatusBadge status="dead_letter" label="Open" />;
+  return (
+    <span className="inline-flex max-w-full flex-wrap items-center gap-x-2 gap-y-0.5 whitespace-normal">
+      <Tag tone={letter.resolution === "ignored" ? "warn" : "good"}>{letter.resolution}</Tag>
+      <span className="text-xs text-muted">
+        by {letter.resolved_by ?? "system"} <Time at={letter.resolved_at} />
+      </span>
+      {letter.note && <span className="text-xs break-words">{letter.note}</span>}
+    </span>
+  );
+}

@@ -1,0 +1,65 @@
+import { useState } from "react";
+import { useAct } from "../../api/act";
+import { api, ask } from "../../api/client";
+import { within } from "../../api/queries";
+import { Confirm, duration, Input, Mono, plural } from "../../ui";
+import { lasts, paceOf } from "./pace";
+import type { Group } from "./queries";
+
+/** Retries all dead letters with one error, a few each second, so that they do not fail together a second time. */
+export function RetryGroup({
+  group,
+  organization,
+  onClose,
+}: {
+  group: Pick<Group, "fingerprint" | "error_type" | "count">;
+  organization: string;
+  onClose: () => void;
+}) {
+  const [text, setText] = useState("10");
+  const pace = paceOf(text);
+  const retry = useAct({
+    run: (per_second: number) =>
+      ask(
+        api.POST("/api/v1/organizations/{organization}/dead-letter-groups/{fingerprint}/retry", {
+          params: { path: { organization, fingerprint: group.fingerprint } },
+          body: { per_second },
+        }),
+      ),
+    done: ({ retried }) =>
+      retried > 0
+        ? `${plural(retried, "job")} will run again.`
+        : "None was queued again: they follow when the parents that took them down are retried.",
+    touches: [within(organization, "dead-letters"), within(organization, "jobs"), within(organization, "job-counts")],
+    after: onClose,
+  });
+  return (
+    <Confirm
+      open
+      title={`Retry ${plural(group.count, "job")}?`}
+      action={`Retry ${plural(group.count, "job")}`}
+      onClose={onClose}
+      busy={retry.isPending}
+      error={retry.error}
+      disabled={pace === null}
+      onConfirm={() => pace !== null && retry.mutate(pace)}
+    >
+      <p>
+        All that failed with <Mono>{group.error_type}</Mono> are queued again, with a fresh count of retries.
+      </p>
+      <Input
+        label="Jobs each second"
+        type="number"
+        inputMode="decimal"
+        min={0.001}
+        max={100_000}
+        step="any"
+        required
+        value={text}
+        onChange={(event) => setText(event.target.value)}
+        error={pace === null ? "A number above 0." : null}
+        hint={pace !== null && `The last one becomes ready after ${duration(lasts(group.count, pace))}.`}
+      />
+    </Confirm>
+  );
+}

@@ -1,0 +1,32 @@
+import { queryOptions } from "@tanstack/react-query";
+import { api, ask, type Schema } from "../../api/client";
+import { within } from "../../api/queries";
+import type { Decided } from "./search";
+
+export type Group = Schema["DeadLetterGroup"];
+export type Letter = Schema["DeadLetter"];
+export function groupsQuery(organization: string, resolution: Decided) {
+  return queryOptions({
+    queryKey: within(organization, "dead-letters", "groups", resolution),
+    queryFn: ({ signal }) =>
+      ask(
+        api.GET("/api/v1/organizations/{organization}/dead-letter-groups", {
+          params: { path: { organization }, query: { resolution } },
+          signal,
+        }),
+      ),
+  });
+}
+
+export function lettersQuery(organization: string, fingerprint: string, resolution: Decided, cursor?: string) {
+  return queryOptions({
+    queryKey: within(organization, "dead-letters", "list", fingerprint, resolution, cursor),
+    queryFn: ({ signal }) =>
+      ask(
+        api.GET("/api/v1/organizations/{organization}/dead-letters", {
+          params: { path: { organization }, query: { resolution, fingerprint, limit: 50, ...(cursor && { cursor }) } },
+          signal,
+        }),
+      ),
+  });
+}

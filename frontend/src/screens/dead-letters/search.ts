@@ -1,0 +1,25 @@
+/** Which dead letters, in the address. Pure. */
+
+export type Decided = "pending" | "retried" | "resolved" | "ignored" | "any";
+
+export const DECIDED: readonly (readonly [Decided, string])[] = [
+  ["pending", "Open"],
+  ["resolved", "Resolved"],
+  ["ignored", "Ignored"],
+  ["retried", "Retried"],
+  ["any", "All"],
+];
+
+/** The view in the address: which ones, and from where on. */
+export interface LettersSearch {
+  decided?: Decided;
+  cursor?: string;
+}
+
+export function lettersSearch(search: Record<string, unknown>): LettersSearch {
+  const decided = DECIDED.find(([name]) => name === search.decided)?.[0];
+  return {
+    ...(decided && decided !== "pending" && { decided }),
+    ...(typeof search.cursor === "string" && { cursor: search.cursor }),
+  };
+}

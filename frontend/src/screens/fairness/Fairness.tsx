@@ -1,0 +1,158 @@
+import { useQuery } from "@tanstack/react-query";
+import { Link, useNavigate, useSearch } from "@tanstack/react-router";
+import { api, ask } from "../../api/client";
+import { useRefetch } from "../../live/hooks";
+import {
+  Card,
+  type Column,
+  count,
+  duration,
+  EmptyState,
+  ErrorState,
+  Page,
+  plural,
+  Select,
+  Skeleton,
+  Table,
+} from "../../ui";
+import { ShareChart } from "./ShareChart";
+import { fairnessSearch, SPANS, USUAL } from "./search";
+import { areas, colourOf, type Share, type Shares, sum } from "./shares";
+
+/** Who uses the workers, and who waits behind whom. */
+export function Fairness() {
+  const { minutes = USUAL } = useSearch({ from: "/operator/fairness" });
+  const navigate = useNavigate();
+  const every = useRefetch(2) || 10_000;
+  const found = useQuery({
+    queryKey: ["operator", "shares", minutes],
+    queryFn: ({ signal }) => ask(api.GET("/api/v1/operator/shares", { params: { query: { minutes } }, signal })),
+    refetchInterval: every,
+    placeholderData: (before) => before,
+  });
+  return (
+    <Page
+      title="Fairness"
+      description="Which organizations use the workers, and who waits behind whom."
+      actions={
+        <Select
+          label="Time"
+          hideLabel
+          value={minutes}
+          onChange={(event) => void navigate({ to: ".", search: fairnessSearch({ minutes: event.target.value }) })}
+        >
+          {SPANS.map((span) => (
+            <option key={span} value={span}>
+              Last {duration(span * 60)}
+            </option>
+          ))}
+        </Select>
+      }
+    >
+      {found.error && !found.data ? (
+        <ErrorState error={found.error} onRetry={() => void found.refetch()} />
+      ) : found.data ? (
+        <View shares={found.data} />
+      ) : (
+        <Skeleton rows={8} />
+      )}
+    </Page>
+  );
+}
+
+function View({ shares }: { shares: Shares }) {
+  if (shares.shares.length === 0)
+    return (
+      <Card>
+        <EmptyState title="Nothing happened in this time">
+          As soon as workers run jobs, their time is shown here by organization.
+        </EmptyState>
+      </Card>
+    );
+  const rows = [...shares.shares, ...(shares.rest ? [shares.rest] : [])];
+  const total = sum(rows.map(({ seconds }) => sum(seconds)));
+  return (
+    <>
+      <Neighbour shares={shares} />
+      <Card title="Shares">
+        <ShareChart minutes={shares.minutes} areas={areas(shares)} />
+      </Card>
+      <Card flush title={plural(shares.organizations, "organization")}>
+        <Table
+          caption="Organizations by what they used"
+          columns={columnsOf(rows, total)}
+          rows={rows}
+          rowKey={({ organization }) => organization ?? "the rest"}
+        />
+      </Card>
+    </>
+  );
+}
+
+function Neighbour({ shares: { neighbour } }: { shares: Shares }) {
+  if (!neighbour)
+    return (
+      <p className="rounded-lg border border-line bg-good-soft px-4 py-3 text-sm text-good">
+        Nobody waits behind a crowd of somebody else's.
+      </p>
+    );
+  const { organization, running, ready, ready_is_capped, others_waiting, others_seconds } = neighbour;
+  return (
+    <p role="status" className="rounded-lg border border-line bg-warn-soft px-4 py-3 text-sm text-warn">
+      <Link to="/o/$organization" params={{ organization }} className="font-semibold break-all underline">
+        {organization}
+      </Link>{" "}
+      has most of what is live: {count(running)} running, {count(ready, ready_is_capped)} in line.{" "}
+      {plural(others_waiting, "other organization")} {others_waiting === 1 ? "waits" : "wait"}, for up to{" "}
+      {duration(others_seconds)}.
+    </p>
+  );
+}
+
+function columnsOf(rows: readonly Share[], total: number): Column<Share>[] {
+  return [
+    {
+      head: "Organization",
+      wide: true,
+      cell: (share) => (
+        <span className="flex min-w-0 items-center gap-2">
+          <span
+            aria-hidden
+            className="size-2.5 shrink-0 rounded-sm"
+            style={{ background: share.organization === null ? colourOf(-1) : colourOf(rows.indexOf(share)) }}
+          />
+          {share.organization === null ? (
+            <span className="text-muted">All others</span>
+          ) : (
+            <Link
+              to="/o/$organization"
+              params={{ organization: share.organization }}
+              className="truncate font-medium hover:underline"
+            >
+              {share.organization}
+            </Link>
+          )}
+        </span>
+      ),
+    },
+    {
+      head: "Share",
+      right: true,
+      cell: ({ seconds }) => (total > 0 ? `${((100 * sum(seconds)) / total).toFixed(1)} %` : "–"),
+    },
+    { head: "Attempts", right: true, from: "sm", cell: ({ ended }) => count(sum(ended)) },
+    { head: "Time used", right: true, from: "md", cell: ({ seconds }) => <Length seconds={sum(seconds)} /> },
+    { head: "Running", right: true, cell: ({ now }) => count(now.running) },
+    { head: "In line", right: true, cell: ({ now }) => count(now.ready, now.ready_is_capped) },
+    {
+      head: "Next waits",
+      right: true,
+      from: "sm",
+      cell: ({ now }) => (now.waiting_seconds == null ? "–" : <Length seconds={now.waiting_seconds} />),
+    },
+  ];
+}
+
+function Length({ seconds }: { seconds: number }) {
+  return <span className="whitespace-nowrap">{duration(seconds)}</span>;
+}

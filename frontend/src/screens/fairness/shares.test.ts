@@ -1,0 +1,42 @@
+import { describe, expect, it } from "vitest";
+import { areas, COLOURS, type Share, stacked } from "./shares";
+
+const now = { running: 0, ready: 0, ready_is_capped: false, waiting_seconds: null };
+const share = (organization: string | null, ...seconds: number[]): Share => ({
+  organization,
+  now,
+  ended: seconds.map(() => 1),
+  seconds,
+});
+const minutes = ["2026-11-26T10:00:00Z", "2026-11-26T10:01:00Z"];
+
+describe("areas", () => {
+  it("are parts of a minute's time", () => {
+    const found = areas({ minutes, shares: [share("acme", 3, 0), share("rival", 1, 0)], rest: null });
+    expect(found.map(({ name, percent }) => [name, percent])).toEqual([
+      ["acme", [75, null]],
+      ["rival", [25, null]],
+    ]);
+  });
+
+  it("put those for whom there is no colour with the rest", () => {
+    const many = Array.from({ length: COLOURS.length + 2 }, (_, n) => share(`o${n}`, 1, 1));
+    const found = areas({ minutes, shares: many, rest: share(null, 2, 2) });
+    expect(found).toHaveLength(COLOURS.length + 1);
+    expect(found.at(-1)?.name).toBe("All others");
+    expect(found.at(-1)?.percent[0]).toBeCloseTo((100 * 4) / 12);
+  });
+
+  it("are none where nobody did anything", () => {
+    expect(areas({ minutes, shares: [], rest: null })).toEqual([]);
+  });
+});
+
+it("stacked, the uppermost comes first and reaches 100 %", () => {
+  const edges = stacked(areas({ minutes, shares: [share("a", 1, 0), share("b", 1, 0), share("c", 2, 0)], rest: null }));
+  expect(edges).toEqual([
+    [100, null],
+    [50, null],
+    [25, null],
+  ]);
+});

@@ -1,0 +1,142 @@
+import { useQuery } from "@tanstack/react-query";
+import { type FormEvent, useState } from "react";
+import { useAct } from "../../api/act";
+import { api, ask, type Schema } from "../../api/client";
+import { Button, Dialog, ErrorState, Input, Skeleton, sentence, Tag } from "../../ui";
+import { limitOf, limits } from "./describe";
+
+type Limit = Schema["JobTypeLimit"];
+
+/** What of a job type may run: of all organizations together, and of each by itself. */
+export function Limits({ jobType, onClose }: { jobType: string; onClose: () => void }) {
+  const found = useQuery({
+    queryKey: ["operator", "job-types", jobType, "limits"],
+    queryFn: ({ signal }) =>
+      ask(api.GET("/api/v1/operator/job-types/{job_type}/limits", { params: { path: { job_type: jobType } }, signal })),
+  });
+  return (
+    <Dialog open wide title={`Limits of ${jobType}`} onClose={onClose}>
+      {found.error ? (
+        <ErrorState error={found.error} onRetry={() => void found.refetch()} />
+      ) : found.data ? (
+        <div className="flex flex-col gap-5">
+          <ul className="flex flex-col divide-y divide-line">
+            {found.data.items.map((limit) => (
+              <Line key={limit.organization ?? ""} limit={limit} />
+            ))}
+          </ul>
+          <SetLimit jobType={jobType} />
+        </div>
+      ) : (
+        <Skeleton />
+      )}
+      <div className="flex justify-end">
+        <Button onClick={onClose}>Close</Button>
+      </div>
+    </Dialog>
+  );
+}
+
+function Line({ limit }: { limit: Limit }) {
+  const { job_type, organization, changed } = limit;
+  const reset = useAct({
+    run: () =>
+      ask(
+        api.DELETE("/api/v1/operator/job-types/{job_type}/limits", {
+          params: { path: { job_type }, query: organization === null ? {} : { organization } },
+        }),
+      ),
+    done: "It is limited as its handler says again.",
+    touches: [["operator", "job-types"]],
+  });
+  return (
+    <li className="flex flex-wrap items-center gap-2 py-2 text-sm">
+      <span className="min-w-32 font-medium break-all">{organization ?? "All together"}</span>
+      <span className="text-muted">{limits(limit) ?? "unlimited"}</span>
+      {changed && changed.length > 0 && (
+        <span className="ml-auto flex items-center gap-2">
+          <Tag tone="accent">set here</Tag>
+          <Button
+            small
+            busy={reset.isPending}
+            onClick={() => reset.mutate()}
+            aria-label={`Reset the limit of ${organization ?? "all together"}`}
+          >
+            Reset
+          </Button>
+        </span>
+      )}
+    </li>
+  );
+}
+
+function SetLimit({ jobType }: { jobType: string }) {
+  const [organization, setOrganization] = useState("");
+  const [running, setRunning] = useState("");
+  const [rate, setRate] = useState("");
+  const max_running = limitOf(running);
+  const execution_rate = limitOf(rate);
+  const wrong = "A whole number from 0 on, or nothing.";
+  const set = useAct({
+    run: () =>
+      ask(
+        api.PATCH("/api/v1/operator/job-types/{job_type}/limits", {
+          params: {
+            path: { job_type: jobType },
+            query: organization.trim() === "" ? {} : { organization: organization.trim() },
+          },
+          body: { max_running: max_running ?? null, execution_rate: execution_rate ?? null, execution_rate_window: 60 },
+        }),
+      ),
+    done: "The limit holds from now on; what runs beyond it finishes.",
+    touches: [["operator", "job-types"]],
+  });
+  const submit = (event: FormEvent) => {
+    event.preventDefault();
+    if (max_running !== undefined && execution_rate !== undefined) set.mutate();
+  };
+  return (
+    <form onSubmit={submit} className="flex flex-col gap-3 border-t border-line pt-4">
+      <h3 className="text-sm font-semibold">Set a limit</h3>
+      <div className="grid gap-3 sm:grid-cols-3">
+        <Input
+          label="Organization"
+          hint="Nothing: all together."
+          value={organization}
+          onChange={(event) => setOrganization(event.target.value)}
+        />
+        <Input
+          label="At once"
+          inputMode="numeric"
+          hint="Nothing: unlimited. 0: none."
+          error={max_running === undefined ? wrong : null}
+          value={running}
+          onChange={(event) => setRunning(event.target.value)}
+        />
+        <Input
+          label="Starts each minute"
+          inputMode="numeric"
+          hint="Nothing: unlimited."
+          error={execution_rate === undefined ? wrong : null}
+          value={rate}
+          onChange={(event) => setRate(event.target.value)}
+        />
+      </div>
+      {set.error && (
+        <p role="alert" className="text-sm text-bad">
+          {sentence(set.error)}
+        </p>
+      )}
+      <div>
+        <Button
+          type="submit"
+          look="primary"
+          busy={set.isPending}
+          disabled={max_running === undefined || execution_rate === undefined}
+        >
+          Set
+        </Button>
+      </div>
+    </form>
+  );
+}

@@ -1,0 +1,129 @@
+import { useQuery } from "@tanstack/react-query";
+import { useState } from "react";
+import { useAct } from "../../api/act";
+import { api, ask, type Schema } from "../../api/client";
+import { useRefetch } from "../../live/hooks";
+import { Button, Card, type Column, Page, Table, Time } from "../../ui";
+import { PauseButton } from "../queues/Pausing";
+import { type JobType, jobTypeColumns, NoTypes } from "./JobTypes";
+import { Limits } from "./Limits";
+
+/** The job types and circuit breakers of all organizations. */
+export function OperatorJobTypes() {
+  const [limited, setLimited] = useState<string | null>(null);
+  const found = useQuery({
+    queryKey: ["operator", "job-types"],
+    queryFn: ({ signal }) => ask(api.GET("/api/v1/operator/job-types", { signal })),
+    refetchInterval: useRefetch(6),
+  });
+  const columns: Column<JobType>[] = [
+    ...jobTypeColumns(({ name }) => <span className="truncate font-medium">{name}</span>),
+    {
+      head: "Actions",
+      right: true,
+      cell: (type) => (
+        <span className="inline-flex flex-wrap justify-end gap-1.5 sm:flex-nowrap">
+          <Button small onClick={() => setLimited(type.name)} aria-label={`Limits of ${type.name}`}>
+            Limits…
+          </Button>
+          <EnableButton type={type} />
+          <PauseButton kind="job type" name={type.name} paused={type.paused} />
+        </span>
+      ),
+    },
+  ];
+  return (
+    <Page title="Job types" description="Of all organizations. A pause holds for each of them.">
+      <Breakers />
+      <Card flush>
+        <Table
+          caption="Job types"
+          columns={columns}
+          rows={found.data?.items}
+          rowKey={(type) => type.name}
+          error={found.error}
+          onRetry={() => void found.refetch()}
+          empty={<NoTypes />}
+        />
+      </Card>
+      {limited !== null && <Limits jobType={limited} onClose={() => setLimited(null)} />}
+    </Page>
+  );
+}
+
+function EnableButton({ type: { name, enabled } }: { type: JobType }) {
+  const change = useAct({
+    run: () =>
+      ask(
+        api.PATCH("/api/v1/operator/job-types/{job_type}", {
+          params: { path: { job_type: name } },
+          body: { enabled: !enabled },
+        }),
+      ),
+    done: enabled ? `${name} is no longer taken; jobs that are there run.` : `${name} can be submitted again.`,
+    touches: [["operator", "job-types"]],
+  });
+  return (
+    <Button
+      small
+      busy={change.isPending}
+      onClick={() => change.mutate()}
+      aria-label={`${enabled ? "Disable" : "Enable"} ${name}`}
+    >
+      {enabled ? "Disable" : "Enable"}
+    </Button>
+  );
+}
+
+type Breaker = Schema["Breaker"];
+
+/** What rests since too much of it failed; nothing where all is well. */
+function Breakers() {
+  const every = useRefetch(2) || 15_000;
+  const found = useQuery({
+    queryKey: ["operator", "breakers"],
+    queryFn: ({ signal }) => ask(api.GET("/api/v1/operator/breakers", { signal })),
+    refetchInterval: every,
+  });
+  const close = useAct({
+    run: ({ organization, job_type }: Breaker) =>
+      ask(
+        api.DELETE("/api/v1/operator/breakers/{organization}/{job_type}", {
+          params: { path: { organization, job_type } },
+        }),
+      ),
+    done: (_, { organization, job_type }) => `${job_type} of ${organization} starts again.`,
+    touches: [["operator", "breakers"]],
+  });
+  const breakers = found.data?.items ?? [];
+  if (breakers.length === 0) return null;
+  return (
+    <Card flush title="Open circuit breakers">
+      <Table
+        caption="Open circuit breakers"
+        rows={breakers}
+        rowKey={({ organization, job_type }) => `${organization} ${job_type}`}
+        columns={[
+          { head: "Job type", wide: true, cell: ({ job_type }) => job_type },
+          { head: "Organization", cell: ({ organization }) => organization },
+          { head: "Open since", from: "sm", cell: ({ opened_at }) => <Time at={opened_at} /> },
+          { head: "Next trial", cell: ({ until, trial }) => (trial ? "running now" : <Time at={until} />) },
+          {
+            head: "Actions",
+            right: true,
+            cell: (breaker) => (
+              <Button
+                small
+                busy={close.isPending}
+                onClick={() => close.mutate(breaker)}
+                aria-label={`Close the breaker of ${breaker.job_type} in ${breaker.organization}`}
+              >
+                Close
+              </Button>
+            ),
+          },
+        ]}
+      />
+    </Card>
+  );
+}

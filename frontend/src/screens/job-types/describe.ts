@@ -1,0 +1,38 @@
+/** How the options of a job type read. Pure. */
+import type { Schema } from "../../api/client";
+import { count, duration } from "../../ui/format";
+
+type Options = Schema["Options"];
+
+/** "at most 5 at once, 100 starts a minute" ; null: it is not limited. */
+export function limits({
+  max_running,
+  execution_rate,
+  execution_rate_window,
+}: Pick<Options, "max_running" | "execution_rate" | "execution_rate_window">): string | null {
+  const said = [
+    max_running == null ? null : `at most ${count(max_running)} at once`,
+    execution_rate == null
+      ? null
+      : `${count(execution_rate)} ${execution_rate === 1 ? "start" : "starts"} in ${duration(execution_rate_window)}`,
+  ].filter((one) => one !== null);
+  return said.length === 0 ? null : said.join(", ");
+}
+
+/** "5 retries, each up to 5 min". */
+export function attempts({ max_retries, timeout }: Pick<Options, "max_retries" | "timeout">): string {
+  const retries =
+    max_retries == null
+      ? "retried without end"
+      : max_retries === 0
+        ? "no retry"
+        : `${count(max_retries)} ${max_retries === 1 ? "retry" : "retries"}`;
+  return `${retries}, ${timeout == null ? "no timeout" : `each up to ${duration(timeout)}`}`;
+}
+
+/** A limit as it was typed: null for none at all, undefined where it is no limit. */
+export function limitOf(text: string): number | null | undefined {
+  if (text.trim() === "") return null;
+  const value = Number(text);
+  return Number.isInteger(value) && value >= 0 && value < 2 ** 31 ? value : undefined;
+}

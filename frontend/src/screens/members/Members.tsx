@@ -1,0 +1,152 @@
+import { queryOptions, useQuery } from "@tanstack/react-query";
+import { useState } from "react";
+import { useAct } from "../../api/act";
+import { api, ask, type Schema } from "../../api/client";
+import { meQuery, within } from "../../api/queries";
+import { useMay, useOrganization } from "../../shell/access";
+import { Button, Card, type Column, Confirm, EmptyState, Page, Pager, Table, Tag, Time } from "../../ui";
+import { MemberForm } from "./MemberForm";
+
+export type Member = Schema["Member"];
+
+/** Who belongs to an organization, as what. */
+export function Members() {
+  const organization = useOrganization();
+  const mayChange = useMay("members:change");
+  const { data: me } = useQuery(meQuery);
+  const [cursor, setCursor] = useState<string | undefined>();
+  const [edited, setEdited] = useState<Member | "new" | null>(null);
+  const [removed, setRemoved] = useState<Member | null>(null);
+  const found = useQuery(membersQuery(organization, cursor));
+  const columns: Column<Member>[] = [
+    {
+      head: "Member",
+      wide: true,
+      cell: ({ user }) => (
+        <span className="inline-flex max-w-full items-center gap-2">
+          <span className="truncate font-medium">{user}</span>
+          {user === me?.user && <Tag>you</Tag>}
+        </span>
+      ),
+    },
+    { head: "Role", cell: ({ role }) => role },
+    {
+      head: "Permissions",
+      from: "sm",
+      cell: ({ permissions, role }) =>
+        role === "admin" ? <span className="text-muted">all</span> : <Names names={permissions} />,
+    },
+    { head: "Since", from: "md", cell: ({ created_at }) => <Time at={created_at} /> },
+  ];
+  if (mayChange)
+    columns.push({
+      head: "Actions",
+      right: true,
+      cell: (member) => (
+        <span className="inline-flex flex-wrap justify-end gap-1.5 sm:flex-nowrap">
+          <Button small onClick={() => setEdited(member)} aria-label={`Change ${member.user}`}>
+            Change…
+          </Button>
+          <Button small onClick={() => setRemoved(member)} aria-label={`Remove ${member.user}`}>
+            Remove…
+          </Button>
+        </span>
+      ),
+    });
+  return (
+    <Page
+      title="Members"
+      description="Who may look at this organization's jobs, submit them and change them."
+      actions={
+        mayChange && (
+          <Button look="primary" onClick={() => setEdited("new")}>
+            Add a member…
+          </Button>
+        )
+      }
+    >
+      <Card flush>
+        <Table
+          caption="Members"
+          columns={columns}
+          rows={found.data?.items}
+          rowKey={({ user }) => user}
+          error={found.error}
+          onRetry={() => void found.refetch()}
+          empty={
+            <EmptyState title="No members yet">
+              Operators look after this organization until somebody belongs to it.
+            </EmptyState>
+          }
+        />
+        <Pager
+          first={cursor === undefined}
+          next={found.data?.next_cursor}
+          onFirst={() => setCursor(undefined)}
+          onNext={setCursor}
+        />
+      </Card>
+      {edited && (
+        <MemberForm
+          member={edited === "new" ? null : edited}
+          organization={organization}
+          onClose={() => setEdited(null)}
+        />
+      )}
+      {removed && <Remove member={removed} onClose={() => setRemoved(null)} />}
+    </Page>
+  );
+}
+
+function membersQuery(organization: string, cursor?: string) {
+  return queryOptions({
+    queryKey: within(organization, "members", cursor),
+    queryFn: ({ signal }) =>
+      ask(
+        api.GET("/api/v1/organizations/{organization}/members", {
+          params: { path: { organization }, query: { limit: 50, ...(cursor && { cursor }) } },
+          signal,
+        }),
+      ),
+  });
+}
+
+export function Names({ names }: { names: readonly string[] }) {
+  if (names.length === 0) return <span className="text-muted">–</span>;
+  return (
+    <span className="inline-flex flex-wrap gap-1">
+      {names.map((name) => (
+        <Tag key={name}>{name}</Tag>
+      ))}
+    </span>
+  );
+}
+
+function Remove({ member: { organization, user }, onClose }: { member: Member; onClose: () => void }) {
+  const remove = useAct({
+    run: () =>
+      ask(
+        api.DELETE("/api/v1/organizations/{organization}/members/{user}", { params: { path: { organization, user } } }),
+      ),
+    done: `${user} is no member any more.`,
+    touches: [within(organization, "members")],
+    after: onClose,
+  });
+  return (
+    <Confirm
+      open
+      danger
+      title={`Remove ${user}?`}
+      action="Remove"
+      onClose={onClose}
+      busy={remove.isPending}
+      error={remove.error}
+      onConfirm={() => remove.mutate()}
+    >
+      <p>
+        They are out at once, with all of their sessions and tokens. Jobs of theirs that wait will be refused when they
+        are due; running ones finish.
+      </p>
+    </Confirm>
+  );
+}

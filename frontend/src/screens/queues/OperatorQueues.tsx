@@ -1,0 +1,29 @@
+import { useQuery } from "@tanstack/react-query";
+import { api, ask } from "../../api/client";
+import { useRefetch } from "../../live/hooks";
+import { Card, Page } from "../../ui";
+import { PauseButton } from "./Pausing";
+import { QueueTable } from "./QueueTable";
+
+/** The queues of all organizations. */
+export function OperatorQueues() {
+  const every = useRefetch(2) || 10_000;
+  const found = useQuery({
+    queryKey: ["operator", "queues"],
+    queryFn: ({ signal }) => ask(api.GET("/api/v1/operator/queues", { signal })),
+    refetchInterval: every,
+  });
+  return (
+    <Page title="Queues" description="Of all organizations together. A pause holds for each of them.">
+      <Card flush>
+        <QueueTable
+          queues={found.data?.items}
+          error={found.error}
+          onRetry={() => void found.refetch()}
+          name={({ queue }) => <span className="truncate font-medium">{queue}</span>}
+          actions={({ queue, paused }) => <PauseButton kind="queue" name={queue} paused={paused} />}
+        />
+      </Card>
+    </Page>
+  );
+}

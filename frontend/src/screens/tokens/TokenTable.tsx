@@ -1,0 +1,117 @@
+import type { UseQueryResult } from "@tanstack/react-query";
+import { useState } from "react";
+import { useAct } from "../../api/act";
+import type { Schema } from "../../api/client";
+import { Button, Card, type Column, Confirm, EmptyState, Pager, StatusBadge, Table, Time, useNow } from "../../ui";
+import { Names } from "../members/Members";
+import { stateOf } from "./rights";
+
+type Token = Schema["Token"];
+
+interface Props {
+  found: UseQueryResult<{ items: Token[]; next_cursor?: string | null }>;
+  touches: readonly unknown[];
+  page: { cursor: string | undefined; onCursor: (cursor: string | undefined) => void };
+  revoke: (token: string) => Promise<unknown>;
+}
+
+/** Tokens, without their secrets: of these only a hash is kept. */
+export function TokenTable({ found, touches, page, revoke }: Props) {
+  const [revoked, setRevoked] = useState<Token | null>(null);
+  const now = useNow();
+  const act = useAct({
+    run: (token: Token) => revoke(token.id),
+    done: "It opens nothing any more.",
+    touches: [touches],
+    after: () => setRevoked(null),
+  });
+  const columns: Column<Token>[] = [
+    {
+      head: "Token",
+      wide: true,
+      cell: (token) => (
+        <div className="flex min-w-0 flex-col gap-0.5 whitespace-normal">
+          <span className="flex flex-wrap items-center gap-2">
+            <span className="font-medium break-words">{token.name}</span>
+            <State token={token} now={now} />
+          </span>
+          <span className="text-xs text-muted">
+            of {token.user}, created <Time at={token.created_at} />
+          </span>
+        </div>
+      ),
+    },
+    {
+      head: "Rights",
+      from: "md",
+      cell: ({ scopes }) =>
+        scopes === null ? (
+          <span className="whitespace-nowrap text-muted">all of its user</span>
+        ) : (
+          <Names names={scopes} />
+        ),
+    },
+    {
+      head: "Last used",
+      from: "sm",
+      cell: ({ last_used_at }) =>
+        last_used_at ? <Time at={last_used_at} /> : <span className="text-muted">never</span>,
+    },
+    {
+      head: "Expires",
+      cell: ({ expires_at }) => (expires_at ? <Time at={expires_at} /> : <span className="text-muted">never</span>),
+    },
+    {
+      head: "Actions",
+      right: true,
+      cell: (token) =>
+        token.revoked_at === null && (
+          <Button small onClick={() => setRevoked(token)} aria-label={`Revoke ${token.name}`}>
+            Revoke…
+          </Button>
+        ),
+    },
+  ];
+  return (
+    <Card flush>
+      <Table
+        caption="API tokens"
+        columns={columns}
+        rows={found.data?.items}
+        rowKey={({ id }) => id}
+        error={found.error}
+        onRetry={() => void found.refetch()}
+        empty={
+          <EmptyState title="No tokens yet">
+            A program that submits or watches jobs says who it is by a token.
+          </EmptyState>
+        }
+      />
+      <Pager
+        first={page.cursor === undefined}
+        next={found.data?.next_cursor}
+        onFirst={() => page.onCursor(undefined)}
+        onNext={page.onCursor}
+      />
+      {revoked && (
+        <Confirm
+          open
+          danger
+          title={`Revoke ${revoked.name}?`}
+          action="Revoke"
+          onClose={() => setRevoked(null)}
+          busy={act.isPending}
+          error={act.error}
+          onConfirm={() => act.mutate(revoked)}
+        >
+          <p>Programs that use it are refused from the next request on. This can't be undone.</p>
+        </Confirm>
+      )}
+    </Card>
+  );
+}
+
+function State({ token, now }: { token: Token; now: number }) {
+  const state = stateOf(token, now);
+  return state === "active" ? null : <StatusBadge status="suspended" label={state} />;
+}

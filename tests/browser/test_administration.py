@@ -1,0 +1,96 @@
+"""What an organization's admin looks after: members, tokens, the audit, its name; and what each reader chooses."""
+
+from collections.abc import Callable
+
+from playwright.sync_api import Page, expect
+
+from fairlane.domain.statuses import Role
+from tests.browser.site import Site
+
+
+def test_a_member_is_added_changed_and_removed(enter: Callable[..., Page], site: Site):
+    page = enter("ana", "o/acme/members")
+    page.get_by_role("button", name="Add a member…").click()
+    page.get_by_label("User").fill("nia")
+    page.get_by_label("Role").select_option("viewer")
+    page.get_by_label("Sees parameters").check()
+    page.get_by_label("Permissions").fill("reports, exports")
+    page.get_by_role("button", name="Add", exact=True).click()
+    row = page.get_by_role("table", name="Members").locator("tbody tr", has_text="nia")
+    expect(row).to_contain_text("viewer")
+    (nia,) = (one for one in site.fl.members.list("acme") if one.user == "nia")
+    assert set(nia.permissions) == {"payload:read", "reports", "exports"}
+    page.get_by_role("button", name="Change nia").click()
+    page.get_by_label("Role").select_option("admin")
+    page.get_by_role("button", name="Change", exact=True).click()
+    expect(row).to_contain_text("admin")
+    page.get_by_role("button", name="Remove nia").click()
+    page.get_by_role("button", name="Remove", exact=True).click()
+    expect(row).to_have_count(0)
+    assert Role.ADMIN in {one.role for one in site.fl.members.list("acme")}
+
+
+def test_a_token_s_secret_is_shown_once_and_it_is_revoked(enter: Callable[..., Page], site: Site):
+    page = enter("ana", "o/acme/tokens")
+    page.get_by_role("button", name="New token…").click()
+    page.get_by_label("What it is for").fill("nightly import")
+    page.get_by_label("submit jobs").check()
+    page.get_by_role("button", name="Create").click()
+    secret = page.get_by_label("The token's secret").inner_text()
+    page.get_by_role("button", name="Done").click()
+    (token,) = site.fl.tokens.list("acme")
+    assert (secret[:3], set(token.scopes or ())) == ("fl_", {"jobs:read", "jobs:submit"})
+    page.reload()
+    expect(page.get_by_role("table", name="API tokens")).to_contain_text("nightly import")
+    expect(page.locator("body")).not_to_contain_text(secret)
+    page.get_by_role("button", name="Revoke nightly import").click()
+    page.get_by_role("button", name="Revoke", exact=True).click()
+    expect(page.get_by_role("table", name="API tokens")).to_contain_text("revoked")
+
+
+def test_the_audit_tells_who_did_what_and_is_exported(enter: Callable[..., Page], site: Site):
+    site.fl.members.add("acme", "nia", by="ana")
+    page = enter("ana", "o/acme/audit")
+    expect(page.get_by_role("table", name="Audit").locator("tbody tr").first).to_contain_text("members.add")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Export").click()
+    assert "members.add" in download.value.path().read_text(encoding="utf-8")
+
+
+def test_who_may_not_does_not_see_what_is_for_admins(enter: Callable[..., Page], site: Site):
+    page = enter("vic", "o/acme/members")
+    expect(page.get_by_role("table", name="Members").locator("tbody tr")).to_have_count(3)
+    expect(page.get_by_role("button", name="Add a member…")).to_have_count(0)
+    expect(page.get_by_role("navigation", name="Menu").get_by_role("link", name="Audit")).to_have_count(0)
+    page.goto(f"{site.url}/o/acme/audit")
+    expect(page.get_by_role("alert")).to_contain_text("audit:read")
+
+
+def test_the_organization_gets_another_name(enter: Callable[..., Page], site: Site):
+    page = enter("ana", "o/acme/settings")
+    page.get_by_label("Name").fill("Acme Ltd.")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("banner")).to_contain_text("Acme Ltd.")
+    assert site.fl.organizations.get("acme").name == "Acme Ltd."
+
+
+def test_the_page_looks_as_its_reader_wants_it(enter: Callable[..., Page], site: Site):
+    page = enter("vic", "o/acme/settings")
+    page.get_by_label("Theme").select_option("dark")
+    page.get_by_label("Tables").select_option("compact")
+    page.reload()
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    expect(page.locator("html")).to_have_attribute("data-density", "compact")
+
+
+def test_queues_and_job_types_lead_to_their_jobs(enter: Callable[..., Page], site: Site):
+    site.fl.queues.pause("parked")
+    site.submit("nobody.runs")
+    page = enter("vic", "o/acme/queues")
+    row = page.get_by_role("table", name="Queues").locator("tbody tr", has_text="parked")
+    expect(row).to_contain_text("paused")
+    row.get_by_role("link", name="parked").click()
+    expect(page.get_by_role("table", name="Jobs").locator("tbody tr")).to_have_count(1)
+    page.goto(f"{site.url}/o/acme/job-types")
+    page.get_by_role("link", name="nobody.runs").click()
+    expect(page.get_by_role("table", name="Jobs").locator("tbody tr")).to_have_count(1)

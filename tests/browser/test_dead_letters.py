@@ -1,0 +1,123 @@
+"""Dead letters: by error, retried at a pace, decided about with a note, edited, deleted."""
+
+import json
+import re
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.site import Site
+
+LETTERS = "o/acme/dead-letters"
+
+
+@pytest.fixture
+def letters(site: Site) -> list[str]:
+    """Three jobs with one error; what is retried of them waits."""
+    found = [site.done(site.submit("report.fail", parameters={"text": "no such table"})) for _ in range(3)]
+    site.fl.job_types.pause("report.fail")
+    return found
+
+
+def groups(page: Page) -> Locator:
+    return page.get_by_role("table", name="Dead letters by error").locator("tbody tr")
+
+
+def rows(page: Page) -> Locator:
+    return page.get_by_role("table", name="Dead letters with this error").locator("tbody tr")
+
+
+def choose(page: Page, number: int) -> None:
+    for row in range(number):
+        rows(page).nth(row).get_by_role("checkbox").check()
+
+
+def open_group(page: Page) -> None:
+    page.get_by_role("link", name="ValueError").click()
+    expect(rows(page)).to_have_count(3)
+
+
+def test_all_with_one_error_are_retried_at_a_pace(enter: Callable[..., Page], site: Site, letters: list[str]):
+    page = enter("ana", LETTERS)
+    expect(groups(page)).to_have_count(1)
+    expect(groups(page)).to_contain_text("no such table")
+    page.get_by_role("button", name="Retry ValueError of report.fail").click()
+    pace = page.get_by_label("Jobs each second")
+    pace.fill("0")
+    expect(page.get_by_role("button", name="Retry 3 jobs")).to_be_disabled()
+    pace.fill("0.01")
+    expect(page.get_by_role("dialog")).to_contain_text("ready after 3 min 20 s")
+    page.get_by_role("button", name="Retry 3 jobs").click()
+    expect(page.get_by_text("3 jobs will run again.")).to_be_visible()
+    expect(page.get_by_text("No dead letters")).to_be_visible()
+    retried = [site.fl.get(job, organization="acme") for job in letters]
+    assert {job.status for job in retried} == {"queued"}
+    assert sum(job.next_retry_at is not None for job in retried) == 2, "one at once, the others later"
+
+
+def test_what_was_decided_stands_there_with_its_note(enter: Callable[..., Page], letters: list[str]):
+    page = enter("ana", LETTERS)
+    open_group(page)
+    choose(page, 2)
+    page.get_by_role("button", name="Resolve…").click()
+    page.get_by_label("Note").fill("The table is back.")
+    page.get_by_role("button", name="Mark as resolved").click()
+    expect(page.get_by_text("2 jobs resolved.")).to_be_visible()
+    expect(rows(page)).to_have_count(1)
+    page.get_by_label("What was decided").select_option("resolved")
+    expect(page).to_have_url(re.compile("decided=resolved"))
+    expect(rows(page)).to_have_count(2)
+    expect(rows(page).first).to_contain_text("by ana")
+    expect(rows(page).first).to_contain_text("The table is back.")
+    page.get_by_role("link", name="← All dead letters").click()
+    expect(page).to_have_url(re.compile("decided=resolved"))
+
+
+def test_one_is_edited_and_retried(enter: Callable[..., Page], site: Site, letters: list[str]):
+    page = enter("ana", LETTERS)
+    open_group(page)
+    page.get_by_role("button", name="Edit and retry").first.click()
+    parameters, retry = page.get_by_label("Parameters"), page.get_by_role("button", name="Retry with these")
+    expect(parameters).to_have_value(re.compile("no such table"))
+    parameters.fill('{"text": ')
+    expect(retry).to_be_disabled()
+    expect(page.get_by_text("This is no JSON")).to_be_visible()
+    parameters.fill(json.dumps({"text": 3}))
+    retry.click()
+    expect(page.get_by_role("dialog").get_by_role("alert")).to_be_visible()
+    parameters.fill(json.dumps({"text": "another table"}))
+    retry.click()
+    expect(rows(page)).to_have_count(2)
+    jobs = [site.fl.get(job, organization="acme") for job in letters]
+    assert [job.parameters for job in jobs if job.status == "queued"] == [{"text": "another table"}]
+
+
+def test_some_are_deleted_after_a_question(enter: Callable[..., Page], site: Site, letters: list[str]):
+    page = enter("ana", LETTERS)
+    open_group(page)
+    page.get_by_role("checkbox", name="Choose all on this page").check()
+    page.get_by_role("button", name="Delete…").click()
+    page.get_by_role("button", name="Close").click()
+    expect(rows(page)).to_have_count(3)
+    page.get_by_role("button", name="Delete…").click()
+    page.get_by_role("button", name="Delete 3 jobs").click()
+    expect(page.get_by_text("None are left here")).to_be_visible()
+    assert site.fl.list(organization="acme").total == 0
+
+
+def test_one_that_falls_meanwhile_appears(enter: Callable[..., Page], site: Site):
+    page = enter("ana", LETTERS)
+    expect(page.get_by_text("No dead letters")).to_be_visible()
+    expect(page.locator("[data-phase]")).to_have_attribute("data-phase", "live")
+    site.done(site.submit("report.fail"))
+    expect(groups(page)).to_have_count(1)
+
+
+def test_who_may_not_change_them_sees_no_buttons_for_it(enter: Callable[..., Page], letters: list[str]):
+    page = enter("vic", LETTERS)
+    expect(groups(page)).to_have_count(1)
+    expect(page.get_by_role("button", name="Retry")).to_have_count(0)
+    open_group(page)
+    expect(page.get_by_role("checkbox")).to_have_count(0)
+    expect(page.locator("main")).not_to_contain_text("no such table")

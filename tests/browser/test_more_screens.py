@@ -1,0 +1,138 @@
+"""The screens around the jobs, wide and narrow, light and dark: as `test_screens`, with more to show."""
+
+from collections.abc import Callable, Iterator
+from uuid import uuid4
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from fairlane import Fairlane, JobContext, Settings
+from fairlane.store.statements import workers
+from fairlane.store.statements.workers import WorkerCard
+from tests.browser.conftest import AXE, PICTURES, unable
+from tests.browser.site import HOSTILE, Site
+from tests.browser.test_screens import WIDTHS, barriers, overflow, settled
+
+
+def fax(ctx: JobContext) -> None: ...
+
+
+@pytest.fixture
+def full(site: Site) -> Iterator[dict[str, tuple[str, str]]]:
+    """Something of everything; of each screen who looks at it, and its address."""
+    fl = site.fl
+    site.gate.pages = 100
+    letters = [site.submit("report.fail", parameters={"text": f"no such table: archive_{n}"}) for n in range(7)]
+    children = [site.submit(depends_on=[letters[0]]) for _ in range(3)]
+    last = site.submit(depends_on=children)
+    for n in range(12):
+        organization, user = (("acme", "ana"), ("globex", "gil"))[n % 3 == 0]
+        site.done(site.submit(organization=organization, user=user), organization)
+    for job in (*letters, last):
+        site.done(job)
+    fl.dead_letters.resolve(letters[1], "acme", user="ana", note="The archive was restored, see ticket 4711.")
+    fl.dead_letters.ignore(letters[2], "acme", user="ana")
+    fl.queues.pause("parked", reason="maintenance")
+    for organization, user, number in (("acme", "ana", 9), ("globex", "gil", 1)):
+        for _ in range(number):
+            site.submit("nobody.runs", organization=organization, user=user)
+    fl.members.add("acme", HOSTILE[:60], permissions=["payload:read", "reports"], by="ana")
+    fl.tokens.create("acme", user="ana", name="nightly import", scopes=["jobs:read", "jobs:submit"], expires_in=86_400)
+    token, _ = fl.tokens.create("acme", user="ben", name="old")
+    fl.tokens.revoke("acme", token.id, by="ana")
+    fl.tokens.create(None, user="olga", name="monitoring", scopes=["jobs:read"])
+    fl.organizations.create("initech", name="Initech", weight=3, max_running=20, max_live_jobs=10_000)
+    fl.organizations.suspend("initech", user="olga")
+    fl.job_types.limit("report.render", organization="acme", max_running=5, user="olga")
+    _add_silent_worker(fl)
+    with _stranded(fl) as other:
+        other.submit("fax.send", organization="acme", queue="fax")
+        yield {
+            "dead-letters": ("ana", "o/acme/dead-letters"),
+            "dead-letter-group": ("ana", f"o/acme/dead-letters/{fl.dead_letters.groups('acme')[0].fingerprint}"),
+            "dead-letters-resolved": ("ana", "o/acme/dead-letters?decided=resolved"),
+            "graph": ("ana", f"o/acme/jobs/{last}/graph"),
+            "queues": ("ana", "o/acme/queues"),
+            "job-types": ("ana", "o/acme/job-types"),
+            "members": ("ana", "o/acme/members"),
+            "tokens": ("ana", "o/acme/tokens"),
+            "audit": ("ana", "o/acme/audit"),
+            "settings": ("ana", "o/acme/settings"),
+            "operator-organizations": ("olga", "operator"),
+            "operator-fairness": ("olga", "operator/fairness"),
+            "operator-workers": ("olga", "operator/workers"),
+            "operator-queues": ("olga", "operator/queues"),
+            "operator-job-types": ("olga", "operator/job-types"),
+            "operator-users": ("olga", "operator/users"),
+            "operator-tokens": ("olga", "operator/tokens"),
+            "operator-audit": ("olga", "operator/audit"),
+            "operator-settings": ("olga", "operator/settings"),
+        }
+
+
+def _add_silent_worker(fl: Fairlane) -> None:
+    """One of another version, that has left two handlers behind, and beats no more."""
+    card = WorkerCard(uuid4(), "reports-2:4711", ("default", "bulk"), ("report.render",), 8, version="0.9.0")
+    clock = fl.database.clock
+    fl.database.write(lambda connection: workers.register(connection, clock, card, 600.0))
+    fl.database.write(lambda connection: workers.beat(connection, clock, card.id, 600.0, stopping=False, left_behind=2))
+
+
+def _stranded(fl: Fairlane) -> Fairlane:
+    """An application whose job type no worker has."""
+    other = Fairlane(Settings(url=fl.settings.url, artifacts_url="memory:///"))
+    other.job_type("fax.send", queue="fax")(fax)
+    other.migrate()
+    return other
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_more_screens_have_no_barriers(
+    enter: Callable[..., Page], full: dict[str, tuple[str, str]], width: int, scheme: str
+):
+    if not AXE.exists():
+        unable("axe-core is not installed; `make dashboard` brings it.")
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    found: list[str] = []
+    for name, (user, path) in full.items():
+        page = enter(user, path, viewport={"width": width, "height": WIDTHS[width]}, color_scheme=scheme)
+        settled(page, name)
+        page.screenshot(path=PICTURES / f"{name}-{width}-{scheme}.png", full_page=True)
+        found += [f"{name}: {one}" for one in barriers(page)]
+        found += [f"{name} is {over} px wider than the screen" for over in [overflow(page)] if over > 0]
+        page.context.close()
+    assert not found, "\n".join(found)
+
+
+DIALOGS = {
+    "dead-letters": ("Retry ValueError of report.fail",),
+    "dead-letter-group": ("Edit and retry",),
+    "members": ("Add a member…", "Remove ben"),
+    "tokens": ("New token…",),
+    "operator-organizations": ("New organization…",),
+    "operator-workers": ("Drain reports-2:4711",),
+    "operator-job-types": ("Limits of report.render", "Pause report.render"),
+    "operator-users": ("New user…",),
+}
+
+
+def test_dialogs_of_more_screens_have_no_barriers(enter: Callable[..., Page], full: dict[str, tuple[str, str]]):
+    if not AXE.exists():
+        unable("axe-core is not installed; `make dashboard` brings it.")
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    found: list[str] = []
+    for name, buttons in DIALOGS.items():
+        user, path = full[name]
+        page = enter(user, path)
+        settled(page, name)
+        for button in buttons:
+            page.get_by_role("button", name=button).first.click()
+            expect(page.get_by_role("dialog")).to_be_visible()
+            expect(page.get_by_role("status", name="Loading")).to_have_count(0)
+            found += [f"{button}: {one}" for one in barriers(page)]
+            page.screenshot(path=PICTURES / f"dialog-{name}-{button.split()[0].lower()}.png")
+            page.keyboard.press("Escape")
+            expect(page.get_by_role("dialog")).to_have_count(0)
+        page.context.close()
+    assert not found, "\n".join(found)

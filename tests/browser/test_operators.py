@@ -1,0 +1,130 @@
+"""Operators' screens: who uses the workers, workers to drain, queues and types to pause and limit, organizations."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.site import Site
+
+
+@pytest.mark.parametrize("path", ["", "/fairness", "/workers", "/queues", "/job-types", "/users", "/tokens", "/audit"])
+def test_they_are_for_operators(enter: Callable[..., Page], path: str):
+    page = enter("ana", f"operator{path}")
+    expect(page.get_by_text("This part is for operators")).to_be_visible()
+
+
+def test_a_crowd_is_named_while_others_wait(enter: Callable[..., Page], site: Site):
+    site.fl.queues.pause("parked")
+    for _ in range(9):
+        site.submit("nobody.runs")
+    site.submit("nobody.runs", organization="globex", user="gil")
+    site.gate.pages = 100
+    site.done(site.submit())
+    page = enter("olga", "operator/fairness")
+    named = page.get_by_role("status").filter(has_text="has most of what is live")
+    expect(named).to_contain_text("acme has most of what is live: 0 running, 9 in line. 1 other organization waits")
+    rows = page.get_by_role("table", name="Organizations by what they used").locator("tbody tr")
+    expect(rows).to_have_count(2)
+    expect(page.get_by_role("img", name=re.compile("Shares of the workers' time"))).to_be_visible()
+    page.get_by_label("Time", exact=True).select_option("240")
+    expect(page).to_have_url(re.compile("minutes=240"))
+
+
+def test_a_worker_is_asked_to_drain(enter: Callable[..., Page], site: Site):
+    page = enter("olga", "operator/workers")
+    row = page.get_by_role("table", name="Workers").locator("tbody tr")
+    expect(row).to_contain_text("alive")
+    (worker,) = site.fl.reads.workers()
+    assert worker.version is not None
+    expect(row).to_contain_text(worker.version)
+    page.get_by_role("button", name="Drain").click()
+    page.get_by_role("dialog").get_by_role("button", name="Drain").click()
+    expect(page.get_by_text("was asked to drain")).to_be_visible()
+    assert [one.action for one in site.fl.audit.list(None)][:1] == ["workers.drain"]
+
+
+def test_a_queue_is_paused_with_a_reason_and_resumed(enter: Callable[..., Page], site: Site):
+    waiting = site.submit("nobody.runs", delay=3600)
+    page = enter("olga", "operator/queues")
+    page.get_by_role("button", name="Pause parked").click()
+    page.get_by_label("Reason").fill("maintenance")
+    page.get_by_role("button", name="Pause", exact=True).click()
+    row = page.get_by_role("table", name="Queues").locator("tbody tr", has_text="parked")
+    expect(row).to_contain_text("paused")
+    assert site.fl.queues.names() == {"parked"}
+    assert site.fl.get(waiting, organization="acme").status == "pending"
+    page.get_by_role("button", name="Resume parked").click()
+    expect(page.get_by_role("button", name="Pause parked")).to_be_visible()
+    assert site.fl.queues.names() == frozenset()
+
+
+def test_a_job_type_is_limited_and_disabled(enter: Callable[..., Page], site: Site):
+    page = enter("olga", "operator/job-types")
+    page.get_by_role("button", name="Limits of report.render").click()
+    page.get_by_label("Organization", exact=True).fill("acme")
+    page.get_by_label("At once").fill("many")
+    expect(page.get_by_role("button", name="Set")).to_be_disabled()
+    page.get_by_label("At once").fill("2")
+    page.get_by_role("button", name="Set").click()
+    expect(page.get_by_role("dialog").get_by_role("listitem").filter(has_text="acme")).to_contain_text(
+        "at most 2 at once"
+    )
+    assert [(one.organization, one.max_running) for one in site.fl.job_types.limits("report.render")] == [
+        (None, None),
+        ("acme", 2),
+    ]
+    page.get_by_role("button", name="Reset the limit of acme").click()
+    expect(page.get_by_role("button", name="Reset the limit of acme")).to_have_count(0)
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Disable report.render").click()
+    expect(page.get_by_role("button", name="Enable report.render")).to_be_visible()
+
+
+def test_an_organization_is_created_limited_suspended_and_deleted(enter: Callable[..., Page], site: Site):
+    page = enter("olga", "operator")
+    page.get_by_role("button", name="New organization…").click()
+    page.get_by_label("Id").fill("initech")
+    page.get_by_label("Name").fill("Initech")
+    page.get_by_label("Weight").fill("0")
+    expect(page.get_by_role("button", name="Create")).to_be_disabled()
+    page.get_by_label("Weight").fill("3")
+    page.get_by_role("button", name="Create").click()
+    row = page.get_by_role("table", name="Organizations").locator("tbody tr", has_text="Initech")
+    expect(row).to_be_visible()
+    assert site.fl.organizations.get("initech").weight == 3
+    page.get_by_label("More with Initech").select_option("suspend")
+    page.get_by_role("dialog").get_by_role("button", name="Suspend").click()
+    expect(row).to_contain_text("suspended")
+    page.get_by_label("More with Initech").select_option("delete")
+    delete = page.get_by_role("dialog").get_by_role("button", name="Delete")
+    expect(delete).to_be_disabled()
+    page.get_by_label("Its id, to be sure").fill("initech")
+    delete.click()
+    expect(page.get_by_text("Initech was deleted.")).to_be_visible()
+    page.get_by_label("Find").fill("glob")
+    expect(page.get_by_role("table", name="Organizations").locator("tbody tr")).to_have_count(1)
+
+
+def test_users_and_operators_tokens(enter: Callable[..., Page], site: Site):
+    page = enter("olga", "operator/users")
+    page.get_by_role("button", name="New user…").click()
+    page.get_by_label("User", exact=True).fill("otto")
+    page.get_by_label("Password").fill("short")
+    expect(page.get_by_role("button", name="Create")).to_be_disabled()
+    page.get_by_label("Password").fill("long enough for anybody")
+    page.get_by_label("Operator: looks after all organizations").check()
+    page.get_by_role("button", name="Create").click()
+    expect(page.get_by_role("table", name="Users").locator("tbody tr", has_text="otto")).to_contain_text("operator")
+    page.goto(f"{site.url}/operator/tokens")
+    page.get_by_role("button", name="New token…").click()
+    page.get_by_label("What it is for").fill("monitoring")
+    page.get_by_role("button", name="Create").click()
+    secret = page.get_by_label("The token's secret").inner_text()
+    assert secret.startswith("fl_")
+    page.get_by_role("button", name="Done").click()
+    expect(page.get_by_role("table", name="API tokens")).to_contain_text("monitoring")
+    expect(page.locator("body")).not_to_contain_text(secret)
+    page.goto(f"{site.url}/operator/audit")
+    expect(page.get_by_role("table", name="Audit")).to_contain_text("otto")
