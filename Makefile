@@ -94,6 +94,10 @@ bench-soak: $(STAMP) ## Run five million jobs through PostgreSQL, and see that s
 	@$(BIN)/python -m benchmarks.soak $(ARGS)
 	@$(MAKE) bench-page
 
+.PHONY: bench-realtime
+bench-realtime: $(STAMP) ## Measure 1,000 sockets; on another database: make bench-realtime URL=postgresql://…
+	@$(BIN)/python -m benchmarks.realtime --url $(or $(URL),sqlite:///build/realtime.db) $(ARGS)
+
 .PHONY: bench-page
 bench-page: $(STAMP) ## Write docs/benchmarks.md and its charts from what was measured
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --group bench

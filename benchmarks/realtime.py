@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import json
 import re
+import socket
 import statistics
 import subprocess
 import sys
@@ -39,13 +40,22 @@ class Listener:
         self._told = told
 
     @classmethod
-    async def open(cls, base: str, secret: str, wanted: dict[str, Any], told: Callable[[Arrival], None]) -> "Listener":
-        """Connect and subscribe."""
+    async def open(
+        cls, base: str, secret: str, wanted: dict[str, Any], told: Callable[[Arrival], None], buffer: int | None = None
+    ) -> "Listener":
+        """Connect and subscribe.
+
+        Args:
+            buffer: bytes that the kernel keeps of what is not read; None = as it likes.
+        """
         async with httpx.AsyncClient(timeout=60) as client:
             answer = await client.post(f"{base}/api/v1/socket-tickets", headers={"Authorization": f"Bearer {secret}"})
         ticket = answer.raise_for_status().json()["ticket"]
         place = f"{base.replace('http', 'ws')}/api/v1/socket.io/?EIO=4&transport=websocket"
-        connection = await websockets.connect(place, compression=None, ping_interval=None, open_timeout=60)
+        sock = socket.create_connection((base.rpartition("//")[2].split(":")[0], int(base.rpartition(":")[2])))
+        if buffer is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+        connection = await websockets.connect(place, sock=sock, compression=None, ping_interval=None, open_timeout=60)
         await connection.recv()
         await connection.send("40" + json.dumps({"ticket": ticket}))
         assert str(await connection.recv()).startswith("40"), "it was let in"
@@ -156,12 +166,13 @@ async def progress_of_many(fl: Fairlane, base: str, pid: int, secrets: list[str]
 
 
 async def stalled(fl: Fairlane, base: str, pid: int, secrets: list[str], seconds: float) -> None:
-    """20 sockets that never read, and one that does, while 200 jobs a second are submitted."""
+    """20 sockets that never read, and one that does, while 400 jobs a second are submitted."""
     arrived: list[Arrival] = []
     reading = await Listener.open(base, secrets[0], {"organization": "acme"}, arrived.append)
     task = asyncio.create_task(reading.listen())
     before = memory_of(pid)
-    deaf = [await Listener.open(base, secrets[1], {"organization": "acme"}, arrived.append) for _ in range(20)]
+    wanted = {"organization": "acme"}
+    deaf = [await Listener.open(base, secrets[1], wanted, arrived.append, buffer=4096) for _ in range(20)]
     for one in deaf:
         one.connection.transport.pause_reading()
     most, count, until = 0.0, 0, time.monotonic() + seconds
@@ -169,7 +180,7 @@ async def stalled(fl: Fairlane, base: str, pid: int, secrets: list[str], seconds
         await asyncio.to_thread(fl.submit_many, [Submission("report", "acme") for _ in range(200)])
         count += 200
         most = max(most, memory_of(pid))
-        await asyncio.sleep(1)
+        await asyncio.sleep(0.5)
     await asyncio.sleep(2)
     statuses = [one for one in arrived if one[0] == "job_status_changed"]
     print(
@@ -226,7 +237,8 @@ async def main() -> None:
     with Fairlane(given.url) as fl:
         fl.job_type("report", dedup_window=0)(report)
         fl.migrate()
-        fl.organizations.create("acme")
+        if "acme" not in {one.id for one in fl.organizations.list()}:
+            fl.organizations.create("acme")
         secrets = []
         for number in range(USERS):
             fl.members.add("acme", f"user-{number}")

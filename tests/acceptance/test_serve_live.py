@@ -32,7 +32,8 @@ def serve(database_url: str) -> Iterator[Any]:
     with Fairlane(database_url) as fl:
         fl.job_type("report", dedup_window=0)(report)
         fl.migrate()
-        fl.organizations.create("acme")
+        if fl.organizations.list() == ():
+            fl.organizations.create("acme")
         fl.members.add("acme", "ana")
         secret = fl.tokens.create("acme", user="ana", name="test")[1]
         with serving(database_url, "--host", "0.0.0.0", lines=1) as (printed,):
@@ -57,6 +58,23 @@ async def test_it_tells_a_python_client_and_ends_with_sockets_and_streams_open(d
             assert stream.status_code == 200
         # The process has ended, though neither was closed.
         await asyncio.wait_for(watcher.is_gone.wait(), PATIENCE)
+
+
+async def test_who_watched_a_server_that_was_started_again_has_missed_nothing(database_url: str):
+    with serve(database_url) as served:
+        async with Watcher(served, "ana", "acme", secret=served.secret) as watcher:
+            await watcher.subscribe(organization="acme")
+            known = served.fl.submit("report", organization="acme")
+            await watcher.until_status(known.id, "queued")
+    with serve(database_url) as served:
+        missed = served.fl.submit("report", organization="acme")
+        await asyncio.to_thread(served.fl.worker().drain)
+        async with Watcher(served, "ana", "acme", secret=served.secret) as back:
+            answer = await back.subscribe(organization="acme", after=watcher.told[-1][1]["cursor"])
+            assert answer["reset"] is False
+            await back.until_status(missed.id, "completed")
+            assert back.statuses(known.id) == ["running", "completed"]
+            assert back.statuses(missed.id) == ["queued", "running", "completed"]
 
 
 @pytest.mark.skipif(

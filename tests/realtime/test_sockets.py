@@ -173,6 +173,20 @@ def test_what_a_client_sends_is_bounded(api: Api):
     assert answer.status_code == 413
 
 
+async def test_attachments_are_kept_for_nobody(api: Api):
+    url = f"{api.url}/api/v1/socket.io/?EIO=4&transport=polling"
+    ticket = await ticket_of(api, api.token("member"))
+    async with httpx.AsyncClient(timeout=20) as client:
+        sid = (await client.get(url)).text.partition('"sid":"')[2].partition('"')[0]
+        for sent in (f'40{{"ticket":"{ticket}"}}', '45900000000-["subscribe",{"_placeholder":true,"num":0}]'):
+            await client.post(f"{url}&sid={sid}", content=sent)
+        await client.post(f"{url}&sid={sid}", content='420["unsubscribe",{"room":"x"}]')
+        told = ""
+        while "430" not in told:
+            told += (await client.get(f"{url}&sid={sid}")).text
+        assert "430[{}]" in told
+
+
 async def test_progress_of_a_job_that_ends_at_once_is_told_before_its_end(api: Api, connect: Connect):
     @api.fl.job_type("counting", dedup_window=0)
     def count(ctx: JobContext) -> None:

@@ -34,6 +34,16 @@ _quiet: Final = logging.getLogger("fairlane.engineio")
 _quiet.setLevel(logging.CRITICAL)
 
 
+class _TextPacket(Packet):  # type: ignore[misc]
+    """A packet without attachments: the library keeps them, as many and as large as come, until all are there."""
+
+    def decode(self, encoded_packet: str) -> int:
+        """Read it."""
+        if super().decode(encoded_packet):
+            raise ValueError("no client of ours sends attachments")
+        return 0
+
+
 class Sockets:
     """The sockets of one process.
 
@@ -50,6 +60,7 @@ class Sockets:
             cors_allowed_origins=lambda *_: True,
             async_handlers=False,  # one request of a client at a time
             max_http_buffer_size=LARGEST,
+            serializer=_TextPacket,
             logger=_quiet,
             engineio_logger=_quiet,
         )
