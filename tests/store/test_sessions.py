@@ -1,7 +1,7 @@
 """What Fairlane sets for its own sessions on PostgreSQL, whatever server, role and URL say."""
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
 from fairlane.store.transaction import Database
 
@@ -11,13 +11,17 @@ from fairlane.store.transaction import Database
 )
 def test_what_is_set_for_every_session(postgres_url: str, name: str, value: str) -> None:
     """Without `jit = off` a server with LLVM compiles each claim, since a sort is made to look dear to it."""
-    theirs = f"{postgres_url}&options=-c%20{name}%3Don" if name == "jit" else postgres_url
+    theirs = with_option(postgres_url, f"{name}=on") if name == "jit" else postgres_url
 
     assert shown(Database(theirs, lock_seconds=7.0), name) == value
 
 
 def test_what_the_url_sets_besides_is_kept(postgres_url: str) -> None:
-    assert shown(Database(f"{postgres_url}&options=-c%20statement_timeout%3D42s"), "statement_timeout") == "42s"
+    assert shown(Database(with_option(postgres_url, "statement_timeout=42s")), "statement_timeout") == "42s"
+
+
+def with_option(url: str, option: str) -> str:
+    return make_url(url).update_query_dict({"options": f"-c {option}"}).render_as_string(hide_password=False)
 
 
 def shown(database: Database, name: str) -> str:
