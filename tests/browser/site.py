@@ -37,8 +37,8 @@ class Site:
                 self.fl.members.add(organization, user, role=role)
                 self.fl.users.create(user)
         self.fl.users.create(OPERATOR, operator=True)
-        self._app = create_app(self.fl, WebSettings.model_validate(QUICK), dashboard=True)
-        self._server = Server(self._app)
+        self.app = create_app(self.fl, WebSettings.model_validate(QUICK), dashboard=True)
+        self._server = Server(self.app)
         self.url = self._server.url
         self._worker = BackgroundWorker(self.fl)
 
@@ -78,7 +78,7 @@ class Site:
 
     def start_again(self) -> None:
         """Serve again at the same address."""
-        self._server = Server(self._app, port=int(self.url.rpartition(":")[2]))
+        self._server = Server(self.app, port=int(self.url.rpartition(":")[2]))
 
 
 def _register(fl: Fairlane, gate: Gate) -> None:

@@ -4,7 +4,10 @@ import re
 from collections.abc import Callable
 
 from playwright.sync_api import Page, expect
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
+from tests.api.served import Server
 from tests.browser.site import Site
 
 
@@ -52,3 +55,27 @@ def test_the_organization_is_changed_by_a_few_letters(enter: Callable[..., Page]
     # It is where one lands from now on.
     page.goto(f"{site.url}/")
     expect(page.get_by_role("heading", name="Globex")).to_be_visible()
+
+
+def test_it_works_below_a_path_of_another_application(enter: Callable[..., Page], site: Site):
+    password = site.with_password("ana")
+    server = Server(Starlette(routes=[Mount("/tools/jobs", site.app)]))
+    site.gate.pages = 100
+    job = site.done(site.submit())
+    try:
+        page = enter(None)
+        page.goto(f"{server.url}/tools/jobs/o/acme/jobs")
+        page.get_by_label("User").fill("ana")
+        page.get_by_label("Password").fill(password)
+        page.get_by_role("button", name="Log in").click()
+        expect(page).to_have_url(f"{server.url}/tools/jobs/o/acme/jobs")
+        expect(page.locator("[data-phase]")).to_have_attribute("data-phase", "live", timeout=20_000)
+        page.get_by_role("link", name="report.render").click()
+        expect(page).to_have_url(f"{server.url}/tools/jobs/o/acme/jobs/{job}")
+        with page.expect_download() as download:
+            page.get_by_role("link", name="report.txt").click()
+        assert download.value.path().read_text() == "Monthly report"
+        page.reload()
+        expect(page.get_by_role("heading", name="report.render")).to_be_visible()
+    finally:
+        server.stop()

@@ -6,8 +6,10 @@ import type { Event, Progressed, StatusChanged } from "./events";
 
 type Page = { items: JobItem[] };
 
-/** How long to gather events before one asks again, in milliseconds: each user may ask only so often a minute. */
-const WAITS = { job: 300, list: 2_500, numbers: 5_000 } as const;
+/** How long one gathers events before one asks, in milliseconds. */
+const GATHER = 250;
+/** And how long it is at least from one question to the next: each user may ask only so often a minute. */
+const WAITS = { job: 300, list: 5_000, numbers: 8_000 } as const;
 
 /** The parts of an organization's cache that a change of a status touches. */
 const TOUCHED: readonly (readonly [part: string, wait: keyof typeof WAITS])[] = [
@@ -19,19 +21,18 @@ const TOUCHED: readonly (readonly [part: string, wait: keyof typeof WAITS])[] = 
   ["timeline", "numbers"],
 ];
 
-const waiting = new Map<string, ReturnType<typeof setTimeout>>();
+/** When one asked last, or will ask next. */
+const asked = new Map<string, number>();
 
-/** Ask again for all below a key, once, after a while, however often this is called until then. */
+/** Ask again for all below a key: almost at once, but then not before `wait` is over, however often this is called. */
 export function soon(queries: QueryClient, key: readonly unknown[], wait: number): void {
   const name = JSON.stringify(key);
-  if (waiting.has(name)) return;
-  waiting.set(
-    name,
-    setTimeout(() => {
-      waiting.delete(name);
-      void queries.invalidateQueries({ queryKey: key });
-    }, wait),
-  );
+  const now = Date.now();
+  const last = asked.get(name);
+  if (last !== undefined && last > now) return;
+  const next = Math.max(now + GATHER, (last ?? 0) + wait);
+  asked.set(name, next);
+  setTimeout(() => void queries.invalidateQueries({ queryKey: key }), next - now);
 }
 
 export function apply(queries: QueryClient, event: Event): void {
@@ -39,7 +40,9 @@ export function apply(queries: QueryClient, event: Event): void {
   if (event.name === "job_progress") patch(queries, event, progressed(event));
   if (event.name === "job_status_changed") {
     patch(queries, event, changed(event));
-    soon(queries, within(organization, "job", event.job_id), WAITS.job);
+    const job = within(organization, "job", event.job_id);
+    // Of the jobs that somebody looks at; the others are many.
+    if (queries.getQueryState(job)) soon(queries, job, WAITS.job);
     for (const [part, wait] of TOUCHED) soon(queries, within(organization, part), WAITS[wait]);
   }
   if (event.name === "dead_letter_alert") soon(queries, within(organization, "dead-letters"), WAITS.job);

@@ -38,7 +38,14 @@ export function Kbd({ children }: { children: string }) {
   );
 }
 
-export function CopyButton({ text, label = "Copy", done = "Copied" }: { text: string; label?: string; done?: string }) {
+interface CopyProps {
+  text: string;
+  label?: string;
+  done?: string;
+  small?: boolean;
+}
+
+export function CopyButton({ text, label = "Copy", done = "Copied", small = true }: CopyProps) {
   const copy = async () => {
     try {
       await navigator.clipboard.writeText(text);
@@ -48,7 +55,7 @@ export function CopyButton({ text, label = "Copy", done = "Copied" }: { text: st
     }
   };
   return (
-    <Button small onClick={copy}>
+    <Button small={small} onClick={copy}>
       {label}
     </Button>
   );

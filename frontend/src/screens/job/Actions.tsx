@@ -19,7 +19,12 @@ export function Actions({ job }: { job: Job }) {
   return (
     <>
       {!job.payload_hidden && (
-        <CopyButton text={curl(BASE.href, job)} label="Copy as curl" done="Copied; put a token into FAIRLANE_TOKEN" />
+        <CopyButton
+          text={curl(BASE.href, job)}
+          small={false}
+          label="Copy as curl"
+          done="Copied; put a token into FAIRLANE_TOKEN"
+        />
       )}
       {maySubmit && !isLive && !isDead && !job.payload_hidden && (
         <Button onClick={() => setAsked("again")}>Submit again</Button>

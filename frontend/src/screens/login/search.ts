@@ -13,10 +13,11 @@ export function loginSearch(search: Record<string, unknown>): LoginSearch {
   return { ...(next !== undefined && { next }), ...(link !== undefined && { link }) };
 }
 
-/** Where to go after the login, below `base`: never to another site, whatever the address says. */
+/** Where to go after the login: `next` as it stands below `base`, never to another site, whatever the address says. */
 export function inside(next: string | undefined, base: URL): string {
   if (next === undefined) return base.pathname;
-  const found = URL.canParse(next, base) ? new URL(next, base) : base;
+  const path = next.replace(/^[/\\]+/, "");
+  const found = URL.canParse(path, base) ? new URL(path, base) : base;
   const isOurs = found.origin === base.origin && found.pathname.startsWith(base.pathname);
   return isOurs ? found.pathname + found.search : base.pathname;
 }

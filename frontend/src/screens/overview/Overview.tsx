@@ -35,7 +35,7 @@ export function Overview() {
         <Stat
           label="Oldest wait"
           value={metrics.data ? (oldest === null ? "none" : duration(oldest)) : "…"}
-          hint="of what may start now"
+          hint="of ready jobs"
           {...(oldest !== null && oldest > 60 && { tone: "warn" as const })}
         />
         <Stat label="Wait, median" value={seconds(summary?.waitP50)} hint={`p95 ${seconds(summary?.waitP95)}`} />

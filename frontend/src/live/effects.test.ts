@@ -1,0 +1,50 @@
+import { QueryClient } from "@tanstack/react-query";
+import { afterEach, beforeEach, expect, it, vi } from "vitest";
+
+// The API's address is the page's, and here is none.
+vi.stubGlobal("document", { baseURI: "http://127.0.0.1/" });
+const { apply, soon } = await import("./effects");
+
+beforeEach(() => {
+  vi.useFakeTimers();
+});
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+it("asks almost at once, and then no more often than it may", () => {
+  const queries = new QueryClient();
+  const asked: number[] = [];
+  vi.spyOn(queries, "invalidateQueries").mockImplementation(() => {
+    asked.push(Date.now() - start);
+    return Promise.resolve();
+  });
+  const start = Date.now();
+  for (let moment = 0; moment < 100; moment += 1) {
+    soon(queries, ["organization", "acme", "jobs"], 5_000);
+    vi.advanceTimersByTime(200);
+  }
+
+  expect(asked).toEqual([250, 5_250, 10_250, 15_250]);
+});
+
+it("shows a change of status and progress before it has asked", () => {
+  const queries = new QueryClient();
+  const job = { id: "a", status: "queued", attempt: 0, progress: null };
+  const list = ["organization", "acme", "jobs", {}];
+  queries.setQueryData(list, { items: [job, { ...job, id: "b" }] });
+  const told = { room: "r", cursor: "c", organization: "acme", job_id: "a", at: "2026-11-26T10:00:00Z", attempt: 1 };
+  const changed = { job_type: "t", queue: "q", sequence: 2, from_status: "queued", to_status: "running", user: null };
+  apply(queries, { ...told, ...changed, name: "job_status_changed" });
+  apply(queries, { ...told, name: "job_progress", percent: 40, message: "page 4" });
+
+  expect(queries.getQueryData(list)).toEqual({
+    items: [
+      { id: "a", status: "running", attempt: 1, progress: 40, progress_message: "page 4", started_at: told.at },
+      { ...job, id: "b" },
+    ],
+  });
+  // What an earlier attempt still says is no news.
+  apply(queries, { ...told, attempt: 0, name: "job_progress", percent: 90, message: null });
+  expect(queries.getQueryData<{ items: { progress: number }[] }>(list)?.items[0]?.progress).toBe(40);
+});
