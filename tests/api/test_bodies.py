@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from fairlane.api.bodies import DEEPEST, depth_of
+from fairlane.api.bodies import DEEPEST, MOST_NAMES, depth_of, names_in
+from fairlane.api.submissions import MOST_PARENTS, MOST_PARENTS_OF_BATCH
 from tests.api.served import Api
 
 JOBS = "/organizations/acme/jobs"
@@ -82,6 +83,38 @@ def test_brackets_within_strings_are_no_depth():
 def test_depth_takes_one_pass_however_a_body_is_made(body: bytes):
     # Where a string were begun anew at each quotation mark, this would take hours.
     assert depth_of(body) <= 1
+
+
+def test_a_body_of_very_many_names_is_refused_before_each_of_them_becomes_an_error(api: Api):
+    client = api.as_("member")
+    names = ",".join(f'"{one:x}":0' for one in range(MOST_NAMES + 1))
+    answer = client.post(JOBS, content=f"{{{names}}}".encode(), headers=JSON)
+    assert (answer.status_code, answer.json()["type"]) == (413, "urn:fairlane:problem:too-many-names")
+    # What stands within a text is no name.
+    colons = {"job_type": "report", "parameters": {"month": ":" * (MOST_NAMES + 1)}}
+    assert client.post(JOBS, json=colons).status_code == 201
+    assert names_in(rb'{"a:\":": {"b": [":"]}}') == 2
+
+
+def test_of_what_is_wrong_with_a_body_only_the_first_is_told_and_all_of_it_counted(api: Api):
+    long = "x" * 100_000
+    answer = api.as_("member").post(JOBS, json={"job_type": "report", long: 0} | {str(one): 0 for one in range(300)})
+    assert answer.status_code == 422
+    assert (len(answer.json()["errors"]), answer.json()["detail"][-14:]) == (20, "(and 300 more)")
+    assert len(answer.content) < 10_000
+
+
+def test_a_batch_names_so_many_parents_that_others_can_submit_beside_it(api: Api):
+    client = api.as_("member")
+    all_before = [{"job_type": "report", "depends_on_members": list(range(one))} for one in range(200)]
+    assert sum(range(200)) > MOST_PARENTS_OF_BATCH
+    refused = client.post(f"{JOBS}/batch", json={"jobs": all_before})
+    assert (refused.status_code, refused.json()["type"]) == (422, "urn:fairlane:problem:too-many-parents")
+    child = {"job_type": "report", "depends_on": ["x"] * MOST_PARENTS, "depends_on_members": [0]}
+    refused = client.post(f"{JOBS}/batch", json={"jobs": [{"job_type": "report"}, child]})
+    assert (refused.json()["type"], refused.json()["index"]) == ("urn:fairlane:problem:too-many-parents", 1)
+    assert client.get(JOBS).json()["total"] == 0
+    assert client.post(f"{JOBS}/batch", json={"jobs": all_before[:20]}).status_code == 201
 
 
 def test_a_request_that_is_no_http_harms_nobody(api: Api):

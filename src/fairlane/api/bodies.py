@@ -1,4 +1,4 @@
-"""What is refused of a body before anything parses it: too large, compressed, no JSON, nested too deeply."""
+"""What is refused of a body before anything parses it: large, compressed, no JSON, deep, of too many names."""
 
 import re
 from typing import Final
@@ -10,10 +10,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from fairlane.api.problems import Problem
 
 DEEPEST: Final = 32
+# Of a body's objects together: each that is unknown is an error of its own, ten times as dear as to read it.
+MOST_NAMES: Final = 50_000
 _OPEN_LIMIT: Final = 16 * 1024  # bytes, of whoever has proved nothing: a login needs no more
 _LONG: Final = 64 * 1024  # bytes that take long enough to look at to hold up others
 # A string as a whole, so that brackets within it count for nothing; possessive, so that none is looked at twice.
-_TOKENS: Final = re.compile(rb'"(?:[^"\\]++|\\.|\\\Z)*+"?|[\[{]|[\]}]', re.DOTALL)
+_STRING: Final = rb'"(?:[^"\\]++|\\.|\\\Z)*+"?'
+_STRINGS: Final = re.compile(_STRING, re.DOTALL)
+_TOKENS: Final = re.compile(_STRING + rb"|[\[{]|[\]}]", re.DOTALL)
 _CUT = {"Connection": "close"}  # the rest of the body is not read
 
 
@@ -80,6 +84,15 @@ async def _check(headers: Headers, body: bytes) -> None:
         depth = await run_in_threadpool(depth_of, body) if len(body) > _LONG else depth_of(body)
         if depth > DEEPEST:
             raise Problem(400, "too-deep", f"The body nests more than {DEEPEST} arrays and objects; make it flatter.")
+    if body.count(b":") > MOST_NAMES and await run_in_threadpool(names_in, body) > MOST_NAMES:
+        raise Problem(
+            413, "too-many-names", f"The objects of a body have at most {MOST_NAMES} names; send less at once."
+        )
+
+
+def names_in(body: bytes) -> int:
+    """How many names the objects of a body have, all together."""
+    return _STRINGS.sub(b"", body).count(b":")
 
 
 def depth_of(body: bytes) -> int:

@@ -22,6 +22,8 @@ MEDIA_TYPE: Final = "application/problem+json"
 _log: Final = logging.getLogger(__name__)
 _URN: Final = "urn:fairlane:problem:"
 _RETRY_SOON: Final = 1.0  # seconds
+_MOST_TOLD: Final = 20  # of what is wrong with a body; the sentence counts them all
+_LONGEST_POINTER: Final = 500  # characters; a name that somebody made up is as long as they like
 
 ORGANIZATION_UNKNOWN: Final = "There is no such organization, or you are no member of it."
 _JOB_UNKNOWN: Final = "The organization has no such job."
@@ -130,12 +132,16 @@ def on_error(_request: Request, error: Exception) -> Response:
 def on_invalid(_request: Request, error: Exception) -> Response:
     """Answer for a request of which a part has the wrong form. What was sent is not repeated."""
     assert isinstance(error, RequestValidationError)
+    found = error.errors()
     wrong = [
-        {"pointer": "/" + "/".join(map(str, one["loc"])), "detail": str(one["msg"]).encode(errors="replace").decode()}
-        for one in error.errors()
+        {
+            "pointer": ("/" + "/".join(map(str, one["loc"])))[:_LONGEST_POINTER],
+            "detail": str(one["msg"]).encode(errors="replace").decode(),
+        }
+        for one in found[:_MOST_TOLD]
     ]
     first = wrong[0]
-    detail = f"{first['pointer']}: {first['detail']}" + (f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else "")
+    detail = f"{first['pointer']}: {first['detail']}" + (f" (and {len(found) - 1} more)" if len(found) > 1 else "")
     return Problem(422, "invalid-request", detail, errors=wrong).response()
 
 

@@ -19,6 +19,9 @@ from fairlane.domain.statuses import ParentPolicy, Priority
 from fairlane.registry.options import INHERIT
 
 LARGEST_BATCH = 1000
+# Each is a row and a lock in one transaction, which on SQLite all others wait for. The library itself sets no bound.
+MOST_PARENTS = 1000  # of one job
+MOST_PARENTS_OF_BATCH = 10_000  # of all of its jobs together
 _CENTURY = 100 * 365 * 86_400  # seconds
 IdempotencyKey = Annotated[
     str | None,
@@ -48,7 +51,7 @@ class NewJob(BaseModel):
     queue: str | None = Field(default=None, min_length=1, max_length=200)
     depends_on: list[str] = Field(
         default_factory=list,
-        max_length=1000,
+        max_length=MOST_PARENTS,
         description="Ids of jobs that have to complete first.",
     )
     on_parent_failure: ParentPolicy = ParentPolicy.DEAD_LETTER
@@ -93,7 +96,8 @@ class BatchMember(NewJob):
     depends_on_members: list[Whole] = Field(
         default_factory=list,
         max_length=LARGEST_BATCH,
-        description="Positions, from 0, of jobs of this batch that have to complete first.",
+        description="Positions, from 0, of jobs of this batch that have to complete first. "
+        f"With `depends_on` {MOST_PARENTS} at most, of all jobs of the batch {MOST_PARENTS_OF_BATCH:,}.",
     )
 
 
@@ -108,8 +112,9 @@ class Batch(BaseModel):
         """The same, by the scope's user in its organization.
 
         Raises:
-            Problem: a position is none.
+            Problem: a position is none, or there are too many parents.
         """
+        _refuse_many_parents([len(one.depends_on) + len(one.depends_on_members) for one in self.jobs])
         made = [one.submission(scope) for one in self.jobs]
         found = []
         for index, (member, own) in enumerate(zip(self.jobs, made, strict=True)):
@@ -120,6 +125,19 @@ class Batch(BaseModel):
             parents = [*member.depends_on, *(made[one].id for one in member.depends_on_members)]
             found.append(Submission(**{**_fields(own), "depends_on": parents}))
         return found
+
+
+def _refuse_many_parents(counts: Sequence[int]) -> None:
+    index = next((index for index, count in enumerate(counts) if count > MOST_PARENTS), None)
+    if index is not None:
+        detail = f"A job has at most {MOST_PARENTS} parents; let a job in between wait for some of them."
+        raise Problem(422, "too-many-parents", detail, index=index)
+    if sum(counts) > MOST_PARENTS_OF_BATCH:
+        detail = (
+            f"The jobs of a batch name at most {MOST_PARENTS_OF_BATCH} parents together, not {sum(counts)}; send the "
+            "graph in several batches, or let jobs in between wait for many."
+        )
+        raise Problem(422, "too-many-parents", detail)
 
 
 def submit(scope: Scope, key: str | None, body: BaseModel, submissions: Sequence[Submission]) -> tuple[list[Job], bool]:
