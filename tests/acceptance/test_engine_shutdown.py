@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fairlane import Job, JobContext
+from fairlane import Job, JobContext, TransientError
 from fairlane.domain.events import JobStarted, ServiceFailed, WorkerStopped, WorkerStopping
 from fairlane.runtime.crew import Crew
 from fairlane.runtime.facts import Ready
@@ -175,3 +175,21 @@ def test_a_worker_may_drain_again_and_again(fl: Engine) -> None:
         worker.drain()
         assert fl.look(job).status == "completed"
     assert registered(fl) == set()
+
+
+def test_a_drain_runs_what_becomes_due_beside_what_takes_long(fl: Engine) -> None:
+    second = Gate()
+
+    @fl.job_type("long")
+    def long(ctx: JobContext) -> None:
+        second.wait()
+
+    @fl.job_type("again", backoff=[0.01])
+    def again(ctx: JobContext) -> None:
+        if ctx.attempt == 1:
+            raise TransientError("not yet")
+        second.open()
+
+    jobs = [fl.give("long"), fl.give("again")]
+    fl.drain()
+    assert [fl.look(job).status for job in jobs] == ["completed", "completed"]

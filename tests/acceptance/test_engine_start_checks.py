@@ -9,6 +9,7 @@ from fairlane import JobContext, Membership, OrganizationStatus, Role, Standing
 from fairlane.domain.events import DirectoryLost, JobStarted
 from fairlane.testing import ManualClock
 from tests.runtime.worker_kit import Engine, Gate, engine, running, started
+from tests.runtime.worker_store import member
 
 
 @pytest.fixture
@@ -44,6 +45,19 @@ def test_a_job_is_refused_if_its_organization_is_deleted_between_the_claim_and_t
         assert fl.look(job).error_message == "Organization not found"
         assert fl.look(job).retry_count == 0
         assert fl.events.of(JobStarted) == []
+
+
+def test_a_no_that_has_become_a_yes_by_the_start_ends_no_job(database_url: str) -> None:
+    directory = Host()
+    with engine(database_url, directory=directory) as fl:
+        register_work(fl)
+        fl.give("work")
+        worker, acme = member(fl), directory.standings.pop("acme")
+        worker.claims.outlooks.kept = 3600.0
+        worker.claims.outlooks.now()
+        directory.standings["acme"] = acme
+        (ready,) = worker.claim()
+        assert ready.verdict is None
 
 
 @pytest.mark.parametrize(

@@ -4,21 +4,22 @@ import asyncio
 import json
 from collections.abc import Callable, Iterator
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from psycopg.types.json import set_json_loads
-from sqlalchemy import select, update
+from sqlalchemy import Connection, select, update
 
 from fairlane import CommitUnanswered, JobContext, StorageUnavailable
 from fairlane.runtime import shift
 from fairlane.runtime.outlook import Outlooks
 from fairlane.runtime.watch import _PATIENCE, Watch
-from fairlane.store.statements import attempts, workers
+from fairlane.store.statements import attempts, lanes, workers
 from fairlane.store.tables import jobs as job_table
 from tests.runtime.worker_kit import Engine, Gate, engine, running, started, until
-from tests.runtime.worker_store import Member, member, nothing, organizations
+from tests.runtime.worker_store import Member, Monotonic, member, nothing, organizations, registered
 from tests.store.commits import breaking
 
 
@@ -94,20 +95,51 @@ def test_who_is_new_is_seen_soon_after_a_hint(fl: Engine, worker: Member) -> Non
     until(lambda: organizations(worker.claim(1)) == {"rival": 1})
 
 
-def test_a_look_that_is_dear_is_kept_whatever_is_hinted(
+def test_a_look_at_many_lanes_is_kept_for_longer_until_there_is_a_hint(
     fl: Engine, worker: Member, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Or looking would take all the time while some session holds an old snapshot."""
-    monkeypatch.setattr("fairlane.runtime.outlook._DEAR", 0.0)
-    monkeypatch.setattr("fairlane.runtime.outlook._REST", 1e9)
+    for name, seconds in (("_DEAR", 0.0), ("_REST", 1e9), ("_LONGEST", 1e9)):
+        monkeypatch.setattr(f"fairlane.runtime.outlook.{name}", seconds)
     worker.claims.outlooks.kept = 0.001
     fl.organizations.create("rival")
     for _ in range(2):
         fl.give("work")
     assert organizations(worker.claim(1)) == {"acme": 1}
     fl.give("work", organization="rival")
-    worker.claims.outlooks.hinted()
     assert organizations(worker.claim(1)) == {"acme": 1}
+    worker.claims.outlooks.hinted()
+    until(lambda: organizations(worker.claim(1)) == {"rival": 1})
+
+
+def test_a_process_that_was_stopped_while_it_looked_sees_who_is_new_soon(
+    fl: Engine, worker: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monotonic, look = Monotonic(), lanes.active_lanes
+    monkeypatch.setattr("fairlane.runtime.outlook.time", SimpleNamespace(monotonic=monotonic))
+
+    def stopped(connection: Connection) -> Any:
+        monotonic.now += 60.0
+        return look(connection)
+
+    worker.claims.outlooks.kept = 0.1
+    fl.organizations.create("rival")
+    for _ in range(2):
+        fl.give("work")
+    with monkeypatch.context() as once:
+        once.setattr(lanes, "active_lanes", stopped)
+        (ran,) = worker.claim(1)
+    fl.give("work", organization="rival")
+    monotonic.now += 2.1
+    assert organizations(worker.claim(1, frozenset({ran.claimed.lease_token}))) == {"rival": 1}
+
+
+def test_who_leaves_gives_back_all_it_has(fl: Engine, worker: Member, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fairlane.runtime.claims._BATCH", 2)
+    given = [fl.give("work") for _ in range(5)]
+    assert len(worker.claim()) == 5
+    worker.claims.leave()
+    assert {fl.look(job).status for job in given} == {"queued"}
+    assert registered(fl) == set()
 
 
 def test_while_jobs_come_in_rounds_are_short(fl: Engine, worker: Member, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,20 +4,21 @@ They begin where the round before came to, and go by what ran then; only limits 
 the next look finds. Nothing of this is on SQLite, where what is dead stands in no claim's way.
 """
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from fairlane.runtime.facts import Ready
+from fairlane.store.tables import quotas
 from fairlane.store.transaction import Database
 from fairlane.testing import ManualClock
 from tests.runtime.worker_kit import Engine, engine
-from tests.runtime.worker_store import Member, give, job_type, later, member, organizations
+from tests.runtime.worker_store import Member, Monotonic, give, job_type, later, member, organizations
 
 
 @pytest.fixture
@@ -115,6 +116,51 @@ def test_what_is_limited_has_a_round_after_each_look(fl: Engine) -> None:
     assert types(worker.claim(2)) == {"mail": 1, "pdf": 1}
 
 
+def test_what_is_limited_has_its_round_once_another_worker_s_claim_lets_go(fl: Engine) -> None:
+    job_type(fl, "mail", max_running=1)
+    give(fl, 1, "mail")
+    give(fl, 9)
+    worker = keeping(fl)
+    with fl.database.engine.begin() as other:
+        other.execute(select(quotas).where(quotas.c.subject == "limit/mail").with_for_update())
+        assert types(worker.claim(2)) == {"pdf": 2}
+    assert types(worker.claim(2)) == {"mail": 1, "pdf": 1}
+
+
+def test_a_dear_look_is_kept_whatever_is_hinted(fl: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or looking would take all the time while some session holds an old snapshot."""
+    for name, seconds in (("_DEAR", 0.0), ("_REST", 1e9), ("_LONGEST", 1e9)):
+        monkeypatch.setattr(f"fairlane.runtime.outlook.{name}", seconds)
+    give(fl, 2)
+    worker = keeping(fl)
+    assert organizations(worker.claim(1)) == {"acme": 1}
+    give(fl, 1, organization="rival")
+    worker.claims.outlooks.hinted()
+    assert organizations(worker.claim(1)) == {"acme": 1}
+
+
+def test_shares_go_by_what_other_workers_ran_at_the_look(fl: Engine) -> None:
+    for organization in ("acme", "rival"):
+        give(fl, 9, organization=organization)
+    other, worker = keeping(fl, "other"), keeping(fl)
+    ran = other.claim(5)
+    other.end(*(one for one in ran if one.claimed.organization == "rival"))
+    assert organizations(ran)["acme"] == 2
+    worker.claims.outlooks.drop()
+    assert organizations(worker.claim(3)) == {"rival": 2}  # one more is the reserve
+
+
+def test_shares_count_a_worker_s_own_jobs_once(fl: Engine) -> None:
+    give(fl, 3)
+    worker = keeping(fl)
+    ran = worker.claim(2)
+    give(fl, 9, organization="rival")
+    give(fl, 9)
+    worker.claims.outlooks.drop()
+    still = frozenset(one.claimed.lease_token for one in ran)
+    assert organizations(worker.claim(5, still)) == {"rival": 3, "acme": 1}
+
+
 def test_shares_go_by_what_this_worker_still_runs(fl: Engine) -> None:
     for organization in ("acme", "rival"):
         give(fl, 9, organization=organization)
@@ -143,10 +189,12 @@ def test_a_database_that_is_far_away_is_not_taken_for_one_with_a_snapshot(
     fl: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fairlane.runtime.outlook._FELT", 0.05)
+    monotonic = Monotonic()
+    monkeypatch.setattr("fairlane.runtime.outlook.time", SimpleNamespace(monotonic=monotonic))
     look = Database.look
 
     def from_afar(self: Database, work: Callable[[Connection], Any], **scope: Any) -> Any:
-        time.sleep(0.1)
+        monotonic.now += 0.1
         return look(self, work, **scope)
 
     monkeypatch.setattr(Database, "look", from_afar)

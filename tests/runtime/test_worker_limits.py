@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
+from datetime import timedelta
 from random import Random
 
 import pytest
@@ -147,6 +148,19 @@ class TestExecutionRate:
         assert organizations(worker.claim(50)) == {"rival": 5}
         later(clock, 60, worker)
         assert organizations(worker.claim(50)) == {"acme": 1}
+
+    def test_starts_that_a_clock_that_was_set_back_has_yet_to_come_to_do_not_count(
+        self, fl: Engine, clock: ManualClock
+    ) -> None:
+        job_type(fl, "pdf", execution_rate=2, execution_rate_window=10)
+        give(fl, 6)
+        worker = member(fl)
+        worker.end(*worker.claim())
+        clock._now -= timedelta(hours=1)
+        assert len(worker.claim()) == 2
+        assert worker.claim() == []
+        clock._now += timedelta(hours=1)
+        assert len(worker.claim()) == 2
 
 
 class TestNoRoomIsLost:

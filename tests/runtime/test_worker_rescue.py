@@ -199,6 +199,15 @@ def test_all_lost_workers_are_found(fl: Engine, clock: ManualClock, survivor: Me
     assert registered(fl) == {survivor.card.id}
 
 
+def test_lost_workers_without_jobs_keep_nobody_waiting(fl: Engine, clock: ManualClock, survivor: Member) -> None:
+    for number in range(5):
+        member(fl, f"idle {number}")
+    fl.give("work")
+    lose(fl, clock, survivor)
+    assert survivor.rescue.run_once() == 1
+    assert registered(fl) == {survivor.card.id}
+
+
 def test_jobs_whose_worker_s_row_is_gone_are_taken_back(fl: Engine, clock: ManualClock, survivor: Member) -> None:
     """Somebody deleted it by hand; no lease would ever run out."""
     job, kept = fl.give("work"), fl.give("work")
@@ -223,6 +232,25 @@ def test_a_worker_that_is_back_finds_its_lease_lost(fl: Engine, clock: ManualClo
     assert registered(fl) == {survivor.card.id, presumed_dead.card.id}
     assert again.claimed.lease_token != ready.claimed.lease_token
     assert lease_of(fl, job) == again.claimed.lease_token
+
+
+def test_a_lost_worker_whose_rows_somebody_holds_keeps_no_other_waiting(postgres_url: str, clock: ManualClock) -> None:
+    with engine(postgres_url, clock=clock) as fl:
+        nothing(fl)
+        survivor = member(fl)
+        survivor.is_steady()
+        held, free = fl.give("work"), fl.give("work")
+        member(fl, "first").claim(1)
+        later(clock, 1.0, survivor)
+        lose(fl, clock, survivor)
+        with fl.database.engine.begin() as host:
+            mine = (jobs.c.organization_id == "acme") & (jobs.c.id == held.id)
+            host.execute(select(jobs.c.id).where(mine).with_for_update())
+            assert survivor.rescue.run_once() == 1
+            assert fl.look(free).status == "queued"
+            assert survivor.rescue.run_once() == 0
+        assert survivor.rescue.run_once() == 1
+        assert fl.look(held).status == "queued"
 
 
 def test_a_row_that_somebody_holds_is_rescued_when_it_is_free(postgres_url: str, clock: ManualClock) -> None:

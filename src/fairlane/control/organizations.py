@@ -212,6 +212,7 @@ class Organizations:
         storable(organization=organization, user=user)
         if not self._try_to_change(organization, values, user, action):
             raise self._unknown(organization)
+        self._database.hint()  # there may be room now
 
     def _try_to_change(self, organization: str, values: dict[str, Any], user: str | None, action: str) -> bool:
         def work(connection: Connection) -> bool:

@@ -163,6 +163,7 @@ class JobTypes(Pauses):
 
         was_open = self._database.write(work, of=EVERYONE)
         if was_open:
+            self._database.hint()
             self._emit(BreakerClosed(organization, job_type, user or SYSTEM))
         return was_open
 
@@ -250,7 +251,9 @@ class JobTypes(Pauses):
                 audit.record(connection, now, organization, user or SYSTEM, "job_types.limit", name, after=changes)
             return _limit(subject, row.options, running_limits.overrides(connection).get(subject, {}))
 
-        return self._database.write(work, of=EVERYONE)
+        limited = self._database.write(work, of=EVERYONE)
+        self._database.hint()  # there may be room now
+        return limited
 
     def reset_limit(self, name: str, *, organization: str | None = None, user: str | None = None) -> bool:
         """Take back what `limit` set: the type is limited as its handler says again. False if nothing was set."""
@@ -264,7 +267,9 @@ class JobTypes(Pauses):
             audit.record(connection, now, organization, user or SYSTEM, "job_types.reset_limit", name)
             return True
 
-        return self._database.write(work, of=EVERYONE)
+        was_set = self._database.write(work, of=EVERYONE)
+        self._database.hint()
+        return was_set
 
     def limits(self, name: str | None = None) -> tuple[JobTypeLimit, ...]:
         """What of each type, or of one, may run: of all organizations together, then of each that has its own limit.

@@ -92,9 +92,11 @@ class Claims:
         # An error from here on may leave claimed jobs that the worker never heard of.
         was_unsure, self.is_unsure = self.is_unsure, True
         running = self._headcount.running(outlook, known)
-        plan, claimed = self.database.write(lambda connection: self._claim(connection, outlook, running, slots))
+        plan, claimed, counted = self.database.write(
+            lambda connection: self._claim(connection, outlook, running, slots)
+        )
         self._remember(plan, claimed)
-        if plan.rooms:
+        if counted:
             self._counted_for = outlook.running
         ready = self._prepare(claimed, outlook.standings) if claimed else []
         self.is_unsure = was_unsure
@@ -116,7 +118,8 @@ class Claims:
         """
 
         def work(connection: Connection) -> None:
-            self._give_back(connection, frozenset())
+            while any(one.transition is not None for one in self._give_back(connection, frozenset())):
+                pass  # a batch at a time
             workers.remove(connection, self.card.id)
 
         self.database.write(work)
@@ -133,12 +136,13 @@ class Claims:
 
     def _claim(
         self, connection: Connection, outlook: Outlook, running: Running | None, slots: int
-    ) -> tuple[Wanted, list[Claimed]]:
+    ) -> tuple[Wanted, list[Claimed], bool]:
+        """What was wanted and claimed, and whether what runs was counted under limits' locks."""
         # Suspensions are read in the claim's transaction, so that nothing comes late but what a host's directory says.
         are_ours = isinstance(self.directory, StoredDirectory)
         began = claim_round.begin(connection, self.database.clock, self.card.id, suspended=are_ours, running=running)
         if began is None:
-            return Wanted((), {}, {}), []
+            return Wanted((), {}, {}), [], False
         trials = breakers.lock_due(connection, began.now, outlook.trials)
         locked_out = frozenset(("organization", one) for one in self._locked)
         allowed = _allowed(outlook, _pauses(began, outlook) | locked_out, trials)
@@ -158,7 +162,7 @@ class Claims:
         claimed = claim.claim(connection, view.now, wanted, worker_id=self.card.id, worker=self.card.name)
         note_starts(connection, view.now, claimed, outlook)
         breakers.begin_trials(connection, _begun(claimed, trials))
-        return wanted, claimed
+        return wanted, claimed, bool(locked)
 
     def _lock_limits(
         self,
@@ -212,8 +216,23 @@ class Claims:
             if by_lane[lane] < room and by_organization[lane.organization] < quota.jobs
         )
 
+    def _ask_again(
+        self, claimed: Sequence[Claimed], standings: Mapping[str, Standing]
+    ) -> Mapping[str, Standing] | None:
+        """How these jobs' organizations stand: a no ends jobs, so an outlook's is asked again. None: no answer."""
+        gone = {one.organization for one in claimed if _is_gone(standings.get(one.organization))}
+        if not gone:
+            return standings
+        try:
+            return {
+                **{one: each for one, each in standings.items() if one not in gone},
+                **self.directory.organizations(gone),
+            }
+        except DirectoryAway:
+            return None
+
     def _prepare(self, claimed: Sequence[Claimed], standings: Mapping[str, Standing]) -> list[Ready]:
-        members = self._ask_members(claimed)
+        members, stand = self._ask_members(claimed), self._ask_again(claimed, standings)
         with_more = [one for one in claimed if one.attempt > 1 or one.has_parents]
         rings = self._rings(claimed)
         more = self.database.read(lambda connection: extras(connection, self.keyring, with_more)) if with_more else {}
@@ -221,7 +240,7 @@ class Claims:
             ready(
                 one,
                 more.get(one.lease_token, NO_EXTRAS),
-                _verdict(one, standings, members),
+                _verdict(one, stand, members),
                 rings.get(one.organization),
                 _DEFERRED,
             )
@@ -287,10 +306,12 @@ def _begun(claimed: Iterable[Claimed], trials: Iterable[Pair]) -> dict[Pair, Tri
 
 def _verdict(
     claimed: Claimed,
-    standings: Mapping[str, Standing],
+    standings: Mapping[str, Standing] | None,
     members: Mapping[tuple[str, str], Membership] | None,
 ) -> Outcome | None:
     """What the checks at start say; None = go. Only a definite no ends a job."""
+    if standings is None:
+        return Released("the directory could not be asked about its organization", _DEFERRED)
     if _is_gone(standings.get(claimed.organization)):
         return Refused(ORGANIZATION_GONE)
     if claimed.user is None:

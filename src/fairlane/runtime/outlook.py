@@ -76,6 +76,9 @@ _LATELY: Final = 0.2  # seconds
 _FELT, _FELT_EACH = 0.02, 0.001
 _DEAR: Final = 0.1  # seconds; a look that takes longer leaves most of the time to claims,
 _REST: Final = 4  # this many times what it took
+# Seconds at most, after one look that took so long: the process may have been stopped, or the machine busy.
+_LONGEST: Final = 2.0
+_MOST_PREPARED: Final = 10_000  # limits whose rows are known to be there; of more the ones not seen last are forgotten
 
 
 @dataclass(slots=True)
@@ -92,7 +95,8 @@ class Outlooks:
     kept: float = 0.1
     _kept: Outlook | None = field(default=None, init=False)
     _read_at: float = field(default=0.0, init=False)
-    _took: float = field(default=0.0, init=False)
+    _took: float = field(default=0.0, init=False)  # by the last look
+    _took_before: float = field(default=0.0, init=False)
     _is_felt: bool = field(default=False, init=False)
     _is_hinted: bool = field(default=False, init=False)
     _hinted_at: float = field(default=-inf, init=False)
@@ -104,16 +108,19 @@ class Outlooks:
         Raises:
             StorageUnavailable, ConfigurationError
         """
-        began = time.monotonic()
-        kept = min(self.kept, self._took) if self._is_hinted else self.kept
-        if self.kept and self._took > _DEAR:  # as while some session holds an old snapshot
-            kept = _REST * self._took
-        if self._kept is None or not self._kept.lanes or began - self._read_at > kept:
+        if self._kept is None or not self._kept.lanes or time.monotonic() - self._read_at > self._keeps():
             self._is_hinted = False  # before the look: what is told of from here on, it may miss
             self._kept = self._read()
             self._read_at = time.monotonic()
-            self._took = self._read_at - began
         return self._kept
+
+    def _keeps(self) -> float:
+        """Seconds for which the last look holds."""
+        if not self.kept or self._took <= _DEAR:
+            return min(self.kept, self._took) if self._is_hinted else self.kept
+        # As while some session holds an old snapshot; or with thousands of lanes, where whoever is new is seen sooner.
+        rest = _REST if self._is_felt or not self._is_hinted else 1
+        return min(rest * self._took, max(_LONGEST, min(self._took, self._took_before)))
 
     def hinted(self) -> None:
         """Something became ready, maybe in a lane that the outlook does not have. From any thread."""
@@ -142,12 +149,15 @@ class Outlooks:
         self._kept = None
 
     def _read(self) -> Outlook | None:
+        began = time.monotonic()
         active, rungs = self._active()
         served = [lane for lane in active if self._serves(lane)]
         if not served:
+            self._note(time.monotonic() - began)
             return _NOTHING
         running = self.database.look(lanes.running_rows) if rungs else None
         seen = self.database.look(lambda connection: claim_round.look(connection, self.database.clock, self.card))
+        self._note(time.monotonic() - began)
         breakers = {one.pair: one for one in seen.breakers}
         held = {pair for pair, one in breakers.items() if not one.lets_try(seen.now)}
         found = [lane for lane in served if pair_of(lane) not in held]
@@ -158,11 +168,16 @@ class Outlooks:
         open_ = tuple(lane for lane in found if not _is_suspended(standings.get(lane.organization)))
         trials = frozenset(pair_of(lane) for lane in found) & breakers.keys()
         limits = _limits(open_, standings, seen)
+        if len(self._prepared) > _MOST_PREPARED:
+            self._prepared &= limits.keys()
         if new := limits.keys() - self._prepared:
             self.database.write(lambda connection: running_limits.prepare(connection, self.database.clock, new))
             self._prepared |= new
         limited = {lane: tuple(one for one in subjects_of(*pair_of(lane)) if one in limits) for lane in open_}
         return Outlook(open_, standings, limits, limited, trials, seen.fleet, rungs, running)
+
+    def _note(self, took: float) -> None:
+        self._took_before, self._took = self._took, took
 
     def _active(self) -> tuple[Sequence[Lane], Mapping[Lane, Sequence[Rung]]]:
         """The lanes that have something; and where it begins, if the look before took long."""

@@ -16,6 +16,7 @@ from fairlane.store.statements.rescue import rescue_worker
 from fairlane.store.transaction import Database
 
 _BATCH: Final = 500
+_MOST_WORKERS: Final = 100  # without jobs, in a round
 
 Depths = dict[str, int]
 
@@ -48,9 +49,17 @@ class Rescue:
         self._random = Random()  # noqa: S311 - jitter, no secret
 
     def run_once(self) -> int:
-        """Take back the jobs of one lost worker, up to a batch; how many."""
+        """Take back the jobs of the first lost worker that has any, up to a batch; how many."""
         if not self._heartbeat.may_rescue():
             return 0
+        for _ in range(_MOST_WORKERS):
+            rescued = self._take_back()
+            if rescued != 0:
+                return rescued or 0
+        return 0
+
+    def _take_back(self) -> int | None:
+        """Jobs of one lost worker, up to a batch; how many; None: no other worker is lost."""
         try:
             rescued = self._database.write(self._rescue)
         except Exception:
@@ -59,7 +68,7 @@ class Rescue:
             raise
         if rescued is None:
             self._passed_over.clear()
-            return 0
+            return None
         worker_id, finished, before = rescued
         self._alarm.ring(before)
         # Without those that somebody holds: they are there in the next round.
@@ -67,6 +76,8 @@ class Rescue:
         if jobs:
             self._on_ready()
             self._emit(JobsRescued(worker_id, jobs))
+        else:  # it had none, or somebody holds their rows
+            self._passed_over.add(worker_id)
         return jobs
 
     def _rescue(self, connection: Connection) -> tuple[UUID, list[Finished], Depths] | None:

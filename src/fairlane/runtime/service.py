@@ -16,8 +16,9 @@ from fairlane.domain.events import Emit, ServiceFailed, StorageBack, StorageLost
 T = TypeVar("T")
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.25, 10.0  # seconds
-# Times what a round took: looks that are dear, as while some session holds an old snapshot, are taken less often.
-_REST = 4
+# Times what a round took: looks that are dear, as while some session holds an old snapshot, are taken less often; but
+# no more rarely than this many intervals, as it may have been the process that was held up.
+_REST, _MOST_INTERVALS = 4, 10
 
 
 class Service(Protocol):
@@ -64,7 +65,8 @@ async def run_service(service: Service, threads: Executor, stopping: asyncio.Eve
         began = time.monotonic()
         try:
             is_more = bool(await in_thread(threads, service.run_once))
-            wait = 0.0 if is_more else max(service.interval, _REST * (time.monotonic() - began))
+            rest = min(_REST * (time.monotonic() - began), _MOST_INTERVALS * service.interval)
+            wait = 0.0 if is_more else max(service.interval, rest)
             outage.is_over()
         except (StorageUnavailable, ConfigurationError) as error:
             wait = outage.goes_on(error)

@@ -226,7 +226,8 @@ class Shift:
             if await self._claim():
                 continue
             if self._crew.running or self._crew.unwritten:
-                await self._crew.changed.wait()
+                if not await wait_until(self._crew.changed, self._stage.interval):
+                    await self._once(self._stage)  # what becomes due runs beside what takes long
             elif not (await self._once(self._stage) or await self._once(self._breakers)):
                 self._claims.outlooks.drop()  # what it goes by is up to a tenth of a second old
                 if not await self._claim():

@@ -35,10 +35,15 @@ FROM {given("organization_id", "subject", sqlite=False)} CROSS JOIN LATERAL (
 _STARTED: Final = """
 SELECT given.organization_id, given.job_type, (
   SELECT coalesce(sum(one.number), 0) FROM fairlane_starts AS one
-  WHERE one.organization_id = given.organization_id AND one.job_type = given.job_type AND one.at > {begin})
+  WHERE one.organization_id = given.organization_id AND one.job_type = given.job_type AND one.at > {begin}
+    AND one.at <= {now})
 FROM {given}
 """
-_OLD: Final = "one.organization_id = given.organization_id AND one.job_type = given.job_type AND one.at <= {begin}"
+# Or still to come, since a clock was set back: they would count for an hour that has been.
+_OLD: Final = (
+    "one.organization_id = given.organization_id AND one.job_type = given.job_type "
+    "AND (one.at <= {begin} OR one.at > {now})"
+)
 # By key: the planner could read all starts to join them. No more at once than keeps a claim short.
 _FORGET_ON_POSTGRES: Final = f"""
 DELETE FROM fairlane_starts WHERE id = ANY(ARRAY(
@@ -77,9 +82,7 @@ def started(connection: Connection, now: datetime, windows: Mapping[Subject, flo
     """How many jobs of each subject have started within its window (seconds, up to now)."""
     if not windows:
         return {}
-    rows = connection.execute(
-        _on_windows(_STARTED, sqlite=is_sqlite(connection)), {"given": _windows(connection, now, windows)}
-    )
+    rows = connection.execute(_on_windows(_STARTED, sqlite=is_sqlite(connection)), _windows(connection, now, windows))
     return {Subject(organization or None, job_type): number for organization, job_type, number in rows}
 
 
@@ -88,23 +91,25 @@ def forget_starts(connection: Connection, now: datetime, windows: Mapping[Subjec
     if windows:
         forget = _FORGET_ON_SQLITE if is_sqlite(connection) else _FORGET_ON_POSTGRES
         statement = _on_windows(forget, sqlite=is_sqlite(connection))
-        connection.execute(statement, {"given": _windows(connection, now, windows)})
+        connection.execute(statement, _windows(connection, now, windows))
 
 
 @cache
 def _on_windows(statement: str, *, sqlite: bool) -> TextClause:
-    begin = "given.since" if sqlite else "CAST(given.since AS timestamptz)"
+    begin, now = (one if sqlite else f"CAST({one} AS timestamptz)" for one in ("given.since", ":now"))
     rows = given("organization_id", "job_type", "since", sqlite=sqlite)
-    return text(statement.format(given=rows, begin=begin)).execution_options(fairlane_across="claim")
+    return text(statement.format(given=rows, begin=begin, now=now)).execution_options(fairlane_across="claim")
 
 
-def _windows(connection: Connection, now: datetime, windows: Mapping[Subject, float]) -> str:
-    """Each subject with the begin of its window, to be `given`."""
-    begins = {
-        seconds: str(Instant().process_bind_param(now - timedelta(seconds=seconds), connection.dialect))
-        for seconds in set(windows.values())
-    }
-    return json.dumps([[one.organization or _ALL, one.job_type, begins[each]] for one, each in windows.items()])
+def _windows(connection: Connection, now: datetime, windows: Mapping[Subject, float]) -> dict[str, str]:
+    """The parameters of `_on_windows`: each subject with the begin of its window, and the time."""
+
+    def stored(moment: datetime) -> str:
+        return str(Instant().process_bind_param(moment, connection.dialect))
+
+    begins = {seconds: stored(now - timedelta(seconds=seconds)) for seconds in set(windows.values())}
+    rows = [[one.organization or _ALL, one.job_type, begins[each]] for one, each in windows.items()]
+    return {"given": json.dumps(rows), "now": stored(now)}
 
 
 def latest_starts(connection: Connection, subject: Subject, limit: int) -> list[tuple[datetime, int]]:
