@@ -23,9 +23,9 @@ class DashboardHook(BuildHookInterface[Any]):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Build it."""
-        if version == "editable" or not _SOURCES.is_dir():
-            return
-        build()
+        is_unpacked = (_ROOT / "PKG-INFO").is_file() and (_BUILT / "index.html").is_file()
+        if version != "editable" and not is_unpacked:
+            build()
 
 
 def build() -> None:
