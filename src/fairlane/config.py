@@ -114,7 +114,10 @@ class WebSettings(BaseSettings):
     rate_list: int = Field(default=60, gt=0, description="Lists, of jobs and of all else")
     rate_cancel: int = Field(default=30, gt=0, description="Cancels, retries and all other changes")
     rate_metrics: int = Field(default=30, gt=0, description="Looks at numbers")
-    rate_login: int = Field(default=10, gt=0, description="Logins, of each user and of each address")
+    rate_login: int = Field(default=10, gt=0, description="Logins, of each address; of each user ten times as many")
+    rate_unproved: int = Field(
+        default=300, gt=0, description="Requests of each address with credentials that were not good there before"
+    )
     rates_url: str | None = Field(
         default=None,
         description="Where all nodes count rates together: redis://… or valkey://…; None = each by itself",

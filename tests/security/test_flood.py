@@ -1,6 +1,13 @@
 """A flood of one is refused, and takes nothing of what the others may ask."""
 
-from tests.api.served import Api
+import pytest
+from sqlalchemy import event
+
+from fairlane.api.problems import Problem
+from fairlane.api.rates import Rates
+from fairlane.api.windows import Windows
+from fairlane.config import WebSettings
+from tests.api.served import OPERATOR, PASSWORD, Api
 
 ALLOWANCE = 5
 FLOOD = 60
@@ -35,3 +42,71 @@ def test_a_flood_into_the_organization_of_others_takes_nothing_of_its_members(se
     assert [api.as_("member").get("/organizations/acme/jobs").status_code for _ in range(ALLOWANCE)] == [
         200
     ] * ALLOWANCE
+
+
+def test_who_enrolls_a_user_of_others_can_t_use_up_what_they_may_ask_elsewhere(serve):
+    api: Api = serve(RATES)
+    there = api.as_("other-admin", "other")
+    assert there.put("/organizations/other/members/member", json={"role": "member"}).status_code == 200
+    secret = there.post("/organizations/other/tokens", json={"name": "x", "user": "member"}).json()["secret"]
+    flooding = api.client(secret)
+    for organization in ("other", "acme"):
+        address = f"/organizations/{organization}/jobs"
+        assert [flooding.get(address).status_code for _ in range(ALLOWANCE + 1)][-1] == 429
+    client = api.as_("member")
+    assert [client.get("/organizations/acme/jobs").status_code for _ in range(ALLOWANCE)] == [200] * ALLOWANCE
+
+
+def test_invented_credentials_are_counted_for_their_address_before_the_database_is_asked(serve):
+    api: Api = serve({"rate_unproved": ALLOWANCE})
+    known = api.as_("member")
+    assert known.get("/organizations/acme").status_code == 200
+    asked: list[str] = []
+    event.listen(api.fl.database.engine, "before_cursor_execute", lambda *_: asked.append("a statement"))
+    answers = [api.client(f"fl_invented{one}").get("/organizations/acme").status_code for one in range(ALLOWANCE + 3)]
+    assert answers == [401] * (ALLOWANCE - 1) + [429] * 4
+    asked.clear()
+    assert api.client().get("/organizations/acme", headers={"Cookie": "fairlane_session=x"}).status_code == 429
+    assert asked == []
+    # Whoever was seen to be good from there before goes on.
+    assert known.get("/organizations/acme").status_code == 200
+
+
+def test_a_credential_is_one_however_its_header_is_written(serve):
+    api: Api = serve({f"rate_{kind}": 1 for kind in ("submit", "status", "list", "cancel", "metrics", "login")})
+    secret = api.token("member")
+    spelled = [f"{scheme} {' ' * one}{secret}" for one in range(4) for scheme in ("Bearer", "bearer")]
+    answers = [api.client().get("/nothing", headers={"Authorization": one}).status_code for one in spelled]
+    assert answers == [404] * 6 + [429] * 2
+
+
+def test_what_was_counted_is_forgotten_after_a_minute_and_bounded_before():
+    now = 0.0
+    windows = Windows(most=10, monotonic=lambda: now)
+    assert [windows.hit("ana", 2) for _ in range(3)] == [0.0, 0.0, 60.0]
+    for one in range(50):
+        now = one / 10
+        windows.hit(f"invented {one}", 1)
+    assert len(windows) == 10
+    now = 64.95
+    assert windows.hit("ben", 1) == 0.0
+    assert len(windows) == 1
+
+
+def test_a_credential_that_was_good_once_and_is_no_longer_counts_for_its_address_again():
+    rates = Rates(WebSettings(rate_unproved=1))
+    key = rates.count_all("fl_x", "here")
+    rates.prove(key, is_good=True)
+    rates.count_all("fl_x", "here")
+    rates.prove(key, is_good=False)
+    with pytest.raises(Problem):
+        rates.count_all("fl_x", "here")
+
+
+def test_wrong_passwords_from_one_address_lock_nobody_out_at_another(serve):
+    api: Api = serve({"rate_login": 2})
+    api.with_password()
+    wrong, right = ({"user": OPERATOR, "password": one} for one in ("wrong", PASSWORD))
+    assert [api.client().post("/sessions", json=wrong).status_code for _ in range(4)] == [401, 401, 429, 429]
+    elsewhere = api.client().post("/sessions", json=right, headers={"X-Forwarded-For": "203.0.113.7"})
+    assert elsewhere.status_code == 201

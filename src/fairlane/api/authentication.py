@@ -45,31 +45,44 @@ class Authenticator:
     identity_provider: IdentityProvider | None
     rates: Rates
 
-    def count(self, headers: Headers) -> None:
+    def count(self, headers: Headers, address: str) -> str | None:
         """Count the request under its credential; this takes neither database nor thread.
+
+        Returns:
+            By what to tell the rates later whether it was good; None: there is none.
 
         Raises:
             Problem: there were too many.
         """
-        secret = headers.get("authorization") or session_of(headers)
-        if secret:
-            self.rates.count_all(secret)
+        secret = _bearer_of(headers) if "authorization" in headers else session_of(headers)
+        return self.rates.count_all(secret, address) if secret else None
 
-    def principal(self, headers: Headers) -> Principal:
+    def principal(self, headers: Headers, counted: str | None = None) -> Principal:
         """Whom the request's credential proves. A header goes before a cookie, and is not helped out by it.
+
+        Args:
+            counted: what `count` gave.
 
         Raises:
             Problem: there is none, or it proves nothing.
         """
-        given = headers.get("authorization")
-        if given is not None:
-            scheme, _, secret = given.partition(" ")
-            found = self._bearer(secret.strip()) if scheme.lower() == "bearer" else None
-            return found or _refuse("The credential is wrong, was revoked or has expired; get another one.", given=True)
+        found = self._proved(headers)
+        if counted is not None:
+            self.rates.prove(counted, is_good=found is not None)
+        if found is not None:
+            return found
+        if "authorization" in headers:
+            raise _refused("The credential is wrong, was revoked or has expired; get another one.", given=True)
+        if session_of(headers):
+            raise _refused("The session has ended; log in again.", given=True)
+        raise _refused("Say who you are: send Authorization: Bearer with an API token, or log in.")
+
+    def _proved(self, headers: Headers) -> Principal | None:
+        if "authorization" in headers:
+            secret = _bearer_of(headers)
+            return self._bearer(secret) if secret else None
         session = session_of(headers)
-        if not session:
-            return _refuse("Say who you are: send Authorization: Bearer with an API token, or log in.")
-        return self.fl.users.principal(session) or _refuse("The session has ended; log in again.", given=True)
+        return self.fl.users.principal(session) if session else None
 
     def _bearer(self, secret: str) -> Principal | None:
         if secret.startswith(PREFIX):
@@ -102,8 +115,8 @@ class Authentication:
                     raise _cross_site()
                 via = "login"
             else:
-                self._authenticator.count(headers)
-                principal = await run_in_threadpool(self._authenticator.principal, headers)
+                counted = self._authenticator.count(headers, address_of(scope))
+                principal = await run_in_threadpool(self._authenticator.principal, headers, counted)
                 self._refuse_cross_site(scope["method"], headers)
                 scope.setdefault("state", {})["principal"] = principal
                 via = principal.via
@@ -137,9 +150,15 @@ def session_of(headers: Headers) -> str | None:
     return cookie_parser(headers.get("cookie", "")).get(COOKIE)
 
 
-def _refuse(detail: str, *, given: bool = False) -> Principal:
+def _bearer_of(headers: Headers) -> str | None:
+    """The credential of the header, however it is written; None: it is of another scheme."""
+    scheme, _, secret = headers["authorization"].strip().partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else None
+
+
+def _refused(detail: str, *, given: bool = False) -> Problem:
     challenge = f'{_CHALLENGE}, error="invalid_token"' if given else _CHALLENGE
-    raise Problem(401, "unauthenticated", detail, headers={"WWW-Authenticate": challenge})
+    return Problem(401, "unauthenticated", detail, headers={"WWW-Authenticate": challenge})
 
 
 def _cross_site() -> Problem:

@@ -1,28 +1,36 @@
 """How often a user may ask: per user and kind of request, so that one that floods leaves the others' share alone.
 
+What a token of an organization asks counts for its user there alone: the admins of another one may enroll whom they
+like, and could else use up anybody's share.
+
 Counted per node. With `rates_url` all nodes count together in Redis or Valkey; while that does not answer, each counts
 by itself again.
 """
 
 import logging
 import time
+from collections import OrderedDict
 from enum import StrEnum
 from hashlib import sha256
+from threading import Lock
 from typing import Final
 
-from limits import RateLimitItem, RateLimitItemPerMinute
+from limits import RateLimitItemPerMinute
 from limits.errors import ConfigurationError as LimitsMisconfigured
 from limits.errors import StorageError
-from limits.storage import MemoryStorage, Storage, storage_from_string
+from limits.storage import Storage, storage_from_string
 from limits.strategies import MovingWindowRateLimiter
 
 from fairlane.api.problems import Problem
+from fairlane.api.windows import Windows
 from fairlane.config import WebSettings
 from fairlane.domain.errors import ConfigurationError
+from fairlane.domain.permissions import Principal
 
 _log: Final = logging.getLogger(__name__)
 _PATIENCE: Final = 0.5  # seconds for an answer of Redis or Valkey; a request waits as long
 _REST: Final = 5.0  # seconds without asking it, after it gave none
+_MOST_PROVED: Final = 10_000  # credentials to remember
 
 
 class Rate(StrEnum):
@@ -44,51 +52,91 @@ class Rates:
     """
 
     def __init__(self, settings: WebSettings) -> None:
-        self._items: dict[Rate, RateLimitItem] = {
-            rate: RateLimitItemPerMinute(getattr(settings, f"rate_{rate}")) for rate in Rate
-        }
-        self._all = RateLimitItemPerMinute(sum(one.amount for one in self._items.values()))
-        self._own = MovingWindowRateLimiter(MemoryStorage())
+        self._limits: dict[Rate, int] = {rate: getattr(settings, f"rate_{rate}") for rate in Rate}
+        self._all = sum(self._limits.values())
+        self._unproved = settings.rate_unproved
+        self._own = Windows()
+        self._proved: OrderedDict[str, None] = OrderedDict()  # hashes, the last used at the end
+        self._lock = Lock()
         self._shared = MovingWindowRateLimiter(_storage(settings.rates_url)) if settings.rates_url else None
         self._asked_from = 0.0
 
-    def count(self, rate: Rate, who: str) -> None:
+    def count(self, rate: Rate, who: str, *, times: int = 1) -> None:
         """Count one request of theirs.
+
+        Args:
+            times: how many times the rate's limit is theirs.
 
         Raises:
             Problem: there were too many; it says when to try again.
         """
-        item = self._items[rate]
+        limit = self._limits[rate] * times
         if self._shared is not None and time.monotonic() >= self._asked_from:
             try:
-                self._count(self._shared, item, rate, who)
+                _refuse_after(self._wait_of_all_nodes(self._shared, limit, rate, who), limit, rate)
                 return
             except StorageError as error:
                 self._asked_from = time.monotonic() + _REST
                 _log.warning("Rates are counted by each node itself: %s does not answer.", type(error).__name__)
-        self._count(self._own, item, rate, who)
+        self._count(limit, rate, who)
 
-    def count_all(self, secret: str) -> None:
+    def count_all(self, secret: str, address: str) -> str:
         """Count a request under its credential, before anybody asks the database about it.
 
-        Within all of a user's limits together it never refuses; a flood costs the others no more than these.
+        Within all of a user's limits together it never refuses; a flood costs the others no more than these. One that
+        nobody has seen to be good counts for its address, too: to invent another one each time is no way around.
+
+        Returns:
+            What to say `prove` of.
 
         Raises:
             Problem: there were too many.
         """
-        self._count(self._own, self._all, "all", sha256(secret.encode(errors="replace")).hexdigest())
+        key = sha256(secret.encode(errors="replace")).hexdigest()
+        with self._lock:
+            is_proved = key in self._proved
+        if not is_proved:
+            self._count(self._unproved, "unproved", address)
+        self._count(self._all, "all", key)
+        return key
 
-    def _count(self, limiter: MovingWindowRateLimiter, item: RateLimitItem, rate: str, who: str) -> None:
-        if limiter.hit(item, "fairlane", rate, who):
-            return
-        wait = max(limiter.get_window_stats(item, "fairlane", rate, who).reset_time - time.time(), 1.0)
-        raise Problem(
-            429,
-            "too-many-requests",
-            f"More than {item.amount} requests of the kind '{rate}' within a minute; wait {wait:.0f} s.",
-            headers={"Retry-After": str(int(wait + 0.999))},
-            retry_after=round(wait, 3),
-        )
+    def prove(self, key: str, *, is_good: bool) -> None:
+        """Remember whether a credential was seen to be good."""
+        with self._lock:
+            if not is_good:
+                self._proved.pop(key, None)
+                return
+            self._proved[key] = None
+            self._proved.move_to_end(key)
+            if len(self._proved) > _MOST_PROVED:
+                self._proved.popitem(last=False)
+
+    def _count(self, limit: int, kind: str, who: str) -> None:
+        _refuse_after(self._own.hit(f"{kind}/{who}", limit), limit, kind)
+
+    def _wait_of_all_nodes(self, shared: MovingWindowRateLimiter, limit: int, rate: Rate, who: str) -> float:
+        item = RateLimitItemPerMinute(limit)
+        if shared.hit(item, "fairlane", rate, who):
+            return 0.0
+        return max(shared.get_window_stats(item, "fairlane", rate, who).reset_time - time.time(), 1.0)
+
+
+def whose(principal: Principal) -> str:
+    """Under whom a principal's requests are counted. No organization has a slash in its id."""
+    return f"{principal.organization or ''}/{principal.user}"
+
+
+def _refuse_after(wait: float, limit: int, kind: str) -> None:
+    if wait <= 0:
+        return
+    wait = max(wait, 1.0)
+    raise Problem(
+        429,
+        "too-many-requests",
+        f"More than {limit} requests of the kind '{kind}' within a minute; wait {wait:.0f} s.",
+        headers={"Retry-After": str(int(wait + 0.999))},
+        retry_after=round(wait, 3),
+    )
 
 
 def _storage(url: str) -> Storage:

@@ -15,7 +15,7 @@ from fastapi import Path, Request
 
 from fairlane.api.access import access_of
 from fairlane.api.problems import ORGANIZATION_UNKNOWN, Problem
-from fairlane.api.rates import Rate, Rates
+from fairlane.api.rates import Rate, Rates, whose
 from fairlane.api.watching import Door
 from fairlane.app import Fairlane
 from fairlane.config import WebSettings
@@ -95,7 +95,7 @@ class InOrganization:
             Problem: too many requests, no such organization, or the right is missing.
         """
         web, principal = web_of(request), principal_of(request)
-        web.rates.count(self.rate, principal.user)
+        web.rates.count(self.rate, whose(principal))
         found = access_of(web.fl, principal, organization)
         if found is None:
             raise Problem(404, "organization-not-found", ORGANIZATION_UNKNOWN)
@@ -123,7 +123,7 @@ class ByOperator:
             Problem: too many requests, or they are no operator with this right.
         """
         web, principal = web_of(request), principal_of(request)
-        web.rates.count(self.rate, principal.user)
+        web.rates.count(self.rate, whose(principal))
         rights = principal.operator_rights if principal.is_operator else None
         if rights is None:
             raise Problem(403, "permission-denied", "This is for operators.")

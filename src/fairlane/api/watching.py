@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from fairlane.api import problems
 from fairlane.api.access import access_of
 from fairlane.api.problems import ORGANIZATION_UNKNOWN, Problem
-from fairlane.api.rates import Rate, Rates
+from fairlane.api.rates import Rate, Rates, whose
 from fairlane.api.representations import Job
 from fairlane.app import Fairlane
 from fairlane.domain.permissions import Access, Principal, Right
@@ -71,7 +71,7 @@ class Door:
         Raises:
             Problem, FairlaneError
         """
-        self._rates.count(Rate.STATUS, principal.user)
+        self._rates.count(Rate.STATUS, whose(principal))
         asked = _asked(wanted)
         if asked.operator:
             return self.open_all(principal)

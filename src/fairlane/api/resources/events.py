@@ -8,7 +8,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 
-from fairlane.api.rates import Rate
+from fairlane.api.rates import Rate, whose
 from fairlane.api.representations import EXAMPLE_ID
 from fairlane.api.scope import ByOperator, InOrganization, Operation, Scope, principal_of, web_of
 from fairlane.control.tickets import TICKET
@@ -70,7 +70,7 @@ class Realtime(BaseModel):
 def create_ticket(request: Request) -> Ticket:
     """Get a ticket that opens a socket with what this request's credential opens."""
     principal, web = principal_of(request), web_of(request)
-    web.rates.count(Rate.STATUS, principal.user)
+    web.rates.count(Rate.STATUS, whose(principal))
     assert principal.credential is not None, "a request has proved it"
     return Ticket(ticket=web.fl.tickets.create(principal.credential), expires_in=int(TICKET.total_seconds()))
 

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from fairlane.api.rates import Rate
+from fairlane.api.rates import Rate, whose
 from fairlane.api.scope import InOrganization, Scope, principal_of, web_of
 from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import OrganizationStatus, Role
@@ -45,7 +45,7 @@ class Granted(BaseModel):
 def list_my_organizations(request: Request) -> MyOrganizations:
     """List the organizations that one belongs to, as far as the credential opens them."""
     web, principal = web_of(request), principal_of(request)
-    web.rates.count(Rate.LIST, principal.user)
+    web.rates.count(Rate.LIST, whose(principal))
     found = web.fl.members.of(principal.user)
     items = [MyOrganization.model_validate(one) for one in found or () if principal.organization in {None, one.id}]
     return MyOrganizations(items=items, is_complete=found is not None)

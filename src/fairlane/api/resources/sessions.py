@@ -1,7 +1,7 @@
 """Logins: a password or an operator's link for a session, which lives in a cookie."""
 
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from fairlane.api.authentication import COOKIE, address_of, session_of
 from fairlane.api.problems import Problem
-from fairlane.api.rates import Rate
+from fairlane.api.rates import Rate, whose
 from fairlane.api.scope import principal_of, web_of
 from fairlane.control.users import SESSION
 from fairlane.domain.errors import PermissionDenied
@@ -17,6 +17,7 @@ from fairlane.domain.permissions import Principal, Right
 
 router = APIRouter(tags=["sessions"])
 
+_ADDRESSES: Final = 10  # that use up a user's logins together
 _SECRET = Field(min_length=1, max_length=200, description="The link's secret.", examples=["Jx0…"])
 
 
@@ -54,8 +55,9 @@ class Me(BaseModel):
 def log_in(login: Login, request: Request, response: Response) -> Me:
     """Log in with a password; the answer sets the cookie of a session, which lasts for twelve hours."""
     web = web_of(request)
-    for who in (f"address {address_of(request.scope)}", f"user {login.user}"):
-        web.rates.count(Rate.LOGIN, who)
+    web.rates.count(Rate.LOGIN, f"address {address_of(request.scope)}")
+    # Guesses from many addresses together. The bound is higher, so that no single one can lock a user out.
+    web.rates.count(Rate.LOGIN, f"user {login.user}", times=_ADDRESSES)
     try:
         secret = web.fl.users.log_in(login.user, login.password)
     except PermissionDenied as error:
@@ -97,7 +99,7 @@ def open_link(
 @router.get("/sessions/current", operation_id="whoAmI")
 def who_am_i(request: Request) -> Me:
     """Say who the request's credential proves one to be."""
-    web_of(request).rates.count(Rate.STATUS, principal_of(request).user)
+    web_of(request).rates.count(Rate.STATUS, whose(principal_of(request)))
     return _me(principal_of(request))
 
 
