@@ -98,6 +98,11 @@ bench-soak: $(STAMP) ## Run five million jobs through PostgreSQL, and see that s
 bench-realtime: $(STAMP) ## Measure 1,000 sockets; on another database: make bench-realtime URL=postgresql://…
 	@$(BIN)/python -m benchmarks.realtime --url $(or $(URL),sqlite:///build/realtime.db) $(ARGS)
 
+.PHONY: bench-api
+bench-api: $(STAMP) ## Measure what a flood of one costs the others of the REST API, and if time tells others' ids
+	@$(BIN)/python -m benchmarks.api_flood $(ARGS)
+	@$(BIN)/python -m benchmarks.api_alike $(ARGS)
+
 .PHONY: bench-page
 bench-page: $(STAMP) ## Write docs/benchmarks.md and its charts from what was measured
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --group bench
