@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from fairlane.api.dashboard import is_built
 from tests.browser.site import Site
@@ -31,6 +31,10 @@ ARGUMENTS: Final = [
 ]
 
 
+# Only a failing test waits so long, on however busy a machine.
+LONGEST: Final = 30_000  # milliseconds
+
+
 def unable(why: str) -> NoReturn:
     """Skip, or fail where these tests have to run."""
     if os.environ.get("FAIRLANE_TEST_BROWSER") == "required":
@@ -45,6 +49,7 @@ def browser() -> Iterator[Browser]:
         unable("There is no Chromium; on Debian `apt-get install chromium` brings it.")
     if not is_built():
         unable("The dashboard is not built; `make dashboard` builds it.")
+    expect.set_options(timeout=LONGEST)
     with sync_playwright() as playwright, playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS) as made:
         yield made
 
@@ -71,7 +76,7 @@ def enter(browser: Browser, site: Site, failures: list[str]) -> Iterator[Callabl
         if user is not None:
             context.add_cookies([{"name": "fairlane_session", "value": site.session(user), "url": site.url}])
         page = context.new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(LONGEST)
         page.on("pageerror", lambda error: failures.append(str(error)))
         page.on(
             "console", lambda message: failures.append(message.text) if "Content Security" in message.text else None

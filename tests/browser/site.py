@@ -69,7 +69,7 @@ class Site:
 
     def done(self, job: str, organization: str = "acme") -> str:
         """Wait until it has ended."""
-        self.fl.wait(job, organization=organization, timeout=30)
+        self.fl.wait(job, organization=organization, timeout=60)
         return job
 
     def stop(self) -> None:

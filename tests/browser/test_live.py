@@ -8,7 +8,7 @@ from tests.browser.site import Site
 
 
 def phase(page: Page, name: str) -> None:
-    expect(page.locator("[data-phase]")).to_have_attribute("data-phase", name, timeout=20_000)
+    expect(page.locator("[data-phase]")).to_have_attribute("data-phase", name)
 
 
 def test_what_happens_appears_without_asking(enter: Callable[..., Page], site: Site):

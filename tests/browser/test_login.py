@@ -69,7 +69,7 @@ def test_it_works_below_a_path_of_another_application(enter: Callable[..., Page]
         page.get_by_label("Password").fill(password)
         page.get_by_role("button", name="Log in").click()
         expect(page).to_have_url(f"{server.url}/tools/jobs/o/acme/jobs")
-        expect(page.locator("[data-phase]")).to_have_attribute("data-phase", "live", timeout=20_000)
+        expect(page.locator("[data-phase]")).to_have_attribute("data-phase", "live")
         page.get_by_role("link", name="report.render").click()
         expect(page).to_have_url(f"{server.url}/tools/jobs/o/acme/jobs/{job}")
         with page.expect_download() as download:

@@ -85,7 +85,7 @@ def settled(page: Page, name: str) -> None:
     """Everything that the screen asks for is there."""
     expect(page.get_by_role("heading").first).to_be_visible()
     if name != "login":
-        expect(page.locator("[data-phase]")).to_have_attribute("data-phase", "live", timeout=20_000)
+        expect(page.locator("[data-phase]")).to_have_attribute("data-phase", "live")
     expect(page.get_by_role("status", name="Loading")).to_have_count(0)
 
 

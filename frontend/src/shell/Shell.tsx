@@ -5,7 +5,7 @@ import { Problem } from "../api/problem";
 import { accessQuery, mineQuery, organizationQuery } from "../api/queries";
 import { useOperatorEvents, useOrganizationEvents } from "../live/hooks";
 import { remember } from "../settings";
-import { Button, cx, EmptyState, ErrorState, Page, StatusBadge } from "../ui";
+import { Button, cx, EmptyState, ErrorState, Page, Skeleton, StatusBadge } from "../ui";
 import { Account } from "./Account";
 import { useOrganization } from "./access";
 import { LiveMark } from "./LiveMark";
@@ -39,10 +39,12 @@ export function InOrganization() {
             Choose another one above.
           </EmptyState>
         </Page>
+      ) : access.data ? (
+        <Outlet />
       ) : access.error ? (
         <ErrorState error={access.error} onRetry={() => void access.refetch()} />
       ) : (
-        <Outlet />
+        <Skeleton rows={6} />
       )}
     </Frame>
   );
