@@ -3,9 +3,11 @@ import { Link, Outlet, useRouteContext } from "@tanstack/react-router";
 import { type ReactNode, useEffect, useRef, useState } from "react";
 import { Problem } from "../api/problem";
 import { accessQuery, mineQuery, organizationQuery } from "../api/queries";
+import { alertOf } from "../live/alerts";
+import type { Event } from "../live/events";
 import { useOperatorEvents, useOrganizationEvents } from "../live/hooks";
 import { remember } from "../settings";
-import { Button, cx, EmptyState, ErrorState, Page, Skeleton, StatusBadge } from "../ui";
+import { Button, cx, EmptyState, ErrorState, Page, Skeleton, StatusBadge, toast } from "../ui";
 import { Account } from "./Account";
 import { useOrganization } from "./access";
 import { LiveMark } from "./LiveMark";
@@ -14,12 +16,17 @@ import { type Entry, OPERATOR_MENU, ORGANIZATION_MENU } from "./menu";
 import { Palette } from "./Palette";
 import { useShortcuts } from "./shortcuts";
 
+function sayAlert(event: Event): void {
+  const said = alertOf(event);
+  if (said !== null) toast(said, { bad: true });
+}
+
 /** Screens of one organization. */
 export function InOrganization() {
   const organization = useOrganization();
   const access = useQuery(accessQuery(organization));
   const self = useQuery(organizationQuery(organization));
-  useOrganizationEvents(organization);
+  useOrganizationEvents(organization, sayAlert);
   useEffect(() => remember("organization", organization), [organization]);
   const rights = access.data?.rights ?? [];
   const entries = ORGANIZATION_MENU.filter((entry) => !entry.right || rights.includes(entry.right));
@@ -53,7 +60,7 @@ export function InOrganization() {
 /** Screens of operators. */
 export function InOperator() {
   const { me } = useRouteContext({ from: "/operator" });
-  useOperatorEvents();
+  useOperatorEvents(sayAlert);
   return (
     <Frame
       entries={me.is_operator ? OPERATOR_MENU : []}

@@ -2,6 +2,7 @@ import { useEffect, useRef } from "react";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { count } from "./format";
+import { clock, colourOf, useTheme } from "./theme";
 
 /** The colours that series may have; what they are, the theme says. */
 export type Tone = "accent" | "good" | "bad" | "warn" | "wait" | "muted";
@@ -53,19 +54,13 @@ export default function Chart({ label, times, series, format = count, height = 1
   return <div ref={box} role="img" aria-label={label} className="min-w-0" />;
 }
 
-/** Changes when the page's colours do. */
-function useTheme(): string {
-  const dark = matchMedia("(prefers-color-scheme: dark)").matches;
-  return `${document.documentElement.dataset.theme ?? "system"} ${dark}`;
-}
-
 function optionsOf(
   series: readonly Series[],
   format: (value: number) => string,
   height: number,
   place: Element,
 ): uPlot.Options {
-  const color = (name: string) => resolved(place, name);
+  const color = (name: string) => colourOf(place, name);
   const axis = {
     stroke: color("muted"),
     grid: { stroke: color("line"), width: 1 },
@@ -83,10 +78,7 @@ function optionsOf(
       {
         ...axis,
         size: 30,
-        values: (_, ticks) =>
-          ticks.map((tick) =>
-            new Date(tick * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" }),
-          ),
+        values: (_, ticks) => ticks.map(clock),
       },
       { ...axis, size: 56, values: (_, ticks) => ticks.map(format) },
     ],
@@ -105,14 +97,4 @@ function optionsOf(
       })),
     ],
   };
-}
-
-/** A canvas knows no variables of the theme, so a colour is asked for where it is used. */
-function resolved(place: Element, name: string): string {
-  const probe = document.createElement("span");
-  probe.style.color = `var(--${name})`;
-  place.append(probe);
-  const color = getComputedStyle(probe).color;
-  probe.remove();
-  return color;
 }

@@ -1,6 +1,7 @@
 import { useEffect, useRef, useState } from "react";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
+import { clock, colourOf, useTheme } from "../../ui/theme";
 import { type Area, stacked } from "./shares";
 
 const HEIGHT = 240;
@@ -55,8 +56,8 @@ function optionsOf(
 ): uPlot.Options {
   const style = getComputedStyle(element);
   const axis = {
-    stroke: resolved(element, "--muted"),
-    grid: { stroke: resolved(element, "--line"), width: 1 },
+    stroke: colourOf(element, "muted"),
+    grid: { stroke: colourOf(element, "line"), width: 1 },
     ticks: { show: false },
     font: `11px ${style.fontFamily}`,
   };
@@ -88,20 +89,6 @@ function optionsOf(
 /** One bar a minute: it is known for minutes only, and lines between them would tell what nobody knows. */
 const bars = uPlot.paths.bars?.({ size: [0.9, Number.POSITIVE_INFINITY], align: 1 });
 
-function clock(seconds: number): string {
-  return new Date(seconds * 1000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
-}
-
-/** A token's colour as the canvas takes it: it knows nothing of light-dark(). */
-function resolved(element: HTMLElement, token: string): string {
-  const probe = document.createElement("span");
-  probe.style.color = `var(${token})`;
-  element.append(probe);
-  const { color } = getComputedStyle(probe);
-  probe.remove();
-  return color;
-}
-
 function told(at: string | undefined, areas: readonly Area[], place: number): string {
   const used = areas
     .map(({ name, percent }) => ({ name, part: percent[place] ?? 0 }))
@@ -111,25 +98,4 @@ function told(at: string | undefined, areas: readonly Area[], place: number): st
   return largest.length === 0
     ? `${time}: nothing ended`
     : `${time}: ${largest.map(({ name, part }) => `${name} ${Math.round(part)} %`).join(", ")}`;
-}
-
-/** Changes with the page's colours. */
-function useTheme(): string {
-  const [theme, setTheme] = useState(themeNow);
-  useEffect(() => {
-    const look = () => setTheme(themeNow());
-    const dark = matchMedia("(prefers-color-scheme: dark)");
-    const chosen = new MutationObserver(look);
-    dark.addEventListener("change", look);
-    chosen.observe(document.documentElement, { attributeFilter: ["data-theme"] });
-    return () => {
-      dark.removeEventListener("change", look);
-      chosen.disconnect();
-    };
-  }, []);
-  return theme;
-}
-
-function themeNow(): string {
-  return `${document.documentElement.dataset.theme ?? ""} ${matchMedia("(prefers-color-scheme: dark)").matches}`;
 }
