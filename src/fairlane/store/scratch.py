@@ -77,7 +77,7 @@ def _administer(url: str, statement: str) -> None:
 
 def facts(database: Database) -> dict[str, str]:
     """The database's kind and version, what a commit waits for, and the role and row security of its statements."""
-    return database.read(_facts)
+    return database.read(_facts, of=())
 
 
 def _facts(connection: Connection) -> dict[str, str]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from math import inf
 
 import psycopg
 import pytest
@@ -65,6 +66,9 @@ class InEveryOrder:
 def scene(database_url: str) -> Iterator[Scene]:
     """An application and its people."""
     with Scene(database_url) as scene:
+        # What is kept of keys would grow old in the middle of a play on a busy machine, and be asked for there.
+        scene.fl.keyring._max_age = inf
+        scene.fl.keyring.rings_of(scene.fl.database, ["acme", "rival"])
         yield scene
 
 
