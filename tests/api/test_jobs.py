@@ -7,7 +7,7 @@ import pytest
 
 from fairlane import StorageUnavailable
 from fairlane.reads.service import Reads
-from tests.api.served import SECRET, Api
+from tests.api.served import PASSWORD, SECRET, Api
 
 JOBS = "/organizations/acme/jobs"
 
@@ -255,10 +255,14 @@ def test_a_deleted_organization_is_as_if_it_had_never_been(api: Api):
 
 
 def test_whoever_loses_their_membership_is_out_with_the_next_request(api: Api):
-    client = api.as_("member")
-    assert client.get(JOBS).status_code == 200
+    api.fl.users.create("member", password=PASSWORD)
+    by_token, by_session = api.as_("member"), api.client()
+    by_session.post("/sessions", json={"user": "member", "password": PASSWORD})
+    assert [one.get(JOBS).status_code for one in (by_token, by_session)] == [200, 200]
     api.fl.members.remove("acme", "member")
-    assert client.get(JOBS).content == client.get("/organizations/nowhere/jobs").content
+    assert by_token.get(JOBS).status_code == 401
+    assert by_session.get(JOBS).status_code == 404
+    assert by_session.get(JOBS).content == by_session.get("/organizations/nowhere/jobs").content
 
 
 @pytest.mark.parametrize("job", ["x", "00000000-0000-0000-0000-000000000000", "%00", "..%2f", "{}", "٣" * 32])

@@ -32,7 +32,9 @@ def test_access_is_within_role_and_credential(principal: Principal, role: Role |
     assert principal.scopes is None or given.rights <= principal.scopes
     if Right.PAYLOAD_READ in given.rights and role is not Role.ADMIN:
         assert "payload:read" in permissions
-    assert given.is_full == (role is Role.ADMIN or role is None)
+    is_operator = principal.operator_rights is not None and role is not Role.ADMIN
+    assert given.is_operator == is_operator
+    assert given.is_full == (role is Role.ADMIN or is_operator)
 
 
 @given(roles)

@@ -191,12 +191,17 @@ class TestReplace:
     @pytest.mark.parametrize("delay", [None, 60], ids=["queued", "pending"])
     def test_a_job_that_has_not_started_is_canceled_and_its_key_handed_on(self, scene: Scene, delay: int | None):
         job = letter(scene, delay=delay)
-        new = letter(scene, on_duplicate="replace", priority="high", user="bea")
+        new = letter(scene, on_duplicate="replace", priority="high", user="olga")
         before = assert_log_agrees(scene.fl, job)
-        assert (before.status, before.canceled_by) == (CANCELED, "bea")
+        assert (before.status, before.canceled_by) == (CANCELED, "olga")
         assert scene.fl.history(job.id, organization="acme")[-1].message == f"replaced by {new.id}"
         assert scene.fl.history(new.id, organization="acme")[0].message == f"submitted in place of {job.id}"
         assert duplicate(scene).existing_id == new.id
+
+    def test_a_member_s_job_is_not_replaced_by_another_member(self, scene: Scene):
+        job = letter(scene)
+        found = duplicate(scene, on_duplicate="replace", user="bea")
+        assert (found.existing_id, scene.get(job).status) == (job.id, QUEUED)
 
     def test_each_of_a_batch_says_which_job_it_stands_for(self, scene: Scene):
         jobs = [letter(scene, dedup_key=str(number)) for number in range(5)]

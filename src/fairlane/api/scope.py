@@ -83,10 +83,15 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class InOrganization:
-    """A dependency: counts the request, and gives its scope if the principal has the right there."""
+    """A dependency: counts the request, and gives its scope if the principal has the right there.
+
+    Args:
+        unscoped: whether a token that is cut to some rights is not enough, as with what it does more could be opened.
+    """
 
     rate: Rate
     right: Right
+    unscoped: bool = False
 
     def __call__(self, request: Request, organization: OrganizationPath) -> Scope:
         """The scope.
@@ -101,6 +106,8 @@ class InOrganization:
             raise Problem(404, "organization-not-found", ORGANIZATION_UNKNOWN)
         scope = Scope(web.fl, principal, found)
         scope.require(self.right, "This")
+        if self.unscoped:
+            _refuse_cut(principal)
         return scope
 
 
@@ -131,9 +138,14 @@ class ByOperator:
             rights &= principal.scopes
         if self.right not in rights:
             raise Problem(403, "permission-denied", f"This needs the right {self.right}, which you don't have.")
-        if self.unscoped and principal.scopes is not None:
-            raise Problem(403, "permission-denied", "A token that is cut to some rights may not do this; log in.")
+        if self.unscoped:
+            _refuse_cut(principal)
         return Operation(web.fl, principal, rights)
+
+
+def _refuse_cut(principal: Principal) -> None:
+    if principal.scopes is not None:
+        raise Problem(403, "permission-denied", "A token that is cut to some rights may not do this; log in.")
 
 
 def web_of(request: Request) -> Web:

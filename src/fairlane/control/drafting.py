@@ -20,7 +20,7 @@ from fairlane.domain.errors import (
 )
 from fairlane.domain.organizations import is_organization_id
 from fairlane.domain.sealing import Field
-from fairlane.domain.statuses import PRIORITY_RANK, OrganizationStatus, ParentPolicy, Priority
+from fairlane.domain.statuses import PRIORITY_RANK, OrganizationStatus, ParentPolicy, Priority, Role
 from fairlane.registry.catalogue import RegisteredType
 from fairlane.registry.directory import Membership, Standing
 from fairlane.registry.options import INHERIT, choice, count, seconds, text, timeout_seconds
@@ -81,6 +81,11 @@ class Answers:
             needed = f"permission {permission}" if permission else "the role member or admin"
             raise PermissionDenied(f"{user} may not submit {job_type} in {organization}: it needs {needed}.")
 
+    def may_cancel_all(self, organization: str, user: str | None) -> bool:
+        """Whether the user may cancel jobs of others, and so replace them; the system may."""
+        membership = self.members.get((organization, user)) if user is not None else None
+        return user is None or (membership is not None and membership.role is Role.ADMIN)
+
 
 def draft(submission: Submission, job_type: RegisteredType, answers: Answers, payload_limit: int) -> Draft:
     """The checked form of a submission.
@@ -116,6 +121,7 @@ def draft(submission: Submission, job_type: RegisteredType, answers: Answers, pa
             dedup=_dedup(submission, job_type, prepared),
             rate=RateLimit(options.rate_limit, options.rate_limit_window) if options.rate_limit is not None else None,
             max_live_jobs=standing.max_live_jobs,
+            may_replace_all=answers.may_cancel_all(organization, submission.user),
         )
     except ConfigurationError as error:
         raise InvalidParameters(f"{job_type.name}: {error}") from error

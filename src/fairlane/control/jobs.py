@@ -133,7 +133,7 @@ class JobControl:
             with lock_timeout(connection, self._database.lock_seconds):
                 row = lock_job(connection, organization, key)
                 membership = ask(connection) if ask is not None else None
-                is_operator = ask is not None and membership is None and _is_operator(connection, user)
+                is_operator = ask is not None and _is_operator(connection, user)
                 if row is None or (ask is not None and membership is None and not is_operator):
                     raise JobNotFound(f"Organization {organization} has no job {key}.")
                 if not is_operator:

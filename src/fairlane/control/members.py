@@ -6,14 +6,16 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from fairlane.control.authority import refuse_unless_may
 from fairlane.control.organizations import unknown
 from fairlane.domain.errors import ConfigurationError
 from fairlane.domain.organizations import Member, Mine, is_user_id
+from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import OrganizationStatus, Role
 from fairlane.domain.texts import storable
 from fairlane.registry.options import text
 from fairlane.store.row_security import EVERYONE
-from fairlane.store.statements import audit
+from fairlane.store.statements import audit, credentials
 from fairlane.store.statements import organizations as statements
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import AnyRow
@@ -38,6 +40,7 @@ class Members:
         role: Role | str = Role.MEMBER,
         permissions: Iterable[str] = (),
         by: str | None = None,
+        right: Right | None = None,
     ) -> Member:
         """Add a user to an organization, or change the member there.
 
@@ -45,9 +48,10 @@ class Members:
             role: viewer (read), member (submit, cancel own) or admin (all in the organization).
             permissions: names that job types may require; "payload:read" lets them see what others' jobs hold.
             by: who adds them; None = the system.
+            right: which `by` must have there at that moment, as for a request; None = trusted code, which is not asked.
 
         Raises:
-            OrganizationNotFound, ConfigurationError
+            OrganizationNotFound, ConfigurationError, PermissionDenied
         """
         self._refuse_host()
         if isinstance(permissions, str):
@@ -58,6 +62,7 @@ class Members:
             raise ConfigurationError(f"A user's id has 1 to 200 printable characters; {user!r:.220} does not fit.")
 
         def work(connection: Connection) -> None:
+            refuse_unless_may(connection, organization, by, right)
             if not any(row.status != OrganizationStatus.DELETED for row in statements.find(connection, [organization])):
                 raise unknown(organization)
             now = self._database.clock.now(connection)
@@ -89,16 +94,22 @@ class Members:
         rows = self._database.read(lambda connection: statements.memberships_of(connection, user), of=EVERYONE)
         return tuple(Mine(row.id, row.name, OrganizationStatus(row.status), Role(row.role)) for row in rows)
 
-    def remove(self, organization: str, user: str, *, by: str | None = None) -> bool:
-        """Remove a member; their waiting jobs will be refused when they are due. False if there was none."""
+    def remove(self, organization: str, user: str, *, by: str | None = None, right: Right | None = None) -> bool:
+        """Remove a member, and revoke their tokens here; False if there was none.
+
+        Their waiting jobs will be refused when they are due. If they are added again, their old tokens open nothing.
+        `right` is as in `add`.
+        """
         self._refuse_host()
         storable(organization=organization, user=user, by=by)
 
         def work(connection: Connection) -> bool:
+            refuse_unless_may(connection, organization, by, right)
             before = _told(statements.find_members(connection, [(organization, user)]))
             if not statements.remove_member(connection, organization, user):
                 return False
             now = self._database.clock.now(connection)
+            credentials.revoke_tokens_of(connection, organization, user, now)
             audit.record(connection, now, organization, by or SYSTEM, "members.remove", user, before=before)
             return True
 

@@ -4,10 +4,12 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
+from fairlane.control.authority import refuse_unless_may
 from fairlane.control.pausing import Pauses, Subject
 from fairlane.domain import transitions
 from fairlane.domain.errors import ConfigurationError, OrganizationExists, OrganizationNotFound
 from fairlane.domain.organizations import Organization, is_organization_id
+from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import JobStatus, OrganizationStatus
 from fairlane.domain.texts import storable
 from fairlane.registry.options import INHERIT, LARGEST_COUNT, Inheriting, Seconds, count, seconds
@@ -120,11 +122,16 @@ class Organizations:
         max_live_jobs: int | Inheriting | None = INHERIT,
         retention: Seconds | Inheriting | None = INHERIT,
         user: str | None = None,
+        right: Right | None = None,
     ) -> Organization:
         """Change what is given; the rest stays. What each means `create` says.
 
+        Args:
+            right: which `user` must have there at that moment, as for a request; None = trusted code, which is not
+                asked. The other verbs have it, too.
+
         Raises:
-            OrganizationNotFound, ConfigurationError
+            OrganizationNotFound, ConfigurationError, PermissionDenied
         """
         storable(name=name)
         if weight is not None or max_running is not INHERIT or max_live_jobs is not INHERIT:
@@ -139,26 +146,26 @@ class Organizations:
         if retention is not INHERIT:
             values["retention_seconds"] = _retention(retention)
         if values:
-            self._change(organization, values, user, "organizations.update")
+            self._change(organization, values, user, "organizations.update", right)
         return self.get(organization)
 
-    def suspend(self, organization: str, *, user: str | None = None) -> None:
+    def suspend(self, organization: str, *, user: str | None = None, right: Right | None = None) -> None:
         """Refuse its submissions, start none of its jobs and lock its results; running jobs finish.
 
         Raises:
             OrganizationNotFound
         """
         self._refuse_host("suspend it")
-        self._change(organization, {"status": OrganizationStatus.SUSPENDED}, user, "organizations.suspend")
+        self._change(organization, {"status": OrganizationStatus.SUSPENDED}, user, "organizations.suspend", right)
 
-    def activate(self, organization: str, *, user: str | None = None) -> None:
+    def activate(self, organization: str, *, user: str | None = None, right: Right | None = None) -> None:
         """End a suspension.
 
         Raises:
             OrganizationNotFound
         """
         self._refuse_host("activate it")
-        self._change(organization, {"status": OrganizationStatus.ACTIVE}, user, "organizations.activate")
+        self._change(organization, {"status": OrganizationStatus.ACTIVE}, user, "organizations.activate", right)
 
     def pause(self, organization: str, *, user: str | None = None, reason: str = "") -> None:
         """Start none of its jobs; submissions go on.
@@ -177,7 +184,7 @@ class Organizations:
         storable(organization=organization)
         return self._pauses.resume(organization, user=user)
 
-    def delete(self, organization: str, *, user: str | None = None) -> None:
+    def delete(self, organization: str, *, user: str | None = None, right: Right | None = None) -> None:
         """Delete an organization: its waiting jobs go to dead letter, running ones finish, its id stays taken.
 
         A pause of it ends: a job that ran, and comes back to its queue, goes to dead letter at its next start.
@@ -190,7 +197,7 @@ class Organizations:
         storable(organization=organization, user=user)
         self._refuse_host("delete it")
         gone = {"status": OrganizationStatus.DELETED}
-        is_found = self._try_to_change(organization, gone, user, "organizations.delete")
+        is_found = self._try_to_change(organization, gone, user, "organizations.delete", right)
         while self._database.write(
             lambda connection: self._bury_waiting(connection, organization, user or SYSTEM), of=organization
         ):
@@ -208,14 +215,20 @@ class Organizations:
         dependencies.settle(connection, now, ended)
         return len(ended)
 
-    def _change(self, organization: str, values: dict[str, Any], user: str | None, action: str) -> None:
+    def _change(
+        self, organization: str, values: dict[str, Any], user: str | None, action: str, right: Right | None
+    ) -> None:
         storable(organization=organization, user=user)
-        if not self._try_to_change(organization, values, user, action):
+        if not self._try_to_change(organization, values, user, action, right):
             raise self._unknown(organization)
         self._database.hint()  # there may be room now
 
-    def _try_to_change(self, organization: str, values: dict[str, Any], user: str | None, action: str) -> bool:
+    def _try_to_change(
+        self, organization: str, values: dict[str, Any], user: str | None, action: str, right: Right | None
+    ) -> bool:
         def work(connection: Connection) -> bool:
+            # Of what the application's own directory keeps nothing could be asked here.
+            refuse_unless_may(connection, organization, user, right if not self._of_host else None)
             found = statements.find(connection, [organization])
             if not statements.change(connection, organization, values):
                 return False

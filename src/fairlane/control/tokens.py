@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Iterable
-from datetime import timedelta
+from contextlib import suppress
+from datetime import datetime, timedelta
 from secrets import token_urlsafe
 from typing import Final
 from uuid import UUID
@@ -10,13 +11,14 @@ from uuid import UUID
 from sqlalchemy import Connection
 from uuid_utils.compat import uuid7
 
-from fairlane.control.users import hash_of, operator_rights
+from fairlane.control.authority import operator_rights, refuse_unless_may
+from fairlane.control.users import hash_of
 from fairlane.domain.accounts import Token
-from fairlane.domain.errors import ConfigurationError, OrganizationNotFound
+from fairlane.domain.errors import ConfigurationError, OrganizationNotFound, StorageUnavailable
 from fairlane.domain.organizations import is_user_id
-from fairlane.domain.permissions import Credential, CredentialKind, Principal, rights_of
+from fairlane.domain.permissions import Credential, CredentialKind, Principal, Right, rights_of
 from fairlane.domain.texts import storable
-from fairlane.registry.directory import Directory
+from fairlane.registry.directory import Directory, StoredDirectory
 from fairlane.registry.options import Seconds, seconds, text
 from fairlane.store.row_security import EVERYONE, Scope
 from fairlane.store.statements import audit, credentials
@@ -28,6 +30,7 @@ PREFIX: Final = "fl_"  # so that scanners of secrets, and people, see what it is
 _SECRET_BYTES: Final = 32  # 256 bits
 _LONGEST: Final = 100 * 365 * 86_400.0  # seconds
 _NOTED: Final = timedelta(minutes=1)  # how old `last_used_at` may be
+_PATIENCE: Final = 0.1  # seconds, to note it
 
 
 class Tokens:
@@ -48,7 +51,9 @@ class Tokens:
         name: str,
         scopes: Iterable[str] | None = None,
         expires_in: Seconds | None = None,
+        until: datetime | None = None,
         by: str | None = None,
+        right: Right | None = None,
     ) -> tuple[Token, str]:
         """Create a token; its secret is returned here and never again.
 
@@ -58,10 +63,12 @@ class Tokens:
             name: what it is for.
             scopes: rights that it is cut to, such as ["jobs:read"]; None = all that its user may.
             expires_in: seconds or a timedelta; None = it does not expire.
+            until: when it expires at the latest, such as with the token that asks for it; None = no such bound.
             by: who creates it; None = the system.
+            right: which `by` must have there at that moment, as for a request; None = trusted code, which is not asked.
 
         Raises:
-            OrganizationNotFound
+            OrganizationNotFound, PermissionDenied
             ConfigurationError: the user is neither a member nor an operator, or a value is wrong.
         """
         if not is_user_id(user):
@@ -74,7 +81,9 @@ class Tokens:
         secret, token = PREFIX + token_urlsafe(_SECRET_BYTES), uuid7()
 
         def work(connection: Connection) -> Token:
+            refuse_unless_may(connection, organization, by, self._asked(right), full=user != by)
             now = self._database.clock.now(connection)
+            ends = [one for one in (now + length if length is not None else None, until) if one is not None]
             credentials.create_token(
                 connection,
                 {
@@ -86,7 +95,7 @@ class Tokens:
                     "scopes": json.dumps(rights),
                     "created_at": now,
                     "created_by": by or SYSTEM,
-                    "expires_at": now + length if length is not None else None,
+                    "expires_at": min(ends) if ends else None,
                 },
             )
             told = {"name": named, "user": user, "scopes": rights}
@@ -117,14 +126,19 @@ class Tokens:
         return _token(row) if row is not None else None
 
     def is_empty(self) -> bool:
-        """Whether nobody, in whichever organization, has a token."""
-        return not self._database.look(credentials.has_tokens, of=EVERYONE)
+        """Whether nobody, in whichever organization, has a token that is good."""
+        return not self._database.read(
+            lambda connection: credentials.has_tokens(connection, self._database.clock.now(connection)), of=EVERYONE
+        )
 
-    def revoke(self, organization: str | None, token: UUID, *, by: str | None = None) -> bool:
-        """Let a token open nothing any more, at once; False if there is none that does."""
+    def revoke(
+        self, organization: str | None, token: UUID, *, by: str | None = None, right: Right | None = None
+    ) -> bool:
+        """Let a token open nothing any more, at once; False if there is none that does. `right` is as in `create`."""
         storable(organization=organization, by=by)
 
         def work(connection: Connection) -> bool:
+            refuse_unless_may(connection, organization, by, self._asked(right))
             now = self._database.clock.now(connection)
             is_revoked = credentials.revoke_token(connection, organization or audit.PLATFORM, token, now)
             if is_revoked:
@@ -148,7 +162,9 @@ class Tokens:
         stale: list[tuple[str, UUID]] = []
         row = self._database.read(look, of=EVERYONE)
         for organization, token in stale:
-            self._note(organization, token)
+            # Whoever only looks is not to wait for, nor fail with, what others write.
+            with suppress(StorageUnavailable):
+                self._note(organization, token)
         return of_token(row) if row is not None else None
 
     def _note(self, organization: str, token: UUID) -> None:
@@ -156,7 +172,11 @@ class Tokens:
             now = self._database.clock.now(connection)
             credentials.note_use(connection, organization, token, now, now - _NOTED)
 
-        self._database.write(work, of=_scope(organization))
+        self._database.write(work, of=_scope(organization), lock_seconds=_PATIENCE)
+
+    def _asked(self, right: Right | None) -> Right | None:
+        """The right to be asked for in the transaction; None: the application's own directory knows, asked before."""
+        return right if isinstance(self._directory, StoredDirectory) else None
 
     def _check_holder(self, organization: str | None, user: str) -> None:
         if organization is None:
@@ -180,6 +200,7 @@ def of_token(row: AnyRow) -> Principal:
         organization=row.organization_id or None,
         operator_rights=operator_rights(row) if not row.organization_id else None,
         credential=Credential(CredentialKind.TOKEN, row.hash),
+        expires_at=row.expires_at,
     )
 
 

@@ -9,11 +9,12 @@ from typing import Final
 
 from sqlalchemy import Connection
 
+from fairlane.control.authority import operator_rights, refuse_unless_may
 from fairlane.control.passwords import fits, hashed
 from fairlane.domain.accounts import User
 from fairlane.domain.errors import ConfigurationError, PermissionDenied
 from fairlane.domain.organizations import is_user_id
-from fairlane.domain.permissions import OPERATOR_RIGHTS, Credential, CredentialKind, Principal, Right, rights_of
+from fairlane.domain.permissions import Credential, CredentialKind, Principal, Right, rights_of
 from fairlane.domain.texts import storable
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import audit, credentials
@@ -24,6 +25,7 @@ from fairlane.store.transaction import Database
 SESSION: Final = timedelta(hours=12)
 LINK: Final = timedelta(minutes=10)
 _SECRET_BYTES: Final = 32  # 256 bits
+_NOBODY: Final = "an unknown user"
 
 
 class Users:
@@ -40,6 +42,7 @@ class Users:
         operator: bool = False,
         rights: Iterable[str] = (),
         by: str | None = None,
+        right: Right | None = None,
     ) -> User:
         """Create a user.
 
@@ -49,8 +52,11 @@ class Users:
             operator: whether they look after all organizations.
             rights: an operator's beyond the usual, such as "payload:read".
             by: who creates them; None = the system.
+            right: which `by` must have as an operator at that moment, as for a request; None = trusted code, which is
+                not asked.
 
         Raises:
+            PermissionDenied
             ConfigurationError: there is such a user already, or a value is wrong.
         """
         if not is_user_id(user):
@@ -60,12 +66,13 @@ class Users:
         more = _operator_rights(rights, operator=operator)
 
         def work(connection: Connection) -> User:
+            refuse_unless_may(connection, None, by, right)
             if credentials.find_user(connection, user) is not None:
                 raise ConfigurationError(f"There is a user {user} already; change them with fl.users.update.")
             now = self._database.clock.now(connection)
             values = {"id": user, "password_hash": kept, "is_operator": operator, "rights": json.dumps(more)}
             credentials.create_user(connection, {**values, "created_at": now})
-            told = {"operator": operator, "rights": more}
+            told = {"operator": operator, "rights": more, **_with_password(kept)}
             audit.record(connection, now, None, by or SYSTEM, "users.create", user, after=told)
             return _found(connection, user)
 
@@ -89,8 +96,11 @@ class Users:
         rights: Iterable[str] | None = None,
         disabled: bool | None = None,
         by: str | None = None,
+        right: Right | None = None,
     ) -> User:
         """Change what is given; the rest stays. A new password and disabling end the user's sessions.
+
+        `right` is as in `create`.
 
         Raises:
             ConfigurationError: there is no such user, or a value is wrong.
@@ -99,6 +109,7 @@ class Users:
         kept = hashed(password) if password is not None else None
 
         def work(connection: Connection) -> User:
+            refuse_unless_may(connection, None, by, right)
             before = _found(connection, user)
             is_operator = before.is_operator if operator is None else operator
             more = _operator_rights(before.rights if rights is None else rights, operator=is_operator)
@@ -109,21 +120,26 @@ class Users:
             if kept or disabled:
                 credentials.end_sessions_of(connection, user)
             after = _found(connection, user)
-            audit.record(
-                connection, now, None, by or SYSTEM, "users.update", user, before=_told(before), after=_told(after)
-            )
+            told = {**_told(after), **_with_password(kept)}
+            audit.record(connection, now, None, by or SYSTEM, "users.update", user, before=_told(before), after=told)
             return after
 
         return self._database.write(work, of=EVERYONE)
 
-    def delete(self, user: str, *, by: str | None = None) -> bool:
-        """Delete a user and their sessions, not memberships and tokens of the same id. False: there was none."""
+    def delete(self, user: str, *, by: str | None = None, right: Right | None = None) -> bool:
+        """Delete a user and their sessions, and revoke their tokens, those of organizations too. False: there was none.
+
+        `right` is as in `create`. Memberships of the same id stay. Whoever is not to come in by an identity provider
+        either is disabled instead.
+        """
         storable(user=user, by=by)
 
         def work(connection: Connection) -> bool:
+            refuse_unless_may(connection, None, by, right)
             is_gone = credentials.delete_user(connection, user)
             if is_gone:
                 now = self._database.clock.now(connection)
+                credentials.revoke_all_tokens_of(connection, user, now)
                 audit.record(connection, now, None, by or SYSTEM, "users.delete", user)
             return is_gone
 
@@ -137,18 +153,42 @@ class Users:
         """
         row = self._database.read(lambda c: credentials.find_user(c, user), of=EVERYONE) if is_user_id(user) else None
         is_right = fits(row.password_hash if row is not None else None, password)
-        if row is None or row.disabled_at is not None or not is_right:
-            raise PermissionDenied("User and password do not belong together.")
-        return self._open(row.id, SESSION, is_link=False)
 
-    def link(self, user: str) -> str:
+        def work(connection: Connection) -> str | None:
+            # Read again: the password may have been changed, or the user disabled, while this one was being checked.
+            found = credentials.lock_user(connection, user) if row is not None else None
+            now = self._database.clock.now(connection)
+            same = found is not None and row is not None and found.password_hash == row.password_hash
+            if found is None or not same or found.disabled_at is not None or not is_right:
+                # What is no user's id is not told: somebody may have typed their password there.
+                audit.record(connection, now, None, SYSTEM, "users.log_in_refused", row.id if row else _NOBODY)
+                return None
+            audit.record(connection, now, None, found.id, "users.log_in", found.id)
+            return _opened(connection, now, found.id, SESSION)
+
+        secret = self._database.write(work, of=EVERYONE)
+        if secret is None:
+            raise PermissionDenied("User and password do not belong together.")
+        return secret
+
+    def link(self, user: str, *, by: str | None = None) -> str:
         """A secret to be exchanged for a session, once, within ten minutes.
+
+        Args:
+            by: who asks for it; None = the system.
 
         Raises:
             ConfigurationError: there is no such user.
         """
-        self.get(user)
-        return self._open(user, LINK, is_link=True)
+        storable(user=user, by=by)
+
+        def work(connection: Connection) -> str:
+            found = _found(connection, user)
+            now = self._database.clock.now(connection)
+            audit.record(connection, now, None, by or SYSTEM, "users.link", found.id)
+            return _opened(connection, now, found.id, LINK, is_link=True)
+
+        return self._database.write(work, of=EVERYONE)
 
     def redeem(self, secret: str) -> str:
         """Exchange the secret of a link for that of a session.
@@ -158,12 +198,16 @@ class Users:
         """
 
         def work(connection: Connection) -> str:
-            found = credentials.find_session(connection, hash_of(secret), self._database.clock.now(connection))
-            if found is None or not found.is_link or not credentials.end_session(connection, found.id):
+            now = self._database.clock.now(connection)
+            found = credentials.find_session(connection, hash_of(secret), now)
+            user = credentials.lock_user(connection, found.user_id) if found is not None and found.is_link else None
+            is_good = user is not None and user.disabled_at is None
+            if found is None or not is_good or not credentials.end_session(connection, found.id):
                 raise PermissionDenied("This link was used or has expired; ask for another one.")
-            return str(found.user_id)
+            audit.record(connection, now, None, found.user_id, "users.redeem", found.user_id)
+            return _opened(connection, now, found.user_id, SESSION)
 
-        return self._open(self._database.write(work, of=EVERYONE), SESSION, is_link=False)
+        return self._database.write(work, of=EVERYONE)
 
     def log_out(self, secret: str) -> None:
         """End a session."""
@@ -187,27 +231,18 @@ class Users:
         row = self._database.look(lambda connection: credentials.find_user(connection, user), of=EVERYONE)
         return of_jwt(Credential(CredentialKind.JWT, user, until), row)
 
-    def _open(self, user: str, length: timedelta, *, is_link: bool) -> str:
-        secret = token_urlsafe(_SECRET_BYTES)
 
-        def work(connection: Connection) -> None:
-            now = self._database.clock.now(connection)
-            credentials.forget_expired_sessions(connection, now)
-            values = {"id": hash_of(secret), "user_id": user, "is_link": is_link, "created_at": now}
-            credentials.create_session(connection, {**values, "expires_at": now + length})
-
-        self._database.write(work, of=EVERYONE)
-        return secret
+def _opened(connection: Connection, now: datetime, user: str, length: timedelta, *, is_link: bool = False) -> str:
+    secret = token_urlsafe(_SECRET_BYTES)
+    credentials.forget_expired_sessions(connection, now)
+    values = {"id": hash_of(secret), "user_id": user, "is_link": is_link, "created_at": now}
+    credentials.create_session(connection, {**values, "expires_at": now + length})
+    return secret
 
 
 def hash_of(secret: str) -> str:
     """What is kept of a secret of 256 random bits, in hex."""
     return sha256(secret.encode(errors="replace")).hexdigest()
-
-
-def operator_rights(row: AnyRow) -> frozenset[Right] | None:
-    """What a row of users, or of a session with its user, gives in every organization."""
-    return OPERATOR_RIGHTS | rights_of(json.loads(row.rights)) if row.is_operator else None
 
 
 def of_session(row: AnyRow) -> Principal | None:
@@ -242,6 +277,11 @@ def _user(row: AnyRow) -> User:
         disabled_at=row.disabled_at,
         created_at=row.created_at,
     )
+
+
+def _with_password(kept: str | None) -> dict[str, bool]:
+    """That there is a new password, and never which."""
+    return {"password": True} if kept is not None else {}
 
 
 def _told(user: User) -> dict[str, object]:

@@ -69,6 +69,7 @@ class Principal:
         organization: the only one that the credential opens; None = any that its user belongs to.
         operator_rights: what they may in every organization; None = they are no operator.
         credential: which one it was.
+        expires_at: when the token ends; what it makes ends no later. None = it does not, or it is no token.
     """
 
     user: str
@@ -77,6 +78,7 @@ class Principal:
     organization: str | None = None
     operator_rights: frozenset[Right] | None = None
     credential: Credential | None = field(default=None, repr=False, compare=False)
+    expires_at: datetime | None = field(default=None, compare=False)
 
     @property
     def is_operator(self) -> bool:
@@ -86,7 +88,10 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What is open to a principal in one organization. `is_full`: others' jobs and tokens, too."""
+    """What is open to a principal in one organization.
+
+    `is_full`: others' jobs and tokens, too. `is_operator`: as an operator, and not as an admin there.
+    """
 
     organization: str
     user: str
@@ -117,8 +122,10 @@ def access(
         rights &= principal.scopes
     if role is None and principal.operator_rights is None:
         return None
-    is_operator = role is None
-    return Access(organization, principal.user, rights, is_operator or role is Role.ADMIN, is_operator)
+    # A membership takes nothing from an operator, nor does it make them an admin: they act for nobody there.
+    is_admin = role is Role.ADMIN
+    is_operator = principal.operator_rights is not None and not is_admin
+    return Access(organization, principal.user, rights, is_operator or is_admin, is_operator)
 
 
 def rights_of(names: Iterable[str]) -> frozenset[Right]:

@@ -27,6 +27,7 @@ from fairlane.domain.errors import ConfigurationError, FairlaneError, InvalidPar
 from fairlane.store.liveness import ask_idle_connections, leave_connections_to_parent
 
 WRITE: Final = "fairlane_write"  # execution option: this transaction writes
+PATIENCE: Final = "fairlane_patience"  # execution option: how many seconds it waits for locks, if not as others
 _CONNECT_SECONDS = 5
 _WAL_PAUSE = 0.005  # seconds; the switch itself takes milliseconds
 # A deferred transaction that upgrades to a write fails at once with BUSY_SNAPSHOT, whatever the timeout.
@@ -203,11 +204,12 @@ def _begin_sqlite(lock_seconds: float, connection: Connection) -> None:
         return
     driver = connection.connection.driver_connection
     assert driver is not None
+    patience = connection.get_execution_options().get(PATIENCE, lock_seconds)
     # Whoever SQLite lets wait looks again after longer and longer pauses, up to a tenth of a second: where others write
     # without a break, each look comes at a bad moment, and the wait may take a second.
     driver.execute("PRAGMA busy_timeout = 0")
     try:
-        if not _has_begun(driver, time.monotonic() + lock_seconds):
+        if not _has_begun(driver, time.monotonic() + patience):
             connection.exec_driver_sql(_BEGIN)  # once more, so that SQLAlchemy sees why not
     finally:
         driver.execute(f"PRAGMA busy_timeout = {int(lock_seconds * 1000)}")

@@ -15,6 +15,7 @@ from fairlane.domain.redact import safe_url
 from fairlane.store import row_security
 from fairlane.store.clock import Clock, DatabaseClock
 from fairlane.store.dialects import (
+    PATIENCE,
     WRITE,
     create_file,
     file_of,
@@ -96,8 +97,13 @@ class Database:
         if self.file is not None:
             create_file(self.file)
 
-    def write(self, work: Callable[[Connection], T], *, of: Scope | None = None) -> T:
+    def write(
+        self, work: Callable[[Connection], T], *, of: Scope | None = None, lock_seconds: float | None = None
+    ) -> T:
         """Run `work` in one transaction and commit it; run it again after a deadlock or a serialization failure.
+
+        Args:
+            lock_seconds: how long to wait for locks; None = as long as others.
 
         Raises:
             CommitUnanswered: the connection broke during the commit, so it may have been done; `work` has returned.
@@ -107,7 +113,7 @@ class Database:
         wait = _FIRST_WAIT
         for last in [False] * (_TRIES - 1) + [True]:
             try:
-                return self._write_once(work, of)
+                return self._write_once(work, of, lock_seconds)
             except StorageUnavailable as error:
                 cause = error.__cause__
                 if last or not isinstance(cause, DBAPIError) or not is_retryable(cause):
@@ -116,10 +122,15 @@ class Database:
             wait *= 2
         raise AssertionError("unreachable: the last try returns or raises")
 
-    def _write_once(self, work: Callable[[Connection], T], of: Scope | None) -> T:
+    def _write_once(self, work: Callable[[Connection], T], of: Scope | None, lock_seconds: float | None) -> T:
         is_committing = False
+        engine = self._writing
+        if lock_seconds is not None:
+            engine = engine.execution_options(**{PATIENCE: lock_seconds})
         try:
-            with translated(self._where), self._writing.begin() as connection:
+            with translated(self._where), engine.begin() as connection:
+                if lock_seconds is not None and self.is_postgres:
+                    connection.exec_driver_sql(f"SET LOCAL lock_timeout = {max(1, round(lock_seconds * 1000))}")
                 row_security.open_to(connection, of)
                 done = work(connection)
                 is_committing = True

@@ -8,7 +8,7 @@ from uuid import UUID
 from fairlane import DuplicateJob, JobStatus, ParentNotFound, PermissionDenied
 from fairlane.domain.statuses import ENDED_BADLY, LIVE, TERMINAL, WAITING, EdgeState, ParentPolicy
 from tests.model.model.dependencies import settle
-from tests.model.model.organizations import may_submit, why_not_enter
+from tests.model.model.organizations import may_submit, why_not_enter, why_not_touch
 from tests.model.model.world import Asked, Job, Key, Refusal, Step, World, children_of, find, move
 
 WINDOW: Final = 300.0  # seconds of deduplication (R3)
@@ -24,7 +24,8 @@ def why_not_submit(world: World, batch: Sequence[Asked]) -> Refusal:
     for asked in batch:
         holder = holder_of(world, asked)
         if holder is not None and (
-            asked.on_duplicate == "reject" or (asked.on_duplicate == "replace" and holder.status not in WAITING)
+            asked.on_duplicate == "reject"
+            or (asked.on_duplicate == "replace" and not _may_replace(world, holder, asked))
         ):
             return DuplicateJob
     members = {asked.id for asked in batch}
@@ -32,6 +33,12 @@ def why_not_submit(world: World, batch: Sequence[Asked]) -> Refusal:
         parent in members or find(world, parent, asked.organization) for asked in batch for parent in asked.parents
     )
     return None if known else ParentNotFound
+
+
+def _may_replace(world: World, holder: Job, asked: Asked) -> bool:
+    """It has not started, and whoever submits may cancel it."""
+    is_theirs = asked.user is None or why_not_touch(world, holder, asked.user) is None
+    return holder.status in WAITING and is_theirs
 
 
 def holder_of(world: World, asked: Asked) -> Job | None:

@@ -17,7 +17,8 @@ from fairlane.domain.statuses import Role
 router = APIRouter(prefix="/organizations/{organization}/members", tags=["members"])
 
 _Listing = Annotated[Scope, Depends(InOrganization(Rate.LIST, Right.MEMBERS_READ))]
-_Changing = Annotated[Scope, Depends(InOrganization(Rate.CANCEL, Right.MEMBERS_CHANGE))]
+# Who makes members could make one who may all.
+_Changing = Annotated[Scope, Depends(InOrganization(Rate.CANCEL, Right.MEMBERS_CHANGE, unscoped=True))]
 
 
 class Membership(BaseModel):
@@ -44,11 +45,18 @@ def list_members(scope: _Listing, limit: Limit = 100, cursor: Cursor = None) -> 
 @router.put("/{user}", operation_id="putMember")
 def put_member(scope: _Changing, user: UserPath, body: Membership) -> Member:
     """Add a member, or change what they are."""
-    return scope.fl.members.add(scope.organization, user, role=body.role, permissions=body.permissions, by=scope.user)
+    return scope.fl.members.add(
+        scope.organization,
+        user,
+        role=body.role,
+        permissions=body.permissions,
+        by=scope.user,
+        right=Right.MEMBERS_CHANGE,
+    )
 
 
 @router.delete("/{user}", status_code=204, operation_id="removeMember")
 def remove_member(scope: _Changing, user: UserPath) -> None:
     """Remove a member, at once for all of their credentials; their waiting jobs will be refused when they are due."""
-    if not scope.fl.members.remove(scope.organization, user, by=scope.user):
+    if not scope.fl.members.remove(scope.organization, user, by=scope.user, right=Right.MEMBERS_CHANGE):
         raise Problem(404, "member-not-found", "The organization has no such member.")

@@ -16,7 +16,8 @@ from fairlane.domain.texts import storable
 router = APIRouter(prefix="/operator/organizations", tags=["operator"])
 
 _Listing = Annotated[Operation, Depends(ByOperator(Rate.LIST, Right.JOBS_READ))]
-_Changing = Annotated[Operation, Depends(ByOperator(Rate.CANCEL, Right.ORGANIZATION_CHANGE))]
+_RIGHT = Right.ORGANIZATION_CHANGE
+_Changing = Annotated[Operation, Depends(ByOperator(Rate.CANCEL, _RIGHT))]
 _LARGEST = 2**31 - 1
 
 
@@ -81,26 +82,26 @@ def get_organization(operation: _Listing, organization: OrganizationPath) -> Org
 @router.patch("/{organization}", operation_id="updateOrganizationAsOperator")
 def update_organization(operation: _Changing, organization: OrganizationPath, body: OrganizationLimits) -> Organization:
     """Change what is given; the rest stays."""
-    return operation.fl.organizations.update(organization, **body.given(), user=operation.user)
+    return operation.fl.organizations.update(organization, **body.given(), user=operation.user, right=_RIGHT)
 
 
 @router.delete("/{organization}", status_code=204, operation_id="deleteOrganization")
 def delete_organization(operation: _Changing, organization: OrganizationPath) -> None:
     """Delete an organization: its waiting jobs go to dead letter, running ones finish, its id stays taken."""
-    operation.fl.organizations.delete(organization, user=operation.user)
+    operation.fl.organizations.delete(organization, user=operation.user, right=_RIGHT)
 
 
 @router.post("/{organization}/suspension", operation_id="suspendOrganization")
 def suspend(operation: _Changing, organization: OrganizationPath) -> Organization:
     """Refuse its submissions, start none of its jobs and lock its results; running jobs finish."""
-    operation.fl.organizations.suspend(organization, user=operation.user)
+    operation.fl.organizations.suspend(organization, user=operation.user, right=_RIGHT)
     return operation.fl.organizations.get(organization)
 
 
 @router.post("/{organization}/activation", operation_id="activateOrganization")
 def activate(operation: _Changing, organization: OrganizationPath) -> Organization:
     """End a suspension."""
-    operation.fl.organizations.activate(organization, user=operation.user)
+    operation.fl.organizations.activate(organization, user=operation.user, right=_RIGHT)
     return operation.fl.organizations.get(organization)
 
 

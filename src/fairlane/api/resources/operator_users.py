@@ -62,7 +62,12 @@ def create_user(operation: _Changing, body: NewUser) -> User:
     """Create a user."""
     _refuse_more(operation, body.rights)
     return operation.fl.users.create(
-        body.id, password=body.password, operator=body.operator, rights=body.rights, by=operation.user
+        body.id,
+        password=body.password,
+        operator=body.operator,
+        rights=body.rights,
+        by=operation.user,
+        right=Right.MEMBERS_CHANGE,
     )
 
 
@@ -77,14 +82,14 @@ def update_user(operation: _Changing, user: UserPath, body: UserChange) -> User:
     """Change a user."""
     # Nor may they come in as somebody who may more.
     _refuse_more(operation, [*body.rights, *_found(operation, user).rights])
-    return operation.fl.users.update(user, **body.given(), by=operation.user)
+    return operation.fl.users.update(user, **body.given(), by=operation.user, right=Right.MEMBERS_CHANGE)
 
 
 @router.delete("/users/{user}", status_code=204, operation_id="deleteUser")
 def delete_user(operation: _Changing, user: UserPath) -> None:
-    """Delete a user and their sessions, not memberships and tokens of the same id."""
+    """Delete a user and their sessions, and revoke their tokens; memberships of the same id stay."""
     _found(operation, user)
-    operation.fl.users.delete(user, by=operation.user)
+    operation.fl.users.delete(user, by=operation.user, right=Right.MEMBERS_CHANGE)
 
 
 @router.get("/tokens", operation_id="listOperatorTokens")
@@ -103,7 +108,9 @@ def create_token(operation: _ChangingTokens, body: NewToken) -> CreatedToken:
         name=body.name,
         scopes=cut(operation.principal, body.scopes),
         expires_in=body.expires_in,
+        until=operation.principal.expires_at,
         by=operation.user,
+        right=Right.TOKENS_CHANGE,
     )
     return CreatedToken(token=made, secret=secret)
 
@@ -111,7 +118,7 @@ def create_token(operation: _ChangingTokens, body: NewToken) -> CreatedToken:
 @router.delete("/tokens/{token}", status_code=204, operation_id="revokeOperatorToken")
 def revoke_token(operation: _ChangingTokens, token: TokenPath) -> None:
     """Let an operator's token open nothing any more, at once."""
-    if not operation.fl.tokens.revoke(None, token, by=operation.user):
+    if not operation.fl.tokens.revoke(None, token, by=operation.user, right=Right.TOKENS_CHANGE):
         raise Problem(404, "token-not-found", "There is no such operator's token that is not revoked.")
 
 

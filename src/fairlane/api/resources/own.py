@@ -34,7 +34,7 @@ class MyOrganizations(BaseModel):
 
 
 class Granted(BaseModel):
-    """What one may in an organization. `is_full`: with others' jobs, too; `is_operator`: not as its member."""
+    """What one may in an organization. `is_full`: with others' jobs, too; `is_operator`: not as its admin."""
 
     rights: list[Right]
     is_full: bool

@@ -58,7 +58,7 @@ def list_tokens(scope: _Listing, limit: Limit = 100, cursor: Cursor = None) -> I
 
 @router.post("", status_code=201, operation_id="createToken")
 def create_token(scope: _Changing, body: NewTokenOfMember) -> CreatedToken:
-    """Create a token. It never opens more than its user may at that moment."""
+    """Create a token. It never opens more than its user may at that moment, nor longer than a token that makes it."""
     user = body.user if body.user is not None else scope.user
     # Operators are no admins here: a token as somebody else would let them see what they may not.
     if user != scope.user and (scope.access.is_operator or not scope.access.is_full):
@@ -69,7 +69,9 @@ def create_token(scope: _Changing, body: NewTokenOfMember) -> CreatedToken:
         name=body.name,
         scopes=cut(scope.principal, body.scopes),
         expires_in=body.expires_in,
+        until=scope.principal.expires_at,
         by=scope.user,
+        right=Right.TOKENS_CHANGE,
     )
     return CreatedToken(token=made, secret=secret)
 
@@ -79,7 +81,7 @@ def revoke_token(scope: _Changing, token: TokenPath) -> None:
     """Let a token open nothing any more, at once."""
     found = scope.fl.tokens.get(scope.organization, token)
     is_theirs = found is not None and (scope.access.is_full or found.user == scope.user)
-    if not is_theirs or not scope.fl.tokens.revoke(scope.organization, token, by=scope.user):
+    if not is_theirs or not scope.fl.tokens.revoke(scope.organization, token, by=scope.user, right=Right.TOKENS_CHANGE):
         raise Problem(404, "token-not-found", "The organization has no such token of yours that is not revoked.")
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from fairlane.domain import transitions
 from fairlane.domain.errors import DuplicateJob, QueueFull, RateLimited
 from fairlane.domain.statuses import WAITING, JobStatus
-from fairlane.store.statements import dedup, limits
+from fairlane.store.statements import audit, dedup, limits
 from fairlane.store.statements.drafts import Dedup, Draft, RateLimit, at
 from fairlane.store.statements.transition import SYSTEM, lock_job, write
 
@@ -210,12 +210,17 @@ def earlier_jobs(connection: Connection, now: datetime, drafts: Sequence[Draft])
 
 
 def _replace(connection: Connection, now: datetime, draft: Draft, rule: Dedup, holder: dedup.Holder) -> bool:
-    """Cancel the earlier job, if it has not started, and put the new one in its place."""
+    """Cancel the earlier job, if it has not started and is theirs to cancel, and put the new one in its place."""
     earlier = lock_job(connection, draft.organization, holder.job_id)
     if earlier is None or earlier.status not in WAITING:
+        return False
+    if not draft.may_replace_all and earlier.submitted_by != draft.user:
         return False
     reason = f"replaced by {draft.id}"
     transition = transitions.cancel(JobStatus(earlier.status), draft.user or SYSTEM, reason, now)
     write(connection, now, draft.organization, holder.job_id, transition, actor=draft.user or SYSTEM)
     dedup.give(connection, draft.organization, rule.key, draft.id, now + timedelta(seconds=rule.window))
+    if earlier.submitted_by != draft.user:
+        actor, before = draft.user or SYSTEM, {"status": earlier.status}
+        audit.record(connection, now, draft.organization, actor, "jobs.replace", holder.job_id, before=before)
     return True

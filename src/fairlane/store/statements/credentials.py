@@ -20,6 +20,11 @@ def find_user(connection: Connection, user: str) -> AnyRow | None:
     return connection.execute(select(users).where(users.c.id == user)).one_or_none()
 
 
+def lock_user(connection: Connection, user: str) -> AnyRow | None:
+    """A user as of now, who stays as they are until this transaction ends; None if there is none."""
+    return connection.execute(select(users).where(users.c.id == user).with_for_update(read=True)).one_or_none()
+
+
 def all_users(connection: Connection) -> Sequence[AnyRow]:
     """All users, by id."""
     return connection.execute(select(users).order_by(users.c.id)).all()
@@ -32,6 +37,8 @@ def change_user(connection: Connection, user: str, values: Mapping[str, Any]) ->
 
 def delete_user(connection: Connection, user: str) -> bool:
     """Delete a user with their sessions; False if there is none."""
+    # Locked first, so that whoever is just logging in has their session by now, to be deleted, or will find no user.
+    connection.execute(select(users.c.id).where(users.c.id == user).with_for_update())
     connection.execute(delete(sessions).where(sessions.c.user_id == user))
     return connection.execute(delete(users).where(users.c.id == user)).rowcount == 1
 
@@ -70,9 +77,10 @@ def create_token(connection: Connection, values: Mapping[str, Any]) -> None:
     connection.execute(insert(tokens), dict(values))
 
 
-def has_tokens(connection: Connection) -> bool:
-    """Whether there is any token, revoked or not."""
-    statement = select(select(tokens.c.id).exists())
+def has_tokens(connection: Connection, now: datetime) -> bool:
+    """Whether there is any token that is neither revoked nor expired."""
+    is_live = tokens.c.revoked_at.is_(None) & (tokens.c.expires_at.is_(None) | (tokens.c.expires_at > now))
+    statement = select(select(tokens.c.id).where(is_live).exists())
     return connection.execute(statement.execution_options(fairlane_across="credentials")).scalar_one()
 
 
@@ -99,6 +107,19 @@ def revoke_token(connection: Connection, organization: str, token: UUID, now: da
         .values(revoked_at=now)
     )
     return changed.rowcount == 1
+
+
+def revoke_tokens_of(connection: Connection, organization: str, user: str, now: datetime) -> int:
+    """Mark all tokens of a user in an organization as revoked; returns how many were not."""
+    mine = (tokens.c.organization_id == organization) & (tokens.c.user_id == user) & tokens.c.revoked_at.is_(None)
+    return connection.execute(update(tokens).where(mine).values(revoked_at=now)).rowcount
+
+
+def revoke_all_tokens_of(connection: Connection, user: str, now: datetime) -> int:
+    """Mark all tokens of a user as revoked, whichever organization they open; returns how many were not."""
+    mine = (tokens.c.user_id == user) & tokens.c.revoked_at.is_(None)
+    statement = update(tokens).where(mine).values(revoked_at=now)
+    return connection.execute(statement.execution_options(fairlane_across="credentials")).rowcount
 
 
 def note_use(connection: Connection, organization: str, token: UUID, now: datetime, unless_after: datetime) -> None:

@@ -35,6 +35,7 @@ class Draft(NamedTuple):
     """A submission that has passed all checks but those that need the rows of others. Times are as in the table.
 
     `plain_parameters` are what whoever reads the job will see: the `parameters` read back, without secrets.
+    `may_replace_all`: others' jobs, too, where it replaces an identical one.
     """
 
     id: UUID
@@ -57,6 +58,7 @@ class Draft(NamedTuple):
     dedup: Dedup | None
     rate: RateLimit | None
     max_live_jobs: int | None
+    may_replace_all: bool = True
 
 
 @dataclass(slots=True)
