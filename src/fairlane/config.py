@@ -1,5 +1,6 @@
 """Settings: frozen, checked once, every default named here."""
 
+import re
 from difflib import get_close_matches
 from typing import Annotated, Any, Self, get_args
 
@@ -100,6 +101,9 @@ class Settings(BaseSettings):
 SIGNATURES = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 
 
+_ORIGIN = re.compile(r"https?://[^/?#@*\s]+")
+
+
 class WebSettings(BaseSettings):
     """What the REST API may be set to, in code or as FAIRLANE_… in the environment; rates are per minute and user.
 
@@ -122,6 +126,9 @@ class WebSettings(BaseSettings):
         default=None,
         description="Where all nodes count rates together: redis://… or valkey://…; None = each by itself",
     )
+    connection_limit: int = Field(
+        default=5000, gt=0, description="Open connections of `fairlane serve`, sockets and streams among them"
+    )
     body_limit: int = Field(default=8 * 1024 * 1024, gt=0, description="Of the body of a request, in bytes")
     web_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="Other origins whose pages may call the API, such as https://jobs.example; with commas"
@@ -132,12 +139,22 @@ class WebSettings(BaseSettings):
     jwt_algorithms: Annotated[tuple[str, ...], NoDecode] = Field(
         default=("RS256", "ES256"), min_length=1, description="How they may be signed; with commas"
     )
+    jwt_operators: bool = Field(
+        default=False, description="Whether a JWT is enough to act as the operator whom it names"
+    )
     jwt_leeway: float = Field(default=10.0, ge=0, le=60, description="How many seconds the issuer's clock may be off")
 
     @field_validator("web_origins", "jwt_algorithms", mode="before")
     @classmethod
     def _at_commas(cls, value: Any) -> Any:
         return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
+
+    @field_validator("web_origins")
+    @classmethod
+    def _named(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if any(_ORIGIN.fullmatch(one) is None for one in value):
+            raise ValueError("name each origin, such as https://jobs.example; * would let in the pages of everybody")
+        return value
 
     @field_validator("jwt_algorithms")
     @classmethod

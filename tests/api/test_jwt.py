@@ -6,8 +6,11 @@ import hmac
 import json
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from threading import Event
 from typing import Any
+from urllib.error import HTTPError
 
 import httpx
 import jwt
@@ -15,10 +18,15 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+from starlette.applications import Starlette
+from starlette.responses import RedirectResponse
+from starlette.routing import Mount
+from starlette.types import Receive, Scope, Send
 
 from fairlane import ConfigurationError, StorageUnavailable, WebSettings
-from fairlane.api.identity_provider import IdentityProvider
-from tests.api.served import OPERATOR, Api
+from fairlane.api.identity_provider import IdentityProvider, fetch
+from tests.api.served import OPERATOR, Api, Server
+from tests.patience import PATIENCE
 
 ISSUER, AUDIENCE, URL = "https://id.example", "fairlane", "https://id.example/keys"
 SETTINGS = {"jwt_issuer": ISSUER, "jwt_audience": AUDIENCE, "jwt_jwks_url": URL}
@@ -137,8 +145,19 @@ def test_a_token_of_the_issuer_opens_what_the_directory_says(federated: Api):
     assert jobs(federated, signed(sub="nobody", roles=["admin"], operator=True, organization="acme")).status_code == 404
     made = federated.client(signed(sub="viewer")).post("/organizations/acme/jobs", json={"job_type": "report"})
     assert made.status_code == 403
-    assert federated.client(signed(sub=OPERATOR)).get("/operator/metrics").status_code == 200
     assert federated.client(signed()).get("/operator/metrics").status_code == 403
+
+
+@pytest.mark.parametrize(("may", "status"), [(False, 403), (True, 200)])
+def test_an_issuer_names_operators_only_where_a_setting_says_so(
+    serve: Callable[..., Api], issuer: Issuer, may: bool, status: int
+):
+    api = serve({**SETTINGS, "jwt_operators": may}, fetch=issuer)
+    client = api.client(signed(sub=OPERATOR))
+    assert client.get("/operator/metrics").status_code == status
+    redeemed = api.fl.tickets.redeem(client.post("/socket-tickets").json()["ticket"])
+    assert redeemed is not None
+    assert redeemed.is_operator == may
 
 
 def test_a_token_of_a_disabled_user_opens_nothing(federated: Api):
@@ -183,6 +202,43 @@ def test_while_the_issuer_is_away_its_keys_are_good_for_an_hour(issuer: Issuer):
     issuer.is_away = False
     now += 61
     assert user_of(provider, signed()) == "member"
+
+
+def test_who_fetches_keys_holds_up_others_for_a_moment_only(issuer: Issuer):
+    now, begun, may_end = 1000.0, Event(), Event()
+
+    def slow(url: str) -> bytes:
+        begun.set()
+        assert may_end.wait(PATIENCE)
+        return issuer(url)
+
+    provider = IdentityProvider(settings_of(SETTINGS), issuer, lambda: now)
+    assert user_of(provider, signed()) == "member"
+    now += 61
+    provider._fetch = slow
+    with ThreadPoolExecutor() as pool:
+        fetching = pool.submit(user_of, provider, signed(kid="unknown"))
+        assert begun.wait(PATIENCE)
+        # Whose key is known does not wait at all, and whose is not, not for the end.
+        assert user_of(provider, signed()) == "member"
+        assert [user_of(provider, signed(kid="nothing")) for _ in range(2)] == [None, None]
+        assert not fetching.done()
+        may_end.set()
+        assert fetching.result() is None
+
+
+def test_keys_are_taken_from_their_address_and_not_from_where_it_leads(api: Api):
+    assert b"openapi" in fetch(f"{api.url}/api/v1/openapi.json")
+
+    async def leads_away(scope: Scope, receive: Receive, send: Send) -> None:
+        await RedirectResponse(f"{api.url}/api/v1/openapi.json")(scope, receive, send)
+
+    leading = Server(Starlette(routes=[Mount("/", leads_away)]))
+    try:
+        with pytest.raises(HTTPError, match="307"):
+            fetch(f"{leading.url}/keys")
+    finally:
+        leading.stop()
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,8 @@ def _layers(web: Web, fetch: Fetch) -> list[Middleware]:
         )
     return [
         *layers,
-        Middleware(Authentication, Authenticator(web.fl, provider, web.rates), settings.web_origins),
+        Middleware(
+            Authentication, Authenticator(web.fl, provider, web.rates, settings.jwt_operators), settings.web_origins
+        ),
         Middleware(BodyGuard, settings.body_limit),
     ]

@@ -34,6 +34,7 @@ OPEN: Final = frozenset(
         ("GET", f"{ROOT}/login"),
     }
 )
+_POLICY_VIOLATION: Final = 1008  # of WebSocket
 _CHALLENGE: Final = 'Bearer realm="fairlane"'
 
 
@@ -44,6 +45,7 @@ class Authenticator:
     fl: Fairlane
     identity_provider: IdentityProvider | None
     rates: Rates
+    has_jwt_operators: bool = False
 
     def count(self, headers: Headers, address: str) -> str | None:
         """Count the request under its credential; this takes neither database nor thread.
@@ -88,7 +90,9 @@ class Authenticator:
         if secret.startswith(PREFIX):
             return self.fl.tokens.principal(secret)
         proof = self.identity_provider.proof_of(secret) if self.identity_provider is not None else None
-        return self.fl.users.identified(proof.user, proof.until) if proof is not None else None
+        if proof is None:
+            return None
+        return self.fl.users.identified(proof.user, proof.until, as_operator=self.has_jwt_operators)
 
 
 class Authentication:
@@ -105,19 +109,23 @@ class Authentication:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer with a problem."""
+        if scope["type"] == "websocket":
+            # Those of Socket.IO never come here: they have a door of their own.
+            await refuse_socket(receive, send, "unauthenticated")
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
         try:
             if (scope["method"], path_of(scope)) in OPEN:
-                if comes_from_elsewhere(headers, self._origins, must_say=False):
+                if comes_from_elsewhere(headers, self._origins, scheme=scope["scheme"], must_say=False):
                     raise _cross_site()
                 via = "login"
             else:
                 counted = self._authenticator.count(headers, address_of(scope))
                 principal = await run_in_threadpool(self._authenticator.principal, headers, counted)
-                self._refuse_cross_site(scope["method"], headers)
+                self._refuse_cross_site(scope, headers)
                 scope.setdefault("state", {})["principal"] = principal
                 via = principal.via
         except (FairlaneError, Problem) as error:
@@ -126,11 +134,19 @@ class Authentication:
         with acting_from(f"{via} from {address_of(scope)}"):
             await self._app(scope, receive, send)
 
-    def _refuse_cross_site(self, method: str, headers: Headers) -> None:
+    def _refuse_cross_site(self, scope: Scope, headers: Headers) -> None:
         """Only a cookie goes along without the page's doing, so only then another site's page could act."""
         by_cookie = "authorization" not in headers
-        if by_cookie and method not in SAFE_METHODS and comes_from_elsewhere(headers, self._origins, must_say=True):
+        if not by_cookie or scope["method"] in SAFE_METHODS:
+            return
+        if comes_from_elsewhere(headers, self._origins, scheme=scope["scheme"], must_say=True):
             raise _cross_site()
+
+
+async def refuse_socket(receive: Receive, send: Send, reason: str) -> None:
+    """Take no WebSocket; its handshake then fails with status 403."""
+    await receive()
+    await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": reason})
 
 
 def path_of(scope: Scope) -> str:

@@ -1,6 +1,7 @@
 """What is refused of a body before anything parses it: large, compressed, no JSON, deep, of too many names."""
 
 import re
+from asyncio import timeout
 from typing import Final
 
 from starlette.concurrency import run_in_threadpool
@@ -13,6 +14,7 @@ DEEPEST: Final = 32
 # Of a body's objects together: each that is unknown is an error of its own, ten times as dear as to read it.
 MOST_NAMES: Final = 50_000
 _OPEN_LIMIT: Final = 16 * 1024  # bytes, of whoever has proved nothing: a login needs no more
+_PATIENCE: Final = 60  # seconds for a body, which is in memory until it is whole
 _LONG: Final = 64 * 1024  # bytes that take long enough to look at to hold up others
 # A string as a whole, so that brackets within it count for nothing; possessive, so that none is looked at twice.
 _STRING: Final = rb'"(?:[^"\\]++|\\.|\\\Z)*+"?'
@@ -58,19 +60,28 @@ class BodyGuard:
         length = headers.get("content-length", "0")
         if length.isascii() and length.isdigit() and int(length[:20]) > limit:
             raise _too_large(limit)
-        read = bytearray()
-        more = True
-        while more:
-            message = await receive()
-            if message["type"] != "http.request":
-                return None
-            read += message.get("body", b"")
-            more = message.get("more_body", False)
-            if len(read) > limit:
-                raise _too_large(limit)
+        try:
+            async with timeout(_PATIENCE):
+                read = await _all_of(receive, limit)
+        except TimeoutError:
+            detail = f"The body did not come within {_PATIENCE} s; send it faster, or less at once."
+            raise Problem(408, "slow-body", detail, headers=_CUT) from None
         if read:
-            await _check(headers, bytes(read))
-        return bytes(read)
+            await _check(headers, read)
+        return read
+
+
+async def _all_of(receive: Receive, limit: int) -> bytes | None:
+    read, more = bytearray(), True
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        read += message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(read) > limit:
+            raise _too_large(limit)
+    return bytes(read)
 
 
 async def _check(headers: Headers, body: bytes) -> None:

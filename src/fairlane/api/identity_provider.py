@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from threading import Lock
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import jwt
 
@@ -27,14 +27,23 @@ _log: Final = logging.getLogger(__name__)
 _KEPT: Final = 3600.0  # seconds: a key that the issuer has withdrawn opens nothing for longer
 _PAUSE: Final = 60.0  # seconds between fetches for keys that are unknown: any stranger can name one
 _TIMEOUT: Final = 5.0  # seconds
+_PATIENCE: Final = 0.5  # seconds to wait for keys that another request is fetching
 _LARGEST: Final = 1024 * 1024  # bytes
 _LONGEST_TOKEN: Final = 16 * 1024  # characters
 _LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
+class _Straight(HTTPRedirectHandler):
+    """Takes no redirect: it might lead to an address whose scheme nobody has checked, or into a network of ours."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """Refuse it; it then is an error like any other status."""
+
+
 def fetch(url: str) -> bytes:
-    """What is published there."""
-    with urlopen(Request(url, headers={"Accept": "application/json"}), timeout=_TIMEOUT) as answer:  # noqa: S310 - its scheme was checked
+    """What is published there, and not where that leads."""
+    request = Request(url, headers={"Accept": "application/json"})  # noqa: S310 - its scheme was checked
+    with build_opener(_Straight).open(request, timeout=_TIMEOUT) as answer:
         return bytes(answer.read(_LARGEST))
 
 
@@ -70,7 +79,7 @@ class IdentityProvider:
         self._keys: Mapping[str, Mapping[str, Any]] = {}
         self._fetched = -_KEPT  # when it last succeeded
         self._tried = -_PAUSE
-        self._lock = Lock()
+        self._fetching = Lock()
 
     def proof_of(self, token: str) -> Proof | None:
         """Whom the token names, and until when; None: it proves nothing.
@@ -110,15 +119,24 @@ class IdentityProvider:
         )
 
     def _key(self, kid: str) -> Mapping[str, Any] | None:
-        with self._lock:
-            now = self._monotonic()
-            is_old = now - self._fetched >= _KEPT
-            if (is_old or kid not in self._keys) and now - self._tried >= _PAUSE:
-                self._tried = now
-                self._refresh(now)
-            if now - self._fetched >= _KEPT:
-                raise StorageUnavailable("The identity provider's keys can't be fetched; try again.")
-            return self._keys.get(kid)
+        if not self._has(kid) and self._fetching.acquire(timeout=_PATIENCE):
+            # One at a time. Whoever waited may find what the other one has fetched, and else goes on without it.
+            try:
+                now = self._monotonic()
+                if not self._has(kid) and now - self._tried >= _PAUSE:
+                    self._tried = now
+                    self._refresh(now)
+            finally:
+                self._fetching.release()
+        if self._is_old():
+            raise StorageUnavailable("The identity provider's keys can't be fetched; try again.")
+        return self._keys.get(kid)
+
+    def _has(self, kid: str) -> bool:
+        return kid in self._keys and not self._is_old()
+
+    def _is_old(self) -> bool:
+        return self._monotonic() - self._fetched >= _KEPT
 
     def _refresh(self, now: float) -> None:
         try:

@@ -9,13 +9,12 @@ from typing import Any, Final
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fairlane.api.authentication import ROOT, path_of
+from fairlane.api.authentication import ROOT, path_of, refuse_socket
 from fairlane.api.cross_site import comes_from_elsewhere
 from fairlane.api.problems import Problem
 from fairlane.realtime.sockets import LARGEST, Sockets
 
 PATH: Final = f"{ROOT}/socket.io"
-_POLICY_VIOLATION: Final = 1008
 
 
 class SocketDoor:
@@ -37,7 +36,7 @@ class SocketDoor:
             return
         try:
             headers = Headers(scope=scope)
-            if comes_from_elsewhere(headers, self._origins, must_say=False):
+            if comes_from_elsewhere(headers, self._origins, scheme=scope["scheme"], must_say=False):
                 raise Problem(
                     403, "cross-site", "A page of another site may not connect; FAIRLANE_WEB_ORIGINS lets it."
                 )
@@ -77,5 +76,4 @@ async def _refuse(problem: Problem, scope: Scope, receive: Receive, send: Send) 
     if scope["type"] == "http":
         await problem.response()(scope, receive, send)
         return
-    await receive()  # the handshake, which then fails with status 403
-    await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": problem.kind})
+    await refuse_socket(receive, send, problem.kind)

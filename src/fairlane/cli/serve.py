@@ -66,6 +66,7 @@ def serve(
         log_level="warning",
         lifespan="off",
         server_header=False,
+        limit_concurrency=settings.connection_limit,
         # What is sent is short; a compressor for each of a thousand sockets would be most of their memory.
         ws_per_message_deflate=False,
     )

@@ -1,5 +1,6 @@
 """Passwords: argon2id, by argon2-cffi with its recommended parameters."""
 
+from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Final
 
 from fairlane.domain.errors import ConfigurationError
@@ -8,6 +9,8 @@ if TYPE_CHECKING:
     from argon2 import PasswordHasher
 
 SHORTEST: Final = 12  # characters; NIST SP 800-63B asks for 8 beside another factor, for 15 alone
+# Each takes 64 MiB of memory and all of a core: many logins at once wait for each other.
+_AT_ONCE: Final = BoundedSemaphore(3)
 LONGEST: Final = 1024  # characters: a longer one costs the server time, and nobody has it
 # Of a random text, with the parameters of today's hashes: what the password of an unknown user is held against.
 _NOBODY: Final = "$argon2id$v=19$m=65536,t=3,p=4$qpfNz7c7eL2nzK8SVHtmvw$oPJeCQAn3nJzBh6+zv0GPSbGkrKcj9VH1sAYnVsjZWo"
@@ -22,7 +25,8 @@ def hashed(password: object) -> str:
     if not isinstance(password, str) or not SHORTEST <= len(password) <= LONGEST:
         raise ConfigurationError(f"A password has {SHORTEST} to {LONGEST} characters.")
     try:
-        return _hasher().hash(password)
+        with _AT_ONCE:
+            return _hasher().hash(password)
     except UnicodeEncodeError:
         raise ConfigurationError("A password holds half a surrogate pair; remove it.") from None
 
@@ -33,7 +37,8 @@ def fits(kept: str | None, password: object) -> bool:
 
     tried = password if isinstance(password, str) and len(password) <= LONGEST else ""
     try:
-        _hasher().verify(kept or _NOBODY, tried)
+        with _AT_ONCE:
+            _hasher().verify(kept or _NOBODY, tried)
     except (VerificationError, InvalidHashError, UnicodeEncodeError):
         return False
     return kept is not None

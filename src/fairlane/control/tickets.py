@@ -64,8 +64,8 @@ class Tickets:
             found += map(of_token, credentials.live_tokens(connection, by_kind[CredentialKind.TOKEN], now))
         if by_kind[CredentialKind.SESSION]:
             found += map(of_session, credentials.live_sessions(connection, by_kind[CredentialKind.SESSION], now))
-        if by_kind[CredentialKind.JWT]:
-            users = {row.id: row for row in credentials.find_users(connection, by_kind[CredentialKind.JWT])}
-            jwts = [one for one in those if one.kind is CredentialKind.JWT]
+        jwts = [one for one in those if one.kind in {CredentialKind.JWT, CredentialKind.OPERATOR_JWT}]
+        if jwts:
+            users = {row.id: row for row in credentials.find_users(connection, {one.key for one in jwts})}
             found += [of_jwt(one, users.get(one.key)) for one in jwts if one.until is None or one.until > now]
         return {one.credential: one for one in found if one is not None and one.credential is not None}

@@ -222,14 +222,16 @@ class Users:
         row = self._database.read(look, of=EVERYONE)
         return of_session(row) if row is not None else None
 
-    def identified(self, user: str, until: datetime | None = None) -> Principal | None:
+    def identified(self, user: str, until: datetime | None = None, *, as_operator: bool = False) -> Principal | None:
         """The principal that an identity provider has proved `user` to be; None: they are disabled here.
 
         Args:
             until: when the proof ends.
+            as_operator: whether the provider's word is enough to be an operator, if `user` is one.
         """
+        kind = CredentialKind.OPERATOR_JWT if as_operator else CredentialKind.JWT
         row = self._database.look(lambda connection: credentials.find_user(connection, user), of=EVERYONE)
-        return of_jwt(Credential(CredentialKind.JWT, user, until), row)
+        return of_jwt(Credential(kind, user, until), row)
 
 
 def _opened(connection: Connection, now: datetime, user: str, length: timedelta, *, is_link: bool = False) -> str:
@@ -257,7 +259,8 @@ def of_jwt(credential: Credential, user: AnyRow | None) -> Principal | None:
     """Whom a JWT proves. `user`: the row of that name, if there is one; None: they are disabled here."""
     if user is not None and user.disabled_at is not None:
         return None
-    rights = operator_rights(user) if user is not None else None
+    may_operate = credential.kind is CredentialKind.OPERATOR_JWT
+    rights = operator_rights(user) if user is not None and may_operate else None
     return Principal(credential.key, "jwt", operator_rights=rights, credential=credential)
 
 

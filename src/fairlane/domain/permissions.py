@@ -42,6 +42,7 @@ class CredentialKind(StrEnum):
     TOKEN = "token"  # noqa: S105 - a kind of credential, and none itself
     SESSION = "session"
     JWT = "jwt"
+    OPERATOR_JWT = "operator-jwt"  # where the identity provider may name operators, too
 
 
 @dataclass(frozen=True, slots=True)

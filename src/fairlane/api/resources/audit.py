@@ -1,18 +1,21 @@
 """Who did what in an organization: to look at, and to export."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query
 from pydantic_core import to_jsonable_python
 from starlette.responses import StreamingResponse
 
+from fairlane.api.access import access_of
 from fairlane.api.pages import Items, Limit
+from fairlane.api.problems import Problem
 from fairlane.api.rates import Rate
 from fairlane.api.scope import InOrganization, Scope
+from fairlane.app import Fairlane
 from fairlane.domain.accounts import AuditEntry
-from fairlane.domain.permissions import Right
+from fairlane.domain.permissions import Principal, Right
 
 router = APIRouter(prefix="/organizations/{organization}/audit", tags=["audit"])
 
@@ -20,6 +23,7 @@ _Listing = Annotated[Scope, Depends(InOrganization(Rate.LIST, Right.AUDIT_READ))
 Before = Annotated[
     str | None, Query(alias="cursor", pattern="^[0-9]{1,18}$", description="The page before's `next_cursor`.")
 ]
+_LOOK_AGAIN: Final = 1000  # entries
 EXPORT: Final[dict[int | str, dict[str, Any]]] = {
     200: {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}}
 }
@@ -35,7 +39,18 @@ def list_audit(scope: _Listing, limit: Limit = 100, before: Before = None) -> It
 @router.get("/export", operation_id="exportAudit", response_class=StreamingResponse, responses=EXPORT)
 def export_audit(scope: _Listing) -> StreamingResponse:
     """Get all entries, newest first, one JSON object on each line."""
-    return exported(scope.fl.audit.export(scope.organization))
+
+    def is_open() -> bool:
+        found = access_of(scope.fl, scope.principal, scope.organization)
+        return found is not None and Right.AUDIT_READ in found.rights
+
+    return exported(scope.fl.audit.export(scope.organization), scope.fl, scope.principal, is_open)
+
+
+def _is_good(fl: Fairlane, principal: Principal) -> bool:
+    credential = principal.credential
+    found = fl.tickets.principals([credential]).get(credential) if credential is not None else None
+    return found is not None and found.operator_rights == principal.operator_rights
 
 
 def page_of_audit(found: tuple[AuditEntry, ...], limit: int) -> Items[AuditEntry]:
@@ -43,11 +58,23 @@ def page_of_audit(found: tuple[AuditEntry, ...], limit: int) -> Items[AuditEntry
     return Items[AuditEntry](items=list(found), next_cursor=str(found[-1].id) if len(found) == limit else None)
 
 
-def exported(entries: Iterable[AuditEntry]) -> StreamingResponse:
-    """Entries as lines of JSON, read while they are sent."""
+def exported(
+    entries: Iterable[AuditEntry], fl: Fairlane, principal: Principal, is_open: Callable[[], bool] = lambda: True
+) -> StreamingResponse:
+    """Entries as lines of JSON, read while they are sent, as long as the reader may see them.
+
+    Args:
+        is_open: whether the principal, whose credential is still good, may.
+    """
 
     def lines() -> Iterator[str]:
-        for one in entries:
+        for number, one in enumerate(entries):
+            if number and number % _LOOK_AGAIN == 0 and not (_is_good(fl, principal) and is_open()):
+                refused = Problem(
+                    403, "permission-denied", "You may not see the audit any more; this is not all of it."
+                )
+                yield json.dumps(refused.document()) + "\n"
+                return
             yield json.dumps(to_jsonable_python(one), ensure_ascii=True) + "\n"
 
     headers = {"Content-Disposition": 'attachment; filename="audit.jsonl"'}

@@ -208,4 +208,4 @@ def list_audit(
 def export_audit(operation: _Auditing, organization: _Whose = None) -> StreamingResponse:
     """Get all entries, newest first, one JSON object on each line."""
     operation.fl.audit.list(organization, limit=1)  # refuses what is no organization's id while it still can
-    return exported(operation.fl.audit.export(organization))
+    return exported(operation.fl.audit.export(organization), operation.fl, operation.principal)

@@ -1,0 +1,129 @@
+"""Ways in beside a request as browsers and programs send it: slow ones, WebSockets, pages of others, long downloads."""
+
+import json
+import socket
+import threading
+from contextlib import closing
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from starlette.datastructures import Headers
+
+from fairlane import ConfigurationError, WebSettings
+from fairlane.api import bodies
+from fairlane.api.cross_site import comes_from_elsewhere
+from fairlane.api.resources import audit
+from fairlane.control import passwords
+from tests.api.served import PASSWORD, Api
+from tests.patience import PATIENCE
+
+UPGRADE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "x3JJHMbDL1EzLkh9GBhXDw==",
+}
+
+
+@pytest.mark.parametrize("path", ["/organizations/acme/jobs", "/health", "/socket.io/more", ""])
+def test_a_socket_that_is_none_of_socket_io_is_refused(api: Api, path: str):
+    client = api.as_("member")
+    assert client.get(path, headers=UPGRADE).status_code == 403
+    assert client.get("/organizations/acme/jobs").status_code == 200
+
+
+def test_a_body_that_comes_too_slowly_is_waited_for_no_longer(api: Api, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(bodies, "_PATIENCE", 0.1)
+    url, secret = urlsplit(api.url), api.token("member")
+    head = (
+        f"POST /api/v1/organizations/acme/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {secret}\r\n"
+        "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+    )
+    with closing(socket.create_connection((url.hostname or "", url.port or 0), timeout=PATIENCE)) as slow:
+        slow.sendall(head.encode())
+        assert slow.recv(12) == b"HTTP/1.1 408"
+
+
+@pytest.mark.parametrize("origins", ["*", "https://*.example", "https://a.example, *", "jobs.example", "https://a/b"])
+def test_origins_that_would_let_in_everybody_are_refused(origins: str):
+    with pytest.raises(ConfigurationError, match="name each origin"):
+        WebSettings(web_origins=origins)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("origin", "scheme", "is_elsewhere"),
+    [
+        ("https://jobs.example", "https", False),
+        ("http://jobs.example", "https", True),
+        ("http://jobs.example", "wss", True),
+        ("http://jobs.example", "http", False),
+        ("https://jobs.example", "http", False),  # a proxy that does not say that it has TLS
+        ("https://other.example", "https", True),
+    ],
+)
+def test_a_page_without_tls_is_another_site_than_one_with_it(origin: str, scheme: str, is_elsewhere: bool):
+    headers = Headers({"origin": origin, "host": "jobs.example"})
+    assert comes_from_elsewhere(headers, (), scheme=scheme, must_say=True) == is_elsewhere
+
+
+@pytest.mark.parametrize("what", ["membership", "token", "operator"])
+def test_an_export_ends_with_the_right_to_it(api: Api, monkeypatch: pytest.MonkeyPatch, what: str):
+    monkeypatch.setattr(audit, "_LOOK_AGAIN", 5)
+    for number in range(20):
+        api.fl.organizations.update("acme", name=f"Acme {number}")
+    client = api.operator() if what == "operator" else api.as_("admin")
+    path = "/operator/audit/export?organization=acme" if what == "operator" else "/organizations/acme/audit/export"
+    lines = client.get(path).text.splitlines()
+    assert len(lines) > 20
+    assert "status" not in json.loads(lines[-1])
+    real = audit._is_good
+
+    def losing(*given: object) -> bool:
+        if what == "membership":
+            api.fl.members.add("acme", "admin", role="viewer")
+        elif what == "operator":
+            api.fl.users.update("olga", operator=False)
+        else:
+            (token,) = api.fl.tokens.list("acme", user="admin")
+            api.fl.tokens.revoke("acme", token.id)
+        return real(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(audit, "_is_good", losing)
+    *told, refused = client.get(path).text.splitlines()
+    assert len(told) == 5
+    assert json.loads(refused)["status"] == 403
+
+
+def test_many_logins_at_once_take_the_memory_of_a_few(api: Api, monkeypatch: pytest.MonkeyPatch):
+    api.with_password()
+    most, now, lock = 0, 0, threading.Lock()
+    hasher = passwords._hasher()
+
+    class Counting:
+        def verify(self, kept: str, tried: str) -> bool:
+            nonlocal most, now
+            with lock:
+                now += 1
+                most = max(most, now)
+            try:
+                return hasher.verify(kept, tried)
+            finally:
+                with lock:
+                    now -= 1
+
+    monkeypatch.setattr(passwords, "_hasher", Counting)
+    threads = [
+        threading.Thread(
+            target=httpx.post, args=(f"{api.url}/api/v1/sessions",), kwargs={"json": LOGIN, "timeout": PATIENCE}
+        )
+        for _ in range(12)
+    ]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert 1 <= most <= 3
+
+
+LOGIN = {"user": "olga", "password": PASSWORD}
