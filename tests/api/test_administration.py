@@ -140,6 +140,22 @@ def test_an_operator_gives_nobody_rights_that_they_lack(api: Api):
     assert narrow.post("/operator/users", json={"id": "mal", "operator": True}).status_code == 403
 
 
+def test_an_operator_comes_in_as_no_member_unless_they_may_read_payload_and_its_organizations_are_told(api: Api):
+    operator, body = api.operator(), {"id": "admin", "password": PASSWORD}
+    assert operator.post("/operator/users", json=body).status_code == 403
+    assert operator.post("/operator/users", json={"id": "admin"}).status_code == 201  # no login yet
+    assert operator.patch("/operator/users/admin", json={"password": PASSWORD}).status_code == 403
+    assert api.client().post("/sessions", json={"user": "admin", "password": PASSWORD}).status_code != 201
+    assert operator.post("/operator/users", json={"id": "nobody-s", "password": PASSWORD}).status_code == 201
+    api.fl.users.update(OPERATOR, rights=["payload:read"])
+    assert operator.patch("/operator/users/admin", json={"password": PASSWORD}).status_code == 200
+    told = api.as_("admin").get(f"{BASE}/audit").json()["items"]
+    entry = next(one for one in told if one["action"] == "users.password")
+    assert (entry["actor"], entry["subject"]) == (OPERATOR, "admin")
+    other = api.as_("other-admin", "other").get("/organizations/other/audit").json()["items"]
+    assert "users.password" not in {one["action"] for one in other}
+
+
 def test_a_token_of_one_organization_makes_no_operator_of_its_user(api: Api):
     api.fl.members.add("acme", OPERATOR, role="viewer")
     within = api.as_(OPERATOR, "acme")

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, create_engine, make_url, text
 from sqlalchemy.exc import ProgrammingError
 
 from fairlane import ConfigurationError, Fairlane, Job, JobContext, JobNotFound, JobStatus, Settings
-from fairlane.store import schema
+from fairlane.store import row_policies, schema
 from fairlane.store.row_security import EVERYONE, Role, Scope, policy_of
 from fairlane.store.tables import metadata
 from fairlane.store.transaction import Database
@@ -54,7 +54,8 @@ def logins(fl: Fairlane) -> Iterator[dict[str, str]]:
     }
     with psycopg.connect(plain(fl.database.url), autocommit=True) as owner:
         for name, roles in made.items():
-            owner.execute(f"CREATE ROLE {name}_{suffix} LOGIN")
+            # The host's own transactions have the app's rights without taking its role on.
+            owner.execute(f"CREATE ROLE {name}_{suffix} LOGIN {'INHERIT' if name == 'host' else 'NOINHERIT'}")
             owner.execute(f"GRANT {roles} TO {name}_{suffix}")
     url = make_url(fl.database.url)
     yield {name: url.set(username=f"{name}_{suffix}").render_as_string(False) for name in made}
@@ -207,6 +208,21 @@ def test_in_production_a_login_that_is_not_bound_is_refused(fl: Fairlane, logins
             host.worker().drain()
 
 
+def test_in_production_a_login_that_sees_all_without_taking_on_a_role_is_refused(fl: Fairlane, logins: dict[str, str]):
+    careless = make_url(logins["jobs"])
+    with psycopg.connect(plain(fl.database.url), autocommit=True) as owner:
+        owner.execute(f"CREATE ROLE {careless.username}_2 LOGIN")
+        owner.execute(f"GRANT {', '.join(Role)} TO {careless.username}_2")
+    url = careless.set(username=f"{careless.username}_2").render_as_string(False)
+    with application(url, production=True) as inheriting:
+        with pytest.raises(ConfigurationError, match=r"inherits the rights .* NOINHERIT"):
+            inheriting.organizations.list()
+        with pytest.raises(ConfigurationError, match="inherits the rights"):
+            inheriting.worker().drain()
+    with psycopg.connect(plain(fl.database.url), autocommit=True) as owner:
+        owner.execute(f"DROP ROLE {careless.username}_2")
+
+
 def test_workers_may_have_a_login_of_their_own(fl: Fairlane, logins: dict[str, str]):
     with application(logins["web"], production=True, worker_url=logins["workers"]) as bound:
         job = bound.submit("report", organization="acme")
@@ -274,3 +290,91 @@ def test_without_the_right_to_create_roles_the_schema_is_made_and_says_so(postgr
 def test_a_second_migration_changes_nothing(fl: Fairlane):
     assert schema.migrate(fl.database) == ("0001", "0001")
     assert seen(fl.database, of="acme") == [["acme"]] * 4
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT password_hash FROM fairlane_users",
+        "INSERT INTO fairlane_users VALUES ('evil', null, true, '[]', null, now())",
+        "UPDATE fairlane_users SET is_operator = true",
+        "SELECT * FROM fairlane_sessions",
+        "INSERT INTO fairlane_sessions VALUES ('evil', 'evil', false, now(), now())",
+        "SELECT * FROM fairlane_socket_tickets",
+        "SELECT * FROM fairlane_feed_keys",
+        "INSERT INTO fairlane_pauses VALUES ('queue', 'default', now(), 'evil', '')",
+        "DELETE FROM fairlane_pauses",
+        "UPDATE fairlane_job_types SET enabled = false",
+        "DELETE FROM fairlane_job_types",
+        "UPDATE fairlane_workers SET drain_requested = true",
+    ],
+)
+def test_a_handler_of_one_organization_has_no_right_to_logins_pauses_types_and_workers(fl: Fairlane, statement: str):
+    fl.users.create("olga", operator=True, password="correct horse battery")
+    with pytest.raises(ConfigurationError, match="may not do this"), in_role():
+        fl.database.write(lambda connection: connection.execute(text(statement)), of="acme")
+    assert [one.id for one in fl.users.list()] == ["olga"]
+
+
+def test_who_is_an_operator_the_app_may_know(fl: Fairlane):
+    fl.users.create("olga", operator=True)
+    look = text("SELECT id, is_operator, rights, disabled_at FROM fairlane_users")
+    with in_role():
+        assert fl.database.read(lambda c: c.execute(look).one().is_operator, of="acme")
+
+
+def test_deleting_a_paused_organization_ends_its_pause_below_a_login_that_is_bound(
+    fl: Fairlane, logins: dict[str, str]
+):
+    with application(logins["jobs"], production=True) as bound:
+        bound.organizations.pause("acme")
+        bound.organizations.delete("acme")
+    assert fl.database.read(lambda c: c.execute(text("SELECT * FROM fairlane_pauses")).all(), of=EVERYONE) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "CREATE POLICY mine ON fairlane_jobs USING (true)",
+        "ALTER POLICY fairlane_tenant ON fairlane_jobs USING (true)",
+        "ALTER POLICY fairlane_all ON fairlane_jobs TO public",
+        "ALTER TABLE fairlane_jobs NO FORCE ROW LEVEL SECURITY",
+        "ALTER TABLE fairlane_jobs DISABLE ROW LEVEL SECURITY",
+    ],
+)
+def test_row_security_that_was_changed_is_told_refused_and_mended(fl: Fairlane, logins: dict[str, str], change: str):
+    assert not schema.lacks_row_security(fl.database)
+    with psycopg.connect(plain(fl.database.url), autocommit=True) as owner:
+        owner.execute(change)
+    assert schema.lacks_row_security(fl.database)
+    with (
+        application(logins["jobs"], production=True) as careless,
+        pytest.raises(ConfigurationError, match="is not as Fairlane makes it"),
+    ):
+        careless.organizations.list()
+    fl.migrate()
+    assert not schema.lacks_row_security(fl.database)
+    assert seen(fl.database, of="acme") == [["acme"]] * 4
+
+
+@pytest.mark.parametrize(
+    "change", ["GRANT UPDATE ON fairlane_users TO fairlane_app", "GRANT SELECT ON fairlane_jobs TO PUBLIC"]
+)
+def test_a_right_too_many_is_told_and_taken_back(fl: Fairlane, change: str):
+    with psycopg.connect(plain(fl.database.url), autocommit=True) as owner:
+        owner.execute(change)
+    assert schema.lacks_row_security(fl.database)
+    fl.migrate()
+    assert not schema.lacks_row_security(fl.database)
+
+
+@pytest.mark.parametrize("change", ["ALTER ROLE fairlane_app BYPASSRLS", "GRANT fairlane_operator TO fairlane_app"])
+def test_a_role_that_was_let_past_row_security_is_told_and_brought_down(fl: Fairlane, change: str):
+    # Roles are the whole server's: nobody else may see this.
+    with fl.database.engine.connect() as owner:
+        assert row_policies.is_on(owner)
+        owner.exec_driver_sql(change)
+        assert not row_policies.is_on(owner)
+        assert row_policies.establish(owner)
+        assert row_policies.is_on(owner)
+        owner.rollback()

@@ -32,8 +32,9 @@ _OWN: Final = frozenset({"FAIRLANE_APP", "FAIRLANE_HOST", "FAIRLANE_ORGANIZATION
 
 _CHECK: Final = "fairlane-check"
 _UNBOUND: Final = (
-    "Row-level security is off, as the login that migrated may not take on Fairlane's roles: the code alone keeps "
-    "organizations apart. docs/how-to.md, “Keep tenants apart below the code”, says what an administrator has to do."
+    "Row-level security is off, as the login that migrated may not take on Fairlane's roles, or a role, a right or a "
+    "policy of it was changed, which `fairlane migrate` mends where it may: the code alone keeps organizations apart. "
+    "docs/how-to.md, “Keep tenants apart below the code”, says what an administrator has to do."
 )
 
 

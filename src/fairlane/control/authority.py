@@ -36,7 +36,7 @@ def refuse_unless_may(
     """
     if user is None or right is None:
         return
-    holder = credentials.find_user(connection, user)
+    holder = credentials.find_rights(connection, user)
     is_disabled = holder is not None and holder.disabled_at is not None
     rights = operator_rights(holder) if holder is not None else None
     principal = Principal(user, "", operator_rights=rights)

@@ -186,7 +186,7 @@ class JobControl:
 
 
 def _is_operator(connection: Connection, user: str | None) -> bool:
-    holder = credentials.find_user(connection, user) if user is not None else None
+    holder = credentials.find_rights(connection, user) if user is not None else None
     return holder is not None and holder.is_operator and holder.disabled_at is None
 
 

@@ -226,13 +226,15 @@ class Organizations:
     def _try_to_change(
         self, organization: str, values: dict[str, Any], user: str | None, action: str, right: Right | None
     ) -> bool:
+        is_deleting = values.get("status") == OrganizationStatus.DELETED
+
         def work(connection: Connection) -> bool:
             # Of what the application's own directory keeps nothing could be asked here.
             refuse_unless_may(connection, organization, user, right if not self._of_host else None)
             found = statements.find(connection, [organization])
             if not statements.change(connection, organization, values):
                 return False
-            if values.get("status") == OrganizationStatus.DELETED:
+            if is_deleting:
                 job_types.resume(connection, Subject.ORGANIZATION, organization)
             now, before = self._database.clock.now(connection), {name: getattr(found[0], name) for name in values}
             audit.record(
@@ -240,7 +242,8 @@ class Organizations:
             )
             return True
 
-        return self._database.write(work, of=organization)
+        # Pauses, such as a deletion ends, are an operator's to change.
+        return self._database.write(work, of=EVERYONE if is_deleting else organization)
 
     def _refuse_host(self, what: str) -> None:
         if self._of_host:

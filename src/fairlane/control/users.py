@@ -17,7 +17,7 @@ from fairlane.domain.organizations import is_user_id
 from fairlane.domain.permissions import Credential, CredentialKind, Principal, Right, rights_of
 from fairlane.domain.texts import storable
 from fairlane.store.row_security import EVERYONE
-from fairlane.store.statements import audit, credentials
+from fairlane.store.statements import audit, credentials, organizations
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
@@ -43,8 +43,9 @@ class Users:
         rights: Iterable[str] = (),
         by: str | None = None,
         right: Right | None = None,
+        of_members: bool = True,
     ) -> User:
-        """Create a user.
+        """Create a user. The organizations that they are a member of read in their audit of a password.
 
         Args:
             user: their id, the same that members, submissions and an identity provider's tokens name.
@@ -54,10 +55,13 @@ class Users:
             by: who creates them; None = the system.
             right: which `by` must have as an operator at that moment, as for a request; None = trusted code, which is
                 not asked.
+            of_members: whether they may get a password where they are a member of an organization: whoever knows it
+                reads there what they may.
 
         Raises:
             PermissionDenied
             ConfigurationError: there is such a user already, or a value is wrong.
+            PermissionDenied: they are such a member.
         """
         if not is_user_id(user):
             raise ConfigurationError(f"A user's id has 1 to 200 printable characters; {user!r:.220} does not fit.")
@@ -70,6 +74,8 @@ class Users:
             if credentials.find_user(connection, user) is not None:
                 raise ConfigurationError(f"There is a user {user} already; change them with fl.users.update.")
             now = self._database.clock.now(connection)
+            if kept:
+                _tell_organizations(connection, now, user, by, of_members=of_members)
             values = {"id": user, "password_hash": kept, "is_operator": operator, "rights": json.dumps(more)}
             credentials.create_user(connection, {**values, "created_at": now})
             told = {"operator": operator, "rights": more, **_with_password(kept)}
@@ -97,13 +103,16 @@ class Users:
         disabled: bool | None = None,
         by: str | None = None,
         right: Right | None = None,
+        of_members: bool = True,
     ) -> User:
         """Change what is given; the rest stays. A new password and disabling end the user's sessions.
 
-        `right` is as in `create`.
+        Args:
+            right, of_members: as for `create`.
 
         Raises:
             ConfigurationError: there is no such user, or a value is wrong.
+            PermissionDenied: they are a member of an organization, and may not get a password.
         """
         storable(user=user, by=by)
         kept = hashed(password) if password is not None else None
@@ -114,6 +123,8 @@ class Users:
             is_operator = before.is_operator if operator is None else operator
             more = _operator_rights(before.rights if rights is None else rights, operator=is_operator)
             now = self._database.clock.now(connection)
+            if kept:
+                _tell_organizations(connection, now, user, by, of_members=of_members)
             disabled_at = before.disabled_at if disabled is None else (before.disabled_at or now if disabled else None)
             values = {"is_operator": is_operator, "rights": json.dumps(more), "disabled_at": disabled_at}
             credentials.change_user(connection, user, {**values, **({"password_hash": kept} if kept else {})})
@@ -262,6 +273,17 @@ def of_jwt(credential: Credential, user: AnyRow | None) -> Principal | None:
     may_operate = credential.kind is CredentialKind.OPERATOR_JWT
     rights = operator_rights(user) if user is not None and may_operate else None
     return Principal(credential.key, "jwt", operator_rights=rights, credential=credential)
+
+
+def _tell_organizations(connection: Connection, now: datetime, user: str, by: str | None, *, of_members: bool) -> None:
+    """Write into the audit of each organization of a user that they were given a password, or refuse it."""
+    for membership in organizations.memberships_of(connection, user):
+        if not of_members:
+            raise PermissionDenied(
+                "They are a member of an organization, and whoever knows their password reads there what they may: "
+                f"giving them one needs the right {Right.PAYLOAD_READ}."
+            )
+        audit.record(connection, now, membership.id, by or SYSTEM, "users.password", user)
 
 
 def _found(connection: Connection, user: str) -> User:

@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Identity, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable
-from fairlane.store import row_security
+from fairlane.store import row_policies
 from fairlane.store.dialects import is_lock_timeout, is_retryable, is_sqlite
 from fairlane.store.tables import metadata
 from fairlane.store.transaction import Database
@@ -68,7 +68,7 @@ def migrate(database: Database, url: str | None = None) -> tuple[str | None, str
     A SQLite file that is not there is created, with its folder. Each revision is written in one transaction, on
     PostgreSQL apart from the indexes that are built outside of it.
 
-    Row security is switched on where the login may create its roles, or has been granted them; see `row_security`.
+    Row security is switched on where the login may create its roles, or has been granted them; see `row_policies`.
 
     Args:
         url: the owner's; None = as the database's.
@@ -106,7 +106,7 @@ def state(database: Database) -> SchemaState:
 
 def lacks_row_security(database: Database) -> bool:
     """Whether PostgreSQL could hold the tenant boundary below the code, and does not."""
-    return database.engine.dialect.name == "postgresql" and not database.read(row_security.is_on)
+    return database.engine.dialect.name == "postgresql" and not database.read(row_policies.is_on)
 
 
 def check(database: Database) -> None:
@@ -215,7 +215,7 @@ def _run_patiently(connection: Connection, change: Callable[[], None], deadline:
 
 
 def _secure(connection: Connection) -> None:
-    row_security.establish(connection)
+    row_policies.establish(connection)
     connection.commit()
 
 

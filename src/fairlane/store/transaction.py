@@ -1,18 +1,19 @@
 """The only begin and commit. Knows which errors to run again and what to call the others."""
 
 import random
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from fairlane.domain.errors import CommitUnanswered, StorageUnavailable
+from fairlane.domain.errors import CommitUnanswered, ConfigurationError, StorageUnavailable
 from fairlane.domain.redact import safe_url
-from fairlane.store import row_security
+from fairlane.store import row_logins, row_security
 from fairlane.store.clock import Clock, DatabaseClock
 from fairlane.store.dialects import (
     PATIENCE,
@@ -79,7 +80,7 @@ class Database:
         if role is not None and not is_in_memory(url):
             self.engine.update_execution_options(**{row_security.EYES: role})
         if self.is_postgres and role is not None:
-            row_security.take_on(self.engine, role, production=production)
+            row_security.take_on(self.engine, role, row_logins.guard(role) if production else None)
         self._writing = self.engine.execution_options(**{WRITE: True})
         # SQLite's transactions read one snapshot anyway.
         self._reading = (
@@ -205,6 +206,22 @@ class Database:
             production=self.production and role is not None,
         )
 
+    def scrub(self, table: str, url: str | None = None) -> None:
+        """Have the files of the database forget what was deleted from a table, as far as it can be done now.
+
+        That is a VACUUM FULL, which leaves what open transactions see, or with SQLite emptying its write-ahead log.
+        Where the login may not, or somebody is in the way, nothing happens: the database's own clean-up comes later.
+
+        Args:
+            url: the owner's; None = as here.
+        """
+        if is_in_memory(self.url):
+            return
+        single = self.sibling(pool_size=1, url=url)
+        with suppress(StorageUnavailable, ConfigurationError, sqlite3.OperationalError):
+            single.look(lambda connection: _scrub(connection, table))
+        single.close()
+
     def renew(self) -> None:
         """Make new connections: those from before a migration have not taken on their role."""
         if self.role is not None and self.is_postgres:
@@ -220,6 +237,16 @@ def _of_commit(error: StorageUnavailable) -> StorageUnavailable:
     cause = error.__cause__
     is_open = isinstance(cause, DBAPIError) and is_unanswered(cause)
     return CommitUnanswered(_UNANSWERED) if is_open else error
+
+
+def _scrub(connection: Connection, table: str) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"VACUUM (FULL) {table}")  # a plain one leaves bytes in the holes of pages
+        return
+    # Not in the transaction that SQLAlchemy would begin: SQLite refuses that.
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def _no_hint() -> None:

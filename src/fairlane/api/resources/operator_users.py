@@ -68,6 +68,7 @@ def create_user(operation: _Changing, body: NewUser) -> User:
         rights=body.rights,
         by=operation.user,
         right=Right.MEMBERS_CHANGE,
+        of_members=_may_be_member(operation, body.id, body.password),
     )
 
 
@@ -82,7 +83,10 @@ def update_user(operation: _Changing, user: UserPath, body: UserChange) -> User:
     """Change a user."""
     # Nor may they come in as somebody who may more.
     _refuse_more(operation, [*body.rights, *_found(operation, user).rights])
-    return operation.fl.users.update(user, **body.given(), by=operation.user, right=Right.MEMBERS_CHANGE)
+    of_members = _may_be_member(operation, user, body.password)
+    return operation.fl.users.update(
+        user, **body.given(), by=operation.user, right=Right.MEMBERS_CHANGE, of_members=of_members
+    )
 
 
 @router.delete("/users/{user}", status_code=204, operation_id="deleteUser")
@@ -125,6 +129,19 @@ def revoke_token(operation: _ChangingTokens, token: TokenPath) -> None:
 def _refuse_more(operation: Operation, rights: list[Right]) -> None:
     if not operation.rights.issuperset(rights):
         raise Problem(403, "permission-denied", "Nobody gives rights that they don't have themselves.")
+
+
+def _may_be_member(operation: Operation, user: str, password: str | None) -> bool:
+    """Whether this operator may give a member of an organization a password, by which to read there what they may."""
+    may = Right.PAYLOAD_READ in operation.rights
+    if password is not None and not may and operation.fl.members.of(user) is None:
+        raise Problem(
+            403,
+            "permission-denied",
+            "The application's own directory can't say whether they are a member of an organization, so giving them a "
+            f"password needs the right {Right.PAYLOAD_READ}.",
+        )
+    return may
 
 
 def _found(operation: Operation, user: str) -> User:

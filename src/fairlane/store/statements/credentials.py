@@ -25,6 +25,12 @@ def lock_user(connection: Connection, user: str) -> AnyRow | None:
     return connection.execute(select(users).where(users.c.id == user).with_for_update(read=True)).one_or_none()
 
 
+def find_rights(connection: Connection, user: str) -> AnyRow | None:
+    """What a user may, and whether they are disabled; None if there is none. The app may read no more of them."""
+    statement = select(users.c.id, users.c.is_operator, users.c.rights, users.c.disabled_at)
+    return connection.execute(statement.where(users.c.id == user)).one_or_none()
+
+
 def all_users(connection: Connection) -> Sequence[AnyRow]:
     """All users, by id."""
     return connection.execute(select(users).order_by(users.c.id)).all()

@@ -1,0 +1,247 @@
+"""What of row security is in the database: the roles, what each may do, and the policies."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+from sqlalchemy import Connection, Table, text
+from sqlalchemy.exc import DBAPIError
+
+from fairlane.store.row_security import Role, policy_of
+from fairlane.store.tables import (
+    audit,
+    feed_keys,
+    job_types,
+    metadata,
+    pauses,
+    sessions,
+    socket_tickets,
+    tokens,
+    users,
+    workers,
+)
+
+# Asks the database in plain SQL, on a connection of SQLAlchemy's or of the driver's.
+Ask = Callable[[str, Mapping[str, Any]], Sequence[Sequence[Any]]]
+
+_ALL: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
+_RIGHTS: Final = {audit: ("SELECT", "INSERT")}  # append-only
+# Handlers have the app's role. Logins, pauses and workers are the operator's to change, and a password's hash is nobody
+# else's to read; whoever submits registers the types that they submit, and leaves them enabled or not.
+_RIGHTS_OF_APP: Final[Mapping[Table, Sequence[str]]] = {
+    users: ("SELECT (id)", "SELECT (is_operator)", "SELECT (rights)", "SELECT (disabled_at)"),
+    sessions: (),
+    socket_tickets: (),
+    feed_keys: (),
+    pauses: ("SELECT",),
+    workers: ("SELECT",),
+    job_types: ("SELECT", "INSERT", "UPDATE (schema)", "UPDATE (options)", "UPDATE (registered_at)"),
+}
+_NOT_FOR_WORKERS: Final = frozenset({users, sessions, tokens, socket_tickets, feed_keys})
+_VERSION_TABLE: Final = "fairlane_schema_version"
+_TENANT, _EVERYTHING = "fairlane_tenant", "fairlane_all"
+_SECRET: Final = [table.name for table in metadata.sorted_tables if policy_of(table) is not None]
+
+_GRANTED: Final = """
+SELECT name, coalesce(grantee.rolname, 'public'), right_
+FROM (SELECT relname AS name, entry.grantee, entry.privilege_type AS right_
+      FROM pg_class, aclexplode(relacl) AS entry WHERE pg_class.oid = ANY(%(oids)s::oid[])
+      UNION ALL
+      SELECT attrelid::regclass::text, entry.grantee, entry.privilege_type || ' (' || attname || ')'
+      FROM pg_attribute, aclexplode(attacl) AS entry WHERE attrelid = ANY(%(oids)s::oid[])) AS granted
+LEFT JOIN pg_roles AS grantee ON grantee.oid = granted.grantee
+WHERE granted.grantee = 0 OR grantee.rolname = ANY(%(roles)s)
+"""
+_POLICIES: Final = """
+SELECT relname, relrowsecurity AND relforcerowsecurity, polname, polcmd::text, polpermissive,
+  ARRAY(SELECT coalesce(rolname, 'public') FROM unnest(polroles) AS one LEFT JOIN pg_roles ON pg_roles.oid = one),
+  pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid)
+FROM pg_class LEFT JOIN pg_policy ON polrelid = pg_class.oid WHERE pg_class.oid = ANY(%(oids)s::oid[])
+"""
+# A role that is above row security, or one that gets at more than its own by way of another.
+_ROLES_ABOVE: Final = """
+SELECT rolname FROM pg_roles WHERE rolname = ANY(%(roles)s) AND (rolsuper OR rolbypassrls)
+UNION SELECT member.rolname FROM pg_auth_members JOIN pg_roles AS member ON member.oid = pg_auth_members.member
+WHERE member.rolname = ANY(%(roles)s)
+"""
+_OIDS: Final = (
+    "SELECT name, to_regclass(name)::oid FROM unnest(%(names)s::text[]) AS name WHERE to_regclass(name) IS NOT NULL"
+)
+
+
+def establish(connection: Connection) -> bool:
+    """Make the roles, grant them what they need, and switch row security on, as far as it is not so.
+
+    For PostgreSQL, as the tables' owner, in a transaction.
+
+    Returns:
+        Whether it is on: False where the roles are not there and this login may not create them. An administrator
+        creates them (`roles_sql`), then `fairlane migrate` does the rest.
+    """
+    if not _have_roles(connection):
+        return False
+    _bring_down(connection)
+    schema = connection.scalar(text("SELECT quote_ident(current_schema())"))
+    everybody = ", ".join(Role)
+    # Asked before: a GRANT takes a lock, and one that changes nothing is not needed at each start.
+    if not connection.scalar(
+        text(
+            "SELECT bool_and(has_schema_privilege(role, current_schema(), 'USAGE')) "
+            "FROM unnest(CAST(:roles AS text[])) AS role"
+        ),
+        {"roles": list(Role)},
+    ):
+        connection.exec_driver_sql(f"GRANT USAGE ON SCHEMA {schema} TO {everybody}")
+    if not connection.scalar(
+        text("SELECT has_table_privilege(:role, :name, 'SELECT')"), {"role": Role.APP, "name": _VERSION_TABLE}
+    ):
+        connection.exec_driver_sql(f"GRANT SELECT ON {_VERSION_TABLE} TO {everybody}")
+    ask = _on(connection)
+    oddly_granted, oddly_bound = _oddly_granted(ask), _oddly_bound(ask)
+    for table in metadata.sorted_tables:
+        if table.name in oddly_granted:
+            _grant(connection, table)
+        if table.name in oddly_bound:
+            _bind(connection, table)
+    return True
+
+
+def is_on(connection: Connection) -> bool:
+    """Whether the roles, their rights and the policies are as `establish` makes them, no more and no less."""
+    ask = _on(connection)
+    return bool(_oids(ask, _SECRET)) and is_sound(ask) and not _oddly_granted(ask)
+
+
+def is_sound(ask: Ask) -> bool:
+    """Whether row security binds our roles on each table with an organization's rows that is there."""
+    return not ask(_ROLES_ABOVE, {"roles": list(Role)}) and not _oddly_bound(ask)
+
+
+def roles_sql(login: str) -> str:
+    """What an administrator has to say where the owner's login may not create roles.
+
+    Args:
+        login: the one that `fairlane migrate` uses, and each that applications and workers use. Those of the latter are
+            NOINHERIT, so that they have the roles' rights only where they have taken them on.
+    """
+    made = "\n".join(f"CREATE ROLE {role} NOLOGIN;" for role in Role)
+    return f"{made}\nGRANT {', '.join(Role)} TO {login};"
+
+
+def _on(connection: Connection) -> Ask:
+    return lambda statement, values: [tuple(row) for row in connection.exec_driver_sql(statement, dict(values))]
+
+
+def _have_roles(connection: Connection) -> bool:
+    count = text("SELECT count(*) FROM pg_roles WHERE rolname = ANY(CAST(:roles AS text[]))")
+    if connection.scalar(count, {"roles": list(Role)}) < len(Role):
+        may = connection.scalar(text("SELECT rolcreaterole OR rolsuper FROM pg_roles WHERE rolname = current_user"))
+        if not may:
+            return False
+        for role in Role:
+            _create_role(connection, role)
+    mine = text("SELECT bool_and(pg_has_role(role, 'MEMBER')) FROM unnest(CAST(:roles AS text[])) AS role")
+    return bool(connection.scalar(mine, {"roles": list(Role)}))
+
+
+def _create_role(connection: Connection, role: Role) -> None:
+    """Roles are the whole server's: whoever migrates another database may create them at this moment."""
+    there = text("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = :role)")
+    if connection.scalar(there, {"role": role}):
+        return
+    try:
+        with connection.begin_nested():
+            connection.exec_driver_sql(f"CREATE ROLE {role} NOLOGIN")
+            connection.exec_driver_sql(f"GRANT {role} TO CURRENT_USER")
+    except DBAPIError:
+        if not connection.scalar(there, {"role": role}):
+            raise
+
+
+def _bring_down(connection: Connection) -> None:
+    """Take from our roles what lets them past row security. Where this login may not, `fairlane check` says so."""
+    ask, ours = _on(connection), {"roles": list(Role)}
+    through = ask(
+        "SELECT quote_ident(above.rolname), member.rolname FROM pg_auth_members "
+        "JOIN pg_roles AS above ON above.oid = roleid JOIN pg_roles AS member ON member.oid = pg_auth_members.member "
+        "WHERE member.rolname = ANY(%(roles)s)",
+        ours,
+    )
+    changes = [f"REVOKE {above} FROM {member}" for above, member in through]
+    above = ask("SELECT rolname FROM pg_roles WHERE rolname = ANY(%(roles)s) AND (rolsuper OR rolbypassrls)", ours)
+    changes += [f"ALTER ROLE {role} NOSUPERUSER NOBYPASSRLS" for (role,) in above]
+    for change in changes:
+        with suppress(DBAPIError), connection.begin_nested():
+            connection.exec_driver_sql(change)
+
+
+def _grant(connection: Connection, table: Table) -> None:
+    connection.exec_driver_sql(f"REVOKE ALL ON {table.name} FROM PUBLIC, {', '.join(Role)}")
+    for role in Role:
+        if rights := _rights(role, table):
+            connection.exec_driver_sql(f"GRANT {', '.join(rights)} ON {table.name} TO {role}")
+
+
+def _bind(connection: Connection, table: Table) -> None:
+    for name in connection.scalars(
+        text("SELECT quote_ident(polname) FROM pg_policy WHERE polrelid = to_regclass(:name)"), {"name": table.name}
+    ).all():
+        connection.exec_driver_sql(f"DROP POLICY {name} ON {table.name}")
+    policy = policy_of(table)
+    connection.exec_driver_sql(f"ALTER TABLE {table.name} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
+    connection.exec_driver_sql(f"CREATE POLICY {_TENANT} ON {table.name} USING ({policy}) WITH CHECK ({policy})")
+    connection.exec_driver_sql(
+        f"CREATE POLICY {_EVERYTHING} ON {table.name} TO {Role.OPERATOR}, {Role.WORKER} USING (true) WITH CHECK (true)"
+    )
+
+
+def _rights(role: Role, table: Table) -> Sequence[str]:
+    if role is Role.WORKER and table in _NOT_FOR_WORKERS:
+        return ()
+    return _RIGHTS_OF_APP.get(table, _RIGHTS.get(table, _ALL)) if role is Role.APP else _RIGHTS.get(table, _ALL)
+
+
+def _oids(ask: Ask, names: Sequence[str]) -> dict[str, int]:
+    """Those of the tables that are there."""
+    return {row[0]: row[1] for row in ask(_OIDS, {"names": list(names)})}
+
+
+def _oddly_granted(ask: Ask) -> set[str]:
+    """The tables that are there of which one of our roles, or everybody, may do other things than it should."""
+    oids = _oids(ask, list(metadata.tables))
+    granted = {tuple(row) for row in ask(_GRANTED, {"oids": list(oids.values()), "roles": list(Role)})}
+    wanted = {
+        (table.name, str(role), right)
+        for table in metadata.sorted_tables
+        if table.name in oids
+        for role in Role
+        for right in _rights(role, table)
+    }
+    return {name for name, _, _ in granted ^ wanted}
+
+
+def _oddly_bound(ask: Ask) -> set[str]:
+    """The tables that are there, hold an organization's rows, and have other policies than `_bind` makes."""
+    oids = _oids(ask, _SECRET)
+    found: dict[str, set[object]] = {name: set() for name in oids}
+    for table, is_forced, name, command, is_permissive, roles, using, check in ask(
+        _POLICIES, {"oids": list(oids.values())}
+    ):
+        found[table].add((is_forced, name, command, is_permissive, *sorted(roles or ()), _gist(using), _gist(check)))
+    return {name for name, policies in found.items() if policies != _policies(metadata.tables[name])}
+
+
+def _policies(table: Table) -> set[object]:
+    own = _gist(policy_of(table))
+    return {
+        (True, _TENANT, "*", True, "public", own, own),
+        (True, _EVERYTHING, "*", True, *sorted((Role.OPERATOR, Role.WORKER)), "true", "true"),
+    }
+
+
+def _gist(condition: str | None) -> str | None:
+    """A policy's condition without what PostgreSQL adds to it as it writes it out: brackets, casts and an alias."""
+    if condition is None:
+        return None
+    return re.sub(r"[()\s]|::(character varying|\w+)(\[\])?|\bAS string_to_array\b", "", condition)
