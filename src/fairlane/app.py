@@ -120,7 +120,7 @@ class Fairlane:
         self.reads = Reads(self.database, host, self.keyring)
         self._submitter = Submitter(self.database, self.catalogue, self.directory, self.keyring, settings, self.emit)
         self._jobs = JobControl(self.database, self.directory, self.catalogue, self.keyring, settings.payload_limit)
-        self.idempotency = Idempotency(self.database, self._submitter)
+        self.idempotency = Idempotency(self.database, self._submitter, self.keyring)
         self.organizations = Organizations(self.database, of_host=directory is not None)
         self.members = Members(self.database, of_host=directory is not None)
         self.queues = Queues(self.database)
@@ -131,7 +131,7 @@ class Fairlane:
         self.users = Users(self.database)
         self.tokens = Tokens(self.database, self.directory)
         self.tickets = Tickets(self.database)
-        self.keys = Keys(self.database, self.directory, self.keyring)
+        self.keys = Keys(self.database, self.directory, self.keyring, settings.owner_url)
         self.audit = Audit(self.database)
         self.aio = AsyncVerbs(self)
 

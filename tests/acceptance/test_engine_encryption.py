@@ -1,6 +1,7 @@
 """R19: what the jobs of an organization with a key hold can't be read in database and storage, and works as ever."""
 
 from collections.abc import Iterator
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -10,17 +11,20 @@ from fairlane import (
     Backoff,
     ConfigurationError,
     DuplicateJob,
+    IdempotencyConflict,
     InvalidParameters,
     JobContext,
     JobStatus,
     PermanentError,
+    Submission,
     TransientError,
 )
+from fairlane.control.idempotency import Key
 from fairlane.domain.sealing import Field
 from fairlane.domain.statuses import KeyState
 from fairlane.registry.sealing import Unreadable
 from fairlane.store.statements import sealed_texts
-from fairlane.store.tables import audit, jobs, organization_keys
+from fairlane.store.tables import audit, idempotency_keys, jobs, organization_keys
 from tests.runtime.sealed_engine import FIRST, IMPOSTOR, SECOND, dump, sealed_engine
 from tests.runtime.worker_kit import Engine, Gate, another, engine, running, started, until
 
@@ -180,6 +184,70 @@ def test_reencrypting_leaves_nothing_under_older_keys_and_nothing_open(database_
             with later.database.engine.connect() as connection:
                 assert not [one for one in connection.scalars(select(jobs.c.parameters)) if "fl1:" not in one]
             assert ":first:" not in dump(later).replace("fl1:first", ":first:")
+
+
+def test_nothing_from_before_the_key_is_left_open_once_it_is_reencrypted_and_destroyed(database_url: str) -> None:
+    with engine(database_url, encryption_keys=FIRST) as fl:
+        register(fl)
+        ended = give(fl, fails=True)
+        fl.drain()
+        first = fl.give("work", parameters={"text": f"{CANARY}-parameter"})
+        with fl.database.engine.connect() as connection:
+            plain = connection.exec_driver_sql("SELECT key FROM fairlane_dedup_keys").scalar_one()
+        fl.keys.enable("acme")
+        assert fl.keys.reencrypt("acme") > 0
+        assert fl.keys.reencrypt("acme") == 0
+        assert CANARY not in dump(fl).replace(f"{CANARY}-file", "")  # files stay as they were stored
+        assert plain not in dump(fl)
+        # Hidden they do what they did.
+        with pytest.raises(DuplicateJob) as refused:
+            fl.give("work", parameters={"text": f"{CANARY}-parameter"})
+        assert refused.value.existing_id == first.id
+        assert f"TransientError: {CANARY}-error" in fl.reasons(ended)
+        fl.keys.destroy("acme")
+        assert CANARY not in str([fl.reasons(ended), fl.look(ended), fl.explain(ended.id, organization="acme")])
+
+
+def test_a_request_s_hash_is_hidden_where_there_is_a_key_and_gone_with_it(database_url: str) -> None:
+    with engine(database_url, encryption_keys=FIRST) as fl:
+        register(fl)
+        key, plain = Key("acme", "ana", "k"), sha256(b"a request").hexdigest()
+        mine = Submission("work", "acme", "ana", {"text": f"{CANARY}-parameter"}, dedup_window=0)
+        fl.members.add("acme", "ana")
+        (job,), _ = fl.idempotency.submit(key, plain, [mine])
+        fl.keys.enable("acme")
+        for _ in range(2):
+            assert fl.idempotency.submit(key, plain, [mine])[0][0].id == job.id
+            fl.keys.reencrypt("acme")
+            assert plain not in dump(fl)
+        fl.idempotency.submit(key._replace(key="l"), plain, [mine])
+        assert plain not in dump(fl)
+        with pytest.raises(IdempotencyConflict):
+            fl.idempotency.submit(key, sha256(b"another").hexdigest(), [mine])
+        fl.keys.destroy("acme")
+        with fl.database.engine.connect() as connection:
+            assert connection.execute(select(idempotency_keys)).all() == []
+
+
+def test_a_destroyed_key_is_not_left_in_the_files_of_the_database(database_url: str) -> None:
+    with sealed_engine(database_url) as fl:
+        with fl.database.engine.connect() as connection:
+            wrapped = connection.scalars(select(organization_keys.c.wrapped_key)).all()
+        fl.keys.destroy("acme")
+        assert wrapped
+        stored = files_of(fl)
+        assert not [one for one in wrapped if one.encode() in stored]
+
+
+def files_of(fl: Engine) -> bytes:
+    """What the files of the database, without its log, have of the table of keys."""
+    if fl.database.file is not None:
+        found = fl.database.file.parent.glob(f"{fl.database.file.name}*")
+        return b"".join(one.read_bytes() for one in found)
+    with fl.database.engine.connect() as owner:
+        owner.exec_driver_sql("CHECKPOINT")
+        read = "SELECT pg_read_binary_file(pg_relation_filepath('fairlane_organization_keys'))"
+        return bytes(owner.exec_driver_sql(read).scalar_one())
 
 
 def test_destroying_the_key_erases_what_was_sealed_and_nothing_crashes(fl: Engine) -> None:

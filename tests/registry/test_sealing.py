@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from fairlane import ConfigurationError, Settings
 from fairlane.domain.sealing import BROKEN, ERASED, LOCKED, Field
 from fairlane.registry.master_keys import MasterKeys
-from fairlane.registry.sealed_files import CHUNK, opened_file, sealed_chunks
+from fairlane.registry.sealed_files import CHUNK, LONGEST_HEAD, opened_file, opened_range, sealed_chunks
 from fairlane.registry.sealing import KeyNotHere, Ring, Unreadable, derived
 
 KEY, OTHER, SECRET = (bytes([number]) * 32 for number in (1, 2, 3))
@@ -105,10 +105,10 @@ def test_a_file_opens_at_its_path_whole_and_nowhere_else(size, tmp_path):
     for given_data in (data, tmp_path / "file"):
         sealed = b"".join(sealed_chunks(ring(), "acme/1", given_data))
         assert opened_file(ring(active=2), "acme/1", sealed) == data
-        head = len(b"fl1:1\n") + 7
+        head = len(b"fl2:1\n") + 16
         chunk = CHUNK + 16
         swapped = sealed[:head] + sealed[head + chunk : head + 2 * chunk] + sealed[head : head + chunk]
-        changed = [sealed[:-1], sealed[:head], sealed[: head + chunk], sealed + b"x", swapped, sealed[:9], b"fl1:1"]
+        changed = [sealed[:-1], sealed[:head], sealed[: head + chunk], sealed + b"x", swapped, sealed[:9], b"fl2:1"]
         for other in changed:
             if other != sealed:
                 with pytest.raises(Unreadable):
@@ -116,6 +116,42 @@ def test_a_file_opens_at_its_path_whole_and_nowhere_else(size, tmp_path):
         for elsewhere in ((ring("beta"), "acme/1"), (ring(), "acme/2"), (ring(keys={1: OTHER}), "acme/1")):
             with pytest.raises(Unreadable):
                 opened_file(*elsewhere, sealed)
+
+
+def test_no_two_files_have_a_key_in_common():
+    data = b"known text of both"
+    one, other = (b"".join(sealed_chunks(ring(), "acme/1", data)) for _ in range(2))
+    head = len(b"fl2:1\n") + 16
+    # With the ids exchanged, neither opens: the id makes the key.
+    with pytest.raises(Unreadable):
+        opened_file(ring(), "acme/1", one[:head] + other[head:])
+    key = HKDF(SHA256(), 32, salt=None, info=f"fairlane file {one[head - 16 : head].hex()}".encode()).derive(KEY)
+    assert AESGCM(key).decrypt(bytes(11) + b"\x01", one[head:], b"file\x1facme\x1facme/1") == data
+
+
+@pytest.mark.parametrize("size", [1, CHUNK, CHUNK + 1, 3 * CHUNK, 3 * CHUNK + 5])
+def test_of_a_sealed_file_only_the_chunks_that_are_asked_for_are_read(size):
+    data = bytes(range(251)) * (size // 251) + b"x" * (size % 251)
+    sealed = b"".join(sealed_chunks(ring(), "acme/1", data))
+    read = []
+
+    def fetch(start, stop):
+        read.append(stop - start)
+        assert stop <= len(sealed)
+        yield from (sealed[at : min(at + 1000, stop)] for at in range(start, stop, 1000))
+
+    edges = sorted({at for edge in (0, 1, CHUNK, 2 * CHUNK, size) for at in (edge - 1, edge, edge + 1)})
+    for start, stop in [(a, b) for a in edges for b in edges if 0 <= a < b <= size]:
+        pieces = opened_range(ring(active=2), "acme/1", sealed[:LONGEST_HEAD], size, start, stop, fetch)
+        assert b"".join(pieces) == data[start:stop]
+        touched = (stop - 1) // CHUNK - start // CHUNK + 1
+        assert read.pop() <= touched * (CHUNK + 16)
+    changed = sealed[:-1] + bytes([sealed[-1] ^ 1])
+    with pytest.raises(Unreadable):
+        list(opened_range(ring(), "acme/1", sealed, size, size - 1, size, lambda a, b: [changed[a:b]]))
+    if size > CHUNK:
+        with pytest.raises(Unreadable):  # it was cut where a chunk ends, and its size says so, too
+            list(opened_range(ring(), "acme/1", sealed, CHUNK, 0, CHUNK, fetch))
 
 
 @pytest.mark.parametrize(

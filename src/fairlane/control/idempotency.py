@@ -19,6 +19,7 @@ from fairlane.control.batch import Submission, parent_ids
 from fairlane.control.submission import Submitter
 from fairlane.domain.errors import ConfigurationError, IdempotencyConflict, JobNotFound, SubmissionError
 from fairlane.domain.jobs import Job
+from fairlane.registry.keyring import Keyring
 from fairlane.registry.options import text
 from fairlane.store.statements import idempotency, rows
 from fairlane.store.tables import AnyRow, jobs
@@ -38,15 +39,16 @@ class Key(NamedTuple):
 class Idempotency:
     """Submissions of one organization, by one user, under keys."""
 
-    def __init__(self, database: Database, submitter: Submitter) -> None:
+    def __init__(self, database: Database, submitter: Submitter, keyring: Keyring) -> None:
         self._database = database
         self._submitter = submitter
+        self._keyring = keyring
 
     def submit(self, key: Key, request_hash: str, submissions: Sequence[Submission]) -> tuple[list[Job], bool]:
         """Submit all or none, once.
 
         Args:
-            request_hash: the same for the same request, in hex.
+            request_hash: the same for the same request, in hex; kept hidden where the organization has a key.
 
         Returns:
             The jobs, and whether they were there before.
@@ -80,7 +82,10 @@ class Idempotency:
         self._database.write(lambda c: self._answer(c, kept, answered), of=key.organization)
         return made, False
 
-    def _keep(self, key: Key, request_hash: str, ids: Sequence[UUID]) -> tuple[AnyRow, bool]:
+    def _keep(self, key: Key, plain_hash: str, ids: Sequence[UUID]) -> tuple[AnyRow, bool]:
+        ring = self._keyring.rings_of(self._database, [key.organization]).get(key.organization)
+        request_hash = ring.hidden(plain_hash) if ring is not None else plain_hash
+
         def work(connection: Connection) -> tuple[AnyRow, bool]:
             now = self._database.clock.now(connection)
             fresh = {
@@ -100,7 +105,8 @@ class Idempotency:
             return kept, is_new
 
         kept, is_new = self._database.write(work, of=key.organization)
-        if kept.request_hash != request_hash:
+        # A plain one is from before the organization had a key.
+        if kept.request_hash not in {request_hash, plain_hash}:
             raise IdempotencyConflict("This idempotency key was used for another request; take a new one for this.")
         return kept, is_new
 

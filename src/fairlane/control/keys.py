@@ -18,11 +18,11 @@ from fairlane.registry.keyring import SECRET_VERSION, Keyring
 from fairlane.registry.master_keys import MasterKeys
 from fairlane.registry.sealing import KEY_BYTES, KeyNotHere, Ring, Unreadable
 from fairlane.store.row_security import EVERYONE
-from fairlane.store.statements import audit, sealed_texts
+from fairlane.store.statements import audit, sealed_texts, submitted_hashes
 from fairlane.store.statements import keys as statements
 from fairlane.store.statements.sealed_texts import Sealed
 from fairlane.store.statements.transition import SYSTEM
-from fairlane.store.tables import AnyRow
+from fairlane.store.tables import AnyRow, organization_keys
 from fairlane.store.transaction import Database
 
 _BATCH: Final = 200  # rows
@@ -41,8 +41,11 @@ class Keys:
     Other processes go by a change within five seconds.
     """
 
-    def __init__(self, database: Database, directory: Directory, keyring: Keyring) -> None:
+    def __init__(
+        self, database: Database, directory: Directory, keyring: Keyring, owner_url: str | None = None
+    ) -> None:
         self._database = database
+        self._owner_url = owner_url
         self._directory = directory
         self._keyring = keyring
 
@@ -130,7 +133,8 @@ class Keys:
         People see "[erased]" in its place. Jobs that have not ended can't be decoded any more: they back off and go to
         dead letter. Nothing is submitted until the organization gets a new key by `enable`.
 
-        Backups of the database hold the wrapped keys still: what is in them is erased with the master key.
+        The database is then asked to overwrite what it has of them in its files, where the owner's login is known. Its
+        backups and its write-ahead log hold the wrapped keys still: what is in them is erased with the master key.
 
         Raises:
             OrganizationNotFound
@@ -142,18 +146,21 @@ class Keys:
             now = self._database.clock.now(connection)
             statements.lock(connection, organization)
             destroyed = statements.destroy(connection, now, organization)
+            submitted_hashes.forget(connection, organization)  # plain ones from before the key are among them
             if destroyed:
                 _record(connection, now, organization, user, "destroy", before={"keys": destroyed - 1})
             return max(destroyed - 1, 0)  # without the secret of the hashes
 
         destroyed = self._database.write(work, of=organization)
         self._keyring.forget(organization)
+        self._database.scrub(organization_keys.name, self._owner_url)
         return destroyed
 
     def reencrypt(self, organization: str | None = None, *, user: str | None = None) -> int:
-        """Seal what is not sealed under the newest version of its organization's key; how many texts there were.
+        """Seal what is not sealed under the newest version of its organization's key; how many there were.
 
-        That is what older versions have sealed, and what was stored before the organization had a key. The keys
+        That is what older versions have sealed, and what was stored before the organization had a key; plain hashes of
+        what was submitted are hidden by it. The keys
         themselves are put under the newest master key. It goes in small batches, beside workers that run; files keep
         the version under which they were stored.
 
@@ -182,6 +189,8 @@ class Keys:
         ring.check()
         self._wrap_anew(organization)
         done = sum(self._reencrypt_column(ring, where) for where in sealed_texts.COLUMNS)
+        for hide in (submitted_hashes.hide_dedup_keys, submitted_hashes.hide_requests):
+            done += self._hide(ring, hide)
 
         def work(connection: Connection) -> None:
             now = self._database.clock.now(connection)
@@ -196,6 +205,15 @@ class Keys:
         while batch.last is not None:
             batch = self._batch(ring, where, batch.last)
             done += batch.changed
+        return done
+
+    def _hide(self, ring: Ring, hide: Callable[[Connection, str, submitted_hashes.Hide, int], int]) -> int:
+        def work(connection: Connection) -> int:
+            return hide(connection, ring.organization, ring.hidden, _BATCH)
+
+        done = 0
+        while hidden := self._database.write(work, of=ring.organization):
+            done += hidden
         return done
 
     def _batch(self, ring: Ring, where: Sealed, after: tuple[Any, ...] | None) -> _Batch:

@@ -59,9 +59,8 @@ class Users:
                 reads there what they may.
 
         Raises:
-            PermissionDenied
+            PermissionDenied: `by` lacks the right, or the user is such a member.
             ConfigurationError: there is such a user already, or a value is wrong.
-            PermissionDenied: they are such a member.
         """
         if not is_user_id(user):
             raise ConfigurationError(f"A user's id has 1 to 200 printable characters; {user!r:.220} does not fit.")

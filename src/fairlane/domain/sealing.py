@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Final, TypeAlias
 
 PREFIX: Final = "fl1:"
+HIDDEN: Final = "h1:"  # begins a hash that tells nothing without the organization's keys
 
 
 class Field(StrEnum):

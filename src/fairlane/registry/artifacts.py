@@ -3,7 +3,7 @@
 import mimetypes
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
@@ -16,7 +16,7 @@ from sqlalchemy import make_url
 
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable
 from fairlane.registry.keyring import Keyring
-from fairlane.registry.sealed_files import SEALED_HEAD, is_sealed_file, opened_file, sealed_chunks
+from fairlane.registry.sealed_files import LONGEST_HEAD, is_sealed_file, opened_file, opened_range, sealed_chunks
 from fairlane.registry.sealing import Ring
 from fairlane.store.transaction import Database
 
@@ -215,22 +215,28 @@ def stream_file(  # noqa: PLR0917 - as read_file, and which bytes
     database: Database,
     organization: str,
     path: str,
+    size: int,
     start: int,
     stop: int,
 ) -> Iterator[bytes]:
     """The bytes of an organization's file from `start` up to but without `stop`, in pieces.
 
-    A sealed file is opened whole for that. To be called outside of transactions.
+    Of a sealed file only the chunks that they are in are read. To be called outside of transactions.
+
+    Args:
+        size: of the whole file.
 
     Raises:
-        FileNotFoundError, Unreadable: as `read_file`; at once, and not with the first piece.
+        FileNotFoundError, Unreadable: as `read_file`; at once, and not with the first piece. Unreadable also later,
+            where a further chunk was changed.
     """
     if start >= stop:
         return storage.stream(path, start, stop)
-    beginning = b"".join(storage.stream(path, 0, SEALED_HEAD))
-    if not is_sealed_file(beginning):
+    head = b"".join(storage.stream(path, 0, LONGEST_HEAD))
+    ring = keyring.rings_of(database, [organization]).get(organization) if is_sealed_file(head) else None
+    if ring is None:
         return storage.stream(path, start, stop)
-    return iter((read_file(storage, keyring, database, organization, path)[start:stop],))
+    return opened_range(ring, path, head, size, start, stop, partial(storage.stream, path))
 
 
 def _digest(data: bytes | Path) -> tuple[str, int]:

@@ -1,25 +1,43 @@
 """Sealed files: artifacts of organizations that have a key, in chunks, so that none has to be in memory whole.
 
-    fl1:<version of the organization's key>\\n, 7 random bytes, then each chunk's ciphertext
+    fl2:<version of the organization's key>\\n, 16 random bytes: the file's id, then each chunk's ciphertext
 
-Every chunk has its number and whether it is the last one in its nonce (STREAM, Hoang et al. 2015): none can be left
-out, moved or cut off unseen. All are bound to the organization and to the file's path, which no other upload has.
+Each file has a key of its own, derived from the organization's by its id: however many files there are, no nonce comes
+twice under one key. Every chunk has its number and whether it is the last one in its nonce (STREAM, Hoang et al. 2015):
+none can be left out, moved or cut off unseen. All are bound to the organization and to the file's path, which no other
+upload has.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, NamedTuple
 
-from fairlane.domain.sealing import BROKEN, PREFIX
-from fairlane.registry.sealing import Ring, Unreadable, place
+from fairlane.domain.sealing import BROKEN
+from fairlane.registry.sealing import Ring, Unreadable, cipher, derived, place
 
 CHUNK: Final = 64 * 1024  # bytes of content
-_TAG: Final = 16
-_RANDOM: Final = 7
-_HEAD: Final = PREFIX.encode()
-_LONGEST_HEAD: Final = 20
-SEALED_HEAD: Final = len(_HEAD)  # bytes, by which a sealed file is told
+_SEALED: Final = CHUNK + 16  # with its tag
+_ID: Final = 16
+_HEAD: Final = b"fl2:"
+_LONGEST_VERSION: Final = 12
+LONGEST_HEAD: Final = len(_HEAD) + _LONGEST_VERSION + 1 + _ID  # bytes, in which a sealed file says how it is sealed
+
+
+class _Opener(NamedTuple):
+    """What opens the chunks of one file. `start`: where the first one is in it."""
+
+    key: Any
+    bound_to: bytes
+    start: int
+
+    def opened(self, number: int, sealed: bytes | memoryview, *, is_last: bool) -> bytes:
+        from cryptography.exceptions import InvalidTag  # noqa: PLC0415 - an extra
+
+        try:
+            return bytes(self.key.decrypt(_nonce(number, is_last=is_last), sealed, self.bound_to))
+        except (InvalidTag, ValueError):
+            raise Unreadable("it was not sealed as this file, or it was changed or cut", BROKEN) from None
 
 
 def is_sealed_file(data: bytes) -> bool:
@@ -35,14 +53,15 @@ def sealed_chunks(ring: Ring, path: str, data: bytes | Path) -> Iterator[bytes]:
     """
     ring.check()
     assert ring.active is not None
-    key, prefix, bound = ring.cipher_of(ring.active), os.urandom(_RANDOM), _bound_to(ring, path)
-    yield f"{PREFIX}{ring.active}\n".encode() + prefix
+    file_id, bound = os.urandom(_ID), _bound_to(ring, path)
+    key = _key_of(ring, ring.active, file_id)
+    yield _HEAD + f"{ring.active}\n".encode() + file_id
     number, chunks = 0, _chunks(data)
     chunk = next(chunks, b"")
     for following in chunks:
-        yield bytes(key.encrypt(_nonce(prefix, number, is_last=False), chunk, bound))
+        yield bytes(key.encrypt(_nonce(number, is_last=False), chunk, bound))
         chunk, number = following, number + 1
-    yield bytes(key.encrypt(_nonce(prefix, number, is_last=True), chunk, bound))
+    yield bytes(key.encrypt(_nonce(number, is_last=True), chunk, bound))
 
 
 def opened_file(ring: Ring, path: str, data: bytes) -> bytes:
@@ -51,31 +70,84 @@ def opened_file(ring: Ring, path: str, data: bytes) -> bytes:
     Raises:
         Unreadable
     """
-    from cryptography.exceptions import InvalidTag  # noqa: PLC0415 - an extra
+    opener = _opener(ring, path, data)
+    sealed = memoryview(data)[opener.start :]
+    pieces = [sealed[at : at + _SEALED] for at in range(0, len(sealed), _SEALED)] or [sealed]
+    return b"".join(
+        opener.opened(number, piece, is_last=number == len(pieces) - 1) for number, piece in enumerate(pieces)
+    )
 
-    head, newline, rest = data[:_LONGEST_HEAD].partition(b"\n")
-    version = head.removeprefix(_HEAD)
-    if not newline or not version.isdigit() or len(rest) < _RANDOM:
+
+def opened_range(  # noqa: PLR0917 - as opened_file, and which bytes
+    ring: Ring,
+    path: str,
+    head: bytes,
+    size: int,
+    start: int,
+    stop: int,
+    fetch: Callable[[int, int], Iterable[bytes]],
+) -> Iterator[bytes]:
+    """The bytes of a sealed file from `start` up to but without `stop`, chunk by chunk; no other chunk is read.
+
+    Args:
+        head: the first `LONGEST_HEAD` bytes of what is stored.
+        size: of what the file holds.
+        fetch: gives what is stored, from one position up to another, in pieces.
+
+    Raises:
+        Unreadable: at once where the head or the first chunk can't be opened, later where another one can't.
+    """
+    opener = _opener(ring, path, head)
+    first, final, last = start // CHUNK, (stop - 1) // CHUNK, (size - 1) // CHUNK
+    end = min((final + 1) * _SEALED, size + (last + 1) * (_SEALED - CHUNK))
+    pieces = _in_chunks(fetch(opener.start + first * _SEALED, opener.start + end))
+
+    def opened() -> Iterator[bytes]:
+        for number in range(first, final + 1):
+            chunk = opener.opened(number, next(pieces, b""), is_last=number == last)
+            yield chunk[max(start - number * CHUNK, 0) : stop - number * CHUNK]
+
+    chunks = opened()
+    beginning = next(chunks)
+
+    def all_of_them() -> Iterator[bytes]:
+        yield beginning
+        yield from chunks
+
+    return all_of_them()
+
+
+def _opener(ring: Ring, path: str, data: bytes) -> _Opener:
+    line, newline, _ = data[:LONGEST_HEAD].partition(b"\n")
+    version, start = line.removeprefix(_HEAD), len(line) + 1 + _ID
+    if not is_sealed_file(data) or not newline or not version.isdigit() or len(data) < start:
         raise Unreadable("it is no sealed file, or it was cut", BROKEN)
-    key, bound = ring.cipher_of(int(version)), _bound_to(ring, path)
-    start = len(head) + 1 + _RANDOM
-    prefix, sealed = data[start - _RANDOM : start], memoryview(data)[start:]
-    pieces = [sealed[at : at + CHUNK + _TAG] for at in range(0, len(sealed), CHUNK + _TAG)] or [sealed]
-    try:
-        return b"".join(
-            key.decrypt(_nonce(prefix, number, is_last=number == len(pieces) - 1), piece, bound)
-            for number, piece in enumerate(pieces)
-        )
-    except (InvalidTag, ValueError):
-        raise Unreadable("it was not sealed as this file, or it was changed or cut", BROKEN) from None
+    file_id = data[start - _ID : start]
+    return _Opener(_key_of(ring, int(version), file_id), _bound_to(ring, path), start)
 
 
-def _nonce(prefix: bytes, number: int, *, is_last: bool) -> bytes:
-    return prefix + number.to_bytes(4, "big") + bytes([is_last])
+def _key_of(ring: Ring, version: int, file_id: bytes) -> Any:
+    return cipher(derived(ring.key_of(version), f"fairlane file {file_id.hex()}"))
+
+
+def _nonce(number: int, *, is_last: bool) -> bytes:
+    return number.to_bytes(11, "big") + bytes([is_last])
 
 
 def _bound_to(ring: Ring, path: str) -> bytes:
     return place("file", ring.organization, path)
+
+
+def _in_chunks(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """What is stored, cut where its chunks end."""
+    held = bytearray()
+    for piece in pieces:
+        held += piece
+        while len(held) >= _SEALED:
+            yield bytes(held[:_SEALED])
+            del held[:_SEALED]
+    if held:
+        yield bytes(held)
 
 
 def _chunks(data: bytes | Path) -> Iterator[bytes]:

@@ -9,14 +9,14 @@ organization's key; the newest one seals, all of them open.
 
 import hmac
 import os
-from base64 import b64decode, b64encode
+from base64 import b64decode, b64encode, urlsafe_b64encode
 from collections.abc import Collection, Mapping
 from hashlib import sha256
 from typing import Any, Final
 from uuid import UUID
 
 from fairlane.domain.errors import ConfigurationError, FairlaneError
-from fairlane.domain.sealing import BROKEN, ERASED, LOCKED, PREFIX, Field
+from fairlane.domain.sealing import BROKEN, ERASED, HIDDEN, LOCKED, PREFIX, Field
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
@@ -102,6 +102,7 @@ class Ring:
         self.organization = organization
         self.active = active
         self._versions = {*keys, *missing, *destroyed}
+        self._keys = dict(keys)
         self._ciphers = {version: cipher(key) for version, key in keys.items()}
         self._missing = dict(missing)
         self._dedup = derived(secret, "fairlane deduplication") if secret is not None else None
@@ -183,21 +184,31 @@ class Ring:
         Raises:
             Unreadable
         """
-        if version in self._ciphers:
-            return self._ciphers[version]
+        self.key_of(version)
+        return self._ciphers[version]
+
+    def key_of(self, version: int) -> bytes:
+        """One version of the key, to derive others from.
+
+        Raises:
+            Unreadable
+        """
+        if version in self._keys:
+            return self._keys[version]
         if version in self._missing:
             raise KeyNotHere(self._missing[version])
         raise Unreadable(f"version {version} of its organization's encryption key was destroyed", ERASED)
 
     def hidden(self, digest: str) -> str:
-        """A deduplication hash that tells nothing without the keys; the same under all their versions.
+        """A hash of what was submitted that tells nothing without the keys; the same under all their versions.
 
         Raises:
             ConfigurationError: the keys can't be used here.
         """
         self.check()
         assert self._dedup is not None
-        return hmac.digest(self._dedup, digest.encode(), "sha256").hex()
+        hidden = urlsafe_b64encode(hmac.digest(self._dedup, digest.encode(), "sha256"))
+        return f"{HIDDEN}{hidden.decode()}"
 
     def fingerprint(self, digest: str) -> str:
         """Of a file: in the place of its SHA-256, which would tell whoever has the like."""

@@ -110,7 +110,14 @@ def get_artifact(
     fl = scope.fl
     try:
         pieces = stream_file(
-            fl.artifacts, fl.keyring, fl.database, scope.organization, found.path, wanted.start, wanted.stop
+            fl.artifacts,
+            fl.keyring,
+            fl.database,
+            scope.organization,
+            found.path,
+            found.size,
+            wanted.start,
+            wanted.stop,
         )
     except (FileNotFoundError, Unreadable):
         raise ArtifactNotFound from None

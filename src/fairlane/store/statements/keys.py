@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import Connection, select, update
 
 from fairlane.domain.statuses import KeyState
-from fairlane.store.dialects import insert
+from fairlane.store.dialects import insert, is_sqlite
 from fairlane.store.tables import AnyRow, organization_keys
 
 _KEYS = organization_keys.c
@@ -60,6 +60,8 @@ def retire(connection: Connection, organization: str, version: int) -> None:
 
 def destroy(connection: Connection, now: datetime, organization: str) -> int:
     """Overwrite all keys of the organization; how many there were."""
+    if is_sqlite(connection):
+        connection.exec_driver_sql("PRAGMA secure_delete = ON")  # else the page keeps the bytes of what was longer
     destroyed = connection.execute(
         update(organization_keys)
         .where(_KEYS.organization_id == organization, _KEYS.state != KeyState.DESTROYED)

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Column, Connection, Table, and_, not_, select, tuple_, update
+from sqlalchemy import Column, Connection, Table, and_, not_, or_, select, tuple_, update
 
 from fairlane.domain.sealing import ERASED, PREFIX, Field
+from fairlane.domain.statuses import JobStatus
 from fairlane.store.tables import (
     attempt_errors,
     checkpoints,
@@ -22,14 +23,14 @@ from fairlane.store.tables import (
 class Sealed(NamedTuple):
     """A column of sealed texts.
 
-    `key` names the columns that tell its rows apart within an organization; `also_open`: texts that were stored before
-    the organization had a key are sealed, too. Of the log only the ends of attempts are, and the others tell nothing.
+    `key` names the columns that tell its rows apart within an organization; `ends_only`: of the log only the ends of
+    attempts are sealed, also those from before the organization had a key; its other entries tell nothing.
     """
 
     column: Column[str]
     field: Field
     key: tuple[str, ...] = ("job_id",)
-    also_open: bool = True
+    ends_only: bool = False
 
     @property
     def table(self) -> Table:
@@ -44,7 +45,7 @@ COLUMNS: Final = (
     Sealed(checkpoints.c.state, Field.CHECKPOINT),
     Sealed(progress.c.message, Field.PROGRESS),
     Sealed(log_lines.c.message, Field.LOG_LINE, ("id",)),
-    Sealed(execution_log.c.message, Field.LOG_ENTRY, ("id",), also_open=False),
+    Sealed(execution_log.c.message, Field.LOG_ENTRY, ("id",), ends_only=True),
     Sealed(attempt_errors.c.message, Field.ATTEMPT_ERROR, ("job_id", "attempt")),
     Sealed(attempt_errors.c.traceback, Field.TRACEBACK, ("job_id", "attempt")),
     Sealed(dead_letters.c.reason, Field.REASON),
@@ -72,8 +73,9 @@ def page(
         not_(column.startswith(f"{PREFIX}{version}:")),
         column.not_in(["", ERASED]),
     )
-    if not where.also_open:
-        statement = statement.where(column.startswith(PREFIX))
+    if where.ends_only:
+        is_end = execution_log.c.from_status == JobStatus.RUNNING
+        statement = statement.where(or_(column.startswith(PREFIX), is_end))
     if after is not None:
         statement = statement.where(tuple_(*keys) > after)
     rows = connection.execute(statement.order_by(*keys).limit(limit)).all()
