@@ -122,6 +122,8 @@ class TestDecisions:
         scene.fl.dead_letters.resolve(job.id, "acme", user="olga", note="printed by hand")
         (letter,) = scene.fl.dead_letters.list("acme", resolution=None).items
         assert (letter.resolution, letter.note, letter.resolved_by) == ("resolved", "printed by hand", "olga")
+        decided = [entry.action for entry in scene.fl.audit.list("acme")][:2]
+        assert decided == ["jobs.resolve", "jobs.ignore"]
         assert scene.fl.dead_letters.retry(job.id, "acme", user="ana").status == QUEUED
         (letter,) = scene.fl.dead_letters.list("acme", resolution=None).items
         assert (letter.resolution, letter.note, letter.resolved_by) == ("retried", None, "ana")

@@ -199,7 +199,8 @@ class DeadLetters:
             now = self._database.clock.now(connection)
             statements.resolve(connection, now, organization, row.id, resolution, actor=user or SYSTEM, note=note)
 
-        self._jobs.change(job_id, organization, user, "resolve", work)
+        verb = "ignore" if resolution is Resolution.IGNORED else "resolve"
+        self._jobs.change(job_id, organization, user, verb, work)
 
 
 def _resolution(text: Resolution | str | None) -> Resolution | None:
