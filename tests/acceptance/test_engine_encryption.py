@@ -384,6 +384,7 @@ def test_an_edited_retry_of_a_sealed_job_is_sealed_and_names_what_was_edited(fl:
     fl.drain()
     fl.retry(job.id, organization="acme", parameters={"text": f"{CANARY}-parameter", "fails": False})
     assert "parameters edited: fails" in fl.reasons(job)
+    assert fl.audit.list("acme")[0].after == {"parameters": "edited"}  # that they were, and not what
     fl.drain()
     assert fl.look(job).status is JobStatus.COMPLETED
     assert CANARY not in dump(fl)

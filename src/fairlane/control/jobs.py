@@ -90,7 +90,8 @@ class JobControl:
             dead_letters.retry(connection, now, organization, row.id, actor=user or SYSTEM, edit=edit, at=at)
             return self._read(connection, organization, row.id)
 
-        return self.change(job_id, organization, user, "retry", work)
+        told = {"parameters": "edited"} if parameters is not None else None
+        return self.change(job_id, organization, user, "retry", work, after=told)
 
     def delete(self, job_id: UUID | str, organization: str, *, user: str | None) -> None:
         """Delete an ended job with all that is kept of it; a worker's clean-up deletes its files, soon after.
@@ -117,10 +118,12 @@ class JobControl:
         user: str | None,
         verb: str,
         work: Callable[[Connection, AnyRow], T],
+        *,
+        after: Mapping[str, Any] | None = None,
     ) -> T:
         """Run `work` on the job's row, locked, if the user may change it: a member their own, admins and operators all.
 
-        A stranger learns nothing: to them the job does not exist.
+        A stranger learns nothing: to them the job does not exist. The audit is told `after`.
 
         Raises:
             JobNotFound, PermissionDenied, StorageUnavailable, and what `work` raises: then nothing was changed.
@@ -140,8 +143,9 @@ class JobControl:
                     _check_right(row, user, membership, verb)
                 done = work(connection, row)
                 now = self._database.clock.now(connection)
+                before = {"status": row.status}
                 audit.record(
-                    connection, now, organization, user or SYSTEM, f"jobs.{verb}", key, before={"status": row.status}
+                    connection, now, organization, user or SYSTEM, f"jobs.{verb}", key, before=before, after=after
                 )
                 return done
 
