@@ -94,7 +94,7 @@ class Feed:
 
     def start(self) -> None:
         """Begin at the end of the log."""
-        key = self._database.write(statements.cursor_key) if self._cursors is None else None
+        key = self._database.write(statements.cursor_key, of=EVERYONE) if self._cursors is None else None
         self._cursors = Cursors(key) if key is not None else self._cursors
         self._tail = Tail(self._database.look(statements.newest, of=EVERYONE))
         self._strangers = self._database.look(statements.writers, of=EVERYONE)
