@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Query
-from pydantic import AwareDatetime
 
 from fairlane.api.problems import Problem
 from fairlane.api.scope import Scope
+from fairlane.api.values import Moment
 from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import JobStatus
 from fairlane.reads.jobs import Filters as Given
@@ -22,8 +22,8 @@ class Filters:
     user: Annotated[str | None, Query(max_length=200, description="Who submitted it.")] = None
     queue: Annotated[str | None, Query(max_length=200)] = None
     label: Annotated[list[str] | None, Query(max_length=50, description="name=value; several: all of them.")] = None
-    created_after: Annotated[AwareDatetime | None, Query(description="Included; with a time zone.")] = None
-    created_before: Annotated[AwareDatetime | None, Query(description="Not included; with a time zone.")] = None
+    created_after: Annotated[Moment | None, Query(description="Included; with a time zone.")] = None
+    created_before: Annotated[Moment | None, Query(description="Not included; with a time zone.")] = None
     text: Annotated[
         str | None,
         Query(

@@ -7,11 +7,11 @@ from hashlib import sha256
 from typing import Annotated, Any, Literal
 
 from fastapi import Header
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from fairlane.api.problems import Problem
 from fairlane.api.scope import Scope
-from fairlane.api.values import Number, Whole
+from fairlane.api.values import Moment, Number, Whole
 from fairlane.control.batch import Submission
 from fairlane.control.idempotency import Key
 from fairlane.domain.jobs import Job
@@ -56,7 +56,7 @@ class NewJob(BaseModel):
     )
     on_parent_failure: ParentPolicy = ParentPolicy.DEAD_LETTER
     delay: Number | None = Field(default=None, ge=0, description="Start no earlier, in seconds from now.")
-    run_at: AwareDatetime | None = Field(default=None, description="Start no earlier; with a time zone.")
+    run_at: Moment | None = Field(default=None, description="Start no earlier; with a time zone.")
     dedup_key: str | None = Field(default=None, min_length=1, max_length=200)
     on_duplicate: Literal["reject", "return", "replace"] = "reject"
     dedup_window: Number | None = Field(default=None, ge=0, description="In seconds; 0: off; null: the type's.")

@@ -1,9 +1,21 @@
-"""What bodies are made of, taken as JSON has it: false is no 0, "5" is no 5, and 1e999 is no number."""
+"""What bodies are made of, taken as JSON has it: false is no 0, "5" is no 5, 1e999 is no number, and 5 is no moment."""
 
-from typing import Annotated, TypeAlias
+import re
+from typing import Annotated, Any, Final, TypeAlias
 
-from pydantic import AllowInfNan, Strict
+from pydantic import AllowInfNan, AwareDatetime, BeforeValidator, Strict
+
+_DATE_TIME: Final = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d")
+
+
+def _written_out(value: Any) -> Any:
+    """Refuse the seconds since 1970, as a number or as text, which pydantic would take."""
+    if value is not None and not (isinstance(value, str) and _DATE_TIME.match(value)):
+        raise ValueError("a time is written out, with a time zone, such as 2026-11-01T08:00:00Z")
+    return value
+
 
 Whole: TypeAlias = Annotated[int, Strict()]
 Number: TypeAlias = Annotated[float, Strict(), AllowInfNan(False)]
 Flag: TypeAlias = Annotated[bool, Strict()]
+Moment: TypeAlias = Annotated[AwareDatetime, BeforeValidator(_written_out)]

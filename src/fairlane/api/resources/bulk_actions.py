@@ -4,13 +4,13 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from fairlane.api import problems
 from fairlane.api.filters import Filters
 from fairlane.api.rates import Rate
 from fairlane.api.scope import InOrganization, Scope
-from fairlane.api.values import Flag
+from fairlane.api.values import Flag, Moment
 from fairlane.control.bulk import BulkAction, Worked, fitting
 from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import JobStatus
@@ -32,8 +32,8 @@ class BulkFilter(BaseModel):
     user: _Text = None
     queue: _Text = None
     label: list[str] | None = Field(default=None, max_length=50, description="name=value; several: all of them.")
-    created_after: AwareDatetime | None = None
-    created_before: AwareDatetime | None = None
+    created_after: Moment | None = None
+    created_before: Moment | None = None
     text: _Text = None
 
     def given(self, scope: Scope) -> Given:
