@@ -34,7 +34,7 @@ _quiet: Final = logging.getLogger("fairlane.engineio")
 _quiet.setLevel(logging.CRITICAL)
 
 
-class _TextPacket(Packet):  # type: ignore[misc]
+class _TextPacket(Packet):  # type: ignore[misc] # the library has no types
     """A packet without attachments: the library keeps them, as many and as large as come, until all are there."""
 
     def decode(self, encoded_packet: str) -> int:

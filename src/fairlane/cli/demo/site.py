@@ -49,7 +49,7 @@ def dashboard_of(fl: Fairlane, *, wanted: bool, port: int = 0) -> Iterator[str |
 
 def _missing() -> str | None:
     try:
-        import uvicorn  # noqa: F401
+        import uvicorn  # noqa: F401 - only whether it is there
 
         from fairlane.api.dashboard import is_built
     except ModuleNotFoundError as error:
