@@ -1,6 +1,6 @@
 """What the realtime side costs: latency and memory with many sockets, and what a client costs that does not read.
 
-    python -m benchmarks.realtime --url postgresql://… [--sockets 1000] [--seconds 30]
+    python -m benchmarks.realtime --url postgresql://… [--sockets 1000] [--seconds 30] [--nodes 2] [--only revocation]
 
 It serves the API in a process of its own and watches it from here with plain websockets, so both share the machine.
 Latency is from just before a change is written, here, to the receipt of its event, here: one clock.
@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import json
 import os
+import random
 import re
 import socket
 import statistics
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -210,6 +211,37 @@ async def stalled(fl: Fairlane, base: str, pid: int, secrets: list[str], seconds
     await _close([reading, *deaf], [task])
 
 
+async def revocation(fl: Fairlane, bases: list[str], count: int) -> None:
+    """Members with a socket at each node lose what let them in, one after the other, at any moment of a second."""
+    ways = {
+        "membership removed": lambda user, _token: fl.members.remove("acme", user),
+        "token revoked": lambda _user, token: fl.tokens.revoke("acme", token.id),
+        "user disabled": lambda user, _token: fl.users.update(user, disabled=True),
+    }
+    taken: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(count):
+        name = list(ways)[number % len(ways)]
+        user = f"leaver-{time.time_ns()}"
+        fl.users.create(user)
+        fl.members.add("acme", user)
+        token, secret = fl.tokens.create("acme", user=user, name="bench")
+        arrived: list[Arrival] = []
+        listeners = [await Listener.open(base, secret, {"organization": "acme"}, arrived.append) for base in bases]
+        tasks = [asyncio.create_task(one.listen()) for one in listeners]
+        await asyncio.sleep(random.random())  # the looks are each second
+        begun = time.perf_counter()
+        await asyncio.to_thread(ways[name], user, token)
+        await asyncio.wait_for(asyncio.gather(*tasks), 60)
+        goodbyes = [at for event, _, at in arrived if event == "revoked"]
+        assert len(goodbyes) == len(bases), "each node said so"
+        taken[name].append(max(goodbyes) - begun)
+        await _close(listeners, [])
+    for name, seconds in taken.items():
+        told_as(f"revocation on {len(bases)} nodes, {name}", seconds)
+    every = [one for seconds in taken.values() for one in seconds]
+    told_as(f"revocation on {len(bases)} nodes", every)
+
+
 async def _close(listeners: list[Listener], tasks: list[asyncio.Task[None]]) -> None:
     for task in tasks:
         task.cancel()
@@ -252,6 +284,9 @@ async def main() -> None:
     parser.add_argument("--url", required=True)
     parser.add_argument("--sockets", type=int, default=1_000)
     parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--nodes", type=int, default=2, help="servers on the one database, for revocation")
+    parser.add_argument("--revocations", type=int, default=60)
+    parser.add_argument("--only", choices=["sockets", "progress", "stalled", "revocation"])
     given = parser.parse_args()
     with Fairlane(given.url) as fl:
         fl.job_type("report", dedup_window=0)(report)
@@ -263,9 +298,16 @@ async def main() -> None:
             fl.members.add("acme", f"user-{number}")
             secrets.append(fl.tokens.create("acme", user=f"user-{number}", name="bench")[1])
         with served(given.url) as (base, pid):
-            await many_sockets(fl, base, pid, secrets, given.sockets, given.seconds)
-            await progress_of_many(fl, base, pid, secrets, given.seconds)
-            await stalled(fl, base, pid, secrets, given.seconds)
+            if given.only in {None, "sockets"}:
+                await many_sockets(fl, base, pid, secrets, given.sockets, given.seconds)
+            if given.only in {None, "progress"}:
+                await progress_of_many(fl, base, pid, secrets, given.seconds)
+            if given.only in {None, "stalled"}:
+                await stalled(fl, base, pid, secrets, given.seconds)
+        if given.only in {None, "revocation"}:
+            with ExitStack() as stack:
+                nodes = [stack.enter_context(served(given.url))[0] for _ in range(given.nodes)]
+                await revocation(fl, nodes, given.revocations)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """A real Socket.IO client that keeps what it is told."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -23,23 +24,26 @@ class Watcher:
         organization: str | None,
         *,
         secret: str | None = None,
+        ticket: str | None = None,
         transports: tuple[str, ...] = ("websocket",),
     ) -> None:
         self.api = api
-        self.secret = secret or api.token(user, organization)
+        self.secret = secret if secret is not None or ticket is not None else api.token(user, organization)
+        self.gone_at: float | None = None  # when it was closed, by `time.monotonic`
         self.told: list[tuple[str, dict[str, Any]]] = []
         self.refused: Any = None  # why it was not let in
         self.is_gone = asyncio.Event()
+        self._ticket = ticket
         self._transports = list(transports)
         self._news = asyncio.Event()
         self._client = socketio.AsyncClient(reconnection=False)
         for event in EVENTS:
             self._client.on(event.name, self._keeping(event.name))
         self._client.on("connect_error", self._keep_refusal)
-        self._client.on("disconnect", lambda *_: self.is_gone.set())
+        self._client.on("disconnect", self._keep_end)
 
     async def __aenter__(self) -> Self:
-        await self.open(await ticket_of(self.api, self.secret))
+        await self.open(self._ticket or await ticket_of(self.api, self.secret or ""))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -64,6 +68,10 @@ class Watcher:
 
     def _keep_refusal(self, data: Any) -> None:
         self.refused = data
+
+    def _keep_end(self, *_: object) -> None:
+        self.gone_at = time.monotonic()
+        self.is_gone.set()
 
     async def subscribe(self, **wanted: Any) -> dict[str, Any]:
         """The acknowledgement."""

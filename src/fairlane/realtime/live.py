@@ -33,6 +33,7 @@ _SLOWER: Final = 1.3
 _WARM: Final = 0.5  # seconds that a start waits for transactions from before it
 _RETRY: Final = 0.2  # seconds
 _OUTAGE: Final = 5.0  # seconds, after which the database may be another one: a standby that lacks the last rows
+_AGAIN: Final = 1.0  # seconds between two looks whether clients may still be where they are
 _LINGER: Final = 5.0  # seconds that it goes on without clients: a page that is loaded again comes back
 
 
@@ -81,6 +82,7 @@ class Live:
         self._looking = asyncio.Lock()
         self._position = Position(0)  # up to where all rooms were told
         self._hint = asyncio.Event()
+        self._rights_changed = asyncio.Event()
 
     async def ask(self, work: Callable[..., T], *args: Any) -> T:
         """Run what blocks, for one client."""
@@ -151,8 +153,8 @@ class Live:
             await self._start()
             warm.set_result(None)
             listener.start()
-            checks = (self._check_credentials, self._check_memberships)
-            others += [asyncio.create_task(_each_second(check)) for check in checks]
+            checks = {self._check_credentials: asyncio.Event(), self._check_memberships: self._rights_changed}
+            others += [asyncio.create_task(_each_second(check, sooner)) for check, sooner in checks.items()]
             await self._follow()
         except Exception as error:
             if warm.done():
@@ -237,6 +239,8 @@ class Live:
         for client in clients:
             principal = principals.get(client.principal.credential)
             if principal is not None:
+                if principal != client.principal:
+                    self._rights_changed.set()  # two looks one after the other would take two seconds
                 client.principal = principal
             elif client in self.hub.clients:
                 self.hub.revoke(client, list(client.rooms))
@@ -253,8 +257,10 @@ class Live:
                 self.hub.revoke(client, [room])
 
 
-async def _each_second(check: Callable[[], Coroutine[Any, Any, None]]) -> None:
+async def _each_second(check: Callable[[], Coroutine[Any, Any, None]], sooner: asyncio.Event) -> None:
     while True:
+        sooner.clear()
         with suppress(FairlaneError):  # without an answer nothing is told for long: see `Membership.is_fresh`
             await check()
-        await asyncio.sleep(1.0)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(sooner.wait(), _AGAIN)
