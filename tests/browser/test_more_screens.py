@@ -9,9 +9,9 @@ from playwright.sync_api import Page, expect
 from fairlane import Fairlane, JobContext, Settings
 from fairlane.store.statements import workers
 from fairlane.store.statements.workers import WorkerCard
-from tests.browser.conftest import AXE, PICTURES, unable
+from tests.browser.conftest import PICTURES
 from tests.browser.site import HOSTILE, Site
-from tests.browser.test_screens import WIDTHS, barriers, overflow, settled
+from tests.browser.test_screens import barriers, seen_in_all_ways, settled
 
 
 def fax(ctx: JobContext) -> None: ...
@@ -86,22 +86,10 @@ def _stranded(fl: Fairlane) -> Fairlane:
     return other
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", WIDTHS)
-def test_more_screens_have_no_barriers(
-    enter: Callable[..., Page], full: dict[str, tuple[str, str]], width: int, scheme: str
-):
-    if not AXE.exists():
-        unable("axe-core is not installed; `make dashboard` brings it.")
-    PICTURES.mkdir(parents=True, exist_ok=True)
+def test_more_screens_have_no_barriers(enter: Callable[..., Page], full: dict[str, tuple[str, str]]):
     found: list[str] = []
     for name, (user, path) in full.items():
-        page = enter(user, path, viewport={"width": width, "height": WIDTHS[width]}, color_scheme=scheme)
-        settled(page, name)
-        page.screenshot(path=PICTURES / f"{name}-{width}-{scheme}.png", full_page=True)
-        found += [f"{name}: {one}" for one in barriers(page)]
-        found += [f"{name} is {over} px wider than the screen" for over in [overflow(page)] if over > 0]
-        page.context.close()
+        found += seen_in_all_ways(enter, name, user, path)
     assert not found, "\n".join(found)
 
 
@@ -118,8 +106,6 @@ DIALOGS = {
 
 
 def test_dialogs_of_more_screens_have_no_barriers(enter: Callable[..., Page], full: dict[str, tuple[str, str]]):
-    if not AXE.exists():
-        unable("axe-core is not installed; `make dashboard` brings it.")
     PICTURES.mkdir(parents=True, exist_ok=True)
     found: list[str] = []
     for name, buttons in DIALOGS.items():

@@ -16,6 +16,7 @@ from fairlane.api.cross_site import comes_from_elsewhere
 from fairlane.api.resources import audit
 from fairlane.control import passwords
 from tests.api.served import PASSWORD, Api
+from tests.control.cheap_passwords import REAL
 from tests.patience import PATIENCE
 
 UPGRADE = {
@@ -98,7 +99,7 @@ def test_an_export_ends_with_the_right_to_it(api: Api, monkeypatch: pytest.Monke
 def test_many_logins_at_once_take_the_memory_of_a_few(api: Api, monkeypatch: pytest.MonkeyPatch):
     api.with_password()
     most, now, lock = 0, 0, threading.Lock()
-    hasher = passwords._hasher()
+    hasher = REAL()
 
     class Counting:
         def verify(self, kept: str, tried: str) -> bool:
