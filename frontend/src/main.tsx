@@ -4,8 +4,10 @@ import { createRouter, RouterProvider } from "@tanstack/react-router";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { BASE } from "./api/client";
+import { patience } from "./api/patience";
 import { Problem, retries, retryDelay } from "./api/problem";
 import { live } from "./live/client";
+import { isKept } from "./live/effects";
 import { routeTree } from "./routes";
 import { parseSearch, stringifySearch } from "./search";
 import { applyAppearance } from "./settings";
@@ -22,13 +24,28 @@ function onError(error: unknown): void {
     void router.navigate({ to: "/login", search: { next: router.state.location.href } });
 }
 
+/** Whether an answer needs no question, as events say when it is old. */
+function isFresh({ queryKey }: { queryKey: readonly unknown[] }): boolean {
+  return live.phase === "live" && isKept(queryKey);
+}
+
 const queries = new QueryClient({
   queryCache: new QueryCache({ onError, onSuccess: () => live.heard() }),
   mutationCache: new MutationCache({ onError }),
   defaultOptions: {
-    queries: { retry: retries, retryDelay, staleTime: 2_000, refetchIntervalInBackground: false },
+    queries: {
+      retry: retries,
+      retryDelay,
+      staleTime: (query) => (isFresh(query) ? 30_000 : 2_000),
+      refetchOnWindowFocus: (query) => !isFresh(query),
+      refetchIntervalInBackground: false,
+    },
     mutations: { retry: false },
   },
+});
+
+queries.getQueryCache().subscribe((event) => {
+  if (event.type === "updated" && event.action.type === "failed") patience.note(event.action.error);
 });
 
 const router = createRouter({

@@ -3,6 +3,7 @@ import type { QueryClient } from "@tanstack/react-query";
 import { createRootRouteWithContext, createRoute, lazyRouteComponent, redirect } from "@tanstack/react-router";
 import { Problem } from "./api/problem";
 import { meQuery } from "./api/queries";
+import { live } from "./live/client";
 import { auditSearch } from "./screens/audit/search";
 import { lettersSearch } from "./screens/dead-letters/search";
 import { fairnessSearch } from "./screens/fairness/search";
@@ -26,6 +27,12 @@ async function requireLogin({ context, location }: { context: { queries: QueryCl
   }
 }
 
+/** Where screens are live: the connection is made while one asks who somebody is. */
+function enter(given: Parameters<typeof requireLogin>[0]) {
+  live.open();
+  return requireLogin(given);
+}
+
 const start = createRoute({
   getParentRoute: () => root,
   path: "/",
@@ -43,7 +50,7 @@ const login = createRoute({
 const organization = createRoute({
   getParentRoute: () => root,
   path: "o/$organization",
-  beforeLoad: requireLogin,
+  beforeLoad: enter,
   component: InOrganization,
 });
 const overview = createRoute({
@@ -115,7 +122,7 @@ const settings = createRoute({
 const operator = createRoute({
   getParentRoute: () => root,
   path: "operator",
-  beforeLoad: requireLogin,
+  beforeLoad: enter,
   component: InOperator,
 });
 const operatorOrganizations = createRoute({

@@ -33,8 +33,12 @@ describe("trying again", () => {
     expect(retries(0, new TypeError())).toBe(false);
   });
 
+  it("goes on for ever where one only has to wait one's turn", () => {
+    expect(retries(99, new Problem(429, "urn:fairlane:problem:too-many-requests", "", 7))).toBe(true);
+  });
+
   it("waits as long as the server says", () => {
-    expect(retryDelay(0, new Problem(429, "", "", 7))).toBe(7000);
+    expect(retryDelay(0, new Problem(429, "urn:fairlane:problem:too-many-requests", "", 7))).toBe(7000);
     expect([0, 1, 9].map((failures) => retryDelay(failures, new Problem(503, "", "")))).toEqual([1000, 2000, 15_000]);
   });
 });

@@ -33,9 +33,14 @@ export function problemOf(response: Response, body: unknown): Problem {
   return new Problem(response.status, type, detail, Number.isFinite(wait) ? wait : null, given);
 }
 
-/** How often a query is tried again, as far as that may help. */
+/** Whether one asked too often, and is let in again after a wait. */
+export function tooMany(error: unknown): error is Problem {
+  return error instanceof Problem && error.type.endsWith(":too-many-requests");
+}
+
+/** How often a query is tried again, as far as that may help: for ever where it only has to wait its turn. */
 export function retries(failures: number, error: unknown): boolean {
-  return error instanceof Problem && error.isPassing && failures < 3;
+  return tooMany(error) || (error instanceof Problem && error.isPassing && failures < 3);
 }
 
 /** How long to wait before that, in milliseconds: as long as the server says, else a little longer each time. */

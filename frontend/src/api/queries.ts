@@ -41,6 +41,7 @@ export function organizationQuery(organization: string) {
     queryKey: within(organization, "self"),
     queryFn: ({ signal }) =>
       ask(api.GET("/api/v1/organizations/{organization}", { params: { path: { organization } }, signal })),
+    staleTime: 30_000,
   });
 }
 

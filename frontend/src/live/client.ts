@@ -16,6 +16,8 @@ import { next, PATIENCE, type Phase, type Signal } from "./phase";
 
 export interface Listener {
   onEvent: (event: Event) => void;
+  /** One hears of it from now on: what was asked for before may lack what happened meanwhile. */
+  onBegin?: () => void;
   /** All that is shown of the target has to be fetched anew. */
   onReset: () => void;
   /** One may no longer see it. */
@@ -45,8 +47,8 @@ export class LiveClient {
     watched.listeners.add(listener);
     this.#watched.set(key, watched);
     if (isFirst) {
-      if (this.#socket?.connected) void this.#subscribe(watched).catch(() => {});
-      else this.#open();
+      if (this.#socket?.connected) void this.#join([watched]);
+      else this.open();
     }
     return () => {
       watched.listeners.delete(listener);
@@ -69,7 +71,12 @@ export class LiveClient {
     this.#heardAt = Date.now();
   }
 
-  /** Be told when the phase changes. */
+  /** Whether all that happens to a target is heard, now or, where the connection is away, later. */
+  hears(target: Target): boolean {
+    return this.#watched.get(keyOf(target))?.place.cursor != null;
+  }
+
+  /** Be told when the phase changes, or what is heard. */
   observe = (observer: () => void): (() => void) => {
     this.#observers.add(observer);
     return () => this.#observers.delete(observer);
@@ -84,7 +91,8 @@ export class LiveClient {
     this.#set("connecting");
   }
 
-  #open(): void {
+  /** Connect, if nobody has yet; what is to be watched may be said later. */
+  open(): void {
     if (this.#socket) return;
     const socket = io(BASE.origin, {
       path: new URL("api/v1/socket.io", BASE).pathname,
@@ -101,7 +109,7 @@ export class LiveClient {
     });
     this.#socket = socket;
     this.#waitForIt();
-    socket.on("connect", () => void this.#onConnect(socket));
+    socket.on("connect", () => this.#onConnect());
     socket.on("disconnect", () => this.#onLost());
     socket.on("connect_error", () => {
       this.#onLost();
@@ -113,10 +121,15 @@ export class LiveClient {
     socket.on("revoked", ({ room }: { room: string }) => this.#onRevoked(room));
   }
 
-  async #onConnect(socket: Socket): Promise<void> {
+  #onConnect(): void {
     this.#signal("connected");
-    const answers = await Promise.allSettled([...this.#watched.values()].map((watched) => this.#subscribe(watched)));
-    if (socket !== this.#socket || !socket.connected) return;
+    if (this.#watched.size > 0) void this.#join([...this.#watched.values()]);
+  }
+
+  async #join(all: readonly Watched[]): Promise<void> {
+    const socket = this.#socket;
+    const answers = await Promise.allSettled(all.map((watched) => this.#subscribe(watched)));
+    if (socket !== this.#socket || !socket?.connected) return;
     if (answers.every((answer) => answer.status === "fulfilled")) {
       clearTimeout(this.#patience);
       this.#patience = undefined;
@@ -138,7 +151,9 @@ export class LiveClient {
       throw new Error("not subscribed");
     }
     this.heard();
-    if (arrive(place, answer)) for (const one of watched.listeners) one.onReset();
+    const isFirst = place.cursor === null;
+    if (arrive(place, answer)) for (const one of watched.listeners) isFirst ? one.onBegin?.() : one.onReset();
+    if (isFirst) this.#tell();
   }
 
   #onEvent(event: Event): void {
@@ -183,6 +198,10 @@ export class LiveClient {
   #set(phase: Phase): void {
     if (phase === this.#phase) return;
     this.#phase = phase;
+    this.#tell();
+  }
+
+  #tell(): void {
     for (const observer of this.#observers) observer();
   }
 }

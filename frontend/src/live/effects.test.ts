@@ -3,7 +3,7 @@ import { afterEach, beforeEach, expect, it, vi } from "vitest";
 
 // The API's address is the page's, and here is none.
 vi.stubGlobal("document", { baseURI: "http://127.0.0.1/" });
-const { apply, soon } = await import("./effects");
+const { apply, isKept, soon } = await import("./effects");
 
 beforeEach(() => {
   vi.useFakeTimers();
@@ -47,4 +47,32 @@ it("shows a change of status and progress before it has asked", () => {
   // What an earlier attempt still says is no news.
   apply(queries, { ...told, attempt: 0, name: "job_progress", percent: 90, message: null });
   expect(queries.getQueryData<{ items: { progress: number }[] }>(list)?.items[0]?.progress).toBe(40);
+});
+
+it("asks for no list whose statuses a change does not touch", () => {
+  const queries = new QueryClient();
+  const all = ["organization", "globex", "jobs", {}];
+  const running = ["organization", "globex", "jobs", { status: ["running"] }];
+  const dead = ["organization", "globex", "jobs", { status: ["dead_letter"] }];
+  for (const key of [all, running, dead]) queries.setQueryData(key, { items: [] });
+  const told = { room: "r", cursor: "c", organization: "globex", job_id: "a", at: "2026-11-26T10:00:00Z", attempt: 1 };
+  const changed = { job_type: "t", queue: "q", sequence: 2, from_status: "queued", to_status: "running", user: null };
+  apply(queries, { ...told, ...changed, name: "job_status_changed" });
+  vi.advanceTimersByTime(250);
+
+  expect([all, running, dead].map((key) => queries.getQueryState(key)?.isInvalidated)).toEqual([true, true, false]);
+});
+
+it("knows which answers events keep fresh", () => {
+  const keys = [
+    ["jobs", {}],
+    ["job", "a"],
+    ["job", "a", "history"],
+    ["metrics"],
+    ["job", "a", "explanation"],
+    ["members"],
+  ];
+
+  expect(keys.map((key) => isKept(["organization", "acme", ...key]))).toEqual([true, true, true, true, false, false]);
+  expect(isKept(["operator", "organizations"])).toBe(false);
 });

@@ -1,6 +1,7 @@
 /** What events do to what is shown: known fields at once, the rest by asking again, but not too often. */
 import type { InfiniteData, QueryClient } from "@tanstack/react-query";
-import type { Job, JobItem } from "../api/queries";
+import { patience } from "../api/patience";
+import type { Job, JobFilter, JobItem } from "../api/queries";
 import { within } from "../api/queries";
 import type { Event, Progressed, StatusChanged } from "./events";
 
@@ -9,30 +10,41 @@ type Page = { items: JobItem[] };
 /** How long one gathers events before one asks, in milliseconds. */
 const GATHER = 250;
 /** And how long it is at least from one question to the next: each user may ask only so often a minute. */
-const WAITS = { job: 300, list: 5_000, numbers: 8_000 } as const;
+const WAITS = { job: 300, list: 5_000, numbers: 10_000, chart: 20_000 } as const;
 
-/** The parts of an organization's cache that a change of a status touches. */
+/** The parts of an organization's cache that a change of a status touches, beside lists of jobs. */
 const TOUCHED: readonly (readonly [part: string, wait: keyof typeof WAITS])[] = [
-  ["jobs", "list"],
   ["job-counts", "list"],
   ["dead-letters", "list"],
   ["queues", "list"],
   ["metrics", "numbers"],
-  ["timeline", "numbers"],
+  ["timeline", "chart"],
 ];
+/** What events alone change: while they come, an answer is good until one of them touches it. */
+const KEPT: ReadonlySet<unknown> = new Set(["jobs", "job-counts", "metrics", "timeline", "job"]);
+/** Parts of a job that change without an event. */
+const LOOSE: ReadonlySet<unknown> = new Set(["explanation", "files", "lines"]);
+
+/** Whether events keep the answer with this key fresh. */
+export function isKept(key: readonly unknown[]): boolean {
+  return key[0] === "organization" && KEPT.has(key[2]) && !(key[2] === "job" && LOOSE.has(key[4]));
+}
 
 /** When one asked last, or will ask next. */
 const asked = new Map<string, number>();
 
-/** Ask again for all below a key: almost at once, but then not before `wait` is over, however often this is called. */
-export function soon(queries: QueryClient, key: readonly unknown[], wait: number): void {
+/**
+ * Ask again for all below a key, or for what has exactly this one: almost at once, but then not before `wait` is over,
+ * however often this is called.
+ */
+export function soon(queries: QueryClient, key: readonly unknown[], wait: number, exact = false): void {
   const name = JSON.stringify(key);
   const now = Date.now();
   const last = asked.get(name);
   if (last !== undefined && last > now) return;
-  const next = Math.max(now + GATHER, (last ?? 0) + wait);
+  const next = Math.max(now + GATHER, (last ?? 0) + wait, patience.until);
   asked.set(name, next);
-  setTimeout(() => void queries.invalidateQueries({ queryKey: key }), next - now);
+  setTimeout(() => void queries.invalidateQueries({ queryKey: key, exact }), next - now);
 }
 
 export function apply(queries: QueryClient, event: Event): void {
@@ -42,10 +54,29 @@ export function apply(queries: QueryClient, event: Event): void {
     patch(queries, event, changed(event));
     const job = within(organization, "job", event.job_id);
     // Of the jobs that somebody looks at; the others are many.
-    if (queries.getQueryState(job)) soon(queries, job, WAITS.job);
+    if (queries.getQueryState(job)) {
+      soon(queries, job, WAITS.job);
+      soon(queries, within(organization, "audit", { subject: event.job_id }), WAITS.list);
+    }
+    for (const { queryKey } of queries.getQueryCache().findAll({ queryKey: within(organization, "jobs") }))
+      if (isTouched(queryKey, event)) soon(queries, queryKey, WAITS.list, true);
     for (const [part, wait] of TOUCHED) soon(queries, within(organization, part), WAITS[wait]);
   }
   if (event.name === "dead_letter_alert") soon(queries, within(organization, "dead-letters"), WAITS.job);
+}
+
+/** Whether a list of jobs may have others after a change: those with another status neither come nor go. */
+function isTouched(key: readonly unknown[], { from_status, to_status }: StatusChanged): boolean {
+  const statuses: readonly string[] | undefined = (key[3] as JobFilter | undefined)?.status;
+  return (
+    statuses === undefined || statuses.includes(to_status) || (from_status !== null && statuses.includes(from_status))
+  );
+}
+
+/** What was asked for before events came may lack the newest of what they would have told. */
+export function begin(queries: QueryClient, organization: string): void {
+  for (const part of [...KEPT, ...TOUCHED.map(([name]) => name)])
+    void queries.invalidateQueries({ queryKey: within(organization, part) });
 }
 
 /** Everything of an organization, or of a job in it, anew. */

@@ -1,9 +1,9 @@
 import { useQueryClient } from "@tanstack/react-query";
-import { useEffect, useSyncExternalStore } from "react";
+import { useEffect, useState, useSyncExternalStore } from "react";
 import { live } from "./client";
-import { apply, refresh } from "./effects";
+import { apply, begin, refresh } from "./effects";
 import type { Event } from "./events";
-import { type Phase, POLL } from "./phase";
+import { FIRST, type Phase, POLL } from "./phase";
 
 export function usePhase(): Phase {
   return useSyncExternalStore(live.observe, () => live.phase);
@@ -29,12 +29,32 @@ export function useOrganizationEvents(organization: string, onEvent?: (event: Ev
             apply(queries, event);
             onEvent?.(event);
           },
+          onBegin: () => begin(queries, organization),
           onReset: () => refresh(queries, organization),
           onRevoked: () => refresh(queries, organization),
         },
       ),
     [organization, queries, onEvent],
   );
+}
+
+/** Hear what happens in an organization that is kept fresh already. */
+export function useHearing(organization: string, onEvent: (event: Event) => void): void {
+  useEffect(() => live.watch({ organization }, { onEvent, onReset: () => {} }), [organization, onEvent]);
+}
+
+/**
+ * Whether it is time to ask for what events keep fresh. One who asks before the events come has to ask again as soon as
+ * they do; but nobody is kept waiting for long.
+ */
+export function useHears(organization: string): boolean {
+  const hears = useSyncExternalStore(live.observe, () => live.hears({ organization }));
+  const [waitedFor, setWaitedFor] = useState<string | null>(null);
+  useEffect(() => {
+    const timer = setTimeout(() => setWaitedFor(organization), FIRST);
+    return () => clearTimeout(timer);
+  }, [organization]);
+  return hears || waitedFor === organization;
 }
 
 /** Keep all that operators are shown fresh. */

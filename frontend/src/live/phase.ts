@@ -23,6 +23,8 @@ export function next(phase: Phase, signal: Signal): Phase {
   return NEXT[phase][signal] ?? phase;
 }
 
+/** How long the first questions wait for the events that keep their answers fresh, in milliseconds. */
+export const FIRST = 200;
 /** How long without a connection before one polls, in milliseconds. */
 export const PATIENCE = 4_000;
 /** How often one polls, in milliseconds. */

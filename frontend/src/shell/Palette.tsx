@@ -3,7 +3,7 @@ import { useNavigate } from "@tanstack/react-router";
 import { type KeyboardEvent, useEffect, useId, useMemo, useRef, useState } from "react";
 import { api, ask } from "../api/client";
 import { meQuery, mineQuery } from "../api/queries";
-import { cx, Kbd } from "../ui";
+import { cx, Kbd, usePaused } from "../ui";
 import { type Choice, matching } from "./choices";
 import type { Entry } from "./menu";
 
@@ -113,10 +113,11 @@ function Choices({ onClose, entries, organization }: Omit<Props, "open">) {
 function useChoices(text: string, entries: readonly Entry[], organization: string | null): Choice[] {
   const { data: me } = useQuery(meQuery);
   const { data: mine } = useQuery(mineQuery);
+  const sought = usePaused(text);
   const { data: found } = useQuery({
-    queryKey: ["operator", "organizations", "palette", text],
+    queryKey: ["operator", "organizations", "palette", sought],
     queryFn: ({ signal }) =>
-      ask(api.GET("/api/v1/operator/organizations", { params: { query: { limit: 20, text } }, signal })),
+      ask(api.GET("/api/v1/operator/organizations", { params: { query: { limit: 20, text: sought } }, signal })),
     enabled: me?.is_operator ?? false,
     placeholderData: (before) => before,
   });

@@ -2,10 +2,10 @@ import { useQuery } from "@tanstack/react-query";
 import { Link, Outlet, useRouteContext } from "@tanstack/react-router";
 import { type ReactNode, useEffect, useRef, useState } from "react";
 import { Problem } from "../api/problem";
-import { accessQuery, mineQuery, organizationQuery } from "../api/queries";
+import { accessQuery, organizationQuery } from "../api/queries";
 import { alertOf } from "../live/alerts";
 import type { Event } from "../live/events";
-import { useOperatorEvents, useOrganizationEvents } from "../live/hooks";
+import { useHears, useOperatorEvents, useOrganizationEvents } from "../live/hooks";
 import { remember } from "../settings";
 import { Button, cx, EmptyState, ErrorState, Page, Skeleton, StatusBadge, toast } from "../ui";
 import { Account } from "./Account";
@@ -27,6 +27,7 @@ export function InOrganization() {
   const access = useQuery(accessQuery(organization));
   const self = useQuery(organizationQuery(organization));
   useOrganizationEvents(organization, sayAlert);
+  const hears = useHears(organization);
   useEffect(() => remember("organization", organization), [organization]);
   const rights = access.data?.rights ?? [];
   const entries = ORGANIZATION_MENU.filter((entry) => !entry.right || rights.includes(entry.right));
@@ -46,7 +47,7 @@ export function InOrganization() {
             Choose another one above.
           </EmptyState>
         </Page>
-      ) : access.data ? (
+      ) : access.data && hears ? (
         <Outlet />
       ) : access.error ? (
         <ErrorState error={access.error} onRetry={() => void access.refetch()} />
@@ -105,8 +106,6 @@ function Frame({ entries, organization, name, mark, banner, children }: FramePro
   const [isPaletteOpen, setPaletteOpen] = useState(false);
   const [isMenuOpen, setMenuOpen] = useState(false);
   const main = useRef<HTMLElement>(null);
-  // The palette offers them at the first key.
-  useQuery(mineQuery);
   useShortcuts(entries, organization, () => setPaletteOpen(true));
   return (
     <div className="min-h-dvh">

@@ -7,6 +7,7 @@ export { Checkbox, Input, Select, Textarea } from "./Field";
 export * from "./format";
 export { Card, Facts, Page, Stat } from "./Page";
 export { Progress } from "./Progress";
+export { Search, usePaused } from "./Search";
 export { EmptyState, ErrorState, Skeleton, sentence } from "./States";
 export { StatusBadge, Tag } from "./StatusBadge";
 export { type Column, Pager, Table } from "./Table";

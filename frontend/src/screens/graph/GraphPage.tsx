@@ -5,7 +5,7 @@ import { api, ask, type Schema } from "../../api/client";
 import { within } from "../../api/queries";
 import { soon } from "../../live/effects";
 import type { Event } from "../../live/events";
-import { useOrganizationEvents, useRefetch } from "../../live/hooks";
+import { useHearing, useRefetch } from "../../live/hooks";
 import { useOrganization } from "../../shell/access";
 import { Button, Card, ErrorState, Page, plural, Skeleton, StatusBadge, short } from "../../ui";
 import { Drawing } from "./Drawing";
@@ -56,7 +56,7 @@ export function GraphPage() {
     },
     [queries, organization, job],
   );
-  useOrganizationEvents(organization, onEvent);
+  useHearing(organization, onEvent);
   const graph = found.data;
   const middle = graph?.nodes.find(({ id }) => id === job);
   const failed = graph?.nodes.find(({ id }) => id === graph.first_failed);

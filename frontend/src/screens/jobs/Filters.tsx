@@ -1,16 +1,14 @@
 import { useQuery } from "@tanstack/react-query";
-import { type FormEvent, useEffect, useState } from "react";
+import { type FormEvent, useState } from "react";
 import { jobTypesQuery } from "../../api/queries";
 import { useOrganization } from "../../shell/access";
-import { Button, Input, Select } from "../../ui";
+import { Button, Input, Search, Select } from "../../ui";
 import { isEmpty, type JobsSearch, SPAN_NAMES, type Span } from "./filter";
 
 interface Props {
   search: JobsSearch;
   onChange: (search: JobsSearch, replace?: boolean) => void;
 }
-
-const PAUSE = 400; // milliseconds after the last key before one looks
 
 /** What the list is filtered by; each change goes into the address. */
 export function Filters({ search, onChange }: Props) {
@@ -36,8 +34,9 @@ export function Filters({ search, onChange }: Props) {
     >
       <div className="flex flex-wrap gap-2">
         <div className="min-w-48 flex-1">
-          <Text
+          <Search
             label="Search"
+            hideLabel
             placeholder="Id, type or error…"
             value={search.text}
             onChange={(text) => set({ text }, true)}
@@ -88,9 +87,9 @@ export function Filters({ search, onChange }: Props) {
       </div>
       {isOpen && (
         <div className="grid gap-2 sm:grid-cols-2 lg:grid-cols-5">
-          <Text label="Queue" value={search.queue} onChange={(queue) => set({ queue }, true)} />
-          <Text label="User" value={search.user} onChange={(user) => set({ user }, true)} />
-          <Text
+          <Search label="Queue" value={search.queue} onChange={(queue) => set({ queue }, true)} />
+          <Search label="User" value={search.user} onChange={(user) => set({ user }, true)} />
+          <Search
             label="Label"
             placeholder="name=value"
             value={search.label?.[0]}
@@ -104,37 +103,16 @@ export function Filters({ search, onChange }: Props) {
   );
 }
 
-interface TextProps {
+/** A moment, in the reader's own time zone; the address has it in UTC. */
+function Moment({
+  label,
+  value,
+  onChange,
+}: {
   label: string;
-  placeholder?: string;
   value: string | undefined;
   onChange: (value: string | undefined) => void;
-}
-
-/** A text that is looked for a moment after the last key. */
-function Text({ label, value, onChange, ...rest }: TextProps) {
-  const [typed, setTyped] = useState(value ?? "");
-  useEffect(() => setTyped(value ?? ""), [value]);
-  useEffect(() => {
-    if (typed === (value ?? "")) return;
-    const timer = setTimeout(() => onChange(typed || undefined), PAUSE);
-    return () => clearTimeout(timer);
-  });
-  return (
-    <Input
-      label={label}
-      hideLabel={label === "Search"}
-      type="search"
-      maxLength={200}
-      value={typed}
-      onChange={(event) => setTyped(event.target.value)}
-      {...rest}
-    />
-  );
-}
-
-/** A moment, in the reader's own time zone; the address has it in UTC. */
-function Moment({ label, value, onChange }: TextProps) {
+}) {
   const date = value ? new Date(value) : null;
   const local =
     date && !Number.isNaN(date.getTime())

@@ -1,5 +1,6 @@
 /** Many jobs at once: what is chosen one by one, or all that fit the filter, worked off request by request. */
 import { api, ask } from "../../api/client";
+import { patiently } from "../../api/patience";
 import { Problem } from "../../api/problem";
 import type { JobFilter } from "../../api/queries";
 import type { Outcome } from "./workOff";
@@ -33,7 +34,7 @@ export async function actOnEach(
   for (const job of ids) {
     if (signal.aborted) break;
     try {
-      await actOn(organization, action, job);
+      await patiently(() => actOn(organization, action, job), signal);
       outcome.changed += 1;
     } catch (error) {
       if (!(error instanceof Problem) || error.isPassing || error.status === 401) throw error;

@@ -1,4 +1,5 @@
 import type { Schema } from "../../api/client";
+import { patiently } from "../../api/patience";
 
 export interface Outcome {
   changed: number;
@@ -14,7 +15,8 @@ export async function workOff(send: Send, told: (outcome: Outcome) => void, sign
   const outcome: Outcome = { changed: 0, refused: 0, refusals: [] };
   let cursor: string | null = null;
   do {
-    const answer: Schema["BulkAnswer"] = await send(cursor);
+    const at = cursor;
+    const answer: Schema["BulkAnswer"] = await patiently(() => send(at), signal);
     outcome.changed += answer.changed;
     outcome.refused += answer.refused;
     outcome.refusals = [

@@ -2,7 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import { useState } from "react";
 import { api, ask, type Schema } from "../../api/client";
-import { Button, Card, type Column, count, EmptyState, Input, Page, Pager, StatusBadge, Table, Time } from "../../ui";
+import { Button, Card, type Column, count, EmptyState, Page, Pager, Search, StatusBadge, Table, Time } from "../../ui";
 import { Deeds } from "./Deeds";
 import { OrganizationForm } from "./OrganizationForm";
 import type { OrganizationsSearch } from "./search";
@@ -31,13 +31,12 @@ export function Organizations() {
       title="Organizations"
       actions={
         <>
-          <Input
+          <Search
             label="Find"
             hideLabel
-            type="search"
             placeholder="Find by id or name"
-            value={text ?? ""}
-            onChange={(event) => go(event.target.value ? { text: event.target.value } : {})}
+            value={text}
+            onChange={(next) => go(next ? { text: next } : {})}
           />
           <Button look="primary" onClick={() => setEdited("new")}>
             New organization…

@@ -1,0 +1,42 @@
+"""Whoever asks more often than they may is told so, and what they asked for comes by itself."""
+
+from collections.abc import Callable
+
+from playwright.sync_api import Page, Route, expect
+
+from tests.browser.site import Site
+
+
+def test_a_list_that_was_asked_for_too_often_is_shown_after_the_wait(enter: Callable[..., Page], site: Site):
+    job = site.submit("nobody.runs", delay=3600)
+    refused: list[str] = []
+
+    def refuse_at_first(route: Route) -> None:
+        if refused:
+            route.continue_()
+            return
+        refused.append(route.request.url)
+        problem = '{"type": "urn:fairlane:problem:too-many-requests", "detail": "Too many.", "status": 429}'
+        headers = {"Retry-After": "1", "Content-Type": "application/problem+json"}
+        route.fulfill(status=429, headers=headers, body=problem)
+
+    page = enter("ana", "o/acme/queues")
+    page.route("**/api/v1/organizations/acme/jobs?*", refuse_at_first)
+    page.get_by_role("link", name="Jobs", exact=True).click()
+    expect(page.get_by_text("Too many requests; again in 1 s")).to_be_visible()
+    expect(page.get_by_title(job)).to_be_visible()
+    expect(page.get_by_text("Too many requests")).to_have_count(0)
+    assert len(refused) == 1
+
+
+def test_what_events_keep_fresh_is_not_asked_for_twice(enter: Callable[..., Page], site: Site):
+    site.submit("nobody.runs", delay=3600)
+    page = enter("ana", "o/acme/queues")
+    expect(page.locator("[data-phase]")).to_have_attribute("data-phase", "live")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "/acme/jobs?" in request.url else None)
+    for screen in ("Jobs", "Job types", "Jobs"):
+        page.get_by_role("link", name=screen, exact=True).click()
+        expect(page.get_by_role("heading", name=screen, exact=True)).to_be_visible()
+        expect(page.get_by_role("table")).to_be_visible()
+    assert len(asked) == 1
