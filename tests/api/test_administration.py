@@ -81,6 +81,22 @@ def test_the_audit_is_exported_whole_and_of_one_organization_only(api: Api):
         assert admin.get(f"{BASE}/audit", params={"cursor": cursor}).status_code == 422
 
 
+def test_the_audit_is_asked_what_was_done_to_one_subject(api: Api):
+    for organization in ("acme", "other"):
+        api.fl.members.add(organization, "dora", by="admin")
+        api.fl.members.add(organization, "dorothea", by="admin")
+        api.fl.members.remove(organization, "dora", by="admin")
+    admin = api.as_("admin")
+    told = admin.get(f"{BASE}/audit", params={"subject": "dora", "limit": 1}).json()
+    older = admin.get(f"{BASE}/audit", params={"subject": "dora", "cursor": told["next_cursor"]}).json()
+    assert [one["action"] for one in told["items"] + older["items"]] == ["members.remove", "members.add"]
+    assert {one["organization"] for one in told["items"] + older["items"]} == {"acme"}
+    assert admin.get(f"{BASE}/audit", params={"subject": "nobody"}).json()["items"] == []
+    assert admin.get(f"{BASE}/audit", params={"subject": "a\0b"}).status_code == 422
+    asked = {"organization": "other", "subject": "dora"}
+    assert len(api.operator().get("/operator/audit", params=asked).json()["items"]) == 2
+
+
 def test_an_operator_runs_organizations(api: Api):
     operator = api.operator()
     path = "/operator/organizations"

@@ -34,6 +34,7 @@ def test_a_running_job_is_canceled_and_says_so(enter: Callable[..., Page], site:
     expect(page.get_by_role("heading", name="How it ended")).to_be_visible()
     expect(page.get_by_text("It was canceled at")).to_contain_text("ana")
     expect(page.get_by_role("table", name="Each step")).to_contain_text("wrong month")
+    expect(page.get_by_role("table", name="What people did to the job")).to_contain_text("jobs.cancel")
 
 
 def test_a_dead_letter_shows_its_causes_and_runs_again_with_other_parameters(enter: Callable[..., Page], site: Site):
@@ -69,6 +70,7 @@ def test_payload_is_hidden_from_whoever_may_not_see_it(enter: Callable[..., Page
     page = enter("vic", f"o/acme/jobs/{job}")
     expect(page.get_by_text("What it was submitted with is hidden")).to_be_visible()
     expect(page.get_by_text("What it returned is hidden")).to_be_visible()
+    expect(page.get_by_role("heading", name="Audit")).to_have_count(0)
     assert "salaries" not in page.content()
     for action in ("Cancel", "Retry", "Submit again"):
         expect(page.get_by_role("button", name=action)).to_have_count(0)

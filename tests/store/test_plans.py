@@ -25,6 +25,7 @@ from fairlane.domain.statuses import JobStatus, Resolution
 from fairlane.domain.timeline import Cell, Grid
 from fairlane.store.clock import DatabaseClock
 from fairlane.store.statements import (
+    audit,
     breakers,
     claim,
     claim_round,
@@ -160,7 +161,11 @@ LABELS = """
 INSERT INTO fairlane_labels (organization_id, job_id, name, value)
 SELECT organization_id, id, 'doc', row_number() OVER () / 100 FROM fairlane_jobs WHERE status = 'completed' LIMIT 5000
 """
-FILLS = (ORGANIZATIONS, FILL, EDGES, FILES, QUOTAS, SUBMISSIONS, STARTS, LOG, LETTERS, COUNTS, BREAKERS, LABELS)
+AUDIT = """
+INSERT INTO fairlane_audit (organization_id, at, actor, origin, action, subject)
+SELECT 'big', '2026-11-26', 'ana', 'cli', 'jobs.retry', gen_random_uuid()::text FROM generate_series(1, 5000)
+"""
+FILLS = (ORGANIZATIONS, FILL, EDGES, FILES, QUOTAS, SUBMISSIONS, STARTS, LOG, LETTERS, COUNTS, BREAKERS, LABELS, AUDIT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +189,7 @@ TABLES = (
     "fairlane_starts",
     "fairlane_dead_letters",
     "fairlane_labels",
+    "fairlane_audit",
 )
 PAIRS = [Pair("small1", "type0"), Pair("small2", "type0")]
 SUBJECTS = [Subject(None, "type0"), Subject("big", None), Subject("big", "type0")]
@@ -397,6 +403,9 @@ CASES = {
     ),
     "what is in line": Case(
         lambda connection: shares.in_line(connection, LANES, up_to=10_001), ("jobs_ready",), ("jobs_ready",)
+    ),
+    "what was done to one subject": Case(
+        lambda connection: audit.page(connection, "big", subject="a job", before=None, limit=100), ("audit_subject",)
     ),
     "quotas that are old": Case(
         lambda connection: limits.forget_unused(connection, LATER + timedelta(days=9), ("", ""), 100),

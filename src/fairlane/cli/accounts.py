@@ -203,6 +203,7 @@ def revoke_token(
 def list_audit(
     context: typer.Context,
     organization: Whose = None,
+    subject: Annotated[str | None, typer.Option(help="Only what was done to it, such as a job's id.")] = None,
     limit: o.Limit = 50,
     before: Annotated[int | None, typer.Option(metavar="ID", help="Older than this entry.")] = None,
     as_json: o.AsJson = False,
@@ -213,7 +214,7 @@ def list_audit(
     Example:
         fairlane audit list -o acme
     """
-    found = engine(context).audit.list(organization, before=before, limit=limit)
+    found = engine(context).audit.list(organization, subject=subject, before=before, limit=limit)
     if as_json:
         print_json(found)
         return

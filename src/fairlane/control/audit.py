@@ -21,11 +21,14 @@ class Audit:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def list(self, organization: str | None, *, before: int | None = None, limit: int = 100) -> tuple[AuditEntry, ...]:
+    def list(
+        self, organization: str | None, *, subject: str | None = None, before: int | None = None, limit: int = 100
+    ) -> tuple[AuditEntry, ...]:
         """A page of entries.
 
         Args:
             organization: whose; None = what concerns all of them, for operators.
+            subject: only what was done to it: a job's, token's or worker's id, a member, a queue, a job type.
             before: the id of the last entry of the page before.
             limit: 1 to 1000.
 
@@ -34,9 +37,10 @@ class Audit:
         """
         if not 1 <= limit <= _LARGEST_PAGE:
             raise InvalidParameters(f"A page has 1 to {_LARGEST_PAGE} items, not {limit}.")
-        storable(organization=organization)
+        storable(organization=organization, subject=subject)
         rows = self._database.read(
-            lambda c: statements.page(c, organization, before=before, limit=limit), of=organization or EVERYONE
+            lambda c: statements.page(c, organization, subject=subject, before=before, limit=limit),
+            of=organization or EVERYONE,
         )
         return tuple(map(_entry, rows))
 

@@ -9,14 +9,14 @@ import { AuditTable } from "./AuditTable";
 /** Who did what in an organization. */
 export function Audit() {
   const organization = useOrganization();
-  const { cursor } = useSearch({ from: "/o/$organization/audit" });
+  const search = useSearch({ from: "/o/$organization/audit" });
   const navigate = useNavigate();
   const found = useQuery({
-    queryKey: within(organization, "audit", cursor),
+    queryKey: within(organization, "audit", search),
     queryFn: ({ signal }) =>
       ask(
         api.GET("/api/v1/organizations/{organization}/audit", {
-          params: { path: { organization }, query: { limit: 100, ...(cursor && { cursor }) } },
+          params: { path: { organization }, query: { limit: 100, ...search } },
           signal,
         }),
       ),
@@ -33,8 +33,8 @@ export function Audit() {
     >
       <AuditTable
         found={found}
-        cursor={cursor}
-        onCursor={(next) => void navigate({ to: ".", search: next ? { cursor: next } : {} })}
+        search={search}
+        onSearch={(next, replace) => void navigate({ to: ".", search: next, replace })}
       />
     </Page>
   );

@@ -1,66 +1,86 @@
 import type { UseQueryResult } from "@tanstack/react-query";
 import type { Schema } from "../../api/client";
-import { Card, type Column, EmptyState, Mono, Pager, Table, Time } from "../../ui";
+import { Card, type Column, EmptyState, Mono, Pager, Search, Table, Time } from "../../ui";
 import { changesOf } from "./changes";
+import type { AuditSearch } from "./search";
 
 type Entry = Schema["AuditEntry"];
 
 interface Props {
   found: UseQueryResult<{ items: Entry[]; next_cursor?: string | null }>;
-  cursor: string | undefined;
-  onCursor: (cursor: string | undefined) => void;
+  search: AuditSearch;
+  onSearch: (search: AuditSearch, replace: boolean) => void;
 }
 
-export function AuditTable({ found, cursor, onCursor }: Props) {
-  const columns: Column<Entry>[] = [
-    { head: "When", cell: ({ at }) => <Time at={at} /> },
-    {
-      head: "Who",
-      cell: ({ actor }) => (
-        <span className="block max-w-20 truncate font-medium sm:max-w-40" title={actor}>
-          {actor}
-        </span>
-      ),
-    },
-    {
-      head: "What",
-      wide: true,
-      cell: (entry) => (
-        <div className="flex min-w-0 flex-col gap-0.5 whitespace-normal">
-          <span className="flex flex-wrap items-baseline gap-x-2">
-            <Mono>{entry.action}</Mono>
-            <span className="text-xs break-all text-muted">{entry.subject}</span>
-          </span>
-          <Changes entry={entry} />
-        </div>
-      ),
-    },
-    {
-      head: "From",
-      from: "md",
-      cell: ({ origin }) => <span className="text-xs whitespace-nowrap text-muted">{origin}</span>,
-    },
-  ];
+/** A page of the audit, of all that was done or of what was done to one subject. */
+export function AuditTable({ found, search, onSearch }: Props) {
+  const { subject, cursor } = search;
+  const about = subject === undefined ? {} : { subject };
   return (
     <Card flush>
+      <div className="border-b border-line p-3 sm:max-w-md">
+        <Search
+          label="Done to"
+          hideLabel
+          placeholder="Done to: the id of a job or token, a user, a queue…"
+          value={subject}
+          onChange={(next) => onSearch(next ? { subject: next } : {}, true)}
+        />
+      </div>
       <Table
         caption="Audit"
-        columns={columns}
+        columns={auditColumns}
         rows={found.data?.items}
         rowKey={({ id }) => String(id)}
         error={found.error}
         onRetry={() => void found.refetch()}
-        empty={<EmptyState title="Nothing was done yet">Whatever somebody changes appears here.</EmptyState>}
+        empty={
+          subject === undefined ? (
+            <EmptyState title="Nothing was done yet">Whatever somebody changes appears here.</EmptyState>
+          ) : (
+            <EmptyState title="Nothing was done to it">It is looked for by its whole id or name.</EmptyState>
+          )
+        }
       />
       <Pager
         first={cursor === undefined}
         next={found.data?.next_cursor}
-        onFirst={() => onCursor(undefined)}
-        onNext={onCursor}
+        onFirst={() => onSearch(about, false)}
+        onNext={(next) => onSearch({ ...about, cursor: next }, false)}
       />
     </Card>
   );
 }
+
+export const auditColumns: readonly Column<Entry>[] = [
+  { head: "When", cell: ({ at }) => <Time at={at} /> },
+  {
+    head: "Who",
+    cell: ({ actor }) => (
+      <span className="block max-w-20 truncate font-medium sm:max-w-40" title={actor}>
+        {actor}
+      </span>
+    ),
+  },
+  {
+    head: "What",
+    wide: true,
+    cell: (entry) => (
+      <div className="flex min-w-0 flex-col gap-0.5 whitespace-normal">
+        <span className="flex flex-wrap items-baseline gap-x-2">
+          <Mono>{entry.action}</Mono>
+          <span className="text-xs break-all text-muted">{entry.subject}</span>
+        </span>
+        <Changes entry={entry} />
+      </div>
+    ),
+  },
+  {
+    head: "From",
+    from: "md",
+    cell: ({ origin }) => <span className="text-xs whitespace-nowrap text-muted">{origin}</span>,
+  },
+];
 
 function Changes({ entry: { before, after } }: { entry: Entry }) {
   const changes = changesOf(before, after);

@@ -6,12 +6,12 @@ import { AuditTable } from "./AuditTable";
 
 /** What was done that concerns all organizations. */
 export function OperatorAudit() {
-  const { cursor } = useSearch({ from: "/operator/audit" });
+  const search = useSearch({ from: "/operator/audit" });
   const navigate = useNavigate();
   const found = useQuery({
-    queryKey: ["operator", "audit", cursor],
+    queryKey: ["operator", "audit", search],
     queryFn: ({ signal }) =>
-      ask(api.GET("/api/v1/operator/audit", { params: { query: { limit: 100, ...(cursor && { cursor }) } }, signal })),
+      ask(api.GET("/api/v1/operator/audit", { params: { query: { limit: 100, ...search } }, signal })),
   });
   return (
     <Page
@@ -25,8 +25,8 @@ export function OperatorAudit() {
     >
       <AuditTable
         found={found}
-        cursor={cursor}
-        onCursor={(next) => void navigate({ to: ".", search: next ? { cursor: next } : {} })}
+        search={search}
+        onSearch={(next, replace) => void navigate({ to: ".", search: next, replace })}
       />
     </Page>
   );

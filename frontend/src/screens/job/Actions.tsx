@@ -61,6 +61,7 @@ function useChanged(onClose: () => void) {
   return (job: Job, told: string) => {
     queries.setQueryData(within(job.organization, "job", job.id), job);
     void queries.invalidateQueries({ queryKey: within(job.organization, "job", job.id) });
+    void queries.invalidateQueries({ queryKey: within(job.organization, "audit") });
     toast(told);
     onClose();
   };

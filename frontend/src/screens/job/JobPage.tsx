@@ -10,6 +10,7 @@ import { Details } from "./Details";
 import { Failure } from "./Failure";
 import { Files } from "./Files";
 import { History } from "./History";
+import { JobAudit } from "./JobAudit";
 import { Logs } from "./Logs";
 import { Parameters, ResultValue } from "./Payload";
 import { Standing } from "./Standing";
@@ -50,6 +51,7 @@ export function JobPage() {
           <Attempts job={job} />
           <Logs job={job} />
           <History job={job} />
+          <JobAudit job={job} />
         </div>
         <div className="flex min-w-0 flex-col gap-5">
           <Details job={job} />

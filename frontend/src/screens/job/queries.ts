@@ -4,6 +4,7 @@ import { api, ask, type Schema } from "../../api/client";
 import { within } from "../../api/queries";
 
 const LINES = 1000; // a page of log lines
+const ENTRIES = 20; // of the audit that a job's page shows
 
 const path = (organization: string, job: string) => ({ params: { path: { organization, job } } });
 
@@ -38,6 +39,21 @@ export function filesQuery(organization: string, job: string) {
     queryKey: within(organization, "job", job, "files"),
     queryFn: ({ signal }) =>
       ask(api.GET("/api/v1/organizations/{organization}/jobs/{job}/artifacts", { ...path(organization, job), signal })),
+  });
+}
+
+export function auditQuery(organization: string, job: string) {
+  return queryOptions({
+    // As the audit's own screen calls it. A list may be asked for less often than what belongs to one job.
+    queryKey: within(organization, "audit", { subject: job }),
+    queryFn: ({ signal }) =>
+      ask(
+        api.GET("/api/v1/organizations/{organization}/audit", {
+          params: { path: { organization }, query: { subject: job, limit: ENTRIES } },
+          signal,
+        }),
+      ),
+    staleTime: 30_000,
   });
 }
 

@@ -23,6 +23,9 @@ _Listing = Annotated[Scope, Depends(InOrganization(Rate.LIST, Right.AUDIT_READ))
 Before = Annotated[
     str | None, Query(alias="cursor", pattern="^[0-9]{1,18}$", description="The page before's `next_cursor`.")
 ]
+Subject = Annotated[
+    str | None, Query(min_length=1, max_length=200, description="Only what was done to it, such as a job's id.")
+]
 _LOOK_AGAIN: Final = 1000  # entries
 EXPORT: Final[dict[int | str, dict[str, Any]]] = {
     200: {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}}
@@ -30,9 +33,12 @@ EXPORT: Final[dict[int | str, dict[str, Any]]] = {
 
 
 @router.get("", operation_id="listAudit")
-def list_audit(scope: _Listing, limit: Limit = 100, before: Before = None) -> Items[AuditEntry]:
+def list_audit(
+    scope: _Listing, subject: Subject = None, limit: Limit = 100, before: Before = None
+) -> Items[AuditEntry]:
     """List who did what, newest first."""
-    found = scope.fl.audit.list(scope.organization, before=int(before) if before else None, limit=limit)
+    older_than = int(before) if before else None
+    found = scope.fl.audit.list(scope.organization, subject=subject, before=older_than, limit=limit)
     return page_of_audit(found, limit)
 
 

@@ -10,7 +10,7 @@ from fairlane.api import exposition
 from fairlane.api.pages import Items, Limit
 from fairlane.api.problems import Problem
 from fairlane.api.rates import Rate
-from fairlane.api.resources.audit import EXPORT, Before, exported, page_of_audit
+from fairlane.api.resources.audit import EXPORT, Before, Subject, exported, page_of_audit
 from fairlane.api.resources.operator_organizations import Pause
 from fairlane.api.resources.overviews import Minutes, StepLength
 from fairlane.api.resources.paths import NamePath, WorkerPath
@@ -197,10 +197,15 @@ def close_breaker(operation: _Changing, organization: OrganizationPath, job_type
 
 @router.get("/audit", operation_id="listAuditAsOperator")
 def list_audit(
-    operation: _Auditing, organization: _Whose = None, limit: Limit = 100, before: Before = None
+    operation: _Auditing,
+    organization: _Whose = None,
+    subject: Subject = None,
+    limit: Limit = 100,
+    before: Before = None,
 ) -> Items[AuditEntry]:
     """List who did what, newest first: in one organization, or what concerns all."""
-    found = operation.fl.audit.list(organization, before=int(before) if before else None, limit=limit)
+    older_than = int(before) if before else None
+    found = operation.fl.audit.list(organization, subject=subject, before=older_than, limit=limit)
     return page_of_audit(found, limit)
 
 

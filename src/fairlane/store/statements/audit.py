@@ -46,9 +46,18 @@ def record(
     insert_many(connection, audit, [row])
 
 
-def page(connection: Connection, organization: str | None, *, before: int | None, limit: int) -> Sequence[AnyRow]:
-    """Entries of an organization, or of what concerns all (None), newest first, older than the entry `before`."""
+def page(
+    connection: Connection, organization: str | None, *, subject: str | None, before: int | None, limit: int
+) -> Sequence[AnyRow]:
+    """Entries of an organization, or of what concerns all (None), newest first, older than the entry `before`.
+
+    Args:
+        subject: only what was done to it.
+    """
     statement = select(audit).where(audit.c.organization_id == (organization or PLATFORM))
+    if subject is not None:
+        # Nobody but people writes the audit, so a second index costs little; without it few of many would be sought.
+        statement = statement.where(audit.c.subject == subject)
     if before is not None:
         statement = statement.where(audit.c.id < before)
     return connection.execute(statement.order_by(audit.c.id.desc()).limit(limit)).all()

@@ -133,3 +133,4 @@ audit = Table(
     Column("after", Text),
 )
 Index("fairlane_audit_organization", audit.c.organization_id, audit.c.id)
+Index("fairlane_audit_subject", audit.c.organization_id, audit.c.subject, audit.c.id)

@@ -544,6 +544,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         sa.PrimaryKeyConstraint("id", name="fairlane_audit_pk"),
     )
     op.create_index("fairlane_audit_organization", "fairlane_audit", ["organization_id", "id"])
+    op.create_index("fairlane_audit_subject", "fairlane_audit", ["organization_id", "subject", "id"])
     op.create_table(
         "fairlane_feed_floors",
         sa.Column("organization_id", ORGANIZATION, nullable=False),
