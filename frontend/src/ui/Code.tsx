@@ -5,9 +5,10 @@ import { toast } from "./Toast";
 /** Text as a machine wrote it. Longer ones scroll. */
 export function Code({ text, className, label }: { text: string; className?: string; label: string }) {
   return (
-    // A region that scrolls has to be reachable by keyboard.
+    // biome-ignore lint/a11y/useSemanticElements: a fieldset is of a form, and its content no text of a machine's
     <pre
       role="group"
+      // biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls has to be reachable by keyboard
       tabIndex={0}
       aria-label={label}
       className={cx(

@@ -36,16 +36,14 @@ export function sentence(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-/** A place in which something will be. */
+const WIDTHS = [92, 75, 58, 81, 64, 87, 70, 53]; // percent, each of them another
+
+/** A place in which something will be: as many lines as will come, eight at most. */
 export function Skeleton({ rows = 3, className }: { rows?: number; className?: string }) {
   return (
     <div role="status" aria-label="Loading" className={cx("flex flex-col gap-3 p-4", className)}>
-      {Array.from({ length: rows }, (_, row) => (
-        <div
-          key={row}
-          className="h-4 animate-pulse rounded bg-sunken"
-          style={{ width: `${92 - ((row * 17) % 40)}%` }}
-        />
+      {WIDTHS.slice(0, rows).map((width) => (
+        <div key={width} className="h-4 animate-pulse rounded bg-sunken" style={{ width: `${width}%` }} />
       ))}
     </div>
   );

@@ -41,9 +41,9 @@ export function Drawing({ graph, organization, zoom }: { graph: Graph; organizat
   useCentre(box, placed, graph.job, zoom);
   const nodes = new Map(graph.nodes.map((node) => [node.id, node]));
   return (
-    // A region that scrolls has to be reachable by keyboard.
     <section
       ref={box}
+      // biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls has to be reachable by keyboard
       tabIndex={0}
       aria-label="Dependencies, from left to right"
       className="max-h-[75dvh] overflow-auto"

@@ -30,6 +30,7 @@ export function Failure({ job }: { job: Job }) {
         </p>
         {job.payload_hidden && <Hidden what="What the error says" />}
         {causes.map((cause, index) => (
+          // biome-ignore lint/suspicious/noArrayIndexKey: causes may say the same, and their order is theirs
           <details key={`${index} ${cause.headline}`} className="rounded-md border border-line">
             <summary className="px-3 py-2 text-sm break-words">
               {cause.link && (

@@ -60,7 +60,7 @@ function Scroll({ lines }: { lines: readonly Schema["LogLine"][] }) {
       ref={box}
       role="log"
       aria-label="Log lines"
-      // A region that scrolls has to be reachable by keyboard.
+      // biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls has to be reachable by keyboard
       tabIndex={0}
       onScroll={({ currentTarget: at }) => {
         isAtEnd.current = at.scrollHeight - at.scrollTop - at.clientHeight < 24;
@@ -69,6 +69,7 @@ function Scroll({ lines }: { lines: readonly Schema["LogLine"][] }) {
     >
       {left > 0 && <p className="text-muted">{plural(left, "earlier line")} not shown; the API has them all.</p>}
       {shown.map((line, index) => (
+        // biome-ignore lint/suspicious/noArrayIndexKey: lines have no other name, and are only ever added to
         <div key={left + index} className="flex gap-3">
           <time dateTime={line.at} className="shrink-0 text-muted">
             {new Date(line.at).toLocaleTimeString(undefined, { hour12: false })}
