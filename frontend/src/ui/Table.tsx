@@ -14,6 +14,17 @@ export interface Column<Row> {
   wide?: boolean;
 }
 
+const WIDTHS = ["all", "sm", "md", "lg"] as const;
+/** More room at the table's right edge than between columns. */
+const EDGE = { all: "pr-4", sm: "sm:pr-4", md: "md:pr-4", lg: "lg:pr-4" };
+const INNER = { all: "pr-2", sm: "sm:pr-2", md: "md:pr-2", lg: "lg:pr-2" };
+
+/** The room at the right of a column: which one is the last differs from width to width. */
+function roomOf<Row>(columns: readonly Column<Row>[], index: number): string {
+  const later = columns.slice(index + 1).map(({ from }) => WIDTHS.indexOf(from ?? "all"));
+  return WIDTHS.map((width, at) => (later.some((from) => from <= at) ? INNER : EDGE)[width]).join(" ");
+}
+
 const FROM = { sm: "hidden sm:table-cell", md: "hidden md:table-cell", lg: "hidden lg:table-cell" };
 
 interface Props<Row> {
@@ -57,12 +68,13 @@ export function Table<Row>(props: Props<Row>) {
                 />
               </th>
             )}
-            {columns.map((column) => (
+            {columns.map((column, index) => (
               <th
                 key={column.head}
                 scope="col"
                 className={cx(
-                  "px-2 py-2 font-medium whitespace-nowrap first:pl-4 last:pr-4",
+                  "py-2 pl-2 font-medium whitespace-nowrap first:pl-4",
+                  roomOf(columns, index),
                   column.right && "text-right",
                   column.from && FROM[column.from],
                 )}
@@ -103,11 +115,12 @@ export function Table<Row>(props: Props<Row>) {
                     />
                   </td>
                 )}
-                {columns.map((column) => (
+                {columns.map((column, index) => (
                   <td
                     key={column.head}
                     className={cx(
-                      "px-2 py-[var(--row)] align-top first:pl-4 last:pr-4",
+                      "py-[var(--row)] pl-2 align-top first:pl-4",
+                      roomOf(columns, index),
                       column.right && "text-right",
                       column.from && FROM[column.from],
                       column.wide && "w-full max-w-0 truncate",
