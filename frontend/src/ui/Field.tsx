@@ -10,7 +10,7 @@ import { cx } from "./cx";
 const CONTROL =
   "w-full min-w-0 rounded-md border border-edge/60 bg-surface px-2.5 text-sm text-ink placeholder:text-muted disabled:opacity-60";
 
-interface FrameProps {
+interface FieldProps {
   label: string;
   hint?: ReactNode;
   error?: string | null | undefined;
@@ -18,85 +18,108 @@ interface FrameProps {
   hideLabel?: boolean;
 }
 
-function Frame({ id, label, hint, error, hideLabel, children }: FrameProps & { id: string; children: ReactNode }) {
+interface Described {
+  id: string;
+  "aria-describedby": string | undefined;
+  "aria-invalid": true | undefined;
+}
+
+/** A label, a control, and below it a hint or what is wrong with it. */
+function Field<Given extends FieldProps>({
+  given,
+  children,
+}: {
+  given: Given;
+  /** The control; it gets all that is given but what stands around it. */
+  children: (control: Omit<Given, keyof FieldProps> & Described) => ReactNode;
+}) {
+  const { label, hint, error, hideLabel = false, ...rest } = given;
+  const id = useId();
+  const told = error || hint;
   return (
     <div className="flex min-w-0 flex-col gap-1">
       <label htmlFor={id} className={hideLabel ? "sr-only" : "text-xs font-medium text-muted"}>
         {label}
       </label>
-      {children}
-      {(error || hint) && (
+      {children({
+        id,
+        "aria-describedby": told ? `${id}-hint` : undefined,
+        "aria-invalid": error ? true : undefined,
+        ...rest,
+      })}
+      {told && (
         <p id={`${id}-hint`} className={cx("text-xs", error ? "text-bad" : "text-muted")}>
-          {error || hint}
+          {told}
         </p>
       )}
     </div>
   );
 }
 
-function described(id: string, { hint, error }: FrameProps) {
-  return { id, "aria-describedby": hint || error ? `${id}-hint` : undefined, "aria-invalid": error ? true : undefined };
-}
+/** Called with what somebody wrote or chose. */
+type OnText = { onText?: (text: string) => void };
 
-export function Input({
-  label,
-  hint,
-  error,
-  hideLabel = false,
-  className,
-  ...rest
-}: FrameProps & InputHTMLAttributes<HTMLInputElement>) {
-  const id = useId();
+export function Input({ className, onText, ...given }: FieldProps & OnText & InputHTMLAttributes<HTMLInputElement>) {
   return (
-    <Frame id={id} label={label} hint={hint} error={error} hideLabel={hideLabel}>
-      <input {...described(id, { label, hint, error })} {...rest} className={cx(CONTROL, "h-8", className)} />
-    </Frame>
+    <Field given={given}>
+      {(control) => (
+        <input
+          {...(onText && { onChange: (event) => onText(event.target.value) })}
+          {...control}
+          className={cx(CONTROL, "h-8", className)}
+        />
+      )}
+    </Field>
   );
 }
 
 export function Textarea({
-  label,
-  hint,
-  error,
-  hideLabel = false,
   className,
-  ...rest
-}: FrameProps & TextareaHTMLAttributes<HTMLTextAreaElement>) {
-  const id = useId();
+  onText,
+  ...given
+}: FieldProps & OnText & TextareaHTMLAttributes<HTMLTextAreaElement>) {
   return (
-    <Frame id={id} label={label} hint={hint} error={error} hideLabel={hideLabel}>
-      <textarea
-        {...described(id, { label, hint, error })}
-        {...rest}
-        className={cx(CONTROL, "min-h-24 py-1.5", className)}
-      />
-    </Frame>
+    <Field given={given}>
+      {(control) => (
+        <textarea
+          {...(onText && { onChange: (event) => onText(event.target.value) })}
+          {...control}
+          className={cx(CONTROL, "min-h-24 py-1.5", className)}
+        />
+      )}
+    </Field>
   );
 }
 
 export function Select({
-  label,
-  hint,
-  error,
-  hideLabel = false,
   className,
+  onText,
   children,
-  ...rest
-}: FrameProps & SelectHTMLAttributes<HTMLSelectElement>) {
-  const id = useId();
+  ...given
+}: FieldProps & OnText & SelectHTMLAttributes<HTMLSelectElement>) {
   return (
-    <Frame id={id} label={label} hint={hint} error={error} hideLabel={hideLabel}>
-      <select {...described(id, { label, hint, error })} {...rest} className={cx(CONTROL, "h-8", className)}>
-        {children}
-      </select>
-    </Frame>
+    <Field given={given}>
+      {(control) => (
+        <select
+          {...(onText && { onChange: (event) => onText(event.target.value) })}
+          {...control}
+          className={cx(CONTROL, "h-8", className)}
+        >
+          {children}
+        </select>
+      )}
+    </Field>
   );
 }
 
-export function Checkbox({ label, ...rest }: { label: ReactNode } & InputHTMLAttributes<HTMLInputElement>) {
+export function Checkbox({
+  label,
+  onCheck,
+  ...rest
+}: { label: ReactNode; onCheck: (checked: boolean) => void } & InputHTMLAttributes<HTMLInputElement>) {
   return (
     <label className="flex items-center gap-2 text-sm">
-      <input type="checkbox" {...rest} />
+      <input type="checkbox" onChange={(event) => onCheck(event.target.checked)} {...rest} />
       {label}
     </label>
   );

@@ -20,9 +20,7 @@ export function Search({ value, onChange, ...rest }: Props) {
     const timer = setTimeout(() => onChange(typed || undefined), PAUSE);
     return () => clearTimeout(timer);
   });
-  return (
-    <Input type="search" maxLength={200} value={typed} onChange={(event) => setTyped(event.target.value)} {...rest} />
-  );
+  return <Input type="search" maxLength={200} value={typed} onText={setTyped} {...rest} />;
 }
 
 /** A value, once nobody has changed it for a moment. */

@@ -97,13 +97,7 @@ export function Decide({
         {resolution === "resolved" ? "The cause was dealt with otherwise." : "Nothing needs to be done."} They can still
         be retried later.
       </p>
-      <Textarea
-        label="Note"
-        hint="For whoever looks at them later."
-        maxLength={1000}
-        value={note}
-        onChange={(event) => setNote(event.target.value)}
-      />
+      <Textarea label="Note" hint="For whoever looks at them later." maxLength={1000} value={note} onText={setNote} />
     </Confirm>
   );
 }

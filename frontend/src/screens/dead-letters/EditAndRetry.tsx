@@ -76,7 +76,7 @@ function Editor({ title, text, letter, organization, onClose }: Props & { title:
         className="min-h-56 font-mono text-xs"
         spellCheck={false}
         value={edited}
-        onChange={(event) => setEdited(event.target.value)}
+        onText={setEdited}
       />
     </Confirm>
   );

@@ -56,7 +56,7 @@ export function RetryGroup({
         step="any"
         required
         value={text}
-        onChange={(event) => setText(event.target.value)}
+        onText={setText}
         error={pace === null ? "A number above 0." : null}
         hint={pace !== null && `The last one becomes ready after ${duration(lasts(group.count, pace))}.`}
       />

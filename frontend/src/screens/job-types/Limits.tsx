@@ -4,6 +4,7 @@ import { useAct } from "../../api/act";
 import { api, ask, type Schema } from "../../api/client";
 import { Button, Dialog, ErrorState, Input, Skeleton, sentence, Tag } from "../../ui";
 import { limitOf, limits } from "./describe";
+import { LimitInput } from "./LimitInput";
 
 type Limit = Schema["JobTypeLimit"];
 
@@ -76,7 +77,6 @@ function SetLimit({ jobType }: { jobType: string }) {
   const [rate, setRate] = useState("");
   const max_running = limitOf(running);
   const execution_rate = limitOf(rate);
-  const wrong = "A whole number from 0 on, or nothing.";
   const set = useAct({
     run: () =>
       ask(
@@ -99,28 +99,9 @@ function SetLimit({ jobType }: { jobType: string }) {
     <form onSubmit={submit} className="flex flex-col gap-3 border-t border-line pt-4">
       <h3 className="text-sm font-semibold">Set a limit</h3>
       <div className="grid gap-3 sm:grid-cols-3">
-        <Input
-          label="Organization"
-          hint="Nothing: all together."
-          value={organization}
-          onChange={(event) => setOrganization(event.target.value)}
-        />
-        <Input
-          label="At once"
-          inputMode="numeric"
-          hint="Nothing: unlimited. 0: none."
-          error={max_running === undefined ? wrong : null}
-          value={running}
-          onChange={(event) => setRunning(event.target.value)}
-        />
-        <Input
-          label="Starts each minute"
-          inputMode="numeric"
-          hint="Nothing: unlimited."
-          error={execution_rate === undefined ? wrong : null}
-          value={rate}
-          onChange={(event) => setRate(event.target.value)}
-        />
+        <Input label="Organization" hint="Nothing: all together." value={organization} onText={setOrganization} />
+        <LimitInput label="At once" hint="Nothing: unlimited. 0: none." value={running} onText={setRunning} />
+        <LimitInput label="Starts each minute" value={rate} onText={setRate} />
       </div>
       {set.error && (
         <p role="alert" className="text-sm text-bad">

@@ -96,12 +96,7 @@ function Cancel({ job, onClose }: Props) {
           ? "It runs: its worker is asked to stop it, and kills it if its handler can be killed."
           : "It waits, so it is canceled at once."}
       </p>
-      <Input
-        label="Why (optional)"
-        maxLength={1000}
-        value={reason}
-        onChange={(event) => setReason(event.target.value)}
-      />
+      <Input label="Why (optional)" maxLength={1000} value={reason} onText={setReason} />
     </Confirm>
   );
 }
@@ -143,7 +138,7 @@ function Retry({ job, onClose, edit = false }: Props & { edit?: boolean }) {
           className="font-mono text-xs"
           error={parameters ? null : "This is no JSON object."}
           value={text}
-          onChange={(event) => setText(event.target.value)}
+          onText={setText}
         />
       )}
     </Confirm>

@@ -48,7 +48,7 @@ export function Views({ search, onChoose }: { search: JobsSearch; onChoose: (sea
             toast("Saved in this browser.");
           }}
         >
-          <Input label="Name" required maxLength={60} value={name} onChange={(event) => setName(event.target.value)} />
+          <Input label="Name" required maxLength={60} value={name} onText={setName} />
         </Confirm>
       )}
     </>

@@ -49,7 +49,7 @@ export function Login() {
           required
           maxLength={200}
           value={user}
-          onChange={(event) => setUser(event.target.value)}
+          onText={setUser}
         />
         <Input
           label="Password"
@@ -59,7 +59,7 @@ export function Login() {
           required
           maxLength={1024}
           value={password}
-          onChange={(event) => setPassword(event.target.value)}
+          onText={setPassword}
         />
         {failed && (
           <p role="alert" className="rounded-md bg-bad-soft px-3 py-2 text-sm text-bad">

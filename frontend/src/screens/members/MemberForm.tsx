@@ -52,16 +52,7 @@ export function MemberForm({
       disabled={user.trim() === ""}
       onConfirm={() => put.mutate()}
     >
-      {!member && (
-        <Input
-          label="User"
-          hint="As they log in."
-          required
-          maxLength={200}
-          value={user}
-          onChange={(event) => setUser(event.target.value)}
-        />
-      )}
+      {!member && <Input label="User" hint="As they log in." required maxLength={200} value={user} onText={setUser} />}
       <Select label="Role" value={role} onChange={(event) => setRole(event.target.value as Role)}>
         {ROLES.map(([name, label]) => (
           <option key={name} value={name}>
@@ -74,13 +65,13 @@ export function MemberForm({
           <Checkbox
             label="Sees parameters, errors and results of others' jobs"
             checked={seesPayload}
-            onChange={(event) => setSeesPayload(event.target.checked)}
+            onCheck={setSeesPayload}
           />
           <Input
             label="Permissions"
             hint="Names that job types require, separated by commas."
             value={names}
-            onChange={(event) => setNames(event.target.value)}
+            onText={setNames}
           />
         </>
       )}

@@ -88,18 +88,11 @@ function Ask({
         hint="Shown to whoever asks why their job waits."
         maxLength={1000}
         value={reason}
-        onChange={(event) => setReason(event.target.value)}
+        onText={setReason}
       />
     );
   if (deed === "delete")
-    more = (
-      <Input
-        label={`Its id, to be sure: ${id}`}
-        autoComplete="off"
-        value={typed}
-        onChange={(event) => setTyped(event.target.value)}
-      />
-    );
+    more = <Input label={`Its id, to be sure: ${id}`} autoComplete="off" value={typed} onText={setTyped} />;
   return (
     <Confirm
       open

@@ -4,10 +4,10 @@ import { api, ask } from "../../api/client";
 import { within } from "../../api/queries";
 import { Confirm, Input } from "../../ui";
 import { limitOf } from "../job-types/describe";
+import { LimitInput } from "../job-types/LimitInput";
 import type { Organization } from "./Organizations";
 
 const DAY = 86_400;
-const WRONG = "A whole number from 0 on, or nothing.";
 
 /** Creates an organization, or changes its name and limits. */
 export function OrganizationForm({
@@ -29,11 +29,13 @@ export function OrganizationForm({
   const kept = days.trim() === "" ? null : Number(days);
   const wrongs = {
     weight: !share ? "A whole number from 1 on." : null,
-    running: max_running === undefined ? WRONG : null,
-    live: max_live_jobs === undefined ? WRONG : null,
     days: kept !== null && !(kept > 0) ? "A number above 0, or nothing." : null,
   };
-  const isWrong = Object.values(wrongs).some((wrong) => wrong !== null) || (organization === null && id.trim() === "");
+  const isWrong =
+    max_running === undefined ||
+    max_live_jobs === undefined ||
+    Object.values(wrongs).some((wrong) => wrong !== null) ||
+    (organization === null && id.trim() === "");
   const save = useAct({
     run: () => {
       const limits = {
@@ -74,10 +76,10 @@ export function OrganizationForm({
           required
           maxLength={140}
           value={id}
-          onChange={(event) => setId(event.target.value)}
+          onText={setId}
         />
       )}
-      <Input label="Name" maxLength={200} value={name} onChange={(event) => setName(event.target.value)} />
+      <Input label="Name" maxLength={200} value={name} onText={setName} />
       <div className="grid gap-3 sm:grid-cols-2">
         <Input
           label="Weight"
@@ -85,31 +87,17 @@ export function OrganizationForm({
           hint="Its share of running jobs beside others'."
           error={wrongs.weight}
           value={weight}
-          onChange={(event) => setWeight(event.target.value)}
+          onText={setWeight}
         />
-        <Input
-          label="Running at once"
-          inputMode="numeric"
-          hint="Nothing: unlimited."
-          error={wrongs.running}
-          value={running}
-          onChange={(event) => setRunning(event.target.value)}
-        />
-        <Input
-          label="Live jobs"
-          inputMode="numeric"
-          hint="Nothing: unlimited."
-          error={wrongs.live}
-          value={live}
-          onChange={(event) => setLive(event.target.value)}
-        />
+        <LimitInput label="Running at once" value={running} onText={setRunning} />
+        <LimitInput label="Live jobs" value={live} onText={setLive} />
         <Input
           label="Keep ended jobs, in days"
           inputMode="decimal"
           hint="Nothing: as their type says."
           error={wrongs.days}
           value={days}
-          onChange={(event) => setDays(event.target.value)}
+          onText={setDays}
         />
       </div>
     </Confirm>

@@ -55,7 +55,7 @@ function Pause({ kind, name, onClose }: { kind: Kind; name: string; onClose: () 
         hint="Shown to whoever asks why their job waits, in every organization: name none in it."
         maxLength={1000}
         value={reason}
-        onChange={(event) => setReason(event.target.value)}
+        onText={setReason}
       />
     </Confirm>
   );

@@ -93,7 +93,7 @@ function Name({ organization, name }: { organization: string; name: string }) {
           required
           maxLength={200}
           value={text}
-          onChange={(event) => setText(event.target.value)}
+          onText={setText}
           error={save.error ? sentence(save.error) : null}
         />
       </div>

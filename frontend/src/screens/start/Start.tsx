@@ -67,7 +67,7 @@ function ByName() {
         hint="Its id, as your application calls it."
         required
         value={organization}
-        onChange={(event) => setOrganization(event.target.value)}
+        onText={setOrganization}
       />
       <Button type="submit" look="primary">
         Open

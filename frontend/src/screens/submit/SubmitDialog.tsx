@@ -58,7 +58,7 @@ export function SubmitDialog({ organization, like, onClose }: Props) {
       onConfirm={() => submit.mutate()}
       onClose={onClose}
     >
-      <Select label="Job type" required value={type} onChange={(event) => setType(event.target.value)}>
+      <Select label="Job type" required value={type} onText={setType}>
         <option value="">Choose one</option>
         {types.data?.items.map(({ name, enabled }) => (
           <option key={name} value={name} disabled={!enabled}>
@@ -73,7 +73,7 @@ export function SubmitDialog({ organization, like, onClose }: Props) {
         className="font-mono text-xs"
         error={parameters ? null : "This is no JSON object."}
         value={text}
-        onChange={(event) => setText(event.target.value)}
+        onText={setText}
       />
       <div className="grid gap-3 sm:grid-cols-2">
         <Select
@@ -86,13 +86,7 @@ export function SubmitDialog({ organization, like, onClose }: Props) {
             <option key={name}>{name}</option>
           ))}
         </Select>
-        <Input
-          label="Delay in seconds"
-          inputMode="numeric"
-          pattern="[0-9]*"
-          value={delay}
-          onChange={(event) => setDelay(event.target.value)}
-        />
+        <Input label="Delay in seconds" inputMode="numeric" pattern="[0-9]*" value={delay} onText={setDelay} />
       </div>
       {typeof existing === "string" && (
         <button

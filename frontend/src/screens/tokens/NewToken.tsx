@@ -72,9 +72,9 @@ function Form({
         maxLength={200}
         placeholder="nightly import"
         value={name}
-        onChange={(event) => setName(event.target.value)}
+        onText={setName}
       />
-      <Select label="Good for" value={days} onChange={(event) => setDays(event.target.value)}>
+      <Select label="Good for" value={days} onText={setDays}>
         {LIVES.map(([value, label]) => (
           <option key={label} value={value ?? ""}>
             {label}
@@ -98,7 +98,7 @@ function Form({
               key={right}
               label={`${RIGHT_NAMES[right]} (${right})`}
               checked={chosen.has(right)}
-              onChange={() => toggle(right)}
+              onCheck={() => toggle(right)}
             />
           ))}
       </fieldset>

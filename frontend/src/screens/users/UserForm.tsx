@@ -46,16 +46,7 @@ export function UserForm({ user, onClose }: { user: User | null; onClose: () => 
       disabled={id.trim() === "" || isShort}
       onConfirm={() => save.mutate()}
     >
-      {!user && (
-        <Input
-          label="User"
-          required
-          maxLength={200}
-          autoComplete="off"
-          value={id}
-          onChange={(event) => setId(event.target.value)}
-        />
-      )}
+      {!user && <Input label="User" required maxLength={200} autoComplete="off" value={id} onText={setId} />}
       <Input
         label={user ? "New password" : "Password"}
         type="password"
@@ -68,26 +59,18 @@ export function UserForm({ user, onClose }: { user: User | null; onClose: () => 
         error={isShort ? `At least ${SHORTEST} characters.` : null}
         maxLength={1024}
         value={password}
-        onChange={(event) => setPassword(event.target.value)}
+        onText={setPassword}
       />
-      <Checkbox
-        label="Operator: looks after all organizations"
-        checked={operator}
-        onChange={(event) => setOperator(event.target.checked)}
-      />
+      <Checkbox label="Operator: looks after all organizations" checked={operator} onCheck={setOperator} />
       {operator && (
         <Checkbox
           label="Sees parameters, errors and results in all organizations"
           checked={seesPayload}
-          onChange={(event) => setSeesPayload(event.target.checked)}
+          onCheck={setSeesPayload}
         />
       )}
       {user && (
-        <Checkbox
-          label="Disabled: can't log in, and their sessions end"
-          checked={disabled}
-          onChange={(event) => setDisabled(event.target.checked)}
-        />
+        <Checkbox label="Disabled: can't log in, and their sessions end" checked={disabled} onCheck={setDisabled} />
       )}
     </Confirm>
   );
