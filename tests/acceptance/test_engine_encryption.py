@@ -20,6 +20,7 @@ from fairlane import (
     TransientError,
 )
 from fairlane.control.idempotency import Key
+from fairlane.domain.reasons import ReasonCode
 from fairlane.domain.sealing import Field
 from fairlane.domain.statuses import KeyState
 from fairlane.registry.sealing import Unreadable
@@ -321,6 +322,23 @@ def test_without_the_master_key_submissions_are_refused_and_jobs_wait(database_u
                 lacking.ended(mine)
             assert len(lacking.way(more)) <= 3
         assert (fl.look(job).retry_count, fl.look(job).status) == (0, JobStatus.QUEUED)
+
+
+def test_r20_a_worker_that_lacks_the_master_key_says_so_and_explain_tells(database_url: str) -> None:
+    with sealed_engine(database_url) as fl:
+        register(fl)
+        job = give(fl)
+
+        def codes() -> set[str]:
+            return {one.code for one in fl.explain(job.id, organization="acme").reasons}
+
+        with another(fl, encryption_keys=SECOND, lease=1.0) as lacking:
+            register(lacking)
+            with running(lacking.worker()):
+                until(lambda: ReasonCode.NO_WORKER_WITH_KEY in codes())
+                assert ReasonCode.NOTHING_BLOCKS not in codes()
+                fl.keys.destroy("acme")
+                until(lambda: ReasonCode.NO_WORKER_WITH_KEY not in codes())
 
 
 def test_a_text_that_somebody_moved_to_another_job_is_not_run(fl: Engine) -> None:

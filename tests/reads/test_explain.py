@@ -196,6 +196,14 @@ def test_r20_one_worker_that_goes_on_is_enough(world: World, reads: Reads) -> No
     assert codes(reads, world.submit()) == [ReasonCode.NOTHING_BLOCKS]
 
 
+def test_r20_says_that_no_worker_has_the_key_of_the_organization(world: World, reads: Reads) -> None:
+    mine, other = world.submit(), world.submit("rival")
+    world.beat(world.start_worker(), locked=("acme",))
+
+    assert codes(reads, mine) == [ReasonCode.NO_WORKER_WITH_KEY]
+    assert reads.explain(other, "rival").reasons[0].code is ReasonCode.NOTHING_BLOCKS
+
+
 def test_r20_all_reasons_are_named(world: World, reads: Reads) -> None:
     job_id = world.submit(parents=(world.submit(),), delay=60.0)
     world.pause("queue", "default")

@@ -111,6 +111,7 @@ WORKERS = st.builds(
     st.booleans(),
     st.integers(-1, 2),
     st.integers(0, 2),
+    st.booleans(),
 )
 LIMITS = st.sampled_from([Subject("acme", None), Subject(None, "report.pdf"), Subject("acme", "report.pdf")]).flatmap(
     lambda subject: st.builds(LimitOn, st.just(subject), limits(subject), st.integers(0, 3), st.none() | AROUND_NOW)
@@ -191,6 +192,16 @@ def test_r20_one_parent_is_named_in_the_singular() -> None:
         "It waits for its parent mail.send 00000000-0000-0000-0000-000000000007 (running). "
         "Explain a parent to see what that waits for."
     )
+
+
+def test_r20_a_worker_that_has_the_key_is_enough() -> None:
+    lacking, leaving = replace(WORKER, lacks_key=True), replace(WORKER, stopping=True)
+
+    assert sentence(replace(READY, workers=(lacking, leaving)), ReasonCode.NO_WORKER_WITH_KEY) == (
+        "No worker that could run it has the master key to the data of organization acme. "
+        "Start one with that key in FAIRLANE_ENCRYPTION_KEYS; fairlane check says there whether it opens the data."
+    )
+    assert sentence(replace(READY, workers=(lacking, WORKER)), ReasonCode.NOTHING_BLOCKS)
 
 
 def test_r20_parents_beyond_five_are_counted() -> None:

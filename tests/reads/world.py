@@ -135,8 +135,10 @@ class World:
         self.beat(card, stopping=stopping)
         return card
 
-    def beat(self, card: WorkerCard, *, stopping: bool = False) -> None:
-        self.write(lambda connection: workers.beat(connection, self.clock, card.id, LEASE, stopping=stopping))
+    def beat(self, card: WorkerCard, *, stopping: bool = False, locked: Collection[str] = ()) -> None:
+        self.write(
+            lambda connection: workers.beat(connection, self.clock, card.id, LEASE, stopping=stopping, locked=locked)
+        )
 
     def claim(
         self, card: WorkerCard, organization: str = "acme", job_type: str = "report.pdf", queue: str = "default"

@@ -130,6 +130,8 @@ def _workers(facts: Facts) -> Iterator[Reason]:
     job = facts.job
     serving = [worker for worker in facts.workers if worker.serves(job.queue)]
     able = [worker for worker in serving if job.job_type in worker.job_types]
+    claiming = [worker for worker in able if not worker.stopping]
+    with_key = [worker for worker in claiming if not worker.lacks_key]
     if not facts.workers:
         yield Reason(ReasonCode.NO_WORKER, "No worker is alive. Start one: fairlane worker.")
     elif not serving:
@@ -143,13 +145,19 @@ def _workers(facts: Facts) -> Iterator[Reason]:
             f"No live worker that serves queue {job.queue} has a handler for {job.job_type}. "
             "Start one whose application registers it.",
         )
-    elif all(worker.stopping for worker in able):
+    elif not claiming:
         yield Reason(
             ReasonCode.WORKERS_STOPPING,
             f"Every worker that could run it is stopping and claims no more. Start another for queue {job.queue}.",
         )
+    elif not with_key:
+        yield Reason(
+            ReasonCode.NO_WORKER_WITH_KEY,
+            f"No worker that could run it has the master key to the data of organization {job.organization}. "
+            "Start one with that key in FAIRLANE_ENCRYPTION_KEYS; fairlane check says there whether it opens the data.",
+        )
     elif facts.place_in_lane is not None:
-        yield from _slots(facts, facts.place_in_lane, able)
+        yield from _slots(facts, facts.place_in_lane, with_key)
 
 
 def _slots(facts: Facts, place: int, able: Iterable[LiveWorker]) -> Iterator[Reason]:

@@ -45,13 +45,17 @@ class LimitOn:
 
 @dataclass(frozen=True, slots=True)
 class LiveWorker:
-    """A worker with a valid lease. `queues` None = all; `reserved` slots are for organizations with nothing running."""
+    """A worker with a valid lease. `queues` None = all; `reserved` slots are for organizations with nothing running.
+
+    `lacks_key`: it claims nothing of the job's organization, since it lacks the master key.
+    """
 
     queues: frozenset[str] | None
     job_types: frozenset[str]
     stopping: bool
     free_slots: int
     reserved: int = 0
+    lacks_key: bool = False
 
     @property
     def has_room(self) -> bool:

@@ -30,6 +30,7 @@ class ReasonCode(StrEnum):
     NO_WORKER_FOR_QUEUE = "no_worker_for_queue"
     NO_WORKER_FOR_JOB_TYPE = "no_worker_for_job_type"
     WORKERS_STOPPING = "workers_stopping"
+    NO_WORKER_WITH_KEY = "no_worker_with_key"
     SLOTS_TAKEN = "slots_taken"
     SLOTS_RESERVED = "slots_reserved"
     NOTHING_BLOCKS = "nothing_blocks"
@@ -44,6 +45,7 @@ class ReasonCode(StrEnum):
 STANDSTILL_CODES: Final = frozenset(
     {
         *(ReasonCode.NO_WORKER, ReasonCode.NO_WORKER_FOR_QUEUE, ReasonCode.NO_WORKER_FOR_JOB_TYPE),
+        ReasonCode.NO_WORKER_WITH_KEY,
         *(ReasonCode.BREAKER_OPEN, ReasonCode.BREAKER_TRIAL),
     }
 )

@@ -91,7 +91,7 @@ def _running_facts(connection: Connection, clock: Clock, row: AnyRow, known: Fac
     request = statements.cancel_request(connection, known.job.organization, known.job.id)
     return replace(
         known,
-        workers=_live_workers(connection, clock, lanes.running(connection)),
+        workers=_live_workers(connection, clock, known.job, lanes.running(connection)),
         holder=_holder(connection, clock, row),
         cancel_requested_by=request.requested_by if request is not None else None,
         cancel_reason=request.reason if request is not None else "",
@@ -119,7 +119,7 @@ def _waiting_facts(connection: Connection, clock: Clock, row: AnyRow, known: Fac
         is_at_work=is_at_work,
         limits=tuple(_limits_on(connection, known, standing, running)),
         breaker=breakers.find_open(connection, Pair(job.organization, job.job_type)),
-        workers=_live_workers(connection, clock, running, known.now if row.ready and is_at_work else None),
+        workers=_live_workers(connection, clock, job, running, known.now if row.ready and is_at_work else None),
     )
 
 
@@ -162,19 +162,19 @@ def _pauses_on(connection: Connection, job: Job) -> Iterator[Pause]:
 
 
 def _live_workers(
-    connection: Connection, clock: Clock, running: Running, now: datetime | None = None
+    connection: Connection, clock: Clock, job: Job, running: Running, now: datetime | None = None
 ) -> tuple[LiveWorker, ...]:
-    """The live workers.
+    """The live workers, as they stand to the job.
 
     Args:
         now: with what they keep for organizations with nothing running; None = nobody asks.
     """
     alive = workers.all_workers(connection, clock)
     kept = reserves(connection, now, alive, running) if now is not None else {}
-    return tuple(_live_worker(row, running.by_worker.get(row.id, 0), kept.get(row.id, 0)) for row in alive)
+    return tuple(_live_worker(row, job, running.by_worker.get(row.id, 0), kept.get(row.id, 0)) for row in alive)
 
 
-def _live_worker(row: AnyRow, running: int, reserved: int) -> LiveWorker:
+def _live_worker(row: AnyRow, job: Job, running: int, reserved: int) -> LiveWorker:
     queues = json.loads(row.queues)
     return LiveWorker(
         queues=frozenset(queues) if queues is not None else None,
@@ -182,6 +182,7 @@ def _live_worker(row: AnyRow, running: int, reserved: int) -> LiveWorker:
         stopping=row.stopping,
         free_slots=row.slots - running,
         reserved=reserved,
+        lacks_key=job.organization in json.loads(row.locked_organizations),
     )
 
 

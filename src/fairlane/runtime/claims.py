@@ -65,6 +65,10 @@ class Claims:
         self._turns = Turns(self.card.id)
         self._headcount = Headcount(self.card.id)
 
+    def locked(self) -> frozenset[str]:
+        """The organizations that have nothing claimed here, since their keys are not here; from any thread."""
+        return self._locked
+
     def doubt(self) -> None:
         """Something went wrong with what was claimed: the next round gives back what the worker does not know."""
         self.is_unsure = True

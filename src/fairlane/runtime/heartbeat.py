@@ -10,7 +10,7 @@ compares it with this process's own clock; whatever it gained by itself is an ou
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from sqlalchemy import Connection
@@ -59,8 +59,10 @@ class Heartbeat:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="fairlane-heartbeat", daemon=True)
         self._stopping = False
-        # The worker says: how many handlers ignored their stop, and what to do when an operator asks it to drain.
+        # The worker says: how many handlers ignored their stop, whose keys it lacks, and what to do when an operator asks
+        # it to drain.
         self.left_behind: Callable[[], int] = int
+        self.locked: Callable[[], Collection[str]] = frozenset
         self.on_drain: Callable[[], object] = bool
         self._steady_since: float | None = None
         self._last: _Reading | None = None  # of the last success
@@ -118,10 +120,17 @@ class Heartbeat:
 
     def _beat(self, connection: Connection) -> tuple[_Reading, bool]:
         clock = self._database.clock
-        left_behind, stopping = self.left_behind(), self._stopping
         card, lease = self._card, self._lease
-        if not workers.beat(connection, clock, card.id, lease, stopping=stopping, left_behind=left_behind):
-            workers.register(connection, clock, self._card, self._lease)
+        if not workers.beat(
+            connection,
+            clock,
+            card.id,
+            lease,
+            stopping=self._stopping,
+            left_behind=self.left_behind(),
+            locked=self.locked(),
+        ):
+            workers.register(connection, clock, card, lease)
         must_drain = workers.is_asked_to_drain(connection, card.id)
         return _Reading(clock.lease_seconds(connection), self._monotonic()), must_drain
 

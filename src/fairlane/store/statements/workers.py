@@ -46,17 +46,26 @@ def register(connection: Connection, clock: Clock, card: WorkerCard, lease: floa
         "version": card.version,
         "left_behind": 0,
         "drain_requested": False,
+        "locked_organizations": "[]",
     }
     upsert(connection, workers, values)
 
 
 def beat(
-    connection: Connection, clock: Clock, worker_id: UUID, lease: float, *, stopping: bool, left_behind: int = 0
+    connection: Connection,
+    clock: Clock,
+    worker_id: UUID,
+    lease: float,
+    *,
+    stopping: bool,
+    left_behind: int = 0,
+    locked: Collection[str] = (),
 ) -> bool:
     """Extend the lease by `lease` seconds from now; False if the worker was given up and its row is gone.
 
     Args:
         left_behind: how many of its handlers ignored their stop and go on, with their results fenced off.
+        locked: the organizations that it claims nothing of, since it lacks the master key.
     """
     extended = connection.execute(
         update(workers)
@@ -66,6 +75,7 @@ def beat(
             heartbeat_at=clock.now(connection),
             stopping=stopping,
             left_behind=left_behind,
+            locked_organizations=json.dumps(sorted(locked)),
         )
     )
     return extended.rowcount == 1

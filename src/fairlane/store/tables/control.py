@@ -52,4 +52,6 @@ workers = Table(
     Column("version", String(40)),  # of Fairlane; null = one that did not say
     Column("left_behind", Integer, nullable=False, server_default=text("0")),  # handlers that ignored their stop
     Column("drain_requested", Boolean, nullable=False, server_default=text("false")),
+    # JSON list of the organizations that it claims nothing of, since it lacks the master key
+    Column("locked_organizations", Text, nullable=False, server_default=text("'[]'")),
 )

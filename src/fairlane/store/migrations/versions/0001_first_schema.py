@@ -84,6 +84,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         sa.Column("version", sa.String(40)),
         sa.Column("left_behind", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("drain_requested", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("locked_organizations", sa.Text(), server_default=sa.text("'[]'"), nullable=False),
         sa.PrimaryKeyConstraint("id", name="fairlane_workers_pk"),
     )
     op.create_table(
