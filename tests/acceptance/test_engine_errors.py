@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import os
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -135,6 +136,16 @@ def test_a_snooze_spends_no_retry_and_is_no_error(fl: Engine) -> None:
         advance(fl, 90)
     assert fl.look(job).error_type is None
     assert "snoozed by the handler: the source is locked" in fl.reasons(job)
+
+
+def test_a_snooze_may_quote_what_can_not_be_stored(fl: Engine) -> None:
+    """Such as the name of a file that is no UTF-8."""
+    always(fl, lambda: Snooze(60, "waits for " + os.fsdecode(b"caf\xe9.txt") + "\0" + "x" * 20_000))
+    job = fl.give("work")
+    fl.drain()
+    assert fl.look(job).status == "queued"
+    assert "waits for caf?.txt\N{REPLACEMENT CHARACTER}xxx" in fl.reasons(job)
+    assert len(fl.reasons(job)) < 11_000
 
 
 def test_a_group_of_snoozes_is_a_snooze(fl: Engine) -> None:

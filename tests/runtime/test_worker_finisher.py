@@ -13,7 +13,7 @@ from sqlalchemy import Connection, select
 
 from fairlane import Backoff, StorageUnavailable
 from fairlane.domain.events import ServiceFailed, StorageBack, StorageLost
-from fairlane.domain.outcomes import Completed, ErrorReport, Failed, Outcome
+from fairlane.domain.outcomes import Completed, ErrorReport, Failed, Outcome, Snoozed
 from fairlane.runtime.dead_letter_alarm import DeadLetterAlarm
 from fairlane.runtime.finisher import Finisher, FinisherParts
 from fairlane.store.statements.finish import Finish, Finished
@@ -152,6 +152,39 @@ async def test_one_failure_whose_error_can_t_be_stored_stops_no_other(postgres_u
             await joined(finisher)
         assert statuses(fl, ends) == ["dead_letter" if number == 13 else "queued" for number in range(40)]
         assert len(written) == 40
+
+
+async def test_an_end_that_the_driver_can_t_send_fails_alone(database_url: str) -> None:
+    """Half of a surrogate pair that got past the checks: no database is asked."""
+    with engine(database_url) as fl:
+        ends = claimed(fl, [Snoozed(60, "caf\udce9") if number == 3 else Completed("1") for number in range(10)])
+        async with writing(fl) as (finisher, written):
+            for end in ends:
+                finisher.add(end)
+            await joined(finisher)
+        assert statuses(fl, ends) == ["dead_letter" if number == 3 else "completed" for number in range(10)]
+        assert len(written) == 10
+
+
+async def test_an_end_that_a_mistake_of_ours_keeps_from_being_written_fails_the_second_time(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tried for ever, it would keep its slot, and its job would run for ever."""
+    with engine(database_url) as fl:
+        (end,) = claimed(fl, [Completed("1")])
+
+        def finish(connection: Connection, now: Any, batch: Sequence[Finish], random: Any) -> list[Finished]:
+            if isinstance(batch[0].outcome, Completed):
+                raise ZeroDivisionError
+            return write(connection, now, batch, random)
+
+        monkeypatch.setattr(FINISH, finish)
+        monkeypatch.setattr("fairlane.runtime.finisher._BROKEN_WAIT", 0.01)
+        async with writing(fl) as (finisher, _):
+            finisher.add(end)
+            await joined(finisher)
+        assert statuses(fl, [end]) == ["dead_letter"]
+        assert len(fl.events.of(ServiceFailed)) == 1
 
 
 async def test_a_mistake_of_ours_holds_up_only_the_end_that_it_is_about(

@@ -19,6 +19,7 @@ from fairlane.registry.artifacts import read_file
 from fairlane.registry.job_types import JobType
 from fairlane.registry.options import Isolation
 from fairlane.registry.parameters_values import encode_result
+from fairlane.runtime.accept import storable
 from fairlane.runtime.clean import Cleaner
 from fairlane.runtime.context import Interrupt, Interrupted, JobContext
 from fairlane.runtime.executors.base import Abandoned, Call, Execution, Executor
@@ -80,7 +81,8 @@ class Attempt:
         except InvalidParameters as error:
             # Another version of the handler may be able to read it, so it backs off like any failure.
             kind = "InvalidParameters"
-            report = ErrorReport(kind, self._cleaner.text(str(error)), fingerprint=f"{kind} {self.job_type.name}")
+            message = storable(self._cleaner.text(str(error)))
+            report = ErrorReport(kind, message, fingerprint=f"{kind} {self.job_type.name}")
             self._on_end(self, Failed(report))
             return
         except Exception as error:  # noqa: BLE001 - a validator of the handler's own
@@ -194,7 +196,7 @@ class Attempt:
     def _failure(self, error: BaseException) -> Outcome:
         snooze = snooze_of(error)
         if snooze is not None:
-            return Snoozed(snooze.seconds, self._cleaner.text(snooze.reason))
+            return Snoozed(snooze.seconds, storable(self._cleaner.text(snooze.reason)))
         if isinstance(error, Interrupted):
             return Stopped("the handler stopped")
         errors = self.job_type.errors

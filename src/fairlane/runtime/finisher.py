@@ -4,7 +4,8 @@ Plain completions and the other ends take turns: those are dearer to write, and 
 hold up what others complete. Among the other ends organizations take turns.
 
 One bad end must not stop the rest: a batch that can't be written is split until the bad one is alone, and that one
-fails its attempt. A row that somebody else holds is left out and tried again.
+fails its attempt; at once where its values are at fault, else if it can't be written the next time either. A row that
+somebody else holds is left out and tried again.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from random import Random
 from typing import Final
+from uuid import UUID
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
@@ -32,6 +34,12 @@ _FEW: Final = 100  # other ends: some 20 ms, for which completions wait
 _LOCKED_WAIT: Final = 0.1  # seconds before a row that somebody holds is tried again
 _BROKEN_WAIT: Final = 10.0  # seconds before an end that can't be written is tried again
 _UNSTORABLE: Final = "UnstorableOutcome"
+_BAD_VALUE: Final = (
+    "the database refused what the handler left: a value that is too long, or a character that can't be stored"
+)
+_OUR_MISTAKE: Final = "the worker could not write how the attempt ended; see its log"
+# What the database or, before it is asked, its driver says of values.
+_OF_VALUES: Final = (DBAPIError, InvalidParameters, UnicodeError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +88,7 @@ class Finisher:
         self._wake = asyncio.Event()
         self._random = Random()  # noqa: S311 - jitter, no secret
         self._unwritten = 0
+        self._failed: set[UUID] = set()  # leases whose end could not be written by a mistake
         self._empty = asyncio.Event()
         self._empty.set()
         self._outage = Outage("finisher", parts.emit)
@@ -148,10 +157,12 @@ class Finisher:
             middle = len(part) // 2
             return [part[middle:], part[:middle]]
         (item,) = part
-        if isinstance(error, DBAPIError | InvalidParameters) and not _is_replaced(item):
-            return [[_refused(item)]]
-        # Not even that can be stored, so it is not the value's fault: a mistake of ours, or of the database.
+        is_of_values = isinstance(error, _OF_VALUES)
+        if not _is_replaced(item) and (is_of_values or item.lease_token in self._failed):
+            return [[_refused(item, _BAD_VALUE if is_of_values else _OUR_MISTAKE)]]
+        # Not even that can be stored, or nothing is wrong with it: a mistake of ours, or of the database.
         self._parts.emit(ServiceFailed("finisher", error))
+        self._failed.add(item.lease_token)
         self._later(item, _BROKEN_WAIT)
         return []
 
@@ -160,6 +171,7 @@ class Finisher:
             if one.is_locked:
                 self._later(one.finish, _LOCKED_WAIT)
                 continue
+            self._failed.discard(one.finish.lease_token)
             self._parts.on_finished(one)
             self._unwritten -= 1
         if self._unwritten == 0:
@@ -173,7 +185,6 @@ def _is_replaced(item: Finish) -> bool:
     return isinstance(item.outcome, Failed) and item.outcome.error.error_type == _UNSTORABLE
 
 
-def _refused(item: Finish) -> Finish:
+def _refused(item: Finish, reason: str) -> Finish:
     """The end of an attempt whose own end can't be stored."""
-    reason = "the database refused what the handler left: a value that is too long, or a character that can't be stored"
     return item._replace(outcome=Failed(ErrorReport(_UNSTORABLE, reason, permanent=True)))
