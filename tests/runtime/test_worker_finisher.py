@@ -9,7 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, insert, select, text
 
 from fairlane import Backoff, StorageUnavailable
 from fairlane.domain.events import ServiceFailed, StorageBack, StorageLost
@@ -18,7 +18,7 @@ from fairlane.runtime.dead_letter_alarm import DeadLetterAlarm
 from fairlane.runtime.finisher import Finisher, FinisherParts
 from fairlane.store.statements.finish import Finish, Finished
 from fairlane.store.statements.finish import finish as write
-from fairlane.store.tables import jobs
+from fairlane.store.tables import jobs, results
 from tests.patience import PATIENCE
 from tests.runtime.worker_kit import Engine, engine, until
 from tests.runtime.worker_store import member, nothing
@@ -226,6 +226,44 @@ async def test_a_row_that_somebody_holds_holds_up_no_other(postgres_url: str) ->
         assert set(statuses(fl, ends)) == {"completed"}
 
 
+async def test_a_row_that_somebody_holds_beside_a_job_holds_up_only_its_end(postgres_url: str, impatient: None) -> None:
+    with engine(postgres_url) as fl:
+        ends = claimed(fl, [Completed("1")] * 20)
+        mine = {"organization_id": "acme", "job_id": ends[7].job_id}
+        now = fl.database.read(fl.database.clock.now)
+        async with writing(fl) as (finisher, written):
+            with fl.database.engine.connect() as host:
+                host.execute(insert(results).values(**mine, value="0", at=now))
+                for end in ends:
+                    finisher.add(end)
+                await asyncio.to_thread(until, lambda: len(written) == 19)
+                assert statuses(fl, ends) == ["running" if number == 7 else "completed" for number in range(20)]
+            await joined(finisher)
+        assert set(statuses(fl, ends)) == {"completed"}
+        assert fl.events.of(StorageLost) == []
+
+
+async def test_however_many_ends_a_lock_holds_up_the_others_are_written(postgres_url: str, impatient: None) -> None:
+    with engine(postgres_url) as fl:
+        ends = claimed(fl, [Completed("1"), JAMMED] * 8)
+        async with writing(fl) as (finisher, written):
+            with fl.database.engine.connect() as host:
+                host.execute(text("LOCK TABLE fairlane_results IN EXCLUSIVE MODE"))
+                for end in ends:
+                    finisher.add(end)
+                await asyncio.to_thread(until, lambda: len(written) == 8)
+                assert statuses(fl, ends) == ["running", "queued"] * 8
+            await joined(finisher)
+        assert statuses(fl, ends) == ["completed", "queued"] * 8
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits less long for locks."""
+    monkeypatch.setattr("fairlane.runtime.finisher._PATIENCE", 0.01)
+    monkeypatch.setattr("fairlane.runtime.finisher._HELD_WAIT", 0.01)
+
+
 async def test_an_end_under_a_lease_that_was_lost_changes_nothing(database_url: str) -> None:
     with engine(database_url) as fl:
         (end,) = claimed(fl, [Completed("1")])
@@ -252,5 +290,5 @@ async def test_ends_are_held_while_the_database_is_away(database_url: str, monke
         assert set(statuses(fl, ends)) == {"completed"}
 
 
-def unavailable(_: Any) -> None:
+def unavailable(*_: Any, **__: Any) -> None:
     raise StorageUnavailable("The database did not answer.")

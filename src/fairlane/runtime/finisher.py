@@ -4,8 +4,9 @@ Plain completions and the other ends take turns: those are dearer to write, and 
 hold up what others complete. Among the other ends organizations take turns.
 
 One bad end must not stop the rest: a batch that can't be written is split until the bad one is alone, and that one
-fails its attempt; at once where its values are at fault, else if it can't be written the next time either. A row that
-somebody else holds is left out and tried again.
+fails its attempt; at once where its values are at fault, else if it can't be written the next time either. A job's row
+that somebody else holds is left out and tried again. A row beside it, such as a dead letter of the job's former life,
+can't be left out: the end that waits for it is found by splitting, too, and from then on tried alone.
 """
 
 import asyncio
@@ -26,12 +27,17 @@ from fairlane.domain.events import Emit, ServiceFailed
 from fairlane.domain.outcomes import ErrorReport, Failed, Refused, TimedOut
 from fairlane.runtime.dead_letter_alarm import DeadLetterAlarm
 from fairlane.runtime.service import Outage, in_thread
+from fairlane.store.dialects import is_lock_timeout
 from fairlane.store.statements.finish import Finish, Finished, finish
 from fairlane.store.transaction import Database
 
 _BATCH: Final = 500  # plain completions
 _FEW: Final = 100  # other ends: some 20 ms, for which completions wait
 _LOCKED_WAIT: Final = 0.1  # seconds before a row that somebody holds is tried again
+# Meanwhile no other end is written, so it is short; so is the time that splitting may take altogether.
+_PATIENCE: Final = 0.1  # seconds for a lock beside a job's row
+_MOST_WAITS: Final = 12  # enough to find one among a thousand
+_HELD_WAIT: Final = 1.0  # seconds before an end that such a lock holds up is tried again
 _BROKEN_WAIT: Final = 10.0  # seconds before an end that can't be written is tried again
 _UNSTORABLE: Final = "UnstorableOutcome"
 _BAD_VALUE: Final = (
@@ -85,6 +91,7 @@ class Finisher:
         self._parts = parts
         self._plain: list[Finish] = []
         self._others = Turns()
+        self._held: deque[Finish] = deque()  # to be tried alone
         self._wake = asyncio.Event()
         self._random = Random()  # noqa: S311 - jitter, no secret
         self._unwritten = 0
@@ -109,7 +116,9 @@ class Finisher:
             others = self._others.take(_FEW)
             if others:
                 await self._write(others)
-            if not self._plain and not self._others:
+            if self._held:
+                await self._write([self._held.popleft()])
+            if not (self._plain or self._others or self._held):
                 self._wake.clear()
 
     def _put(self, item: Finish) -> None:
@@ -124,12 +133,16 @@ class Finisher:
         await self._empty.wait()
 
     async def _write(self, batch: Sequence[Finish]) -> None:
-        parts = [batch]
+        parts, waits = [batch], 0
         while parts:
             part = parts.pop()
             try:
                 done = await in_thread(self._parts.threads, partial(self._finish, part))
             except (StorageUnavailable, ConfigurationError) as error:
+                if _is_held_up(error):
+                    waits += 1
+                    parts += self._apart(part) if waits < _MOST_WAITS else self._put_off(part)
+                    continue
                 parts.append(part)
                 await asyncio.sleep(self._outage.goes_on(error))
             except Exception as error:  # noqa: BLE001 - whatever it is, it must not hold up the other ends
@@ -147,15 +160,15 @@ class Finisher:
             before = alarm.depths(connection, may_be_buried)
             return before, finish(connection, database.clock.now(connection), batch, self._random)
 
-        before, done = database.write(work)
+        # SQLite has one lock for all, so nothing is won by splitting.
+        before, done = database.write(work, lock_seconds=_PATIENCE if database.is_postgres else None)
         alarm.ring(before)
         return done
 
     def _smaller(self, part: Sequence[Finish], error: Exception) -> list[Sequence[Finish]]:
         """What to write instead of a part that could not be written."""
         if len(part) > 1:
-            middle = len(part) // 2
-            return [part[middle:], part[:middle]]
+            return _halves(part)
         (item,) = part
         is_of_values = isinstance(error, _OF_VALUES)
         if not _is_replaced(item) and (is_of_values or item.lease_token in self._failed):
@@ -165,6 +178,19 @@ class Finisher:
         self._failed.add(item.lease_token)
         self._later(item, _BROKEN_WAIT)
         return []
+
+    def _apart(self, part: Sequence[Finish]) -> list[Sequence[Finish]]:
+        """What to write instead of a part that a lock holds up."""
+        return _halves(part) if len(part) > 1 else self._put_off(part)
+
+    def _put_off(self, part: Sequence[Finish]) -> list[Sequence[Finish]]:
+        """Have each tried alone, later; nothing is left to write."""
+        asyncio.get_running_loop().call_later(_HELD_WAIT, self._put_alone, part)
+        return []
+
+    def _put_alone(self, part: Sequence[Finish]) -> None:
+        self._held += part
+        self._wake.set()
 
     def _tell(self, done: Sequence[Finished]) -> None:
         for one in done:
@@ -179,6 +205,18 @@ class Finisher:
 
     def _later(self, item: Finish, seconds: float) -> None:
         asyncio.get_running_loop().call_later(seconds, self._put, item)
+
+
+def _halves(part: Sequence[Finish]) -> list[Sequence[Finish]]:
+    """The first half last: it is taken first."""
+    middle = len(part) // 2
+    return [part[middle:], part[:middle]]
+
+
+def _is_held_up(error: Exception) -> bool:
+    """Whether a transaction of somebody else's held a lock for too long."""
+    cause = error.__cause__
+    return isinstance(cause, DBAPIError) and is_lock_timeout(cause)
 
 
 def _is_replaced(item: Finish) -> bool:
