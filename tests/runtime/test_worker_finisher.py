@@ -11,9 +11,9 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Connection, insert, select, text
 
-from fairlane import Backoff, StorageUnavailable
+from fairlane import Backoff, JobContext, Snooze, StorageUnavailable
 from fairlane.domain.events import ServiceFailed, StorageBack, StorageLost
-from fairlane.domain.outcomes import Completed, ErrorReport, Failed, Outcome, Snoozed
+from fairlane.domain.outcomes import Completed, ErrorReport, Failed, Outcome, Released, Snoozed
 from fairlane.runtime.dead_letter_alarm import DeadLetterAlarm
 from fairlane.runtime.finisher import Finisher, FinisherParts
 from fairlane.store.statements.finish import Finish, Finished
@@ -245,16 +245,48 @@ async def test_a_row_that_somebody_holds_beside_a_job_holds_up_only_its_end(post
 
 async def test_however_many_ends_a_lock_holds_up_the_others_are_written(postgres_url: str, impatient: None) -> None:
     with engine(postgres_url) as fl:
-        ends = claimed(fl, [Completed("1"), JAMMED] * 8)
+        ends = claimed(fl, [Completed("1"), JAMMED] * 4)
         async with writing(fl) as (finisher, written):
             with fl.database.engine.connect() as host:
                 host.execute(text("LOCK TABLE fairlane_results IN EXCLUSIVE MODE"))
                 for end in ends:
                     finisher.add(end)
-                await asyncio.to_thread(until, lambda: len(written) == 8)
-                assert statuses(fl, ends) == ["running", "queued"] * 8
+                await asyncio.to_thread(until, lambda: len(written) == 4)
+                assert statuses(fl, ends) == ["running", "queued"] * 4
             await joined(finisher)
-        assert statuses(fl, ends) == ["completed", "queued"] * 8
+        assert statuses(fl, ends) == ["completed", "queued"] * 4
+
+
+def test_an_end_says_whether_something_is_ready_now(database_url: str) -> None:
+    outcomes: dict[Outcome, bool] = {
+        Completed(): False,
+        Completed("1"): True,  # it has a child
+        JAMMED: False,
+        Snoozed(60): False,
+        Snoozed(0): True,
+        Released("no answer", 10): False,
+        Released("shutdown"): True,
+    }
+    with engine(database_url) as fl:
+        ends = claimed(fl, list(outcomes))
+        fl.give("work", depends_on=[ends[1].job_id])
+        done = fl.database.write(lambda c: write(c, fl.database.clock.now(c), ends, Random()))
+        assert {one.finish.outcome: one.may_free for one in done} == outcomes
+
+
+def test_other_workers_are_told_of_no_attempt_that_made_nothing_ready(database_url: str) -> None:
+    with engine(database_url) as fl:
+
+        @fl.job_type("bad", dedup_window=0)
+        async def bad(ctx: JobContext) -> None:
+            raise Snooze(60) if ctx.job_id == snoozing.id else RuntimeError("jam")
+
+        snoozing, _ = fl.give("bad"), fl.give("bad")
+        told: list[None] = []
+        fl.database.hint = lambda: told.append(None)
+        fl.drain()
+        assert fl.look(snoozing).attempt == 1
+        assert told == []
 
 
 @pytest.fixture
@@ -262,6 +294,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """It waits less long for locks."""
     monkeypatch.setattr("fairlane.runtime.finisher._PATIENCE", 0.01)
     monkeypatch.setattr("fairlane.runtime.finisher._HELD_WAIT", 0.01)
+    monkeypatch.setattr("fairlane.runtime.finisher._MOST_WAITS", 6)
 
 
 async def test_an_end_under_a_lease_that_was_lost_changes_nothing(database_url: str) -> None:

@@ -42,7 +42,8 @@ class Finish(NamedTuple):
 
 class Finished(NamedTuple):
     """What became of the job. `transition` None: nothing was changed, since the lease was no longer its own, or, where
-    `is_locked`, since somebody holds the row: try again. `may_free`: it, or a child of it, may be ready now.
+    `is_locked`, since somebody holds the row: try again. `may_free`: it is ready again, or a child of it may be.
+    Room under a limit is no such news: who is held back by one looks by itself, and ends are many.
     """
 
     finish: Finish
@@ -67,8 +68,10 @@ def finish(connection: Connection, now: datetime, finishes: Sequence[Finish], ra
 
 
 def _may_free(one: Finished, parents: Collection[Key]) -> bool:
-    if one.transition is None or one.transition.target not in TERMINAL:
-        return one.transition is not None
+    if one.transition is None:
+        return False
+    if one.transition.target not in TERMINAL:
+        return bool(one.transition.changes["ready"])  # else it waits for its time, and `stage` will tell
     return bool(parents) and (one.finish.organization, one.finish.job_id) in parents
 
 
