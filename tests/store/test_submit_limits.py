@@ -137,8 +137,29 @@ class TestLiveJobs:
 
     def test_a_batch_above_it_is_refused_whole_at_the_first_one_too_many(self, scene: Scene):
         with pytest.raises(QueueFull) as error:
-            scene.fl.submit_many([Submission("report", "acme", "ana") for _ in range(LIMIT + 2)])
+            scene.fl.submit_many(reports(LIMIT + 2))
         assert (error.value.index, scene.total()) == (LIMIT, 0)
+
+    def test_a_batch_that_will_never_fit_is_not_told_to_wait(self, scene: Scene):
+        error = full(scene, reports(LIMIT + 2))
+        assert error.retry_after is None
+        assert str(error) == (
+            f"Organization acme has 0 live jobs of at most {LIMIT}; this batch of {LIMIT + 2} does not fit: "
+            "split it or raise max_live_jobs."
+        )
+
+    def test_a_batch_that_does_not_fit_now_is_told_how_many_there_are(self, scene: Scene):
+        scene.fl.submit_many(reports(2))
+        error = full(scene, [Submission("report", "rival", "rita"), *reports(LIMIT - 1)])
+        assert error.retry_after is not None
+        assert str(error) == (
+            f"Organization acme has 2 live jobs of at most {LIMIT}; this batch of {LIMIT - 1} does not fit; "
+            "try again when some have ended, or split it."
+        )
+
+    def test_who_may_have_no_jobs_is_not_told_to_wait(self, scene: Scene):
+        scene.fl.organizations.update("acme", max_live_jobs=0)
+        assert full(scene, reports(1)).retry_after is None
 
     def test_another_organization_has_its_own(self, scene: Scene):
         for _ in range(LIMIT):
@@ -220,6 +241,13 @@ class TestLiveJobs:
 
 def reports(number: int) -> list[Submission]:
     return [Submission("report", "acme", "ana") for _ in range(number)]
+
+
+def full(scene: Scene, batch: list[Submission]) -> QueueFull:
+    """The error with which a batch is refused."""
+    with pytest.raises(QueueFull) as error:
+        scene.fl.submit_many(batch)
+    return error.value
 
 
 def warnings(scene: Scene) -> list[QueueLimitWarning]:

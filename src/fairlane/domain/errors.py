@@ -118,9 +118,11 @@ class RateLimited(SubmissionError):
 
 
 class QueueFull(SubmissionError):
-    """The organization has as many live jobs as it may have; `retry_after` is a guess, in seconds."""
+    """The organization has as many live jobs as it may have, or would with this batch. `retry_after` is a guess, in
+    seconds; None = what was submitted will never fit.
+    """
 
-    def __init__(self, message: str, *, retry_after: float) -> None:
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
 

@@ -33,6 +33,10 @@ class Duplicates:
         """The job that stands for a draft, or for a replaced job, of this id."""
         return self.earlier.get(job_id, self.successors.get(job_id, job_id))
 
+    def adds(self, draft: Draft) -> bool:
+        """Whether the draft adds a job: it neither gets an earlier one nor replaces one."""
+        return draft.id not in self.earlier and draft.id not in self.replaced
+
 
 @dataclass(slots=True)
 class Live:
@@ -106,19 +110,39 @@ def check_live(connection: Connection, drafts: Sequence[Draft], duplicates: Dupl
     found: dict[str, Live] = {}
     for index, draft in enumerate(drafts):
         limit, organization = draft.max_live_jobs, draft.organization
-        if limit is None or draft.id in duplicates.earlier or draft.id in duplicates.replaced:
+        if limit is None or not duplicates.adds(draft):
             continue
         if organization not in found:
             before = limits.live_jobs(connection, organization, up_to=limit) + replaced[organization]
             found[organization] = Live(organization, before, before, limit)
         if found[organization].after >= limit:
+            added = sum(one.organization == organization and duplicates.adds(one) for one in drafts)
             with at(index):
-                raise QueueFull(
-                    f"Organization {organization} has {limit} live jobs, its limit; try again when some have ended.",
-                    retry_after=_QUEUE_FULL_RETRY,
-                )
+                raise _queue_full(found[organization], added)
         found[organization].after += 1
     return list(found.values())
+
+
+def _queue_full(live: Live, added: int) -> QueueFull:
+    """What to say where `added` new jobs do not fit beside those that were there before."""
+    name, limit = live.organization, live.limit
+    if limit == 0:
+        return QueueFull(f"Organization {name} may have no live jobs, as its max_live_jobs is 0; raise it.")
+    if added > limit:
+        return QueueFull(
+            f"Organization {name} has {live.before} live jobs of at most {limit}; this batch of {added} does not fit: "
+            "split it or raise max_live_jobs."
+        )
+    if live.before < limit:
+        return QueueFull(
+            f"Organization {name} has {live.before} live jobs of at most {limit}; this batch of {added} does not fit; "
+            "try again when some have ended, or split it.",
+            retry_after=_QUEUE_FULL_RETRY,
+        )
+    return QueueFull(
+        f"Organization {name} has {limit} live jobs, its limit; try again when some have ended.",
+        retry_after=_QUEUE_FULL_RETRY,
+    )
 
 
 def take_keys(connection: Connection, now: datetime, drafts: Sequence[Draft]) -> Duplicates:
