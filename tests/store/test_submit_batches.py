@@ -78,10 +78,28 @@ class TestAllOrNothing:
         scene.fl.submit_many([letter(2), letter(3)])
 
     def test_a_duplicate_within_the_batch_refuses_it_at_the_second(self, scene: Scene):
-        batch = [letter(1), letter(2), letter(1)]
-        error = refused(scene, DuplicateJob, batch)
+        error = refused(scene, DuplicateJob, [letter(1), letter(2), letter(1)])
         assert isinstance(error, DuplicateJob)
-        assert (error.index, error.existing_id) == (2, batch[0].id)
+        # There is no such job, as nothing of the batch is there.
+        assert (error.index, error.existing_id, error.existing_status) == (2, None, None)
+        assert str(error) == (
+            "Submissions 0 and 2 of this batch are identical; leave one out, give each a dedup_key, "
+            'or submit the second with on_duplicate="return".'
+        )
+
+    def test_a_key_that_is_given_twice_is_named(self, scene: Scene):
+        batch = [letter(1, dedup_key="a"), letter(2, dedup_key="a")]
+        sentence = (
+            "Submissions 0 and 1 of this batch have dedup_key 'a'; leave one out, give each a dedup_key of its own"
+        )
+        assert str(refused(scene, DuplicateJob, batch)).startswith(sentence)
+
+    def test_a_duplicate_of_one_that_gets_an_earlier_job_names_the_earlier_job(self, scene: Scene):
+        (job,) = scene.fl.submit_many([letter(1)])
+        scene.worker(job_types=["letter"]).claim()
+        error = refused(scene, DuplicateJob, [letter(1, on_duplicate="return"), letter(1)])
+        assert isinstance(error, DuplicateJob)
+        assert (error.index, error.existing_id, error.existing_status) == (1, job.id, JobStatus.RUNNING)
 
     def test_a_duplicate_within_the_batch_can_be_the_first_of_them(self, scene: Scene):
         first, second, third = scene.fl.submit_many([letter(1), letter(1, on_duplicate="return"), letter(2)])
@@ -100,9 +118,7 @@ class TestAllOrNothing:
     def test_two_of_a_batch_do_not_replace_each_other(self, scene: Scene):
         earlier = scene.submit("letter", parameters={"n": 1})
         batch = [letter(1, on_duplicate="replace"), letter(1, on_duplicate="replace")]
-        error = refused(scene, DuplicateJob, batch)
-        assert isinstance(error, DuplicateJob)
-        assert (error.index, error.existing_id) == (1, batch[0].id)
+        assert refused(scene, DuplicateJob, batch).index == 1
         assert scene.get(earlier).status == QUEUED
 
     def test_organizations_may_be_mixed(self, scene: Scene):

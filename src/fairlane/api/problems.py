@@ -115,7 +115,7 @@ def of(error: BaseException) -> Problem:
         # What a body names is wrong in the body, and no address that leads nowhere.
         status = 422 if status == HTTPStatus.NOT_FOUND else status
         more |= {"index": error.index} if error.index is not None else {}
-    if isinstance(error, e.DuplicateJob):
+    if isinstance(error, e.DuplicateJob) and error.existing_id is not None:
         more |= {"existing_id": str(error.existing_id), "existing_status": error.existing_status}
     wait = getattr(error, "retry_after", None) or (_RETRY_SOON if kind == "storage-unavailable" else None)
     if wait is not None:

@@ -101,9 +101,13 @@ class CyclicDependency(SubmissionError):
 
 
 class DuplicateJob(SubmissionError):
-    """An identical submission is still live within the deduplication window."""
+    """An identical submission is still live within the deduplication window: `existing_id`, `existing_status`; both
+    are None if it is another of the same batch, of which nothing was submitted.
+    """
 
-    def __init__(self, message: str, *, existing_id: UUID, existing_status: JobStatus) -> None:
+    def __init__(
+        self, message: str, *, existing_id: UUID | None = None, existing_status: JobStatus | None = None
+    ) -> None:
         super().__init__(message)
         self.existing_id = existing_id
         self.existing_status = existing_status

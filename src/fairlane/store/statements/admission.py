@@ -149,10 +149,11 @@ def take_keys(connection: Connection, now: datetime, drafts: Sequence[Draft]) ->
     """Take the deduplication keys, in sorted order against deadlocks.
 
     Raises:
-        DuplicateJob: an identical job is live, and the draft's `on_duplicate` neither takes nor replaces it.
+        DuplicateJob: an identical job is live or in the batch, and the draft's `on_duplicate` neither takes nor
+            replaces it.
     """
     found = Duplicates()
-    in_batch: dict[tuple[str, str], UUID] = {}
+    in_batch: dict[tuple[str, str], int] = {}  # the draft before, of the same key
     keyed = sorted((draft.organization, draft.dedup.key, index) for index, draft in enumerate(drafts) if draft.dedup)
     free = _take_free(connection, now, drafts, keyed)
     if len(free) == len(keyed):
@@ -161,17 +162,32 @@ def take_keys(connection: Connection, now: datetime, drafts: Sequence[Draft]) ->
         draft, rule = drafts[index], drafts[index].dedup
         assert rule is not None
         with at(index):
-            if (organization, key) in in_batch:
-                holder: dedup.Holder | None = dedup.Holder(in_batch[organization, key], JobStatus.QUEUED)
-            elif (organization, key) in free:
-                holder = None
-            else:
+            before = in_batch.get((organization, key))
+            if before is not None and drafts[before].id not in found.earlier:
+                _resolve_twin(drafts, before, index, found)
+                continue
+            holder = None
+            if (organization, key) not in free:
                 expires = now + timedelta(seconds=rule.window)
                 holder = dedup.take(connection, now, organization, key, draft.id, expires)
             if holder is not None:
                 _resolve_duplicate(connection, now, draft, rule, holder, found)
-            in_batch[organization, key] = found.earlier.get(draft.id, draft.id)  # its new holder, if it was replaced
+            in_batch[organization, key] = index
     return found
+
+
+def _resolve_twin(drafts: Sequence[Draft], first: int, second: int, found: Duplicates) -> None:
+    """Two drafts have one key: neither is there yet, so nobody can wait for it, and it is not to be replaced."""
+    rule = drafts[second].dedup
+    assert rule is not None
+    if rule.on_duplicate == "return":
+        found.earlier[drafts[second].id] = drafts[first].id
+        return
+    what, other = ("are identical", "") if rule.given is None else (f"have dedup_key {rule.given!r}", " of its own")
+    raise DuplicateJob(
+        f"Submissions {first} and {second} of this batch {what}; leave one out, give each a dedup_key{other}, "
+        'or submit the second with on_duplicate="return".'
+    )
 
 
 def _take_free(
