@@ -180,11 +180,64 @@ def service(fl: Clinic, tally: Tally) -> Breakers:
     return Breakers(fl.database, uuid4(), tally, fl.emit)
 
 
-def failures(number: int) -> Tally:
+def ends(number: int, status: JobStatus) -> Tally:
     tally = Tally()
     for _ in range(number):
-        tally.add("acme", "operate", JobStatus.TIMED_OUT, 1.0)
+        tally.add("acme", "operate", status, 1.0)
     return tally
+
+
+def failures(number: int) -> Tally:
+    return ends(number, JobStatus.TIMED_OUT)
+
+
+def completions(number: int) -> Tally:
+    return ends(number, COMPLETED)
+
+
+def test_whichever_ends_last_half_of_ten_is_enough(fl: Clinic) -> None:
+    for tally in (failures(5), completions(4)):
+        service(fl, tally).run_once()
+    assert fl.job_types.breakers() == ()
+    service(fl, completions(1)).run_once()
+    assert len(fl.job_types.breakers()) == 1
+
+
+def test_completions_that_no_longer_count_make_the_failures_after_them_enough(fl: Clinic) -> None:
+    tally = completions(6)
+    one = service(fl, tally)
+    one.run_once()
+    fl.pass_time(timedelta(minutes=20))
+    tally.add_all(failures(5).take())
+    one.run_once()
+    tally.add_all(completions(4).take())
+    one.run_once()
+    assert fl.job_types.breakers() == ()
+    fl.pass_time(timedelta(minutes=11))
+    tally.add_all(completions(1).take())
+    one.run_once()
+    assert len(fl.job_types.breakers()) == 1
+
+
+def test_what_completes_and_completes_is_looked_at_once_a_minute(fl: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
+    tally = completions(10)
+    one = service(fl, tally)
+    one.run_once()
+    with monkeypatch.context() as patch:
+        patch.setattr(outcomes, "since", None)  # would fail if it were asked
+        tally.add_all(completions(10).take())
+        one.run_once()
+    asked: list[object] = []
+
+    def since(_connection: object, _minute: object, pairs: object) -> dict[Pair, Outcomes]:
+        asked.append(pairs)
+        return {}
+
+    monkeypatch.setattr(outcomes, "since", since)
+    fl.pass_time(timedelta(minutes=1))
+    tally.add_all(completions(10).take())
+    one.run_once()
+    assert asked == [[("acme", "operate")]]
 
 
 def test_what_several_workers_saw_counts_together(fl: Clinic) -> None:

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from fairlane.domain.breaker import Outcomes, Pair, counted_from, opened, outcome_of
+from fairlane.domain.breaker import FEWEST_ATTEMPTS, Outcomes, Pair, counted_from, minute_of, opened, outcome_of
 from fairlane.domain.events import BreakerClosed, BreakerOpened, Emit, Event
 from fairlane.domain.statuses import PASSING, JobStatus
 from fairlane.store.statements import breakers, outcomes
@@ -65,6 +65,8 @@ class Breakers:
         self._tally = tally
         self._emit = emit
         self._idle_rounds = 0
+        self._minute: datetime | None = None
+        self._well: set[Pair] = set()  # found so in this minute, by enough attempts
 
     def run_once(self) -> int:
         """One round; how many breakers it opened and how many trials it judged."""
@@ -87,12 +89,33 @@ class Breakers:
         changes: list[Event | None] = []
         if counts:
             outcomes.add(connection, now, self._worker_id, counts)
-            changes += _open(connection, now, sorted(pair for pair, count in counts.items() if count.failures))
+            changes += self._open(connection, now, counts)
         return changes + _judge(connection, now)
 
+    def _open(self, connection: Connection, now: datetime, counts: Mapping[Pair, Outcomes]) -> list[Event]:
+        """Open the breakers of those pairs of which too much failed.
 
-def _open(connection: Connection, now: datetime, pairs: Sequence[Pair]) -> list[Event]:
-    """Open the breakers of those pairs of which too much failed."""
+        What completes can open one, too: as the tenth attempt, or when older ones no longer count. But it can't within
+        the minute in which enough attempts were found to be well, as all is counted by the minute: no look is needed.
+        """
+        if self._minute != minute_of(now):
+            self._minute, self._well = minute_of(now), set()
+        recent = _recent(connection, now, sorted(pair for pair in counts if self._may_open(pair, counts[pair])))
+        events: list[Event] = []
+        for pair, total in recent.items():
+            breaker = opened(pair, now)
+            if total.open_a_breaker and breakers.open_one(connection, breaker):
+                events.append(BreakerOpened(*pair, breaker.until, total.failures, total.attempts))
+            elif total.attempts >= FEWEST_ATTEMPTS and not total.open_a_breaker:
+                self._well.add(pair)
+        return events
+
+    def _may_open(self, pair: Pair, count: Outcomes) -> bool:
+        return count.failures > 0 or pair not in self._well
+
+
+def _recent(connection: Connection, now: datetime, pairs: Sequence[Pair]) -> dict[Pair, Outcomes]:
+    """What counts now of each of those pairs whose breaker is closed."""
     known = breakers.latest(connection, pairs)
     beginnings: dict[datetime, list[Pair]] = defaultdict(list)
     for pair in pairs:
@@ -102,12 +125,7 @@ def _open(connection: Connection, now: datetime, pairs: Sequence[Pair]) -> list[
     recent: dict[Pair, Outcomes] = {}
     for minute, some in beginnings.items():
         recent |= outcomes.since(connection, minute, some)
-    events: list[Event] = []
-    for pair, total in recent.items():
-        breaker = opened(pair, now)
-        if total.open_a_breaker and breakers.open_one(connection, breaker):
-            events.append(BreakerOpened(*pair, breaker.until, total.failures, total.attempts))
-    return events
+    return recent
 
 
 def _judge(connection: Connection, now: datetime) -> list[Event | None]:
