@@ -13,6 +13,7 @@ import { History } from "./History";
 import { JobAudit } from "./JobAudit";
 import { Logs } from "./Logs";
 import { Parameters, ResultValue } from "./Payload";
+import { explanationQuery, historyQuery } from "./queries";
 import { Standing } from "./Standing";
 
 /** All about one job, live. */
@@ -20,6 +21,10 @@ export function JobPage() {
   const { organization, job: id } = useParams({ from: "/o/$organization/jobs/$job" });
   const refetchInterval = useRefetch();
   const { data: job, error, refetch } = useQuery({ ...jobQuery(organization, id), refetchInterval });
+  // What stands at the top is asked for at the same time, and shown together: else it would push down what is there.
+  const isComing = [useQuery(historyQuery(organization, id)), useQuery(explanationQuery(organization, id))].some(
+    ({ isLoading }) => isLoading,
+  );
   if (error && !job) {
     const isGone = error instanceof Problem && (error.status === 404 || error.status === 422);
     return (
@@ -34,7 +39,7 @@ export function JobPage() {
       </Page>
     );
   }
-  if (!job) return <Skeleton rows={8} />;
+  if (!job || isComing) return <Skeleton rows={8} />;
   const isStopping = job.status === "running" && job.cancel_requested_at !== null;
   return (
     <Page

@@ -1,6 +1,6 @@
 import { useQuery } from "@tanstack/react-query";
 import type { Job } from "../../api/queries";
-import { Card, Code, CopyButton } from "../../ui";
+import { Card, Code, CopyButton, Skeleton } from "../../ui";
 import { Hidden } from "./Failure";
 import { resultQuery } from "./queries";
 
@@ -16,8 +16,15 @@ export function Parameters({ job }: { job: Job }) {
 
 /** What its handler returned. */
 export function ResultValue({ job }: { job: Job }) {
-  const { data } = useQuery({ ...resultQuery(job.organization, job.id), enabled: job.status === "completed" });
-  if (job.status !== "completed" || !data) return null;
+  const isDone = job.status === "completed";
+  const { data, isLoading } = useQuery({ ...resultQuery(job.organization, job.id), enabled: isDone });
+  if (isDone && isLoading)
+    return (
+      <Card title="Result">
+        <Skeleton rows={3} className="p-3" />
+      </Card>
+    );
+  if (!isDone || !data) return null;
   if (!data.payload_hidden && data.value === null) return null;
   const text = JSON.stringify(data.value, null, 2);
   return (

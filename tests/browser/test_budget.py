@@ -1,0 +1,79 @@
+"""What a first look at the busiest screens may cost. Counted and not timed, so that a busy machine passes, too."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from playwright.sync_api import Page, expect
+
+from tests.browser.site import Site
+from tests.browser.test_screens import settled
+
+# All that the browser has kept of the page's load: what it fetched, what moved, and what was the largest thing drawn.
+MEASURE: Final = """() => new Promise((done) => {
+  const kept = { "layout-shift": [], "largest-contentful-paint": [] };
+  const tell = () => done({
+    fetched: [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]
+      .map(({ name, transferSize }) => [name, transferSize]),
+    nodes: document.querySelectorAll("*").length,
+    shift: kept["layout-shift"].filter((one) => !one.hadRecentInput).reduce((sum, one) => sum + one.value, 0),
+    largest: kept["largest-contentful-paint"].map(({ size }) => size),
+  });
+  for (const type of Object.keys(kept))
+    new PerformanceObserver((list) => kept[type].push(...list.getEntries())).observe({ type, buffered: true });
+  // What is buffered is told in tasks of their own, before the next frame.
+  requestAnimationFrame(() => setTimeout(tell));
+})"""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How much a screen may take. `questions`: different addresses of the API that it asks."""
+
+    questions: int
+    files: int
+    kilobytes: int
+    nodes: int
+
+
+BUDGETS: Final = {
+    "o/acme": Budget(questions=8, files=12, kilobytes=250, nodes=400),
+    "o/acme/jobs": Budget(questions=7, files=12, kilobytes=250, nodes=1_500),
+    "o/acme/jobs/{job}": Budget(questions=11, files=12, kilobytes=250, nodes=500),
+    "o/acme/dead-letters": Budget(questions=5, files=12, kilobytes=250, nodes=300),
+}
+MOST_SHIFT: Final = 0.1  # what is called good: https://web.dev/articles/cls
+
+
+def test_a_first_look_stays_within_its_budget(enter: Callable[..., Page], site: Site):
+    site.gate.pages = 100
+    site.done(site.submit("report.fail"))
+    for _ in range(59):
+        site.submit("nobody.runs", delay=3600)
+    job = site.done(site.submit())
+    over = [f"{path}: {one}" for path, budget in BUDGETS.items() for one in excess(enter, path.format(job=job), budget)]
+    assert not over, "\n".join(over)
+
+
+def excess(enter: Callable[..., Page], path: str, budget: Budget) -> list[str]:
+    """What a screen took beyond its budget, in a browser that has seen nothing before."""
+    page = enter("ana", path)
+    settled(page, path)
+    expect(page.get_by_role("table").first).to_be_visible()
+    found: dict[str, Any] = page.evaluate(MEASURE)
+    page.context.close()
+    asked = sorted({name for name, _ in found["fetched"] if "/api/v1/" in name and "socket.io" not in name})
+    files = sorted({name for name, _ in found["fetched"] if "/api/v1/" not in name})
+    taken = sum(size for _, size in found["fetched"]) / 1000
+    return [
+        told
+        for is_over, told in (
+            (len(asked) > budget.questions, f"{len(asked)} questions: {asked}"),
+            (len(files) > budget.files, f"{len(files)} files: {files}"),
+            (taken > budget.kilobytes, f"{taken:.0f} kB"),
+            (found["nodes"] > budget.nodes, f"{found['nodes']} nodes"),
+            (not found["largest"], "nothing was drawn"),
+            (found["shift"] > MOST_SHIFT, f"what was there moved by {found['shift']:.3f}"),
+        )
+        if is_over
+    ]
