@@ -107,6 +107,17 @@ def test_an_organization_is_created_limited_suspended_and_deleted(enter: Callabl
     expect(page.get_by_role("table", name="Organizations").locator("tbody tr")).to_have_count(1)
 
 
+def test_organizations_say_what_they_have_in_line(enter: Callable[..., Page], site: Site):
+    site.fl.queues.pause("parked")
+    for _ in range(3):
+        site.submit("nobody.runs", organization="globex", user="gil")
+    page = enter("olga", "operator")
+    rows = page.get_by_role("table", name="Organizations").locator("tbody tr")
+    for name, running, ready in (("Acme", "0", "0"), ("Globex", "0", "3")):
+        expect(rows.filter(has_text=name).get_by_role("cell").nth(1)).to_have_text(running)
+        expect(rows.filter(has_text=name).get_by_role("cell").nth(2)).to_have_text(ready)
+
+
 def test_users_and_operators_tokens(enter: Callable[..., Page], site: Site):
     page = enter("olga", "operator/users")
     page.get_by_role("button", name="New user…").click()

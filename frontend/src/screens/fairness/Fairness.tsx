@@ -1,6 +1,5 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
-import { api, ask } from "../../api/client";
 import { useRefetch } from "../../live/hooks";
 import {
   Card,
@@ -15,6 +14,7 @@ import {
   Skeleton,
   Table,
 } from "../../ui";
+import { sharesQuery } from "./queries";
 import { ShareChart } from "./ShareChart";
 import { fairnessSearch, SPANS, USUAL } from "./search";
 import { areas, colourOf, type Share, type Shares, sum } from "./shares";
@@ -25,8 +25,7 @@ export function Fairness() {
   const navigate = useNavigate();
   const every = useRefetch(2) || 10_000;
   const found = useQuery({
-    queryKey: ["operator", "shares", minutes],
-    queryFn: ({ signal }) => ask(api.GET("/api/v1/operator/shares", { params: { query: { minutes } }, signal })),
+    ...sharesQuery(minutes),
     refetchInterval: every,
     placeholderData: (before) => before,
   });

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { areas, COLOURS, type Share, stacked } from "./shares";
+import { areas, COLOURS, type Share, type Shares, stacked, standingOf } from "./shares";
 
 const now = { running: 0, ready: 0, ready_is_capped: false, waiting_seconds: null };
 const share = (organization: string | null, ...seconds: number[]): Share => ({
@@ -30,6 +30,14 @@ describe("areas", () => {
   it("are none where nobody did anything", () => {
     expect(areas({ minutes, shares: [], rest: null })).toEqual([]);
   });
+});
+
+it("what an organization has is unknown only where some are told of together", () => {
+  const told: Shares = { minutes, shares: [share("acme", 1)], rest: null, organizations: 1, neighbour: null };
+
+  expect(standingOf(told, "acme")).toBe(now);
+  expect(standingOf(told, "idle")?.ready).toBe(0);
+  expect(standingOf({ ...told, rest: share(null, 1) }, "idle")).toBeNull();
 });
 
 it("stacked, the uppermost comes first and reaches 100 %", () => {

@@ -24,6 +24,12 @@ export interface Area {
   percent: (number | null)[];
 }
 
+/** What an organization has at work and in line; null: it is one of those that are told of together. */
+export function standingOf({ shares, rest }: Shares, organization: string): Share["now"] | null {
+  const own = shares.find((share) => share.organization === organization);
+  return own?.now ?? (rest === null ? { running: 0, ready: 0, ready_is_capped: false, waiting_seconds: null } : null);
+}
+
 /** Each organization's part of the time that attempts took, by the minute in which they ended. */
 export function areas({ minutes, shares, rest }: Pick<Shares, "minutes" | "shares" | "rest">): Area[] {
   const shown = shares.slice(0, COLOURS.length);

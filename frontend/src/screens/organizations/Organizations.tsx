@@ -2,12 +2,30 @@ import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import { useState } from "react";
 import { api, ask, type Schema } from "../../api/client";
-import { Button, Card, type Column, count, EmptyState, Page, Pager, Search, StatusBadge, Table, Time } from "../../ui";
+import {
+  Button,
+  Card,
+  type Column,
+  count,
+  EmptyState,
+  Page,
+  Pager,
+  RowActions,
+  Search,
+  StatusBadge,
+  Table,
+  Time,
+} from "../../ui";
+import { sharesQuery } from "../fairness/queries";
+import { type Shares, standingOf } from "../fairness/shares";
 import { Deeds } from "./Deeds";
 import { OrganizationForm } from "./OrganizationForm";
 import type { OrganizationsSearch } from "./search";
 
 export type Organization = Schema["Organization"];
+
+const SHORTEST = 15; // minutes; only what is live now is shown of them
+const LOOK = 15_000; // milliseconds between two looks
 
 /** All organizations, for operators. */
 export function Organizations() {
@@ -25,6 +43,7 @@ export function Organizations() {
       ),
     placeholderData: (before) => before,
   });
+  const shares = useQuery({ ...sharesQuery(SHORTEST), refetchInterval: LOOK });
   const go = (search: OrganizationsSearch) => void navigate({ to: ".", search, replace: true });
   return (
     <Page
@@ -47,7 +66,7 @@ export function Organizations() {
       <Card flush>
         <Table
           caption="Organizations"
-          columns={columnsOf(setEdited)}
+          columns={columnsOf(setEdited, shares.data)}
           rows={found.data?.items}
           rowKey={({ id }) => id}
           error={found.error}
@@ -72,7 +91,8 @@ export function Organizations() {
   );
 }
 
-function columnsOf(onEdit: (organization: Organization) => void): Column<Organization>[] {
+function columnsOf(onEdit: (organization: Organization) => void, shares: Shares | undefined): Column<Organization>[] {
+  const now = (id: string) => (shares ? standingOf(shares, id) : null);
   const limit = (value: number | null) => (value === null ? <span className="text-muted">–</span> : count(value));
   return [
     {
@@ -99,7 +119,9 @@ function columnsOf(onEdit: (organization: Organization) => void): Column<Organiz
         </div>
       ),
     },
-    { head: "Weight", right: true, from: "sm", cell: ({ weight }) => count(weight) },
+    { head: "Running", right: true, from: "sm", cell: ({ id }) => limit(now(id)?.running ?? null) },
+    { head: "In line", right: true, from: "sm", cell: ({ id }) => <InLine standing={now(id)} /> },
+    { head: "Weight", right: true, from: "md", cell: ({ weight }) => count(weight) },
     { head: "Max. running", right: true, from: "md", cell: ({ max_running }) => limit(max_running) },
     { head: "Max. live jobs", right: true, from: "md", cell: ({ max_live_jobs }) => limit(max_live_jobs) },
     { head: "Created", from: "lg", cell: ({ created_at }) => <Time at={created_at} /> },
@@ -108,13 +130,18 @@ function columnsOf(onEdit: (organization: Organization) => void): Column<Organiz
       right: true,
       cell: (organization) =>
         organization.status !== "deleted" && (
-          <span className="inline-flex flex-wrap justify-end gap-1.5 sm:flex-nowrap">
+          <RowActions>
             <Button small onClick={() => onEdit(organization)} aria-label={`Limits of ${organization.name}`}>
               Limits…
             </Button>
             <Deeds organization={organization} />
-          </span>
+          </RowActions>
         ),
     },
   ];
+}
+
+function InLine({ standing }: { standing: Shares["shares"][number]["now"] | null }) {
+  if (standing === null) return <span className="text-muted">–</span>;
+  return <>{count(standing.ready, standing.ready_is_capped)}</>;
 }
