@@ -70,7 +70,7 @@ function optionsOf(
   return {
     width: Math.max(place.clientWidth, 100),
     height,
-    padding: [8, 8, 0, 0],
+    padding: [8, 18, 0, 0], // half of a time's label stands right of the last one
     cursor: { y: false, points: { size: 6 } },
     legend: { live: true },
     scales: { y: { range: (_, __, most) => [0, Math.max(most * 1.1, 1)] } },

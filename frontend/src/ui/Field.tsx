@@ -8,7 +8,7 @@ import {
 import { cx } from "./cx";
 
 const CONTROL =
-  "w-full min-w-0 rounded-md border border-edge/60 bg-surface px-2.5 text-sm text-ink placeholder:text-muted disabled:opacity-60";
+  "w-full min-w-0 rounded-md border border-edge/60 bg-surface px-2.5 text-ink placeholder:text-muted disabled:opacity-60";
 
 interface FieldProps {
   label: string;
@@ -66,7 +66,7 @@ export function Input({ className, onText, ...given }: FieldProps & OnText & Inp
         <input
           {...(onText && { onChange: (event) => onText(event.target.value) })}
           {...control}
-          className={cx(CONTROL, "h-8", className)}
+          className={cx(CONTROL, "h-8 text-sm", className)}
         />
       )}
     </Field>
@@ -84,7 +84,7 @@ export function Textarea({
         <textarea
           {...(onText && { onChange: (event) => onText(event.target.value) })}
           {...control}
-          className={cx(CONTROL, "min-h-24 py-1.5", className)}
+          className={cx(CONTROL, "min-h-24 py-1.5 text-sm", className)}
         />
       )}
     </Field>
@@ -94,16 +94,17 @@ export function Textarea({
 export function Select({
   className,
   onText,
+  small = false,
   children,
   ...given
-}: FieldProps & OnText & SelectHTMLAttributes<HTMLSelectElement>) {
+}: FieldProps & OnText & { small?: boolean } & SelectHTMLAttributes<HTMLSelectElement>) {
   return (
     <Field given={given}>
       {(control) => (
         <select
           {...(onText && { onChange: (event) => onText(event.target.value) })}
           {...control}
-          className={cx(CONTROL, "h-8", className)}
+          className={cx(CONTROL, small ? "h-7 text-xs" : "h-8 text-sm", className)}
         >
           {children}
         </select>

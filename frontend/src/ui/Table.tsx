@@ -142,6 +142,11 @@ function without(chosen: ReadonlySet<string>, keys: readonly string[]): Readonly
   return new Set([...chosen].filter((one) => !keys.includes(one)));
 }
 
+/** What can be done with a row: side by side, or one below the other where the screen is narrow. */
+export function RowActions({ children }: { children: ReactNode }) {
+  return <span className="inline-flex flex-col gap-1.5 sm:flex-row sm:justify-end">{children}</span>;
+}
+
 interface PagerProps {
   /** Whether this is the first page. */
   first: boolean;

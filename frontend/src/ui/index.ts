@@ -10,6 +10,6 @@ export { Progress } from "./Progress";
 export { Search, usePaused } from "./Search";
 export { EmptyState, ErrorState, Skeleton, sentence } from "./States";
 export { StatusBadge, Tag } from "./StatusBadge";
-export { type Column, Pager, Table } from "./Table";
+export { type Column, Pager, RowActions, Table } from "./Table";
 export { Elapsed, Time, useNow } from "./Time";
 export { toast } from "./Toast";

@@ -22,7 +22,7 @@ export function AuditTable({ found, search, onSearch }: Props) {
         <Search
           label="Done to"
           hideLabel
-          placeholder="Done to: the id of a job or token, a user, a queue…"
+          placeholder="Done to: a job's id, a user, a queue…"
           value={subject}
           onChange={(next) => onSearch(next ? { subject: next } : {}, true)}
         />

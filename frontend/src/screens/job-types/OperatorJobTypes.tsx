@@ -3,7 +3,7 @@ import { useState } from "react";
 import { useAct } from "../../api/act";
 import { api, ask, type Schema } from "../../api/client";
 import { useRefetch } from "../../live/hooks";
-import { Button, Card, type Column, Page, Table, Time } from "../../ui";
+import { Button, Card, type Column, Page, RowActions, Table, Time } from "../../ui";
 import { PauseButton } from "../queues/Pausing";
 import { type JobType, jobTypeColumns, NoTypes } from "./JobTypes";
 import { Limits } from "./Limits";
@@ -22,13 +22,13 @@ export function OperatorJobTypes() {
       head: "Actions",
       right: true,
       cell: (type) => (
-        <span className="inline-flex flex-wrap justify-end gap-1.5 sm:flex-nowrap">
+        <RowActions>
           <Button small onClick={() => setLimited(type.name)} aria-label={`Limits of ${type.name}`}>
             Limits…
           </Button>
           <EnableButton type={type} />
           <PauseButton kind="job type" name={type.name} paused={type.paused} />
-        </span>
+        </RowActions>
       ),
     },
   ];

@@ -4,7 +4,7 @@ import { useAct } from "../../api/act";
 import { api, ask, type Schema } from "../../api/client";
 import { meQuery, within } from "../../api/queries";
 import { useMay, useOrganization } from "../../shell/access";
-import { Button, Card, type Column, Confirm, EmptyState, Page, Pager, Table, Tag, Time } from "../../ui";
+import { Button, Card, type Column, Confirm, EmptyState, Page, Pager, RowActions, Table, Tag, Time } from "../../ui";
 import { MemberForm } from "./MemberForm";
 
 export type Member = Schema["Member"];
@@ -43,14 +43,14 @@ export function Members() {
       head: "Actions",
       right: true,
       cell: (member) => (
-        <span className="inline-flex flex-wrap justify-end gap-1.5 sm:flex-nowrap">
+        <RowActions>
           <Button small onClick={() => setEdited(member)} aria-label={`Change ${member.user}`}>
             Change…
           </Button>
           <Button small onClick={() => setRemoved(member)} aria-label={`Remove ${member.user}`}>
             Remove…
           </Button>
-        </span>
+        </RowActions>
       ),
     });
   return (

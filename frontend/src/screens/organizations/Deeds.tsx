@@ -41,12 +41,12 @@ export function Deeds({ organization }: { organization: Organization }) {
   ];
   return (
     <>
-      <div className="w-24">
+      <div className="sm:w-24">
         <Select
           label={`More with ${organization.name}`}
           hideLabel
           value=""
-          className="h-7"
+          small
           onChange={(event) => setDeed(event.target.value as Deed)}
         >
           <option value="">More…</option>

@@ -3,7 +3,20 @@ import { useState } from "react";
 import { useAct } from "../../api/act";
 import { api, ask, type Schema } from "../../api/client";
 import { meQuery } from "../../api/queries";
-import { Button, Card, type Column, Confirm, EmptyState, Page, Pager, StatusBadge, Table, Tag, Time } from "../../ui";
+import {
+  Button,
+  Card,
+  type Column,
+  Confirm,
+  EmptyState,
+  Page,
+  Pager,
+  RowActions,
+  StatusBadge,
+  Table,
+  Tag,
+  Time,
+} from "../../ui";
 import { UserForm } from "./UserForm";
 
 export type User = Schema["User"];
@@ -43,7 +56,7 @@ export function Users() {
       head: "Actions",
       right: true,
       cell: (user) => (
-        <span className="inline-flex flex-wrap justify-end gap-1.5 sm:flex-nowrap">
+        <RowActions>
           <Button small onClick={() => setEdited(user)} aria-label={`Change ${user.id}`}>
             Change…
           </Button>
@@ -52,7 +65,7 @@ export function Users() {
               Delete…
             </Button>
           )}
-        </span>
+        </RowActions>
       ),
     },
   ];
