@@ -1,4 +1,4 @@
-"""`fairlane migrate` and `fairlane check`: is everything there that workers and applications need?"""
+"""`fairlane check`: is everything there that workers and applications need?"""
 
 import os
 import shlex
@@ -16,13 +16,13 @@ from rich.text import Text
 
 from fairlane import ConfigurationError, Fairlane, FairlaneError, Settings
 from fairlane.cli import options as o
-from fairlane.cli.output import console, number_of, plain, print_json, say
+from fairlane.cli.output import console, number_of, plain, print_json
 from fairlane.cli.session import engine, start_of, target_of
 from fairlane.config import WebSettings, is_secret, what_is_wrong
 from fairlane.domain.redact import safe_url
 from fairlane.registry.artifacts import folder_of
 from fairlane.registry.directory import StoredDirectory
-from fairlane.store import schema
+from fairlane.store import row_logins, schema
 
 # More than this and people would see `run_at` and ages that are plainly wrong.
 _CLOCKS_MAY_DIFFER: Final = 5.0  # seconds
@@ -31,11 +31,6 @@ _PREFIX: Final = "FAIRLANE_"
 _OWN: Final = frozenset({"FAIRLANE_APP", "FAIRLANE_HOST", "FAIRLANE_ORGANIZATION", "FAIRLANE_PORT"})
 
 _CHECK: Final = "fairlane-check"
-_UNBOUND: Final = (
-    "Row-level security is off, as the login that migrated may not take on Fairlane's roles, or a role, a right or a "
-    "policy of it was changed, which `fairlane migrate` mends where it may: the code alone keeps organizations apart. "
-    "docs/how-to.md, “Keep tenants apart below the code”, says what an administrator has to do."
-)
 
 
 class Grade(StrEnum):
@@ -56,30 +51,6 @@ class Finding:
     subject: str
     grade: Grade
     sentence: str
-
-
-def migrate(context: typer.Context, as_json: o.AsJson = False) -> None:
-    """Create the schema or bring it up to date, and register the application's job types.
-
-    \b
-    Examples:
-        fairlane migrate --url sqlite:///jobs.db
-        fairlane migrate --app myproject.jobs:fl
-    """
-    fl = engine(context, may_be_missing=True)
-    before, now = schema.migrate(fl.database, fl.settings.owner_url)
-    fl.migrate()
-    if as_json:
-        print_json({"before": before, "now": now, "job_types": sorted(fl.catalogue.mine)})
-        return
-    if before == now:
-        say(f"The schema of {safe_url(fl.settings.url)} is up to date, at revision {now}.")
-    else:
-        say(f"The schema of {safe_url(fl.settings.url)} is now at revision {now}.")
-    if schema.lacks_row_security(fl.database):
-        say(_UNBOUND)
-    if fl.catalogue.mine:
-        say(f"Registered {number_of(len(fl.catalogue.mine), 'job type')}: {', '.join(sorted(fl.catalogue.mine))}.")
 
 
 def check(context: typer.Context, as_json: o.AsJson = False) -> None:
@@ -180,6 +151,11 @@ def _schema(fl: Fairlane, start: str) -> Iterator[Finding]:
     Args:
         start: the command that starts a worker.
     """
+    bound = _row_security(fl)
+    if bound is not None:
+        yield bound
+        if bound.grade is Grade.WRONG:
+            return  # this login may not even read which revision the schema has
     try:
         schema.check(fl.database)
     except ConfigurationError as error:
@@ -194,13 +170,31 @@ def _schema(fl: Fairlane, start: str) -> Iterator[Finding]:
             f"It is at revision {found.current}, this code's is {found.head}; they work together, but {advice} soon."
         )
         yield Finding("schema", Grade.NOTE, sentence)
-    if schema.lacks_row_security(fl.database):
-        yield Finding("row security", Grade.NOTE, _UNBOUND)
     yield from _job_types(fl, start)
     yield _workers(fl, start)
     yield from _stranded(fl, start)
     yield from _directory(fl)
     yield from _keys(fl)
+
+
+def _row_security(fl: Fairlane) -> Finding | None:
+    """Whether it is on and binds this login; None where there are no tables yet, and on SQLite."""
+    if not fl.database.is_postgres:
+        return None
+    missing = schema.lacks_row_security(fl.database)
+    login = fl.database.read(row_logins.of_application)
+    if not login.has_tables:
+        return None
+    if missing is not None:
+        # The owner can work without it, and the code alone keeps organizations apart.
+        grade = Grade.NOTE if login.reads else Grade.WRONG
+        return Finding("row security", grade, missing)
+    if not login.reads:
+        return Finding("row security", Grade.WRONG, f"It is on. {login.needs}")
+    if login.above is not None:
+        sentence = f"It is on, but the login {login.name} {login.above}: not for production. {row_logins.ADVICE}"
+        return Finding("row security", Grade.NOTE, sentence)
+    return Finding("row security", Grade.FINE, f"It is on; login {login.name} is bound by it.")
 
 
 def _keys(fl: Fairlane) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ from fairlane import FairlaneError
 from fairlane.cli import INTERRUPTED, accounts, checks, dead_letters, jobs, keys, organizations, switches
 from fairlane.cli.bench.command import bench
 from fairlane.cli.demo.command import demo
+from fairlane.cli.migrating import migrate
 from fairlane.cli.output import complain
 from fairlane.cli.serve import serve
 from fairlane.cli.session import Target
@@ -140,7 +141,7 @@ def root(
 app.command(short_help="Run three firms' reports and show their jobs live.")(demo)
 app.command(short_help="Run jobs until SIGTERM or Ctrl-C.")(worker)
 app.command(short_help="Serve the REST API.")(serve)
-app.command(short_help="Create the schema or bring it up to date.")(checks.migrate)
+app.command(short_help="Create the schema or bring it up to date.")(migrate)
 app.command(short_help="Say what is wrong with the installation, if anything.")(checks.check)
 app.command(short_help="Show queues, running jobs and workers, live.")(top)
 app.command(short_help="Measure this machine with this database.")(bench)

@@ -304,9 +304,8 @@ def translate(error: DBAPIError, where: str) -> FairlaneError | None:
         )
     if state == _NO_PRIVILEGE and _NOT_GRANTED.search(text):
         return ConfigurationError(
-            "The database's login may not do this. `fairlane check` says what it may; to look across organizations, or "
-            f"to run a worker, it needs Fairlane's roles: GRANT fairlane_app, "
-            f"fairlane_operator, fairlane_worker. It is {where}."
+            f"The login of {where} may not do this. `fairlane check` says what it lacks; to look across organizations, "
+            "or to run a worker, it needs Fairlane's roles: GRANT fairlane_app, fairlane_operator, fairlane_worker."
         )
     if isinstance(error, DataError):
         return InvalidParameters("A value is too long, too large or has a character that can't be stored.")

@@ -1,22 +1,77 @@
 """Which logins row security binds. In production others are refused."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
+from sqlalchemy import Connection
+
 from fairlane.domain.errors import ConfigurationError
-from fairlane.store.row_policies import is_sound
+from fairlane.store.row_advice import ROLES, what_is_missing
+from fairlane.store.row_policies import Ask, asking, is_sound
 from fairlane.store.row_security import Role
+from fairlane.store.tables import jobs
 
 # USAGE of a role: its rights without taking it on. The application's sessions have no role that sees all, the worker's
 # may have the worker's.
 _LOGIN: Final = """
-SELECT rolsuper OR rolbypassrls,
-  EXISTS (SELECT FROM pg_class WHERE pg_class.oid = to_regclass('fairlane_jobs')
+SELECT quote_ident(rolname), rolsuper OR rolbypassrls,
+  EXISTS (SELECT FROM pg_class WHERE pg_class.oid = to_regclass(%(jobs)s)
           AND pg_has_role(mine.oid, relowner, 'MEMBER')),
   EXISTS (SELECT FROM pg_roles AS seeing WHERE seeing.rolname = ANY(%(seeing)s)
-          AND pg_has_role(mine.oid, seeing.oid, 'USAGE'))
+          AND pg_has_role(mine.oid, seeing.oid, 'USAGE')),
+  to_regclass(%(jobs)s) IS NOT NULL,
+  coalesce(has_table_privilege(current_user, to_regclass(%(jobs)s), 'SELECT'), false)
 FROM pg_roles AS mine WHERE rolname = session_user
 """
+# What a login that row security does not bind is replaced by.
+ADVICE: Final = (
+    "Migrate as the owner (FAIRLANE_OWNER_URL), and let applications and workers log in as a role "
+    f"of their own: CREATE ROLE jobs LOGIN NOINHERIT; GRANT {ROLES} TO jobs. From PostgreSQL 16 on, a "
+    f"login that inherits other roles is granted them so: GRANT {ROLES} TO jobs WITH INHERIT FALSE."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A session's login, as the database knows it.
+
+    `above`: why row security would not bind it, as half a sentence; None = it does. `reads`: whether its session, with
+    the role that it has taken on, may read the tables, if there are any.
+    """
+
+    name: str
+    above: str | None
+    has_tables: bool
+    reads: bool
+
+    @property
+    def needs(self) -> str:
+        """What gives it Fairlane's roles."""
+        return (
+            f"The login {self.name} may not take on Fairlane's roles. Say as an administrator: "
+            f"GRANT {ROLES} TO {self.name}; from PostgreSQL 16 on, for a login that inherits other roles: "
+            f"GRANT {ROLES} TO {self.name} WITH INHERIT FALSE."
+        )
+
+
+def login_of(ask: Ask, role: Role) -> Login:
+    """Who is logged in, in a session that is meant to have the role's eyes."""
+    seeing = [Role.OPERATOR] if role is Role.WORKER else [Role.OPERATOR, Role.WORKER]
+    ((name, is_above, is_owner, inherits, has_tables, reads),) = ask(_LOGIN, {"seeing": seeing, "jobs": jobs.name})
+    above = None
+    if is_above:
+        above = "is a superuser's (or one that row security does not bind)"
+    elif is_owner:
+        above = "owns Fairlane's tables"
+    elif inherits:
+        above = "inherits the rights of a role that sees all organizations"
+    return Login(name, above, has_tables, reads)
+
+
+def of_application(connection: Connection) -> Login:
+    """The login of the application's session, on PostgreSQL."""
+    return login_of(asking(connection), Role.APP)
 
 
 def guard(role: Role) -> Callable[[Any, str | None], None]:
@@ -25,18 +80,19 @@ def guard(role: Role) -> Callable[[Any, str | None], None]:
     That is for a superuser, for the tables' owner, for who has a role's eyes without taking it on, where the role is
     not there, and, asked at the first connection, where the policies or the roles are not as we made them.
     """
-    seeing = [Role.OPERATOR] if role is Role.WORKER else [Role.OPERATOR, Role.WORKER]
     seen_sound = False
 
     def refuse(driver: Any, taken: str | None) -> None:
         nonlocal seen_sound
-        is_above, is_owner, inherits = driver.execute(_LOGIN, {"seeing": seeing}).fetchone()
-        if is_above or is_owner or inherits or taken is None:
-            raise ConfigurationError(_unfit(is_above=is_above, is_owner=is_owner, inherits=inherits))
 
         def ask(statement: str, values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
             return list(driver.execute(statement, values).fetchall())
 
+        login = login_of(ask, role)
+        if login.above is not None:
+            raise ConfigurationError(_unfit(login.above))
+        if taken is None:
+            raise ConfigurationError(_without_role(ask, login))
         if not seen_sound and not is_sound(ask):
             raise ConfigurationError(
                 "Row security in this database is not as Fairlane makes it: a policy or a role was changed, so nothing "
@@ -48,18 +104,19 @@ def guard(role: Role) -> Callable[[Any, str | None], None]:
     return refuse
 
 
-def _unfit(*, is_above: bool, is_owner: bool, inherits: bool) -> str:
-    if is_above:
-        who = "is a superuser's (or one that row security does not bind)"
-    elif is_owner:
-        who = "owns Fairlane's tables"
-    elif inherits:
-        who = "inherits the rights of a role that sees all organizations"
-    else:
-        who = "may not take on Fairlane's roles"
+def _unfit(above: str) -> str:
     return (
-        f"In production the login of the database URL must not be one that {who}, as nothing below the code would keep "
-        "tenants apart. Migrate as the owner (FAIRLANE_OWNER_URL), and let applications and workers log in as a role "
-        f"of their own: CREATE ROLE jobs LOGIN NOINHERIT; GRANT {', '.join(Role)} TO jobs. From PostgreSQL 16 on, a "
-        f"login that inherits other roles is granted them so: GRANT {', '.join(Role)} TO jobs WITH INHERIT FALSE."
+        f"In production the login of the database URL must not be one that {above}, as nothing below the code would "
+        f"keep tenants apart. {ADVICE}"
     )
+
+
+def _without_role(ask: Ask, login: Login) -> str:
+    """A role can't be taken on where it is not granted to the login, and where the tables are not granted to it."""
+    if not login.has_tables:
+        return (
+            "The database has no Fairlane schema yet, or one that this login can't see; run `fairlane migrate` as the "
+            "login that is to own the tables (FAIRLANE_OWNER_URL)."
+        )
+    missing = what_is_missing(ask)
+    return login.needs if missing is None else f"In production row security has to be on. {missing}"

@@ -76,8 +76,8 @@ def establish(connection: Connection) -> bool:
     For PostgreSQL, as the tables' owner, in a transaction.
 
     Returns:
-        Whether it is on: False where the roles are not there and this login may not create them. An administrator
-        creates them (`roles_sql`), then `fairlane migrate` does the rest.
+        Whether it is on: False where the roles are not there and this login may not create them, or take them on. An
+        administrator does what `row_advice` says, then `fairlane migrate` the rest.
     """
     if not _have_roles(connection):
         return False
@@ -97,7 +97,7 @@ def establish(connection: Connection) -> bool:
         text("SELECT has_table_privilege(:role, :name, 'SELECT')"), {"role": Role.APP, "name": _VERSION_TABLE}
     ):
         connection.exec_driver_sql(f"GRANT SELECT ON {_VERSION_TABLE} TO {everybody}")
-    ask = _on(connection)
+    ask = asking(connection)
     oddly_granted, oddly_bound = _oddly_granted(ask), _oddly_bound(ask)
     for table in metadata.sorted_tables:
         if table.name in oddly_granted:
@@ -109,7 +109,11 @@ def establish(connection: Connection) -> bool:
 
 def is_on(connection: Connection) -> bool:
     """Whether the roles, their rights and the policies are as `establish` makes them, no more and no less."""
-    ask = _on(connection)
+    return is_complete(asking(connection))
+
+
+def is_complete(ask: Ask) -> bool:
+    """The same, of whoever can ask the database."""
     return bool(_oids(ask, _SECRET)) and is_sound(ask) and not _oddly_granted(ask)
 
 
@@ -118,18 +122,8 @@ def is_sound(ask: Ask) -> bool:
     return not ask(_ROLES_ABOVE, {"roles": list(Role)}) and not _oddly_bound(ask)
 
 
-def roles_sql(login: str) -> str:
-    """What an administrator has to say where the owner's login may not create roles.
-
-    Args:
-        login: the one that `fairlane migrate` uses, and each that applications and workers use. Those of the latter are
-            NOINHERIT, so that they have the roles' rights only where they have taken them on.
-    """
-    made = "\n".join(f"CREATE ROLE {role} NOLOGIN;" for role in Role)
-    return f"{made}\nGRANT {', '.join(Role)} TO {login};"
-
-
-def _on(connection: Connection) -> Ask:
+def asking(connection: Connection) -> Ask:
+    """Ask on a connection of SQLAlchemy's."""
     return lambda statement, values: [tuple(row) for row in connection.exec_driver_sql(statement, dict(values))]
 
 
@@ -161,7 +155,7 @@ def _create_role(connection: Connection, role: Role) -> None:
 
 def _bring_down(connection: Connection) -> None:
     """Take from our roles what lets them past row security. Where this login may not, `fairlane check` says so."""
-    ask, ours = _on(connection), {"roles": list(Role)}
+    ask, ours = asking(connection), {"roles": list(Role)}
     through = ask(
         "SELECT quote_ident(above.rolname), member.rolname FROM pg_auth_members "
         "JOIN pg_roles AS above ON above.oid = roleid JOIN pg_roles AS member ON member.oid = pg_auth_members.member "

@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Identity, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable
-from fairlane.store import row_policies
+from fairlane.store import row_advice, row_policies
 from fairlane.store.dialects import is_lock_timeout, is_retryable, is_sqlite
 from fairlane.store.tables import metadata
 from fairlane.store.transaction import Database
@@ -104,9 +104,22 @@ def state(database: Database) -> SchemaState:
     return database.read(_state)
 
 
-def lacks_row_security(database: Database) -> bool:
-    """Whether PostgreSQL could hold the tenant boundary below the code, and does not."""
-    return database.engine.dialect.name == "postgresql" and not database.read(row_policies.is_on)
+def lacks_row_security(database: Database, url: str | None = None) -> str | None:
+    """Why PostgreSQL does not hold the tenant boundary below the code, and what to do; None where it does.
+
+    None, too, where there are no tables yet, and on SQLite.
+
+    Args:
+        url: the owner's; None = as the database's.
+    """
+    if not database.is_postgres:
+        return None
+    # Without a role: in production that of the database's URL may be refused.
+    single = database.sibling(pool_size=1, url=url)
+    try:
+        return single.read(lambda connection: row_advice.what_is_missing(row_policies.asking(connection)))
+    finally:
+        single.close()
 
 
 def check(database: Database) -> None:

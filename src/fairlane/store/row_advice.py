@@ -1,0 +1,58 @@
+"""Why row security is off in a database, and what switches it on: the one cause that applies, with the SQL to say."""
+
+from typing import Final
+
+from fairlane.store.row_policies import Ask, is_complete
+from fairlane.store.row_security import Role
+from fairlane.store.tables import jobs
+
+ROLES: Final = ", ".join(Role)
+_MIGRATE: Final = "then run `fairlane migrate` again (FAIRLANE_OWNER_URL names its login)."
+
+# Of the tables' owner, as whom `fairlane migrate` works. A superuser may take on every role.
+_STATE: Final = """
+SELECT quote_ident(owner.rolname), owner.rolsuper OR owner.rolcreaterole,
+  ARRAY(SELECT name FROM unnest(%(roles)s::text[]) AS name
+        WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name)),
+  EXISTS (SELECT FROM pg_roles AS ours
+          WHERE ours.rolname = ANY(%(roles)s) AND NOT pg_has_role(owner.oid, ours.oid, 'MEMBER')),
+  ARRAY(SELECT 'ALTER ROLE ' || rolname || ' NOSUPERUSER NOBYPASSRLS' FROM pg_roles
+        WHERE rolname = ANY(%(roles)s) AND (rolsuper OR rolbypassrls)
+        UNION ALL
+        SELECT 'REVOKE ' || quote_ident(above.rolname) || ' FROM ' || member.rolname FROM pg_auth_members
+        JOIN pg_roles AS above ON above.oid = roleid JOIN pg_roles AS member ON member.oid = pg_auth_members.member
+        WHERE member.rolname = ANY(%(roles)s))
+FROM pg_class JOIN pg_roles AS owner ON owner.oid = relowner WHERE pg_class.oid = to_regclass(%(jobs)s)
+"""
+
+
+def what_is_missing(ask: Ask) -> str | None:
+    """Why row security is off and what to do, in sentences; None where it is on, or Fairlane's tables are not there.
+
+    Everybody may ask this: it is read from catalogs that the server hides from nobody.
+    """
+    found = ask(_STATE, {"roles": list(Role), "jobs": jobs.name})
+    if not found or is_complete(ask):
+        return None
+    owner, makes_roles, absent, is_not_granted, above = found[0]
+    grant = f"GRANT {ROLES} TO {owner};"
+    if absent and not makes_roles:
+        created = " ".join(f"CREATE ROLE {role} NOLOGIN;" for role in absent)
+        return (
+            f"Row security is off: this server has no {', '.join(absent)}, and {owner}, who owns the tables, may not "
+            f"create roles. Say as an administrator: {created} {grant} {_MIGRATE}"
+        )
+    if is_not_granted:
+        return (
+            f"Row security is off: {owner}, who owns the tables, may not take on Fairlane's roles. "
+            f"Say as an administrator: {grant} {_MIGRATE}"
+        )
+    if above:
+        return (
+            "Row security is off: one of Fairlane's roles was let past it. "
+            f"Say as an administrator: {'; '.join(above)}; {_MIGRATE}"
+        )
+    return (
+        "Row security is off: a right, a role or a policy of it is not as Fairlane makes it. "
+        f"Run `fairlane migrate` as {owner}, who owns the tables (FAIRLANE_OWNER_URL)."
+    )
