@@ -41,7 +41,7 @@ export function Deeds({ organization }: { organization: Organization }) {
   ];
   return (
     <>
-      <div className="sm:w-24">
+      <div className="w-24">
         <Select
           label={`More with ${organization.name}`}
           hideLabel
