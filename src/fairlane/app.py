@@ -107,6 +107,7 @@ class Fairlane:
             lock_seconds=settings.lock_timeout,
             role=DatabaseRole.APP,
             production=settings.production,
+            is_default="url" not in settings.model_fields_set,
         )
         self.emit = Fanout((log_event, Alerts(self.database, settings.dead_letter_alert), *subscribers))
         self._hints = Hints(self.database)

@@ -293,3 +293,17 @@ def test_failed_migration_leaves_nothing(empty: Database) -> None:
 def set_revision(database: Database, revision: str) -> None:
     statement = text("UPDATE fairlane_schema_version SET version_num = :revision")
     database.write(lambda connection: connection.execute(statement, {"revision": revision}))
+
+
+def test_a_file_that_is_not_there_is_told_without_what_the_pool_did_and_as_the_default_where_nobody_named_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FAIRLANE_URL", raising=False)
+    with Fairlane() as fl, pytest.raises(ConfigurationError) as refused:
+        fl.organizations.list()
+    assert str(refused.value).startswith(
+        f"There is no database {tmp_path / 'fairlane.db'}; it is the default, as neither"
+    )
+    assert not [one for one in refused.traceback if "sqlalchemy" in str(one.path)]
+    assert refused.value.__suppress_context__

@@ -48,6 +48,10 @@ _NOT_GRANTED: Final = re.compile(r"permission denied (for|to set role)")
 _MISSING_STATES: Final = frozenset({"42P01", "42703", "3F000"})  # undefined table, column, schema
 
 
+class NoConnection(ConfigurationError):
+    """No connection is made, for a reason that whoever runs Fairlane has to mend. Passed on as `ConfigurationError`."""
+
+
 def is_sqlite(connection: Connection) -> bool:
     """Whether the connection's database is SQLite."""
     return connection.dialect.name == "sqlite"
@@ -88,8 +92,11 @@ def given(*columns: str, sqlite: bool) -> str:
     return f"(SELECT {names} FROM {rows}) AS given"  # noqa: S608 - names of ours
 
 
-def make_engine(url: str, *, pool_size: int, lock_seconds: float) -> Engine:
+def make_engine(url: str, *, pool_size: int, lock_seconds: float, is_default: bool = False) -> Engine:
     """An engine of our own for `sqlite:///…` or `postgresql://…`.
+
+    Args:
+        is_default: nobody named this URL, which is said where its file is not there.
 
     Raises:
         ConfigurationError: the URL is no such URL, or its driver is not installed.
@@ -105,7 +112,7 @@ def make_engine(url: str, *, pool_size: int, lock_seconds: float) -> Engine:
             file = "/".join(filter(None, (parsed.host, parsed.database)))
             raise ConfigurationError(f"The URL of a SQLite file has three slashes; write sqlite:///{file}.")
         case "sqlite":
-            engine = _sqlite_engine(url, pool_size, lock_seconds)
+            engine = _sqlite_engine(url, pool_size, lock_seconds, is_default=is_default)
         case "postgresql" | "postgres":
             engine = _postgres_engine(url, pool_size, lock_seconds)
         case other:
@@ -146,7 +153,7 @@ def create_file(file: Path) -> None:
         ) from error
 
 
-def _sqlite_engine(url: str, pool_size: int, lock_seconds: float) -> Engine:
+def _sqlite_engine(url: str, pool_size: int, lock_seconds: float, *, is_default: bool) -> Engine:
     in_memory, file = is_in_memory(url), file_of(url)
     engine = create_engine(
         url,
@@ -158,20 +165,24 @@ def _sqlite_engine(url: str, pool_size: int, lock_seconds: float) -> Engine:
         hide_parameters=True,
     )
     if file is not None:
-        event.listen(engine, "do_connect", _refusal_of_missing(file))
+        event.listen(engine, "do_connect", _refusal_of_missing(file, is_default=is_default))
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", partial(_begin_sqlite, lock_seconds))
     return engine
 
 
-def _refusal_of_missing(file: Path) -> Callable[..., None]:
+def _refusal_of_missing(file: Path, *, is_default: bool) -> Callable[..., None]:
+    what_to_do = (
+        "; it is the default, as neither --url nor FAIRLANE_URL is set. Set FAIRLANE_URL if your database is another; "
+        "else run `fairlane migrate` to create it."
+        if is_default
+        else "; run `fairlane migrate` to create it (with this --app or --url), or correct its URL."
+    )
+
     def refuse_missing(*_: object) -> None:
         # SQLite would make an empty one, wherever a URL has a slip in it or a command is typed in the wrong folder.
         if not file.exists():
-            raise ConfigurationError(
-                f"There is no database {file}; run `fairlane migrate` to create it (with this --app or --url), "
-                "or correct its URL."
-            )
+            raise NoConnection(f"There is no database {file}{what_to_do}")
 
     return refuse_missing
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from fairlane.domain.errors import ConfigurationError
+from fairlane.store.dialects import NoConnection
 from fairlane.store.row_advice import ROLES, what_is_missing
 from fairlane.store.row_policies import Ask, asking, is_sound
 from fairlane.store.row_security import Role
@@ -75,7 +75,7 @@ def of_application(connection: Connection) -> Login:
 
 
 def guard(role: Role) -> Callable[[Any, str | None], None]:
-    """A check for the connections of one engine: raises `ConfigurationError` where row security would not bind them.
+    """A check for the connections of one engine: raises `NoConnection` where row security would not bind them.
 
     That is for a superuser, for the tables' owner, for who has a role's eyes without taking it on, where the role is
     not there, and, asked at the first connection, where the policies or the roles are not as we made them.
@@ -90,11 +90,11 @@ def guard(role: Role) -> Callable[[Any, str | None], None]:
 
         login = login_of(ask, role)
         if login.above is not None:
-            raise ConfigurationError(_unfit(login.above))
+            raise NoConnection(_unfit(login.above))
         if taken is None:
-            raise ConfigurationError(_without_role(ask, login))
+            raise NoConnection(_without_role(ask, login))
         if not seen_sound and not is_sound(ask):
-            raise ConfigurationError(
+            raise NoConnection(
                 "Row security in this database is not as Fairlane makes it: a policy or a role was changed, so nothing "
                 "below the code would keep tenants apart. Run `fairlane migrate` as the tables' owner; what "
                 "only an administrator may mend, `fairlane check` still tells then."

@@ -18,6 +18,7 @@ from fairlane.store.clock import Clock, DatabaseClock
 from fairlane.store.dialects import (
     PATIENCE,
     WRITE,
+    NoConnection,
     create_file,
     file_of,
     is_in_memory,
@@ -48,6 +49,7 @@ class Database:
         lock_seconds: how long to wait for a lock that somebody else's transaction holds.
         role: whose eyes its sessions have, where the database has row security; None = those of the URL's login.
         production: refuse logins that row security does not bind.
+        is_default: nobody named the URL; for the sentence where SQLite's file is not there.
 
     Transactions say whose rows they are open to, `of`: an organization, several, or `EVERYONE`. To a session of the app
     all others' rows are not there. Where nothing is said, it may not ask for such rows: `ScopeForgotten`.
@@ -65,9 +67,11 @@ class Database:
         lock_seconds: float = 5.0,
         role: Role | None = None,
         production: bool = False,
+        is_default: bool = False,
     ) -> None:
         self.url = url
-        self.engine = make_engine(url, pool_size=pool_size, lock_seconds=lock_seconds)  # which refuses an odd URL
+        # Refuses an odd URL.
+        self.engine = make_engine(url, pool_size=pool_size, lock_seconds=lock_seconds, is_default=is_default)
         self.file = file_of(url)
         self.hint: Callable[[], None] = _no_hint
         self.commits = 0
@@ -75,7 +79,7 @@ class Database:
         self.clock: Clock = clock or DatabaseClock()
         self.lock_seconds = lock_seconds
         self.is_postgres = self.engine.dialect.name == "postgresql"
-        self.role, self.production = role, production
+        self.role, self.production, self.is_default = role, production, is_default
         # A database in memory has one connection for all, workers too.
         if role is not None and not is_in_memory(url):
             self.engine.update_execution_options(**{row_security.EYES: role})
@@ -204,6 +208,7 @@ class Database:
             lock_seconds=lock_seconds or self.lock_seconds,
             role=role,
             production=self.production and role is not None,
+            is_default=self.is_default and url is None,
         )
 
     def scrub(self, table: str, url: str | None = None) -> None:
@@ -260,6 +265,9 @@ def translated(where: str) -> Iterator[None]:
         yield
     except PoolTimeout as error:
         raise StorageUnavailable("All database connections are busy; nothing was changed, try again.") from error
+    except NoConnection as error:
+        # From here: what SQLAlchemy's pool was about then is of no use to who reads the sentence.
+        raise ConfigurationError(str(error)) from None
     except DBAPIError as error:
         ours = translate(error, where)
         if ours is None:
