@@ -110,7 +110,7 @@ class TestOrganization:
     def test_a_suspended_one(self, scene: Scene):
         refused(scene, OrganizationSuspended, "Organization idle is suspended", organization="idle")
 
-    @pytest.mark.parametrize("odd", ["", "a,b", "a/b", "a\0b", "a\nb", "x" * 141, "\ud800"], ids=ascii)
+    @pytest.mark.parametrize("odd", ["", "a,b", "a/b", "a\0b", "a\nb", "x" * 141, "\ud800", ".", "..", "-a"], ids=ascii)
     def test_an_id_that_none_can_have(self, scene: Scene, odd: str):
         with pytest.raises(ConfigurationError, match="1 to 140 printable characters"):
             scene.fl.organizations.create(odd)

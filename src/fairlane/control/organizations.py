@@ -8,7 +8,7 @@ from fairlane.control.authority import refuse_unless_may
 from fairlane.control.pausing import Pauses, Subject
 from fairlane.domain import transitions
 from fairlane.domain.errors import ConfigurationError, OrganizationExists, OrganizationNotFound
-from fairlane.domain.organizations import Organization, is_organization_id
+from fairlane.domain.organizations import Organization, is_new_organization_id
 from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import JobStatus, OrganizationStatus
 from fairlane.domain.texts import storable
@@ -52,7 +52,8 @@ class Organizations:
         """Create an organization.
 
         Args:
-            organization: its id: 1 to 140 printable characters, no comma, no slash.
+            organization: its id: 1 to 140 printable characters, no comma, no slash, no `-` at its beginning, not `.` or
+                `..`.
             weight: its share of running jobs beside others', 1 or more.
             max_running, max_live_jobs: None = unlimited, 0 = none.
             retention: how long its ended jobs are kept, whatever their type says, in seconds or as a timedelta; None =
@@ -65,10 +66,10 @@ class Organizations:
         """
         if (weight, max_running, max_live_jobs) != (1, None, None):
             self._refuse_host("say its weight and limits")
-        if not is_organization_id(organization):
+        if not is_new_organization_id(organization):
             raise ConfigurationError(
-                "An organization's id has 1 to 140 printable characters, no comma and no slash; "
-                f"{organization!r:.160} does not fit."
+                "An organization's id has 1 to 140 printable characters, no comma and no slash, begins with no hyphen "
+                f"and is neither '.' nor '..'; {organization!r:.160} does not fit."
             )
         storable(name=name, user=user)
         values = {

@@ -10,6 +10,7 @@ from fairlane.domain.statuses import OrganizationStatus, Role
 _LONGEST_ID: Final = 140  # characters (R1)
 _LONGEST_USER: Final = 200  # characters, as the columns that name an actor
 _FORBIDDEN: Final = frozenset(",/")
+_NO_PATHS: Final = frozenset({".", ".."})  # a URL's path loses them
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,11 @@ class Mine:
 def is_organization_id(text: object) -> bool:
     """1 to 140 printable characters, no comma, no slash (R1)."""
     return isinstance(text, str) and 0 < len(text) <= _LONGEST_ID and text.isprintable() and not _FORBIDDEN & set(text)
+
+
+def is_new_organization_id(text: object) -> bool:
+    """Whether a new organization may be called so: not `.` or `..`, which no URL reaches, nor as an option of ours."""
+    return is_organization_id(text) and text not in _NO_PATHS and not str(text).startswith("-")
 
 
 def require_organization(organization: object) -> None:
