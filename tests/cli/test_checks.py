@@ -12,14 +12,14 @@ from threading import Event, Thread
 from uuid import UUID
 
 import pytest
-from rich.console import Console
+from rich.console import Console, Group
 from sqlalchemy import text
 
 from fairlane import Fairlane, JobContext
 from fairlane.cli import top
 from fairlane.cli.top import Snapshot, sections
 from fairlane.domain.events import WorkerStarted
-from fairlane.domain.metrics import WorkerView
+from fairlane.domain.metrics import OrganizationView, QueueView, RunningJob, WorkerView
 from fairlane.store import schema
 from tests.cli.conftest import Run
 
@@ -209,11 +209,29 @@ def test_top(run: Run, fl: Fairlane) -> None:
     assert "No job is running." in printed
     document = run("top", "--json").json
     assert document["queues"][0]["ready"] == 1
+    assert (document["organizations"][0]["organization"], document["organizations"][0]["ready"]) == ("acme", 1)
     assert (document["running"], document["workers"]) == ([], [])
 
 
+def test_top_says_who_runs_and_who_waits() -> None:
+    names = [f"org-{number}" for number in range(30)]
+    busy = (OrganizationView("acme", 30, 5, 6_000, 74.0), *(OrganizationView(name, 0, 1, 0, 2.0) for name in names))
+    queue = QueueView("default", 35, 6_000, 0, 30, 0, paused=False)
+    job = RunningJob(UUID(int=1), "acme", "greet", "default", None, 1, datetime.now(UTC), None, None, None, None)
+    screen = Console(file=io.StringIO(), width=80, height=24)
+
+    with screen.capture() as shown:
+        screen.print(Group(*sections(Snapshot((queue,), busy, (job,) * 20, (), ()), 24)))
+
+    lines = [line.rstrip() for line in shown.get().splitlines()]
+    assert "30 jobs running" in lines[0]
+    assert ["acme", "30", "5", "6,000", "1m"] in [line.split() for line in lines]
+    assert len(lines) <= 24
+    assert ("… and 25 more" in lines, "… and 24 more" in lines) == (True, True)
+
+
 def test_top_says_how_to_leave_it_where_it_stays(fl: Fairlane) -> None:
-    nothing = Snapshot((), (), (), ())
+    nothing = Snapshot((), (), (), (), ())
 
     assert str(next(sections(nothing, 24))).startswith("fairlane top (Ctrl-C to leave)  ")
     assert str(next(sections(nothing, None))).startswith("fairlane top  ")
@@ -226,7 +244,7 @@ def test_top_says_how_long_a_worker_has_been_silent() -> None:
     screen = Console(file=io.StringIO(), width=80)
 
     with screen.capture() as shown:
-        screen.print(*top.sections(Snapshot((), (), (killed, working), ()), None))
+        screen.print(*top.sections(Snapshot((), (), (), (killed, working), ()), None))
 
     first, second = (line.split() for line in shown.get().splitlines() if "w-1" in line)
     assert (first[0], first[-3:]) == ("w-1:17", ["silent", "for", "12s"])
@@ -240,14 +258,14 @@ def test_ctrl_c_leaves_top_without_breaking_into_a_look(fl: Fairlane, monkeypatc
         looks.append("begun")
         os.kill(os.getpid(), signal.SIGINT)
         looks.append("done")
-        return Snapshot((), (), (), ())
+        return Snapshot((), (), (), (), ())
 
     before = signal.getsignal(signal.SIGINT)
     monkeypatch.setattr(top, "_look", look)
     screen = Console(file=io.StringIO(), force_terminal=True)
 
     with top._until_interrupted() as interrupted:
-        top._watch(fl, screen, Snapshot((), (), (), ()), 0.0, interrupted)
+        top._watch(fl, screen, Snapshot((), (), (), (), ()), 0.0, interrupted)
 
     assert looks == ["begun", "done"]
     assert signal.getsignal(signal.SIGINT) is before

@@ -2,6 +2,7 @@
 
 import pytest
 
+from fairlane.domain.metrics import OrganizationView
 from fairlane.domain.shares import Neighbour, Share, Standing
 from fairlane.reads import charts
 from fairlane.reads.service import Reads
@@ -73,3 +74,18 @@ def test_r15_the_rest_stand_together(world: World, reads: Reads, monkeypatch: py
     assert [one.organization for one in found.shares] == ["acme"]
     assert found.rest == Share(None, Standing(ready=1, waiting_seconds=0.0), (2,), (4.0,))
     assert found.organizations == 2
+
+
+def test_r15_one_look_at_everything_adds_up(world: World, reads: Reads) -> None:
+    for _ in range(3):
+        world.submit()
+    world.claim(world.start_worker())
+    world.submit("rival")
+    world.pass_time(7.0)
+    world.set_max_running("acme", 2)
+
+    found = reads.overview()
+
+    assert found.organizations == (OrganizationView("acme", 1, 1, 1, 7.0), OrganizationView("rival", 0, 1, 0, 7.0))
+    assert [(one.running, one.ready, one.limited) for one in found.queues] == [(1, 2, 1)]
+    assert (len(found.jobs), sum(one.running for one in found.workers)) == (1, 1)

@@ -1,4 +1,4 @@
-"""`fairlane top`: queues, running jobs and workers, live."""
+"""`fairlane top`: queues, organizations, running jobs and workers, live."""
 
 import signal
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ from fairlane.cli.output import (
 )
 from fairlane.cli.session import engine
 from fairlane.domain.breaker import Breaker
-from fairlane.domain.metrics import QueueView, RunningJob, WorkerView
+from fairlane.domain.metrics import OrganizationView, QueueView, RunningJob, WorkerView
 
 _MOST_JOBS: Final = 1000
 
@@ -39,6 +39,7 @@ class Snapshot:
     """All that is shown."""
 
     queues: tuple[QueueView, ...]
+    organizations: tuple[OrganizationView, ...]
     running: tuple[RunningJob, ...]
     workers: tuple[WorkerView, ...]
     breakers: tuple[Breaker, ...]
@@ -50,11 +51,11 @@ def top(
     interval: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="Between two looks.")] = 1.0,
     as_json: o.AsJson = False,
 ) -> None:
-    """Show queues, running jobs and workers of all organizations, until Ctrl-C.
+    """Show queues, workers, who runs and who waits, of all organizations, until Ctrl-C.
 
     A worker that is silent for most of its lease was killed or cut off; it and its jobs are shown until the lease ends.
-    Jobs that are LIMITED wait since as many run, or have started, as a limit allows: see `fairlane types limits` and
-    `fairlane orgs list`.
+    Of the jobs that are ready, those LIMITED are more than limits would let start now: see `fairlane types limits` and
+    `fairlane orgs list`. OLDEST WAIT is for how long the next of an organization's jobs could have started.
 
     \b
     Examples:
@@ -75,7 +76,8 @@ def top(
 
 
 def _look(fl: Fairlane) -> Snapshot:
-    return Snapshot(fl.reads.queues(), fl.reads.running(limit=_MOST_JOBS), fl.reads.workers(), fl.job_types.breakers())
+    found = fl.reads.overview(limit=_MOST_JOBS)
+    return Snapshot(found.queues, found.organizations, found.jobs, found.workers, fl.job_types.breakers())
 
 
 @contextmanager
@@ -111,7 +113,7 @@ def _watch(fl: Fairlane, out: Console, snapshot: Snapshot, interval: float, inte
 
 def sections(snapshot: Snapshot, height: int | None, note: str = "") -> Iterator[RenderableType]:
     """The tables below each other; `height` None: as long as they are."""
-    jobs = len(snapshot.running)
+    jobs = sum(one.running for one in snapshot.queues)
     busy = sum(one.running for one in snapshot.workers)
     slots = sum(one.slots for one in snapshot.workers)
     head = f"{number_of(jobs, 'job')} running, {busy:,} of {number_of(slots, 'slot')} taken"
@@ -127,11 +129,30 @@ def sections(snapshot: Snapshot, height: int | None, note: str = "") -> Iterator
     if snapshot.breakers:
         yield _breakers(snapshot.breakers)
         yield Text("")
-    fixed = len(snapshot.queues) + len(snapshot.workers) + 8 + (len(snapshot.breakers) + 2) * bool(snapshot.breakers)
-    room = jobs if height is None else max(height - fixed, 1)
-    yield _running(snapshot.running[:room])
-    if jobs > room:
-        yield Text(f"… and {jobs - room:,} more", "dim")
+    waiting, running = _rows(snapshot, height)
+    if snapshot.organizations:
+        yield _organizations(snapshot.organizations[:waiting])
+        yield from _more(len(snapshot.organizations) - waiting)
+        yield Text("")
+    yield _running(snapshot.running[:running])
+    yield from _more(jobs - min(running, len(snapshot.running)))
+
+
+def _rows(snapshot: Snapshot, height: int | None) -> tuple[int, int]:
+    """For how many organizations and running jobs there is room; half of it for either, if both need it."""
+    organizations, jobs = len(snapshot.organizations), len(snapshot.running)
+    if height is None:
+        return organizations, jobs
+    fixed = len(snapshot.queues) + len(snapshot.workers) + 8
+    fixed += (len(snapshot.breakers) + 2) * bool(snapshot.breakers) + 3 * bool(organizations)
+    room = max(height - fixed, 2)
+    shown = min(organizations, max(room // 2, room - jobs))
+    return shown, room - shown
+
+
+def _more(number: int) -> Iterator[RenderableType]:
+    if number > 0:
+        yield Text(f"… and {number:,} more", "dim")
 
 
 def _queues(queues: tuple[QueueView, ...]) -> RenderableType:
@@ -142,6 +163,17 @@ def _queues(queues: tuple[QueueView, ...]) -> RenderableType:
     for one in queues:
         sizes = (f"{size:,}" for size in (one.ready, one.limited, one.retrying, one.running, one.pending))
         rows.add_row(one_line(one.queue), *sizes, Text("paused", "yellow") if one.paused else "")
+    return rows
+
+
+def _organizations(organizations: tuple[OrganizationView, ...]) -> RenderableType:
+    numbers = (Column(one, justify="right") for one in ("RUNNING", "READY", "LIMITED", "OLDEST WAIT"))
+    rows = table(Column("ORGANIZATION"), *numbers)
+    for one in organizations:
+        sizes = (f"{size:,}" for size in (one.running, one.ready, one.limited))
+        rows.add_row(
+            one_line(one.organization), *sizes, "" if one.waiting_seconds is None else brief(one.waiting_seconds)
+        )
     return rows
 
 

@@ -117,3 +117,31 @@ class QueueView:
     def live(self) -> int:
         """All that have not ended."""
         return self.ready + self.limited + self.retrying + self.running + self.pending
+
+
+@dataclass(frozen=True, slots=True)
+class OrganizationView:
+    """What an organization has at work and in line.
+
+    `ready` and `limited` are as in a queue's view. `waiting_seconds` is for how long the next in line could have
+    started, of its lanes the longest; None: nothing is in line.
+    """
+
+    organization: str
+    running: int
+    ready: int
+    limited: int
+    waiting_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """What all organizations have at work and in line, and the workers: all at one moment, so that it adds up.
+
+    `organizations` that have something running or in line, the busiest first; `jobs` that run, the longest first.
+    """
+
+    queues: tuple[QueueView, ...]
+    organizations: tuple[OrganizationView, ...]
+    jobs: tuple[RunningJob, ...]
+    workers: tuple[WorkerView, ...]

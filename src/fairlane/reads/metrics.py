@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -10,13 +10,21 @@ from sqlalchemy import Connection
 
 from fairlane.domain.fairness import Lane
 from fairlane.domain.limits import beyond_limits
-from fairlane.domain.metrics import JobCounts, Metrics, QueueView, RunningJob, Stranded, WorkerView
+from fairlane.domain.metrics import (
+    JobCounts,
+    Metrics,
+    OrganizationView,
+    QueueView,
+    RunningJob,
+    Stranded,
+    WorkerView,
+)
 from fairlane.domain.sealing import Field
 from fairlane.domain.statuses import PASSING, PRIORITY_OF_RANK, JobStatus, Priority
 from fairlane.reads.jobs import SEARCHED_NEWEST
 from fairlane.reads.limits import limits_of, uses_of
 from fairlane.store.clock import Clock
-from fairlane.store.statements import job_list, job_types, workers
+from fairlane.store.statements import job_list, job_types, shares, workers
 from fairlane.store.statements import metrics as statements
 from fairlane.store.statements.job_list import Wanted
 from fairlane.store.statements.rows import Opener
@@ -142,14 +150,22 @@ def live_jobs(connection: Connection, organization: str | None = None) -> LiveJo
     return found
 
 
-def queue_views(
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What keeps ready jobs: how many of each lane wait for limits, and what is paused."""
+
+    limited: Mapping[Lane, int]
+    paused: Collection[tuple[str, str]]
+
+
+def held(
     connection: Connection,
     clock: Clock,
     live: LiveJobs,
     running_now: Mapping[tuple[str, str], int],
     max_running: Mapping[str, int | None],
-) -> tuple[QueueView, ...]:
-    """Queues with live jobs, and paused ones, by name.
+) -> Held:
+    """What keeps these ready jobs.
 
     Args:
         running_now: what runs of all organizations, by (job type, organization).
@@ -160,20 +176,46 @@ def queue_views(
     paused = {(row.subject, row.name) for row in job_types.paused(connection)}
     # What is paused takes nobody's room.
     startable = Counter({lane: size for lane, size in live.ready.items() if not paused & _names(lane)})
-    limited = beyond_limits(startable, {one: limit.room(*uses[one]) for one, limit in limits.items()})
-    queued, ready, held = (_by_queue(sizes) for sizes in (live.by_status[JobStatus.QUEUED], live.ready, limited))
+    return Held(beyond_limits(startable, {one: limit.room(*uses[one]) for one, limit in limits.items()}), paused)
+
+
+def queue_views(live: LiveJobs, held: Held) -> tuple[QueueView, ...]:
+    """Queues with live jobs, and paused ones, by name."""
+    queued, ready, limited = (
+        _by_queue(sizes) for sizes in (live.by_status[JobStatus.QUEUED], live.ready, held.limited)
+    )
     running, pending = (_by_queue(live.by_status[status]) for status in (JobStatus.RUNNING, JobStatus.PENDING))
     return tuple(
         QueueView(
             queue=name,
-            ready=ready[name] - held[name],
-            limited=held[name],
+            ready=ready[name] - limited[name],
+            limited=limited[name],
             retrying=queued[name] - ready[name],
             running=running[name],
             pending=pending[name],
-            paused=("queue", name) in paused,
+            paused=("queue", name) in held.paused,
         )
-        for name in sorted({*queued, *running, *pending, *(name for subject, name in paused if subject == "queue")})
+        for name in sorted(
+            {*queued, *running, *pending, *(name for subject, name in held.paused if subject == "queue")}
+        )
+    )
+
+
+def organization_views(
+    connection: Connection, clock: Clock, live: LiveJobs, held: Held
+) -> tuple[OrganizationView, ...]:
+    """Organizations with something running or in line, the busiest first: by what runs, then by what is in line."""
+    now = clock.now(connection)
+    running, ready, limited, waits = Counter[str](), Counter[str](), Counter[str](), dict[str, float]()
+    for found, sizes in ((running, live.by_status[JobStatus.RUNNING]), (ready, live.ready), (limited, held.limited)):
+        for lane, size in sizes.items():
+            found[lane.organization] += size
+    for one in shares.in_line(connection, live.ready, up_to=1):
+        name, wait = one.lane.organization, max((now - one.since).total_seconds(), 0.0)
+        waits[name] = max(wait, waits.get(name, 0.0))
+    return tuple(
+        OrganizationView(name, running[name], ready[name] - limited[name], limited[name], waits.get(name))
+        for name in sorted({*running, *ready}, key=lambda name: (-running[name], -ready[name], name))
     )
 
 

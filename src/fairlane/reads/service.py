@@ -15,7 +15,7 @@ from fairlane.domain.graph import Graph
 from fairlane.domain.ids import job_id_of, job_not_found
 from fairlane.domain.jobs import Job, LogEntry, LogLine, Page, Result
 from fairlane.domain.limits import Limit, LimitUse, Subject
-from fairlane.domain.metrics import Metrics, QueueView, RunningJob, Stranded, WorkerView
+from fairlane.domain.metrics import Metrics, Overview, QueueView, RunningJob, Stranded, WorkerView
 from fairlane.domain.organizations import require_organization
 from fairlane.domain.sealing import Field
 from fairlane.domain.texts import storable
@@ -245,12 +245,35 @@ class Reads:
         def read(connection: Connection) -> tuple[QueueView, ...]:
             max_running = organizations.running_limits(connection) if theirs is None else theirs
             running = live.running() if organization is None else lanes.running(connection).by_pair
-            return numbers.queue_views(connection, clock, live, running, max_running)
+            return numbers.queue_views(live, numbers.held(connection, clock, live, running, max_running))
 
         # Limits on a type are all organizations', so what runs of it is everybody's.
         views = self._database.read(read, of=EVERYONE)
         mine = {lane.queue for sizes in live.by_status.values() for lane in sizes}
         return tuple(one for one in views if organization is None or one.queue in mine)
+
+    def overview(self, limit: int = 1000) -> Overview:
+        """Queues, organizations, running jobs and workers in one look. For operators.
+
+        Args:
+            limit: of the running jobs, how many.
+        """
+        clock = self._database.clock
+        # Asked before, as the host's own database is none of this transaction's.
+        theirs = self._host_limits({lane.organization for lane in self.live_jobs().ready}) if self._host else None
+
+        def read(connection: Connection) -> Overview:
+            live = numbers.live_jobs(connection)
+            max_running = organizations.running_limits(connection) if theirs is None else theirs
+            held = numbers.held(connection, clock, live, live.running(), max_running)
+            return Overview(
+                queues=numbers.queue_views(live, held),
+                organizations=numbers.organization_views(connection, clock, live, held),
+                jobs=numbers.running_jobs(connection, None, limit, self._keyring.shown(connection)),
+                workers=numbers.live_workers(connection, clock),
+            )
+
+        return self._database.read(read, of=EVERYONE)
 
     def limit_uses(self, limits: Mapping[Subject, Limit]) -> dict[Subject, LimitUse]:
         """How far these limits are used now. For operators."""
