@@ -98,6 +98,10 @@ bench-soak: $(STAMP) ## Run five million jobs through PostgreSQL, and see that s
 bench-realtime: $(STAMP) ## Measure 1,000 sockets; on another database: make bench-realtime URL=postgresql://…
 	@$(BIN)/python -m benchmarks.realtime --url $(or $(URL),sqlite:///build/realtime.db) $(ARGS)
 
+.PHONY: bench-lists
+bench-lists: $(STAMP) ## Ask a million jobs for each list and chart: make bench-lists URL=postgresql://…
+	@$(BIN)/python -m benchmarks.lists --url $(or $(URL),$(error Name an empty PostgreSQL database: URL=postgresql://…)) $(ARGS)
+
 .PHONY: bench-api
 bench-api: $(STAMP) ## Measure what a flood of one costs the others of the REST API, and if time tells others' ids
 	@$(BIN)/python -m benchmarks.api_flood $(ARGS)

@@ -24,6 +24,7 @@ from fairlane.domain.outcomes import Completed, ErrorReport, Failed
 from fairlane.domain.statuses import JobStatus, Resolution
 from fairlane.domain.timeline import Cell, Grid
 from fairlane.store.clock import DatabaseClock
+from fairlane.store.planning import plan_for_values
 from fairlane.store.statements import (
     audit,
     breakers,
@@ -223,6 +224,12 @@ def page_of(connection: Connection, **wanted: Any) -> None:
     job_list.page(connection, "big", job_list.Wanted(**wanted), before=UUID(int=540_000), limit=50)
 
 
+def count_of(connection: Connection, **wanted: Any) -> None:
+    """How many there are, to the cap; planned for its values, as reads have it."""
+    plan_for_values(connection)
+    job_list.count(connection, "big", job_list.Wanted(**wanted), up_to=10_001)
+
+
 def beginning_of(connection: Connection) -> None:
     workers.register(connection, CLOCK, WorkerCard(WORKER, "w", None, ("type0",), 10), 60.0)
     assert claim_round.begin(connection, CLOCK, WORKER, suspended=True) is not None
@@ -358,6 +365,21 @@ CASES = {
     "jobs of a status": Case(partial(page_of, statuses=frozenset({JobStatus.PENDING})), ("jobs_status",)),
     "jobs of a type": Case(partial(page_of, job_type="fax"), ("jobs_type",)),
     "jobs with a label": Case(partial(page_of, labels=(("doc", "42"),)), ("labels_", "jobs_"), ()),
+    "jobs of a user": Case(partial(page_of, user="guest"), ("jobs_user",)),
+    "jobs of a queue": Case(partial(page_of, queue="bulk"), ("jobs_queue",)),
+    "count of a type's jobs of a status": Case(
+        partial(count_of, job_type="type1", statuses=frozenset({JobStatus.PENDING})), ("jobs_status",), ("jobs_",)
+    ),
+    "count with a common label": Case(
+        partial(
+            count_of,
+            statuses=frozenset({JobStatus.PENDING}),
+            labels=(("doc", "42"),),
+            common=frozenset({("doc", "42")}),
+        ),
+        ("jobs_status", "labels_"),
+        ("jobs_",),
+    ),
     "jobs of a time": Case(partial(page_of, created_after=START + timedelta(seconds=539_990)), ("jobs_",), ()),
     "ids of a status": Case(
         lambda connection: job_list.ids(
@@ -488,6 +510,20 @@ def test_a_page_of_dead_letters_is_read_from_where_it_is(filled: Database, finge
 
     assert "Sort" not in plan, "LIMIT has to end the read; a sort would read all of them"
     assert "Filter" not in plan, "what stood on the pages before must not be read again"
+
+
+def test_few_jobs_of_a_user_are_counted_without_reading_all_that_have_the_status(filled: Database) -> None:
+    plan = plans(filled, partial(count_of, user="guest", statuses=frozenset({JobStatus.QUEUED})))[-1]
+
+    assert "fairlane_jobs_user" in plan
+
+
+def test_what_few_jobs_of_a_status_fit_is_counted_in_the_index_alone(filled: Database) -> None:
+    wanted: tuple[dict[str, Any], ...] = ({"job_type": "type1"}, {"user": "user1"}, {"queue": "default"})
+    for filters in wanted:
+        plan = plans(filled, partial(count_of, **filters, statuses=frozenset({JobStatus.PENDING})))[-1]
+
+        assert "Index Only Scan using fairlane_jobs_status" in plan
 
 
 def test_finish_finds_its_row_by_its_key(filled: Database) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from fairlane.domain.errors import InvalidParameters
 from fairlane.domain.statuses import JobStatus
 from fairlane.domain.texts import storable
+from fairlane.store.planning import plan_for_values
 from fairlane.store.statements import job_list
 from fairlane.store.statements.job_list import Wanted
 
@@ -20,6 +21,8 @@ LARGEST_PAGE: Final = 1000
 TOTAL_CAP: Final = 10_000
 # Words are looked for no further back: a search through all of a large organization would take minutes.
 SEARCHED_NEWEST: Final = 10_000
+# Jobs with a label that are found by it, and then looked at one by one.
+_FEW: Final = 2_000
 _LONGEST_TEXT: Final = 1000  # characters
 _ID_DIGITS: Final = 32
 
@@ -141,7 +144,10 @@ def search_of(text: str | None) -> str | None:
 
 
 def narrowed(connection: Connection, organization: str, wanted: Wanted, search: str | None) -> Wanted:
-    """The same with a search, if there is one."""
+    """The same with a search, if there is one, and with what is to be known of its labels; planned for its values."""
+    plan_for_values(connection)
+    common = {one for one in wanted.labels if job_list.is_common(connection, organization, one, above=_FEW)}
+    wanted = replace(wanted, common=frozenset(common))
     if search is None:
         return wanted
     found = narrow(connection, organization, search)

@@ -2,16 +2,25 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, func, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, exists, func, literal, or_, select
 
+from fairlane.domain.ids import first_id
 from fairlane.domain.jobs import Job
 from fairlane.domain.sealing import PREFIX
 from fairlane.domain.statuses import JobStatus
+from fairlane.store.dialects import fixed
 from fairlane.store.statements.rows import WITHOUT_KEYS, Opener, jobs_of, select_jobs
-from fairlane.store.tables import AnyRow, jobs, labels
+from fairlane.store.tables import DEFAULT_QUEUE, AnyRow, jobs, labels
+
+# Between the moment of an id, by the clock of who submits, and `created_at`, by the database's: a clock may be wrong,
+# and a submission that found no database is sent again under its id for a day.
+_AHEAD: Final = timedelta(hours=1)
+_BEHIND: Final = timedelta(days=1)
+_FIRST, _LAST = 1971, 9990  # years within which that can be added
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +29,7 @@ class Wanted:
 
     `ids` is the first and the last id of a range. `words` is looked for in job type and error, from the id
     `words_from` on; in errors only where `in_errors` says so. `created_after` is included, `created_before` is not.
+    `common`: those of the labels that very many jobs have.
     """
 
     statuses: frozenset[JobStatus] = frozenset()
@@ -33,6 +43,7 @@ class Wanted:
     words: str | None = None
     words_from: UUID | None = None
     in_errors: bool = True
+    common: frozenset[tuple[str, str]] = frozenset()
 
 
 def find(connection: Connection, organization: str, job_id: UUID) -> AnyRow | None:
@@ -58,9 +69,7 @@ def page(
     opener: Opener = WITHOUT_KEYS,
 ) -> tuple[Job, ...]:
     """Jobs, newest first, from just after `before`. Ids are UUIDv7, so the primary key has them in this order."""
-    statement = select_jobs().where(jobs.c.organization_id == organization, *_conditions(organization, wanted))
-    if before is not None:
-        statement = statement.where(jobs.c.id < before)
+    statement = select_jobs().where(jobs.c.organization_id == organization, *_conditions(organization, wanted, before))
     return jobs_of(connection, organization, statement.order_by(jobs.c.id.desc()).limit(limit), opener)
 
 
@@ -68,21 +77,27 @@ def ids(
     connection: Connection, organization: str, wanted: Wanted, *, before: UUID | None, limit: int
 ) -> tuple[UUID, ...]:
     """The ids of a page, without reading what else there is of its jobs."""
-    statement = select(jobs.c.id).where(jobs.c.organization_id == organization, *_conditions(organization, wanted))
-    if before is not None:
-        statement = statement.where(jobs.c.id < before)
+    statement = select(jobs.c.id).where(
+        jobs.c.organization_id == organization, *_conditions(organization, wanted, before)
+    )
     return tuple(connection.scalars(statement.order_by(jobs.c.id.desc()).limit(limit)))
 
 
 def count(connection: Connection, organization: str, wanted: Wanted, *, up_to: int) -> int:
     """How many there are, counted no further than `up_to`."""
-    some = (
-        select(jobs.c.id)
-        .where(jobs.c.organization_id == organization, *_conditions(organization, wanted))
-        .limit(up_to)
-        .subquery()
-    )
-    return connection.execute(select(func.count()).select_from(some)).scalar_one()
+    some = select(jobs.c.id).where(jobs.c.organization_id == organization, *_conditions(organization, wanted))
+    if wanted.created_after is not None:
+        some = some.order_by(jobs.c.id.desc())  # before those that are there as an id may be older than its job
+    counted = select(func.count()).select_from(some.limit(up_to).subquery())
+    return connection.execute(counted).scalar_one()
+
+
+def is_common(connection: Connection, organization: str, label: tuple[str, str], *, above: int) -> bool:
+    """Whether more jobs than `above` have the label."""
+    name, value = label
+    mine = (labels.c.organization_id == organization, labels.c.name == name, labels.c.value == value)
+    some = select(labels.c.job_id).where(*mine).limit(above + 1).subquery()
+    return connection.execute(select(func.count()).select_from(some)).scalar_one() > above
 
 
 def nth_newest(connection: Connection, organization: str, nth: int) -> UUID | None:
@@ -102,28 +117,52 @@ def has_id_in(connection: Connection, organization: str, ids: tuple[UUID, UUID])
     return connection.execute(select(there)).scalar_one()
 
 
-def _conditions(organization: str, wanted: Wanted) -> Iterator[ColumnElement[bool]]:
+def _conditions(organization: str, wanted: Wanted, before: UUID | None = None) -> Iterator[ColumnElement[bool]]:
     equal = {jobs.c.job_type: wanted.job_type, jobs.c.submitted_by: wanted.user, jobs.c.queue: wanted.queue}
     yield from (column == value for column, value in equal.items() if value is not None)
+    if wanted.queue not in {None, DEFAULT_QUEUE}:
+        yield jobs.c.queue != fixed(DEFAULT_QUEUE)  # so that the planner takes the partial index
     if wanted.statuses:
         yield jobs.c.status.in_(sorted(wanted.statuses))
-    for name, value in wanted.labels:
-        # IN and not EXISTS: SQLite would look at every job of the organization for its label.
-        labeled = select(labels.c.job_id).where(
-            labels.c.organization_id == organization, labels.c.name == name, labels.c.value == value
-        )
-        yield jobs.c.id.in_(labeled)
+    yield from _labeled(organization, wanted, before)
+    yield from _within(jobs.c.id, wanted, before)
     if wanted.created_after is not None:
         yield jobs.c.created_at >= wanted.created_after
     if wanted.created_before is not None:
         yield jobs.c.created_at < wanted.created_before
-    if wanted.ids is not None:
-        yield jobs.c.id.between(*wanted.ids)
     if wanted.words is not None:
         words = (jobs.c.job_type, jobs.c.error_type, jobs.c.error_message)
         in_type, in_error_type, in_error = (one.icontains(wanted.words, autoescape=True) for one in words)
         # Chance finds any three letters in a sealed text.
         told = (and_(in_error, ~jobs.c.error_message.startswith(PREFIX)),) if wanted.in_errors else ()
         yield or_(in_type, in_error_type, *told)
+
+
+def _labeled(organization: str, wanted: Wanted, before: UUID | None) -> Iterator[ColumnElement[bool]]:
+    """The rarest label finds the jobs; one that is common is looked for job by job, where something else finds them."""
+    most = wanted.statuses == {JobStatus.COMPLETED}  # most jobs are: they are found by what is rarer
+    is_found = any((wanted.job_type, wanted.user, wanted.queue, wanted.statuses and not most))
+    for name, value in sorted(wanted.labels, key=lambda label: label in wanted.common):
+        mine = (labels.c.organization_id == organization, labels.c.name == name, labels.c.value == value)
+        if (name, value) in wanted.common and is_found:
+            # A value and not EXISTS, which PostgreSQL would make a join of all that have the label.
+            yield select(literal(1)).where(*mine, labels.c.job_id == jobs.c.id).scalar_subquery().is_not(None)
+        else:
+            # IN and not EXISTS: SQLite would look at every job of the organization for its label.
+            yield jobs.c.id.in_(select(labels.c.job_id).where(*mine, *_within(labels.c.job_id, wanted, before)))
+        is_found = is_found or (name, value) not in wanted.common
+
+
+def _within(ids: ColumnElement[UUID], wanted: Wanted, before: UUID | None) -> Iterator[ColumnElement[bool]]:
+    """Which part of an index the ids can stand in."""
+    after, until = wanted.created_after, wanted.created_before
+    if after is not None and after.year >= _FIRST:
+        yield ids >= first_id(after - _BEHIND)
+    if until is not None and until.year <= _LAST:
+        yield ids < first_id(until + _AHEAD)
+    if wanted.ids is not None:
+        yield ids.between(*wanted.ids)
     if wanted.words_from is not None:
-        yield jobs.c.id >= wanted.words_from
+        yield ids >= wanted.words_from
+    if before is not None:
+        yield ids < before

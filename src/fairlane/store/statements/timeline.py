@@ -6,11 +6,11 @@ from datetime import datetime
 from functools import cache
 from itertools import pairwise
 from typing import Final
-from uuid import UUID
 
 from sqlalchemy import Connection, TextClause, TextualSelect, column, func, select, text
 
 from fairlane.domain.breaker import Outcomes
+from fairlane.domain.ids import first_id
 from fairlane.domain.statuses import JobStatus
 from fairlane.domain.timeline import Cell, Ended, Grid
 from fairlane.store.dialects import fixed, given, is_sqlite
@@ -25,20 +25,22 @@ def ends(connection: Connection, organization: str | None, grid: Grid) -> dict[C
     Reads the counts that workers keep anyway, of one organization by its key, of all by the minute.
     """
     counts = (func.sum(outcomes.c.completions), func.sum(outcomes.c.failures), func.sum(outcomes.c.seconds))
+    minute = outcomes.c.minute
+    # Minutes are put into steps here or by PostgreSQL, which returns the fewer rows.
+    binned = minute if is_sqlite(connection) else func.date_bin(grid.step, minute, grid.start, type_=minute.type)
+    step = binned.label("step")
     if organization is None:
-        statement = select(outcomes.c.minute, *counts).group_by(outcomes.c.minute)
+        statement = select(step, *counts).group_by(step)
         statement = statement.execution_options(fairlane_across="operator reads")
     else:
         statement = (
-            select(outcomes.c.minute, *counts, outcomes.c.job_type)
+            select(step, *counts, outcomes.c.job_type)
             .where(outcomes.c.organization_id == organization)
-            .group_by(outcomes.c.job_type, outcomes.c.minute)
+            .group_by(outcomes.c.job_type, step)
         )
     found: dict[Cell, Outcomes] = {}
-    for minute, completions, failures, seconds, *of_type in connection.execute(
-        statement.where(outcomes.c.minute >= grid.start)
-    ):
-        place = grid.place(minute)
+    for at, completions, failures, seconds, *of_type in connection.execute(statement.where(minute >= grid.start)):
+        place = grid.place(at)
         if place is not None:
             cell = Cell(of_type[0] if of_type else "", place)
             found[cell] = found.get(cell, Outcomes()).plus(Outcomes(completions, failures, seconds))
@@ -57,7 +59,7 @@ FROM {given}
 
 def submitted(connection: Connection, organization: str, grid: Grid, *, up_to: int) -> dict[int, int]:
     """How many jobs were submitted in each step, counted no further than `up_to`, by their ids."""
-    ids = [_first_id(at).hex for at in grid.beginnings]
+    ids = [first_id(at).hex for at in grid.beginnings]
     rows = [[str(place), low, high] for place, (low, high) in enumerate(pairwise(ids))]
     values = {"organization": organization, "given": json.dumps(rows), "up_to": up_to}
     found = connection.execute(_submitted(sqlite=is_sqlite(connection)), values)
@@ -68,11 +70,6 @@ def submitted(connection: Connection, organization: str, grid: Grid, *, up_to: i
 def _submitted(*, sqlite: bool) -> TextClause:
     low, high = ("given.low", "given.high") if sqlite else ("CAST(given.low AS uuid)", "CAST(given.high AS uuid)")
     return text(_SUBMITTED.format(given=given("place", "low", "high", sqlite=sqlite), low=low, high=high))
-
-
-def _first_id(at: datetime) -> UUID:
-    """The least UUIDv7 of a moment."""
-    return UUID(int=int(at.timestamp() * 1000) << 80)
 
 
 # The newest ends of each cell, and no more of them than are asked for.

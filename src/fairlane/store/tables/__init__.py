@@ -31,10 +31,11 @@ from fairlane.store.tables.directory import (
     users,
 )
 from fairlane.store.tables.feed import alerts, feed_floors, feed_keys, socket_tickets
-from fairlane.store.tables.jobs import dedup_keys, job_parents, jobs, labels
+from fairlane.store.tables.jobs import DEFAULT_QUEUE, dedup_keys, job_parents, jobs, labels
 from fairlane.store.tables.limits import breakers, limits, outcomes, quotas, starts, submissions
 
 __all__ = [
+    "DEFAULT_QUEUE",
     "NAME",
     "NAME_LIMIT",
     "ORGANIZATION",

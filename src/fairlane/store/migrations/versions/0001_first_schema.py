@@ -158,7 +158,26 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         postgresql_where=sa.text("status = 'pending' AND unmet_parents = 0"),
         sqlite_where=sa.text("status = 'pending' AND unmet_parents = 0"),
     )
-    op.create_index("fairlane_jobs_status", "fairlane_jobs", ["organization_id", "status", "id"])
+    op.create_index(
+        "fairlane_jobs_status",
+        "fairlane_jobs",
+        ["organization_id", "status", "id"],
+        postgresql_include=["job_type", "submitted_by", "queue", "ready"],
+    )
+    op.create_index(
+        "fairlane_jobs_user",
+        "fairlane_jobs",
+        ["organization_id", "submitted_by", "id"],
+        postgresql_where=sa.text("submitted_by IS NOT NULL"),
+        sqlite_where=sa.text("submitted_by IS NOT NULL"),
+    )
+    op.create_index(
+        "fairlane_jobs_queue",
+        "fairlane_jobs",
+        ["organization_id", "queue", "id"],
+        postgresql_where=sa.text("queue != 'default'"),
+        sqlite_where=sa.text("queue != 'default'"),
+    )
     op.create_index("fairlane_jobs_type", "fairlane_jobs", ["organization_id", "job_type", "id"])
     op.create_table(
         "fairlane_job_parents",
