@@ -246,7 +246,7 @@ def test_every_attempt_is_in_the_log_with_its_error(fl: Engine, caplog: pytest.L
         raise ConnectionError(f"attempt {ctx.attempt}")
 
     job = fl.give("work")
-    with caplog.at_level(logging.INFO, "fairlane"):
+    with caplog.at_level(logging.WARNING, "fairlane"):
         fl.drain()
     failed = [one for one in fl.history(job.id, organization="acme") if one.to_status == "failed"]
     assert [(one.attempt, one.error_type, one.message) for one in failed] == [

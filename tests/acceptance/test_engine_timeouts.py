@@ -207,14 +207,21 @@ def test_the_late_words_of_a_left_behind_thread_reach_nobody(database_url: str) 
 
 def test_a_blocked_loop_is_told_with_type_and_place_and_the_heartbeat_goes_on(database_url: str) -> None:
     with engine(database_url, lease=2.0) as fl:
-        told = Gate()
+        told, waits = Gate(), Gate()
 
         @fl.job_type("rude")
         async def rude(ctx: JobContext) -> None:
             told.wait()
 
-        job = fl.give("rude")
+        @fl.job_type("innocent")
+        async def innocent(ctx: JobContext) -> None:
+            waits.open()
+            await asyncio.to_thread(told.wait)
+
+        fl.give("innocent")
         with running(fl.worker()):
+            waits.wait()
+            job = fl.give("rude")
             blocked = fl.events.wait(LoopBlocked)
             before = leases(fl)
             until(lambda: leases(fl) != before)

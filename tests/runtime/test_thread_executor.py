@@ -4,6 +4,7 @@ import asyncio
 import contextvars
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -36,6 +37,19 @@ async def test_the_result_comes_back(executor: ThreadExecutor) -> None:
 
     assert await end_of(Begun(executor, call(handler, {"a": 1}, channel=channel))) == 2
     assert channel.reports == [Progress(10.0, None)]
+
+
+async def test_it_has_ended_when_its_handler_did_and_not_when_a_blocked_loop_heard_of_it(
+    executor: ThreadExecutor,
+) -> None:
+    began = Begun(executor, call(lambda ctx: None))
+    while began.execution.ended is None:  # the loop must not turn
+        time.sleep(0.001)  # noqa: ASYNC251 - it shall block
+    ended = began.execution.ended
+
+    await end_of(began)
+
+    assert began.execution.started <= began.execution.ended == ended
 
 
 @pytest.mark.parametrize("error", [ConnectionError("gone"), KeyError("x")])

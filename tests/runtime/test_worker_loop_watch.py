@@ -19,13 +19,13 @@ class Told:
     """What a watch told."""
 
     def __init__(self) -> None:
-        self.blocked: list[tuple[float, str]] = []
+        self.blocked: list[tuple[float, str, str | None]] = []
         self.stuck: list[float] = []
         self.said = threading.Event()
         self.often = threading.Event()
 
-    def on_blocked(self, seconds: float, where: str) -> None:
-        self.blocked.append((seconds, where))
+    def on_blocked(self, seconds: float, where: str, task: str | None) -> None:
+        self.blocked.append((seconds, where, task))
         self.said.set()
 
     def on_stuck(self, seconds: float) -> None:
@@ -53,8 +53,11 @@ async def test_a_block_is_told_once_with_its_place() -> None:
     with watching(told, stuck_after=60.0):
         assert told.said.wait(PATIENCE)
         await asyncio.sleep(0.1)
-    ((seconds, where),) = told.blocked
+    ((seconds, where, task),) = told.blocked
     assert seconds > 0.1
+    this = asyncio.current_task()
+    assert this is not None
+    assert task == this.get_name()
     assert where.startswith("threading.py")  # the place itself, as no handler of ours has called it
     assert told.stuck == []
 

@@ -105,7 +105,10 @@ class HandlerAbandoned:
 
 @dataclass(frozen=True, slots=True)
 class LoopBlocked:
-    """An async handler has kept the event loop from turning for `seconds`; `where` is file, line and function."""
+    """An async handler has kept the event loop from turning for `seconds`; `where` is file, line and function.
+
+    `job_types` has its type, or all that it may be of: those of the async handlers that run.
+    """
 
     worker: str
     job_types: tuple[str, ...]

@@ -74,6 +74,12 @@ class Attempt:
         """Whether the job was given to another worker meanwhile: then its end is nobody's business."""
         return self._stopped is Interruption.LEASE_LOST
 
+    @property
+    def seconds(self) -> float:
+        """How long it took to its end, or has taken to now."""
+        ended = self._execution.ended if self._execution is not None else None
+        return (time.monotonic() if ended is None else ended) - self.began
+
     def begin(self) -> None:
         """Begin to run the handler; never raises for what a handler or its values do."""
         try:

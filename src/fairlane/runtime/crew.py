@@ -2,7 +2,6 @@
 
 import asyncio
 import math
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -237,8 +236,7 @@ class Crew:
             self._nothing_runs.set()
         if not attempt.is_lost:
             has_checkpoint = ready.facts.checkpoint is not None or attempt.channel.has_checkpoint
-            seconds = time.monotonic() - attempt.began
-            self._finish(ready, outcome, seconds=seconds, has_checkpoint=has_checkpoint)
+            self._finish(ready, outcome, seconds=attempt.seconds, has_checkpoint=has_checkpoint)
 
     def _finish(self, ready: Ready, outcome: Outcome, *, seconds: float, has_checkpoint: bool = True) -> None:
         claimed = ready.claimed

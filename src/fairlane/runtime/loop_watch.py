@@ -20,25 +20,31 @@ class LoopWatch:
     """A thread that watches whether the loop still turns.
 
     Args:
-        on_blocked: called once per block, from the thread, with its seconds so far and the place in the code.
+        on_blocked: called once per block, from the thread, with its seconds so far, the place in the code, and the name
+            of the task that runs there; None if it is no task.
         on_stuck: called with the seconds, again and again, while a block lasts longer than `stuck_after`.
     """
 
     def __init__(
-        self, on_blocked: Callable[[float, str], None], on_stuck: Callable[[float], None], stuck_after: float
+        self,
+        on_blocked: Callable[[float, str, str | None], None],
+        on_stuck: Callable[[float], None],
+        stuck_after: float,
     ) -> None:
         self._on_blocked = on_blocked
         self._on_stuck = on_stuck
         self._stuck_after = stuck_after
         self._last_turn = time.monotonic()
         self._loop_thread = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="fairlane-loop-watch", daemon=True)
 
     def start(self) -> None:
         """Begin, on the loop's own thread."""
         self._loop_thread = threading.get_ident()
-        self._turn(asyncio.get_running_loop())
+        self._loop = asyncio.get_running_loop()
+        self._turn(self._loop)
         self._thread.start()
 
     def stop(self) -> None:
@@ -59,9 +65,14 @@ class LoopWatch:
             blocked = time.monotonic() - turn
             if blocked > _BLOCKED_AFTER and said != turn:
                 said = turn
-                self._on_blocked(blocked, self._where())
+                self._on_blocked(blocked, self._where(), self._task())
             if blocked > self._stuck_after:
                 self._on_stuck(blocked)
+
+    def _task(self) -> str | None:
+        # The loop stands still, so its task is asked for from here.
+        task = asyncio.current_task(self._loop)
+        return task.get_name() if task is not None else None
 
     def _where(self) -> str:
         frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001 - the interpreter's documented door

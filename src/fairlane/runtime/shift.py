@@ -273,8 +273,11 @@ class Shift:
         self._claims.leave()
         self._breakers.run_once()
 
-    def _on_blocked(self, seconds: float, where: str) -> None:
-        self._emit(LoopBlocked(self._card.name, self._crew.async_job_types(), seconds, where))
+    def _on_blocked(self, seconds: float, where: str, task: str | None) -> None:
+        possible = self._crew.async_job_types()
+        # A handler's task has the name of its type; a task that the handler itself began does not say whose it is.
+        found = (task,) if task is not None and task in possible else possible
+        self._emit(LoopBlocked(self._card.name, found, seconds, where))
 
     def _on_stuck(self, seconds: float) -> None:
         self._replace_me()

@@ -46,11 +46,13 @@ class Execution(ABC):
 
     Attributes:
         started: when the handler began, by `time.monotonic()`; None while its process is still coming up.
+        ended: when it ended, by the same clock, if that was not on the loop, which may be late to hear of it.
     """
 
     def __init__(self, call: Call, on_end: OnEnd) -> None:
         self.call = call
         self.started: float | None = time.monotonic()
+        self.ended: float | None = None
         self._on_end: OnEnd | None = on_end
 
     @property

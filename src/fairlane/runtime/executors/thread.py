@@ -65,6 +65,8 @@ class ThreadExecution(Execution):
             return contextvars.Context().run(self.call.job_type.handler, self.call.context, **self.call.arguments), None
         except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the handler, not to the thread
             return None, error
+        finally:
+            self.ended = time.monotonic()  # the loop may hear of it much later
 
 
 class ThreadExecutor:
