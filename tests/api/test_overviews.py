@@ -133,3 +133,12 @@ def test_dead_letters_are_decided_about_and_deleted_together(api: Api):
     assert client.get(path, params={"resolution": "any"}).json()["total"] == 2
     foreign = api.as_("other-admin", "other").post("/organizations/other/dead-letters/deletion", json={"ids": letters})
     assert foreign.json()["changed"] == 0
+
+
+@pytest.mark.parametrize("body", [{"action": "retry", "per_second": 0}, {"action": "cancel", "per_second": 5}])
+def test_a_pace_of_a_bulk_action_is_above_0_and_of_retries(api: Api, body: dict[str, Any]):
+    assert api.as_("admin").post(f"{ACME}/bulk-actions", json=body).status_code == 422
+    letters = [submitted(api, "failing") for _ in range(2)]
+    api.run()
+    assert bulk(api.as_("admin"), "retry", per_second=0.001)["changed"] == 2
+    assert [api.fl.get(one, organization="acme").next_retry_at is None for one in letters] == [False, True]

@@ -1,5 +1,6 @@
 """Many jobs at once: `fl.bulk` (R8, R10)."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from fairlane import InvalidParameters, JobStatus, Submission
 from fairlane.control import bulk
 from tests.store.races.scene import BROKEN, Scene
 
+NOBODY = "00000000-0000-7000-8000-000000000000"
 CANCELED, QUEUED, RUNNING = JobStatus.CANCELED, JobStatus.QUEUED, JobStatus.RUNNING
 
 
@@ -43,6 +45,24 @@ def test_dead_letters_are_retried_and_nothing_else(scene: Scene):
     scene.fl.cancel(scene.submit().id, organization="acme")
     assert scene.fl.bulk.run("retry", "acme", {}, user="olga").changed == 2
     assert {scene.get(job).status for job in buried} == {QUEUED}
+
+
+def test_retried_dead_letters_become_ready_one_after_the_other_over_all_requests(scene: Scene):
+    buried = bury(scene, 4)
+    start, cursor, moments = scene.now, None, []
+    for _ in buried:
+        done = scene.fl.bulk.run("retry", "acme", {}, user="olga", cursor=cursor, seconds=0.0, per_second=2)
+        cursor = done.next_cursor
+    assert cursor is None
+    moments = [scene.get(job).next_retry_at for job in reversed(buried)]
+    assert moments == [None, *(start + timedelta(seconds=half / 2) for half in (1, 2, 3))]
+
+
+@pytest.mark.parametrize(("action", "pace"), [("retry", 0), ("retry", -1), ("retry", float("nan")), ("cancel", 5)])
+def test_a_pace_that_makes_no_sense_is_refused(scene: Scene, action: str, pace: float):
+    bury(scene, 1)
+    with pytest.raises(InvalidParameters, match="per_second is for retries"):
+        scene.fl.bulk.run(action, "acme", {}, user="olga", per_second=pace)
 
 
 def test_dead_letters_are_deleted(scene: Scene):
@@ -108,7 +128,13 @@ def test_each_job_and_each_request_stand_in_the_audit(scene: Scene):
 
 @pytest.mark.parametrize(
     ("action", "filters", "cursor"),
-    [("explode", {}, None), ("cancel", {}, "x"), ("cancel", {"status": ["lost"]}, None)],
+    [
+        ("explode", {}, None),
+        ("cancel", {}, "x"),
+        ("retry", {}, "x 2026-11-26"),
+        ("retry", {}, f"{NOBODY} 2026-11-26"),
+        ("cancel", {"status": ["lost"]}, None),
+    ],
 )
 def test_what_makes_no_sense_is_refused(scene: Scene, action: str, filters: dict[str, Any], cursor: str | None):
     with pytest.raises(InvalidParameters):

@@ -7,6 +7,7 @@ were changed and jobs that were not, and asking again does the rest: what was ch
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import partial
 from time import monotonic
@@ -26,6 +27,7 @@ from fairlane.store.transaction import Database
 _SECONDS: Final = 5.0  # after so long it says how far it came
 _PAGE: Final = 200
 _TOLD: Final = 20  # refusals, in full
+_UNTIL: Final = " "  # in a cursor, between the job and the moment from which the next one may be due
 
 
 class BulkAction(StrEnum):
@@ -83,6 +85,7 @@ class Bulk:
         user: str | None = None,
         cursor: str | None = None,
         seconds: float = _SECONDS,
+        per_second: float | None = None,
     ) -> Worked:
         """Work for `seconds`, then say how far it came.
 
@@ -90,32 +93,46 @@ class Bulk:
             filters: as `Reads.list` has them; of their statuses only those count with which it can be done.
             user: who acts; what is not theirs to change is refused, job by job.
             cursor: where the run before came to; None: from the newest job on.
+            per_second: how many dead letters become ready each second, over all runs, so that they don't fail together
+                a second time; None: all at once. Other actions have no pace.
 
         Raises:
-            InvalidParameters: a filter, the action or the cursor makes no sense.
+            InvalidParameters: a filter, the action, the pace or the cursor makes no sense.
             StorageUnavailable: the database is away; some may have been changed. Ask again.
         """
         verb, wanted = _action(action), {**filters, "status": fitting(action, filters.get("status"))}
         storable(user=user)
-        before, deadline = _job_of(cursor), monotonic() + seconds
-        tally = _Tally()
+        (before, since), deadline = _place_of(cursor), monotonic() + seconds
+        tally, pace = _Tally(), self._pace(verb, per_second, since)
         while wanted["status"]:
             page = self._ids(organization, before=before, limit=_PAGE, **wanted)
             for job in page:
                 if monotonic() > deadline and tally.seen:
-                    return self._worked(verb, organization, user, filters, tally.worked(str(before)))
-                tally.count(job, partial(self._one, verb, job, organization, user))
+                    return self._worked(verb, organization, user, filters, tally.worked(_cursor(before, pace)))
+                tally.count(job, partial(self._one, verb, job, organization, user, pace))
                 before = job
             if len(page) < _PAGE:
                 break
         return self._worked(verb, organization, user, filters, tally.worked(None))
 
-    def _one(self, action: BulkAction, job: UUID, organization: str, user: str | None) -> None:
+    def _pace(self, action: BulkAction, per_second: float | None, since: datetime | None) -> "_Pace | None":
+        if per_second is None:
+            return None
+        if action is not BulkAction.RETRY or not per_second > 0:
+            raise InvalidParameters(f"per_second is for retries and above 0, not {per_second!r} for {action}.")
+        now = self._database.read(self._database.clock.now)
+        return _Pace(max(now, since or now), timedelta(seconds=1 / per_second))
+
+    def _one(
+        self, action: BulkAction, job: UUID, organization: str, user: str | None, pace: "_Pace | None" = None
+    ) -> None:
         match action:
             case BulkAction.CANCEL:
                 self._jobs.cancel(job, organization, user=user, reason="canceled with others")
             case BulkAction.RETRY:
-                self._jobs.retry(job, organization, user=user)
+                self._jobs.retry(job, organization, user=user, at=pace.due if pace is not None else None)
+                if pace is not None:
+                    pace.due += pace.step
             case BulkAction.DELETE:
                 self._jobs.delete(job, organization, user=user)
 
@@ -136,6 +153,14 @@ class Bulk:
 
         self._database.write(record, of=organization)
         return worked
+
+
+@dataclass(slots=True)
+class _Pace:
+    """When the next retried job is due, and how long after it the one behind."""
+
+    due: datetime
+    step: timedelta
 
 
 class _Tally:
@@ -188,8 +213,21 @@ def _action(action: BulkAction | str) -> BulkAction:
         raise InvalidParameters(f"{action!r:.80} is no bulk action; there are {', '.join(BulkAction)}.") from None
 
 
-def _job_of(cursor: str | None) -> UUID | None:
+def _cursor(before: UUID | None, pace: _Pace | None) -> str:
+    return str(before) if pace is None else f"{before}{_UNTIL}{pace.due.isoformat()}"
+
+
+def _place_of(cursor: str | None) -> tuple[UUID | None, datetime | None]:
+    """The job that a run came to, and when the next one may be due, if it had a pace.
+
+    Raises:
+        InvalidParameters: it is no cursor of ours.
+    """
     try:
-        return UUID(cursor) if cursor is not None else None
+        job, _, due = (cursor or "").partition(_UNTIL)
+        moment = datetime.fromisoformat(due) if due else None
+        if moment is not None and moment.utcoffset() is None:
+            raise ValueError(due)
+        return UUID(job) if cursor is not None else None, moment
     except ValueError:
         raise InvalidParameters("The cursor is not one that a bulk action gave; leave it out to begin anew.") from None

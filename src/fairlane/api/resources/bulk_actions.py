@@ -10,7 +10,7 @@ from fairlane.api import problems
 from fairlane.api.filters import Filters
 from fairlane.api.rates import Rate
 from fairlane.api.scope import InOrganization, Scope
-from fairlane.api.values import Flag, Moment
+from fairlane.api.values import Flag, Moment, Number
 from fairlane.control.bulk import BulkAction, Worked, fitting
 from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import JobStatus
@@ -53,6 +53,13 @@ class BulkRequest(BaseModel):
     filter: BulkFilter = Field(default_factory=BulkFilter)
     dry_run: Flag = Field(default=False, description="Only say how many fit.")
     cursor: str | None = Field(default=None, max_length=100)
+    per_second: Number | None = Field(
+        default=None,
+        ge=0.001,
+        le=100_000,
+        description="How many retried dead letters become ready each second; null: all at once.",
+        examples=[10],
+    )
 
 
 class Refusal(BaseModel):
@@ -102,6 +109,12 @@ def act_on_jobs(scope: _Changing, body: BulkRequest) -> BulkAnswer:
             matching=sum(size for status, size in counts.by_status.items() if status in fit),
             matching_is_capped=any(status in fit for status in counts.capped),
         )
-    return BulkAnswer.of(
-        scope.fl.bulk.run(body.action, scope.organization, filters, user=scope.user, cursor=body.cursor)
+    worked = scope.fl.bulk.run(
+        body.action,
+        scope.organization,
+        filters,
+        user=scope.user,
+        cursor=body.cursor,
+        per_second=body.per_second,
     )
+    return BulkAnswer.of(worked)
