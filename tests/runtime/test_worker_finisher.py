@@ -9,7 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import Connection, insert, select, text
+from sqlalchemy import Connection, insert, select, text, update
 
 from fairlane import Backoff, JobContext, Snooze, StorageUnavailable
 from fairlane.domain.events import ServiceFailed, StorageBack, StorageLost
@@ -74,6 +74,29 @@ async def test_all_ends_of_a_moment_are_one_transaction(database_url: str, monke
         assert batches == [20]
         assert len(written) == 20
         assert set(statuses(fl, ends)) == {"completed"}
+
+
+def test_a_completion_leaves_the_same_row_alone_and_together_with_others(database_url: str) -> None:
+    """They are two statements; what a job was before is taken from it by either."""
+    with engine(database_url) as fl:
+        ends = claimed(fl, [Completed("1"), Completed("1")])
+        ends[1] = ends[1]._replace(has_checkpoint=False)
+        now = fl.database.read(fl.database.clock.now)
+        before = update(jobs).values(error_type="Jam", error_message="no paper", next_retry_at=now, ready=True)
+
+        def complete(connection: Connection) -> list[Finished]:
+            connection.execute(before.execution_options(fairlane_across="finish"))
+            return write(connection, now, ends, Random())
+
+        fl.database.write(complete)
+        one, other = fl.database.read(
+            lambda c: c.execute(select(jobs).where(jobs.c.organization_id == "acme"))
+        ).mappings()
+        own = {"id", "created_at", "run_at", "started_at"}
+        assert {name: one[name] for name in one if name not in own} == {
+            name: other[name] for name in other if name not in own
+        }
+        assert (one["status"], one["error_type"], one["finished_at"]) == ("completed", None, now)
 
 
 def counting(batches: list[int]) -> Callable[..., Any]:

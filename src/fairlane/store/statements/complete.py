@@ -1,15 +1,16 @@
 """Completing many attempts at once: handlers that returned and whose job nobody asked to cancel.
 
-It writes what `transitions.complete` says, for all in one statement; every other end is decided by itself in `finish`.
+It writes what `transitions.complete` says, the columns of its changes, for all in one statement; every other end is
+decided by itself in `finish`.
 """
 
 import json
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, bindparam, text
 
 from fairlane.domain import transitions
 from fairlane.store.dialects import is_sqlite
@@ -26,12 +27,17 @@ class Completion(NamedTuple):
     result: str | None
 
 
+# What the transition changes, so that a column of it that is new is written here, too.
+_CHANGED: Final = tuple(transitions.complete(datetime.min.replace(tzinfo=UTC), None).changes)
+_SET: Final = ", ".join(f"{name} = :{name}" for name in _CHANGED)
+_TYPED: Final = [bindparam(name, type_=jobs.c[name].type) for name in _CHANGED]
+
 # By id from an ARRAY: joined to the given rows, the planner may scan the table. An id alone is not a key, another
 # organization may have the same; IS TRUE keeps the check of the lease from becoming such a join.
-_COMPLETE: Final = text("""
+_COMPLETE: Final = (
+    text(f"""
 WITH done AS (
-  UPDATE fairlane_jobs SET status = :target, worker_id = NULL, lease_token = NULL, ready = false,
-    next_retry_at = NULL, finished_at = :now, error_type = NULL, error_message = NULL, log_sequence = log_sequence + 1
+  UPDATE fairlane_jobs SET status = :target, log_sequence = log_sequence + 1, {_SET}
   WHERE id = ANY(CAST(string_to_array(:ids, ' ') AS uuid[]))
     AND (lease_token IN (SELECT unnest(CAST(string_to_array(:tokens, ' ') AS uuid[])))) IS TRUE
     AND (SELECT requested_at FROM fairlane_cancel_requests AS request
@@ -50,21 +56,24 @@ WITH done AS (
   ON CONFLICT (organization_id, job_id) DO UPDATE SET value = excluded.value, at = excluded.at
 )
 SELECT organization_id, id FROM done
-""").execution_options(fairlane_across="finish")
+""")  # noqa: S608 - names of ours
+    .bindparams(*_TYPED)
+    .execution_options(fairlane_across="finish")
+)
 
 # SQLite's write transaction is exclusive, so nothing is locked; it has no statement within a statement, so the log and
 # the results follow.
 _SQLITE_COMPLETE: Final = (
-    text("""
-UPDATE fairlane_jobs SET status = :target, worker_id = NULL, lease_token = NULL, ready = 0,
-  next_retry_at = NULL, finished_at = :now, error_type = NULL, error_message = NULL, log_sequence = log_sequence + 1
+    text(f"""
+UPDATE fairlane_jobs SET status = :target, log_sequence = log_sequence + 1, {_SET}
 FROM json_each(:given) AS given
 WHERE organization_id = given.value ->> 0 AND fairlane_jobs.id = given.value ->> 1
   AND lease_token = given.value ->> 2
   AND NOT EXISTS (SELECT 1 FROM fairlane_cancel_requests AS request
     WHERE request.organization_id = fairlane_jobs.organization_id AND request.job_id = fairlane_jobs.id)
 RETURNING organization_id, fairlane_jobs.id
-""")
+""")  # noqa: S608 - names of ours
+    .bindparams(*_TYPED)
     .columns(jobs.c.organization_id, jobs.c.id)
     .execution_options(fairlane_across="finish")
 )
@@ -91,8 +100,10 @@ def complete(
         Keys of those that were completed. The others have lost their lease, or somebody holds their row, or their
         cancel was asked for: `finish` finds out which.
     """
-    (step,) = transitions.complete(now, None).steps
-    common = {
+    transition = transitions.complete(now, None)
+    (step,) = transition.steps
+    common: dict[str, object] = {
+        **transition.changes,
         "source": step.source,
         "target": step.target,
         "message": step.message,
@@ -103,7 +114,7 @@ def complete(
 
 
 def _on_postgres(
-    connection: Connection, now: datetime, completions: Sequence[Completion], common: dict[str, str | None]
+    connection: Connection, now: datetime, completions: Sequence[Completion], common: Mapping[str, object]
 ) -> set[tuple[str, UUID]]:
     locked = lock(connection, completions)
     mine = completions
@@ -127,7 +138,7 @@ def _on_postgres(
 
 
 def _on_sqlite(
-    connection: Connection, now: datetime, completions: Sequence[Completion], common: dict[str, str | None]
+    connection: Connection, now: datetime, completions: Sequence[Completion], common: Mapping[str, object]
 ) -> set[tuple[str, UUID]]:
     moment = Instant().process_bind_param(now, connection.dialect)
     given = [[one.organization, one.job_id.hex, one.lease_token.hex] for one in completions]

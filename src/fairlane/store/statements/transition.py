@@ -1,4 +1,6 @@
-"""The one guarded write of a job's status. Every transition but submit and claim goes through `write_all`."""
+"""The guarded write of a job's status. Every transition goes through `write_all`, but for those that come by the
+hundred and have statements of their own: submissions, claims and, in `complete`, plain completions.
+"""
 
 import json
 from collections import defaultdict
