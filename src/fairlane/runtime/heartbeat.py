@@ -59,8 +59,8 @@ class Heartbeat:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="fairlane-heartbeat", daemon=True)
         self._stopping = False
-        # The worker says: how many handlers ignored their stop, whose keys it lacks, and what to do when an operator asks
-        # it to drain.
+        # The worker says: how many handlers ignored their stop, whose keys it lacks, and what to do when an operator
+        # asks it to drain.
         self.left_behind: Callable[[], int] = int
         self.locked: Callable[[], Collection[str]] = frozenset
         self.on_drain: Callable[[], object] = bool
