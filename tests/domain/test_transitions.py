@@ -9,7 +9,7 @@ from fairlane.domain import transitions
 from fairlane.domain.errors import IllegalTransition
 from fairlane.domain.outcomes import ErrorReport, Try
 from fairlane.domain.statuses import ENDED_BADLY, LIVE, PASSING, TERMINAL, TRANSITIONS, WAITING, JobStatus
-from fairlane.domain.transitions import Step, Transition
+from fairlane.domain.transitions import Step, Transition, sealed
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ERROR = ErrorReport("ValueError", "no", fingerprint="ValueError 1")
@@ -171,3 +171,8 @@ def test_a_revived_job_starts_its_retries_and_rescues_afresh_but_not_its_attempt
 @every_transition
 def test_no_transition_lowers_the_attempt(transition: Transition):
     assert "attempt" not in transition.changes
+
+
+@every_transition
+def test_what_is_sealed_is_the_same_but_for_its_texts(transition: Transition):
+    assert sealed(transition, lambda _, text: text) == transition

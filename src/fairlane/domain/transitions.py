@@ -80,18 +80,19 @@ def sealed(transition: Transition, seal: Seal) -> Transition:
     if isinstance(changes.get("error_message"), str):
         changes["error_message"] = seal(Field.ERROR, str(changes["error_message"]))
     error, burial, result = transition.error, transition.burial, transition.result
-    return Transition(
-        tuple(replace(step, message=seal(Field.LOG_ENTRY, step.message)) for step in transition.steps),
-        changes,
-        replace(
+    return replace(
+        transition,
+        steps=tuple(replace(step, message=seal(Field.LOG_ENTRY, step.message)) for step in transition.steps),
+        changes=changes,
+        error=replace(
             error,
             message=seal(Field.ATTEMPT_ERROR, error.message),
             traceback=seal(Field.TRACEBACK, error.traceback),
         )
         if error is not None
         else None,
-        replace(burial, reason=seal(Field.REASON, burial.reason)) if burial is not None else None,
-        seal(Field.RESULT, result) if result is not None else None,
+        burial=replace(burial, reason=seal(Field.REASON, burial.reason)) if burial is not None else None,
+        result=seal(Field.RESULT, result) if result is not None else None,
     )
 
 
