@@ -14,6 +14,7 @@ from fairlane import ConfigurationError, WebSettings
 from fairlane.api import bodies
 from fairlane.api.cross_site import comes_from_elsewhere
 from fairlane.api.resources import audit
+from fairlane.cli import server
 from fairlane.control import passwords
 from tests.api.served import PASSWORD, Api
 from tests.control.cheap_passwords import REAL
@@ -44,6 +45,31 @@ def test_a_body_that_comes_too_slowly_is_waited_for_no_longer(api: Api, monkeypa
     with closing(socket.create_connection((url.hostname or "", url.port or 0), timeout=PATIENCE)) as slow:
         slow.sendall(head.encode())
         assert slow.recv(12) == b"HTTP/1.1 408"
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nX-Slow: 1"], ids=["nothing", "half a head"])
+def test_a_head_that_does_not_come_whole_is_waited_for_no_longer(
+    api: Api, monkeypatch: pytest.MonkeyPatch, sent: bytes
+):
+    url, whole = urlsplit(api.url), b"GET /api/v1/health HTTP/1.1\r\nHost: x\r\n"
+    second, kept = (socket.create_connection((url.hostname or "", url.port or 0), timeout=PATIENCE) for _ in range(2))
+    with closing(second), closing(kept):
+        for one in (second, kept):
+            one.sendall(whole + b"\r\n")
+            assert one.recv(12) == b"HTTP/1.1 200"
+        monkeypatch.setattr(server, "_HEAD_PATIENCE", 0.05)
+        with closing(socket.create_connection((url.hostname or "", url.port or 0), timeout=PATIENCE)) as new:
+            new.sendall(sent)
+            assert new.recv(1) == b""
+        second.sendall(sent or b"G")
+        while second.recv(65_536):
+            pass
+        # Who rests between two requests is not late.
+        kept.sendall(whole + b"Connection: close\r\n\r\n")
+        answer = b""
+        while part := kept.recv(65_536):
+            answer += part
+        assert answer.count(b"HTTP/1.1 200") == 1
 
 
 @pytest.mark.parametrize("origins", ["*", "https://*.example", "https://a.example, *", "jobs.example", "https://a/b"])

@@ -1,15 +1,22 @@
 """The HTTP server of `fairlane serve`."""
 
+import asyncio
 import socket
+from typing import Final
 
+import h11
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+_HEAD_PATIENCE: Final = 10.0  # seconds
 
 
 class ApiServer(uvicorn.Server):
     """Uvicorn, which ends sockets and streams before it waits for open requests: they would never end."""
 
     def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        config.http = PunctualProtocol
         super().__init__(config)
         self._live = app.state.web.live
 
@@ -17,3 +24,39 @@ class ApiServer(uvicorn.Server):
         """Stop."""
         self._live.close()
         await super().shutdown(sockets)
+
+
+class PunctualProtocol(H11Protocol):
+    """Uvicorn's, which closes a connection whose request line and headers are not whole in time.
+
+    Its own limits are those of a head's size, of connections at once, and of a rest between two requests: whoever sends
+    a byte now and then would keep a connection for ever.
+    """
+
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
+        """Wait for the first head."""
+        super().connection_made(transport)
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came; the first byte of a head begins the wait for it."""
+        if self._late is None and self.conn.their_state is h11.IDLE:
+            self._wait()
+        super().data_received(data)
+        if self.conn.their_state is not h11.IDLE:
+            self._wait_no_more()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget it."""
+        self._wait_no_more()
+        super().connection_lost(exc)
+
+    def _wait(self) -> None:
+        self._late = self.loop.call_later(_HEAD_PATIENCE, self.transport.close)
+
+    def _wait_no_more(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
