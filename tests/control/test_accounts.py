@@ -235,3 +235,17 @@ def test_an_operator_changes_jobs_of_every_organization_and_a_former_one_none(sc
     with pytest.raises(JobNotFound, match=f"has no job {other.id}"):
         scene.fl.cancel(other.id, organization="acme", user="root")
     assert scene.fl.tokens.get("acme", uuid4()) is None
+
+
+def test_the_ids_of_an_audit_tell_nothing_of_what_others_did_in_between(scene: Scene):
+    update = scene.fl.organizations.update
+    for rounds in (1, 5):
+        update("acme", weight=rounds + 1)
+        for weight in range(2, rounds + 2):
+            update("rival", weight=weight)
+    mine, others = scene.fl.audit.list("acme"), scene.fl.audit.list("rival")
+    # A moment and chance: no number of one stands between two of the other's, or says how many there are.
+    assert all(one.id.version == 7 for one in (*mine, *others))
+    assert [one.at for one in mine] == sorted((one.at for one in mine), reverse=True)
+    # Another's entry is no place in one's own list, no more than nobody's.
+    assert scene.fl.audit.list("acme", before=others[0].id) == scene.fl.audit.list("acme", before=uuid4()) == ()

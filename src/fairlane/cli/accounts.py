@@ -205,7 +205,7 @@ def list_audit(
     organization: Whose = None,
     subject: Annotated[str | None, typer.Option(help="Only what was done to it, such as a job's id.")] = None,
     limit: o.Limit = 50,
-    before: Annotated[int | None, typer.Option(metavar="ID", help="Older than this entry.")] = None,
+    before: Annotated[UUID | None, typer.Option(metavar="ID", help="Older than this entry.")] = None,
     as_json: o.AsJson = False,
 ) -> None:
     """Show who did what, newest first.

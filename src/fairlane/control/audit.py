@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from typing import Final
+from uuid import UUID
 
 from fairlane.domain.accounts import AuditEntry
 from fairlane.domain.errors import InvalidParameters
@@ -22,7 +23,7 @@ class Audit:
         self._database = database
 
     def list(
-        self, organization: str | None, *, subject: str | None = None, before: int | None = None, limit: int = 100
+        self, organization: str | None, *, subject: str | None = None, before: UUID | None = None, limit: int = 100
     ) -> tuple[AuditEntry, ...]:
         """A page of entries.
 

@@ -41,7 +41,7 @@ class Token:
 class AuditEntry:
     """Who did what to what. `organization` None: it concerns all of them. `origin`: from which face and address."""
 
-    id: int
+    id: UUID
     organization: str | None
     at: datetime
     actor: str

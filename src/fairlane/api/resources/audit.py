@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, Any, Final
+from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
 from pydantic_core import to_jsonable_python
@@ -20,9 +21,7 @@ from fairlane.domain.permissions import Principal, Right
 router = APIRouter(prefix="/organizations/{organization}/audit", tags=["audit"])
 
 _Listing = Annotated[Scope, Depends(InOrganization(Rate.LIST, Right.AUDIT_READ))]
-Before = Annotated[
-    str | None, Query(alias="cursor", pattern="^[0-9]{1,18}$", description="The page before's `next_cursor`.")
-]
+Before = Annotated[UUID | None, Query(alias="cursor", description="The page before's `next_cursor`.")]
 Subject = Annotated[
     str | None, Query(min_length=1, max_length=200, description="Only what was done to it, such as a job's id.")
 ]
@@ -37,8 +36,7 @@ def list_audit(
     scope: _Listing, subject: Subject = None, limit: Limit = 100, before: Before = None
 ) -> Items[AuditEntry]:
     """List who did what, newest first."""
-    older_than = int(before) if before else None
-    found = scope.fl.audit.list(scope.organization, subject=subject, before=older_than, limit=limit)
+    found = scope.fl.audit.list(scope.organization, subject=subject, before=before, limit=limit)
     return page_of_audit(found, limit)
 
 

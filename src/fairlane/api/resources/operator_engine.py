@@ -204,8 +204,7 @@ def list_audit(
     before: Before = None,
 ) -> Items[AuditEntry]:
     """List who did what, newest first: in one organization, or what concerns all."""
-    older_than = int(before) if before else None
-    found = operation.fl.audit.list(organization, subject=subject, before=older_than, limit=limit)
+    found = operation.fl.audit.list(organization, subject=subject, before=before, limit=limit)
     return page_of_audit(found, limit)
 
 

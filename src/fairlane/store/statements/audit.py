@@ -4,8 +4,10 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
+from uuid import UUID
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, tuple_
+from uuid_utils.compat import uuid7
 
 from fairlane.domain.origin import origin
 from fairlane.store.inserts import insert_many
@@ -35,6 +37,7 @@ def record(
     """
     row = {
         "organization_id": organization or PLATFORM,
+        "id": uuid7(),
         "at": now,
         "actor": actor,
         "origin": origin(),
@@ -47,7 +50,7 @@ def record(
 
 
 def page(
-    connection: Connection, organization: str | None, *, subject: str | None, before: int | None, limit: int
+    connection: Connection, organization: str | None, *, subject: str | None, before: UUID | None, limit: int
 ) -> Sequence[AnyRow]:
     """Entries of an organization, or of what concerns all (None), newest first, older than the entry `before`.
 
@@ -59,8 +62,10 @@ def page(
         # Nobody but people writes the audit, so a second index costs little; without it few of many would be sought.
         statement = statement.where(audit.c.subject == subject)
     if before is not None:
-        statement = statement.where(audit.c.id < before)
-    return connection.execute(statement.order_by(audit.c.id.desc()).limit(limit)).all()
+        last = audit.alias("last")
+        moment = select(last.c.at).where(last.c.organization_id == (organization or PLATFORM), last.c.id == before)
+        statement = statement.where(tuple_(audit.c.at, audit.c.id) < tuple_(moment.scalar_subquery(), before))
+    return connection.execute(statement.order_by(audit.c.at.desc(), audit.c.id.desc()).limit(limit)).all()
 
 
 def _json(value: Mapping[str, Any] | None) -> str | None:

@@ -5,7 +5,6 @@ from sqlalchemy import (
     Column,
     Float,
     ForeignKeyConstraint,
-    Identity,
     Index,
     Integer,
     String,
@@ -16,7 +15,7 @@ from sqlalchemy import (
 )
 
 from fairlane.domain.statuses import OrganizationStatus
-from fairlane.store.tables.base import NAME, ORGANIZATION, SEQUENCE, Instant, metadata, organization_key
+from fairlane.store.tables.base import NAME, ORGANIZATION, Instant, metadata, organization_key
 
 organizations = Table(
     "fairlane_organizations",
@@ -122,8 +121,8 @@ organization_keys = Table(
 audit = Table(
     "fairlane_audit",
     metadata,
-    Column("id", SEQUENCE, Identity(always=True), primary_key=True),
-    Column("organization_id", ORGANIZATION, nullable=False),
+    Column("organization_id", ORGANIZATION, primary_key=True),
+    Column("id", Uuid, primary_key=True),  # no number: one of all organizations would tell how much others change
     Column("at", Instant, nullable=False),
     Column("actor", NAME, nullable=False),
     Column("origin", NAME, nullable=False),  # the face and the address that it came from
@@ -132,5 +131,5 @@ audit = Table(
     Column("before", Text),  # JSON of what was changed
     Column("after", Text),
 )
-Index("fairlane_audit_organization", audit.c.organization_id, audit.c.id)
-Index("fairlane_audit_subject", audit.c.organization_id, audit.c.subject, audit.c.id)
+Index("fairlane_audit_organization", audit.c.organization_id, audit.c.at, audit.c.id)
+Index("fairlane_audit_subject", audit.c.organization_id, audit.c.subject, audit.c.at, audit.c.id)

@@ -552,8 +552,8 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
     )
     op.create_table(
         "fairlane_audit",
-        sa.Column("id", SEQUENCE, sa.Identity(always=True), nullable=False),
         sa.Column("organization_id", ORGANIZATION, nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("at", INSTANT, nullable=False),
         sa.Column("actor", NAME, nullable=False),
         sa.Column("origin", NAME, nullable=False),
@@ -561,10 +561,10 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         sa.Column("subject", sa.Text(), nullable=False),
         sa.Column("before", sa.Text()),
         sa.Column("after", sa.Text()),
-        sa.PrimaryKeyConstraint("id", name="fairlane_audit_pk"),
+        sa.PrimaryKeyConstraint("organization_id", "id", name="fairlane_audit_pk"),
     )
-    op.create_index("fairlane_audit_organization", "fairlane_audit", ["organization_id", "id"])
-    op.create_index("fairlane_audit_subject", "fairlane_audit", ["organization_id", "subject", "id"])
+    op.create_index("fairlane_audit_organization", "fairlane_audit", ["organization_id", "at", "id"])
+    op.create_index("fairlane_audit_subject", "fairlane_audit", ["organization_id", "subject", "at", "id"])
     op.create_table(
         "fairlane_feed_floors",
         sa.Column("organization_id", ORGANIZATION, nullable=False),
