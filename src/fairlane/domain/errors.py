@@ -21,6 +21,10 @@ class StorageUnavailable(FairlaneError):
     """The database did not answer, is locked or is full; nothing was changed, so trying again later is safe."""
 
 
+class StatementTooSlow(StorageUnavailable):
+    """The database was stopped, as it took too long; nothing was changed. Ask for less: filters, less time, fewer."""
+
+
 class CommitUnanswered(StorageUnavailable):
     """The connection broke while a change was being committed: it was made or it was not; look before trying again."""
 

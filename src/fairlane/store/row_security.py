@@ -94,20 +94,22 @@ def take_on(engine: Engine, role: Role, refuse: Callable[[Any, str | None], None
     event.listen(engine, "do_execute", _scope_of_one)
 
 
-def open_to(connection: Connection, scope: Scope | None) -> None:
-    """Open the connection's transaction to the rows of these organizations, and to no others, until it ends."""
-    if scope is None:
-        _refuse_tenant_data(connection)
-    if connection.info.get(_ROLE_OF) == Role.APP:
-        connection.exec_driver_sql("SELECT set_config(%s, %s, true)", _setting(scope))
+def open_to(connection: Connection, scope: Scope | None, *, seconds: float | None = None) -> None:
+    """Open the connection's transaction to the rows of these organizations, and to no others, until it ends.
+
+    Args:
+        seconds: how long PostgreSQL may take for each of its statements; None = as long as it takes.
+    """
+    settings = _settings(connection, scope, seconds)
+    if settings:
+        connection.exec_driver_sql(_set(settings), settings)
 
 
-def open_each_to(connection: Connection, scope: Scope | None) -> None:
+def open_each_to(connection: Connection, scope: Scope | None, *, seconds: float | None = None) -> None:
     """The same for a connection without transactions: it holds for each statement by itself."""
-    if scope is None:
-        _refuse_tenant_data(connection)
-    if connection.info.get(_ROLE_OF) == Role.APP:
-        connection.execution_options(**{_SCOPE: _setting(scope)})
+    settings = _settings(connection, scope, seconds)
+    if settings:
+        connection.execution_options(**{_SCOPE: settings})
 
 
 def named(scope: Collection[str]) -> str:
@@ -131,7 +133,21 @@ def _refuse(_connection: Any, _cursor: Any, statement: str, *_: object) -> None:
         )
 
 
-def _setting(scope: Scope | None) -> tuple[str, str]:
+def _settings(connection: Connection, scope: Scope | None, seconds: float | None) -> tuple[str, ...]:
+    """What to set for a transaction: names, each with its value behind it."""
+    if scope is None:
+        _refuse_tenant_data(connection)
+    settings = _setting(scope) if connection.info.get(_ROLE_OF) == Role.APP else ()
+    if seconds is not None and connection.dialect.name == "postgresql":
+        settings = (*settings, "statement_timeout", str(max(1, round(seconds * 1000))))
+    return settings
+
+
+def _set(settings: tuple[str, ...]) -> str:
+    return f"SELECT {', '.join(['set_config(%s, %s, true)'] * (len(settings) // 2))}"
+
+
+def _setting(scope: Scope | None) -> tuple[str, ...]:
     match scope:
         case None:
             return SETTING, ""
@@ -148,11 +164,11 @@ def _scope_of_one(cursor: Any, statement: str, parameters: Any, context: Any) ->
 
     In a pipeline they are one transaction, which ends with it: so does the setting.
     """
-    setting = context.execution_options.get(_SCOPE) if context is not None else None
-    if setting is None:
+    settings = context.execution_options.get(_SCOPE) if context is not None else None
+    if settings is None:
         return None
     driver = cursor.connection
     with driver.pipeline():
-        driver.execute("SELECT set_config(%s, %s, true)", setting)
+        driver.execute(_set(settings), settings)
         context.dialect.do_execute(cursor, statement, parameters, context)
     return True

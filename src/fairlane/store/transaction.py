@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from fairlane.domain.errors import CommitUnanswered, ConfigurationError, StorageUnavailable
+from fairlane.domain.haste import read_seconds
 from fairlane.domain.redact import safe_url
 from fairlane.store import row_logins, row_security
 from fairlane.store.clock import Clock, DatabaseClock
@@ -27,6 +28,7 @@ from fairlane.store.dialects import (
     make_engine,
     translate,
 )
+from fairlane.store.haste import stopped_after
 from fairlane.store.row_security import Role, Scope
 
 T = TypeVar("T")
@@ -166,20 +168,23 @@ class Database:
         """Run `work` in one read transaction on one snapshot, so that its statements agree with each other.
 
         Raises:
+            StatementTooSlow: it took longer than a look may take here: see `haste`.
             StorageUnavailable, ConfigurationError: as for `write`.
         """
-        with translated(self._where), self._reading.begin() as connection:
-            row_security.open_to(connection, of)
+        seconds = read_seconds()
+        with translated(self._where), self._reading.begin() as connection, stopped_after(connection, seconds):
+            row_security.open_to(connection, of, seconds=seconds)
             return work(connection)
 
     def look(self, work: Callable[[Connection], T], *, of: Scope | None = None) -> T:
         """Run `work`, a single statement that reads, without BEGIN and COMMIT around it where the database can do so.
 
         Raises:
-            StorageUnavailable, ConfigurationError: as for `write`.
+            StatementTooSlow, StorageUnavailable, ConfigurationError: as for `read`.
         """
-        with translated(self._where), self._looking.connect() as connection:
-            row_security.open_each_to(connection, of)
+        seconds = read_seconds()
+        with translated(self._where), self._looking.connect() as connection, stopped_after(connection, seconds):
+            row_security.open_each_to(connection, of, seconds=seconds)
             return work(connection)
 
     def translated(self) -> AbstractContextManager[None]:
