@@ -122,9 +122,21 @@ class WebSettings(BaseSettings):
     rate_unproved: int = Field(
         default=300, gt=0, description="Requests of each address with credentials that were not good there before"
     )
+    rate_organization: int = Field(
+        default=10, gt=0, description="How many times a user's rates all users of an organization have together"
+    )
     rates_url: str | None = Field(
         default=None,
         description="Where all nodes count rates together: redis://… or valkey://…; None = each by itself",
+    )
+    requests_at_once: int = Field(
+        default=16,
+        gt=0,
+        le=32,
+        description="Requests that a node works on at once; an eighth of them of one organization",
+    )
+    read_timeout: float = Field(
+        default=10.0, gt=0, description="How many seconds the database may take for a look before it is stopped"
     )
     connection_limit: int = Field(
         default=5000, gt=0, description="Open connections of `fairlane serve`, sockets and streams among them"

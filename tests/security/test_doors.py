@@ -4,10 +4,12 @@ import json
 import socket
 import threading
 from contextlib import closing
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from sqlalchemy import text
 from starlette.datastructures import Headers
 
 from fairlane import ConfigurationError, WebSettings
@@ -19,6 +21,7 @@ from fairlane.control import passwords
 from tests.api.served import PASSWORD, Api
 from tests.control.cheap_passwords import REAL
 from tests.patience import PATIENCE
+from tests.store.test_haste import FOR_EVER
 
 UPGRADE = {
     "Connection": "Upgrade",
@@ -70,6 +73,21 @@ def test_a_head_that_does_not_come_whole_is_waited_for_no_longer(
         while part := kept.recv(65_536):
             answer += part
         assert answer.count(b"HTTP/1.1 200") == 1
+
+
+def test_a_look_that_takes_the_database_too_long_is_stopped_and_says_what_to_do(
+    serve: Any, monkeypatch: pytest.MonkeyPatch
+):
+    api: Api = serve({"read_timeout": 0.3})
+    slow = "SELECT pg_sleep(60)" if api.fl.database.is_postgres else FOR_EVER
+
+    def listed(*_: object, **__: object) -> object:
+        return api.fl.database.read(lambda connection: connection.execute(text(slow)).all(), of=())
+
+    monkeypatch.setattr(type(api.fl.reads), "list", listed)
+    answer = api.as_("member").get("/organizations/acme/jobs")
+    assert (answer.status_code, answer.json()["type"]) == (503, "urn:fairlane:problem:too-slow")
+    assert "Ask for less" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("origins", ["*", "https://*.example", "https://a.example, *", "jobs.example", "https://a/b"])

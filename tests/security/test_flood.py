@@ -3,10 +3,12 @@
 import pytest
 from sqlalchemy import event
 
+from fairlane.api.places import Places
 from fairlane.api.problems import Problem
 from fairlane.api.rates import Rates
 from fairlane.api.windows import Windows
 from fairlane.config import WebSettings
+from fairlane.domain.permissions import Principal
 from tests.api.served import OPERATOR, PASSWORD, Api
 
 ALLOWANCE = 5
@@ -57,6 +59,39 @@ def test_who_enrolls_a_user_of_others_can_t_use_up_what_they_may_ask_elsewhere(s
     assert [client.get("/organizations/acme/jobs").status_code for _ in range(ALLOWANCE)] == [200] * ALLOWANCE
 
 
+def test_all_users_of_an_organization_together_have_a_few_times_what_one_has(serve):
+    api: Api = serve({"rate_list": ALLOWANCE, "rate_organization": 2})
+    # Neither who is no member nor an operator takes anything of it.
+    for outsider in (api.as_("other-member", "other"), api.operator()):
+        assert {outsider.get("/organizations/acme/jobs").status_code for _ in range(ALLOWANCE)} <= {200, 404}
+    for user in ("member", "colleague"):
+        client = api.as_(user)
+        assert [client.get("/organizations/acme/jobs").status_code for _ in range(ALLOWANCE)] == [200] * ALLOWANCE
+    refused = api.as_("admin").get("/organizations/acme/jobs")
+    assert (refused.status_code, refused.json()["type"]) == (429, "urn:fairlane:problem:too-many-requests")
+    assert "all users of the organization" in refused.json()["detail"]
+    # Another kind, and another organization, are counted apart.
+    assert api.as_("admin").get("/organizations/acme").status_code == 200
+    assert api.as_("other-admin", "other").get("/organizations/other/jobs").status_code == 200
+
+
+def test_a_credential_that_opens_an_organization_no_more_takes_nothing_of_its_allowance():
+    places, session = Places(), Principal("ana", "session")
+    assert places.of("key", "acme", "here") == "address here"
+    places.prove("key", session)
+    assert places.of("key", "acme", "here") == "user ana"
+    places.open("key", "acme", is_member=True)
+    assert (places.of("key", "acme", "here"), places.of("key", "other", "here")) == ("organization acme", "user ana")
+    places.open("key", "acme", is_member=False)
+    assert (places.of("key", "acme", "here"), places.has_opened("key", "acme")) == ("user ana", False)
+    places.open("key", "acme", is_member=True)
+    places.prove("key", None)
+    assert places.of("key", "acme", "here") == "address here"
+    # A token's organization is the only one that it can take the turns of.
+    places.prove("token", Principal("ana", "token", organization="acme"))
+    assert places.of("token", "other", "here") == "organization acme"
+
+
 def test_invented_credentials_are_counted_for_their_address_before_the_database_is_asked(serve):
     api: Api = serve({"rate_unproved": ALLOWANCE})
     known = api.as_("member")
@@ -96,9 +131,9 @@ def test_what_was_counted_is_forgotten_after_a_minute_and_bounded_before():
 def test_a_credential_that_was_good_once_and_is_no_longer_counts_for_its_address_again():
     rates = Rates(WebSettings(rate_unproved=1))
     key = rates.count_all("fl_x", "here")
-    rates.prove(key, is_good=True)
+    rates.places.prove(key, Principal("ana", "token"))
     rates.count_all("fl_x", "here")
-    rates.prove(key, is_good=False)
+    rates.places.prove(key, None)
     with pytest.raises(Problem):
         rates.count_all("fl_x", "here")
 

@@ -37,6 +37,7 @@ from fairlane.api.resources import (
 )
 from fairlane.api.scope import Web
 from fairlane.api.sockets import SocketDoor
+from fairlane.api.turns import Turn, Turns
 from fairlane.api.watching import Door, live_of
 from fairlane.app import Fairlane
 from fairlane.config import WebSettings
@@ -115,10 +116,11 @@ def _layers(web: Web, fetch: Fetch) -> list[Middleware]:
                 expose_headers=_EXPOSED,
             )
         )
+    turns = Turns(settings.requests_at_once)
+    authenticator = Authenticator(web.fl, provider, web.rates, settings.jwt_operators)
     return [
         *layers,
-        Middleware(
-            Authentication, Authenticator(web.fl, provider, web.rates, settings.jwt_operators), settings.web_origins
-        ),
+        Middleware(Authentication, authenticator, turns, settings),
         Middleware(BodyGuard, settings.body_limit),
+        Middleware(Turn, turns),
     ]

@@ -16,14 +16,18 @@ from fairlane.api.cross_site import SAFE_METHODS, comes_from_elsewhere
 from fairlane.api.identity_provider import IdentityProvider
 from fairlane.api.problems import Problem
 from fairlane.api.rates import Rates
+from fairlane.api.turns import PLACE, Turns
 from fairlane.app import Fairlane
+from fairlane.config import WebSettings
 from fairlane.control.tokens import PREFIX
 from fairlane.domain.errors import FairlaneError
+from fairlane.domain.haste import reading_within
 from fairlane.domain.origin import acting_from
 from fairlane.domain.permissions import Principal
 
 ROOT: Final = "/api/v1"
 COOKIE: Final = "fairlane_session"
+CREDENTIAL: Final = "credential"  # in a request's state: by what the places know it
 # What whoever has no credential yet needs; a link's secret is one itself.
 OPEN: Final = frozenset(
     {
@@ -51,7 +55,7 @@ class Authenticator:
         """Count the request under its credential; this takes neither database nor thread.
 
         Returns:
-            By what to tell the rates later whether it was good; None: there is none.
+            By what the places know the credential; None: there is none.
 
         Raises:
             Problem: there were too many.
@@ -70,7 +74,7 @@ class Authenticator:
         """
         found = self._proved(headers)
         if counted is not None:
-            self.rates.prove(counted, is_good=found is not None)
+            self.rates.places.prove(counted, found)
         if found is not None:
             return found
         if "authorization" in headers:
@@ -99,13 +103,16 @@ class Authentication:
     """ASGI middleware: the principal goes into the request's state, and from where they act to the audit.
 
     Args:
-        origins: other sites whose pages may act with a session's cookie.
+        turns: in which requests are worked on.
+        settings: which other sites' pages may act with a session's cookie, and how long a look may take.
     """
 
-    def __init__(self, app: ASGIApp, authenticator: Authenticator, origins: tuple[str, ...]) -> None:
+    def __init__(self, app: ASGIApp, authenticator: Authenticator, turns: Turns, settings: WebSettings) -> None:
         self._app = app
         self._authenticator = authenticator
-        self._origins = origins
+        self._turns = turns
+        self._origins = settings.web_origins
+        self._read_timeout = settings.read_timeout
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer with a problem."""
@@ -123,16 +130,30 @@ class Authentication:
                     raise _cross_site()
                 via = "login"
             else:
-                counted = self._authenticator.count(headers, address_of(scope))
-                principal = await run_in_threadpool(self._authenticator.principal, headers, counted)
+                principal = await self._prove(scope, headers)
                 self._refuse_cross_site(scope, headers)
-                scope.setdefault("state", {})["principal"] = principal
                 via = principal.via
         except (FairlaneError, Problem) as error:
             await problems.of(error).response()(scope, receive, send)
             return
-        with acting_from(f"{via} from {address_of(scope)}"):
+        with acting_from(f"{via} from {address_of(scope)}"), reading_within(self._read_timeout):
             await self._app(scope, receive, send)
+
+    async def _prove(self, scope: Scope, headers: Headers) -> Principal:
+        """The principal, in its turn; what the layers within need of it goes into the request's state.
+
+        Raises:
+            Problem: there is none, or too many requests were sent.
+        """
+        address, places = address_of(scope), self._authenticator.rates.places
+        credential = self._authenticator.count(headers, address)
+        organization = _organization_in(path_of(scope))
+        async with self._turns.at(places.of(credential, organization, address)):
+            principal = await run_in_threadpool(self._authenticator.principal, headers, credential)
+        # By now more is known of it.
+        place = places.of(credential, organization, address)
+        scope.setdefault("state", {}).update({"principal": principal, CREDENTIAL: credential, PLACE: place})
+        return principal
 
     def _refuse_cross_site(self, scope: Scope, headers: Headers) -> None:
         """Only a cookie goes along without the page's doing, so only then another site's page could act."""
@@ -153,6 +174,11 @@ def path_of(scope: Scope) -> str:
     """The path below where the application is mounted."""
     path, root = str(scope["path"]), str(scope.get("root_path", ""))
     return path.removeprefix(root) if root and path.startswith(f"{root}/") else path
+
+
+def _organization_in(path: str) -> str | None:
+    named = path.removeprefix(f"{ROOT}/organizations/")
+    return named.partition("/")[0] if named != path else None
 
 
 def address_of(scope: Scope) -> str:

@@ -48,6 +48,7 @@ _KINDS: Final[Mapping[type[BaseException], tuple[int, str, str | None]]] = {
     e.IdempotencyConflict: (422, "idempotency-conflict", None),
     e.IllegalTransition: (409, "illegal-transition", None),
     e.WaitTimeout: (409, "wait-timeout", None),
+    e.StatementTooSlow: (503, "too-slow", None),
     e.CommitUnanswered: (503, "commit-unanswered", None),
     e.StorageUnavailable: (503, "storage-unavailable", "The database did not answer; nothing was changed, try again."),
     e.ConfigurationError: (422, "invalid-value", None),

@@ -1,5 +1,7 @@
 """How often a user may ask: per user and kind of request, so that one that floods leaves the others' share alone.
 
+So is what an organization's members ask together, at a multiple of it: to enroll more users gives no more than that.
+
 What a token of an organization asks counts for its user there alone: the admins of another one may enroll whom they
 like, and could else use up anybody's share.
 
@@ -9,10 +11,8 @@ by itself again.
 
 import logging
 import time
-from collections import OrderedDict
 from enum import StrEnum
 from hashlib import sha256
-from threading import Lock
 from typing import Final
 
 from limits import RateLimitItemPerMinute
@@ -21,6 +21,7 @@ from limits.errors import StorageError
 from limits.storage import Storage, storage_from_string
 from limits.strategies import MovingWindowRateLimiter
 
+from fairlane.api.places import Places
 from fairlane.api.problems import Problem
 from fairlane.api.windows import Windows
 from fairlane.config import WebSettings
@@ -30,7 +31,6 @@ from fairlane.domain.permissions import Principal
 _log: Final = logging.getLogger(__name__)
 _PATIENCE: Final = 0.5  # seconds for an answer of Redis or Valkey; a request waits as long
 _REST: Final = 5.0  # seconds without asking it, after it gave none
-_MOST_PROVED: Final = 10_000  # credentials to remember
 
 
 class Rate(StrEnum):
@@ -55,17 +55,18 @@ class Rates:
         self._limits: dict[Rate, int] = {rate: getattr(settings, f"rate_{rate}") for rate in Rate}
         self._all = sum(self._limits.values())
         self._unproved = settings.rate_unproved
+        self._users = settings.rate_organization
         self._own = Windows()
-        self._proved: OrderedDict[str, None] = OrderedDict()  # hashes, the last used at the end
-        self._lock = Lock()
+        self.places = Places()
         self._shared = MovingWindowRateLimiter(_storage(settings.rates_url)) if settings.rates_url else None
         self._asked_from = 0.0
 
-    def count(self, rate: Rate, who: str, *, times: int = 1) -> None:
+    def count(self, rate: Rate, who: str, *, times: int = 1, of: str = "") -> None:
         """Count one request of theirs.
 
         Args:
             times: how many times the rate's limit is theirs.
+            of: whose these are, for who is refused, if not their own.
 
         Raises:
             Problem: there were too many; it says when to try again.
@@ -73,12 +74,21 @@ class Rates:
         limit = self._limits[rate] * times
         if self._shared is not None and time.monotonic() >= self._asked_from:
             try:
-                _refuse_after(self._wait_of_all_nodes(self._shared, limit, rate, who), limit, rate)
+                _refuse_after(self._wait_of_all_nodes(self._shared, limit, rate, who), limit, rate, of)
                 return
             except StorageError as error:
                 self._asked_from = time.monotonic() + _REST
                 _log.warning("Rates are counted by each node itself: %s does not answer.", type(error).__name__)
-        self._count(limit, rate, who)
+        self._count(limit, rate, who, of)
+
+    def count_together(self, rate: Rate, organization: str) -> None:
+        """Count one request of a member for their organization, so that with many users it has no more than a few.
+
+        Raises:
+            Problem: all of them together sent too many.
+        """
+        # No user is counted under it: whose they are has a slash.
+        self.count(rate, organization, times=self._users, of=" from all users of the organization together")
 
     def count_all(self, secret: str, address: str) -> str:
         """Count a request under its credential, before anybody asks the database about it.
@@ -87,32 +97,19 @@ class Rates:
         nobody has seen to be good counts for its address, too: to invent another one each time is no way around.
 
         Returns:
-            What to say `prove` of.
+            By what the places know the credential.
 
         Raises:
             Problem: there were too many.
         """
         key = sha256(secret.encode(errors="replace")).hexdigest()
-        with self._lock:
-            is_proved = key in self._proved
-        if not is_proved:
+        if not self.places.is_proved(key):
             self._count(self._unproved, "unproved", address)
         self._count(self._all, "all", key)
         return key
 
-    def prove(self, key: str, *, is_good: bool) -> None:
-        """Remember whether a credential was seen to be good."""
-        with self._lock:
-            if not is_good:
-                self._proved.pop(key, None)
-                return
-            self._proved[key] = None
-            self._proved.move_to_end(key)
-            if len(self._proved) > _MOST_PROVED:
-                self._proved.popitem(last=False)
-
-    def _count(self, limit: int, kind: str, who: str) -> None:
-        _refuse_after(self._own.hit(f"{kind}/{who}", limit), limit, kind)
+    def _count(self, limit: int, kind: str, who: str, of: str = "") -> None:
+        _refuse_after(self._own.hit(f"{kind}/{who}", limit), limit, kind, of)
 
     def _wait_of_all_nodes(self, shared: MovingWindowRateLimiter, limit: int, rate: Rate, who: str) -> float:
         item = RateLimitItemPerMinute(limit)
@@ -126,14 +123,14 @@ def whose(principal: Principal) -> str:
     return f"{principal.organization or ''}/{principal.user}"
 
 
-def _refuse_after(wait: float, limit: int, kind: str) -> None:
+def _refuse_after(wait: float, limit: int, kind: str, of: str) -> None:
     if wait <= 0:
         return
     wait = max(wait, 1.0)
     raise Problem(
         429,
         "too-many-requests",
-        f"More than {limit} requests of the kind '{kind}' within a minute; wait {wait:.0f} s.",
+        f"More than {limit} requests of the kind '{kind}'{of} within a minute; wait {wait:.0f} s.",
         headers={"Retry-After": str(int(wait + 0.999))},
         retry_after=round(wait, 3),
     )

@@ -101,7 +101,7 @@ class InOrganization:
         """
         web, principal = web_of(request), principal_of(request)
         web.rates.count(self.rate, whose(principal))
-        found = access_of(web.fl, principal, organization)
+        found = _counted_access(web, principal, self.rate, request.state.credential, organization)
         if found is None:
             raise Problem(404, "organization-not-found", ORGANIZATION_UNKNOWN)
         scope = Scope(web.fl, principal, found)
@@ -109,6 +109,22 @@ class InOrganization:
         if self.unscoped:
             _refuse_cut(principal)
         return scope
+
+
+def _counted_access(web: Web, principal: Principal, rate: Rate, credential: str, organization: str) -> Access | None:
+    """What is open there, counted for the organization if it is open to a member: others take nothing of its allowance.
+
+    Whoever was let in before is counted before the database is asked.
+    """
+    was_open = web.rates.places.has_opened(credential, organization)
+    if was_open:
+        web.rates.count_together(rate, organization)
+    found = access_of(web.fl, principal, organization)
+    is_member = found is not None and not found.is_operator
+    web.rates.places.open(credential, organization, is_member=is_member)
+    if is_member and not was_open:
+        web.rates.count_together(rate, organization)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

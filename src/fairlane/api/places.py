@@ -1,0 +1,76 @@
+"""Where a request belongs, before anybody asks the database: where its credential was let in before.
+
+The path alone does not say it: else whoever likes could take the turns and the allowance of an organization by naming
+it.
+"""
+
+from collections import OrderedDict
+from threading import Lock
+from typing import Final
+
+from fairlane.domain.permissions import Principal
+
+_MOST: Final = 20_000  # to remember; what was not used for longest is forgotten before others
+
+
+class Places:
+    """Remembers whom credentials proved, and which organizations they opened to members of them.
+
+    Args:
+        most: to remember.
+    """
+
+    def __init__(self, most: int = _MOST) -> None:
+        self._most = most
+        # By the credential's hash and the organization that it opened; None: it was good at all.
+        self._kept: OrderedDict[tuple[str, str | None], str] = OrderedDict()
+        self._lock = Lock()
+
+    def of(self, credential: str | None, organization: str | None, address: str) -> str:
+        """The place of a request: an organization, or the user or the address that nothing more is known of.
+
+        Args:
+            credential: its hash; None: there is none.
+            organization: which the request's path names; None: none.
+        """
+        with self._lock:
+            owner = self._kept.get((credential, None)) if credential is not None else None
+            if credential is None or owner is None:
+                return f"address {address}"
+            return self._kept.get((credential, organization), owner)
+
+    def is_proved(self, credential: str) -> bool:
+        """Whether the credential was good when it was used last."""
+        with self._lock:
+            return (credential, None) in self._kept
+
+    def prove(self, credential: str, principal: Principal | None) -> None:
+        """Whom the credential proves now; None: nobody."""
+        if principal is None:
+            self._keep(credential, None, None)
+        elif principal.organization is not None:
+            self._keep(credential, None, _place(principal.organization))
+        else:
+            self._keep(credential, None, f"user {principal.user}")
+
+    def has_opened(self, credential: str, organization: str) -> bool:
+        """Whether the credential opened the organization to a member when it was used there last."""
+        with self._lock:
+            return (credential, organization) in self._kept
+
+    def open(self, credential: str, organization: str, *, is_member: bool) -> None:
+        """Whether the credential opens the organization to a member now."""
+        self._keep(credential, organization, _place(organization) if is_member else None)
+
+    def _keep(self, credential: str, organization: str | None, place: str | None) -> None:
+        key = (credential, organization)
+        with self._lock:
+            self._kept.pop(key, None)
+            if place is not None:
+                self._kept[key] = place
+            if len(self._kept) > self._most:
+                self._kept.popitem(last=False)
+
+
+def _place(organization: str) -> str:
+    return f"organization {organization}"
