@@ -163,8 +163,9 @@ INSERT INTO fairlane_labels (organization_id, job_id, name, value)
 SELECT organization_id, id, 'doc', row_number() OVER () / 100 FROM fairlane_jobs WHERE status = 'completed' LIMIT 5000
 """
 AUDIT = """
-INSERT INTO fairlane_audit (organization_id, at, actor, origin, action, subject)
-SELECT 'big', '2026-11-26', 'ana', 'cli', 'jobs.retry', gen_random_uuid()::text FROM generate_series(1, 5000)
+INSERT INTO fairlane_audit (organization_id, id, at, actor, origin, action, subject)
+SELECT 'big', gen_random_uuid(), '2026-11-26', 'ana', 'cli', 'jobs.retry', gen_random_uuid()::text
+FROM generate_series(1, 5000)
 """
 FILLS = (ORGANIZATIONS, FILL, EDGES, FILES, QUOTAS, SUBMISSIONS, STARTS, LOG, LETTERS, COUNTS, BREAKERS, LABELS, AUDIT)
 
