@@ -23,7 +23,8 @@ _HEAD: Final = """\
 
 How fast Fairlane is, beside its peers, and who waits for whom. This page is made from the files in
 `benchmarks/results` by `make bench-page`; the figures are of the machines named with them, and mean little on another
-one. Measure yours: `fairlane bench --quick`.
+one: tables with different machines above them can't be compared with each other. Measure yours:
+`fairlane bench --quick`.
 """
 _NOTHING: Final = """
 Nothing has been measured yet. `make bench` measures Fairlane, `make bench-peers` its peers; both write this page anew.
@@ -34,8 +35,9 @@ Jobs come without end: one process submits them in bulk and keeps 20,000 waiting
 ended {retention} s ago, and autovacuum goes by the settings of the tables. Measured by `make bench-soak`.
 """
 _SNAPSHOT: Final = """
-The same while another session holds a snapshot for {snapshot} minutes, from the end of the second on, as a dump or a
-long report does: nothing that has died since can be cleared away. Measured by
+Jobs come without end: one process submits them in bulk and keeps 20,000 waiting, one worker runs them and deletes what
+ended {retention} s ago. For {snapshot} minutes, from the end of the second on, another session holds a snapshot, as a
+dump or a long report does: nothing that has died since can be cleared away. Measured by
 `make bench-soak ARGS="--snapshot {snapshot}"`.
 """
 _PEERS: Final = """
@@ -44,6 +46,12 @@ the start of the first handler to the first look at the store that shows no job 
 the one job of B starts, submitted while A's jobs, of a millisecond each, wait. *Worker killed* says when a job runs
 again whose worker was killed (SIGKILL) in the middle of it, at the default settings, with another worker started at
 once. They were run in turn, each on a fresh store, with the newest packages.
+
+What differs from the defaults stands in each row, with where its makers describe it. Fairlane has 1,000 slots, as the
+tables of its own figures have, and most peers that count slots 100. A slot of Fairlane's is free again when the end of
+its job is on its way to the database, so with jobs that do nothing the slots are the size of its claims and of what it
+writes at once, for which peers have settings of their own. `fairlane-100-slots`, where it was run, is Fairlane with as
+many as they.
 """
 _HOLDS: Final = """
 ## What holds the figures

@@ -31,6 +31,7 @@ _PSYCOPG: Final = "psycopg[binary,pool]"
 PEERS: Final[Mapping[str, Known]] = {
     "fairlane": Known("postgresql", "fairlane"),
     "fairlane-without-dedup": Known("postgresql", "fairlane", environment={"BENCH_DEDUP": "0"}),
+    "fairlane-100-slots": Known("postgresql", "fairlane", environment={"BENCH_SLOTS": "100"}),
     "pgqueuer": Known("postgresql", "pgqueuer", ("pgqueuer[asyncpg]", "uvloop", _PSYCOPG)),
     "procrastinate": Known("postgresql", "procrastinate", ("procrastinate", _PSYCOPG)),
     "chancy": Known("postgresql", "chancy", ("chancy", _PSYCOPG)),

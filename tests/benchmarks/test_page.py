@@ -77,8 +77,10 @@ def test_a_soak_is_told_in_a_dozen_rows_to_its_end() -> None:
         "snapshot": 0,
     }
     text = page.page({"soak": {**about, "samples": samples}})
-    assert "holds a snapshot for" not in text
-    assert "holds a snapshot for 10 minutes" in page.page({"soak": {**about, "snapshot": 10, "samples": samples}})
+    assert "another session holds a snapshot" not in text
+    beside = page.page({"soak": {**about, "snapshot": 10, "samples": samples}})
+    assert "For 10 minutes, from the end of the second on, another session holds a snapshot" in beside
+    assert "## A soak\n\nJobs come without end" in beside, "it may stand without the other"
     rows = [line for line in text.splitlines() if line.startswith("| ") and "3 + 5" in line]
     assert 10 <= len(rows) <= 15
     assert rows[-1] == "| 30 | 30,000 | 50 /s | 3 + 5 | 3 + 5 | 3 + 5 |"

@@ -1,4 +1,7 @@
-"""Fairlane itself, on PostgreSQL or SQLite. BENCH_DEDUP=0 makes every job type's deduplication window 0."""
+"""Fairlane itself, on PostgreSQL or SQLite.
+
+BENCH_DEDUP=0 makes every job type's deduplication window 0; BENCH_SLOTS is the worker's number of slots.
+"""
 
 import os
 from itertools import count
@@ -9,7 +12,8 @@ from benchmarks.peers.shape import chunks, main, url
 from fairlane import Fairlane, JobContext, Submission
 
 _WITHOUT_DEDUP: Final = os.environ.get("BENCH_DEDUP") == "0"
-_SLOTS: Final = 1000  # a slot is free again when the end of its job is on its way: short jobs need many
+# A slot is free again when the end of its job is on its way: short jobs need many.
+_SLOTS: Final = int(os.environ.get("BENCH_SLOTS", "1000"))
 _WINDOW: Final = 0.0 if _WITHOUT_DEDUP else 300.0  # seconds; 300 is the default
 
 
