@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from random import Random
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -13,9 +14,8 @@ from fairlane.domain.backoff import Backoff
 from fairlane.domain.breaker import Pair, Trial
 from fairlane.domain.fairness import Lane
 from fairlane.domain.limits import Subject
-from fairlane.domain.outcomes import Outcome, Refused, Released
+from fairlane.domain.outcomes import Released
 from fairlane.domain.sealing import is_sealed
-from fairlane.domain.statuses import OrganizationStatus
 from fairlane.registry.directory import Directory, Membership, Standing, StoredDirectory
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.sealing import Ring
@@ -24,6 +24,8 @@ from fairlane.runtime.headcount import Headcount
 from fairlane.runtime.outlook import Outlook, Outlooks, pair_of
 from fairlane.runtime.patience import DirectoryAway, ask_members
 from fairlane.runtime.rooms import Turns, note_starts
+from fairlane.runtime.standstill import Standstill
+from fairlane.runtime.verdict import DEFERRED, is_gone, verdict
 from fairlane.store.statements import breakers, claim, claim_round, lanes, running_limits, workers
 from fairlane.store.statements.claim import Claimed, Wanted
 from fairlane.store.statements.claim_round import Beginning
@@ -34,9 +36,18 @@ from fairlane.store.transaction import Database
 
 _BATCH = 500
 _SHORT_ROUND = 250  # jobs: a fifth of the work of a thousand, and little more of it for each
-_DEFERRED = 10.0  # seconds a job waits when the directory could not be asked about its user, or its key is not here
-ORGANIZATION_GONE = "Organization not found"  # R5 names both reasons
-PERMISSION_LOST = "Permission denied"
+
+
+class _Round(NamedTuple):
+    """What was wanted and claimed in a claim round.
+
+    `is_counted`: what runs was counted under limits' locks; `is_blocked`: nothing of what is ready was let start.
+    """
+
+    wanted: Wanted
+    claimed: list[Claimed]
+    is_counted: bool = False
+    is_blocked: bool = False
 
 
 @dataclass(slots=True)
@@ -58,12 +69,14 @@ class Claims:
     is_unsure: bool = field(default=False, init=False)
     _turns: Turns = field(init=False)
     _headcount: Headcount = field(init=False)
+    _standstill: Standstill = field(init=False)
     _counted_for: Sequence[RunningRow] | None = field(default=None, init=False)  # of the outlook, for what is limited
     _locked: frozenset[str] = field(default=frozenset(), init=False)  # organizations whose keys are not here
 
     def __post_init__(self) -> None:
         self._turns = Turns(self.card.id)
         self._headcount = Headcount(self.card.id)
+        self._standstill = Standstill(self.database, self.directory)
 
     def locked(self) -> frozenset[str]:
         """The organizations that have nothing claimed here, since their keys are not here; from any thread."""
@@ -87,21 +100,27 @@ class Claims:
         if slots <= 0:
             return []
         self.is_held_up = False
+        if self._locked:
+            self._look_for_keys()
+        if (seen := self._standstill.look(self._locked)) is not None:
+            if self._standstill.goes_on(seen):
+                return []
+            self.outlooks.drop()
         outlook = self.outlooks.now()
         self.is_hungry = bool(outlook and outlook.lanes)
         if outlook is None or not outlook.lanes:
+            self._standstill.ended(outlook, seen, is_blocked=not self.outlooks.is_dear())
             return []
-        if self._locked:
-            self._look_for_keys()
         # An error from here on may leave claimed jobs that the worker never heard of.
         was_unsure, self.is_unsure = self.is_unsure, True
         running = self._headcount.running(outlook, known)
-        plan, claimed, counted = self.database.write(
-            lambda connection: self._claim(connection, outlook, running, slots)
-        )
-        self._remember(plan, claimed)
-        if counted:
+        done = self.database.write(lambda connection: self._claim(connection, outlook, running, slots))
+        claimed = done.claimed
+        self._remember(done.wanted, claimed)
+        if done.is_counted:
             self._counted_for = outlook.running
+        is_blocked = done.is_blocked and not self.is_held_up and not self.outlooks.is_dear()
+        self._standstill.ended(outlook, seen, is_blocked=is_blocked)
         ready = self._prepare(claimed, outlook.standings) if claimed else []
         self.is_unsure = was_unsure
         return ready
@@ -138,15 +157,12 @@ class Claims:
         ]
         return finish(connection, self.database.clock.now(connection), ends, Random())  # noqa: S311 - jitter, no secret
 
-    def _claim(
-        self, connection: Connection, outlook: Outlook, running: Running | None, slots: int
-    ) -> tuple[Wanted, list[Claimed], bool]:
-        """What was wanted and claimed, and whether what runs was counted under limits' locks."""
+    def _claim(self, connection: Connection, outlook: Outlook, running: Running | None, slots: int) -> "_Round":
         # Suspensions are read in the claim's transaction, so that nothing comes late but what a host's directory says.
         are_ours = isinstance(self.directory, StoredDirectory)
         began = claim_round.begin(connection, self.database.clock, self.card.id, suspended=are_ours, running=running)
         if began is None:
-            return Wanted((), {}, {}), [], False
+            return _Round(Wanted((), {}, {}), [])
         trials = breakers.lock_due(connection, began.now, outlook.trials)
         locked_out = frozenset(("organization", one) for one in self._locked)
         allowed = _allowed(outlook, _pauses(began, outlook) | locked_out, trials)
@@ -166,7 +182,8 @@ class Claims:
         claimed = claim.claim(connection, view.now, wanted, worker_id=self.card.id, worker=self.card.name)
         note_starts(connection, view.now, claimed, outlook)
         breakers.begin_trials(connection, _begun(claimed, trials))
-        return wanted, claimed, bool(locked)
+        is_blocked = slots > view.reserve and not any(wanted.rows())
+        return _Round(wanted, claimed, is_counted=bool(locked), is_blocked=is_blocked)
 
     def _lock_limits(
         self,
@@ -224,7 +241,7 @@ class Claims:
         self, claimed: Sequence[Claimed], standings: Mapping[str, Standing]
     ) -> Mapping[str, Standing] | None:
         """How these jobs' organizations stand: a no ends jobs, so an outlook's is asked again. None: no answer."""
-        gone = {one.organization for one in claimed if _is_gone(standings.get(one.organization))}
+        gone = {one.organization for one in claimed if is_gone(standings.get(one.organization))}
         if not gone:
             return standings
         try:
@@ -244,9 +261,9 @@ class Claims:
             ready(
                 one,
                 more.get(one.lease_token, NO_EXTRAS),
-                _verdict(one, stand, members),
+                verdict(one, stand, members),
                 rings.get(one.organization),
-                _DEFERRED,
+                DEFERRED,
             )
             for one in claimed
         ]
@@ -290,7 +307,7 @@ def _pauses(began: Beginning, outlook: Outlook) -> frozenset[tuple[str, str]]:
     """What is paused, but for organizations that are gone: what waits there is claimed, to be refused."""
     if not began.paused:
         return began.paused
-    gone = {lane.organization for lane in outlook.lanes if _is_gone(outlook.standings.get(lane.organization))}
+    gone = {lane.organization for lane in outlook.lanes if is_gone(outlook.standings.get(lane.organization))}
     return began.paused - {("organization", organization) for organization in gone}
 
 
@@ -298,42 +315,7 @@ def _pausable(lane: Lane) -> set[tuple[str, str]]:
     return {("queue", lane.queue), ("job_type", lane.job_type), ("organization", lane.organization)}
 
 
-def _is_gone(standing: Standing | None) -> bool:
-    return standing is None or standing.status is OrganizationStatus.DELETED
-
-
 def _begun(claimed: Iterable[Claimed], trials: Iterable[Pair]) -> dict[Pair, Trial]:
     """The trials that begin with what was claimed: of each pair it is one job at most."""
     pairs = {Pair(one.organization, one.job_type): Trial(one.id, one.attempt, one.lease_token) for one in claimed}
     return {pair: pairs[pair] for pair in trials if pair in pairs}
-
-
-def _verdict(
-    claimed: Claimed,
-    standings: Mapping[str, Standing] | None,
-    members: Mapping[tuple[str, str], Membership] | None,
-) -> Outcome | None:
-    """What the checks at start say; None = go. Only a definite no ends a job."""
-    if standings is None:
-        return Released("the directory could not be asked about its organization", _DEFERRED)
-    if _is_gone(standings.get(claimed.organization)):
-        return Refused(ORGANIZATION_GONE)
-    if claimed.user is None:
-        return None
-    if members is None:
-        return Released("the directory could not be asked about its user", _DEFERRED)
-    membership = members.get((claimed.organization, claimed.user))
-    if membership is None:
-        return Refused(
-            PERMISSION_LOST,
-            f"{claimed.user} is no longer a member of {claimed.organization}; add them and retry it, or submit it as "
-            "another user",
-        )
-    if not membership.may_submit(claimed.required_permission):
-        right = f", which needs {claimed.required_permission}" if claimed.required_permission is not None else ""
-        return Refused(
-            PERMISSION_LOST,
-            f"{claimed.user} may no longer submit {claimed.job_type} in {claimed.organization}{right}; give them the "
-            "right and retry it, or submit it as another user",
-        )
-    return None

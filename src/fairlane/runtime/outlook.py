@@ -41,6 +41,7 @@ class Outlook:
     `limits` are those of these lanes only, `limited` says which of them hold for each lane; of each pair in `trials`
     one job may start, if its breaker lets it still. `fleet`: the slots of the workers that claim alike, by their id.
     `rungs`: where claims begin in each lane; `running`: what ran; empty and None if both are cheap to find.
+    `organizations`: whose standings were asked for, of suspended ones, too.
     """
 
     lanes: tuple[Lane, ...]
@@ -51,6 +52,7 @@ class Outlook:
     fleet: Mapping[UUID, int]
     rungs: Mapping[Lane, Sequence[Rung]]
     running: Sequence[RunningRow] | None
+    organizations: frozenset[str]
 
     def without(self, gone: Iterable[Lane]) -> "Outlook":
         """The same without lanes that have turned out to be empty."""
@@ -69,7 +71,7 @@ class Outlook:
         return replace(self, rungs={**self.rungs, **moved})
 
 
-_NOTHING: Final = Outlook((), {}, {}, {}, frozenset(), {}, {}, None)
+_NOTHING: Final = Outlook((), {}, {}, {}, frozenset(), {}, {}, None, frozenset())
 _LATELY: Final = 0.2  # seconds
 # Seconds, and for each lane (a scan of a thousand takes 15 ms, ten times as long on a busy machine); after a skip scan
 # that took longer, the next ones spare claims what took them so long.
@@ -122,6 +124,10 @@ class Outlooks:
         rest = _REST if self._is_felt or not self._is_hinted else 1
         return min(rest * self._took, max(_LONGEST, min(self._took, self._took_before)))
 
+    def is_dear(self) -> bool:
+        """Whether looks take long."""
+        return self._took > _DEAR
+
     def hinted(self) -> None:
         """Something became ready, maybe in a lane that the outlook does not have. From any thread."""
         self._is_hinted, self._hinted_at = True, time.monotonic()
@@ -161,8 +167,9 @@ class Outlooks:
         breakers = {one.pair: one for one in seen.breakers}
         held = {pair for pair, one in breakers.items() if not one.lets_try(seen.now)}
         found = [lane for lane in served if pair_of(lane) not in held]
+        names = frozenset(lane.organization for lane in found)
         try:
-            standings = self.directory.organizations({lane.organization for lane in found})
+            standings = self.directory.organizations(names)
         except DirectoryAway:
             return None
         open_ = tuple(lane for lane in found if not _is_suspended(standings.get(lane.organization)))
@@ -174,7 +181,7 @@ class Outlooks:
             self.database.write(lambda connection: running_limits.prepare(connection, self.database.clock, new))
             self._prepared |= new
         limited = {lane: tuple(one for one in subjects_of(*pair_of(lane)) if one in limits) for lane in open_}
-        return Outlook(open_, standings, limits, limited, trials, seen.fleet, rungs, running)
+        return Outlook(open_, standings, limits, limited, trials, seen.fleet, rungs, running, names)
 
     def _note(self, took: float) -> None:
         self._took_before, self._took = self._took, took

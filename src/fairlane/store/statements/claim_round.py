@@ -1,20 +1,20 @@
 """What a claim round looks at, each in one round trip: before its transaction, and at the beginning of it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, bindparam, func, select
+from sqlalchemy import Connection, bindparam, func, select, text
 
 from fairlane.domain.breaker import Breaker
 from fairlane.domain.limits import Subject
 from fairlane.store.clock import Clock
-from fairlane.store.dialects import is_sqlite
+from fairlane.store.dialects import given, is_sqlite
 from fairlane.store.statements import breakers, job_types, lanes, running_limits
 from fairlane.store.statements.workers import WorkerCard
-from fairlane.store.tables import workers
+from fairlane.store.tables import organizations, workers
 from fairlane.store.together import together
 
 # KEY SHARE lets the heartbeat through and keeps rescuers, who lock the row FOR UPDATE, from giving the worker up
@@ -61,6 +61,40 @@ def look(connection: Connection, clock: Clock, card: WorkerCard) -> Sight:
         running_limits.overrides_of(overrides),
         fleet | {card.id: card.slots},
     )
+
+
+# What may keep ready jobs from starting, apart from time and locks.
+_HOLDS: Final = (lanes.ACTIVE, lanes.WHO_RUNS, job_types.OPTIONS, running_limits.OVERRIDES, job_types.PAUSED)
+_STANDINGS: Final = tuple(
+    text(f"""
+SELECT own.id, own.status, own.max_running
+FROM {given("id", sqlite=sqlite)} JOIN fairlane_organizations AS own ON own.id = given.id
+""").columns(organizations.c.id, organizations.c.status, organizations.c.max_running)  # noqa: S608 - a constant of ours
+    for sqlite in (False, True)
+)
+
+
+class Holds(NamedTuple):
+    """What may keep ready jobs from starting: equal if nothing of it has changed. `is_timed`: time alone changes it."""
+
+    rows: tuple[frozenset[tuple[Any, ...]], ...]
+    is_timed: bool
+
+
+def holds(connection: Connection, clock: Clock, names: Iterable[str], *, are_ours: bool) -> Holds:
+    """All that may hold back what is ready, in one round trip.
+
+    Args:
+        names: of the organizations that have something ready.
+        are_ours: whether they are in Fairlane's own directory.
+    """
+    sqlite = is_sqlite(connection)
+    questions = [breakers.OPEN, *(each[sqlite] if isinstance(each, tuple) else each for each in _HOLDS)]
+    if are_ours:
+        questions.append(_STANDINGS[sqlite])
+    values = {"given": json.dumps([[name] for name in names])} if are_ours else {}
+    _, (open_, *found) = together(connection, clock, *questions, across="claim", values=values)
+    return Holds(tuple(map(frozenset, found)), is_timed=bool(open_))
 
 
 class Beginning(NamedTuple):

@@ -48,7 +48,7 @@ SELECT queue, organization_id, job_type FROM lane JOIN fairlane_jobs AS job ON j
 """)  # noqa: S608 - a constant of ours
 
 
-_ACTIVE: Final = tuple(
+ACTIVE: Final = tuple(
     scan.columns(jobs.c.queue, jobs.c.organization_id, jobs.c.job_type).execution_options(fairlane_across="claim")
     for scan in (_SKIP_SCAN, _SKIP_SCAN_ON_SQLITE)
 )
@@ -56,7 +56,7 @@ _ACTIVE: Final = tuple(
 
 def active(connection: Connection) -> TextualSelect:
     """Asks for all lanes with a ready job; its cost goes by the number of lanes."""
-    return _ACTIVE[is_sqlite(connection)]
+    return ACTIVE[is_sqlite(connection)]
 
 
 def active_lanes(connection: Connection) -> list[Lane]:
@@ -135,13 +135,15 @@ def _running(of_any: str) -> TextualSelect:
     return statement.columns(*columns).execution_options(fairlane_across="claim")
 
 
-_ON_POSTGRES: Final = _running("= ANY(ARRAY(SELECT id FROM fairlane_workers))")
-_ON_SQLITE: Final = _running("IN (SELECT id FROM fairlane_workers)")
+WHO_RUNS: Final = (
+    _running("= ANY(ARRAY(SELECT id FROM fairlane_workers))"),
+    _running("IN (SELECT id FROM fairlane_workers)"),
+)
 
 
 def who_runs(connection: Connection) -> TextualSelect:
     """Asks for what `counted` reads."""
-    return _ON_SQLITE if is_sqlite(connection) else _ON_POSTGRES
+    return WHO_RUNS[is_sqlite(connection)]
 
 
 def running(connection: Connection) -> Running:
