@@ -9,8 +9,9 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from fairlane.domain import transitions
+from fairlane.domain.duplicates import may_replace
 from fairlane.domain.errors import DuplicateJob, QueueFull, RateLimited
-from fairlane.domain.statuses import WAITING, JobStatus
+from fairlane.domain.statuses import JobStatus
 from fairlane.store.statements import audit, dedup, limits
 from fairlane.store.statements.drafts import Dedup, Draft, RateLimit, at
 from fairlane.store.statements.transition import SYSTEM, lock_job, write
@@ -252,12 +253,13 @@ def earlier_jobs(connection: Connection, now: datetime, drafts: Sequence[Draft])
 def _replace(connection: Connection, now: datetime, draft: Draft, rule: Dedup, holder: dedup.Holder) -> bool:
     """Cancel the earlier job, if it has not started and is theirs to cancel, and put the new one in its place."""
     earlier = lock_job(connection, draft.organization, holder.job_id)
-    if earlier is None or earlier.status not in WAITING:
+    if earlier is None:
         return False
-    if not draft.may_replace_all and earlier.submitted_by != draft.user:
+    status, may_replace_all = JobStatus(earlier.status), draft.may_replace_all
+    if not may_replace(status, earlier.submitted_by, user=draft.user, may_replace_all=may_replace_all):
         return False
     reason = f"replaced by {draft.id}"
-    transition = transitions.cancel(JobStatus(earlier.status), draft.user or SYSTEM, reason, now)
+    transition = transitions.cancel(status, draft.user or SYSTEM, reason, now)
     write(connection, now, draft.organization, holder.job_id, transition, actor=draft.user or SYSTEM)
     dedup.give(connection, draft.organization, rule.key, draft.id, now + timedelta(seconds=rule.window))
     if earlier.submitted_by != draft.user:

@@ -21,9 +21,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection, func, select, text, tuple_, update
 
-from fairlane.domain import transitions
+from fairlane.domain.parents import EndedParent, fate
 from fairlane.domain.statuses import ENDED_BADLY, TERMINAL, EdgeState, JobStatus, ParentPolicy
-from fairlane.domain.transitions import Transition
 from fairlane.store.dialects import fixed, is_sqlite
 from fairlane.store.statements.transition import Change, Ended, Key, write_all
 from fairlane.store.tables import AnyRow, job_parents, jobs
@@ -189,24 +188,15 @@ def _set_unmet(connection: Connection, organization: str, unmet: Mapping[UUID, i
         connection.execute(update(jobs).where(mine).values(unmet_parents=number))
 
 
-def _change(child: AnyRow, ended_parents: list[Ended], now: datetime) -> Change | None:
+def _change(child: AnyRow, ended_parents: Sequence[Ended], now: datetime) -> Change | None:
     """What becomes of a child whose parents have ended; None: it waits on, for others or for its time."""
-    culprit = next((parent for parent in ended_parents if parent.status in ENDED_BADLY), None)
-    if culprit is not None and child.on_parent_failure != ParentPolicy.RUN_ANYWAY:
-        transition = _take_down(child, culprit, now)
-    elif child.unmet_parents <= len(ended_parents) and child.run_at <= now:
-        transition = transitions.release()
-    else:
+    ended = [EndedParent(one.id, one.job_type, one.status) for one in ended_parents]
+    policy = ParentPolicy(child.on_parent_failure)
+    found = fate(policy, ended, unmet=child.unmet_parents, run_at=child.run_at, now=now)
+    if found is None:
         return None
-    cause = culprit.id if culprit is not None else None
-    return Change(child.organization_id, child.id, transition, caused_by=cause)
-
-
-def _take_down(child: AnyRow, culprit: Ended, now: datetime) -> Transition:
-    reason = f"parent {culprit.id} ({culprit.job_type}) ended as {culprit.status.replace('_', ' ')}"
-    if child.on_parent_failure == ParentPolicy.CANCEL:
-        return transitions.cancel(JobStatus.PENDING, "system", reason, now)
-    return transitions.take_down(culprit.job_type, reason, now)
+    cause = found.culprit.id if found.culprit is not None else None
+    return Change(child.organization_id, child.id, found.transition, caused_by=cause)
 
 
 class Edge(NamedTuple):
