@@ -57,7 +57,8 @@ def test_r20_names_the_organization_s_limit(told: Told) -> None:
     assert told.nothing()
     told.run(job_type="mail.send")
     sentence = (
-        "Organization acme may run 2 jobs at once, and 2 of 2 run; it is number 2 in its lane, and the next starts "
+        "Organization acme may run 2 jobs at once, and 2 of 2 run; it is number 2 of acme's report.pdf "
+        "jobs in queue default, and the next starts "
         "when fewer do. An operator can raise this limit: `fairlane orgs update acme --max-running N`."
     )
     assert told.now() == [(ReasonCode.ORGANIZATION_MAX_RUNNING, sentence)]
@@ -70,7 +71,8 @@ def test_r20_names_the_limit_of_the_job_type_and_not_who_uses_it(told: Told) -> 
     assert told.nothing()
     told.run(organization="rival")
     sentence = (
-        "All organizations together may run 2 report.pdf jobs at once, and that many run; it is number 2 in its lane, "
+        "All organizations together may run 2 report.pdf jobs at once, and that many run; it is "
+        "number 2 of acme's report.pdf jobs in queue default, "
         f"and the next starts when fewer do. {remedy(TYPE, '--max-running')}"
     )
     assert told.now() == [(ReasonCode.JOB_TYPE_MAX_RUNNING, sentence)]
@@ -88,7 +90,8 @@ def test_r20_names_the_limit_of_the_job_type_in_the_organization(told: Told) -> 
     told.world.limit(PAIR, max_running=1)
     told.run()
     sentence = (
-        "Organization acme may run 1 report.pdf job at once, and 1 of 1 run; it is number 1 in its lane, "
+        "Organization acme may run 1 report.pdf job at once, and 1 of 1 run; it is number 1 of acme's report.pdf "
+        "jobs in queue default, "
         f"and the next starts when fewer do. {remedy(PAIR, '--max-running')}"
     )
     assert told.now() == [(ReasonCode.JOB_TYPE_MAX_RUNNING_IN_ORGANIZATION, sentence)]
@@ -114,7 +117,8 @@ def test_r20_an_execution_rate_says_when_the_next_may_start(
     told.world.pass_time(1)
     told.world.note_starts(subject, 1)
     sentence = (
-        f"{who} may start 3 report.pdf jobs in 30 s, and did; it is number 2 in its lane, "
+        f"{who} may start 3 report.pdf jobs in 30 s, and did; it is number 2 of acme's report.pdf "
+        "jobs in queue default, "
         f"and the next may start at 2026-11-01 12:00:30 UTC. {remedy(subject, '--execution-rate')}"
     )
     assert told.now() == [(code, sentence)]
@@ -218,7 +222,8 @@ def test_r20_says_that_all_slots_are_taken_and_the_place(world: World, reads: Re
 
     assert reason.code is ReasonCode.SLOTS_TAKEN
     assert reason.sentence == (
-        "All slots of the workers that could run it are taken; it is number 2 in its lane and starts when its turn "
+        "All slots of the workers that could run it are taken; it is number 2 of acme's report.pdf "
+        "jobs in queue default and starts when its turn "
         "comes and one is free."
     )
 
@@ -231,7 +236,8 @@ def test_r20_names_the_reserve_when_it_is_that_which_keeps_the_job_waiting(told:
     told.world.end(told.claimed[0])
     sentence = (
         "The slots that are free are kept for organizations with nothing running (a tenth of all, at least one, up to "
-        "a minute after others had jobs), and acme has some running; it is number 3 in its lane and starts when its "
+        "a minute after others had jobs), and acme has some running; it is number 3 of acme's report.pdf "
+        "jobs in queue default and starts when its "
         "turn comes and another slot is free."
     )
     assert told.now() == [(ReasonCode.SLOTS_RESERVED, sentence)]

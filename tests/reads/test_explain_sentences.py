@@ -216,7 +216,7 @@ def test_r20_parents_beyond_five_are_counted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "words"), [(1, "number 1 in"), (9_999, "number 9,999 in"), (LAST_PLACE, "10,000 or later")]
+    ("place", "words"), [(1, "number 1 of"), (9_999, "number 9,999 of"), (LAST_PLACE, "10,000 or later of acme's")]
 )
 def test_r20_the_place_says_when_it_is_a_bound(place: int, words: str) -> None:
     assert words in sentence(replace(READY, place_in_lane=place), ReasonCode.NOTHING_BLOCKS)

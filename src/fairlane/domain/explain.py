@@ -166,7 +166,7 @@ def _slots(facts: Facts, place: int, able: Iterable[LiveWorker]) -> Iterator[Rea
     if not with_room:
         yield Reason(
             ReasonCode.SLOTS_TAKEN,
-            f"All slots of the workers that could run it are taken; it is {number_in_lane(place)} "
+            f"All slots of the workers that could run it are taken; it is {number_in_lane(facts.job, place)} "
             "and starts when its turn comes and one is free.",
         )
     elif facts.is_at_work and all(worker.keeps_room for worker in with_room):
@@ -174,7 +174,7 @@ def _slots(facts: Facts, place: int, able: Iterable[LiveWorker]) -> Iterator[Rea
             ReasonCode.SLOTS_RESERVED,
             "The slots that are free are kept for organizations with nothing running (a tenth of all, at least one, "
             f"up to a minute after others had jobs), and {facts.job.organization} has some running; it is "
-            f"{number_in_lane(place)} and starts when its turn comes and another slot is free.",
+            f"{number_in_lane(facts.job, place)} and starts when its turn comes and another slot is free.",
         )
 
 
@@ -183,7 +183,8 @@ def _nothing(facts: Facts) -> Reason:
     if place is None:
         sentence = "All that it waited for has come; a worker makes it ready within about a second."
         return Reason(ReasonCode.BEING_MADE_READY, sentence)
-    sentence = f"Nothing blocks it; it is {number_in_lane(place)} and starts when its turn comes and a worker is free."
+    number = number_in_lane(facts.job, place)
+    sentence = f"Nothing blocks it; it is {number} and starts when its turn comes and a worker is free."
     return Reason(ReasonCode.NOTHING_BLOCKS, sentence)
 
 

@@ -38,8 +38,9 @@ def _max_running(facts: Facts, one: LimitOn, most: int) -> Reason:
     if most == 0 or facts.place_in_lane is None:
         return Reason(code, f"{who} may run no {what}: none allowed. {remedy}")
     number = "that many" if organization is None else f"{one.running:,} of {most:,}"
+    place = number_in_lane(facts.job, facts.place_in_lane)
     sentence = (
-        f"{who} may run {_count(most, what)} at once, and {number} run; it is {number_in_lane(facts.place_in_lane)}, "
+        f"{who} may run {_count(most, what)} at once, and {number} run; it is {place}, "
         f"and the next starts when fewer do. {remedy}"
     )
     return Reason(code, sentence)
@@ -56,9 +57,10 @@ def _execution_rate(facts: Facts, one: LimitOn) -> Reason:
     if one.next_start is None or facts.place_in_lane is None:
         return Reason(code, f"{who} may start no {what}: none allowed. {remedy}")
     allowed = _count(one.limit.execution_rate or 0, what)
+    place = number_in_lane(facts.job, facts.place_in_lane)
     sentence = (
-        f"{who} may start {allowed} in {one.limit.execution_rate_window:g} s, and did; it is "
-        f"{number_in_lane(facts.place_in_lane)}, and the next may start at {time_of(one.next_start)}. {remedy}"
+        f"{who} may start {allowed} in {one.limit.execution_rate_window:g} s, and did; it is {place}, "
+        f"and the next may start at {time_of(one.next_start)}. {remedy}"
     )
     return Reason(code, sentence)
 

@@ -5,6 +5,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
+from fairlane.domain.jobs import Job
+
 
 class ReasonCode(StrEnum):
     """What kind of reason it is, for programs; people read the sentence."""
@@ -63,9 +65,10 @@ class Reason:
     sentence: str
 
 
-def number_in_lane(place: int) -> str:
-    """A place in a lane within a sentence."""
-    return f"number {place:,}{' or later' if place >= LAST_PLACE else ''} in its lane"
+def number_in_lane(job: Job, place: int) -> str:
+    """A job's place in its lane within a sentence, without the word, which no reader of it has been told."""
+    number = f"number {place:,}{' or later' if place >= LAST_PLACE else ''}"
+    return f"{number} of {job.organization}'s {job.job_type} jobs in queue {job.queue}"
 
 
 def time_of(moment: datetime) -> str:

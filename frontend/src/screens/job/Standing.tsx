@@ -23,7 +23,7 @@ export function Standing({ job }: { job: Job }) {
             ))}
             {isWaiting && data.place_in_lane !== null && (
               <li className="text-muted">
-                Place in its lane:{" "}
+                Place among the {job.job_type} jobs of {job.organization} in queue {job.queue}:{" "}
                 {data.place_in_lane >= 10_000 ? "10,000 or later" : data.place_in_lane.toLocaleString("en")}
               </li>
             )}
