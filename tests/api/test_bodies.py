@@ -53,15 +53,21 @@ def test_a_compressed_body_is_refused_unread(api: Api):
         ('{"job_type": "report"}'.encode("utf-16"), "invalid-json"),
         ('{"job_type": "report"}'.encode("utf-16-le"), "invalid-json"),
         (b'{"job_type": "\xff"}', "invalid-json"),
-        (b"{", "invalid-request"),
+        (b"{", "invalid-json"),
+        (b'{"job_type": "report",}', "invalid-json"),
         (b"1" * 5000, "bad-request"),
-        (b"nothing", "invalid-request"),
+        (b"nothing", "invalid-json"),
     ],
 )
 def test_a_body_that_is_no_flat_json_is_refused(api: Api, body: bytes, kind: str):
     answer = api.as_("member").post(JOBS, content=body, headers=JSON)
     assert answer.json()["type"] == f"urn:fairlane:problem:{kind}"
-    assert answer.status_code == (422 if kind == "invalid-request" else 400)
+    assert answer.status_code == 400
+
+
+def test_where_json_breaks_off_is_told_in_a_sentence(api: Api):
+    answer = api.as_("member").post(JOBS, content=b'{"job_type":}', headers=JSON)
+    assert answer.json()["detail"] == "The body is no JSON: Expecting value, at character 12."
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,9 @@ def on_invalid(_request: Request, error: Exception) -> Response:
     """Answer for a request of which a part has the wrong form. What was sent is not repeated."""
     assert isinstance(error, RequestValidationError)
     found = error.errors()
+    if found[0]["type"] == "json_invalid":
+        what, place = found[0]["ctx"]["error"], found[0]["loc"][-1]
+        return Problem(400, "invalid-json", f"The body is no JSON: {what}, at character {place}.").response()
     wrong = [
         {
             "pointer": ("/" + "/".join(map(str, one["loc"])))[:_LONGEST_POINTER],
