@@ -58,8 +58,8 @@ BUILT = {
     "requeue": transitions.requeue("released", 1, None),
     "requeue later": transitions.requeue("snoozed", 0, NOW),
     "release": transitions.release(),
-    "revive": transitions.revive("retried by ann"),
-    "revive later": transitions.revive("retried by ann", NOW),
+    "revive": transitions.revive("retried by ann", NOW),
+    "revive later": transitions.revive("retried by ann", NOW, NOW),
     "revive pending": transitions.revive_pending("its parent was retried", 2),
 }
 every_transition = pytest.mark.parametrize("transition", BUILT.values(), ids=BUILT.keys())

@@ -146,7 +146,7 @@ def _facts(job: Job, parents: list[str]) -> list[tuple[str, Any]]:
         ("error", error),
         ("depends on", parents),
         ("submitted", job.created_at),
-        ("not before", job.run_at if job.run_at > job.created_at else None),
+        ("due", job.run_at if job.run_at > job.created_at else None),
         ("started", job.started_at),
         ("ended", job.finished_at),
         ("cancel asked", job.cancel_requested_at),

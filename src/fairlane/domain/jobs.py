@@ -16,7 +16,8 @@ class Job:
     """A job as it stood when it was read.
 
     `attempt` counts claims and only ever grows; `retry_count` starts afresh when a person retries it. `timeout` is in
-    seconds. `max_retries` None means unlimited. `user` None is the system. `progress` is in percent.
+    seconds. `run_at` is since when it is due, or from when it will be: a retry moves it. `max_retries` None means
+    unlimited. `user` None is the system. `progress` is in percent.
     """
 
     id: UUID

@@ -181,9 +181,9 @@ def release(reason: str = "all parents ended and its time has come") -> Transiti
     return Transition((Step(_S.PENDING, _S.QUEUED, reason),), {"ready": True})
 
 
-def revive(reason: str, ready_at: datetime | None = None) -> Transition:
+def revive(reason: str, now: datetime, ready_at: datetime | None = None) -> Transition:
     """A person retried a dead letter: it may be claimed at once or from `ready_at`, its retries start afresh."""
-    changes = {**_AFRESH, "ready": ready_at is None, "next_retry_at": ready_at}
+    changes = {**_AFRESH, "ready": ready_at is None, "next_retry_at": ready_at, "run_at": now}
     return Transition((Step(_S.DEAD_LETTER, _S.QUEUED, reason),), changes)
 
 

@@ -14,7 +14,7 @@ export function Details({ job }: { job: Job }) {
           ["Queue", job.queue],
           ["Priority", words(job.priority)],
           Date.parse(job.run_at) - Date.parse(job.created_at) > 1000 && [
-            "Not before",
+            "Due",
             <Time key="at" at={job.run_at} />,
           ],
           job.started_at !== null && ["Waited", <Elapsed key="wait" from={job.run_at} to={job.started_at} />],

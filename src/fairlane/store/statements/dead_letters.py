@@ -68,7 +68,7 @@ def retry(
         )
     reason, later = f"retried by {actor}{edited}", at if at is not None and at > now else None
     unmet = revival.wait_for_live_parents(connection, organization, job_id)
-    transition = transitions.revive_pending(reason, unmet) if unmet else transitions.revive(reason, later)
+    transition = transitions.revive_pending(reason, unmet) if unmet else transitions.revive(reason, now, later)
     write(connection, now, organization, job_id, transition, actor=actor)
     forget_cancel_request(connection, organization, [job_id])
     resolve(connection, now, organization, job_id, Resolution.RETRIED, actor=actor, note=None)

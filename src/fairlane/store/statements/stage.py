@@ -52,7 +52,10 @@ def release_scheduled(connection: Connection, now: datetime, limit: int = _BATCH
 
 
 def ready_retries(connection: Connection, now: datetime, limit: int = _BATCH) -> int:
-    """Let claims see the queued jobs whose `next_retry_at` is reached; how many. No transition: they stay queued."""
+    """Let claims see the queued jobs whose `next_retry_at` is reached; how many. No transition: they stay queued.
+
+    From then on they are due: one that comes again and again would otherwise always go before what came later.
+    """
     due = connection.execute(
         select(jobs.c.organization_id, jobs.c.id)
         .where(jobs.c.status == fixed(JobStatus.QUEUED), ~jobs.c.ready, jobs.c.next_retry_at <= now)
@@ -68,6 +71,6 @@ def ready_retries(connection: Connection, now: datetime, limit: int = _BATCH) ->
         .where(tuple_(jobs.c.organization_id, jobs.c.id).in_([(row.organization_id, row.id) for row in due]))
         # Canceled meanwhile: then it is not for us.
         .where(jobs.c.status == JobStatus.QUEUED)
-        .values(ready=True)
+        .values(ready=True, run_at=jobs.c.next_retry_at)
     )
     return made_ready.rowcount
