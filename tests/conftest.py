@@ -20,6 +20,7 @@ from typing import Any
 from uuid import uuid4
 
 import fasteners
+import hypothesis
 import psycopg
 import pytest
 from psycopg import sql
@@ -35,6 +36,10 @@ SERVER_SETTINGS = {
     "max_wal_size": "256MB",
 }
 SHARED_MEMORY = Path("/dev/shm")
+
+# On a busy machine an example takes as long as it takes.
+hypothesis.settings.register_profile("fairlane", deadline=None)
+hypothesis.settings.load_profile("fairlane")
 
 
 def pytest_configure(config: pytest.Config) -> None:

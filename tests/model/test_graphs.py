@@ -59,7 +59,6 @@ def scene(database_url: str) -> Iterator[Scene]:
 # One database serves all graphs: each has ended before the next begins.
 @settings(
     max_examples=10_000 if DEEP else 60,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(graph=graphs(), together=st.booleans())

@@ -24,7 +24,6 @@ def test_the_engine_does_what_the_model_says(database_url: str):
         settings=settings(
             max_examples=1000 if DEEP else 20,
             stateful_step_count=100,
-            deadline=None,
             suppress_health_check=[HealthCheck.too_slow],
         ),
     )
