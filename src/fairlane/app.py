@@ -388,7 +388,7 @@ class Fairlane:
         except FileNotFoundError as error:
             raise ArtifactNotFound(
                 f"The file of artifact {name!r} of job {job_id} is not in this process's artifact storage; "
-                "give it the artifacts_url that the worker has."
+                "give it the artifacts_url that the worker has (FAIRLANE_ARTIFACTS_URL)."
             ) from error
 
     def list_artifacts(self, job_id: UUID | str, *, organization: str) -> Result:

@@ -40,8 +40,9 @@ def serving(url: str, *args: str, lines: int) -> Iterator[list[str]]:
 
 
 def test_where_nobody_can_log_in_a_link_lets_an_operator_in_once(database_url: str):
-    with serving(database_url, lines=3) as printed:
+    with serving(database_url, lines=4) as printed:
         (link,) = (line for line in printed if "link=" in line)
+        assert printed[2].endswith("To see them: fairlane users update operator --right payload:read")
         with httpx.Client() as client:
             assert client.get(link).json() == {
                 "user": "operator",

@@ -105,11 +105,14 @@ def test_in_production_a_database_without_tables_is_to_be_migrated(
     assert "has no Fairlane schema yet" in sentence(run, "database", code=1)
 
 
-def test_row_security_is_told_to_be_on_where_the_login_is_above_it(
+def test_a_login_above_row_security_and_artifacts_in_the_working_directory_are_noted(
     run: Run, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAIRLANE_URL", postgres_url)
     assert "is a superuser's" in sentence(run, "row security", code=0)
+    assert "a folder of this working directory" in sentence(run, "artifacts", code=0)
+    monkeypatch.setenv("FAIRLANE_ARTIFACTS_URL", "memory:///")
+    assert sentence(run, "artifacts", code=0) == "memory:/// takes files and gives them back."
 
 
 @pytest.mark.parametrize(

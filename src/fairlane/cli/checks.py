@@ -227,10 +227,17 @@ def _storage(fl: Fairlane) -> Iterator[Finding]:
         sentence = f"{url} is not writable ({error}); give this user the right, or set FAIRLANE_ARTIFACTS_URL."
         yield Finding("artifacts", Grade.WRONG, sentence)
         return
-    if readable:
-        yield Finding("artifacts", Grade.FINE, f"{url} takes files and gives them back.")
-    else:
+    if not readable:
         yield Finding("artifacts", Grade.WRONG, f"{url} gives back another file than it took; look at its settings.")
+    elif fl.database.is_postgres and fl.settings.artifacts_url is None:
+        sentence = (
+            f"{url}, a folder of this working directory, takes files and gives them back; set "
+            "FAIRLANE_ARTIFACTS_URL to one place for all processes, such as file:///srv/artifacts or s3://bucket, "
+            "or they will miss each other's."
+        )
+        yield Finding("artifacts", Grade.NOTE, sentence)
+    else:
+        yield Finding("artifacts", Grade.FINE, f"{url} takes files and gives them back.")
 
 
 @contextmanager

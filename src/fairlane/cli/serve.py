@@ -1,5 +1,6 @@
 """`fairlane serve`: the dashboard and the REST API over HTTP."""
 
+import shlex
 import signal
 import socket
 from ipaddress import ip_address
@@ -11,6 +12,7 @@ import typer
 from fairlane import ConfigurationError, Fairlane, WebSettings
 from fairlane.cli.output import remark
 from fairlane.cli.session import engine
+from fairlane.domain.permissions import Right
 from fairlane.store import schema
 
 _OPERATOR: Final = "operator"
@@ -103,6 +105,11 @@ def _print_link(fl: Fairlane, address: str) -> None:
         "Nobody can log in yet, so only this machine is served. This link logs an operator in, once, for 10 minutes:"
     )
     print(link_to(fl, user, address), flush=True)
+    if Right.PAYLOAD_READ not in fl.users.get(user).rights:
+        remark(
+            "It shows no parameters, errors or results, as they are tenants'. To see them: "
+            f"fairlane users update {shlex.quote(user)} --right {Right.PAYLOAD_READ}"
+        )
 
 
 def _is_loopback(host: str) -> bool:

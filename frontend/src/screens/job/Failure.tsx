@@ -1,5 +1,5 @@
 import { useQuery } from "@tanstack/react-query";
-import type { Job } from "../../api/queries";
+import { type Job, meQuery } from "../../api/queries";
 import { Card, Code, Time } from "../../ui";
 import { attemptsOf, causesOf } from "./attempts";
 import { historyQuery } from "./queries";
@@ -48,10 +48,19 @@ export function Failure({ job }: { job: Job }) {
 
 /** Stands where payload would, for those who may not see it. */
 export function Hidden({ what }: { what: string }) {
+  const { data: me } = useQuery(meQuery);
   return (
     <p className="text-sm text-muted">
-      {what} is hidden: it needs the right <span className="font-mono text-xs">payload:read</span>, which admins can
-      give.
+      {what} is hidden: it needs the right <span className="font-mono text-xs">payload:read</span>, which{" "}
+      {me?.is_operator ? (
+        <>
+          whoever runs Fairlane gives you by{" "}
+          <span className="font-mono text-xs">fairlane users update {me.user} --right payload:read</span>
+        </>
+      ) : (
+        "an admin of the organization can give you"
+      )}
+      .
     </p>
   );
 }

@@ -80,6 +80,7 @@ def _next_steps(place: Place, planned: Sequence[Planned], jobs: Mapping[UUID, Jo
     if not place.stays:
         yield f"{program} demo --postgres --keep   # leaves PostgreSQL running, to look at its jobs"
         yield f"{program} demo                     # the same on SQLite"
+        yield f"{program} demo --serve             # and the dashboard, for as long as you look at it"
         yield f"ls {shlex.quote(str(shown(place.output)))}/*"
         return
     ended = {status: job for job in jobs.values() for status in [job.status]}
@@ -91,6 +92,7 @@ def _next_steps(place: Place, planned: Sequence[Planned], jobs: Mapping[UUID, Jo
     retried = next((job for job in jobs.values() if job.retry_count), None)
     if retried is not None:
         yield f"{program} jobs show {short(retried.id)} -o {retried.organization}"
+    yield f"{program} serve   # the dashboard with these jobs; `fairlane demo --serve` keeps it open by itself"
     if not place.url.startswith("sqlite"):
         pid = shown(place.directory / "postgres" / "postmaster.pid")
         yield f"kill -INT $(head -1 {shlex.quote(str(pid))})   # stops PostgreSQL"
