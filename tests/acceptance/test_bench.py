@@ -40,6 +40,8 @@ def test_every_figure_is_measured_and_the_named_database_is_left_alone(sqlite_ur
     assert figures_of(document).keys() == FIGURES
     assert min(figures_of(document).values()) > 0
     assert all(name in ended.stdout for name in FIGURES)
+    assert "slowest of 10" in ended.stdout
+    assert "Measuring pickup …\n" in ended.stderr
     assert "For figures to compare leave --quick out: medians of 3 runs of 20,000 jobs." in ended.stderr
     assert (document["database"]["kind"], document["database"]["synchronous"]) == ("SQLite", "full")
     assert sorted(folder.iterdir()) == before

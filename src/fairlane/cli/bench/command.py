@@ -112,6 +112,8 @@ def _measured(place: str, names: list[str], size: Size, runs: int) -> dict[str, 
         for name in names:
             if status is not None:
                 status.update(f"Measuring {name} …")
+            else:
+                remark(f"Measuring {name} …")  # it takes minutes: who reads a log wants to see it go on
             found += _figures(MEASURES[name], size, [_one_run(place, MEASURES[name], size) for _ in range(runs)])
     return {
         "machine": machine(),
@@ -132,7 +134,7 @@ def _figures(measure: Measure, size: Size, runs: list[Mapping[str, float]]) -> l
     return [
         {
             "name": name,
-            "what": figure.what.format(deep=size.deep),
+            "what": figure.what.format(deep=size.deep, slow=size.slow),
             "unit": figure.unit,
             "value": median(run[name] for run in runs),
             "runs": [run[name] for run in runs],
