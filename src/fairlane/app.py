@@ -216,10 +216,10 @@ class Fairlane:
                 isolation=o.choice(Isolation, "isolation", isolation),
                 dedup_window=o.seconds("dedup_window", dedup_window),
                 rate_limit=o.count("rate_limit", rate_limit),
-                rate_limit_window=o.rate_window("rate_limit_window", rate_limit_window),
+                rate_limit_window=o.window_of("rate_limit", rate_limit, rate_limit_window),
                 max_running=o.count("max_running", max_running),
                 execution_rate=o.count("execution_rate", execution_rate),
-                execution_rate_window=o.rate_window("execution_rate_window", execution_rate_window),
+                execution_rate_window=o.window_of("execution_rate", execution_rate, execution_rate_window),
                 requires_permission=o.text("requires_permission", requires_permission)
                 if requires_permission is not None
                 else None,

@@ -70,6 +70,13 @@ def test_a_change_of_a_limit_waits_for_no_submission(scene: Scene, race: Race):
         race.passes(lambda: scene.fl.job_types.limit("report", max_running=1))
 
 
+def test_a_window_may_stand_beside_a_rate_that_is_taken_away_or_is_set_already(scene: Scene):
+    scene.fl.job_types.limit("report", execution_rate=None, execution_rate_window=30)
+    scene.fl.job_types.limit("report", execution_rate=7)
+    scene.fl.job_types.limit("report", execution_rate_window=10)
+    assert limits(scene.fl) == {None: (None, 7, 10.0)}
+
+
 def test_a_type_that_is_deleted_leaves_no_limit(scene: Scene):
     scene.fl.job_types.limit("letter", max_running=1)
     scene.fl.job_types.delete("letter")
@@ -88,6 +95,11 @@ REFUSED: dict[str, tuple[Callable[[Fairlane], object], type[Exception]]] = {
     "more than a day": (lambda fl: fl.job_types.limit("report", execution_rate_window=86_401), ConfigurationError),
     "no organization": (lambda fl: fl.job_types.limit("report", organization="", max_running=1), ConfigurationError),
     "rate of a handler": (lambda fl: fl.job_type("new", execution_rate=-1), ConfigurationError),
+    "window without a rate": (
+        lambda fl: fl.job_types.limit("report", execution_rate_window=10),
+        ConfigurationError,
+    ),
+    "window of a handler without a rate": (lambda fl: fl.job_type("new", execution_rate_window=10), ConfigurationError),
     "window of a handler": (lambda fl: fl.job_type("new", execution_rate_window=0), ConfigurationError),
 }
 

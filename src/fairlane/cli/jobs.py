@@ -42,7 +42,12 @@ app.command("artifact")(showing.artifact)
 def list_jobs(
     context: typer.Context,
     organization: o.Organization,
-    status: Annotated[list[str] | None, typer.Option("--status", "-s", help="Only these; may be repeated.")] = None,
+    status: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--status", "-s", metavar="STATUS", help=f"Only these, of {', '.join(JobStatus)}; may be repeated."
+        ),
+    ] = None,
     job_type: Annotated[
         str | None,
         typer.Option("--type", "-t", metavar="TYPE", autocompletion=o.complete_types, help="Only this type."),

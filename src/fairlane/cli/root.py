@@ -50,6 +50,9 @@ class Root(TyperGroup):
         try:
             with acting_from("command line"):
                 return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")  # that it was one helps nobody
+            raise
         except FairlaneError as error:
             complain(_for_here(str(error)))
             raise typer.Exit(1) from None
@@ -140,7 +143,7 @@ def root(
 
 app.command(short_help="Run three firms' reports and show their jobs live.")(demo)
 app.command(short_help="Run jobs until SIGTERM or Ctrl-C.")(worker)
-app.command(short_help="Serve the REST API.")(serve)
+app.command(short_help="Serve the dashboard and the REST API.")(serve)
 app.command(short_help="Create the schema or bring it up to date.")(migrate)
 app.command(short_help="Say what is wrong with the installation, if anything.")(checks.check)
 app.command(short_help="Show queues, running jobs and workers, live.")(top)

@@ -246,6 +246,8 @@ class JobTypes(Pauses):
             if row is None:
                 raise JobTypeNotFound(f"Job type {name} is not registered.")
             if changes:
+                before = running_limits.overrides(connection).get(subject, {})
+                _refuse_window_alone(_limit(subject, row.options, {**before, **changes}), changes)
                 running_limits.set_limit(connection, subject, changes)
                 now = self._database.clock.now(connection)
                 audit.record(connection, now, organization, user or SYSTEM, "job_types.limit", name, after=changes)
@@ -310,6 +312,14 @@ def _limit_subject(job_type: str, organization: str | None) -> LimitSubject:
     if organization is not None and not is_organization_id(organization):
         raise ConfigurationError(f"{organization!r:.160} is no organization's id; None means all organizations.")
     return LimitSubject(organization, job_type)
+
+
+def _refuse_window_alone(limited: JobTypeLimit, changes: Mapping[str, Any]) -> None:
+    # Who takes the rate away may name a window beside it.
+    if {"execution_rate", "execution_rate_window"} & {*changes} == {"execution_rate_window"} and (
+        limited.execution_rate is None
+    ):
+        raise ConfigurationError("execution_rate_window is the time of execution_rate, which is not set; give it, too.")
 
 
 def _limit(subject: LimitSubject, options: str, changes: Mapping[str, Any]) -> JobTypeLimit:

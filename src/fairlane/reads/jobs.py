@@ -80,8 +80,8 @@ def statuses_of(status: str | Iterable[str] | None) -> frozenset[JobStatus]:
     """
     try:
         return frozenset(map(JobStatus, [status] if isinstance(status, str) else status or ()))
-    except (TypeError, ValueError) as error:
-        raise InvalidParameters(f"{error}; a status is one of {', '.join(JobStatus)}.") from None
+    except (TypeError, ValueError):
+        raise InvalidParameters(f"A status is one of {', '.join(JobStatus)}, and not {status!r:.200}.") from None
 
 
 def labels_of(label: tuple[str, str] | Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:

@@ -177,6 +177,18 @@ def rate_window(name: str, value: object) -> float:
     return window
 
 
+def window_of(name: str, number: int | None, window: object) -> float:
+    """The window of the rate `name`, as `rate_window`.
+
+    Raises:
+        ConfigurationError: it is none, or one of a rate that was left out, which would hold back nothing.
+    """
+    length = rate_window(f"{name}_window", window)
+    if number is None and length != DEFAULT_WINDOW:
+        raise ConfigurationError(f"{name}_window is the time of {name}, which is not given; give it, too.")
+    return length
+
+
 def backoff_of(value: object) -> Backoff:
     """A `Backoff`, or an explicit list of waits.
 
