@@ -14,6 +14,7 @@ from fairlane.domain.metrics import (
     JobCounts,
     Metrics,
     OrganizationView,
+    Overview,
     QueueView,
     RunningJob,
     Stranded,
@@ -216,6 +217,20 @@ def organization_views(
     return tuple(
         OrganizationView(name, running[name], ready[name] - limited[name], limited[name], waits.get(name))
         for name in sorted({*running, *ready}, key=lambda name: (-running[name], -ready[name], name))
+    )
+
+
+def overview(
+    connection: Connection, clock: Clock, max_running: Mapping[str, int | None], limit: int, opener: Opener
+) -> Overview:
+    """Everything at once, with the `limit` jobs that run longest. `max_running` is as for `held`."""
+    live = live_jobs(connection)
+    kept = held(connection, clock, live, live.running(), max_running)
+    return Overview(
+        queues=queue_views(live, kept),
+        organizations=organization_views(connection, clock, live, kept),
+        jobs=running_jobs(connection, None, limit, opener),
+        workers=live_workers(connection, clock),
     )
 
 

@@ -253,24 +253,14 @@ class Reads:
         return tuple(one for one in views if organization is None or one.queue in mine)
 
     def overview(self, limit: int = 1000) -> Overview:
-        """Queues, organizations, running jobs and workers in one look. For operators.
-
-        Args:
-            limit: of the running jobs, how many.
-        """
-        clock = self._database.clock
+        """Queues, organizations, so many running jobs, and workers in one look. For operators."""
         # Asked before, as the host's own database is none of this transaction's.
         theirs = self._host_limits({lane.organization for lane in self.live_jobs().ready}) if self._host else None
 
         def read(connection: Connection) -> Overview:
-            live = numbers.live_jobs(connection)
             max_running = organizations.running_limits(connection) if theirs is None else theirs
-            held = numbers.held(connection, clock, live, live.running(), max_running)
-            return Overview(
-                queues=numbers.queue_views(live, held),
-                organizations=numbers.organization_views(connection, clock, live, held),
-                jobs=numbers.running_jobs(connection, None, limit, self._keyring.shown(connection)),
-                workers=numbers.live_workers(connection, clock),
+            return numbers.overview(
+                connection, self._database.clock, max_running, limit, self._keyring.shown(connection)
             )
 
         return self._database.read(read, of=EVERYONE)
