@@ -11,7 +11,7 @@ from sqlalchemy.exc import OperationalError
 
 from fairlane import CommitUnanswered, ConfigurationError, StorageUnavailable, Submission
 from fairlane.domain.events import QueueLimitWarning
-from fairlane.store.dialects import is_unanswered
+from fairlane.store.driver_errors import is_unanswered
 from tests.store.commits import breaking
 from tests.store.races.scene import Scene
 

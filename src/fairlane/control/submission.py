@@ -32,7 +32,7 @@ from fairlane.registry.directory import (
 )
 from fairlane.registry.keyring import Keyring
 from fairlane.store.borrow import aside, borrow, lock_timeout
-from fairlane.store.dialects import is_retryable
+from fairlane.store.driver_errors import is_retryable
 from fairlane.store.statements import admission, rows, submit_plain
 from fairlane.store.statements.admission import Live
 from fairlane.store.statements.drafts import Draft, at

@@ -27,7 +27,7 @@ from fairlane.domain.events import Emit, ServiceFailed
 from fairlane.domain.outcomes import ErrorReport, Failed, Refused, TimedOut
 from fairlane.runtime.dead_letter_alarm import DeadLetterAlarm
 from fairlane.runtime.service import Outage, in_thread
-from fairlane.store.dialects import is_lock_timeout
+from fairlane.store.driver_errors import is_lock_timeout
 from fairlane.store.statements.finish import Finish, Finished, finish
 from fairlane.store.transaction import Database
 

@@ -22,7 +22,8 @@ from sqlalchemy.exc import DBAPIError
 
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable
 from fairlane.store import row_advice, row_policies
-from fairlane.store.dialects import is_lock_timeout, is_retryable, is_sqlite
+from fairlane.store.dialects import is_sqlite
+from fairlane.store.driver_errors import is_lock_timeout, is_retryable
 from fairlane.store.tables import metadata
 from fairlane.store.transaction import Database
 

@@ -16,18 +16,8 @@ from fairlane.domain.haste import read_seconds
 from fairlane.domain.redact import safe_url
 from fairlane.store import row_logins, row_security
 from fairlane.store.clock import Clock, DatabaseClock
-from fairlane.store.dialects import (
-    PATIENCE,
-    WRITE,
-    NoConnection,
-    create_file,
-    file_of,
-    is_in_memory,
-    is_retryable,
-    is_unanswered,
-    make_engine,
-    translate,
-)
+from fairlane.store.dialects import PATIENCE, WRITE, NoConnection, create_file, file_of, is_in_memory, make_engine
+from fairlane.store.driver_errors import is_retryable, is_unanswered, translate
 from fairlane.store.haste import stopped_after
 from fairlane.store.row_security import Role, Scope
 

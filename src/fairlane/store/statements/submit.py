@@ -14,7 +14,7 @@ from fairlane.domain.errors import ConfigurationError, ParentNotFound
 from fairlane.domain.jobs import Job
 from fairlane.domain.statuses import ENDED_BADLY, TERMINAL, EdgeState, JobStatus, ParentPolicy
 from fairlane.store.clock import Clock
-from fairlane.store.dialects import is_unique_violation
+from fairlane.store.driver_errors import is_unique_violation
 from fairlane.store.inserts import insert_many
 from fairlane.store.statements import admission, dependencies, limits, rows, submit_rows
 from fairlane.store.statements.admission import Duplicates, Live

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from fairlane.domain.jobs import Job
 from fairlane.domain.statuses import JobStatus, OrganizationStatus, Role
 from fairlane.store.clock import Clock, beforehand
-from fairlane.store.dialects import is_retryable, is_unique_violation
+from fairlane.store.driver_errors import is_retryable, is_unique_violation
 from fairlane.store.statements import rows
 from fairlane.store.statements.drafts import Draft
 from fairlane.store.statements.submit_rows import FIRST_STEPS

@@ -1,0 +1,96 @@
+"""What an error of a database's driver means, whichever database and driver it is."""
+
+import re
+from typing import Final
+
+from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
+
+from fairlane.domain.errors import ConfigurationError, FairlaneError, InvalidParameters, StorageUnavailable
+
+_RETRYABLE_STATES: Final = frozenset({"40001", "40P01"})  # serialization failure, deadlock
+_LOCK_NOT_AVAILABLE: Final = "55P03"
+# Ended by an operator or by a crash; the answer to a COMMIT that says so leaves open whether it was done.
+_CUT_OFF_STATES: Final = frozenset({"40003", "57P01", "57P02"})
+_UNAVAILABLE_CLASSES: Final = ("08", "25", "40", "53", "55", "57", "58")
+# A connection that can't be made has no SQLSTATE. Trying again is of no use then, at least not alone.
+_NO_DATABASE: Final = re.compile(r'FATAL: +database ".*" does not exist')
+_NO_LOGIN: Final = re.compile(r'FATAL: +(role ".*" does not exist|password authentication failed|no pg_hba.conf entry)')
+_NO_PRIVILEGE: Final = "42501"
+_NOT_GRANTED: Final = re.compile(r"permission denied (for|to set role)")
+_MISSING_STATES: Final = frozenset({"42P01", "42703", "3F000"})  # undefined table, column, schema
+
+
+def is_retryable(error: DBAPIError) -> bool:
+    """Whether the transaction was certainly rolled back and may succeed when run again."""
+    return _sqlstate(error) in _RETRYABLE_STATES
+
+
+def is_lock_timeout(error: DBAPIError) -> bool:
+    """Whether somebody else's transaction held a lock for too long, on PostgreSQL."""
+    return _sqlstate(error) == _LOCK_NOT_AVAILABLE
+
+
+def is_unanswered(error: DBAPIError) -> bool:
+    """Whether it is open, after a COMMIT that ended with this error, if the transaction was committed.
+
+    A database that answers with an error of its own has rolled it back. Without an answer it may have done either.
+    """
+    state, text = _sqlstate(error), str(error.orig)
+    if state:
+        return state.startswith("08") or state in _CUT_OFF_STATES
+    return "disk is full" not in text and "database is locked" not in text
+
+
+def translate(error: DBAPIError, where: str) -> FairlaneError | None:
+    """Our error for a driver's; None where it is neither the database's absence nor its schema's age.
+
+    Args:
+        where: which database, for whoever looks at the wrong one.
+    """
+    state, text = _sqlstate(error), str(error.orig)
+    if state in _MISSING_STATES or "no such table" in text or "no such column" in text or "has no column" in text:
+        return ConfigurationError(
+            "The database's Fairlane schema is missing or older than this code; run `fairlane migrate`, "
+            f"or call fl.migrate(). It is {where}."
+        )
+    if state == _NO_PRIVILEGE and _NOT_GRANTED.search(text):
+        return ConfigurationError(
+            f"The login of {where} may not do this. `fairlane check` says what it lacks; to look across organizations, "
+            "or to run a worker, it needs Fairlane's roles: GRANT fairlane_app, fairlane_operator, fairlane_worker."
+        )
+    if isinstance(error, DataError):
+        return InvalidParameters("A value is too long, too large or has a character that can't be stored.")
+    if "disk is full" in text or state == "53100":
+        return StorageUnavailable("The database is full; nothing was changed. Free some space, then try again.")
+    if "database is locked" in text or state == _LOCK_NOT_AVAILABLE:
+        return StorageUnavailable(
+            "The database was locked for too long; nothing was changed, try again. "
+            "If you hold a transaction of your own, pass it as connection=."
+        )
+    if _NO_DATABASE.search(text):
+        return StorageUnavailable(
+            f"The server has no such database; create it and run `fairlane migrate`, or correct the URL. It is {where}."
+        )
+    if _NO_LOGIN.search(text):
+        return StorageUnavailable(
+            f"The server does not let this user in; correct user or password of the URL, {where}."
+        )
+    unavailable = state[:2] in _UNAVAILABLE_CLASSES if state else isinstance(error, OperationalError | InterfaceError)
+    if unavailable or error.connection_invalidated:
+        first_line = text.partition("\n")[0]
+        # A connection that can't be made has no SQLSTATE; the driver says where it tried, and never the password.
+        reason = type(error.orig).__name__ if state else f"{type(error.orig).__name__}: {first_line[:200]}"
+        look = "" if state else " See that its server runs and that the URL names it."
+        return StorageUnavailable(f"The database did not answer ({reason}); nothing was changed, try again.{look}")
+    return None
+
+
+def is_unique_violation(error: DBAPIError) -> bool:
+    """Whether a unique or primary key refused the row."""
+    return _sqlstate(error) == "23505" or "UNIQUE constraint failed" in str(error.orig)
+
+
+def _sqlstate(error: DBAPIError) -> str:
+    original = error.orig
+    # psycopg and asyncpg's adapter say sqlstate, psycopg2 says pgcode.
+    return getattr(original, "sqlstate", None) or getattr(original, "pgcode", None) or ""
