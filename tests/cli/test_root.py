@@ -11,7 +11,7 @@ import pytest
 import typer
 from sqlalchemy import make_url
 
-from fairlane import ConfigurationError, Fairlane
+from fairlane import ConfigurationError, Fairlane, cli
 from fairlane.cli.root import app, hoisted
 from tests.cli.conftest import Run
 
@@ -35,6 +35,15 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_version(run: Run) -> None:
     assert re.fullmatch(r"fairlane \d+\.\d+\.\d+\n", run("--version").stdout)
+
+
+def test_the_version_is_told_without_the_commands(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["fairlane", "--version"])
+    monkeypatch.setitem(sys.modules, "fairlane.cli.root", None)  # whoever imports it fails
+    cli.main()
+    assert capsys.readouterr().out.startswith("fairlane ")
 
 
 def test_global_options_stand_anywhere() -> None:

@@ -4,13 +4,22 @@ No decision about jobs is made here, and no SQL is written; what a command print
 """
 
 import sys
+from importlib.metadata import version
 from typing import Final
 
 INTERRUPTED: Final = 130  # what shells report for a process that SIGINT ended
 
 
+def print_version() -> None:
+    """What `fairlane --version` prints."""
+    print(f"fairlane {version('fairlane')}")
+
+
 def main() -> None:
     """Run the command that the process's arguments name, and exit with its code."""
+    if sys.argv[1:] == ["--version"]:
+        print_version()  # without the commands, which need the database's libraries: scripts ask for it often
+        return
     try:
         # Here, since it takes most of a second, in which somebody may press Ctrl-C.
         from fairlane.cli.root import app

@@ -1,13 +1,12 @@
 """The root command: its global options, which stand anywhere on the line, and what becomes of errors."""
 
-from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from fairlane import FairlaneError
-from fairlane.cli import INTERRUPTED, accounts, checks, dead_letters, jobs, keys, organizations, switches
+from fairlane.cli import INTERRUPTED, accounts, checks, dead_letters, jobs, keys, organizations, print_version, switches
 from fairlane.cli.bench.command import bench
 from fairlane.cli.demo.command import demo
 from fairlane.cli.migrating import migrate
@@ -95,7 +94,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        print(f"fairlane {version('fairlane')}")
+        print_version()
         raise typer.Exit
 
 
