@@ -91,7 +91,7 @@ def test_a_label_that_is_no_pair(fl: Fairlane, label: Any) -> None:
     ("filters", "sentence"),
     [
         ({"limit": "5"}, "A page has 1 to 1000 items, not '5'."),
-        ({"status": 5}, "a status is one of pending, queued,"),
+        ({"status": 5}, "A status is one of pending, queued,"),
         ({"job_type": 5}, "job_type must be text, not 5."),
         ({"job_type": job_type_named("mail.send")}, "job_type must be text, not <JobType 'mail.send'>."),
     ],
