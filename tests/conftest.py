@@ -37,8 +37,8 @@ SERVER_SETTINGS = {
 }
 SHARED_MEMORY = Path("/dev/shm")
 
-# On a busy machine an example takes as long as it takes.
-hypothesis.settings.register_profile("fairlane", deadline=None)
+# On a busy machine examples, and making them up, take as long as they take.
+hypothesis.settings.register_profile("fairlane", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("fairlane")
 
 

@@ -13,10 +13,7 @@ export function Details({ job }: { job: Job }) {
           ["Submitted", <Time key="at" at={job.created_at} />],
           ["Queue", job.queue],
           ["Priority", words(job.priority)],
-          Date.parse(job.run_at) - Date.parse(job.created_at) > 1000 && [
-            "Due",
-            <Time key="at" at={job.run_at} />,
-          ],
+          Date.parse(job.run_at) - Date.parse(job.created_at) > 1000 && ["Due", <Time key="at" at={job.run_at} />],
           job.started_at !== null && ["Waited", <Elapsed key="wait" from={job.run_at} to={job.started_at} />],
           job.started_at !== null && ["Started", <Time key="at" at={job.started_at} />],
           job.finished_at !== null && ["Ended", <Time key="at" at={job.finished_at} />],
