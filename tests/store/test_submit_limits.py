@@ -40,6 +40,7 @@ def wait_of(submit: Callable[[], object]) -> float:
     """The seconds that a rate-limited user is told to wait."""
     with pytest.raises(RateLimited) as error:
         submit()
+    assert error.value.retry_after is not None
     return error.value.retry_after
 
 
@@ -92,6 +93,12 @@ class TestRate:
             scene.fl.submit_many(batch)
         assert (error.value.index, error.value.retry_after) == (3, 60)
         assert scene.total() == 1
+
+    def test_a_batch_that_will_never_fit_is_told_to_be_split_and_no_time_to_wait(self, scene: Scene):
+        with pytest.raises(RateLimited, match="this batch has more; split it") as error:
+            scene.fl.submit_many([Submission("letter", "acme", "ana") for _ in range(4)])
+        assert (error.value.index, error.value.retry_after) == (3, None)
+        assert scene.total() == 0
 
     def test_it_counts_jobs_that_have_ended(self, scene: Scene):
         for _ in range(3):

@@ -118,9 +118,9 @@ class DuplicateJob(SubmissionError):
 
 
 class RateLimited(SubmissionError):
-    """The user submitted this job type too often; `retry_after` is the wait in seconds."""
+    """The user submitted this job type too often; `retry_after` is the wait in seconds, None = it will never fit."""
 
-    def __init__(self, message: str, *, retry_after: float) -> None:
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
 

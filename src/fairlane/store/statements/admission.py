@@ -74,25 +74,22 @@ def check_rates(connection: Connection, now: datetime, drafts: Sequence[Draft]) 
 
 
 def _check_rate(connection: Connection, now: datetime, draft: Draft, rate: RateLimit, in_batch: int) -> None:
+    may = f"{draft.user or 'system'} may submit {draft.job_type} {rate.limit} times in {rate.window:g} s"
     nth = rate.limit - in_batch
-    oldest: datetime | None = now
-    if nth > 0:
-        oldest = limits.nth_newest_submission(
-            connection,
-            draft.organization,
-            draft.user,
-            draft.job_type,
-            nth=nth,
-            since=limits.window_start(now, rate.window),
-        )
+    if nth <= 0:
+        raise RateLimited(f"{may}, and this batch has more; split it.")
+    oldest = limits.nth_newest_submission(
+        connection,
+        draft.organization,
+        draft.user,
+        draft.job_type,
+        nth=nth,
+        since=limits.window_start(now, rate.window),
+    )
     if oldest is None:
         return
     wait = max((oldest - now).total_seconds() + rate.window, 0.001)
-    raise RateLimited(
-        f"{draft.user or 'system'} may submit {draft.job_type} {rate.limit} times in {rate.window:g} s; "
-        f"try again in {wait:.0f} s.",
-        retry_after=wait,
-    )
+    raise RateLimited(f"{may}; try again in {wait:.0f} s.", retry_after=wait)
 
 
 def check_live(connection: Connection, drafts: Sequence[Draft], duplicates: Duplicates) -> list[Live]:
