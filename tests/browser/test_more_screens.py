@@ -1,6 +1,7 @@
 """The screens around the jobs, wide and narrow, light and dark: as `test_screens`, with more to show."""
 
 from collections.abc import Callable, Iterator
+from typing import Final
 from uuid import uuid4
 
 import pytest
@@ -12,6 +13,8 @@ from fairlane.store.statements.workers import WorkerCard
 from tests.browser.conftest import PICTURES
 from tests.browser.site import HOSTILE, Site
 from tests.browser.test_screens import barriers, seen_in_all_ways, settled
+
+PARTS: Final = 4  # side by side, where there are several workers of tests
 
 
 def fax(ctx: JobContext) -> None: ...
@@ -86,9 +89,10 @@ def _stranded(fl: Fairlane) -> Fairlane:
     return other
 
 
-def test_more_screens_have_no_barriers(enter: Callable[..., Page], full: dict[str, tuple[str, str]]):
+@pytest.mark.parametrize("part", range(PARTS))
+def test_more_screens_have_no_barriers(enter: Callable[..., Page], full: dict[str, tuple[str, str]], part: int):
     found: list[str] = []
-    for name, (user, path) in full.items():
+    for name, (user, path) in list(full.items())[part::PARTS]:
         found += seen_in_all_ways(enter, name, user, path)
     assert not found, "\n".join(found)
 

@@ -13,6 +13,7 @@ from tests.browser.conftest import AXE, PICTURES, unable
 from tests.browser.site import Site
 
 WIDTHS: Final = {1280: 800, 390: 844}
+PARTS: Final = 2  # side by side, where there are several workers of tests
 # The rules of WCAG 2.2, level AA, and what axe holds for good practice beside them.
 AXE_RUN: Final = "() => axe.run(document, { resultTypes: ['violations'] })"
 
@@ -43,9 +44,10 @@ def busy(site: Site) -> dict[str, str]:
     }
 
 
-def test_screens_have_no_barriers(enter: Callable[..., Page], busy: dict[str, str]):
+@pytest.mark.parametrize("part", range(PARTS))
+def test_screens_have_no_barriers(enter: Callable[..., Page], busy: dict[str, str], part: int):
     found: list[str] = []
-    for name, path in {"login": "login", **busy}.items():
+    for name, path in list({"login": "login", **busy}.items())[part::PARTS]:
         user = None if name == "login" else "olga" if name == "operator" else "ana"
         found += seen_in_all_ways(enter, name, user, path)
     assert not found, "\n".join(found)

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
-from sqlalchemy import Engine as SomeEngine
 from sqlalchemy import event
 
 from tests.runtime.worker_kit import Engine, engine
@@ -12,18 +11,18 @@ from tests.runtime.worker_store import Member, give, job_type, member
 
 
 @contextmanager
-def statements() -> Iterator[list[str]]:
-    """What is asked of whatever database; that a transaction begins, is not."""
+def statements(fl: Engine) -> Iterator[list[str]]:
+    """What is asked of its database; that a transaction begins, is not."""
     asked: list[str] = []
 
     def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         asked.append(statement)
 
-    event.listen(SomeEngine, "before_cursor_execute", note)
+    event.listen(fl.database.engine, "before_cursor_execute", note)
     try:
         yield asked
     finally:
-        event.remove(SomeEngine, "before_cursor_execute", note)
+        event.remove(fl.database.engine, "before_cursor_execute", note)
 
 
 def pause(fl: Engine) -> Callable[[], object]:
@@ -62,7 +61,7 @@ def test_what_is_held_back_costs_a_look_and_starts_when_it_is_let_go(
         give(fl, 3)
         worker, let_go = member(fl), hold(fl)
         rounds(worker, 3)
-        with statements() as asked:
+        with statements(fl) as asked:
             rounds(worker, 4)
         # On SQLite each question is a statement, and none of them locks.
         assert len(asked) == 4 or not fl.database.is_postgres
@@ -90,6 +89,6 @@ def test_what_time_alone_lets_go_is_tried_each_round(database_url: str) -> None:
         worker = member(fl)
         worker.end(*worker.claim(1))
         rounds(worker, 3)
-        with statements() as asked:
+        with statements(fl) as asked:
             rounds(worker, 1)
         assert any("fairlane_starts" in one for one in asked)
