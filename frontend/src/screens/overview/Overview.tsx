@@ -22,8 +22,12 @@ export function Overview() {
   const byStatus = metrics.data?.jobs_by_status;
   const oldest = metrics.data?.oldest_queued_seconds ?? null;
   const depth = metrics.data?.dead_letter_depth ?? 0;
+  const counted = metrics.data && new Date(metrics.dataUpdatedAt).toISOString();
   return (
-    <Page title={self.data?.name ?? organization} description="Now, and within the last hour.">
+    <Page
+      title={self.data?.name ?? organization}
+      description={<>Counted {counted ? <Time at={counted} /> : "now"}; rates and charts are of the last hour.</>}
+    >
       {metrics.error && !metrics.data && <ErrorState error={metrics.error} onRetry={() => void metrics.refetch()} />}
       <dl className="grid grid-cols-2 gap-3 md:grid-cols-3 xl:grid-cols-6">
         <Stat
@@ -53,7 +57,7 @@ export function Overview() {
       </dl>
       <div className="grid items-start gap-5 lg:grid-cols-[minmax(0,2fr)_minmax(18rem,1fr)]">
         <div className="flex min-w-0 flex-col gap-5">
-          <Running organization={organization} />
+          <Running organization={organization} running={byStatus?.running ?? 0} />
           <Throughput timeline={timeline.data} error={timeline.error} />
         </div>
         <div className="flex min-w-0 flex-col gap-5">

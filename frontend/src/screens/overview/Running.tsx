@@ -6,8 +6,12 @@ import { Card, Elapsed, EmptyState, Progress, StatusBadge, short, Table } from "
 
 const SHOWN = 10;
 
-/** What runs now, and how far it is. */
-export function Running({ organization }: { organization: string }) {
+/**
+ * What runs now, and how far it is.
+ *
+ * `running` is how many ran when they were counted: short ones have ended before they are listed.
+ */
+export function Running({ organization, running }: { organization: string; running: number }) {
   const navigate = useNavigate();
   const found = useQuery({
     ...jobsQuery(organization, { status: ["running"] }, undefined, SHOWN),
@@ -40,7 +44,13 @@ export function Running({ organization }: { organization: string }) {
         error={found.error}
         onRetry={() => void found.refetch()}
         onOpen={(job) => void navigate({ to: "/o/$organization/jobs/$job", params: { organization, job: job.id } })}
-        empty={<EmptyState title="Nothing runs">Jobs appear here as soon as a worker starts them.</EmptyState>}
+        empty={
+          running > 0 ? (
+            <EmptyState title="Too short to list">The jobs that were counted have ended meanwhile.</EmptyState>
+          ) : (
+            <EmptyState title="Nothing runs">Jobs appear here as soon as a worker starts them.</EmptyState>
+          )
+        }
         columns={[
           {
             head: "Job",
