@@ -9,6 +9,7 @@ from fairlane.domain.errors import ConfigurationError, FairlaneError, InvalidPar
 
 _RETRYABLE_STATES: Final = frozenset({"40001", "40P01"})  # serialization failure, deadlock
 _LOCK_NOT_AVAILABLE: Final = "55P03"
+_CANCELED: Final = "57014"
 # Ended by an operator or by a crash; the answer to a COMMIT that says so leaves open whether it was done.
 _CUT_OFF_STATES: Final = frozenset({"40003", "57P01", "57P02"})
 _UNAVAILABLE_CLASSES: Final = ("08", "25", "40", "53", "55", "57", "58")
@@ -28,6 +29,11 @@ def is_retryable(error: DBAPIError) -> bool:
 def is_lock_timeout(error: DBAPIError) -> bool:
     """Whether somebody else's transaction held a lock for too long, on PostgreSQL."""
     return _sqlstate(error) == _LOCK_NOT_AVAILABLE
+
+
+def is_stopped(error: DBAPIError) -> bool:
+    """Whether the database was told to stop the statement, by a timeout or by a progress handler of SQLite's."""
+    return _sqlstate(error) == _CANCELED or str(error.orig) == "interrupted"
 
 
 def is_unanswered(error: DBAPIError) -> bool:

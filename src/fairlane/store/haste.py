@@ -10,9 +10,9 @@ from sqlalchemy.exc import DBAPIError
 
 from fairlane.domain.errors import StatementTooSlow
 from fairlane.store.dialects import is_sqlite
+from fairlane.store.driver_errors import is_stopped
 
 _STEPS: Final = 10_000  # of SQLite's machine between two looks at the clock: a tenth of a millisecond or so
-_CANCELED: Final = "57014"  # of PostgreSQL
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def stopped_after(connection: Connection, seconds: float | None) -> Iterator[Non
     try:
         yield
     except DBAPIError as error:
-        if getattr(error.orig, "sqlstate", None) == _CANCELED or str(error.orig) == "interrupted":
+        if is_stopped(error):
             raise StatementTooSlow(
                 "The database took too long for this and was stopped; nothing was changed. "
                 "Ask for less: with more filters, of less time, or fewer at once."
