@@ -1,7 +1,7 @@
 """Writes docs/benchmarks.md and its charts from the results in benchmarks/results: `python -m benchmarks.page`.
 
-A result is what `fairlane bench --json` or `python -m benchmarks.peers run` wrote. No figure stands on the page that is
-not in one of them.
+A result is what `fairlane bench --json`, `python -m benchmarks.peers run` or `python -m benchmarks.soak` wrote. What no
+result has is in no table; what was found by other means is told in words.
 """
 
 import json
