@@ -57,3 +57,13 @@ def test_one_that_the_server_closed_is_replaced(database: Database, monkeypatch:
     other.close()
     assert ended
     assert database.write(backend) != number
+
+
+def test_one_that_is_in_use_while_its_database_closes_is_closed_when_it_is_given_back(database_url: str):
+    closing = Database(database_url)
+    with closing.engine.connect() as connection:
+        driver: Any = connection.connection.driver_connection
+        closing.close()
+        connection.execute(text("SELECT 1"))
+    with pytest.raises(closing.engine.dialect.loaded_dbapi.Error, match="closed"):
+        driver.execute("SELECT 1")

@@ -1,6 +1,6 @@
 """Which pooled connections may be used: none that a fork left behind, and on PostgreSQL none that is dead.
 
-Whether it still lives is asked before it is used.
+Whether it lives is asked before it is used. And none outlives its engine, though it be in use when that is closed.
 
 SQLAlchemy's own pre-ping asks at each checkout, a round trip that costs as much as a short transaction. Here one that
 was in use just now is asked only if its server has sent something, as one does that closes it: to see that takes no
@@ -47,6 +47,19 @@ def ask_idle_connections(engine: Engine) -> None:
 def leave_connections_to_parent(engine: Engine) -> None:
     """Have a forked child make connections of its own: on one socket each would read the other's answers."""
     _engines.add(engine)
+
+
+def close_all(engine: Engine) -> None:
+    """Close the connections that are idle now, and each that is in use when it is given back.
+
+    SQLAlchemy would keep the latter open in a pool of which nobody knows any more.
+    """
+    event.listen(engine, "checkin", _close)
+    engine.dispose()
+
+
+def _close(_connection: object, record: Any) -> None:
+    record.close()
 
 
 def _leave_connections() -> None:

@@ -19,6 +19,7 @@ from fairlane.store.clock import Clock, DatabaseClock
 from fairlane.store.dialects import PATIENCE, WRITE, NoConnection, create_file, file_of, is_in_memory, make_engine
 from fairlane.store.driver_errors import is_retryable, is_unanswered, translate
 from fairlane.store.haste import stopped_after
+from fairlane.store.liveness import close_all
 from fairlane.store.row_security import Role, Scope
 
 T = TypeVar("T")
@@ -228,8 +229,8 @@ class Database:
             self.engine.dispose()
 
     def close(self) -> None:
-        """Close the pooled connections."""
-        self.engine.dispose()
+        """Close the pooled connections, and what is in use when it is given back."""
+        close_all(self.engine)
 
 
 def _of_commit(error: StorageUnavailable) -> StorageUnavailable:
