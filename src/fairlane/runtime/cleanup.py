@@ -25,8 +25,11 @@ from fairlane.store.statements.cleanup import Shelf
 from fairlane.store.statements.dependencies import Edge
 from fairlane.store.transaction import Database
 
-_BATCH = 500  # jobs a transaction looks at
-_ENOUGH = 4 * _BATCH  # jobs a round deletes before it looks after all else
+# Jobs a transaction looks at. Smaller ones can't keep up with a worker that ends thousands a second: each statement
+# waits for its turn in that worker's process. On SQLite no other write goes on meanwhile.
+_BATCH = 2_000
+_BATCH_ON_SQLITE = 500
+_ENOUGH = 2_000  # jobs a round deletes before it looks after all else
 _PAGES = 10  # transactions a round
 _SHELVES = 1_000  # looked through for old jobs at a time
 _SWEEP = 5_000  # edges a round
@@ -54,7 +57,8 @@ class Cleanup:
         # Shelves with jobs that ended before the moment up to which theirs go; the first is being gone through.
         self._due: tuple[tuple[Shelf, datetime], ...] = ()
         self._after: tuple[datetime, UUID] | None = None
-        self._size = _BATCH  # jobs of the next batch
+        self._most = _BATCH if database.is_postgres else _BATCH_ON_SQLITE
+        self._size = self._most  # jobs of the next batch
         self._swept: Edge | None = None
         self._quota = _FIRST_QUOTA  # the last one that was looked at
         self._kept: set[UUID] = set()
@@ -100,7 +104,7 @@ class Cleanup:
             deleted = 0
         is_last = len(page) < self._size
         self._due, self._after = (self._due[1:], None) if is_last else (self._due, (page[-1].finished_at, page[-1].id))
-        self._size = min(2 * self._size, _BATCH)
+        self._size = min(2 * self._size, self._most)
         return deleted
 
     def _delete(self, connection: Connection, organization: str, ids: Sequence[UUID], moment: datetime) -> int:
