@@ -67,13 +67,16 @@ def test_a_job_type_is_limited_and_disabled(enter: Callable[..., Page], site: Si
     page.get_by_label("At once").fill("many")
     expect(page.get_by_role("button", name="Set")).to_be_disabled()
     page.get_by_label("At once").fill("2")
+    page.get_by_label("Starts").fill("30")
+    page.get_by_label("Within any").select_option("hour")
     page.get_by_role("button", name="Set").click()
     expect(page.get_by_role("dialog").get_by_role("listitem").filter(has_text="acme")).to_contain_text(
-        "at most 2 at once"
+        "at most 2 at once, 30 starts in 1 h"
     )
-    assert [(one.organization, one.max_running) for one in site.fl.job_types.limits("report.render")] == [
-        (None, None),
-        ("acme", 2),
+    limits = site.fl.job_types.limits("report.render")
+    assert [(one.organization, one.max_running, one.execution_rate, one.execution_rate_window) for one in limits] == [
+        (None, None, None, 60),
+        ("acme", 2, 30, 3600),
     ]
     page.get_by_role("button", name="Reset the limit of acme").click()
     expect(page.get_by_role("button", name="Reset the limit of acme")).to_have_count(0)

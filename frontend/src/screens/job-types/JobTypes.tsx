@@ -71,6 +71,17 @@ export function jobTypeColumns(name: (type: JobType) => ReactNode): Column<JobTy
     },
     { head: "Priority", from: "lg", cell: ({ options }) => options.priority },
     { head: "Runs", from: "lg", cell: ({ options }) => (options.isolation === "auto" ? "–" : options.isolation) },
-    { head: "Limit", from: "sm", cell: ({ options }) => limits(options) ?? <span className="text-muted">none</span> },
+    { head: "Limit", from: "sm", cell: ({ options }) => <Limited by={limits(options)} /> },
   ];
+}
+
+function Limited({ by }: { by: string[] }) {
+  if (by.length === 0) return <span className="text-muted">none</span>;
+  return (
+    <ul className="whitespace-nowrap">
+      {by.map((one) => (
+        <li key={one}>{one}</li>
+      ))}
+    </ul>
+  );
 }

@@ -2,8 +2,8 @@ import { useQuery } from "@tanstack/react-query";
 import { type FormEvent, useState } from "react";
 import { useAct } from "../../api/act";
 import { api, ask, type Schema } from "../../api/client";
-import { Button, Dialog, ErrorState, Input, Skeleton, sentence, Tag } from "../../ui";
-import { limitOf, limits } from "./describe";
+import { Button, Dialog, ErrorState, Input, Select, Skeleton, sentence, Tag } from "../../ui";
+import { limitOf, limits, WINDOWS } from "./describe";
 import { LimitInput } from "./LimitInput";
 
 type Limit = Schema["JobTypeLimit"];
@@ -53,7 +53,7 @@ function Line({ limit }: { limit: Limit }) {
   return (
     <li className="flex flex-wrap items-center gap-2 py-2 text-sm">
       <span className="min-w-32 font-medium break-all">{organization ?? "All together"}</span>
-      <span className="text-muted">{limits(limit) ?? "unlimited"}</span>
+      <span className="text-muted">{limits(limit).join(", ") || "unlimited"}</span>
       {changed && changed.length > 0 && (
         <span className="ml-auto flex items-center gap-2">
           <Tag tone="accent">set here</Tag>
@@ -75,6 +75,7 @@ function SetLimit({ jobType }: { jobType: string }) {
   const [organization, setOrganization] = useState("");
   const [running, setRunning] = useState("");
   const [rate, setRate] = useState("");
+  const [window, setWindow] = useState("60");
   const max_running = limitOf(running);
   const execution_rate = limitOf(rate);
   const set = useAct({
@@ -85,7 +86,11 @@ function SetLimit({ jobType }: { jobType: string }) {
             path: { job_type: jobType },
             query: organization.trim() === "" ? {} : { organization: organization.trim() },
           },
-          body: { max_running: max_running ?? null, execution_rate: execution_rate ?? null, execution_rate_window: 60 },
+          body: {
+            max_running: max_running ?? null,
+            execution_rate: execution_rate ?? null,
+            execution_rate_window: Number(window),
+          },
         }),
       ),
     done: "The limit holds from now on; what runs beyond it finishes.",
@@ -98,10 +103,17 @@ function SetLimit({ jobType }: { jobType: string }) {
   return (
     <form onSubmit={submit} className="flex flex-col gap-3 border-t border-line pt-4">
       <h3 className="text-sm font-semibold">Set a limit</h3>
-      <div className="grid gap-3 sm:grid-cols-3">
+      <div className="grid gap-3 sm:grid-cols-4">
         <Input label="Organization" hint="Nothing: all together." value={organization} onText={setOrganization} />
         <LimitInput label="At once" hint="Nothing: unlimited. 0: none." value={running} onText={setRunning} />
-        <LimitInput label="Starts each minute" value={rate} onText={setRate} />
+        <LimitInput label="Starts" value={rate} onText={setRate} />
+        <Select label="Within any" value={window} onText={setWindow}>
+          {WINDOWS.map(([name, seconds]) => (
+            <option key={name} value={seconds}>
+              {name}
+            </option>
+          ))}
+        </Select>
       </div>
       {set.error && (
         <p role="alert" className="text-sm text-bad">

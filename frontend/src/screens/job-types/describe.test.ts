@@ -3,11 +3,12 @@ import { attempts, limitOf, limits } from "./describe";
 
 describe("the options of a job type", () => {
   it("say what may run", () => {
-    expect(limits({ max_running: null, execution_rate: null, execution_rate_window: 60 })).toBeNull();
-    expect(limits({ max_running: 5, execution_rate: null, execution_rate_window: 60 })).toBe("at most 5 at once");
-    expect(limits({ max_running: 0, execution_rate: 1, execution_rate_window: 60 })).toBe(
-      "at most 0 at once, 1 start in 1 min",
-    );
+    expect(limits({ max_running: null, execution_rate: null, execution_rate_window: 60 })).toEqual([]);
+    expect(limits({ max_running: 5, execution_rate: null, execution_rate_window: 60 })).toEqual(["at most 5 at once"]);
+    expect(limits({ max_running: 0, execution_rate: 1, execution_rate_window: 60 })).toEqual([
+      "at most 0 at once",
+      "1 start in 1 min",
+    ]);
   });
 
   it("say how often it is tried", () => {

@@ -4,19 +4,26 @@ import { count, duration } from "../../ui/format";
 
 type Options = Schema["Options"];
 
-/** "at most 5 at once, 100 starts a minute" ; null: it is not limited. */
+/** The times within which starts are counted, in seconds. */
+export const WINDOWS = [
+  ["second", 1],
+  ["minute", 60],
+  ["hour", 3600],
+  ["day", 86_400],
+] as const;
+
+/** "at most 5 at once", "100 starts in 1 min"; nothing where it is not limited. */
 export function limits({
   max_running,
   execution_rate,
   execution_rate_window,
-}: Pick<Options, "max_running" | "execution_rate" | "execution_rate_window">): string | null {
-  const said = [
+}: Pick<Options, "max_running" | "execution_rate" | "execution_rate_window">): string[] {
+  return [
     max_running == null ? null : `at most ${count(max_running)} at once`,
     execution_rate == null
       ? null
       : `${count(execution_rate)} ${execution_rate === 1 ? "start" : "starts"} in ${duration(execution_rate_window)}`,
   ].filter((one) => one !== null);
-  return said.length === 0 ? null : said.join(", ");
 }
 
 /** "5 retries, each up to 5 min". */
