@@ -16,7 +16,7 @@ from fairlane.domain.errors import PermanentError
 from fairlane.domain.statuses import JobStatus
 from fairlane.registry.options import Isolation
 from fairlane.runtime.context import Interrupted
-from fairlane.runtime.executors import wire
+from fairlane.runtime.executors import process, wire
 from fairlane.runtime.executors.base import Abandoned, HandlerQuit, ProcessDied
 from fairlane.runtime.executors.process import ProcessExecutor
 from fairlane.runtime.reports import Checkpoint, File, Interruption, Line, ParentFacts, Progress
@@ -267,6 +267,68 @@ async def test_stop_ends_what_still_runs(channel: RecordingChannel) -> None:
         await execution.finished
     assert all(process.has_ended() for process in watched)
     assert not executor.pids
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def narrow(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ProcessExecutor]:
+    """One that lets one child come up at a time, and has all the patience of the world."""
+    monkeypatch.setattr(process, "_AT_ONCE", 1)
+    monkeypatch.setattr(process, "_PATIENCE", 3600.0)
+    executor = ProcessExecutor(3)
+    yield executor
+    await executor.stop()
+
+
+async def test_who_needs_a_child_while_others_come_up_takes_whichever_is_free_first(narrow: ProcessExecutor) -> None:
+    executions = [begin(narrow, handlers.pid) for _ in range(5)]
+    assert len(narrow.pids) == 1
+    pids = [await end_of(execution) for execution in executions]
+    # Each comes up after the one before it, which by then runs what waits.
+    assert len(set(pids)) < len(pids)
+
+
+async def test_one_that_hangs_as_it_comes_up_holds_up_no_other(
+    narrow: ProcessExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "_PATIENCE", 0.01)
+    hanging = begin(narrow, handlers.add, a=1)
+    (pid,) = narrow.pids
+    os.kill(pid, signal.SIGSTOP)
+    assert await end_of(begin(narrow, handlers.add, a=2)) == 3
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(ProcessDied):
+        await end_of(hanging)
+
+
+async def test_an_interrupt_ends_one_that_waits_for_a_child(narrow: ProcessExecutor) -> None:
+    begin(narrow, handlers.sleep)
+    waiting = begin(narrow, handlers.add, a=1)
+    waiting.interrupt(Interruption.CANCEL)
+    with pytest.raises(Interrupted):
+        await end_of(waiting)
+    assert waiting.execution.started is None
+
+
+async def test_stop_ends_what_waits_for_a_child(narrow: ProcessExecutor) -> None:
+    executions = [begin(narrow, handlers.sleep) for _ in range(2)]
+    await narrow.stop()
+    for execution in executions:
+        with pytest.raises(Abandoned):
+            await execution.finished
+
+
+async def test_who_waits_is_told_when_there_is_no_process_to_be_had(
+    narrow: ProcessExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise BlockingIOError("no more processes")
+
+    monkeypatch.setattr(process, "_PATIENCE", 0.01)
+    begin(narrow, handlers.sleep)
+    waiting = begin(narrow, handlers.add, a=1)
+    monkeypatch.setattr(process, "ChildProcess", refuse)
+    with pytest.raises(BlockingIOError):
+        await end_of(waiting)
 
 
 async def test_a_handler_that_refuses_sigterm_leaves_the_next_one_of_its_process_able_to_hear_it(

@@ -1,12 +1,21 @@
 """Runs handlers in processes of their own, which can be killed, and whose crash hurts nobody else.
 
-Each child is started beforehand, in its own session, and runs one handler after the other. One that was interrupted
-or that died is replaced. What the two sides say to each other is in `wire`, the other side is `child`.
+Each child runs in its own session, one handler after the other. One that was interrupted or that died is replaced. What
+the two sides say to each other is in `wire`, the other side is `child`.
+
+To come up a child imports the application, which keeps a core busy for a second or so. If all that are needed came up
+together, the first would be there when the last is, and by then it could have run all of the short handlers. So only as
+many come up at once as there are cores; other handlers wait for whichever child is free first. But one that hangs in an
+import must not hold up the others: while any wait, one child more comes up each second.
 """
 
 import asyncio
+import os
 import time
+from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Final
 
 from fairlane.runtime.executors import wire
 from fairlane.runtime.executors.base import Abandoned, Call, Execution, OnEnd
@@ -14,14 +23,29 @@ from fairlane.runtime.executors.child_process import ChildProcess
 from fairlane.runtime.executors.target import importable_target
 from fairlane.runtime.reports import Interruption
 
+_AT_ONCE: Final = os.cpu_count() or 1  # children that come up
+_PATIENCE: Final = 1.0  # seconds
+
 
 class ProcessExecution(Execution):
-    """`Execution` in a child process."""
+    """`Execution` in a child process.
 
-    def __init__(self, call: Call, on_end: OnEnd, child: ChildProcess) -> None:
+    Args:
+        run: its number.
+        start: the message that has a child begin it.
+        on_begun: called when its child has come up and calls the handler.
+    """
+
+    def __init__(self, call: Call, on_end: OnEnd, run: int, start: bytes, on_begun: Callable[[], None]) -> None:
         super().__init__(call, on_end)
         self.started = None
+        self._run, self._start, self._on_begun = run, start, on_begun
+        self._child: ChildProcess | None = None  # while it waits for one
+
+    def enter(self, child: ChildProcess) -> None:
+        """Begin in a child."""
         self._child = child
+        child.run(self, self._run, self._start)
 
     @property
     def was_interrupted(self) -> bool:
@@ -31,6 +55,7 @@ class ProcessExecution(Execution):
     def begun(self) -> None:
         """The child calls the handler now."""
         self.started = time.monotonic()
+        self._on_begun()
 
     def interrupt(self, reason: Interruption) -> None:
         """Tell the child, which raises `Interrupted` in the handler and sends SIGTERM to the processes it started.
@@ -38,13 +63,18 @@ class ProcessExecution(Execution):
         It is the child that signals, not the worker: so the handler always knows why before the signal is there, and
         a SIGTERM from outside (systemd sends one to every process of a service) interrupts no handler.
         """
-        if not self.is_over and self.call.context.interrupt.set(reason):
+        if self.is_over or not self.call.context.interrupt.set(reason):
+            return
+        if self._child is None:
+            self.tell(None, asyncio.CancelledError())
+        else:
             self._child.send({"interrupt": reason})
 
     def abandon(self) -> None:
         """Kill the child and every process that the handler started."""
         self.tell(None, Abandoned("the handler did not stop when asked to; its process was killed"))
-        self._child.kill()
+        if self._child is not None:
+            self._child.kill()
 
 
 class ProcessExecutor:
@@ -58,6 +88,8 @@ class ProcessExecutor:
         self._slots = slots
         self._children: set[ChildProcess] = set()
         self._idle: list[ChildProcess] = []
+        self._waiting: deque[ProcessExecution] = deque()  # for a child; some may be over by now
+        self._growing: asyncio.TimerHandle | None = None
         self._numbers = 0
         self._stopped = False
 
@@ -79,13 +111,15 @@ class ProcessExecutor:
     async def stop(self) -> None:
         """Kill all children and what they started; none is left, not as a zombie either."""
         self._stopped = True
+        while (execution := self._next()) is not None:
+            execution.abandon()
         children = tuple(self._children)
         for child in children:
             child.dismiss()
         await asyncio.gather(*(child.ended for child in children))
 
     def begin(self, call: Call, on_end: OnEnd) -> ProcessExecution:
-        """Begin to run a handler, in an idle child or a new one.
+        """Begin to run a handler, in an idle child, a new one, or the one that is free first.
 
         Raises ConfigurationError if it can't be imported, PermanentError if its facts are too long for a message, and
         OSError if the system has no process to give.
@@ -94,10 +128,47 @@ class ProcessExecutor:
         target = importable_target(call.job_type.handler)
         facts = wire.FACTS.dump_python(call.facts, mode="json")
         start = wire.line({"start": facts, "target": target, "run": self._numbers})
-        child = self._idle.pop() if self._idle else self._launch()
-        execution = ProcessExecution(call, on_end, child)
-        child.run(execution, self._numbers, start)
+        execution = ProcessExecution(call, on_end, self._numbers, start, self._grow)
+        if self._idle:
+            execution.enter(self._idle.pop())
+        elif self._coming_up < _AT_ONCE:
+            execution.enter(self._launch())
+        else:
+            self._waiting.append(execution)
+            self._grow_later()
         return execution
+
+    @property
+    def _coming_up(self) -> int:
+        return sum(not child.came_up for child in self._children) - sum(not child.came_up for child in self._idle)
+
+    def _next(self) -> ProcessExecution | None:
+        """Of those that wait, the one whose turn it is."""
+        while self._waiting:
+            if not (execution := self._waiting.popleft()).is_over:
+                return execution
+        return None
+
+    def _grow(self) -> None:
+        """Start what is needed and may come up now."""
+        while self._coming_up < _AT_ONCE and (execution := self._next()) is not None:
+            self._enter_new(execution)
+
+    def _grow_later(self) -> None:
+        if self._growing is None:
+            self._growing = asyncio.get_running_loop().call_later(_PATIENCE, self._grow_by_one)
+
+    def _grow_by_one(self) -> None:
+        self._growing = None
+        if (execution := self._next()) is not None:
+            self._enter_new(execution)
+            self._grow_later()
+
+    def _enter_new(self, execution: ProcessExecution) -> None:
+        try:
+            execution.enter(self._launch())
+        except OSError as error:
+            execution.tell(None, error)
 
     def _launch(self) -> ChildProcess:
         child = ChildProcess(self._on_idle, self._on_end)
@@ -110,7 +181,9 @@ class ProcessExecutor:
             self._idle.append(self._launch())
 
     def _on_idle(self, child: ChildProcess) -> None:
-        if self._stopped or len(self._idle) >= self._slots:
+        if (execution := self._next()) is not None:
+            execution.enter(child)
+        elif self._stopped or len(self._idle) >= self._slots:
             child.kill()
         else:
             self._idle.append(child)
@@ -119,6 +192,9 @@ class ProcessExecutor:
         self._children.discard(child)
         with suppress(ValueError):
             self._idle.remove(child)
+        if self._stopped:
+            return
+        self._grow()
         # One that never came up is not replaced unasked: the next would do no better, and so for ever.
-        if child.came_up and not self._idle and len(self._children) < self._slots and not self._stopped:
+        if child.came_up and not self._idle and len(self._children) < self._slots:
             self._warm_up()
