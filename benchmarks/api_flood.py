@@ -2,8 +2,8 @@
 
 Ten organizations send their usual requests, two a second each, at the API that `fairlane serve` serves. Beside them one
 organization floods it: by one user who sends 20 times as many looks as a user may, nearly all of which are refused, or
-by 20 users who each send as many as they may, all of which are served. Quiet and flooded stretches take turns. Measured
-is how long the others wait, from the moment when a request was to be sent.
+by 20 users who each send as many as they may, half of which is beyond what their organization may. Quiet and flooded
+stretches take turns. Measured is how long the others wait, from the moment when a request was to be sent.
 """
 
 import argparse
@@ -34,7 +34,7 @@ _TIMES: Final = 20
 _EACH_SECOND: Final = 2  # requests of each of the others
 # Of each five requests one submits and one lists, far within what a user may.
 _ROUND: Final = ("submit", "status", "status", "list", "status")
-_QUIET, _REFUSED, _SERVED = "quiet", "one user, refused", "20 users, served"
+_QUIET, _ONE, _TOGETHER = "quiet", "one user", "20 users"
 _TIMEOUT: Final = 60.0  # seconds
 # The server closes what was idle for five seconds, perhaps just when it is to be used again.
 _CONNECTIONS: Final = httpx.Limits(max_connections=200, keepalive_expiry=2.0)
@@ -62,7 +62,7 @@ def main() -> None:
     with served(dict.fromkeys(_OTHERS, 1) | {_FLOODER: 1 + _TIMES}, postgres=asked.postgres) as site:
         others = [site.callers[name][0] for name in _OTHERS]
         alone, *together = site.callers[_FLOODER]
-        floods = {_QUIET: [], _REFUSED: [alone], _SERVED: together}
+        floods = {_QUIET: [], _ONE: [alone], _TOGETHER: together}
         told: dict[str, list[Answer]] = {name: [] for name in floods}
         flooded: dict[str, Counter[int]] = {name: Counter() for name in floods}
         asyncio.run(send_all(site.url, others, 2.0, _EACH_SECOND))  # connections, caches

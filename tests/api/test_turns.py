@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlane.api.turns import Line, LineFull, Turns
@@ -15,46 +15,98 @@ from tests.api.served import Api
 from tests.patience import PATIENCE
 
 PLACES = st.sampled_from(["acme", "other", "third"])
-STEPS = st.lists(st.tuples(st.sampled_from(["come", "go", "leave"]), PLACES), max_size=80)
+STEPS = st.lists(st.tuples(st.sampled_from(["come", "linger", "go", "leave"]), PLACES), max_size=80)
 
 
-@settings(deadline=None)
+class Book:
+    """A line, and beside it what is to be so."""
+
+    def __init__(self, at_once: int, each: int, longest: int) -> None:
+        self.line = Line[int](at_once, each, longest)
+        self.at_once, self.each, self.longest = at_once, each, longest
+        self.begun, self.quick = Counter[str](), set[str]()
+        self.waiting: defaultdict[str, deque[int]] = defaultdict(deque)
+
+    def come(self, place: str, number: int) -> None:
+        try:
+            is_begun = self.line.come(place, number)
+        except LineFull:
+            assert len(self.waiting[place]) == self.longest
+            return
+        if is_begun:
+            assert place not in self.quick
+            self._begin(place)
+        else:
+            self.waiting[place].append(number)
+
+    def linger(self, place: str) -> None:
+        if place in self.quick:
+            self.quick.remove(place)
+            self._following(self.line.linger(place))
+
+    def go(self, place: str, number: int) -> None:
+        if self.begun[place]:
+            is_quick = place in self.quick and (self.begun[place] == 1 or number % 2 == 0)
+            self.begun[place] -= 1
+            self.quick -= {place} if is_quick else set()
+            self._following(self.line.go(place, is_quick=is_quick))
+
+    def leave(self, place: str) -> None:
+        if self.waiting[place]:
+            self.line.leave(place, self.waiting[place].pop())
+
+    def able(self) -> dict[str, int]:
+        """Who may begin, though somebody waits there: nobody, between two steps. With how many are worked on there."""
+        places = [one for one in self.waiting if self.waiting[one] and one not in self.quick]
+        is_full = self.begun.total() >= self.at_once
+        return {} if is_full else {one: self.begun[one] for one in places if self.begun[one] < self.each}
+
+    def _begin(self, place: str) -> None:
+        self.begun[place] += 1
+        self.quick.add(place)
+
+    def _following(self, number: int | None) -> None:
+        able = self.able()
+        assert (number is None) == (not able)
+        if number is not None:
+            chosen = next(one for one in able if self.waiting[one][0] == number)  # in the order of their coming
+            assert able[chosen] == min(able.values())
+            self.waiting[chosen].popleft()
+            self._begin(chosen)
+
+
 @given(STEPS, st.integers(1, 4), st.integers(1, 3), st.integers(0, 3))
 def test_nobody_has_more_than_their_share_nor_is_kept_waiting_beside_a_free_place(
     steps: list[tuple[str, str]], at_once: int, each: int, longest: int
 ):
-    line = Line[int](at_once, each, longest)
-    begun: Counter[str] = Counter()
-    waiting: defaultdict[str, deque[int]] = defaultdict(deque)
+    book = Book(at_once, each, longest)
     for number, (step, place) in enumerate(steps):
         match step:
             case "come":
-                try:
-                    if line.come(place, number):
-                        begun[place] += 1
-                    else:
-                        waiting[place].append(number)
-                except LineFull:
-                    assert len(waiting[place]) == longest
-            case "go" if begun[place]:
-                begun[place] -= 1
-                able = {one: begun[one] for one in waiting if waiting[one] and begun[one] < each}
-                following = line.go(place)
-                assert (following is None) == (not able)
-                if following is not None:
-                    chosen = next(one for one in able if waiting[one][0] == following)  # in the order of their coming
-                    assert able[chosen] == min(able.values())
-                    waiting[chosen].popleft()
-                    begun[chosen] += 1
-            case "leave" if waiting[place]:
-                line.leave(place, waiting[place].pop())
-        assert begun.total() <= at_once
-        assert all(number <= each for number in begun.values())
-        assert all(len(one) <= longest for one in waiting.values())
-        if begun.total() < at_once:
-            assert all(begun[one] == each for one in waiting if waiting[one])
-        assert +line.begun == +begun
-        assert line.waiting == +Counter({one: len(waiting[one]) for one in waiting})
+                book.come(place, number)
+            case "linger":
+                book.linger(place)
+            case "go":
+                book.go(place, number)
+            case "leave":
+                book.leave(place)
+        assert book.begun.total() <= at_once
+        assert all(number <= each for number in book.begun.values())
+        assert all(len(one) <= longest for one in book.waiting.values())
+        assert book.able() == {}
+        assert +book.line.begun == +book.begun
+        assert book.line.waiting == +Counter({one: len(book.waiting[one]) for one in book.waiting})
+
+
+def test_one_that_takes_long_lets_the_next_begin_beside_it():
+    line = Line[str](4, 2, 10)
+    assert line.come("acme", "report")
+    assert not line.come("acme", "look")
+    assert not line.come("acme", "another")
+    assert line.linger("acme") == "look"
+    assert line.go("acme") == "another"
+    assert line.go("acme", is_quick=False) is None
+    assert line.begun == {"acme": 1}
 
 
 def test_places_that_wait_take_turns_however_many_wait_there():
@@ -79,12 +131,12 @@ def test_places_that_wait_take_turns_however_many_wait_there():
 def test_whoever_gives_up_while_waiting_takes_nobodys_turn():
     async def play() -> None:
         turns = Turns(1)
-        await turns.begin("acme")
+        turn = await turns.begin("acme")
         gone, lucky = (asyncio.create_task(turns.begin("acme")) for _ in range(2))
         await asyncio.sleep(0)
         gone.cancel()
         await asyncio.wait([gone])
-        turns.end("acme")
+        turn.end()
         lucky.cancel()  # in the same moment in which its turn has come
         await asyncio.wait([lucky])
         async with asyncio.timeout(PATIENCE), turns.at("other"):
@@ -128,3 +180,36 @@ def test_a_flood_of_one_organization_that_is_held_up_holds_up_no_other(serve: An
         return Counter(one.status_code for one in answers), first, second
 
     assert asyncio.run(play()) == (Counter({200: 101, 429: 9}), 200, 201)
+
+
+def test_a_request_that_takes_long_does_not_hold_up_its_own_organization(serve: Any, monkeypatch: pytest.MonkeyPatch):
+    api: Api = serve({"requests_at_once": 16})
+    held, let_go, get_access = Event(), Event(), api.fl.directory.members
+    secrets = [api.token("member"), api.token("admin")]
+
+    def hold(pairs: Any) -> Any:
+        if ("acme", "member") in pairs:
+            held.set()
+            assert let_go.wait(PATIENCE)
+        return get_access(pairs)
+
+    async def play() -> int:
+        slow, quick = (
+            httpx.AsyncClient(
+                transport=httpx.ASGITransport(api.app),
+                base_url="http://test/api/v1",
+                headers={"Authorization": f"Bearer {secret}"},
+            )
+            for secret in secrets
+        )
+        assert (await slow.get("/organizations/acme")).status_code == 200
+        monkeypatch.setattr(type(api.fl.directory), "members", lambda _self, pairs: hold(pairs))
+        holding = asyncio.create_task(slow.get("/organizations/acme"))
+        assert await asyncio.to_thread(held.wait, PATIENCE)
+        answer = (await quick.get("/organizations/acme")).status_code
+        assert not holding.done()
+        let_go.set()
+        await holding
+        return answer
+
+    assert asyncio.run(play()) == 200

@@ -37,7 +37,7 @@ from fairlane.api.resources import (
 )
 from fairlane.api.scope import Web
 from fairlane.api.sockets import SocketDoor
-from fairlane.api.turns import Turn, Turns
+from fairlane.api.turns import InTurn, Turns
 from fairlane.api.watching import Door, live_of
 from fairlane.app import Fairlane
 from fairlane.config import WebSettings
@@ -122,5 +122,5 @@ def _layers(web: Web, fetch: Fetch) -> list[Middleware]:
         *layers,
         Middleware(Authentication, authenticator, turns, settings),
         Middleware(BodyGuard, settings.body_limit),
-        Middleware(Turn, turns),
+        Middleware(InTurn, turns),
     ]

@@ -5,11 +5,14 @@ stand in one line there, and whoever sends most would have most of it. So of one
 and of all together no more than there are threads. The rest wait here, each place in a line of its own; what waits
 takes no thread and no connection.
 
+At each place one request is worked on at a time: two would take as long as one after the other, and cost the others
+twice as much of the interpreter. But one that takes long, as a report or a bulk action, lets the next begin beside it.
+
 A place is an organization: that of the credential, or one that the credential opened before. Whoever has not shown yet
 where they belong stands in the line of their user, or of their address.
 """
 
-from asyncio import Event
+from asyncio import Event, get_running_loop
 from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
@@ -23,6 +26,7 @@ T = TypeVar("T", bound=Hashable)
 
 _LONGEST: Final = 100  # requests of one place that wait
 _SHARE: Final = 8  # one place gets an eighth of what is worked on at once, so that others need not wait
+_LONG: Final = 0.25  # seconds; a usual request takes some 15 ms, and 50 on a busy machine
 _SOON: Final = 1  # seconds
 PLACE: Final = "place"  # in a request's state
 
@@ -36,13 +40,14 @@ class Line(Generic[T]):
 
     Args:
         at_once: at all places together.
-        each: at one place.
+        each: at one place; all but one of them have taken long.
         longest: that may wait at one place.
     """
 
     def __init__(self, at_once: int, each: int, longest: int) -> None:
         self._at_once, self._each, self._longest = at_once, each, longest
         self._begun: Counter[str] = Counter()
+        self._quick: set[str] = set()  # places where one is worked on that has not taken long yet
         self._waiting: OrderedDict[str, deque[T]] = OrderedDict()  # whose turn was longest ago comes first
 
     @property
@@ -62,8 +67,8 @@ class Line(Generic[T]):
             LineFull: it may not even wait.
         """
         # Whoever waits could not begin, or would have: so nobody is passed by.
-        if self._begun.total() < self._at_once and self._begun[place] < self._each:
-            self._begun[place] += 1
+        if self._begun.total() < self._at_once and self._is_open(place):
+            self._begin(place)
             return True
         line = self._waiting.get(place, ())
         if len(line) >= self._longest:
@@ -71,8 +76,11 @@ class Line(Generic[T]):
         self._waiting.setdefault(place, deque()).append(one)
         return False
 
-    def go(self, place: str) -> T | None:
+    def go(self, place: str, *, is_quick: bool = True) -> T | None:
         """One that was worked on at a place is done.
+
+        Args:
+            is_quick: it has not lingered.
 
         Returns:
             Who begins in its stead: of the place where fewest are worked on, and of such of whose turn was longest ago.
@@ -80,8 +88,25 @@ class Line(Generic[T]):
         self._begun[place] -= 1
         if not self._begun[place]:
             del self._begun[place]
-        able = [one for one in self._waiting if self._begun[one] < self._each]
-        if not able:
+        if is_quick:
+            self._quick.remove(place)
+        return self._next()
+
+    def linger(self, place: str) -> T | None:
+        """The quick one at a place has taken long by now; who begins beside it."""
+        self._quick.remove(place)
+        return self._next()
+
+    def _is_open(self, place: str) -> bool:
+        return place not in self._quick and self._begun[place] < self._each
+
+    def _begin(self, place: str) -> None:
+        self._begun[place] += 1
+        self._quick.add(place)
+
+    def _next(self) -> T | None:
+        able = [one for one in self._waiting if self._is_open(one)]
+        if not able or self._begun.total() >= self._at_once:
             return None
         chosen = min(able, key=self._begun.__getitem__)  # the first of equals
         line = self._waiting[chosen]
@@ -89,7 +114,7 @@ class Line(Generic[T]):
         self._waiting.move_to_end(chosen)
         if not line:
             del self._waiting[chosen]
-        self._begun[chosen] += 1
+        self._begin(chosen)
         return one
 
     def leave(self, place: str, one: T) -> None:
@@ -117,13 +142,13 @@ class Turns:
         Raises:
             Problem: too many wait there.
         """
-        await self.begin(place)
+        turn = await self.begin(place)
         try:
             yield
         finally:
-            self.end(place)
+            turn.end()
 
-    async def begin(self, place: str) -> None:
+    async def begin(self, place: str) -> "Turn":
         """Wait for a turn of the place.
 
         Raises:
@@ -132,26 +157,46 @@ class Turns:
         begun = Event()
         try:
             if self._line.come(place, begun):
-                return
+                return Turn(self._line, place)
         except LineFull:
             raise _too_many() from None
         try:
             await begun.wait()
         except BaseException:
             if begun.is_set():  # in the moment in which it was given up
-                self.end(place)
+                Turn(self._line, place).end()
             else:
                 self._line.leave(place, begun)
             raise
-
-    def end(self, place: str) -> None:
-        """A turn of the place is over."""
-        following = self._line.go(place)
-        if following is not None:
-            following.set()
+        return Turn(self._line, place)
 
 
 class Turn:
+    """A turn that somebody has, until it ends."""
+
+    def __init__(self, line: Line[Event], place: str) -> None:
+        self._line, self._place = line, place
+        self._is_quick, self._is_over = True, False
+        self._timer = get_running_loop().call_later(_LONG, self._linger)
+
+    def end(self) -> None:
+        """It is over; to say so again does nothing."""
+        if not self._is_over:
+            self._is_over = True
+            self._timer.cancel()
+            _let_begin(self._line.go(self._place, is_quick=self._is_quick))
+
+    def _linger(self) -> None:
+        self._is_quick = False
+        _let_begin(self._line.linger(self._place))
+
+
+def _let_begin(following: Event | None) -> None:
+    if following is not None:
+        following.set()
+
+
+class InTurn:
     """ASGI middleware: a request that is whole waits for its turn, which lasts until its answer begins.
 
     So a stream, and a client who reads slowly, hold up nobody.
@@ -168,26 +213,19 @@ class Turn:
             await self._app(scope, receive, send)
             return
         try:
-            await self._turns.begin(place)
+            turn = await self._turns.begin(place)
         except Problem as problem:
             await problem.response()(scope, receive, send)
             return
-        is_over = False
-
-        def end() -> None:
-            nonlocal is_over
-            if not is_over:
-                is_over = True
-                self._turns.end(place)
 
         async def ending(message: Message) -> None:
-            end()
+            turn.end()
             await send(message)
 
         try:
             await self._app(scope, receive, ending)
         finally:
-            end()
+            turn.end()
 
 
 def _too_many() -> Problem:
