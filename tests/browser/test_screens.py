@@ -4,7 +4,7 @@ The pictures are kept in build/screenshots.
 """
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Literal
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -16,6 +16,11 @@ WIDTHS: Final = {1280: 800, 390: 844}
 PARTS: Final = 2  # side by side, where there are several workers of tests
 # The rules of WCAG 2.2, level AA, and what axe holds for good practice beside them.
 AXE_RUN: Final = "() => axe.run(document, { resultTypes: ['violations'] })"
+# Those that go by colours, of which alone light and dark have others.
+AXE_RUN_COLOURS: Final = (
+    "() => axe.run(document, { resultTypes: ['violations'], runOnly: ['color-contrast', 'link-in-text-block'] })"
+)
+SCHEMES: Final[tuple[tuple[Literal["light", "dark"], str], ...]] = (("light", AXE_RUN), ("dark", AXE_RUN_COLOURS))
 
 
 @pytest.fixture
@@ -83,27 +88,28 @@ def seen_in_all_ways(enter: Callable[..., Page], name: str, user: str | None, pa
     """What is wrong with a screen, light and dark, wide and narrow; the pictures of it are kept."""
     PICTURES.mkdir(parents=True, exist_ok=True)
     found: list[str] = []
-    for scheme in ("light", "dark"):
-        page = enter(user, path, color_scheme=scheme)
-        settled(page, name)
-        for width, height in WIDTHS.items():
-            page.set_viewport_size({"width": width, "height": height})
+    page = enter(user, path, color_scheme="light")
+    settled(page, name)
+    for width, height in WIDTHS.items():
+        page.set_viewport_size({"width": width, "height": height})
+        found += [f"{name}-{width} is {over} px wider than the screen" for over in [overflow(page)] if over > 0]
+        for scheme, rules in SCHEMES:
+            page.emulate_media(color_scheme=scheme)
             way = f"{name}-{width}-{scheme}"
             page.screenshot(path=PICTURES / f"{way}.png", full_page=True)
-            found += [f"{way}: {one}" for one in barriers(page)]
-            found += [f"{way} is {over} px wider than the screen" for over in [overflow(page)] if over > 0]
-        page.context.close()
+            found += [f"{way}: {one}" for one in barriers(page, rules)]
+    page.context.close()
     return found
 
 
-def barriers(page: Page) -> list[str]:
+def barriers(page: Page, rules: str = AXE_RUN) -> list[str]:
     if not AXE.exists():
         unable("axe-core is not installed; `make dashboard` brings it.")
     if not page.evaluate("'axe' in window"):  # not by a script element, which the page's policy refuses
         page.evaluate(AXE.read_text(encoding="utf-8"))
     return [
         f"{one['id']}: {one['help']}: {[(node['html'][:160], node['failureSummary']) for node in one['nodes'][:3]]}"
-        for one in page.evaluate(AXE_RUN)["violations"]
+        for one in page.evaluate(rules)["violations"]
     ]
 
 
