@@ -52,7 +52,7 @@ def main() -> int:
 def _profile(asked: argparse.Namespace) -> Profile:
     if asked.short:
         return profiles.SHORT[asked.database]
-    return profiles.full(asked.database, profiles.MILLION if asked.long else asked.jobs)
+    return profiles.long(asked.database) if asked.long else profiles.full(asked.database, asked.jobs)
 
 
 def _size(asked: argparse.Namespace) -> str:

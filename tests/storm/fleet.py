@@ -82,6 +82,12 @@ class Fleet:
         log = folder.log_file(self.directory, self.slots[number].worker)
         raise StormFailed(f"{self.slots[number].worker} did not come up; see {log}")
 
+    def pid(self) -> int | None:
+        """Of the worker in the last slot."""
+        with self._lock:
+            process = self.slots[-1].process
+        return process.pid if process is not None else None
+
     def _watch(self) -> None:
         while not self.is_over.wait(_LOOK):
             self._replace_ended()
@@ -106,6 +112,8 @@ class Fleet:
             folder.DIRECTORY: str(self.directory),
             folder.WORKER: slot.worker,
         }
+        # Without bytecode a worker and its children take twice as long to start, which is what a storm has them do.
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
         command = [sys.executable, "-m", "fairlane", "--app", "tests.storm.app:fl", "worker"]
         options = ["--concurrency", str(self.concurrency), "--name", slot.worker, "--log-level", "warning"]
         with folder.log_file(self.directory, slot.worker).open("wb") as log:

@@ -1,9 +1,11 @@
 """The storm's handlers. Each does what its parameter `way` says, and writes it to the ledger."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
-from fairlane import Fairlane, JobContext, PermanentError, TransientError
+from fairlane import Fairlane, Interrupted, JobContext, PermanentError, TransientError
 from tests.storm import ledger
 from tests.storm.ledger import Kind
 
@@ -34,7 +36,8 @@ async def in_loop(ctx: JobContext, seconds: float, way: str) -> dict[str, Any]:
     if way == "report":
         ctx.log("half done")
         ctx.progress(50)
-    await asyncio.sleep(_seconds(ctx, seconds, way))
+    with _told(ctx):
+        await asyncio.sleep(_seconds(ctx, seconds, way))
     return _end(ctx, way)
 
 
@@ -52,7 +55,8 @@ def in_thread(ctx: JobContext, seconds: float, way: str) -> dict[str, Any]:
     if way == "report":
         ctx.log("half done")
         ctx.progress(50)
-    ctx.sleep(_seconds(ctx, seconds, way))
+    with _told(ctx):
+        ctx.sleep(_seconds(ctx, seconds, way))
     return _end(ctx, way)
 
 
@@ -63,6 +67,16 @@ def in_process(ctx: JobContext, seconds: float, way: str) -> dict[str, Any]:
 
 def _begin(ctx: JobContext) -> None:
     ledger.write(ctx, Kind.BEGIN)
+
+
+@contextmanager
+def _told(ctx: JobContext) -> Iterator[None]:
+    """What is stopped here was not running any more when its worker is killed later."""
+    try:
+        yield
+    except (asyncio.CancelledError, Interrupted):
+        ledger.write(ctx, Kind.GIVE_UP)
+        raise
 
 
 def _seconds(ctx: JobContext, seconds: float, way: str) -> float:

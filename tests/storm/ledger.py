@@ -22,7 +22,7 @@ class Kind(StrEnum):
 
     BEGIN = "begin"  # the handler was called
     EFFECT = "effect"  # what the job is for was done; the handler returns next
-    GIVE_UP = "give up"  # the handler raises next, as planned
+    GIVE_UP = "give up"  # the handler raises next, as planned or as it was asked to stop
 
 
 @dataclass(frozen=True, slots=True)

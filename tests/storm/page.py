@@ -12,7 +12,7 @@ from statistics import median
 from typing import Any, Final
 
 from benchmarks.charts import INK, OURS, chart
-from tests.storm.results import FOLDER, quantile
+from tests.storm.results import FOLDER, kept_as, quantile
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "reliability.md"
 _NAMES: Final = {"postgresql": "PostgreSQL", "sqlite": "SQLite"}
@@ -42,6 +42,7 @@ A worker takes back others' jobs only when its own heartbeat has succeeded for a
 ([why](architecture.md#leases-and-fencing)). So in a storm, where the database goes away and rescuers are killed, too,
 some jobs wait for longer than two leases.
 """
+_WARM: Final = 300  # seconds
 _NOTHING: Final = "\nNo storm has gone by yet: `make storm`.\n"
 
 
@@ -70,13 +71,27 @@ def _section(one: Mapping[str, Any]) -> str:
     ]
     faults = [(kind, f"{count}") for kind, count in one["faults"].items()]
     return (
-        f"\n## {_NAMES[one['database']]}\n\n"
-        f"{one['measured_on']}, {where}, Fairlane {machine['fairlane']}: {one['workers']} workers with a lease of "
+        f"\n## {_title(one)}\n\n"
+        f"{one['measured_on']}, {where}, Fairlane {machine['fairlane']}: {_workers(one)} with a lease of "
         f"{one['lease']:g} s, {one['seconds']:.0f} s, seed {one['seed']}.\n"
         f'The same plan again: `make storm ARGS="--seed {one["seed"]} --database {one["database"]} '
-        f'--jobs {one["jobs"]}"`.\n\n'
+        f'{_size(one)}"`.\n\n'
         f"{_table(('', ''), rows)}\n{_table(('injected', 'times'), faults)}\n{_recovery(one)}"
     )
+
+
+def _title(one: Mapping[str, Any]) -> str:
+    database = _NAMES[one["database"]]
+    return f"{database}, {one['jobs']:,} jobs" if one["spared"] else database
+
+
+def _workers(one: Mapping[str, Any]) -> str:
+    more = f" and {one['spared']} that only the database's faults reach" if one["spared"] else ""
+    return f"{one['workers']} workers{more}"
+
+
+def _size(one: Mapping[str, Any]) -> str:
+    return "--long" if one["spared"] else f"--jobs {one['jobs']}"
 
 
 def _recovery(one: Mapping[str, Any]) -> str:
@@ -101,8 +116,22 @@ def _recovery(one: Mapping[str, Any]) -> str:
             f"- In an outage of {outage['seconds']:g} s under load, jobs taken from workers: {outage['rescued']}; "
             f"dead letters that nobody planned: {outage['buried']}."
         )
+    if memory := one["memory"]:
+        lines.append(_memory(memory["mib"], memory["every"]))
     listed = "\n".join(lines)
-    return f"{listed}\n\n![How long a killed worker's jobs waited](charts/storm-{one['database']}.png)\n"
+    return f"{listed}\n\n![How long a killed worker's jobs waited](charts/storm-{kept_as(one)}.png)\n"
+
+
+def _memory(mib: Sequence[float], every: float) -> str:
+    """What it was once the worker had warmed up, and what it was at the end: medians, as it goes up and down."""
+    stretch = round(_WARM / every)
+    minutes = len(mib) * every / 60
+    early, late = median(mib[stretch : 2 * stretch]), median(mib[-stretch:])
+    return (
+        f"- The memory of a worker that was spared, without its child processes: {early:.0f} MiB between "
+        f"{_WARM / 60:.0f} and {2 * _WARM / 60:.0f} minutes after it began, {late:.0f} MiB in the last "
+        f"{_WARM / 60:.0f} of {minutes:.0f} minutes, that is {late / early - 1:+.1%}; {max(mib):.0f} MiB at most."
+    )
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -111,8 +140,8 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def draw(one: Mapping[str, Any]) -> None:
     """The share of a killed worker's jobs that ran again, by the time since the kill."""
-    title = f"{_NAMES[one['database']]}: share of a killed worker's jobs that run again, by leases since the kill"
-    with chart(f"storm-{one['database']}", title) as axes:
+    title = f"{_title(one)}: share of a killed worker's jobs that run again, by leases since the kill"
+    with chart(f"storm-{kept_as(one)}", title) as axes:
         for name, colour, label in (("undisturbed", OURS, "no other fault in the way"), ("recoveries", INK, "all")):
             if values := one[name]:
                 shares = [number / len(values) for number in accumulate(1 for _ in values)]

@@ -9,7 +9,7 @@ from tests.storm.storm import Profile
 POSTGRESQL: Final = "postgresql"
 SQLITE: Final = "sqlite"
 DATABASES: Final = (POSTGRESQL, SQLITE)
-MILLION: Final = 1_000_000
+_MILLION: Final = 1_000_000
 
 _FULL: Final = {
     POSTGRESQL: Profile(
@@ -67,3 +67,8 @@ def full(database: str, jobs: int | None = None) -> Profile:
     share = jobs / profile.jobs if jobs is not None else 1.0
     faults = {fault: max(1, round(count * share)) for fault, count in profile.faults.items()}
     return replace(profile, jobs=jobs or profile.jobs, seconds=profile.seconds * share, faults=faults)
+
+
+def long(database: str) -> Profile:
+    """The storm of `make storm LONG=1`: a million jobs, and one worker more, which lives long enough to be watched."""
+    return replace(full(database, _MILLION), spared=1)

@@ -1,7 +1,7 @@
 """What is told of a storm, and what is kept of it: counts and times, as JSON."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from fairlane.cli.bench.machine import machine
 from tests.storm.faults import DISTURBING, Fault, Injection
+from tests.storm.memory import EVERY
 from tests.storm.storm import Report
 
 FOLDER: Final = Path(__file__).with_name("figures")
@@ -27,6 +28,7 @@ def document(database: str, report: Report) -> dict[str, Any]:
         "jobs": profile.jobs,
         "seconds": round(report.seconds, 1),
         "workers": profile.workers,
+        "spared": profile.spared,
         "lease": profile.lease,
         "submitted": report.submitted,
         "rejected": report.rejected,
@@ -41,6 +43,7 @@ def document(database: str, report: Report) -> dict[str, Any]:
         "undisturbed": [round(seconds, 3) for seconds in sorted(quiet)],
         "first_claims": [round(seconds, 3) for seconds in report.first_claims],
         "outage": {"seconds": profile.outage, **report.outage} if profile.outage else None,
+        "memory": {"every": EVERY, "mib": [round(mib, 1) for mib in report.memory]} if report.memory else None,
     }
 
 
@@ -96,12 +99,21 @@ def told(report: Report) -> Iterator[str]:
         yield f"First claim after the database was back: {', '.join(f'{one:.2f}' for one in report.first_claims)} s."
     if report.outage:
         yield f"In the long outage: {report.outage}."
+    if report.memory:
+        first, most, last = report.memory[0], max(report.memory), report.memory[-1]
+        yield f"The spared worker's memory: {first:.0f} MiB at first, {most:.0f} at most, {last:.0f} at last."
     yield from (f"{one.what}: job {one.job} {one.why}" for one in verdict.findings[:_SHOWN])
     yield from report.crashes
 
 
+def kept_as(kept: Mapping[str, Any]) -> str:
+    """What a storm's figures are kept under: each database has one, and one that is long."""
+    return f"{kept['database']}-long" if kept["spared"] else str(kept["database"])
+
+
 def save(database: str, report: Report, out: Path | None = None) -> None:
     """Keep it."""
-    path = out or FOLDER / f"{database}.json"
+    kept = document(database, report)
+    path = out or FOLDER / f"{kept_as(kept)}.json"
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(document(database, report), indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")

@@ -5,8 +5,8 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 from fairlane import Fairlane, Settings, StorageUnavailable
 from fairlane.domain.statuses import JobStatus
 from tests.runtime.worker_outages import own_server
-from tests.storm import clock, evidence, ledger, verdict
+from tests.storm import clock, evidence, ledger, memory, verdict
 from tests.storm.faults import Fault, Injection, plan
 from tests.storm.feeder import Feeder
 from tests.storm.fleet import Fleet, Slot
@@ -34,7 +34,10 @@ _OUTAGE_LEADS: Final = 2.0  # seconds under load before the outage, and after it
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """How large a storm is. Seconds: of the storm, of the lease, of the long outage at its end."""
+    """How large a storm is. Seconds: of the storm, of the lease, of the long outage at its end.
+
+    `spared`: workers more, which meet only what happens to the database. The memory of the last is watched.
+    """
 
     jobs: int
     seconds: float
@@ -43,11 +46,16 @@ class Profile:
     concurrency: int = 16
     lease: float = 5.0
     outage: float = 0.0
+    spared: int = 0
 
 
 @dataclass(slots=True)
 class Report:
-    """What happened. `outage`: jobs taken from workers in the long one, and dead letters that nobody planned."""
+    """What happened.
+
+    `outage`: jobs taken from workers in the long one, and dead letters that nobody planned. `memory`: of a spared
+    worker, in MiB, each `memory.EVERY` seconds.
+    """
 
     seed: int
     profile: Profile
@@ -62,6 +70,7 @@ class Report:
     first_claims: list[float]
     crashes: list[str]
     outage: dict[str, int] = field(default_factory=dict)
+    memory: list[float] = field(default_factory=list)
 
     @property
     def counts(self) -> Counter[Fault]:
@@ -81,14 +90,16 @@ def run(database: str, profile: Profile, seed: int, directory: Path) -> Report:
         server = stack.enter_context(own_server(directory / "server")) if database == "postgresql" else None
         url = server.url if server is not None else f"sqlite:///{directory / 'jobs.db'}"
         fl = stack.enter_context(_application(url))
-        proxies = [stack.enter_context(Proxy(_socket(url)).running()) for _ in range(profile.workers) if server]
+        workers = profile.workers + profile.spared
+        proxies = [stack.enter_context(Proxy(_socket(url)).running()) for _ in range(workers) if server]
         site = Site(_fleet(profile, url, directory, proxies), url, directory, profile.lease, server, proxies)
         began = time.monotonic()
-        with site.fleet.running():
+        with site.fleet.running(), _memory(site.fleet, profile) as taken:
             feeder = Feeder(fl, random, profile.jobs, profile.seconds + profile.outage + _OUTAGE_LEADS)
             injections, outage = _blow(site, profile, feeder, random)
             _settle(fl)
-        return _report(fl, profile, seed, feeder, injections, outage, time.monotonic() - began, site)
+        seconds = time.monotonic() - began
+        return replace(_report(fl, profile, seed, feeder, injections, outage, seconds, site), memory=taken)
 
 
 @contextmanager
@@ -105,9 +116,13 @@ def _socket(url: str) -> Path:
     return Path(parse_qs(urlsplit(url).query)["host"][0]) / f".s.PGSQL.{_PORT}"
 
 
+def _memory(fleet: Fleet, profile: Profile) -> AbstractContextManager[list[float]]:
+    return memory.watched(fleet.pid) if profile.spared else nullcontext([])
+
+
 def _fleet(profile: Profile, url: str, directory: Path, proxies: list[Proxy]) -> Fleet:
     slots = []
-    for number in range(profile.workers):
+    for number in range(profile.workers + profile.spared):
         port = proxies[number].port if proxies else 0
         mine = f"postgresql://postgres@127.0.0.1:{port}/postgres" if proxies else url
         slots.append(Slot(number, mine, directory / f"clock-{number}"))
@@ -122,7 +137,7 @@ def _fleet(profile: Profile, url: str, directory: Path, proxies: list[Proxy]) ->
 def _blow(site: Site, profile: Profile, feeder: Feeder, random: Random) -> tuple[list[Injection], dict[str, int]]:
     """Inject what is planned while jobs are submitted; wait for both."""
     planned = plan(Random(random.random()), profile.faults, profile.seconds, profile.workers)
-    for slot in range(profile.workers):
+    for slot in range(profile.workers + profile.spared):
         site.fleet.up(slot)
     outage: dict[str, int] = {}
     with ThreadPoolExecutor(max(len(planned), 1) + 1, thread_name_prefix="storm") as threads:

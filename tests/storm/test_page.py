@@ -12,6 +12,7 @@ RESULT: dict[str, Any] = {
     "jobs": 50_000,
     "seconds": 200.4,
     "workers": 4,
+    "spared": 0,
     "lease": 5.0,
     "submitted": 50_000,
     "rejected": 12,
@@ -26,6 +27,7 @@ RESULT: dict[str, Any] = {
     "undisturbed": [],
     "first_claims": [],
     "outage": None,
+    "memory": None,
 }
 
 
@@ -60,3 +62,13 @@ def test_what_was_not_measured_is_not_told() -> None:
     assert "no other fault in the way ran again after 5.00 s" in more
     assert "after 0.50 to 1.50 s (2 times)" in more
     assert "60 s under load, jobs taken from workers: 5; dead letters that nobody planned: 6" in more
+
+
+def test_a_long_storm_says_what_a_worker_that_lived_through_it_took() -> None:
+    mib = [50.0] * 30 + [80.0] * 30 + [120.0] + [84.0] * 59
+    text = page.page([RESULT | {"jobs": 1_000_000, "spared": 1, "memory": {"every": 10.0, "mib": mib}}])
+    assert "## SQLite, 1,000,000 jobs" in text
+    assert "4 workers and 1 that only the database's faults reach" in text
+    assert "--database sqlite --long" in text
+    assert "80 MiB between 5 and 10 minutes after it began, 84 MiB in the last 5 of 20 minutes" in text
+    assert "that is +5.0%; 120 MiB at most" in text

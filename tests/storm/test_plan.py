@@ -47,3 +47,11 @@ def test_a_longer_storm_has_as_many_more_faults(database: str) -> None:
     once, twice = profiles.full(database), profiles.full(database, jobs=2 * profiles.full(database).jobs)
     assert twice.seconds == 2 * once.seconds
     assert twice.faults == {fault: 2 * count for fault, count in once.faults.items()}
+
+
+@pytest.mark.parametrize("database", profiles.DATABASES)
+def test_a_long_storm_spares_a_worker(database: str) -> None:
+    profile = profiles.long(database)
+    assert (profile.jobs, profile.spared) == (1_000_000, 1)
+    planned = plan(Random(7), profile.faults, profile.seconds, profile.workers)
+    assert {one.slot for one in planned} == set(range(profile.workers))

@@ -1,5 +1,6 @@
 """What the storm works with does what it says."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -11,7 +12,7 @@ from sqlalchemy import make_url
 
 from tests.patience import PATIENCE
 from tests.runtime.worker_kit import until
-from tests.storm import clock, folder, ledger
+from tests.storm import clock, folder, ledger, memory
 from tests.storm.ledger import Entry, Kind
 from tests.storm.proxy import Proxy, Silence
 
@@ -106,3 +107,13 @@ class TestProxy:
         proxy.cut()
         client.join(PATIENCE)
         assert len(errors) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc to look at")
+def test_the_memory_of_a_process_is_looked_at_until_it_is_over() -> None:
+    with memory.watched(os.getpid, every=0.01) as samples:
+        until(lambda: len(samples) >= 3)
+    looks = len(samples)
+    assert all(1 < mib < 100_000 for mib in samples)
+    assert len(samples) == looks
+    assert memory.resident(2**30) is None

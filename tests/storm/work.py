@@ -15,6 +15,7 @@ _LONGEST: Final = 0.3  # seconds of a handler
 _LONG: Final = 2.0  # seconds of one that is to be canceled while it runs
 _TIMEOUT: Final = 0.5  # seconds, of what is to time out at first
 _LATER: Final = 3600.0  # seconds: never, in a storm
+_PLAIN: Final = (40, 15, 3)  # how often plain ones come, in the loop, a thread and a process
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,15 @@ def _plain(job_type: str, way: str = "plain") -> Maker:
     return lambda random, organization: [Order(_one(random, organization, job_type, way))]
 
 
+def _anywhere(random: Random) -> str:
+    # As often as the plain ones. A process that is stopped is replaced, which takes a core the better part of a second:
+    # with more of these a storm would mostly start processes.
+    (job_type,) = random.choices((IN_LOOP, IN_THREAD, IN_PROCESS), _PLAIN)
+    return job_type
+
+
 def _timing_out(random: Random, organization: str) -> list[Order]:
-    job_type = random.choice((IN_LOOP, IN_THREAD, IN_PROCESS))
+    job_type = _anywhere(random)
     return [Order(_one(random, organization, job_type, "time out once", timeout=_TIMEOUT))]
 
 
@@ -68,16 +76,16 @@ def _canceled_in_time(random: Random, organization: str) -> list[Order]:
 
 
 def _canceled_while_it_runs(random: Random, organization: str) -> list[Order]:
-    job_type = random.choice((IN_LOOP, IN_THREAD, IN_PROCESS))
+    job_type = _anywhere(random)
     submission = Submission(job_type, organization, parameters={"seconds": _LONG, "way": "plain"}, dedup_window=0)
     return [Order(submission, Expected.EITHER, cancel=True)]
 
 
 # How often each comes. What fails has to stay well below half of each type, or a circuit breaker opens.
 _MAKERS: Final[Mapping[Maker, int]] = {
-    _plain(IN_LOOP): 40,
-    _plain(IN_THREAD): 15,
-    _plain(IN_PROCESS): 3,
+    _plain(IN_LOOP): _PLAIN[0],
+    _plain(IN_THREAD): _PLAIN[1],
+    _plain(IN_PROCESS): _PLAIN[2],
     _plain(LIMITED): 3,
     _plain(IN_LOOP, "fail once"): 4,
     _plain(IN_THREAD, "fail once"): 1,
