@@ -1,6 +1,8 @@
 """What the database shows after a storm."""
 
 import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -12,6 +14,7 @@ from fairlane.store.row_security import EVERYONE
 from fairlane.store.tables import checkpoints, execution_log, jobs, log_lines, results
 from tests.storm.verdict import Stored
 
+_CLAIMED: Final = "claimed by "
 _LOST_WORKER: Final = "%was lost%"  # in the reason of each rescue
 
 
@@ -26,7 +29,24 @@ def _stored(connection: Connection) -> dict[str, Stored]:
             results, (results.c.organization_id == jobs.c.organization_id) & (results.c.job_id == jobs.c.id)
         )
     )
-    return {str(row.id): Stored(JobStatus(row.status), _lease(row.value)) for row in rows}
+    taken = _taken_down(connection)
+    return {str(row.id): Stored(JobStatus(row.status), _lease(row.value), tuple(taken[row.id])) for row in rows}
+
+
+def _taken_down(connection: Connection) -> Mapping[object, Sequence[str]]:
+    """Of each job that was buried since it was lost with its workers too often: who these were."""
+    rows = connection.execute(
+        select(jobs.c.id, execution_log.c.message)
+        .join(
+            execution_log,
+            (execution_log.c.organization_id == jobs.c.organization_id) & (execution_log.c.job_id == jobs.c.id),
+        )
+        .where(jobs.c.error_type == "WorkerLost", execution_log.c.to_status == JobStatus.RUNNING)
+    )
+    found = defaultdict[object, list[str]](list)
+    for job, message in rows:
+        found[job].append(message.removeprefix(_CLAIMED))
+    return found
 
 
 def _lease(value: str | None) -> str | None:

@@ -68,6 +68,7 @@ def _section(one: Mapping[str, Any]) -> str:
         ("**Zombies**", f"**{one['zombies']}**"),
         *((f"Duplicates explained by {kind}", f"{count}") for kind, count in one["explained"].items()),
         ("Effects under a lost lease, explained; the engine took no write of theirs", f"{one['late_effects']}"),
+        ("Dead letters, as promised, of jobs under which faults took three workers away", f"{one['buried']}"),
     ]
     faults = [(kind, f"{count}") for kind, count in one["faults"].items()]
     return (

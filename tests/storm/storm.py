@@ -200,12 +200,13 @@ def _report(
     # Of what nobody answered for, that which is there was submitted.
     expected = feeder.expected | {job: end for job, end in feeder.unsure.items() if job in stored}
     entries = list(ledger.read(site.directory))
+    found = verdict.judge(expected, entries, injections, stored, evidence.late_writes(fl))
     if outage:
-        outage["buried"] = sum(
+        unplanned = sum(
             expected.get(job) is not Expected.DEAD and one.status is JobStatus.DEAD_LETTER
             for job, one in stored.items()
         )
-    found = verdict.judge(expected, entries, injections, stored, evidence.late_writes(fl))
+        outage["buried"] = unplanned - found.buried
     return Report(
         seed=seed,
         profile=profile,

@@ -22,6 +22,7 @@ RESULT: dict[str, Any] = {
     "zombies": 3,
     "explained": {"kill -9 of a worker": 100},
     "late_effects": 4,
+    "buried": 5,
     "faults": {"kill -9 of a worker": 30},
     "recoveries": [2.0, 5.0, 10.0],
     "undisturbed": [],
@@ -45,6 +46,7 @@ def test_what_must_not_be_is_told_as_it_is() -> None:
     for row in ("| **Lost jobs** | **1** |", "| **Unexplained duplicates** | **2** |", "| **Zombies** | **3** |"):
         assert row in text
     assert "| Duplicates explained by kill -9 of a worker | 100 |" in text
+    assert "| Dead letters, as promised, of jobs under which faults took three workers away | 5 |" in text
     assert '`make storm ARGS="--seed 42 --database sqlite --jobs 50000"`' in text
 
 

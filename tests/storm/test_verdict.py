@@ -143,3 +143,19 @@ def test_a_job_that_gave_up_before_the_kill_was_not_killed() -> None:
 def test_the_first_claim_is_the_first_handler_after_the_database_was_back() -> None:
     restart, kill = Injection(Fault.RESTART, "", 1.5, 4.0), Injection(Fault.KILL, "one", 1.5, 1.6)
     assert first_claims(TWICE, [restart, kill]) == [1.0]
+
+
+BURIED = {JOB: Stored(JobStatus.DEAD_LETTER, taken_down=("one", "two", "three"))}
+KILLS = [Injection(Fault.KILL, worker, 2.1, 2.2) for worker in ("one", "two", "three")]
+
+
+class TestBuried:
+    """A dead letter of a job that was lost with its worker three times, as a poisonous one would be."""
+
+    def test_is_in_order_if_faults_took_all_three(self) -> None:
+        found = verdict(ran(1.0, 2.0), *KILLS, stored=BURIED)
+        assert (counts(found), found.buried) == ((0, 0, 0), 1)
+
+    def test_is_lost_if_they_did_not(self) -> None:
+        found = verdict([], *KILLS[:2], Injection(Fault.TERM, "three", 2.1, 2.2), stored=BURIED)
+        assert (counts(found), found.buried) == ((1, 0, 0), 0)

@@ -3,7 +3,8 @@
 *Lost*: a job that was to take effect and did not, or that has not ended as it was to. *Duplicate*: each effect of a job
 beyond its first. *Zombie*: an effect under a lease whose job had begun again under a younger one, or a write that the
 engine took under an old lease. A duplicate or a late effect is explained by a fault, if that was injected into the
-very worker of the attempt and in that time. The engine's own writes nothing explains.
+very worker of the attempt and in that time. The engine's own writes nothing explains. *Buried*: a job that is a dead
+letter, as is promised, since faults were injected into three of its workers while it was theirs.
 """
 
 from bisect import bisect
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from fairlane.domain.blame import SUSPECT_AT
 from fairlane.domain.statuses import TERMINAL, JobStatus
 from tests.storm.faults import EXPLAINING, Fault, Injection
 from tests.storm.ledger import Entry, Kind
@@ -37,10 +39,15 @@ _STATUSES: Final[Mapping[Expected, frozenset[JobStatus]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A job as the database has it in the end. `result_lease`: of the attempt that its result is from."""
+    """A job as the database has it in the end.
+
+    `result_lease`: of the attempt that its result is from. `taken_down`: the workers of a job that was buried since it
+    was lost with them.
+    """
 
     status: JobStatus
     result_lease: str | None = None
+    taken_down: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +68,7 @@ class Verdict:
     zombies: list[Finding] = field(default_factory=list)
     explained: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     late_effects: int = 0  # explained ones
+    buried: int = 0  # explained ones
 
     @property
     def findings(self) -> list[Finding]:
@@ -89,8 +97,12 @@ def judge(
     by_worker: dict[str, list[Injection]] = defaultdict(list)
     for injection in injections:
         by_worker[injection.worker].append(injection)
+    faulted = {one.worker for one in injections if one.kind in EXPLAINING}
     for job, end in expected.items():
-        _judge_end(verdict, job, end, by_job.get(job, []), stored.get(job))
+        if (one := stored.get(job)) is not None and sum(worker in faulted for worker in one.taken_down) >= SUSPECT_AT:
+            verdict.buried += 1
+        else:
+            _judge_end(verdict, job, end, by_job.get(job, []), one)
     for job, mine in by_job.items():
         _judge_effects(verdict, job, mine, by_worker)
     for job in stored.keys() - expected.keys():
