@@ -92,12 +92,12 @@ def seen_in_all_ways(enter: Callable[..., Page], name: str, user: str | None, pa
     settled(page, name)
     for width, height in WIDTHS.items():
         page.set_viewport_size({"width": width, "height": height})
-        found += [f"{name}-{width} is {over} px wider than the screen" for over in [overflow(page)] if over > 0]
         for scheme, rules in SCHEMES:
             page.emulate_media(color_scheme=scheme)
             way = f"{name}-{width}-{scheme}"
             page.screenshot(path=PICTURES / f"{way}.png", full_page=True)
             found += [f"{way}: {one}" for one in barriers(page, rules)]
+        found += [f"{name}-{width} is {over} px wider than the screen" for over in [overflow(page)] if over > 0]
     page.context.close()
     return found
 
