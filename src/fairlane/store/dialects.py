@@ -23,7 +23,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
 from fairlane.domain.errors import ConfigurationError
-from fairlane.store.liveness import ask_idle_connections, leave_connections_to_parent
+from fairlane.store.liveness import ask_idle_connections, close_late_ones, leave_connections_to_parent
 
 WRITE: Final = "fairlane_write"  # execution option: this transaction writes
 PATIENCE: Final = "fairlane_patience"  # execution option: how many seconds it waits for locks, if not as others
@@ -107,6 +107,7 @@ def make_engine(url: str, *, pool_size: int, lock_seconds: float, is_default: bo
             raise ConfigurationError(f"Fairlane runs on sqlite:// and postgresql:// databases, not on {other}://.")
     if not is_in_memory(url):
         leave_connections_to_parent(engine)
+        close_late_ones(engine)
     return engine
 
 

@@ -1,6 +1,6 @@
 """Which pooled connections may be used: none that a fork left behind, and on PostgreSQL none that is dead.
 
-Whether it lives is asked before it is used. And none outlives its engine, though it be in use when that is closed.
+Whether it lives is asked before it is used. And none is kept that was in use when its engine was closed.
 
 SQLAlchemy's own pre-ping asks at each checkout, a round trip that costs as much as a short transaction. Here one that
 was in use just now is asked only if its server has sent something, as one does that closes it: to see that takes no
@@ -49,17 +49,23 @@ def leave_connections_to_parent(engine: Engine) -> None:
     _engines.add(engine)
 
 
-def close_all(engine: Engine) -> None:
-    """Close the connections that are idle now, and each that is in use when it is given back.
+def close_late_ones(engine: Engine) -> None:
+    """Have each connection that is given back after `close_all` be closed.
 
-    SQLAlchemy would keep the latter open in a pool of which nobody knows any more.
+    SQLAlchemy would keep it open in a pool of which nobody knows any more.
     """
-    event.listen(engine, "checkin", _close)
+
+    def on_checkin(_connection: object, record: Any) -> None:
+        if engine in _closed:
+            record.close()
+
+    event.listen(engine, "checkin", on_checkin)
+
+
+def close_all(engine: Engine) -> None:
+    """Close the connections that are idle now; those in use, and any that is still made, when they are given back."""
+    _closed.add(engine)
     engine.dispose()
-
-
-def _close(_connection: object, record: Any) -> None:
-    record.close()
 
 
 def _leave_connections() -> None:
@@ -68,6 +74,7 @@ def _leave_connections() -> None:
 
 
 _engines: Final = WeakSet[Engine]()
+_closed: Final = WeakSet[Engine]()
 if hasattr(os, "register_at_fork"):  # as everywhere but on Windows, which has no fork
     os.register_at_fork(after_in_child=_leave_connections)
 
