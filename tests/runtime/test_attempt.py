@@ -77,6 +77,7 @@ class Scene:
 
     def _begin(self, call: Call, on_end: OnEnd) -> Execution:
         self.execution = Coming(call, on_end)
+        self.execution.entered = self.time.now
         return self.execution
 
     def _on_end(self, _: Attempt, outcome: Outcome) -> None:
@@ -113,3 +114,14 @@ def test_a_process_that_never_comes_up_is_stopped_at_last(scene: Scene) -> None:
     assert scene.outcomes == []
     scene.time.go_on(3)
     assert message(*scene.outcomes) == "its handler had not begun after 60 s"
+
+
+def test_the_wait_for_a_process_is_no_time_in_which_it_should_have_come_up(scene: Scene) -> None:
+    assert scene.execution is not None
+    scene.execution.entered = None
+    scene.time.go_on(2 * START_LIMIT)
+    scene.execution.entered = scene.time.now
+    scene.time.go_on(START_LIMIT - 1)
+    assert scene.outcomes == []
+    scene.time.go_on(3)
+    assert message(*scene.outcomes).startswith("its handler had not begun after")

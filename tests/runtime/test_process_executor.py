@@ -317,18 +317,49 @@ async def test_stop_ends_what_waits_for_a_child(narrow: ProcessExecutor) -> None
             await execution.finished
 
 
-async def test_who_waits_is_told_when_there_is_no_process_to_be_had(
+async def test_nobody_overtakes_who_waits(narrow: ProcessExecutor) -> None:
+    executions = [begin(narrow, handlers.pid) for _ in range(3)]
+    await end_of(executions[0])
+    executions.append(begin(narrow, handlers.pid))
+    for execution in executions:
+        await end_of(execution)
+    entered = [execution.execution.entered for execution in executions]
+    assert entered == sorted(entered)
+
+
+async def test_while_the_system_has_no_more_processes_those_that_there_are_do_it(
     narrow: ProcessExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> None:
-        raise BlockingIOError("no more processes")
-
-    monkeypatch.setattr(process, "_PATIENCE", 0.01)
-    begin(narrow, handlers.sleep)
-    waiting = begin(narrow, handlers.add, a=1)
+    first = begin(narrow, handlers.pid)
     monkeypatch.setattr(process, "ChildProcess", refuse)
+    assert await end_of(begin(narrow, handlers.pid)) == await end_of(first)
+
+
+async def test_who_waits_is_told_when_there_is_no_process_left(
+    narrow: ProcessExecutor, channel: RecordingChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = begin(narrow, handlers.sleep, channel)
+    await channel.said("begun")
+    monkeypatch.setattr(process, "ChildProcess", refuse)
+    waiting = begin(narrow, handlers.add, a=1)
+    first.interrupt(Interruption.CANCEL)  # which ends the only one
     with pytest.raises(BlockingIOError):
         await end_of(waiting)
+    with pytest.raises(BlockingIOError):
+        await end_of(begin(narrow, handlers.add, a=1))
+
+
+async def test_one_that_imports_the_application_still_comes_up(narrow: ProcessExecutor) -> None:
+    executions = [begin(narrow, handlers.pid) for _ in range(4)]
+    while not any(child.came_up for child in narrow._children):  # noqa: ASYNC110 - no event tells of it
+        await asyncio.sleep(0.001)
+    assert narrow._coming_up() <= 1
+    for execution in executions:
+        await end_of(execution)
+
+
+def refuse(*_: object) -> None:
+    raise BlockingIOError("no more processes")
 
 
 async def test_a_handler_that_refuses_sigterm_leaves_the_next_one_of_its_process_able_to_hear_it(

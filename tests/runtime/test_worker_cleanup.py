@@ -155,13 +155,15 @@ def test_a_job_that_has_not_ended_is_never_cleaned_up(fl: Engine, clock: ManualC
     assert fl.look(job).status == status
 
 
-def batches_of(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("_BATCH", "_BATCH_ON_SQLITE"):
-        monkeypatch.setattr(module, name, size)
+def batches_of(size: int, fl: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever they are on the other database."""
+    name, other = ("_BATCH", "_BATCH_ON_SQLITE")[:: 1 if fl.database.is_postgres else -1]
+    monkeypatch.setattr(module, name, size)
+    monkeypatch.setattr(module, other, 1_000)
 
 
 def test_it_goes_on_where_a_batch_ended(fl: Engine, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    batches_of(3, monkeypatch)
+    batches_of(3, fl, monkeypatch)
     monkeypatch.setattr(module, "_ENOUGH", 3)
     for _ in range(7):
         fl.give("keep a day", dedup_window=0)
@@ -173,7 +175,7 @@ def test_it_goes_on_where_a_batch_ended(fl: Engine, clock: ManualClock, monkeypa
 def test_what_has_to_stay_is_passed_once_a_turn(
     fl: Engine, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    batches_of(2, monkeypatch)
+    batches_of(2, fl, monkeypatch)
     monkeypatch.setattr(module, "_PAGES", 2)
     letters = [ended(fl, "break", dedup_window=0) for _ in range(9)]
     clock.advance(60)

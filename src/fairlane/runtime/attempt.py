@@ -114,7 +114,8 @@ class Attempt:
         else:
             # The timeout is the handler's, not its process's that is still coming up. Looked at again after a whole
             # one, since the handler may begin just now.
-            left = timeout if now - self.began < START_LIMIT else 0.0
+            is_late = execution.entered is not None and now - execution.entered >= START_LIMIT
+            left = 0.0 if is_late else timeout
         if left > 0:
             self._timer = asyncio.get_running_loop().call_later(left, self._keep_deadline)
         else:

@@ -45,13 +45,15 @@ class Execution(ABC):
     of jobs a second.
 
     Attributes:
-        started: when the handler began, by `time.monotonic()`; None while its process is still coming up.
+        entered: when it got what it runs in, by `time.monotonic()`; None while it waits for a process.
+        started: when the handler began, by the same clock; None while its process is still coming up, or not there.
         ended: when it ended, by the same clock, if that was not on the loop, which may be late to hear of it.
     """
 
     def __init__(self, call: Call, on_end: OnEnd) -> None:
         self.call = call
-        self.started: float | None = time.monotonic()
+        self.entered: float | None = time.monotonic()
+        self.started: float | None = self.entered
         self.ended: float | None = None
         self._on_end: OnEnd | None = on_end
 

@@ -69,6 +69,7 @@ class ChildProcess:
         self._writer: asyncio.StreamWriter | None = None
         self._directory = Path(tempfile.gettempdir(), f"fairlane-{uuid4().hex}")
         self.came_up = False
+        self._has_loaded = False  # the application: that takes most of the time until the first handler begins
         self._process, connection, self._lifeline = _spawn()
         self.send({"hello": str(self._directory), "path": sys.path, "pythonpath": os.environ.get("PYTHONPATH")})
         self.ended = self._loop.create_task(self._attend(connection), name=f"child process {self.pid}")
@@ -77,6 +78,11 @@ class ChildProcess:
     def pid(self) -> int:
         """Its process id, which is also that of its process group."""
         return self._process.pid
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether it comes up, or imports the application, for what it is to run."""
+        return self._running is not None and not self._has_loaded
 
     def run(self, running: Running, run: int, start: bytes) -> None:
         """Run a handler, by the message `start`; everything that the child says of it bears the number `run`."""
@@ -152,6 +158,7 @@ class ChildProcess:
                 read = partial(self._read, self._running.call, UUID(parent), name)
                 self._loop.run_in_executor(None, read).add_done_callback(partial(self._answer, number))
             case {"begun": _}:
+                self._has_loaded = True
                 self._running.begun()
             case {"returned": text, "clean": clean}:
                 self._ended(None if text is None else json.loads(text), None, is_clean=clean)
@@ -169,6 +176,7 @@ class ChildProcess:
     def _ended(self, value: object, raised: BaseException | None, *, is_clean: bool) -> None:
         running, self._running = self._running, None
         assert running is not None
+        self._has_loaded = True
         running.tell(value, raised)
         if running.was_interrupted or not is_clean:
             self.kill()

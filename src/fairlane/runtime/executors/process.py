@@ -23,7 +23,8 @@ from fairlane.runtime.executors.child_process import ChildProcess
 from fairlane.runtime.executors.target import importable_target
 from fairlane.runtime.reports import Interruption
 
-_AT_ONCE: Final = os.cpu_count() or 1  # children that come up
+# Children that import the application; of one worker process, and of the cores that it may use.
+_AT_ONCE: Final = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 _PATIENCE: Final = 1.0  # seconds
 
 
@@ -41,10 +42,12 @@ class ProcessExecution(Execution):
         self.started = None
         self._run, self._start, self._on_begun = run, start, on_begun
         self._child: ChildProcess | None = None  # while it waits for one
+        self.entered = None
 
     def enter(self, child: ChildProcess) -> None:
         """Begin in a child."""
         self._child = child
+        self.entered = time.monotonic()
         child.run(self, self._run, self._start)
 
     @property
@@ -111,8 +114,11 @@ class ProcessExecutor:
     async def stop(self) -> None:
         """Kill all children and what they started; none is left, not as a zombie either."""
         self._stopped = True
-        while (execution := self._next()) is not None:
-            execution.abandon()
+        if self._growing is not None:
+            self._growing.cancel()
+            self._growing = None
+        while self._waits():
+            self._waiting.popleft().abandon()
         children = tuple(self._children)
         for child in children:
             child.dismiss()
@@ -121,54 +127,45 @@ class ProcessExecutor:
     def begin(self, call: Call, on_end: OnEnd) -> ProcessExecution:
         """Begin to run a handler, in an idle child, a new one, or the one that is free first.
 
-        Raises ConfigurationError if it can't be imported, PermanentError if its facts are too long for a message, and
-        OSError if the system has no process to give.
+        It ends with an OSError if the system has no process to give. Raises ConfigurationError if it can't be imported,
+        and PermanentError if its facts are too long for a message.
         """
         self._numbers += 1
         target = importable_target(call.job_type.handler)
         facts = wire.FACTS.dump_python(call.facts, mode="json")
         start = wire.line({"start": facts, "target": target, "run": self._numbers})
         execution = ProcessExecution(call, on_end, self._numbers, start, self._grow)
-        if self._idle:
-            execution.enter(self._idle.pop())
-        elif self._coming_up < _AT_ONCE:
-            execution.enter(self._launch())
-        else:
-            self._waiting.append(execution)
-            self._grow_later()
+        self._waiting.append(execution)
+        self._grow()
         return execution
 
-    @property
+    def _waits(self) -> bool:
+        """Whether any waits for a child; those in front that are over are forgotten."""
+        while self._waiting and self._waiting[0].is_over:
+            self._waiting.popleft()
+        return bool(self._waiting)
+
     def _coming_up(self) -> int:
-        return sum(not child.came_up for child in self._children) - sum(not child.came_up for child in self._idle)
+        return sum(child.is_loading for child in self._children)
 
-    def _next(self) -> ProcessExecution | None:
-        """Of those that wait, the one whose turn it is."""
-        while self._waiting:
-            if not (execution := self._waiting.popleft()).is_over:
-                return execution
-        return None
-
-    def _grow(self) -> None:
-        """Start what is needed and may come up now."""
-        while self._coming_up < _AT_ONCE and (execution := self._next()) is not None:
-            self._enter_new(execution)
-
-    def _grow_later(self) -> None:
-        if self._growing is None:
+    def _grow(self, least: int = 0) -> None:
+        """Have those that wait begin, in idle children and in as many new ones as may come up: `least` in any case."""
+        at_once = max(_AT_ONCE, least)
+        while self._waits() and (self._idle or self._coming_up() < at_once):
+            try:
+                child = self._idle.pop() if self._idle else self._launch()
+            except OSError as error:
+                if self._children:
+                    break  # one of these will do it
+                self._waiting.popleft().tell(None, error)
+            else:
+                self._waiting.popleft().enter(child)
+        if self._waits() and self._growing is None:
             self._growing = asyncio.get_running_loop().call_later(_PATIENCE, self._grow_by_one)
 
     def _grow_by_one(self) -> None:
         self._growing = None
-        if (execution := self._next()) is not None:
-            self._enter_new(execution)
-            self._grow_later()
-
-    def _enter_new(self, execution: ProcessExecution) -> None:
-        try:
-            execution.enter(self._launch())
-        except OSError as error:
-            execution.tell(None, error)
+        self._grow(self._coming_up() + 1)
 
     def _launch(self) -> ChildProcess:
         child = ChildProcess(self._on_idle, self._on_end)
@@ -181,12 +178,14 @@ class ProcessExecutor:
             self._idle.append(self._launch())
 
     def _on_idle(self, child: ChildProcess) -> None:
-        if (execution := self._next()) is not None:
-            execution.enter(child)
-        elif self._stopped or len(self._idle) >= self._slots:
+        if self._stopped:
             child.kill()
-        else:
-            self._idle.append(child)
+            return
+        self._idle.append(child)
+        self._grow()
+        if len(self._idle) > self._slots:
+            self._idle.remove(child)
+            child.kill()
 
     def _on_end(self, child: ChildProcess) -> None:
         self._children.discard(child)
@@ -196,5 +195,5 @@ class ProcessExecutor:
             return
         self._grow()
         # One that never came up is not replaced unasked: the next would do no better, and so for ever.
-        if child.came_up and not self._idle and len(self._children) < self._slots:
+        if child.came_up and not self._idle and not self._waits() and len(self._children) < self._slots:
             self._warm_up()
