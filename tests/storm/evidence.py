@@ -1,6 +1,7 @@
 """What the database shows after a storm."""
 
 import json
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -12,7 +13,7 @@ from fairlane import Fairlane
 from fairlane.domain.statuses import JobStatus
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.tables import checkpoints, execution_log, jobs, log_lines, results
-from tests.storm.verdict import Stored
+from tests.storm.verdict import Loss, Stored
 
 _CLAIMED: Final = "claimed by "
 _LOST_WORKER: Final = "%was lost%"  # in the reason of each rescue
@@ -29,23 +30,31 @@ def _stored(connection: Connection) -> dict[str, Stored]:
             results, (results.c.organization_id == jobs.c.organization_id) & (results.c.job_id == jobs.c.id)
         )
     )
-    taken = _taken_down(connection)
-    return {str(row.id): Stored(JobStatus(row.status), _lease(row.value), tuple(taken[row.id])) for row in rows}
+    lost = _losses(connection)
+    return {str(row.id): Stored(JobStatus(row.status), _lease(row.value), tuple(lost[row.id])) for row in rows}
 
 
-def _taken_down(connection: Connection) -> Mapping[object, Sequence[str]]:
-    """Of each job that was buried since it was lost with its workers too often: who these were."""
+def _losses(connection: Connection) -> Mapping[object, Sequence[Loss]]:
+    """Of each job that was buried as it was lost with its workers too often: all these losses."""
     rows = connection.execute(
-        select(jobs.c.id, execution_log.c.message)
+        select(jobs.c.id, execution_log.c.to_status, execution_log.c.message, execution_log.c.at)
         .join(
             execution_log,
             (execution_log.c.organization_id == jobs.c.organization_id) & (execution_log.c.job_id == jobs.c.id),
         )
-        .where(jobs.c.error_type == "WorkerLost", execution_log.c.to_status == JobStatus.RUNNING)
+        .where(jobs.c.error_type == "WorkerLost")
+        .order_by(execution_log.c.id)
     )
-    found = defaultdict[object, list[str]](list)
-    for job, message in rows:
-        found[job].append(message.removeprefix(_CLAIMED))
+    # This machine's clocks, from one to the other; only workers have any that lie.
+    ahead = time.time() - time.monotonic()
+    found = defaultdict[object, list[Loss]](list)
+    claims: dict[object, tuple[str, float]] = {}
+    for job, status, message, at in rows:
+        moment = at.timestamp() - ahead
+        if status == JobStatus.RUNNING:
+            claims[job] = message.removeprefix(_CLAIMED), moment
+        elif "was lost" in message and job in claims:
+            found[job].append(Loss(*claims[job], moment))
     return found
 
 

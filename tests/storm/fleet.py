@@ -13,16 +13,13 @@ from typing import Final
 
 from fairlane.runtime.worker import EXIT_REPLACE
 from tests.storm import clock, folder
+from tests.storm.memory import StormFailed
 
 ROOT: Final = Path(__file__).parents[2]
 _LOOK: Final = 0.05  # seconds
 _UP_PATIENCE: Final = 60.0  # seconds
 _STOP_PATIENCE: Final = 60.0  # seconds
 _GOOD_ENDS: Final = (0, -signal.SIGKILL, EXIT_REPLACE)
-
-
-class StormFailed(AssertionError):
-    """The storm itself did not work, so it proves nothing."""
 
 
 @dataclass(slots=True)

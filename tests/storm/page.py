@@ -75,7 +75,8 @@ def _section(one: Mapping[str, Any]) -> str:
         f"\n## {_title(one)}\n\n"
         f"{one['measured_on']}, {where}, Fairlane {machine['fairlane']}: {_workers(one)} with a lease of "
         f"{one['lease']:g} s, {one['seconds']:.0f} s, seed {one['seed']}.\n"
-        f'The same plan again: `make storm ARGS="--seed {one["seed"]} --database {one["database"]} '
+        "Its plan, as the code of that day makes it: "
+        f'`make storm ARGS="--seed {one["seed"]} --database {one["database"]} '
         f'{_size(one)}"`.\n\n'
         f"{_table(('', ''), rows)}\n{_table(('injected', 'times'), faults)}\n{_recovery(one)}"
     )

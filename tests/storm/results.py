@@ -38,7 +38,7 @@ def document(database: str, report: Report) -> dict[str, Any]:
         "zombies": len(verdict.zombies),
         "explained": dict(verdict.explained),
         "late_effects": verdict.late_effects,
-        "buried": verdict.buried,
+        "buried": len(verdict.buried),
         "faults": {fault.value: report.counts[fault] for fault in Fault if report.counts[fault]},
         "recoveries": [round(seconds, 3) for _, seconds in sorted(report.recoveries, key=lambda one: one[1])],
         "undisturbed": [round(seconds, 3) for seconds in sorted(quiet)],
@@ -87,7 +87,7 @@ def told(report: Report) -> Iterator[str]:
     yield ", ".join(f"{name}: {len(found)}" for name, found in counts.items()) + "."
     explained = ", ".join(f"{count} by {kind}" for kind, count in verdict.explained.items()) or "none"
     yield f"Duplicates that a fault explains: {explained}. Late effects that one explains: {verdict.late_effects}."
-    yield f"Buried as faults took three workers away under them: {verdict.buried}."
+    yield f"Buried as faults took three workers away under them: {len(verdict.buried)}."
     for name, values in (
         ("A killed worker's jobs ran again after", [seconds for _, seconds in report.recoveries]),
         ("… with no other fault in the way", undisturbed(report)),

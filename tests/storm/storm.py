@@ -202,11 +202,10 @@ def _report(
     entries = list(ledger.read(site.directory))
     found = verdict.judge(expected, entries, injections, stored, evidence.late_writes(fl))
     if outage:
-        unplanned = sum(
-            expected.get(job) is not Expected.DEAD and one.status is JobStatus.DEAD_LETTER
+        outage["buried"] = sum(
+            expected.get(job) is not Expected.DEAD and one.status is JobStatus.DEAD_LETTER and job not in found.buried
             for job, one in stored.items()
         )
-        outage["buried"] = unplanned - found.buried
     return Report(
         seed=seed,
         profile=profile,

@@ -5,7 +5,7 @@ import pytest
 from fairlane.domain.statuses import JobStatus
 from tests.storm.faults import EXPLAINING, Fault, Injection
 from tests.storm.ledger import Entry, Kind
-from tests.storm.verdict import Expected, Stored, Verdict, first_claims, judge, recoveries
+from tests.storm.verdict import Expected, Loss, Stored, Verdict, first_claims, judge, recoveries
 
 JOB = "job"
 COMPLETED = {JOB: Stored(JobStatus.COMPLETED)}
@@ -145,17 +145,33 @@ def test_the_first_claim_is_the_first_handler_after_the_database_was_back() -> N
     assert first_claims(TWICE, [restart, kill]) == [1.0]
 
 
-BURIED = {JOB: Stored(JobStatus.DEAD_LETTER, taken_down=("one", "two", "three"))}
-KILLS = [Injection(Fault.KILL, worker, 2.1, 2.2) for worker in ("one", "two", "three")]
+LOSSES = tuple(Loss(f"worker {n}", 10.0 * n, 10.0 * n + 8) for n in range(3))
+KILLS = [Injection(Fault.KILL, one.worker, one.began + 2, one.began + 2.1) for one in LOSSES]
+
+
+def buried(*losses: Loss, faults: list[Injection], status: JobStatus = JobStatus.DEAD_LETTER) -> tuple[int, int]:
+    """How many jobs are lost, and how many buried as is promised."""
+    found = verdict([], *faults, stored={JOB: Stored(status, losses=losses)})
+    return len(found.lost), len(found.buried)
 
 
 class TestBuried:
     """A dead letter of a job that was lost with its worker three times, as a poisonous one would be."""
 
-    def test_is_in_order_if_faults_took_all_three(self) -> None:
-        found = verdict(ran(1.0, 2.0), *KILLS, stored=BURIED)
-        assert (counts(found), found.buried) == ((0, 0, 0), 1)
+    def test_is_in_order_if_each_time_a_fault_took_the_worker_while_it_had_the_job(self) -> None:
+        assert buried(*LOSSES, faults=KILLS) == (0, 1)
 
-    def test_is_lost_if_they_did_not(self) -> None:
-        found = verdict([], *KILLS[:2], Injection(Fault.TERM, "three", 2.1, 2.2), stored=BURIED)
-        assert (counts(found), found.buried) == ((1, 0, 0), 0)
+    def test_is_lost_if_one_of_them_was_taken_otherwise(self) -> None:
+        assert buried(*LOSSES, faults=KILLS[:2]) == (1, 0)
+        assert buried(*LOSSES, faults=[*KILLS[:2], Injection(Fault.TERM, "worker 2", 22.0, 22.1)]) == (1, 0)
+        assert buried(*LOSSES, Loss("worker 3", 30.0, 38.0), faults=KILLS) == (1, 0)
+
+    def test_is_lost_if_a_fault_came_before_it_had_the_job_or_after(self) -> None:
+        for at in (19.0, 29.0):
+            assert buried(*LOSSES, faults=[*KILLS[:2], Injection(Fault.KILL, "worker 2", at, at + 0.1)]) == (1, 0)
+
+    def test_is_lost_if_it_happened_twice(self) -> None:
+        assert buried(*LOSSES[:2], faults=KILLS) == (1, 0)
+
+    def test_is_nothing_but_a_dead_letter(self) -> None:
+        assert buried(*LOSSES, faults=KILLS, status=JobStatus.QUEUED) == (1, 0)

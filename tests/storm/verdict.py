@@ -4,7 +4,8 @@
 beyond its first. *Zombie*: an effect under a lease whose job had begun again under a younger one, or a write that the
 engine took under an old lease. A duplicate or a late effect is explained by a fault, if that was injected into the
 very worker of the attempt and in that time. The engine's own writes nothing explains. *Buried*: a job that is a dead
-letter, as is promised, since faults were injected into three of its workers while it was theirs.
+letter, as is promised, as it was lost with its worker three times, each time by a fault that was injected into that
+very worker while it had the job.
 """
 
 from bisect import bisect
@@ -38,16 +39,24 @@ _STATUSES: Final[Mapping[Expected, frozenset[JobStatus]]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Loss:
+    """A worker had a job from `began` to `ended` (monotonic seconds), when it was found to be lost."""
+
+    worker: str
+    began: float
+    ended: float
+
+
+@dataclass(frozen=True, slots=True)
 class Stored:
     """A job as the database has it in the end.
 
-    `result_lease`: of the attempt that its result is from. `taken_down`: the workers of a job that was buried since it
-    was lost with them.
+    `result_lease`: of the attempt that its result is from. `losses`: of a job that was buried for them.
     """
 
     status: JobStatus
     result_lease: str | None = None
-    taken_down: tuple[str, ...] = ()
+    losses: tuple[Loss, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +77,7 @@ class Verdict:
     zombies: list[Finding] = field(default_factory=list)
     explained: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     late_effects: int = 0  # explained ones
-    buried: int = 0  # explained ones
+    buried: set[str] = field(default_factory=set)  # explained ones
 
     @property
     def findings(self) -> list[Finding]:
@@ -97,18 +106,30 @@ def judge(
     by_worker: dict[str, list[Injection]] = defaultdict(list)
     for injection in injections:
         by_worker[injection.worker].append(injection)
-    faulted = {one.worker for one in injections if one.kind in EXPLAINING}
     for job, end in expected.items():
-        if (one := stored.get(job)) is not None and sum(worker in faulted for worker in one.taken_down) >= SUSPECT_AT:
-            verdict.buried += 1
+        if end is not Expected.DEAD and _is_buried(stored.get(job), by_worker):
+            verdict.buried.add(job)
         else:
-            _judge_end(verdict, job, end, by_job.get(job, []), one)
+            _judge_end(verdict, job, end, by_job.get(job, []), stored.get(job))
     for job, mine in by_job.items():
         _judge_effects(verdict, job, mine, by_worker)
     for job in stored.keys() - expected.keys():
         verdict.zombies.append(Finding("zombie", job, "is there though its submission was refused"))
     verdict.zombies += [Finding("zombie", job, "a write under an old lease was taken") for job in late_writes]
     return verdict
+
+
+def _is_buried(stored: Stored | None, injections: Mapping[str, Sequence[Injection]]) -> bool:
+    """Whether faults that were injected explain each loss of a job that was buried for them."""
+    if stored is None or stored.status is not JobStatus.DEAD_LETTER or len(stored.losses) < SUSPECT_AT:
+        return False
+    return all(
+        any(
+            one.kind in EXPLAINING and one.began <= loss.ended and one.ended >= loss.began
+            for one in injections.get(loss.worker, ())
+        )
+        for loss in stored.losses
+    )
 
 
 def _judge_end(verdict: Verdict, job: str, expected: Expected, mine: Sequence[Entry], stored: Stored | None) -> None:
