@@ -58,6 +58,12 @@ def test_screens_have_no_barriers(enter: Callable[..., Page], busy: dict[str, st
     assert not found, "\n".join(found)
 
 
+def test_a_screen_may_be_loaded_in_the_dark(enter: Callable[..., Page], busy: dict[str, str]):
+    page = enter("ana", busy["overview"], color_scheme="dark")
+    settled(page, "overview")
+    assert barriers(page, AXE_RUN_COLOURS) == []
+
+
 def test_the_palette_and_dialogs_have_no_barriers(enter: Callable[..., Page], busy: dict[str, str]):
     page = enter("ana", busy["jobs"])
     settled(page, "jobs")
