@@ -4,7 +4,7 @@ import random
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from typing import TypeVar
 
 from sqlalchemy import Connection
@@ -219,9 +219,8 @@ class Database:
         if is_in_memory(self.url):
             return
         single = self.sibling(pool_size=1, url=url)
-        with suppress(StorageUnavailable, ConfigurationError, sqlite3.OperationalError):
+        with closing(single), suppress(StorageUnavailable, ConfigurationError, sqlite3.OperationalError):
             single.look(lambda connection: _scrub(connection, table))
-        single.close()
 
     def renew(self) -> None:
         """Make new connections: those from before a migration have not taken on their role."""
