@@ -59,6 +59,22 @@ def test_one_that_the_server_closed_is_replaced(database: Database, monkeypatch:
     assert database.write(backend) != number
 
 
+def test_one_that_is_in_use_while_all_are_replaced_is_closed_when_it_is_given_back(database_url: str):
+    renewed = Database(database_url)
+    with renewed.engine.connect() as connection:
+        driver: Any = connection.connection.driver_connection
+        liveness.replace_all(renewed.engine)
+        connection.execute(text("SELECT 1"))
+    with pytest.raises(renewed.engine.dialect.loaded_dbapi.Error, match="closed"):
+        driver.execute("SELECT 1")
+    drivers: set[object] = set()
+    for _ in range(2):
+        with renewed.engine.connect() as connection:
+            drivers.add(connection.connection.driver_connection)
+    renewed.close()
+    assert len(drivers) == 1
+
+
 def test_one_that_is_in_use_while_its_database_closes_is_closed_when_it_is_given_back(database_url: str):
     closing = Database(database_url)
     with closing.engine.connect() as connection:

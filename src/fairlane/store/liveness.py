@@ -1,6 +1,6 @@
 """Which pooled connections may be used: none that a fork left behind, and on PostgreSQL none that is dead.
 
-Whether it lives is asked before it is used. And none is kept that was in use when its engine was closed.
+Whether it lives is asked before it is used. And none is kept that was in use when all were closed.
 
 SQLAlchemy's own pre-ping asks at each checkout, a round trip that costs as much as a short transaction. Here one that
 was in use just now is asked only if its server has sent something, as one does that closes it: to see that takes no
@@ -11,13 +11,14 @@ import os
 import selectors
 import time
 from typing import Any, Final
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import InvalidatePoolError
 
 _FRESH: Final = 5.0  # seconds since its last use for which a silent connection is taken to live
 _SINCE: Final = "fairlane_idle_since"
+_AGE: Final = "fairlane_age"
 # The default one makes a kernel object each time; poll is not to be had everywhere.
 _Selector: Final = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
@@ -50,21 +51,35 @@ def leave_connections_to_parent(engine: Engine) -> None:
 
 
 def close_late_ones(engine: Engine) -> None:
-    """Have each connection that is given back after `close_all` be closed.
+    """Have each connection closed that was in use during `replace_all` or `close_all`, when it is given back.
 
     SQLAlchemy would keep it open in a pool of which nobody knows any more.
     """
+    _ages[engine] = object()
+
+    def on_connect(_connection: object, record: Any) -> None:
+        record.info[_AGE] = _ages[engine]
 
     def on_checkin(_connection: object, record: Any) -> None:
-        if engine in _closed:
+        age = _ages[engine]
+        if age is None or record.info.get(_AGE) is not age:
             record.close()
 
+    event.listen(engine, "connect", on_connect)
     event.listen(engine, "checkin", on_checkin)
 
 
+def replace_all(engine: Engine) -> None:
+    """Close the connections that are idle now, and those in use when they are given back; others are made and kept."""
+    _ages[engine] = object()
+    engine.dispose()
+    # One that was made meanwhile may be in the pool that is gone.
+    _ages[engine] = object()
+
+
 def close_all(engine: Engine) -> None:
-    """Close the connections that are idle now; those in use, and any that is still made, when they are given back."""
-    _closed.add(engine)
+    """The same for good: what is still made is closed when it is given back."""
+    _ages[engine] = None
     engine.dispose()
 
 
@@ -74,7 +89,7 @@ def _leave_connections() -> None:
 
 
 _engines: Final = WeakSet[Engine]()
-_closed: Final = WeakSet[Engine]()
+_ages: Final = WeakKeyDictionary[Engine, object]()  # of the connections that are kept; None: none is
 if hasattr(os, "register_at_fork"):  # as everywhere but on Windows, which has no fork
     os.register_at_fork(after_in_child=_leave_connections)
 

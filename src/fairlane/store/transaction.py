@@ -19,7 +19,7 @@ from fairlane.store.clock import Clock, DatabaseClock
 from fairlane.store.dialects import PATIENCE, WRITE, NoConnection, create_file, file_of, is_in_memory, make_engine
 from fairlane.store.driver_errors import is_retryable, is_unanswered, translate
 from fairlane.store.haste import stopped_after
-from fairlane.store.liveness import close_all
+from fairlane.store.liveness import close_all, replace_all
 from fairlane.store.row_security import Role, Scope
 
 T = TypeVar("T")
@@ -225,7 +225,7 @@ class Database:
     def renew(self) -> None:
         """Make new connections: those from before a migration have not taken on their role."""
         if self.role is not None and self.is_postgres:
-            self.engine.dispose()
+            replace_all(self.engine)
 
     def close(self) -> None:
         """Close the pooled connections, and what is in use when it is given back."""
