@@ -145,34 +145,44 @@ def test_whoever_gives_up_while_waiting_takes_nobodys_turn():
     asyncio.run(play())
 
 
+def client(api: Api, secret: str) -> httpx.AsyncClient:
+    """On this loop, with no network between."""
+    headers = {"Authorization": f"Bearer {secret}"}
+    return httpx.AsyncClient(transport=httpx.ASGITransport(api.app), base_url="http://test/api/v1", headers=headers)
+
+
+class Hold:
+    """Holds up all that acme's member asks for, once it is on, until it is let go."""
+
+    def __init__(self, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.held, self.let_go = Event(), Event()
+        self._ask = api.fl.directory.members
+        self._directory, self._monkeypatch = type(api.fl.directory), monkeypatch
+
+    def on(self) -> None:
+        self._monkeypatch.setattr(self._directory, "members", lambda _directory, pairs: self._members(pairs))
+
+    def _members(self, pairs: Any) -> Any:
+        if ("acme", "member") in pairs:
+            self.held.set()
+            assert self.let_go.wait(PATIENCE)
+        return self._ask(pairs)
+
+
 def test_a_flood_of_one_organization_that_is_held_up_holds_up_no_other(serve: Any, monkeypatch: pytest.MonkeyPatch):
     api: Api = serve({"requests_at_once": 4})
-    held, let_go, get_access = Event(), Event(), api.fl.directory.members
-
-    def hold(pairs: Any) -> Any:
-        if ("acme", "member") in pairs:
-            held.set()
-            assert let_go.wait(PATIENCE)
-        return get_access(pairs)
-
+    hold = Hold(api, monkeypatch)
     secrets = [api.token("member"), api.token("other-member", "other")]
 
     async def play() -> tuple[Counter[int], int, int]:
-        flooding, other = (
-            httpx.AsyncClient(
-                transport=httpx.ASGITransport(api.app),
-                base_url="http://test/api/v1",
-                headers={"Authorization": f"Bearer {secret}"},
-            )
-            for secret in secrets
-        )
+        flooding, other = (client(api, secret) for secret in secrets)
         assert (await flooding.get("/organizations/acme")).status_code == 200
-        monkeypatch.setattr(type(api.fl.directory), "members", lambda _self, pairs: hold(pairs))
+        hold.on()
         flood = [asyncio.create_task(flooding.get("/organizations/acme")) for _ in range(110)]
-        assert await asyncio.to_thread(held.wait, PATIENCE)
+        assert await asyncio.to_thread(hold.held.wait, PATIENCE)
         first = (await other.get("/organizations/other")).status_code
         second = (await other.post("/organizations/other/jobs", json={"job_type": "report"})).status_code
-        let_go.set()
+        hold.let_go.set()
         answers = await asyncio.gather(*flood)
         refused = [one for one in answers if one.status_code == 429]
         assert {one.json()["type"] for one in refused} == {"urn:fairlane:problem:too-many-waiting"}
@@ -184,31 +194,18 @@ def test_a_flood_of_one_organization_that_is_held_up_holds_up_no_other(serve: An
 
 def test_a_request_that_takes_long_does_not_hold_up_its_own_organization(serve: Any, monkeypatch: pytest.MonkeyPatch):
     api: Api = serve({"requests_at_once": 16})
-    held, let_go, get_access = Event(), Event(), api.fl.directory.members
+    hold = Hold(api, monkeypatch)
     secrets = [api.token("member"), api.token("admin")]
 
-    def hold(pairs: Any) -> Any:
-        if ("acme", "member") in pairs:
-            held.set()
-            assert let_go.wait(PATIENCE)
-        return get_access(pairs)
-
     async def play() -> int:
-        slow, quick = (
-            httpx.AsyncClient(
-                transport=httpx.ASGITransport(api.app),
-                base_url="http://test/api/v1",
-                headers={"Authorization": f"Bearer {secret}"},
-            )
-            for secret in secrets
-        )
+        slow, quick = (client(api, secret) for secret in secrets)
         assert (await slow.get("/organizations/acme")).status_code == 200
-        monkeypatch.setattr(type(api.fl.directory), "members", lambda _self, pairs: hold(pairs))
+        hold.on()
         holding = asyncio.create_task(slow.get("/organizations/acme"))
-        assert await asyncio.to_thread(held.wait, PATIENCE)
+        assert await asyncio.to_thread(hold.held.wait, PATIENCE)
         answer = (await quick.get("/organizations/acme")).status_code
         assert not holding.done()
-        let_go.set()
+        hold.let_go.set()
         await holding
         return answer
 
