@@ -26,6 +26,7 @@ from fairlane.domain.errors import (
     PermissionDenied,
     QueueFull,
     RateLimited,
+    ScheduleNotFound,
     Snooze,
     StatementTooSlow,
     StorageUnavailable,
@@ -44,8 +45,10 @@ if TYPE_CHECKING:
     from fairlane.config import Settings, WebSettings
     from fairlane.control.batch import Submission
     from fairlane.registry.directory import Directory, Membership, Standing
+    from fairlane.registry.options import INHERIT
 
 __all__ = [
+    "INHERIT",
     "Artifact",
     "ArtifactNotFound",
     "Backoff",
@@ -82,6 +85,7 @@ __all__ = [
     "RateLimited",
     "Resolution",
     "Role",
+    "ScheduleNotFound",
     "Settings",
     "Snooze",
     "Standing",
@@ -100,6 +104,7 @@ __all__ = [
 _LATE: Final = {
     "Directory": "fairlane.registry.directory",
     "Fairlane": "fairlane.app",
+    "INHERIT": "fairlane.registry.options",
     "Membership": "fairlane.registry.directory",
     "Settings": "fairlane.config",
     "Standing": "fairlane.registry.directory",

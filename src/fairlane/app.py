@@ -16,6 +16,7 @@ from fairlane.control.asynchronous import (
     AsyncMembers,
     AsyncOrganizations,
     AsyncQueues,
+    AsyncSchedules,
     AsyncTokens,
     AsyncUsers,
     Verbs,
@@ -31,6 +32,7 @@ from fairlane.control.keys import Keys
 from fairlane.control.members import Members
 from fairlane.control.organizations import Organizations
 from fairlane.control.pausing import JobTypes, Queues
+from fairlane.control.schedules import Schedules
 from fairlane.control.submission import Submitter
 from fairlane.control.tickets import Tickets
 from fairlane.control.tokens import Tokens
@@ -98,8 +100,7 @@ class Fairlane:
         clock: Clock | None = None,
         subscribers: Iterable[Emit] = (),
     ) -> None:
-        self.settings = url if isinstance(url, Settings) else Settings.load(url)
-        settings = self.settings
+        self.settings = settings = url if isinstance(url, Settings) else Settings.load(url)
         self.database = Database(
             settings.url,
             clock=clock,
@@ -129,6 +130,7 @@ class Fairlane:
         self.dead_letters = DeadLetters(self.database, self._jobs, self.keyring)
         self.bulk = Bulk(self.database, self._jobs, self.reads.matching.ids)
         self.workers = Workers(self.database)
+        self.schedules = Schedules(self.database, self._submitter, self.keyring)
         self.users = Users(self.database)
         self.tokens = Tokens(self.database, self.directory)
         self.tickets = Tickets(self.database)
@@ -497,7 +499,16 @@ class Fairlane:
         directory: Directory = self.directory
         if isinstance(directory, HostDirectory):
             directory = PatientDirectory(directory, self.settings.directory_max_age, emit)
-        parts = WorkerParts(self.database, self.settings, self.catalogue, directory, self.artifacts, emit, self.keyring)
+        parts = WorkerParts(
+            self.database,
+            self.settings,
+            self.catalogue,
+            directory,
+            self.artifacts,
+            emit,
+            self.schedules.ticks,
+            self.keyring,
+        )
         return Worker(parts, queues=tuple(queues) if queues is not None else None, concurrency=concurrency, name=name)
 
     def directory_changed(self, organization: str, user: str | None = None) -> None:
@@ -522,6 +533,7 @@ class AsyncVerbs(Verbs[Fairlane]):
         self.queues = AsyncQueues(sync.queues)
         self.job_types = AsyncJobTypes(sync.job_types)
         self.dead_letters = AsyncDeadLetters(sync.dead_letters)
+        self.schedules = AsyncSchedules(sync.schedules)
         self.users = AsyncUsers(sync.users)
         self.tokens = AsyncTokens(sync.tokens)
         self.keys = AsyncKeys(sync.keys)

@@ -42,6 +42,7 @@ from fairlane.store.statements import (
     metrics,
     outcomes,
     running_limits,
+    schedules,
     shares,
     stage,
     timeline,
@@ -167,7 +168,18 @@ INSERT INTO fairlane_audit (organization_id, id, at, actor, origin, action, subj
 SELECT 'big', gen_random_uuid(), '2026-11-26', 'ana', 'cli', 'jobs.retry', gen_random_uuid()::text
 FROM generate_series(1, 5000)
 """
-FILLS = (ORGANIZATIONS, FILL, EDGES, FILES, QUOTAS, SUBMISSIONS, STARTS, LOG, LETTERS, COUNTS, BREAKERS, LABELS, AUDIT)
+# A few are due, one in ten is paused.
+SCHEDULES = """
+INSERT INTO fairlane_schedules (organization_id, id, name, job_type, parameters, options, every_seconds, time_zone,
+  start, missed, next_tick, look_at, created_at)
+SELECT 'small' || n % 100, gen_random_uuid(), 's' || n, 'type' || n % 5, '{}', '{}', 60, 'UTC', '2026-11-01Z', 'one',
+  moment, CASE WHEN n % 10 > 0 THEN moment END, '2026-11-01Z'
+FROM (SELECT n, '2026-11-01Z'::timestamptz + n * interval '1 s' AS moment FROM generate_series(1, 20000) AS n) AS its
+"""
+FILLS = (
+    *(ORGANIZATIONS, FILL, EDGES, FILES, QUOTAS, SUBMISSIONS, STARTS, LOG, LETTERS, COUNTS, BREAKERS, LABELS, AUDIT),
+    SCHEDULES,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +204,7 @@ TABLES = (
     "fairlane_dead_letters",
     "fairlane_labels",
     "fairlane_audit",
+    "fairlane_schedules",
 )
 PAIRS = [Pair("small1", "type0"), Pair("small2", "type0")]
 SUBJECTS = [Subject(None, "type0"), Subject("big", None), Subject("big", "type0")]
@@ -435,6 +448,12 @@ CASES = {
         ("quotas_pk",),
         (),
     ),
+    "when a schedule is due": Case(schedules.next_look, ("schedules_look_at",)),
+    "schedules that are due": Case(
+        lambda connection: schedules.due(connection, START + timedelta(minutes=1)), ("schedules_look_at",)
+    ),
+    "a schedule": Case(lambda connection: schedules.find(connection, "small1", "s1"), ("schedules_name",)),
+    "an organization's schedules": Case(lambda connection: schedules.of(connection, "small1"), ("schedules_name",)),
     "new edges": Case(lambda connection: dependencies.look_at_new_edges(connection, LATER, {}), ("job_parents_new",)),
 }
 

@@ -13,6 +13,7 @@ from fairlane.control.keys import Keys
 from fairlane.control.members import Members
 from fairlane.control.organizations import Organizations
 from fairlane.control.pausing import JobTypes, Queues
+from fairlane.control.schedules import Schedules
 from fairlane.control.tokens import Tokens
 from fairlane.control.users import Users
 from fairlane.store.borrow import ASYNC, is_a
@@ -109,6 +110,18 @@ class AsyncDeadLetters(Verbs[DeadLetters]):
     resolve = asynchronous(DeadLetters.resolve)
     ignore = asynchronous(DeadLetters.ignore)
     delete = asynchronous(DeadLetters.delete)
+
+
+class AsyncSchedules(Verbs[Schedules]):
+    """`fl.aio.schedules`."""
+
+    put = asynchronous(Schedules.put)
+    get = asynchronous(Schedules.get)
+    list = asynchronous(Schedules.list)
+    pause = asynchronous(Schedules.pause)
+    resume = asynchronous(Schedules.resume)
+    submit = asynchronous(Schedules.submit)
+    delete = asynchronous(Schedules.delete)
 
 
 class AsyncUsers(Verbs[Users]):

@@ -85,7 +85,7 @@ class Submitter:
         with at(None):
             refuse_misfits(submissions)
             refuse_cycles(submissions)
-            answers = self._ask_host(submissions)
+            answers = self.ask_host(submissions)
             if connection is not None:
                 return self._submit_in_theirs(connection, submissions, answers)
             self.register_types()
@@ -93,6 +93,28 @@ class Submitter:
         self._database.hint()
         self._warn(live)
         return submitted
+
+    def submit_within(
+        self, connection: Connection, submissions: Sequence[Submission], answers: Answers | None
+    ) -> list[Job]:
+        """Submit all, or none, in a transaction of ours that does more, and tells of it; the host was asked before.
+
+        Raises:
+            SubmissionError, ConfigurationError: to be rolled back.
+        """
+        with at(None):
+            return self._submit(connection, submissions, answers)[0]
+
+    def check(self, connection: Connection, submission: Submission, answers: Answers | None) -> Draft:
+        """A submission as it would be stored, having passed all checks that need no other job's row.
+
+        Raises:
+            SubmissionError, ConfigurationError
+        """
+        with at(None):
+            refuse_misfits([submission])
+            (checked,) = self._drafts(connection, [submission], answers or _ask(connection, [submission]))
+            return checked
 
     def _submit_in_ours(
         self, submissions: Sequence[Submission], answers: Answers | None
@@ -214,8 +236,8 @@ class Submitter:
                 # To write them twice does no harm, and who submits must not look for a job that was never sent.
                 raise StorageUnavailable(_UNREGISTERED) from error
 
-    def _ask_host(self, submissions: Sequence[Submission]) -> Answers | None:
-        """The host's directory is asked before the transaction: its answer may take long. Ours is asked within."""
+    def ask_host(self, submissions: Sequence[Submission]) -> Answers | None:
+        """What a host's directory says, before the transaction, as it may take long. None: ours is asked within."""
         if isinstance(self._directory, StoredDirectory):
             return None
         organizations, pairs = _organizations(submissions), _pairs(submissions)

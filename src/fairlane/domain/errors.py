@@ -41,6 +41,10 @@ class WorkerNotFound(FairlaneError):
     """No worker that lives has this id: it has ended, or was given up."""
 
 
+class ScheduleNotFound(FairlaneError):
+    """The organization has no schedule of this name."""
+
+
 class WaitTimeout(FairlaneError, TimeoutError):
     """The job had not ended when the time to wait for it was over; it goes on."""
 

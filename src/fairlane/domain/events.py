@@ -197,6 +197,15 @@ class BreakerClosed:
 
 
 @dataclass(frozen=True, slots=True)
+class TickRefused:
+    """A schedule's tick could not be submitted; it is tried again each minute, and told once."""
+
+    organization: str
+    schedule: str
+    error_type: str
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceFailed:
     """A service's round raised what it should not; it goes on with the next round."""
 
@@ -224,6 +233,7 @@ Event = (
     | QueueLimitWarning
     | BreakerOpened
     | BreakerClosed
+    | TickRefused
     | ServiceFailed
 )
 Emit = Callable[[Event], None]

@@ -22,6 +22,7 @@ class Right(StrEnum):
     JOBS_SUBMIT = "jobs:submit"
     JOBS_CHANGE = "jobs:change"  # cancel, retry, delete, resolve: one's own, an admin all
     PAYLOAD_READ = "payload:read"  # parameters, error texts, log lines, results of others' jobs
+    SCHEDULES_CHANGE = "schedules:change"
     MEMBERS_READ = "members:read"
     MEMBERS_CHANGE = "members:change"
     ORGANIZATION_CHANGE = "organization:change"

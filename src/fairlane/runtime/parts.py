@@ -9,6 +9,7 @@ from fairlane.registry.artifacts import ObjectStorage
 from fairlane.registry.catalogue import Catalogue
 from fairlane.registry.directory import Directory, StoredDirectory
 from fairlane.registry.keyring import Keyring
+from fairlane.runtime.scheduler import Ticks
 from fairlane.store.row_security import Role
 from fairlane.store.transaction import Database
 
@@ -28,6 +29,7 @@ class WorkerParts:
     directory: Directory
     artifacts: ObjectStorage
     emit: Emit
+    ticks: Ticks
     keyring: Keyring = field(default_factory=Keyring)
 
     def on_own_connections(self) -> Self:

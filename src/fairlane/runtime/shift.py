@@ -23,6 +23,7 @@ from fairlane.runtime.loop_watch import LoopWatch
 from fairlane.runtime.outlook import Outlooks
 from fairlane.runtime.parts import SERVICE_THREADS, WorkerParts
 from fairlane.runtime.rescue import Rescue
+from fairlane.runtime.scheduler import Scheduler
 from fairlane.runtime.service import Outage, Service, in_thread, next_wait, run_service, wait_until
 from fairlane.runtime.stage import Stage
 from fairlane.runtime.watch import Watch
@@ -66,6 +67,7 @@ class Shift:
         self._heartbeat.left_behind, self._heartbeat.on_drain = self._crew.left_behind, replace_me
         self._pause = 0.0  # seconds before the next claim round
         self._stage = Stage(database, settings.stage_interval, self._on_ready)
+        self._scheduler = Scheduler(database, parts.ticks, settings.stage_interval, parts.emit, self._on_ready)
         self._listener = Listener(database, self._on_hint)
         outlooks = Outlooks(database, parts.directory, card)
         self._claims = Claims(database, parts.directory, card, outlooks, parts.keyring)
@@ -177,7 +179,7 @@ class Shift:
             Cleanup(parts.database, parts.artifacts, settings.retention, settings.cleanup_interval),
         ]
         # A drain does these itself: it has to know that they left nothing to claim.
-        return services if until_idle else [self._stage, self._breakers, *services]
+        return services if until_idle else [self._scheduler, self._stage, self._breakers, *services]
 
     async def _claim_until_stopped(self) -> None:
         outage = Outage("claim", self._emit)
@@ -229,7 +231,9 @@ class Shift:
             if self._crew.running or self._crew.unwritten:
                 if not await wait_until(self._crew.changed, self._stage.interval):
                     await self._once(self._stage)  # what becomes due runs beside what takes long
-            elif not (await self._once(self._stage) or await self._once(self._breakers)):
+            elif not (
+                await self._once(self._scheduler) or await self._once(self._stage) or await self._once(self._breakers)
+            ):
                 self._claims.outlooks.drop()  # what it goes by is up to a tenth of a second old
                 if not await self._claim():
                     if not self._claims.is_held_up:

@@ -110,6 +110,12 @@ def _of_organization(event: Event) -> tuple[int, str] | None:
                 f"nothing of it starts until {event.until:%Y-%m-%d %H:%M:%S %Z}, then one job on trial. "
                 f"To let all start: {Pair(event.organization, event.job_type).close_command}"
             )
+        case e.TickRefused():
+            return logging.WARNING, (
+                # By what name is the organization's.
+                f"A schedule of {event.organization} could not submit its job ({event.error_type}); it tries again "
+                f"each minute. To see which: fairlane schedules list -o {shlex.quote(event.organization)}"
+            )
         case e.BreakerClosed():
             why = f"{event.by} closed its breaker" if event.by else "the job on trial completed"
             return logging.INFO, f"{event.job_type} of {event.organization} starts again: {why}."

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, bindparam, delete, literal, select, text, upd
 from fairlane.domain.statuses import OrganizationStatus
 from fairlane.store.dialects import fixed, insert
 from fairlane.store.inserts import upsert
-from fairlane.store.tables import AnyRow, job_types, organizations, pauses
+from fairlane.store.tables import AnyRow, job_types, organizations, pauses, schedules
 
 # KEY SHARE, as a foreign key would take: it waits for a delete only, and holds up nothing else.
 _HELD: Final = select(job_types).order_by(job_types.c.name).with_for_update(read=True, key_share=True)
@@ -83,8 +83,15 @@ WHERE EXISTS (SELECT 1 FROM fairlane_jobs WHERE organization_id = organization.i
 
 
 def is_referenced(connection: Connection, name: str) -> bool:
-    """Whether any organization still has a job of the type; its cost goes by the number of organizations."""
-    return connection.execute(_REFERENCE, {"name": name}).first() is not None
+    """Whether any organization still has a job or a schedule of the type.
+
+    Its cost goes by the number of organizations.
+    """
+    scheduled = select(schedules.c.id).where(schedules.c.job_type == name).limit(1)
+    return (
+        connection.execute(_REFERENCE, {"name": name}).first() is not None
+        or connection.execute(scheduled.execution_options(fairlane_across="operator reads")).first() is not None
+    )
 
 
 def pause(connection: Connection, now: datetime, subject: str, name: str, *, actor: str, reason: str) -> None:

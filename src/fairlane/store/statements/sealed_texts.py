@@ -17,6 +17,7 @@ from fairlane.store.tables import (
     log_lines,
     progress,
     results,
+    schedules,
 )
 
 
@@ -41,6 +42,7 @@ class Sealed(NamedTuple):
 COLUMNS: Final = (
     Sealed(jobs.c.parameters, Field.PARAMETERS, ("id",)),
     Sealed(jobs.c.error_message, Field.ERROR, ("id",)),
+    Sealed(schedules.c.parameters, Field.PARAMETERS, ("id",)),
     Sealed(results.c.value, Field.RESULT),
     Sealed(checkpoints.c.state, Field.CHECKPOINT),
     Sealed(progress.c.message, Field.PROGRESS),
@@ -53,7 +55,7 @@ COLUMNS: Final = (
 
 
 class Text(NamedTuple):
-    """A stored text, the job that it is of, and the key of its row."""
+    """A stored text, the job or schedule that it is of, and the key of its row."""
 
     job_id: UUID
     key: tuple[Any, ...]
@@ -66,8 +68,8 @@ def page(
     """Texts of the organization that are not sealed under this version of its key, in the order of their keys."""
     table, column = where.table, where.column
     keys = [table.c[name] for name in where.key]
-    job = table.c.id if table is jobs else table.c.job_id
-    statement = select(job, column, *keys).where(
+    owner = table.c.job_id if "job_id" in table.c else table.c.id
+    statement = select(owner, column, *keys).where(
         table.c.organization_id == organization,
         column.is_not(None),
         not_(column.startswith(f"{PREFIX}{version}:")),

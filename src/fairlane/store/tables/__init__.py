@@ -33,6 +33,7 @@ from fairlane.store.tables.directory import (
 from fairlane.store.tables.feed import alerts, feed_floors, feed_keys, socket_tickets
 from fairlane.store.tables.jobs import DEFAULT_QUEUE, dedup_keys, job_parents, jobs, labels
 from fairlane.store.tables.limits import breakers, limits, outcomes, quotas, starts, submissions
+from fairlane.store.tables.schedules import schedules
 
 __all__ = [
     "DEFAULT_QUEUE",
@@ -72,6 +73,7 @@ __all__ = [
     "progress",
     "quotas",
     "results",
+    "schedules",
     "sessions",
     "socket_tickets",
     "starts",

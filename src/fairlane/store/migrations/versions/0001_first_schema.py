@@ -596,11 +596,45 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         sa.Column("expires_at", INSTANT, nullable=False),
         sa.PrimaryKeyConstraint("id", name="fairlane_socket_tickets_pk"),
     )
+    op.create_table(
+        "fairlane_schedules",
+        sa.Column("organization_id", ORGANIZATION, nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("name", NAME, nullable=False),
+        sa.Column("job_type", NAME, nullable=False),
+        sa.Column("user_id", NAME),
+        sa.Column("parameters", sa.Text(), nullable=False),
+        sa.Column("options", sa.Text(), nullable=False),
+        sa.Column("cron", NAME),
+        sa.Column("every_seconds", sa.Float(53)),
+        sa.Column("time_zone", NAME, nullable=False),
+        sa.Column("start", INSTANT, nullable=False),
+        sa.Column("missed", sa.String(20), nullable=False),
+        sa.Column("next_tick", INSTANT),
+        sa.Column("look_at", INSTANT),
+        sa.Column("paused_at", INSTANT),
+        sa.Column("paused_by", NAME),
+        sa.Column("last_tick", INSTANT),
+        sa.Column("last_job_id", sa.Uuid()),
+        sa.Column("problem", sa.Text()),
+        sa.Column("created_at", INSTANT, nullable=False),
+        sa.PrimaryKeyConstraint("organization_id", "id", name="fairlane_schedules_pk"),
+    )
+    op.create_index("fairlane_schedules_name", "fairlane_schedules", ["organization_id", "name"], unique=True)
+    op.create_index(
+        "fairlane_schedules_look_at",
+        "fairlane_schedules",
+        ["look_at"],
+        postgresql_where=sa.text("look_at IS NOT NULL"),
+        sqlite_where=sa.text("look_at IS NOT NULL"),
+    )
+    op.create_index("fairlane_schedules_job_type", "fairlane_schedules", ["job_type"])
 
 
 def downgrade() -> None:
     """Drop all tables, and with them every job."""
     for table in (
+        "fairlane_schedules",
         "fairlane_socket_tickets",
         "fairlane_feed_keys",
         "fairlane_alerts",

@@ -1,0 +1,339 @@
+"""Schedules: jobs that are submitted again and again, by the clock: `fl.schedules`."""
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from itertools import islice
+from typing import Any, Final
+
+from sqlalchemy import Connection
+from uuid_utils.compat import uuid7
+
+from fairlane.control.authority import refuse_unless_may
+from fairlane.control.drafting import Answers
+from fairlane.control.schedule_drafts import ScheduleDraft
+from fairlane.control.submission import Submitter
+from fairlane.control.ticks import Ticks, opened
+from fairlane.domain.errors import ConfigurationError, InvalidParameters, ScheduleNotFound
+from fairlane.domain.jobs import Job
+from fairlane.domain.permissions import Right
+from fairlane.domain.schedules import Missed, Schedule
+from fairlane.domain.secrets import restored
+from fairlane.domain.statuses import Priority
+from fairlane.domain.texts import storable
+from fairlane.registry.keyring import Keyring
+from fairlane.registry.options import INHERIT, Inheriting, Seconds, choice, seconds, text
+from fairlane.store.statements import audit
+from fairlane.store.statements import schedules as statements
+from fairlane.store.statements.transition import SYSTEM
+from fairlane.store.tables import AnyRow
+from fairlane.store.transaction import Database
+
+MOST: Final = 1000  # schedules of an organization
+_SHOWN: Final = 5  # of the next ticks
+
+
+class Schedules:
+    """Create, change, pause and delete an organization's schedules.
+
+    At each tick a worker submits a job as the schedule's user, who must be allowed to at that moment.
+    """
+
+    def __init__(self, database: Database, submitter: Submitter, keyring: Keyring) -> None:
+        self._database = database
+        self._submitter = submitter
+        self._keyring = keyring
+        self.ticks = Ticks(submitter, keyring)
+
+    def put(  # noqa: PLR0913 - the verbs of the public API take keywords
+        self,
+        organization: str,
+        name: str,
+        job_type: str,
+        *,
+        cron: str | None = None,
+        every: Seconds | None = None,
+        time_zone: str = "UTC",
+        start: datetime | None = None,
+        missed: Missed | str = Missed.ONE,
+        user: str | None = None,
+        parameters: Mapping[str, Any] | Inheriting | None = None,
+        priority: Priority | str | None = None,
+        queue: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        by: str | None = None,
+        right: Right | None = None,
+    ) -> Schedule:
+        """Create a schedule, or make the one of this name what is said here: each deployment may say it again.
+
+        It goes on with its next tick if its timetable is the same; a pause of it stays.
+
+        Args:
+            name: of the schedule, without a slash. It is the label "schedule" of its jobs; "tick" is whose they are.
+            cron: five fields, such as "30 6 * * MON-FRI", as Debian's cron reads them; in `time_zone`.
+            every: seconds or a timedelta, from a second to a year; this or `cron`.
+            start: the first tick of `every`, and none before it; with a time zone. None = it stays, or begins now.
+            missed: what becomes of ticks at which no worker or no database was there, or that were refused: "skip"
+                leaves them out if they are later than a minute, "one" makes one job, "all" a job for each.
+            user: as whom its jobs are submitted; None = the system.
+            parameters: of its jobs; None = none, INHERIT = those that it has. A secret that is "[redacted]" in them
+                stays as it is.
+            priority, queue: of its jobs; None = as the job type says.
+            labels: of its jobs, beside these two; 48 at most.
+            by: who changes it; None = the system.
+            right: which `by` must have there at that moment, as for a request; None = trusted code, which is not asked.
+
+        Raises:
+            ConfigurationError: the timetable or another value is wrong, or there are 1,000 schedules.
+            SubmissionError: such a job would be refused; it says why.
+            PermissionDenied: `by` may not.
+        """
+        storable(organization=organization, user=user, by=by)
+        wanted = ScheduleDraft(
+            organization,
+            _name(name),
+            text("job_type", job_type),
+            user,
+            cron,
+            seconds("every", every) if every is not None else None,
+            time_zone,
+            _aware(start),
+            choice(Missed, "missed", missed),
+            choice(Priority, "priority", priority) if priority is not None else None,
+            text("queue", queue) if queue is not None else None,
+            labels or {},
+        )
+        answers = self._submitter.ask_host([wanted.submission(None, uuid7(), {})])
+        self._submitter.register_types()
+
+        def work(connection: Connection) -> Schedule:
+            refuse_unless_may(connection, organization, by, right, full=True)
+            now = self._database.clock.now(connection)
+            before = self._store(connection, wanted, parameters, answers, now)
+            told = _told(before) if before is not None else None
+            row = self._row(connection, organization, name)
+            audit.record(
+                connection, now, organization, by or SYSTEM, "schedules.put", name, before=told, after=_told(row)
+            )
+            return self._schedule(connection, row)
+
+        return self._database.write(work, of=organization)
+
+    def get(self, organization: str, name: str) -> Schedule:
+        """One schedule.
+
+        Raises:
+            ScheduleNotFound
+        """
+        storable(organization=organization, name=name)
+        return self._database.read(
+            lambda connection: self._schedule(connection, self._row(connection, organization, name)), of=organization
+        )
+
+    def list(self, organization: str) -> tuple[Schedule, ...]:
+        """An organization's schedules, by name."""
+        storable(organization=organization)
+
+        def work(connection: Connection) -> tuple[Schedule, ...]:
+            return tuple(self._schedule(connection, row) for row in statements.of(connection, organization))
+
+        return self._database.read(work, of=organization)
+
+    def pause(self, organization: str, name: str, *, by: str | None = None, right: Right | None = None) -> Schedule:
+        """Let its ticks go by until `resume`. `by` and `right` are as in `put`.
+
+        Raises:
+            ScheduleNotFound, PermissionDenied
+        """
+
+        def change(row: AnyRow, now: datetime) -> dict[str, Any]:
+            if row.paused_at is not None:
+                return {}
+            return {"paused_at": now, "paused_by": by or SYSTEM, "look_at": None, "problem": None}
+
+        return self._change(organization, name, "pause", by, right, change)
+
+    def resume(self, organization: str, name: str, *, by: str | None = None, right: Right | None = None) -> Schedule:
+        """End a pause: it goes on with its next tick from now; those that went by make no jobs.
+
+        Raises:
+            ScheduleNotFound, PermissionDenied
+        """
+
+        def change(row: AnyRow, now: datetime) -> dict[str, Any]:
+            if row.paused_at is None:
+                return {}
+            following = statements.timetable_of(row).next(now)
+            return {"paused_at": None, "paused_by": None, "next_tick": following, "look_at": following}
+
+        return self._change(organization, name, "resume", by, right, change)
+
+    def submit(self, organization: str, name: str, *, by: str | None = None, right: Right | None = None) -> Job:
+        """Submit one of its jobs now, as its user, beside those of its ticks; also while it is paused.
+
+        Raises:
+            ScheduleNotFound, PermissionDenied, SubmissionError
+        """
+        storable(organization=organization, name=name, by=by)
+        seen = self._database.read(lambda connection: self._row(connection, organization, name), of=organization)
+        answers = self.ticks.ask(seen)
+
+        def work(connection: Connection) -> Job:
+            refuse_unless_may(connection, organization, by, right, full=True)
+            row = self._row(connection, organization, name)
+            job = self.ticks.job(connection, row, None, answers)
+            now = self._database.clock.now(connection)
+            audit.record(
+                connection, now, organization, by or SYSTEM, "schedules.submit", name, after={"job": str(job.id)}
+            )
+            return job
+
+        job = self._database.write(work, of=organization)
+        self._database.hint()
+        return job
+
+    def delete(self, organization: str, name: str, *, by: str | None = None, right: Right | None = None) -> None:
+        """Delete a schedule; jobs of it that are there stay.
+
+        Raises:
+            ScheduleNotFound, PermissionDenied
+        """
+        storable(organization=organization, name=name, by=by)
+
+        def work(connection: Connection) -> None:
+            refuse_unless_may(connection, organization, by, right, full=True)
+            row = statements.lock(connection, organization, name)
+            if row is None or not statements.remove(connection, organization, name):
+                raise _unknown(organization, name)
+            now = self._database.clock.now(connection)
+            audit.record(connection, now, organization, by or SYSTEM, "schedules.delete", name, before=_told(row))
+
+        self._database.write(work, of=organization)
+
+    def _store(
+        self,
+        connection: Connection,
+        wanted: ScheduleDraft,
+        parameters: Mapping[str, Any] | Inheriting | None,
+        answers: Answers | None,
+        now: datetime,
+    ) -> AnyRow | None:
+        """Create it, or change what is there and return that as it was."""
+        organization, name = wanted.organization, wanted.name
+        before = statements.lock(connection, organization, name)
+        goes_on = before is not None and (before.cron is None) == (wanted.cron is None)
+        times = wanted.timetable(before.start if before is not None and goes_on else now)
+        schedule = before.id if before is not None else uuid7()
+        plain = self._plain(connection, before, parameters)
+        # What is checked is the job that it would submit now; its parameters are kept as that would keep them.
+        checked = self._submitter.check(connection, wanted.submission(now, schedule, plain), answers)
+        values = {**wanted.columns(times), "parameters": checked.parameters, "problem": None}
+        if before is not None:
+            following = before.next_tick if statements.timetable_of(before) == times else times.next(now)
+            values |= {"next_tick": following, "look_at": following if before.paused_at is None else None}
+            statements.change(connection, organization, schedule, values)
+            return before
+        if statements.count(connection, organization) >= MOST:
+            raise ConfigurationError(f"Organization {organization} has {MOST} schedules; delete one before.")
+        following = times.next(now)
+        names = {"organization_id": organization, "id": schedule, "name": name, "created_at": now}
+        if statements.create(connection, {**names, **values, "next_tick": following, "look_at": following}):
+            return None
+        return self._store(connection, wanted, parameters, answers, now)  # a twin was first, and is there now
+
+    def _plain(
+        self, connection: Connection, before: AnyRow | None, parameters: Mapping[str, Any] | Inheriting | None
+    ) -> Mapping[str, Any]:
+        """The parameters, with the secrets that were left out in them."""
+        if before is None:
+            return parameters if isinstance(parameters, Mapping) else {}
+        if parameters is INHERIT:
+            return opened(self._keyring, connection, before)
+        given = parameters if isinstance(parameters, Mapping) else {}
+        try:
+            was = opened(self._keyring, connection, before)
+        except InvalidParameters:
+            return given  # they can't be opened any more, and need not be
+        kept: Mapping[str, Any] = restored(given, was)
+        return kept
+
+    def _change(
+        self,
+        organization: str,
+        name: str,
+        verb: str,
+        by: str | None,
+        right: Right | None,
+        change: Callable[[AnyRow, datetime], dict[str, Any]],
+    ) -> Schedule:
+        storable(organization=organization, name=name, by=by)
+
+        def work(connection: Connection) -> Schedule:
+            refuse_unless_may(connection, organization, by, right, full=True)
+            row = statements.lock(connection, organization, name)
+            if row is None:
+                raise _unknown(organization, name)
+            now = self._database.clock.now(connection)
+            if values := change(row, now):
+                statements.change(connection, organization, row.id, values)
+                audit.record(connection, now, organization, by or SYSTEM, f"schedules.{verb}", name)
+            return self._schedule(connection, self._row(connection, organization, name))
+
+        return self._database.write(work, of=organization)
+
+    def _row(self, connection: Connection, organization: str, name: str) -> AnyRow:
+        row = statements.find(connection, organization, name)
+        if row is None:
+            raise _unknown(organization, name)
+        return row
+
+    def _schedule(self, connection: Connection, row: AnyRow) -> Schedule:
+        options = json.loads(row.options)
+        return Schedule(
+            id=row.id,
+            organization=row.organization_id,
+            name=row.name,
+            job_type=row.job_type,
+            user=row.user_id,
+            parameters=self._keyring.shown(connection).parameters(row.organization_id, row.id, row.parameters),
+            timetable=statements.timetable_of(row),
+            missed=Missed(row.missed),
+            priority=Priority(options["priority"]) if options["priority"] is not None else None,
+            queue=options["queue"],
+            labels=options["labels"],
+            next_ticks=() if row.paused_at is not None or row.next_tick is None else _next_ticks(row),
+            paused_at=row.paused_at,
+            paused_by=row.paused_by,
+            last_tick=row.last_tick,
+            last_job=row.last_job_id,
+            problem=row.problem,
+            created_at=row.created_at,
+        )
+
+
+def _next_ticks(row: AnyRow) -> tuple[datetime, ...]:
+    following = statements.timetable_of(row).after(row.next_tick)
+    return (row.next_tick, *islice(following, _SHOWN - 1))
+
+
+def _told(row: AnyRow) -> dict[str, Any]:
+    """What the audit keeps of a schedule: no parameters."""
+    names = ("job_type", "user_id", "cron", "every_seconds", "time_zone", "start", "missed")
+    return {name: getattr(row, name) for name in names}
+
+
+def _unknown(organization: str, name: str) -> ScheduleNotFound:
+    return ScheduleNotFound(f"Organization {organization} has no schedule {name!r:.220}.")
+
+
+def _aware(start: object) -> datetime | None:
+    if start is None or (isinstance(start, datetime) and start.tzinfo is not None):
+        return start
+    raise ConfigurationError("start needs a time zone, such as datetime(…, tzinfo=UTC).")
+
+
+def _name(name: object) -> str:
+    found = text("name", name)
+    if "/" in found or found in {".", ".."}:
+        raise ConfigurationError(f"A schedule's name has no slash, and is neither '.' nor '..', unlike {found!r:.80}.")
+    return found

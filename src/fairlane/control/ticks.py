@@ -1,0 +1,112 @@
+"""The jobs of schedules: what `runtime.scheduler` submits at their ticks."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from fairlane.control.batch import Submission
+from fairlane.control.drafting import Answers
+from fairlane.control.submission import Submitter
+from fairlane.domain.errors import ConfigurationError, InvalidParameters
+from fairlane.domain.jobs import Job
+from fairlane.domain.sealing import Field
+from fairlane.registry.keyring import Keyring
+from fairlane.registry.sealing import KeyNotHere, Unreadable
+from fairlane.store.statements.drafts import at
+from fairlane.store.tables import AnyRow
+
+# Labels of the jobs: the name of their schedule, and the moment of their tick, in UTC.
+SCHEDULE: Final = "schedule"
+TICK: Final = "tick"
+
+
+class Ticks:
+    """Jobs of schedules that are there: what `runtime.scheduler` submits."""
+
+    def __init__(self, submitter: Submitter, keyring: Keyring) -> None:
+        self._submitter = submitter
+        self._keyring = keyring
+
+    def ask(self, schedule: AnyRow) -> Answers | None:
+        """What a host's directory says of it; None: Fairlane's own is asked later."""
+        return self._submitter.ask_host([_of_row(schedule, {}, None)])
+
+    def submit(self, connection: Connection, schedule: AnyRow, tick: datetime, answers: Answers | None) -> UUID:
+        """Submit the job of a tick in this transaction; its id.
+
+        Raises:
+            SubmissionError, ConfigurationError
+        """
+        return self.job(connection, schedule, tick, answers).id
+
+    def job(self, connection: Connection, schedule: AnyRow, tick: datetime | None, answers: Answers | None) -> Job:
+        """Submit a job, of a tick or of none, in this transaction.
+
+        Raises:
+            SubmissionError, ConfigurationError
+        """
+        with at(None):
+            parameters = opened(self._keyring, connection, schedule)
+        (job,) = self._submitter.submit_within(connection, [_of_row(schedule, parameters, tick)], answers)
+        return job
+
+
+def _of_row(row: AnyRow, parameters: Mapping[str, Any], tick: datetime | None) -> Submission:
+    options = json.loads(row.options)
+    return submission(row.organization_id, row.name, row.job_type, row.user_id, parameters, tick=tick, options=options)
+
+
+def submission(
+    organization: str,
+    name: str,
+    job_type: str,
+    user: str | None,
+    parameters: Mapping[str, Any],
+    *,
+    tick: datetime | None,
+    options: Mapping[str, Any],
+    **more: Any,
+) -> Submission:
+    """A job of a schedule.
+
+    Args:
+        tick: whose it is; None = it is beside them.
+        options: as they are stored: priority, queue and labels.
+        more: fields of `Submission`.
+    """
+    own = {SCHEDULE: name, TICK: tick.isoformat()} if tick is not None else {SCHEDULE: name}
+    return Submission(
+        job_type,
+        organization,
+        user,
+        parameters,
+        priority=options["priority"],
+        queue=options["queue"],
+        labels={**options["labels"], **own},
+        run_at=tick,
+        dedup_window=0,  # each tick has its job, whether or not that of the one before has ended
+        **more,
+    )
+
+
+def opened(keyring: Keyring, connection: Connection, row: AnyRow) -> Mapping[str, Any]:
+    """The parameters as they are stored, secrets and all.
+
+    Raises:
+        ConfigurationError: this process lacks the master key.
+        InvalidParameters: they can't be opened.
+    """
+    shown = keyring.shown(connection)
+    try:
+        opened: Mapping[str, Any] = json.loads(
+            shown.opened(row.organization_id, row.id, Field.PARAMETERS, row.parameters)
+        )
+    except KeyNotHere as error:
+        raise ConfigurationError(str(error)) from None
+    except Unreadable as error:
+        raise InvalidParameters(f"The parameters of schedule {row.name} can't be opened: {error}") from None
+    return opened

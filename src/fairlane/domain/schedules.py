@@ -1,0 +1,194 @@
+"""Schedules: when their ticks are, and which of those that are due become jobs (R18)."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim, CronSimError
+
+from fairlane.domain.errors import ConfigurationError
+
+SHORTEST: Final = 1.0  # seconds between ticks
+LONGEST: Final = 366 * 86_400.0  # seconds
+# A tick that is later than this was missed: nobody was there to make a job of it.
+LATE: Final = timedelta(seconds=60)
+LONGEST_CRON: Final = 200  # characters
+_FIELDS: Final = 5
+_FIRST_YEAR, _END_OF_YEARS = 1970, 2200
+# How far back the latest tick is sought, step by step: each step has few ticks, as the one before had none.
+_SPANS: Final = tuple(map(timedelta, (1 / 1440, 1 / 24, 2, 40, 50 * 366)))  # days
+
+
+class Missed(StrEnum):
+    """What becomes of ticks that were missed, since no worker, no database or no permission was there."""
+
+    SKIP = "skip"  # nothing: the schedule goes on with its next tick
+    ONE = "one"  # one job, for the latest
+    ALL = "all"  # a job for each
+
+
+@dataclass(frozen=True, slots=True)
+class Timetable:
+    """When a schedule's ticks are: by a cron expression in a time zone, or every so many seconds.
+
+    Args:
+        cron: five fields, as Debian's cron reads them: minute, hour, day of month, month, day of week.
+        every: seconds; one of the two.
+        time_zone: of the cron expression, such as "Europe/Zurich".
+        start: no tick is before; of `every` the first.
+    """
+
+    cron: str | None
+    every: float | None
+    time_zone: str
+    start: datetime
+
+    def after(self, moment: datetime) -> Iterator[datetime]:
+        """The ticks after a moment, each later than the one before, in UTC.
+
+        Where clocks are put forward, a tick in the hour that is left out comes at its end; where they are put back, one
+        in the hour that comes twice comes once, at first. What is to run in each hour or minute runs in all there are.
+        """
+        if self.every is not None:
+            yield from self._every_after(moment)
+            return
+        last = max(moment, self.start - timedelta(microseconds=1))
+        for local in CronSim(str(self.cron), last.astimezone(zone(self.time_zone))):
+            tick = local.astimezone(UTC)
+            if tick > last:  # the library begins in the first of two equal hours
+                last = tick
+                yield tick
+
+    def next(self, moment: datetime) -> datetime | None:
+        """The first tick after a moment; None: there is none any more."""
+        return next(self.after(moment), None)
+
+    def latest(self, first: datetime, now: datetime) -> datetime:
+        """The latest tick up to now, of those from `first` on, which is one and is due."""
+        if self.every is not None:
+            step = timedelta(seconds=self.every)
+            return max(first, self.start + (now - self.start) // step * step)
+        for span in _SPANS:
+            since = max(first, now - span)
+            ticks = list(_until(now, self.after(since)))
+            if ticks:
+                return ticks[-1]
+            if since == first:
+                break
+        return first
+
+    def _every_after(self, moment: datetime) -> Iterator[datetime]:
+        assert self.every is not None
+        step = timedelta(seconds=self.every)
+        number = max((moment - self.start) // step + 1, 0)
+        while True:
+            yield self.start + number * step
+            number += 1
+
+
+class Due(NamedTuple):
+    """Which due tick becomes a job now, None = none, and which tick is next, None = there is none any more."""
+
+    tick: datetime | None
+    next: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Submits a job of a type at each tick of a timetable.
+
+    Args:
+        user: as whom; None = the system.
+        parameters: without secret ones.
+        priority, queue: None = as the job type says.
+        next_ticks: the next five; none where there are no more, or while it is paused. The first may be due by now.
+        last_tick: of which a job was made last; `last_job` is that job.
+        problem: why the tick that is due could not be submitted; None: it could.
+    """
+
+    id: UUID
+    organization: str
+    name: str
+    job_type: str
+    user: str | None
+    parameters: Mapping[str, Any]
+    timetable: Timetable
+    missed: Missed
+    priority: str | None
+    queue: str | None
+    labels: Mapping[str, str]
+    next_ticks: tuple[datetime, ...]
+    paused_at: datetime | None
+    paused_by: str | None
+    last_tick: datetime | None
+    last_job: UUID | None
+    problem: str | None
+    created_at: datetime
+
+
+def timetable(
+    *, cron: str | None = None, every: float | None = None, time_zone: str = "UTC", start: datetime
+) -> Timetable:
+    """A timetable that has ticks.
+
+    Raises:
+        ConfigurationError: what is wrong with it, and what to write.
+    """
+    if (cron is None) == (every is None):
+        raise ConfigurationError("Give cron or every, one of them.")
+    zone(time_zone)
+    if every is not None and not SHORTEST <= every <= LONGEST:
+        raise ConfigurationError(f"every must be {SHORTEST:.0f} to {LONGEST:,.0f} seconds, not {every:,.15g}.")
+    if not _FIRST_YEAR <= start.year < _END_OF_YEARS:
+        raise ConfigurationError(f"start must be in the years {_FIRST_YEAR} to {_END_OF_YEARS - 1}, not {start.year}.")
+    if cron is not None:
+        _check_cron(cron)
+        cron = " ".join(cron.split())
+    made = Timetable(cron, every, time_zone, start.astimezone(UTC))
+    if made.next(made.start) is None:
+        raise ConfigurationError(f"The cron expression {cron!r:.80} never comes true; name a day that there is.")
+    return made
+
+
+def zone(name: object) -> ZoneInfo:
+    """The time zone of this name.
+
+    Raises:
+        ConfigurationError
+    """
+    try:
+        return ZoneInfo(str(name))
+    except (ValueError, OSError, KeyError):  # not there, no key of the database, or a directory of it
+        raise ConfigurationError(f"{name!r:.80} is no time zone; write one such as 'Europe/Zurich' or 'UTC'.") from None
+
+
+def due(times: Timetable, tick: datetime, now: datetime, missed: Missed) -> Due:
+    """What becomes of a schedule whose next tick was at `tick`, which is not after now."""
+    if missed is Missed.ALL:
+        return Due(tick, times.next(tick))
+    latest = times.latest(tick, now)
+    is_left_out = missed is Missed.SKIP and now - latest > LATE
+    return Due(None if is_left_out else latest, times.next(now))
+
+
+def _until(now: datetime, ticks: Iterator[datetime]) -> Iterator[datetime]:
+    for tick in ticks:
+        if tick > now:
+            return
+        yield tick
+
+
+def _check_cron(cron: object) -> None:
+    if not isinstance(cron, str) or len(cron) > LONGEST_CRON or len(cron.split()) != _FIELDS:
+        raise ConfigurationError(
+            "cron has five fields: minute, hour, day of month, month, day of week, such as '30 6 * * MON-FRI', "
+            f"not {cron!r:.80}."
+        )
+    try:
+        CronSim(cron, datetime(2000, 1, 1, tzinfo=UTC))
+    except CronSimError as error:
+        raise ConfigurationError(f"The cron expression {cron!r:.80} can't be read: {str(error).lower()}.") from None

@@ -1,0 +1,100 @@
+"""Schedules: those of an organization, and those that are due, whose ever they are."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, select, update
+
+from fairlane.domain.schedules import Timetable
+from fairlane.store.dialects import insert
+from fairlane.store.tables import AnyRow, schedules
+
+_BATCH: Final = 50
+_AGAIN: Final = timedelta(seconds=60)  # before a tick that was refused is tried again
+
+
+def create(connection: Connection, values: Mapping[str, Any]) -> bool:
+    """Insert a schedule; False if its name is taken. A twin that is just being made is waited for."""
+    columns = [schedules.c.organization_id, schedules.c.name]
+    statement = insert(connection, schedules).on_conflict_do_nothing(index_elements=columns)
+    return connection.execute(statement, dict(values)).rowcount == 1
+
+
+def find(connection: Connection, organization: str, name: str) -> AnyRow | None:
+    """A schedule by its name."""
+    return connection.execute(select(schedules).where(_is(organization, name))).one_or_none()
+
+
+def lock(connection: Connection, organization: str, name: str) -> AnyRow | None:
+    """The same, locked to the end of the transaction."""
+    return connection.execute(select(schedules).where(_is(organization, name)).with_for_update()).one_or_none()
+
+
+def of(connection: Connection, organization: str) -> Sequence[AnyRow]:
+    """An organization's schedules, by name."""
+    statement = select(schedules).where(schedules.c.organization_id == organization).order_by(schedules.c.name)
+    return connection.execute(statement).all()
+
+
+def count(connection: Connection, organization: str) -> int:
+    """How many an organization has."""
+    statement = select(func.count()).select_from(schedules).where(schedules.c.organization_id == organization)
+    return connection.execute(statement).scalar_one()
+
+
+def change(connection: Connection, organization: str, schedule: UUID, values: Mapping[str, Any]) -> None:
+    """Set columns of a schedule whose row is locked."""
+    connection.execute(update(schedules).where(_is_id(organization, schedule)).values(dict(values)))
+
+
+def remove(connection: Connection, organization: str, name: str) -> bool:
+    """Delete a schedule; False if there is none."""
+    return connection.execute(delete(schedules).where(_is(organization, name))).rowcount == 1
+
+
+def remove_all(connection: Connection, organization: str) -> None:
+    """Delete an organization's schedules."""
+    connection.execute(delete(schedules).where(schedules.c.organization_id == organization))
+
+
+def next_look(connection: Connection) -> datetime | None:
+    """When the next schedule is to be seen to; None: there is none."""
+    soonest = select(func.min(schedules.c.look_at)).where(schedules.c.look_at.is_not(None))
+    moment: datetime | None = connection.execute(soonest.execution_options(fairlane_across="schedules")).scalar_one()
+    return moment
+
+
+def due(connection: Connection, now: datetime, limit: int = _BATCH) -> Sequence[AnyRow]:
+    """Schedules that are to be seen to, the earliest first."""
+    statement = select(schedules).where(schedules.c.look_at <= now).order_by(schedules.c.look_at).limit(limit)
+    return connection.execute(statement.execution_options(fairlane_across="schedules")).all()
+
+
+def lock_due(connection: Connection, organization: str, schedule: UUID, now: datetime) -> AnyRow | None:
+    """The schedule, locked, if it is still due and nobody else is at it."""
+    statement = select(schedules).where(_is_id(organization, schedule), schedules.c.look_at <= now)
+    return connection.execute(statement.with_for_update(skip_locked=True)).one_or_none()
+
+
+def note_problem(connection: Connection, seen: AnyRow, now: datetime, problem: str) -> None:
+    """Keep why a tick was refused, and try again later, unless somebody has seen to the schedule meanwhile."""
+    connection.execute(
+        update(schedules)
+        .where(_is_id(seen.organization_id, seen.id), schedules.c.look_at == seen.look_at)
+        .values(problem=problem, look_at=now + _AGAIN)
+    )
+
+
+def timetable_of(row: AnyRow) -> Timetable:
+    """When a schedule's ticks are."""
+    return Timetable(row.cron, row.every_seconds, row.time_zone, row.start)
+
+
+def _is(organization: str, name: str) -> ColumnElement[bool]:
+    return and_(schedules.c.organization_id == organization, schedules.c.name == name)
+
+
+def _is_id(organization: str, schedule: UUID) -> ColumnElement[bool]:
+    return and_(schedules.c.organization_id == organization, schedules.c.id == schedule)

@@ -1,0 +1,439 @@
+"""R18: one job for each tick, however many schedulers run and whatever happens to them and to the clock."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import select
+
+from fairlane import (
+    ConfigurationError,
+    InvalidParameters,
+    Job,
+    JobContext,
+    JobTypeNotFound,
+    OrganizationNotFound,
+    PermissionDenied,
+    Role,
+    ScheduleNotFound,
+)
+from fairlane.domain.events import TickRefused
+from fairlane.domain.permissions import Right
+from fairlane.registry.options import INHERIT
+from fairlane.runtime.scheduler import Scheduler
+from fairlane.store.tables import schedules
+from fairlane.testing import ManualClock
+from tests.runtime.sealed_engine import dump, sealed_engine
+from tests.runtime.worker_kit import Engine, another, engine, running, until
+
+NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
+HOUR, MINUTE = 3600.0, 60.0
+CANARY = "canary-4711"
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(NEW_YEAR)
+
+
+@pytest.fixture
+def fl(database_url: str, clock: ManualClock) -> Iterator[Engine]:
+    with engine(database_url, clock=clock) as fl:
+        register(fl)
+        yield fl
+
+
+def register(fl: Engine) -> None:
+    @fl.job_type("report")
+    async def report(ctx: JobContext, page: int = 1, password: SecretStr | None = None) -> Any:
+        return [page, password.get_secret_value() if password is not None else None]
+
+
+def hourly(fl: Engine, name: str = "hourly", **options: Any) -> None:
+    fl.schedules.put("acme", name, "report", **{"every": HOUR, "start": NEW_YEAR, **options})
+
+
+def made(fl: Engine, name: str = "hourly") -> list[Job]:
+    """The jobs of the schedule, the oldest tick first."""
+    found = fl.list(organization="acme", label=("schedule", name), limit=100).items
+    return sorted(found, key=lambda job: job.run_at)
+
+
+def ticks(fl: Engine, name: str = "hourly") -> list[datetime]:
+    return [job.run_at for job in made(fl, name)]
+
+
+def problem(fl: Engine) -> str | None:
+    return fl.schedules.get("acme", "hourly").problem
+
+
+def at(hours: float) -> datetime:
+    return NEW_YEAR + timedelta(hours=hours)
+
+
+def scheduler(fl: Engine) -> Scheduler:
+    return Scheduler(fl.database, fl.schedules.ticks, 1.0, fl.emit, lambda: None)
+
+
+def test_each_tick_has_a_job_of_its_own_that_runs_as_the_schedule_says(fl: Engine, clock: ManualClock) -> None:
+    hourly(fl, user="ana", parameters={"page": 7}, priority="high", queue="late", labels={"kind": "monthly"})
+    fl.drain(queues=None)
+    assert ticks(fl) == []
+    for _ in range(2):
+        clock.advance(HOUR)
+        fl.drain(queues=None)
+    assert ticks(fl) == [at(1), at(2)]
+    job = made(fl)[-1]
+    labels = {"kind": "monthly", "schedule": "hourly", "tick": "2026-01-01T02:00:00+00:00"}
+    assert (job.user, job.priority, job.queue, job.labels) == ("ana", "high", "late", labels)
+    assert fl.value(job) == [7, None]
+    schedule = fl.schedules.get("acme", "hourly")
+    assert (schedule.last_tick, schedule.last_job) == (at(2), job.id)
+    assert schedule.next_ticks == tuple(map(at, range(3, 8)))
+
+
+def test_a_running_worker_submits_what_is_due(fl: Engine, clock: ManualClock) -> None:
+    hourly(fl)
+    with running(fl.worker()):
+        clock.advance(HOUR)
+        until(lambda: [job.status for job in made(fl)] == ["completed"])
+
+
+def test_a_tick_is_no_duplicate_of_the_one_before_that_still_waits(fl: Engine, clock: ManualClock) -> None:
+    hourly(fl, every=MINUTE, queue="nobody's")
+    for _ in range(3):
+        clock.advance(MINUTE)
+        fl.drain()
+    assert [job.status for job in made(fl)] == ["queued"] * 3
+
+
+def test_many_schedulers_make_one_job_of_a_tick(fl: Engine, clock: ManualClock) -> None:
+    names = [f"s{number}" for number in range(8)]
+    for name in names:
+        hourly(fl, name)
+    clock.advance(HOUR)
+    together = threading.Barrier(6)
+
+    def run() -> None:
+        with another(fl) as other:
+            register(other)
+            together.wait()
+            while scheduler(other).run_once():
+                pass
+
+    threads = [threading.Thread(target=run) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    while scheduler(fl).run_once():
+        pass
+    assert [len(made(fl, name)) for name in names] == [1] * len(names)
+
+
+def test_a_scheduler_that_dies_before_its_commit_has_made_no_job_and_lost_no_tick(
+    fl: Engine, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hourly(fl)
+    clock.advance(HOUR)
+    submit = fl.schedules.ticks.submit
+
+    def submit_and_die(*args: Any) -> UUID:
+        submit(*args)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fl.schedules.ticks, "submit", submit_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            scheduler(fl).run_once()
+    assert made(fl) == []
+    fl.drain()
+    assert ticks(fl) == [at(1)]
+
+
+def test_a_clock_that_is_set_back_makes_no_job_a_second_time(fl: Engine, clock: ManualClock) -> None:
+    hourly(fl)
+    for hours in (2, -2, 1, 1, 1):
+        clock.advance(hours * HOUR)
+        fl.drain()
+    assert ticks(fl) == [at(2), at(3)]
+
+
+@pytest.mark.parametrize(("missed", "expected"), [("skip", []), ("one", [3]), ("all", [1, 2, 3])])
+def test_ticks_that_nobody_was_there_for(fl: Engine, clock: ManualClock, missed: str, expected: list[int]) -> None:
+    hourly(fl, missed=missed)
+    clock.advance(3 * HOUR + 2 * MINUTE)
+    fl.drain()
+    assert ticks(fl) == [at(hour) for hour in expected]
+    clock.advance(HOUR - 2 * MINUTE)
+    fl.drain()
+    assert ticks(fl)[-1] == at(4)
+
+
+def test_a_paused_schedule_lets_ticks_go_by_for_good(fl: Engine, clock: ManualClock) -> None:
+    hourly(fl, missed="all")
+    paused = fl.schedules.pause("acme", "hourly", by="ana")
+    assert (paused.paused_by, paused.next_ticks) == ("ana", ())
+    clock.advance(3 * HOUR)
+    fl.drain()
+    assert made(fl) == []
+    assert fl.schedules.resume("acme", "hourly").next_ticks[0] == at(4)
+    clock.advance(HOUR)
+    fl.drain()
+    assert ticks(fl) == [at(4)]
+
+
+def test_a_member_who_is_gone_submits_nothing_and_the_tick_is_tried_again_each_minute(
+    fl: Engine, clock: ManualClock
+) -> None:
+    hourly(fl, user="ana")
+    fl.members.remove("acme", "ana")
+    clock.advance(HOUR)
+    fl.drain()
+    fl.drain()
+    assert "PermissionDenied: ana is not a member" in str(problem(fl))
+    assert made(fl) == []
+    clock.advance(MINUTE)
+    fl.drain()
+    assert len(fl.events.of(TickRefused, organization="acme", schedule="hourly")) == 1, "told each time"
+    fl.members.add("acme", "ana")
+    clock.advance(MINUTE)
+    fl.drain()
+    assert ticks(fl) == [at(1)]
+    assert problem(fl) is None
+
+
+def test_one_schedule_that_is_refused_does_not_hold_up_others(fl: Engine, clock: ManualClock) -> None:
+    hourly(fl, user="ana")
+    hourly(fl, "other")
+    fl.members.remove("acme", "ana")
+    clock.advance(HOUR)
+    fl.drain()
+    assert (made(fl), ticks(fl, "other")) == ([], [at(1)])
+
+
+def test_a_full_queue_is_waited_for(fl: Engine, clock: ManualClock) -> None:
+    hourly(fl)
+    fl.organizations.update("acme", max_live_jobs=0)
+    clock.advance(HOUR)
+    fl.drain()
+    assert "QueueFull" in str(problem(fl))
+    fl.organizations.update("acme", max_live_jobs=None)
+    clock.advance(MINUTE)
+    fl.drain()
+    assert ticks(fl) == [at(1)]
+
+
+def test_parameters_that_no_longer_fit_are_told_without_them(fl: Engine, clock: ManualClock) -> None:
+    hourly(fl, parameters={"page": 4711})
+    with another(fl) as other:
+
+        @other.job_type("report")
+        async def report(ctx: JobContext, page: bool) -> None: ...
+
+        clock.advance(HOUR)
+        other.drain()
+    assert "InvalidParameters" in str(problem(fl))
+    assert "4711" not in str(problem(fl))
+
+
+def test_an_organization_that_is_deleted_takes_its_schedules_with_it(fl: Engine, clock: ManualClock) -> None:
+    hourly(fl)
+    fl.organizations.delete("acme")
+    clock.advance(HOUR)
+    fl.drain()
+    assert fl.schedules.list("acme") == ()
+    assert made(fl) == []
+
+
+def test_to_put_the_same_again_changes_nothing(fl: Engine, clock: ManualClock) -> None:
+    fl.schedules.put("acme", "hourly", "report", every=HOUR, parameters={"page": 2})
+    before = fl.schedules.get("acme", "hourly")
+    clock.advance(90 * MINUTE)
+    fl.schedules.put("acme", "hourly", "report", every=HOUR, parameters={"page": 2})
+    assert fl.schedules.get("acme", "hourly") == before
+    fl.drain()
+    assert ticks(fl) == [at(1)], "the tick that was due is lost"
+
+
+def test_another_timetable_begins_now(fl: Engine, clock: ManualClock) -> None:
+    hourly(fl)
+    clock.advance(10 * MINUTE)
+    changed = fl.schedules.put("acme", "hourly", "report", cron="30 * * * *")
+    assert changed.next_ticks[0] == at(0.5)
+    changed = fl.schedules.put("acme", "hourly", "report", every=600)
+    assert changed.next_ticks[0] == NEW_YEAR + timedelta(minutes=20)
+
+
+def test_a_pause_outlives_a_put(fl: Engine, clock: ManualClock) -> None:
+    hourly(fl)
+    fl.schedules.pause("acme", "hourly")
+    hourly(fl, every=MINUTE)
+    clock.advance(HOUR)
+    fl.drain()
+    assert made(fl) == []
+
+
+def test_one_of_its_jobs_can_be_submitted_now_also_while_it_is_paused(fl: Engine, clock: ManualClock) -> None:
+    hourly(fl, parameters={"page": 3}, user="ana")
+    fl.schedules.pause("acme", "hourly")
+    job = fl.schedules.submit("acme", "hourly", by="boss")
+    fl.drain()
+    assert (fl.value(job), job.user) == ([3, None], "ana")
+    assert [(entry.actor, entry.action) for entry in fl.audit.list("acme", subject="hourly")] == [
+        ("boss", "schedules.submit"),
+        ("system", "schedules.pause"),
+        ("system", "schedules.put"),
+    ]
+
+
+def test_secrets_are_given_to_the_handler_and_shown_to_nobody(fl: Engine, clock: ManualClock) -> None:
+    hourly(fl, parameters={"page": 1, "password": CANARY})
+    shown = fl.schedules.get("acme", "hourly").parameters
+    assert CANARY not in str(shown)
+    # Who edits what they were shown keeps it.
+    hourly(fl, parameters={**shown, "page": 2})
+    hourly(fl, parameters=INHERIT)
+    clock.advance(HOUR)
+    fl.drain()
+    assert [fl.value(job) for job in made(fl)] == [[2, CANARY]]
+    assert CANARY not in str(fl.audit.list("acme"))
+
+
+def test_parameters_are_sealed_where_the_organization_has_a_key(database_url: str, clock: ManualClock) -> None:
+    with sealed_engine(database_url, clock=clock) as fl:
+
+        @fl.job_type("report")
+        async def report(ctx: JobContext, text: str) -> str:
+            return text
+
+        hourly(fl, parameters={"text": CANARY})
+        assert CANARY not in dump(fl)
+        assert fl.schedules.get("acme", "hourly").parameters == {"text": CANARY}
+        fl.keys.rotate("acme")
+        fl.keys.reencrypt("acme")
+        clock.advance(HOUR)
+        fl.drain()
+        assert [fl.value(job) for job in made(fl)] == [CANARY]
+        fl.keys.destroy("acme")
+        assert CANARY not in str(fl.schedules.get("acme", "hourly").parameters)
+        clock.advance(HOUR)
+        fl.drain()
+        assert len(made(fl)) == 1
+        assert problem(fl) is not None
+
+
+def test_what_is_wrong_with_a_schedule_is_said_when_it_is_put(fl: Engine) -> None:
+    wrong: dict[type[Exception], list[dict[str, Any]]] = {
+        ConfigurationError: [
+            {"cron": "61 * * * *", "every": None},
+            {"cron": "0 0 * * *"},
+            {"every": 0.1},
+            {"every": None},
+            {"every": None, "cron": "0 0 * * *", "time_zone": "Mars/Olympus"},
+            {"missed": "twice"},
+            {"start": datetime(2026, 1, 1)},  # noqa: DTZ001 - what is refused
+            {"name": "a/b"},
+            {"name": ".."},
+            {"name": ""},
+            {"queue": ""},
+        ],
+        InvalidParameters: [
+            {"parameters": {"page": "many"}},
+            {"labels": {"a": 5}},
+            {"labels": {str(n): "x" for n in range(49)}},
+            {"user": "\0"},
+        ],
+        PermissionDenied: [{"user": "nobody"}],
+    }
+    for kind, cases in wrong.items():
+        for case in cases:
+            with pytest.raises(kind):
+                hourly(fl, **case)
+    with pytest.raises(JobTypeNotFound):
+        fl.schedules.put("acme", "x", "nothing", every=HOUR)
+    with pytest.raises(OrganizationNotFound):
+        fl.schedules.put("nowhere", "x", "report", every=HOUR)
+    assert fl.schedules.list("acme") == ()
+
+
+def test_a_schedule_of_another_organization_is_none(fl: Engine) -> None:
+    fl.organizations.create("other")
+    hourly(fl)
+    assert fl.schedules.list("other") == ()
+    for verb in (fl.schedules.get, fl.schedules.pause, fl.schedules.resume, fl.schedules.submit, fl.schedules.delete):
+        with pytest.raises(ScheduleNotFound):
+            verb("other", "hourly")
+    assert [one.name for one in fl.schedules.list("acme")] == ["hourly"]
+
+
+def test_who_lost_the_right_meanwhile_changes_nothing(fl: Engine) -> None:
+    fl.members.add("acme", "eve", role=Role.MEMBER)
+    hourly(fl)
+    given: dict[str, Any] = {"by": "eve", "right": Right.SCHEDULES_CHANGE}
+    before = fl.schedules.list("acme")
+    for verb in (fl.schedules.pause, fl.schedules.resume, fl.schedules.submit, fl.schedules.delete):
+        with pytest.raises(PermissionDenied):
+            verb("acme", "hourly", **given)
+    with pytest.raises(PermissionDenied):
+        hourly(fl, every=MINUTE, **given)
+    assert fl.schedules.list("acme") == before
+
+
+def test_a_deleted_schedule_leaves_its_jobs(fl: Engine, clock: ManualClock) -> None:
+    hourly(fl, queue="nobody's")
+    clock.advance(HOUR)
+    fl.drain()
+    fl.schedules.delete("acme", "hourly", by="boss")
+    clock.advance(HOUR)
+    fl.drain()
+    assert ticks(fl) == [at(1)]
+
+
+def test_a_type_that_a_schedule_names_is_not_deleted(fl: Engine) -> None:
+    hourly(fl)
+    with pytest.raises(ConfigurationError):
+        fl.job_types.delete("report")
+    fl.schedules.delete("acme", "hourly")
+    fl.job_types.delete("report")
+
+
+def test_an_organization_has_a_thousand_schedules_at_most(fl: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fairlane.control.schedules.MOST", 2)
+    hourly(fl, "a")
+    hourly(fl, "b")
+    with pytest.raises(ConfigurationError, match="has 2 schedules"):
+        hourly(fl, "c")
+    hourly(fl, "b", every=MINUTE)
+
+
+def test_twins_that_put_the_same_name_at_once_make_one_schedule(fl: Engine) -> None:
+    together = threading.Barrier(4)
+
+    def run() -> None:
+        with another(fl) as other:
+            register(other)
+            together.wait()
+            hourly(other)
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with fl.database.engine.connect() as connection:
+        assert len(connection.execute(select(schedules)).all()) == 1
+
+
+def test_the_async_verbs_are_the_same(fl: Engine) -> None:
+    async def run() -> None:
+        await fl.aio.schedules.put("acme", "hourly", "report", every=HOUR)
+        assert [one.name for one in await fl.aio.schedules.list("acme")] == ["hourly"]
+        await fl.aio.schedules.delete("acme", "hourly")
+
+    asyncio.run(run())
