@@ -56,6 +56,7 @@ _ADMINS: Final = Within(403, 403, 200, 403, 200)
 _CHANGED: Final = Within(403, 202, 202, 202, 202)
 _BULK: Final = Within(403, 200, 200, 200, 200)
 _NOTED: Final = Within(403, 204, 204, 204, 204)
+_SCHEDULE: Final = {"job_type": "report", "every": 3600}
 _DEAD: Final = _CHANGED._replace(job="dead")
 
 MATRIX: Final[dict[str, Open | Proved | Within | Across]] = {
@@ -104,6 +105,13 @@ MATRIX: Final[dict[str, Open | Proved | Within | Across]] = {
     "listMembers": _READ,
     "putMember": _ADMINS._replace(unknown=200, body={"role": "viewer"}),  # whom nobody knows is added
     "removeMember": Within(403, 403, 204, 403, 204),
+    "listSchedules": _READ,
+    "getSchedule": _READ,
+    "putSchedule": Within(403, 403, 200, 403, 403, unknown=200, body=_SCHEDULE),  # a new name is a new schedule
+    "deleteSchedule": Within(403, 403, 204, 403, 204),
+    "pauseSchedule": _ADMINS,
+    "resumeSchedule": _ADMINS,
+    "submitScheduledJob": Within(403, 403, 201, 403, 403),
     "listTokens": _READ,
     "createToken": Within(201, 201, 201, 201, 422, body={"name": "mine"}),  # an operator is no member
     "revokeToken": Within(404, 204, 204, 204, 204),  # a viewer's own are others

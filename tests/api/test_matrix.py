@@ -52,6 +52,7 @@ class World:
         self.foreign_job = {"queued": self.submit("other", "report"), "dead": self.dead["other"][0]}
         self.foreign_job["done"] = self.done["other"]
         self.foreign_token = self.token("other")
+        self.frozen_schedule = self.schedule("frozen")
         # Waits for ever, so that the suspended organization has something to cancel.
         self.queued = [self.submit("frozen", "report") for _ in range(6)]
         revoked, secret = fl.tokens.create("acme", user="member", name="revoked")
@@ -78,6 +79,12 @@ class World:
     def token(self, organization: str) -> str:
         return str(self.api.fl.tokens.create(organization, user=self.member(organization), name="test")[0].id)
 
+    def schedule(self, organization: str) -> str:
+        """One that will have no tick for as long as anybody looks."""
+        name = f"schedule-{next(NUMBER)}"
+        self.api.fl.schedules.put(organization, name, "report", every=86_400, user=self.member(organization))
+        return name
+
     def job(self, organization: str, state: str) -> str:
         if state == "done":
             return self.done[organization]
@@ -95,14 +102,15 @@ class World:
             "job": lambda: self.job(organization, row.job),
             "token": lambda: self.token(organization),
             "name": lambda: "report.txt",
+            "schedule": lambda: self.frozen_schedule if organization == "frozen" else self.schedule(organization),
             "fingerprint": lambda: "none",
         }
         return make[parameter]()
 
     def others(self, parameter: str, row: Within) -> str:
         """The same of the other organization."""
-        if parameter == "user":
-            return self.fresh("user", "other", row)
+        if parameter in {"user", "schedule"}:  # who may puts one of the same name beside it
+            return self.fresh(parameter, "other", row)
         found = {"job": self.foreign_job[row.job], "token": self.foreign_token}
         return found.get(parameter, "report.txt")
 

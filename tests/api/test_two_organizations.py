@@ -75,6 +75,8 @@ class Tenant:
                 "dead-letter-groups",
                 "metrics",
                 "queues",
+                "schedules",
+                "schedules/nightly",
                 "members",
                 "tokens",
                 "audit",
@@ -95,6 +97,12 @@ class Tenant:
                     "PUT", f"{self.any_base()}/members/{self.canary}", json={"permissions": [self.canary]}
                 ),
                 lambda: self.send("POST", f"{self.any_base()}/tokens", json={"name": self.canary}),
+                lambda: self.send(
+                    "PUT",
+                    f"{self.any_base()}/schedules/nightly",
+                    json={"job_type": "report", "every": 1, "parameters": {"month": self.canary}},
+                ),
+                lambda: self.send("POST", f"{self.any_base()}/schedules/nightly/submission"),
                 lambda: self.send("PATCH", self.any_base(), json={"name": self.canary}),
                 lambda: self.send(
                     "POST",

@@ -32,6 +32,7 @@ from fairlane.api.resources import (
     outcomes,
     overviews,
     own,
+    schedules,
     sessions,
     tokens,
 )
@@ -48,7 +49,7 @@ _RESOURCES: Final[tuple[APIRouter, ...]] = tuple(
     module.router
     for module in (
         *(health, sessions, own, jobs, outcomes, overviews, bulk_actions, dead_letters),
-        *(organizations, members, tokens, audit, events),
+        *(organizations, members, schedules, tokens, audit, events),
         *(operator_organizations, operator_engine, operator_users),
     )
 )

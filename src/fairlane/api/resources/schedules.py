@@ -1,0 +1,181 @@
+"""Schedules of an organization: all may look at them, admins change them."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Self
+from uuid import UUID
+
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel, ConfigDict, Field
+
+from fairlane.api.pages import Cursor, Items, Limit, page_of
+from fairlane.api.problems import Problem
+from fairlane.api.rates import Rate
+from fairlane.api.representations import EXAMPLE_TIME, Job
+from fairlane.api.resources.paths import SchedulePath
+from fairlane.api.scope import InOrganization, Scope
+from fairlane.api.values import Moment, Number
+from fairlane.domain import schedules as domain
+from fairlane.domain.permissions import Access, Right
+from fairlane.domain.schedules import LONGEST, SHORTEST, Missed
+from fairlane.domain.statuses import Priority
+from fairlane.registry.options import INHERIT
+
+router = APIRouter(prefix="/organizations/{organization}/schedules", tags=["schedules"])
+
+_Looking = Annotated[Scope, Depends(InOrganization(Rate.STATUS, Right.JOBS_READ))]
+_Listing = Annotated[Scope, Depends(InOrganization(Rate.LIST, Right.JOBS_READ))]
+_Changing = Annotated[Scope, Depends(InOrganization(Rate.CANCEL, Right.SCHEDULES_CHANGE))]
+_Submitting = Annotated[Scope, Depends(InOrganization(Rate.SUBMIT, Right.SCHEDULES_CHANGE))]
+
+
+class NewSchedule(BaseModel):
+    """A schedule as it is to be: `cron` or `every` says when its ticks are."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"job_type": "report.pdf", "cron": "30 6 * * MON-FRI", "time_zone": "Europe/Zurich"}]
+        },
+    )
+
+    job_type: str = Field(min_length=1, max_length=200, examples=["report.pdf"])
+    cron: str | None = Field(
+        default=None,
+        max_length=domain.LONGEST_CRON,
+        description="Minute, hour, day of month, month, day of week.",
+        examples=["30 6 * * MON-FRI"],
+    )
+    every: Number | None = Field(default=None, ge=SHORTEST, le=LONGEST, description="In seconds.")
+    time_zone: str = Field(default="UTC", max_length=100, description="Of `cron`.", examples=["Europe/Zurich"])
+    start: Moment | None = Field(
+        default=None, description="The first tick of `every`, and none before it; left out: as it was, or now."
+    )
+    missed: Missed = Field(
+        default=Missed.ONE, description="What becomes of ticks at which nobody was there to submit their job."
+    )
+    user: str | None = Field(
+        default=None, min_length=1, max_length=200, description="As whom its jobs are submitted; null: oneself."
+    )
+    parameters: dict[str, Any] | None = Field(
+        default=None, description="Of its jobs; left out: those that it has.", examples=[{"month": "2026-11-01"}]
+    )
+    priority: Priority | None = Field(default=None, description="Null: the job type's.")
+    queue: str | None = Field(default=None, min_length=1, max_length=200, description="Null: the job type's.")
+    labels: dict[str, str] = Field(
+        default_factory=dict, max_length=48, description="Of its jobs, beside `schedule` and `tick`."
+    )
+
+
+class Schedule(BaseModel):
+    """A schedule, and how far it has come."""
+
+    name: str = Field(examples=["monthly"])
+    job_type: str = Field(examples=["report.pdf"])
+    user: str | None = Field(description="As whom its jobs are submitted; null: the system.", examples=["ana"])
+    cron: str | None = Field(examples=["30 6 * * MON-FRI"])
+    every: float | None = Field(description="In seconds.")
+    time_zone: str = Field(examples=["Europe/Zurich"])
+    start: datetime
+    missed: Missed
+    priority: Priority | None
+    queue: str | None
+    labels: dict[str, str]
+    parameters: dict[str, Any] | None = Field(description="Payload.", examples=[{"month": "2026-11-01"}])
+    payload_hidden: bool = Field(description="Whether payload was left out, as the reader may not see it.")
+    next_ticks: list[datetime] = Field(description="The next five; none while it is paused.", examples=[[EXAMPLE_TIME]])
+    paused_at: datetime | None
+    paused_by: str | None
+    last_tick: datetime | None
+    last_job: UUID | None = Field(description="The job of that tick.")
+    problem: str | None = Field(description="Why the tick that is due was refused; it is tried again each minute.")
+    created_at: datetime
+
+    @classmethod
+    def of(cls, schedule: domain.Schedule, access: Access) -> Self:
+        """The schedule as they may see it."""
+        sees = access.sees_payload(schedule.user)
+        times = schedule.timetable
+        own = ("name", "job_type", "user", "missed", "priority", "queue", "labels", "paused_at", "paused_by")
+        come = ("last_tick", "last_job", "problem", "created_at")
+        fields: Mapping[str, Any] = {name: getattr(schedule, name) for name in (*own, *come)}
+        return cls(
+            **fields,
+            cron=times.cron,
+            every=times.every,
+            time_zone=times.time_zone,
+            start=times.start,
+            parameters=dict(schedule.parameters) if sees else None,
+            payload_hidden=not sees,
+            next_ticks=list(schedule.next_ticks),
+        )
+
+
+@router.get("", operation_id="listSchedules")
+def list_schedules(scope: _Listing, limit: Limit = 100, cursor: Cursor = None) -> Items[Schedule]:
+    """List the organization's schedules, by name."""
+    found = sorted(scope.fl.schedules.list(scope.organization), key=lambda one: one.name)
+    page = page_of(found, lambda one: one.name, cursor, limit)
+    return Items[Schedule](items=[Schedule.of(one, scope.access) for one in page.items], next_cursor=page.next_cursor)
+
+
+@router.get("/{schedule}", operation_id="getSchedule")
+def get_schedule(scope: _Looking, schedule: SchedulePath) -> Schedule:
+    """Get a schedule."""
+    return Schedule.of(scope.fl.schedules.get(scope.organization, schedule), scope.access)
+
+
+@router.put("/{schedule}", operation_id="putSchedule")
+def put_schedule(scope: _Changing, schedule: SchedulePath, body: NewSchedule) -> Schedule:
+    """Create a schedule, or make the one of this name what the body says."""
+    scope.require(Right.JOBS_SUBMIT, "To have jobs submitted")
+    user = body.user if body.user is not None else scope.user
+    # Operators are no admins here: who is a member, too, has jobs submitted as themselves.
+    if user != scope.user and scope.access.is_operator:
+        raise Problem(403, "permission-denied", "Schedules that act for others are for admins of the organization.")
+    made = scope.fl.schedules.put(
+        scope.organization,
+        schedule,
+        body.job_type,
+        cron=body.cron,
+        every=body.every,
+        time_zone=body.time_zone,
+        start=body.start,
+        missed=body.missed,
+        user=user,
+        parameters=body.parameters if body.parameters is not None else INHERIT,
+        priority=body.priority,
+        queue=body.queue,
+        labels=body.labels,
+        by=scope.user,
+        right=Right.SCHEDULES_CHANGE,
+    )
+    return Schedule.of(made, scope.access)
+
+
+@router.delete("/{schedule}", status_code=204, operation_id="deleteSchedule")
+def delete_schedule(scope: _Changing, schedule: SchedulePath) -> None:
+    """Delete a schedule; jobs of it that are there stay."""
+    scope.fl.schedules.delete(scope.organization, schedule, by=scope.user, right=Right.SCHEDULES_CHANGE)
+
+
+@router.post("/{schedule}/pause", operation_id="pauseSchedule")
+def pause_schedule(scope: _Changing, schedule: SchedulePath) -> Schedule:
+    """Let its ticks go by until it is resumed."""
+    made = scope.fl.schedules.pause(scope.organization, schedule, by=scope.user, right=Right.SCHEDULES_CHANGE)
+    return Schedule.of(made, scope.access)
+
+
+@router.post("/{schedule}/resumption", operation_id="resumeSchedule")
+def resume_schedule(scope: _Changing, schedule: SchedulePath) -> Schedule:
+    """End its pause: it goes on with the next tick from now."""
+    made = scope.fl.schedules.resume(scope.organization, schedule, by=scope.user, right=Right.SCHEDULES_CHANGE)
+    return Schedule.of(made, scope.access)
+
+
+@router.post("/{schedule}/submission", status_code=201, operation_id="submitScheduledJob")
+def submit_scheduled_job(scope: _Submitting, schedule: SchedulePath) -> Job:
+    """Submit one of its jobs now, as its user, beside those of its ticks."""
+    scope.require(Right.JOBS_SUBMIT, "To submit a job")
+    made = scope.fl.schedules.submit(scope.organization, schedule, by=scope.user, right=Right.SCHEDULES_CHANGE)
+    return Job.of(made, scope.access)
