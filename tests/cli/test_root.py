@@ -77,7 +77,10 @@ def test_nonsense_is_a_usage_error(run: Run) -> None:
 
 def test_a_command_without_its_group_is_told_with_it(run: Run) -> None:
     complaint = run("submit", "greet", "-o", "acme", code=2).stderr
-    assert "There is no command 'fairlane submit'; did you mean fairlane jobs submit?" in complaint
+    assert (
+        "There is no command 'fairlane submit'; did you mean fairlane jobs submit or fairlane schedules submit?"
+        in complaint
+    )
     assert "did you mean fairlane jobs retry or fairlane dead-letters retry?" in run("retry", code=2).stderr
 
 

@@ -6,7 +6,18 @@ import typer
 from typer.core import TyperGroup
 
 from fairlane import FairlaneError
-from fairlane.cli import INTERRUPTED, accounts, checks, dead_letters, jobs, keys, organizations, print_version, switches
+from fairlane.cli import (
+    INTERRUPTED,
+    accounts,
+    checks,
+    dead_letters,
+    jobs,
+    keys,
+    organizations,
+    print_version,
+    schedules,
+    switches,
+)
 from fairlane.cli.bench.command import bench
 from fairlane.cli.demo.command import demo
 from fairlane.cli.migrating import migrate
@@ -150,6 +161,7 @@ app.command(short_help="Measure this machine with this database.")(bench)
 for name, group in {
     "jobs": jobs.app,
     "dead-letters": dead_letters.app,
+    "schedules": schedules.app,
     "orgs": organizations.orgs,
     "members": organizations.members,
     "queues": switches.queues,

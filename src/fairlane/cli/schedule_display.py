@@ -1,0 +1,112 @@
+"""What `fairlane schedules` shows of a schedule."""
+
+import shlex
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime
+from typing import Any, Final
+
+from fairlane import Fairlane, JobNotFound
+from fairlane.cli.lookup import keeps_people
+from fairlane.cli.output import console, facts, moment, say, table
+from fairlane.domain.reasons import time_of
+from fairlane.domain.schedules import Schedule, Timetable, zone
+
+_UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "min"))
+
+
+def when(times: Timetable) -> str:
+    """A timetable in a line."""
+    if times.every is None:
+        return f"{times.cron} {times.time_zone}"
+    parts, left = [], times.every
+    for size, unit in _UNITS:
+        if left >= size:
+            parts.append(f"{left // size:.0f} {unit}")
+            left %= size
+    if left or not parts:
+        parts.append(f"{left:g} s")
+    return f"every {' '.join(parts)}"
+
+
+def state_of(schedule: Schedule) -> str:
+    """How it stands, in a word."""
+    if schedule.paused_at is not None:
+        return "paused"
+    if schedule.problem is not None:
+        return _kind(schedule.problem)
+    return "ok" if schedule.next_ticks else "over"
+
+
+def print_schedule(fl: Fairlane, schedule: Schedule) -> None:
+    """All of it, then its next ticks, then what keeps it from going on."""
+    out = console()
+    out.print(facts(_facts(fl, schedule)))
+    if schedule.next_ticks:
+        there = [tick.astimezone(zone(schedule.timetable.time_zone)) for tick in schedule.next_ticks]
+        here = [tick.astimezone() for tick in schedule.next_ticks]
+        differs = [one.replace(tzinfo=None) for one in there] != [one.replace(tzinfo=None) for one in here]
+        out.print()
+        rows = table("NEXT TICKS", *(["ON THIS MACHINE"] if differs else []))
+        for one, other in zip(there, here, strict=True):
+            rows.add_row(_day(one), *([_day(other)] if differs else []))
+        out.print(rows)
+    if schedule.problem is not None and schedule.next_ticks:
+        out.print()
+        say(f"The tick of {moment(schedule.next_ticks[0])} was refused. {schedule.problem}")
+        say("It is tried again each minute, and so goes on by itself once that is put right; or pause it:")
+        for line in _remedies(fl, schedule):
+            say(f"  {line}", whole=True)
+
+
+def _facts(fl: Fairlane, schedule: Schedule) -> list[tuple[str, Any]]:
+    pause = f"since {moment(schedule.paused_at)}, by {schedule.paused_by}" if schedule.paused_at is not None else None
+    return [
+        ("schedule", schedule.name),
+        ("organization", schedule.organization),
+        ("type", schedule.job_type),
+        ("state", state_of(schedule)),
+        ("paused", pause),
+        ("when", when(schedule.timetable)),
+        ("from", schedule.timetable.start),
+        ("missed ticks", schedule.missed),
+        ("as user", schedule.user or "system"),
+        ("queue", schedule.queue),
+        ("priority", schedule.priority),
+        ("parameters", schedule.parameters),
+        ("labels", schedule.labels),
+        ("last tick", schedule.last_tick),
+        ("its job", _last_job(fl, schedule)),
+        ("created", schedule.created_at),
+    ]
+
+
+def _last_job(fl: Fairlane, schedule: Schedule) -> str | None:
+    if schedule.last_job is None:
+        return None
+    with suppress(JobNotFound):  # retention may have deleted it
+        return f"{schedule.last_job} ({fl.get(schedule.last_job, organization=schedule.organization).status})"
+    return f"{schedule.last_job} (deleted)"
+
+
+def _remedies(fl: Fairlane, schedule: Schedule) -> Iterator[str]:
+    """The commands that may help, each with what it does."""
+    whose = f"-o {shlex.quote(schedule.organization)}"
+    match _kind(schedule.problem or ""):
+        case "PermissionDenied" if schedule.user is not None and keeps_people(fl):
+            yield f"fairlane members add {shlex.quote(schedule.user)} {whose}"
+        case "OrganizationSuspended" if keeps_people(fl):
+            yield f"fairlane orgs activate {shlex.quote(schedule.organization)}"
+        case "JobTypeDisabled":
+            yield f"fairlane types enable {shlex.quote(schedule.job_type)}"
+        case _:
+            pass
+    yield f"fairlane schedules pause {shlex.quote(schedule.name)} {whose}"
+
+
+def _kind(problem: str) -> str:
+    return problem.partition(":")[0]
+
+
+def _day(tick: datetime) -> str:
+    return f"{tick:%a} {time_of(tick)}"

@@ -1,0 +1,150 @@
+"""`fairlane schedules`."""
+
+import time
+from uuid import UUID
+
+import pytest
+
+from fairlane import Fairlane
+from tests.cli.conftest import Run
+from tests.patience import PATIENCE
+
+WEEKDAYS = ("--cron", "30 6 * * MON-FRI", "--time-zone", "Europe/Zurich")
+
+
+def put(run: Run, name: str = "nightly", *options: str) -> str:
+    return run("schedules", "put", name, "greet", "-o", "acme", *(options or WEEKDAYS)).stdout
+
+
+@pytest.mark.usefixtures("fl")
+def test_a_schedule_is_listed_with_when_it_goes_next_and_how_it_stands(run: Run) -> None:
+    said = run("schedules", "list", "-o", "acme").stdout
+    assert said.startswith("No schedules; create one:\n  fairlane schedules put NAME TYPE -o acme --cron")
+
+    said = put(run)
+    assert said.startswith("Schedule nightly is kept: 30 6 * * MON-FRI Europe/Zurich. Its next tick: ")
+    assert "is kept: every 1 h 30 min." in put(run, "often", "--every", "1h30m")
+    run("schedules", "pause", "often", "-o", "acme")
+
+    header, nightly, often = (line.split() for line in run("schedules", "list", "-o", "acme").stdout.splitlines())
+    assert header == ["NAME", "TYPE", "WHEN", "NEXT", "LAST", "STATE"]
+    assert (nightly[:8], nightly[-2:]) == (
+        ["nightly", "greet", "30", "6", "*", "*", "MON-FRI", "Europe/Zurich"],
+        ["UTC", "ok"],
+    )
+    assert often == ["often", "greet", "every", "1", "h", "30", "min", "paused"]
+    assert [one["name"] for one in run("schedules", "list", "-o", "acme", "--json").json] == ["nightly", "often"]
+
+
+@pytest.mark.usefixtures("fl")
+def test_show_has_the_next_five_ticks_in_the_zone_and_in_the_machines_if_that_differs(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ("--as", "ana", "-p", "name=Ana", "-l", "team=a", "--priority", "high", "--missed", "all")
+    put(run, "nightly", *WEEKDAYS, *options)
+
+    def shown_in(zone: str) -> str:
+        with monkeypatch.context() as there:
+            there.setenv("TZ", zone)
+            time.tzset()
+            shown = run("schedules", "show", "nightly", "-o", "acme").stdout
+        time.tzset()
+        return shown
+
+    shown, alike = shown_in("America/New_York"), shown_in("Europe/Zurich")
+    facts = {" ".join(line.split()) for line in shown.splitlines()}
+    assert {'parameters {"name": "Ana"}', 'labels {"team": "a"}', "priority high", "as user ana"} <= facts
+    ticks = shown.partition("NEXT TICKS")[2].splitlines()
+    assert (ticks[0].strip(), len(ticks)) == ("ON THIS MACHINE", 6)
+    assert all(" 06:30:00 CE" in line and line.rstrip().endswith(("EST", "EDT")) for line in ticks[1:])
+    assert "ON THIS MACHINE" not in alike
+
+
+@pytest.mark.usefixtures("fl")
+def test_show_as_json_is_the_schedule_and_its_next_ticks(run: Run) -> None:
+    put(run)
+    shown = run("schedules", "show", "nightly", "-o", "acme", "--json").json
+    assert (shown["name"], len(shown["next_ticks"])) == ("nightly", 5)
+
+
+@pytest.mark.usefixtures("fl")
+def test_put_says_all_anew_but_for_parameters_that_are_left_out(run: Run) -> None:
+    put(run, "nightly", *WEEKDAYS, "-p", "name=Ana", "-l", "team=a")
+    run("schedules", "pause", "nightly", "-o", "acme")
+
+    assert put(run, "nightly", "--every", "6h") == "Schedule nightly is kept: every 6 h. It is paused.\n"
+    kept = run("schedules", "show", "nightly", "-o", "acme", "--json").json
+    assert (kept["parameters"], kept["labels"], kept["timetable"]["cron"]) == ({"name": "Ana"}, {}, None)
+
+    put(run, "nightly", "--every", "6h", "--parameters", "{}", "--start", "2026-11-01T08:00+01:00")
+    kept = run("schedules", "show", "nightly", "-o", "acme", "--json").json
+    assert (kept["parameters"], kept["timetable"]["start"]) == ({}, "2026-11-01T07:00:00Z")
+
+
+def test_a_pause_ends_by_resume(run: Run, fl: Fairlane) -> None:
+    put(run)
+    assert run("schedules", "pause", "nightly", "-o", "acme", "-u", "ops").stdout == "Schedule nightly is paused.\n"
+    shown = run("schedules", "show", "nightly", "-o", "acme").stdout
+    assert "by ops" in shown
+    assert "NEXT TICKS" not in shown
+    assert run("schedules", "resume", "nightly", "-o", "acme").stdout.startswith("Schedule nightly goes on. Its next")
+    assert "was not paused" in run("schedules", "resume", "nightly", "-o", "acme").stdout
+    assert [one.action for one in fl.audit.list("acme") if one.actor == "ops"] == ["schedules.pause"]
+
+
+def test_submit_makes_one_of_its_jobs_now(run: Run, fl: Fairlane) -> None:
+    put(run, "nightly", *WEEKDAYS, "--as", "ana", "-p", "name=Ana")
+    job = fl.get(UUID(run("schedules", "submit", "nightly", "-o", "acme", "--json").json["id"]), organization="acme")
+    assert (job.user, job.labels, job.parameters) == ("ana", {"schedule": "nightly"}, {"name": "Ana"})
+    assert run("schedules", "submit", "nightly", "-o", "acme").stdout.endswith(" is queued.\n")
+
+
+def test_a_schedule_is_deleted_once_it_is_sure(run: Run, fl: Fairlane) -> None:
+    put(run)
+    run("schedules", "delete", "nightly", "-o", "acme", answer="n\n", code=1)
+    assert run("schedules", "delete", "nightly", "-o", "acme", "--yes").stdout == "Schedule nightly is deleted.\n"
+    assert fl.schedules.list("acme") == ()
+
+
+def test_a_tick_that_is_refused_is_shown_with_why_and_what_to_do(run: Run, fl: Fairlane) -> None:
+    put(run, "often", "--every", "1s", "--as", "ana")
+    fl.members.remove("acme", "ana")
+    worker = fl.worker()
+    deadline = time.monotonic() + PATIENCE
+    while fl.schedules.get("acme", "often").problem is None:
+        assert time.monotonic() < deadline
+        worker.drain()
+        time.sleep(0.05)
+
+    assert run("schedules", "list", "-o", "acme").stdout.split()[-1] == "PermissionDenied"
+    shown = run("schedules", "show", "often", "-o", "acme").stdout
+    assert "was refused. PermissionDenied: ana is not a member of organization acme" in shown
+    assert "\n  fairlane members add ana -o acme\n  fairlane schedules pause often -o acme\n" in shown
+
+
+@pytest.mark.usefixtures("fl")
+def test_slips_are_refused_with_a_sentence(run: Run) -> None:
+    def refused(*options: str, code: int, name: str = "nightly") -> str:
+        outcome = run("schedules", "put", name, "greet", "-o", "acme", *options, code=code)
+        return " ".join(outcome.stderr.split())
+
+    assert "Give one of them: --cron" in refused(code=2)
+    assert "Give one of them: --cron" in refused(*WEEKDAYS, "--every", "6h", code=2)
+    assert "'6x' is no duration" in refused("--every", "6x", code=2)
+    assert "'soon' is no time" in refused("--every", "6h", "--start", "soon", code=2)
+    assert "can't be read: bad minute" in refused("--cron", "61 * * * *", code=1)
+    assert "'Mars' is no time zone" in refused("--cron", "1 * * * *", "--time-zone", "Mars", code=1)
+    assert "has no slash" in refused("--every", "6h", code=1, name="a/b")
+    assert "fairlane members add bob -o acme" in refused("--every", "6h", "--as", "bob", code=1)
+    assert "parameter 'name' must be a string" in refused("--every", "6h", "-p", "name=7", code=1)
+
+
+@pytest.mark.parametrize("verb", ["show", "pause", "resume", "submit", "delete"])
+@pytest.mark.usefixtures("fl")
+def test_a_schedule_that_is_not_there_is_a_slip(run: Run, verb: str) -> None:
+    assert (
+        "see which there are: fairlane schedules list -o acme"
+        in run("schedules", verb, "none", "-o", "acme", code=1).stderr
+    )
+    assert "fairlane orgs create acm" in run("schedules", verb, "none", "-o", "acm", code=1).stderr
+    assert "fairlane orgs create acm" in run("schedules", "list", "-o", "acm", code=1).stderr
