@@ -96,6 +96,11 @@ const jobTypes = createRoute({
   path: "job-types",
   component: lazyRouteComponent(() => import("./screens/job-types/JobTypes"), "JobTypes"),
 });
+const schedules = createRoute({
+  getParentRoute: () => organization,
+  path: "schedules",
+  component: lazyRouteComponent(() => import("./screens/schedules/Schedules"), "Schedules"),
+});
 const members = createRoute({
   getParentRoute: () => organization,
   path: "members",
@@ -186,6 +191,7 @@ export const routeTree = root.addChildren([
     deadLetterGroup,
     queues,
     jobTypes,
+    schedules,
     members,
     tokens,
     audit,

@@ -8,11 +8,13 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from fairlane import Fairlane, JobContext, Settings
+from fairlane.domain.statuses import Role
 from fairlane.store.statements import workers
 from fairlane.store.statements.workers import WorkerCard
 from tests.browser.conftest import PICTURES
 from tests.browser.site import HOSTILE, Site
 from tests.browser.test_screens import barriers, seen_in_all_ways, settled
+from tests.runtime.worker_kit import until
 
 PARTS: Final = 4  # side by side, where there are several workers of tests
 
@@ -48,6 +50,7 @@ def full(site: Site) -> Iterator[dict[str, tuple[str, str]]]:
     fl.organizations.suspend("initech", user="olga")
     fl.job_types.limit("report.render", organization="acme", max_running=5, user="olga")
     _add_silent_worker(fl)
+    _add_schedules(fl)
     with _stranded(fl) as other:
         other.submit("fax.send", organization="acme", queue="fax")
         yield {
@@ -57,6 +60,7 @@ def full(site: Site) -> Iterator[dict[str, tuple[str, str]]]:
             "graph": ("ana", f"o/acme/jobs/{last}/graph"),
             "queues": ("ana", "o/acme/queues"),
             "job-types": ("ana", "o/acme/job-types"),
+            "schedules": ("ana", "o/acme/schedules"),
             "members": ("ana", "o/acme/members"),
             "tokens": ("ana", "o/acme/tokens"),
             "audit": ("ana", "o/acme/audit"),
@@ -81,6 +85,23 @@ def _add_silent_worker(fl: Fairlane) -> None:
     fl.database.write(lambda connection: workers.beat(connection, clock, card.id, 600.0, stopping=False, left_behind=2))
 
 
+def _add_schedules(fl: Fairlane) -> None:
+    """One that has had a tick, one that is paused, one whose ticks are refused as its user has left, and plain ones."""
+    fl.members.add("acme", "zoe", role=Role.MEMBER)
+    for name in ("each-hour", "of-zoe"):
+        fl.schedules.put("acme", name, "report.render", every=1, user="zoe")
+    until(lambda: fl.schedules.get("acme", "each-hour").last_tick)
+    fl.schedules.put("acme", "each-hour", "report.render", every=3600, user="ana", parameters={"title": "Of this hour"})
+    fl.members.remove("acme", "zoe")
+    until(lambda: fl.schedules.get("acme", "of-zoe").problem)
+    weekdays = "30 6 * * MON-FRI"
+    fl.schedules.put("acme", "weekdays", "report.render", cron=weekdays, time_zone="America/New_York", user="ben")
+    labels = {"document": "42", "customer": "globex"}
+    fl.schedules.put("acme", "quarterly", "report.fail", cron="0 0 1 */3 *", labels=labels, queue="bulk", missed="all")
+    fl.schedules.put("acme", "nightly", "report.render", cron="0 3 * * *", time_zone="Europe/Zurich", user="ana")
+    fl.schedules.pause("acme", "nightly", by="ana")
+
+
 def _stranded(fl: Fairlane) -> Fairlane:
     """An application whose job type no worker has."""
     other = Fairlane(Settings(url=fl.settings.url, artifacts_url="memory:///"))
@@ -100,6 +121,7 @@ def test_more_screens_have_no_barriers(enter: Callable[..., Page], full: dict[st
 DIALOGS = {
     "dead-letters": ("Retry ValueError of report.fail",),
     "dead-letter-group": ("Edit and retry",),
+    "schedules": ("New schedule…", "Change each-hour", "Submit now weekdays", "Delete weekdays"),
     "members": ("Add a member…", "Remove ben"),
     "tokens": ("New token…",),
     "operator-organizations": ("New organization…",),

@@ -16,6 +16,7 @@ export const ORGANIZATION_MENU: readonly Entry[] = [
   { label: "Dead letters", to: "/o/$organization/dead-letters", key: "d" },
   { label: "Queues", to: "/o/$organization/queues", key: "q" },
   { label: "Job types", to: "/o/$organization/job-types", key: "t" },
+  { label: "Schedules", to: "/o/$organization/schedules", key: "c" },
   { label: "Members", to: "/o/$organization/members", right: "members:read", key: "m" },
   { label: "API tokens", to: "/o/$organization/tokens", right: "tokens:change" },
   { label: "Audit", to: "/o/$organization/audit", right: "audit:read", key: "a" },

@@ -30,7 +30,7 @@ export function Dialog({ open, title, onClose, children, wide = false }: Props) 
       onCancel={onClose}
       onClick={(event) => event.target === ref.current && onClose()}
       className={cx(
-        "m-auto max-h-[90dvh] w-[calc(100%-2rem)] overflow-y-auto rounded-xl border border-line bg-raised p-0 text-ink shadow-2xl",
+        "m-auto max-h-[90dvh] w-[calc(100%-2rem)] overflow-y-auto rounded-xl border border-line bg-raised p-0 text-left text-ink shadow-2xl",
         wide ? "max-w-2xl" : "max-w-md",
       )}
     >

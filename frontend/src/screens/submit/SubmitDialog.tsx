@@ -7,7 +7,7 @@ import { type Job, jobTypesQuery } from "../../api/queries";
 import { Confirm, Input, Select, Textarea, toast } from "../../ui";
 import { parsed } from "./parsed";
 
-const PRIORITIES = ["low", "normal", "high", "critical"] as const;
+export const PRIORITIES = ["low", "normal", "high", "critical"] as const;
 
 interface Props {
   organization: string;

@@ -6,6 +6,7 @@ export const RIGHT_NAMES: Record<Right, string> = {
   "jobs:submit": "submit jobs",
   "jobs:change": "cancel, retry and delete jobs",
   "payload:read": "see parameters, errors and results",
+  "schedules:change": "change schedules",
   "members:read": "look at members",
   "members:change": "change members",
   "organization:change": "change the organization",

@@ -1,0 +1,34 @@
+import { exact, useNow } from "../../ui";
+import type { Schedule } from "./draft";
+import { tickTime, zonesOf } from "./ticks";
+
+/** The reader's time zone. */
+export function readerZone(): string {
+  return new Intl.DateTimeFormat().resolvedOptions().timeZone;
+}
+
+/** The next ticks in the schedule's time zone, and in the reader's where that is another one. */
+export function NextTicks({ schedule: { next_ticks, paused_at, time_zone } }: { schedule: Schedule }) {
+  const now = useNow();
+  const reader = readerZone();
+  if (next_ticks.length === 0)
+    return <span className="text-muted">{paused_at ? "No ticks while it is paused" : "No ticks any more"}</span>;
+  return (
+    <div className="flex flex-wrap gap-x-4 gap-y-1 text-xs whitespace-nowrap lg:flex-col xl:flex-row xl:flex-nowrap">
+      {zonesOf(time_zone, reader).map((zone, index) => (
+        <div key={zone}>
+          <p className="text-muted">{index > 0 ? `${zone}, yours` : zone}</p>
+          <ul aria-label={`Next ticks in ${zone}`} className="tabular-nums">
+            {next_ticks.map((at) => (
+              <li key={at}>
+                <time dateTime={at} title={exact(new Date(at))}>
+                  {tickTime(new Date(at), zone, now)}
+                </time>
+              </li>
+            ))}
+          </ul>
+        </div>
+      ))}
+    </div>
+  );
+}
