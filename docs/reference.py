@@ -30,6 +30,7 @@ REACHED: Final = {
     "fl.queues": "control.pausing.Pauses",
     "fl.job_types": "control.pausing.JobTypes",
     "fl.dead_letters": "control.dead_letters.DeadLetters",
+    "fl.schedules": "control.schedules.Schedules",
     "fl.users": "control.users.Users",
     "fl.tokens": "control.tokens.Tokens",
     "fl.keys": "control.keys.Keys",
@@ -51,6 +52,9 @@ RETURNED: Final = (
     "domain.explain.Explanation",
     "domain.reasons.Reason",
     "domain.metrics.Metrics",
+    "domain.schedules.Schedule",
+    "domain.schedules.Timetable",
+    "domain.schedules.Missed",
     "domain.organizations.Organization",
     "domain.organizations.Member",
     "domain.accounts.User",
@@ -134,7 +138,9 @@ def brief_api() -> Iterator[str]:
 
 
 def _classes() -> Iterator[tuple[str, griffe.Class]]:
-    names = [name for name in fairlane.__all__ if not issubclass(getattr(fairlane, name), FairlaneError)]
+    # INHERIT stands where it is an argument's default.
+    classes = {name: one for name in fairlane.__all__ if isinstance(one := getattr(fairlane, name), type)}
+    names = [name for name, one in classes.items() if not issubclass(one, FairlaneError)]
     for name in sorted(names, key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name)):
         yield name, _class(name)
     for place, path in REACHED.items():

@@ -218,12 +218,17 @@ with TestClient(recipes.api) as client:
     assert client.get("/jobs/none").status_code == 404
 answer = recipes.shop.test_client().post("/invoices/102/sending")
 assert (answer.status_code, list(answer.json)) == (202, ["job"])
+recipes.put_schedules()  # as at the next deployment
+nightly = recipes.fl.schedules.submit("acme", "nightly")
 archive = recipes.fl.submit("invoice.archive", organization="acme", parameters={"number": 1})
 assert recipes.fl.worker(queues=None).drain().completed > 0
 assert recipes.fl.result(archive.id, organization="acme").value == 1
-recipes.submit_nightly()  # once more, though the job has ended
-(nightly,) = recipes.fl.list(organization="acme", job_type="report.nightly").items
-assert nightly.status == "completed"
+said = {recipes.fl.result(one.id, organization="acme").value for one in recipes.fl.list(
+    organization="acme", label={"schedule": "nightly"}).items}
+assert said == {"sales of acme, as nightly says"}
+assert {one.name for one in recipes.fl.schedules.list("acme")} == {"nightly", "stock"}
+assert recipes.fl.schedules.get("acme", "nightly").problem is None
+assert recipes.fl.get(nightly.id, organization="acme").status == "completed"
 """
 
 
