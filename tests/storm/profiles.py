@@ -13,7 +13,7 @@ _MILLION: Final = 1_000_000
 
 _FULL: Final = {
     POSTGRESQL: Profile(
-        jobs=55_000,
+        jobs=50_000,
         seconds=180.0,
         outage=60.0,
         faults={
