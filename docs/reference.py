@@ -138,9 +138,7 @@ def brief_api() -> Iterator[str]:
 
 
 def _classes() -> Iterator[tuple[str, griffe.Class]]:
-    # INHERIT stands where it is an argument's default.
-    classes = {name: one for name in fairlane.__all__ if isinstance(one := getattr(fairlane, name), type)}
-    names = [name for name, one in classes.items() if not issubclass(one, FairlaneError)]
+    names = [name for name in fairlane.__all__ if not issubclass(getattr(fairlane, name), FairlaneError)]
     for name in sorted(names, key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name)):
         yield name, _class(name)
     for place, path in REACHED.items():

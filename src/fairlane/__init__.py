@@ -45,10 +45,8 @@ if TYPE_CHECKING:
     from fairlane.config import Settings, WebSettings
     from fairlane.control.batch import Submission
     from fairlane.registry.directory import Directory, Membership, Standing
-    from fairlane.registry.options import INHERIT
 
 __all__ = [
-    "INHERIT",
     "Artifact",
     "ArtifactNotFound",
     "Backoff",
@@ -104,7 +102,6 @@ __all__ = [
 _LATE: Final = {
     "Directory": "fairlane.registry.directory",
     "Fairlane": "fairlane.app",
-    "INHERIT": "fairlane.registry.options",
     "Membership": "fairlane.registry.directory",
     "Settings": "fairlane.config",
     "Standing": "fairlane.registry.directory",

@@ -24,7 +24,6 @@ from fairlane import (
 )
 from fairlane.domain.events import TickRefused
 from fairlane.domain.permissions import Right
-from fairlane.registry.options import INHERIT
 from fairlane.runtime.scheduler import Scheduler
 from fairlane.store.tables import schedules
 from fairlane.testing import ManualClock
@@ -298,7 +297,7 @@ def test_secrets_are_given_to_the_handler_and_shown_to_nobody(fl: Engine, clock:
     assert CANARY not in str(shown)
     # Who edits what they were shown keeps it.
     hourly(fl, parameters={**shown, "page": 2})
-    hourly(fl, parameters=INHERIT)
+    hourly(fl)
     clock.advance(HOUR)
     fl.drain()
     assert [fl.value(job) for job in made(fl)] == [[2, CANARY]]

@@ -150,6 +150,7 @@ NO_IDS = {
     *("job_type", "parameters", "priority", "queue", "on_parent_failure", "delay", "run_at", "on_duplicate"),
     *("dedup_window", "max_retries", "timeout", "labels", "depends_on_members", "jobs", "reason", "per_second"),
     *("resolution", "note", "name", "scopes", "expires_in", "role", "permissions"),
+    *("cron", "every", "time_zone", "start", "missed"),
     *("action", "filter", "dry_run", "status", "created_after", "created_before"),
 }
 SWAPPED = {"depends_on", "ids", "user", "dedup_key", "label", "text", "cursor"}

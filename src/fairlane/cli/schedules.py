@@ -14,7 +14,6 @@ from fairlane.cli.schedule_display import print_schedule, state_of, when
 from fairlane.cli.session import engine
 from fairlane.cli.submitting import given_parameters, hinting
 from fairlane.domain.schedules import Missed, Schedule
-from fairlane.registry.options import INHERIT
 
 app = typer.Typer(help="Have jobs submitted by the clock.")
 
@@ -141,7 +140,7 @@ def put(
             start=o.optional(o.local_time, "--start", start),
             missed=missed,
             user=as_user,
-            parameters=given_parameters(parameter or [], parameters) if is_given else INHERIT,
+            parameters=given_parameters(parameter or [], parameters) if is_given else None,
             priority=priority,
             queue=queue,
             labels=dict(o.pair("--label", one) for one in label or ()),

@@ -22,7 +22,7 @@ from fairlane.domain.secrets import restored
 from fairlane.domain.statuses import Priority
 from fairlane.domain.texts import storable
 from fairlane.registry.keyring import Keyring
-from fairlane.registry.options import INHERIT, Inheriting, Seconds, choice, seconds, text
+from fairlane.registry.options import Seconds, choice, seconds, text
 from fairlane.store.statements import audit
 from fairlane.store.statements import schedules as statements
 from fairlane.store.statements.transition import SYSTEM
@@ -57,7 +57,7 @@ class Schedules:
         start: datetime | None = None,
         missed: Missed | str = Missed.ONE,
         user: str | None = None,
-        parameters: Mapping[str, Any] | Inheriting | None = None,
+        parameters: Mapping[str, Any] | None = None,
         priority: Priority | str | None = None,
         queue: str | None = None,
         labels: Mapping[str, str] | None = None,
@@ -76,8 +76,7 @@ class Schedules:
             missed: what becomes of ticks at which no worker or no database was there, or that were refused: "skip"
                 leaves them out if they are later than a minute, "one" makes one job, "all" a job for each.
             user: as whom its jobs are submitted; None = the system.
-            parameters: of its jobs; None = none, INHERIT = those that it has. A secret that is "[redacted]" in them
-                stays as it is.
+            parameters: of its jobs; None = those that it has, or none. A secret that is "[redacted]" in them stays.
             priority, queue: of its jobs; None = as the job type says.
             labels: of its jobs, beside these two; 48 at most.
             by: who changes it; None = the system.
@@ -214,7 +213,7 @@ class Schedules:
         self,
         connection: Connection,
         wanted: ScheduleDraft,
-        parameters: Mapping[str, Any] | Inheriting | None,
+        parameters: Mapping[str, Any] | None,
         answers: Answers | None,
         now: datetime,
     ) -> AnyRow | None:
@@ -242,19 +241,18 @@ class Schedules:
         return self._store(connection, wanted, parameters, answers, now)  # a twin was first, and is there now
 
     def _plain(
-        self, connection: Connection, before: AnyRow | None, parameters: Mapping[str, Any] | Inheriting | None
+        self, connection: Connection, before: AnyRow | None, parameters: Mapping[str, Any] | None
     ) -> Mapping[str, Any]:
         """The parameters, with the secrets that were left out in them."""
         if before is None:
-            return parameters if isinstance(parameters, Mapping) else {}
-        if parameters is INHERIT:
+            return parameters or {}
+        if parameters is None:
             return opened(self._keyring, connection, before)
-        given = parameters if isinstance(parameters, Mapping) else {}
         try:
             was = opened(self._keyring, connection, before)
         except InvalidParameters:
-            return given  # they can't be opened any more, and need not be
-        kept: Mapping[str, Any] = restored(given, was)
+            return parameters  # they can't be opened any more, and need not be
+        kept: Mapping[str, Any] = restored(parameters, was)
         return kept
 
     def _change(

@@ -19,7 +19,6 @@ from fairlane.domain import schedules as domain
 from fairlane.domain.permissions import Access, Right
 from fairlane.domain.schedules import LONGEST, SHORTEST, Missed
 from fairlane.domain.statuses import Priority
-from fairlane.registry.options import INHERIT
 
 router = APIRouter(prefix="/organizations/{organization}/schedules", tags=["schedules"])
 
@@ -143,7 +142,7 @@ def put_schedule(scope: _Changing, schedule: SchedulePath, body: NewSchedule) ->
         start=body.start,
         missed=body.missed,
         user=user,
-        parameters=body.parameters if body.parameters is not None else INHERIT,
+        parameters=body.parameters,
         priority=body.priority,
         queue=body.queue,
         labels=body.labels,
