@@ -82,6 +82,15 @@ def _late_writes(connection: Connection) -> list[object]:
     return found
 
 
+def rescued_attempts(fl: Fairlane) -> set[tuple[str, int]]:
+    """The attempts, by job and number, that ended as their worker was lost."""
+    rows = select(execution_log.c.job_id, execution_log.c.attempt).where(
+        execution_log.c.from_status == JobStatus.RUNNING, execution_log.c.message.like(_LOST_WORKER)
+    )
+    found = fl.database.read(lambda connection: connection.execute(rows).all(), of=EVERYONE)
+    return {(str(job), attempt) for job, attempt in found}
+
+
 def rescued(fl: Fairlane, since: datetime) -> int:
     """How many jobs were taken from workers since then."""
     count = select(func.count()).where(

@@ -216,7 +216,9 @@ def _report(
         seconds=seconds,
         injections=injections,
         verdict=found,
-        recoveries=verdict.recoveries(entries, [one for one in injections if one.kind is Fault.KILL]),
+        recoveries=verdict.recoveries(
+            entries, [one for one in injections if one.kind is Fault.KILL], evidence.rescued_attempts(fl)
+        ),
         first_claims=verdict.first_claims(entries, injections),
         crashes=site.fleet.crashes,
         outage=outage,

@@ -132,12 +132,11 @@ class TestZombies:
 
 def test_a_killed_workers_job_has_recovered_when_its_handler_is_called_again() -> None:
     kill = Injection(Fault.KILL, "one", 2.5, 2.6)
-    assert recoveries(TWICE, [kill]) == [(kill, 2.5)]
+    assert recoveries(TWICE, [kill], {(JOB, 1)}) == [(kill, 2.5)]
 
 
-def test_a_job_that_gave_up_before_the_kill_was_not_killed() -> None:
-    entries = [entry(Kind.BEGIN, 1.0), entry(Kind.GIVE_UP, 2.0), *ran(5.0, 6.0, attempt=2)]
-    assert recoveries(entries, [Injection(Fault.KILL, "one", 2.5, 2.6)]) == []
+def test_an_attempt_that_ended_otherwise_before_the_kill_was_not_killed() -> None:
+    assert recoveries(TWICE, [Injection(Fault.KILL, "one", 2.5, 2.6)], {(JOB, 2)}) == []
 
 
 def test_the_first_claim_is_the_first_handler_after_the_database_was_back() -> None:

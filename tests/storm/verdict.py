@@ -10,7 +10,7 @@ very worker while it had the job.
 
 from bisect import bisect
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -184,24 +184,27 @@ def _explanation(
     return None
 
 
-def recoveries(entries: Iterable[Entry], kills: Iterable[Injection]) -> list[tuple[Injection, float]]:
-    """For each job that ran on a worker when that was killed: after how many seconds it ran again."""
+def recoveries(
+    entries: Iterable[Entry], kills: Iterable[Injection], rescued: Collection[tuple[str, int]]
+) -> list[tuple[Injection, float]]:
+    """For each job that ran on a worker when that was killed: after how many seconds it ran again.
+
+    Args:
+        rescued: attempts, by job and number, that ended as their worker was lost. Others of a killed worker's had ended
+            before, even if their handler had no time to say so, and what they wait for then is a retry's time.
+    """
     when = {one.worker: one for one in kills}
     killed: dict[tuple[str, int], Entry] = {}
-    over: set[tuple[str, int]] = set()
     begins: dict[tuple[str, int], float] = {}
     for entry in entries:
-        key = (entry.job, entry.attempt)
         if entry.kind is Kind.BEGIN:
-            begins[key] = entry.at
+            begins[entry.job, entry.attempt] = entry.at
             if entry.worker in when and entry.at <= when[entry.worker].began:
-                killed[key] = entry
-        elif entry.kind is Kind.GIVE_UP:
-            over.add(key)
+                killed[entry.job, entry.attempt] = entry
     found = []
     for (job, attempt), entry in killed.items():
         again, kill = begins.get((job, attempt + 1)), when[entry.worker]
-        if (job, attempt) not in over and again is not None and again >= kill.began:
+        if (job, attempt) in rescued and again is not None and again >= kill.began:
             found.append((kill, again - kill.began))
     return found
 
