@@ -1,5 +1,7 @@
 """R15: who uses the workers, and who waits behind whom."""
 
+from collections.abc import Callable, Mapping
+
 import pytest
 
 from fairlane.domain.metrics import OrganizationView
@@ -51,6 +53,30 @@ def test_r15_a_crowd_is_named_while_others_wait(world: World, reads: Reads) -> N
     world.pass_time(3.0)
 
     assert reads.charts.shares().neighbour == Neighbour("acme", 1, 3, False, others_waiting=1, others_seconds=3.0)
+
+
+KEPT: Mapping[str, Callable[[World], object]] = {
+    "a paused queue": lambda world: world.pause("queue", "default"),
+    "a paused type": lambda world: world.pause("job_type", "report.pdf"),
+    "a paused organization": lambda world: world.pause("organization", "rival"),
+    "a limit": lambda world: world.set_max_running("rival", 0),
+    "a breaker": lambda world: world.open_breaker("rival"),
+}
+
+
+@pytest.mark.parametrize("keep", KEPT.values(), ids=KEPT)
+def test_r15_who_waits_for_a_pause_or_a_limit_of_their_own_waits_behind_nobody(
+    world: World, reads: Reads, keep: Callable[[World], object]
+) -> None:
+    for _ in range(4):
+        world.submit()
+    world.claim(world.start_worker())
+    world.submit("rival")
+    world.pass_time(3.0)
+    keep(world)
+
+    assert reads.charts.shares().neighbour is None
+    assert shares(reads)["rival"].now == Standing(running=0, ready=1, waiting_seconds=None)
 
 
 def test_r15_a_long_line_is_counted_to_a_cap(world: World, reads: Reads, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,13 +10,17 @@ from sqlalchemy import Connection
 from fairlane.domain import shares as of_all
 from fairlane.domain.breaker import Outcomes
 from fairlane.domain.errors import InvalidParameters
+from fairlane.domain.fairness import Lane
 from fairlane.domain.shares import Share, Shares, Standing
 from fairlane.domain.texts import storable
 from fairlane.domain.timeline import Findings, Grid, Timeline, cells_to_sample, grid_of, timeline
+from fairlane.reads import metrics as numbers
+from fairlane.store.clock import Clock
 from fairlane.store.row_security import EVERYONE
-from fairlane.store.statements import lanes
+from fairlane.store.statements import breakers, lanes, organizations
 from fairlane.store.statements import shares as by_organization
 from fairlane.store.statements import timeline as steps
+from fairlane.store.statements.shares import InLine
 from fairlane.store.transaction import Database
 
 COUNTED: Final = 10_000  # in each step, in each lane, and no further
@@ -72,7 +76,7 @@ class Charts:
     def _shares(self, connection: Connection, minutes: int) -> Shares:
         now = self._database.clock.now(connection)
         grid = grid_of(now, minutes=minutes, step=1)
-        standings = _standings(connection, now)
+        standings = _standings(connection, self._database.clock, now)
         spent = by_organization.busiest(connection, grid.start, limit=_SHOWN)
         names = of_all.largest(standings, spent, _SHOWN)
         counts = by_organization.by_minute(connection, grid.start, names)
@@ -105,19 +109,37 @@ def _findings(connection: Connection, organization: str | None, grid: Grid) -> F
     )
 
 
-def _standings(connection: Connection, now: datetime) -> dict[str, Standing]:
+def _standings(connection: Connection, clock: Clock, now: datetime) -> dict[str, Standing]:
     """What each organization has at work and in line."""
+    at_work = lanes.running(connection).by_pair
     running: Counter[str] = Counter()
-    for (_, organization), size in lanes.running(connection).by_pair.items():
+    for (_, organization), size in at_work.items():
         running[organization] += size
+    lines = by_organization.in_line(connection, lanes.active_lanes(connection), up_to=COUNTED + 1)
+    kept = _kept(connection, clock, lines, at_work)
     in_line = defaultdict[str, list[Standing]](list)
-    for one in by_organization.in_line(connection, lanes.active_lanes(connection), up_to=COUNTED + 1):
-        waiting = max((now - one.since).total_seconds(), 0.0)
-        capped = one.size > COUNTED
-        in_line[one.lane.organization].append(Standing(0, min(one.size, COUNTED), capped, round(waiting, 3)))
+    for one in lines:
+        waiting = round(max((now - one.since).total_seconds(), 0.0), 3) if one.lane not in kept else None
+        in_line[one.lane.organization].append(Standing(0, min(one.size, COUNTED), one.size > COUNTED, waiting))
     return {
         name: of_all.together([Standing(running=running[name]), *in_line.get(name, ())])
         for name in running.keys() | in_line.keys()
+    }
+
+
+def _kept(
+    connection: Connection, clock: Clock, lines: Sequence[InLine], running: Mapping[tuple[str, str], int]
+) -> set[Lane]:
+    """Lanes that wait for nobody else: paused, at a limit, or held by a breaker."""
+    ready = Counter({one.lane: one.size for one in lines})
+    held = numbers.held(
+        connection, clock, numbers.LiveJobs(ready=ready), running, organizations.running_limits(connection)
+    )
+    broken = {(one.organization, one.job_type) for one in breakers.open_breakers(connection)}
+    return {
+        lane
+        for lane, size in ready.items()
+        if held.is_paused(lane) or held.limited.get(lane, 0) >= size or (lane.organization, lane.job_type) in broken
     }
 
 

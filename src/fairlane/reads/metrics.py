@@ -158,6 +158,10 @@ class Held:
     limited: Mapping[Lane, int]
     paused: Collection[tuple[str, str]]
 
+    def is_paused(self, lane: Lane) -> bool:
+        """Whether nothing of the lane starts, as its queue, type or organization is paused."""
+        return bool(_names(lane) & set(self.paused))
+
 
 def held(
     connection: Connection,

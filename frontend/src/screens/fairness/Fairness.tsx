@@ -101,7 +101,7 @@ function Neighbour({ shares: { neighbour } }: { shares: Shares }) {
       <Link to="/o/$organization" params={{ organization }} className="font-semibold break-all underline">
         {organization}
       </Link>{" "}
-      has most of what is live: {count(running)} running, {count(ready, ready_is_capped)} in line.{" "}
+      has most of the jobs that run or wait: {count(running)} running, {count(ready, ready_is_capped)} in line.{" "}
       {plural(others_waiting, "other organization")} {others_waiting === 1 ? "waits" : "wait"}, for up to{" "}
       {duration(others_seconds)}.
     </p>
