@@ -190,7 +190,7 @@ def test_r20_one_parent_is_named_in_the_singular() -> None:
 
     assert sentence(facts, ReasonCode.WAITS_FOR_PARENTS) == (
         "It waits for its parent mail.send 00000000-0000-0000-0000-000000000007 (running). "
-        "Explain a parent to see what that waits for."
+        "Look at a parent to see what that waits for."
     )
 
 

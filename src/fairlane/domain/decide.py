@@ -81,7 +81,8 @@ def _retry_or_give_up(
     if error.permanent:
         return transitions.give_up(status, error, failed, "permanent error, not retried", now)
     if job.max_retries is not None and job.retry_count >= job.max_retries:
-        return transitions.give_up(status, error, failed, f"{job.max_retries} of {job.max_retries} retries spent", now)
+        spent = f"{job.max_retries} of {job.max_retries} retries spent" if job.max_retries else "it has no retries"
+        return transitions.give_up(status, error, failed, spent, now)
     wait = backoff.seconds(failed.number, random)
     if error.retry_after is not None:
         # Later than asked, so that jobs that were refused together don't come back together.

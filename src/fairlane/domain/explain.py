@@ -49,11 +49,10 @@ def explain(facts: Facts) -> Explanation:
 
 def _waiting(facts: Facts) -> Iterator[Reason]:
     yield from _own_waits(facts)
-    yield from _organization(facts)
-    yield from _pauses(facts)
-    yield from limit_reasons(facts)
-    yield from breaker_reasons(facts)
-    yield from _workers(facts)
+    held = [*_organization(facts), *_pauses(facts), *limit_reasons(facts), *breaker_reasons(facts)]
+    yield from held
+    # What is held back starts in no slot, so which are free is beside the point.
+    yield from (one for one in _workers(facts) if not (held and one.code in _OF_SLOTS))
 
 
 def _own_waits(facts: Facts) -> Iterator[Reason]:
@@ -75,7 +74,7 @@ def _parents(facts: Facts) -> str:
     if others > 0:
         named.append(f"and {others:,} more")
     what = "its parent" if facts.unmet_parents == 1 else f"{facts.unmet_parents:,} parents that have not ended:"
-    return f"It waits for {what} {', '.join(named)}. Explain a parent to see what that waits for."
+    return f"It waits for {what} {', '.join(named)}. Look at a parent to see what that waits for."
 
 
 def _retry(facts: Facts, at: datetime) -> str:
@@ -101,6 +100,7 @@ def _organization(facts: Facts) -> Iterator[Reason]:
         )
 
 
+_OF_SLOTS: Final = frozenset({ReasonCode.SLOTS_TAKEN, ReasonCode.SLOTS_RESERVED})
 # What can be paused, in the order in which it is named.
 _PAUSED: Final = {
     "organization": (ReasonCode.ORGANIZATION_PAUSED, "Organization"),
