@@ -61,6 +61,8 @@ def serve(
     if is_closed:
         _print_link(fl, f"{site}/api/v1")
     remark(f"Serving the dashboard at {site}/ and the REST API; {site}/api/v1/openapi.json describes it.")
+    if not is_closed and not settings.takes_jwt and not _has_passwords(fl):
+        remark("Nobody has a password for the dashboard yet: fairlane users create USER --password")
     # Its access log would name every path, and with it links and ids; the audit says who did what.
     config = uvicorn.Config(
         app,
@@ -79,7 +81,11 @@ def serve(
 
 
 def _can_log_in(fl: Fairlane, settings: WebSettings) -> bool:
-    return settings.takes_jwt or not fl.tokens.is_empty() or any(one.has_password for one in fl.users.list())
+    return settings.takes_jwt or not fl.tokens.is_empty() or _has_passwords(fl)
+
+
+def _has_passwords(fl: Fairlane) -> bool:
+    return any(one.has_password for one in fl.users.list())
 
 
 def listen(host: str, port: int) -> socket.socket:

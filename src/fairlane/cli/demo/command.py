@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -81,8 +81,8 @@ def demo(
         fl: Fairlane = example.app.fl
         with fl:
             fl.migrate()
-            with dashboard_of(fl, wanted=serve, port=port) as link:
-                problems = _run(fl, example, place, console(), link, stay=serve)
+            with dashboard_of(fl, wanted=serve, port=port) as new_link:
+                problems = _run(fl, example, place, console(), new_link, stay=serve)
     for problem in problems:
         complain(problem)
     if problems:
@@ -90,18 +90,20 @@ def demo(
         raise typer.Exit(1)
 
 
-def _run(fl: Fairlane, example: Example, place: Place, out: Console, link: str | None, *, stay: bool) -> Sequence[str]:
+def _run(
+    fl: Fairlane, example: Example, place: Place, out: Console, new_link: Callable[[], str] | None, *, stay: bool
+) -> Sequence[str]:
     """All of it; the sentences of the verdict."""
     names = {firm.id: firm.name for firm in example.plan.FIRMS}
     say(f"Three firms submit their jobs to {'SQLite' if place.url.startswith('sqlite') else 'PostgreSQL'} …")
-    if link is not None:
-        say(f"Watch them in a browser; this link logs you in, once: {link}")
+    if new_link is not None:
+        say(f"Watch them in a browser; this link logs you in, once: {new_link()}")
     with example.flaky.FlakyService() as service, BackgroundWorker(fl):
         planned = example.plan.submit_all(fl, service.url)
         jobs = _watch(fl, example, planned, names, out)
         problems = _told(fl, example, place, out, planned, jobs)
-        if stay:
-            _stay(out)
+        if stay and new_link is not None:
+            _stay(out, new_link())
     return problems
 
 
@@ -126,10 +128,11 @@ def _told(
     return problems
 
 
-def _stay(out: Console) -> None:
+def _stay(out: Console, link: str) -> None:
     """Until Ctrl-C, which is how this ends."""
     out.print()
     out.print("The dashboard is still served, and a worker runs what you submit or retry there. Ctrl-C ends it.")
+    say(f"Another link that logs you in, once: {link}")
     with suppress(KeyboardInterrupt):
         threading.Event().wait()
 

@@ -1,8 +1,9 @@
 """The dashboard, served while the demo runs: with a link that logs an operator in, once."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Final
 
 from fairlane import ConfigurationError, Fairlane
@@ -12,8 +13,8 @@ _OPERATOR: Final = "operator"
 
 
 @contextmanager
-def dashboard_of(fl: Fairlane, *, wanted: bool, port: int = 0) -> Iterator[str | None]:
-    """Serve it on this machine, on a free port unless one is named; the link to it.
+def dashboard_of(fl: Fairlane, *, wanted: bool, port: int = 0) -> Iterator[Callable[[], str] | None]:
+    """Serve it on this machine, on a free port unless one is named; what makes a link to it, each for one login.
 
     None where it can't be served: the extra `web` is not installed, or the dashboard is not built.
 
@@ -41,7 +42,7 @@ def dashboard_of(fl: Fairlane, *, wanted: bool, port: int = 0) -> Iterator[str |
     thread = threading.Thread(target=server.run, args=([listening],), name="fairlane-dashboard")
     thread.start()
     try:
-        yield link_to(fl, _OPERATOR, f"http://{_HOST}:{listening.getsockname()[1]}/api/v1")
+        yield partial(link_to, fl, _OPERATOR, f"http://{_HOST}:{listening.getsockname()[1]}/api/v1")
     finally:
         server.should_exit = True
         thread.join()
