@@ -99,6 +99,7 @@ def test_what_the_form_does_not_show_stays(enter: Callable[..., Page], site: Sit
     page.get_by_role("button", name="Change hourly").click()
     page.get_by_label("Every", exact=True).fill("6")
     page.get_by_role("button", name="Change", exact=True).click()
+    expect(page.get_by_text("hourly was changed.")).to_be_visible()
     expect(row(page, "hourly")).to_contain_text("every 6 h")
     after = site.fl.schedules.get("acme", "hourly")
     assert after.timetable.every == 6 * 3600

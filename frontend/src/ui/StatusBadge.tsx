@@ -8,7 +8,7 @@ const LOOKS: Record<string, [sign: string, look: string]> = {
   running: ["●", "bg-accent-soft text-accent"],
   completed: ["✓", "bg-good-soft text-good"],
   failed: ["✗", "bg-bad-soft text-bad"],
-  timed_out: ["⏱", "bg-bad-soft text-bad"],
+  timed_out: ["◔", "bg-bad-soft text-bad"],
   dead_letter: ["✗", "bg-bad-soft text-bad"],
   canceled: ["⊘", "bg-sunken text-muted"],
   stopping: ["◐", "bg-warn-soft text-warn"],

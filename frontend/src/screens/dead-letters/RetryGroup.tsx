@@ -45,7 +45,8 @@ export function RetryGroup({
       onConfirm={() => pace !== null && retry.mutate(pace)}
     >
       <p>
-        All that failed with <Mono>{group.error_type}</Mono> are queued again, with a fresh count of retries.
+        All of this group, which failed with <Mono>{group.error_type}</Mono>, are queued again, with a fresh count of
+        retries. A type whose circuit breaker is open lets them wait for its trial.
       </p>
       <Input
         label="Jobs each second"

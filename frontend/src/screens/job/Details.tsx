@@ -14,7 +14,8 @@ export function Details({ job }: { job: Job }) {
           ["Queue", job.queue],
           ["Priority", words(job.priority)],
           Date.parse(job.run_at) - Date.parse(job.created_at) > 1000 && ["Due", <Time key="at" at={job.run_at} />],
-          job.started_at !== null && ["Waited", <Elapsed key="wait" from={job.run_at} to={job.started_at} />],
+          job.started_at !== null &&
+            job.status !== "queued" && ["Waited", <Elapsed key="wait" from={job.run_at} to={job.started_at} />],
           job.started_at !== null && ["Started", <Time key="at" at={job.started_at} />],
           job.finished_at !== null && ["Ended", <Time key="at" at={job.finished_at} />],
           job.started_at !== null &&
@@ -22,7 +23,8 @@ export function Details({ job }: { job: Job }) {
           ["Attempts", `${job.attempt}`],
           ["Retries", `${job.retry_count} of ${job.max_retries ?? "unlimited"}`],
           job.next_retry_at !== null &&
-            job.status === "queued" && ["Next attempt", <Time key="at" at={job.next_retry_at} />],
+            job.status === "queued" &&
+            Date.parse(job.next_retry_at) > Date.now() && ["Next attempt", <Time key="at" at={job.next_retry_at} />],
           ["Timeout", job.timeout === null ? "none" : duration(job.timeout)],
           job.canceled_by !== null && ["Canceled by", job.canceled_by],
           labels.length > 0 && [

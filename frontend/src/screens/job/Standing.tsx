@@ -1,7 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import type { Job } from "../../api/queries";
 import { useRefetch } from "../../live/hooks";
-import { Card, duration, Elapsed, Progress, Time, useNow } from "../../ui";
+import { Card, duration, Elapsed, Mono, Progress, Time, useNow } from "../../ui";
 import { secondsLeft } from "./attempts";
 import { explanationQuery } from "./queries";
 
@@ -18,7 +18,7 @@ export function Standing({ job }: { job: Job }) {
           <ul className="flex flex-col gap-1.5 text-sm" aria-live="polite">
             {data.reasons.map((reason, index) => (
               <li key={reason.code} className={index === 0 ? "break-words" : "break-words text-muted"}>
-                {reason.sentence}
+                <Sentence text={reason.sentence} />
               </li>
             ))}
             {isWaiting && data.place_in_lane !== null && (
@@ -31,6 +31,14 @@ export function Standing({ job }: { job: Job }) {
         )}
       </div>
     </Card>
+  );
+}
+
+/** Commands within a sentence stand in backticks. */
+function Sentence({ text }: { text: string }) {
+  return text.split("`").map((part, index) =>
+    // biome-ignore lint/suspicious/noArrayIndexKey: the parts of one text keep their places
+    index % 2 === 1 ? <Mono key={index}>{part}</Mono> : part,
   );
 }
 

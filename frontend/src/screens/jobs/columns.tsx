@@ -43,7 +43,7 @@ export function columns(organization: string): Column<JobItem>[] {
         </span>
       ),
     },
-    { head: "Took", from: "sm", right: true, cell: (job) => <Elapsed from={job.started_at} to={endOf(job)} /> },
+    { head: "Took", from: "sm", right: true, cell: (job) => <Took job={job} /> },
     { head: "Submitted", from: "sm", right: true, cell: (job) => <Time at={job.created_at} /> },
   ];
 }
@@ -64,9 +64,10 @@ function Told({ job }: { job: JobItem }) {
   ) : null;
 }
 
-/** A job that waits has taken what its last attempt took; nobody knows when that ended. */
-function endOf(job: JobItem): string | null {
-  return job.status === "running" ? null : (job.finished_at ?? job.started_at);
+/** Of a job that waits again nobody knows how long its last attempt took. */
+function Took({ job }: { job: JobItem }) {
+  if (job.status !== "running" && job.finished_at === null) return <span className="text-muted">–</span>;
+  return <Elapsed from={job.started_at} to={job.finished_at} />;
 }
 
 function isStopping(job: JobItem): boolean {

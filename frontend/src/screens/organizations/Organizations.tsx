@@ -116,6 +116,9 @@ function columnsOf(onEdit: (organization: Organization) => void, shares: Shares 
             {status === "active" && paused && <StatusBadge status="paused" />}
           </span>
           {name !== id && <span className="truncate font-mono text-xs text-muted">{id}</span>}
+          <span className="text-xs text-muted sm:hidden">
+            {limit(now(id)?.running ?? null)} running, <InLine standing={now(id)} /> in line
+          </span>
         </div>
       ),
     },

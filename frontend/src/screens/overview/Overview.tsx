@@ -91,12 +91,11 @@ function Failures({ organization, depth }: { organization: string; depth: number
       actions={
         depth > 0 && (
           <Link
-            to="/o/$organization/jobs"
+            to="/o/$organization/dead-letters"
             params={{ organization }}
-            search={{ status: ["dead_letter"] }}
             className="text-xs text-accent hover:underline"
           >
-            {count(depth)} undecided
+            {count(depth)} open
           </Link>
         )
       }

@@ -9,7 +9,7 @@ import { inWords } from "./cron";
 import { bodyOf, type Draft, draftOf, isComplete, type Missed, type Schedule, wrongs } from "./draft";
 import { readerZone } from "./NextTicks";
 import { createSchedule, putSchedule } from "./queries";
-import { UNITS } from "./ticks";
+import { everyInWords, secondsOf, UNITS } from "./ticks";
 
 export const MISSED: Record<Missed, string> = {
   one: "one job, for the latest",
@@ -64,7 +64,7 @@ function What({ draft, onChange, wrong, schedule }: PartProps) {
       {!schedule && (
         <Input
           label="Name"
-          hint="It stays; its jobs have it as their label “schedule”."
+          hint="It can’t be changed later; its jobs have it as their label “schedule”."
           error={wrong.name}
           required
           maxLength={200}
@@ -128,6 +128,7 @@ function When({ draft, onChange, wrong }: PartProps) {
         <div className="grid grid-cols-2 gap-3">
           <Input
             label="Every"
+            hint={wrong.amount ? undefined : `${everyInWords(secondsOf(Number(draft.amount), draft.unit))}, from now`}
             required
             inputMode="decimal"
             error={wrong.amount}

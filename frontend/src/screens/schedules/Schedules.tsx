@@ -59,7 +59,8 @@ export function Schedules() {
           onRetry={() => void found.refetch()}
           empty={
             <EmptyState title="No schedules yet">
-              One submits jobs of a type by the clock, such as a report each morning at half past six.
+              A schedule submits jobs of a type by the clock, such as a report each morning at half past six.
+              {!mayCreate && " Admins of the organization make them."}
             </EmptyState>
           }
         />
@@ -91,6 +92,7 @@ function columnsOf(organization: string): Column<Schedule>[] {
             Last tick: <LastTick schedule={schedule} organization={organization} />
           </div>
           <div className="text-xs lg:hidden">
+            {schedule.next_ticks.length > 0 && <p className="text-muted">Next ticks:</p>}
             <NextTicks schedule={schedule} />
           </div>
         </div>
