@@ -2,14 +2,14 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from fairlane import (
     ConfigurationError,
@@ -17,10 +17,13 @@ from fairlane import (
     Job,
     JobContext,
     JobTypeNotFound,
+    Membership,
     OrganizationNotFound,
+    OrganizationStatus,
     PermissionDenied,
     Role,
     ScheduleNotFound,
+    Standing,
 )
 from fairlane.domain.events import TickRefused
 from fairlane.domain.permissions import Right
@@ -214,6 +217,48 @@ def test_one_schedule_that_is_refused_does_not_hold_up_others(fl: Engine, clock:
     clock.advance(HOUR)
     fl.drain()
     assert (made(fl), ticks(fl, "other")) == ([], [at(1)])
+
+
+def test_a_schedule_that_is_broken_does_not_hold_up_others(fl: Engine, clock: ManualClock) -> None:
+    hourly(fl)
+    hourly(fl, "other")
+    with fl.database.engine.begin() as connection:
+        broken = update(schedules).where(schedules.c.name == "hourly")
+        connection.execute(broken.values(every_seconds=None, cron="no cron at all"))
+    clock.advance(HOUR)
+    fl.drain()
+    assert ticks(fl, "other") == [at(1)]
+    with fl.database.engine.connect() as connection:
+        problems = connection.scalars(select(schedules.c.problem).order_by(schedules.c.name)).all()
+    assert problems == ["CronSimError: a mistake of Fairlane's; the log of its worker says which", None]
+
+
+def test_a_directory_that_gives_no_answer_for_one_holds_up_no_other(database_url: str, clock: ManualClock) -> None:
+    class Broken:
+        fails = False
+
+        def organizations(self, ids: Collection[str]) -> Mapping[str, Standing]:
+            if self.fails and "acme" in ids:
+                raise TimeoutError
+            return {one: Standing(OrganizationStatus.ACTIVE) for one in ids}
+
+        def members(self, pairs: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Membership]:
+            return {}
+
+    directory = Broken()
+    with engine(database_url, clock=clock, directory=directory) as fl:
+        register(fl)
+        hourly(fl)
+        fl.schedules.put("other", "hourly", "report", every=HOUR, start=NEW_YEAR)
+        directory.fails = True
+        clock.advance(HOUR)
+        scheduler(fl).run_once()
+        assert len(fl.list(organization="other").items) == 1
+        assert "StorageUnavailable" in str(problem(fl))
+        directory.fails = False
+        clock.advance(MINUTE)
+        scheduler(fl).run_once()
+        assert ticks(fl) == [at(1)]
 
 
 def test_a_full_queue_is_waited_for(fl: Engine, clock: ManualClock) -> None:

@@ -92,6 +92,17 @@ def test_what_is_wrong_is_said_and_nothing_is_kept(api: Api, wrong: dict[str, An
     assert admin.get(BASE).json()["items"] == []
 
 
+def test_the_list_comes_in_pages(api: Api):
+    admin = api.as_("admin")
+    for name in "cab":
+        admin.put(f"{BASE}/{name}", json=HOURLY)
+    first = admin.get(BASE, params={"limit": 2}).json()
+    assert [one["name"] for one in first["items"]] == ["a", "b"]
+    last = admin.get(BASE, params={"limit": 2, "cursor": first["next_cursor"]}).json()
+    assert ([one["name"] for one in last["items"]], last["next_cursor"]) == (["c"], None)
+    assert admin.get(BASE, params={"cursor": "AA=="}).status_code == 422
+
+
 @pytest.mark.parametrize("name", ["%00", "a%0ab", "x" * 201, "a%2Fb", "%2E%2E"])
 def test_a_name_that_is_none_is_refused(api: Api, name: str):
     assert api.as_("admin").put(f"{BASE}/{name}", json=HOURLY).status_code in {404, 405, 422}

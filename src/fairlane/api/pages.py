@@ -33,16 +33,29 @@ class Counted(Items[T], Generic[T]):
     searched_newest: int | None = Field(default=None, description="How many of the newest a text was looked for in.")
 
 
+def after_of(cursor: str | None) -> str | None:
+    """The key after which a page begins; None: with the first.
+
+    Raises:
+        InvalidParameters: it is no cursor of ours.
+    """
+    return _decode(cursor) if cursor is not None else None
+
+
+def page_from(found: Sequence[T], key: Callable[[T], str], limit: int) -> Items[T]:
+    """A page of what was found after a cursor, one more than the page has if there are more."""
+    shown = list(found[:limit])
+    return Items(items=shown, next_cursor=_encode(key(shown[-1])) if len(found) > limit else None)
+
+
 def page_of(items: Sequence[T], key: Callable[[T], str], cursor: str | None, limit: int) -> Items[T]:
     """A page of what is known as a whole and stands in the order of its keys.
 
     Raises:
         InvalidParameters: it is no cursor of ours.
     """
-    after = _decode(cursor) if cursor is not None else None
-    left = [one for one in items if after is None or key(one) > after]
-    shown = left[:limit]
-    return Items(items=shown, next_cursor=_encode(key(shown[-1])) if len(left) > limit else None)
+    after = after_of(cursor)
+    return page_from([one for one in items if after is None or key(one) > after], key, limit)
 
 
 def _encode(key: str) -> str:

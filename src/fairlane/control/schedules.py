@@ -129,12 +129,18 @@ class Schedules:
             lambda connection: self._schedule(connection, self._row(connection, organization, name)), of=organization
         )
 
-    def list(self, organization: str) -> tuple[Schedule, ...]:
-        """An organization's schedules, by name."""
-        storable(organization=organization)
+    def list(self, organization: str, *, after: str | None = None, limit: int | None = None) -> tuple[Schedule, ...]:
+        """An organization's schedules, by name.
+
+        Args:
+            after: only those that come after this name.
+            limit: how many at most; None = all.
+        """
+        storable(organization=organization, after=after)
 
         def work(connection: Connection) -> tuple[Schedule, ...]:
-            return tuple(self._schedule(connection, row) for row in statements.of(connection, organization))
+            rows = statements.of(connection, organization, after, limit)
+            return tuple(self._schedule(connection, row) for row in rows)
 
         return self._database.read(work, of=organization)
 

@@ -7,8 +7,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from fairlane.domain.errors import ConfigurationError, FairlaneError, InvalidParameters, SubmissionError
-from fairlane.domain.events import Emit, TickRefused
+from fairlane.domain.errors import FairlaneError, InvalidParameters, StorageUnavailable
+from fairlane.domain.events import Emit, ServiceFailed, TickRefused
 from fairlane.domain.schedules import Missed, due
 from fairlane.store.statements import schedules as statements
 from fairlane.store.tables import AnyRow
@@ -16,6 +16,7 @@ from fairlane.store.transaction import Database
 
 # The sentence itself may tell what the parameters are.
 _MISFITS = "the parameters of the schedule no longer fit its job type; put it again with such as do"
+_BROKEN = "a mistake of Fairlane's; the log of its worker says which"
 
 
 class Ticks(Protocol):
@@ -65,10 +66,17 @@ class Scheduler:
     def _see_to(self, schedule: AnyRow) -> int:
         try:
             answers = self._ticks.ask(schedule)
+        except StorageUnavailable as error:  # the host's directory gave none; other schedules may not need it
+            return self._refuse(schedule, error)
+        try:
             return self._database.write(lambda connection: self._tick(connection, schedule, answers))
-        except (SubmissionError, ConfigurationError) as error:
-            self._refuse(schedule, error)
-            return 0
+        except StorageUnavailable:
+            raise
+        except FairlaneError as error:
+            return self._refuse(schedule, error)
+        except Exception as error:  # noqa: BLE001 - one schedule that is broken must not hold up the others
+            self._emit(ServiceFailed(self.name, error))
+            return self._refuse(schedule, error)
 
     def _tick(self, connection: Connection, seen: AnyRow, answers: Any) -> int:
         now = self._database.clock.now(connection)
@@ -83,10 +91,19 @@ class Scheduler:
         statements.change(connection, mine.organization_id, mine.id, changes)
         return 1
 
-    def _refuse(self, schedule: AnyRow, error: FairlaneError) -> None:
-        sentence = _MISFITS if isinstance(error, InvalidParameters) else str(error)
-        problem = f"{type(error).__name__}: {sentence}"
+    def _refuse(self, schedule: AnyRow, error: Exception) -> int:
+        """Keep why, and go on; raises where the database is away, as then nothing was refused."""
+        kind = type(error).__name__
+        problem = f"{kind}: {_told(error)}"
         database = self._database
         database.write(lambda c: statements.note_problem(c, schedule, database.clock.now(c), problem))
         if schedule.problem != problem:  # told once, not each minute
-            self._emit(TickRefused(schedule.organization_id, schedule.name, type(error).__name__))
+            self._emit(TickRefused(schedule.organization_id, schedule.name, kind))
+        return 0
+
+
+def _told(error: Exception) -> str:
+    # Only our own sentences are known to hold nothing of the parameters.
+    if isinstance(error, InvalidParameters) or not isinstance(error, FairlaneError):
+        return _MISFITS if isinstance(error, InvalidParameters) else _BROKEN
+    return str(error)

@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
-from fairlane.api.pages import Cursor, Items, Limit, page_of
+from fairlane.api.pages import Cursor, Items, Limit, after_of, page_from
 from fairlane.api.problems import Problem
 from fairlane.api.rates import Rate
 from fairlane.api.representations import EXAMPLE_TIME, Job
@@ -113,8 +113,8 @@ class Schedule(BaseModel):
 @router.get("", operation_id="listSchedules")
 def list_schedules(scope: _Listing, limit: Limit = 100, cursor: Cursor = None) -> Items[Schedule]:
     """List the organization's schedules, by name."""
-    found = sorted(scope.fl.schedules.list(scope.organization), key=lambda one: one.name)
-    page = page_of(found, lambda one: one.name, cursor, limit)
+    found = scope.fl.schedules.list(scope.organization, after=after_of(cursor), limit=limit + 1)
+    page = page_from(found, lambda one: one.name, limit)
     return Items[Schedule](items=[Schedule.of(one, scope.access) for one in page.items], next_cursor=page.next_cursor)
 
 

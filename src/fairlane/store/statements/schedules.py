@@ -32,10 +32,14 @@ def lock(connection: Connection, organization: str, name: str) -> AnyRow | None:
     return connection.execute(select(schedules).where(_is(organization, name)).with_for_update()).one_or_none()
 
 
-def of(connection: Connection, organization: str) -> Sequence[AnyRow]:
-    """An organization's schedules, by name."""
-    statement = select(schedules).where(schedules.c.organization_id == organization).order_by(schedules.c.name)
-    return connection.execute(statement).all()
+def of(
+    connection: Connection, organization: str, after: str | None = None, limit: int | None = None
+) -> Sequence[AnyRow]:
+    """An organization's schedules, by name; so many at most, of those after a name."""
+    statement = select(schedules).where(schedules.c.organization_id == organization)
+    if after is not None:
+        statement = statement.where(schedules.c.name > after)
+    return connection.execute(statement.order_by(schedules.c.name).limit(limit)).all()
 
 
 def count(connection: Connection, organization: str) -> int:
