@@ -25,7 +25,7 @@ from fairlane import (
     ScheduleNotFound,
     Standing,
 )
-from fairlane.domain.events import TickRefused
+from fairlane.domain.events import QueueLimitWarning, TickRefused
 from fairlane.domain.permissions import Right
 from fairlane.runtime.scheduler import Scheduler
 from fairlane.store.tables import schedules
@@ -259,6 +259,97 @@ def test_a_directory_that_gives_no_answer_for_one_holds_up_no_other(database_url
         clock.advance(MINUTE)
         scheduler(fl).run_once()
         assert ticks(fl) == [at(1)]
+
+
+def test_one_that_catches_up_does_not_hold_up_others(fl: Engine, clock: ManualClock) -> None:
+    for number in range(50):
+        hourly(fl, f"s{number}", every=1, missed="all")
+    clock.advance(HOUR)
+    hourly(fl, "late", start=at(1.4))
+    clock.advance(HOUR / 2)
+    one = scheduler(fl)
+    assert (one.run_once(), one.run_once()) == (50, 50)
+    assert ticks(fl, "late") == [at(1.4)]
+
+
+def test_a_tick_that_is_refused_at_first_is_not_left_out(fl: Engine, clock: ManualClock) -> None:
+    hourly(fl, missed="skip")
+    fl.organizations.update("acme", max_live_jobs=0)
+    clock.advance(HOUR)
+    fl.drain()
+    fl.organizations.update("acme", max_live_jobs=None)
+    clock.advance(20)
+    fl.drain()
+    assert ticks(fl) == [at(1)]
+
+
+def test_a_tick_that_was_refused_for_too_long_is_left_out_and_says_why(fl: Engine, clock: ManualClock) -> None:
+    hourly(fl, missed="skip")
+    fl.organizations.update("acme", max_live_jobs=0)
+    for _ in range(3):
+        clock.advance(HOUR)
+        fl.drain()
+        clock.advance(2 * MINUTE)
+        fl.drain()
+    assert made(fl) == []
+    assert "QueueFull" in str(problem(fl))
+
+
+def test_many_that_are_refused_hold_up_no_other(fl: Engine, clock: ManualClock) -> None:
+    for number in range(60):
+        hourly(fl, f"s{number}", user="ana")
+    hourly(fl, "z", start=NEW_YEAR + timedelta(seconds=1))
+    fl.members.remove("acme", "ana")
+    clock.advance(HOUR + 1)
+    fl.drain()
+    assert len(ticks(fl, "z")) == 1
+    assert len(fl.events.of(TickRefused)) < 5, "told of each"
+
+
+def test_a_queue_that_is_nearly_full_is_told_of(fl: Engine, clock: ManualClock) -> None:
+    fl.organizations.update("acme", max_live_jobs=5)
+    hourly(fl, every=MINUTE, queue="nobody's")
+    for _ in range(5):
+        clock.advance(MINUTE)
+        fl.drain()
+    assert len(fl.events.of(QueueLimitWarning, organization="acme")) == 1
+
+
+def test_a_clock_that_is_set_back_before_a_resume_makes_no_job_a_second_time(fl: Engine, clock: ManualClock) -> None:
+    hourly(fl)
+    clock.advance(HOUR)
+    fl.drain()
+    clock.advance(-HOUR / 2)
+    fl.schedules.pause("acme", "hourly")
+    assert fl.schedules.resume("acme", "hourly").next_ticks[0] == at(2)
+    assert fl.schedules.put("acme", "hourly", "report", cron="0 * * * *").next_ticks[0] == at(2)
+
+
+def test_the_audit_says_what_was_new_and_what_was_changed(fl: Engine) -> None:
+    hourly(fl)
+    hourly(fl, queue="late")
+    changed, created = fl.audit.list("acme", subject="hourly")
+    assert created.before is None
+    assert changed.before is not None
+    assert changed.after is not None
+    assert (changed.before["queue"], changed.after["queue"]) == (None, "late")
+
+
+def test_a_deleted_organization_has_no_schedule_put(fl: Engine) -> None:
+    fl.organizations.delete("acme")
+    with pytest.raises(OrganizationNotFound):
+        hourly(fl)
+
+
+def test_another_types_handler_is_given_nothing_of_what_was_there(fl: Engine) -> None:
+    @fl.job_type("other")
+    async def other(ctx: JobContext, password: SecretStr | None = None) -> None: ...
+
+    hourly(fl, parameters={"password": CANARY})
+    assert fl.schedules.put("acme", "hourly", "other", every=HOUR).parameters == {}
+    hourly(fl, parameters={"password": CANARY})
+    with pytest.raises(InvalidParameters):
+        fl.schedules.put("acme", "hourly", "other", every=HOUR, parameters={"password": "[redacted]"})
 
 
 def test_a_full_queue_is_waited_for(fl: Engine, clock: ManualClock) -> None:

@@ -60,6 +60,9 @@ def test_an_operator_who_is_a_member_too_has_jobs_submitted_as_nobody_else(api: 
     operator = api.operator()
     assert operator.put(f"{BASE}/x", json={**HOURLY, "user": "admin"}).status_code == 403
     assert operator.put(f"{BASE}/x", json=HOURLY).json()["user"] == OPERATOR
+    assert operator.post(f"{BASE}/x/submission").json()["user"] == OPERATOR
+    api.as_("admin").put(f"{BASE}/y", json=HOURLY)
+    assert operator.post(f"{BASE}/y/submission").status_code == 403
 
 
 @pytest.mark.parametrize(
@@ -90,6 +93,19 @@ def test_what_is_wrong_is_said_and_nothing_is_kept(api: Api, wrong: dict[str, An
     assert answer.status_code in {403, 422}, answer.text
     assert answer.json()["detail"]
     assert admin.get(BASE).json()["items"] == []
+
+
+def test_who_may_not_see_the_parameters_does_not_take_them_over(api: Api):
+    body = {**HOURLY, "user": "member", "parameters": {"month": SECRET}}
+    api.as_("admin").put(f"{BASE}/x", json=body)
+    narrow = api.as_("admin", scopes=["jobs:read", "jobs:submit", "schedules:change"])
+    for user in ({}, {"user": "colleague"}):
+        refused = narrow.put(f"{BASE}/x", json={**HOURLY, **user})
+        assert refused.status_code == 403
+        assert SECRET not in refused.text
+    kept = narrow.put(f"{BASE}/x", json={**HOURLY, "user": "member", "every": 60})
+    assert (kept.status_code, kept.json()["payload_hidden"]) == (200, True)
+    assert narrow.put(f"{BASE}/x", json={**HOURLY, "parameters": {}}).json()["parameters"] == {}
 
 
 def test_the_list_comes_in_pages(api: Api):

@@ -69,6 +69,15 @@ def test_what_runs_each_half_hour_runs_in_all_there_are():
     assert day[50] - day[0] == timedelta(hours=25)
 
 
+def test_what_has_a_star_is_in_the_hours_that_there_are():
+    times = timetable(cron="*/30 2 * * *", time_zone=ZURICH, start=NEW_YEAR)
+    assert local(times, datetime(2026, 3, 28, 12, tzinfo=UTC), 1) == ["30.03. 02:00 +0200"]
+    assert local(times, datetime(2026, 10, 24, 12, tzinfo=UTC), 4) == [
+        *("25.10. 02:00 +0200", "25.10. 02:30 +0200"),
+        *("25.10. 02:00 +0100", "25.10. 02:30 +0100"),
+    ]
+
+
 def test_an_interval_counts_from_its_start_and_has_no_tick_before():
     start = NEW_YEAR + timedelta(hours=1)
     times = every(90, start)

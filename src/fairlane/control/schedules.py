@@ -1,7 +1,7 @@
 """Schedules: jobs that are submitted again and again, by the clock: `fl.schedules`."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import Any, Final
@@ -14,17 +14,25 @@ from fairlane.control.drafting import Answers
 from fairlane.control.schedule_drafts import ScheduleDraft
 from fairlane.control.submission import Submitter
 from fairlane.control.ticks import Ticks, opened
-from fairlane.domain.errors import ConfigurationError, InvalidParameters, ScheduleNotFound
+from fairlane.domain.errors import (
+    ConfigurationError,
+    OrganizationNotFound,
+    PermissionDenied,
+    ScheduleNotFound,
+    StorageUnavailable,
+)
 from fairlane.domain.jobs import Job
 from fairlane.domain.permissions import Right
 from fairlane.domain.schedules import Missed, Schedule
 from fairlane.domain.secrets import restored
-from fairlane.domain.statuses import Priority
+from fairlane.domain.statuses import OrganizationStatus, Priority
 from fairlane.domain.texts import storable
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.options import Seconds, choice, seconds, text
 from fairlane.store.statements import audit
+from fairlane.store.statements import organizations as statements_of_organizations
 from fairlane.store.statements import schedules as statements
+from fairlane.store.statements.admission import Live
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
@@ -63,6 +71,7 @@ class Schedules:
         labels: Mapping[str, str] | None = None,
         by: str | None = None,
         right: Right | None = None,
+        sees_payload: bool = True,
     ) -> Schedule:
         """Create a schedule, or make the one of this name what is said here: each deployment may say it again.
 
@@ -81,6 +90,7 @@ class Schedules:
             labels: of its jobs, beside these two; 48 at most.
             by: who changes it; None = the system.
             right: which `by` must have there at that moment, as for a request; None = trusted code, which is not asked.
+            sees_payload: whether `by` may see the parameters of schedules that are not theirs.
 
         Raises:
             ConfigurationError: the timetable or another value is wrong, or there are 1,000 schedules.
@@ -108,6 +118,8 @@ class Schedules:
         def work(connection: Connection) -> Schedule:
             refuse_unless_may(connection, organization, by, right, full=True)
             now = self._database.clock.now(connection)
+            if not sees_payload:
+                self._refuse_to_take_over(connection, wanted, parameters, by)
             before = self._store(connection, wanted, parameters, answers, now)
             told = _told(before) if before is not None else None
             row = self._row(connection, organization, name)
@@ -168,7 +180,7 @@ class Schedules:
         def change(row: AnyRow, now: datetime) -> dict[str, Any]:
             if row.paused_at is None:
                 return {}
-            following = statements.timetable_of(row).next(now)
+            following = statements.timetable_of(row).next(_after_last(row, now))
             return {"paused_at": None, "paused_by": None, "next_tick": following, "look_at": following}
 
         return self._change(organization, name, "resume", by, right, change)
@@ -183,18 +195,21 @@ class Schedules:
         seen = self._database.read(lambda connection: self._row(connection, organization, name), of=organization)
         answers = self.ticks.ask(seen)
 
-        def work(connection: Connection) -> Job:
+        def work(connection: Connection) -> tuple[Job, Sequence[Live]]:
             refuse_unless_may(connection, organization, by, right, full=True)
             row = self._row(connection, organization, name)
-            job = self.ticks.job(connection, row, None, answers)
+            if row.user_id != seen.user_id:  # whom the host was asked about
+                raise StorageUnavailable(f"Schedule {name} was changed just now; nothing was submitted, try again.")
+            job, news = self.ticks.job(connection, row, None, answers)
             now = self._database.clock.now(connection)
             audit.record(
                 connection, now, organization, by or SYSTEM, "schedules.submit", name, after={"job": str(job.id)}
             )
-            return job
+            return job, news
 
-        job = self._database.write(work, of=organization)
+        job, news = self._database.write(work, of=organization)
         self._database.hint()
+        self.ticks.tell(news)
         return job
 
     def delete(self, organization: str, name: str, *, by: str | None = None, right: Right | None = None) -> None:
@@ -226,15 +241,18 @@ class Schedules:
         """Create it, or change what is there and return that as it was."""
         organization, name = wanted.organization, wanted.name
         before = statements.lock(connection, organization, name)
-        goes_on = before is not None and (before.cron is None) == (wanted.cron is None)
-        times = wanted.timetable(before.start if before is not None and goes_on else now)
+        if statements_of_organizations.hold_status(connection, organization) == OrganizationStatus.DELETED:
+            raise OrganizationNotFound(f"There is no organization {organization!r}.")
+        is_alike = before is not None and (before.cron is None) == (wanted.cron is None)
+        times = wanted.timetable(before.start if before is not None and is_alike else now)
         schedule = before.id if before is not None else uuid7()
-        plain = self._plain(connection, before, parameters)
+        plain = self._plain(connection, before, wanted, parameters)
         # What is checked is the job that it would submit now; its parameters are kept as that would keep them.
         checked = self._submitter.check(connection, wanted.submission(now, schedule, plain), answers)
         values = {**wanted.columns(times), "parameters": checked.parameters, "problem": None}
         if before is not None:
-            following = before.next_tick if statements.timetable_of(before) == times else times.next(now)
+            goes_on = statements.timetable_of(before) == times
+            following = before.next_tick if goes_on else times.next(_after_last(before, now))
             values |= {"next_tick": following, "look_at": following if before.paused_at is None else None}
             statements.change(connection, organization, schedule, values)
             return before
@@ -246,17 +264,32 @@ class Schedules:
             return None
         return self._store(connection, wanted, parameters, answers, now)  # a twin was first, and is there now
 
+    def _refuse_to_take_over(
+        self, connection: Connection, wanted: ScheduleDraft, parameters: Mapping[str, Any] | None, by: str | None
+    ) -> None:
+        """Whoever may not see the parameters must not become the one who may, or have another do so."""
+        before = statements.lock(connection, wanted.organization, wanted.name)
+        if before is not None and before.user_id not in {by, wanted.user} and parameters is None:
+            raise PermissionDenied(
+                f"The jobs of {wanted.name} are given what you may not see; to make them {wanted.user}'s, give all of "
+                "their parameters anew."
+            )
+
     def _plain(
-        self, connection: Connection, before: AnyRow | None, parameters: Mapping[str, Any] | None
+        self,
+        connection: Connection,
+        before: AnyRow | None,
+        wanted: ScheduleDraft,
+        parameters: Mapping[str, Any] | None,
     ) -> Mapping[str, Any]:
-        """The parameters, with the secrets that were left out in them."""
-        if before is None:
+        """The parameters, with those, or the secrets, that were left out; none of another type's handler."""
+        if before is None or before.job_type != wanted.job_type:
             return parameters or {}
         if parameters is None:
             return opened(self._keyring, connection, before)
         try:
             was = opened(self._keyring, connection, before)
-        except InvalidParameters:
+        except ConfigurationError:
             return parameters  # they can't be opened any more, and need not be
         kept: Mapping[str, Any] = restored(parameters, was)
         return kept
@@ -315,6 +348,11 @@ class Schedules:
         )
 
 
+def _after_last(row: AnyRow, now: datetime) -> datetime:
+    """Whose next tick is one that was not before, also where the clock was set back."""
+    return max(now, row.last_tick) if row.last_tick is not None else now
+
+
 def _next_ticks(row: AnyRow) -> tuple[datetime, ...]:
     following = statements.timetable_of(row).after(row.next_tick)
     return (row.next_tick, *islice(following, _SHOWN - 1))
@@ -323,7 +361,7 @@ def _next_ticks(row: AnyRow) -> tuple[datetime, ...]:
 def _told(row: AnyRow) -> dict[str, Any]:
     """What the audit keeps of a schedule: no parameters."""
     names = ("job_type", "user_id", "cron", "every_seconds", "time_zone", "start", "missed")
-    return {name: getattr(row, name) for name in names}
+    return {**{name: getattr(row, name) for name in names}, **json.loads(row.options)}
 
 
 def _unknown(organization: str, name: str) -> ScheduleNotFound:

@@ -91,19 +91,22 @@ class Submitter:
             self.register_types()
             submitted, live = self._submit_in_ours(submissions, answers)
         self._database.hint()
-        self._warn(live)
+        self.warn(live)
         return submitted
 
     def submit_within(
         self, connection: Connection, submissions: Sequence[Submission], answers: Answers | None
-    ) -> list[Job]:
-        """Submit all, or none, in a transaction of ours that does more, and tells of it; the host was asked before.
+    ) -> tuple[list[Job], list[Live]]:
+        """Submit all, or none, in a transaction of ours that does more; the host was asked before.
+
+        Returns:
+            The jobs, and what to `warn` of when that is committed.
 
         Raises:
             SubmissionError, ConfigurationError: to be rolled back.
         """
         with at(None):
-            return self._submit(connection, submissions, answers)[0]
+            return self._submit(connection, submissions, answers)
 
     def check(self, connection: Connection, submission: Submission, answers: Answers | None) -> Draft:
         """A submission as it would be stored, having passed all checks that need no other job's row.
@@ -252,7 +255,7 @@ class Submitter:
         submitted = insert(connection, self._database.clock, drafts)
         return self._jobs_of(connection, drafts, submitted), submitted.live
 
-    def _warn(self, organizations: Sequence[Live]) -> None:
+    def warn(self, organizations: Sequence[Live]) -> None:
         """Tell once when an organization's live jobs pass 80 % of its limit (R4)."""
         for one in organizations:
             if one.before < _NEARLY_FULL * one.limit <= one.after:

@@ -1,7 +1,7 @@
 """The jobs of schedules: what `runtime.scheduler` submits at their ticks."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -11,12 +11,12 @@ from sqlalchemy import Connection
 from fairlane.control.batch import Submission
 from fairlane.control.drafting import Answers
 from fairlane.control.submission import Submitter
-from fairlane.domain.errors import ConfigurationError, InvalidParameters
+from fairlane.domain.errors import ConfigurationError
 from fairlane.domain.jobs import Job
 from fairlane.domain.sealing import Field
 from fairlane.registry.keyring import Keyring
-from fairlane.registry.sealing import KeyNotHere, Unreadable
-from fairlane.store.statements.drafts import at
+from fairlane.registry.sealing import Unreadable
+from fairlane.store.statements.admission import Live
 from fairlane.store.tables import AnyRow
 
 # Labels of the jobs: the name of their schedule, and the moment of their tick, in UTC.
@@ -35,24 +35,32 @@ class Ticks:
         """What a host's directory says of it; None: Fairlane's own is asked later."""
         return self._submitter.ask_host([_of_row(schedule, {}, None)])
 
-    def submit(self, connection: Connection, schedule: AnyRow, tick: datetime, answers: Answers | None) -> UUID:
-        """Submit the job of a tick in this transaction; its id.
+    def submit(
+        self, connection: Connection, schedule: AnyRow, tick: datetime, answers: Answers | None
+    ) -> tuple[UUID, Sequence[Live]]:
+        """Submit the job of a tick in this transaction; its id, and what to `tell` when that is committed.
 
         Raises:
             SubmissionError, ConfigurationError
         """
-        return self.job(connection, schedule, tick, answers).id
+        job, news = self.job(connection, schedule, tick, answers)
+        return job.id, news
 
-    def job(self, connection: Connection, schedule: AnyRow, tick: datetime | None, answers: Answers | None) -> Job:
-        """Submit a job, of a tick or of none, in this transaction.
+    def tell(self, news: Sequence[Live] | None) -> None:
+        """Warn of queues that are nearly full now."""
+        self._submitter.warn(news or ())
+
+    def job(
+        self, connection: Connection, schedule: AnyRow, tick: datetime | None, answers: Answers | None
+    ) -> tuple[Job, Sequence[Live]]:
+        """Submit a job, of a tick or of none, in this transaction, and what to `tell` when that is committed.
 
         Raises:
             SubmissionError, ConfigurationError
         """
-        with at(None):
-            parameters = opened(self._keyring, connection, schedule)
-        (job,) = self._submitter.submit_within(connection, [_of_row(schedule, parameters, tick)], answers)
-        return job
+        parameters = opened(self._keyring, connection, schedule)
+        (job,), news = self._submitter.submit_within(connection, [_of_row(schedule, parameters, tick)], answers)
+        return job, news
 
 
 def _of_row(row: AnyRow, parameters: Mapping[str, Any], tick: datetime | None) -> Submission:
@@ -97,16 +105,13 @@ def opened(keyring: Keyring, connection: Connection, row: AnyRow) -> Mapping[str
     """The parameters as they are stored, secrets and all.
 
     Raises:
-        ConfigurationError: this process lacks the master key.
-        InvalidParameters: they can't be opened.
+        ConfigurationError: they can't be opened: this process lacks the master key, or the key was destroyed.
     """
     shown = keyring.shown(connection)
     try:
         opened: Mapping[str, Any] = json.loads(
             shown.opened(row.organization_id, row.id, Field.PARAMETERS, row.parameters)
         )
-    except KeyNotHere as error:
-        raise ConfigurationError(str(error)) from None
     except Unreadable as error:
-        raise InvalidParameters(f"The parameters of schedule {row.name} can't be opened: {error}") from None
+        raise ConfigurationError(f"The parameters of schedule {row.name} can't be opened: {error}") from None
     return opened

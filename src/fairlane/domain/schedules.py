@@ -51,7 +51,8 @@ class Timetable:
         """The ticks after a moment, each later than the one before, in UTC.
 
         Where clocks are put forward, a tick in the hour that is left out comes at its end; where they are put back, one
-        in the hour that comes twice comes once, at first. What is to run in each hour or minute runs in all there are.
+        in the hour that comes twice comes once, at first. Where the field of minutes or hours begins with `*`, ticks
+        are in all hours there are: none in the one that is left out, and in both of those that are alike.
         """
         if self.every is not None:
             yield from self._every_after(moment)

@@ -2,12 +2,18 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 from sqlalchemy import Connection
 
-from fairlane.domain.errors import FairlaneError, InvalidParameters, StorageUnavailable
+from fairlane.domain.errors import (
+    ConfigurationError,
+    FairlaneError,
+    InvalidParameters,
+    StorageUnavailable,
+    SubmissionError,
+)
 from fairlane.domain.events import Emit, ServiceFailed, TickRefused
 from fairlane.domain.schedules import Missed, due
 from fairlane.store.statements import schedules as statements
@@ -16,6 +22,8 @@ from fairlane.store.transaction import Database
 
 # The sentence itself may tell what the parameters are.
 _MISFITS = "the parameters of the schedule no longer fit its job type; put it again with such as do"
+_BUSY = "the database, or the application's directory, kept it waiting for too long"
+_NOT_HERE = "a worker could not use the organization's encryption key, or is not set up for this: see `fairlane check`"
 _BROKEN = "a mistake of Fairlane's; the log of its worker says which"
 
 
@@ -25,8 +33,14 @@ class Ticks(Protocol):
     def ask(self, schedule: AnyRow) -> Any:
         """Ask a host's directory what `submit` will need of it: before the transaction, as it may take long."""
 
-    def submit(self, connection: Connection, schedule: AnyRow, tick: datetime, answers: Any) -> UUID:
-        """Submit the tick's job in this transaction; its id. Raises SubmissionError, ConfigurationError."""
+    def submit(self, connection: Connection, schedule: AnyRow, tick: datetime, answers: Any) -> tuple[UUID, Any]:
+        """Submit the tick's job in this transaction; its id, and what to tell when that is committed."""
+
+    def tell(self, news: Any) -> None:
+        """Tell what `submit` gave."""
+
+
+_PATIENCE: Final = 1.0  # seconds for a lock that somebody else's transaction holds
 
 
 class Scheduler:
@@ -48,6 +62,7 @@ class Scheduler:
         self._ticks = ticks
         self._emit = emit
         self._on_ready = on_ready
+        self._complained: set[tuple[str, str]] = set()  # in this round: an organization, and a kind of error
 
     def run_once(self) -> int:
         """One tick of each schedule that is due, so many schedules at most; how many were seen to."""
@@ -58,6 +73,7 @@ class Scheduler:
         now = database.look(database.clock.now)
         if soonest > now:
             return 0
+        self._complained.clear()
         done = sum(map(self._see_to, database.look(lambda connection: statements.due(connection, now))))
         if done:
             self._on_ready()
@@ -66,44 +82,54 @@ class Scheduler:
     def _see_to(self, schedule: AnyRow) -> int:
         try:
             answers = self._ticks.ask(schedule)
-        except StorageUnavailable as error:  # the host's directory gave none; other schedules may not need it
-            return self._refuse(schedule, error)
-        try:
-            return self._database.write(lambda connection: self._tick(connection, schedule, answers))
-        except StorageUnavailable:
-            raise
+            done, news = self._database.write(
+                lambda connection: self._tick(connection, schedule, answers), lock_seconds=_PATIENCE
+            )
         except FairlaneError as error:
+            # Where it was the database that is away, to note it fails as well.
             return self._refuse(schedule, error)
         except Exception as error:  # noqa: BLE001 - one schedule that is broken must not hold up the others
             self._emit(ServiceFailed(self.name, error))
             return self._refuse(schedule, error)
+        self._ticks.tell(news)
+        return done
 
-    def _tick(self, connection: Connection, seen: AnyRow, answers: Any) -> int:
+    def _tick(self, connection: Connection, seen: AnyRow, answers: Any) -> tuple[int, Any]:
         now = self._database.clock.now(connection)
         mine = statements.lock_due(connection, seen.organization_id, seen.id, now)
-        if mine is None:
-            return 0
+        if mine is None or mine.user_id != seen.user_id:  # whom the host was asked about
+            return 0, None
         found = due(statements.timetable_of(mine), mine.next_tick, now, Missed(mine.missed))
-        changes: dict[str, Any] = {"next_tick": found.next, "look_at": found.next, "problem": None}
+        # One that catches up has its turn after those that are due by now.
+        look_at = max(found.next, now) if found.next is not None else None
+        changes: dict[str, Any] = {"next_tick": found.next, "look_at": look_at}
+        news = None
         if found.tick is not None:
-            job = self._ticks.submit(connection, mine, found.tick, answers)
-            changes |= {"last_tick": found.tick, "last_job_id": job}
+            job, news = self._ticks.submit(connection, mine, found.tick, answers)
+            changes |= {"last_tick": found.tick, "last_job_id": job, "problem": None}
         statements.change(connection, mine.organization_id, mine.id, changes)
-        return 1
+        return 1, news
 
     def _refuse(self, schedule: AnyRow, error: Exception) -> int:
         """Keep why, and go on; raises where the database is away, as then nothing was refused."""
         kind = type(error).__name__
         problem = f"{kind}: {_told(error)}"
         database = self._database
-        database.write(lambda c: statements.note_problem(c, schedule, database.clock.now(c), problem))
-        if schedule.problem != problem:  # told once, not each minute
+        is_noted = database.write(lambda c: statements.note_problem(c, schedule, database.clock.now(c), problem))
+        is_news = schedule.problem is None or not schedule.problem.startswith(f"{kind}:")
+        complaint = (schedule.organization_id, kind)
+        if is_noted and is_news and complaint not in self._complained:
+            self._complained.add(complaint)
             self._emit(TickRefused(schedule.organization_id, schedule.name, kind))
-        return 0
+        return int(is_noted)
 
 
 def _told(error: Exception) -> str:
-    # Only our own sentences are known to hold nothing of the parameters.
-    if isinstance(error, InvalidParameters) or not isinstance(error, FairlaneError):
-        return _MISFITS if isinstance(error, InvalidParameters) else _BROKEN
-    return str(error)
+    """What members may read: no parameters, and nothing of the installation."""
+    if isinstance(error, InvalidParameters):
+        return _MISFITS
+    if isinstance(error, SubmissionError):
+        return str(error)
+    if isinstance(error, StorageUnavailable):
+        return _BUSY
+    return _NOT_HERE if isinstance(error, ConfigurationError) else _BROKEN

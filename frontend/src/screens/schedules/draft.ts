@@ -81,9 +81,11 @@ export function bodyOf(draft: Draft, schedule: Schedule | null): Schema["NewSche
   };
 }
 
-/** Whether it keeps the parameters that it has: nobody touched them, or nobody who may not see them wrote others. */
-function keepsParameters({ parameters }: Draft, schedule: Schedule | null): boolean {
-  return schedule !== null && (parameters.trim() === "" || parameters === shownParameters(schedule));
+/** Whether it keeps the parameters that it has: nobody touched them, or nobody who may not see them wrote others. Another
+ * type is given none that are not sent. */
+function keepsParameters({ parameters, jobType }: Draft, schedule: Schedule | null): boolean {
+  if (schedule === null) return false;
+  return parameters.trim() === "" || (parameters === shownParameters(schedule) && jobType === schedule.job_type);
 }
 
 function shownParameters(schedule: Schedule | null): string {

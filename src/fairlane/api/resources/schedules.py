@@ -129,9 +129,7 @@ def put_schedule(scope: _Changing, schedule: SchedulePath, body: NewSchedule) ->
     """Create a schedule, or make the one of this name what the body says."""
     scope.require(Right.JOBS_SUBMIT, "To have jobs submitted")
     user = body.user if body.user is not None else scope.user
-    # Operators are no admins here: who is a member, too, has jobs submitted as themselves.
-    if user != scope.user and scope.access.is_operator:
-        raise Problem(403, "permission-denied", "Schedules that act for others are for admins of the organization.")
+    _refuse_to_act_for(scope, user)
     made = scope.fl.schedules.put(
         scope.organization,
         schedule,
@@ -148,6 +146,7 @@ def put_schedule(scope: _Changing, schedule: SchedulePath, body: NewSchedule) ->
         labels=body.labels,
         by=scope.user,
         right=Right.SCHEDULES_CHANGE,
+        sees_payload=Right.PAYLOAD_READ in scope.access.rights,
     )
     return Schedule.of(made, scope.access)
 
@@ -176,5 +175,16 @@ def resume_schedule(scope: _Changing, schedule: SchedulePath) -> Schedule:
 def submit_scheduled_job(scope: _Submitting, schedule: SchedulePath) -> Job:
     """Submit one of its jobs now, as its user, beside those of its ticks."""
     scope.require(Right.JOBS_SUBMIT, "To submit a job")
+    _refuse_to_act_for(scope, scope.fl.schedules.get(scope.organization, schedule).user)
     made = scope.fl.schedules.submit(scope.organization, schedule, by=scope.user, right=Right.SCHEDULES_CHANGE)
     return Job.of(made, scope.access)
+
+
+def _refuse_to_act_for(scope: Scope, user: str | None) -> None:
+    """Operators are no admins here: one who is a member, too, has jobs submitted as themselves.
+
+    Raises:
+        Problem
+    """
+    if user != scope.user and scope.access.is_operator:
+        raise Problem(403, "permission-denied", "Schedules that act for others are for admins of the organization.")

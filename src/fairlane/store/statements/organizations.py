@@ -44,6 +44,12 @@ def change(connection: Connection, organization: str, values: dict[str, Any]) ->
     return changed.rowcount == 1
 
 
+def hold_status(connection: Connection, organization: str) -> str | None:
+    """Its status, which stays to the end of the transaction; None if it is not kept here."""
+    statement = select(organizations.c.status).where(organizations.c.id == organization).with_for_update(read=True)
+    return connection.scalars(statement).one_or_none()
+
+
 def find(connection: Connection, ids: Collection[str]) -> Sequence[AnyRow]:
     """These organizations, deleted ones too."""
     # Text that can be no id is not asked for: PostgreSQL would refuse a NUL with an error of its own.

@@ -12,14 +12,15 @@ from fairlane.store.dialects import insert
 from fairlane.store.tables import AnyRow, schedules
 
 _BATCH: Final = 50
-_AGAIN: Final = timedelta(seconds=60)  # before a tick that was refused is tried again
+# Before a tick that was refused is tried again: the first time while it is not late yet.
+_SOON, _AGAIN = timedelta(seconds=20), timedelta(seconds=60)
 
 
 def create(connection: Connection, values: Mapping[str, Any]) -> bool:
     """Insert a schedule; False if its name is taken. A twin that is just being made is waited for."""
     columns = [schedules.c.organization_id, schedules.c.name]
-    statement = insert(connection, schedules).on_conflict_do_nothing(index_elements=columns)
-    return connection.execute(statement, dict(values)).rowcount == 1
+    statement = insert(connection, schedules).on_conflict_do_nothing(index_elements=columns).returning(schedules.c.id)
+    return connection.execute(statement, dict(values)).one_or_none() is not None
 
 
 def find(connection: Connection, organization: str, name: str) -> AnyRow | None:
@@ -82,13 +83,15 @@ def lock_due(connection: Connection, organization: str, schedule: UUID, now: dat
     return connection.execute(statement.with_for_update(skip_locked=True)).one_or_none()
 
 
-def note_problem(connection: Connection, seen: AnyRow, now: datetime, problem: str) -> None:
-    """Keep why a tick was refused, and try again later, unless somebody has seen to the schedule meanwhile."""
-    connection.execute(
+def note_problem(connection: Connection, seen: AnyRow, now: datetime, problem: str) -> bool:
+    """Keep why a tick was refused, and try again later; False if somebody has seen to the schedule meanwhile."""
+    wait = _SOON if seen.problem is None else _AGAIN
+    noted = connection.execute(
         update(schedules)
         .where(_is_id(seen.organization_id, seen.id), schedules.c.look_at == seen.look_at)
-        .values(problem=problem, look_at=now + _AGAIN)
+        .values(problem=problem, look_at=now + wait)
     )
+    return noted.rowcount == 1
 
 
 def timetable_of(row: AnyRow) -> Timetable:
