@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, delete, literal, select, text, update
+from sqlalchemy import Connection, bindparam, delete, func, literal, select, text, update
 
 from fairlane.domain.statuses import OrganizationStatus
 from fairlane.store.dialects import fixed, insert
@@ -87,11 +87,11 @@ def is_referenced(connection: Connection, name: str) -> bool:
 
     Its cost goes by the number of organizations.
     """
-    # In the order of the index: else the planner may read the table in hope of finding one soon.
-    scheduled = select(schedules.c.id).where(schedules.c.job_type == name).order_by(schedules.c.job_type).limit(1)
+    # The first from this name on, which is one look at the index whatever the planner thinks of how many there are.
+    scheduled = select(func.min(schedules.c.job_type)).where(schedules.c.job_type >= name)
     return (
         connection.execute(_REFERENCE, {"name": name}).first() is not None
-        or connection.execute(scheduled.execution_options(fairlane_across="operator reads")).first() is not None
+        or connection.scalar(scheduled.execution_options(fairlane_across="operator reads")) == name
     )
 
 
