@@ -1,9 +1,7 @@
 """Schedules: jobs that are submitted again and again, by the clock: `fl.schedules`."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from itertools import islice
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -12,13 +10,13 @@ from uuid_utils.compat import uuid7
 from fairlane.control.authority import refuse_unless_may
 from fairlane.control.drafting import Answers
 from fairlane.control.schedule_drafts import ScheduleDraft
+from fairlane.control.schedule_rows import after_last, schedule_of, told, unknown
 from fairlane.control.submission import Submitter
 from fairlane.control.ticks import Ticks, opened
 from fairlane.domain.errors import (
     ConfigurationError,
     OrganizationNotFound,
     PermissionDenied,
-    ScheduleNotFound,
     StorageUnavailable,
 )
 from fairlane.domain.jobs import Job
@@ -38,7 +36,6 @@ from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
 
 MOST: Final = 1000  # schedules of an organization
-_SHOWN: Final = 5  # of the next ticks
 
 
 class Schedules:
@@ -121,12 +118,12 @@ class Schedules:
             if not sees_payload:
                 self._refuse_to_take_over(connection, wanted, parameters, by)
             before = self._store(connection, wanted, parameters, answers, now)
-            told = _told(before) if before is not None else None
+            earlier = told(before) if before is not None else None
             row = self._row(connection, organization, name)
             audit.record(
-                connection, now, organization, by or SYSTEM, "schedules.put", name, before=told, after=_told(row)
+                connection, now, organization, by or SYSTEM, "schedules.put", name, before=earlier, after=told(row)
             )
-            return self._schedule(connection, row)
+            return schedule_of(row, self._keyring.shown(connection))
 
         return self._database.write(work, of=organization)
 
@@ -137,9 +134,11 @@ class Schedules:
             ScheduleNotFound
         """
         storable(organization=organization, name=name)
-        return self._database.read(
-            lambda connection: self._schedule(connection, self._row(connection, organization, name)), of=organization
-        )
+
+        def work(connection: Connection) -> Schedule:
+            return schedule_of(self._row(connection, organization, name), self._keyring.shown(connection))
+
+        return self._database.read(work, of=organization)
 
     def list(self, organization: str, *, after: str | None = None, limit: int | None = None) -> tuple[Schedule, ...]:
         """An organization's schedules, by name.
@@ -152,7 +151,7 @@ class Schedules:
 
         def work(connection: Connection) -> tuple[Schedule, ...]:
             rows = statements.of(connection, organization, after, limit)
-            return tuple(self._schedule(connection, row) for row in rows)
+            return tuple(schedule_of(row, self._keyring.shown(connection)) for row in rows)
 
         return self._database.read(work, of=organization)
 
@@ -180,7 +179,7 @@ class Schedules:
         def change(row: AnyRow, now: datetime) -> dict[str, Any]:
             if row.paused_at is None:
                 return {}
-            following = statements.timetable_of(row).next(_after_last(row, now))
+            following = statements.timetable_of(row).next(after_last(row, now))
             return {"paused_at": None, "paused_by": None, "next_tick": following, "look_at": following}
 
         return self._change(organization, name, "resume", by, right, change)
@@ -224,9 +223,9 @@ class Schedules:
             refuse_unless_may(connection, organization, by, right, full=True)
             row = statements.lock(connection, organization, name)
             if row is None or not statements.remove(connection, organization, name):
-                raise _unknown(organization, name)
+                raise unknown(organization, name)
             now = self._database.clock.now(connection)
-            audit.record(connection, now, organization, by or SYSTEM, "schedules.delete", name, before=_told(row))
+            audit.record(connection, now, organization, by or SYSTEM, "schedules.delete", name, before=told(row))
 
         self._database.write(work, of=organization)
 
@@ -252,7 +251,7 @@ class Schedules:
         values = {**wanted.columns(times), "parameters": checked.parameters, "problem": None}
         if before is not None:
             goes_on = statements.timetable_of(before) == times
-            following = before.next_tick if goes_on else times.next(_after_last(before, now))
+            following = before.next_tick if goes_on else times.next(after_last(before, now))
             values |= {"next_tick": following, "look_at": following if before.paused_at is None else None}
             statements.change(connection, organization, schedule, values)
             return before
@@ -309,63 +308,20 @@ class Schedules:
             refuse_unless_may(connection, organization, by, right, full=True)
             row = statements.lock(connection, organization, name)
             if row is None:
-                raise _unknown(organization, name)
+                raise unknown(organization, name)
             now = self._database.clock.now(connection)
             if values := change(row, now):
                 statements.change(connection, organization, row.id, values)
                 audit.record(connection, now, organization, by or SYSTEM, f"schedules.{verb}", name)
-            return self._schedule(connection, self._row(connection, organization, name))
+            return schedule_of(self._row(connection, organization, name), self._keyring.shown(connection))
 
         return self._database.write(work, of=organization)
 
     def _row(self, connection: Connection, organization: str, name: str) -> AnyRow:
         row = statements.find(connection, organization, name)
         if row is None:
-            raise _unknown(organization, name)
+            raise unknown(organization, name)
         return row
-
-    def _schedule(self, connection: Connection, row: AnyRow) -> Schedule:
-        options = json.loads(row.options)
-        return Schedule(
-            id=row.id,
-            organization=row.organization_id,
-            name=row.name,
-            job_type=row.job_type,
-            user=row.user_id,
-            parameters=self._keyring.shown(connection).parameters(row.organization_id, row.id, row.parameters),
-            timetable=statements.timetable_of(row),
-            missed=Missed(row.missed),
-            priority=Priority(options["priority"]) if options["priority"] is not None else None,
-            queue=options["queue"],
-            labels=options["labels"],
-            next_ticks=() if row.paused_at is not None or row.next_tick is None else _next_ticks(row),
-            paused_at=row.paused_at,
-            paused_by=row.paused_by,
-            last_tick=row.last_tick,
-            last_job=row.last_job_id,
-            problem=row.problem,
-            created_at=row.created_at,
-        )
-
-
-def _after_last(row: AnyRow, now: datetime) -> datetime:
-    """Whose next tick is one that was not before, also where the clock was set back."""
-    return max(now, row.last_tick) if row.last_tick is not None else now
-
-
-def _next_ticks(row: AnyRow) -> tuple[datetime, ...]:
-    following = statements.timetable_of(row).after(row.next_tick)
-    return (row.next_tick, *islice(following, _SHOWN - 1))
-
-
-def _told(row: AnyRow) -> dict[str, Any]:
-    """What the audit keeps of a schedule: no parameters."""
-    names = ("job_type", "user_id", "cron", "every_seconds", "time_zone", "start", "missed")
-    return {**{name: getattr(row, name) for name in names}, **json.loads(row.options)}
-
-
-def _unknown(organization: str, name: str) -> ScheduleNotFound:
-    return ScheduleNotFound(f"Organization {organization} has no schedule {name!r:.220}.")
 
 
 def _aware(start: object) -> datetime | None:

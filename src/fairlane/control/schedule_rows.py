@@ -1,0 +1,60 @@
+"""From a schedule's row to what people and the audit are told of it."""
+
+import json
+from datetime import datetime
+from itertools import islice
+from typing import Any, Final
+
+from fairlane.domain.errors import ScheduleNotFound
+from fairlane.domain.schedules import Missed, Schedule
+from fairlane.domain.statuses import Priority
+from fairlane.registry.keyring import Shown
+from fairlane.store.statements import schedules as statements
+from fairlane.store.tables import AnyRow
+
+_SHOWN: Final = 5  # of the next ticks
+
+
+def schedule_of(row: AnyRow, shown: Shown) -> Schedule:
+    """The public value of a row; its parameters as people see them."""
+    options = json.loads(row.options)
+    return Schedule(
+        id=row.id,
+        organization=row.organization_id,
+        name=row.name,
+        job_type=row.job_type,
+        user=row.user_id,
+        parameters=shown.parameters(row.organization_id, row.id, row.parameters),
+        timetable=statements.timetable_of(row),
+        missed=Missed(row.missed),
+        priority=Priority(options["priority"]) if options["priority"] is not None else None,
+        queue=options["queue"],
+        labels=options["labels"],
+        next_ticks=() if row.paused_at is not None or row.next_tick is None else _next_ticks(row),
+        paused_at=row.paused_at,
+        paused_by=row.paused_by,
+        last_tick=row.last_tick,
+        last_job=row.last_job_id,
+        problem=row.problem,
+        created_at=row.created_at,
+    )
+
+
+def after_last(row: AnyRow, now: datetime) -> datetime:
+    """Whose next tick is one that was not before, also where the clock was set back."""
+    return max(now, row.last_tick) if row.last_tick is not None else now
+
+
+def _next_ticks(row: AnyRow) -> tuple[datetime, ...]:
+    following = statements.timetable_of(row).after(row.next_tick)
+    return (row.next_tick, *islice(following, _SHOWN - 1))
+
+
+def told(row: AnyRow) -> dict[str, Any]:
+    """What the audit keeps of a schedule: no parameters."""
+    names = ("job_type", "user_id", "cron", "every_seconds", "time_zone", "start", "missed")
+    return {**{name: getattr(row, name) for name in names}, **json.loads(row.options)}
+
+
+def unknown(organization: str, name: str) -> ScheduleNotFound:
+    return ScheduleNotFound(f"Organization {organization} has no schedule {name!r:.220}.")
