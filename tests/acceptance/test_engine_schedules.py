@@ -28,10 +28,13 @@ from fairlane import (
 from fairlane.domain.events import QueueLimitWarning, TickRefused
 from fairlane.domain.permissions import Right
 from fairlane.runtime.scheduler import Scheduler
+from fairlane.store.statements import organizations
+from fairlane.store.statements import schedules as statements
 from fairlane.store.tables import schedules
 from fairlane.testing import ManualClock
 from tests.runtime.sealed_engine import dump, sealed_engine
 from tests.runtime.worker_kit import Engine, another, engine, running, until
+from tests.store.races.race import Race
 
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
 HOUR, MINUTE = 3600.0, 60.0
@@ -293,6 +296,13 @@ def test_a_tick_that_was_refused_for_too_long_is_left_out_and_says_why(fl: Engin
         fl.drain()
     assert made(fl) == []
     assert "QueueFull" in str(problem(fl))
+    # The next one has its first try again before it is late, all the same.
+    clock.advance(HOUR - 6 * MINUTE)
+    fl.drain()
+    fl.organizations.update("acme", max_live_jobs=None)
+    clock.advance(20)
+    fl.drain()
+    assert ticks(fl) == [at(4)]
 
 
 def test_many_that_are_refused_hold_up_no_other(fl: Engine, clock: ManualClock) -> None:
@@ -333,6 +343,18 @@ def test_the_audit_says_what_was_new_and_what_was_changed(fl: Engine) -> None:
     assert changed.before is not None
     assert changed.after is not None
     assert (changed.before["queue"], changed.after["queue"]) == (None, "late")
+
+
+def test_none_is_put_beside_the_deletion_of_its_organization(fl: Engine, database_url: str) -> None:
+    race = Race(fl.database, database_url)
+    with race.open() as connection:
+        organizations.change(connection, "acme", {"status": OrganizationStatus.DELETED})
+        putting = race.waits(lambda: hourly(fl))
+        statements.remove_all(connection, "acme")
+    with pytest.raises(OrganizationNotFound):
+        putting.result()
+    race.close()
+    assert fl.schedules.list("acme") == ()
 
 
 def test_a_deleted_organization_has_no_schedule_put(fl: Engine) -> None:

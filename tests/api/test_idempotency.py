@@ -135,6 +135,12 @@ def test_a_request_that_was_refused_may_come_again(api: Api):
     assert client.post(JOBS, json=body, headers=KEY).status_code == 201
 
 
+def test_the_key_of_a_request_that_was_refused_is_free_for_another(api: Api):
+    client = api.as_("member")
+    assert client.post(JOBS, json={"job_type": "nothing"}, headers=KEY).status_code == 422
+    assert client.post(JOBS, json=BODY, headers=KEY).status_code == 201
+
+
 def test_an_answer_with_an_earlier_job_is_the_same_again(api: Api):
     earlier = api.as_("admin").post(JOBS, json={"job_type": "unique"}).json()["id"]
     client = api.as_("member")

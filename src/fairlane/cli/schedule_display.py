@@ -53,8 +53,8 @@ def print_schedule(fl: Fairlane, schedule: Schedule) -> None:
         out.print(rows)
     if schedule.problem is not None and schedule.next_ticks:
         out.print()
-        say(f"The tick of {moment(schedule.next_ticks[0])} was refused. {schedule.problem}")
-        say("It is tried again each minute, and so goes on by itself once that is put right; or pause it:")
+        say(f"A tick was refused. {schedule.problem}")
+        say("What is due is tried again each minute, and so goes on by itself once that is put right; or pause it:")
         for line in _remedies(fl, schedule):
             say(f"  {line}", whole=True)
 

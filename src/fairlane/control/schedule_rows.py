@@ -57,4 +57,5 @@ def told(row: AnyRow) -> dict[str, Any]:
 
 
 def unknown(organization: str, name: str) -> ScheduleNotFound:
+    """The error for a schedule that is not there."""
     return ScheduleNotFound(f"Organization {organization} has no schedule {name!r:.220}.")

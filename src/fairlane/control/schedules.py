@@ -15,7 +15,6 @@ from fairlane.control.submission import Submitter
 from fairlane.control.ticks import Ticks, opened
 from fairlane.domain.errors import (
     ConfigurationError,
-    OrganizationNotFound,
     PermissionDenied,
     StorageUnavailable,
 )
@@ -23,12 +22,11 @@ from fairlane.domain.jobs import Job
 from fairlane.domain.permissions import Right
 from fairlane.domain.schedules import Missed, Schedule
 from fairlane.domain.secrets import restored
-from fairlane.domain.statuses import OrganizationStatus, Priority
+from fairlane.domain.statuses import Priority
 from fairlane.domain.texts import storable
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.options import Seconds, choice, seconds, text
-from fairlane.store.statements import audit
-from fairlane.store.statements import organizations as statements_of_organizations
+from fairlane.store.statements import audit, organizations
 from fairlane.store.statements import schedules as statements
 from fairlane.store.statements.admission import Live
 from fairlane.store.statements.transition import SYSTEM
@@ -114,6 +112,8 @@ class Schedules:
 
         def work(connection: Connection) -> Schedule:
             refuse_unless_may(connection, organization, by, right, full=True)
+            # Before its schedules, as its deletion has it, too: so none is put that it would not see.
+            organizations.hold(connection, organization)
             now = self._database.clock.now(connection)
             if not sees_payload:
                 self._refuse_to_take_over(connection, wanted, parameters, by)
@@ -240,8 +240,6 @@ class Schedules:
         """Create it, or change what is there and return that as it was."""
         organization, name = wanted.organization, wanted.name
         before = statements.lock(connection, organization, name)
-        if statements_of_organizations.hold_status(connection, organization) == OrganizationStatus.DELETED:
-            raise OrganizationNotFound(f"There is no organization {organization!r}.")
         is_alike = before is not None and (before.cron is None) == (wanted.cron is None)
         times = wanted.timetable(before.start if before is not None and is_alike else now)
         schedule = before.id if before is not None else uuid7()

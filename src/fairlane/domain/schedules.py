@@ -108,7 +108,8 @@ class Schedule:
         priority, queue: None = as the job type says.
         next_ticks: the next five; none where there are no more, or while it is paused. The first may be due by now.
         last_tick: of which a job was made last; `last_job` is that job.
-        problem: why the tick that is due could not be submitted; None: it could.
+        problem: why a tick was refused: the one that is due, or the last one that was left out; None: none was since
+            a job was made.
     """
 
     id: UUID

@@ -20,6 +20,7 @@ from fairlane.store.statements import schedules as statements
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
 
+_PATIENCE: Final = 1.0  # seconds for a lock that somebody else's transaction holds
 # The sentence itself may tell what the parameters are.
 _MISFITS = "the parameters of the schedule no longer fit its job type; put it again with such as do"
 _BUSY = "the database, or the application's directory, kept it waiting for too long"
@@ -38,9 +39,6 @@ class Ticks(Protocol):
 
     def tell(self, news: Any) -> None:
         """Tell what `submit` gave."""
-
-
-_PATIENCE: Final = 1.0  # seconds for a lock that somebody else's transaction holds
 
 
 class Scheduler:

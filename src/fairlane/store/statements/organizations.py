@@ -44,10 +44,9 @@ def change(connection: Connection, organization: str, values: dict[str, Any]) ->
     return changed.rowcount == 1
 
 
-def hold_status(connection: Connection, organization: str) -> str | None:
-    """Its status, which stays to the end of the transaction; None if it is not kept here."""
-    statement = select(organizations.c.status).where(organizations.c.id == organization).with_for_update(read=True)
-    return connection.scalars(statement).one_or_none()
+def hold(connection: Connection, organization: str) -> None:
+    """Have it stay as it is to the end of the transaction, if it is kept here."""
+    connection.execute(select(organizations.c.id).where(organizations.c.id == organization).with_for_update(read=True))
 
 
 def find(connection: Connection, ids: Collection[str]) -> Sequence[AnyRow]:

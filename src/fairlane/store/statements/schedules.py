@@ -85,7 +85,7 @@ def lock_due(connection: Connection, organization: str, schedule: UUID, now: dat
 
 def note_problem(connection: Connection, seen: AnyRow, now: datetime, problem: str) -> bool:
     """Keep why a tick was refused, and try again later; False if somebody has seen to the schedule meanwhile."""
-    wait = _SOON if seen.problem is None else _AGAIN
+    wait = _SOON if seen.look_at == seen.next_tick else _AGAIN
     noted = connection.execute(
         update(schedules)
         .where(_is_id(seen.organization_id, seen.id), schedules.c.look_at == seen.look_at)
