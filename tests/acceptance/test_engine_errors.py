@@ -89,6 +89,13 @@ def test_a_type_may_name_its_waits(fl: Engine) -> None:
     assert [8 <= waits[0] <= 12, 480 <= waits[1] <= 720, 480 <= waits[2] <= 720] == [True] * 3
 
 
+def test_of_a_job_without_retries_none_is_said_to_be_spent(fl: Engine) -> None:
+    always(fl, lambda: ConnectionError("gone"), max_retries=0)
+    job = fl.give("work")
+    fl.drain()
+    assert fl.reasons(job).endswith("it has no retries")
+
+
 def test_a_job_ends_in_dead_letter_when_its_retries_are_spent(fl: Engine) -> None:
     always(fl, lambda: ConnectionError("gone"), max_retries=2, backoff=[0])
     job = fl.give("work")

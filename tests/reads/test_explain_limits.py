@@ -228,6 +228,15 @@ def test_r20_says_that_all_slots_are_taken_and_the_place(world: World, reads: Re
     )
 
 
+def test_r20_says_nothing_of_slots_where_a_pause_holds_the_job(world: World, reads: Reads) -> None:
+    worker = world.start_worker(slots=1)
+    world.submit()
+    world.claim(worker)
+    world.pause("queue", "default")
+
+    assert [one.code for one in reads.explain(world.submit(), "acme").reasons] == [ReasonCode.QUEUE_PAUSED]
+
+
 def test_r20_names_the_reserve_when_it_is_that_which_keeps_the_job_waiting(told: Told) -> None:
     told.run(9)
     assert told.nothing()  # of ten slots one is free, and nobody else is there to keep it for

@@ -53,6 +53,10 @@ describe("a schedule that is changed", () => {
     expect(edited(NIGHTLY, { parameters: " " })).not.toHaveProperty("parameters");
   });
 
+  it("sends those that are shown where its job type is another, which is given none else", () => {
+    expect(edited(NIGHTLY, { jobType: "report.csv" }).parameters).toEqual({ month: "2026-11" });
+  });
+
   it("keeps those that its reader may not see", () => {
     const hidden = { ...NIGHTLY, parameters: null, payload_hidden: true };
     expect(draftOf(hidden, "UTC").parameters).toBe("");
