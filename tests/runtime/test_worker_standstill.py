@@ -1,5 +1,6 @@
 """A worker before jobs that are all held back asks once each round whether that has changed, and sees it at once."""
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -12,11 +13,16 @@ from tests.runtime.worker_store import Member, give, job_type, member
 
 @contextmanager
 def statements(fl: Engine) -> Iterator[list[str]]:
-    """What is asked of its database; that a transaction begins, is not."""
+    """What this thread asks of its database; that a transaction begins, is not.
+
+    The hint of a submit goes out by a thread of its own, a moment after it.
+    """
     asked: list[str] = []
+    ours = threading.get_ident()
 
     def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        asked.append(statement)
+        if threading.get_ident() == ours:
+            asked.append(statement)
 
     event.listen(fl.database.engine, "before_cursor_execute", note)
     try:
