@@ -10,9 +10,10 @@ from typing import Final
 from sqlalchemy import Connection, exists, func, select
 
 from fairlane import Fairlane
+from fairlane.control.ticks import TICK
 from fairlane.domain.statuses import JobStatus
 from fairlane.store.row_security import EVERYONE
-from fairlane.store.tables import checkpoints, execution_log, jobs, log_lines, results
+from fairlane.store.tables import checkpoints, execution_log, jobs, labels, log_lines, results
 from tests.storm.verdict import Loss, Stored
 
 _CLAIMED: Final = "claimed by "
@@ -79,6 +80,15 @@ def _late_writes(connection: Connection) -> list[object]:
             execution_log.c.at < written.c.at,
         )
         found += connection.scalars(select(written.c.job_id).where(later)).all()
+    return found
+
+
+def of_ticks(fl: Fairlane) -> dict[tuple[str, datetime], list[str]]:
+    """The jobs of each tick of schedules, by organization and moment."""
+    rows = select(labels.c.organization_id, labels.c.value, labels.c.job_id).where(labels.c.name == TICK)
+    found = defaultdict[tuple[str, datetime], list[str]](list)
+    for organization, tick, job in fl.database.read(lambda connection: connection.execute(rows).all(), of=EVERYONE):
+        found[organization, datetime.fromisoformat(tick)].append(str(job))
     return found
 
 

@@ -28,13 +28,15 @@ Beside storms, `make test-faults` runs the ordinary tests while one statement or
 before it took effect or after it. A load of its own shows there that then no job is lost and none takes effect twice.
 
 What is submitted is a mix: async handlers, threads and processes of five organizations; families of jobs, duplicates,
-retries, timeouts, cancels, limits, dead letters. Each handler writes what it does into a ledger outside of the engine
-before it returns. Afterwards the ledger is compared with what was submitted and with what the database has:
+retries, timeouts, cancels, limits, dead letters; and each organization has a schedule with a tick each second, of which
+whichever worker comes first makes a job. Each handler writes what it does into a ledger outside of the engine before it
+returns. Afterwards the ledger is compared with what was submitted and with what the database has:
 
-- *Lost*: a job that was to take effect and did not, or that did not end as it was to.
+- *Lost*: a job that was to take effect and did not, or that did not end as it was to; a tick that became no job.
 - *Duplicate*: each effect of a job beyond its first. Jobs run at least once, so a worker that is killed between the
   effect and the commit leaves one. It counts as explained only by a kill, a stop or half-open connections of the very
-  worker of that attempt, in that time. No fault of the database explains one, nor does SIGTERM or a clock.
+  worker of that attempt, in that time. No fault of the database explains one, nor does SIGTERM or a clock; and nothing
+  explains a second job of a tick.
 - *Zombie*: an effect under a lease that was lost, unless the worker was stopped or cut off in that time, or a write to
   the engine under such a lease, which nothing explains.
 
@@ -61,6 +63,7 @@ def _section(one: Mapping[str, Any]) -> str:
     where = f"{machine['cores']} cores, {machine['processor']}, {machine['system']}, Python {machine['python']}"
     rows = [
         ("Jobs submitted", f"{one['submitted']:,}"),
+        ("Ticks of schedules, a job each", f"{one['ticks']:,}"),
         ("Effects", f"{one['effects']:,}"),
         ("Submissions refused as duplicates, as planned", f"{one['rejected']:,}"),
         ("**Lost jobs**", f"**{one['lost']}**"),

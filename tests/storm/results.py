@@ -31,6 +31,7 @@ def document(database: str, report: Report) -> dict[str, Any]:
         "spared": profile.spared,
         "lease": profile.lease,
         "submitted": report.submitted,
+        "ticks": report.ticks,
         "rejected": report.rejected,
         "effects": report.effects,
         "lost": len(verdict.lost),
@@ -81,7 +82,8 @@ def command(database: str, seed: int, size: str = "") -> str:
 def told(report: Report) -> Iterator[str]:
     """Lines for people."""
     verdict, lease = report.verdict, report.profile.lease
-    yield f"{report.submitted:,} jobs submitted, {report.effects:,} effects, in {report.seconds:.0f} s."
+    yield f"{report.submitted:,} jobs submitted, {report.ticks:,} by schedules, in {report.seconds:.0f} s."
+    yield f"{report.effects:,} effects."
     yield "Injected: " + ", ".join(f"{count} × {fault}" for fault, count in report.counts.items())
     counts = {"Lost": verdict.lost, "unexplained duplicates": verdict.duplicates, "zombies": verdict.zombies}
     yield ", ".join(f"{name}: {len(found)}" for name, found in counts.items()) + "."

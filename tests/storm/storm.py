@@ -16,13 +16,14 @@ from urllib.parse import parse_qs, urlsplit
 from fairlane import Fairlane, Settings, StorageUnavailable
 from fairlane.domain.statuses import JobStatus
 from tests.runtime.worker_outages import own_server
-from tests.storm import clock, evidence, ledger, memory, verdict
+from tests.storm import clock, evidence, ledger, memory, schedules, verdict
 from tests.storm.faults import Fault, Injection, plan
 from tests.storm.feeder import Feeder
 from tests.storm.fleet import Fleet, Slot
 from tests.storm.handlers import register
 from tests.storm.injections import Site, away, inject
 from tests.storm.proxy import Proxy
+from tests.storm.schedules import Ended
 from tests.storm.verdict import Expected, Verdict
 from tests.storm.work import ORGANIZATIONS
 
@@ -53,13 +54,14 @@ class Profile:
 class Report:
     """What happened.
 
-    `outage`: jobs taken from workers in the long one, and dead letters that nobody planned. `memory`: of a spared
-    worker, in MiB, each `memory.EVERY` seconds.
+    `ticks`: of schedules, each of which became a job. `outage`: jobs taken from workers in the long one, and dead
+    letters that nobody planned. `memory`: of a spared worker, in MiB, each `memory.EVERY` seconds.
     """
 
     seed: int
     profile: Profile
     submitted: int
+    ticks: int
     rejected: int
     refusals: int
     effects: int
@@ -96,10 +98,12 @@ def run(database: str, profile: Profile, seed: int, directory: Path) -> Report:
         began = time.monotonic()
         with site.fleet.running(), _memory(site.fleet, profile) as taken:
             feeder = Feeder(fl, random, profile.jobs, profile.seconds + profile.outage + _OUTAGE_LEADS)
+            schedules.put(fl)
             injections, outage = _blow(site, profile, feeder, random)
+            ended = schedules.end(fl)
             _settle(fl)
         seconds = time.monotonic() - began
-        return replace(_report(fl, profile, seed, feeder, injections, outage, seconds, site), memory=taken)
+        return replace(_report(fl, profile, seed, feeder, ended, injections, outage, seconds, site), memory=taken)
 
 
 @contextmanager
@@ -191,16 +195,20 @@ def _report(
     profile: Profile,
     seed: int,
     feeder: Feeder,
+    ended: list[Ended],
     injections: list[Injection],
     outage: dict[str, int],
     seconds: float,
     site: Site,
 ) -> Report:
-    stored = evidence.stored(fl)
+    stored, ticks = evidence.stored(fl), evidence.of_ticks(fl)
     # Of what nobody answered for, that which is there was submitted.
-    expected = feeder.expected | {job: end for job, end in feeder.unsure.items() if job in stored}
+    submitted = feeder.expected | {job: end for job, end in feeder.unsure.items() if job in stored}
+    expected = submitted | {job: Expected.COMPLETED for jobs in ticks.values() for job in jobs}
     entries = list(ledger.read(site.directory))
     found = verdict.judge(expected, entries, injections, stored, evidence.late_writes(fl))
+    found.lost += schedules.lost(ended, ticks)
+    found.duplicates += schedules.duplicates(ticks)
     if outage:
         outage["buried"] = sum(
             expected.get(job) is not Expected.DEAD and one.status is JobStatus.DEAD_LETTER and job not in found.buried
@@ -209,7 +217,8 @@ def _report(
     return Report(
         seed=seed,
         profile=profile,
-        submitted=len(expected),
+        submitted=len(submitted),
+        ticks=len(ticks),
         rejected=feeder.rejected,
         refusals=feeder.refusals,
         effects=sum(entry.kind is ledger.Kind.EFFECT for entry in entries),

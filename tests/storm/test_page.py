@@ -15,6 +15,7 @@ RESULT: dict[str, Any] = {
     "spared": 0,
     "lease": 5.0,
     "submitted": 50_000,
+    "ticks": 77,
     "rejected": 12,
     "effects": 50_100,
     "lost": 1,
@@ -45,6 +46,7 @@ def test_what_must_not_be_is_told_as_it_is() -> None:
     text = page.page([RESULT])
     for row in ("| **Lost jobs** | **1** |", "| **Unexplained duplicates** | **2** |", "| **Zombies** | **3** |"):
         assert row in text
+    assert "| Ticks of schedules, a job each | 77 |" in text
     assert "| Duplicates explained by kill -9 of a worker | 100 |" in text
     assert "| Dead letters, as promised, of jobs under which faults took three workers away | 5 |" in text
     assert '`make storm ARGS="--seed 42 --database sqlite --jobs 50000"`' in text

@@ -7,6 +7,7 @@ import pytest
 
 from tests.storm import profiles, results
 from tests.storm.storm import run
+from tests.storm.work import ORGANIZATIONS
 
 SEED = 20261126
 
@@ -22,3 +23,4 @@ def test_no_job_is_lost_and_no_old_lease_writes_in_a_storm(database: str, run_di
     assert not results.failed(report), "\n".join([*results.told(report), results.command(database, SEED, "--short")])
     assert report.counts == {fault: count for fault, count in profile.faults.items() if count}
     assert report.submitted >= profile.jobs
+    assert report.ticks >= profile.seconds * len(ORGANIZATIONS)

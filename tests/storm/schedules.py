@@ -1,0 +1,72 @@
+"""A schedule of each organization, whose ticks fall into the storm: each is to become one job, whoever is killed."""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import takewhile
+from typing import Final
+
+from fairlane import Fairlane
+from fairlane.domain.schedules import Missed, Timetable
+from tests.storm.handlers import IN_LOOP
+from tests.storm.verdict import Finding
+from tests.storm.work import ORGANIZATIONS
+
+Made = Mapping[tuple[str, datetime], Sequence[str]]  # the jobs of each tick, by organization and moment
+
+NAME: Final = "each-second"
+_EVERY: Final = 1.0  # seconds
+_PATIENCE: Final = 60.0  # seconds for ticks that were due when the storm was over
+_LOOK: Final = 0.1  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A schedule that goes on no more. `until`: each tick up to then was to become a job."""
+
+    organization: str
+    timetable: Timetable
+    until: datetime
+
+
+def put(fl: Fairlane) -> None:
+    """Begin."""
+    parameters, start = {"seconds": 0.1, "way": "plain"}, datetime.now(UTC) + timedelta(seconds=_EVERY)
+    for organization in ORGANIZATIONS:
+        fl.schedules.put(
+            organization, NAME, IN_LOOP, every=_EVERY, start=start, missed=Missed.ALL, parameters=parameters
+        )
+
+
+def end(fl: Fairlane) -> list[Ended]:
+    """Wait for what is due, but not for ever, and let no further tick come."""
+    until = datetime.now(UTC)
+    give_up = time.monotonic() + _PATIENCE
+    for organization in ORGANIZATIONS:
+        while fl.schedules.get(organization, NAME).next_ticks[0] <= until and time.monotonic() < give_up:
+            time.sleep(_LOOK)
+    paused = [fl.schedules.pause(organization, NAME) for organization in ORGANIZATIONS]
+    return [Ended(one.organization, one.timetable, until) for one in paused]
+
+
+def lost(ended: Iterable[Ended], made: Made) -> list[Finding]:
+    """Ticks that became no job."""
+    due = [(one.organization, tick) for one in ended for tick in _ticks(one)]
+    return [
+        Finding("lost", f"of {who}", f"was not made at the tick of {at}") for who, at in due if not made.get((who, at))
+    ]
+
+
+def duplicates(made: Made) -> list[Finding]:
+    """All jobs of a tick beyond its first."""
+    return [
+        Finding("duplicate", job, f"is another one of the tick of {at} of {who}")
+        for (who, at), jobs in made.items()
+        for job in jobs[1:]
+    ]
+
+
+def _ticks(one: Ended) -> Iterator[datetime]:
+    yield one.timetable.start
+    yield from takewhile(lambda tick: tick <= one.until, one.timetable.after(one.timetable.start))
