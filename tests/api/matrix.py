@@ -102,6 +102,7 @@ MATRIX: Final[dict[str, Open | Proved | Within | Across]] = {
     "getMetrics": _READ,
     "listQueues": _READ,
     "listJobTypes": _READ,
+    "listBreakers": _READ,
     "listMembers": _READ,
     "putMember": _ADMINS._replace(unknown=200, body={"role": "viewer"}),  # whom nobody knows is added
     "removeMember": Within(403, 403, 204, 403, 204),
@@ -147,7 +148,7 @@ MATRIX: Final[dict[str, Open | Proved | Within | Across]] = {
     "listLimits": Across(200),
     "setLimit": Across(200, body={"max_running": 1}),
     "resetLimit": Across(204, 204),
-    "listBreakers": Across(200),
+    "listBreakersOfAll": Across(200),
     "closeBreaker": Across(404),  # none is open
     "listAuditAsOperator": Across(200),
     "exportAuditAsOperator": Across(200),

@@ -1,10 +1,15 @@
 """What a dashboard asks for: counts, timelines, graphs, shares, and many jobs changed at once."""
 
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
 
+from fairlane.domain.breaker import Breaker, Trial
+from fairlane.store.statements import breakers
 from tests.api.served import SECRET, Api
 
 ACME = "/organizations/acme"
@@ -142,3 +147,16 @@ def test_a_pace_of_a_bulk_action_is_above_0_and_of_retries(api: Api, body: dict[
     api.run()
     assert bulk(api.as_("admin"), "retry", per_second=0.001)["changed"] == 2
     assert [api.fl.get(one, organization="acme").next_retry_at is None for one in letters] == [False, True]
+
+
+def test_members_are_told_which_of_their_job_types_rest(api: Api):
+    trial = Trial(uuid4(), 1, uuid4())
+    since, until = datetime(2026, 11, 27, 12, tzinfo=UTC), datetime(2026, 11, 27, 12, 15, tzinfo=UTC)
+    for organization in ("acme", "other"):
+        breaker = Breaker(organization, "report", since, until, trial)
+        api.fl.database.write(partial(breakers.open_one, breaker=breaker), of=organization)
+    api.fl.database.write(partial(breakers.open_one, breaker=Breaker("other", "failing", since, until)), of="other")
+    told = api.as_("viewer").get(f"{ACME}/breakers")
+    (one,) = told.json()["items"]
+    assert (one["job_type"], one["trial"]) == ("report", str(trial.job_id))
+    assert str(trial.lease_token) not in told.text

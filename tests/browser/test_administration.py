@@ -1,10 +1,13 @@
 """What an organization's admin looks after: members, tokens, the audit, its name; and what each reader chooses."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 from playwright.sync_api import Page, expect
 
+from fairlane.domain.breaker import Breaker
 from fairlane.domain.statuses import Role
+from fairlane.store.statements import breakers
 from tests.browser.site import Site
 
 
@@ -93,4 +96,16 @@ def test_queues_and_job_types_lead_to_their_jobs(enter: Callable[..., Page], sit
     expect(page.get_by_role("table", name="Jobs").locator("tbody tr")).to_have_count(1)
     page.goto(f"{site.url}/o/acme/job-types")
     page.get_by_role("link", name="nobody.runs").click()
+    expect(page.get_by_role("table", name="Jobs").locator("tbody tr")).to_have_count(1)
+
+
+def test_a_job_type_that_rests_says_why_and_until_when(enter: Callable[..., Page], site: Site):
+    site.done(site.submit("report.fail", parameters={"text": "no such table"}))
+    now = datetime.now(UTC)
+    breaker = Breaker("acme", "report.fail", now, now + timedelta(minutes=15))
+    site.fl.database.write(lambda connection: breakers.open_one(connection, breaker), of="acme")
+    page = enter("vic", "o/acme/job-types")
+    told = page.get_by_role("status").filter(has_text="Nothing of report.fail starts")
+    expect(told).to_contain_text("One job is tried in 1")
+    told.get_by_role("link", name="What failed").click()
     expect(page.get_by_role("table", name="Jobs").locator("tbody tr")).to_have_count(1)

@@ -54,6 +54,15 @@ export function jobTypesQuery(organization: string) {
   });
 }
 
+/** Job types of which nothing starts, as too much of them failed. */
+export function breakersQuery(organization: string) {
+  return queryOptions({
+    queryKey: within(organization, "breakers"),
+    queryFn: ({ signal }) =>
+      ask(api.GET("/api/v1/organizations/{organization}/breakers", { params: { path: { organization } }, signal })),
+  });
+}
+
 export function jobQuery(organization: string, job: string) {
   return queryOptions({
     queryKey: within(organization, "job", job),

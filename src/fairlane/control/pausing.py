@@ -138,9 +138,16 @@ class JobTypes(Pauses):
             for row in self._database.read(statements.everything, of=EVERYONE)
         )
 
-    def breakers(self) -> tuple[Breaker, ...]:
-        """The circuit breakers that are open, of all organizations. For operators."""
-        return tuple(self._database.read(breakers.open_breakers, of=EVERYONE))
+    def breakers(self, organization: str | None = None) -> tuple[Breaker, ...]:
+        """The circuit breakers that are open.
+
+        Args:
+            organization: whose; None = all organizations', for operators.
+        """
+        if organization is None:
+            return tuple(self._database.read(breakers.open_breakers, of=EVERYONE))
+        storable(organization=organization)
+        return tuple(self._database.read(lambda c: breakers.open_of(c, organization), of=organization))
 
     def close_breaker(self, job_type: str, *, organization: str, user: str | None = None) -> bool:
         """Let jobs of the type start again in the organization at once; False if its breaker was not open.

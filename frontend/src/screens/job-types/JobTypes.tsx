@@ -2,9 +2,10 @@ import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import type { ReactNode } from "react";
 import type { Schema } from "../../api/client";
-import { jobTypesQuery } from "../../api/queries";
+import { breakersQuery, jobTypesQuery } from "../../api/queries";
+import { useRefetch } from "../../live/hooks";
 import { useOrganization } from "../../shell/access";
-import { Card, type Column, EmptyState, Page, StatusBadge, Table, Tag } from "../../ui";
+import { Card, type Column, EmptyState, Page, StatusBadge, Table, Tag, Time } from "../../ui";
 import { attempts, limits } from "./describe";
 
 export type JobType = Schema["JobTypeView"];
@@ -13,6 +14,7 @@ export type JobType = Schema["JobTypeView"];
 export function JobTypes() {
   const organization = useOrganization();
   const found = useQuery(jobTypesQuery(organization));
+  const breakers = useQuery({ ...breakersQuery(organization), refetchInterval: useRefetch(2) || 15_000 });
   const name = ({ name }: JobType) => (
     <Link
       to="/o/$organization/jobs"
@@ -25,6 +27,9 @@ export function JobTypes() {
   );
   return (
     <Page title="Job types" description="What can be submitted here, and how it is run.">
+      {(breakers.data?.items ?? []).map((breaker) => (
+        <Resting key={breaker.job_type} organization={organization} breaker={breaker} />
+      ))}
       <Card flush>
         <Table
           caption="Job types"
@@ -37,6 +42,32 @@ export function JobTypes() {
         />
       </Card>
     </Page>
+  );
+}
+
+/** A type of which nothing starts, as too much of it failed. */
+function Resting({ organization, breaker }: { organization: string; breaker: Schema["OpenBreaker"] }) {
+  const { job_type, until, trial } = breaker;
+  const failed = { job_type, status: ["dead_letter" as const] };
+  return (
+    <p role="status" className="rounded-lg border border-line bg-warn-soft px-4 py-3 text-sm text-warn">
+      Nothing of <span className="font-semibold break-all">{job_type}</span> starts, as too much of it failed.{" "}
+      {trial ? (
+        <>
+          <Link to="/o/$organization/jobs/$job" params={{ organization, job: trial }} className="underline">
+            One job
+          </Link>{" "}
+          runs on trial now: if it completes, the others follow.
+        </>
+      ) : (
+        <>
+          One job is tried <Time at={until} />; if it completes, the others follow.
+        </>
+      )}{" "}
+      <Link to="/o/$organization/jobs" params={{ organization }} search={failed} className="underline">
+        What failed
+      </Link>
+    </p>
   );
 }
 

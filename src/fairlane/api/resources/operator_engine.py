@@ -181,7 +181,7 @@ def reset_limit(operation: _Changing, job_type: NamePath, organization: _Whose =
     operation.fl.job_types.reset_limit(job_type, organization=organization, user=operation.user)
 
 
-@router.get("/breakers", operation_id="listBreakers")
+@router.get("/breakers", operation_id="listBreakersOfAll")
 def list_breakers(operation: _Listing) -> Items[Breaker]:
     """List the circuit breakers that are open."""
     return Items[Breaker](items=list(operation.fl.job_types.breakers()))

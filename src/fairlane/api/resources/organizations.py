@@ -1,6 +1,8 @@
 """An organization, as its members see it: itself, its numbers, its queues, the job types there are."""
 
-from typing import Annotated
+from datetime import datetime
+from typing import Annotated, Self
+from uuid import UUID
 
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
@@ -9,6 +11,7 @@ from fairlane.api.pages import Items
 from fairlane.api.rates import Rate
 from fairlane.api.scope import InOrganization, Scope
 from fairlane.control.pausing import JobTypeView
+from fairlane.domain.breaker import Breaker
 from fairlane.domain.metrics import Metrics, QueueView
 from fairlane.domain.organizations import Organization
 from fairlane.domain.permissions import Right
@@ -27,6 +30,21 @@ class OrganizationChange(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: str = Field(min_length=1, max_length=200, examples=["Acme Ltd."])
+
+
+class OpenBreaker(BaseModel):
+    """A job type of which nothing starts in the organization until a trial succeeds."""
+
+    job_type: str = Field(examples=["report.pdf"])
+    opened_at: datetime
+    until: datetime = Field(description="Then one job starts, on trial.")
+    trial: UUID | None = Field(description="The job that is on trial now.")
+
+    @classmethod
+    def of(cls, breaker: Breaker) -> Self:
+        """What members are told of it."""
+        trial = breaker.trial.job_id if breaker.trial is not None else None
+        return cls(job_type=breaker.job_type, opened_at=breaker.opened_at, until=breaker.until, trial=trial)
 
 
 @router.get("", operation_id="getOrganization")
@@ -59,3 +77,9 @@ def list_queues(scope: _Listing) -> Items[QueueView]:
 def list_job_types(scope: _Listing) -> Items[JobTypeView]:
     """List the job types that can be submitted, with their options."""
     return Items[JobTypeView](items=list(scope.fl.job_types.list()))
+
+
+@router.get("/breakers", tags=["job types"], operation_id="listBreakers")
+def list_breakers(scope: _Listing) -> Items[OpenBreaker]:
+    """List the job types of which nothing starts in the organization, as too much of them failed."""
+    return Items[OpenBreaker](items=list(map(OpenBreaker.of, scope.fl.job_types.breakers(scope.organization))))

@@ -39,6 +39,12 @@ def open_breakers(connection: Connection, reason: str = "operator reads") -> lis
     return sorted((breaker_of(row) for row in rows), key=lambda one: one.pair)
 
 
+def open_of(connection: Connection, organization: str) -> list[Breaker]:
+    """An organization's that are open, by job type."""
+    rows = connection.execute(OPEN.where(breakers.c.organization_id == organization).order_by(breakers.c.job_type))
+    return [breaker_of(row) for row in rows]
+
+
 def latest(connection: Connection, pairs: Sequence[Pair]) -> dict[Pair, Breaker]:
     """The last breaker of each of these pairs that had one lately, be it open or closed."""
     found: dict[Pair, Breaker] = {}
