@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fairlane.domain.backoff import Backoff
 from fairlane.domain.errors import (
     ArtifactNotFound,
+    BulkActionNotFound,
     CommitUnanswered,
     ConfigurationError,
     CyclicDependency,
@@ -31,6 +32,7 @@ from fairlane.domain.errors import (
     StatementTooSlow,
     StorageUnavailable,
     SubmissionError,
+    TooManyBulkActions,
     TransientError,
     WaitTimeout,
     WorkerNotFound,
@@ -50,6 +52,7 @@ __all__ = [
     "Artifact",
     "ArtifactNotFound",
     "Backoff",
+    "BulkActionNotFound",
     "CommitUnanswered",
     "ConfigurationError",
     "CyclicDependency",
@@ -91,6 +94,7 @@ __all__ = [
     "StorageUnavailable",
     "Submission",
     "SubmissionError",
+    "TooManyBulkActions",
     "TransientError",
     "WaitTimeout",
     "WebSettings",

@@ -25,6 +25,8 @@ from fairlane.control.asynchronous import (
 from fairlane.control.audit import Audit
 from fairlane.control.batch import OnDuplicate, Submission
 from fairlane.control.bulk import Bulk
+from fairlane.control.bulk_steps import BulkSteps
+from fairlane.control.bulk_work import BulkWork
 from fairlane.control.dead_letters import DeadLetters
 from fairlane.control.idempotency import Idempotency
 from fairlane.control.jobs import JobControl
@@ -48,6 +50,7 @@ from fairlane.domain.metrics import Metrics
 from fairlane.domain.reasons import STANDSTILL_CODES
 from fairlane.domain.statuses import TERMINAL, ParentPolicy, Priority
 from fairlane.domain.texts import storable
+from fairlane.reads.matching import Matching
 from fairlane.reads.service import Reads
 from fairlane.registry import options as o
 from fairlane.registry.artifacts import ObjectStorage, default_url, read_file
@@ -128,7 +131,7 @@ class Fairlane:
         self.queues = Queues(self.database)
         self.job_types = JobTypes(self.database, self.emit)
         self.dead_letters = DeadLetters(self.database, self._jobs, self.keyring)
-        self.bulk = Bulk(self.database, self._jobs, self.reads.matching.ids)
+        self.bulk = Bulk(self.database, self.reads.matching.resolved, self._bulk_steps(), of_host=host is not None)
         self.workers = Workers(self.database)
         self.schedules = Schedules(self.database, self._submitter, self.keyring)
         self.users = Users(self.database)
@@ -507,9 +510,16 @@ class Fairlane:
             self.artifacts,
             emit,
             self.schedules.ticks,
+            lambda *workers: self._bulk_steps(*workers).go_on,
             self.keyring,
         )
         return Worker(parts, queues=tuple(queues) if queues is not None else None, concurrency=concurrency, name=name)
+
+    def _bulk_steps(self, database: Database | None = None, directory: Directory | None = None) -> BulkSteps:
+        """What does bulk actions; by default on the application's connections."""
+        database, directory = database or self.database, directory or self.directory
+        jobs = JobControl(database, directory, self.catalogue, self.keyring, self.settings.payload_limit)
+        return BulkSteps(database, BulkWork(database, jobs, Matching(database).ids), self.database)
 
     def directory_changed(self, organization: str, user: str | None = None) -> None:
         """Tell that a host's directory would answer otherwise now than before.

@@ -57,6 +57,7 @@ _CHANGED: Final = Within(403, 202, 202, 202, 202)
 _BULK: Final = Within(403, 200, 200, 200, 200)
 _NOTED: Final = Within(403, 204, 204, 204, 204)
 _SCHEDULE: Final = {"job_type": "report", "every": 3600}
+_NOTHING: Final = {"action": "retry", "filter": {"job_type": "nothing"}}
 _DEAD: Final = _CHANGED._replace(job="dead")
 
 MATRIX: Final[dict[str, Open | Proved | Within | Across]] = {
@@ -77,7 +78,11 @@ MATRIX: Final[dict[str, Open | Proved | Within | Across]] = {
     "getGraph": _READ,
     "countJobs": _READ,
     "getTimeline": _READ,
-    "actOnJobs": _BULK._replace(body={"action": "retry", "dry_run": True}),
+    "startBulkAction": Within(403, 201, 201, 201, 201, body=_NOTHING),
+    "countForBulkAction": _BULK._replace(body=_NOTHING),
+    "listBulkActions": _READ,
+    "getBulkAction": _READ,
+    "stopBulkAction": _BULK,
     "getHistory": _READ,
     "getLogs": _READ,
     "explainJob": _READ,

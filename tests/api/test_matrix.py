@@ -85,6 +85,11 @@ class World:
         self.api.fl.schedules.put(organization, name, "report", every=86_400, user=self.member(organization))
         return name
 
+    def bulk_action(self, organization: str) -> str:
+        """One that changed nothing."""
+        filters = {"job_type": "nothing"}
+        return str(self.api.fl.bulk.start("retry", organization, filters, user=self.member(organization)).id)
+
     def job(self, organization: str, state: str) -> str:
         if state == "done":
             return self.done[organization]
@@ -104,12 +109,13 @@ class World:
             "name": lambda: "report.txt",
             "schedule": lambda: self.frozen_schedule if organization == "frozen" else self.schedule(organization),
             "fingerprint": lambda: "none",
+            "bulk_action": lambda: self.bulk_action(organization),
         }
         return make[parameter]()
 
     def others(self, parameter: str, row: Within) -> str:
         """The same of the other organization."""
-        if parameter in {"user", "schedule"}:  # who may puts one of the same name beside it
+        if parameter in {"user", "schedule", "bulk_action"}:  # who may puts one of the same name beside it
             return self.fresh(parameter, "other", row)
         found = {"job": self.foreign_job[row.job], "token": self.foreign_token}
         return found.get(parameter, "report.txt")
@@ -158,7 +164,7 @@ def routes(api: Api) -> list[Route]:
 
 def nobodys(parameter: str) -> str:
     """What nobody has."""
-    return str(uuid4()) if parameter in {"job", "token", "worker"} else f"nobody-{next(NUMBER)}"
+    return str(uuid4()) if parameter in {"job", "token", "worker", "bulk_action"} else f"nobody-{next(NUMBER)}"
 
 
 def body_of(row: Any, route: Route) -> Any:

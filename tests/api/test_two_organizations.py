@@ -77,6 +77,7 @@ class Tenant:
                 "queues",
                 "schedules",
                 "schedules/nightly",
+                "bulk-actions",
                 "members",
                 "tokens",
                 "audit",
@@ -104,6 +105,9 @@ class Tenant:
                 ),
                 lambda: self.send("POST", f"{self.any_base()}/schedules/nightly/submission"),
                 lambda: self.send("PATCH", self.any_base(), json={"name": self.canary}),
+                lambda: self.send(
+                    "POST", f"{self.any_base()}/bulk-actions", json={"action": "retry", "filter": {"text": self.canary}}
+                ),
                 lambda: self.send(
                     "POST",
                     f"{self.base}/dead-letters/{self.any_job()}/resolution",

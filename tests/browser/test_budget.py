@@ -38,7 +38,7 @@ class Budget:
 
 BUDGETS: Final = {
     "o/acme": Budget(questions=8, files=12, kilobytes=250, nodes=400),
-    "o/acme/jobs": Budget(questions=7, files=12, kilobytes=250, nodes=1_500),
+    "o/acme/jobs": Budget(questions=8, files=12, kilobytes=250, nodes=1_500),
     "o/acme/jobs/{job}": Budget(questions=11, files=12, kilobytes=250, nodes=500),
     "o/acme/dead-letters": Budget(questions=5, files=12, kilobytes=250, nodes=300),
 }

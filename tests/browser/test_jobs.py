@@ -2,10 +2,14 @@
 
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from fairlane.control import bulk_steps
+from fairlane.store.statements import bulk_actions
 from tests.browser.site import Site
 
 
@@ -70,10 +74,31 @@ def test_many_are_canceled_after_they_were_counted(enter: Callable[..., Page], j
     expect(dialog).to_contain_text("6 jobs will be changed")
     assert jobs.fl.list(organization="acme", status="canceled").total == 0
     dialog.get_by_role("button", name="Cancel 6 jobs").click()
-    expect(page.get_by_role("dialog")).to_contain_text("6 jobs canceled or asked to stop")
-    page.get_by_role("dialog").get_by_role("button", name="Close").click()
+    told = page.get_by_role("list", name="Bulk actions")
+    expect(told).to_contain_text("6 jobs canceled or asked to stop.")
     expect(page.get_by_text("No job fits this filter")).to_be_visible()
     assert jobs.fl.list(organization="acme", status="canceled").total == 6
+    told.get_by_role("button", name="Hide").click()
+    expect(told).to_have_count(0)
+
+
+def test_what_a_colleague_does_with_many_is_seen_and_stopped(
+    enter: Callable[..., Page], jobs: Site, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(bulk_steps, "_STEP", 0.0)
+    fl = jobs.fl
+    begun = fl.bulk.start("cancel", "acme", {"job_type": "nobody.runs"}, user="ben", seconds=0.0)
+    # Somebody is at it, and takes their time.
+    later = datetime.now(UTC) + timedelta(seconds=1)
+    fl.database.write(lambda connection: bulk_actions.take(connection, "acme", begun.id, later, uuid4()), of="acme")
+    page = enter("ana", "o/acme/jobs")
+    told = page.get_by_role("list", name="Bulk actions")
+    expect(told).to_contain_text(
+        "Canceling jobs (job type nobody.runs), begun by ben: 1 canceled or asked to stop so far."
+    )
+    told.get_by_role("button", name="Stop").click()
+    expect(told).to_contain_text("Stopped by ana: 1 job canceled or asked to stop before.")
+    assert fl.bulk.get("acme", begun.id).stopped_by == "ana"
 
 
 def test_chosen_ones_are_canceled_and_what_is_not_ones_own_is_refused(enter: Callable[..., Page], jobs: Site):

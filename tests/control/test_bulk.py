@@ -1,15 +1,22 @@
-"""Many jobs at once: `fl.bulk` (R8, R10)."""
+"""Many jobs at once: `fl.bulk` (R8, R10). What is done with which jobs; how it goes on is in test_bulk_steps.py."""
 
-from datetime import timedelta
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from fairlane import InvalidParameters, JobStatus, Submission
-from fairlane.control import bulk
-from tests.store.races.scene import BROKEN, Scene
+from fairlane import BulkActionNotFound, InvalidParameters, JobStatus, Submission, TooManyBulkActions
+from fairlane.control import bulk_steps, bulk_work
+from fairlane.control.bulk_rows import kept_wanted, wanted_of
+from fairlane.domain.bulk import MOST_WORKING, BulkAction
+from fairlane.store.statements import bulk_actions
+from fairlane.store.statements.job_list import Wanted
+from tests.store.races.scene import BROKEN, DAY, Scene
 
-NOBODY = "00000000-0000-7000-8000-000000000000"
 CANCELED, QUEUED, RUNNING = JobStatus.CANCELED, JobStatus.QUEUED, JobStatus.RUNNING
 
 
@@ -23,11 +30,20 @@ def bury(scene: Scene, number: int) -> list[Any]:
     return jobs
 
 
+def all_of(
+    scene: Scene, verb: str, filters: dict[str, Any] | None = None, user: str | None = "olga", **more: Any
+) -> BulkAction:
+    """A bulk action that comes to its end before the answer."""
+    done = scene.fl.bulk.start(verb, "acme", filters or {}, **{"user": user, "seconds": 60.0, **more})
+    assert (done.state, done.ended_at) == ("done", scene.now)
+    return done
+
+
 def test_all_that_fit_are_canceled_and_no_others(scene: Scene):
     mine, labeled = submit(scene, 3), submit(scene, 2, labels={"batch": "7"})
     other = scene.submit(organization="rival", user="rita", labels={"batch": "7"})
-    done = scene.fl.bulk.run("cancel", "acme", {"label": {"batch": "7"}}, user="olga")
-    assert (done.changed, done.refused, done.next_cursor) == (2, 0, None)
+    done = all_of(scene, "cancel", {"label": {"batch": "7"}})
+    assert (done.changed, done.refused, done.filters) == (2, 0, {"label": {"batch": "7"}})
     assert {scene.get(job).status for job in labeled} == {CANCELED}
     assert {scene.get(job).status for job in mine} == {QUEUED}
     assert scene.get(other, "rival").status == QUEUED
@@ -36,106 +52,191 @@ def test_all_that_fit_are_canceled_and_no_others(scene: Scene):
 def test_what_runs_is_asked_to_stop(scene: Scene):
     (job,) = submit(scene, 1)
     scene.worker().claim()
-    assert scene.fl.bulk.run("cancel", "acme", {}, user="olga").changed == 1
+    assert all_of(scene, "cancel").changed == 1
     assert (scene.get(job).status, scene.get(job).cancel_requested_at) == (RUNNING, scene.now)
 
 
 def test_dead_letters_are_retried_and_nothing_else(scene: Scene):
     buried = bury(scene, 2)
     scene.fl.cancel(scene.submit().id, organization="acme")
-    assert scene.fl.bulk.run("retry", "acme", {}, user="olga").changed == 2
+    assert all_of(scene, "retry").changed == 2
     assert {scene.get(job).status for job in buried} == {QUEUED}
-
-
-def test_retried_dead_letters_become_ready_one_after_the_other_over_all_requests(scene: Scene):
-    buried = bury(scene, 4)
-    start, cursor, moments = scene.now, None, []
-    for _ in buried:
-        done = scene.fl.bulk.run("retry", "acme", {}, user="olga", cursor=cursor, seconds=0.0, per_second=2)
-        cursor = done.next_cursor
-    assert cursor is None
-    moments = [scene.get(job).next_retry_at for job in reversed(buried)]
-    assert moments == [None, *(start + timedelta(seconds=half / 2) for half in (1, 2, 3))]
-
-
-@pytest.mark.parametrize(("action", "pace"), [("retry", 0), ("retry", -1), ("retry", float("nan")), ("cancel", 5)])
-def test_a_pace_that_makes_no_sense_is_refused(scene: Scene, action: str, pace: float):
-    bury(scene, 1)
-    with pytest.raises(InvalidParameters, match="per_second is for retries"):
-        scene.fl.bulk.run(action, "acme", {}, user="olga", per_second=pace)
 
 
 def test_dead_letters_are_deleted(scene: Scene):
     bury(scene, 2)
     kept = scene.submit()
-    assert scene.fl.bulk.run("delete", "acme", {}, user="olga").changed == 2
+    assert all_of(scene, "delete").changed == 2
     assert [job.id for job in scene.fl.list(organization="acme").items] == [kept.id]
 
 
 def test_a_status_that_does_not_fit_finds_nothing(scene: Scene):
     submit(scene, 1)
-    assert scene.fl.bulk.run("retry", "acme", {"status": ["queued"]}, user="olga").changed == 0
+    bury(scene, 1)
+    assert all_of(scene, "retry", {"status": ["queued"]}).changed == 0
+
+
+@pytest.mark.parametrize("statuses", ["queued", ["queued"], {JobStatus.QUEUED}])
+def test_statuses_are_taken_as_they_were_given(scene: Scene, statuses: Any):
+    running = submit(scene, 1)
+    scene.worker().claim()
+    submit(scene, 2)
+    assert all_of(scene, "cancel", {"status": statuses}).changed == 2
+    assert scene.get(running[0]).cancel_requested_at is None
+
+
+def test_statuses_that_can_be_gone_through_only_once_are_no_others(scene: Scene):
+    submit(scene, 1)
+    scene.worker().claim()
+    assert all_of(scene, "cancel", {"status": (one for one in ["queued"])}).changed == 0
+
+
+def test_jobs_that_come_in_later_are_none_of_those(scene: Scene, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(bulk_steps, "_STEP", 0.0)
+    submit(scene, 2)
+    action = scene.fl.bulk.start("cancel", "acme", {}, seconds=0.0)
+    scene.clock.advance(1)
+    late = submit(scene, 2)
+    while scene.fl.bulk.get("acme", action.id).ended_at is None:
+        scene.fl.bulk._steps.go_on("acme", action.id)
+    assert scene.fl.bulk.get("acme", action.id).changed == 2
+    assert {scene.get(job).status for job in late} == {QUEUED}
+
+
+def test_a_text_that_is_the_beginning_of_an_id_stays_one(scene: Scene, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(bulk_steps, "_STEP", 0.0)
+    monkeypatch.setattr(bulk_work, "_PAGE", 1)
+    scene.add_type("feed.read")
+    (named,) = scene.fl.submit_many([Submission("report", "acme", "ana", id=UUID(int=0xFEED << 112))])
+    other = scene.submit("feed.read")
+    action = scene.fl.bulk.start("cancel", "acme", {"text": "feed"}, seconds=0.0)
+    while scene.fl.bulk.get("acme", action.id).ended_at is None:
+        scene.fl.bulk._steps.go_on("acme", action.id)
+    assert (scene.get(named).status, scene.get(other).status) == (CANCELED, QUEUED)
 
 
 def test_what_is_not_theirs_is_refused_one_by_one(scene: Scene, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(bulk, "_TOLD", 1)
+    monkeypatch.setattr(bulk_work, "TOLD", 1)
     mine, others = submit(scene, 2), submit(scene, 2, user="bea")
-    done = scene.fl.bulk.run("cancel", "acme", {}, user="ana")
-    assert (done.changed, done.refused, len(done.errors)) == (2, 2, 1)
-    assert "ask an admin" in str(done.errors[0][1])
+    done = all_of(scene, "cancel", user="ana")
+    assert (done.changed, done.refused, len(done.refusals)) == (2, 2, 1)
+    assert "ask an admin" in done.refusals[0].detail
     assert {scene.get(job).status for job in mine} == {CANCELED}
     assert {scene.get(job).status for job in others} == {QUEUED}
 
 
-def test_it_stops_in_time_and_goes_on_from_there(scene: Scene, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(bulk, "_PAGE", 2)
-    submit(scene, 5)
-    cursor, changed = None, []
-    while True:
-        late = submit(scene, 1)  # comes in meanwhile, and is none of those that were asked for
-        done = scene.fl.bulk.run("cancel", "acme", {}, user="olga", cursor=cursor, seconds=0.0)
-        changed.append(done.changed)
-        cursor = done.next_cursor
-        if cursor is None:
-            break
-    assert sum(changed) == 6, "the five, and the one that was there when it began"
-    assert set(changed) <= {0, 1}
-    assert scene.get(late[0]).status == QUEUED
-
-
-def test_asking_again_without_the_cursor_does_the_rest(scene: Scene):
-    submit(scene, 3)
-    assert scene.fl.bulk.run("cancel", "acme", {}, user="olga", seconds=0.0).changed == 1
-    assert scene.fl.bulk.run("cancel", "acme", {}, user="olga").changed == 2
-
-
-def test_one_that_goes_meanwhile_is_passed_over(scene: Scene, monkeypatch: pytest.MonkeyPatch):
+def test_one_that_has_gone_or_changed_meanwhile_is_passed_over(scene: Scene, monkeypatch: pytest.MonkeyPatch):
     jobs = submit(scene, 2)
     gone = scene.submit(organization="rival", user="rita").id
-    monkeypatch.setattr(scene.fl.bulk, "_ids", lambda *_, **__: (jobs[1].id, gone, jobs[0].id))
-    done = scene.fl.bulk.run("cancel", "acme", {}, user="olga")
-    assert (done.changed, done.passed_over) == (2, 1)
+    ended = scene.fl.cancel(scene.submit().id, organization="acme")
+    found = (jobs[1].id, gone, ended.id, jobs[0].id)
+    monkeypatch.setattr(scene.fl.bulk._steps._work, "_ids", lambda *_, **__: found)
+    done = all_of(scene, "cancel")
+    assert (done.changed, done.passed_over, done.refused) == (2, 2, 0)
 
 
-def test_each_job_and_each_request_stand_in_the_audit(scene: Scene):
-    jobs = submit(scene, 2)
-    scene.fl.bulk.run("cancel", "acme", {"job_type": "report"}, user="olga")
-    whole, *each = scene.fl.audit.list("acme")
-    assert (whole.action, whole.actor) == ("jobs.bulk_cancel", "olga")
-    assert whole.after == {"changed": 2, "refused": 0, "is_done": True, "filters": ["job_type"]}
-    assert {(one.action, one.subject) for one in each} == {("jobs.cancel", str(job.id)) for job in jobs}
+def test_children_of_dead_letters_follow_the_parent_and_are_no_refusals(scene: Scene):
+    parent = scene.submit()
+    child = scene.submit(depends_on=[parent.id])
+    scene.end(*scene.worker().claim(1), outcome=BROKEN)
+    done = all_of(scene, "retry")
+    assert (done.changed, done.passed_over, done.refused) == (1, 1, 0)
+    assert [scene.get(job).status for job in (parent, child)] == [QUEUED, JobStatus.PENDING]
+
+
+def test_what_has_failed_again_is_not_retried_again(scene: Scene, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(bulk_steps, "_STEP", 0.0)
+    old, new = bury(scene, 1), bury(scene, 1)
+    action = scene.fl.bulk.start("retry", "acme", {}, seconds=0.0)
+    scene.clock.advance(1)
+    scene.end(*scene.worker().claim(1), outcome=BROKEN)
+    # As if the worker that retried it had died before it could say so.
+    scene.fl.database.write(lambda c: _forget_cursor(c, action), of="acme")
+    while scene.fl.bulk.get("acme", action.id).ended_at is None:
+        scene.fl.bulk._steps.go_on("acme", action.id)
+    assert [scene.get(one[0]).status for one in (old, new)] == [QUEUED, JobStatus.DEAD_LETTER]
+    assert scene.fl.bulk.get("acme", action.id).passed_over == 1
+
+
+def _forget_cursor(connection: Any, action: BulkAction) -> None:
+    bulk_actions.change(connection, "acme", action.id, {"cursor": None})
 
 
 @pytest.mark.parametrize(
-    ("action", "filters", "cursor"),
+    ("verb", "filters", "pace"),
     [
         ("explode", {}, None),
-        ("cancel", {}, "x"),
-        ("retry", {}, "x 2026-11-26"),
-        ("retry", {}, f"{NOBODY} 2026-11-26"),
         ("cancel", {"status": ["lost"]}, None),
+        ("cancel", {"status": 5}, None),
+        ("cancel", {"created_after": datetime(2026, 11, 1)}, None),  # noqa: DTZ001 - it has to have a time zone
+        ("delete", {"type": "report"}, None),
+        ("cancel", {}, 1.0),
+        ("retry", {}, 0.0),
+        ("retry", {}, -1.0),
+        ("retry", {}, 1e-15),
+        ("retry", {}, float("nan")),
     ],
 )
-def test_what_makes_no_sense_is_refused(scene: Scene, action: str, filters: dict[str, Any], cursor: str | None):
+def test_what_makes_no_sense_is_not_begun(scene: Scene, verb: str, filters: dict[str, Any], pace: float | None):
+    bury(scene, 1)
     with pytest.raises(InvalidParameters):
-        scene.fl.bulk.run(action, "acme", filters, user="olga", cursor=cursor)
+        scene.fl.bulk.start(verb, "acme", filters, per_second=pace)
+    assert scene.fl.bulk.list("acme") == ()
+    assert scene.fl.list(organization="acme").total == 1
+
+
+def test_an_organization_has_so_many_at_work_and_no_more(scene: Scene, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(bulk_steps, "_STEP", 0.0)
+    submit(scene, MOST_WORKING + 2)
+    first, *_ = [scene.fl.bulk.start("cancel", "acme", {}, seconds=0.0) for _ in range(MOST_WORKING)]
+    with pytest.raises(TooManyBulkActions, match="stop it"):
+        scene.fl.bulk.start("cancel", "acme", {})
+    scene.fl.bulk.start("cancel", "rival", {})
+    scene.fl.bulk.stop("acme", first.id)
+    assert scene.fl.bulk.start("cancel", "acme", {}, seconds=60.0).state == "done"
+
+
+def test_they_are_listed_newest_first_and_of_their_organization_alone(scene: Scene):
+    first, second, third = (all_of(scene, "cancel") for _ in range(3))
+    assert [one.id for one in scene.fl.bulk.list("acme", limit=2)] == [third.id, second.id]
+    assert [one.id for one in scene.fl.bulk.list("acme", before=second.id)] == [first.id]
+    assert scene.fl.bulk.list("rival") == ()
+    for key in (first.id, str(first.id), "nonsense"):
+        with pytest.raises(BulkActionNotFound):
+            scene.fl.bulk.get("rival", key)
+        with pytest.raises(BulkActionNotFound):
+            scene.fl.bulk.stop("rival", key)
+
+
+def test_they_are_told_of_for_a_day_after_their_end(scene: Scene, monkeypatch: pytest.MonkeyPatch):
+    ended = all_of(scene, "cancel")
+    monkeypatch.setattr(bulk_steps, "_STEP", 0.0)
+    submit(scene, 2)
+    working = scene.fl.bulk.start("cancel", "acme", {}, seconds=0.0)
+    scene.clock.advance(DAY + 1)
+    scene.cleaner().run_once()
+    assert [one.id for one in scene.fl.bulk.list("acme")] == [working.id]
+    with pytest.raises(BulkActionNotFound, match="ended more than a day ago"):
+        scene.fl.bulk.get("acme", ended.id)
+
+
+def _wanted() -> Iterator[st.SearchStrategy[Any]]:
+    texts = st.text(max_size=9) | st.none()
+    moments = st.datetimes(timezones=st.just(UTC)) | st.none()
+    pairs = st.tuples(st.text(max_size=5), st.text(max_size=5))
+    yield st.frozensets(st.sampled_from(JobStatus))
+    yield from (texts, texts, texts)
+    yield st.lists(pairs, max_size=3).map(tuple)
+    yield from (moments, moments)
+    yield st.tuples(st.uuids(), st.uuids()) | st.none()
+    yield texts
+    yield st.uuids() | st.none()
+    yield st.booleans()
+    yield st.frozensets(pairs, max_size=3)
+    yield moments
+
+
+@given(st.tuples(*_wanted()))
+def test_which_jobs_it_is_about_is_kept_as_it_was(fields: tuple[Any, ...]) -> None:
+    wanted = Wanted(*fields)
+    assert wanted_of(kept_wanted(wanted)) == wanted

@@ -84,8 +84,9 @@ def test_ids_come_newest_first_from_where_they_were_left(world: World, reads: Re
     world.submit(job_type="fax")
     world.submit("rival")
 
-    first = reads.matching.ids("acme", limit=2, job_type="report.pdf")
-    rest = reads.matching.ids("acme", before=first[-1], job_type="report.pdf")
+    wanted = reads.matching.resolved("acme", job_type="report.pdf")
+    first = reads.matching.ids("acme", wanted, limit=2)
+    rest = reads.matching.ids("acme", wanted, before=first[-1])
 
     assert (first, rest) == ((ids[2], ids[1]), (ids[0],))
 
@@ -93,4 +94,4 @@ def test_ids_come_newest_first_from_where_they_were_left(world: World, reads: Re
 def test_ids_can_be_the_beginning_of_one(world: World, reads: Reads) -> None:
     first, _ = world.submit(id=UUID(int=1)), world.submit(id=UUID(int=2**127))
 
-    assert reads.matching.ids("acme", text=str(first)) == (first,)
+    assert reads.matching.ids("acme", reads.matching.resolved("acme", text=str(first))) == (first,)

@@ -14,7 +14,7 @@ from tests.runtime.worker_kit import engine
 from tests.runtime.worker_store import nothing
 
 ROUNDS = 5
-SERVICES = ("scheduler", "stage", "watch", "rescue", "cleanup", "breakers")
+SERVICES = ("scheduler", "bulk actions", "stage", "watch", "rescue", "cleanup", "breakers")
 
 
 class Waits:

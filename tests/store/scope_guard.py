@@ -40,6 +40,7 @@ REASONS: Final = {
     "feed": "a node follows the log of all organizations and sorts events into rooms",
     "heartbeat": "a worker asks for its own jobs, of any organization",
     "schedules": "due schedules of all organizations are submitted by one scheduler",
+    "bulk actions": "a worker goes on with those of all organizations",
     "credentials": "a credential says which organization it opens, so it is looked up before that is known",
     "operator reads": "operators see all organizations",
 }

@@ -28,6 +28,7 @@ from fairlane.store.planning import plan_for_values
 from fairlane.store.statements import (
     audit,
     breakers,
+    bulk_actions,
     claim,
     claim_round,
     cleanup,
@@ -176,9 +177,18 @@ SELECT 'small' || n % 100, gen_random_uuid(), 's' || n, 'type' || n % 5, '{}', '
   moment, CASE WHEN n % 10 > 0 THEN moment END, '2026-11-01Z'
 FROM (SELECT n, '2026-11-01Z'::timestamptz + n * interval '1 s' AS moment FROM generate_series(1, 20000) AS n) AS its
 """
+# One in a hundred goes on.
+BULK_ACTIONS = """
+INSERT INTO fairlane_bulk_actions (organization_id, id, verb, origin, wanted, filters, changed, passed_over, refused,
+  refusals, failures, look_at, created_at, ended_at)
+SELECT 'small' || n % 100, gen_random_uuid(), 'retry', 'library', '{}', '{}', 0, 0, 0, '[]', 0,
+  CASE WHEN n % 100 = 7 THEN moment END, moment, CASE WHEN n % 100 <> 7 THEN moment END
+FROM (SELECT n, '2026-11-01Z'::timestamptz + n * interval '1 s' AS moment FROM generate_series(1, 20000) AS n) AS its
+"""
 FILLS = (
     *(ORGANIZATIONS, FILL, EDGES, FILES, QUOTAS, SUBMISSIONS, STARTS, LOG, LETTERS, COUNTS, BREAKERS, LABELS, AUDIT),
     SCHEDULES,
+    BULK_ACTIONS,
 )
 
 
@@ -205,6 +215,7 @@ TABLES = (
     "fairlane_labels",
     "fairlane_audit",
     "fairlane_schedules",
+    "fairlane_bulk_actions",
 )
 PAIRS = [Pair("small1", "type0"), Pair("small2", "type0")]
 SUBJECTS = [Subject(None, "type0"), Subject("big", None), Subject("big", "type0")]
@@ -454,6 +465,16 @@ CASES = {
     ),
     "a schedule": Case(lambda connection: schedules.find(connection, "small1", "s1"), ("schedules_name",)),
     "an organization's schedules": Case(lambda connection: schedules.of(connection, "small1"), ("schedules_name",)),
+    "bulk actions that go on": Case(bulk_actions.live, ("bulk_actions_look_at",)),
+    "an organization's bulk actions that go on": Case(
+        lambda connection: bulk_actions.working(connection, "small7"), ("bulk_actions_live",)
+    ),
+    "an organization's bulk actions": Case(
+        lambda connection: bulk_actions.of(connection, "small1", None, 100), ("bulk_actions_pk",), ()
+    ),
+    "old bulk actions": Case(
+        lambda connection: bulk_actions.forget(connection, START + timedelta(minutes=1), 100), ("bulk_actions_ended",)
+    ),
     "new edges": Case(lambda connection: dependencies.look_at_new_edges(connection, LATER, {}), ("job_parents_new",)),
 }
 

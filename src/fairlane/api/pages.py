@@ -3,6 +3,7 @@
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Sequence
 from typing import Annotated, Generic, TypeVar
+from uuid import UUID
 
 from fastapi import Query
 from pydantic import BaseModel, Field
@@ -16,6 +17,8 @@ Limit = Annotated[int, Query(ge=1, le=LARGEST, description="How many at most.")]
 Cursor = Annotated[
     str | None, Query(max_length=1000, description="The page before's `next_cursor`; left out: from the start.")
 ]
+
+Before = Annotated[UUID | None, Query(alias="cursor", description="The page before's `next_cursor`.")]
 
 
 class Items(BaseModel, Generic[T]):

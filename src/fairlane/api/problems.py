@@ -32,6 +32,8 @@ _KINDS: Final[Mapping[type[BaseException], tuple[int, str, str | None]]] = {
     e.JobNotFound: (404, "job-not-found", _JOB_UNKNOWN),
     e.ArtifactNotFound: (404, "artifact-not-found", "The job has no such artifact."),
     e.WorkerNotFound: (404, "worker-not-found", None),
+    e.TooManyBulkActions: (409, "too-many-bulk-actions", None),
+    e.BulkActionNotFound: (404, "bulk-action-not-found", "The organization has no such bulk action."),
     e.ScheduleNotFound: (404, "schedule-not-found", "The organization has no such schedule."),
     e.OrganizationNotFound: (404, "organization-not-found", ORGANIZATION_UNKNOWN),
     e.OrganizationExists: (409, "organization-exists", None),

@@ -1,233 +1,216 @@
-"""Many jobs at once: `fl.bulk`.
+"""Many jobs at once: `fl.bulk`."""
 
-Nothing is kept of a bulk action while it goes on. It works from the newest job to the oldest, each in a transaction of
-its own, and says where it has come to; whoever asked goes on from there. So a crash on either side leaves jobs that
-were changed and jobs that were not, and asking again does the rest: what was changed fits no more.
-"""
-
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from enum import StrEnum
-from functools import partial
+from contextlib import suppress
+from dataclasses import replace
 from time import monotonic
 from typing import Any, Final
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from sqlalchemy import Connection
+from uuid_utils.compat import uuid7
 
-from fairlane.control.jobs import JobControl
-from fairlane.domain.errors import FairlaneError, InvalidParameters, JobNotFound, StorageUnavailable
-from fairlane.domain.statuses import LIVE, JobStatus
+from fairlane.control.authority import refuse_unless_may
+from fairlane.control.bulk_rows import bulk_action_of, kept_filters, kept_wanted, unknown
+from fairlane.control.bulk_steps import BulkSteps
+from fairlane.control.bulk_work import check_pace
+from fairlane.domain.bulk import MOST_WORKING, BulkAction, BulkVerb, fitting, verb_of
+from fairlane.domain.errors import FairlaneError, InvalidParameters, PermissionDenied, TooManyBulkActions
+from fairlane.domain.origin import origin
+from fairlane.domain.permissions import Right
 from fairlane.domain.texts import storable
 from fairlane.store.statements import audit
+from fairlane.store.statements import bulk_actions as statements
+from fairlane.store.statements.job_list import Wanted
 from fairlane.store.statements.transition import SYSTEM
+from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
 
-_SECONDS: Final = 5.0  # after so long it says how far it came
-_PAGE: Final = 200
-_TOLD: Final = 20  # refusals, in full
-_UNTIL: Final = " "  # in a cursor, between the job and the moment from which the next one may be due
-
-
-class BulkAction(StrEnum):
-    """What to do with many jobs."""
-
-    CANCEL = "cancel"
-    RETRY = "retry"
-    DELETE = "delete"
-
-
-# Which of them it can be done with.
-FITTING: Final = {
-    BulkAction.CANCEL: LIVE,
-    BulkAction.RETRY: frozenset({JobStatus.DEAD_LETTER}),
-    BulkAction.DELETE: frozenset({JobStatus.DEAD_LETTER}),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Worked:
-    """How far a bulk action came.
-
-    Attributes:
-        changed: how many jobs.
-        passed_over: how many were gone meanwhile.
-        refused: how many were refused; `errors` says of the first of them why.
-        next_cursor: where to go on; None: it came to the end.
-    """
-
-    changed: int
-    passed_over: int
-    refused: int
-    errors: tuple[tuple[UUID, FairlaneError], ...]
-    next_cursor: str | None
+_AT_ONCE: Final = 2.0  # seconds that whoever begins one works at it
 
 
 class Bulk:
-    """Cancel, retry or delete all jobs that fit filters. Each job is audited by itself, and each request as a whole.
+    """Cancel, retry or delete all jobs that fit filters. Each job is audited by itself, and each action as a whole.
 
     Args:
-        ids: gives the ids of jobs that fit, newest first, from just after `before`: `Matching.ids`.
+        resolved: which jobs fit filters, with a text as what it stands for now: `Matching.resolved`.
+        of_host: whether the application's own directory knows who may what.
     """
 
-    def __init__(self, database: Database, jobs: JobControl, ids: Callable[..., tuple[UUID, ...]]) -> None:
+    def __init__(
+        self, database: Database, resolved: Callable[..., Wanted], steps: BulkSteps, *, of_host: bool = False
+    ) -> None:
         self._database = database
-        self._jobs = jobs
-        self._ids = ids
+        self._resolved = resolved
+        self._steps = steps
+        self._of_host = of_host
 
-    def run(
+    def start(
         self,
-        action: BulkAction | str,
+        verb: BulkVerb | str,
         organization: str,
         filters: Mapping[str, Any],
         *,
         user: str | None = None,
-        cursor: str | None = None,
-        seconds: float = _SECONDS,
         per_second: float | None = None,
-    ) -> Worked:
-        """Work for `seconds`, then say how far it came.
+        seconds: float = _AT_ONCE,
+        right: Right | None = None,
+        token: str | None = None,
+    ) -> BulkAction:
+        """Begin a bulk action: "cancel", "retry" or "delete". Workers do what is left after `seconds`.
 
         Args:
-            filters: as `Reads.list` has them; of their statuses only those count with which it can be done.
+            filters: as `Reads.list` has them. Of their statuses only those count with which it can be done, and of the
+                jobs those that are there by now.
             user: who acts; what is not theirs to change is refused, job by job.
-            cursor: where the run before came to; None: from the newest job on.
-            per_second: how many dead letters become ready each second, over all runs, so that they don't fail together
-                a second time; None: all at once. Other actions have no pace.
+            per_second: how many dead letters become ready each second, so that they don't fail together a second time;
+                None: all at once. Others have no pace.
+            seconds: how long it is worked at here, and before this returns.
+            right: which `user` must have for as long as it goes on, as for a request; None = trusted code.
+            token: the hash of the token by which it is begun; with that it ends.
 
         Raises:
-            InvalidParameters: a filter, the action, the pace or the cursor makes no sense.
-            StorageUnavailable: the database is away; some may have been changed. Ask again.
+            InvalidParameters: a filter, the verb or the pace makes no sense.
+            TooManyBulkActions: ten of the organization's go on already.
+            StorageUnavailable: the database is away, and nothing was begun.
         """
-        verb, wanted = _action(action), {**filters, "status": fitting(action, filters.get("status"))}
-        storable(user=user)
-        (before, since), deadline = _place_of(cursor), monotonic() + seconds
-        tally, pace = _Tally(), self._pace(verb, per_second, since)
-        while wanted["status"]:
-            page = self._ids(organization, before=before, limit=_PAGE, **wanted)
-            for job in page:
-                if monotonic() > deadline and tally.seen:
-                    return self._worked(verb, organization, user, filters, tally.worked(_cursor(before, pace)))
-                tally.count(job, partial(self._one, verb, job, organization, user, pace))
-                before = job
-            if len(page) < _PAGE:
-                break
-        return self._worked(verb, organization, user, filters, tally.worked(None))
-
-    def _pace(self, action: BulkAction, per_second: float | None, since: datetime | None) -> "_Pace | None":
-        if per_second is None:
-            return None
-        if action is not BulkAction.RETRY or not per_second > 0:
-            raise InvalidParameters(f"per_second is for retries and above 0, not {per_second!r} for {action}.")
-        now = self._database.read(self._database.clock.now)
-        return _Pace(max(now, since or now), timedelta(seconds=1 / per_second))
-
-    def _one(
-        self, action: BulkAction, job: UUID, organization: str, user: str | None, pace: "_Pace | None" = None
-    ) -> None:
-        match action:
-            case BulkAction.CANCEL:
-                self._jobs.cancel(job, organization, user=user, reason="canceled with others")
-            case BulkAction.RETRY:
-                self._jobs.retry(job, organization, user=user, at=pace.due if pace is not None else None)
-                if pace is not None:
-                    pace.due += pace.step
-            case BulkAction.DELETE:
-                self._jobs.delete(job, organization, user=user)
-
-    def _worked(
-        self, action: BulkAction, organization: str, user: str | None, filters: Mapping[str, Any], worked: Worked
-    ) -> Worked:
-        """Audit it. What happened to each job stands in the audit already."""
-        after = {
-            "changed": worked.changed,
-            "refused": worked.refused,
-            "is_done": worked.next_cursor is None,
-            "filters": sorted(name for name, value in filters.items() if value),
+        storable(organization=organization, user=user)
+        given = {**filters, "status": _listed(filters.get("status"))}
+        statuses = fitting(verb, given["status"])
+        check_pace(verb_of(verb), per_second)
+        wanted = self._resolved(organization, **{**given, "status": sorted(statuses)})
+        begun, taken = uuid7(), uuid4()
+        values = {
+            "id": begun,
+            "verb": verb_of(verb),
+            "user_id": user,
+            "needs": right if not self._of_host else None,
+            "token": token,
+            "filters": kept_filters(given),
+            "per_second": per_second,
+            "taken": taken,
         }
+        wanted = replace(wanted, statuses=statuses)
+        row = self._database.write(lambda c: self._create(c, organization, wanted, values), of=organization)
+        # It has begun: whatever goes wrong from here on, workers go on with it.
+        with suppress(FairlaneError):
+            deadline = monotonic() + seconds
+            self._steps.step(row, taken)
+            while monotonic() < deadline and self._steps.go_on(organization, begun):
+                pass
+            return self.get(organization, begun)
+        return bulk_action_of(row, row.created_at)
 
-        def record(connection: Connection) -> None:
+    def get(self, organization: str, action: UUID | str) -> BulkAction:
+        """A bulk action, to see how far it has come. It is kept for a day after its end.
+
+        Raises:
+            BulkActionNotFound
+        """
+        storable(organization=organization)
+        key = _id_of(organization, action)
+
+        def read(connection: Connection) -> BulkAction:
+            row = self._row(connection, organization, key)
+            return bulk_action_of(row, self._database.clock.now(connection))
+
+        return self._database.read(read, of=organization)
+
+    def list(self, organization: str, *, before: UUID | None = None, limit: int = 100) -> tuple[BulkAction, ...]:
+        """Those that go on, and those that ended within a day, the newest first, from just after `before`."""
+        storable(organization=organization)
+
+        def read(connection: Connection) -> tuple[BulkAction, ...]:
             now = self._database.clock.now(connection)
-            audit.record(connection, now, organization, user or SYSTEM, f"jobs.bulk_{action}", "jobs", after=after)
+            return tuple(bulk_action_of(row, now) for row in statements.of(connection, organization, before, limit))
 
-        self._database.write(record, of=organization)
-        return worked
+        return self._database.read(read, of=organization)
+
+    def stop(
+        self,
+        organization: str,
+        action: UUID | str,
+        *,
+        user: str | None = None,
+        only_own: bool = False,
+        right: Right | None = None,
+    ) -> BulkAction:
+        """End it before its end, within a second: what it has changed stays changed. One that has ended stays so.
+
+        Args:
+            user: who stops it; None = the system.
+            only_own: whether it has to be theirs.
+            right: which they must have at that moment, as for a request, and over others' all; None = trusted code.
+
+        Raises:
+            BulkActionNotFound, PermissionDenied
+        """
+        storable(organization=organization, user=user)
+        key = _id_of(organization, action)
+
+        def work(connection: Connection) -> BulkAction:
+            row = statements.lock(connection, organization, key)
+            if row is None:
+                raise unknown(organization, key)
+            is_own = row.user_id == user
+            if only_own and not is_own:
+                raise PermissionDenied(f"Bulk action {key} is not {user}'s: ask an admin to stop it.")
+            refuse_unless_may(connection, organization, user, right if not self._of_host else None, full=not is_own)
+            now = self._database.clock.now(connection)
+            if row.ended_at is None:
+                by = user or SYSTEM
+                values = {"ended_at": now, "look_at": None, "stopped_by": by}
+                statements.change(connection, organization, key, values)
+                audit.record(connection, now, organization, by, "bulk_actions.stop", key)
+            return bulk_action_of(self._row(connection, organization, key), now)
+
+        return self._database.write(work, of=organization)
+
+    def _create(self, connection: Connection, organization: str, wanted: Wanted, values: Mapping[str, Any]) -> AnyRow:
+        # Two at once may both find room for the last one: the bound is to keep one organization from a thousand.
+        if statements.working(connection, organization) >= MOST_WORKING:
+            raise TooManyBulkActions(
+                f"{MOST_WORKING} bulk actions of {organization} go on; wait for one of them, or stop it."
+            )
+        now = self._database.clock.now(connection)
+        row = {
+            **values,
+            "organization_id": organization,
+            "origin": origin(),
+            "wanted": kept_wanted(replace(wanted, there_at=now)),
+            "refusals": "[]",
+            **dict.fromkeys(("changed", "passed_over", "refused", "failures"), 0),
+            "look_at": now + statements.TAKEN_FOR,
+            "created_at": now,
+        }
+        statements.create(connection, row)
+        # Names of filters alone: what was searched for, the audit need not know.
+        names = sorted(name for name, value in json.loads(values["filters"]).items() if value)
+        after = {"verb": values["verb"], "filters": names, "per_second": values["per_second"]}
+        actor = values["user_id"] or SYSTEM
+        audit.record(connection, now, organization, actor, "bulk_actions.start", values["id"], after=after)
+        return self._row(connection, organization, values["id"])
+
+    def _row(self, connection: Connection, organization: str, action: UUID) -> AnyRow:
+        row = statements.find(connection, organization, action)
+        if row is None:
+            raise unknown(organization, action)
+        return row
 
 
-@dataclass(slots=True)
-class _Pace:
-    """When the next retried job is due, and how long after it the one behind."""
-
-    due: datetime
-    step: timedelta
-
-
-class _Tally:
-    """What became of the jobs so far."""
-
-    def __init__(self) -> None:
-        self.changed = self.passed_over = self.refused = 0
-        self.errors: list[tuple[UUID, FairlaneError]] = []
-
-    @property
-    def seen(self) -> int:
-        return self.changed + self.passed_over + self.refused
-
-    def count(self, job: UUID, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except StorageUnavailable:
-            raise
-        except JobNotFound:
-            self.passed_over += 1
-        except FairlaneError as error:
-            self.refused += 1
-            if len(self.errors) < _TOLD:
-                self.errors.append((job, error))
-        else:
-            self.changed += 1
-
-    def worked(self, next_cursor: str | None) -> Worked:
-        return Worked(self.changed, self.passed_over, self.refused, tuple(self.errors), next_cursor)
-
-
-def fitting(action: BulkAction | str, statuses: Any) -> frozenset[JobStatus]:
-    """With which of these statuses, or of all (None), the action can be done.
-
-    Raises:
-        InvalidParameters: there is no such status, or no such action.
-    """
-    able = FITTING[_action(action)]
-    given = [statuses] if isinstance(statuses, str) else statuses
+def _listed(status: Any) -> list[str] | None:
+    """Once: it may be something that can be gone through only once."""
+    if status is None:
+        return None
     try:
-        return able if not given else able & frozenset(map(JobStatus, given))
-    except ValueError as error:
-        raise InvalidParameters(f"{error}; a status is one of {', '.join(JobStatus)}.") from None
+        return [status] if isinstance(status, str) else sorted(status)
+    except TypeError:
+        raise InvalidParameters(f"status is one status or several, not {status!r:.80}.") from None
 
 
-def _action(action: BulkAction | str) -> BulkAction:
+def _id_of(organization: str, action: UUID | str) -> UUID:
     try:
-        return BulkAction(action)
+        return action if isinstance(action, UUID) else UUID(action)
     except ValueError:
-        raise InvalidParameters(f"{action!r:.80} is no bulk action; there are {', '.join(BulkAction)}.") from None
-
-
-def _cursor(before: UUID | None, pace: _Pace | None) -> str:
-    return str(before) if pace is None else f"{before}{_UNTIL}{pace.due.isoformat()}"
-
-
-def _place_of(cursor: str | None) -> tuple[UUID | None, datetime | None]:
-    """The job that a run came to, and when the next one may be due, if it had a pace.
-
-    Raises:
-        InvalidParameters: it is no cursor of ours.
-    """
-    try:
-        job, _, due = (cursor or "").partition(_UNTIL)
-        moment = datetime.fromisoformat(due) if due else None
-        if moment is not None and moment.utcoffset() is None:
-            raise ValueError(due)
-        return UUID(job) if cursor is not None else None, moment
-    except ValueError:
-        raise InvalidParameters("The cursor is not one that a bulk action gave; leave it out to begin anew.") from None
+        raise unknown(organization, action) from None

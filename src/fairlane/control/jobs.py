@@ -72,12 +72,14 @@ class JobControl:
         user: str | None,
         parameters: Mapping[str, Any] | None = None,
         at: datetime | None = None,
+        dead_by: datetime | None = None,
     ) -> Job:
         """Queue a dead letter again, with a fresh count of retries, and revive the children that it took down.
 
         Args:
             parameters: to run it with instead of its own; a secret that is "[redacted]" in them stays as it is.
             at: not before this moment.
+            dead_by: only if it was a dead letter by then, and has not failed anew.
 
         Raises:
             JobNotFound, PermissionDenied, InvalidParameters, PayloadTooLarge, StorageUnavailable
@@ -85,6 +87,8 @@ class JobControl:
         """
 
         def work(connection: Connection, row: AnyRow) -> Job:
+            if dead_by is not None and row.finished_at is not None and row.finished_at > dead_by:
+                raise IllegalTransition(f"Job {row.id} has failed once more; look why before you retry it.")
             edit = self._edit(connection, row, parameters) if parameters is not None else None
             now = self._database.clock.now(connection)
             dead_letters.retry(connection, now, organization, row.id, actor=user or SYSTEM, edit=edit, at=at)

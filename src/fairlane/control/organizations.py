@@ -14,7 +14,7 @@ from fairlane.domain.statuses import JobStatus, OrganizationStatus
 from fairlane.domain.texts import storable
 from fairlane.registry.options import INHERIT, LARGEST_COUNT, Inheriting, Seconds, count, seconds
 from fairlane.store.row_security import EVERYONE
-from fairlane.store.statements import audit, dependencies, job_types, schedules
+from fairlane.store.statements import audit, bulk_actions, dependencies, job_types, schedules
 from fairlane.store.statements import organizations as statements
 from fairlane.store.statements.transition import SYSTEM, Ended, write
 from fairlane.store.tables import AnyRow
@@ -188,8 +188,8 @@ class Organizations:
     def delete(self, organization: str, *, user: str | None = None, right: Right | None = None) -> None:
         """Delete an organization: its waiting jobs go to dead letter, running ones finish, its id stays taken.
 
-        Its schedules go with it. A pause of it ends: a job that ran, and comes back to its queue, goes to dead letter
-        at its next start.
+        Its schedules and bulk actions go with it. A pause of it ends: a job that ran, and comes back to its queue, goes
+        to dead letter at its next start.
 
         A job whose row somebody holds goes when its turn comes. Where an outage has cut this off, call it again.
 
@@ -239,6 +239,7 @@ class Organizations:
             if is_deleting:
                 job_types.resume(connection, Subject.ORGANIZATION, organization)
                 schedules.remove_all(connection, organization)
+                bulk_actions.remove_all(connection, organization)
             now, before = self._database.clock.now(connection), {name: getattr(found[0], name) for name in values}
             audit.record(
                 connection, now, organization, user or SYSTEM, action, organization, before=before, after=values

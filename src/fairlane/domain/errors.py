@@ -45,6 +45,14 @@ class ScheduleNotFound(FairlaneError):
     """The organization has no schedule of this name."""
 
 
+class BulkActionNotFound(FairlaneError):
+    """The organization has no such bulk action, or it ended more than a day ago."""
+
+
+class TooManyBulkActions(FairlaneError):
+    """As many bulk actions of the organization go on as may; nothing was begun."""
+
+
 class WaitTimeout(FairlaneError, TimeoutError):
     """The job had not ended when the time to wait for it was over; it goes on."""
 

@@ -47,6 +47,11 @@ def wanted_of(**filters: Unpack[Filters]) -> Wanted:
     Raises:
         InvalidParameters: a filter that makes no sense; the message says which.
     """
+    unknown = filters.keys() - Filters.__annotations__.keys()
+    if unknown:
+        raise InvalidParameters(
+            f"There is no filter {min(unknown)!r:.80}; there are {', '.join(Filters.__annotations__)}."
+        )
     wanted = Wanted(
         statuses_of(filters.get("status")),
         filters.get("job_type"),

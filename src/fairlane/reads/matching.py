@@ -12,6 +12,7 @@ from fairlane.domain.texts import storable
 from fairlane.reads import jobs as asked
 from fairlane.reads import metrics as numbers
 from fairlane.reads.jobs import Filters
+from fairlane.store.planning import plan_for_values
 from fairlane.store.statements import job_list
 from fairlane.store.statements.job_list import Wanted
 from fairlane.store.transaction import Database
@@ -36,15 +37,20 @@ class Matching:
             lambda connection, wanted: numbers.counts_of(connection, organization, wanted, cap=asked.TOTAL_CAP),
         )
 
+    def resolved(self, organization: str, **filters: Unpack[Filters]) -> Wanted:
+        """What is asked for, with a text as what it stands for now: the beginning of an id, or a word."""
+        return self._read(organization, filters, lambda _, wanted: wanted)
+
     def ids(
-        self, organization: str, *, before: UUID | None = None, limit: int = 1000, **filters: Unpack[Filters]
+        self, organization: str, wanted: Wanted, *, before: UUID | None = None, limit: int = 1000
     ) -> tuple[UUID, ...]:
-        """The ids, newest first, from just after `before`; to work through them."""
-        return self._read(
-            organization,
-            filters,
-            lambda connection, wanted: job_list.ids(connection, organization, wanted, before=before, limit=limit),
-        )
+        """The ids of what was `resolved`, newest first, from just after `before`; to work through them."""
+
+        def read(connection: Connection) -> tuple[UUID, ...]:
+            plan_for_values(connection)
+            return job_list.ids(connection, organization, wanted, before=before, limit=limit)
+
+        return self._database.read(read, of=organization)
 
     def _read(self, organization: str, filters: Filters, read: Callable[[Connection, Wanted], T]) -> T:
         require_organization(organization)

@@ -12,6 +12,7 @@ from fairlane.registry.options import Options
 from fairlane.runtime.file_sweep import FileSweep
 from fairlane.store.statements import (
     breakers,
+    bulk_actions,
     dependencies,
     feed,
     idempotency,
@@ -33,9 +34,11 @@ _ENOUGH = 2_000  # jobs a round deletes before it looks after all else
 _PAGES = 10  # transactions a round
 _SHELVES = 1_000  # looked through for old jobs at a time
 _SWEEP = 5_000  # edges a round
-_COUNTS_KEPT = timedelta(days=1)  # breakers look at half an hour of them; no submission limit looks further back
+# Breakers look at half an hour of them; no submission limit looks further back. Bulk actions are told of for as long.
+_COUNTS_KEPT = timedelta(days=1)
 _COUNTS = 10_000  # submissions a round
 _QUOTAS = 500  # looked at a round
+_BULK_ACTIONS = 500  # a round
 _START = Shelf("", "")
 _FIRST_QUOTA = ("", "")
 _LONGEST = 100 * 365 * 86_400.0  # seconds; moments far beyond can't be computed
@@ -125,6 +128,7 @@ class Cleanup:
     def _forget(self, connection: Connection) -> None:
         before = self._database.clock.now(connection) - _COUNTS_KEPT
         breakers.forget(connection, before)
+        bulk_actions.forget(connection, before, _BULK_ACTIONS)
         outcomes.forget(connection, before)
         idempotency.forget(connection, before)
         feed.forget_alerts(connection, before)

@@ -1,5 +1,6 @@
 """What the composition root hands to the running side."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final, Self
 
@@ -9,6 +10,7 @@ from fairlane.registry.artifacts import ObjectStorage
 from fairlane.registry.catalogue import Catalogue
 from fairlane.registry.directory import Directory, StoredDirectory
 from fairlane.registry.keyring import Keyring
+from fairlane.runtime.bulk_actions import GoOn
 from fairlane.runtime.scheduler import Ticks
 from fairlane.store.row_security import Role
 from fairlane.store.transaction import Database
@@ -30,6 +32,7 @@ class WorkerParts:
     artifacts: ObjectStorage
     emit: Emit
     ticks: Ticks
+    bulk_steps: Callable[[Database, Directory], GoOn]
     keyring: Keyring = field(default_factory=Keyring)
 
     def on_own_connections(self) -> Self:

@@ -13,6 +13,7 @@ from typing import Final
 from fairlane.domain.errors import ConfigurationError, FairlaneError, StorageUnavailable
 from fairlane.domain.events import LoopBlocked, QueuesNotServed, ServiceFailed, WorkerStarted, WorkerStopped
 from fairlane.runtime.breakers import Breakers, Tally
+from fairlane.runtime.bulk_actions import BulkActions
 from fairlane.runtime.claims import Claims
 from fairlane.runtime.cleanup import Cleanup
 from fairlane.runtime.crew import Crew
@@ -68,6 +69,9 @@ class Shift:
         self._pause = 0.0  # seconds before the next claim round
         self._stage = Stage(database, settings.stage_interval, self._on_ready)
         self._scheduler = Scheduler(database, parts.ticks, settings.stage_interval, parts.emit, self._on_ready)
+        self._bulk = BulkActions(
+            database, parts.bulk_steps(database, parts.directory), settings.stage_interval, parts.emit, self._on_ready
+        )
         self._listener = Listener(database, self._on_hint)
         outlooks = Outlooks(database, parts.directory, card)
         self._claims = Claims(database, parts.directory, card, outlooks, parts.keyring)
@@ -179,7 +183,7 @@ class Shift:
             Cleanup(parts.database, parts.artifacts, settings.retention, settings.cleanup_interval),
         ]
         # A drain does these itself: it has to know that they left nothing to claim.
-        return services if until_idle else [self._scheduler, self._stage, self._breakers, *services]
+        return services if until_idle else [self._scheduler, self._bulk, self._stage, self._breakers, *services]
 
     async def _claim_until_stopped(self) -> None:
         outage = Outage("claim", self._emit)
@@ -231,14 +235,18 @@ class Shift:
             if self._crew.running or self._crew.unwritten:
                 if not await wait_until(self._crew.changed, self._stage.interval):
                     await self._once(self._stage)  # what becomes due runs beside what takes long
-            elif not (
-                await self._once(self._scheduler) or await self._once(self._stage) or await self._once(self._breakers)
-            ):
+            elif not await self._made_ready():
                 self._claims.outlooks.drop()  # what it goes by is up to a tenth of a second old
                 if not await self._claim():
                     if not self._claims.is_held_up:
                         return
                     await wait_until(self._stopping, _HUNGRY_WAIT)
+
+    async def _made_ready(self) -> bool:
+        """Whether one of these found something to do, after which there may be something to claim."""
+        services = (self._scheduler, self._stage, self._breakers)
+        done = [await self._once(service) for service in services]
+        return any([*done, await in_thread(self._threads, self._bulk.step)])
 
     async def _once(self, service: Service) -> int:
         return await in_thread(self._threads, service.run_once)

@@ -1,10 +1,10 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useEffect, useRef, useState } from "react";
+import { useAct } from "../../api/act";
 import { type JobFilter, within } from "../../api/queries";
 import { Button, Confirm, count, Dialog, plural } from "../../ui";
-import { actOnAll, actOnEach, type BulkAction } from "./bulk";
+import { actOnEach, type BulkAction, countFitting, type Outcome, start } from "./bulk";
 import type { JobsSearch } from "./filter";
-import { type Outcome, workOff } from "./workOff";
 
 interface Props {
   organization: string;
@@ -12,13 +12,15 @@ interface Props {
   search: JobsSearch;
   chosen: ReadonlySet<string>;
   onDone: () => void;
+  /** A bulk action has begun; its id. */
+  onBegun: (action: string) => void;
 }
 
 /** More than so many are worked off by their filter, not one by one. */
 const FEW = 25;
 
 /** Cancel or retry the chosen jobs, or all that fit the filter; before, it says how many these are. */
-export function Bulk({ organization, filter, search, chosen, onDone }: Props) {
+export function Bulk({ organization, filter, search, chosen, onDone, onBegun }: Props) {
   const [asked, setAsked] = useState<{ action: BulkAction; ids: string[] | null } | null>(null);
   const statuses = search.status ?? [];
   const isDead = statuses.includes("dead_letter");
@@ -62,6 +64,7 @@ export function Bulk({ organization, filter, search, chosen, onDone }: Props) {
           organization={organization}
           filter={filter}
           {...asked}
+          onBegun={onBegun}
           onClose={() => {
             setAsked(null);
             onDone();
@@ -84,49 +87,56 @@ interface ActProps {
   /** Null: all that fit the filter. */
   ids: string[] | null;
   onClose: () => void;
+  onBegun: (action: string) => void;
 }
 
-function Act({ organization, filter, action, ids, onClose }: ActProps) {
+function Act({ organization, filter, action, ids, onClose, onBegun }: ActProps) {
   const queries = useQueryClient();
   const [outcome, setOutcome] = useState<Outcome | null>(null);
   const abort = useRef(new AbortController());
   useEffect(() => () => abort.current.abort(), []);
-  const dry = useQuery({
-    queryKey: ["dry-run", organization, action, filter],
-    queryFn: () => actOnAll(organization, action, filter, { dry_run: true }),
+  const fitting = useQuery({
+    queryKey: ["fitting", organization, action, filter],
+    queryFn: () => countFitting(organization, action, filter),
     enabled: ids === null,
     gcTime: 0,
     staleTime: 0,
   });
-  const run = useMutation({
-    mutationFn: () => {
-      const { signal } = abort.current;
-      if (ids !== null) return actOnEach(organization, action, ids, setOutcome, signal);
-      return workOff((cursor) => actOnAll(organization, action, filter, { cursor }), setOutcome, signal);
-    },
+  const each = useMutation({
+    mutationFn: (chosen: readonly string[]) =>
+      actOnEach(organization, action, chosen, setOutcome, abort.current.signal),
     onSettled: () => queries.invalidateQueries({ queryKey: within(organization) }),
   });
+  const all = useAct({
+    run: () => start(organization, action, filter),
+    done: null, // the page tells of it
+    touches: [within(organization)],
+    after: ({ id }) => {
+      onBegun(id);
+      onClose();
+    },
+  });
   const words = WORDS[action];
-  if (run.data) return <Done words={words} outcome={run.data} onClose={onClose} />;
-  const matching = ids?.length ?? dry.data?.matching;
+  if (each.data) return <Done words={words} outcome={each.data} onClose={onClose} />;
+  const matching = ids?.length ?? fitting.data?.matching;
   return (
     <Confirm
       open
       title={words.title}
-      action={matching === undefined || matching === null ? words.verb : `${words.verb} ${plural(matching, "job")}`}
+      action={matching === undefined ? words.verb : `${words.verb} ${plural(matching, "job")}`}
       danger={action === "cancel"}
-      busy={run.isPending}
-      error={run.error ?? dry.error}
+      busy={each.isPending || all.isPending}
+      error={each.error ?? all.error ?? fitting.error}
       disabled={!matching}
-      onConfirm={() => run.mutate()}
+      onConfirm={() => (ids === null ? all.mutate() : each.mutate(ids))}
       onClose={onClose}
     >
       <p aria-live="polite">
-        {matching === undefined || matching === null
+        {matching === undefined
           ? "Counting…"
           : matching === 0
             ? "No job that fits can be changed so."
-            : `${count(matching, dry.data?.matching_is_capped)} ${matching === 1 ? "job" : "jobs"} will be changed${ids ? "" : ": all that fit the filter, on all pages"}.`}
+            : `${count(matching, fitting.data?.matching_is_capped)} ${matching === 1 ? "job" : "jobs"} will be changed${ids ? "" : ": all that fit the filter, on all pages"}.`}
       </p>
       {outcome && (
         <p className="text-muted" aria-live="polite">

@@ -7,6 +7,7 @@ import { useMay, useOrganization } from "../../shell/access";
 import { Button, Card, count, EmptyState, Page, Pager, Table, useNow } from "../../ui";
 import { SubmitDialog } from "../submit/SubmitDialog";
 import { Bulk } from "./Bulk";
+import { BulkActions } from "./BulkActions";
 import { Counts } from "./Counts";
 import { columns } from "./columns";
 import { Filters } from "./Filters";
@@ -19,6 +20,7 @@ export function Jobs() {
   const search = useSearch({ from: "/o/$organization/jobs" });
   const navigate = useNavigate({ from: "/o/$organization/jobs" });
   const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
+  const [begun, setBegun] = useState<readonly string[]>([]); // bulk actions
   const [isSubmitting, setSubmitting] = useState(false);
   const maySubmit = useMay("jobs:submit");
   const mayChange = useMay("jobs:change");
@@ -50,6 +52,7 @@ export function Jobs() {
       }
     >
       <Counts organization={organization} search={search} filter={filter} onChoose={go} />
+      <BulkActions organization={organization} begun={begun} />
       <Card flush>
         <Filters search={search} onChange={go} />
         {mayChange && (
@@ -59,6 +62,7 @@ export function Jobs() {
             search={search}
             chosen={chosen}
             onDone={() => setChosen(new Set())}
+            onBegun={(action) => setBegun((before) => [...before, action])}
           />
         )}
         <Table

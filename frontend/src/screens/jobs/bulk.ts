@@ -1,25 +1,65 @@
-/** Many jobs at once: what is chosen one by one, or all that fit the filter, worked off request by request. */
+/** Many jobs at once: what is chosen one by one, or all that fit the filter, which the server works off by itself. */
+import { queryOptions } from "@tanstack/react-query";
 import { api, ask } from "../../api/client";
 import { patiently } from "../../api/patience";
 import { Problem } from "../../api/problem";
-import type { JobFilter } from "../../api/queries";
-import type { Outcome } from "./workOff";
+import { type JobFilter, within } from "../../api/queries";
+import { isWorking, TOLD } from "./told";
 
 export type BulkAction = "cancel" | "retry";
 
-/** With all that fit the filter; with `dry_run` it only says how many they are. */
-export function actOnAll(
-  organization: string,
-  action: BulkAction,
-  filter: JobFilter,
-  options: { dry_run?: boolean; cursor?: string | null },
-) {
+/** What was done with jobs that were chosen. */
+export interface Outcome {
+  changed: number;
+  refused: number;
+  /** Why the first of them were refused. */
+  refusals: string[];
+}
+
+const LOOK = 30_000; // milliseconds between looks whether somebody has begun one
+const STEP = 2_000; // milliseconds between looks how far one has come
+
+/** How many jobs it would be. */
+export function countFitting(organization: string, action: BulkAction, filter: JobFilter) {
+  return ask(
+    api.POST("/api/v1/organizations/{organization}/bulk-actions/count", {
+      params: { path: { organization } },
+      body: { action, filter },
+    }),
+  );
+}
+
+/** Begin with all that fit the filter. */
+export function start(organization: string, action: BulkAction, filter: JobFilter) {
   return ask(
     api.POST("/api/v1/organizations/{organization}/bulk-actions", {
       params: { path: { organization } },
-      body: { action, filter, dry_run: options.dry_run ?? false, cursor: options.cursor ?? null },
+      body: { action, filter },
     }),
   );
+}
+
+export function stop(organization: string, bulk_action: string) {
+  return ask(
+    api.POST("/api/v1/organizations/{organization}/bulk-actions/{bulk_action}/stop", {
+      params: { path: { organization, bulk_action } },
+    }),
+  );
+}
+
+/** What goes on, and what has ended lately; often while something goes on. */
+export function bulkQuery(organization: string) {
+  return queryOptions({
+    queryKey: within(organization, "bulk-actions"),
+    queryFn: ({ signal }) =>
+      ask(
+        api.GET("/api/v1/organizations/{organization}/bulk-actions", {
+          params: { path: { organization }, query: { limit: 100 } },
+          signal,
+        }),
+      ),
+    refetchInterval: ({ state }) => (state.data?.items.some(isWorking) ? STEP : LOOK),
+  });
 }
 
 /** With these jobs, one after the other. */
@@ -27,7 +67,7 @@ export async function actOnEach(
   organization: string,
   action: BulkAction,
   ids: readonly string[],
-  told: (outcome: Outcome) => void,
+  hear: (outcome: Outcome) => void,
   signal: AbortSignal,
 ): Promise<Outcome> {
   const outcome: Outcome = { changed: 0, refused: 0, refusals: [] };
@@ -39,9 +79,9 @@ export async function actOnEach(
     } catch (error) {
       if (!(error instanceof Problem) || error.isPassing || error.status === 401) throw error;
       outcome.refused += 1;
-      outcome.refusals = [...new Set([...outcome.refusals, error.detail])].slice(0, 3);
+      outcome.refusals = [...new Set([...outcome.refusals, error.detail])].slice(0, TOLD);
     }
-    told({ ...outcome });
+    hear({ ...outcome });
   }
   return outcome;
 }

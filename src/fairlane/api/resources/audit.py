@@ -3,14 +3,13 @@
 import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, Any, Final
-from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
 from pydantic_core import to_jsonable_python
 from starlette.responses import StreamingResponse
 
 from fairlane.api.access import access_of
-from fairlane.api.pages import Items, Limit
+from fairlane.api.pages import Before, Items, Limit
 from fairlane.api.problems import Problem
 from fairlane.api.rates import Rate
 from fairlane.api.scope import InOrganization, Scope
@@ -21,7 +20,6 @@ from fairlane.domain.permissions import Principal, Right
 router = APIRouter(prefix="/organizations/{organization}/audit", tags=["audit"])
 
 _Listing = Annotated[Scope, Depends(InOrganization(Rate.LIST, Right.AUDIT_READ))]
-Before = Annotated[UUID | None, Query(alias="cursor", description="The page before's `next_cursor`.")]
 Subject = Annotated[
     str | None, Query(min_length=1, max_length=200, description="Only what was done to it, such as a job's id.")
 ]

@@ -1,24 +1,30 @@
-"""Many jobs at once: cancel, retry or delete all that fit, a request at a time."""
+"""Bulk actions: cancel, retry or delete all jobs that fit. They go on by themselves."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Self
 from uuid import UUID
 
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
-from fairlane.api import problems
 from fairlane.api.filters import Filters
+from fairlane.api.pages import Before, Items, Limit
+from fairlane.api.problems import Problem
 from fairlane.api.rates import Rate
+from fairlane.api.resources.paths import BulkActionPath
 from fairlane.api.scope import InOrganization, Scope
-from fairlane.api.values import Flag, Moment, Number
-from fairlane.control.bulk import BulkAction, Worked, fitting
-from fairlane.domain.permissions import Right
+from fairlane.api.values import Moment, Number
+from fairlane.domain import bulk as domain
+from fairlane.domain.bulk import BulkState, BulkVerb
+from fairlane.domain.permissions import Access, CredentialKind, Right
 from fairlane.domain.statuses import JobStatus
 from fairlane.reads.jobs import Filters as Given
 
-router = APIRouter(prefix="/organizations/{organization}", tags=["jobs"])
+router = APIRouter(prefix="/organizations/{organization}/bulk-actions", tags=["jobs"])
 
 _Changing = Annotated[Scope, Depends(InOrganization(Rate.CANCEL, Right.JOBS_CHANGE))]
+_Looking = Annotated[Scope, Depends(InOrganization(Rate.STATUS, Right.JOBS_READ))]
 _Text = Annotated[str | None, Field(max_length=1000)]
 
 
@@ -36,23 +42,14 @@ class BulkFilter(BaseModel):
     created_before: Moment | None = None
     text: _Text = None
 
-    def given(self, scope: Scope) -> Given:
-        """The filters as the read service takes them; whoever may change only their own asks for these."""
-        found = Filters(**self.model_dump()).given(scope)
-        if not scope.access.is_full and self.user is None:
-            found["user"] = scope.user
-        return found
 
-
-class BulkRequest(BaseModel):
-    """What to do with all jobs that fit. `cursor`: where the request before came to."""
+class NewBulkAction(BaseModel):
+    """What to do with all jobs that fit."""
 
     model_config = ConfigDict(extra="forbid")
 
-    action: BulkAction
+    action: BulkVerb
     filter: BulkFilter = Field(default_factory=BulkFilter)
-    dry_run: Flag = Field(default=False, description="Only say how many fit.")
-    cursor: str | None = Field(default=None, max_length=100)
     per_second: Number | None = Field(
         default=None,
         ge=0.001,
@@ -62,59 +59,120 @@ class BulkRequest(BaseModel):
     )
 
 
+class Fitting(BaseModel):
+    """How many jobs it would be."""
+
+    matching: int = Field(description="Counted to 10,000.")
+    matching_is_capped: bool
+
+
 class Refusal(BaseModel):
     """A job that was not changed, and why."""
 
     id: UUID
-    type: str = Field(examples=["urn:fairlane:problem:illegal-transition"])
     detail: str
 
 
-class BulkAnswer(BaseModel):
-    """How many fit, after a dry run; else how far the request came. With a `next_cursor` send it again from there."""
+class BulkAction(BaseModel):
+    """A bulk action, and how far it has come."""
 
-    matching: int | None = Field(default=None, description="Counted to 10,000; null: it was no dry run.")
-    matching_is_capped: bool = False
-    changed: int = 0
-    passed_over: int = Field(default=0, description="They were gone meanwhile.")
-    refused: int = 0
-    refusals: list[Refusal] = Field(default_factory=list, description="The first of them.")
-    next_cursor: str | None = None
+    id: UUID
+    action: BulkVerb
+    state: BulkState
+    user: str | None = Field(description="Who began it, and as whom it acts; null: the system.", examples=["ana"])
+    filter: dict[str, Any] = Field(description="Which jobs; a text is null for whoever may not see payload.")
+    per_second: float | None
+    changed: int
+    passed_over: int = Field(description="They were gone, had changed, or follow a parent that is retried.")
+    refused: int
+    refusals: list[Refusal] = Field(description="The first of them.")
+    is_waiting: bool = Field(description="Whether no worker has gone on with it for a while.")
+    created_at: datetime
+    ended_at: datetime | None
+    stopped_by: str | None
+    problem: str | None = Field(description="Why Fairlane stopped it.")
 
     @classmethod
-    def of(cls, worked: Worked) -> "BulkAnswer":
-        """How far it came."""
-        told = [(job, problems.of(error)) for job, error in worked.errors]
-        return cls(
-            changed=worked.changed,
-            passed_over=worked.passed_over,
-            refused=worked.refused,
-            refusals=[Refusal(id=job, type=one.type, detail=one.detail) for job, one in told],
-            next_cursor=worked.next_cursor,
-        )
+    def of(cls, action: domain.BulkAction, access: Access) -> Self:
+        """How far it has come, as they may see it."""
+        told = [Refusal(id=one.job, detail=one.detail) for one in action.refusals]
+        own = ("id", "state", "user", "per_second", "changed", "passed_over", "refused", "is_waiting")
+        ends = ("created_at", "ended_at", "stopped_by", "problem")
+        fields: Mapping[str, Any] = {name: getattr(action, name) for name in (*own, *ends)}
+        filters = dict(action.filters)
+        if "text" in filters and not access.sees_payload(action.user):
+            filters["text"] = None
+        return cls(**fields, action=action.verb, filter=filters, refusals=told)
 
 
-@router.post("/bulk-actions", operation_id="actOnJobs")
-def act_on_jobs(scope: _Changing, body: BulkRequest) -> BulkAnswer:
-    """Cancel, retry or delete all jobs that fit; members their own, admins all.
+@router.post("", status_code=201, operation_id="startBulkAction")
+def start(scope: _Changing, body: NewBulkAction) -> BulkAction:
+    """Cancel, retry or delete all jobs that are there now and fit; members their own, admins all.
 
-    It works for five seconds, from the newest job to the oldest, and answers how far it came. Send it again with the
-    cursor until there is none. A request that got no answer may be sent again: what was changed fits no more.
+    It works for two seconds, from the newest job to the oldest; what is left then, workers do, whoever goes away. After
+    a request that got no answer, list bulk actions to see whether it has begun.
     """
-    filters = body.filter.given(scope)
-    if body.dry_run:
-        counts = scope.fl.reads.matching.counts(scope.organization, **filters)
-        fit = fitting(body.action, filters.get("status"))
-        return BulkAnswer(
-            matching=sum(size for status, size in counts.by_status.items() if status in fit),
-            matching_is_capped=any(status in fit for status in counts.capped),
-        )
-    worked = scope.fl.bulk.run(
+    credential = scope.principal.credential
+    action = scope.fl.bulk.start(
         body.action,
         scope.organization,
-        filters,
+        _filters(scope, body),
         user=scope.user,
-        cursor=body.cursor,
         per_second=body.per_second,
+        right=Right.JOBS_CHANGE,
+        token=credential.key if credential is not None and credential.kind is CredentialKind.TOKEN else None,
     )
-    return BulkAnswer.of(worked)
+    return BulkAction.of(action, scope.access)
+
+
+@router.post("/count", operation_id="countForBulkAction")
+def count(scope: _Changing, body: NewBulkAction) -> Fitting:
+    """Say how many jobs would fit, and change nothing."""
+    filters = _filters(scope, body)
+    counts = scope.fl.reads.matching.counts(scope.organization, **filters)
+    fit = domain.fitting(body.action, filters.get("status"))
+    return Fitting(
+        matching=sum(size for status, size in counts.by_status.items() if status in fit),
+        matching_is_capped=any(status in fit for status in counts.capped),
+    )
+
+
+@router.get("", operation_id="listBulkActions")
+def list_bulk_actions(scope: _Looking, limit: Limit = 100, before: Before = None) -> Items[BulkAction]:
+    """List those that go on, and those that ended within a day; the newest first."""
+    found = scope.fl.bulk.list(scope.organization, before=before, limit=limit)
+    next_cursor = str(found[-1].id) if len(found) == limit else None
+    return Items[BulkAction](items=[BulkAction.of(one, scope.access) for one in found], next_cursor=next_cursor)
+
+
+@router.get("/{bulk_action}", operation_id="getBulkAction")
+def get(scope: _Looking, bulk_action: BulkActionPath) -> BulkAction:
+    """Get a bulk action, to see how far it has come."""
+    return BulkAction.of(scope.fl.bulk.get(scope.organization, bulk_action), scope.access)
+
+
+@router.post("/{bulk_action}/stop", operation_id="stopBulkAction")
+def stop(scope: _Changing, bulk_action: BulkActionPath) -> BulkAction:
+    """End it before its end; what it has changed stays changed. Members stop their own, admins all."""
+    action = scope.fl.bulk.stop(
+        scope.organization,
+        bulk_action,
+        user=scope.user,
+        only_own=not scope.access.is_full,
+        right=Right.JOBS_CHANGE,
+    )
+    return BulkAction.of(action, scope.access)
+
+
+def _filters(scope: Scope, body: NewBulkAction) -> Given:
+    """The filters as the read service takes them; whoever may change only their own asks for these.
+
+    Raises:
+        Problem: they ask for somebody else's.
+    """
+    found = Filters(**body.filter.model_dump()).given(scope)
+    if not scope.access.is_full:
+        if body.filter.user not in {None, scope.user}:
+            raise Problem(403, "permission-denied", "Members change their own jobs; ask an admin to change others'.")
+        found["user"] = scope.user
+    return found

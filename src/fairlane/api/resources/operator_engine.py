@@ -7,10 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response, StreamingResponse
 
 from fairlane.api import exposition
-from fairlane.api.pages import Items, Limit
+from fairlane.api.pages import Before, Items, Limit
 from fairlane.api.problems import Problem
 from fairlane.api.rates import Rate
-from fairlane.api.resources.audit import EXPORT, Before, Subject, exported, page_of_audit
+from fairlane.api.resources.audit import EXPORT, Subject, exported, page_of_audit
 from fairlane.api.resources.operator_organizations import Pause
 from fairlane.api.resources.overviews import Minutes, StepLength
 from fairlane.api.resources.paths import NamePath, WorkerPath

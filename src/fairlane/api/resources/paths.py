@@ -11,6 +11,7 @@ JobPath = Annotated[str, Path(description="The job's id.", examples=[EXAMPLE_ID]
 UserPath = Annotated[str, Path(description="The user's id.", examples=["ana"], min_length=1, max_length=200)]
 TokenPath = Annotated[UUID, Path(description="The token's id.", examples=[EXAMPLE_ID])]
 WorkerPath = Annotated[UUID, Path(description="The worker's id.", examples=[EXAMPLE_ID])]
+BulkActionPath = Annotated[str, Path(description="The bulk action's id.", examples=[EXAMPLE_ID], max_length=100)]
 SchedulePath = Annotated[
     str, Path(description="The schedule's name.", examples=["monthly"], min_length=1, max_length=200)
 ]

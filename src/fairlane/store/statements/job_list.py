@@ -29,7 +29,8 @@ class Wanted:
 
     `ids` is the first and the last id of a range. `words` is looked for in job type and error, from the id
     `words_from` on; in errors only where `in_errors` says so. `created_after` is included, `created_before` is not.
-    `common`: those of the labels that very many jobs have.
+    `common`: those of the labels that very many jobs have. `there_at`: of all these, those that were there by then;
+    unlike the others it says nothing of their ids, which an application may draw as it likes.
     """
 
     statuses: frozenset[JobStatus] = frozenset()
@@ -44,6 +45,7 @@ class Wanted:
     words_from: UUID | None = None
     in_errors: bool = True
     common: frozenset[tuple[str, str]] = frozenset()
+    there_at: datetime | None = None
 
 
 def find(connection: Connection, organization: str, job_id: UUID) -> AnyRow | None:
@@ -130,6 +132,8 @@ def _conditions(organization: str, wanted: Wanted, before: UUID | None = None) -
         yield jobs.c.created_at >= wanted.created_after
     if wanted.created_before is not None:
         yield jobs.c.created_at < wanted.created_before
+    if wanted.there_at is not None:
+        yield jobs.c.created_at <= wanted.there_at
     if wanted.words is not None:
         words = (jobs.c.job_type, jobs.c.error_type, jobs.c.error_message)
         in_type, in_error_type, in_error = (one.icontains(wanted.words, autoescape=True) for one in words)

@@ -19,6 +19,7 @@ from fairlane.store.tables.attempts import (
     results,
 )
 from fairlane.store.tables.base import NAME, NAME_LIMIT, ORGANIZATION, SEQUENCE, AnyRow, Instant, metadata
+from fairlane.store.tables.bulk import bulk_actions
 from fairlane.store.tables.control import job_types, pauses, workers
 from fairlane.store.tables.directory import (
     audit,
@@ -49,6 +50,7 @@ __all__ = [
     "attempt_errors",
     "audit",
     "breakers",
+    "bulk_actions",
     "cancel_requests",
     "checkpoints",
     "dead_letters",

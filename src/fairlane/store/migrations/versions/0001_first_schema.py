@@ -629,11 +629,50 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         sqlite_where=sa.text("look_at IS NOT NULL"),
     )
     op.create_index("fairlane_schedules_job_type", "fairlane_schedules", ["job_type"])
+    op.create_table(
+        "fairlane_bulk_actions",
+        sa.Column("organization_id", ORGANIZATION, nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("verb", sa.String(20), nullable=False),
+        sa.Column("user_id", NAME),
+        sa.Column("needs", NAME),
+        sa.Column("token", sa.String(64)),
+        sa.Column("origin", NAME, nullable=False),
+        sa.Column("wanted", sa.Text(), nullable=False),
+        sa.Column("filters", sa.Text(), nullable=False),
+        sa.Column("per_second", sa.Float(53)),
+        sa.Column("cursor", sa.String(100)),
+        sa.Column("changed", sa.Integer(), nullable=False),
+        sa.Column("passed_over", sa.Integer(), nullable=False),
+        sa.Column("refused", sa.Integer(), nullable=False),
+        sa.Column("refusals", sa.Text(), nullable=False),
+        sa.Column("look_at", INSTANT),
+        sa.Column("taken", sa.Uuid()),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("created_at", INSTANT, nullable=False),
+        sa.Column("ended_at", INSTANT),
+        sa.Column("stopped_by", NAME),
+        sa.Column("problem", sa.Text()),
+        sa.PrimaryKeyConstraint("organization_id", "id", name="fairlane_bulk_actions_pk"),
+    )
+    for name, column, where in (
+        ("look_at", "look_at", "look_at"),
+        ("live", "organization_id", "look_at"),
+        ("ended", "ended_at", "ended_at"),
+    ):
+        op.create_index(
+            f"fairlane_bulk_actions_{name}",
+            "fairlane_bulk_actions",
+            [column],
+            postgresql_where=sa.text(f"{where} IS NOT NULL"),
+            sqlite_where=sa.text(f"{where} IS NOT NULL"),
+        )
 
 
 def downgrade() -> None:
     """Drop all tables, and with them every job."""
     for table in (
+        "fairlane_bulk_actions",
         "fairlane_schedules",
         "fairlane_socket_tickets",
         "fairlane_feed_keys",

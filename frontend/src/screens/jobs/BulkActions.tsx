@@ -1,0 +1,99 @@
+import { useQuery } from "@tanstack/react-query";
+import { useEffect, useState } from "react";
+import { useAct } from "../../api/act";
+import { within } from "../../api/queries";
+import { useMay } from "../../shell/access";
+import { Button, plural } from "../../ui";
+import { bulkQuery, stop } from "./bulk";
+import { type BulkAction, isWorking, reasons, titleOf, told } from "./told";
+
+const LAST = 1_500; // milliseconds in which a step that was going on when one was stopped may say what it did
+
+/** What goes on with many jobs at once, whoever began it; and what has ended since one looks, until it is hidden. */
+export function BulkActions({ organization, begun }: { organization: string; begun: readonly string[] }) {
+  const [seen, setSeen] = useState<ReadonlySet<string>>(new Set());
+  const [hidden, setHidden] = useState<ReadonlySet<string>>(new Set());
+  const { data, refetch } = useQuery(bulkQuery(organization));
+  const all = data?.items ?? [];
+  const working = all.filter(isWorking).map(({ id }) => id);
+  const names = working.join(" ");
+  useEffect(() => {
+    if (names !== "") setSeen((before) => new Set([...before, ...names.split(" ")]));
+    const timer = setTimeout(() => void refetch(), LAST);
+    return () => clearTimeout(timer);
+  }, [names, refetch]);
+  const mine = new Set([...seen, ...begun]);
+  const shown = all.filter((one) => isWorking(one) || (mine.has(one.id) && !hidden.has(one.id)));
+  return (
+    <>
+      <p className="sr-only" aria-live="polite">
+        {shown
+          .filter((one) => !isWorking(one))
+          .map(told)
+          .join(" ")}
+      </p>
+      {shown.length > 0 && (
+        <ul className="flex flex-col gap-2" aria-label="Bulk actions">
+          {shown.map((one) => (
+            <One
+              key={one.id}
+              organization={organization}
+              one={one}
+              onHide={() => setHidden((before) => new Set([...before, one.id]))}
+            />
+          ))}
+        </ul>
+      )}
+    </>
+  );
+}
+
+function One({ organization, one, onHide }: { organization: string; one: BulkAction; onHide: () => void }) {
+  const mayChange = useMay("jobs:change");
+  const halt = useAct({
+    run: () => stop(organization, one.id),
+    done: null,
+    touches: [within(organization, "bulk-actions")],
+  });
+  return (
+    <li className="flex flex-wrap items-center gap-3 rounded-lg border border-line bg-surface px-4 py-3 text-sm">
+      <div className="min-w-0 flex-1">
+        <p className="break-words">
+          {told(one)} {one.refused > 0 && `${plural(one.refused, "job")} refused:`}
+        </p>
+        {one.refusals.length > 0 && (
+          <ul className="list-disc pl-5 text-muted">
+            {reasons(one.refusals).map((why) => (
+              <li key={why} className="break-words">
+                {why}
+              </li>
+            ))}
+          </ul>
+        )}
+        {isWorking(one) && (
+          <p className="text-xs text-muted">
+            {one.is_waiting
+              ? "It waits: no worker has gone on with it lately."
+              : "Workers go on with it, also when you close this page."}
+          </p>
+        )}
+        {halt.error && (
+          <p role="alert" className="text-bad">
+            {halt.error.message}
+          </p>
+        )}
+      </div>
+      {isWorking(one) ? (
+        mayChange && (
+          <Button small busy={halt.isPending} onClick={() => halt.mutate()} aria-label={`Stop ${titleOf(one)}`}>
+            Stop
+          </Button>
+        )
+      ) : (
+        <Button small look="quiet" onClick={onHide} aria-label={`Hide ${titleOf(one)}`}>
+          Hide
+        </Button>
+      )}
+    </li>
+  );
+}

@@ -1,0 +1,86 @@
+"""Bulk actions and which jobs they are about, as rows keep them."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from fairlane.domain.bulk import BulkAction, BulkVerb, Refusal
+from fairlane.domain.errors import BulkActionNotFound
+from fairlane.domain.statuses import JobStatus
+from fairlane.store.statements.job_list import Wanted
+from fairlane.store.tables import AnyRow
+
+_WAITING: Final = timedelta(seconds=10)  # for somebody who goes on with it
+_MOMENTS: Final = ("created_after", "created_before", "there_at")
+
+
+def bulk_action_of(row: AnyRow, now: datetime) -> BulkAction:
+    """The public value of a row."""
+    return BulkAction(
+        id=row.id,
+        organization=row.organization_id,
+        verb=BulkVerb(row.verb),
+        user=row.user_id,
+        filters=_with_moments(json.loads(row.filters)),
+        per_second=row.per_second,
+        changed=row.changed,
+        passed_over=row.passed_over,
+        refused=row.refused,
+        refusals=tuple(Refusal(UUID(job), detail) for job, detail in json.loads(row.refusals)),
+        is_waiting=row.look_at is not None and now - row.look_at > _WAITING,
+        created_at=row.created_at,
+        ended_at=row.ended_at,
+        stopped_by=row.stopped_by,
+        problem=row.problem,
+    )
+
+
+def kept_filters(filters: Mapping[str, Any]) -> str:
+    """Those that were given, to be told; where it is about jobs of certain statuses, as a list."""
+    given = {name: value for name, value in filters.items() if value is not None and name != "in_errors"}
+    if isinstance(given.get("label"), tuple):
+        given["label"] = dict([given["label"]])
+    return json.dumps(given, default=_plain)
+
+
+def kept_wanted(wanted: Wanted) -> str:
+    """Which jobs, as JSON."""
+    return json.dumps(asdict(wanted), default=_plain)
+
+
+def wanted_of(text: str) -> Wanted:
+    """Which jobs they were."""
+    kept: dict[str, Any] = _with_moments(json.loads(text))
+    pairs = {name: [(label, value) for label, value in kept[name]] for name in ("labels", "common")}
+    first = UUID(kept["words_from"]) if kept["words_from"] is not None else None
+    return Wanted(
+        **{
+            **kept,
+            "statuses": frozenset(map(JobStatus, kept["statuses"])),
+            "labels": tuple(pairs["labels"]),
+            "common": frozenset(pairs["common"]),
+            "ids": tuple(map(UUID, kept["ids"])) if kept["ids"] is not None else None,
+            "words_from": first,
+        }
+    )
+
+
+def unknown(organization: str, action: object) -> BulkActionNotFound:
+    """The error for a bulk action that is not there."""
+    return BulkActionNotFound(
+        f"Organization {organization} has no bulk action {action!s:.80}, or it ended more than a day ago."
+    )
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return sorted(value) if isinstance(value, frozenset) else str(value)
+
+
+def _with_moments(kept: dict[str, Any]) -> dict[str, Any]:
+    moments = {name: datetime.fromisoformat(kept[name]) for name in _MOMENTS if kept.get(name) is not None}
+    return kept | moments

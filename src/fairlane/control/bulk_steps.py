@@ -1,0 +1,167 @@
+"""The steps of bulk actions: whoever begins one does the first, workers all others."""
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+from sqlalchemy import Connection
+
+from fairlane.control.authority import refuse_unless_may
+from fairlane.control.bulk_rows import wanted_of
+from fairlane.control.bulk_work import TOLD, BulkWork, Order, Worked
+from fairlane.domain.bulk import BulkVerb
+from fairlane.domain.errors import ConfigurationError, PermissionDenied, StorageUnavailable
+from fairlane.domain.origin import acting_from
+from fairlane.domain.permissions import Right
+from fairlane.store.row_security import EVERYONE
+from fairlane.store.statements import audit, credentials
+from fairlane.store.statements import bulk_actions as statements
+from fairlane.store.statements.transition import SYSTEM
+from fairlane.store.tables import AnyRow
+from fairlane.store.transaction import Database
+
+_STEP: Final = 0.5  # seconds; so long it may take until a stop is seen
+_PATIENCE: Final = 3  # steps that one job may stop, before it is left out
+_MOST_FAILURES: Final = 10  # steps in a row that end in errors; it is not the database that is away then
+_AGAIN: Final = timedelta(seconds=5)
+_TOKEN_GONE = "the token with which it was begun was revoked, has expired, or its user was disabled"  # noqa: S105
+_NOT_HERE = "a worker is not set up for this: see `fairlane check`"
+_BROKEN = "a mistake of Fairlane's; the log of its worker says which"
+
+
+class BulkSteps:
+    """Works at bulk actions, half a second at a time, and keeps how far that came.
+
+    Args:
+        directory: where users and tokens are asked for: the application's connections, as workers' may not read them.
+    """
+
+    def __init__(self, database: Database, work: BulkWork, directory: Database) -> None:
+        self._database = database
+        self._work = work
+        self._directory = directory
+
+    def go_on(self, organization: str, action: UUID) -> int:
+        """A step of one that is due, unless somebody else is at it; 1 if it is done.
+
+        Raises:
+            StorageUnavailable: a job is held by somebody, or the database is away; it is tried again, later.
+        """
+        token, database = uuid4(), self._database
+        row = database.write(
+            lambda c: statements.take(c, organization, action, database.clock.now(c), token), of=organization
+        )
+        if row is not None:
+            self.step(row, token)
+        return int(row is not None)
+
+    def step(self, row: AnyRow, token: UUID) -> None:
+        """A step of one that was taken under this token. What it raises, `go_on` says."""
+        with acting_from(row.origin):
+            try:
+                problem = self._problem(row)
+                if problem is not None:
+                    self._end(row, token, problem)
+                    return
+                worked = self._work.run(_order_of(row), row.cursor, _STEP, passes_held=row.failures >= _PATIENCE)
+            except Exception as error:
+                # Where the database is away nothing can be noted; then it is whoever's in half a minute.
+                with suppress(StorageUnavailable):
+                    self._give_back(row, token, error)
+                raise
+            self._keep(row, token, worked)
+
+    def _problem(self, row: AnyRow) -> str | None:
+        """Why it must not go on: whoever began it may not do so any more. None: they may."""
+
+        def read(connection: Connection) -> str | None:
+            now = self._directory.clock.now(connection)
+            if row.token is not None and not credentials.live_tokens(connection, [row.token], now):
+                return _TOKEN_GONE
+            try:
+                needed = Right(row.needs) if row.needs is not None else None
+                refuse_unless_may(connection, row.organization_id, row.user_id, needed)
+            except PermissionDenied as error:
+                return str(error)
+            return None
+
+        return self._directory.read(read, of=EVERYONE)
+
+    def _keep(self, row: AnyRow, token: UUID, worked: Worked) -> None:
+        """Keep how far it came, unless it was taken for too long and is somebody else's by now."""
+
+        def keep(connection: Connection) -> None:
+            found = self._mine(connection, row, token)
+            if found is None:
+                return
+            now, is_done = self._database.clock.now(connection), worked.next_cursor is None
+            values = {"cursor": worked.next_cursor, "taken": None, "failures": 0, **_sum(found, worked)}
+            if found.ended_at is None:
+                values |= {"look_at": None, "ended_at": now} if is_done else {"look_at": now}
+            statements.change(connection, row.organization_id, row.id, values)
+            if is_done or found.ended_at is not None:
+                _audit_end(connection, now, row, values)
+
+        self._database.write(keep, of=row.organization_id)
+
+    def _give_back(self, row: AnyRow, token: UUID, error: Exception) -> None:
+        """Let others try, after a while that grows; what fails again and again for no fault of the database ends."""
+        failures = row.failures + 1
+        if failures >= _MOST_FAILURES and not isinstance(error, StorageUnavailable):
+            self._end(row, token, _NOT_HERE if isinstance(error, ConfigurationError) else _BROKEN)
+            return
+
+        def give_back(connection: Connection) -> None:
+            found = self._mine(connection, row, token)
+            if found is not None and found.ended_at is None:
+                look_at = self._database.clock.now(connection) + _AGAIN * min(failures, _MOST_FAILURES)
+                values = {"look_at": look_at, "taken": None, "failures": failures}
+                statements.change(connection, row.organization_id, row.id, values)
+
+        self._database.write(give_back, of=row.organization_id)
+
+    def _end(self, row: AnyRow, token: UUID, problem: str) -> None:
+        def end(connection: Connection) -> None:
+            found = self._mine(connection, row, token)
+            if found is not None and found.ended_at is None:
+                now = self._database.clock.now(connection)
+                values = {"ended_at": now, "look_at": None, "taken": None, "stopped_by": SYSTEM, "problem": problem}
+                statements.change(connection, row.organization_id, row.id, values)
+                _audit_end(connection, now, row, {"changed": found.changed, "refused": found.refused})
+
+        self._database.write(end, of=row.organization_id)
+
+    def _mine(self, connection: Connection, row: AnyRow, token: UUID) -> AnyRow | None:
+        found = statements.lock(connection, row.organization_id, row.id)
+        return found if found is not None and found.taken == token else None
+
+
+def _order_of(row: AnyRow) -> Order:
+    return Order(
+        BulkVerb(row.verb),
+        row.organization_id,
+        wanted_of(row.wanted),
+        row.user_id,
+        row.created_at,
+        row.per_second,
+    )
+
+
+def _sum(row: AnyRow, worked: Worked) -> dict[str, Any]:
+    """What was done before and now."""
+    told = [*json.loads(row.refusals), *([str(one.job), one.detail] for one in worked.refusals)]
+    return {
+        "changed": row.changed + worked.changed,
+        "passed_over": row.passed_over + worked.passed_over,
+        "refused": row.refused + worked.refused,
+        "refusals": json.dumps(told[:TOLD]),
+    }
+
+
+def _audit_end(connection: Connection, now: Any, row: AnyRow, counts: Mapping[str, Any]) -> None:
+    after = {name: counts[name] for name in ("changed", "refused")}
+    actor = row.user_id or SYSTEM
+    audit.record(connection, now, row.organization_id, actor, "bulk_actions.end", row.id, after=after)

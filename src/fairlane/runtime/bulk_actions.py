@@ -1,0 +1,57 @@
+"""Goes on with bulk actions that were begun, so that whoever began one need not wait for its end."""
+
+from collections.abc import Callable
+from uuid import UUID
+
+from fairlane.domain.errors import StorageUnavailable
+from fairlane.domain.events import Emit, ServiceFailed
+from fairlane.store.statements import bulk_actions as statements
+from fairlane.store.transaction import Database
+
+# Does a step of an organization's bulk action, unless somebody else is at it; how much it did.
+GoOn = Callable[[str, UUID], int]
+
+
+class BulkActions:
+    """A service; every worker runs it: a step of the one that has waited longest, then a rest.
+
+    Args:
+        on_ready: called, from the service's thread, when something may have become claimable.
+    """
+
+    def __init__(
+        self, database: Database, go_on: GoOn, interval: float, emit: Emit, on_ready: Callable[[], object]
+    ) -> None:
+        self.name = "bulk actions"
+        self.interval = interval
+        self._database = database
+        self._go_on = go_on
+        self._emit = emit
+        self._on_ready = on_ready
+
+    def run_once(self) -> int:
+        """A step; 0, also where there is more to do: what a worker is for has most of its time."""
+        self.step()
+        return 0
+
+    def step(self) -> int:
+        """A step of the one that has waited longest, of those that nobody is at; how many steps that were."""
+        database = self._database
+        found = database.look(statements.live)
+        if not found:
+            return 0
+        now = database.look(database.clock.now)
+        for one in found:
+            if one.look_at <= now and self._try(one.organization_id, one.id):
+                self._on_ready()
+                return 1
+        return 0
+
+    def _try(self, organization: str, action: UUID) -> int:
+        try:
+            return self._go_on(organization, action)
+        except StorageUnavailable:
+            return 0  # a job of it is held: it comes later. Where the database is away, the next look says so
+        except Exception as error:  # noqa: BLE001 - one that is broken must not hold up the others
+            self._emit(ServiceFailed(self.name, error))
+            return 0

@@ -1,0 +1,84 @@
+"""Bulk actions: those of an organization, and those that go on, whose ever they are."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select, tuple_, update
+
+from fairlane.store.tables import AnyRow, bulk_actions
+
+# Whoever works at one has this long to say how far it came; then it is somebody else's.
+TAKEN_FOR: Final = timedelta(seconds=30)
+_BATCH: Final = 10
+
+
+def create(connection: Connection, values: Mapping[str, Any]) -> None:
+    """Insert one."""
+    connection.execute(insert(bulk_actions), dict(values))
+
+
+def find(connection: Connection, organization: str, action: UUID) -> AnyRow | None:
+    """One by its id."""
+    return connection.execute(select(bulk_actions).where(_is(organization, action))).one_or_none()
+
+
+def working(connection: Connection, organization: str) -> int:
+    """How many of an organization go on."""
+    live = (bulk_actions.c.organization_id == organization) & bulk_actions.c.look_at.is_not(None)
+    return connection.execute(select(func.count()).select_from(bulk_actions).where(live)).scalar_one()
+
+
+def of(connection: Connection, organization: str, before: UUID | None, limit: int) -> Sequence[AnyRow]:
+    """An organization's, newest first, from just after `before`."""
+    statement = select(bulk_actions).where(bulk_actions.c.organization_id == organization)
+    if before is not None:
+        statement = statement.where(bulk_actions.c.id < before)
+    return connection.execute(statement.order_by(bulk_actions.c.id.desc()).limit(limit)).all()
+
+
+def live(connection: Connection) -> Sequence[AnyRow]:
+    """Those that go on, the one that has waited longest first: the organization, id and moment of each."""
+    columns = (bulk_actions.c.organization_id, bulk_actions.c.id, bulk_actions.c.look_at)
+    statement = select(*columns).where(bulk_actions.c.look_at.is_not(None)).order_by(bulk_actions.c.look_at)
+    statement = statement.limit(_BATCH)
+    return connection.execute(statement.execution_options(fairlane_across="bulk actions")).all()
+
+
+def take(connection: Connection, organization: str, action: UUID, now: datetime, token: UUID) -> AnyRow | None:
+    """Take one that is due; None if somebody else has, or it has ended."""
+    due = and_(_is(organization, action), bulk_actions.c.look_at <= now)
+    row = connection.execute(select(bulk_actions).where(due).with_for_update(skip_locked=True)).one_or_none()
+    if row is not None:
+        change(connection, organization, action, {"taken": token, "look_at": now + TAKEN_FOR})
+    return row
+
+
+def lock(connection: Connection, organization: str, action: UUID) -> AnyRow | None:
+    """One by its id, locked to the end of the transaction."""
+    return connection.execute(select(bulk_actions).where(_is(organization, action)).with_for_update()).one_or_none()
+
+
+def change(connection: Connection, organization: str, action: UUID, values: Mapping[str, Any]) -> None:
+    """Set columns of one whose row is locked."""
+    connection.execute(update(bulk_actions).where(_is(organization, action)).values(dict(values)))
+
+
+def remove_all(connection: Connection, organization: str) -> None:
+    """Delete an organization's."""
+    connection.execute(delete(bulk_actions).where(bulk_actions.c.organization_id == organization))
+
+
+def forget(connection: Connection, before: datetime, limit: int) -> None:
+    """Delete so many of those that ended before a moment."""
+    key = (bulk_actions.c.organization_id, bulk_actions.c.id)
+    ended = select(*key).where(bulk_actions.c.ended_at < before).order_by(bulk_actions.c.ended_at).limit(limit)
+    found = [tuple(row) for row in connection.execute(ended.execution_options(fairlane_across="clean-up"))]
+    if found:
+        gone = delete(bulk_actions).where(tuple_(*key).in_(found))
+        connection.execute(gone.execution_options(fairlane_across="clean-up"))
+
+
+def _is(organization: str, action: UUID) -> ColumnElement[bool]:
+    return and_(bulk_actions.c.organization_id == organization, bulk_actions.c.id == action)

@@ -1,0 +1,73 @@
+"""Bulk actions over HTTP: who is told what of them, and who stops them."""
+
+from typing import Any
+
+import pytest
+
+from fairlane.control import bulk_steps
+from fairlane.control.bulk import Bulk
+from tests.api.served import Api
+
+BASE = "/organizations/acme/bulk-actions"
+
+
+@pytest.fixture(autouse=True)
+def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step is a job, and whoever begins does no second one."""
+    monkeypatch.setattr(bulk_steps, "_STEP", 0.0)
+    defaults = Bulk.start.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "seconds", 0.0)
+
+
+def begin(api: Api, user: str, **filters: Any) -> dict[str, Any]:
+    """One that has canceled one of three jobs of the member."""
+    for _ in range(3):
+        api.fl.submit("report", organization="acme", user="member")
+    found: dict[str, Any] = api.as_(user).post(BASE, json={"action": "cancel", "filter": filters}).json()
+    return found
+
+
+def test_everybody_there_sees_how_far_one_is_and_what_it_is_about(api: Api):
+    begun = begin(api, "member", job_type="report")
+    assert (begun["state"], begun["changed"], begun["filter"]) == (
+        "working",
+        1,
+        {"job_type": "report", "user": "member"},
+    )
+    assert api.as_("viewer").get(BASE).json()["items"] == [begun]
+    assert api.as_("viewer").get(f"{BASE}/{begun['id']}").json() == begun
+
+
+def test_what_was_searched_for_is_payload(api: Api):
+    begun = begin(api, "admin", text="report")
+    assert begun["filter"] == {"text": "report"}
+    assert api.as_("viewer").get(f"{BASE}/{begun['id']}").json()["filter"] == {"text": None}
+
+
+def test_members_stop_their_own_and_admins_all(api: Api):
+    of_admin = begin(api, "admin")
+    assert api.as_("member").post(f"{BASE}/{of_admin['id']}/stop").status_code == 403
+    own = begin(api, "member")
+    stopped = api.as_("member").post(f"{BASE}/{own['id']}/stop").json()
+    assert (stopped["state"], stopped["stopped_by"]) == ("stopped", "member")
+    assert api.as_("admin").post(f"{BASE}/{of_admin['id']}/stop").json()["state"] == "stopped"
+
+
+def test_one_ends_with_the_token_that_began_it(api: Api):
+    token, secret = api.fl.tokens.create("acme", user="member", name="leaked")
+    for _ in range(3):
+        api.fl.submit("report", organization="acme", user="member")
+    begun = api.client(secret).post(BASE, json={"action": "cancel"}).json()
+    api.fl.tokens.revoke("acme", token.id)
+    api.run()
+    ended = api.as_("admin").get(f"{BASE}/{begun['id']}").json()
+    assert (ended["state"], ended["changed"]) == ("stopped", 1)
+    assert "revoked" in ended["problem"]
+
+
+def test_too_many_at_once_are_a_conflict(api: Api):
+    for _ in range(10):
+        begin(api, "admin")
+    answer = api.as_("admin").post(BASE, json={"action": "cancel"})
+    assert (answer.status_code, answer.json()["type"]) == (409, "urn:fairlane:problem:too-many-bulk-actions")

@@ -1,0 +1,307 @@
+"""Bulk actions go on by themselves, step by step, whatever happens to whoever is at them (R8, R10)."""
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from fairlane import JobStatus, PermissionDenied, StorageUnavailable
+from fairlane.control import bulk_steps
+from fairlane.domain.bulk import BulkAction
+from fairlane.domain.events import ServiceFailed
+from fairlane.domain.origin import acting_from
+from fairlane.domain.permissions import Right
+from fairlane.domain.statuses import Role
+from fairlane.runtime.bulk_actions import BulkActions
+from fairlane.store.statements import bulk_actions
+from tests.control.test_bulk import bury, submit
+from tests.store.races.scene import Scene
+
+LATE = bulk_actions.TAKEN_FOR.total_seconds() + 1
+CANCELED, QUEUED = JobStatus.CANCELED, JobStatus.QUEUED
+
+
+@pytest.fixture(autouse=True)
+def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step is a job."""
+    monkeypatch.setattr(bulk_steps, "_STEP", 0.0)
+
+
+def begin(scene: Scene, verb: str = "cancel", **more: Any) -> BulkAction:
+    """One that has changed one job."""
+    return scene.fl.bulk.start(verb, "acme", more.pop("filters", {}), **{"user": "olga", "seconds": 0.0, **more})
+
+
+def service(scene: Scene) -> BulkActions:
+    return BulkActions(scene.fl.database, scene.fl.bulk._steps.go_on, 1.0, scene.events.append, lambda: None)
+
+
+def now_is(scene: Scene, action: BulkAction) -> BulkAction:
+    return scene.fl.bulk.get("acme", action.id)
+
+
+def steps(scene: Scene, action: BulkAction) -> int:
+    """Go on to its end, a minute at a time; how many steps that took."""
+    number = 0
+    while now_is(scene, action).ended_at is None:
+        number += service(scene).step()
+        scene.clock.advance(60)
+    return number
+
+
+def statuses(scene: Scene) -> list[JobStatus]:
+    return sorted(job.status for job in scene.fl.list(organization="acme").items)
+
+
+def test_few_are_done_when_the_answer_comes(scene: Scene):
+    submit(scene, 3)
+    action = begin(scene, seconds=60.0)
+    assert (action.state, action.changed, action.ended_at, action.stopped_by) == ("done", 3, scene.now, None)
+    assert service(scene).step() == 0
+
+
+def test_workers_do_what_is_left(scene: Scene):
+    submit(scene, 3)
+    action = begin(scene)
+    assert (action.state, action.changed, action.ended_at) == ("working", 1, None)
+    assert steps(scene, action) == 2
+    assert (now_is(scene, action).state, now_is(scene, action).changed) == ("done", 3)
+    assert statuses(scene) == [CANCELED] * 3
+
+
+def test_a_worker_rests_after_a_step(scene: Scene):
+    submit(scene, 3)
+    action = begin(scene)
+    assert service(scene).run_once() == 0, "else the next round would follow at once"
+    assert now_is(scene, action).changed == 2
+
+
+def test_the_pace_goes_on_from_step_to_step(scene: Scene):
+    since, jobs = scene.now, bury(scene, 4)
+    action = begin(scene, "retry", per_second=0.01)
+    steps(scene, action)
+    moments = [scene.get(job).next_retry_at for job in reversed(jobs)]
+    assert moments == [None, *(since + timedelta(seconds=100 * place) for place in (1, 2, 3))]
+
+
+def test_two_are_worked_at_by_turns(scene: Scene):
+    submit(scene, 5)
+    first = begin(scene, filters={"status": ["queued"]})
+    scene.clock.advance(1)
+    second = begin(scene)
+    scene.clock.advance(1)
+    for _ in range(2):
+        service(scene).step()
+        scene.clock.advance(1)
+    assert [now_is(scene, one).changed + now_is(scene, one).passed_over for one in (first, second)] == [2, 2]
+
+
+def test_one_that_somebody_is_at_is_left_to_them(scene: Scene):
+    submit(scene, 3)
+    action = begin(scene)
+    scene.write(lambda c: bulk_actions.take(c, "acme", action.id, scene.now, uuid4()))
+    assert service(scene).step() == 0
+    assert not now_is(scene, action).is_waiting
+
+
+def test_what_a_worker_took_and_left_another_does_in_time(scene: Scene):
+    submit(scene, 3)
+    action = begin(scene)
+    scene.write(lambda c: bulk_actions.take(c, "acme", action.id, scene.now, uuid4()))
+    scene.clock.advance(LATE)
+    steps(scene, action)
+    assert now_is(scene, action).changed == 3
+
+
+def test_one_that_no_worker_goes_on_with_says_so(scene: Scene):
+    submit(scene, 3)
+    action = begin(scene)
+    assert not now_is(scene, action).is_waiting
+    scene.clock.advance(11)
+    assert now_is(scene, action).is_waiting
+
+
+class Work:
+    """The work of a step, with something before or after it."""
+
+    def __init__(self, scene: Scene, monkeypatch: pytest.MonkeyPatch, **told: Any) -> None:
+        self._steps = scene.fl.bulk._steps
+        self._told = told
+        self._work = self._steps._work
+        monkeypatch.setattr(self._steps, "_work", self)
+
+    def run(self, *given: Any, **more: Any) -> Any:
+        self._steps._work = self._work
+        self._told.get("before", lambda: None)()
+        worked = self._work.run(*given, **more)
+        self._told.get("after", lambda: None)()
+        return worked
+
+
+def test_whoever_was_too_slow_says_nothing_of_how_far_they_came(scene: Scene, monkeypatch: pytest.MonkeyPatch):
+    submit(scene, 3)
+    action = begin(scene)
+
+    def somebody_else() -> None:
+        scene.clock.advance(LATE)
+        assert scene.fl.bulk._steps.go_on("acme", action.id) == 1
+
+    Work(scene, monkeypatch, after=somebody_else)
+    scene.fl.bulk._steps.go_on("acme", action.id)
+    steps(scene, action)
+    assert statuses(scene) == [CANCELED] * 3
+    assert now_is(scene, action).changed == 2, "of the job that the slow one changed, nobody told"
+
+
+def test_one_that_is_stopped_changes_no_more(scene: Scene):
+    submit(scene, 3)
+    action = begin(scene)
+    stopped = scene.fl.bulk.stop("acme", action.id, user="ana")
+    assert (stopped.state, stopped.stopped_by, stopped.ended_at) == ("stopped", "ana", scene.now)
+    assert service(scene).step() == 0
+    assert scene.fl.bulk.stop("acme", action.id, user="olga") == stopped, "it has ended"
+
+
+def test_one_that_is_stopped_during_a_step_says_how_far_that_came(scene: Scene, monkeypatch: pytest.MonkeyPatch):
+    submit(scene, 3)
+    action = begin(scene)
+    Work(scene, monkeypatch, before=lambda: scene.fl.bulk.stop("acme", action.id))
+    scene.fl.bulk._steps.go_on("acme", action.id)
+    assert (now_is(scene, action).state, now_is(scene, action).changed) == ("stopped", 2)
+    assert service(scene).step() == 0
+    assert scene.fl.audit.list("acme")[0].after == {"changed": 2, "refused": 0}
+
+
+def test_a_member_stops_their_own(scene: Scene):
+    submit(scene, 2)
+    action = begin(scene, user="ana")
+    with pytest.raises(PermissionDenied, match="ask an admin"):
+        scene.fl.bulk.stop("acme", action.id, user="bea", only_own=True)
+    with pytest.raises(PermissionDenied):
+        scene.fl.bulk.stop("acme", action.id, user="bea", right=Right.JOBS_CHANGE)
+    assert scene.fl.bulk.stop("acme", action.id, user="ana", right=Right.JOBS_CHANGE).state == "stopped"
+
+
+@pytest.mark.parametrize("loss", ["removed", "viewer", "disabled"])
+def test_it_ends_with_the_right_of_whoever_began_it(scene: Scene, loss: str):
+    submit(scene, 3)
+    action = begin(scene, user="ana", right=Right.JOBS_CHANGE)
+    if loss == "removed":
+        scene.fl.members.remove("acme", "ana")
+    elif loss == "viewer":
+        scene.fl.members.add("acme", "ana", role=Role.VIEWER)
+    else:
+        scene.fl.users.create("ana")
+        scene.fl.users.update("ana", disabled=True)
+    steps(scene, action)
+    ended = now_is(scene, action)
+    assert (ended.state, ended.stopped_by, ended.changed) == ("stopped", "system", 1)
+    assert "may not do this any more" in str(ended.problem)
+    assert statuses(scene) == [CANCELED, QUEUED, QUEUED]
+
+
+def test_it_ends_with_the_token_that_began_it(scene: Scene):
+    submit(scene, 3)
+    token, _ = scene.fl.tokens.create("acme", user="ana", name="leaked")
+    (row,) = scene.fl.database.read(lambda c: c.exec_driver_sql("SELECT hash FROM fairlane_tokens").all(), of="acme")
+    action = begin(scene, user="ana", right=Right.JOBS_CHANGE, token=row.hash)
+    service(scene).step()
+    assert now_is(scene, action).changed == 2
+    scene.fl.tokens.revoke("acme", token.id)
+    steps(scene, action)
+    assert (now_is(scene, action).state, now_is(scene, action).changed) == ("stopped", 2)
+    assert "token" in str(now_is(scene, action).problem)
+
+
+def test_a_job_that_is_held_is_left_out_after_a_while_and_stops_nothing_before_it(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(bulk_steps, "_STEP", 60.0)
+    jobs = submit(scene, 4)
+    cancel = scene.fl.bulk._steps._work._jobs.cancel
+
+    def held(job: UUID, *given: Any, **more: Any) -> Any:
+        if job == jobs[1].id:
+            raise StorageUnavailable("it is locked")
+        return cancel(job, *given, **more)
+
+    monkeypatch.setattr(scene.fl.bulk._steps._work._jobs, "cancel", held)
+    action = begin(scene)
+    assert (action.changed, action.state) == (2, "working")
+    steps(scene, action)
+    ended = now_is(scene, action)
+    assert (ended.state, ended.changed, ended.refused) == ("done", 3, 1)
+    assert (ended.refusals[0].job, "held by somebody else" in ended.refusals[0].detail) == (jobs[1].id, True)
+
+
+def test_one_that_fails_again_and_again_holds_up_no_other_and_ends(scene: Scene, monkeypatch: pytest.MonkeyPatch):
+    submit(scene, 3)
+    bury(scene, 2)
+    broken, good = begin(scene), begin(scene, "retry")
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(scene.fl.bulk._steps._work._jobs, "cancel", fails)
+    steps(scene, good)
+    assert (now_is(scene, good).state, now_is(scene, broken).state) == ("done", "working")
+    steps(scene, broken)
+    assert (now_is(scene, broken).state, now_is(scene, broken).changed) == ("stopped", 1)
+    assert "a mistake of Fairlane's" in str(now_is(scene, broken).problem)
+    assert sum(isinstance(event, ServiceFailed) for event in scene.events) == 10
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_database_that_goes_away_in_a_step_loses_no_job(scene: Scene, monkeypatch: pytest.MonkeyPatch, moment: str):
+    submit(scene, 3)
+    action = begin(scene)
+
+    def away() -> None:
+        raise StorageUnavailable("away")
+
+    Work(scene, monkeypatch, **{moment: away})
+    assert service(scene).step() == 0
+    steps(scene, action)
+    assert statuses(scene) == [CANCELED] * 3
+    assert now_is(scene, action).changed == (3 if moment == "before" else 2), "of one that was changed nobody told"
+
+
+def test_one_whose_beginner_loses_the_database_has_begun(scene: Scene, monkeypatch: pytest.MonkeyPatch):
+    submit(scene, 3)
+
+    def away() -> None:
+        raise StorageUnavailable("away")
+
+    Work(scene, monkeypatch, before=away)
+    action = begin(scene)
+    assert (action.state, action.changed) == ("working", 0)
+    steps(scene, action)
+    assert now_is(scene, action).changed == 3
+
+
+def test_they_go_with_their_organization(scene: Scene, monkeypatch: pytest.MonkeyPatch):
+    submit(scene, 2)
+    begin(scene)
+    Work(scene, monkeypatch, before=lambda: scene.fl.organizations.delete("acme"))
+    service(scene).step()
+    assert service(scene).step() == 0
+    assert scene.fl.bulk.list("acme") == ()
+
+
+def test_its_beginning_its_end_and_a_stop_stand_in_the_audit(scene: Scene):
+    submit(scene, 2)
+    with acting_from("token 01928f3a"):
+        done = begin(scene, filters={"job_type": "report", "text": "report"})
+    steps(scene, done)
+    submit(scene, 2)
+    stopped = begin(scene)
+    scene.fl.bulk.stop("acme", stopped.id, user="olga")
+    entries = scene.fl.audit.list("acme")
+    assert [(one.action, one.subject, one.after) for one in entries if "bulk" in one.action] == [
+        ("bulk_actions.stop", str(stopped.id), None),
+        ("bulk_actions.start", str(stopped.id), {"verb": "cancel", "filters": [], "per_second": None}),
+        ("bulk_actions.end", str(done.id), {"changed": 2, "refused": 0}),
+        ("bulk_actions.start", str(done.id), {"verb": "cancel", "filters": ["job_type", "text"], "per_second": None}),
+    ]
+    assert [one.origin for one in entries if one.action == "jobs.cancel"] == ["library", *["token 01928f3a"] * 2]
