@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 import time
 from contextlib import suppress
@@ -16,7 +17,7 @@ from fairlane.cli.output import console
 from fairlane.cli.session import APP_EXAMPLE, engine, target_of
 from fairlane.cli.worker_display import DisplayHandler, WorkerDisplay, stderr_shown
 from fairlane.runtime.supervisor import Supervisor, stop_with_supervisor
-from fairlane.runtime.worker import EXIT_REPLACE
+from fairlane.runtime.worker import EXIT_REPLACE, Worker
 from fairlane.store import schema
 
 
@@ -83,6 +84,7 @@ def worker(
         name=name,
         subscribers=[display] if display is not None else [],
     )
+    _end_in_order_at_sigterm(one)
     if display is None:
         _set_up_logging(_level(log_level), logging.StreamHandler())
         one.run()
@@ -93,6 +95,15 @@ def worker(
             one.run()
     if one.must_be_replaced:
         raise typer.Exit(EXIT_REPLACE)
+
+
+def _end_in_order_at_sigterm(worker: Worker) -> None:
+    """Have SIGTERM end the process as if it had ended by itself, before the worker runs and after it.
+
+    A worker that runs sees to the signal itself. What is left once it has signed off is Python's own end, which may
+    take a while, and a signal that comes just then is no failure.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(EXIT_REPLACE if worker.must_be_replaced else 0))
 
 
 def _application(context: typer.Context) -> Fairlane:

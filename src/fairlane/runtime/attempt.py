@@ -28,6 +28,8 @@ from fairlane.runtime.reports import AttemptFacts, Interruption
 
 # Seconds in which a process should have begun its handler, imports and all; one that hangs there is stopped.
 START_LIMIT: Final = 60.0
+# Seconds from a timeout to the stop. A loop that was busy looks at the clock before it hears of what ended in time.
+HEARING: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,7 @@ class Attempt:
         if self._timer is None and self._stopped is None:
             self._keep_deadline()
 
-    def _keep_deadline(self) -> None:
+    def _keep_deadline(self, *, has_heard: bool = False) -> None:
         timeout, execution = self.facts.timeout, self._execution
         if timeout is None or execution is None or execution.is_over:
             return
@@ -118,6 +120,8 @@ class Attempt:
             left = 0.0 if is_late else timeout
         if left > 0:
             self._timer = asyncio.get_running_loop().call_later(left, self._keep_deadline)
+        elif not has_heard:
+            self._timer = asyncio.get_running_loop().call_later(HEARING, partial(self._keep_deadline, has_heard=True))
         else:
             self.stop(Interruption.TIMEOUT)
 
