@@ -17,10 +17,16 @@ from tests.acceptance.program import Program
 
 SERVES: Final = r"Worker \S+?:(\d+) serves"
 HANDLERS: Final = """
-import os, sys, threading
+import atexit, os, sys, threading
 from fairlane import Fairlane
 
 fl = Fairlane()
+
+@atexit.register
+def linger() -> None:
+    if os.environ.get("LINGERS"):
+        print("lingers", file=sys.stderr, flush=True)
+        threading.Event().wait()
 
 @fl.job_type("greet", dedup_window=0)
 async def greet(ctx, name: str) -> str:
@@ -112,6 +118,16 @@ def test_sigterm_lets_running_jobs_finish(start: Start, fl: Fairlane, fifo: Path
 
     assert worker.end() == 0
     assert fl.get(job.id, organization="acme").status is JobStatus.COMPLETED
+
+
+def test_a_signal_that_comes_when_it_has_signed_off_is_no_failure(start: Start, fl: Fairlane) -> None:
+    worker = start(LINGERS="1")
+    worker.line(SERVES)
+    worker.send(signal.SIGTERM)
+    worker.line("lingers")
+    assert fl.reads.workers() == ()
+    worker.send(signal.SIGTERM)
+    assert worker.end() == 0
 
 
 def test_a_second_signal_gives_running_jobs_back(start: Start, fl: Fairlane, fifo: Path) -> None:
