@@ -40,6 +40,7 @@ def main() -> int:
     for line in results.told(report):
         say(line)
     if results.failed(report):
+        results.save(asked.database, report, directory / "figures.json")
         say(f"Run it again: {results.command(asked.database, seed, _size(asked))}")
         say(f"What the workers did and said is in {directory}.")
         return 1
