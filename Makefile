@@ -38,7 +38,7 @@ $(MODULES): frontend/package-lock.json
 .PHONY: test
 test: $(STAMP) $(if $(NPM),$(MODULES)) ## Run the tests; some of them: make test ARGS="tests/store -k claim"
 	@$(if $(NPM),$(if $(ARGS),,cd frontend && npm run --silent test))
-	@$(BIN)/pytest -n 3 --dist worksteal $(ARGS)
+	@$(BIN)/pytest -n 4 --dist worksteal $(ARGS)
 
 # Rate and seed of the faults; another seed meets others.
 FAULTS ?= 0.02:$(shell od -An -N2 -tu2 /dev/urandom | tr -d ' ')
