@@ -1,5 +1,7 @@
 """The guard that watches all tests: what it catches, what it lets pass."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -141,7 +143,7 @@ class TestWatching:
 
     def test_our_own_statement_is_watched(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(scope_guard, "_OURS", __file__)
-        with create_engine("sqlite://").connect() as connection:
+        with connected() as connection:
             with pytest.raises(AssertionError, match="fairlane_jobs"):
                 look(connection)
             assert len(scope_guard.violations) == 1
@@ -149,10 +151,19 @@ class TestWatching:
         scope_guard.violations.clear()
 
     def test_a_test_may_look_at_everything(self) -> None:
-        with create_engine("sqlite://").connect() as connection:
+        with connected() as connection:
             jobs.create(connection)
 
             assert look(connection) == 0
+
+
+@contextmanager
+def connected() -> Iterator[Connection]:
+    """To a database of its own, in memory."""
+    engine = create_engine("sqlite://")
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()
 
 
 def look(connection: Connection) -> int:
