@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from fairlane import JobStatus, PermissionDenied, StorageUnavailable
-from fairlane.control import bulk_steps
+from fairlane.control import bulk_steps, bulk_work
 from fairlane.domain.bulk import BulkAction
 from fairlane.domain.events import ServiceFailed
 from fairlane.domain.origin import acting_from
@@ -233,6 +233,26 @@ def test_a_job_that_is_held_is_left_out_after_a_while_and_stops_nothing_before_i
     ended = now_is(scene, action)
     assert (ended.state, ended.changed, ended.refused) == ("done", 3, 1)
     assert (ended.refusals[0].job, "held by somebody else" in ended.refusals[0].detail) == (jobs[1].id, True)
+
+
+def test_a_database_that_goes_away_between_two_pages_costs_nothing(scene: Scene, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(bulk_steps, "_STEP", 60.0)
+    monkeypatch.setattr(bulk_work, "_PAGE", 2)
+    submit(scene, 5)
+    work = scene.fl.bulk._steps._work
+    ids, asked = work._ids, list[None]()
+
+    def away(*given: Any, **more: Any) -> Any:
+        asked.append(None)
+        if len(asked) == 2:
+            raise StorageUnavailable("away")
+        return ids(*given, **more)
+
+    monkeypatch.setattr(work, "_ids", away)
+    action = begin(scene)
+    assert (action.changed, action.state) == (2, "working")
+    steps(scene, action)
+    assert now_is(scene, action).changed == 5
 
 
 def test_one_that_fails_again_and_again_holds_up_no_other_and_ends(scene: Scene, monkeypatch: pytest.MonkeyPatch):

@@ -82,12 +82,17 @@ class BulkWork:
             passes_held: refuse the first job if it can't be had, in place of being stopped by it.
 
         Raises:
-            StorageUnavailable: at the first job. At a later one it says how far it came before.
+            StorageUnavailable: before or at the first job. At a later one it says how far it came before.
         """
         (before, since), deadline = _place_of(cursor), monotonic() + seconds
         tally, pace = _Tally(order.verb), self._pace(order, since)
         while order.wanted.statuses:  # none: it can be done with none of those that were asked for
-            page = self._ids(order.organization, order.wanted, before=before, limit=_PAGE)
+            try:
+                page = self._ids(order.organization, order.wanted, before=before, limit=_PAGE)
+            except StorageUnavailable:
+                if not tally.seen:
+                    raise
+                return tally.worked(_cursor(before, pace))
             for job in page:
                 if tally.seen and monotonic() > deadline:
                     return tally.worked(_cursor(before, pace))
