@@ -50,7 +50,7 @@ test-faults: $(STAMP) ## Run the tests while connections are lost: make test-fau
 		$(or $(ARGS),tests/acceptance tests/control tests/reads tests/runtime)
 
 .PHONY: test-browser
-test-browser: $(STAMP) $(DASHBOARD) ## Run the tests in a browser; needs Chromium (Debian: apt-get install chromium)
+test-browser: $(STAMP) $(DASHBOARD) ## Run the tests in a browser; needs Chromium (Debian: apt-get install chromium-headless-shell)
 	@FAIRLANE_TEST_BROWSER=required $(BIN)/pytest -n 2 --dist loadfile $(or $(ARGS),tests/browser)
 
 .PHONY: check

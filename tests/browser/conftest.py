@@ -17,7 +17,9 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 from fairlane.api.dashboard import is_built
 from tests.browser.site import Site
 
-CHROMIUM: Final = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+# First the one that has no windows, as it does the same in two thirds of the processor's time.
+NAMES: Final = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+CHROMIUM: Final = next(filter(None, map(shutil.which, NAMES)), None)
 AXE: Final = Path(__file__).parents[2] / "frontend" / "node_modules" / "axe-core" / "axe.min.js"
 PICTURES: Final = Path(__file__).parents[2] / "build" / "screenshots"
 # It starts as root, and asks nobody on the internet for anything.
@@ -46,7 +48,7 @@ def unable(why: str) -> NoReturn:
 def browser() -> Iterator[Browser]:
     """Chromium, for the tests of a module."""
     if CHROMIUM is None:
-        unable("There is no Chromium; on Debian `apt-get install chromium` brings it.")
+        unable("There is no Chromium; on Debian `apt-get install chromium-headless-shell` brings it.")
     if not is_built():
         unable("The dashboard is not built; `make dashboard` builds it.")
     expect.set_options(timeout=LONGEST)
