@@ -9,6 +9,7 @@ from pydantic_core import to_jsonable_python
 from starlette.responses import StreamingResponse
 
 from fairlane.api.access import access_of
+from fairlane.api.authentication import ROOT
 from fairlane.api.pages import Before, Items, Limit
 from fairlane.api.problems import Problem
 from fairlane.api.rates import Rate
@@ -17,7 +18,7 @@ from fairlane.app import Fairlane
 from fairlane.domain.accounts import AuditEntry
 from fairlane.domain.permissions import Principal, Right
 
-router = APIRouter(prefix="/organizations/{organization}/audit", tags=["audit"])
+router = APIRouter(prefix=ROOT + "/organizations/{organization}/audit", tags=["audit"])
 
 _Listing = Annotated[Scope, Depends(InOrganization(Rate.LIST, Right.AUDIT_READ))]
 Subject = Annotated[

@@ -8,6 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
+from fairlane.api.authentication import ROOT
 from fairlane.api.filters import Filters
 from fairlane.api.pages import Before, Items, Limit
 from fairlane.api.problems import Problem
@@ -21,7 +22,7 @@ from fairlane.domain.permissions import Access, CredentialKind, Right
 from fairlane.domain.statuses import JobStatus
 from fairlane.reads.jobs import Filters as Given
 
-router = APIRouter(prefix="/organizations/{organization}/bulk-actions", tags=["jobs"])
+router = APIRouter(prefix=ROOT + "/organizations/{organization}/bulk-actions", tags=["jobs"])
 
 _Changing = Annotated[Scope, Depends(InOrganization(Rate.CANCEL, Right.JOBS_CHANGE))]
 _Looking = Annotated[Scope, Depends(InOrganization(Rate.STATUS, Right.JOBS_READ))]

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from fairlane.api import problems
+from fairlane.api.authentication import ROOT
 from fairlane.api.pages import Counted, Cursor, Items, Limit
 from fairlane.api.rates import Rate
 from fairlane.api.representations import EXAMPLE_ID, DeadLetter, DeadLetterGroup, Job
@@ -20,7 +21,7 @@ from fairlane.domain.errors import FairlaneError, StorageUnavailable
 from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import Resolution
 
-router = APIRouter(prefix="/organizations/{organization}", tags=["dead letters"])
+router = APIRouter(prefix=ROOT + "/organizations/{organization}", tags=["dead letters"])
 
 _Listing = Annotated[Scope, Depends(InOrganization(Rate.LIST, Right.JOBS_READ))]
 _Changing = Annotated[Scope, Depends(InOrganization(Rate.CANCEL, Right.JOBS_CHANGE))]

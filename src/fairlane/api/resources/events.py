@@ -8,6 +8,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 
+from fairlane.api.authentication import ROOT
 from fairlane.api.rates import Rate, whose
 from fairlane.api.representations import EXAMPLE_ID
 from fairlane.api.scope import ByOperator, InOrganization, Operation, Scope, principal_of, web_of
@@ -16,7 +17,7 @@ from fairlane.domain.permissions import Principal, Right
 from fairlane.realtime.live import Opened
 from fairlane.realtime.sse import Stream
 
-router = APIRouter(tags=["events"])
+router = APIRouter(prefix=ROOT, tags=["events"])
 
 _Watching = Annotated[Scope, Depends(InOrganization(Rate.STATUS, Right.JOBS_READ))]
 _Operating = Annotated[Operation, Depends(ByOperator(Rate.STATUS, Right.JOBS_READ))]

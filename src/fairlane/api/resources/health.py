@@ -3,9 +3,10 @@
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
+from fairlane.api.authentication import ROOT
 from fairlane.api.scope import web_of
 
-router = APIRouter(tags=["health"])
+router = APIRouter(prefix=ROOT, tags=["health"])
 
 
 class Health(BaseModel):

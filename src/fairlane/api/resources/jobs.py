@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Header, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from fairlane.api.authentication import ROOT
 from fairlane.api.filters import Filters
 from fairlane.api.pages import Counted, Cursor, Limit
 from fairlane.api.rates import Rate
@@ -15,7 +16,7 @@ from fairlane.api.scope import InOrganization, Scope
 from fairlane.api.submissions import Batch, IdempotencyKey, NewJob, submit
 from fairlane.domain.permissions import Right
 
-router = APIRouter(prefix="/organizations/{organization}/jobs", tags=["jobs"])
+router = APIRouter(prefix=ROOT + "/organizations/{organization}/jobs", tags=["jobs"])
 
 _Submitting = Annotated[Scope, Depends(InOrganization(Rate.SUBMIT, Right.JOBS_SUBMIT))]
 _Looking = Annotated[Scope, Depends(InOrganization(Rate.STATUS, Right.JOBS_READ))]

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
+from fairlane.api.authentication import ROOT
 from fairlane.api.pages import Cursor, Items, Limit, page_of
 from fairlane.api.problems import Problem
 from fairlane.api.rates import Rate
@@ -14,7 +15,7 @@ from fairlane.domain.organizations import Member
 from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import Role
 
-router = APIRouter(prefix="/organizations/{organization}/members", tags=["members"])
+router = APIRouter(prefix=ROOT + "/organizations/{organization}/members", tags=["members"])
 
 _Listing = Annotated[Scope, Depends(InOrganization(Rate.LIST, Right.MEMBERS_READ))]
 # Who makes members could make one who may all.

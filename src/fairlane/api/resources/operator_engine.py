@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response, StreamingResponse
 
 from fairlane.api import exposition
+from fairlane.api.authentication import ROOT
 from fairlane.api.pages import Before, Items, Limit
 from fairlane.api.problems import Problem
 from fairlane.api.rates import Rate
@@ -24,7 +25,7 @@ from fairlane.domain.permissions import Right
 from fairlane.domain.shares import Shares
 from fairlane.domain.timeline import Timeline
 
-router = APIRouter(prefix="/operator", tags=["operator"])
+router = APIRouter(prefix=ROOT + "/operator", tags=["operator"])
 
 _Listing = Annotated[Operation, Depends(ByOperator(Rate.LIST, Right.JOBS_READ))]
 _Measuring = Annotated[Operation, Depends(ByOperator(Rate.METRICS, Right.JOBS_READ))]

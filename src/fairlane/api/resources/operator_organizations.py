@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from fairlane.api.authentication import ROOT
 from fairlane.api.pages import Cursor, Items, Limit, page_of
 from fairlane.api.rates import Rate
 from fairlane.api.scope import ByOperator, Operation, OrganizationPath
@@ -13,7 +14,7 @@ from fairlane.domain.organizations import Organization
 from fairlane.domain.permissions import Right
 from fairlane.domain.texts import storable
 
-router = APIRouter(prefix="/operator/organizations", tags=["operator"])
+router = APIRouter(prefix=ROOT + "/operator/organizations", tags=["operator"])
 
 _Listing = Annotated[Operation, Depends(ByOperator(Rate.LIST, Right.JOBS_READ))]
 _RIGHT = Right.ORGANIZATION_CHANGE

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
+from fairlane.api.authentication import ROOT
 from fairlane.api.pages import Cursor, Items, Limit, page_of
 from fairlane.api.problems import Problem
 from fairlane.api.rates import Rate
@@ -15,7 +16,7 @@ from fairlane.api.values import Flag
 from fairlane.domain.accounts import Token, User
 from fairlane.domain.permissions import Right
 
-router = APIRouter(prefix="/operator", tags=["operator"])
+router = APIRouter(prefix=ROOT + "/operator", tags=["operator"])
 
 _Listing = Annotated[Operation, Depends(ByOperator(Rate.LIST, Right.MEMBERS_READ))]
 # Who makes users could make one that may all.

@@ -7,6 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
+from fairlane.api.authentication import ROOT
 from fairlane.api.pages import Items
 from fairlane.api.rates import Rate
 from fairlane.api.scope import InOrganization, Scope
@@ -16,7 +17,7 @@ from fairlane.domain.metrics import Metrics, QueueView
 from fairlane.domain.organizations import Organization
 from fairlane.domain.permissions import Right
 
-router = APIRouter(prefix="/organizations/{organization}", tags=["organization"])
+router = APIRouter(prefix=ROOT + "/organizations/{organization}", tags=["organization"])
 
 _Looking = Annotated[Scope, Depends(InOrganization(Rate.STATUS, Right.JOBS_READ))]
 _Listing = Annotated[Scope, Depends(InOrganization(Rate.LIST, Right.JOBS_READ))]

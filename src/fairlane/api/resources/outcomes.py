@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Query, Response
 from starlette.responses import StreamingResponse
 
+from fairlane.api.authentication import ROOT
 from fairlane.api.downloads import Part, disposition, media_type, part_of
 from fairlane.api.problems import MEDIA_TYPE, Problem
 from fairlane.api.rates import Rate
@@ -16,7 +17,7 @@ from fairlane.domain.permissions import Right
 from fairlane.registry.artifacts import stream_file
 from fairlane.registry.sealing import Unreadable
 
-router = APIRouter(prefix="/organizations/{organization}/jobs/{job}", tags=["jobs"])
+router = APIRouter(prefix=ROOT + "/organizations/{organization}/jobs/{job}", tags=["jobs"])
 
 _Looking = Annotated[Scope, Depends(InOrganization(Rate.STATUS, Right.JOBS_READ))]
 _FURTHEST = 10**9  # lines

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
+from fairlane.api.authentication import ROOT
 from fairlane.api.filters import Filters
 from fairlane.api.rates import Rate
 from fairlane.api.resources.paths import JobPath
@@ -13,7 +14,7 @@ from fairlane.domain.metrics import JobCounts
 from fairlane.domain.permissions import Right
 from fairlane.domain.timeline import Timeline
 
-router = APIRouter(prefix="/organizations/{organization}")
+router = APIRouter(prefix=ROOT + "/organizations/{organization}")
 
 _Looking = Annotated[Scope, Depends(InOrganization(Rate.STATUS, Right.JOBS_READ))]
 _Listing = Annotated[Scope, Depends(InOrganization(Rate.LIST, Right.JOBS_READ))]

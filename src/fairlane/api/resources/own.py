@@ -5,12 +5,13 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from fairlane.api.authentication import ROOT
 from fairlane.api.rates import Rate, whose
 from fairlane.api.scope import InOrganization, Scope, principal_of, web_of
 from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import OrganizationStatus, Role
 
-router = APIRouter(prefix="/organizations", tags=["organization"])
+router = APIRouter(prefix=ROOT + "/organizations", tags=["organization"])
 
 _Looking = Annotated[Scope, Depends(InOrganization(Rate.STATUS, Right.JOBS_READ))]
 

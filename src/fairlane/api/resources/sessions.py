@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from fairlane.api.authentication import COOKIE, address_of, session_of
+from fairlane.api.authentication import COOKIE, ROOT, address_of, session_of
 from fairlane.api.problems import Problem
 from fairlane.api.rates import Rate, whose
 from fairlane.api.scope import principal_of, web_of
@@ -15,7 +15,7 @@ from fairlane.control.users import SESSION
 from fairlane.domain.errors import PermissionDenied
 from fairlane.domain.permissions import Principal, Right
 
-router = APIRouter(tags=["sessions"])
+router = APIRouter(prefix=ROOT, tags=["sessions"])
 
 _ADDRESSES: Final = 10  # that use up a user's logins together
 _SECRET = Field(min_length=1, max_length=200, description="The link's secret.", examples=["Jx0…"])

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
+from fairlane.api.authentication import ROOT
 from fairlane.api.pages import Cursor, Items, Limit, page_of
 from fairlane.api.problems import Problem
 from fairlane.api.rates import Rate
@@ -14,7 +15,7 @@ from fairlane.api.values import Number
 from fairlane.domain.accounts import Token
 from fairlane.domain.permissions import Principal, Right
 
-router = APIRouter(prefix="/organizations/{organization}/tokens", tags=["tokens"])
+router = APIRouter(prefix=ROOT + "/organizations/{organization}/tokens", tags=["tokens"])
 
 _Listing = Annotated[Scope, Depends(InOrganization(Rate.LIST, Right.TOKENS_CHANGE))]
 _Changing = Annotated[Scope, Depends(InOrganization(Rate.CANCEL, Right.TOKENS_CHANGE))]
