@@ -135,10 +135,8 @@ class World:
         self.beat(card, stopping=stopping)
         return card
 
-    def beat(self, card: WorkerCard, *, stopping: bool = False, locked: Collection[str] = ()) -> None:
-        self.write(
-            lambda connection: workers.beat(connection, self.clock, card.id, LEASE, stopping=stopping, locked=locked)
-        )
+    def beat(self, card: WorkerCard, *, stopping: bool = False) -> None:
+        self.write(lambda connection: workers.beat(connection, self.clock, card.id, LEASE, stopping=stopping))
 
     def claim(
         self, card: WorkerCard, organization: str = "acme", job_type: str = "report.pdf", queue: str = "default"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from typing import Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import Connection
@@ -146,6 +147,24 @@ def test_a_heartbeat_that_was_stopped_lets_the_lease_run_out(fl: Engine, clock: 
     heartbeat.stop()
     clock.advance(LEASE + 0.1)
     until(lambda: registered(fl) == set())
+
+
+def test_whose_keys_it_lacks_is_told_anew_to_who_gave_it_up_and_forgotten_with_it(fl: Engine) -> None:
+    worker = member(fl)
+
+    def lacking(organization: str) -> frozenset[UUID]:
+        return fl.database.write(lambda connection: workers.lacking_key_of(connection, organization))
+
+    worker.heartbeat.locked = lambda: frozenset({"acme", "rival"})
+    worker.heartbeat.run_once()
+    assert lacking("acme") == lacking("rival") == {worker.card.id}
+    fl.database.write(lambda connection: workers.remove(connection, worker.card.id))
+    assert lacking("acme") == frozenset()
+    worker.heartbeat.run_once()
+    assert lacking("acme") == {worker.card.id}
+    worker.heartbeat.locked = lambda: frozenset({"rival"})
+    worker.heartbeat.run_once()
+    assert (lacking("acme"), lacking("rival")) == (frozenset(), {worker.card.id})
 
 
 def unavailable(_: Any) -> None:

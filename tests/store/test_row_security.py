@@ -1,6 +1,6 @@
 """PostgreSQL holds the tenant boundary: a query that forgets it returns nothing foreign (R19)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -13,10 +13,23 @@ from sqlalchemy.exc import ProgrammingError
 from fairlane import ConfigurationError, Fairlane, Job, JobContext, JobNotFound, JobStatus, Settings
 from fairlane.store import row_policies, schema
 from fairlane.store.row_security import EVERYONE, Role, Scope, policy_of
-from fairlane.store.tables import metadata
+from fairlane.store.statements import workers
+from fairlane.store.statements.workers import WorkerCard
+from fairlane.store.tables import AnyRow, metadata
 from fairlane.store.transaction import Database
 from tests.conftest import create_database, database_on, drop_database
 from tests.store.as_owner import in_role
+
+# All other tables are under row security: a new one is, too, or says here what makes that needless.
+OF_NO_ORGANIZATION = {
+    "fairlane_job_types": "registered by applications, the same for all organizations",
+    "fairlane_workers": "run jobs of all organizations, and name none",
+    "fairlane_users": "people, of any organizations; the application may read no more than who they are",
+    "fairlane_sessions": "of users; not the application's to read",
+    "fairlane_socket_tickets": "of credentials, as hashes; not the application's to read",
+    "fairlane_feed_keys": "one key, of all nodes; not the application's to read",
+    "fairlane_schema_version": "the number of the schema's revision",
+}
 
 # Deliberately broken: it names no organization.
 EVERY_JOB = text("SELECT organization_id FROM fairlane_jobs")
@@ -68,8 +81,8 @@ def plain(url: str) -> str:
     return make_url(url).set(drivername="postgresql").render_as_string(False)
 
 
-def rows_of(table: str) -> Callable[[Connection], object]:
-    return lambda connection: connection.execute(text(f"SELECT * FROM {table}"))
+def rows_of(table: str) -> Callable[[Connection], Sequence[AnyRow]]:
+    return lambda connection: connection.execute(text(f"SELECT * FROM {table}")).all()
 
 
 def seen(database: Database, of: Scope = ()) -> list[list[str]]:
@@ -84,19 +97,35 @@ def seen(database: Database, of: Scope = ()) -> list[list[str]]:
 
 def test_every_table_that_carries_an_organization_is_under_forced_row_security(fl: Fairlane):
     with psycopg.connect(plain(fl.database.url)) as look:
-        carrying = look.execute(
-            "SELECT table_name FROM information_schema.columns WHERE column_name = 'organization_id'"
+        found = look.execute(
+            "SELECT relname, relrowsecurity AND relforcerowsecurity FROM pg_class "
+            "WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace"
         ).fetchall()
-        forced = look.execute("SELECT relname FROM pg_class WHERE relrowsecurity AND relforcerowsecurity").fetchall()
         policies = look.execute("SELECT tablename, policyname, cmd, qual = with_check FROM pg_policies").fetchall()
-    secured = {name for (name,) in forced}
-    # A new table that carries organizations, by whatever column, is named here or in `policy_of`.
-    assert secured == {name for (name,) in carrying} | {"fairlane_organizations", "fairlane_pauses"}
+    secured = {name for name, is_forced in found if is_forced}
+    assert {name for name, _ in found} - secured == OF_NO_ORGANIZATION.keys()
     assert secured == {table.name for table in metadata.tables.values() if policy_of(table) is not None}
     assert {(table, name) for table, name, _, _ in policies} == {
         (table, name) for table in secured for name in ("fairlane_tenant", "fairlane_all")
     }
     assert all(command == "ALL" and is_checked for _, _, command, is_checked in policies)
+
+
+def test_what_the_application_may_read_of_workers_names_no_organization(fl: Fairlane):
+    worker = WorkerCard(uuid4(), "w1", None, ("report",), 1)
+
+    def introduce(connection: Connection) -> None:
+        workers.register(connection, fl.database.clock, worker, 60.0)
+        workers.tell_locked(connection, worker.id, ["acme", "rival"])
+
+    fl.database.write(introduce)
+    with in_role():
+        shown = fl.database.read(
+            lambda c: (rows_of("fairlane_workers")(c), rows_of("fairlane_locked_organizations")(c)), of="acme"
+        )
+        assert "rival" not in str(shown)
+        assert fl.database.read(lambda c: workers.lacking_key_of(c, "acme"), of="acme") == {worker.id}
+        assert fl.database.read(lambda c: workers.lacking_key_of(c, "rival"), of="acme") == frozenset()
 
 
 def test_a_query_that_names_no_organization_returns_nothing_foreign(fl: Fairlane):
@@ -306,6 +335,8 @@ def test_a_second_migration_changes_nothing(fl: Fairlane):
         "DELETE FROM fairlane_pauses",
         "UPDATE fairlane_job_types SET enabled = false",
         "DELETE FROM fairlane_job_types",
+        "DELETE FROM fairlane_locked_organizations",
+        "INSERT INTO fairlane_locked_organizations VALUES ('acme', gen_random_uuid())",
         "UPDATE fairlane_workers SET drain_requested = true",
     ],
 )

@@ -171,10 +171,14 @@ def _live_workers(
     """
     alive = workers.all_workers(connection, clock)
     kept = reserves(connection, now, alive, running) if now is not None else {}
-    return tuple(_live_worker(row, job, running.by_worker.get(row.id, 0), kept.get(row.id, 0)) for row in alive)
+    lacking = workers.lacking_key_of(connection, job.organization)
+    return tuple(
+        _live_worker(row, running.by_worker.get(row.id, 0), kept.get(row.id, 0), lacks_key=row.id in lacking)
+        for row in alive
+    )
 
 
-def _live_worker(row: AnyRow, job: Job, running: int, reserved: int) -> LiveWorker:
+def _live_worker(row: AnyRow, running: int, reserved: int, *, lacks_key: bool) -> LiveWorker:
     queues = json.loads(row.queues)
     return LiveWorker(
         queues=frozenset(queues) if queues is not None else None,
@@ -182,7 +186,7 @@ def _live_worker(row: AnyRow, job: Job, running: int, reserved: int) -> LiveWork
         stopping=row.stopping,
         free_slots=row.slots - running,
         reserved=reserved,
-        lacks_key=job.organization in json.loads(row.locked_organizations),
+        lacks_key=lacks_key,
     )
 
 

@@ -10,7 +10,7 @@ compares it with this process's own clock; whatever it gained by itself is an ou
 
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import NamedTuple
 
 from sqlalchemy import Connection
@@ -62,10 +62,12 @@ class Heartbeat:
         # The worker says: how many handlers ignored their stop, whose keys it lacks, and what to do when an operator
         # asks it to drain.
         self.left_behind: Callable[[], int] = int
-        self.locked: Callable[[], Collection[str]] = frozenset
+        self.locked: Callable[[], frozenset[str]] = frozenset
         self.on_drain: Callable[[], object] = bool
         self._steady_since: float | None = None
         self._last: _Reading | None = None  # of the last success
+        # What of `locked` stands in the database; None = it may not be known, after an error.
+        self._told_locked: frozenset[str] | None = frozenset()
 
     def start(self) -> None:
         """Register the worker and begin to beat.
@@ -93,9 +95,9 @@ class Heartbeat:
             StorageUnavailable, ConfigurationError: then the steadiness is lost.
         """
         try:
-            now, must_drain = self._database.write(self._beat)
+            now, must_drain, self._told_locked = self._database.write(self._beat)
         except Exception:
-            self._steady_since = None
+            self._steady_since = self._told_locked = None
             raise
         last, self._last = self._last, now
         is_gap = last is None or now.own - last.own > 2 * self.interval
@@ -118,7 +120,7 @@ class Heartbeat:
         """
         return _gained(self._last, _Reading(lease_seconds, self._monotonic())) > self.interval
 
-    def _beat(self, connection: Connection) -> tuple[_Reading, bool]:
+    def _beat(self, connection: Connection) -> tuple[_Reading, bool, frozenset[str]]:
         clock = self._database.clock
         card, lease = self._card, self._lease
         if not workers.beat(
@@ -128,11 +130,13 @@ class Heartbeat:
             lease,
             stopping=self._stopping,
             left_behind=self.left_behind(),
-            locked=self.locked(),
         ):
             workers.register(connection, clock, card, lease)
+            self._told_locked = frozenset()
+        if (locked := self.locked()) != self._told_locked:
+            workers.tell_locked(connection, card.id, locked)
         must_drain = workers.is_asked_to_drain(connection, card.id)
-        return _Reading(clock.lease_seconds(connection), self._monotonic()), must_drain
+        return _Reading(clock.lease_seconds(connection), self._monotonic()), must_drain, locked
 
     def _run(self) -> None:
         wait = self.interval

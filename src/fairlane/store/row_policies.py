@@ -13,6 +13,7 @@ from fairlane.store.tables import (
     audit,
     feed_keys,
     job_types,
+    locked_organizations,
     metadata,
     pauses,
     sessions,
@@ -36,6 +37,7 @@ _RIGHTS_OF_APP: Final[Mapping[Table, Sequence[str]]] = {
     feed_keys: (),
     pauses: ("SELECT",),
     workers: ("SELECT",),
+    locked_organizations: ("SELECT",),
     job_types: ("SELECT", "INSERT", "UPDATE (schema)", "UPDATE (options)", "UPDATE (registered_at)"),
 }
 _NOT_FOR_WORKERS: Final = frozenset({users, sessions, tokens, socket_tickets, feed_keys})

@@ -12,8 +12,8 @@ from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, or_, 
 from fairlane.domain.statuses import JobStatus
 from fairlane.store.clock import Clock
 from fairlane.store.dialects import fixed
-from fairlane.store.inserts import upsert
-from fairlane.store.tables import AnyRow, cancel_requests, jobs, workers
+from fairlane.store.inserts import insert_many, upsert
+from fairlane.store.tables import AnyRow, cancel_requests, jobs, locked_organizations, workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,6 @@ def register(connection: Connection, clock: Clock, card: WorkerCard, lease: floa
         "version": card.version,
         "left_behind": 0,
         "drain_requested": False,
-        "locked_organizations": "[]",
     }
     upsert(connection, workers, values)
 
@@ -59,13 +58,11 @@ def beat(
     *,
     stopping: bool,
     left_behind: int = 0,
-    locked: Collection[str] = (),
 ) -> bool:
     """Extend the lease by `lease` seconds from now; False if the worker was given up and its row is gone.
 
     Args:
         left_behind: how many of its handlers ignored their stop and go on, with their results fenced off.
-        locked: the organizations that it claims nothing of, since it lacks the master key.
     """
     extended = connection.execute(
         update(workers)
@@ -75,10 +72,23 @@ def beat(
             heartbeat_at=clock.now(connection),
             stopping=stopping,
             left_behind=left_behind,
-            locked_organizations=json.dumps(sorted(locked)),
         )
     )
     return extended.rowcount == 1
+
+
+def tell_locked(connection: Connection, worker_id: UUID, locked: Collection[str]) -> None:
+    """Write down which organizations the worker claims nothing of, since it lacks the master key."""
+    _forget_locked(connection, worker_id)
+    if locked:
+        rows = [{"organization_id": organization, "worker_id": worker_id} for organization in sorted(locked)]
+        insert_many(connection, locked_organizations, rows)
+
+
+def lacking_key_of(connection: Connection, organization: str) -> frozenset[UUID]:
+    """The workers that claim nothing of the organization, since they lack the master key."""
+    lacking = select(locked_organizations.c.worker_id).where(locked_organizations.c.organization_id == organization)
+    return frozenset(connection.scalars(lacking))
 
 
 def request_drain(connection: Connection, worker_id: UUID) -> str | None:
@@ -204,7 +214,15 @@ def remove(connection: Connection, worker_id: UUID) -> bool:
         select(jobs.c.id).where(jobs.c.worker_id == worker_id, jobs.c.status == fixed(JobStatus.RUNNING)).limit(1)
     ).exists()
     statement = delete(workers).where(workers.c.id == worker_id, ~running)
-    return connection.execute(statement.execution_options(fairlane_across="rescue")).rowcount == 1
+    is_gone = connection.execute(statement.execution_options(fairlane_across="rescue")).rowcount == 1
+    if is_gone:
+        _forget_locked(connection, worker_id)
+    return is_gone
+
+
+def _forget_locked(connection: Connection, worker_id: UUID) -> None:
+    forgotten = delete(locked_organizations).where(locked_organizations.c.worker_id == worker_id)
+    connection.execute(forgotten.execution_options(fairlane_across="heartbeat"))
 
 
 def _wait_for_claim(connection: Connection, worker_id: UUID) -> None:

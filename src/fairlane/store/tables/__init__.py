@@ -20,7 +20,7 @@ from fairlane.store.tables.attempts import (
 )
 from fairlane.store.tables.base import NAME, NAME_LIMIT, ORGANIZATION, SEQUENCE, AnyRow, Instant, metadata
 from fairlane.store.tables.bulk import bulk_actions
-from fairlane.store.tables.control import job_types, pauses, workers
+from fairlane.store.tables.control import job_types, locked_organizations, pauses, workers
 from fairlane.store.tables.directory import (
     audit,
     idempotency_keys,
@@ -65,6 +65,7 @@ __all__ = [
     "jobs",
     "labels",
     "limits",
+    "locked_organizations",
     "log_lines",
     "members",
     "metadata",

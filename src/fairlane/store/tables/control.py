@@ -4,6 +4,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     Float,
+    Index,
     Integer,
     String,
     Table,
@@ -12,7 +13,7 @@ from sqlalchemy import (
     text,
 )
 
-from fairlane.store.tables.base import NAME, Instant, metadata
+from fairlane.store.tables.base import NAME, Instant, metadata, organization_key
 
 job_types = Table(
     "fairlane_job_types",
@@ -52,6 +53,14 @@ workers = Table(
     Column("version", String(40)),  # of Fairlane; null = one that did not say
     Column("left_behind", Integer, nullable=False, server_default=text("0")),  # handlers that ignored their stop
     Column("drain_requested", Boolean, nullable=False, server_default=text("false")),
-    # JSON list of the organizations that it claims nothing of, since it lacks the master key
-    Column("locked_organizations", Text, nullable=False, server_default=text("'[]'")),
 )
+
+# The organizations that a worker claims nothing of, since it lacks the master key. Not in the worker's row, which every
+# organization may read.
+locked_organizations = Table(
+    "fairlane_locked_organizations",
+    metadata,
+    organization_key(),
+    Column("worker_id", Uuid, primary_key=True),
+)
+Index("fairlane_locked_organizations_worker", locked_organizations.c.worker_id)

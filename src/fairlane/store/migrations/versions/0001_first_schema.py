@@ -84,9 +84,15 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         sa.Column("version", sa.String(40)),
         sa.Column("left_behind", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("drain_requested", sa.Boolean(), server_default=sa.text("false"), nullable=False),
-        sa.Column("locked_organizations", sa.Text(), server_default=sa.text("'[]'"), nullable=False),
         sa.PrimaryKeyConstraint("id", name="fairlane_workers_pk"),
     )
+    op.create_table(
+        "fairlane_locked_organizations",
+        sa.Column("organization_id", ORGANIZATION, nullable=False),
+        sa.Column("worker_id", sa.Uuid(), nullable=False),
+        sa.PrimaryKeyConstraint("organization_id", "worker_id", name="fairlane_locked_organizations_pk"),
+    )
+    op.create_index("fairlane_locked_organizations_worker", "fairlane_locked_organizations", ["worker_id"])
     op.create_table(
         "fairlane_jobs",
         sa.Column("organization_id", ORGANIZATION, nullable=False),
@@ -704,6 +710,7 @@ def downgrade() -> None:
         "fairlane_labels",
         "fairlane_job_parents",
         "fairlane_jobs",
+        "fairlane_locked_organizations",
         "fairlane_workers",
         "fairlane_pauses",
         "fairlane_job_types",
