@@ -12,13 +12,14 @@ from sqlalchemy.exc import ProgrammingError
 
 from fairlane import ConfigurationError, Fairlane, Job, JobContext, JobNotFound, JobStatus, Settings
 from fairlane.store import row_policies, schema
-from fairlane.store.row_security import EVERYONE, Role, Scope, policy_of
+from fairlane.store.row_security import EVERYONE, SETTING, Role, Scope, policy_of
 from fairlane.store.statements import workers
 from fairlane.store.statements.workers import WorkerCard
-from fairlane.store.tables import AnyRow, metadata
+from fairlane.store.tables import AnyRow, metadata, pauses
 from fairlane.store.transaction import Database
 from tests.conftest import create_database, database_on, drop_database
 from tests.store.as_owner import in_role
+from tests.store.logins import bound_logins, owning, plain
 
 # All other tables are under row security: a new one is, too, or says here what makes that needless.
 OF_NO_ORGANIZATION = {
@@ -57,28 +58,8 @@ def fl(postgres_url: str) -> Iterator[Fairlane]:
 
 @pytest.fixture
 def logins(fl: Fairlane) -> Iterator[dict[str, str]]:
-    """URLs of logins as one should have them in production: bound by row security, members of the roles."""
-    suffix = uuid4().hex
-    made = {
-        "jobs": ", ".join(Role),
-        "host": Role.APP,
-        "web": f"{Role.APP}, {Role.OPERATOR}",
-        "workers": Role.WORKER,
-    }
-    with psycopg.connect(plain(fl.database.url), autocommit=True) as owner:
-        for name, roles in made.items():
-            # The host's own transactions have the app's rights without taking its role on.
-            owner.execute(f"CREATE ROLE {name}_{suffix} LOGIN {'INHERIT' if name == 'host' else 'NOINHERIT'}")
-            owner.execute(f"GRANT {roles} TO {name}_{suffix}")
-    url = make_url(fl.database.url)
-    yield {name: url.set(username=f"{name}_{suffix}").render_as_string(False) for name in made}
-    with psycopg.connect(plain(fl.database.url), autocommit=True) as owner:
-        for name in made:
-            owner.execute(f"DROP ROLE {name}_{suffix}")
-
-
-def plain(url: str) -> str:
-    return make_url(url).set(drivername="postgresql").render_as_string(False)
+    with bound_logins(fl.database.url) as urls:
+        yield urls
 
 
 def rows_of(table: str) -> Callable[[Connection], Sequence[AnyRow]]:
@@ -136,6 +117,29 @@ def test_a_query_that_names_no_organization_returns_nothing_foreign(fl: Fairlane
 
 def test_a_transaction_that_is_open_to_nobody_sees_nothing(fl: Fairlane):
     assert seen(fl.database) == [[]] * 4
+
+
+def test_a_session_in_which_no_organization_was_ever_named_sees_nothing_and_writes_nothing(fl: Fairlane):
+    tables = [table for table in metadata.sorted_tables if policy_of(table) is not None and table is not pauses]
+    with psycopg.connect(plain(fl.database.url), autocommit=True) as session:
+        filled = [table.name for table in tables if session.execute(f"TABLE {table.name} LIMIT 1").fetchone()]
+        assert {"fairlane_organizations", "fairlane_members", "fairlane_jobs", "fairlane_audit"} <= set(filled)
+        session.execute(f"SET ROLE {Role.APP}")
+        assert session.execute(f"SELECT current_setting('{SETTING}', true)").fetchone() == (None,)
+        for table in tables:
+            key = "organization_id" if "organization_id" in table.c else "id"
+            assert session.execute(f"TABLE {table.name}").fetchall() == []
+            assert changed_by(session, f"INSERT INTO {table.name} ({key}) VALUES ('acme')") == "refused"
+            assert changed_by(session, f"UPDATE {table.name} SET {key} = {key}") in {0, "refused"}
+            assert changed_by(session, f"DELETE FROM {table.name}") in {0, "refused"}
+
+
+def changed_by(session: psycopg.Connection[Any], statement: str) -> int | str:
+    """How many rows it has changed; "refused": it may not be said."""
+    try:
+        return session.execute(statement).rowcount
+    except InsufficientPrivilege:
+        return "refused"
 
 
 @pytest.mark.parametrize("before", ["acme", EVERYONE], ids=["an organization", "an operator"])
@@ -237,6 +241,25 @@ def test_in_production_a_login_that_is_not_bound_is_refused(fl: Fairlane, logins
             host.worker().drain()
 
 
+def test_in_production_the_tables_owner_is_refused(fl: Fairlane, logins: dict[str, str]):
+    with owning(fl.database.url) as owner:
+        with application(owner, production=True) as careless:
+            with pytest.raises(
+                ConfigurationError, match=r"must not be one that owns Fairlane's tables, .*FAIRLANE_OWNER_URL"
+            ):
+                careless.submit("report", organization="acme")
+            with pytest.raises(ConfigurationError, match="owns Fairlane's tables"):
+                careless.worker().drain()
+        # Nor whoever may take on the owner.
+        with psycopg.connect(plain(fl.database.url), autocommit=True) as administrator:
+            administrator.execute(f"GRANT {make_url(owner).username} TO {make_url(logins['jobs']).username}")
+        with (
+            application(logins["jobs"], production=True) as careless,
+            pytest.raises(ConfigurationError, match="owns Fairlane's tables"),
+        ):
+            careless.organizations.list()
+
+
 def test_in_production_a_login_that_sees_all_without_taking_on_a_role_is_refused(fl: Fairlane, logins: dict[str, str]):
     careless = make_url(logins["jobs"])
     with psycopg.connect(plain(fl.database.url), autocommit=True) as owner:
@@ -260,7 +283,7 @@ def test_workers_may_have_a_login_of_their_own(fl: Fairlane, logins: dict[str, s
 
 
 def test_the_owner_migrates_and_the_application_does_not_need_to(fl: Fairlane, logins: dict[str, str]):
-    with application(logins["jobs"], production=True, owner_url=fl.database.url) as bound:
+    with owning(fl.database.url) as owner, application(logins["jobs"], production=True, owner_url=owner) as bound:
         bound.migrate()
         assert bound.submit("report", organization="acme").organization == "acme"
 
