@@ -13,6 +13,7 @@ from fairlane.store.row_security import Role
 from tests.security import handlers
 from tests.security.handlers import seen_by
 from tests.store.as_owner import in_role
+from tests.store.logins import bound_logins
 
 PLANTED = "planted_by_an_attacker"
 SEEN = {"role": Role.APP, "nobody's": [], "acme's": ["acme"]}
@@ -38,6 +39,29 @@ def test_a_handler_has_the_rights_of_the_application_and_not_the_worker_s(postgr
         fl.submit("spy", organization="rival", parameters={"url": postgres_url})
         assert fl.worker().drain().completed == 2
         assert fl.result(job.id, organization="acme").value == SEEN
+
+
+@pytest.mark.parametrize("has_own_login", [True, False], ids=["workers' own login", "one login for all"])
+def test_a_handler_can_become_the_worker_only_where_they_share_a_login(postgres_url: str, has_own_login: bool):
+    with bound_logins(postgres_url) as logins:
+        url, of_worker = (logins["web"], logins["workers"]) if has_own_login else (logins["jobs"], None)
+        with Fairlane(Settings(url=url, worker_url=of_worker, production=True, artifacts_url="memory:///")) as fl:
+
+            def climb(ctx: JobContext) -> str:
+                with in_role(), fl.database.engine.connect() as connection:
+                    connection.execute(text(f"SET LOCAL ROLE {Role.WORKER}"))
+                    return str(connection.scalar(text("SELECT current_user")))
+
+            fl.job_type("climb", max_retries=0)(climb)
+            with Fairlane(postgres_url) as administrator:
+                administrator.organizations.create("acme")
+            job = fl.submit("climb", organization="acme")
+            fl.worker().drain()
+            if has_own_login:
+                message = fl.get(job.id, organization="acme").error_message
+                assert 'permission denied to set role "fairlane_worker"' in str(message)
+            else:
+                assert fl.result(job.id, organization="acme").value == Role.WORKER
 
 
 @pytest.fixture
