@@ -292,7 +292,7 @@ def test_every_relative_link_leads_to_a_file_and_a_heading(page: Path) -> None:
 @by_page
 def test_every_name_that_links_to_code_is_defined_there(page: Path) -> None:
     for target, text in links_of(page):
-        if not target.endswith(".py") or "/src/" not in f"/{target}" or text.endswith((".py", "/")):
+        if not re.search(r"(^|/)(src|tests)/.*\.py$", target) or text.endswith((".py", "/")):
             continue
         name = text.removesuffix("()").rpartition(".")[2]
         code = (page.parent / target).read_text(encoding="utf-8")
