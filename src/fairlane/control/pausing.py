@@ -20,6 +20,7 @@ from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import audit, breakers, running_limits
 from fairlane.store.statements import job_types as statements
 from fairlane.store.statements.transition import SYSTEM
+from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
 
 
@@ -52,8 +53,9 @@ class Pauses:
 
         def work(connection: Connection) -> None:
             now = self._database.clock.now(connection)
+            before = statements.find_pause(connection, self._subject, name)
             statements.pause(connection, now, self._subject, name, actor=user or SYSTEM, reason=reason)
-            self._record(connection, now, user, "pause", name, {"reason": reason})
+            self._record(connection, user, "pause", name, before=_told(before), after={"reason": reason})
 
         self._database.write(work, of=EVERYONE)
 
@@ -62,10 +64,10 @@ class Pauses:
         storable(name=name, user=user)
 
         def work(connection: Connection) -> bool:
-            if not statements.resume(connection, self._subject, name):
-                return False
-            self._record(connection, self._database.clock.now(connection), user, "resume", name)
-            return True
+            ended = statements.resume(connection, self._subject, name)
+            if ended is not None:
+                self._record(connection, user, "resume", name, before=_told(ended))
+            return ended is not None
 
         resumed = self._database.write(work, of=EVERYONE)
         self._database.hint()
@@ -79,14 +81,15 @@ class Pauses:
     def _record(
         self,
         connection: Connection,
-        now: datetime,
         user: str | None,
         verb: str,
         name: str,
-        after: Mapping[str, Any] | None = None,
+        organization: str | None = None,
+        **what: Mapping[str, Any] | None,
     ) -> None:
-        organization = name if self._subject is Subject.ORGANIZATION else None
-        audit.record(connection, now, organization, user or SYSTEM, f"{self._subject}s.{verb}", name, after=after)
+        now = self._database.clock.now(connection)
+        whose = name if self._subject is Subject.ORGANIZATION else organization
+        audit.record(connection, now, whose, user or SYSTEM, f"{self._subject}s.{verb}", name, **what)
 
 
 class Queues(Pauses):
@@ -164,8 +167,9 @@ class JobTypes(Pauses):
             found = breakers.lock_open(connection, pair)
             now = self._database.clock.now(connection)
             was_open = found is not None and breakers.change(connection, found, found.closed(now))
-            if was_open:
-                audit.record(connection, now, organization, user or SYSTEM, "job_types.close_breaker", job_type)
+            if found is not None and was_open:
+                before = {"until": found.until}
+                self._record(connection, user, "close_breaker", job_type, organization, before=before)
             return was_open
 
         was_open = self._database.write(work, of=EVERYONE)
@@ -211,7 +215,7 @@ class JobTypes(Pauses):
                     f"Jobs of type {name} are there; it can be deleted when retention has removed them."
                 )
             running_limits.forget_type(connection, name)
-            self._record(connection, self._database.clock.now(connection), user, "delete", name)
+            self._record(connection, user, "delete", name)
 
         self._database.write(work, of=EVERYONE)
 
@@ -256,8 +260,8 @@ class JobTypes(Pauses):
                 before = running_limits.overrides(connection).get(subject, {})
                 _refuse_window_alone(_limit(subject, row.options, {**before, **changes}), changes)
                 running_limits.set_limit(connection, subject, changes)
-                now = self._database.clock.now(connection)
-                audit.record(connection, now, organization, user or SYSTEM, "job_types.limit", name, after=changes)
+                was = {one: before[one] for one in changes if one in before}
+                self._record(connection, user, "limit", name, organization, before=was or None, after=changes)
             return _limit(subject, row.options, running_limits.overrides(connection).get(subject, {}))
 
         limited = self._database.write(work, of=EVERYONE)
@@ -270,11 +274,10 @@ class JobTypes(Pauses):
         subject = _limit_subject(name, organization)
 
         def work(connection: Connection) -> bool:
-            if not running_limits.reset_limit(connection, subject):
-                return False
-            now = self._database.clock.now(connection)
-            audit.record(connection, now, organization, user or SYSTEM, "job_types.reset_limit", name)
-            return True
+            before = running_limits.reset_limit(connection, subject)
+            if before is not None:
+                self._record(connection, user, "reset_limit", name, organization, before=before)
+            return before is not None
 
         was_set = self._database.write(work, of=EVERYONE)
         self._database.hint()
@@ -303,15 +306,19 @@ class JobTypes(Pauses):
     def _set_enabled(self, name: str, user: str | None, *, enabled: bool) -> None:
         storable(name=name, user=user)
 
-        def work(connection: Connection) -> bool:
-            if not statements.set_enabled(connection, name, enabled=enabled):
-                return False
-            verb = "enable" if enabled else "disable"
-            self._record(connection, self._database.clock.now(connection), user, verb, name)
-            return True
+        def work(connection: Connection) -> None:
+            row = statements.hold(connection, name)
+            if row is None:
+                raise JobTypeNotFound(f"Job type {name} is not registered.")
+            statements.set_enabled(connection, name, enabled=enabled)
+            verb, before, after = "enable" if enabled else "disable", {"enabled": row.enabled}, {"enabled": enabled}
+            self._record(connection, user, verb, name, before=before, after=after)
 
-        if not self._database.write(work, of=EVERYONE):
-            raise JobTypeNotFound(f"Job type {name} is not registered.")
+        self._database.write(work, of=EVERYONE)
+
+
+def _told(pause: AnyRow | None) -> dict[str, Any] | None:
+    return {"reason": pause.reason, "paused_by": pause.paused_by} if pause is not None else None
 
 
 def _limit_subject(job_type: str, organization: str | None) -> LimitSubject:

@@ -310,7 +310,10 @@ class Schedules:
             now = self._database.clock.now(connection)
             if values := change(row, now):
                 statements.change(connection, organization, row.id, values)
-                audit.record(connection, now, organization, by or SYSTEM, f"schedules.{verb}", name)
+                before, after = ({"paused_by": who} for who in (row.paused_by, values["paused_by"]))
+                audit.record(
+                    connection, now, organization, by or SYSTEM, f"schedules.{verb}", name, before=before, after=after
+                )
             return schedule_of(self._row(connection, organization, name), self._keyring.shown(connection))
 
         return self._database.write(work, of=organization)

@@ -140,10 +140,11 @@ class Tokens:
         def work(connection: Connection) -> bool:
             refuse_unless_may(connection, organization, by, self._asked(right))
             now = self._database.clock.now(connection)
-            is_revoked = credentials.revoke_token(connection, organization or audit.PLATFORM, token, now)
-            if is_revoked:
-                audit.record(connection, now, organization, by or SYSTEM, "tokens.revoke", token)
-            return is_revoked
+            revoked = credentials.revoke_token(connection, organization or audit.PLATFORM, token, now)
+            if revoked is not None:
+                before = {"name": revoked.name, "user": revoked.user_id, "scopes": json.loads(revoked.scopes)}
+                audit.record(connection, now, organization, by or SYSTEM, "tokens.revoke", token, before=before)
+            return revoked is not None
 
         return self._database.write(work, of=_scope(organization))
 

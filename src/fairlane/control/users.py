@@ -146,12 +146,12 @@ class Users:
 
         def work(connection: Connection) -> bool:
             refuse_unless_may(connection, None, by, right)
-            is_gone = credentials.delete_user(connection, user)
-            if is_gone:
+            deleted = credentials.delete_user(connection, user)
+            if deleted is not None:
                 now = self._database.clock.now(connection)
                 credentials.revoke_all_tokens_of(connection, user, now)
-                audit.record(connection, now, None, by or SYSTEM, "users.delete", user)
-            return is_gone
+                audit.record(connection, now, None, by or SYSTEM, "users.delete", user, before=_told(_user(deleted)))
+            return deleted is not None
 
         return self._database.write(work, of=EVERYONE)
 

@@ -41,12 +41,13 @@ def change_user(connection: Connection, user: str, values: Mapping[str, Any]) ->
     return connection.execute(update(users).where(users.c.id == user).values(dict(values))).rowcount == 1
 
 
-def delete_user(connection: Connection, user: str) -> bool:
-    """Delete a user with their sessions; False if there is none."""
+def delete_user(connection: Connection, user: str) -> AnyRow | None:
+    """Delete a user with their sessions, and return them; None if there is none."""
     # Locked first, so that whoever is just logging in has their session by now, to be deleted, or will find no user.
-    connection.execute(select(users.c.id).where(users.c.id == user).with_for_update())
+    found = connection.execute(select(users).where(users.c.id == user).with_for_update()).one_or_none()
     connection.execute(delete(sessions).where(sessions.c.user_id == user))
-    return connection.execute(delete(users).where(users.c.id == user)).rowcount == 1
+    connection.execute(delete(users).where(users.c.id == user))
+    return found
 
 
 def create_session(connection: Connection, values: Mapping[str, Any]) -> None:
@@ -105,14 +106,14 @@ def find_token(connection: Connection, organization: str, token: UUID) -> AnyRow
     ).one_or_none()
 
 
-def revoke_token(connection: Connection, organization: str, token: UUID, now: datetime) -> bool:
-    """Mark a token as revoked; False if there is none that is not."""
-    changed = connection.execute(
+def revoke_token(connection: Connection, organization: str, token: UUID, now: datetime) -> AnyRow | None:
+    """Mark a token as revoked, and return it; None if there is none that is not."""
+    return connection.execute(
         update(tokens)
         .where(tokens.c.organization_id == organization, tokens.c.id == token, tokens.c.revoked_at.is_(None))
         .values(revoked_at=now)
-    )
-    return changed.rowcount == 1
+        .returning(tokens)
+    ).one_or_none()
 
 
 def revoke_tokens_of(connection: Connection, organization: str, user: str, now: datetime) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, delete, func, literal, select, text, update
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, literal, select, text, update
 
 from fairlane.domain.statuses import OrganizationStatus
 from fairlane.store.dialects import fixed, insert
@@ -59,9 +59,9 @@ def everything(connection: Connection) -> Sequence[AnyRow]:
     return connection.execute(select(job_types).order_by(job_types.c.name)).all()
 
 
-def set_enabled(connection: Connection, name: str, *, enabled: bool) -> bool:
-    """Enable or disable a type; False if it is not registered."""
-    return connection.execute(update(job_types).where(job_types.c.name == name).values(enabled=enabled)).rowcount == 1
+def set_enabled(connection: Connection, name: str, *, enabled: bool) -> None:
+    """Enable or disable a type; the caller holds it."""
+    connection.execute(update(job_types).where(job_types.c.name == name).values(enabled=enabled))
 
 
 def remove(connection: Connection, name: str) -> bool:
@@ -101,9 +101,18 @@ def pause(connection: Connection, now: datetime, subject: str, name: str, *, act
     upsert(connection, pauses, {"subject": subject, "name": name, **values})
 
 
-def resume(connection: Connection, subject: str, name: str) -> bool:
-    """End a pause; False if there was none."""
-    return connection.execute(delete(pauses).where(pauses.c.subject == subject, pauses.c.name == name)).rowcount == 1
+def find_pause(connection: Connection, subject: str, name: str) -> AnyRow | None:
+    """The pause of a queue, a job type or an organization; None: it is not paused."""
+    return connection.execute(select(pauses).where(_is(subject, name))).one_or_none()
+
+
+def resume(connection: Connection, subject: str, name: str) -> AnyRow | None:
+    """End a pause, which is returned; None: there was none."""
+    return connection.execute(delete(pauses).where(_is(subject, name)).returning(pauses)).one_or_none()
+
+
+def _is(subject: str, name: str) -> ColumnElement[bool]:
+    return (pauses.c.subject == subject) & (pauses.c.name == name)
 
 
 def paused(connection: Connection) -> Sequence[AnyRow]:

@@ -141,9 +141,11 @@ def set_limit(connection: Connection, subject: Subject, changes: Mapping[str, An
     upsert(connection, limits, {**key, "document": json.dumps(document, sort_keys=True)})
 
 
-def reset_limit(connection: Connection, subject: Subject) -> bool:
-    """Forget what was set; False if nothing was."""
-    return connection.execute(delete(limits).where(_is(subject))).rowcount == 1
+def reset_limit(connection: Connection, subject: Subject) -> dict[str, Any] | None:
+    """Forget what was set, and return it; None if nothing was."""
+    forgotten = delete(limits).where(_is(subject)).returning(limits.c.document)
+    document = connection.scalars(forgotten).one_or_none()
+    return _known(document) if document is not None else None
 
 
 def forget_type(connection: Connection, job_type: str) -> None:
