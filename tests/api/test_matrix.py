@@ -38,7 +38,7 @@ class Route(NamedTuple):
 class World:
     """Who asks, and what they ask for: for each request something fresh, as the one before may have changed it."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, dead: int = DEAD) -> None:
         self.api = api
         fl = api.fl
         fl.organizations.create("frozen")
@@ -46,7 +46,7 @@ class World:
         self.dead: dict[str, list[str]] = {}
         self.done: dict[str, str] = {}
         for organization in ("acme", "other", "frozen"):
-            self.dead[organization] = [self.submit(organization, "failing") for _ in range(DEAD)]
+            self.dead[organization] = [self.submit(organization, "failing") for _ in range(dead)]
             self.done[organization] = self.submit(organization, "report")
         api.run()
         self.foreign_job = {"queued": self.submit("other", "report"), "dead": self.dead["other"][0]}
