@@ -197,6 +197,24 @@ def test_listed_origins_may_call_and_others_may_not(serve):
     assert refused.headers["access-control-allow-origin"] == "https://a.example"
 
 
+def test_a_page_of_a_listed_origin_may_ask_first_and_act_with_a_session_and_others_may_not(serve):
+    api = serve({"web_origins": "https://a.example"}).with_password()
+    client = api.client()
+    client.post("/sessions", json={"user": OPERATOR, "password": PASSWORD})
+    asked = {"Access-Control-Request-Method": "DELETE", "Access-Control-Request-Headers": "content-type"}
+    for origin in ("https://c.example", "https://a.example.evil.example", "null"):
+        refused = client.options(ME, headers={"Origin": origin, **asked})
+        assert (refused.status_code, "access-control-allow-origin" in refused.headers) == (400, False)
+        check_refused(client.delete(ME, headers={"Origin": origin}), 403)
+    allowed = client.options(ME, headers={"Origin": "https://a.example", **asked}).headers
+    assert allowed["access-control-allow-origin"] == "https://a.example"
+    assert allowed["access-control-allow-credentials"] == "true"
+    assert "DELETE" in allowed["access-control-allow-methods"]
+    acted = client.delete(ME, headers={"Origin": "https://a.example", "Sec-Fetch-Site": "cross-site"})
+    assert (acted.status_code, acted.headers["access-control-allow-credentials"]) == (204, "true")
+    check_refused(client.get(ME))
+
+
 def test_logins_are_counted_for_each_user_and_address(serve):
     api = serve({"rate_login": 3})
     api.with_password()

@@ -1,4 +1,4 @@
-"""Commands run in this process, by typer's CliRunner, on a migrated SQLite database."""
+"""Commands run in this process, by typer's CliRunner, on a migrated database: SQLite, or what a module says."""
 
 import json
 from collections.abc import Iterator
@@ -37,10 +37,16 @@ class Run(Protocol):
 
 
 @pytest.fixture
-def run(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Run:
+def url(sqlite_url: str) -> str:
+    """The database that commands work on; a module may have another."""
+    return sqlite_url
+
+
+@pytest.fixture
+def run(url: str, monkeypatch: pytest.MonkeyPatch) -> Run:
     for name in ("FAIRLANE_APP", "FAIRLANE_ORGANIZATION", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("FAIRLANE_URL", sqlite_url)
+    monkeypatch.setenv("FAIRLANE_URL", url)
     monkeypatch.setattr(typer.testing, "_get_command", _commands)
 
     def call(*arguments: object, code: int = 0, answer: str | None = None) -> Outcome:
@@ -53,9 +59,9 @@ def run(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 @pytest.fixture
-def fl(sqlite_url: str) -> Iterator[Fairlane]:
+def fl(url: str) -> Iterator[Fairlane]:
     """An application on the same database: organization acme with the member ana, job types greet and fail."""
-    with Fairlane(sqlite_url) as made:
+    with Fairlane(url) as made:
 
         @made.job_type("greet", dedup_window=0)
         async def greet(ctx: JobContext, name: str = "World") -> str:

@@ -1,6 +1,8 @@
 """Users, sessions and tokens: shown once, stored as hashes, closed at once (R19)."""
 
+from base64 import urlsafe_b64decode
 from datetime import timedelta
+from hashlib import sha256
 from uuid import uuid4
 
 import pytest
@@ -166,6 +168,22 @@ def test_a_dump_of_the_database_holds_no_usable_secret(scene: Scene):
     for one in (PASSWORD, session, link, secret, secret.removeprefix("fl_")):
         assert one not in dumped
     assert "$argon2id$" in dumped
+
+
+def test_a_secret_has_256_random_bits_and_is_kept_as_its_sha_256(scene: Scene):
+    scene.fl.users.create("olga", password=PASSWORD)
+    made = {
+        "fairlane_tokens.hash": [scene.fl.tokens.create("acme", user="ana", name="robot")[1] for _ in range(3)],
+        "fairlane_sessions.id": [scene.fl.users.log_in("olga", PASSWORD), scene.fl.users.link("olga")],
+    }
+    assert all(secret.startswith("fl_") for secret in made["fairlane_tokens.hash"])
+    for place, secrets in made.items():
+        table, _, column = place.partition(".")
+        random = {urlsafe_b64decode(f"{secret.removeprefix('fl_')}=") for secret in secrets}
+        assert [len(one) * 8 for one in random] == [256] * len(secrets)
+        with scene.fl.database.engine.connect() as connection:
+            kept = connection.execute(text(f"SELECT {column} FROM {table}")).scalars().all()
+        assert sorted(kept) == sorted(sha256(secret.encode()).hexdigest() for secret in secrets)
 
 
 def test_slips_with_users_are_named(scene: Scene):
