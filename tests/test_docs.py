@@ -1,5 +1,6 @@
 """The documentation is true: its code runs and prints what it says, its links lead somewhere, its commands exist."""
 
+import json
 import os
 import re
 import shlex
@@ -10,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,7 +29,7 @@ from fairlane.cli.root import app as commands
 ROOT: Final = Path(__file__).parents[1]
 DOCS: Final = ROOT / "docs"
 PAGES: Final = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
-SECOND_TERMINAL: Final = "second terminal"
+OTHER_TERMINALS: Final = ("second terminal", "third terminal")
 MARKDOWN: Final = MarkdownIt("commonmark").enable("table")
 
 by_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -98,6 +100,11 @@ def free_port() -> str:
         return str(listening.getsockname()[1])
 
 
+def is_like(shown: str, printed: str) -> bool:
+    """`…` stands for whatever differs from run to run."""
+    return re.fullmatch(".*?".join(map(re.escape, shown.split("…"))), printed, re.DOTALL) is not None
+
+
 @dataclass
 class Reader:
     """Somebody who does what a page says: writes its files, types its commands, looks at what they print."""
@@ -105,7 +112,7 @@ class Reader:
     folder: Path
     exports: str = ""
     printed: str = ""
-    second: "subprocess.Popen[str] | None" = None
+    others: "dict[str, subprocess.Popen[str]]" = field(default_factory=dict)
     # Where pages say 8000: something of the reader's machine may be there.
     port: str = field(default_factory=free_port)
     files: set[str] = field(default_factory=set)
@@ -115,9 +122,9 @@ class Reader:
             match block.language:
                 case "python":
                     self.write(block)
-                case "sh" if block.title == SECOND_TERMINAL:
-                    self.end_second()
-                    self.start_second(block.text)
+                case "sh" if block.title in OTHER_TERMINALS:
+                    self.end(block.title)
+                    self.start(block.title, block.text)
                 case "sh":
                     self.type(block.text, may_fail=following is not None and following.text.startswith("Error: "))
                 case "text":
@@ -140,20 +147,18 @@ class Reader:
         assert may_fail or run.returncode == 0, run.stdout
 
     def compare(self, block: Block) -> None:
-        """`…` stands for whatever differs from run to run."""
-        pattern = ".*?".join(map(re.escape, block.text.split("…")))
-        assert re.fullmatch(pattern, self.printed, re.DOTALL), f"line {block.line}: it printed\n{self.printed}"
+        assert is_like(block.text, self.printed), f"line {block.line}: it printed\n{self.printed}"
 
-    def start_second(self, command: str) -> None:
-        self.second = subprocess.Popen(**self.bash(f"exec {command}"), start_new_session=True)
+    def start(self, terminal: str, command: str) -> None:
+        self.others[terminal] = subprocess.Popen(**self.bash(f"exec {command}"), start_new_session=True)
 
-    def end_second(self) -> None:
+    def end(self, terminal: str) -> None:
         """As Ctrl-C does; a worker that was stopped ends well."""
-        if self.second is not None:
-            self.second.send_signal(signal.SIGINT)
-            printed, _ = self.second.communicate(timeout=60)
-            assert self.second.returncode == 0, printed
-            self.second = None
+        if terminal in self.others:
+            running = self.others.pop(terminal)
+            running.send_signal(signal.SIGINT)
+            printed, _ = running.communicate(timeout=60)
+            assert running.returncode == 0, printed
 
     def bash(self, text: str) -> dict[str, Any]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("FAIRLANE_")}
@@ -169,24 +174,47 @@ class Reader:
 
 
 @pytest.mark.parametrize(
-    ("page", "section"),
+    ("page", "sections"),
     [
-        ("README.md", "Your own job type in five minutes"),
-        ("docs/tutorial.md", None),
-        ("docs/api.md", "From nothing to a job"),
+        ("README.md", ["Your own job type in five minutes", "Your own jobs over HTTP"]),
+        ("docs/tutorial.md", [None]),
+        ("docs/api.md", ["From nothing to a job"]),
     ],
     ids=["README", "tutorial", "api"],
 )
-def test_a_reader_who_follows_the_page_sees_what_it_says(page: str, section: str | None, tmp_path: Path) -> None:
+def test_a_reader_who_follows_the_page_sees_what_it_says(page: str, sections: list[str | None], tmp_path: Path) -> None:
     reader = Reader(tmp_path)
-    blocks = blocks_of(ROOT / page, section)
-    assert blocks
     try:
-        reader.follow(blocks)
-        reader.end_second()
+        for section in sections:
+            blocks = blocks_of(ROOT / page, section)
+            assert blocks
+            reader.follow(blocks)
+        for terminal in OTHER_TERMINALS:
+            reader.end(terminal)
     finally:
-        if reader.second is not None:
-            reader.second.kill()
+        for running in reader.others.values():
+            running.kill()
+
+
+def test_three_commands_lead_from_the_readme_to_a_job_that_is_watched(tmp_path: Path) -> None:
+    made, typed = blocks_of(ROOT / "README.md", "Over HTTP")
+    arguments = made.text.removeprefix("make demo ARGS=").split()
+    command = [sys.executable, "-m", "fairlane", "demo", *arguments, "--directory", str(tmp_path / "demo")]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as demo:
+        assert demo.stdout is not None
+        try:
+            submit, watch = islice((line.strip() for line in demo.stdout if line.startswith("  curl ")), 2)
+            assert is_like(typed.text, f"{submit}\n{watch}\n")
+            answer = subprocess.run(["bash", "-c", submit], capture_output=True, check=True, timeout=60).stdout
+            job = json.loads(answer)["id"]
+            with subprocess.Popen(["bash", "-c", f"exec {watch} --silent"], stdout=subprocess.PIPE, text=True) as seen:
+                assert seen.stdout is not None
+                assert any(job in line and '"percent"' in line for line in seen.stdout)
+                seen.kill()
+        finally:
+            demo.send_signal(signal.SIGINT)
+            demo.communicate(timeout=60)
+    assert demo.returncode == 130  # as shells say of what Ctrl-C ended
 
 
 # --- Recipes ---

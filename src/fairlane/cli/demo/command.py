@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -28,7 +28,7 @@ from fairlane.cli.demo.results import (
     shown,
     write_reports,
 )
-from fairlane.cli.demo.site import dashboard_of
+from fairlane.cli.demo.site import Site, site_of
 from fairlane.cli.output import complain, console, number_of, say
 from fairlane.cli.session import target_of
 from fairlane.domain.events import Event, WorkerStarted
@@ -48,7 +48,7 @@ def demo(
     ] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Leave that server running.")] = False,
     serve: Annotated[
-        bool, typer.Option("--serve", help="When all have ended, serve the dashboard and work on, until Ctrl-C.")
+        bool, typer.Option("--serve", help="Serve the dashboard and the REST API, and work on until Ctrl-C.")
     ] = False,
     port: Annotated[
         int, typer.Option(min=0, max=65535, metavar="PORT", help="Where the dashboard is; 0: any that is free.")
@@ -60,7 +60,8 @@ def demo(
     """Run three firms' reports, and show their jobs live: retries, a dead letter, a cancel, PDFs at the end.
 
     Meanwhile the dashboard shows them, too, at the address that is printed first. It takes a quarter of a minute or so.
-    The exit code is 0 if every job ended as planned.
+    With --serve it prints two commands that submit a job over HTTP and watch it. The exit code is 0 if every job ended
+    as planned.
 
     \b
     Examples:
@@ -81,8 +82,8 @@ def demo(
         fl: Fairlane = example.app.fl
         with fl:
             fl.migrate()
-            with dashboard_of(fl, wanted=serve, port=port) as new_link:
-                problems = _run(fl, example, place, console(), new_link, stay=serve)
+            with site_of(fl, wanted=serve, port=port) as site:
+                problems = _run(fl, example, place, console(), site, stay=serve)
     for problem in problems:
         complain(problem)
     if problems:
@@ -90,20 +91,20 @@ def demo(
         raise typer.Exit(1)
 
 
-def _run(
-    fl: Fairlane, example: Example, place: Place, out: Console, new_link: Callable[[], str] | None, *, stay: bool
-) -> Sequence[str]:
+def _run(fl: Fairlane, example: Example, place: Place, out: Console, site: Site | None, *, stay: bool) -> Sequence[str]:
     """All of it; the sentences of the verdict."""
     names = {firm.id: firm.name for firm in example.plan.FIRMS}
     say(f"Three firms submit their jobs to {'SQLite' if place.url.startswith('sqlite') else 'PostgreSQL'} …")
-    if new_link is not None:
-        say(f"Watch them in a browser; this link logs you in, once: {new_link()}")
+    if site is not None and site.has_dashboard:
+        say(f"Watch them in a browser; this link logs you in, once: {site.new_link()}")
     with example.flaky.FlakyService() as service, BackgroundWorker(fl):
         planned = example.plan.submit_all(fl, service.url)
+        if stay and site is not None:
+            _say_commands(site, planned[0])
         jobs = _watch(fl, example, planned, names, out)
         problems = _told(fl, example, place, out, planned, jobs)
-        if stay and new_link is not None:
-            _stay(out, new_link())
+        if stay and site is not None:
+            _stay(out, site)
     return problems
 
 
@@ -128,11 +129,19 @@ def _told(
     return problems
 
 
-def _stay(out: Console, link: str) -> None:
+def _say_commands(site: Site, planned: Any) -> None:
+    say("Submit a job of your own from another terminal, and watch what becomes of it:")
+    for command in site.commands(planned.organization, planned.user):
+        say(f"  {command}", whole=True)
+
+
+def _stay(out: Console, site: Site) -> None:
     """Until Ctrl-C, which is how this ends."""
+    served = "dashboard is" if site.has_dashboard else "REST API is"
     out.print()
-    out.print("The dashboard is still served, and a worker runs what you submit or retry there. Ctrl-C ends it.")
-    say(f"Another link that logs you in, once: {link}")
+    out.print(f"The {served} still served, and a worker runs what you submit or retry there. Ctrl-C ends it.")
+    if site.has_dashboard:
+        say(f"Another link that logs you in, once: {site.new_link()}")
     with suppress(KeyboardInterrupt):
         threading.Event().wait()
 

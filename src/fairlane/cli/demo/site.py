@@ -1,37 +1,72 @@
-"""The dashboard, served while the demo runs: with a link that logs an operator in, once."""
+"""The dashboard and the REST API, served while the demo runs."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import dataclass
 from typing import Final
 
 from fairlane import ConfigurationError, Fairlane
 
 _HOST: Final = "127.0.0.1"
 _OPERATOR: Final = "operator"
+# It takes ten seconds.
+_JOB: Final = """-H "Content-Type: application/json" -d '{"job_type": "archive.scan", "parameters": {"blocks": 100}}'"""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where it is served.
+
+    Args:
+        address: of the REST API.
+        has_dashboard: whether the dashboard is built.
+    """
+
+    fl: Fairlane
+    address: str
+    has_dashboard: bool
+
+    def new_link(self) -> str:
+        """A link to the dashboard, which logs an operator in, once."""
+        from fairlane.cli.serve import link_to
+
+        return link_to(self.fl, _OPERATOR, self.address)
+
+    def commands(self, organization: str, user: str) -> tuple[str, str]:
+        """What submits a job as a member, and what watches the jobs of the organization, ready to be typed."""
+        _, secret = self.fl.tokens.create(organization, user=user, name="demo")
+        proof, place = f'-H "Authorization: Bearer {secret}"', f"{self.address}/organizations/{organization}"
+        return (
+            rf'curl -w "\n" {proof} {_JOB} {place}/jobs',
+            f"curl -N {proof} {place}/events",
+        )
 
 
 @contextmanager
-def dashboard_of(fl: Fairlane, *, wanted: bool, port: int = 0) -> Iterator[Callable[[], str] | None]:
-    """Serve it on this machine, on a free port unless one is named; what makes a link to it, each for one login.
+def site_of(fl: Fairlane, *, wanted: bool, port: int = 0) -> Iterator[Site | None]:
+    """Serve it on this machine, on a free port unless one is named.
 
-    None where it can't be served: the extra `web` is not installed, or the dashboard is not built.
+    None where it can't be served: the extra `web` is not installed; or, unless it is `wanted`, the dashboard is not
+    built.
 
     Raises:
-        ConfigurationError: so it is, and it is `wanted`.
+        ConfigurationError: the extra is not installed, and it is `wanted`.
     """
-    why = _missing()
-    if why is not None:
+    try:
+        import uvicorn
+
+        from fairlane.api import create_app
+        from fairlane.api.dashboard import is_built
+        from fairlane.cli.serve import listen
+    except ModuleNotFoundError as error:
         if wanted:
-            raise ConfigurationError(why)
+            raise ConfigurationError(f"The dashboard needs {error.name}: pip install 'fairlane[web]'.") from None
         yield None
         return
-    import uvicorn
-
-    from fairlane.api import create_app
-    from fairlane.cli.serve import link_to, listen
-
+    if not wanted and not is_built():
+        yield None
+        return
     # Nobody else can come in, and it is their own data: they may see what is in the jobs, too.
     fl.users.create(_OPERATOR, operator=True, rights=["payload:read"])
     listening = listen(_HOST, port)
@@ -42,17 +77,7 @@ def dashboard_of(fl: Fairlane, *, wanted: bool, port: int = 0) -> Iterator[Calla
     thread = threading.Thread(target=server.run, args=([listening],), name="fairlane-dashboard")
     thread.start()
     try:
-        yield partial(link_to, fl, _OPERATOR, f"http://{_HOST}:{listening.getsockname()[1]}/api/v1")
+        yield Site(fl, f"http://{_HOST}:{listening.getsockname()[1]}/api/v1", is_built())
     finally:
         server.should_exit = True
         thread.join()
-
-
-def _missing() -> str | None:
-    try:
-        import uvicorn  # noqa: F401 - only whether it is there
-
-        from fairlane.api.dashboard import is_built
-    except ModuleNotFoundError as error:
-        return f"The dashboard needs {error.name}: pip install 'fairlane[web]'."
-    return None if is_built() else "The dashboard is not built; in the repository `make dashboard` builds it."
