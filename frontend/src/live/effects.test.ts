@@ -3,7 +3,7 @@ import { afterEach, beforeEach, expect, it, vi } from "vitest";
 
 // The API's address is the page's, and here is none.
 vi.stubGlobal("document", { baseURI: "http://127.0.0.1/" });
-const { apply, isKept, soon } = await import("./effects");
+const { apply, isKept, refresh, refreshAll, soon } = await import("./effects");
 
 beforeEach(() => {
   vi.useFakeTimers();
@@ -61,6 +61,35 @@ it("asks for no list whose statuses a change does not touch", () => {
   vi.advanceTimersByTime(250);
 
   expect([all, running, dead].map((key) => queries.getQueryState(key)?.isInvalidated)).toEqual([true, true, false]);
+});
+
+it("asks no more often when events are missed again and again, and for no more than they tell of", () => {
+  const queries = new QueryClient();
+  const list = ["organization", "initech", "jobs", { status: ["running"] }];
+  queries.setQueryData(list, { items: [] });
+  const asked: string[] = [];
+  vi.spyOn(queries, "invalidateQueries").mockImplementation((filters) => {
+    asked.push(filters?.queryKey?.[2] as string);
+    return Promise.resolve();
+  });
+  for (let looks = 0; looks < 1_200; looks += 1) {
+    refresh(queries, "initech");
+    refreshAll(queries);
+    vi.advanceTimersByTime(50);
+  }
+
+  const often = (part: string | undefined) => asked.filter((one) => one === part).length;
+  expect({ jobs: often("jobs"), counts: often("job-counts"), job: often("job") }).toEqual({
+    jobs: 12,
+    counts: 12,
+    job: 12,
+  });
+  expect({ metrics: often("metrics"), timeline: often("timeline"), all: often(undefined) }).toEqual({
+    metrics: 6,
+    timeline: 3,
+    all: 3,
+  });
+  expect(new Set(asked).has("job-types")).toBe(false);
 });
 
 it("knows which answers events keep fresh", () => {

@@ -20,6 +20,8 @@ const TOUCHED: readonly (readonly [part: string, wait: keyof typeof WAITS])[] = 
   ["metrics", "numbers"],
   ["timeline", "chart"],
 ];
+/** And those that events of single jobs touch. */
+const OF_JOBS = ["job", "audit", "graph"] as const;
 /** What events alone change: while they come, an answer is good until one of them touches it. */
 const KEPT: ReadonlySet<unknown> = new Set(["jobs", "job-counts", "metrics", "timeline", "job"]);
 /** Parts of a job that change without an event. */
@@ -58,11 +60,16 @@ export function apply(queries: QueryClient, event: Event): void {
       soon(queries, job, WAITS.job);
       soon(queries, within(organization, "audit", { subject: event.job_id }), WAITS.list);
     }
-    for (const { queryKey } of queries.getQueryCache().findAll({ queryKey: within(organization, "jobs") }))
-      if (isTouched(queryKey, event)) soon(queries, queryKey, WAITS.list, true);
-    for (const [part, wait] of TOUCHED) soon(queries, within(organization, part), WAITS[wait]);
+    askLists(queries, organization, (key) => isTouched(key, event));
   }
   if (event.name === "dead_letter_alert") soon(queries, within(organization, "dead-letters"), WAITS.job);
+}
+
+/** Ask again for all that a change of some job may touch, and those lists of jobs. */
+function askLists(queries: QueryClient, organization: string, isMeant: (key: readonly unknown[]) => boolean): void {
+  for (const { queryKey } of queries.getQueryCache().findAll({ queryKey: within(organization, "jobs") }))
+    if (isMeant(queryKey)) soon(queries, queryKey, WAITS.list, true);
+  for (const [part, wait] of TOUCHED) soon(queries, within(organization, part), WAITS[wait]);
 }
 
 /** Whether a list of jobs may have others after a change: those with another status neither come nor go. */
@@ -79,8 +86,19 @@ export function begin(queries: QueryClient, organization: string): void {
     void queries.invalidateQueries({ queryKey: within(organization, part) });
 }
 
-/** Everything of an organization, or of a job in it, anew. */
+/** Events were missed: ask again for all that they tell of, and no more often than for what they tell. */
 export function refresh(queries: QueryClient, organization: string): void {
+  askLists(queries, organization, () => true);
+  for (const part of OF_JOBS) soon(queries, within(organization, part), WAITS.list);
+}
+
+/** The same for operators, whose screens ask by themselves most of the time. */
+export function refreshAll(queries: QueryClient): void {
+  soon(queries, ["operator"], WAITS.chart);
+}
+
+/** One may no longer see it, or may again: nothing of it is as it was. */
+export function admit(queries: QueryClient, organization: string): void {
   void queries.invalidateQueries({ queryKey: within(organization) });
 }
 

@@ -1,7 +1,7 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { useEffect, useState, useSyncExternalStore } from "react";
 import { live } from "./client";
-import { apply, begin, refresh } from "./effects";
+import { admit, apply, begin, refresh, refreshAll } from "./effects";
 import type { Event } from "./events";
 import { FIRST, type Phase, POLL } from "./phase";
 
@@ -31,7 +31,7 @@ export function useOrganizationEvents(organization: string, onEvent?: (event: Ev
           },
           onBegin: () => begin(queries, organization),
           onReset: () => refresh(queries, organization),
-          onRevoked: () => refresh(queries, organization),
+          onRevoked: () => admit(queries, organization),
         },
       ),
     [organization, queries, onEvent],
@@ -61,7 +61,7 @@ export function useHears(organization: string): boolean {
 export function useOperatorEvents(onEvent?: (event: Event) => void): void {
   const queries = useQueryClient();
   useEffect(() => {
-    const anew = () => void queries.invalidateQueries({ queryKey: ["operator"] });
+    const anew = () => refreshAll(queries);
     return live.watch({ operator: true }, { onEvent: (event) => onEvent?.(event), onReset: anew, onRevoked: anew });
   }, [queries, onEvent]);
 }
