@@ -1,5 +1,6 @@
 import { io, type Socket } from "socket.io-client";
 import { api, ask, BASE } from "../api/client";
+import { patience } from "../api/patience";
 import { Problem } from "../api/problem";
 import {
   arrive,
@@ -9,10 +10,11 @@ import {
   keyOf,
   newPlace,
   type Place,
+  type Refused,
   type Subscribed,
   type Target,
 } from "./events";
-import { next, PATIENCE, type Phase, type Signal } from "./phase";
+import { backoff, next, PATIENCE, type Phase, REFUSED, type Signal } from "./phase";
 
 export interface Listener {
   onEvent: (event: Event) => void;
@@ -20,15 +22,20 @@ export interface Listener {
   onBegin?: () => void;
   /** All that is shown of the target has to be fetched anew. */
   onReset: () => void;
-  /** One may no longer see it. */
-  onRevoked?: () => void;
+  /** One may no longer see it, or may again. */
+  onAccess?: () => void;
 }
 
 interface Watched {
   target: Target;
   place: Place;
   listeners: Set<Listener>;
+  /** Whether one is in its room. */
+  standing: "outside" | "asking" | "inside" | "refused";
 }
+
+/** How long the server may take to let one into a room, in milliseconds. */
+const ANSWER = 10_000;
 
 /** One socket for the whole page: who watches what, catching up after it was away, and how fresh things are. */
 export class LiveClient {
@@ -38,23 +45,27 @@ export class LiveClient {
   #watched = new Map<string, Watched>();
   #observers = new Set<() => void>();
   #patience: ReturnType<typeof setTimeout> | undefined;
+  #retry: ReturnType<typeof setTimeout> | undefined;
+  /** How often something did not work since all did. */
+  #failures = 0;
 
   /** Watch a target until the returned function is called. */
   watch(target: Target, listener: Listener): () => void {
     const key = keyOf(target);
-    const watched = this.#watched.get(key) ?? { target, place: newPlace(), listeners: new Set() };
-    const isFirst = watched.listeners.size === 0;
+    const known = this.#watched.get(key);
+    const watched: Watched = known ?? { target, place: newPlace(), listeners: new Set(), standing: "outside" };
     watched.listeners.add(listener);
-    this.#watched.set(key, watched);
-    if (isFirst) {
-      if (this.#socket?.connected) void this.#join([watched]);
+    if (!known) {
+      this.#watched.set(key, watched);
+      if (this.#socket) void this.#join();
       else this.open();
     }
     return () => {
       watched.listeners.delete(listener);
       if (watched.listeners.size > 0 || this.#watched.get(key) !== watched) return;
       this.#watched.delete(key);
-      if (watched.place.room) this.#socket?.emit("unsubscribe", { room: watched.place.room });
+      if (watched.standing === "inside") this.#leave(watched);
+      this.#settle();
     };
   }
 
@@ -85,7 +96,11 @@ export class LiveClient {
   /** Leave: the session has ended. */
   close(): void {
     clearTimeout(this.#patience);
-    this.#socket?.disconnect();
+    clearTimeout(this.#retry);
+    this.#patience = this.#retry = undefined;
+    this.#failures = 0;
+    // What this socket still says is no news.
+    this.#socket?.off().disconnect();
     this.#socket = null;
     this.#watched.clear();
     this.#set("connecting");
@@ -103,19 +118,20 @@ export class LiveClient {
       auth: (give) => {
         void ask(api.POST("/api/v1/socket-tickets")).then(
           ({ ticket }) => give({ ticket }),
-          (error: unknown) => (error instanceof Problem && error.status === 401 ? this.close() : give({})),
+          (error: unknown) => {
+            if (socket !== this.#socket) return;
+            if (error instanceof Problem && error.status === 401) return this.close();
+            patience.note(error);
+            give({}); // and be refused
+          },
         );
       },
     });
     this.#socket = socket;
-    this.#waitForIt();
+    this.#fallBehind();
     socket.on("connect", () => this.#onConnect());
     socket.on("disconnect", () => this.#onLost());
-    socket.on("connect_error", () => {
-      this.#onLost();
-      // Refused by the server, as a ticket was used up or too old: socket.io itself does not try again then.
-      if (!socket.active) setTimeout(() => socket === this.#socket && socket.connect(), PATIENCE);
-    });
+    socket.on("connect_error", () => this.#onLost());
     for (const name of EVENTS) socket.on(name, (told: object) => this.#onEvent({ ...told, name } as Event));
     socket.on("reset", ({ room, cursor }: { room: string; cursor: string }) => this.#onReset(room, cursor));
     socket.on("revoked", ({ room }: { room: string }) => this.#onRevoked(room));
@@ -123,37 +139,83 @@ export class LiveClient {
 
   #onConnect(): void {
     this.#signal("connected");
-    if (this.#watched.size > 0) void this.#join([...this.#watched.values()]);
+    void this.#join();
   }
 
-  async #join(all: readonly Watched[]): Promise<void> {
-    const socket = this.#socket;
-    const answers = await Promise.allSettled(all.map((watched) => this.#subscribe(watched)));
-    if (socket !== this.#socket || !socket?.connected) return;
-    if (answers.every((answer) => answer.status === "fulfilled")) {
-      clearTimeout(this.#patience);
-      this.#patience = undefined;
-      this.#signal("caught up");
-    }
+  #onLost(): void {
+    for (const watched of this.#watched.values()) if (watched.standing !== "refused") watched.standing = "outside";
+    this.#fallBehind();
+    // Where the server has closed it, or did not take the ticket, socket.io itself does not try again.
+    if (this.#socket?.active === false) this.#tryAgain(backoff(this.#failures++));
   }
 
-  async #subscribe(watched: Watched): Promise<void> {
-    const { target, place } = watched;
+  /** Ask to be let into the rooms that one is not in. */
+  async #join(): Promise<void> {
     const socket = this.#socket;
-    if (!socket) return;
+    if (!socket?.connected) return;
+    const missing = this.#missing().filter(({ standing }) => standing !== "asking");
+    if (missing.length > 0) this.#fallBehind();
+    await Promise.all(missing.map((watched) => this.#enter(socket, watched)));
+    if (socket === this.#socket && socket.connected) this.#settle();
+  }
+
+  async #enter(socket: Socket, watched: Watched): Promise<void> {
+    const { target, place, listeners } = watched;
+    const wasRefused = watched.standing === "refused";
+    watched.standing = "asking";
     const after = place.cursor !== null ? { after: place.cursor } : {};
-    const answer = (await socket.timeout(10_000).emitWithAck("subscribe", { ...target, ...after })) as
-      | Subscribed
-      | { error: { status: number } };
-    if ("error" in answer) {
-      if (answer.error.status === 404 || answer.error.status === 403)
-        for (const one of watched.listeners) one.onRevoked?.();
-      throw new Error("not subscribed");
+    const answer: Subscribed | Refused | null = await socket
+      .timeout(ANSWER)
+      .emitWithAck("subscribe", { ...target, ...after })
+      .catch(() => null);
+    if (answer === null || !("room" in answer)) {
+      const status = answer?.error?.status;
+      const isRefused = status === 404 || status === 403;
+      watched.standing = isRefused ? "refused" : "outside";
+      if (isRefused && !wasRefused) for (const one of listeners) one.onAccess?.();
+      return;
     }
     this.heard();
+    watched.standing = "inside";
     const isFirst = place.cursor === null;
-    if (arrive(place, answer)) for (const one of watched.listeners) isFirst ? one.onBegin?.() : one.onReset();
+    const isAnew = arrive(place, answer);
+    if (!this.#watched.has(keyOf(target))) this.#leave(watched);
+    if (wasRefused) for (const one of listeners) one.onAccess?.();
+    else if (isAnew) for (const one of listeners) isFirst ? one.onBegin?.() : one.onReset();
     if (isFirst) this.#tell();
+  }
+
+  #leave({ place }: Watched): void {
+    this.#socket?.emit("unsubscribe", { room: place.room });
+  }
+
+  /** Say whether all that is watched is heard; of what is not, try again what may be had. */
+  #settle(): void {
+    if (!this.#socket?.connected || this.#watched.size === 0) return;
+    const missing = this.#missing();
+    if (missing.length === 0) {
+      clearTimeout(this.#patience);
+      clearTimeout(this.#retry);
+      this.#patience = this.#retry = undefined;
+      this.#failures = 0;
+      this.#signal("caught up");
+      return;
+    }
+    this.#fallBehind();
+    if (missing.some(({ standing }) => standing === "outside")) this.#tryAgain(backoff(this.#failures++));
+    else if (missing.some(({ standing }) => standing === "refused")) this.#tryAgain(REFUSED);
+  }
+
+  #missing(): Watched[] {
+    return [...this.#watched.values()].filter(({ standing }) => standing !== "inside");
+  }
+
+  #tryAgain(wait: number): void {
+    clearTimeout(this.#retry);
+    this.#retry = setTimeout(
+      () => (this.#socket?.active ? void this.#join() : this.#socket?.connect()),
+      Math.max(wait, patience.until - Date.now()),
+    );
   }
 
   #onEvent(event: Event): void {
@@ -171,7 +233,11 @@ export class LiveClient {
   }
 
   #onRevoked(room: string): void {
-    for (const watched of this.#in(room)) for (const listener of watched.listeners) listener.onRevoked?.();
+    for (const watched of this.#in(room)) {
+      watched.standing = "refused";
+      for (const listener of watched.listeners) listener.onAccess?.();
+    }
+    this.#settle();
   }
 
   /** Several may watch what the server calls one room. */
@@ -179,12 +245,9 @@ export class LiveClient {
     return [...this.#watched.values()].filter((watched) => watched.place.room === room);
   }
 
-  #onLost(): void {
+  /** Not all that is watched is heard; after a while one polls. */
+  #fallBehind(): void {
     this.#signal("lost");
-    this.#waitForIt();
-  }
-
-  #waitForIt(): void {
     this.#patience ??= setTimeout(() => {
       this.#patience = undefined;
       this.#signal("waited");

@@ -62,6 +62,11 @@ export interface Subscribed {
   reset: boolean;
 }
 
+/** Or its answer where one is not let in; empty: the connection is gone already. */
+export interface Refused {
+  error?: { status: number };
+}
+
 /** How far one has heard what happens in a room. */
 export interface Place {
   room: string | null;

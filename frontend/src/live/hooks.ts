@@ -31,7 +31,7 @@ export function useOrganizationEvents(organization: string, onEvent?: (event: Ev
           },
           onBegin: () => begin(queries, organization),
           onReset: () => refresh(queries, organization),
-          onRevoked: () => admit(queries, organization),
+          onAccess: () => admit(queries, organization),
         },
       ),
     [organization, queries, onEvent],
@@ -62,6 +62,6 @@ export function useOperatorEvents(onEvent?: (event: Event) => void): void {
   const queries = useQueryClient();
   useEffect(() => {
     const anew = () => refreshAll(queries);
-    return live.watch({ operator: true }, { onEvent: (event) => onEvent?.(event), onReset: anew, onRevoked: anew });
+    return live.watch({ operator: true }, { onEvent: (event) => onEvent?.(event), onReset: anew, onAccess: anew });
   }, [queries, onEvent]);
 }

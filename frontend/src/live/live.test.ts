@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { arrive, type Event, isNews, keyOf, newPlace } from "./events";
-import { next, type Phase, type Signal } from "./phase";
+import { backoff, next, type Phase, type Signal } from "./phase";
 
 function status(job: string, sequence: number, cursor = `c${sequence}`): Event {
   return {
@@ -126,5 +126,12 @@ describe("phases", () => {
     [["connected", "caught up", "waited"], "live"],
   ])("after %j it is %s", (signals, phase) => {
     expect(signals.reduce<Phase>(next, "connecting")).toBe(phase);
+  });
+});
+
+describe("the wait until one tries again", () => {
+  it("is longer each time, up to a bound, and not the same for all", () => {
+    expect([0, 1, 2, 9].map((tries) => backoff(tries, 1))).toEqual([1_000, 2_000, 4_000, 30_000]);
+    expect([0, 1, 2, 9].map((tries) => backoff(tries, 0))).toEqual([500, 1_000, 2_000, 15_000]);
   });
 });

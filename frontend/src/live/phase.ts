@@ -7,7 +7,7 @@ export type Signal =
   | "connected"
   /** All rooms have answered. */
   | "caught up"
-  /** It went away, or could not be made. */
+  /** It went away, could not be made, or does not bring all that is watched. */
   | "lost"
   /** There has been none for a while. */
   | "waited";
@@ -29,3 +29,10 @@ export const FIRST = 200;
 export const PATIENCE = 4_000;
 /** How often one polls, in milliseconds. */
 export const POLL = 5_000;
+/** How long until one asks again for what was refused, in milliseconds: one may be let in some day. */
+export const REFUSED = 60_000;
+
+/** How long until one tries again what did not work, in milliseconds: longer each time, and not all at once. */
+export function backoff(tries: number, chance = Math.random()): number {
+  return Math.min(1_000 * 2 ** tries, 30_000) * (0.5 + chance / 2);
+}

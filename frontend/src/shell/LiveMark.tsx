@@ -15,7 +15,7 @@ const TOLD: Record<Phase, { word: string; dot: string; hint: string }> = {
   polling: {
     word: "Polling",
     dot: "bg-bad",
-    hint: "There is no live connection, so the server is asked every 5 seconds.",
+    hint: "Not all changes come by themselves now, so the server is asked every 5 seconds.",
   },
 };
 
