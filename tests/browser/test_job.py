@@ -59,9 +59,16 @@ def test_a_dead_letter_shows_its_causes_and_runs_again_with_other_parameters(ent
 
 def test_why_it_does_not_run_is_said_in_a_sentence(enter: Callable[..., Page], site: Site):
     site.fl.queues.pause("parked", reason="moving house")
-    page = enter("ana", f"o/acme/jobs/{site.submit('nobody.runs')}")
+    page = enter("ana")
+    page.clock.install()
+    page.goto(f"{site.url}/o/acme/jobs/{site.submit('nobody.runs')}")
     expect(page.get_by_role("heading", name="Why is it not running?")).to_be_visible()
     expect(page.get_by_text("Queue parked is paused")).to_contain_text("moving house")
+    expect(page.locator("[data-phase]")).to_have_attribute("data-phase", "live")
+    # No event of the job tells of it.
+    site.fl.queues.pause("parked", reason="painting the walls")
+    page.clock.fast_forward(10_000)
+    expect(page.get_by_text("Queue parked is paused")).to_contain_text("painting the walls")
 
 
 def test_payload_is_hidden_from_whoever_may_not_see_it(enter: Callable[..., Page], site: Site):

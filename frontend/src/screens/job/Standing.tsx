@@ -7,9 +7,11 @@ import { explanationQuery } from "./queries";
 
 /** Where the job stands and why: how far it is while it runs, what it waits for while it does not. */
 export function Standing({ job }: { job: Job }) {
-  const { data } = useQuery({ ...explanationQuery(job.organization, job.id), refetchInterval: useRefetch(2) });
   const isRunning = job.status === "running";
   const isWaiting = job.status === "pending" || job.status === "queued";
+  // No event of this job tells that others left the line, or that its queue goes on.
+  const every = useRefetch(2) || (isWaiting && 10_000);
+  const { data } = useQuery({ ...explanationQuery(job.organization, job.id), refetchInterval: every });
   return (
     <Card title={isRunning ? "Progress" : isWaiting ? "Why is it not running?" : "How it ended"}>
       <div className="flex flex-col gap-3">
