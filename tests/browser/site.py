@@ -37,8 +37,7 @@ class Site:
                 self.fl.members.add(organization, user, role=role)
                 self.fl.users.create(user)
         self.fl.users.create(OPERATOR, operator=True)
-        self.app = create_app(self.fl, WebSettings.model_validate(QUICK), dashboard=True)
-        self._server = Server(self.app)
+        self._server = self._serve()
         self.url = self._server.url
         self._worker = BackgroundWorker(self.fl)
 
@@ -78,7 +77,11 @@ class Site:
 
     def start_again(self) -> None:
         """Serve again at the same address."""
-        self._server = Server(self.app, port=int(self.url.rpartition(":")[2]))
+        self._server = self._serve(port=int(self.url.rpartition(":")[2]))
+
+    def _serve(self, port: int = 0) -> Server:
+        self.app = create_app(self.fl, WebSettings.model_validate(QUICK), dashboard=True)
+        return Server(self.app, port)
 
 
 def _register(fl: Fairlane, gate: Gate) -> None:
@@ -91,6 +94,13 @@ def _register(fl: Fairlane, gate: Gate) -> None:
             ctx.progress(100 * page // pages, f"page {page} of {pages}")
         ctx.artifact("report.txt", title.encode())
         return {"pages": pages, "title": title}
+
+    @fl.job_type("report.count", isolation="thread", dedup_window=0)
+    def count(ctx: JobContext, rows: int) -> None:
+        for row in range(1, rows + 1):
+            ctx.progress(100 * row / rows, f"row {row} of {rows}")
+        while not gate.pages:
+            ctx.sleep(0.02)
 
     @fl.job_type("report.fail", isolation="thread", dedup_window=0, max_retries=0)
     def fail(ctx: JobContext, text: str = "the archive is broken") -> None:

@@ -1,8 +1,10 @@
 """What happens is on the screen at once, also after the connection was away."""
 
+import json
 from collections.abc import Callable
+from typing import Any
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Response, expect
 
 from tests.browser.site import Site
 
@@ -23,30 +25,71 @@ def test_what_happens_appears_without_asking(enter: Callable[..., Page], site: S
     expect(page.get_by_text("Nothing runs")).to_be_visible()
 
 
-def test_what_was_missed_while_the_server_was_away_is_caught_up(enter: Callable[..., Page], site: Site):
+def test_what_was_missed_while_the_server_was_away_is_caught_up_once_and_by_the_socket(
+    enter: Callable[..., Page], site: Site
+):
+    page, heard = listening(enter, site, "ana", "o/acme")
     site.gate.pages = 2
     job = site.submit()
-    page = enter("ana", f"o/acme/jobs/{job}")
-    phase(page, "live")
+    page.get_by_role("link", name="report.render").click()
     expect(page.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "20")
     site.stop()
     phase(page, "polling")
+    # Whatever is on the screen then, it has not asked for.
+    page.route("**/api/v1/organizations/**", lambda route: route.abort())
+    other = site.done(site.submit("report.fail"))
     site.gate.pages = 100
     site.done(job)
     site.start_again()
     phase(page, "live")
+    expect(page.get_by_role("heading", name="How it ended")).to_be_visible()
+    told = [data for name, data in events(heard) if name == "job_status_changed"]
+    for one, statuses in {
+        job: ["queued", "running", "completed"],
+        other: ["queued", "running", "failed", "dead_letter"],
+    }.items():
+        steps = [(data["sequence"], data["to_status"]) for data in told if data["job_id"] == one]
+        assert steps == list(enumerate(statuses, start=1))
+    page.unroute_all()
     expect(page.get_by_label("Result")).to_contain_text('"pages": 10')
 
 
+def test_ten_thousand_reports_of_progress_end_at_the_last(enter: Callable[..., Page], site: Site):
+    page, heard = listening(enter, site, "ana", "o/acme")
+    job = site.submit("report.count", parameters={"rows": 10_000})
+    page.get_by_role("link", name="report.count").click()
+    expect(page.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "100")
+    expect(page.get_by_text("row 10000 of 10000", exact=True)).to_be_visible()
+    told = [data["percent"] for name, data in events(heard) if name == "job_progress" and data["job_id"] == job]
+    assert told == sorted(told)
+    assert len(told) < 500
+    site.gate.pages = 1
+    expect(page.get_by_role("heading", name="How it ended")).to_be_visible()
+    phase(page, "live")
+
+
+def test_who_is_removed_hears_nothing_more_and_goes_on_in_another_organization(enter: Callable[..., Page], site: Site):
+    site.fl.members.add("globex", "ana", role="member")
+    page, heard = listening(enter, site, "ana", "o/acme/jobs")
+    site.fl.members.remove("acme", "ana")
+    expect(page.get_by_text("There is no such organization, or you are no member of it")).to_be_visible()
+    unseen = site.submit("nobody.runs", user="ben", delay=3600)
+    page.keyboard.press("Control+k")
+    page.get_by_role("combobox", name="Go to").fill("glob")
+    expect(page.get_by_role("option").first).to_contain_text("Globex")
+    page.keyboard.press("Enter")
+    page.get_by_role("link", name="Jobs", exact=True).click()
+    phase(page, "live")
+    seen = site.submit("nobody.runs", organization="globex", user="gil", delay=3600)
+    expect(page.get_by_title(seen)).to_be_visible()
+    assert [data["job_id"] for name, data in events(heard) if name == "job_status_changed"] == [seen]
+    assert not [line for line in heard if unseen in line]
+
+
 def test_one_organization_hears_nothing_of_the_other(enter: Callable[..., Page], site: Site):
-    heard: dict[str, list[str]] = {"ana": [], "gil": []}
-    pages = {}
+    heard, pages = {}, {}
     for user, organization in (("ana", "acme"), ("gil", "globex")):
-        page = enter(user)
-        listen(page, heard[user])
-        page.goto(f"{site.url}/o/{organization}/jobs")
-        phase(page, "live")
-        pages[user] = page
+        pages[user], heard[user] = listening(enter, site, user, f"o/{organization}/jobs")
     site.gate.pages = 100
     mine, theirs = site.submit(), site.submit(organization="globex", user="gil")
     for user, job in (("ana", mine), ("gil", theirs)):
@@ -60,15 +103,25 @@ def test_one_organization_hears_nothing_of_the_other(enter: Callable[..., Page],
     assert not [line for line in heard["gil"] if mine in line or "acme" in line or '"ana"' in line]
 
 
-def listen(page: Page, heard: list[str]) -> None:
-    """Write down all that comes in, by HTTP and by socket."""
+def events(heard: list[str]) -> list[tuple[str, Any]]:
+    """Those that came by socket."""
+    told = [json.loads(line[2:]) for line in heard if line.startswith("42[")]
+    return [(name, data) for name, data in told]
+
+
+def listening(enter: Callable[..., Page], site: Site, user: str, path: str) -> tuple[Page, list[str]]:
+    """A live page, and all that comes in, by HTTP and by socket."""
+    page, heard = enter(user, "api/v1/health"), list[str]()
     page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: heard.append(str(frame))))
 
-    def on_response(response) -> None:
+    def on_response(response: Response) -> None:
         if "/api/v1/" in response.url and response.request.resource_type in {"fetch", "xhr"} and response.ok:
             heard.append(response.text())
 
     page.on("response", on_response)
+    page.goto(f"{site.url}/{path}")
+    phase(page, "live")
+    return page, heard
 
 
 def test_a_foreign_organization_looks_like_one_that_is_not_there(enter: Callable[..., Page], site: Site):
