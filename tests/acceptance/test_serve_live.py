@@ -13,10 +13,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import httpx
-import pytest
 
 from fairlane import Fairlane, JobContext
 from tests.acceptance.test_serve import serving
+from tests.needs import unable
 from tests.realtime.watching import PATIENCE, Watcher
 
 MODULES = Path(__file__).parents[2] / "frontend" / "node_modules"
@@ -77,11 +77,9 @@ async def test_who_watched_a_server_that_was_started_again_has_missed_nothing(da
             assert back.statuses(missed.id) == ["queued", "running", "completed"]
 
 
-@pytest.mark.skipif(
-    shutil.which("node") is None or not (MODULES / "socket.io-client").is_dir(),
-    reason="needs node, and `npm ci` in frontend/",
-)
 def test_it_tells_a_client_as_browsers_have_it(database_url: str):
+    if shutil.which("node") is None or not (MODULES / "socket.io-client").is_dir():
+        unable("There is no socket.io-client; install Node.js, and run `npm ci` in frontend/.")
     with serve(database_url) as served:
         _watch_from_node(served)
 

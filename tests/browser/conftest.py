@@ -4,18 +4,18 @@ Playwright keeps its event loop in the thread that it was started in, where no a
 it ends with each module of tests.
 """
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from fairlane.api.dashboard import is_built
 from tests.browser.site import Site
+from tests.needs import unable
 
 # First the one that has no windows, as it does the same in two thirds of the processor's time.
 NAMES: Final = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
@@ -35,13 +35,6 @@ ARGUMENTS: Final = [
 
 # Only a failing test waits so long, on however busy a machine.
 LONGEST: Final = 30_000  # milliseconds
-
-
-def unable(why: str) -> NoReturn:
-    """Skip, or fail where these tests have to run."""
-    if os.environ.get("FAIRLANE_TEST_BROWSER") == "required":
-        pytest.fail(why)
-    pytest.skip(why)
 
 
 @pytest.fixture(scope="module")

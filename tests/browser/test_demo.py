@@ -10,7 +10,7 @@ from typing import Final
 import httpx
 
 from fairlane.api.dashboard import is_built
-from tests.browser.conftest import unable
+from tests.needs import unable
 
 REPOSITORY: Final = Path(__file__).parents[2]
 LONGEST: Final = 60.0  # seconds; only a failing test waits so long

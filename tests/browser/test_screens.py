@@ -9,8 +9,9 @@ from typing import Final, Literal
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import AXE, PICTURES, unable
+from tests.browser.conftest import AXE, PICTURES
 from tests.browser.site import Site
+from tests.needs import unable
 
 WIDTHS: Final = {1280: 800, 390: 844}
 PARTS: Final = 2  # side by side, where there are several workers of tests
