@@ -8,16 +8,27 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from fairlane.api.authentication import ROOT
+from fairlane.api.openapi import PROBLEM
 from fairlane.api.sockets import PATH
 from fairlane.api.watching import JobSnapshot, Left, Wanted
 from fairlane.realtime.events import EVENTS, Overview, Subscribed
 
 PAGE: Final = Path(__file__).with_name("asyncapi.json")
 _REQUESTS: Final[dict[str, tuple[type[BaseModel], str]]] = {
-    "subscribe": (Wanted, "Enter a room. The acknowledgement is Subscribed, or {error: …} with a problem."),
+    "subscribe": (Wanted, "Enter a room. The acknowledgement is Subscribed, or Refused."),
     "unsubscribe": (Left, "Leave a room. The acknowledgement is {}."),
 }
 _ANSWERS: Final = (Subscribed, Overview, JobSnapshot)
+_REFUSALS: Final[dict[str, Any]] = {
+    "Refused": {
+        "type": "object",
+        "title": "Refused",
+        "description": "The acknowledgement of `subscribe` to whoever is not let in.",
+        "required": ["error"],
+        "properties": {"error": {"$ref": "#/components/schemas/Problem"}},
+    },
+    "Problem": PROBLEM,
+}
 
 
 def document() -> dict[str, Any]:
@@ -56,7 +67,7 @@ def document() -> dict[str, Any]:
         },
         "components": {
             "messages": {**told, **asked},
-            "schemas": schemas["$defs"],
+            "schemas": {**schemas["$defs"], **_REFUSALS},
             "securitySchemes": {
                 "ticket": {
                     "type": "userPassword",

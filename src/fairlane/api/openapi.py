@@ -23,7 +23,7 @@ _PROBLEMS: Final = {
     "429": "Too many requests, or the queue is full; Retry-After says how long to wait.",
     "503": "The database, or the directory, does not answer; try again.",
 }
-_PROBLEM: Final = {
+PROBLEM: Final = {
     "type": "object",
     "title": "Problem",
     "description": "What went wrong, as RFC 9457 has it. Some kinds have members beside these.",
@@ -64,7 +64,7 @@ def document(app: FastAPI) -> dict[str, Any]:
     schemas = parts["schemas"]
     for framework in ("HTTPValidationError", "ValidationError"):
         schemas.pop(framework, None)
-    schemas["Problem"] = _PROBLEM
+    schemas["Problem"] = PROBLEM
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     parts["responses"] = {
         f"Problem{code}": {"description": told, "content": content} for code, told in _PROBLEMS.items()
