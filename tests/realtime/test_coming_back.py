@@ -10,7 +10,7 @@ import pytest
 
 from fairlane import Submission
 from fairlane.domain.events import DeadLetterAlert, QueueLimitWarning
-from tests.api.served import Api
+from tests.api.served import OPERATOR, Api
 from tests.realtime.watching import PATIENCE, Watcher, eventually
 
 Connect = Callable[..., Awaitable[Watcher]]
@@ -116,6 +116,29 @@ async def test_a_stream_tells_the_same_and_goes_on_after_its_last_event(api: Api
             first = await Reader(answer).next()
             assert first["data"]["snapshot"]["job"]["status"] == "completed"
         assert (await client.get(url, params={"job": "nobody's"})).status_code == 404
+
+
+async def test_operators_go_on_in_a_stream_where_their_socket_was(api: Api, connect: Connect):
+    watcher = await connect(api, OPERATOR, None)
+    await watcher.subscribe(operator=True)
+    known = api.fl.submit("report", organization="acme")
+    await watcher.until_status(known.id, "queued")
+    headers = {
+        "Authorization": f"Bearer {api.token(OPERATOR, None)}",
+        "Last-Event-ID": watcher.told[-1][1]["cursor"],
+    }
+    missed = [api.fl.submit("report", organization=one) for one in ("acme", "other")]
+    async with (
+        httpx.AsyncClient(headers=headers, timeout=PATIENCE) as client,
+        client.stream("GET", f"{api.url}/api/v1/operator/events") as answer,
+    ):
+        reader = Reader(answer)
+        first = await reader.next()
+        assert first["event"] == "subscribed"
+        assert (first["data"]["room"], first["data"]["reset"]) == ("admin:jobs", False)
+        new = await asyncio.to_thread(api.fl.submit, "report", organization="other")
+        told = [(await reader.next())["data"]["job_id"] for _ in (*missed, new)]
+        assert told == [str(job.id) for job in (*missed, new)]
 
 
 async def test_a_stream_ends_with_the_membership(api: Api):

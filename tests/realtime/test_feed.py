@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection, create_engine, insert, make_url, text
+from sqlalchemy import create_engine, make_url, text
 
 from fairlane import Fairlane, JobContext, Settings, Submission
 from fairlane.domain.tail import Position
@@ -20,7 +20,7 @@ from fairlane.realtime.telling import Telling
 from fairlane.runtime.cleanup import Cleanup
 from fairlane.store.row_security import Role
 from fairlane.store.statements.feed import Audience
-from fairlane.store.tables import execution_log
+from tests.realtime.watching import forge
 from tests.store.as_owner import in_role
 
 ACME = Audience(frozenset({"acme"}))
@@ -227,13 +227,7 @@ async def test_a_row_of_a_job_that_the_organization_does_not_have_is_told_to_nob
         hub.enter(client, room)
     foreign = fl.submit("report", organization="other")
     feed.look(hub.audience())
-    stray = {"organization_id": "acme", "job_id": foreign.id, "sequence": 7, "actor": "x", "message": "x", "attempt": 1}
-
-    def forge(connection: Connection) -> None:
-        now = fl.database.clock.now(connection)
-        connection.execute(insert(execution_log), {**stray, "from_status": None, "to_status": "queued", "at": now})
-
-    fl.database.write(forge, of="acme")
+    forge(fl, "acme", foreign.id)
     await Telling(hub, feed.cursors, feed.look(hub.audience())).tell()
     assert hub.strays == 1
     assert len(client) == 0

@@ -10,7 +10,7 @@ import socketio.exceptions
 
 from fairlane import JobContext, Submission
 from tests.api.served import Api
-from tests.realtime.watching import Watcher, ticket_of
+from tests.realtime.watching import Watcher, eventually, forge, ticket_of
 
 Connect = Callable[..., Any]
 
@@ -207,6 +207,22 @@ async def test_progress_of_a_job_that_ends_at_once_is_told_before_its_end(api: A
     names = watcher.names()
     assert names.index("job_status_changed", 2) > 0
     assert names[-1] == "job_status_changed"
+
+
+async def test_a_row_of_a_job_that_the_organization_does_not_have_is_told_to_nobody_and_operators_see_it(
+    api: Api, connect: Connect
+):
+    watcher: Watcher = await connect(api)
+    await watcher.subscribe(organization="acme")
+    foreign = api.fl.submit("report", organization="other")
+    forge(api.fl, "acme", foreign.id)
+    counts = {"clients": 1, "rooms": 1, "dropped": 0, "strays": 1}
+    operator = api.operator()
+    await eventually(lambda: operator.get("/operator/realtime").json() == counts)
+    assert "\nfairlane_realtime_stray_events_total 1.0\n" in operator.get("/operator/metrics/prometheus").text
+    job = await asyncio.to_thread(api.fl.submit, "report", organization="acme")
+    await watcher.until_status(job.id, "queued")
+    assert str(foreign.id) not in str(watcher.told)
 
 
 async def test_who_takes_nothing_is_dropped_and_holds_up_nobody(api: Api, connect: Connect):

@@ -4,11 +4,15 @@ import asyncio
 import time
 from collections.abc import Callable
 from typing import Any, Self
+from uuid import UUID
 
 import httpx
 import socketio
+from sqlalchemy import Connection, insert
 
+from fairlane import Fairlane
 from fairlane.realtime.events import EVENTS
+from fairlane.store.tables import execution_log
 from tests.api.served import Api
 
 PATIENCE = 20.0  # seconds until a test gives up
@@ -114,6 +118,19 @@ async def ticket_of(api: Api, secret: str) -> str:
         assert answer.status_code == 201, answer.text
         ticket: str = answer.json()["ticket"]
         return ticket
+
+
+def forge(fl: Fairlane, organization: str, job_id: UUID) -> None:
+    """Write a row into the log of an organization, of a job that it does not have."""
+    stray = {"organization_id": organization, "job_id": job_id, "sequence": 7, "actor": "x", "message": "x"}
+
+    def write(connection: Connection) -> None:
+        at = fl.database.clock.now(connection)
+        connection.execute(
+            insert(execution_log), {**stray, "attempt": 1, "from_status": None, "to_status": "queued", "at": at}
+        )
+
+    fl.database.write(write, of=organization)
 
 
 async def eventually(is_so: Callable[[], object]) -> None:
