@@ -13,6 +13,7 @@ from fairlane.api.filters import Filters
 from fairlane.api.pages import Before, Items, Limit
 from fairlane.api.problems import Problem
 from fairlane.api.rates import Rate
+from fairlane.api.representations import EXAMPLE_TIME
 from fairlane.api.resources.paths import BulkActionPath
 from fairlane.api.scope import InOrganization, Scope
 from fairlane.api.values import Moment, Number
@@ -47,7 +48,18 @@ class BulkFilter(BaseModel):
 class NewBulkAction(BaseModel):
     """What to do with all jobs that fit."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "action": "retry",
+                    "filter": {"job_type": "report.pdf", "created_after": EXAMPLE_TIME},
+                    "per_second": 10,
+                }
+            ]
+        },
+    )
 
     action: BulkVerb
     filter: BulkFilter = Field(default_factory=BulkFilter)

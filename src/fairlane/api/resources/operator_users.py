@@ -28,7 +28,7 @@ _ChangingTokens = Annotated[Operation, Depends(ByOperator(Rate.CANCEL, Right.TOK
 class UserChange(BaseModel):
     """What to change of a user; what is left out stays. A new password and disabling end their sessions."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"disabled": True}]})
 
     password: str | None = Field(default=None, min_length=12, max_length=1024, examples=["correct horse battery"])
     operator: Flag = Field(default=False, description="Whether they look after all organizations.")
@@ -43,7 +43,9 @@ class UserChange(BaseModel):
 class NewUser(BaseModel):
     """A user to create."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"id": "otto", "password": "correct horse battery"}]}
+    )
 
     id: str = Field(min_length=1, max_length=200, examples=["olga"])
     password: str | None = Field(default=None, min_length=12, max_length=1024, examples=["correct horse battery"])
