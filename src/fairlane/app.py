@@ -29,11 +29,12 @@ from fairlane.control.bulk_steps import BulkSteps
 from fairlane.control.bulk_work import BulkWork
 from fairlane.control.dead_letters import DeadLetters
 from fairlane.control.idempotency import Idempotency
+from fairlane.control.job_types import JobTypes
 from fairlane.control.jobs import JobControl
 from fairlane.control.keys import Keys
 from fairlane.control.members import Members
 from fairlane.control.organizations import Organizations
-from fairlane.control.pausing import JobTypes, Queues
+from fairlane.control.pausing import Queues
 from fairlane.control.schedules import Schedules
 from fairlane.control.submission import Submitter
 from fairlane.control.tickets import Tickets

@@ -21,7 +21,7 @@ from fairlane.cli.output import (
     unlimited,
 )
 from fairlane.cli.session import engine
-from fairlane.control.pausing import JobTypeLimit
+from fairlane.control.job_types import JobTypeLimit
 from fairlane.domain.limits import Limit, LimitUse, Subject
 from fairlane.registry.options import INHERIT
 

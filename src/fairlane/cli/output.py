@@ -17,7 +17,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from fairlane import JobStatus
-from fairlane.control.pausing import JobTypeLimit
+from fairlane.control.job_types import JobTypeLimit
 from fairlane.domain.breaker import Breaker
 from fairlane.domain.reasons import time_of
 

@@ -22,7 +22,7 @@ from fairlane.cli.output import (
     unlimited,
 )
 from fairlane.cli.session import engine
-from fairlane.control.pausing import JobTypeView
+from fairlane.control.job_types import JobTypeView
 
 queues = typer.Typer(help="Look at queues, pause and resume them.")
 types = typer.Typer(help="Look at job types; pause, resume, disable, enable, limit and delete them.")

@@ -9,10 +9,11 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from fairlane.control.audit import Audit
 from fairlane.control.dead_letters import DeadLetters
+from fairlane.control.job_types import JobTypes
 from fairlane.control.keys import Keys
 from fairlane.control.members import Members
 from fairlane.control.organizations import Organizations
-from fairlane.control.pausing import JobTypes, Queues
+from fairlane.control.pausing import Queues
 from fairlane.control.schedules import Schedules
 from fairlane.control.tokens import Tokens
 from fairlane.control.users import Users

@@ -17,7 +17,7 @@ from fairlane.api.resources.overviews import Minutes, StepLength
 from fairlane.api.resources.paths import NamePath, WorkerPath
 from fairlane.api.scope import ByOperator, Operation, OrganizationPath, web_of
 from fairlane.api.values import Flag, Number, Whole
-from fairlane.control.pausing import JobTypeLimit, JobTypeView
+from fairlane.control.job_types import JobTypeLimit, JobTypeView
 from fairlane.domain.accounts import AuditEntry
 from fairlane.domain.breaker import Breaker
 from fairlane.domain.metrics import Metrics, QueueView, RunningJob, Stranded, WorkerView

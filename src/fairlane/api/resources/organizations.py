@@ -11,7 +11,7 @@ from fairlane.api.authentication import ROOT
 from fairlane.api.pages import Items
 from fairlane.api.rates import Rate
 from fairlane.api.scope import InOrganization, Scope
-from fairlane.control.pausing import JobTypeView
+from fairlane.control.job_types import JobTypeView
 from fairlane.domain.breaker import Breaker
 from fairlane.domain.metrics import Metrics, QueueView
 from fairlane.domain.organizations import Organization

@@ -1,0 +1,263 @@
+"""Job types, as operators run them: paused, disabled, limited, with their circuit breakers: `fl.job_types`."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from fairlane.control.pausing import Pauses, Subject
+from fairlane.domain.breaker import Breaker, Pair
+from fairlane.domain.errors import ConfigurationError, JobTypeNotFound
+from fairlane.domain.events import BreakerClosed, Emit
+from fairlane.domain.limits import Limit
+from fairlane.domain.limits import Subject as LimitSubject
+from fairlane.domain.organizations import is_organization_id
+from fairlane.domain.texts import storable
+from fairlane.registry.options import INHERIT, Inheriting, Options, Seconds, count, rate_window
+from fairlane.store.row_security import EVERYONE
+from fairlane.store.statements import breakers, running_limits
+from fairlane.store.statements import job_types as statements
+from fairlane.store.statements.transition import SYSTEM
+from fairlane.store.transaction import Database
+
+
+@dataclass(frozen=True, slots=True)
+class JobTypeView:
+    """A registered job type."""
+
+    name: str
+    enabled: bool
+    paused: bool
+    options: Options
+    registered_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class JobTypeLimit:
+    """What of a job type may run; None = unlimited, 0 = none.
+
+    `organization` None: of all organizations together. `changed` names what `fl.job_types.limit` set; the rest is as
+    the type's handler says, and for one organization unlimited.
+    """
+
+    job_type: str
+    organization: str | None
+    max_running: int | None
+    execution_rate: int | None
+    execution_rate_window: float
+    changed: tuple[str, ...] = ()
+
+
+class JobTypes(Pauses):
+    """Pause, disable, limit and delete job types, for all organizations; see and close their circuit breakers."""
+
+    def __init__(self, database: Database, emit: Emit) -> None:
+        super().__init__(database, Subject.JOB_TYPE)
+        self._emit = emit
+
+    def list(self) -> tuple[JobTypeView, ...]:
+        """All registered types, by name."""
+        paused = self.names()
+        return tuple(
+            JobTypeView(row.name, row.enabled, row.name in paused, Options.from_json(row.options), row.registered_at)
+            for row in self._database.read(statements.everything, of=EVERYONE)
+        )
+
+    def breakers(self, organization: str | None = None) -> tuple[Breaker, ...]:
+        """The circuit breakers that are open.
+
+        Args:
+            organization: whose; None = all organizations', for operators.
+        """
+        if organization is None:
+            return tuple(self._database.read(breakers.open_breakers, of=EVERYONE))
+        storable(organization=organization)
+        return tuple(self._database.read(lambda c: breakers.open_of(c, organization), of=organization))
+
+    def close_breaker(self, job_type: str, *, organization: str, user: str | None = None) -> bool:
+        """Let jobs of the type start again in the organization at once; False if its breaker was not open.
+
+        Only what ends from the next full minute on counts towards opening it again.
+
+        Raises:
+            InvalidParameters: a text that can't be stored.
+        """
+        storable(job_type=job_type, organization=organization, user=user)
+        pair = Pair(organization, job_type)
+
+        def work(connection: Connection) -> bool:
+            found = breakers.lock_open(connection, pair)
+            now = self._database.clock.now(connection)
+            was_open = found is not None and breakers.change(connection, found, found.closed(now))
+            if found is not None and was_open:
+                before = {"until": found.until}
+                self._record(connection, user, "close_breaker", job_type, organization, before=before)
+            return was_open
+
+        was_open = self._database.write(work, of=EVERYONE)
+        if was_open:
+            self._database.hint()
+            self._emit(BreakerClosed(organization, job_type, user or SYSTEM))
+        return was_open
+
+    def enable(self, name: str, *, user: str | None = None) -> None:
+        """Let the type be submitted again.
+
+        Raises:
+            JobTypeNotFound
+        """
+        self._set_enabled(name, user, enabled=True)
+
+    def disable(self, name: str, *, user: str | None = None) -> None:
+        """Refuse submissions of the type; jobs that are there run.
+
+        Raises:
+            JobTypeNotFound
+        """
+        self._set_enabled(name, user, enabled=False)
+
+    def delete(self, name: str, *, user: str | None = None) -> None:
+        """Delete a type that no job is of.
+
+        A process that has the type's handler registers it again when it submits it.
+
+        Raises:
+            JobTypeNotFound, ConfigurationError: jobs of the type are there.
+            StorageUnavailable: a transaction that submits it stays open for too long.
+        """
+
+        storable(name=name, user=user)
+
+        def work(connection: Connection) -> None:
+            # Removed first: from then on no submission begins, and those that had begun are seen.
+            if not statements.remove(connection, name):
+                raise JobTypeNotFound(f"Job type {name} is not registered.")
+            if statements.is_referenced(connection, name):
+                raise ConfigurationError(
+                    f"Jobs of type {name} are there; it can be deleted when retention has removed them."
+                )
+            running_limits.forget_type(connection, name)
+            self._record(connection, user, "delete", name)
+
+        self._database.write(work, of=EVERYONE)
+
+    def limit(
+        self,
+        name: str,
+        *,
+        organization: str | None = None,
+        max_running: int | Inheriting | None = INHERIT,
+        execution_rate: int | Inheriting | None = INHERIT,
+        execution_rate_window: Seconds | Inheriting = INHERIT,
+        user: str | None = None,
+    ) -> JobTypeLimit:
+        """Change what is given of a type's limits; the rest stays. `reset_limit` takes it all back.
+
+        Workers go by it within a tenth of a second; jobs that run beyond it finish.
+
+        Args:
+            organization: whose jobs of the type; None = of all organizations together. Both hold, each by itself.
+            max_running: at once. None = unlimited, whatever the type's handler says; 0 = none.
+            execution_rate: starts within any `execution_rate_window`, counted from when the rate was set.
+            execution_rate_window: at most a day; 60 s unless said otherwise.
+
+        Raises:
+            JobTypeNotFound, ConfigurationError
+        """
+        storable(user=user)
+        changes: dict[str, Any] = {}
+        if max_running is not INHERIT:
+            changes["max_running"] = count("max_running", max_running)
+        if execution_rate is not INHERIT:
+            changes["execution_rate"] = count("execution_rate", execution_rate)
+        if execution_rate_window is not INHERIT:
+            changes["execution_rate_window"] = rate_window("execution_rate_window", execution_rate_window)
+        subject = _limit_subject(name, organization)
+
+        def work(connection: Connection) -> JobTypeLimit:
+            row = statements.hold(connection, name)
+            if row is None:
+                raise JobTypeNotFound(f"Job type {name} is not registered.")
+            if changes:
+                before = running_limits.overrides(connection).get(subject, {})
+                _refuse_window_alone(_limit(subject, row.options, {**before, **changes}), changes)
+                running_limits.set_limit(connection, subject, changes)
+                was = {one: before[one] for one in changes if one in before}
+                self._record(connection, user, "limit", name, organization, before=was or None, after=changes)
+            return _limit(subject, row.options, running_limits.overrides(connection).get(subject, {}))
+
+        limited = self._database.write(work, of=EVERYONE)
+        self._database.hint()  # there may be room now
+        return limited
+
+    def reset_limit(self, name: str, *, organization: str | None = None, user: str | None = None) -> bool:
+        """Take back what `limit` set: the type is limited as its handler says again. False if nothing was set."""
+        storable(user=user)
+        subject = _limit_subject(name, organization)
+
+        def work(connection: Connection) -> bool:
+            before = running_limits.reset_limit(connection, subject)
+            if before is not None:
+                self._record(connection, user, "reset_limit", name, organization, before=before)
+            return before is not None
+
+        was_set = self._database.write(work, of=EVERYONE)
+        self._database.hint()
+        return was_set
+
+    def limits(self, name: str | None = None) -> tuple[JobTypeLimit, ...]:
+        """What of each type, or of one, may run: of all organizations together, then of each that has its own limit.
+
+        Raises:
+            JobTypeNotFound
+        """
+        rows, overrides = self._database.read(
+            lambda connection: (statements.everything(connection), running_limits.overrides(connection)), of=EVERYONE
+        )
+        found = []
+        for row in rows:
+            every = LimitSubject(None, row.name)
+            own = sorted((one for one in overrides if one.job_type == row.name and one.organization), key=str)
+            found += [
+                _limit(one, row.options, overrides.get(one, {})) for one in (every, *own) if name in (None, row.name)
+            ]
+        if name is not None and not found:
+            raise JobTypeNotFound(f"Job type {name} is not registered.")
+        return tuple(found)
+
+    def _set_enabled(self, name: str, user: str | None, *, enabled: bool) -> None:
+        storable(name=name, user=user)
+
+        def work(connection: Connection) -> None:
+            row = statements.hold(connection, name)
+            if row is None:
+                raise JobTypeNotFound(f"Job type {name} is not registered.")
+            statements.set_enabled(connection, name, enabled=enabled)
+            verb, before, after = "enable" if enabled else "disable", {"enabled": row.enabled}, {"enabled": enabled}
+            self._record(connection, user, verb, name, before=before, after=after)
+
+        self._database.write(work, of=EVERYONE)
+
+
+def _limit_subject(job_type: str, organization: str | None) -> LimitSubject:
+    storable(name=job_type)
+    if organization is not None and not is_organization_id(organization):
+        raise ConfigurationError(f"{organization!r:.160} is no organization's id; None means all organizations.")
+    return LimitSubject(organization, job_type)
+
+
+def _refuse_window_alone(limited: JobTypeLimit, changes: Mapping[str, Any]) -> None:
+    # Who takes the rate away may name a window beside it.
+    if {"execution_rate", "execution_rate_window"} & {*changes} == {"execution_rate_window"} and (
+        limited.execution_rate is None
+    ):
+        raise ConfigurationError("execution_rate_window is the time of execution_rate, which is not set; give it, too.")
+
+
+def _limit(subject: LimitSubject, options: str, changes: Mapping[str, Any]) -> JobTypeLimit:
+    own = Options.from_json(options).limit if subject.organization is None else Limit()
+    assert subject.job_type is not None
+    effective = asdict(replace(own, **changes))
+    return JobTypeLimit(subject.job_type, subject.organization, **effective, changed=tuple(sorted(changes)))
