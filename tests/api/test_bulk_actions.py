@@ -66,6 +66,16 @@ def test_one_ends_with_the_token_that_began_it(api: Api):
     assert "revoked" in ended["problem"]
 
 
+def test_workers_do_what_is_left_as_whoever_began_it(api: Api):
+    api.fl.queues.pause("default")  # so that jobs stay where they are
+    begun = begin(api, "member")
+    api.run()
+    ended = api.as_("member").get(f"{BASE}/{begun['id']}").json()
+    assert (ended["state"], ended["changed"]) == ("done", 3)
+    told = [one for one in api.fl.audit.list("acme") if one.action == "jobs.cancel"]
+    assert [(one.actor, one.origin[:5]) for one in told] == [("member", "token")] * 3
+
+
 def test_too_many_at_once_are_a_conflict(api: Api):
     for _ in range(10):
         begin(api, "admin")

@@ -370,11 +370,14 @@ def test_a_handler_of_one_organization_has_no_right_to_logins_pauses_types_and_w
     assert [one.id for one in fl.users.list()] == ["olga"]
 
 
-def test_who_is_an_operator_the_app_may_know(fl: Fairlane):
+def test_who_is_an_operator_the_app_may_know_and_workers_too(fl: Fairlane):
     fl.users.create("olga", operator=True)
     look = text("SELECT id, is_operator, rights, disabled_at FROM fairlane_users")
+    worker = fl.database.sibling(pool_size=1, role=Role.WORKER)
     with in_role():
-        assert fl.database.read(lambda c: c.execute(look).one().is_operator, of="acme")
+        for database in (fl.database, worker):
+            assert database.read(lambda c: c.execute(look).one().is_operator, of="acme")
+    worker.close()
 
 
 def test_deleting_a_paused_organization_ends_its_pause_below_a_login_that_is_bound(

@@ -28,10 +28,12 @@ Ask = Callable[[str, Mapping[str, Any]], Sequence[Sequence[Any]]]
 
 _ALL: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
 _RIGHTS: Final = {audit: ("SELECT", "INSERT")}  # append-only
+# Whether somebody is an operator, asked where they change something.
+_OPERATORS: Final = ("SELECT (id)", "SELECT (is_operator)", "SELECT (rights)", "SELECT (disabled_at)")
 # Handlers have the app's role. Logins, pauses and workers are the operator's to change, and a password's hash is nobody
 # else's to read; whoever submits registers the types that they submit, and leaves them enabled or not.
 _RIGHTS_OF_APP: Final[Mapping[Table, Sequence[str]]] = {
-    users: ("SELECT (id)", "SELECT (is_operator)", "SELECT (rights)", "SELECT (disabled_at)"),
+    users: _OPERATORS,
     sessions: (),
     socket_tickets: (),
     feed_keys: (),
@@ -40,7 +42,15 @@ _RIGHTS_OF_APP: Final[Mapping[Table, Sequence[str]]] = {
     locked_organizations: ("SELECT",),
     job_types: ("SELECT", "INSERT", "UPDATE (schema)", "UPDATE (options)", "UPDATE (registered_at)"),
 }
-_NOT_FOR_WORKERS: Final = frozenset({users, sessions, tokens, socket_tickets, feed_keys})
+# Workers go on with bulk actions as whoever began them.
+_RIGHTS_OF_WORKER: Final[Mapping[Table, Sequence[str]]] = {
+    users: _OPERATORS,
+    sessions: (),
+    tokens: (),
+    socket_tickets: (),
+    feed_keys: (),
+}
+_NARROWED: Final = {Role.APP: _RIGHTS_OF_APP, Role.WORKER: _RIGHTS_OF_WORKER}
 _VERSION_TABLE: Final = "fairlane_schema_version"
 _TENANT, _EVERYTHING = "fairlane_tenant", "fairlane_all"
 _SECRET: Final = [table.name for table in metadata.sorted_tables if policy_of(table) is not None]
@@ -193,9 +203,7 @@ def _bind(connection: Connection, table: Table) -> None:
 
 
 def _rights(role: Role, table: Table) -> Sequence[str]:
-    if role is Role.WORKER and table in _NOT_FOR_WORKERS:
-        return ()
-    return _RIGHTS_OF_APP.get(table, _RIGHTS.get(table, _ALL)) if role is Role.APP else _RIGHTS.get(table, _ALL)
+    return _NARROWED.get(role, {}).get(table, _RIGHTS.get(table, _ALL))
 
 
 def _oids(ask: Ask, names: Sequence[str]) -> dict[str, int]:
