@@ -179,9 +179,9 @@ FROM (SELECT n, '2026-11-01Z'::timestamptz + n * interval '1 s' AS moment FROM g
 """
 # One in a hundred goes on.
 BULK_ACTIONS = """
-INSERT INTO fairlane_bulk_actions (organization_id, id, verb, origin, wanted, filters, changed, passed_over, refused,
-  refusals, failures, look_at, created_at, ended_at)
-SELECT 'small' || n % 100, gen_random_uuid(), 'retry', 'library', '{}', '{}', 0, 0, 0, '[]', 0,
+INSERT INTO fairlane_bulk_actions (organization_id, id, verb, origin, as_operator, wanted, filters, changed,
+  passed_over, refused, refusals, failures, look_at, created_at, ended_at)
+SELECT 'small' || n % 100, gen_random_uuid(), 'retry', 'library', true, '{}', '{}', 0, 0, 0, '[]', 0,
   CASE WHEN n % 100 = 7 THEN moment END, moment, CASE WHEN n % 100 <> 7 THEN moment END
 FROM (SELECT n, '2026-11-01Z'::timestamptz + n * interval '1 s' AS moment FROM generate_series(1, 20000) AS n) AS its
 """

@@ -100,7 +100,7 @@ class Authenticator:
 
 
 class Authentication:
-    """ASGI middleware: the principal goes into the request's state, and from where they act to the audit.
+    """ASGI middleware: the principal goes into the request's state, from where and as what they act to whoever asks.
 
     Args:
         turns: in which requests are worked on.
@@ -128,15 +128,16 @@ class Authentication:
             if (scope["method"], path_of(scope)) in OPEN:
                 if comes_from_elsewhere(headers, self._origins, scheme=scope["scheme"], must_say=False):
                     raise _cross_site()
-                via = "login"
+                via, as_operator = "login", False
             else:
                 principal = await self._prove(scope, headers)
                 self._refuse_cross_site(scope, headers)
-                via = principal.via
+                via, as_operator = principal.via, principal.operator_rights is not None
         except (FairlaneError, Problem) as error:
             await problems.of(error).response()(scope, receive, send)
             return
-        with acting_from(f"{via} from {address_of(scope)}"), reading_within(self._read_timeout):
+        acting = acting_from(f"{via} from {address_of(scope)}", as_operator=as_operator)
+        with acting, reading_within(self._read_timeout):
             await self._app(scope, receive, send)
 
     async def _prove(self, scope: Scope, headers: Headers) -> Principal:

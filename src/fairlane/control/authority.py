@@ -9,6 +9,7 @@ import json
 from sqlalchemy import Connection
 
 from fairlane.domain.errors import PermissionDenied
+from fairlane.domain.origin import acts_as_operator
 from fairlane.domain.permissions import OPERATOR_RIGHTS, Access, Principal, Right, access, rights_of
 from fairlane.registry.directory import memberships
 from fairlane.store.statements import credentials
@@ -18,6 +19,11 @@ from fairlane.store.tables import AnyRow
 def operator_rights(row: AnyRow) -> frozenset[Right] | None:
     """What a row of users, or of a session with its user, gives in every organization."""
     return OPERATOR_RIGHTS | rights_of(json.loads(row.rights)) if row.is_operator else None
+
+
+def is_acting_operator(connection: Connection, user: str) -> bool:
+    """Whether the user is an operator, and acts as one here."""
+    return _acting_rights(credentials.find_rights(connection, user)) is not None
 
 
 def refuse_unless_may(
@@ -38,7 +44,7 @@ def refuse_unless_may(
         return
     holder = credentials.find_rights(connection, user)
     is_disabled = holder is not None and holder.disabled_at is not None
-    rights = operator_rights(holder) if holder is not None else None
+    rights = _acting_rights(holder)
     principal = Principal(user, "", operator_rights=rights)
     if organization is None:
         may = right in (rights or ())
@@ -47,6 +53,13 @@ def refuse_unless_may(
         may = found is not None and right in found.rights and (found.is_full or not full)
     if is_disabled or not may:
         raise PermissionDenied(f"{user} may not do this any more: the right {right} was taken from them meanwhile.")
+
+
+def _acting_rights(holder: AnyRow | None) -> frozenset[Right] | None:
+    """What they may in every organization, as an operator; None: they are none, or don't act as one here."""
+    if holder is None or holder.disabled_at is not None or not acts_as_operator():
+        return None
+    return operator_rights(holder)
 
 
 def _access(connection: Connection, principal: Principal, organization: str) -> Access | None:

@@ -17,7 +17,7 @@ from fairlane.control.bulk_steps import BulkSteps
 from fairlane.control.bulk_work import check_pace
 from fairlane.domain.bulk import MOST_WORKING, BulkAction, BulkVerb, fitting, verb_of
 from fairlane.domain.errors import FairlaneError, InvalidParameters, PermissionDenied, TooManyBulkActions
-from fairlane.domain.origin import origin
+from fairlane.domain.origin import acts_as_operator, origin
 from fairlane.domain.permissions import Right
 from fairlane.domain.texts import storable
 from fairlane.store.statements import audit
@@ -178,6 +178,7 @@ class Bulk:
             **values,
             "organization_id": organization,
             "origin": origin(),
+            "as_operator": acts_as_operator(),
             "wanted": kept_wanted(replace(wanted, there_at=now)),
             "refusals": "[]",
             **dict.fromkeys(("changed", "passed_over", "refused", "failures"), 0),

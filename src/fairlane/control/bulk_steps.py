@@ -60,7 +60,7 @@ class BulkSteps:
 
     def step(self, row: AnyRow, token: UUID) -> None:
         """A step of one that was taken under this token. What it raises, `go_on` says."""
-        with acting_from(row.origin):
+        with acting_from(row.origin, as_operator=row.as_operator):
             try:
                 problem = self._problem(row)
                 if problem is not None:

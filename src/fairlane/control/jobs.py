@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from fairlane.config import HARD_PAYLOAD_LIMIT
+from fairlane.control.authority import is_acting_operator
 from fairlane.control.drafting import check_size
 from fairlane.domain.errors import ConfigurationError, IllegalTransition, JobNotFound, PermissionDenied
 from fairlane.domain.ids import job_id_of
@@ -22,7 +23,7 @@ from fairlane.registry.directory import Directory, Membership, StoredDirectory, 
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.sealing import KeyNotHere, Unreadable
 from fairlane.store.borrow import lock_timeout
-from fairlane.store.statements import audit, cancel, cleanup, credentials, dead_letters, rows
+from fairlane.store.statements import audit, cancel, cleanup, dead_letters, rows
 from fairlane.store.statements.dead_letters import Edit
 from fairlane.store.statements.transition import SYSTEM, lock_job
 from fairlane.store.tables import AnyRow, jobs
@@ -140,7 +141,7 @@ class JobControl:
             with lock_timeout(connection, self._database.lock_seconds):
                 row = lock_job(connection, organization, key)
                 membership = ask(connection) if ask is not None else None
-                is_operator = ask is not None and _is_operator(connection, user)
+                is_operator = user is not None and is_acting_operator(connection, user)
                 if row is None or (ask is not None and membership is None and not is_operator):
                     raise JobNotFound(f"Organization {organization} has no job {key}.")
                 if not is_operator:
@@ -191,11 +192,6 @@ class JobControl:
         wanted = rows.select_jobs().where(jobs.c.id == job_id)
         (job,) = rows.jobs_of(connection, organization, wanted, self._keyring.shown(connection))
         return job
-
-
-def _is_operator(connection: Connection, user: str | None) -> bool:
-    holder = credentials.find_rights(connection, user) if user is not None else None
-    return holder is not None and holder.is_operator and holder.disabled_at is None
 
 
 def _check_right(row: AnyRow, user: str | None, membership: Membership | None, verb: str) -> None:

@@ -1,6 +1,7 @@
-"""From where somebody acts, for the audit: the face, and over a network the credential and the address.
+"""From where somebody acts, for the audit: the face, and over a network the credential and the address. And as what.
 
-A context variable, as a request's threads inherit it: no verb between the face and the record has to pass it on.
+Context variables, as a request's threads inherit them: no verb between the face and what asks has to pass them on, and
+none can forget to.
 """
 
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Final
 
 _LIBRARY: Final = "library"
 _origin: ContextVar[str] = ContextVar("fairlane_origin", default=_LIBRARY)
+_as_operator: ContextVar[bool] = ContextVar("fairlane_as_operator", default=True)
 
 
 def origin() -> str:
@@ -17,11 +19,21 @@ def origin() -> str:
     return _origin.get()
 
 
+def acts_as_operator() -> bool:
+    """Whether who acts here and is an operator does so as one; not by a credential that makes a member of them."""
+    return _as_operator.get()
+
+
 @contextmanager
-def acting_from(text: str) -> Iterator[None]:
-    """Within the block, whatever is audited comes from there."""
-    token = _origin.set(text[:200])
+def acting_from(text: str, *, as_operator: bool = True) -> Iterator[None]:
+    """Within the block, whatever is audited comes from there.
+
+    Args:
+        as_operator: whether an operator acts as one there: see `acts_as_operator`.
+    """
+    origin, operator = _origin.set(text[:200]), _as_operator.set(as_operator)
     try:
         yield
     finally:
-        _origin.reset(token)
+        _as_operator.reset(operator)
+        _origin.reset(origin)

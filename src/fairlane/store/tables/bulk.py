@@ -1,13 +1,14 @@
 """Bulk actions that were begun."""
 
-from sqlalchemy import Column, Float, Index, Integer, String, Table, Text, Uuid
+from sqlalchemy import Boolean, Column, Float, Index, Integer, String, Table, Text, Uuid
 
 from fairlane.store.tables.base import NAME, Instant, metadata, organization_key
 
 # `needs` is the right that its user has to have still, null = it is trusted code's; `token` the hash of the token that
-# began it, if one did. `wanted` is JSON: which jobs. `refusals`, too: the first jobs that were refused, and why.
-# `look_at`: when whoever is free goes on with it; null = never any more. It is a little ahead while somebody is at it,
-# under `taken` as their lease token. `failures`: steps, one after the other, that came nowhere.
+# began it, if one did; `as_operator` whether its user acts as one there who is. `wanted` is JSON: which jobs.
+# `refusals`, too: the first jobs that were refused, and why. `look_at`: when whoever is free goes on with it; null =
+# never any more. It is a little ahead while somebody is at it, under `taken` as their lease token. `failures`: steps,
+# one after the other, that came nowhere.
 bulk_actions = Table(
     "fairlane_bulk_actions",
     metadata,
@@ -18,6 +19,7 @@ bulk_actions = Table(
     Column("needs", NAME),
     Column("token", String(64)),
     Column("origin", NAME, nullable=False),
+    Column("as_operator", Boolean, nullable=False),
     Column("wanted", Text, nullable=False),
     Column("filters", Text, nullable=False),  # JSON, to be told
     Column("per_second", Float(53)),

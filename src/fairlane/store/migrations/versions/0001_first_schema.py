@@ -644,6 +644,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         sa.Column("needs", NAME),
         sa.Column("token", sa.String(64)),
         sa.Column("origin", NAME, nullable=False),
+        sa.Column("as_operator", sa.Boolean(), nullable=False),
         sa.Column("wanted", sa.Text(), nullable=False),
         sa.Column("filters", sa.Text(), nullable=False),
         sa.Column("per_second", sa.Float(53)),

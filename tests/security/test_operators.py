@@ -1,0 +1,105 @@
+"""An operator acts as one by the credentials that say so, and for as long as they are one."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import httpx
+import pytest
+
+from fairlane.control import bulk_steps
+from fairlane.control.bulk import Bulk
+from tests.api.served import OPERATOR, Api
+from tests.api.test_jwt import SETTINGS, Issuer, signed
+
+ACME = "/organizations/acme"
+Send = Callable[[httpx.Client, str], httpx.Response]
+
+
+@pytest.fixture
+def api(serve: Callable[..., Api]) -> Api:
+    """The API, where the operator is a member of acme, too, and an identity provider names no operators."""
+    served = serve(SETTINGS, fetch=Issuer())
+    served.fl.members.add("acme", OPERATOR)
+    return served
+
+
+def others(api: Api, job_type: str) -> str:
+    """Somebody else's job."""
+    return str(api.fl.submit(job_type, organization="acme", user="colleague").id)
+
+
+def as_member(api: Api, credential: str) -> httpx.Client:
+    """The operator, by a credential that makes an ordinary member of them."""
+    return api.as_(OPERATOR) if credential == "token" else api.client(signed(sub=OPERATOR))
+
+
+def post(path: str, body: Callable[[str], Mapping[str, Any]] = lambda _: {}) -> Send:
+    return lambda client, job: client.post(f"{ACME}/{path.format(job=job)}", json=body(job))
+
+
+def some(path: str, **more: Any) -> Send:
+    return post(f"dead-letters/{path}", lambda job: {"ids": [job], **more})
+
+
+CHANGES: dict[str, Send] = {
+    "a retry": post("jobs/{job}/retry"),
+    "a retry with other parameters": post("jobs/{job}/retry", lambda _: {"parameters": {"text": "x"}}),
+    "a retry as a dead letter": post("dead-letters/{job}/retry"),
+    "a decision": post("dead-letters/{job}/resolution", lambda _: {"resolution": "ignored"}),
+    "a deletion": lambda client, job: client.delete(f"{ACME}/dead-letters/{job}"),
+    "retries": some("retry"),
+    "decisions": some("resolution", resolution="resolved"),
+    "deletions": some("deletion"),
+}
+
+
+@pytest.mark.parametrize("credential", ["token", "jwt"])
+def test_by_a_credential_of_a_member_an_operator_changes_no_job_of_others(api: Api, credential: str):
+    waiting, dead = others(api, "report"), others(api, "failing")
+    api.fl.queues.pause("default")
+    client, operator = as_member(api, credential), api.operator()
+    assert client.get(f"{ACME}/access").json()["is_operator"] is False
+    assert client.post(f"{ACME}/jobs/{waiting}/cancellation").status_code == 403
+    assert operator.post(f"{ACME}/jobs/{waiting}/cancellation").status_code == 202
+    api.fl.queues.resume("default")
+    api.run()
+    before = api.fl.dead_letters.list("acme").items
+    for name, change in CHANGES.items():
+        answer = change(client, dead)
+        refused = answer.json().get("refused", [{"type": answer.json().get("type")}])
+        assert [one["type"] for one in refused] == ["urn:fairlane:problem:permission-denied"], name
+    group = before[0].fingerprint
+    assert client.post(f"{ACME}/dead-letter-groups/{group}/retry").status_code == 403
+    assert api.fl.dead_letters.list("acme").items == before
+    assert operator.post(f"{ACME}/dead-letters/{dead}/retry").status_code == 202
+
+
+def test_the_library_is_trusted_code_so_an_operator_is_one_there(api: Api):
+    job = others(api, "report")
+    assert api.fl.cancel(job, organization="acme", user=OPERATOR).canceled_by == OPERATOR
+
+
+@pytest.fixture
+def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step of a bulk action is a job, and whoever begins does no second one."""
+    monkeypatch.setattr(bulk_steps, "_STEP", 0.0)
+    defaults = Bulk.start.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "seconds", 0.0)
+
+
+@pytest.mark.usefixtures("one_by_one")
+@pytest.mark.parametrize(("credential", "changed"), [("token", 1), ("jwt", 1), ("operator", 3)])
+def test_a_bulk_action_goes_on_as_what_its_credential_made_of_whoever_began_it(api: Api, credential: str, changed: int):
+    api.fl.members.update("acme", OPERATOR, role="admin")
+    api.fl.queues.pause("default")  # so that workers have time for it
+    for _ in range(3):
+        others(api, "report")
+    client = api.operator() if credential == "operator" else as_member(api, credential)
+    begun = client.post(f"{ACME}/bulk-actions", json={"action": "cancel"}).json()
+    assert begun["changed"] == 1
+    api.fl.members.update("acme", OPERATOR, role="viewer")
+    api.run()
+    ended = api.as_("admin").get(f"{ACME}/bulk-actions/{begun['id']}").json()
+    state = "done" if credential == "operator" else "stopped"
+    assert (ended["state"], ended["changed"], ended["refused"]) == (state, changed, 0)
