@@ -15,8 +15,9 @@ from fairlane.store.statements import breakers
 from fairlane.store.tables import AnyRow, audit
 from tests.api import matrix as m
 from tests.api.matrix import MATRIX, Across, Within
+from tests.api.routes import Route, body_of, for_operator, routes
 from tests.api.served import OPERATOR, PASSWORD, Api
-from tests.api.test_matrix import Route, World, body_of, routes
+from tests.api.test_matrix import World
 
 UNAUDITED = {
     "submitJob": "the execution log has who submitted it, and when",
@@ -65,7 +66,7 @@ def request(world: World, route: Route) -> tuple[str, Callable[[], httpx.Respons
     if not isinstance(row, Within | Across):
         return request_of_login(world, route)
     if isinstance(row, Across):
-        principal, values = m.OPERATOR, {one: world.fresh_for_operator(route, one) for one in route.parameters}
+        principal, values = m.OPERATOR, {one: for_operator(world.api, route, one) for one in route.parameters}
     else:
         principal = next(one for one in (m.MEMBER, m.ADMIN) if getattr(row, one) < 300)
         values = {one: world.fresh(one, "acme", row) for one in route.parameters if one != "organization"}

@@ -1,38 +1,20 @@
 """Every route of the OpenAPI document, by every kind of principal, with what is theirs, another's and nobody's."""
 
-import re
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import count
-from typing import Any, NamedTuple
-from uuid import UUID, uuid4
+from typing import Any
 
 import httpx
 
-from fairlane.store.statements import workers
-from fairlane.store.statements.workers import WorkerCard
 from tests.api import alike
 from tests.api import matrix as m
 from tests.api.matrix import MATRIX, Across, Open, Proved, Within
+from tests.api.routes import NUMBER, Route, body_of, for_operator, nobodys, routes
 from tests.api.served import Api
 
 OWN, FOREIGN, UNKNOWN = "own", "foreign", "unknown"
-NUMBER = count()
 # So many of each organization's dead letters are used up.
 DEAD = 40
-
-
-class Route(NamedTuple):
-    """A route of the document."""
-
-    name: str
-    method: str
-    path: str
-
-    @property
-    def parameters(self) -> list[str]:
-        """What stands in the path."""
-        return re.findall(r"{(\w+)}", self.path)
 
 
 class World:
@@ -120,29 +102,6 @@ class World:
         found = {"job": self.foreign_job[row.job], "token": self.foreign_token}
         return found.get(parameter, "report.txt")
 
-    def fresh_for_operator(self, route: Route, parameter: str) -> str:
-        fl, name = self.api.fl, f"x-{next(NUMBER)}"
-        if parameter == "organization":
-            return fl.organizations.create(name).id
-        if parameter == "user":
-            return fl.users.create(name).id
-        if parameter == "token":
-            return str(fl.tokens.create(None, user="olga", name=name)[0].id)
-        if parameter == "worker":
-            return str(self.worker())
-        if parameter == "job_type" and route.name == "deleteJobType":
-            fl.job_type(name)(lambda ctx: None)
-            fl.migrate()
-            return name
-        return {"job_type": "report", "queue": "default"}[parameter]
-
-    def worker(self) -> UUID:
-        """A worker that does nothing but live."""
-        card = WorkerCard(uuid4(), "test", None, ("report",), 1)
-        database = self.api.fl.database
-        database.write(lambda connection: workers.register(connection, database.clock, card, 60.0))
-        return card.id
-
     def send(self, principal: str, route: Route, values: dict[str, str], body: Any) -> httpx.Response:
         path = route.path.removeprefix("/api/v1").format(**values)
         client = self.clients[principal]
@@ -153,28 +112,6 @@ class World:
                 return httpx.Response(answer.status_code)
             answer.read()
             return answer
-
-
-def routes(api: Api) -> list[Route]:
-    document = api.client().get("/openapi.json").json()
-    return [
-        Route(operation["operationId"], method.upper(), path)
-        for path, methods in document["paths"].items()
-        for method, operation in methods.items()
-    ]
-
-
-def nobodys(parameter: str) -> str:
-    """What nobody has; a file's name is looked for in a job that nobody has."""
-    if parameter == "name":
-        return "report.txt"
-    return str(uuid4()) if parameter in {"job", "token", "worker", "bulk_action"} else f"nobody-{next(NUMBER)}"
-
-
-def body_of(row: Any, route: Route) -> Any:
-    if route.name in {"createOrganization", "createUser"}:
-        return {"id": f"x-{next(NUMBER)}"}
-    return row.body if hasattr(row, "body") else None
 
 
 def wrong_within(world: World, route: Route, row: Within) -> Iterator[str]:
@@ -239,7 +176,7 @@ def wrong_across(world: World, route: Route, row: Across) -> Iterator[str]:
             if which == UNKNOWN and not route.parameters:
                 continue
             values = {
-                one: world.fresh_for_operator(route, one) if which == OWN else nobodys(one) for one in route.parameters
+                one: for_operator(world.api, route, one) if which == OWN else nobodys(one) for one in route.parameters
             }
             answer = world.send(principal, route, values, body_of(row, route))
             found.add(repr(alike.told(answer)))

@@ -15,8 +15,9 @@ from sqlalchemy import event
 
 from tests.api import matrix as m
 from tests.api.matrix import MATRIX, Within
+from tests.api.routes import Route, body_of, nobodys, routes
 from tests.api.served import Api
-from tests.api.test_matrix import Route, World, body_of, nobodys, routes, values_of
+from tests.api.test_matrix import World, values_of
 from tests.security.swaps import SWAPS, Others
 
 
