@@ -23,6 +23,7 @@ from fairlane.control.asynchronous import (
     asynchronous,
 )
 from fairlane.control.audit import Audit
+from fairlane.control.authority import Authority
 from fairlane.control.batch import OnDuplicate, Submission
 from fairlane.control.bulk import Bulk
 from fairlane.control.bulk_steps import BulkSteps
@@ -127,14 +128,15 @@ class Fairlane:
         self._submitter = Submitter(self.database, self.catalogue, self.directory, self.keyring, settings, self.emit)
         self._jobs = JobControl(self.database, self.directory, self.catalogue, self.keyring, settings.payload_limit)
         self.idempotency = Idempotency(self.database, self._submitter, self.keyring)
-        self.organizations = Organizations(self.database, of_host=directory is not None)
-        self.members = Members(self.database, of_host=directory is not None)
+        authority = Authority(self.directory)
+        self.organizations = Organizations(self.database, authority)
+        self.members = Members(self.database, authority)
         self.queues = Queues(self.database)
         self.job_types = JobTypes(self.database, self.emit)
         self.dead_letters = DeadLetters(self.database, self._jobs, self.keyring)
-        self.bulk = Bulk(self.database, self.reads.matching.resolved, self._bulk_steps(), of_host=host is not None)
+        self.bulk = Bulk(self.database, self.reads.matching.resolved, self._bulk_steps(), authority)
         self.workers = Workers(self.database)
-        self.schedules = Schedules(self.database, self._submitter, self.keyring)
+        self.schedules = Schedules(self.database, self._submitter, self.keyring, authority)
         self.users = Users(self.database)
         self.tokens = Tokens(self.database, self.directory)
         self.tickets = Tickets(self.database)
@@ -520,7 +522,8 @@ class Fairlane:
         """What does bulk actions; by default on the application's connections."""
         database, directory = database or self.database, directory or self.directory
         jobs = JobControl(database, directory, self.catalogue, self.keyring, self.settings.payload_limit)
-        return BulkSteps(database, BulkWork(database, jobs, Matching(database).ids), self.database)
+        work = BulkWork(database, jobs, Matching(database).ids)
+        return BulkSteps(database, work, Authority(directory), self.database)
 
     def directory_changed(self, organization: str, user: str | None = None) -> None:
         """Tell that a host's directory would answer otherwise now than before.

@@ -10,7 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.applications import Starlette
 
-from fairlane import Fairlane, JobContext, Settings, WebSettings
+from fairlane import Directory, Fairlane, JobContext, Settings, WebSettings
 from fairlane.api import create_app
 from fairlane.cli.server import ApiServer
 
@@ -43,19 +43,20 @@ class Api:
     """An application with two organizations, acme and other, and its API.
 
     In each there are a viewer, a member, a colleague (a member, too) and an admin, by these names; olga is an operator.
+    With a `directory` it says who there is, and nobody else but olga.
     """
 
-    def __init__(self, url: str, settings: Mapping[str, Any] | None = None, **options: Any) -> None:
-        self.fl = Fairlane(Settings(url=url, artifacts_url="memory:///"))
+    def __init__(
+        self, url: str, settings: Mapping[str, Any] | None = None, directory: Directory | None = None, **options: Any
+    ) -> None:
+        self.fl = Fairlane(Settings(url=url, artifacts_url="memory:///"), directory=directory)
         self.settings = WebSettings(**{**QUICK, **(settings or {})})
         self.fl.job_type("report", max_retries=0, dedup_window=0)(report)
         self.fl.job_type("failing", max_retries=0, dedup_window=0)(failing)
         self.fl.job_type("unique", max_retries=0)(report)
         self.fl.migrate()
-        for organization in ("acme", "other"):
-            self.fl.organizations.create(organization)
-            for user in ("viewer", "member", "colleague", "admin"):
-                self.fl.members.add(organization, self.name(user, organization), role=ROLES[user])
+        if directory is None:
+            self._settle()
         self.fl.users.create(OPERATOR, operator=True)
         self.app = create_app(self.fl, self.settings, **options)
         self.server = Server(self.app)
@@ -70,6 +71,12 @@ class Api:
             client.close()
         self.server.stop()
         self.fl.close()
+
+    def _settle(self) -> None:
+        for organization in ("acme", "other"):
+            self.fl.organizations.create(organization)
+            for user in ("viewer", "member", "colleague", "admin"):
+                self.fl.members.add(organization, self.name(user, organization), role=ROLES[user])
 
     @staticmethod
     def name(user: str, organization: str) -> str:

@@ -5,13 +5,15 @@ trusted, and not asked: there `by` only says whom the audit is to name.
 """
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
 from fairlane.domain.errors import PermissionDenied
 from fairlane.domain.origin import acts_as_operator
-from fairlane.domain.permissions import OPERATOR_RIGHTS, Access, Principal, Right, access, rights_of
-from fairlane.registry.directory import memberships
+from fairlane.domain.permissions import OPERATOR_RIGHTS, Principal, Right, access, rights_of
+from fairlane.registry.directory import Directory, Membership, StoredDirectory, memberships
 from fairlane.store.statements import credentials
 from fairlane.store.tables import AnyRow
 
@@ -21,50 +23,100 @@ def operator_rights(row: AnyRow) -> frozenset[Right] | None:
     return OPERATOR_RIGHTS | rights_of(json.loads(row.rights)) if row.is_operator else None
 
 
-def is_acting_operator(connection: Connection, user: str) -> bool:
-    """Whether the user is an operator, and acts as one here."""
-    return _acting_rights(credentials.find_rights(connection, user)) is not None
+class Authority:
+    """Asks about whoever changes something in an organization."""
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+
+    @property
+    def is_of_host(self) -> bool:
+        """Whether it is the application's own directory that knows the members."""
+        return not isinstance(self._directory, StoredDirectory)
+
+    def actor(self, organization: str | None, user: str | None, right: Right | None) -> "Actor":
+        """Somebody to be asked about in their change's transaction.
+
+        A host's directory is asked at once: it may take long, and no row is locked yet.
+
+        Args:
+            organization: where; None = in all of them, which takes an operator.
+            user: who; None = the system, which may all.
+            right: which they need there; None = trusted code, which is not asked.
+
+        Raises:
+            StorageUnavailable: the host's directory does not answer.
+        """
+        if user is None or right is None or organization is None:
+            return Actor(organization, user, right, lambda _: None)
+        pair = (organization, user)
+        if not self.is_of_host:
+            return Actor(organization, user, right, lambda connection: memberships(connection, [pair]).get(pair))
+        membership = self._directory.members([pair]).get(pair)
+        return Actor(organization, user, right, lambda _: membership)
 
 
-def refuse_unless_may(
-    connection: Connection, organization: str | None, user: str | None, right: Right | None, *, full: bool = False
-) -> None:
-    """Refuse a change by somebody who does not have the right now.
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Somebody who changes something in an organization, or, where that is None, in all; see `Authority.actor`."""
+
+    organization: str | None
+    user: str | None
+    right: Right | None
+    membership: Callable[[Connection], Membership | None]
+
+    def is_operator(self, connection: Connection) -> bool:
+        """Whether they are an operator, and act as one here."""
+        return self.user is not None and _rights_everywhere(credentials.find_rights(connection, self.user)) is not None
+
+    def refuse_unless_may(self, connection: Connection, *, full: bool = False) -> None:
+        """Refuse a change by somebody who does not have the right now.
+
+        Args:
+            full: whether it takes an admin or operator, beside the right.
+
+        Raises:
+            PermissionDenied
+        """
+        if self.user is None or self.right is None:
+            return
+        if self.organization is None:
+            refuse_unless_operator(connection, self.user, self.right)
+            return
+        holder, member = credentials.find_rights(connection, self.user), self.membership(connection)
+        principal = Principal(self.user, "", operator_rights=_rights_everywhere(holder))
+        role, permissions = (member.role, member.permissions) if member is not None else (None, frozenset[str]())
+        found = access(principal, self.organization, role, permissions)
+        may = found is not None and self.right in found.rights and (found.is_full or not full)
+        if _is_disabled(holder) or not may:
+            raise _lost(self.user, self.right)
+
+
+def refuse_unless_operator(connection: Connection, user: str | None, right: Right | None) -> None:
+    """Refuse a change in all organizations by somebody who is not, or no more, an operator with the right.
 
     Args:
-        organization: where; None = in all of them, which takes an operator.
-        user: who; None = the system, which may.
-        right: which; None = trusted code, which is not asked.
-        full: whether it takes an admin or operator, beside the right.
+        user, right: as in `Authority.actor`.
 
     Raises:
         PermissionDenied
     """
     if user is None or right is None:
         return
-    holder = credentials.find_rights(connection, user)
-    is_disabled = holder is not None and holder.disabled_at is not None
-    rights = _acting_rights(holder)
-    principal = Principal(user, "", operator_rights=rights)
-    if organization is None:
-        may = right in (rights or ())
-    else:
-        found = _access(connection, principal, organization)
-        may = found is not None and right in found.rights and (found.is_full or not full)
-    if is_disabled or not may:
-        raise PermissionDenied(f"{user} may not do this any more: the right {right} was taken from them meanwhile.")
+    if right not in (_rights_everywhere(credentials.find_rights(connection, user)) or ()):
+        raise _lost(user, right)
 
 
-def _acting_rights(holder: AnyRow | None) -> frozenset[Right] | None:
+def _rights_everywhere(holder: AnyRow | None) -> frozenset[Right] | None:
     """What they may in every organization, as an operator; None: they are none, or don't act as one here."""
-    if holder is None or holder.disabled_at is not None or not acts_as_operator():
+    if holder is None or _is_disabled(holder) or not acts_as_operator():
         return None
     return operator_rights(holder)
 
 
-def _access(connection: Connection, principal: Principal, organization: str) -> Access | None:
-    pair = (organization, principal.user)
-    membership = memberships(connection, [pair]).get(pair)
-    if membership is None:
-        return access(principal, organization, None)
-    return access(principal, organization, membership.role, membership.permissions)
+def _is_disabled(holder: AnyRow | None) -> bool:
+    return holder is not None and holder.disabled_at is not None
+
+
+def _lost(user: str, right: Right) -> PermissionDenied:
+    return PermissionDenied(f"{user} may not do this any more: the right {right} was taken from them meanwhile.")

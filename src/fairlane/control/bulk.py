@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection
 from uuid_utils.compat import uuid7
 
-from fairlane.control.authority import refuse_unless_may
+from fairlane.control.authority import Authority
 from fairlane.control.bulk_rows import bulk_action_of, kept_filters, kept_wanted, unknown
 from fairlane.control.bulk_steps import BulkSteps
 from fairlane.control.bulk_work import check_pace
@@ -35,16 +35,15 @@ class Bulk:
 
     Args:
         resolved: which jobs fit filters, with a text as what it stands for now: `Matching.resolved`.
-        of_host: whether the application's own directory knows who may what.
     """
 
     def __init__(
-        self, database: Database, resolved: Callable[..., Wanted], steps: BulkSteps, *, of_host: bool = False
+        self, database: Database, resolved: Callable[..., Wanted], steps: BulkSteps, authority: Authority
     ) -> None:
         self._database = database
         self._resolved = resolved
         self._steps = steps
-        self._of_host = of_host
+        self._authority = authority
 
     def start(
         self,
@@ -85,7 +84,7 @@ class Bulk:
             "id": begun,
             "verb": verb_of(verb),
             "user_id": user,
-            "needs": right if not self._of_host else None,
+            "needs": right,
             "token": token,
             "filters": kept_filters(given),
             "per_second": per_second,
@@ -148,6 +147,7 @@ class Bulk:
         """
         storable(organization=organization, user=user)
         key = _id_of(organization, action)
+        actor = self._authority.actor(organization, user, right)
 
         def work(connection: Connection) -> BulkAction:
             row = statements.lock(connection, organization, key)
@@ -156,7 +156,7 @@ class Bulk:
             is_own = row.user_id == user
             if only_own and not is_own:
                 raise PermissionDenied(f"Bulk action {key} is not {user}'s: ask an admin to stop it.")
-            refuse_unless_may(connection, organization, user, right if not self._of_host else None, full=not is_own)
+            actor.refuse_unless_may(connection, full=not is_own)
             now = self._database.clock.now(connection)
             if row.ended_at is None:
                 by = user or SYSTEM

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Connection
 
-from fairlane.control.authority import refuse_unless_may
+from fairlane.control.authority import Authority
 from fairlane.control.bulk_rows import wanted_of
 from fairlane.control.bulk_work import TOLD, BulkWork, Order, Worked
 from fairlane.domain.bulk import BulkVerb
@@ -36,13 +36,14 @@ class BulkSteps:
     """Works at bulk actions, half a second at a time, and keeps how far that came.
 
     Args:
-        directory: where users and tokens are asked for: the application's connections, as workers' may not read them.
+        accounts: where tokens are asked for: the application's connections, as workers' may not read them.
     """
 
-    def __init__(self, database: Database, work: BulkWork, directory: Database) -> None:
+    def __init__(self, database: Database, work: BulkWork, authority: Authority, accounts: Database) -> None:
         self._database = database
         self._work = work
-        self._directory = directory
+        self._authority = authority
+        self._accounts = accounts
 
     def go_on(self, organization: str, action: UUID) -> int:
         """A step of one that is due, unless somebody else is at it; 1 if it is done.
@@ -76,19 +77,20 @@ class BulkSteps:
 
     def _problem(self, row: AnyRow) -> str | None:
         """Why it must not go on: whoever began it may not do so any more. None: they may."""
+        needed = Right(row.needs) if row.needs is not None else None
+        actor = self._authority.actor(row.organization_id, row.user_id, needed)
 
         def read(connection: Connection) -> str | None:
-            now = self._directory.clock.now(connection)
+            now = self._accounts.clock.now(connection)
             if row.token is not None and not credentials.live_tokens(connection, [row.token], now):
                 return _TOKEN_GONE
             try:
-                needed = Right(row.needs) if row.needs is not None else None
-                refuse_unless_may(connection, row.organization_id, row.user_id, needed)
+                actor.refuse_unless_may(connection)
             except PermissionDenied as error:
                 return str(error)
             return None
 
-        return self._directory.read(read, of=EVERYONE)
+        return self._accounts.read(read, of=EVERYONE)
 
     def _keep(self, row: AnyRow, token: UUID, worked: Worked) -> None:
         """Keep how far it came, unless it was taken for too long and is somebody else's by now."""

@@ -9,17 +9,18 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from fairlane.config import HARD_PAYLOAD_LIMIT
-from fairlane.control.authority import is_acting_operator
+from fairlane.control.authority import Authority
 from fairlane.control.drafting import check_size
 from fairlane.domain.errors import ConfigurationError, IllegalTransition, JobNotFound, PermissionDenied
 from fairlane.domain.ids import job_id_of
 from fairlane.domain.jobs import Job
+from fairlane.domain.permissions import Right
 from fairlane.domain.sealing import Field
 from fairlane.domain.secrets import changed, restored
 from fairlane.domain.statuses import TERMINAL, Role
 from fairlane.domain.texts import storable
 from fairlane.registry.catalogue import Catalogue
-from fairlane.registry.directory import Directory, Membership, StoredDirectory, memberships
+from fairlane.registry.directory import Directory, Membership
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.sealing import KeyNotHere, Unreadable
 from fairlane.store.borrow import lock_timeout
@@ -44,7 +45,7 @@ class JobControl:
         payload_limit: int = HARD_PAYLOAD_LIMIT,
     ) -> None:
         self._database = database
-        self._directory = directory
+        self._authority = Authority(directory)
         self._catalogue = catalogue
         self._keyring = keyring
         self._payload_limit = payload_limit
@@ -135,14 +136,13 @@ class JobControl:
         """
         key = job_id_of(job_id, organization)
         storable(user=user)
-        ask = self._asking(organization, user) if user is not None else None
+        actor = self._authority.actor(organization, user, Right.JOBS_CHANGE)
 
         def change(connection: Connection) -> T:
             with lock_timeout(connection, self._database.lock_seconds):
                 row = lock_job(connection, organization, key)
-                membership = ask(connection) if ask is not None else None
-                is_operator = user is not None and is_acting_operator(connection, user)
-                if row is None or (ask is not None and membership is None and not is_operator):
+                membership, is_operator = actor.membership(connection), actor.is_operator(connection)
+                if row is None or (user is not None and membership is None and not is_operator):
                     raise JobNotFound(f"Organization {organization} has no job {key}.")
                 if not is_operator:
                     _check_right(row, user, membership, verb)
@@ -157,14 +157,6 @@ class JobControl:
         changed = self._database.write(change, of=organization)
         self._database.hint()
         return changed
-
-    def _asking(self, organization: str, user: str) -> Callable[[Connection], Membership | None]:
-        """How to learn of the user's membership. A host's directory is asked at once, while no row is locked."""
-        pair = (organization, user)
-        if isinstance(self._directory, StoredDirectory):
-            return lambda connection: memberships(connection, [pair]).get(pair)
-        membership = self._directory.members([pair]).get(pair)
-        return lambda _connection: membership
 
     def _edit(self, connection: Connection, row: AnyRow, parameters: Mapping[str, Any]) -> Edit:
         before = self._parameters_of(connection, row)

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from fairlane.control.authority import refuse_unless_may
+from fairlane.control.authority import Authority
 from fairlane.control.organizations import unknown
 from fairlane.domain.errors import ConfigurationError
 from fairlane.domain.organizations import Member, Mine, is_user_id
@@ -28,9 +28,9 @@ class Members:
     Where the application brings a `Directory` of its own, each verb is refused with a `ConfigurationError`.
     """
 
-    def __init__(self, database: Database, *, of_host: bool = False) -> None:
+    def __init__(self, database: Database, authority: Authority) -> None:
         self._database = database
-        self._of_host = of_host
+        self._authority = authority
 
     def add(
         self,
@@ -60,9 +60,10 @@ class Members:
         kind, names = _role(role), sorted({text("A permission", one) for one in permissions})
         if not is_user_id(user):
             raise ConfigurationError(f"A user's id has 1 to 200 printable characters; {user!r:.220} does not fit.")
+        actor = self._authority.actor(organization, by, right)
 
         def work(connection: Connection) -> None:
-            refuse_unless_may(connection, organization, by, right)
+            actor.refuse_unless_may(connection)
             if not any(row.status != OrganizationStatus.DELETED for row in statements.find(connection, [organization])):
                 raise unknown(organization)
             now = self._database.clock.now(connection)
@@ -88,7 +89,7 @@ class Members:
 
     def of(self, user: str) -> tuple[Mine, ...] | None:
         """The organizations that a user belongs to, by id; None: the application's own directory can't say."""
-        if self._of_host:
+        if self._authority.is_of_host:
             return None
         storable(user=user)
         rows = self._database.read(lambda connection: statements.memberships_of(connection, user), of=EVERYONE)
@@ -102,9 +103,10 @@ class Members:
         """
         self._refuse_host()
         storable(organization=organization, user=user, by=by)
+        actor = self._authority.actor(organization, by, right)
 
         def work(connection: Connection) -> bool:
-            refuse_unless_may(connection, organization, by, right)
+            actor.refuse_unless_may(connection)
             before = _told(statements.find_members(connection, [(organization, user)]))
             if not statements.remove_member(connection, organization, user):
                 return False
@@ -116,7 +118,7 @@ class Members:
         return self._database.write(work, of=organization)
 
     def _refuse_host(self) -> None:
-        if self._of_host:
+        if self._authority.is_of_host:
             raise ConfigurationError(
                 "The application's own directory keeps the members; look them up and change them there."
             )

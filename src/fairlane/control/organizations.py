@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from fairlane.control.authority import refuse_unless_may
+from fairlane.control.authority import Authority
 from fairlane.control.pausing import Pauses, Subject
 from fairlane.domain import transitions
 from fairlane.domain.errors import ConfigurationError, OrganizationExists, OrganizationNotFound
@@ -33,9 +33,9 @@ class Organizations:
     directory says can't be changed here, and is refused with a `ConfigurationError`.
     """
 
-    def __init__(self, database: Database, *, of_host: bool = False) -> None:
+    def __init__(self, database: Database, authority: Authority) -> None:
         self._database = database
-        self._of_host = of_host
+        self._authority = authority
         self._pauses = Pauses(database, Subject.ORGANIZATION)
 
     def create(
@@ -229,10 +229,10 @@ class Organizations:
         self, organization: str, values: dict[str, Any], user: str | None, action: str, right: Right | None
     ) -> bool:
         is_deleting = values.get("status") == OrganizationStatus.DELETED
+        actor = self._authority.actor(organization, user, right)
 
         def work(connection: Connection) -> bool:
-            # Of what the application's own directory keeps nothing could be asked here.
-            refuse_unless_may(connection, organization, user, right if not self._of_host else None)
+            actor.refuse_unless_may(connection)
             found = statements.find(connection, [organization])
             if not statements.change(connection, organization, values):
                 return False
@@ -250,11 +250,11 @@ class Organizations:
         return self._database.write(work, of=EVERYONE if is_deleting else organization)
 
     def _refuse_host(self, what: str) -> None:
-        if self._of_host:
+        if self._authority.is_of_host:
             raise ConfigurationError(f"The application's own directory keeps the organizations; {what} there.")
 
     def _unknown(self, organization: str) -> OrganizationNotFound:
-        if not self._of_host:
+        if not self._authority.is_of_host:
             return unknown(organization)
         return OrganizationNotFound(
             f"Fairlane keeps nothing of organization {organization!r}: the application's own directory does. "

@@ -7,7 +7,7 @@ from typing import Any, Final
 from sqlalchemy import Connection
 from uuid_utils.compat import uuid7
 
-from fairlane.control.authority import refuse_unless_may
+from fairlane.control.authority import Authority
 from fairlane.control.drafting import Answers
 from fairlane.control.schedule_drafts import ScheduleDraft
 from fairlane.control.schedule_rows import after_last, schedule_of, told, unknown
@@ -42,8 +42,9 @@ class Schedules:
     At each tick a worker submits a job as the schedule's user, who must be allowed to at that moment.
     """
 
-    def __init__(self, database: Database, submitter: Submitter, keyring: Keyring) -> None:
+    def __init__(self, database: Database, submitter: Submitter, keyring: Keyring, authority: Authority) -> None:
         self._database = database
+        self._authority = authority
         self._submitter = submitter
         self._keyring = keyring
         self.ticks = Ticks(submitter, keyring)
@@ -109,9 +110,10 @@ class Schedules:
         )
         answers = self._submitter.ask_host([wanted.submission(None, uuid7(), {})])
         self._submitter.register_types()
+        actor = self._authority.actor(organization, by, right)
 
         def work(connection: Connection) -> Schedule:
-            refuse_unless_may(connection, organization, by, right, full=True)
+            actor.refuse_unless_may(connection, full=True)
             # Before its schedules, as its deletion has it, too: so none is put that it would not see.
             organizations.hold(connection, organization)
             now = self._database.clock.now(connection)
@@ -193,9 +195,10 @@ class Schedules:
         storable(organization=organization, name=name, by=by)
         seen = self._database.read(lambda connection: self._row(connection, organization, name), of=organization)
         answers = self.ticks.ask(seen)
+        actor = self._authority.actor(organization, by, right)
 
         def work(connection: Connection) -> tuple[Job, Sequence[Live]]:
-            refuse_unless_may(connection, organization, by, right, full=True)
+            actor.refuse_unless_may(connection, full=True)
             row = self._row(connection, organization, name)
             if row.user_id != seen.user_id:  # whom the host was asked about
                 raise StorageUnavailable(f"Schedule {name} was changed just now; nothing was submitted, try again.")
@@ -218,9 +221,10 @@ class Schedules:
             ScheduleNotFound, PermissionDenied
         """
         storable(organization=organization, name=name, by=by)
+        actor = self._authority.actor(organization, by, right)
 
         def work(connection: Connection) -> None:
-            refuse_unless_may(connection, organization, by, right, full=True)
+            actor.refuse_unless_may(connection, full=True)
             row = statements.lock(connection, organization, name)
             if row is None or not statements.remove(connection, organization, name):
                 raise unknown(organization, name)
@@ -301,9 +305,10 @@ class Schedules:
         change: Callable[[AnyRow, datetime], dict[str, Any]],
     ) -> Schedule:
         storable(organization=organization, name=name, by=by)
+        actor = self._authority.actor(organization, by, right)
 
         def work(connection: Connection) -> Schedule:
-            refuse_unless_may(connection, organization, by, right, full=True)
+            actor.refuse_unless_may(connection, full=True)
             row = statements.lock(connection, organization, name)
             if row is None:
                 raise unknown(organization, name)

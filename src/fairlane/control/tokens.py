@@ -11,14 +11,14 @@ from uuid import UUID
 from sqlalchemy import Connection
 from uuid_utils.compat import uuid7
 
-from fairlane.control.authority import operator_rights, refuse_unless_may
+from fairlane.control.authority import Authority, operator_rights
 from fairlane.control.users import hash_of
 from fairlane.domain.accounts import Token
 from fairlane.domain.errors import ConfigurationError, OrganizationNotFound, StorageUnavailable
 from fairlane.domain.organizations import is_user_id
 from fairlane.domain.permissions import Credential, CredentialKind, Principal, Right, rights_of
 from fairlane.domain.texts import storable
-from fairlane.registry.directory import Directory, StoredDirectory
+from fairlane.registry.directory import Directory
 from fairlane.registry.options import Seconds, seconds, text
 from fairlane.store.row_security import EVERYONE, Scope
 from fairlane.store.statements import audit, credentials
@@ -42,6 +42,7 @@ class Tokens:
     def __init__(self, database: Database, directory: Directory) -> None:
         self._database = database
         self._directory = directory
+        self._authority = Authority(directory)
 
     def create(
         self,
@@ -79,9 +80,10 @@ class Tokens:
         length = _length(expires_in) if expires_in is not None else None
         self._check_holder(organization, user)
         secret, token = PREFIX + token_urlsafe(_SECRET_BYTES), uuid7()
+        actor = self._authority.actor(organization, by, right)
 
         def work(connection: Connection) -> Token:
-            refuse_unless_may(connection, organization, by, self._asked(right), full=user != by)
+            actor.refuse_unless_may(connection, full=user != by)
             now = self._database.clock.now(connection)
             ends = [one for one in (now + length if length is not None else None, until) if one is not None]
             credentials.create_token(
@@ -136,9 +138,10 @@ class Tokens:
     ) -> bool:
         """Let a token open nothing any more, at once; False if there is none that does. `right` is as in `create`."""
         storable(organization=organization, by=by)
+        actor = self._authority.actor(organization, by, right)
 
         def work(connection: Connection) -> bool:
-            refuse_unless_may(connection, organization, by, self._asked(right))
+            actor.refuse_unless_may(connection)
             now = self._database.clock.now(connection)
             revoked = credentials.revoke_token(connection, organization or audit.PLATFORM, token, now)
             if revoked is not None:
@@ -174,10 +177,6 @@ class Tokens:
             credentials.note_use(connection, organization, token, now, now - _NOTED)
 
         self._database.write(work, of=_scope(organization), lock_seconds=_PATIENCE)
-
-    def _asked(self, right: Right | None) -> Right | None:
-        """The right to be asked for in the transaction; None: the application's own directory knows, asked before."""
-        return right if isinstance(self._directory, StoredDirectory) else None
 
     def _check_holder(self, organization: str | None, user: str) -> None:
         if organization is None:

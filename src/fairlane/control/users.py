@@ -9,7 +9,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from fairlane.control.authority import operator_rights, refuse_unless_may
+from fairlane.control.authority import operator_rights, refuse_unless_operator
 from fairlane.control.passwords import fits, hashed
 from fairlane.domain.accounts import User
 from fairlane.domain.errors import ConfigurationError, PermissionDenied
@@ -69,7 +69,7 @@ class Users:
         more = _operator_rights(rights, operator=operator)
 
         def work(connection: Connection) -> User:
-            refuse_unless_may(connection, None, by, right)
+            refuse_unless_operator(connection, by, right)
             if credentials.find_user(connection, user) is not None:
                 raise ConfigurationError(f"There is a user {user} already; change them with fl.users.update.")
             now = self._database.clock.now(connection)
@@ -117,7 +117,7 @@ class Users:
         kept = hashed(password) if password is not None else None
 
         def work(connection: Connection) -> User:
-            refuse_unless_may(connection, None, by, right)
+            refuse_unless_operator(connection, by, right)
             before = _found(connection, user)
             is_operator = before.is_operator if operator is None else operator
             more = _operator_rights(before.rights if rights is None else rights, operator=is_operator)
@@ -145,7 +145,7 @@ class Users:
         storable(user=user, by=by)
 
         def work(connection: Connection) -> bool:
-            refuse_unless_may(connection, None, by, right)
+            refuse_unless_operator(connection, by, right)
             deleted = credentials.delete_user(connection, user)
             if deleted is not None:
                 now = self._database.clock.now(connection)
