@@ -129,7 +129,7 @@ class Fairlane:
         self._jobs = JobControl(self.database, self.directory, self.catalogue, self.keyring, settings.payload_limit)
         self.idempotency = Idempotency(self.database, self._submitter, self.keyring)
         authority = Authority(self.directory)
-        self.organizations = Organizations(self.database, authority)
+        self.organizations = Organizations(self.database, self.directory)
         self.members = Members(self.database, authority)
         self.queues = Queues(self.database)
         self.job_types = JobTypes(self.database, self.emit)

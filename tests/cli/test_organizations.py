@@ -108,10 +108,11 @@ def test_what_the_application_s_own_directory_says_is_not_changed_here(
         "own directory keeps the members; look them up",
     )
     for command, sentence in {
-        "orgs create initech --weight 2": f"{organizations}; say its weight and limits there.",
+        "orgs create initech --retention 90d": f"{organizations}; create it there.",
         "orgs suspend initech": f"{organizations}; suspend it there.",
         "orgs activate initech": f"{organizations}; activate it there.",
-        "orgs show initech": "Fairlane keeps nothing of organization 'initech': the application's own directory does.",
+        "orgs show other": "There is no organization 'other'; the application's own directory says so.",
+        "orgs update other --retention 30d": "There is no organization 'other'; the application's own directory",
         "members add eve -o initech": members,
         "members list -o initech": members,
         "members remove eve -o initech": members,
@@ -121,7 +122,7 @@ def test_what_the_application_s_own_directory_says_is_not_changed_here(
 
     run("orgs", "pause", "initech")
     run("orgs", "resume", "initech")
-    run("orgs", "create", "initech", "--retention", "90d")
+    assert run("orgs", "show", "initech", "--json").json["organization"]["retention"] is None
     run("orgs", "update", "initech", "--retention", "30d")
     assert run("orgs", "show", "initech", "--json").json["organization"]["retention"] == 30 * 86_400
     for command in ("orgs delete initech --yes", "orgs update initech --weight 3"):

@@ -26,6 +26,7 @@ _MOST_TOLD: Final = 20  # of what is wrong with a body; the sentence counts them
 _LONGEST_POINTER: Final = 500  # characters; a name that somebody made up is as long as they like
 
 ORGANIZATION_UNKNOWN: Final = "There is no such organization, or you are no member of it."
+_AWAY: Final = "The database, or the application's directory, did not answer; nothing was changed, try again."
 _JOB_UNKNOWN: Final = "The organization has no such job."
 # From the error's class to status, the end of its type and, where its own words would tell too much, ours.
 _KINDS: Final[Mapping[type[BaseException], tuple[int, str, str | None]]] = {
@@ -53,7 +54,8 @@ _KINDS: Final[Mapping[type[BaseException], tuple[int, str, str | None]]] = {
     e.WaitTimeout: (409, "wait-timeout", None),
     e.StatementTooSlow: (503, "too-slow", None),
     e.CommitUnanswered: (503, "commit-unanswered", None),
-    e.StorageUnavailable: (503, "storage-unavailable", "The database did not answer; nothing was changed, try again."),
+    e.StorageUnavailable: (503, "storage-unavailable", _AWAY),
+    e.KeptByHost: (409, "kept-by-host", None),
     e.ConfigurationError: (422, "invalid-value", None),
 }
 _BROKEN: Final = "Something went wrong here; it was logged, and whoever runs this server can look."

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from fairlane.control.authority import Authority
 from fairlane.control.organizations import unknown
-from fairlane.domain.errors import ConfigurationError
+from fairlane.domain.errors import ConfigurationError, KeptByHost
 from fairlane.domain.organizations import Member, Mine, is_user_id
 from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import OrganizationStatus, Role
@@ -25,7 +25,7 @@ from fairlane.store.transaction import Database
 class Members:
     """Who belongs to which organization, and what they may.
 
-    Where the application brings a `Directory` of its own, each verb is refused with a `ConfigurationError`.
+    Where the application brings a `Directory` of its own, each verb is refused with a `KeptByHost`.
     """
 
     def __init__(self, database: Database, authority: Authority) -> None:
@@ -119,9 +119,7 @@ class Members:
 
     def _refuse_host(self) -> None:
         if self._authority.is_of_host:
-            raise ConfigurationError(
-                "The application's own directory keeps the members; look them up and change them there."
-            )
+            raise KeptByHost("The application's own directory keeps the members; look them up and change them there.")
 
 
 def _told(found: Sequence[AnyRow]) -> dict[str, Any] | None:

@@ -1,5 +1,6 @@
 """Organizations, as the built-in directory keeps them: `fl.organizations`."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -7,11 +8,12 @@ from sqlalchemy import Connection
 from fairlane.control.authority import Authority
 from fairlane.control.pausing import Pauses, Subject
 from fairlane.domain import transitions
-from fairlane.domain.errors import ConfigurationError, OrganizationExists, OrganizationNotFound
+from fairlane.domain.errors import ConfigurationError, KeptByHost, OrganizationExists, OrganizationNotFound
 from fairlane.domain.organizations import Organization, is_new_organization_id
 from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import JobStatus, OrganizationStatus
 from fairlane.domain.texts import storable
+from fairlane.registry.directory import Directory, Standing, StoredDirectory
 from fairlane.registry.options import INHERIT, LARGEST_COUNT, Inheriting, Seconds, count, seconds
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import audit, bulk_actions, dependencies, job_types, schedules
@@ -24,18 +26,25 @@ _BATCH: Final = 500
 _LONGEST_RETENTION: Final = 100 * 365 * 86_400.0  # seconds
 # R5 names the reason.
 ORGANIZATION_GONE: Final = "Organization not found"
+# What is kept of an organization of which nothing was said.
+_FIRST: Final[Mapping[str, Any]] = {
+    "status": OrganizationStatus.ACTIVE,
+    "weight": 1,
+    **dict.fromkeys(("max_running", "max_live_jobs", "retention_seconds")),
+}
 
 
 class Organizations:
     """Create, change, suspend and delete organizations.
 
-    Where the application brings a `Directory` of its own, Fairlane keeps their retention and pauses only; what the
-    directory says can't be changed here, and is refused with a `ConfigurationError`.
+    Where the application brings a `Directory` of its own, Fairlane keeps their retention, a name to show and their
+    pauses only; what the directory says can't be changed here, and is refused with a `KeptByHost`.
     """
 
-    def __init__(self, database: Database, authority: Authority) -> None:
+    def __init__(self, database: Database, directory: Directory) -> None:
         self._database = database
-        self._authority = authority
+        self._authority = Authority(directory)
+        self._host = None if isinstance(directory, StoredDirectory) else directory
         self._pauses = Pauses(database, Subject.ORGANIZATION)
 
     def create(
@@ -64,8 +73,7 @@ class Organizations:
             OrganizationExists: nothing was changed.
             ConfigurationError: the id is that of a deleted organization, or a value is wrong.
         """
-        if (weight, max_running, max_live_jobs) != (1, None, None):
-            self._refuse_host("say its weight and limits")
+        self._refuse_host("create it")
         if not is_new_organization_id(organization):
             raise ConfigurationError(
                 "An organization's id has 1 to 140 printable characters, no comma and no slash, begins with no hyphen "
@@ -73,10 +81,12 @@ class Organizations:
             )
         storable(name=name, user=user)
         values = {
+            **_FIRST,
             "id": organization,
             "name": name or organization,
-            "status": OrganizationStatus.ACTIVE,
-            **_limits(weight, max_running, max_live_jobs),
+            "weight": _weight(weight),
+            "max_running": count("max_running", max_running),
+            "max_live_jobs": count("max_live_jobs", max_live_jobs),
             "retention_seconds": _retention(retention),
         }
 
@@ -97,21 +107,35 @@ class Organizations:
         return self.get(organization)
 
     def get(self, organization: str) -> Organization:
-        """One organization.
+        """One organization. The application's own directory says how its organizations stand, and their limits.
 
         Raises:
             OrganizationNotFound
         """
         found = self._database.read(lambda connection: statements.find(connection, [organization]), of=organization)
-        rows = [row for row in found if row.status != OrganizationStatus.DELETED]
-        if not rows:
+        kept = {row.id: row for row in found if row.status != OrganizationStatus.DELETED}
+        organizations = self._organizations(kept if self._host is None else {organization: None, **kept})
+        if not organizations:
             raise self._unknown(organization)
-        return _organization(rows[0], self._pauses.names())
+        return organizations[0]
 
     def list(self) -> tuple[Organization, ...]:
-        """All organizations, by id."""
+        """All organizations, by id; of those of the application's own directory the ones of which something is kept."""
+        kept = {row.id: row for row in self._database.read(statements.everyone, of=EVERYONE)}
+        paused = () if self._host is None else self._pauses.names()
+        return self._organizations({**dict.fromkeys(paused), **kept})
+
+    def _organizations(self, kept: Mapping[str, AnyRow | None]) -> tuple[Organization, ...]:
+        """Those of these that there are, by id, each with what is kept of it."""
         paused = self._pauses.names()
-        return tuple(_organization(row, paused) for row in self._database.read(statements.everyone, of=EVERYONE))
+        if self._host is None:
+            return tuple(_organization(row, paused) for row in kept.values() if row is not None)
+        standings = self._host.organizations(kept.keys())
+        return tuple(
+            _of_host(one, standings[one], kept[one], paused)
+            for one in sorted(standings)
+            if standings[one].status is not OrganizationStatus.DELETED
+        )
 
     def update(
         self,
@@ -146,6 +170,8 @@ class Organizations:
             values["max_live_jobs"] = count("max_live_jobs", max_live_jobs)
         if retention is not INHERIT:
             values["retention_seconds"] = _retention(retention)
+        if self._host is not None:
+            self.get(organization)  # nothing is kept of one that is not there
         if values:
             self._change(organization, values, user, "organizations.update", right)
         return self.get(organization)
@@ -233,6 +259,9 @@ class Organizations:
 
         def work(connection: Connection) -> bool:
             actor.refuse_unless_may(connection)
+            now = self._database.clock.now(connection)
+            if self._host is not None:
+                statements.create(connection, {**_FIRST, "id": organization, "name": organization, "created_at": now})
             found = statements.find(connection, [organization])
             if not statements.change(connection, organization, values):
                 return False
@@ -240,7 +269,7 @@ class Organizations:
                 job_types.resume(connection, Subject.ORGANIZATION, organization)
                 schedules.remove_all(connection, organization)
                 bulk_actions.remove_all(connection, organization)
-            now, before = self._database.clock.now(connection), {name: getattr(found[0], name) for name in values}
+            before = {name: getattr(found[0], name) for name in values}
             audit.record(
                 connection, now, organization, user or SYSTEM, action, organization, before=before, after=values
             )
@@ -250,15 +279,14 @@ class Organizations:
         return self._database.write(work, of=EVERYONE if is_deleting else organization)
 
     def _refuse_host(self, what: str) -> None:
-        if self._authority.is_of_host:
-            raise ConfigurationError(f"The application's own directory keeps the organizations; {what} there.")
+        if self._host is not None:
+            raise KeptByHost(f"The application's own directory keeps the organizations; {what} there.")
 
     def _unknown(self, organization: str) -> OrganizationNotFound:
-        if not self._authority.is_of_host:
+        if self._host is None:
             return unknown(organization)
         return OrganizationNotFound(
-            f"Fairlane keeps nothing of organization {organization!r}: the application's own directory does. "
-            f"To set its retention: fl.organizations.create({organization!r}, retention=…)."
+            f"There is no organization {organization!r}; the application's own directory says so."
         )
 
 
@@ -276,19 +304,25 @@ def _organization(row: AnyRow, paused: frozenset[str]) -> Organization:
     )
 
 
+def _of_host(organization: str, standing: Standing, kept: AnyRow | None, paused: frozenset[str]) -> Organization:
+    return Organization(
+        id=organization,
+        name=kept.name if kept is not None else organization,
+        status=standing.status,
+        weight=standing.weight,
+        max_running=standing.max_running,
+        max_live_jobs=standing.max_live_jobs,
+        retention=kept.retention_seconds if kept is not None else None,
+        paused=organization in paused,
+        created_at=kept.created_at if kept is not None else None,
+    )
+
+
 def unknown(organization: str) -> OrganizationNotFound:
     """The error for an organization that is not there."""
     return OrganizationNotFound(
         f"There is no organization {organization!r}; create it: fl.organizations.create({organization!r})."
     )
-
-
-def _limits(weight: int, max_running: int | None, max_live_jobs: int | None) -> dict[str, Any]:
-    return {
-        "weight": _weight(weight),
-        "max_running": count("max_running", max_running),
-        "max_live_jobs": count("max_live_jobs", max_live_jobs),
-    }
 
 
 def _retention(retention: Seconds | None) -> float | None:

@@ -17,6 +17,10 @@ class ConfigurationError(FairlaneError):
     """A setting, a job type or the installation is wrong; nothing will work until it is changed."""
 
 
+class KeptByHost(ConfigurationError):
+    """The application's own directory keeps this; it can neither be listed nor changed here."""
+
+
 class StorageUnavailable(FairlaneError):
     """The database did not answer, is locked or is full; nothing was changed, so trying again later is safe."""
 

@@ -17,7 +17,8 @@ _NO_PATHS: Final = frozenset({".", ".."})  # a URL's path loses them
 class Organization:
     """A tenant. `weight` is its share beside others'; None means unlimited for its limits.
 
-    `retention` is how long its ended jobs are kept, in seconds; None = as their job type says.
+    `retention` is how long its ended jobs are kept, in seconds; None = as their job type says. `created_at` None: the
+    application's own directory keeps it, and Fairlane nothing of its own.
     """
 
     id: str
@@ -28,7 +29,7 @@ class Organization:
     max_live_jobs: int | None
     retention: float | None
     paused: bool
-    created_at: datetime
+    created_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

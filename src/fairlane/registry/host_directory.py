@@ -105,9 +105,10 @@ class _Kept(Generic[K, V]):
         else:
             wrong = next(filter(None, map(self._refuse, given.values())), None)
         if given is None or wrong is not None:
+            # With a cause: it is no mistake of whoever asks.
             raise ConfigurationError(
                 f"The directory's `{self._question}` answered {wrong}; mend it as `fairlane.Directory` says."
-            )
+            ) from TypeError(wrong)
         return given
 
 

@@ -70,7 +70,7 @@ def get_metrics(scope: _Measuring) -> Metrics:
 
 @router.get("/queues", tags=["queues"], operation_id="listQueues")
 def list_queues(scope: _Listing) -> Items[QueueView]:
-    """List queues in which the organization has live jobs, and those that are paused."""
+    """List queues in which the organization has live jobs, and say of each whether it is paused."""
     return Items[QueueView](items=list(scope.fl.reads.queues(scope.organization)))
 
 
