@@ -23,7 +23,6 @@ from fairlane.control.asynchronous import (
     asynchronous,
 )
 from fairlane.control.audit import Audit
-from fairlane.control.authority import Authority
 from fairlane.control.batch import OnDuplicate, Submission
 from fairlane.control.bulk import Bulk
 from fairlane.control.bulk_steps import BulkSteps
@@ -128,15 +127,14 @@ class Fairlane:
         self._submitter = Submitter(self.database, self.catalogue, self.directory, self.keyring, settings, self.emit)
         self._jobs = JobControl(self.database, self.directory, self.catalogue, self.keyring, settings.payload_limit)
         self.idempotency = Idempotency(self.database, self._submitter, self.keyring)
-        authority = Authority(self.directory)
         self.organizations = Organizations(self.database, self.directory)
-        self.members = Members(self.database, authority)
+        self.members = Members(self.database, self.directory)
         self.queues = Queues(self.database)
         self.job_types = JobTypes(self.database, self.emit)
         self.dead_letters = DeadLetters(self.database, self._jobs, self.keyring)
-        self.bulk = Bulk(self.database, self.reads.matching.resolved, self._bulk_steps(), authority)
+        self.bulk = Bulk(self.database, self.reads.matching.resolved, self._bulk_steps(), self.directory)
         self.workers = Workers(self.database)
-        self.schedules = Schedules(self.database, self._submitter, self.keyring, authority)
+        self.schedules = Schedules(self.database, self._submitter, self.keyring, self.directory)
         self.users = Users(self.database)
         self.tokens = Tokens(self.database, self.directory)
         self.tickets = Tickets(self.database)
@@ -523,7 +521,7 @@ class Fairlane:
         database, directory = database or self.database, directory or self.directory
         jobs = JobControl(database, directory, self.catalogue, self.keyring, self.settings.payload_limit)
         work = BulkWork(database, jobs, Matching(database).ids)
-        return BulkSteps(database, work, Authority(directory), self.database)
+        return BulkSteps(database, work, directory, self.database)
 
     def directory_changed(self, organization: str, user: str | None = None) -> None:
         """Tell that a host's directory would answer otherwise now than before.

@@ -20,6 +20,7 @@ from fairlane.domain.errors import FairlaneError, InvalidParameters, PermissionD
 from fairlane.domain.origin import acts_as_operator, origin
 from fairlane.domain.permissions import Right
 from fairlane.domain.texts import storable
+from fairlane.registry.directory import Directory
 from fairlane.store.statements import audit
 from fairlane.store.statements import bulk_actions as statements
 from fairlane.store.statements.job_list import Wanted
@@ -38,12 +39,12 @@ class Bulk:
     """
 
     def __init__(
-        self, database: Database, resolved: Callable[..., Wanted], steps: BulkSteps, authority: Authority
+        self, database: Database, resolved: Callable[..., Wanted], steps: BulkSteps, directory: Directory
     ) -> None:
         self._database = database
         self._resolved = resolved
         self._steps = steps
-        self._authority = authority
+        self._authority = Authority(directory)
 
     def start(
         self,

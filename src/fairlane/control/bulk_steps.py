@@ -16,6 +16,7 @@ from fairlane.domain.bulk import BulkVerb
 from fairlane.domain.errors import ConfigurationError, PermissionDenied, StorageUnavailable
 from fairlane.domain.origin import acting_from
 from fairlane.domain.permissions import Right
+from fairlane.registry.directory import Directory
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import audit, credentials
 from fairlane.store.statements import bulk_actions as statements
@@ -39,10 +40,10 @@ class BulkSteps:
         accounts: where tokens are asked for: the application's connections, as workers' may not read them.
     """
 
-    def __init__(self, database: Database, work: BulkWork, authority: Authority, accounts: Database) -> None:
+    def __init__(self, database: Database, work: BulkWork, directory: Directory, accounts: Database) -> None:
         self._database = database
         self._work = work
-        self._authority = authority
+        self._authority = Authority(directory)
         self._accounts = accounts
 
     def go_on(self, organization: str, action: UUID) -> int:

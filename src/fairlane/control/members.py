@@ -13,6 +13,7 @@ from fairlane.domain.organizations import Member, Mine, is_user_id
 from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import OrganizationStatus, Role
 from fairlane.domain.texts import storable
+from fairlane.registry.directory import Directory
 from fairlane.registry.options import text
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import audit, credentials
@@ -28,9 +29,9 @@ class Members:
     Where the application brings a `Directory` of its own, each verb is refused with a `KeptByHost`.
     """
 
-    def __init__(self, database: Database, authority: Authority) -> None:
+    def __init__(self, database: Database, directory: Directory) -> None:
         self._database = database
-        self._authority = authority
+        self._authority = Authority(directory)
 
     def add(
         self,

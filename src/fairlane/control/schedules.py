@@ -24,6 +24,7 @@ from fairlane.domain.schedules import Missed, Schedule
 from fairlane.domain.secrets import restored
 from fairlane.domain.statuses import Priority
 from fairlane.domain.texts import storable
+from fairlane.registry.directory import Directory
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.options import Seconds, choice, seconds, text
 from fairlane.store.statements import audit, organizations
@@ -42,9 +43,9 @@ class Schedules:
     At each tick a worker submits a job as the schedule's user, who must be allowed to at that moment.
     """
 
-    def __init__(self, database: Database, submitter: Submitter, keyring: Keyring, authority: Authority) -> None:
+    def __init__(self, database: Database, submitter: Submitter, keyring: Keyring, directory: Directory) -> None:
         self._database = database
-        self._authority = authority
+        self._authority = Authority(directory)
         self._submitter = submitter
         self._keyring = keyring
         self.ticks = Ticks(submitter, keyring)
