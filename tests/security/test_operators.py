@@ -5,9 +5,13 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import Request
 
+from fairlane.api.scope import ByOperator, Operation
 from fairlane.control import bulk_steps
 from fairlane.control.bulk import Bulk
+from tests.api.matrix import MATRIX, Across
+from tests.api.routes import body_of, for_operator, routes
 from tests.api.served import OPERATOR, Api
 from tests.api.test_jwt import SETTINGS, Issuer, signed
 
@@ -103,3 +107,34 @@ def test_a_bulk_action_goes_on_as_what_its_credential_made_of_whoever_began_it(a
     ended = api.as_("admin").get(f"{ACME}/bulk-actions/{begun['id']}").json()
     state = "done" if credential == "operator" else "stopped"
     assert (ended["state"], ended["changed"], ended["refused"]) == (state, changed, 0)
+
+
+def test_whatever_an_operator_changes_takes_that_they_are_one_in_its_transaction(
+    serve: Callable[..., Api], monkeypatch: pytest.MonkeyPatch
+):
+    api, let_in = serve(), ByOperator.__call__
+
+    def late(self: ByOperator, request: Request) -> Operation:
+        operation = let_in(self, request)
+        api.fl.users.update(OPERATOR, operator=False)  # after the request was let in
+        return operation
+
+    monkeypatch.setattr(ByOperator, "__call__", late)
+    operator, done, wrong = api.operator(), 0, []
+    for route in routes(api):
+        row = MATRIX[route.name]
+        if not isinstance(row, Across) or route.method == "GET":
+            continue
+        api.fl.users.update(OPERATOR, operator=True)
+        path = route.path.format(**{one: for_operator(api, route, one) for one in route.parameters})
+        answer = operator.request(route.method, f"{api.url}{path}", json=body_of(row, route))
+        done += 1
+        # As whom a token is to act is asked before.
+        told = (422, "no operator") if route.name == "createOperatorToken" else (403, "meanwhile")
+        if answer.status_code != told[0] or told[1] not in answer.text:
+            wrong.append(f"{route.name}: {answer.status_code} {answer.text[:200]}")
+    assert not wrong, "\n".join(wrong)
+    assert done > 20
+    organizations = [one.id for one in api.fl.organizations.list()]
+    actors = {one.actor for place in (None, *organizations) for one in api.fl.audit.list(place)}
+    assert actors == {"system"}

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from fairlane.control.authority import refuse_unless_operator
 from fairlane.control.pausing import Pauses, Subject
 from fairlane.domain.breaker import Breaker, Pair
 from fairlane.domain.errors import ConfigurationError, JobTypeNotFound
@@ -14,6 +15,7 @@ from fairlane.domain.events import BreakerClosed, Emit
 from fairlane.domain.limits import Limit
 from fairlane.domain.limits import Subject as LimitSubject
 from fairlane.domain.organizations import is_organization_id
+from fairlane.domain.permissions import Right
 from fairlane.domain.texts import storable
 from fairlane.registry.options import INHERIT, Inheriting, Options, Seconds, count, rate_window
 from fairlane.store.row_security import EVERYONE
@@ -51,7 +53,10 @@ class JobTypeLimit:
 
 
 class JobTypes(Pauses):
-    """Pause, disable, limit and delete job types, for all organizations; see and close their circuit breakers."""
+    """Pause, disable, limit and delete job types, for all organizations; see and close their circuit breakers.
+
+    What changes something takes `user`, who does it (None = the system), and `right`, as `pause` has it.
+    """
 
     def __init__(self, database: Database, emit: Emit) -> None:
         super().__init__(database, Subject.JOB_TYPE)
@@ -76,18 +81,22 @@ class JobTypes(Pauses):
         storable(organization=organization)
         return tuple(self._database.read(lambda c: breakers.open_of(c, organization), of=organization))
 
-    def close_breaker(self, job_type: str, *, organization: str, user: str | None = None) -> bool:
+    def close_breaker(
+        self, job_type: str, *, organization: str, user: str | None = None, right: Right | None = None
+    ) -> bool:
         """Let jobs of the type start again in the organization at once; False if its breaker was not open.
 
         Only what ends from the next full minute on counts towards opening it again.
 
         Raises:
             InvalidParameters: a text that can't be stored.
+            PermissionDenied
         """
         storable(job_type=job_type, organization=organization, user=user)
         pair = Pair(organization, job_type)
 
         def work(connection: Connection) -> bool:
+            refuse_unless_operator(connection, user, right)
             found = breakers.lock_open(connection, pair)
             now = self._database.clock.now(connection)
             was_open = found is not None and breakers.change(connection, found, found.closed(now))
@@ -102,35 +111,37 @@ class JobTypes(Pauses):
             self._emit(BreakerClosed(organization, job_type, user or SYSTEM))
         return was_open
 
-    def enable(self, name: str, *, user: str | None = None) -> None:
+    def enable(self, name: str, *, user: str | None = None, right: Right | None = None) -> None:
         """Let the type be submitted again.
 
         Raises:
-            JobTypeNotFound
+            JobTypeNotFound, PermissionDenied
         """
-        self._set_enabled(name, user, enabled=True)
+        self._set_enabled(name, user, right, enabled=True)
 
-    def disable(self, name: str, *, user: str | None = None) -> None:
+    def disable(self, name: str, *, user: str | None = None, right: Right | None = None) -> None:
         """Refuse submissions of the type; jobs that are there run.
 
         Raises:
-            JobTypeNotFound
+            JobTypeNotFound, PermissionDenied
         """
-        self._set_enabled(name, user, enabled=False)
+        self._set_enabled(name, user, right, enabled=False)
 
-    def delete(self, name: str, *, user: str | None = None) -> None:
+    def delete(self, name: str, *, user: str | None = None, right: Right | None = None) -> None:
         """Delete a type that no job is of.
 
         A process that has the type's handler registers it again when it submits it.
 
         Raises:
-            JobTypeNotFound, ConfigurationError: jobs of the type are there.
+            JobTypeNotFound, PermissionDenied
+            ConfigurationError: jobs of the type are there.
             StorageUnavailable: a transaction that submits it stays open for too long.
         """
 
         storable(name=name, user=user)
 
         def work(connection: Connection) -> None:
+            refuse_unless_operator(connection, user, right)
             # Removed first: from then on no submission begins, and those that had begun are seen.
             if not statements.remove(connection, name):
                 raise JobTypeNotFound(f"Job type {name} is not registered.")
@@ -152,6 +163,7 @@ class JobTypes(Pauses):
         execution_rate: int | Inheriting | None = INHERIT,
         execution_rate_window: Seconds | Inheriting = INHERIT,
         user: str | None = None,
+        right: Right | None = None,
     ) -> JobTypeLimit:
         """Change what is given of a type's limits; the rest stays. `reset_limit` takes it all back.
 
@@ -164,7 +176,7 @@ class JobTypes(Pauses):
             execution_rate_window: at most a day; 60 s unless said otherwise.
 
         Raises:
-            JobTypeNotFound, ConfigurationError
+            JobTypeNotFound, ConfigurationError, PermissionDenied
         """
         storable(user=user)
         changes: dict[str, Any] = {}
@@ -177,6 +189,7 @@ class JobTypes(Pauses):
         subject = _limit_subject(name, organization)
 
         def work(connection: Connection) -> JobTypeLimit:
+            refuse_unless_operator(connection, user, right)
             row = statements.hold(connection, name)
             if row is None:
                 raise JobTypeNotFound(f"Job type {name} is not registered.")
@@ -192,12 +205,19 @@ class JobTypes(Pauses):
         self._database.hint()  # there may be room now
         return limited
 
-    def reset_limit(self, name: str, *, organization: str | None = None, user: str | None = None) -> bool:
-        """Take back what `limit` set: the type is limited as its handler says again. False if nothing was set."""
+    def reset_limit(
+        self, name: str, *, organization: str | None = None, user: str | None = None, right: Right | None = None
+    ) -> bool:
+        """Take back what `limit` set: the type is limited as its handler says again. False if nothing was set.
+
+        Raises:
+            PermissionDenied
+        """
         storable(user=user)
         subject = _limit_subject(name, organization)
 
         def work(connection: Connection) -> bool:
+            refuse_unless_operator(connection, user, right)
             before = running_limits.reset_limit(connection, subject)
             if before is not None:
                 self._record(connection, user, "reset_limit", name, organization, before=before)
@@ -227,10 +247,11 @@ class JobTypes(Pauses):
             raise JobTypeNotFound(f"Job type {name} is not registered.")
         return tuple(found)
 
-    def _set_enabled(self, name: str, user: str | None, *, enabled: bool) -> None:
+    def _set_enabled(self, name: str, user: str | None, right: Right | None, *, enabled: bool) -> None:
         storable(name=name, user=user)
 
         def work(connection: Connection) -> None:
+            refuse_unless_operator(connection, user, right)
             row = statements.hold(connection, name)
             if row is None:
                 raise JobTypeNotFound(f"Job type {name} is not registered.")

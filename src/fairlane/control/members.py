@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from fairlane.control.authority import Authority
-from fairlane.control.organizations import unknown
+from fairlane.control.organization_rows import unknown
 from fairlane.domain.errors import ConfigurationError, KeptByHost
 from fairlane.domain.organizations import Member, Mine, is_user_id
 from fairlane.domain.permissions import Right

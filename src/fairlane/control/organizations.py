@@ -5,7 +5,8 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from fairlane.control.authority import Authority
+from fairlane.control.authority import Authority, refuse_unless_operator
+from fairlane.control.organization_rows import FIRST, of_host, of_ours, unknown
 from fairlane.control.pausing import Pauses, Subject
 from fairlane.domain import transitions
 from fairlane.domain.errors import ConfigurationError, KeptByHost, OrganizationExists, OrganizationNotFound
@@ -13,7 +14,7 @@ from fairlane.domain.organizations import Organization, is_new_organization_id
 from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import JobStatus, OrganizationStatus
 from fairlane.domain.texts import storable
-from fairlane.registry.directory import Directory, Standing, StoredDirectory
+from fairlane.registry.directory import Directory, StoredDirectory
 from fairlane.registry.options import INHERIT, LARGEST_COUNT, Inheriting, Seconds, count, seconds
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import audit, bulk_actions, dependencies, job_types, schedules
@@ -26,12 +27,6 @@ _BATCH: Final = 500
 _LONGEST_RETENTION: Final = 100 * 365 * 86_400.0  # seconds
 # R5 names the reason.
 ORGANIZATION_GONE: Final = "Organization not found"
-# What is kept of an organization of which nothing was said.
-_FIRST: Final[Mapping[str, Any]] = {
-    "status": OrganizationStatus.ACTIVE,
-    "weight": 1,
-    **dict.fromkeys(("max_running", "max_live_jobs", "retention_seconds")),
-}
 
 
 class Organizations:
@@ -57,6 +52,7 @@ class Organizations:
         max_live_jobs: int | None = None,
         retention: Seconds | None = None,
         user: str | None = None,
+        right: Right | None = None,
     ) -> Organization:
         """Create an organization.
 
@@ -68,9 +64,11 @@ class Organizations:
             retention: how long its ended jobs are kept, whatever their type says, in seconds or as a timedelta; None =
                 as their type says, and else the setting.
             user: who creates it; None = the system.
+            right: which `user` must have as an operator at that moment, as for a request; None = trusted code, which is
+                not asked.
 
         Raises:
-            OrganizationExists: nothing was changed.
+            OrganizationExists, PermissionDenied: nothing was changed.
             ConfigurationError: the id is that of a deleted organization, or a value is wrong.
         """
         self._refuse_host("create it")
@@ -81,7 +79,7 @@ class Organizations:
             )
         storable(name=name, user=user)
         values = {
-            **_FIRST,
+            **FIRST,
             "id": organization,
             "name": name or organization,
             "weight": _weight(weight),
@@ -91,6 +89,7 @@ class Organizations:
         }
 
         def work(connection: Connection) -> None:
+            refuse_unless_operator(connection, user, right)
             now = self._database.clock.now(connection)
             if not statements.create(connection, {**values, "created_at": now}):
                 (row,) = statements.find(connection, [organization])
@@ -129,10 +128,10 @@ class Organizations:
         """Those of these that there are, by id, each with what is kept of it."""
         paused = self._pauses.names()
         if self._host is None:
-            return tuple(_organization(row, paused) for row in kept.values() if row is not None)
+            return tuple(of_ours(row, paused) for row in kept.values() if row is not None)
         standings = self._host.organizations(kept.keys())
         return tuple(
-            _of_host(one, standings[one], kept[one], paused)
+            of_host(one, standings[one], kept[one], paused)
             for one in sorted(standings)
             if standings[one].status is not OrganizationStatus.DELETED
         )
@@ -194,22 +193,26 @@ class Organizations:
         self._refuse_host("activate it")
         self._change(organization, {"status": OrganizationStatus.ACTIVE}, user, "organizations.activate", right)
 
-    def pause(self, organization: str, *, user: str | None = None, reason: str = "") -> None:
+    def pause(
+        self, organization: str, *, user: str | None = None, reason: str = "", right: Right | None = None
+    ) -> None:
         """Start none of its jobs; submissions go on.
 
         Args:
             user, reason: who paused it and why, as its members are told who ask why their jobs wait (R20).
+            right: as in `create`.
 
         Raises:
             InvalidParameters: a text that can't be stored.
+            PermissionDenied
         """
         storable(organization=organization)
-        self._pauses.pause(organization, user=user, reason=reason)
+        self._pauses.pause(organization, user=user, reason=reason, right=right)
 
-    def resume(self, organization: str, *, user: str | None = None) -> bool:
-        """End a pause; False if there was none."""
+    def resume(self, organization: str, *, user: str | None = None, right: Right | None = None) -> bool:
+        """End a pause; False if there was none. Raises `PermissionDenied`."""
         storable(organization=organization)
-        return self._pauses.resume(organization, user=user)
+        return self._pauses.resume(organization, user=user, right=right)
 
     def delete(self, organization: str, *, user: str | None = None, right: Right | None = None) -> None:
         """Delete an organization: its waiting jobs go to dead letter, running ones finish, its id stays taken.
@@ -261,7 +264,7 @@ class Organizations:
             actor.refuse_unless_may(connection)
             now = self._database.clock.now(connection)
             if self._host is not None:
-                statements.create(connection, {**_FIRST, "id": organization, "name": organization, "created_at": now})
+                statements.create(connection, {**FIRST, "id": organization, "name": organization, "created_at": now})
             found = statements.find(connection, [organization])
             if not statements.change(connection, organization, values):
                 return False
@@ -288,41 +291,6 @@ class Organizations:
         return OrganizationNotFound(
             f"There is no organization {organization!r}; the application's own directory says so."
         )
-
-
-def _organization(row: AnyRow, paused: frozenset[str]) -> Organization:
-    return Organization(
-        id=row.id,
-        name=row.name,
-        status=OrganizationStatus(row.status),
-        weight=row.weight,
-        max_running=row.max_running,
-        max_live_jobs=row.max_live_jobs,
-        retention=row.retention_seconds,
-        paused=row.id in paused,
-        created_at=row.created_at,
-    )
-
-
-def _of_host(organization: str, standing: Standing, kept: AnyRow | None, paused: frozenset[str]) -> Organization:
-    return Organization(
-        id=organization,
-        name=kept.name if kept is not None else organization,
-        status=standing.status,
-        weight=standing.weight,
-        max_running=standing.max_running,
-        max_live_jobs=standing.max_live_jobs,
-        retention=kept.retention_seconds if kept is not None else None,
-        paused=organization in paused,
-        created_at=kept.created_at if kept is not None else None,
-    )
-
-
-def unknown(organization: str) -> OrganizationNotFound:
-    """The error for an organization that is not there."""
-    return OrganizationNotFound(
-        f"There is no organization {organization!r}; create it: fl.organizations.create({organization!r})."
-    )
 
 
 def _retention(retention: Seconds | None) -> float | None:

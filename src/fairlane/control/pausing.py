@@ -6,6 +6,8 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from fairlane.control.authority import refuse_unless_operator
+from fairlane.domain.permissions import Right
 from fairlane.domain.texts import storable
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import audit
@@ -30,19 +32,23 @@ class Pauses:
         self._database = database
         self._subject = subject
 
-    def pause(self, name: str, *, user: str | None = None, reason: str = "") -> None:
+    def pause(self, name: str, *, user: str | None = None, reason: str = "", right: Right | None = None) -> None:
         """Start nothing of `name` until it is resumed.
 
         Args:
             user, reason: who paused it and why, as whoever asks why their job waits is told (R20), in every
                 organization: name none in it.
+            right: which `user` must have as an operator at that moment, as for a request; None = trusted code, which is
+                not asked. The other verbs have it, too.
 
         Raises:
             InvalidParameters: a text that can't be stored.
+            PermissionDenied
         """
         storable(name=name, user=user, reason=reason)
 
         def work(connection: Connection) -> None:
+            refuse_unless_operator(connection, user, right)
             now = self._database.clock.now(connection)
             before = statements.find_pause(connection, self._subject, name)
             statements.pause(connection, now, self._subject, name, actor=user or SYSTEM, reason=reason)
@@ -50,11 +56,12 @@ class Pauses:
 
         self._database.write(work, of=EVERYONE)
 
-    def resume(self, name: str, *, user: str | None = None) -> bool:
-        """End a pause; False if there was none."""
+    def resume(self, name: str, *, user: str | None = None, right: Right | None = None) -> bool:
+        """End a pause; False if there was none. Raises `PermissionDenied`."""
         storable(name=name, user=user)
 
         def work(connection: Connection) -> bool:
+            refuse_unless_operator(connection, user, right)
             ended = statements.resume(connection, self._subject, name)
             if ended is not None:
                 self._record(connection, user, "resume", name, before=_told(ended))

@@ -4,7 +4,9 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
+from fairlane.control.authority import refuse_unless_operator
 from fairlane.domain.errors import WorkerNotFound
+from fairlane.domain.permissions import Right
 from fairlane.domain.texts import storable
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import audit, workers
@@ -18,17 +20,24 @@ class Workers:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def drain(self, worker_id: UUID, *, user: str | None = None) -> None:
+    def drain(self, worker_id: UUID, *, user: str | None = None, right: Right | None = None) -> None:
         """Ask a worker to claim no more, finish what it runs and end; its supervisor starts another in its place.
 
         It hears of it with its next heartbeat, within a third of its lease.
 
+        Args:
+            user: who asks for it; None = the system.
+            right: which they must have as an operator at that moment, as for a request; None = trusted code, which is
+                not asked.
+
         Raises:
             WorkerNotFound: no live worker has the id.
+            PermissionDenied
         """
         storable(user=user)
 
         def work(connection: Connection) -> None:
+            refuse_unless_operator(connection, user, right)
             name = workers.request_drain(connection, worker_id)
             if name is None:
                 raise WorkerNotFound(f"There is no live worker {worker_id}; `fairlane top` shows which there are.")

@@ -30,7 +30,8 @@ router = APIRouter(prefix=ROOT + "/operator", tags=["operator"])
 _Listing = Annotated[Operation, Depends(ByOperator(Rate.LIST, Right.JOBS_READ))]
 _Measuring = Annotated[Operation, Depends(ByOperator(Rate.METRICS, Right.JOBS_READ))]
 _Auditing = Annotated[Operation, Depends(ByOperator(Rate.LIST, Right.AUDIT_READ))]
-_Changing = Annotated[Operation, Depends(ByOperator(Rate.CANCEL, Right.ORGANIZATION_CHANGE))]
+_RIGHT = Right.ORGANIZATION_CHANGE
+_Changing = Annotated[Operation, Depends(ByOperator(Rate.CANCEL, _RIGHT))]
 _Whose = Annotated[
     str | None, Query(max_length=140, description="Of this organization; left out: of all together.", examples=["acme"])
 ]
@@ -100,7 +101,7 @@ def list_workers(operation: _Listing) -> Items[WorkerView]:
 @router.post("/workers/{worker}/drain", status_code=202, operation_id="drainWorker")
 def drain_worker(operation: _Changing, worker: WorkerPath) -> None:
     """Ask a worker to finish what it runs and end; its supervisor starts another in its place."""
-    operation.fl.workers.drain(worker, user=operation.user)
+    operation.fl.workers.drain(worker, user=operation.user, right=_RIGHT)
 
 
 @router.get("/running-jobs", operation_id="listRunningJobs")
@@ -124,13 +125,13 @@ def list_queues(operation: _Listing) -> Items[QueueView]:
 @router.post("/queues/{queue}/pause", status_code=204, operation_id="pauseQueue")
 def pause_queue(operation: _Changing, queue: NamePath, body: Pause | None = None) -> None:
     """Start nothing of the queue until it is resumed; running jobs finish."""
-    operation.fl.queues.pause(queue, user=operation.user, reason=body.reason if body else "")
+    operation.fl.queues.pause(queue, user=operation.user, reason=_reason(body), right=_RIGHT)
 
 
 @router.post("/queues/{queue}/resumption", status_code=204, operation_id="resumeQueue")
 def resume_queue(operation: _Changing, queue: NamePath) -> None:
     """End a pause, if there is one."""
-    operation.fl.queues.resume(queue, user=operation.user)
+    operation.fl.queues.resume(queue, user=operation.user, right=_RIGHT)
 
 
 @router.get("/job-types", operation_id="listJobTypesOfAll")
@@ -143,25 +144,25 @@ def list_job_types(operation: _Listing) -> Items[JobTypeView]:
 def update_job_type(operation: _Changing, job_type: NamePath, body: JobTypeChange) -> None:
     """Let a job type be submitted, or refuse that; jobs that are there run."""
     verb = operation.fl.job_types.enable if body.enabled else operation.fl.job_types.disable
-    verb(job_type, user=operation.user)
+    verb(job_type, user=operation.user, right=_RIGHT)
 
 
 @router.delete("/job-types/{job_type}", status_code=204, operation_id="deleteJobType")
 def delete_job_type(operation: _Changing, job_type: NamePath) -> None:
     """Delete a job type that no job is of."""
-    operation.fl.job_types.delete(job_type, user=operation.user)
+    operation.fl.job_types.delete(job_type, user=operation.user, right=_RIGHT)
 
 
 @router.post("/job-types/{job_type}/pause", status_code=204, operation_id="pauseJobType")
 def pause_job_type(operation: _Changing, job_type: NamePath, body: Pause | None = None) -> None:
     """Start nothing of the type until it is resumed; running jobs finish."""
-    operation.fl.job_types.pause(job_type, user=operation.user, reason=body.reason if body else "")
+    operation.fl.job_types.pause(job_type, user=operation.user, reason=_reason(body), right=_RIGHT)
 
 
 @router.post("/job-types/{job_type}/resumption", status_code=204, operation_id="resumeJobType")
 def resume_job_type(operation: _Changing, job_type: NamePath) -> None:
     """End a pause, if there is one."""
-    operation.fl.job_types.resume(job_type, user=operation.user)
+    operation.fl.job_types.resume(job_type, user=operation.user, right=_RIGHT)
 
 
 @router.get("/job-types/{job_type}/limits", operation_id="listLimits")
@@ -173,13 +174,15 @@ def list_limits(operation: _Listing, job_type: NamePath) -> Items[JobTypeLimit]:
 @router.patch("/job-types/{job_type}/limits", operation_id="setLimit")
 def set_limit(operation: _Changing, job_type: NamePath, body: LimitChange, organization: _Whose = None) -> JobTypeLimit:
     """Change what is given of a type's limits, for one organization or for all together."""
-    return operation.fl.job_types.limit(job_type, organization=organization, **body.given(), user=operation.user)
+    return operation.fl.job_types.limit(
+        job_type, organization=organization, **body.given(), user=operation.user, right=_RIGHT
+    )
 
 
 @router.delete("/job-types/{job_type}/limits", status_code=204, operation_id="resetLimit")
 def reset_limit(operation: _Changing, job_type: NamePath, organization: _Whose = None) -> None:
     """Take back what was set, if anything was: the type is limited as its handler says again."""
-    operation.fl.job_types.reset_limit(job_type, organization=organization, user=operation.user)
+    operation.fl.job_types.reset_limit(job_type, organization=organization, user=operation.user, right=_RIGHT)
 
 
 @router.get("/breakers", operation_id="listBreakersOfAll")
@@ -191,7 +194,9 @@ def list_breakers(operation: _Listing) -> Items[Breaker]:
 @router.delete("/breakers/{organization}/{job_type}", status_code=204, operation_id="closeBreaker")
 def close_breaker(operation: _Changing, organization: OrganizationPath, job_type: NamePath) -> None:
     """Let jobs of the type start again in the organization at once."""
-    was_open = operation.fl.job_types.close_breaker(job_type, organization=organization, user=operation.user)
+    was_open = operation.fl.job_types.close_breaker(
+        job_type, organization=organization, user=operation.user, right=_RIGHT
+    )
     if not was_open:
         raise Problem(404, "breaker-not-found", "No such breaker is open.")
 
@@ -214,3 +219,7 @@ def export_audit(operation: _Auditing, organization: _Whose = None) -> Streaming
     """Get all entries, newest first, one JSON object on each line."""
     operation.fl.audit.list(organization, limit=1)  # refuses what is no organization's id while it still can
     return exported(operation.fl.audit.export(organization), operation.fl, operation.principal)
+
+
+def _reason(body: Pause | None) -> str:
+    return body.reason if body is not None else ""

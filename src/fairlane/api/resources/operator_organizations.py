@@ -70,7 +70,7 @@ def list_organizations(
 def create_organization(operation: _Changing, body: NewOrganization) -> Organization:
     """Create an organization."""
     given = {name: value for name, value in body.given().items() if name != "id"}
-    return operation.fl.organizations.create(body.id, **given, user=operation.user)
+    return operation.fl.organizations.create(body.id, **given, user=operation.user, right=_RIGHT)
 
 
 @router.get("/{organization}", operation_id="getOrganizationAsOperator")
@@ -110,7 +110,8 @@ def activate(operation: _Changing, organization: OrganizationPath) -> Organizati
 def pause(operation: _Changing, organization: OrganizationPath, body: Pause | None = None) -> Organization:
     """Start none of its jobs; submissions go on."""
     found = get_organization(operation, organization)
-    operation.fl.organizations.pause(found.id, user=operation.user, reason=body.reason if body else "")
+    reason = body.reason if body else ""
+    operation.fl.organizations.pause(found.id, user=operation.user, reason=reason, right=_RIGHT)
     return operation.fl.organizations.get(found.id)
 
 
@@ -118,5 +119,5 @@ def pause(operation: _Changing, organization: OrganizationPath, body: Pause | No
 def resume(operation: _Changing, organization: OrganizationPath) -> Organization:
     """End a pause."""
     found = get_organization(operation, organization)
-    operation.fl.organizations.resume(found.id, user=operation.user)
+    operation.fl.organizations.resume(found.id, user=operation.user, right=_RIGHT)
     return operation.fl.organizations.get(found.id)
