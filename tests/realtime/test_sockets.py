@@ -11,6 +11,7 @@ import socketio.exceptions
 from fairlane import JobContext, Submission
 from tests.api.served import Api
 from tests.realtime.watching import Watcher, eventually, forge, ticket_of
+from tests.realtime.wire import Wire
 
 Connect = Callable[..., Any]
 
@@ -185,6 +186,20 @@ async def test_attachments_are_kept_for_nobody(api: Api):
         while "430" not in told:
             told += (await client.get(f"{url}&sid={sid}")).text
         assert "430[{}]" in told
+
+
+async def test_no_client_sends_what_the_server_calls_when_one_comes_or_goes(api: Api):
+    first, second = [await ticket_of(api, api.token(user)) for user in ("member", "admin")]
+    clients = api.app.state.web.live.hub.clients
+    async with Wire(api) as wire:
+        await wire.come_in(ticket=first)
+        await wire.ask("subscribe", {"organization": "acme"})
+        await wire.send("connect", {}, {"ticket": second})
+        assert "room" in await wire.ask("subscribe", {"organization": "acme"})
+        assert [one.principal.user for one in clients] == ["member"]
+        await wire.send("disconnect", "client disconnect")
+        assert "room" in await wire.ask("subscribe", {"organization": "acme"})
+    await eventually(lambda: not clients)
 
 
 async def test_progress_of_a_job_that_ends_at_once_is_told_before_its_end(api: Api, connect: Connect):

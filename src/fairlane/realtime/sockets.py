@@ -28,19 +28,26 @@ _TICKETLESS: Final = 10.0  # seconds that a connection may have shown no ticket
 LARGEST: Final = 64 * 1024  # bytes that a client sends at once
 _LONGEST_SECRET: Final = 200  # characters
 _UNAUTHORIZED: Final = "unauthorized"
+REQUESTS: Final = ("subscribe", "unsubscribe")  # that clients may send
 
 # Its messages quote what clients send, tickets too.
 _quiet: Final = logging.getLogger("fairlane.engineio")
 _quiet.setLevel(logging.CRITICAL)
 
 
-class _TextPacket(Packet):  # type: ignore[misc] # the library has no types
-    """A packet without attachments: the library keeps them, as many and as large as come, until all are there."""
+class _ClientsPacket(Packet):  # type: ignore[misc] # the library has no types
+    """A packet that a client may send: no other event, and no attachments.
+
+    The library takes "connect" and "disconnect" for events, too, and calls what it calls itself when a client comes or
+    goes; and it keeps attachments, as many and as large as come, until all are there.
+    """
 
     def decode(self, encoded_packet: str) -> int:
         """Read it."""
         if super().decode(encoded_packet):
             raise ValueError("no client of ours sends attachments")
+        if self.packet_type == EVENT and self.data[0] not in REQUESTS:
+            raise ValueError("no client of ours sends that")
         return 0
 
 
@@ -60,11 +67,11 @@ class Sockets:
             cors_allowed_origins=lambda *_: True,
             async_handlers=False,  # one request of a client at a time
             max_http_buffer_size=LARGEST,
-            serializer=_TextPacket,
+            serializer=_ClientsPacket,
             logger=_quiet,
             engineio_logger=_quiet,
         )
-        for name in ("connect", "disconnect", "subscribe", "unsubscribe"):
+        for name in ("connect", "disconnect", *REQUESTS):
             self._server.on(name, getattr(self, f"_{name}"))
         self._clients: dict[str, _Connection] = {}
         self._dirty: set[str] = set()
