@@ -164,7 +164,22 @@ def test_whose_keys_it_lacks_is_told_anew_to_who_gave_it_up_and_forgotten_with_i
     assert lacking("acme") == {worker.card.id}
     worker.heartbeat.locked = lambda: frozenset({"rival"})
     worker.heartbeat.run_once()
-    assert (lacking("acme"), lacking("rival")) == (frozenset(), {worker.card.id})
+    assert lacking("acme") == frozenset()
+    assert lacking("rival") == {worker.card.id}
+
+
+def test_whose_keys_it_lacks_is_told_again_after_a_beat_of_which_nobody_knows_if_it_was_kept(
+    fl: Engine, worker: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker.heartbeat.locked = lambda: frozenset({"acme"})
+    worker.heartbeat.run_once()
+    with monkeypatch.context() as patch:
+        patch.setattr(fl.database, "write", unavailable)
+        with pytest.raises(StorageUnavailable):
+            worker.heartbeat.run_once()
+    fl.database.write(lambda connection: workers.tell_locked(connection, worker.card.id, ["rival"]))
+    worker.heartbeat.run_once()
+    assert fl.database.write(lambda connection: workers.lacking_key_of(connection, "rival")) == frozenset()
 
 
 def unavailable(_: Any) -> None:
