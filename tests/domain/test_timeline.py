@@ -1,6 +1,7 @@
 """R15: steps of a timeline, and what a sample says of those that it stands for."""
 
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -25,7 +26,7 @@ values = st.lists(st.tuples(st.floats(0, 1e6), st.floats(0.5, 1e4)), min_size=1,
 
 
 def ended(place: int, *, ran: float = 1.0, waited: float | None = 0.0, started: datetime = FIRST) -> Ended:
-    return Ended(Cell("report", place), started, waited, ran)
+    return Ended(Cell("acme", "report", place), UUID(int=1), started, waited, ran)
 
 
 def test_the_last_step_ends_with_the_minute_that_is_now() -> None:
@@ -71,17 +72,17 @@ def test_a_heavy_value_stands_for_many(share: float, value: float) -> None:
 
 
 def test_a_sampled_end_stands_for_those_that_were_counted_and_at_least_for_itself() -> None:
-    ends = {Cell("report", 0): Outcomes(90, 10, 0.0)}
+    ends = {Cell("acme", "report", 0): Outcomes(90, 10, 0.0)}
     sample = [ended(0), ended(0), ended(1)]
 
-    assert weights(ends, sample) == {Cell("report", 0): 50.0, Cell("report", 1): 1.0}
+    assert weights(ends, sample) == {Cell("acme", "report", 0): 50.0, Cell("acme", "report", 1): 1.0}
 
 
 def test_ends_are_looked_for_in_the_step_before_their_count_too() -> None:
-    assert cells_to_sample({Cell("b", 2): Outcomes(1), Cell("a", 0): Outcomes(1)}) == [
-        Cell("a", 0),
-        Cell("b", 1),
-        Cell("b", 2),
+    assert cells_to_sample({Cell("acme", "b", 2): Outcomes(1), Cell("acme", "a", 0): Outcomes(1)}) == [
+        Cell("acme", "a", 0),
+        Cell("acme", "b", 1),
+        Cell("acme", "b", 2),
     ]
 
 
@@ -89,7 +90,7 @@ def test_a_step_tells_what_came_in_started_and_ended() -> None:
     later = FIRST + timedelta(minutes=5)
     found = Findings(
         GRID,
-        ends={Cell("report", 0): Outcomes(2, 1, 9.0), Cell("fax", 0): Outcomes(1)},
+        ends={Cell("acme", "report", 0): Outcomes(2, 1, 9.0), Cell("acme", "fax", 0): Outcomes(1)},
         submitted={0: 7, 1: 11},
         sample=[ended(0, ran=3.0, waited=2.0), ended(0, ran=3.0, waited=None), ended(0, ran=3.0, waited=2.0)],
         running=[later, later - timedelta(days=1)],
@@ -113,7 +114,7 @@ def test_it_says_whether_it_is_an_estimate(each: int, is_sampled: bool) -> None:
 
 
 def test_of_all_organizations_only_ends_are_told() -> None:
-    found = Findings(GRID, {Cell("", 1): Outcomes(4)}, submitted=None, sample=(), running=(), each=1)
+    found = Findings(GRID, {Cell("", "", 1): Outcomes(4)}, submitted=None, sample=(), running=(), each=1)
 
     _, last = timeline(found, cap=10).steps
 

@@ -257,7 +257,7 @@ def test_r20_names_the_reserve_when_it_is_that_which_keeps_the_job_waiting(told:
 
 def test_r20_slots_are_kept_for_a_while_after_the_others_have_ended(told: Told) -> None:
     told.run(9)
-    told.world.count_end("rival")
+    told.world.count("rival", completions=1)
     assert [code for code, _ in told.now()] == [ReasonCode.SLOTS_RESERVED]
     told.world.pass_time(121)
     told.world.beat(told.worker)
@@ -267,7 +267,7 @@ def test_r20_slots_are_kept_for_a_while_after_the_others_have_ended(told: Told) 
 def test_r20_slots_are_kept_for_no_organization_that_these_workers_can_do_nothing_for(told: Told) -> None:
     told.run(9)
     told.world.submit("rival", "other.type")
-    told.world.count_end("rival", "other.type")
+    told.world.count("rival", "other.type", completions=1)
     assert told.nothing()
 
 

@@ -8,7 +8,6 @@ from fairlane.domain.metrics import OrganizationView
 from fairlane.domain.shares import Neighbour, Share, Standing
 from fairlane.reads import charts
 from fairlane.reads.service import Reads
-from tests.reads.test_timeline import count
 from tests.reads.world import World
 
 
@@ -24,10 +23,10 @@ def test_r15_nobody_does_anything(world: World, reads: Reads) -> None:
 
 
 def test_r15_time_that_was_used_by_minute(world: World, reads: Reads) -> None:
-    count(world, completions=2, failures=1, seconds=9.0)
+    world.count(completions=2, failures=1, seconds=9.0)
     world.pass_time(60.0)
-    count(world, completions=1, seconds=2.0)
-    count(world, completions=1, seconds=0.5, organization="rival")
+    world.count(completions=1, seconds=2.0)
+    world.count("rival", completions=1, seconds=0.5)
 
     found = shares(reads)
 
@@ -91,8 +90,8 @@ def test_r15_a_long_line_is_counted_to_a_cap(world: World, reads: Reads, monkeyp
 
 def test_r15_the_rest_stand_together(world: World, reads: Reads, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(charts, "_SHOWN", 1)
-    count(world, completions=1, seconds=9.0)
-    count(world, completions=2, seconds=4.0, organization="rival")
+    world.count(completions=1, seconds=9.0)
+    world.count("rival", completions=2, seconds=4.0)
     world.submit("rival")
 
     found = reads.charts.shares(minutes=1)

@@ -1,43 +1,18 @@
 """R15: what came in, started and ended, step by step."""
 
-from datetime import datetime, timedelta
-from uuid import UUID, uuid4
+from datetime import timedelta
 
 import pytest
 
-from fairlane.domain.breaker import Outcomes, Pair
 from fairlane.domain.errors import InvalidParameters
 from fairlane.domain.timeline import Step
 from fairlane.reads import charts
 from fairlane.reads.service import Reads
-from fairlane.store.statements import outcomes
-from tests.reads.world import World
+from tests.reads.world import World, id_of
 
 
-def id_of(at: datetime) -> UUID:
-    """A UUIDv7 of a moment."""
-    return UUID(int=int(at.timestamp() * 1000) << 80 | 0x7 << 76 | 0x2 << 62 | uuid4().int & (1 << 62) - 1)
-
-
-def submit(world: World, organization: str = "acme", job_type: str = "report.pdf") -> UUID:
-    return world.submit(organization, job_type, id=id_of(world.now))
-
-
-def run(world: World, *, waits: float = 0.0, runs: float = 0.0, organization: str = "acme") -> None:
-    """A job's life, which its worker counts."""
-    submit(world, organization)
-    world.pass_time(waits)
-    claimed = world.claim(world.start_worker(), organization)
-    world.pass_time(runs)
-    world.end(claimed)
-    count(world, completions=1, seconds=runs, organization=organization)
-
-
-def count(
-    world: World, *, completions: int = 0, failures: int = 0, seconds: float = 0.0, organization: str = "acme"
-) -> None:
-    counts = {Pair(organization, "report.pdf"): Outcomes(completions, failures, seconds)}
-    world.write(lambda connection: outcomes.add(connection, world.now, uuid4(), counts))
+def submit(world: World) -> None:
+    world.submit(id=id_of(world.now))
 
 
 def last(reads: Reads, **options: int) -> Step:
@@ -52,9 +27,9 @@ def test_r15_nothing_happened(world: World, reads: Reads) -> None:
 
 
 def test_r15_what_came_in_started_and_ended(world: World, reads: Reads) -> None:
-    run(world, waits=4.0, runs=2.0)
-    run(world, waits=8.0, runs=6.0)
-    count(world, failures=3)
+    world.run(waits=4.0, runs=2.0)
+    world.run(waits=8.0, runs=6.0)
+    world.count(failures=3)
     submit(world)
 
     step = last(reads)
@@ -64,9 +39,9 @@ def test_r15_what_came_in_started_and_ended(world: World, reads: Reads) -> None:
 
 
 def test_r15_each_step_tells_of_its_own_time(world: World, reads: Reads) -> None:
-    run(world, runs=1.0)
+    world.run(runs=1.0)
     world.pass_time(120.0)
-    run(world, runs=30.0)
+    world.run(runs=30.0)
 
     first, between, now = reads.charts.timeline("acme", minutes=3).steps
 
@@ -85,7 +60,7 @@ def test_r15_what_runs_has_started(world: World, reads: Reads) -> None:
 
 
 def test_r15_a_timeline_shows_nothing_of_another_organization(world: World, reads: Reads) -> None:
-    run(world, organization="rival")
+    world.run("rival")
 
     step = last(reads)
 
@@ -103,7 +78,7 @@ def test_r15_submissions_are_counted_to_a_cap(world: World, reads: Reads, monkey
 def test_r15_the_newest_ends_stand_for_all(world: World, reads: Reads, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(charts, "_SAMPLED", 2)  # one for each of the two steps that are looked at
     for seconds in (1.0, 2.0, 3.0):
-        run(world, runs=seconds)
+        world.run(runs=seconds)
 
     timeline = reads.charts.timeline("acme")
 
@@ -112,9 +87,9 @@ def test_r15_the_newest_ends_stand_for_all(world: World, reads: Reads, monkeypat
 
 
 def test_r15_operators_see_how_attempts_of_all_ended(world: World, reads: Reads) -> None:
-    run(world)
-    run(world, organization="rival")
-    count(world, failures=1)
+    world.run()
+    world.run("rival")
+    world.count(failures=1)
 
     step = reads.charts.timeline(None).steps[-1]
 
@@ -128,7 +103,7 @@ def test_r15_more_steps_than_anybody_looks_at_are_refused(world: World, reads: R
 
 
 def test_r15_a_day_in_long_steps(world: World, reads: Reads) -> None:
-    run(world, runs=1.0)
+    world.run(runs=1.0)
     world.pass_time(timedelta(hours=23).total_seconds())
 
     timeline = reads.charts.timeline("acme", minutes=1440, step=60)

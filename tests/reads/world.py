@@ -196,9 +196,22 @@ class World:
         breaker = opened(Pair(organization, job_type), self.now)
         self.write(lambda connection: breakers.open_one(connection, breaker))
 
-    def count_end(self, organization: str, job_type: str = "report.pdf") -> None:
-        counts = {Pair(organization, job_type): Outcomes(completions=1)}
-        self.write(lambda connection: outcomes.add(connection, self.now, uuid4(), counts))
+    def count(self, organization: str = "acme", job_type: str = "report.pdf", **counts: Any) -> None:
+        """Ends of attempts, as a worker writes them down."""
+        of_type = {Pair(organization, job_type): Outcomes(**counts)}
+        self.write(lambda connection: outcomes.add(connection, self.now, uuid4(), of_type))
+
+    def run(
+        self, organization: str = "acme", job_type: str = "report.pdf", *, waits: float = 0.0, runs: float = 0.0
+    ) -> UUID:
+        """A job's life, which its worker counts."""
+        job_id = self.submit(organization, job_type, id=id_of(self.now))
+        self.pass_time(waits)
+        claimed = self.claim(self.start_worker(), organization, job_type)
+        self.pass_time(runs)
+        self.end(claimed)
+        self.count(organization, job_type, completions=1, seconds=runs)
+        return job_id
 
     def begin_trial(self, claimed: Claimed) -> None:
         trial = Trial(claimed.id, claimed.attempt, claimed.lease_token)
@@ -210,6 +223,11 @@ class World:
 
     def set_organization_status(self, organization: str, status: OrganizationStatus) -> None:
         self.write(lambda connection: organizations.change(connection, organization, {"status": status}))
+
+
+def id_of(at: datetime) -> UUID:
+    """A UUIDv7 of a moment."""
+    return UUID(int=int(at.timestamp() * 1000) << 80 | 0x7 << 76 | 0x2 << 62 | uuid4().int & (1 << 62) - 1)
 
 
 class Host:

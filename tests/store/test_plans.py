@@ -221,7 +221,8 @@ PAIRS = [Pair("small1", "type0"), Pair("small2", "type0")]
 SUBJECTS = [Subject(None, "type0"), Subject("big", None), Subject("big", "type0")]
 MANY_SUBJECTS = [Subject(f"small{n}", "type0") for n in range(10_000)]
 GRID = Grid(START + timedelta(seconds=500_000), timedelta(minutes=1), 60)
-CELLS = [Cell("type1", place) for place in range(60)]
+LAST_HOUR = GRID._replace(start=LATER - timedelta(hours=1))
+CELLS = [Cell("big", "type1", place) for place in range(60)]
 HUNDRED = [UUID(int=number) for number in range(400_001, 400_101)]
 WINDOWS = {SUBJECTS[0]: 60.0, SUBJECTS[2]: 3600.0}
 FINISH = Finish("small1", RUNNING, "type0", RUNNING, Completed("1"), Backoff())
@@ -423,15 +424,19 @@ CASES = {
     ),
     "nodes of a graph": Case(lambda connection: graph.nodes(connection, "big", HUNDRED), ("jobs_",), ()),
     "ends by type and step": Case(lambda connection: timeline.ends(connection, "small1", GRID), ("outcomes_",), ()),
-    "ends of all by step": Case(
-        lambda connection: timeline.ends(connection, None, GRID._replace(start=LATER - timedelta(hours=1))),
-        ("outcomes_minute",),
+    "ends of all by step": Case(lambda connection: timeline.ends_of_all(connection, LAST_HOUR), ("outcomes_minute",)),
+    "ends of all by type": Case(
+        lambda connection: timeline.ends_by_type(connection, None, LAST_HOUR), ("outcomes_",), ()
     ),
+    "the busiest types of all by step": Case(
+        lambda connection: timeline.ends(connection, None, LAST_HOUR, most=500), ("outcomes_",), ()
+    ),
+    "ends by type": Case(lambda connection: timeline.ends_by_type(connection, "small1", GRID), ("outcomes_",), ()),
     "submissions by step": Case(
         lambda connection: timeline.submitted(connection, "big", GRID, up_to=10_001), ("jobs_pk",), ()
     ),
     "a sample of what ended": Case(
-        lambda connection: timeline.sample(connection, "big", GRID, CELLS, each=50), ("jobs_finished",)
+        lambda connection: timeline.sample(connection, GRID, CELLS, each=50), ("jobs_finished",)
     ),
     "starts of what runs": Case(lambda connection: timeline.running_since(connection, "small1"), ("jobs_status",)),
     # SQLite, without statistics, goes through the day that is kept.

@@ -10,9 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Final, NamedTuple
+from uuid import UUID
 
 from fairlane.domain.breaker import Outcomes
+from fairlane.domain.errors import InvalidParameters
+
+DAY: Final = 1440  # minutes; counts are kept no longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,11 @@ class Grid(NamedTuple):
     number: int
 
     @property
+    def end(self) -> datetime:
+        """Of the last step."""
+        return self.start + self.number * self.step
+
+    @property
     def beginnings(self) -> list[datetime]:
         """Of all steps, and the end of the last."""
         return [self.start + place * self.step for place in range(self.number + 1)]
@@ -74,9 +83,20 @@ def grid_of(now: datetime, *, minutes: int, step: int) -> Grid:
     return Grid(end - timedelta(minutes=number * step), timedelta(minutes=step), number)
 
 
-class Cell(NamedTuple):
-    """A job type in a step."""
+def require_minutes(minutes: int) -> None:
+    """Refuse to look back for less than a minute, or further than there are counts.
 
+    Raises:
+        InvalidParameters
+    """
+    if not 1 <= minutes <= DAY:
+        raise InvalidParameters(f"minutes is 1 to {DAY}, not {minutes!r:.20}.")
+
+
+class Cell(NamedTuple):
+    """A job type of an organization in a step."""
+
+    organization: str
     job_type: str
     place: int
 
@@ -85,6 +105,7 @@ class Ended(NamedTuple):
     """A job that ended in a cell. `waited` None: it had started before, so the last start says nothing of its wait."""
 
     cell: Cell
+    id: UUID
     started_at: datetime
     waited: float | None
     ran: float
@@ -92,7 +113,7 @@ class Ended(NamedTuple):
 
 def cells_to_sample(ends: Mapping[Cell, Outcomes]) -> list[Cell]:
     """Where to look for jobs that ended. An end is counted up to a second late, so maybe in the minute after it."""
-    found = {Cell(one.job_type, place) for one in ends for place in (one.place - 1, one.place) if place >= 0}
+    found = {one._replace(place=place) for one in ends for place in (one.place - 1, one.place) if place >= 0}
     return sorted(found)
 
 

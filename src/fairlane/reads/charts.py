@@ -13,7 +13,17 @@ from fairlane.domain.errors import InvalidParameters
 from fairlane.domain.fairness import Lane
 from fairlane.domain.shares import Share, Shares, Standing
 from fairlane.domain.texts import storable
-from fairlane.domain.timeline import Findings, Grid, Timeline, cells_to_sample, grid_of, timeline
+from fairlane.domain.timeline import (
+    DAY,
+    Cell,
+    Findings,
+    Grid,
+    Timeline,
+    cells_to_sample,
+    grid_of,
+    require_minutes,
+    timeline,
+)
 from fairlane.reads import metrics as numbers
 from fairlane.store.clock import Clock
 from fairlane.store.row_security import EVERYONE
@@ -24,7 +34,6 @@ from fairlane.store.statements.shares import InLine
 from fairlane.store.transaction import Database
 
 COUNTED: Final = 10_000  # in each step, in each lane, and no further
-DAY: Final = 1440  # minutes; counts are kept no longer
 _MOST_STEPS: Final = 240
 _SAMPLED: Final = 5_000  # jobs for a whole timeline
 _SHOWN: Final = 20  # organizations; the others are the rest
@@ -69,8 +78,7 @@ class Charts:
         Raises:
             InvalidParameters
         """
-        if not 1 <= minutes <= DAY:
-            raise InvalidParameters(f"minutes is 1 to {DAY}, not {minutes!r:.20}.")
+        require_minutes(minutes)
         return self._database.read(lambda connection: self._shares(connection, minutes), of=EVERYONE)
 
     def _shares(self, connection: Connection, minutes: int) -> Shares:
@@ -94,16 +102,17 @@ class Charts:
 
 
 def _findings(connection: Connection, organization: str | None, grid: Grid) -> Findings:
-    ends = steps.ends(connection, organization, grid)
     if organization is None:
-        return Findings(grid, ends, submitted=None, sample=(), running=(), each=1)
+        together = {Cell("", "", place): count for place, count in steps.ends_of_all(connection, grid).items()}
+        return Findings(grid, together, submitted=None, sample=(), running=(), each=1)
+    ends = steps.ends(connection, organization, grid)
     cells = cells_to_sample(ends)
     each = max(_SAMPLED // max(len(cells), 1), 1)
     return Findings(
         grid,
         ends,
         submitted=steps.submitted(connection, organization, grid, up_to=COUNTED + 1),
-        sample=steps.sample(connection, organization, grid, cells, each=each),
+        sample=steps.sample(connection, grid, cells, each=each),
         running=steps.running_since(connection, organization),
         each=each,
     )
@@ -152,7 +161,7 @@ def _share(name: str, now: Standing, counts: Mapping[tuple[str, datetime], Outco
 def _rest(connection: Connection, grid: Grid, shown: Sequence[Share], standings: Mapping[str, Standing]) -> Share:
     """All organizations that are not shown, together."""
     names = {one.organization for one in shown}
-    totals = {cell.place: count for cell, count in steps.ends(connection, None, grid).items()}
+    totals = steps.ends_of_all(connection, grid)
     ended, seconds = [], []
     for place in range(grid.number):
         total = totals.get(place, Outcomes())

@@ -12,7 +12,7 @@ from fairlane.store.tables import AnyRow, cancel_requests, dead_letters, jobs, p
 S = TypeVar("S", bound=Select[*tuple[object, ...]])
 
 
-def _within(statement: S, table: Table, organization: str | None) -> S:
+def within(statement: S, table: Table, organization: str | None) -> S:
     """Keep to one organization; None = across all, and then the statement says so."""
     if organization is None:
         return statement.execution_options(fairlane_across="operator reads")
@@ -22,7 +22,7 @@ def _within(statement: S, table: Table, organization: str | None) -> S:
 def jobs_by_status(connection: Connection, organization: str | None) -> dict[str, int]:
     """How many jobs rest in each status that any rests in; one pass over an index."""
     statement = select(jobs.c.status, func.count().label("size")).group_by(jobs.c.status)
-    return {row.status: row.size for row in connection.execute(_within(statement, jobs, organization))}
+    return {row.status: row.size for row in connection.execute(within(statement, jobs, organization))}
 
 
 def ready_by_priority(connection: Connection, organization: str | None) -> Sequence[AnyRow]:
@@ -40,13 +40,13 @@ def ready_by_priority(connection: Connection, organization: str | None) -> Seque
         .where(jobs.c.ready)
         .group_by(jobs.c.priority)
     )
-    return connection.execute(_within(statement, jobs, organization)).all()
+    return connection.execute(within(statement, jobs, organization)).all()
 
 
 def dead_letter_depth(connection: Connection, organization: str | None) -> int:
     """How many dead letters nobody has decided about."""
     statement = select(func.count()).select_from(dead_letters).where(dead_letters.c.resolution == Resolution.PENDING)
-    return connection.execute(_within(statement, dead_letters, organization)).scalar_one()
+    return connection.execute(within(statement, dead_letters, organization)).scalar_one()
 
 
 def running_by_worker(connection: Connection) -> Sequence[AnyRow]:
@@ -81,7 +81,7 @@ def running(connection: Connection, organization: str | None, limit: int) -> Seq
         .order_by(jobs.c.started_at, jobs.c.id)
         .limit(limit)
     )
-    return connection.execute(_within(statement, jobs, organization)).all()
+    return connection.execute(within(statement, jobs, organization)).all()
 
 
 # Organization by organization, each by its index: there are ever more jobs that have ended.

@@ -7,44 +7,76 @@ from functools import cache
 from itertools import pairwise
 from typing import Final
 
-from sqlalchemy import Connection, TextClause, TextualSelect, column, func, select, text
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Label,
+    TextClause,
+    TextualSelect,
+    cast,
+    column,
+    extract,
+    func,
+    select,
+    text,
+)
 
 from fairlane.domain.breaker import Outcomes
 from fairlane.domain.ids import first_id
 from fairlane.domain.statuses import JobStatus
 from fairlane.domain.timeline import Cell, Ended, Grid
 from fairlane.store.dialects import fixed, given, is_sqlite
+from fairlane.store.statements.metrics import within
 from fairlane.store.tables import AnyRow, Instant, jobs, outcomes
 
 _MOST_RUNNING: Final = 10_000
+_COUNTS: Final = (func.sum(outcomes.c.completions), func.sum(outcomes.c.failures), func.sum(outcomes.c.seconds))
+_MOST_ATTEMPTS_FIRST: Final = func.sum(outcomes.c.completions + outcomes.c.failures).desc()
 
 
-def ends(connection: Connection, organization: str | None, grid: Grid) -> dict[Cell, Outcomes]:
-    """How attempts ended, by job type and step; None = of all organizations, and of all types together ("").
+def ends(
+    connection: Connection, organization: str | None, grid: Grid, *, most: int | None = None
+) -> dict[Cell, Outcomes]:
+    """How attempts ended, by organization, job type and step; None = of all organizations, for operators.
 
     Reads the counts that workers keep anyway, of one organization by its key, of all by the minute.
+
+    Args:
+        most: of so many cells, those with most attempts.
     """
-    counts = (func.sum(outcomes.c.completions), func.sum(outcomes.c.failures), func.sum(outcomes.c.seconds))
-    minute = outcomes.c.minute
-    # Minutes are put into steps here or by PostgreSQL, which returns the fewer rows.
-    binned = minute if is_sqlite(connection) else func.date_bin(grid.step, minute, grid.start, type_=minute.type)
-    step = binned.label("step")
-    if organization is None:
-        statement = select(step, *counts).group_by(step)
-        statement = statement.execution_options(fairlane_across="operator reads")
-    else:
-        statement = (
-            select(step, *counts, outcomes.c.job_type)
-            .where(outcomes.c.organization_id == organization)
-            .group_by(outcomes.c.job_type, step)
-        )
-    found: dict[Cell, Outcomes] = {}
-    for at, completions, failures, seconds, *of_type in connection.execute(statement.where(minute >= grid.start)):
-        place = grid.place(at)
-        if place is not None:
-            cell = Cell(of_type[0] if of_type else "", place)
-            found[cell] = found.get(cell, Outcomes()).plus(Outcomes(completions, failures, seconds))
-    return found
+    cell = (outcomes.c.organization_id, outcomes.c.job_type, _place(grid))
+    statement = select(*cell, *_COUNTS).where(*_during(grid)).group_by(*cell)
+    if most is not None:
+        statement = statement.order_by(_MOST_ATTEMPTS_FIRST, *cell).limit(most)
+    rows = connection.execute(within(statement, outcomes, organization))
+    return {Cell(*row[:3]): Outcomes(*row[3:]) for row in rows}
+
+
+def ends_by_type(connection: Connection, organization: str | None, grid: Grid) -> dict[str, Outcomes]:
+    """How attempts ended in all steps together, by job type, that with most attempts first; None as above."""
+    job_type = outcomes.c.job_type
+    statement = select(job_type, *_COUNTS).where(*_during(grid)).group_by(job_type)
+    rows = connection.execute(within(statement.order_by(_MOST_ATTEMPTS_FIRST, job_type), outcomes, organization))
+    return {row[0]: Outcomes(*row[1:]) for row in rows}
+
+
+def ends_of_all(connection: Connection, grid: Grid) -> dict[int, Outcomes]:
+    """How attempts of all organizations together ended, by step. For operators."""
+    place = _place(grid)
+    statement = select(place, *_COUNTS).where(*_during(grid)).group_by(place)
+    rows = connection.execute(within(statement, outcomes, None))
+    return {row[0]: Outcomes(*row[1:]) for row in rows}
+
+
+def _during(grid: Grid) -> tuple[ColumnElement[bool], ...]:
+    return outcomes.c.minute >= grid.start, outcomes.c.minute < grid.end
+
+
+def _place(grid: Grid) -> Label[int]:
+    """In which step a minute lies. Both databases divide whole numbers to a whole one."""
+    moment = cast(extract("epoch", outcomes.c.minute), BigInteger)
+    return ((moment - int(grid.start.timestamp())) // int(grid.step.total_seconds())).label("place")
 
 
 # An id has the moment of its submission in it, so the primary key has jobs in this order.
@@ -74,46 +106,45 @@ def _submitted(*, sqlite: bool) -> TextClause:
 
 # The newest ends of each cell, and no more of them than are asked for.
 _ENDED: Final = """
-SELECT given.job_type, given.place, job.started_at, job.finished_at, job.run_at, job.attempt
+SELECT given.organization, given.job_type, given.place, job.id, job.started_at, job.finished_at, job.run_at, job.attempt
 FROM {given} {join} (
   SELECT {columns} FROM fairlane_jobs AS ended
-  WHERE ended.organization_id = :organization AND ended.job_type = given.job_type
+  WHERE ended.organization_id = given.organization AND ended.job_type = given.job_type
     AND ended.finished_at >= {since} AND ended.finished_at < {until}
   ORDER BY ended.finished_at DESC LIMIT :each) {on}
 WHERE job.started_at IS NOT NULL {bound}
 """
 
 
-def sample(connection: Connection, organization: str, grid: Grid, cells: Sequence[Cell], *, each: int) -> list[Ended]:
+def sample(connection: Connection, grid: Grid, cells: Sequence[Cell], *, each: int) -> list[Ended]:
     """The jobs that ended last in each of these cells, `each` of them at most."""
-    dialect, beginnings = connection.dialect, grid.beginnings
-    moments = [str(Instant().process_bind_param(at, dialect)) for at in beginnings]
-    rows = [[one.job_type, str(one.place), moments[one.place], moments[one.place + 1]] for one in cells]
-    values = {"organization": organization, "given": json.dumps(rows), "each": each}
-    found = connection.execute(_ended(sqlite=is_sqlite(connection)), values)
+    dialect = connection.dialect
+    moments = [str(Instant().process_bind_param(at, dialect)) for at in grid.beginnings]
+    rows = [[*one[:2], str(one.place), moments[one.place], moments[one.place + 1]] for one in cells]
+    found = connection.execute(_ended(sqlite=is_sqlite(connection)), {"given": json.dumps(rows), "each": each})
     return [_of(row) for row in found]
 
 
 @cache
 def _ended(*, sqlite: bool) -> TextualSelect:
-    rows = given("job_type", "place", "since", "until", sqlite=sqlite)
-    columns = (jobs.c.started_at, jobs.c.finished_at, jobs.c.run_at)
-    names = "ended.started_at, ended.finished_at, ended.run_at, ended.attempt"
-    bound = "AND job.organization_id = :organization"
+    rows = given("organization", "job_type", "place", "since", "until", sqlite=sqlite)
+    columns = (jobs.c.id, jobs.c.started_at, jobs.c.finished_at, jobs.c.run_at, jobs.c.attempt)
+    names = ", ".join(f"ended.{one.name}" for one in columns)
+    bound = "AND job.organization_id = given.organization"
     parts = {
         True: {"join": "JOIN fairlane_jobs AS job ON job.rowid IN", "columns": "ended.rowid", "on": "", "bound": bound},
         False: {"join": "CROSS JOIN LATERAL", "columns": names, "on": "AS job", "bound": ""},
     }[sqlite]
     since, until = (f"given.{one}" if sqlite else f"CAST(given.{one} AS timestamptz)" for one in ("since", "until"))
     made = text(_ENDED.format(given=rows, since=since, until=until, **parts))
-    return made.columns(column("job_type"), column("place"), *columns, jobs.c.attempt)
+    return made.columns(column("organization"), column("job_type"), column("place"), *columns)
 
 
 def _of(row: AnyRow) -> Ended:
-    job_type, place, started_at, finished_at, run_at, attempt = row
+    organization, job_type, place, job_id, started_at, finished_at, run_at, attempt = row
     waited = max((started_at - run_at).total_seconds(), 0.0) if attempt == 1 else None
     ran = max((finished_at - started_at).total_seconds(), 0.0)
-    return Ended(Cell(job_type, int(place)), started_at, waited, ran)
+    return Ended(Cell(organization, job_type, int(place)), job_id, started_at, waited, ran)
 
 
 def running_since(connection: Connection, organization: str) -> list[datetime]:
