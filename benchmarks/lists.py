@@ -139,13 +139,15 @@ def _charts(organization: str) -> Iterator[tuple[str, Question]]:
         lambda fl, r: fl.dead_letters.list(organization, fingerprint=f"print-{r.randrange(40)}"),
     )
     yield "dead letter groups", lambda fl, _: fl.dead_letters.groups(organization)
-    yield "metrics", lambda fl, _: fl.metrics(organization=organization)
+    yield "metrics, an hour", lambda fl, _: fl.metrics(organization=organization)
+    yield "metrics, a day", lambda fl, _: fl.metrics(organization=organization, minutes=1440)
     yield "running", lambda fl, _: fl.reads.running(organization, limit=200)
     yield "queues", lambda fl, _: fl.reads.queues(organization)
 
 
 def _operators() -> Iterator[tuple[str, Question]]:
-    yield "metrics", lambda fl, _: fl.metrics()
+    yield "metrics, an hour", lambda fl, _: fl.metrics()
+    yield "metrics, a day", lambda fl, _: fl.metrics(minutes=1440)
     yield "timeline, an hour", lambda fl, _: fl.reads.charts.timeline(None)
     yield "timeline, a day", lambda fl, _: fl.reads.charts.timeline(None, minutes=1440, step=10)
     yield "shares, an hour", lambda fl, _: fl.reads.charts.shares()

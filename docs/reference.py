@@ -52,6 +52,8 @@ RETURNED: Final = (
     "domain.explain.Explanation",
     "domain.reasons.Reason",
     "domain.metrics.Metrics",
+    "domain.recent.Spread",
+    "domain.recent.SlowJob",
     "domain.schedules.Schedule",
     "domain.schedules.Timetable",
     "domain.schedules.Missed",

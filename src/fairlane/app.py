@@ -472,9 +472,17 @@ class Fairlane:
             sleep(look)
             look = min(look * 1.5, _SLOWEST_LOOK)
 
-    def metrics(self, *, organization: str | None = None) -> Metrics:
-        """Counts and ages; None = over all organizations, for operators."""
-        return self.reads.metrics(organization)
+    def metrics(self, *, organization: str | None = None, minutes: int = 60) -> Metrics:
+        """Counts and ages, and how jobs went within the last minutes.
+
+        Args:
+            organization: whose; None = over all organizations, for operators.
+            minutes: how far back, 1 to 1440.
+
+        Raises:
+            InvalidParameters
+        """
+        return self.reads.metrics(organization, minutes=minutes)
 
     def worker(
         self,

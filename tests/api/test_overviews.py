@@ -7,8 +7,11 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from pydantic import TypeAdapter
 
+from fairlane.api.openapi import document
 from fairlane.domain.breaker import Breaker, Trial
+from fairlane.domain.metrics import Metrics
 from fairlane.store.statements import breakers
 from tests.api.served import SECRET, Api
 
@@ -50,6 +53,38 @@ def test_a_timeline_has_what_was_submitted_and_ran(api: Api):
     totals = {name: sum(one[name] for one in timeline["steps"]) for name in ("submitted", "started", "completed")}
     assert totals == {"submitted": 1, "started": 1, "completed": 1}
     assert timeline["step_seconds"] == 60
+
+
+def test_numbers_say_how_jobs_went_of_late(api: Api):
+    done = submitted(api)
+    api.fl.submit("failing", organization="other")
+    api.run()
+    metrics = api.as_("viewer").get(f"{ACME}/metrics", params={"minutes": 5}).json()
+    assert (metrics["minutes"], metrics["attempts_by_type"]) == (5, {"report": 1})
+    assert (metrics["failure_rate_by_type"], metrics["workers"]) == ({"report": 0.0}, None)
+    assert metrics["processing_seconds_by_type"].keys() == {"report"}
+    for name in ("wait_seconds", "processing_seconds"):
+        assert metrics[name]["average"] >= 0
+        assert metrics[name]["p95"] >= 0
+    assert [one["id"] for one in metrics["slowest"]] == [done]
+    of_all = api.operator().get("/operator/metrics", params={"minutes": 5}).json()
+    assert (of_all["failure_rate_by_type"], of_all["workers"]) == ({"report": 0.0, "failing": 1.0}, 0)
+    assert {one["organization"] for one in of_all["slowest"]} == {"acme", "other"}
+
+
+def test_the_document_shows_numbers_by_examples_with_something_in_them(api: Api):
+    told = document(api.app)["paths"]
+    for path, workers in (("organizations/{organization}", None), ("operator", 4)):
+        answer = told[f"/api/v1/{path}/metrics"]["get"]["responses"]["200"]["content"]["application/json"]
+        example = TypeAdapter(Metrics).validate_python(answer["example"])
+        assert example.failure_rate_by_type.keys() == example.processing_seconds_by_type.keys() != set()
+        assert (example.workers, len(example.slowest)) == (workers, 1)
+
+
+@pytest.mark.parametrize("minutes", [0, 1441, "all"])
+def test_numbers_of_no_such_time_are_refused(api: Api, minutes: int | str):
+    for client, path in ((api.as_("viewer"), f"{ACME}/metrics"), (api.operator(), "/operator/metrics")):
+        assert client.get(path, params={"minutes": minutes}).status_code == 422
 
 
 def test_more_steps_than_there_may_be_are_refused(api: Api):

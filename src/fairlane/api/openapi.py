@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from fairlane.api.authentication import COOKIE, OPEN
+from fairlane.api.examples import EXAMPLES
 from fairlane.api.problems import MEDIA_TYPE
 from fairlane.api.representations import EXAMPLE_ID, EXAMPLE_TIME
 
@@ -91,7 +92,9 @@ def _operations(made: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]
 
 
 def _add_examples(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
-    """An example for the body and each answer, put together from those of their fields."""
+    """An example for the body and each answer: its own, or put together from those of their fields."""
+    if (own := EXAMPLES.get(operation["operationId"])) is not None:
+        operation["responses"]["200"]["content"]["application/json"]["example"] = own
     for part in (operation.get("requestBody", {}), *operation["responses"].values()):
         for media in part.get("content", {}).values():
             if "schema" in media:

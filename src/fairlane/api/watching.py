@@ -131,7 +131,7 @@ class Door:
             )
             for one in self._fl.reads.running(organization, limit=_MOST_RUNNING)
         ]
-        counts = self._fl.metrics(organization=organization).jobs_by_status
+        counts = self._fl.reads.by_status(organization)
         return Overview(running=running, counts=dict(counts)).model_dump(mode="json")
 
 

@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy import Connection
 
@@ -20,30 +21,64 @@ from fairlane.domain.metrics import (
     Stranded,
     WorkerView,
 )
+from fairlane.domain.recent import Recent, recent_grid
 from fairlane.domain.sealing import Field
 from fairlane.domain.statuses import PASSING, PRIORITY_OF_RANK, JobStatus, Priority
+from fairlane.domain.timeline import cells_to_sample
 from fairlane.reads.jobs import SEARCHED_NEWEST
 from fairlane.reads.limits import limits_of, uses_of
 from fairlane.store.clock import Clock
-from fairlane.store.statements import job_list, job_types, shares, workers
+from fairlane.store.statements import job_list, job_types, shares, timeline, workers
 from fairlane.store.statements import metrics as statements
 from fairlane.store.statements.job_list import Wanted
 from fairlane.store.statements.rows import Opener
 from fairlane.store.tables import AnyRow
 
+_CELLS: Final = 500  # in which jobs are sampled, however many job types of however many organizations there are
+_SAMPLED: Final = 2_000  # jobs
 
-def metrics_of(connection: Connection, clock: Clock, organization: str | None) -> Metrics:
-    """Counts and ages of an organization; None = of all, for operators."""
-    sizes = statements.jobs_by_status(connection, organization)
+
+def metrics_of(connection: Connection, clock: Clock, organization: str | None, minutes: int) -> Metrics:
+    """The numbers of an organization; None = of all, for operators."""
     ready = statements.ready_by_priority(connection, organization)
     depth = {PRIORITY_OF_RANK[row.priority]: row.size for row in ready}
-    oldest = min((row.since for row in ready), default=None)
+    oldest, now = min((row.since for row in ready), default=None), clock.now(connection)
+    recent = _recent(connection, now, organization, minutes)
     return Metrics(
-        jobs_by_status={status: sizes.get(status, 0) for status in JobStatus if status not in PASSING},
+        jobs_by_status=by_status(connection, organization),
         queue_depth_by_priority={priority: depth.get(priority, 0) for priority in Priority},
         # A clock that was set back makes no job wait for less than no time.
-        oldest_queued_seconds=max((clock.now(connection) - oldest).total_seconds(), 0.0) if oldest else None,
+        oldest_queued_seconds=max((now - oldest).total_seconds(), 0.0) if oldest else None,
         dead_letter_depth=statements.dead_letter_depth(connection, organization),
+        workers=len(workers.all_workers(connection, clock)) if organization is None else None,
+        minutes=recent.minutes,
+        throughput_per_minute=recent.throughput_per_minute,
+        wait_seconds=recent.wait_seconds,
+        processing_seconds=recent.processing_seconds,
+        attempts_by_type=recent.attempts_by_type,
+        processing_seconds_by_type=recent.processing_seconds_by_type,
+        failure_rate_by_type=recent.failure_rate_by_type,
+        slowest=recent.slowest,
+    )
+
+
+def by_status(connection: Connection, organization: str | None) -> dict[JobStatus, int]:
+    """How many jobs rest in each status, zeros too; None = of all organizations."""
+    sizes = statements.jobs_by_status(connection, organization)
+    return {status: sizes.get(status, 0) for status in JobStatus if status not in PASSING}
+
+
+def _recent(connection: Connection, now: datetime, organization: str | None, minutes: int) -> Recent:
+    grid = recent_grid(now, minutes)
+    ends = timeline.ends(connection, organization, grid, most=_CELLS)
+    cells = cells_to_sample(ends)
+    each = max(_SAMPLED // max(len(cells), 1), 1)
+    return Recent(
+        grid,
+        now,
+        by_type=timeline.ends_by_type(connection, organization, grid),
+        ends=ends,
+        sample=timeline.sample(connection, grid, cells, each=each),
     )
 
 

@@ -18,7 +18,9 @@ from fairlane.domain.limits import Limit, LimitUse, Subject
 from fairlane.domain.metrics import Metrics, Overview, QueueView, RunningJob, Stranded, WorkerView
 from fairlane.domain.organizations import require_organization
 from fairlane.domain.sealing import Field
+from fairlane.domain.statuses import JobStatus
 from fairlane.domain.texts import storable
+from fairlane.domain.timeline import require_minutes
 from fairlane.reads import history as log
 from fairlane.reads import jobs as asked
 from fairlane.reads import metrics as numbers
@@ -206,13 +208,23 @@ class Reads:
             ),
         )
 
-    def metrics(self, organization: str | None = None) -> Metrics:
-        """Counts and ages; None = over all organizations, for operators."""
+    def metrics(self, organization: str | None = None, *, minutes: int = 60) -> Metrics:
+        """Counts and ages, and how jobs went within the last `minutes`; None = over all organizations, for operators.
+
+        Raises:
+            InvalidParameters: `minutes` is not 1 to 1440.
+        """
+        require_minutes(minutes)
         storable(organization=organization)
         return self._database.read(
-            lambda connection: numbers.metrics_of(connection, self._database.clock, organization),
+            lambda connection: numbers.metrics_of(connection, self._database.clock, organization, minutes),
             of=_scope(organization),
         )
+
+    def by_status(self, organization: str | None = None) -> Mapping[JobStatus, int]:
+        """How many jobs rest in each status; None = over all organizations, for operators."""
+        storable(organization=organization)
+        return self._database.read(lambda c: numbers.by_status(c, organization), of=_scope(organization))
 
     def live_jobs(self) -> numbers.LiveJobs:
         """Live jobs of all organizations, counted by lane. For operators."""

@@ -62,9 +62,9 @@ class LimitChange(BaseModel):
 
 
 @router.get("/metrics", operation_id="getMetricsOfAll")
-def get_metrics(operation: _Measuring) -> Metrics:
-    """Count jobs by status, ready jobs by priority and dead letters of all organizations."""
-    return operation.fl.metrics()
+def get_metrics(operation: _Measuring, minutes: Minutes = 60) -> Metrics:
+    """Count jobs and dead letters of all organizations now, and say how their jobs went within the last minutes."""
+    return operation.fl.metrics(minutes=minutes)
 
 
 @router.get("/timeline", operation_id="getTimelineOfAll")

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from fairlane.api.authentication import ROOT
 from fairlane.api.pages import Items
 from fairlane.api.rates import Rate
+from fairlane.api.resources.overviews import Minutes
 from fairlane.api.scope import InOrganization, Scope
 from fairlane.control.job_types import JobTypeView
 from fairlane.domain.breaker import Breaker
@@ -63,9 +64,9 @@ def update_organization(scope: _Changing, body: OrganizationChange) -> Organizat
 
 
 @router.get("/metrics", tags=["metrics"], operation_id="getMetrics")
-def get_metrics(scope: _Measuring) -> Metrics:
-    """Count jobs by status, ready jobs by priority and dead letters, and say how old the oldest ready one is."""
-    return scope.fl.metrics(organization=scope.organization)
+def get_metrics(scope: _Measuring, minutes: Minutes = 60) -> Metrics:
+    """Count jobs and dead letters now, and say how jobs went within the last minutes."""
+    return scope.fl.metrics(organization=scope.organization, minutes=minutes)
 
 
 @router.get("/queues", tags=["queues"], operation_id="listQueues")
