@@ -43,6 +43,10 @@ def test_it_says_what_the_numbers_for_operators_say(api: Api):
     assert found["fairlane_live_jobs_by_queue"] == {("default", "queued"): 1, ("slow", "pending"): 1}
     assert found["fairlane_live_jobs_by_job_type"] == {("report", "queued"): 1, ("report", "pending"): 1}
     assert found["fairlane_workers"] == {(): 0}
+    assert found["fairlane_attempts_by_job_type"] == {(one,): size for one, size in metrics["attempts_by_type"].items()}
+    assert found["fairlane_failure_rate_by_job_type"] == {("report",): 0, ("failing",): 1}
+    for name in ("wait", "processing"):
+        assert found[f"fairlane_{name}_seconds"].keys() == {("average",), ("p95",)}
 
 
 def test_the_largest_have_names_and_the_others_are_counted_together(api: Api, monkeypatch: pytest.MonkeyPatch):
@@ -62,6 +66,24 @@ def test_the_largest_have_names_and_the_others_are_counted_together(api: Api, mo
     }
     assert len({name for name, _ in found["fairlane_live_jobs_by_queue"]}) == 3
     assert sum(found["fairlane_live_jobs_by_queue"].values()) == 10
+
+
+def test_job_types_with_most_attempts_have_series_by_name(api: Api, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(exposition, "LARGEST", 1)
+    for job_type in ("report", "report", "failing"):
+        api.fl.submit(job_type, organization="acme")
+    api.run()
+    found = numbers(api)
+    assert found["fairlane_attempts_by_job_type"] == {("report",): 2}
+    assert found["fairlane_processing_seconds_by_job_type"].keys() == {("report",)}
+    assert found["fairlane_failure_rate_by_job_type"] == {("report",): 0}
+    assert found["fairlane_attempts_per_minute"][()] > 0
+
+
+def test_where_nothing_ended_no_figure_is_made_up(api: Api):
+    found = numbers(api)
+    assert found["fairlane_wait_seconds"] == found["fairlane_failure_rate_by_job_type"] == {}
+    assert found["fairlane_attempts_per_minute"] == {(): 0}
 
 
 def test_whoever_is_called_as_the_others_are_makes_no_series_twice(api: Api, monkeypatch: pytest.MonkeyPatch):

@@ -6,6 +6,7 @@ each by name, and the rest together. Nothing of a job is in it but what it count
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -20,6 +21,7 @@ from fairlane.realtime.hub import Hub
 
 MEDIA_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 LARGEST: Final = 50  # series by name of each kind
+_MINUTES: Final = 5  # how far back rates and seconds look
 # No organization's id has a comma.
 OTHERS: Final = "others, together"
 
@@ -31,7 +33,14 @@ def exposition(reads: Reads, hub: Hub) -> bytes:
         hub: of the node that answers.
     """
     registry = CollectorRegistry()
-    numbers = (*_counts(reads.metrics()), *_live(reads.live_jobs()), *_workers(reads.workers()), *_watching(hub))
+    metrics = reads.metrics(minutes=_MINUTES)
+    numbers = (
+        *_counts(metrics),
+        *_recent(metrics),
+        *_live(reads.live_jobs()),
+        *_workers(reads.workers()),
+        *_watching(hub),
+    )
     registry.register(_Numbers(list(numbers)))
     return generate_latest(registry)
 
@@ -54,6 +63,32 @@ def _counts(metrics: Metrics) -> Iterator[Metric]:
     yield GaugeMetricFamily("fairlane_oldest_ready_job_seconds", "How long one of these has waited.", value=oldest)
     depth = metrics.dead_letter_depth
     yield GaugeMetricFamily("fairlane_unresolved_dead_letters", "Dead letters to be decided about.", value=depth)
+
+
+def _recent(metrics: Metrics) -> Iterator[Metric]:
+    """How jobs went within the last minutes. Figures of which there are none have no series."""
+    of_late = f"within the last {metrics.minutes} minutes"
+    rate = metrics.throughput_per_minute
+    yield GaugeMetricFamily("fairlane_attempts_per_minute", f"Attempts that ended {of_late}.", value=rate)
+    for name, what, told in (
+        ("wait", "From when jobs were due to their first start", metrics.wait_seconds),
+        ("processing", "From start to end of the last attempt of jobs", metrics.processing_seconds),
+    ):
+        figures = {"average": told.average, "p95": told.p95}
+        known = {figure: value for figure, value in figures.items() if value is not None}
+        yield _by(f"fairlane_{name}_seconds", f"{what}, of those that ended {of_late}.", "figure", known)
+    for name, what, by_type in (
+        ("attempts", "Attempts that ended", metrics.attempts_by_type),
+        (
+            "processing_seconds",
+            "How long handlers ran on average in attempts that ended",
+            metrics.processing_seconds_by_type,
+        ),
+        ("failure_rate", "Which part, 0 to 1, failed of the attempts that ended", metrics.failure_rate_by_type),
+    ):
+        busiest = dict(islice(by_type.items(), LARGEST))
+        text = f"{what} {of_late}, of the {LARGEST} types with most attempts."
+        yield _by(f"fairlane_{name}_by_job_type", text, "job_type", busiest)
 
 
 def _live(live: LiveJobs) -> Iterator[Metric]:
@@ -111,7 +146,7 @@ def _watching(hub: Hub) -> Iterator[Metric]:
     )
 
 
-def _by(name: str, what: str, label: str, values: Mapping[Any, int]) -> Metric:
+def _by(name: str, what: str, label: str, values: Mapping[Any, float]) -> Metric:
     family = GaugeMetricFamily(name, what, labels=[label])
     for key, value in values.items():
         family.add_metric([key], value)
