@@ -1,5 +1,6 @@
 """`fairlane orgs` and `fairlane members`."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,20 @@ def test_create_show_update_list(run: Run) -> None:
     assert run("orgs", "show", "tern", "--json").json["organization"]["id"] == "tern"
     assert "Tern Island" in run("orgs", "list").stdout
     assert [one["id"] for one in run("orgs", "list", "--json").json] == ["tern"]
+
+
+def test_show_tells_how_jobs_went_of_late(run: Run, fl: Fairlane) -> None:
+    assert "last 60 min" not in run("orgs", "show", "acme").stdout
+    for job_type in ("greet", "greet", "greet", "fail"):
+        fl.submit(job_type, organization="acme")
+    fl.worker().drain()
+
+    shown = run("orgs", "show", "acme").stdout
+    assert re.search(r"^waited, last 60 min +average [\d.]+s, p95 [\d.]+s *$", shown, re.MULTILINE)
+    assert re.search(r"^greet, last 60 min +3 attempts, [\d.e-]+s on average, 0.0% failed *$", shown, re.MULTILINE)
+    assert re.search(r"^fail, last 60 min +1 attempt, [\d.e-]+s on average, 100.0% failed *$", shown, re.MULTILINE)
+    metrics = run("orgs", "show", "acme", "--json").json["metrics"]
+    assert metrics["failure_rate_by_type"] == {"greet": 0.0, "fail": 1.0}
 
 
 def test_an_empty_list_says_what_to_do(run: Run) -> None:

@@ -9,7 +9,18 @@ from rich.table import Column
 from fairlane import Fairlane, OrganizationNotFound, Role
 from fairlane.cli import options as o
 from fairlane.cli.lookup import keeps_people, orgs_create, refuse_unknown
-from fairlane.cli.output import cell, console, facts, limit_text, one_line, print_json, say, table, unlimited
+from fairlane.cli.output import (
+    cell,
+    console,
+    facts,
+    limit_text,
+    one_line,
+    print_json,
+    recent_facts,
+    say,
+    table,
+    unlimited,
+)
 from fairlane.cli.session import engine
 from fairlane.domain.organizations import Member, Organization
 from fairlane.registry.options import INHERIT
@@ -86,7 +97,7 @@ def list_organizations(context: typer.Context, as_json: o.AsJson = False) -> Non
 
 @orgs.command("show")
 def show(context: typer.Context, organization: o.OrganizationArgument, as_json: o.AsJson = False) -> None:
-    """Show an organization, with its jobs by status.
+    """Show an organization, with its jobs by status and how they went within the last hour.
 
     \b
     Example:
@@ -113,6 +124,7 @@ def show(context: typer.Context, organization: o.OrganizationArgument, as_json: 
                 ("created", found.created_at),
                 *((str(status), size) for status, size in metrics.jobs_by_status.items() if size),
                 ("undecided dead letters", metrics.dead_letter_depth or None),
+                *recent_facts(metrics),
             ]
         )
     )

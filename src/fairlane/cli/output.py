@@ -6,8 +6,9 @@ not move the cursor of the operator who looks at it.
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from itertools import islice
 from typing import IO, Any, Final
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from rich.text import Text
 from fairlane import JobStatus
 from fairlane.control.job_types import JobTypeLimit
 from fairlane.domain.breaker import Breaker
+from fairlane.domain.metrics import Metrics
 from fairlane.domain.reasons import time_of
 
 # Whoever reads a pipe wants whole lines.
@@ -36,6 +38,7 @@ STATUS_STYLES: Final = {
 }
 _UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 _SHORT: Final = 8
+_MOST_TYPES: Final = 10
 
 
 def console(*, stderr: bool = False, file: IO[str] | None = None) -> Console:
@@ -179,6 +182,18 @@ def rate_text(limit: JobTypeLimit) -> str:
 def limit_text(limit: JobTypeLimit) -> str:
     """What of a job type may run, in a line."""
     return f"{unlimited(limit.max_running)} running, {rate_text(limit)} started"
+
+
+def recent_facts(metrics: Metrics) -> Iterator[tuple[str, str]]:
+    """How jobs went of late, and those of the types with most attempts."""
+    time = f"last {metrics.minutes} min"
+    for name, told in (("waited", metrics.wait_seconds), ("ran", metrics.processing_seconds)):
+        figures = (("average", told.average), ("p95", told.p95))
+        yield f"{name}, {time}", ", ".join(f"{figure} {value:g}s" for figure, value in figures if value is not None)
+    for job_type, attempts in islice(metrics.attempts_by_type.items(), _MOST_TYPES):
+        seconds, failed = metrics.processing_seconds_by_type[job_type], metrics.failure_rate_by_type[job_type]
+        ended = f"{number_of(attempts, 'attempt')}, {seconds:g}s on average, {failed:.1%} failed"
+        yield plain(f"{job_type}, {time}"), ended
 
 
 def facts(pairs: Iterable[tuple[str, Any]]) -> Table:
