@@ -6,13 +6,13 @@ import { meQuery } from "./api/queries";
 import { live } from "./live/client";
 import { auditSearch } from "./screens/audit/search";
 import { lettersSearch } from "./screens/dead-letters/search";
-import { fairnessSearch } from "./screens/fairness/search";
 import { jobsSearch } from "./screens/jobs/filter";
 import { loginSearch } from "./screens/login/search";
 import { organizationsSearch } from "./screens/organizations/search";
 import { NotFound } from "./shell/NotFound";
 import { Root } from "./shell/Root";
 import { InOperator, InOrganization } from "./shell/Shell";
+import { spanSearch } from "./span";
 
 const root = createRootRouteWithContext<{ queries: QueryClient }>()({ component: Root, notFoundComponent: NotFound });
 
@@ -94,6 +94,7 @@ const queues = createRoute({
 const jobTypes = createRoute({
   getParentRoute: () => organization,
   path: "job-types",
+  validateSearch: spanSearch,
   component: lazyRouteComponent(() => import("./screens/job-types/JobTypes"), "JobTypes"),
 });
 const schedules = createRoute({
@@ -139,7 +140,7 @@ const operatorOrganizations = createRoute({
 const fairness = createRoute({
   getParentRoute: () => operator,
   path: "fairness",
-  validateSearch: fairnessSearch,
+  validateSearch: spanSearch,
   component: lazyRouteComponent(() => import("./screens/fairness/Fairness"), "Fairness"),
 });
 const operatorQueues = createRoute({
@@ -150,6 +151,7 @@ const operatorQueues = createRoute({
 const operatorJobTypes = createRoute({
   getParentRoute: () => operator,
   path: "job-types",
+  validateSearch: spanSearch,
   component: lazyRouteComponent(() => import("./screens/job-types/OperatorJobTypes"), "OperatorJobTypes"),
 });
 const workers = createRoute({

@@ -1,5 +1,6 @@
 """What an organization's admin looks after: members, tokens, the audit, its name; and what each reader chooses."""
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -9,6 +10,7 @@ from fairlane.domain.breaker import Breaker
 from fairlane.domain.statuses import Role
 from fairlane.store.statements import breakers
 from tests.browser.site import Site
+from tests.runtime.worker_kit import until
 
 
 def test_a_member_is_added_changed_and_removed(enter: Callable[..., Page], site: Site):
@@ -97,6 +99,20 @@ def test_queues_and_job_types_lead_to_their_jobs(enter: Callable[..., Page], sit
     page.goto(f"{site.url}/o/acme/job-types")
     page.get_by_role("link", name="nobody.runs").click()
     expect(page.get_by_role("table", name="Jobs").locator("tbody tr")).to_have_count(1)
+
+
+def test_job_types_say_how_their_attempts_went_of_late(enter: Callable[..., Page], site: Site):
+    slow = site.done(site.submit("report.fail", parameters={"text": "no such table"}))
+    until(lambda: site.fl.metrics(organization="acme").slowest)
+    page = enter("vic", "o/acme/job-types")
+    row = page.get_by_role("table", name="Job types").locator("tbody tr", has_text="report.fail")
+    expect(row.get_by_role("cell").nth(2)).to_have_text("100 %")
+    page.get_by_label("Time", exact=True).select_option("1440")
+    expect(page).to_have_url(re.compile("minutes=1440"))
+    expect(row.get_by_role("cell").nth(2)).to_have_text("100 %")
+    page.goto(f"{site.url}/o/acme")
+    page.get_by_role("table", name="The slowest jobs of late").get_by_role("link", name="report.fail").click()
+    expect(page).to_have_url(re.compile(slow))
 
 
 def test_a_job_type_that_rests_says_why_and_until_when(enter: Callable[..., Page], site: Site):

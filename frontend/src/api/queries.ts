@@ -63,6 +63,20 @@ export function breakersQuery(organization: string) {
   });
 }
 
+/** Counts, and how jobs went within the last minutes. */
+export function metricsQuery(organization: string, minutes: number) {
+  return queryOptions({
+    queryKey: within(organization, "metrics", minutes),
+    queryFn: ({ signal }) =>
+      ask(
+        api.GET("/api/v1/organizations/{organization}/metrics", {
+          params: { path: { organization }, query: { minutes } },
+          signal,
+        }),
+      ),
+  });
+}
+
 export function jobQuery(organization: string, job: string) {
   return queryOptions({
     queryKey: within(organization, "job", job),

@@ -1,28 +1,16 @@
 import { useQuery } from "@tanstack/react-query";
-import { Link, useNavigate, useSearch } from "@tanstack/react-router";
+import { Link, useSearch } from "@tanstack/react-router";
 import { useRefetch } from "../../live/hooks";
-import {
-  Card,
-  type Column,
-  count,
-  duration,
-  EmptyState,
-  ErrorState,
-  Page,
-  plural,
-  Select,
-  Skeleton,
-  Table,
-} from "../../ui";
+import { SpanSelect } from "../../shell/SpanSelect";
+import { USUAL } from "../../span";
+import { Card, type Column, count, duration, EmptyState, ErrorState, Page, plural, Skeleton, Table } from "../../ui";
 import { sharesQuery } from "./queries";
 import { ShareChart } from "./ShareChart";
-import { fairnessSearch, SPANS, USUAL } from "./search";
 import { areas, colourOf, type Share, type Shares, sum } from "./shares";
 
 /** Who uses the workers, and who waits behind whom. */
 export function Fairness() {
   const { minutes = USUAL } = useSearch({ from: "/operator/fairness" });
-  const navigate = useNavigate();
   const every = useRefetch(2) || 10_000;
   const found = useQuery({
     ...sharesQuery(minutes),
@@ -33,20 +21,7 @@ export function Fairness() {
     <Page
       title="Fairness"
       description="Which organizations use the workers, and who waits behind whom."
-      actions={
-        <Select
-          label="Time"
-          hideLabel
-          value={minutes}
-          onChange={(event) => void navigate({ to: ".", search: fairnessSearch({ minutes: event.target.value }) })}
-        >
-          {SPANS.map((span) => (
-            <option key={span} value={span}>
-              Last {duration(span * 60)}
-            </option>
-          ))}
-        </Select>
-      }
+      actions={<SpanSelect minutes={minutes} />}
     >
       {found.error && !found.data ? (
         <ErrorState error={found.error} onRetry={() => void found.refetch()} />

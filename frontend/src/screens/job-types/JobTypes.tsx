@@ -1,19 +1,27 @@
 import { useQuery } from "@tanstack/react-query";
-import { Link } from "@tanstack/react-router";
+import { Link, useSearch } from "@tanstack/react-router";
 import type { ReactNode } from "react";
 import type { Schema } from "../../api/client";
-import { breakersQuery, jobTypesQuery } from "../../api/queries";
+import { breakersQuery, jobTypesQuery, metricsQuery } from "../../api/queries";
 import { useRefetch } from "../../live/hooks";
 import { useOrganization } from "../../shell/access";
-import { Card, type Column, EmptyState, Page, StatusBadge, Table, Tag, Time } from "../../ui";
-import { attempts, limits } from "./describe";
+import { SpanSelect } from "../../shell/SpanSelect";
+import { USUAL } from "../../span";
+import { Card, type Column, cx, duration, EmptyState, Page, plural, StatusBadge, Table, Tag, Time } from "../../ui";
+import { attempts, limits, percent, type Recent, recent } from "./describe";
 
 export type JobType = Schema["JobTypeView"];
 
 /** The job types that there are, as an organization sees them. */
 export function JobTypes() {
   const organization = useOrganization();
+  const { minutes = USUAL } = useSearch({ from: "/o/$organization/job-types" });
   const found = useQuery(jobTypesQuery(organization));
+  const metrics = useQuery({
+    ...metricsQuery(organization, minutes),
+    // Ends are counted a moment after the events that tell of them.
+    refetchInterval: useRefetch(2) || 15_000,
+  });
   const breakers = useQuery({ ...breakersQuery(organization), refetchInterval: useRefetch(2) || 15_000 });
   const name = ({ name }: JobType) => (
     <Link
@@ -26,14 +34,18 @@ export function JobTypes() {
     </Link>
   );
   return (
-    <Page title="Job types" description="What can be submitted here, and how it is run.">
+    <Page
+      title="Job types"
+      description="What can be submitted here, how it is run, and how attempts that ended of late went."
+      actions={<SpanSelect minutes={minutes} />}
+    >
       {(breakers.data?.items ?? []).map((breaker) => (
         <Resting key={breaker.job_type} organization={organization} breaker={breaker} />
       ))}
       <Card flush>
         <Table
           caption="Job types"
-          columns={jobTypeColumns(name)}
+          columns={jobTypeColumns(name, metrics.data)}
           rows={found.data?.items}
           rowKey={(type) => type.name}
           error={found.error}
@@ -75,7 +87,12 @@ export function NoTypes() {
   return <EmptyState title="No job types yet">Applications and workers register theirs when they start.</EmptyState>;
 }
 
-export function jobTypeColumns(name: (type: JobType) => ReactNode): Column<JobType>[] {
+/** `metrics`: how attempts went of late; undefined: not known yet. */
+export function jobTypeColumns(
+  name: (type: JobType) => ReactNode,
+  metrics: Schema["Metrics"] | undefined,
+): Column<JobType>[] {
+  const of = (type: JobType) => metrics && recent(metrics, type.name);
   return [
     {
       head: "Job type",
@@ -91,9 +108,19 @@ export function jobTypeColumns(name: (type: JobType) => ReactNode): Column<JobTy
           <span className="text-xs text-muted md:hidden">
             {type.options.queue} · {attempts(type.options)}
           </span>
+          <span className="text-xs text-muted sm:hidden">
+            <InShort of={of(type)} />
+          </span>
         </div>
       ),
     },
+    {
+      head: "Average run",
+      right: true,
+      from: "sm",
+      cell: (type) => <Seconds of={of(type)} />,
+    },
+    { head: "Failed", right: true, from: "sm", cell: (type) => <Failed of={of(type)} /> },
     { head: "Queue", from: "sm", cell: ({ options }) => options.queue },
     {
       head: "Attempts",
@@ -104,6 +131,38 @@ export function jobTypeColumns(name: (type: JobType) => ReactNode): Column<JobTy
     { head: "Runs", from: "lg", cell: ({ options }) => (options.isolation === "auto" ? "–" : options.isolation) },
     { head: "Limit", from: "sm", cell: ({ options }) => <Limited by={limits(options)} /> },
   ];
+}
+
+/** Null: nothing ended; undefined: not known yet. */
+interface Of {
+  of: Recent | null | undefined;
+}
+
+function Seconds({ of }: Of) {
+  if (!of) return of === null ? "–" : "…";
+  return <span className="whitespace-nowrap">{duration(of.seconds)}</span>;
+}
+
+function Failed({ of }: Of) {
+  if (!of) return of === null ? "–" : "…";
+  return (
+    <span
+      title={`of ${plural(of.attempts, "attempt")}`}
+      className={cx("whitespace-nowrap", of.failureRate > 0 && "text-bad")}
+    >
+      {percent(of.failureRate)}
+    </span>
+  );
+}
+
+/** Where there is no room for columns. */
+function InShort({ of }: Of) {
+  if (!of) return null;
+  return (
+    <>
+      {plural(of.attempts, "attempt")}, <Seconds of={of} /> on average, <Failed of={of} /> failed
+    </>
+  );
 }
 
 function Limited({ by }: { by: string[] }) {

@@ -1,9 +1,13 @@
 import { useQuery } from "@tanstack/react-query";
+import { useSearch } from "@tanstack/react-router";
 import { useState } from "react";
 import { useAct } from "../../api/act";
 import { api, ask, type Schema } from "../../api/client";
 import { useRefetch } from "../../live/hooks";
+import { SpanSelect } from "../../shell/SpanSelect";
+import { USUAL } from "../../span";
 import { Button, Card, type Column, Page, RowActions, Table, Time } from "../../ui";
+import { Slowest } from "../overview/Slowest";
 import { PauseButton } from "../queues/Pausing";
 import { type JobType, jobTypeColumns, NoTypes } from "./JobTypes";
 import { Limits } from "./Limits";
@@ -16,8 +20,15 @@ export function OperatorJobTypes() {
     queryFn: ({ signal }) => ask(api.GET("/api/v1/operator/job-types", { signal })),
     refetchInterval: useRefetch(6),
   });
+  const { minutes = USUAL } = useSearch({ from: "/operator/job-types" });
+  const metrics = useQuery({
+    queryKey: ["operator", "metrics", minutes],
+    queryFn: ({ signal }) => ask(api.GET("/api/v1/operator/metrics", { params: { query: { minutes } }, signal })),
+    refetchInterval: useRefetch(6) || 30_000,
+    placeholderData: (before) => before,
+  });
   const columns: Column<JobType>[] = [
-    ...jobTypeColumns(({ name }) => <span className="truncate font-medium">{name}</span>),
+    ...jobTypeColumns(({ name }) => <span className="truncate font-medium">{name}</span>, metrics.data),
     {
       head: "Actions",
       right: true,
@@ -33,7 +44,11 @@ export function OperatorJobTypes() {
     },
   ];
   return (
-    <Page title="Job types" description="Of all organizations. A pause holds for each of them.">
+    <Page
+      title="Job types"
+      description="Of all organizations. A pause holds for each of them."
+      actions={<SpanSelect minutes={minutes} />}
+    >
       <Breakers />
       <Card flush>
         <Table
@@ -46,6 +61,7 @@ export function OperatorJobTypes() {
           empty={<NoTypes />}
         />
       </Card>
+      <Slowest jobs={metrics.data?.slowest} error={metrics.error} ofAll />
       {limited !== null && <Limits jobType={limited} onClose={() => setLimited(null)} />}
     </Page>
   );

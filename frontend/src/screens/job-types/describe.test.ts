@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { attempts, limitOf, limits } from "./describe";
+import { attempts, limitOf, limits, percent, recent } from "./describe";
 
 describe("the options of a job type", () => {
   it("say what may run", () => {
@@ -16,6 +16,19 @@ describe("the options of a job type", () => {
     expect(attempts({ max_retries: 0, timeout: null })).toBe("no retry, no timeout");
     expect(attempts({ max_retries: null, timeout: 30 })).toBe("retried without end, each up to 30 s");
   });
+});
+
+describe("how a job type went of late", () => {
+  const metrics = {
+    attempts_by_type: { report: 4 },
+    processing_seconds_by_type: { report: 2.5 },
+    failure_rate_by_type: { report: 0.25 },
+  };
+  it("is told where attempts ended", () =>
+    expect(recent(metrics, "report")).toEqual({ attempts: 4, seconds: 2.5, failureRate: 0.25 }));
+  it.each(["fax", "constructor"])("is not made up of %s", (name) => expect(recent(metrics, name)).toBeNull());
+  it("is read in percent", () =>
+    expect([0, 0.0001, 0.0251, 1].map(percent)).toEqual(["0 %", "< 0.1 %", "2.5 %", "100 %"]));
 });
 
 describe("a limit that was typed", () => {

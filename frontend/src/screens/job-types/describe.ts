@@ -37,6 +37,34 @@ export function attempts({ max_retries, timeout }: Pick<Options, "max_retries" |
   return `${retries}, ${timeout == null ? "no timeout" : `each up to ${duration(timeout)}`}`;
 }
 
+type ByType = Pick<Schema["Metrics"], "attempts_by_type" | "processing_seconds_by_type" | "failure_rate_by_type">;
+
+/** How the attempts of a job type went that ended of late. */
+export interface Recent {
+  attempts: number;
+  seconds: number;
+  failureRate: number;
+}
+
+/** Null: none ended. */
+export function recent(metrics: ByType, name: string): Recent | null {
+  // A type may be called as what every object has.
+  const of = (values: Record<string, number>) => (Object.hasOwn(values, name) ? values[name] : undefined);
+  const attempts = of(metrics.attempts_by_type);
+  if (attempts === undefined) return null;
+  return {
+    attempts,
+    seconds: of(metrics.processing_seconds_by_type) ?? 0,
+    failureRate: of(metrics.failure_rate_by_type) ?? 0,
+  };
+}
+
+/** "2.5 %", "100 %". */
+export function percent(share: number): string {
+  const rounded = Number((100 * share).toFixed(1));
+  return share > 0 && rounded === 0 ? "< 0.1 %" : `${rounded} %`;
+}
+
 /** A limit as it was typed: null for none at all, undefined where it is no limit. */
 export function limitOf(text: string): number | null | undefined {
   if (text.trim() === "") return null;

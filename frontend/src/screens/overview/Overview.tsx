@@ -1,23 +1,26 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
-import { jobsQuery, organizationQuery } from "../../api/queries";
+import { jobsQuery, metricsQuery, organizationQuery } from "../../api/queries";
 import { useRefetch } from "../../live/hooks";
 import { useOrganization } from "../../shell/access";
 import { Card, count, duration, EmptyState, ErrorState, Page, Stat, Table, Time } from "../../ui";
 import { Quota } from "./Quota";
-import { metricsQuery, timelineQuery } from "./queries";
+import { timelineQuery } from "./queries";
 import { Running } from "./Running";
+import { Slowest } from "./Slowest";
 import { summaryOf } from "./summary";
 import { Throughput } from "./Throughput";
 
 const MINUTES = 60;
+const SLOWEST = 5;
 
 /** How the organization's jobs are doing now, and were within the last hour. */
 export function Overview() {
   const organization = useOrganization();
   const self = useQuery(organizationQuery(organization));
-  const metrics = useQuery({ ...metricsQuery(organization), refetchInterval: useRefetch(2) });
-  const timeline = useQuery({ ...timelineQuery(organization, MINUTES, 1), refetchInterval: useRefetch(3) });
+  // Ends are counted a moment after the events that tell of them.
+  const metrics = useQuery({ ...metricsQuery(organization, MINUTES), refetchInterval: useRefetch(2) || 30_000 });
+  const timeline = useQuery({ ...timelineQuery(organization, MINUTES, 1), refetchInterval: useRefetch(3) || 30_000 });
   const summary = timeline.data && summaryOf(timeline.data.steps);
   const byStatus = metrics.data?.jobs_by_status;
   const oldest = metrics.data?.oldest_queued_seconds ?? null;
@@ -63,6 +66,7 @@ export function Overview() {
         <div className="flex min-w-0 flex-col gap-5">
           {self.data && metrics.data && <Quota organization={self.data} byStatus={metrics.data.jobs_by_status} />}
           <Failures organization={organization} depth={depth} />
+          <Slowest jobs={metrics.data?.slowest.slice(0, SLOWEST)} />
         </div>
       </div>
     </Page>

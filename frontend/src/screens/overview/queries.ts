@@ -2,14 +2,6 @@ import { queryOptions } from "@tanstack/react-query";
 import { api, ask } from "../../api/client";
 import { within } from "../../api/queries";
 
-export function metricsQuery(organization: string) {
-  return queryOptions({
-    queryKey: within(organization, "metrics"),
-    queryFn: ({ signal }) =>
-      ask(api.GET("/api/v1/organizations/{organization}/metrics", { params: { path: { organization } }, signal })),
-  });
-}
-
 export function timelineQuery(organization: string, minutes: number, step: number) {
   return queryOptions({
     queryKey: within(organization, "timeline", minutes, step),

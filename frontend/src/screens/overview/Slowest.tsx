@@ -1,0 +1,51 @@
+import { Link } from "@tanstack/react-router";
+import type { Schema } from "../../api/client";
+import { Card, type Column, duration, EmptyState, short, Table, Time } from "../../ui";
+
+type SlowJob = Schema["SlowJob"];
+
+interface Props {
+  jobs: readonly SlowJob[] | undefined;
+  error?: unknown;
+  /** Whether they are of several organizations. */
+  ofAll?: boolean;
+}
+
+/** Jobs that ended of late, the slowest first. */
+export function Slowest({ jobs, error, ofAll = false }: Props) {
+  const owner: Column<SlowJob> = { head: "Organization", from: "sm", cell: ({ organization }) => organization };
+  return (
+    <Card title="Slowest of late" flush>
+      <Table
+        caption="The slowest jobs of late"
+        rows={jobs}
+        rowKey={({ id }) => id}
+        error={error}
+        empty={<EmptyState title="None">Jobs that ended come here, the slowest first.</EmptyState>}
+        columns={[
+          {
+            head: "Job",
+            wide: true,
+            cell: ({ id, organization, job_type }) => (
+              <Link
+                to="/o/$organization/jobs/$job"
+                params={{ organization, job: id }}
+                title={id}
+                className="font-medium hover:underline"
+              >
+                {job_type} <span className="font-mono text-xs font-normal text-muted">{short(id)}</span>
+              </Link>
+            ),
+          },
+          ...(ofAll ? [owner] : []),
+          { head: "Started", right: true, from: "sm", cell: ({ started_at }) => <Time at={started_at} /> },
+          {
+            head: "Ran for",
+            right: true,
+            cell: ({ seconds }) => <span className="whitespace-nowrap">{duration(seconds)}</span>,
+          },
+        ]}
+      />
+    </Card>
+  );
+}
