@@ -8,6 +8,7 @@ from typing import Any
 import obstore
 from sqlalchemy import select
 
+from fairlane import Fairlane
 from fairlane.store.tables import metadata
 from tests.runtime.worker_kit import Engine, engine
 
@@ -24,7 +25,7 @@ def sealed_engine(url: str, **options: Any) -> Iterator[Engine]:
         yield fl
 
 
-def dump(fl: Engine) -> str:
+def dump(fl: Fairlane) -> str:
     """All rows of all tables, and all files."""
     with fl.database.engine.connect() as connection:
         rows = [str(row) for table in metadata.sorted_tables for row in connection.execute(select(table))]

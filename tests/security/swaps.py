@@ -123,8 +123,9 @@ class Others:
         live = fl.submit("report", organization="other", user=USER, **labelled)
         keys = {one: f"{one}-{THEIRS}" for one in KEYS}
         keyed = [fl.submit("unique", organization="other", user=USER, dedup_key=key) for key in keys.values()]
-        sent = {"json": {**REPORT, "priority": "high"}, "headers": {"Idempotency-Key": f"once-{THEIRS}"}}
-        once = api.as_(USER, "other").post("/organizations/other/jobs", **sent).json()["id"]
+        headers = {"Idempotency-Key": f"once-{THEIRS}"}
+        sent = {**REPORT, "priority": "high"}
+        once = api.as_(USER, "other").post("/organizations/other/jobs", json=sent, headers=headers).json()["id"]
         (letter,) = fl.dead_letters.list("other").items
         run = fl.bulk.start("retry", "other", {"job_type": "report"}, user=USER)
         fl.organizations.update("other", name=f"name-{THEIRS}")
