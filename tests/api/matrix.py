@@ -142,6 +142,7 @@ MATRIX: Final[dict[str, Open | Proved | Within | Across]] = {
     "drainWorker": Across(202),
     "listRunningJobs": Across(200),
     "listStrandedJobs": Across(200),
+    "listDeadLetterGroupsOfAll": Across(200),
     "listQueuesOfAll": Across(200),
     "pauseQueue": Across(204, 204),  # also one in which nothing is yet
     "resumeQueue": Across(204, 204),

@@ -166,6 +166,8 @@ def test_payload_is_for_its_submitter_and_for_whoever_has_the_right(api: Api):
         }.items()
     }
     assert shown["viewer"] == shown["operator"] == shown["scoped"] == []
+    (group,) = api.operator().get("/operator/dead-letter-groups").json()["items"]
+    assert (group["organization"], group["reason"]) == ("acme", "ValueError")
     assert shown["colleague"] == shown["admin"]
     assert set(paths) - set(shown["admin"]) == {
         f"{JOBS}/{job}/logs",

@@ -18,6 +18,8 @@ from fairlane import (
     Resolution,
     Submission,
 )
+from fairlane.control import dead_letters as control
+from fairlane.domain.jobs import Page
 from fairlane.domain.outcomes import ErrorReport, Failed
 from fairlane.store.statements import dead_letters
 from tests.store.races.agreement import steps
@@ -28,16 +30,23 @@ PENDING, QUEUED, DEAD_LETTER = JobStatus.PENDING, JobStatus.QUEUED, JobStatus.DE
 JAM, INK = "PaperJam in tray 2", "OutOfInk in cartridge"
 
 
-def bury(scene: Scene, count: int, fingerprint: str = JAM, job_type: str = "report", user: str = "ana") -> list[Job]:
+def bury(
+    scene: Scene,
+    count: int,
+    fingerprint: str = JAM,
+    job_type: str = "report",
+    user: str = "ana",
+    organization: str = "acme",
+) -> list[Job]:
     """Dead letters with one error; each a second younger than the one before."""
-    submitted = scene.fl.submit_many([Submission(job_type, "acme", user) for _ in range(count)])
+    submitted = scene.fl.submit_many([Submission(job_type, organization, user) for _ in range(count)])
     worker = scene.worker(job_types=[job_type], slots=count)
     kind = fingerprint.partition(" ")[0]
     for claimed in worker.claim(count):
         scene.clock.advance(1)
         error = ErrorReport(kind, f"{kind} it is", permanent=True, fingerprint=fingerprint)
         scene.end(claimed, outcome=Failed(error))
-    return [scene.get(job) for job in submitted]
+    return [scene.get(job, organization) for job in submitted]
 
 
 def ids(scene: Scene, **filters) -> list[UUID]:
@@ -113,6 +122,67 @@ class TestGroups:
         scene.fl.dead_letters.resolve(empty[0].id, "acme")
         assert [group.count for group in scene.fl.dead_letters.groups("acme")] == [3, 1]
         assert [group.count for group in scene.fl.dead_letters.groups("acme", resolution="resolved")] == [1, 1]
+
+
+class TestGroupsOfAll:
+    def test_by_organization_and_error_the_newest_first(self, scene: Scene):
+        scene.add_type("letter", dedup_window=0)
+        bury(scene, 2, JAM)
+        empty, theirs = bury(scene, 1, INK), bury(scene, 2, JAM, user="rita", organization="rival")
+        (last,) = bury(scene, 1, JAM, "letter")
+        page = scene.fl.dead_letters.groups_of_all()
+        assert [(one.organization, one.fingerprint, one.job_type, one.count) for one in page.items] == [
+            ("acme", JAM, "letter", 3),
+            ("rival", JAM, "report", 2),
+            ("acme", INK, "report", 1),
+        ]
+        assert (page.total, page.total_is_capped, page.next_cursor) == (3, False, None)
+        assert (page.items[1].first_at, page.items[1].last_at) == tuple(one.finished_at for one in theirs)
+        assert (page.items[2].error_type, page.items[2].reason) == ("OutOfInk", "OutOfInk: OutOfInk it is")
+        for job in (last, *empty):
+            scene.fl.dead_letters.ignore(job.id, "acme")
+        left = [(one.organization, one.job_type, one.count) for one in scene.fl.dead_letters.groups_of_all().items]
+        assert left == [("rival", "report", 2), ("acme", "report", 2)]
+
+    def test_in_pages_that_neither_repeat_nor_skip(self, scene: Scene):
+        for number in range(5):
+            bury(scene, 1, f"PaperJam in tray {number}")
+        found, cursor = [], None
+        while True:
+            page = scene.fl.dead_letters.groups_of_all(limit=2, cursor=cursor)
+            found += [one.fingerprint[-1] for one in page.items]
+            assert page.total == 5
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+        assert "".join(found) == "43210"
+
+    def test_no_flood_costs_more_than_its_bound(self, scene: Scene, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(control, "_COUNTED", 2)
+        monkeypatch.setattr(control, "_GROUPS_OF_ONE", 2)
+        bury(scene, 1, JAM, user="rita", organization="rival")
+        for number in range(3):
+            bury(scene, number + 1, f"PaperJam in tray {number}")
+        page = scene.fl.dead_letters.groups_of_all()
+        assert [(one.organization, one.count, one.count_is_capped) for one in page.items] == [
+            ("acme", 2, False),
+            ("acme", 1, False),
+            ("rival", 1, False),
+        ]
+        assert (page.total, page.total_is_capped) == (3, True)
+        bury(scene, 2, "PaperJam in tray 0")
+        newest, *_ = scene.fl.dead_letters.groups_of_all().items
+        assert (newest.count, newest.count_is_capped) == (2, True)
+
+    def test_those_of_a_deleted_organization_are_nobodys(self, scene: Scene):
+        bury(scene, 1)
+        scene.fl.organizations.delete("acme")
+        assert scene.fl.dead_letters.groups_of_all() == Page((), None, 0)
+
+    @pytest.mark.parametrize("wrong", [{"limit": 0}, {"limit": 1001}, {"cursor": "page2"}], ids=str)
+    def test_what_makes_no_sense_is_refused(self, scene: Scene, wrong: dict[str, Any]):
+        with pytest.raises(InvalidParameters):
+            scene.fl.dead_letters.groups_of_all(**wrong)
 
 
 class TestDecisions:

@@ -32,6 +32,7 @@ from fairlane.store.statements import (
     claim,
     claim_round,
     cleanup,
+    dead_letter_groups,
     dead_letters,
     dependencies,
     doomed_files,
@@ -382,6 +383,12 @@ CASES = {
     "depths of dead letters": Case(
         lambda connection: dead_letters.depths(connection, ["big", *(f"small{n}" for n in range(100))], up_to=50),
         ("dead_letters_",),
+    ),
+    "dead letters of all by error": Case(
+        lambda connection: dead_letter_groups.undecided(
+            connection, before=(LATER, UUID(int=510_000)), limit=51, up_to=10_001, most=1000
+        ),
+        ("dead_letters_group",),
     ),
     "newest dead letters": Case(letters, ("dead_letters_newest",)),
     "newest dead letters of one error": Case(

@@ -181,28 +181,30 @@ class DeadLetter(BaseModel):
     @classmethod
     def of(cls, letter: domain.DeadLetter, access: Access) -> Self:
         """The dead letter as they may see it."""
-        return cls.model_validate(letter).model_copy(update={"reason": _reason(letter.reason, access)})
+        return cls.model_validate(letter).model_copy(update={"reason": _reason(letter.reason, access.rights)})
 
 
 class DeadLetterGroup(BaseModel):
-    """Dead letters with the same error."""
+    """Dead letters of an organization with the same error. What a handler said in `reason` is payload."""
 
     model_config = ConfigDict(from_attributes=True)
 
-    fingerprint: str
-    job_type: str
-    error_type: str
-    reason: str
+    organization: str = Field(examples=["acme"])
+    fingerprint: str = Field(examples=["ValueError 0d1b7c2f9a3e5480"])
+    job_type: str = Field(examples=["report.pdf"])
+    error_type: str = Field(examples=["ValueError"])
+    reason: str = Field(examples=["ValueError: no such table: archive_2026"])
     count: int
+    count_is_capped: bool = Field(description="Whether there are more than were counted.")
     first_at: datetime
     last_at: datetime
 
     @classmethod
-    def of(cls, group: domain.DeadLetterGroup, access: Access) -> Self:
-        """The group as they may see it."""
-        return cls.model_validate(group).model_copy(update={"reason": _reason(group.reason, access)})
+    def of(cls, group: domain.DeadLetterGroup, rights: frozenset[Right]) -> Self:
+        """The group as whoever has these rights may see it."""
+        return cls.model_validate(group).model_copy(update={"reason": _reason(group.reason, rights)})
 
 
-def _reason(reason: str, access: Access) -> str:
+def _reason(reason: str, rights: frozenset[Right]) -> str:
     """It does not say whose the job is, so that of one's own is cut, too; the job itself shows it."""
-    return reason if Right.PAYLOAD_READ in access.rights else without_quotes(reason)
+    return reason if Right.PAYLOAD_READ in rights else without_quotes(reason)

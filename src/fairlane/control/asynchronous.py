@@ -106,6 +106,7 @@ class AsyncDeadLetters(Verbs[DeadLetters]):
 
     list = asynchronous(DeadLetters.list)
     groups = asynchronous(DeadLetters.groups)
+    groups_of_all = asynchronous(DeadLetters.groups_of_all)
     retry = asynchronous(DeadLetters.retry)
     retry_group = asynchronous(DeadLetters.retry_group)
     resolve = asynchronous(DeadLetters.resolve)

@@ -17,13 +17,19 @@ from fairlane.domain.sealing import Field, is_sealed
 from fairlane.domain.statuses import JobStatus, Resolution
 from fairlane.domain.texts import storable
 from fairlane.registry.keyring import Keyring, Shown
+from fairlane.store.row_security import EVERYONE
+from fairlane.store.statements import dead_letter_groups
 from fairlane.store.statements import dead_letters as statements
+from fairlane.store.statements.dead_letter_groups import Group
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
 
 _BATCH = 500
 _LARGEST_PAGE = 1000
+# Of all organizations' groups: so many letters of each are counted, and so many of one organization are told.
+_COUNTED = 10_000
+_GROUPS_OF_ONE = 1000
 
 
 class DeadLetters:
@@ -98,8 +104,40 @@ class DeadLetters:
             )
             reason = _dead_letter(newest, self._keyring.shown(connection)).reason
         return DeadLetterGroup(
-            row.fingerprint, row.job_type, row.error_type, reason, row.size, row.first_at, row.last_at
+            organization, row.fingerprint, row.job_type, row.error_type, reason, row.size, row.first_at, row.last_at
         )
+
+    def groups_of_all(self, *, limit: int = 20, cursor: str | None = None) -> Page[DeadLetterGroup]:
+        """Unresolved dead letters of all organizations, by organization and error, the newest first. For operators.
+
+        An error that several job types have is one group here: its `job_type` and `reason` are those of its newest.
+        Each is counted to 10,000 and no further, and of an organization 1,000 groups are told.
+
+        Args:
+            limit: 1 to 1000.
+            cursor: the page before's `next_cursor`.
+
+        Raises:
+            InvalidParameters
+        """
+        if not 1 <= limit <= _LARGEST_PAGE:
+            raise InvalidParameters(f"A page has 1 to {_LARGEST_PAGE} items, not {limit}.")
+        before = decode_cursor(cursor) if cursor is not None else None
+
+        def read(connection: Connection) -> Page[DeadLetterGroup]:
+            shown = self._keyring.shown(connection)
+            found = dead_letter_groups.undecided(
+                connection, before=before, limit=limit + 1, up_to=_COUNTED + 1, most=_GROUPS_OF_ONE
+            )
+            last = found.page[limit - 1].newest if len(found.page) > limit else None
+            return Page(
+                tuple(_group_of_all(one, shown) for one in found.page[:limit]),
+                encode_cursor(last.entered_at, last.job_id) if last is not None else None,
+                found.total,
+                total_is_capped=found.is_capped,
+            )
+
+        return self._database.read(read, of=EVERYONE)
 
     def retry(
         self,
@@ -208,6 +246,21 @@ def _resolution(text: Resolution | str | None) -> Resolution | None:
         return Resolution(text) if text is not None else None
     except ValueError:
         raise InvalidParameters(f"resolution must be one of {', '.join(Resolution)}, not {text!r}.") from None
+
+
+def _group_of_all(group: Group, shown: Shown) -> DeadLetterGroup:
+    newest = _dead_letter(group.newest, shown)
+    return DeadLetterGroup(
+        organization=newest.organization,
+        fingerprint=newest.fingerprint,
+        job_type=newest.job_type,
+        error_type=newest.error_type,
+        reason=newest.reason,
+        count=min(group.size, _COUNTED),
+        first_at=group.first_at,
+        last_at=newest.entered_at,
+        count_is_capped=group.size > _COUNTED,
+    )
 
 
 def _dead_letter(row: AnyRow, shown: Shown) -> DeadLetter:

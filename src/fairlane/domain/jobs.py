@@ -114,8 +114,9 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterGroup:
-    """Dead letters with one error fingerprint."""
+    """Dead letters of an organization with one error fingerprint. `reason` is that of one of them."""
 
+    organization: str
     fingerprint: str
     job_type: str
     error_type: str
@@ -123,6 +124,7 @@ class DeadLetterGroup:
     count: int
     first_at: datetime
     last_at: datetime
+    count_is_capped: bool = False
 
 
 @dataclass(frozen=True, slots=True)

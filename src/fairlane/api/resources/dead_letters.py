@@ -111,7 +111,7 @@ def list_dead_letters(
 def list_groups(scope: _Listing, resolution: _Decided = Resolution.PENDING) -> Items[DeadLetterGroup]:
     """List dead letters by job type and error, the largest group first."""
     found = scope.fl.dead_letters.groups(scope.organization, resolution=None if resolution == "any" else resolution)
-    return Items[DeadLetterGroup](items=[DeadLetterGroup.of(one, scope.access) for one in found])
+    return Items[DeadLetterGroup](items=[DeadLetterGroup.of(one, scope.access.rights) for one in found])
 
 
 @router.post("/dead-letter-groups/{fingerprint}/retry", status_code=202, operation_id="retryDeadLetterGroup")

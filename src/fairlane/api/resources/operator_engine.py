@@ -8,9 +8,10 @@ from starlette.responses import Response, StreamingResponse
 
 from fairlane.api import exposition
 from fairlane.api.authentication import ROOT
-from fairlane.api.pages import Before, Items, Limit
+from fairlane.api.pages import Before, Counted, Cursor, Items, Limit
 from fairlane.api.problems import Problem
 from fairlane.api.rates import Rate
+from fairlane.api.representations import DeadLetterGroup
 from fairlane.api.resources.audit import EXPORT, Subject, exported, page_of_audit
 from fairlane.api.resources.operator_organizations import Pause
 from fairlane.api.resources.overviews import Minutes, StepLength
@@ -114,6 +115,21 @@ def list_running(operation: _Listing, limit: Limit = 100) -> Items[RunningJob]:
 def list_stranded(operation: _Listing) -> Items[Stranded]:
     """List queued jobs for which there is no live worker, by queue and job type."""
     return Items[Stranded](items=list(operation.fl.reads.stranded()))
+
+
+@router.get("/dead-letter-groups", operation_id="listDeadLetterGroupsOfAll")
+def list_dead_letter_groups(operation: _Listing, limit: Limit = 50, cursor: Cursor = None) -> Counted[DeadLetterGroup]:
+    """List unresolved dead letters by organization and error, the newest first; of one organization 1,000 at most.
+
+    `job_type` and `reason` are those of the newest of a group. `total` counts groups.
+    """
+    page = operation.fl.dead_letters.groups_of_all(limit=limit, cursor=cursor)
+    return Counted[DeadLetterGroup](
+        items=[DeadLetterGroup.of(one, operation.rights) for one in page.items],
+        next_cursor=page.next_cursor,
+        total=page.total,
+        total_is_capped=page.total_is_capped,
+    )
 
 
 @router.get("/queues", operation_id="listQueuesOfAll")
