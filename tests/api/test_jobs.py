@@ -100,6 +100,8 @@ def test_lists_go_on_where_the_page_before_ended_whatever_comes_in_between(api: 
             break
         submitted(api)
     assert seen == ids[::-1]
+    oldest = client.get(JOBS, params={"order": "oldest", "limit": 2}).json()
+    assert [one["id"] for one in oldest["items"]] == ids[:2]
     odd: list[dict[str, str | int]] = [
         {"created_after": "0001-01-01T00:00:00+23:59"},
         {"created_before": "9999-12-31T23:59:59-23:59"},
@@ -115,6 +117,7 @@ def test_lists_go_on_where_the_page_before_ended_whatever_comes_in_between(api: 
         assert client.get(JOBS, params=params).status_code == 422, params
     for wrong in ({"limit": 0}, {"limit": 101}, {"cursor": "x"}, {"cursor": "ÿ"}, {"status": "x"}, {"label": "x"}):
         assert client.get(JOBS, params=wrong).status_code == 422
+    assert client.get(JOBS, params={"order": "x"}).status_code == 422
 
 
 def test_a_job_that_has_not_changed_is_not_sent_again(api: Api):

@@ -47,6 +47,19 @@ def test_r13_pages_follow_each_other_without_gap_or_repeat(world: World, reads: 
     assert (seen, pages) == (ids[::-1], 3)
 
 
+def test_r13_the_oldest_come_first_where_they_are_wanted(world: World, reads: Reads) -> None:
+    ids = [world.submit(labels={"batch": "7"}) for _ in range(5)]
+
+    seen: list[UUID] = []
+    cursor, pages = None, 0
+    while pages == 0 or cursor is not None:
+        page = reads.list("acme", label=("batch", "7"), oldest_first=True, limit=2, cursor=cursor)
+        seen += [job.id for job in page.items]
+        cursor, pages = page.next_cursor, pages + 1
+
+    assert (seen, pages, page.total) == (ids, 3, 5)
+
+
 def test_r13_a_full_last_page_has_no_next(world: World, reads: Reads) -> None:
     for _ in range(2):
         world.submit()

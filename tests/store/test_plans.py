@@ -248,7 +248,7 @@ def letters(connection: Connection, fingerprint: str | None = None) -> object:
 
 def page_of(connection: Connection, **wanted: Any) -> None:
     """A page of the list, by jobs of which there are few among many newer ones."""
-    job_list.page(connection, "big", job_list.Wanted(**wanted), before=UUID(int=540_000), limit=50)
+    job_list.page(connection, "big", job_list.Wanted(**wanted), beyond=UUID(int=540_000), limit=50)
 
 
 def count_of(connection: Connection, **wanted: Any) -> None:
@@ -396,6 +396,17 @@ CASES = {
     ),
     "jobs of an organization": Case(page_of, ("jobs_",), ()),
     "jobs of a status": Case(partial(page_of, statuses=frozenset({JobStatus.PENDING})), ("jobs_status",)),
+    "oldest jobs of a status": Case(
+        lambda connection: job_list.page(
+            connection,
+            "big",
+            job_list.Wanted(statuses=frozenset({JobStatus.PENDING})),
+            beyond=UUID(int=400_100),
+            limit=50,
+            oldest_first=True,
+        ),
+        ("jobs_status",),
+    ),
     "jobs of a type": Case(partial(page_of, job_type="fax"), ("jobs_type",)),
     "jobs with a label": Case(partial(page_of, labels=(("doc", "42"),)), ("labels_", "jobs_"), ()),
     "jobs of a user": Case(partial(page_of, user="guest"), ("jobs_user",)),

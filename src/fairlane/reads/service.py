@@ -61,7 +61,7 @@ class Reads:
         wanted = Wanted(ids=(key, key))
         found = self._database.read(
             lambda connection: job_list.page(
-                connection, organization, wanted, before=None, limit=1, opener=self._keyring.shown(connection)
+                connection, organization, wanted, beyond=None, limit=1, opener=self._keyring.shown(connection)
             ),
             of=organization,
         )
@@ -84,6 +84,7 @@ class Reads:
         limit: int = 20,
         cursor: str | None = None,
         in_errors: bool = True,
+        oldest_first: bool = False,
     ) -> Page[Job]:
         """Jobs that fit all that is given, newest first; the page's `total` counts to 10,000 and no further.
 
@@ -97,6 +98,7 @@ class Reads:
             limit: 1 to 1000.
             cursor: the page before's `next_cursor`.
             in_errors: whether `text` is looked for in errors, too: whoever may not read them would learn them by it.
+            oldest_first: instead.
 
         Raises:
             InvalidParameters: a filter that makes no sense; the message says which.
@@ -104,7 +106,7 @@ class Reads:
         require_organization(organization)
         storable(organization=organization)
         limit = asked.check_limit(limit)
-        before = decode_cursor(cursor)[1] if cursor is not None else None
+        beyond = decode_cursor(cursor)[1] if cursor is not None else None
         wanted = asked.wanted_of(
             status=status,
             job_type=job_type,
@@ -117,7 +119,9 @@ class Reads:
         )
         search = asked.search_of(text)
         return self._database.read(
-            lambda connection: self._page(connection, organization, wanted, search, before=before, limit=limit),
+            lambda connection: self._page(
+                connection, organization, wanted, search, beyond=beyond, limit=limit, oldest_first=oldest_first
+            ),
             of=organization,
         )
 
@@ -306,13 +310,16 @@ class Reads:
         wanted: Wanted,
         search: str | None,
         *,
-        before: UUID | None,
+        beyond: UUID | None,
         limit: int,
+        oldest_first: bool,
     ) -> Page[Job]:
         wanted = asked.narrowed(connection, organization, wanted, search)
         # One more than asked for says whether there is another page; one more than the cap, whether it was reached.
         opener = self._keyring.shown(connection)
-        items = job_list.page(connection, organization, wanted, before=before, limit=limit + 1, opener=opener)
+        items = job_list.page(
+            connection, organization, wanted, beyond=beyond, limit=limit + 1, opener=opener, oldest_first=oldest_first
+        )
         total = job_list.count(connection, organization, wanted, up_to=asked.TOTAL_CAP + 1)
         last = items[limit - 1] if len(items) > limit else None
         return Page(

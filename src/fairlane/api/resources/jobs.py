@@ -1,9 +1,9 @@
 """Jobs: submit, get, list; cancel and retry are resources of a job."""
 
 from hashlib import sha256
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
-from fastapi import APIRouter, Depends, Header, Response
+from fastapi import APIRouter, Depends, Header, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from fairlane.api.authentication import ROOT
@@ -89,10 +89,16 @@ def submit_jobs(scope: _Submitting, body: Batch, response: Response, idempotency
 
 @router.get("", operation_id="listJobs", response_model=Counted[JobItem])
 def list_jobs(
-    scope: _Listing, filters: Annotated[Filters, Depends()], limit: Limit = 20, cursor: Cursor = None
+    scope: _Listing,
+    filters: Annotated[Filters, Depends()],
+    order: Annotated[Literal["newest", "oldest"], Query(description="Which of them come first.")] = "newest",
+    limit: Limit = 20,
+    cursor: Cursor = None,
 ) -> Counted[JobItem]:
-    """List jobs that fit all that is given, newest first."""
-    page = scope.fl.reads.list(scope.organization, **filters.given(scope), limit=limit, cursor=cursor)
+    """List jobs that fit all that is given, newest first, or oldest first."""
+    page = scope.fl.reads.list(
+        scope.organization, **filters.given(scope), oldest_first=order == "oldest", limit=limit, cursor=cursor
+    )
     return Counted[JobItem](
         items=[JobItem.of(one, scope.access) for one in page.items],
         next_cursor=page.next_cursor,

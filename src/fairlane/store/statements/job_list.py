@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, and_, exists, func, literal, or_, select
@@ -48,6 +48,13 @@ class Wanted:
     there_at: datetime | None = None
 
 
+class _Start(NamedTuple):
+    """Where a page begins: just beyond this id."""
+
+    beyond: UUID
+    oldest_first: bool = False
+
+
 def find(connection: Connection, organization: str, job_id: UUID) -> AnyRow | None:
     """A job's row with its progress and cancel request, for `rows.to_job`; None if there is none."""
     return connection.execute(
@@ -66,22 +73,24 @@ def page(
     organization: str,
     wanted: Wanted,
     *,
-    before: UUID | None,
+    beyond: UUID | None,
     limit: int,
     opener: Opener = WITHOUT_KEYS,
+    oldest_first: bool = False,
 ) -> tuple[Job, ...]:
-    """Jobs, newest first, from just after `before`. Ids are UUIDv7, so the primary key has them in this order."""
-    statement = select_jobs().where(jobs.c.organization_id == organization, *_conditions(organization, wanted, before))
-    return jobs_of(connection, organization, statement.order_by(jobs.c.id.desc()).limit(limit), opener)
+    """Jobs, newest first or oldest first, from just beyond one. Ids are UUIDv7, so the primary key has their order."""
+    start = _Start(beyond, oldest_first) if beyond is not None else None
+    statement = select_jobs().where(jobs.c.organization_id == organization, *_conditions(organization, wanted, start))
+    order = jobs.c.id.asc() if oldest_first else jobs.c.id.desc()
+    return jobs_of(connection, organization, statement.order_by(order).limit(limit), opener)
 
 
 def ids(
     connection: Connection, organization: str, wanted: Wanted, *, before: UUID | None, limit: int
 ) -> tuple[UUID, ...]:
     """The ids of a page, without reading what else there is of its jobs."""
-    statement = select(jobs.c.id).where(
-        jobs.c.organization_id == organization, *_conditions(organization, wanted, before)
-    )
+    chosen = _conditions(organization, wanted, _Start(before) if before is not None else None)
+    statement = select(jobs.c.id).where(jobs.c.organization_id == organization, *chosen)
     return tuple(connection.scalars(statement.order_by(jobs.c.id.desc()).limit(limit)))
 
 
@@ -119,15 +128,15 @@ def has_id_in(connection: Connection, organization: str, ids: tuple[UUID, UUID])
     return connection.execute(select(there)).scalar_one()
 
 
-def _conditions(organization: str, wanted: Wanted, before: UUID | None = None) -> Iterator[ColumnElement[bool]]:
+def _conditions(organization: str, wanted: Wanted, start: _Start | None = None) -> Iterator[ColumnElement[bool]]:
     equal = {jobs.c.job_type: wanted.job_type, jobs.c.submitted_by: wanted.user, jobs.c.queue: wanted.queue}
     yield from (column == value for column, value in equal.items() if value is not None)
     if wanted.queue not in {None, DEFAULT_QUEUE}:
         yield jobs.c.queue != fixed(DEFAULT_QUEUE)  # so that the planner takes the partial index
     if wanted.statuses:
         yield jobs.c.status.in_(sorted(wanted.statuses))
-    yield from _labeled(organization, wanted, before)
-    yield from _within(jobs.c.id, wanted, before)
+    yield from _labeled(organization, wanted, start)
+    yield from _within(jobs.c.id, wanted, start)
     if wanted.created_after is not None:
         yield jobs.c.created_at >= wanted.created_after
     if wanted.created_before is not None:
@@ -142,7 +151,7 @@ def _conditions(organization: str, wanted: Wanted, before: UUID | None = None) -
         yield or_(in_type, in_error_type, *told)
 
 
-def _labeled(organization: str, wanted: Wanted, before: UUID | None) -> Iterator[ColumnElement[bool]]:
+def _labeled(organization: str, wanted: Wanted, start: _Start | None) -> Iterator[ColumnElement[bool]]:
     """The rarest label finds the jobs; one that is common is looked for job by job, where something else finds them."""
     most = wanted.statuses == {JobStatus.COMPLETED}  # most jobs are: they are found by what is rarer
     is_found = any((wanted.job_type, wanted.user, wanted.queue, wanted.statuses and not most))
@@ -153,11 +162,11 @@ def _labeled(organization: str, wanted: Wanted, before: UUID | None) -> Iterator
             yield select(literal(1)).where(*mine, labels.c.job_id == jobs.c.id).scalar_subquery().is_not(None)
         else:
             # IN and not EXISTS: SQLite would look at every job of the organization for its label.
-            yield jobs.c.id.in_(select(labels.c.job_id).where(*mine, *_within(labels.c.job_id, wanted, before)))
+            yield jobs.c.id.in_(select(labels.c.job_id).where(*mine, *_within(labels.c.job_id, wanted, start)))
         is_found = is_found or (name, value) not in wanted.common
 
 
-def _within(ids: ColumnElement[UUID], wanted: Wanted, before: UUID | None) -> Iterator[ColumnElement[bool]]:
+def _within(ids: ColumnElement[UUID], wanted: Wanted, start: _Start | None) -> Iterator[ColumnElement[bool]]:
     """Which part of an index the ids can stand in."""
     after, until = wanted.created_after, wanted.created_before
     if after is not None and after.year >= _FIRST:
@@ -168,5 +177,5 @@ def _within(ids: ColumnElement[UUID], wanted: Wanted, before: UUID | None) -> It
         yield ids.between(*wanted.ids)
     if wanted.words_from is not None:
         yield ids >= wanted.words_from
-    if before is not None:
-        yield ids < before
+    if start is not None:
+        yield ids > start.beyond if start.oldest_first else ids < start.beyond
