@@ -29,6 +29,7 @@ def test_a_job_is_submitted_watched_and_its_result_fetched(api: Api):
     path = f"{JOBS}/{job['id']}"
     assert client.get(f"{path}/result").json()["type"] == "urn:fairlane:problem:illegal-transition"
     assert "no" in client.get(f"{path}/explanation").json()["summary"].lower()
+    assert [one["held_by"] for one in client.get(JOBS).json()["items"]] == ["no_worker"]
     api.run()
     assert client.get(path).json()["status"] == "completed"
     assert client.get(f"{path}/result").json()["value"] == {"month": "2026-10"}
@@ -39,6 +40,7 @@ def test_a_job_is_submitted_watched_and_its_result_fetched(api: Api):
     listed = client.get(JOBS, params={"label": "a=b", "status": "completed"}).json()
     assert ([one["id"] for one in listed["items"]], listed["total"]) == ([job["id"]], 1)
     assert "parameters" not in listed["items"][0]
+    assert listed["items"][0]["held_by"] is None
 
 
 def test_what_was_refused_says_what_is_wrong_and_submits_nothing(api: Api):

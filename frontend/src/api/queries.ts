@@ -4,7 +4,8 @@ import { api, ask, type Schema } from "./client";
 
 export type Me = Schema["Me"];
 export type Job = Schema["Job"];
-export type JobItem = Schema["JobItem"];
+export type ListedJob = Schema["ListedJob"];
+export type JobItem = Omit<ListedJob, "held_by">;
 export type Right = Schema["Right"];
 
 /** The key of all that belongs to an organization. */

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from fairlane.domain import jobs as domain
 from fairlane.domain.payload import entry_without_payload, without_quotes
 from fairlane.domain.permissions import Access, Right
+from fairlane.domain.reasons import ReasonCode
 from fairlane.domain.statuses import JobStatus, Priority, Resolution
 
 EXAMPLE_ID = "01928f3a-1b2c-7d4e-8f50-9a6b7c8d9e0f"
@@ -21,7 +22,7 @@ EXAMPLE_TIME = "2026-11-26T10:00:00Z"
 
 
 class JobItem(BaseModel):
-    """A job as lists show it, without its parameters."""
+    """A job without its parameters."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -53,12 +54,23 @@ class JobItem(BaseModel):
     payload_hidden: bool = Field(description="Whether payload was left out, as the reader may not see it.")
 
     @classmethod
-    def of(cls, job: domain.Job, access: Access) -> Self:
+    def of(cls, job: domain.Job, access: Access, **more: object) -> Self:
         """The job as they may see it."""
         given = {one.name: getattr(job, one.name) for one in fields(job)}
         sees = access.sees_payload(job.user)
         hidden: Mapping[str, Any] = {} if sees else {"error_message": None, "parameters": None}
-        return cls.model_validate({**given, **hidden, "payload_hidden": not sees})
+        return cls.model_validate({**given, **hidden, **more, "payload_hidden": not sees})
+
+
+class ListedJob(JobItem):
+    """A job as lists show it."""
+
+    held_by: ReasonCode | None = Field(
+        description="What keeps a job that waits from being started, beside its parents and its times: a pause, a "
+        "suspension, an open circuit breaker, or that there is no worker for it. Null: none of these; its explanation "
+        "tells the rest.",
+        examples=["queue_paused"],
+    )
 
 
 class Job(JobItem):

@@ -12,6 +12,7 @@ from typing import Final
 
 from fairlane.domain.explain_facts import Facts, Holder, LiveWorker
 from fairlane.domain.explain_limits import breaker_reasons, limit_reasons
+from fairlane.domain.holds import PAUSED, missing_worker
 from fairlane.domain.jobs import Job
 from fairlane.domain.reasons import Reason, ReasonCode, number_in_lane, time_of
 from fairlane.domain.statuses import PASSING, TERMINAL, JobStatus, OrganizationStatus
@@ -101,63 +102,54 @@ def _organization(facts: Facts) -> Iterator[Reason]:
 
 
 _OF_SLOTS: Final = frozenset({ReasonCode.SLOTS_TAKEN, ReasonCode.SLOTS_RESERVED})
-# What can be paused, in the order in which it is named.
-_PAUSED: Final = {
-    "organization": (ReasonCode.ORGANIZATION_PAUSED, "Organization"),
-    "job_type": (ReasonCode.JOB_TYPE_PAUSED, "Job type"),
-    "queue": (ReasonCode.QUEUE_PAUSED, "Queue"),
-}
+_PAUSED: Final = {"organization": "Organization", "job_type": "Job type", "queue": "Queue"}
 
 
 def _pauses(facts: Facts) -> Iterator[Reason]:
     pauses = {pause.subject: pause for pause in facts.pauses}
     if facts.organization_status is OrganizationStatus.DELETED:
         pauses.pop("organization", None)  # its jobs are refused, pause or no pause
-    for subject, (code, what) in _PAUSED.items():
+    for subject, code in PAUSED.items():
         pause = pauses.get(subject)
         if pause is None:
             continue
         why = f" ({_quote(pause.reason)})" if pause.reason else ""
         sentence = (
-            f"{what} {pause.name} is paused: {pause.by} paused it at {time_of(pause.since)}{why}. "
+            f"{_PAUSED[subject]} {pause.name} is paused: {pause.by} paused it at {time_of(pause.since)}{why}. "
             "Nothing of it starts until somebody resumes it."
         )
         yield Reason(code, sentence)
 
 
+# What is missing on the way to a worker that may claim the job.
+_MISSING: Final = {
+    ReasonCode.NO_WORKER: "No worker is alive. Start one: fairlane worker.",
+    ReasonCode.NO_WORKER_FOR_QUEUE: (
+        "No live worker serves queue {job.queue}. Start one that does; fairlane worker serves all queues."
+    ),
+    ReasonCode.NO_WORKER_FOR_JOB_TYPE: (
+        "No live worker that serves queue {job.queue} has a handler for {job.job_type}. "
+        "Start one whose application registers it."
+    ),
+    ReasonCode.WORKERS_STOPPING: (
+        "Every worker that could run it is stopping and claims no more. Start another for queue {job.queue}."
+    ),
+    ReasonCode.NO_WORKER_WITH_KEY: (
+        "No worker that could run it has the master key to the data of organization {job.organization}. "
+        "Start one with that key in FAIRLANE_ENCRYPTION_KEYS; fairlane check says there whether it opens the data."
+    ),
+}
+
+
 def _workers(facts: Facts) -> Iterator[Reason]:
-    """The first thing that is missing on the way from any worker to one that may claim this job."""
+    """That no worker may claim it; else, of a job that is ready, that none has a slot for it."""
     job = facts.job
-    serving = [worker for worker in facts.workers if worker.serves(job.queue)]
-    able = [worker for worker in serving if job.job_type in worker.job_types]
-    claiming = [worker for worker in able if not worker.stopping]
-    with_key = [worker for worker in claiming if not worker.lacks_key]
-    if not facts.workers:
-        yield Reason(ReasonCode.NO_WORKER, "No worker is alive. Start one: fairlane worker.")
-    elif not serving:
-        yield Reason(
-            ReasonCode.NO_WORKER_FOR_QUEUE,
-            f"No live worker serves queue {job.queue}. Start one that does; fairlane worker serves all queues.",
-        )
-    elif not able:
-        yield Reason(
-            ReasonCode.NO_WORKER_FOR_JOB_TYPE,
-            f"No live worker that serves queue {job.queue} has a handler for {job.job_type}. "
-            "Start one whose application registers it.",
-        )
-    elif not claiming:
-        yield Reason(
-            ReasonCode.WORKERS_STOPPING,
-            f"Every worker that could run it is stopping and claims no more. Start another for queue {job.queue}.",
-        )
-    elif not with_key:
-        yield Reason(
-            ReasonCode.NO_WORKER_WITH_KEY,
-            f"No worker that could run it has the master key to the data of organization {job.organization}. "
-            "Start one with that key in FAIRLANE_ENCRYPTION_KEYS; fairlane check says there whether it opens the data.",
-        )
+    missing = missing_worker(facts.workers, job)
+    if missing is not None:
+        yield Reason(missing, _MISSING[missing].format(job=job))
     elif facts.place_in_lane is not None:
-        yield from _slots(facts, facts.place_in_lane, with_key)
+        able = [worker for worker in facts.workers if missing_worker([worker], job) is None]
+        yield from _slots(facts, facts.place_in_lane, able)
 
 
 def _slots(facts: Facts, place: int, able: Iterable[LiveWorker]) -> Iterator[Reason]:

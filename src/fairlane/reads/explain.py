@@ -173,12 +173,13 @@ def _live_workers(
     kept = reserves(connection, now, alive, running) if now is not None else {}
     lacking = workers.lacking_key_of(connection, job.organization)
     return tuple(
-        _live_worker(row, running.by_worker.get(row.id, 0), kept.get(row.id, 0), lacks_key=row.id in lacking)
+        live_worker(row, running.by_worker.get(row.id, 0), kept.get(row.id, 0), lacks_key=row.id in lacking)
         for row in alive
     )
 
 
-def _live_worker(row: AnyRow, running: int, reserved: int, *, lacks_key: bool) -> LiveWorker:
+def live_worker(row: AnyRow, running: int = 0, reserved: int = 0, *, lacks_key: bool) -> LiveWorker:
+    """A live worker, as it stands to an organization."""
     queues = json.loads(row.queues)
     return LiveWorker(
         queues=frozenset(queues) if queues is not None else None,

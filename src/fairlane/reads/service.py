@@ -29,6 +29,7 @@ from fairlane.reads.explain import HostAnswer, explain_job
 from fairlane.reads.graph import graph_of
 from fairlane.reads.limits import uses_of
 from fairlane.reads.matching import Matching
+from fairlane.reads.waiting import Waiting
 from fairlane.registry.directory import Directory
 from fairlane.registry.keyring import Keyring
 from fairlane.store.row_security import EVERYONE, Scope
@@ -54,6 +55,7 @@ class Reads:
         self._keyring = keyring or Keyring()
         self.charts = Charts(database)
         self.matching = Matching(database)
+        self.waiting = Waiting(database)
 
     def get(self, job_id: UUID | str, organization: str) -> Job:
         """A job. Raises `JobNotFound`."""

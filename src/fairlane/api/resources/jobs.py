@@ -10,11 +10,13 @@ from fairlane.api.authentication import ROOT
 from fairlane.api.filters import Filters
 from fairlane.api.pages import Counted, Cursor, Limit
 from fairlane.api.rates import Rate
-from fairlane.api.representations import Job, JobItem
+from fairlane.api.representations import Job, ListedJob
 from fairlane.api.resources.paths import JobPath
 from fairlane.api.scope import InOrganization, Scope
 from fairlane.api.submissions import Batch, IdempotencyKey, NewJob, submit
+from fairlane.domain.holds import Holds
 from fairlane.domain.permissions import Right
+from fairlane.domain.statuses import WAITING
 
 router = APIRouter(prefix=ROOT + "/organizations/{organization}/jobs", tags=["jobs"])
 
@@ -87,20 +89,22 @@ def submit_jobs(scope: _Submitting, body: Batch, response: Response, idempotency
     return Jobs(items=[Job.of(one, scope.access) for one in made])
 
 
-@router.get("", operation_id="listJobs", response_model=Counted[JobItem])
+@router.get("", operation_id="listJobs", response_model=Counted[ListedJob])
 def list_jobs(
     scope: _Listing,
     filters: Annotated[Filters, Depends()],
     order: Annotated[Literal["newest", "oldest"], Query(description="Which of them come first.")] = "newest",
     limit: Limit = 20,
     cursor: Cursor = None,
-) -> Counted[JobItem]:
+) -> Counted[ListedJob]:
     """List jobs that fit all that is given, newest first, or oldest first."""
     page = scope.fl.reads.list(
         scope.organization, **filters.given(scope), oldest_first=order == "oldest", limit=limit, cursor=cursor
     )
-    return Counted[JobItem](
-        items=[JobItem.of(one, scope.access) for one in page.items],
+    is_waiting = any(one.status in WAITING for one in page.items)
+    holds = scope.fl.reads.waiting.holds(scope.organization) if is_waiting else Holds()
+    return Counted[ListedJob](
+        items=[ListedJob.of(one, scope.access, held_by=holds.on(one)) for one in page.items],
         next_cursor=page.next_cursor,
         total=page.total,
         total_is_capped=page.total_is_capped,
