@@ -1,4 +1,4 @@
-"""Whoever asks more often than they may is told so, and what they asked for comes by itself."""
+"""Whoever asks more often than they may is told so, and what they asked for comes by itself; old answers say so."""
 
 from collections.abc import Callable
 
@@ -40,3 +40,20 @@ def test_what_events_keep_fresh_is_not_asked_for_twice(enter: Callable[..., Page
         expect(page.get_by_role("heading", name=screen, exact=True)).to_be_visible()
         expect(page.get_by_role("table")).to_be_visible()
     assert len(asked) == 1
+
+
+def test_a_list_that_can_not_be_refreshed_says_so_above_its_old_rows(enter: Callable[..., Page], site: Site):
+    site.submit("nobody.runs", delay=3600)
+    page = enter("ana", "o/acme/jobs", viewport={"width": 390, "height": 844})
+    rows = page.get_by_role("table", name="Jobs").locator("tbody tr")
+    expect(rows).to_have_count(1)
+    expect(page.locator("[data-phase=live]").get_by_text("·")).to_be_visible()
+    page.route("**/api/v1/organizations/acme/jobs?*", lambda route: route.fulfill(status=500, body="{}"))
+    site.submit("nobody.runs", delay=3600)
+    told = page.get_by_role("alert")
+    expect(told).to_contain_text("could not be refreshed. The server answered with 500")
+    expect(rows).to_have_count(1)
+    page.unroute_all()
+    told.get_by_role("button", name="Try again").click()
+    expect(rows).to_have_count(2)
+    expect(told).to_have_count(0)

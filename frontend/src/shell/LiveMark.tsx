@@ -2,7 +2,7 @@ import { useSyncExternalStore } from "react";
 import { live } from "../live/client";
 import { usePhase } from "../live/hooks";
 import type { Phase } from "../live/phase";
-import { cx, duration, useNow } from "../ui";
+import { cx, roughly, useNow } from "../ui";
 
 const TOLD: Record<Phase, { word: string; dot: string; hint: string }> = {
   connecting: { word: "Connecting", dot: "bg-warn", hint: "The live connection is being made." },
@@ -34,7 +34,10 @@ export function LiveMark() {
     >
       <span aria-hidden className={cx("size-2 rounded-full", dot)} />
       <span aria-live="polite">{word}</span>
-      <span className="hidden sm:inline">· {age < 2 ? "now" : `${duration(Math.floor(age))} old`}</span>
+      <span>
+        · {age < 2 ? "now" : roughly(age)}
+        {age >= 2 && <span className="hidden sm:inline"> old</span>}
+      </span>
     </span>
   );
 }

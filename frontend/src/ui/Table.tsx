@@ -1,7 +1,7 @@
 import type { ReactNode } from "react";
 import { Button } from "./Button";
 import { cx } from "./cx";
-import { EmptyState, ErrorState, Skeleton } from "./States";
+import { EmptyState, ErrorState, Outdated, Skeleton, type Source } from "./States";
 
 export interface Column<Row> {
   head: string;
@@ -34,8 +34,8 @@ interface Props<Row> {
   /** Undefined: they are on their way. */
   rows: readonly Row[] | undefined;
   rowKey: (row: Row) => string;
-  error?: unknown;
-  onRetry?: () => void;
+  /** The question that they answer. */
+  source?: Source;
   empty?: ReactNode;
   /** Rows with boxes to choose them by; the keys of those that are chosen. */
   chosen?: ReadonlySet<string>;
@@ -44,12 +44,25 @@ interface Props<Row> {
   onOpen?: (row: Row) => void;
 }
 
-/** A dense table. Its states, nothing there, an error or not yet loaded, look the same everywhere. */
-export function Table<Row>(props: Props<Row>) {
-  const { caption, columns, rows, rowKey, error, onRetry, empty, chosen, onChoose, onOpen } = props;
+/** A dense table. Its states, nothing there, an error, old or not yet loaded, look the same everywhere. */
+export function Table<Row>({ source, ...props }: Props<Row>) {
+  const { rows, empty } = props;
   if (rows === undefined)
-    return error ? <ErrorState error={error} {...(onRetry && { onRetry })} /> : <Skeleton rows={5} />;
-  if (rows.length === 0) return empty ?? <EmptyState title="Nothing here" />;
+    return source?.error ? (
+      <ErrorState error={source.error} onRetry={() => void source.refetch()} />
+    ) : (
+      <Skeleton rows={5} />
+    );
+  return (
+    <>
+      {source && <Outdated source={source} />}
+      {rows.length === 0 ? (empty ?? <EmptyState title="Nothing here" />) : <Rows {...props} rows={rows} />}
+    </>
+  );
+}
+
+function Rows<Row>(props: Omit<Props<Row>, "source" | "empty"> & { rows: readonly Row[] }) {
+  const { caption, columns, rows, rowKey, chosen, onChoose, onOpen } = props;
   const keys = rows.map(rowKey);
   const all = chosen !== undefined && keys.every((key) => chosen.has(key));
   return (

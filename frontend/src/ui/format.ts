@@ -28,11 +28,12 @@ export function relative(at: Date, now: number): string {
   const seconds = (now - at.getTime()) / 1000;
   const length = Math.abs(seconds);
   if (length < 2) return seconds < 0 ? "in a moment" : "just now";
-  const told = coarse(length);
+  const told = roughly(length);
   return seconds < 0 ? `in ${told}` : `${told} ago`;
 }
 
-function coarse(seconds: number): string {
+/** A length of time in its largest unit: "3 min". */
+export function roughly(seconds: number): string {
   if (seconds < MINUTE) return `${Math.floor(seconds)} s`;
   if (seconds < HOUR) return `${Math.floor(seconds / MINUTE)} min`;
   if (seconds < DAY) return `${Math.floor(seconds / HOUR)} h`;

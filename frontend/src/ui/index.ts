@@ -8,7 +8,7 @@ export * from "./format";
 export { Card, Facts, Page, Stat } from "./Page";
 export { Progress } from "./Progress";
 export { Search, usePaused } from "./Search";
-export { EmptyState, ErrorState, Skeleton, sentence } from "./States";
+export { EmptyState, ErrorState, Outdated, Skeleton, type Source, sentence } from "./States";
 export { StatusBadge, Tag } from "./StatusBadge";
 export { type Column, Pager, RowActions, Table } from "./Table";
 export { Elapsed, Time, useNow } from "./Time";

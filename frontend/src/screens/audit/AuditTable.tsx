@@ -32,8 +32,7 @@ export function AuditTable({ found, search, onSearch }: Props) {
         columns={auditColumns}
         rows={found.data?.items}
         rowKey={({ id }) => String(id)}
-        error={found.error}
-        onRetry={() => void found.refetch()}
+        source={found}
         empty={
           subject === undefined ? (
             <EmptyState title="Nothing was done yet">Whatever somebody changes appears here.</EmptyState>

@@ -83,8 +83,7 @@ export function DeadLetterGroup() {
           columns={columnsOf(organization, mayChange, setEdited)}
           rows={letters.data?.items}
           rowKey={(letter) => letter.job_id}
-          error={letters.error}
-          onRetry={() => void letters.refetch()}
+          source={letters}
           empty={<EmptyState title="None are left here">They were dealt with, or retried.</EmptyState>}
           {...(mayChange && { chosen, onChoose: setChosen })}
         />

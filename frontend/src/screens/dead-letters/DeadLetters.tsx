@@ -61,8 +61,7 @@ export function DeadLetters() {
           columns={columns}
           rows={found.data?.items}
           rowKey={(group) => `${group.fingerprint} ${group.job_type}`}
-          error={found.error}
-          onRetry={() => void found.refetch()}
+          source={found}
           onOpen={(group) =>
             void navigate({
               to: "/o/$organization/dead-letters/$fingerprint",

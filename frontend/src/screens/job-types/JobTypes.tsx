@@ -48,8 +48,7 @@ export function JobTypes() {
           columns={jobTypeColumns(name, metrics.data)}
           rows={found.data?.items}
           rowKey={(type) => type.name}
-          error={found.error}
-          onRetry={() => void found.refetch()}
+          source={found}
           empty={<NoTypes />}
         />
       </Card>

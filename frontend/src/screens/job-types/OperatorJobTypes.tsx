@@ -56,8 +56,7 @@ export function OperatorJobTypes() {
           columns={columns}
           rows={found.data?.items}
           rowKey={(type) => type.name}
-          error={found.error}
-          onRetry={() => void found.refetch()}
+          source={found}
           empty={<NoTypes />}
         />
       </Card>

@@ -33,8 +33,7 @@ export function JobAudit({ job }: { job: Job }) {
         columns={auditColumns}
         rows={found.data?.items}
         rowKey={({ id }) => String(id)}
-        error={found.error}
-        onRetry={() => void found.refetch()}
+        source={found}
         empty={<p className="p-4 text-sm text-muted">Nobody has changed it since it was submitted.</p>}
       />
     </Card>

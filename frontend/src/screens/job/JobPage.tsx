@@ -3,7 +3,7 @@ import { useParams } from "@tanstack/react-router";
 import { Problem } from "../../api/problem";
 import { jobQuery } from "../../api/queries";
 import { useRefetch } from "../../live/hooks";
-import { EmptyState, ErrorState, Mono, Page, Skeleton, StatusBadge } from "../../ui";
+import { EmptyState, ErrorState, Mono, Outdated, Page, Skeleton, StatusBadge } from "../../ui";
 import { Actions } from "./Actions";
 import { Attempts } from "./Attempts";
 import { Details } from "./Details";
@@ -20,7 +20,8 @@ import { Standing } from "./Standing";
 export function JobPage() {
   const { organization, job: id } = useParams({ from: "/o/$organization/jobs/$job" });
   const refetchInterval = useRefetch();
-  const { data: job, error, refetch } = useQuery({ ...jobQuery(organization, id), refetchInterval });
+  const found = useQuery({ ...jobQuery(organization, id), refetchInterval });
+  const { data: job, error } = found;
   // What stands at the top is asked for at the same time, and shown together: else it would push down what is there.
   const isComing = [useQuery(historyQuery(organization, id)), useQuery(explanationQuery(organization, id))].some(
     ({ isLoading }) => isLoading,
@@ -34,7 +35,7 @@ export function JobPage() {
             It may have been deleted when its retention was over.
           </EmptyState>
         ) : (
-          <ErrorState error={error} onRetry={() => void refetch()} />
+          <ErrorState error={error} onRetry={() => void found.refetch()} />
         )}
       </Page>
     );
@@ -48,6 +49,7 @@ export function JobPage() {
       description={<Mono>{job.id}</Mono>}
       actions={<Actions job={job} />}
     >
+      <Outdated source={found} className="rounded-lg border" />
       <div className="grid items-start gap-5 lg:grid-cols-[minmax(0,2fr)_minmax(16rem,1fr)]">
         <div className="flex min-w-0 flex-col gap-5">
           <Standing job={job} />

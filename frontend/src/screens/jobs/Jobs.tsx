@@ -70,8 +70,7 @@ export function Jobs() {
           columns={columns(organization)}
           rows={page?.items}
           rowKey={(job) => job.id}
-          error={found.error}
-          onRetry={() => void found.refetch()}
+          source={found}
           onOpen={open}
           {...(mayChange && { chosen, onChoose: setChosen })}
           empty={

@@ -71,8 +71,7 @@ export function Members() {
           columns={columns}
           rows={found.data?.items}
           rowKey={({ user }) => user}
-          error={found.error}
-          onRetry={() => void found.refetch()}
+          source={found}
           empty={
             <EmptyState title="No members yet">
               Operators look after this organization until somebody belongs to it.

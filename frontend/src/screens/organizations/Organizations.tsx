@@ -69,8 +69,7 @@ export function Organizations() {
           columns={columnsOf(setEdited, shares.data)}
           rows={found.data?.items}
           rowKey={({ id }) => id}
-          error={found.error}
-          onRetry={() => void found.refetch()}
+          source={found}
           empty={
             text ? (
               <EmptyState title="No organization has that in its id or name">Look for less of it.</EmptyState>

@@ -3,7 +3,7 @@ import { Link } from "@tanstack/react-router";
 import { jobsQuery, metricsQuery, organizationQuery } from "../../api/queries";
 import { useRefetch } from "../../live/hooks";
 import { useOrganization } from "../../shell/access";
-import { Card, count, duration, EmptyState, ErrorState, Page, Stat, Table, Time } from "../../ui";
+import { Card, count, duration, EmptyState, ErrorState, Outdated, Page, Stat, Table, Time } from "../../ui";
 import { Quota } from "./Quota";
 import { timelineQuery } from "./queries";
 import { Running } from "./Running";
@@ -32,6 +32,7 @@ export function Overview() {
       description={<>Counted {counted ? <Time at={counted} /> : "now"}; rates and charts are of the last hour.</>}
     >
       {metrics.error && !metrics.data && <ErrorState error={metrics.error} onRetry={() => void metrics.refetch()} />}
+      <Outdated source={metrics.error ? metrics : timeline} className="rounded-lg border" />
       <dl className="grid grid-cols-2 gap-3 md:grid-cols-3 xl:grid-cols-6">
         <Stat
           label="Running"
@@ -108,8 +109,7 @@ function Failures({ organization, depth }: { organization: string; depth: number
         caption="The newest dead letters"
         rows={found.data?.items}
         rowKey={(job) => job.id}
-        error={found.error}
-        onRetry={() => void found.refetch()}
+        source={found}
         empty={<EmptyState title="None">Jobs that can't be saved by a retry come here.</EmptyState>}
         columns={[
           {

@@ -41,8 +41,7 @@ export function Running({ organization, running }: { organization: string; runni
         caption="Jobs that run now"
         rows={rows}
         rowKey={(job) => job.id}
-        error={found.error}
-        onRetry={() => void found.refetch()}
+        source={found}
         onOpen={(job) => void navigate({ to: "/o/$organization/jobs/$job", params: { organization, job: job.id } })}
         empty={
           running > 0 ? (

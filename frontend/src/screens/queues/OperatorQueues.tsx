@@ -18,8 +18,7 @@ export function OperatorQueues() {
       <Card flush>
         <QueueTable
           queues={found.data?.items}
-          error={found.error}
-          onRetry={() => void found.refetch()}
+          source={found}
           name={({ queue }) => <span className="truncate font-medium">{queue}</span>}
           actions={({ queue, paused }) => <PauseButton kind="queue" name={queue} paused={paused} />}
         />

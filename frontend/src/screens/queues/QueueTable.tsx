@@ -1,13 +1,12 @@
 import type { ReactNode } from "react";
 import type { Schema } from "../../api/client";
-import { type Column, count, EmptyState, StatusBadge, Table } from "../../ui";
+import { type Column, count, EmptyState, type Source, StatusBadge, Table } from "../../ui";
 
 export type Queue = Schema["QueueView"];
 
 interface Props {
   queues: readonly Queue[] | undefined;
-  error: unknown;
-  onRetry: () => void;
+  source: Source;
   /** What can be done with a queue. */
   actions?: (queue: Queue) => ReactNode;
   /** Where its name leads. */
@@ -15,7 +14,7 @@ interface Props {
 }
 
 /** Queues with what waits and runs in them. */
-export function QueueTable({ queues, error, onRetry, actions, name }: Props) {
+export function QueueTable({ queues, source, actions, name }: Props) {
   const columns: Column<Queue>[] = [
     {
       head: "Queue",
@@ -40,8 +39,7 @@ export function QueueTable({ queues, error, onRetry, actions, name }: Props) {
       columns={columns}
       rows={queues}
       rowKey={(queue) => queue.queue}
-      error={error}
-      onRetry={onRetry}
+      source={source}
       empty={
         <EmptyState title="No queue has anything in it">
           Queues appear as soon as jobs are submitted to them.

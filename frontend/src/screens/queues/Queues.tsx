@@ -24,8 +24,7 @@ export function Queues() {
       <Card flush>
         <QueueTable
           queues={found.data?.items}
-          error={found.error}
-          onRetry={() => void found.refetch()}
+          source={found}
           name={({ queue }) => (
             <Link
               to="/o/$organization/jobs"

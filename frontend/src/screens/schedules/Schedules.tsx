@@ -55,8 +55,7 @@ export function Schedules() {
           columns={columns}
           rows={found.data?.items}
           rowKey={({ name }) => name}
-          error={found.error}
-          onRetry={() => void found.refetch()}
+          source={found}
           empty={
             <EmptyState title="No schedules yet">
               A schedule submits jobs of a type by the clock, such as a report each morning at half past six.

@@ -79,8 +79,7 @@ export function TokenTable({ found, touches, page, revoke }: Props) {
         columns={columns}
         rows={found.data?.items}
         rowKey={({ id }) => id}
-        error={found.error}
-        onRetry={() => void found.refetch()}
+        source={found}
         empty={
           <EmptyState title="No tokens yet">
             A program that submits or watches jobs says who it is by a token.

@@ -85,8 +85,7 @@ export function Users() {
           columns={columns}
           rows={found.data?.items}
           rowKey={({ id }) => id}
-          error={found.error}
-          onRetry={() => void found.refetch()}
+          source={found}
           empty={<EmptyState title="No users yet" />}
         />
         <Pager

@@ -44,8 +44,7 @@ export function Workers() {
           columns={columnsOf(setDraining)}
           rows={workers}
           rowKey={({ id }) => id}
-          error={found.error}
-          onRetry={() => void found.refetch()}
+          source={found}
           empty={
             <EmptyState title="No worker is alive">Nothing runs until one is started: fairlane worker.</EmptyState>
           }
