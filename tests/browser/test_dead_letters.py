@@ -38,8 +38,11 @@ def open_group(page: Page) -> None:
     expect(rows(page)).to_have_count(3)
 
 
-def test_all_with_one_error_are_retried_at_a_pace(enter: Callable[..., Page], site: Site, letters: list[str]):
-    page = enter("ana", LETTERS)
+def test_from_the_overview_clicks_lead_to_all_with_one_error_which_are_retried_at_a_pace(
+    enter: Callable[..., Page], site: Site, letters: list[str]
+):
+    page = enter("ana", "o/acme")
+    page.get_by_role("link", name="Failed attempts").click()
     expect(groups(page)).to_have_count(1)
     expect(groups(page)).to_contain_text("no such table")
     page.get_by_role("button", name="Retry ValueError of report.fail").click()

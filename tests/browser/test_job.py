@@ -1,5 +1,6 @@
 """One job's page, while it runs and afterwards."""
 
+import re
 from collections.abc import Callable
 
 from playwright.sync_api import Page, expect
@@ -57,11 +58,20 @@ def test_a_dead_letter_shows_its_causes_and_runs_again_with_other_parameters(ent
     expect(page.get_by_text("Attempt 2", exact=True)).to_be_visible()
 
 
-def test_why_it_does_not_run_is_said_in_a_sentence(enter: Callable[..., Page], site: Site):
+def test_from_the_overview_clicks_lead_to_why_a_job_does_not_run(enter: Callable[..., Page], site: Site):
     site.fl.queues.pause("parked", reason="moving house")
+    job = site.submit("nobody.runs")
+    site.submit("nobody.runs")
+    site.submit("nobody.runs", delay=3600)
     page = enter("ana")
     page.clock.install()
-    page.goto(f"{site.url}/o/acme/jobs/{site.submit('nobody.runs')}")
+    page.goto(f"{site.url}/o/acme")
+    page.get_by_role("link", name="Queued", exact=True).click()
+    rows = page.get_by_role("table", name="Jobs").locator("tbody tr")
+    expect(rows).to_have_count(2)
+    expect(rows.first).to_contain_text("queue parked is paused")
+    rows.first.get_by_role("link").click()
+    expect(page).to_have_url(re.compile(job))
     expect(page.get_by_role("heading", name="Why is it not running?")).to_be_visible()
     expect(page.get_by_text("Queue parked is paused")).to_contain_text("moving house")
     expect(page.locator("[data-phase]")).to_have_attribute("data-phase", "live")

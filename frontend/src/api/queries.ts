@@ -100,13 +100,19 @@ export interface JobFilter {
   created_before?: string;
 }
 
-export function jobsQuery(organization: string, filter: JobFilter, cursor?: string, limit = 50) {
+export type Order = "newest" | "oldest";
+
+export function jobsQuery(
+  organization: string,
+  filter: JobFilter,
+  { cursor, limit = 50, order = "newest" }: { cursor?: string | undefined; limit?: number; order?: Order } = {},
+) {
   return queryOptions({
-    queryKey: within(organization, "jobs", filter, cursor, limit),
+    queryKey: within(organization, "jobs", filter, cursor, limit, order),
     queryFn: ({ signal }) =>
       ask(
         api.GET("/api/v1/organizations/{organization}/jobs", {
-          params: { path: { organization }, query: { ...filter, limit, ...(cursor && { cursor }) } },
+          params: { path: { organization }, query: { ...filter, order, limit, ...(cursor && { cursor }) } },
           signal,
         }),
       ),

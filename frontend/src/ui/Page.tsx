@@ -56,21 +56,35 @@ export function Card({ title, actions, flush = false, className, children }: Car
   );
 }
 
-/** A number that people watch, with what it is. */
+/** A link as the label of a `Stat` covers all of it. */
+export const STAT_LINK = "-my-1 block py-1 after:absolute after:inset-0 after:rounded-lg";
+
+/** A number that people watch, with what it is. Where its label is a link, an arrow says so. */
 export function Stat({
   label,
   value,
   hint,
   tone,
+  title,
 }: {
-  label: string;
+  label: ReactNode;
   value: ReactNode;
   hint?: ReactNode;
   tone?: "bad" | "warn";
+  /** More of it, when pointed at. */
+  title?: string;
 }) {
   return (
-    <div className="min-w-0 rounded-lg border border-line bg-surface px-4 py-3">
-      <dt className="text-xs font-medium text-muted">{label}</dt>
+    <div
+      title={title}
+      className="group relative min-w-0 rounded-lg border border-line bg-surface px-4 py-3 has-[dt_a]:hover:bg-hover"
+    >
+      <dt className="flex justify-between gap-2 text-xs font-medium text-muted group-hover:group-has-[dt_a]:text-ink">
+        {label}
+        <span aria-hidden className="hidden text-accent group-has-[dt_a]:inline">
+          →
+        </span>
+      </dt>
       <dd
         className={cx(
           "mt-1 text-xl font-semibold tracking-tight",

@@ -5,7 +5,7 @@ export { cx } from "./cx";
 export { Confirm, Dialog } from "./Dialog";
 export { Checkbox, Input, Select, Textarea } from "./Field";
 export * from "./format";
-export { Card, Facts, Page, Stat } from "./Page";
+export { Card, Facts, Page, STAT_LINK, Stat } from "./Page";
 export { Progress } from "./Progress";
 export { Search, usePaused } from "./Search";
 export { EmptyState, ErrorState, Outdated, Skeleton, type Source, sentence } from "./States";

@@ -75,6 +75,17 @@ export function Filters({ search, onChange }: Props) {
               )}
             </Select>
           </div>
+          <div className="w-36">
+            <Select
+              label="Order"
+              hideLabel
+              value={search.order ?? ""}
+              onChange={(event) => set({ order: event.target.value || undefined })}
+            >
+              <option value="">Newest first</option>
+              <option value="oldest">Oldest first</option>
+            </Select>
+          </div>
           <Button aria-expanded={isOpen} onClick={() => setOpen(!isOpen)}>
             {isOpen ? "Fewer" : "More"}
           </Button>

@@ -1,7 +1,7 @@
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { useNavigate, useSearch } from "@tanstack/react-router";
 import { useState } from "react";
-import { type JobItem, jobsQuery } from "../../api/queries";
+import { jobsQuery, type ListedJob } from "../../api/queries";
 import { useRefetch } from "../../live/hooks";
 import { useMay, useOrganization } from "../../shell/access";
 import { Button, Card, count, EmptyState, Page, Pager, Table, useNow } from "../../ui";
@@ -14,7 +14,7 @@ import { Filters } from "./Filters";
 import { filterOf, isEmpty, type JobsSearch } from "./filter";
 import { Views } from "./Views";
 
-/** The organization's jobs, newest first, as the address filters them. */
+/** The organization's jobs, as the address filters and orders them. */
 export function Jobs() {
   const organization = useOrganization();
   const search = useSearch({ from: "/o/$organization/jobs" });
@@ -26,7 +26,7 @@ export function Jobs() {
   const mayChange = useMay("jobs:change");
   const filter = filterOf(search, Math.max(useNow(), Date.now()));
   const found = useQuery({
-    ...jobsQuery(organization, filter, search.cursor),
+    ...jobsQuery(organization, filter, { cursor: search.cursor, order: search.order ?? "newest" }),
     refetchInterval: useRefetch(),
     placeholderData: keepPreviousData,
   });
@@ -34,7 +34,7 @@ export function Jobs() {
     setChosen(new Set());
     void navigate({ search: next, replace });
   };
-  const open = (job: JobItem) =>
+  const open = (job: ListedJob) =>
     void navigate({ to: "/o/$organization/jobs/$job", params: { organization, job: job.id } });
   const page = found.data;
   return (

@@ -1,8 +1,10 @@
 import { Link } from "@tanstack/react-router";
-import type { JobItem } from "../../api/queries";
-import { type Column, Elapsed, Progress, StatusBadge, short, Tag, Time } from "../../ui";
+import { Fragment } from "react";
+import type { ListedJob } from "../../api/queries";
+import { type Column, Elapsed, Progress, StatusBadge, short, Tag, Time, useNow } from "../../ui";
+import { waitsOf } from "./waits";
 
-export function columns(organization: string): Column<JobItem>[] {
+export function columns(organization: string): Column<ListedJob>[] {
   return [
     { head: "Status", cell: (job) => <StatusBadge status={isStopping(job) ? "stopping" : job.status} /> },
     {
@@ -33,23 +35,29 @@ export function columns(organization: string): Column<JobItem>[] {
     {
       head: "Labels",
       from: "lg",
-      cell: (job) => (
-        <span className="flex max-w-48 gap-1 overflow-hidden">
-          {Object.entries(job.labels)
-            .slice(0, 2)
-            .map(([name, value]) => (
-              <Tag key={name}>{`${name}=${value}`}</Tag>
-            ))}
-        </span>
-      ),
+      cell: (job) => <Labels labels={Object.entries(job.labels).map(([name, value]) => `${name}=${value}`)} />,
     },
     { head: "Took", from: "sm", right: true, cell: (job) => <Took job={job} /> },
     { head: "Submitted", from: "sm", right: true, cell: (job) => <Time at={job.created_at} /> },
   ];
 }
 
-/** Below its name: how far it is, or why it failed. */
-function Told({ job }: { job: JobItem }) {
+/** The first two; all of them when pointed at. */
+function Labels({ labels }: { labels: readonly string[] }) {
+  return (
+    <span title={labels.join("\n")} className="flex max-w-48 gap-1 overflow-hidden">
+      {labels.slice(0, 2).map((label) => (
+        <span key={label} className={label.length > 12 ? "min-w-0" : "shrink-0"}>
+          <Tag>{label}</Tag>
+        </span>
+      ))}
+      {labels.length > 2 && <span className="text-xs text-muted">+{labels.length - 2}</span>}
+    </span>
+  );
+}
+
+/** Below its name: how far it is, why it waits, why it failed. */
+function Told({ job }: { job: ListedJob }) {
   if (job.status === "running") {
     return (
       <div className="mt-1 max-w-80">
@@ -59,17 +67,37 @@ function Told({ job }: { job: JobItem }) {
     );
   }
   const error = job.status === "completed" ? null : job.error_type;
-  return error ? (
-    <p className="truncate text-xs text-bad">{job.error_message ? `${error}: ${job.error_message}` : error}</p>
-  ) : null;
+  return (
+    <>
+      {(job.status === "pending" || job.status === "queued") && <Waits job={job} />}
+      {error && (
+        <p className="truncate text-xs text-bad">{job.error_message ? `${error}: ${job.error_message}` : error}</p>
+      )}
+    </>
+  );
+}
+
+function Waits({ job }: { job: ListedJob }) {
+  const waits = waitsOf(job, Math.max(useNow(), Date.now()));
+  if (waits.length === 0) return null;
+  return (
+    <p className="text-xs break-words whitespace-normal text-muted">
+      {waits.map(({ text, at }, index) => (
+        <Fragment key={text}>
+          {index > 0 && " · "}
+          {text} {at && <Time at={at} />}
+        </Fragment>
+      ))}
+    </p>
+  );
 }
 
 /** Of a job that waits again nobody knows how long its last attempt took. */
-function Took({ job }: { job: JobItem }) {
+function Took({ job }: { job: ListedJob }) {
   if (job.status !== "running" && job.finished_at === null) return <span className="text-muted">–</span>;
   return <Elapsed from={job.started_at} to={job.finished_at} />;
 }
 
-function isStopping(job: JobItem): boolean {
+function isStopping(job: ListedJob): boolean {
   return job.status === "running" && job.cancel_requested_at !== null;
 }

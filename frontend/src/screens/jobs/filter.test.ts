@@ -16,8 +16,13 @@ describe("a filter from an address", () => {
     expect(jobsSearch({ status: "queued" })).toEqual({ status: ["queued"] });
   });
 
-  it("is empty without anything, on whatever page", () => {
-    expect(isEmpty(jobsSearch({ cursor: "abc" }))).toBe(true);
+  it("may be in another order", () => {
+    expect(jobsSearch({ order: "oldest" })).toEqual({ order: "oldest" });
+    expect(jobsSearch({ order: "random" })).toEqual({});
+  });
+
+  it("is empty without anything, on whatever page and in whatever order", () => {
+    expect(isEmpty(jobsSearch({ cursor: "abc", order: "oldest" }))).toBe(true);
     expect(isEmpty(jobsSearch({ text: "a" }))).toBe(false);
   });
 });
@@ -36,7 +41,7 @@ describe("a filter for the API", () => {
     });
   });
 
-  it("has no cursor in it", () => {
-    expect(filterOf({ cursor: "abc", text: "x" }, now)).toEqual({ text: "x" });
+  it("has no cursor and no order in it", () => {
+    expect(filterOf({ cursor: "abc", order: "oldest", text: "x" }, now)).toEqual({ text: "x" });
   });
 });

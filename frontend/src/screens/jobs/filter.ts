@@ -24,6 +24,8 @@ export interface JobsSearch {
   /** A span that ends now, or a moment. */
   since?: string;
   before?: string;
+  /** Left out: the newest first. */
+  order?: "oldest";
   cursor?: string;
 }
 
@@ -38,12 +40,13 @@ export function jobsSearch(search: Record<string, unknown>): JobsSearch {
     const value = one(search[name]);
     if (value !== undefined) found[name] = value;
   }
+  if (one(search.order) === "oldest") found.order = "oldest";
   return found;
 }
 
 /** The same for the API. `now` in milliseconds, in whole minutes, so that a list keeps its name in the cache. */
 export function filterOf(search: JobsSearch, now: number): JobFilter {
-  const { since, before, cursor: _, ...same } = search;
+  const { since, before, order: _order, cursor: _cursor, ...same } = search;
   const filter: JobFilter = { ...same };
   if (since !== undefined) {
     const span = isSpan(since) ? new Date(Math.floor(now / 60_000) * 60_000 - SPANS[since]) : new Date(since);
@@ -60,7 +63,7 @@ export function isSpan(text: string): text is Span {
   return text in SPANS;
 }
 
-/** Whether nothing is filtered. */
-export function isEmpty({ cursor: _, ...search }: JobsSearch): boolean {
+/** Whether nothing is filtered, in whatever order. */
+export function isEmpty({ order: _order, cursor: _cursor, ...search }: JobsSearch): boolean {
   return Object.keys(search).length === 0;
 }

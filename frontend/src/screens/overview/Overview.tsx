@@ -1,9 +1,11 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
+import type { ReactNode } from "react";
 import { jobsQuery, metricsQuery, organizationQuery } from "../../api/queries";
 import { useRefetch } from "../../live/hooks";
 import { useOrganization } from "../../shell/access";
-import { Card, count, duration, EmptyState, ErrorState, Outdated, Page, Stat, Table, Time } from "../../ui";
+import { Card, count, duration, EmptyState, ErrorState, Outdated, Page, STAT_LINK, Stat, Table, Time } from "../../ui";
+import type { JobsSearch } from "../jobs/filter";
 import { Quota } from "./Quota";
 import { timelineQuery } from "./queries";
 import { Running } from "./Running";
@@ -13,6 +15,7 @@ import { Throughput } from "./Throughput";
 
 const MINUTES = 60;
 const SLOWEST = 5;
+const LONGEST_QUEUED = { status: ["queued"], order: "oldest" } satisfies JobsSearch;
 
 /** How the organization's jobs are doing now, and were within the last hour. */
 export function Overview() {
@@ -35,13 +38,26 @@ export function Overview() {
       <Outdated source={metrics.error ? metrics : timeline} className="rounded-lg border" />
       <dl className="grid grid-cols-2 gap-3 md:grid-cols-3 xl:grid-cols-6">
         <Stat
-          label="Running"
+          label={<ToJobs search={{ status: ["running"] }}>Running</ToJobs>}
           value={told(byStatus?.running)}
           hint={self.data?.max_running == null ? "no limit" : `of ${count(self.data.max_running)}`}
         />
-        <Stat label="Queued" value={told(byStatus?.queued)} hint={`${told(byStatus?.pending)} pending`} />
         <Stat
-          label="Oldest wait"
+          label={<ToJobs search={LONGEST_QUEUED}>Queued</ToJobs>}
+          value={told(byStatus?.queued)}
+          hint={
+            <Link
+              to="/o/$organization/jobs"
+              params={{ organization }}
+              search={{ status: ["pending"], order: "oldest" }}
+              className="relative z-10 -my-1 inline-block py-1 hover:underline"
+            >
+              {told(byStatus?.pending)} pending
+            </Link>
+          }
+        />
+        <Stat
+          label={<ToJobs search={LONGEST_QUEUED}>Oldest wait</ToJobs>}
           value={metrics.data ? (oldest === null ? "none" : duration(oldest)) : "…"}
           hint="of ready jobs"
           {...(oldest !== null && oldest > 60 && { tone: "warn" as const })}
@@ -49,7 +65,11 @@ export function Overview() {
         <Stat label="Wait, median" value={seconds(summary?.waitP50)} hint={`p95 ${seconds(summary?.waitP95)}`} />
         <Stat label="Run, median" value={seconds(summary?.runP50)} hint={`p95 ${seconds(summary?.runP95)}`} />
         <Stat
-          label="Failed attempts"
+          label={
+            <Link to="/o/$organization/dead-letters" params={{ organization }} className={STAT_LINK}>
+              Failed attempts
+            </Link>
+          }
           value={summary ? count(summary.failed) : "…"}
           hint={
             summary?.failureRate == null
@@ -74,6 +94,15 @@ export function Overview() {
   );
 }
 
+/** What a number counts, as the way to these jobs. */
+function ToJobs({ search, children }: { search: JobsSearch; children: ReactNode }) {
+  return (
+    <Link to="/o/$organization/jobs" params={{ organization: useOrganization() }} search={search} className={STAT_LINK}>
+      {children}
+    </Link>
+  );
+}
+
 function told(value: number | undefined): string {
   return value === undefined ? "…" : count(value);
 }
@@ -86,7 +115,7 @@ function seconds(value: number | null | undefined): string {
 /** The newest dead letters. */
 function Failures({ organization, depth }: { organization: string; depth: number }) {
   const found = useQuery({
-    ...jobsQuery(organization, { status: ["dead_letter"] }, undefined, 5),
+    ...jobsQuery(organization, { status: ["dead_letter"] }, { limit: 5 }),
     refetchInterval: useRefetch(3),
   });
   return (

@@ -14,7 +14,7 @@ const SHOWN = 10;
 export function Running({ organization, running }: { organization: string; running: number }) {
   const navigate = useNavigate();
   const found = useQuery({
-    ...jobsQuery(organization, { status: ["running"] }, undefined, SHOWN),
+    ...jobsQuery(organization, { status: ["running"] }, { limit: SHOWN }),
     refetchInterval: useRefetch(),
   });
   // One that has ended meanwhile leaves at once, before the list is asked for anew.

@@ -1,0 +1,48 @@
+import { describe, expect, it } from "vitest";
+import { waitsOf } from "./waits";
+
+const NOW = Date.parse("2026-11-26T10:00:00Z");
+const LATER = "2026-11-26T10:05:00Z";
+const EARLIER = "2026-11-26T09:55:00Z";
+const JOB: Parameters<typeof waitsOf>[0] = {
+  status: "queued",
+  job_type: "report.pdf",
+  queue: "bulk",
+  depends_on: [],
+  run_at: EARLIER,
+  next_retry_at: null,
+  held_by: null,
+};
+
+describe("what a job waits for", () => {
+  it("is its turn where nothing keeps it", () => {
+    expect(waitsOf(JOB, NOW)).toEqual([{ text: "waits its turn" }]);
+    expect(waitsOf({ ...JOB, next_retry_at: EARLIER }, NOW)).toEqual([{ text: "waits its turn" }]);
+  });
+
+  it("is its retry, its time or its parents", () => {
+    expect(waitsOf({ ...JOB, next_retry_at: LATER }, NOW)).toEqual([{ text: "retry", at: LATER }]);
+    expect(waitsOf({ ...JOB, status: "pending", run_at: LATER, depends_on: ["a"] }, NOW)).toEqual([
+      { text: "due", at: LATER },
+    ]);
+    expect(waitsOf({ ...JOB, status: "pending", depends_on: ["a"] }, NOW)).toEqual([{ text: "waits for its parent" }]);
+    expect(waitsOf({ ...JOB, status: "pending", depends_on: ["a", "b"] }, NOW)).toEqual([
+      { text: "waits for its parents" },
+    ]);
+  });
+
+  it("is what holds it and others back, too", () => {
+    expect(waitsOf({ ...JOB, next_retry_at: LATER, held_by: "queue_paused" }, NOW)).toEqual([
+      { text: "retry", at: LATER },
+      { text: "queue bulk is paused" },
+    ]);
+    expect(waitsOf({ ...JOB, held_by: "no_worker_for_job_type" }, NOW)).toEqual([
+      { text: "no worker can run report.pdf" },
+    ]);
+  });
+
+  it("is nothing where it does not wait, or is about to be ready", () => {
+    expect(waitsOf({ ...JOB, status: "running", held_by: "queue_paused" }, NOW)).toEqual([]);
+    expect(waitsOf({ ...JOB, status: "pending" }, NOW)).toEqual([]);
+  });
+});

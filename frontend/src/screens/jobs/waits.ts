@@ -1,0 +1,46 @@
+/** Why a job waits, as far as its row in a list tells; its own page tells the rest. Pure. */
+import type { ListedJob } from "../../api/queries";
+
+/** A few words, and a moment that belongs to them. */
+export interface Wait {
+  text: string;
+  at?: string;
+}
+
+type Waiting = Pick<ListedJob, "status" | "job_type" | "queue" | "depends_on" | "run_at" | "next_retry_at" | "held_by">;
+type Code = NonNullable<ListedJob["held_by"]>;
+
+/** What it waits for itself, then what holds it and others back. `now` in milliseconds. */
+export function waitsOf(job: Waiting, now: number): Wait[] {
+  if (job.status !== "pending" && job.status !== "queued") return [];
+  const found = [own(job, now), held(job)].filter((wait) => wait !== null);
+  return found.length > 0 || job.status === "pending" ? found : [{ text: "waits its turn" }];
+}
+
+function own(job: Waiting, now: number): Wait | null {
+  const { status, run_at, next_retry_at, depends_on } = job;
+  if (status === "queued")
+    return next_retry_at !== null && Date.parse(next_retry_at) > now ? { text: "retry", at: next_retry_at } : null;
+  if (Date.parse(run_at) > now) return { text: "due", at: run_at };
+  if (depends_on.length === 0) return null;
+  return { text: depends_on.length === 1 ? "waits for its parent" : "waits for its parents" };
+}
+
+/** Of each kind of hold the words; of one that is not there, its name. */
+const HELD: Partial<Record<Code, (job: Waiting) => string>> = {
+  organization_suspended: () => "the organization is suspended",
+  organization_paused: () => "the organization is paused",
+  job_type_paused: ({ job_type }) => `${job_type} is paused`,
+  queue_paused: ({ queue }) => `queue ${queue} is paused`,
+  breaker_open: ({ job_type }) => `too much of ${job_type} failed`,
+  no_worker: () => "no worker is alive",
+  no_worker_for_queue: ({ queue }) => `no worker serves queue ${queue}`,
+  no_worker_for_job_type: ({ job_type }) => `no worker can run ${job_type}`,
+  workers_stopping: () => "its workers are stopping",
+  no_worker_with_key: () => "no worker can decrypt it",
+};
+
+function held(job: Waiting): Wait | null {
+  if (job.held_by === null) return null;
+  return { text: HELD[job.held_by]?.(job) ?? job.held_by.replaceAll("_", " ") };
+}
