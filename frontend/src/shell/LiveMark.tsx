@@ -4,9 +4,9 @@ import { usePhase } from "../live/hooks";
 import type { Phase } from "../live/phase";
 import { cx, roughly, useNow } from "../ui";
 
-const TOLD: Record<Phase, { word: string; dot: string; hint: string }> = {
+const TOLD: Record<Phase, { word: string; dot: string; hint?: string }> = {
   connecting: { word: "Connecting", dot: "bg-warn", hint: "The live connection is being made." },
-  live: { word: "Live", dot: "bg-good", hint: "Changes appear as they happen." },
+  live: { word: "Live", dot: "bg-good" },
   "catching up": {
     word: "Catching up",
     dot: "bg-warn animate-pulse",
@@ -19,8 +19,16 @@ const TOLD: Record<Phase, { word: string; dot: string; hint: string }> = {
   },
 };
 
+/** Where there is a live connection: what comes by it, and what is asked for. */
+const LIVE = {
+  organization:
+    "What happens to jobs appears as it happens. Schedules and circuit breakers are asked for every 10 to 15 seconds; members, tokens, settings and the audit when you come back to them.",
+  operator:
+    "Numbers are asked for every 5 to 15 seconds; organizations, job types, users, tokens and the audit when you come back to them.",
+} as const;
+
 /** In the header: how fresh what is shown is. */
-export function LiveMark() {
+export function LiveMark({ of }: { of: keyof typeof LIVE }) {
   const phase = usePhase();
   const now = useNow();
   const heardAt = useSyncExternalStore(live.observe, () => live.heardAt);
@@ -28,7 +36,7 @@ export function LiveMark() {
   const { word, dot, hint } = TOLD[phase];
   return (
     <span
-      title={hint}
+      title={hint ?? LIVE[of]}
       className="inline-flex items-center gap-1.5 text-xs whitespace-nowrap text-muted"
       data-phase={phase}
     >

@@ -148,7 +148,7 @@ function Frame({ entries, organization, name, mark, banner, children }: FramePro
         </button>
         {mark}
         <div className="ml-auto flex items-center gap-2 sm:gap-3">
-          <LiveMark />
+          <LiveMark of={organization === null ? "operator" : "organization"} />
           <span className="hidden sm:contents">
             <Button small className="text-muted" onClick={() => setPaletteOpen(true)}>
               Go to… <kbd className="font-sans text-[0.6875rem]">Ctrl K</kbd>
