@@ -5,7 +5,7 @@ import { Problem } from "./api/problem";
 import { meQuery } from "./api/queries";
 import { live } from "./live/client";
 import { auditSearch } from "./screens/audit/search";
-import { lettersSearch } from "./screens/dead-letters/search";
+import { allLettersSearch, lettersSearch } from "./screens/dead-letters/search";
 import { jobsSearch } from "./screens/jobs/filter";
 import { loginSearch } from "./screens/login/search";
 import { organizationsSearch } from "./screens/organizations/search";
@@ -137,11 +137,22 @@ const operatorOrganizations = createRoute({
   validateSearch: organizationsSearch,
   component: lazyRouteComponent(() => import("./screens/organizations/Organizations"), "Organizations"),
 });
+const operatorOverview = createRoute({
+  getParentRoute: () => operator,
+  path: "overview",
+  component: lazyRouteComponent(() => import("./screens/overview/OperatorOverview"), "OperatorOverview"),
+});
 const fairness = createRoute({
   getParentRoute: () => operator,
   path: "fairness",
   validateSearch: spanSearch,
   component: lazyRouteComponent(() => import("./screens/fairness/Fairness"), "Fairness"),
+});
+const operatorDeadLetters = createRoute({
+  getParentRoute: () => operator,
+  path: "dead-letters",
+  validateSearch: allLettersSearch,
+  component: lazyRouteComponent(() => import("./screens/dead-letters/OperatorDeadLetters"), "OperatorDeadLetters"),
 });
 const operatorQueues = createRoute({
   getParentRoute: () => operator,
@@ -201,7 +212,9 @@ export const routeTree = root.addChildren([
   ]),
   operator.addChildren([
     operatorOrganizations,
+    operatorOverview,
     fairness,
+    operatorDeadLetters,
     operatorQueues,
     operatorJobTypes,
     workers,

@@ -8,10 +8,12 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.site import Site
 
+PATHS = ("", "overview", "fairness", "dead-letters", "workers", "queues", "job-types", "users", "tokens", "audit")
 
-@pytest.mark.parametrize("path", ["", "/fairness", "/workers", "/queues", "/job-types", "/users", "/tokens", "/audit"])
+
+@pytest.mark.parametrize("path", PATHS)
 def test_they_are_for_operators(enter: Callable[..., Page], path: str):
-    page = enter("ana", f"operator{path}")
+    page = enter("ana", f"operator/{path}")
     expect(page.get_by_text("This part is for operators")).to_be_visible()
 
 
@@ -31,6 +33,26 @@ def test_a_crowd_is_named_while_others_wait(enter: Callable[..., Page], site: Si
     expect(page.get_by_role("img", name=re.compile("Shares of the workers' time"))).to_be_visible()
     page.get_by_label("Time", exact=True).select_option("240")
     expect(page).to_have_url(re.compile("minutes=240"))
+
+
+def test_dead_letters_of_all_lead_to_each_organizations_own(enter: Callable[..., Page], site: Site):
+    site.done(site.submit("report.fail", parameters={"text": "a secret"}))
+    for _ in range(2):
+        site.done(site.submit("report.fail", organization="globex", user="gil"), "globex")
+    site.gate.pages = 1
+    running = site.submit(organization="globex", user="gil")
+    page = enter("olga", "operator/overview")
+    expect(page.locator("[data-phase=live]")).to_have_attribute("title", re.compile("every 5 to 15 seconds"))
+    expect(page.get_by_role("table", name="Jobs that run longest")).to_contain_text(running[-8:])
+    page.get_by_role("term").get_by_role("link", name="Dead letters").click()
+    rows = page.get_by_role("table", name="Dead letters by organization and error").locator("tbody tr")
+    expect(rows).to_have_count(2)
+    expect(rows.first).to_contain_text("globex")
+    expect(rows.first.get_by_role("cell").nth(2)).to_have_text("2")
+    expect(page.locator("main")).not_to_contain_text("a secret")
+    rows.first.get_by_role("link", name="ValueError").click()
+    expect(page.get_by_role("table", name="Dead letters with this error").locator("tbody tr")).to_have_count(2)
+    expect(page).to_have_url(re.compile("/o/globex/dead-letters/"))
 
 
 def test_a_worker_is_asked_to_drain(enter: Callable[..., Page], site: Site):

@@ -24,8 +24,10 @@ export const ORGANIZATION_MENU: readonly Entry[] = [
 ];
 
 export const OPERATOR_MENU: readonly Entry[] = [
+  { label: "Overview", to: "/operator/overview", key: "v" },
   { label: "Organizations", to: "/operator", key: "o" },
   { label: "Fairness", to: "/operator/fairness", key: "f" },
+  { label: "Dead letters", to: "/operator/dead-letters", key: "d" },
   { label: "Workers", to: "/operator/workers", key: "w" },
   { label: "Queues", to: "/operator/queues", key: "q" },
   { label: "Job types", to: "/operator/job-types", key: "t" },

@@ -20,7 +20,10 @@ export function Throughput({ timeline, error }: { timeline: Schema["Timeline"] |
           series={[
             { label: "Completed", tone: "good", values: steps.map((step) => step.completed) },
             { label: "Failed", tone: "bad", values: steps.map((step) => step.failed) },
-            { label: "Submitted", tone: "muted", values: steps.map((step) => step.submitted) },
+            // Of all organizations together it is not told.
+            ...(steps.some((step) => step.submitted !== null)
+              ? [{ label: "Submitted", tone: "muted" as const, values: steps.map((step) => step.submitted) }]
+              : []),
           ]}
         />
       </Suspense>

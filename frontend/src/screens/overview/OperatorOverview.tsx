@@ -1,0 +1,137 @@
+import { queryOptions, useQuery } from "@tanstack/react-query";
+import { Link, useNavigate } from "@tanstack/react-router";
+import { api, ask, type Schema } from "../../api/client";
+import { useRefetch } from "../../live/hooks";
+import {
+  Card,
+  type Column,
+  count,
+  duration,
+  Elapsed,
+  EmptyState,
+  ErrorState,
+  Outdated,
+  Page,
+  Progress,
+  STAT_LINK,
+  Stat,
+  short,
+  Table,
+} from "../../ui";
+import { summaryOf } from "./summary";
+import { Throughput } from "./Throughput";
+
+type Running = Schema["RunningJob"];
+
+const SHOWN = 20;
+
+const metricsQuery = queryOptions({
+  queryKey: ["operator", "metrics"],
+  queryFn: ({ signal }) => ask(api.GET("/api/v1/operator/metrics", { signal })),
+});
+const timelineQuery = queryOptions({
+  queryKey: ["operator", "timeline"],
+  queryFn: ({ signal }) => ask(api.GET("/api/v1/operator/timeline", { signal })),
+});
+const runningQuery = queryOptions({
+  queryKey: ["operator", "running-jobs"],
+  queryFn: ({ signal }) =>
+    ask(api.GET("/api/v1/operator/running-jobs", { params: { query: { limit: SHOWN } }, signal })),
+});
+
+/** How the jobs of all organizations are doing now, and were within the last hour. */
+export function OperatorOverview() {
+  const every = useRefetch(3) || 15_000;
+  const metrics = useQuery({ ...metricsQuery, refetchInterval: every });
+  const timeline = useQuery({ ...timelineQuery, refetchInterval: every });
+  const { jobs_by_status: byStatus, oldest_queued_seconds: oldest, dead_letter_depth: depth } = metrics.data ?? {};
+  const ended = timeline.data && summaryOf(timeline.data.steps);
+  return (
+    <Page title="Overview" description="Of all organizations together; attempts and the chart are of the last hour.">
+      {metrics.error && !metrics.data && <ErrorState error={metrics.error} onRetry={() => void metrics.refetch()} />}
+      <Outdated source={metrics.error ? metrics : timeline} className="rounded-lg border" />
+      <dl className="grid grid-cols-2 gap-3 md:grid-cols-3 xl:grid-cols-5">
+        <Stat label="Running" value={told(byStatus?.running)} />
+        <Stat label="Queued" value={told(byStatus?.queued)} hint={`${told(byStatus?.pending)} pending`} />
+        <Stat
+          label="Oldest wait"
+          value={oldest === undefined ? "…" : oldest === null ? "none" : duration(oldest)}
+          hint="of ready jobs"
+          {...(oldest != null && oldest > 60 && { tone: "warn" as const })}
+        />
+        <Stat label="Failed attempts" value={told(ended?.failed)} hint={`${told(ended?.completed)} completed`} />
+        <Stat
+          label={
+            <Link to="/operator/dead-letters" className={STAT_LINK}>
+              Dead letters
+            </Link>
+          }
+          value={told(depth)}
+          hint="open"
+          {...(depth !== undefined && depth > 0 && { tone: "bad" as const })}
+        />
+      </dl>
+      <RunningJobs />
+      <Throughput timeline={timeline.data} error={timeline.error} />
+    </Page>
+  );
+}
+
+function told(value: number | undefined): string {
+  return value === undefined ? "…" : count(value);
+}
+
+function RunningJobs() {
+  const navigate = useNavigate();
+  const found = useQuery({ ...runningQuery, refetchInterval: useRefetch() || 5_000 });
+  return (
+    <Card title="Longest running" flush>
+      <Table
+        caption="Jobs that run longest"
+        columns={COLUMNS}
+        rows={found.data?.items}
+        rowKey={({ id }) => id}
+        source={found}
+        onOpen={({ organization, id }) =>
+          void navigate({ to: "/o/$organization/jobs/$job", params: { organization, job: id } })
+        }
+        empty={<EmptyState title="Nothing runs">Jobs appear here as soon as a worker starts them.</EmptyState>}
+      />
+    </Card>
+  );
+}
+
+const COLUMNS: readonly Column<Running>[] = [
+  {
+    head: "Job",
+    wide: true,
+    cell: ({ id, organization, job_type }) => (
+      <>
+        <Link
+          to="/o/$organization/jobs/$job"
+          params={{ organization, job: id }}
+          title={id}
+          className="font-medium hover:underline"
+        >
+          {job_type} <span className="font-mono text-xs font-normal text-muted">{short(id)}</span>
+        </Link>
+        <p className="truncate text-xs text-muted">{organization}</p>
+      </>
+    ),
+  },
+  {
+    head: "Progress",
+    from: "sm",
+    cell: ({ id, progress }) => (
+      <span className="block w-32">
+        <Progress percent={progress} label={`Progress of ${short(id)}`} />
+      </span>
+    ),
+  },
+  {
+    head: "Worker",
+    from: "md",
+    cell: ({ worker }) => <span className="block max-w-48 truncate text-muted">{worker ?? "–"}</span>,
+  },
+  { head: "For", right: true, cell: ({ started_at }) => <Elapsed from={started_at} /> },
+];
