@@ -16,6 +16,8 @@ import { Throughput } from "./Throughput";
 const MINUTES = 60;
 const SLOWEST = 5;
 const LONGEST_QUEUED = { status: ["queued"], order: "oldest" } satisfies JobsSearch;
+const MEANS =
+  "Of each minute of the last hour, taken together by how many attempts ended in it: close to what it is of the whole hour, and not exactly that.";
 
 /** How the organization's jobs are doing now, and were within the last hour. */
 export function Overview() {
@@ -62,8 +64,18 @@ export function Overview() {
           hint="of ready jobs"
           {...(oldest !== null && oldest > 60 && { tone: "warn" as const })}
         />
-        <Stat label="Wait, median" value={seconds(summary?.waitP50)} hint={`p95 ${seconds(summary?.waitP95)}`} />
-        <Stat label="Run, median" value={seconds(summary?.runP50)} hint={`p95 ${seconds(summary?.runP95)}`} />
+        <Stat
+          label="Wait, median"
+          title={MEANS}
+          value={seconds(summary?.waitP50)}
+          hint={`p95 ${seconds(summary?.waitP95)}`}
+        />
+        <Stat
+          label="Run, median"
+          title={MEANS}
+          value={seconds(summary?.runP50)}
+          hint={`p95 ${seconds(summary?.runP95)}`}
+        />
         <Stat
           label={
             <Link to="/o/$organization/dead-letters" params={{ organization }} className={STAT_LINK}>
