@@ -15,8 +15,8 @@ from tests.needs import unable
 
 WIDTHS: Final = {1280: 800, 390: 844}
 PARTS: Final = 2  # side by side, where there are several workers of tests
-# The rules of WCAG 2.2, level AA, and what axe holds for good practice beside them.
-AXE_RUN: Final = "() => axe.run(document, { resultTypes: ['violations'] })"
+# The rules of WCAG 2.2, level AA, and what axe holds for good practice beside them. One of the rules is off by default.
+AXE_RUN: Final = "() => axe.run(document, { resultTypes: ['violations'], rules: { 'target-size': { enabled: true } } })"
 # Those that go by colours, of which alone light and dark have others.
 AXE_RUN_COLOURS: Final = (
     "() => axe.run(document, { resultTypes: ['violations'], runOnly: ['color-contrast', 'link-in-text-block'] })"
