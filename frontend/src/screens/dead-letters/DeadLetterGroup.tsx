@@ -149,18 +149,17 @@ function columnsOf(organization: string, mayChange: boolean, onEdit: (letter: Le
       ),
     },
     { head: "Type", from: "sm", cell: (letter) => letter.job_type },
-    { head: "What was decided", wide: true, cell: (letter) => <Decision letter={letter} /> },
+    { head: "Decided", wide: true, cell: (letter) => <Decision letter={letter} /> },
     { head: "Failed", cell: (letter) => <Time at={letter.entered_at} /> },
   ];
   if (mayChange)
     columns.push({
       head: "Edit",
       right: true,
-      from: "sm",
       cell: (letter) =>
         letter.resolution !== "retried" && (
           <Button small onClick={() => onEdit(letter)} aria-label={`Edit and retry ${short(letter.job_id)}`}>
-            Edit and retry…
+            Edit<span className="max-sm:hidden"> and retry</span>…
           </Button>
         ),
     });
