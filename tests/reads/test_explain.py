@@ -10,7 +10,6 @@ from fairlane.domain.reasons import ReasonCode
 from fairlane.domain.statuses import JobStatus, OrganizationStatus, Priority
 from fairlane.reads import explain as gathering
 from fairlane.reads.service import Reads
-from fairlane.store.statements import workers
 from tests.reads.world import LEASE, World
 
 
@@ -200,7 +199,7 @@ def test_r20_one_worker_that_goes_on_is_enough(world: World, reads: Reads) -> No
 def test_r20_says_that_no_worker_has_the_key_of_the_organization(world: World, reads: Reads) -> None:
     mine, other = world.submit(), world.submit("rival")
     worker = world.start_worker()
-    world.write(lambda connection: workers.tell_locked(connection, worker.id, ["acme"]))
+    world.lack_key(worker, "acme")
 
     assert codes(reads, mine) == [ReasonCode.NO_WORKER_WITH_KEY]
     assert reads.explain(other, "rival").reasons[0].code is ReasonCode.NOTHING_BLOCKS

@@ -29,7 +29,7 @@ WORKERS: Mapping[ReasonCode, Callable[[World], object]] = {
     ReasonCode.NO_WORKER_FOR_QUEUE: lambda world: world.start_worker(queues=("bulk",)),
     ReasonCode.NO_WORKER_FOR_JOB_TYPE: lambda world: world.start_worker(job_types=("mail.send",)),
     ReasonCode.WORKERS_STOPPING: lambda world: world.start_worker(stopping=True),
-    ReasonCode.NO_WORKER_WITH_KEY: lambda world: world.beat(world.start_worker(), locked=["acme"]),
+    ReasonCode.NO_WORKER_WITH_KEY: lambda world: world.lack_key(world.start_worker(), "acme"),
 }
 
 

@@ -138,6 +138,10 @@ class World:
     def beat(self, card: WorkerCard, *, stopping: bool = False) -> None:
         self.write(lambda connection: workers.beat(connection, self.clock, card.id, LEASE, stopping=stopping))
 
+    def lack_key(self, card: WorkerCard, organization: str) -> None:
+        """Let the worker find that it has not the master key of the organization's keys."""
+        self.write(lambda connection: workers.tell_locked(connection, card.id, [organization]))
+
     def claim(
         self, card: WorkerCard, organization: str = "acme", job_type: str = "report.pdf", queue: str = "default"
     ) -> Claimed:

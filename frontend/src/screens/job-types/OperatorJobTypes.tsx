@@ -60,7 +60,7 @@ export function OperatorJobTypes() {
           empty={<NoTypes />}
         />
       </Card>
-      <Slowest jobs={metrics.data?.slowest} error={metrics.error} ofAll />
+      <Slowest jobs={metrics.data?.slowest} source={metrics} ofAll />
       {limited !== null && <Limits jobType={limited} onClose={() => setLimited(null)} />}
     </Page>
   );

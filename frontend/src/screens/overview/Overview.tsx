@@ -99,7 +99,7 @@ export function Overview() {
         <div className="flex min-w-0 flex-col gap-5">
           {self.data && metrics.data && <Quota organization={self.data} byStatus={metrics.data.jobs_by_status} />}
           <Failures organization={organization} depth={depth} />
-          <Slowest jobs={metrics.data?.slowest.slice(0, SLOWEST)} />
+          <Slowest jobs={metrics.data?.slowest.slice(0, SLOWEST)} source={metrics} />
         </div>
       </div>
     </Page>

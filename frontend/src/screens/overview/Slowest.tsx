@@ -1,18 +1,19 @@
 import { Link } from "@tanstack/react-router";
 import type { Schema } from "../../api/client";
-import { Card, type Column, duration, EmptyState, short, Table, Time } from "../../ui";
+import { Card, type Column, duration, EmptyState, type Source, short, Table, Time } from "../../ui";
 
 type SlowJob = Schema["SlowJob"];
 
 interface Props {
   jobs: readonly SlowJob[] | undefined;
-  error?: unknown;
+  /** The question that they answer. */
+  source: Source;
   /** Whether they are of several organizations. */
   ofAll?: boolean;
 }
 
 /** Jobs that ended of late, the slowest first. */
-export function Slowest({ jobs, error, ofAll = false }: Props) {
+export function Slowest({ jobs, source, ofAll = false }: Props) {
   const owner: Column<SlowJob> = { head: "Organization", from: "sm", cell: ({ organization }) => organization };
   return (
     <Card title="Slowest of late" flush>
@@ -20,7 +21,7 @@ export function Slowest({ jobs, error, ofAll = false }: Props) {
         caption="The slowest jobs of late"
         rows={jobs}
         rowKey={({ id }) => id}
-        error={error}
+        source={source}
         empty={<EmptyState title="None">Jobs that ended come here, the slowest first.</EmptyState>}
         columns={[
           {
