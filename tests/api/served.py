@@ -27,7 +27,8 @@ class Server:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(("127.0.0.1", port))
         self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        config = uvicorn.Config(app, lifespan="off", log_config=None, timeout_graceful_shutdown=2)
+        # Without a log of its own, as `fairlane serve` has it.
+        config = uvicorn.Config(app, access_log=False, lifespan="off", log_config=None, timeout_graceful_shutdown=2)
         self._server = ApiServer(config, app) if isinstance(app, FastAPI) else uvicorn.Server(config)
         self._thread = Thread(target=self._server.run, args=([listening],), daemon=True)
         # The kernel takes connections from here on, so nobody has to wait until the server has come up.
