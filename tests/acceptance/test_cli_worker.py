@@ -17,7 +17,7 @@ from tests.acceptance.program import Program
 
 SERVES: Final = r"Worker \S+?:(\d+) serves"
 HANDLERS: Final = """
-import atexit, os, sys, threading
+import atexit, os, sys, threading, time
 from fairlane import Fairlane
 
 fl = Fairlane()
@@ -27,6 +27,15 @@ def linger() -> None:
     if os.environ.get("LINGERS"):
         print("lingers", file=sys.stderr, flush=True)
         threading.Event().wait()
+
+# Taken down with its module, when nothing of Python's own hears signals any more.
+class Fading:
+    def __del__(self, write=os.write, sleep=time.sleep):
+        write(2, b"fades\\n")
+        sleep(1)
+
+if os.environ.get("FADES"):
+    fading = Fading()
 
 @fl.job_type("greet", dedup_window=0)
 async def greet(ctx, name: str) -> str:
@@ -126,6 +135,15 @@ def test_a_signal_that_comes_when_it_has_signed_off_is_no_failure(start: Start, 
     worker.send(signal.SIGTERM)
     worker.line("lingers")
     assert fl.reads.workers() == ()
+    worker.send(signal.SIGTERM)
+    assert worker.end() == 0
+
+
+def test_a_signal_that_comes_when_python_takes_itself_down_is_no_failure(start: Start) -> None:
+    worker = start(FADES="1")
+    worker.line(SERVES)
+    worker.send(signal.SIGTERM)
+    worker.line("fades")
     worker.send(signal.SIGTERM)
     assert worker.end() == 0
 

@@ -1,13 +1,15 @@
 """What a worker does to the process that it runs in, and takes back."""
 
+import asyncio
 import gc
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 import pytest
 
 from fairlane import JobContext
+from fairlane.runtime import own_loop
 from tests.runtime.worker_kit import engine
 from tests.runtime.worker_store import nothing
 
@@ -34,6 +36,26 @@ def test_signals_do_afterwards_what_they_did_before() -> None:
         worker.stop()
         worker.run()
     assert [signal.getsignal(number) for number in SIGNALS] == [hosts_own, hosts_own]
+
+
+@pytest.mark.usefixtures("handlers")
+def test_there_is_no_moment_at_which_a_signal_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+    change = signal.signal
+
+    def watched(number: int, handler: Callable[[int, FrameType | None], object]) -> object:
+        seen.append(handler)
+        return change(number, handler)
+
+    monkeypatch.setattr(signal, "signal", watched)
+    monkeypatch.setattr(own_loop, "_new_loop", asyncio.new_event_loop)  # whose own means are seen from here
+    with engine("sqlite://") as fl:
+        nothing(fl)
+        worker = fl.worker()
+        worker.stop()
+        worker.run()
+    assert len(seen) == 2 * len(SIGNALS)
+    assert signal.SIG_DFL not in seen
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """`fairlane worker`: one worker in this process, or a supervisor with several."""
 
+import atexit
 import logging
 import os
 import signal
@@ -68,6 +69,9 @@ def worker(
     """
     if stop_with_supervisor() and name is not None:
         name = f"{name}:{os.getpid()}"  # the one in its place, if it is killed, is to be told apart
+    # Before the application can register anything, so that it comes after all of that: when Python has taken down its
+    # own handlers, SIGTERM would end a process that is about to end anyway, and with another exit code.
+    atexit.register(signal.signal, signal.SIGTERM, signal.SIG_IGN)
     fl = _application(context)
     if processes > 1:
         _set_up_logging(_level(log_level), logging.StreamHandler())

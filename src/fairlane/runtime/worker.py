@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
+from types import FrameType
 from typing import Final
 from uuid import UUID, uuid4
 
@@ -155,18 +156,21 @@ class Worker:
 
 @contextmanager
 def _signals_to(handler: Callable[[], None]) -> Iterator[None]:
-    """Call this at SIGTERM and SIGINT; afterwards they do what they did before."""
+    """Call this at SIGTERM and SIGINT; afterwards they do what they did before.
+
+    Not by the loop's own `add_signal_handler`: what takes that back has the signal end the process for a moment.
+    """
     loop = asyncio.get_running_loop()
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    for number in before:
-        loop.add_signal_handler(number, handler)
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(handler)
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
         for number, earlier in before.items():
-            loop.remove_signal_handler(number)
-            if earlier is not None:  # it was not set from Python
-                signal.signal(number, earlier)
+            signal.signal(number, earlier if earlier is not None else signal.SIG_DFL)  # None: not set from Python
 
 
 @contextmanager
