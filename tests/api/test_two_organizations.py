@@ -6,13 +6,11 @@ each id that the other was ever told.
 
 import logging
 import re
-import select
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol, get_args
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import httpx
 import pytest
@@ -22,7 +20,7 @@ from hypothesis import strategies as st
 from fairlane.store.dialects import WRITE
 from fairlane.store.tables import metadata
 from tests.api.served import Api
-from tests.patience import PATIENCE
+from tests.realtime.stream import Stream
 
 ACTIONS: Final = 30
 ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -36,32 +34,6 @@ LISTS: Final = (
     *("/members", "/tokens", "/audit", "/audit/export"),
 )
 Who = Literal["acme", "other"]
-
-
-class Stream:
-    """Reads an organization's events as they come, without waiting for any."""
-
-    def __init__(self, api: Api, secret: str, path: str) -> None:
-        where = urlsplit(api.url)
-        self.told = ""
-        self._socket = socket.create_connection((where.hostname or "", where.port or 0))
-        asked = f"GET /api/v1{path}/events HTTP/1.1\r\nHost: {where.netloc}\r\nAuthorization: Bearer {secret}\r\n\r\n"
-        self._socket.sendall(asked.encode())
-        self.wait_for("event: subscribed")
-
-    def wait_for(self, text: str) -> None:
-        while text not in self.told:
-            assert select.select([self._socket], [], [], PATIENCE)[0], f"{text} was never told"
-            self.read()
-
-    def read(self) -> None:
-        while select.select([self._socket], [], [], 0)[0]:
-            received = self._socket.recv(65_536)
-            assert received, self.told
-            self.told += received.decode()
-
-    def close(self) -> None:
-        self._socket.close()
 
 
 class Tenant:
@@ -317,7 +289,7 @@ def test_nothing_of_one_organization_reaches_the_other(
             action.do(two)
             two.acme.listen()
             two.other.listen()
-        everything = [List(who, where, None) for who in get_args(Who) for where in get_args(Who)]
+        everything: list[Action] = [List(who, where, None) for who in get_args(Who) for where in get_args(Who)]
         for action in [*everything, Listen("acme"), Listen("other"), Run(), Scrape()]:
             action.do(two)
         # Whole records, with tracebacks, of all loggers. Ids of jobs are what logs are for.
