@@ -56,7 +56,7 @@ const organization = createRoute({
 const overview = createRoute({
   getParentRoute: () => organization,
   path: "/",
-  component: lazyRouteComponent(() => import("./screens/overview/Overview"), "Overview"),
+  component: lazyRouteComponent(() => import("./screens/overview"), "Overview"),
 });
 const jobs = createRoute({
   getParentRoute: () => organization,
@@ -140,7 +140,7 @@ const operatorOrganizations = createRoute({
 const operatorOverview = createRoute({
   getParentRoute: () => operator,
   path: "overview",
-  component: lazyRouteComponent(() => import("./screens/overview/OperatorOverview"), "OperatorOverview"),
+  component: lazyRouteComponent(() => import("./screens/overview"), "OperatorOverview"),
 });
 const fairness = createRoute({
   getParentRoute: () => operator,

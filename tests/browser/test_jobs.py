@@ -49,6 +49,10 @@ def test_a_filter_stands_in_the_address_and_the_counts_follow_it(enter: Callable
     expect(rows(page)).to_have_count(1)
     page.go_back()
     expect(rows(page)).to_have_count(8)
+    oldest = jobs.fl.list(organization="acme").items[-1]
+    page.get_by_label("Order").select_option("oldest")
+    expect(page).to_have_url(re.compile("order=oldest"))
+    expect(rows(page).first.get_by_title(str(oldest.id))).to_be_visible()
     page.get_by_label("Search").fill("no such table")
     expect(rows(page)).to_have_count(1)
     expect(rows(page)).to_contain_text("ValueError: no such table")

@@ -2,7 +2,6 @@ import type { ReactNode } from "react";
 import { Problem } from "../api/problem";
 import { Button } from "./Button";
 import { cx } from "./cx";
-import { Time } from "./Time";
 
 /** There is nothing, and what to do about it. */
 export function EmptyState({ title, children, action }: { title: string; children?: ReactNode; action?: ReactNode }) {
@@ -28,37 +27,6 @@ export function ErrorState({ error, onRetry }: { error: unknown; onRetry?: () =>
           Try again
         </Button>
       )}
-    </div>
-  );
-}
-
-/** What was asked for, as far as one is told whether it is fresh: an answer of TanStack Query. */
-export interface Source {
-  error: unknown;
-  /** When it came, in milliseconds; 0: not yet. */
-  dataUpdatedAt: number;
-  isFetching: boolean;
-  refetch: () => unknown;
-}
-
-/** Above what is still shown though it could not be refreshed: from when it is, and why; else nothing. */
-export function Outdated({ source, className = "border-b" }: { source: Source; className?: string }) {
-  const { error, dataUpdatedAt, isFetching, refetch } = source;
-  if (!error || dataUpdatedAt === 0) return null;
-  return (
-    <div
-      role="alert"
-      className={cx(
-        "flex flex-wrap items-center justify-between gap-x-3 gap-y-1 border-line bg-warn-soft px-4 py-2 text-xs text-warn",
-        className,
-      )}
-    >
-      <p className="min-w-0 break-words">
-        This is from <Time at={new Date(dataUpdatedAt).toISOString()} /> and could not be refreshed. {sentence(error)}
-      </p>
-      <Button small busy={isFetching} onClick={() => void refetch()}>
-        Try again
-      </Button>
     </div>
   );
 }

@@ -1,7 +1,8 @@
 import type { ReactNode } from "react";
 import { Button } from "./Button";
 import { cx } from "./cx";
-import { EmptyState, ErrorState, Outdated, Skeleton, type Source } from "./States";
+import { Outdated, type Source } from "./Outdated";
+import { EmptyState, ErrorState, Skeleton } from "./States";
 
 export interface Column<Row> {
   head: string;
