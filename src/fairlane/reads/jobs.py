@@ -1,4 +1,4 @@
-"""What the caller of a list asked for, checked and put into the store's terms."""
+"""What the caller of a list asked for, checked and put into the store's terms; and a page of it."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -9,12 +9,15 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
+from fairlane.domain.cursors import encode_cursor
 from fairlane.domain.errors import InvalidParameters
+from fairlane.domain.jobs import Job, Page
 from fairlane.domain.statuses import JobStatus
 from fairlane.domain.texts import storable
 from fairlane.store.planning import plan_for_values
 from fairlane.store.statements import job_list
 from fairlane.store.statements.job_list import Wanted
+from fairlane.store.statements.rows import Opener
 
 LARGEST_PAGE: Final = 1000
 # Totals are counted no further.
@@ -178,3 +181,29 @@ def id_range(prefix: str) -> tuple[UUID, UUID] | None:
     if not re.fullmatch(r"[0-9a-fA-F]{1,32}", digits):
         return None
     return UUID(digits.ljust(_ID_DIGITS, "0")), UUID(digits.ljust(_ID_DIGITS, "f"))
+
+
+def page_of(
+    connection: Connection,
+    organization: str,
+    wanted: Wanted,
+    *,
+    opener: Opener,
+    beyond: UUID | None,
+    limit: int,
+    oldest_first: bool,
+) -> Page[Job]:
+    """A page of what is wanted, and how many there are."""
+    # One more than asked for says whether there is another page; one more than the cap, whether it was reached.
+    items = job_list.page(
+        connection, organization, wanted, beyond=beyond, limit=limit + 1, opener=opener, oldest_first=oldest_first
+    )
+    total = job_list.count(connection, organization, wanted, up_to=TOTAL_CAP + 1)
+    last = items[limit - 1] if len(items) > limit else None
+    return Page(
+        items=items[:limit],
+        next_cursor=encode_cursor(last.created_at, last.id) if last is not None else None,
+        total=min(total, TOTAL_CAP),
+        total_is_capped=total > TOTAL_CAP,
+        searched_newest=SEARCHED_NEWEST if wanted.words is not None else None,
+    )

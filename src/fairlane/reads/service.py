@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from fairlane.domain.cursors import decode_cursor, encode_cursor
+from fairlane.domain.cursors import decode_cursor
 from fairlane.domain.errors import FairlaneError
 from fairlane.domain.explain import Explanation
 from fairlane.domain.graph import Graph
@@ -121,8 +121,14 @@ class Reads:
         )
         search = asked.search_of(text)
         return self._database.read(
-            lambda connection: self._page(
-                connection, organization, wanted, search, beyond=beyond, limit=limit, oldest_first=oldest_first
+            lambda connection: asked.page_of(
+                connection,
+                organization,
+                asked.narrowed(connection, organization, wanted, search),
+                opener=self._keyring.shown(connection),
+                beyond=beyond,
+                limit=limit,
+                oldest_first=oldest_first,
             ),
             of=organization,
         )
@@ -304,33 +310,6 @@ class Reads:
         with suppress(FairlaneError):
             return {name: one.max_running for name, one in self._host.organizations(ids).items()}
         return {}
-
-    def _page(
-        self,
-        connection: Connection,
-        organization: str,
-        wanted: Wanted,
-        search: str | None,
-        *,
-        beyond: UUID | None,
-        limit: int,
-        oldest_first: bool,
-    ) -> Page[Job]:
-        wanted = asked.narrowed(connection, organization, wanted, search)
-        # One more than asked for says whether there is another page; one more than the cap, whether it was reached.
-        opener = self._keyring.shown(connection)
-        items = job_list.page(
-            connection, organization, wanted, beyond=beyond, limit=limit + 1, opener=opener, oldest_first=oldest_first
-        )
-        total = job_list.count(connection, organization, wanted, up_to=asked.TOTAL_CAP + 1)
-        last = items[limit - 1] if len(items) > limit else None
-        return Page(
-            items=items[:limit],
-            next_cursor=encode_cursor(last.created_at, last.id) if last is not None else None,
-            total=min(total, asked.TOTAL_CAP),
-            total_is_capped=total > asked.TOTAL_CAP,
-            searched_newest=asked.SEARCHED_NEWEST if wanted.words is not None else None,
-        )
 
     def _ask_host(self, organization: str) -> HostAnswer | None:
         if self._host is None:
