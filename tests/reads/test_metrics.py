@@ -1,7 +1,12 @@
 """R15: counts and ages of an organization and of all; what `top` shows."""
 
+from contextlib import closing
+
+from sqlalchemy import Connection
+
 from fairlane.domain.limits import Limit, LimitUse, Subject
 from fairlane.domain.statuses import PASSING, JobStatus, OrganizationStatus, Priority
+from fairlane.reads import metrics as numbers
 from fairlane.reads.service import Reads
 from fairlane.registry.directory import Standing
 from fairlane.store.statements import attempts
@@ -242,3 +247,15 @@ def test_r15_a_paused_queue_is_shown_even_when_it_is_empty(world: World, reads: 
     world.pause("job_type", "default")
 
     assert [(queue.queue, queue.paused) for queue in reads.queues()] == [("bulk", True), ("default", False)]
+
+
+def test_r15_numbers_are_planned_for_the_organization_that_asks(postgres_url: str) -> None:
+    """A plan for any organization takes another index, by which one with 200,000 jobs has each of them read."""
+    world = World(postgres_url)
+
+    def work(connection: Connection) -> str:
+        numbers.metrics_of(connection, world.clock, "acme", 60)
+        return str(connection.exec_driver_sql("SHOW plan_cache_mode").scalar_one())
+
+    with closing(world.database):
+        assert world.database.read(work, of="acme") == "force_custom_plan"
