@@ -73,6 +73,8 @@ def test_who_is_removed_hears_nothing_more_and_goes_on_in_another_organization(e
     page, heard = listening(enter, site, "ana", "o/acme/jobs")
     site.fl.members.remove("acme", "ana")
     expect(page.get_by_text("There is no such organization, or you are no member of it")).to_be_visible()
+    while not any('"revoked"' in line for line in heard):  # by socket it takes up to two seconds
+        page.wait_for_timeout(50)
     unseen = site.submit("nobody.runs", user="ben", delay=3600)
     page.keyboard.press("Control+k")
     page.get_by_role("combobox", name="Go to").fill("glob")

@@ -102,6 +102,7 @@ NO_IDS = {
     *("cron", "every", "time_zone", "start", "missed"),
     *("action", "filter", "status", "created_after", "created_before"),
     *("limit", "after", "minutes", "step"),
+    "order",
     "cursor",  # a place in an order; where it is looked up it is swapped, too
 }
 # Where jobs are to go: queues are all organizations'.

@@ -3,12 +3,11 @@
 from importlib.metadata import version
 from typing import Final
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware import Middleware
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.exceptions import HTTPException
-from starlette.routing import BaseRoute
 
 from fairlane.api import openapi, problems
 from fairlane.api.authentication import ROOT, Authentication, Authenticator
@@ -46,16 +45,13 @@ from fairlane.config import WebSettings
 from fairlane.domain.errors import FairlaneError
 from fairlane.realtime.sockets import Sockets
 
-# All applications share the routes. If each included the routers, it would work out a hundred signatures of its own at
-# its first request, and go through two levels of routers with every other.
-_ROUTES: Final[tuple[BaseRoute, ...]] = tuple(
-    route
+_RESOURCES: Final[tuple[APIRouter, ...]] = tuple(
+    module.router
     for module in (
         *(health, sessions, own, jobs, outcomes, overviews, bulk_actions, dead_letters),
         *(organizations, members, schedules, tokens, audit, events),
         *(operator_organizations, operator_engine, operator_users),
     )
-    for route in module.router.routes
 )
 _HEADERS: Final = ("Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "Last-Event-ID", "Range")
 _EXPOSED: Final = ("ETag", "Retry-After", "Location", "Idempotent-Replayed", "Content-Disposition", "Content-Range")
@@ -88,7 +84,6 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        routes=list(_ROUTES),
         middleware=_layers(web, fetch),
     )
     app.state.web = web
@@ -96,6 +91,8 @@ def create_app(
         app.add_exception_handler(kind, problems.on_error)
     app.add_exception_handler(RequestValidationError, problems.on_invalid)
     app.add_exception_handler(HTTPException, problems.on_http)
+    for router in _RESOURCES:
+        app.include_router(router)
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
     return app
 
