@@ -106,4 +106,5 @@ class _Outage:
         if now >= self._say_again:
             self._say_again = now + _SAY_AGAIN
             cause = error.__cause__
-            self._emit(DirectoryLost(str(error) if cause is None else type(cause).__name__))
+            is_told = cause is None or isinstance(error, ConfigurationError)
+            self._emit(DirectoryLost(str(error) if is_told else type(cause).__name__))
