@@ -4,13 +4,18 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from playwright.sync_api import Page, Response, expect
+from playwright.sync_api import Locator, Page, Response, expect
 
 from tests.browser.site import Site
 
 
 def phase(page: Page, name: str) -> None:
     expect(page.locator("[data-phase]")).to_have_attribute("data-phase", name)
+
+
+def bar(page: Page, job_type: str) -> Locator:
+    """That of a job's own page: on the overview, which goes when the page is there, it has the id in its name."""
+    return page.get_by_role("progressbar", name=f"Progress of {job_type}", exact=True)
 
 
 def test_what_happens_appears_without_asking(enter: Callable[..., Page], site: Site):
@@ -32,7 +37,7 @@ def test_what_was_missed_while_the_server_was_away_is_caught_up_once_and_by_the_
     site.gate.pages = 2
     job = site.submit()
     page.get_by_role("link", name="report.render").click()
-    expect(page.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "20")
+    expect(bar(page, "report.render")).to_have_attribute("aria-valuenow", "20")
     site.stop()
     phase(page, "polling")
     # Whatever is on the screen then, it has not asked for.
@@ -58,9 +63,7 @@ def test_ten_thousand_reports_of_progress_end_at_the_last(enter: Callable[..., P
     page, heard = listening(enter, site, "ana", "o/acme")
     job = site.submit("report.count", parameters={"rows": 10_000})
     page.get_by_role("link", name="report.count").click()
-    # That of its own page; the overview's, until it is gone, has the id in its name.
-    bar = page.get_by_role("progressbar", name="Progress of report.count", exact=True)
-    expect(bar).to_have_attribute("aria-valuenow", "100")
+    expect(bar(page, "report.count")).to_have_attribute("aria-valuenow", "100")
     expect(page.get_by_text("row 10000 of 10000", exact=True)).to_be_visible()
     told = [data["percent"] for name, data in events(heard) if name == "job_progress" and data["job_id"] == job]
     assert told == sorted(told)
