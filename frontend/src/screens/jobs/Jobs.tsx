@@ -9,7 +9,7 @@ import { SubmitDialog } from "../submit/SubmitDialog";
 import { Bulk } from "./Bulk";
 import { BulkActions } from "./BulkActions";
 import { Counts } from "./Counts";
-import { columns } from "./columns";
+import { COLUMNS } from "./columns";
 import { Filters } from "./Filters";
 import { filterOf, isEmpty, type JobsSearch } from "./filter";
 import { Views } from "./Views";
@@ -67,7 +67,7 @@ export function Jobs() {
         )}
         <Table
           caption="Jobs"
-          columns={columns(organization)}
+          columns={COLUMNS}
           rows={page?.items}
           rowKey={(job) => job.id}
           source={found}

@@ -1,46 +1,37 @@
-import { Link } from "@tanstack/react-router";
 import { Fragment } from "react";
 import type { ListedJob } from "../../api/queries";
+import { JobLink } from "../../shell/JobLink";
 import { type Column, Elapsed, Progress, StatusBadge, short, Tag, Time, useNow } from "../../ui";
 import { waitsOf } from "./waits";
 
-export function columns(organization: string): Column<ListedJob>[] {
-  return [
-    { head: "Status", cell: (job) => <StatusBadge status={isStopping(job) ? "stopping" : job.status} /> },
-    {
-      head: "Job",
-      wide: true,
-      cell: (job) => (
-        <div className="min-w-40">
-          <Link
-            to="/o/$organization/jobs/$job"
-            params={{ organization, job: job.id }}
-            title={job.id}
-            className="font-medium hover:underline"
-          >
-            {job.job_type} <span className="font-mono text-xs font-normal text-muted">{short(job.id)}</span>
-          </Link>
-          <Told job={job} />
-        </div>
-      ),
-    },
-    {
-      head: "User",
-      from: "md",
-      cell: (job) => (
-        <span className="block max-w-32 truncate">{job.user ?? <em className="text-muted">system</em>}</span>
-      ),
-    },
-    { head: "Queue", from: "lg", cell: (job) => <span className="block max-w-32 truncate">{job.queue}</span> },
-    {
-      head: "Labels",
-      from: "lg",
-      cell: (job) => <Labels labels={Object.entries(job.labels).map(([name, value]) => `${name}=${value}`)} />,
-    },
-    { head: "Took", from: "sm", right: true, cell: (job) => <Took job={job} /> },
-    { head: "Submitted", from: "sm", right: true, cell: (job) => <Time at={job.created_at} /> },
-  ];
-}
+export const COLUMNS: readonly Column<ListedJob>[] = [
+  { head: "Status", cell: (job) => <StatusBadge status={isStopping(job) ? "stopping" : job.status} /> },
+  {
+    head: "Job",
+    wide: true,
+    cell: (job) => (
+      <div className="min-w-40">
+        <JobLink job={job} />
+        <Told job={job} />
+      </div>
+    ),
+  },
+  {
+    head: "User",
+    from: "md",
+    cell: (job) => (
+      <span className="block max-w-32 truncate">{job.user ?? <em className="text-muted">system</em>}</span>
+    ),
+  },
+  { head: "Queue", from: "lg", cell: (job) => <span className="block max-w-32 truncate">{job.queue}</span> },
+  {
+    head: "Labels",
+    from: "lg",
+    cell: (job) => <Labels labels={Object.entries(job.labels).map(([name, value]) => `${name}=${value}`)} />,
+  },
+  { head: "Took", from: "sm", right: true, cell: (job) => <Took job={job} /> },
+  { head: "Submitted", from: "sm", right: true, cell: (job) => <Time at={job.created_at} /> },
+];
 
 /** The first two; all of them when pointed at. */
 function Labels({ labels }: { labels: readonly string[] }) {

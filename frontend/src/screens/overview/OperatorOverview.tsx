@@ -2,6 +2,7 @@ import { queryOptions, useQuery } from "@tanstack/react-query";
 import { Link, useNavigate } from "@tanstack/react-router";
 import { api, ask, type Schema } from "../../api/client";
 import { useRefetch } from "../../live/hooks";
+import { JobLink } from "../../shell/JobLink";
 import {
   Card,
   type Column,
@@ -105,17 +106,10 @@ const COLUMNS: readonly Column<Running>[] = [
   {
     head: "Job",
     wide: true,
-    cell: ({ id, organization, job_type }) => (
+    cell: (job) => (
       <>
-        <Link
-          to="/o/$organization/jobs/$job"
-          params={{ organization, job: id }}
-          title={id}
-          className="font-medium hover:underline"
-        >
-          {job_type} <span className="font-mono text-xs font-normal text-muted">{short(id)}</span>
-        </Link>
-        <p className="truncate text-xs text-muted">{organization}</p>
+        <JobLink job={job} />
+        <p className="truncate text-xs text-muted">{job.organization}</p>
       </>
     ),
   },

@@ -2,6 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate } from "@tanstack/react-router";
 import { jobsQuery } from "../../api/queries";
 import { useRefetch } from "../../live/hooks";
+import { JobLink } from "../../shell/JobLink";
 import { Card, Elapsed, EmptyState, Progress, StatusBadge, short, Table } from "../../ui";
 
 const SHOWN = 10;
@@ -53,16 +54,7 @@ export function Running({ organization, running }: { organization: string; runni
         columns={[
           {
             head: "Job",
-            cell: (job) => (
-              <Link
-                to="/o/$organization/jobs/$job"
-                params={{ organization, job: job.id }}
-                title={job.id}
-                className="font-medium hover:underline"
-              >
-                {job.job_type} <span className="font-mono text-xs font-normal text-muted">{short(job.id)}</span>
-              </Link>
-            ),
+            cell: (job) => <JobLink job={job} />,
           },
           {
             head: "Progress",

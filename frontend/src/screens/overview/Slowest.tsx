@@ -1,6 +1,6 @@
-import { Link } from "@tanstack/react-router";
 import type { Schema } from "../../api/client";
-import { Card, type Column, duration, EmptyState, type Source, short, Table, Time } from "../../ui";
+import { JobLink } from "../../shell/JobLink";
+import { Card, type Column, duration, EmptyState, type Source, Table, Time } from "../../ui";
 
 type SlowJob = Schema["SlowJob"];
 
@@ -27,16 +27,7 @@ export function Slowest({ jobs, source, ofAll = false }: Props) {
           {
             head: "Job",
             wide: true,
-            cell: ({ id, organization, job_type }) => (
-              <Link
-                to="/o/$organization/jobs/$job"
-                params={{ organization, job: id }}
-                title={id}
-                className="font-medium hover:underline"
-              >
-                {job_type} <span className="font-mono text-xs font-normal text-muted">{short(id)}</span>
-              </Link>
-            ),
+            cell: (job) => <JobLink job={job} />,
           },
           ...(ofAll ? [owner] : []),
           { head: "Started", right: true, from: "sm", cell: ({ started_at }) => <Time at={started_at} /> },

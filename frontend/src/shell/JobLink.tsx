@@ -1,0 +1,17 @@
+import { Link } from "@tanstack/react-router";
+import { short } from "../ui";
+
+/** A job by its type and the end of its id, which leads to its page. */
+export function JobLink({ job }: { job: { id: string; organization: string; job_type: string } }) {
+  const { id, organization, job_type } = job;
+  return (
+    <Link
+      to="/o/$organization/jobs/$job"
+      params={{ organization, job: id }}
+      title={id}
+      className="font-medium hover:underline"
+    >
+      {job_type} <span className="font-mono text-xs font-normal text-muted">{short(id)}</span>
+    </Link>
+  );
+}
