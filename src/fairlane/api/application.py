@@ -45,14 +45,15 @@ from fairlane.config import WebSettings
 from fairlane.domain.errors import FairlaneError
 from fairlane.realtime.sockets import Sockets
 
-_RESOURCES: Final[tuple[APIRouter, ...]] = tuple(
-    module.router
-    for module in (
-        *(health, sessions, own, jobs, outcomes, overviews, bulk_actions, dead_letters),
-        *(organizations, members, schedules, tokens, audit, events),
-        *(operator_organizations, operator_engine, operator_users),
-    )
-)
+# All applications share what includes the resources: if each included them, it would work out more than a hundred
+# signatures of its own at its first request.
+_RESOURCES: Final = APIRouter()
+for _resource in (
+    *(health, sessions, own, jobs, outcomes, overviews, bulk_actions, dead_letters),
+    *(organizations, members, schedules, tokens, audit, events),
+    *(operator_organizations, operator_engine, operator_users),
+):
+    _RESOURCES.include_router(_resource.router)
 _HEADERS: Final = ("Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "Last-Event-ID", "Range")
 _EXPOSED: Final = ("ETag", "Retry-After", "Location", "Idempotent-Replayed", "Content-Disposition", "Content-Range")
 
@@ -84,6 +85,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        routes=_RESOURCES.routes,
         middleware=_layers(web, fetch),
     )
     app.state.web = web
@@ -91,8 +93,6 @@ def create_app(
         app.add_exception_handler(kind, problems.on_error)
     app.add_exception_handler(RequestValidationError, problems.on_invalid)
     app.add_exception_handler(HTTPException, problems.on_http)
-    for router in _RESOURCES:
-        app.include_router(router)
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
     return app
 
