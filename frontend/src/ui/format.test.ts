@@ -39,6 +39,7 @@ describe("counts and sizes", () => {
     expect(count(10_000, true)).toBe("10,000+");
     expect(plural(1, "job")).toBe("1 job");
     expect(plural(1200, "job")).toBe("1,200 jobs");
+    expect(plural(10_000, "job", "jobs", true)).toBe("10,000+ jobs");
   });
 
   it.each([

@@ -50,9 +50,9 @@ export function count(value: number, capped = false): string {
   return `${value.toLocaleString("en")}${capped ? "+" : ""}`;
 }
 
-/** "1 job", "2 jobs". */
-export function plural(value: number, one: string, many = `${one}s`): string {
-  return `${count(value)} ${value === 1 ? one : many}`;
+/** "1 job", "2 jobs", "10,000+ jobs". */
+export function plural(value: number, one: string, many = `${one}s`, capped = false): string {
+  return `${count(value, capped)} ${value === 1 ? one : many}`;
 }
 
 /** A size in bytes: "1.2 MB". */

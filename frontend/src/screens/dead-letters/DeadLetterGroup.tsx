@@ -12,6 +12,7 @@ import {
   EmptyState,
   Page,
   Pager,
+  plural,
   StatusBadge,
   short,
   Table,
@@ -66,7 +67,7 @@ export function DeadLetterGroup() {
           <DecidedSelect value={decided} onChange={(next) => go(next === "pending" ? {} : { decided: next })} />
           {mayChange && decided === "pending" && total > 0 && (
             <Button look="primary" onClick={() => setDeed("retry all")}>
-              Retry all {count(total)}…
+              Retry all {count(total, letters.data?.total_is_capped)}…
             </Button>
           )}
         </>
@@ -75,7 +76,7 @@ export function DeadLetterGroup() {
       {sample && <Code text={sample.reason} label="What went wrong, in the newest one" />}
       <Card
         flush
-        title={letters.data ? `${count(total, letters.data.total_is_capped)} jobs` : "Jobs"}
+        title={letters.data ? plural(total, "job", "jobs", letters.data.total_is_capped) : "Jobs"}
         actions={mayChange && chosen.size > 0 && <ForChosen number={chosen.size} decided={decided} onDeed={setDeed} />}
       >
         <Table

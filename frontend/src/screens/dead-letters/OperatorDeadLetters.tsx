@@ -2,7 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import { api, ask } from "../../api/client";
 import { useRefetch } from "../../live/hooks";
-import { Card, type Column, count, EmptyState, Mono, Page, Pager, Table, Time } from "../../ui";
+import { Card, type Column, count, EmptyState, Mono, Page, Pager, plural, Table, Time } from "../../ui";
 import type { Group } from "./queries";
 
 /** Dead letters of all organizations that nobody has decided about; each row leads to the organization's own. */
@@ -53,7 +53,7 @@ export function OperatorDeadLetters() {
             onFirst={() => void navigate({ to: ".", search: {} })}
             onNext={(next) => void navigate({ to: ".", search: { cursor: next } })}
           >
-            {count(page.total, page.total_is_capped)} {page.total === 1 ? "error" : "errors"}
+            {plural(page.total, "error", "errors", page.total_is_capped)}
             {page.total_is_capped && "; of one organization 1,000 at most"}
           </Pager>
         )}

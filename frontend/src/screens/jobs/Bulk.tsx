@@ -136,7 +136,7 @@ function Act({ organization, filter, action, ids, onClose, onBegun }: ActProps) 
           ? "Counting…"
           : matching === 0
             ? "No job that fits can be changed so."
-            : `${count(matching, fitting.data?.matching_is_capped)} ${matching === 1 ? "job" : "jobs"} will be changed${ids ? "" : ": all that fit the filter, on all pages"}.`}
+            : `${plural(matching, "job", "jobs", fitting.data?.matching_is_capped)} will be changed${ids ? "" : ": all that fit the filter, on all pages"}.`}
       </p>
       {outcome && (
         <p className="text-muted" aria-live="polite">

@@ -4,7 +4,7 @@ import { useState } from "react";
 import { jobsQuery, type ListedJob } from "../../api/queries";
 import { useRefetch } from "../../live/hooks";
 import { useMay, useOrganization } from "../../shell/access";
-import { Button, Card, count, EmptyState, Page, Pager, Table, useNow } from "../../ui";
+import { Button, Card, count, EmptyState, Page, Pager, plural, Table, useNow } from "../../ui";
 import { SubmitDialog } from "../submit/SubmitDialog";
 import { Bulk } from "./Bulk";
 import { BulkActions } from "./BulkActions";
@@ -91,7 +91,7 @@ export function Jobs() {
             onFirst={() => go(withoutCursor(search))}
             onNext={(cursor) => go({ ...search, cursor })}
           >
-            {count(page.total, page.total_is_capped)} {page.total === 1 ? "job" : "jobs"}
+            {plural(page.total, "job", "jobs", page.total_is_capped)}
             {page.searched_newest ? `; the text was looked for in the newest ${count(page.searched_newest)}` : ""}
           </Pager>
         )}
