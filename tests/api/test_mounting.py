@@ -29,3 +29,15 @@ def test_it_is_closed_and_works_below_any_path_and_leaves_the_rest_alone(api: Ap
             assert client.get(f"{base}/organizations/acme/jobs").json()["total"] == 0
     finally:
         server.stop()
+
+
+def test_an_address_that_does_not_take_a_method_names_all_that_it_takes(api: Api):
+    client = api.as_("member")
+    for path, methods in {
+        "/organizations/acme/jobs": "GET, POST",
+        "/organizations/acme/jobs/counts": "GET",  # and not those of a job of this id
+        "/organizations/acme/schedules/monthly": "DELETE, GET, PUT",
+        "/openapi.json": "GET, HEAD",
+    }.items():
+        refused = client.patch(path)
+        assert (refused.status_code, refused.headers["allow"]) == (405, methods), path

@@ -8,6 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.middleware import Middleware
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute
 
 from fairlane.api import openapi, problems
 from fairlane.api.authentication import ROOT, Authentication, Authenticator
@@ -48,12 +49,14 @@ from fairlane.realtime.sockets import Sockets
 # All applications share what includes the resources: if each included them, it would work out more than a hundred
 # signatures of its own at its first request.
 _RESOURCES: Final = APIRouter()
+_ROUTES: Final[list[BaseRoute]] = []
 for _resource in (
     *(health, sessions, own, jobs, outcomes, overviews, bulk_actions, dead_letters),
     *(organizations, members, schedules, tokens, audit, events),
     *(operator_organizations, operator_engine, operator_users),
 ):
     _RESOURCES.include_router(_resource.router)
+    _ROUTES.extend(_resource.router.routes)
 _HEADERS: Final = ("Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "Last-Event-ID", "Range")
 _EXPOSED: Final = ("ETag", "Retry-After", "Location", "Idempotent-Replayed", "Content-Disposition", "Content-Range")
 
@@ -88,7 +91,7 @@ def create_app(
         routes=_RESOURCES.routes,
         middleware=_layers(web, fetch),
     )
-    app.state.web = web
+    app.state.web, app.state.routes = web, [*_ROUTES, *app.routes]
     for kind in (FairlaneError, Problem):
         app.add_exception_handler(kind, problems.on_error)
     app.add_exception_handler(RequestValidationError, problems.on_invalid)

@@ -14,7 +14,7 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Match
+from starlette.routing import Match, Route
 
 from fairlane.domain import errors as e
 
@@ -170,6 +170,7 @@ def on_http(request: Request, error: Exception) -> Response:
 
 
 def _methods_at(request: Request) -> set[str]:
-    """All methods that the address takes: each is a route of its own, and the framework names those of the first."""
-    matching = (one for one in request.app.routes if one.matches(request.scope)[0] is not Match.NONE)
-    return {method for one in matching for method in getattr(one, "methods", None) or ()}
+    """All methods that the address takes: each is a route of its own, of the same path as the first that fits."""
+    routes = [one for one in request.app.state.routes if isinstance(one, Route)]
+    path = next((one.path for one in routes if one.matches(request.scope)[0] is not Match.NONE), None)
+    return {method for one in routes if one.path == path for method in one.methods or ()}
