@@ -30,6 +30,17 @@ def test_groups_and_their_retry(run: Run, fl: Fairlane, dead: Job) -> None:
     assert again.json == {"retried": 0, "left": 0}
 
 
+def test_of_an_error_only_one_type_is_listed_and_retried(run: Run, dead: Job) -> None:
+    (group,) = run("dead-letters", "groups", "-o", "acme", "--json").json
+    error = group["fingerprint"]
+
+    listed = run("dead-letters", "list", "-o", "acme", "--fingerprint", error, "--type", "greet").stdout
+    assert listed == "No dead letters.\n"
+    printed = run("dead-letters", "retry-group", error, "-o", "acme", "--type", "greet").stdout
+    assert printed == "0 jobs queued again.\n"
+    assert run("dead-letters", "retry-group", error, "-o", "acme", "--type", "fail").stdout == "1 job queued again.\n"
+
+
 def test_a_fingerprint_without_a_code_is_shown_as_it_can_be_typed(run: Run, fl: Fairlane, dead: Job) -> None:
     fl.submit("greet", organization="acme", depends_on=dead)
 

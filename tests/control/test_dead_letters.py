@@ -259,6 +259,14 @@ class TestRetryGroup:
             scene.stage()
         assert ready == [job.id for job in reversed(jammed)]
 
+    def test_what_other_types_have_of_the_same_error_is_left_where_it_is(self, scene: Scene):
+        scene.add_type("letter", dedup_window=0)
+        reports, letters = bury(scene, 2, JAM), bury(scene, 1, JAM, "letter")
+        assert ids(scene, fingerprint=JAM, job_type="letter") == [letters[0].id]
+        assert scene.fl.dead_letters.retry_group(JAM, "acme", job_type="report") == 2
+        assert ids(scene) == [letters[0].id]
+        assert {scene.get(job).status for job in reports} == {QUEUED}
+
     def test_those_somebody_has_decided_about_are_left_out(self, scene: Scene):
         first, second = bury(scene, 2)
         scene.fl.dead_letters.resolve(first.id, "acme")

@@ -120,6 +120,7 @@ CALLS: dict[str, Callable[[Fairlane, Any, str], object]] = {
     "dead_letters.retry organization": lambda fl, job, odd: fl.dead_letters.retry(job, odd),
     "dead_letters.retry user": lambda fl, job, odd: fl.dead_letters.retry(job, "acme", user=odd),
     "dead_letters.retry_group fingerprint": lambda fl, job, odd: fl.dead_letters.retry_group(odd, "acme"),
+    "dead_letters.retry_group job_type": lambda fl, job, odd: fl.dead_letters.retry_group("x", "acme", job_type=odd),
     "dead_letters.retry_group organization": lambda fl, job, odd: fl.dead_letters.retry_group("x", odd),
     "dead_letters.resolve user": lambda fl, job, odd: fl.dead_letters.resolve(job, "acme", user=odd),
     "dead_letters.resolve note": lambda fl, job, odd: fl.dead_letters.resolve(job, "acme", note=odd),

@@ -53,6 +53,7 @@ from fairlane.store.statements import (
 )
 from fairlane.store.statements.claim import Wanted
 from fairlane.store.statements.cleanup import Shelf
+from fairlane.store.statements.dead_letters import Letters
 from fairlane.store.statements.finish import Finish, finish
 from fairlane.store.statements.lanes import Rung
 from fairlane.store.statements.transition import Ended
@@ -239,8 +240,7 @@ def letters(connection: Connection, fingerprint: str | None = None) -> object:
     return dead_letters.page(
         connection,
         "big",
-        resolution=Resolution.PENDING,
-        fingerprint=fingerprint,
+        Letters(Resolution.PENDING, fingerprint),
         before=(LATER, UUID(int=510_000)),
         limit=50,
     )

@@ -20,6 +20,10 @@ Decided = Annotated[
 ]
 Everything = Annotated[bool, typer.Option("--all", "-a", help="Whatever was decided.")]
 Note = Annotated[str | None, typer.Option(metavar="TEXT", help="Why; kept with the dead letter.")]
+JobType = Annotated[
+    str | None,
+    typer.Option("--type", metavar="TYPE", help="Only those of this job type.", autocompletion=o.complete_types),
+]
 Fingerprint = Annotated[str, typer.Argument(metavar="FINGERPRINT", help="As `dead-letters groups` shows it.")]
 
 
@@ -29,9 +33,8 @@ def list_letters(
     organization: o.Organization,
     resolution: Decided = None,
     everything: Everything = False,
-    fingerprint: Annotated[
-        str | None, typer.Option(metavar="FINGERPRINT", help="Only those of one error group.")
-    ] = None,
+    fingerprint: Annotated[str | None, typer.Option(metavar="FINGERPRINT", help="Only those with this error.")] = None,
+    job_type: JobType = None,
     limit: o.Limit = 20,
     cursor: o.Cursor = None,
     as_json: o.AsJson = False,
@@ -47,6 +50,7 @@ def list_letters(
         organization,
         resolution=_wanted(resolution, everything),
         fingerprint=find_fingerprint(fl, fingerprint, organization) if fingerprint is not None else None,
+        job_type=job_type,
         limit=limit,
         cursor=cursor,
     )
@@ -114,21 +118,22 @@ def retry_group(
     context: typer.Context,
     fingerprint: Fingerprint,
     organization: o.Organization,
+    job_type: JobType = None,
     user: o.User = None,
     per_second: Annotated[float, typer.Option(min=0.01, metavar="N", help="How many become ready each second.")] = 10.0,
     as_json: o.AsJson = False,
 ) -> None:
-    """Queue all dead letters of an error group again, paced so that they do not fail together once more.
+    """Queue all dead letters with an error again, paced so that they do not fail together once more.
 
     \b
     Example:
-        fairlane dead-letters retry-group e0d3e952fdd0b997 -o acme --per-second 2
+        fairlane dead-letters retry-group e0d3e952fdd0b997 -o acme --type report --per-second 2
     """
     fl = engine(context)
     refuse_stranger(fl, organization, user)
     whole = find_fingerprint(fl, fingerprint, organization)
-    retried = fl.dead_letters.retry_group(whole, organization, user=user, per_second=per_second)
-    left = fl.dead_letters.list(organization, fingerprint=whole, limit=1).total
+    retried = fl.dead_letters.retry_group(whole, organization, job_type=job_type, user=user, per_second=per_second)
+    left = fl.dead_letters.list(organization, fingerprint=whole, job_type=job_type, limit=1).total
     if as_json:
         print_json({"retried": retried, "left": left})
         return

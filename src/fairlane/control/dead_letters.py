@@ -21,6 +21,7 @@ from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import dead_letter_groups
 from fairlane.store.statements import dead_letters as statements
 from fairlane.store.statements.dead_letter_groups import Group
+from fairlane.store.statements.dead_letters import Letters
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
@@ -46,6 +47,7 @@ class DeadLetters:
         *,
         resolution: Resolution | str | None = Resolution.PENDING,
         fingerprint: str | None = None,
+        job_type: str | None = None,
         limit: int = 20,
         cursor: str | None = None,
     ) -> Page[DeadLetter]:
@@ -53,7 +55,7 @@ class DeadLetters:
 
         Args:
             resolution: None = whatever was decided.
-            fingerprint: of one error group.
+            fingerprint: with one error; with `job_type`, of one group.
             limit: 1 to 1000.
             cursor: the page before's `next_cursor`.
 
@@ -63,17 +65,14 @@ class DeadLetters:
         if not 1 <= limit <= _LARGEST_PAGE:
             raise InvalidParameters(f"A page has 1 to {_LARGEST_PAGE} items, not {limit}.")
         require_organization(organization)
-        storable(organization=organization, fingerprint=fingerprint)
-        wanted = _resolution(resolution)
+        storable(organization=organization, fingerprint=fingerprint, job_type=job_type)
+        wanted = Letters(_resolution(resolution), fingerprint, job_type)
         before = decode_cursor(cursor) if cursor is not None else None
 
         def read(connection: Connection) -> tuple[tuple[DeadLetter, ...], int]:
             shown = self._keyring.shown(connection)
-            rows = statements.page(
-                connection, organization, resolution=wanted, fingerprint=fingerprint, before=before, limit=limit + 1
-            )
-            total = statements.count(connection, organization, resolution=wanted, fingerprint=fingerprint)
-            return tuple(_dead_letter(row, shown) for row in rows), total
+            rows = statements.page(connection, organization, wanted, before=before, limit=limit + 1)
+            return tuple(_dead_letter(row, shown) for row in rows), statements.count(connection, organization, wanted)
 
         found, total = self._database.read(read, of=organization)
         items, more = found[:limit], len(found) > limit
@@ -99,9 +98,8 @@ class DeadLetters:
         reason = row.reason
         if is_sealed(reason):
             # A sealed reason is bound to its job, which a group does not tell: that of its newest one will do.
-            (newest, *_) = statements.page(
-                connection, organization, resolution=resolution, fingerprint=row.fingerprint, before=None, limit=1
-            )
+            wanted = Letters(resolution, row.fingerprint, row.job_type)
+            (newest, *_) = statements.page(connection, organization, wanted, before=None, limit=1)
             reason = _dead_letter(newest, self._keyring.shown(connection)).reason
         return DeadLetterGroup(
             organization, row.fingerprint, row.job_type, row.error_type, reason, row.size, row.first_at, row.last_at
@@ -151,11 +149,18 @@ class DeadLetters:
         return self._jobs.retry(job_id, organization, user=user, parameters=parameters)
 
     def retry_group(
-        self, fingerprint: str, organization: str, *, user: str | None = None, per_second: float = 10.0
+        self,
+        fingerprint: str,
+        organization: str,
+        *,
+        job_type: str | None = None,
+        user: str | None = None,
+        per_second: float = 10.0,
     ) -> int:
         """Queue all unresolved ones of a group again, paced so that they don't fail together a second time.
 
         Args:
+            job_type: of the group; None: those of all types that have this error.
             per_second: how many become ready each second.
 
         Returns:
@@ -172,7 +177,7 @@ class DeadLetters:
         start = self._database.read(self._database.clock.now)
         retried, cursor = 0, None
         while True:
-            page = self.list(organization, fingerprint=fingerprint, limit=_BATCH, cursor=cursor)
+            page = self.list(organization, fingerprint=fingerprint, job_type=job_type, limit=_BATCH, cursor=cursor)
             for letter in page.items:
                 at = start + timedelta(seconds=retried / per_second)
                 try:

@@ -10,6 +10,7 @@ from fairlane.domain.errors import FairlaneError, StorageUnavailable
 from fairlane.domain.events import DeadLetterAlert, Emit
 from fairlane.domain.statuses import Resolution
 from fairlane.store.statements import dead_letters
+from fairlane.store.statements.dead_letters import Letters
 from fairlane.store.transaction import Database
 
 _TRIES: Final = 3  # one after the other: a connection that broke is replaced, and who writes ends can't wait for more
@@ -55,7 +56,7 @@ class DeadLetterAlarm:
     def _passed(self, connection: Connection, before: Mapping[str, int]) -> dict[str, int]:
         after = self.depths(connection, before)
         return {
-            organization: dead_letters.count(connection, organization, resolution=Resolution.PENDING)
+            organization: dead_letters.count(connection, organization, Letters(Resolution.PENDING))
             for organization, depth in after.items()
             if before[organization] < self._threshold <= depth
         }

@@ -10,6 +10,7 @@ import {
   type Column,
   count,
   EmptyState,
+  Mono,
   Page,
   Pager,
   plural,
@@ -24,25 +25,26 @@ import { Decide, type Deed, Delete, RetrySome } from "./Deeds";
 import { EditAndRetry } from "./EditAndRetry";
 import { groupsQuery, type Letter, lettersQuery } from "./queries";
 import { RetryGroup } from "./RetryGroup";
-import type { Decided } from "./search";
+import type { Decided, LettersSearch } from "./search";
 
 /** Dead letters with one error, one by one. */
 export function DeadLetterGroup() {
   const organization = useOrganization();
   const { fingerprint } = useParams({ from: "/o/$organization/dead-letters/$fingerprint" });
-  const { decided = "pending", cursor } = useSearch({ from: "/o/$organization/dead-letters/$fingerprint" });
+  const search = useSearch({ from: "/o/$organization/dead-letters/$fingerprint" });
+  const { decided = "pending", job_type, cursor } = search;
   const navigate = useNavigate();
   const mayChange = useMay("jobs:change");
   const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
   const [deed, setDeed] = useState<Deed | "retry all" | null>(null);
   const [edited, setEdited] = useState<Letter | null>(null);
   const every = useRefetch(2);
-  const letters = useQuery({ ...lettersQuery(organization, fingerprint, decided, cursor), refetchInterval: every });
+  const letters = useQuery({ ...lettersQuery(organization, fingerprint, search), refetchInterval: every });
   const groups = useQuery({ ...groupsQuery(organization, decided), refetchInterval: every });
-  const mine = groups.data?.items.filter((group) => group.fingerprint === fingerprint) ?? [];
+  const mine = groups.data?.items.find((group) => group.fingerprint === fingerprint);
   const sample = letters.data?.items[0];
   const total = letters.data?.total ?? 0;
-  const go = (search: { decided?: Decided; cursor?: string }) => void navigate({ to: ".", search });
+  const go = (next: LettersSearch) => void navigate({ to: ".", search: { ...next, ...(job_type && { job_type }) } });
   const view = decided === "pending" ? {} : { decided };
   const finish = () => {
     setDeed(null);
@@ -51,7 +53,7 @@ export function DeadLetterGroup() {
   const deeds = { ids: [...chosen], organization, onClose: () => setDeed(null), onDone: finish };
   return (
     <Page
-      title={sample?.error_type ?? mine[0]?.error_type ?? "Dead letters"}
+      title={sample?.error_type ?? mine?.error_type ?? "Dead letters"}
       description={
         <Link
           to="/o/$organization/dead-letters"
@@ -73,6 +75,19 @@ export function DeadLetterGroup() {
         </>
       }
     >
+      {job_type && (
+        <p className="text-sm text-muted">
+          Of type <Mono>{job_type}</Mono>.{" "}
+          <Link
+            to="/o/$organization/dead-letters/$fingerprint"
+            params={{ organization, fingerprint }}
+            search={view}
+            className="text-accent hover:underline"
+          >
+            Show all types with this error
+          </Link>
+        </p>
+      )}
       {sample && <Code text={sample.reason} label="What went wrong, in the newest one" />}
       <Card
         flush
@@ -97,7 +112,7 @@ export function DeadLetterGroup() {
       </Card>
       {deed === "retry all" && sample && (
         <RetryGroup
-          group={{ fingerprint, error_type: sample.error_type, count: total }}
+          group={{ fingerprint, job_type, error_type: sample.error_type, count: total }}
           organization={organization}
           onClose={() => setDeed(null)}
         />

@@ -6,7 +6,7 @@ import { useMay, useOrganization } from "../../shell/access";
 import { Button, Card, type Column, count, EmptyState, Mono, Page, plural, Select, Table, Time } from "../../ui";
 import { type Group, groupsQuery } from "./queries";
 import { RetryGroup } from "./RetryGroup";
-import { DECIDED, type Decided } from "./search";
+import { DECIDED, type Decided, type LettersSearch } from "./search";
 
 /** Dead letters of an organization, by error. */
 export function DeadLetters() {
@@ -66,7 +66,7 @@ export function DeadLetters() {
             void navigate({
               to: "/o/$organization/dead-letters/$fingerprint",
               params: { organization, fingerprint: group.fingerprint },
-              search: decided === "pending" ? {} : { decided },
+              search: inGroup(group, decided),
             })
           }
           empty={<None decided={decided} />}
@@ -77,13 +77,17 @@ export function DeadLetters() {
   );
 }
 
+function inGroup({ job_type }: Group, decided: Decided): LettersSearch {
+  return { job_type, ...(decided !== "pending" && { decided }) };
+}
+
 function ErrorCell({ group, organization, decided }: { group: Group; organization: string; decided: Decided }) {
   return (
     <div className="flex min-w-0 flex-col gap-0.5">
       <Link
         to="/o/$organization/dead-letters/$fingerprint"
         params={{ organization, fingerprint: group.fingerprint }}
-        search={decided === "pending" ? {} : { decided }}
+        search={inGroup(group, decided)}
         className="truncate font-medium hover:underline"
       >
         {group.error_type}

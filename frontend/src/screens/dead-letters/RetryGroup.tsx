@@ -12,7 +12,8 @@ export function RetryGroup({
   organization,
   onClose,
 }: {
-  group: Pick<Group, "fingerprint" | "error_type" | "count">;
+  /** Without a type: all that have the error, of every type. */
+  group: Pick<Group, "fingerprint" | "error_type" | "count"> & { job_type?: string | undefined };
   organization: string;
   onClose: () => void;
 }) {
@@ -23,7 +24,7 @@ export function RetryGroup({
       ask(
         api.POST("/api/v1/organizations/{organization}/dead-letter-groups/{fingerprint}/retry", {
           params: { path: { organization, fingerprint: group.fingerprint } },
-          body: { per_second },
+          body: { per_second, ...(group.job_type && { job_type: group.job_type }) },
         }),
       ),
     done: ({ retried }) =>
@@ -45,8 +46,9 @@ export function RetryGroup({
       onConfirm={() => pace !== null && retry.mutate(pace)}
     >
       <p>
-        All of this group, which failed with <Mono>{group.error_type}</Mono>, are queued again, with a fresh count of
-        retries. A type whose circuit breaker is open lets them wait for its trial.
+        All {group.job_type ? <Mono>{group.job_type}</Mono> : "jobs of every type"} that failed with this{" "}
+        <Mono>{group.error_type}</Mono> are queued again, with a fresh count of retries. A type whose circuit breaker is
+        open lets them wait for its trial.
       </p>
       <Input
         label="Jobs each second"

@@ -1,7 +1,7 @@
 import { queryOptions } from "@tanstack/react-query";
 import { api, ask, type Schema } from "../../api/client";
 import { within } from "../../api/queries";
-import type { Decided } from "./search";
+import type { Decided, LettersSearch } from "./search";
 
 export type Group = Schema["DeadLetterGroup"];
 export type Letter = Schema["DeadLetter"];
@@ -18,13 +18,17 @@ export function groupsQuery(organization: string, resolution: Decided) {
   });
 }
 
-export function lettersQuery(organization: string, fingerprint: string, resolution: Decided, cursor?: string) {
+export function lettersQuery(organization: string, fingerprint: string, search: LettersSearch) {
+  const { decided: resolution = "pending", job_type, cursor } = search;
   return queryOptions({
-    queryKey: within(organization, "dead-letters", "list", fingerprint, resolution, cursor),
+    queryKey: within(organization, "dead-letters", "list", fingerprint, resolution, job_type, cursor),
     queryFn: ({ signal }) =>
       ask(
         api.GET("/api/v1/organizations/{organization}/dead-letters", {
-          params: { path: { organization }, query: { resolution, fingerprint, limit: 50, ...(cursor && { cursor }) } },
+          params: {
+            path: { organization },
+            query: { resolution, fingerprint, limit: 50, ...(job_type && { job_type }), ...(cursor && { cursor }) },
+          },
           signal,
         }),
       ),

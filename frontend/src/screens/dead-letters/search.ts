@@ -13,6 +13,8 @@ export const DECIDED: readonly (readonly [Decided, string])[] = [
 /** The view in the address: which ones, and from where on. */
 export interface LettersSearch {
   decided?: Decided;
+  /** Of the group; without it those of all types that have its error. */
+  job_type?: string;
   cursor?: string;
 }
 
@@ -20,6 +22,7 @@ export function lettersSearch(search: Record<string, unknown>): LettersSearch {
   const decided = DECIDED.find(([name]) => name === search.decided)?.[0];
   return {
     ...(decided && decided !== "pending" && { decided }),
+    ...(typeof search.job_type === "string" && { job_type: search.job_type }),
     ...(typeof search.cursor === "string" && { cursor: search.cursor }),
   };
 }

@@ -40,12 +40,17 @@ class Decision(BaseModel):
     note: str | None = Field(default=None, max_length=1000, examples=["Repaired by hand."])
 
 
-class Pace(BaseModel):
-    """How many become ready each second, so that they don't fail together a second time."""
+class GroupRetry(BaseModel):
+    """Which of those with an error, and at which pace, so that they don't fail together a second time."""
 
     model_config = ConfigDict(extra="forbid")
 
-    per_second: Number = Field(default=10.0, ge=0.001, le=100_000, examples=[10])
+    job_type: str | None = Field(
+        default=None, max_length=200, description="Of the group; null: all that have this error.", examples=["report"]
+    )
+    per_second: Number = Field(
+        default=10.0, ge=0.001, le=100_000, description="How many become ready each second.", examples=[10]
+    )
 
 
 class Chosen(BaseModel):
@@ -91,7 +96,8 @@ class ChangedSome(BaseModel):
 def list_dead_letters(
     scope: _Listing,
     resolution: _Decided = Resolution.PENDING,
-    fingerprint: Annotated[str | None, Query(max_length=200, description="Of one group.")] = None,
+    fingerprint: Annotated[str | None, Query(max_length=200, description="With one error.")] = None,
+    job_type: Annotated[str | None, Query(max_length=200)] = None,
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> Counted[DeadLetter]:
@@ -100,6 +106,7 @@ def list_dead_letters(
         scope.organization,
         resolution=None if resolution == "any" else resolution,
         fingerprint=fingerprint,
+        job_type=job_type,
         limit=limit,
         cursor=cursor,
     )
@@ -115,10 +122,12 @@ def list_groups(scope: _Listing, resolution: _Decided = Resolution.PENDING) -> I
 
 
 @router.post("/dead-letter-groups/{fingerprint}/retry", status_code=202, operation_id="retryDeadLetterGroup")
-def retry_group(scope: _Changing, fingerprint: _Fingerprint, body: Pace | None = None) -> Retried:
+def retry_group(scope: _Changing, fingerprint: _Fingerprint, body: GroupRetry | None = None) -> Retried:
     """Queue all unresolved ones of a group again, paced."""
-    pace = (body or Pace()).per_second
-    retried = scope.fl.dead_letters.retry_group(fingerprint, scope.organization, user=scope.user, per_second=pace)
+    given = body or GroupRetry()
+    retried = scope.fl.dead_letters.retry_group(
+        fingerprint, scope.organization, job_type=given.job_type, user=scope.user, per_second=given.per_second
+    )
     return Retried(retried=retried)
 
 

@@ -1,12 +1,12 @@
 """Dead letters: the view, what people decide about them, and the way back into the queue."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, func, select, text, tuple_, update
+from sqlalchemy import ColumnElement, Connection, func, select, text, tuple_, update
 
 from fairlane.domain import transitions
 from fairlane.domain.errors import IllegalTransition, JobNotFound
@@ -22,6 +22,14 @@ class Edit(NamedTuple):
 
     parameters: str
     names: Sequence[str]
+
+
+class Letters(NamedTuple):
+    """Which dead letters; None = whatever it is."""
+
+    resolution: Resolution | None = None
+    fingerprint: str | None = None
+    job_type: str | None = None
 
 
 def retry(
@@ -114,18 +122,13 @@ def find(connection: Connection, organization: str, job_id: UUID) -> AnyRow | No
 def page(
     connection: Connection,
     organization: str,
+    wanted: Letters,
     *,
-    resolution: Resolution | None,
-    fingerprint: str | None,
     before: tuple[datetime, UUID] | None,
     limit: int,
 ) -> Sequence[AnyRow]:
     """Dead letters, newest first, from just after `before`."""
-    statement = select(dead_letters).where(dead_letters.c.organization_id == organization)
-    if resolution is not None:
-        statement = statement.where(dead_letters.c.resolution == resolution)
-    if fingerprint is not None:
-        statement = statement.where(dead_letters.c.fingerprint == fingerprint)
+    statement = select(dead_letters).where(dead_letters.c.organization_id == organization, *_conditions(wanted))
     if before is not None:
         statement = statement.where(tuple_(dead_letters.c.entered_at, dead_letters.c.job_id) < before)
     newest_first = (dead_letters.c.entered_at.desc(), dead_letters.c.job_id.desc())
@@ -154,16 +157,10 @@ def groups(connection: Connection, organization: str, *, resolution: Resolution 
     return connection.execute(statement).all()
 
 
-def count(
-    connection: Connection, organization: str, *, resolution: Resolution | None, fingerprint: str | None = None
-) -> int:
+def count(connection: Connection, organization: str, wanted: Letters) -> int:
     """How many dead letters there are."""
-    statement = select(func.count()).select_from(dead_letters).where(dead_letters.c.organization_id == organization)
-    if resolution is not None:
-        statement = statement.where(dead_letters.c.resolution == resolution)
-    if fingerprint is not None:
-        statement = statement.where(dead_letters.c.fingerprint == fingerprint)
-    return connection.execute(statement).scalar_one()
+    mine = select(func.count()).select_from(dead_letters).where(dead_letters.c.organization_id == organization)
+    return connection.execute(mine.where(*_conditions(wanted))).scalar_one()
 
 
 def depths(connection: Connection, organizations: Iterable[str], *, up_to: int) -> dict[str, int]:
@@ -184,3 +181,7 @@ FROM {given("organization_id", sqlite=sqlite)}
         "up_to": up_to,
     }
     return {row.organization_id: row.depth for row in connection.execute(counts, values)}
+
+
+def _conditions(wanted: Letters) -> Iterator[ColumnElement[bool]]:
+    yield from (dead_letters.c[name] == value for name, value in wanted._asdict().items() if value is not None)
