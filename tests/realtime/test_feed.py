@@ -5,13 +5,15 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
-from fairlane import Fairlane, JobContext, Settings, Submission
+from fairlane import Fairlane, JobContext, Settings, StorageUnavailable, Submission
+from fairlane.domain.events import DeadLetterAlert
 from fairlane.domain.tail import Position
 from fairlane.realtime.catching_up import catch_up
 from fairlane.realtime.feed import MOST_ENTRIES, Feed, Look
@@ -19,6 +21,7 @@ from fairlane.realtime.hub import EVERYTHING, Client, Hub, Room, RoomKind
 from fairlane.realtime.telling import Telling
 from fairlane.runtime.cleanup import Cleanup
 from fairlane.store.row_security import Role
+from fairlane.store.statements import feed as statements
 from fairlane.store.statements.feed import Audience
 from tests.realtime.watching import forge
 from tests.store.as_owner import in_role
@@ -84,6 +87,57 @@ def test_a_row_is_told_as_soon_as_it_is_there(fl: Fairlane, feed: Feed):
     everything = feed.look(Audience(everyone=True))
     assert everything.position == feed.position
     assert everything.position.gaps == ()
+
+
+@pytest.mark.parametrize("failing", ["entries", "running_progress", "progress_of", "newest_alerts"])
+def test_a_look_that_fails_on_its_way_loses_nothing(
+    fl: Fairlane, feed: Feed, monkeypatch: pytest.MonkeyPatch, failing: str
+):
+    def counting(ctx: JobContext) -> None:
+        ctx.progress(50, "row 5")
+
+    fl.job_type("counting", dedup_window=0)(counting)
+    fl.migrate()
+    feed.look(ACME)
+    job = fl.submit("counting", organization="acme")
+    fl.worker().drain()
+    fl.emit(DeadLetterAlert("acme", 51))
+    feed._known = replace(feed._known, asked=0.0)  # it is time for alerts
+    with monkeypatch.context() as patch:
+        patch.setattr(statements, failing, fail)
+        with pytest.raises(StorageUnavailable):
+            feed.look(ACME)
+    look = feed.look(ACME)
+    assert keys(look) == [(job.id, 1), (job.id, 2), (job.id, 3)]
+    assert [one.data["percent"] for one in look.progress] == [50]
+    assert [row.size for row in look.alerts] == [51]
+
+
+def fail(*_: object) -> Any:
+    raise StorageUnavailable("The connection broke.")
+
+
+def test_who_ended_that_was_writing_at_the_start_is_not_forgotten_where_the_look_fails(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    with Fairlane(Settings(url=postgres_url, artifacts_url="memory:///")) as fl:
+        fl.job_type("report", dedup_window=0)(report)
+        fl.migrate()
+        fl.organizations.create("acme")
+        engine = create_engine(make_url(postgres_url).set(drivername="postgresql+psycopg"))
+        feed = Feed(fl.database, fl.keyring)
+        with engine.connect() as stranger:
+            fl.submit("report", organization="acme", connection=stranger)
+            feed.start()
+            assert not feed.is_warm
+            stranger.commit()
+        with monkeypatch.context() as patch:
+            patch.setattr(statements, "running_progress", fail)
+            with pytest.raises(StorageUnavailable):
+                feed.look(ACME)
+        assert feed.look(ACME).is_lost
+        assert not feed.look(ACME).is_lost
+        engine.dispose()
 
 
 def test_a_transaction_held_open_holds_up_nobody_and_is_told_when_it_commits(

@@ -73,6 +73,12 @@ class Tail:
         self.high = high
         self._gaps: list[_Gap] = []
 
+    def copy(self) -> "Tail":
+        """One that stands where this one does: what either takes then, the other does not know of."""
+        other = Tail(self.high)
+        other._gaps = list(self._gaps)
+        return other
+
     @property
     def gaps(self) -> tuple[Range, ...]:
         """What is missing and may still come, ascending."""

@@ -4,8 +4,8 @@ Each node reads the feed itself, so no other part has to bring events from one t
 """
 
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from uuid import UUID
 
@@ -63,17 +63,26 @@ class Look:
     is_lost: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What looks go on from. A look makes another one, which counts once it is over: one that fails loses nothing."""
+
+    tail: Tail
+    strangers: frozenset[str] = frozenset()  # who was writing already when it began
+    seen: Mapping[Key, tuple[int, int]] = field(default_factory=dict)  # progress that was told
+    alerts: frozenset[int] = frozenset()  # the newest ones
+    asked: float = 0.0  # when it was asked for these
+
+
 class Feed:
     """Looks at the database, in a thread; one look at a time."""
 
     def __init__(self, database: Database, keyring: Keyring) -> None:
         self._database = database
         self._keyring = keyring
-        self._tail = Tail(0)
-        self._strangers: frozenset[str] = frozenset()  # who was writing already when it began
-        self._seen: dict[Key, tuple[int, int]] = {}  # progress that was told
-        self._alerts: frozenset[int] = frozenset()  # the newest that are known
-        self._settled = self._asked = 0.0
+        self._known = _Known(Tail(0))
+        self._is_lost = False  # a stranger has ended, and no room was told yet
+        self._settled = 0.0
         self._cursors: Cursors | None = None
 
     @property
@@ -85,47 +94,51 @@ class Feed:
     @property
     def position(self) -> Position:
         """Where it stands."""
-        return self._tail.position
+        return self._known.tail.position
 
     @property
     def is_warm(self) -> bool:
         """Whether no transaction from before its start is open: what those write below where it began it can't see."""
-        return not self._strangers
+        return not self._known.strangers
 
     def start(self) -> None:
         """Begin at the end of the log."""
         key = self._database.write(statements.cursor_key, of=EVERYONE) if self._cursors is None else None
         self._cursors = Cursors(key) if key is not None else self._cursors
-        self._tail = Tail(self._database.look(statements.newest, of=EVERYONE))
-        self._strangers = self._database.look(statements.writers, of=EVERYONE)
+        tail = Tail(self._database.look(statements.newest, of=EVERYONE))
+        strangers = self._database.look(statements.writers, of=EVERYONE)
         alerts = self._database.look(lambda c: statements.newest_alerts(c, _MOST_ALERTS), of=EVERYONE)
-        self._seen, self._alerts = {}, frozenset(row.id for row in alerts)
+        self._known, self._is_lost = _Known(tail, strangers, alerts=frozenset(row.id for row in alerts)), False
 
     def warm_up(self) -> None:
         """Ask whether those have ended who were writing when it began."""
-        self._strangers &= self._database.look(statements.writers, of=EVERYONE)
+        self._forget_strangers(self._database.look(statements.writers, of=EVERYONE))
+
+    def _forget_strangers(self, writers: frozenset[str]) -> bool:
+        """All but those who are writing still; whether one has ended."""
+        before = self._known.strangers
+        self._known = replace(self._known, strangers=before & writers)
+        return self._known.strangers != before
 
     def look(self, audience: Audience) -> Look:
         """What came since the last look, for an audience."""
-        has_ended = self._settle()
-        look = self._database.read(lambda connection: self._read(connection, audience), of=EVERYONE)
-        if has_ended:
-            return replace(look, is_lost=True)
-        return look
+        self._settle()
+        look, known = self._database.read(lambda connection: self._read(connection, audience), of=EVERYONE)
+        is_lost, self._known, self._is_lost = look.is_lost or self._is_lost, known, False
+        return replace(look, is_lost=is_lost)
 
-    def _settle(self) -> bool:
-        """Close gaps that nobody can fill any more; whether somebody ended whose numbers nobody knows."""
-        now = time.monotonic()
-        if not (self._tail.gaps or self._strangers) or now - self._settled < _SETTLE:
-            return False
+    def _settle(self) -> None:
+        """Close gaps that nobody can fill any more, and see whether somebody ended whose numbers nobody knows."""
+        now, tail = time.monotonic(), self._known.tail
+        if not (tail.gaps or self._known.strangers) or now - self._settled < _SETTLE:
+            return
         self._settled = now
         writers = self._database.look(statements.writers, of=EVERYONE)
-        self._tail.settle(writers)
-        before, self._strangers = self._strangers, self._strangers & writers
-        return self._strangers != before
+        tail.settle(writers)
+        self._is_lost |= self._forget_strangers(writers)
 
-    def _read(self, connection: Connection, audience: Audience) -> Look:
-        tail, before = self._tail, self._tail.position
+    def _read(self, connection: Connection, audience: Audience) -> tuple[Look, _Known]:
+        tail, before = self._known.tail.copy(), self._known.tail.position
         late = statements.come_late(connection, tail.gaps, _MOST_NUMBERS)
         fresh = statements.fresh(connection, tail.high, _MOST_NUMBERS)
         has_more = sum(last - first + 1 for first, last in fresh) >= _MOST_NUMBERS
@@ -135,23 +148,28 @@ class Feed:
         entries: Sequence[AnyRow] = ()
         if audience and (late or fresh):
             entries = statements.entries(connection, audience, taken.before, tail.high, late, MOST_ENTRIES)
-        progress, alerts = self._progress(connection, audience, entries), self._new_alerts(connection)
-        return Look(before, taken, tail.position, entries, progress, alerts, has_more)
+        progress, seen = self._progress(connection, audience, entries)
+        alerts, known = self._new_alerts(connection)
+        look = Look(before, taken, tail.position, entries, progress, alerts, has_more)
+        return look, replace(known, tail=tail, seen=seen)
 
     def _is_too_far(self, connection: Connection, fresh: Sequence[Range], *, has_more: bool) -> bool:
-        if len(self._tail.gaps) > _MOST_GAPS:
+        if len(self._known.tail.gaps) > _MOST_GAPS:
             return True
         return has_more and statements.newest(connection) - fresh[-1][1] > _TOO_FAR
 
-    def _jump(self, connection: Connection, audience: Audience) -> Look:
-        self._tail = Tail(statements.newest(connection))
-        self._strangers = statements.writers(connection)
-        here, taken = self._tail.position, self._tail.take((), ())
-        progress = self._progress(connection, audience, ())
-        return Look(here, taken, here, (), progress, (), has_more=False, is_lost=True)
+    def _jump(self, connection: Connection, audience: Audience) -> tuple[Look, _Known]:
+        tail = Tail(statements.newest(connection))
+        strangers = statements.writers(connection)
+        here, taken = tail.position, tail.take((), ())
+        progress, seen = self._progress(connection, audience, ())
+        look = Look(here, taken, here, (), progress, (), has_more=False, is_lost=True)
+        return look, replace(self._known, tail=tail, strangers=strangers, seen=seen)
 
-    def _progress(self, connection: Connection, audience: Audience, entries: Iterable[AnyRow]) -> list[Progress]:
-        """What changed. Of jobs that just ended, too: their last one counts."""
+    def _progress(
+        self, connection: Connection, audience: Audience, entries: Iterable[AnyRow]
+    ) -> tuple[list[Progress], Mapping[Key, tuple[int, int]]]:
+        """What changed, and all that there is. Of jobs that just ended, too: their last one counts."""
         ended = {(row.organization_id, row.job_id) for row in entries if row.from_status == JobStatus.RUNNING}
         rows = {
             (row.organization_id, row.job_id): row
@@ -160,9 +178,9 @@ class Feed:
                 *statements.progress_of(connection, audience.jobs | ended),
             )
         }
-        before, self._seen = self._seen, {key: (row.attempt, row.sequence) for key, row in rows.items()}
+        before, seen = self._known.seen, {key: (row.attempt, row.sequence) for key, row in rows.items()}
         shown = self._keyring.shown(connection)
-        return [
+        changed = [
             Progress(
                 *key,
                 row.attempt,
@@ -176,15 +194,15 @@ class Feed:
                 },
             )
             for key, row in rows.items()
-            if before.get(key) != self._seen[key]
+            if before.get(key) != seen[key]
         ]
+        return changed, seen
 
-    def _new_alerts(self, connection: Connection) -> Sequence[AnyRow]:
-        now = time.monotonic()
-        if now - self._asked < _ALERTS:
-            return ()
-        self._asked = now
+    def _new_alerts(self, connection: Connection) -> tuple[Sequence[AnyRow], _Known]:
+        now, known = time.monotonic(), self._known
+        if now - known.asked < _ALERTS:
+            return (), known
         rows = statements.newest_alerts(connection, _MOST_ALERTS)
         # By what is known and not by the highest number: of two at once the lower may come later.
-        known, self._alerts = self._alerts, frozenset(row.id for row in rows)
-        return [row for row in rows if row.id not in known]
+        new = [row for row in rows if row.id not in known.alerts]
+        return new, replace(known, alerts=frozenset(row.id for row in rows), asked=now)
