@@ -298,3 +298,12 @@ async def test_an_organization_with_too_many_events_begins_anew_and_others_go_on
     crowded, calm = clients.values()
     assert [one.name for one in crowded.take(10)] == ["reset"]
     assert [one.data["job_id"] for one in calm.take(10)] == [str(quiet.id)]
+
+
+async def test_alerts_are_told_behind_the_reset_of_a_look_that_lost_something(fl: Fairlane, feed: Feed):
+    hub, client = Hub(), Client(Any, lambda: None)  # type: ignore[arg-type]
+    hub.enter(client, ROOM)
+    fl.emit(DeadLetterAlert("acme", 51))
+    look = replace(feed.look(hub.audience()), is_lost=True)
+    await Telling(hub, feed.cursors, look).tell()
+    assert [one.name for one in client.take(10)] == ["reset", "dead_letter_alert"]

@@ -61,10 +61,16 @@ class Telling:
 
     async def tell(self) -> None:
         """Do so; others have their turn meanwhile."""
+        if self._look.is_lost:
+            self._reset(self._hub.rooms)
+        else:
+            await self._tell_changes()
+        # Behind a reset, too: nobody catches up with alerts.
+        for alert in self._look.alerts:
+            self._tell_alert(alert)
+
+    async def _tell_changes(self) -> None:
         look, hub = self._look, self._hub
-        if look.is_lost:
-            self._reset(hub.rooms)
-            return
         crowded = {row.organization_id for row in look.entries if row.place > MOST_ENTRIES}
         is_all_crowded = bool(crowded) or len(look.entries) > MOST_ENTRIES
         closed = {room for one in crowded for room in hub.rooms_of(one)} | ({EVERYTHING} if is_all_crowded else set())
@@ -78,8 +84,6 @@ class Telling:
         self._reset(closed)
         for progress in self._progress.values():
             self._tell_progress(progress)
-        for alert in look.alerts:
-            self._tell_alert(alert)
 
     def _tell_entry(self, row: AnyRow, rooms: Iterable[Room]) -> None:
         if row.is_stray:
