@@ -21,8 +21,8 @@ def hub() -> Hub:
     return Hub()
 
 
-def client(hub: Hub, *rooms: Room, user: str = "ana") -> Client:
-    made = Client(Principal(user, "test"), lambda: None)
+def client(hub: Hub, *rooms: Room, user: str = "ana", organization: str | None = None) -> Client:
+    made = Client(Principal(user, "test", organization=organization), lambda: None)
     hub.add(made)
     for room in rooms:
         hub.enter(made, room)
@@ -146,3 +146,12 @@ def test_one_user_has_so_many_clients_and_no_more(hub: Hub):
     with pytest.raises(RateLimited):
         client(hub)
     client(hub, user="bob")
+
+
+def test_by_tokens_of_one_organization_nobody_uses_up_what_a_user_may_have_elsewhere(hub: Hub):
+    for _ in range(MOST_OF_USER):
+        client(hub, organization="other")
+    with pytest.raises(RateLimited):
+        client(hub, organization="other")
+    client(hub, organization="acme")
+    client(hub)

@@ -16,7 +16,7 @@ from fairlane.store.statements.feed import Audience
 # Messages that wait for a client; one that lets more gather is dropped. They are shared by all who get them.
 MOST_WAITING: Final = 1_000
 MOST_ROOMS: Final = 100  # of a client
-MOST_OF_USER: Final = 100  # clients of one user on a node
+MOST_OF_USER: Final = 100  # clients of one user on a node, and of a user's tokens of one organization
 _WAIT: Final = 10.0  # seconds
 
 
@@ -190,7 +190,7 @@ class Hub:
         Raises:
             RateLimited: its user has so many already.
         """
-        if sum(one.principal.user == client.principal.user for one in self.clients) >= MOST_OF_USER:
+        if sum(_whose(one) == _whose(client) for one in self.clients) >= MOST_OF_USER:
             raise RateLimited(
                 f"A user may have {MOST_OF_USER} sockets and streams open; close some.", retry_after=_WAIT
             )
@@ -233,3 +233,8 @@ class Hub:
             if not client.is_open:
                 self.dropped += 1
                 self.remove(client)
+
+
+def _whose(client: Client) -> tuple[str | None, str]:
+    """With whom it is counted. The admins of an organization enroll whom they like, and make tokens for them."""
+    return client.principal.organization, client.principal.user
