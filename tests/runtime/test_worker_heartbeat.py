@@ -109,6 +109,23 @@ def test_after_a_gap_without_a_beat_the_full_lease_begins_anew(worker: Member) -
     assert not worker.heartbeat.may_rescue()
 
 
+def test_at_no_moment_of_a_beat_that_ends_a_gap_may_it_rescue(worker: Member) -> None:
+    """Another thread asks, while the beat is written down."""
+    worker.is_steady()
+    worker.monotonic.now += 10 * LEASE
+    heartbeat, answers = worker.heartbeat, list[bool]()
+
+    class Watched(Heartbeat):
+        def __setattr__(self, name: str, value: object) -> None:
+            super().__setattr__(name, value)
+            answers.append(self.may_rescue())
+
+    heartbeat.__class__ = Watched
+    heartbeat.run_once()
+    assert answers
+    assert not any(answers)
+
+
 def test_after_a_step_of_the_databases_clock_the_full_lease_begins_anew(worker: Member, clock: ManualClock) -> None:
     worker.is_steady()
     clock.advance(LEASE)

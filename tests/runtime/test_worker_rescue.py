@@ -1,16 +1,19 @@
 """The jobs of a worker whose lease ran out are taken back, once, and by nobody who may be wrong."""
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from uuid import UUID
 
 import pytest
-from sqlalchemy import delete, select
+from sqlalchemy import Connection, delete, select, text
 
 from fairlane import Job, ParentPolicy
 from fairlane.domain.events import DeadLetterAlert, JobsRescued
 from fairlane.runtime.stage import Stage
 from fairlane.store.tables import jobs, workers
 from fairlane.testing import ManualClock
+from tests.patience import PATIENCE
 from tests.runtime.worker_kit import Engine, engine
 from tests.runtime.worker_store import LEASE, Member, later, member, nothing, registered
 
@@ -165,6 +168,35 @@ def test_who_is_lost_when_the_databases_clock_steps_is_rescued_a_lease_later(
     assert survivor.rescue.run_once() == 0
     later(clock, LEASE / 3, survivor)
     assert survivor.rescue.run_once() == 1
+
+
+def test_a_rescue_that_had_to_wait_beyond_the_lease_takes_nothing(
+    fl: Engine, clock: ManualClock, survivor: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever holds it up may hold up the beats of the living, too; it was asked whether it may before the wait."""
+    job = fl.give("work")
+    member(fl, "healthy").claim()
+    asked, may = threading.Event(), survivor.heartbeat.may_rescue
+
+    def may_rescue() -> bool:
+        answer = may()
+        asked.set()
+        return answer
+
+    monkeypatch.setattr(survivor.heartbeat, "may_rescue", may_rescue)
+    with ThreadPoolExecutor(1) as threads:
+
+        def hold(connection: Connection) -> "Future[int]":
+            if fl.database.is_postgres:
+                connection.execute(text("LOCK TABLE fairlane_workers"))
+            rescuing = threads.submit(survivor.rescue.run_once)
+            assert asked.wait(PATIENCE)
+            clock.advance(LEASE + 0.1)
+            survivor.monotonic.now += LEASE + 0.1
+            return rescuing
+
+        assert fl.database.write(hold).result(PATIENCE) == 0
+    assert fl.look(job).status == "running"
 
 
 def test_a_cancel_that_was_acknowledged_outlives_its_worker(fl: Engine, clock: ManualClock, survivor: Member) -> None:

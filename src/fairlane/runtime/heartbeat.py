@@ -99,17 +99,20 @@ class Heartbeat:
         except Exception:
             self._steady_since = self._told_locked = None
             raise
-        last, self._last = self._last, now
+        last = self._last
         is_gap = last is None or now.own - last.own > 2 * self.interval
         if self._steady_since is None or is_gap or _gained(last, now) > self.interval:
             self._steady_since = now.own
+        self._last = now  # after it: who sees this beat sees what it ended
         if must_drain and not self._stopping:
             self.on_drain()
         return 1
 
     def may_rescue(self) -> bool:
         """Whether this heartbeat has succeeded for a full lease, up to now."""
-        now, since, last = self._monotonic(), self._steady_since, self._last
+        now = self._monotonic()
+        last = self._last
+        since = self._steady_since  # after it: see `run_once`
         is_steady = since is not None and now - since >= self._lease
         return is_steady and last is not None and now - last.own <= 2 * self.interval
 

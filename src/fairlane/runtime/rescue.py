@@ -85,8 +85,11 @@ class Rescue:
         lost = workers.lock_expired(connection, clock, self._passed_over) or workers.missing(
             connection, self._passed_over
         )
-        # The clock is read after the leases were: a step that made one run out shows.
-        if lost is None or self._heartbeat.sees_a_step(clock.lease_seconds(connection)):
+        # The clock is read after the leases were: a step that made one run out shows. And only now is it known how long
+        # this had to wait: meanwhile others may have waited for the same, and their leases have run out. Asked last, as
+        # a beat that comes between the two and sees the step ends the steadiness.
+        is_step = lost is not None and self._heartbeat.sees_a_step(clock.lease_seconds(connection))
+        if lost is None or is_step or not self._heartbeat.may_rescue():
             return None
         self._at = {lost.id}
         held = workers.running_jobs(connection, lost.id, _BATCH)
