@@ -210,6 +210,52 @@ async def test_an_end_that_a_mistake_of_ours_keeps_from_being_written_fails_the_
         assert len(fl.events.of(ServiceFailed)) == 1
 
 
+async def test_who_can_t_be_told_of_an_end_keeps_no_other_from_being_written(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with engine(database_url) as fl:
+        ends = claimed(fl, [Completed("1")] * 3)
+        monkeypatch.setattr("fairlane.runtime.finisher._BATCH", 1)
+        monkeypatch.setattr("fairlane.runtime.finisher._FEW", 1)
+        told: list[Finished] = []
+
+        def tell(one: Finished) -> None:
+            if one.finish is ends[0]:
+                raise RuntimeError("can't start new thread")
+            told.append(one)
+
+        with ThreadPoolExecutor(1) as threads:
+            alarm = DeadLetterAlarm(fl.database, 50, fl.emit)
+            finisher = Finisher(FinisherParts(fl.database, threads, fl.emit, alarm, tell))
+            task = asyncio.create_task(finisher.run())
+            for end in ends:
+                finisher.add(end)
+            await joined(finisher)
+            task.cancel()
+        assert [one.finish for one in told] == ends[1:]
+        assert set(statuses(fl, ends)) == {"completed"}
+        assert len(fl.events.of(ServiceFailed)) == 1
+
+
+def test_a_worker_that_can_write_no_more_ends_is_replaced(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it would keep its lease and its jobs for ever."""
+    monkeypatch.setattr("fairlane.runtime.crew._LAST_WRITES", 0.01)
+    with engine(database_url) as fl:
+        nothing(fl)
+        job = fl.give("work")
+        with monkeypatch.context() as patch:
+            patch.setattr(Finisher, "_write", broken)
+            worker = fl.worker()
+            worker.run()
+        assert worker.must_be_replaced
+        fl.drain()
+        assert fl.look(job).status == "completed"
+
+
+def broken(*_: object) -> None:
+    raise ZeroDivisionError
+
+
 async def test_a_mistake_of_ours_holds_up_only_the_end_that_it_is_about(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """What a worker hears of what others did, and whether it was they who did it."""
 
 import queue
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ import pytest
 from sqlalchemy import Connection, text
 
 from fairlane import Fairlane, JobContext
-from fairlane.store.hints import Listener
+from fairlane.store.hints import Hints, Listener
 from fairlane.store.tables import organizations
 from fairlane.store.transaction import Database
 from tests.patience import PATIENCE
@@ -64,6 +65,29 @@ def test_a_new_job_is_heard_of_as_new(fl: Fairlane, ears: Ears) -> None:
     for number in range(3):
         fl.submit("work", organization="acme", parameters={"number": number})
         ears.wait_for(new=True)
+
+
+def test_where_no_thread_can_be_started_the_hint_is_lost_and_the_next_one_is_sent(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever submits has committed by then, and must not see an error."""
+
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    sending = Database(postgres_url)
+    hints, heard = Hints(sending), Ears()
+    listener = Listener(sending, heard.heard.put)
+    listener.start()
+    heard.wait_for(new=True)  # it listens
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        hints.send()
+    hints.send()
+    heard.wait_for(new=True)
+    hints.close()
+    listener.stop()
+    sending.close()
 
 
 @on_sqlite

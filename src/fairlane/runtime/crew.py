@@ -75,6 +75,7 @@ class Crew:
         self._nothing_runs = asyncio.Event()
         self._nothing_runs.set()
         self._grace_over = asyncio.Event()
+        self.on_broken: Callable[[], object] = bool  # called when no end is written here any more
         self.changed = asyncio.Event()
         self.released = 0
 
@@ -100,6 +101,7 @@ class Crew:
     async def start(self) -> None:
         """Start the executors and the finisher."""
         self._finishing = asyncio.create_task(self._finisher.run())
+        self._finishing.add_done_callback(self._on_finisher_gone)
         for executor in self._bench.executors.values():
             await executor.start()
 
@@ -112,6 +114,13 @@ class Crew:
         for executor in self._bench.executors.values():
             await executor.stop()
         self._report_threads.shutdown(wait=False)
+
+    def _on_finisher_gone(self, finishing: asyncio.Task[None]) -> None:
+        """By a mistake of ours, if it was not stopped: no slot would get free any more, and no job be given up."""
+        error = finishing.exception() if not finishing.cancelled() else None
+        if isinstance(error, Exception):
+            self._parts.emit(ServiceFailed("finisher", error))
+            self.on_broken()
 
     @property
     def running(self) -> int:

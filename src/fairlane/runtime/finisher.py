@@ -198,7 +198,10 @@ class Finisher:
                 self._later(one.finish, _LOCKED_WAIT)
                 continue
             self._failed.discard(one.finish.lease_token)
-            self._parts.on_finished(one)
+            try:
+                self._parts.on_finished(one)
+            except Exception as error:  # noqa: BLE001 - it is written, and those behind it have to be, too
+                self._parts.emit(ServiceFailed("finisher", error))
             self._unwritten -= 1
         if self._unwritten == 0:
             self._empty.set()

@@ -63,6 +63,7 @@ class Shift:
         self._alarm = DeadLetterAlarm(database, settings.dead_letter_alert, parts.emit)
         tally = Tally()
         self._crew = Crew(parts, card, self._threads, self._alarm, tally, self._on_written)
+        self._crew.on_broken = replace_me
         self._breakers = Breakers(database, card.id, tally, parts.emit)
         self._heartbeat = Heartbeat(database, card, settings.lease, parts.emit)
         self._heartbeat.left_behind, self._heartbeat.on_drain = self._crew.left_behind, replace_me

@@ -12,6 +12,7 @@ import selectors
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 import sqlalchemy.exc
@@ -46,7 +47,8 @@ class Hints:
         if not self._is_needed:
             return
         if self._process != os.getpid():
-            self._start()
+            with suppress(RuntimeError):  # no thread can be started now; the next hint tries again
+                self._start()
         self._asked.set()
 
     def close(self) -> None:
@@ -60,9 +62,9 @@ class Hints:
         with self._lock:
             if self._process != os.getpid():
                 self._asked, self._stopped = threading.Event(), threading.Event()
-                self._process = os.getpid()
-                self._thread = threading.Thread(target=self._run, name="fairlane-hints", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="fairlane-hints", daemon=True)
+                thread.start()
+                self._thread, self._process = thread, os.getpid()
 
     def _run(self) -> None:
         asked, stopped = self._asked, self._stopped
