@@ -210,6 +210,29 @@ async def test_an_end_that_a_mistake_of_ours_keeps_from_being_written_fails_the_
         assert len(fl.events.of(ServiceFailed)) == 1
 
 
+async def test_an_error_of_the_database_s_own_costs_no_completed_job_its_result(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as one of a damaged index, or of a server that is being upgraded: the values are not at fault."""
+    with engine(postgres_url) as fl:
+        (end,) = claimed(fl, [Completed("1")])
+        errors = ["XX000"]
+
+        def finish(connection: Connection, now: Any, batch: Sequence[Finish], random: Any) -> list[Finished]:
+            if errors:
+                raising = f"DO $$BEGIN RAISE EXCEPTION 'lost' USING ERRCODE = '{errors.pop()}'; END$$"
+                connection.exec_driver_sql(raising)
+            return write(connection, now, batch, random)
+
+        monkeypatch.setattr(FINISH, finish)
+        monkeypatch.setattr("fairlane.runtime.finisher._BROKEN_WAIT", 0.01)
+        async with writing(fl) as (finisher, _):
+            finisher.add(end)
+            await joined(finisher)
+        assert statuses(fl, [end]) == ["completed"]
+        assert len(fl.events.of(ServiceFailed)) == 1
+
+
 async def test_who_can_t_be_told_of_an_end_keeps_no_other_from_being_written(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

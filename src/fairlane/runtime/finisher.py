@@ -22,12 +22,12 @@ from uuid import UUID
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from fairlane.domain.errors import ConfigurationError, InvalidParameters, StorageUnavailable
+from fairlane.domain.errors import ConfigurationError, StorageUnavailable
 from fairlane.domain.events import Emit, ServiceFailed
 from fairlane.domain.outcomes import ErrorReport, Failed, Refused, TimedOut
 from fairlane.runtime.dead_letter_alarm import DeadLetterAlarm
 from fairlane.runtime.service import Outage, in_thread
-from fairlane.store.driver_errors import is_lock_timeout
+from fairlane.store.driver_errors import is_lock_timeout, is_of_values
 from fairlane.store.statements.finish import Finish, Finished, finish
 from fairlane.store.transaction import Database
 
@@ -44,8 +44,6 @@ _BAD_VALUE: Final = (
     "the database refused what the handler left: a value that is too long, or a character that can't be stored"
 )
 _OUR_MISTAKE: Final = "the worker could not write how the attempt ended; see its log"
-# What the database or, before it is asked, its driver says of values.
-_OF_VALUES: Final = (DBAPIError, InvalidParameters, UnicodeError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,9 +168,9 @@ class Finisher:
         if len(part) > 1:
             return _halves(part)
         (item,) = part
-        is_of_values = isinstance(error, _OF_VALUES)
-        if not _is_replaced(item) and (is_of_values or item.lease_token in self._failed):
-            return [[_refused(item, _BAD_VALUE if is_of_values else _OUR_MISTAKE)]]
+        is_bad_value = is_of_values(error)
+        if not _is_replaced(item) and (is_bad_value or item.lease_token in self._failed):
+            return [[_refused(item, _BAD_VALUE if is_bad_value else _OUR_MISTAKE)]]
         # Not even that can be stored, or nothing is wrong with it: a mistake of ours, or of the database.
         self._parts.emit(ServiceFailed("finisher", error))
         self._failed.add(item.lease_token)

@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, OperationalError
 
 from fairlane.domain.errors import ConfigurationError, FairlaneError, InvalidParameters, StorageUnavailable
 
@@ -18,6 +18,7 @@ _NO_DATABASE: Final = re.compile(r'FATAL: +database ".*" does not exist')
 _NO_LOGIN: Final = re.compile(r'FATAL: +(role ".*" does not exist|password authentication failed|no pg_hba.conf entry)')
 _NO_PRIVILEGE: Final = "42501"
 _NOT_GRANTED: Final = re.compile(r"permission denied (for|to set role)")
+_OF_VALUES_CLASSES: Final = ("22", "23")  # data exception, integrity constraint violation
 _MISSING_STATES: Final = frozenset({"42P01", "42703", "3F000"})  # undefined table, column, schema
 
 
@@ -89,6 +90,14 @@ def translate(error: DBAPIError, where: str) -> FairlaneError | None:
         look = "" if state else " See that its server runs and that the URL names it."
         return StorageUnavailable(f"The database did not answer ({reason}); nothing was changed, try again.{look}")
     return None
+
+
+def is_of_values(error: Exception) -> bool:
+    """Whether it is the values that were refused, by the database or, before it was asked, by its driver: they would be
+    refused again, while any other error may be the database's own, and gone the next time."""
+    if isinstance(error, DBAPIError):
+        return isinstance(error, DataError | IntegrityError) or _sqlstate(error)[:2] in _OF_VALUES_CLASSES
+    return isinstance(error, InvalidParameters | UnicodeError)
 
 
 def is_unique_violation(error: DBAPIError) -> bool:
