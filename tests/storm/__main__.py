@@ -1,8 +1,9 @@
 """`python -m tests.storm`: kill, stop and cut off everything that can be, and prove that no job is lost.
 
 It prints what was done and what was found, and leaves the figures in tests/storm/figures, from which
-docs/reliability.md is made. The exit code is 1 if anything was lost, done twice without a reason, or written under an
-old lease. A seed gives the same plan of jobs and faults again; when exactly they meet, no seed says.
+docs/reliability.md is made. The exit code is 1 if anything was lost, done twice without a reason, written under an old
+lease, or taken from a living worker. A seed gives the same plan of jobs and faults again; when exactly they meet, no
+seed says.
 """
 
 import argparse

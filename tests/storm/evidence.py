@@ -14,10 +14,12 @@ from fairlane.control.ticks import TICK
 from fairlane.domain.statuses import JobStatus
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.tables import checkpoints, execution_log, jobs, labels, log_lines, results
-from tests.storm.verdict import Loss, Stored
+from tests.storm.explain import Loss
+from tests.storm.verdict import Stored
 
 _CLAIMED: Final = "claimed by "
 _LOST_WORKER: Final = "%was lost%"  # in the reason of each rescue
+_BLAMED: Final = "WorkerLost"  # error type of a job that was buried for its losses
 
 
 def stored(fl: Fairlane) -> dict[str, Stored]:
@@ -27,35 +29,44 @@ def stored(fl: Fairlane) -> dict[str, Stored]:
 
 def _stored(connection: Connection) -> dict[str, Stored]:
     rows = connection.execute(
-        select(jobs.c.id, jobs.c.status, results.c.value).outerjoin(
+        select(jobs.c.id, jobs.c.status, jobs.c.error_type, results.c.value).outerjoin(
             results, (results.c.organization_id == jobs.c.organization_id) & (results.c.job_id == jobs.c.id)
         )
     )
     lost = _losses(connection)
-    return {str(row.id): Stored(JobStatus(row.status), _lease(row.value), tuple(lost[row.id])) for row in rows}
+    return {
+        str(row.id): Stored(
+            JobStatus(row.status), _lease(row.value), tuple(lost[row.id]), is_blamed=row.error_type == _BLAMED
+        )
+        for row in rows
+    }
 
 
 def _losses(connection: Connection) -> Mapping[object, Sequence[Loss]]:
-    """Of each job that was buried as it was lost with its workers too often: all these losses."""
+    """How often each job was taken from its worker, as that was lost."""
+    mine = execution_log.alias()
+    is_lost = exists().where(
+        mine.c.organization_id == execution_log.c.organization_id,
+        mine.c.job_id == execution_log.c.job_id,
+        mine.c.from_status == JobStatus.RUNNING,
+        mine.c.message.like(_LOST_WORKER),
+    )
+    columns = (execution_log.c.job_id, execution_log.c.to_status, execution_log.c.attempt, execution_log.c.at)
     rows = connection.execute(
-        select(jobs.c.id, execution_log.c.to_status, execution_log.c.message, execution_log.c.at)
-        .join(
-            execution_log,
-            (execution_log.c.organization_id == jobs.c.organization_id) & (execution_log.c.job_id == jobs.c.id),
-        )
-        .where(jobs.c.error_type == "WorkerLost")
-        .order_by(execution_log.c.id)
+        select(*columns, execution_log.c.message)
+        .where(is_lost, (execution_log.c.to_status == JobStatus.RUNNING) | execution_log.c.message.like(_LOST_WORKER))
+        .order_by(execution_log.c.job_id, execution_log.c.sequence)
     )
     # This machine's clocks, from one to the other; only workers have any that lie.
     ahead = time.time() - time.monotonic()
     found = defaultdict[object, list[Loss]](list)
     claims: dict[object, tuple[str, float]] = {}
-    for job, status, message, at in rows:
+    for job, status, attempt, at, message in rows:
         moment = at.timestamp() - ahead
         if status == JobStatus.RUNNING:
             claims[job] = message.removeprefix(_CLAIMED), moment
-        elif "was lost" in message and job in claims:
-            found[job].append(Loss(*claims[job], moment))
+        else:
+            found[job].append(Loss(attempt, *claims[job], moment))
     return found
 
 
@@ -90,15 +101,6 @@ def of_ticks(fl: Fairlane) -> dict[tuple[str, datetime], list[str]]:
     for organization, tick, job in fl.database.read(lambda connection: connection.execute(rows).all(), of=EVERYONE):
         found[organization, datetime.fromisoformat(tick)].append(str(job))
     return found
-
-
-def rescued_attempts(fl: Fairlane) -> set[tuple[str, int]]:
-    """The attempts, by job and number, that ended as their worker was lost."""
-    rows = select(execution_log.c.job_id, execution_log.c.attempt).where(
-        execution_log.c.from_status == JobStatus.RUNNING, execution_log.c.message.like(_LOST_WORKER)
-    )
-    found = fl.database.read(lambda connection: connection.execute(rows).all(), of=EVERYONE)
-    return {(str(job), attempt) for job, attempt in found}
 
 
 def rescued(fl: Fairlane, since: datetime) -> int:

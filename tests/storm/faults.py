@@ -26,6 +26,8 @@ class Fault(StrEnum):
 # Faults that may keep a worker from writing down what its handler has done, until another has the job. No fault of the
 # database is among them: workers live through those, and keep their jobs.
 EXPLAINING: Final = frozenset({Fault.KILL, Fault.STOP, Fault.HALF_OPEN})
+# While these last, no worker can write.
+AWAY: Final = frozenset({Fault.RESTART, Fault.LOCK, Fault.FULL, Fault.OUTAGE})
 # What resets a rescuer, or the one that is to run the job: a kill beside it recovers later.
 DISTURBING: Final = frozenset({Fault.STOP, Fault.RESTART, Fault.HALF_OPEN, Fault.LOCK, Fault.FULL, Fault.OUTAGE})
 

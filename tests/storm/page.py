@@ -34,11 +34,15 @@ returns. Afterwards the ledger is compared with what was submitted and with what
 
 - *Lost*: a job that was to take effect and did not, or that did not end as it was to; a tick that became no job.
 - *Duplicate*: each effect of a job beyond its first. Jobs run at least once, so a worker that is killed between the
-  effect and the commit leaves one. It counts as explained only by a kill, a stop or half-open connections of the very
-  worker of that attempt, in that time. No fault of the database explains one, nor does SIGTERM or a clock; and nothing
-  explains a second job of a tick.
-- *Zombie*: an effect under a lease that was lost, unless the worker was stopped or cut off in that time, or a write to
-  the engine under such a lease, which nothing explains.
+  effect and the commit leaves one. It counts as explained only where the job's log says that the attempt ended as its
+  worker was lost, and a kill, a stop or half-open connections hit that very worker within a second of the effect, or
+  before the database had been back for long enough to write the end. No fault of the database explains one, nor does
+  SIGTERM or a clock; and nothing explains a second job of a tick.
+- *Zombie*: an effect under a lease that was lost, unless the worker was stopped or cut off until a second before it, or
+  a write to the engine under such a lease, which nothing explains.
+- *Taken from a living worker*: a job that a rescuer took, whether or not it then took effect twice, from a worker that
+  was not killed, stopped or cut off while it had the job, or had been back for longer than from one heartbeat to the
+  next.
 
 A worker takes back others' jobs only when its own heartbeat has succeeded for a full lease
 ([why](architecture.md#leases-and-fencing)). So in a storm, where the database goes away and rescuers are killed, too,
@@ -69,6 +73,7 @@ def _section(one: Mapping[str, Any]) -> str:
         ("**Lost jobs**", f"**{one['lost']}**"),
         ("**Unexplained duplicates**", f"**{one['duplicates']}**"),
         ("**Zombies**", f"**{one['zombies']}**"),
+        *_rescues(one),
         *((f"Duplicates explained by {kind}", f"{count}") for kind, count in one["explained"].items()),
         ("Effects under a lost lease, explained; the engine took no write of theirs", f"{one['late_effects']}"),
         ("Dead letters, as promised, of jobs under which faults took three workers away", f"{one['buried']}"),
@@ -83,6 +88,14 @@ def _section(one: Mapping[str, Any]) -> str:
         f'{_size(one)}"`.\n\n'
         f"{_table(('', ''), rows)}\n{_table(('injected', 'times'), faults)}\n{_recovery(one)}"
     )
+
+
+def _rescues(one: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Nothing for storms that did not look at them."""
+    if "taken" not in one:
+        return []
+    explained = ((f"Jobs rescued after {kind}", f"{count}") for kind, count in one["rescued"].items())
+    return [("**Jobs taken from a living worker without a fault of its own**", f"**{one['taken']}**"), *explained]
 
 
 def _title(one: Mapping[str, Any]) -> str:

@@ -37,7 +37,9 @@ def document(database: str, report: Report) -> dict[str, Any]:
         "lost": len(verdict.lost),
         "duplicates": len(verdict.duplicates),
         "zombies": len(verdict.zombies),
+        "taken": len(verdict.taken),
         "explained": dict(verdict.explained),
+        "rescued": dict(verdict.rescued),
         "late_effects": verdict.late_effects,
         "buried": len(verdict.buried),
         "faults": {fault.value: report.counts[fault] for fault in Fault if report.counts[fault]},
@@ -86,9 +88,12 @@ def told(report: Report) -> Iterator[str]:
     yield f"{report.effects:,} effects."
     yield "Injected: " + ", ".join(f"{count} × {fault}" for fault, count in report.counts.items())
     counts = {"Lost": verdict.lost, "unexplained duplicates": verdict.duplicates, "zombies": verdict.zombies}
+    counts |= {"taken from a living worker": verdict.taken}
     yield ", ".join(f"{name}: {len(found)}" for name, found in counts.items()) + "."
     explained = ", ".join(f"{count} by {kind}" for kind, count in verdict.explained.items()) or "none"
     yield f"Duplicates that a fault explains: {explained}. Late effects that one explains: {verdict.late_effects}."
+    rescued = ", ".join(f"{count} by {kind}" for kind, count in verdict.rescued.items()) or "none"
+    yield f"Rescues that a fault explains: {rescued}."
     yield f"Buried as faults took three workers away under them: {len(verdict.buried)}."
     for name, values in (
         ("A killed worker's jobs ran again after", [seconds for _, seconds in report.recoveries]),

@@ -17,6 +17,7 @@ from fairlane import Fairlane, Settings, StorageUnavailable
 from fairlane.domain.statuses import JobStatus
 from tests.runtime.worker_outages import own_server
 from tests.storm import clock, evidence, ledger, memory, schedules, verdict
+from tests.storm.explain import Faults
 from tests.storm.faults import Fault, Injection, plan
 from tests.storm.feeder import Feeder
 from tests.storm.fleet import Fleet, Slot
@@ -206,7 +207,8 @@ def _report(
     submitted = feeder.expected | {job: end for job, end in feeder.unsure.items() if job in stored}
     expected = submitted | {job: Expected.COMPLETED for jobs in ticks.values() for job in jobs}
     entries = list(ledger.read(site.directory))
-    found = verdict.judge(expected, entries, injections, stored, evidence.late_writes(fl))
+    faults = Faults(injections, profile.lease)
+    found = verdict.judge(expected, entries, faults, stored, evidence.late_writes(fl))
     found.lost += schedules.lost(ended, ticks)
     found.duplicates += schedules.duplicates(ticks)
     if outage:
@@ -225,9 +227,7 @@ def _report(
         seconds=seconds,
         injections=injections,
         verdict=found,
-        recoveries=verdict.recoveries(
-            entries, [one for one in injections if one.kind is Fault.KILL], evidence.rescued_attempts(fl)
-        ),
+        recoveries=verdict.recoveries(entries, [one for one in injections if one.kind is Fault.KILL], stored),
         first_claims=verdict.first_claims(entries, injections),
         crashes=site.fleet.crashes,
         outage=outage,

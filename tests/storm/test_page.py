@@ -21,6 +21,8 @@ RESULT: dict[str, Any] = {
     "lost": 1,
     "duplicates": 2,
     "zombies": 3,
+    "taken": 6,
+    "rescued": {"kill -9 of a worker": 110},
     "explained": {"kill -9 of a worker": 100},
     "late_effects": 4,
     "buried": 5,
@@ -46,6 +48,8 @@ def test_what_must_not_be_is_told_as_it_is() -> None:
     text = page.page([RESULT])
     for row in ("| **Lost jobs** | **1** |", "| **Unexplained duplicates** | **2** |", "| **Zombies** | **3** |"):
         assert row in text
+    assert "| **Jobs taken from a living worker without a fault of its own** | **6** |" in text
+    assert "| Jobs rescued after kill -9 of a worker | 110 |" in text
     assert "| Ticks of schedules, a job each | 77 |" in text
     assert "| Duplicates explained by kill -9 of a worker | 100 |" in text
     assert "| Dead letters, as promised, of jobs under which faults took three workers away | 5 |" in text

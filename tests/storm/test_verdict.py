@@ -3,12 +3,16 @@
 import pytest
 
 from fairlane.domain.statuses import JobStatus
+from tests.storm.explain import Faults, Loss
 from tests.storm.faults import EXPLAINING, Fault, Injection
 from tests.storm.ledger import Entry, Kind
-from tests.storm.verdict import Expected, Loss, Stored, Verdict, first_claims, judge, recoveries
+from tests.storm.verdict import Expected, Stored, Verdict, first_claims, judge, recoveries
 
 JOB = "job"
+LEASE = 3.0
 COMPLETED = {JOB: Stored(JobStatus.COMPLETED)}
+LOSS = Loss(1, "one", 0.5, 4.9)
+RESCUED = {JOB: Stored(JobStatus.COMPLETED, losses=(LOSS,))}
 
 
 def entry(kind: Kind, at: float, attempt: int = 1, worker: str = "one", lease: str | None = None) -> Entry:
@@ -25,7 +29,7 @@ def verdict(
     expected: Expected = Expected.COMPLETED,
     stored: dict[str, Stored] | None = None,
 ) -> Verdict:
-    return judge({JOB: expected}, entries, injections, COMPLETED if stored is None else stored)
+    return judge({JOB: expected}, entries, Faults(injections, LEASE), COMPLETED if stored is None else stored)
 
 
 def counts(found: Verdict) -> tuple[int, int, int]:
@@ -71,21 +75,21 @@ def test_a_canceled_job_that_took_effect_is_done_too_often() -> None:
 
 
 def test_a_job_that_nobody_submitted_is_found() -> None:
-    found = judge({}, [], [], {JOB: Stored(JobStatus.QUEUED)})
+    found = judge({}, [], Faults([], LEASE), {JOB: Stored(JobStatus.QUEUED)})
     assert counts(found) == (0, 0, 1)
 
 
 class TestDuplicates:
-    """The job took effect on worker one, from 1 to 2 s, and again on worker two at 5 s."""
+    """The job took effect on worker one at 2 s, was taken from it at 4.9, and took effect again on worker two."""
 
     def test_without_a_fault_it_is_a_finding(self) -> None:
         assert counts(verdict(TWICE)) == (0, 1, 0)
 
     @pytest.mark.parametrize("kind", sorted(EXPLAINING))
     def test_a_fault_of_that_worker_in_that_time_explains_it(self, kind: Fault) -> None:
-        found = verdict(TWICE, Injection(kind, "one", 2.1, 2.2))
-        assert counts(found) == (0, 0, 0)
-        assert found.explained == {kind.value: 1}
+        found = verdict(TWICE, Injection(kind, "one", 2.1, 4.8), stored=RESCUED)
+        assert (counts(found), found.taken) == ((0, 0, 0), [])
+        assert (found.explained, found.rescued) == ({kind: 1}, {kind: 1})
 
     @pytest.mark.parametrize(
         "injection",
@@ -93,50 +97,61 @@ class TestDuplicates:
             Injection(Fault.KILL, "two", 2.1, 2.2),
             Injection(Fault.KILL, "one", 0.1, 0.2),
             Injection(Fault.KILL, "one", 5.1, 5.2),
-            *(Injection(kind, "one", 2.1, 2.2) for kind in Fault if kind not in EXPLAINING),
-            *(Injection(kind, "", 2.1, 2.2) for kind in Fault),
+            *(Injection(kind, "one", 2.1, 4.8) for kind in Fault if kind not in EXPLAINING),
+            *(Injection(kind, "", 2.1, 4.8) for kind in Fault),
         ],
     )
     def test_another_worker_another_time_or_another_fault_does_not(self, injection: Injection) -> None:
-        assert counts(verdict(TWICE, injection)) == (0, 1, 0)
+        found = verdict(TWICE, injection, stored=RESCUED)
+        assert (counts(found), len(found.taken)) == ((0, 1, 0), 1)
+
+    def test_nothing_explains_it_where_the_first_attempt_was_not_lost(self) -> None:
+        assert counts(verdict(TWICE, Injection(Fault.KILL, "one", 2.1, 2.2))) == (0, 1, 0)
+
+    def test_a_fault_that_came_when_its_end_had_to_be_written_explains_the_loss_alone(self) -> None:
+        found = verdict(TWICE, Injection(Fault.KILL, "one", 3.1, 3.2), stored=RESCUED)
+        assert (counts(found), found.taken) == ((0, 1, 0), [])
 
     def test_nothing_explains_a_second_effect_of_one_attempt(self) -> None:
-        found = verdict([*ran(1.0, 2.0), entry(Kind.EFFECT, 3.0)], Injection(Fault.KILL, "one", 2.1, 2.2))
-        assert counts(found) == (0, 1, 0)
+        twice = [*ran(1.0, 2.0), entry(Kind.EFFECT, 3.0)]
+        assert counts(verdict(twice, Injection(Fault.KILL, "one", 2.1, 2.2), stored=RESCUED)) == (0, 1, 0)
 
 
 class TestZombies:
     """Worker one began at 1 s and took effect at 7 s; on worker two the job had begun at 5 s."""
 
     def test_an_effect_under_an_old_lease_is_a_finding(self) -> None:
-        assert counts(verdict(LATE)) == (0, 0, 1)
+        assert counts(verdict(LATE, stored=RESCUED)) == (0, 0, 1)
 
     def test_one_of_a_worker_that_was_stopped_in_that_time_is_not(self) -> None:
-        found = verdict(LATE, Injection(Fault.STOP, "one", 2.0, 6.9))
+        found = verdict(LATE, Injection(Fault.STOP, "one", 1.5, 6.9), stored=RESCUED)
         assert counts(found) == (0, 0, 0)
         assert found.late_effects == 1
 
+    def test_it_is_one_where_the_worker_had_the_time_to_hear_that_it_lost_the_job(self) -> None:
+        assert counts(verdict(LATE, Injection(Fault.STOP, "one", 1.5, 5.9), stored=RESCUED)) == (0, 0, 1)
+
     def test_it_is_one_also_where_the_worker_was_stopped_between_claim_and_handler(self) -> None:
         late = [*ran(5.0, 6.0, attempt=2, worker="two"), *ran(7.0, 7.1)]
-        assert counts(verdict(late)) == (0, 0, 1)
-        assert counts(verdict(late, Injection(Fault.STOP, "one", 0.5, 6.9))) == (0, 0, 0)
+        assert counts(verdict(late, stored=RESCUED)) == (0, 0, 1)
+        assert counts(verdict(late, Injection(Fault.STOP, "one", 0.6, 6.9), stored=RESCUED)) == (0, 0, 0)
 
     def test_nothing_explains_the_result_of_an_older_attempt(self) -> None:
-        stored = {JOB: Stored(JobStatus.COMPLETED, result_lease="lease 1")}
+        stored = {JOB: Stored(JobStatus.COMPLETED, result_lease="lease 1", losses=(LOSS,))}
         assert counts(verdict(TWICE, Injection(Fault.KILL, "one", 2.1, 2.2), stored=stored)) == (0, 0, 1)
 
     def test_nothing_explains_another_write_of_an_older_attempt(self) -> None:
-        found = judge({JOB: Expected.COMPLETED}, ran(1.0, 2.0), [], COMPLETED, late_writes=[JOB])
+        found = judge({JOB: Expected.COMPLETED}, ran(1.0, 2.0), Faults([], LEASE), COMPLETED, late_writes=[JOB])
         assert counts(found) == (0, 0, 1)
 
 
 def test_a_killed_workers_job_has_recovered_when_its_handler_is_called_again() -> None:
     kill = Injection(Fault.KILL, "one", 2.5, 2.6)
-    assert recoveries(TWICE, [kill], {(JOB, 1)}) == [(kill, 2.5)]
+    assert recoveries(TWICE, [kill], RESCUED) == [(kill, 2.5)]
 
 
 def test_an_attempt_that_ended_otherwise_before_the_kill_was_not_killed() -> None:
-    assert recoveries(TWICE, [Injection(Fault.KILL, "one", 2.5, 2.6)], {(JOB, 2)}) == []
+    assert recoveries(TWICE, [Injection(Fault.KILL, "one", 2.5, 2.6)], COMPLETED) == []
 
 
 def test_the_first_claim_is_the_first_handler_after_the_database_was_back() -> None:
@@ -144,13 +159,15 @@ def test_the_first_claim_is_the_first_handler_after_the_database_was_back() -> N
     assert first_claims(TWICE, [restart, kill]) == [1.0]
 
 
-LOSSES = tuple(Loss(f"worker {n}", 10.0 * n, 10.0 * n + 8) for n in range(3))
+LOSSES = tuple(Loss(n + 1, f"worker {n}", 10.0 * n, 10.0 * n + 8) for n in range(3))
 KILLS = [Injection(Fault.KILL, one.worker, one.began + 2, one.began + 2.1) for one in LOSSES]
 
 
-def buried(*losses: Loss, faults: list[Injection], status: JobStatus = JobStatus.DEAD_LETTER) -> tuple[int, int]:
+def buried(
+    *losses: Loss, faults: list[Injection], status: JobStatus = JobStatus.DEAD_LETTER, is_blamed: bool = True
+) -> tuple[int, int]:
     """How many jobs are lost, and how many buried as is promised."""
-    found = verdict([], *faults, stored={JOB: Stored(status, losses=losses)})
+    found = verdict([], *faults, stored={JOB: Stored(status, losses=losses, is_blamed=is_blamed)})
     return len(found.lost), len(found.buried)
 
 
@@ -163,7 +180,7 @@ class TestBuried:
     def test_is_lost_if_one_of_them_was_taken_otherwise(self) -> None:
         assert buried(*LOSSES, faults=KILLS[:2]) == (1, 0)
         assert buried(*LOSSES, faults=[*KILLS[:2], Injection(Fault.TERM, "worker 2", 22.0, 22.1)]) == (1, 0)
-        assert buried(*LOSSES, Loss("worker 3", 30.0, 38.0), faults=KILLS) == (1, 0)
+        assert buried(*LOSSES, Loss(4, "worker 3", 30.0, 38.0), faults=KILLS) == (1, 0)
 
     def test_is_lost_if_a_fault_came_before_it_had_the_job_or_after(self) -> None:
         for at in (19.0, 29.0):
@@ -174,3 +191,6 @@ class TestBuried:
 
     def test_is_nothing_but_a_dead_letter(self) -> None:
         assert buried(*LOSSES, faults=KILLS, status=JobStatus.QUEUED) == (1, 0)
+
+    def test_is_lost_if_it_is_one_for_another_reason(self) -> None:
+        assert buried(*LOSSES, faults=KILLS, is_blamed=False) == (1, 0)

@@ -2,22 +2,23 @@
 
 *Lost*: a job that was to take effect and did not, or that has not ended as it was to. *Duplicate*: each effect of a job
 beyond its first. *Zombie*: an effect under a lease whose job had begun again under a younger one, or a write that the
-engine took under an old lease. A duplicate or a late effect is explained by a fault, if that was injected into the
-very worker of the attempt and in that time. The engine's own writes nothing explains. *Buried*: a job that is a dead
-letter, as is promised, as it was lost with its worker three times, each time by a fault that was injected into that
-very worker while it had the job.
+engine took under an old lease. *Taken*: a job that a rescuer took from its worker. A duplicate, a late effect and a
+rescue are explained by a fault that was injected into the very worker of the attempt, as `explain` says; the engine's
+own writes nothing explains. *Buried*: a job that is a dead letter, as is promised, as it was lost with its worker three
+times, each time by such a fault.
 """
 
 from bisect import bisect
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
 from fairlane.domain.blame import SUSPECT_AT
 from fairlane.domain.statuses import TERMINAL, JobStatus
-from tests.storm.faults import EXPLAINING, Fault, Injection
+from tests.storm.explain import Faults, Loss
+from tests.storm.faults import Fault, Injection
 from tests.storm.ledger import Entry, Kind
 
 
@@ -39,24 +40,17 @@ _STATUSES: Final[Mapping[Expected, frozenset[JobStatus]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Loss:
-    """A worker had a job from `began` to `ended` (monotonic seconds), when it was found to be lost."""
-
-    worker: str
-    began: float
-    ended: float
-
-
-@dataclass(frozen=True, slots=True)
 class Stored:
     """A job as the database has it in the end.
 
-    `result_lease`: of the attempt that its result is from. `losses`: of a job that was buried for them.
+    `result_lease`: of the attempt that its result is from. `losses`: each time that it was taken from its worker;
+    `is_blamed`: that it ended as it was lost too often.
     """
 
     status: JobStatus
     result_lease: str | None = None
     losses: tuple[Loss, ...] = ()
+    is_blamed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,25 +64,27 @@ class Finding:
 
 @dataclass(slots=True)
 class Verdict:
-    """`lost`, `duplicates`, `zombies`: what nothing explains. `explained`: duplicates by the kind of fault."""
+    """`lost`, `duplicates`, `zombies`, `taken`: what nothing explains. `explained`: duplicates by the kind of fault."""
 
     lost: list[Finding] = field(default_factory=list)
     duplicates: list[Finding] = field(default_factory=list)
     zombies: list[Finding] = field(default_factory=list)
+    taken: list[Finding] = field(default_factory=list)
     explained: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    rescued: dict[str, int] = field(default_factory=lambda: defaultdict(int))  # losses, by the kind of fault
     late_effects: int = 0  # explained ones
     buried: set[str] = field(default_factory=set)  # explained ones
 
     @property
     def findings(self) -> list[Finding]:
         """All that must not be."""
-        return [*self.lost, *self.duplicates, *self.zombies]
+        return [*self.lost, *self.duplicates, *self.zombies, *self.taken]
 
 
 def judge(
     expected: Mapping[str, Expected],
     entries: Iterable[Entry],
-    injections: Sequence[Injection],
+    faults: Faults,
     stored: Mapping[str, Stored],
     late_writes: Iterable[str] = (),
 ) -> Verdict:
@@ -103,33 +99,36 @@ def judge(
     by_job: dict[str, list[Entry]] = defaultdict(list)
     for entry in entries:
         by_job[entry.job].append(entry)
-    by_worker: dict[str, list[Injection]] = defaultdict(list)
-    for injection in injections:
-        by_worker[injection.worker].append(injection)
     for job, end in expected.items():
-        if end is not Expected.DEAD and _is_buried(stored.get(job), by_worker):
+        if end is not Expected.DEAD and _is_buried(stored.get(job), faults):
             verdict.buried.add(job)
         else:
             _judge_end(verdict, job, end, by_job.get(job, []), stored.get(job))
+    for job, one in stored.items():
+        _judge_losses(verdict, job, one.losses, faults)
     for job, mine in by_job.items():
-        _judge_effects(verdict, job, mine, by_worker)
+        _judge_effects(verdict, job, mine, stored[job].losses if job in stored else (), faults)
     for job in stored.keys() - expected.keys():
         verdict.zombies.append(Finding("zombie", job, "is there though its submission was refused"))
     verdict.zombies += [Finding("zombie", job, "a write under an old lease was taken") for job in late_writes]
     return verdict
 
 
-def _is_buried(stored: Stored | None, injections: Mapping[str, Sequence[Injection]]) -> bool:
+def _is_buried(stored: Stored | None, faults: Faults) -> bool:
     """Whether faults that were injected explain each loss of a job that was buried for them."""
-    if stored is None or stored.status is not JobStatus.DEAD_LETTER or len(stored.losses) < SUSPECT_AT:
+    if stored is None or stored.status is not JobStatus.DEAD_LETTER or not stored.is_blamed:
         return False
-    return all(
-        any(
-            one.kind in EXPLAINING and one.began <= loss.ended and one.ended >= loss.began
-            for one in injections.get(loss.worker, ())
-        )
-        for loss in stored.losses
-    )
+    return len(stored.losses) >= SUSPECT_AT and all(faults.of_loss(loss) for loss in stored.losses)
+
+
+def _judge_losses(verdict: Verdict, job: str, losses: Iterable[Loss], faults: Faults) -> None:
+    for loss in losses:
+        fault = faults.of_loss(loss)
+        if fault is not None:
+            verdict.rescued[fault.kind] += 1
+            continue
+        told = f"attempt {loss.attempt} on worker {loss.worker}, which had it from {loss.began:.3f} to {loss.ended:.3f}"
+        verdict.taken.append(Finding("taken", job, f"was taken from a living worker: {told}"))
 
 
 def _judge_end(verdict: Verdict, job: str, expected: Expected, mine: Sequence[Entry], stored: Stored | None) -> None:
@@ -149,22 +148,20 @@ def _judge_end(verdict: Verdict, job: str, expected: Expected, mine: Sequence[En
             verdict.zombies.append(Finding("zombie", job, "its result is of an attempt under an old lease"))
 
 
-def _judge_effects(
-    verdict: Verdict, job: str, mine: Sequence[Entry], injections: Mapping[str, Sequence[Injection]]
-) -> None:
+def _judge_effects(verdict: Verdict, job: str, mine: Sequence[Entry], losses: Iterable[Loss], faults: Faults) -> None:
     """Each effect but that of the last attempt has to be explained, and each that came late."""
     effects = sorted((entry for entry in mine if entry.kind is Kind.EFFECT), key=lambda entry: entry.attempt)
-    begins = {entry.attempt: entry for entry in mine if entry.kind is Kind.BEGIN}
+    begins = {entry.attempt: entry.at for entry in mine if entry.kind is Kind.BEGIN}
+    lost = {loss.attempt: loss for loss in losses}
     for place, effect in enumerate(effects):
-        later = [begin.at for attempt, begin in begins.items() if attempt > effect.attempt]
-        is_late = any(at < effect.at for at in later)
+        is_late = any(at < effect.at for attempt, at in begins.items() if attempt > effect.attempt)
         if place == len(effects) - 1 and not is_late:
             continue
         is_twice = place < len(effects) - 1 and effects[place + 1].lease == effect.lease
-        why = None if is_twice else _explanation(effect, begins, later, injections.get(effect.worker, ()))
+        fault = None if is_twice else faults.of_effect(effect.at, lost.get(effect.attempt))
         told = f"attempt {effect.attempt} on worker {effect.worker} at {effect.at:.3f}"
-        if why is not None:
-            verdict.explained[why] += place < len(effects) - 1
+        if fault is not None:
+            verdict.explained[fault.kind] += place < len(effects) - 1
             verdict.late_effects += is_late
         elif is_late:
             verdict.zombies.append(Finding("zombie", job, f"took effect under an old lease: {told}"))
@@ -172,28 +169,16 @@ def _judge_effects(
             verdict.duplicates.append(Finding("duplicate", job, f"took effect again after {told}"))
 
 
-def _explanation(
-    effect: Entry, begins: Mapping[int, Entry], later: Sequence[float], injections: Iterable[Injection]
-) -> str | None:
-    """The kind of a fault that kept the attempt's worker from writing its end, between its begin and the next one's."""
-    begin = begins.get(effect.attempt, effect)
-    moments = [begin.at, effect.at, *sorted(later)[:1]]
-    for one in injections:
-        if one.kind in EXPLAINING and one.began <= max(moments) and one.ended >= min(moments):
-            return str(one.kind)
-    return None
-
-
 def recoveries(
-    entries: Iterable[Entry], kills: Iterable[Injection], rescued: Collection[tuple[str, int]]
+    entries: Iterable[Entry], kills: Iterable[Injection], stored: Mapping[str, Stored]
 ) -> list[tuple[Injection, float]]:
     """For each job that ran on a worker when that was killed: after how many seconds it ran again.
 
-    Args:
-        rescued: attempts, by job and number, that ended as their worker was lost. Others of a killed worker's had ended
-            before, even if their handler had no time to say so, and what they wait for then is a retry's time.
+    Only attempts that ended as their worker was lost. Others of a killed worker's had ended before, even if their
+    handler had no time to say so, and what they wait for then is a retry's time.
     """
     when = {one.worker: one for one in kills}
+    rescued = {(job, loss.attempt) for job, one in stored.items() for loss in one.losses}
     killed: dict[tuple[str, int], Entry] = {}
     begins: dict[tuple[str, int], float] = {}
     for entry in entries:

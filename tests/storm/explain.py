@@ -1,0 +1,86 @@
+"""Which fault explains what became of a job: that it was taken from its worker, or took effect once more.
+
+Only what was injected into that very worker does, and only in its time. A loss: the worker had the job when the fault
+came, a rescuer took it no sooner than a lease can have run out since, and no later than a living worker would have been
+heard of again. A second effect: the attempt of the first is one that was lost, and the fault came before its end could
+be written.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from tests.storm.faults import AWAY, EXPLAINING, Fault, Injection
+
+# Seconds from an effect until its end is written, or until a worker that is back has been told that it lost the job. A
+# handler's return is written with the next batch, and a lost lease is looked for each quarter of a second
+# (`watch_interval`): both take milliseconds, and after one error another quarter or half of a second (`next_wait`).
+PROMPT: Final = 1.0
+_BEATS_PER_LEASE: Final = 3
+# While these last, a worker can not write, or each word takes its time.
+_HINDERING: Final = frozenset({Fault.STOP, Fault.HALF_OPEN, Fault.LATENCY})
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A worker had a job from `began` to `ended` (monotonic seconds), when it was found to be lost."""
+
+    attempt: int
+    worker: str
+    began: float
+    ended: float
+
+
+class Faults:
+    """What was injected. `lease`: of the workers, in seconds."""
+
+    def __init__(self, injections: Iterable[Injection], lease: float) -> None:
+        self._beat = lease / _BEATS_PER_LEASE
+        self._of = defaultdict[str, list[Injection]](list)
+        for one in sorted(injections, key=lambda one: one.began):
+            self._of[one.worker].append(one)
+
+    def of_loss(self, loss: Loss) -> Injection | None:
+        """The one that took the job from its worker; None: the worker lived, and nothing was wrong with it."""
+        return next((one for one in self._of[loss.worker] if self._explains(one, loss)), None)
+
+    def of_effect(self, at: float, loss: Loss | None) -> Injection | None:
+        """The one that kept an effect's end from being written; None: it had to be written.
+
+        Args:
+            at: when the job took effect.
+            loss: how the effect's attempt ended; None: otherwise than by the loss of its worker.
+        """
+        if loss is None:
+            return None
+        due = self._due(at, loss.worker)
+        return next(
+            (
+                one
+                for one in self._of[loss.worker]
+                if self._explains(one, loss) and one.began <= due and at <= one.ended + PROMPT
+            ),
+            None,
+        )
+
+    def _explains(self, one: Injection, loss: Loss) -> bool:
+        if one.kind not in EXPLAINING or one.ended < loss.began:
+            return False
+        # The last beat is a third of a lease old at most, or two where it comes late; whoever was heard of no longer
+        # for another reason must not be rescued before the rescuer has been steady for a whole lease.
+        is_in_time = loss.ended >= one.began + self._beat
+        # A worker that is back beats at once. One that was killed never is.
+        return is_in_time and (one.kind is Fault.KILL or loss.ended <= one.ended + self._beat)
+
+    def _due(self, at: float, worker: str) -> float:
+        """By when the end of what took effect then is written, if nothing happens to its worker."""
+        due = at + PROMPT
+        hindrances = [one for one in self._of[""] if one.kind in AWAY]
+        hindrances += [one for one in self._of[worker] if one.kind in _HINDERING]
+        for one in sorted(hindrances, key=lambda one: one.began):
+            # The waits between two tries double, so the last is as long as all that went before it.
+            over = one.ended + (one.ended - one.began)
+            if one.began <= due and over >= at:
+                due = max(due, over + PROMPT)
+        return due

@@ -1,0 +1,84 @@
+"""What explains that a job was taken from its worker, and that it took effect once more."""
+
+import pytest
+
+from tests.storm.explain import PROMPT, Faults, Loss
+from tests.storm.faults import EXPLAINING, Fault, Injection
+
+LEASE = 6.0
+BEAT = LEASE / 3
+LOSS = Loss(1, "one", 10.0, 20.0)
+LASTING = sorted(EXPLAINING - {Fault.KILL})
+
+
+def faults(*injections: Injection) -> Faults:
+    return Faults(injections, LEASE)
+
+
+class TestLosses:
+    """Worker one had a job from 10 to 20 s."""
+
+    def test_a_kill_explains_it_however_long_the_rescuers_needed(self) -> None:
+        kill = Injection(Fault.KILL, "one", 10.5, 10.6)
+        assert faults(kill).of_loss(LOSS) is kill
+
+    @pytest.mark.parametrize("kind", LASTING)
+    def test_a_worker_that_was_away_until_then_explains_it(self, kind: Fault) -> None:
+        away = Injection(kind, "one", 12.0, 19.0)
+        assert faults(away).of_loss(LOSS) is away
+
+    def test_without_a_fault_the_worker_lived(self) -> None:
+        assert faults().of_loss(LOSS) is None
+
+    @pytest.mark.parametrize("kind", LASTING)
+    def test_a_worker_that_was_back_and_had_the_time_to_beat_lived(self, kind: Fault) -> None:
+        assert faults(Injection(kind, "one", 12.0, 20.0 - BEAT - 0.1)).of_loss(LOSS) is None
+
+    @pytest.mark.parametrize("kind", sorted(EXPLAINING))
+    def test_what_came_before_it_had_the_job_or_when_its_lease_can_not_have_run_out_does_not(self, kind: Fault) -> None:
+        assert faults(Injection(kind, "one", 2.0, 9.9)).of_loss(LOSS) is None
+        assert faults(Injection(kind, "one", 20.0 - BEAT + 0.1, 25.0)).of_loss(LOSS) is None
+
+    @pytest.mark.parametrize("kind", sorted(set(Fault) - EXPLAINING))
+    def test_no_other_fault_does_nor_another_workers(self, kind: Fault) -> None:
+        for worker in ("one", ""):
+            assert faults(Injection(kind, worker, 12.0, 19.0)).of_loss(LOSS) is None
+        assert faults(Injection(Fault.KILL, "two", 12.0, 12.1)).of_loss(LOSS) is None
+
+
+class TestEffects:
+    """The job that worker one had from 10 to 20 s took effect at 11."""
+
+    def found(self, *injections: Injection, loss: Loss | None = LOSS) -> Injection | None:
+        return faults(*injections).of_effect(11.0, loss)
+
+    def test_a_fault_at_once_explains_that_there_is_no_end(self) -> None:
+        kill = Injection(Fault.KILL, "one", 11.0 + PROMPT, 12.1)
+        assert self.found(kill) is kill
+
+    def test_a_later_one_does_not_nor_does_any_where_the_attempt_was_not_lost(self) -> None:
+        assert self.found(Injection(Fault.KILL, "one", 11.1 + PROMPT, 12.2)) is None
+        assert self.found(Injection(Fault.KILL, "one", 11.5, 11.6), loss=None) is None
+
+    def test_while_the_database_was_away_no_end_could_be_written(self) -> None:
+        kill = Injection(Fault.KILL, "one", 16.9, 17.0)
+        assert self.found(Injection(Fault.RESTART, "", 11.5, 14.0), kill) is kill
+        assert self.found(Injection(Fault.RESTART, "", 11.5, 13.0), kill) is None
+        assert self.found(Injection(Fault.RESTART, "", 12.5, 16.0), kill) is None
+        assert self.found(Injection(Fault.BACKEND, "", 11.5, 14.0), kill) is None
+
+    def test_nor_while_the_wait_for_the_next_try_was_not_over(self) -> None:
+        kill = Injection(Fault.KILL, "one", 12.9, 13.0)
+        assert self.found(Injection(Fault.RESTART, "", 8.0, 10.0), kill) is kill
+        assert self.found(Injection(Fault.RESTART, "", 9.0, 9.5), kill) is None
+
+    @pytest.mark.parametrize("kind", [Fault.LATENCY, *LASTING])
+    def test_nor_where_that_worker_was_slow_or_away(self, kind: Fault) -> None:
+        kill = Injection(Fault.KILL, "one", 16.9, 17.0)
+        assert self.found(Injection(kind, "one", 11.5, 14.0), kill) is kill
+        assert self.found(Injection(kind, "two", 11.5, 14.0), kill) is None
+
+    def test_a_worker_that_is_back_is_told_soon(self) -> None:
+        stop = Injection(Fault.STOP, "one", 10.5, 19.0)
+        assert faults(stop).of_effect(19.0 + PROMPT, LOSS) is stop
+        assert faults(stop).of_effect(19.1 + PROMPT, LOSS) is None
