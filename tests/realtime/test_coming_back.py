@@ -2,13 +2,14 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
 import pytest
 
-from fairlane import Submission
+from fairlane import Job, StorageUnavailable, Submission
 from fairlane.domain.events import DeadLetterAlert, QueueLimitWarning
 from tests.api.served import OPERATOR, Api
 from tests.realtime.watching import PATIENCE, Watcher, eventually
@@ -49,6 +50,29 @@ async def test_where_it_can_t_be_told_there_is_a_snapshot(api: Api, connect: Con
     answer = await (await connect(api)).subscribe(organization="acme", after=after)
     assert answer["reset"] is True
     assert answer["snapshot"]["counts"]["queued"] == (600 if cursor == "too old" else 0)
+
+
+async def test_who_could_not_be_told_what_was_missed_is_not_told_what_came_meanwhile(
+    api: Api, connect: Connect, monkeypatch: pytest.MonkeyPatch
+):
+    watcher = await connect(api)
+    cursor = (await watcher.subscribe(organization="acme"))["cursor"]
+    (client,) = api.app.state.web.live.hub.clients
+    missed: list[Job] = []
+
+    def fail(*_: object) -> None:
+        missed.append(api.fl.submit("report", organization="acme"))
+        while not any(client._held.values()):
+            time.sleep(0.01)
+        raise StorageUnavailable("The connection broke.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fairlane.realtime.live.catch_up", fail)
+        assert (await watcher.subscribe(organization="acme", after=cursor))["error"]["status"] == 503
+    assert (await watcher.subscribe(organization="acme", after=cursor))["reset"] is False
+    new = await asyncio.to_thread(api.fl.submit, "report", organization="acme")
+    await watcher.until_status(new.id, "queued")
+    assert watcher.statuses(missed[0].id) == ["queued"]
 
 
 async def test_alerts_are_told_to_the_organization_and_to_operators(api: Api, connect: Connect):

@@ -118,6 +118,26 @@ def test_what_comes_while_somebody_enters_waits_for_what_was_missed_and_nothing_
     assert waiting(one) == [3, 4, 6, 5, 7]
 
 
+def test_who_loses_a_room_before_the_answer_is_told_nothing_of_it_behind_that(hub: Hub):
+    one = client(hub)
+    one.hold(ACME)
+    hub.enter(one, ACME)
+    hub.tell(step(4))
+    hub.revoke(one, [ACME])
+    one.release(ACME, [step(3)])
+    assert waiting(one) == ["revoked"]
+
+
+def test_who_leaves_a_room_that_could_not_be_entered_is_not_told_what_came_meanwhile(hub: Hub):
+    one = client(hub)
+    one.hold(ACME)
+    hub.enter(one, ACME)
+    hub.tell(step(4))
+    hub.leave(one, ACME)
+    one.release(ACME)
+    assert waiting(one) == []
+
+
 def test_whoever_loses_a_room_gets_nothing_of_it_that_waited(hub: Hub):
     one = client(hub, ACME, OTHER)
     hub.tell(step(1))

@@ -116,12 +116,17 @@ class Client:
         return [self._waiting.pop(key) for key in keys]
 
     def hold(self, room: Room) -> None:
-        """Keep back what is told of the room until `release`."""
+        """Keep back what is told of the room until `release`, or until it is left."""
         self._held[room] = []
 
     def release(self, room: Room, missed: Sequence[Message] = ()) -> None:
-        """Let go what was kept back, behind what it had missed before; nothing is told twice."""
-        held = self._held.pop(room, [])
+        """Let go what was kept back, behind what it had missed before; nothing is told twice.
+
+        Nothing at all where the room was left meanwhile: what is behind a gap must not move a cursor over it.
+        """
+        held = self._held.pop(room, None)
+        if held is None:
+            return
         self._known.pop(room, None)
         for message in missed:
             self.put(message)
@@ -129,10 +134,14 @@ class Client:
         for message in held:
             self.put(message)
 
-    def revoke(self, room: Room) -> None:
-        """Send nothing of the room any more but that it was left."""
+    def leave(self, room: Room) -> None:
+        """Be told of the room no more."""
+        self.rooms.discard(room)
         self._held.pop(room, None)
         self._known.pop(room, None)
+
+    def revoke(self, room: Room) -> None:
+        """Send nothing of a room that was left any more but that it was."""
         self._forget(room)
         self.put(Message(room, Revoked(room=room.name)))
 
@@ -204,7 +213,7 @@ class Hub:
 
     def leave(self, client: Client, room: Room) -> None:
         """Take a client out of a room."""
-        client.rooms.discard(room)
+        client.leave(room)
         members = self._rooms.get(room, {})
         members.pop(client, None)
         if not members:

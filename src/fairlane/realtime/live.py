@@ -123,7 +123,6 @@ class Live:
                 raise JobNotFound("Meanwhile it may no longer be seen.")
         except BaseException:
             self.hub.leave(client, room)
-            client.release(room)
             raise
         cursor = self._feed.cursors.seal(position) if missed is None else missed.cursor
         is_reset = after is not None and missed is None
