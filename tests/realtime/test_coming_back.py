@@ -11,6 +11,7 @@ import pytest
 
 from fairlane import Job, StorageUnavailable, Submission
 from fairlane.domain.events import DeadLetterAlert, QueueLimitWarning
+from fairlane.realtime.events import Heartbeat
 from tests.api.served import OPERATOR, Api
 from tests.realtime.watching import PATIENCE, Watcher, eventually
 
@@ -109,7 +110,9 @@ class Reader:
             async for line in self._lines:
                 name, _, value = line.partition(": ")
                 if line == "" and "event" in found:
-                    return {**found, "data": json.loads(found["data"])}
+                    if found["event"] != Heartbeat.name:
+                        return {**found, "data": json.loads(found["data"])}
+                    found = {}
                 if name in {"event", "id", "data"}:
                     found[name] = value
         raise AssertionError("the stream has ended")

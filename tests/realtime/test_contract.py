@@ -12,7 +12,7 @@ import pytest
 from docs import asyncapi
 from fairlane import JobContext, Submission
 from fairlane.domain.events import DeadLetterAlert, QueueLimitWarning
-from fairlane.realtime.events import EVENTS, Reset, Revoked
+from fairlane.realtime.events import EVENTS, Heartbeat, Reset, Revoked
 from fairlane.realtime.sockets import REQUESTS
 from tests.api.served import Api
 from tests.realtime.watching import PATIENCE, Watcher
@@ -52,7 +52,7 @@ def test_the_dashboard_knows_the_same_events_with_the_same_fields(document: Any)
     expected = {
         f'"{event.name}"': {name: in_typescript(one) for name, one in properties_of(document, event.name).items()}
         for event in EVENTS
-        if event not in {Reset, Revoked}
+        if event not in {Reset, Revoked, Heartbeat}
     }
     assert {fields.pop("name"): {**told, **fields} for fields in known} == expected
     (listened_to,) = re.findall(r"EVENTS = \[(.+)\]", text)
@@ -62,7 +62,7 @@ def test_the_dashboard_knows_the_same_events_with_the_same_fields(document: Any)
 def properties_of(document: Any, event: str) -> dict[str, Any]:
     """The fields of an event, all of which it has."""
     schema = document["components"]["schemas"][payload_of(document, event)]
-    assert set(schema["required"]) == schema["properties"].keys()
+    assert set(schema.get("required", ())) == schema["properties"].keys()
     properties: dict[str, Any] = schema["properties"]
     return properties
 
@@ -81,7 +81,11 @@ def in_typescript(schema: dict[str, Any]) -> str:
     return "number" if kind == "integer" else kind
 
 
-async def test_all_that_is_told_is_what_it_describes(api: Api, connect: Any, document: Any):
+async def test_all_that_is_told_is_what_it_describes(
+    api: Api, connect: Any, document: Any, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("fairlane.realtime.live._BEAT", 0.1)
+
     def check(name: str, value: Any) -> None:
         schema = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
         jsonschema_rs.validate(schema, value)
@@ -103,14 +107,15 @@ async def test_all_that_is_told_is_what_it_describes(api: Api, connect: Any, doc
     await asyncio.to_thread(api.run)
     for alert in (DeadLetterAlert("acme", 51), QueueLimitWarning("acme", 8, 10)):
         api.fl.emit(alert)
-    await watcher.until(lambda told: len({name for name, _ in told}) == len(EVENTS) - 2)
+    await watcher.until(lambda told: len({name for name, _ in told}) == len(EVENTS) - 3)
+    await watcher.until(lambda _: watcher.heartbeats)
     # More than are told one by one.
     await asyncio.to_thread(api.fl.submit_many, [Submission("report", "acme") for _ in range(501)])
     await watcher.until(lambda told: "reset" in dict(told))
     await asyncio.to_thread(api.fl.members.remove, "acme", "member")
     async with asyncio.timeout(PATIENCE):
         await watcher.is_gone.wait()
-    assert set(watcher.names()) == {event.name for event in EVENTS}
-    for name, data in watcher.told:
+    assert {*watcher.names(), Heartbeat.name} == {event.name for event in EVENTS}
+    for name, data in (*watcher.told, (Heartbeat.name, watcher.heartbeats[0])):
         check(payload_of(document, name), data)
         assert data.keys() == properties_of(document, name).keys()

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -163,6 +164,53 @@ async def test_rights_that_a_user_loses_are_looked_at_without_waiting_another_se
     async with asyncio.timeout(BUSY):
         await watcher.is_gone.wait()
     assert watcher.told[-1] == ("revoked", {"room": "admin:jobs"})
+
+
+async def test_a_look_whether_clients_may_stay_that_breaks_is_made_again(
+    api: Api, connect: Connect, monkeypatch: pytest.MonkeyPatch
+):
+    membership = api.app.state.web.live._membership
+    broken = []
+
+    def breaks(*asked: Any) -> Any:
+        monkeypatch.undo()
+        broken.append(asked)
+        raise RuntimeError("canary")
+
+    monkeypatch.setattr(membership, "principals", breaks)
+    watcher = await connect(api)
+    await watcher.subscribe(organization="acme")
+    await eventually(lambda: broken and membership.credentials_checked)
+    job = await asyncio.to_thread(api.fl.submit, "report", organization="acme")
+    await watcher.until_status(job.id, "queued")
+
+
+async def test_clients_hear_a_heartbeat_only_while_they_are_told_what_happens(
+    api: Api, connect: Connect, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("fairlane.realtime.live._BEAT", 0.0)
+    live = api.app.state.web.live
+    watcher = await connect(api)
+    await watcher.subscribe(organization="acme")
+    await watcher.until(lambda _: watcher.heartbeats)
+    beat, seen = live.hub.beat, Counter[str]()
+    beats: list[int] = []
+
+    def count() -> None:
+        seen["beats"] += 1
+        beat()
+
+    def stale(_now: float) -> bool:
+        beats.append(seen["beats"])
+        return False
+
+    with monkeypatch.context() as patch:
+        patch.setattr(live.hub, "beat", count)
+        patch.setattr(live._membership, "is_fresh", stale)
+        await eventually(lambda: len(beats) > 5)
+        assert len(set(beats)) == 1
+    heard = len(watcher.heartbeats)
+    await watcher.until(lambda _: len(watcher.heartbeats) > heard)
 
 
 async def test_who_loses_one_room_keeps_the_others(api: Api, connect: Connect):

@@ -11,7 +11,7 @@ import socketio
 from sqlalchemy import Connection, insert
 
 from fairlane import Fairlane
-from fairlane.realtime.events import EVENTS
+from fairlane.realtime.events import EVENTS, Heartbeat
 from fairlane.store.tables import execution_log
 from tests.api.served import Api
 
@@ -34,7 +34,8 @@ class Watcher:
         self.api = api
         self.secret = secret if secret is not None or ticket is not None else api.token(user, organization)
         self.gone_at: float | None = None  # when it was closed, by `time.monotonic`
-        self.told: list[tuple[str, dict[str, Any]]] = []
+        self.told: list[tuple[str, dict[str, Any]]] = []  # but heartbeats
+        self.heartbeats: list[dict[str, Any]] = []
         self.refused: Any = None  # why it was not let in
         self.is_gone = asyncio.Event()
         self._ticket = ticket
@@ -65,7 +66,10 @@ class Watcher:
 
     def _keeping(self, name: str) -> Callable[[dict[str, Any]], None]:
         def keep(data: dict[str, Any]) -> None:
-            self.told.append((name, data))
+            if name == Heartbeat.name:
+                self.heartbeats.append(data)
+            else:
+                self.told.append((name, data))
             self._news.set()
 
         return keep

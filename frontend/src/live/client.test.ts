@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { PATIENCE, REFUSED } from "./phase";
+import { PATIENCE, REFUSED, SILENCE } from "./phase";
 
 type Ack = { room: string; cursor: string; snapshot: null; reset: boolean } | { error: { status: number } };
 interface Asked {
@@ -302,6 +302,63 @@ describe("entering rooms", () => {
     listener.stop();
     await letIn(socket.asked[0]);
     expect(socket.emitted).toEqual([["unsubscribe", { room: "org:acme" }]]);
+  });
+});
+
+describe("a connection that brings nothing", () => {
+  it("is live only while it says that all was told", async () => {
+    const { socket, listener } = await hearing();
+    for (let beats = 0; beats < 5; beats += 1) {
+      await pass(SILENCE - 1);
+      socket.tell("heartbeat");
+    }
+    expect(live.phase).toBe("live");
+    expect(live.heardAt).toBe(Date.now());
+    await pass(SILENCE);
+    expect(live.phase).toBe("catching up");
+    await pass(PATIENCE);
+    expect(live.phase).toBe("polling");
+
+    socket.tell("job_status_changed", step(2));
+    expect(live.phase).toBe("polling");
+    socket.tell("heartbeat");
+    expect(live.phase).toBe("live");
+    expect(listener.onEvent).toHaveBeenCalledOnce();
+    expect(listener.onReset).not.toHaveBeenCalled();
+  });
+
+  it("is not live because it lets one into another room", async () => {
+    const { socket } = await hearing();
+    await pass(SILENCE);
+    await watch(GLOBEX);
+    await letIn(socket.asked[1]);
+    expect(live.phase).toBe("catching up");
+    socket.tell("heartbeat");
+    expect(live.phase).toBe("live");
+  });
+
+  it("is as new once it was made again", async () => {
+    const { socket } = await hearing();
+    await pass(SILENCE);
+    socket.cut();
+    await pass(SILENCE);
+    socket.accept();
+    await letIn(socket.asked[1]);
+    expect(live.phase).toBe("live");
+    await pass(SILENCE - 1);
+    expect(live.phase).toBe("live");
+  });
+
+  it("does not hold up what is tried again", async () => {
+    const { socket } = await watch(ACME, GLOBEX);
+    socket.accept();
+    await letIn(socket.asked[0]);
+    socket.asked[1]?.answer({ error: { status: 403 } });
+    for (let beats = 0; beats < REFUSED / 5_000; beats += 1) {
+      await pass(5_000);
+      socket.tell("heartbeat");
+    }
+    expect(socket.asked).toHaveLength(3);
   });
 });
 

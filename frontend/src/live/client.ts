@@ -14,7 +14,7 @@ import {
   type Subscribed,
   type Target,
 } from "./events";
-import { backoff, next, PATIENCE, type Phase, REFUSED, type Signal } from "./phase";
+import { backoff, next, PATIENCE, type Phase, REFUSED, SILENCE, type Signal } from "./phase";
 
 export interface Listener {
   onEvent: (event: Event) => void;
@@ -46,6 +46,9 @@ export class LiveClient {
   #observers = new Set<() => void>();
   #patience: ReturnType<typeof setTimeout> | undefined;
   #retry: ReturnType<typeof setTimeout> | undefined;
+  #silence: ReturnType<typeof setTimeout> | undefined;
+  /** Whether heartbeats are missing: the connection is there, and does not bring what happens. */
+  #isSilent = false;
   /** How often something did not work since all did. */
   #failures = 0;
 
@@ -97,6 +100,7 @@ export class LiveClient {
   close(): void {
     clearTimeout(this.#patience);
     clearTimeout(this.#retry);
+    this.#stopAwaiting();
     this.#patience = this.#retry = undefined;
     this.#failures = 0;
     // What this socket still says is no news.
@@ -134,6 +138,7 @@ export class LiveClient {
     socket.on("connect_error", () => this.#onLost());
     for (const name of EVENTS) socket.on(name, (told: object) => this.#onEvent({ ...told, name } as Event));
     socket.on("reset", ({ room, cursor }: { room: string; cursor: string }) => this.#onReset(room, cursor));
+    socket.on("heartbeat", () => this.#onHeartbeat());
     socket.on("revoked", ({ room }: { room: string }) => this.#onRevoked(room));
   }
 
@@ -143,6 +148,7 @@ export class LiveClient {
   }
 
   #onLost(): void {
+    this.#stopAwaiting();
     for (const watched of this.#watched.values()) if (watched.standing !== "refused") watched.standing = "outside";
     this.#fallBehind();
     // Where the server has closed it, or did not take the ticket, socket.io itself does not try again.
@@ -176,6 +182,8 @@ export class LiveClient {
       return;
     }
     this.heard();
+    // One who is silent has to be heard first.
+    if (this.#silence === undefined) this.#awaitHeartbeat();
     watched.standing = "inside";
     const isFirst = place.cursor === null;
     const isAnew = arrive(place, answer);
@@ -193,7 +201,7 @@ export class LiveClient {
   #settle(): void {
     if (!this.#socket?.connected || this.#watched.size === 0) return;
     const missing = this.#missing();
-    if (missing.length === 0) {
+    if (missing.length === 0 && !this.#isSilent) {
       clearTimeout(this.#patience);
       clearTimeout(this.#retry);
       this.#patience = this.#retry = undefined;
@@ -230,6 +238,28 @@ export class LiveClient {
       arrive(watched.place, { room, cursor, snapshot: null, reset: true });
       for (const listener of watched.listeners) listener.onReset();
     }
+  }
+
+  /** All that has happened was told. */
+  #onHeartbeat(): void {
+    this.heard();
+    const wasSilent = this.#isSilent;
+    this.#awaitHeartbeat();
+    if (wasSilent && this.#missing().length === 0) this.#settle();
+  }
+
+  #awaitHeartbeat(): void {
+    this.#stopAwaiting();
+    this.#silence = setTimeout(() => {
+      this.#isSilent = true;
+      this.#fallBehind();
+    }, SILENCE);
+  }
+
+  #stopAwaiting(): void {
+    clearTimeout(this.#silence);
+    this.#silence = undefined;
+    this.#isSilent = false;
   }
 
   #onRevoked(room: string): void {

@@ -7,7 +7,7 @@ export type Signal =
   | "connected"
   /** All rooms have answered. */
   | "caught up"
-  /** It went away, could not be made, or does not bring all that is watched. */
+  /** It went away, could not be made, is silent, or does not bring all that is watched. */
   | "lost"
   /** There has been none for a while. */
   | "waited";
@@ -27,6 +27,8 @@ export function next(phase: Phase, signal: Signal): Phase {
 export const FIRST = 200;
 /** How long without a connection before one polls, in milliseconds. */
 export const PATIENCE = 4_000;
+/** How long without a heartbeat before one knows no more what happens, in milliseconds: three were due. */
+export const SILENCE = 15_000;
 /** How often one polls, in milliseconds. */
 export const POLL = 5_000;
 /** How long until one asks again for what was refused, in milliseconds: one may be let in some day. */

@@ -16,14 +16,18 @@ _JOB: Final = "01928f3a-1b2c-7d4e-8f50-9a6b7c8d9e0f"
 
 
 class Event(BaseModel):
-    """What all have."""
+    """What clients are told."""
 
     name: ClassVar[str]
+
+
+class InRoom(Event):
+    """An event of a room."""
 
     room: str = Field(description="In which room it is told.", examples=["org:acme"])
 
 
-class Placed(Event):
+class Placed(InRoom):
     """An event with a place in the feed."""
 
     cursor: str = Field(
@@ -89,10 +93,16 @@ class Reset(Placed):
     name: ClassVar[str] = "reset"
 
 
-class Revoked(Event):
+class Revoked(InRoom):
     """The room may no longer be seen, and was left. Without a room left the connection is closed."""
 
     name: ClassVar[str] = "revoked"
+
+
+class Heartbeat(Event):
+    """All that has happened was told. It comes every five seconds; who hears none for longer is not up to date."""
+
+    name: ClassVar[str] = "heartbeat"
 
 
 EVENTS: Final[tuple[type[Event], ...]] = (
@@ -102,6 +112,7 @@ EVENTS: Final[tuple[type[Event], ...]] = (
     QueueLimitWarning,
     Reset,
     Revoked,
+    Heartbeat,
 )
 
 

@@ -3,14 +3,14 @@
 All of it belongs to one event loop.
 """
 
-from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple
 from uuid import UUID
 
 from fairlane.domain.errors import RateLimited
 from fairlane.domain.permissions import Principal
-from fairlane.realtime.events import Event, Reset, Revoked
+from fairlane.realtime.events import Event, Heartbeat, Reset, Revoked
 from fairlane.store.statements.feed import Audience
 
 # Messages that wait for a client; one that lets more gather is dropped. They are shared by all who get them.
@@ -54,13 +54,14 @@ class Message:
     """An event on its way to a room.
 
     Args:
+        room: None: to all, whatever room they are in.
         number: of the log's row that it tells of; None: of none.
         key: of several with one key only the latest counts.
     """
 
     __slots__ = ("data", "key", "name", "number", "room", "text")
 
-    def __init__(self, room: Room, event: Event, *, number: int | None = None, key: Hashable = None) -> None:
+    def __init__(self, room: Room | None, event: Event, *, number: int | None = None, key: Hashable = None) -> None:
         self.room = room
         self.name = event.name
         self.data = event.model_dump(mode="json")
@@ -83,8 +84,8 @@ class Client:
         self.is_ending = False  # it is closed as soon as nothing waits
         self._wake = wake
         self._waiting: dict[object, Message] = {}
-        self._held: dict[Room, list[Message]] = {}
-        self._known: dict[Room, set[int]] = {}  # rows that it was told of before the room will be
+        self._held: dict[Room | None, list[Message]] = {}
+        self._known: dict[Room | None, set[int]] = {}  # rows that it was told of before the room will be
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -157,7 +158,7 @@ class Client:
         self.is_ending = True
         self._wake()
 
-    def _forget(self, room: Room) -> None:
+    def _forget(self, room: Room | None) -> None:
         self._waiting = {key: one for key, one in self._waiting.items() if one.room != room}
 
 
@@ -235,9 +236,17 @@ class Hub:
         if rooms and not client.rooms:
             client.end()
 
+    def beat(self) -> None:
+        """Say to all that everything was told."""
+        self._put(Message(None, Heartbeat(), key=Heartbeat.name), self.clients)
+
     def tell(self, message: Message) -> None:
         """Let a message wait for all in its room."""
-        for client in list(self._rooms.get(message.room, ())):
+        if message.room is not None:
+            self._put(message, self._rooms.get(message.room, ()))
+
+    def _put(self, message: Message, clients: Iterable[Client]) -> None:
+        for client in list(clients):
             client.put(message)
             if not client.is_open:
                 self.dropped += 1

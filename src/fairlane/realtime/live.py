@@ -34,6 +34,7 @@ _WARM: Final = 0.5  # seconds that a start waits for transactions from before it
 _RETRY: Final = 0.2  # seconds
 _OUTAGE: Final = 5.0  # seconds, after which the database may be another one: a standby that lacks the last rows
 _AGAIN: Final = 1.0  # seconds between two looks whether clients may still be where they are
+_BEAT: Final = 5.0  # seconds
 _LINGER: Final = 5.0  # seconds that it goes on without clients: a page that is loaded again comes back
 
 
@@ -175,7 +176,8 @@ class Live:
         self._position = self._feed.position
 
     async def _follow(self) -> None:
-        pause, heard, answered, has_failed = _BUSY, time.monotonic(), time.monotonic(), False
+        pause, has_failed = _BUSY, False
+        heard = answered = beaten = time.monotonic()
         while True:
             now = time.monotonic()
             heard = now if self.hub.clients else heard
@@ -201,6 +203,9 @@ class Live:
                 await asyncio.sleep(_OUTAGE)
                 continue
             answered, has_failed = time.monotonic(), False
+            if answered - beaten > _BEAT and not look.has_more:
+                self.hub.beat()
+                beaten = answered
             is_quiet = not (look.entries or look.progress or look.alerts or look.is_lost)
             pause = min(pause * _SLOWER, _IDLE) if is_quiet else _BUSY
             await self._pause(0.0 if look.has_more else pause)
@@ -259,7 +264,12 @@ class Live:
 async def _each_second(check: Callable[[], Coroutine[Any, Any, None]], sooner: asyncio.Event) -> None:
     while True:
         sooner.clear()
-        with suppress(FairlaneError):  # without an answer nothing is told for long: see `Membership.is_fresh`
+        # Without an answer nothing is told for long: see `Membership.is_fresh`.
+        try:
             await check()
+        except FairlaneError:
+            pass
+        except Exception:  # noqa: BLE001 - a mistake of ours, too, must leave nobody in silence
+            _log.exception("Whether clients may still watch could not be looked up, and is again in a second.")
         with suppress(TimeoutError):
             await asyncio.wait_for(sooner.wait(), _AGAIN)
