@@ -386,6 +386,42 @@ describe("what can't be told", () => {
   });
 });
 
+describe("an answer that is not heard in time", () => {
+  it("may have said that all is to be fetched anew, so the next one is taken to say it", async () => {
+    const { socket, listener } = await hearing();
+    socket.cut();
+    socket.connect();
+    await pass();
+    socket.accept();
+    await pass(10_000);
+    socket.tell("job_status_changed", step(900));
+    await pass(1_000);
+    expect(socket.asked[2]?.wanted).toEqual({ ...ACME, after: "acme 900" });
+    await letIn(socket.asked[2], { cursor: "acme 900" });
+    expect(listener.onReset).toHaveBeenCalledOnce();
+
+    socket.cut();
+    socket.connect();
+    await pass();
+    socket.accept();
+    await letIn(socket.asked[3]);
+    expect(listener.onReset).toHaveBeenCalledOnce();
+  });
+
+  it("said nothing where the connection went away before it", async () => {
+    const { socket, listener } = await hearing();
+    for (let times = 1; times <= 2; times += 1) {
+      socket.cut();
+      socket.connect();
+      await pass();
+      socket.accept();
+      await pass();
+    }
+    await letIn(socket.asked[2]);
+    expect(listener.onReset).not.toHaveBeenCalled();
+  });
+});
+
 describe("what one may not see any more", () => {
   it("is asked for again now and then, while the rest goes on", async () => {
     const { socket, listener } = await hearing();

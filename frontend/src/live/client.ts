@@ -32,6 +32,8 @@ interface Watched {
   listeners: Set<Listener>;
   /** Whether one is in its room. */
   standing: "outside" | "asking" | "inside" | "refused";
+  /** An answer came too late to be heard. It may have said "reset", and events behind it move the cursor. */
+  mayLack: boolean;
 }
 
 /** How long the server may take to let one into a room, in milliseconds. */
@@ -56,7 +58,13 @@ export class LiveClient {
   watch(target: Target, listener: Listener): () => void {
     const key = keyOf(target);
     const known = this.#watched.get(key);
-    const watched: Watched = known ?? { target, place: newPlace(), listeners: new Set(), standing: "outside" };
+    const watched: Watched = known ?? {
+      target,
+      place: newPlace(),
+      listeners: new Set(),
+      standing: "outside",
+      mayLack: false,
+    };
     watched.listeners.add(listener);
     if (!known) {
       this.#watched.set(key, watched);
@@ -178,6 +186,7 @@ export class LiveClient {
       const status = answer?.error?.status;
       const isRefused = status === 404 || status === 403;
       watched.standing = isRefused ? "refused" : "outside";
+      watched.mayLack ||= answer === null && socket.connected;
       if (isRefused && !wasRefused) for (const one of listeners) one.onAccess?.();
       return;
     }
@@ -186,7 +195,8 @@ export class LiveClient {
     if (this.#silence === undefined) this.#awaitHeartbeat();
     watched.standing = "inside";
     const isFirst = place.cursor === null;
-    const isAnew = arrive(place, answer);
+    const isAnew = arrive(place, { ...answer, reset: answer.reset || watched.mayLack });
+    watched.mayLack = false;
     if (!this.#watched.has(keyOf(target))) this.#leave(watched);
     if (wasRefused) for (const one of listeners) one.onAccess?.();
     else if (isAnew) for (const one of listeners) isFirst ? one.onBegin?.() : one.onReset();
