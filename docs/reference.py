@@ -47,6 +47,7 @@ RETURNED: Final = (
     "domain.jobs.LogLine",
     "domain.jobs.DeadLetter",
     "domain.jobs.DeadLetterGroup",
+    "domain.jobs.RetriedGroup",
     "domain.breaker.Breaker",
     "domain.breaker.Trial",
     "domain.explain.Explanation",

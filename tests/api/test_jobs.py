@@ -228,7 +228,10 @@ def test_dead_letters_are_grouped_decided_about_and_retried_together(api: Api):
     assert [(one["id"], one["type"]) for one in some["refused"]] == [(unknown, "urn:fairlane:problem:job-not-found")]
     path = f"{base}/dead-letter-groups/{group['fingerprint']}/retry"
     assert admin.post(path, json={"per_second": 0}).status_code == 422
-    assert admin.post(path, json={"per_second": 100}).json() == {"retried": 1}
+    assert admin.post(path, json={"job_type": "report"}).json()["changed"] == 0
+    whole = admin.post(path, json={"job_type": "failing", "per_second": 100}).json()
+    assert (whole["action"], whole["state"], whole["changed"], whole["refused"]) == ("retry", "done", 1, 0)
+    assert whole["filter"] == {"fingerprint": group["fingerprint"], "job_type": "failing"}
     left = admin.get(f"{base}/dead-letters", params={"resolution": "any", "limit": 1}).json()
     assert left["next_cursor"] is not None
     assert admin.delete(f"{base}/dead-letters/{ids[0]}").status_code == 204

@@ -52,7 +52,7 @@ def test_from_the_overview_clicks_lead_to_all_with_one_error_which_are_retried_a
     pace.fill("0.01")
     expect(page.get_by_role("dialog")).to_contain_text("ready after 3 min 20 s")
     page.get_by_role("button", name="Retry 3 jobs").click()
-    expect(page.get_by_text("3 jobs will run again.")).to_be_visible()
+    expect(page.get_by_role("list", name="Bulk actions")).to_contain_text("3 jobs queued again.")
     expect(page.get_by_text("No dead letters")).to_be_visible()
     retried = [site.fl.get(job, organization="acme") for job in letters]
     assert {job.status for job in retried} == {"queued"}

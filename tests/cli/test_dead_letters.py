@@ -27,7 +27,7 @@ def test_groups_and_their_retry(run: Run, fl: Fairlane, dead: Job) -> None:
     assert printed == "1 job queued again.\n"
     assert fl.get(dead.id, organization="acme").status is JobStatus.QUEUED
     again = run("dead-letters", "retry-group", group["fingerprint"], "-o", "acme", "--json")
-    assert again.json == {"retried": 0, "left": 0}
+    assert again.json == {"retried": 0, "refused": 0, "left": 0}
 
 
 def test_of_an_error_only_one_type_is_listed_and_retried(run: Run, dead: Job) -> None:

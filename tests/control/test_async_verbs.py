@@ -55,7 +55,7 @@ async def test_dead_letters_through_async_verbs(scene: Scene):
     (group,) = await letters.groups("acme")
     await letters.ignore(job.id, "acme", user="olga")
     assert (await letters.list("acme")).items == ()
-    assert await letters.retry_group(group.fingerprint, "acme") == 0
+    assert (await letters.retry_group(group.fingerprint, "acme")).retried == 0
     assert (await letters.retry(job.id, "acme", user="olga")).status == JobStatus.QUEUED
 
 

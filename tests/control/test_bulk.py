@@ -13,6 +13,7 @@ from fairlane import BulkActionNotFound, InvalidParameters, JobStatus, Submissio
 from fairlane.control import bulk_steps, bulk_work
 from fairlane.control.bulk_rows import kept_wanted, wanted_of
 from fairlane.domain.bulk import MOST_WORKING, BulkAction
+from fairlane.domain.outcomes import ErrorReport, Failed
 from fairlane.store.statements import bulk_actions
 from fairlane.store.statements.job_list import Wanted
 from tests.store.races.scene import BROKEN, DAY, Scene
@@ -61,6 +62,20 @@ def test_dead_letters_are_retried_and_nothing_else(scene: Scene):
     scene.fl.cancel(scene.submit().id, organization="acme")
     assert all_of(scene, "retry").changed == 2
     assert {scene.get(job).status for job in buried} == {QUEUED}
+
+
+def test_of_dead_letters_only_those_with_an_error_that_nobody_has_decided_about_are_retried(scene: Scene):
+    decided, *buried = bury(scene, 3)
+    other = scene.submit()
+    jam = ErrorReport("PaperJam", "in tray 2", permanent=True, fingerprint="PaperJam in tray 2")
+    scene.end(*scene.worker().claim(1), outcome=Failed(jam))
+    scene.fl.dead_letters.resolve(decided.id, "acme")
+    error = next(one.fingerprint for one in scene.fl.dead_letters.groups("acme") if one.error_type != "PaperJam")
+    assert all_of(scene, "retry", {"fingerprint": error, "job_type": "letter"}).changed == 0
+    done = all_of(scene, "retry", {"fingerprint": error, "job_type": "report"})
+    assert (done.changed, done.passed_over) == (2, 0)
+    assert {scene.get(job).status for job in buried} == {QUEUED}
+    assert {scene.get(job).status for job in (decided, other)} == {JobStatus.DEAD_LETTER}
 
 
 def test_dead_letters_are_deleted(scene: Scene):
@@ -234,6 +249,7 @@ def _wanted() -> Iterator[st.SearchStrategy[Any]]:
     yield st.booleans()
     yield st.frozensets(pairs, max_size=3)
     yield moments
+    yield texts
 
 
 @given(st.tuples(*_wanted()))

@@ -396,6 +396,17 @@ CASES = {
     ),
     "jobs of an organization": Case(page_of, ("jobs_",), ()),
     "jobs of a status": Case(partial(page_of, statuses=frozenset({JobStatus.PENDING})), ("jobs_status",)),
+    "jobs that died of one error": Case(
+        lambda connection: job_list.ids(
+            connection,
+            "big",
+            job_list.Wanted(statuses=frozenset({JobStatus.DEAD_LETTER}), fingerprint="frequent"),
+            before=UUID(int=540_000),
+            limit=200,
+        ),
+        ("jobs_status", "dead_letters_"),
+        ("dead_letters_group",),
+    ),
     "oldest jobs of a status": Case(
         lambda connection: job_list.page(
             connection,

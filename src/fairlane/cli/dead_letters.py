@@ -132,16 +132,18 @@ def retry_group(
     fl = engine(context)
     refuse_stranger(fl, organization, user)
     whole = find_fingerprint(fl, fingerprint, organization)
-    retried = fl.dead_letters.retry_group(whole, organization, job_type=job_type, user=user, per_second=per_second)
+    done = fl.dead_letters.retry_group(whole, organization, job_type=job_type, user=user, per_second=per_second)
     left = fl.dead_letters.list(organization, fingerprint=whole, job_type=job_type, limit=1).total
     if as_json:
-        print_json({"retried": retried, "left": left})
+        print_json({"retried": done.retried, "refused": done.refused, "left": left})
         return
-    say(f"{number_of(retried, 'job')} queued again.")
-    if left:
+    say(f"{number_of(done.retried, 'job')} queued again.")
+    if done.refused:
+        say(f"{number_of(done.refused, 'job')} refused: not {user}'s own; an admin of {organization} can retry them.")
+    if following := left - done.refused:
         say(
-            f"{number_of(left, 'dead letter')} of the group left: what went down with its parent follows when that is "
-            "retried. `fairlane jobs explain` names the parent."
+            f"{number_of(following, 'dead letter')} of the group left: what went down with its parent follows when "
+            "that is retried. `fairlane jobs explain` names the parent."
         )
 
 

@@ -9,9 +9,9 @@ from sqlalchemy import Connection
 
 from fairlane.control.jobs import JobControl
 from fairlane.domain.cursors import decode_cursor, encode_cursor
-from fairlane.domain.errors import IllegalTransition, InvalidParameters, JobNotFound
+from fairlane.domain.errors import IllegalTransition, InvalidParameters, JobNotFound, PermissionDenied
 from fairlane.domain.ids import job_id_of
-from fairlane.domain.jobs import DeadLetter, DeadLetterGroup, Job, Page
+from fairlane.domain.jobs import DeadLetter, DeadLetterGroup, Job, Page, RetriedGroup
 from fairlane.domain.organizations import require_organization
 from fairlane.domain.sealing import Field, is_sealed
 from fairlane.domain.statuses import JobStatus, Resolution
@@ -156,7 +156,7 @@ class DeadLetters:
         job_type: str | None = None,
         user: str | None = None,
         per_second: float = 10.0,
-    ) -> int:
+    ) -> RetriedGroup:
         """Queue all unresolved ones of a group again, paced so that they don't fail together a second time.
 
         Args:
@@ -164,24 +164,26 @@ class DeadLetters:
             per_second: how many become ready each second.
 
         Returns:
-            How many. One that somebody else has retried or deleted meanwhile is passed over, and so is one whose
-            parent is a dead letter: it follows when that is retried.
+            How many, and how many are not the user's. One that somebody else has retried or deleted meanwhile is
+            passed over, and so is one whose parent is a dead letter: it follows when that is retried.
 
         Raises:
             JobNotFound: the user is not a member of the organization.
-            PermissionDenied: one of them is not the user's; those before it are queued.
             InvalidParameters: `per_second` is not above 0.
         """
         if not per_second > 0:
             raise InvalidParameters(f"per_second must be above 0, not {per_second!r}.")
         start = self._database.read(self._database.clock.now)
-        retried, cursor = 0, None
+        retried, refused, cursor = 0, 0, None
         while True:
             page = self.list(organization, fingerprint=fingerprint, job_type=job_type, limit=_BATCH, cursor=cursor)
             for letter in page.items:
                 at = start + timedelta(seconds=retried / per_second)
                 try:
                     self._jobs.retry(letter.job_id, organization, user=user, at=at)
+                except PermissionDenied:
+                    refused += 1
+                    continue
                 except IllegalTransition:
                     continue  # somebody else was first, or it follows its parent
                 except JobNotFound:
@@ -190,7 +192,7 @@ class DeadLetters:
                     continue  # it was deleted meanwhile
                 retried += 1
             if page.next_cursor is None:
-                return retried
+                return RetriedGroup(retried, refused)
             cursor = page.next_cursor
 
     def resolve(

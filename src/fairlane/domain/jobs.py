@@ -128,6 +128,14 @@ class DeadLetterGroup:
 
 
 @dataclass(frozen=True, slots=True)
+class RetriedGroup:
+    """How many dead letters of a group were queued again, and how many were refused, as they are not the user's."""
+
+    retried: int
+    refused: int
+
+
+@dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
     """One page of a list. `total` stops counting at `total_capped_at`; `searched` says how far a text search looked."""
 

@@ -42,6 +42,7 @@ class Filters(TypedDict, total=False):
     created_before: datetime | None
     text: str | None
     in_errors: bool
+    fingerprint: str | None
 
 
 def wanted_of(**filters: Unpack[Filters]) -> Wanted:
@@ -64,6 +65,7 @@ def wanted_of(**filters: Unpack[Filters]) -> Wanted:
         filters.get("created_after"),
         filters.get("created_before"),
         in_errors=filters.get("in_errors", True),
+        fingerprint=filters.get("fingerprint"),
     )
     check(wanted)
     return wanted
@@ -118,7 +120,7 @@ def check(wanted: Wanted) -> None:
     Raises:
         InvalidParameters: a text that nothing is stored under, or a moment that could be any of a day's.
     """
-    storable(job_type=wanted.job_type, user=wanted.user, queue=wanted.queue)
+    storable(job_type=wanted.job_type, user=wanted.user, queue=wanted.queue, fingerprint=wanted.fingerprint)
     for pair in wanted.labels:
         storable(label="".join(pair))
     for name in ("created_after", "created_before"):

@@ -86,6 +86,7 @@ class Reads:
         limit: int = 20,
         cursor: str | None = None,
         in_errors: bool = True,
+        fingerprint: str | None = None,
         oldest_first: bool = False,
     ) -> Page[Job]:
         """Jobs that fit all that is given, newest first; the page's `total` counts to 10,000 and no further.
@@ -100,6 +101,7 @@ class Reads:
             limit: 1 to 1000.
             cursor: the page before's `next_cursor`.
             in_errors: whether `text` is looked for in errors, too: whoever may not read them would learn them by it.
+            fingerprint: dead letters with this error that nobody has decided about.
             oldest_first: instead.
 
         Raises:
@@ -118,6 +120,7 @@ class Reads:
             created_after=created_after,
             created_before=created_before,
             in_errors=in_errors,
+            fingerprint=fingerprint,
         )
         search = asked.search_of(text)
         return self._database.read(

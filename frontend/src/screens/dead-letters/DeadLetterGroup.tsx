@@ -20,6 +20,7 @@ import {
   Tag,
   Time,
 } from "../../ui";
+import { BulkActions } from "../jobs/BulkActions";
 import { DecidedSelect } from "./DeadLetters";
 import { Decide, type Deed, Delete, RetrySome } from "./Deeds";
 import { EditAndRetry } from "./EditAndRetry";
@@ -37,6 +38,7 @@ export function DeadLetterGroup() {
   const mayChange = useMay("jobs:change");
   const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
   const [deed, setDeed] = useState<Deed | "retry all" | null>(null);
+  const [begun, setBegun] = useState<readonly string[]>([]);
   const [edited, setEdited] = useState<Letter | null>(null);
   const every = useRefetch(2);
   const letters = useQuery({ ...lettersQuery(organization, fingerprint, search), refetchInterval: every });
@@ -75,6 +77,7 @@ export function DeadLetterGroup() {
         </>
       }
     >
+      {mayChange && <BulkActions organization={organization} begun={begun} />}
       {job_type && (
         <p className="text-sm text-muted">
           Of type <Mono>{job_type}</Mono>.{" "}
@@ -115,6 +118,7 @@ export function DeadLetterGroup() {
           group={{ fingerprint, job_type, error_type: sample.error_type, count: total }}
           organization={organization}
           onClose={() => setDeed(null)}
+          onBegun={(action) => setBegun((before) => [...before, action])}
         />
       )}
       {deed === "retry" && <RetrySome {...deeds} />}

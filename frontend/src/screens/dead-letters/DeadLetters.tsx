@@ -4,6 +4,7 @@ import { useState } from "react";
 import { useRefetch } from "../../live/hooks";
 import { useMay, useOrganization } from "../../shell/access";
 import { Button, Card, type Column, count, EmptyState, Mono, Page, plural, Select, Table, Time } from "../../ui";
+import { BulkActions } from "../jobs/BulkActions";
 import { type Group, groupsQuery } from "./queries";
 import { RetryGroup } from "./RetryGroup";
 import { DECIDED, type Decided, type LettersSearch } from "./search";
@@ -15,6 +16,7 @@ export function DeadLetters() {
   const navigate = useNavigate();
   const mayChange = useMay("jobs:change");
   const [retrying, setRetrying] = useState<Group | null>(null);
+  const [begun, setBegun] = useState<readonly string[]>([]);
   const found = useQuery({ ...groupsQuery(organization, decided), refetchInterval: useRefetch(2) });
   const total = found.data?.items.reduce((sum, group) => sum + group.count, 0);
   const columns: Column<Group>[] = [
@@ -48,6 +50,7 @@ export function DeadLetters() {
         />
       }
     >
+      {mayChange && <BulkActions organization={organization} begun={begun} />}
       <Card
         flush
         title={
@@ -72,7 +75,14 @@ export function DeadLetters() {
           empty={<None decided={decided} />}
         />
       </Card>
-      {retrying && <RetryGroup group={retrying} organization={organization} onClose={() => setRetrying(null)} />}
+      {retrying && (
+        <RetryGroup
+          group={retrying}
+          organization={organization}
+          onClose={() => setRetrying(null)}
+          onBegun={(action) => setBegun((before) => [...before, action])}
+        />
+      )}
     </Page>
   );
 }

@@ -11,11 +11,14 @@ export function RetryGroup({
   group,
   organization,
   onClose,
+  onBegun,
 }: {
   /** Without a type: all that have the error, of every type. */
   group: Pick<Group, "fingerprint" | "error_type" | "count"> & { job_type?: string | undefined };
   organization: string;
   onClose: () => void;
+  /** It has begun: the id of its bulk action. */
+  onBegun: (action: string) => void;
 }) {
   const [text, setText] = useState("10");
   const pace = paceOf(text);
@@ -27,12 +30,12 @@ export function RetryGroup({
           body: { per_second, ...(group.job_type && { job_type: group.job_type }) },
         }),
       ),
-    done: ({ retried }) =>
-      retried > 0
-        ? `${plural(retried, "job")} will run again.`
-        : "None was queued again: they follow when the parents that took them down are retried.",
-    touches: [within(organization, "dead-letters"), within(organization, "jobs"), within(organization, "job-counts")],
-    after: onClose,
+    done: null, // the page tells of it
+    touches: [within(organization)],
+    after: ({ id }) => {
+      onBegun(id);
+      onClose();
+    },
   });
   return (
     <Confirm
@@ -49,6 +52,9 @@ export function RetryGroup({
         All {group.job_type ? <Mono>{group.job_type}</Mono> : "jobs of every type"} that failed with this{" "}
         <Mono>{group.error_type}</Mono> are queued again, with a fresh count of retries. A type whose circuit breaker is
         open lets them wait for its trial.
+      </p>
+      <p className="text-xs text-muted">
+        Members retry their own jobs, admins all. What went down with its parent follows when that is retried.
       </p>
       <Input
         label="Jobs each second"

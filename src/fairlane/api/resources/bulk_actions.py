@@ -125,17 +125,7 @@ def start(scope: _Changing, body: NewBulkAction) -> BulkAction:
     It works for two seconds, from the newest job to the oldest; what is left then, workers do, whoever goes away. After
     a request that got no answer, list bulk actions to see whether it has begun.
     """
-    credential = scope.principal.credential
-    action = scope.fl.bulk.start(
-        body.action,
-        scope.organization,
-        _filters(scope, body),
-        user=scope.user,
-        per_second=body.per_second,
-        right=Right.JOBS_CHANGE,
-        token=credential.key if credential is not None and credential.kind is CredentialKind.TOKEN else None,
-    )
-    return BulkAction.of(action, scope.access)
+    return begin(scope, body.action, _filters(scope, body), body.per_second)
 
 
 @router.post("/count", operation_id="countForBulkAction")
@@ -173,6 +163,25 @@ def stop(scope: _Changing, bulk_action: BulkActionPath) -> BulkAction:
         user=scope.user,
         only_own=not scope.access.is_full,
         right=Right.JOBS_CHANGE,
+    )
+    return BulkAction.of(action, scope.access)
+
+
+def begin(scope: Scope, verb: BulkVerb, filters: Mapping[str, Any], per_second: float | None) -> BulkAction:
+    """Begin it as whoever asks, for as long as they may and their token lives.
+
+    Raises:
+        FairlaneError
+    """
+    credential = scope.principal.credential
+    action = scope.fl.bulk.start(
+        verb,
+        scope.organization,
+        filters,
+        user=scope.user,
+        per_second=per_second,
+        right=Right.JOBS_CHANGE,
+        token=credential.key if credential is not None and credential.kind is CredentialKind.TOKEN else None,
     )
     return BulkAction.of(action, scope.access)
 

@@ -12,11 +12,13 @@ from fairlane.api.authentication import ROOT
 from fairlane.api.pages import Counted, Cursor, Items, Limit
 from fairlane.api.rates import Rate
 from fairlane.api.representations import EXAMPLE_ID, DeadLetter, DeadLetterGroup, Job
+from fairlane.api.resources.bulk_actions import BulkAction, begin
 from fairlane.api.resources.jobs import Retry
 from fairlane.api.resources.paths import JobPath
 from fairlane.api.scope import InOrganization, Scope
 from fairlane.api.submissions import LARGEST_BATCH
 from fairlane.api.values import Number
+from fairlane.domain.bulk import BulkVerb
 from fairlane.domain.errors import FairlaneError, StorageUnavailable
 from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import Resolution
@@ -65,12 +67,6 @@ class ChosenDecision(Decision, Chosen):
     """What was decided about some dead letters."""
 
 
-class Retried(BaseModel):
-    """How many were queued again."""
-
-    retried: int
-
-
 class Refused(BaseModel):
     """One that was not changed, and why."""
 
@@ -79,9 +75,10 @@ class Refused(BaseModel):
     detail: str
 
 
-class RetriedSome(Retried):
+class RetriedSome(BaseModel):
     """How many were queued again, and which were not."""
 
+    retried: int
     refused: list[Refused]
 
 
@@ -122,13 +119,14 @@ def list_groups(scope: _Listing, resolution: _Decided = Resolution.PENDING) -> I
 
 
 @router.post("/dead-letter-groups/{fingerprint}/retry", status_code=202, operation_id="retryDeadLetterGroup")
-def retry_group(scope: _Changing, fingerprint: _Fingerprint, body: GroupRetry | None = None) -> Retried:
-    """Queue all unresolved ones of a group again, paced."""
+def retry_group(scope: _Changing, fingerprint: _Fingerprint, body: GroupRetry | None = None) -> BulkAction:
+    """Queue all unresolved ones of a group again, paced, by a bulk action: workers do what is left after two seconds.
+
+    What is not theirs is refused, one by one, and holds up none of the others.
+    """
     given = body or GroupRetry()
-    retried = scope.fl.dead_letters.retry_group(
-        fingerprint, scope.organization, job_type=given.job_type, user=scope.user, per_second=given.per_second
-    )
-    return Retried(retried=retried)
+    filters = {"fingerprint": fingerprint, "job_type": given.job_type}
+    return begin(scope, BulkVerb.RETRY, filters, given.per_second)
 
 
 @router.post("/dead-letters/retry", status_code=202, operation_id="retryDeadLetters")

@@ -11,10 +11,10 @@ from sqlalchemy import ColumnElement, Connection, and_, exists, func, literal, o
 from fairlane.domain.ids import first_id
 from fairlane.domain.jobs import Job
 from fairlane.domain.sealing import PREFIX
-from fairlane.domain.statuses import JobStatus
+from fairlane.domain.statuses import JobStatus, Resolution
 from fairlane.store.dialects import fixed
 from fairlane.store.statements.rows import WITHOUT_KEYS, Opener, jobs_of, select_jobs
-from fairlane.store.tables import DEFAULT_QUEUE, AnyRow, jobs, labels
+from fairlane.store.tables import DEFAULT_QUEUE, AnyRow, dead_letters, jobs, labels
 
 # Between the moment of an id, by the clock of who submits, and `created_at`, by the database's: a clock may be wrong,
 # and a submission that found no database is sent again under its id for a day.
@@ -30,7 +30,8 @@ class Wanted:
     `ids` is the first and the last id of a range. `words` is looked for in job type and error, from the id
     `words_from` on; in errors only where `in_errors` says so. `created_after` is included, `created_before` is not.
     `common`: those of the labels that very many jobs have. `there_at`: of all these, those that were there by then;
-    unlike the others it says nothing of their ids, which an application may draw as it likes.
+    unlike the others it says nothing of their ids, which an application may draw as it likes. `fingerprint`: dead
+    letters with this error that nobody has decided about.
     """
 
     statuses: frozenset[JobStatus] = frozenset()
@@ -46,6 +47,7 @@ class Wanted:
     in_errors: bool = True
     common: frozenset[tuple[str, str]] = frozenset()
     there_at: datetime | None = None
+    fingerprint: str | None = None
 
 
 class _Start(NamedTuple):
@@ -136,6 +138,10 @@ def _conditions(organization: str, wanted: Wanted, start: _Start | None = None) 
     if wanted.statuses:
         yield jobs.c.status.in_(sorted(wanted.statuses))
     yield from _labeled(organization, wanted, start)
+    if wanted.fingerprint is not None:
+        letter = dead_letters.c
+        of_it = (letter.resolution == Resolution.PENDING, letter.fingerprint == wanted.fingerprint)
+        yield jobs.c.id.in_(select(letter.job_id).where(letter.organization_id == organization, *of_it))
     yield from _within(jobs.c.id, wanted, start)
     if wanted.created_after is not None:
         yield jobs.c.created_at >= wanted.created_after
