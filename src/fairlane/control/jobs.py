@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
@@ -11,7 +12,14 @@ from sqlalchemy import Connection
 from fairlane.config import HARD_PAYLOAD_LIMIT
 from fairlane.control.authority import Authority
 from fairlane.control.drafting import check_size
-from fairlane.domain.errors import ConfigurationError, IllegalTransition, JobNotFound, PermissionDenied
+from fairlane.domain.canonical import digest
+from fairlane.domain.errors import (
+    ConfigurationError,
+    IllegalTransition,
+    InvalidParameters,
+    JobNotFound,
+    PermissionDenied,
+)
 from fairlane.domain.ids import job_id_of
 from fairlane.domain.jobs import Job
 from fairlane.domain.permissions import Right
@@ -161,11 +169,20 @@ class JobControl:
     def _edit(self, connection: Connection, row: AnyRow, parameters: Mapping[str, Any]) -> Edit:
         before = self._parameters_of(connection, row)
         given = restored(parameters, before) if before is not None else parameters
-        prepared = self._catalogue.find(connection, [row.job_type])[row.job_type].schema.prepare(given)
+        schema = self._catalogue.find(connection, [row.job_type])[row.job_type].schema
+        prepared = schema.prepare(given)
         check_size(row.job_type, prepared.text, self._payload_limit)
+        names = changed(before, prepared.plain) if before is not None else ("all",)
+        key, old_keys = digest(row.organization_id, row.job_type, prepared.canonical), set()
+        with suppress(InvalidParameters):  # what the type takes no more, nobody submits again
+            if before is not None:
+                old_keys = {digest(row.organization_id, row.job_type, schema.prepare(before).canonical)}
         ring = self._keyring.rings(connection, [row.organization_id]).get(row.organization_id)
-        text = ring.seal(row.id, Field.PARAMETERS, prepared.text) if ring is not None else prepared.text
-        return Edit(text, changed(before, prepared.plain) if before is not None else ("all",))
+        if ring is None:
+            return Edit(prepared.text, names, key, old_keys)
+        # A plain one is from before the organization had a key.
+        hidden = {*old_keys, *map(ring.hidden, old_keys)}
+        return Edit(ring.seal(row.id, Field.PARAMETERS, prepared.text), names, ring.hidden(key), hidden)
 
     def _parameters_of(self, connection: Connection, row: AnyRow) -> Mapping[str, Any] | None:
         """As they are stored, secrets and all; None if they can't be opened."""

@@ -1,7 +1,7 @@
 """Dead letters: the view, what people decide about them, and the way back into the queue."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -12,16 +12,21 @@ from fairlane.domain import transitions
 from fairlane.domain.errors import IllegalTransition, JobNotFound
 from fairlane.domain.statuses import JobStatus, Resolution
 from fairlane.store.dialects import given, is_sqlite
-from fairlane.store.statements import revival
+from fairlane.store.statements import dedup, revival
 from fairlane.store.statements.transition import forget_cancel_request, lock_job, write
 from fairlane.store.tables import AnyRow, dead_letters, jobs
 
 
 class Edit(NamedTuple):
-    """Parameters as they are to be stored, and the names of those that were changed: values are nobody's history."""
+    """Parameters as they are to be stored, and the names of those that were changed: values are nobody's history.
+
+    `key` is the deduplication key that they make, `old_keys` the forms of that of the parameters before.
+    """
 
     parameters: str
     names: Sequence[str]
+    key: str
+    old_keys: Collection[str]
 
 
 class Letters(NamedTuple):
@@ -74,6 +79,8 @@ def retry(
             .where(jobs.c.organization_id == organization, jobs.c.id == job_id)
             .values(parameters=edit.parameters)
         )
+        if edit.key not in edit.old_keys:
+            dedup.exchange(connection, now, organization, job_id, edit.old_keys, edit.key)
     reason, later = f"retried by {actor}{edited}", at if at is not None and at > now else None
     unmet = revival.wait_for_live_parents(connection, organization, job_id)
     transition = transitions.revive_pending(reason, unmet) if unmet else transitions.revive(reason, now, later)

@@ -6,13 +6,13 @@ is one statement, and the look at who holds the key is another, with a younger s
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, Uuid, bindparam, select, text, update
+from sqlalchemy import Connection, Uuid, bindparam, delete, select, text, update
 
 from fairlane.domain.statuses import LIVE, JobStatus
 from fairlane.store.dialects import is_sqlite
@@ -125,6 +125,29 @@ def holder(connection: Connection, now: datetime, organization: str, key: str) -
         )
     ).one_or_none()
     return Holder(found.id, JobStatus(found.status)) if found is not None else None
+
+
+def exchange(
+    connection: Connection, now: datetime, organization: str, job_id: UUID, old: Collection[str], new: str
+) -> None:
+    """Let a job whose parameters were edited hold their key, if no live job does, and none that was made of the old.
+
+    A key of the caller's own is none of those made of parameters, and stays. One that a submitter holds locked is being
+    taken over.
+
+    Args:
+        old: the forms that the key of its old parameters can have.
+    """
+    theirs = (dedup_keys.c.organization_id == organization) & (dedup_keys.c.job_id == job_id)
+    mine = theirs & dedup_keys.c.key.in_(sorted(old))
+    expires_at = connection.scalars(
+        select(dedup_keys.c.expires_at).where(mine).with_for_update(skip_locked=True)
+    ).first()
+    if expires_at is None:
+        return
+    connection.execute(delete(dedup_keys).where(mine))
+    if expires_at > now:
+        take(connection, now, organization, new, job_id, expires_at)
 
 
 def give(connection: Connection, organization: str, key: str, job_id: UUID, expires_at: datetime) -> None:
