@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fairlane.domain.errors import InvalidParameters
 from fairlane.domain.redact import REDACTED
 from fairlane.domain.secrets import MARK, Secret, bare, changed, left_out, restored, secret_values, veiled, without
 
@@ -67,11 +68,53 @@ def test_the_handler_gets_the_values():
 
 def test_only_what_was_a_secret_is_restored():
     before = {"password": "p", "name": "n", "list": [MARKED, "x"]}
-    edited = {"password": REDACTED, "name": REDACTED, "list": [REDACTED, REDACTED, REDACTED], "token": REDACTED}
-    assert restored(edited, before) == {**edited, "password": "p", "list": [MARKED, REDACTED, REDACTED]}
+    edited = {"password": REDACTED, "name": REDACTED, "list": [REDACTED, "y"], "token": REDACTED}
+    assert restored(edited, before) == {**edited, "password": "p", "list": [MARKED, "y"]}
     assert left_out({"token": REDACTED})
     assert left_out([{MARK: REDACTED}])
     assert not left_out({"name": REDACTED, "token": "t"})
+
+
+ACCOUNTS = [{"user": "alice", "password": "AAAA"}, {"user": "bob", "password": "BBBB"}]
+
+
+@pytest.mark.parametrize(
+    "edited",
+    [
+        [{"user": "bob", "password": REDACTED}],
+        [{"user": "bob", "password": REDACTED}, {"user": "alice", "password": REDACTED}],
+        [{"user": "carol", "password": REDACTED}, {"user": "bob", "password": REDACTED}],
+        [{"user": "alice", "password": REDACTED, "admin": True}, {"user": "bob", "password": REDACTED}],
+        [*veiled(ACCOUNTS), {"user": "carol", "password": "CCCC"}],
+        [REDACTED, {"user": "bob", "password": REDACTED}],
+    ],
+)
+def test_in_a_list_that_was_changed_no_secret_becomes_anothers(edited):
+    with pytest.raises(InvalidParameters, match="give the value of each secret"):
+        restored({"accounts": edited}, {"accounts": ACCOUNTS})
+
+
+def test_in_a_list_secrets_are_left_beside_what_was_changed():
+    edited = [{"user": "alicia", "password": "NEW!"}, {"user": "bob", "password": REDACTED}]
+    assert restored(edited, ACCOUNTS) == [edited[0], ACCOUNTS[1]]
+    assert restored([{"user": "carol", "password": "C"}], ACCOUNTS) == [{"user": "carol", "password": "C"}]
+    # What was no secret is what it was made.
+    assert restored([REDACTED], ["x", "y"]) == [REDACTED]
+    with pytest.raises(InvalidParameters):
+        restored([{"a": True, "key": REDACTED}], [{"a": 1, "key": MARKED}])
+
+
+@given(st.lists(plains, max_size=3), st.lists(plains.map(veiled), max_size=3))
+def test_a_secret_of_a_list_stays_with_what_it_stood_beside(before, edited):
+    try:
+        found = restored(edited, before)
+    except InvalidParameters:
+        return
+    for place, (new, old) in enumerate(zip(edited, found, strict=True)):
+        if "hunter22" in json.dumps(old):
+            assert (old, len(edited)) == (before[place], len(before))
+        else:
+            assert old == new
 
 
 def test_the_names_of_what_was_changed_are_told():

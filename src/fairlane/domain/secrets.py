@@ -8,12 +8,13 @@ the handler is given the value, whatever right they have.
 
 import json
 from base64 import b64decode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from operator import is_
 from typing import Any, Final
 
+from fairlane.domain.errors import InvalidParameters
 from fairlane.domain.redact import REDACTED, is_secret_name
 
 MARK: Final = "$secret"
@@ -84,7 +85,11 @@ def bare(plain: Any) -> Any:
 
 
 def restored(edited: Any, before: Any) -> Any:
-    """Edited parameters, with the secret that was there `before` wherever `[redacted]` was left in its place."""
+    """Edited parameters, with the secret that was there `before` wherever `[redacted]` was left in its place.
+
+    Raises:
+        InvalidParameters: it was left in a list, of which so much was changed that it is not clear whose it was.
+    """
     if isinstance(edited, Mapping) and isinstance(before, Mapping):
         return {
             name: before[name] if item == REDACTED and name in before and _was_hidden(name, before[name])
@@ -92,13 +97,39 @@ def restored(edited: Any, before: Any) -> Any:
             else restored(item, before.get(name))
             for name, item in edited.items()
         }  # fmt: skip
-    if isinstance(edited, list | tuple) and isinstance(before, list):
-        rest = [None] * max(0, len(edited) - len(before))
-        return [
-            old if new == REDACTED and is_marked(old) else restored(new, old)
-            for new, old in zip(edited, [*before, *rest], strict=False)
-        ]
+    if isinstance(edited, list | tuple) and isinstance(before, list) and veiled(before) is not before:
+        return list(_restored_items(edited, before))
     return edited
+
+
+def _restored_items(edited: Sequence[Any], before: list[Any]) -> Iterator[Any]:
+    """Those of a list that held secrets. Only its place says whose one was, so it has to be the old one in all else."""
+    is_as_long = len(edited) == len(before)
+    for place, new in enumerate(edited):
+        if not _holds_redacted(new):
+            yield new
+        elif is_as_long and _is_same(new, veiled(before[place])):
+            yield before[place]
+        else:
+            raise InvalidParameters(
+                f"A list with secrets was changed, so it is not clear which of them item {place + 1} had: give the "
+                f"value of each secret in it, in the place of {REDACTED!r}."
+            )
+
+
+def _holds_redacted(plain: Any) -> bool:
+    if isinstance(plain, Mapping):
+        return any(map(_holds_redacted, plain.values()))
+    return any(map(_holds_redacted, plain)) if isinstance(plain, list | tuple) else bool(plain == REDACTED)
+
+
+def _is_same(new: Any, old: Any) -> bool:
+    """As JSON: `True` is not 1."""
+    if isinstance(new, Mapping) and isinstance(old, Mapping):
+        return new.keys() == old.keys() and all(_is_same(item, old[name]) for name, item in new.items())
+    if isinstance(new, list | tuple) and isinstance(old, list):
+        return len(new) == len(old) and all(map(_is_same, new, old))
+    return type(new) is type(old) and bool(new == old)
 
 
 def _was_hidden(name: str, value: object) -> bool:
