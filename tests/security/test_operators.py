@@ -7,9 +7,11 @@ import httpx
 import pytest
 from fastapi import Request
 
+from fairlane import JobContext
 from fairlane.api.scope import ByOperator, Operation
 from fairlane.control import bulk_steps
 from fairlane.control.bulk import Bulk
+from fairlane.domain.redact import REDACTED
 from tests.api.matrix import MATRIX, Across
 from tests.api.routes import body_of, for_operator, routes
 from tests.api.served import OPERATOR, Api
@@ -77,6 +79,40 @@ def test_by_a_credential_of_a_member_an_operator_changes_no_job_of_others(api: A
     assert (whole["changed"], whole["refused"]) == (0, len(before))
     assert api.fl.dead_letters.list("acme").items == before
     assert operator.post(f"{ACME}/dead-letters/{dead}/retry").status_code == 202
+
+
+def test_an_operator_who_is_a_plain_member_runs_no_job_of_others_with_other_parameters(api: Api):
+    own = str(api.fl.submit("failing", organization="acme", user=OPERATOR).id)
+    dead = [others(api, "failing") for _ in range(2)]
+    api.run()
+    operator, edit = api.operator(), {"parameters": {"text": "x"}}
+    for path in ("jobs", "dead-letters"):
+        answer = operator.post(f"{ACME}/{path}/{dead[0]}/retry", json=edit)
+        assert (answer.status_code, answer.json()["type"]) == (403, "urn:fairlane:problem:permission-denied")
+    assert operator.post(f"{ACME}/jobs/{own}/retry", json=edit).status_code == 202
+    assert operator.post(f"{ACME}/jobs/{dead[0]}/retry").status_code == 202
+    api.fl.members.update("acme", OPERATOR, role="admin")
+    assert operator.post(f"{ACME}/jobs/{dead[1]}/retry", json=edit).status_code == 202
+
+
+def test_an_operator_has_no_secret_of_others_used_by_taking_over_their_schedule(api: Api):
+    def call(ctx: JobContext, url: str, api_key: str) -> None: ...
+
+    api.fl.job_type("call")(call)
+    api.fl.migrate()
+
+    def given(url: str, key: str) -> dict[str, Any]:
+        return {"job_type": "call", "every": 3600, "parameters": {"url": url, "api_key": key}}
+
+    api.fl.schedules.put("acme", "x", user="colleague", **given("https://theirs", "hunter22"))
+    operator, admin = api.operator(), api.as_("admin")
+    refused = operator.put(f"{ACME}/schedules/x", json=given("https://mine", REDACTED))
+    assert (refused.status_code, refused.json()["type"]) == (422, "urn:fairlane:problem:invalid-parameters")
+    kept = admin.put(f"{ACME}/schedules/x", json={**given("https://theirs", REDACTED), "user": "colleague"})
+    assert kept.json()["parameters"] == {"url": "https://theirs", "api_key": REDACTED}
+    # Their own they may edit.
+    assert operator.put(f"{ACME}/schedules/x", json=given("https://mine", "another-key")).status_code == 200
+    assert operator.put(f"{ACME}/schedules/x", json=given("https://there", REDACTED)).status_code == 200
 
 
 def test_the_library_is_trusted_code_so_an_operator_is_one_there(api: Api):

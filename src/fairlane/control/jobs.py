@@ -105,7 +105,8 @@ class JobControl:
             return self._read(connection, organization, row.id)
 
         told = {"parameters": "edited"} if parameters is not None else None
-        return self.change(job_id, organization, user, "retry", work, after=told)
+        # With other parameters it is another job, and runs as its submitter: operators act for nobody.
+        return self.change(job_id, organization, user, "retry", work, after=told, by_operators=parameters is None)
 
     def delete(self, job_id: UUID | str, organization: str, *, user: str | None) -> None:
         """Delete an ended job with all that is kept of it; a worker's clean-up deletes its files, soon after.
@@ -134,10 +135,12 @@ class JobControl:
         work: Callable[[Connection, AnyRow], T],
         *,
         after: Mapping[str, Any] | None = None,
+        by_operators: bool = True,
     ) -> T:
         """Run `work` on the job's row, locked, if the user may change it: a member their own, admins and operators all.
 
-        A stranger learns nothing: to them the job does not exist. The audit is told `after`.
+        A stranger learns nothing: to them the job does not exist. The audit is told `after`. Without `by_operators` an
+        operator may no more than their membership lets them.
 
         Raises:
             JobNotFound, PermissionDenied, StorageUnavailable, and what `work` raises: then nothing was changed.
@@ -152,7 +155,7 @@ class JobControl:
                 membership, is_operator = actor.membership(connection), actor.is_operator(connection)
                 if row is None or (user is not None and membership is None and not is_operator):
                     raise JobNotFound(f"Organization {organization} has no job {key}.")
-                if not is_operator:
+                if not is_operator or not by_operators:
                     _check_right(row, user, membership, verb)
                 done = work(connection, row)
                 now = self._database.clock.now(connection)
@@ -204,9 +207,10 @@ class JobControl:
 
 
 def _check_right(row: AnyRow, user: str | None, membership: Membership | None, verb: str) -> None:
-    if membership is None or membership.role is Role.ADMIN:  # the system, or an admin
+    role = membership.role if membership is not None else None
+    if user is None or role is Role.ADMIN:
         return
-    if membership.role is Role.MEMBER and row.submitted_by == user:
+    if role is Role.MEMBER and row.submitted_by == user:
         return
     raise PermissionDenied(
         f"{user} may not {verb} job {row.id}: it is not their own; ask an admin of {row.organization_id}."

@@ -1,7 +1,7 @@
 """What a schedule is to be, before it is stored."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,8 +10,11 @@ from uuid import UUID
 from fairlane.control.batch import Submission
 from fairlane.control.ticks import submission
 from fairlane.domain import schedules as domain
+from fairlane.domain.errors import ConfigurationError
 from fairlane.domain.schedules import Missed, Timetable
+from fairlane.domain.secrets import restored
 from fairlane.domain.statuses import Priority
+from fairlane.store.tables import AnyRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,3 +68,33 @@ class ScheduleDraft:
             "start": times.start,
             "missed": self.missed,
         }
+
+    def plain(
+        self,
+        before: AnyRow | None,
+        given: Mapping[str, Any] | None,
+        opened: Callable[[AnyRow], Mapping[str, Any]],
+        *,
+        keeps: bool,
+    ) -> Mapping[str, Any]:
+        """The parameters, with those, or the secrets, that were left out; none of another type's handler.
+
+        Args:
+            keeps: whether secrets that are `[redacted]` in those given stay as they were.
+
+        Raises:
+            ConfigurationError: they are to stay, and can't be opened.
+            InvalidParameters: it is not clear which secret is to stay where.
+        """
+        if before is None or before.job_type != self.job_type:
+            return given or {}
+        if given is None:
+            return opened(before)
+        if not keeps:
+            return given
+        try:
+            was = opened(before)
+        except ConfigurationError:
+            return given  # they can't be opened any more, and need not be
+        kept: Mapping[str, Any] = restored(given, was)
+        return kept

@@ -21,7 +21,6 @@ from fairlane.domain.errors import (
 from fairlane.domain.jobs import Job
 from fairlane.domain.permissions import Right
 from fairlane.domain.schedules import Missed, Schedule
-from fairlane.domain.secrets import restored
 from fairlane.domain.statuses import Priority
 from fairlane.domain.texts import storable
 from fairlane.registry.directory import Directory
@@ -118,9 +117,8 @@ class Schedules:
             # Before its schedules, as its deletion has it, too: so none is put that it would not see.
             organizations.hold(connection, organization)
             now = self._database.clock.now(connection)
-            if not sees_payload:
-                self._refuse_to_take_over(connection, wanted, parameters, by)
-            before = self._store(connection, wanted, parameters, answers, now)
+            keeps = sees_payload or self._is_their_own(connection, wanted, parameters, by)
+            before = self._store(connection, wanted, parameters, answers, now, keeps=keeps)
             earlier = told(before) if before is not None else None
             row = self._row(connection, organization, name)
             audit.record(
@@ -241,14 +239,20 @@ class Schedules:
         parameters: Mapping[str, Any] | None,
         answers: Answers | None,
         now: datetime,
+        *,
+        keeps: bool,
     ) -> AnyRow | None:
-        """Create it, or change what is there and return that as it was."""
+        """Create it, or change what is there and return that as it was.
+
+        Args:
+            keeps: whether secrets that are `[redacted]` in `parameters` stay as they are.
+        """
         organization, name = wanted.organization, wanted.name
         before = statements.lock(connection, organization, name)
         is_alike = before is not None and (before.cron is None) == (wanted.cron is None)
         times = wanted.timetable(before.start if before is not None and is_alike else now)
         schedule = before.id if before is not None else uuid7()
-        plain = self._plain(connection, before, wanted, parameters)
+        plain = wanted.plain(before, parameters, lambda row: opened(self._keyring, connection, row), keeps=keeps)
         # What is checked is the job that it would submit now; its parameters are kept as that would keep them.
         checked = self._submitter.check(connection, wanted.submission(now, schedule, plain), answers)
         values = {**wanted.columns(times), "parameters": checked.parameters, "problem": None}
@@ -264,37 +268,25 @@ class Schedules:
         names = {"organization_id": organization, "id": schedule, "name": name, "created_at": now}
         if statements.create(connection, {**names, **values, "next_tick": following, "look_at": following}):
             return None
-        return self._store(connection, wanted, parameters, answers, now)  # a twin was first, and is there now
+        return self._store(
+            connection, wanted, parameters, answers, now, keeps=keeps
+        )  # a twin was first, and is there now
 
-    def _refuse_to_take_over(
+    def _is_their_own(
         self, connection: Connection, wanted: ScheduleDraft, parameters: Mapping[str, Any] | None, by: str | None
-    ) -> None:
-        """Whoever may not see the parameters must not become the one who may, or have another do so."""
+    ) -> bool:
+        """Whether no other's secrets are in it.
+
+        Raises:
+            PermissionDenied: who may not see the parameters must not become the one who may, or have another do so.
+        """
         before = statements.lock(connection, wanted.organization, wanted.name)
         if before is not None and before.user_id not in {by, wanted.user} and parameters is None:
             raise PermissionDenied(
                 f"The jobs of {wanted.name} are given what you may not see; to make them {wanted.user}'s, give all of "
                 "their parameters anew."
             )
-
-    def _plain(
-        self,
-        connection: Connection,
-        before: AnyRow | None,
-        wanted: ScheduleDraft,
-        parameters: Mapping[str, Any] | None,
-    ) -> Mapping[str, Any]:
-        """The parameters, with those, or the secrets, that were left out; none of another type's handler."""
-        if before is None or before.job_type != wanted.job_type:
-            return parameters or {}
-        if parameters is None:
-            return opened(self._keyring, connection, before)
-        try:
-            was = opened(self._keyring, connection, before)
-        except ConfigurationError:
-            return parameters  # they can't be opened any more, and need not be
-        kept: Mapping[str, Any] = restored(parameters, was)
-        return kept
+        return before is None or before.user_id == by
 
     def _change(
         self,
