@@ -120,7 +120,9 @@ class WebSettings(BaseSettings):
     rate_metrics: int = Field(default=30, gt=0, description="Looks at numbers")
     rate_login: int = Field(default=10, gt=0, description="Logins, of each address; of each user ten times as many")
     rate_unproved: int = Field(
-        default=300, gt=0, description="Requests of each address with credentials that were not good there before"
+        default=300,
+        gt=0,
+        description="Requests of each address with credentials that were not good there before, and invented tickets",
     )
     rate_organization: int = Field(
         default=10, gt=0, description="How many times a user's rates all users of an organization have together"

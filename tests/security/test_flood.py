@@ -8,8 +8,9 @@ from fairlane.api.problems import Problem
 from fairlane.api.rates import Rates
 from fairlane.api.windows import Windows
 from fairlane.config import WebSettings
-from fairlane.domain.permissions import Principal
+from fairlane.domain.permissions import Credential, Principal
 from tests.api.served import OPERATOR, PASSWORD, Api
+from tests.realtime.wire import Wire
 
 ALLOWANCE = 5
 FLOOD = 60
@@ -105,6 +106,29 @@ def test_invented_credentials_are_counted_for_their_address_before_the_database_
     assert asked == []
     # Whoever was seen to be good from there before goes on.
     assert known.get("/organizations/acme").status_code == 200
+
+
+async def test_invented_tickets_are_counted_for_their_address_before_the_database_is_asked(serve):
+    api: Api = serve({"rate_unproved": ALLOWANCE})
+    tickets = [api.fl.tickets.create(credential_of(api)) for _ in range(ALLOWANCE + 3)]
+    for ticket in tickets:
+        async with Wire(api) as wire:
+            assert (await wire.come_in(ticket=ticket)).startswith('0{"sid"'), "good ones are as many as one likes"
+    asked: list[str] = []
+    event.listen(api.fl.database.engine, "before_cursor_execute", lambda *_: asked.append("a statement"))
+    async with Wire(api) as wire:
+        answers = [await wire.come_in(ticket=f"invented {one}") for one in range(ALLOWANCE)]
+        assert set(answers) == {'4{"message":"unauthorized"}'}
+        asked.clear()
+        assert "More than" in await wire.come_in(ticket="invented")
+    assert asked == []
+
+
+def credential_of(api: Api) -> Credential:
+    principal = api.fl.tokens.principal(api.token("member"))
+    assert principal is not None
+    assert principal.credential is not None
+    return principal.credential
 
 
 def test_a_credential_is_one_however_its_header_is_written(serve):

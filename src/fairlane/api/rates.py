@@ -108,6 +108,18 @@ class Rates:
         self._count(self._all, "all", key)
         return key
 
+    def count_ticket(self, address: str) -> None:
+        """Count a socket's ticket like a credential that nobody has seen to be good, until it was.
+
+        Raises:
+            Problem: there were too many.
+        """
+        self._count(self._unproved, "unproved", address)
+
+    def prove_ticket(self, address: str) -> None:
+        """Count a ticket no more: it was good, or nobody could say."""
+        self._own.take_back(f"unproved/{address}")
+
     def _count(self, limit: int, kind: str, who: str, of: str = "") -> None:
         _refuse_after(self._own.hit(f"{kind}/{who}", limit), limit, kind, of)
 

@@ -61,9 +61,24 @@ class Door:
         self._fl = fl
         self._rates = rates
 
-    def admit(self, ticket: str) -> Principal | None:
-        """Whose ticket it is; it is good once."""
-        return self._fl.tickets.redeem(ticket)
+    def count(self, address: str) -> None:
+        """Count a ticket that comes from there, before anybody asks the database about it.
+
+        Raises:
+            Problem: there were too many that are none.
+        """
+        self._rates.count_ticket(address)
+
+    def admit(self, ticket: str, address: str) -> Principal | None:
+        """Whose ticket it is; it is good once. Only one that is none stays counted."""
+        is_none = False
+        try:
+            principal = self._fl.tickets.redeem(ticket)
+            is_none = principal is None
+        finally:
+            if not is_none:
+                self._rates.prove_ticket(address)
+        return principal
 
     def open(self, principal: Principal, wanted: Mapping[str, Any]) -> Opened:
         """The room that somebody wants.

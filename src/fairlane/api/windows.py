@@ -47,6 +47,15 @@ class Windows:
                 self._hits.popitem(last=False)
             return 0.0
 
+    def take_back(self, key: str) -> None:
+        """Count the newest one no more."""
+        with self._lock:
+            hits = self._hits.get(key)
+            if hits:
+                hits.pop()
+            if not hits:
+                self._hits.pop(key, None)
+
     def _forget(self, before: float) -> None:
         while self._hits:
             oldest = next(iter(self._hits.values()))

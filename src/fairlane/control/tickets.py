@@ -43,10 +43,14 @@ class Tickets:
 
     def redeem(self, secret: str) -> Principal | None:
         """Whose ticket this is; None if it is none, was used or has expired, or its credential is no longer good."""
+        hashed = hash_of(secret)
+        # Else whoever invents some would hold up all writers of a SQLite database.
+        if not self._database.look(lambda connection: credentials.has_ticket(connection, hashed), of=EVERYONE):
+            return None
 
         def work(connection: Connection) -> Credential | None:
             now = self._database.clock.now(connection)
-            row = credentials.take_ticket(connection, hash_of(secret), now)
+            row = credentials.take_ticket(connection, hashed, now)
             return Credential(CredentialKind(row.kind), row.key, row.until) if row is not None else None
 
         credential = self._database.write(work, of=EVERYONE)

@@ -39,9 +39,12 @@ _LINGER: Final = 5.0  # seconds that it goes on without clients: a page that is 
 
 
 class Doorkeeper(Protocol):
-    """Who is let in, and where; the API is it. All methods may block."""
+    """Who is let in, and where; the API is it. `admit` and `open` may block."""
 
-    def admit(self, ticket: str) -> Principal | None:
+    def count(self, address: str) -> None:
+        """Count a ticket from an address, which `admit` is then to be asked about. Raises what `problem` tells of."""
+
+    def admit(self, ticket: str, address: str) -> Principal | None:
         """Whose ticket it is; it is good once."""
 
     def open(self, principal: Principal, wanted: Mapping[str, Any]) -> "Opened":

@@ -88,12 +88,17 @@ class Sockets:
     def __len__(self) -> int:
         return len(self._clients)
 
-    async def _connect(self, sid: str, _environ: object, auth: object = None) -> None:
+    async def _connect(self, sid: str, environ: Mapping[str, Any], auth: object = None) -> None:
         ticket = auth.get("ticket") if isinstance(auth, Mapping) else None
         if not isinstance(ticket, str) or len(ticket) > _LONGEST_SECRET:
             raise Refused(_UNAUTHORIZED)
+        address = _address(environ["asgi.scope"])
         try:
-            principal = await self._live.ask(self._door.admit, ticket)
+            self._door.count(address)
+        except Exception as error:  # noqa: BLE001 - the door says what clients may know of it
+            raise Refused(self._door.problem(error)["detail"]) from None
+        try:
+            principal = await self._live.ask(self._door.admit, ticket, address)
         except FairlaneError:
             raise Refused("unavailable") from None
         if principal is None:
@@ -215,6 +220,12 @@ class _Connection:
         self.eio_sid = eio_sid
         self.took_at = time.monotonic()
         self.turn = asyncio.Lock()
+
+
+def _address(scope: Mapping[str, Any]) -> str:
+    """From where a connection came."""
+    client = scope.get("client")
+    return str(client[0]) if client else "an unknown address"
 
 
 def _text(message: Message) -> str:

@@ -176,6 +176,11 @@ def create_ticket(connection: Connection, values: Mapping[str, Any]) -> None:
     connection.execute(insert(socket_tickets), dict(values))
 
 
+def has_ticket(connection: Connection, hashed: str) -> bool:
+    """Whether there is such a ticket, good or expired."""
+    return connection.scalar(select(socket_tickets.c.id).where(socket_tickets.c.id == hashed)) is not None
+
+
 def take_ticket(connection: Connection, hashed: str, now: datetime) -> AnyRow | None:
     """Delete a ticket that has not expired and return it; None if there is none. Of two who try, one gets it."""
     return connection.execute(
