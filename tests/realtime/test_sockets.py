@@ -1,6 +1,8 @@
 """Socket.IO over real connections: who is let in, and what they are told."""
 
 import asyncio
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,8 +11,9 @@ import pytest
 import socketio.exceptions
 
 from fairlane import JobContext, Submission
+from fairlane.api.sockets import SocketDoor
 from tests.api.served import Api
-from tests.realtime.watching import Watcher, eventually, forge, ticket_of
+from tests.realtime.watching import PATIENCE, Watcher, eventually, forge, ticket_of
 from tests.realtime.wire import Wire
 
 Connect = Callable[..., Any]
@@ -121,6 +124,36 @@ async def test_a_ticket_is_as_good_as_its_credential(api: Api):
     ticket = await ticket_of(api, secret)
     api.fl.tokens.revoke("acme", token.id)
     assert await refused(api, ticket) == {"message": "unauthorized"}
+
+
+async def test_a_socket_that_was_closed_before_its_ticket_was_looked_at_is_nobody_s(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("fairlane.realtime.sockets._TICKETLESS", 0.0)
+    web, server, looked = api.app.state.web, server_of(api), threading.Event()
+    admit = web.door.admit
+
+    def late(ticket: str, address: str) -> Any:
+        (socket,) = server.eio.sockets.values()
+        while not socket.closed:
+            time.sleep(0.01)
+        looked.set()
+        return admit(ticket, address)
+
+    monkeypatch.setattr(web.door, "admit", late)
+    ticket = await ticket_of(api, api.token("member"))
+    async with Wire(api) as wire:
+        await wire.send_ticket(ticket=ticket)
+        await asyncio.to_thread(looked.wait, PATIENCE)
+        await eventually(lambda: not server.manager.pending_connect)
+    assert not web.live.hub.clients
+
+
+def server_of(api: Api) -> Any:
+    """Socket.IO's."""
+    (layer,) = [one for one in api.app.user_middleware if one.cls is SocketDoor]
+    sockets: Any = layer.args[0]
+    return sockets._server
 
 
 async def test_what_a_token_is_cut_to_holds_for_its_sockets(api: Api, connect: Connect):

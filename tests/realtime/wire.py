@@ -39,8 +39,12 @@ class Wire:
 
     async def come_in(self, **auth: Any) -> str:
         """Show a ticket, or whatever it is; the answer."""
-        await self._client.send(f"0{json.dumps(auth)}")
+        await self.send_ticket(**auth)
         return await self.next()
+
+    async def send_ticket(self, **auth: Any) -> None:
+        """The same, without waiting for an answer."""
+        await self._client.send(f"0{json.dumps(auth)}")
 
     async def ask(self, event: str, *body: Any) -> str:
         """The answer to an event; what else is told meanwhile is passed over."""

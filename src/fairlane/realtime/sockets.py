@@ -103,12 +103,19 @@ class Sockets:
             raise Refused("unavailable") from None
         if principal is None:
             raise Refused(_UNAUTHORIZED)
+        eio_sid = self._server.manager.eio_sid_from_sid(sid, "/")
+        if not self._is_open(eio_sid):
+            raise Refused("gone")  # of its end we would never hear: it was nobody's yet
         client = Client(principal, lambda: self._wake(sid))
         try:
             self._live.hub.add(client)
         except RateLimited as error:
             raise Refused(str(error)) from None
-        self._clients[sid] = _Connection(client, self._server.manager.eio_sid_from_sid(sid, "/"))
+        self._clients[sid] = _Connection(client, eio_sid)
+
+    def _is_open(self, eio_sid: str) -> bool:
+        socket = self._server.eio.sockets.get(eio_sid)
+        return socket is not None and not (socket.closed or socket.closing)
 
     async def _disconnect(self, sid: str, _reason: object = None) -> None:
         connection = self._clients.pop(sid, None)
