@@ -38,11 +38,12 @@ def test_a_socket_that_is_none_of_socket_io_is_refused(api: Api, path: str):
     assert client.get("/organizations/acme/jobs").status_code == 200
 
 
-def test_a_body_that_comes_too_slowly_is_waited_for_no_longer(api: Api, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("path", ["organizations/acme/jobs", "socket.io/?EIO=4&transport=polling&sid=invented"])
+def test_a_body_that_comes_too_slowly_is_waited_for_no_longer(api: Api, monkeypatch: pytest.MonkeyPatch, path: str):
     monkeypatch.setattr(bodies, "_PATIENCE", 0.1)
     url, secret = urlsplit(api.url), api.token("member")
     head = (
-        f"POST /api/v1/organizations/acme/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {secret}\r\n"
+        f"POST /api/v1/{path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {secret}\r\n"
         "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
     )
     with closing(socket.create_connection((url.hostname or "", url.port or 0), timeout=PATIENCE)) as slow:

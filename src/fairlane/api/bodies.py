@@ -45,7 +45,7 @@ class BodyGuard:
             await problem.response()(scope, receive, send)
             return
         if body is not None:
-            await self._app(scope, _replayed(body, receive), send)
+            await self._app(scope, replayed(body, receive), send)
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
         """The body; None: whoever sent it is gone.
@@ -60,15 +60,38 @@ class BodyGuard:
         length = headers.get("content-length", "0")
         if length.isascii() and length.isdigit() and int(length[:20]) > limit:
             raise _too_large(limit)
-        try:
-            async with timeout(_PATIENCE):
-                read = await _all_of(receive, limit)
-        except TimeoutError:
-            detail = f"The body did not come within {_PATIENCE} s; send it faster, or less at once."
-            raise Problem(408, "slow-body", detail, headers=_CUT) from None
+        read = await body_of(receive, limit)
         if read:
             await _check(headers, read)
         return read
+
+
+async def body_of(receive: Receive, limit: int) -> bytes | None:
+    """The whole body; None: whoever sent it is gone.
+
+    Raises:
+        Problem: it is too large, or takes too long to come.
+    """
+    try:
+        async with timeout(_PATIENCE):
+            return await _all_of(receive, limit)
+    except TimeoutError:
+        detail = f"The body did not come within {_PATIENCE} s; send it faster, or less at once."
+        raise Problem(408, "slow-body", detail, headers=_CUT) from None
+
+
+def replayed(body: bytes, receive: Receive) -> Receive:
+    """Receives a body that was read already, and then what comes next."""
+    is_sent = False
+
+    async def replay() -> Message:
+        nonlocal is_sent
+        if is_sent:
+            return await receive()
+        is_sent = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay
 
 
 async def _all_of(receive: Receive, limit: int) -> bytes | None:
@@ -131,16 +154,3 @@ def _is_utf8(body: bytes) -> bool:
 
 def _too_large(limit: int) -> Problem:
     return Problem(413, "body-too-large", f"A body has at most {limit} bytes; send less at once.", headers=_CUT)
-
-
-def _replayed(body: bytes, receive: Receive) -> Receive:
-    is_sent = False
-
-    async def replay() -> Message:
-        nonlocal is_sent
-        if is_sent:
-            return await receive()
-        is_sent = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return replay

@@ -4,12 +4,13 @@ So none of the other layers applies to it: not the credential in each request, w
 bodies must be. What does is here: which pages may, and how much they may send.
 """
 
-from typing import Any, Final
+from typing import Final
 
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fairlane.api.authentication import ROOT, path_of, refuse_socket
+from fairlane.api.bodies import body_of, replayed
 from fairlane.api.cross_site import comes_from_elsewhere
 from fairlane.api.problems import Problem
 from fairlane.realtime.sockets import LARGEST, Sockets
@@ -40,36 +41,24 @@ class SocketDoor:
                 raise Problem(
                     403, "cross-site", "A page of another site may not connect; FAIRLANE_WEB_ORIGINS lets it."
                 )
-            taken = await _bounded(receive) if scope["type"] == "http" else receive
+            taken = await _whole(scope, receive)
         except Problem as problem:
             await _refuse(problem, scope, receive, send)
             return
-        await self._sockets(scope, taken, send)
+        if taken is not None:
+            await self._sockets(scope, taken, send)
 
 
-async def _bounded(receive: Receive) -> Receive:
-    """The whole body at once, which Socket.IO would read whatever its size.
+async def _whole(scope: Scope, receive: Receive) -> Receive | None:
+    """What receives the whole body, which Socket.IO would wait for whatever its size; None: whoever sends it is gone.
 
     Raises:
-        Problem: it is too large.
+        Problem: it is too large, or takes too long to come.
     """
-    body, more = bytearray(), True
-    while more:
-        message = await receive()
-        if message["type"] != "http.request":
-            break
-        body += message.get("body", b"")
-        more = message.get("more_body", False)
-        if len(body) > LARGEST:
-            raise Problem(413, "body-too-large", f"A client sends at most {LARGEST} bytes at once.")
-    first: Any = {"type": "http.request", "body": bytes(body), "more_body": False}
-
-    async def replay() -> Message:
-        nonlocal first
-        message, first = first, None
-        return message if message is not None else await receive()
-
-    return replay
+    if scope["type"] != "http":
+        return receive
+    body = await body_of(receive, LARGEST)
+    return replayed(body, receive) if body is not None else None
 
 
 async def _refuse(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
