@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 
 from fairlane.domain.events import Emit
 from fairlane.runtime.service import Outage
+from fairlane.store.answers import answered_within
 from fairlane.store.statements import workers
 from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.transaction import Database
@@ -95,7 +96,9 @@ class Heartbeat:
             StorageUnavailable, ConfigurationError: then the steadiness is lost.
         """
         try:
-            now, must_drain, self._told_locked = self._database.write(self._beat)
+            # A connection that stays silent is given up while the lease still lasts: the next beat makes a new one.
+            with answered_within(self.interval):
+                now, must_drain, self._told_locked = self._database.write(self._beat)
         except Exception:
             self._steady_since = self._told_locked = None
             raise

@@ -12,6 +12,7 @@ from fairlane.registry.directory import Directory, StoredDirectory
 from fairlane.registry.keyring import Keyring
 from fairlane.runtime.bulk_actions import GoOn
 from fairlane.runtime.scheduler import Ticks
+from fairlane.store.answers import Answers
 from fairlane.store.row_security import Role
 from fairlane.store.transaction import Database
 
@@ -19,6 +20,9 @@ SERVICE_THREADS: Final = 3  # for claims, ends and upkeep
 REPORT_THREADS: Final = 4  # for what handlers report
 # One for each of these threads, and one for the heartbeat's: none waits for another's.
 _CONNECTIONS: Final = SERVICE_THREADS + REPORT_THREADS + 1
+
+# Seconds. No statement of a worker takes that long, but for a look in a database of hundreds of millions of jobs.
+_LONGEST_SILENCE: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,8 @@ class WorkerParts:
     def on_own_connections(self) -> Self:
         """The same on database connections of the worker's own: handlers and the application may use up the others."""
         url = self.settings.worker_url
-        database = self.database.sibling(pool_size=_CONNECTIONS, url=url, role=Role.WORKER)
+        answers = Answers(_LONGEST_SILENCE)
+        database = self.database.sibling(pool_size=_CONNECTIONS, url=url, role=Role.WORKER, answers=answers)
         # What a host's directory reads is the host's.
         directory = StoredDirectory(database) if isinstance(self.directory, StoredDirectory) else self.directory
         return replace(self, database=database, directory=directory)

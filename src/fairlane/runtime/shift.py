@@ -36,6 +36,7 @@ _HUNGRY_WAIT: Final = 0.01  # seconds; grows to the poll interval
 _FEW: Final = 4  # less than a quarter of the slots are free
 _GATHERING: Final = 0.003  # seconds for more of them to get free
 _BROKEN_WAIT: Final = 5.0  # seconds before the next claim after one that failed by a mistake
+_LAST_SILENCE: Final = 10.0  # seconds that a worker which stops waits for an answer of the database
 _LEAVING: Final = 3.0  # seconds within which a worker that leaves begins its last try to say so
 
 
@@ -99,12 +100,18 @@ class Shift:
             self._loop.call_soon_threadsafe(self._stop, at_once)
 
     def _stop(self, at_once: bool) -> None:
+        self._hurry()
         if at_once:
             self._grace = 0.0
             self._crew.end_grace()
         self._stopping.set()
         self._wake.set()
         self._crew.changed.set()
+
+    def _hurry(self) -> None:
+        """What waits for a silent database must not keep a worker that is to end."""
+        if (answers := self._parts.database.answers) is not None:
+            answers.seconds = _LAST_SILENCE
 
     def _on_written(self, may_free: bool) -> None:
         """An end is written: there may be room under a limit, and something may be ready."""
@@ -159,6 +166,7 @@ class Shift:
             self._grace = 0.0  # cancelled or broken: then nothing that runs here is waited for
             raise
         finally:
+            self._hurry()
             self._heartbeat.say_stopping()
             await self._crew.finish_all(self._grace)
             ended.set()

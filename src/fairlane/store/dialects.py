@@ -23,6 +23,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
 from fairlane.domain.errors import ConfigurationError
+from fairlane.store.answers import Answers, bound
 from fairlane.store.liveness import ask_idle_connections, close_late_ones, leave_connections_to_parent
 
 WRITE: Final = "fairlane_write"  # execution option: this transaction writes
@@ -80,10 +81,13 @@ def given(*columns: str, sqlite: bool) -> str:
     return f"(SELECT {names} FROM {rows}) AS given"  # noqa: S608 - names of ours
 
 
-def make_engine(url: str, *, pool_size: int, lock_seconds: float, is_default: bool = False) -> Engine:
+def make_engine(
+    url: str, *, pool_size: int, lock_seconds: float, answers: Answers | None = None, is_default: bool = False
+) -> Engine:
     """An engine of our own for `sqlite:///…` or `postgresql://…`.
 
     Args:
+        answers: how long to wait for PostgreSQL's; None = as long as it takes.
         is_default: nobody named this URL, which is said where its file is not there.
 
     Raises:
@@ -103,6 +107,8 @@ def make_engine(url: str, *, pool_size: int, lock_seconds: float, is_default: bo
             engine = _sqlite_engine(url, pool_size, lock_seconds, is_default=is_default)
         case "postgresql" | "postgres":
             engine = _postgres_engine(url, pool_size, lock_seconds)
+            if answers is not None:
+                bound(engine, answers)
         case other:
             raise ConfigurationError(f"Fairlane runs on sqlite:// and postgresql:// databases, not on {other}://.")
     if not is_in_memory(url):

@@ -109,7 +109,8 @@ class Listener:
         self._bell.close()
 
     def _run(self) -> None:
-        own = self._database.sibling(pool_size=1, role=self._database.role)
+        database = self._database
+        own = database.sibling(pool_size=1, role=database.role, answers=database.answers)
         listen = self._listen if own.engine.dialect.name == "postgresql" else self._watch
         try:
             while own is not self._database and not self._stopped.is_set():

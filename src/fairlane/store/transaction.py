@@ -15,6 +15,7 @@ from fairlane.domain.errors import CommitUnanswered, ConfigurationError, Storage
 from fairlane.domain.haste import read_seconds
 from fairlane.domain.redact import safe_url
 from fairlane.store import row_logins, row_security
+from fairlane.store.answers import Answers
 from fairlane.store.clock import Clock, DatabaseClock
 from fairlane.store.dialects import PATIENCE, WRITE, NoConnection, create_file, file_of, is_in_memory, make_engine
 from fairlane.store.driver_errors import is_retryable, is_unanswered, translate
@@ -43,6 +44,7 @@ class Database:
         role: whose eyes its sessions have, where the database has row security; None = those of the URL's login.
         production: refuse logins that row security does not bind.
         is_default: nobody named the URL; for the sentence where SQLite's file is not there.
+        answers: how long to wait for PostgreSQL's; None = as long as it takes.
 
     Transactions say whose rows they are open to, `of`: an organization, several, or `EVERYONE`. To a session of the app
     all others' rows are not there. Where nothing is said, it may not ask for such rows: `ScopeForgotten`.
@@ -61,10 +63,14 @@ class Database:
         role: Role | None = None,
         production: bool = False,
         is_default: bool = False,
+        answers: Answers | None = None,
     ) -> None:
         self.url = url
         # Refuses an odd URL.
-        self.engine = make_engine(url, pool_size=pool_size, lock_seconds=lock_seconds, is_default=is_default)
+        self.engine = make_engine(
+            url, pool_size=pool_size, lock_seconds=lock_seconds, answers=answers, is_default=is_default
+        )
+        self.answers = answers
         self.file = file_of(url)
         self.hint: Callable[[], None] = _no_hint
         self.commits = 0
@@ -183,7 +189,13 @@ class Database:
         return translated(self._where)
 
     def sibling(
-        self, *, pool_size: int, lock_seconds: float | None = None, url: str | None = None, role: Role | None = None
+        self,
+        *,
+        pool_size: int,
+        lock_seconds: float | None = None,
+        url: str | None = None,
+        role: Role | None = None,
+        answers: Answers | None = None,
     ) -> "Database":
         """The same database through connections of its own, so that whoever uses up these can't hold up those.
 
@@ -194,6 +206,7 @@ class Database:
             lock_seconds: None = as here.
             url: another login's; None = as here.
             role: whose eyes its sessions have; None = those of the login.
+            answers: how long to wait for PostgreSQL's; None = as long as it takes.
         """
         if is_in_memory(self.url):
             return self
@@ -205,6 +218,7 @@ class Database:
             role=role,
             production=self.production and role is not None,
             is_default=self.is_default and url is None,
+            answers=answers,
         )
 
     def scrub(self, table: str, url: str | None = None) -> None:

@@ -1,0 +1,76 @@
+"""How long a connection waits for PostgreSQL to answer.
+
+Where a middlebox or a server that hangs takes what is sent and says nothing, TCP sees nothing wrong: whoever waits
+would wait for ever, although a new connection would work.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import Engine, event
+
+if TYPE_CHECKING:
+    from psycopg import Connection, OperationalError
+    from psycopg.abc import RV, PQGen
+
+UNLIMITED: Final = math.inf
+_here: ContextVar[float] = ContextVar("fairlane_answer_seconds", default=UNLIMITED)
+
+
+class Answers:
+    """How many seconds the connections of an engine wait for an answer before they are given up.
+
+    It may be changed at any time, and holds for those that wait just then, too.
+    """
+
+    def __init__(self, seconds: float = UNLIMITED) -> None:
+        self.seconds = seconds
+
+
+@contextmanager
+def answered_within(seconds: float) -> Iterator[None]:
+    """Within the block bounded connections wait no longer than this, if they would."""
+    token = _here.set(seconds)
+    try:
+        yield
+    finally:
+        _here.reset(token)
+
+
+def bound(engine: Engine, answers: Answers) -> None:
+    """Have each connection of an engine of psycopg's given up that stays silent for too long."""
+    import psycopg  # noqa: PLC0415 - optional
+
+    class Bounded(psycopg.Connection[Any]):
+        def wait(self, gen: "PQGen[RV]", *args: Any, **options: Any) -> "RV":
+            return super().wait(_given_up(gen, self, answers, psycopg.OperationalError), *args, **options)
+
+    def connect(_dialect: object, _record: object, args: Any, parameters: dict[str, Any]) -> object:
+        patience = min(answers.seconds, _here.get(), parameters["connect_timeout"])
+        return Bounded.connect(*args, **{**parameters, "connect_timeout": math.ceil(patience)})
+
+    event.listen(engine, "do_connect", connect)
+
+
+def _given_up(
+    gen: "PQGen[RV]", connection: "Connection[Any]", answers: Answers, error: "type[OperationalError]"
+) -> "PQGen[RV]":
+    """What psycopg waits for, looked at whenever it has waited for a tenth of a second in vain."""
+    since = time.monotonic()
+    try:
+        wanted = next(gen)
+        while True:
+            ready = yield wanted
+            if ready:
+                since = time.monotonic()
+            elif (silent := time.monotonic() - since) > min(answers.seconds, _here.get()):
+                connection.pgconn.finish()
+                raise error(f"silent for {silent:.1f} s")
+            wanted = gen.send(ready)
+    except StopIteration as done:
+        answer: RV = done.value
+        return answer

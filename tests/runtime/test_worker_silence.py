@@ -1,0 +1,77 @@
+"""A network that takes what is sent and lets no answer through: a worker gives up such connections."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import make_url
+
+from fairlane import JobContext
+from fairlane.domain.events import StorageBack, StorageLost, WorkerStarted
+from tests.runtime.worker_kit import Engine, engine, running, until
+from tests.storm.proxy import Proxy, Silence
+
+LEASE = 1.5  # seconds
+
+
+@pytest.fixture
+def proxy(postgres_url: str) -> Iterator[Proxy]:
+    url = make_url(postgres_url)
+    host = str(url.query.get("host") or url.host or "")
+    if not host.startswith("/"):
+        pytest.skip("this server has no socket")
+    with Proxy(Path(host) / f".s.PGSQL.{url.port or 5432}").running() as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def fl(postgres_url: str, proxy: Proxy) -> Iterator[Engine]:
+    """The worker's words go through the proxy, those of the application do not."""
+    there = make_url(postgres_url).set(host="127.0.0.1", port=proxy.port, query={})
+    with engine(postgres_url, worker_url=there.render_as_string(hide_password=False), lease=LEASE) as fl:
+
+        @fl.job_type("work")
+        async def work(ctx: JobContext) -> None: ...
+
+        yield fl
+
+
+def test_a_worker_whose_connections_are_silent_goes_on_with_new_ones(
+    fl: Engine, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fairlane.runtime.parts._LONGEST_SILENCE", LEASE)
+    with running(fl.worker()):
+        fl.events.wait(WorkerStarted)
+        proxy.silence = Silence.ALL
+        fl.events.wait(StorageLost, service="heartbeat")
+        fl.events.wait(StorageLost, service="claim")
+        proxy.silence = Silence.NONE  # for new connections: those that have lost a word get no answer any more
+        fl.events.wait(StorageBack, service="heartbeat")
+        assert fl.ended(fl.give("work")).status == "completed"
+
+
+def test_a_beat_without_an_answer_is_given_up_before_the_lease_runs_out(
+    fl: Engine, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However much longer others wait."""
+    monkeypatch.setattr("fairlane.runtime.shift._LAST_SILENCE", 0.1)
+    with running(fl.worker()):
+        fl.events.wait(WorkerStarted)
+        proxy.silence = Silence.ANSWERS
+        fl.events.wait(StorageLost, service="heartbeat")
+        proxy.silence = Silence.NONE
+        fl.events.wait(StorageBack, service="heartbeat")
+
+
+def test_a_worker_whose_database_is_silent_ends_when_it_is_asked_to(
+    fl: Engine, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fairlane.runtime.shift._LAST_SILENCE", 0.1)
+    before = set(threading.enumerate())
+    with running(fl.worker()):
+        fl.events.wait(WorkerStarted)
+        proxy.silence = Silence.ALL
+        fl.events.wait(StorageLost, service="heartbeat")
+    # The interpreter waits for threads of pools before it ends.
+    until(lambda: not set(threading.enumerate()) - before)
