@@ -11,7 +11,7 @@ import pytest
 import socketio.exceptions
 
 from fairlane import JobContext, Submission
-from fairlane.api.sockets import SocketDoor
+from fairlane.realtime.sockets import Sockets
 from tests.api.served import Api
 from tests.realtime.watching import PATIENCE, Watcher, eventually, forge, ticket_of
 from tests.realtime.wire import Wire
@@ -151,8 +151,7 @@ async def test_a_socket_that_was_closed_before_its_ticket_was_looked_at_is_nobod
 
 def server_of(api: Api) -> Any:
     """Socket.IO's."""
-    (layer,) = [one for one in api.app.user_middleware if one.cls is SocketDoor]
-    sockets: Any = layer.args[0]
+    (sockets,) = [given for layer in api.app.user_middleware for given in layer.args if isinstance(given, Sockets)]
     return sockets._server
 
 
