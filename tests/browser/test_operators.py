@@ -26,8 +26,8 @@ def test_a_crowd_is_named_while_others_wait(enter: Callable[..., Page], site: Si
     site.gate.pages = 100
     site.done(site.submit())
     page = enter("olga", "operator/fairness")
-    named = page.get_by_role("status").filter(has_text="has most of the jobs that run or wait")
-    expect(named).to_contain_text("acme has most of the jobs that run or wait: 0 running, 9 in line. 1 other")
+    named = page.get_by_role("status").filter(has_text="has most of the jobs that are in line")
+    expect(named).to_contain_text("acme has most of the jobs that are in line: 0 running, 9 in line. 1 other")
     rows = page.get_by_role("table", name="Organizations by what they used").locator("tbody tr")
     expect(rows).to_have_count(2)
     expect(page.get_by_role("img", name=re.compile("Shares of the workers' time"))).to_be_visible()

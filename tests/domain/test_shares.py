@@ -1,8 +1,10 @@
-"""R15: who has most of what is live, while others wait."""
+"""R15: who has most of what runs, while others wait."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from fairlane.domain.shares import Neighbour, Standing, largest, neighbour, together
+from fairlane.domain.shares import Neighbour, Standing, Waiting, largest, neighbour, together, waiting
 
 CROWD = Standing(running=90, ready=9_910, waiting_seconds=300.0)
 WAITS = Standing(ready=1, waiting_seconds=12.0)
@@ -29,6 +31,71 @@ def test_the_one_with_a_crowd_is_named_with_how_long_the_others_wait() -> None:
 )
 def test_nobody_is_named_where_nobody_waits_behind_one(standings: dict[str, Standing]) -> None:
     assert neighbour(standings) is None
+
+
+def test_the_one_that_has_the_slots_is_named_and_not_the_one_with_the_longest_line() -> None:
+    standings = {
+        "slots": Standing(running=100),
+        "line": Standing(ready=600, waiting_seconds=80.0),
+        "small": Standing(ready=1, waiting_seconds=100.0),
+    }
+
+    assert neighbour(standings) == Neighbour("slots", 100, 0, False, others_waiting=2, others_seconds=100.0)
+
+
+def test_who_waits_is_told_also_where_no_single_one_has_most() -> None:
+    two = {"a": Standing(running=45, ready=9), "b": Standing(running=45, ready=8), "c": Standing(running=10)}
+    small = Standing(ready=1, waiting_seconds=600.0)
+
+    assert (neighbour({**two, "small": small}), waiting({**two, "small": small})) == (None, Waiting(1, 600.0))
+    alike = {"a": Standing(running=50), "b": Standing(running=50)}
+    assert (neighbour({**alike, "small": small}), waiting({**alike, "small": small})) == (None, Waiting(1, 600.0))
+    assert waiting({**two, "small": Standing(ready=1, waiting_seconds=0.5)}) is None
+
+
+def test_where_nothing_runs_the_one_with_most_in_line_is_named() -> None:
+    line = Standing(ready=9, waiting_seconds=5.0)
+
+    assert neighbour({"line": line, "small": WAITS}) == Neighbour("line", 0, 9, False, 1, 12.0)
+
+
+waits = st.none() | st.floats(0, 1000)
+standings = st.dictionaries(
+    st.sampled_from("abcdef"),
+    st.builds(Standing, st.integers(0, 100), st.integers(0, 1000), st.just(False), waits),
+)
+
+
+@given(standings)
+def test_whoever_is_named_holds_at_least_half_of_the_slots(given_standings: dict[str, Standing]) -> None:
+    found, running = neighbour(given_standings), sum(one.running for one in given_standings.values())
+
+    if found is not None and running > 0:
+        assert found.running * 2 >= running
+        assert all(one.running < found.running for name, one in given_standings.items() if name != found.organization)
+
+
+@given(standings, st.sampled_from("abcdef"), st.integers(1, 10_000))
+def test_a_longer_line_makes_nobody_a_neighbour_while_something_runs(
+    before: dict[str, Standing], name: str, more: int
+) -> None:
+    running = {**before, "holder": Standing(running=1)}
+    one = running.get(name, Standing())
+    longer = {**running, name: Standing(one.running, one.ready + more, one.ready_is_capped, one.waiting_seconds)}
+    found, then = neighbour(running), neighbour(longer)
+
+    assert (then and then.organization) == (found and found.organization)
+
+
+@given(standings)
+def test_nobody_who_waits_behind_others_is_passed_over_in_silence(all_of_them: dict[str, Standing]) -> None:
+    long = [one for one in all_of_them.values() if (one.waiting_seconds or 0.0) >= 1.0]
+
+    if waiting(all_of_them) is None:
+        assert len(long) <= 1, "the one that has most waits for its own jobs"
+        assert neighbour(all_of_them) is None
+    else:
+        assert long
 
 
 def test_together_they_wait_as_long_as_the_longest() -> None:

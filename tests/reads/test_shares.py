@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from fairlane.domain.metrics import OrganizationView
-from fairlane.domain.shares import Neighbour, Share, Standing
+from fairlane.domain.shares import Neighbour, Share, Standing, Waiting
 from fairlane.reads import charts
 from fairlane.reads.service import Reads
 from tests.reads.world import World
@@ -51,7 +51,9 @@ def test_r15_a_crowd_is_named_while_others_wait(world: World, reads: Reads) -> N
     world.submit("rival")
     world.pass_time(3.0)
 
-    assert reads.charts.shares().neighbour == Neighbour("acme", 1, 3, False, others_waiting=1, others_seconds=3.0)
+    found = reads.charts.shares()
+    assert found.neighbour == Neighbour("acme", 1, 3, False, others_waiting=1, others_seconds=3.0)
+    assert found.waiting == Waiting(1, 3.0)
 
 
 KEPT: Mapping[str, Callable[[World], object]] = {
@@ -74,7 +76,8 @@ def test_r15_who_waits_for_a_pause_or_a_limit_of_their_own_waits_behind_nobody(
     world.pass_time(3.0)
     keep(world)
 
-    assert reads.charts.shares().neighbour is None
+    found = reads.charts.shares()
+    assert (found.neighbour, found.waiting) == (None, None)
     assert shares(reads)["rival"].now == Standing(running=0, ready=1, waiting_seconds=None)
 
 

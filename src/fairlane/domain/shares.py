@@ -7,7 +7,7 @@ from typing import Final
 
 # Whoever waits less than this waits for a claim round, and not for others.
 _SHORTEST_WAIT: Final = 1.0  # seconds
-_LARGE: Final = 0.5  # of all live jobs: one that has so much is a crowd of its own
+_LARGE: Final = 0.5  # of all that runs: one that has so much is a crowd of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """The organization that has most of what is live, while others wait.
+    """The organization that has most of what runs, while others wait.
 
     `others_waiting` organizations have something in line, and the next of theirs waits for up to `others_seconds`.
     """
@@ -55,28 +55,53 @@ class Neighbour:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """How many organizations wait, the next of theirs for up to so many seconds."""
+
+    organizations: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Shares:
-    """The organizations that use most, and the rest together; `neighbour` None: nobody waits behind anybody."""
+    """The organizations that use most, and the rest together.
+
+    Attributes:
+        neighbour: who has most while others wait; None: nobody waits, or no single organization has most.
+        waiting: who waits, but for the one that has most itself; None: nobody.
+    """
 
     minutes: tuple[datetime, ...]
     shares: tuple[Share, ...]
     rest: Share | None
     organizations: int
     neighbour: Neighbour | None
+    waiting: Waiting | None
 
 
 def neighbour(standings: Mapping[str, Standing]) -> Neighbour | None:
-    """Who has at least half of all that runs and is in line, while others have waited for a second or more."""
-    total = sum(one.running + one.ready for one in standings.values())
-    largest = max(standings, key=lambda name: (_live(standings[name]), name), default=None)
-    if largest is None or _live(standings[largest]) < _LARGE * total:
-        return None
-    waits = [one.waiting_seconds or 0.0 for name, one in standings.items() if name != largest]
-    waiting = [one for one in waits if one >= _SHORTEST_WAIT]
-    if not waiting:
+    """Who has at least half of all that runs, while others have waited for a second or more."""
+    largest, others = _largest(standings), waiting(standings)
+    if largest is None or others is None:
         return None
     it = standings[largest]
-    return Neighbour(largest, it.running, it.ready, it.ready_is_capped, len(waiting), round(max(waiting), 3))
+    return Neighbour(largest, it.running, it.ready, it.ready_is_capped, others.organizations, others.seconds)
+
+
+def waiting(standings: Mapping[str, Standing]) -> Waiting | None:
+    """Who has waited for a second or more, but for the one that has most itself: that waits for its own."""
+    largest = _largest(standings)
+    waits = [one.waiting_seconds or 0.0 for name, one in standings.items() if name != largest]
+    long = [one for one in waits if one >= _SHORTEST_WAIT]
+    return Waiting(len(long), round(max(long), 3)) if long else None
+
+
+def _largest(standings: Mapping[str, Standing]) -> str | None:
+    """The only one with half of all that runs, as a line holds no slots; where nothing runs, of what is in line."""
+    sizes = {name: one.running for name, one in standings.items() if one.running > 0}
+    sizes = sizes or {name: one.ready for name, one in standings.items() if one.ready > 0}
+    found = [name for name, size in sizes.items() if size >= _LARGE * sum(sizes.values())]
+    return found[0] if len(found) == 1 else None
 
 
 def together(standings: Sequence[Standing]) -> Standing:
@@ -99,7 +124,3 @@ def largest(standings: Mapping[str, Standing], spent: Mapping[str, float], numbe
         return (-spent.get(name, 0.0), -now.running, -now.ready, name)
 
     return sorted({*standings, *spent}, key=key)[:number]
-
-
-def _live(one: Standing) -> int:
-    return one.running + one.ready

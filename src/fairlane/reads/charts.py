@@ -98,6 +98,7 @@ class Charts:
             rest=_rest(connection, grid, shown, standings) if number > len(shown) else None,
             organizations=number,
             neighbour=of_all.neighbour(standings),
+            waiting=of_all.waiting(standings),
         )
 
 

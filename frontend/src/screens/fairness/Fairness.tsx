@@ -63,7 +63,14 @@ function View({ shares }: { shares: Shares }) {
   );
 }
 
-function Neighbour({ shares: { neighbour } }: { shares: Shares }) {
+function Neighbour({ shares: { neighbour, waiting } }: { shares: Shares }) {
+  if (!neighbour && waiting)
+    return (
+      <p role="status" className="rounded-lg border border-line bg-surface px-4 py-3 text-sm">
+        No single organization has most of what runs. {plural(waiting.organizations, "organization")}{" "}
+        {waiting.organizations === 1 ? "waits" : "wait"}, for up to {duration(waiting.seconds)}.
+      </p>
+    );
   if (!neighbour)
     return (
       <p className="rounded-lg border border-line bg-good-soft px-4 py-3 text-sm text-good">
@@ -76,9 +83,9 @@ function Neighbour({ shares: { neighbour } }: { shares: Shares }) {
       <Link to="/o/$organization" params={{ organization }} className="font-semibold break-all underline">
         {organization}
       </Link>{" "}
-      has most of the jobs that run or wait: {count(running)} running, {count(ready, ready_is_capped)} in line.{" "}
-      {plural(others_waiting, "other organization")} {others_waiting === 1 ? "waits" : "wait"}, for up to{" "}
-      {duration(others_seconds)}.
+      has most of the jobs that {running > 0 ? "run" : "are in line"}: {count(running)} running,{" "}
+      {count(ready, ready_is_capped)} in line. {plural(others_waiting, "other organization")}{" "}
+      {others_waiting === 1 ? "waits" : "wait"}, for up to {duration(others_seconds)}.
     </p>
   );
 }

@@ -33,7 +33,8 @@ describe("areas", () => {
 });
 
 it("what an organization has is unknown only where some are told of together", () => {
-  const told: Shares = { minutes, shares: [share("acme", 1)], rest: null, organizations: 1, neighbour: null };
+  const alone = { rest: null, organizations: 1, neighbour: null, waiting: null };
+  const told: Shares = { minutes, shares: [share("acme", 1)], ...alone };
 
   expect(standingOf(told, "acme")).toBe(now);
   expect(standingOf(told, "idle")?.ready).toBe(0);
