@@ -14,6 +14,7 @@ from sqlalchemy import Connection, select, update
 
 from fairlane import CommitUnanswered, JobContext, StorageUnavailable
 from fairlane.runtime import shift
+from fairlane.runtime.heartbeat import Heartbeat
 from fairlane.runtime.outlook import Outlooks
 from fairlane.runtime.watch import _PATIENCE, Watch
 from fairlane.store.statements import attempts, lanes, workers
@@ -210,6 +211,25 @@ def test_claimed_jobs_that_can_not_be_made_ready_are_given_back(
     (again,) = worker.claim()
     assert again.claimed.id == job.id
     assert [one.status for one in again.facts.parents] == ["canceled"]
+
+
+def test_jobs_whose_lease_ran_out_before_they_began_are_not_begun_but_given_back(
+    fl: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process was stopped, or the answer to the claim came late: others may have them by now."""
+    begun: list[int] = []
+
+    @fl.job_type("effect")
+    async def effect(ctx: JobContext) -> None:
+        begun.append(ctx.attempt)
+
+    job = fl.give("effect")
+    kept = [False]
+    monkeypatch.setattr(Heartbeat, "has_kept_lease", lambda *_: kept.pop() if kept else True)
+    fl.drain()
+    assert begun == [2]
+    assert fl.way(job) == ["queued", "running", "queued", "running", "completed"]
+    assert fl.look(job).retry_count == 0
 
 
 def test_what_the_worker_knows_of_is_not_given_back(fl: Engine, worker: Member) -> None:

@@ -126,6 +126,18 @@ def test_at_no_moment_of_a_beat_that_ends_a_gap_may_it_rescue(worker: Member) ->
     assert not any(answers)
 
 
+def test_it_knows_whether_its_lease_lasted_all_the_time(worker: Member) -> None:
+    now, heartbeat = worker.monotonic, worker.heartbeat
+    began = now.now
+    worker.is_steady()
+    assert heartbeat.has_kept_lease(began)
+    now.now += LEASE + 0.1
+    assert not heartbeat.has_kept_lease(began)
+    heartbeat.run_once()
+    assert not heartbeat.has_kept_lease(began)
+    assert heartbeat.has_kept_lease(now.now)
+
+
 def test_after_a_step_of_the_databases_clock_the_full_lease_begins_anew(worker: Member, clock: ManualClock) -> None:
     worker.is_steady()
     clock.advance(LEASE)

@@ -66,6 +66,7 @@ class Heartbeat:
         self.locked: Callable[[], frozenset[str]] = frozenset
         self.on_drain: Callable[[], object] = bool
         self._steady_since: float | None = None
+        self._kept_since = 0.0  # from when on each beat came before the lease of the last one had run out
         self._last: _Reading | None = None  # of the last success
         # What of `locked` stands in the database; None = it may not be known, after an error.
         self._told_locked: frozenset[str] | None = frozenset()
@@ -106,7 +107,9 @@ class Heartbeat:
         is_gap = last is None or now.own - last.own > 2 * self.interval
         if self._steady_since is None or is_gap or _gained(last, now) > self.interval:
             self._steady_since = now.own
-        self._last = now  # after it: who sees this beat sees what it ended
+        if last is None or now.own - last.own > self._lease:
+            self._kept_since = now.own
+        self._last = now  # after them: who sees this beat sees what it ended
         if must_drain and not self._stopping:
             self.on_drain()
         return 1
@@ -118,6 +121,12 @@ class Heartbeat:
         since = self._steady_since  # after it: see `run_once`
         is_steady = since is not None and now - since >= self._lease
         return is_steady and last is not None and now - last.own <= 2 * self.interval
+
+    def has_kept_lease(self, since: float) -> bool:
+        """Whether the lease has not run out from `since`, a moment of this process's own clock, up to now."""
+        now = self._monotonic()
+        last = self._last
+        return last is not None and now - last.own <= self._lease and self._kept_since <= since
 
     def sees_a_step(self, lease_seconds: float) -> bool:
         """Whether the clock of leases, which shows `lease_seconds` now, was set forward since the last beat.

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from time import monotonic
 from typing import Final
 
 from fairlane.domain.errors import ConfigurationError, FairlaneError, StorageUnavailable
@@ -265,9 +266,14 @@ class Shift:
         if slots <= 0 and not self._claims.is_unsure:
             return 0
         work = partial(self._claims.claim_round, slots, self._crew.known_leases())
+        began = monotonic()
         ready: list[Ready] = await in_thread(self._threads, work)
         # Claimed while the stop came in: they are this worker's, so it must give them back.
         stopped = self._stopping.is_set()
+        if ready and not stopped and not self._heartbeat.has_kept_lease(began):
+            # Others may have these jobs by now; the next round gives back what is still under this worker's name.
+            self._claims.doubt()
+            return len(ready)
         for one in ready:
             self._crew.begin(one, release=stopped)
         return len(ready)
