@@ -142,7 +142,7 @@ def test_one_sees_where_one_belongs_and_what_one_may_there(serve: Callable[..., 
     assert api.operator().get("/organizations").json()["items"] == []
 
     assert api.as_("viewer").get("/organizations/acme/access").json() == {
-        "rights": ["jobs:read", "members:read", "tokens:change"],
+        "rights": ["jobs:read", "members:read", "metrics:read", "tokens:change"],
         "is_full": False,
         "is_operator": False,
     }

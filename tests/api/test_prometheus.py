@@ -118,6 +118,14 @@ def test_it_is_for_operators(api: Api, user: str):
     assert api.as_(user).get(PATH).status_code == 403
 
 
-def test_a_token_that_may_only_look_at_jobs_is_enough(api: Api):
-    assert api.operator(scopes=["jobs:read"]).get(PATH).status_code == 200
+def test_a_token_that_may_only_look_at_numbers_is_enough_and_opens_no_jobs(api: Api):
+    narrow = api.operator(scopes=["metrics:read"])
+    assert narrow.get(PATH).status_code == 200
+    refused = (
+        "/organizations/acme/jobs",
+        "/operator/running-jobs",
+        "/operator/dead-letter-groups",
+        "/operator/workers",
+    )
+    assert {narrow.get(path).status_code for path in refused} == {403}
     assert api.operator(scopes=["audit:read"]).get(PATH).status_code == 403

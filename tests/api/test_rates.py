@@ -7,6 +7,7 @@ from limits.errors import StorageError
 from sqlalchemy import event
 
 from fairlane import ConfigurationError, WebSettings
+from fairlane.api.authentication import network_of
 from fairlane.api.problems import Problem
 from fairlane.api.rates import Rate, Rates
 from tests.api.served import Api
@@ -91,3 +92,17 @@ def test_redis_without_its_library_is_refused_in_a_sentence(monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "redis", None)
     with pytest.raises(ConfigurationError, match="install redis, or leave it out"):
         Rates(WebSettings(rates_url="redis://localhost:1"))
+
+
+@pytest.mark.parametrize(
+    ("address", "counted"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::1", "2001:db8:1:2::/64"),
+        ("testclient", "testclient"),
+    ],
+)
+def test_who_has_a_network_of_ipv6_for_themselves_is_counted_as_one(address: str, counted: str):
+    assert network_of({"client": (address, 4711)}) == counted

@@ -2,12 +2,15 @@
 
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import Any
 
 import psycopg
 import pytest
 
+from fairlane.api.authentication import Authentication
 from fairlane.control.passwords import fits
 from fairlane.control.tokens import Tokens
 from tests.api.served import OPERATOR, PASSWORD, Api
@@ -188,3 +191,110 @@ def test_a_token_that_opens_nothing_lets_nobody_in(api: Api):
     assert not tokens.is_empty()
     tokens.revoke("acme", made.id)
     assert tokens.is_empty()
+
+
+def test_what_a_token_made_is_revoked_with_it_however_far_down(api: Api):
+    stolen = api.as_("admin")
+    bystander = api.as_("admin")
+    (first,) = [one["id"] for one in stolen.get(f"{ACME}/tokens").json()["items"]][:1]
+    made = stolen.post(f"{ACME}/tokens", json={"name": "child"}).json()
+    child = api.client(made["secret"])
+    grandchild = api.client(child.post(f"{ACME}/tokens", json={"name": "x", "user": "member"}).json()["secret"])
+    assert [one.get(JOBS).status_code for one in (stolen, child, grandchild)] == [200, 200, 200]
+    assert bystander.delete(f"{ACME}/tokens/{first}").status_code == 204
+    assert [one.get(JOBS).status_code for one in (stolen, child, grandchild)] == [401, 401, 401]
+    assert bystander.get(JOBS).status_code == 200
+    told = [one for one in api.fl.audit.list("acme") if one.action == "tokens.revoke"]
+    assert [(one.actor, one.before["user"]) for one in reversed(told) if one.before] == [
+        ("admin", "admin"),
+        ("admin", "admin"),
+        ("admin", "member"),
+    ]
+
+
+def test_what_an_operator_s_token_made_in_an_organization_is_revoked_with_it(api: Api):
+    api.fl.members.add("acme", OPERATOR, role="member")
+    stolen = api.operator()
+    made = api.client(stolen.post(f"{ACME}/tokens", json={"name": "child"}).json()["secret"])
+    assert made.get(JOBS).status_code == 200
+    (first,) = [one.id for one in api.fl.tokens.list(None)]
+    api.fl.tokens.revoke(None, first)
+    assert [one.get(JOBS).status_code for one in (stolen, made)] == [401, 401]
+
+
+@pytest.mark.parametrize("end", ["revoked", "disabled"])
+def test_a_credential_that_ends_while_the_body_is_still_coming_opens_nothing(
+    api: Api, monkeypatch: pytest.MonkeyPatch, end: str
+):
+    monkeypatch.setattr("fairlane.api.scope._FRESH", 0.0)
+    api.fl.users.create("admin")
+    secret = api.token("admin")
+    (token,) = api.fl.tokens.list("acme")
+    reading = Event()
+
+    def body() -> Iterator[bytes]:
+        yield b'{"name": '
+        reading.wait(20)
+        yield b'"x"}'
+
+    client, kind = api.client(secret), {"Content-Type": "application/json"}
+    with ThreadPoolExecutor(1) as threads:
+        begun = authenticated(api, monkeypatch)
+        answer = threads.submit(client.post, f"{ACME}/tokens", content=body(), headers=kind)
+        assert begun.wait(20)
+        if end == "revoked":
+            api.fl.tokens.revoke("acme", token.id)
+        else:
+            api.fl.users.update("admin", disabled=True)
+        reading.set()
+        assert answer.result().status_code == 401
+    assert [one.id for one in api.fl.tokens.list("acme", user="admin")] == [token.id]
+
+
+def authenticated(api: Api, monkeypatch: pytest.MonkeyPatch) -> Event:
+    """Set once the next request's credential was proved."""
+    begun, prove = Event(), Authentication._prove
+
+    async def proved(*args: Any) -> Any:
+        found = await prove(*args)
+        begun.set()
+        return found
+
+    monkeypatch.setattr(Authentication, "_prove", proved)
+    return begun
+
+
+def test_a_token_that_may_not_cancel_replaces_nothing(api: Api):
+    waiting = api.as_("admin").post(JOBS, json={"job_type": "unique"}).json()["id"]
+    cut = api.as_("admin", scopes=["jobs:submit", "jobs:read"])
+    replacing = {"job_type": "unique", "on_duplicate": "replace"}
+    assert cut.post(JOBS, json=replacing).status_code == 403
+    assert cut.post(f"{JOBS}/batch", json={"jobs": [replacing]}).status_code == 403
+    assert api.as_("admin").get(f"{JOBS}/{waiting}").json()["status"] == "queued"
+
+
+def test_an_admin_who_is_one_no_more_revokes_no_token_of_others(api: Api, monkeypatch: pytest.MonkeyPatch):
+    admin, real = api.as_("admin"), api.fl.tokens.revoke
+    theirs, _ = api.fl.tokens.create("acme", user="colleague", name="x")
+
+    def late(*args: Any, **more: Any) -> bool:
+        api.fl.members.add("acme", "admin", role="member")  # after the request was let in
+        return real(*args, **more)
+
+    monkeypatch.setattr(api.fl.tokens, "revoke", late)
+    assert admin.delete(f"{ACME}/tokens/{theirs.id}").status_code == 403
+    assert api.fl.tokens.list("acme", user="colleague")[0].revoked_at is None
+
+
+def test_an_operator_who_is_one_no_more_lifts_no_limit_even_as_an_admin_there(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+):
+    api.fl.members.add("acme", OPERATOR, role="admin")
+    operator, real = api.operator(), api.fl.organizations.update
+
+    def late(*args: Any, **more: Any) -> Any:
+        api.fl.users.update(OPERATOR, operator=False)
+        return real(*args, **more)
+
+    monkeypatch.setattr(api.fl.organizations, "update", late)
+    assert operator.patch("/operator/organizations/acme", json={"max_live_jobs": None}).status_code == 403

@@ -17,6 +17,7 @@ from fairlane.api.dashboard import Dashboard
 from fairlane.api.headers import Outermost
 from fairlane.api.identity_provider import Fetch, IdentityProvider, fetch
 from fairlane.api.problems import Problem
+from fairlane.api.pulse import Pulse
 from fairlane.api.rates import Rates
 from fairlane.api.resources import (
     audit,
@@ -78,7 +79,7 @@ def create_app(
     """
     settings = settings or WebSettings()
     rates, live = Rates(settings), live_of(fl)
-    web = Web(fl, settings, rates, live, Door(fl, rates), has_dashboard=dashboard)
+    web = Web(fl, settings, rates, live, Door(fl, rates), Pulse(fl), has_dashboard=dashboard)
     app = FastAPI(
         title="Fairlane",
         version=version("fairlane"),

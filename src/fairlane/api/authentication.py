@@ -3,7 +3,10 @@
 This is a layer around all routes, so a route that forgets about it is closed and not open.
 """
 
+import time
+from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Final
 
 from starlette.concurrency import run_in_threadpool
@@ -14,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from fairlane.api import problems
 from fairlane.api.cross_site import SAFE_METHODS, comes_from_elsewhere
 from fairlane.api.identity_provider import IdentityProvider
-from fairlane.api.problems import Problem
+from fairlane.api.problems import Problem, no_longer_good, unauthenticated
 from fairlane.api.rates import Rates
 from fairlane.api.turns import PLACE, Turns
 from fairlane.app import Fairlane
@@ -26,20 +29,20 @@ from fairlane.domain.origin import acting_from
 from fairlane.domain.permissions import Principal
 
 ROOT: Final = "/api/v1"
+HEALTH: Final = f"{ROOT}/health"
 COOKIE: Final = "fairlane_session"
 CREDENTIAL: Final = "credential"  # in a request's state: by what the places know it
 # What whoever has no credential yet needs; a link's secret is one itself.
 OPEN: Final = frozenset(
     {
         ("GET", f"{ROOT}/openapi.json"),
-        ("GET", f"{ROOT}/health"),
+        ("GET", HEALTH),
         ("POST", f"{ROOT}/sessions"),
         ("POST", f"{ROOT}/sessions/redemption"),
         ("GET", f"{ROOT}/login"),
     }
 )
 _POLICY_VIOLATION: Final = 1008  # of WebSocket
-_CHALLENGE: Final = 'Bearer realm="fairlane"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +81,10 @@ class Authenticator:
         if found is not None:
             return found
         if "authorization" in headers:
-            raise _refused("The credential is wrong, was revoked or has expired; get another one.", given=True)
+            raise no_longer_good()
         if session_of(headers):
-            raise _refused("The session has ended; log in again.", given=True)
-        raise _refused("Say who you are: send Authorization: Bearer with an API token, or log in.")
+            raise unauthenticated("The session has ended; log in again.", given=True)
+        raise unauthenticated("Say who you are: send Authorization: Bearer with an API token, or log in.")
 
     def _proved(self, headers: Headers) -> Principal | None:
         if "authorization" in headers:
@@ -128,6 +131,10 @@ class Authentication:
             if (scope["method"], path_of(scope)) in OPEN:
                 if comes_from_elsewhere(headers, self._origins, scheme=scope["scheme"], must_say=False):
                     raise _cross_site()
+                if path_of(scope) != HEALTH:
+                    # Of whoever sends many, one at a time: a password takes long to check.
+                    place = self._authenticator.rates.places.of(None, None, network_of(scope))
+                    scope.setdefault("state", {})[PLACE] = place
                 via, as_operator = "login", False
             else:
                 principal = await self._prove(scope, headers)
@@ -146,14 +153,16 @@ class Authentication:
         Raises:
             Problem: there is none, or too many requests were sent.
         """
-        address, places = address_of(scope), self._authenticator.rates.places
+        address, places = network_of(scope), self._authenticator.rates.places
         credential = self._authenticator.count(headers, address)
         organization = _organization_in(path_of(scope))
         async with self._turns.at(places.of(credential, organization, address)):
+            asked_at = time.monotonic()
             principal = await run_in_threadpool(self._authenticator.principal, headers, credential)
         # By now more is known of it.
         place = places.of(credential, organization, address)
-        scope.setdefault("state", {}).update({"principal": principal, CREDENTIAL: credential, PLACE: place})
+        proof = {"principal": principal, "proved_at": asked_at, CREDENTIAL: credential}
+        scope.setdefault("state", {}).update({**proof, PLACE: place})
         return principal
 
     def _refuse_cross_site(self, scope: Scope, headers: Headers) -> None:
@@ -188,6 +197,16 @@ def address_of(scope: Scope) -> str:
     return str(client[0]) if client else "an unknown address"
 
 
+def network_of(scope: Scope) -> str:
+    """By what to count who has proved nothing: the address; of IPv6 its first 64 bits, as a client has all the rest."""
+    address = address_of(scope)
+    with suppress(ValueError):
+        parsed = ip_address(address)
+        if isinstance(parsed, IPv6Address):
+            return str(parsed.ipv4_mapped or IPv6Network((int(parsed), 64), strict=False))
+    return address
+
+
 def session_of(headers: Headers) -> str | None:
     """The secret of a session, from its cookie."""
     return cookie_parser(headers.get("cookie", "")).get(COOKIE)
@@ -197,11 +216,6 @@ def _bearer_of(headers: Headers) -> str | None:
     """The credential of the header, however it is written; None: it is of another scheme."""
     scheme, _, secret = headers["authorization"].strip().partition(" ")
     return secret.strip() if scheme.lower() == "bearer" else None
-
-
-def _refused(detail: str, *, given: bool = False) -> Problem:
-    challenge = f'{_CHALLENGE}, error="invalid_token"' if given else _CHALLENGE
-    return Problem(401, "unauthenticated", detail, headers={"WWW-Authenticate": challenge})
 
 
 def _cross_site() -> Problem:

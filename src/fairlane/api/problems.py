@@ -20,6 +20,7 @@ from fairlane.domain import errors as e
 
 MEDIA_TYPE: Final = "application/problem+json"
 _log: Final = logging.getLogger(__name__)
+_CHALLENGE: Final = 'Bearer realm="fairlane"'
 _URN: Final = "urn:fairlane:problem:"
 _RETRY_SOON: Final = 1.0  # seconds
 _MOST_TOLD: Final = 20  # of what is wrong with a body; the sentence counts them all
@@ -58,6 +59,9 @@ _KINDS: Final[Mapping[type[BaseException], tuple[int, str, str | None]]] = {
     e.KeptByHost: (409, "kept-by-host", None),
     e.ConfigurationError: (422, "invalid-value", None),
 }
+_NOT_READY: Final = (
+    "The database, or a key, can't be used from here; it was logged, and whoever runs this server can look."
+)
 _BROKEN: Final = "Something went wrong here; it was logged, and whoever runs this server can look."
 
 
@@ -103,17 +107,29 @@ class Problem(Exception):
         return JSONResponse(self.document(), status_code=self.status, headers=self.headers, media_type=MEDIA_TYPE)
 
 
+def unauthenticated(detail: str, *, given: bool = False) -> Problem:
+    """Nobody is proved. `given`: there was a credential."""
+    challenge = f'{_CHALLENGE}, error="invalid_token"' if given else _CHALLENGE
+    return Problem(401, "unauthenticated", detail, headers={"WWW-Authenticate": challenge})
+
+
+def no_longer_good() -> Problem:
+    """The credential proves nothing, or no more."""
+    return unauthenticated("The credential is wrong, was revoked or has expired; get another one.", given=True)
+
+
 def of(error: BaseException) -> Problem:
     """The problem that an error is to whoever sent the request."""
     if isinstance(error, Problem):
         return error
     found = next((_KINDS[kind] for kind in type(error).__mro__ if kind in _KINDS), None)
-    # With a cause it is the installation that is wrong, and not what the request says.
-    if found is None or (isinstance(error, e.ConfigurationError) and error.__cause__ is not None):
+    # With a cause, too, it is the installation that is wrong, and not what the request says.
+    is_installation = isinstance(error, e.InstallationError)
+    if found is None or is_installation or (isinstance(error, e.ConfigurationError) and error.__cause__ is not None):
         # Where, and not what it says: that may quote what the request was about.
         where = "".join(format_tb(error.__traceback__))
         _log.error("A request failed with %s:\n%s", type(error).__name__, where)
-        return Problem(500, "internal-error", _BROKEN)
+        return Problem(503, "not-ready", _NOT_READY) if is_installation else Problem(500, "internal-error", _BROKEN)
     status, kind, words = found
     more: dict[str, Any] = {}
     headers: dict[str, str] = {}

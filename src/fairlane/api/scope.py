@@ -8,13 +8,15 @@ An organization that is not there, one that was deleted and one of which the pri
 problem, after the same two questions to the directory.
 """
 
+import time
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import Path, Request
 
 from fairlane.api.access import access_of
-from fairlane.api.problems import ORGANIZATION_UNKNOWN, Problem
+from fairlane.api.problems import ORGANIZATION_UNKNOWN, Problem, no_longer_good
+from fairlane.api.pulse import Pulse
 from fairlane.api.rates import Rate, Rates, whose
 from fairlane.api.watching import Door
 from fairlane.app import Fairlane
@@ -22,6 +24,7 @@ from fairlane.config import WebSettings
 from fairlane.domain.permissions import Access, Principal, Right
 from fairlane.realtime.live import Live
 
+_FRESH: Final = 1.0  # seconds for which a proof is good; as long as one behind a socket
 OrganizationPath = Annotated[
     str, Path(description="The organization's id.", examples=["acme"], min_length=1, max_length=140)
 ]
@@ -36,6 +39,7 @@ class Web:
     rates: Rates
     live: Live
     door: Door
+    pulse: Pulse
     has_dashboard: bool
 
 
@@ -172,7 +176,21 @@ def web_of(request: Request) -> Web:
 
 
 def principal_of(request: Request) -> Principal:
-    """Who acts, as `authentication` has proved."""
-    principal = request.state.principal
+    """Who acts, as `authentication` has proved.
+
+    If that was a while ago it is proved again, as far as the credential and its user go: a body may take a minute to
+    come, and what was revoked meanwhile is not to be used.
+
+    Raises:
+        Problem: the credential is no longer good.
+    """
+    state = request.state
+    principal, now = state.principal, time.monotonic()
     assert isinstance(principal, Principal)
+    if now - state.proved_at > _FRESH and principal.credential is not None:
+        found = web_of(request).fl.tickets.principals([principal.credential]).get(principal.credential)
+        if found is None:
+            raise no_longer_good()
+        state.principal = principal = found
+        state.proved_at = now
     return principal

@@ -15,6 +15,7 @@ from fairlane.api.values import Moment, Number, Whole
 from fairlane.control.batch import Submission
 from fairlane.control.idempotency import Key
 from fairlane.domain.jobs import Job
+from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import ParentPolicy, Priority
 from fairlane.registry.options import INHERIT
 
@@ -67,7 +68,13 @@ class NewJob(BaseModel):
     labels: dict[str, str] = Field(default_factory=dict, max_length=50, examples=[{"document": "42"}])
 
     def submission(self, scope: Scope) -> Submission:
-        """The same, by the scope's user in its organization."""
+        """The same, by the scope's user in its organization.
+
+        Raises:
+            Problem: they may not replace a job.
+        """
+        if self.on_duplicate == "replace":
+            scope.require(Right.JOBS_CHANGE, "To replace a job, which cancels it,")
         given = self.model_fields_set
         run_at: datetime | None = self.run_at
         return Submission(

@@ -5,7 +5,7 @@ trusted, and not asked: there `by` only says whom the audit is to name.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from fairlane.domain.errors import PermissionDenied
 from fairlane.domain.origin import acts_as_operator
 from fairlane.domain.permissions import OPERATOR_RIGHTS, Principal, Right, access, rights_of
-from fairlane.registry.directory import Directory, Membership, StoredDirectory, memberships
+from fairlane.registry.directory import Directory, Membership, StoredDirectory, locked_membership
 from fairlane.store.statements import credentials
 from fairlane.store.tables import AnyRow
 
@@ -49,11 +49,17 @@ class Authority:
         """
         if user is None or right is None or organization is None:
             return Actor(organization, user, right, lambda _: None)
-        pair = (organization, user)
+        return Actor(organization, user, right, self.membership(organization, user))
+
+    def membership(self, organization: str, user: str) -> Callable[[Connection], Membership | None]:
+        """To be asked in a transaction: what somebody is there, and stays until it ends; None: they are no member.
+
+        A host's directory is asked at once, as for `actor`.
+        """
         if not self.is_of_host:
-            return Actor(organization, user, right, lambda connection: memberships(connection, [pair]).get(pair))
-        membership = self._directory.members([pair]).get(pair)
-        return Actor(organization, user, right, lambda _: membership)
+            return lambda connection: locked_membership(connection, organization, user)
+        membership = self._directory.members([(organization, user)]).get((organization, user))
+        return lambda _: membership
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,19 +98,24 @@ class Actor:
             raise _lost(self.user, self.right)
 
 
-def refuse_unless_operator(connection: Connection, user: str | None, right: Right | None) -> None:
+def refuse_unless_operator(
+    connection: Connection, user: str | None, right: Right | None, also: Collection[Right] = ()
+) -> None:
     """Refuse a change in all organizations by somebody who is not, or no more, an operator with the right.
 
     Args:
         user, right: as in `Authority.actor`.
+        also: rights that they need beside it, such as those that they give to somebody.
 
     Raises:
         PermissionDenied
     """
     if user is None or right is None:
         return
-    if right not in (_rights_everywhere(credentials.find_rights(connection, user)) or ()):
-        raise _lost(user, right)
+    theirs = _rights_everywhere(credentials.find_rights(connection, user)) or frozenset()
+    for one in (right, *also):
+        if one not in theirs:
+            raise _lost(user, one)
 
 
 def _rights_everywhere(holder: AnyRow | None) -> frozenset[Right] | None:

@@ -14,8 +14,8 @@ from fairlane.control.authority import Authority
 from fairlane.control.drafting import check_size
 from fairlane.domain.canonical import digest
 from fairlane.domain.errors import (
-    ConfigurationError,
     IllegalTransition,
+    InstallationError,
     InvalidParameters,
     JobNotFound,
     PermissionDenied,
@@ -195,7 +195,7 @@ class JobControl:
                 shown.opened(row.organization_id, row.id, Field.PARAMETERS, row.parameters)
             )
         except KeyNotHere as error:
-            raise ConfigurationError(str(error)) from None
+            raise InstallationError(str(error)) from None
         except Unreadable:
             return None
         return before

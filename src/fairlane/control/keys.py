@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection
 
-from fairlane.domain.errors import ConfigurationError, OrganizationNotFound
+from fairlane.domain.errors import ConfigurationError, InstallationError, OrganizationNotFound
 from fairlane.domain.keys import OrganizationKey
 from fairlane.domain.organizations import require_organization
 from fairlane.domain.sealing import is_sealed
@@ -234,7 +234,7 @@ class Keys:
         try:
             self._database.write(work, of=organization)
         except KeyNotHere as error:
-            raise ConfigurationError(str(error)) from None
+            raise InstallationError(str(error)) from None
 
     def _new(self, organization: str, version: int) -> str:
         return self._master.wrap(organization, version, os.urandom(KEY_BYTES))
@@ -271,7 +271,7 @@ def _seal_anew(connection: Connection, ring: Ring, where: Sealed, after: tuple[A
         try:
             text = ring.open(old.job_id, where.field, old.text) if is_sealed(old.text) else old.text
         except KeyNotHere as error:
-            raise ConfigurationError(str(error)) from None
+            raise InstallationError(str(error)) from None
         except Unreadable:
             continue  # erased or broken, and stays so
         sealed = ring.seal(old.job_id, where.field, text)

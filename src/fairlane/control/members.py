@@ -63,7 +63,7 @@ class Members:
             raise ConfigurationError(f"A user's id has 1 to 200 printable characters; {user!r:.220} does not fit.")
         actor = self._authority.actor(organization, by, right)
 
-        def work(connection: Connection) -> None:
+        def work(connection: Connection) -> Member:
             actor.refuse_unless_may(connection)
             if not any(row.status != OrganizationStatus.DELETED for row in statements.find(connection, [organization])):
                 raise unknown(organization)
@@ -72,9 +72,10 @@ class Members:
             statements.set_member(connection, now, organization, user, kind, names)
             after = {"role": kind, "permissions": names}
             audit.record(connection, now, organization, by or SYSTEM, "members.add", user, before=before, after=after)
+            (made,) = statements.find_members(connection, [(organization, user)])
+            return _member(made)
 
-        self._database.write(work, of=organization)
-        return next(member for member in self.list(organization) if member.user == user)
+        return self._database.write(work, of=organization)
 
     update = add
 
@@ -83,10 +84,7 @@ class Members:
         self._refuse_host()
         storable(organization=organization)
         rows = self._database.read(lambda connection: statements.members_of(connection, organization), of=organization)
-        return tuple(
-            Member(row.organization_id, row.user_id, Role(row.role), tuple(json.loads(row.permissions)), row.created_at)
-            for row in rows
-        )
+        return tuple(map(_member, rows))
 
     def of(self, user: str) -> tuple[Mine, ...] | None:
         """The organizations that a user belongs to, by id; None: the application's own directory can't say."""
@@ -132,3 +130,7 @@ def _role(role: Role | str) -> Role:
         return Role(role)
     except ValueError:
         raise ConfigurationError(f"role must be one of {', '.join(Role)}, not {role!r}.") from None
+
+
+def _member(row: AnyRow) -> Member:
+    return Member(row.organization_id, row.user_id, Role(row.role), tuple(json.loads(row.permissions)), row.created_at)

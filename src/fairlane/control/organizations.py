@@ -258,7 +258,8 @@ class Organizations:
         self, organization: str, values: dict[str, Any], user: str | None, action: str, right: Right | None
     ) -> bool:
         is_deleting = values.get("status") == OrganizationStatus.DELETED
-        actor = self._authority.actor(organization, user, right)
+        # An organization's admins change its name; its limits and whether it may run are operators' to change.
+        actor = self._authority.actor(organization if set(values) <= {"name"} else None, user, right)
 
         def work(connection: Connection) -> bool:
             actor.refuse_unless_may(connection)

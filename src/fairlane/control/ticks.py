@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from fairlane.control.batch import Submission
 from fairlane.control.drafting import Answers
 from fairlane.control.submission import Submitter
-from fairlane.domain.errors import ConfigurationError
+from fairlane.domain.errors import InstallationError
 from fairlane.domain.jobs import Job
 from fairlane.domain.sealing import Field
 from fairlane.registry.keyring import Keyring
@@ -105,7 +105,7 @@ def opened(keyring: Keyring, connection: Connection, row: AnyRow) -> Mapping[str
     """The parameters as they are stored, secrets and all.
 
     Raises:
-        ConfigurationError: they can't be opened: this process lacks the master key, or the key was destroyed.
+        InstallationError: they can't be opened: this process lacks the master key, or the key was destroyed.
     """
     shown = keyring.shown(connection)
     try:
@@ -113,5 +113,5 @@ def opened(keyring: Keyring, connection: Connection, row: AnyRow) -> Mapping[str
             shown.opened(row.organization_id, row.id, Field.PARAMETERS, row.parameters)
         )
     except Unreadable as error:
-        raise ConfigurationError(f"The parameters of schedule {row.name} can't be opened: {error}") from None
+        raise InstallationError(f"The parameters of schedule {row.name} can't be opened: {error}") from None
     return opened

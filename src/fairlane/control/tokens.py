@@ -1,9 +1,9 @@
 """API tokens: `fl.tokens`."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 from secrets import token_urlsafe
 from typing import Final
 from uuid import UUID
@@ -14,11 +14,11 @@ from uuid_utils.compat import uuid7
 from fairlane.control.authority import Authority, operator_rights
 from fairlane.control.users import hash_of
 from fairlane.domain.accounts import Token
-from fairlane.domain.errors import ConfigurationError, OrganizationNotFound, StorageUnavailable
+from fairlane.domain.errors import ConfigurationError, OrganizationNotFound, PermissionDenied, StorageUnavailable
 from fairlane.domain.organizations import is_user_id
 from fairlane.domain.permissions import Credential, CredentialKind, Principal, Right, rights_of
 from fairlane.domain.texts import storable
-from fairlane.registry.directory import Directory
+from fairlane.registry.directory import Directory, Membership
 from fairlane.registry.options import Seconds, seconds, text
 from fairlane.store.row_security import EVERYONE, Scope
 from fairlane.store.statements import audit, credentials
@@ -52,7 +52,7 @@ class Tokens:
         name: str,
         scopes: Iterable[str] | None = None,
         expires_in: Seconds | None = None,
-        until: datetime | None = None,
+        made_with: Principal | None = None,
         by: str | None = None,
         right: Right | None = None,
     ) -> tuple[Token, str]:
@@ -64,12 +64,14 @@ class Tokens:
             name: what it is for.
             scopes: rights that it is cut to, such as ["jobs:read"]; None = all that its user may.
             expires_in: seconds or a timedelta; None = it does not expire.
-            until: when it expires at the latest, such as with the token that asks for it; None = no such bound.
+            made_with: who asks for it; None = trusted code. If by a token, the new one expires with that at the latest,
+                and is revoked with it.
             by: who creates it; None = the system.
             right: which `by` must have there at that moment, as for a request; None = trusted code, which is not asked.
 
         Raises:
-            OrganizationNotFound, PermissionDenied
+            OrganizationNotFound
+            PermissionDenied: `by` lacks the right, or the token that asks for it was revoked.
             ConfigurationError: the user is neither a member nor an operator, or a value is wrong.
         """
         if not is_user_id(user):
@@ -78,14 +80,21 @@ class Tokens:
         named = text("name", name)
         rights = sorted(rights_of(scopes)) if scopes is not None else None
         length = _length(expires_in) if expires_in is not None else None
-        self._check_holder(organization, user)
+        self._check_organization(organization)
         secret, token = PREFIX + token_urlsafe(_SECRET_BYTES), uuid7()
-        actor = self._authority.actor(organization, by, right)
+        actor, parent = self._authority.actor(organization, by, right), _token_of(made_with)
+        membership = self._authority.membership(organization, user) if organization is not None else None
 
         def work(connection: Connection) -> Token:
+            # Locked, so that whoever revokes it, or ends a membership, waits and finds this one, too.
+            maker = credentials.lock_token(connection, parent) if parent is not None else None
+            if parent is not None and maker is None:
+                raise PermissionDenied("The token that asked for this was revoked meanwhile; use another one.")
             actor.refuse_unless_may(connection, full=user != by)
+            _check_holder(connection, membership, organization, user)
             now = self._database.clock.now(connection)
-            ends = [one for one in (now + length if length is not None else None, until) if one is not None]
+            bounds = (now + length if length is not None else None, maker.expires_at if maker is not None else None)
+            ends = [one for one in bounds if one is not None]
             credentials.create_token(
                 connection,
                 {
@@ -97,6 +106,7 @@ class Tokens:
                     "scopes": json.dumps(rights),
                     "created_at": now,
                     "created_by": by or SYSTEM,
+                    "made_with": parent,
                     "expires_at": min(ends) if ends else None,
                 },
             )
@@ -106,7 +116,8 @@ class Tokens:
             assert row is not None
             return _token(row)
 
-        return self._database.write(work, of=_scope(organization)), secret
+        # The token that asks for it may be an operator's, of no organization.
+        return self._database.write(work, of=_scope(organization) if parent is None else EVERYONE), secret
 
     def list(self, organization: str | None, *, user: str | None = None) -> tuple[Token, ...]:
         """The organization's tokens, or operators' (None), newest first; of one user, or of all."""
@@ -136,19 +147,27 @@ class Tokens:
     def revoke(
         self, organization: str | None, token: UUID, *, by: str | None = None, right: Right | None = None
     ) -> bool:
-        """Let a token open nothing any more, at once; False if there is none that does. `right` is as in `create`."""
+        """Let a token, and what was made with it, open nothing any more, at once; False if there is none that does.
+
+        `right` is as in `create`. Of the tokens of others it takes an admin.
+        """
         storable(organization=organization, by=by)
-        actor = self._authority.actor(organization, by, right)
+        actor, place = self._authority.actor(organization, by, right), organization or audit.PLATFORM
 
         def work(connection: Connection) -> bool:
-            actor.refuse_unless_may(connection)
+            found = credentials.find_token(connection, place, token)
+            actor.refuse_unless_may(connection, full=found is not None and found.user_id != by)
             now = self._database.clock.now(connection)
-            revoked = credentials.revoke_token(connection, organization or audit.PLATFORM, token, now)
-            if revoked is not None:
-                before = {"name": revoked.name, "user": revoked.user_id, "scopes": json.loads(revoked.scopes)}
-                audit.record(connection, now, organization, by or SYSTEM, "tokens.revoke", token, before=before)
-            return revoked is not None
+            revoked = credentials.revoke_token(connection, place, token, now)
+            ended = [revoked] if revoked is not None else []
+            for one in ended:
+                before = {"name": one.name, "user": one.user_id, "scopes": json.loads(one.scopes)}
+                whose = one.organization_id or None
+                audit.record(connection, now, whose, by or SYSTEM, "tokens.revoke", one.id, before=before)
+                ended += credentials.revoke_made_with(connection, [one.hash], now)
+            return bool(ended)
 
+        # With an operator's token others may have been made, of organizations.
         return self._database.write(work, of=_scope(organization))
 
     def principal(self, secret: str) -> Principal | None:
@@ -178,16 +197,30 @@ class Tokens:
 
         self._database.write(work, of=_scope(organization), lock_seconds=_PATIENCE)
 
-    def _check_holder(self, organization: str | None, user: str) -> None:
-        if organization is None:
-            holder = self._database.read(lambda connection: credentials.find_user(connection, user), of=EVERYONE)
-            if holder is None or not holder.is_operator:
-                raise ConfigurationError(f"{user} is no operator; a token for all organizations is an operator's.")
-            return
-        if organization not in self._directory.organizations([organization]):
+    def _check_organization(self, organization: str | None) -> None:
+        if organization is not None and organization not in self._directory.organizations([organization]):
             raise OrganizationNotFound(f"There is no organization {organization!r}.")
-        if not self._directory.members([(organization, user)]):
-            raise ConfigurationError(f"{user} is no member of {organization}; a token acts as one.")
+
+
+def _check_holder(
+    connection: Connection,
+    membership: Callable[[Connection], Membership | None] | None,
+    organization: str | None,
+    user: str,
+) -> None:
+    """Refuse a token of somebody who is no member of the organization, or, where `membership` is None, no operator."""
+    if membership is None:
+        found = credentials.find_user(connection, user)
+        if found is None or not found.is_operator:
+            raise ConfigurationError(f"{user} is no operator; a token for all organizations is an operator's.")
+    elif membership(connection) is None:
+        raise ConfigurationError(f"{user} is no member of {organization}; a token acts as one.")
+
+
+def _token_of(principal: Principal | None) -> str | None:
+    """The hash of the token that proved a principal; None: it was none."""
+    credential = principal.credential if principal is not None else None
+    return credential.key if credential is not None and credential.kind is CredentialKind.TOKEN else None
 
 
 def of_token(row: AnyRow) -> Principal:
@@ -200,7 +233,6 @@ def of_token(row: AnyRow) -> Principal:
         organization=row.organization_id or None,
         operator_rights=operator_rights(row) if not row.organization_id else None,
         credential=Credential(CredentialKind.TOKEN, row.hash),
-        expires_at=row.expires_at,
     )
 
 

@@ -69,7 +69,7 @@ class Users:
         more = _operator_rights(rights, operator=operator)
 
         def work(connection: Connection) -> User:
-            refuse_unless_operator(connection, by, right)
+            refuse_unless_operator(connection, by, right, also=_needed(more, kept, of_members=of_members))
             if credentials.find_user(connection, user) is not None:
                 raise ConfigurationError(f"There is a user {user} already; change them with fl.users.update.")
             now = self._database.clock.now(connection)
@@ -117,10 +117,12 @@ class Users:
         kept = hashed(password) if password is not None else None
 
         def work(connection: Connection) -> User:
-            refuse_unless_operator(connection, by, right)
-            before = _found(connection, user)
+            # Locked before anybody is asked: whoever changes this user meanwhile may take the rights of `by` with it.
+            before = _user(_there(credentials.lock_user_to_change(connection, user), user))
             is_operator = before.is_operator if operator is None else operator
             more = _operator_rights(before.rights if rights is None else rights, operator=is_operator)
+            needed = _needed([*before.rights, *more], kept, of_members=of_members)
+            refuse_unless_operator(connection, by, right, also=needed)
             now = self._database.clock.now(connection)
             if kept:
                 _tell_organizations(connection, now, user, by, of_members=of_members)
@@ -274,6 +276,11 @@ def of_jwt(credential: Credential, user: AnyRow | None) -> Principal | None:
     return Principal(credential.key, "jwt", operator_rights=rights, credential=credential)
 
 
+def _needed(rights: Iterable[str], kept: str | None, *, of_members: bool) -> set[Right]:
+    """What an operator needs to give these. Nobody gives rights that they lack, nor comes in as somebody with them."""
+    return {*rights_of(rights), *({Right.PAYLOAD_READ} if kept and of_members else ())}
+
+
 def _tell_organizations(connection: Connection, now: datetime, user: str, by: str | None, *, of_members: bool) -> None:
     """Write into the audit of each organization of a user that they were given a password, or refuse it."""
     for membership in organizations.memberships_of(connection, user):
@@ -286,10 +293,13 @@ def _tell_organizations(connection: Connection, now: datetime, user: str, by: st
 
 
 def _found(connection: Connection, user: str) -> User:
-    row = credentials.find_user(connection, user)
+    return _user(_there(credentials.find_user(connection, user), user))
+
+
+def _there(row: AnyRow | None, user: str) -> AnyRow:
     if row is None:
         raise ConfigurationError(f"There is no user {user}; create them: fl.users.create({user!r}).")
-    return _user(row)
+    return row
 
 
 def _user(row: AnyRow) -> User:

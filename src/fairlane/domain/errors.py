@@ -17,6 +17,10 @@ class ConfigurationError(FairlaneError):
     """A setting, a job type or the installation is wrong; nothing will work until it is changed."""
 
 
+class InstallationError(ConfigurationError):
+    """The database, a login or a master key of this process is wrong: nothing that who calls could send otherwise."""
+
+
 class KeptByHost(ConfigurationError):
     """The application's own directory keeps this; it can neither be listed nor changed here."""
 

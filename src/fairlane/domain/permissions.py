@@ -19,6 +19,7 @@ class Right(StrEnum):
     """What a role gives and a token's scopes name; equal to its plain string."""
 
     JOBS_READ = "jobs:read"
+    METRICS_READ = "metrics:read"  # numbers, with names of queues and job types, and none of a job or user
     JOBS_SUBMIT = "jobs:submit"
     JOBS_CHANGE = "jobs:change"  # cancel, retry, delete, resolve: one's own, an admin all
     PAYLOAD_READ = "payload:read"  # parameters, error texts, log lines, results of others' jobs
@@ -30,7 +31,7 @@ class Right(StrEnum):
     AUDIT_READ = "audit:read"
 
 
-_VIEWER: Final = frozenset({Right.JOBS_READ, Right.MEMBERS_READ, Right.TOKENS_CHANGE})
+_VIEWER: Final = frozenset({Right.JOBS_READ, Right.METRICS_READ, Right.MEMBERS_READ, Right.TOKENS_CHANGE})
 _MEMBER: Final = _VIEWER | {Right.JOBS_SUBMIT, Right.JOBS_CHANGE}
 ROLE_RIGHTS: Final = {Role.VIEWER: _VIEWER, Role.MEMBER: _MEMBER, Role.ADMIN: frozenset(Right)}
 # In every organization. Operators look after jobs: they submit none, and read payloads only where a right says so.
@@ -71,7 +72,6 @@ class Principal:
         organization: the only one that the credential opens; None = any that its user belongs to.
         operator_rights: what they may in every organization; None = they are no operator.
         credential: which one it was.
-        expires_at: when the token ends; what it makes ends no later. None = it does not, or it is no token.
     """
 
     user: str
@@ -80,7 +80,6 @@ class Principal:
     organization: str | None = None
     operator_rights: frozenset[Right] | None = None
     credential: Credential | None = field(default=None, repr=False, compare=False)
-    expires_at: datetime | None = field(default=None, compare=False)
 
     @property
     def is_operator(self) -> bool:

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from fairlane.domain.errors import OrganizationSuspended
 from fairlane.domain.statuses import OrganizationStatus, Role
 from fairlane.store.statements import organizations as statements
+from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
 
 
@@ -93,9 +94,16 @@ def standings(connection: Connection, ids: Collection[str]) -> dict[str, Standin
     }
 
 
+def locked_membership(connection: Connection, organization: str, user: str) -> Membership | None:
+    """A membership that stays as it is until this transaction ends; None: they are no member."""
+    row = statements.lock_member(connection, organization, user)
+    return _membership(row) if row is not None else None
+
+
 def memberships(connection: Connection, pairs: Collection[tuple[str, str]]) -> dict[tuple[str, str], Membership]:
     """`StoredDirectory.members` in a transaction that is open already."""
-    return {
-        (row.organization_id, row.user_id): Membership(Role(row.role), frozenset(json.loads(row.permissions)))
-        for row in statements.find_members(connection, pairs)
-    }
+    return {(row.organization_id, row.user_id): _membership(row) for row in statements.find_members(connection, pairs)}
+
+
+def _membership(row: AnyRow) -> Membership:
+    return Membership(Role(row.role), frozenset(json.loads(row.permissions)))

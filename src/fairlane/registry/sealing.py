@@ -15,7 +15,7 @@ from hashlib import sha256
 from typing import Any, Final
 from uuid import UUID
 
-from fairlane.domain.errors import ConfigurationError, FairlaneError
+from fairlane.domain.errors import ConfigurationError, FairlaneError, InstallationError
 from fairlane.domain.sealing import BROKEN, ERASED, HIDDEN, LOCKED, PREFIX, Field
 
 KEY_BYTES: Final = 32
@@ -144,10 +144,10 @@ class Ring:
         """Refuse to go on where nothing can be sealed.
 
         Raises:
-            ConfigurationError: the message says what to do.
+            InstallationError: the message says what to do.
         """
         if self.problem is not None:
-            raise ConfigurationError(self.problem)
+            raise InstallationError(self.problem)
 
     def knows(self, text: str) -> bool:
         """Whether the sealed text's version of the key was there when these keys were read, or it is no sealed text."""

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from fairlane.domain.errors import CommitUnanswered, ConfigurationError, StorageUnavailable
+from fairlane.domain.errors import CommitUnanswered, ConfigurationError, InstallationError, StorageUnavailable
 from fairlane.domain.haste import read_seconds
 from fairlane.domain.redact import safe_url
 from fairlane.store import row_logins, row_security
@@ -276,7 +276,7 @@ def translated(where: str) -> Iterator[None]:
         raise StorageUnavailable("All database connections are busy; nothing was changed, try again.") from error
     except NoConnection as error:
         # From here: what SQLAlchemy's pool was about then is of no use to who reads the sentence.
-        raise ConfigurationError(str(error)) from None
+        raise InstallationError(str(error)) from None
     except DBAPIError as error:
         ours = translate(error, where)
         if ours is None:

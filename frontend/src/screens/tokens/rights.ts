@@ -3,6 +3,7 @@ import type { Right } from "../../api/queries";
 
 export const RIGHT_NAMES: Record<Right, string> = {
   "jobs:read": "look at jobs",
+  "metrics:read": "look at numbers, of no single job",
   "jobs:submit": "submit jobs",
   "jobs:change": "cancel, retry and delete jobs",
   "payload:read": "see parameters, errors and results",

@@ -16,8 +16,7 @@ class Health(BaseModel):
 
 
 @router.get("/health", operation_id="getHealth")
-def health(request: Request) -> Health:
+async def health(request: Request) -> Health:
     """Say whether the server and its database answer."""
-    database = web_of(request).fl.database
-    database.read(database.clock.now)
+    await web_of(request).pulse.check()
     return Health(status="ok")

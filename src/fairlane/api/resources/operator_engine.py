@@ -29,7 +29,7 @@ from fairlane.domain.timeline import Timeline
 router = APIRouter(prefix=ROOT + "/operator", tags=["operator"])
 
 _Listing = Annotated[Operation, Depends(ByOperator(Rate.LIST, Right.JOBS_READ))]
-_Measuring = Annotated[Operation, Depends(ByOperator(Rate.METRICS, Right.JOBS_READ))]
+_Measuring = Annotated[Operation, Depends(ByOperator(Rate.METRICS, Right.METRICS_READ))]
 _Auditing = Annotated[Operation, Depends(ByOperator(Rate.LIST, Right.AUDIT_READ))]
 _RIGHT = Right.ORGANIZATION_CHANGE
 _Changing = Annotated[Operation, Depends(ByOperator(Rate.CANCEL, _RIGHT))]

@@ -115,7 +115,7 @@ def create_token(operation: _ChangingTokens, body: NewToken) -> CreatedToken:
         name=body.name,
         scopes=cut(operation.principal, body.scopes),
         expires_in=body.expires_in,
-        until=operation.principal.expires_at,
+        made_with=operation.principal,
         by=operation.user,
         right=Right.TOKENS_CHANGE,
     )

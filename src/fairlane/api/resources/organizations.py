@@ -22,7 +22,7 @@ router = APIRouter(prefix=ROOT + "/organizations/{organization}", tags=["organiz
 
 _Looking = Annotated[Scope, Depends(InOrganization(Rate.STATUS, Right.JOBS_READ))]
 _Listing = Annotated[Scope, Depends(InOrganization(Rate.LIST, Right.JOBS_READ))]
-_Measuring = Annotated[Scope, Depends(InOrganization(Rate.METRICS, Right.JOBS_READ))]
+_Measuring = Annotated[Scope, Depends(InOrganization(Rate.METRICS, Right.METRICS_READ))]
 _Changing = Annotated[Scope, Depends(InOrganization(Rate.CANCEL, Right.ORGANIZATION_CHANGE))]
 
 

@@ -18,7 +18,7 @@ router = APIRouter(prefix=ROOT + "/organizations/{organization}")
 
 _Looking = Annotated[Scope, Depends(InOrganization(Rate.STATUS, Right.JOBS_READ))]
 _Listing = Annotated[Scope, Depends(InOrganization(Rate.LIST, Right.JOBS_READ))]
-_Measuring = Annotated[Scope, Depends(InOrganization(Rate.METRICS, Right.JOBS_READ))]
+_Measuring = Annotated[Scope, Depends(InOrganization(Rate.METRICS, Right.METRICS_READ))]
 Minutes = Annotated[int, Query(ge=1, le=1440, description="How far back.")]
 StepLength = Annotated[int, Query(ge=1, le=1440, description="How many minutes a step has.")]
 

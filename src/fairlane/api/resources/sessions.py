@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from fairlane.api.authentication import COOKIE, ROOT, address_of, session_of
+from fairlane.api.authentication import COOKIE, ROOT, network_of, session_of
 from fairlane.api.problems import Problem
 from fairlane.api.rates import Rate, whose
 from fairlane.api.scope import principal_of, web_of
@@ -55,7 +55,7 @@ class Me(BaseModel):
 def log_in(login: Login, request: Request, response: Response) -> Me:
     """Log in with a password; the answer sets the cookie of a session, which lasts for twelve hours."""
     web = web_of(request)
-    web.rates.count(Rate.LOGIN, f"address {address_of(request.scope)}")
+    web.rates.count(Rate.LOGIN, f"address {network_of(request.scope)}")
     # Guesses from many addresses together. The bound is higher, so that no single one can lock a user out.
     web.rates.count(Rate.LOGIN, f"user {login.user}", times=_ADDRESSES)
     try:
@@ -115,7 +115,7 @@ def log_out(request: Request, response: Response) -> None:
 
 def _redeemed(request: Request, response: Response, link: str) -> Me:
     web = web_of(request)
-    web.rates.count(Rate.LOGIN, f"address {address_of(request.scope)}")
+    web.rates.count(Rate.LOGIN, f"address {network_of(request.scope)}")
     try:
         secret = web.fl.users.redeem(link)
     except PermissionDenied as error:

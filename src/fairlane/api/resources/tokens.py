@@ -70,7 +70,7 @@ def create_token(scope: _Changing, body: NewTokenOfMember) -> CreatedToken:
         name=body.name,
         scopes=cut(scope.principal, body.scopes),
         expires_in=body.expires_in,
-        until=scope.principal.expires_at,
+        made_with=scope.principal,
         by=scope.user,
         right=Right.TOKENS_CHANGE,
     )

@@ -25,6 +25,11 @@ def lock_user(connection: Connection, user: str) -> AnyRow | None:
     return connection.execute(select(users).where(users.c.id == user).with_for_update(read=True)).one_or_none()
 
 
+def lock_user_to_change(connection: Connection, user: str) -> AnyRow | None:
+    """A user as of now, whom nobody else changes until this transaction ends; None if there is none."""
+    return connection.execute(select(users).where(users.c.id == user).with_for_update()).one_or_none()
+
+
 def find_rights(connection: Connection, user: str) -> AnyRow | None:
     """What a user may, and whether they are disabled; None if there is none. The app may read no more of them."""
     statement = select(users.c.id, users.c.is_operator, users.c.rights, users.c.disabled_at)
@@ -44,7 +49,7 @@ def change_user(connection: Connection, user: str, values: Mapping[str, Any]) ->
 def delete_user(connection: Connection, user: str) -> AnyRow | None:
     """Delete a user with their sessions, and return them; None if there is none."""
     # Locked first, so that whoever is just logging in has their session by now, to be deleted, or will find no user.
-    found = connection.execute(select(users).where(users.c.id == user).with_for_update()).one_or_none()
+    found = lock_user_to_change(connection, user)
     connection.execute(delete(sessions).where(sessions.c.user_id == user))
     connection.execute(delete(users).where(users.c.id == user))
     return found
@@ -114,6 +119,20 @@ def revoke_token(connection: Connection, organization: str, token: UUID, now: da
         .values(revoked_at=now)
         .returning(tokens)
     ).one_or_none()
+
+
+def revoke_made_with(connection: Connection, hashes: Collection[str], now: datetime) -> Sequence[AnyRow]:
+    """Mark the tokens that were made with these, and are not revoked, as revoked, and return them."""
+    statement = update(tokens).where(tokens.c.made_with.in_(sorted(hashes)), tokens.c.revoked_at.is_(None))
+    statement = statement.execution_options(fairlane_across="credentials")
+    return connection.execute(statement.values(revoked_at=now).returning(tokens)).all()
+
+
+def lock_token(connection: Connection, hashed: str) -> AnyRow | None:
+    """A token that is not revoked, nor will be until this transaction ends; None if there is none."""
+    statement = select(tokens).where(tokens.c.hash == hashed, tokens.c.revoked_at.is_(None))
+    statement = statement.execution_options(fairlane_across="credentials")
+    return connection.execute(statement.with_for_update(read=True)).one_or_none()
 
 
 def revoke_tokens_of(connection: Connection, organization: str, user: str, now: datetime) -> int:

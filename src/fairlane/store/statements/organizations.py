@@ -126,6 +126,14 @@ def memberships_of(connection: Connection, user: str) -> Sequence[AnyRow]:
     ).all()
 
 
+def lock_member(connection: Connection, organization: str, user: str) -> AnyRow | None:
+    """A member, who stays one and as they are until this transaction ends; None: they are none."""
+    if not is_user_id(user):
+        return None
+    statement = _FIND_MEMBER.with_for_update(read=True)
+    return connection.execute(statement, {"organization": organization, "user": user}).one_or_none()
+
+
 def find_members(connection: Connection, pairs: Collection[tuple[str, str]]) -> Sequence[AnyRow]:
     """The members among these (organization, user) pairs."""
     # Text that can be no key is not asked for: PostgreSQL would refuse a NUL with an error of its own.

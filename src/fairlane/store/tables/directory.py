@@ -70,6 +70,7 @@ sessions = Table(
 )
 Index("fairlane_sessions_user", sessions.c.user_id)
 
+_made = text("made_with IS NOT NULL")
 # Only the SHA-256 of a token is kept: with 256 random bits it needs nothing slower. The organization is empty for
 # an operator's token.
 tokens = Table(
@@ -83,11 +84,13 @@ tokens = Table(
     Column("scopes", Text, nullable=False),  # JSON list of rights; null = all that the user may
     Column("created_at", Instant, nullable=False),
     Column("created_by", NAME, nullable=False),
+    Column("made_with", String(64)),  # the hash of the token by which it was asked for, and with which it is revoked
     Column("expires_at", Instant),
     Column("last_used_at", Instant),
     Column("revoked_at", Instant),
 )
 Index("fairlane_tokens_hash", tokens.c.hash, unique=True)
+Index("fairlane_tokens_made_with", tokens.c.made_with, postgresql_where=_made, sqlite_where=_made)
 
 # What a client has sent under a key of its own, so that sending it again does nothing twice. Ids are drawn and kept
 # here before the jobs are submitted with them.

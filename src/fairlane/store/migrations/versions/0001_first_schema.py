@@ -528,12 +528,20 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         sa.Column("scopes", sa.Text(), nullable=False),
         sa.Column("created_at", INSTANT, nullable=False),
         sa.Column("created_by", NAME, nullable=False),
+        sa.Column("made_with", sa.String(64)),
         sa.Column("expires_at", INSTANT),
         sa.Column("last_used_at", INSTANT),
         sa.Column("revoked_at", INSTANT),
         sa.PrimaryKeyConstraint("organization_id", "id", name="fairlane_tokens_pk"),
     )
     op.create_index("fairlane_tokens_hash", "fairlane_tokens", ["hash"], unique=True)
+    op.create_index(
+        "fairlane_tokens_made_with",
+        "fairlane_tokens",
+        ["made_with"],
+        postgresql_where=sa.text("made_with IS NOT NULL"),
+        sqlite_where=sa.text("made_with IS NOT NULL"),
+    )
     op.create_table(
         "fairlane_idempotency_keys",
         sa.Column("organization_id", ORGANIZATION, nullable=False),

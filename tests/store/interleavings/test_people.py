@@ -1,0 +1,79 @@
+"""Whatever is taken from somebody stays taken, whatever they, or somebody else, change at that moment (R13)."""
+
+from fairlane import PermissionDenied
+from fairlane.domain.organizations import Member
+from fairlane.domain.permissions import Principal, Right
+from tests.store.interleavings.conftest import InEveryOrder
+from tests.store.interleavings.order import Order
+from tests.store.races.scene import Scene
+
+
+def test_of_two_changes_of_a_user_none_takes_back_the_other(scene: Scene, in_every_order: InEveryOrder):
+    users = scene.fl.users
+
+    @in_every_order
+    def play(order: Order) -> None:
+        users.create("root", operator=True)
+        order.run(
+            lambda: users.update("root", disabled=True),
+            lambda: users.update("root", rights=["payload:read"]),
+        )
+        found = users.get("root")
+        assert found.disabled_at is not None
+        assert found.rights == ("payload:read",)
+
+
+def test_an_operator_who_is_disabled_does_not_enable_themselves(scene: Scene, in_every_order: InEveryOrder):
+    users = scene.fl.users
+
+    @in_every_order
+    def play(order: Order) -> None:
+        users.create("root", operator=True)
+        order.run(
+            lambda: users.update("root", disabled=True),
+            lambda: users.update("root", disabled=False, by="root", right=Right.MEMBERS_CHANGE),
+        )
+        assert users.get("root").disabled_at is not None
+
+
+def test_an_admin_who_is_removed_does_not_add_themselves(scene: Scene, in_every_order: InEveryOrder):
+    members = scene.fl.members
+
+    @in_every_order
+    def play(order: Order) -> None:
+        members.add("acme", "olga", role="admin")
+        removed, added = order.run(
+            lambda: members.remove("acme", "olga"),
+            lambda: members.add("acme", "olga", role="admin", by="olga", right=Right.MEMBERS_CHANGE),
+        )
+        assert removed is True
+        assert isinstance(added, Member | PermissionDenied)
+        assert "olga" not in {one.user for one in members.list("acme")}
+
+
+def test_a_token_made_beside_the_end_of_a_membership_opens_nothing(scene: Scene, in_every_order: InEveryOrder):
+    fl = scene.fl
+
+    @in_every_order
+    def play(order: Order) -> None:
+        fl.members.add("acme", "olga", role="admin")
+        order.run(
+            lambda: fl.members.remove("acme", "olga"),
+            lambda: fl.tokens.create("acme", user="olga", name="x", by="olga", right=Right.TOKENS_CHANGE),
+        )
+        assert fl.tokens.is_empty()
+
+
+def test_a_token_made_with_one_that_is_being_revoked_opens_nothing(scene: Scene, in_every_order: InEveryOrder):
+    fl = scene.fl
+
+    @in_every_order
+    def play(order: Order) -> None:
+        token, secret = fl.tokens.create("acme", user="ana", name="stolen")
+        thief = fl.tokens.principal(secret)
+        assert isinstance(thief, Principal)
+        order.run(
+            lambda: fl.tokens.revoke("acme", token.id),
+            lambda: fl.tokens.create("acme", user="ana", name="x", made_with=thief),
+        )
+        assert fl.tokens.is_empty()
