@@ -83,17 +83,43 @@ def test_of_progress_only_the_latest_waits_and_behind_what_came_before_it(hub: H
     assert waiting(one) == [5, 1, 100]
 
 
-def test_what_waits_is_bounded_and_who_lets_more_gather_is_dropped(hub: Hub):
-    stalled, reading = client(hub, ACME), client(hub, ACME)
-    for number in range(1, MOST_WAITING + 2):
+def test_what_waits_is_bounded_and_a_reset_stands_for_the_most_of_it(hub: Hub):
+    slow, reading = client(hub, ACME, OTHER), client(hub, ACME)
+    hub.tell(step(1, OTHER))
+    for number in range(2, MOST_WAITING):
         hub.tell(step(number))
         assert reading.take(10)
+    hub.beat()
+    assert len(slow) == MOST_WAITING
+    hub.tell(step(1_001, OTHER))
+    told = slow.take(10_000)
+    assert [one.number or one.name for one in told] == [1, "heartbeat", 1_001, "reset"]
+    assert told[-1].data == {"room": "org:acme", "cursor": "c999"}
+    hub.tell(step(1_002))
+    assert waiting(slow) == [1_002]
+    assert hub.dropped == 0
+
+
+def test_what_is_kept_back_from_who_enters_is_bounded_and_a_reset_stands_for_it(hub: Hub):
+    one = client(hub)
+    one.hold(ACME)
+    hub.enter(one, ACME)
+    for number in range(2, MOST_WAITING + 4):
+        hub.tell(step(number))
+    one.release(ACME, [step(1)])
+    told = one.take(10_000)
+    assert [message.number or message.data["cursor"] for message in told] == ["c1002", 1_003]
+
+
+def test_who_is_dropped_is_told_nothing_more_and_is_in_no_room(hub: Hub):
+    stalled, reading = client(hub, ACME), client(hub, ACME)
+    hub.tell(step(1))
+    hub.drop(stalled)
+    hub.tell(step(2))
+    assert (len(stalled), len(reading)) == (0, 2)
     assert not stalled.is_open
-    assert len(stalled) == 0
     assert hub.dropped == 1
     assert list(hub.clients) == [reading]
-    hub.tell(step(5_000))
-    assert len(stalled) == 0
 
 
 def test_a_reset_stands_for_what_waited_of_its_room(hub: Hub):

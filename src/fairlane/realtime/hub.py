@@ -3,6 +3,7 @@
 All of it belongs to one event loop.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple
@@ -13,7 +14,7 @@ from fairlane.domain.permissions import Principal
 from fairlane.realtime.events import Event, Heartbeat, Reset, Revoked
 from fairlane.store.statements.feed import Audience
 
-# Messages that wait for a client; one that lets more gather is dropped. They are shared by all who get them.
+# Messages that wait for a client; beyond that a reset stands for those of a room. They are shared by all who get them.
 MOST_WAITING: Final = 1_000
 MOST_ROOMS: Final = 100  # of a client
 MOST_OF_USER: Final = 100  # clients of one user on a node, and of a user's tokens of one organization
@@ -91,7 +92,7 @@ class Client:
         return len(self._waiting)
 
     def put(self, message: Message) -> None:
-        """Let a message wait for it; if too many do, it is dropped."""
+        """Let a message wait for it; if too many do, the room that has most of them begins anew."""
         if not self.is_open:
             return
         held, known = self._held.get(message.room), self._known.get(message.room)
@@ -100,6 +101,8 @@ class Client:
             return
         if held is not None:
             held.append(message)
+            if len(held) > MOST_WAITING:
+                held[:] = [_reset_after(message)]
         else:
             if message.name == Reset.name:
                 self._forget(message.room)  # it is to be fetched anew
@@ -107,8 +110,8 @@ class Client:
             # To the end: its cursor is behind those of all that waits.
             self._waiting.pop(key, None)
             self._waiting[key] = message
-        if max(len(self._waiting), len(held or ())) > MOST_WAITING:
-            self.drop()
+            if len(self._waiting) > MOST_WAITING:
+                self._shorten()
         self._wake()
 
     def take(self, most: int) -> list[Message]:
@@ -157,6 +160,14 @@ class Client:
         """Close it once what waits was sent."""
         self.is_ending = True
         self._wake()
+
+    def _shorten(self) -> None:
+        """Who reads slowly misses some, but is not sent away."""
+        placed = [one for one in self._waiting.values() if "cursor" in one.data]
+        ((room, _),) = Counter(one.room for one in placed).most_common(1)
+        reset = _reset_after([one for one in placed if one.room == room][-1])
+        self._forget(room)
+        self._waiting[reset] = reset
 
     def _forget(self, room: Room | None) -> None:
         self._waiting = {key: one for key, one in self._waiting.items() if one.room != room}
@@ -246,11 +257,20 @@ class Hub:
             self._put(message, self._rooms.get(message.room, ()))
 
     def _put(self, message: Message, clients: Iterable[Client]) -> None:
-        for client in list(clients):
+        for client in clients:
             client.put(message)
-            if not client.is_open:
-                self.dropped += 1
-                self.remove(client)
+
+    def drop(self, client: Client) -> None:
+        """Close a client that does not take what waits for it."""
+        self.dropped += 1
+        self.remove(client)
+        client.drop()
+
+
+def _reset_after(message: Message) -> Message:
+    """What stands for all that was told in a room, up to this message."""
+    assert message.room is not None
+    return Message(message.room, Reset(room=message.room.name, cursor=message.data["cursor"]))
 
 
 def _whose(client: Client) -> tuple[str | None, str]:

@@ -156,6 +156,9 @@ class Sockets:
 
     def _wake(self, sid: str) -> None:
         self._dirty.add(sid)
+        self._start_flushing()
+
+    def _start_flushing(self) -> None:
         if self._flushing is None or self._flushing.done():
             self._flushing = asyncio.create_task(self._flush())
 
@@ -168,6 +171,14 @@ class Sockets:
                     await self._send(sid, connection)
                 if number % 100 == 0:
                     await asyncio.sleep(0)
+            # Meanwhile whoever reads has taken what they were given, and has place for more.
+            await asyncio.sleep(0)
+            self._dirty |= {sid for sid in self._behind if self._has_place(sid)}
+
+    def _has_place(self, sid: str) -> bool:
+        connection = self._clients.get(sid)
+        socket = self._server.eio.sockets.get(connection.eio_sid) if connection is not None else None
+        return socket is not None and socket.queue.qsize() < _IN_FLIGHT
 
     async def _send(self, sid: str, connection: "_Connection") -> None:
         client, eio = connection.client, self._server.eio
@@ -196,7 +207,7 @@ class Sockets:
         while self._server.eio.sockets:
             await asyncio.sleep(_BEHIND)
             self._dirty |= self._behind
-            await self._flush()
+            self._start_flushing()
             now = time.monotonic()
             if now - looked_at < _ALL:
                 continue
@@ -209,12 +220,11 @@ class Sockets:
                 await self._server.eio.sockets[eio_sid].close(wait=False)
 
     def _drop_stalled(self, now: float) -> None:
-        for sid, connection in self._clients.items():
+        for sid, connection in list(self._clients.items()):
             if sid not in self._behind:
                 connection.took_at = now
             elif now - connection.took_at > _STALLED:
-                self._live.hub.dropped += 1
-                connection.client.drop()
+                self._live.hub.drop(connection.client)
 
 
 class _Connection:

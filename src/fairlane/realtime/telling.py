@@ -20,7 +20,7 @@ from fairlane.realtime.feed import MOST_ENTRIES, Key, Look, Progress
 from fairlane.realtime.hub import EVERYTHING, Hub, Message, Room, RoomKind
 from fairlane.store.tables import AnyRow
 
-_AT_ONCE: Final = 100  # rows
+_AT_ONCE: Final = 50  # rows, before those who read may take some of it
 
 
 def rooms_of(organization: str, job_id: Any = None) -> tuple[Room, ...]:
@@ -82,7 +82,9 @@ class Telling:
                 self._tell_entry(row, rooms)
         self._cursor = self._end
         self._reset(closed)
-        for progress in self._progress.values():
+        for number, progress in enumerate(self._progress.values()):
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)
             self._tell_progress(progress)
 
     def _tell_entry(self, row: AnyRow, rooms: Iterable[Room]) -> None:
