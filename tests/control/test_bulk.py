@@ -249,7 +249,7 @@ def _wanted() -> Iterator[st.SearchStrategy[Any]]:
     yield st.booleans()
     yield st.frozensets(pairs, max_size=3)
     yield moments
-    yield texts
+    yield from (texts, texts)
 
 
 @given(st.tuples(*_wanted()))

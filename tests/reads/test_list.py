@@ -210,6 +210,36 @@ def test_r13_search_finds_a_job_by_the_beginning_of_its_id(world: World, reads: 
     assert ([job.id for job in page.items], page.searched_newest) == ([wanted], None)
 
 
+@pytest.mark.parametrize("text", ["9a6b7c8d", "00009A6B7C8D", "8f50-00009a6b7c8d"])
+def test_r13_search_finds_a_job_by_the_end_of_its_id_as_lists_show_it(world: World, reads: Reads, text: str) -> None:
+    wanted = world.submit(id=UUID("01928f3a-1b2c-7d4e-8f50-00009a6b7c8d"))
+    world.submit(id=UUID("01928f3a-1b2c-7d4e-8f50-00009a6b7c8e"))
+    world.submit("rival", id=UUID("01928f3a-1b2c-7d4f-8f50-00009a6b7c8d"))
+
+    page = reads.list("acme", text=text)
+
+    assert ([job.id for job in page.items], page.total) == ([wanted], 1)
+    assert reads.matching.counts("acme", text=text).by_status[JobStatus.QUEUED] == 1
+
+
+def test_r13_the_end_of_an_id_is_looked_for_among_the_newest(
+    world: World, reads: Reads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asked, "SEARCHED_NEWEST", 2)
+    old, new, _ = [world.submit() for _ in range(3)]
+
+    assert listed(reads, text=str(new)[-8:]) == [new]
+    assert listed(reads, text=str(old)[-8:]) == []
+    assert reads.list("acme", text=str(new)[-8:]).searched_newest == 2
+
+
+def test_r13_fewer_digits_than_lists_show_are_a_word(world: World, reads: Reads) -> None:
+    world.submit(id=UUID("01928f3a-1b2c-7d4e-8f50-9a6b7c80feed"))
+    wanted = world.submit(job_type="rss.feed")
+
+    assert listed(reads, text="feed") == [wanted]
+
+
 def test_r13_search_reads_hex_digits_that_begin_no_id_as_a_word(world: World, reads: Reads) -> None:
     wanted = world.submit(job_type="rss.feed")
     world.submit()

@@ -396,6 +396,10 @@ CASES = {
     ),
     "jobs of an organization": Case(page_of, ("jobs_",), ()),
     "jobs of a status": Case(partial(page_of, statuses=frozenset({JobStatus.PENDING})), ("jobs_status",)),
+    "jobs by the end of an id": Case(partial(page_of, id_end="0007a120", words_from=UUID(int=500_000)), ("jobs_",), ()),
+    "whether an id ends so": Case(
+        lambda connection: job_list.has_id_end(connection, "big", "0007a120", UUID(int=530_000)), ("jobs_",), ()
+    ),
     "jobs that died of one error": Case(
         lambda connection: job_list.ids(
             connection,

@@ -27,7 +27,8 @@ class Filters:
     text: Annotated[
         str | None,
         Query(
-            max_length=1000, description="The start of an id; or anything in the type or, for whoever may, the error."
+            max_length=1000,
+            description="The start of an id, or its last 8 digits; or anything in the type or, for whoever may, error.",
         ),
     ] = None
 

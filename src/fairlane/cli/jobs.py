@@ -60,7 +60,8 @@ def list_jobs(
         list[str] | None, typer.Option("--label", "-l", metavar="K=V", help="With this label; may be repeated.")
     ] = None,
     text: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="The beginning of an id, or part of a type or an error.")
+        str | None,
+        typer.Option(metavar="TEXT", help="The beginning or the end of an id, or part of a type or an error."),
     ] = None,
     after: Annotated[str | None, typer.Option(metavar="TIME", help="Submitted at or after this time.")] = None,
     before: Annotated[str | None, typer.Option(metavar="TIME", help="Submitted before this time.")] = None,

@@ -9,7 +9,7 @@ from fairlane import Fairlane, FairlaneError, Job, OrganizationNotFound, Permiss
 from fairlane.domain.ids import job_not_found
 from fairlane.registry.directory import StoredDirectory
 
-_SEARCHED: Final = 1000  # newest jobs, by the end of an id
+_SEARCHED: Final = 1000  # newest jobs, by an end of an id that is too short for a list's search
 _FEWEST_DIGITS: Final = 4
 _HOST: Final = "the application's own directory says so."
 
@@ -33,10 +33,10 @@ def find(fl: Fairlane, text: str, organization: str) -> Job:
         return fl.get(text, organization=organization)
     if not re.fullmatch(rf"[0-9a-fA-F-]{{{_FEWEST_DIGITS},36}}", text):
         raise job_not_found(text, organization)
+    digits = text.replace("-", "").lower()
     page = fl.list(organization=organization, text=text, limit=2)
-    # A search for words says how far it looked, one for the beginning of an id does not.
-    by_beginning = page.items if page.searched_newest is None else ()
-    found = by_beginning or _by_end(fl, text.lower(), organization)
+    by_id = tuple(job for job in page.items if job.id.hex.startswith(digits) or job.id.hex.endswith(digits))
+    found = by_id or _by_end(fl, digits, organization)
     if not found:
         refuse_unknown(fl, organization)
         raise job_not_found(text, organization)
@@ -117,4 +117,4 @@ def _is_id(text: str) -> bool:
 
 def _by_end(fl: Fairlane, end: str, organization: str) -> tuple[Job, ...]:
     newest = fl.list(organization=organization, limit=_SEARCHED)
-    return tuple(job for job in newest.items if str(job.id).endswith(end))
+    return tuple(job for job in newest.items if job.id.hex.endswith(end))

@@ -28,6 +28,8 @@ SEARCHED_NEWEST: Final = 10_000
 _FEW: Final = 2_000
 _LONGEST_TEXT: Final = 1000  # characters
 _ID_DIGITS: Final = 32
+# As many as people are shown of an id, and no fewer: a word of hex digits is the end of some id, sooner or later.
+_ID_END: Final = 8
 
 
 class Filters(TypedDict, total=False):
@@ -161,19 +163,22 @@ def narrowed(connection: Connection, organization: str, wanted: Wanted, search: 
     if search is None:
         return wanted
     found = narrow(connection, organization, search)
-    return replace(wanted, ids=found.ids, words=found.words, words_from=found.words_from)
+    return replace(wanted, ids=found.ids, id_end=found.id_end, words=found.words, words_from=found.words_from)
 
 
 def narrow(connection: Connection, organization: str, search: str) -> Wanted:
     """A search as ids or words.
 
-    Hex digits are the beginning of an id if any of the organization's begins so, else a word: "feed" and "decade" are
-    hex digits, too.
+    Hex digits are the beginning of an id if any of the organization's begins so, or, from eight on, the end of one, as
+    lists show it; else they are a word: "feed" and "decade" are hex digits, too.
     """
     ids = id_range(search)
     if ids is not None and job_list.has_id_in(connection, organization, ids):
         return Wanted(ids=ids)
     first = job_list.nth_newest(connection, organization, SEARCHED_NEWEST)
+    end = search.replace("-", "").lower()
+    if ids is not None and len(end) >= _ID_END and job_list.has_id_end(connection, organization, end, first):
+        return Wanted(id_end=end, words_from=first)
     return Wanted(words=search, words_from=first)
 
 
@@ -207,5 +212,5 @@ def page_of(
         next_cursor=encode_cursor(last.created_at, last.id) if last is not None else None,
         total=min(total, TOTAL_CAP),
         total_is_capped=total > TOTAL_CAP,
-        searched_newest=SEARCHED_NEWEST if wanted.words is not None else None,
+        searched_newest=SEARCHED_NEWEST if wanted.words is not None or wanted.id_end is not None else None,
     )

@@ -38,7 +38,7 @@ class Matching:
         )
 
     def resolved(self, organization: str, **filters: Unpack[Filters]) -> Wanted:
-        """What is asked for, with a text as what it stands for now: the beginning of an id, or a word."""
+        """What is asked for, with a text as what it stands for now: a part of an id, or a word."""
         return self._read(organization, filters, lambda _, wanted: wanted)
 
     def ids(

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, func, literal, or_, select
+from sqlalchemy import ColumnElement, Connection, String, and_, cast, exists, func, literal, or_, select
 
 from fairlane.domain.ids import first_id
 from fairlane.domain.jobs import Job
@@ -27,11 +27,11 @@ _FIRST, _LAST = 1971, 9990  # years within which that can be added
 class Wanted:
     """Which jobs to list; None or empty = whatever it is.
 
-    `ids` is the first and the last id of a range. `words` is looked for in job type and error, from the id
-    `words_from` on; in errors only where `in_errors` says so. `created_after` is included, `created_before` is not.
-    `common`: those of the labels that very many jobs have. `there_at`: of all these, those that were there by then;
-    unlike the others it says nothing of their ids, which an application may draw as it likes. `fingerprint`: dead
-    letters with this error that nobody has decided about.
+    `ids` is the first and the last id of a range. `words` is looked for in job type and error, and `id_end`, lower hex
+    digits, at the end of ids, from the id `words_from` on; in errors only where `in_errors` says so. `created_after` is
+    included, `created_before` is not. `common`: those of the labels that very many jobs have. `there_at`: of all these,
+    those that were there by then; unlike the others it says nothing of their ids, which an application may draw as it
+    likes. `fingerprint`: dead letters with this error that nobody has decided about.
     """
 
     statuses: frozenset[JobStatus] = frozenset()
@@ -48,6 +48,7 @@ class Wanted:
     common: frozenset[tuple[str, str]] = frozenset()
     there_at: datetime | None = None
     fingerprint: str | None = None
+    id_end: str | None = None
 
 
 class _Start(NamedTuple):
@@ -130,6 +131,13 @@ def has_id_in(connection: Connection, organization: str, ids: tuple[UUID, UUID])
     return connection.execute(select(there)).scalar_one()
 
 
+def has_id_end(connection: Connection, organization: str, end: str, first: UUID | None) -> bool:
+    """Whether any job's id, from `first` on, ends with these lower hex digits. Reads the primary key alone."""
+    conditions = _conditions(organization, Wanted(id_end=end, words_from=first))
+    there = exists().where(jobs.c.organization_id == organization, *conditions)
+    return connection.execute(select(there)).scalar_one()
+
+
 def _conditions(organization: str, wanted: Wanted, start: _Start | None = None) -> Iterator[ColumnElement[bool]]:
     equal = {jobs.c.job_type: wanted.job_type, jobs.c.submitted_by: wanted.user, jobs.c.queue: wanted.queue}
     yield from (column == value for column, value in equal.items() if value is not None)
@@ -143,6 +151,8 @@ def _conditions(organization: str, wanted: Wanted, start: _Start | None = None) 
         of_it = (letter.resolution == Resolution.PENDING, letter.fingerprint == wanted.fingerprint)
         yield jobs.c.id.in_(select(letter.job_id).where(letter.organization_id == organization, *of_it))
     yield from _within(jobs.c.id, wanted, start)
+    if wanted.id_end is not None:
+        yield func.replace(cast(jobs.c.id, String), "-", "").like(f"%{wanted.id_end}")
     if wanted.created_after is not None:
         yield jobs.c.created_at >= wanted.created_after
     if wanted.created_before is not None:
