@@ -10,11 +10,13 @@ import httpx
 import pytest
 
 from fairlane import Submission
-from fairlane.control.idempotency import Idempotency
+from fairlane.control.idempotency import Idempotency, Key
 from fairlane.control.submission import Submitter
 from fairlane.runtime.cleanup import Cleanup
 from fairlane.testing.clock import ManualClock
 from tests.api.served import Api
+from tests.runtime.sealed_engine import FIRST
+from tests.store.races.scene import Scene
 
 JOBS = "/organizations/acme/jobs"
 BODY = {"job_type": "report", "parameters": {"month": "2026-10"}}
@@ -157,8 +159,19 @@ def test_jobs_that_were_deleted_do_not_come_back(api: Api):
     job = client.post(JOBS, json=body, headers=KEY).json()["id"]
     api.run()
     assert client.delete(f"/organizations/acme/dead-letters/{job}").status_code == 204
-    assert client.post(JOBS, json=body, headers=KEY).status_code == 404
+    again = client.post(JOBS, json=body, headers=KEY)
+    assert (again.status_code, again.json()["type"]) == (422, "urn:fairlane:problem:idempotency-conflict")
+    assert again.json()["detail"] == "What was submitted under this idempotency key was deleted; take a new key."
     assert total(api) == 0
+
+
+def test_what_is_stored_encrypted_is_answered_again_as_it_was(database_url: str):
+    with Scene(database_url, encryption_keys=FIRST) as scene:
+        scene.fl.keys.enable("acme")
+        request = Key("acme", "ana", "once"), "ab" * 32, [Submission("report", "acme", "ana", parameters={"n": 7})]
+        (first,), (again,) = (scene.fl.idempotency.submit(*request)[0] for _ in range(2))
+        assert again == first
+        assert again.parameters == {"n": 7}
 
 
 @pytest.mark.parametrize("key", ["", "x" * 201, "\x7f"])

@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 
 from fairlane.control.batch import Submission, parent_ids
 from fairlane.control.submission import Submitter
-from fairlane.domain.errors import ConfigurationError, IdempotencyConflict, JobNotFound, SubmissionError
+from fairlane.domain.errors import ConfigurationError, IdempotencyConflict, SubmissionError
 from fairlane.domain.jobs import Job
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.options import text
@@ -54,8 +54,8 @@ class Idempotency:
             The jobs, and whether they were there before.
 
         Raises:
-            IdempotencyConflict: the key was used for another request within a day.
-            JobNotFound: the request was answered before, and its jobs were deleted since.
+            IdempotencyConflict: the key was used for another request within a day, or for this one, and its jobs were
+                deleted since.
             SubmissionError, StorageUnavailable, ConfigurationError: as `Fairlane.submit_many`; the key may come again.
         """
         _check(key)
@@ -66,7 +66,7 @@ class Idempotency:
             if found is not None:
                 return found, True
             if kept.is_answered:
-                raise JobNotFound("What was submitted under this idempotency key was deleted; take a new key.")
+                raise IdempotencyConflict("What was submitted under this idempotency key was deleted; take a new key.")
         try:
             made = self._submitter.submit_many(_with_ids(submissions, ids))
         except (SubmissionError, ConfigurationError):
@@ -118,7 +118,9 @@ class Idempotency:
     def _find(self, organization: str, ids: Sequence[UUID]) -> list[Job] | None:
         """The jobs of these ids, in their order; None if one is missing."""
         chosen = rows.select_jobs().where(jobs.c.id.in_(sorted(set(ids))))
-        found = self._database.read(lambda c: rows.jobs_of(c, organization, chosen), of=organization)
+        found = self._database.read(
+            lambda c: rows.jobs_of(c, organization, chosen, self._keyring.shown(c)), of=organization
+        )
         by_id = {one.id: one for one in found}
         return [by_id[one] for one in ids] if by_id.keys() >= set(ids) else None
 

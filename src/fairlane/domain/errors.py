@@ -94,7 +94,8 @@ class PermissionDenied(FairlaneError):
 
 
 class IdempotencyConflict(FairlaneError):
-    """The idempotency key was used for another request within the last 24 hours; take a new key for a new request."""
+    """The idempotency key was used within the last 24 hours, for another request or for jobs that were deleted since;
+    take a new key for a new request."""
 
 
 class InvalidParameters(FairlaneError):
