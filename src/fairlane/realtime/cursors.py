@@ -1,9 +1,11 @@
 """Cursors: a position of the feed, sealed, so that it says nothing to whoever holds it.
 
-The log is all organizations', and its numbers would tell one how much the others do. All nodes share the key.
+The log is all organizations', and its numbers would tell one how much the others do. All cursors are of one length: it
+would tell how many transactions of others are open. All nodes share the key.
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterable, Iterator
 from os import urandom
 from typing import Final
 
@@ -13,9 +15,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from fairlane.domain.tail import Position
 
 _NONCE: Final = 12  # bytes
-_GAPS: Final = 16  # that a cursor holds
+_GAPS: Final = 16  # that a cursor holds at most
+_PLAIN: Final = 59  # bytes, of which 16 gaps near each other take that many; 116 characters when sealed
 _LONGEST: Final = 2_000  # characters
-_PURPOSE: Final = b"fairlane feed cursor"
+_PURPOSE: Final = b"fairlane feed cursor of one length"
 
 
 class Cursors:
@@ -30,10 +33,8 @@ class Cursors:
 
     def seal(self, position: Position) -> str:
         """The cursor of a position; of one with many gaps, of one before it, from which some is told again."""
-        kept = position.within(_GAPS)
-        gaps = ",".join(f"{first}-{last}" for first, last in kept.gaps)
         nonce = urandom(_NONCE)
-        sealed = self._cipher.encrypt(nonce, f"{kept.high};{gaps}".encode(), _PURPOSE)
+        sealed = self._cipher.encrypt(nonce, _plain(position), _PURPOSE)
         return urlsafe_b64encode(nonce + sealed).decode().rstrip("=")
 
     def open(self, cursor: str) -> Position | None:
@@ -42,9 +43,53 @@ class Cursors:
             return None
         try:
             raw = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
-            text = self._cipher.decrypt(raw[:_NONCE], raw[_NONCE:], _PURPOSE).decode()
+            plain = self._cipher.decrypt(raw[:_NONCE], raw[_NONCE:], _PURPOSE)
         except (ValueError, InvalidTag):
             return None
-        high, _, gaps = text.partition(";")
-        pairs = (one.split("-") for one in gaps.split(",") if one)
-        return Position(int(high), tuple((int(first), int(last)) for first, last in pairs))
+        high, *ahead = _numbers(plain)
+        gaps: list[tuple[int, int]] = []
+        last = 0
+        for start, size in zip(ahead[::2], ahead[1::2], strict=False):
+            if not size:
+                break  # the rest is padding
+            first, last = last + start, last + start + size - 1
+            gaps.append((first, last))
+        return Position(high, tuple(gaps))
+
+
+def _plain(position: Position) -> bytes:
+    """With as many gaps as there is room for."""
+    tries = (_packed(_spelled(position.within(gaps))) for gaps in range(_GAPS, -1, -1))
+    return next(packed for packed in tries if len(packed) <= _PLAIN).ljust(_PLAIN, b"\0")
+
+
+def _spelled(position: Position) -> Iterator[int]:
+    """Its numbers, of gaps how far each begins behind the one before, and how long it is: mostly small ones."""
+    yield position.high
+    before = 0
+    for first, last in position.gaps:
+        yield first - before
+        yield last - first + 1
+        before = last
+
+
+def _packed(numbers: Iterable[int]) -> bytes:
+    """Seven bits in each byte, the lowest first; the eighth says that there are more."""
+    packed = bytearray()
+    for number in numbers:
+        rest = number
+        while rest > 0x7F:
+            packed.append(rest & 0x7F | 0x80)
+            rest >>= 7
+        packed.append(rest)
+    return bytes(packed)
+
+
+def _numbers(packed: bytes) -> Iterator[int]:
+    number = shift = 0
+    for byte in packed:
+        number |= (byte & 0x7F) << shift
+        shift += 7
+        if byte <= 0x7F:
+            yield number
+            number = shift = 0
