@@ -119,7 +119,9 @@ def test_who_is_dropped_is_told_nothing_more_and_is_in_no_room(hub: Hub):
     assert (len(stalled), len(reading)) == (0, 2)
     assert not stalled.is_open
     assert hub.dropped == 1
-    assert list(hub.clients) == [reading]
+    hub.leave(reading, ACME)
+    assert not hub.rooms
+    assert list(hub.clients) == [stalled, reading], "its connection is still there"
 
 
 def test_a_reset_stands_for_what_waited_of_its_room(hub: Hub):

@@ -286,7 +286,7 @@ async def test_who_reads_gets_more_as_soon_as_they_have_read(
 async def test_who_takes_nothing_is_dropped_and_holds_up_nobody(
     api: Api, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("fairlane.realtime.sockets._STALLED", 0.1)  # ten seconds
+    monkeypatch.setattr("fairlane.realtime.sockets.STALLED", 0.1)
     url = f"{api.url}/api/v1/socket.io/?EIO=4&transport=polling"
     ticket = await ticket_of(api, api.token("colleague"))
     reading: Watcher = await connect(api)

@@ -3,6 +3,8 @@
 import json
 import socket
 import threading
+import time
+from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,6 +20,9 @@ from fairlane.api.cross_site import comes_from_elsewhere
 from fairlane.api.resources import audit
 from fairlane.cli import server
 from fairlane.control import passwords
+from fairlane.realtime import sse
+from fairlane.realtime.events import Reset
+from fairlane.realtime.hub import Message
 from tests.api.served import PASSWORD, Api
 from tests.control.cheap_passwords import REAL
 from tests.patience import PATIENCE
@@ -74,6 +79,58 @@ def test_a_head_that_does_not_come_whole_is_waited_for_no_longer(
         while part := kept.recv(65_536):
             answer += part
         assert answer.count(b"HTTP/1.1 200") == 1
+
+
+def test_a_reader_of_events_that_does_not_read_is_told_nothing_more_and_counts_until_it_is_gone(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sse, "STALLED", 0.1)
+    hub = api.app.state.web.live.hub
+    with closing(unread(api)) as reader:
+        wait_until(lambda: hub.dropped)
+        assert not hub.rooms
+        assert [one.principal.user for one in hub.clients] == ["member"]
+        # Its stream ends where it is read up to there.
+        while reader.recv(1_000_000):
+            pass
+    wait_until(lambda: not hub.clients)
+
+
+def test_a_connection_by_which_nothing_is_read_is_not_kept(api: Api, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(server, "_READ_PATIENCE", 0.1)
+    hub = api.app.state.web.live.hub
+    with closing(unread(api)):
+        wait_until(lambda: not hub.clients)
+    assert hub.dropped == 0
+
+
+def unread(api: Api) -> socket.socket:
+    """A stream of events of which more was told than the network takes for somebody who does not read."""
+    url, secret, live = urlsplit(api.url), api.token("member"), api.app.state.web.live
+    reader = socket.socket()
+    reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    reader.settimeout(PATIENCE)
+    reader.connect((url.hostname, url.port))
+    head = f"GET /api/v1/organizations/acme/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {secret}\r\n"
+    reader.sendall(f"{head}Connection: close\r\n\r\n".encode())
+    assert reader.recv(12) == b"HTTP/1.1 200"
+
+    def tell() -> None:
+        (room,) = live.hub.rooms
+        for _ in range(200):
+            message = Message(room, Reset(room=room.name, cursor="c"))
+            message.name, message.data = "job_progress", {"message": "x" * 100_000}
+            live.hub.tell(message)
+
+    live._task.get_loop().call_soon_threadsafe(tell)
+    return reader
+
+
+def wait_until(is_so: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_a_look_that_takes_the_database_too_long_is_stopped_and_says_what_to_do(

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 _HEAD_PATIENCE: Final = 10.0  # seconds
+_READ_PATIENCE: Final = 30.0  # seconds from one look to the next whether something was taken
 
 
 class ApiServer(uvicorn.Server):
@@ -27,13 +28,14 @@ class ApiServer(uvicorn.Server):
 
 
 class PunctualProtocol(H11Protocol):
-    """Uvicorn's, which closes a connection whose request line and headers are not whole in time.
+    """Uvicorn's, which closes a connection whose head is not whole in time, or by which nothing of an answer is taken.
 
     Its own limits are those of a head's size, of connections at once, and of a rest between two requests: whoever sends
-    a byte now and then would keep a connection for ever.
+    a byte now and then, or reads nothing, would keep a connection for ever.
     """
 
     _late: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
         """Wait for the first head."""
@@ -51,7 +53,33 @@ class PunctualProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget it."""
         self._wait_no_more()
+        self._look_no_more()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """More waits to be read than is kept for anybody."""
+        super().pause_writing()
+        self._look_later(None)
+
+    def resume_writing(self) -> None:
+        """It was read."""
+        self._look_no_more()
+        super().resume_writing()
+
+    def _look_later(self, left: int | None) -> None:
+        self._unread = self.loop.call_later(_READ_PATIENCE, self._look, left)
+
+    def _look(self, left_before: int | None) -> None:
+        left = self.transport.get_write_buffer_size()
+        if left_before is not None and left >= left_before:
+            self.transport.abort()  # to close it would wait until it was read
+        else:
+            self._look_later(left)
+
+    def _look_no_more(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
     def _wait(self) -> None:
         self._late = self.loop.call_later(_HEAD_PATIENCE, self.transport.close)

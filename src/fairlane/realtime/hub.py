@@ -18,6 +18,7 @@ from fairlane.store.statements.feed import Audience
 MOST_WAITING: Final = 1_000
 MOST_ROOMS: Final = 100  # of a client
 MOST_OF_USER: Final = 100  # clients of one user on a node, and of a user's tokens of one organization
+STALLED: Final = 10.0  # seconds without taking anything, though something waits
 _WAIT: Final = 10.0  # seconds
 
 
@@ -261,10 +262,14 @@ class Hub:
             client.put(message)
 
     def drop(self, client: Client) -> None:
-        """Close a client that does not take what waits for it."""
-        self.dropped += 1
-        self.remove(client)
+        """Tell a client nothing more that does not take what waits for it.
+
+        It counts among those of its user until it is removed: its connection may stay for as long as it likes.
+        """
+        for room in list(client.rooms):
+            self.leave(client, room)
         client.drop()
+        self.dropped += 1
 
 
 def _reset_after(message: Message) -> Message:

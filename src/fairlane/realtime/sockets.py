@@ -17,11 +17,10 @@ from socketio.exceptions import ConnectionRefusedError as Refused
 from socketio.packet import EVENT, Packet
 
 from fairlane.domain.errors import FairlaneError, InvalidParameters, RateLimited
-from fairlane.realtime.hub import MOST_ROOMS, Client, Message
+from fairlane.realtime.hub import MOST_ROOMS, STALLED, Client, Message
 from fairlane.realtime.live import Doorkeeper, Live
 
 _IN_FLIGHT: Final = 16  # packets that the server has of a client at a time
-_STALLED: Final = 10.0  # seconds without taking anything, though something waits
 _BEHIND: Final = 0.05  # seconds between two looks at those who are behind
 _ALL: Final = 1.0  # seconds between two looks at all
 _TICKETLESS: Final = 10.0  # seconds that a connection may have shown no ticket
@@ -223,7 +222,7 @@ class Sockets:
         for sid, connection in list(self._clients.items()):
             if sid not in self._behind:
                 connection.took_at = now
-            elif now - connection.took_at > _STALLED:
+            elif now - connection.took_at > STALLED:
                 self._live.hub.drop(connection.client)
 
 

@@ -2,11 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from fairlane.domain.permissions import Principal
-from fairlane.realtime.hub import Client
+from fairlane.realtime.hub import STALLED, Client
 from fairlane.realtime.live import Live, Opened
 
 SUBSCRIBED: Final = "subscribed"
@@ -50,7 +51,8 @@ class Stream:
             self._woken.clear()
             messages = client.take(_AT_ONCE)
             for message in messages:
-                yield _event(message.name, message.data)
+                with self._patience():
+                    yield _event(message.name, message.data)
             if messages:
                 continue
             if client.is_ending:
@@ -59,6 +61,15 @@ class Stream:
                 await asyncio.wait_for(self._woken.wait(), _HEARTBEAT)
             except TimeoutError:
                 yield ": still here\n\n"
+
+    @contextmanager
+    def _patience(self) -> Iterator[None]:
+        """Whoever does not take a line in time gets no other; where it is stuck, nobody comes back from its `yield`."""
+        late = asyncio.get_running_loop().call_later(STALLED, self._live.hub.drop, self._client)
+        try:
+            yield
+        finally:
+            late.cancel()
 
 
 def _event(name: str, data: dict[str, Any]) -> str:
