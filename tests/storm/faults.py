@@ -18,7 +18,9 @@ class Fault(StrEnum):
     RESTART = "immediate restart of PostgreSQL"
     HALF_OPEN = "half-open connections of a worker"
     LATENCY = "latency between a worker and PostgreSQL"
+    SILENCE = "PostgreSQL silent to all workers for longer than a lease, then going on"
     LOCK = "another writer holds SQLite's lock"
+    LONG_LOCK = "another writer holds SQLite's lock for two leases"
     FULL = "no room for SQLite's file to grow"
     OUTAGE = "outage of PostgreSQL"
 
@@ -27,9 +29,9 @@ class Fault(StrEnum):
 # database is among them: workers live through those, and keep their jobs.
 EXPLAINING: Final = frozenset({Fault.KILL, Fault.STOP, Fault.HALF_OPEN})
 # While these last, no worker can write.
-AWAY: Final = frozenset({Fault.RESTART, Fault.LOCK, Fault.FULL, Fault.OUTAGE})
+AWAY: Final = frozenset({Fault.RESTART, Fault.SILENCE, Fault.LOCK, Fault.LONG_LOCK, Fault.FULL, Fault.OUTAGE})
 # What resets a rescuer, or the one that is to run the job: a kill beside it recovers later.
-DISTURBING: Final = frozenset({Fault.STOP, Fault.RESTART, Fault.HALF_OPEN, Fault.LOCK, Fault.FULL, Fault.OUTAGE})
+DISTURBING: Final = AWAY | {Fault.STOP, Fault.HALF_OPEN}
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,12 +149,31 @@ def _delay(site: Site, planned: Planned) -> Injection:
     return Injection(Fault.LATENCY, worker, began, time.monotonic())
 
 
+def _silence(site: Site, planned: Planned) -> Injection:
+    with site.database:
+        began = time.monotonic()
+        for proxy in site.proxies:
+            proxy.hold()
+        site.is_over.wait(site.lease * (1.2 + 0.8 * planned.draw))
+        for proxy in site.proxies:
+            proxy.go_on()
+        return Injection(Fault.SILENCE, "", began, time.monotonic())
+
+
 def _lock(site: Site, planned: Planned) -> Injection:
+    return _locked(site, Fault.LOCK, site.lease * (0.2 + planned.draw))
+
+
+def _lock_long(site: Site, planned: Planned) -> Injection:
+    return _locked(site, Fault.LONG_LOCK, site.lease * (1.8 + 0.4 * planned.draw))
+
+
+def _locked(site: Site, fault: Fault, seconds: float) -> Injection:
     with site.database:
         began = time.monotonic()
         with locked(site.url):
-            site.is_over.wait(site.lease * (0.2 + planned.draw))
-        return Injection(Fault.LOCK, "", began, time.monotonic())
+            site.is_over.wait(seconds)
+        return Injection(fault, "", began, time.monotonic())
 
 
 def _fill(site: Site, planned: Planned) -> Injection:
@@ -175,6 +194,8 @@ _WAYS: Final[Mapping[Fault, Callable[[Site, Planned], Injection]]] = {
     Fault.RESTART: _restart,
     Fault.HALF_OPEN: _half_open,
     Fault.LATENCY: _delay,
+    Fault.SILENCE: _silence,
     Fault.LOCK: _lock,
+    Fault.LONG_LOCK: _lock_long,
     Fault.FULL: _fill,
 }

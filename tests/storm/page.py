@@ -35,10 +35,10 @@ returns. Afterwards the ledger is compared with what was submitted and with what
 - *Lost*: a job that was to take effect and did not, or that did not end as it was to; a tick that became no job.
 - *Duplicate*: each effect of a job beyond its first. Jobs run at least once, so a worker that is killed between the
   effect and the commit leaves one. It counts as explained only where the job's log says that the attempt ended as its
-  worker was lost, and a kill, a stop or half-open connections hit that very worker within a second of the effect, or
+  worker was lost, and a kill, a stop or half-open connections hit that very worker within two seconds of the effect, or
   before the database had been back for long enough to write the end. No fault of the database explains one, nor does
   SIGTERM or a clock; and nothing explains a second job of a tick.
-- *Zombie*: an effect under a lease that was lost, unless the worker was stopped or cut off until a second before it, or
+- *Zombie*: an effect under a lease that was lost, unless the worker was stopped or cut off until two seconds before it, or
   a write to the engine under such a lease, which nothing explains.
 - *Taken from a living worker*: a job that a rescuer took, whether or not it then took effect twice, from a worker that
   was not killed, stopped or cut off while it had the job, or had been back for longer than from one heartbeat to the

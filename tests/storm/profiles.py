@@ -25,12 +25,13 @@ _FULL: Final = {
             Fault.RESTART: 5,
             Fault.HALF_OPEN: 5,
             Fault.LATENCY: 5,
+            Fault.SILENCE: 3,
         },
     ),
     SQLITE: Profile(
         jobs=20_000,
         seconds=180.0,
-        faults={Fault.KILL: 30, Fault.STOP: 6, Fault.TERM: 6, Fault.LOCK: 10, Fault.FULL: 10},
+        faults={Fault.KILL: 30, Fault.STOP: 6, Fault.TERM: 6, Fault.LOCK: 10, Fault.LONG_LOCK: 3, Fault.FULL: 10},
     ),
 }
 # A few of each, in half a minute, for `make test`.
@@ -49,6 +50,7 @@ SHORT: Final = {
             Fault.RESTART: 1,
             Fault.HALF_OPEN: 1,
             Fault.LATENCY: 1,
+            Fault.SILENCE: 1,
         },
     ),
     SQLITE: Profile(
@@ -56,7 +58,7 @@ SHORT: Final = {
         seconds=15.0,
         workers=3,
         lease=4.0,
-        faults={Fault.KILL: 3, Fault.STOP: 1, Fault.TERM: 1, Fault.LOCK: 1, Fault.FULL: 1},
+        faults={Fault.KILL: 3, Fault.STOP: 1, Fault.TERM: 1, Fault.LOCK: 1, Fault.LONG_LOCK: 1, Fault.FULL: 1},
     ),
 }
 

@@ -32,6 +32,7 @@ class Proxy:
         self._links: set[asyncio.StreamWriter] = set()
         self._loop: asyncio.AbstractEventLoop
         self._over: asyncio.Event
+        self._goes_on: asyncio.Event
 
     @contextmanager
     def running(self) -> Iterator["Proxy"]:
@@ -58,6 +59,14 @@ class Proxy:
         self._loop.call_soon_threadsafe(cut)
         done.wait()
 
+    def hold(self) -> None:
+        """Let no word arrive, and lose none."""
+        self._loop.call_soon_threadsafe(self._goes_on.clear)
+
+    def go_on(self) -> None:
+        """Have all words arrive that were held, in their order, and those after them."""
+        self._loop.call_soon_threadsafe(self._goes_on.set)
+
     def _abort(self) -> None:
         for link in self._links:
             link.transport.abort()
@@ -68,7 +77,8 @@ class Proxy:
             runner.run(self._run(is_open))
 
     async def _run(self, is_open: threading.Event) -> None:
-        self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
+        self._loop, self._over, self._goes_on = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+        self._goes_on.set()
         server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.port = server.sockets[0].getsockname()[1]
         is_open.set()
@@ -102,6 +112,7 @@ class Proxy:
             while data := await reader.read(_CHUNK):
                 if self.delay:
                     await asyncio.sleep(self.delay)
+                await self._goes_on.wait()
                 # A stream that has lost a part is of no use any more: `cut` ends it.
                 if self.silence not in lost_in:
                     writer.write(data)

@@ -61,20 +61,20 @@ class TestEffects:
         assert self.found(Injection(Fault.KILL, "one", 11.5, 11.6), loss=None) is None
 
     def test_while_the_database_was_away_no_end_could_be_written(self) -> None:
-        kill = Injection(Fault.KILL, "one", 16.9, 17.0)
+        kill = Injection(Fault.KILL, "one", 18.0, 18.1)
         assert self.found(Injection(Fault.RESTART, "", 11.5, 14.0), kill) is kill
         assert self.found(Injection(Fault.RESTART, "", 11.5, 13.0), kill) is None
-        assert self.found(Injection(Fault.RESTART, "", 12.5, 16.0), kill) is None
+        assert self.found(Injection(Fault.RESTART, "", 13.5, 17.5), kill) is None
         assert self.found(Injection(Fault.BACKEND, "", 11.5, 14.0), kill) is None
 
     def test_nor_while_the_wait_for_the_next_try_was_not_over(self) -> None:
-        kill = Injection(Fault.KILL, "one", 12.9, 13.0)
+        kill = Injection(Fault.KILL, "one", 14.0, 14.1)
         assert self.found(Injection(Fault.RESTART, "", 8.0, 10.0), kill) is kill
         assert self.found(Injection(Fault.RESTART, "", 9.0, 9.5), kill) is None
 
     @pytest.mark.parametrize("kind", [Fault.LATENCY, *LASTING])
     def test_nor_where_that_worker_was_slow_or_away(self, kind: Fault) -> None:
-        kill = Injection(Fault.KILL, "one", 16.9, 17.0)
+        kill = Injection(Fault.KILL, "one", 18.0, 18.1)
         assert self.found(Injection(kind, "one", 11.5, 14.0), kill) is kill
         assert self.found(Injection(kind, "two", 11.5, 14.0), kill) is None
 

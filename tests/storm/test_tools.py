@@ -108,6 +108,21 @@ class TestProxy:
         client.join(PATIENCE)
         assert len(errors) == 1
 
+    def test_what_was_held_arrives_later_in_its_order(self, through: psycopg.Connection, proxy: Proxy) -> None:
+        answers: list[object] = []
+
+        def ask() -> None:
+            answers.extend(through.execute("SELECT %s::int", (number,)).fetchone() for number in range(3))
+
+        proxy.hold()
+        client = threading.Thread(target=ask)
+        client.start()
+        client.join(0.1)
+        assert answers == []
+        proxy.go_on()
+        client.join(PATIENCE)
+        assert answers == [(0,), (1,), (2,)]
+
 
 @pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc to look at")
 def test_the_memory_of_a_process_is_looked_at_until_it_is_over() -> None:

@@ -9,7 +9,7 @@ from tests.storm.ledger import Entry, Kind
 from tests.storm.verdict import Expected, Stored, Verdict, first_claims, judge, recoveries
 
 JOB = "job"
-LEASE = 3.0
+LEASE = 1.5
 COMPLETED = {JOB: Stored(JobStatus.COMPLETED)}
 LOSS = Loss(1, "one", 0.5, 4.9)
 RESCUED = {JOB: Stored(JobStatus.COMPLETED, losses=(LOSS,))}
@@ -109,7 +109,7 @@ class TestDuplicates:
         assert counts(verdict(TWICE, Injection(Fault.KILL, "one", 2.1, 2.2))) == (0, 1, 0)
 
     def test_a_fault_that_came_when_its_end_had_to_be_written_explains_the_loss_alone(self) -> None:
-        found = verdict(TWICE, Injection(Fault.KILL, "one", 3.1, 3.2), stored=RESCUED)
+        found = verdict(TWICE, Injection(Fault.KILL, "one", 4.1, 4.2), stored=RESCUED)
         assert (counts(found), found.taken) == ((0, 1, 0), [])
 
     def test_nothing_explains_a_second_effect_of_one_attempt(self) -> None:
@@ -129,7 +129,7 @@ class TestZombies:
         assert found.late_effects == 1
 
     def test_it_is_one_where_the_worker_had_the_time_to_hear_that_it_lost_the_job(self) -> None:
-        assert counts(verdict(LATE, Injection(Fault.STOP, "one", 1.5, 5.9), stored=RESCUED)) == (0, 0, 1)
+        assert counts(verdict(LATE, Injection(Fault.STOP, "one", 1.5, 4.9), stored=RESCUED)) == (0, 0, 1)
 
     def test_it_is_one_also_where_the_worker_was_stopped_between_claim_and_handler(self) -> None:
         late = [*ran(5.0, 6.0, attempt=2, worker="two"), *ran(7.0, 7.1)]
