@@ -3,11 +3,11 @@
 import json
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, exists, func, select
+from sqlalchemy import Connection, exists, func, or_, select
 
 from fairlane import Fairlane
 from fairlane.control.ticks import TICK
@@ -15,6 +15,7 @@ from fairlane.domain.statuses import JobStatus
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.tables import checkpoints, execution_log, jobs, labels, log_lines, results
 from tests.storm.explain import Loss
+from tests.storm.promises import Run
 from tests.storm.verdict import Stored
 
 _CLAIMED: Final = "claimed by "
@@ -29,17 +30,27 @@ def stored(fl: Fairlane) -> dict[str, Stored]:
 
 def _stored(connection: Connection) -> dict[str, Stored]:
     rows = connection.execute(
-        select(jobs.c.id, jobs.c.status, jobs.c.error_type, results.c.value).outerjoin(
+        select(jobs.c.id, jobs.c.status, jobs.c.error_type, jobs.c.finished_at, results.c.value).outerjoin(
             results, (results.c.organization_id == jobs.c.organization_id) & (results.c.job_id == jobs.c.id)
         )
     )
-    lost = _losses(connection)
+    monotonic, lost = _to_monotonic(), _losses(connection)
     return {
         str(row.id): Stored(
-            JobStatus(row.status), _lease(row.value), tuple(lost[row.id]), is_blamed=row.error_type == _BLAMED
+            JobStatus(row.status),
+            _lease(row.value),
+            tuple(lost[row.id]),
+            is_blamed=row.error_type == _BLAMED,
+            ended=monotonic(row.finished_at) if row.finished_at is not None else None,
         )
         for row in rows
     }
+
+
+def _to_monotonic() -> Callable[[datetime], float]:
+    """From one of this machine's clocks to the other; only workers have any that lie."""
+    ahead = time.time() - time.monotonic()
+    return lambda moment: moment.timestamp() - ahead
 
 
 def _losses(connection: Connection) -> Mapping[object, Sequence[Loss]]:
@@ -57,16 +68,14 @@ def _losses(connection: Connection) -> Mapping[object, Sequence[Loss]]:
         .where(is_lost, (execution_log.c.to_status == JobStatus.RUNNING) | execution_log.c.message.like(_LOST_WORKER))
         .order_by(execution_log.c.job_id, execution_log.c.sequence)
     )
-    # This machine's clocks, from one to the other; only workers have any that lie.
-    ahead = time.time() - time.monotonic()
+    monotonic = _to_monotonic()
     found = defaultdict[object, list[Loss]](list)
     claims: dict[object, tuple[str, float]] = {}
     for job, status, attempt, at, message in rows:
-        moment = at.timestamp() - ahead
         if status == JobStatus.RUNNING:
-            claims[job] = message.removeprefix(_CLAIMED), moment
+            claims[job] = message.removeprefix(_CLAIMED), monotonic(at)
         else:
-            found[job].append(Loss(attempt, *claims[job], moment))
+            found[job].append(Loss(attempt, *claims[job], monotonic(at)))
     return found
 
 
@@ -100,6 +109,26 @@ def of_ticks(fl: Fairlane) -> dict[tuple[str, datetime], list[str]]:
     found = defaultdict[tuple[str, datetime], list[str]](list)
     for organization, tick, job in fl.database.read(lambda connection: connection.execute(rows).all(), of=EVERYONE):
         found[organization, datetime.fromisoformat(tick)].append(str(job))
+    return found
+
+
+def runs(fl: Fairlane, job_type: str) -> list[Run]:
+    """From when to when each attempt at a job of this type ran, as the log has it; what has not ended is left out."""
+    rows = (
+        select(execution_log.c.job_id, execution_log.c.to_status, execution_log.c.at)
+        .join(jobs, (jobs.c.organization_id == execution_log.c.organization_id) & (jobs.c.id == execution_log.c.job_id))
+        .where(jobs.c.job_type == job_type)
+        .where(or_(execution_log.c.from_status == JobStatus.RUNNING, execution_log.c.to_status == JobStatus.RUNNING))
+        .order_by(execution_log.c.job_id, execution_log.c.sequence)
+    )
+    found: list[Run] = []
+    begins: dict[object, float] = {}
+    monotonic = _to_monotonic()
+    for job, status, at in fl.database.read(lambda connection: connection.execute(rows).all(), of=EVERYONE):
+        if status == JobStatus.RUNNING:
+            begins[job] = monotonic(at)
+        else:
+            found.append((begins.pop(job), monotonic(at)))
     return found
 
 

@@ -15,9 +15,9 @@ from tests.storm.faults import AWAY, EXPLAINING, Fault, Injection
 
 # Seconds from an effect until its end is written, or until a worker that is back has been told that it lost the job. A
 # handler's return goes into the next batch, at once; what somebody's lock holds up is tried again after a second
-# (`finisher._HELD_WAIT`), and so is what one error held up, after half of one at most (`next_wait`). The other second is
-# for a machine with more to do than it has cores: of the ends that nothing held up there, the slowest took 1.4 s. A lost
-# lease is looked for each quarter of a second (`watch_interval`).
+# (`finisher._HELD_WAIT`), and what an error held up after half of one at most (`next_wait`). The other second is for a
+# machine with more to do than it has cores: the slowest end that nothing held up took 1.4 s there. A lost lease is
+# looked for each quarter of a second (`watch_interval`).
 PROMPT: Final = 2.0
 _BEATS_PER_LEASE: Final = 3
 # While these last, a worker can not write, or each word takes its time.

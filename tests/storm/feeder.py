@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Final
@@ -9,6 +10,7 @@ from uuid import uuid4
 
 from fairlane import CommitUnanswered, DuplicateJob, Fairlane, IllegalTransition, JobNotFound, StorageUnavailable
 from tests.storm import work
+from tests.storm.promises import Twin
 from tests.storm.verdict import Expected
 from tests.storm.work import Order
 
@@ -20,7 +22,8 @@ _AGAIN: Final = 0.2  # seconds before what the database refused is tried again
 class Feeder:
     """Submits `jobs` jobs, evenly over `seconds`, in a thread.
 
-    `expected` has what was acknowledged, by id; `unsure` what may have been submitted, since nobody answered.
+    `expected` has what was acknowledged, by id; `unsure` the batches that may have been submitted, as nobody answered.
+    `parents`: of each job that has any. `twins`: what was submitted under the key of another one.
     """
 
     fl: Fairlane
@@ -28,7 +31,9 @@ class Feeder:
     jobs: int
     seconds: float
     expected: dict[str, Expected] = field(default_factory=dict)
-    unsure: dict[str, Expected] = field(default_factory=dict)
+    unsure: list[dict[str, Expected]] = field(default_factory=list)
+    parents: dict[str, Sequence[str]] = field(default_factory=dict)
+    twins: list[Twin] = field(default_factory=list)
     rejected: int = 0  # duplicates that were submitted on purpose
     refusals: int = 0  # by a database that was away
     stop: threading.Event = field(default_factory=threading.Event)
@@ -53,12 +58,13 @@ class Feeder:
     def _take(self, orders: list[Order]) -> bool:
         """Whether the batch is known to be in the database."""
         ids = {str(order.submission.id): order.expected for order in orders}
+        self.parents |= {str(order.submission.id): order.parents for order in orders if order.parents}
         while not self.stop.is_set():
             try:
                 self.fl.submit_many([order.submission for order in orders])
             except CommitUnanswered:
                 if not self._is_there(orders[0]):
-                    self.unsure |= ids
+                    self.unsure.append(ids)
                     return False
             except StorageUnavailable:
                 self._wait()
@@ -86,6 +92,8 @@ class Feeder:
             self._take([twin])
         except DuplicateJob:
             self.rejected += 1
+        else:
+            self.twins.append(Twin(str(twin.submission.id), str(order.submission.id), time.monotonic()))
 
     def _cancel(self, order: Order) -> None:
         while not self.stop.is_set():

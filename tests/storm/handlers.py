@@ -20,6 +20,7 @@ IN_LOOP: Final = "storm.async"
 IN_THREAD: Final = "storm.thread"
 IN_PROCESS: Final = "storm.process"
 LIMITED: Final = "storm.limited"
+MOST_LIMITED: Final = 4  # of these run at once
 
 
 def register(fl: "Fairlane") -> None:
@@ -27,7 +28,7 @@ def register(fl: "Fairlane") -> None:
     fl.job_type(IN_LOOP, backoff=_BACKOFF, max_retries=_RETRIES)(in_loop)
     fl.job_type(IN_THREAD, backoff=_BACKOFF, max_retries=_RETRIES)(in_thread)
     fl.job_type(IN_PROCESS, isolation="process", backoff=_BACKOFF, max_retries=_RETRIES)(in_process)
-    fl.job_type(LIMITED, max_running=4, backoff=_BACKOFF, max_retries=_RETRIES)(limited)
+    fl.job_type(LIMITED, max_running=MOST_LIMITED, backoff=_BACKOFF, max_retries=_RETRIES)(limited)
 
 
 async def in_loop(ctx: JobContext, seconds: float, way: str) -> dict[str, Any]:

@@ -30,7 +30,7 @@ class Entry:
     """One line. `at`: seconds, monotonic."""
 
     kind: Kind
-    organization: str
+    job_type: str
     job: str
     attempt: int
     lease: str
@@ -42,7 +42,7 @@ def write(ctx: JobContext, kind: Kind) -> None:
     """Append an entry of this attempt."""
     entry = Entry(
         kind,
-        ctx.organization,
+        ctx.job_type,
         str(ctx.job_id),
         ctx.attempt,
         str(ctx.lease_token),

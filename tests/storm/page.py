@@ -38,8 +38,8 @@ returns. Afterwards the ledger is compared with what was submitted and with what
   worker was lost, and a kill, a stop or half-open connections hit that very worker within two seconds of the effect, or
   before the database had been back for long enough to write the end. No fault of the database explains one, nor does
   SIGTERM or a clock; and nothing explains a second job of a tick.
-- *Zombie*: an effect under a lease that was lost, unless the worker was stopped or cut off until two seconds before it, or
-  a write to the engine under such a lease, which nothing explains.
+- *Zombie*: an effect under a lease that was lost, unless the worker was stopped or cut off until two seconds before it,
+  or a write to the engine under such a lease, which nothing explains.
 - *Taken from a living worker*: a job that a rescuer took, whether or not it then took effect twice, from a worker that
   was not killed, stopped or cut off while it had the job, or had been back for longer than from one heartbeat to the
   next.

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from fairlane.cli.bench.machine import machine
 from tests.storm.faults import DISTURBING, Fault, Injection
+from tests.storm.handlers import MOST_LIMITED
 from tests.storm.memory import EVERY
 from tests.storm.storm import Report
 
@@ -33,11 +34,14 @@ def document(database: str, report: Report) -> dict[str, Any]:
         "submitted": report.submitted,
         "ticks": report.ticks,
         "rejected": report.rejected,
+        "twins": report.twins,
+        "limited": report.limited,
         "effects": report.effects,
         "lost": len(verdict.lost),
         "duplicates": len(verdict.duplicates),
         "zombies": len(verdict.zombies),
         "taken": len(verdict.taken),
+        "broken": len(verdict.broken),
         "explained": dict(verdict.explained),
         "rescued": dict(verdict.rescued),
         "late_effects": verdict.late_effects,
@@ -88,8 +92,10 @@ def told(report: Report) -> Iterator[str]:
     yield f"{report.effects:,} effects."
     yield "Injected: " + ", ".join(f"{count} × {fault}" for fault, count in report.counts.items())
     counts = {"Lost": verdict.lost, "unexplained duplicates": verdict.duplicates, "zombies": verdict.zombies}
-    counts |= {"taken from a living worker": verdict.taken}
+    counts |= {"taken from a living worker": verdict.taken, "other promises broken": verdict.broken}
     yield ", ".join(f"{name}: {len(found)}" for name, found in counts.items()) + "."
+    yield f"Under the key of another job: {report.rejected} refused, {report.twins} taken after that had ended."
+    yield f"Of the limited type ran at once, at most: {report.limited} of {MOST_LIMITED}."
     explained = ", ".join(f"{count} by {kind}" for kind, count in verdict.explained.items()) or "none"
     yield f"Duplicates that a fault explains: {explained}. Late effects that one explains: {verdict.late_effects}."
     rescued = ", ".join(f"{count} by {kind}" for kind, count in verdict.rescued.items()) or "none"

@@ -16,16 +16,17 @@ from urllib.parse import parse_qs, urlsplit
 from fairlane import Fairlane, Settings, StorageUnavailable
 from fairlane.domain.statuses import JobStatus
 from tests.runtime.worker_outages import own_server
-from tests.storm import clock, evidence, ledger, memory, schedules, verdict
+from tests.storm import clock, evidence, ledger, memory, promises, schedules, verdict
 from tests.storm.explain import Faults
 from tests.storm.faults import Fault, Injection, plan
 from tests.storm.feeder import Feeder
 from tests.storm.fleet import Fleet, Slot
-from tests.storm.handlers import register
+from tests.storm.handlers import LIMITED, MOST_LIMITED, register
 from tests.storm.injections import Site, away, inject
+from tests.storm.ledger import Entry
 from tests.storm.proxy import Proxy
 from tests.storm.schedules import Ended
-from tests.storm.verdict import Expected, Verdict
+from tests.storm.verdict import Expected, Stored, Verdict
 from tests.storm.work import ORGANIZATIONS
 
 _LOOK: Final = 0.1  # seconds
@@ -55,8 +56,10 @@ class Profile:
 class Report:
     """What happened.
 
-    `ticks`: of schedules, each of which became a job. `outage`: jobs taken from workers in the long one, and dead
-    letters that nobody planned. `memory`: of a spared worker, in MiB, each `memory.EVERY` seconds.
+    `ticks`: of schedules, each of which became a job. `rejected`, `twins`: of the jobs under another's key, those that
+    were refused and those that were taken. `limited`: jobs of the limited type that ran at once, at most.
+    `outage`: jobs taken from workers in the long one, and dead letters that nobody planned. `memory`: of a spared
+    worker, in MiB, each `memory.EVERY` seconds.
     """
 
     seed: int
@@ -64,6 +67,8 @@ class Report:
     submitted: int
     ticks: int
     rejected: int
+    twins: int
+    limited: int
     refusals: int
     effects: int
     seconds: float
@@ -204,13 +209,15 @@ def _report(
 ) -> Report:
     stored, ticks = evidence.stored(fl), evidence.of_ticks(fl)
     # Of what nobody answered for, that which is there was submitted.
-    submitted = feeder.expected | {job: end for job, end in feeder.unsure.items() if job in stored}
+    unsure = {job: end for batch in feeder.unsure for job, end in batch.items()}
+    submitted = feeder.expected | {job: end for job, end in unsure.items() if job in stored}
     expected = submitted | {job: Expected.COMPLETED for jobs in ticks.values() for job in jobs}
     entries = list(ledger.read(site.directory))
     faults = Faults(injections, profile.lease)
     found = verdict.judge(expected, entries, faults, stored, evidence.late_writes(fl))
     found.lost += schedules.lost(ended, ticks)
     found.duplicates += schedules.duplicates(ticks)
+    limited = _judge_promises(fl, found, feeder, entries, stored)
     if outage:
         outage["buried"] = sum(
             expected.get(job) is not Expected.DEAD and one.status is JobStatus.DEAD_LETTER and job not in found.buried
@@ -222,6 +229,8 @@ def _report(
         submitted=len(submitted),
         ticks=len(ticks),
         rejected=feeder.rejected,
+        twins=sum(one.job in stored for one in feeder.twins),
+        limited=limited,
         refusals=feeder.refusals,
         effects=sum(entry.kind is ledger.Kind.EFFECT for entry in entries),
         seconds=seconds,
@@ -232,3 +241,16 @@ def _report(
         crashes=site.fleet.crashes,
         outage=outage,
     )
+
+
+def _judge_promises(
+    fl: Fairlane, found: Verdict, feeder: Feeder, entries: list[Entry], stored: Mapping[str, Stored]
+) -> int:
+    """Judge what else is promised; how many of the limited type ran at once."""
+    found.lost += promises.halves(feeder.unsure, stored)
+    found.duplicates += promises.double(feeder.twins, stored)
+    found.broken += promises.too_early(feeder.parents, entries, stored)
+    ways = (evidence.runs(fl, LIMITED), promises.of_ledger(entries, LIMITED, stored))
+    counted = [promises.most_at_once(runs) for runs in ways]
+    found.broken += promises.beyond(MOST_LIMITED, LIMITED, counted)
+    return max(counted)

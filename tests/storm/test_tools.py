@@ -54,9 +54,9 @@ def test_a_clock_lies_from_one_moment_to_the_next_and_to_its_process_alone(tmp_p
 
 def test_a_line_that_a_kill_cut_off_is_not_read(tmp_path: Path) -> None:
     folder.prepare(tmp_path)
-    line = '{"kind": "begin", "organization": "o", "job": "j", "attempt": 1, "lease": "l", "worker": "w", "at": 1.5}'
+    line = '{"kind": "begin", "job_type": "t", "job": "j", "attempt": 1, "lease": "l", "worker": "w", "at": 1.5}'
     (folder.ledgers(tmp_path) / "w-1.jsonl").write_text(f"{line}\n{line[:30]}")
-    assert list(ledger.read(tmp_path)) == [Entry(Kind.BEGIN, "o", "j", 1, "l", "w", 1.5)]
+    assert list(ledger.read(tmp_path)) == [Entry(Kind.BEGIN, "t", "j", 1, "l", "w", 1.5)]
 
 
 class TestProxy:

@@ -44,13 +44,14 @@ class Stored:
     """A job as the database has it in the end.
 
     `result_lease`: of the attempt that its result is from. `losses`: each time that it was taken from its worker;
-    `is_blamed`: that it ended as it was lost too often.
+    `is_blamed`: that it ended as it was lost too often. `ended`: when (monotonic seconds); None: it has not.
     """
 
     status: JobStatus
     result_lease: str | None = None
     losses: tuple[Loss, ...] = ()
     is_blamed: bool = False
+    ended: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,21 +65,25 @@ class Finding:
 
 @dataclass(slots=True)
 class Verdict:
-    """`lost`, `duplicates`, `zombies`, `taken`: what nothing explains. `explained`: duplicates by the kind of fault."""
+    """`lost`, `duplicates`, `zombies`, `taken`, `broken`: what nothing explains.
+
+    `explained`: duplicates by the kind of fault; `rescued`: losses.
+    """
 
     lost: list[Finding] = field(default_factory=list)
     duplicates: list[Finding] = field(default_factory=list)
     zombies: list[Finding] = field(default_factory=list)
     taken: list[Finding] = field(default_factory=list)
+    broken: list[Finding] = field(default_factory=list)  # other promises
     explained: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    rescued: dict[str, int] = field(default_factory=lambda: defaultdict(int))  # losses, by the kind of fault
+    rescued: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     late_effects: int = 0  # explained ones
     buried: set[str] = field(default_factory=set)  # explained ones
 
     @property
     def findings(self) -> list[Finding]:
         """All that must not be."""
-        return [*self.lost, *self.duplicates, *self.zombies, *self.taken]
+        return [*self.lost, *self.duplicates, *self.zombies, *self.taken, *self.broken]
 
 
 def judge(

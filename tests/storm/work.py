@@ -1,6 +1,6 @@
 """What is submitted during a storm: job graphs of all kinds, planned with how each job is to end."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
@@ -20,12 +20,16 @@ _PLAIN: Final = (40, 15, 3)  # how often plain ones come, in the loop, a thread 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A job to be submitted. `cancel`: ask for its cancel afterwards; `again`: submit its twin, too."""
+    """A job to be submitted. `cancel`: ask for its cancel afterwards; `again`: submit its twin, too.
+
+    `parents`: the ids of the jobs that it is to come after.
+    """
 
     submission: Submission
     expected: Expected = Expected.COMPLETED
     cancel: bool = False
     again: bool = False
+    parents: tuple[str, ...] = ()
 
 
 Maker = Callable[[Random, str], list[Order]]
@@ -57,15 +61,26 @@ def _timing_out(random: Random, organization: str) -> list[Order]:
 def _breaking(random: Random, organization: str) -> list[Order]:
     """A parent that breaks, and a child that it takes down."""
     parent = _one(random, organization, IN_LOOP, "break")
-    child = _one(random, organization, IN_LOOP, depends_on=[parent])
-    return [Order(parent, Expected.DEAD), Order(child, Expected.DEAD)]
+    return [Order(parent, Expected.DEAD), _child(random, organization, IN_LOOP, [parent], Expected.DEAD)]
 
 
 def _family(random: Random, organization: str) -> list[Order]:
     """Fan-out and fan-in."""
     root = _one(random, organization, IN_LOOP)
-    middle = [_one(random, organization, kind, depends_on=[root]) for kind in (IN_LOOP, IN_THREAD)]
-    return [Order(root), *map(Order, middle), Order(_one(random, organization, IN_LOOP, depends_on=middle))]
+    middle = [_child(random, organization, kind, [root]) for kind in (IN_LOOP, IN_THREAD)]
+    last = _child(random, organization, IN_LOOP, [one.submission for one in middle])
+    return [Order(root), *middle, last]
+
+
+def _child(
+    random: Random,
+    organization: str,
+    job_type: str,
+    parents: Sequence[Submission],
+    expected: Expected = Expected.COMPLETED,
+) -> Order:
+    submission = _one(random, organization, job_type, depends_on=parents)
+    return Order(submission, expected, parents=tuple(str(one.id) for one in parents))
 
 
 def _twice(random: Random, organization: str) -> list[Order]:

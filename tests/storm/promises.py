@@ -1,0 +1,89 @@
+"""What else is promised, judged as `verdict` does: whole batches, keys, limits, parents."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from tests.storm.ledger import Entry, Kind
+from tests.storm.verdict import Finding, Stored
+
+Run = tuple[float, float]  # from when to when a handler ran, in monotonic seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """A job that was submitted under the key of another one, and was not refused until `answered` (monotonic)."""
+
+    job: str
+    original: str
+    answered: float
+
+
+def halves(batches: Iterable[Iterable[str]], stored: Mapping[str, Stored]) -> list[Finding]:
+    """Batches of which some jobs are there, and some are not."""
+    found = []
+    for batch in batches:
+        missing = [job for job in batch if job not in stored]
+        if missing and any(job in stored for job in batch):
+            found += [Finding("lost", job, "is not there, and others of its batch are") for job in missing]
+    return found
+
+
+def double(twins: Iterable[Twin], stored: Mapping[str, Stored]) -> list[Finding]:
+    """Twins that were taken while the job that had their key lived."""
+    return [
+        Finding("duplicate", one.job, f"was taken though {one.original}, which has its key, had not ended")
+        for one in twins
+        if one.job in stored and not _had_ended(stored.get(one.original), one.answered)
+    ]
+
+
+def _had_ended(one: Stored | None, at: float) -> bool:
+    return one is not None and one.ended is not None and one.ended <= at
+
+
+def too_early(
+    parents: Mapping[str, Sequence[str]], entries: Iterable[Entry], stored: Mapping[str, Stored]
+) -> Iterator[Finding]:
+    """Children whose handler was called before a parent had taken the effect that its result is of."""
+    first: dict[str, float] = {}
+    effects = defaultdict[tuple[str, str], list[float]](list)
+    for entry in entries:
+        if entry.kind is Kind.BEGIN:
+            first[entry.job] = min(entry.at, first.get(entry.job, entry.at))
+        elif entry.kind is Kind.EFFECT:
+            effects[entry.job, entry.lease].append(entry.at)
+    for child, all_of_them in parents.items():
+        for parent in all_of_them if child in first else ():
+            one = stored.get(parent)
+            done = effects[parent, one.result_lease] if one is not None and one.result_lease is not None else []
+            if not done or done[0] > first[child]:
+                yield Finding("broken", child, f"began before its parent {parent} had completed")
+
+
+def of_ledger(entries: Iterable[Entry], job_type: str, stored: Mapping[str, Stored]) -> list[Run]:
+    """From when to when handlers of a type ran. One that was lost counts for as long as it was promised to."""
+    begins: dict[tuple[str, int], float] = {}
+    ends: dict[tuple[str, int], float] = {}
+    for entry in entries:
+        if entry.job_type == job_type:
+            (begins if entry.kind is Kind.BEGIN else ends)[entry.job, entry.attempt] = entry.at
+    for job, one in stored.items():
+        for loss in one.losses:
+            ends[job, loss.attempt] = min(loss.ended, ends.get((job, loss.attempt), loss.ended))
+    return [(at, ends[attempt]) for attempt, at in begins.items() if at < ends.get(attempt, at)]
+
+
+def most_at_once(runs: Iterable[Run]) -> int:
+    """How many ran at the moment when most did; who begins as another ends comes after it."""
+    steps = sorted((at, step) for began, ended in runs for at, step in ((began, 1), (ended, -1)))
+    running = most = 0
+    for _, step in steps:
+        running += step
+        most = max(most, running)
+    return most
+
+
+def beyond(limit: int, job_type: str, counted: Iterable[int]) -> list[Finding]:
+    """What passed a limit."""
+    return [Finding("broken", f"of {job_type}", f"ran {most} at once, of {limit}") for most in counted if most > limit]
