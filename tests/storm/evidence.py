@@ -3,23 +3,28 @@
 import json
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import Final
 
-from sqlalchemy import Connection, exists, func, or_, select
+from sqlalchemy import Connection, Table, and_, exists, func, or_, select
 
 from fairlane import Fairlane
 from fairlane.control.ticks import TICK
 from fairlane.domain.statuses import JobStatus
 from fairlane.store.row_security import EVERYONE
-from fairlane.store.tables import checkpoints, execution_log, jobs, labels, log_lines, results
+from fairlane.store.tables import artifacts, checkpoints, execution_log, jobs, labels, log_lines, progress, results
 from tests.storm.explain import Loss
 from tests.storm.promises import Run
-from tests.storm.verdict import Stored
+from tests.storm.verdict import Finding, Stored
 
 _CLAIMED: Final = "claimed by "
 _LOST_WORKER: Final = "%was lost%"  # in the reason of each rescue
+# An end reads the clock before it waits for the row, to which the attempt may write meanwhile.
+_TOGETHER: Final = timedelta(seconds=1)
+# What attempts leave, and the column that says whose it is.
+_TOLD: Final[Mapping[Table, str]] = {log_lines: "message", progress: "message", checkpoints: "state"}
 _BLAMED: Final = "WorkerLost"  # error type of a job that was buried for its losses
 
 
@@ -84,23 +89,41 @@ def _lease(value: str | None) -> str | None:
     return str(result["lease"]) if result is not None else None
 
 
-def late_writes(fl: Fairlane) -> list[str]:
-    """Jobs with a checkpoint or a log line that an attempt wrote after a later one had begun."""
-    return [str(job) for job in fl.database.read(_late_writes, of=EVERYONE)]
+def foreign_writes(fl: Fairlane) -> list[Finding]:
+    """What stands there under an attempt and was written by another one, or after that attempt had ended.
+
+    Attempts write whose it is. That does not show what was overwritten again, by an attempt that had the job.
+    """
+    return fl.database.read(lambda connection: [*_foreign_rows(connection), *_foreign_files(connection)], of=EVERYONE)
 
 
-def _late_writes(connection: Connection) -> list[object]:
-    found: list[object] = []
-    for written in (checkpoints, log_lines):
-        later = exists().where(
-            execution_log.c.organization_id == written.c.organization_id,
-            execution_log.c.job_id == written.c.job_id,
-            execution_log.c.to_status == JobStatus.RUNNING,
-            execution_log.c.attempt > written.c.attempt,
-            execution_log.c.at < written.c.at,
+def _foreign_rows(connection: Connection) -> Iterator[Finding]:
+    for table, told in _TOLD.items():
+        end = and_(
+            execution_log.c.organization_id == table.c.organization_id,
+            execution_log.c.job_id == table.c.job_id,
+            execution_log.c.attempt == table.c.attempt,
+            execution_log.c.from_status == JobStatus.RUNNING,
         )
-        found += connection.scalars(select(written.c.job_id).where(later)).all()
-    return found
+        columns = (table.c.job_id, table.c.attempt, table.c.at, table.c[told], execution_log.c.at)
+        rows = connection.execute(select(*columns).select_from(table.outerjoin(execution_log, end)))
+        for job, attempt, at, text, ended in rows:
+            if text != str(attempt):
+                yield Finding("zombie", str(job), f"has in {table.name} what attempt {text} wrote, under {attempt}")
+            elif ended is not None and at > ended + _TOGETHER:
+                yield Finding("zombie", str(job), f"has in {table.name} what attempt {attempt} wrote after its end")
+    mine = (jobs.c.organization_id == checkpoints.c.organization_id) & (jobs.c.id == checkpoints.c.job_id)
+    left = select(checkpoints.c.job_id).join(jobs, mine).where(jobs.c.status == JobStatus.COMPLETED)
+    for job in connection.scalars(left):
+        yield Finding("zombie", str(job), "has completed, and has a checkpoint again")
+
+
+def _foreign_files(connection: Connection) -> Iterator[Finding]:
+    mine = (results.c.organization_id == artifacts.c.organization_id) & (results.c.job_id == artifacts.c.job_id)
+    rows = connection.execute(select(artifacts.c.job_id, artifacts.c.sha256, results.c.value).join(results, mine))
+    for job, digest, value in rows:
+        if digest != sha256(str(json.loads(value)["attempt"]).encode()).hexdigest():
+            yield Finding("zombie", str(job), "has the file of another attempt than its result is from")
 
 
 def of_ticks(fl: Fairlane) -> dict[tuple[str, datetime], list[str]]:

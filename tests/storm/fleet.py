@@ -11,15 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from fairlane.runtime.worker import EXIT_REPLACE
 from tests.storm import clock, folder
 from tests.storm.memory import StormFailed
+from tests.storm.promises import Exit
 
 ROOT: Final = Path(__file__).parents[2]
 _LOOK: Final = 0.05  # seconds
 _UP_PATIENCE: Final = 60.0  # seconds
 _STOP_PATIENCE: Final = 60.0  # seconds
-_GOOD_ENDS: Final = (0, -signal.SIGKILL, EXIT_REPLACE)
 
 
 @dataclass(slots=True)
@@ -40,14 +39,17 @@ class Slot:
 
 @dataclass(slots=True)
 class Fleet:
-    """All workers. `settings`: FAIRLANE_… for each; `concurrency`: how many jobs each runs at once."""
+    """All workers. `settings`: FAIRLANE_… for each; `concurrency`: how many jobs each runs at once.
+
+    `exits`: how each ended.
+    """
 
     directory: Path
     slots: Sequence[Slot]
     settings: Mapping[str, str]
     concurrency: int
     library: Path | None = None  # that makes clocks lie
-    crashes: list[str] = field(default_factory=list)
+    exits: list[Exit] = field(default_factory=list)
     is_over: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -94,8 +96,8 @@ class Fleet:
             code = slot.process.poll() if slot.process is not None else 0
             if code is None:
                 continue
-            if code not in _GOOD_ENDS:
-                self.crashes.append(f"{slot.worker} ended with exit code {code}")
+            if slot.process is not None:
+                self.exits.append(Exit(slot.worker, code))
             with self._lock:
                 slot.generation += 1
                 slot.process = self._start(slot)
@@ -125,14 +127,15 @@ class Fleet:
             )
 
     def _end(self) -> None:
-        processes = [slot.process for slot in self.slots if slot.process is not None]
-        for process in processes:
+        left = [(slot.worker, slot.process) for slot in self.slots if slot.process is not None]
+        asked = {worker for worker, process in left if process.poll() is None}
+        for _, process in left:
             process.send_signal(signal.SIGCONT)
             process.terminate()
-        for process in processes:
+        for worker, process in left:
             try:
-                process.wait(_STOP_PATIENCE)
+                code = process.wait(_STOP_PATIENCE)
             except subprocess.TimeoutExpired:
                 process.kill()
-                process.wait()
-                self.crashes.append(f"process {process.pid} did not stop when told to")
+                code = process.wait()
+            self.exits.append(Exit(worker, code, was_asked=worker in asked))

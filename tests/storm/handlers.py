@@ -1,4 +1,7 @@
-"""The storm's handlers. Each does what its parameter `way` says, and writes it to the ledger."""
+"""The storm's handlers. Each does what its parameter `way` says, and writes it to the ledger.
+
+All that they leave with the engine says of which attempt it is, whatever the engine takes it for.
+"""
 
 import asyncio
 from collections.abc import Iterator
@@ -21,6 +24,7 @@ IN_THREAD: Final = "storm.thread"
 IN_PROCESS: Final = "storm.process"
 LIMITED: Final = "storm.limited"
 MOST_LIMITED: Final = 4  # of these run at once
+FILE: Final = "page.txt"
 
 
 def register(fl: "Fairlane") -> None:
@@ -35,11 +39,13 @@ async def in_loop(ctx: JobContext, seconds: float, way: str) -> dict[str, Any]:
     """On the event loop."""
     _begin(ctx)
     if way == "checkpoint":
-        _refuse_checkpoint_of_later(ctx)
-        await ctx.checkpoint({"attempt": ctx.attempt})
+        await ctx.checkpoint(ctx.attempt)
+        ledger.write(ctx, Kind.KEEP)
     if way == "report":
-        ctx.log("half done")
-        ctx.progress(50)
+        ctx.log(str(ctx.attempt))
+        ctx.progress(50, str(ctx.attempt))
+    if way == "file":
+        await ctx.artifact(FILE, str(ctx.attempt))
     with _told(ctx):
         await asyncio.sleep(_seconds(ctx, seconds, way))
     return _end(ctx, way)
@@ -54,11 +60,13 @@ def in_thread(ctx: JobContext, seconds: float, way: str) -> dict[str, Any]:
     """In a thread of the worker."""
     _begin(ctx)
     if way == "checkpoint":
-        _refuse_checkpoint_of_later(ctx)
-        ctx.checkpoint({"attempt": ctx.attempt})
+        ctx.checkpoint(ctx.attempt)
+        ledger.write(ctx, Kind.KEEP)
     if way == "report":
-        ctx.log("half done")
-        ctx.progress(50)
+        ctx.log(str(ctx.attempt))
+        ctx.progress(50, str(ctx.attempt))
+    if way == "file":
+        ctx.artifact(FILE, str(ctx.attempt))
     with _told(ctx):
         ctx.sleep(_seconds(ctx, seconds, way))
     return _end(ctx, way)
@@ -70,7 +78,7 @@ def in_process(ctx: JobContext, seconds: float, way: str) -> dict[str, Any]:
 
 
 def _begin(ctx: JobContext) -> None:
-    ledger.write(ctx, Kind.BEGIN)
+    ledger.write(ctx, Kind.BEGIN, found=ctx.checkpointed or 0)
 
 
 @contextmanager
@@ -97,9 +105,3 @@ def _end(ctx: JobContext, way: str) -> dict[str, Any]:
     ledger.write(ctx, Kind.EFFECT)
     # Whose result it is: that of an attempt under an old lease must never be stored.
     return {"attempt": ctx.attempt, "lease": str(ctx.lease_token)}
-
-
-def _refuse_checkpoint_of_later(ctx: JobContext) -> None:
-    # An attempt sees what those before it kept. One of a later attempt would have been under an older lease than that.
-    if ctx.checkpointed is not None and ctx.checkpointed["attempt"] >= ctx.attempt:
-        raise PermanentError(f"attempt {ctx.attempt} was given a checkpoint of attempt {ctx.checkpointed['attempt']}")

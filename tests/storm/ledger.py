@@ -21,13 +21,14 @@ class Kind(StrEnum):
     """What an entry tells."""
 
     BEGIN = "begin"  # the handler was called
+    KEEP = "keep"  # a checkpoint was kept
     EFFECT = "effect"  # what the job is for was done; the handler returns next
     GIVE_UP = "give up"  # the handler raises next, as planned or as it was asked to stop
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line. `at`: seconds, monotonic."""
+    """One line. `at`: seconds, monotonic; `found`: at a begin, of which attempt the checkpoint is, or 0."""
 
     kind: Kind
     job_type: str
@@ -36,9 +37,10 @@ class Entry:
     lease: str
     worker: str
     at: float
+    found: int = 0
 
 
-def write(ctx: JobContext, kind: Kind) -> None:
+def write(ctx: JobContext, kind: Kind, found: int = 0) -> None:
     """Append an entry of this attempt."""
     entry = Entry(
         kind,
@@ -48,6 +50,7 @@ def write(ctx: JobContext, kind: Kind) -> None:
         str(ctx.lease_token),
         folder.mine()[1],
         time.monotonic(),
+        found,
     )
     os.write(_file(os.getpid()), json.dumps(asdict(entry)).encode() + b"\n")
 

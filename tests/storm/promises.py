@@ -1,12 +1,23 @@
-"""What else is promised, judged as `verdict` does: whole batches, keys, limits, parents."""
+"""What else is promised, judged as `verdict` does: whole batches, keys, limits, parents, ends of workers."""
 
+import signal
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
+from fairlane.runtime.worker import EXIT_REPLACE
+from tests.storm.faults import Fault, Injection
 from tests.storm.ledger import Entry, Kind
 from tests.storm.verdict import Finding, Stored
 
+_ENDS: Final = frozenset({Kind.EFFECT, Kind.GIVE_UP})
+# What has a worker end with which exit code. One that stood still for a lease, as its loop did, is to be replaced.
+_REASONS: Final[Mapping[int, frozenset[Fault]]] = {
+    0: frozenset({Fault.TERM}),
+    -signal.SIGKILL: frozenset({Fault.KILL}),
+    EXIT_REPLACE: frozenset({Fault.STOP}),
+}
 Run = tuple[float, float]  # from when to when a handler ran, in monotonic seconds
 
 
@@ -17,6 +28,27 @@ class Twin:
     job: str
     original: str
     answered: float
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a worker's process ended. `was_asked`: by the storm, when it was over."""
+
+    worker: str
+    code: int
+    was_asked: bool = False
+
+
+def crashes(exits: Iterable[Exit], injections: Iterable[Injection]) -> list[str]:
+    """Processes that ended otherwise than by what was done to them."""
+    kinds = defaultdict[str, set[Fault]](set)
+    for injection in injections:
+        kinds[injection.worker].add(injection.kind)
+    return [
+        f"{one.worker} ended with exit code {one.code}"
+        for one in exits
+        if not (_REASONS.get(one.code, frozenset()) & kinds[one.worker] or (one.was_asked and one.code == 0))
+    ]
 
 
 def halves(batches: Iterable[Iterable[str]], stored: Mapping[str, Stored]) -> list[Finding]:
@@ -66,8 +98,10 @@ def of_ledger(entries: Iterable[Entry], job_type: str, stored: Mapping[str, Stor
     begins: dict[tuple[str, int], float] = {}
     ends: dict[tuple[str, int], float] = {}
     for entry in entries:
-        if entry.job_type == job_type:
-            (begins if entry.kind is Kind.BEGIN else ends)[entry.job, entry.attempt] = entry.at
+        if entry.job_type == job_type and entry.kind is Kind.BEGIN:
+            begins[entry.job, entry.attempt] = entry.at
+        elif entry.job_type == job_type and entry.kind in _ENDS:
+            ends[entry.job, entry.attempt] = entry.at
     for job, one in stored.items():
         for loss in one.losses:
             ends[job, loss.attempt] = min(loss.ended, ends.get((job, loss.attempt), loss.ended))

@@ -214,7 +214,8 @@ def _report(
     expected = submitted | {job: Expected.COMPLETED for jobs in ticks.values() for job in jobs}
     entries = list(ledger.read(site.directory))
     faults = Faults(injections, profile.lease)
-    found = verdict.judge(expected, entries, faults, stored, evidence.late_writes(fl))
+    found = verdict.judge(expected, entries, faults, stored)
+    found.zombies += evidence.foreign_writes(fl)
     found.lost += schedules.lost(ended, ticks)
     found.duplicates += schedules.duplicates(ticks)
     limited = _judge_promises(fl, found, feeder, entries, stored)
@@ -238,7 +239,7 @@ def _report(
         verdict=found,
         recoveries=verdict.recoveries(entries, [one for one in injections if one.kind is Fault.KILL], stored),
         first_claims=verdict.first_claims(entries, injections),
-        crashes=site.fleet.crashes,
+        crashes=promises.crashes(site.fleet.exits, injections),
         outage=outage,
     )
 

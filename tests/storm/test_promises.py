@@ -1,12 +1,16 @@
 """Half a batch, a second job under a living key, a child before its parent and one too many at once are seen."""
 
+import signal
+
 import pytest
 
 from fairlane.domain.statuses import JobStatus
+from fairlane.runtime.worker import EXIT_REPLACE
 from tests.storm import promises
 from tests.storm.explain import Loss
+from tests.storm.faults import Fault, Injection
 from tests.storm.ledger import Entry, Kind
-from tests.storm.promises import Twin
+from tests.storm.promises import Exit, Twin
 from tests.storm.verdict import Stored
 
 THERE = Stored(JobStatus.COMPLETED, result_lease="lease 2", ended=10.0)
@@ -84,3 +88,26 @@ class TestLimits:
         ]
         runs = promises.of_ledger(entries, "limited", {"killed": lost, "late": lost, "a": THERE})
         assert runs == [(1.0, 2.0), (1.0, 3.0), (1.0, 6.0), (1.0, 6.0)]
+
+
+class TestExits:
+    """A worker's process has ended."""
+
+    def found(self, code: int, *kinds: Fault, worker: str = "one", was_asked: bool = False) -> int:
+        injections = [Injection(kind, "one", 1.0, 2.0) for kind in kinds]
+        return len(promises.crashes([Exit(worker, code, was_asked)], injections))
+
+    @pytest.mark.parametrize(
+        ("code", "kind"), [(0, Fault.TERM), (-signal.SIGKILL, Fault.KILL), (EXIT_REPLACE, Fault.STOP)]
+    )
+    def test_is_in_order_where_a_fault_of_its_own_explains_it(self, code: int, kind: Fault) -> None:
+        assert self.found(code, kind) == 0
+        assert self.found(code, kind, worker="two") == 1
+        assert self.found(code) == 1
+
+    def test_at_the_storms_end_is_in_order_if_it_went_as_it_was_asked_to(self) -> None:
+        assert self.found(0, was_asked=True) == 0
+        assert self.found(-signal.SIGKILL, was_asked=True) == 1
+
+    def test_with_another_code_is_a_crash_whatever_was_done_to_it(self) -> None:
+        assert self.found(1, *Fault, was_asked=True) == 1

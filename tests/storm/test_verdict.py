@@ -1,5 +1,7 @@
 """The storm's verdict: each way to lose a job, to do it twice or to overwrite a younger attempt is seen."""
 
+from dataclasses import replace
+
 import pytest
 
 from fairlane.domain.statuses import JobStatus
@@ -140,9 +142,31 @@ class TestZombies:
         stored = {JOB: Stored(JobStatus.COMPLETED, result_lease="lease 1", losses=(LOSS,))}
         assert counts(verdict(TWICE, Injection(Fault.KILL, "one", 2.1, 2.2), stored=stored)) == (0, 0, 1)
 
-    def test_nothing_explains_another_write_of_an_older_attempt(self) -> None:
-        found = judge({JOB: Expected.COMPLETED}, ran(1.0, 2.0), Faults([], LEASE), COMPLETED, late_writes=[JOB])
-        assert counts(found) == (0, 0, 1)
+
+class TestCheckpoints:
+    """The first attempt kept a checkpoint, and so did the second."""
+
+    def found(self, *, third: int) -> int:
+        entries = [
+            *(entry(Kind.BEGIN, 1.0), entry(Kind.KEEP, 1.1)),
+            *(found_at(2, 1), entry(Kind.KEEP, 2.1, 2), found_at(3, third), entry(Kind.EFFECT, 3.1, 3)),
+        ]
+        return len(verdict(entries).zombies)
+
+    def test_the_third_is_to_find_that_of_the_second(self) -> None:
+        assert self.found(third=2) == 0
+
+    @pytest.mark.parametrize("third", [0, 1, 3])
+    def test_any_other_is_a_finding(self, third: int) -> None:
+        assert self.found(third=third) == 1
+
+    def test_one_that_was_kept_unheard_may_be_found(self) -> None:
+        entries = [entry(Kind.BEGIN, 1.0), found_at(2, 1), entry(Kind.EFFECT, 3.1, 2)]
+        assert verdict(entries).zombies == []
+
+
+def found_at(attempt: int, found: int) -> Entry:
+    return replace(entry(Kind.BEGIN, float(attempt), attempt), found=found)
 
 
 def test_a_killed_workers_job_has_recovered_when_its_handler_is_called_again() -> None:

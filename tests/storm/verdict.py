@@ -91,14 +91,12 @@ def judge(
     entries: Iterable[Entry],
     faults: Faults,
     stored: Mapping[str, Stored],
-    late_writes: Iterable[str] = (),
 ) -> Verdict:
     """The verdict on a run.
 
     Args:
         expected: all jobs that were submitted, by id.
         stored: all jobs in the database, by id.
-        late_writes: jobs with a checkpoint or a log line that an attempt wrote after a later one had begun.
     """
     verdict = Verdict()
     by_job: dict[str, list[Entry]] = defaultdict(list)
@@ -113,9 +111,9 @@ def judge(
         _judge_losses(verdict, job, one.losses, faults)
     for job, mine in by_job.items():
         _judge_effects(verdict, job, mine, stored[job].losses if job in stored else (), faults)
+        _judge_checkpoints(verdict, job, mine)
     for job in stored.keys() - expected.keys():
         verdict.zombies.append(Finding("zombie", job, "is there though its submission was refused"))
-    verdict.zombies += [Finding("zombie", job, "a write under an old lease was taken") for job in late_writes]
     return verdict
 
 
@@ -172,6 +170,17 @@ def _judge_effects(verdict: Verdict, job: str, mine: Sequence[Entry], losses: It
             verdict.zombies.append(Finding("zombie", job, f"took effect under an old lease: {told}"))
         else:
             verdict.duplicates.append(Finding("duplicate", job, f"took effect again after {told}"))
+
+
+def _judge_checkpoints(verdict: Verdict, job: str, mine: Sequence[Entry]) -> None:
+    """Each attempt is to find what the last one before it kept."""
+    kept = [entry.attempt for entry in mine if entry.kind is Kind.KEEP]
+    for begin in mine:
+        last = max((attempt for attempt in kept if attempt < begin.attempt), default=0)
+        # What one kept that was killed before it knew is later than that, and in order.
+        if begin.kind is Kind.BEGIN and not last <= begin.found < begin.attempt:
+            told = f"attempt {begin.attempt} found what attempt {begin.found} had kept"
+            verdict.zombies.append(Finding("zombie", job, f"{told}; the last one to keep a checkpoint was {last}"))
 
 
 def recoveries(

@@ -110,6 +110,8 @@ _MAKERS: Final[Mapping[Maker, int]] = {
     _plain(IN_THREAD, "checkpoint"): 3,
     _plain(IN_LOOP, "report"): 3,
     _plain(IN_THREAD, "report"): 2,
+    _plain(IN_LOOP, "file"): 2,
+    _plain(IN_THREAD, "file"): 1,
     _timing_out: 1,
     _family: 3,
     _breaking: 1,

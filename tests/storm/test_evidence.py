@@ -1,0 +1,115 @@
+"""What the database shows after a storm: jobs that were taken from workers, and writes that are not their attempt's."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+from sqlalchemy import Executable, Table, insert, select, update
+
+from fairlane.domain.statuses import JobStatus
+from fairlane.store.row_security import EVERYONE
+from fairlane.store.tables import artifacts, checkpoints, log_lines, progress
+from fairlane.testing import ManualClock
+from tests.runtime.worker_kit import Engine, engine
+from tests.runtime.worker_store import LEASE, later, member, nothing
+from tests.storm import evidence, handlers, ledger
+
+LEAVING = {log_lines: "report", progress: "report", artifacts: "file"}
+
+
+class TestLosses:
+    """What the engine's log says of a job whose workers fall silent."""
+
+    @pytest.fixture
+    def clock(self) -> ManualClock:
+        return ManualClock()
+
+    @pytest.fixture
+    def fl(self, database_url: str, clock: ManualClock) -> Iterator[Engine]:
+        with engine(database_url, clock=clock) as fl:
+            nothing(fl)
+            yield fl
+
+    def test_each_is_told_with_its_worker_and_from_when_to_when_that_had_the_job(
+        self, fl: Engine, clock: ManualClock
+    ) -> None:
+        survivor = member(fl, "survivor")
+        survivor.is_steady()
+        job, other = fl.give("work"), fl.give("work", delay=3600)
+        for name in ("first", "second", "third"):
+            member(fl, name).claim()
+            later(clock, LEASE + 0.1, survivor)
+            survivor.rescue.run_once()
+        found = evidence.stored(fl)
+        losses = found[str(job.id)].losses
+        assert [(one.attempt, one.worker) for one in losses] == [(1, "first"), (2, "second"), (3, "third")]
+        assert all(one.ended - one.began == pytest.approx(LEASE + 0.1) for one in losses)
+        assert found[str(job.id)].is_blamed
+        assert (found[str(other.id)].losses, found[str(other.id)].is_blamed) == ((), False)
+
+
+class TestWrites:
+    """A job that leaves something, which has ended."""
+
+    @pytest.fixture
+    def fl(self, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+        monkeypatch.setattr(ledger, "write", lambda *_, **__: None)
+        with engine(database_url) as fl:
+            handlers.register(fl)
+            yield fl
+
+    def done(self, fl: Engine, way: str) -> UUID:
+        job = fl.give(handlers.IN_LOOP, parameters={"seconds": 0.0, "way": way})
+        fl.drain()
+        assert fl.look(job).status is JobStatus.COMPLETED
+        return job.id
+
+    def change(self, fl: Engine, statement: Executable) -> None:
+        fl.database.write(lambda connection: connection.execute(statement), of=EVERYONE)
+
+    def findings(self, fl: Engine) -> list[str]:
+        return [one.job for one in evidence.foreign_writes(fl)]
+
+    @pytest.mark.parametrize("table", LEAVING, ids=str)
+    def test_of_its_last_attempt_are_in_order(self, fl: Engine, table: Table) -> None:
+        job = self.done(fl, LEAVING[table])
+        assert fl.database.read(lambda c: c.scalars(select(table.c.job_id)).all(), of=EVERYONE) == [job]
+        assert self.findings(fl) == []
+
+    @pytest.mark.parametrize("table", [log_lines, progress], ids=str)
+    def test_that_say_they_are_another_attempts_are_told(self, fl: Engine, table: Table) -> None:
+        job = self.done(fl, "report")
+        self.change(fl, update(table).values(message="7"))
+        assert self.findings(fl) == [str(job)]
+
+    @pytest.mark.parametrize("table", [log_lines, progress], ids=str)
+    def test_after_the_end_are_told(self, fl: Engine, table: Table) -> None:
+        job = self.done(fl, "report")
+        self.change(fl, update(table).values(at=datetime.now(UTC) + timedelta(seconds=10)))
+        assert self.findings(fl) == [str(job)]
+
+    def test_of_a_file_by_another_attempt_are_told(self, fl: Engine) -> None:
+        job = self.done(fl, "file")
+        self.change(fl, update(artifacts).values(sha256="0" * 64))
+        assert self.findings(fl) == [str(job)]
+
+    def test_of_a_checkpoint_after_the_end_are_told(self, fl: Engine) -> None:
+        job = self.done(fl, "checkpoint")
+        assert self.findings(fl) == []
+        late = {"organization_id": "acme", "job_id": job, "attempt": 1, "state": "1", "at": datetime.now(UTC)}
+        self.change(fl, insert(checkpoints).values(late))
+        assert self.findings(fl) == [str(job)]
+
+
+def test_the_log_says_how_many_ran_at_once(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "write", lambda *_, **__: None)
+    with engine(database_url) as fl:
+        handlers.register(fl)
+        for _ in range(3):
+            fl.give(handlers.LIMITED, parameters={"seconds": 0.0, "way": "plain"}, dedup_window=0)
+        fl.give(handlers.IN_LOOP, parameters={"seconds": 0.0, "way": "plain"})
+        fl.drain()
+        runs = evidence.runs(fl, handlers.LIMITED)
+    assert len(runs) == 3
+    assert all(began <= ended for began, ended in runs)
