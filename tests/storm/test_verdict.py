@@ -76,6 +76,14 @@ def test_a_canceled_job_that_took_effect_is_done_too_often() -> None:
     assert counts(found) == (0, 1, 0)
 
 
+def test_one_that_was_canceled_while_it_ran_may_have_taken_effect_only_if_its_worker_was_lost_then() -> None:
+    kill = Injection(Fault.KILL, "one", 2.1, 2.2)
+    for losses, injections, duplicates in (((), [], 1), ((LOSS,), [kill], 0), ((), [kill], 1)):
+        stored = {JOB: Stored(JobStatus.CANCELED, losses=losses)}
+        found = verdict(ran(1.0, 2.0), *injections, expected=Expected.EITHER, stored=stored)
+        assert counts(found) == (0, duplicates, 0)
+
+
 def test_a_job_that_nobody_submitted_is_found() -> None:
     found = judge({}, [], Faults([], LEASE), {JOB: Stored(JobStatus.QUEUED)})
     assert counts(found) == (0, 0, 1)

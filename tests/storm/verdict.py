@@ -110,7 +110,10 @@ def judge(
     for job, one in stored.items():
         _judge_losses(verdict, job, one.losses, faults)
     for job, mine in by_job.items():
-        _judge_effects(verdict, job, mine, stored[job].losses if job in stored else (), faults)
+        found = stored.get(job)
+        is_canceled = found is not None and found.status is JobStatus.CANCELED and expected.get(job) is Expected.EITHER
+        due = 0 if is_canceled or job in verdict.buried else 1
+        _judge_effects(verdict, job, mine, found.losses if found is not None else (), faults, due=due)
         _judge_checkpoints(verdict, job, mine)
     for job in stored.keys() - expected.keys():
         verdict.zombies.append(Finding("zombie", job, "is there though its submission was refused"))
@@ -151,25 +154,29 @@ def _judge_end(verdict: Verdict, job: str, expected: Expected, mine: Sequence[En
             verdict.zombies.append(Finding("zombie", job, "its result is of an attempt under an old lease"))
 
 
-def _judge_effects(verdict: Verdict, job: str, mine: Sequence[Entry], losses: Iterable[Loss], faults: Faults) -> None:
-    """Each effect but that of the last attempt has to be explained, and each that came late."""
+def _judge_effects(
+    verdict: Verdict, job: str, mine: Sequence[Entry], losses: Iterable[Loss], faults: Faults, *, due: int
+) -> None:
+    """Each effect beyond those `due`, of the last attempt, has to be explained, and each that came late."""
     effects = sorted((entry for entry in mine if entry.kind is Kind.EFFECT), key=lambda entry: entry.attempt)
     begins = {entry.attempt: entry.at for entry in mine if entry.kind is Kind.BEGIN}
     lost = {loss.attempt: loss for loss in losses}
     for place, effect in enumerate(effects):
         is_late = any(at < effect.at for attempt, at in begins.items() if attempt > effect.attempt)
-        if place == len(effects) - 1 and not is_late:
+        is_due = place >= len(effects) - due
+        if is_due and not is_late:
             continue
         is_twice = place < len(effects) - 1 and effects[place + 1].lease == effect.lease
         fault = None if is_twice else faults.of_effect(effect.at, lost.get(effect.attempt))
         told = f"attempt {effect.attempt} on worker {effect.worker} at {effect.at:.3f}"
         if fault is not None:
-            verdict.explained[fault.kind] += place < len(effects) - 1
+            verdict.explained[fault.kind] += not is_due
             verdict.late_effects += is_late
         elif is_late:
             verdict.zombies.append(Finding("zombie", job, f"took effect under an old lease: {told}"))
         else:
-            verdict.duplicates.append(Finding("duplicate", job, f"took effect again after {told}"))
+            what = "took effect again after" if due else "took effect, and did not complete:"
+            verdict.duplicates.append(Finding("duplicate", job, f"{what} {told}"))
 
 
 def _judge_checkpoints(verdict: Verdict, job: str, mine: Sequence[Entry]) -> None:
