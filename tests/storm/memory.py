@@ -5,10 +5,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 EVERY: Final = 10.0  # seconds
 _KIB: Final = 1024
+
+
+class Memory(NamedTuple):
+    """MiB of a process in RAM, and of these what no file is behind: the other pages the system can take back."""
+
+    resident: float
+    anonymous: float
 
 
 class StormFailed(AssertionError):
@@ -16,7 +23,7 @@ class StormFailed(AssertionError):
 
 
 @contextmanager
-def watched(process: Callable[[], int | None], every: float = EVERY) -> Iterator[list[float]]:
+def watched(process: Callable[[], int | None], every: float = EVERY) -> Iterator[list[Memory]]:
     """While the block runs, look at the memory that a process has in RAM; without what its children have.
 
     Args:
@@ -24,12 +31,12 @@ def watched(process: Callable[[], int | None], every: float = EVERY) -> Iterator
         every: seconds from one look to the next.
 
     Yields:
-        MiB, one for each look; empty where there is no /proc.
+        One for each look; empty where there is no /proc.
 
     Raises:
         StormFailed: another process took its place, so the looks are of two.
     """
-    samples: list[float] = []
+    samples: list[Memory] = []
     seen: set[int] = set()
     is_over = threading.Event()
 
@@ -38,7 +45,7 @@ def watched(process: Callable[[], int | None], every: float = EVERY) -> Iterator
         while not is_over.wait(max(0.0, due - time.monotonic())):
             due += every
             pid = process()
-            taken = resident(pid) if pid is not None else None
+            taken = memory(pid) if pid is not None else None
             if pid is not None and taken is not None:
                 seen.add(pid)
                 samples.append(taken)
@@ -54,11 +61,12 @@ def watched(process: Callable[[], int | None], every: float = EVERY) -> Iterator
         raise StormFailed("the spared worker was replaced, so nothing can be said of its memory; see its logs")
 
 
-def resident(pid: int) -> float | None:
-    """MiB in RAM; None for a process that is gone, or where there is no /proc."""
+def memory(pid: int) -> Memory | None:
+    """What a process takes; None for one that is gone, or where there is no /proc."""
     try:
         status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
     except OSError:
         return None
-    found = [line for line in status.splitlines() if line.startswith("VmRSS:")]
-    return int(found[0].split()[1]) / _KIB if found else None
+    lines = dict(line.split(":", 1) for line in status.splitlines())
+    kib = [int(lines[name].split()[0]) for name in ("VmRSS", "RssAnon") if name in lines]
+    return Memory(*(one / _KIB for one in kib)) if len(kib) == len(Memory._fields) else None

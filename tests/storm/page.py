@@ -12,6 +12,7 @@ from statistics import median
 from typing import Any, Final
 
 from benchmarks.charts import INK, OURS, chart
+from tests.storm.handlers import MOST_LIMITED
 from tests.storm.results import FOLDER, kept_as, quantile
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "reliability.md"
@@ -38,17 +39,27 @@ returns. Afterwards the ledger is compared with what was submitted and with what
   worker was lost, and a kill, a stop or half-open connections hit that very worker within two seconds of the effect, or
   before the database had been back for long enough to write the end. No fault of the database explains one, nor does
   SIGTERM or a clock; and nothing explains a second job of a tick.
-- *Zombie*: an effect under a lease that was lost, unless the worker was stopped or cut off until two seconds before it,
-  or a write to the engine under such a lease, which nothing explains.
+  The same holds for an effect of a job that was canceled or became a dead letter.
+- *Zombie*: an effect under a lease that was lost, unless the worker was stopped or cut off until two seconds before it;
+  or something that stands in the database in the end, or that a later attempt was given, though an attempt wrote it
+  that had no right to: a result, a checkpoint, a line, a progress or a file says of which attempt it is, and that has
+  to be the one under which the engine keeps it, with a time from before its end. Nothing explains those. What an
+  attempt under a lost lease might have overwritten, and the one with the lease wrote again, would not be seen.
 - *Taken from a living worker*: a job that a rescuer took, whether or not it then took effect twice, from a worker that
   was not killed, stopped or cut off while it had the job, or had been back for longer than from one heartbeat to the
   next.
+- *Other promises broken*: more jobs of a limited type at once than its limit, by the ledger or by the engine's log; a
+  child that began before the job that it depends on had completed.
+
+A batch of which half is there is lost, and a second job under a deduplication key that a living job has is a duplicate.
+A worker that ends otherwise than as it was told to fails the storm, too.
 
 A worker takes back others' jobs only when its own heartbeat has succeeded for a full lease
 ([why](architecture.md#leases-and-fencing)). So in a storm, where the database goes away and rescuers are killed, too,
 some jobs wait for longer than two leases.
 """
-_WARM: Final = 300  # seconds
+_WARM: Final = 600  # seconds
+_STRETCH: Final = 300  # seconds
 _NOTHING: Final = "\nNo storm has gone by yet: `make storm`.\n"
 
 
@@ -70,6 +81,7 @@ def _section(one: Mapping[str, Any]) -> str:
         ("Ticks of schedules, a job each", f"{one['ticks']:,}"),
         ("Effects", f"{one['effects']:,}"),
         ("Submissions refused as duplicates, as planned", f"{one['rejected']:,}"),
+        *_more(one),
         ("**Lost jobs**", f"**{one['lost']}**"),
         ("**Unexplained duplicates**", f"**{one['duplicates']}**"),
         ("**Zombies**", f"**{one['zombies']}**"),
@@ -90,12 +102,26 @@ def _section(one: Mapping[str, Any]) -> str:
     )
 
 
+def _more(one: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Nothing for storms that did not look at it."""
+    if "limited" not in one:
+        return []
+    return [
+        ("Their like that were taken, as the job with their key had ended", f"{one['twins']:,}"),
+        (f"Jobs at once of a type that is limited to {MOST_LIMITED}, at most", f"{one['limited']}"),
+    ]
+
+
 def _rescues(one: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Nothing for storms that did not look at them."""
     if "taken" not in one:
         return []
     explained = ((f"Jobs rescued after {kind}", f"{count}") for kind, count in one["rescued"].items())
-    return [("**Jobs taken from a living worker without a fault of its own**", f"**{one['taken']}**"), *explained]
+    return [
+        ("**Jobs taken from a living worker without a fault of its own**", f"**{one['taken']}**"),
+        ("**Other promises broken**", f"**{one['broken']}**"),
+        *explained,
+    ]
 
 
 def _title(one: Mapping[str, Any]) -> str:
@@ -135,20 +161,24 @@ def _recovery(one: Mapping[str, Any]) -> str:
             f"dead letters that nobody planned: {outage['buried']}."
         )
     if memory := one["memory"]:
-        lines.append(_memory(memory["mib"], memory["every"]))
+        lines.append(_memory(memory))
     listed = "\n".join(lines)
     return f"{listed}\n\n![How long a killed worker's jobs waited](charts/storm-{kept_as(one)}.png)\n"
 
 
-def _memory(mib: Sequence[float], every: float) -> str:
+def _memory(memory: Mapping[str, Any]) -> str:
     """What it was once the worker had warmed up, and what it was at the end: medians, as it goes up and down."""
-    stretch = round(_WARM / every)
-    minutes = len(mib) * every / 60
-    early, late = median(mib[stretch : 2 * stretch]), median(mib[-stretch:])
+    stretch, warm = round(_STRETCH / memory["every"]), round(_WARM / memory["every"])
+    minutes = len(memory["mib"]) * memory["every"] / 60
+
+    def told(mib: Sequence[float]) -> str:
+        early, late = median(mib[warm - stretch : warm]), median(mib[-stretch:])
+        return f"{early:.0f} and {late:.0f} MiB, that is {late / early - 1:+.1%}, and {max(mib):.0f} MiB at most"
+
     return (
-        f"- The memory of a worker that was spared, without its child processes: {early:.0f} MiB between "
-        f"{_WARM / 60:.0f} and {2 * _WARM / 60:.0f} minutes after it began, {late:.0f} MiB in the last "
-        f"{_WARM / 60:.0f} of {minutes:.0f} minutes, that is {late / early - 1:+.1%}; {max(mib):.0f} MiB at most."
+        f"- The memory of a worker that was spared, without its child processes, in the {_STRETCH / 60:.0f} minutes "
+        f"until the {_WARM / 60:.0f}th and in the last {_STRETCH / 60:.0f} of {minutes:.0f}: {told(memory['mib'])}; of "
+        f"these, what no file is behind (`RssAnon`): {told(memory['anonymous'])}."
     )
 
 

@@ -10,11 +10,12 @@ from typing import Any, Final
 from fairlane.cli.bench.machine import machine
 from tests.storm.faults import DISTURBING, Fault, Injection
 from tests.storm.handlers import MOST_LIMITED
-from tests.storm.memory import EVERY
+from tests.storm.memory import EVERY, Memory
 from tests.storm.storm import Report
 
 FOLDER: Final = Path(__file__).with_name("figures")
 _SHOWN: Final = 20  # findings
+_WARM: Final = 600  # seconds
 
 
 def document(database: str, report: Report) -> dict[str, Any]:
@@ -51,7 +52,15 @@ def document(database: str, report: Report) -> dict[str, Any]:
         "undisturbed": [round(seconds, 3) for seconds in sorted(quiet)],
         "first_claims": [round(seconds, 3) for seconds in report.first_claims],
         "outage": {"seconds": profile.outage, **report.outage} if profile.outage else None,
-        "memory": {"every": EVERY, "mib": [round(mib, 1) for mib in report.memory]} if report.memory else None,
+        "memory": _memory(report.memory) if report.memory else None,
+    }
+
+
+def _memory(looks: Sequence[Memory]) -> dict[str, Any]:
+    return {
+        "every": EVERY,
+        "mib": [round(one.resident, 1) for one in looks],
+        "anonymous": [round(one.anonymous, 1) for one in looks],
     }
 
 
@@ -115,10 +124,19 @@ def told(report: Report) -> Iterator[str]:
     if report.outage:
         yield f"In the long outage: {report.outage}."
     if report.memory:
-        first, most, last = report.memory[0], max(report.memory), report.memory[-1]
-        yield f"The spared worker's memory: {first:.0f} MiB at first, {most:.0f} at most, {last:.0f} at last."
+        yield f"The spared worker's memory: {_told(report.memory)}."
     yield from (f"{one.what}: job {one.job} {one.why}" for one in verdict.findings[:_SHOWN])
     yield from report.crashes
+
+
+def _told(looks: Sequence[Memory]) -> str:
+    """Once it had warmed up, and in the end; the first look counts if the storm was shorter."""
+    early = looks[round(_WARM / EVERY)] if len(looks) * EVERY > _WARM else looks[0]
+    after = _WARM / 60 if early is not looks[0] else 0
+    return (
+        f"{early.resident:.0f} MiB after {after:.0f} minutes, {early.anonymous:.0f} of them anonymous, "
+        f"{looks[-1].resident:.0f} MiB in the end, {looks[-1].anonymous:.0f} of them anonymous"
+    )
 
 
 def kept_as(kept: Mapping[str, Any]) -> str:

@@ -24,6 +24,7 @@ from tests.storm.fleet import Fleet, Slot
 from tests.storm.handlers import LIMITED, MOST_LIMITED, register
 from tests.storm.injections import Site, away, inject
 from tests.storm.ledger import Entry
+from tests.storm.memory import Memory
 from tests.storm.proxy import Proxy
 from tests.storm.schedules import Ended
 from tests.storm.verdict import Expected, Stored, Verdict
@@ -59,7 +60,7 @@ class Report:
     `ticks`: of schedules, each of which became a job. `rejected`, `twins`: of the jobs under another's key, those that
     were refused and those that were taken. `limited`: jobs of the limited type that ran at once, at most.
     `outage`: jobs taken from workers in the long one, and dead letters that nobody planned. `memory`: of a spared
-    worker, in MiB, each `memory.EVERY` seconds.
+    worker, each `memory.EVERY` seconds.
     """
 
     seed: int
@@ -78,7 +79,7 @@ class Report:
     first_claims: list[float]
     crashes: list[str]
     outage: dict[str, int] = field(default_factory=dict)
-    memory: list[float] = field(default_factory=list)
+    memory: list[Memory] = field(default_factory=list)
 
     @property
     def counts(self) -> Counter[Fault]:
@@ -126,7 +127,7 @@ def _socket(url: str) -> Path:
     return Path(parse_qs(urlsplit(url).query)["host"][0]) / f".s.PGSQL.{_PORT}"
 
 
-def _memory(fleet: Fleet, profile: Profile) -> AbstractContextManager[list[float]]:
+def _memory(fleet: Fleet, profile: Profile) -> AbstractContextManager[list[Memory]]:
     return memory.watched(fleet.pid) if profile.spared else nullcontext([])
 
 

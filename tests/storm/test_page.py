@@ -17,11 +17,14 @@ RESULT: dict[str, Any] = {
     "submitted": 50_000,
     "ticks": 77,
     "rejected": 12,
+    "twins": 2,
+    "limited": 4,
     "effects": 50_100,
     "lost": 1,
     "duplicates": 2,
     "zombies": 3,
     "taken": 6,
+    "broken": 7,
     "rescued": {"kill -9 of a worker": 110},
     "explained": {"kill -9 of a worker": 100},
     "late_effects": 4,
@@ -49,6 +52,9 @@ def test_what_must_not_be_is_told_as_it_is() -> None:
     for row in ("| **Lost jobs** | **1** |", "| **Unexplained duplicates** | **2** |", "| **Zombies** | **3** |"):
         assert row in text
     assert "| **Jobs taken from a living worker without a fault of its own** | **6** |" in text
+    assert "| **Other promises broken** | **7** |" in text
+    assert "| Jobs at once of a type that is limited to 4, at most | 4 |" in text
+    assert "| Their like that were taken, as the job with their key had ended | 2 |" in text
     assert "| Jobs rescued after kill -9 of a worker | 110 |" in text
     assert "| Ticks of schedules, a job each | 77 |" in text
     assert "| Duplicates explained by kill -9 of a worker | 100 |" in text
@@ -74,9 +80,10 @@ def test_what_was_not_measured_is_not_told() -> None:
 
 def test_a_long_storm_says_what_a_worker_that_lived_through_it_took() -> None:
     mib = [50.0] * 30 + [80.0] * 30 + [120.0] + [84.0] * 59
-    text = page.page([RESULT | {"jobs": 1_000_000, "spared": 1, "memory": {"every": 10.0, "mib": mib}}])
+    memory = {"every": 10.0, "mib": mib, "anonymous": [one / 2 for one in mib]}
+    text = page.page([RESULT | {"jobs": 1_000_000, "spared": 1, "memory": memory}])
     assert "## SQLite, 1,000,000 jobs" in text
     assert "4 workers and 1 that only the database's faults reach" in text
     assert "--database sqlite --long" in text
-    assert "80 MiB between 5 and 10 minutes after it began, 84 MiB in the last 5 of 20 minutes" in text
-    assert "that is +5.0%; 120 MiB at most" in text
+    assert "in the 5 minutes until the 10th and in the last 5 of 20: 80 and 84 MiB, that is +5.0%, and 120" in text
+    assert "(`RssAnon`): 40 and 42 MiB, that is +5.0%, and 60 MiB at most" in text

@@ -129,6 +129,6 @@ def test_the_memory_of_a_process_is_looked_at_until_it_is_over() -> None:
     with memory.watched(os.getpid, every=0.01) as samples:
         until(lambda: len(samples) >= 3)
     looks = len(samples)
-    assert all(1 < mib < 100_000 for mib in samples)
+    assert all(1 < one.anonymous < one.resident < 100_000 for one in samples)
     assert len(samples) == looks
-    assert memory.resident(2**30) is None
+    assert memory.memory(2**30) is None
