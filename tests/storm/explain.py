@@ -2,8 +2,8 @@
 
 Only what was injected into that very worker does, and only in its time. A loss: the worker had the job when the fault
 came, a rescuer took it no sooner than a lease can have run out since, and no later than a living worker would have been
-heard of again. A second effect: the attempt of the first is one that was lost, and the fault came before its end could
-be written.
+heard of again. One that was told to stop while it could not write has left what it had, too. A second effect: the
+attempt of the first is one that was lost, and the fault came before its end could be written.
 """
 
 from collections import defaultdict
@@ -16,7 +16,7 @@ from tests.storm.faults import AWAY, EXPLAINING, Fault, Injection
 # Seconds from an effect until its end is written, or until a worker that is back has been told that it lost the job. A
 # handler's return goes into the next batch, at once; what somebody's lock holds up is tried again after a second
 # (`finisher._HELD_WAIT`), and what an error held up after half of one at most (`next_wait`). The other second is for a
-# machine with more to do than it has cores: the slowest end that nothing held up took 1.4 s there. A lost lease is
+# machine with more to do than it has cores: the slowest end that nothing held up took 1.7 s there. A lost lease is
 # looked for each quarter of a second (`watch_interval`).
 PROMPT: Final = 2.0
 _BEATS_PER_LEASE: Final = 3
@@ -67,22 +67,34 @@ class Faults:
         )
 
     def _explains(self, one: Injection, loss: Loss) -> bool:
-        if one.kind not in EXPLAINING or one.ended < loss.began:
+        if one.ended < loss.began:
             return False
+        if one.kind is Fault.TERM:
+            # It gives its jobs back, but does not wait for ever to be able to: the rest is left to its lease.
+            return one.ended <= loss.ended and any(_meet(one, each) for each in self._hindrances(loss.worker))
         # The last beat is a third of a lease old at most, or two where it comes late; whoever was heard of no longer
         # for another reason must not be rescued before the rescuer has been steady for a whole lease.
         is_in_time = loss.ended >= one.began + self._beat
         # A worker that is back beats at once. One that was killed never is.
-        return is_in_time and (one.kind is Fault.KILL or loss.ended <= one.ended + self._beat)
+        is_away = one.kind is Fault.KILL or loss.ended <= one.ended + self._beat
+        return one.kind in EXPLAINING and is_in_time and is_away
 
     def _due(self, at: float, worker: str) -> float:
         """By when the end of what took effect then is written, if nothing happens to its worker."""
         due = at + PROMPT
-        hindrances = [one for one in self._of[""] if one.kind in AWAY]
-        hindrances += [one for one in self._of[worker] if one.kind in _HINDERING]
-        for one in sorted(hindrances, key=lambda one: one.began):
+        for one in self._hindrances(worker):
             # The waits between two tries double, so the last is as long as all that went before it.
             over = one.ended + (one.ended - one.began)
             if one.began <= due and over >= at:
                 due = max(due, over + PROMPT)
         return due
+
+    def _hindrances(self, worker: str) -> list[Injection]:
+        """What kept a worker from writing, or made it slow, in their order."""
+        found = [one for one in self._of[""] if one.kind in AWAY]
+        found += [one for one in self._of[worker] if one.kind in _HINDERING]
+        return sorted(found, key=lambda one: one.began)
+
+
+def _meet(one: Injection, other: Injection) -> bool:
+    return one.began <= other.ended and other.began <= one.ended

@@ -37,9 +37,9 @@ returns. Afterwards the ledger is compared with what was submitted and with what
 - *Duplicate*: each effect of a job beyond its first. Jobs run at least once, so a worker that is killed between the
   effect and the commit leaves one. It counts as explained only where the job's log says that the attempt ended as its
   worker was lost, and a kill, a stop or half-open connections hit that very worker within two seconds of the effect, or
-  before the database had been back for long enough to write the end. No fault of the database explains one, nor does
-  SIGTERM or a clock; and nothing explains a second job of a tick.
-  The same holds for an effect of a job that was canceled or became a dead letter.
+  before the database had been back for long enough to write the end. No fault of the database explains one, nor does a
+  clock, nor SIGTERM, unless the worker could not write until it had to end; and nothing explains a second job of a
+  tick. The same holds for any effect of a job that was canceled or became a dead letter.
 - *Zombie*: an effect under a lease that was lost, unless the worker was stopped or cut off until two seconds before it;
   or something that stands in the database in the end, or that a later attempt was given, though an attempt wrote it
   that had no right to: a result, a checkpoint, a line, a progress or a file says of which attempt it is, and that has
@@ -47,7 +47,7 @@ returns. Afterwards the ledger is compared with what was submitted and with what
   attempt under a lost lease might have overwritten, and the one with the lease wrote again, would not be seen.
 - *Taken from a living worker*: a job that a rescuer took, whether or not it then took effect twice, from a worker that
   was not killed, stopped or cut off while it had the job, or had been back for longer than from one heartbeat to the
-  next.
+  next. One that ends at SIGTERM gives its jobs back; only where it could not write then, they may be taken later.
 - *Other promises broken*: more jobs of a limited type at once than its limit, by the ledger or by the engine's log; a
   child that began before the job that it depends on had completed.
 
@@ -87,7 +87,7 @@ def _section(one: Mapping[str, Any]) -> str:
         ("**Zombies**", f"**{one['zombies']}**"),
         *_rescues(one),
         *((f"Duplicates explained by {kind}", f"{count}") for kind, count in one["explained"].items()),
-        ("Effects under a lost lease, explained; the engine took no write of theirs", f"{one['late_effects']}"),
+        ("Effects under a lost lease, explained; nothing of theirs stands in the database", f"{one['late_effects']}"),
         ("Dead letters, as promised, of jobs under which faults took three workers away", f"{one['buried']}"),
     ]
     faults = [(kind, f"{count}") for kind, count in one["faults"].items()]

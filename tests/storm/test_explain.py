@@ -46,6 +46,25 @@ class TestLosses:
         assert faults(Injection(Fault.KILL, "two", 12.0, 12.1)).of_loss(LOSS) is None
 
 
+class TestLeaving:
+    """Worker one had a job from 10 to 20 s, and was told to stop."""
+
+    TERM = Injection(Fault.TERM, "one", 12.0, 18.0)
+
+    def test_it_gives_its_jobs_back(self) -> None:
+        assert faults(self.TERM).of_loss(LOSS) is None
+
+    @pytest.mark.parametrize("worker", ["", "one"])
+    def test_it_may_leave_them_if_it_could_not_write_in_that_time(self, worker: str) -> None:
+        kind = Fault.HALF_OPEN if worker else Fault.LOCK
+        assert faults(self.TERM, Injection(kind, worker, 13.0, 17.0)).of_loss(LOSS) is self.TERM
+        assert faults(self.TERM, Injection(kind, worker, 10.5, 11.0)).of_loss(LOSS) is None
+
+    def test_nobody_takes_them_before_it_has_gone(self) -> None:
+        away = Injection(Fault.LOCK, "", 13.0, 17.0)
+        assert faults(Injection(Fault.TERM, "one", 12.0, 20.1), away).of_loss(LOSS) is None
+
+
 class TestEffects:
     """The job that worker one had from 10 to 20 s took effect at 11."""
 
