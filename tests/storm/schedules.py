@@ -23,23 +23,28 @@ _LOOK: Final = 0.1  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A schedule that goes on no more. `until`: each tick up to then was to become a job."""
+    """A schedule that goes on no more. Each tick from `first` to `until` was to become a job."""
 
     organization: str
     timetable: Timetable
+    first: datetime
     until: datetime
 
 
-def put(fl: Fairlane) -> None:
-    """Begin."""
+def put(fl: Fairlane) -> Mapping[str, datetime]:
+    """Begin; when the first tick of each organization is due, by the engine's own word.
+
+    That is after the start where the machine is so busy that the start has gone by before the schedule is there.
+    """
     parameters, start = {"seconds": 0.1, "way": "plain"}, datetime.now(UTC) + timedelta(seconds=_EVERY)
-    for organization in ORGANIZATIONS:
-        fl.schedules.put(
-            organization, NAME, IN_LOOP, every=_EVERY, start=start, missed=Missed.ALL, parameters=parameters
-        )
+    made = [
+        fl.schedules.put(one, NAME, IN_LOOP, every=_EVERY, start=start, missed=Missed.ALL, parameters=parameters)
+        for one in ORGANIZATIONS
+    ]
+    return {one.organization: one.next_ticks[0] for one in made}
 
 
-def end(fl: Fairlane) -> list[Ended]:
+def end(fl: Fairlane, firsts: Mapping[str, datetime]) -> list[Ended]:
     """Wait for what is due, but not for ever, and let no further tick come."""
     until = datetime.now(UTC)
     give_up = time.monotonic() + _PATIENCE
@@ -47,7 +52,7 @@ def end(fl: Fairlane) -> list[Ended]:
         while fl.schedules.get(organization, NAME).next_ticks[0] <= until and time.monotonic() < give_up:
             time.sleep(_LOOK)
     paused = [fl.schedules.pause(organization, NAME) for organization in ORGANIZATIONS]
-    return [Ended(one.organization, one.timetable, until) for one in paused]
+    return [Ended(one.organization, one.timetable, firsts[one.organization], until) for one in paused]
 
 
 def lost(ended: Iterable[Ended], made: Made) -> list[Finding]:
@@ -68,5 +73,5 @@ def duplicates(made: Made) -> list[Finding]:
 
 
 def _ticks(one: Ended) -> Iterator[datetime]:
-    yield one.timetable.start
-    yield from takewhile(lambda tick: tick <= one.until, one.timetable.after(one.timetable.start))
+    yield one.first
+    yield from takewhile(lambda tick: tick <= one.until, one.timetable.after(one.first))

@@ -105,9 +105,9 @@ def run(database: str, profile: Profile, seed: int, directory: Path) -> Report:
         began = time.monotonic()
         with site.fleet.running(), _memory(site.fleet, profile) as taken:
             feeder = Feeder(fl, random, profile.jobs, profile.seconds + profile.outage + _OUTAGE_LEADS)
-            schedules.put(fl)
+            firsts = schedules.put(fl)
             injections, outage = _blow(site, profile, feeder, random)
-            ended = schedules.end(fl)
+            ended = schedules.end(fl, firsts)
             _settle(fl)
         seconds = time.monotonic() - began
         return replace(_report(fl, profile, seed, feeder, ended, injections, outage, seconds, site), memory=taken)

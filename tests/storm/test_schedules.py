@@ -1,12 +1,13 @@
 """What is said of ticks after a storm: each is one job, none is none, two are one too many."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from fairlane.domain.schedules import timetable
 from tests.storm.schedules import Ended, duplicates, lost
 
 START = datetime(2026, 11, 27, tzinfo=UTC)
-ENDED = [Ended("acme", timetable(every=1, start=START), START + timedelta(seconds=2.5))]
+ENDED = [Ended("acme", timetable(every=1, start=START), START, START + timedelta(seconds=2.5))]
 
 
 def made(*seconds: int) -> dict[tuple[str, datetime], list[str]]:
@@ -20,6 +21,12 @@ def test_a_job_for_each_tick_is_in_order() -> None:
 
 def test_ticks_after_the_last_that_was_waited_for_may_have_become_jobs() -> None:
     assert lost(ENDED, made(0, 1, 2, 3, 4)) == []
+
+
+def test_a_schedule_that_came_after_its_start_has_no_tick_then() -> None:
+    late = [replace(one, first=START + timedelta(seconds=1)) for one in ENDED]
+    assert lost(late, made(1, 2)) == []
+    assert len(lost(late, made(2))) == 1
 
 
 def test_a_tick_without_a_job_is_lost_and_so_is_that_of_another_organization() -> None:
