@@ -15,10 +15,10 @@ from tests.storm.faults import AWAY, EXPLAINING, Fault, Injection
 
 # Seconds from an effect until its end is written, or until a worker that is back has been told that it lost the job. A
 # handler's return goes into the next batch, at once; what somebody's lock holds up is tried again after a second
-# (`finisher._HELD_WAIT`), and what an error held up after half of one at most (`next_wait`). The other second is for a
-# machine with more to do than it has cores: the slowest end that nothing held up took 1.7 s there. A lost lease is
-# looked for each quarter of a second (`watch_interval`).
-PROMPT: Final = 2.0
+# (`finisher._HELD_WAIT`), and what an error held up after half of one at most (`next_wait`). The other two are for a
+# machine with more to do than it has cores: with nine times as much, the slowest end that nothing held up took 2.7 s. A
+# lost lease is looked for each quarter of a second (`watch_interval`).
+PROMPT: Final = 3.0
 _BEATS_PER_LEASE: Final = 3
 # While these last, a worker can not write, or each word takes its time.
 _HINDERING: Final = frozenset({Fault.STOP, Fault.HALF_OPEN, Fault.LATENCY})

@@ -66,38 +66,51 @@ class TestLeaving:
 
 
 class TestEffects:
-    """The job that worker one had from 10 to 20 s took effect at 11."""
+    """The job that worker one had from 10 to 60 s took effect at 11."""
+
+    LOSS = Loss(1, "one", 10.0, 60.0)
 
     def found(self, *injections: Injection, loss: Loss | None = LOSS) -> Injection | None:
         return faults(*injections).of_effect(11.0, loss)
 
+    def killed(self, at: float) -> Injection:
+        return Injection(Fault.KILL, "one", at, at + 0.1)
+
     def test_a_fault_at_once_explains_that_there_is_no_end(self) -> None:
-        kill = Injection(Fault.KILL, "one", 11.0 + PROMPT, 12.1)
+        kill = self.killed(11.0 + PROMPT)
         assert self.found(kill) is kill
 
     def test_a_later_one_does_not_nor_does_any_where_the_attempt_was_not_lost(self) -> None:
-        assert self.found(Injection(Fault.KILL, "one", 11.1 + PROMPT, 12.2)) is None
-        assert self.found(Injection(Fault.KILL, "one", 11.5, 11.6), loss=None) is None
+        assert self.found(self.killed(11.1 + PROMPT)) is None
+        assert self.found(self.killed(11.5), loss=None) is None
 
-    def test_while_the_database_was_away_no_end_could_be_written(self) -> None:
-        kill = Injection(Fault.KILL, "one", 18.0, 18.1)
-        assert self.found(Injection(Fault.RESTART, "", 11.5, 14.0), kill) is kill
-        assert self.found(Injection(Fault.RESTART, "", 11.5, 13.0), kill) is None
-        assert self.found(Injection(Fault.RESTART, "", 13.5, 17.5), kill) is None
-        assert self.found(Injection(Fault.BACKEND, "", 11.5, 14.0), kill) is None
+    def test_while_the_database_was_away_no_end_could_be_written_nor_before_the_wait_for_the_next_try_was_over(
+        self,
+    ) -> None:
+        away, kill = Injection(Fault.RESTART, "", 11.5, 14.0), self.killed(16.5 + PROMPT)
+        assert self.found(away, kill) is kill
+        assert self.found(away, self.killed(16.6 + PROMPT)) is None
+        before, kill = Injection(Fault.RESTART, "", 8.0, 10.0), self.killed(12.0 + PROMPT)
+        assert self.found(before, kill) is kill
 
-    def test_nor_while_the_wait_for_the_next_try_was_not_over(self) -> None:
-        kill = Injection(Fault.KILL, "one", 14.0, 14.1)
-        assert self.found(Injection(Fault.RESTART, "", 8.0, 10.0), kill) is kill
-        assert self.found(Injection(Fault.RESTART, "", 9.0, 9.5), kill) is None
+    @pytest.mark.parametrize(
+        "other",
+        [
+            Injection(Fault.RESTART, "", 9.0, 9.5),
+            Injection(Fault.RESTART, "", 11.1 + PROMPT, 12.0 + PROMPT),
+            Injection(Fault.BACKEND, "", 11.5, 14.0),
+        ],
+    )
+    def test_it_was_there_again_or_still(self, other: Injection) -> None:
+        assert self.found(other, self.killed(11.5 + PROMPT)) is None
 
     @pytest.mark.parametrize("kind", [Fault.LATENCY, *LASTING])
     def test_nor_where_that_worker_was_slow_or_away(self, kind: Fault) -> None:
-        kill = Injection(Fault.KILL, "one", 18.0, 18.1)
+        kill = self.killed(16.5 + PROMPT)
         assert self.found(Injection(kind, "one", 11.5, 14.0), kill) is kill
         assert self.found(Injection(kind, "two", 11.5, 14.0), kill) is None
 
     def test_a_worker_that_is_back_is_told_soon(self) -> None:
-        stop = Injection(Fault.STOP, "one", 10.5, 19.0)
-        assert faults(stop).of_effect(19.0 + PROMPT, LOSS) is stop
-        assert faults(stop).of_effect(19.1 + PROMPT, LOSS) is None
+        stop = Injection(Fault.STOP, "one", 10.5, 59.0)
+        assert faults(stop).of_effect(59.0 + PROMPT, self.LOSS) is stop
+        assert faults(stop).of_effect(59.1 + PROMPT, self.LOSS) is None

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from fairlane.domain.statuses import JobStatus
-from tests.storm.explain import Faults, Loss
+from tests.storm.explain import PROMPT, Faults, Loss
 from tests.storm.faults import EXPLAINING, Fault, Injection
 from tests.storm.ledger import Entry, Kind
 from tests.storm.verdict import Expected, Stored, Verdict, first_claims, judge, recoveries
@@ -119,7 +119,8 @@ class TestDuplicates:
         assert counts(verdict(TWICE, Injection(Fault.KILL, "one", 2.1, 2.2))) == (0, 1, 0)
 
     def test_a_fault_that_came_when_its_end_had_to_be_written_explains_the_loss_alone(self) -> None:
-        found = verdict(TWICE, Injection(Fault.KILL, "one", 4.1, 4.2), stored=RESCUED)
+        late = {JOB: replace(RESCUED[JOB], losses=(replace(LOSS, ended=20.0),))}
+        found = verdict(TWICE, Injection(Fault.KILL, "one", 2.1 + PROMPT, 10.0), stored=late)
         assert (counts(found), found.taken) == ((0, 1, 0), [])
 
     def test_nothing_explains_a_second_effect_of_one_attempt(self) -> None:
@@ -139,7 +140,10 @@ class TestZombies:
         assert found.late_effects == 1
 
     def test_it_is_one_where_the_worker_had_the_time_to_hear_that_it_lost_the_job(self) -> None:
-        assert counts(verdict(LATE, Injection(Fault.STOP, "one", 1.5, 4.9), stored=RESCUED)) == (0, 0, 1)
+        late = [*LATE[:-1], entry(Kind.EFFECT, 4.9 + PROMPT)]
+        for ended, zombies in ((4.8, 1), (4.9, 0)):
+            found = verdict(late, Injection(Fault.STOP, "one", 1.5, ended), stored=RESCUED)
+            assert counts(found) == (0, 0, zombies)
 
     def test_it_is_one_also_where_the_worker_was_stopped_between_claim_and_handler(self) -> None:
         late = [*ran(5.0, 6.0, attempt=2, worker="two"), *ran(7.0, 7.1)]
