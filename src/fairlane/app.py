@@ -65,6 +65,7 @@ from fairlane.registry.master_keys import MasterKeys
 from fairlane.registry.options import INHERIT, Inheriting, Isolation, Options, Seconds
 from fairlane.registry.sealing import Unreadable
 from fairlane.runtime.context import JobContext
+from fairlane.runtime.dead_letter_alarm import DeadLetterAlarm
 from fairlane.runtime.executors.target import check_importable
 from fairlane.runtime.parts import WorkerParts
 from fairlane.runtime.patience import PatientDirectory
@@ -115,13 +116,13 @@ class Fairlane:
             is_default="url" not in settings.model_fields_set,
         )
         self.emit = Fanout((log_event, Alerts(self.database, settings.dead_letter_alert), *subscribers))
+        self.database.alarm = DeadLetterAlarm(self.database, settings.dead_letter_alert, self.emit)
         self._hints = Hints(self.database)
         self.database.hint = self._hints.send
         self.artifacts = ObjectStorage(settings.artifacts_url or default_url(settings.url))
         self.directory = StoredDirectory(self.database) if directory is None else HostDirectory(directory)
         self.catalogue = Catalogue(self.database.clock)
-        keys = settings.encryption_keys
-        self.keyring = Keyring(MasterKeys.parse(keys.get_secret_value() if keys is not None else None))
+        self.keyring = _keyring(settings)
         host = self.directory if isinstance(self.directory, HostDirectory) else None
         self.reads = Reads(self.database, host, self.keyring)
         self._submitter = Submitter(self.database, self.catalogue, self.directory, self.keyring, settings, self.emit)
@@ -541,6 +542,11 @@ class Fairlane:
         """
         if isinstance(self.directory, HostDirectory):
             self.directory.changed(organization, user)
+
+
+def _keyring(settings: Settings) -> Keyring:
+    keys = settings.encryption_keys
+    return Keyring(MasterKeys.parse(keys.get_secret_value() if keys is not None else None))
 
 
 class AsyncVerbs(Verbs[Fairlane]):

@@ -8,6 +8,7 @@ import pytest
 
 from fairlane import Job, JobContext, PermanentError, Submission
 from fairlane.domain.events import DeadLetterAlert
+from fairlane.store.statements import dependencies
 from tests.acceptance.apps import handlers
 from tests.runtime.worker_kit import Engine, Gate, engine, running, started
 
@@ -172,6 +173,34 @@ def test_the_alert_comes_once_when_the_threshold_is_passed(fl: Engine) -> None:
 def test_the_alert_counts_the_children_that_went_down_with_their_parent(fl: Engine) -> None:
     fail(fl, children=5)
     assert [(one.organization, one.depth) for one in fl.events.of(DeadLetterAlert)] == [("acme", 6)]
+
+
+def test_the_alert_comes_for_the_children_of_a_parent_that_a_person_cancels(fl: Engine) -> None:
+    parent = fl.give("break")
+    for _ in range(5):
+        fl.give("gather", depends_on=[parent])
+    fl.cancel(parent.id, organization="acme")
+    assert [(one.organization, one.depth) for one in fl.events.of(DeadLetterAlert)] == [("acme", 5)]
+
+
+def test_the_alert_comes_for_the_children_that_are_told_of_their_parent_later(
+    fl: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dependencies, "_BATCH", 1)
+    parent = fl.give("break")
+    for _ in range(5):
+        fl.give("gather", depends_on=[parent])
+    fl.cancel(parent.id, organization="acme")
+    assert fl.events.of(DeadLetterAlert) == []
+    fl.drain()
+    assert len(fl.events.of(DeadLetterAlert)) == 1
+
+
+def test_the_alert_comes_for_children_that_are_submitted_after_their_parent_has_failed(fl: Engine) -> None:
+    parent = fail(fl)
+    for _ in range(3):
+        fl.give("gather", depends_on=[parent])
+    assert [one.depth for one in fl.events.of(DeadLetterAlert)] == [3]
 
 
 def test_the_alert_comes_again_when_the_depth_had_sunk(fl: Engine) -> None:

@@ -9,7 +9,6 @@ import pytest
 from fairlane import JobContext
 from fairlane.runtime.breakers import Tally
 from fairlane.runtime.crew import Crew
-from fairlane.runtime.dead_letter_alarm import DeadLetterAlarm
 from tests.runtime.worker_kit import Engine, engine
 from tests.runtime.worker_store import member, nothing
 
@@ -24,8 +23,7 @@ def fl(database_url: str) -> Iterator[Engine]:
 def crew_of(fl: Engine, slots: int) -> Crew:
     """A crew whose finisher does not run: nothing is ever written."""
     worker = fl.worker(concurrency=slots)
-    alarm = DeadLetterAlarm(fl.database, 50, fl.emit)
-    return Crew(worker._parts, worker._card, ThreadPoolExecutor(1), alarm, Tally(), lambda _: None)
+    return Crew(worker._parts, worker._card, ThreadPoolExecutor(1), Tally(), lambda _: None)
 
 
 async def test_no_more_ends_wait_to_be_written_than_there_are_slots(fl: Engine) -> None:

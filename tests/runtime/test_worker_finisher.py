@@ -14,7 +14,6 @@ from sqlalchemy import Connection, insert, select, text, update
 from fairlane import Backoff, JobContext, Snooze, StorageUnavailable
 from fairlane.domain.events import ServiceFailed, StorageBack, StorageLost
 from fairlane.domain.outcomes import Completed, ErrorReport, Failed, Outcome, Released, Snoozed
-from fairlane.runtime.dead_letter_alarm import DeadLetterAlarm
 from fairlane.runtime.finisher import Finisher, FinisherParts
 from fairlane.store.statements.finish import Finish, Finished
 from fairlane.store.statements.finish import finish as write
@@ -32,8 +31,7 @@ async def writing(fl: Engine) -> AsyncIterator[tuple[Finisher, list[Finished]]]:
     """A finisher at work, and what it wrote."""
     written: list[Finished] = []
     with ThreadPoolExecutor(1) as threads:
-        alarm = DeadLetterAlarm(fl.database, 50, fl.emit)
-        finisher = Finisher(FinisherParts(fl.database, threads, fl.emit, alarm, written.append))
+        finisher = Finisher(FinisherParts(fl.database, threads, fl.emit, written.append))
         task = asyncio.create_task(finisher.run())
         yield finisher, written
         task.cancel()
@@ -248,8 +246,7 @@ async def test_who_can_t_be_told_of_an_end_keeps_no_other_from_being_written(
             told.append(one)
 
         with ThreadPoolExecutor(1) as threads:
-            alarm = DeadLetterAlarm(fl.database, 50, fl.emit)
-            finisher = Finisher(FinisherParts(fl.database, threads, fl.emit, alarm, tell))
+            finisher = Finisher(FinisherParts(fl.database, threads, fl.emit, tell))
             task = asyncio.create_task(finisher.run())
             for end in ends:
                 finisher.add(end)

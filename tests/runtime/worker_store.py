@@ -10,7 +10,6 @@ from uuid import UUID, uuid4
 from fairlane import Backoff, Fairlane, JobContext
 from fairlane.domain.outcomes import Completed
 from fairlane.runtime.claims import Claims
-from fairlane.runtime.dead_letter_alarm import DeadLetterAlarm
 from fairlane.runtime.facts import Ready
 from fairlane.runtime.heartbeat import Heartbeat
 from fairlane.runtime.outlook import Outlooks
@@ -78,13 +77,12 @@ def member(fl: Engine, name: str = "worker", *, slots: int = 10, queues: tuple[s
     card = WorkerCard(uuid4(), name, queues, tuple(sorted(fl.catalogue.mine)), slots)
     monotonic = Monotonic()
     heartbeat = Heartbeat(fl.database, card, LEASE, fl.emit, monotonic)
-    alarm = DeadLetterAlarm(fl.database, fl.settings.dead_letter_alert, fl.emit)
     made = Member(
         fl,
         card,
         monotonic,
         heartbeat,
-        Rescue(fl.database, heartbeat, alarm, fl.emit, interval=1.0),
+        Rescue(fl.database, heartbeat, fl.emit, interval=1.0),
         Claims(fl.database, fl.directory, card, Outlooks(fl.database, fl.directory, card, kept=0.0)),
     )
     heartbeat.run_once()

@@ -2,7 +2,7 @@
 
 from sqlalchemy import Connection
 
-from fairlane.store.statements import dead_letters
+from fairlane.store import burials
 from tests.store.races.scene import BROKEN, Scene
 
 
@@ -16,7 +16,7 @@ def test_undecided_dead_letters_of_many_organizations_are_counted_in_one_stateme
 
         def depths(connection: Connection) -> list[dict[str, int]]:
             everybody = ["acme", "nobody", "rival"]
-            return [dead_letters.depths(connection, everybody, up_to=bound) for bound in (3, 50)]
+            return [burials.depths(connection, everybody, up_to=bound) for bound in (3, 50)]
 
         assert scene.write(depths) == [{"acme": 3, "nobody": 0, "rival": 1}, {"acme": 4, "nobody": 0, "rival": 1}]
         scene.fl.dead_letters.ignore(theirs.id, organization="rival")

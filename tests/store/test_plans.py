@@ -23,6 +23,7 @@ from fairlane.domain.limits import Subject
 from fairlane.domain.outcomes import Completed, ErrorReport, Failed
 from fairlane.domain.statuses import JobStatus, Resolution
 from fairlane.domain.timeline import Cell, Grid
+from fairlane.store import burials
 from fairlane.store.clock import DatabaseClock
 from fairlane.store.planning import plan_for_values
 from fairlane.store.statements import (
@@ -381,7 +382,7 @@ CASES = {
     ),
     "counts that are old": Case(lambda connection: outcomes.forget(connection, LATER), ("outcomes_minute",)),
     "depths of dead letters": Case(
-        lambda connection: dead_letters.depths(connection, ["big", *(f"small{n}" for n in range(100))], up_to=50),
+        lambda connection: burials.depths(connection, ["big", *(f"small{n}" for n in range(100))], up_to=50),
         ("dead_letters_",),
     ),
     "dead letters of all by error": Case(

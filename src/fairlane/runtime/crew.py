@@ -15,7 +15,6 @@ from fairlane.registry.options import Isolation
 from fairlane.runtime.attempt import Attempt, Bench
 from fairlane.runtime.breakers import Tally
 from fairlane.runtime.clean import Cleaner
-from fairlane.runtime.dead_letter_alarm import DeadLetterAlarm
 from fairlane.runtime.deadlines import Deadlines
 from fairlane.runtime.executors.async_ import AsyncExecutor
 from fairlane.runtime.executors.base import Executor
@@ -54,7 +53,6 @@ class Crew:
         parts: WorkerParts,
         card: WorkerCard,
         threads: ThreadPoolExecutor,
-        alarm: DeadLetterAlarm,
         tally: Tally,
         on_written: Callable[[bool], None],
     ) -> None:
@@ -66,7 +64,7 @@ class Crew:
         self._job_types = parts.catalogue.mine
         self._report_threads = ThreadPoolExecutor(REPORT_THREADS, thread_name_prefix="fairlane-reports")
         self._bench = self._make_bench()
-        self._finisher = Finisher(FinisherParts(parts.database, threads, parts.emit, alarm, self._on_finished))
+        self._finisher = Finisher(FinisherParts(parts.database, threads, parts.emit, self._on_finished))
         self._finishing: asyncio.Task[None] | None = None
         self._attempts: dict[UUID, Attempt] = {}
         self._deadlines = Deadlines(self._attempts.values())

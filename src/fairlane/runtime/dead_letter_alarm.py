@@ -1,6 +1,6 @@
 """Tells when an organization's unresolved dead letters pass the threshold (R8)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
 
@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from fairlane.domain.errors import FairlaneError, StorageUnavailable
 from fairlane.domain.events import DeadLetterAlert, Emit
 from fairlane.domain.statuses import Resolution
+from fairlane.store.burials import depths
 from fairlane.store.statements import dead_letters
 from fairlane.store.statements.dead_letters import Letters
 from fairlane.store.transaction import Database
@@ -17,7 +18,7 @@ _TRIES: Final = 3  # one after the other: a connection that broke is replaced, a
 
 
 class DeadLetterAlarm:
-    """Compares the depth before a transaction that may bury jobs with the depth after it.
+    """Compares the depth before a transaction that buried jobs with the depth after it.
 
     So it counts the children that went down with their parent, and tells once. Two transactions that pass the
     threshold side by side may both tell; that neither does can't be, because the last to commit counts both.
@@ -27,36 +28,32 @@ class DeadLetterAlarm:
     """
 
     def __init__(self, database: Database, threshold: int, emit: Emit) -> None:
+        self.threshold = threshold
         self._database = database
-        self._threshold = threshold
         self._emit = emit
-
-    def depths(self, connection: Connection, organizations: Iterable[str]) -> dict[str, int]:
-        """How many each organization has, up to the threshold; asked within the transaction, before it buries any."""
-        wanted = sorted(set(organizations))
-        return dead_letters.depths(connection, wanted, up_to=self._threshold) if wanted else {}
 
     def ring(self, before: Mapping[str, int]) -> None:
         """The transaction has committed: tell of those organizations that passed the threshold."""
-        if not before:
+        below = sorted(organization for organization, depth in before.items() if depth < self.threshold)
+        if not below:
             return
         try:
-            passed = self._look(before)
+            passed = self._look(below)
         except FairlaneError:
             return  # what was written is written, whether or not it can be told
         for organization, depth in passed.items():
             self._emit(DeadLetterAlert(organization, depth))
 
-    def _look(self, before: Mapping[str, int]) -> dict[str, int]:
+    def _look(self, organizations: list[str]) -> dict[str, int]:
         for _ in range(_TRIES - 1):
             with suppress(StorageUnavailable):
-                return self._database.read(lambda connection: self._passed(connection, before))
-        return self._database.read(lambda connection: self._passed(connection, before))
+                return self._database.read(lambda connection: self._passed(connection, organizations), of=organizations)
+        return self._database.read(lambda connection: self._passed(connection, organizations), of=organizations)
 
-    def _passed(self, connection: Connection, before: Mapping[str, int]) -> dict[str, int]:
-        after = self.depths(connection, before)
+    def _passed(self, connection: Connection, organizations: list[str]) -> dict[str, int]:
+        after = depths(connection, organizations, up_to=self.threshold)
         return {
             organization: dead_letters.count(connection, organization, Letters(Resolution.PENDING))
             for organization, depth in after.items()
-            if before[organization] < self._threshold <= depth
+            if depth >= self.threshold
         }

@@ -24,8 +24,7 @@ from sqlalchemy.exc import DBAPIError
 
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable
 from fairlane.domain.events import Emit, ServiceFailed
-from fairlane.domain.outcomes import ErrorReport, Failed, Refused, TimedOut
-from fairlane.runtime.dead_letter_alarm import DeadLetterAlarm
+from fairlane.domain.outcomes import ErrorReport, Failed
 from fairlane.runtime.service import Outage, in_thread
 from fairlane.store.driver_errors import is_lock_timeout, is_of_values
 from fairlane.store.statements.finish import Finish, Finished, finish
@@ -53,7 +52,6 @@ class FinisherParts:
     database: Database
     threads: Executor
     emit: Emit
-    alarm: DeadLetterAlarm
     on_finished: Callable[[Finished], None]
 
 
@@ -151,17 +149,13 @@ class Finisher:
 
     def _finish(self, batch: Sequence[Finish]) -> list[Finished]:
         """In a thread."""
-        database, alarm = self._parts.database, self._parts.alarm
-        may_be_buried = {one.organization for one in batch if isinstance(one.outcome, Failed | TimedOut | Refused)}
+        database = self._parts.database
 
-        def work(connection: Connection) -> tuple[dict[str, int], list[Finished]]:
-            before = alarm.depths(connection, may_be_buried)
-            return before, finish(connection, database.clock.now(connection), batch, self._random)
+        def work(connection: Connection) -> list[Finished]:
+            return finish(connection, database.clock.now(connection), batch, self._random)
 
         # SQLite has one lock for all, so nothing is won by splitting.
-        before, done = database.write(work, lock_seconds=_PATIENCE if database.is_postgres else None)
-        alarm.ring(before)
-        return done
+        return database.write(work, lock_seconds=_PATIENCE if database.is_postgres else None)
 
     def _smaller(self, part: Sequence[Finish], error: Exception) -> list[Sequence[Finish]]:
         """What to write instead of a part that could not be written."""

@@ -8,7 +8,6 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from fairlane.domain.events import Emit, JobsRescued
-from fairlane.runtime.dead_letter_alarm import DeadLetterAlarm
 from fairlane.runtime.heartbeat import Heartbeat
 from fairlane.store.statements import workers
 from fairlane.store.statements.finish import Finished
@@ -17,8 +16,6 @@ from fairlane.store.transaction import Database
 
 _BATCH: Final = 500
 _MOST_WORKERS: Final = 100  # without jobs, in a round
-
-Depths = dict[str, int]
 
 
 class Rescue:
@@ -32,7 +29,6 @@ class Rescue:
         self,
         database: Database,
         heartbeat: Heartbeat,
-        alarm: DeadLetterAlarm,
         emit: Emit,
         interval: float,
         on_ready: Callable[[], object] = lambda: None,
@@ -41,7 +37,6 @@ class Rescue:
         self.interval = interval
         self._database = database
         self._heartbeat = heartbeat
-        self._alarm = alarm
         self._emit = emit
         self._on_ready = on_ready
         self._passed_over: set[UUID] = set()
@@ -69,8 +64,7 @@ class Rescue:
         if rescued is None:
             self._passed_over.clear()
             return None
-        worker_id, finished, before = rescued
-        self._alarm.ring(before)
+        worker_id, finished = rescued
         # Without those that somebody holds: they are there in the next round.
         jobs = sum(one.transition is not None for one in finished)
         if jobs:
@@ -80,7 +74,7 @@ class Rescue:
             self._passed_over.add(worker_id)
         return jobs
 
-    def _rescue(self, connection: Connection) -> tuple[UUID, list[Finished], Depths] | None:
+    def _rescue(self, connection: Connection) -> tuple[UUID, list[Finished]] | None:
         clock = self._database.clock
         lost = workers.lock_expired(connection, clock, self._passed_over) or workers.missing(
             connection, self._passed_over
@@ -93,5 +87,4 @@ class Rescue:
             return None
         self._at = {lost.id}
         held = workers.running_jobs(connection, lost.id, _BATCH)
-        before = self._alarm.depths(connection, {row.organization_id for row in held})
-        return lost.id, rescue_worker(connection, clock, self._random, lost, held), before
+        return lost.id, rescue_worker(connection, clock, self._random, lost, held)

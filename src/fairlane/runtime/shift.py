@@ -62,9 +62,9 @@ class Shift:
         self._stopping = asyncio.Event()
         self._wake = asyncio.Event()  # something may be claimable, or a limit may have room again
         self._threads = ThreadPoolExecutor(SERVICE_THREADS, thread_name_prefix="fairlane-database")
-        self._alarm = DeadLetterAlarm(database, settings.dead_letter_alert, parts.emit)
+        database.alarm = DeadLetterAlarm(database, settings.dead_letter_alert, parts.emit)
         tally = Tally()
-        self._crew = Crew(parts, card, self._threads, self._alarm, tally, self._on_written)
+        self._crew = Crew(parts, card, self._threads, tally, self._on_written)
         self._crew.on_broken = replace_me
         self._breakers = Breakers(database, card.id, tally, parts.emit)
         self._heartbeat = Heartbeat(database, card, settings.lease, parts.emit)
@@ -189,7 +189,7 @@ class Shift:
         parts, settings = self._parts, self._parts.settings
         services: list[Service] = [
             Watch(parts.database, self._claims, self._crew, self._loop, settings.watch_interval),
-            Rescue(parts.database, self._heartbeat, self._alarm, parts.emit, self._heartbeat.interval, self._on_ready),
+            Rescue(parts.database, self._heartbeat, parts.emit, self._heartbeat.interval, self._on_ready),
             Cleanup(parts.database, parts.artifacts, settings.retention, settings.cleanup_interval),
         ]
         # A drain does these itself: it has to know that they left nothing to claim.

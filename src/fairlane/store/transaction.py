@@ -14,8 +14,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from fairlane.domain.errors import CommitUnanswered, ConfigurationError, InstallationError, StorageUnavailable
 from fairlane.domain.haste import read_seconds
 from fairlane.domain.redact import safe_url
-from fairlane.store import row_logins, row_security
+from fairlane.store import burials, row_logins, row_security
 from fairlane.store.answers import Answers
+from fairlane.store.burials import Alarm
 from fairlane.store.clock import Clock, DatabaseClock
 from fairlane.store.dialects import PATIENCE, WRITE, NoConnection, create_file, file_of, is_in_memory, make_engine
 from fairlane.store.driver_errors import is_retryable, is_unanswered, translate
@@ -49,7 +50,8 @@ class Database:
     Transactions say whose rows they are open to, `of`: an organization, several, or `EVERYONE`. To a session of the app
     all others' rows are not there. Where nothing is said, it may not ask for such rows: `ScopeForgotten`.
 
-    `hint` is called after a commit that may have made jobs claimable; whoever composes the application sets it.
+    `hint` is called after a commit that may have made jobs claimable, and `alarm` rings after one that buried some; who
+    composes the application sets them.
     `commits` grows with what `write` commits, just before it does.
     """
 
@@ -74,6 +76,7 @@ class Database:
         self.file = file_of(url)
         self.hint: Callable[[], None] = _no_hint
         self.commits = 0
+        self.alarm: Alarm | None = None
         self._where = safe_url(url)
         self.clock: Clock = clock or DatabaseClock()
         self.lock_seconds = lock_seconds
@@ -136,11 +139,14 @@ class Database:
                 if lock_seconds is not None and self.is_postgres:
                     connection.exec_driver_sql(f"SET LOCAL lock_timeout = {max(1, round(lock_seconds * 1000))}")
                 row_security.open_to(connection, of)
+                before = burials.watch(connection, self.alarm.threshold if self.alarm is not None else None)
                 done = work(connection)
                 is_committing = True
                 self.commits += 1  # before it, so that who sees the commit sees the number, too
         except StorageUnavailable as error:
             raise _of_commit(error) if is_committing else error from error.__cause__
+        if before and self.alarm is not None:
+            self.alarm.ring(before)
         return done
 
     def write_one(self, work: Callable[[Connection], T], *, of: Scope | None = None) -> T:

@@ -1,17 +1,15 @@
 """Dead letters: the view, what people decide about them, and the way back into the queue."""
 
-import json
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, func, select, text, tuple_, update
+from sqlalchemy import ColumnElement, Connection, func, select, tuple_, update
 
 from fairlane.domain import transitions
 from fairlane.domain.errors import IllegalTransition, JobNotFound
 from fairlane.domain.statuses import JobStatus, Resolution
-from fairlane.store.dialects import given, is_sqlite
 from fairlane.store.statements import dedup, revival
 from fairlane.store.statements.transition import forget_cancel_request, lock_job, write
 from fairlane.store.tables import AnyRow, dead_letters, jobs
@@ -168,26 +166,6 @@ def count(connection: Connection, organization: str, wanted: Letters) -> int:
     """How many dead letters there are."""
     mine = select(func.count()).select_from(dead_letters).where(dead_letters.c.organization_id == organization)
     return connection.execute(mine.where(*_conditions(wanted))).scalar_one()
-
-
-def depths(connection: Connection, organizations: Iterable[str], *, up_to: int) -> dict[str, int]:
-    """How many dead letters nobody has looked at, of each of these organizations, counted no further than `up_to`."""
-    sqlite = is_sqlite(connection)
-    # In the order of an index: the first that it finds end the count; else the planner may read the table for them.
-    counts = text(f"""
-SELECT organization_id, (
-  SELECT count(*) FROM (
-    SELECT 1 FROM fairlane_dead_letters AS letter
-    WHERE letter.organization_id = given.organization_id AND letter.resolution = :resolution
-    ORDER BY letter.entered_at LIMIT :up_to) AS letters) AS depth
-FROM {given("organization_id", sqlite=sqlite)}
-""")  # noqa: S608 - a constant of ours
-    values = {
-        "given": json.dumps([[one] for one in organizations]),
-        "resolution": Resolution.PENDING,
-        "up_to": up_to,
-    }
-    return {row.organization_id: row.depth for row in connection.execute(counts, values)}
 
 
 def _conditions(wanted: Letters) -> Iterator[ColumnElement[bool]]:

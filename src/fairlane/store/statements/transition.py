@@ -17,6 +17,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from fairlane.domain.outcomes import ErrorReport
 from fairlane.domain.statuses import JobStatus, Resolution
 from fairlane.domain.transitions import Burial, Transition
+from fairlane.store import burials
 from fairlane.store.inserts import insert_many, takes_json, upsert
 from fairlane.store.tables import (
     NAME_LIMIT,
@@ -206,6 +207,8 @@ def _record(connection: Connection, now: datetime, written: Iterable[tuple[Chang
             left.append({**key, "value": transition.result, "at": now})
         if transition.target is JobStatus.COMPLETED:
             completed.append(change.key)
+    if buried:
+        burials.note(connection, {one["organization_id"] for one in buried})
     for table, rows in ((attempt_errors, errors), (dead_letters, buried), (results, left)):
         if rows:
             upsert(connection, table, *rows)
