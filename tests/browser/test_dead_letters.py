@@ -59,6 +59,37 @@ def test_from_the_overview_clicks_lead_to_all_with_one_error_which_are_retried_a
     assert sum(job.next_retry_at is not None for job in retried) == 2, "one at once, the others later"
 
 
+def test_a_group_is_of_one_type_until_all_that_have_its_error_are_asked_for(enter: Callable[..., Page], site: Site):
+    cause = site.submit("report.fail")
+    for job in [site.submit(job_type, depends_on=[cause]) for job_type in ("report.render", "nobody.runs")]:
+        site.done(job)
+    page = enter("ana", LETTERS)
+    expect(groups(page)).to_have_count(3)
+    groups(page).filter(has_text="nobody.runs").get_by_role("link").click()
+    expect(rows(page)).to_have_count(1)
+    expect(page).to_have_url(re.compile("job_type=nobody.runs"))
+    page.get_by_role("button", name="Retry all 1…").click()
+    expect(page.get_by_role("dialog")).to_contain_text("All nobody.runs that failed with this")
+    page.get_by_role("button", name="Close").click()
+    page.get_by_role("link", name="Show all types with this error").click()
+    expect(rows(page)).to_have_count(2)
+    page.get_by_role("button", name="Retry all 2…").click()
+    expect(page.get_by_role("dialog")).to_contain_text("All jobs of every type that failed with this")
+
+
+def test_what_is_not_a_members_own_is_told_as_refused_and_holds_up_nothing(enter: Callable[..., Page], site: Site):
+    for user in ("ben", "ana", "ben"):
+        site.done(site.submit("report.fail", user=user))
+    site.fl.job_types.pause("report.fail")
+    page = enter("ben", LETTERS)
+    page.get_by_role("button", name="Retry ValueError of report.fail").click()
+    page.get_by_role("button", name="Retry 3 jobs").click()
+    told = page.get_by_role("list", name="Bulk actions")
+    expect(told).to_contain_text("2 jobs queued again. 1 job refused:")
+    expect(told).to_contain_text("ask an admin of acme")
+    expect(groups(page).get_by_role("cell").nth(1)).to_have_text("1")
+
+
 def test_what_was_decided_stands_there_with_its_note(enter: Callable[..., Page], letters: list[str]):
     page = enter("ana", LETTERS)
     open_group(page)
