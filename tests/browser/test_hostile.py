@@ -27,7 +27,8 @@ def taken(site: Site) -> dict[str, list[tuple[str, list[str]]]]:
     fl.organizations.update("acme", name=hostile("organization"))
     fl.organizations.create(hostile("id"), name=hostile("other"))
     fl.users.create(user)
-    fl.members.add("acme", user, role="admin", permissions=[hostile("permission")])
+    fl.members.add("acme", user, role="admin")
+    fl.members.add("acme", hostile("member"), permissions=[hostile("permission")])
     fl.tokens.create("acme", user=user, name=hostile("token"))
     fl.tokens.create(None, user="olga", name=hostile("token"))
     fl.schedules.put("acme", hostile("schedule"), "report.render", every=3600, user=user, labels=label, queue=queue)
@@ -56,7 +57,7 @@ def taken(site: Site) -> dict[str, list[tuple[str, list[str]]]]:
             ("o/acme/dead-letters", ["error"]),
             (f"o/acme/dead-letters/{group}", ["error"]),
             ("o/acme/dead-letters?decided=resolved", ["error"]),
-            (f"o/acme/jobs/{decided}", ["note"]),
+            (f"o/acme/dead-letters/{group}?decided=resolved", ["note"]),
             ("o/acme/queues", ["queue"]),
             ("o/acme/job-types", []),
             ("o/acme/schedules", ["schedule"]),
