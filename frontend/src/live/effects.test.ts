@@ -49,6 +49,32 @@ it("shows a change of status and progress before it has asked", () => {
   expect(queries.getQueryData<{ items: { progress: number }[] }>(list)?.items[0]?.progress).toBe(40);
 });
 
+it("makes nothing that is shown look fresher than it is", () => {
+  const queries = new QueryClient();
+  const cache = queries.getQueryCache();
+  const job = { id: "a", status: "running", attempt: 1, progress: null };
+  const keys = { its: ["jobs", {}], other: ["jobs", { queue: "q" }], one: ["job", "a"] };
+  const name = (key: unknown[]) => ["organization", "hooli", ...key];
+  queries.setQueryData(name(keys.its), { items: [job] });
+  queries.setQueryData(name(keys.other), { items: [{ ...job, id: "b" }] });
+  queries.setQueryData(name(keys.one), job);
+  const wrong = { error: new Error("away"), status: "error", isInvalidated: true, dataUpdatedAt: 7 } as const;
+  for (const query of cache.findAll()) query.setState(wrong);
+  const drawn: unknown[] = [];
+  cache.subscribe((event) => {
+    if (event.type === "updated") drawn.push(event.query.queryKey);
+  });
+  const told = { room: "r", cursor: "c", organization: "hooli", job_id: "a", at: "2026-11-26T10:00:00Z", attempt: 1 };
+  apply(queries, { ...told, name: "job_progress", percent: 40, message: null });
+
+  expect(cache.findAll().map(({ state }) => state)).toEqual(cache.findAll().map(() => expect.objectContaining(wrong)));
+  expect(queries.getQueryData(name(keys.its))).toMatchObject({ items: [{ progress: 40 }] });
+  expect(queries.getQueryData(name(keys.one))).toMatchObject({ progress: 40 });
+  // A list without the job is left alone, and so are all where there is no news.
+  apply(queries, { ...told, attempt: 0, name: "job_progress", percent: 90, message: null });
+  expect(drawn).toEqual([name(keys.one), name(keys.its)]);
+});
+
 it("asks for no list whose statuses a change does not touch", () => {
   const queries = new QueryClient();
   const all = ["organization", "globex", "jobs", {}];

@@ -1,5 +1,5 @@
 /** What events do to what is shown: known fields at once, the rest by asking again, but not too often. */
-import type { InfiniteData, QueryClient } from "@tanstack/react-query";
+import type { Query, QueryClient } from "@tanstack/react-query";
 import { patience } from "../api/patience";
 import type { Job, JobFilter, JobItem } from "../api/queries";
 import { within } from "../api/queries";
@@ -104,11 +104,22 @@ export function admit(queries: QueryClient, organization: string): void {
 
 function patch(queries: QueryClient, event: StatusChanged | Progressed, change: (job: JobItem) => JobItem): void {
   const { organization, job_id } = event;
-  queries.setQueryData<Job>(within(organization, "job", job_id), (job) => job && (change(job) as Job));
-  queries.setQueriesData<Page | InfiniteData<Page>>({ queryKey: within(organization, "jobs") }, (page) => {
-    if (!page || !("items" in page) || !page.items.some((job) => job.id === job_id)) return page;
-    return { ...page, items: page.items.map((job) => (job.id === job_id ? change(job) : job)) };
-  });
+  const cache = queries.getQueryCache();
+  const one = cache.find<Job>({ queryKey: within(organization, "job", job_id) });
+  if (one?.state.data) correct(one, change(one.state.data) as Job);
+  for (const list of cache.findAll({ queryKey: within(organization, "jobs") }) as Query<Page>[]) {
+    const page = list.state.data;
+    const job = page?.items.find(({ id }) => id === job_id);
+    if (!page || !job) continue;
+    const next = change(job);
+    if (next !== job) correct(list, { ...page, items: page.items.map((each) => (each === job ? next : each)) });
+  }
+}
+
+/** Change what an answer says, and nothing else: how old it is, and whether it could be refreshed, stays as it was. */
+export function correct<Data>(query: Query<Data>, data: Data): void {
+  // Not by `setQueryData`, after which it counts as new.
+  if (data !== query.state.data) query.setState({ data });
 }
 
 /** The job after progress; that of an earlier attempt is no news. */

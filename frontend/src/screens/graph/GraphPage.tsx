@@ -3,7 +3,7 @@ import { Link, useParams } from "@tanstack/react-router";
 import { useCallback, useState } from "react";
 import { api, ask, type Schema } from "../../api/client";
 import { within } from "../../api/queries";
-import { soon } from "../../live/effects";
+import { correct, soon } from "../../live/effects";
 import type { Event } from "../../live/events";
 import { useHearing, useRefetch } from "../../live/hooks";
 import { useOrganization } from "../../shell/access";
@@ -41,10 +41,11 @@ export function GraphPage() {
     (event: Event) => {
       if (event.name !== "job_status_changed") return;
       const { queryKey } = graphQuery(organization, job);
-      const graph = queries.getQueryData<Graph>(queryKey);
-      if (!graph?.nodes.some(({ id }) => id === event.job_id)) return;
+      const found = queries.getQueryCache().find<Graph>({ queryKey });
+      const graph = found?.state.data;
+      if (!found || !graph?.nodes.some(({ id }) => id === event.job_id)) return;
       const status = event.to_status as Graph["nodes"][number]["status"];
-      queries.setQueryData<Graph>(queryKey, {
+      correct(found, {
         ...graph,
         nodes: graph.nodes.map((node) =>
           node.id === event.job_id && event.attempt >= node.attempt
