@@ -3,7 +3,7 @@ import { afterEach, beforeEach, expect, it, vi } from "vitest";
 
 // The API's address is the page's, and here is none.
 vi.stubGlobal("document", { baseURI: "http://127.0.0.1/" });
-const { apply, isKept, refresh, refreshAll, soon } = await import("./effects");
+const { apply, begin, isKept, refresh, refreshAll, soon } = await import("./effects");
 
 beforeEach(() => {
   vi.useFakeTimers();
@@ -116,6 +116,20 @@ it("asks no more often when events are missed again and again, and for no more t
     all: 3,
   });
   expect(new Set(asked).has("job-types")).toBe(false);
+});
+
+it("asks anew, once, for all that was asked for before events came", () => {
+  const queries = new QueryClient();
+  const asked: unknown[] = [];
+  vi.spyOn(queries, "invalidateQueries").mockImplementation((filters) => {
+    asked.push(filters?.queryKey?.[2]);
+    return Promise.resolve();
+  });
+  begin(queries, "acme");
+
+  expect(asked.toSorted()).toEqual(
+    ["audit", "dead-letters", "graph", "job", "job-counts", "jobs", "metrics", "queues", "timeline"].toSorted(),
+  );
 });
 
 it("knows which answers events keep fresh", () => {

@@ -82,7 +82,7 @@ function isTouched(key: readonly unknown[], { from_status, to_status }: StatusCh
 
 /** What was asked for before events came may lack the newest of what they would have told. */
 export function begin(queries: QueryClient, organization: string): void {
-  for (const part of [...KEPT, ...TOUCHED.map(([name]) => name)])
+  for (const part of new Set([...KEPT, ...OF_JOBS, ...TOUCHED.map(([name]) => name)]))
     void queries.invalidateQueries({ queryKey: within(organization, part) });
 }
 
