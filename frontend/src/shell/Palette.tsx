@@ -1,9 +1,10 @@
 import { useQuery } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
-import { type KeyboardEvent, useEffect, useId, useMemo, useRef, useState } from "react";
+import { type KeyboardEvent, useId, useMemo, useState } from "react";
 import { api, ask } from "../api/client";
 import { meQuery, mineQuery } from "../api/queries";
 import { cx, Kbd, usePaused } from "../ui";
+import { useModal } from "../ui/modal";
 import { type Choice, matching } from "./choices";
 import type { Entry } from "./menu";
 
@@ -16,18 +17,12 @@ interface Props {
 
 /** Goes anywhere by a few letters: screens, organizations, a job by its id. */
 export function Palette({ open, onClose, entries, organization }: Props) {
-  const dialog = useRef<HTMLDialogElement>(null);
-  useEffect(() => {
-    if (open && dialog.current && !dialog.current.open) dialog.current.showModal();
-  }, [open]);
+  const modal = useModal(open, onClose);
   if (!open) return null;
   return (
-    // biome-ignore lint/a11y/useKeyWithClickEvents: Escape closes it, too
     <dialog
-      ref={dialog}
+      {...modal}
       aria-label="Go to"
-      onClose={onClose}
-      onClick={(event) => event.target === dialog.current && onClose()}
       className="mx-auto mt-[12dvh] w-[calc(100%-2rem)] max-w-lg overflow-hidden rounded-xl border border-line bg-raised p-0 text-ink shadow-2xl"
     >
       <Choices onClose={onClose} entries={entries} organization={organization} />

@@ -1,6 +1,7 @@
-import { type FormEvent, type ReactNode, useEffect, useId, useRef } from "react";
+import { type FormEvent, type ReactNode, useId } from "react";
 import { Button } from "./Button";
 import { cx } from "./cx";
+import { useModal } from "./modal";
 import { sentence } from "./States";
 
 interface Props {
@@ -9,26 +10,19 @@ interface Props {
   onClose: () => void;
   children: ReactNode;
   wide?: boolean;
+  /** Nothing but its buttons closes it: what it shows is shown this once. */
+  stays?: boolean;
 }
 
-/** A dialog over the page. The browser keeps the focus in it, closes it by Escape, and puts the focus back. */
-export function Dialog({ open, title, onClose, children, wide = false }: Props) {
-  const ref = useRef<HTMLDialogElement>(null);
+/** A dialog over the page. */
+export function Dialog({ open, title, onClose, children, wide = false, stays = false }: Props) {
   const id = useId();
-  useEffect(() => {
-    const dialog = ref.current;
-    if (open && dialog && !dialog.open) dialog.showModal();
-    if (!open && dialog?.open) dialog.close();
-  }, [open]);
+  const modal = useModal(open, onClose, stays);
   if (!open) return null;
   return (
-    // biome-ignore lint/a11y/useKeyWithClickEvents: Escape closes it, too
     <dialog
-      ref={ref}
+      {...modal}
       aria-labelledby={id}
-      onClose={onClose}
-      onCancel={onClose}
-      onClick={(event) => event.target === ref.current && onClose()}
       className={cx(
         "m-auto max-h-[90dvh] w-[calc(100%-2rem)] overflow-y-auto rounded-xl border border-line bg-raised p-0 text-left text-ink shadow-2xl",
         wide ? "max-w-2xl" : "max-w-md",

@@ -108,7 +108,7 @@ function Form({
 
 function Secret({ created: { token, secret }, onClose }: { created: Created; onClose: () => void }) {
   return (
-    <Dialog open title={`The token ${token.name}`} onClose={onClose}>
+    <Dialog open stays title={`The token ${token.name}`} onClose={onClose}>
       <p className="text-sm">Copy it now: it is shown this once, and kept nowhere.</p>
       <Code text={secret} label="The token's secret" />
       <div className="flex justify-end gap-2">
