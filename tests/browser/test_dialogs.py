@@ -64,3 +64,35 @@ def test_a_secret_is_there_until_its_reader_is_done(enter: Callable[..., Page], 
     expect(secret).to_be_visible()
     dialog.get_by_role("button", name="Done").click()
     expect(dialog).to_have_count(0)
+
+
+def test_what_fails_says_so_without_a_dialog_and_after_one_was_closed(enter: Callable[..., Page], site: Site):
+    site.fl.queues.pause("parked")
+    site.submit("nobody.runs")
+    page = enter("olga", "operator/queues")
+    page.route("**/resumption", fail)
+    page.get_by_role("button", name="Resume parked").click()
+    expect(page.get_by_text(FAILED)).to_be_visible()
+    page.get_by_role("button", name="Dismiss").click()
+    expect(page.get_by_text(FAILED)).to_have_count(0)
+
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/drain", hold)
+    page.get_by_role("link", name="Workers", exact=True).click()
+    page.get_by_role("button", name="Drain").click()
+    with page.expect_request("**/drain"):
+        page.get_by_role("dialog").get_by_role("button", name="Drain").click()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    fail(held.pop())
+    expect(page.get_by_text(FAILED)).to_be_visible()
+    page.get_by_role("button", name="Dismiss").click()
+
+    page.route("**/sessions/current", fail)
+    page.get_by_role("button", name="Account of olga").click()
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_text(FAILED)).to_be_visible()

@@ -105,6 +105,9 @@ def test_a_job_type_is_limited_and_disabled(enter: Callable[..., Page], site: Si
     expect(page.get_by_role("button", name="Reset the limit of acme")).to_have_count(0)
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Disable report.render").click()
+    expect(page.get_by_role("dialog")).to_contain_text("of every organization")
+    assert all(one.enabled for one in site.fl.job_types.list()), "it is asked for"
+    page.get_by_role("dialog").get_by_role("button", name="Disable").click()
     expect(page.get_by_role("button", name="Enable report.render")).to_be_visible()
 
 

@@ -1,6 +1,7 @@
-import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import { useEffect, useRef, useState } from "react";
+import { useAct } from "../api/act";
 import { api, ask } from "../api/client";
 import { meQuery } from "../api/queries";
 import { live } from "../live/client";
@@ -15,9 +16,12 @@ export function Account() {
   const box = useRef<HTMLDivElement>(null);
   const queries = useQueryClient();
   const navigate = useNavigate();
-  const leave = useMutation({
-    mutationFn: () => ask(api.DELETE("/api/v1/sessions/current")),
-    onSuccess: async () => {
+  const leave = useAct({
+    run: () => ask(api.DELETE("/api/v1/sessions/current")),
+    done: null,
+    touches: [],
+    toastsError: true,
+    after: async () => {
       live.close();
       queries.clear();
       await navigate({ to: "/login" });

@@ -49,6 +49,7 @@ function Line({ limit }: { limit: Limit }) {
       ),
     done: "It is limited as its handler says again.",
     touches: [["operator", "job-types"]],
+    toastsError: true,
   });
   return (
     <li className="flex flex-wrap items-center gap-2 py-2 text-sm">

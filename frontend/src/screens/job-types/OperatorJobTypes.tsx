@@ -6,7 +6,7 @@ import { api, ask, type Schema } from "../../api/client";
 import { useRefetch } from "../../live/hooks";
 import { SpanSelect } from "../../shell/SpanSelect";
 import { USUAL } from "../../span";
-import { Button, Card, type Column, Page, RowActions, Table, Time } from "../../ui";
+import { Button, Card, type Column, Confirm, Page, RowActions, Table, Time } from "../../ui";
 import { Slowest } from "../overview/Slowest";
 import { PauseButton } from "../queues/Pausing";
 import { type JobType, jobTypeColumns, NoTypes } from "./JobTypes";
@@ -37,7 +37,7 @@ export function OperatorJobTypes() {
           <Button small onClick={() => setLimited(type.name)} aria-label={`Limits of ${type.name}`}>
             Limits…
           </Button>
-          <EnableButton type={type} />
+          {type.enabled ? <DisableButton name={type.name} /> : <EnableButton name={type.name} />}
           <PauseButton kind="job type" name={type.name} paused={type.paused} />
         </RowActions>
       ),
@@ -66,27 +66,57 @@ export function OperatorJobTypes() {
   );
 }
 
-function EnableButton({ type: { name, enabled } }: { type: JobType }) {
-  const change = useAct({
-    run: () =>
-      ask(
-        api.PATCH("/api/v1/operator/job-types/{job_type}", {
-          params: { path: { job_type: name } },
-          body: { enabled: !enabled },
-        }),
-      ),
-    done: enabled ? `${name} is no longer taken; jobs that are there run.` : `${name} can be submitted again.`,
+const enable = (job_type: string, enabled: boolean) =>
+  ask(api.PATCH("/api/v1/operator/job-types/{job_type}", { params: { path: { job_type } }, body: { enabled } }));
+
+function EnableButton({ name }: { name: string }) {
+  const act = useAct({
+    run: () => enable(name, true),
+    done: `${name} can be submitted again.`,
     touches: [["operator", "job-types"]],
+    toastsError: true,
   });
   return (
-    <Button
-      small
-      busy={change.isPending}
-      onClick={() => change.mutate()}
-      aria-label={`${enabled ? "Disable" : "Enable"} ${name}`}
-    >
-      {enabled ? "Disable" : "Enable"}
+    <Button small busy={act.isPending} onClick={() => act.mutate()} aria-label={`Enable ${name}`}>
+      Enable
     </Button>
+  );
+}
+
+function DisableButton({ name }: { name: string }) {
+  const [asking, setAsking] = useState(false);
+  return (
+    <>
+      <Button small onClick={() => setAsking(true)} aria-label={`Disable ${name}`}>
+        Disable…
+      </Button>
+      {asking && <Disable name={name} onClose={() => setAsking(false)} />}
+    </>
+  );
+}
+
+function Disable({ name, onClose }: { name: string; onClose: () => void }) {
+  const act = useAct({
+    run: () => enable(name, false),
+    done: `${name} is no longer taken; jobs that are there run.`,
+    touches: [["operator", "job-types"]],
+    after: onClose,
+  });
+  return (
+    <Confirm
+      open
+      danger
+      title={`Disable ${name}?`}
+      action="Disable"
+      onClose={onClose}
+      busy={act.isPending}
+      error={act.error}
+      onConfirm={() => act.mutate()}
+    >
+      <p>
+        Each submission of it is refused, of every organization, until it is enabled again. Jobs that are there run.
+      </p>
+    </Confirm>
   );
 }
 
@@ -109,6 +139,7 @@ function Breakers() {
       ),
     done: (_, { organization, job_type }) => `${job_type} of ${organization} starts again.`,
     touches: [["operator", "breakers"]],
+    toastsError: true,
   });
   const breakers = found.data?.items ?? [];
   if (breakers.length === 0) return null;

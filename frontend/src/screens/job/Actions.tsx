@@ -1,9 +1,10 @@
-import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
+import { useAct } from "../../api/act";
 import { api, ask, BASE } from "../../api/client";
 import { type Job, within } from "../../api/queries";
 import { useMay } from "../../shell/access";
-import { Button, Confirm, CopyButton, Input, Textarea, toast } from "../../ui";
+import { Button, Confirm, CopyButton, Input, Textarea } from "../../ui";
 import { parsed } from "../submit/parsed";
 import { SubmitDialog } from "../submit/SubmitDialog";
 import { curl } from "./curl";
@@ -55,31 +56,38 @@ interface Props {
   onClose: () => void;
 }
 
-/** The job as the server answered with it, into the cache; and what it says to the reader. */
-function useChanged(onClose: () => void) {
+/** Something that is done to the job; the server's answer, the job as it is then, is shown at once. */
+function useChange(
+  { job: { organization, id }, onClose }: Props,
+  run: () => Promise<Job>,
+  done: string | ((made: Job) => string),
+) {
   const queries = useQueryClient();
-  return (job: Job, told: string) => {
-    queries.setQueryData(within(job.organization, "job", job.id), job);
-    void queries.invalidateQueries({ queryKey: within(job.organization, "job", job.id) });
-    void queries.invalidateQueries({ queryKey: within(job.organization, "audit") });
-    toast(told);
-    onClose();
-  };
+  return useAct({
+    run: async () => {
+      const made = await run();
+      queries.setQueryData(within(organization, "job", id), made);
+      return made;
+    },
+    done,
+    touches: [within(organization, "job", id), within(organization, "audit")],
+    after: onClose,
+  });
 }
 
 function Cancel({ job, onClose }: Props) {
   const [reason, setReason] = useState("");
-  const changed = useChanged(onClose);
-  const cancel = useMutation({
-    mutationFn: () =>
+  const cancel = useChange(
+    { job, onClose },
+    () =>
       ask(
         api.POST("/api/v1/organizations/{organization}/jobs/{job}/cancellation", {
           params: { path: { organization: job.organization, job: job.id } },
           body: { reason },
         }),
       ),
-    onSuccess: (made) => changed(made, made.status === "canceled" ? "Canceled." : "Asked its worker to stop it."),
-  });
+    (made) => (made.status === "canceled" ? "Canceled." : "Asked its worker to stop it."),
+  );
   return (
     <Confirm
       open
@@ -104,17 +112,17 @@ function Cancel({ job, onClose }: Props) {
 function Retry({ job, onClose, edit = false }: Props & { edit?: boolean }) {
   const [text, setText] = useState(() => JSON.stringify(job.parameters, null, 2));
   const parameters = edit ? parsed(text) : undefined;
-  const changed = useChanged(onClose);
-  const retry = useMutation({
-    mutationFn: () =>
+  const retry = useChange(
+    { job, onClose },
+    () =>
       ask(
         api.POST("/api/v1/organizations/{organization}/jobs/{job}/retry", {
           params: { path: { organization: job.organization, job: job.id } },
           body: parameters ? { parameters } : {},
         }),
       ),
-    onSuccess: (made) => changed(made, "Queued again."),
-  });
+    "Queued again.",
+  );
   return (
     <Confirm
       open

@@ -12,6 +12,7 @@ export function PauseButton({ kind, name, paused }: { kind: Kind; name: string; 
     run: () => ask(kind === "queue" ? resumeQueue(name) : resumeJobType(name)),
     done: `Jobs of the ${kind} ${name} start again.`,
     touches: [["operator"]],
+    toastsError: true,
   });
   if (paused)
     return (

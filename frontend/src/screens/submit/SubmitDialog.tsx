@@ -1,10 +1,11 @@
-import { useMutation, useQuery } from "@tanstack/react-query";
+import { useQuery } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
+import { useAct } from "../../api/act";
 import { api, ask, type Schema } from "../../api/client";
 import { Problem } from "../../api/problem";
 import { type Job, jobTypesQuery } from "../../api/queries";
-import { Confirm, Input, Select, Textarea, toast } from "../../ui";
+import { Confirm, Input, Select, Textarea } from "../../ui";
 import { parsed } from "./parsed";
 
 export const PRIORITIES = ["low", "normal", "high", "critical"] as const;
@@ -25,8 +26,8 @@ export function SubmitDialog({ organization, like, onClose }: Props) {
   const [delay, setDelay] = useState("");
   const navigate = useNavigate();
   const parameters = parsed(text);
-  const submit = useMutation({
-    mutationFn: () =>
+  const submit = useAct({
+    run: () =>
       ask(
         api.POST("/api/v1/organizations/{organization}/jobs", {
           params: { path: { organization } },
@@ -39,8 +40,9 @@ export function SubmitDialog({ organization, like, onClose }: Props) {
           } as Schema["NewJob"],
         }),
       ),
-    onSuccess: async (job) => {
-      toast("Submitted.");
+    done: "Submitted.",
+    touches: [],
+    after: async (job) => {
       onClose();
       await navigate({ to: "/o/$organization/jobs/$job", params: { organization, job: job.id } });
     },

@@ -19,12 +19,6 @@ interface Props {
 export function TokenTable({ found, touches, page, revoke }: Props) {
   const [revoked, setRevoked] = useState<Token | null>(null);
   const now = useNow();
-  const act = useAct({
-    run: (token: Token) => revoke(token.id),
-    done: "It opens nothing any more.",
-    touches: [touches],
-    after: () => setRevoked(null),
-  });
   const columns: Column<Token>[] = [
     {
       head: "Token",
@@ -92,21 +86,36 @@ export function TokenTable({ found, touches, page, revoke }: Props) {
         onFirst={() => page.onCursor(undefined)}
         onNext={page.onCursor}
       />
-      {revoked && (
-        <Confirm
-          open
-          danger
-          title={`Revoke ${revoked.name}?`}
-          action="Revoke"
-          onClose={() => setRevoked(null)}
-          busy={act.isPending}
-          error={act.error}
-          onConfirm={() => act.mutate(revoked)}
-        >
-          <p>Programs that use it are refused from the next request on. This can't be undone.</p>
-        </Confirm>
-      )}
+      {revoked && <Revoke token={revoked} touches={touches} revoke={revoke} onClose={() => setRevoked(null)} />}
     </Card>
+  );
+}
+
+function Revoke({
+  token,
+  touches,
+  revoke,
+  onClose,
+}: Pick<Props, "touches" | "revoke"> & { token: Token; onClose: () => void }) {
+  const act = useAct({
+    run: () => revoke(token.id),
+    done: "It opens nothing any more.",
+    touches: [touches],
+    after: onClose,
+  });
+  return (
+    <Confirm
+      open
+      danger
+      title={`Revoke ${token.name}?`}
+      action="Revoke"
+      onClose={onClose}
+      busy={act.isPending}
+      error={act.error}
+      onConfirm={() => act.mutate()}
+    >
+      <p>Programs that use it are refused from the next request on. This can't be undone.</p>
+    </Confirm>
   );
 }
 
