@@ -55,9 +55,15 @@ const router = createRouter({
   parseSearch,
   stringifySearch,
   defaultPendingComponent: () => <Skeleton rows={6} />,
-  defaultErrorComponent: ({ error, reset }) => <ErrorState error={error} onRetry={reset} />,
+  defaultErrorComponent: ({ error, reset }) => <ErrorState error={error} onRetry={() => again(reset)} />,
   scrollRestoration: true,
 });
+
+/** Show a screen anew that could not be shown; who one is may be what could not be asked for. */
+function again(reset: () => void): void {
+  reset();
+  void router.invalidate();
+}
 
 declare module "@tanstack/react-router" {
   interface Register {

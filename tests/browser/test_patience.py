@@ -57,3 +57,13 @@ def test_a_list_that_can_not_be_refreshed_says_so_above_its_old_rows(enter: Call
     page.get_by_role("button", name="Try again").click()
     expect(rows).to_have_count(2)
     expect(told).to_have_count(0)
+
+
+def test_a_first_screen_that_could_not_be_shown_is_tried_again(enter: Callable[..., Page], site: Site):
+    page = enter("ana", "api/v1/health")
+    page.route("**/api/v1/sessions/current", lambda route: route.fulfill(status=500, body="{}"))
+    page.goto(f"{site.url}/o/acme/jobs")
+    expect(page.get_by_role("alert")).to_contain_text("The server answered with 500")
+    page.unroute_all()
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("heading", name="Jobs")).to_be_visible()
