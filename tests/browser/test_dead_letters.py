@@ -140,6 +140,19 @@ def test_some_are_deleted_after_a_question(enter: Callable[..., Page], site: Sit
     assert site.fl.list(organization="acme").total == 0
 
 
+def test_what_is_chosen_is_not_chosen_in_another_view(enter: Callable[..., Page], site: Site, letters: list[str]):
+    site.fl.dead_letters.ignore(letters[0], "acme", user="ana")
+    page = enter("ana", LETTERS)
+    page.get_by_role("link", name="ValueError").click()
+    expect(rows(page)).to_have_count(2)
+    choose(page, 2)
+    expect(page.get_by_text("2 chosen")).to_be_visible()
+    page.get_by_label("What was decided").select_option("ignored")
+    expect(rows(page)).to_have_count(1)
+    expect(page.get_by_text("chosen")).to_have_count(0)
+    expect(page.get_by_role("button", name="Delete…")).to_have_count(0)
+
+
 def test_one_that_falls_meanwhile_appears(enter: Callable[..., Page], site: Site):
     page = enter("ana", LETTERS)
     expect(page.get_by_text("No dead letters")).to_be_visible()

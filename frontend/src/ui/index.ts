@@ -1,6 +1,7 @@
 /** The dashboard's one vocabulary of components: whatever a screen shows is made of these. */
 export { Button, buttonClass } from "./Button";
 export { Code, CopyButton, Kbd, Mono } from "./Code";
+export { useChosen } from "./chosen";
 export { cx } from "./cx";
 export { Confirm, Dialog } from "./Dialog";
 export { Checkbox, Input, Select, Textarea } from "./Field";

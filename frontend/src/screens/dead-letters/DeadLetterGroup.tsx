@@ -19,6 +19,7 @@ import {
   Table,
   Tag,
   Time,
+  useChosen,
 } from "../../ui";
 import { BulkActions } from "../jobs/BulkActions";
 import { DecidedSelect } from "./DeadLetters";
@@ -36,23 +37,26 @@ export function DeadLetterGroup() {
   const { decided = "pending", job_type, cursor } = search;
   const navigate = useNavigate();
   const mayChange = useMay("jobs:change");
-  const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
-  const [deed, setDeed] = useState<Deed | "retry all" | null>(null);
+  const [asked, setAsked] = useState<{ deed: Deed | "retry all"; ids: string[] } | null>(null);
   const [begun, setBegun] = useState<readonly string[]>([]);
   const [edited, setEdited] = useState<Letter | null>(null);
   const every = useRefetch(2);
   const letters = useQuery({ ...lettersQuery(organization, fingerprint, search), refetchInterval: every });
+  const [chosen, setChosen] = useChosen(letters.data?.items.map((letter) => letter.job_id));
   const groups = useQuery({ ...groupsQuery(organization, decided), refetchInterval: every });
   const mine = groups.data?.items.find((group) => group.fingerprint === fingerprint);
   const sample = letters.data?.items[0];
   const total = letters.data?.total ?? 0;
   const go = (next: LettersSearch) => void navigate({ to: ".", search: { ...next, ...(job_type && { job_type }) } });
   const view = decided === "pending" ? {} : { decided };
+  const deed = asked?.deed;
+  const ask = (deed: Deed | "retry all") => setAsked({ deed, ids: [...chosen] });
+  const close = () => setAsked(null);
   const finish = () => {
-    setDeed(null);
+    close();
     setChosen(new Set());
   };
-  const deeds = { ids: [...chosen], organization, onClose: () => setDeed(null), onDone: finish };
+  const deeds = { ids: asked?.ids ?? [], organization, onClose: close, onDone: finish };
   return (
     <Page
       title={sample?.error_type ?? mine?.error_type ?? "Dead letters"}
@@ -70,7 +74,7 @@ export function DeadLetterGroup() {
         <>
           <DecidedSelect value={decided} onChange={(next) => go(next === "pending" ? {} : { decided: next })} />
           {mayChange && decided === "pending" && total > 0 && (
-            <Button look="primary" onClick={() => setDeed("retry all")}>
+            <Button look="primary" onClick={() => ask("retry all")}>
               Retry all {count(total, letters.data?.total_is_capped)}…
             </Button>
           )}
@@ -95,7 +99,7 @@ export function DeadLetterGroup() {
       <Card
         flush
         title={letters.data ? plural(total, "job", "jobs", letters.data.total_is_capped) : "Jobs"}
-        actions={mayChange && chosen.size > 0 && <ForChosen number={chosen.size} decided={decided} onDeed={setDeed} />}
+        actions={mayChange && chosen.size > 0 && <ForChosen number={chosen.size} decided={decided} onDeed={ask} />}
       >
         <Table
           caption="Dead letters with this error"
@@ -117,7 +121,7 @@ export function DeadLetterGroup() {
         <RetryGroup
           group={{ fingerprint, job_type, error_type: sample.error_type, count: total }}
           organization={organization}
-          onClose={() => setDeed(null)}
+          onClose={close}
           onBegun={(action) => setBegun((before) => [...before, action])}
         />
       )}

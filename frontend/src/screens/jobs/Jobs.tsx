@@ -4,7 +4,7 @@ import { useState } from "react";
 import { jobsQuery, type ListedJob } from "../../api/queries";
 import { useRefetch } from "../../live/hooks";
 import { useMay, useOrganization } from "../../shell/access";
-import { Button, Card, count, EmptyState, Page, Pager, plural, Table, useNow } from "../../ui";
+import { Button, Card, count, EmptyState, Page, Pager, plural, Table, useChosen, useNow } from "../../ui";
 import { SubmitDialog } from "../submit/SubmitDialog";
 import { Bulk } from "./Bulk";
 import { BulkActions } from "./BulkActions";
@@ -19,7 +19,6 @@ export function Jobs() {
   const organization = useOrganization();
   const search = useSearch({ from: "/o/$organization/jobs" });
   const navigate = useNavigate({ from: "/o/$organization/jobs" });
-  const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
   const [begun, setBegun] = useState<readonly string[]>([]); // bulk actions
   const [isSubmitting, setSubmitting] = useState(false);
   const maySubmit = useMay("jobs:submit");
@@ -30,10 +29,8 @@ export function Jobs() {
     refetchInterval: useRefetch(),
     placeholderData: keepPreviousData,
   });
-  const go = (next: JobsSearch, replace = false) => {
-    setChosen(new Set());
-    void navigate({ search: next, replace });
-  };
+  const [chosen, setChosen] = useChosen(found.data?.items.map((job) => job.id));
+  const go = (next: JobsSearch, replace = false) => void navigate({ search: next, replace });
   const open = (job: ListedJob) =>
     void navigate({ to: "/o/$organization/jobs/$job", params: { organization, job: job.id } });
   const page = found.data;
