@@ -116,6 +116,25 @@ def test_chosen_ones_are_canceled_and_what_is_not_ones_own_is_refused(enter: Cal
     expect(page.get_by_role("dialog")).to_contain_text("1 job canceled or asked to stop. 1 job refused")
 
 
+def test_half_of_a_label_changes_nothing_and_says_how_one_is_written(enter: Callable[..., Page], jobs: Site):
+    page = enter("ana", "o/acme/jobs")
+    page.get_by_role("button", name="More").click()
+    rows(page).first.get_by_role("checkbox").check()
+    label = page.get_by_label("Label", exact=True)
+    label.fill("document")
+    expect(page.get_by_text("Write it as name=value.")).to_be_visible()
+    asked: list[str] = []
+    page.on("framenavigated", lambda frame: asked.append(frame.url))
+    page.clock.install()
+    page.clock.run_for(3_000)  # the page is drawn each second
+    assert asked == []
+    expect(page.get_by_text("1 chosen")).to_be_visible()
+    label.fill("document=42")
+    page.clock.run_for(1_000)
+    expect(rows(page)).to_have_count(1)
+    assert len(asked) == 1
+
+
 def test_pages_follow_each_other_by_keyset(enter: Callable[..., Page], site: Site):
     site.fl.queues.pause("parked")
     for _ in range(60):

@@ -1,4 +1,4 @@
-import { useEffect, useState } from "react";
+import { useEffect, useEffectEvent, useRef, useState } from "react";
 import { Input } from "./Field";
 
 const PAUSE = 400; // milliseconds after the last key before one looks
@@ -9,18 +9,33 @@ interface Props {
   placeholder?: string;
   value: string | undefined;
   onChange: (value: string | undefined) => void;
+  /** What is wrong with a text, so that nothing is looked for; null: nothing. */
+  wrongOf?: (text: string) => string | null;
 }
 
-/** A text that is looked for a moment after the last key. */
-export function Search({ value, onChange, ...rest }: Props) {
+/** A text that is looked for a moment after the last key, once. */
+export function Search({ value, onChange, wrongOf = () => null, ...rest }: Props) {
   const [typed, setTyped] = useState(value ?? "");
-  useEffect(() => setTyped(value ?? ""), [value]);
-  useEffect(() => {
-    if (typed === (value ?? "")) return;
-    const timer = setTimeout(() => onChange(typed || undefined), PAUSE);
-    return () => clearTimeout(timer);
+  const [wrong, setWrong] = useState<string | null>(null);
+  const told = useRef(value);
+  const tell = useEffectEvent((text: string) => {
+    const found = text === "" ? null : wrongOf(text);
+    setWrong(found);
+    if (found !== null || text === (told.current ?? "")) return;
+    told.current = text || undefined;
+    onChange(told.current);
   });
-  return <Input type="search" maxLength={200} value={typed} onText={setTyped} {...rest} />;
+  useEffect(() => {
+    const timer = setTimeout(() => tell(typed), PAUSE);
+    return () => clearTimeout(timer);
+  }, [typed]);
+  // What came of the last key may come while the next ones are typed: only what somebody else chose is put here.
+  useEffect(() => {
+    if (value === told.current) return;
+    told.current = value;
+    setTyped(value ?? "");
+  }, [value]);
+  return <Input type="search" maxLength={200} value={typed} onText={setTyped} error={wrong} {...rest} />;
 }
 
 /** A value, once nobody has changed it for a moment. */

@@ -103,7 +103,8 @@ export function Filters({ search, onChange }: Props) {
               label="Label"
               placeholder="name=value"
               value={search.label?.[0]}
-              onChange={(label) => set({ label: label?.includes("=") ? [label] : undefined }, true)}
+              wrongOf={(text) => (text.includes("=") ? null : "Write it as name=value.")}
+              onChange={(label) => set({ label: label === undefined ? undefined : [label] }, true)}
             />
             <Moment label="From" value={search.since} onChange={(since) => set({ since })} />
             <Moment label="Until" value={search.before} onChange={(before) => set({ before })} />
