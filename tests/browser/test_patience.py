@@ -67,3 +67,16 @@ def test_a_first_screen_that_could_not_be_shown_is_tried_again(enter: Callable[.
     page.unroute_all()
     page.get_by_role("button", name="Try again").click()
     expect(page.get_by_role("heading", name="Jobs")).to_be_visible()
+
+
+def test_what_could_not_be_asked_of_all_organizations_says_so(enter: Callable[..., Page], site: Site):
+    page = enter("olga", "api/v1/health")
+    page.clock.install()
+    page.goto(f"{site.url}/operator/fairness")
+    expect(page.get_by_text("Nothing happened in this time")).to_be_visible()
+    page.route("**/operator/shares*", lambda route: route.fulfill(status=500, body="{}"))
+    page.clock.fast_forward(10_000)
+    expect(page.get_by_role("alert")).to_contain_text("Could not be refreshed")
+    page.goto(f"{site.url}/operator")
+    expect(page.get_by_role("alert")).to_contain_text("The server answered with 500")
+    expect(page.get_by_role("table", name="Organizations")).to_be_visible()

@@ -1,6 +1,6 @@
 import { Button } from "./Button";
 import { cx } from "./cx";
-import { sentence } from "./States";
+import { ErrorState, sentence } from "./States";
 import { Time } from "./Time";
 
 /** What was asked for, as far as one is told whether it is fresh: an answer of TanStack Query. */
@@ -33,4 +33,11 @@ export function Outdated({ source, className = "border-b" }: { source: Source; c
       </Button>
     </div>
   );
+}
+
+/** What went wrong with a question whose answer is drawn by something else than a table; nothing while all is well. */
+export function Trouble({ source, className }: { source: Source; className?: string }) {
+  if (!source.error) return null;
+  if (source.dataUpdatedAt === 0) return <ErrorState error={source.error} onRetry={() => void source.refetch()} />;
+  return <Outdated source={source} className={cx("rounded-lg border", className)} />;
 }

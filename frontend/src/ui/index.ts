@@ -6,7 +6,7 @@ export { cx } from "./cx";
 export { Confirm, Dialog } from "./Dialog";
 export { Checkbox, Input, Select, Textarea } from "./Field";
 export * from "./format";
-export { Outdated, type Source } from "./Outdated";
+export { Outdated, type Source, Trouble } from "./Outdated";
 export { Card, Facts, Page, STAT_LINK, Stat } from "./Page";
 export { Progress } from "./Progress";
 export { Search, usePaused } from "./Search";

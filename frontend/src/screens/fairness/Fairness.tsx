@@ -3,7 +3,7 @@ import { Link, useSearch } from "@tanstack/react-router";
 import { useRefetch } from "../../live/hooks";
 import { SpanSelect } from "../../shell/SpanSelect";
 import { USUAL } from "../../span";
-import { Card, type Column, count, duration, EmptyState, ErrorState, Page, plural, Skeleton, Table } from "../../ui";
+import { Card, type Column, count, duration, EmptyState, Page, plural, Skeleton, Table, Trouble } from "../../ui";
 import { sharesQuery } from "./queries";
 import { ShareChart } from "./ShareChart";
 import { areas, colourOf, type Share, type Shares, sum } from "./shares";
@@ -23,13 +23,8 @@ export function Fairness() {
       description="Which organizations use the workers, and who waits behind whom."
       actions={<SpanSelect minutes={minutes} />}
     >
-      {found.error && !found.data ? (
-        <ErrorState error={found.error} onRetry={() => void found.refetch()} />
-      ) : found.data ? (
-        <View shares={found.data} />
-      ) : (
-        <Skeleton rows={8} />
-      )}
+      <Trouble source={found} />
+      {found.data ? <View shares={found.data} /> : !found.error && <Skeleton rows={8} />}
     </Page>
   );
 }

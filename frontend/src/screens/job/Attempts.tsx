@@ -1,17 +1,19 @@
 import { useQuery } from "@tanstack/react-query";
 import type { Job } from "../../api/queries";
 import { useRefetch } from "../../live/hooks";
-import { Card, cx, Elapsed, Skeleton, StatusBadge, Time } from "../../ui";
+import { Card, cx, Elapsed, Skeleton, StatusBadge, Time, Trouble } from "../../ui";
 import { type Attempt, attemptsOf } from "./attempts";
 import { historyQuery } from "./queries";
 
 /** Each attempt: who ran it, for how long, and what it came to. */
 export function Attempts({ job }: { job: Job }) {
-  const { data } = useQuery({ ...historyQuery(job.organization, job.id), refetchInterval: useRefetch() });
+  const found = useQuery({ ...historyQuery(job.organization, job.id), refetchInterval: useRefetch() });
+  const { data, error } = found;
   const attempts = data ? attemptsOf(data.items).reverse() : undefined;
   if (attempts?.length === 0) return null;
   return (
     <Card title="Attempts">
+      <Trouble source={found} className="mb-3" />
       {attempts ? (
         <ol className="flex flex-col">
           {attempts.map((attempt) => (
@@ -19,7 +21,7 @@ export function Attempts({ job }: { job: Job }) {
           ))}
         </ol>
       ) : (
-        <Skeleton rows={2} className="p-0" />
+        !error && <Skeleton rows={2} className="p-0" />
       )}
     </Card>
   );

@@ -1,19 +1,21 @@
 import { useQuery } from "@tanstack/react-query";
 import { address } from "../../api/client";
 import type { Job } from "../../api/queries";
-import { Card, size } from "../../ui";
+import { Card, size, Trouble } from "../../ui";
 import { Hidden } from "./Failure";
 import { filesQuery } from "./queries";
 
 /** The files that the job left; they come as downloads, whatever they are. */
 export function Files({ job }: { job: Job }) {
-  const { data } = useQuery({ ...filesQuery(job.organization, job.id), enabled: job.attempt > 0 });
-  if (!data || (!data.payload_hidden && data.artifacts?.length === 0)) return null;
+  const found = useQuery({ ...filesQuery(job.organization, job.id), enabled: job.attempt > 0 });
+  const { data, error } = found;
+  if (!error && (!data || (!data.payload_hidden && data.artifacts?.length === 0))) return null;
   return (
     <Card title="Files">
-      {data.payload_hidden && <Hidden what="What it left" />}
+      <Trouble source={found} className="mb-3" />
+      {data?.payload_hidden && <Hidden what="What it left" />}
       <ul className="flex flex-col gap-2 text-sm">
-        {data.artifacts?.map((file) => (
+        {data?.artifacts?.map((file) => (
           <li key={file.name} className="flex items-baseline justify-between gap-3">
             <a
               href={address("organizations", job.organization, "jobs", job.id, "artifacts", ...file.name.split("/"))}

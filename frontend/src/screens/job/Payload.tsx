@@ -1,6 +1,6 @@
 import { useQuery } from "@tanstack/react-query";
 import type { Job } from "../../api/queries";
-import { Card, Code, CopyButton, Skeleton } from "../../ui";
+import { Card, Code, CopyButton, Skeleton, Trouble } from "../../ui";
 import { Hidden } from "./Failure";
 import { resultQuery } from "./queries";
 
@@ -17,18 +17,18 @@ export function Parameters({ job }: { job: Job }) {
 /** What its handler returned. */
 export function ResultValue({ job }: { job: Job }) {
   const isDone = job.status === "completed";
-  const { data, isLoading } = useQuery({ ...resultQuery(job.organization, job.id), enabled: isDone });
-  if (isDone && isLoading)
+  const found = useQuery({ ...resultQuery(job.organization, job.id), enabled: isDone });
+  const { data } = found;
+  if (!isDone) return null;
+  if (!data)
     return (
-      <Card title="Result">
-        <Skeleton rows={3} className="p-3" />
-      </Card>
+      <Card title="Result">{found.error ? <Trouble source={found} /> : <Skeleton rows={3} className="p-3" />}</Card>
     );
-  if (!isDone || !data) return null;
   if (!data.payload_hidden && data.value === null) return null;
   const text = JSON.stringify(data.value, null, 2);
   return (
     <Card title="Result" actions={!data.payload_hidden && <CopyButton text={text} />}>
+      <Trouble source={found} className="mb-3" />
       {data.payload_hidden ? <Hidden what="What it returned" /> : <Code text={text} label="Result" />}
     </Card>
   );

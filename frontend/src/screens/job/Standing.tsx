@@ -1,7 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import type { Job } from "../../api/queries";
 import { useRefetch } from "../../live/hooks";
-import { Card, duration, Elapsed, Mono, Progress, Time, useNow } from "../../ui";
+import { Card, duration, Elapsed, Mono, Progress, Time, Trouble, useNow } from "../../ui";
 import { secondsLeft } from "./attempts";
 import { explanationQuery } from "./queries";
 
@@ -11,10 +11,12 @@ export function Standing({ job }: { job: Job }) {
   const isWaiting = job.status === "pending" || job.status === "queued";
   // No event of this job tells that others left the line, or that its queue goes on.
   const every = useRefetch(2) || (isWaiting && 10_000);
-  const { data } = useQuery({ ...explanationQuery(job.organization, job.id), refetchInterval: every });
+  const found = useQuery({ ...explanationQuery(job.organization, job.id), refetchInterval: every });
+  const { data } = found;
   return (
     <Card title={isRunning ? "Progress" : isWaiting ? "Why is it not running?" : "How it ended"}>
       <div className="flex flex-col gap-3">
+        <Trouble source={found} />
         {isRunning && <Running job={job} />}
         {data && (
           <ul className="flex flex-col gap-1.5 text-sm" aria-live="polite">

@@ -2,7 +2,7 @@ import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { api, ask } from "../../api/client";
 import { type JobFilter, within } from "../../api/queries";
 import { useRefetch } from "../../live/hooks";
-import { count, cx, StatusBadge } from "../../ui";
+import { count, cx, StatusBadge, Trouble } from "../../ui";
 import { type JobsSearch, STATUSES } from "./filter";
 
 interface Props {
@@ -15,7 +15,7 @@ interface Props {
 /** How many jobs of each status fit the rest of the filter; each is a button that shows only these. */
 export function Counts({ organization, search, filter, onChoose }: Props) {
   const { status: _, ...rest } = filter;
-  const { data } = useQuery({
+  const found = useQuery({
     queryKey: within(organization, "job-counts", rest),
     queryFn: ({ signal }) =>
       ask(
@@ -27,6 +27,7 @@ export function Counts({ organization, search, filter, onChoose }: Props) {
     refetchInterval: useRefetch(2),
     placeholderData: keepPreviousData,
   });
+  const { data, error } = found;
   const chosen = search.status ?? [];
   const choose = (status: (typeof STATUSES)[number]) => {
     const { cursor: _cursor, status: _status, ...same } = search;
@@ -34,25 +35,28 @@ export function Counts({ organization, search, filter, onChoose }: Props) {
     onChoose(next.length > 0 ? { ...same, status: next } : same);
   };
   return (
-    <fieldset className="flex flex-wrap gap-2">
-      <legend className="sr-only">Filter by status</legend>
-      {STATUSES.map((status) => (
-        <button
-          key={status}
-          type="button"
-          aria-pressed={chosen.includes(status)}
-          onClick={() => choose(status)}
-          className={cx(
-            "flex items-center gap-2 rounded-md border bg-surface px-2 py-1 text-sm hover:bg-hover",
-            chosen.includes(status) ? "border-accent" : "border-line",
-          )}
-        >
-          <StatusBadge status={status} />
-          <span className="min-w-4 text-right font-medium">
-            {data ? count(data.by_status[status] ?? 0, data.capped.includes(status)) : "…"}
-          </span>
-        </button>
-      ))}
-    </fieldset>
+    <div className="flex flex-col gap-2">
+      <Trouble source={found} />
+      <fieldset className="flex flex-wrap gap-2">
+        <legend className="sr-only">Filter by status</legend>
+        {STATUSES.map((status) => (
+          <button
+            key={status}
+            type="button"
+            aria-pressed={chosen.includes(status)}
+            onClick={() => choose(status)}
+            className={cx(
+              "flex items-center gap-2 rounded-md border bg-surface px-2 py-1 text-sm hover:bg-hover",
+              chosen.includes(status) ? "border-accent" : "border-line",
+            )}
+          >
+            <StatusBadge status={status} />
+            <span className="min-w-4 text-right font-medium">
+              {data ? count(data.by_status[status] ?? 0, data.capped.includes(status)) : error ? "–" : "…"}
+            </span>
+          </button>
+        ))}
+      </fieldset>
+    </div>
   );
 }

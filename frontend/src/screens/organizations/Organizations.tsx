@@ -15,6 +15,7 @@ import {
   StatusBadge,
   Table,
   Time,
+  Trouble,
 } from "../../ui";
 import { sharesQuery } from "../fairness/queries";
 import { type Shares, standingOf } from "../fairness/shares";
@@ -63,6 +64,8 @@ export function Organizations() {
         </>
       }
     >
+      {/* What runs and is in line, which stands in columns of the table. */}
+      <Trouble source={shares} />
       <Card flush>
         <Table
           caption="Organizations"
