@@ -135,6 +135,17 @@ def test_half_of_a_label_changes_nothing_and_says_how_one_is_written(enter: Call
     assert len(asked) == 1
 
 
+def test_why_jobs_wait_is_looked_at_again_though_no_event_tells_of_it(enter: Callable[..., Page], jobs: Site):
+    page = enter("ana")
+    page.clock.install()
+    page.goto(f"{jobs.url}/o/acme/jobs?status=queued")
+    expect(rows(page).first).to_contain_text("queue parked is paused")
+    expect(page.locator("[data-phase]")).to_have_attribute("data-phase", "live")
+    jobs.fl.organizations.pause("acme")
+    page.clock.fast_forward(15_000)
+    expect(rows(page).first).to_contain_text("the organization is paused")
+
+
 def test_pages_follow_each_other_by_keyset(enter: Callable[..., Page], site: Site):
     site.fl.queues.pause("parked")
     for _ in range(60):

@@ -12,7 +12,9 @@ import { Counts } from "./Counts";
 import { COLUMNS } from "./columns";
 import { Filters } from "./Filters";
 import { filterOf, isEmpty, type JobsSearch } from "./filter";
+import { untilNextLook } from "./looks";
 import { Views } from "./Views";
+import { isWaiting } from "./waits";
 
 /** The organization's jobs, as the address filters and orders them. */
 export function Jobs() {
@@ -24,9 +26,11 @@ export function Jobs() {
   const maySubmit = useMay("jobs:submit");
   const mayChange = useMay("jobs:change");
   const filter = filterOf(search, Math.max(useNow(), Date.now()));
+  const every = useRefetch();
   const found = useQuery({
     ...jobsQuery(organization, filter, { cursor: search.cursor, order: search.order ?? "newest" }),
-    refetchInterval: useRefetch(),
+    // No event of a waiting job tells that what holds it has changed: a pause, a worker that is gone.
+    refetchInterval: ({ state }) => every || (state.data?.items.some(isWaiting) ? untilNextLook(state) : false),
     placeholderData: keepPreviousData,
   });
   const [chosen, setChosen] = useChosen(found.data?.items.map((job) => job.id));

@@ -2,7 +2,7 @@ import { Fragment } from "react";
 import type { ListedJob } from "../../api/queries";
 import { JobLink } from "../../shell/JobLink";
 import { type Column, Elapsed, Progress, StatusBadge, short, Tag, Time, useNow } from "../../ui";
-import { waitsOf } from "./waits";
+import { isWaiting, waitsOf } from "./waits";
 
 export const COLUMNS: readonly Column<ListedJob>[] = [
   { head: "Status", cell: (job) => <StatusBadge status={isStopping(job) ? "stopping" : job.status} /> },
@@ -60,7 +60,7 @@ function Told({ job }: { job: ListedJob }) {
   const error = job.status === "completed" ? null : job.error_type;
   return (
     <>
-      {(job.status === "pending" || job.status === "queued") && <Waits job={job} />}
+      {isWaiting(job) && <Waits job={job} />}
       {error && (
         <p className="truncate text-xs text-bad">{job.error_message ? `${error}: ${job.error_message}` : error}</p>
       )}

@@ -10,9 +10,14 @@ export interface Wait {
 type Waiting = Pick<ListedJob, "status" | "job_type" | "queue" | "depends_on" | "run_at" | "next_retry_at" | "held_by">;
 type Code = NonNullable<ListedJob["held_by"]>;
 
+/** Whether it has not begun, or waits to go on. */
+export function isWaiting({ status }: Pick<ListedJob, "status">): boolean {
+  return status === "pending" || status === "queued";
+}
+
 /** What it waits for itself, then what holds it and others back. `now` in milliseconds. */
 export function waitsOf(job: Waiting, now: number): Wait[] {
-  if (job.status !== "pending" && job.status !== "queued") return [];
+  if (!isWaiting(job)) return [];
   const found = [own(job, now), held(job)].filter((wait) => wait !== null);
   return found.length > 0 || job.status === "pending" ? found : [{ text: "waits its turn" }];
 }
