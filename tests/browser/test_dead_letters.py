@@ -153,6 +153,25 @@ def test_what_is_chosen_is_not_chosen_in_another_view(enter: Callable[..., Page]
     expect(page.get_by_role("button", name="Delete…")).to_have_count(0)
 
 
+def test_the_overview_shows_the_newest_open_ones_and_counts_them_anew(
+    enter: Callable[..., Page], site: Site, letters: list[str]
+):
+    site.fl.dead_letters.ignore(letters[2], "acme", user="ana")
+    page = enter("ana", "o/acme")
+    newest = page.get_by_role("table", name="The newest dead letters").locator("tbody tr")
+    expect(newest).to_have_count(2)
+    expect(newest.first.get_by_role("link")).to_have_attribute("href", re.compile(letters[1]))
+    page.get_by_role("link", name="2 open").click()
+    page.get_by_role("link", name="ValueError").click()
+    choose(page, 1)
+    page.get_by_role("button", name="Resolve…").click()
+    page.get_by_role("button", name="Mark as resolved").click()
+    expect(rows(page)).to_have_count(1)
+    page.get_by_role("link", name="Overview").click()
+    expect(page.get_by_role("link", name="1 open")).to_be_visible()
+    expect(newest).to_have_count(1)
+
+
 def test_one_that_falls_meanwhile_appears(enter: Callable[..., Page], site: Site):
     page = enter("ana", LETTERS)
     expect(page.get_by_text("No dead letters")).to_be_visible()

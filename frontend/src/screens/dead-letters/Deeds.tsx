@@ -2,8 +2,8 @@
 import { useState } from "react";
 import { useAct } from "../../api/act";
 import { api, ask, type Schema } from "../../api/client";
-import { within } from "../../api/queries";
 import { Confirm, plural, Textarea } from "../../ui";
+import { touchedByDeeds } from "./queries";
 
 export type Deed = "retry" | "resolved" | "ignored" | "delete";
 
@@ -32,7 +32,7 @@ function useDeed<Variables>(
       refused.length === 0
         ? `${plural(changed, "job")} ${verb}.`
         : `${plural(changed, "job")} ${verb}, ${refused.length} not: ${refused[0]?.detail}`,
-    touches: ["dead-letters", "jobs", "job-counts", "job"].map((part) => within(organization, part)),
+    touches: touchedByDeeds(organization),
     after: onDone,
   });
 }

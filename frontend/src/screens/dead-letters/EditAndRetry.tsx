@@ -2,10 +2,10 @@ import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { useAct } from "../../api/act";
 import { api, ask } from "../../api/client";
-import { jobQuery, within } from "../../api/queries";
+import { jobQuery } from "../../api/queries";
 import { Confirm, Dialog, ErrorState, Skeleton, short, Textarea } from "../../ui";
 import { parametersOf } from "./parameters";
-import type { Letter } from "./queries";
+import { type Letter, touchedByDeeds } from "./queries";
 
 interface Props {
   letter: Pick<Letter, "job_id" | "job_type">;
@@ -54,7 +54,7 @@ function Editor({ title, text, letter, organization, onClose }: Props & { title:
         }),
       ),
     done: "The job will run again, with these parameters.",
-    touches: ["dead-letters", "jobs", "job-counts", "job"].map((part) => within(organization, part)),
+    touches: touchedByDeeds(organization),
     after: onClose,
   });
   return (

@@ -5,6 +5,7 @@ import type { Decided, LettersSearch } from "./search";
 
 export type Group = Schema["DeadLetterGroup"];
 export type Letter = Schema["DeadLetter"];
+
 export function groupsQuery(organization: string, resolution: Decided) {
   return queryOptions({
     queryKey: within(organization, "dead-letters", "groups", resolution),
@@ -16,6 +17,25 @@ export function groupsQuery(organization: string, resolution: Decided) {
         }),
       ),
   });
+}
+
+/** The newest of all errors that nobody has decided about. */
+export function newestQuery(organization: string, limit: number) {
+  return queryOptions({
+    queryKey: within(organization, "dead-letters", "newest", limit),
+    queryFn: ({ signal }) =>
+      ask(
+        api.GET("/api/v1/organizations/{organization}/dead-letters", {
+          params: { path: { organization }, query: { limit } },
+          signal,
+        }),
+      ),
+  });
+}
+
+/** What changes as dead letters are retried, deleted or decided about; with them goes how many are open. */
+export function touchedByDeeds(organization: string) {
+  return ["dead-letters", "jobs", "job-counts", "job", "metrics"].map((part) => within(organization, part));
 }
 
 export function lettersQuery(organization: string, fingerprint: string, search: LettersSearch) {

@@ -1,10 +1,11 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import type { ReactNode } from "react";
-import { jobsQuery, metricsQuery, organizationQuery } from "../../api/queries";
+import { metricsQuery, organizationQuery } from "../../api/queries";
 import { useRefetch } from "../../live/hooks";
 import { useOrganization } from "../../shell/access";
 import { Card, count, duration, EmptyState, ErrorState, Outdated, Page, STAT_LINK, Stat, Table, Time } from "../../ui";
+import { newestQuery } from "../dead-letters/queries";
 import type { JobsSearch } from "../jobs/filter";
 import { Quota } from "./Quota";
 import { timelineQuery } from "./queries";
@@ -15,6 +16,7 @@ import { Throughput } from "./Throughput";
 
 const MINUTES = 60;
 const SLOWEST = 5;
+const NEWEST = 5;
 const LONGEST_QUEUED = { status: ["queued"], order: "oldest" } satisfies JobsSearch;
 const MEANS =
   "Of each minute of the last hour, taken together by how many attempts ended in it: close to what it is of the whole hour, and not exactly that.";
@@ -124,12 +126,9 @@ function seconds(value: number | null | undefined): string {
   return value === null ? "–" : duration(value);
 }
 
-/** The newest dead letters. */
+/** The newest dead letters that nobody has decided about. */
 function Failures({ organization, depth }: { organization: string; depth: number }) {
-  const found = useQuery({
-    ...jobsQuery(organization, { status: ["dead_letter"] }, { limit: 5 }),
-    refetchInterval: useRefetch(3),
-  });
+  const found = useQuery({ ...newestQuery(organization, NEWEST), refetchInterval: useRefetch(3) });
   return (
     <Card
       title="Dead letters"
@@ -149,29 +148,27 @@ function Failures({ organization, depth }: { organization: string; depth: number
       <Table
         caption="The newest dead letters"
         rows={found.data?.items}
-        rowKey={(job) => job.id}
+        rowKey={(letter) => letter.job_id}
         source={found}
         empty={<EmptyState title="None">Jobs that can't be saved by a retry come here.</EmptyState>}
         columns={[
           {
             head: "Job",
             wide: true,
-            cell: (job) => (
+            cell: ({ job_id, job_type, reason }) => (
               <>
                 <Link
                   to="/o/$organization/jobs/$job"
-                  params={{ organization, job: job.id }}
+                  params={{ organization, job: job_id }}
                   className="font-medium hover:underline"
                 >
-                  {job.job_type}
+                  {job_type}
                 </Link>
-                <p className="truncate text-xs text-bad">
-                  {[job.error_type, job.error_message].filter(Boolean).join(": ")}
-                </p>
+                <p className="truncate text-xs text-bad">{reason}</p>
               </>
             ),
           },
-          { head: "When", right: true, cell: (job) => <Time at={job.finished_at} /> },
+          { head: "When", right: true, cell: ({ entered_at }) => <Time at={entered_at} /> },
         ]}
       />
     </Card>
