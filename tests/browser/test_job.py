@@ -93,3 +93,20 @@ def test_payload_is_hidden_from_whoever_may_not_see_it(enter: Callable[..., Page
         expect(page.get_by_role("button", name=action)).to_have_count(0)
     mine = enter("ana", f"o/acme/jobs/{job}")
     expect(mine.get_by_label("Parameters")).to_contain_text("salaries")
+
+
+def test_integers_stay_as_they_are_also_those_that_a_browser_would_round(enter: Callable[..., Page], site: Site):
+    rows = 2**53 + 1
+    job = site.submit("report.count", parameters={"rows": rows}, delay=3600)
+    page = enter("ana", f"o/acme/jobs/{job}")
+    expect(page.get_by_label("Parameters")).to_contain_text(f'"rows": {rows}')
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel the job").click()
+    page.get_by_role("button", name="Submit again").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_label("Parameters")).to_have_value(re.compile(str(rows)))
+    dialog.get_by_label("Delay in seconds").fill("3600")
+    dialog.get_by_role("button", name="Submit").click()
+    expect(page).not_to_have_url(re.compile(job))
+    (again,) = site.fl.list(organization="acme", status="pending").items
+    assert site.fl.get(again.id, organization="acme").parameters == {"rows": rows}

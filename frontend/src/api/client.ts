@@ -1,4 +1,5 @@
 import createClient from "openapi-fetch";
+import { exact, written } from "./json";
 import { problemOf, UNREACHABLE } from "./problem";
 import type { components, paths } from "./schema";
 
@@ -6,7 +7,12 @@ import type { components, paths } from "./schema";
 export const BASE = new URL(document.baseURI);
 
 /** The REST API, with the types of its OpenAPI document. */
-export const api = createClient<paths>({ baseUrl: BASE.href.replace(/\/$/, ""), credentials: "same-origin" });
+export const api = createClient<paths>({
+  baseUrl: BASE.href.replace(/\/$/, ""),
+  credentials: "same-origin",
+  fetch: async (request) => exact(await fetch(request)),
+  bodySerializer: (body) => written(body),
+});
 
 export type Schema = components["schemas"];
 

@@ -1,4 +1,5 @@
 /** What an audit entry says was changed. Pure. */
+import { written } from "../../api/json";
 
 export interface Change {
   name: string;
@@ -20,5 +21,6 @@ export function changesOf(before: Values, after: Values): Change[] {
 function shown(values: Values, name: string): string | null {
   if (values === null || !(name in values)) return null;
   const value = values[name];
-  return typeof value === "string" ? value : JSON.stringify(value);
+  const text = written(value);
+  return typeof value === "string" && text.startsWith('"') ? value : text;
 }

@@ -2,6 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { useAct } from "../../api/act";
 import { api, ask } from "../../api/client";
+import { written } from "../../api/json";
 import { jobQuery } from "../../api/queries";
 import { Confirm, Dialog, ErrorState, Skeleton, short, Textarea } from "../../ui";
 import { parametersOf } from "./parameters";
@@ -21,7 +22,7 @@ export function EditAndRetry({ letter, organization, onClose }: Props) {
     return (
       <Editor
         title={title}
-        text={JSON.stringify(job.data.parameters, null, 2)}
+        text={written(job.data.parameters, true)}
         letter={letter}
         organization={organization}
         onClose={onClose}

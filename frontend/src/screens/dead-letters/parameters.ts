@@ -1,8 +1,10 @@
+import { read } from "../../api/json";
+
 /** The parameters that were typed; a sentence where they are none. Pure. */
 export function parametersOf(text: string): Record<string, unknown> | string {
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = read(text);
   } catch (error) {
     return `This is no JSON: ${error instanceof Error ? error.message : "it can't be read"}.`;
   }

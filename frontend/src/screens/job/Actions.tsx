@@ -2,6 +2,7 @@ import { useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { useAct } from "../../api/act";
 import { api, ask, BASE } from "../../api/client";
+import { written } from "../../api/json";
 import { type Job, within } from "../../api/queries";
 import { useMay } from "../../shell/access";
 import { Button, Confirm, CopyButton, Input, Textarea } from "../../ui";
@@ -110,7 +111,7 @@ function Cancel({ job, onClose }: Props) {
 }
 
 function Retry({ job, onClose, edit = false }: Props & { edit?: boolean }) {
-  const [text, setText] = useState(() => JSON.stringify(job.parameters, null, 2));
+  const [text, setText] = useState(() => written(job.parameters, true));
   const parameters = edit ? parsed(text) : undefined;
   const retry = useChange(
     { job, onClose },

@@ -1,4 +1,5 @@
 import { useQuery } from "@tanstack/react-query";
+import { written } from "../../api/json";
 import type { Job } from "../../api/queries";
 import { Card, Code, CopyButton, Skeleton, Trouble } from "../../ui";
 import { Hidden } from "./Failure";
@@ -6,7 +7,7 @@ import { resultQuery } from "./queries";
 
 /** What the job was submitted with. */
 export function Parameters({ job }: { job: Job }) {
-  const text = JSON.stringify(job.parameters, null, 2);
+  const text = written(job.parameters, true);
   return (
     <Card title="Parameters" actions={!job.payload_hidden && <CopyButton text={text} />}>
       {job.payload_hidden ? <Hidden what="What it was submitted with" /> : <Code text={text} label="Parameters" />}
@@ -25,7 +26,7 @@ export function ResultValue({ job }: { job: Job }) {
       <Card title="Result">{found.error ? <Trouble source={found} /> : <Skeleton rows={3} className="p-3" />}</Card>
     );
   if (!data.payload_hidden && data.value === null) return null;
-  const text = JSON.stringify(data.value, null, 2);
+  const text = written(data.value, true);
   return (
     <Card title="Result" actions={!data.payload_hidden && <CopyButton text={text} />}>
       <Trouble source={found} className="mb-3" />

@@ -1,3 +1,4 @@
+import { written } from "../../api/json";
 import type { Job } from "../../api/queries";
 
 /** The command that submits a job like this one. The token stays a variable: it is nobody's to copy. */
@@ -17,7 +18,7 @@ export function curl(
     `curl ${quoted(url)}`,
     '-H "Authorization: Bearer $FAIRLANE_TOKEN"',
     "-H 'Content-Type: application/json'",
-    `-d ${quoted(JSON.stringify(body))}`,
+    `-d ${quoted(written(body))}`,
   ].join(" \\\n  ");
 }
 

@@ -1,6 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { useState } from "react";
+import { written } from "../../api/json";
 import { useRefetch } from "../../live/hooks";
 import { useMay, useOrganization } from "../../shell/access";
 import {
@@ -163,7 +164,7 @@ function Parameters({ schedule: { name, parameters, payload_hidden } }: { schedu
   return (
     <details className="text-xs">
       <summary className="cursor-pointer text-muted hover:text-ink">Parameters</summary>
-      <Code text={JSON.stringify(parameters, null, 2)} label={`Parameters of ${name}`} className="mt-1" />
+      <Code text={written(parameters, true)} label={`Parameters of ${name}`} className="mt-1" />
     </details>
   );
 }

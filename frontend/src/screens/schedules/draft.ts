@@ -1,5 +1,7 @@
 /** A schedule as it is written into the form, and what is sent of it. Pure. */
+
 import type { Schema } from "../../api/client";
+import { written } from "../../api/json";
 import { parsed } from "../submit/parsed";
 import { inUnit, secondsOf, type Unit } from "./ticks";
 
@@ -89,5 +91,5 @@ function keepsParameters({ parameters, jobType }: Draft, schedule: Schedule | nu
 }
 
 function shownParameters(schedule: Schedule | null): string {
-  return schedule?.payload_hidden ? "" : JSON.stringify(schedule?.parameters ?? {}, null, 2);
+  return schedule?.payload_hidden ? "" : written(schedule?.parameters ?? {}, true);
 }

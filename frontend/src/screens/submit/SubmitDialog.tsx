@@ -3,6 +3,7 @@ import { useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
 import { useAct } from "../../api/act";
 import { api, ask, type Schema } from "../../api/client";
+import { written } from "../../api/json";
 import { Problem } from "../../api/problem";
 import { type Job, jobTypesQuery } from "../../api/queries";
 import { Confirm, Input, Select, Textarea } from "../../ui";
@@ -21,7 +22,7 @@ interface Props {
 export function SubmitDialog({ organization, like, onClose }: Props) {
   const types = useQuery(jobTypesQuery(organization));
   const [type, setType] = useState(like?.job_type ?? "");
-  const [text, setText] = useState(() => JSON.stringify(like?.parameters ?? {}, null, 2));
+  const [text, setText] = useState(() => written(like?.parameters ?? {}, true));
   const [priority, setPriority] = useState<Schema["Priority"] | "">(like?.priority ?? "");
   const [delay, setDelay] = useState("");
   const navigate = useNavigate();

@@ -1,7 +1,9 @@
+import { read } from "../../api/json";
+
 /** A JSON object, or undefined where the text is none. */
 export function parsed(text: string): Record<string, unknown> | undefined {
   try {
-    const value: unknown = JSON.parse(text);
+    const value = read(text);
     return typeof value === "object" && value !== null && !Array.isArray(value)
       ? (value as Record<string, unknown>)
       : undefined;
