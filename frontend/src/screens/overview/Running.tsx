@@ -3,7 +3,7 @@ import { Link, useNavigate } from "@tanstack/react-router";
 import { jobsQuery } from "../../api/queries";
 import { useRefetch } from "../../live/hooks";
 import { JobLink } from "../../shell/JobLink";
-import { Card, Elapsed, EmptyState, Progress, StatusBadge, short, Table } from "../../ui";
+import { Card, count, Elapsed, EmptyState, Progress, StatusBadge, short, Table } from "../../ui";
 
 const SHOWN = 10;
 
@@ -33,7 +33,7 @@ export function Running({ organization, running }: { organization: string; runni
             search={{ status: ["running"] }}
             className="text-xs text-accent hover:underline"
           >
-            and {more} more
+            and {count(more, found.data?.total_is_capped)} more
           </Link>
         )
       }
