@@ -21,7 +21,7 @@ export class Problem extends Error {
   }
 }
 
-export const UNREACHABLE = new Problem(0, "unreachable", "The server does not answer. It is tried again and again.");
+export const UNREACHABLE = new Problem(0, "unreachable", "The server does not answer; try again.");
 
 /** The problem that an answer tells of, whatever its body is. */
 export function problemOf(response: Response, body: unknown): Problem {
