@@ -116,6 +116,23 @@ def test_chosen_ones_are_canceled_and_what_is_not_ones_own_is_refused(enter: Cal
     expect(page.get_by_role("dialog")).to_contain_text("1 job canceled or asked to stop. 1 job refused")
 
 
+def test_what_is_chosen_stays_chosen_while_it_is_on_the_page_and_no_longer(enter: Callable[..., Page], jobs: Site):
+    page = enter("ana", "o/acme/jobs?status=dead_letter")
+    expect(rows(page)).to_have_count(1)
+    page.get_by_role("link", name="Jobs", exact=True).click()
+    expect(rows(page)).to_have_count(8)
+    queued = rows(page).filter(has_text="queued").get_by_role("checkbox")
+    queued.nth(0).check()
+    queued.nth(1).check()
+    page.get_by_role("button", name="Cancel chosen").click()
+    page.get_by_role("dialog").get_by_role("button", name="Close").click()
+    expect(page.get_by_text("2 chosen")).to_be_visible()
+    page.go_back()
+    expect(rows(page)).to_have_count(1)
+    expect(page.get_by_text("All that fit:")).to_be_visible()
+    expect(page.get_by_text("chosen")).to_have_count(0)
+
+
 def test_half_of_a_label_changes_nothing_and_says_how_one_is_written(enter: Callable[..., Page], jobs: Site):
     page = enter("ana", "o/acme/jobs")
     page.get_by_role("button", name="More").click()

@@ -65,7 +65,8 @@ export function Bulk({ organization, filter, search, chosen, onDone, onBegun }: 
           filter={filter}
           {...asked}
           onBegun={onBegun}
-          onClose={() => {
+          onClose={() => setAsked(null)}
+          onDone={() => {
             setAsked(null);
             onDone();
           }}
@@ -87,10 +88,12 @@ interface ActProps {
   /** Null: all that fit the filter. */
   ids: string[] | null;
   onClose: () => void;
+  /** They were dealt with. */
+  onDone: () => void;
   onBegun: (action: string) => void;
 }
 
-function Act({ organization, filter, action, ids, onClose, onBegun }: ActProps) {
+function Act({ organization, filter, action, ids, onClose, onDone, onBegun }: ActProps) {
   const queries = useQueryClient();
   const [outcome, setOutcome] = useState<Outcome | null>(null);
   const abort = useRef(new AbortController());
@@ -113,11 +116,11 @@ function Act({ organization, filter, action, ids, onClose, onBegun }: ActProps) 
     touches: [within(organization)],
     after: ({ id }) => {
       onBegun(id);
-      onClose();
+      onDone();
     },
   });
   const words = WORDS[action];
-  if (each.data) return <Done words={words} outcome={each.data} onClose={onClose} />;
+  if (each.data) return <Done words={words} outcome={each.data} onClose={onDone} />;
   const matching = ids?.length ?? fitting.data?.matching;
   return (
     <Confirm
