@@ -1,9 +1,14 @@
+import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import type { Job } from "../../api/queries";
 import { Card, duration, Elapsed, Facts, short, Tag, Time, words } from "../../ui";
+import { firstStart } from "./attempts";
+import { historyQuery } from "./queries";
 
 /** What the job is. */
 export function Details({ job }: { job: Job }) {
+  const { data: history } = useQuery(historyQuery(job.organization, job.id));
+  const started = firstStart(history?.items ?? []);
   const labels = Object.entries(job.labels);
   return (
     <Card title="Details">
@@ -14,8 +19,7 @@ export function Details({ job }: { job: Job }) {
           ["Queue", job.queue],
           ["Priority", words(job.priority)],
           Date.parse(job.run_at) - Date.parse(job.created_at) > 1000 && ["Due", <Time key="at" at={job.run_at} />],
-          job.started_at !== null &&
-            job.status !== "queued" && ["Waited", <Elapsed key="wait" from={job.run_at} to={job.started_at} />],
+          started !== null && ["Waited", <Elapsed key="wait" from={job.run_at} to={started} />],
           job.started_at !== null && ["Started", <Time key="at" at={job.started_at} />],
           job.finished_at !== null && ["Ended", <Time key="at" at={job.finished_at} />],
           job.started_at !== null &&

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { attemptsOf, causesOf, type LogEntry, secondsLeft } from "./attempts";
+import { attemptsOf, causesOf, firstStart, type LogEntry, secondsLeft } from "./attempts";
 
 let sequence = 0;
 function entry(
@@ -48,6 +48,14 @@ describe("attempts", () => {
   it("of a job that was never claimed are none", () => {
     expect(attemptsOf([entry(null, "queued", 0), entry("queued", "canceled", 0)])).toEqual([]);
   });
+});
+
+it("a job waited until its first attempt, however many it has had", () => {
+  const first = entry("queued", "running", 1);
+  const failed = [entry("running", "failed", 1), entry("failed", "queued", 1), entry("queued", "running", 2)];
+
+  expect(firstStart([entry(null, "queued", 0), first, ...failed])).toBe(first.at);
+  expect(firstStart([entry(null, "queued", 0)])).toBeNull();
 });
 
 describe("causes", () => {

@@ -45,6 +45,11 @@ export function attemptsOf(entries: readonly LogEntry[]): Attempt[] {
   return attempts;
 }
 
+/** When its first attempt began, until when it only waited; null: it has had none. */
+export function firstStart(entries: readonly LogEntry[]): string | null {
+  return entries.find(({ to_status }) => to_status === "running")?.at ?? null;
+}
+
 export interface Cause {
   /** Its last line: the error's type and what it says. */
   headline: string;
