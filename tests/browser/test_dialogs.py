@@ -96,3 +96,24 @@ def test_what_fails_says_so_without_a_dialog_and_after_one_was_closed(enter: Cal
     page.get_by_role("button", name="Account of olga").click()
     page.get_by_role("button", name="Log out").click()
     expect(page.get_by_text(FAILED)).to_be_visible()
+
+
+def test_a_form_stays_when_what_it_is_about_could_not_be_refreshed(enter: Callable[..., Page], site: Site):
+    page = enter("ana", "o/acme/settings")
+    name = page.get_by_label("Name")
+    name.fill("Acme Ltd.")
+    page.route(
+        "**/api/v1/organizations/acme",
+        lambda route: fail(route) if route.request.method == "GET" else route.continue_(),
+    )
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("alert")).to_have_text(f"Could not be refreshed. {FAILED}")
+    expect(name).to_have_value("Acme Ltd.")
+
+
+def test_an_organization_that_is_suspended_is_not_called_paused(enter: Callable[..., Page], site: Site):
+    site.fl.organizations.pause("acme")
+    site.fl.organizations.suspend("acme")
+    page = enter("ana", "o/acme/settings")
+    expect(page.locator("main").get_by_text("suspended")).to_be_visible()
+    expect(page.locator("main").get_by_text("paused")).to_have_count(0)

@@ -2,7 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 import { type FormEvent, useState } from "react";
 import { useAct } from "../../api/act";
 import { api, ask, type Schema } from "../../api/client";
-import { Button, Dialog, ErrorState, Input, Select, Skeleton, sentence, Tag } from "../../ui";
+import { Button, Dialog, Input, Select, Skeleton, sentence, Tag, Trouble } from "../../ui";
 import { limitOf, limits, WINDOWS } from "./describe";
 import { LimitInput } from "./LimitInput";
 
@@ -17,9 +17,8 @@ export function Limits({ jobType, onClose }: { jobType: string; onClose: () => v
   });
   return (
     <Dialog open wide title={`Limits of ${jobType}`} onClose={onClose}>
-      {found.error ? (
-        <ErrorState error={found.error} onRetry={() => void found.refetch()} />
-      ) : found.data ? (
+      <Trouble source={found} />
+      {found.data ? (
         <div className="flex flex-col gap-5">
           <ul className="flex flex-col divide-y divide-line">
             {found.data.items.map((limit) => (
@@ -29,7 +28,7 @@ export function Limits({ jobType, onClose }: { jobType: string; onClose: () => v
           <SetLimit jobType={jobType} />
         </div>
       ) : (
-        <Skeleton />
+        !found.error && <Skeleton />
       )}
       <div className="flex justify-end">
         <Button onClick={onClose}>Close</Button>

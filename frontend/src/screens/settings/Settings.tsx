@@ -1,7 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { type FormEvent, useState } from "react";
 import { useAct } from "../../api/act";
-import { api, ask } from "../../api/client";
+import { api, ask, type Schema } from "../../api/client";
 import { organizationQuery, within } from "../../api/queries";
 import { useMay, useOrganization } from "../../shell/access";
 import {
@@ -9,7 +9,6 @@ import {
   Card,
   count,
   duration,
-  ErrorState,
   Facts,
   Input,
   Page,
@@ -17,6 +16,7 @@ import {
   StatusBadge,
   sentence,
   Time,
+  Trouble,
 } from "../../ui";
 import { Appearance } from "./Appearance";
 import { SavedViews } from "./SavedViews";
@@ -30,15 +30,14 @@ export function Settings() {
     <Page title="Settings">
       <div className="grid gap-5 lg:grid-cols-2">
         <Card title="Organization">
-          {found.error ? (
-            <ErrorState error={found.error} onRetry={() => void found.refetch()} />
-          ) : found.data ? (
+          <Trouble source={found} className="mb-4" />
+          {found.data ? (
             <div className="flex flex-col gap-5">
               {mayChange && <Name key={found.data.name} organization={organization} name={found.data.name} />}
               <Facts
                 items={[
                   ["Id", found.data.id],
-                  ["Status", <StatusBadge key="status" status={found.data.paused ? "paused" : found.data.status} />],
+                  ["Status", <StatusBadge key="status" status={statusOf(found.data)} />],
                   ["Weight", count(found.data.weight)],
                   ["Running at once", unlimited(found.data.max_running)],
                   ["Live jobs", unlimited(found.data.max_live_jobs)],
@@ -52,7 +51,7 @@ export function Settings() {
               <p className="text-xs text-muted">Weight and limits are set by operators.</p>
             </div>
           ) : (
-            <Skeleton />
+            !found.error && <Skeleton />
           )}
         </Card>
         <div className="flex flex-col gap-5">
@@ -62,6 +61,11 @@ export function Settings() {
       </div>
     </Page>
   );
+}
+
+/** One that is suspended may be paused beside that. */
+function statusOf({ status, paused }: Schema["Organization"]): string {
+  return status === "active" && paused ? "paused" : status;
 }
 
 function unlimited(value: number | null): string {
