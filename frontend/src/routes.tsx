@@ -5,10 +5,11 @@ import { Problem } from "./api/problem";
 import { meQuery } from "./api/queries";
 import { live } from "./live/client";
 import { auditSearch } from "./screens/audit/search";
-import { allLettersSearch, lettersSearch } from "./screens/dead-letters/search";
+import { lettersSearch } from "./screens/dead-letters/search";
 import { jobsSearch } from "./screens/jobs/filter";
 import { loginSearch } from "./screens/login/search";
 import { organizationsSearch } from "./screens/organizations/search";
+import { pageSearch } from "./search";
 import { NotFound } from "./shell/NotFound";
 import { Root } from "./shell/Root";
 import { InOperator, InOrganization } from "./shell/Shell";
@@ -100,16 +101,19 @@ const jobTypes = createRoute({
 const schedules = createRoute({
   getParentRoute: () => organization,
   path: "schedules",
+  validateSearch: pageSearch,
   component: lazyRouteComponent(() => import("./screens/schedules/Schedules"), "Schedules"),
 });
 const members = createRoute({
   getParentRoute: () => organization,
   path: "members",
+  validateSearch: pageSearch,
   component: lazyRouteComponent(() => import("./screens/members/Members"), "Members"),
 });
 const tokens = createRoute({
   getParentRoute: () => organization,
   path: "tokens",
+  validateSearch: pageSearch,
   component: lazyRouteComponent(() => import("./screens/tokens/Tokens"), "Tokens"),
 });
 const audit = createRoute({
@@ -151,7 +155,7 @@ const fairness = createRoute({
 const operatorDeadLetters = createRoute({
   getParentRoute: () => operator,
   path: "dead-letters",
-  validateSearch: allLettersSearch,
+  validateSearch: pageSearch,
   component: lazyRouteComponent(() => import("./screens/dead-letters/OperatorDeadLetters"), "OperatorDeadLetters"),
 });
 const operatorQueues = createRoute({
@@ -173,11 +177,13 @@ const workers = createRoute({
 const users = createRoute({
   getParentRoute: () => operator,
   path: "users",
+  validateSearch: pageSearch,
   component: lazyRouteComponent(() => import("./screens/users/Users"), "Users"),
 });
 const operatorTokens = createRoute({
   getParentRoute: () => operator,
   path: "tokens",
+  validateSearch: pageSearch,
   component: lazyRouteComponent(() => import("./screens/tokens/OperatorTokens"), "OperatorTokens"),
 });
 const operatorAudit = createRoute({

@@ -34,3 +34,13 @@ export function many(value: unknown): string[] {
   const all: unknown[] = Array.isArray(value) ? value : [value];
   return all.filter((each): each is string => typeof each === "string" && each !== "");
 }
+
+/** Of a list without filters the address has but its page: from where on. */
+export interface PageSearch {
+  cursor?: string;
+}
+
+export function pageSearch(search: Record<string, unknown>): PageSearch {
+  const cursor = one(search.cursor);
+  return cursor === undefined ? {} : { cursor };
+}

@@ -35,6 +35,19 @@ def test_a_member_is_added_changed_and_removed(enter: Callable[..., Page], site:
     assert Role.ADMIN in {one.role for one in site.fl.members.list("acme")}
 
 
+def test_the_browser_goes_a_page_back(enter: Callable[..., Page], site: Site):
+    for number in range(60):
+        site.fl.members.add("acme", f"user{number}")
+    page = enter("ana", "o/acme/members")
+    rows = page.get_by_role("table", name="Members").locator("tbody tr")
+    expect(rows).to_have_count(50)
+    page.get_by_role("button", name="Next page").click()
+    expect(rows).to_have_count(13)
+    expect(page).to_have_url(re.compile("cursor="))
+    page.go_back()
+    expect(rows).to_have_count(50)
+
+
 def test_a_token_s_secret_is_shown_once_and_it_is_revoked(enter: Callable[..., Page], site: Site):
     page = enter("ana", "o/acme/tokens")
     page.get_by_role("button", name="New token…").click()

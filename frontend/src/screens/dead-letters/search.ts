@@ -26,8 +26,3 @@ export function lettersSearch(search: Record<string, unknown>): LettersSearch {
     ...(typeof search.cursor === "string" && { cursor: search.cursor }),
   };
 }
-
-/** Of all organizations': from where on. */
-export function allLettersSearch({ cursor }: Record<string, unknown>): Pick<LettersSearch, "cursor"> {
-  return typeof cursor === "string" ? { cursor } : {};
-}

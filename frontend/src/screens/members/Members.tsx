@@ -4,6 +4,7 @@ import { useAct } from "../../api/act";
 import { api, ask, type Schema } from "../../api/client";
 import { meQuery, within } from "../../api/queries";
 import { useMay, useOrganization } from "../../shell/access";
+import { usePaging } from "../../shell/paging";
 import { Button, Card, type Column, Confirm, EmptyState, Page, Pager, RowActions, Table, Tag, Time } from "../../ui";
 import { MemberForm } from "./MemberForm";
 
@@ -14,7 +15,7 @@ export function Members() {
   const organization = useOrganization();
   const mayChange = useMay("members:change");
   const { data: me } = useQuery(meQuery);
-  const [cursor, setCursor] = useState<string | undefined>();
+  const { cursor, onCursor } = usePaging();
   const [edited, setEdited] = useState<Member | "new" | null>(null);
   const [removed, setRemoved] = useState<Member | null>(null);
   const found = useQuery(membersQuery(organization, cursor));
@@ -81,8 +82,8 @@ export function Members() {
         <Pager
           first={cursor === undefined}
           next={found.data?.next_cursor}
-          onFirst={() => setCursor(undefined)}
-          onNext={setCursor}
+          onFirst={() => onCursor(undefined)}
+          onNext={onCursor}
         />
       </Card>
       {edited && (

@@ -45,7 +45,7 @@ export function Organizations() {
     placeholderData: (before) => before,
   });
   const shares = useQuery({ ...sharesQuery(SHORTEST), refetchInterval: LOOK });
-  const go = (search: OrganizationsSearch) => void navigate({ to: ".", search, replace: true });
+  const go = (search: OrganizationsSearch, replace = false) => void navigate({ to: ".", search, replace });
   return (
     <Page
       title="Organizations"
@@ -56,7 +56,7 @@ export function Organizations() {
             hideLabel
             placeholder="Find by id or name"
             value={text}
-            onChange={(next) => go(next ? { text: next } : {})}
+            onChange={(next) => go(next ? { text: next } : {}, true)}
           />
           <Button look="primary" onClick={() => setEdited("new")}>
             New organization…

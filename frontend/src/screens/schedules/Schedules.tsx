@@ -4,6 +4,7 @@ import { useState } from "react";
 import { written } from "../../api/json";
 import { useRefetch } from "../../live/hooks";
 import { useMay, useOrganization } from "../../shell/access";
+import { usePaging } from "../../shell/paging";
 import {
   Button,
   Card,
@@ -33,7 +34,7 @@ export function Schedules() {
   const mayChange = useMay("schedules:change");
   const mayCreate = useMay("jobs:submit") && mayChange;
   const every = useRefetch(2) || 10_000; // no event tells of a tick
-  const [cursor, setCursor] = useState<string | undefined>();
+  const { cursor, onCursor } = usePaging();
   const [creating, setCreating] = useState(false);
   const found = useQuery({ ...schedulesQuery(organization, cursor), refetchInterval: every });
   const columns = columnsOf(organization);
@@ -67,8 +68,8 @@ export function Schedules() {
         <Pager
           first={cursor === undefined}
           next={found.data?.next_cursor}
-          onFirst={() => setCursor(undefined)}
-          onNext={setCursor}
+          onFirst={() => onCursor(undefined)}
+          onNext={onCursor}
         />
       </Card>
       {creating && <ScheduleForm schedule={null} onClose={() => setCreating(false)} />}

@@ -1,6 +1,6 @@
 import { useQuery } from "@tanstack/react-query";
-import { useState } from "react";
 import { api, ask } from "../../api/client";
+import { usePaging } from "../../shell/paging";
 import { Page } from "../../ui";
 import { NewTokenButton } from "./NewToken";
 import { OPERATOR_RIGHTS } from "./rights";
@@ -10,7 +10,8 @@ const KEY = ["operator", "tokens"] as const;
 
 /** Operators' API tokens, which open all organizations. */
 export function OperatorTokens() {
-  const [cursor, setCursor] = useState<string | undefined>();
+  const page = usePaging();
+  const { cursor } = page;
   const found = useQuery({
     queryKey: [...KEY, cursor],
     queryFn: ({ signal }) =>
@@ -31,7 +32,7 @@ export function OperatorTokens() {
       <TokenTable
         found={found}
         touches={KEY}
-        page={{ cursor, onCursor: setCursor }}
+        page={page}
         revoke={(token) => ask(api.DELETE("/api/v1/operator/tokens/{token}", { params: { path: { token } } }))}
       />
     </Page>

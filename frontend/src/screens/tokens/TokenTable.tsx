@@ -2,6 +2,7 @@ import type { UseQueryResult } from "@tanstack/react-query";
 import { useState } from "react";
 import { useAct } from "../../api/act";
 import type { Schema } from "../../api/client";
+import type { Paging } from "../../shell/paging";
 import { Button, Card, type Column, Confirm, EmptyState, Pager, StatusBadge, Table, Time, useNow } from "../../ui";
 import { Names } from "../members/Members";
 import { stateOf } from "./rights";
@@ -11,7 +12,7 @@ type Token = Schema["Token"];
 interface Props {
   found: UseQueryResult<{ items: Token[]; next_cursor?: string | null }>;
   touches: readonly unknown[];
-  page: { cursor: string | undefined; onCursor: (cursor: string | undefined) => void };
+  page: Paging;
   revoke: (token: string) => Promise<unknown>;
 }
 

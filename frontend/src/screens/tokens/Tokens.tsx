@@ -1,8 +1,8 @@
 import { useQuery } from "@tanstack/react-query";
-import { useState } from "react";
 import { api, ask } from "../../api/client";
 import { accessQuery, within } from "../../api/queries";
 import { useMay, useOrganization } from "../../shell/access";
+import { usePaging } from "../../shell/paging";
 import { Page } from "../../ui";
 import { NewTokenButton } from "./NewToken";
 import { TokenTable } from "./TokenTable";
@@ -12,7 +12,8 @@ export function Tokens() {
   const organization = useOrganization();
   const mayChange = useMay("tokens:change");
   const access = useQuery(accessQuery(organization));
-  const [cursor, setCursor] = useState<string | undefined>();
+  const page = usePaging();
+  const { cursor } = page;
   const key = within(organization, "tokens");
   const found = useQuery({
     queryKey: [...key, cursor],
@@ -48,7 +49,7 @@ export function Tokens() {
       <TokenTable
         found={found}
         touches={key}
-        page={{ cursor, onCursor: setCursor }}
+        page={page}
         revoke={(token) =>
           ask(
             api.DELETE("/api/v1/organizations/{organization}/tokens/{token}", {

@@ -3,6 +3,7 @@ import { useState } from "react";
 import { useAct } from "../../api/act";
 import { api, ask, type Schema } from "../../api/client";
 import { meQuery } from "../../api/queries";
+import { usePaging } from "../../shell/paging";
 import {
   Button,
   Card,
@@ -23,7 +24,7 @@ export type User = Schema["User"];
 
 /** People with a login of their own, and operators. */
 export function Users() {
-  const [cursor, setCursor] = useState<string | undefined>();
+  const { cursor, onCursor } = usePaging();
   const [edited, setEdited] = useState<User | "new" | null>(null);
   const [removed, setRemoved] = useState<User | null>(null);
   const { data: me } = useQuery(meQuery);
@@ -91,8 +92,8 @@ export function Users() {
         <Pager
           first={cursor === undefined}
           next={found.data?.next_cursor}
-          onFirst={() => setCursor(undefined)}
-          onNext={setCursor}
+          onFirst={() => onCursor(undefined)}
+          onNext={onCursor}
         />
       </Card>
       {edited && <UserForm user={edited === "new" ? null : edited} onClose={() => setEdited(null)} />}
