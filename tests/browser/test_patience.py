@@ -69,6 +69,22 @@ def test_a_first_screen_that_could_not_be_shown_is_tried_again(enter: Callable[.
     expect(page.get_by_role("heading", name="Jobs")).to_be_visible()
 
 
+def test_what_is_missing_says_why(enter: Callable[..., Page], site: Site):
+    site.gate.pages = 100
+    job = site.done(site.submit())
+    page = enter("ana", "o/acme/queues")
+    for part in ("explanation", "history", "result", "artifacts"):
+        page.route(f"**/jobs/{job}/{part}", lambda route: route.fulfill(status=500, body="{}"))
+    page.route("**/job-counts*", lambda route: route.fulfill(status=500, body="{}"))
+    page.get_by_role("link", name="Jobs", exact=True).click()
+    expect(page.get_by_role("alert")).to_contain_text("The server answered with 500")
+    page.get_by_title(job).click()
+    for title in ("How it ended", "Attempts", "Result", "Files", "History"):
+        card = page.locator("section", has=page.get_by_role("heading", name=title))
+        expect(card.get_by_role("alert")).to_contain_text("The server answered with 500")
+        expect(card.get_by_role("status", name="Loading")).to_have_count(0)
+
+
 def test_what_could_not_be_asked_of_all_organizations_says_so(enter: Callable[..., Page], site: Site):
     page = enter("olga", "api/v1/health")
     page.clock.install()

@@ -23,8 +23,9 @@ export function JobPage() {
   const found = useQuery({ ...jobQuery(organization, id), refetchInterval });
   const { data: job, error } = found;
   // What stands at the top is asked for at the same time, and shown together: else it would push down what is there.
+  // Once: where that failed, its parts ask again, and the page stays.
   const isComing = [useQuery(historyQuery(organization, id)), useQuery(explanationQuery(organization, id))].some(
-    ({ isLoading }) => isLoading,
+    ({ isFetched }) => !isFetched,
   );
   if (error && !job) {
     const isGone = error instanceof Problem && (error.status === 404 || error.status === 422);
