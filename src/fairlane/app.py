@@ -106,16 +106,9 @@ class Fairlane:
         subscribers: Iterable[Emit] = (),
     ) -> None:
         self.settings = settings = url if isinstance(url, Settings) else Settings.load(url)
-        self.database = Database(
-            settings.url,
-            clock=clock,
-            pool_size=settings.pool_size,
-            lock_seconds=settings.lock_timeout,
-            role=DatabaseRole.APP,
-            production=settings.production,
-            is_default="url" not in settings.model_fields_set,
-        )
-        self.emit = Fanout((log_event, Alerts(self.database, settings.dead_letter_alert), *subscribers))
+        self.database = _database(settings, clock)
+        self._alerts = Alerts(self.database, settings.dead_letter_alert)
+        self.emit = Fanout((log_event, self._alerts, *subscribers))
         self.database.alarm = DeadLetterAlarm(self.database, settings.dead_letter_alert, self.emit)
         self._hints = Hints(self.database)
         self.database.hint = self._hints.send
@@ -152,6 +145,7 @@ class Fairlane:
     def close(self) -> None:
         """Close the database connections."""
         self._hints.close()
+        self._alerts.close()
         self.database.close()
 
     def migrate(self) -> None:
@@ -542,6 +536,18 @@ class Fairlane:
         """
         if isinstance(self.directory, HostDirectory):
             self.directory.changed(organization, user)
+
+
+def _database(settings: Settings, clock: Clock | None) -> Database:
+    return Database(
+        settings.url,
+        clock=clock,
+        pool_size=settings.pool_size,
+        lock_seconds=settings.lock_timeout,
+        role=DatabaseRole.APP,
+        production=settings.production,
+        is_default="url" not in settings.model_fields_set,
+    )
 
 
 def _keyring(settings: Settings) -> Keyring:

@@ -2,11 +2,13 @@
 
 from contextlib import ExitStack
 
+from sqlalchemy import func, select
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from fairlane import JobContext
-from fairlane.domain.events import JobEnded, JobProgressed
-from tests.runtime.worker_kit import Engine, Gate, another, engine, running
+from fairlane import JobContext, PermanentError
+from fairlane.domain.events import DeadLetterAlert, JobEnded, JobProgressed
+from fairlane.store.tables import alerts
+from tests.runtime.worker_kit import Engine, Gate, another, engine, running, until
 
 
 def holding_all(fl: Engine, gate: Gate) -> None:
@@ -43,6 +45,26 @@ def test_handlers_that_hold_all_connections_stop_no_other_job(database_url: str)
                 assert elsewhere.look(job).status == "completed"
             gate.open()
             assert elsewhere.ended(hog).status == "completed"
+
+
+def test_handlers_that_hold_all_connections_keep_no_alert_from_being_written_down(database_url: str) -> None:
+    """It is who writes the ends of attempts that would wait for one."""
+    with engine(database_url, pool_size=1, dead_letter_alert=1) as fl, another(fl) as elsewhere:
+        gate = Gate()
+        holding_all(fl, gate)
+
+        @fl.job_type("bad")
+        def bad(ctx: JobContext) -> None:
+            raise PermanentError("broken for good")
+
+        hog = fl.give("hog")
+        with running(fl.worker()):
+            fl.events.wait(JobProgressed, job_id=hog.id)
+            assert elsewhere.ended(elsewhere.give("bad")).status == "dead_letter"
+            fl.events.wait(DeadLetterAlert)
+            number = select(func.count()).select_from(alerts).where(alerts.c.organization_id == "acme")
+            until(lambda: elsewhere.database.look(lambda c: c.execute(number).scalar_one(), of="acme") == 1)
+            gate.open()
 
 
 def test_a_database_in_memory_serves_the_worker_through_its_one_connection() -> None:

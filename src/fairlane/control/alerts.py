@@ -12,14 +12,15 @@ from fairlane.store.transaction import Database
 
 
 class Alerts:
-    """A subscriber.
+    """A subscriber, with a database connection of its own: whoever writes the ends of attempts tells of dead letters,
+    and must not wait for one that handlers or the application hold.
 
     Args:
         threshold: of dead letters.
     """
 
     def __init__(self, database: Database, threshold: int) -> None:
-        self._database = database
+        self._database = database.sibling(pool_size=1, role=database.role)
         self._threshold = threshold
 
     def __call__(self, event: Event) -> None:
@@ -36,6 +37,10 @@ class Alerts:
             self._database.write(work, of=event.organization)
         except FairlaneError:
             return
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._database.close()
 
     def _add(self, values: dict[str, Any], connection: Connection) -> None:
         feed.add_alert(connection, {**values, "at": self._database.clock.now(connection)})
