@@ -1,19 +1,22 @@
 """Socket.IO over real connections: who is let in, and what they are told."""
 
 import asyncio
+import socket
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 import socketio.exceptions
+import websockets
 
 from fairlane import JobContext, Submission
 from fairlane.realtime.sockets import Sockets
 from tests.api.served import Api
-from tests.realtime.watching import PATIENCE, Watcher, eventually, forge, ticket_of
+from tests.realtime.watching import PATIENCE, Watcher, eventually, forge, tell_much, ticket_of
 from tests.realtime.wire import Wire
 
 Connect = Callable[..., Any]
@@ -302,3 +305,22 @@ async def test_who_takes_nothing_is_dropped_and_holds_up_nobody(
         await reading.until_status(jobs[-1].id, "queued")
     assert [one.principal.user for one in hub.clients] == ["member"]
     assert "reset" not in reading.names()
+
+
+async def test_a_websocket_by_which_nothing_is_read_is_not_kept(api: Api, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("fairlane.cli.server._READ_PATIENCE", 0.1)
+    place = f"{api.url.replace('http', 'ws')}/api/v1/socket.io/?EIO=4&transport=websocket"
+    ticket, live = await ticket_of(api, api.token("member")), api.app.state.web.live
+    with socket.socket() as reader:
+        # Else the kernel itself takes some megabytes.
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        reader.connect((urlsplit(api.url).hostname, urlsplit(api.url).port))
+        connection = await websockets.connect(place, sock=reader, compression=None, max_queue=1, ping_interval=None)
+        for sent in (f'40{{"ticket":"{ticket}"}}', '420["subscribe",{"organization":"acme"}]'):
+            await connection.recv()
+            await connection.send(sent)
+        await eventually(lambda: live.hub.rooms)
+        live._task.get_loop().call_soon_threadsafe(tell_much, live.hub)
+        await eventually(lambda: not api.server._server.server_state.connections)
+        connection.transport.abort()
+    await eventually(lambda: not live.hub.clients)

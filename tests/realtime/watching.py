@@ -11,7 +11,8 @@ import socketio
 from sqlalchemy import Connection, insert
 
 from fairlane import Fairlane
-from fairlane.realtime.events import EVENTS, Heartbeat
+from fairlane.realtime.events import EVENTS, Heartbeat, JobProgress, Reset
+from fairlane.realtime.hub import Hub, Message
 from fairlane.store.tables import execution_log
 from tests.api.served import Api
 
@@ -144,3 +145,12 @@ async def eventually(is_so: Callable[[], object]) -> None:
             return
         await asyncio.sleep(0.01)
     raise AssertionError("it never was so")
+
+
+def tell_much(hub: Hub) -> None:
+    """Tell the one room that there is more than the network takes for somebody who does not read."""
+    (room,) = hub.rooms
+    for number in range(200):
+        message = Message(room, Reset(room=room.name, cursor=f"{number}"))
+        message.name, message.data = JobProgress.name, {"message": "x" * 100_000}
+        hub.tell(message)

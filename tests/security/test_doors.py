@@ -21,11 +21,10 @@ from fairlane.api.resources import audit
 from fairlane.cli import server
 from fairlane.control import passwords
 from fairlane.realtime import sse
-from fairlane.realtime.events import Reset
-from fairlane.realtime.hub import Message
 from tests.api.served import PASSWORD, Api
 from tests.control.cheap_passwords import REAL
 from tests.patience import PATIENCE
+from tests.realtime.watching import tell_much
 from tests.store.test_haste import FOR_EVER
 
 UPGRADE = {
@@ -114,15 +113,7 @@ def unread(api: Api) -> socket.socket:
     head = f"GET /api/v1/organizations/acme/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {secret}\r\n"
     reader.sendall(f"{head}Connection: close\r\n\r\n".encode())
     assert reader.recv(12) == b"HTTP/1.1 200"
-
-    def tell() -> None:
-        (room,) = live.hub.rooms
-        for _ in range(200):
-            message = Message(room, Reset(room=room.name, cursor="c"))
-            message.name, message.data = "job_progress", {"message": "x" * 100_000}
-            live.hub.tell(message)
-
-    live._task.get_loop().call_soon_threadsafe(tell)
+    live._task.get_loop().call_soon_threadsafe(tell_much, live.hub)
     return reader
 
 

@@ -8,6 +8,7 @@ import h11
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 _HEAD_PATIENCE: Final = 10.0  # seconds
 _READ_PATIENCE: Final = 30.0  # seconds from one look to the next whether something was taken
@@ -17,7 +18,7 @@ class ApiServer(uvicorn.Server):
     """Uvicorn, which ends sockets and streams before it waits for open requests: they would never end."""
 
     def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
-        config.http = PunctualProtocol
+        config.http, config.ws = PunctualProtocol, SocketProtocol
         super().__init__(config)
         self._live = app.state.web.live
 
@@ -27,32 +28,15 @@ class ApiServer(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-class PunctualProtocol(H11Protocol):
-    """Uvicorn's, which closes a connection whose head is not whole in time, or by which nothing of an answer is taken.
+class _ReadProtocol(asyncio.Protocol):
+    """Ends a connection by which nothing is read of what was sent: uvicorn's would wait for that for ever."""
 
-    Its own limits are those of a head's size, of connections at once, and of a rest between two requests: whoever sends
-    a byte now and then, or reads nothing, would keep a connection for ever.
-    """
-
-    _late: asyncio.TimerHandle | None = None
+    loop: asyncio.AbstractEventLoop
+    transport: asyncio.Transport
     _unread: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
-        """Wait for the first head."""
-        super().connection_made(transport)
-        self._wait()
-
-    def data_received(self, data: bytes) -> None:
-        """Take what came; the first byte of a head begins the wait for it."""
-        if self._late is None and self.conn.their_state is h11.IDLE:
-            self._wait()
-        super().data_received(data)
-        if self.conn.their_state is not h11.IDLE:
-            self._wait_no_more()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget it."""
-        self._wait_no_more()
         self._look_no_more()
         super().connection_lost(exc)
 
@@ -80,6 +64,38 @@ class PunctualProtocol(H11Protocol):
         if self._unread is not None:
             self._unread.cancel()
             self._unread = None
+
+
+class SocketProtocol(_ReadProtocol, WebSocketsSansIOProtocol):
+    """Uvicorn's for WebSockets."""
+
+
+class PunctualProtocol(_ReadProtocol, H11Protocol):
+    """Uvicorn's, which closes a connection whose request line and headers are not whole in time.
+
+    Its own limits are those of a head's size, of connections at once, and of a rest between two requests: whoever sends
+    a byte now and then would keep a connection for ever.
+    """
+
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
+        """Wait for the first head."""
+        super().connection_made(transport)
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came; the first byte of a head begins the wait for it."""
+        if self._late is None and self.conn.their_state is h11.IDLE:
+            self._wait()
+        super().data_received(data)
+        if self.conn.their_state is not h11.IDLE:
+            self._wait_no_more()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget it."""
+        self._wait_no_more()
+        super().connection_lost(exc)
 
     def _wait(self) -> None:
         self._late = self.loop.call_later(_HEAD_PATIENCE, self.transport.close)
