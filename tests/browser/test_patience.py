@@ -96,3 +96,12 @@ def test_what_could_not_be_asked_of_all_organizations_says_so(enter: Callable[..
     page.goto(f"{site.url}/operator")
     expect(page.get_by_role("alert")).to_contain_text("The server answered with 500")
     expect(page.get_by_role("table", name="Organizations")).to_be_visible()
+
+
+def test_what_may_hold_jobs_back_says_so_where_it_is_not_known(enter: Callable[..., Page], site: Site):
+    page = enter("olga", "api/v1/health")
+    for question in ("**/breakers", "**/stranded-jobs"):
+        page.route(question, lambda route: route.fulfill(status=500, body="{}"))
+    for path in ("operator/job-types", "operator/workers", "o/acme/job-types"):
+        page.goto(f"{site.url}/{path}")
+        expect(page.get_by_role("alert")).to_contain_text("The server answered with 500")

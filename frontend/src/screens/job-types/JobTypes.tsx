@@ -7,7 +7,20 @@ import { useRefetch } from "../../live/hooks";
 import { useOrganization } from "../../shell/access";
 import { SpanSelect } from "../../shell/SpanSelect";
 import { USUAL } from "../../span";
-import { Card, type Column, cx, duration, EmptyState, Page, plural, StatusBadge, Table, Tag, Time } from "../../ui";
+import {
+  Card,
+  type Column,
+  cx,
+  duration,
+  EmptyState,
+  Page,
+  plural,
+  StatusBadge,
+  Table,
+  Tag,
+  Time,
+  Trouble,
+} from "../../ui";
 import { attempts, limits, percent, type Recent, recent } from "./describe";
 
 export type JobType = Schema["JobTypeView"];
@@ -39,6 +52,7 @@ export function JobTypes() {
       description="What can be submitted here, how it is run, and how attempts that ended of late went."
       actions={<SpanSelect minutes={minutes} />}
     >
+      <Trouble source={breakers.error ? breakers : metrics} />
       {(breakers.data?.items ?? []).map((breaker) => (
         <Resting key={breaker.job_type} organization={organization} breaker={breaker} />
       ))}

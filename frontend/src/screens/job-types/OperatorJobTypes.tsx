@@ -6,7 +6,7 @@ import { api, ask, type Schema } from "../../api/client";
 import { useRefetch } from "../../live/hooks";
 import { SpanSelect } from "../../shell/SpanSelect";
 import { USUAL } from "../../span";
-import { Button, Card, type Column, Confirm, Page, RowActions, Table, Time } from "../../ui";
+import { Button, Card, type Column, Confirm, Page, RowActions, Table, Time, Trouble } from "../../ui";
 import { Slowest } from "../overview/Slowest";
 import { PauseButton } from "../queues/Pausing";
 import { type JobType, jobTypeColumns, NoTypes } from "./JobTypes";
@@ -142,13 +142,14 @@ function Breakers() {
     toastsError: true,
   });
   const breakers = found.data?.items ?? [];
-  if (breakers.length === 0) return null;
+  if (breakers.length === 0) return <Trouble source={found} />;
   return (
     <Card flush title="Open circuit breakers">
       <Table
         caption="Open circuit breakers"
         rows={breakers}
         rowKey={({ organization, job_type }) => `${organization} ${job_type}`}
+        source={found}
         columns={[
           { head: "Job type", wide: true, cell: ({ job_type }) => job_type },
           { head: "Organization", cell: ({ organization }) => organization },

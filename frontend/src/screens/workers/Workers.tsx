@@ -18,6 +18,7 @@ import {
   Table,
   Tag,
   Time,
+  Trouble,
 } from "../../ui";
 import { stateOf, versions, type Worker } from "./states";
 
@@ -178,7 +179,7 @@ function Drain({ worker, onClose }: { worker: Worker; onClose: () => void }) {
   );
 }
 
-/** Jobs that no live worker could claim; nothing where there are none. */
+/** Jobs that no live worker could claim; nothing where there are none, as far as one knows. */
 function Stranded() {
   const every = useRefetch(2) || 10_000;
   const found = useQuery({
@@ -187,7 +188,7 @@ function Stranded() {
     refetchInterval: every,
   });
   const items = found.data?.items ?? [];
-  if (items.length === 0) return null;
+  if (items.length === 0) return <Trouble source={found} />;
   return (
     <div
       role="status"
