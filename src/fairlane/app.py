@@ -10,6 +10,7 @@ from fairlane.config import Settings
 from fairlane.control.alerts import Alerts
 from fairlane.control.asynchronous import (
     AsyncAudit,
+    AsyncBulk,
     AsyncDeadLetters,
     AsyncJobTypes,
     AsyncKeys,
@@ -570,6 +571,7 @@ class AsyncVerbs(Verbs[Fairlane]):
         self.tokens = AsyncTokens(sync.tokens)
         self.keys = AsyncKeys(sync.keys)
         self.audit = AsyncAudit(sync.audit)
+        self.bulk = AsyncBulk(sync.bulk)
 
     migrate = asynchronous(Fairlane.migrate)
     submit = asynchronous(Fairlane.submit)

@@ -11,9 +11,13 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from fairlane import Fairlane, JobNotFound, JobStatus, Membership, OrganizationStatus, Role, Standing
 from tests.store.races.scene import Scene
 
-# What an async application has no use for: it decorates, builds and closes as any other.
-SYNC_ONLY = {"close", "job_type", "worker"}
-GROUPS = ("organizations", "members", "queues", "job_types", "dead_letters")
+# What an async application has no use for: it decorates, builds and closes as any other. An export is an iterator, of
+# pages that `list` gives.
+SYNC_ONLY = {"close", "job_type", "worker", "export"}
+GROUPS = (
+    *("organizations", "members", "queues", "job_types", "dead_letters", "bulk", "schedules"),
+    *("users", "tokens", "keys", "audit"),
+)
 
 
 def verbs(thing: object) -> set[str]:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from fairlane.control.audit import Audit
+from fairlane.control.bulk import Bulk
 from fairlane.control.dead_letters import DeadLetters
 from fairlane.control.job_types import JobTypes
 from fairlane.control.keys import Keys
@@ -139,6 +140,7 @@ class AsyncUsers(Verbs[Users]):
     redeem = asynchronous(Users.redeem)
     log_out = asynchronous(Users.log_out)
     principal = asynchronous(Users.principal)
+    identified = asynchronous(Users.identified)
 
 
 class AsyncTokens(Verbs[Tokens]):
@@ -149,6 +151,7 @@ class AsyncTokens(Verbs[Tokens]):
     get = asynchronous(Tokens.get)
     revoke = asynchronous(Tokens.revoke)
     principal = asynchronous(Tokens.principal)
+    is_empty = asynchronous(Tokens.is_empty)
 
 
 class AsyncKeys(Verbs[Keys]):
@@ -166,3 +169,12 @@ class AsyncAudit(Verbs[Audit]):
     """`fl.aio.audit`."""
 
     list = asynchronous(Audit.list)
+
+
+class AsyncBulk(Verbs[Bulk]):
+    """`fl.aio.bulk`."""
+
+    start = asynchronous(Bulk.start)
+    get = asynchronous(Bulk.get)
+    list = asynchronous(Bulk.list)
+    stop = asynchronous(Bulk.stop)
