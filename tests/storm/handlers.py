@@ -41,13 +41,16 @@ async def in_loop(ctx: JobContext, seconds: float, way: str) -> dict[str, Any]:
     if way == "checkpoint":
         await ctx.checkpoint(ctx.attempt)
         ledger.write(ctx, Kind.KEEP)
+    with _told(ctx):
+        await asyncio.sleep(_seconds(ctx, seconds, way))
+    # Who was stopped meanwhile may have lost the lease under which it writes these.
+    if way == "checkpoint":
+        await ctx.checkpoint(ctx.attempt)
     if way == "report":
         ctx.log(str(ctx.attempt))
         ctx.progress(50, str(ctx.attempt))
     if way == "file":
         await ctx.artifact(FILE, str(ctx.attempt))
-    with _told(ctx):
-        await asyncio.sleep(_seconds(ctx, seconds, way))
     return _end(ctx, way)
 
 
@@ -62,13 +65,15 @@ def in_thread(ctx: JobContext, seconds: float, way: str) -> dict[str, Any]:
     if way == "checkpoint":
         ctx.checkpoint(ctx.attempt)
         ledger.write(ctx, Kind.KEEP)
+    with _told(ctx):
+        ctx.sleep(_seconds(ctx, seconds, way))
+    if way == "checkpoint":
+        ctx.checkpoint(ctx.attempt)
     if way == "report":
         ctx.log(str(ctx.attempt))
         ctx.progress(50, str(ctx.attempt))
     if way == "file":
         ctx.artifact(FILE, str(ctx.attempt))
-    with _told(ctx):
-        ctx.sleep(_seconds(ctx, seconds, way))
     return _end(ctx, way)
 
 
