@@ -129,6 +129,8 @@ class Fleet:
     def _end(self) -> None:
         left = [(slot.worker, slot.process) for slot in self.slots if slot.process is not None]
         asked = {worker for worker, process in left if process.poll() is None}
+        # In one that is still being imported nobody hears a signal yet: it just ends.
+        up = {worker for worker, _ in left if folder.up_file(self.directory, worker).exists()}
         for _, process in left:
             process.send_signal(signal.SIGCONT)
             process.terminate()
@@ -138,4 +140,5 @@ class Fleet:
             except subprocess.TimeoutExpired:
                 process.kill()
                 code = process.wait()
-            self.exits.append(Exit(worker, code, was_asked=worker in asked))
+            if worker in up or code != -signal.SIGTERM:
+                self.exits.append(Exit(worker, code, was_asked=worker in asked))
