@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 
@@ -85,6 +86,30 @@ async def test_a_long_block_is_told_while_it_lasts() -> None:
     with watching(told, stuck_after=0.2):
         assert told.often.wait(PATIENCE)
     assert told.stuck == sorted(told.stuck)
+
+
+@pytest.mark.parametrize(("computed", "is_blocked"), [(0.0, False), (9.0, True)])
+def test_a_process_that_was_paused_blocked_nothing_and_one_that_computed_did(
+    monkeypatch: pytest.MonkeyPatch, computed: float, is_blocked: bool
+) -> None:
+    """SIGSTOP, or a machine that was frozen; the watch stood still as well. A regular expression holds it up, too."""
+    now, used = 0.0, 0.0
+    ticks = iter([(10.0, computed), (0.02, 0.0), (0.02, 0.0)])
+
+    def tick(_: float) -> bool:
+        nonlocal now, used
+        seconds, busy = next(ticks, (0.0, 0.0))
+        now, used = now + seconds, used + busy
+        return not seconds  # then it is over
+
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now, process_time=lambda: used))
+    told = Told()
+    watch = LoopWatch(told.on_blocked, told.on_stuck, 5.0)
+    monkeypatch.setattr(watch, "_stop", SimpleNamespace(wait=tick))
+    monkeypatch.setattr(watch, "_task", lambda: None)
+    watch._watch()
+    assert bool(told.blocked) is is_blocked
+    assert bool(told.stuck) is is_blocked
 
 
 async def test_a_watch_that_never_started_can_be_stopped() -> None:

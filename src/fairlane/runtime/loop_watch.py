@@ -13,6 +13,7 @@ from fairlane.runtime import executors
 
 _TICK: Final = 0.4  # seconds; each is two of the few times that an idle worker wakes up
 _BLOCKED_AFTER: Final = 1.0  # seconds
+_IDLE: Final = 0.1  # of the time
 _EXECUTORS: Final = Path(*executors.__path__)
 
 
@@ -60,14 +61,20 @@ class LoopWatch:
 
     def _watch(self) -> None:
         said: float | None = None
+        resumed = asked = time.monotonic()
+        used = time.process_time()
         while not self._stop.wait(_TICK):
+            now = time.monotonic()
+            if _was_paused(now - asked, time.process_time() - used):
+                resumed = now  # the loop could not turn either
             turn = self._last_turn
-            blocked = time.monotonic() - turn
+            blocked = now - max(turn, resumed)
             if blocked > _BLOCKED_AFTER and said != turn:
                 said = turn
                 self._on_blocked(blocked, self._where(), self._task())
             if blocked > self._stuck_after:
                 self._on_stuck(blocked)
+            asked, used = time.monotonic(), time.process_time()
 
     def _task(self) -> str | None:
         # The loop stands still, so its task is asked for from here.
@@ -84,6 +91,14 @@ class LoopWatch:
         handler = min(of_executors[-1] + 1 if of_executors else len(stack), len(stack) - 1)
         inner = f", within {_place(stack[-1])}" if handler < len(stack) - 1 else ""
         return _place(stack[handler]) + inner
+
+
+def _was_paused(seconds: float, computed: float) -> bool:
+    """Whether the whole process stood still during a tick of so many seconds, of which it computed so many.
+
+    What holds the interpreter, such as a regular expression, makes the watch late, too, but computes.
+    """
+    return seconds > _BLOCKED_AFTER and computed < seconds * _IDLE
 
 
 def _place(frame: traceback.FrameSummary) -> str:
