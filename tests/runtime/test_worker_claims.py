@@ -10,15 +10,17 @@ from uuid import UUID, uuid4
 
 import pytest
 from psycopg.types.json import set_json_loads
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from fairlane import CommitUnanswered, JobContext, StorageUnavailable
+from fairlane.domain.outcomes import Failed
 from fairlane.runtime import shift
 from fairlane.runtime.heartbeat import Heartbeat
 from fairlane.runtime.outlook import Outlooks
 from fairlane.runtime.watch import _PATIENCE, Watch
 from fairlane.store.statements import attempts, lanes, workers
 from fairlane.store.tables import jobs as job_table
+from fairlane.store.tables import results
 from tests.runtime.worker_kit import Engine, Gate, engine, running, started, until
 from tests.runtime.worker_store import Member, Monotonic, member, nothing, organizations, registered
 from tests.store.commits import breaking
@@ -230,6 +232,31 @@ def test_jobs_whose_lease_ran_out_before_they_began_are_not_begun_but_given_back
     assert begun == [2]
     assert fl.way(job) == ["queued", "running", "queued", "running", "completed"]
     assert fl.look(job).retry_count == 0
+
+
+@pytest.mark.parametrize("what", ["labels of its own", "labels of a parent", "result of a parent"])
+def test_a_job_that_can_t_be_read_any_more_fails_and_holds_up_no_other(fl: Engine, worker: Member, what: str) -> None:
+    parent = fl.give("work")
+    (first,) = worker.claim()
+    worker.end(first)
+    broken, other = fl.give("work", depends_on=[parent]), fl.give("work")
+
+    def spoil(connection: Connection) -> None:
+        if what == "result of a parent":
+            key = {"organization_id": "acme", "job_id": parent.id}
+            values = {"value": "{", "at": parent.created_at}
+            connection.execute(insert(results).values(**key, **values))
+        else:
+            spoiled = broken if what == "labels of its own" else parent
+            mine = (job_table.c.organization_id == "acme") & (job_table.c.id == spoiled.id)
+            connection.execute(update(job_table).where(mine).values(labels="{"))
+
+    fl.database.write(spoil, of="acme")
+    verdicts = {one.claimed.id: one.verdict for one in worker.claim()}
+    assert verdicts[other.id] is None
+    failed = verdicts[broken.id]
+    assert isinstance(failed, Failed)
+    assert failed.error.message.endswith("no JSON")
 
 
 def test_what_the_worker_knows_of_is_not_given_back(fl: Engine, worker: Member) -> None:

@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from fairlane.domain.outcomes import ErrorReport, Failed, Outcome, Released
-from fairlane.domain.sealing import Field, is_sealed
+from fairlane.domain.sealing import BROKEN, Field, is_sealed
 from fairlane.domain.secrets import bare
 from fairlane.domain.statuses import JobStatus
 from fairlane.registry.keyring import Keyring
@@ -62,6 +62,16 @@ def ready(one: Claimed, more: Extras, verdict: Outcome | None, ring: Ring | None
         verdict: of the checks at start, which goes before everything else.
         deferred: seconds that a job waits whose key is not here.
     """
+    try:
+        return _ready(one, more, verdict, ring, deferred)
+    except ValueError:
+        # Somebody changed them by hand. One job of that kind must not keep the others of its round from beginning.
+        bare_one = one._replace(labels=_NO_LABELS)
+        failed = Failed(_undecodable(one, Unreadable("its labels are no JSON", BROKEN)))
+        return Ready(bare_one, _facts(bare_one, NO_EXTRAS), verdict or failed)
+
+
+def _ready(one: Claimed, more: Extras, verdict: Outcome | None, ring: Ring | None, deferred: float) -> Ready:
     if ring is None and more.trouble is None:
         return Ready(one, _facts(one, more), verdict)
     if verdict is not None:
@@ -101,6 +111,8 @@ def _extras_of(connection: Connection, keyring: Keyring, one: Claimed) -> Extras
         return Extras(state, _parents(connection, keyring, one) if one.has_parents else ())
     except Unreadable as error:
         return Extras(trouble=error)
+    except ValueError:
+        return Extras(trouble=Unreadable("what a parent left is no JSON", BROKEN))
 
 
 def _parents(connection: Connection, keyring: Keyring, claimed: Claimed) -> tuple[ParentFacts, ...]:
