@@ -8,7 +8,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from threading import Event
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 import typer
@@ -95,6 +95,19 @@ def test_a_worker_shows_what_runs_and_what_has_ended(width: int) -> None:
     assert "host:1 serves all queues with 100 slots" in lines[1]
     assert "completed  acme  report.pdf  c3d4e5f6  1.50 s" in file.getvalue()
     assert file.getvalue().endswith("0 running, 1 completed\n")
+
+
+def test_a_worker_shows_nothing_that_was_taken_from_it_for_ever() -> None:
+    """No end of such an attempt is told."""
+    console, _ = screen(80)
+    display = WorkerDisplay(console)
+    display(e.WorkerStarted("host:1", 2, None))
+    display(e.JobStarted("acme", JOB, "report.pdf", 1))
+    display(e.LeaseLost("acme", JOB, "report.pdf"))
+    assert display._running == {}
+    for _ in range(10):
+        display(e.JobStarted("acme", uuid4(), "report.pdf", 1))
+    assert len(display._running) == 4
 
 
 def test_a_failed_attempt_names_the_command_that_shows_its_error() -> None:

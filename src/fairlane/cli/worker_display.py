@@ -5,6 +5,7 @@ times a second, so that thousands of jobs a second are not held up by a terminal
 """
 
 import logging
+import math
 import os
 import shlex
 import threading
@@ -51,6 +52,7 @@ class WorkerDisplay:
         self._console = console
         self._lock = threading.Lock()
         self._running: dict[UUID, _Running] = {}
+        self._most = math.inf
         self._lines: deque[Text] = deque(maxlen=_LINES_PER_REFRESH)
         self._unprinted = 0
         self._ended: dict[JobStatus, int] = {}
@@ -82,17 +84,23 @@ class WorkerDisplay:
     def _take(self, event: e.Event) -> None:
         match event:
             case e.JobStarted():
+                if len(self._running) >= self._most:
+                    # Of an attempt whose job was taken back nobody says that it ended: the oldest is such a one.
+                    del self._running[next(iter(self._running))]
                 self._running[event.job_id] = _Running(
                     event.organization, event.job_id, event.job_type, time.monotonic()
                 )
             case e.JobProgressed() if event.job_id in self._running:
                 running = self._running[event.job_id]
                 running.percent, running.message = event.percent, plain(event.message or "")
+            case e.LeaseLost():
+                self._running.pop(event.job_id, None)
             case e.JobEnded():
                 self._running.pop(event.job_id, None)
                 self._ended[event.status] = self._ended.get(event.status, 0) + 1
                 self._add(_ended_line(event))
             case e.WorkerStarted():
+                self._most = 2 * event.slots  # those that run, and those whose end is being written
                 queues = "all queues" if event.queues is None else ", ".join(event.queues)
                 self._head = f"{event.worker} serves {queues} with {number_of(event.slots, 'slot')}"
             case e.WorkerStopping():

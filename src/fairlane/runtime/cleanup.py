@@ -37,6 +37,7 @@ _SWEEP = 5_000  # edges a round
 # Breakers look at half an hour of them; no submission limit looks further back. Bulk actions are told of for as long.
 _COUNTS_KEPT = timedelta(days=1)
 _COUNTS = 10_000  # submissions a round
+_MOST_KEPT = 100_000  # jobs of which it is remembered that they have to stay
 _QUOTAS = 500  # looked at a round
 _BULK_ACTIONS = 500  # a round
 _START = Shelf("", "")
@@ -103,6 +104,8 @@ class Cleanup:
             if len(ids) > 1:
                 self._size = len(ids) // 2
                 return 0
+            if len(self._kept) >= _MOST_KEPT:
+                self._kept.clear()  # those that still have to stay are found anew
             self._kept.update(ids)
             deleted = 0
         is_last = len(page) < self._size

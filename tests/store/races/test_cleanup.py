@@ -1,5 +1,6 @@
 """Deletion beside everything that still needs a job: it goes wholly, or stays (R14)."""
 
+from functools import partial
 from threading import Event
 from typing import Any
 
@@ -64,6 +65,22 @@ def test_a_job_that_a_host_refers_to_stays_and_holds_up_no_other(scene: Scene, c
     assert [is_there(scene, job) for job in jobs] == [False, True, False, False, False]
 
 
+def test_of_jobs_that_a_host_refers_to_no_more_are_remembered_than_a_bound(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("fairlane.runtime.cleanup._MOST_KEPT", 2)
+    jobs = [completed(scene) for _ in range(6)]
+    grow_old(scene)
+    scene.write(lambda connection: refer(connection, jobs[0], "IMMEDIATE"))
+    for job in jobs[1:5]:
+        scene.write(partial(add_reference, job))
+    cleaner = scene.cleaner()
+    for _ in range(4):
+        cleaner.run_once()
+        assert len(cleaner._kept) <= 2
+    assert [is_there(scene, job) for job in jobs] == [True] * 5 + [False]
+
+
 def refer(connection: Connection, job: Job, checked: str) -> None:
     """A host's table with a foreign key to jobs, and a row of it."""
     connection.execute(
@@ -73,6 +90,10 @@ def refer(connection: Connection, job: Job, checked: str) -> None:
             f" DEFERRABLE INITIALLY {checked})"
         )
     )
+    add_reference(job, connection)
+
+
+def add_reference(job: Job, connection: Connection) -> None:
     key = job.id.hex if connection.dialect.name == "sqlite" else job.id
     connection.execute(text("INSERT INTO orders VALUES ('acme', :id)"), {"id": key})
 
