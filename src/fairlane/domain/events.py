@@ -73,6 +73,9 @@ class JobProgressed:
 class JobEnded:
     """An attempt ended, and its end is in the database.
 
+    Jobs that end without an attempt have none of it: those that are canceled while they wait, that go to dead letter
+    with their parent or their organization, or because their worker was lost too often. The execution log has them all.
+
     `error_type` None: it ended well; `failed`: which of how many it was, if it failed.
     """
 
