@@ -16,6 +16,7 @@ from fairlane import (
     JobContext,
     JobStatus,
     PermanentError,
+    StorageUnavailable,
     Submission,
     TransientError,
 )
@@ -429,3 +430,21 @@ def test_a_job_of_an_organization_that_has_just_got_its_key_runs_where_that_is_n
             with running(fl.worker()):
                 started(fl, job)
                 assert fl.ended(job).status is JobStatus.COMPLETED
+
+
+def test_what_seals_anew_stands_in_the_audit_also_where_it_is_cut_off(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_off(*_: object) -> int:
+        raise StorageUnavailable("cut off")
+
+    with sealed_engine(database_url) as fl:
+        fl.keys.rotate("acme")
+        with monkeypatch.context() as patch:
+            patch.setattr(fl.keys, "_reencrypt_column", cut_off)
+            with pytest.raises(StorageUnavailable):
+                fl.keys.reencrypt("acme", user="olga")
+        fl.keys.reencrypt("acme", user="olga")
+        told = [(one.action, one.actor, one.after) for one in fl.audit.list("acme") if "reencrypt" in one.action]
+        begun = ("keys.reencrypt", "olga", {"version": 2})
+        assert told == [("keys.reencrypted", "olga", {"version": 2, "texts": 0}), begun, begun]

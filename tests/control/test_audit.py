@@ -170,7 +170,7 @@ def _of_organizations(fl: Fairlane) -> Verbs:
         "schedules.delete": lambda: fl.schedules.delete("acme", "hourly"),
         "keys.enable": lambda: fl.keys.enable("rival"),
         "keys.rotate": lambda: fl.keys.rotate("acme"),
-        # `keys.reencrypt` goes in batches, and is told when all is done.
+        # `keys.reencrypt` goes in batches: told when it begins, and as `keys.reencrypted` when all is done.
         "keys.destroy": lambda: fl.keys.destroy("acme"),
     }
 

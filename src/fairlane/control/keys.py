@@ -187,14 +187,14 @@ class Keys:
         if ring is None or ring.active is None:
             raise _no_key(organization)
         ring.check()
-        self._wrap_anew(organization)
+        self._wrap_anew(organization, user, ring.active)
         done = sum(self._reencrypt_column(ring, where) for where in sealed_texts.COLUMNS)
         for hide in (submitted_hashes.hide_dedup_keys, submitted_hashes.hide_requests):
             done += self._hide(ring, hide)
 
         def work(connection: Connection) -> None:
             now = self._database.clock.now(connection)
-            _record(connection, now, organization, user, "reencrypt", after={"version": ring.active, "texts": done})
+            _record(connection, now, organization, user, "reencrypted", after={"version": ring.active, "texts": done})
 
         self._database.write(work, of=organization)
         return done
@@ -219,10 +219,21 @@ class Keys:
     def _batch(self, ring: Ring, where: Sealed, after: tuple[Any, ...] | None) -> _Batch:
         return self._database.write(lambda connection: _seal_anew(connection, ring, where, after), of=ring.organization)
 
-    def _wrap_anew(self, organization: str) -> None:
-        """Put the keys under the newest master key, so that older ones can be given up."""
+    def _wrap_anew(self, organization: str, user: str | None, version: int) -> None:
+        """Put the keys under the newest master key, so that older ones can be given up.
+
+        With it the audit is told what begins here, as it may be cut off before its end.
+        """
 
         def work(connection: Connection) -> None:
+            _record(
+                connection,
+                self._database.clock.now(connection),
+                organization,
+                user,
+                "reencrypt",
+                after={"version": version},
+            )
             for row in statements.lock(connection, organization):
                 if row.state == KeyState.DESTROYED or self._master.wrapped_by_newest(row.wrapped_key):
                     continue
