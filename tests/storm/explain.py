@@ -20,6 +20,7 @@ from tests.storm.faults import AWAY, EXPLAINING, Fault, Injection
 # lost lease is looked for each quarter of a second (`watch_interval`).
 PROMPT: Final = 3.0
 _BEATS_PER_LEASE: Final = 3
+_NEXT_TRY: Final = 1.0  # seconds from a beat that failed to the next one, at most (`heartbeat._LONGEST_WAIT`)
 # While these last, a worker can not write, or each word takes its time.
 _HINDERING: Final = frozenset({Fault.STOP, Fault.HALF_OPEN, Fault.LATENCY})
 
@@ -72,12 +73,26 @@ class Faults:
         if one.kind is Fault.TERM:
             # It gives its jobs back, but does not wait for ever to be able to: the rest is left to its lease.
             return one.ended <= loss.ended and any(_meet(one, each) for each in self._hindrances(loss.worker))
-        # The last beat is a third of a lease old at most, or two where it comes late; whoever was heard of no longer
-        # for another reason must not be rescued before the rescuer has been steady for a whole lease.
-        is_in_time = loss.ended >= one.began + self._beat
-        # A worker that is back beats at once. One that was killed never is.
-        is_away = one.kind is Fault.KILL or loss.ended <= one.ended + self._beat
+        is_in_time = loss.ended >= self._silent_since(one) + self._beat
+        is_away = one.kind is Fault.KILL or loss.ended <= self._heard_of(one)
         return one.kind in EXPLAINING and is_in_time and is_away
+
+    def _silent_since(self, one: Injection) -> float:
+        """From when on the worker may not have been heard of. Its last beat was a third of a lease ago at most then, or
+        two where it came late, so its lease lasts for another third."""
+        since = one.began
+        for each in reversed(self._hindrances(one.worker)):
+            if each.began < since <= each.ended + self._beat:
+                since = each.began
+        return since
+
+    def _heard_of(self, one: Injection) -> float:
+        """By when a worker that is back has been heard of: from the next try to beat on, if that can be written."""
+        heard = one.ended + _NEXT_TRY + self._beat
+        for each in self._hindrances(one.worker):
+            if each.began <= heard and each.ended >= one.ended:
+                heard = max(heard, each.ended + _NEXT_TRY + self._beat)
+        return heard
 
     def _due(self, at: float, worker: str) -> float:
         """By when the end of what took effect then is written, if nothing happens to its worker."""

@@ -46,8 +46,9 @@ returns. Afterwards the ledger is compared with what was submitted and with what
   to be the one under which the engine keeps it, with a time from before its end. Nothing explains those. What an
   attempt under a lost lease might have overwritten, and the one with the lease wrote again, would not be seen.
 - *Taken from a living worker*: a job that a rescuer took, whether or not it then took effect twice, from a worker that
-  was not killed, stopped or cut off while it had the job, or had been back for longer than from one heartbeat to the
-  next. One that ends at SIGTERM gives its jobs back; only where it could not write then, they may be taken later.
+  was not killed, stopped or cut off while it had the job, or so shortly before that its lease can not have run out, or
+  that had been back for long enough to be heard of. One that ends at SIGTERM gives its jobs back; only where it could
+  not write then, they may be taken later.
 - *Other promises broken*: more jobs of a limited type at once than its limit, by the ledger or by the engine's log; a
   child that began before the job that it depends on had completed.
 

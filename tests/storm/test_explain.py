@@ -32,7 +32,23 @@ class TestLosses:
 
     @pytest.mark.parametrize("kind", LASTING)
     def test_a_worker_that_was_back_and_had_the_time_to_beat_lived(self, kind: Fault) -> None:
-        assert faults(Injection(kind, "one", 12.0, 20.0 - BEAT - 0.1)).of_loss(LOSS) is None
+        back = 20.0 - 1.0 - BEAT
+        assert faults(Injection(kind, "one", 12.0, back - 0.1)).of_loss(LOSS) is None
+        away = Injection(kind, "one", 12.0, back)
+        assert faults(away).of_loss(LOSS) is away
+
+    @pytest.mark.parametrize("kind", LASTING)
+    def test_one_that_is_back_is_not_heard_of_while_nobody_can_write(self, kind: Fault) -> None:
+        away = Injection(kind, "one", 11.0, 14.0)
+        assert faults(away, Injection(Fault.LOCK, "", 13.0, 17.0)).of_loss(LOSS) is away
+        assert faults(away, Injection(Fault.LOCK, "", 13.0, 16.9)).of_loss(LOSS) is None
+        assert faults(away, Injection(Fault.LOCK, "", 17.1, 19.0)).of_loss(LOSS) is None
+
+    def test_a_lease_runs_out_sooner_after_a_kill_where_the_worker_could_not_beat_before(self) -> None:
+        kill = Injection(Fault.KILL, "one", 19.0, 19.1)
+        assert faults(kill).of_loss(LOSS) is None
+        assert faults(Injection(Fault.LOCK, "", 17.0, 18.5), kill).of_loss(LOSS) is kill
+        assert faults(Injection(Fault.LOCK, "", 15.0, 16.9), kill).of_loss(LOSS) is None
 
     @pytest.mark.parametrize("kind", sorted(EXPLAINING))
     def test_what_came_before_it_had_the_job_or_when_its_lease_can_not_have_run_out_does_not(self, kind: Fault) -> None:
