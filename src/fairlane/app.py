@@ -72,6 +72,7 @@ from fairlane.runtime.parts import WorkerParts
 from fairlane.runtime.patience import PatientDirectory
 from fairlane.runtime.worker import Worker
 from fairlane.store import schema
+from fairlane.store.answers import Answers
 from fairlane.store.clock import Clock
 from fairlane.store.hints import Hints
 from fairlane.store.row_security import Role as DatabaseRole
@@ -548,6 +549,7 @@ def _database(settings: Settings, clock: Clock | None) -> Database:
         role=DatabaseRole.APP,
         production=settings.production,
         is_default="url" not in settings.model_fields_set,
+        answers=Answers(),
     )
 
 

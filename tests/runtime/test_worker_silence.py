@@ -2,13 +2,15 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from sqlalchemy import make_url
 
 from fairlane import JobContext
-from fairlane.domain.events import StorageBack, StorageLost, WorkerStarted
+from fairlane.domain.events import DeadLetterAlert, StorageBack, StorageLost, WorkerStarted
+from tests.patience import PATIENCE
 from tests.runtime.worker_kit import Engine, engine, running, until
 from tests.storm.proxy import Proxy, Silence
 
@@ -62,6 +64,19 @@ def test_a_beat_without_an_answer_is_given_up_before_the_lease_runs_out(
         fl.events.wait(StorageLost, service="heartbeat")
         proxy.silence = Silence.NONE
         fl.events.wait(StorageBack, service="heartbeat")
+
+
+def test_who_tells_of_dead_letters_waits_for_no_silent_database(
+    postgres_url: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is who writes the ends of attempts."""
+    monkeypatch.setattr("fairlane.control.alerts._SILENCE", 0.1)
+    there = make_url(postgres_url).set(host="127.0.0.1", port=proxy.port, query={})
+    with engine(there.render_as_string(hide_password=False)) as fl, ThreadPoolExecutor(1) as threads:
+        fl.emit(DeadLetterAlert("acme", 50))  # a connection is made and kept
+        proxy.silence = Silence.ALL
+        threads.submit(fl.emit, DeadLetterAlert("acme", 51)).result(PATIENCE)
+        proxy.silence = Silence.NONE
 
 
 def test_a_worker_whose_database_is_silent_ends_when_it_is_asked_to(

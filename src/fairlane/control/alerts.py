@@ -1,14 +1,17 @@
 """Alerts of an organization, written down for whoever watches it live: they happen in workers and in submitters."""
 
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
 from fairlane.domain.errors import FairlaneError
 from fairlane.domain.events import AlertKind, DeadLetterAlert, Event, QueueLimitWarning
+from fairlane.store.answers import Answers
 from fairlane.store.statements import feed
 from fairlane.store.transaction import Database
+
+_SILENCE: Final = 5.0  # seconds that a database may be silent for which nobody is to wait
 
 
 class Alerts:
@@ -20,7 +23,7 @@ class Alerts:
     """
 
     def __init__(self, database: Database, threshold: int) -> None:
-        self._database = database.sibling(pool_size=1, role=database.role)
+        self._database = database.sibling(pool_size=1, role=database.role, answers=Answers(_SILENCE))
         self._threshold = threshold
 
     def __call__(self, event: Event) -> None:

@@ -17,6 +17,7 @@ from fairlane.domain.errors import ConfigurationError, PermissionDenied, Storage
 from fairlane.domain.origin import acting_from
 from fairlane.domain.permissions import Right
 from fairlane.registry.directory import Directory
+from fairlane.store.answers import answered_within
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import audit, credentials
 from fairlane.store.statements import bulk_actions as statements
@@ -28,6 +29,7 @@ _STEP: Final = 0.5  # seconds; so long it may take until a stop is seen
 _PATIENCE: Final = 3  # steps that one job may stop, before it is left out
 _MOST_FAILURES: Final = 10  # steps in a row that end in errors; it is not the database that is away then
 _AGAIN: Final = timedelta(seconds=5)
+_SILENCE: Final = 10.0  # seconds
 _TOKEN_GONE = "the token with which it was begun was revoked, has expired, or its user was disabled"  # noqa: S105
 _NOT_HERE = "a worker is not set up for this: see `fairlane check`"
 _BROKEN = "a mistake of Fairlane's; the log of its worker says which"
@@ -91,7 +93,8 @@ class BulkSteps:
                 return str(error)
             return None
 
-        return self._accounts.read(read, of=EVERYONE)
+        with answered_within(_SILENCE):  # the application's connections may wait for ever, a worker's thread may not
+            return self._accounts.read(read, of=EVERYONE)
 
     def _keep(self, row: AnyRow, token: UUID, worked: Worked) -> None:
         """Keep how far it came, unless it was taken for too long and is somebody else's by now."""
