@@ -103,7 +103,7 @@ def told(report: Report) -> Iterator[str]:
     counts = {"Lost": verdict.lost, "unexplained duplicates": verdict.duplicates, "zombies": verdict.zombies}
     counts |= {"taken from a living worker": verdict.taken, "other promises broken": verdict.broken}
     yield ", ".join(f"{name}: {len(found)}" for name, found in counts.items()) + "."
-    yield f"Under the key of another job: {report.rejected} refused, {report.twins} taken after that had ended."
+    yield f"Under the key of another job: {report.rejected} refused, {report.twins} taken."
     yield f"Of the limited type ran at once, at most: {report.limited} of {MOST_LIMITED}."
     explained = ", ".join(f"{count} by {kind}" for kind, count in verdict.explained.items()) or "none"
     yield f"Duplicates that a fault explains: {explained}. Late effects that one explains: {verdict.late_effects}."

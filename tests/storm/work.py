@@ -103,7 +103,7 @@ _MAKERS: Final[Mapping[Maker, int]] = {
     _plain(IN_LOOP): _PLAIN[0],
     _plain(IN_THREAD): _PLAIN[1],
     _plain(IN_PROCESS): _PLAIN[2],
-    _plain(LIMITED): 3,
+    _plain(LIMITED): 6,
     _plain(IN_LOOP, "fail once"): 4,
     _plain(IN_THREAD, "fail once"): 1,
     _plain(IN_LOOP, "checkpoint"): 4,
