@@ -39,14 +39,15 @@ class Faults:
     """What was injected. `lease`: of the workers, in seconds."""
 
     def __init__(self, injections: Iterable[Injection], lease: float) -> None:
-        self._beat = lease / _BEATS_PER_LEASE
+        self._lease, self._beat = lease, lease / _BEATS_PER_LEASE
         self._of = defaultdict[str, list[Injection]](list)
         for one in sorted(injections, key=lambda one: one.began):
-            self._of[one.worker].append(one)
+            # A network stays slow for the worker that comes after one that was killed.
+            self._of[_slot(one.worker) if one.kind is Fault.LATENCY else one.worker].append(one)
 
     def of_loss(self, loss: Loss) -> Injection | None:
         """The one that took the job from its worker; None: the worker lived, and nothing was wrong with it."""
-        return next((one for one in self._of[loss.worker] if self._explains(one, loss)), None)
+        return next((one for one in self._those_of(loss.worker) if self._explains(one, loss)), None)
 
     def of_effect(self, at: float, loss: Loss | None) -> Injection | None:
         """The one that kept an effect's end from being written; None: it had to be written.
@@ -61,11 +62,15 @@ class Faults:
         return next(
             (
                 one
-                for one in self._of[loss.worker]
+                for one in self._those_of(loss.worker)
                 if self._explains(one, loss) and one.began <= due and at <= one.ended + PROMPT
             ),
             None,
         )
+
+    def _those_of(self, worker: str) -> list[Injection]:
+        slot = _slot(worker)
+        return self._of[worker] + (self._of[slot] if slot != worker else [])
 
     def _explains(self, one: Injection, loss: Loss) -> bool:
         if one.ended < loss.began:
@@ -73,6 +78,13 @@ class Faults:
         if one.kind is Fault.TERM:
             # It gives its jobs back, but does not wait for ever to be able to: the rest is left to its lease.
             return one.ended <= loss.ended and any(_meet(one, each) for each in self._hindrances(loss.worker))
+        if one.kind is Fault.LATENCY:
+            # A slow worker's beat may take as long as a healthy one has from a beat that failed to the end of its
+            # lease. An outage that is shorter than from beat to beat no rescuer needs to have seen.
+            ago = loss.ended - self._lease
+            away = (each for each in self._of[""] if each.kind in AWAY)
+            is_twofold = any(each.began <= loss.ended and each.ended >= ago for each in away)
+            return is_twofold and loss.ended <= self._heard_of(one)
         is_in_time = loss.ended >= self._silent_since(one) + self._beat
         is_away = one.kind is Fault.KILL or loss.ended <= self._heard_of(one)
         return one.kind in EXPLAINING and is_in_time and is_away
@@ -107,8 +119,12 @@ class Faults:
     def _hindrances(self, worker: str) -> list[Injection]:
         """What kept a worker from writing, or made it slow, in their order."""
         found = [one for one in self._of[""] if one.kind in AWAY]
-        found += [one for one in self._of[worker] if one.kind in _HINDERING]
+        found += [one for one in self._those_of(worker) if one.kind in _HINDERING]
         return sorted(found, key=lambda one: one.began)
+
+
+def _slot(worker: str) -> str:
+    return worker.partition("-")[0]
 
 
 def _meet(one: Injection, other: Injection) -> bool:

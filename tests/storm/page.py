@@ -48,7 +48,8 @@ returns. Afterwards the ledger is compared with what was submitted and with what
 - *Taken from a living worker*: a job that a rescuer took, whether or not it then took effect twice, from a worker that
   was not killed, stopped or cut off while it had the job, or so shortly before that its lease can not have run out, or
   that had been back for long enough to be heard of. One that ends at SIGTERM gives its jobs back; only where it could
-  not write then, they may be taken later.
+  not write then, they may be taken later. And one with a slow network may lose them to an outage of the database within
+  the same lease, as its heartbeat takes longer than a healthy one has for the next try.
 - *Other promises broken*: more jobs of a limited type at once than its limit, by the ledger or by the engine's log; a
   child that began before the job that it depends on had completed.
 

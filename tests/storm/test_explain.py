@@ -62,6 +62,27 @@ class TestLosses:
         assert faults(Injection(Fault.KILL, "two", 12.0, 12.1)).of_loss(LOSS) is None
 
 
+class TestSlowOnes:
+    """Worker one had a job from 10 to 20 s, and each of its words took its time."""
+
+    SLOW = Injection(Fault.LATENCY, "one", 12.0, 19.0)
+
+    def test_it_keeps_its_jobs(self) -> None:
+        assert faults(self.SLOW).of_loss(LOSS) is None
+        assert faults(self.SLOW, Injection(Fault.RESTART, "", 12.5, 13.9)).of_loss(LOSS) is None
+
+    def test_it_may_lose_them_where_an_outage_was_in_the_same_lease(self) -> None:
+        outage = Injection(Fault.RESTART, "", 13.5, 14.1)
+        assert faults(self.SLOW, outage).of_loss(LOSS) is self.SLOW
+        assert faults(Injection(Fault.LATENCY, "two", 12.0, 19.0), outage).of_loss(LOSS) is None
+
+    def test_the_next_worker_in_its_place_is_as_slow(self) -> None:
+        slow = Injection(Fault.LATENCY, "worker0-1", 12.0, 19.0)
+        outage = Injection(Fault.RESTART, "", 13.5, 14.1)
+        assert faults(slow, outage).of_loss(Loss(1, "worker0-2", 10.0, 20.0)) is slow
+        assert faults(slow, outage).of_loss(Loss(1, "worker1-2", 10.0, 20.0)) is None
+
+
 class TestLeaving:
     """Worker one had a job from 10 to 20 s, and was told to stop."""
 
