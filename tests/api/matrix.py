@@ -21,6 +21,7 @@ class Proved(NamedTuple):
     """For whoever has proved who they are, wherever they belong."""
 
     status: int
+    body: Any = None
 
 
 class Within(NamedTuple):
@@ -67,6 +68,8 @@ MATRIX: Final[dict[str, Open | Proved | Within | Across]] = {
     "openLink": Open(422),  # a link without its secret
     "whoAmI": Proved(200),
     "logOut": Proved(204),
+    # By a token nobody does; by a session: test_authentication.py.
+    "changeMyPassword": Proved(403, {"current": "correct horse battery", "new": "staple battery horse"}),
     "createSocketTicket": Proved(201),
     "watchOrganization": _READ,
     "submitJob": Within(403, 201, 201, 409, 403, body={"job_type": "report"}),

@@ -110,6 +110,11 @@ def request_of_login(world: World, route: Route) -> tuple[str, Callable[[], http
             body = {"secret": link(OPERATOR)}
         case "openLink":
             path = f"{path}?link={link(OPERATOR)}"
+        case "changeMyPassword":
+            client = world.api.client()
+            client.headers["Origin"] = world.api.url
+            client.post("/sessions", json={"user": OPERATOR, "password": PASSWORD})
+            body = {"current": PASSWORD, "new": PASSWORD}
         case _:
             client = world.clients[m.OPERATOR]
     return OPERATOR, lambda: client.request(route.method, path, json=body)

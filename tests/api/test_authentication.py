@@ -237,3 +237,34 @@ def test_every_answer_tells_browsers_to_show_run_and_keep_nothing(api: Api):
         assert answer.headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
         assert answer.headers["referrer-policy"] == "no-referrer"
         assert answer.headers["cache-control"] == "no-store"
+
+
+def test_whoever_changes_their_password_stays_in_and_all_others_are_out(api: Api):
+    api.fl.members.add("acme", OPERATOR, role="viewer")
+    api.with_password()
+    clients = [api.client() for _ in range(2)]
+    for client in clients:
+        client.headers["Origin"] = api.url
+        client.post("/sessions", json={"user": OPERATOR, "password": PASSWORD})
+    mine, other = clients
+    new = "staple battery horse"
+    changed = mine.put(f"{ME}/password", json={"current": PASSWORD, "new": new})
+    assert (changed.status_code, changed.json()["user"]) == (200, OPERATOR)
+    assert [one.get(ME).status_code for one in clients] == [200, 401]
+    logins = [other.post("/sessions", json={"user": OPERATOR, "password": one}).status_code for one in (PASSWORD, new)]
+    assert logins == [401, 201]
+    told = api.fl.audit.list("acme")[0]
+    assert (told.action, told.actor, told.subject) == ("users.password", OPERATOR, OPERATOR)
+
+
+def test_a_password_is_changed_by_whoever_knows_it_and_has_logged_in(api: Api):
+    api.with_password()
+    client = api.client()
+    client.headers["Origin"] = api.url
+    client.post("/sessions", json={"user": OPERATOR, "password": PASSWORD})
+    change = {"current": "a wrong password", "new": "staple battery horse"}
+    wrong = client.put(f"{ME}/password", json=change)
+    assert (wrong.status_code, wrong.json()["type"]) == (403, "urn:fairlane:problem:wrong-password")
+    check_refused(api.operator().put(f"{ME}/password", json={**change, "current": PASSWORD}), 403)
+    assert client.put(f"{ME}/password", json={"current": PASSWORD, "new": "short"}).status_code == 422
+    assert api.client().post("/sessions", json={"user": OPERATOR, "password": PASSWORD}).status_code == 201

@@ -79,3 +79,24 @@ def test_it_works_below_a_path_of_another_application(enter: Callable[..., Page]
         expect(page.get_by_role("heading", name="report.render")).to_be_visible()
     finally:
         server.stop()
+
+
+def test_one_changes_ones_password_and_stays_in(enter: Callable[..., Page], site: Site):
+    new = "staple battery horse"
+    old = site.with_password("ana")
+    elsewhere = enter("ana", "o/acme/settings")
+    page = enter("ana", "o/acme/settings")
+    page.get_by_label("Current password").fill("not this one")
+    page.get_by_label("New password").fill("too short")
+    expect(page.get_by_role("button", name="Change password")).to_be_disabled()
+    page.get_by_label("New password").fill(new)
+    page.get_by_role("button", name="Change password").click()
+    expect(page.get_by_text("That is not your current password")).to_be_visible()
+    page.get_by_label("Current password").fill(old)
+    page.get_by_role("button", name="Change password").click()
+    expect(page.get_by_text("Your password was changed")).to_be_visible()
+    expect(page.get_by_label("New password")).to_have_value("")
+    page.goto(f"{site.url}/o/acme/members")
+    expect(page.get_by_role("table", name="Members")).to_be_visible()
+    elsewhere.goto(f"{site.url}/o/acme/members")
+    expect(elsewhere.get_by_role("button", name="Log in")).to_be_visible()

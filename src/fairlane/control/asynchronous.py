@@ -136,6 +136,7 @@ class AsyncUsers(Verbs[Users]):
     update = asynchronous(Users.update)
     delete = asynchronous(Users.delete)
     log_in = asynchronous(Users.log_in)
+    change_password = asynchronous(Users.change_password)
     link = asynchronous(Users.link)
     redeem = asynchronous(Users.redeem)
     log_out = asynchronous(Users.log_out)

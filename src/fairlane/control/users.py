@@ -1,7 +1,7 @@
 """Users with a login of their own, and operators: `fl.users`. And the sessions that a login opens."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from hashlib import sha256
 from secrets import token_urlsafe
@@ -11,10 +11,11 @@ from sqlalchemy import Connection
 
 from fairlane.control.authority import operator_rights, refuse_unless_operator
 from fairlane.control.passwords import fits, hashed
+from fairlane.control.user_rows import found_user, needed, operator_rights_of, there, told, user_of, with_password
 from fairlane.domain.accounts import User
 from fairlane.domain.errors import ConfigurationError, PermissionDenied
 from fairlane.domain.organizations import is_user_id
-from fairlane.domain.permissions import Credential, CredentialKind, Principal, Right, rights_of
+from fairlane.domain.permissions import Credential, CredentialKind, Principal, Right
 from fairlane.domain.texts import storable
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import audit, credentials, organizations
@@ -66,10 +67,10 @@ class Users:
             raise ConfigurationError(f"A user's id has 1 to 200 printable characters; {user!r:.220} does not fit.")
         storable(by=by)
         kept = hashed(password) if password is not None else None
-        more = _operator_rights(rights, operator=operator)
+        more = operator_rights_of(rights, operator=operator)
 
         def work(connection: Connection) -> User:
-            refuse_unless_operator(connection, by, right, also=_needed(more, kept, of_members=of_members))
+            refuse_unless_operator(connection, by, right, also=needed(more, kept, of_members=of_members))
             if credentials.find_user(connection, user) is not None:
                 raise ConfigurationError(f"There is a user {user} already; change them with fl.users.update.")
             now = self._database.clock.now(connection)
@@ -77,20 +78,20 @@ class Users:
                 _tell_organizations(connection, now, user, by, of_members=of_members)
             values = {"id": user, "password_hash": kept, "is_operator": operator, "rights": json.dumps(more)}
             credentials.create_user(connection, {**values, "created_at": now})
-            told = {"operator": operator, "rights": more, **_with_password(kept)}
-            audit.record(connection, now, None, by or SYSTEM, "users.create", user, after=told)
-            return _found(connection, user)
+            given = {"operator": operator, "rights": more, **with_password(kept)}
+            audit.record(connection, now, None, by or SYSTEM, "users.create", user, after=given)
+            return found_user(connection, user)
 
         return self._database.write(work, of=EVERYONE)
 
     def list(self) -> tuple[User, ...]:
         """All users, by id."""
-        return tuple(map(_user, self._database.read(credentials.all_users, of=EVERYONE)))
+        return tuple(map(user_of, self._database.read(credentials.all_users, of=EVERYONE)))
 
     def get(self, user: str) -> User:
         """One user. Raises `ConfigurationError`: there is none of this id."""
         storable(user=user)
-        return self._database.read(lambda connection: _found(connection, user), of=EVERYONE)
+        return self._database.read(lambda connection: found_user(connection, user), of=EVERYONE)
 
     def update(
         self,
@@ -118,11 +119,11 @@ class Users:
 
         def work(connection: Connection) -> User:
             # Locked before anybody is asked: whoever changes this user meanwhile may take the rights of `by` with it.
-            before = _user(_there(credentials.lock_user_to_change(connection, user), user))
+            before = user_of(there(credentials.lock_user_to_change(connection, user), user))
             is_operator = before.is_operator if operator is None else operator
-            more = _operator_rights(before.rights if rights is None else rights, operator=is_operator)
-            needed = _needed([*before.rights, *more], kept, of_members=of_members)
-            refuse_unless_operator(connection, by, right, also=needed)
+            more = operator_rights_of(before.rights if rights is None else rights, operator=is_operator)
+            also = needed([*before.rights, *more], kept, of_members=of_members)
+            refuse_unless_operator(connection, by, right, also=also)
             now = self._database.clock.now(connection)
             if kept:
                 _tell_organizations(connection, now, user, by, of_members=of_members)
@@ -131,9 +132,9 @@ class Users:
             credentials.change_user(connection, user, {**values, **({"password_hash": kept} if kept else {})})
             if kept or disabled:
                 credentials.end_sessions_of(connection, user)
-            after = _found(connection, user)
-            told = {**_told(after), **_with_password(kept)}
-            audit.record(connection, now, None, by or SYSTEM, "users.update", user, before=_told(before), after=told)
+            after = found_user(connection, user)
+            changed = {**told(after), **with_password(kept)}
+            audit.record(connection, now, None, by or SYSTEM, "users.update", user, before=told(before), after=changed)
             return after
 
         return self._database.write(work, of=EVERYONE)
@@ -152,7 +153,7 @@ class Users:
             if deleted is not None:
                 now = self._database.clock.now(connection)
                 credentials.revoke_all_tokens_of(connection, user, now)
-                audit.record(connection, now, None, by or SYSTEM, "users.delete", user, before=_told(_user(deleted)))
+                audit.record(connection, now, None, by or SYSTEM, "users.delete", user, before=told(user_of(deleted)))
             return deleted is not None
 
         return self._database.write(work, of=EVERYONE)
@@ -163,25 +164,56 @@ class Users:
         Raises:
             PermissionDenied: user and password do not belong together; which of them is wrong nobody is told.
         """
+
+        def work(connection: Connection, found: AnyRow, now: datetime) -> str:
+            audit.record(connection, now, None, found.id, "users.log_in", found.id)
+            return _opened(connection, now, found.id, SESSION)
+
+        return self._by_password(user, password, work)
+
+    def _by_password(self, user: str, password: str, work: Callable[[Connection, AnyRow, datetime], str]) -> str:
+        """What `work` gives for a user who has proved their password, and is not disabled."""
         row = self._database.read(lambda c: credentials.find_user(c, user), of=EVERYONE) if is_user_id(user) else None
         is_right = fits(row.password_hash if row is not None else None, password)
 
-        def work(connection: Connection) -> str | None:
+        def proved(connection: Connection) -> str | None:
             # Read again: the password may have been changed, or the user disabled, while this one was being checked.
-            found = credentials.lock_user(connection, user) if row is not None else None
+            found = credentials.lock_user_to_change(connection, user) if row is not None else None
             now = self._database.clock.now(connection)
             same = found is not None and row is not None and found.password_hash == row.password_hash
             if found is None or not same or found.disabled_at is not None or not is_right:
                 # What is no user's id is not told: somebody may have typed their password there.
                 audit.record(connection, now, None, SYSTEM, "users.log_in_refused", row.id if row else _NOBODY)
                 return None
-            audit.record(connection, now, None, found.id, "users.log_in", found.id)
+            return work(connection, found, now)
+
+        given = self._database.write(proved, of=EVERYONE)
+        if given is None:
+            raise PermissionDenied("User and password do not belong together.")
+        return given
+
+    def change_password(self, user: str, current: str, new: str) -> str:
+        """Change one's own password, which ends all of one's sessions; returns the secret of a new one.
+
+        The organizations that they are a member of read in their audit that there is a new password.
+
+        Args:
+            new: 12 to 1024 characters.
+
+        Raises:
+            ConfigurationError: the new password is too short or too long.
+            PermissionDenied: the current one is wrong.
+        """
+        kept = hashed(new)
+
+        def work(connection: Connection, found: AnyRow, now: datetime) -> str:
+            _tell_organizations(connection, now, user, user, of_members=True)
+            credentials.change_user(connection, user, {"password_hash": kept})
+            credentials.end_sessions_of(connection, user)
+            audit.record(connection, now, None, user, "users.update", user, after={"password": True})
             return _opened(connection, now, found.id, SESSION)
 
-        secret = self._database.write(work, of=EVERYONE)
-        if secret is None:
-            raise PermissionDenied("User and password do not belong together.")
-        return secret
+        return self._by_password(user, current, work)
 
     def link(self, user: str, *, by: str | None = None) -> str:
         """A secret to be exchanged for a session, once, within ten minutes.
@@ -195,7 +227,7 @@ class Users:
         storable(user=user, by=by)
 
         def work(connection: Connection) -> str:
-            found = _found(connection, user)
+            found = found_user(connection, user)
             now = self._database.clock.now(connection)
             audit.record(connection, now, None, by or SYSTEM, "users.link", found.id)
             return _opened(connection, now, found.id, LINK, is_link=True)
@@ -276,11 +308,6 @@ def of_jwt(credential: Credential, user: AnyRow | None) -> Principal | None:
     return Principal(credential.key, "jwt", operator_rights=rights, credential=credential)
 
 
-def _needed(rights: Iterable[str], kept: str | None, *, of_members: bool) -> set[Right]:
-    """What an operator needs to give these. Nobody gives rights that they lack, nor comes in as somebody with them."""
-    return {*rights_of(rights), *({Right.PAYLOAD_READ} if kept and of_members else ())}
-
-
 def _tell_organizations(connection: Connection, now: datetime, user: str, by: str | None, *, of_members: bool) -> None:
     """Write into the audit of each organization of a user that they were given a password, or refuse it."""
     for membership in organizations.memberships_of(connection, user):
@@ -290,42 +317,3 @@ def _tell_organizations(connection: Connection, now: datetime, user: str, by: st
                 f"giving them one needs the right {Right.PAYLOAD_READ}."
             )
         audit.record(connection, now, membership.id, by or SYSTEM, "users.password", user)
-
-
-def _found(connection: Connection, user: str) -> User:
-    return _user(_there(credentials.find_user(connection, user), user))
-
-
-def _there(row: AnyRow | None, user: str) -> AnyRow:
-    if row is None:
-        raise ConfigurationError(f"There is no user {user}; create them: fl.users.create({user!r}).")
-    return row
-
-
-def _user(row: AnyRow) -> User:
-    return User(
-        id=row.id,
-        has_password=row.password_hash is not None,
-        is_operator=row.is_operator,
-        rights=tuple(sorted(rights_of(json.loads(row.rights)))),
-        disabled_at=row.disabled_at,
-        created_at=row.created_at,
-    )
-
-
-def _with_password(kept: str | None) -> dict[str, bool]:
-    """That there is a new password, and never which."""
-    return {"password": True} if kept is not None else {}
-
-
-def _told(user: User) -> dict[str, object]:
-    return {"operator": user.is_operator, "rights": user.rights, "disabled": user.disabled_at is not None}
-
-
-def _operator_rights(names: Iterable[str], *, operator: bool) -> list[str]:
-    rights = sorted(rights_of(names))
-    if rights and not operator:
-        raise ConfigurationError(
-            "Rights of their own are for operators; what a member may, their role and permissions say."
-        )
-    return list(rights)

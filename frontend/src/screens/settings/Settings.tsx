@@ -19,6 +19,7 @@ import {
   Trouble,
 } from "../../ui";
 import { Appearance } from "./Appearance";
+import { Password } from "./Password";
 import { SavedViews } from "./SavedViews";
 
 /** An organization's settings, and those of this browser. */
@@ -57,6 +58,7 @@ export function Settings() {
         <div className="flex flex-col gap-5">
           <Appearance />
           <SavedViews organization={organization} />
+          <Password />
         </div>
       </div>
     </Page>

@@ -13,7 +13,7 @@ from fairlane.api.rates import Rate, whose
 from fairlane.api.scope import principal_of, web_of
 from fairlane.control.users import SESSION
 from fairlane.domain.errors import PermissionDenied
-from fairlane.domain.permissions import Principal, Right
+from fairlane.domain.permissions import CredentialKind, Principal, Right
 
 router = APIRouter(prefix=ROOT, tags=["sessions"])
 
@@ -28,6 +28,15 @@ class Login(BaseModel):
 
     user: str = Field(min_length=1, max_length=200, examples=["olga"])
     password: str = Field(min_length=1, max_length=1024, examples=["correct horse battery"])
+
+
+class PasswordChange(BaseModel):
+    """One's password, and the one that it is to be."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    current: str = Field(min_length=1, max_length=1024, examples=["correct horse battery"])
+    new: str = Field(min_length=12, max_length=1024, examples=["staple battery horse"])
 
 
 class Redemption(BaseModel):
@@ -101,6 +110,20 @@ def who_am_i(request: Request) -> Me:
     """Say who the request's credential proves one to be."""
     web_of(request).rates.count(Rate.STATUS, whose(principal_of(request)))
     return _me(principal_of(request))
+
+
+@router.put("/sessions/current/password", operation_id="changeMyPassword")
+def change_my_password(change: PasswordChange, request: Request, response: Response) -> Me:
+    """Change one's own password; all other sessions of one's end. For a session that a login has opened."""
+    web, principal = web_of(request), principal_of(request)
+    if principal.credential is None or principal.credential.kind is not CredentialKind.SESSION:
+        raise Problem(403, "permission-denied", "A password is changed by whoever has logged in; log in first.")
+    web.rates.count(Rate.LOGIN, f"user {principal.user}", times=_ADDRESSES)
+    try:
+        secret = web.fl.users.change_password(principal.user, change.current, change.new)
+    except PermissionDenied:
+        raise Problem(403, "wrong-password", "That is not your current password; nothing was changed.") from None
+    return _open(request, response, secret)
 
 
 @router.delete("/sessions/current", status_code=204, operation_id="logOut")
