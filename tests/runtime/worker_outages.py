@@ -17,10 +17,18 @@ from fairlane.store.transaction import Database
 from tests.patience import PATIENCE
 from tests.runtime.worker_kit import Engine
 
+# Looks again at once, as workers do: with SQLite's own pauses it found them writing each time, for five seconds.
 _LOCKER: Final = """
-import sqlite3, sys
-connection = sqlite3.connect(sys.argv[1], isolation_level=None)
-connection.execute("BEGIN IMMEDIATE")
+import sqlite3, sys, time
+connection = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=0)
+deadline = time.monotonic() + float(sys.argv[2])
+while not connection.in_transaction:
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError:
+        if time.monotonic() > deadline:
+            raise
+        time.sleep(0.001)
 print("locked", flush=True)
 sys.stdin.readline()
 connection.execute("ROLLBACK")
@@ -74,7 +82,7 @@ def locked(url: str) -> Iterator[None]:
     file = make_url(url).database
     assert file is not None
     with subprocess.Popen(
-        [sys.executable, "-c", _LOCKER, file], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", _LOCKER, file, str(PATIENCE)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as locker:
         assert locker.stdout is not None
         assert locker.stdout.readline() == "locked\n"

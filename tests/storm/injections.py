@@ -170,8 +170,8 @@ def _lock_long(site: Site, planned: Planned) -> Injection:
 
 def _locked(site: Site, fault: Fault, seconds: float) -> Injection:
     with site.database:
-        began = time.monotonic()
         with locked(site.url):
+            began = time.monotonic()
             site.is_over.wait(seconds)
         return Injection(fault, "", began, time.monotonic())
 
