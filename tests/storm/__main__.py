@@ -42,8 +42,9 @@ def main() -> int:
         say(line)
     if results.failed(report):
         results.save(asked.database, report, directory / "figures.json")
+        (directory / "injected").write_text("\n".join(results.injected(report)), encoding="utf-8")
         say(f"Run it again: {results.command(asked.database, seed, _size(asked))}")
-        say(f"What the workers did and said is in {directory}.")
+        say(f"What was injected, and what the workers did and said, is in {directory}.")
         return 1
     shutil.rmtree(directory)
     if not asked.short:

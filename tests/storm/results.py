@@ -129,6 +129,12 @@ def told(report: Report) -> Iterator[str]:
     yield from report.crashes
 
 
+def injected(report: Report) -> Iterator[str]:
+    """A line for each fault, on the ledger's clock."""
+    for one in sorted(report.injections, key=lambda one: one.began):
+        yield f"{one.began:.3f} to {one.ended:.3f}: {one.kind} {one.worker}".rstrip()
+
+
 def _told(looks: Sequence[Memory]) -> str:
     """Once it had warmed up, and in the end; the first look counts if the storm was shorter."""
     early = looks[round(_WARM / EVERY)] if len(looks) * EVERY > _WARM else looks[0]

@@ -20,7 +20,8 @@ def test_no_job_is_lost_and_no_old_lease_writes_in_a_storm(database: str, run_di
 
     report = run(database, profile, SEED, directory)
 
-    assert not results.failed(report), "\n".join([*results.told(report), results.command(database, SEED, "--short")])
+    told = [*results.told(report), *results.injected(report), results.command(database, SEED, "--short")]
+    assert not results.failed(report), "\n".join(told)
     assert report.counts == {fault: count for fault, count in profile.faults.items() if count}
     assert report.submitted >= profile.jobs
     assert report.ticks >= profile.seconds * len(ORGANIZATIONS)
