@@ -63,6 +63,8 @@ export function SubmitDialog({ organization, like, onClose }: Props) {
     >
       <Select label="Job type" required value={type} onText={setType}>
         <option value="">Choose one</option>
+        {/* That of a job to begin with can be submitted before the others have come. */}
+        {type !== "" && !types.data?.items.some(({ name }) => name === type) && <option>{type}</option>}
         {types.data?.items.map(({ name, enabled }) => (
           <option key={name} value={name} disabled={!enabled}>
             {name}
