@@ -28,7 +28,9 @@ SCHEMES: Final[tuple[tuple[Literal["light", "dark"], str], ...]] = (("light", AX
 def busy(site: Site) -> dict[str, str]:
     """An organization with something of everything; the addresses of its screens."""
     site.gate.pages = 100
-    done = site.done(site.submit(labels={"document": "42"}, parameters={"title": "November"}))
+    done = site.done(
+        site.submit(labels={"document": "42", "tick": "2026-11-27T12:26:00+00:00"}, parameters={"title": "November"})
+    )
     failed = site.done(site.submit("report.fail", parameters={"text": "no such table: archive_2026"}))
     for month in range(1, 9):
         site.done(site.submit(parameters={"title": f"Month {month}"}, user="ben"))

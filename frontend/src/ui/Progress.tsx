@@ -22,7 +22,9 @@ export function Progress({ percent, label }: { percent: number | null | undefine
           style={{ width: `${value ?? 100}%` }}
         />
       </div>
-      <span className="w-9 text-right text-xs text-muted">{value === undefined ? "" : `${Math.floor(value)} %`}</span>
+      <span className="w-10 text-right text-xs whitespace-nowrap text-muted">
+        {value === undefined ? "" : `${Math.floor(value)} %`}
+      </span>
     </div>
   );
 }

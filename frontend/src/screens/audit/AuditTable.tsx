@@ -18,14 +18,16 @@ export function AuditTable({ found, search, onSearch }: Props) {
   const about = subject === undefined ? {} : { subject };
   return (
     <Card flush>
-      <div className="border-b border-line p-3 sm:max-w-md">
-        <Search
-          label="Done to"
-          hideLabel
-          placeholder="Done to: a job's id, a user, a queue…"
-          value={subject}
-          onChange={(next) => onSearch(next ? { subject: next } : {}, true)}
-        />
+      <div className="border-b border-line p-3">
+        <div className="sm:max-w-md">
+          <Search
+            label="Done to"
+            hideLabel
+            placeholder="Done to: a job's id, a user, a queue…"
+            value={subject}
+            onChange={(next) => onSearch(next ? { subject: next } : {}, true)}
+          />
+        </div>
       </div>
       <Table
         caption="Audit"

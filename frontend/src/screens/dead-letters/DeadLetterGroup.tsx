@@ -183,7 +183,9 @@ function columnsOf(organization: string, mayChange: boolean, onEdit: (letter: Le
       cell: (letter) =>
         letter.resolution !== "retried" && (
           <Button small onClick={() => onEdit(letter)} aria-label={`Edit and retry ${short(letter.job_id)}`}>
-            Edit<span className="max-sm:hidden"> and retry</span>…
+            <span>
+              Edit<span className="max-sm:hidden"> and retry</span>…
+            </span>
           </Button>
         ),
     });

@@ -33,13 +33,14 @@ export function Details({ job }: { job: Job }) {
           job.canceled_by !== null && ["Canceled by", job.canceled_by],
           labels.length > 0 && [
             "Labels",
-            <span key="labels" className="flex flex-wrap gap-1">
+            <span key="labels" className="flex min-w-0 flex-wrap gap-1">
               {labels.map(([name, value]) => (
                 <Link
                   key={name}
                   to="/o/$organization/jobs"
                   params={{ organization: job.organization }}
                   search={{ label: [`${name}=${value}`] }}
+                  className="max-w-full"
                 >
                   <Tag>{`${name}=${value}`}</Tag>
                 </Link>

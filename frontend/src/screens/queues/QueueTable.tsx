@@ -30,7 +30,7 @@ export function QueueTable({ queues, source, actions, name }: Props) {
     { head: "Ready", right: true, cell: (queue) => count(queue.ready) },
     { head: "Held by a limit", right: true, from: "md", cell: (queue) => count(queue.limited) },
     { head: "Waiting to retry", right: true, from: "md", cell: (queue) => count(queue.retrying) },
-    { head: "Not yet due", right: true, from: "sm", cell: (queue) => count(queue.pending) },
+    { head: "Not ready yet", right: true, from: "sm", cell: (queue) => count(queue.pending) },
   ];
   if (actions) columns.push({ head: "Actions", right: true, cell: actions });
   return (
