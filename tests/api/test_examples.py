@@ -9,7 +9,7 @@ import pytest
 from fairlane import Fairlane
 from fairlane.api import create_app
 from fairlane.api.representations import EXAMPLE_ID
-from tests.api.served import Api, report
+from tests.api.served import OPERATOR, PASSWORD, Api, report
 
 
 class Shown(NamedTuple):
