@@ -81,7 +81,7 @@ export function DeadLetterGroup() {
         </>
       }
     >
-      {mayChange && <BulkActions organization={organization} begun={begun} />}
+      {begun.length > 0 && <BulkActions organization={organization} begun={begun} />}
       {job_type && (
         <p className="text-sm text-muted">
           Of type <Mono>{job_type}</Mono>.{" "}

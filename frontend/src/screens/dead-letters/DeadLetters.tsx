@@ -50,7 +50,7 @@ export function DeadLetters() {
         />
       }
     >
-      {mayChange && <BulkActions organization={organization} begun={begun} />}
+      {begun.length > 0 && <BulkActions organization={organization} begun={begun} />}
       <Card
         flush
         title={
