@@ -139,6 +139,7 @@ def _of_accounts(fl: Fairlane) -> Verbs:
         "users.create": lambda: fl.users.create("nora", password=PASSWORD),
         "users.password": lambda: fl.users.create("ana", password=PASSWORD),
         "users.update": lambda: fl.users.update("root", password="another long password", disabled=True),
+        "users.update, one's own password": lambda: fl.users.change_password("root", PASSWORD, "another long password"),
         "users.delete": lambda: fl.users.delete("root"),
         "users.log_in": lambda: fl.users.log_in("root", PASSWORD),
         "users.log_in_refused": lambda: fl.users.log_in("root", "wrong"),

@@ -111,10 +111,8 @@ def test_a_secret_of_a_list_stays_with_what_it_stood_beside(before, edited):
     except InvalidParameters:
         return
     for place, (new, old) in enumerate(zip(edited, found, strict=True)):
-        if "hunter22" in json.dumps(old):
+        if old != new or "hunter22" in json.dumps(old):
             assert (old, len(edited)) == (before[place], len(before))
-        else:
-            assert old == new
 
 
 def test_the_names_of_what_was_changed_are_told():
