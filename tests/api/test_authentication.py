@@ -268,3 +268,11 @@ def test_a_password_is_changed_by_whoever_knows_it_and_has_logged_in(api: Api):
     check_refused(api.operator().put(f"{ME}/password", json={**change, "current": PASSWORD}), 403)
     assert client.put(f"{ME}/password", json={"current": PASSWORD, "new": "short"}).status_code == 422
     assert api.client().post("/sessions", json={"user": OPERATOR, "password": PASSWORD}).status_code == 201
+
+
+def test_whoever_has_a_session_guesses_its_password_no_more_often_than_at_a_login(serve):
+    api = serve({"rate_login": 3}).with_password()
+    client = api.client(cookies={"fairlane_session": api.fl.users.redeem(api.fl.users.link(OPERATOR))})
+    change = {"current": "a wrong password", "new": "staple battery horse"}
+    guesses = [client.put(f"{ME}/password", json=change, headers={"Origin": api.url}).status_code for _ in range(4)]
+    assert guesses == [403, 403, 403, 429]

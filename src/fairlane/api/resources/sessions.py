@@ -64,9 +64,7 @@ class Me(BaseModel):
 def log_in(login: Login, request: Request, response: Response) -> Me:
     """Log in with a password; the answer sets the cookie of a session, which lasts for twelve hours."""
     web = web_of(request)
-    web.rates.count(Rate.LOGIN, f"address {network_of(request.scope)}")
-    # Guesses from many addresses together. The bound is higher, so that no single one can lock a user out.
-    web.rates.count(Rate.LOGIN, f"user {login.user}", times=_ADDRESSES)
+    _count_guess(request, login.user)
     try:
         secret = web.fl.users.log_in(login.user, login.password)
     except PermissionDenied as error:
@@ -118,7 +116,7 @@ def change_my_password(change: PasswordChange, request: Request, response: Respo
     web, principal = web_of(request), principal_of(request)
     if principal.credential is None or principal.credential.kind is not CredentialKind.SESSION:
         raise Problem(403, "permission-denied", "A password is changed by whoever has logged in; log in first.")
-    web.rates.count(Rate.LOGIN, f"user {principal.user}", times=_ADDRESSES)
+    _count_guess(request, principal.user)
     try:
         secret = web.fl.users.change_password(principal.user, change.current, change.new)
     except PermissionDenied:
@@ -134,6 +132,14 @@ def log_out(request: Request, response: Response) -> None:
     if secret is not None:
         web.fl.users.log_out(secret)
     response.delete_cookie(COOKIE, path=_path(request))
+
+
+def _count_guess(request: Request, user: str) -> None:
+    """Count what may be a guess at a user's password, for the address that it comes from and for the user."""
+    rates = web_of(request).rates
+    rates.count(Rate.LOGIN, f"address {network_of(request.scope)}")
+    # Guesses from many addresses together. The bound is higher, so that no single one can lock a user out.
+    rates.count(Rate.LOGIN, f"user {user}", times=_ADDRESSES)
 
 
 def _redeemed(request: Request, response: Response, link: str) -> Me:
