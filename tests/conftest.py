@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import fasteners
@@ -25,6 +25,9 @@ import psycopg
 import pytest
 from psycopg import sql
 from sqlalchemy import make_url
+
+if TYPE_CHECKING:
+    from tests.storm.proxy import Proxy
 
 RUN_DIRECTORY = pytest.StashKey[Path]()
 # Nothing here outlives the run, so nothing has to reach the disk. Every test may hold a few connections.
@@ -100,6 +103,20 @@ def postgres_url(postgres_server: str, postgres_template: str) -> Iterator[str]:
     create_database(postgres_server, name, template=postgres_template)
     yield database_on(postgres_server, name)
     drop_database(postgres_server, name)
+
+
+@pytest.fixture
+def proxy(postgres_url: str) -> "Iterator[Proxy]":
+    """Between clients and the server of `postgres_url`: it can be slow, fall silent or cut them off."""
+    # Imported at use: tests of the pure domain shall not depend on the rest.
+    from tests.storm.proxy import Proxy
+
+    url = make_url(postgres_url)
+    host = str(url.query.get("host") or url.host or "")
+    if not host.startswith("/"):
+        pytest.skip("this server has no socket")
+    with Proxy(Path(host) / f".s.PGSQL.{url.port or 5432}").running() as proxy:
+        yield proxy
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

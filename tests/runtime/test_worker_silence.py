@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from sqlalchemy import make_url
@@ -15,16 +14,6 @@ from tests.runtime.worker_kit import Engine, engine, running, until
 from tests.storm.proxy import Proxy, Silence
 
 LEASE = 1.5  # seconds
-
-
-@pytest.fixture
-def proxy(postgres_url: str) -> Iterator[Proxy]:
-    url = make_url(postgres_url)
-    host = str(url.query.get("host") or url.host or "")
-    if not host.startswith("/"):
-        pytest.skip("this server has no socket")
-    with Proxy(Path(host) / f".s.PGSQL.{url.port or 5432}").running() as proxy:
-        yield proxy
 
 
 @pytest.fixture

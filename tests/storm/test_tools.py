@@ -69,15 +69,6 @@ class TestProxy:
             yield connection
 
     @pytest.fixture
-    def proxy(self, postgres_url: str):
-        url = make_url(postgres_url)
-        host = str(url.query.get("host") or url.host or "")
-        if not host.startswith("/"):
-            pytest.skip("this server has no socket")
-        with Proxy(Path(host) / f".s.PGSQL.{url.port or 5432}").running() as proxy:
-            yield proxy
-
-    @pytest.fixture
     def through(self, postgres_url: str, proxy: Proxy):
         url = make_url(postgres_url)
         there = f"host=127.0.0.1 port={proxy.port} user={url.username} dbname={url.database}"
