@@ -72,11 +72,13 @@ class Member:
         self.heartbeat.run_once()
 
 
-def member(fl: Engine, name: str = "worker", *, slots: int = 10, queues: tuple[str, ...] | None = None) -> Member:
-    """A registered worker."""
+def member(
+    fl: Engine, name: str = "worker", *, slots: int = 10, queues: tuple[str, ...] | None = None, lease: float = LEASE
+) -> Member:
+    """A registered worker; `lease` is in seconds."""
     card = WorkerCard(uuid4(), name, queues, tuple(sorted(fl.catalogue.mine)), slots)
     monotonic = Monotonic()
-    heartbeat = Heartbeat(fl.database, card, LEASE, fl.emit, monotonic)
+    heartbeat = Heartbeat(fl.database, card, lease, fl.emit, monotonic)
     made = Member(
         fl,
         card,
