@@ -152,6 +152,12 @@ def _recovery(one: Mapping[str, Any]) -> str:
                 f"- {what} {p50:.2f} s (p50) and {p99:.2f} s (p99), that is {p50 / one['lease']:.2f} and "
                 f"{p99 / one['lease']:.2f} leases ({len(values)} jobs)."
             )
+    if suspects := one.get("suspects"):
+        lines.append(
+            f"- {len(suspects)} more had lost a worker for the third time or more, and ran again after "
+            f"{suspects[0]:.2f} to {suspects[-1]:.2f} s: such jobs may have taken it down, so several of one worker "
+            "are started one after the other ([why](architecture.md#which-job-took-its-worker-down))."
+        )
     if claims := one["first_claims"]:
         lines.append(
             f"- When the database was back, the first handler was called after {min(claims):.2f} to "

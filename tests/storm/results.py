@@ -1,7 +1,7 @@
 """What is told of a storm, and what is kept of it: counts and times, as JSON."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -21,7 +21,6 @@ _WARM: Final = 600  # seconds
 def document(database: str, report: Report) -> dict[str, Any]:
     """What is kept."""
     profile, verdict = report.profile, report.verdict
-    quiet = undisturbed(report)
     return {
         "database": database,
         "measured_on": datetime.now(UTC).date().isoformat(),
@@ -48,9 +47,10 @@ def document(database: str, report: Report) -> dict[str, Any]:
         "late_effects": verdict.late_effects,
         "buried": len(verdict.buried),
         "faults": {fault.value: report.counts[fault] for fault in Fault if report.counts[fault]},
-        "recoveries": [round(seconds, 3) for _, seconds in sorted(report.recoveries, key=lambda one: one[1])],
-        "undisturbed": [round(seconds, 3) for seconds in sorted(quiet)],
-        "first_claims": [round(seconds, 3) for seconds in report.first_claims],
+        "recoveries": _rounded(ran_again(report)),
+        "suspects": _rounded(ran_again(report, suspects=True)),
+        "undisturbed": _rounded(sorted(undisturbed(report))),
+        "first_claims": _rounded(report.first_claims),
         "outage": {"seconds": profile.outage, **report.outage} if profile.outage else None,
         "memory": _memory(report.memory) if report.memory else None,
     }
@@ -64,14 +64,24 @@ def _memory(looks: Sequence[Memory]) -> dict[str, Any]:
     }
 
 
+def _rounded(values: Iterable[float]) -> list[float]:
+    return [round(one, 3) for one in values]
+
+
+def ran_again(report: Report, *, suspects: bool = False) -> list[float]:
+    """After how many seconds the jobs of killed workers ran again, sorted: the suspects, or all others."""
+    return sorted(one.seconds for one in report.recoveries if one.is_suspect is suspects)
+
+
 def undisturbed(report: Report) -> list[float]:
     """Recoveries from kills with nothing else in the way until a lease after: a rescuer needs a steady database."""
     lease = report.profile.lease
     others = [one for one in report.injections if one.kind in DISTURBING]
     return [
         seconds
-        for kill, seconds in report.recoveries
-        if not any(_meet(kill.began - lease, kill.began + max(seconds, 2 * lease), one) for one in others)
+        for kill, seconds, is_suspect in report.recoveries
+        if not is_suspect
+        and not any(_meet(kill.began - lease, kill.began + max(seconds, 2 * lease), one) for one in others)
     ]
 
 
@@ -111,8 +121,9 @@ def told(report: Report) -> Iterator[str]:
     yield f"Rescues that a fault explains: {rescued}."
     yield f"Buried as faults took three workers away under them: {len(verdict.buried)}."
     for name, values in (
-        ("A killed worker's jobs ran again after", [seconds for _, seconds in report.recoveries]),
+        ("A killed worker's jobs ran again after", ran_again(report)),
         ("… with no other fault in the way", undisturbed(report)),
+        ("Those that were lost for the third time, which may wait apart", ran_again(report, suspects=True)),
     ):
         if values:
             p99 = quantile(sorted(values), 0.99)

@@ -27,7 +27,7 @@ from tests.storm.ledger import Entry
 from tests.storm.memory import Memory
 from tests.storm.proxy import Proxy
 from tests.storm.schedules import Ended
-from tests.storm.verdict import Expected, Stored, Verdict
+from tests.storm.verdict import Expected, Recovery, Stored, Verdict
 from tests.storm.work import ORGANIZATIONS
 
 _LOOK: Final = 0.1  # seconds
@@ -75,7 +75,7 @@ class Report:
     seconds: float
     injections: list[Injection]
     verdict: Verdict
-    recoveries: list[tuple[Injection, float]]
+    recoveries: list[Recovery]
     first_claims: list[float]
     crashes: list[str]
     outage: dict[str, int] = field(default_factory=dict)

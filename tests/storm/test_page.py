@@ -31,6 +31,7 @@ RESULT: dict[str, Any] = {
     "buried": 5,
     "faults": {"kill -9 of a worker": 30},
     "recoveries": [2.0, 5.0, 10.0],
+    "suspects": [7.0, 99.0],
     "undisturbed": [],
     "first_claims": [],
     "outage": None,
@@ -64,6 +65,12 @@ def test_what_must_not_be_is_told_as_it_is() -> None:
 
 def test_recovery_is_told_in_seconds_and_in_leases() -> None:
     assert "after 5.00 s (p50) and 10.00 s (p99), that is 1.00 and 2.00 leases (3 jobs)" in page.page([RESULT])
+
+
+def test_jobs_that_may_have_been_started_apart_are_told_apart() -> None:
+    assert "2 more had lost a worker for the third time or more, and ran again after 7.00 to 99.00 s" in page.page(
+        [RESULT]
+    )
 
 
 def test_what_was_not_measured_is_not_told() -> None:

@@ -183,7 +183,14 @@ def found_at(attempt: int, found: int) -> Entry:
 
 def test_a_killed_workers_job_has_recovered_when_its_handler_is_called_again() -> None:
     kill = Injection(Fault.KILL, "one", 2.5, 2.6)
-    assert recoveries(TWICE, [kill], RESCUED) == [(kill, 2.5)]
+    assert recoveries(TWICE, [kill], RESCUED) == [(kill, 2.5, False)]
+
+
+def test_one_that_was_lost_for_the_third_time_is_told_apart_as_it_may_have_had_to_wait() -> None:
+    kill = Injection(Fault.KILL, "one", 2.5, 2.6)
+    (only,) = RESCUED[JOB].losses
+    often = {JOB: replace(RESCUED[JOB], losses=(replace(only, attempt=-1), replace(only, attempt=0), only))}
+    assert recoveries(TWICE, [kill], often) == [(kill, 2.5, True)]
 
 
 def test_an_attempt_that_ended_otherwise_before_the_kill_was_not_killed() -> None:

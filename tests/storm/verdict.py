@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from fairlane.domain.blame import SUSPECT_AT
 from fairlane.domain.statuses import TERMINAL, JobStatus
@@ -190,16 +190,25 @@ def _judge_checkpoints(verdict: Verdict, job: str, mine: Sequence[Entry]) -> Non
             verdict.zombies.append(Finding("zombie", job, f"{told}; the last one to keep a checkpoint was {last}"))
 
 
-def recoveries(
-    entries: Iterable[Entry], kills: Iterable[Injection], stored: Mapping[str, Stored]
-) -> list[tuple[Injection, float]]:
+class Recovery(NamedTuple):
+    """A job ran again so many seconds after its worker was killed.
+
+    `is_suspect`: it had been lost so often that it may have had to wait apart from others (`fairlane.domain.blame`).
+    """
+
+    kill: Injection
+    seconds: float
+    is_suspect: bool = False
+
+
+def recoveries(entries: Iterable[Entry], kills: Iterable[Injection], stored: Mapping[str, Stored]) -> list[Recovery]:
     """For each job that ran on a worker when that was killed: after how many seconds it ran again.
 
     Only attempts that ended as their worker was lost. Others of a killed worker's had ended before, even if their
     handler had no time to say so, and what they wait for then is a retry's time.
     """
     when = {one.worker: one for one in kills}
-    rescued = {(job, loss.attempt) for job, one in stored.items() for loss in one.losses}
+    rescued = {(job, loss.attempt): n for job, one in stored.items() for n, loss in enumerate(one.losses, 1)}
     killed: dict[tuple[str, int], Entry] = {}
     begins: dict[tuple[str, int], float] = {}
     for entry in entries:
@@ -210,8 +219,8 @@ def recoveries(
     found = []
     for (job, attempt), entry in killed.items():
         again, kill = begins.get((job, attempt + 1)), when[entry.worker]
-        if (job, attempt) in rescued and again is not None and again >= kill.began:
-            found.append((kill, again - kill.began))
+        if (number := rescued.get((job, attempt))) and again is not None and again >= kill.began:
+            found.append(Recovery(kill, again - kill.began, is_suspect=number >= SUSPECT_AT))
     return found
 
 
