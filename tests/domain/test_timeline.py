@@ -106,6 +106,15 @@ def test_a_step_tells_what_came_in_started_and_ended() -> None:
     assert (second.completed, second.failed, second.wait_p50, second.run_p95) == (0, 0, None, None)
 
 
+def test_seconds_of_all_steps_are_of_all_jobs_and_no_mean_of_steps() -> None:
+    short = [ended(0, ran=1.0, waited=0.5)] * 9
+    found = Findings(GRID, {}, {}, sample=[*short, ended(1, ran=600.0, waited=60.0)], running=[], each=100)
+
+    of_all = timeline(found, cap=10)
+
+    assert (of_all.wait_p50, of_all.wait_p95, of_all.run_p50, of_all.run_p95) == (0.5, 60.0, 1.0, 600.0)
+
+
 @pytest.mark.parametrize(("each", "is_sampled"), [(2, False), (1, True)])
 def test_it_says_whether_it_is_an_estimate(each: int, is_sampled: bool) -> None:
     found = Findings(GRID, {}, {}, sample=[ended(0)], running=[], each=each)

@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -46,11 +46,21 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """Steps of `step_seconds`, the oldest first. `is_sampled`: starts and seconds are estimates from newest ends."""
+    """Steps, the oldest first.
+
+    Attributes:
+        step_seconds: how long each is.
+        is_sampled: whether starts and seconds are estimates from the newest ends.
+        wait_p50, wait_p95, run_p50, run_p95: as those of a step, of all steps together: no mean of theirs would be.
+    """
 
     step_seconds: int
     steps: tuple[Step, ...]
     is_sampled: bool
+    wait_p50: float | None
+    wait_p95: float | None
+    run_p50: float | None
+    run_p95: float | None
 
 
 class Grid(NamedTuple):
@@ -172,7 +182,16 @@ def timeline(found: Findings, *, cap: int) -> Timeline:
         for place, at in enumerate(found.grid.beginnings[:-1])
     )
     sizes = Counter(one.cell for one in found.sample)
-    return Timeline(int(found.grid.step.total_seconds()), steps, any(size >= found.each for size in sizes.values()))
+    waits, runs = list(chain(*seen.waits.values())), list(chain(*seen.runs.values()))
+    return Timeline(
+        int(found.grid.step.total_seconds()),
+        steps,
+        any(size >= found.each for size in sizes.values()),
+        wait_p50=percentile(waits, 0.5),
+        wait_p95=percentile(waits, 0.95),
+        run_p50=percentile(runs, 0.5),
+        run_p95=percentile(runs, 0.95),
+    )
 
 
 class _Seen:

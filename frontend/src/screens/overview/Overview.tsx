@@ -18,8 +18,7 @@ const MINUTES = 60;
 const SLOWEST = 5;
 const NEWEST = 5;
 const LONGEST_QUEUED = { status: ["queued"], order: "oldest" } satisfies JobsSearch;
-const MEANS =
-  "Of each minute of the last hour, taken together by how many attempts ended in it: close to what it is of the whole hour, and not exactly that.";
+const ENDED = "Of the jobs that ended in the last hour; of the newest of each minute, where they are very many.";
 
 /** How the organization's jobs are doing now, and were within the last hour. */
 export function Overview() {
@@ -68,15 +67,15 @@ export function Overview() {
         />
         <Stat
           label="Wait, median"
-          title={MEANS}
-          value={seconds(summary?.waitP50)}
-          hint={`p95 ${seconds(summary?.waitP95)}`}
+          title={ENDED}
+          value={seconds(timeline.data?.wait_p50)}
+          hint={`p95 ${seconds(timeline.data?.wait_p95)}`}
         />
         <Stat
           label="Run, median"
-          title={MEANS}
-          value={seconds(summary?.runP50)}
-          hint={`p95 ${seconds(summary?.runP95)}`}
+          title={ENDED}
+          value={seconds(timeline.data?.run_p50)}
+          hint={`p95 ${seconds(timeline.data?.run_p95)}`}
         />
         <Stat
           label={

@@ -1,7 +1,7 @@
 """Dead letters: look at them, group them by error, retry them, and write down what was decided."""
 
 from collections.abc import Callable, Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query
@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from fairlane.api import problems
 from fairlane.api.authentication import ROOT
 from fairlane.api.pages import Counted, Cursor, Items, Limit
+from fairlane.api.problems import Problem
 from fairlane.api.rates import Rate
 from fairlane.api.representations import EXAMPLE_ID, DeadLetter, DeadLetterGroup, Job
 from fairlane.api.resources.bulk_actions import BulkAction, begin
@@ -31,6 +32,10 @@ _Decided = Annotated[
     Resolution | Literal["any"], Query(description="What was decided about them; any: whatever it was.")
 ]
 _Fingerprint = Annotated[str, Path(max_length=200, description="Of the group.")]
+
+_NO_GROUP: Final = (
+    "There are no unresolved dead letters with this error, of this job type; dead-letter-groups lists the fingerprints."
+)
 
 
 class Decision(BaseModel):
@@ -122,9 +127,13 @@ def list_groups(scope: _Listing, resolution: _Decided = Resolution.PENDING) -> I
 def retry_group(scope: _Changing, fingerprint: _Fingerprint, body: GroupRetry | None = None) -> BulkAction:
     """Queue all unresolved ones of a group again, paced, by a bulk action: workers do what is left after two seconds.
 
-    What is not theirs is refused, one by one, and holds up none of the others.
+    What is not theirs is refused, one by one, and holds up none of the others. The fingerprint is whole, as the list of
+    groups has it.
     """
     given = body or GroupRetry()
+    letters = scope.fl.dead_letters
+    if not letters.list(scope.organization, fingerprint=fingerprint, job_type=given.job_type, limit=1).items:
+        raise Problem(404, "dead-letter-group-not-found", _NO_GROUP)
     filters = {"fingerprint": fingerprint, "job_type": given.job_type}
     return begin(scope, BulkVerb.RETRY, filters, given.per_second)
 
