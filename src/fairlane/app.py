@@ -49,7 +49,6 @@ from fairlane.domain.explain import Explanation
 from fairlane.domain.jobs import Artifact, Job, LogEntry, LogLine, Page, Result
 from fairlane.domain.limits import DEFAULT_WINDOW
 from fairlane.domain.metrics import Metrics
-from fairlane.domain.reasons import STANDSTILL_CODES
 from fairlane.domain.statuses import TERMINAL, ParentPolicy, Priority
 from fairlane.domain.texts import storable
 from fairlane.reads.matching import Matching
@@ -452,7 +451,8 @@ class Fairlane:
 
         Raises:
             JobNotFound
-            WaitTimeout: it has not ended within `timeout` (seconds or timedelta; None = for ever).
+            WaitTimeout: it has not ended within `timeout` (seconds or timedelta; None = for ever), and why. The job is
+                left as it is.
         """
         seconds = o.seconds("timeout", timeout) if timeout is not None else None
         deadline = monotonic() + seconds if seconds is not None else None
@@ -463,9 +463,8 @@ class Fairlane:
                 return job
             if deadline is not None and monotonic() >= deadline:
                 told = self.explain(job_id, organization=organization)
-                why = [one.sentence for one in told.reasons if one.code in STANDSTILL_CODES]
-                still = f"Job {job_id} is still {told.status} after {seconds:g} s"
-                raise WaitTimeout(" ".join([f"{still}." if why else f"{still}; it goes on.", *why]))
+                still = f"Job {job_id} is still {told.status} after {seconds:g} s."
+                raise WaitTimeout(" ".join([still, *(one.sentence for one in told.reasons)]))
             sleep(look)
             look = min(look * 1.5, _SLOWEST_LOOK)
 

@@ -152,6 +152,16 @@ def test_a_wait_that_was_too_short_says_so(fl: Engine) -> None:
         fl.wait(fl.give("work").id, organization="acme", timeout=0)
 
 
+def test_a_wait_for_what_is_paused_says_so(fl: Engine) -> None:
+    @fl.job_type("work")
+    async def work(ctx: JobContext) -> None: ...
+
+    job = fl.give("work")
+    fl.job_types.pause("work")
+    with pytest.raises(WaitTimeout, match=r"after 0 s\. .*paused"):
+        fl.wait(job.id, organization="acme", timeout=0)
+
+
 def test_a_wait_for_what_a_breaker_holds_back_says_so(fl: Engine) -> None:
     @fl.job_type("work")
     async def work(ctx: JobContext) -> None: ...

@@ -62,7 +62,7 @@ class TooManyBulkActions(FairlaneError):
 
 
 class WaitTimeout(FairlaneError, TimeoutError):
-    """The job had not ended when the time to wait for it was over; it goes on."""
+    """The job had not ended when the time to wait for it was over; it is left as it is."""
 
 
 class IllegalTransition(FairlaneError):

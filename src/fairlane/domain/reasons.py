@@ -42,17 +42,6 @@ class ReasonCode(StrEnum):
     HAS_ENDED = "has_ended"
 
 
-# The job stands still, for long or for ever, unless somebody does something: nobody is there who could run it, or a
-# breaker holds it back.
-STANDSTILL_CODES: Final = frozenset(
-    {
-        *(ReasonCode.NO_WORKER, ReasonCode.NO_WORKER_FOR_QUEUE, ReasonCode.NO_WORKER_FOR_JOB_TYPE),
-        ReasonCode.NO_WORKER_WITH_KEY,
-        *(ReasonCode.BREAKER_OPEN, ReasonCode.BREAKER_TRIAL),
-    }
-)
-
-
 # Places in a lane are counted no further: this number stands for "here or later".
 LAST_PLACE: Final = 10_000
 
