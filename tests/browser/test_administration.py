@@ -138,3 +138,21 @@ def test_a_job_type_that_rests_says_why_and_until_when(enter: Callable[..., Page
     expect(told).to_contain_text("One job is tried in 1")
     told.get_by_role("link", name="What failed").click()
     expect(page.get_by_role("table", name="Jobs").locator("tbody tr")).to_have_count(1)
+
+
+def test_what_holds_all_back_stands_where_one_looks_first(enter: Callable[..., Page], site: Site):
+    site.done(site.submit("report.fail"))
+    now = datetime.now(UTC)
+    breaker = Breaker("acme", "report.fail", now, now + timedelta(minutes=15))
+    site.fl.database.write(lambda connection: breakers.open_one(connection, breaker), of="acme")
+    site.fl.queues.pause("default")
+    site.fl.job_types.pause("nobody.runs")
+    page = enter("vic", "o/acme")
+    expect(page.get_by_role("heading", name="Dead letters")).to_be_visible()
+    expect(page.get_by_role("status").filter(has_text="starts")).to_have_count(0)  # as nothing waits
+    site.submit()
+    for path in ("o/acme", "o/acme/queues"):
+        page.goto(f"{site.url}/{path}")
+        paused = page.get_by_role("status").filter(has_text="until an operator ends the pause")
+        expect(paused).to_contain_text("Nothing of queue default, job type nobody.runs starts")
+        expect(page.get_by_role("status").filter(has_text="Nothing of report.fail starts")).to_be_visible()

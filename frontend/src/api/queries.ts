@@ -55,6 +55,15 @@ export function jobTypesQuery(organization: string) {
   });
 }
 
+/** Those in which the organization has live jobs. */
+export function queuesQuery(organization: string) {
+  return queryOptions({
+    queryKey: within(organization, "queues"),
+    queryFn: ({ signal }) =>
+      ask(api.GET("/api/v1/organizations/{organization}/queues", { params: { path: { organization } }, signal })),
+  });
+}
+
 /** Job types of which nothing starts, as too much of them failed. */
 export function breakersQuery(organization: string) {
   return queryOptions({

@@ -7,21 +7,9 @@ import { useRefetch } from "../../live/hooks";
 import { useOrganization } from "../../shell/access";
 import { SpanSelect } from "../../shell/SpanSelect";
 import { USUAL } from "../../span";
-import {
-  Card,
-  type Column,
-  cx,
-  duration,
-  EmptyState,
-  Page,
-  plural,
-  StatusBadge,
-  Table,
-  Tag,
-  Time,
-  Trouble,
-} from "../../ui";
+import { Card, type Column, cx, duration, EmptyState, Page, plural, StatusBadge, Table, Tag, Trouble } from "../../ui";
 import { attempts, limits, percent, type Recent, recent } from "./describe";
+import { Resting } from "./Resting";
 
 export type JobType = Schema["JobTypeView"];
 
@@ -53,9 +41,7 @@ export function JobTypes() {
       actions={<SpanSelect minutes={minutes} />}
     >
       <Trouble source={breakers.error ? breakers : metrics} />
-      {(breakers.data?.items ?? []).map((breaker) => (
-        <Resting key={breaker.job_type} organization={organization} breaker={breaker} />
-      ))}
+      <Resting organization={organization} breakers={breakers.data?.items} />
       <Card flush>
         <Table
           caption="Job types"
@@ -67,32 +53,6 @@ export function JobTypes() {
         />
       </Card>
     </Page>
-  );
-}
-
-/** A type of which nothing starts, as too much of it failed. */
-function Resting({ organization, breaker }: { organization: string; breaker: Schema["OpenBreaker"] }) {
-  const { job_type, until, trial } = breaker;
-  const failed = { job_type, status: ["dead_letter" as const] };
-  return (
-    <p role="status" className="rounded-lg border border-line bg-warn-soft px-4 py-3 text-sm text-warn">
-      Nothing of <span className="font-semibold break-all">{job_type}</span> starts, as too much of it failed.{" "}
-      {trial ? (
-        <>
-          <Link to="/o/$organization/jobs/$job" params={{ organization, job: trial }} className="underline">
-            One job
-          </Link>{" "}
-          runs on trial now: if it completes, the others follow.
-        </>
-      ) : (
-        <>
-          One job is tried <Time at={until} />; if it completes, the others follow.
-        </>
-      )}{" "}
-      <Link to="/o/$organization/jobs" params={{ organization }} search={failed} className="underline">
-        What failed
-      </Link>
-    </p>
   );
 }
 

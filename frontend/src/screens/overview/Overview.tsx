@@ -7,6 +7,7 @@ import { useOrganization } from "../../shell/access";
 import { Card, count, duration, EmptyState, ErrorState, Outdated, Page, STAT_LINK, Stat, Table, Time } from "../../ui";
 import { newestQuery } from "../dead-letters/queries";
 import type { JobsSearch } from "../jobs/filter";
+import { HeldBack } from "../queues/HeldBack";
 import { Quota } from "./Quota";
 import { timelineQuery } from "./queries";
 import { Running } from "./Running";
@@ -39,6 +40,7 @@ export function Overview() {
     >
       {metrics.error && !metrics.data && <ErrorState error={metrics.error} onRetry={() => void metrics.refetch()} />}
       <Outdated source={metrics.error ? metrics : timeline} className="rounded-lg border" />
+      {(byStatus?.queued ?? 0) > 0 && <HeldBack organization={organization} />}
       <dl className="grid grid-cols-2 gap-3 md:grid-cols-3 xl:grid-cols-6">
         <Stat
           label={<ToJobs search={{ status: ["running"] }}>Running</ToJobs>}

@@ -1,19 +1,11 @@
-import { queryOptions, useQuery } from "@tanstack/react-query";
+import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
-import { api, ask } from "../../api/client";
-import { within } from "../../api/queries";
+import { queuesQuery } from "../../api/queries";
 import { useRefetch } from "../../live/hooks";
 import { useOrganization } from "../../shell/access";
 import { Card, Page } from "../../ui";
+import { HeldBack } from "./HeldBack";
 import { QueueTable } from "./QueueTable";
-
-function queuesQuery(organization: string) {
-  return queryOptions({
-    queryKey: within(organization, "queues"),
-    queryFn: ({ signal }) =>
-      ask(api.GET("/api/v1/organizations/{organization}/queues", { params: { path: { organization } }, signal })),
-  });
-}
 
 /** The queues in which an organization has live jobs. */
 export function Queues() {
@@ -21,6 +13,7 @@ export function Queues() {
   const found = useQuery({ ...queuesQuery(organization), refetchInterval: useRefetch(2) });
   return (
     <Page title="Queues" description="Where this organization has jobs that have not ended.">
+      <HeldBack organization={organization} />
       <Card flush>
         <QueueTable
           queues={found.data?.items}
