@@ -18,6 +18,7 @@ import typer
 import fairlane
 from fairlane import FairlaneError, Settings, WebSettings
 from fairlane.cli.root import app
+from fairlane.domain.permissions import MEANINGS, OPERATOR_RIGHTS, ROLE_RIGHTS
 
 PAGE: Final = Path(__file__).with_name("reference.md")
 SOURCE: Final = Path(__file__).parents[1] / "src"
@@ -296,7 +297,21 @@ def errors() -> Iterator[str]:
         yield f"| `{name}` | `{one.bases[0]}` | {_plain(when)} |"
 
 
-_TABLES: Final[Makers] = {"settings": settings, "web settings": web_settings, "errors": errors}
+def rights() -> Iterator[str]:
+    """A table of the rights, and who has them."""
+    holders = [*((str(role), rights) for role, rights in ROLE_RIGHTS.items()), ("operator", OPERATOR_RIGHTS)]
+    yield f"| right | lets one | {' | '.join(name for name, _ in holders)} |\n|---|---|{'---|' * len(holders)}"
+    for right, meaning in MEANINGS.items():
+        marks = (("–", "yes")[right in theirs] for _, theirs in holders)
+        yield f"| `{right}` | {meaning} | {' | '.join(marks)} |"
+
+
+_TABLES: Final[Makers] = {
+    "settings": settings,
+    "web settings": web_settings,
+    "rights": rights,
+    "errors": errors,
+}
 
 
 def brief_commands() -> Iterator[str]:

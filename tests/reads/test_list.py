@@ -124,8 +124,9 @@ def test_r13_no_status_among_several_means_any(world: World, reads: Reads) -> No
 
 
 def test_r13_a_status_that_is_none_is_refused_in_a_sentence(world: World, reads: Reads) -> None:
-    with pytest.raises(InvalidParameters, match=r"A status is one of pending, .*, and not 'done'"):
-        reads.list("acme", status="done")
+    for wrong in ("done", ["queued", "done"]):
+        with pytest.raises(InvalidParameters, match=r"A status is one of pending, .*, and not 'done'"):
+            reads.list("acme", status=wrong)
 
 
 @pytest.mark.parametrize(

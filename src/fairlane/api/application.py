@@ -16,7 +16,6 @@ from fairlane.api.bodies import BodyGuard
 from fairlane.api.dashboard import Dashboard
 from fairlane.api.headers import Outermost
 from fairlane.api.identity_provider import Fetch, IdentityProvider, fetch
-from fairlane.api.problems import Problem
 from fairlane.api.pulse import Pulse
 from fairlane.api.rates import Rates
 from fairlane.api.resources import (
@@ -44,7 +43,6 @@ from fairlane.api.turns import InTurn, Turns
 from fairlane.api.watching import Door, live_of
 from fairlane.app import Fairlane
 from fairlane.config import WebSettings
-from fairlane.domain.errors import FairlaneError
 from fairlane.realtime.sockets import Sockets
 
 # All applications share what includes the resources: if each included them, it would work out more than a hundred
@@ -93,8 +91,7 @@ def create_app(
         middleware=_layers(web, fetch),
     )
     app.state.web, app.state.routes = web, [*_ROUTES, *app.routes]
-    for kind in (FairlaneError, Problem):
-        app.add_exception_handler(kind, problems.on_error)
+    problems.add_problem_handlers(app)
     app.add_exception_handler(RequestValidationError, problems.on_invalid)
     app.add_exception_handler(HTTPException, problems.on_http)
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]

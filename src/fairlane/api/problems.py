@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match, Route
@@ -144,6 +145,16 @@ def of(error: BaseException) -> Problem:
         more["retry_after"] = wait
         headers["Retry-After"] = str(max(math.ceil(wait), 1))
     return Problem(status, kind, words or str(error), headers=headers, **more)
+
+
+def add_problem_handlers(app: Starlette) -> None:
+    """Let an application of Starlette or FastAPI answer Fairlane's errors as the REST API does: as problem details.
+
+    Args:
+        app: one that submits jobs in routes of its own. What it answers for errors of other kinds stays as it is.
+    """
+    for kind in (e.FairlaneError, Problem):
+        app.add_exception_handler(kind, on_error)
 
 
 def on_error(_request: Request, error: Exception) -> Response:

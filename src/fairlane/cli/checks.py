@@ -116,9 +116,14 @@ def _together() -> Iterator[Finding]:
 
 def _findings(context: typer.Context) -> Iterator[Finding]:
     """One after the other, as far as the ones before allow it."""
+    app = target_of(context).app
     try:
         fl = engine(context)
-        yield from _application(fl, target_of(context).app)
+    except FairlaneError as error:
+        yield Finding("application" if app is not None else "database", Grade.WRONG, str(error))
+        return
+    try:
+        yield from _application(fl, app)
         before = datetime.now(UTC)
         theirs = fl.database.read(fl.database.clock.now)
         after = datetime.now(UTC)

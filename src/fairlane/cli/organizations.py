@@ -34,6 +34,7 @@ Retention = Annotated[
     typer.Option(metavar="DURATION", help="How long ended jobs are kept: 90d, 12h; or 'inherit' from their types."),
 ]
 Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; whoever asks why a job waits will read it.")]
+_PERMISSION = "Lets them submit types that need it; payload:read, see what others' jobs hold. May be repeated."
 UserArgument = Annotated[str, typer.Argument(metavar="USER", help="The user's id.")]
 
 
@@ -239,9 +240,7 @@ def add_member(
     user: UserArgument,
     organization: o.Organization,
     role: Annotated[Role, typer.Option(help="Read; submit and cancel own; or all in the organization.")] = Role.MEMBER,
-    permission: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Lets them submit types that need it; may be repeated.")
-    ] = None,
+    permission: Annotated[list[str] | None, typer.Option(metavar="NAME", help=_PERMISSION)] = None,
     as_json: o.AsJson = False,
 ) -> None:
     """Add a user to an organization, or change the member there.

@@ -5,7 +5,7 @@ alone: it is what their role there gives them now, cut to the scopes of the cred
 loses it for all credentials at once.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -19,17 +19,32 @@ class Right(StrEnum):
     """What a role gives and a token's scopes name; equal to its plain string."""
 
     JOBS_READ = "jobs:read"
-    METRICS_READ = "metrics:read"  # numbers, with names of queues and job types, and none of a job or user
+    METRICS_READ = "metrics:read"
     JOBS_SUBMIT = "jobs:submit"
-    JOBS_CHANGE = "jobs:change"  # cancel, retry, delete, resolve: one's own, an admin all
-    PAYLOAD_READ = "payload:read"  # parameters, error texts, log lines, results of others' jobs
+    JOBS_CHANGE = "jobs:change"
+    PAYLOAD_READ = "payload:read"
     SCHEDULES_CHANGE = "schedules:change"
     MEMBERS_READ = "members:read"
     MEMBERS_CHANGE = "members:change"
     ORGANIZATION_CHANGE = "organization:change"
-    TOKENS_CHANGE = "tokens:change"  # one's own, an admin all
+    TOKENS_CHANGE = "tokens:change"
     AUDIT_READ = "audit:read"
 
+
+# What each lets somebody do, for the documentation.
+MEANINGS: Final[Mapping[Right, str]] = {
+    Right.JOBS_READ: "see jobs, dead letters, schedules, queues, job types; payloads of one's own jobs only",
+    Right.METRICS_READ: "see numbers, with names of queues and job types, and nothing of a single job or user",
+    Right.JOBS_SUBMIT: "submit jobs",
+    Right.JOBS_CHANGE: "cancel, retry, resolve and delete jobs: one's own, an admin all",
+    Right.PAYLOAD_READ: "see parameters, error texts, log lines, files and results of others' jobs, too",
+    Right.SCHEDULES_CHANGE: "put, pause, resume and delete schedules",
+    Right.MEMBERS_READ: "see who belongs to the organization",
+    Right.MEMBERS_CHANGE: "add members, change their roles and permissions, remove them",
+    Right.ORGANIZATION_CHANGE: "change the organization's name",
+    Right.TOKENS_CHANGE: "see, make and revoke tokens: one's own, an admin all",
+    Right.AUDIT_READ: "read and export the audit",
+}
 
 _VIEWER: Final = frozenset({Right.JOBS_READ, Right.METRICS_READ, Right.MEMBERS_READ, Right.TOKENS_CHANGE})
 _MEMBER: Final = _VIEWER | {Right.JOBS_SUBMIT, Right.JOBS_CHANGE}

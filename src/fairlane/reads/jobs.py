@@ -90,10 +90,14 @@ def statuses_of(status: str | Iterable[str] | None) -> frozenset[JobStatus]:
     Raises:
         InvalidParameters: there is no such status.
     """
+    found: set[JobStatus] = set()
+    one: object = status
     try:
-        return frozenset(map(JobStatus, [status] if isinstance(status, str) else status or ()))
+        for one in [status] if isinstance(status, str) else status or ():
+            found.add(JobStatus(one))
     except (TypeError, ValueError):
-        raise InvalidParameters(f"A status is one of {', '.join(JobStatus)}, and not {status!r:.200}.") from None
+        raise InvalidParameters(f"A status is one of {', '.join(JobStatus)}, and not {one!r:.200}.") from None
+    return frozenset(found)
 
 
 def labels_of(label: tuple[str, str] | Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
