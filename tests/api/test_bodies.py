@@ -157,3 +157,20 @@ def test_values_that_no_database_stores_are_refused_in_a_sentence(api: Api, body
     answer = api.as_("member").post(JOBS, content=body, headers=JSON)
     assert answer.status_code == 422, answer.text
     assert answer.json()["detail"]
+
+
+def test_a_slip_in_a_query_parameter_s_name_is_refused_and_no_unfiltered_list(api: Api):
+    for path, pointer, takes in (
+        ("/organizations/acme/jobs?stauts=queued", "/query/stauts", "status, text, user"),
+        ("/organizations/acme/breakers?x=1", "/query/x", "it takes none"),
+    ):
+        answer = api.as_("admin").get(path)
+        assert (answer.status_code, answer.json()["type"]) == (422, "urn:fairlane:problem:invalid-request")
+        (wrong,) = answer.json()["errors"]
+        assert wrong["pointer"] == pointer
+        assert takes in wrong["detail"]
+    assert api.operator().get("/operator/queues?limt=2").status_code == 422
+    # Who may not know of the organization is told nothing else.
+    assert api.as_("member").get("/organizations/rival/jobs?stauts=queued").status_code == 404
+    refused = api.as_("member").post("/organizations/acme/jobs?on_duplicate=replace", json={"job_type": "report"})
+    assert refused.status_code == 422

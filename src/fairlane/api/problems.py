@@ -24,8 +24,8 @@ _log: Final = logging.getLogger(__name__)
 _CHALLENGE: Final = 'Bearer realm="fairlane"'
 _URN: Final = "urn:fairlane:problem:"
 _RETRY_SOON: Final = 1.0  # seconds
-_MOST_TOLD: Final = 20  # of what is wrong with a body; the sentence counts them all
-_LONGEST_POINTER: Final = 500  # characters; a name that somebody made up is as long as they like
+MOST_TOLD: Final = 20  # of what is wrong with a body; the sentence counts them all
+LONGEST_POINTER: Final = 500  # characters; a name that somebody made up is as long as they like
 
 ORGANIZATION_UNKNOWN: Final = "There is no such organization, or you are no member of it."
 _AWAY: Final = "The database, or the application's directory, did not answer; nothing was changed, try again."
@@ -171,10 +171,10 @@ def on_invalid(_request: Request, error: Exception) -> Response:
         return Problem(400, "invalid-json", f"The body is no JSON: {what}, at character {place}.").response()
     wrong = [
         {
-            "pointer": ("/" + "/".join(map(str, one["loc"])))[:_LONGEST_POINTER],
+            "pointer": ("/" + "/".join(map(str, one["loc"])))[:LONGEST_POINTER],
             "detail": str(one["msg"]).encode(errors="replace").decode(),
         }
-        for one in found[:_MOST_TOLD]
+        for one in found[:MOST_TOLD]
     ]
     first = wrong[0]
     detail = f"{first['pointer']}: {first['detail']}" + (f" (and {len(found) - 1} more)" if len(found) > 1 else "")

@@ -15,7 +15,7 @@ from typing import Annotated, Final
 from fastapi import Path, Request
 
 from fairlane.api.access import access_of
-from fairlane.api.problems import ORGANIZATION_UNKNOWN, Problem, no_longer_good
+from fairlane.api.problems import LONGEST_POINTER, MOST_TOLD, ORGANIZATION_UNKNOWN, Problem, no_longer_good
 from fairlane.api.pulse import Pulse
 from fairlane.api.rates import Rate, Rates, whose
 from fairlane.api.watching import Door
@@ -112,6 +112,7 @@ class InOrganization:
         scope.require(self.right, "This")
         if self.unscoped:
             _refuse_cut(principal)
+        _refuse_unknown(request)
         return scope
 
 
@@ -160,12 +161,30 @@ class ByOperator:
             raise Problem(403, "permission-denied", f"This needs the right {self.right}, which you don't have.")
         if self.unscoped:
             _refuse_cut(principal)
+        _refuse_unknown(request)
         return Operation(web.fl, principal, rights)
 
 
 def _refuse_cut(principal: Principal) -> None:
     if principal.scopes is not None:
         raise Problem(403, "permission-denied", "A token that is cut to some rights may not do this; log in.")
+
+
+def _refuse_unknown(request: Request) -> None:
+    """A slip in a filter's name must not look like an answer to the filter.
+
+    Raises:
+        Problem
+    """
+    if not request.query_params:
+        return
+    known = request.app.state.query_names()[request.method, request.scope["route"].path_format]
+    if unknown := sorted(request.query_params.keys() - known):
+        takes = f"it takes {', '.join(sorted(known))}" if known else "it takes none"
+        told = f"This address has no such query parameter; {takes}."
+        wrong = [{"pointer": f"/query/{one}"[:LONGEST_POINTER], "detail": told} for one in unknown[:MOST_TOLD]]
+        detail = f"{wrong[0]['pointer']}: {told}"
+        raise Problem(422, "invalid-request", detail, errors=wrong)
 
 
 def web_of(request: Request) -> Web:
