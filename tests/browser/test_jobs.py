@@ -182,6 +182,7 @@ def test_a_job_is_submitted_by_hand(enter: Callable[..., Page], site: Site):
     page.get_by_role("button", name="Submit a job").click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_label("Job type").select_option("report.render")
+    expect(dialog.get_by_label("What it takes")).to_contain_text("pages")
     dialog.get_by_label("Parameters").fill('{"pages": "many"}')
     dialog.get_by_role("button", name="Submit").click()
     expect(dialog.get_by_role("alert")).to_contain_text("pages")

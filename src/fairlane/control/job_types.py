@@ -1,5 +1,6 @@
 """Job types, as operators run them: paused, disabled, limited, with their circuit breakers: `fl.job_types`."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -18,6 +19,7 @@ from fairlane.domain.organizations import is_organization_id
 from fairlane.domain.permissions import Right
 from fairlane.domain.texts import storable
 from fairlane.registry.options import INHERIT, Inheriting, Options, Seconds, count, rate_window
+from fairlane.registry.parameters_json_schema import json_schema
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import breakers, running_limits
 from fairlane.store.statements import job_types as statements
@@ -27,12 +29,13 @@ from fairlane.store.transaction import Database
 
 @dataclass(frozen=True, slots=True)
 class JobTypeView:
-    """A registered job type."""
+    """A registered job type. `parameters`: the JSON Schema of what its jobs take; each submission is checked anyway."""
 
     name: str
     enabled: bool
     paused: bool
     options: Options
+    parameters: Mapping[str, Any]
     registered_at: datetime
 
 
@@ -66,7 +69,14 @@ class JobTypes(Pauses):
         """All registered types, by name."""
         paused = self.names()
         return tuple(
-            JobTypeView(row.name, row.enabled, row.name in paused, Options.from_json(row.options), row.registered_at)
+            JobTypeView(
+                row.name,
+                row.enabled,
+                row.name in paused,
+                Options.from_json(row.options),
+                json_schema(json.loads(row.schema)),
+                row.registered_at,
+            )
             for row in self._database.read(statements.everything, of=EVERYONE)
         )
 

@@ -8,6 +8,7 @@ import { Problem } from "../../api/problem";
 import { type Job, jobTypesQuery } from "../../api/queries";
 import { Confirm, Input, Select, Textarea } from "../../ui";
 import { parsed } from "./parsed";
+import { type JsonSchema, parameters as parametersOf, skeleton } from "./takes";
 
 export const PRIORITIES = ["low", "normal", "high", "critical"] as const;
 
@@ -27,6 +28,13 @@ export function SubmitDialog({ organization, like, onClose }: Props) {
   const [delay, setDelay] = useState("");
   const navigate = useNavigate();
   const parameters = parsed(text);
+  const schemaOf = (name: string) => types.data?.items.find((one) => one.name === name)?.parameters;
+  const schema = schemaOf(type);
+  const choose = (name: string) => {
+    // What somebody has typed stays.
+    if (text === (schema ? skeleton(schema) : "{}")) setText(skeleton(schemaOf(name) ?? {}));
+    setType(name);
+  };
   const submit = useAct({
     run: () =>
       ask(
@@ -61,7 +69,7 @@ export function SubmitDialog({ organization, like, onClose }: Props) {
       onConfirm={() => submit.mutate()}
       onClose={onClose}
     >
-      <Select label="Job type" required value={type} onText={setType}>
+      <Select label="Job type" required value={type} onText={choose}>
         <option value="">Choose one</option>
         {/* That of a job to begin with can be submitted before the others have come. */}
         {type !== "" && !types.data?.items.some(({ name }) => name === type) && <option>{type}</option>}
@@ -80,6 +88,7 @@ export function SubmitDialog({ organization, like, onClose }: Props) {
         value={text}
         onText={setText}
       />
+      {schema && <Takes schema={schema} />}
       <div className="grid gap-3 sm:grid-cols-2">
         <Select
           label="Priority"
@@ -106,5 +115,24 @@ export function SubmitDialog({ organization, like, onClose }: Props) {
         </button>
       )}
     </Confirm>
+  );
+}
+
+/** What the type's jobs take. */
+function Takes({ schema }: { schema: JsonSchema }) {
+  const takes = parametersOf(schema);
+  if (takes.length === 0) return <p className="text-xs text-muted">It takes no parameters that have names.</p>;
+  return (
+    <dl aria-label="What it takes" className="grid grid-cols-[max-content_minmax(0,1fr)] gap-x-3 gap-y-0.5 text-xs">
+      {takes.map(({ name, what, required }) => (
+        <div key={name} className="contents">
+          <dt className="max-w-40 truncate font-mono">{name}</dt>
+          <dd className="text-muted">
+            {what}
+            {!required && " (may be left out)"}
+          </dd>
+        </div>
+      ))}
+    </dl>
   );
 }

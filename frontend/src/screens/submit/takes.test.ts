@@ -1,0 +1,45 @@
+import { expect, it } from "vitest";
+import { type JsonSchema, parameters, skeleton } from "./takes";
+
+const REPORT: JsonSchema = {
+  type: "object",
+  properties: {
+    month: { type: "string", format: "date" },
+    pages: { type: "integer", minimum: 1 },
+    share: { type: "number", exclusiveMaximum: 1 },
+    tone: { enum: ["dark", "light", 1] },
+    note: { anyOf: [{ type: "string" }, { type: "null" }] },
+    lines: { type: "array", items: { $ref: "#/$defs/Line" } },
+    pair: { type: "array", prefixItems: [{ type: "integer" }, { type: "string" }], items: false },
+    price: { type: ["string", "number"] },
+    data: { type: "string", contentEncoding: "base64" },
+    password: { type: "string", format: "password", writeOnly: true },
+    anything: {},
+    ctx: false,
+  },
+  required: ["month", "pages", "tone", "lines", "anything"],
+};
+
+it("says in words what each parameter is, and which have to be given", () => {
+  const found = Object.fromEntries(parameters(REPORT).map(({ name, what }) => [name, what]));
+
+  expect(found).toEqual({
+    month: "date, such as 2026-11-01",
+    pages: "whole number, at least 1",
+    share: "number, less than 1",
+    tone: '"dark" or "light" or 1',
+    note: "text or null",
+    lines: "list of object",
+    pair: "[whole number, text]",
+    price: "text or number",
+    data: "base64",
+    password: "secret text",
+    anything: "any value",
+  });
+  expect(parameters(REPORT).filter(({ required }) => required)).toHaveLength(5);
+});
+
+it("begins with what has to be given", () => {
+  expect(JSON.parse(skeleton(REPORT))).toEqual({ month: "", pages: 0, tone: "dark", lines: [], anything: null });
+  expect(skeleton({ type: "object", properties: {} })).toBe("{}");
+});
