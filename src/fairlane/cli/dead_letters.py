@@ -11,6 +11,7 @@ from fairlane.cli import retrying
 from fairlane.cli.lookup import find_fingerprint, find_id, fingerprint_code, refuse_stranger, refuse_unknown
 from fairlane.cli.output import age, cell, console, number_of, one_line, print_json, say, short, table
 from fairlane.cli.session import engine
+from fairlane.domain.jobs import RetriedGroup
 
 app = typer.Typer(help="Look at dead letters, retry them, note what was decided.")
 app.command("retry")(retrying.retry)
@@ -125,6 +126,8 @@ def retry_group(
 ) -> None:
     """Queue all dead letters with an error again, paced so that they do not fail together once more.
 
+    The exit code is 1 if some are left and none of them was queued.
+
     \b
     Example:
         fairlane dead-letters retry-group e0d3e952fdd0b997 -o acme --type report --per-second 2
@@ -136,7 +139,13 @@ def retry_group(
     left = fl.dead_letters.list(organization, fingerprint=whole, job_type=job_type, limit=1).total
     if as_json:
         print_json({"retried": done.retried, "refused": done.refused, "left": left})
-        return
+    else:
+        _print_retried(done, left, organization, user)
+    if left and not done.retried:
+        raise typer.Exit(1)
+
+
+def _print_retried(done: RetriedGroup, left: int, organization: str, user: str | None) -> None:
     say(f"{number_of(done.retried, 'job')} queued again.")
     if done.refused:
         say(f"{number_of(done.refused, 'job')} refused: not {user}'s own; an admin of {organization} can retry them.")
