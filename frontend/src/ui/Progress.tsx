@@ -1,7 +1,15 @@
 import { cx } from "./cx";
 
-/** A bar. Percent null: nobody has said how far it is, so it only says that something goes on. */
-export function Progress({ percent, label }: { percent: number | null | undefined; label: string }) {
+interface Props {
+  /** Null: nobody has said how far it is, so it only says that something goes on. */
+  percent: number | null | undefined;
+  label: string;
+  /** Full is no good end. */
+  isLimit?: boolean;
+}
+
+/** A bar. */
+export function Progress({ percent, label, isLimit = false }: Props) {
   const known = percent !== null && percent !== undefined;
   const value = known ? Math.min(100, Math.max(0, percent)) : undefined;
   return (
@@ -16,7 +24,8 @@ export function Progress({ percent, label }: { percent: number | null | undefine
       >
         <div
           className={cx(
-            "h-full rounded-full bg-accent-strong transition-[width] duration-300",
+            "h-full rounded-full transition-[width] duration-300",
+            isLimit && value === 100 ? "bg-warn" : "bg-accent-strong",
             !known && "animate-pulse opacity-40",
           )}
           style={{ width: `${value ?? 100}%` }}

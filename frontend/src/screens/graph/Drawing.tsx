@@ -55,6 +55,10 @@ export function Drawing({ graph, organization, zoom }: { graph: Graph; organizat
         className="mx-auto block"
       >
         <title>Jobs and what they wait for</title>
+        <defs>
+          <Arrow id="arrow" className="fill-edge" />
+          <Arrow id="arrow-failed" className="fill-bad" />
+        </defs>
         <g fill="none">
           {graph.edges.map(({ parent, child }) => {
             const [from, to] = [placed.nodes.get(parent), placed.nodes.get(child)];
@@ -66,6 +70,7 @@ export function Drawing({ graph, organization, zoom }: { graph: Graph; organizat
                   key={`${parent} ${child}`}
                   d={line(from, to)}
                   strokeWidth={1.5}
+                  markerEnd={failed ? "url(#arrow-failed)" : "url(#arrow)"}
                   className={failed ? "stroke-bad" : "stroke-edge"}
                 />
               )
@@ -89,6 +94,15 @@ export function Drawing({ graph, organization, zoom }: { graph: Graph; organizat
         })}
       </svg>
     </section>
+  );
+}
+
+/** The end of a line, at the job that waits. */
+function Arrow({ id, className }: { id: string; className: string }) {
+  return (
+    <marker id={id} viewBox="0 0 8 8" refX={8} refY={4} markerWidth={6} markerHeight={6} orient="auto">
+      <path d="M0,0 L8,4 L0,8 z" className={className} />
+    </marker>
   );
 }
 

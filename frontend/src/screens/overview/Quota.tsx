@@ -29,7 +29,8 @@ function Share({ value, limit, label }: { value: number; limit: number | null; l
   return (
     <div>
       {count(value)} of {count(limit)}
-      <Progress percent={limit > 0 ? (100 * value) / limit : 100} label={label} />
+      {value >= limit && <span className="text-warn">, no more for now</span>}
+      <Progress percent={limit > 0 ? (100 * value) / limit : 100} label={label} isLimit />
     </div>
   );
 }

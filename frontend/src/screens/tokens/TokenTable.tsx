@@ -33,18 +33,16 @@ export function TokenTable({ found, touches, page, revoke }: Props) {
           <span className="text-xs text-muted">
             of {token.user}, created <Time at={token.created_at} />
           </span>
+          <span className="text-xs md:hidden">
+            <Rights scopes={token.scopes} />
+          </span>
         </div>
       ),
     },
     {
       head: "Rights",
       from: "md",
-      cell: ({ scopes }) =>
-        scopes === null ? (
-          <span className="whitespace-nowrap text-muted">all of its user</span>
-        ) : (
-          <Names names={scopes} />
-        ),
+      cell: ({ scopes }) => <Rights scopes={scopes} />,
     },
     {
       head: "Last used",
@@ -123,4 +121,9 @@ function Revoke({
 function State({ token, now }: { token: Token; now: number }) {
   const state = stateOf(token, now);
   return state === "active" ? null : <StatusBadge status="suspended" label={state} />;
+}
+
+function Rights({ scopes }: Pick<Token, "scopes">) {
+  if (scopes === null) return <span className="whitespace-nowrap text-muted">all rights of its user</span>;
+  return <Names names={scopes} />;
 }
