@@ -133,7 +133,7 @@ class Fairlane:
         self.users = Users(self.database)
         self.tokens = Tokens(self.database, self.directory)
         self.tickets = Tickets(self.database)
-        self.keys = Keys(self.database, self.directory, self.keyring, settings.owner_url)
+        self.keys = Keys(self.database, self.directory, self.keyring, self.artifacts, settings.owner_url)
         self.audit = Audit(self.database)
         self.aio = AsyncVerbs(self)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from fairlane.domain.reasons import ReasonCode
 from fairlane.domain.sealing import Field
 from fairlane.domain.statuses import KeyState
 from fairlane.registry.sealing import Unreadable
+from fairlane.runtime.file_sweep import FileSweep
 from fairlane.store.statements import sealed_texts
 from fairlane.store.tables import audit, idempotency_keys, jobs, organization_keys
 from tests.runtime.sealed_engine import FIRST, IMPOSTOR, SECOND, dump, sealed_engine
@@ -166,8 +168,9 @@ def test_a_rotation_while_a_job_runs_loses_nothing(database_url: str) -> None:
             assert elsewhere.value(one) == fl.value(one) == {"value": f"{CANARY}-result"}
 
 
-def test_reencrypting_leaves_nothing_under_older_keys_and_nothing_open(database_url: str) -> None:
-    with sealed_engine(database_url) as fl:
+def test_reencrypting_leaves_nothing_under_older_keys_and_nothing_open(database_url: str, tmp_path: Path) -> None:
+    files = tmp_path.as_uri()
+    with sealed_engine(database_url, artifacts_url=files) as fl:
         register(fl)
         old = fl.give("work", organization="beta", parameters={"text": f"{CANARY}-parameter", "fails": True})
         new = give(fl)
@@ -175,7 +178,7 @@ def test_reencrypting_leaves_nothing_under_older_keys_and_nothing_open(database_
         fl.keys.enable("beta")
         fl.keys.rotate("acme")
         before = [fl.history(one.id, organization=one.organization) for one in (old, new)]
-        with another(fl, encryption_keys=f"{SECOND},{FIRST}") as operator:
+        with another(fl, encryption_keys=f"{SECOND},{FIRST}", artifacts_url=files) as operator:
             assert operator.keys.reencrypt() > 8
             assert operator.keys.reencrypt() == 0
             assert {operator.keys.list(one)[0].master_key for one in ("acme", "beta")} == {"second"}
@@ -199,8 +202,10 @@ def test_nothing_from_before_the_key_is_left_open_once_it_is_reencrypted_and_des
         fl.keys.enable("acme")
         assert fl.keys.reencrypt("acme") > 0
         assert fl.keys.reencrypt("acme") == 0
-        assert CANARY not in dump(fl).replace(f"{CANARY}-file", "")  # files stay as they were stored
+        FileSweep(fl.database, fl.artifacts).run_once()
+        assert CANARY not in dump(fl)
         assert plain not in dump(fl)
+        assert fl.artifact(ended.id, "file.txt", organization="acme") == f"{CANARY}-file".encode()
         # Hidden they do what they did.
         with pytest.raises(DuplicateJob) as refused:
             fl.give("work", parameters={"text": f"{CANARY}-parameter"})
@@ -447,4 +452,5 @@ def test_what_seals_anew_stands_in_the_audit_also_where_it_is_cut_off(
         fl.keys.reencrypt("acme", user="olga")
         told = [(one.action, one.actor, one.after) for one in fl.audit.list("acme") if "reencrypt" in one.action]
         begun = ("keys.reencrypt", "olga", {"version": 2})
-        assert told == [("keys.reencrypted", "olga", {"version": 2, "texts": 0}), begun, begun]
+        counts = {"texts": 0, "files": 0, "files_not_found": 0}
+        assert told == [("keys.reencrypted", "olga", {"version": 2, **counts}), begun, begun]

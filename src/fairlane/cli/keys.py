@@ -122,7 +122,7 @@ def reencrypt(
         fairlane keys reencrypt -o acme
     """
     done = engine(context).keys.reencrypt(organization)
-    say(f"{done:,} {'text is' if done == 1 else 'texts are'} sealed anew.")
+    say(f"{done:,} {'text or file is' if done == 1 else 'texts and files are'} sealed anew.")
 
 
 def _print_key(key: OrganizationKey, more: str, *, as_json: bool) -> None:

@@ -7,12 +7,14 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection
 
+from fairlane.control.sealing_files import SealedFiles, seal_files
 from fairlane.domain.errors import ConfigurationError, InstallationError, OrganizationNotFound
 from fairlane.domain.keys import OrganizationKey
 from fairlane.domain.organizations import require_organization
 from fairlane.domain.sealing import is_sealed
 from fairlane.domain.statuses import KeyState
 from fairlane.domain.texts import storable
+from fairlane.registry.artifacts import ArtifactStorage
 from fairlane.registry.directory import Directory
 from fairlane.registry.keyring import SECRET_VERSION, Keyring
 from fairlane.registry.master_keys import MasterKeys
@@ -42,9 +44,15 @@ class Keys:
     """
 
     def __init__(
-        self, database: Database, directory: Directory, keyring: Keyring, owner_url: str | None = None
+        self,
+        database: Database,
+        directory: Directory,
+        keyring: Keyring,
+        artifacts: ArtifactStorage,
+        owner_url: str | None = None,
     ) -> None:
         self._database = database
+        self._artifacts = artifacts
         self._owner_url = owner_url
         self._directory = directory
         self._keyring = keyring
@@ -159,17 +167,17 @@ class Keys:
     def reencrypt(self, organization: str | None = None, *, user: str | None = None) -> int:
         """Seal what is not sealed under the newest version of its organization's key; how many there were.
 
-        That is what older versions have sealed, and what was stored before the organization had a key; plain hashes of
-        what was submitted are hidden by it. The keys
-        themselves are put under the newest master key. It goes in small batches, beside workers that run; files keep
-        the version under which they were stored.
+        That is what older versions have sealed, and what was stored before the organization had a key, texts and files;
+        plain hashes of what was submitted are hidden by it. The keys themselves are put under the newest master key. It
+        goes in small batches, beside workers that run. A file is stored once more, and clean-up deletes the old one.
 
         Args:
             organization: None = all that have a key.
 
         Raises:
             OrganizationNotFound
-            ConfigurationError: the organization has no key, or it can't be used here.
+            ConfigurationError: the organization has no key, or it can't be used here; or, once all else is done, files
+                are not in the artifact storage of this process.
         """
         storable(user=user)
         if organization is not None:
@@ -179,9 +187,19 @@ class Keys:
             if organization is not None
             else self._database.read(statements.sealed_organizations, of=EVERYONE)
         )
-        return sum(self._reencrypt(one, user) for one in given)
+        done = missing = 0
+        for one in given:
+            texts, files = self._reencrypt(one, user)
+            done, missing = done + texts + files.done, missing + files.missing
+        if missing:
+            raise ConfigurationError(
+                f"Files that are not in the artifact storage of this process: {missing}; all else was sealed anew. "
+                "Give it the artifacts_url that the workers have, and run it again."
+            )
+        return done
 
-    def _reencrypt(self, organization: str, user: str | None) -> int:
+    def _reencrypt(self, organization: str, user: str | None) -> tuple[int, SealedFiles]:
+        """How many texts, and which files."""
         self._keyring.forget(organization)
         ring = self._keyring.rings_of(self._database, [organization]).get(organization)
         if ring is None or ring.active is None:
@@ -191,13 +209,15 @@ class Keys:
         done = sum(self._reencrypt_column(ring, where) for where in sealed_texts.COLUMNS)
         for hide in (submitted_hashes.hide_dedup_keys, submitted_hashes.hide_requests):
             done += self._hide(ring, hide)
+        files = seal_files(self._database, self._artifacts, ring)
 
         def work(connection: Connection) -> None:
             now = self._database.clock.now(connection)
-            _record(connection, now, organization, user, "reencrypted", after={"version": ring.active, "texts": done})
+            counts = {"texts": done, "files": files.done, "files_not_found": files.missing}
+            _record(connection, now, organization, user, "reencrypted", after={"version": ring.active, **counts})
 
         self._database.write(work, of=organization)
-        return done
+        return done, files
 
     def _reencrypt_column(self, ring: Ring, where: Sealed) -> int:
         batch = self._batch(ring, where, None)

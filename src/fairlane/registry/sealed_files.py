@@ -40,13 +40,27 @@ class _Opener(NamedTuple):
             raise Unreadable("it was not sealed as this file, or it was changed or cut", BROKEN) from None
 
 
+def version_of(head: bytes) -> int | None:
+    """Under which version of its organization's key a file is sealed; None: under none, or it is cut.
+
+    Args:
+        head: the first `LONGEST_HEAD` bytes of what is stored.
+    """
+    line, newline, _ = head.partition(b"\n")
+    version = line.removeprefix(_HEAD)
+    return int(version) if is_sealed_file(head) and newline and version.isdigit() else None
+
+
 def is_sealed_file(data: bytes) -> bool:
     """Whether a stored file may be a sealed one; files of organizations without keys begin as they like."""
     return data.startswith(_HEAD)
 
 
-def sealed_chunks(ring: Ring, path: str, data: bytes | Path) -> Iterator[bytes]:
+def sealed_chunks(ring: Ring, path: str, data: bytes | Path | Iterator[bytes]) -> Iterator[bytes]:
     """The sealed file, to be stored at `path`.
+
+    Args:
+        data: the content, where it is, or pieces of it.
 
     Raises:
         ConfigurationError: the key can't be used here, or was destroyed.
@@ -100,7 +114,7 @@ def opened_range(  # noqa: PLR0917 - as opened_file, and which bytes
     opener = _opener(ring, path, head)
     first, final, last = start // CHUNK, (stop - 1) // CHUNK, (size - 1) // CHUNK
     end = min((final + 1) * _SEALED, size + (last + 1) * (_SEALED - CHUNK))
-    pieces = _in_chunks(fetch(opener.start + first * _SEALED, opener.start + end))
+    pieces = _in_pieces(fetch(opener.start + first * _SEALED, opener.start + end), _SEALED)
 
     def opened() -> Iterator[bytes]:
         for number in range(first, final + 1):
@@ -138,19 +152,22 @@ def _bound_to(ring: Ring, path: str) -> bytes:
     return place("file", ring.organization, path)
 
 
-def _in_chunks(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """What is stored, cut where its chunks end."""
+def _in_pieces(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
+    """The same bytes in pieces of `size`; the last one may be smaller."""
     held = bytearray()
     for piece in pieces:
         held += piece
-        while len(held) >= _SEALED:
-            yield bytes(held[:_SEALED])
-            del held[:_SEALED]
+        while len(held) >= size:
+            yield bytes(held[:size])
+            del held[:size]
     if held:
         yield bytes(held)
 
 
-def _chunks(data: bytes | Path) -> Iterator[bytes]:
+def _chunks(data: bytes | Path | Iterator[bytes]) -> Iterator[bytes]:
+    if isinstance(data, Iterator):
+        yield from _in_pieces(data, CHUNK)
+        return
     if isinstance(data, bytes):
         yield from (data[at : at + CHUNK] for at in range(0, len(data), CHUNK))
         return

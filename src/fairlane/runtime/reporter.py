@@ -218,6 +218,9 @@ class AttemptChannel:
         """Whether the lease was held; else nothing was written."""
         now = self._desk.database.clock.now(connection)
         files = {file.id: (report.name, file.path) for report, file in stored if isinstance(report, File) and file}
+        # Before the look at what they replace: who seals files anew locks the row, and moves them.
+        if files and not attempts.hold(connection, self._lease):
+            return False
         replaced = self._replaced(connection, files.values()) if files else []
         reports = [*stored, (progress, None)] if progress is not None else stored
         if not all(self._insert_one(connection, now, report, file) for report, file in reports):

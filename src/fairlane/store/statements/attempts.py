@@ -74,6 +74,13 @@ def add_line(connection: Connection, now: datetime, lease: Lease, *, level: str,
     return _fenced(connection, log_lines, lease, {"at": now, "level": level, "message": message})
 
 
+def hold(connection: Connection, lease: Lease) -> bool:
+    """Keep the job's row as it is till this transaction ends; False if the lease is lost."""
+    mine = (jobs.c.organization_id == lease.organization) & (jobs.c.id == lease.job_id)
+    held = select(jobs.c.id).where(mine, jobs.c.lease_token == lease.token).with_for_update(read=True)
+    return connection.execute(held).one_or_none() is not None
+
+
 def set_artifact(connection: Connection, now: datetime, lease: Lease, file: Mapping[str, Any]) -> bool:
     """A stored file becomes the job's, in place of an earlier one of that name; False if the lease is lost.
 

@@ -30,6 +30,19 @@ def announce(connection: Connection, now: datetime, lease: Lease, file_id: UUID,
     connection.execute(doomed_files.insert().values({**row, **attempt}))
 
 
+def expect(connection: Connection, now: datetime, organization: str, file_id: UUID, path: str) -> datetime:
+    """Somebody who is no attempt is about to store a file; until when it is left alone."""
+    until = now + GRACE
+    connection.execute(doomed_files.insert().values(_row(organization, file_id, path, now, until)))
+    return until
+
+
+def keep_expected(connection: Connection, organization: str, file_id: UUID, until: datetime) -> bool:
+    """Strike out an expected file: a job has it now. False if it came too late, and clean-up has taken it."""
+    mine = (doomed_files.c.organization_id == organization) & (doomed_files.c.id == file_id)
+    return connection.execute(delete(doomed_files).where(mine, doomed_files.c.due_at == until)).rowcount == 1
+
+
 def keep(connection: Connection, organization: str, file_ids: Collection[UUID]) -> None:
     """Strike out announced files: their job has them now."""
     connection.execute(
