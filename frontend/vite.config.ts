@@ -16,6 +16,15 @@ export default defineConfig({
     // Nothing inline: the Content-Security-Policy refuses it.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
+    // What several screens share is small: one file of it is fetched sooner than one for each.
+    rolldownOptions: {
+      output: {
+        codeSplitting: {
+          includeDependenciesRecursively: false,
+          groups: [{ name: "shared", test: /src.(shell.JobLink|screens.(overview.Slowest|queues.HeldBack))/ }],
+        },
+      },
+    },
   },
   server: { proxy: { "/api": { target: server, ws: true } } },
   test: { include: ["src/**/*.test.ts"] },

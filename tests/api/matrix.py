@@ -94,7 +94,7 @@ MATRIX: Final[dict[str, Open | Proved | Within | Across]] = {
     "getArtifact": Within(403, 200, 200, 409, 403, job="done"),
     "listDeadLetters": _READ,
     "listDeadLetterGroups": _READ,
-    "retryDeadLetterGroup": _CHANGED._replace(unknown=202),  # none of them, so none is retried
+    "retryDeadLetterGroup": _CHANGED,
     "retryDeadLetters": _CHANGED._replace(body={"ids": ["00000000-0000-7000-8000-000000000000"]}),
     "resolveDeadLetters": _BULK._replace(
         body={"ids": ["00000000-0000-7000-8000-000000000000"], "resolution": "ignored"}

@@ -6,8 +6,11 @@ from itertools import count
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
+from sqlalchemy import update
+
 from fairlane.store.statements import workers
 from fairlane.store.statements.workers import WorkerCard
+from fairlane.store.tables import dead_letters
 from tests.api.served import OPERATOR, Api
 
 NUMBER = count()
@@ -75,3 +78,12 @@ def job_type(api: Api, name: str) -> str:
     api.fl.job_type(name)(lambda ctx: None)
     api.fl.migrate()
     return name
+
+
+def a_group(api: Api, organization: str, job: str) -> str:
+    """The fingerprint of an error that this dead letter alone has."""
+    fingerprint = f"OddError {next(NUMBER)}"
+    mine = (dead_letters.c.organization_id == organization) & (dead_letters.c.job_id == UUID(job))
+    with api.fl.database.engine.begin() as connection:
+        connection.execute(update(dead_letters).where(mine).values(fingerprint=fingerprint))
+    return fingerprint

@@ -9,7 +9,7 @@ import pytest
 from fairlane import Membership, OrganizationStatus, Role, Standing
 from fairlane.control.bulk import Bulk
 from tests.api.matrix import MATRIX, Across, Open, Within
-from tests.api.routes import NUMBER, Route, body_of, for_operator, routes
+from tests.api.routes import NUMBER, Route, a_group, body_of, for_operator, routes
 from tests.api.served import Api
 from tests.api.test_jwt import SETTINGS, Issuer, signed
 
@@ -59,7 +59,7 @@ class Things:
 
     def __init__(self, api: Api) -> None:
         self._fl, self._api = api.fl, api
-        self._dead = [self._submit("failing") for _ in range(4)]
+        self._dead = [self._submit("failing") for _ in range(5)]
         self._done = self._submit("report")
         api.run()
 
@@ -77,7 +77,7 @@ class Things:
             "bulk_action": lambda: self._fl.bulk.start("retry", "acme", {"job_type": "nothing"}, user="admin").id,
             "user": lambda: "member",
             "name": lambda: "report.txt",
-            "fingerprint": lambda: "none",
+            "fingerprint": lambda: a_group(self._api, "acme", self._dead.pop()),
         }
         return str(make[parameter]())
 

@@ -9,12 +9,12 @@ import httpx
 from tests.api import alike
 from tests.api import matrix as m
 from tests.api.matrix import MATRIX, Across, Open, Proved, Within
-from tests.api.routes import NUMBER, Route, body_of, for_operator, nobodys, routes
+from tests.api.routes import NUMBER, Route, a_group, body_of, for_operator, nobodys, routes
 from tests.api.served import Api
 
 OWN, FOREIGN, UNKNOWN = "own", "foreign", "unknown"
 # So many of each organization's dead letters are used up.
-DEAD = 40
+DEAD = 50
 
 
 class World:
@@ -34,6 +34,7 @@ class World:
         self.foreign_job = {"queued": self.submit("other", "report"), "dead": self.dead["other"][0]}
         self.foreign_job["done"] = self.done["other"]
         self.foreign_token = self.token("other")
+        self.foreign_group = a_group(api, "other", self.dead["other"][1])
         self.frozen_schedule = self.schedule("frozen")
         # Waits for ever, so that the suspended organization has something to cancel.
         self.queued = [self.submit("frozen", "report") for _ in range(6)]
@@ -90,7 +91,7 @@ class World:
             "token": lambda: self.token(organization),
             "name": lambda: "report.txt",
             "schedule": lambda: self.frozen_schedule if organization == "frozen" else self.schedule(organization),
-            "fingerprint": lambda: "none",
+            "fingerprint": lambda: a_group(self.api, organization, self.dead[organization].pop()),
             "bulk_action": lambda: self.bulk_action(organization),
         }
         return make[parameter]()
@@ -99,7 +100,7 @@ class World:
         """The same of the other organization."""
         if parameter in {"user", "schedule", "bulk_action"}:  # who may puts one of the same name beside it
             return self.fresh(parameter, "other", row)
-        found = {"job": self.foreign_job[row.job], "token": self.foreign_token}
+        found = {"job": self.foreign_job[row.job], "token": self.foreign_token, "fingerprint": self.foreign_group}
         return found.get(parameter, "report.txt")
 
     def send(self, principal: str, route: Route, values: dict[str, str], body: Any) -> httpx.Response:

@@ -8,8 +8,8 @@ import { useOrganization } from "../../shell/access";
 import { SpanSelect } from "../../shell/SpanSelect";
 import { USUAL } from "../../span";
 import { Card, type Column, cx, duration, EmptyState, Page, plural, StatusBadge, Table, Tag, Trouble } from "../../ui";
+import { Resting } from "../queues/HeldBack";
 import { attempts, limits, percent, type Recent, recent } from "./describe";
-import { Resting } from "./Resting";
 
 export type JobType = Schema["JobTypeView"];
 
