@@ -24,6 +24,7 @@ from fairlane import (
     Role,
     ScheduleNotFound,
     Standing,
+    StorageUnavailable,
 )
 from fairlane.domain.events import QueueLimitWarning, TickRefused
 from fairlane.domain.permissions import Right
@@ -284,6 +285,28 @@ def test_a_tick_that_is_refused_at_first_is_not_left_out(fl: Engine, clock: Manu
     clock.advance(20)
     fl.drain()
     assert ticks(fl) == [at(1)]
+
+
+def test_a_tick_that_the_busy_database_kept_waiting_is_tried_again_within_seconds(
+    fl: Engine, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A storm on SQLite found a schedule that met somebody else's lock each minute, and made no job for three."""
+
+    def busy(*_: object) -> None:
+        raise StorageUnavailable("The database was locked for too long.")
+
+    hourly(fl, missed="all", every=MINUTE)
+    clock.advance(3 * MINUTE)
+    for _ in range(3):
+        with monkeypatch.context() as patch:
+            patch.setattr(fl.schedules.ticks, "submit", busy)
+            fl.drain()
+        assert "StorageUnavailable" in str(problem(fl))
+        clock.advance(5)
+        fl.drain()
+        assert problem(fl) is None
+        clock.advance(MINUTE)
+    assert len(ticks(fl)) == 5
 
 
 def test_a_tick_that_was_refused_for_too_long_is_left_out_and_says_why(fl: Engine, clock: ManualClock) -> None:

@@ -54,7 +54,7 @@ def print_schedule(fl: Fairlane, schedule: Schedule) -> None:
     if schedule.problem is not None and schedule.next_ticks:
         out.print()
         say(f"A tick was refused. {schedule.problem}")
-        say("What is due is tried again each minute, and so goes on by itself once that is put right; or pause it:")
+        say("What is due is tried again within a minute, and so goes on by itself once that is put right; or pause it:")
         for line in _remedies(fl, schedule):
             say(f"  {line}", whole=True)
 

@@ -201,7 +201,7 @@ class BreakerClosed:
 
 @dataclass(frozen=True, slots=True)
 class TickRefused:
-    """A schedule's tick could not be submitted; it is tried again each minute, and told once."""
+    """A schedule's tick could not be submitted; it is tried again by itself, and told once."""
 
     organization: str
     schedule: str

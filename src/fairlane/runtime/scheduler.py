@@ -113,7 +113,10 @@ class Scheduler:
         kind = type(error).__name__
         problem = f"{kind}: {_told(error)}"
         database = self._database
-        is_noted = database.write(lambda c: statements.note_problem(c, schedule, database.clock.now(c), problem))
+        was_busy = isinstance(error, StorageUnavailable)
+        is_noted = database.write(
+            lambda c: statements.note_problem(c, schedule, database.clock.now(c), problem, was_busy=was_busy)
+        )
         is_news = schedule.problem is None or not schedule.problem.startswith(f"{kind}:")
         complaint = (schedule.organization_id, kind)
         if is_noted and is_news and complaint not in self._complained:

@@ -113,8 +113,8 @@ def _of_organization(event: Event) -> tuple[int, str] | None:
         case e.TickRefused():
             return logging.WARNING, (
                 # By what name is the organization's.
-                f"A schedule of {event.organization} could not submit its job ({event.error_type}); it tries again "
-                f"each minute. To see which: fairlane schedules list -o {shlex.quote(event.organization)}"
+                f"A schedule of {event.organization} could not submit its job ({event.error_type}); it tries again by "
+                f"itself. To see which: fairlane schedules list -o {shlex.quote(event.organization)}"
             )
         case e.BreakerClosed():
             why = f"{event.by} closed its breaker" if event.by else "the job on trial completed"

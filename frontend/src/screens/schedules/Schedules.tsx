@@ -139,7 +139,7 @@ function What({ schedule, organization }: Props) {
       </span>
       {problem && (
         <p className="rounded-md bg-bad-soft px-2 py-1 text-xs break-words text-bad">
-          A tick was refused; what is due is tried again each minute. {problem}
+          A tick was refused; what is due is tried again within a minute. {problem}
         </p>
       )}
       <span className="text-xs break-words text-muted">

@@ -88,7 +88,9 @@ class Schedule(BaseModel):
     paused_by: str | None
     last_tick: datetime | None
     last_job: UUID | None = Field(description="The job of that tick.")
-    problem: str | None = Field(description="Why a tick was refused; what is due is tried again each minute.")
+    problem: str | None = Field(
+        description="Why a tick was refused; what is due is tried again by itself, within a minute."
+    )
     created_at: datetime
 
     @classmethod

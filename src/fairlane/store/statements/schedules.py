@@ -14,6 +14,7 @@ from fairlane.store.tables import AnyRow, schedules
 _BATCH: Final = 50
 # Before a tick that was refused is tried again: the first time while it is not late yet.
 _SOON, _AGAIN = timedelta(seconds=20), timedelta(seconds=60)
+_BUSY = timedelta(seconds=5)  # others' transactions end soon, and what waits for a minute each time never has its turn
 
 
 def create(connection: Connection, values: Mapping[str, Any]) -> bool:
@@ -83,9 +84,13 @@ def lock_due(connection: Connection, organization: str, schedule: UUID, now: dat
     return connection.execute(statement.with_for_update(skip_locked=True)).one_or_none()
 
 
-def note_problem(connection: Connection, seen: AnyRow, now: datetime, problem: str) -> bool:
-    """Keep why a tick was refused, and try again later; False if somebody has seen to the schedule meanwhile."""
-    wait = _SOON if seen.look_at == seen.next_tick else _AGAIN
+def note_problem(connection: Connection, seen: AnyRow, now: datetime, problem: str, *, was_busy: bool) -> bool:
+    """Keep why a tick was refused, and try again later; False if somebody has seen to the schedule meanwhile.
+
+    Args:
+        was_busy: the tick was not refused, but kept waiting.
+    """
+    wait = _BUSY if was_busy else _SOON if seen.look_at == seen.next_tick else _AGAIN
     noted = connection.execute(
         update(schedules)
         .where(_is_id(seen.organization_id, seen.id), schedules.c.look_at == seen.look_at)
