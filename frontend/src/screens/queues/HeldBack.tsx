@@ -9,7 +9,7 @@ type Breaker = Schema["OpenBreaker"];
 
 /** What keeps all jobs of a queue or a type from starting; nothing where nothing does. */
 export function HeldBack({ organization }: { organization: string }) {
-  const refetchInterval = useRefetch(2) || 15_000;
+  const refetchInterval = useRefetch(3) || 30_000; // three lists: seldom enough for the sixty a minute that one may ask for
   const queues = useQuery({ ...queuesQuery(organization), refetchInterval });
   const breakers = useQuery({ ...breakersQuery(organization), refetchInterval });
   const types = useQuery({ ...jobTypesQuery(organization), refetchInterval });
