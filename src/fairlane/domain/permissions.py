@@ -38,7 +38,7 @@ MEANINGS: Final[Mapping[Right, str]] = {
     Right.JOBS_SUBMIT: "submit jobs",
     Right.JOBS_CHANGE: "cancel, retry, resolve and delete jobs: one's own, an admin all",
     Right.PAYLOAD_READ: "see parameters, error texts, log lines, files and results of others' jobs, too",
-    Right.SCHEDULES_CHANGE: "put, pause, resume and delete schedules",
+    Right.SCHEDULES_CHANGE: "pause, resume and delete schedules; with `jobs:submit`, put them and submit their jobs",
     Right.MEMBERS_READ: "see who belongs to the organization",
     Right.MEMBERS_CHANGE: "add members, change their roles and permissions, remove them",
     Right.ORGANIZATION_CHANGE: "change the organization's name",
