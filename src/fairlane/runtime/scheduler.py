@@ -78,14 +78,17 @@ class Scheduler:
         return done
 
     def _see_to(self, schedule: AnyRow) -> int:
+        was_asked = False
         try:
             answers = self._ticks.ask(schedule)
+            was_asked = True
             done, news = self._database.write(
                 lambda connection: self._tick(connection, schedule, answers), lock_seconds=_PATIENCE
             )
         except FairlaneError as error:
-            # Where it was the database that is away, to note it fails as well.
-            return self._refuse(schedule, error)
+            # Where it was the database that is away, to note it fails as well. A directory that is away is asked as
+            # seldom as ever: each question may take long, and the others wait behind it.
+            return self._refuse(schedule, error, was_busy=was_asked and isinstance(error, StorageUnavailable))
         except Exception as error:  # noqa: BLE001 - one schedule that is broken must not hold up the others
             self._emit(ServiceFailed(self.name, error))
             return self._refuse(schedule, error)
@@ -108,12 +111,11 @@ class Scheduler:
         statements.change(connection, mine.organization_id, mine.id, changes)
         return 1, news
 
-    def _refuse(self, schedule: AnyRow, error: Exception) -> int:
+    def _refuse(self, schedule: AnyRow, error: Exception, *, was_busy: bool = False) -> int:
         """Keep why, and go on; raises where the database is away, as then nothing was refused."""
         kind = type(error).__name__
         problem = f"{kind}: {_told(error)}"
         database = self._database
-        was_busy = isinstance(error, StorageUnavailable)
         is_noted = database.write(
             lambda c: statements.note_problem(c, schedule, database.clock.now(c), problem, was_busy=was_busy)
         )
