@@ -72,5 +72,8 @@ def full(database: str, jobs: int | None = None) -> Profile:
 
 
 def long(database: str) -> Profile:
-    """The storm of `make storm LONG=1`: a million jobs, and one worker more, which lives long enough to be watched."""
-    return replace(full(database, _MILLION), spared=1)
+    """The storm of `make storm LONG=1`: a million jobs, and one worker more, which lives long enough to be watched.
+
+    With 48 jobs at once a worker claims and ends more of them together: 11,800 took 118 s of CPU in place of 159.
+    """
+    return replace(full(database, _MILLION), spared=1, concurrency=48)

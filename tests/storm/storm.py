@@ -31,6 +31,7 @@ from tests.storm.verdict import Expected, Recovery, Stored, Verdict
 from tests.storm.work import ORGANIZATIONS
 
 _LOOK: Final = 0.1  # seconds
+_REST: Final = 50  # times what a look took, before the next one
 _SETTLING: Final = 60.0  # seconds without an end after which those that are left are taken for lost
 _PORT: Final = 5432
 _OUTAGE_LEADS: Final = 2.0  # seconds under load before the outage, and after it
@@ -189,11 +190,14 @@ def _long_outage(site: Site, profile: Profile, feeder: Feeder, outage: dict[str,
 
 def _settle(fl: Fairlane) -> None:
     """Wait until every job has ended, or none has for a long time."""
-    left, since, waiting = -1, time.monotonic(), threading.Event()
+    left, since, waiting, took = -1, time.monotonic(), threading.Event(), 0.0
     while left != 0 and time.monotonic() - since < _SETTLING:
-        waiting.wait(_LOOK)
+        # Counting what is left of a million takes the database as long as hundreds of jobs do.
+        waiting.wait(max(_LOOK, _REST * took))
         with suppress(StorageUnavailable):
+            began = time.monotonic()
             before, left = left, evidence.unfinished(fl)
+            took = time.monotonic() - began
             since = since if left == before else time.monotonic()
 
 
