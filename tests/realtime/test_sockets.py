@@ -13,7 +13,11 @@ import pytest
 import socketio.exceptions
 import websockets
 
-from fairlane import JobContext, Submission
+from fairlane import JobContext, JobNotFound, Submission
+from fairlane.api.watching import live_of
+from fairlane.domain.permissions import Principal
+from fairlane.realtime.hub import Client, Room, RoomKind
+from fairlane.realtime.live import Opened
 from fairlane.realtime.sockets import Sockets
 from tests.api.served import Api
 from tests.realtime.watching import PATIENCE, Watcher, eventually, forge, tell_much, ticket_of
@@ -150,6 +154,25 @@ async def test_a_socket_that_was_closed_before_its_ticket_was_looked_at_is_nobod
         await asyncio.to_thread(looked.wait, PATIENCE)
         await eventually(lambda: not server.manager.pending_connect)
     assert not web.live.hub.clients
+
+
+async def test_who_shows_no_ticket_is_hung_up_and_need_not_do_it_themselves(api: Api, monkeypatch: pytest.MonkeyPatch):
+    """Browsers' clients do not: they waited for 45 seconds for a ping before they came back."""
+    monkeypatch.setattr("fairlane.realtime.sockets._TICKETLESS", 0.0)
+    place = f"{api.url.replace('http', 'ws', 1)}/api/v1/socket.io/?EIO=4&transport=websocket"
+    async with websockets.connect(place, ping_interval=None) as connection, asyncio.timeout(PATIENCE):
+        await connection.wait_closed()
+
+
+async def test_who_is_gone_before_they_are_let_in_stays_in_no_room(api: Api):
+    live = live_of(api.fl)
+    room, gone = Room(RoomKind.ORGANIZATION, "acme"), Client(Principal("member", "test"), lambda: None)
+    live.hub.add(gone)
+    live.hub.remove(gone)
+    with pytest.raises(JobNotFound, match="gone"):
+        await live.enter(gone, Opened(room, dict), None)
+    assert room not in live.hub
+    live.close()
 
 
 def server_of(api: Api) -> Any:

@@ -110,8 +110,11 @@ class Live:
 
         Raises:
             StorageUnavailable: the database does not answer.
+            JobNotFound: it may no longer be seen, or the client is gone.
         """
         await self._started()
+        if not client.is_open:  # nobody would take it out of the room again
+            raise JobNotFound("The connection is gone.")
         room = opened.room
         client.hold(room)
         self.hub.enter(client, room)

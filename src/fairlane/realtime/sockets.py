@@ -121,9 +121,13 @@ class Sockets:
         self._behind.discard(sid)
         if connection is not None:
             self._live.hub.remove(connection.client)
-            socket = self._server.eio.sockets.get(connection.eio_sid)
-            if socket is not None:
-                socket.queue.put_nowait(None)  # answers a poll that waits, and ends a websocket
+            self._release(connection.eio_sid)
+
+    def _release(self, eio_sid: str) -> None:
+        """Answer a poll that waits, and end a websocket: a client does not hang up because it is told "close"."""
+        socket = self._server.eio.sockets.get(eio_sid)
+        if socket is not None:
+            socket.queue.put_nowait(None)
 
     async def _subscribe(self, sid: str, wanted: object = None) -> dict[str, Any]:
         connection = self._clients.get(sid)
@@ -217,6 +221,7 @@ class Sockets:
             first_seen = {one: first_seen.get(one, now) for one in ticketless}
             for eio_sid in [one for one, since in first_seen.items() if now - since > _TICKETLESS]:
                 await self._server.eio.sockets[eio_sid].close(wait=False)
+                self._release(eio_sid)
 
     def _drop_stalled(self, now: float) -> None:
         for sid, connection in list(self._clients.items()):
