@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
+from fastapi.routing import APIRoute
 
 from fairlane.api.bodies import DEEPEST, MOST_NAMES, depth_of, names_in
+from fairlane.api.scope import query_names
 from fairlane.api.submissions import MOST_PARENTS, MOST_PARENTS_OF_BATCH
 from tests.api.served import Api
 
@@ -174,3 +176,13 @@ def test_a_slip_in_a_query_parameter_s_name_is_refused_and_no_unfiltered_list(ap
     assert api.as_("member").get("/organizations/rival/jobs?stauts=queued").status_code == 404
     refused = api.as_("member").post("/organizations/acme/jobs?on_duplicate=replace", json={"job_type": "report"})
     assert refused.status_code == 422
+
+
+def test_each_route_takes_the_query_parameters_that_its_description_has(api: Api):
+    paths = api.client().get("/openapi.json").json()["paths"]
+    routes = [one for one in api.app.state.routes if isinstance(one, APIRoute)]
+    assert len(routes) > 90
+    for route in routes:
+        for method in route.methods or ():
+            told = paths[route.path_format][method.lower()].get("parameters", ())
+            assert query_names(route) == {one["name"] for one in told if one["in"] == "query"}, route.path_format

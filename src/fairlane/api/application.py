@@ -1,7 +1,5 @@
 """The application: its layers, from the outside in, and its routes."""
 
-from collections.abc import Mapping
-from functools import cache
 from importlib.metadata import version
 from typing import Final
 
@@ -92,18 +90,12 @@ def create_app(
         routes=_RESOURCES.routes,
         middleware=_layers(web, fetch),
     )
-    app.state.web, app.state.routes, app.state.query_names = web, [*_ROUTES, *app.routes], _query_names
+    app.state.web, app.state.routes = web, [*_ROUTES, *app.routes]
     problems.add_problem_handlers(app)
     app.add_exception_handler(RequestValidationError, problems.on_invalid)
     app.add_exception_handler(HTTPException, problems.on_http)
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
     return app
-
-
-@cache
-def _query_names() -> Mapping[tuple[str, str], frozenset[str]]:
-    """Of all applications: it takes as long as an OpenAPI document."""
-    return openapi.query_names(_RESOURCES.routes)
 
 
 def _layers(web: Web, fetch: Fetch) -> list[Middleware]:

@@ -1,11 +1,10 @@
 """The OpenAPI document: what the routes say of themselves, and what the layers around them add to each."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from starlette.routing import BaseRoute
 
 from fairlane.api.authentication import COOKIE, OPEN
 from fairlane.api.examples import EXAMPLES
@@ -84,17 +83,6 @@ def document(app: FastAPI) -> dict[str, Any]:
         _add_examples(operation, schemas)
     app.openapi_schema = made
     return made
-
-
-def query_names(routes: Sequence[BaseRoute]) -> Mapping[tuple[str, str], frozenset[str]]:
-    """Which query parameters there are, by method and path."""
-    made = get_openapi(title="", version="", routes=routes)
-    return {
-        (method.upper(), path): frozenset(
-            one["name"] for one in operation.get("parameters", ()) if one["in"] == "query"
-        )
-        for path, method, operation in _operations(made)
-    }
 
 
 def _operations(made: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
