@@ -14,6 +14,8 @@ class FakeSocket {
   readonly asked: Asked[] = [];
   readonly emitted: unknown[][] = [];
   readonly auths: unknown[] = [];
+  /** Another one for each connection. */
+  readonly io = { engine: {} };
   #heard = new Map<string, (told?: unknown) => void>();
   #pending = new Set<(error: Error) => void>();
 
@@ -23,7 +25,9 @@ class FakeSocket {
 
   connect(): void {
     this.active = true;
-    this.auth((auth) => this.auths.push(auth));
+    this.io.engine = {};
+    // As the library does when a connection is there: later.
+    queueMicrotask(() => this.auth((auth) => this.auths.push(auth)));
   }
 
   on(name: string, hear: (told?: unknown) => void): void {
@@ -183,6 +187,18 @@ describe("coming back", () => {
     expect(listener.onEvent).toHaveBeenCalledTimes(2);
     expect([listener.onBegin, listener.onReset].map((told) => told.mock.calls.length)).toEqual([1, 0]);
     expect(live.phase).toBe("live");
+  });
+
+  it("shows no ticket to the connection after the one that it was asked for", async () => {
+    let late: (answer: Response) => void = () => {};
+    server.mockImplementationOnce(() => new Promise((answer) => (late = answer)));
+    const { socket } = await watch(ACME);
+    socket.connect(); // the line was cut before the ticket came
+    await pass();
+    late(Response.json({ ticket: "late" }, { status: 201 }));
+    await pass();
+
+    expect(socket.auths).toEqual([{ ticket: "ticket 1" }]);
   });
 
   it("connects again where the server has closed the socket", async () => {

@@ -128,13 +128,17 @@ export class LiveClient {
       reconnectionDelayMax: 5_000,
       // A ticket is good once, so each connection gets its own.
       auth: (give) => {
+        const { engine } = socket.io;
         void ask(api.POST("/api/v1/socket-tickets")).then(
-          ({ ticket }) => give({ ticket }),
+          ({ ticket }) => {
+            // One that comes late would be shown by the connection after its own, which then shows two and is refused.
+            if (socket.io.engine === engine) give({ ticket });
+          },
           (error: unknown) => {
             if (socket !== this.#socket) return;
             if (error instanceof Problem && error.status === 401) return this.close();
             patience.note(error);
-            give({}); // and be refused
+            if (socket.io.engine === engine) give({}); // and be refused
           },
         );
       },
