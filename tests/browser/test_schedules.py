@@ -81,6 +81,17 @@ def test_a_schedule_from_the_form_to_its_end(enter: Callable[..., Page], site: S
         site.fl.schedules.get("acme", "monthly")
 
 
+def test_on_a_phone_the_next_tick_is_told_and_the_others_to_whoever_asks(enter: Callable[..., Page], site: Site):
+    site.fl.schedules.put("acme", "monthly", "report.render", cron="30 6 1 * *", time_zone="Europe/Zurich", user="ana")
+    page = enter("ana", "o/acme/schedules", timezone_id=READER, viewport={"width": 390, "height": 844})
+    ticks = site.fl.schedules.get("acme", "monthly").next_ticks
+    monthly = row(page, "monthly")
+    expect(monthly.get_by_text(f"Next tick: {told(ticks, READER)[0]}")).to_be_visible()
+    expect(monthly.get_by_role("listitem")).to_have_count(0)
+    monthly.get_by_text("Next tick:").click()
+    expect(monthly.get_by_role("listitem")).to_have_count(10)
+
+
 def test_what_the_form_does_not_show_stays(enter: Callable[..., Page], site: Site):
     before = site.fl.schedules.put(
         "acme",

@@ -32,3 +32,20 @@ export function NextTicks({ schedule: { next_ticks, paused_at, time_zone } }: { 
     </div>
   );
 }
+
+/** The same where there is little room: when the next one is, for the reader; the others for whoever opens it. */
+export function NextTick({ schedule }: { schedule: Schedule }) {
+  const now = useNow();
+  const [next] = schedule.next_ticks;
+  if (next === undefined) return <NextTicks schedule={schedule} />;
+  return (
+    <details>
+      <summary className="cursor-pointer text-muted hover:text-ink">
+        Next tick: <span className="text-ink tabular-nums">{tickTime(new Date(next), readerZone(), now)}</span>
+      </summary>
+      <div className="mt-1">
+        <NextTicks schedule={schedule} />
+      </div>
+    </details>
+  );
+}

@@ -23,7 +23,7 @@ import {
 import { inWords } from "./cron";
 import { Deeds } from "./Deeds";
 import type { Schedule } from "./draft";
-import { NextTicks } from "./NextTicks";
+import { NextTick, NextTicks } from "./NextTicks";
 import { schedulesQuery } from "./queries";
 import { MISSED, ScheduleForm } from "./ScheduleForm";
 import { everyInWords } from "./ticks";
@@ -93,8 +93,7 @@ function columnsOf(organization: string): Column<Schedule>[] {
             Last tick: <LastTick schedule={schedule} organization={organization} />
           </div>
           <div className="text-xs lg:hidden">
-            {schedule.next_ticks.length > 0 && <p className="text-muted">Next ticks:</p>}
-            <NextTicks schedule={schedule} />
+            <NextTick schedule={schedule} />
           </div>
         </div>
       ),
