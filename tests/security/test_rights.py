@@ -9,10 +9,12 @@ from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy import update
 
 from fairlane.api.authentication import Authentication
 from fairlane.control.passwords import fits
 from fairlane.control.tokens import Tokens
+from fairlane.store.tables import tokens
 from tests.api.served import OPERATOR, PASSWORD, Api
 
 ACME = "/organizations/acme"
@@ -220,6 +222,45 @@ def test_what_an_operator_s_token_made_in_an_organization_is_revoked_with_it(api
     (first,) = [one.id for one in api.fl.tokens.list(None)]
     api.fl.tokens.revoke(None, first)
     assert [one.get(JOBS).status_code for one in (stolen, made)] == [401, 401]
+
+
+def chain(api: Api, first: Any, *users: str) -> list[Any]:
+    """A client, and one for each of these users, by a token that the one before has made."""
+    clients = [first]
+    for user in users:
+        made = clients[-1].post(f"{ACME}/tokens", json={"name": "x", "user": user})
+        clients.append(api.client(made.json()["secret"]))
+    assert [one.get(JOBS).status_code for one in clients] == [200] * len(clients)
+    return clients
+
+
+@pytest.mark.parametrize("end", ["membership", "user"])
+def test_what_a_token_made_ends_with_the_membership_or_the_user_it_was_of(api: Api, end: str):
+    api.fl.users.create("carl")
+    api.fl.members.add("acme", "carl", role="admin")
+    clients = chain(api, api.as_("admin"), "carl", "member")
+    if end == "membership":
+        api.fl.members.remove("acme", "carl", by="admin")
+    else:
+        api.fl.users.delete("carl", by="admin")
+    assert [one.get(JOBS).status_code for one in clients] == [200, 401, 401]
+    told = [one for one in api.fl.audit.list("acme") if one.action == "tokens.revoke"]
+    assert [(one.actor, (one.before or {})["user"]) for one in reversed(told)] == [
+        ("admin", "carl"),
+        ("admin", "member"),
+    ]
+
+
+def test_a_link_that_was_revoked_before_hides_nothing_behind_it(api: Api):
+    bystander = api.as_("admin")
+    clients = chain(api, api.as_("admin"), "admin", "member")
+    first, link, _ = sorted((one for one in api.fl.tokens.list("acme")), key=lambda one: one.id)[1:]
+    with api.fl.database.engine.begin() as connection:
+        # As a removal of its user left it before it went down the chain.
+        connection.execute(update(tokens).where(tokens.c.id == link.id).values(revoked_at=link.created_at))
+    assert [one.get(JOBS).status_code for one in clients] == [200, 401, 200]
+    assert bystander.delete(f"{ACME}/tokens/{first.id}").status_code == 204
+    assert [one.get(JOBS).status_code for one in [*clients, bystander]] == [401, 401, 401, 200]
 
 
 @pytest.mark.parametrize("end", ["revoked", "disabled"])

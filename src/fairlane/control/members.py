@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from fairlane.control.authority import Authority
 from fairlane.control.organization_rows import unknown
+from fairlane.control.token_rows import audit_revoked
 from fairlane.domain.errors import ConfigurationError, KeptByHost
 from fairlane.domain.organizations import Member, Mine, is_user_id
 from fairlane.domain.permissions import Right
@@ -95,7 +96,7 @@ class Members:
         return tuple(Mine(row.id, row.name, OrganizationStatus(row.status), Role(row.role)) for row in rows)
 
     def remove(self, organization: str, user: str, *, by: str | None = None, right: Right | None = None) -> bool:
-        """Remove a member, and revoke their tokens here; False if there was none.
+        """Remove a member, and revoke their tokens here and what was made with them; False if there was none.
 
         Their waiting jobs will be refused when they are due. If they are added again, their old tokens open nothing.
         `right` is as in `add`.
@@ -110,8 +111,8 @@ class Members:
             if not statements.remove_member(connection, organization, user):
                 return False
             now = self._database.clock.now(connection)
-            credentials.revoke_tokens_of(connection, organization, user, now)
             audit.record(connection, now, organization, by or SYSTEM, "members.remove", user, before=before)
+            audit_revoked(connection, now, by, credentials.revoke_tokens_of(connection, organization, user, now))
             return True
 
         return self._database.write(work, of=organization)

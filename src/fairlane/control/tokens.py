@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from uuid_utils.compat import uuid7
 
 from fairlane.control.authority import Authority, operator_rights
+from fairlane.control.token_rows import audit_revoked
 from fairlane.control.users import hash_of
 from fairlane.domain.accounts import Token
 from fairlane.domain.errors import ConfigurationError, OrganizationNotFound, PermissionDenied, StorageUnavailable
@@ -159,13 +160,8 @@ class Tokens:
             actor.refuse_unless_may(connection, full=found is not None and found.user_id != by)
             now = self._database.clock.now(connection)
             revoked = credentials.revoke_token(connection, place, token, now)
-            ended = [revoked] if revoked is not None else []
-            for one in ended:
-                before = {"name": one.name, "user": one.user_id, "scopes": json.loads(one.scopes)}
-                whose = one.organization_id or None
-                audit.record(connection, now, whose, by or SYSTEM, "tokens.revoke", one.id, before=before)
-                ended += credentials.revoke_made_with(connection, [one.hash], now)
-            return bool(ended)
+            audit_revoked(connection, now, by, revoked)
+            return bool(revoked)
 
         # With an operator's token others may have been made, of organizations.
         return self._database.write(work, of=_scope(organization))

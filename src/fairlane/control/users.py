@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from fairlane.control.authority import operator_rights, refuse_unless_operator
 from fairlane.control.passwords import fits, hashed
+from fairlane.control.token_rows import audit_revoked
 from fairlane.control.user_rows import found_user, needed, operator_rights_of, there, told, user_of, with_password
 from fairlane.domain.accounts import User
 from fairlane.domain.errors import ConfigurationError, PermissionDenied
@@ -140,10 +141,10 @@ class Users:
         return self._database.write(work, of=EVERYONE)
 
     def delete(self, user: str, *, by: str | None = None, right: Right | None = None) -> bool:
-        """Delete a user and their sessions, and revoke their tokens, those of organizations too. False: there was none.
+        """Delete a user and their sessions, and revoke their tokens and what was made with them. False: there was none.
 
-        `right` is as in `create`. Memberships of the same id stay. Whoever is not to come in by an identity provider
-        either is disabled instead.
+        Tokens of organizations, too. `right` is as in `create`. Memberships of the same id stay. Whoever is not to come
+        in by an identity provider either is disabled instead.
         """
         storable(user=user, by=by)
 
@@ -152,8 +153,8 @@ class Users:
             deleted = credentials.delete_user(connection, user)
             if deleted is not None:
                 now = self._database.clock.now(connection)
-                credentials.revoke_all_tokens_of(connection, user, now)
                 audit.record(connection, now, None, by or SYSTEM, "users.delete", user, before=told(user_of(deleted)))
+                audit_revoked(connection, now, by, credentials.revoke_all_tokens_of(connection, user, now))
             return deleted is not None
 
         return self._database.write(work, of=EVERYONE)

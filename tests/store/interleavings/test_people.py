@@ -77,3 +77,21 @@ def test_a_token_made_with_one_that_is_being_revoked_opens_nothing(scene: Scene,
             lambda: fl.tokens.create("acme", user="ana", name="x", made_with=thief),
         )
         assert fl.tokens.is_empty()
+
+
+def test_a_token_made_with_one_of_a_member_who_is_being_removed_opens_nothing(
+    scene: Scene, in_every_order: InEveryOrder
+):
+    fl = scene.fl
+
+    @in_every_order
+    def play(order: Order) -> None:
+        fl.members.add("acme", "olga", role="admin")
+        _, secret = fl.tokens.create("acme", user="olga", name="stolen")
+        thief = fl.tokens.principal(secret)
+        assert isinstance(thief, Principal)
+        order.run(
+            lambda: fl.members.remove("acme", "olga"),
+            lambda: fl.tokens.create("acme", user="ana", name="x", made_with=thief),
+        )
+        assert fl.tokens.is_empty()

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, delete, insert, or_, select, update
 
 from fairlane.store.tables import AnyRow, sessions, socket_tickets, tokens, users
 
@@ -111,21 +111,9 @@ def find_token(connection: Connection, organization: str, token: UUID) -> AnyRow
     ).one_or_none()
 
 
-def revoke_token(connection: Connection, organization: str, token: UUID, now: datetime) -> AnyRow | None:
-    """Mark a token as revoked, and return it; None if there is none that is not."""
-    return connection.execute(
-        update(tokens)
-        .where(tokens.c.organization_id == organization, tokens.c.id == token, tokens.c.revoked_at.is_(None))
-        .values(revoked_at=now)
-        .returning(tokens)
-    ).one_or_none()
-
-
-def revoke_made_with(connection: Connection, hashes: Collection[str], now: datetime) -> Sequence[AnyRow]:
-    """Mark the tokens that were made with these, and are not revoked, as revoked, and return them."""
-    statement = update(tokens).where(tokens.c.made_with.in_(sorted(hashes)), tokens.c.revoked_at.is_(None))
-    statement = statement.execution_options(fairlane_across="credentials")
-    return connection.execute(statement.values(revoked_at=now).returning(tokens)).all()
+def revoke_token(connection: Connection, organization: str, token: UUID, now: datetime) -> Sequence[AnyRow]:
+    """Revoke a token and all that was made with it, however far down; returns those that were not revoked before."""
+    return _revoke(connection, now, (tokens.c.organization_id == organization) & (tokens.c.id == token))
 
 
 def lock_token(connection: Connection, hashed: str) -> AnyRow | None:
@@ -135,17 +123,33 @@ def lock_token(connection: Connection, hashed: str) -> AnyRow | None:
     return connection.execute(statement.with_for_update(read=True)).one_or_none()
 
 
-def revoke_tokens_of(connection: Connection, organization: str, user: str, now: datetime) -> int:
-    """Mark all tokens of a user in an organization as revoked; returns how many were not."""
-    mine = (tokens.c.organization_id == organization) & (tokens.c.user_id == user) & tokens.c.revoked_at.is_(None)
-    return connection.execute(update(tokens).where(mine).values(revoked_at=now)).rowcount
+def revoke_tokens_of(connection: Connection, organization: str, user: str, now: datetime) -> Sequence[AnyRow]:
+    """As `revoke_token`, all tokens of a user in an organization."""
+    return _revoke(connection, now, (tokens.c.organization_id == organization) & (tokens.c.user_id == user))
 
 
-def revoke_all_tokens_of(connection: Connection, user: str, now: datetime) -> int:
-    """Mark all tokens of a user as revoked, whichever organization they open; returns how many were not."""
-    mine = (tokens.c.user_id == user) & tokens.c.revoked_at.is_(None)
-    statement = update(tokens).where(mine).values(revoked_at=now)
-    return connection.execute(statement.execution_options(fairlane_across="credentials")).rowcount
+def revoke_all_tokens_of(connection: Connection, user: str, now: datetime) -> Sequence[AnyRow]:
+    """As `revoke_token`, all tokens of a user, whichever organization they open."""
+    return _revoke(connection, now, tokens.c.user_id == user)
+
+
+def _revoke(connection: Connection, now: datetime, which: ColumnElement[bool]) -> Sequence[AnyRow]:
+    # Down through those that are revoked, too: what they made may be alive.
+    ended = select(tokens.c.hash).where(which).cte(recursive=True)
+    ended = ended.union(select(tokens.c.hash).join(ended, tokens.c.made_with == ended.c.hash))
+    statement = (
+        update(tokens)
+        .where(tokens.c.hash.in_(select(ended.c.hash)), tokens.c.revoked_at.is_(None))
+        .values(revoked_at=now)
+        .returning(tokens)
+        .execution_options(fairlane_across="credentials")
+    )
+    revoked: list[AnyRow] = []
+    # Again until there is none: for whoever was just making a token with one of them the statement has waited, and did
+    # not see theirs.
+    while found := connection.execute(statement).all():
+        revoked += sorted(found, key=lambda one: one.id)
+    return revoked
 
 
 def note_use(connection: Connection, organization: str, token: UUID, now: datetime, unless_after: datetime) -> None:
