@@ -96,12 +96,10 @@ class Idempotency:
             }
             names = {"organization_id": key.organization, "user_id": key.user, "key": key.key}
             is_new = idempotency.keep(connection, {**names, **fresh})
+            # Of twins that find one from before, the first makes it new: to the other it is too old no more.
+            is_new = is_new or idempotency.renew(connection, *key, before=now - KEPT, values=fresh)
             kept = idempotency.find(connection, *key)
             assert kept is not None
-            if not is_new and kept.created_at < now - KEPT:
-                idempotency.renew(connection, *key, fresh)
-                kept, is_new = idempotency.find(connection, *key), True
-                assert kept is not None
             return kept, is_new
 
         kept, is_new = self._database.write(work, of=key.organization)

@@ -35,9 +35,12 @@ def give_up(connection: Connection, organization: str, user: str, key: str) -> N
     )
 
 
-def renew(connection: Connection, organization: str, user: str, key: str, values: Mapping[str, Any]) -> None:
-    """Put another request in the place of one that is too old."""
-    connection.execute(update(idempotency_keys).where(_is(organization, user, key)).values(dict(values)))
+def renew(
+    connection: Connection, organization: str, user: str, key: str, *, before: datetime, values: Mapping[str, Any]
+) -> bool:
+    """Put another request in the place of one from before; False: there is none. A twin that does so is waited for."""
+    mine = _is(organization, user, key) & (idempotency_keys.c.created_at < before)
+    return connection.execute(update(idempotency_keys).where(mine).values(dict(values))).rowcount == 1
 
 
 def forget(connection: Connection, before: datetime) -> int:

@@ -1,0 +1,33 @@
+"""Twins of a request under one idempotency key, beside each other."""
+
+import json
+from functools import partial
+from uuid import uuid4
+
+import pytest
+
+from fairlane.control.idempotency import Key
+from tests.store.interleavings.conftest import InEveryOrder
+from tests.store.interleavings.order import Order
+from tests.store.races.scene import DAY, Scene
+
+
+def keep(scene: Scene) -> tuple[str, bool]:
+    """The id that a twin submits its job under, of the one that it has drawn and the one that is kept."""
+    kept, is_new = scene.fl.idempotency._keep(Key("acme", "ana", "once"), "ab" * 32, [uuid4()])
+    (job_id,) = json.loads(kept.job_ids)
+    return job_id, is_new
+
+
+@pytest.mark.parametrize("is_expired", [False, True])
+def test_of_twins_one_draws_the_ids_and_the_other_finds_them(
+    scene: Scene, in_every_order: InEveryOrder, is_expired: bool
+):
+    @in_every_order
+    def play(order: Order) -> None:
+        earlier = keep(scene) if is_expired else None
+        scene.clock.advance(DAY + 1)
+        answers = order.run(*[partial(keep, scene)] * 2)
+        (job_id,) = {one for one, _ in answers}
+        assert sorted(is_new for _, is_new in answers) == [False, True]
+        assert earlier is None or job_id != earlier[0]
