@@ -72,6 +72,14 @@ class Scope:
         if right not in self.access.rights:
             raise Problem(403, "permission-denied", f"{why} needs the right {right}, which you don't have here.")
 
+    def prove_again(self) -> None:
+        """Refuse to go on with a credential that has ended since: before each change of a request that makes many.
+
+        Raises:
+            Problem
+        """
+        _proved_again(self.fl, self.principal)
+
 
 @dataclass(frozen=True, slots=True)
 class Operation:
@@ -213,10 +221,17 @@ def principal_of(request: Request) -> Principal:
     state = request.state
     principal, now = state.principal, time.monotonic()
     assert isinstance(principal, Principal)
-    if now - state.proved_at > _FRESH and principal.credential is not None:
-        found = web_of(request).fl.tickets.principals([principal.credential]).get(principal.credential)
-        if found is None:
-            raise no_longer_good()
-        state.principal = principal = found
+    if now - state.proved_at > _FRESH:
+        state.principal = principal = _proved_again(web_of(request).fl, principal)
         state.proved_at = now
     return principal
+
+
+def _proved_again(fl: Fairlane, principal: Principal) -> Principal:
+    """The principal, as their credential proves them now. Raises `Problem`: it has ended."""
+    if principal.credential is None:
+        return principal
+    found = fl.tickets.principals([principal.credential]).get(principal.credential)
+    if found is None:
+        raise no_longer_good()
+    return found

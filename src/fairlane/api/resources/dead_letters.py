@@ -142,7 +142,7 @@ def retry_group(scope: _Changing, fingerprint: _Fingerprint, body: GroupRetry | 
 def retry_some(scope: _Changing, body: Chosen) -> RetriedSome:
     """Queue up to 1,000 again, each by itself; what is refused is listed, and holds up none of the others."""
     verb = scope.fl.dead_letters.retry
-    refused = _each(body.ids, lambda one: verb(one, scope.organization, user=scope.user))
+    refused = _each(scope, body.ids, lambda one: verb(one, scope.organization, user=scope.user))
     return RetriedSome(retried=len(body.ids) - len(refused), refused=refused)
 
 
@@ -150,7 +150,7 @@ def retry_some(scope: _Changing, body: Chosen) -> RetriedSome:
 def resolve_some(scope: _Changing, body: ChosenDecision) -> ChangedSome:
     """Write the same down of up to 1,000, each by itself; what is refused is listed, and holds up no other."""
     verb = _verb(scope, body)
-    refused = _each(body.ids, lambda one: verb(one, scope.organization, user=scope.user, note=body.note))
+    refused = _each(scope, body.ids, lambda one: verb(one, scope.organization, user=scope.user, note=body.note))
     return ChangedSome(changed=len(body.ids) - len(refused), refused=refused)
 
 
@@ -158,7 +158,7 @@ def resolve_some(scope: _Changing, body: ChosenDecision) -> ChangedSome:
 def delete_some(scope: _Changing, body: Chosen) -> ChangedSome:
     """Delete up to 1,000, each by itself; what is refused is listed, and holds up none of the others."""
     verb = scope.fl.dead_letters.delete
-    refused = _each(body.ids, lambda one: verb(one, scope.organization, user=scope.user))
+    refused = _each(scope, body.ids, lambda one: verb(one, scope.organization, user=scope.user))
     return ChangedSome(changed=len(body.ids) - len(refused), refused=refused)
 
 
@@ -186,10 +186,11 @@ def _verb(scope: Scope, decision: Decision) -> Callable[..., None]:
     return verbs.resolve if decision.resolution is Resolution.RESOLVED else verbs.ignore
 
 
-def _each(ids: Iterable[UUID], work: Callable[[UUID], object]) -> list[Refused]:
-    """Do it with each; those that were refused."""
+def _each(scope: Scope, ids: Iterable[UUID], work: Callable[[UUID], object]) -> list[Refused]:
+    """Do it with each, as long as the credential is good; those that were refused."""
     refused: list[Refused] = []
     for one in ids:
+        scope.prove_again()
         try:
             work(one)
         except StorageUnavailable:
