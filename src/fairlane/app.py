@@ -214,7 +214,7 @@ class Fairlane:
                 max_retries=o.count("max_retries", max_retries),
                 backoff=o.backoff_of(backoff),
                 priority=o.choice(Priority, "priority", priority),
-                queue=o.text("queue", queue),
+                queue=o.queue_name(queue),
                 isolation=o.choice(Isolation, "isolation", isolation),
                 dedup_window=o.seconds("dedup_window", dedup_window),
                 rate_limit=o.count("rate_limit", rate_limit),

@@ -107,6 +107,7 @@ ATTACKS: dict[str, Callable[[], str]] = {
     "no subject": lambda: signed(sub=None),
     "an empty subject": lambda: signed(sub=""),
     "an odd subject": lambda: signed(sub="a\x00b"),
+    "a subject that no address reaches": lambda: signed(sub=".."),
     "another signature": lambda: f"{signed()[:-8]}AAAAAAAA",
     "a critical extension": lambda: jwt.encode(
         claims(), RSA_KEY, algorithm="RS256", headers={"kid": "rsa", "crit": ["x"], "x": 1}

@@ -263,7 +263,7 @@ class TestMembers:
         with pytest.raises(PermissionDenied, match="is not a member"):
             scene.submit()
 
-    @pytest.mark.parametrize("user", ["", "x" * 201, "a\0b", "a\nb", "\ud800"], ids=ascii)
+    @pytest.mark.parametrize("user", ["", "x" * 201, "a\0b", "a\nb", "\ud800", ".", ".."], ids=ascii)
     def test_ids_that_can_t_be_stored_are_refused(self, scene: Scene, user: str):
         with pytest.raises(ConfigurationError, match="A user's id has 1 to 200 printable characters"):
             scene.fl.members.add("acme", user)

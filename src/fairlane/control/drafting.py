@@ -23,7 +23,7 @@ from fairlane.domain.sealing import Field
 from fairlane.domain.statuses import PRIORITY_RANK, OrganizationStatus, ParentPolicy, Priority, Role
 from fairlane.registry.catalogue import RegisteredType
 from fairlane.registry.directory import Membership, Standing
-from fairlane.registry.options import INHERIT, choice, count, seconds, text, timeout_seconds
+from fairlane.registry.options import INHERIT, choice, count, queue_name, seconds, text, timeout_seconds
 from fairlane.registry.parameters import Prepared
 from fairlane.registry.sealing import Ring
 from fairlane.store.statements.drafts import Dedup, Draft, RateLimit
@@ -105,7 +105,7 @@ def draft(submission: Submission, job_type: RegisteredType, answers: Answers, pa
             organization=organization,
             job_type=job_type.name,
             user=submission.user,
-            queue=text("queue", submission.queue if submission.queue is not None else options.queue),
+            queue=queue_name(submission.queue if submission.queue is not None else options.queue),
             priority=PRIORITY_RANK[choice(Priority, "priority", submission.priority or options.priority)],
             parameters=prepared.text,
             plain_parameters=prepared.shown,

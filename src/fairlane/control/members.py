@@ -10,7 +10,7 @@ from fairlane.control.authority import Authority
 from fairlane.control.organization_rows import unknown
 from fairlane.control.token_rows import audit_revoked
 from fairlane.domain.errors import ConfigurationError, KeptByHost
-from fairlane.domain.organizations import Member, Mine, is_user_id
+from fairlane.domain.organizations import Member, Mine, require_user_id
 from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import OrganizationStatus, Role
 from fairlane.domain.texts import storable
@@ -60,8 +60,7 @@ class Members:
             raise ConfigurationError('permissions must be a list of names, such as ("reports",).')
         storable(by=by)
         kind, names = _role(role), sorted({text("A permission", one) for one in permissions})
-        if not is_user_id(user):
-            raise ConfigurationError(f"A user's id has 1 to 200 printable characters; {user!r:.220} does not fit.")
+        require_user_id(user)
         actor = self._authority.actor(organization, by, right)
 
         def work(connection: Connection) -> Member:

@@ -25,7 +25,7 @@ from fairlane.domain.statuses import Priority
 from fairlane.domain.texts import storable
 from fairlane.registry.directory import Directory
 from fairlane.registry.keyring import Keyring
-from fairlane.registry.options import Seconds, choice, seconds, text
+from fairlane.registry.options import Seconds, choice, queue_name, seconds, text
 from fairlane.store.statements import audit, organizations
 from fairlane.store.statements import schedules as statements
 from fairlane.store.statements.admission import Live
@@ -105,7 +105,7 @@ class Schedules:
             _aware(start),
             choice(Missed, "missed", missed),
             choice(Priority, "priority", priority) if priority is not None else None,
-            text("queue", queue) if queue is not None else None,
+            queue_name(queue) if queue is not None else None,
             labels or {},
         )
         answers = self._submitter.ask_host([wanted.submission(None, uuid7(), {})])

@@ -16,7 +16,7 @@ from fairlane.control.token_rows import audit_revoked
 from fairlane.control.users import hash_of
 from fairlane.domain.accounts import Token
 from fairlane.domain.errors import ConfigurationError, OrganizationNotFound, PermissionDenied, StorageUnavailable
-from fairlane.domain.organizations import is_user_id
+from fairlane.domain.organizations import require_user_id
 from fairlane.domain.permissions import Credential, CredentialKind, Principal, Right, rights_of
 from fairlane.domain.texts import storable
 from fairlane.registry.directory import Directory, Membership
@@ -75,8 +75,7 @@ class Tokens:
             PermissionDenied: `by` lacks the right, or the token that asks for it was revoked.
             ConfigurationError: the user is neither a member nor an operator, or a value is wrong.
         """
-        if not is_user_id(user):
-            raise ConfigurationError(f"A user's id has 1 to 200 printable characters; {user!r:.220} does not fit.")
+        require_user_id(user)
         storable(organization=organization, by=by)
         named = text("name", name)
         rights = sorted(rights_of(scopes)) if scopes is not None else None

@@ -15,7 +15,7 @@ from fairlane.control.token_rows import audit_revoked
 from fairlane.control.user_rows import found_user, needed, operator_rights_of, there, told, user_of, with_password
 from fairlane.domain.accounts import User
 from fairlane.domain.errors import ConfigurationError, PermissionDenied
-from fairlane.domain.organizations import is_user_id
+from fairlane.domain.organizations import is_user_id, require_user_id
 from fairlane.domain.permissions import Credential, CredentialKind, Principal, Right
 from fairlane.domain.texts import storable
 from fairlane.store.row_security import EVERYONE
@@ -64,8 +64,7 @@ class Users:
             PermissionDenied: `by` lacks the right, or the user is such a member.
             ConfigurationError: there is such a user already, or a value is wrong.
         """
-        if not is_user_id(user):
-            raise ConfigurationError(f"A user's id has 1 to 200 printable characters; {user!r:.220} does not fit.")
+        require_user_id(user)
         storable(by=by)
         kept = hashed(password) if password is not None else None
         more = operator_rights_of(rights, operator=operator)

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from fairlane.domain.errors import InvalidParameters
+from fairlane.domain.errors import ConfigurationError, InvalidParameters
 from fairlane.domain.statuses import OrganizationStatus, Role
 
 _LONGEST_ID: Final = 140  # characters (R1)
 _LONGEST_USER: Final = 200  # characters, as the columns that name an actor
 _FORBIDDEN: Final = frozenset(",/")
-_NO_PATHS: Final = frozenset({".", ".."})  # a URL's path loses them
+NO_PATHS: Final = frozenset({".", ".."})  # a URL's path loses them
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def is_organization_id(text: object) -> bool:
 
 def is_new_organization_id(text: object) -> bool:
     """Whether a new organization may be called so: not `.` or `..`, which no URL reaches, nor as an option of ours."""
-    return is_organization_id(text) and text not in _NO_PATHS and not str(text).startswith("-")
+    return is_organization_id(text) and text not in NO_PATHS and not str(text).startswith("-")
 
 
 def require_organization(organization: object) -> None:
@@ -77,5 +77,17 @@ def require_organization(organization: object) -> None:
 
 
 def is_user_id(text: object) -> bool:
-    """1 to 200 printable characters."""
-    return isinstance(text, str) and 0 < len(text) <= _LONGEST_USER and text.isprintable()
+    """1 to 200 printable characters, and neither `.` nor `..`."""
+    return isinstance(text, str) and 0 < len(text) <= _LONGEST_USER and text.isprintable() and text not in NO_PATHS
+
+
+def require_user_id(user: object) -> None:
+    """Refuse what can be no user's id.
+
+    Raises:
+        ConfigurationError
+    """
+    if not is_user_id(user):
+        raise ConfigurationError(
+            f"A user's id has 1 to 200 printable characters, and is neither '.' nor '..'; {user!r:.220} does not fit."
+        )

@@ -7,6 +7,7 @@ from inspect import iscoroutinefunction, signature
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from fairlane.domain.errors import ConfigurationError, InvalidParameters, refusal
+from fairlane.domain.organizations import NO_PATHS
 from fairlane.registry.options import Isolation, Options
 from fairlane.registry.parameters import Signature
 
@@ -14,6 +15,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _LONGEST_NAME = 200
+_TAKEN = "/limits"  # takes the same methods as the address of the type itself; see api/resources/operator_engine.py
 
 # How a handle submits: (job type, parameters, options of submit) -> job.
 Submit = Callable[..., Any]
@@ -41,6 +43,11 @@ class JobType(Generic[P, R]):
         if not name or len(name) > _LONGEST_NAME or not name.isprintable() or "," in name:
             raise ConfigurationError(
                 f"A job type's name has 1 to {_LONGEST_NAME} printable characters and no comma: {name!r}."
+            )
+        if name in NO_PATHS or name.endswith(_TAKEN):
+            raise ConfigurationError(
+                f"A job type's name is neither '.' nor '..', and does not end in {_TAKEN}, as the address of "
+                f"its limits does: no operator would reach {name!r}."
             )
         self.name = name
         self.handler = handler

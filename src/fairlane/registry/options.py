@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, Self, TypeVar
 from fairlane.domain.backoff import Backoff
 from fairlane.domain.errors import ConfigurationError
 from fairlane.domain.limits import DEFAULT_WINDOW, Limit
+from fairlane.domain.organizations import NO_PATHS
 from fairlane.domain.statuses import Priority
 
 
@@ -137,6 +138,20 @@ def text(name: str, value: object) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= LONGEST_TEXT or not value.isprintable():
         raise ConfigurationError(f"{name} must be text of 1 to {LONGEST_TEXT} printable characters, not {value!r:.80}.")
     return value
+
+
+def queue_name(value: object) -> str:
+    """The name of a queue.
+
+    Raises:
+        ConfigurationError: it is no such `text`, or is `.` or `..`, which no address of the REST API reaches.
+    """
+    found = text("queue", value)
+    if found in NO_PATHS:
+        raise ConfigurationError(
+            "A queue is called neither '.' nor '..': no URL reaches that, so nobody could pause it; choose another."
+        )
+    return found
 
 
 def choice(kind: type[E], name: str, value: object) -> E:

@@ -1,4 +1,8 @@
-"""What stands in the paths of routes."""
+"""What stands in the paths of routes.
+
+A server has turned `%2F` into a slash by the time a route is looked for. So where a name may have slashes its route
+says `{user:path}`, and stands behind those that go on after the name.
+"""
 
 from typing import Annotated
 from uuid import UUID
