@@ -228,6 +228,80 @@ def test_who_fetches_keys_holds_up_others_for_a_moment_only(issuer: Issuer):
         assert fetching.result() is None
 
 
+def test_one_fetch_that_fails_refuses_nobody_whose_key_is_good(issuer: Issuer):
+    now, settled = 1000.0, Event()
+
+    class Provider(IdentityProvider):
+        def _renew(self, now: float) -> None:
+            super()._renew(now)
+            settled.set()
+
+    provider = Provider(settings_of(SETTINGS), issuer, lambda: now)
+    assert user_of(provider, signed()) == "member"
+    now += 1799
+    assert user_of(provider, signed()) == "member"
+    issuer.is_away = True
+    now += 1
+    assert user_of(provider, signed()) == "member"
+    assert settled.wait(PATIENCE)
+    assert issuer.asked == 2
+    issuer.is_away = False  # it was one lost packet
+    settled.clear()
+    for _ in range(5):  # at that moment nobody asks again
+        assert user_of(provider, signed()) == "member"
+    now += 2
+    assert user_of(provider, signed()) == "member"
+    assert settled.wait(PATIENCE)
+    assert issuer.asked == 3
+    now += 1799
+    assert user_of(provider, signed()) == "member"
+    assert issuer.asked == 3
+
+
+def test_while_keys_are_good_nobody_waits_for_new_ones(issuer: Issuer):
+    now, begun, may_end = 1000.0, Event(), Event()
+
+    def slow(url: str) -> bytes:
+        begun.set()
+        assert may_end.wait(PATIENCE)
+        return issuer(url)
+
+    provider = IdentityProvider(settings_of(SETTINGS), issuer, lambda: now)
+    assert user_of(provider, signed()) == "member"
+    provider._fetch = slow
+    now += 1800
+    # Neither whoever finds that they are due, nor the others.
+    assert [user_of(provider, signed()) for _ in range(3)] == ["member"] * 3
+    assert begun.wait(PATIENCE)
+    now += 1799
+    assert user_of(provider, signed()) == "member"
+    assert issuer.asked == 1
+    may_end.set()
+
+
+def test_keys_that_became_too_old_are_there_soon_after_the_issuer_is(issuer: Issuer):
+    now = 1000.0
+    provider = IdentityProvider(settings_of(SETTINGS), issuer, lambda: now)
+    assert user_of(provider, signed()) == "member"
+    issuer.is_away = True
+    now += 3600
+    for _ in range(3):
+        with pytest.raises(StorageUnavailable, match="The identity provider did not answer"):
+            user_of(provider, signed())
+    assert issuer.asked == 2
+    issuer.is_away = False
+    now += 2
+    assert user_of(provider, signed()) == "member"
+
+
+def test_it_is_the_issuer_that_did_not_answer_and_not_the_database(federated: Api, issuer: Issuer):
+    issuer.is_away = True
+    answer = jobs(federated, signed())
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert answer.json()["type"] == "urn:fairlane:problem:identity-provider-unavailable"
+    assert answer.json()["detail"].startswith("The identity provider did not answer")
+
+
 def test_keys_are_taken_from_their_address_and_not_from_where_it_leads(api: Api):
     assert b"openapi" in fetch(f"{api.url}/api/v1/openapi.json")
 

@@ -10,7 +10,8 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from threading import Lock
+from http.client import HTTPException
+from threading import Lock, Thread
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
@@ -18,13 +19,15 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 import jwt
 
 from fairlane.config import WebSettings
-from fairlane.domain.errors import ConfigurationError, StorageUnavailable
+from fairlane.domain.errors import ConfigurationError, IdentityProviderUnavailable
 from fairlane.domain.organizations import is_user_id
 
 Fetch = Callable[[str], bytes]
 
 _log: Final = logging.getLogger(__name__)
 _KEPT: Final = 3600.0  # seconds: a key that the issuer has withdrawn opens nothing for longer
+_FRESH: Final = _KEPT / 2  # seconds: from then on they are fetched anew, while the old ones serve still
+_AGAIN: Final = 2.0  # seconds between fetches for keys that were known and are to be had anew
 _PAUSE: Final = 60.0  # seconds between fetches for keys that are unknown: any stranger can name one
 _TIMEOUT: Final = 5.0  # seconds
 _PATIENCE: Final = 0.5  # seconds to wait for keys that another request is fetching
@@ -85,7 +88,7 @@ class IdentityProvider:
         """Whom the token names, and until when; None: it proves nothing.
 
         Raises:
-            StorageUnavailable: there are no keys yet, and the issuer does not answer.
+            IdentityProviderUnavailable: there are no keys yet, or they are too old, and the issuer does not answer.
         """
         if len(token) > _LONGEST_TOKEN:
             return None
@@ -119,17 +122,20 @@ class IdentityProvider:
         )
 
     def _key(self, kid: str) -> Mapping[str, Any] | None:
-        if not self._has(kid) and self._fetching.acquire(timeout=_PATIENCE):
+        if self._has(kid):
+            self._renew_beside()
+        elif self._fetching.acquire(timeout=_PATIENCE):
             # One at a time. Whoever waited may find what the other one has fetched, and else goes on without it.
             try:
                 now = self._monotonic()
-                if not self._has(kid) and now - self._tried >= _PAUSE:
-                    self._tried = now
+                if not self._has(kid) and now - self._tried >= (_AGAIN if self._is_old() else _PAUSE):
                     self._refresh(now)
             finally:
                 self._fetching.release()
         if self._is_old():
-            raise StorageUnavailable("The identity provider's keys can't be fetched; try again.")
+            raise IdentityProviderUnavailable(
+                "The identity provider did not answer, so its keys can't be fetched; nothing was changed, try again."
+            )
         return self._keys.get(kid)
 
     def _has(self, kid: str) -> bool:
@@ -138,10 +144,29 @@ class IdentityProvider:
     def _is_old(self) -> bool:
         return self._monotonic() - self._fetched >= _KEPT
 
+    def _renew_beside(self) -> None:
+        """Have keys that are no longer fresh fetched on a thread: no request waits for it, and if it fails, no one."""
+        now = self._monotonic()
+        if min(now - self._fetched - _FRESH, now - self._tried - _AGAIN) >= 0 and self._fetching.acquire(
+            blocking=False
+        ):
+            try:
+                Thread(target=self._renew, args=(now,), name="fairlane-identity-provider", daemon=True).start()
+            except RuntimeError:  # there are no more threads
+                self._fetching.release()
+
+    def _renew(self, now: float) -> None:
+        try:
+            self._refresh(now)
+        finally:
+            self._fetching.release()
+
     def _refresh(self, now: float) -> None:
+        self._tried = now
         try:
             found = json.loads(self._fetch(self._url))["keys"]
             self._keys = {one["kid"]: one for one in found if isinstance(one.get("kid"), str)}
             self._fetched = now
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            _log.warning("The keys of %s could not be fetched (%s); those from before stay.", self._url, error)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, HTTPException) as error:
+            told = "The keys of %s could not be fetched (%s); those from before serve until they are an hour old."
+            _log.warning(told, self._url, error)

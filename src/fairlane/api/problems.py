@@ -24,6 +24,7 @@ _log: Final = logging.getLogger(__name__)
 _CHALLENGE: Final = 'Bearer realm="fairlane"'
 _URN: Final = "urn:fairlane:problem:"
 _RETRY_SOON: Final = 1.0  # seconds
+_PASSES_SOON: Final = frozenset({"storage-unavailable", "identity-provider-unavailable"})
 MOST_TOLD: Final = 20  # of what is wrong with a body; the sentence counts them all
 LONGEST_POINTER: Final = 500  # characters; a name that somebody made up is as long as they like
 
@@ -56,6 +57,7 @@ _KINDS: Final[Mapping[type[BaseException], tuple[int, str, str | None]]] = {
     e.WaitTimeout: (409, "wait-timeout", None),
     e.StatementTooSlow: (503, "too-slow", None),
     e.CommitUnanswered: (503, "commit-unanswered", None),
+    e.IdentityProviderUnavailable: (503, "identity-provider-unavailable", None),
     e.StorageUnavailable: (503, "storage-unavailable", _AWAY),
     e.KeptByHost: (409, "kept-by-host", None),
     e.ConfigurationError: (422, "invalid-value", None),
@@ -140,7 +142,7 @@ def of(error: BaseException) -> Problem:
         more |= {"index": error.index} if error.index is not None else {}
     if isinstance(error, e.DuplicateJob) and error.existing_id is not None:
         more |= {"existing_id": str(error.existing_id), "existing_status": error.existing_status}
-    wait = getattr(error, "retry_after", None) or (_RETRY_SOON if kind == "storage-unavailable" else None)
+    wait = getattr(error, "retry_after", None) or (_RETRY_SOON if kind in _PASSES_SOON else None)
     if wait is not None:
         more["retry_after"] = wait
         headers["Retry-After"] = str(max(math.ceil(wait), 1))

@@ -37,6 +37,10 @@ class CommitUnanswered(StorageUnavailable):
     """The connection broke while a change was being committed: it was made or it was not; look before trying again."""
 
 
+class IdentityProviderUnavailable(StorageUnavailable):
+    """The identity provider did not answer, so nobody can say whether a JWT is good; trying again later is safe."""
+
+
 class JobNotFound(FairlaneError):
     """The organization has no such job: unknown and foreign ids look alike."""
 
