@@ -122,7 +122,8 @@ class WebSettings(BaseSettings):
     rate_unproved: int = Field(
         default=300,
         gt=0,
-        description="Requests of each address with credentials that were not good there before, and invented tickets",
+        description="Requests of each address with credentials that were not good there before, and invented tickets; "
+        "and, counted apart, looks at the OpenAPI document",
     )
     rate_organization: int = Field(
         default=10, gt=0, description="How many times a user's rates all users of an organization have together"

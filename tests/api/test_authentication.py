@@ -1,5 +1,6 @@
 """What proves who sends a request, and what does not (R19)."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from uuid import UUID
 
@@ -44,6 +45,32 @@ def test_without_a_credential_nothing_is_open_but_what_a_login_needs(api: Api):
         answer = anonymous.get(path)
         check_refused(answer)
         assert answer.headers["www-authenticate"] == 'Bearer realm="fairlane"'
+
+
+def test_the_document_is_written_once_and_answers_whoever_has_it_with_304(api: Api, monkeypatch: pytest.MonkeyPatch):
+    anonymous = api.client()
+    first = anonymous.get("/openapi.json")
+    assert first.headers["cache-control"] == "no-cache"
+
+    def not_again(*_: object, **__: object) -> str:
+        raise AssertionError("it was written before")
+
+    monkeypatch.setattr("json.dumps", not_again)
+    assert anonymous.get("/openapi.json").content == first.content
+    for tag in (first.headers["etag"], first.headers["etag"].removeprefix("W/"), '"x", ' + first.headers["etag"], "*"):
+        known = anonymous.get("/openapi.json", headers={"If-None-Match": tag})
+        assert (known.status_code, known.content, known.headers["etag"]) == (304, b"", first.headers["etag"])
+    assert anonymous.get("/openapi.json", headers={"If-None-Match": 'W/"x"'}).status_code == 200
+
+
+def test_whoever_asks_for_the_document_again_and_again_is_told_to_wait_and_nobody_else(serve: Callable[..., Api]):
+    api = serve({"rate_unproved": 3})
+    anonymous = api.client()
+    asked = [anonymous.get("/openapi.json") for _ in range(4)]
+    assert [one.status_code for one in asked] == [200, 200, 200, 429]
+    assert "retry-after" in asked[-1].headers
+    assert anonymous.get("/health").status_code == 200
+    assert api.as_("member").get(ME).status_code == 200
 
 
 def test_a_token_proves_its_user_within_its_organization(api: Api):

@@ -22,7 +22,11 @@ def test_it_is_closed_and_works_below_any_path_and_leaves_the_rest_alone(api: Ap
             base = "/tools/jobs/api/v1"
             assert client.get(f"{base}/health").json() == {"status": "ok"}
             assert client.get(f"{base}/organizations/acme/jobs").status_code == 401
-            assert client.get(f"{base}/openapi.json").json()["servers"] == [{"url": "/tools/jobs"}]
+            document = client.get(f"{base}/openapi.json")
+            assert document.json()["servers"] == [{"url": "/tools/jobs"}]
+            alone = api.client().get("/openapi.json")
+            assert "servers" not in alone.json()
+            assert alone.headers["etag"] != document.headers["etag"]
             api.with_password()
             login = client.post(f"{base}/sessions", json={"user": OPERATOR, "password": PASSWORD})
             assert "Path=/tools/jobs;" in login.headers["set-cookie"]

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
 
 from fairlane.api import openapi, problems
-from fairlane.api.authentication import ROOT, Authentication, Authenticator
+from fairlane.api.authentication import DOCUMENT, Authentication, Authenticator
 from fairlane.api.bodies import BodyGuard
 from fairlane.api.dashboard import Dashboard
 from fairlane.api.headers import Outermost
@@ -82,14 +82,15 @@ def create_app(
         title="Fairlane",
         version=version("fairlane"),
         description="Background jobs of many organizations: submit, watch, cancel and retry them.",
-        openapi_url=f"{ROOT}/openapi.json",
-        # Pages that load scripts from elsewhere; what they show is the document above.
+        openapi_url=None,  # FastAPI's own route would write 250 kB of JSON anew for each request
+        # Pages that load scripts from elsewhere; what they show is the document.
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
         routes=_RESOURCES.routes,
         middleware=_layers(web, fetch),
     )
+    app.add_route(DOCUMENT, openapi.route_of(app), include_in_schema=False)
     app.state.web, app.state.routes = web, [*_ROUTES, *app.routes]
     problems.add_problem_handlers(app)
     app.add_exception_handler(RequestValidationError, problems.on_invalid)

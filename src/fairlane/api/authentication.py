@@ -30,12 +30,13 @@ from fairlane.domain.permissions import Principal
 
 ROOT: Final = "/api/v1"
 HEALTH: Final = f"{ROOT}/health"
+DOCUMENT: Final = f"{ROOT}/openapi.json"
 COOKIE: Final = "fairlane_session"
 CREDENTIAL: Final = "credential"  # in a request's state: by what the places know it
 # What whoever has no credential yet needs; a link's secret is one itself.
 OPEN: Final = frozenset(
     {
-        ("GET", f"{ROOT}/openapi.json"),
+        ("GET", DOCUMENT),
         ("GET", HEALTH),
         ("POST", f"{ROOT}/sessions"),
         ("POST", f"{ROOT}/sessions/redemption"),
@@ -131,6 +132,8 @@ class Authentication:
             if (scope["method"], path_of(scope)) in OPEN:
                 if comes_from_elsewhere(headers, self._origins, scheme=scope["scheme"], must_say=False):
                     raise _cross_site()
+                if path_of(scope) == DOCUMENT:
+                    self._authenticator.rates.count_document(network_of(scope))
                 if path_of(scope) != HEALTH:
                     # Of whoever sends many, one at a time: a password takes long to check.
                     place = self._authenticator.rates.places.of(None, None, network_of(scope))

@@ -1,4 +1,4 @@
-"""The outermost layer: headers that every answer carries, and an answer where nobody else gave one."""
+"""Headers that answers have in common, and the outermost layer: it adds them, and answers where nobody else did."""
 
 from typing import Final
 
@@ -15,6 +15,12 @@ SECURITY: Final = {
     "Cache-Control": "no-store",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+
+
+def is_same(tag: str, if_none_match: str | None) -> bool:
+    """Whether a weak ETag is among those of an If-None-Match; compared weakly, as RFC 9110 has it."""
+    given = [one.strip() for one in (if_none_match or "").split(",")]
+    return given == ["*"] or tag in {one if one.startswith("W/") else f"W/{one}" for one in given}
 
 
 class Outermost:

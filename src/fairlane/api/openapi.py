@@ -1,13 +1,19 @@
 """The OpenAPI document: what the routes say of themselves, and what the layers around them add to each."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from hashlib import sha256
 from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from starlette.requests import Request
+from starlette.responses import Response
 
 from fairlane.api.authentication import COOKIE, OPEN
 from fairlane.api.examples import EXAMPLES
+from fairlane.api.headers import is_same
 from fairlane.api.problems import MEDIA_TYPE
 from fairlane.api.representations import EXAMPLE_ID, EXAMPLE_TIME
 
@@ -52,6 +58,7 @@ PROBLEM: Final = {
 _BY_TYPE: Final[dict[str, Any]] = {"boolean": False, "string": "text", "object": {}, "null": None}
 _BY_FORMAT: Final = {"uuid": EXAMPLE_ID, "date-time": EXAMPLE_TIME}
 _DEEPEST: Final = 8
+_PLACES: Final = 8  # below so many paths an application is mounted at once
 
 
 def document(app: FastAPI) -> dict[str, Any]:
@@ -83,6 +90,25 @@ def document(app: FastAPI) -> dict[str, Any]:
         _add_examples(operation, schemas)
     app.openapi_schema = made
     return made
+
+
+def route_of(app: FastAPI) -> Callable[[Request], Response]:
+    """The route that sends the document. Anybody may ask for it, so what is sent is made once for each place."""
+
+    @lru_cache(_PLACES)
+    def made(below: str) -> tuple[bytes, str]:
+        servers = {"servers": [{"url": below}]} if below else {}
+        text = json.dumps({**app.openapi(), **servers}, ensure_ascii=False, separators=(",", ":")).encode()
+        return text, f'W/"{sha256(text).hexdigest()[:32]}"'
+
+    def route(request: Request) -> Response:
+        text, tag = made(request.scope.get("root_path", "").rstrip("/"))
+        headers = {"ETag": tag, "Cache-Control": "no-cache"}  # kept by whoever likes, who asks whether it is the same
+        if is_same(tag, request.headers.get("if-none-match")):
+            return Response(status_code=304, headers=headers)
+        return Response(text, media_type="application/json", headers=headers)
+
+    return route
 
 
 def _operations(made: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:

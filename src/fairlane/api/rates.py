@@ -116,6 +116,14 @@ class Rates:
         """
         self._count(self._unproved, "unproved", address)
 
+    def count_document(self, address: str) -> None:
+        """Count a look at the OpenAPI document, which takes no credential, apart from what else comes from there.
+
+        Raises:
+            Problem: there were too many.
+        """
+        self._count(self._unproved, "document", address)
+
     def prove_ticket(self, address: str) -> None:
         """Count a ticket no more: it was good, or nobody could say."""
         self._own.take_back(f"unproved/{address}")

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from fairlane.api.authentication import ROOT
 from fairlane.api.filters import Filters
+from fairlane.api.headers import is_same
 from fairlane.api.pages import Counted, Cursor, Limit
 from fairlane.api.rates import Rate
 from fairlane.api.representations import Job, ListedJob
@@ -126,7 +127,7 @@ def get_job(
     text = Job.of(scope.fl.get(job, organization=scope.organization), scope.access).model_dump_json()
     # Of all that is shown, to this reader: progress, a cancel request and rights change it, too.
     tag = f'W/"{sha256(text.encode()).hexdigest()[:32]}"'
-    if if_none_match is not None and (if_none_match.strip() == "*" or tag in _tags(if_none_match)):
+    if is_same(tag, if_none_match):
         return Response(status_code=304, headers={"ETag": tag})
     return Response(text, media_type="application/json", headers={"ETag": tag})
 
@@ -149,8 +150,3 @@ def _mark(response: Response, *, is_replayed: bool) -> None:
     if is_replayed:
         response.status_code = 200
         response.headers["Idempotent-Replayed"] = "true"
-
-
-def _tags(header: str) -> set[str]:
-    """The tags of an If-None-Match; compared weakly, as RFC 9110 has it."""
-    return {one if one.startswith("W/") else f"W/{one}" for one in map(str.strip, header.split(","))}
