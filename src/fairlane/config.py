@@ -122,7 +122,7 @@ class WebSettings(BaseSettings):
     rate_unproved: int = Field(
         default=300,
         gt=0,
-        description="Requests of each address with credentials that were not good there before, and invented tickets; "
+        description="Of each address: by credentials that were not good there before, and sockets without a ticket; "
         "and, counted apart, looks at the OpenAPI document",
     )
     rate_organization: int = Field(

@@ -164,6 +164,17 @@ async def test_who_shows_no_ticket_is_hung_up_and_need_not_do_it_themselves(api:
         await connection.wait_closed()
 
 
+async def test_nothing_is_kept_of_a_socket_without_a_ticket(api: Api, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("fairlane.realtime.sockets._TICKETLESS", 0.0)
+    url, server = f"{api.url}/api/v1/socket.io/?EIO=4&transport=polling", server_of(api)
+    async with httpx.AsyncClient(timeout=PATIENCE) as client:
+        for _ in range(3):
+            assert (await client.get(url)).status_code == 200
+    async with asyncio.timeout(5):  # the library's own sweep takes a minute
+        await eventually(lambda: not server.eio.sockets)
+    assert not server.environ
+
+
 async def test_who_is_gone_before_they_are_let_in_stays_in_no_room(api: Api):
     live = live_of(api.fl)
     room, gone = Room(RoomKind.ORGANIZATION, "acme"), Client(Principal("member", "test"), lambda: None)

@@ -1,7 +1,10 @@
 """A flood of one is refused, and takes nothing of what the others may ask."""
 
 import pytest
+import socketio
+import websockets
 from sqlalchemy import event
+from websockets.exceptions import InvalidStatus
 
 from fairlane.api.places import Places
 from fairlane.api.problems import Problem
@@ -122,6 +125,56 @@ async def test_invented_tickets_are_counted_for_their_address_before_the_databas
         asked.clear()
         assert "More than" in await wire.come_in(ticket="invented")
     assert asked == []
+
+
+POLLING = "/socket.io/?EIO=4&transport=polling"
+
+
+async def test_sockets_without_a_ticket_are_counted_for_their_network(serve):
+    api: Api = serve({"rate_unproved": ALLOWANCE})
+    client = api.client()
+    # An empty name is none, for Engine.IO as well.
+    answers = [client.get(f"{POLLING}{more}").status_code for more in ("", "&sid=") * ALLOWANCE]
+    assert answers == [200] * ALLOWANCE + [429] * ALLOWANCE
+    refused = client.get(POLLING)
+    assert refused.json()["type"] == "urn:fairlane:problem:too-many-requests"
+    assert 1 <= int(refused.headers["Retry-After"]) <= 60
+    with pytest.raises(InvalidStatus) as error:
+        await websockets.connect(f"{api.url.replace('http', 'ws', 1)}/api/v1/socket.io/?EIO=4&transport=websocket")
+    assert error.value.response.status_code == 429
+    # What is open goes on, and another network comes in.
+    assert client.get(f"{POLLING}&sid=unknown").status_code == 400
+    assert client.get(POLLING, headers={"X-Forwarded-For": "203.0.113.7"}).status_code == 200
+
+
+async def test_pages_behind_one_address_come_in_again_as_often_as_they_like(serve):
+    api: Api = serve({"rate_unproved": 1})
+    credential = credential_of(api)
+    for transports in (["polling"], ["websocket"], ["polling", "websocket"]) * 2:
+        client = socketio.AsyncClient(reconnection=False)
+        ticket = {"ticket": api.fl.tickets.create(credential)}
+        await client.connect(api.url, auth=ticket, transports=transports, socketio_path="/api/v1/socket.io")
+        await client.disconnect()
+
+
+async def test_two_addresses_of_a_network_share_its_allowance_of_tickets(serve):
+    api: Api = serve({"rate_unproved": ALLOWANCE})
+    addresses = [f"2001:db8::{one}" for one in range(ALLOWANCE)] + ["2001:db8:0:1::1", "2001:db8::ffff"]
+    answers = [api.client().get(POLLING, headers={"X-Forwarded-For": one}).status_code for one in addresses]
+    assert answers == [200] * (ALLOWANCE + 1) + [429]
+    # Other tickets by one connection are counted for its network, too.
+    door, there = api.app.state.web.door, {"client": ("2001:db8::1", 1)}
+    with pytest.raises(Problem):
+        door.count(there)
+
+
+def test_a_node_keeps_a_bounded_number_of_sockets_without_a_ticket(serve, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("fairlane.api.sockets.MOST_TICKETLESS", 3)
+    api: Api = serve()
+    answers = [api.client().get(POLLING) for _ in range(5)]
+    assert [one.status_code for one in answers] == [200] * 3 + [503] * 2
+    assert answers[-1].json()["type"] == "urn:fairlane:problem:too-many-sockets"
+    assert int(answers[-1].headers["Retry-After"]) > 0
 
 
 def credential_of(api: Api) -> Credential:

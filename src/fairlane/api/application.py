@@ -107,7 +107,7 @@ def _layers(web: Web, fetch: Fetch) -> list[Middleware]:
     layers = [Middleware(Outermost)]
     if web.has_dashboard:
         layers.append(Middleware(Dashboard))
-    layers.append(Middleware(SocketDoor, sockets, settings.web_origins))
+    layers.append(Middleware(SocketDoor, sockets, web.door, settings.web_origins))
     if settings.web_origins:
         layers.append(
             Middleware(

@@ -4,10 +4,11 @@ This is a layer around all routes, so a route that forgets about it is closed an
 """
 
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv6Address, IPv6Network, ip_address
-from typing import Final
+from typing import Any, Final
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
@@ -194,13 +195,13 @@ def _organization_in(path: str) -> str | None:
     return named.partition("/")[0] if named != path else None
 
 
-def address_of(scope: Scope) -> str:
+def address_of(scope: Mapping[str, Any]) -> str:
     """From which address a request came."""
     client = scope.get("client")
     return str(client[0]) if client else "an unknown address"
 
 
-def network_of(scope: Scope) -> str:
+def network_of(scope: Mapping[str, Any]) -> str:
     """By what to count who has proved nothing: the address; of IPv6 its first 64 bits, as a client has all the rest."""
     address = address_of(scope)
     with suppress(ValueError):

@@ -109,7 +109,7 @@ class Rates:
         return key
 
     def count_ticket(self, address: str) -> None:
-        """Count a socket's ticket like a credential that nobody has seen to be good, until it was.
+        """Count a socket, or a ticket, like a credential that nobody has seen to be good, until it was.
 
         Raises:
             Problem: there were too many.

@@ -1,10 +1,11 @@
 """Where Socket.IO comes in. It has a door of its own: its credential is a ticket, sent once the socket is open.
 
 So none of the other layers applies to it: not the credential in each request, which a browser can't send, nor what
-bodies must be. What does is here: which pages may, and how much they may send.
+bodies must be. What does is here: which pages may, how many may come without one, and how much they may send.
 """
 
 from typing import Final
+from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -13,21 +14,26 @@ from fairlane.api.authentication import ROOT, path_of, refuse_socket
 from fairlane.api.bodies import body_of, replayed
 from fairlane.api.cross_site import comes_from_elsewhere
 from fairlane.api.problems import Problem
+from fairlane.api.watching import Door
 from fairlane.realtime.sockets import LARGEST, Sockets
 
 PATH: Final = f"{ROOT}/socket.io"
+MOST_TICKETLESS: Final = 2_000  # sockets of a node, of some 20 kB each; one that shows no ticket is kept for 10 s
+_SOON: Final = 5  # seconds
 
 
 class SocketDoor:
     """ASGI middleware: hands Socket.IO its requests.
 
     Args:
+        door: who counts those who come.
         origins: other sites whose pages may connect. Without any it is this one's alone.
     """
 
-    def __init__(self, app: ASGIApp, sockets: Sockets, origins: tuple[str, ...]) -> None:
+    def __init__(self, app: ASGIApp, sockets: Sockets, door: Door, origins: tuple[str, ...]) -> None:
         self._app = app
         self._sockets = sockets
+        self._door = door
         self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -41,12 +47,30 @@ class SocketDoor:
                 raise Problem(
                     403, "cross-site", "A page of another site may not connect; FAIRLANE_WEB_ORIGINS lets it."
                 )
+            if _begins(scope):
+                self._count(scope)
             taken = await _whole(scope, receive)
         except Problem as problem:
             await _refuse(problem, scope, receive, send)
             return
         if taken is not None:
             await self._sockets(scope, taken, send)
+
+    def _count(self, scope: Scope) -> None:
+        """One that begins. It is kept without any connection, and for a while: so there is a bound.
+
+        Raises:
+            Problem: too many have come from there, or at all, and shown no good ticket.
+        """
+        if self._sockets.ticketless >= MOST_TICKETLESS:
+            raise Problem(
+                503,
+                "too-many-sockets",
+                f"{MOST_TICKETLESS} sockets have shown no ticket yet; wait {_SOON} s, and connect again.",
+                headers={"Retry-After": str(_SOON)},
+                retry_after=float(_SOON),
+            )
+        self._door.count(scope)
 
 
 async def _whole(scope: Scope, receive: Receive) -> Receive | None:
@@ -61,8 +85,13 @@ async def _whole(scope: Scope, receive: Receive) -> Receive | None:
     return replayed(body, receive) if body is not None else None
 
 
+def _begins(scope: Scope) -> bool:
+    """Whether it is the first request of its socket, read as Engine.IO does: an empty name is none."""
+    return "sid" not in parse_qs(scope["query_string"].decode("latin-1"))
+
+
 async def _refuse(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
-    if scope["type"] == "http":
+    if scope["type"] == "http" or "websocket.http.response" in scope.get("extensions", {}):
         await problem.response()(scope, receive, send)
         return
     await refuse_socket(receive, send, problem.kind)

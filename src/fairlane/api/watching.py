@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fairlane.api import problems
 from fairlane.api.access import access_of
+from fairlane.api.authentication import network_of
 from fairlane.api.problems import ORGANIZATION_UNKNOWN, Problem
 from fairlane.api.rates import Rate, Rates, whose
 from fairlane.api.representations import Job
@@ -61,15 +62,18 @@ class Door:
         self._fl = fl
         self._rates = rates
 
-    def count(self, address: str) -> None:
-        """Count a ticket that comes from there, before anybody asks the database about it.
+    def count(self, connection: Mapping[str, Any]) -> None:
+        """Count a connection with the first ticket that it will show, or another one, before the database is asked.
+
+        Args:
+            connection: the ASGI scope that it began with.
 
         Raises:
-            Problem: there were too many that are none.
+            Problem: too many came from there without a good one.
         """
-        self._rates.count_ticket(address)
+        self._rates.count_ticket(network_of(connection))
 
-    def admit(self, ticket: str, address: str) -> Principal | None:
+    def admit(self, ticket: str, connection: Mapping[str, Any]) -> Principal | None:
         """Whose ticket it is; it is good once. Only one that is none stays counted."""
         is_none = False
         try:
@@ -77,7 +81,7 @@ class Door:
             is_none = principal is None
         finally:
             if not is_none:
-                self._rates.prove_ticket(address)
+                self._rates.prove_ticket(network_of(connection))
         return principal
 
     def open(self, principal: Principal, wanted: Mapping[str, Any]) -> Opened:

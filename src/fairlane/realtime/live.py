@@ -41,10 +41,17 @@ _LINGER: Final = 5.0  # seconds that it goes on without clients: a page that is 
 class Doorkeeper(Protocol):
     """Who is let in, and where; the API is it. `admit` and `open` may block."""
 
-    def count(self, address: str) -> None:
-        """Count a ticket from an address, which `admit` is then to be asked about. Raises what `problem` tells of."""
+    def count(self, connection: Mapping[str, Any]) -> None:
+        """Count a ticket, which `admit` is then to be asked about; a connection's first came counted with it.
 
-    def admit(self, ticket: str, address: str) -> Principal | None:
+        Args:
+            connection: the ASGI scope that it began with.
+
+        Raises:
+            Exception: what `problem` tells of.
+        """
+
+    def admit(self, ticket: str, connection: Mapping[str, Any]) -> Principal | None:
         """Whose ticket it is; it is good once."""
 
     def open(self, principal: Principal, wanted: Mapping[str, Any]) -> "Opened":

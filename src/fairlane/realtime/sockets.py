@@ -24,6 +24,7 @@ _IN_FLIGHT: Final = 16  # packets that the server has of a client at a time
 _BEHIND: Final = 0.05  # seconds between two looks at those who are behind
 _ALL: Final = 1.0  # seconds between two looks at all
 _TICKETLESS: Final = 10.0  # seconds that a connection may have shown no ticket
+_HAS_SHOWN: Final = "fairlane.has_shown"  # in a connection's environment: it has shown one, whatever it was
 LARGEST: Final = 64 * 1024  # bytes that a client sends at once
 _LONGEST_SECRET: Final = 200  # characters
 _UNAUTHORIZED: Final = "unauthorized"
@@ -87,17 +88,24 @@ class Sockets:
     def __len__(self) -> int:
         return len(self._clients)
 
-    async def _connect(self, sid: str, environ: Mapping[str, Any], auth: object = None) -> None:
+    @property
+    def ticketless(self) -> int:
+        """How many connections there are that nobody has been let in by."""
+        return len(self._server.eio.sockets) - len(self._clients)
+
+    async def _connect(self, sid: str, environ: dict[str, Any], auth: object = None) -> None:
         ticket = auth.get("ticket") if isinstance(auth, Mapping) else None
         if not isinstance(ticket, str) or len(ticket) > _LONGEST_SECRET:
             raise Refused(_UNAUTHORIZED)
-        address = _address(environ["asgi.scope"])
+        connection = environ["asgi.scope"]
         try:
-            self._door.count(address)
+            if environ.get(_HAS_SHOWN):
+                self._door.count(connection)
+            environ[_HAS_SHOWN] = True
         except Exception as error:  # noqa: BLE001 - the door says what clients may know of it
             raise Refused(self._door.problem(error)["detail"]) from None
         try:
-            principal = await self._live.ask(self._door.admit, ticket, address)
+            principal = await self._live.ask(self._door.admit, ticket, connection)
         except FairlaneError:
             raise Refused("unavailable") from None
         if principal is None:
@@ -222,6 +230,13 @@ class Sockets:
             for eio_sid in [one for one, since in first_seen.items() if now - since > _TICKETLESS]:
                 await self._server.eio.sockets[eio_sid].close(wait=False)
                 self._release(eio_sid)
+            self._forget_closed()
+
+    def _forget_closed(self) -> None:
+        """The library would keep those that poll for a minute and more."""
+        sockets = self._server.eio.sockets
+        for eio_sid in [one for one, socket in sockets.items() if socket.closed]:
+            del sockets[eio_sid]
 
     def _drop_stalled(self, now: float) -> None:
         for sid, connection in list(self._clients.items()):
@@ -241,12 +256,6 @@ class _Connection:
         self.eio_sid = eio_sid
         self.took_at = time.monotonic()
         self.turn = asyncio.Lock()
-
-
-def _address(scope: Mapping[str, Any]) -> str:
-    """From where a connection came."""
-    client = scope.get("client")
-    return str(client[0]) if client else "an unknown address"
 
 
 def _text(message: Message) -> str:
