@@ -176,12 +176,12 @@ async def test_nothing_is_kept_of_a_socket_without_a_ticket(api: Api, monkeypatc
 
 
 async def test_who_is_gone_before_they_are_let_in_stays_in_no_room(api: Api):
-    live = live_of(api.fl)
+    live = live_of(api.fl, read_timeout=10.0)
     room, gone = Room(RoomKind.ORGANIZATION, "acme"), Client(Principal("member", "test"), lambda: None)
     live.hub.add(gone)
     live.hub.remove(gone)
     with pytest.raises(JobNotFound, match="gone"):
-        await live.enter(gone, Opened(room, dict), None)
+        await live.enter(gone, Opened(room, dict, "organization acme"), None)
     assert room not in live.hub
     live.close()
 

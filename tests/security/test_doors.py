@@ -24,7 +24,8 @@ from fairlane.realtime import sse
 from tests.api.served import PASSWORD, Api
 from tests.control.cheap_passwords import REAL
 from tests.patience import PATIENCE
-from tests.realtime.watching import tell_much
+from tests.realtime.watching import tell_much, ticket_of
+from tests.realtime.wire import Wire
 from tests.store.test_haste import FOR_EVER
 
 UPGRADE = {
@@ -137,6 +138,23 @@ def test_a_look_that_takes_the_database_too_long_is_stopped_and_says_what_to_do(
     answer = api.as_("member").get("/organizations/acme/jobs")
     assert (answer.status_code, answer.json()["type"]) == (503, "urn:fairlane:problem:too-slow")
     assert "Ask for less" in answer.json()["detail"]
+
+
+async def test_a_snapshot_that_takes_the_database_too_long_is_stopped_for_sockets_and_streams_as_well(
+    serve: Any, monkeypatch: pytest.MonkeyPatch
+):
+    api: Api = serve({"read_timeout": 0.3})
+    slow = "SELECT pg_sleep(60)" if api.fl.database.is_postgres else FOR_EVER
+
+    def counted(*_: object, **__: object) -> object:
+        return api.fl.database.read(lambda connection: connection.execute(text(slow)).all(), of=())
+
+    monkeypatch.setattr(type(api.fl.reads), "by_status", counted)
+    streamed = api.as_("member").get("/organizations/acme/events")
+    assert (streamed.status_code, streamed.json()["type"]) == (503, "urn:fairlane:problem:too-slow")
+    async with Wire(api) as wire:
+        await wire.come_in(ticket=await ticket_of(api, api.token("member")))
+        assert "urn:fairlane:problem:too-slow" in await wire.ask("subscribe", {"organization": "acme"})
 
 
 @pytest.mark.parametrize("origins", ["*", "https://*.example", "https://a.example, *", "jobs.example", "https://a/b"])

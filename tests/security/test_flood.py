@@ -1,5 +1,9 @@
 """A flood of one is refused, and takes nothing of what the others may ask."""
 
+import threading
+from contextlib import AsyncExitStack
+from typing import Any
+
 import pytest
 import socketio
 import websockets
@@ -12,7 +16,9 @@ from fairlane.api.rates import Rates
 from fairlane.api.windows import Windows
 from fairlane.config import WebSettings
 from fairlane.domain.permissions import Credential, Principal
+from fairlane.realtime.live import THREADS
 from tests.api.served import OPERATOR, PASSWORD, Api
+from tests.patience import PATIENCE
 from tests.realtime.wire import Wire
 
 ALLOWANCE = 5
@@ -168,6 +174,49 @@ async def test_two_addresses_of_a_network_share_its_allowance_of_tickets(serve):
         door.count(there)
 
 
+async def test_all_users_of_an_organization_together_have_a_few_times_what_one_has_over_sockets_too(serve):
+    api: Api = serve({"rate_status": ALLOWANCE, "rate_organization": 1})
+    users = ("other-member", "other"), ("olga", None), ("member", "acme"), ("colleague", "acme")
+    told = {}
+    for user, organization in users:
+        async with Wire(api) as wire:
+            await wire.come_in(ticket=api.fl.tickets.create(credential_of(api, user, organization)))
+            asked = 3 if organization == "acme" else ALLOWANCE
+            told[user] = [await wire.ask("subscribe", {"organization": "acme"}) for _ in range(asked)]
+    # Neither who is no member nor an operator takes anything of it.
+    assert all("organization-not-found" in one for one in told["other-member"])
+    *let_in, refused = told["olga"] + told["member"] + told["colleague"]
+    assert all("org:acme" in one for one in let_in)
+    assert "all users of the organization" in refused
+
+
+async def test_a_ticket_and_another_organization_s_subscription_wait_behind_none_of_many_slow_ones(
+    serve, monkeypatch: pytest.MonkeyPatch
+):
+    api: Api = serve()
+    reads, let_go = type(api.fl.reads), threading.Event()
+    by_status = reads.by_status
+
+    def held_up(self: Any, organization: str | None = None) -> Any:
+        if organization == "acme":
+            let_go.wait(PATIENCE)
+        return by_status(self, organization)
+
+    monkeypatch.setattr(reads, "by_status", held_up)
+    async with AsyncExitStack() as stack:
+        wires = [await stack.enter_async_context(Wire(api)) for _ in range(THREADS * 2 + 1)]
+        stack.callback(let_go.set)
+        *slow, other = wires
+        for wire in slow:
+            await wire.come_in(ticket=api.fl.tickets.create(credential_of(api)))
+            await wire.send("subscribe", {"organization": "acme"}, number=7)
+        await other.come_in(ticket=api.fl.tickets.create(credential_of(api, "other-member", "other")))
+        assert "org:other" in await other.ask("subscribe", {"organization": "other"})
+        assert not let_go.is_set()
+        let_go.set()
+        assert all(["org:acme" in await wire.next() for wire in slow])
+
+
 def test_a_node_keeps_a_bounded_number_of_sockets_without_a_ticket(serve, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("fairlane.api.sockets.MOST_TICKETLESS", 3)
     api: Api = serve()
@@ -177,8 +226,8 @@ def test_a_node_keeps_a_bounded_number_of_sockets_without_a_ticket(serve, monkey
     assert int(answers[-1].headers["Retry-After"]) > 0
 
 
-def credential_of(api: Api) -> Credential:
-    principal = api.fl.tokens.principal(api.token("member"))
+def credential_of(api: Api, user: str = "member", organization: str | None = "acme") -> Credential:
+    principal = api.fl.tokens.principal(api.token(user, organization))
     assert principal is not None
     assert principal.credential is not None
     return principal.credential

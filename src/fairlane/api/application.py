@@ -76,7 +76,7 @@ def create_app(
         ConfigurationError: a setting is wrong.
     """
     settings = settings or WebSettings()
-    rates, live = Rates(settings), live_of(fl)
+    rates, live = Rates(settings), live_of(fl, settings.read_timeout)
     web = Web(fl, settings, rates, live, Door(fl, rates), Pulse(fl), has_dashboard=dashboard)
     app = FastAPI(
         title="Fairlane",

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from threading import Lock
 from typing import Final
 
-from fairlane.domain.permissions import Principal
+from fairlane.domain.permissions import Access, Principal
 
 _MOST: Final = 20_000  # to remember; what was not used for longest is forgotten before others
 
@@ -48,10 +48,8 @@ class Places:
         """Whom the credential proves now; None: nobody."""
         if principal is None:
             self._keep(credential, None, None)
-        elif principal.organization is not None:
-            self._keep(credential, None, _place(principal.organization))
         else:
-            self._keep(credential, None, f"user {principal.user}")
+            self._keep(credential, None, place_of(principal))
 
     def has_opened(self, credential: str, organization: str) -> bool:
         """Whether the credential opened the organization to a member when it was used there last."""
@@ -70,6 +68,16 @@ class Places:
                 self._kept[key] = place
             if len(self._kept) > self._most:
                 self._kept.popitem(last=False)
+
+
+def place_of(principal: Principal) -> str:
+    """Where somebody belongs, whatever they ask for: the organization of their token, or they themselves."""
+    return _place(principal.organization) if principal.organization is not None else f"user {principal.user}"
+
+
+def place_in(access: Access) -> str:
+    """Where somebody belongs in an organization that is open to them: to it, if they are a member."""
+    return f"user {access.user}" if access.is_operator else _place(access.organization)
 
 
 def _place(organization: str) -> str:

@@ -130,10 +130,12 @@ class Turns:
 
     Args:
         at_once: requests that are worked on at once.
+        each: of one place; None = an eighth of them, or one.
+        longest: that may wait at one place.
     """
 
-    def __init__(self, at_once: int) -> None:
-        self._line = Line[Event](at_once, max(1, at_once // _SHARE), _LONGEST)
+    def __init__(self, at_once: int, each: int | None = None, longest: int = _LONGEST) -> None:
+        self._line = Line[Event](at_once, each or max(1, at_once // _SHARE), longest)
 
     @asynccontextmanager
     async def at(self, place: str) -> AsyncIterator[None]:

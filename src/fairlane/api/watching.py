@@ -1,5 +1,6 @@
 """Who may watch what, live: the door of `fairlane.realtime`. The questions are those of requests."""
 
+import sys
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
@@ -9,15 +10,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from fairlane.api import problems
 from fairlane.api.access import access_of
 from fairlane.api.authentication import network_of
+from fairlane.api.places import place_in, place_of
 from fairlane.api.problems import ORGANIZATION_UNKNOWN, Problem
 from fairlane.api.rates import Rate, Rates, whose
 from fairlane.api.representations import Job
+from fairlane.api.turns import Turns
 from fairlane.app import Fairlane
 from fairlane.domain.permissions import Access, Principal, Right
 from fairlane.domain.texts import is_storable
 from fairlane.realtime.events import Overview, Running
 from fairlane.realtime.hub import EVERYTHING, Room, RoomKind
-from fairlane.realtime.live import Live, Opened
+from fairlane.realtime.live import THREADS, Live, Opened
 from fairlane.realtime.membership import Membership, is_operator
 
 _MOST_RUNNING: Final = 200  # in a snapshot
@@ -49,10 +52,16 @@ class JobSnapshot(BaseModel):
     sequence: int
 
 
-def live_of(fl: Fairlane) -> Live:
-    """The realtime side of an application."""
+def live_of(fl: Fairlane, read_timeout: float) -> Live:
+    """The realtime side of an application.
+
+    Args:
+        read_timeout: seconds that the database may take for a look of a client.
+    """
     membership = Membership(fl.tickets.principals, fl.directory, fl.settings.directory_max_age)
-    return Live(fl.database, fl.keyring, membership)
+    # All that have a connection may wait: they come back at once, and each asks for one thing at a time.
+    turns = Turns(THREADS, each=THREADS // 2, longest=sys.maxsize)
+    return Live(fl.database, fl.keyring, membership, turn=turns.at, read_timeout=read_timeout)
 
 
 class Door:
@@ -84,6 +93,10 @@ class Door:
                 self._rates.prove_ticket(network_of(connection))
         return principal
 
+    def place(self, principal: Principal) -> str:
+        """Whose turn `open` takes."""
+        return place_of(principal)
+
     def open(self, principal: Principal, wanted: Mapping[str, Any]) -> Opened:
         """The room that somebody wants.
 
@@ -97,6 +110,8 @@ class Door:
         found = access_of(self._fl, principal, asked.organization or "")
         if found is None:
             raise Problem(404, "organization-not-found", ORGANIZATION_UNKNOWN)
+        if not found.is_operator:
+            self._rates.count_together(Rate.STATUS, found.organization)
         if Right.JOBS_READ not in found.rights:
             raise Problem(
                 403, "permission-denied", f"This needs the right {Right.JOBS_READ}, which you don't have here."
@@ -111,10 +126,10 @@ class Door:
         """
         if job is None:
             room = Room(RoomKind.ORGANIZATION, access.organization)
-            return Opened(room, partial(self._overview, access.organization))
+            return Opened(room, partial(self._overview, access.organization), place_in(access))
         found = self._fl.get(job, organization=access.organization)
         room = Room(RoomKind.JOB, access.organization, found.id)
-        return Opened(room, partial(self._job, access, room))
+        return Opened(room, partial(self._job, access, room), place_in(access))
 
     def open_all(self, principal: Principal) -> Opened:
         """The room of all jobs.
@@ -124,7 +139,7 @@ class Door:
         """
         if not is_operator(principal):
             raise Problem(403, "permission-denied", "This is for operators.")
-        return Opened(EVERYTHING, partial(self._overview, None))
+        return Opened(EVERYTHING, partial(self._overview, None), self.place(principal))
 
     def problem(self, error: Exception) -> dict[str, Any]:
         """The same object as REST answers with."""

@@ -5,12 +5,13 @@ import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 from fairlane.domain.errors import FairlaneError, JobNotFound, StorageUnavailable
+from fairlane.domain.haste import reading_within
 from fairlane.domain.permissions import Principal
 from fairlane.domain.tail import Position
 from fairlane.realtime.catching_up import catch_up
@@ -27,7 +28,8 @@ T = TypeVar("T")
 
 _log: Final = logging.getLogger(__name__)
 
-_THREADS: Final = 4
+THREADS: Final = 4
+_ADMITTING: Final = 2  # threads
 _SOONEST, _BUSY, _IDLE = 0.02, 0.05, 0.1  # seconds between two looks
 _SLOWER: Final = 1.3
 _WARM: Final = 0.5  # seconds that a start waits for transactions from before it
@@ -54,6 +56,9 @@ class Doorkeeper(Protocol):
     def admit(self, ticket: str, connection: Mapping[str, Any]) -> Principal | None:
         """Whose ticket it is; it is good once."""
 
+    def place(self, principal: Principal) -> str:
+        """Whose turn `open` takes."""
+
     def open(self, principal: Principal, wanted: Mapping[str, Any]) -> "Opened":
         """The room that somebody wants, if they may see it. Raises whatever `problem` tells of."""
 
@@ -63,10 +68,14 @@ class Doorkeeper(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A room that may be entered. `snapshot`: how it stands now; may block, and raise."""
+    """A room that may be entered.
+
+    `snapshot`: how it stands now; may block, and raise. `place`: whose turn its questions take.
+    """
 
     room: Room
     snapshot: Callable[[], dict[str, Any]]
+    place: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +87,34 @@ class Entered:
 
 
 class Live:
-    """The realtime side of one process. It belongs to one event loop, and works only while somebody listens."""
+    """The realtime side of one process. It belongs to one event loop, and works only while somebody listens.
 
-    def __init__(self, database: Database, keyring: Keyring, membership: Membership) -> None:
+    Args:
+        turn: of a place, in which one question of a client is asked: else who asks much holds up the others. At most
+            `THREADS` have one at once.
+        read_timeout: seconds that the database may take for a look of a client.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        keyring: Keyring,
+        membership: Membership,
+        *,
+        turn: Callable[[str], AbstractAsyncContextManager[None]],
+        read_timeout: float,
+    ) -> None:
         self.hub = Hub()
         self._database = database
         self._feed = Feed(database, keyring)
         self._membership = membership
-        self._threads = ThreadPoolExecutor(_THREADS, "fairlane-live")
+        self._turn = turn
+        self._read_timeout = read_timeout
+        self._threads = ThreadPoolExecutor(THREADS, "fairlane-live")
         # Apart, so that a thousand clients who come back at once hold up nobody who is there.
-        self._asking = ThreadPoolExecutor(_THREADS, "fairlane-live-asking")
+        self._asking = ThreadPoolExecutor(THREADS, "fairlane-live-asking")
+        # Whose a ticket is nobody knows yet, so it takes nobody's turn, and waits behind no look.
+        self._admitting = ThreadPoolExecutor(_ADMITTING, "fairlane-live-admitting")
         self._task: asyncio.Task[None] | None = None
         self._warm: asyncio.Future[None] | None = None
         self._looking = asyncio.Lock()
@@ -95,9 +122,23 @@ class Live:
         self._hint = asyncio.Event()
         self._rights_changed = asyncio.Event()
 
-    async def ask(self, work: Callable[..., T], *args: Any) -> T:
-        """Run what blocks, for one client."""
-        return await asyncio.get_running_loop().run_in_executor(self._asking, partial(work, *args))
+    async def ask(self, place: str, work: Callable[..., T], *args: Any) -> T:
+        """Run what blocks, for one client, in its place's turn.
+
+        Raises:
+            StatementTooSlow: the database took too long for it.
+        """
+        async with self._turn(place):
+            return await asyncio.get_running_loop().run_in_executor(self._asking, self._timed, work, *args)
+
+    async def admit(self, work: Callable[..., T], *args: Any) -> T:
+        """Run what blocks, for whoever shows a ticket."""
+        return await asyncio.get_running_loop().run_in_executor(self._admitting, self._timed, work, *args)
+
+    def _timed(self, work: Callable[..., T], *args: Any) -> T:
+        # Here, as a thread does not inherit what the request had set.
+        with reading_within(self._read_timeout):
+            return work(*args)
 
     async def _in_thread(self, work: Callable[..., T], *args: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, partial(work, *args))
@@ -117,6 +158,7 @@ class Live:
 
         Raises:
             StorageUnavailable: the database does not answer.
+            StatementTooSlow: it took too long for it.
             JobNotFound: it may no longer be seen, or the client is gone.
         """
         await self._started()
@@ -131,8 +173,9 @@ class Live:
                 position = self._position
             missed = None
             if after is not None:
-                missed = await self.ask(catch_up, self._database, self._feed.cursors, room, after, position)
-            snapshot = await self.ask(opened.snapshot) if missed is None else None
+                known = (self._database, self._feed.cursors, room, after, position)
+                missed = await self.ask(opened.place, catch_up, *known)
+            snapshot = await self.ask(opened.place, opened.snapshot) if missed is None else None
             if room not in client.rooms:
                 raise JobNotFound("Meanwhile it may no longer be seen.")
         except BaseException:

@@ -105,7 +105,7 @@ class Sockets:
         except Exception as error:  # noqa: BLE001 - the door says what clients may know of it
             raise Refused(self._door.problem(error)["detail"]) from None
         try:
-            principal = await self._live.ask(self._door.admit, ticket, connection)
+            principal = await self._live.admit(self._door.admit, ticket, connection)
         except FairlaneError:
             raise Refused("unavailable") from None
         if principal is None:
@@ -145,7 +145,8 @@ class Sockets:
         try:
             asked = wanted if isinstance(wanted, Mapping) else {}
             async with connection.turn:
-                opened = await self._live.ask(self._door.open, client.principal, asked)
+                place = self._door.place(client.principal)
+                opened = await self._live.ask(place, self._door.open, client.principal, asked)
                 if len(client.rooms | {opened.room}) > MOST_ROOMS:
                     raise InvalidParameters(
                         f"A socket may be in {MOST_ROOMS} rooms; leave one, or open another socket."

@@ -9,6 +9,7 @@ from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from fairlane.api.authentication import ROOT
+from fairlane.api.places import place_in
 from fairlane.api.rates import Rate, whose
 from fairlane.api.representations import EXAMPLE_ID
 from fairlane.api.scope import ByOperator, InOrganization, Operation, Scope, principal_of, web_of
@@ -85,7 +86,7 @@ async def watch(
 ) -> Response:
     """Watch an organization, or one of its jobs, as server-sent events."""
     web = web_of(request)
-    opened = await web.live.ask(web.door.open_for, scope.access, job)
+    opened = await web.live.ask(place_in(scope.access), web.door.open_for, scope.access, job)
     return await _stream(request, scope.principal, opened, last_event_id)
 
 
@@ -93,7 +94,7 @@ async def watch(
 async def watch_all(request: Request, operation: _Operating, last_event_id: _After = None) -> Response:
     """Watch the jobs of all organizations as server-sent events."""
     web = web_of(request)
-    opened = await web.live.ask(web.door.open_all, operation.principal)
+    opened = await web.live.ask(web.door.place(operation.principal), web.door.open_all, operation.principal)
     return await _stream(request, operation.principal, opened, last_event_id)
 
 
