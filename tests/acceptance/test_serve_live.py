@@ -13,8 +13,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import httpx
+import websockets
+from websockets import CloseCode
 
 from fairlane import Fairlane, JobContext
+from fairlane.realtime.sockets import LARGEST
 from tests.acceptance.test_serve import serving
 from tests.needs import unable
 from tests.realtime.watching import PATIENCE, Watcher
@@ -58,6 +61,15 @@ async def test_it_tells_a_python_client_and_ends_with_sockets_and_streams_open(d
             assert stream.status_code == 200
         # The process has ended, though neither was closed.
         await asyncio.wait_for(watcher.is_gone.wait(), PATIENCE)
+
+
+async def test_a_message_that_is_too_long_is_not_read_to_its_end(tmp_path: Path):
+    with serve(f"sqlite:///{tmp_path / 'jobs.db'}") as served:
+        place = f"{served.url.replace('http', 'ws', 1)}/api/v1/socket.io/?EIO=4&transport=websocket"
+        async with websockets.connect(place, ping_interval=None) as connection, asyncio.timeout(PATIENCE):
+            await connection.send("4" * (LARGEST + 1))
+            await connection.wait_closed()
+    assert connection.close_code == CloseCode.MESSAGE_TOO_BIG
 
 
 async def test_who_watched_a_server_that_was_started_again_has_missed_nothing(database_url: str):

@@ -1,5 +1,6 @@
 """What is refused of a body before anything parses it."""
 
+import asyncio
 import gzip
 import socket
 from collections.abc import Iterator
@@ -7,11 +8,15 @@ from urllib.parse import urlsplit
 
 import pytest
 from fastapi.routing import APIRoute
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
 
-from fairlane.api.bodies import DEEPEST, MOST_NAMES, depth_of, names_in
+from fairlane.api.bodies import DEEPEST, MOST_NAMES, BodyGuard, depth_of, names_in
 from fairlane.api.scope import query_names
 from fairlane.api.submissions import MOST_PARENTS, MOST_PARENTS_OF_BATCH
+from fairlane.api.turns import PLACE
 from tests.api.served import Api
+from tests.patience import PATIENCE
 
 JOBS = "/organizations/acme/jobs"
 JSON = {"Content-Type": "application/json"}
@@ -39,6 +44,58 @@ def test_whoever_has_proved_nothing_sends_little(api: Api):
     assert api.client().post("/sessions", json=login).status_code == 413
     # Refused for its credential before its body is looked at.
     assert api.client("fl_wrong").post(JOBS, content=b"x" * 9_000_000, headers=JSON).status_code == 401
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_with_a_method_that_has_no_body_little_is_read(api: Api, method: str):
+    client = api.as_("viewer")
+    for path in (JOBS, "/nothing"):
+        answer = client.request(method, path, content=b" " * 20_000, headers=JSON)
+        assert (answer.status_code, answer.json()["type"]) == (413, "urn:fairlane:problem:body-too-large")
+
+
+async def test_what_bodies_take_of_the_memory_is_bounded_for_each_place_and_all_together():
+    let_go = asyncio.Event()
+
+    async def app(_scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await let_go.wait()
+        await Response()(_scope, receive, send)
+
+    guard = BodyGuard(app, 100_000)
+
+    async def post(place: str, size: int = 100_000) -> int:
+        told: list[Message] = []
+        body = {"type": "http.request", "body": b'"' + b"x" * (size - 2) + b'"', "more_body": False}
+
+        async def receive() -> Message:
+            return body
+
+        async def send(message: Message) -> None:
+            told.append(message)
+
+        headers = [(b"content-type", b"application/json")]
+        state = {PLACE: place, "principal": "ana"}
+        await guard({"type": "http", "method": "POST", "headers": headers, "state": state}, receive, send)
+        status: int = told[0]["status"]
+        return status
+
+    async with asyncio.timeout(PATIENCE):
+        held = [asyncio.create_task(post("acme")) for _ in range(4)]
+        await asyncio.sleep(0)
+        assert await post("acme") == 429
+        held += [asyncio.create_task(post(f"place {one}")) for one in range(50)]
+        await asyncio.sleep(0)
+        assert await post("other") == 503
+        # Who sends little is kept out by nobody.
+        small = asyncio.create_task(post("acme", 16_000))
+        let_go.set()
+        assert await small == 200
+        answers = [await one for one in held]
+        assert await post("acme") == 200
+    assert set(answers) == {200, 503}
+    assert answers[:4] == [200] * 4
+    assert answers.count(200) * (100_000 - 16_384) <= 32 * 100_000
 
 
 def test_a_compressed_body_is_refused_unread(api: Api):

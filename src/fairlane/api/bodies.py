@@ -2,6 +2,9 @@
 
 import re
 from asyncio import timeout
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from starlette.concurrency import run_in_threadpool
@@ -9,11 +12,17 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fairlane.api.problems import Problem
+from fairlane.api.turns import PLACE
 
 DEEPEST: Final = 32
 # Of a body's objects together: each that is unknown is an error of its own, ten times as dear as to read it.
 MOST_NAMES: Final = 50_000
-_OPEN_LIMIT: Final = 16 * 1024  # bytes, of whoever has proved nothing: a login needs no more
+_SMALL: Final = 16 * 1024  # bytes; of whoever has proved nothing no more is read: a login needs no more
+_BODILESS: Final = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})  # what is sent with them nobody reads
+# How many times the limit is in memory at once, till they are answered: of one place, and of all.
+_OF_PLACE: Final = 4
+_OF_ALL: Final = 32
+_SOON: Final = 1  # seconds
 _PATIENCE: Final = 60  # seconds for a body, which is in memory until it is whole
 _LONG: Final = 64 * 1024  # bytes that take long enough to look at to hold up others
 # A string as a whole, so that brackets within it count for nothing; possessive, so that none is looked at twice.
@@ -26,6 +35,9 @@ _CUT = {"Connection": "close"}  # the rest of the body is not read
 class BodyGuard:
     """ASGI middleware: reads the body, up to the limit, and hands it on.
 
+    There is a bound on what all of them take together, and those of one place. Small ones don't count: there are no
+    more than connections, and nobody is kept out by others' large ones who sends little.
+
     Args:
         limit: in bytes.
     """
@@ -33,19 +45,55 @@ class BodyGuard:
     def __init__(self, app: ASGIApp, limit: int) -> None:
         self._app = app
         self._limit = limit
+        self._held: Counter[str] = Counter()  # bytes, by place
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with a problem, or pass the request on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        with self._counting(scope.get("state", {}).get(PLACE, ""), receive) as counted:
+            try:
+                body = await self._read(scope, counted)
+            except Problem as problem:
+                await problem.response()(scope, receive, send)
+                return
+            if body is not None:
+                await self._app(scope, replayed(body, receive), send)
+
+    @contextmanager
+    def _counting(self, place: str, receive: Receive) -> Iterator[Receive]:
+        """Receives a body, which counts for the place until the block ends; then it is let go."""
+        read = counted = 0
+
+        async def receiving() -> Message:
+            nonlocal read, counted
+            message = await receive()
+            read += len(message.get("body", b""))
+            more = max(0, read - _SMALL) - counted
+            if more:
+                self._refuse_beyond(place, more)
+                self._held[place] += more
+                counted += more
+            return message
+
         try:
-            body = await self._read(scope, receive)
-        except Problem as problem:
-            await problem.response()(scope, receive, send)
-            return
-        if body is not None:
-            await self._app(scope, replayed(body, receive), send)
+            yield receiving
+        finally:
+            self._held[place] -= counted
+            if not self._held[place]:
+                del self._held[place]
+
+    def _refuse_beyond(self, place: str, more: int) -> None:
+        """Have no more bytes held of a place, nor of all.
+
+        Raises:
+            Problem
+        """
+        if self._held[place] + more > _OF_PLACE * self._limit:
+            raise _try_later(429, "too-much-at-once", "So many bodies of the organization are worked on already")
+        if self._held.total() + more > _OF_ALL * self._limit:
+            raise _try_later(503, "too-much-held", "So many bodies are worked on here already")
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
         """The body; None: whoever sent it is gone.
@@ -54,7 +102,8 @@ class BodyGuard:
             Problem
         """
         headers = Headers(scope=scope)
-        limit = self._limit if scope.get("state", {}).get("principal") is not None else min(_OPEN_LIMIT, self._limit)
+        is_small = scope["method"] in _BODILESS or scope.get("state", {}).get("principal") is None
+        limit = min(_SMALL, self._limit) if is_small else self._limit
         if headers.get("content-encoding", "identity").lower() != "identity":
             raise Problem(415, "compressed-body", "Send the body uncompressed.", headers=_CUT)
         length = headers.get("content-length", "0")
@@ -150,6 +199,11 @@ def _is_utf8(body: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _try_later(status: int, kind: str, why: str) -> Problem:
+    detail = f"{why} that no more is taken; wait {_SOON} s and send it again, or less at once."
+    return Problem(status, kind, detail, headers={**_CUT, "Retry-After": str(_SOON)}, retry_after=float(_SOON))
 
 
 def _too_large(limit: int) -> Problem:

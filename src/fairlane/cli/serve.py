@@ -43,6 +43,7 @@ def serve(
 
         from fairlane.api import create_app
         from fairlane.cli.server import ApiServer
+        from fairlane.realtime.sockets import LARGEST
     except ModuleNotFoundError as error:
         raise ConfigurationError(f"`fairlane serve` needs {error.name}: pip install 'fairlane[web]'.") from None
     fl = engine(context)
@@ -73,6 +74,8 @@ def serve(
         limit_concurrency=settings.connection_limit,
         # What is sent is short; a compressor for each of a thousand sockets would be most of their memory.
         ws_per_message_deflate=False,
+        # Else sixteen megabytes of a message are read before Socket.IO sees that it is too long.
+        ws_max_size=LARGEST,
     )
     # It sends the signal that stopped it to itself again; whoever stopped it wants no error.
     for one in (signal.SIGINT, signal.SIGTERM):
