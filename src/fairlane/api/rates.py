@@ -5,8 +5,9 @@ So is what an organization's members ask together, at a multiple of it: to enrol
 What a token of an organization asks counts for its user there alone: the admins of another one may enroll whom they
 like, and could else use up anybody's share.
 
-Counted per node. With `rates_url` all nodes count together in Redis or Valkey; while that does not answer, each counts
-by itself again.
+Counted per node. With `rates_url` all nodes count the kinds together in Redis or Valkey; while that does not answer,
+each counts by itself again. What is counted before anybody is known, each node counts by itself: a flood of that is to
+take no more than memory.
 """
 
 import logging
