@@ -28,6 +28,8 @@ class Field(StrEnum):
     REASON = "reason"
 
 
+JSON_FIELDS: Final = frozenset({Field.PARAMETERS, Field.RESULT, Field.CHECKPOINT})
+
 # Makes a sealed text of what a field of one job is to hold.
 Seal: TypeAlias = Callable[[Field, str], str]
 

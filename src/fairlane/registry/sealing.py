@@ -16,7 +16,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from fairlane.domain.errors import ConfigurationError, FairlaneError, InstallationError
-from fairlane.domain.sealing import BROKEN, ERASED, HIDDEN, LOCKED, PREFIX, Field
+from fairlane.domain.sealing import BROKEN, ERASED, HIDDEN, JSON_FIELDS, LOCKED, PREFIX, Field
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
@@ -155,13 +155,14 @@ class Ring:
         return not version.isdecimal() or int(version) in self._versions
 
     def seal(self, job_id: UUID, field: Field, text: str) -> str:
-        """The sealed text; `[erased]` where the keys were destroyed, as nothing is kept open in its stead.
+        """The sealed text; what reads as `[erased]` where the keys were destroyed: nothing is kept open in its stead.
 
         Raises:
             ConfigurationError: the key can't be used here.
         """
         if self.active is None:
-            return ERASED
+            # Whoever reads JSON would stumble over a bare mark; this they take for what a destroyed key has sealed.
+            return f"{PREFIX}{max(self._versions)}:" if field in JSON_FIELDS else ERASED
         self.check()
         data = encrypt(self._ciphers[self.active], text.encode(), place(self.organization, job_id, field))
         return f"{PREFIX}{self.active}:{b64encode(data).decode()}"

@@ -27,6 +27,7 @@ from fairlane.runtime.parts import REPORT_THREADS, WorkerParts
 from fairlane.runtime.reporter import AttemptChannel, Desk
 from fairlane.runtime.reports import Interruption
 from fairlane.runtime.service import first_of, wait_until
+from fairlane.store.statements.claim import Claimed
 from fairlane.store.statements.finish import Finish, Finished
 from fairlane.store.statements.workers import WorkerCard
 
@@ -64,7 +65,7 @@ class Crew:
         self._job_types = parts.catalogue.mine
         self._report_threads = ThreadPoolExecutor(REPORT_THREADS, thread_name_prefix="fairlane-reports")
         self._bench = self._make_bench()
-        self._finisher = Finisher(FinisherParts(parts.database, threads, parts.emit, self._on_finished))
+        self._finisher = Finisher(FinisherParts(parts.database, threads, parts.emit, self._on_finished, parts.keyring))
         self._finishing: asyncio.Task[None] | None = None
         self._attempts: dict[UUID, Attempt] = {}
         self._deadlines = Deadlines(self._attempts.values())
@@ -175,10 +176,10 @@ class Crew:
         claimed = ready.claimed
         verdict = Released("released at shutdown") if release and ready.verdict is None else ready.verdict
         if verdict is not None:
-            self._finish(ready, verdict, seconds=0.0)
+            self._finish(claimed, verdict, seconds=0.0)
             return
         cleaner = Cleaner(ready.facts.parameters)
-        channel = AttemptChannel(self._bench.desk, claimed, self._on_lost, ready.ring, cleaner)
+        channel = AttemptChannel(self._bench.desk, claimed, self._on_lost, cleaner)
         attempt = Attempt(
             self._bench, self._job_types[claimed.job_type], ready.facts, channel, partial(self._on_end, ready), cleaner
         )
@@ -243,10 +244,17 @@ class Crew:
             self._nothing_runs.set()
         if not attempt.is_lost:
             has_checkpoint = ready.facts.checkpoint is not None or attempt.channel.has_checkpoint
-            self._finish(ready, outcome, seconds=attempt.seconds, has_checkpoint=has_checkpoint)
+            self._finish(ready.claimed, outcome, seconds=attempt.seconds, has_checkpoint=has_checkpoint, has_run=True)
 
-    def _finish(self, ready: Ready, outcome: Outcome, *, seconds: float, has_checkpoint: bool = True) -> None:
-        claimed = ready.claimed
+    def _finish(
+        self,
+        claimed: Claimed,
+        outcome: Outcome,
+        *,
+        seconds: float,
+        has_checkpoint: bool = True,
+        has_run: bool = False,
+    ) -> None:
         self._unwritten[claimed.lease_token] = seconds
         self._finisher.add(
             Finish(
@@ -258,7 +266,7 @@ class Crew:
                 backoff=self._job_types[claimed.job_type].options.backoff,
                 actor=self._card.name,
                 has_checkpoint=has_checkpoint,
-                seal=partial(ready.ring.seal, claimed.id) if ready.ring is not None else None,
+                has_run=has_run,
             )
         )
 

@@ -39,15 +39,11 @@ NO_EXTRAS: Final = Extras()
 
 
 class Ready(NamedTuple):
-    """A claimed job with all that its attempt needs, or with the outcome that it already has.
-
-    `ring`: the keys of its organization, if it has any.
-    """
+    """A claimed job with all that its attempt needs, or with the outcome that it already has."""
 
     claimed: Claimed
     facts: AttemptFacts
     verdict: Outcome | None = None
-    ring: Ring | None = None
 
 
 def extras(connection: Connection, keyring: Keyring, claimed: Sequence[Claimed]) -> dict[UUID, Extras]:
@@ -60,6 +56,7 @@ def ready(one: Claimed, more: Extras, verdict: Outcome | None, ring: Ring | None
 
     Args:
         verdict: of the checks at start, which goes before everything else.
+        ring: the keys of its organization, if it has any; what the attempt writes goes by those of its time.
         deferred: seconds that a job waits whose key is not here.
     """
     try:
@@ -75,7 +72,7 @@ def _ready(one: Claimed, more: Extras, verdict: Outcome | None, ring: Ring | Non
     if ring is None and more.trouble is None:
         return Ready(one, _facts(one, more), verdict)
     if verdict is not None:
-        return Ready(one, _facts(one, more), verdict, ring if ring is None or ring.problem is None else None)
+        return Ready(one, _facts(one, more), verdict)
     try:
         _check(ring, more)
         if ring is not None and is_sealed(one.parameters):
@@ -84,9 +81,8 @@ def _ready(one: Claimed, more: Extras, verdict: Outcome | None, ring: Ring | Non
         # The organization's people read this; what the operator has to do, `fairlane check` tells the operator.
         return Ready(one, _facts(one, more), Released(KEY_NOT_HERE, deferred))
     except Unreadable as error:
-        # Its words are ours, so nothing has to be sealed.
         return Ready(one, _facts(one, more), Failed(_undecodable(one, error)))
-    return Ready(one, _facts(one, more), None, ring)
+    return Ready(one, _facts(one, more), None)
 
 
 def _check(ring: Ring | None, more: Extras) -> None:

@@ -13,7 +13,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from random import Random
 from typing import Final
@@ -24,8 +24,12 @@ from sqlalchemy.exc import DBAPIError
 
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable
 from fairlane.domain.events import Emit, ServiceFailed
-from fairlane.domain.outcomes import ErrorReport, Failed
+from fairlane.domain.outcomes import ErrorReport, Failed, Released
+from fairlane.registry.keyring import Keyring
+from fairlane.registry.sealing import Ring
+from fairlane.runtime.facts import KEY_NOT_HERE
 from fairlane.runtime.service import Outage, in_thread
+from fairlane.runtime.verdict import DEFERRED
 from fairlane.store.driver_errors import is_lock_timeout, is_of_values
 from fairlane.store.statements.finish import Finish, Finished, finish
 from fairlane.store.transaction import Database
@@ -47,12 +51,15 @@ _OUR_MISTAKE: Final = "the worker could not write how the attempt ended; see its
 
 @dataclass(frozen=True, slots=True)
 class FinisherParts:
-    """What a finisher works with. `on_finished` is called, on the loop's thread, for each end that is written."""
+    """What a finisher works with. `on_finished` is called, on the loop's thread, for each end that is written, with the
+    end as it was written.
+    """
 
     database: Database
     threads: Executor
     emit: Emit
     on_finished: Callable[[Finished], None]
+    keyring: Keyring = field(default_factory=Keyring)
 
 
 class Turns:
@@ -149,10 +156,12 @@ class Finisher:
 
     def _finish(self, batch: Sequence[Finish]) -> list[Finished]:
         """In a thread."""
-        database = self._parts.database
+        database, keyring = self._parts.database, self._parts.keyring
 
         def work(connection: Connection) -> list[Finished]:
-            return finish(connection, database.clock.now(connection), batch, self._random)
+            rings = keyring.rings(connection, {one.organization for one in batch})
+            items = [_sealing(one, rings.get(one.organization)) for one in batch] if rings else batch
+            return finish(connection, database.clock.now(connection), items, self._random)
 
         # SQLite has one lock for all, so nothing is won by splitting.
         return database.write(work, lock_seconds=_PATIENCE if database.is_postgres else None)
@@ -212,6 +221,18 @@ def _is_held_up(error: Exception) -> bool:
     """Whether a transaction of somebody else's held a lock for too long."""
     cause = error.__cause__
     return isinstance(cause, DBAPIError) and is_lock_timeout(cause)
+
+
+def _sealing(item: Finish, ring: Ring | None) -> Finish:
+    """The end as it may be written, by the keys that its organization has now, and not by those of its beginning.
+
+    Where only this process lacks the key the job is given back, as when that is seen at its start.
+    """
+    if ring is None:
+        return item
+    if ring.problem is None or (ring.is_destroyed and item.has_run):
+        return item._replace(seal=partial(ring.seal, item.job_id))
+    return item._replace(outcome=Released(KEY_NOT_HERE, DEFERRED)) if item.has_run else item
 
 
 def _is_replaced(item: Finish) -> bool:

@@ -20,7 +20,7 @@ from sqlalchemy import Connection
 
 from fairlane.domain.errors import FairlaneError, StorageUnavailable
 from fairlane.domain.events import Emit, JobProgressed
-from fairlane.domain.sealing import Field
+from fairlane.domain.sealing import Field, Seal
 from fairlane.registry.artifacts import ArtifactStorage, GivenFile, StoredFile, path_of, store_file
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.sealing import Ring
@@ -59,7 +59,6 @@ class AttemptChannel:
 
     Args:
         on_lost: called from a thread, with the lease, when a write finds it lost.
-        ring: the keys of the organization, if it has any.
         cleaner: takes the secrets of the job out of its texts.
     """
 
@@ -77,13 +76,11 @@ class AttemptChannel:
         desk: Desk,
         claimed: Claimed,
         on_lost: Callable[[UUID], None],
-        ring: Ring | None = None,
         cleaner: Cleaner | None = None,
     ) -> None:
         self._desk = desk
         self._claimed = claimed
         self._on_lost = on_lost
-        self._ring = ring
         self._cleaner = cleaner
         self._loop = asyncio.get_running_loop()
         self._writer = threading.Lock()  # held while writing: what was sent first is written first
@@ -182,7 +179,7 @@ class AttemptChannel:
         if not batch and progress is None:
             return True
         try:
-            stored = [(report, self._store(report)) for report, _ in batch]
+            stored = self._stored(batch)
             is_held = self._desk.database.write(lambda c: self._insert(c, stored, progress))
         except StorageUnavailable as error:
             self._put_back(batch, progress, error)
@@ -204,7 +201,19 @@ class AttemptChannel:
             self._waiting = [one for one in batch if isinstance(one[0], Line)] + self._waiting
             self._latest = self._latest or progress
 
-    def _store(self, report: Report) -> StoredFile | None:
+    def _stored(self, batch: list[Waiting]) -> list[Stored]:
+        """The reports, with their files in the storage."""
+        if not any(isinstance(report, File) for report, _ in batch):
+            return [(report, None) for report, _ in batch]
+        ring = self._ring()
+        while True:
+            stored = [(report, self._store(report, ring)) for report, _ in batch]
+            before, ring = ring, self._ring()
+            # A large one is long on its way, and until a job has it nobody seals it anew.
+            if (before and before.active) == (ring and ring.active):
+                return stored
+
+    def _store(self, report: Report, ring: Ring | None) -> StoredFile | None:
         """Put a file into the storage, once it is written down that it is coming: then clean-up knows of it."""
         if not isinstance(report, File):
             return None
@@ -212,7 +221,12 @@ class AttemptChannel:
         path = path_of(job.organization, job.id, file_id)
         database.write(lambda c: doomed_files.announce(c, database.clock.now(c), self._lease, file_id, path))
         file = GivenFile(report.name, report.data, report.content_type)
-        return store_file(self._desk.storage, file_id, path, file, self._ring)
+        return store_file(self._desk.storage, file_id, path, file, ring)
+
+    def _ring(self) -> Ring | None:
+        """The keys that the organization has now, if it has any; outside of transactions."""
+        organization = self._claimed.organization
+        return self._desk.keyring.rings_of(self._desk.database, [organization]).get(organization)
 
     def _insert(self, connection: Connection, stored: list[Stored], progress: Progress | None) -> bool:
         """Whether the lease was held; else nothing was written."""
@@ -222,16 +236,16 @@ class AttemptChannel:
         if files and not attempts.hold(connection, self._lease):
             return False
         replaced = self._replaced(connection, files.values()) if files else []
+        # Asked at each write: a handler may run for hours, and what its organization has at the claim be changed.
+        ring = self._desk.keyring.rings(connection, [self._claimed.organization]).get(self._claimed.organization)
+        seal: Seal = partial(ring.seal, self._claimed.id) if ring is not None else _left_open
         reports = [*stored, (progress, None)] if progress is not None else stored
-        if not all(self._insert_one(connection, now, report, file) for report, file in reports):
+        if not all(self._insert_one(connection, now, seal, report, file) for report, file in reports):
             return False
         if files:
             doomed_files.keep(connection, self._claimed.organization, files)
             doomed_files.doom(connection, now, self._claimed.organization, replaced)
         return True
-
-    def _sealed(self, of: Field, text: str) -> str:
-        return self._ring.seal(self._claimed.id, of, text) if self._ring is not None else text
 
     def _replaced(self, connection: Connection, files: Iterable[tuple[str, str]]) -> list[str]:
         """The paths of the files that these, each a name and a path, take the place of."""
@@ -243,22 +257,28 @@ class AttemptChannel:
             latest[name] = path
         return replaced
 
-    def _insert_one(self, connection: Connection, now: datetime, report: Report, file: StoredFile | None) -> bool:
-        lease, sealed = self._lease, self._sealed
+    def _insert_one(
+        self, connection: Connection, now: datetime, seal: Seal, report: Report, file: StoredFile | None
+    ) -> bool:
+        lease = self._lease
         match report:
             case Progress(percent, message):
-                told = sealed(Field.PROGRESS, message) if message is not None else None
+                told = seal(Field.PROGRESS, message) if message is not None else None
                 return attempts.set_progress(connection, now, lease, percent=percent, message=told)
             case Line(level, message):
-                message = sealed(Field.LOG_LINE, message)
+                message = seal(Field.LOG_LINE, message)
                 return attempts.add_line(connection, now, lease, level=level, message=message)
             case Checkpoint(state):
-                return attempts.set_checkpoint(connection, now, lease, sealed(Field.CHECKPOINT, state))
+                return attempts.set_checkpoint(connection, now, lease, seal(Field.CHECKPOINT, state))
             case File(name):
                 assert file is not None
                 values = {"name": name, **asdict(file)}
                 del values["id"]
                 return attempts.set_artifact(connection, now, lease, values)
+
+
+def _left_open(_: Field, text: str) -> str:
+    return text
 
 
 def _fail(batch: list[Waiting], error: Exception) -> None:

@@ -32,7 +32,8 @@ class Finish(NamedTuple):
     backoff: Backoff
     actor: str = SYSTEM
     has_checkpoint: bool = True  # False only where it is certain: then there is nothing to delete
-    seal: Seal | None = None  # of the organization's key, if it has one
+    has_run: bool = False  # its texts may quote what the job holds; else they are words of ours
+    seal: Seal | None = None  # of the organization's key, if it has one that can be used
 
     @property
     def is_plain(self) -> bool:

@@ -1,0 +1,125 @@
+"""R19: what a running attempt writes goes by the keys that its organization has then, not by those of its claim."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from fairlane import JobContext, JobStatus
+from fairlane.store.tables import results
+from tests.runtime.sealed_engine import FIRST, SECOND, dump
+from tests.runtime.worker_kit import Engine, Gate, another, engine, running, until
+
+CANARY = "canary-4711"
+KEPT = 0.0  # seconds for which keys are kept here: as if all the time had passed for which others keep them
+
+
+def register(fl: Engine, gate: Gate) -> None:
+    @fl.job_type("work", max_retries=0)
+    def work(ctx: JobContext, fails: bool = False) -> Any:
+        gate.wait()
+        ctx.progress(50, f"{CANARY}-progress")
+        ctx.log(f"{CANARY}-line")
+        ctx.checkpoint(f"{CANARY}-checkpoint")
+        ctx.artifact("file.txt", f"{CANARY}-file")
+        if fails:
+            raise ValueError(f"{CANARY}-error")
+        return {"value": f"{CANARY}-result"}
+
+
+def enable(fl: Engine) -> int:
+    return fl.keys.enable("acme").version
+
+
+def rotate(fl: Engine) -> int:
+    return fl.keys.rotate("acme").version
+
+
+def destroy_and_enable(fl: Engine) -> int:
+    fl.keys.destroy("acme")
+    return fl.keys.enable("acme").version
+
+
+@pytest.mark.parametrize("change", [enable, rotate, destroy_and_enable])
+def test_what_an_attempt_writes_after_a_change_of_keys_is_sealed_under_the_new_one(
+    database_url: str, change: Callable[[Engine], int]
+) -> None:
+    gate = Gate()
+    with engine(database_url, encryption_keys=FIRST) as fl, another(fl, encryption_keys=FIRST) as elsewhere:
+        fl.keyring._max_age = KEPT
+        if change is not enable:
+            fl.keys.enable("acme")
+        register(fl, gate)
+        good, bad = fl.give("work"), fl.give("work", parameters={"fails": True})
+        with running(fl.worker()):
+            until(lambda: all(fl.look(one).status is JobStatus.RUNNING for one in (good, bad)))
+            gate.reached()
+            version = change(elsewhere)
+            gate.open()
+            assert fl.ended(good).status is JobStatus.COMPLETED
+            assert fl.ended(bad).status is JobStatus.DEAD_LETTER
+        stored = dump(fl)
+        assert CANARY not in stored
+        assert f"fl2:{version}" in stored
+        with fl.database.engine.connect() as connection:
+            assert str(connection.scalar(select(results.c.value))).startswith(f"fl1:{version}:")
+        assert elsewhere.value(good) == {"value": f"{CANARY}-result"}
+        assert fl.artifact(good.id, "file.txt", organization="acme") == f"{CANARY}-file".encode()
+        assert elsewhere.look(good).progress_message == f"{CANARY}-progress"
+        assert elsewhere.look(bad).error_message == f"{CANARY}-error"
+        assert [one.message for one in elsewhere.log_lines(bad.id, organization="acme")] == [f"{CANARY}-line"]
+
+
+def test_what_an_attempt_writes_after_its_keys_were_destroyed_is_erased(database_url: str) -> None:
+    gate = Gate()
+    with engine(database_url, encryption_keys=FIRST) as fl:
+        fl.keyring._max_age = KEPT
+        fl.keys.enable("acme")
+
+        @fl.job_type("work")
+        def work(ctx: JobContext) -> Any:
+            gate.wait()
+            ctx.log(f"{CANARY}-line")
+            ctx.checkpoint(f"{CANARY}-checkpoint")
+            return f"{CANARY}-result"
+
+        @fl.job_type("read", max_retries=0)
+        def read(ctx: JobContext) -> Any:
+            return [parent.result for parent in ctx.parents]
+
+        job = fl.give("work")
+        child = fl.give("read", depends_on=job)
+        with running(fl.worker()):
+            gate.reached()
+            fl.keys.destroy("acme")
+            gate.open()
+            assert fl.ended(job).status is JobStatus.COMPLETED
+            assert fl.ended(child).status is JobStatus.DEAD_LETTER
+        assert CANARY not in dump(fl)
+        assert fl.value(job) == "[erased]"
+        assert [one.message for one in fl.log_lines(job.id, organization="acme")] == ["[erased]"]
+
+
+def test_an_attempt_whose_worker_lacks_the_master_key_of_a_new_key_keeps_nothing_open_and_is_given_back(
+    database_url: str,
+) -> None:
+    gate = Gate()
+    with engine(database_url, encryption_keys=SECOND) as fl, another(fl, encryption_keys=FIRST) as elsewhere:
+        fl.keyring._max_age = KEPT
+
+        @fl.job_type("work")
+        def work(ctx: JobContext) -> Any:
+            gate.wait()
+            ctx.log(f"{CANARY}-line")
+            return f"{CANARY}-result"
+
+        job = fl.give("work")
+        with running(fl.worker()):
+            gate.reached()
+            elsewhere.keys.enable("acme")
+            gate.open()
+            until(lambda: fl.look(job).status is JobStatus.QUEUED)
+        assert CANARY not in dump(fl)
+        assert "can't use the organization's encryption key" in fl.reasons(job)
+        assert fl.look(job).retry_count == 0
