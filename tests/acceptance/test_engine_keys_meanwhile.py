@@ -1,5 +1,6 @@
 """R19: what a running attempt writes goes by the keys that its organization has then, not by those of its claim."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +8,11 @@ import pytest
 from sqlalchemy import select
 
 from fairlane import JobContext, JobStatus
+from fairlane.control import keys
+from fairlane.registry.keyring import MAX_AGE
 from fairlane.store.tables import results
+from fairlane.testing import ManualClock
+from tests.control import settled_keys
 from tests.runtime.sealed_engine import FIRST, SECOND, dump
 from tests.runtime.worker_kit import Engine, Gate, another, engine, running, until
 
@@ -123,3 +128,40 @@ def test_an_attempt_whose_worker_lacks_the_master_key_of_a_new_key_keeps_nothing
         assert CANARY not in dump(fl)
         assert "can't use the organization's encryption key" in fl.reasons(job)
         assert fl.look(job).retry_count == 0
+
+
+def test_what_is_stored_by_who_has_not_heard_of_the_key_is_sealed_when_all_is(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert settled_keys.REAL > MAX_AGE
+    monkeypatch.setattr(keys, "SETTLING", 0.5)
+    clock = ManualClock()
+    with (
+        engine(database_url, encryption_keys=FIRST, clock=clock) as fl,
+        another(fl, encryption_keys=FIRST) as elsewhere,
+    ):
+
+        @fl.job_type("work")
+        def work(ctx: JobContext, text: str) -> None: ...
+
+        def give() -> Any:
+            return fl.give("work", parameters={"text": CANARY}, dedup_window=0)
+
+        waits = []
+
+        def waiting(seconds: float) -> None:
+            waits.append(seconds)
+            fl.keyring._kept["acme"] = time.monotonic(), None  # it has looked just before there was a key
+            jobs.append(give())
+            assert CANARY in dump(fl)
+
+        jobs = [give()]
+        elsewhere.keys.enable("acme")
+        elsewhere.keys.reencrypt("acme", on_wait=waiting)
+        clock.advance(0.5)
+        elsewhere.keys.reencrypt("acme", on_wait=waiting)  # the key is old now
+        fl.keyring.forget("acme")  # as if it had grown old
+        jobs.append(give())
+        assert waits == [0.5]
+        assert CANARY not in dump(fl)
+        assert [fl.look(one).parameters for one in jobs] == [{"text": CANARY}] * 3

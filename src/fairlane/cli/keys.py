@@ -114,15 +114,20 @@ def reencrypt(
 ) -> None:
     """Seal everything under the newest key: what older versions sealed, and what was stored before there was a key.
 
-    It goes in small batches, beside workers that run, and may be stopped and run again.
+    It goes in small batches, beside workers that run, and may be stopped and run again. Within ten seconds of a change
+    of keys it waits, since other processes may go by what was before.
 
     \b
     Examples:
         fairlane keys reencrypt
         fairlane keys reencrypt -o acme
     """
-    done = engine(context).keys.reencrypt(organization)
+    done = engine(context).keys.reencrypt(organization, on_wait=_say_wait)
     say(f"{done:,} {'text or file is' if done == 1 else 'texts and files are'} sealed anew.")
+
+
+def _say_wait(seconds: float) -> None:
+    say(f"Waiting {seconds:.0f} s, until all processes go by the newest key …")
 
 
 def _print_key(key: OrganizationKey, more: str, *, as_json: bool) -> None:

@@ -1,24 +1,25 @@
 """The encryption keys of organizations: `fl.keys`."""
 
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
 from fairlane.control.sealing_files import SealedFiles, seal_files
+from fairlane.control.sealing_texts import BATCH, Batch, seal_texts
 from fairlane.domain.errors import ConfigurationError, InstallationError, OrganizationNotFound
 from fairlane.domain.keys import OrganizationKey
 from fairlane.domain.organizations import require_organization
-from fairlane.domain.sealing import is_sealed
 from fairlane.domain.statuses import KeyState
 from fairlane.domain.texts import storable
 from fairlane.registry.artifacts import ArtifactStorage
 from fairlane.registry.directory import Directory
-from fairlane.registry.keyring import SECRET_VERSION, Keyring
+from fairlane.registry.keyring import MAX_AGE, SECRET_VERSION, Keyring
 from fairlane.registry.master_keys import MasterKeys
-from fairlane.registry.sealing import KEY_BYTES, KeyNotHere, Ring, Unreadable
+from fairlane.registry.sealing import KEY_BYTES, KeyNotHere, Ring
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import audit, sealed_texts, submitted_hashes
 from fairlane.store.statements import keys as statements
@@ -27,14 +28,9 @@ from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import AnyRow, organization_keys
 from fairlane.store.transaction import Database
 
-_BATCH: Final = 200  # rows
-
-
-class _Batch(NamedTuple):
-    """How many texts of a page were changed, and after which key the next page begins; None = it was the last one."""
-
-    changed: int
-    last: tuple[Any, ...] | None
+# Seconds from a change of keys to when nobody goes by what was before: as long as keys are kept, and as long again for
+# a transaction that had asked just before and waited for a lock.
+SETTLING: Final = 2 * MAX_AGE
 
 
 class Keys:
@@ -78,7 +74,7 @@ class Keys:
         storable(user=user)
 
         def work(connection: Connection) -> None:
-            now, rows = self._database.clock.now(connection), statements.lock(connection, organization)
+            rows, now = statements.lock(connection, organization), self._database.clock.now(connection)
             if _active(rows) is not None:
                 return
             version = max((row.version for row in rows), default=SECRET_VERSION) + 1
@@ -105,7 +101,7 @@ class Keys:
         storable(user=user)
 
         def work(connection: Connection) -> None:
-            now, rows = self._database.clock.now(connection), statements.lock(connection, organization)
+            rows, now = statements.lock(connection, organization), self._database.clock.now(connection)
             active = _active(rows)
             if active is None:
                 raise _no_key(organization)
@@ -164,15 +160,25 @@ class Keys:
         self._database.scrub(organization_keys.name, self._owner_url)
         return destroyed
 
-    def reencrypt(self, organization: str | None = None, *, user: str | None = None) -> int:
+    def reencrypt(
+        self,
+        organization: str | None = None,
+        *,
+        user: str | None = None,
+        on_wait: Callable[[float], object] | None = None,
+    ) -> int:
         """Seal what is not sealed under the newest version of its organization's key; how many there were.
 
         That is what older versions have sealed, and what was stored before the organization had a key, texts and files;
         plain hashes of what was submitted are hidden by it. The keys themselves are put under the newest master key. It
         goes in small batches, beside workers that run. A file is stored once more, and clean-up deletes the old one.
 
+        Before it begins with an organization it waits until the newest version of its key is ten seconds old: until
+        then others may still store what it would pass by.
+
         Args:
             organization: None = all that have a key.
+            on_wait: called before it waits, with for how many seconds.
 
         Raises:
             OrganizationNotFound
@@ -189,6 +195,7 @@ class Keys:
         )
         done = missing = 0
         for one in given:
+            self._settle(one, on_wait)
             texts, files = self._reencrypt(one, user)
             done, missing = done + texts + files.done, missing + files.missing
         if missing:
@@ -198,13 +205,38 @@ class Keys:
             )
         return done
 
-    def _reencrypt(self, organization: str, user: str | None) -> tuple[int, SealedFiles]:
-        """How many texts, and which files."""
+    def _settle(self, organization: str, on_wait: Callable[[float], object] | None) -> None:
+        """Wait until all processes go by the newest version of the key, if it can be used here."""
+        self._usable(organization)
+
+        def left(connection: Connection) -> float:
+            newest = max(row.created_at for row in statements.of(connection, [organization]))
+            return SETTLING - float((self._database.clock.now(connection) - newest).total_seconds())
+
+        # No longer than that where a clock was set back.
+        seconds = min(SETTLING, self._database.read(left, of=organization))
+        if seconds > 0:
+            if on_wait is not None:
+                on_wait(seconds)
+            time.sleep(seconds)
+
+    def _usable(self, organization: str) -> Ring:
+        """The keys as they are now.
+
+        Raises:
+            ConfigurationError: there is none, or it can't be used here.
+        """
         self._keyring.forget(organization)
         ring = self._keyring.rings_of(self._database, [organization]).get(organization)
         if ring is None or ring.active is None:
             raise _no_key(organization)
         ring.check()
+        return ring
+
+    def _reencrypt(self, organization: str, user: str | None) -> tuple[int, SealedFiles]:
+        """How many texts, and which files."""
+        ring = self._usable(organization)
+        assert ring.active is not None
         self._wrap_anew(organization, user, ring.active)
         done = sum(self._reencrypt_column(ring, where) for where in sealed_texts.COLUMNS)
         for hide in (submitted_hashes.hide_dedup_keys, submitted_hashes.hide_requests):
@@ -229,15 +261,15 @@ class Keys:
 
     def _hide(self, ring: Ring, hide: Callable[[Connection, str, submitted_hashes.Hide, int], int]) -> int:
         def work(connection: Connection) -> int:
-            return hide(connection, ring.organization, ring.hidden, _BATCH)
+            return hide(connection, ring.organization, ring.hidden, BATCH)
 
         done = 0
         while hidden := self._database.write(work, of=ring.organization):
             done += hidden
         return done
 
-    def _batch(self, ring: Ring, where: Sealed, after: tuple[Any, ...] | None) -> _Batch:
-        return self._database.write(lambda connection: _seal_anew(connection, ring, where, after), of=ring.organization)
+    def _batch(self, ring: Ring, where: Sealed, after: tuple[Any, ...] | None) -> Batch:
+        return self._database.write(lambda connection: seal_texts(connection, ring, where, after), of=ring.organization)
 
     def _wrap_anew(self, organization: str, user: str | None, version: int) -> None:
         """Put the keys under the newest master key, so that older ones can be given up.
@@ -292,22 +324,6 @@ class Keys:
         storable(organization=organization)
         if organization not in self._directory.organizations([organization]):
             raise OrganizationNotFound(f"There is no organization {organization!r}.")
-
-
-def _seal_anew(connection: Connection, ring: Ring, where: Sealed, after: tuple[Any, ...] | None) -> _Batch:
-    assert ring.active is not None
-    found = sealed_texts.page(connection, ring.organization, where, ring.active, after, _BATCH)
-    changed = 0
-    for old in found:
-        try:
-            text = ring.open(old.job_id, where.field, old.text) if is_sealed(old.text) else old.text
-        except KeyNotHere as error:
-            raise InstallationError(str(error)) from None
-        except Unreadable:
-            continue  # erased or broken, and stays so
-        sealed = ring.seal(old.job_id, where.field, text)
-        changed += sealed_texts.put(connection, ring.organization, where, old, sealed)
-    return _Batch(changed, found[-1].key if len(found) == _BATCH else None)
 
 
 def _active(rows: Sequence[AnyRow]) -> int | None:
