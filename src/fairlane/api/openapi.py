@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from hashlib import sha256
+from threading import Lock
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -94,6 +95,7 @@ def document(app: FastAPI) -> dict[str, Any]:
 
 def route_of(app: FastAPI) -> Callable[[Request], Response]:
     """The route that sends the document. Anybody may ask for it, so what is sent is made once for each place."""
+    making = Lock()  # it takes most of a second: whoever comes meanwhile waits for it
 
     @lru_cache(_PLACES)
     def made(below: str) -> tuple[bytes, str]:
@@ -102,7 +104,8 @@ def route_of(app: FastAPI) -> Callable[[Request], Response]:
         return text, f'W/"{sha256(text).hexdigest()[:32]}"'
 
     def route(request: Request) -> Response:
-        text, tag = made(request.scope.get("root_path", "").rstrip("/"))
+        with making:
+            text, tag = made(request.scope.get("root_path", "").rstrip("/"))
         headers = {"ETag": tag, "Cache-Control": "no-cache"}  # kept by whoever likes, who asks whether it is the same
         if is_same(tag, request.headers.get("if-none-match")):
             return Response(status_code=304, headers=headers)
