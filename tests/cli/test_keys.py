@@ -1,10 +1,14 @@
 """`fairlane keys`."""
 
 import re
+from datetime import UTC, datetime
 
 import pytest
+from sqlalchemy import update
 
 from fairlane import Fairlane
+from fairlane.control import keys
+from fairlane.store.tables import organization_keys
 from tests.cli.conftest import Run
 from tests.runtime.sealed_engine import FIRST
 
@@ -40,3 +44,17 @@ def test_a_key_is_made_rotated_listed_and_destroyed(run: Run, fl: Fairlane, monk
     assert run("keys", "destroy", "-o", "acme", "--yes").stdout.startswith("2 of acme's keys destroyed")
     assert run("keys", "destroy", "-o", "acme", "--yes").stdout == "acme had no key.\n"
     assert "There is no organization" in run("keys", "list", "-o", "nobody", code=1).stderr
+
+
+def test_sealing_anew_says_that_it_waits_and_waits_no_longer_where_a_clock_was_set_back(
+    run: Run, fl: Fairlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAIRLANE_ENCRYPTION_KEYS", FIRST)
+    monkeypatch.setattr(keys, "SETTLING", 0.2)
+    run("keys", "enable", "-o", "acme")
+    later = update(organization_keys).where(organization_keys.c.organization_id == "acme")
+    with fl.database.engine.begin() as connection:
+        connection.execute(later.values(created_at=datetime(2100, 1, 1, tzinfo=UTC)))
+    waiting, done = run("keys", "reencrypt").stdout.splitlines()
+    assert waiting == "Waiting 0 s, until all processes go by the newest key …"
+    assert "sealed anew" in done
