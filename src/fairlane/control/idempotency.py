@@ -95,12 +95,13 @@ class Idempotency:
                 "created_at": now,
             }
             names = {"organization_id": key.organization, "user_id": key.user, "key": key.key}
-            is_new = idempotency.keep(connection, {**names, **fresh})
-            # Of twins that find one from before, the first makes it new: to the other it is too old no more.
-            is_new = is_new or idempotency.renew(connection, *key, before=now - KEPT, values=fresh)
-            kept = idempotency.find(connection, *key)
-            assert kept is not None
-            return kept, is_new
+            while True:
+                is_new = idempotency.keep(connection, {**names, **fresh})
+                # Of twins that find one from before, the first makes it new: to the other it is too old no more.
+                is_new = is_new or idempotency.renew(connection, *key, before=now - KEPT, values=fresh)
+                kept = idempotency.find(connection, *key)
+                if kept is not None:  # else a twin that was refused has just given it up
+                    return kept, is_new
 
         kept, is_new = self._database.write(work, of=key.organization)
         # A plain one is from before the organization had a key.

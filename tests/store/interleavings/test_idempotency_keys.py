@@ -7,14 +7,17 @@ from uuid import uuid4
 import pytest
 
 from fairlane.control.idempotency import Key
+from fairlane.store.statements import idempotency
 from tests.store.interleavings.conftest import InEveryOrder
 from tests.store.interleavings.order import Order
 from tests.store.races.scene import DAY, Scene
 
+KEY = Key("acme", "ana", "once")
+
 
 def keep(scene: Scene) -> tuple[str, bool]:
     """The id that a twin submits its job under, of the one that it has drawn and the one that is kept."""
-    kept, is_new = scene.fl.idempotency._keep(Key("acme", "ana", "once"), "ab" * 32, [uuid4()])
+    kept, is_new = scene.fl.idempotency._keep(KEY, "ab" * 32, [uuid4()])
     (job_id,) = json.loads(kept.job_ids)
     return job_id, is_new
 
@@ -31,3 +34,15 @@ def test_of_twins_one_draws_the_ids_and_the_other_finds_them(
         (job_id,) = {one for one, _ in answers}
         assert sorted(is_new for _, is_new in answers) == [False, True]
         assert earlier is None or job_id != earlier[0]
+
+
+def test_a_key_that_a_refused_twin_gives_up_is_the_other_s(scene: Scene, in_every_order: InEveryOrder):
+    def give_up() -> None:
+        scene.fl.database.write(lambda connection: idempotency.give_up(connection, *KEY), of="acme")
+
+    @in_every_order
+    def play(order: Order) -> None:
+        refused, _ = keep(scene)
+        (found, is_new), _ = order.run(partial(keep, scene), give_up)
+        assert is_new == (found != refused)
+        give_up()
