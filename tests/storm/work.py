@@ -12,6 +12,7 @@ from tests.storm.verdict import Expected
 
 ORGANIZATIONS: Final = ("acme", "brook", "cedar", "dune", "elm")
 _LONGEST: Final = 0.3  # seconds of a handler
+_SHORT: Final = 0.05  # seconds of a limited one: else those of a million jobs are what is left for half an hour
 _LONG: Final = 2.0  # seconds of one that is to be canceled while it runs
 _TIMEOUT: Final = 0.5  # seconds, of what is to time out at first
 _LATER: Final = 3600.0  # seconds: never, in a storm
@@ -36,7 +37,7 @@ Maker = Callable[[Random, str], list[Order]]
 
 
 def _one(random: Random, organization: str, job_type: str, way: str = "plain", **options: Any) -> Submission:
-    parameters = {"seconds": random.uniform(0, _LONGEST), "way": way}
+    parameters = {"seconds": random.uniform(0, _SHORT if job_type == LIMITED else _LONGEST), "way": way}
     return Submission(job_type, organization, parameters=parameters, **options)
 
 
