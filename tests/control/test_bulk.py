@@ -78,6 +78,17 @@ def test_of_dead_letters_only_those_with_an_error_that_nobody_has_decided_about_
     assert {scene.get(job).status for job in (decided, other)} == {JobStatus.DEAD_LETTER}
 
 
+def test_what_somebody_has_decided_about_is_retried_with_no_others(scene: Scene):
+    resolved, ignored, open_one = bury(scene, 3)
+    scene.fl.dead_letters.resolve(resolved.id, "acme", note="sent by hand")
+    scene.fl.dead_letters.ignore(ignored.id, "acme", note="the customer has left")
+    done = all_of(scene, "retry", {"job_type": "report"})
+    assert (done.changed, done.passed_over, done.refused) == (1, 2, 0)
+    assert scene.get(open_one).status is QUEUED
+    assert {scene.get(job).status for job in (resolved, ignored)} == {JobStatus.DEAD_LETTER}
+    assert scene.fl.dead_letters.retry(resolved.id, "acme").status is QUEUED
+
+
 def test_dead_letters_are_deleted(scene: Scene):
     bury(scene, 2)
     kept = scene.submit()

@@ -89,7 +89,7 @@ class JobControl:
         Args:
             parameters: to run it with instead of its own; a secret that is "[redacted]" in them stays as it is.
             at: not before this moment.
-            dead_by: only if it was a dead letter by then, and has not failed anew.
+            dead_by: only if it was a dead letter by then, has not failed anew, and nobody has decided about it.
 
         Raises:
             JobNotFound, PermissionDenied, InvalidParameters, PayloadTooLarge, StorageUnavailable
@@ -99,6 +99,8 @@ class JobControl:
         def work(connection: Connection, row: AnyRow) -> Job:
             if dead_by is not None and row.finished_at is not None and row.finished_at > dead_by:
                 raise IllegalTransition(f"Job {row.id} has failed once more; look why before you retry it.")
+            if dead_by is not None and dead_letters.is_decided(connection, organization, row.id):
+                raise IllegalTransition(f"Somebody has decided about job {row.id}; retry it by itself if you must.")
             edit = self._edit(connection, row, parameters) if parameters is not None else None
             now = self._database.clock.now(connection)
             dead_letters.retry(connection, now, organization, row.id, actor=user or SYSTEM, edit=edit, at=at)

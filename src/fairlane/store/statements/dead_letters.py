@@ -124,6 +124,12 @@ def find(connection: Connection, organization: str, job_id: UUID) -> AnyRow | No
     ).one_or_none()
 
 
+def is_decided(connection: Connection, organization: str, job_id: UUID) -> bool:
+    """Whether a person has written down that nothing is to be done about a dead letter, or that it was done."""
+    letter = find(connection, organization, job_id)
+    return letter is not None and letter.resolution in {Resolution.RESOLVED, Resolution.IGNORED}
+
+
 def page(
     connection: Connection,
     organization: str,
