@@ -330,7 +330,9 @@ def test_without_the_master_key_submissions_are_refused_and_jobs_wait(database_u
         assert (fl.look(job).retry_count, fl.look(job).status) == (0, JobStatus.QUEUED)
 
 
-def test_r20_a_worker_that_lacks_the_master_key_says_so_and_explain_tells(database_url: str) -> None:
+def test_r20_a_worker_that_lacks_the_master_key_says_so_and_explain_tells(
+    database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
     with sealed_engine(database_url) as fl:
         register(fl)
         job = give(fl)
@@ -343,6 +345,9 @@ def test_r20_a_worker_that_lacks_the_master_key_says_so_and_explain_tells(databa
             with running(lacking.worker()):
                 until(lambda: ReasonCode.NO_WORKER_WITH_KEY in codes())
                 assert ReasonCode.NOTHING_BLOCKS not in codes()
+                (warned,) = [one.message for one in caplog.records if "encryption key" in one.message]
+                assert warned.startswith("Jobs of acme wait: this worker can't use its encryption key.")
+                assert "FAIRLANE_ENCRYPTION_KEYS" in warned
                 fl.keys.destroy("acme")
                 until(lambda: ReasonCode.NO_WORKER_WITH_KEY not in codes())
 

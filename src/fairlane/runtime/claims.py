@@ -1,5 +1,6 @@
 """One claim round: look at the lanes → lock what is limited → share the slots → claim → what the jobs need to begin."""
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ from fairlane.store.statements.finish import Finish, Finished, finish
 from fairlane.store.statements.lanes import Running, RunningRow
 from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.transaction import Database
+
+_log = logging.getLogger("fairlane")
 
 _BATCH = 500
 _SHORT_ROUND = 250  # jobs: a fifth of the work of a thousand, and little more of it for each
@@ -276,7 +279,10 @@ class Claims:
             if is_sealed(one.parameters) and (ring is None or not ring.knows(one.parameters)):
                 self.keyring.forget(one.organization)  # what was kept is from before the key was made
                 rings |= self.keyring.rings_of(self.database, [one.organization])
-        self._locked |= {organization for organization, ring in rings.items() if ring.is_locked}
+        locked = {organization for organization, ring in rings.items() if ring.is_locked}
+        for one in sorted(locked - self._locked):
+            _log.warning("Jobs of %s wait: this worker can't use its encryption key. %s", one, rings[one].problem)
+        self._locked |= locked
         return rings
 
     def _look_for_keys(self) -> None:
