@@ -280,8 +280,9 @@ class Claims:
                 self.keyring.forget(one.organization)  # what was kept is from before the key was made
                 rings |= self.keyring.rings_of(self.database, [one.organization])
         locked = {organization for organization, ring in rings.items() if ring.is_locked}
-        for one in sorted(locked - self._locked):
-            _log.warning("Jobs of %s wait: this worker can't use its encryption key. %s", one, rings[one].problem)
+        for organization in sorted(locked - self._locked):
+            why = rings[organization].problem
+            _log.warning("Jobs of %s wait: this worker can't use its encryption key. %s", organization, why)
         self._locked |= locked
         return rings
 
