@@ -475,6 +475,13 @@ def test_positional_only_parameters_are_refused():
         Signature.of("test", handler)
 
 
+def test_a_default_that_is_for_models_is_refused_and_no_value():
+    def handler(ctx, number: int = Field(default=3, ge=1)): ...
+
+    with pytest.raises(ConfigurationError, match=r"number: Annotated\[int, Field\(ge=1\)\] = 3"):
+        Signature.of("test", handler)
+
+
 @pytest.mark.parametrize("annotation", [Corner, Literal[Colour.RED], dict[float, int], object(), "Missing"])
 def test_an_annotation_that_cannot_be_used_is_refused(annotation):
     def handler(ctx, value): ...

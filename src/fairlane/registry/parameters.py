@@ -22,6 +22,7 @@ from typing import Any, Final, NamedTuple, Self, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from fairlane.domain.canonical import canonical
@@ -219,6 +220,11 @@ def _parameters(job_type: str, handler: Callable[..., object]) -> list[Parameter
             raise ConfigurationError(
                 f"{job_type}: the handler's parameter '{parameter}' can't be given by name: "
                 "parameters of jobs have names, so remove the `*args` or the `/`"
+            )
+        if isinstance(parameter.default, FieldInfo):
+            raise ConfigurationError(
+                f"{job_type}: the handler is a function, which would be handed what `Field(…)` makes as the value of "
+                f"'{parameter.name}'; write `{parameter.name}: Annotated[int, Field(ge=1)] = 3`, or the like."
             )
     return parameters
 
