@@ -16,6 +16,17 @@ def test_list(run: Run, dead: Job) -> None:
     assert letter["job_id"] == str(dead.id)
 
 
+def test_what_was_decided_is_listed_and_explained(run: Run, dead: Job) -> None:
+    run("dead-letters", "ignore", str(dead.id), "-o", "acme", "--note", "the bank was down")
+    head, line = run("dead-letters", "list", "-o", "acme", "--all").stdout.splitlines()
+    assert head.split() == ["ID", "TYPE", "REASON", "DECIDED", "AGE"]
+    assert "ignored by" in line
+    assert "the bank was down" in line
+    explained = run("jobs", "explain", str(dead.id), "-o", "acme").stdout
+    assert "It was ignored by system: the bank was down." in explained
+    assert "Mend the cause" not in explained
+
+
 def test_groups_and_their_retry(run: Run, fl: Fairlane, dead: Job) -> None:
     (group,) = run("dead-letters", "groups", "-o", "acme", "--json").json
     assert (group["count"], group["job_type"]) == (1, "fail")

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 from rich.table import Column
+from rich.text import Text
 
 from fairlane import Resolution
 from fairlane.cli import options as o
@@ -11,7 +12,7 @@ from fairlane.cli import retrying
 from fairlane.cli.lookup import find_fingerprint, find_id, fingerprint_code, refuse_stranger, refuse_unknown
 from fairlane.cli.output import age, cell, console, number_of, one_line, print_json, say, short, table
 from fairlane.cli.session import engine
-from fairlane.domain.jobs import RetriedGroup
+from fairlane.domain.jobs import DeadLetter, RetriedGroup
 
 app = typer.Typer(help="Look at dead letters, retry them, note what was decided.")
 app.command("retry")(retrying.retry)
@@ -63,13 +64,24 @@ def list_letters(
     if not page.items:
         say("No dead letters.")
         return
-    rows = table("ID", Column("TYPE", max_width=20), Column("REASON", overflow="fold"), "AGE")
+    is_decided = any(letter.resolution is not Resolution.PENDING for letter in page.items)
+    decided = [Column("DECIDED", overflow="fold")] if is_decided else []
+    rows = table("ID", Column("TYPE", max_width=20), Column("REASON", overflow="fold"), *decided, "AGE")
     for letter in page.items:
-        rows.add_row(short(letter.job_id), one_line(letter.job_type), cell(letter.reason), age(letter.entered_at))
+        told = [_decision(letter)] if is_decided else []
+        reason = cell(letter.reason)
+        rows.add_row(short(letter.job_id), one_line(letter.job_type), reason, *told, age(letter.entered_at))
     console().print(rows)
     if page.next_cursor is not None:
         say(f"{len(page.items)} of {page.total:,} dead letters; the next page:")
         say(f"  --cursor {page.next_cursor}", whole=True)
+
+
+def _decision(letter: DeadLetter) -> str | Text:
+    """Who has decided what, and why."""
+    if letter.resolution is Resolution.PENDING:
+        return ""
+    return cell(f"{letter.resolution} by {letter.resolved_by}" + (f": {letter.note}" if letter.note else ""))
 
 
 @app.command("groups")

@@ -99,7 +99,7 @@ class JobControl:
         def work(connection: Connection, row: AnyRow) -> Job:
             if dead_by is not None and row.finished_at is not None and row.finished_at > dead_by:
                 raise IllegalTransition(f"Job {row.id} has failed once more; look why before you retry it.")
-            if dead_by is not None and dead_letters.is_decided(connection, organization, row.id):
+            if dead_by is not None and dead_letters.decided(connection, organization, row.id) is not None:
                 raise IllegalTransition(f"Somebody has decided about job {row.id}; retry it by itself if you must.")
             edit = self._edit(connection, row, parameters) if parameters is not None else None
             now = self._database.clock.now(connection)

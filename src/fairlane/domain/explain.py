@@ -230,8 +230,15 @@ def _end(facts: Facts) -> Reason:
         error = f" The last error was {_error(job)}." if last.from_status in PASSING else ""
         ran = job.attempt and job.error_type != REFUSED  # a claim that was refused counts as an attempt, too
         attempts = f" after {job.attempt} {'attempt' if job.attempt == 1 else 'attempts'}" if ran else ""
-        sentence = f"It went to dead letter at {at}{attempts}: {message}.{error} {_way_back(facts)}, or resolve it."
+        sentence = f"It went to dead letter at {at}{attempts}: {message}.{error} {_what_now(facts)}."
     return Reason(ReasonCode.HAS_ENDED, sentence)
+
+
+def _what_now(facts: Facts) -> str:
+    if (decision := facts.decision) is None:
+        return f"{_way_back(facts)}, or resolve it"
+    note = f": {_quote(decision.note)}" if decision.note else ""
+    return f"It was {decision.resolution} by {decision.by}{note}"
 
 
 def _way_back(facts: Facts) -> str:

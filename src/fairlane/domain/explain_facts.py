@@ -7,7 +7,7 @@ from uuid import UUID
 from fairlane.domain.breaker import Breaker
 from fairlane.domain.jobs import Job, LogEntry
 from fairlane.domain.limits import Limit, Subject
-from fairlane.domain.statuses import JobStatus, OrganizationStatus
+from fairlane.domain.statuses import JobStatus, OrganizationStatus, Resolution
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,15 @@ class WaitedFor:
     id: UUID
     job_type: str
     status: JobStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a person wrote down about a dead letter: that the matter is closed."""
+
+    resolution: Resolution
+    by: str
+    note: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +106,7 @@ class Facts:
     `parents` are the first of `unmet_parents` parents that have not ended. `organization_status` None: nobody knows,
     as where `directory_is_away`: that of the host gave no answer. `is_at_work`: the organization has jobs running.
     `is_hosted`: the host keeps the organizations. `breaker`: if it is open. `culprit`: the parent that
-    took a dead letter down, as it is now.
+    took a dead letter down, as it is now. `decision`: about a dead letter, if there is any.
     """
 
     job: Job
@@ -118,3 +127,4 @@ class Facts:
     cancel_requested_by: str | None = None
     cancel_reason: str = ""
     culprit: WaitedFor | None = None
+    decision: Decision | None = None

@@ -10,13 +10,13 @@ from sqlalchemy import Connection
 
 from fairlane.domain.breaker import Pair
 from fairlane.domain.explain import NAMED_PARENTS, Explanation, explain
-from fairlane.domain.explain_facts import Facts, Holder, LimitOn, LiveWorker, Pause, WaitedFor
+from fairlane.domain.explain_facts import Decision, Facts, Holder, LimitOn, LiveWorker, Pause, WaitedFor
 from fairlane.domain.ids import job_not_found
 from fairlane.domain.jobs import Job
 from fairlane.domain.limits import Limit, limits_on, next_start, running_by_subject
 from fairlane.domain.payload import entry_without_payload, job_without_errors
 from fairlane.domain.reasons import LAST_PLACE
-from fairlane.domain.statuses import TERMINAL, JobStatus, OrganizationStatus
+from fairlane.domain.statuses import TERMINAL, JobStatus, OrganizationStatus, Resolution
 from fairlane.reads.history import log_entry
 from fairlane.reads.reserve import reserves
 from fairlane.registry.directory import Standing
@@ -84,7 +84,12 @@ def explain_job(
 
 def _ended_facts(connection: Connection, known: Facts) -> Facts:
     parent = dead_letters.culprit(connection, known.job.organization, known.job.id)
-    return known if parent is None else replace(known, culprit=_waited_for(parent))
+    letter = dead_letters.decided(connection, known.job.organization, known.job.id)
+    return replace(
+        known,
+        culprit=_waited_for(parent) if parent is not None else None,
+        decision=Decision(Resolution(letter.resolution), letter.resolved_by, letter.note or "") if letter else None,
+    )
 
 
 def _running_facts(connection: Connection, clock: Clock, row: AnyRow, known: Facts) -> Facts:

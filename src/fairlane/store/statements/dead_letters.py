@@ -124,10 +124,11 @@ def find(connection: Connection, organization: str, job_id: UUID) -> AnyRow | No
     ).one_or_none()
 
 
-def is_decided(connection: Connection, organization: str, job_id: UUID) -> bool:
-    """Whether a person has written down that nothing is to be done about a dead letter, or that it was done."""
+def decided(connection: Connection, organization: str, job_id: UUID) -> AnyRow | None:
+    """A dead letter of which a person has written down that nothing is to be done about it, or that it was done."""
     letter = find(connection, organization, job_id)
-    return letter is not None and letter.resolution in {Resolution.RESOLVED, Resolution.IGNORED}
+    is_decided = letter is not None and letter.resolution in {Resolution.RESOLVED, Resolution.IGNORED}
+    return letter if is_decided else None
 
 
 def page(
