@@ -1,4 +1,8 @@
-"""What the database shows after a storm."""
+"""What the database shows after a storm.
+
+Of a million jobs it takes longer to look at the rows than the database lets a transaction pause, so what they say is
+found out when the transaction is over.
+"""
 
 import json
 import time
@@ -6,9 +10,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from hashlib import sha256
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Connection, Table, and_, exists, func, or_, select
+from sqlalchemy import Select, Table, and_, exists, func, or_, select
 
 from fairlane import Fairlane
 from fairlane.control.ticks import TICK
@@ -30,16 +34,10 @@ _BLAMED: Final = "WorkerLost"  # error type of a job that was buried for its los
 
 def stored(fl: Fairlane) -> dict[str, Stored]:
     """All jobs, by id."""
-    return fl.database.read(_stored, of=EVERYONE)
-
-
-def _stored(connection: Connection) -> dict[str, Stored]:
-    rows = connection.execute(
-        select(jobs.c.id, jobs.c.status, jobs.c.error_type, jobs.c.finished_at, results.c.value).outerjoin(
-            results, (results.c.organization_id == jobs.c.organization_id) & (results.c.job_id == jobs.c.id)
-        )
+    found = select(jobs.c.id, jobs.c.status, jobs.c.error_type, jobs.c.finished_at, results.c.value).outerjoin(
+        results, (results.c.organization_id == jobs.c.organization_id) & (results.c.job_id == jobs.c.id)
     )
-    monotonic, lost = _to_monotonic(), _losses(connection)
+    monotonic, lost = _to_monotonic(), _losses(fl)
     return {
         str(row.id): Stored(
             JobStatus(row.status),
@@ -48,8 +46,12 @@ def _stored(connection: Connection) -> dict[str, Stored]:
             is_blamed=row.error_type == _BLAMED,
             ended=monotonic(row.finished_at) if row.finished_at is not None else None,
         )
-        for row in rows
+        for row in _rows(fl, found)
     }
+
+
+def _rows(fl: Fairlane, wanted: Select[Any]) -> Sequence[Any]:
+    return fl.database.read(lambda connection: connection.execute(wanted).all(), of=EVERYONE)
 
 
 def _to_monotonic() -> Callable[[datetime], float]:
@@ -58,7 +60,7 @@ def _to_monotonic() -> Callable[[datetime], float]:
     return lambda moment: moment.timestamp() - ahead
 
 
-def _losses(connection: Connection) -> Mapping[object, Sequence[Loss]]:
+def _losses(fl: Fairlane) -> Mapping[object, Sequence[Loss]]:
     """How often each job was taken from its worker, as that was lost."""
     mine = execution_log.alias()
     is_lost = exists().where(
@@ -68,7 +70,7 @@ def _losses(connection: Connection) -> Mapping[object, Sequence[Loss]]:
         mine.c.message.like(_LOST_WORKER),
     )
     columns = (execution_log.c.job_id, execution_log.c.to_status, execution_log.c.attempt, execution_log.c.at)
-    rows = connection.execute(
+    steps = (
         select(*columns, execution_log.c.message)
         .where(is_lost, (execution_log.c.to_status == JobStatus.RUNNING) | execution_log.c.message.like(_LOST_WORKER))
         .order_by(execution_log.c.job_id, execution_log.c.sequence)
@@ -76,7 +78,7 @@ def _losses(connection: Connection) -> Mapping[object, Sequence[Loss]]:
     monotonic = _to_monotonic()
     found = defaultdict[object, list[Loss]](list)
     claims: dict[object, tuple[str, float]] = {}
-    for job, status, attempt, at, message in rows:
+    for job, status, attempt, at, message in _rows(fl, steps):
         if status == JobStatus.RUNNING:
             claims[job] = message.removeprefix(_CLAIMED), monotonic(at)
         else:
@@ -94,10 +96,10 @@ def foreign_writes(fl: Fairlane) -> list[Finding]:
 
     Attempts write whose it is. That does not show what was overwritten again, by an attempt that had the job.
     """
-    return fl.database.read(lambda connection: [*_foreign_rows(connection), *_foreign_files(connection)], of=EVERYONE)
+    return [*_foreign_rows(fl), *_foreign_files(fl)]
 
 
-def _foreign_rows(connection: Connection) -> Iterator[Finding]:
+def _foreign_rows(fl: Fairlane) -> Iterator[Finding]:
     for table, told in _TOLD.items():
         end = and_(
             execution_log.c.organization_id == table.c.organization_id,
@@ -106,22 +108,22 @@ def _foreign_rows(connection: Connection) -> Iterator[Finding]:
             execution_log.c.from_status == JobStatus.RUNNING,
         )
         columns = (table.c.job_id, table.c.attempt, table.c.at, table.c[told], execution_log.c.at)
-        rows = connection.execute(select(*columns).select_from(table.outerjoin(execution_log, end)))
-        for job, attempt, at, text, ended in rows:
+        told_and_ended = select(*columns).select_from(table.outerjoin(execution_log, end))
+        for job, attempt, at, text, ended in _rows(fl, told_and_ended):
             if text != str(attempt):
                 yield Finding("zombie", str(job), f"has in {table.name} what attempt {text} wrote, under {attempt}")
             elif ended is not None and at > ended + _TOGETHER:
                 yield Finding("zombie", str(job), f"has in {table.name} what attempt {attempt} wrote after its end")
     mine = (jobs.c.organization_id == checkpoints.c.organization_id) & (jobs.c.id == checkpoints.c.job_id)
     left = select(checkpoints.c.job_id).join(jobs, mine).where(jobs.c.status == JobStatus.COMPLETED)
-    for job in connection.scalars(left):
+    for (job,) in _rows(fl, left):
         yield Finding("zombie", str(job), "has completed, and has a checkpoint again")
 
 
-def _foreign_files(connection: Connection) -> Iterator[Finding]:
+def _foreign_files(fl: Fairlane) -> Iterator[Finding]:
     mine = (results.c.organization_id == artifacts.c.organization_id) & (results.c.job_id == artifacts.c.job_id)
-    rows = connection.execute(select(artifacts.c.job_id, artifacts.c.sha256, results.c.value).join(results, mine))
-    for job, digest, value in rows:
+    files = select(artifacts.c.job_id, artifacts.c.sha256, results.c.value).join(results, mine)
+    for job, digest, value in _rows(fl, files):
         if digest != sha256(str(json.loads(value)["attempt"]).encode()).hexdigest():
             yield Finding("zombie", str(job), "has the file of another attempt than its result is from")
 
@@ -130,7 +132,7 @@ def of_ticks(fl: Fairlane) -> dict[tuple[str, datetime], list[str]]:
     """The jobs of each tick of schedules, by organization and moment."""
     rows = select(labels.c.organization_id, labels.c.value, labels.c.job_id).where(labels.c.name == TICK)
     found = defaultdict[tuple[str, datetime], list[str]](list)
-    for organization, tick, job in fl.database.read(lambda connection: connection.execute(rows).all(), of=EVERYONE):
+    for organization, tick, job in _rows(fl, rows):
         found[organization, datetime.fromisoformat(tick)].append(str(job))
     return found
 
@@ -147,7 +149,7 @@ def runs(fl: Fairlane, job_type: str) -> list[Run]:
     found: list[Run] = []
     begins: dict[object, float] = {}
     monotonic = _to_monotonic()
-    for job, status, at in fl.database.read(lambda connection: connection.execute(rows).all(), of=EVERYONE):
+    for job, status, at in _rows(fl, rows):
         if status == JobStatus.RUNNING:
             begins[job] = monotonic(at)
         else:

@@ -48,6 +48,16 @@ class TestLosses:
         assert found[str(job.id)].is_blamed
         assert (found[str(other.id)].losses, found[str(other.id)].is_blamed) == ((), False)
 
+    def test_what_the_rows_say_is_found_out_when_the_transaction_is_over(
+        self, fl: Engine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Of a million jobs that took longer than a transaction may pause: a storm of two hours had no verdict."""
+        fl.give("work")
+        busy: list[int] = []
+        monkeypatch.setattr(evidence, "_lease", lambda _: busy.append(fl.database.engine.pool.checkedout()))  # type: ignore[attr-defined] # of QueuePool
+        assert len(evidence.stored(fl)) == 1
+        assert busy == [0]
+
 
 class TestWrites:
     """A job that leaves something, which has ended."""
