@@ -43,7 +43,7 @@ def list_members(scope: _Listing, limit: Limit = 100, cursor: Cursor = None) -> 
     return page_of(found, lambda one: one.user, cursor, limit)
 
 
-@router.put("/{user:path}", operation_id="putMember")
+@router.put("/{user:name}", operation_id="putMember")
 def put_member(scope: _Changing, user: UserPath, body: Membership) -> Member:
     """Add a member, or change what they are."""
     return scope.fl.members.add(
@@ -56,7 +56,7 @@ def put_member(scope: _Changing, user: UserPath, body: Membership) -> Member:
     )
 
 
-@router.delete("/{user:path}", status_code=204, operation_id="removeMember")
+@router.delete("/{user:name}", status_code=204, operation_id="removeMember")
 def remove_member(scope: _Changing, user: UserPath) -> None:
     """Remove a member, at once for all of their credentials; their waiting jobs will be refused when they are due."""
     if not scope.fl.members.remove(scope.organization, user, by=scope.user, right=Right.MEMBERS_CHANGE):

@@ -138,13 +138,13 @@ def list_queues(operation: _Listing) -> Items[QueueView]:
     return Items[QueueView](items=list(operation.fl.reads.queues()))
 
 
-@router.post("/queues/{queue:path}/pause", status_code=204, operation_id="pauseQueue")
+@router.post("/queues/{queue:name}/pause", status_code=204, operation_id="pauseQueue")
 def pause_queue(operation: _Changing, queue: NamePath, body: Pause | None = None) -> None:
     """Start nothing of the queue until it is resumed; running jobs finish."""
     operation.fl.queues.pause(queue, user=operation.user, reason=_reason(body), right=_RIGHT)
 
 
-@router.post("/queues/{queue:path}/resumption", status_code=204, operation_id="resumeQueue")
+@router.post("/queues/{queue:name}/resumption", status_code=204, operation_id="resumeQueue")
 def resume_queue(operation: _Changing, queue: NamePath) -> None:
     """End a pause, if there is one."""
     operation.fl.queues.resume(queue, user=operation.user, right=_RIGHT)
@@ -156,25 +156,25 @@ def list_job_types(operation: _Listing) -> Items[JobTypeView]:
     return Items[JobTypeView](items=list(operation.fl.job_types.list()))
 
 
-@router.post("/job-types/{job_type:path}/pause", status_code=204, operation_id="pauseJobType")
+@router.post("/job-types/{job_type:name}/pause", status_code=204, operation_id="pauseJobType")
 def pause_job_type(operation: _Changing, job_type: NamePath, body: Pause | None = None) -> None:
     """Start nothing of the type until it is resumed; running jobs finish."""
     operation.fl.job_types.pause(job_type, user=operation.user, reason=_reason(body), right=_RIGHT)
 
 
-@router.post("/job-types/{job_type:path}/resumption", status_code=204, operation_id="resumeJobType")
+@router.post("/job-types/{job_type:name}/resumption", status_code=204, operation_id="resumeJobType")
 def resume_job_type(operation: _Changing, job_type: NamePath) -> None:
     """End a pause, if there is one."""
     operation.fl.job_types.resume(job_type, user=operation.user, right=_RIGHT)
 
 
-@router.get("/job-types/{job_type:path}/limits", operation_id="listLimits")
+@router.get("/job-types/{job_type:name}/limits", operation_id="listLimits")
 def list_limits(operation: _Listing, job_type: NamePath) -> Items[JobTypeLimit]:
     """List what of a type may run: of all organizations together, then of each that has its own limit."""
     return Items[JobTypeLimit](items=list(operation.fl.job_types.limits(job_type)))
 
 
-@router.patch("/job-types/{job_type:path}/limits", operation_id="setLimit")
+@router.patch("/job-types/{job_type:name}/limits", operation_id="setLimit")
 def set_limit(operation: _Changing, job_type: NamePath, body: LimitChange, organization: _Whose = None) -> JobTypeLimit:
     """Change what is given of a type's limits, for one organization or for all together."""
     return operation.fl.job_types.limit(
@@ -182,21 +182,21 @@ def set_limit(operation: _Changing, job_type: NamePath, body: LimitChange, organ
     )
 
 
-@router.delete("/job-types/{job_type:path}/limits", status_code=204, operation_id="resetLimit")
+@router.delete("/job-types/{job_type:name}/limits", status_code=204, operation_id="resetLimit")
 def reset_limit(operation: _Changing, job_type: NamePath, organization: _Whose = None) -> None:
     """Take back what was set, if anything was: the type is limited as its handler says again."""
     operation.fl.job_types.reset_limit(job_type, organization=organization, user=operation.user, right=_RIGHT)
 
 
 # After the addresses below a job type's: a name takes all that follows, slashes too.
-@router.patch("/job-types/{job_type:path}", status_code=204, operation_id="updateJobType")
+@router.patch("/job-types/{job_type:name}", status_code=204, operation_id="updateJobType")
 def update_job_type(operation: _Changing, job_type: NamePath, body: JobTypeChange) -> None:
     """Let a job type be submitted, or refuse that; jobs that are there run."""
     verb = operation.fl.job_types.enable if body.enabled else operation.fl.job_types.disable
     verb(job_type, user=operation.user, right=_RIGHT)
 
 
-@router.delete("/job-types/{job_type:path}", status_code=204, operation_id="deleteJobType")
+@router.delete("/job-types/{job_type:name}", status_code=204, operation_id="deleteJobType")
 def delete_job_type(operation: _Changing, job_type: NamePath) -> None:
     """Delete a job type that no job is of."""
     operation.fl.job_types.delete(job_type, user=operation.user, right=_RIGHT)
@@ -208,7 +208,7 @@ def list_breakers(operation: _Listing) -> Items[Breaker]:
     return Items[Breaker](items=list(operation.fl.job_types.breakers()))
 
 
-@router.delete("/breakers/{organization}/{job_type:path}", status_code=204, operation_id="closeBreaker")
+@router.delete("/breakers/{organization}/{job_type:name}", status_code=204, operation_id="closeBreaker")
 def close_breaker(operation: _Changing, organization: OrganizationPath, job_type: NamePath) -> None:
     """Let jobs of the type start again in the organization at once."""
     was_open = operation.fl.job_types.close_breaker(

@@ -75,13 +75,13 @@ def create_user(operation: _Changing, body: NewUser) -> User:
     )
 
 
-@router.get("/users/{user:path}", operation_id="getUser")
+@router.get("/users/{user:name}", operation_id="getUser")
 def get_user(operation: _Listing, user: UserPath) -> User:
     """Get a user."""
     return _found(operation, user)
 
 
-@router.patch("/users/{user:path}", operation_id="updateUser")
+@router.patch("/users/{user:name}", operation_id="updateUser")
 def update_user(operation: _Changing, user: UserPath, body: UserChange) -> User:
     """Change a user."""
     # Nor may they come in as somebody who may more.
@@ -92,7 +92,7 @@ def update_user(operation: _Changing, user: UserPath, body: UserChange) -> User:
     )
 
 
-@router.delete("/users/{user:path}", status_code=204, operation_id="deleteUser")
+@router.delete("/users/{user:name}", status_code=204, operation_id="deleteUser")
 def delete_user(operation: _Changing, user: UserPath) -> None:
     """Delete a user and their sessions, and revoke their tokens; memberships of the same id stay."""
     _found(operation, user)
