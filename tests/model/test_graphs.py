@@ -17,7 +17,7 @@ from fairlane.domain.outcomes import Completed, Outcome, Snoozed, Stopped
 from fairlane.domain.statuses import ENDED_BADLY, TERMINAL, EdgeState
 from fairlane.store.statements.claim import Claimed
 from fairlane.store.tables import job_parents
-from tests.model.depth import DEEP
+from tests.depth import far
 from tests.store.races.agreement import assert_log_agrees
 from tests.store.races.race import answers_at_once
 from tests.store.races.scene import BROKEN, JAMMED, Scene
@@ -58,7 +58,7 @@ def scene(database_url: str) -> Iterator[Scene]:
 
 # One database serves all graphs: each has ended before the next begins.
 @settings(
-    max_examples=10_000 if DEEP else 60,
+    max_examples=far(25, 60, 10_000),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(graph=graphs(), together=st.booleans())

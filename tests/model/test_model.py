@@ -9,7 +9,7 @@ from typing import cast
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
-from tests.model.depth import DEEP
+from tests.depth import far
 from tests.model.machine.deciding import Deciding
 from tests.model.machine.governing import Governing
 
@@ -22,7 +22,7 @@ def test_the_engine_does_what_the_model_says(database_url: str):
     run_state_machine_as_test(
         cast(type[RuleBasedStateMachine], partial(Engine, database_url)),  # it is only called
         settings=settings(
-            max_examples=1000 if DEEP else 20,
+            max_examples=far(8, 20, 1_000),
             stateful_step_count=100,
             suppress_health_check=[HealthCheck.too_slow],
         ),

@@ -3,14 +3,14 @@
 import pytest
 
 from fairlane import DuplicateJob, Job
-from tests.model.depth import DEEP
+from tests.depth import far
 from tests.store.races.race import answers_at_once
 from tests.store.races.scene import Scene
 
 SUBMITTERS = 64
 WINDOW = 300
 # Of each way to free the key. More connections than a pool has by default, so that many are in the database together.
-ROUNDS = 334 if DEEP else 8
+ROUNDS = far(3, 8, 334)
 
 
 @pytest.mark.parametrize("freed_by", ["expiry", "completion", "cancel"])

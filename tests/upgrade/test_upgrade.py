@@ -15,12 +15,13 @@ from fairlane import Fairlane, JobStatus, Submission
 from fairlane.store.tables import jobs
 from tests.acceptance.program import Program
 from tests.conftest import once
+from tests.depth import far
 from tests.patience import PATIENCE
 from tests.runtime.worker_kit import until
 from tests.upgrade.releases import Release, last_release, last_tag, next_release, this_code
 from tests.upgrade.watch import watched
 
-MANY: Final = 50_000  # jobs that are there before
+MANY: Final = far(15_000, 50_000, 50_000)  # jobs that are there before
 BATCH: Final = 2_500
 FEED: Final = 25  # jobs that are submitted to each queue at a time meanwhile
 LONGEST_WAIT: Final = 1.0  # seconds

@@ -1,10 +1,9 @@
 """Plays of a race in all orders, on each kind of database.
 
-A few races have hundreds of orders, which is more than a run of all tests has time for: of each it plays the first
-`FAIRLANE_TEST_ORDERS` (the default is below, 0 means all).
+A few races have hundreds of orders, which is more than a run of all tests has time for: how many of each are played
+says `tests.depth`.
 """
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -15,6 +14,7 @@ import psycopg
 import pytest
 
 from fairlane.store.tables import job_types, limits, members, metadata, organizations
+from tests.depth import far
 from tests.store.interleavings import invariants
 from tests.store.interleavings.order import Order
 from tests.store.interleavings.orders import Orders
@@ -22,7 +22,7 @@ from tests.store.races.scene import Scene
 
 Play = Callable[[Order], None]
 
-_MOST = int(os.environ.get("FAIRLANE_TEST_ORDERS", "15"))
+_MOST = far(6, 15, 0)  # 0: all
 _KEPT = {organizations, members, job_types, limits}
 
 
