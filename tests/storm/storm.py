@@ -188,12 +188,19 @@ def _long_outage(site: Site, profile: Profile, feeder: Feeder, outage: dict[str,
     return injection
 
 
+def rest(took: float) -> float:
+    """Seconds until what is left is counted again, when that took so many: of a million it is as dear as many jobs.
+
+    Short enough that one look that fails does not make time without an end of the time until the next one.
+    """
+    return min(max(_LOOK, _REST * took), _SETTLING / 4)
+
+
 def _settle(fl: Fairlane) -> None:
     """Wait until every job has ended, or none has for a long time."""
     left, since, waiting, took = -1, time.monotonic(), threading.Event(), 0.0
     while left != 0 and time.monotonic() - since < _SETTLING:
-        # Counting what is left of a million takes the database as long as hundreds of jobs do.
-        waiting.wait(max(_LOOK, _REST * took))
+        waiting.wait(rest(took))
         with suppress(StorageUnavailable):
             began = time.monotonic()
             before, left = left, evidence.unfinished(fl)

@@ -12,7 +12,7 @@ from sqlalchemy import make_url
 
 from tests.patience import PATIENCE
 from tests.runtime.worker_kit import until
-from tests.storm import clock, folder, ledger, memory
+from tests.storm import clock, folder, ledger, memory, storm
 from tests.storm.ledger import Entry, Kind
 from tests.storm.proxy import Proxy, Silence
 
@@ -123,3 +123,8 @@ def test_the_memory_of_a_process_is_looked_at_until_it_is_over() -> None:
     assert all(1 < one.anonymous < one.resident < 100_000 for one in samples)
     assert len(samples) == looks
     assert memory.memory(2**30) is None
+
+
+def test_between_two_looks_at_what_is_left_a_third_has_its_time() -> None:
+    """A look may fail; with a pause as long as jobs are waited for, those that were left were called lost."""
+    assert all(storm.rest(took) <= storm._SETTLING / 3 for took in (0.0, 0.3, 1.2, 60.0))
