@@ -12,6 +12,9 @@ from typer.testing import CliRunner
 
 from fairlane import Fairlane, Job, JobContext, PermanentError
 from fairlane.cli.root import app
+from fairlane.domain.breaker import Pair, opened
+from fairlane.domain.reasons import time_of
+from fairlane.store.statements import breakers
 
 # typer makes all commands anew for each run, from the signatures of their functions; a process needs them once.
 _commands = cache(get_command)
@@ -77,6 +80,20 @@ def fl(url: str) -> Iterator[Fairlane]:
         made.organizations.create("acme", name="Acme")
         made.members.add("acme", "ana")
         yield made
+
+
+@pytest.fixture
+def resting(fl: Fairlane) -> str:
+    """The breakers of greet and fail in acme are open; what is told of that of fail."""
+    now = fl.database.read(fl.database.clock.now)
+    breaker, other = (opened(Pair("acme", job_type), now) for job_type in ("fail", "greet"))
+    fl.database.write(lambda connection: breakers.open_one(connection, breaker))
+    fl.database.write(lambda connection: breakers.open_one(connection, other))
+    return (
+        f"Too much of fail failed in organization acme, so nothing of it starts until {time_of(breaker.until)}; "
+        "then one job is on trial, and the others start once one has completed. "
+        "An operator can let all start now: `fairlane types close-breaker fail -o acme`.\n"
+    )
 
 
 @pytest.fixture

@@ -41,6 +41,14 @@ def test_groups_and_their_retry(run: Run, fl: Fairlane, dead: Job) -> None:
     assert again.json == {"retried": 0, "refused": 0, "left": 0}
 
 
+def test_whoever_retries_a_group_is_told_of_the_breaker_that_holds_it_back(run: Run, dead: Job, resting: str) -> None:
+    (group,) = run("dead-letters", "groups", "-o", "acme", "--json").json
+    retry = ("dead-letters", "retry-group", group["fingerprint"], "-o", "acme")
+
+    assert run(*retry, "--type", "greet").stderr == ""  # it has none
+    assert run(*retry).stderr == resting
+
+
 def test_of_an_error_only_one_type_is_listed_and_retried(run: Run, dead: Job) -> None:
     (group,) = run("dead-letters", "groups", "-o", "acme", "--json").json
     error = group["fingerprint"]

@@ -464,6 +464,19 @@ def test_retry(run: Run, dead: Job) -> None:
 
 
 @pytest.mark.parametrize("group", ["jobs", "dead-letters"])
+def test_whoever_retries_what_a_breaker_holds_back_is_told(run: Run, dead: Job, resting: str, group: str) -> None:
+    retried = run(group, "retry", dead.id, "-o", "acme")
+
+    assert (retried.stdout, retried.stderr) == (f"Job {dead.id} is queued again.\n", resting)
+
+
+def test_whoever_submits_what_a_breaker_holds_back_is_told(run: Run, resting: str) -> None:
+    assert run("jobs", "submit", "fail", "-o", "acme").stderr == resting
+    assert run("jobs", "submit", "fail", "-o", "acme", "--json").stderr == ""
+    assert run("jobs", "submit", "fail", "-o", "acme", "--delay", "1h").stderr == ""
+
+
+@pytest.mark.parametrize("group", ["jobs", "dead-letters"])
 def test_a_retry_may_change_one_parameter_and_leaves_the_others(run: Run, fl: Fairlane, group: str) -> None:
     @fl.job_type("count")
     def count(ctx: JobContext, number: int, who: str) -> None:

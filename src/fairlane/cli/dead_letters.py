@@ -12,6 +12,7 @@ from fairlane.cli import retrying
 from fairlane.cli.lookup import find_fingerprint, find_id, fingerprint_code, refuse_stranger, refuse_unknown
 from fairlane.cli.output import age, cell, console, number_of, one_line, print_json, say, short, table
 from fairlane.cli.session import engine
+from fairlane.cli.submitting import remark_on_breakers
 from fairlane.domain.jobs import DeadLetter, RetriedGroup
 
 app = typer.Typer(help="Look at dead letters, retry them, note what was decided.")
@@ -147,12 +148,15 @@ def retry_group(
     fl = engine(context)
     refuse_stranger(fl, organization, user)
     whole = find_fingerprint(fl, fingerprint, organization)
+    types = {one.job_type for one in fl.dead_letters.groups(organization) if one.fingerprint == whole}
     done = fl.dead_letters.retry_group(whole, organization, job_type=job_type, user=user, per_second=per_second)
     left = fl.dead_letters.list(organization, fingerprint=whole, job_type=job_type, limit=1).total
     if as_json:
         print_json({"retried": done.retried, "refused": done.refused, "left": left})
     else:
         _print_retried(done, left, organization, user)
+        if done.retried:
+            remark_on_breakers(fl, organization, types if job_type is None else {job_type})
     if left and not done.retried:
         raise typer.Exit(1)
 

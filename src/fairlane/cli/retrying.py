@@ -8,7 +8,7 @@ from fairlane.cli import options as o
 from fairlane.cli.lookup import find, refuse_stranger
 from fairlane.cli.output import print_json, say
 from fairlane.cli.session import engine
-from fairlane.cli.submitting import given_parameters, hinting
+from fairlane.cli.submitting import given_parameters, hinting, remark_on_breakers
 
 
 def retry(
@@ -46,3 +46,4 @@ def retry(
         print_json(retried)
     else:
         say(f"Job {retried.id} is {retried.status} again.")
+        remark_on_breakers(fl, organization, {retried.job_type})

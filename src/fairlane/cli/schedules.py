@@ -12,7 +12,7 @@ from fairlane.cli.lookup import refuse_stranger, refuse_unknown
 from fairlane.cli.output import age, cell, console, moment, one_line, print_json, say, table
 from fairlane.cli.schedule_display import print_schedule, state_of, when
 from fairlane.cli.session import engine
-from fairlane.cli.submitting import given_parameters, hinting
+from fairlane.cli.submitting import given_parameters, hinting, remark_on_breakers
 from fairlane.domain.schedules import Missed, Schedule
 
 app = typer.Typer(help="Have jobs submitted by the clock.")
@@ -199,6 +199,7 @@ def submit(
         print_json(job)
     else:
         say(f"Job {job.id} is {job.status}.")
+        remark_on_breakers(fl, organization, {job.job_type})
 
 
 @app.command("delete")

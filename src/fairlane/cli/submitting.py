@@ -4,7 +4,7 @@ import json
 import re
 import shlex
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any, Final
 
@@ -18,6 +18,7 @@ from fairlane.cli.output import console, number_of, plain, print_json, remark, s
 from fairlane.cli.session import engine
 from fairlane.control.batch import OnDuplicate
 from fairlane.domain.explain import Explanation
+from fairlane.domain.explain_limits import breaker_reason
 from fairlane.domain.statuses import TERMINAL, WAITING
 from fairlane.registry.options import INHERIT
 
@@ -101,6 +102,8 @@ def submit(
         say(f"Job {job.id} is {job.status}.")
     if wait:
         job = _wait_or_leave(fl, job, quiet=as_json)
+    elif job.status is JobStatus.QUEUED and not as_json:
+        remark_on_breakers(fl, organization, {job.job_type})
     if as_json:
         print_json(job)
     if wait and job.status is not JobStatus.COMPLETED:
@@ -140,6 +143,14 @@ def _hint(refusal: str, name: str, text: str) -> str:
         return f"what -p gave for {name} is no JSON ({error}), so it was taken as text"
     wants_text = "must be a string" in found[0] and not isinstance(value, str | list | dict)
     return f"""for text that looks like JSON, quote it: -p '{name}="{text}"'""" if wants_text else ""
+
+
+def remark_on_breakers(fl: Fairlane, organization: str, job_types: Collection[str]) -> None:
+    """Tell who has just made jobs of these types ready that a breaker lets none of them start, and how to close it."""
+    now = fl.database.read(fl.database.clock.now)
+    for one in fl.job_types.breakers(organization):
+        if one.job_type in job_types:
+            remark(breaker_reason(one, now).sentence)
 
 
 def _wait_or_leave(fl: Fairlane, job: Job, *, quiet: bool) -> Job:

@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Iterator
 from datetime import datetime
 
+from fairlane.domain.breaker import Breaker
 from fairlane.domain.explain_facts import Facts, LimitOn
 from fairlane.domain.limits import Subject
 from fairlane.domain.reasons import Reason, ReasonCode, number_in_lane, time_of
@@ -80,24 +81,27 @@ def _remedy(facts: Facts, subject: Subject, option: str) -> str:
 def breaker_reasons(facts: Facts) -> Iterator[Reason]:
     """An open breaker: until when, or whose trial it waits for."""
     breaker = facts.breaker
-    if breaker is None or not _is_due_before(breaker.until, facts):
-        return
+    if breaker is not None and _is_due_before(breaker.until, facts):
+        yield breaker_reason(breaker, facts.now)
+
+
+def breaker_reason(breaker: Breaker, now: datetime) -> Reason:
+    """What a breaker that is open at `now` does to all that is ready."""
     why = f"Too much of {breaker.job_type} failed in organization {breaker.organization}"
     close = f"An operator can let all start now: `{breaker.pair.close_command}`."
     if breaker.trial is not None:
         sentence = (
             f"{why}; job {breaker.trial.job_id} runs on trial, and the others start once one has completed. {close}"
         )
-        yield Reason(ReasonCode.BREAKER_TRIAL, sentence)
-    elif breaker.lets_try(facts.now):
+        return Reason(ReasonCode.BREAKER_TRIAL, sentence)
+    if breaker.lets_try(now):
         sentence = f"{why}; the next one to start is on trial, and the others start once one has completed. {close}"
-        yield Reason(ReasonCode.BREAKER_TRIAL, sentence)
-    else:
-        sentence = (
-            f"{why}, so nothing of it starts until {time_of(breaker.until)}; then one job is on trial, "
-            f"and the others start once one has completed. {close}"
-        )
-        yield Reason(ReasonCode.BREAKER_OPEN, sentence)
+        return Reason(ReasonCode.BREAKER_TRIAL, sentence)
+    sentence = (
+        f"{why}, so nothing of it starts until {time_of(breaker.until)}; then one job is on trial, "
+        f"and the others start once one has completed. {close}"
+    )
+    return Reason(ReasonCode.BREAKER_OPEN, sentence)
 
 
 def _is_due_before(moment: datetime, facts: Facts) -> bool:
