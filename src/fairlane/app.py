@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from math import inf
 from time import monotonic, sleep
 from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
 from uuid import UUID
@@ -45,7 +46,7 @@ from fairlane.control.workers import Workers
 from fairlane.domain.backoff import Backoff
 from fairlane.domain.errors import ArtifactNotFound, ConfigurationError, IllegalTransition, WaitTimeout
 from fairlane.domain.events import Emit
-from fairlane.domain.explain import Explanation
+from fairlane.domain.explain import Explanation, still_waiting
 from fairlane.domain.jobs import Artifact, Job, LogEntry, LogLine, Page, Result
 from fairlane.domain.limits import DEFAULT_WINDOW
 from fairlane.domain.metrics import Metrics
@@ -454,17 +455,15 @@ class Fairlane:
             WaitTimeout: it has not ended within `timeout` (seconds or timedelta; None = for ever), and why. The job is
                 left as it is.
         """
-        seconds = o.seconds("timeout", timeout) if timeout is not None else None
-        deadline = monotonic() + seconds if seconds is not None else None
+        seconds = o.seconds("timeout", timeout) if timeout is not None else inf
+        deadline = monotonic() + seconds
         look = _FIRST_LOOK
         while True:
             job = self.get(job_id, organization=organization)
             if job.status in TERMINAL:
                 return job
-            if deadline is not None and monotonic() >= deadline:
-                told = self.explain(job_id, organization=organization)
-                still = f"Job {job_id} is still {told.status} after {seconds:g} s."
-                raise WaitTimeout(" ".join([still, *(one.sentence for one in told.reasons)]))
+            if monotonic() >= deadline:
+                raise WaitTimeout(still_waiting(job.id, self.explain(job_id, organization=organization), seconds))
             sleep(look)
             look = min(look * 1.5, _SLOWEST_LOOK)
 

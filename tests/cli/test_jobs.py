@@ -476,6 +476,18 @@ def test_whoever_submits_what_a_breaker_holds_back_is_told(run: Run, resting: st
     assert run("jobs", "submit", "fail", "-o", "acme", "--delay", "1h").stderr == ""
 
 
+def test_a_wait_has_a_bound_and_says_then_why_the_job_stands_still(run: Run, fl: Fairlane, resting: str) -> None:
+    left = run("jobs", "submit", "fail", "-o", "acme", "--wait-timeout", "0.1s", code=1)
+
+    (job,) = fl.list(organization="acme").items
+    assert left.stdout == f"Job {job.id} is queued.\n"
+    assert left.stderr.startswith(f"Job {job.id} is still queued after 0.1 s. {resting.strip()} No worker is alive.")
+    assert left.stderr.endswith(f"to follow it:\n  fairlane jobs log {job.id} -o acme --follow\n")
+    document = run("jobs", "submit", "fail", "-o", "acme", "--wait", "--wait-timeout", "0", "--json", code=1).json
+    assert document["status"] == "queued"
+    run("jobs", "submit", "fail", "-o", "acme", "--wait-timeout", "soon", code=2)
+
+
 @pytest.mark.parametrize("group", ["jobs", "dead-letters"])
 def test_a_retry_may_change_one_parameter_and_leaves_the_others(run: Run, fl: Fairlane, group: str) -> None:
     @fl.job_type("count")

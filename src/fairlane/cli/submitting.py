@@ -1,11 +1,13 @@
 """`fairlane jobs submit`, and waiting for the job's end with its progress in view."""
 
 import json
+import math
 import re
 import shlex
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Annotated, Any, Final
 
 import typer
@@ -17,7 +19,7 @@ from fairlane.cli.lookup import find_id, refuse_stranger, refuse_unknown
 from fairlane.cli.output import console, number_of, plain, print_json, remark, say, short
 from fairlane.cli.session import engine
 from fairlane.control.batch import OnDuplicate
-from fairlane.domain.explain import Explanation
+from fairlane.domain.explain import Explanation, still_waiting
 from fairlane.domain.explain_limits import breaker_reason
 from fairlane.domain.statuses import TERMINAL, WAITING
 from fairlane.registry.options import INHERIT
@@ -65,6 +67,10 @@ def submit(
     wait: Annotated[
         bool, typer.Option("--wait", "-w", help="Wait for its end; exit 1 if it did not complete.")
     ] = False,
+    wait_timeout: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="As --wait, but no longer than 90s, 5m, 1h30m; the job goes on then."),
+    ] = None,
     as_json: o.AsJson = False,
 ) -> None:
     """Submit a job. Once this has printed the job's id, the job will not be lost.
@@ -78,6 +84,7 @@ def submit(
         fairlane jobs submit report.pdf -o acme -p month=2026-12-01 --run-at 2027-01-01T06:00
     """
     fl = engine(context)
+    longest = o.optional(o.duration, "--wait-timeout", wait_timeout)
     refuse_unknown(fl, organization)
     refuse_stranger(fl, organization, user)
     with hinting(parameter or []):
@@ -98,10 +105,11 @@ def submit(
             timeout=INHERIT if timeout is None else o.duration("--timeout", timeout),
             labels=dict(o.pair("--label", one) for one in label or ()),
         )
+    wait = wait or longest is not None
     if not as_json:
         say(f"Job {job.id} is {job.status}.")
     if wait:
-        job = _wait_or_leave(fl, job, quiet=as_json)
+        job = _wait_or_leave(fl, job, longest, quiet=as_json)
     elif job.status is JobStatus.QUEUED and not as_json:
         remark_on_breakers(fl, organization, {job.job_type})
     if as_json:
@@ -153,17 +161,25 @@ def remark_on_breakers(fl: Fairlane, organization: str, job_types: Collection[st
             remark(breaker_reason(one, now).sentence)
 
 
-def _wait_or_leave(fl: Fairlane, job: Job, *, quiet: bool) -> Job:
+def _wait_or_leave(fl: Fairlane, job: Job, longest: timedelta | None, *, quiet: bool) -> Job:
     """Wait for the job's end, or say how to come back to it."""
+    seconds = math.inf if longest is None else longest.total_seconds()
     try:
-        return _wait(fl, job, quiet=quiet)
+        job = _wait(fl, job, seconds, quiet=quiet)
     except KeyboardInterrupt:
-        remark(f"Job {job.id} goes on without this command; to follow it:")
-        remark(f"  fairlane jobs log {job.id} -o {shlex.quote(job.organization)} --follow", whole=True)
+        _say_how_to_follow(job)
         raise
+    if not quiet:
+        _tell_end(fl, job, seconds)
+    return job
 
 
-def _wait(fl: Fairlane, job: Job, *, quiet: bool) -> Job:
+def _say_how_to_follow(job: Job) -> None:
+    remark(f"Job {job.id} goes on without this command; to follow it:")
+    remark(f"  fairlane jobs log {job.id} -o {shlex.quote(job.organization)} --follow", whole=True)
+
+
+def _wait(fl: Fairlane, job: Job, longest: float, *, quiet: bool) -> Job:
     """Wait for the job's end; on a terminal with a progress bar, on standard error so that a pipe has the rest."""
     out = console(stderr=True)
     columns = (
@@ -178,8 +194,8 @@ def _wait(fl: Fairlane, job: Job, *, quiet: bool) -> Job:
     stage, said = (0, 0), (0, "")
     with Progress(*columns, console=out, transient=True, disable=quiet or not out.is_terminal) as bars:
         bar = bars.add_task("", total=None, status=job.status)
-        while job.status not in TERMINAL:
-            time.sleep(look)
+        while job.status not in TERMINAL and (left := longest - (time.monotonic() - start)) > 0:
+            time.sleep(min(look, left))
             look = min(look * 1.5, _SLOWEST_LOOK)
             job = fl.get(job.id, organization=job.organization)
             before, stage = stage, (job.retry_count, _explanations(time.monotonic() - start))
@@ -191,17 +207,19 @@ def _wait(fl: Fairlane, job: Job, *, quiet: bool) -> Job:
             total = 100 if job.progress is not None else None
             message = plain(job.progress_message or "")
             bars.update(bar, completed=job.progress or 0, total=total, description=message, status=job.status)
-    if not quiet:
-        _tell_end(fl, job)
     return job
 
 
-def _tell_end(fl: Fairlane, job: Job) -> None:
+def _tell_end(fl: Fairlane, job: Job, waited: float) -> None:
     if job.status is JobStatus.COMPLETED:
         say(f"Job {job.id} is {job.status}.")
+        return
+    told = fl.explain(job.id, organization=job.organization)
+    if told.status not in TERMINAL:
+        remark(still_waiting(job.id, told, waited))
+        _say_how_to_follow(job)
     else:
-        told = fl.explain(job.id, organization=job.organization)
-        remark(f"Job {job.id} is {job.status}. {_why(told, job)}")
+        remark(f"Job {job.id} is {told.status}. {_why(told, job)}")
 
 
 def _explanations(waited: float) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
+from uuid import UUID
 
 from fairlane.domain.explain_facts import Facts, Holder, LiveWorker
 from fairlane.domain.explain_limits import breaker_reasons, limit_reasons
@@ -46,6 +47,12 @@ def explain(facts: Facts) -> Explanation:
     else:
         reasons = [*_waiting(facts)] or [_nothing(facts)]
     return Explanation(facts.job.status, reasons[0].sentence, tuple(reasons), facts.place_in_lane)
+
+
+def still_waiting(job_id: UUID, told: Explanation, seconds: float) -> str:
+    """What to tell who has waited so many seconds for the end of a job that has not ended."""
+    sentence = f"Job {job_id} is still {told.status} after {seconds:g} s."
+    return " ".join([sentence, *(one.sentence for one in told.reasons)])
 
 
 def _waiting(facts: Facts) -> Iterator[Reason]:
