@@ -348,6 +348,8 @@ def test_r20_a_worker_that_lacks_the_master_key_says_so_and_explain_tells(
                 (warned,) = [one.message for one in caplog.records if "encryption key" in one.message]
                 assert warned.startswith("Jobs of acme wait: this worker can't use its encryption key.")
                 assert "FAIRLANE_ENCRYPTION_KEYS" in warned
+                (alone,) = fl.reads.workers()
+                assert (alone.lacks_keys, fl.reads.lacking_keys()) == (1, {"acme": (alone.name,)})
                 fl.keys.destroy("acme")
                 until(lambda: ReasonCode.NO_WORKER_WITH_KEY not in codes())
 

@@ -2,12 +2,16 @@
 
 import re
 from datetime import UTC, datetime
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import update
 
 from fairlane import Fairlane
 from fairlane.control import keys
+from fairlane.store.row_security import EVERYONE
+from fairlane.store.statements import workers
+from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.tables import organization_keys
 from tests.cli.conftest import Run
 from tests.runtime.sealed_engine import FIRST
@@ -44,6 +48,27 @@ def test_a_key_is_made_rotated_listed_and_destroyed(run: Run, fl: Fairlane, monk
     assert run("keys", "destroy", "-o", "acme", "--yes").stdout.startswith("2 of acme's keys destroyed")
     assert run("keys", "destroy", "-o", "acme", "--yes").stdout == "acme had no key.\n"
     assert "There is no organization" in run("keys", "list", "-o", "nobody", code=1).stderr
+
+
+def test_check_and_top_tell_of_workers_that_lack_a_key(run: Run, fl: Fairlane, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAIRLANE_ENCRYPTION_KEYS", FIRST)
+
+    def introduce(name: str, *locked: str) -> None:
+        card = WorkerCard(uuid4(), name, None, ("greet", "fail"), 4)
+        fl.database.write(lambda connection: workers.register(connection, fl.database.clock, card, 600.0), of=EVERYONE)
+        fl.database.write(lambda connection: workers.tell_locked(connection, card.id, locked), of=EVERYONE)
+
+    def found(*, code: int) -> list[str]:
+        findings = run("check", "--json", code=code).json["findings"]
+        return [one["sentence"] for one in findings if one["subject"] == "keys"]
+
+    remedy = "start them with its master key in FAIRLANE_ENCRYPTION_KEYS; its name is in: fairlane keys list -o acme"
+    introduce("one", "acme")
+    assert found(code=1) == [f"No live worker can use the encryption key of acme, and its jobs wait: one; {remedy}"]
+    assert "lacks the key of 1 organization\n" in run("top", "--once").stdout
+    introduce("two")
+    some = "1 of 2 live workers can't use the encryption key of acme and leave its jobs to others: one"
+    assert found(code=0) == [f"{some}; {remedy}"]
 
 
 def test_sealing_anew_says_that_it_waits_and_waits_no_longer_where_a_clock_was_set_back(

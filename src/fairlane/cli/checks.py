@@ -16,7 +16,7 @@ from rich.text import Text
 
 from fairlane import ConfigurationError, Fairlane, FairlaneError, Settings
 from fairlane.cli import options as o
-from fairlane.cli.output import console, number_of, plain, print_json
+from fairlane.cli.output import console, number_of, plain, print_json, some_of
 from fairlane.cli.session import engine, start_of, target_of
 from fairlane.config import WebSettings, is_secret, what_is_wrong
 from fairlane.domain.redact import safe_url
@@ -180,6 +180,7 @@ def _schema(fl: Fairlane, start: str) -> Iterator[Finding]:
     yield from _stranded(fl, start)
     yield from _directory(fl)
     yield from _keys(fl)
+    yield from _keys_of_workers(fl)
 
 
 def _row_security(fl: Fairlane) -> Finding | None:
@@ -206,6 +207,27 @@ def _keys(fl: Fairlane) -> Iterator[Finding]:
     """Organizations whose jobs wait, since this process can't open what they hold."""
     for sentence in fl.keys.missing().values():
         yield Finding("keys", Grade.WRONG, sentence)
+
+
+def _keys_of_workers(fl: Fairlane) -> Iterator[Finding]:
+    """Organizations whose jobs workers leave alone, since they can't open what these hold."""
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for organization, names in fl.reads.lacking_keys().items():
+        alike.setdefault(names, []).append(organization)
+    alive = len(fl.reads.workers())
+    for names, organizations in alike.items():
+        remedy = (
+            "start them with its master key in FAIRLANE_ENCRYPTION_KEYS; its name is in: "
+            f"fairlane keys list -o {shlex.quote(organizations[0])}"
+        )
+        whose, who = some_of(organizations), some_of(names)
+        if len(names) < alive:
+            of_all = f"{len(names):,} of {number_of(alive, 'live worker')}"
+            sentence = f"{of_all} can't use the encryption key of {whose} and leave its jobs to others: {who}; {remedy}"
+            yield Finding("keys", Grade.NOTE, sentence)
+        else:
+            sentence = f"No live worker can use the encryption key of {whose}, and its jobs wait: {who}; {remedy}"
+            yield Finding("keys", Grade.WRONG, sentence)
 
 
 def _application(fl: Fairlane, app: str | None) -> Iterator[Finding]:

@@ -17,6 +17,7 @@ from fairlane.cli.output import (
     print_json,
     remark,
     say,
+    some_of,
     table,
     unlimited,
 )
@@ -24,8 +25,6 @@ from fairlane.cli.session import engine
 from fairlane.control.job_types import JobTypeLimit
 from fairlane.domain.limits import Limit, LimitUse, Subject
 from fairlane.registry.options import INHERIT
-
-_NAMED = 5  # organizations
 
 OnlyOf = Annotated[
     str | None,
@@ -159,9 +158,8 @@ def _remark_on_others(fl: Fairlane, job_type: str) -> None:
     """Who takes back a limit shall not take it for the last one that is left."""
     own = [one.organization for one in fl.job_types.limits(job_type) if one.organization is not None]
     if own:
-        named = [*own[:_NAMED], *([f"{len(own) - _NAMED:,} more"] if len(own) > _NAMED else [])]
         remark(
-            f"Limits of single organizations stay: of {', '.join(named)}. See them: "
+            f"Limits of single organizations stay: of {some_of(own)}. See them: "
             f"fairlane types limits {shlex.quote(job_type)}. Take one back: "
             f"fairlane types limit {shlex.quote(job_type)} -o {shlex.quote(own[0])} --reset"
         )

@@ -6,7 +6,7 @@ not move the cursor of the operator who looks at it.
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from typing import IO, Any, Final
@@ -39,6 +39,7 @@ STATUS_STYLES: Final = {
 _UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 _SHORT: Final = 8
 _MOST_TYPES: Final = 10
+_NAMED: Final = 5
 
 
 def console(*, stderr: bool = False, file: IO[str] | None = None) -> Console:
@@ -206,6 +207,12 @@ def facts(pairs: Iterable[tuple[str, Any]]) -> Table:
         if shown.plain:
             grid.add_row(name, shown)
     return grid
+
+
+def some_of(names: Sequence[str]) -> str:
+    """The names, of many the first few and how many more there are."""
+    more = [f"{len(names) - _NAMED:,} more"] if len(names) > _NAMED else []
+    return ", ".join([*names[:_NAMED], *more])
 
 
 def number_of(count: int, what: str) -> str:

@@ -184,12 +184,20 @@ def _workers(workers: tuple[WorkerView, ...]) -> RenderableType:
     rows = table(Column("WORKER"), slots, queues, "UP", "BEAT", "")
     for one in workers:
         served = one_line("all" if one.queues is None else one.queues)
-        state = f"silent for {brief(one.silent)}" if one.is_silent else "stopping" if one.stopping else ""
         taken = f"{one.running:,}/{one.slots:,}"
         rows.add_row(
-            one_line(one.name), taken, served, age(one.started_at), age(one.heartbeat_at), Text(state, "yellow")
+            one_line(one.name), taken, served, age(one.started_at), age(one.heartbeat_at), Text(_state(one), "yellow")
         )
     return rows
+
+
+def _state(worker: WorkerView) -> str:
+    """What is amiss with a worker."""
+    if worker.is_silent:
+        return f"silent for {brief(worker.silent)}"
+    if worker.stopping:
+        return "stopping"
+    return f"lacks the key of {number_of(worker.lacks_keys, 'organization')}" if worker.lacks_keys else ""
 
 
 def _breakers(breakers: tuple[Breaker, ...]) -> RenderableType:

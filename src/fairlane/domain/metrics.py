@@ -70,7 +70,8 @@ class WorkerView:
 
     `silent` is the seconds since its last heartbeat, `lease_left` those until it is taken for lost. `left_behind`
     handlers ignored their stop and go on beside its slots. `version` is Fairlane's; None: it did not say. Where
-    `drain_requested`, it is to finish what it runs and leave; it is `stopping` from when it has heard of that.
+    `drain_requested`, it is to finish what it runs and leave; it is `stopping` from when it has heard of that. Of
+    `lacks_keys` organizations it claims nothing, since it lacks the master key to their encryption keys.
     """
 
     id: UUID
@@ -87,6 +88,7 @@ class WorkerView:
     version: str | None = None
     left_behind: int = 0
     drain_requested: bool = False
+    lacks_keys: int = 0
 
     @property
     def is_silent(self) -> bool:

@@ -102,10 +102,24 @@ def live_workers(connection: Connection, clock: Clock) -> tuple[WorkerView, ...]
     """Workers with a valid lease, by name, and how many jobs each runs."""
     sizes = {row.worker_id: row.size for row in statements.running_by_worker(connection)}
     now, lease_now = clock.now(connection), clock.lease_seconds(connection)
-    return tuple(_worker(row, sizes.get(row.id, 0), now, lease_now) for row in workers.all_workers(connection, clock))
+    lacking = workers.lacking_keys(connection)
+    return tuple(
+        _worker(row, sizes.get(row.id, 0), len(lacking.get(row.id, ())), now, lease_now)
+        for row in workers.all_workers(connection, clock)
+    )
 
 
-def _worker(row: AnyRow, running: int, now: datetime, lease_now: float) -> WorkerView:
+def lacking_keys(connection: Connection, clock: Clock) -> dict[str, tuple[str, ...]]:
+    """Organizations whose key some live worker can't use, each with the names of these workers."""
+    lacking = workers.lacking_keys(connection)
+    found: dict[str, tuple[str, ...]] = {}
+    for row in workers.all_workers(connection, clock):
+        for organization in lacking.get(row.id, ()):
+            found[organization] = (*found.get(organization, ()), row.name)
+    return found
+
+
+def _worker(row: AnyRow, running: int, lacks_keys: int, now: datetime, lease_now: float) -> WorkerView:
     queues = json.loads(row.queues)
     return WorkerView(
         id=row.id,
@@ -122,6 +136,7 @@ def _worker(row: AnyRow, running: int, now: datetime, lease_now: float) -> Worke
         version=row.version,
         left_behind=row.left_behind,
         drain_requested=row.drain_requested,
+        lacks_keys=lacks_keys,
     )
 
 

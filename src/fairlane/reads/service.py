@@ -251,6 +251,15 @@ class Reads:
             lambda connection: numbers.live_workers(connection, self._database.clock), of=EVERYONE
         )
 
+    def lacking_keys(self) -> Mapping[str, tuple[str, ...]]:
+        """Organizations whose key some live worker can't use, each with the names of these workers. For operators.
+
+        A worker finds out when it comes to a job that is sealed, and says so with its next heartbeat.
+        """
+        return self._database.read(
+            lambda connection: numbers.lacking_keys(connection, self._database.clock), of=EVERYONE
+        )
+
     def running(self, organization: str | None = None, limit: int = 1000) -> tuple[RunningJob, ...]:
         """What runs, the longest-running first; None = in all organizations, for operators."""
         storable(organization=organization)

@@ -91,6 +91,15 @@ def lacking_key_of(connection: Connection, organization: str) -> frozenset[UUID]
     return frozenset(connection.scalars(lacking))
 
 
+def lacking_keys(connection: Connection) -> dict[UUID, list[str]]:
+    """The workers that lack a master key, each with the organizations that it claims nothing of."""
+    found: dict[UUID, list[str]] = {}
+    statement = select(locked_organizations).order_by(locked_organizations.c.organization_id)
+    for row in connection.execute(statement.execution_options(fairlane_across="operator reads")):
+        found.setdefault(row.worker_id, []).append(row.organization_id)
+    return found
+
+
 def request_drain(connection: Connection, worker_id: UUID) -> str | None:
     """Ask the worker to drain: it finds that with its next heartbeat. Its name; None: there is no such worker."""
     asked = update(workers).where(workers.c.id == worker_id).values(drain_requested=True).returning(workers.c.name)
