@@ -70,6 +70,24 @@ def test_every_command_has_help_with_an_example(run: Run, command: list[str]) ->
     assert is_group or f"  fairlane {' '.join(command)}".rstrip() in printed
 
 
+def about_one_organization() -> list[list[str]]:
+    """Commands that need -o, with something in the place of each argument."""
+    root = typer.main.get_command(app)
+    found = []
+    for group, of in getattr(root, "commands").items():  # noqa: B009 - as above
+        for name, command in getattr(of, "commands", {}).items():
+            arguments = [one for one in command.params if one.param_type_name == "argument" and one.required]
+            if any("-o" in one.opts and one.required for one in command.params):
+                found.append([group, name, *("x" for _ in arguments)])
+    return found
+
+
+@pytest.mark.parametrize("command", about_one_organization(), ids=" ".join)
+def test_an_empty_organization_is_refused_where_one_is_meant(run: Run, command: list[str]) -> None:
+    told = " ".join(run(*command, "-o", "", code=2).stderr.replace("│", " ").split())
+    assert "It is empty, and this is about one organization; name it: -o acme." in told
+
+
 def test_nonsense_is_a_usage_error(run: Run) -> None:
     run("nonsense", code=2)
     run("jobs", "list", "--nonsense", code=2)

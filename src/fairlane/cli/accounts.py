@@ -30,17 +30,7 @@ AskPassword = Annotated[
     bool, typer.Option("--password", help="Ask for a password; where input is no terminal, its first line is it.")
 ]
 # An operator's tokens belong to no organization.
-Whose = Annotated[
-    str | None,
-    typer.Option(
-        "--organization",
-        "-o",
-        metavar="ORG",
-        envvar="FAIRLANE_ORGANIZATION",
-        help="Whose; left out: what is for all organizations.",
-        autocompletion=o.complete_organizations,
-    ),
-]
+Whose = Annotated[str | None, o.of_one_or_all("Whose; left out: what is for all organizations.")]
 
 
 @users.command("create")

@@ -12,17 +12,7 @@ from fairlane.domain.keys import OrganizationKey
 
 app = typer.Typer(help="Encrypt what organizations' jobs hold.")
 
-Whose = Annotated[
-    str,
-    typer.Option(
-        "--organization",
-        "-o",
-        metavar="ORG",
-        envvar="FAIRLANE_ORGANIZATION",
-        help="Whose key.",
-        autocompletion=o.complete_organizations,
-    ),
-]
+Whose = Annotated[str, o.of_one("Whose key.")]
 
 
 @app.command()
@@ -100,17 +90,7 @@ def destroy(context: typer.Context, organization: Whose, yes: o.Yes = False) -> 
 @app.command()
 def reencrypt(
     context: typer.Context,
-    organization: Annotated[
-        str | None,
-        typer.Option(
-            "--organization",
-            "-o",
-            metavar="ORG",
-            envvar="FAIRLANE_ORGANIZATION",
-            help="Whose; left out: all that have a key.",
-            autocompletion=o.complete_organizations,
-        ),
-    ] = None,
+    organization: Annotated[str | None, o.of_one_or_all("Whose; left out: all that have a key.")] = None,
 ) -> None:
     """Seal everything under the newest key: what older versions sealed, and what was stored before there was a key.
 

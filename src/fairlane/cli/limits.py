@@ -29,13 +29,7 @@ from fairlane.registry.options import INHERIT
 OnlyOf = Annotated[
     str | None,
     # Not from the environment: who sets a limit for all shall not set one for some organization by mistake.
-    typer.Option(
-        "--organization",
-        "-o",
-        metavar="ORG",
-        help="Whose jobs of the type; left out: of all organizations together.",
-        autocompletion=o.complete_organizations,
-    ),
+    o.of_one_or_all("Whose jobs of the type; left out: of all organizations together.", envvar=None),
 ]
 Window = Annotated[str | None, typer.Option(metavar="DURATION", help="The time of the rate: 1m, 1h; at most a day.")]
 

@@ -14,6 +14,7 @@ from fairlane.registry.options import INHERIT, Inheriting
 
 T = TypeVar("T")
 
+_VARIABLE = "FAIRLANE_ORGANIZATION"
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?")
 
 
@@ -34,17 +35,37 @@ complete_organizations = _completion(lambda fl: (one.id for one in fl.organizati
 complete_types = _completion(lambda fl: (one.name for one in fl.job_types.list()))
 complete_queues = _completion(lambda fl: (one.queue for one in fl.reads.queues()))
 
-Organization = Annotated[
-    str,
-    typer.Option(
+
+def of_one(what: str) -> Any:
+    """-o of a command that is about one organization."""
+    return _organization(what, _refuse_none, _VARIABLE)
+
+
+def of_one_or_all(what: str, *, envvar: str | None = _VARIABLE) -> Any:
+    """-o of a command that is about all organizations where it is left out, or empty: so it undoes the environment."""
+    undone = f" -o '' undoes {envvar}." if envvar is not None else ""
+    return _organization(f"{what}{undone}", lambda given: given or None, envvar)
+
+
+def _organization(what: str, callback: Callable[..., str | None], envvar: str | None) -> Any:
+    return typer.Option(
         "--organization",
         "-o",
         metavar="ORG",
-        envvar="FAIRLANE_ORGANIZATION",
-        help="Whose jobs are meant.",
+        envvar=envvar,
+        help=what,
         autocompletion=complete_organizations,
-    ),
-]
+        callback=callback,
+    )
+
+
+def _refuse_none(given: str | None) -> str | None:
+    if given == "":
+        raise typer.BadParameter("It is empty, and this is about one organization; name it: -o acme.")
+    return given
+
+
+Organization = Annotated[str, of_one("Whose jobs are meant.")]
 OrganizationArgument = Annotated[
     str, typer.Argument(metavar="ORG", help="Its id.", autocompletion=complete_organizations)
 ]
