@@ -264,3 +264,24 @@ def test_what_an_option_may_be_is_told_in_plain_words(run: Run) -> None:
     assert "Invalid value for '--role': 'boss' is not one of 'viewer', 'member', 'admin'." in refused
     assert "STATUS" in (told := run("jobs", "list", "--help").stdout)
     assert "dead_letter" in told
+
+
+def test_what_an_error_advises_is_a_command_an_option_or_a_variable(
+    run: Run, fl: Fairlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(command: str) -> str:
+        return run(*command.split(), code=1).stderr.removeprefix("Error: ").removesuffix("\n")
+
+    fl.users.create("olga")
+    fl.schedules.put("acme", "nightly", "greet", every=86_400, user="ana")
+    fl.members.remove("acme", "ana")
+    assert told("users create olga") == "There is a user olga already; change them with `fairlane users update`."
+    assert told("users update eve") == "There is no user eve; create them: fairlane users create eve"
+    assert told("schedules submit nightly -o acme").endswith("add them: fairlane members add ana -o acme")
+    assert told("jobs submit greet -o acme --delay 1h --run-at 2040-01-01").endswith(
+        "Give --run-at or --delay, not both."
+    )
+    window = told("types limit greet --execution-rate-window 1h")
+    assert window.startswith("--execution-rate-window is the time of --execution-rate, which is not set")
+    monkeypatch.setenv("FAIRLANE_LEASE", "abc")
+    assert told("orgs list").startswith("Fairlane's settings are wrong: lease (FAIRLANE_LEASE): input should be a ")

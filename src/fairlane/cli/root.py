@@ -1,11 +1,14 @@
 """The root command: its global options, which stand anywhere on the line, and what becomes of errors."""
 
+import ast
+import re
+import shlex
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from fairlane import FairlaneError
+from fairlane import FairlaneError, Settings
 from fairlane.cli import (
     INTERRUPTED,
     accounts,
@@ -26,6 +29,7 @@ from fairlane.cli.serve import serve
 from fairlane.cli.session import Target
 from fairlane.cli.top import top
 from fairlane.cli.worker import worker
+from fairlane.config import WebSettings
 from fairlane.domain.origin import acting_from
 
 # As typed, and whether a value follows.
@@ -36,7 +40,22 @@ _HERE = {
     "job with dedup_key": "job with --dedup-key",
     "import its module here": "name its application by --app",
     "`fairlane migrate`, or call fl.migrate()": "`fairlane migrate`",
+    "change them with fl.users.update": "change them with `fairlane users update`",
+    "Give run_at or delay, not both": "Give --run-at or --delay, not both",
+    "execution_rate_window is the time of execution_rate,": "--execution-rate-window is the time of --execution-rate,",
+    "expires_in must be": "--expires-in must be",
+    "Give it the artifacts_url that": "Give it the FAIRLANE_ARTIFACTS_URL that",
+    "rates_url can't be used": "FAIRLANE_RATES_URL can't be used",
+    " If you hold a transaction of your own, pass it as connection=.": "",
 }
+# A call at a sentence's end, and the command that does the same with its arguments.
+_CALL = re.compile(r"fl\.(organizations\.create|members\.add|users\.create)\((.+)\)\.$")
+_COMMANDS = {
+    "organizations.create": "fairlane orgs create {0}",
+    "members.add": "fairlane members add {1} -o {0}",
+    "users.create": "fairlane users create {0}",
+}
+_SETTING = re.compile(r"(?<=[:;] )(\w+)(?=: )")
 
 
 class Root(TyperGroup):
@@ -73,7 +92,19 @@ class Root(TyperGroup):
 def _for_here(sentence: str) -> str:
     for python, command in _HERE.items():
         sentence = sentence.replace(python, command)
-    return sentence
+    if sentence.startswith("Fairlane's settings are wrong: "):
+        sentence = _SETTING.sub(_with_variable, sentence)
+    return _CALL.sub(_command, sentence)
+
+
+def _with_variable(found: re.Match[str]) -> str:
+    is_setting = found[1] in Settings.model_fields or found[1] in WebSettings.model_fields
+    return f"{found[1]} (FAIRLANE_{found[1].upper()})" if is_setting else found[1]
+
+
+def _command(found: re.Match[str]) -> str:
+    arguments = ast.literal_eval(f"({found[2]},)")
+    return _COMMANDS[found[1]].format(*(shlex.quote(one) for one in arguments))
 
 
 def hoisted(args: list[str]) -> list[str]:

@@ -62,7 +62,8 @@ def _of_worker(event: Event) -> tuple[int, str] | None:
             return logging.WARNING, (
                 f"Worker {event.worker} does not serve {', '.join(event.queues)}, the queue of its job types "
                 f"{', '.join(event.job_types)}: their jobs wait for another worker, such as "
-                f"`fairlane worker {options}`; fl.worker(queues=None) serves all queues."
+                f"`fairlane worker {options}`. `fairlane worker` without --queue serves all queues, as "
+                "fl.worker(queues=None) does."
             )
         case e.WorkerStopping():
             left = f"unfinished jobs: {event.running}, with {event.grace:g} s to end"
