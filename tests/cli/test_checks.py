@@ -286,6 +286,15 @@ def test_check_asks_the_application_s_own_directory(run: Run, tmp_path: Path, mo
     assert "✓ directory" in run("check", "--app", "hosted:right", code=1).stdout
 
 
+def test_whom_the_application_s_own_directory_knows_can_t_be_asked(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "asked.py").write_text(HOSTED)
+    monkeypatch.syspath_prepend(tmp_path)
+    run("migrate")
+    run("queues", "pause", "default", "--user", "somebody", "--app", "asked:right")
+
+
 HOSTED = """
 from fairlane import Fairlane
 

@@ -88,6 +88,26 @@ def test_an_empty_organization_is_refused_where_one_is_meant(run: Run, command: 
     assert "It is empty, and this is about one organization; name it: -o acme." in told
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("orgs suspend acme", "orgs activate acme", "orgs pause acme", "orgs resume acme", "orgs delete acme --yes"),
+        *("queues pause default", "queues resume default", "types enable greet", "types disable greet"),
+        *("types delete fail --yes", "types pause greet", "types resume greet", "types limit greet --max-running 1"),
+        *("types close-breaker greet -o acme", "schedules put daily greet --every 1d -o acme"),
+        *(f"schedules {verb} nightly -o acme" for verb in ("pause", "resume", "submit", "delete --yes")),
+    ],
+)
+def test_whoever_is_said_to_act_has_to_be_there(run: Run, fl: Fairlane, command: str) -> None:
+    fl.schedules.put("acme", "nightly", "greet", every=86_400)
+    before = fl.audit.list("acme"), fl.audit.list(None)
+
+    refused = run(*command.split(), "--user", "eve", code=1).stderr
+    assert refused == "Error: There is no user eve; create them: fairlane users create eve\n"
+    assert (fl.audit.list("acme"), fl.audit.list(None)) == before
+    run(*command.split(), "--user", "ana")
+
+
 def test_nonsense_is_a_usage_error(run: Run) -> None:
     run("nonsense", code=2)
     run("jobs", "list", "--nonsense", code=2)

@@ -83,6 +83,7 @@ def test_put_says_all_anew_but_for_parameters_that_are_left_out(run: Run) -> Non
 
 def test_a_pause_ends_by_resume(run: Run, fl: Fairlane) -> None:
     put(run)
+    fl.users.create("ops", operator=True)
     assert run("schedules", "pause", "nightly", "-o", "acme", "-u", "ops").stdout == "Schedule nightly is paused.\n"
     shown = run("schedules", "show", "nightly", "-o", "acme").stdout
     assert "by ops" in shown

@@ -9,6 +9,7 @@ from rich.table import Column
 
 from fairlane import Fairlane, JobTypeNotFound, OrganizationNotFound
 from fairlane.cli import options as o
+from fairlane.cli.lookup import acting
 from fairlane.cli.output import (
     cell,
     console,
@@ -53,7 +54,7 @@ def limit_type(
         fairlane types limit report.pdf -o acme --execution-rate 100 --execution-rate-window 1h
         fairlane types limit report.pdf --reset
     """
-    fl = engine(context)
+    fl = acting(context, user)
     refuse_unknown_type(fl, job_type)
     if organization is not None and organization not in fl.directory.organizations([organization]):
         raise OrganizationNotFound(f"There is no organization {organization!r}.")

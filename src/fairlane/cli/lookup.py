@@ -5,7 +5,10 @@ import shlex
 from typing import Final
 from uuid import UUID
 
+import typer
+
 from fairlane import Fairlane, FairlaneError, Job, OrganizationNotFound, PermissionDenied
+from fairlane.cli.session import engine
 from fairlane.domain.ids import job_not_found
 from fairlane.registry.directory import StoredDirectory
 
@@ -95,6 +98,18 @@ def refuse_stranger(fl: Fairlane, organization: str, user: str | None) -> None:
         add = f"fairlane members add {shlex.quote(user)} -o {shlex.quote(organization)}"
         remedy = f"add them: {add}" if keeps_people(fl) else _HOST
         raise PermissionDenied(f"{user} is not a member of organization {organization}; {remedy}")
+
+
+def acting(context: typer.Context, user: str | None) -> Fairlane:
+    """The engine, for what operators do: a slip in who does it must not be what the audit names.
+
+    Raises:
+        ConfigurationError: there is no such user, and no member either, as far as that can be known.
+    """
+    fl = engine(context)
+    if user is not None and fl.members.of(user) == ():  # None: the application's own directory can't be asked
+        fl.users.get(user)
+    return fl
 
 
 def orgs_create(organization: str) -> str:

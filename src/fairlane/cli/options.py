@@ -79,7 +79,10 @@ QueueArgument = Annotated[str, typer.Argument(metavar="QUEUE", help="Its name.",
 User = Annotated[
     str | None,
     typer.Option(
-        "--user", "-u", metavar="USER", help="Who acts; checked where members need a right. Left out: the system."
+        "--user",
+        "-u",
+        metavar="USER",
+        help="Who acts, a user or member that there is; of jobs, a member with the right. Left out: the system.",
     ),
 ]
 Parameter = Annotated[

@@ -8,7 +8,7 @@ from rich.table import Column
 
 from fairlane import Fairlane, OrganizationNotFound, Role
 from fairlane.cli import options as o
-from fairlane.cli.lookup import keeps_people, orgs_create, refuse_unknown
+from fairlane.cli.lookup import acting, keeps_people, orgs_create, refuse_unknown
 from fairlane.cli.output import (
     cell,
     console,
@@ -169,7 +169,7 @@ def suspend(context: typer.Context, organization: o.OrganizationArgument, user: 
     Example:
         fairlane orgs suspend acme
     """
-    fl = engine(context)
+    fl = acting(context, user)
     refuse_unknown(fl, organization)
     fl.organizations.suspend(organization, user=user)
     say(f"Organization {organization} is suspended.")
@@ -183,7 +183,7 @@ def activate(context: typer.Context, organization: o.OrganizationArgument, user:
     Example:
         fairlane orgs activate acme
     """
-    fl = engine(context)
+    fl = acting(context, user)
     refuse_unknown(fl, organization)
     fl.organizations.activate(organization, user=user)
     say(f"Organization {organization} is active.")
@@ -199,7 +199,7 @@ def pause(
     Example:
         fairlane orgs pause acme --reason "data migration"
     """
-    fl = engine(context)
+    fl = acting(context, user)
     refuse_unknown(fl, organization)  # a pause of one that does not exist would be a slip that nobody notices
     fl.organizations.pause(organization, user=user, reason=reason)
     say(f"Organization {organization} is paused.")
@@ -213,7 +213,7 @@ def resume(context: typer.Context, organization: o.OrganizationArgument, user: o
     Example:
         fairlane orgs resume acme
     """
-    was_paused = engine(context).organizations.resume(organization, user=user)
+    was_paused = acting(context, user).organizations.resume(organization, user=user)
     say(f"Organization {organization} {'goes on' if was_paused else 'was not paused'}.")
 
 
@@ -227,7 +227,7 @@ def delete(
     Example:
         fairlane orgs delete acme
     """
-    fl = engine(context)
+    fl = acting(context, user)
     found = _get(fl, organization)
     o.confirmed(f"Delete organization {found.id} ({found.name})? Its waiting jobs will never run.", yes=yes)
     fl.organizations.delete(organization, user=user)

@@ -8,7 +8,7 @@ from rich.table import Column
 
 from fairlane import Fairlane, Priority, ScheduleNotFound
 from fairlane.cli import options as o
-from fairlane.cli.lookup import refuse_stranger, refuse_unknown
+from fairlane.cli.lookup import acting, refuse_stranger, refuse_unknown
 from fairlane.cli.output import age, cell, console, moment, one_line, print_json, say, table
 from fairlane.cli.schedule_display import print_schedule, state_of, when
 from fairlane.cli.session import engine
@@ -20,7 +20,9 @@ app = typer.Typer(help="Have jobs submitted by the clock.")
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's, as `fairlane schedules list` shows it.")]
 User = Annotated[
     str | None,
-    typer.Option("--user", "-u", metavar="USER", help="Who acts, as the audit is to name them. Left out: the system."),
+    typer.Option(
+        "--user", "-u", metavar="USER", help="Who acts, a user or member; the audit names them. Left out: the system."
+    ),
 ]
 
 
@@ -125,7 +127,7 @@ def put(
     """
     if (cron is None) == (every is None):
         raise typer.BadParameter("Give one of them: --cron '30 6 * * MON-FRI' or --every 6h.", param_hint="--cron")
-    fl = engine(context)
+    fl = acting(context, user)
     refuse_unknown(fl, organization)
     refuse_stranger(fl, organization, as_user)
     is_given = bool(parameter) or parameters is not None
@@ -159,7 +161,7 @@ def pause(
     Example:
         fairlane schedules pause nightly -o acme
     """
-    fl = engine(context)
+    fl = acting(context, user)
     _get(fl, organization, schedule)
     paused = fl.schedules.pause(organization, schedule, by=user)
     _print_one(paused, f"Schedule {schedule} is paused.", as_json=as_json)
@@ -175,7 +177,7 @@ def resume(
     Example:
         fairlane schedules resume nightly -o acme
     """
-    fl = engine(context)
+    fl = acting(context, user)
     was_paused = _get(fl, organization, schedule).paused_at is not None
     resumed = fl.schedules.resume(organization, schedule, by=user)
     sentence = "goes on" if was_paused else "was not paused"
@@ -192,7 +194,7 @@ def submit(
     Example:
         fairlane schedules submit nightly -o acme
     """
-    fl = engine(context)
+    fl = acting(context, user)
     _get(fl, organization, schedule)
     job = fl.schedules.submit(organization, schedule, by=user)
     if as_json:
@@ -212,7 +214,7 @@ def delete(
     Example:
         fairlane schedules delete nightly -o acme
     """
-    fl = engine(context)
+    fl = acting(context, user)
     found = _get(fl, organization, schedule)
     o.confirmed(f"Delete schedule {found.name} of {organization}? It will make no more jobs.", yes=yes)
     fl.schedules.delete(organization, schedule, by=user)

@@ -7,6 +7,7 @@ from rich.table import Column
 
 from fairlane.cli import options as o
 from fairlane.cli.limits import limit_type, list_limits, refuse_unknown_type
+from fairlane.cli.lookup import acting
 from fairlane.cli.output import (
     age,
     breaker_state,
@@ -67,7 +68,7 @@ def pause_queue(context: typer.Context, queue: o.QueueArgument, user: o.User = N
     Example:
         fairlane queues pause bulk --reason "storage is nearly full"
     """
-    fl = engine(context)
+    fl = acting(context, user)
     fl.queues.pause(queue, user=user, reason=reason)
     # Afterwards: it may be an emergency.
     known = {one.options.queue for one in fl.job_types.list()} | {one.queue for one in fl.reads.queues() if one.live}
@@ -83,7 +84,7 @@ def resume_queue(context: typer.Context, queue: o.QueueArgument, user: o.User = 
     Example:
         fairlane queues resume bulk
     """
-    was_paused = engine(context).queues.resume(queue, user=user)
+    was_paused = acting(context, user).queues.resume(queue, user=user)
     say(f"Queue {queue} {'goes on' if was_paused else 'was not paused'}.")
 
 
@@ -152,7 +153,7 @@ def enable(context: typer.Context, job_type: o.TypeArgument, user: o.User = None
     Example:
         fairlane types enable report.pdf
     """
-    engine(context).job_types.enable(job_type, user=user)
+    acting(context, user).job_types.enable(job_type, user=user)
     say(f"Job type {job_type} is enabled.")
 
 
@@ -164,7 +165,7 @@ def disable(context: typer.Context, job_type: o.TypeArgument, user: o.User = Non
     Example:
         fairlane types disable report.pdf
     """
-    engine(context).job_types.disable(job_type, user=user)
+    acting(context, user).job_types.disable(job_type, user=user)
     say(f"Job type {job_type} is disabled.")
 
 
@@ -176,7 +177,7 @@ def delete(context: typer.Context, job_type: o.TypeArgument, user: o.User = None
     Example:
         fairlane types delete report.pdf
     """
-    fl = engine(context)
+    fl = acting(context, user)
     refuse_unknown_type(fl, job_type)
     o.confirmed(f"Delete job type {job_type} with its limits?", yes=yes)
     fl.job_types.delete(job_type, user=user)
@@ -191,7 +192,7 @@ def pause_type(context: typer.Context, job_type: o.TypeArgument, user: o.User = 
     Example:
         fairlane types pause report.pdf --reason "the printer is out of paper"
     """
-    fl = engine(context)
+    fl = acting(context, user)
     refuse_unknown_type(fl, job_type)
     fl.job_types.pause(job_type, user=user, reason=reason)
     say(f"Job type {job_type} is paused.")
@@ -205,7 +206,7 @@ def resume_type(context: typer.Context, job_type: o.TypeArgument, user: o.User =
     Example:
         fairlane types resume report.pdf
     """
-    was_paused = engine(context).job_types.resume(job_type, user=user)
+    was_paused = acting(context, user).job_types.resume(job_type, user=user)
     say(f"Job type {job_type} {'goes on' if was_paused else 'was not paused'}.")
 
 
@@ -240,7 +241,7 @@ def close_breaker(
     Example:
         fairlane types close-breaker report.pdf -o acme
     """
-    fl = engine(context)
+    fl = acting(context, user)
     refuse_unknown_type(fl, job_type)
     was_open = fl.job_types.close_breaker(job_type, organization=organization, user=user)
     state = "starts again" if was_open else "was not held back by a breaker"
