@@ -46,14 +46,17 @@ def lose(fl: Engine, clock: ManualClock, survivor: Member) -> UUID:
     return lost.card.id
 
 
-def test_a_lost_workers_job_runs_again(fl: Engine, clock: ManualClock, survivor: Member) -> None:
+def test_a_lost_workers_job_runs_again(
+    fl: Engine, clock: ManualClock, survivor: Member, caplog: pytest.LogCaptureFixture
+) -> None:
     job = fl.give("work")
     lost = lose(fl, clock, survivor)
     assert survivor.rescue.run_once() == 1
     assert fl.way(job) == ["queued", "running", "queued"]
     (again,) = survivor.claim()
     assert (again.claimed.id, again.claimed.attempt) == (job.id, 2)
-    assert fl.events.of(JobsRescued) == [JobsRescued(lost, 1)]
+    assert fl.events.of(JobsRescued) == [JobsRescued(lost, 1, "lost")]
+    assert "Jobs taken back from the lost worker lost: 1." in caplog.messages
     assert registered(fl) == {survivor.card.id}
 
 
@@ -250,7 +253,7 @@ def test_jobs_whose_worker_s_row_is_gone_are_taken_back(fl: Engine, clock: Manua
     assert [survivor.rescue.run_once(), survivor.rescue.run_once()] == [1, 0]
     assert fl.way(job) == ["queued", "running", "queued"]
     assert fl.look(kept).status == "running"
-    assert fl.events.of(JobsRescued) == [JobsRescued(gone.card.id, 1)]
+    assert fl.events.of(JobsRescued) == [JobsRescued(gone.card.id, 1, str(gone.card.id))]
 
 
 def test_a_worker_that_is_back_finds_its_lease_lost(fl: Engine, clock: ManualClock, survivor: Member) -> None:

@@ -149,10 +149,11 @@ class DirectoryBack:
 
 @dataclass(frozen=True, slots=True)
 class JobsRescued:
-    """Jobs of a lost worker were taken back."""
+    """Jobs of a lost worker were taken back; `worker` is its name, or its id where its row is gone."""
 
     worker_id: UUID
     jobs: int
+    worker: str
 
 
 class AlertKind(StrEnum):

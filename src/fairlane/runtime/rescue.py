@@ -64,17 +64,17 @@ class Rescue:
         if rescued is None:
             self._passed_over.clear()
             return None
-        worker_id, finished = rescued
+        lost, finished = rescued
         # Without those that somebody holds: they are there in the next round.
         jobs = sum(one.transition is not None for one in finished)
         if jobs:
             self._on_ready()
-            self._emit(JobsRescued(worker_id, jobs))
+            self._emit(JobsRescued(lost.id, jobs, lost.name))
         else:  # it had none, or somebody holds their rows
-            self._passed_over.add(worker_id)
+            self._passed_over.add(lost.id)
         return jobs
 
-    def _rescue(self, connection: Connection) -> tuple[UUID, list[Finished]] | None:
+    def _rescue(self, connection: Connection) -> tuple[workers.LostWorker, list[Finished]] | None:
         clock = self._database.clock
         lost = workers.lock_expired(connection, clock, self._passed_over) or workers.missing(
             connection, self._passed_over
@@ -87,4 +87,4 @@ class Rescue:
             return None
         self._at = {lost.id}
         held = workers.running_jobs(connection, lost.id, _BATCH)
-        return lost.id, rescue_worker(connection, clock, self._random, lost, held)
+        return lost, rescue_worker(connection, clock, self._random, lost, held)

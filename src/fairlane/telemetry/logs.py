@@ -92,7 +92,7 @@ def _of_operation(event: Event) -> tuple[int, str] | None:
         case e.DirectoryBack():
             return logging.INFO, "The directory answers again."
         case e.JobsRescued():
-            return logging.WARNING, f"Jobs taken back from the lost worker {event.worker_id}: {event.jobs}."
+            return logging.WARNING, f"Jobs taken back from the lost worker {event.worker}: {event.jobs}."
         case e.ServiceFailed():
             return logging.ERROR, f"{event.service} failed ({type(event.error).__name__}) and goes on."
         case _:
