@@ -71,6 +71,27 @@ def test_check_and_top_tell_of_workers_that_lack_a_key(run: Run, fl: Fairlane, m
     assert found(code=0) == [f"{some}; {remedy}"]
 
 
+def test_check_tells_of_what_was_stored_before_there_was_a_key(
+    run: Run, fl: Fairlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAIRLANE_ENCRYPTION_KEYS", FIRST)
+    monkeypatch.setattr(keys, "SETTLING", 0)
+    fl.organizations.create("beta")
+    for organization in ("acme", "beta"):
+        fl.submit("greet", organization=organization)
+    note = "What jobs of acme held before there was a key is open; seal it: fairlane keys reencrypt"
+
+    def checked() -> str:
+        return run("check", code=1).stdout  # no worker is there
+
+    assert note not in checked()
+    run("keys", "enable", "-o", "acme")
+    assert note in checked()
+    run("jobs", "submit", "greet", "-o", "acme")
+    run("keys", "reencrypt")
+    assert "before there was a key" not in checked()
+
+
 def test_sealing_anew_says_that_it_waits_and_waits_no_longer_where_a_clock_was_set_back(
     run: Run, fl: Fairlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,6 +46,7 @@ from fairlane.store.statements import (
     outcomes,
     running_limits,
     schedules,
+    sealed_texts,
     shares,
     stage,
     timeline,
@@ -398,6 +399,9 @@ CASES = {
     "jobs of an organization": Case(page_of, ("jobs_",), ()),
     "jobs of a status": Case(partial(page_of, statuses=frozenset({JobStatus.PENDING})), ("jobs_status",)),
     "jobs by the end of an id": Case(partial(page_of, id_end="0007a120", words_from=UUID(int=500_000)), ("jobs_",), ()),
+    "jobs from before a key": Case(
+        lambda connection: sealed_texts.is_left_open(connection, "big", LATER), ("jobs_",), ()
+    ),
     "whether an id ends so": Case(
         lambda connection: job_list.has_id_end(connection, "big", "0007a120", UUID(int=530_000)), ("jobs_",), ()
     ),

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, func, select, update
 
 from fairlane.domain.statuses import KeyState
 from fairlane.store.dialects import insert, is_sqlite
@@ -77,6 +77,18 @@ def sealed_organizations(connection: Connection) -> Sequence[str]:
         select(_KEYS.organization_id)
         .where(_KEYS.state == KeyState.ACTIVE)
         .distinct()
+        .order_by(_KEYS.organization_id)
+        .execution_options(fairlane_across="operator reads")
+    ).all()
+
+
+def begun(connection: Connection) -> Sequence[AnyRow]:
+    """The organizations that have a key in use, each with when it got its first one."""
+    in_use = func.count().filter(_KEYS.state == KeyState.ACTIVE)
+    return connection.execute(
+        select(_KEYS.organization_id, func.min(_KEYS.created_at).label("at"))
+        .group_by(_KEYS.organization_id)
+        .having(in_use > 0)
         .order_by(_KEYS.organization_id)
         .execution_options(fairlane_across="operator reads")
     ).all()

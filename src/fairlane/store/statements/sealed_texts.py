@@ -1,13 +1,16 @@
 """Every column that holds sealed texts, and how its rows are sealed anew: page by page, each where it is as read."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Column, Connection, Table, and_, not_, or_, select, tuple_, update
 
-from fairlane.domain.sealing import ERASED, PREFIX, Field
+from fairlane.domain.ids import first_id
+from fairlane.domain.sealing import ERASED, PREFIX, Field, is_sealed
 from fairlane.domain.statuses import JobStatus
+from fairlane.store.statements.keys import begun
 from fairlane.store.tables import (
     attempt_errors,
     checkpoints,
@@ -19,6 +22,8 @@ from fairlane.store.tables import (
     results,
     schedules,
 )
+
+_LOOKED_AT: Final = 10  # jobs: each may have parameters of 1 MiB
 
 
 class Sealed(NamedTuple):
@@ -82,6 +87,21 @@ def page(
         statement = statement.where(tuple_(*keys) > after)
     rows = connection.execute(statement.order_by(*keys).limit(limit)).all()
     return [Text(row[0], tuple(row[2:]), row[1]) for row in rows]
+
+
+def left_open(connection: Connection) -> list[str]:
+    """Organizations with a key whose jobs from before it are not sealed, as far as a few of the newest of these tell.
+
+    No index knows which are. But `reencrypt` goes from the oldest on, so the newest are the last that it comes to.
+    """
+    return [row.organization_id for row in begun(connection) if is_left_open(connection, *row)]
+
+
+def is_left_open(connection: Connection, organization: str, since: datetime) -> bool:
+    """Whether some of the organization's newest jobs from before that moment are not sealed."""
+    before = select(jobs.c.parameters).where(jobs.c.organization_id == organization, jobs.c.id < first_id(since))
+    newest = before.order_by(jobs.c.id.desc()).limit(_LOOKED_AT)
+    return not all(is_sealed(text) or text == ERASED for text in connection.scalars(newest))
 
 
 def put(connection: Connection, organization: str, where: Sealed, old: Text, new: str) -> bool:
