@@ -11,6 +11,7 @@ import pytest
 
 from fairlane import Job, StorageUnavailable, Submission
 from fairlane.domain.events import DeadLetterAlert, QueueLimitWarning
+from fairlane.realtime.catching_up import catch_up
 from fairlane.realtime.events import Heartbeat
 from tests.api.served import OPERATOR, Api
 from tests.realtime.watching import PATIENCE, Watcher, eventually
@@ -143,6 +144,35 @@ async def test_a_stream_tells_the_same_and_goes_on_after_its_last_event(api: Api
             first = await Reader(answer).next()
             assert first["data"]["snapshot"]["job"]["status"] == "completed"
         assert (await client.get(url, params={"job": "nobody's"})).status_code == 404
+
+
+async def test_who_caught_up_in_a_stream_with_what_just_happened_does_not_catch_up_with_it_again(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+):
+    headers = {"Authorization": f"Bearer {api.token('member')}"}
+    url = f"{api.url}/api/v1/organizations/acme/events"
+    happened: list[Job] = []
+
+    def just_before(*asked: Any) -> Any:
+        happened.append(api.fl.submit("report", organization="acme"))
+        return catch_up(*asked)
+
+    async with httpx.AsyncClient(headers=headers, timeout=PATIENCE) as client:
+        async with client.stream("GET", url) as answer:
+            known = (await Reader(answer).next())["id"]
+        with monkeypatch.context() as patch:
+            patch.setattr("fairlane.realtime.live.catch_up", just_before)
+            async with client.stream("GET", url, headers={"Last-Event-ID": known}) as answer:
+                reader = Reader(answer)
+                await reader.next()
+                told = await reader.next()
+        assert told["data"]["job_id"] == str(happened[0].id)
+        await eventually(lambda: not api.app.state.web.live.hub.clients)
+        async with client.stream("GET", url, headers={"Last-Event-ID": told["id"]}) as answer:
+            reader = Reader(answer)
+            assert (await reader.next())["data"]["reset"] is False
+            new = await asyncio.to_thread(api.fl.submit, "report", organization="acme")
+            assert (await reader.next())["data"]["job_id"] == str(new.id)
 
 
 async def test_operators_go_on_in_a_stream_where_their_socket_was(api: Api, connect: Connect):

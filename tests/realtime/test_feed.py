@@ -244,6 +244,40 @@ def test_who_comes_back_is_told_what_was_missed_whatever_node_and_whatever_gaps(
     assert of_job.messages == []
 
 
+def test_what_comes_behind_where_the_room_is_the_room_is_told_and_not_who_catches_up(fl: Fairlane, feed: Feed):
+    cursor = feed.cursors.seal(feed.position)
+    missed = fl.submit("report", organization="acme")
+    feed.look(ACME)
+    soon = fl.submit("report", organization="acme")
+    found = catch_up(fl.database, feed.cursors, ROOM, cursor, feed.position)
+    assert found is not None
+    assert [one.data["job_id"] for one in found.messages] == [str(missed.id)]
+    assert keys(feed.look(ACME)) == [(soon.id, 1)]
+
+
+def test_of_what_comes_late_either_the_room_is_told_or_who_catches_up(postgres_url: str):
+    with Fairlane(Settings(url=postgres_url, artifacts_url="memory:///")) as fl:
+        fl.job_type("report", dedup_window=0)(report)
+        fl.migrate()
+        fl.organizations.create("acme")
+        engine = create_engine(make_url(postgres_url).set(drivername="postgresql+psycopg"))
+        feed = Feed(fl.database, fl.keyring)
+        feed.start()
+        cursor = feed.cursors.seal(feed.position)
+        with engine.connect() as held:
+            late = fl.submit("report", organization="acme", connection=held)
+            missed = fl.submit("report", organization="acme")
+            feed.look(ACME)
+            assert len(feed.position.gaps) == 1
+            held.commit()
+        for those in ([missed], [late, missed]):
+            found = catch_up(fl.database, feed.cursors, ROOM, cursor, feed.position)
+            assert found is not None
+            assert [one.data["job_id"] for one in found.messages] == [str(one.id) for one in those]
+            assert keys(feed.look(ACME)) == ([(late.id, 1)] if those == [missed] else [])
+        engine.dispose()
+
+
 def test_a_cursor_whose_rows_were_deleted_is_too_old(fl: Fairlane, feed: Feed):
     cursor = feed.cursors.seal(feed.position)
     jobs = {one: fl.submit("report", organization=one) for one in ("acme", "other")}
@@ -255,6 +289,7 @@ def test_a_cursor_whose_rows_were_deleted_is_too_old(fl: Fairlane, feed: Feed):
     assert fl.list(organization="acme").total == 0
     assert catch_up(fl.database, feed.cursors, ROOM, cursor, feed.position) is None
     assert catch_up(fl.database, feed.cursors, EVERYTHING, cursor, feed.position) is None
+    feed.look(ACME)
     theirs = catch_up(fl.database, feed.cursors, Room(RoomKind.ORGANIZATION, "other"), cursor, feed.position)
     assert theirs is not None
     assert {one.data["job_id"] for one in theirs.messages} == {str(jobs["other"].id)}

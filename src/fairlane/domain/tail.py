@@ -26,6 +26,10 @@ class Position(NamedTuple):
         """The lowest number that was not read."""
         return self.gaps[0][0] if self.gaps else self.high + 1
 
+    def has_read(self, number: int) -> bool:
+        """Whether this number was read, or can no longer come."""
+        return number <= self.high and not any(first <= number <= last for first, last in self.gaps)
+
     def within(self, gaps: int) -> "Position":
         """The same with no more than so many gaps: less far, so that something may be read again, and nothing never."""
         if len(self.gaps) <= gaps:

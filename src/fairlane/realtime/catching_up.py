@@ -33,23 +33,24 @@ def catch_up(database: Database, cursors: Cursors, room: Room, after: str, here:
     """What the holder of a cursor has missed of a room; None: it can't be told.
 
     Args:
-        here: where the room is: what comes behind it the room will be told.
+        here: where the room is. What comes behind it the room will be told, each with its own cursor; told here as
+            well, it would leave the holder with a cursor from before it, and be missed again.
     """
     position = cursors.open(after)
     if position is None:
         return None
-    rows = database.read(lambda connection: _rows(connection, room, position), of=EVERYONE)
+    rows = database.read(lambda connection: _rows(connection, room, position, here), of=EVERYONE)
     if rows is None:
         return None
-    told = [row for row in rows if not row.is_stray and _is_of(room, row)]
+    mine = [row for row in rows if here.has_read(row.id) and _is_of(room, row)]
+    told = [row for row in mine if not row.is_stray]
     # Until the last one was told it goes on from where it was: better twice than never; clients drop what they know.
     messages = [status_changed(room, row, after) for row in told[:-1]]
     messages += [status_changed(room, row, cursors.seal(here)) for row in told[-1:]]
-    strays = sum(1 for row in rows if row.is_stray and _is_of(room, row))
-    return Missed(messages, after if told else cursors.seal(here), strays)
+    return Missed(messages, after if told else cursors.seal(here), len(mine) - len(told))
 
 
-def _rows(connection: Connection, room: Room, position: Position) -> Sequence[AnyRow] | None:
+def _rows(connection: Connection, room: Room, position: Position, here: Position) -> Sequence[AnyRow] | None:
     end = statements.newest(connection)
     # From another database, or from this one before it was set back.
     if position.high > max(end, statements.highest_floor(connection)):
@@ -63,7 +64,7 @@ def _rows(connection: Connection, room: Room, position: Position) -> Sequence[An
     )
     if end - position.first_missing > _FARTHEST:
         return None
-    rows = statements.missed(connection, audience, position, _MOST + 1)
+    rows = statements.missed(connection, audience, position, here.high, _MOST + 1)
     return rows if len(rows) <= _MOST else None
 
 

@@ -57,17 +57,15 @@ class Message:
 
     Args:
         room: None: to all, whatever room they are in.
-        number: of the log's row that it tells of; None: of none.
         key: of several with one key only the latest counts.
     """
 
-    __slots__ = ("data", "key", "name", "number", "room", "text")
+    __slots__ = ("data", "key", "name", "room", "text")
 
-    def __init__(self, room: Room | None, event: Event, *, number: int | None = None, key: Hashable = None) -> None:
+    def __init__(self, room: Room | None, event: Event, *, key: Hashable = None) -> None:
         self.room = room
         self.name = event.name
         self.data = event.model_dump(mode="json")
-        self.number = number
         self.key = key
         self.text: str | None = None  # as it is sent; made by the first who sends it
 
@@ -87,7 +85,6 @@ class Client:
         self._wake = wake
         self._waiting: dict[object, Message] = {}
         self._held: dict[Room | None, list[Message]] = {}
-        self._known: dict[Room | None, set[int]] = {}  # rows that it was told of before the room will be
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -96,10 +93,7 @@ class Client:
         """Let a message wait for it; if too many do, the room that has most of them begins anew."""
         if not self.is_open:
             return
-        held, known = self._held.get(message.room), self._known.get(message.room)
-        if known is not None and message.number in known:
-            known.discard(message.number)
-            return
+        held = self._held.get(message.room)
         if held is not None:
             held.append(message)
             if len(held) > MOST_WAITING:
@@ -125,25 +119,20 @@ class Client:
         self._held[room] = []
 
     def release(self, room: Room, missed: Sequence[Message] = ()) -> None:
-        """Let go what was kept back, behind what it had missed before; nothing is told twice.
+        """Let go what was kept back, behind what it had missed before.
 
         Nothing at all where the room was left meanwhile: what is behind a gap must not move a cursor over it.
         """
         held = self._held.pop(room, None)
         if held is None:
             return
-        self._known.pop(room, None)
-        for message in missed:
-            self.put(message)
-        self._known[room] = {one.number for one in missed if one.number is not None}
-        for message in held:
+        for message in (*missed, *held):
             self.put(message)
 
     def leave(self, room: Room) -> None:
         """Be told of the room no more."""
         self.rooms.discard(room)
         self._held.pop(room, None)
-        self._known.pop(room, None)
 
     def revoke(self, room: Room) -> None:
         """Send nothing of a room that was left any more but that it was."""

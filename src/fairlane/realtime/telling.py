@@ -45,7 +45,7 @@ def status_changed(room: Room, row: AnyRow, cursor: str) -> Message:
         attempt=row.attempt,
         user=row.submitted_by,
     )
-    return Message(room, event, number=row.id)
+    return Message(room, event)
 
 
 class Telling:

@@ -99,12 +99,13 @@ def entries(
     return connection.execute(_with_job(heard).where(heard.c.place <= most + 1).order_by(heard.c.id)).all()
 
 
-def missed(connection: Connection, audience: Audience, position: Position, most: int) -> Sequence[AnyRow]:
-    """Rows that are there now and that a reader at the position had not read, ascending; no more than `most`."""
+def missed(connection: Connection, audience: Audience, position: Position, up_to: int, most: int) -> Sequence[AnyRow]:
+    """Rows up to a number, there now, that a reader at the position had not read, ascending; no more than `most`."""
     late = come_late(connection, position.gaps, most)
+    new = and_(execution_log.c.id > position.high, execution_log.c.id <= up_to)
     heard = (
         select(execution_log)
-        .where(or_(execution_log.c.id > position.high, execution_log.c.id.in_(late)), _heard(audience))
+        .where(or_(new, execution_log.c.id.in_(late)), _heard(audience))
         .order_by(execution_log.c.id)
         .limit(most)
         .subquery()
