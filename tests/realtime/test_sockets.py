@@ -13,7 +13,7 @@ import pytest
 import socketio.exceptions
 import websockets
 
-from fairlane import JobContext, JobNotFound, Submission
+from fairlane import JobContext, JobNotFound, Submission, TransientError
 from fairlane.api.watching import live_of
 from fairlane.domain.permissions import Principal
 from fairlane.realtime.hub import Client, Room, RoomKind
@@ -291,6 +291,28 @@ async def test_progress_of_a_job_that_ends_at_once_is_told_before_its_end(api: A
     names = watcher.names()
     assert names.index("job_status_changed", 2) > 0
     assert names[-1] == "job_status_changed"
+
+
+async def test_of_a_job_that_has_ended_or_waits_nobody_is_told_what_it_reported_once(api: Api, connect: Connect):
+    @api.fl.job_type("stumbling", dedup_window=0)
+    def stumble(ctx: JobContext) -> None:
+        if ctx.attempt == 1:
+            ctx.progress(30, "the first attempt")
+            raise TransientError("again")
+
+    api.fl.migrate()
+    job = api.fl.submit("stumbling", organization="acme", user="member")
+    await run(api)
+    ended = api.fl.submit("stumbling", organization="acme", user="member", max_retries=0)
+    await run(api)
+    watcher: Watcher = await connect(api)
+    for one in (job, ended):
+        answer = await watcher.subscribe(organization="acme", job=str(one.id))
+        assert answer["snapshot"]["job"]["progress"] == 30
+    await asyncio.to_thread(api.fl.retry, ended.id, organization="acme")
+    await run(api)
+    await watcher.until_status(ended.id, "completed")
+    assert "job_progress" not in watcher.names()
 
 
 async def test_a_row_of_a_job_that_the_organization_does_not_have_is_told_to_nobody_and_operators_see_it(

@@ -169,15 +169,19 @@ class Feed:
     def _progress(
         self, connection: Connection, audience: Audience, entries: Iterable[AnyRow]
     ) -> tuple[list[Progress], Mapping[Key, tuple[int, int]]]:
-        """What changed, and all that there is. Of jobs that just ended, too: their last one counts."""
-        ended = {(row.organization_id, row.job_id) for row in entries if row.from_status == JobStatus.RUNNING}
+        """What changed, and all that there is. Of attempts that just ended, too: their last one counts."""
+        ended = {
+            ((row.organization_id, row.job_id), row.attempt) for row in entries if row.from_status == JobStatus.RUNNING
+        }
         rows = {
             (row.organization_id, row.job_id): row
-            for row in (
-                *statements.running_progress(connection, audience, _MOST_RUNNING),
-                *statements.progress_of(connection, audience.jobs | ended),
-            )
+            for row in statements.running_progress(connection, audience, _MOST_RUNNING)
         }
+        # Of a job that somebody watches and that ended long ago there is no news.
+        for row in statements.progress_of(connection, audience.jobs | {key for key, _ in ended}):
+            key = (row.organization_id, row.job_id)
+            if row.is_current or (key, row.attempt) in ended:
+                rows[key] = row
         before, seen = self._known.seen, {key: (row.attempt, row.sequence) for key, row in rows.items()}
         shown = self._keyring.shown(connection)
         changed = [

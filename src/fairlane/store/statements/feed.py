@@ -35,6 +35,7 @@ SELECT min(id), max(id) FROM (
     SELECT id FROM fairlane_execution_log WHERE id > :high ORDER BY id LIMIT :limit) AS fresh) AS numbered
 GROUP BY island ORDER BY 1
 """).execution_options(**_ACROSS)
+_OF_JOB: Final = and_(progress.c.organization_id == jobs.c.organization_id, progress.c.job_id == jobs.c.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,18 +133,18 @@ def _with_job(heard: Any) -> Select[*tuple[Any, ...]]:
 
 
 def running_progress(connection: Connection, audience: Audience, most: int) -> Sequence[AnyRow]:
-    """Progress of what runs in the audience's organizations; at most so many rows."""
+    """Progress of the attempts that run in the audience's organizations; at most so many rows."""
     if not audience.everyone and not audience.organizations:
         return []
-    mine = and_(progress.c.organization_id == jobs.c.organization_id, progress.c.job_id == jobs.c.id)
-    statement = select(progress).join_from(jobs, progress, mine).where(jobs.c.status == fixed(JobStatus.RUNNING))
+    its_own = and_(_OF_JOB, progress.c.attempt == jobs.c.attempt)
+    statement = select(progress).join_from(jobs, progress, its_own).where(jobs.c.status == fixed(JobStatus.RUNNING))
     if not audience.everyone:
         statement = statement.where(jobs.c.organization_id.in_(sorted(audience.organizations)))
     return connection.execute(statement.limit(most).execution_options(**_ACROSS)).all()
 
 
 def progress_of(connection: Connection, keys: Iterable[tuple[str, UUID]]) -> Sequence[AnyRow]:
-    """Progress of these jobs, whether they run or not."""
+    """Progress of these jobs, whether they run or not; `is_current`: of the attempt that runs."""
     by_organization: dict[str, list[UUID]] = {}
     for organization, job_id in keys:
         by_organization.setdefault(organization, []).append(job_id)
@@ -151,8 +152,10 @@ def progress_of(connection: Connection, keys: Iterable[tuple[str, UUID]]) -> Seq
 
 
 def _progress_in(connection: Connection, organization: str, ids: Collection[UUID]) -> Sequence[AnyRow]:
+    runs = and_(jobs.c.status == fixed(JobStatus.RUNNING), progress.c.attempt == jobs.c.attempt)
+    statement = select(progress, runs.label("is_current")).join_from(jobs, progress, _OF_JOB)
     return connection.execute(
-        select(progress).where(progress.c.organization_id == organization, progress.c.job_id.in_(sorted(ids)))
+        statement.where(progress.c.organization_id == organization, progress.c.job_id.in_(sorted(ids)))
     ).all()
 
 
