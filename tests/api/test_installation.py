@@ -15,7 +15,9 @@ JOBS = "/organizations/acme/jobs"
 NOT_READY = (503, "urn:fairlane:problem:not-ready")
 
 
-def test_a_database_that_is_gone_is_told_to_nobody_where_it_was(serve: Callable[..., Api], sqlite_url: str):
+def test_a_database_that_is_gone_is_told_to_nobody_where_it_was(
+    serve: Callable[..., Api], sqlite_url: str, caplog: pytest.LogCaptureFixture
+):
     api = Api(sqlite_url)
     with api:
         member = api.as_("member")
@@ -27,6 +29,9 @@ def test_a_database_that_is_gone_is_told_to_nobody_where_it_was(serve: Callable[
             refused = client.get(path)
             assert (refused.status_code, refused.json()["type"]) == NOT_READY
             assert file.name not in refused.text
+            # Whoever runs the server is told, in a sentence for each request.
+            assert [file.name in one and "\n" not in one for one in caplog.messages] == [True]
+            caplog.clear()
         file.with_suffix(".gone").rename(file)
 
 

@@ -126,13 +126,16 @@ def of(error: BaseException) -> Problem:
     if isinstance(error, Problem):
         return error
     found = next((_KINDS[kind] for kind in type(error).__mro__ if kind in _KINDS), None)
-    # With a cause, too, it is the installation that is wrong, and not what the request says.
-    is_installation = isinstance(error, e.InstallationError)
-    if found is None or is_installation or (isinstance(error, e.ConfigurationError) and error.__cause__ is not None):
+    if isinstance(error, e.InstallationError):
+        # Each request meets it until it is mended, and the sentence says how; where it was met is of no use.
+        _log.error("A request could not be answered: %s", error)
+        return Problem(503, "not-ready", _NOT_READY)
+    # With a cause, too, it is not what the request says that is wrong.
+    if found is None or (isinstance(error, e.ConfigurationError) and error.__cause__ is not None):
         # Where, and not what it says: that may quote what the request was about.
         where = "".join(format_tb(error.__traceback__))
         _log.error("A request failed with %s:\n%s", type(error).__name__, where)
-        return Problem(503, "not-ready", _NOT_READY) if is_installation else Problem(500, "internal-error", _BROKEN)
+        return Problem(500, "internal-error", _BROKEN)
     status, kind, words = found
     more: dict[str, Any] = {}
     headers: dict[str, str] = {}
