@@ -4,6 +4,7 @@ import { Problem } from "../../api/problem";
 import { jobQuery } from "../../api/queries";
 import { useRefetch } from "../../live/hooks";
 import { EmptyState, ErrorState, Mono, Outdated, Page, Skeleton, StatusBadge } from "../../ui";
+import { untilAskedToStop } from "../jobs/looks";
 import { Actions } from "./Actions";
 import { Attempts } from "./Attempts";
 import { Details } from "./Details";
@@ -19,8 +20,11 @@ import { Standing } from "./Standing";
 /** All about one job, live. */
 export function JobPage() {
   const { organization, job: id } = useParams({ from: "/o/$organization/jobs/$job" });
-  const refetchInterval = useRefetch();
-  const found = useQuery({ ...jobQuery(organization, id), refetchInterval });
+  const every = useRefetch();
+  const found = useQuery({
+    ...jobQuery(organization, id),
+    refetchInterval: ({ state }) => every || untilAskedToStop(state),
+  });
   const { data: job, error } = found;
   // What stands at the top is asked for at the same time, and shown together: else it would push down what is there.
   // Once: where that failed, its parts ask again, and the page stays.

@@ -9,8 +9,8 @@ import { explanationQuery } from "./queries";
 export function Standing({ job }: { job: Job }) {
   const isRunning = job.status === "running";
   const isWaiting = job.status === "pending" || job.status === "queued";
-  // No event of this job tells that others left the line, or that its queue goes on.
-  const every = useRefetch(2) || (isWaiting && 10_000);
+  // No event of this job tells that others left the line, that its queue goes on, or that somebody asked it to stop.
+  const every = useRefetch(2) || ((isWaiting || isRunning) && 10_000);
   const found = useQuery({ ...explanationQuery(job.organization, job.id), refetchInterval: every });
   const { data } = found;
   return (
