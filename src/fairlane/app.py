@@ -50,6 +50,7 @@ from fairlane.domain.explain import Explanation, still_waiting
 from fairlane.domain.jobs import Artifact, Job, LogEntry, LogLine, Page, Result
 from fairlane.domain.limits import DEFAULT_WINDOW
 from fairlane.domain.metrics import Metrics
+from fairlane.domain.permissions import permission_name
 from fairlane.domain.statuses import TERMINAL, ParentPolicy, Priority
 from fairlane.domain.texts import storable
 from fairlane.reads.matching import Matching
@@ -223,7 +224,7 @@ class Fairlane:
                 max_running=o.count("max_running", max_running),
                 execution_rate=o.count("execution_rate", execution_rate),
                 execution_rate_window=o.window_of("execution_rate", execution_rate, execution_rate_window),
-                requires_permission=o.text("requires_permission", requires_permission)
+                requires_permission=permission_name(o.text("requires_permission", requires_permission))
                 if requires_permission is not None
                 else None,
                 retention=o.seconds("retention", retention) if retention is not None else None,

@@ -276,3 +276,16 @@ class TestMembers:
     def test_an_unknown_role_is_a_mistake(self, scene: Scene):
         with pytest.raises(ConfigurationError, match="role must be one of viewer, member, admin, not 'owner'"):
             scene.fl.members.add("acme", "ana", role="owner")
+
+    def test_a_right_that_only_roles_give_is_no_permission(self, scene: Scene):
+        with pytest.raises(
+            ConfigurationError, match=r"^audit:read is a right that a role gives \(admin\), so it is no"
+        ):
+            scene.fl.members.add("acme", "ana", permissions=["reports", "audit:read"])
+        with pytest.raises(ConfigurationError, match=r"jobs:submit is a right that a role gives \(member or admin\)"):
+            scene.fl.job_type("fax", requires_permission="jobs:submit")
+        scene.fl.job_type("fax", requires_permission="payload:read")
+        assert scene.fl.members.add("acme", "ana", permissions=["reports", "payload:read"]).permissions == (
+            "payload:read",
+            "reports",
+        )

@@ -11,7 +11,7 @@ from fairlane.control.organization_rows import unknown
 from fairlane.control.token_rows import audit_revoked
 from fairlane.domain.errors import ConfigurationError, KeptByHost
 from fairlane.domain.organizations import Member, Mine, require_user_id
-from fairlane.domain.permissions import Right
+from fairlane.domain.permissions import Right, permission_name
 from fairlane.domain.statuses import OrganizationStatus, Role
 from fairlane.domain.texts import storable
 from fairlane.registry.directory import Directory
@@ -48,7 +48,8 @@ class Members:
 
         Args:
             role: viewer (read), member (submit, cancel own) or admin (all in the organization).
-            permissions: names that job types may require; "payload:read" lets them see what others' jobs hold.
+            permissions: names of your own that job types may require; "payload:read" lets them see what others' jobs
+                hold, and other rights are given by roles alone.
             by: who adds them; None = the system.
             right: which `by` must have there at that moment, as for a request; None = trusted code, which is not asked.
 
@@ -59,7 +60,7 @@ class Members:
         if isinstance(permissions, str):
             raise ConfigurationError('permissions must be a list of names, such as ("reports",).')
         storable(by=by)
-        kind, names = _role(role), sorted({text("A permission", one) for one in permissions})
+        kind, names = _role(role), sorted({permission_name(text("A permission", one)) for one in permissions})
         require_user_id(user)
         actor = self._authority.actor(organization, by, right)
 

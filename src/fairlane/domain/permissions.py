@@ -144,6 +144,21 @@ def access(
     return Access(organization, principal.user, rights, is_operator or is_admin, is_operator)
 
 
+def permission_name(name: str) -> str:
+    """A name that members may have as a permission, and that job types may require.
+
+    Raises:
+        ConfigurationError: it is that of a right which only roles give, and so it would give nothing.
+    """
+    if name in list(Right) and name != Right.PAYLOAD_READ:
+        roles = " or ".join(role for role in Role if name in ROLE_RIGHTS[role])
+        raise ConfigurationError(
+            f"{name} is a right that a role gives ({roles}), so it is no permission. Of the rights only "
+            f"{Right.PAYLOAD_READ} is one; give the member such a role, or take another name of your own."
+        )
+    return name
+
+
 def rights_of(names: Iterable[str]) -> frozenset[Right]:
     """The rights of these names.
 
