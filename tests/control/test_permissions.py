@@ -304,3 +304,9 @@ def test_a_decision_about_a_dead_letter_names_who_made_it(scene: Scene):
     scene.fl.dead_letters.resolve(job.id, "acme", user="olga", note="printed by hand")
     (letter,) = scene.fl.dead_letters.list("acme", resolution=Resolution.RESOLVED).items
     assert (letter.resolved_by, letter.note, letter.resolved_at) == ("olga", "printed by hand", scene.now)
+    scene.fl.dead_letters.ignore(job.id, "acme", user="olga")
+    told = scene.fl.audit.list("acme", subject=str(job.id))
+    assert [(one.action, one.after) for one in told] == [
+        ("jobs.ignore", None),
+        ("jobs.resolve", {"note": "printed by hand"}),
+    ]

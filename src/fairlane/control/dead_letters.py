@@ -245,7 +245,9 @@ class DeadLetters:
             statements.resolve(connection, now, organization, row.id, resolution, actor=user or SYSTEM, note=note)
 
         verb = "ignore" if resolution is Resolution.IGNORED else "resolve"
-        self._jobs.change(job_id, organization, user, verb, work)
+        # A later decision has a note of its own, or none: this one is kept in the audit alone then.
+        told = {"note": note} if note is not None else None
+        self._jobs.change(job_id, organization, user, verb, work, after=told)
 
 
 def _resolution(text: Resolution | str | None) -> Resolution | None:
