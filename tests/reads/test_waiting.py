@@ -5,6 +5,7 @@ from uuid import UUID
 
 import pytest
 
+from fairlane.domain.limits import Subject
 from fairlane.domain.reasons import ReasonCode
 from fairlane.domain.statuses import JobStatus, OrganizationStatus
 from fairlane.reads.service import Reads
@@ -12,7 +13,8 @@ from tests.reads.world import World
 
 
 def held_by(reads: Reads, job_id: UUID) -> ReasonCode | None:
-    return reads.waiting.holds("acme").on(reads.get(job_id, "acme"))
+    job = reads.get(job_id, "acme")
+    return reads.waiting.holds("acme", {job.job_type}).on(job)
 
 
 CAUSES: Mapping[ReasonCode, Callable[[World], object]] = {
@@ -22,6 +24,15 @@ CAUSES: Mapping[ReasonCode, Callable[[World], object]] = {
     ReasonCode.ORGANIZATION_PAUSED: lambda world: world.pause("organization", "acme"),
     ReasonCode.JOB_TYPE_PAUSED: lambda world: world.pause("job_type", "report.pdf"),
     ReasonCode.QUEUE_PAUSED: lambda world: world.pause("queue", "default"),
+    ReasonCode.ORGANIZATION_MAX_RUNNING: lambda world: world.set_max_running("acme", 0),
+    ReasonCode.JOB_TYPE_MAX_RUNNING: lambda world: world.limit(Subject(None, "report.pdf"), max_running=0),
+    ReasonCode.JOB_TYPE_MAX_RUNNING_IN_ORGANIZATION: lambda world: world.limit(
+        Subject("acme", "report.pdf"), max_running=0
+    ),
+    ReasonCode.JOB_TYPE_EXECUTION_RATE: lambda world: world.limit(Subject(None, "report.pdf"), execution_rate=0),
+    ReasonCode.JOB_TYPE_EXECUTION_RATE_IN_ORGANIZATION: lambda world: world.limit(
+        Subject("acme", "report.pdf"), execution_rate=0
+    ),
     ReasonCode.BREAKER_OPEN: lambda world: world.open_breaker("acme"),
 }
 WORKERS: Mapping[ReasonCode, Callable[[World], object]] = {
@@ -53,6 +64,8 @@ def test_r20_what_concerns_others_holds_nothing_back(world: World, reads: Reads)
     for subject, name in [("organization", "rival"), ("job_type", "default"), ("queue", "report.pdf")]:
         world.pause(subject, name)
     world.open_breaker("rival")
+    world.limit(Subject("rival", "report.pdf"), max_running=0)
+    world.limit(Subject(None, "mail.send"), max_running=0)
 
     assert held_by(reads, job_id) is None
 

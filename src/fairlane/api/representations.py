@@ -67,8 +67,8 @@ class ListedJob(JobItem):
 
     held_by: ReasonCode | None = Field(
         description="What keeps a job that waits from being started, beside its parents and its times: a pause, a "
-        "suspension, an open circuit breaker, or that there is no worker for it. Null: none of these; its explanation "
-        "tells the rest.",
+        "suspension, a limit that allows none, an open circuit breaker, or that there is no worker for it. Null: none "
+        "of these; its explanation tells the rest.",
         examples=["queue_paused"],
     )
 

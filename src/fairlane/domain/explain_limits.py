@@ -26,15 +26,30 @@ def limit_reasons(facts: Facts) -> Iterator[Reason]:
             yield _execution_rate(facts, one)
 
 
+def max_running_code(subject: Subject) -> ReasonCode:
+    """What a limit on what runs at once is called as a reason."""
+    if subject.organization is None:
+        return ReasonCode.JOB_TYPE_MAX_RUNNING
+    if subject.job_type is None:
+        return ReasonCode.ORGANIZATION_MAX_RUNNING
+    return ReasonCode.JOB_TYPE_MAX_RUNNING_IN_ORGANIZATION
+
+
+def execution_rate_code(subject: Subject) -> ReasonCode:
+    """What a limit on what starts in a window is called as a reason."""
+    if subject.organization is None:
+        return ReasonCode.JOB_TYPE_EXECUTION_RATE
+    return ReasonCode.JOB_TYPE_EXECUTION_RATE_IN_ORGANIZATION
+
+
+def _who(organization: str | None) -> str:
+    return f"Organization {organization}" if organization is not None else "All organizations together"
+
+
 def _max_running(facts: Facts, one: LimitOn, most: int) -> Reason:
     organization, job_type = one.subject
     what = f"{job_type} job" if job_type is not None else "job"
-    if organization is None:
-        code, who = ReasonCode.JOB_TYPE_MAX_RUNNING, "All organizations together"
-    elif job_type is None:
-        code, who = ReasonCode.ORGANIZATION_MAX_RUNNING, f"Organization {organization}"
-    else:
-        code, who = ReasonCode.JOB_TYPE_MAX_RUNNING_IN_ORGANIZATION, f"Organization {organization}"
+    code, who = max_running_code(one.subject), _who(organization)
     remedy = _remedy(facts, one.subject, "--max-running")
     if most == 0 or facts.place_in_lane is None:
         return Reason(code, f"{who} may run no {what}: none allowed. {remedy}")
@@ -50,10 +65,7 @@ def _max_running(facts: Facts, one: LimitOn, most: int) -> Reason:
 def _execution_rate(facts: Facts, one: LimitOn) -> Reason:
     organization, job_type = one.subject
     what = f"{job_type} job"
-    if organization is None:
-        code, who = ReasonCode.JOB_TYPE_EXECUTION_RATE, "All organizations together"
-    else:
-        code, who = ReasonCode.JOB_TYPE_EXECUTION_RATE_IN_ORGANIZATION, f"Organization {organization}"
+    code, who = execution_rate_code(one.subject), _who(organization)
     remedy = _remedy(facts, one.subject, "--execution-rate")
     if one.next_start is None or facts.place_in_lane is None:
         return Reason(code, f"{who} may start no {what}: none allowed. {remedy}")

@@ -3,12 +3,14 @@
 A list reads it once and says it of each job that waits. All that there is to say of one job says `explain`.
 """
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from fairlane.domain.explain_facts import LiveWorker
+from fairlane.domain.explain_limits import execution_rate_code, max_running_code
 from fairlane.domain.jobs import Job
+from fairlane.domain.limits import Limit, Subject, subjects_of
 from fairlane.domain.reasons import ReasonCode
 from fairlane.domain.statuses import WAITING, OrganizationStatus
 
@@ -25,11 +27,12 @@ class Holds:
     """What holds an organization's jobs back.
 
     `status` is the organization's, None: nobody knows it. `paused` holds pairs of what is paused and its name,
-    `resting` job types whose breaker is open, `workers` those that live.
+    `limits` those on it, `resting` job types whose breaker is open, `workers` those that live.
     """
 
     status: OrganizationStatus | None = None
     paused: Collection[tuple[str, str]] = frozenset()
+    limits: Mapping[Subject, Limit] = field(default_factory=dict)
     resting: Collection[str] = frozenset()
     workers: Sequence[LiveWorker] = ()
 
@@ -42,6 +45,13 @@ class Holds:
         for subject, name in (("organization", job.organization), ("job_type", job.job_type), ("queue", job.queue)):
             if (subject, name) in self.paused:
                 return PAUSED[subject]
+        # One that is reached holds nobody back for long: the next starts when one has ended.
+        for limited in subjects_of(job.organization, job.job_type):
+            limit = self.limits.get(limited, Limit())
+            if limit.max_running == 0:
+                return max_running_code(limited)
+            if limit.execution_rate == 0:
+                return execution_rate_code(limited)
         if job.job_type in self.resting:
             return ReasonCode.BREAKER_OPEN
         return missing_worker(self.workers, job)

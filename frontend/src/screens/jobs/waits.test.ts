@@ -39,6 +39,9 @@ describe("what a job waits for", () => {
     expect(waitsOf({ ...JOB, held_by: "no_worker_for_job_type" }, NOW)).toEqual([
       { text: "no worker can run report.pdf" },
     ]);
+    expect(waitsOf({ ...JOB, held_by: "job_type_max_running_in_organization" }, NOW)).toEqual([
+      { text: "no report.pdf may run here" },
+    ]);
   });
 
   it("is nothing where it does not wait, or is about to be ready", () => {

@@ -102,8 +102,8 @@ def list_jobs(
     page = scope.fl.reads.list(
         scope.organization, **filters.given(scope), oldest_first=order == "oldest", limit=limit, cursor=cursor
     )
-    is_waiting = any(one.status in WAITING for one in page.items)
-    holds = scope.fl.reads.waiting.holds(scope.organization) if is_waiting else Holds()
+    waiting = {one.job_type for one in page.items if one.status in WAITING}
+    holds = scope.fl.reads.waiting.holds(scope.organization, waiting) if waiting else Holds()
     return Counted[ListedJob](
         items=[ListedJob.of(one, scope.access, held_by=holds.on(one)) for one in page.items],
         next_cursor=page.next_cursor,
