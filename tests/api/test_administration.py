@@ -53,6 +53,17 @@ def test_tokens_for_others_are_for_admins_and_not_for_operators(api: Api):
     assert api.as_("admin").post(f"{BASE}/tokens", json={"name": "x", "user": "stranger"}).status_code == 422
 
 
+@pytest.mark.parametrize("path", [f"{BASE}/tokens", "/operator/tokens"])
+def test_tokens_come_newest_first_in_pages(api: Api, path: str):
+    client = api.operator() if path.startswith("/operator") else api.as_("admin")
+    for name in "abc":
+        assert client.post(path, json={"name": name}).status_code == 201
+    first = client.get(path, params={"limit": 2}).json()
+    assert [one["name"] for one in first["items"]] == ["c", "b"]
+    rest = client.get(path, params={"cursor": first["next_cursor"]}).json()
+    assert (rest["items"][0]["name"], len(rest["items"]), rest["next_cursor"]) == ("a", 2, None)
+
+
 def test_members_see_and_revoke_their_own_tokens_and_admins_all(api: Api):
     member, admin = api.as_("member"), api.as_("admin")
     (own,) = member.get(f"{BASE}/tokens").json()["items"]

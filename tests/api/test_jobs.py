@@ -63,6 +63,7 @@ def test_what_was_refused_says_what_is_wrong_and_submits_nothing(api: Api):
     ]:
         answer = client.post(JOBS, content=json.dumps(body), headers={"Content-Type": "application/json"})
         assert (answer.status_code, answer.json()["type"]) == (status, f"urn:fairlane:problem:{kind}"), answer.text
+        assert "index" not in answer.json(), "a place in a batch, and there is none"
     assert client.get(JOBS).json()["total"] == 0
 
 

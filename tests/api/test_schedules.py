@@ -92,6 +92,7 @@ def test_what_is_wrong_is_said_and_nothing_is_kept(api: Api, wrong: dict[str, An
     answer = admin.put(f"{BASE}/x", json={**HOURLY, **wrong})
     assert answer.status_code in {403, 422}, answer.text
     assert answer.json()["detail"]
+    assert "index" not in answer.json()
     assert admin.get(BASE).json()["items"] == []
 
 

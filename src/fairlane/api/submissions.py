@@ -1,7 +1,8 @@
 """What comes in to be submitted, and submitting it, once for each idempotency key."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from hashlib import sha256
 from typing import Annotated, Any, Literal
@@ -14,6 +15,7 @@ from fairlane.api.scope import Scope
 from fairlane.api.values import Moment, Number, Whole
 from fairlane.control.batch import Submission
 from fairlane.control.idempotency import Key
+from fairlane.domain.errors import SubmissionError
 from fairlane.domain.jobs import Job
 from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import ParentPolicy, Priority
@@ -159,6 +161,16 @@ def submit(scope: Scope, key: str | None, body: BaseModel, submissions: Sequence
     text = json.dumps([type(body).__name__, body.model_dump(mode="json", exclude_unset=True)], sort_keys=True)
     digest = sha256(text.encode(errors="backslashreplace")).hexdigest()
     return scope.fl.idempotency.submit(Key(scope.organization, scope.user, key), digest, submissions)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Name no place in a batch in the refusal of a job that a request submits by itself: it sent none."""
+    try:
+        yield
+    except SubmissionError as error:
+        error.index = None
+        raise
 
 
 def _fields(submission: Submission) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from fairlane.api.rates import Rate
 from fairlane.api.representations import Job, ListedJob
 from fairlane.api.resources.paths import JobPath
 from fairlane.api.scope import InOrganization, Scope
-from fairlane.api.submissions import Batch, IdempotencyKey, NewJob, submit
+from fairlane.api.submissions import Batch, IdempotencyKey, NewJob, alone, submit
 from fairlane.domain.holds import Holds
 from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import WAITING
@@ -71,7 +71,8 @@ def submit_job(scope: _Submitting, body: NewJob, response: Response, idempotency
 
     An identical job that is still live makes it a conflict, unless `on_duplicate` says otherwise.
     """
-    (made,), is_replayed = submit(scope, idempotency_key, body, [body.submission(scope)])
+    with alone():
+        (made,), is_replayed = submit(scope, idempotency_key, body, [body.submission(scope)])
     _mark(response, is_replayed=is_replayed)
     return Job.of(made, scope.access)
 

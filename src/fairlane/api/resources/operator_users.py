@@ -10,7 +10,7 @@ from fairlane.api.pages import Cursor, Items, Limit, page_of
 from fairlane.api.problems import Problem
 from fairlane.api.rates import Rate
 from fairlane.api.resources.paths import TokenPath, UserPath
-from fairlane.api.resources.tokens import CreatedToken, NewToken, cut
+from fairlane.api.resources.tokens import CreatedToken, NewToken, cut, newest
 from fairlane.api.scope import ByOperator, Operation
 from fairlane.api.values import Flag
 from fairlane.domain.accounts import Token, User
@@ -101,9 +101,8 @@ def delete_user(operation: _Changing, user: UserPath) -> None:
 
 @router.get("/tokens", operation_id="listOperatorTokens")
 def list_tokens(operation: _ListingTokens, limit: Limit = 100, cursor: Cursor = None) -> Items[Token]:
-    """List operators' tokens, oldest first."""
-    found = sorted(operation.fl.tokens.list(None), key=lambda one: one.id)
-    return page_of(found, lambda one: str(one.id), cursor, limit)
+    """List operators' tokens, newest first."""
+    return newest(operation.fl.tokens.list(None), cursor, limit)
 
 
 @router.post("/tokens", status_code=201, operation_id="createOperatorToken")

@@ -15,6 +15,7 @@ from fairlane.api.rates import Rate
 from fairlane.api.representations import EXAMPLE_TIME, Job
 from fairlane.api.resources.paths import SchedulePath
 from fairlane.api.scope import InOrganization, Scope
+from fairlane.api.submissions import alone
 from fairlane.api.values import Moment, Number
 from fairlane.domain import schedules as domain
 from fairlane.domain.permissions import Access, Right
@@ -133,24 +134,25 @@ def put_schedule(scope: _Changing, schedule: SchedulePath, body: NewSchedule) ->
     scope.require(Right.JOBS_SUBMIT, "To have jobs submitted")
     user = body.user if body.user is not None else scope.user
     _refuse_to_act_for(scope, user)
-    made = scope.fl.schedules.put(
-        scope.organization,
-        schedule,
-        body.job_type,
-        cron=body.cron,
-        every=body.every,
-        time_zone=body.time_zone,
-        start=body.start,
-        missed=body.missed,
-        user=user,
-        parameters=body.parameters,
-        priority=body.priority,
-        queue=body.queue,
-        labels=body.labels,
-        by=scope.user,
-        right=Right.SCHEDULES_CHANGE,
-        sees_payload=Right.PAYLOAD_READ in scope.access.rights,
-    )
+    with alone():
+        made = scope.fl.schedules.put(
+            scope.organization,
+            schedule,
+            body.job_type,
+            cron=body.cron,
+            every=body.every,
+            time_zone=body.time_zone,
+            start=body.start,
+            missed=body.missed,
+            user=user,
+            parameters=body.parameters,
+            priority=body.priority,
+            queue=body.queue,
+            labels=body.labels,
+            by=scope.user,
+            right=Right.SCHEDULES_CHANGE,
+            sees_payload=Right.PAYLOAD_READ in scope.access.rights,
+        )
     return Schedule.of(made, scope.access)
 
 
@@ -179,7 +181,8 @@ def submit_scheduled_job(scope: _Submitting, schedule: SchedulePath) -> Job:
     """Submit one of its jobs now, as its user, beside those of its ticks."""
     scope.require(Right.JOBS_SUBMIT, "To submit a job")
     _refuse_to_act_for(scope, scope.fl.schedules.get(scope.organization, schedule).user)
-    made = scope.fl.schedules.submit(scope.organization, schedule, by=scope.user, right=Right.SCHEDULES_CHANGE)
+    with alone():
+        made = scope.fl.schedules.submit(scope.organization, schedule, by=scope.user, right=Right.SCHEDULES_CHANGE)
     return Job.of(made, scope.access)
 
 

@@ -1,12 +1,13 @@
 """API tokens of an organization: one's own, and for admins all. A secret is shown once, when it is created."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
 from fairlane.api.authentication import ROOT
-from fairlane.api.pages import Cursor, Items, Limit, page_of
+from fairlane.api.pages import Cursor, Items, Limit, after_of, page_from
 from fairlane.api.problems import Problem
 from fairlane.api.rates import Rate
 from fairlane.api.resources.paths import TokenPath
@@ -51,10 +52,9 @@ class CreatedToken(BaseModel):
 
 @router.get("", operation_id="listTokens")
 def list_tokens(scope: _Listing, limit: Limit = 100, cursor: Cursor = None) -> Items[Token]:
-    """List one's tokens, admins those of all, oldest first."""
+    """List one's tokens, admins those of all, newest first."""
     user = None if scope.access.is_full else scope.user
-    found = sorted(scope.fl.tokens.list(scope.organization, user=user), key=lambda one: one.id)
-    return page_of(found, lambda one: str(one.id), cursor, limit)
+    return newest(scope.fl.tokens.list(scope.organization, user=user), cursor, limit)
 
 
 @router.post("", status_code=201, operation_id="createToken")
@@ -84,6 +84,16 @@ def revoke_token(scope: _Changing, token: TokenPath) -> None:
     is_theirs = found is not None and (scope.access.is_full or found.user == scope.user)
     if not is_theirs or not scope.fl.tokens.revoke(scope.organization, token, by=scope.user, right=Right.TOKENS_CHANGE):
         raise Problem(404, "token-not-found", "The organization has no such token of yours that is not revoked.")
+
+
+def newest(tokens: Sequence[Token], cursor: str | None, limit: int) -> Items[Token]:
+    """A page of tokens that stand newest first; their ids tell which is older.
+
+    Raises:
+        InvalidParameters: it is no cursor of ours.
+    """
+    after = after_of(cursor)
+    return page_from([one for one in tokens if after is None or str(one.id) < after], lambda one: str(one.id), limit)
 
 
 def cut(principal: Principal, wanted: list[Right] | None) -> list[Right] | None:
