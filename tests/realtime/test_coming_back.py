@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -13,6 +14,8 @@ from fairlane import Job, StorageUnavailable, Submission
 from fairlane.domain.events import DeadLetterAlert, QueueLimitWarning
 from fairlane.realtime.catching_up import catch_up
 from fairlane.realtime.events import Heartbeat
+from fairlane.realtime.feed import Feed, Look
+from fairlane.realtime.live import Entered, Live
 from tests.api.served import OPERATOR, Api
 from tests.realtime.watching import PATIENCE, Watcher, eventually
 
@@ -173,6 +176,37 @@ async def test_who_caught_up_in_a_stream_with_what_just_happened_does_not_catch_
             assert (await reader.next())["data"]["reset"] is False
             new = await asyncio.to_thread(api.fl.submit, "report", organization="acme")
             assert (await reader.next())["data"]["job_id"] == str(new.id)
+
+
+async def test_who_enters_a_room_while_it_is_about_to_be_told_is_told_once(
+    api: Api, connect: Connect, monkeypatch: pytest.MonkeyPatch
+):
+    watcher = await connect(api)
+    cursor = (await watcher.subscribe(organization="acme"))["cursor"]
+    has_found, enters = threading.Event(), threading.Event()
+    look, enter = Feed.look, Live.enter
+
+    def slowly(self: Feed, audience: Any) -> Look:
+        found = look(self, audience)
+        if found.entries and not has_found.is_set():
+            has_found.set()
+            assert enters.wait(PATIENCE)
+        return found
+
+    async def noted(self: Live, *asked: Any) -> Entered:
+        enters.set()
+        return await enter(self, *asked)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Feed, "look", slowly)
+        patch.setattr(Live, "enter", noted)
+        known = await asyncio.to_thread(api.fl.submit, "report", organization="acme")
+        assert await asyncio.to_thread(has_found.wait, PATIENCE)
+        back = await connect(api)
+        await back.subscribe(organization="acme", after=cursor)
+    new = await asyncio.to_thread(api.fl.submit, "report", organization="acme")
+    await back.until_status(new.id, "queued")
+    assert [data["job_id"] for _, data in back.told] == [str(known.id), str(new.id)]
 
 
 async def test_operators_go_on_in_a_stream_where_their_socket_was(api: Api, connect: Connect):

@@ -162,15 +162,15 @@ class Live:
             JobNotFound: it may no longer be seen, or the client is gone.
         """
         await self._started()
-        if not client.is_open:  # nobody would take it out of the room again
-            raise JobNotFound("The connection is gone.")
         room = opened.room
-        client.hold(room)
-        self.hub.enter(client, room)
+        # What a look that is on its way has found it is told before the client is in it; behind that, all.
+        async with self._looking:
+            if not client.is_open:  # nobody would take it out of the room again
+                raise JobNotFound("The connection is gone.")
+            client.hold(room)
+            self.hub.enter(client, room)
+            position = self._position
         try:
-            # A look that is on its way may not be for this room; what is read here is younger.
-            async with self._looking:
-                position = self._position
             missed = None
             if after is not None:
                 known = (self._database, self._feed.cursors, room, after, position)
