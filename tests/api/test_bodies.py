@@ -15,6 +15,7 @@ from fairlane.api.bodies import DEEPEST, MOST_NAMES, BodyGuard, depth_of, names_
 from fairlane.api.scope import query_names
 from fairlane.api.submissions import MOST_PARENTS, MOST_PARENTS_OF_BATCH
 from fairlane.api.turns import PLACE
+from fairlane.domain.permissions import Principal
 from tests.api.served import Api
 from tests.patience import PATIENCE
 
@@ -54,17 +55,20 @@ def test_with_a_method_that_has_no_body_little_is_read(api: Api, method: str):
         assert (answer.status_code, answer.json()["type"]) == (413, "urn:fairlane:problem:body-too-large")
 
 
-async def test_what_bodies_take_of_the_memory_is_bounded_for_each_place_and_all_together():
-    let_go = asyncio.Event()
+class Guarded:
+    """A guard before an application that answers nobody until `let_go` is set."""
 
-    async def app(_scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self) -> None:
+        self.let_go = asyncio.Event()
+        self._guard = BodyGuard(self._app, 100_000)
+
+    async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
-        await let_go.wait()
-        await Response()(_scope, receive, send)
+        await self.let_go.wait()
+        await Response()(scope, receive, send)
 
-    guard = BodyGuard(app, 100_000)
-
-    async def post(place: str, size: int = 100_000) -> int:
+    async def post(self, place: str, size: int = 100_000, user: str = "ana") -> int:
+        """The answer's status."""
         told: list[Message] = []
         body = {"type": "http.request", "body": b'"' + b"x" * (size - 2) + b'"', "more_body": False}
 
@@ -75,27 +79,57 @@ async def test_what_bodies_take_of_the_memory_is_bounded_for_each_place_and_all_
             told.append(message)
 
         headers = [(b"content-type", b"application/json")]
-        state = {PLACE: place, "principal": "ana"}
-        await guard({"type": "http", "method": "POST", "headers": headers, "state": state}, receive, send)
+        state = {PLACE: place, "principal": Principal(user, "session")}
+        await self._guard({"type": "http", "method": "POST", "headers": headers, "state": state}, receive, send)
         status: int = told[0]["status"]
         return status
 
+
+async def test_what_bodies_take_of_the_memory_is_bounded_for_each_place_and_all_together():
+    guarded, acme, users = Guarded(), "organization acme", ("ana", "ben")
+    post = guarded.post
     async with asyncio.timeout(PATIENCE):
-        held = [asyncio.create_task(post("acme")) for _ in range(4)]
+        held = [asyncio.create_task(post(acme, user=one)) for one in users * 2]
         await asyncio.sleep(0)
-        assert await post("acme") == 429
-        held += [asyncio.create_task(post(f"place {one}")) for one in range(50)]
+        assert await post(acme, user="eve") == 429
+        held += [asyncio.create_task(post(f"organization {one}", user=user)) for one in range(25) for user in users]
         await asyncio.sleep(0)
-        assert await post("other") == 503
+        assert await post("organization other") == 503
         # Who sends little is kept out by nobody.
-        small = asyncio.create_task(post("acme", 16_000))
-        let_go.set()
+        small = asyncio.create_task(post(acme, 16_000))
+        guarded.let_go.set()
         assert await small == 200
         answers = [await one for one in held]
-        assert await post("acme") == 200
+        assert await post(acme) == 200
     assert set(answers) == {200, 503}
     assert answers[:4] == [200] * 4
     assert answers.count(200) * (100_000 - 16_384) <= 32 * 100_000
+
+
+async def test_one_user_closes_no_organization_to_its_others():
+    guarded, acme = Guarded(), "organization acme"
+    async with asyncio.timeout(PATIENCE):
+        held = [asyncio.create_task(guarded.post(acme)) for _ in range(5)]
+        await asyncio.sleep(0)
+        held.append(asyncio.create_task(guarded.post(acme, user="ben")))
+        held.append(asyncio.create_task(guarded.post("organization other")))
+        await asyncio.sleep(0)
+        guarded.let_go.set()
+        answers = [await one for one in held]
+    assert answers == [200] * 2 + [429] * 3 + [200] * 2
+
+
+async def test_many_users_to_whom_no_organization_is_open_have_the_room_of_one():
+    guarded = Guarded()
+    async with asyncio.timeout(PATIENCE):
+        held = [asyncio.create_task(guarded.post(f"user {one}", user=f"{one}")) for one in range(40)]
+        await asyncio.sleep(0)
+        member = asyncio.create_task(guarded.post("organization other"))
+        await asyncio.sleep(0)
+        guarded.let_go.set()
+        answers = [await one for one in held]
+        assert await member == 200
+    assert answers == [200] * 4 + [429] * 36
 
 
 def test_a_compressed_body_is_refused_unread(api: Api):

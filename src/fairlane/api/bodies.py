@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from fairlane.api.places import is_organization
 from fairlane.api.problems import Problem
 from fairlane.api.turns import PLACE
 
@@ -19,9 +20,18 @@ DEEPEST: Final = 32
 MOST_NAMES: Final = 50_000
 _SMALL: Final = 16 * 1024  # bytes; of whoever has proved nothing no more is read: a login needs no more
 _BODILESS: Final = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})  # what is sent with them nobody reads
-# How many times the limit is in memory at once, till they are answered: of one place, and of all.
-_OF_PLACE: Final = 4
-_OF_ALL: Final = 32
+# How many times the limit is in memory at once, till they are answered, and what is said of more: of one user in a
+# place, so that nobody closes their organization to the others; of a place; of all.
+_BOUNDS: Final = (
+    (2, 429, "too-much-at-once", "So many bodies of yours are worked on there already"),
+    (
+        4,
+        429,
+        "too-much-at-once",
+        "So many bodies of the organization, or of all to whom none is open, are here already",
+    ),
+    (32, 503, "too-much-held", "So many bodies are worked on here already"),
+)
 _SOON: Final = 1  # seconds
 _PATIENCE: Final = 60  # seconds for a body, which is in memory until it is whole
 _LONG: Final = 64 * 1024  # bytes that take long enough to look at to hold up others
@@ -32,11 +42,21 @@ _TOKENS: Final = re.compile(_STRING + rb"|[\[{]|[\]}]", re.DOTALL)
 _CUT = {"Connection": "close"}  # the rest of the body is not read
 
 
+class _Body:
+    """One that is read, or worked on."""
+
+    def __init__(self, place: str, user: str) -> None:
+        self.groups = ((place, user), (place,), ())  # that it counts in, in the order of their bounds
+        self.held = 0  # bytes that count
+
+
 class BodyGuard:
     """ASGI middleware: reads the body, up to the limit, and hands it on.
 
-    There is a bound on what all of them take together, and those of one place. Small ones don't count: there are no
-    more than connections, and nobody is kept out by others' large ones who sends little.
+    There is a bound on what all of them take together, those of one place, and those of one user there. All whom no
+    organization is open to are one place: else each of a tenant's users would have the room of an organization where
+    they are none of its members. Small ones don't count: there are no more than connections, and nobody is kept out by
+    others' large ones who sends little.
 
     Args:
         limit: in bytes.
@@ -45,14 +65,14 @@ class BodyGuard:
     def __init__(self, app: ASGIApp, limit: int) -> None:
         self._app = app
         self._limit = limit
-        self._held: Counter[str] = Counter()  # bytes, by place
+        self._held: Counter[tuple[str, ...]] = Counter()  # bytes, by group
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with a problem, or pass the request on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        with self._counting(scope.get("state", {}).get(PLACE, ""), receive) as counted:
+        with self._counting(_body_in(scope), receive) as counted:
             try:
                 body = await self._read(scope, counted)
             except Problem as problem:
@@ -62,38 +82,41 @@ class BodyGuard:
                 await self._app(scope, replayed(body, receive), send)
 
     @contextmanager
-    def _counting(self, place: str, receive: Receive) -> Iterator[Receive]:
-        """Receives a body, which counts for the place until the block ends; then it is let go."""
-        read = counted = 0
+    def _counting(self, body: _Body, receive: Receive) -> Iterator[Receive]:
+        """Receives a body, which counts until the block ends; then it is let go."""
+        read = 0
 
         async def receiving() -> Message:
-            nonlocal read, counted
+            nonlocal read
             message = await receive()
             read += len(message.get("body", b""))
-            more = max(0, read - _SMALL) - counted
+            more = max(0, read - _SMALL) - body.held
             if more:
-                self._refuse_beyond(place, more)
-                self._held[place] += more
-                counted += more
+                self._refuse_beyond(body, more)
+                self._hold(body, more)
             return message
 
         try:
             yield receiving
         finally:
-            self._held[place] -= counted
-            if not self._held[place]:
-                del self._held[place]
+            self._hold(body, -body.held)
 
-    def _refuse_beyond(self, place: str, more: int) -> None:
-        """Have no more bytes held of a place, nor of all.
+    def _hold(self, body: _Body, more: int) -> None:
+        body.held += more
+        for group in body.groups:
+            self._held[group] += more
+            if not self._held[group]:
+                del self._held[group]
+
+    def _refuse_beyond(self, body: _Body, more: int) -> None:
+        """Have no more bytes held of a user, of a place, nor of all.
 
         Raises:
             Problem
         """
-        if self._held[place] + more > _OF_PLACE * self._limit:
-            raise _try_later(429, "too-much-at-once", "So many bodies of the organization are worked on already")
-        if self._held.total() + more > _OF_ALL * self._limit:
-            raise _try_later(503, "too-much-held", "So many bodies are worked on here already")
+        for group, (most, status, kind, why) in zip(body.groups, _BOUNDS, strict=True):
+            if self._held[group] + more > most * self._limit:
+                raise _try_later(status, kind, why)
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
         """The body; None: whoever sent it is gone.
@@ -113,6 +136,12 @@ class BodyGuard:
         if read:
             await _check(headers, read)
         return read
+
+
+def _body_in(scope: Scope) -> _Body:
+    state = scope.get("state", {})
+    place, principal = state.get(PLACE, ""), state.get("principal")
+    return _Body(place if is_organization(place) else "", principal.user if principal is not None else "")
 
 
 async def body_of(receive: Receive, limit: int) -> bytes | None:

@@ -11,6 +11,7 @@ from typing import Final
 from fairlane.domain.permissions import Access, Principal
 
 _MOST: Final = 20_000  # to remember; what was not used for longest is forgotten before others
+_ORGANIZATION: Final = "organization "
 
 
 class Places:
@@ -80,5 +81,10 @@ def place_in(access: Access) -> str:
     return f"user {access.user}" if access.is_operator else _place(access.organization)
 
 
+def is_organization(place: str) -> bool:
+    """Whether a place is an organization, and not a user or an address."""
+    return place.startswith(_ORGANIZATION)
+
+
 def _place(organization: str) -> str:
-    return f"organization {organization}"
+    return f"{_ORGANIZATION}{organization}"
