@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from fairlane.api import bodies
 from fairlane.api.bodies import DEEPEST, MOST_NAMES, BodyGuard, depth_of, names_in
 from fairlane.api.scope import query_names
 from fairlane.api.submissions import MOST_PARENTS, MOST_PARENTS_OF_BATCH
@@ -67,13 +68,15 @@ class Guarded:
         await self.let_go.wait()
         await Response()(scope, receive, send)
 
-    async def post(self, place: str, size: int = 100_000, user: str = "ana") -> int:
-        """The answer's status."""
+    async def post(self, place: str, size: int = 100_000, user: str = "ana", *, is_whole: bool = True) -> int:
+        """The answer's status; of a body that is not whole the end never comes."""
         told: list[Message] = []
-        body = {"type": "http.request", "body": b'"' + b"x" * (size - 2) + b'"', "more_body": False}
+        parts = [{"type": "http.request", "body": b'"' + b"x" * (size - 2) + b'"', "more_body": not is_whole}]
 
         async def receive() -> Message:
-            return body
+            if not parts:
+                await asyncio.Event().wait()
+            return parts.pop()
 
         async def send(message: Message) -> None:
             told.append(message)
@@ -130,6 +133,27 @@ async def test_many_users_to_whom_no_organization_is_open_have_the_room_of_one()
         answers = [await one for one in held]
         assert await member == 200
     assert answers == [200] * 4 + [429] * 36
+
+
+async def test_bodies_that_come_slowly_make_room_for_others_and_the_oldest_first(monkeypatch: pytest.MonkeyPatch):
+    guarded, acme = Guarded(), "organization acme"
+    guarded.let_go.set()
+    async with asyncio.timeout(PATIENCE):
+        slow = [asyncio.create_task(guarded.post(acme, user=f"{one}", is_whole=False)) for one in range(4)]
+        await asyncio.sleep(0)
+        assert await guarded.post(acme) == 429
+        monkeypatch.setattr(bodies, "_SLOW", 0)
+        assert await guarded.post(acme) == 200
+        assert await slow[0] == 408
+        assert not any(one.done() for one in slow[1:])
+        # There is as much room now as before, and no more of it than is needed.
+        monkeypatch.undo()
+        held = asyncio.create_task(guarded.post(acme, is_whole=False))
+        await asyncio.sleep(0)
+        assert await guarded.post(acme) == 429
+        assert not held.done()
+        for one in (*slow[1:], held):
+            one.cancel()
 
 
 def test_a_compressed_body_is_refused_unread(api: Api):

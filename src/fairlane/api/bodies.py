@@ -1,7 +1,7 @@
 """What is refused of a body before anything parses it: large, compressed, no JSON, deep, of too many names."""
 
 import re
-from asyncio import timeout
+from asyncio import Timeout, get_running_loop, timeout
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,6 +34,7 @@ _BOUNDS: Final = (
 )
 _SOON: Final = 1  # seconds
 _PATIENCE: Final = 60  # seconds for a body, which is in memory until it is whole
+_SLOW: Final = 5  # seconds, after which one that is not whole yet makes room for others
 _LONG: Final = 64 * 1024  # bytes that take long enough to look at to hold up others
 # A string as a whole, so that brackets within it count for nothing; possessive, so that none is looked at twice.
 _STRING: Final = rb'"(?:[^"\\]++|\\.|\\\Z)*+"?'
@@ -48,6 +49,7 @@ class _Body:
     def __init__(self, place: str, user: str) -> None:
         self.groups = ((place, user), (place,), ())  # that it counts in, in the order of their bounds
         self.held = 0  # bytes that count
+        self.patience = timeout(_PATIENCE)
 
 
 class BodyGuard:
@@ -66,20 +68,22 @@ class BodyGuard:
         self._app = app
         self._limit = limit
         self._held: Counter[tuple[str, ...]] = Counter()  # bytes, by group
+        self._coming: dict[_Body, float] = {}  # that count and are not whole, and since when; the oldest first
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with a problem, or pass the request on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        with self._counting(_body_in(scope), receive) as counted:
+        body = _body_in(scope)
+        with self._counting(body, receive) as counted:
             try:
-                body = await self._read(scope, counted)
+                read = await self._read(scope, counted, body.patience)
             except Problem as problem:
                 await problem.response()(scope, receive, send)
                 return
-            if body is not None:
-                await self._app(scope, replayed(body, receive), send)
+            if read is not None:
+                await self._app(scope, replayed(read, receive), send)
 
     @contextmanager
     def _counting(self, body: _Body, receive: Receive) -> Iterator[Receive]:
@@ -92,14 +96,17 @@ class BodyGuard:
             read += len(message.get("body", b""))
             more = max(0, read - _SMALL) - body.held
             if more:
-                self._refuse_beyond(body, more)
+                self._make_room(body, more)
                 self._hold(body, more)
+                self._coming.setdefault(body, get_running_loop().time())
+            if not message.get("more_body"):
+                self._coming.pop(body, None)
             return message
 
         try:
             yield receiving
         finally:
-            self._hold(body, -body.held)
+            self._let_go(body)
 
     def _hold(self, body: _Body, more: int) -> None:
         body.held += more
@@ -108,17 +115,35 @@ class BodyGuard:
             if not self._held[group]:
                 del self._held[group]
 
-    def _refuse_beyond(self, body: _Body, more: int) -> None:
-        """Have no more bytes held of a user, of a place, nor of all.
+    def _let_go(self, body: _Body) -> None:
+        self._hold(body, -body.held)
+        self._coming.pop(body, None)
+
+    def _make_room(self, body: _Body, more: int) -> None:
+        """Have no more bytes held of a user, of a place, nor of all: those that come slowly are waited for no longer.
 
         Raises:
-            Problem
+            Problem: there is no room all the same.
         """
         for group, (most, status, kind, why) in zip(body.groups, _BOUNDS, strict=True):
-            if self._held[group] + more > most * self._limit:
-                raise _try_later(status, kind, why)
+            room = most * self._limit - more
+            while self._held[group] > room:
+                slow = self._slow_of(group, body)
+                if slow is None:
+                    raise _try_later(status, kind, why)
+                self._let_go(slow)
+                slow.patience.reschedule(0)
 
-    async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
+    def _slow_of(self, group: tuple[str, ...], beside: _Body) -> _Body | None:
+        now = get_running_loop().time()
+        for one, since in self._coming.items():
+            if now - since < _SLOW:
+                break
+            if group in one.groups and one is not beside and not one.patience.expired():
+                return one
+        return None
+
+    async def _read(self, scope: Scope, receive: Receive, patience: Timeout) -> bytes | None:
         """The body; None: whoever sent it is gone.
 
         Raises:
@@ -132,7 +157,7 @@ class BodyGuard:
         length = headers.get("content-length", "0")
         if length.isascii() and length.isdigit() and int(length[:20]) > limit:
             raise _too_large(limit)
-        read = await body_of(receive, limit)
+        read = await body_of(receive, limit, patience)
         if read:
             await _check(headers, read)
         return read
@@ -144,17 +169,23 @@ def _body_in(scope: Scope) -> _Body:
     return _Body(place if is_organization(place) else "", principal.user if principal is not None else "")
 
 
-async def body_of(receive: Receive, limit: int) -> bytes | None:
+async def body_of(receive: Receive, limit: int, patience: Timeout | None = None) -> bytes | None:
     """The whole body; None: whoever sent it is gone.
+
+    Args:
+        patience: for how long to wait for it; None: a minute.
 
     Raises:
         Problem: it is too large, or takes too long to come.
     """
     try:
-        async with timeout(_PATIENCE):
+        async with patience or timeout(_PATIENCE):
             return await _all_of(receive, limit)
     except TimeoutError:
-        detail = f"The body did not come within {_PATIENCE} s; send it faster, or less at once."
+        detail = (
+            f"The body did not come within {_PATIENCE} s, or not within {_SLOW} s while others had no room; "
+            "send it faster, or less at once."
+        )
         raise Problem(408, "slow-body", detail, headers=_CUT) from None
 
 
