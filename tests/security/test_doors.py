@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -54,6 +54,37 @@ def test_a_body_that_comes_too_slowly_is_waited_for_no_longer(api: Api, monkeypa
     with closing(socket.create_connection((url.hostname or "", url.port or 0), timeout=PATIENCE)) as slow:
         slow.sendall(head.encode())
         assert slow.recv(12) == b"HTTP/1.1 408"
+
+
+def test_a_large_body_counts_for_its_organization_though_it_is_the_first_by_its_credential(
+    serve: Any, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(bodies, "_SLOW", PATIENCE)
+    api: Api = serve({"body_limit": 100_000})
+    jobs, large = "/organizations/acme/jobs", {"job_type": "report", "parameters": {"month": "x" * 90_000}}
+    with ExitStack() as stack:
+        for session in [session_of(api, user) for user in ("other-member", "other-admin")] * 2:
+            stack.enter_context(closing(stalled(api, session)))
+        # Acme is open to none of these, so they have what room there is together.
+        stranger = session_of(api, "other-viewer")
+        wait_until(lambda: api.client().post(jobs, json=large, headers=stranger).status_code == 429)
+        assert api.client().post(jobs, json=large, headers=session_of(api, "member")).status_code == 201
+
+
+def session_of(api: Api, user: str) -> dict[str, str]:
+    """The headers of a request within a new session."""
+    api.fl.users.create(user)
+    return {"Cookie": f"fairlane_session={api.fl.users.redeem(api.fl.users.link(user))}", "Origin": api.url}
+
+
+def stalled(api: Api, session: dict[str, str]) -> socket.socket:
+    """A request whose body lacks the last byte."""
+    url = urlsplit(api.url)
+    made = socket.create_connection((url.hostname or "", url.port or 0), timeout=PATIENCE)
+    headers = {"Host": url.netloc, **session, "Content-Type": "application/json", "Content-Length": "100000"}
+    head = "\r\n".join(f"{name}: {value}" for name, value in headers.items())
+    made.sendall(f"POST /api/v1/organizations/acme/jobs HTTP/1.1\r\n{head}\r\n\r\n{' ' * 99_999}".encode())
+    return made
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nX-Slow: 1"], ids=["nothing", "half a head"])

@@ -16,8 +16,11 @@ from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fairlane.api import problems
+from fairlane.api.access import access_of
+from fairlane.api.bodies import may_be_large
 from fairlane.api.cross_site import SAFE_METHODS, comes_from_elsewhere
 from fairlane.api.identity_provider import IdentityProvider
+from fairlane.api.places import is_organization
 from fairlane.api.problems import Problem, no_longer_good, unauthenticated
 from fairlane.api.rates import Rates
 from fairlane.api.turns import PLACE, Turns
@@ -87,6 +90,15 @@ class Authenticator:
         if session_of(headers):
             raise unauthenticated("The session has ended; log in again.", given=True)
         raise unauthenticated("Say who you are: send Authorization: Bearer with an API token, or log in.")
+
+    def open(self, principal: Principal, counted: str | None, organization: str) -> None:
+        """Find out whether the organization is open to them, before something large of theirs is read.
+
+        Else what comes first by a credential would count among what all send to whom none is open.
+        """
+        assert counted is not None, "it has proved somebody"
+        found = access_of(self.fl, principal, organization)
+        self.rates.places.open(counted, organization, is_member=found is not None and not found.is_operator)
 
     def _proved(self, headers: Headers) -> Principal | None:
         if "authorization" in headers:
@@ -163,8 +175,10 @@ class Authentication:
         async with self._turns.at(places.of(credential, organization, address)):
             asked_at = time.monotonic()
             principal = await run_in_threadpool(self._authenticator.principal, headers, credential)
-        # By now more is known of it.
-        place = places.of(credential, organization, address)
+            place = places.of(credential, organization, address)  # by now more is known of it
+            if organization is not None and not is_organization(place) and may_be_large(scope):
+                await run_in_threadpool(self._authenticator.open, principal, credential, organization)
+                place = places.of(credential, organization, address)
         proof = {"principal": principal, "proved_at": asked_at, CREDENTIAL: credential}
         scope.setdefault("state", {}).update({**proof, PLACE: place})
         return principal

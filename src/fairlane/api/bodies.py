@@ -163,6 +163,16 @@ class BodyGuard:
         return read
 
 
+def may_be_large(scope: Scope) -> bool:
+    """Whether so much may come that it counts."""
+    headers = Headers(scope=scope)
+    length = headers.get("content-length", "0")
+    is_little = (
+        "transfer-encoding" not in headers and length.isascii() and length.isdigit() and int(length[:20]) <= _SMALL
+    )
+    return scope["method"] not in _BODILESS and not is_little
+
+
 def _body_in(scope: Scope) -> _Body:
     state = scope.get("state", {})
     place, principal = state.get(PLACE, ""), state.get("principal")
