@@ -16,11 +16,13 @@ from starlette.datastructures import Headers
 
 from fairlane import ConfigurationError, WebSettings
 from fairlane.api import bodies
+from fairlane.api.bodies import SMALL
 from fairlane.api.cross_site import comes_from_elsewhere
 from fairlane.api.resources import audit
 from fairlane.cli import server
 from fairlane.control import passwords
 from fairlane.realtime import sse
+from fairlane.realtime.sockets import LARGEST
 from tests.api.served import PASSWORD, Api
 from tests.control.cheap_passwords import REAL
 from tests.patience import PATIENCE
@@ -43,10 +45,12 @@ def test_a_socket_that_is_none_of_socket_io_is_refused(api: Api, path: str):
     assert client.get("/organizations/acme/jobs").status_code == 200
 
 
-@pytest.mark.parametrize("path", ["organizations/acme/jobs", "socket.io/?EIO=4&transport=polling&sid=invented"])
+@pytest.mark.parametrize("path", ["organizations/acme/jobs", "socket.io/?EIO=4&transport=polling&sid="])
 def test_a_body_that_comes_too_slowly_is_waited_for_no_longer(api: Api, monkeypatch: pytest.MonkeyPatch, path: str):
     monkeypatch.setattr(bodies, "_PATIENCE", 0.1)
     url, secret = urlsplit(api.url), api.token("member")
+    if path.endswith("sid="):
+        path += socket_of(api)
     head = (
         f"POST /api/v1/{path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {secret}\r\n"
         "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
@@ -54,6 +58,31 @@ def test_a_body_that_comes_too_slowly_is_waited_for_no_longer(api: Api, monkeypa
     with closing(socket.create_connection((url.hostname or "", url.port or 0), timeout=PATIENCE)) as slow:
         slow.sendall(head.encode())
         assert slow.recv(12) == b"HTTP/1.1 408"
+
+
+def test_of_a_socket_that_has_shown_no_ticket_little_is_read_and_nothing_of_one_that_is_unknown(api: Api):
+    path, client, sid = "/socket.io/?EIO=4&transport=polling&sid=", api.client(), socket_of(api)
+    ticket = api.as_("member").post("/socket-tickets").json()["ticket"]
+    answers = [client.post(f"{path}{sid}", content=b"3" + b"x" * size) for size in (100, SMALL)]
+    assert [one.status_code for one in answers] == [200, 413]
+    assert client.post(f"{path}{sid}", content="40" + json.dumps({"ticket": ticket})).status_code == 200
+    assert client.get(f"{path}{sid}").text.startswith("40")
+    assert client.post(f"{path}{sid}", content=b"3" + b"x" * SMALL).status_code == 200
+    assert client.post(f"{path}{sid}", content=b"3" + b"x" * LARGEST).status_code == 413
+    url = urlsplit(api.url)
+    with closing(socket.create_connection((url.hostname or "", url.port or 0), timeout=PATIENCE)) as unknown:
+        unknown.sendall(f"POST /api/v1{path}invented HTTP/1.1\r\nHost: x\r\nContent-Length: 65536\r\n\r\n4".encode())
+        answer = b""
+        while part := unknown.recv(65_536):
+            answer += part
+    assert answer.startswith(b"HTTP/1.1 400")
+
+
+def socket_of(api: Api) -> str:
+    """The name of a new socket, by polling."""
+    opened = api.client().get("/socket.io/?EIO=4&transport=polling").text
+    name: str = json.loads(opened.removeprefix("0"))["sid"]
+    return name
 
 
 def test_a_large_body_counts_for_its_organization_though_it_is_the_first_by_its_credential(

@@ -18,7 +18,7 @@ from fairlane.api.turns import PLACE
 DEEPEST: Final = 32
 # Of a body's objects together: each that is unknown is an error of its own, ten times as dear as to read it.
 MOST_NAMES: Final = 50_000
-_SMALL: Final = 16 * 1024  # bytes; of whoever has proved nothing no more is read: a login needs no more
+SMALL: Final = 16 * 1024  # bytes; of whoever has proved nothing no more is read: a login needs no more
 _BODILESS: Final = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})  # what is sent with them nobody reads
 # How many times the limit is in memory at once, till they are answered, and what is said of more: of one user in a
 # place, so that nobody closes their organization to the others; of a place; of all.
@@ -94,7 +94,7 @@ class BodyGuard:
             nonlocal read
             message = await receive()
             read += len(message.get("body", b""))
-            more = max(0, read - _SMALL) - body.held
+            more = max(0, read - SMALL) - body.held
             if more:
                 self._make_room(body, more)
                 self._hold(body, more)
@@ -151,7 +151,7 @@ class BodyGuard:
         """
         headers = Headers(scope=scope)
         is_small = scope["method"] in _BODILESS or scope.get("state", {}).get("principal") is None
-        limit = min(_SMALL, self._limit) if is_small else self._limit
+        limit = min(SMALL, self._limit) if is_small else self._limit
         if headers.get("content-encoding", "identity").lower() != "identity":
             raise Problem(415, "compressed-body", "Send the body uncompressed.", headers=_CUT)
         length = headers.get("content-length", "0")
@@ -168,7 +168,7 @@ def may_be_large(scope: Scope) -> bool:
     headers = Headers(scope=scope)
     length = headers.get("content-length", "0")
     is_little = (
-        "transfer-encoding" not in headers and length.isascii() and length.isdigit() and int(length[:20]) <= _SMALL
+        "transfer-encoding" not in headers and length.isascii() and length.isdigit() and int(length[:20]) <= SMALL
     )
     return scope["method"] not in _BODILESS and not is_little
 

@@ -11,7 +11,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fairlane.api.authentication import ROOT, path_of, refuse_socket
-from fairlane.api.bodies import body_of, replayed
+from fairlane.api.bodies import SMALL, body_of, replayed
 from fairlane.api.cross_site import comes_from_elsewhere
 from fairlane.api.problems import Problem
 from fairlane.api.watching import Door
@@ -47,9 +47,12 @@ class SocketDoor:
                 raise Problem(
                     403, "cross-site", "A page of another site may not connect; FAIRLANE_WEB_ORIGINS lets it."
                 )
-            if _begins(scope):
+            sid = _named_in(scope)
+            if sid is None:
                 self._count(scope)
-            taken = await _whole(scope, receive)
+            elif not self._sockets.has(sid):
+                raise _unknown()
+            taken = await self._whole(scope, receive, sid)
         except Problem as problem:
             await _refuse(problem, scope, receive, send)
             return
@@ -72,22 +75,29 @@ class SocketDoor:
             )
         self._door.count(scope)
 
+    async def _whole(self, scope: Scope, receive: Receive, sid: str | None) -> Receive | None:
+        """What receives the whole body, which Socket.IO would wait for whatever its size; None: who sends it is gone.
 
-async def _whole(scope: Scope, receive: Receive) -> Receive | None:
-    """What receives the whole body, which Socket.IO would wait for whatever its size; None: whoever sends it is gone.
-
-    Raises:
-        Problem: it is too large, or takes too long to come.
-    """
-    if scope["type"] != "http":
-        return receive
-    body = await body_of(receive, LARGEST)
-    return replayed(body, receive) if body is not None else None
+        Raises:
+            Problem: it is too large, or takes too long to come.
+        """
+        if scope["type"] != "http":
+            return receive
+        has_ticket = sid is not None and self._sockets.has_let_in(sid)
+        body = await body_of(receive, LARGEST if has_ticket else SMALL)
+        return replayed(body, receive) if body is not None else None
 
 
-def _begins(scope: Scope) -> bool:
-    """Whether it is the first request of its socket, read as Engine.IO does: an empty name is none."""
-    return "sid" not in parse_qs(scope["query_string"].decode("latin-1"))
+def _named_in(scope: Scope) -> str | None:
+    """Whose request it is; None: its socket's first. Read as Engine.IO does: an empty name is none."""
+    names = parse_qs(scope["query_string"].decode("latin-1")).get("sid")
+    return names[0] if names else None
+
+
+def _unknown() -> Problem:
+    """Before a body is read, as anybody can name a socket."""
+    detail = "There is no such socket, or no longer; connect again."
+    return Problem(400, "unknown-socket", detail, headers={"Connection": "close"})
 
 
 async def _refuse(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:

@@ -88,6 +88,14 @@ class Sockets:
     def __len__(self) -> int:
         return len(self._clients)
 
+    def has(self, eio_sid: str) -> bool:
+        """Whether there is a connection of this name."""
+        return eio_sid in self._server.eio.sockets
+
+    def has_let_in(self, eio_sid: str) -> bool:
+        """Whether somebody was let in by the connection."""
+        return self._server.manager.sid_from_eio_sid(eio_sid, "/") in self._clients
+
     @property
     def ticketless(self) -> int:
         """How many connections there are that nobody has been let in by."""
