@@ -1,5 +1,6 @@
 """A flood of one is refused, and takes nothing of what the others may ask."""
 
+import json
 import threading
 from contextlib import AsyncExitStack
 from typing import Any
@@ -220,10 +221,24 @@ async def test_a_ticket_and_another_organization_s_subscription_wait_behind_none
 def test_a_node_keeps_a_bounded_number_of_sockets_without_a_ticket(serve, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("fairlane.api.sockets.MOST_TICKETLESS", 3)
     api: Api = serve()
-    answers = [api.client().get(POLLING) for _ in range(5)]
-    assert [one.status_code for one in answers] == [200] * 3 + [503] * 2
-    assert answers[-1].json()["type"] == "urn:fairlane:problem:too-many-sockets"
-    assert int(answers[-1].headers["Retry-After"]) > 0
+    client = api.client()
+    opened = [json.loads(client.get(POLLING).text.removeprefix("0"))["sid"] for _ in range(5)]
+    # The oldest have made room.
+    kept = [client.post(f"{POLLING}&sid={one}", content="3").status_code for one in opened]
+    assert kept == [400] * 2 + [200] * 3
+
+
+async def test_a_ticket_lets_in_though_the_node_is_full_of_sockets_without_one(serve, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("fairlane.api.sockets.MOST_TICKETLESS", 3)
+    api: Api = serve()
+    for _ in range(5):
+        assert api.client().get(POLLING).status_code == 200
+    async with Wire(api) as wire, Wire(api):
+        assert (await wire.come_in(ticket=api.fl.tickets.create(credential_of(api)))).startswith('0{"sid"')
+        for _ in range(5):
+            assert api.client().get(POLLING).status_code == 200
+        # Whoever was let in makes room for nobody.
+        assert "org:acme" in await wire.ask("subscribe", {"organization": "acme"})
 
 
 def credential_of(api: Api, user: str = "member", organization: str | None = "acme") -> Credential:

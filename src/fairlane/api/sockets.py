@@ -19,7 +19,6 @@ from fairlane.realtime.sockets import LARGEST, Sockets
 
 PATH: Final = f"{ROOT}/socket.io"
 MOST_TICKETLESS: Final = 2_000  # sockets of a node, of some 20 kB each; one that shows no ticket is kept for 10 s
-_SOON: Final = 5  # seconds
 
 
 class SocketDoor:
@@ -49,7 +48,7 @@ class SocketDoor:
                 )
             sid = _named_in(scope)
             if sid is None:
-                self._count(scope)
+                await self._count(scope)
             elif not self._sockets.has(sid):
                 raise _unknown()
             taken = await self._whole(scope, receive, sid)
@@ -59,21 +58,18 @@ class SocketDoor:
         if taken is not None:
             await self._sockets(scope, taken, send)
 
-    def _count(self, scope: Scope) -> None:
+    async def _count(self, scope: Scope) -> None:
         """One that begins. It is kept without any connection, and for a while: so there is a bound.
 
+        Where that is reached, the oldest make room. Who has a ticket shows it at once; to refuse the new ones would
+        close the door to all while somebody fills it.
+
         Raises:
-            Problem: too many have come from there, or at all, and shown no good ticket.
+            Problem: too many have come from there, and shown no good ticket.
         """
-        if self._sockets.ticketless >= MOST_TICKETLESS:
-            raise Problem(
-                503,
-                "too-many-sockets",
-                f"{MOST_TICKETLESS} sockets have shown no ticket yet; wait {_SOON} s, and connect again.",
-                headers={"Retry-After": str(_SOON)},
-                retry_after=float(_SOON),
-            )
         self._door.count(scope)
+        if self._sockets.ticketless >= MOST_TICKETLESS:
+            await self._sockets.drop_ticketless()
 
     async def _whole(self, scope: Scope, receive: Receive, sid: str | None) -> Receive | None:
         """What receives the whole body, which Socket.IO would wait for whatever its size; None: who sends it is gone.

@@ -101,6 +101,19 @@ class Sockets:
         """How many connections there are that nobody has been let in by."""
         return len(self._server.eio.sockets) - len(self._clients)
 
+    async def drop_ticketless(self) -> None:
+        """Close a tenth of the connections that nobody has been let in by: those that came first."""
+        ticketless = [one for one in self._server.eio.sockets if not self.has_let_in(one)]
+        for eio_sid in ticketless[: len(ticketless) // 10 + 1]:
+            await self._drop(eio_sid)
+        self._forget_closed()
+
+    async def _drop(self, eio_sid: str) -> None:
+        socket = self._server.eio.sockets.get(eio_sid)
+        if socket is not None:
+            await socket.close(wait=False)
+            self._release(eio_sid)
+
     async def _connect(self, sid: str, environ: dict[str, Any], auth: object = None) -> None:
         ticket = auth.get("ticket") if isinstance(auth, Mapping) else None
         if not isinstance(ticket, str) or len(ticket) > _LONGEST_SECRET:
@@ -237,8 +250,7 @@ class Sockets:
             ticketless = [one for one in self._server.eio.sockets if one not in shown]
             first_seen = {one: first_seen.get(one, now) for one in ticketless}
             for eio_sid in [one for one, since in first_seen.items() if now - since > _TICKETLESS]:
-                await self._server.eio.sockets[eio_sid].close(wait=False)
-                self._release(eio_sid)
+                await self._drop(eio_sid)
             self._forget_closed()
 
     def _forget_closed(self) -> None:
