@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from http.client import IncompleteRead
 from threading import Event
 from typing import Any
 from urllib.error import HTTPError
@@ -24,7 +25,9 @@ from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 
 from fairlane import ConfigurationError, StorageUnavailable, WebSettings
+from fairlane.api import identity_provider
 from fairlane.api.identity_provider import IdentityProvider, fetch
+from fairlane.domain.errors import IdentityProviderUnavailable
 from tests.api.served import OPERATOR, Api, Server
 from tests.patience import PATIENCE
 
@@ -292,6 +295,61 @@ def test_keys_that_became_too_old_are_there_soon_after_the_issuer_is(issuer: Iss
     issuer.is_away = False
     now += 2
     assert user_of(provider, signed()) == "member"
+
+
+def test_an_issuer_that_is_silent_is_asked_again_only_a_while_after_it_was_given_up():
+    now, asked = 1000.0, 0
+
+    def silent(_url: str) -> bytes:
+        nonlocal now, asked
+        now, asked = now + 5, asked + 1
+        raise OSError("timed out")
+
+    provider = IdentityProvider(settings_of(SETTINGS), silent, lambda: now)
+    for _ in range(5):
+        with pytest.raises(IdentityProviderUnavailable):
+            user_of(provider, signed())
+    assert asked == 1
+    now += 2
+    with pytest.raises(IdentityProviderUnavailable):
+        user_of(provider, signed())
+    assert asked == 2
+
+
+def test_while_the_issuer_is_silent_nobody_waits_for_whoever_asks_it(monkeypatch: pytest.MonkeyPatch):
+    now, begun, may_end = 1000.0, Event(), Event()
+
+    def silent(_url: str) -> bytes:
+        begun.set()
+        assert may_end.wait(PATIENCE)
+        raise OSError("timed out")
+
+    monkeypatch.setattr(identity_provider, "_PATIENCE", PATIENCE)
+    provider = IdentityProvider(settings_of(SETTINGS), silent, lambda: now)
+    with ThreadPoolExecutor() as pool:
+        for others in (0, 5):  # once it has failed
+            begun.clear()
+            may_end.clear()
+            asking = pool.submit(user_of, provider, signed())
+            assert begun.wait(PATIENCE)
+            waiting = [pool.submit(user_of, provider, signed()) for _ in range(others)]
+            try:
+                for one in waiting:
+                    assert isinstance(one.exception(PATIENCE / 2), IdentityProviderUnavailable)
+            finally:
+                may_end.set()
+            assert isinstance(asking.exception(PATIENCE), IdentityProviderUnavailable)
+            now += 2
+
+
+@pytest.mark.parametrize("error", [OSError("away"), IncompleteRead(b"{")])
+def test_an_answer_that_breaks_off_is_as_none(error: Exception):
+    def breaking_off(_url: str) -> bytes:
+        raise error
+
+    provider = IdentityProvider(settings_of(SETTINGS), breaking_off, lambda: 1000.0)
+    with pytest.raises(IdentityProviderUnavailable):
+        user_of(provider, signed())
 
 
 def test_it_is_the_issuer_that_did_not_answer_and_not_the_database(federated: Api, issuer: Issuer):

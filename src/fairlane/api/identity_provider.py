@@ -27,8 +27,8 @@ Fetch = Callable[[str], bytes]
 _log: Final = logging.getLogger(__name__)
 _KEPT: Final = 3600.0  # seconds: a key that the issuer has withdrawn opens nothing for longer
 _FRESH: Final = _KEPT / 2  # seconds: from then on they are fetched anew, while the old ones serve still
-_AGAIN: Final = 2.0  # seconds between fetches for keys that were known and are to be had anew
-_PAUSE: Final = 60.0  # seconds between fetches for keys that are unknown: any stranger can name one
+_AGAIN: Final = 2.0  # seconds from one fetch to the next for keys that were known and are to be had anew
+_PAUSE: Final = 60.0  # seconds from one fetch to the next for keys that are unknown: any stranger can name one
 _TIMEOUT: Final = 5.0  # seconds
 _PATIENCE: Final = 0.5  # seconds to wait for keys that another request is fetching
 _LARGEST: Final = 1024 * 1024  # bytes
@@ -81,7 +81,8 @@ class IdentityProvider:
         self._monotonic = monotonic
         self._keys: Mapping[str, Mapping[str, Any]] = {}
         self._fetched = -_KEPT  # when it last succeeded
-        self._tried = -_PAUSE
+        self._tried = -_PAUSE  # when the last fetch ended
+        self._has_failed = False  # that one
         self._fetching = Lock()
 
     def proof_of(self, token: str) -> Proof | None:
@@ -124,8 +125,9 @@ class IdentityProvider:
     def _key(self, kid: str) -> Mapping[str, Any] | None:
         if self._has(kid):
             self._renew_beside()
-        elif self._fetching.acquire(timeout=_PATIENCE):
-            # One at a time. Whoever waited may find what the other one has fetched, and else goes on without it.
+        elif self._fetching.acquire(timeout=0 if self._has_failed else _PATIENCE):
+            # One at a time. Whoever waited may find what the other one has fetched, and else goes on without it. While
+            # the issuer is silent nobody waits: all who come with a JWT, a forged one too, would do so in turns.
             try:
                 now = self._monotonic()
                 if not self._has(kid) and now - self._tried >= (_AGAIN if self._is_old() else _PAUSE):
@@ -162,11 +164,13 @@ class IdentityProvider:
             self._fetching.release()
 
     def _refresh(self, now: float) -> None:
-        self._tried = now
         try:
             found = json.loads(self._fetch(self._url))["keys"]
             self._keys = {one["kid"]: one for one in found if isinstance(one.get("kid"), str)}
-            self._fetched = now
+            self._fetched, self._has_failed = now, False
         except (OSError, ValueError, KeyError, TypeError, AttributeError, HTTPException) as error:
             told = "The keys of %s could not be fetched (%s); those from before serve until they are an hour old."
             _log.warning(told, self._url, error)
+            self._has_failed = True
+        finally:
+            self._tried = self._monotonic()
