@@ -1,5 +1,6 @@
 """A flood of one is refused, and takes nothing of what the others may ask."""
 
+import asyncio
 import json
 import threading
 from contextlib import AsyncExitStack
@@ -216,6 +217,30 @@ async def test_a_ticket_and_another_organization_s_subscription_wait_behind_none
         assert not let_go.is_set()
         let_go.set()
         assert all(["org:acme" in await wire.next() for wire in slow])
+
+
+async def test_a_ticket_waits_for_no_thread_of_looks(serve, monkeypatch: pytest.MonkeyPatch):
+    api: Api = serve()
+    reads, begun, let_go = type(api.fl.reads), threading.Semaphore(0), threading.Event()
+    by_status = reads.by_status
+
+    def held_up(self: Any, organization: str | None = None) -> Any:
+        begun.release()
+        let_go.wait(PATIENCE)
+        return by_status(self, organization)
+
+    monkeypatch.setattr(reads, "by_status", held_up)
+    async with AsyncExitStack() as stack:
+        *slow, other = [await stack.enter_async_context(Wire(api)) for _ in range(THREADS + 1)]
+        stack.callback(let_go.set)
+        for number, wire in enumerate(slow):
+            user, organization = (("member", "acme"), ("other-member", "other"))[number % 2]
+            await wire.come_in(ticket=api.fl.tickets.create(credential_of(api, user, organization)))
+            await wire.send("subscribe", {"organization": organization}, number=7)
+        for _ in slow:
+            assert await asyncio.to_thread(begun.acquire, timeout=PATIENCE)
+        assert (await other.come_in(ticket=api.fl.tickets.create(credential_of(api)))).startswith('0{"sid"')
+        assert not let_go.is_set()
 
 
 def test_a_node_keeps_a_bounded_number_of_sockets_without_a_ticket(serve, monkeypatch: pytest.MonkeyPatch):
