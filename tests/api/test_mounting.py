@@ -1,5 +1,9 @@
 """The API within another ASGI application."""
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+from typing import Any
+
 import httpx
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
@@ -45,3 +49,21 @@ def test_an_address_that_does_not_take_a_method_names_all_that_it_takes(api: Api
     }.items():
         refused = client.patch(path)
         assert (refused.status_code, refused.headers["allow"]) == (405, methods), path
+
+
+def test_the_document_is_made_by_one_request_though_many_ask_first(api: Api):
+    made, others_come = list[None](), Event()
+
+    def counted() -> dict[str, Any]:
+        made.append(None)
+        if len(made) > 1:
+            others_come.set()
+        others_come.wait(1)
+        return {}
+
+    api.app.openapi = counted  # type: ignore[method-assign]
+    with ThreadPoolExecutor(4) as pool:
+        there = [{"X-Forwarded-For": f"203.0.113.{one}"} for one in range(4)]
+        answers = list(pool.map(lambda headers: api.client().get("/openapi.json", headers=headers), there))
+    assert [one.status_code for one in answers] == [200] * 4
+    assert len(made) == 1
