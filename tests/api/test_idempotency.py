@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import Connection
 
 from fairlane import Submission
 from fairlane.control.idempotency import Idempotency, Key
@@ -73,15 +74,15 @@ def test_after_a_crash_between_key_and_jobs_the_jobs_come_under_the_ids_that_wer
     api: Api, monkeypatch: pytest.MonkeyPatch
 ):
     drawn: list[Any] = []
-    submit_many = Submitter.submit_many
+    submit = Submitter._submit
 
-    def crash(self: Submitter, submissions: Sequence[Submission], connection: object = None) -> Any:
+    def crash(self: Submitter, connection: Connection, submissions: Sequence[Submission], answers: Any) -> Any:
         drawn.append([one.id for one in submissions])
         if len(drawn) == 1:
             raise OSError("the process is gone")  # which no code of ours handles
-        return submit_many(self, submissions, connection)
+        return submit(self, connection, submissions, answers)
 
-    monkeypatch.setattr(Submitter, "submit_many", crash)
+    monkeypatch.setattr(Submitter, "_submit", crash)
     client = api.as_("member")
     body = {"jobs": [BODY, {**BODY, "depends_on_members": [0]}]}
     assert client.post(f"{JOBS}/batch", json=body, headers=KEY).status_code == 500

@@ -2,7 +2,8 @@
 
 First the key is kept, with a hash of the request and the ids that its jobs will have; then the jobs are submitted with
 just these ids. Whoever comes with the same key finds them, or, where a crash came in between, submits them with the
-same ids; of twins that race one submits and the other finds.
+same ids; of twins that race one submits and the other finds. Who submits what a twin has kept holds the key meanwhile:
+a twin that is refused gives it up, and then it may be another's.
 """
 
 import json
@@ -22,6 +23,7 @@ from fairlane.domain.jobs import Job
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.options import text
 from fairlane.store.statements import idempotency, rows
+from fairlane.store.statements.admission import Live
 from fairlane.store.tables import AnyRow, jobs
 from fairlane.store.transaction import Database
 
@@ -59,28 +61,58 @@ class Idempotency:
             SubmissionError, StorageUnavailable, ConfigurationError: as `Fairlane.submit_many`; the key may come again.
         """
         _check(key)
-        kept, is_new = self._keep(key, request_hash, [one.id for one in submissions])
-        ids = [UUID(one) for one in json.loads(kept.job_ids)]
-        if not is_new:
-            found = self._find(key.organization, ids)
-            if found is not None:
-                return found, True
-            if kept.is_answered:
-                raise IdempotencyConflict("What was submitted under this idempotency key was deleted; take a new key.")
-        try:
-            made = self._submitter.submit_many(_with_ids(submissions, ids))
-        except (SubmissionError, ConfigurationError):
-            # A twin with the same ids may have been first; whatever refuses this one then, its jobs are there.
-            twins = self._find(key.organization, ids)
-            if twins is not None:
-                return twins, True
-            if is_new:
-                with suppress(Exception):
-                    self._database.write(lambda connection: idempotency.give_up(connection, *key), of=key.organization)
-            raise
-        answered = [one.id for one in made]
-        self._database.write(lambda c: self._answer(c, kept, answered), of=key.organization)
-        return made, False
+        while True:
+            kept, is_new = self._keep(key, request_hash, [one.id for one in submissions])
+            ids = [UUID(one) for one in json.loads(kept.job_ids)]
+            if not is_new:
+                found = self._find(key.organization, ids)
+                if found is not None:
+                    return found, True
+                if kept.is_answered:
+                    raise IdempotencyConflict(
+                        "What was submitted under this idempotency key was deleted; take a new key."
+                    )
+            try:
+                made = (self._first if is_new else self._again)(key, kept, _with_ids(submissions, ids))
+            except (SubmissionError, ConfigurationError):
+                # A twin with the same ids may have been first; whatever refuses this one then, its jobs are there.
+                twins = self._find(key.organization, ids)
+                if twins is not None:
+                    return twins, True
+                if is_new:
+                    with suppress(Exception):
+                        self._database.write(lambda c: idempotency.give_up(c, *key), of=key.organization)
+                raise
+            if made is not None:  # else the twin whose ids these are was refused
+                return made, False
+
+    def _first(self, key: Key, kept: AnyRow, submissions: Sequence[Submission]) -> list[Job]:
+        """Submit under a key of one's own: no other gives it up."""
+        made = self._submitter.submit_many(submissions)
+        self._database.write(lambda connection: self._answer(connection, key, kept, made), of=key.organization)
+        return made
+
+    def _again(self, key: Key, kept: AnyRow, submissions: Sequence[Submission]) -> list[Job] | None:
+        """Submit what a twin has kept and not answered; None where that is no longer what is kept."""
+        self._submitter.register_types()
+        answers = self._submitter.ask_host(submissions)
+
+        def work(connection: Connection) -> tuple[list[Job], list[Live]] | None:
+            # Held until the answer is there with the jobs: else the twin could give up what they are found by.
+            held = idempotency.hold(connection, *key)
+            if held is None or held.job_ids != kept.job_ids:
+                return None
+            made, live = self._submitter.submit_within(connection, submissions, answers)
+            self._answer(connection, key, kept, made)
+            return made, live
+
+        done = self._database.write(work, of=key.organization)
+        if done is None:
+            return None
+        made, live = done
+        self._database.hint()
+        self._submitter.warn(live)
+        return made
 
     def _keep(self, key: Key, plain_hash: str, ids: Sequence[UUID]) -> tuple[AnyRow, bool]:
         ring = self._keyring.rings_of(self._database, [key.organization]).get(key.organization)
@@ -109,10 +141,8 @@ class Idempotency:
             raise IdempotencyConflict("This idempotency key was used for another request; take a new one for this.")
         return kept, is_new
 
-    def _answer(self, connection: Connection, kept: AnyRow, ids: Sequence[UUID]) -> None:
-        names = ("organization_id", "user_id", "key", "request_hash", "created_at")
-        given = {name: getattr(kept, name) for name in names}
-        idempotency.answer(connection, {**given, "job_ids": json.dumps(list(map(str, ids)))})
+    def _answer(self, connection: Connection, key: Key, kept: AnyRow, made: Sequence[Job]) -> None:
+        idempotency.answer(connection, *key, kept.job_ids, json.dumps([str(one.id) for one in made]))
 
     def _find(self, organization: str, ids: Sequence[UUID]) -> list[Job] | None:
         """The jobs of these ids, in their order; None if one is missing."""

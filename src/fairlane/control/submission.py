@@ -106,6 +106,8 @@ class Submitter:
             SubmissionError, ConfigurationError: to be rolled back.
         """
         with at(None):
+            refuse_misfits(submissions)
+            refuse_cycles(submissions)
             return self._submit(connection, submissions, answers)
 
     def check(self, connection: Connection, submission: Submission, answers: Answers | None) -> Draft:

@@ -2,10 +2,11 @@
 
 import json
 from functools import partial
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
+from fairlane import Submission
 from fairlane.control.idempotency import Key
 from fairlane.store.statements import idempotency
 from tests.store.interleavings.conftest import InEveryOrder
@@ -46,3 +47,22 @@ def test_a_key_that_a_refused_twin_gives_up_is_the_other_s(scene: Scene, in_ever
         (found, is_new), _ = order.run(partial(keep, scene), give_up)
         assert is_new == (found != refused)
         give_up()
+
+
+def test_what_came_under_a_key_that_was_given_up_beside_it_comes_once(scene: Scene, in_every_order: InEveryOrder):
+    def submit() -> UUID:
+        (job,), _ = scene.fl.idempotency.submit(KEY, "ab" * 32, [Submission("report", "acme", "ana")])
+        return job.id
+
+    def give_up_and_come_again() -> UUID:
+        scene.fl.database.write(lambda connection: idempotency.give_up(connection, *KEY), of="acme")
+        return submit()
+
+    submit()  # the job type is registered, and known, before the first play
+
+    @in_every_order
+    def play(order: Order) -> None:
+        keep(scene)  # by one that is about to be refused; the first below is its resend
+        answers = order.run(submit, give_up_and_come_again)
+        assert {*answers, submit()} == {job.id for job in scene.fl.list(organization="acme").items}
+        assert len(set(answers)) == 1

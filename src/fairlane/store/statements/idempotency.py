@@ -7,7 +7,6 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, delete, select, update
 
 from fairlane.store.dialects import insert
-from fairlane.store.inserts import upsert
 from fairlane.store.tables import AnyRow, idempotency_keys
 
 
@@ -23,9 +22,21 @@ def find(connection: Connection, organization: str, user: str, key: str) -> AnyR
     return connection.execute(select(idempotency_keys).where(_is(organization, user, key))).one_or_none()
 
 
-def answer(connection: Connection, values: Mapping[str, Any]) -> None:
-    """Keep that the request was answered, and with which jobs; also where a twin has given up the key."""
-    upsert(connection, idempotency_keys, {**values, "is_answered": True})
+def hold(connection: Connection, organization: str, user: str, key: str) -> AnyRow | None:
+    """What is kept under a key, locked to the end of the transaction: nobody gives it up meanwhile."""
+    held = select(idempotency_keys).where(_is(organization, user, key)).with_for_update()
+    return connection.execute(held).one_or_none()
+
+
+def answer(connection: Connection, organization: str, user: str, key: str, drawn: str, job_ids: str) -> None:
+    """Note that the request was answered, and with which jobs.
+
+    Args:
+        drawn: the ids that were kept for it, as they are stored; under a key that has others by now nothing is noted.
+        job_ids: of the jobs, as they are to be stored.
+    """
+    mine = _is(organization, user, key) & (idempotency_keys.c.job_ids == drawn)
+    connection.execute(update(idempotency_keys).where(mine).values(job_ids=job_ids, is_answered=True))
 
 
 def give_up(connection: Connection, organization: str, user: str, key: str) -> None:
