@@ -234,15 +234,18 @@ def chain(api: Api, first: Any, *users: str) -> list[Any]:
     return clients
 
 
-@pytest.mark.parametrize("end", ["membership", "user"])
+@pytest.mark.parametrize("end", ["membership", "user", "disabled"])
 def test_what_a_token_made_ends_with_the_membership_or_the_user_it_was_of(api: Api, end: str):
     api.fl.users.create("carl")
     api.fl.members.add("acme", "carl", role="admin")
     clients = chain(api, api.as_("admin"), "carl", "member")
     if end == "membership":
         api.fl.members.remove("acme", "carl", by="admin")
-    else:
+    elif end == "user":
         api.fl.users.delete("carl", by="admin")
+    else:
+        api.fl.users.update("carl", disabled=True, by="admin")
+        api.fl.users.update("carl", disabled=False, by="admin")
     assert [one.get(JOBS).status_code for one in clients] == [200, 401, 401]
     told = [one for one in api.fl.audit.list("acme") if one.action == "tokens.revoke"]
     assert [(one.actor, (one.before or {})["user"]) for one in reversed(told)] == [

@@ -107,6 +107,8 @@ class Users:
     ) -> User:
         """Change what is given; the rest stays. A new password and disabling end the user's sessions.
 
+        Disabling also revokes their tokens and what was made with them, for others, too; enabling gives none back.
+
         Args:
             right, of_members: as for `create`.
 
@@ -132,6 +134,8 @@ class Users:
             credentials.change_user(connection, user, {**values, **({"password_hash": kept} if kept else {})})
             if kept or disabled:
                 credentials.end_sessions_of(connection, user)
+            if disabled:
+                audit_revoked(connection, now, by, credentials.revoke_all_tokens_of(connection, user, now))
             after = found_user(connection, user)
             changed = {**told(after), **with_password(kept)}
             audit.record(connection, now, None, by or SYSTEM, "users.update", user, before=told(before), after=changed)
