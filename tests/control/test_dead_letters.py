@@ -285,6 +285,20 @@ class TestRetryGroup:
         assert scene.fl.dead_letters.retry_group(JAM, "acme").retried == 2
         assert {scene.get(job).status for job in left} == {QUEUED}
 
+    def test_one_that_is_ignored_meanwhile_is_passed_over(self, scene: Scene, monkeypatch: pytest.MonkeyPatch):
+        ignored, *left = bury(scene, 3)
+        retry = scene.fl._jobs.retry
+
+        def ignore_and_retry(job_id: UUID, organization: str, **more: Any) -> Job:
+            if job_id == ignored.id:
+                scene.fl.dead_letters.ignore(ignored.id, "acme", note="the customer has left")
+            return retry(job_id, organization, **more)
+
+        monkeypatch.setattr(scene.fl._jobs, "retry", ignore_and_retry)
+        assert scene.fl.dead_letters.retry_group(JAM, "acme").retried == 2
+        assert {scene.get(job).status for job in left} == {QUEUED}
+        assert scene.get(ignored).status is DEAD_LETTER
+
     def test_to_a_stranger_its_jobs_do_not_exist(self, scene: Scene):
         (job,) = bury(scene, 1)
         with pytest.raises(JobNotFound):

@@ -164,8 +164,8 @@ class DeadLetters:
             per_second: how many become ready each second.
 
         Returns:
-            How many, and how many are not the user's. One that somebody else has retried or deleted meanwhile is
-            passed over, and so is one whose parent is a dead letter: it follows when that is retried.
+            How many, and how many are not the user's. One that somebody else has retried, deleted or decided about
+            meanwhile is passed over, and so is one whose parent is a dead letter: it follows when that is retried.
 
         Raises:
             JobNotFound: the user is not a member of the organization.
@@ -180,12 +180,12 @@ class DeadLetters:
             for letter in page.items:
                 at = start + timedelta(seconds=retried / per_second)
                 try:
-                    self._jobs.retry(letter.job_id, organization, user=user, at=at)
+                    self._jobs.retry(letter.job_id, organization, user=user, at=at, dead_by=start)
                 except PermissionDenied:
                     refused += 1
                     continue
                 except IllegalTransition:
-                    continue  # somebody else was first, or it follows its parent
+                    continue  # somebody else was first, or has decided about it, or it follows its parent
                 except JobNotFound:
                     if self._is_there(letter.job_id, organization):
                         raise  # the user is no member
