@@ -24,7 +24,7 @@ from sqlalchemy.exc import DBAPIError
 
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable
 from fairlane.domain.events import Emit, ServiceFailed
-from fairlane.domain.outcomes import ErrorReport, Failed, Released
+from fairlane.domain.outcomes import ErrorReport, Failed, Released, Snoozed
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.sealing import Ring
 from fairlane.runtime.facts import KEY_NOT_HERE
@@ -232,7 +232,12 @@ def _sealing(item: Finish, ring: Ring | None) -> Finish:
         return item
     if ring.problem is None or (ring.is_destroyed and item.has_run):
         return item._replace(seal=partial(ring.seal, item.job_id))
-    return item._replace(outcome=Released(KEY_NOT_HERE, DEFERRED)) if item.has_run else item
+    if not item.has_run:
+        return item
+    seconds = (
+        item.outcome.seconds if isinstance(item.outcome, Snoozed) else 0.0
+    )  # its reason can't be kept, its time can
+    return item._replace(outcome=Released(KEY_NOT_HERE, max(seconds, DEFERRED)))
 
 
 def _is_replaced(item: Finish) -> bool:
