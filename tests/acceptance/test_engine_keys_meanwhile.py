@@ -2,17 +2,21 @@
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
-from fairlane import JobContext, JobStatus
-from fairlane.control import keys
+from fairlane import JobContext, JobStatus, Snooze
+from fairlane.control import keys, sealing_texts
+from fairlane.domain.errors import StorageUnavailable
 from fairlane.registry.keyring import MAX_AGE
 from fairlane.store.tables import results
 from fairlane.testing import ManualClock
 from tests.control import settled_keys
+from tests.patience import PATIENCE
 from tests.runtime.sealed_engine import FIRST, SECOND, dump
 from tests.runtime.worker_kit import Engine, Gate, another, engine, running, until
 
@@ -128,6 +132,70 @@ def test_an_attempt_whose_worker_lacks_the_master_key_of_a_new_key_keeps_nothing
         assert CANARY not in dump(fl)
         assert "can't use the organization's encryption key" in fl.reasons(job)
         assert fl.look(job).retry_count == 0
+
+
+def test_a_job_that_is_snoozed_by_a_worker_without_the_key_waits_for_its_own_time(database_url: str) -> None:
+    with engine(database_url, encryption_keys=SECOND) as fl, another(fl, encryption_keys=FIRST) as elsewhere:
+        fl.keyring._max_age = KEPT
+
+        @fl.job_type("work")
+        def work(ctx: JobContext) -> Any:
+            elsewhere.keys.enable("acme")
+            raise Snooze(3600, f"{CANARY}-reason")
+
+        job = fl.give("work")
+        fl.drain()
+        found = fl.look(job)
+        assert found.next_retry_at is not None
+        assert found.next_retry_at - found.created_at > timedelta(minutes=59)
+        assert CANARY not in dump(fl)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_what_has_long_waited_for_locks_is_sealed_when_all_is(database_url: str) -> None:
+    with engine(database_url, encryption_keys=FIRST) as fl, another(fl, encryption_keys=FIRST) as elsewhere:
+
+        @fl.job_type("work")
+        def work(ctx: JobContext, text: str) -> None: ...
+
+        def give(**options: Any) -> Any:
+            return fl.give("work", parameters={"text": CANARY}, dedup_key="mine", **options)
+
+        fl.give("work", parameters={"text": "registers the type, and keeps that there is no key"})
+        with ThreadPoolExecutor(2) as threads:
+            with fl.database.engine.connect() as holder, holder.begin() as held:
+                give(connection=holder)
+                late = threads.submit(give)
+                until(lambda: fl.database.look(_waiting) == 1)
+                elsewhere.keys.enable("acme")
+                waits: list[float] = []
+                sealed = threads.submit(elsewhere.keys.reencrypt, "acme", on_wait=waits.append)
+                until(lambda: waits)
+                held.rollback()
+            job = late.result(PATIENCE)
+            sealed.result(PATIENCE)
+        assert waits == [sealing_texts.PATIENCE]
+        assert CANARY not in dump(fl)
+        assert fl.look(job).parameters == {"text": CANARY}
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_sealing_is_refused_where_a_transaction_is_open_for_too_long(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sealing_texts, "PATIENCE", 0.2)
+    with engine(database_url, encryption_keys=FIRST) as fl:
+        fl.job_type("work")(lambda ctx: None)
+        fl.keys.enable("acme")
+        with fl.database.engine.connect() as holder, holder.begin():
+            fl.give("work", connection=holder)
+            with pytest.raises(StorageUnavailable, match="Nothing of acme was sealed anew: 1 transactions"):
+                fl.keys.reencrypt("acme")
+        fl.keys.reencrypt("acme")
+
+
+def _waiting(connection: Connection) -> int:
+    return len(connection.exec_driver_sql("SELECT 1 FROM pg_locks WHERE NOT granted").all())
 
 
 def test_what_is_stored_by_who_has_not_heard_of_the_key_is_sealed_when_all_is(

@@ -9,7 +9,7 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from fairlane.control.sealing_files import SealedFiles, seal_files
-from fairlane.control.sealing_texts import BATCH, Batch, seal_texts
+from fairlane.control.sealing_texts import BATCH, Batch, outlast_writers, seal_texts
 from fairlane.domain.errors import ConfigurationError, InstallationError, OrganizationNotFound
 from fairlane.domain.keys import OrganizationKey
 from fairlane.domain.organizations import require_organization
@@ -28,8 +28,8 @@ from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import AnyRow, organization_keys
 from fairlane.store.transaction import Database
 
-# Seconds from a change of keys to when nobody goes by what was before: as long as keys are kept, and as long again for
-# a transaction that had asked just before and waited for a lock.
+# Seconds from a change of keys to when whoever goes by what was before writes already: as long as keys are kept, and as
+# long again for a transaction that had asked just before. Those that write then, waiting for locks, are outlasted.
 SETTLING: Final = 2 * MAX_AGE
 
 
@@ -173,15 +173,16 @@ class Keys:
         plain hashes of what was submitted are hidden by it. The keys themselves are put under the newest master key. It
         goes in small batches, beside workers that run. A file is stored once more, and clean-up deletes the old one.
 
-        Before it begins with an organization it waits until the newest version of its key is ten seconds old: until
-        then others may still store what it would pass by.
+        Before it begins with an organization it waits until the newest version of its key is ten seconds old, and on
+        PostgreSQL then for whoever is writing: until then others may still store what it would pass by.
 
         Args:
             organization: None = all that have a key.
-            on_wait: called before it waits, with for how many seconds.
+            on_wait: called before it waits, with for how many seconds at most.
 
         Raises:
             OrganizationNotFound
+            StorageUnavailable: the database is away; or a transaction has been writing for more than a minute.
             ConfigurationError: the organization has no key, or it can't be used here; or, once all else is done, files
                 are not in the artifact storage of this process.
         """
@@ -219,6 +220,7 @@ class Keys:
             if on_wait is not None:
                 on_wait(seconds)
             time.sleep(seconds)
+        outlast_writers(self._database, organization, on_wait)
 
     def _usable(self, organization: str) -> Ring:
         """The keys as they are now.

@@ -2,14 +2,23 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import Final
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, func, select, text, update
 
 from fairlane.domain.statuses import KeyState
 from fairlane.store.dialects import insert, is_sqlite
 from fairlane.store.tables import AnyRow, organization_keys
 
 _KEYS = organization_keys.c
+# Whoever has written to a table, or locked rows of it, holds these to the end of their transaction; also while they
+# wait for a row. Locks say which database they are of, everybody may read them, and prepared transactions have theirs.
+_WRITERS: Final = text("""
+SELECT DISTINCT virtualtransaction FROM pg_locks
+WHERE locktype = 'relation' AND mode IN ('RowExclusiveLock', 'RowShareLock')
+  AND relation IN (SELECT oid FROM pg_class WHERE relname LIKE 'fairlane!_%' ESCAPE '!')
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+""")
 
 
 def of(connection: Connection, organizations: Collection[str]) -> Sequence[AnyRow]:
@@ -19,6 +28,14 @@ def of(connection: Connection, organizations: Collection[str]) -> Sequence[AnyRo
         .where(_KEYS.organization_id.in_(sorted(organizations)))
         .order_by(_KEYS.organization_id, _KEYS.version)
     ).all()
+
+
+def writers(connection: Connection) -> frozenset[str]:
+    """The transactions that write, or may be about to, in this database.
+
+    On SQLite none: one writes at a time, so that whoever comes to write has all that was written before.
+    """
+    return frozenset(connection.execute(_WRITERS).scalars()) if not is_sqlite(connection) else frozenset()
 
 
 def lock(connection: Connection, organization: str) -> Sequence[AnyRow]:
