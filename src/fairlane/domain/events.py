@@ -210,6 +210,16 @@ class TickRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyMissed:
+    """A worker can't use an organization's encryption key, so that its jobs wait; told once until it can. `why`: what
+    is wrong, and what to do.
+    """
+
+    organization: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceFailed:
     """A service's round raised what it should not; it goes on with the next round."""
 
@@ -238,6 +248,7 @@ Event = (
     | BreakerOpened
     | BreakerClosed
     | TickRefused
+    | KeyMissed
     | ServiceFailed
 )
 Emit = Callable[[Event], None]

@@ -1,6 +1,5 @@
 """One claim round: look at the lanes → lock what is limited → share the slots → claim → what the jobs need to begin."""
 
-import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from sqlalchemy import Connection
 
 from fairlane.domain.backoff import Backoff
 from fairlane.domain.breaker import Pair, Trial
+from fairlane.domain.events import Emit, KeyMissed
 from fairlane.domain.fairness import Lane
 from fairlane.domain.limits import Subject
 from fairlane.domain.outcomes import Released
@@ -34,8 +34,6 @@ from fairlane.store.statements.finish import Finish, Finished, finish
 from fairlane.store.statements.lanes import Running, RunningRow
 from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.transaction import Database
-
-_log = logging.getLogger("fairlane")
 
 _BATCH = 500
 _SHORT_ROUND = 250  # jobs: a fifth of the work of a thousand, and little more of it for each
@@ -67,6 +65,7 @@ class Claims:
     card: WorkerCard
     outlooks: Outlooks
     keyring: Keyring = field(default_factory=Keyring)
+    emit: Emit = field(default=lambda _event: None)
     is_hungry: bool = field(default=False, init=False)
     is_held_up: bool = field(default=False, init=False)
     is_unsure: bool = field(default=False, init=False)
@@ -281,8 +280,7 @@ class Claims:
                 rings |= self.keyring.rings_of(self.database, [one.organization])
         locked = {organization for organization, ring in rings.items() if ring.is_locked}
         for organization in sorted(locked - self._locked):
-            why = rings[organization].problem
-            _log.warning("Jobs of %s wait: this worker can't use its encryption key. %s", organization, why)
+            self.emit(KeyMissed(organization, rings[organization].problem or ""))
         self._locked |= locked
         return rings
 

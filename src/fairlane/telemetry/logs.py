@@ -117,6 +117,10 @@ def _of_organization(event: Event) -> tuple[int, str] | None:
                 f"A schedule of {event.organization} could not submit its job ({event.error_type}); it tries again by "
                 f"itself. To see which: fairlane schedules list -o {shlex.quote(event.organization)}"
             )
+        case e.KeyMissed():
+            return logging.WARNING, (
+                f"Jobs of {event.organization} wait: this worker can't use its encryption key. {event.why}"
+            )
         case e.BreakerClosed():
             why = f"{event.by} closed its breaker" if event.by else "the job on trial completed"
             return logging.INFO, f"{event.job_type} of {event.organization} starts again: {why}."
