@@ -13,10 +13,11 @@ from fairlane.store.tables import AnyRow, organization_keys
 _KEYS = organization_keys.c
 # Whoever has written to a table, or locked rows of it, holds these to the end of their transaction; also while they
 # wait for a row. Locks say which database they are of, everybody may read them, and prepared transactions have theirs.
+# Of tables only: a VACUUM holds such locks on indexes.
 _WRITERS: Final = text("""
 SELECT DISTINCT virtualtransaction FROM pg_locks
 WHERE locktype = 'relation' AND mode IN ('RowExclusiveLock', 'RowShareLock')
-  AND relation IN (SELECT oid FROM pg_class WHERE relname LIKE 'fairlane!_%' ESCAPE '!')
+  AND relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relname LIKE 'fairlane!_%' ESCAPE '!')
   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """)
 
