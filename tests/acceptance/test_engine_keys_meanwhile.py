@@ -13,7 +13,8 @@ from fairlane import JobContext, JobStatus, Snooze
 from fairlane.control import keys, sealing_texts
 from fairlane.domain.errors import StorageUnavailable
 from fairlane.registry.keyring import MAX_AGE
-from fairlane.store.tables import results
+from fairlane.store.statements import keys as statements
+from fairlane.store.tables import artifacts, results
 from fairlane.testing import ManualClock
 from tests.control import settled_keys
 from tests.patience import PATIENCE
@@ -179,6 +180,56 @@ def test_what_has_long_waited_for_locks_is_sealed_when_all_is(database_url: str)
         assert fl.look(job).parameters == {"text": CANARY}
 
 
+@pytest.mark.parametrize("change", [rotate, destroy_and_enable])
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_change_of_keys_that_had_to_wait_is_as_old_as_when_it_was_made(
+    database_url: str, change: Callable[[Engine], int]
+) -> None:
+    gate = Gate()
+
+    def hold(connection: Connection) -> None:
+        statements.lock(connection, "acme")
+        gate.wait()
+
+    with engine(database_url, encryption_keys=FIRST) as fl, ThreadPoolExecutor(2) as threads:
+        fl.keys.enable("acme")
+        if change is destroy_and_enable:
+            fl.keys.destroy("acme")
+        held = threads.submit(fl.database.write, hold, of="acme")
+        gate.reached()
+        changed = threads.submit(fl.keys.rotate if change is rotate else fl.keys.enable, "acme")
+        until(lambda: fl.database.look(_waiting) == 1)
+        still = fl.database.look(fl.database.clock.now)
+        gate.open()
+        held.result(PATIENCE)
+        assert changed.result(PATIENCE).created_at > still
+
+
+def test_a_file_that_was_on_its_way_when_the_key_came_is_stored_sealed(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with engine(database_url, encryption_keys=FIRST) as fl, another(fl, encryption_keys=FIRST) as elsewhere:
+        fl.keyring._max_age = KEPT
+        put = fl.artifacts.put
+
+        def slow(path: str, data: Any) -> None:
+            put(path, data)
+            elsewhere.keys.enable("acme")  # as if this had taken so long
+
+        monkeypatch.setattr(fl.artifacts, "put", slow)
+
+        @fl.job_type("work")
+        def work(ctx: JobContext) -> None:
+            ctx.artifact("file.txt", f"{CANARY}-file")
+
+        job = fl.give("work")
+        fl.drain()
+        assert fl.look(job).status is JobStatus.COMPLETED
+        with fl.database.engine.connect() as connection:
+            (path,) = connection.execute(select(artifacts.c.path)).scalars()
+        assert CANARY.encode() not in bytes(fl.artifacts.get(path))
+
+
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_sealing_is_refused_where_a_transaction_is_open_for_too_long(
     database_url: str, monkeypatch: pytest.MonkeyPatch
@@ -195,7 +246,8 @@ def test_sealing_is_refused_where_a_transaction_is_open_for_too_long(
 
 
 def _waiting(connection: Connection) -> int:
-    return len(connection.exec_driver_sql("SELECT 1 FROM pg_locks WHERE NOT granted").all())
+    here = "SELECT 1 FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted AND datname = current_database()"
+    return len(connection.exec_driver_sql(here).all())
 
 
 def test_what_is_stored_by_who_has_not_heard_of_the_key_is_sealed_when_all_is(
