@@ -81,3 +81,20 @@ def test_too_many_at_once_are_a_conflict(api: Api):
         begin(api, "admin")
     answer = api.as_("admin").post(BASE, json={"action": "cancel"})
     assert (answer.status_code, answer.json()["type"]) == (409, "urn:fairlane:problem:too-many-bulk-actions")
+
+
+def test_a_retry_counts_and_passes_over_nothing_that_somebody_has_decided_about(api: Api):
+    for _ in range(3):
+        api.fl.submit("failing", organization="acme", user="member")
+    api.run()
+    ignored, resolved, _ = api.fl.dead_letters.list("acme").items
+    api.fl.dead_letters.ignore(ignored.job_id, "acme")
+    api.fl.dead_letters.resolve(resolved.job_id, "acme")
+    admin, body = api.as_("admin"), {"filter": {"job_type": "failing"}}
+    counted = {
+        action: admin.post(f"{BASE}/count", json={"action": action, **body}).json()["matching"]
+        for action in ("retry", "delete")
+    }
+    assert counted == {"retry": 1, "delete": 3}
+    done = admin.post(BASE, json={"action": "retry", **body}).json()
+    assert (done["changed"], done["passed_over"]) == (1, 0)

@@ -91,7 +91,7 @@ class Bulk:
             "per_second": per_second,
             "taken": taken,
         }
-        wanted = replace(wanted, statuses=statuses)
+        wanted = replace(wanted, statuses=statuses, undecided=verb_of(verb) is BulkVerb.RETRY)
         row = self._database.write(lambda c: self._create(c, organization, wanted, values), of=organization)
         # It has begun: whatever goes wrong from here on, workers go on with it.
         with suppress(FairlaneError):

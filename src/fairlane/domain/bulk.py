@@ -53,7 +53,7 @@ class BulkAction:
         filters: which jobs, as `Reads.list` has them; of these, those that were there when it began.
         per_second: how many retried dead letters become ready each second; None: all at once.
         changed: how many jobs, so far.
-        passed_over: how many were gone, had changed, or follow a parent that is retried.
+        passed_over: how many were gone, had changed, were decided about meanwhile, or follow a parent.
         refused: how many were refused; `refusals` says of the first of them why.
         is_waiting: no worker has gone on with it for a while.
         ended_at: None: it goes on.

@@ -1,6 +1,7 @@
 """`Matching`: what fits the filters of a list, without the jobs themselves."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar, Unpack
 from uuid import UUID
 
@@ -26,16 +27,20 @@ class Matching:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def counts(self, organization: str, **filters: Unpack[Filters]) -> JobCounts:
+    def counts(self, organization: str, *, undecided: bool = False, **filters: Unpack[Filters]) -> JobCounts:
         """How many there are in each status, or in those asked for.
 
         Each is counted to 10,000 and no further, so that it costs the same whatever there is.
+
+        Args:
+            undecided: without the dead letters that somebody has resolved or ignored.
         """
-        return self._read(
-            organization,
-            filters,
-            lambda connection, wanted: numbers.counts_of(connection, organization, wanted, cap=asked.TOTAL_CAP),
-        )
+
+        def read(connection: Connection, wanted: Wanted) -> JobCounts:
+            wanted = replace(wanted, undecided=undecided)
+            return numbers.counts_of(connection, organization, wanted, cap=asked.TOTAL_CAP)
+
+        return self._read(organization, filters, read)
 
     def resolved(self, organization: str, **filters: Unpack[Filters]) -> Wanted:
         """What is asked for, with a text as what it stands for now: a part of an id, or a word."""

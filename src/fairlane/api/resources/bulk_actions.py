@@ -96,7 +96,9 @@ class BulkAction(BaseModel):
     filter: dict[str, Any] = Field(description="Which jobs; a text is null for whoever may not see payload.")
     per_second: float | None
     changed: int
-    passed_over: int = Field(description="They were gone, had changed, or follow a parent that is retried.")
+    passed_over: int = Field(
+        description="They were gone, had changed, were decided about meanwhile, or follow a parent."
+    )
     refused: int
     refusals: list[Refusal] = Field(description="The first of them.")
     is_waiting: bool = Field(description="Whether no worker has gone on with it for a while.")
@@ -132,7 +134,7 @@ def start(scope: _Changing, body: NewBulkAction) -> BulkAction:
 def count(scope: _Changing, body: NewBulkAction) -> Fitting:
     """Say how many jobs would fit, and change nothing."""
     filters = _filters(scope, body)
-    counts = scope.fl.reads.matching.counts(scope.organization, **filters)
+    counts = scope.fl.reads.matching.counts(scope.organization, undecided=body.action is BulkVerb.RETRY, **filters)
     fit = domain.fitting(body.action, filters.get("status"))
     return Fitting(
         matching=sum(size for status, size in counts.by_status.items() if status in fit),

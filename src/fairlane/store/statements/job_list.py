@@ -31,7 +31,8 @@ class Wanted:
     digits, at the end of ids, from the id `words_from` on; in errors only where `in_errors` says so. `created_after` is
     included, `created_before` is not. `common`: those of the labels that very many jobs have. `there_at`: of all these,
     those that were there by then; unlike the others it says nothing of their ids, which an application may draw as it
-    likes. `fingerprint`: dead letters with this error that nobody has decided about.
+    likes. `fingerprint`: dead letters with this error that nobody has decided about. `undecided`: no dead letters that
+    somebody has resolved or ignored.
     """
 
     statuses: frozenset[JobStatus] = frozenset()
@@ -49,6 +50,7 @@ class Wanted:
     there_at: datetime | None = None
     fingerprint: str | None = None
     id_end: str | None = None
+    undecided: bool = False
 
 
 class _Start(NamedTuple):
@@ -150,6 +152,10 @@ def _conditions(organization: str, wanted: Wanted, start: _Start | None = None) 
         letter = dead_letters.c
         of_it = (letter.resolution == Resolution.PENDING, letter.fingerprint == wanted.fingerprint)
         yield jobs.c.id.in_(select(letter.job_id).where(letter.organization_id == organization, *of_it))
+    if wanted.undecided:
+        letter = dead_letters.c
+        of_it = (letter.organization_id == organization, letter.job_id == jobs.c.id)
+        yield ~exists().where(*of_it, letter.resolution.in_((Resolution.RESOLVED, Resolution.IGNORED)))
     yield from _within(jobs.c.id, wanted, start)
     if wanted.id_end is not None:
         yield func.replace(cast(jobs.c.id, String), "-", "").like(f"%{wanted.id_end}")
