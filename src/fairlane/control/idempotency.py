@@ -73,7 +73,8 @@ class Idempotency:
                         "What was submitted under this idempotency key was deleted; take a new key."
                     )
             try:
-                made = (self._first if is_new else self._again)(key, kept, _with_ids(submissions, ids))
+                given = _with_ids(submissions, ids)
+                made = self._first(key, kept, given) if is_new else self._again(key, kept, given)
             except (SubmissionError, ConfigurationError):
                 # A twin with the same ids may have been first; whatever refuses this one then, its jobs are there.
                 twins = self._find(key.organization, ids)
