@@ -234,9 +234,8 @@ def _sealing(item: Finish, ring: Ring | None) -> Finish:
         return item._replace(seal=partial(ring.seal, item.job_id))
     if not item.has_run:
         return item
-    seconds = (
-        item.outcome.seconds if isinstance(item.outcome, Snoozed) else 0.0
-    )  # its reason can't be kept, its time can
+    # The reason of a snooze can't be kept, its time can.
+    seconds = item.outcome.seconds if isinstance(item.outcome, Snoozed) else 0.0
     return item._replace(outcome=Released(KEY_NOT_HERE, max(seconds, DEFERRED)))
 
 
