@@ -363,10 +363,10 @@ def test_it_is_the_issuer_that_did_not_answer_and_not_the_database(federated: Ap
 
 
 def test_keys_are_taken_from_their_address_and_not_from_where_it_leads(api: Api):
-    assert b"openapi" in fetch(f"{api.url}/api/v1/openapi.json")
+    assert b"ok" in fetch(f"{api.url}/api/v1/health")
 
     async def leads_away(scope: Scope, receive: Receive, send: Send) -> None:
-        await RedirectResponse(f"{api.url}/api/v1/openapi.json")(scope, receive, send)
+        await RedirectResponse(f"{api.url}/api/v1/health")(scope, receive, send)
 
     leading = Server(Starlette(routes=[Mount("/", leads_away)]))
     try:
