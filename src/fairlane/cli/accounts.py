@@ -82,10 +82,13 @@ def update_user(
     password: AskPassword = False,
     operator: Annotated[bool | None, typer.Option("--operator/--no-operator")] = None,
     right: Rights = None,
-    disabled: Annotated[bool | None, typer.Option("--disable/--enable", help="Whether they may come in.")] = None,
+    disabled: Annotated[
+        bool | None,
+        typer.Option("--disable/--enable", help="Whether they may come in; tokens that are revoked then stay so."),
+    ] = None,
     as_json: o.AsJson = False,
 ) -> None:
-    """Change a user; a new password and disabling end all their sessions.
+    """Change a user; a new password and disabling end all their sessions, and disabling revokes their tokens.
 
     \b
     Example:

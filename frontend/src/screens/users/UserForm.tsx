@@ -70,7 +70,11 @@ export function UserForm({ user, onClose }: { user: User | null; onClose: () => 
         />
       )}
       {user && (
-        <Checkbox label="Disabled: can't log in, and their sessions end" checked={disabled} onCheck={setDisabled} />
+        <Checkbox
+          label="Disabled: can't log in, their sessions end, and their tokens are revoked for good"
+          checked={disabled}
+          onCheck={setDisabled}
+        />
       )}
     </Confirm>
   );

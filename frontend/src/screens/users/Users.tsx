@@ -121,8 +121,8 @@ function Remove({ user, onClose }: { user: string; onClose: () => void }) {
       onConfirm={() => remove.mutate()}
     >
       <p>
-        Their login and sessions end at once. Memberships and tokens under the same id stay: remove these in their
-        organizations.
+        Their login and sessions end at once, and their tokens are revoked. Memberships under the same id stay: remove
+        these in their organizations.
       </p>
     </Confirm>
   );
