@@ -68,8 +68,10 @@ class Guarded:
         await self.let_go.wait()
         await Response()(scope, receive, send)
 
-    async def post(self, place: str, size: int = 100_000, user: str = "ana", *, is_whole: bool = True) -> int:
-        """The answer's status; of a body that is not whole the end never comes."""
+    async def post(
+        self, place: str, size: int = 100_000, user: str = "ana", *, is_whole: bool = True, is_taken: bool = True
+    ) -> int:
+        """The answer's status, if it is taken; of a body that is not whole the end never comes."""
         told: list[Message] = []
         parts = [{"type": "http.request", "body": b'"' + b"x" * (size - 2) + b'"', "more_body": not is_whole}]
 
@@ -80,6 +82,8 @@ class Guarded:
 
         async def send(message: Message) -> None:
             told.append(message)
+            if not is_taken:
+                await asyncio.Event().wait()
 
         headers = [(b"content-type", b"application/json")]
         state = {PLACE: place, "principal": Principal(user, "session")}
@@ -153,6 +157,21 @@ async def test_bodies_that_come_slowly_make_room_for_others_and_the_oldest_first
         assert await guarded.post(acme) == 429
         assert not held.done()
         for one in (*slow[1:], held):
+            one.cancel()
+
+
+async def test_who_takes_no_answer_to_a_body_that_was_refused_is_not_asked_to_make_room(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    guarded, acme = Guarded(), "organization acme"
+    monkeypatch.setattr(bodies, "_SLOW", 0)
+    async with asyncio.timeout(PATIENCE):
+        refused = asyncio.create_task(guarded.post(acme, 100_001, is_whole=False, is_taken=False))
+        worked_on = asyncio.create_task(guarded.post(acme))
+        await asyncio.sleep(0)
+        assert await guarded.post(acme) == 429
+        for one in (refused, worked_on):
+            assert not one.done()
             one.cancel()
 
 

@@ -78,7 +78,7 @@ class BodyGuard:
         body = _body_in(scope)
         with self._counting(body, receive) as counted:
             try:
-                read = await self._read(scope, counted, body.patience)
+                read = await self._read(scope, counted, body)
             except Problem as problem:
                 await problem.response()(scope, receive, send)
                 return
@@ -99,8 +99,6 @@ class BodyGuard:
                 self._make_room(body, more)
                 self._hold(body, more)
                 self._coming.setdefault(body, get_running_loop().time())
-            if not message.get("more_body"):
-                self._coming.pop(body, None)
             return message
 
         try:
@@ -143,7 +141,7 @@ class BodyGuard:
                 return one
         return None
 
-    async def _read(self, scope: Scope, receive: Receive, patience: Timeout) -> bytes | None:
+    async def _read(self, scope: Scope, receive: Receive, body: _Body) -> bytes | None:
         """The body; None: whoever sent it is gone.
 
         Raises:
@@ -157,7 +155,10 @@ class BodyGuard:
         length = headers.get("content-length", "0")
         if length.isascii() and length.isdigit() and int(length[:20]) > limit:
             raise _too_large(limit)
-        read = await body_of(receive, limit, patience)
+        try:
+            read = await body_of(receive, limit, body.patience)
+        finally:
+            self._coming.pop(body, None)  # nothing of it is waited for any more, be it whole or refused
         if read:
             await _check(headers, read)
         return read
