@@ -170,6 +170,8 @@ def _recovery(one: Mapping[str, Any]) -> str:
         )
     if memory := one["memory"]:
         lines.append(_memory(memory))
+    if remark := one.get("remark"):  # written by whoever has looked into it
+        lines.append(f"- {remark}")
     listed = "\n".join(lines)
     return f"{listed}\n\n![How long a killed worker's jobs waited](charts/storm-{kept_as(one)}.png)\n"
 

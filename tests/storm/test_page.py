@@ -94,3 +94,7 @@ def test_a_long_storm_says_what_a_worker_that_lived_through_it_took() -> None:
     assert "--database sqlite --long" in text
     assert "in the 5 minutes until the 10th and in the last 5 of 20: 80 and 84 MiB, that is +5.0%, and 120" in text
     assert "(`RssAnon`): 40 and 42 MiB, that is +5.0%, and 60 MiB at most" in text
+
+
+def test_what_somebody_found_out_about_a_storm_stands_with_its_figures() -> None:
+    assert "- The two were cut off." in page.page([{**RESULT, "remark": "The two were cut off."}])
