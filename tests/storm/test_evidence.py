@@ -1,11 +1,12 @@
 """What the database shows after a storm: jobs that were taken from workers, and writes that are not their attempt's."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Executable, Table, insert, select, update
+from sqlalchemy import Connection, Executable, Table, insert, select, update
 
 from fairlane.domain.statuses import JobStatus
 from fairlane.store.row_security import EVERYONE
@@ -53,10 +54,19 @@ class TestLosses:
     ) -> None:
         """Of a million jobs that took longer than a transaction may pause: a storm of two hours had no verdict."""
         fl.give("work")
-        busy: list[int] = []
-        monkeypatch.setattr(evidence, "_lease", lambda _: busy.append(fl.database.engine.pool.checkedout()))  # type: ignore[attr-defined] # of QueuePool
+        read, reading, found_out = fl.database.read, list[object](), list[int]()
+
+        def noted(work: Callable[[Connection], Any], **options: Any) -> Any:
+            reading.append(work)
+            try:
+                return read(work, **options)
+            finally:
+                reading.remove(work)
+
+        monkeypatch.setattr(fl.database, "read", noted)
+        monkeypatch.setattr(evidence, "_lease", lambda _: found_out.append(len(reading)))
         assert len(evidence.stored(fl)) == 1
-        assert busy == [0]
+        assert found_out == [0]
 
 
 class TestWrites:
