@@ -255,27 +255,20 @@ def test_what_comes_behind_where_the_room_is_the_room_is_told_and_not_who_catche
     assert keys(feed.look(ACME)) == [(soon.id, 1)]
 
 
-def test_of_what_comes_late_either_the_room_is_told_or_who_catches_up(postgres_url: str):
-    with Fairlane(Settings(url=postgres_url, artifacts_url="memory:///")) as fl:
-        fl.job_type("report", dedup_window=0)(report)
-        fl.migrate()
-        fl.organizations.create("acme")
-        engine = create_engine(make_url(postgres_url).set(drivername="postgresql+psycopg"))
-        feed = Feed(fl.database, fl.keyring)
-        feed.start()
-        cursor = feed.cursors.seal(feed.position)
-        with engine.connect() as held:
-            late = fl.submit("report", organization="acme", connection=held)
-            missed = fl.submit("report", organization="acme")
-            feed.look(ACME)
-            assert len(feed.position.gaps) == 1
-            held.commit()
-        for those in ([missed], [late, missed]):
-            found = catch_up(fl.database, feed.cursors, ROOM, cursor, feed.position)
-            assert found is not None
-            assert [one.data["job_id"] for one in found.messages] == [str(one.id) for one in those]
-            assert keys(feed.look(ACME)) == ([(late.id, 1)] if those == [missed] else [])
-        engine.dispose()
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_of_what_comes_late_either_the_room_is_told_or_who_catches_up(fl: Fairlane, feed: Feed, others: Any):
+    cursor = feed.cursors.seal(feed.position)
+    held = others()
+    late = fl.submit("report", organization="acme", connection=held)
+    missed = fl.submit("report", organization="acme")
+    feed.look(ACME)
+    assert len(feed.position.gaps) == 1
+    held.commit()
+    for those in ([missed], [late, missed]):
+        found = catch_up(fl.database, feed.cursors, ROOM, cursor, feed.position)
+        assert found is not None
+        assert [one.data["job_id"] for one in found.messages] == [str(one.id) for one in those]
+        assert keys(feed.look(ACME)) == ([(late.id, 1)] if those == [missed] else [])
 
 
 def test_a_cursor_whose_rows_were_deleted_is_too_old(fl: Fairlane, feed: Feed):
