@@ -20,6 +20,13 @@ def test_what_the_url_sets_besides_is_kept(postgres_url: str) -> None:
     assert shown(Database(with_option(postgres_url, "statement_timeout=42s")), "statement_timeout") == "42s"
 
 
+@pytest.mark.parametrize(("said", "name"), [({}, "fairlane"), ({"application_name": "shop"}, "shop")])
+def test_a_session_is_called_as_the_url_says(postgres_url: str, said: dict[str, str], name: str) -> None:
+    url = make_url(postgres_url).update_query_dict(said).render_as_string(hide_password=False)
+
+    assert shown(Database(url), "application_name") == name
+
+
 def with_option(url: str, option: str) -> str:
     return make_url(url).update_query_dict({"options": f"-c {option}"}).render_as_string(hide_password=False)
 

@@ -244,7 +244,7 @@ def _postgres_engine(url: str, pool_size: int, lock_seconds: float) -> Engine:
             # A host that vanished must not hold a worker for the two hours of TCP's default.
             connect_args={
                 "connect_timeout": _CONNECT_SECONDS,
-                "application_name": "fairlane",
+                "fallback_application_name": "fairlane",  # where neither the URL nor PGAPPNAME has one
                 "options": _options(parsed.query.get("options", ()), lock_seconds),
                 "keepalives_idle": 10,
                 "keepalives_interval": 5,
