@@ -109,7 +109,8 @@ class Faults:
     def _due(self, at: float, worker: str) -> float:
         """By when the end of what took effect then is written, if nothing happens to its worker."""
         due = at + PROMPT
-        for one in self._hindrances(worker):
+        ended = [one for one in self._those_of(worker) if one.kind is Fault.BACKEND]  # and what it wrote failed
+        for one in sorted(self._hindrances(worker) + ended, key=lambda one: one.began):
             # The waits between two tries double, so the last is as long as all that went before it.
             over = one.ended + (one.ended - one.began)
             if one.began <= due and over >= at:

@@ -23,7 +23,7 @@ _STOP_PATIENCE: Final = 60.0  # seconds
 
 @dataclass(slots=True)
 class Slot:
-    """A place for a worker, through which one after the other goes."""
+    """A place for a worker, through which one after the other goes. `url`: of its database, for a `{worker}`."""
 
     number: int
     url: str
@@ -107,7 +107,7 @@ class Fleet:
             **os.environ,
             **self.settings,
             **clock.environment(self.library, slot.clock),
-            "FAIRLANE_URL": slot.url,
+            "FAIRLANE_URL": slot.url.format(worker=slot.worker),
             folder.DIRECTORY: str(self.directory),
             folder.WORKER: slot.worker,
         }

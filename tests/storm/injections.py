@@ -26,9 +26,9 @@ _FULL_LASTS: Final = 3.0  # seconds
 _TERM_PATIENCE: Final = 120.0  # seconds
 _LOOK: Final = 0.02  # seconds
 _BACKENDS: Final = """
-SELECT pid FROM pg_stat_activity
-WHERE application_name = 'fairlane' AND datname = current_database() ORDER BY state = 'idle', pid
-"""  # those that are in the middle of something first
+SELECT pid, application_name FROM pg_stat_activity
+WHERE application_name <> '' AND datname = current_database() ORDER BY state = 'idle', pid
+"""  # those that are in the middle of something first; a worker's are called like the worker
 
 
 @dataclass(slots=True)
@@ -91,12 +91,9 @@ def _end_backend(site: Site, planned: Planned) -> Injection:
         with suppress(psycopg.OperationalError), psycopg.connect(site.url, autocommit=True) as connection:
             backends = connection.execute(_BACKENDS).fetchall()
             # Mostly of the first ones.
-            ended = [
-                connection.execute("SELECT pg_terminate_backend(%s)", pid).fetchone()
-                for pid in backends[int(len(backends) * planned.draw**2) :][:1]
-            ]
-            if ended == [(True,)]:
-                return Injection(Fault.BACKEND, "", began, time.monotonic())
+            for pid, whose in backends[int(len(backends) * planned.draw**2) :][:1]:
+                if connection.execute("SELECT pg_terminate_backend(%s)", [pid]).fetchone() == (True,):
+                    return Injection(Fault.BACKEND, whose, began, time.monotonic())
         site.is_over.wait(_LOOK)
 
 

@@ -136,8 +136,8 @@ def _fleet(profile: Profile, url: str, directory: Path, proxies: list[Proxy]) ->
     slots = []
     for number in range(profile.workers + profile.spared):
         port = proxies[number].port if proxies else 0
-        mine = f"postgresql://postgres@127.0.0.1:{port}/postgres" if proxies else url
-        slots.append(Slot(number, mine, directory / f"clock-{number}"))
+        through = f"postgresql://postgres@127.0.0.1:{port}/postgres?application_name={{worker}}"
+        slots.append(Slot(number, through if proxies else url, directory / f"clock-{number}"))
         clock.shift(slots[-1].clock, 0)
     settings = {
         "FAIRLANE_LEASE": str(profile.lease),

@@ -147,6 +147,12 @@ class TestEffects:
         assert self.found(Injection(kind, "one", 11.5, 14.0), kill) is kill
         assert self.found(Injection(kind, "two", 11.5, 14.0), kill) is None
 
+    def test_it_is_written_anew_where_the_connection_was_ended_that_did(self) -> None:
+        kill = self.killed(13.5 + PROMPT)
+        assert self.found(Injection(Fault.BACKEND, "one", 13.5, 13.5), kill) is kill
+        assert self.found(Injection(Fault.BACKEND, "one", 13.4, 13.4), kill) is None
+        assert self.found(Injection(Fault.BACKEND, "two", 13.5, 13.5), kill) is None
+
     def test_a_worker_that_is_back_is_told_soon(self) -> None:
         stop = Injection(Fault.STOP, "one", 10.5, 59.0)
         assert faults(stop).of_effect(59.0 + PROMPT, self.LOSS) is stop
