@@ -1,6 +1,7 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useEffect, useRef } from "react";
 import { sentence, toast } from "../ui";
+import { again } from "./again";
 
 interface Act<Variables, Result> {
   run: (variables: Variables) => Promise<Result>;
@@ -33,7 +34,7 @@ export function useAct<Variables = void, Result = unknown>(act: Act<Variables, R
     onSuccess: (result, variables) => {
       const said = typeof done === "function" ? done(result, variables) : done;
       if (said !== null) toast(said);
-      for (const queryKey of touches) void queries.invalidateQueries({ queryKey });
+      for (const queryKey of touches) void again(queries, queryKey);
       return after?.(result);
     },
     onError: (error) => {

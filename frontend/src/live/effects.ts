@@ -1,5 +1,6 @@
 /** What events do to what is shown: known fields at once, the rest by asking again, but not too often. */
 import type { Query, QueryClient } from "@tanstack/react-query";
+import { again } from "../api/again";
 import { patience } from "../api/patience";
 import type { Job, JobFilter, JobItem } from "../api/queries";
 import { within } from "../api/queries";
@@ -46,7 +47,7 @@ export function soon(queries: QueryClient, key: readonly unknown[], wait: number
   if (last !== undefined && last > now) return;
   const next = Math.max(now + GATHER, (last ?? 0) + wait, patience.until);
   asked.set(name, next);
-  setTimeout(() => void queries.invalidateQueries({ queryKey: key, exact }), next - now);
+  setTimeout(() => void again(queries, key, exact), next - now);
 }
 
 export function apply(queries: QueryClient, event: Event): void {
@@ -83,7 +84,7 @@ function isTouched(key: readonly unknown[], { from_status, to_status }: StatusCh
 /** What was asked for before events came may lack the newest of what they would have told. */
 export function begin(queries: QueryClient, organization: string): void {
   for (const part of new Set([...KEPT, ...OF_JOBS, ...TOUCHED.map(([name]) => name)]))
-    void queries.invalidateQueries({ queryKey: within(organization, part) });
+    void again(queries, within(organization, part));
 }
 
 /** Events were missed: ask again for all that they tell of, and no more often than for what they tell. */
@@ -99,7 +100,7 @@ export function refreshAll(queries: QueryClient): void {
 
 /** One may no longer see it, or may again: nothing of it is as it was. */
 export function admit(queries: QueryClient, organization: string): void {
-  void queries.invalidateQueries({ queryKey: within(organization) });
+  void again(queries, within(organization));
 }
 
 function patch(queries: QueryClient, event: StatusChanged | Progressed, change: (job: JobItem) => JobItem): void {

@@ -1,6 +1,7 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useEffect, useRef, useState } from "react";
 import { useAct } from "../../api/act";
+import { again } from "../../api/again";
 import { type JobFilter, within } from "../../api/queries";
 import { Button, Confirm, count, Dialog, plural } from "../../ui";
 import { actOnEach, type BulkAction, countFitting, type Outcome, start } from "./bulk";
@@ -108,7 +109,7 @@ function Act({ organization, filter, action, ids, onClose, onDone, onBegun }: Ac
   const each = useMutation({
     mutationFn: (chosen: readonly string[]) =>
       actOnEach(organization, action, chosen, setOutcome, abort.current.signal),
-    onSettled: () => queries.invalidateQueries({ queryKey: within(organization) }),
+    onSettled: () => again(queries, within(organization)),
   });
   const all = useAct({
     run: () => start(organization, action, filter),
