@@ -85,6 +85,7 @@ def test_who_is_removed_hears_nothing_more_and_goes_on_in_another_organization(e
     page.get_by_role("combobox", name="Go to").fill("glob")
     expect(page.get_by_role("option").first).to_contain_text("Globex")
     page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Globex")).to_be_visible()  # until then the links are of where one was
     page.get_by_role("link", name="Jobs", exact=True).click()
     phase(page, "live")
     seen = site.submit("nobody.runs", organization="globex", user="gil", delay=3600)
