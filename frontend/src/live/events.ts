@@ -118,8 +118,8 @@ export function arrive(place: Place, answer: Subscribed): boolean {
     place.sequences.clear();
     place.progress.clear();
   }
-  // With missed events on their way the cursor stays behind them: each brings its own.
-  if (isAnew) place.cursor = answer.cursor;
+  // With missed events on their way it is the one before them: each brings its own.
+  place.cursor = answer.cursor;
   place.room = answer.room;
   return isAnew;
 }
