@@ -266,6 +266,35 @@ async def test_a_ticket_lets_in_though_the_node_is_full_of_sockets_without_one(s
         assert "org:acme" in await wire.ask("subscribe", {"organization": "acme"})
 
 
+async def test_whoever_waits_for_their_ticket_to_be_looked_for_makes_room_for_nobody(
+    serve, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("fairlane.api.sockets.MOST_TICKETLESS", 3)
+    monkeypatch.setattr("fairlane.realtime.sockets._MOST_ASKING", 5)
+    api: Api = serve()
+    tickets, let_go = type(api.fl.tickets), threading.Event()
+    redeem = tickets.redeem
+
+    def held_up(self: Any, secret: str) -> Any:
+        let_go.wait(PATIENCE)
+        return redeem(self, secret)
+
+    monkeypatch.setattr(tickets, "redeem", held_up)
+    async with AsyncExitStack() as stack:
+        stack.callback(let_go.set)
+        *coming, last = [api.fl.tickets.create(credential_of(api)) for _ in range(6)]
+        wires = []
+        for ticket in coming:
+            wires.append(await stack.enter_async_context(Wire(api)))
+            await wires[-1].send_ticket(ticket=ticket)
+        async with Wire(api) as late:
+            assert await late.come_in(ticket=last) == '4{"message":"unavailable"}'
+        for _ in range(5):  # as many as there is no room for
+            assert api.client().get(POLLING).status_code == 200
+        let_go.set()
+        assert {(await one.next())[:7] for one in wires} == {'0{"sid"'}
+
+
 def credential_of(api: Api, user: str = "member", organization: str | None = "acme") -> Credential:
     principal = api.fl.tokens.principal(api.token(user, organization))
     assert principal is not None

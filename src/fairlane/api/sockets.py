@@ -18,7 +18,7 @@ from fairlane.api.watching import Door
 from fairlane.realtime.sockets import LARGEST, Sockets
 
 PATH: Final = f"{ROOT}/socket.io"
-MOST_TICKETLESS: Final = 2_000  # sockets of a node, of some 20 kB each; one that shows no ticket is kept for 10 s
+MOST_TICKETLESS: Final = 2_000  # sockets of a node, kept for 10 s: some 20 kB each, and what they have of a message
 
 
 class SocketDoor:

@@ -17,6 +17,7 @@ from socketio.exceptions import ConnectionRefusedError as Refused
 from socketio.packet import EVENT, Packet
 
 from fairlane.domain.errors import FairlaneError, InvalidParameters, RateLimited
+from fairlane.domain.permissions import Principal
 from fairlane.realtime.hub import MOST_ROOMS, STALLED, Client, Message
 from fairlane.realtime.live import Doorkeeper, Live
 
@@ -24,10 +25,12 @@ _IN_FLIGHT: Final = 16  # packets that the server has of a client at a time
 _BEHIND: Final = 0.05  # seconds between two looks at those who are behind
 _ALL: Final = 1.0  # seconds between two looks at all
 _TICKETLESS: Final = 10.0  # seconds that a connection may have shown no ticket
+_MOST_ASKING: Final = 2_000  # connections whose tickets are looked for; who comes then comes back a little later
 _HAS_SHOWN: Final = "fairlane.has_shown"  # in a connection's environment: it has shown one, whatever it was
 LARGEST: Final = 64 * 1024  # bytes that a client sends at once
 _LONGEST_SECRET: Final = 200  # characters
 _UNAUTHORIZED: Final = "unauthorized"
+_UNAVAILABLE: Final = "unavailable"
 REQUESTS: Final = ("subscribe", "unsubscribe")  # that clients may send
 
 # Its messages quote what clients send, tickets too.
@@ -74,6 +77,7 @@ class Sockets:
         for name in ("connect", "disconnect", *REQUESTS):
             self._server.on(name, getattr(self, f"_{name}"))
         self._clients: dict[str, _Connection] = {}
+        self._asking: set[str] = set()  # connections whose tickets are looked for
         self._dirty: set[str] = set()
         self._behind: set[str] = set()  # for whom more waits than they have taken
         self._flushing: asyncio.Task[None] | None = None
@@ -98,15 +102,18 @@ class Sockets:
 
     @property
     def ticketless(self) -> int:
-        """How many connections there are that nobody has been let in by."""
-        return len(self._server.eio.sockets) - len(self._clients)
+        """How many connections there are that have shown no ticket, or none that is good."""
+        return len(self._server.eio.sockets) - len(self._clients) - len(self._asking)
 
     async def drop_ticketless(self) -> None:
-        """Close a tenth of the connections that nobody has been let in by: those that came first."""
-        ticketless = [one for one in self._server.eio.sockets if not self.has_let_in(one)]
+        """Close a tenth of the connections that have shown no good ticket: those that came first."""
+        ticketless = self._ticketless()
         for eio_sid in ticketless[: len(ticketless) // 10 + 1]:
             await self._drop(eio_sid)
         self._forget_closed()
+
+    def _ticketless(self) -> list[str]:
+        return [one for one in self._server.eio.sockets if one not in self._asking and not self.has_let_in(one)]
 
     async def _drop(self, eio_sid: str) -> None:
         socket = self._server.eio.sockets.get(eio_sid)
@@ -125,13 +132,10 @@ class Sockets:
             environ[_HAS_SHOWN] = True
         except Exception as error:  # noqa: BLE001 - the door says what clients may know of it
             raise Refused(self._door.problem(error)["detail"]) from None
-        try:
-            principal = await self._live.admit(self._door.admit, ticket, connection)
-        except FairlaneError:
-            raise Refused("unavailable") from None
+        eio_sid = self._server.manager.eio_sid_from_sid(sid, "/")
+        principal = await self._admit(eio_sid, ticket, connection)
         if principal is None:
             raise Refused(_UNAUTHORIZED)
-        eio_sid = self._server.manager.eio_sid_from_sid(sid, "/")
         if not self._is_open(eio_sid):
             raise Refused("gone")  # of its end we would never hear: it was nobody's yet
         client = Client(principal, lambda: self._wake(sid))
@@ -140,6 +144,18 @@ class Sockets:
         except RateLimited as error:
             raise Refused(str(error)) from None
         self._clients[sid] = _Connection(client, eio_sid)
+
+    async def _admit(self, eio_sid: str, ticket: str, connection: Mapping[str, Any]) -> Principal | None:
+        """Whose ticket it is. Whoever waits for that makes room for nobody: others who come back would wait in vain."""
+        if len(self._asking) >= _MOST_ASKING:
+            raise Refused(_UNAVAILABLE)
+        self._asking.add(eio_sid)
+        try:
+            return await self._live.admit(self._door.admit, ticket, connection)
+        except FairlaneError:
+            raise Refused(_UNAVAILABLE) from None
+        finally:
+            self._asking.discard(eio_sid)
 
     def _is_open(self, eio_sid: str) -> bool:
         socket = self._server.eio.sockets.get(eio_sid)
@@ -246,9 +262,7 @@ class Sockets:
                 continue
             looked_at = now
             self._drop_stalled(now)
-            shown = {one.eio_sid for one in self._clients.values()}
-            ticketless = [one for one in self._server.eio.sockets if one not in shown]
-            first_seen = {one: first_seen.get(one, now) for one in ticketless}
+            first_seen = {one: first_seen.get(one, now) for one in self._ticketless()}
             for eio_sid in [one for one, since in first_seen.items() if now - since > _TICKETLESS]:
                 await self._drop(eio_sid)
             self._forget_closed()
