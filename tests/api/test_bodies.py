@@ -16,7 +16,7 @@ from fairlane.api.bodies import DEEPEST, MOST_NAMES, BodyGuard, depth_of, names_
 from fairlane.api.scope import query_names
 from fairlane.api.submissions import MOST_PARENTS, MOST_PARENTS_OF_BATCH
 from fairlane.api.turns import PLACE
-from fairlane.domain.permissions import Principal
+from fairlane.domain.permissions import Principal, Right
 from tests.api.served import Api
 from tests.patience import PATIENCE
 
@@ -69,15 +69,24 @@ class Guarded:
         await Response()(scope, receive, send)
 
     async def post(
-        self, place: str, size: int = 100_000, user: str = "ana", *, is_whole: bool = True, is_taken: bool = True
+        self,
+        place: str,
+        size: int = 100_000,
+        user: str = "ana",
+        *,
+        is_whole: bool = True,
+        is_taken: bool = True,
+        more: "asyncio.Queue[bytes] | None" = None,
+        rights: frozenset[Right] | None = None,
     ) -> int:
-        """The answer's status, if it is taken; of a body that is not whole the end never comes."""
+        """The answer's status, if it is taken; of a body that is not whole the end never comes, or `more` does."""
         told: list[Message] = []
         parts = [{"type": "http.request", "body": b'"' + b"x" * (size - 2) + b'"', "more_body": not is_whole}]
 
         async def receive() -> Message:
             if not parts:
-                await asyncio.Event().wait()
+                part = await (more or asyncio.Queue[bytes]()).get()
+                return {"type": "http.request", "body": part, "more_body": True}
             return parts.pop()
 
         async def send(message: Message) -> None:
@@ -86,7 +95,7 @@ class Guarded:
                 await asyncio.Event().wait()
 
         headers = [(b"content-type", b"application/json")]
-        state = {PLACE: place, "principal": Principal(user, "session")}
+        state = {PLACE: place, "principal": Principal(user, "session", operator_rights=rights)}
         await self._guard({"type": "http", "method": "POST", "headers": headers, "state": state}, receive, send)
         status: int = told[0]["status"]
         return status
@@ -131,11 +140,12 @@ async def test_many_users_to_whom_no_organization_is_open_have_the_room_of_one()
     async with asyncio.timeout(PATIENCE):
         held = [asyncio.create_task(guarded.post(f"user {one}", user=f"{one}")) for one in range(40)]
         await asyncio.sleep(0)
-        member = asyncio.create_task(guarded.post("organization other"))
+        others = [asyncio.create_task(guarded.post("organization other"))]
+        others += [asyncio.create_task(guarded.post("user olga", rights=frozenset()))]  # an operator
         await asyncio.sleep(0)
         guarded.let_go.set()
         answers = [await one for one in held]
-        assert await member == 200
+        assert [await one for one in others] == [200] * 2
     assert answers == [200] * 4 + [429] * 36
 
 
@@ -158,6 +168,59 @@ async def test_bodies_that_come_slowly_make_room_for_others_and_the_oldest_first
         assert not held.done()
         for one in (*slow[1:], held):
             one.cancel()
+
+
+class Clock:
+    """A loop's, which stands until it is set."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def time(self) -> float:
+        return self.now
+
+
+async def test_a_body_that_keeps_up_with_the_pace_of_the_largest_makes_room_for_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    guarded, acme, clock, more = Guarded(), "organization acme", Clock(), asyncio.Queue[bytes]()
+    monkeypatch.setattr(bodies, "get_running_loop", lambda: clock)
+    async with asyncio.timeout(PATIENCE):
+        coming = asyncio.create_task(guarded.post(acme, 50_000, is_whole=False, more=more))
+        worked_on = [asyncio.create_task(guarded.post(acme, user=f"{one}")) for one in range(4)]
+        for _ in range(4):
+            await asyncio.sleep(0)
+            assert await guarded.post(acme, 90_000, user="eve") == 429
+            clock.now += 4
+            more.put_nowait(b"x" * 7_000)  # of 100,000 in a minute 6,667 come in that time
+        await asyncio.sleep(0)
+        assert await guarded.post(acme, 90_000, user="eve") == 429
+        assert not coming.done()
+        # What came fast at first is no leave to stall.
+        clock.now += 6
+        guarded.let_go.set()
+        assert await guarded.post(acme, 60_000, user="eve") == 200
+        assert await coming == 408
+        for one in worked_on:
+            await one
+
+
+async def test_nobody_is_asked_for_room_that_would_not_do(monkeypatch: pytest.MonkeyPatch):
+    guarded, acme, clock = Guarded(), "organization acme", Clock()
+    monkeypatch.setattr(bodies, "get_running_loop", lambda: clock)
+    async with asyncio.timeout(PATIENCE):
+        slow = asyncio.create_task(guarded.post(acme, 86_384, user="ben", is_whole=False))
+        held = [guarded.post(acme, user=f"{one}") for one in range(3)]
+        held += [guarded.post(f"organization {one // 2}", user=f"{one % 2}") for one in range(34)]
+        # Of all there is room for nothing more now, of Acme for all but 4,464 bytes of one as large as may be.
+        tasks = [asyncio.create_task(one) for one in (*held, guarded.post("organization last", 52_592))]
+        await asyncio.sleep(0)
+        clock.now += 6
+        assert await guarded.post(acme, user="eve") == 503
+        assert not slow.done()
+        guarded.let_go.set()
+        assert [await one for one in tasks] == [200] * 38
+        slow.cancel()
 
 
 async def test_who_takes_no_answer_to_a_body_that_was_refused_is_not_asked_to_make_room(

@@ -20,7 +20,6 @@ from fairlane.api.access import access_of
 from fairlane.api.bodies import may_be_large
 from fairlane.api.cross_site import SAFE_METHODS, comes_from_elsewhere
 from fairlane.api.identity_provider import IdentityProvider
-from fairlane.api.places import is_organization
 from fairlane.api.problems import Problem, no_longer_good, unauthenticated
 from fairlane.api.rates import Rates
 from fairlane.api.turns import PLACE, Turns
@@ -175,10 +174,9 @@ class Authentication:
         async with self._turns.at(places.of(credential, organization, address)):
             asked_at = time.monotonic()
             principal = await run_in_threadpool(self._authenticator.principal, headers, credential)
-            place = places.of(credential, organization, address)  # by now more is known of it
-            if organization is not None and not is_organization(place) and may_be_large(scope):
+            if organization is not None and may_be_large(scope):
                 await run_in_threadpool(self._authenticator.open, principal, credential, organization)
-                place = places.of(credential, organization, address)
+            place = places.of(credential, organization, address)  # by now more is known of it
         proof = {"principal": principal, "proved_at": asked_at, CREDENTIAL: credential}
         scope.setdefault("state", {}).update({**proof, PLACE: place})
         return principal

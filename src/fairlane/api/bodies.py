@@ -28,13 +28,13 @@ _BOUNDS: Final = (
         4,
         429,
         "too-much-at-once",
-        "So many bodies of the organization, or of all to whom none is open, are here already",
+        "So many bodies of the organization, of operators, or of all to whom none is open are here already",
     ),
     (32, 503, "too-much-held", "So many bodies are worked on here already"),
 )
 _SOON: Final = 1  # seconds
 _PATIENCE: Final = 60  # seconds for a body, which is in memory until it is whole
-_SLOW: Final = 5  # seconds, after which one that is not whole yet makes room for others
+_SLOW: Final = 5  # seconds behind the pace of the largest in that time, after which one makes room for others
 _LONG: Final = 64 * 1024  # bytes that take long enough to look at to hold up others
 # A string as a whole, so that brackets within it count for nothing; possessive, so that none is looked at twice.
 _STRING: Final = rb'"(?:[^"\\]++|\\.|\\\Z)*+"?'
@@ -57,8 +57,8 @@ class BodyGuard:
 
     There is a bound on what all of them take together, those of one place, and those of one user there. All whom no
     organization is open to are one place: else each of a tenant's users would have the room of an organization where
-    they are none of its members. Small ones don't count: there are no more than connections, and nobody is kept out by
-    others' large ones who sends little.
+    they are none of its members. So are operators, where they act as such. Small ones don't count: there are no more
+    than connections, and nobody is kept out by others' large ones who sends little.
 
     Args:
         limit: in bytes.
@@ -68,7 +68,8 @@ class BodyGuard:
         self._app = app
         self._limit = limit
         self._held: Counter[tuple[str, ...]] = Counter()  # bytes, by group
-        self._coming: dict[_Body, float] = {}  # that count and are not whole, and since when; the oldest first
+        # Those that count and are not whole, and until when what has come would do at the pace of the largest.
+        self._coming: dict[_Body, float] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with a problem, or pass the request on."""
@@ -98,7 +99,9 @@ class BodyGuard:
             if more:
                 self._make_room(body, more)
                 self._hold(body, more)
-                self._coming.setdefault(body, get_running_loop().time())
+                now = get_running_loop().time()
+                # What came fast at first is no leave to stall later.
+                self._coming[body] = min(now, self._coming.get(body, now) + more * _PATIENCE / self._limit)
             return message
 
         try:
@@ -121,25 +124,30 @@ class BodyGuard:
         """Have no more bytes held of a user, of a place, nor of all: those that come slowly are waited for no longer.
 
         Raises:
-            Problem: there is no room all the same.
+            Problem: there is no room all the same, and nobody was asked for it.
         """
+        going: list[_Body] = []
         for group, (most, status, kind, why) in zip(body.groups, _BOUNDS, strict=True):
-            room = most * self._limit - more
-            while self._held[group] > room:
-                slow = self._slow_of(group, body)
-                if slow is None:
+            over = self._held[group] + more - most * self._limit
+            over -= sum(one.held for one in going if group in one.groups)
+            slow = self._slow_of(group, body, going) if over > 0 else iter(())
+            while over > 0:
+                one = next(slow, None)
+                if one is None:
                     raise _try_later(status, kind, why)
-                self._let_go(slow)
-                slow.patience.reschedule(0)
+                over -= one.held
+                going.append(one)
+        for one in going:
+            self._let_go(one)
+            one.patience.reschedule(0)
 
-    def _slow_of(self, group: tuple[str, ...], beside: _Body) -> _Body | None:
-        now = get_running_loop().time()
-        for one, since in self._coming.items():
-            if now - since < _SLOW:
-                break
-            if group in one.groups and one is not beside and not one.patience.expired():
-                return one
-        return None
+    def _slow_of(self, group: tuple[str, ...], beside: _Body, going: list[_Body]) -> Iterator[_Body]:
+        """Who may be asked for room, the one that is furthest behind first."""
+        late = get_running_loop().time() - _SLOW
+        for one in sorted(self._coming, key=self._coming.__getitem__):
+            is_slow = self._coming[one] <= late and not one.patience.expired()
+            if is_slow and group in one.groups and one is not beside and one not in going:
+                yield one
 
     async def _read(self, scope: Scope, receive: Receive, body: _Body) -> bytes | None:
         """The body; None: whoever sent it is gone.
@@ -177,7 +185,9 @@ def may_be_large(scope: Scope) -> bool:
 def _body_in(scope: Scope) -> _Body:
     state = scope.get("state", {})
     place, principal = state.get(PLACE, ""), state.get("principal")
-    return _Body(place if is_organization(place) else "", principal.user if principal is not None else "")
+    if not is_organization(place):
+        place = "operators" if principal is not None and principal.is_operator else ""
+    return _Body(place, principal.user if principal is not None else "")
 
 
 async def body_of(receive: Receive, limit: int, patience: Timeout | None = None) -> bytes | None:
@@ -194,7 +204,7 @@ async def body_of(receive: Receive, limit: int, patience: Timeout | None = None)
             return await _all_of(receive, limit)
     except TimeoutError:
         detail = (
-            f"The body did not come within {_PATIENCE} s, or not within {_SLOW} s while others had no room; "
+            f"The body did not come within {_PATIENCE} s, or stalled for {_SLOW} s while there was no room; "
             "send it faster, or less at once."
         )
         raise Problem(408, "slow-body", detail, headers=_CUT) from None

@@ -148,7 +148,7 @@ def permission_name(name: str) -> str:
     """A name that members may have as a permission, and that job types may require.
 
     Raises:
-        ConfigurationError: it is that of a right which only roles give, and so it would give nothing.
+        ConfigurationError: it is that of a right which only roles give, and so it would not give what it says.
     """
     if name in list(Right) and name != Right.PAYLOAD_READ:
         roles = " or ".join(role for role in Role if name in ROLE_RIGHTS[role])
