@@ -1,6 +1,6 @@
 """Submitting: one path for one job and for many, in a transaction of ours or of the caller's."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from uuid import UUID
 
@@ -31,6 +31,7 @@ from fairlane.registry.directory import (
     standings,
 )
 from fairlane.registry.keyring import Keyring
+from fairlane.registry.sealing import Ring
 from fairlane.store.borrow import aside, borrow, lock_timeout
 from fairlane.store.driver_errors import is_retryable
 from fairlane.store.statements import admission, rows, submit_plain
@@ -41,6 +42,9 @@ from fairlane.store.statements.submit import submit as insert
 from fairlane.store.statements.submit_plain import Granted
 from fairlane.store.tables import jobs
 from fairlane.store.transaction import Database, translated
+
+# How the keys of organizations are looked for, given the connection that is at hand.
+Look = Callable[[Connection, Collection[str]], dict[str, Ring]]
 
 _NEARLY_FULL = 0.8
 _THEIRS = "the one that your connection leads to"
@@ -206,13 +210,22 @@ class Submitter:
                 borrow(connection) as theirs,
                 lock_timeout(theirs, self._settings.lock_timeout, _organizations(submissions)),
             ):
-                return self._submit(theirs, submissions, answers)[0]
+                return self._submit(theirs, submissions, answers, self._rings_beside)[0]
         except StorageUnavailable as error:
             if isinstance(error.__cause__, DBAPIError) and is_retryable(error.__cause__):
                 earlier = self._earlier_jobs(submissions, answers)
                 if earlier is not None:
                     return earlier
             raise
+
+    def _rings_beside(self, theirs: Connection, organizations: Collection[str]) -> dict[str, Ring]:
+        """The keys of now: at repeatable read the caller's snapshot may be from before there was one.
+
+        On SQLite who has such a snapshot can't write; and a database in memory has no second connection.
+        """
+        if not self._has_round_trips:
+            return self._keyring.rings(theirs, organizations)
+        return aside(lambda: self._keyring.rings_of(self._database, organizations))
 
     def _earlier_jobs(self, submissions: Sequence[Submission], answers: Answers | None) -> list[Job] | None:
         """At repeatable read the caller's snapshot may hide the jobs that have taken the keys; ours shows them.
@@ -251,9 +264,13 @@ class Submitter:
         )
 
     def _submit(
-        self, connection: Connection, submissions: Sequence[Submission], answers: Answers | None
+        self,
+        connection: Connection,
+        submissions: Sequence[Submission],
+        answers: Answers | None,
+        look: Look | None = None,
     ) -> tuple[list[Job], list[Live]]:
-        drafts = self._drafts(connection, submissions, answers or _ask(connection, submissions))
+        drafts = self._drafts(connection, submissions, answers or _ask(connection, submissions), look)
         submitted = insert(connection, self._database.clock, drafts)
         return self._jobs_of(connection, drafts, submitted), submitted.live
 
@@ -263,7 +280,9 @@ class Submitter:
             if one.before < _NEARLY_FULL * one.limit <= one.after:
                 self._emit(QueueLimitWarning(one.organization, one.after, one.limit))
 
-    def _drafts(self, connection: Connection, submissions: Sequence[Submission], answers: Answers) -> list[Draft]:
+    def _drafts(
+        self, connection: Connection, submissions: Sequence[Submission], answers: Answers, look: Look | None = None
+    ) -> list[Draft]:
         drafts, limit = [], self._settings.payload_limit
         with at() as position:
             for position.index, submission in enumerate(submissions):
@@ -272,7 +291,7 @@ class Submitter:
         with at() as position:
             for position.index, submission in enumerate(submissions):
                 drafts.append(draft(submission, found[submission.job_type], answers, limit))
-        rings = self._keyring.rings(connection, _organizations(submissions))
+        rings = (look or self._keyring.rings)(connection, _organizations(submissions))
         return [sealed(one, rings[one.organization]) if one.organization in rings else one for one in drafts]
 
     def _types(self, connection: Connection, submissions: Sequence[Submission]) -> dict[str, RegisteredType]:

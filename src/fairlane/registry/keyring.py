@@ -17,6 +17,7 @@ from fairlane.domain.secrets import veiled
 from fairlane.domain.statuses import KeyState
 from fairlane.registry.master_keys import MasterKeys
 from fairlane.registry.sealing import KeyNotHere, Ring, Unreadable
+from fairlane.store.dialects import WRITE
 from fairlane.store.statements import keys as statements
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
@@ -41,18 +42,22 @@ class Keyring:
         self._kept: dict[str, tuple[float, Ring | None]] = {}
 
     def rings(self, connection: Connection, organizations: Collection[str]) -> dict[str, Ring]:
-        """Those of the organizations that have keys, with them."""
+        """Those of the organizations that have keys, with them.
+
+        A snapshot, of a read or of somebody else's transaction, may show what was long ago. What it shows is not kept,
+        as whoever writes would go by it.
+        """
         found = self._known(organizations)
-        unknown = set(organizations) - found.keys()
-        if unknown:
-            found |= self._read(connection, unknown)
+        if unknown := set(organizations) - found.keys():
+            sees_newest = connection.get_execution_options().get(WRITE, False)
+            found |= self._keep(connection, unknown) if sees_newest else self._read(connection, unknown)
         return {organization: ring for organization, ring in found.items() if ring is not None}
 
     def rings_of(self, database: Database, organizations: Collection[str]) -> dict[str, Ring]:
         """The same, to be called outside of transactions."""
         found = self._known(organizations)
         if unknown := set(organizations) - found.keys():
-            found |= database.look(lambda connection: self._read(connection, unknown), of=unknown)
+            found |= database.look(lambda connection: self._keep(connection, unknown), of=unknown)
         return {organization: ring for organization, ring in found.items() if ring is not None}
 
     def _known(self, organizations: Collection[str]) -> dict[str, Ring | None]:
@@ -64,35 +69,23 @@ class Keyring:
         """Ask again: its keys were changed."""
         self._kept.pop(organization, None)
 
-    def opened(self, connection: Connection, organization: str, job_id: UUID, field: Field, text: str) -> str:
-        """What a sealed text says.
-
-        Raises:
-            Unreadable
-        """
-        ring = self.rings(connection, [organization]).get(organization)
-        if ring is None or not ring.knows(text):
-            # Somebody else has just made a key; what was kept is from before.
-            self.forget(organization)
-            ring = self.rings(connection, [organization]).get(organization)
-        if ring is None:
-            raise Unreadable(f"organization {organization} has no encryption key", BROKEN)
-        return ring.open(job_id, field, text)
-
     def shown(self, connection: Connection) -> "Shown":
         """Stored texts as people see them, with keys read by this connection."""
         return Shown(self, connection)
 
-    def _read(self, connection: Connection, organizations: Collection[str]) -> dict[str, Ring | None]:
+    def _keep(self, connection: Connection, organizations: Collection[str]) -> dict[str, Ring | None]:
         now = time.monotonic()
-        rows = defaultdict[str, list[AnyRow]](list)
-        for row in statements.of(connection, organizations):
-            rows[row.organization_id].append(row)
-        found = {one: self._ring_of(one, rows[one]) if one in rows else None for one in organizations}
+        found = self._read(connection, organizations)
         if len(self._kept) + len(found) > _MOST:
             self._kept.clear()
         self._kept.update({organization: (now, ring) for organization, ring in found.items()})
         return found
+
+    def _read(self, connection: Connection, organizations: Collection[str]) -> dict[str, Ring | None]:
+        rows = defaultdict[str, list[AnyRow]](list)
+        for row in statements.of(connection, organizations):
+            rows[row.organization_id].append(row)
+        return {one: self._ring_of(one, rows[one]) if one in rows else None for one in organizations}
 
     def _ring_of(self, organization: str, rows: Collection[AnyRow]) -> Ring:
         keys: dict[int, bytes] = {}
@@ -123,6 +116,7 @@ class Shown:
     def __init__(self, keyring: Keyring, connection: Connection) -> None:
         self._keyring = keyring
         self._connection = connection
+        self._rings: dict[str, Ring | None] = {}  # asked for once, not for each text
 
     def parameters(self, organization: str, job_id: UUID, text: str) -> Mapping[str, Any]:
         """A job's parameters."""
@@ -149,7 +143,7 @@ class Shown:
             return self.opened(organization, job_id, field, text)
         except Unreadable as error:
             # Where there is no key it is a handler's own text, which only looks like a sealed one.
-            return error.mark if self._keyring.rings(self._connection, [organization]) else text
+            return error.mark if self._ring(organization) is not None else text
 
     def opened(self, organization: str, job_id: UUID, field: Field, text: str) -> str:
         """A text with all that is in it.
@@ -159,4 +153,17 @@ class Shown:
         """
         if not is_sealed(text):
             return text
-        return self._keyring.opened(self._connection, organization, job_id, field, text)
+        ring = self._ring(organization)
+        if ring is None or not ring.knows(text):
+            # Somebody else has just made a key; what was kept is from before.
+            self._keyring.forget(organization)
+            self._rings.pop(organization, None)
+            ring = self._ring(organization)
+        if ring is None:
+            raise Unreadable(f"organization {organization} has no encryption key", BROKEN)
+        return ring.open(job_id, field, text)
+
+    def _ring(self, organization: str) -> Ring | None:
+        if organization not in self._rings:
+            self._rings[organization] = self._keyring.rings(self._connection, [organization]).get(organization)
+        return self._rings[organization]
