@@ -7,15 +7,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, event, select
+from sqlalchemy import Connection, select
 
 from fairlane import JobContext, JobStatus, Snooze
 from fairlane.control import keys, sealing_texts
 from fairlane.domain.errors import StorageUnavailable
 from fairlane.registry.keyring import MAX_AGE
 from fairlane.store.statements import keys as statements
-from fairlane.store.statements import rows
-from fairlane.store.tables import artifacts, organization_keys, results
+from fairlane.store.tables import artifacts, results
 from fairlane.testing import ManualClock
 from tests.control import settled_keys
 from tests.patience import PATIENCE
@@ -229,62 +228,6 @@ def test_a_file_that_was_on_its_way_when_the_key_came_is_stored_sealed(
         with fl.database.engine.connect() as connection:
             (path,) = connection.execute(select(artifacts.c.path)).scalars()
         assert CANARY.encode() not in bytes(fl.artifacts.get(path))
-
-
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-def test_what_is_submitted_in_a_transaction_with_a_snapshot_from_before_the_key_is_sealed(database_url: str) -> None:
-    with engine(database_url, encryption_keys=FIRST) as fl, another(fl, encryption_keys=FIRST) as elsewhere:
-
-        @fl.job_type("work")
-        def work(ctx: JobContext, text: str) -> None: ...
-
-        fl.give("work", parameters={"text": "registers the type"})
-        with fl.database.engine.connect() as theirs:
-            theirs.execution_options(isolation_level="REPEATABLE READ")
-            assert statements.of(theirs, ["acme"]) == []
-            elsewhere.keys.enable("acme")
-            elsewhere.keys.reencrypt("acme")
-            fl.keyring.forget("acme")  # as if it had grown old
-            jobs = [fl.give("work", parameters={"text": CANARY}, connection=theirs)]
-            theirs.commit()
-        jobs.append(fl.give("work", parameters={"text": CANARY}, dedup_window=0))
-        assert CANARY not in dump(fl)
-        assert [fl.look(one).parameters for one in jobs] == [{"text": CANARY}] * 2
-
-
-def test_nobody_goes_by_the_keys_that_an_old_snapshot_has_shown(database_url: str) -> None:
-    with engine(database_url, encryption_keys=FIRST) as fl, another(fl, encryption_keys=FIRST) as elsewhere:
-
-        @fl.job_type("work")
-        def work(ctx: JobContext, text: str) -> None: ...
-
-        def read(snapshot: Connection) -> None:
-            assert statements.of(snapshot, ["acme"]) == []
-            elsewhere.keys.enable("acme")
-            assert fl.keyring.rings(snapshot, ["acme"]) == {}
-
-        fl.database.read(read, of="acme")
-        fl.give("work", parameters={"text": CANARY})
-        assert CANARY not in dump(fl)
-
-
-def test_keys_are_looked_at_once_for_all_that_a_snapshot_shows(database_url: str) -> None:
-    seen: list[str] = []
-    with engine(database_url, encryption_keys=FIRST) as fl:
-        fl.keys.enable("acme")
-        fl.job_type("work")(lambda ctx, text: None)
-        texts = ["one", "two", "three"]
-        for text in texts:
-            fl.give("work", parameters={"text": text})
-
-        def read(snapshot: Connection) -> list[str]:
-            found = rows.jobs_of(snapshot, "acme", rows.select_jobs(), fl.keyring.shown(snapshot))
-            return [job.parameters["text"] for job in found]
-
-        fl.keyring.forget("acme")  # as if it had grown old
-        event.listen(fl.database.engine, "before_cursor_execute", lambda *of: seen.append(of[2]))
-        assert sorted(fl.database.read(read, of="acme")) == sorted(texts)
-    assert len([one for one in seen if organization_keys.name in one]) == 1
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)

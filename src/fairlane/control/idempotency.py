@@ -116,11 +116,11 @@ class Idempotency:
         return made
 
     def _keep(self, key: Key, plain_hash: str, ids: Sequence[UUID]) -> tuple[AnyRow, bool]:
-        ring = self._keyring.rings_of(self._database, [key.organization]).get(key.organization)
-        request_hash = ring.hidden(plain_hash) if ring is not None else plain_hash
-
-        def work(connection: Connection) -> tuple[AnyRow, bool]:
+        def work(connection: Connection) -> tuple[AnyRow, bool, str]:
             now = self._database.clock.now(connection)
+            # Asked at each try: keys grow old while a connection is waited for.
+            ring = self._keyring.rings(connection, [key.organization]).get(key.organization)
+            request_hash = ring.hidden(plain_hash) if ring is not None else plain_hash
             fresh = {
                 "request_hash": request_hash,
                 "job_ids": json.dumps(list(map(str, ids))),
@@ -134,9 +134,9 @@ class Idempotency:
                 is_new = is_new or idempotency.renew(connection, *key, before=now - KEPT, values=fresh)
                 kept = idempotency.find(connection, *key)
                 if kept is not None:  # else a twin that was refused has just given it up
-                    return kept, is_new
+                    return kept, is_new, request_hash
 
-        kept, is_new = self._database.write(work, of=key.organization)
+        kept, is_new, request_hash = self._database.write(work, of=key.organization)
         # A plain one is from before the organization had a key.
         if kept.request_hash not in {request_hash, plain_hash}:
             raise IdempotencyConflict("This idempotency key was used for another request; take a new one for this.")

@@ -192,13 +192,15 @@ class Submitter:
             return None  # Of several refusals it is the general way that knows which comes first.
         if not submit_plain.is_plain(plain):
             return None
-        for ring in self._keyring.rings_of(self._database, [plain.organization]).values():
-            plain = sealed(plain, ring)
         proof = Granted(known.documents, _roles_for(known.type.options.requires_permission), granted.of_host)
-        return self._database.write_one(
-            lambda connection: submit_plain.submit(connection, self._database.clock, plain, proof),
-            of=submission.organization,
-        )
+
+        def work(ours: Connection) -> Job | None:
+            # Asked when the connection is there: keys grow old while it is waited for.
+            ring = self._keyring.rings(ours, [plain.organization]).get(plain.organization)
+            stored = sealed(plain, ring) if ring is not None else plain
+            return submit_plain.submit(ours, self._database.clock, stored, proof)
+
+        return self._database.write_one(work, of=submission.organization)
 
     def _submit_in_theirs(
         self, connection: object, submissions: Sequence[Submission], answers: Answers | None

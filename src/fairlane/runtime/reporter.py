@@ -179,8 +179,7 @@ class AttemptChannel:
         if not batch and progress is None:
             return True
         try:
-            stored = self._stored(batch)
-            is_held = self._desk.database.write(lambda c: self._insert(c, stored, progress))
+            is_held = self._store_and_insert(batch, progress)
         except StorageUnavailable as error:
             self._put_back(batch, progress, error)
             return False
@@ -201,17 +200,15 @@ class AttemptChannel:
             self._waiting = [one for one in batch if isinstance(one[0], Line)] + self._waiting
             self._latest = self._latest or progress
 
-    def _stored(self, batch: list[Waiting]) -> list[Stored]:
-        """The reports, with their files in the storage."""
-        if not any(isinstance(report, File) for report, _ in batch):
-            return [(report, None) for report, _ in batch]
-        ring = self._ring()
+    def _store_and_insert(self, batch: list[Waiting], progress: Progress | None) -> bool:
+        """Whether the lease was held; else nothing was written."""
+        has_files = any(isinstance(report, File) for report, _ in batch)
         while True:
-            stored = [(report, self._store(report, ring)) for report, _ in batch]
-            before, ring = ring, self._ring()
-            # A large one is long on its way, and until a job has it nobody seals it anew.
-            if (before and before.active) == (ring and ring.active):
-                return stored
+            under = self._ring() if has_files else None
+            stored = [(report, self._store(report, under)) for report, _ in batch]
+            is_held = self._desk.database.write(partial(self._insert, stored=stored, under=under, progress=progress))
+            if is_held is not None:
+                return is_held
 
     def _store(self, report: Report, ring: Ring | None) -> StoredFile | None:
         """Put a file into the storage, once it is written down that it is coming: then clean-up knows of it."""
@@ -228,8 +225,13 @@ class AttemptChannel:
         organization = self._claimed.organization
         return self._desk.keyring.rings_of(self._desk.database, [organization]).get(organization)
 
-    def _insert(self, connection: Connection, stored: list[Stored], progress: Progress | None) -> bool:
-        """Whether the lease was held; else nothing was written."""
+    def _insert(
+        self, connection: Connection, stored: list[Stored], under: Ring | None, progress: Progress | None
+    ) -> bool | None:
+        """Whether the lease was held; else nothing was written.
+
+        None, and nothing was written either: the organization has other keys than those that files are stored under.
+        """
         now = self._desk.database.clock.now(connection)
         files = {file.id: (report.name, file.path) for report, file in stored if isinstance(report, File) and file}
         # Before the look at what they replace: who seals files anew locks the row, and moves them.
@@ -238,6 +240,9 @@ class AttemptChannel:
         replaced = self._replaced(connection, files.values()) if files else []
         # Asked at each write: a handler may run for hours, and what its organization has at the claim be changed.
         ring = self._desk.keyring.rings(connection, [self._claimed.organization]).get(self._claimed.organization)
+        # A large file is long on its way, and until a job has it nobody seals it anew.
+        if files and (under and under.active) != (ring and ring.active):
+            return None
         seal: Seal = partial(ring.seal, self._claimed.id) if ring is not None else _left_open
         reports = [*stored, (progress, None)] if progress is not None else stored
         if not all(self._insert_one(connection, now, seal, report, file) for report, file in reports):

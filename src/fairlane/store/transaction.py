@@ -152,7 +152,7 @@ class Database:
     def write_one(self, work: Callable[[Connection], T], *, of: Scope | None = None) -> T:
         """Run `work`, a single statement that writes, without BEGIN and COMMIT around it: its answer is the commit's.
 
-        For PostgreSQL. It is not run again.
+        Before it, `work` may look at something. For PostgreSQL. It is not run again.
 
         Raises:
             CommitUnanswered: the connection broke before the answer, so it may have been done.

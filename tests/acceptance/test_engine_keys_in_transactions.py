@@ -1,0 +1,154 @@
+"""R19: who has a snapshot from before a change of keys, or has waited for a connection, goes by the keys of now."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, event, select
+from sqlalchemy.pool import QueuePool
+
+from fairlane import JobContext, JobStatus, Submission
+from fairlane.control.idempotency import Key
+from fairlane.store.statements import keys as statements
+from fairlane.store.statements import rows
+from fairlane.store.tables import artifacts, organization_keys
+from tests.runtime.sealed_engine import FIRST, dump
+from tests.runtime.worker_kit import Engine, another, engine
+
+CANARY = "canary-4711"
+
+
+@contextmanager
+def once_connected(work: Callable[[], object]) -> Iterator[None]:
+    """Once, when this thread has a connection, something is done, as if it had waited so long for that."""
+    mine, left = threading.get_ident(), [work]
+
+    def on_checkout(*_: object) -> None:
+        if left and threading.get_ident() == mine:
+            left.pop()()
+
+    event.listen(QueuePool, "checkout", on_checkout)
+    try:
+        yield
+    finally:
+        event.remove(QueuePool, "checkout", on_checkout)
+    assert not left
+
+
+def seal_all(fl: Engine, elsewhere: Engine) -> None:
+    """Give the organization a key and seal all; to `fl` as if what it knew of it had grown old meanwhile."""
+    elsewhere.keys.enable("acme")
+    elsewhere.keys.reencrypt("acme")
+    fl.keyring.forget("acme")
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_what_is_submitted_in_a_transaction_with_a_snapshot_from_before_the_key_is_sealed(database_url: str) -> None:
+    with engine(database_url, encryption_keys=FIRST) as fl, another(fl, encryption_keys=FIRST) as elsewhere:
+
+        @fl.job_type("work")
+        def work(ctx: JobContext, text: str) -> None: ...
+
+        fl.give("work", parameters={"text": "registers the type"})
+        with fl.database.engine.connect() as theirs:
+            theirs.execution_options(isolation_level="REPEATABLE READ")
+            assert statements.of(theirs, ["acme"]) == []
+            elsewhere.keys.enable("acme")
+            elsewhere.keys.reencrypt("acme")
+            fl.keyring.forget("acme")  # as if it had grown old
+            jobs = [fl.give("work", parameters={"text": CANARY}, connection=theirs)]
+            theirs.commit()
+        jobs.append(fl.give("work", parameters={"text": CANARY}, dedup_window=0))
+        assert CANARY not in dump(fl)
+        assert [fl.look(one).parameters for one in jobs] == [{"text": CANARY}] * 2
+
+
+def test_nobody_goes_by_the_keys_that_an_old_snapshot_has_shown(database_url: str) -> None:
+    with engine(database_url, encryption_keys=FIRST) as fl, another(fl, encryption_keys=FIRST) as elsewhere:
+
+        @fl.job_type("work")
+        def work(ctx: JobContext, text: str) -> None: ...
+
+        def read(snapshot: Connection) -> None:
+            assert statements.of(snapshot, ["acme"]) == []
+            elsewhere.keys.enable("acme")
+            assert fl.keyring.rings(snapshot, ["acme"]) == {}
+
+        fl.database.read(read, of="acme")
+        fl.give("work", parameters={"text": CANARY})
+        assert CANARY not in dump(fl)
+
+
+def test_keys_are_looked_at_once_for_all_that_a_snapshot_shows(database_url: str) -> None:
+    seen: list[str] = []
+    with engine(database_url, encryption_keys=FIRST) as fl:
+        fl.keys.enable("acme")
+        fl.job_type("work")(lambda ctx, text: None)
+        texts = ["one", "two", "three"]
+        for text in texts:
+            fl.give("work", parameters={"text": text})
+
+        def read(snapshot: Connection) -> list[str]:
+            found = rows.jobs_of(snapshot, "acme", rows.select_jobs(), fl.keyring.shown(snapshot))
+            return [job.parameters["text"] for job in found]
+
+        fl.keyring.forget("acme")  # as if it had grown old
+        event.listen(fl.database.engine, "before_cursor_execute", lambda *of: seen.append(of[2]))
+        assert sorted(fl.database.read(read, of="acme")) == sorted(texts)
+    assert len([one for one in seen if organization_keys.name in one]) == 1
+
+
+def test_what_is_submitted_by_a_connection_that_was_waited_for_is_sealed(database_url: str) -> None:
+    with engine(database_url, encryption_keys=FIRST) as fl, another(fl, encryption_keys=FIRST) as elsewhere:
+
+        @fl.job_type("work")
+        def work(ctx: JobContext, text: str) -> None: ...
+
+        fl.give("work", parameters={"text": "registers the type, and keeps that there is no key"})
+        with once_connected(lambda: seal_all(fl, elsewhere)):
+            job = fl.give("work", parameters={"text": CANARY})
+        assert CANARY not in dump(fl)
+        assert fl.look(job).parameters == {"text": CANARY}
+
+
+def test_what_is_kept_of_a_request_by_a_connection_that_was_waited_for_is_hidden(database_url: str) -> None:
+    with engine(database_url, encryption_keys=FIRST) as fl, another(fl, encryption_keys=FIRST) as elsewhere:
+        fl.job_type("work")(lambda ctx: None)
+        fl.give("work", dedup_window=0)
+        key, request = Key("acme", "ana", "key"), [Submission("work", organization="acme", user="ana")]
+        with once_connected(lambda: seal_all(fl, elsewhere)):
+            first, _ = fl.idempotency.submit(key, CANARY, request)
+        assert CANARY not in dump(fl)
+        assert fl.idempotency.submit(key, CANARY, request) == (first, True)
+
+
+def test_a_file_whose_connection_was_waited_for_when_the_key_came_is_stored_sealed(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        engine(database_url, encryption_keys=FIRST) as fl,
+        another(fl, encryption_keys=FIRST) as elsewhere,
+        ExitStack() as armed,
+    ):
+        put = fl.artifacts.put
+
+        def stored(path: str, data: Any) -> None:
+            put(path, data)
+            armed.enter_context(once_connected(lambda: seal_all(fl, elsewhere)))
+            monkeypatch.setattr(fl.artifacts, "put", put)
+
+        monkeypatch.setattr(fl.artifacts, "put", stored)
+
+        @fl.job_type("work")
+        def work(ctx: JobContext) -> None:
+            ctx.artifact("file.txt", f"{CANARY}-file")
+
+        job = fl.give("work")
+        fl.drain()
+        assert fl.look(job).status is JobStatus.COMPLETED
+        with fl.database.engine.connect() as connection:
+            (path,) = connection.execute(select(artifacts.c.path)).scalars()
+        assert CANARY.encode() not in bytes(fl.artifacts.get(path))
+        assert fl.artifact(job.id, "file.txt", organization="acme") == f"{CANARY}-file".encode()
