@@ -1,21 +1,27 @@
 """R19: who has a snapshot from before a change of keys, or has waited for a connection, goes by the keys of now."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
+import psycopg
 import pytest
-from sqlalchemy import Connection, event, select
+from sqlalchemy import Connection, event, func, select
 from sqlalchemy.pool import QueuePool
 
 from fairlane import JobContext, JobStatus, Submission
+from fairlane.control import sealing_texts
 from fairlane.control.idempotency import Key
+from fairlane.domain.errors import StorageUnavailable
+from fairlane.store.row_security import Role
 from fairlane.store.statements import keys as statements
 from fairlane.store.statements import rows
 from fairlane.store.tables import artifacts, organization_keys
 from tests.runtime.sealed_engine import FIRST, dump
 from tests.runtime.worker_kit import Engine, another, engine
+from tests.store.logins import bound_logins, plain
 
 CANARY = "canary-4711"
 
@@ -152,3 +158,90 @@ def test_a_file_whose_connection_was_waited_for_when_the_key_came_is_stored_seal
             (path,) = connection.execute(select(artifacts.c.path)).scalars()
         assert CANARY.encode() not in bytes(fl.artifacts.get(path))
         assert fl.artifact(job.id, "file.txt", organization="acme") == f"{CANARY}-file".encode()
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_sealing_is_refused_where_a_transaction_is_open_for_too_long(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sealing_texts, "PATIENCE", 0.2)
+    with engine(database_url, encryption_keys=FIRST) as fl:
+        fl.organizations.create("beta")
+        fl.job_type("work")(lambda ctx: None)
+        with fl.database.engine.connect() as holder, holder.begin():
+            fl.give("work", connection=holder)
+            pid = holder.scalar(select(func.pg_backend_pid()))
+            for organization in ("beta", "acme"):
+                fl.keys.enable(organization)
+            with pytest.raises(
+                StorageUnavailable, match=f"acme was sealed anew: 1 transaction has .*: pid {pid} in pg_"
+            ):
+                fl.keys.reencrypt("acme")
+            with pytest.raises(StorageUnavailable, match="Nothing of beta and 1 more with newer keys was sealed anew"):
+                fl.keys.reencrypt()
+        fl.keys.reencrypt("acme")
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_sealing_waits_for_nobody_whose_transaction_is_younger_than_the_key(database_url: str) -> None:
+    waits: list[float] = []
+    with engine(database_url, encryption_keys=FIRST) as fl:
+        fl.organizations.create("beta")
+        fl.job_type("work")(lambda ctx, text: None)
+        fl.give("work", parameters={"text": CANARY})
+        fl.keys.enable("acme")
+        with fl.database.engine.connect() as holder, holder.begin():
+            fl.give("work", parameters={"text": "other"}, connection=holder)
+            fl.keys.reencrypt("acme", on_wait=waits.append)
+            assert waits == []
+            assert CANARY not in dump(fl)
+
+
+@pytest.mark.parametrize("login", ["jobs", "workers"])
+def test_of_another_login_s_transaction_nobody_knows_how_young_it_is(
+    postgres_url: str, login: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sealing_texts, "PATIENCE", 0.2)
+    with bound_logins(postgres_url) as urls, engine(urls["jobs"], encryption_keys=FIRST) as fl:
+        fl.keys.enable("acme")
+        with psycopg.connect(plain(urls[login])) as holder:
+            holder.execute(f"SET ROLE {Role.WORKER}")
+            holder.execute("LOCK TABLE fairlane_jobs IN ROW EXCLUSIVE MODE")
+            refused = nullcontext() if login == "jobs" else pytest.raises(StorageUnavailable, match="1 transaction has")
+            with refused:
+                fl.keys.reencrypt("acme")
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_sealing_of_all_begins_with_the_oldest_key_so_that_less_is_held_up(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sealing_texts, "PATIENCE", 0.2)
+    with engine(database_url, encryption_keys=FIRST) as fl:
+        fl.organizations.create("beta")
+        fl.job_type("work")(lambda ctx, text: None)
+        for organization in ("acme", "beta"):
+            fl.give("work", organization=organization, parameters={"text": f"{CANARY}-{organization}"})
+        fl.keys.enable("beta")
+        with fl.database.engine.connect() as holder, holder.begin():
+            fl.give("work", parameters={"text": "other"}, connection=holder)
+            fl.keys.enable("acme")
+            with pytest.raises(StorageUnavailable, match="Nothing of acme was"):
+                fl.keys.reencrypt()
+            assert f"{CANARY}-beta" not in dump(fl)
+            assert f"{CANARY}-acme" in dump(fl)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_nothing_is_said_of_a_wait_for_who_writes_for_a_moment(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    with engine(database_url, encryption_keys=FIRST) as fl:
+        fl.job_type("work")(lambda ctx: None)
+        with fl.database.engine.connect() as holder:
+            fl.give("work", connection=holder)
+            fl.keys.enable("acme")
+            monkeypatch.setattr(time, "sleep", lambda _: holder.rollback())
+            fl.keys.reencrypt("acme", on_wait=waits.append)
+    assert waits == []

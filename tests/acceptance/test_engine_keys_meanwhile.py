@@ -11,7 +11,6 @@ from sqlalchemy import Connection, select
 
 from fairlane import JobContext, JobStatus, Snooze
 from fairlane.control import keys, sealing_texts
-from fairlane.domain.errors import StorageUnavailable
 from fairlane.registry.keyring import MAX_AGE
 from fairlane.store.statements import keys as statements
 from fairlane.store.tables import artifacts, results
@@ -228,21 +227,6 @@ def test_a_file_that_was_on_its_way_when_the_key_came_is_stored_sealed(
         with fl.database.engine.connect() as connection:
             (path,) = connection.execute(select(artifacts.c.path)).scalars()
         assert CANARY.encode() not in bytes(fl.artifacts.get(path))
-
-
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-def test_sealing_is_refused_where_a_transaction_is_open_for_too_long(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sealing_texts, "PATIENCE", 0.2)
-    with engine(database_url, encryption_keys=FIRST) as fl:
-        fl.job_type("work")(lambda ctx: None)
-        fl.keys.enable("acme")
-        with fl.database.engine.connect() as holder, holder.begin():
-            fl.give("work", connection=holder)
-            with pytest.raises(StorageUnavailable, match="Nothing of acme was sealed anew: 1 transactions"):
-                fl.keys.reencrypt("acme")
-        fl.keys.reencrypt("acme")
 
 
 def _waiting(connection: Connection) -> int:

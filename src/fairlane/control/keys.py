@@ -29,7 +29,7 @@ from fairlane.store.tables import AnyRow, organization_keys
 from fairlane.store.transaction import Database
 
 # Seconds from a change of keys to when whoever goes by what was before writes already: as long as keys are kept, and as
-# long again for a transaction that had asked just before. Those that write then, waiting for locks, are outlasted.
+# long again for a transaction that had asked just before. Those that write then are outlasted; later ones go by it.
 SETTLING: Final = 2 * MAX_AGE
 
 
@@ -174,15 +174,16 @@ class Keys:
         goes in small batches, beside workers that run. A file is stored once more, and clean-up deletes the old one.
 
         Before it begins with an organization it waits until the newest version of its key is ten seconds old, and on
-        PostgreSQL then for whoever is writing: until then others may still store what it would pass by.
+        PostgreSQL then for whoever is writing since before that: others may still store what it would pass by.
 
         Args:
             organization: None = all that have a key.
-            on_wait: called before it waits, with for how many seconds at most.
+            on_wait: called before it waits for longer than a moment, with for how many seconds at most.
 
         Raises:
             OrganizationNotFound
-            StorageUnavailable: the database is away; or a transaction has been writing for more than a minute.
+            StorageUnavailable: the database is away; or a transaction from before a key goes on for more than a minute.
+                Organizations with older keys were sealed anew.
             ConfigurationError: the organization has no key, or it can't be used here; or, once all else is done, files
                 are not in the artifact storage of this process.
         """
@@ -195,8 +196,8 @@ class Keys:
             else self._database.read(statements.sealed_organizations, of=EVERYONE)
         )
         done = missing = 0
-        for one in given:
-            self._settle(one, on_wait)
+        for place, one in enumerate(given):
+            self._settle(given[place:], on_wait)
             texts, files = self._reencrypt(one, user)
             done, missing = done + texts + files.done, missing + files.missing
         if missing:
@@ -206,8 +207,9 @@ class Keys:
             )
         return done
 
-    def _settle(self, organization: str, on_wait: Callable[[float], object] | None) -> None:
-        """Wait until all processes go by the newest version of the key, if it can be used here."""
+    def _settle(self, organizations: Sequence[str], on_wait: Callable[[float], object] | None) -> None:
+        """Wait until nobody goes by what was before the first one's key, if it can be used here; others' are newer."""
+        organization = organizations[0]
         self._usable(organization)
 
         def left(connection: Connection) -> float:
@@ -220,7 +222,7 @@ class Keys:
             if on_wait is not None:
                 on_wait(seconds)
             time.sleep(seconds)
-        outlast_writers(self._database, organization, on_wait)
+        outlast_writers(self._database, organizations, max(0.0, -seconds), on_wait)
 
     def _usable(self, organization: str) -> Ring:
         """The keys as they are now.

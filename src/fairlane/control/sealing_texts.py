@@ -1,7 +1,7 @@
 """Texts sealed anew: those under older versions of an organization's key, and those from before it had one."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection
@@ -11,6 +11,7 @@ from fairlane.domain.sealing import is_sealed
 from fairlane.registry.sealing import KeyNotHere, Ring, Unreadable
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import keys, sealed_texts
+from fairlane.store.statements.keys import Writer
 from fairlane.store.statements.sealed_texts import Sealed
 from fairlane.store.transaction import Database
 
@@ -50,25 +51,47 @@ def seal_texts(connection: Connection, ring: Ring, where: Sealed, after: tuple[A
     return Batch(changed, found[-1].key if len(found) == BATCH else None)
 
 
-def outlast_writers(database: Database, organization: str, on_wait: Callable[[float], object] | None) -> None:
-    """Wait until all transactions have ended that are writing now: they may go by keys from before they began to wait.
+def outlast_writers(
+    database: Database, organizations: Sequence[str], seconds: float, on_wait: Callable[[float], object] | None
+) -> None:
+    """Wait until all transactions have ended that are writing now and began before the newest key had settled.
 
     Args:
-        on_wait: called before it waits, with for how many seconds at most.
+        organizations: the one that is about to be sealed anew, and those that would be after it.
+        seconds: how long ago the newest key of the first had settled.
+        on_wait: called before it waits for longer than a moment, with for how many seconds at most.
 
     Raises:
         StorageUnavailable: one goes on for longer than a minute.
     """
-    left = database.look(keys.writers, of=EVERYONE)
+
+    def look() -> frozenset[Writer]:
+        return database.read(lambda connection: keys.writers(connection, seconds), of=EVERYONE)
+
+    left = look()
+    if left:  # on a busy database there is always somebody, and mostly gone in a moment
+        time.sleep(_LOOK)
+        left &= look()
     if left and on_wait is not None:
         on_wait(PATIENCE)
     since = time.monotonic()
     while left:
         if time.monotonic() - since > PATIENCE:
-            raise StorageUnavailable(
-                f"Nothing of {organization} was sealed anew: {len(left)} transactions in the database have been "
-                f"writing for more than {PATIENCE:.0f} s, and may yet leave what is not sealed. See pg_stat_activity "
-                "for which; end them, or run it again when they have ended."
-            )
+            raise StorageUnavailable(_refusal(organizations, left))
         time.sleep(_LOOK)
-        left &= database.look(keys.writers, of=EVERYONE)
+        left &= look()
+
+
+def _refusal(organizations: Sequence[str], left: Collection[Writer]) -> str:
+    first, *others = organizations
+    whose = f"{first} and {len(others)} more with newer keys" if others else first
+    number = "1 transaction has" if len(left) == 1 else f"{len(left)} transactions have"
+    pids = sorted(one.pid for one in left if one.pid is not None)
+    known = [f"pid {', '.join(map(str, pids))} in pg_stat_activity"] if pids else []
+    prepared = len(left) - len(pids)
+    known += [f"{prepared} in pg_prepared_xacts"] if prepared else []
+    return (
+        f"Nothing of {whose} was sealed anew: {number} been writing in the database for more than {PATIENCE:.0f} s, "
+        f"and may yet leave what is not sealed: {' and '.join(known)}. End what is open there, or run it again when it "
+        "has ended."
+    )

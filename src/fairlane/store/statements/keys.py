@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, func, select, text, update
 
@@ -12,14 +12,23 @@ from fairlane.store.tables import AnyRow, organization_keys
 
 _KEYS = organization_keys.c
 # Whoever has written to a table, or locked rows of it, holds these to the end of their transaction; also while they
-# wait for a row. Locks say which database they are of, everybody may read them, and prepared transactions have theirs.
-# Of tables only: a VACUUM holds such locks on indexes.
+# wait for a row. Locks say which database they are of, everybody may read them, and prepared transactions have theirs,
+# without a pid. Of tables only: a VACUUM holds such locks on indexes. When a transaction began is told of sessions of
+# the same login, and to who may see all; of whatever it is not told may have begun before.
 _WRITERS: Final = text("""
-SELECT DISTINCT virtualtransaction FROM pg_locks
+SELECT DISTINCT virtualtransaction, pid FROM pg_locks LEFT JOIN pg_stat_activity USING (pid)
 WHERE locktype = 'relation' AND mode IN ('RowExclusiveLock', 'RowShareLock')
   AND relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relname LIKE 'fairlane!_%' ESCAPE '!')
   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND (xact_start IS NULL OR xact_start < clock_timestamp() - make_interval(secs => :seconds))
 """)
+
+
+class Writer(NamedTuple):
+    """A transaction that writes; `pid`: of its session, None for a prepared one, which has none."""
+
+    transaction: str
+    pid: int | None
 
 
 def of(connection: Connection, organizations: Collection[str]) -> Sequence[AnyRow]:
@@ -31,12 +40,19 @@ def of(connection: Connection, organizations: Collection[str]) -> Sequence[AnyRo
     ).all()
 
 
-def writers(connection: Connection) -> frozenset[str]:
-    """The transactions that write, or may be about to, in this database.
+def writers(connection: Connection, seconds: float) -> frozenset[Writer]:
+    """The transactions that write, or may be about to, in this database, but for those known to have begun later.
 
     On SQLite none: one writes at a time, so that whoever comes to write has all that was written before.
+
+    Args:
+        connection: in a transaction, the rest of which has the login's own eyes.
+        seconds: how long ago a transaction must have begun to be told; 0 = whenever.
     """
-    return frozenset(connection.execute(_WRITERS).scalars()) if not is_sqlite(connection) else frozenset()
+    if is_sqlite(connection):
+        return frozenset()
+    connection.exec_driver_sql("SET LOCAL ROLE NONE")  # the roles see no other sessions, not even of their own login
+    return frozenset(Writer(*row) for row in connection.execute(_WRITERS, {"seconds": seconds}))
 
 
 def lock(connection: Connection, organization: str) -> Sequence[AnyRow]:
@@ -90,12 +106,12 @@ def destroy(connection: Connection, now: datetime, organization: str) -> int:
 
 
 def sealed_organizations(connection: Connection) -> Sequence[str]:
-    """The organizations that have a key in use."""
+    """The organizations that have a key in use, the one whose newest is the oldest first."""
     return connection.scalars(
         select(_KEYS.organization_id)
         .where(_KEYS.state == KeyState.ACTIVE)
-        .distinct()
-        .order_by(_KEYS.organization_id)
+        .group_by(_KEYS.organization_id)
+        .order_by(func.max(_KEYS.created_at), _KEYS.organization_id)
         .execution_options(fairlane_across="operator reads")
     ).all()
 
