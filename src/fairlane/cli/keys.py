@@ -107,7 +107,7 @@ def reencrypt(
 
 
 def _say_wait(seconds: float) -> None:
-    say(f"Waiting {seconds:.0f} s, until all processes go by the newest key …")
+    say(f"Waiting up to {seconds:.0f} s, until no process and no transaction goes by what was before the newest key …")
 
 
 def _print_key(key: OrganizationKey, more: str, *, as_json: bool) -> None:
