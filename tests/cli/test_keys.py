@@ -53,8 +53,8 @@ def test_a_key_is_made_rotated_listed_and_destroyed(run: Run, fl: Fairlane, monk
 def test_check_and_top_tell_of_workers_that_lack_a_key(run: Run, fl: Fairlane, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAIRLANE_ENCRYPTION_KEYS", FIRST)
 
-    def introduce(name: str, *locked: str) -> None:
-        card = WorkerCard(uuid4(), name, None, ("greet", "fail"), 4)
+    def introduce(name: str, *locked: str, queues: tuple[str, ...] | None = None) -> None:
+        card = WorkerCard(uuid4(), name, queues, ("greet", "fail"), 4)
         fl.database.write(lambda connection: workers.register(connection, fl.database.clock, card, 600.0), of=EVERYONE)
         fl.database.write(lambda connection: workers.tell_locked(connection, card.id, locked), of=EVERYONE)
 
@@ -66,9 +66,17 @@ def test_check_and_top_tell_of_workers_that_lack_a_key(run: Run, fl: Fairlane, m
     introduce("one", "acme")
     assert found(code=1) == [f"No live worker can use the encryption key of acme, and its jobs wait: one; {remedy}"]
     assert "lacks the key of 1 organization\n" in run("top", "--once").stdout
+    introduce("three", queues=("default",))
+    alone = (
+        "1 of 2 live workers can't use the encryption key of acme, and of its jobs those wait that no other claims: one"
+    )
+    assert found(code=1) == [f"{alone}; {remedy}"]
     introduce("two")
-    some = "1 of 2 live workers can't use the encryption key of acme and leave its jobs to others: one"
+    some = "1 of 3 live workers can't use the encryption key of acme and leave its jobs to others: one"
     assert found(code=0) == [f"{some}; {remedy}"]
+    (leaving,) = (one for one in fl.reads.workers() if one.name == "two")
+    fl.database.write(lambda connection: workers.request_drain(connection, leaving.id), of=EVERYONE)
+    assert len(found(code=1)) == 1
 
 
 def test_check_tells_of_what_was_stored_before_there_was_a_key(

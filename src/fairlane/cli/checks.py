@@ -19,6 +19,7 @@ from fairlane.cli import options as o
 from fairlane.cli.output import console, number_of, plain, print_json, some_of
 from fairlane.cli.session import engine, start_of, target_of
 from fairlane.config import WebSettings, is_secret, what_is_wrong
+from fairlane.domain.metrics import are_stood_in_for
 from fairlane.domain.redact import safe_url
 from fairlane.registry.artifacts import folder_of
 from fairlane.registry.directory import StoredDirectory
@@ -219,20 +220,21 @@ def _keys_of_workers(fl: Fairlane) -> Iterator[Finding]:
     alike: dict[tuple[str, ...], list[str]] = {}
     for organization, names in fl.reads.lacking_keys().items():
         alike.setdefault(names, []).append(organization)
-    alive = len(fl.reads.workers())
+    alive = fl.reads.workers()
     for names, organizations in alike.items():
-        remedy = (
-            "start them with its master key in FAIRLANE_ENCRYPTION_KEYS; its name is in: "
-            f"fairlane keys list -o {shlex.quote(organizations[0])}"
-        )
+        where = f"fairlane keys list -o {shlex.quote(organizations[0])}"
+        remedy = f"start them with its master key in FAIRLANE_ENCRYPTION_KEYS; its name is in: {where}"
         whose, who = some_of(organizations), some_of(names)
-        if len(names) < alive:
-            of_all = f"{len(names):,} of {number_of(alive, 'live worker')}"
-            sentence = f"{of_all} can't use the encryption key of {whose} and leave its jobs to others: {who}; {remedy}"
-            yield Finding("keys", Grade.NOTE, sentence)
+        lacking = [one for one in alive if one.name in names]
+        is_done = are_stood_in_for(lacking, [one for one in alive if one not in lacking])
+        what = f"{len(names):,} of {number_of(len(alive), 'live worker')} can't use the encryption key of {whose}"
+        if is_done:
+            what += " and leave its jobs to others"
+        elif len(lacking) < len(alive):
+            what += ", and of its jobs those wait that no other claims"
         else:
-            sentence = f"No live worker can use the encryption key of {whose}, and its jobs wait: {who}; {remedy}"
-            yield Finding("keys", Grade.WRONG, sentence)
+            what = f"No live worker can use the encryption key of {whose}, and its jobs wait"
+        yield Finding("keys", Grade.NOTE if is_done else Grade.WRONG, f"{what}: {who}; {remedy}")
 
 
 def _application(fl: Fairlane, app: str | None) -> Iterator[Finding]:

@@ -1,6 +1,6 @@
 """The numbers that people watch (R15), and the rows of `fairlane top`."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -94,6 +94,17 @@ class WorkerView:
     def is_silent(self) -> bool:
         """Whether more than half of its lease is over: one that works sends a heartbeat long before."""
         return self.silent > self.lease_left
+
+    def claims(self, queue: str | None, job_type: str) -> bool:
+        """Whether it goes on claiming jobs of this type from this queue; None = from each."""
+        goes_on = not (self.stopping or self.drain_requested)
+        return goes_on and job_type in self.job_types and (self.queues is None or queue in self.queues)
+
+
+def are_stood_in_for(workers: Collection[WorkerView], others: Collection[WorkerView]) -> bool:
+    """Whether, of all that these workers claim, each is claimed by one of the others as well."""
+    claimed = {(queue, name) for one in workers for queue in one.queues or [None] for name in one.job_types}
+    return all(any(other.claims(*what) for other in others) for what in claimed)
 
 
 @dataclass(frozen=True, slots=True)
