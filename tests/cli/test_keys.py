@@ -9,8 +9,9 @@ from sqlalchemy import update
 
 from fairlane import Fairlane
 from fairlane.control import keys
+from fairlane.domain.sealing import is_sealed
 from fairlane.store.row_security import EVERYONE
-from fairlane.store.statements import workers
+from fairlane.store.statements import sealed_texts, workers
 from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.tables import organization_keys
 from tests.cli.conftest import Run
@@ -86,7 +87,7 @@ def test_check_tells_of_what_was_stored_before_there_was_a_key(
     monkeypatch.setattr(keys, "SETTLING", 0)
     fl.organizations.create("beta")
     for organization in ("acme", "beta"):
-        fl.submit("greet", organization=organization)
+        fl.submit("greet", organization=organization, parameters={"name": "a" * 1000})
     note = "What jobs of acme held before there was a key is open; seal it: fairlane keys reencrypt"
 
     def checked() -> str:
@@ -94,7 +95,17 @@ def test_check_tells_of_what_was_stored_before_there_was_a_key(
 
     assert note not in checked()
     run("keys", "enable", "-o", "acme")
-    assert note in checked()
+    seen: list[str] = []
+
+    def noting(text: str) -> bool:
+        seen.append(text)
+        return is_sealed(text)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sealed_texts, "is_sealed", noting)
+        assert note in checked()
+    assert seen
+    assert max(map(len, seen)) < 10  # of what may be long as little is read as tells
     run("jobs", "submit", "greet", "-o", "acme")
     run("keys", "reencrypt")
     assert "before there was a key" not in checked()
