@@ -271,6 +271,19 @@ def test_of_what_comes_late_either_the_room_is_told_or_who_catches_up(fl: Fairla
         assert keys(feed.look(ACME)) == ([(late.id, 1)] if those == [missed] else [])
 
 
+def test_what_others_have_filled_a_gap_with_hides_nothing_that_was_missed(fl: Fairlane, feed: Feed):
+    before = feed.position.high
+    for _ in range(6):
+        fl.submit_many([Submission("report", "other") for _ in range(100)])
+    missed = fl.submit("report", organization="acme")
+    here = feed.look(ACME).position
+    cursor = feed.cursors.seal(Position(here.high, ((before + 1, here.high),)))
+    for room in (ROOM, Room(RoomKind.JOB, "acme", missed.id)):
+        found = catch_up(fl.database, feed.cursors, room, cursor, here)
+        assert found is not None
+        assert [one.data["job_id"] for one in found.messages] == [str(missed.id)]
+
+
 def test_a_cursor_whose_rows_were_deleted_is_too_old(fl: Fairlane, feed: Feed):
     cursor = feed.cursors.seal(feed.position)
     jobs = {one: fl.submit("report", organization=one) for one in ("acme", "other")}

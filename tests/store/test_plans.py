@@ -22,6 +22,7 @@ from fairlane.domain.fairness import Lane, Quota
 from fairlane.domain.limits import Subject
 from fairlane.domain.outcomes import Completed, ErrorReport, Failed
 from fairlane.domain.statuses import JobStatus, Resolution
+from fairlane.domain.tail import Position
 from fairlane.domain.timeline import Cell, Grid
 from fairlane.store import burials
 from fairlane.store.clock import DatabaseClock
@@ -37,6 +38,7 @@ from fairlane.store.statements import (
     dead_letters,
     dependencies,
     doomed_files,
+    feed,
     graph,
     job_list,
     job_types,
@@ -56,6 +58,7 @@ from fairlane.store.statements import (
 from fairlane.store.statements.claim import Wanted
 from fairlane.store.statements.cleanup import Shelf
 from fairlane.store.statements.dead_letters import Letters
+from fairlane.store.statements.feed import Audience
 from fairlane.store.statements.finish import Finish, finish
 from fairlane.store.statements.lanes import Rung
 from fairlane.store.statements.transition import Ended
@@ -246,6 +249,12 @@ def letters(connection: Connection, fingerprint: str | None = None) -> object:
         before=(LATER, UUID(int=510_000)),
         limit=50,
     )
+
+
+def missed(connection: Connection) -> object:
+    """What an organization has missed behind the gaps of a cursor, near the end of the log."""
+    position = Position(50_400, ((49_000, 49_500), (50_000, 50_000)))
+    return feed.missed(connection, Audience(frozenset({"big"})), position, 50_500, 501)
 
 
 def page_of(connection: Connection, **wanted: Any) -> None:
@@ -518,6 +527,7 @@ CASES = {
     "old bulk actions": Case(
         lambda connection: bulk_actions.forget(connection, START + timedelta(minutes=1), 100), ("bulk_actions_ended",)
     ),
+    "what somebody missed": Case(missed, ("execution_log_pk", "jobs_"), ()),
     "new edges": Case(lambda connection: dependencies.look_at_new_edges(connection, LATER, {}), ("job_parents_new",)),
 }
 
@@ -579,6 +589,14 @@ def test_claim_passes_over_nothing_before_a_rung_s_beginning(filled: Database, g
         assert sum("Index Cond" in one and beginning in one for one in conditions) == 1
     for number in reads:
         assert "LockRows" in lines[number - 1], "LIMIT has to end the read of a rung; a sort would read all of it"
+
+
+@pytest.mark.parametrize("generic", [False, True], ids=["for its parameters", "for any parameters"])
+def test_what_somebody_missed_is_looked_for_at_the_end_of_the_log(filled: Database, generic: bool) -> None:
+    lines = plans(filled, missed, generic=generic)[-1].splitlines()
+    (log,) = [number for number, line in enumerate(lines) if " on fairlane_execution_log" in line]
+
+    assert "Index Cond: ((id >= " in lines[log + 1]
 
 
 def test_clean_up_reads_a_shelf_from_where_it_is(filled: Database) -> None:

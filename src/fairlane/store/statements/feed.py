@@ -102,11 +102,12 @@ def entries(
 
 def missed(connection: Connection, audience: Audience, position: Position, up_to: int, most: int) -> Sequence[AnyRow]:
     """Rows up to a number, there now, that a reader at the position had not read, ascending; no more than `most`."""
-    late = come_late(connection, position.gaps, most)
-    new = and_(execution_log.c.id > position.high, execution_log.c.id <= up_to)
+    number = execution_log.c.id
+    unread = or_(number > position.high, *(number.between(first, last) for first, last in position.gaps))
     heard = (
         select(execution_log)
-        .where(or_(new, execution_log.c.id.in_(late)), _heard(audience))
+        # One range of the key, as nobody plans with so many: all else would be a filter on the whole log.
+        .where(number.between(position.first_missing, up_to), unread, _heard(audience))
         .order_by(execution_log.c.id)
         .limit(most)
         .subquery()
