@@ -178,35 +178,93 @@ async def test_who_caught_up_in_a_stream_with_what_just_happened_does_not_catch_
             assert (await reader.next())["data"]["job_id"] == str(new.id)
 
 
+class HeldUp:
+    """A look that has found something, or has begun, and then waits for `goes_on`; `enters`: somebody else waits."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, *, finds: bool) -> None:
+        self.is_there, self.enters, self.goes_on = threading.Event(), threading.Event(), threading.Event()
+        look, enter = Feed.look, Live.enter
+
+        def slowly(feed: Feed, audience: Any) -> Look:
+            found = look(feed, audience)
+            if bool(found.entries) >= finds and not self.is_there.is_set():
+                self.is_there.set()
+                assert self.goes_on.wait(PATIENCE)
+            return found
+
+        async def noted(live: Live, *asked: Any) -> Entered:
+            self.enters.set()
+            return await enter(live, *asked)
+
+        patch.setattr(Feed, "look", slowly)
+        patch.setattr(Live, "enter", noted)
+
+
 async def test_who_enters_a_room_while_it_is_about_to_be_told_is_told_once(
     api: Api, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ):
     watcher = await connect(api)
     cursor = (await watcher.subscribe(organization="acme"))["cursor"]
-    has_found, enters = threading.Event(), threading.Event()
-    look, enter = Feed.look, Live.enter
-
-    def slowly(self: Feed, audience: Any) -> Look:
-        found = look(self, audience)
-        if found.entries and not has_found.is_set():
-            has_found.set()
-            assert enters.wait(PATIENCE)
-        return found
-
-    async def noted(self: Live, *asked: Any) -> Entered:
-        enters.set()
-        return await enter(self, *asked)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Feed, "look", slowly)
-        patch.setattr(Live, "enter", noted)
-        known = await asyncio.to_thread(api.fl.submit, "report", organization="acme")
-        assert await asyncio.to_thread(has_found.wait, PATIENCE)
-        back = await connect(api)
-        await back.subscribe(organization="acme", after=cursor)
+    held_up = HeldUp(monkeypatch, finds=True)
+    known = await asyncio.to_thread(api.fl.submit, "report", organization="acme")
+    assert await asyncio.to_thread(held_up.is_there.wait, PATIENCE)
+    back = await connect(api)
+    answer = asyncio.create_task(back.subscribe(organization="acme", after=cursor))
+    assert await asyncio.to_thread(held_up.enters.wait, PATIENCE)
+    held_up.goes_on.set()
+    await answer
     new = await asyncio.to_thread(api.fl.submit, "report", organization="acme")
     await back.until_status(new.id, "queued")
     assert [data["job_id"] for _, data in back.told] == [str(known.id), str(new.id)]
+
+
+async def test_who_enters_a_room_again_while_it_is_about_to_be_told_misses_nothing(
+    api: Api, connect: Connect, monkeypatch: pytest.MonkeyPatch
+):
+    watcher = await connect(api)
+    await watcher.subscribe(organization="acme")
+    held_up = HeldUp(monkeypatch, finds=True)
+    known = await asyncio.to_thread(api.fl.submit, "report", organization="acme")
+    assert await asyncio.to_thread(held_up.is_there.wait, PATIENCE)
+    answer = asyncio.create_task(watcher.subscribe(organization="acme"))
+    assert await asyncio.to_thread(held_up.enters.wait, PATIENCE)
+    held_up.goes_on.set()
+    assert (await answer)["snapshot"]["counts"]["queued"] == 1
+    new = await asyncio.to_thread(api.fl.submit, "report", organization="acme")
+    await watcher.until_status(new.id, "queued")
+    assert [data["job_id"] for _, data in watcher.told] == [str(known.id), str(new.id)]
+
+
+async def test_who_loses_the_right_while_a_look_is_on_its_way_is_not_let_in(
+    api: Api, connect: Connect, monkeypatch: pytest.MonkeyPatch
+):
+    membership = api.app.state.web.live._membership
+    for organization in ("acme", "other"):
+        api.fl.members.add(organization, "both")
+    session = api.fl.users.principal(api.fl.users.redeem(api.fl.users.link(api.fl.users.create("both").id)))
+    assert session is not None
+    assert session.credential is not None
+    watcher = await connect(api, ticket=api.fl.tickets.create(session.credential))
+    await watcher.subscribe(organization="other")
+    held_up = HeldUp(monkeypatch, finds=False)
+    assert await asyncio.to_thread(held_up.is_there.wait, PATIENCE)
+    answer = asyncio.create_task(watcher.subscribe(organization="acme"))
+    assert await asyncio.to_thread(held_up.enters.wait, PATIENCE)
+    await asyncio.to_thread(api.fl.members.remove, "acme", "both")
+    # Of two looks the second has begun when it was so.
+    for _ in range(2):
+        since = time.monotonic()
+        await eventually(lambda: membership.memberships_checked > since)  # noqa: B023 - awaited here
+    held_up.goes_on.set()
+    assert (await answer)["error"]["status"] == 404
+    assert watcher.told == [("revoked", {"room": "org:acme"})]
+
+
+async def test_who_is_about_to_be_closed_enters_no_room(api: Api, connect: Connect):
+    watcher = await connect(api)
+    (client,) = api.app.state.web.live.hub.clients
+    client.is_ending = True  # as if much waited for it
+    assert (await watcher.subscribe(organization="acme"))["error"]["status"] == 404
 
 
 async def test_operators_go_on_in_a_stream_where_their_socket_was(api: Api, connect: Connect):

@@ -162,15 +162,18 @@ class Live:
             JobNotFound: it may no longer be seen, or the client is gone.
         """
         await self._started()
+        if client.is_ending or not client.is_open:  # nobody would take it out of the room again
+            raise JobNotFound("The connection is gone.")
         room = opened.room
-        # What a look that is on its way has found it is told before the client is in it; behind that, all.
-        async with self._looking:
-            if not client.is_open:  # nobody would take it out of the room again
-                raise JobNotFound("The connection is gone.")
+        # Before it waits for anything: who loses the right meanwhile is taken out again, and then not let in below.
+        if room not in client.rooms:
             client.hold(room)
             self.hub.enter(client, room)
-            position = self._position
         try:
+            # What a look that is on its way tells it meanwhile is older than what is read below, and is forgotten.
+            async with self._looking:
+                client.hold(room)
+                position = self._position
             missed = None
             if after is not None:
                 known = (self._database, self._feed.cursors, room, after, position)
