@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import create_engine, make_url
 
 from fairlane import Job, StorageUnavailable, Submission
 from fairlane.domain.events import DeadLetterAlert, QueueLimitWarning
@@ -265,6 +266,30 @@ async def test_who_is_about_to_be_closed_enters_no_room(api: Api, connect: Conne
     (client,) = api.app.state.web.live.hub.clients
     client.is_ending = True  # as if much waited for it
     assert (await watcher.subscribe(organization="acme"))["error"]["status"] == 404
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_who_was_away_when_a_transaction_ended_that_is_older_than_the_node_begins_anew(
+    api: Api, connect: Connect
+):
+    engine = create_engine(make_url(api.fl.database.url).set(drivername="postgresql+psycopg"))
+    with engine.connect() as stranger:
+        api.fl.submit("report", organization="acme", connection=stranger)
+        await connect(api)  # the node goes on
+        watcher = await connect(api)
+        cursors = [(await watcher.subscribe(organization="acme"))["cursor"]]
+        known = await asyncio.to_thread(api.fl.submit, "report", organization="acme")
+        await watcher.until_status(known.id, "queued")
+        cursors.append(watcher.told[-1][1]["cursor"])
+        await watcher.__aexit__()
+        stranger.commit()
+    engine.dispose()
+    await eventually(lambda: api.app.state.web.live._feed.is_warm)
+    back = await connect(api)
+    answers = [await back.subscribe(organization="acme", after=cursor) for cursor in cursors]
+    assert [one["reset"] for one in answers] == [True, True]
+    assert answers[-1]["snapshot"]["counts"]["queued"] == 2
+    assert (await back.subscribe(organization="acme", after=answers[-1]["cursor"]))["reset"] is False
 
 
 async def test_operators_go_on_in_a_stream_where_their_socket_was(api: Api, connect: Connect):

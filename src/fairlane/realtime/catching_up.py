@@ -52,7 +52,7 @@ def catch_up(database: Database, cursors: Cursors, room: Room, after: str, here:
 
 def _rows(connection: Connection, room: Room, position: Position, here: Position) -> Sequence[AnyRow] | None:
     end = statements.newest(connection)
-    # From another database, or from this one before it was set back.
+    # From another database, from this one before it was set back, or from a node that could not know (`Vague`).
     if position.high > max(end, statements.highest_floor(connection)):
         return None
     if _floor(connection, room) >= position.first_missing:

@@ -19,6 +19,7 @@ _GAPS: Final = 16  # that a cursor holds at most
 _PLAIN: Final = 59  # bytes, of which 16 gaps near each other take that many; 116 characters when sealed
 _LONGEST: Final = 2_000  # characters
 _PURPOSE: Final = b"fairlane feed cursor of one length"
+_BEYOND: Final = Position(2**63 - 1)  # no log has that number: `catch_up` takes nobody on from there
 
 
 class Cursors:
@@ -55,6 +56,14 @@ class Cursors:
             first, last = last + start, last + start + size - 1
             gaps.append((first, last))
         return Position(high, tuple(gaps))
+
+
+class Vague(Cursors):
+    """Makes cursors where nobody knows what their holders miss: whoever comes back with one begins anew."""
+
+    def seal(self, position: Position) -> str:
+        """One that says nothing of the position."""
+        return super().seal(_BEYOND)
 
 
 def _plain(position: Position) -> bytes:

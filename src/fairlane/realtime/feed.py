@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from fairlane.domain.sealing import Field
 from fairlane.domain.statuses import JobStatus
 from fairlane.domain.tail import Position, Range, Tail, Taken
-from fairlane.realtime.cursors import Cursors
+from fairlane.realtime.cursors import Cursors, Vague
 from fairlane.registry.keyring import Keyring
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import feed as statements
@@ -84,12 +84,14 @@ class Feed:
         self._is_lost = False  # a stranger has ended, and no room was told yet
         self._settled = 0.0
         self._cursors: Cursors | None = None
+        self._vague: Cursors | None = None
 
     @property
     def cursors(self) -> Cursors:
-        """Those of all nodes."""
-        assert self._cursors is not None, "it was started"
-        return self._cursors
+        """Those of all nodes; until it is warm, vague ones, as what lies below where it began may still come."""
+        cursors = self._cursors if self.is_warm else self._vague
+        assert cursors is not None, "it was started"
+        return cursors
 
     @property
     def position(self) -> Position:
@@ -104,7 +106,8 @@ class Feed:
     def start(self) -> None:
         """Begin at the end of the log."""
         key = self._database.write(statements.cursor_key, of=EVERYONE) if self._cursors is None else None
-        self._cursors = Cursors(key) if key is not None else self._cursors
+        if key is not None:
+            self._cursors, self._vague = Cursors(key), Vague(key)
         tail = Tail(self._database.look(statements.newest, of=EVERYONE))
         strangers = self._database.look(statements.writers, of=EVERYONE)
         alerts = self._database.look(lambda c: statements.newest_alerts(c, _MOST_ALERTS), of=EVERYONE)

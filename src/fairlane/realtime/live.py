@@ -173,10 +173,10 @@ class Live:
             # What a look that is on its way tells it meanwhile is older than what is read below, and is forgotten.
             async with self._looking:
                 client.hold(room)
-                position = self._position
+                position, cursors = self._position, self._feed.cursors
             missed = None
             if after is not None:
-                known = (self._database, self._feed.cursors, room, after, position)
+                known = (self._database, cursors, room, after, position)
                 missed = await self.ask(opened.place, catch_up, *known)
             snapshot = await self.ask(opened.place, opened.snapshot) if missed is None else None
             if room not in client.rooms:
@@ -184,7 +184,7 @@ class Live:
         except BaseException:
             self.hub.leave(client, room)
             raise
-        cursor = self._feed.cursors.seal(position) if missed is None else missed.cursor
+        cursor = cursors.seal(position) if missed is None else missed.cursor
         is_reset = after is not None and missed is None
         told = Subscribed(room=room.name, cursor=cursor, snapshot=snapshot, reset=is_reset)
         self.hub.strays += missed.strays if missed is not None else 0
