@@ -44,11 +44,12 @@ class Log:
             case "roll back":
                 self.end(which, commits=False)
 
-    def look(self, tail: Tail) -> tuple[list[int], Position, dict[int, Position]]:
+    def look(self, tail: Tail, most: int = 1_000) -> tuple[list[int], Position, dict[int, Position]]:
         """One look as the feed takes it; the numbers read, where it then stands, and where after each."""
-        late = [one for one in sorted(self.visible) if within(one, tail.gaps)]
-        fresh = [one for one in sorted(self.visible) if one > tail.high]
-        taken = tail.take(late, ranges(fresh))
+        late = [one for one in sorted(self.visible) if within(one, tail.gaps)][:most]
+        is_all = len(late) < most
+        fresh = [one for one in sorted(self.visible) if one > tail.high][:most] if is_all else []
+        taken = tail.take(late, ranges(fresh), is_all=is_all)
         read = late + fresh
         return read, tail.position, {one: taken.after(one) for one in read}
 
@@ -83,7 +84,7 @@ def test_every_number_that_appears_is_read_once(steps: list[tuple[str, int]]):
     log, tail, read = Log(), Tail(0), list[int]()
     for step in steps:
         if step[0] == "look":
-            read += log.look(tail)[0]
+            read += log.look(tail, step[1] + 1)[0]
         elif step[0] == "settle":
             tail.settle(frozenset(log.open))
         else:
@@ -95,19 +96,19 @@ def test_every_number_that_appears_is_read_once(steps: list[tuple[str, int]]):
     assert len(read) == len(set(read))
 
 
-@given(steps, steps)
+@given(steps, steps, st.integers(1, 9))
 def test_whoever_comes_back_to_any_position_misses_exactly_what_was_not_read(
-    before: list[tuple[str, int]], after: list[tuple[str, int]]
+    before: list[tuple[str, int]], after: list[tuple[str, int]], most: int
 ):
     log, tail, read = Log(), Tail(0), set[int]()
     for step in before:
         if step[0] == "look":
-            read |= set(log.look(tail)[0])
+            read |= set(log.look(tail, most)[0])
         elif step[0] == "settle":
             tail.settle(frozenset(log.open))
         else:
             log.step(step)
-    numbers, end, positions = log.look(tail)
+    numbers, end, positions = log.look(tail, most)
     for step in after:
         log.step(step)
     for one in numbers:
@@ -148,3 +149,12 @@ def test_what_comes_late_is_cut_out_of_its_gap():
     taken = tail.take([4, 5], [])
     assert taken.gaps == ((1, 3), (6, 9))
     assert taken.after(4) == Position(10, ((1, 3), (5, 5), (6, 9)))
+
+
+def test_a_gap_that_is_closed_is_kept_until_all_that_came_of_it_was_taken():
+    tail = Tail(0)
+    tail.take((), [(10, 10)])
+    tail.settle(frozenset({"a"}))
+    tail.settle(frozenset())
+    assert tail.take([4, 5], [], is_all=False).gaps == ((1, 3), (6, 9))
+    assert tail.take([7], []).gaps == ()

@@ -171,6 +171,27 @@ def test_a_transaction_held_open_holds_up_nobody_and_is_told_when_it_commits(
         engine.dispose()
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_more_than_a_look_takes_of_what_comes_late_is_left_to_the_next(
+    fl: Fairlane, feed: Feed, others: Any, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("fairlane.realtime.feed._MOST_NUMBERS", 3)
+    held = others()
+    late = [fl.submit("report", organization="acme", connection=held) for _ in range(7)]
+    soon = fl.submit("report", organization="acme")
+    assert keys(feed.look(ACME)) == [(soon.id, 1)]
+    held.commit()
+    new = fl.submit("report", organization="acme")
+    looks = []
+    for _ in range(4):
+        feed._settled = 0.0  # the gap is closed before each
+        looks.append(feed.look(ACME))
+    told = [late[:3], late[3:6], [late[6], new], []]
+    assert [keys(one) for one in looks] == [[(one.id, 1) for one in those] for those in told]
+    assert [one.has_more for one in looks] == [True, True, False, False]
+    assert feed.position.gaps == ()
+
+
 def test_numbers_of_other_databases_transactions_are_not_waited_for(postgres_url: str, postgres_server: str):
     with Fairlane(Settings(url=postgres_url, artifacts_url="memory:///")) as fl:
         fl.job_type("report", dedup_window=0)(report)

@@ -93,16 +93,16 @@ class Tail:
         """Where it stands."""
         return Position(self.high, self.gaps)
 
-    def take(self, came: Sequence[int], fresh: Iterable[Range]) -> Taken:
+    def take(self, came: Sequence[int], fresh: Iterable[Range], *, is_all: bool = True) -> Taken:
         """Take what a look has seen; then forget the gaps that `settle` had found to be closed before that look.
 
         Args:
             came: numbers from its gaps, ascending.
             fresh: ranges above `high`, ascending.
+            is_all: whether no others from its gaps were there; else it forgets none of them yet.
         """
         before = self.high
-        over = {id(gap) for gap in self._gaps if gap.writers is not None and not gap.writers}
-        kept = [gap for gap in self._gaps if id(gap) not in over]
+        kept = [gap for gap in self._gaps if not is_all or gap.writers is None or gap.writers]
         for number in came:
             kept = [part for gap in kept for part in _cut(gap, number)]
         for first, last in fresh:

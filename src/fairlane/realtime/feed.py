@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from fairlane.domain.sealing import Field
 from fairlane.domain.statuses import JobStatus
-from fairlane.domain.tail import Position, Range, Tail, Taken
+from fairlane.domain.tail import Position, Tail, Taken
 from fairlane.realtime.cursors import Cursors, Vague
 from fairlane.registry.keyring import Keyring
 from fairlane.store.row_security import EVERYONE
@@ -143,11 +143,13 @@ class Feed:
     def _read(self, connection: Connection, audience: Audience) -> tuple[Look, _Known]:
         tail, before = self._known.tail.copy(), self._known.tail.position
         late = statements.come_late(connection, tail.gaps, _MOST_NUMBERS)
-        fresh = statements.fresh(connection, tail.high, _MOST_NUMBERS)
-        has_more = sum(last - first + 1 for first, last in fresh) >= _MOST_NUMBERS
-        if self._is_too_far(connection, fresh, has_more=has_more):
+        is_all = len(late) < _MOST_NUMBERS
+        # Behind all that came late: of a job some of it may be from before.
+        fresh = statements.fresh(connection, tail.high, _MOST_NUMBERS) if is_all else []
+        has_more = not is_all or sum(last - first + 1 for first, last in fresh) >= _MOST_NUMBERS
+        if self._is_too_far(connection, fresh[-1][1] if fresh else tail.high, has_more=has_more):
             return self._jump(connection, audience)
-        taken = tail.take(late, fresh)
+        taken = tail.take(late, fresh, is_all=is_all)
         entries: Sequence[AnyRow] = ()
         if audience and (late or fresh):
             entries = statements.entries(connection, audience, taken.before, tail.high, late, MOST_ENTRIES)
@@ -156,10 +158,10 @@ class Feed:
         look = Look(before, taken, tail.position, entries, progress, alerts, has_more)
         return look, replace(known, tail=tail, seen=seen)
 
-    def _is_too_far(self, connection: Connection, fresh: Sequence[Range], *, has_more: bool) -> bool:
+    def _is_too_far(self, connection: Connection, high: int, *, has_more: bool) -> bool:
         if len(self._known.tail.gaps) > _MOST_GAPS:
             return True
-        return has_more and statements.newest(connection) - fresh[-1][1] > _TOO_FAR
+        return has_more and statements.newest(connection) - high > _TOO_FAR
 
     def _jump(self, connection: Connection, audience: Audience) -> tuple[Look, _Known]:
         tail = Tail(statements.newest(connection))

@@ -106,7 +106,7 @@ def missed(connection: Connection, audience: Audience, position: Position, up_to
     unread = or_(number > position.high, *(number.between(first, last) for first, last in position.gaps))
     heard = (
         select(execution_log)
-        # One range of the key, as nobody plans with so many: all else would be a filter on the whole log.
+        # In one range of the key, which bounds what is read, whatever a planner makes of so many.
         .where(number.between(position.first_missing, up_to), unread, _heard(audience))
         .order_by(execution_log.c.id)
         .limit(most)
