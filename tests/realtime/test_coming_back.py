@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import create_engine, make_url
+from sqlalchemy import Connection, create_engine, make_url, text
 
 from fairlane import Job, StorageUnavailable, Submission
 from fairlane.domain.events import DeadLetterAlert, QueueLimitWarning
@@ -17,8 +17,10 @@ from fairlane.realtime.catching_up import catch_up
 from fairlane.realtime.events import Heartbeat
 from fairlane.realtime.feed import Feed, Look
 from fairlane.realtime.live import Entered, Live
+from fairlane.store.statements import feed as statements
 from tests.api.served import OPERATOR, Api
 from tests.realtime.watching import PATIENCE, Watcher, eventually
+from tests.store.test_haste import FOR_EVER
 
 Connect = Callable[..., Awaitable[Watcher]]
 
@@ -259,6 +261,27 @@ async def test_who_loses_the_right_while_a_look_is_on_its_way_is_not_let_in(
     held_up.goes_on.set()
     assert (await answer)["error"]["status"] == 404
     assert watcher.told == [("revoked", {"room": "org:acme"})]
+
+
+async def test_a_look_that_takes_the_database_too_long_is_stopped_and_holds_up_nobody_who_enters(
+    serve: Callable[..., Api], connect: Connect, monkeypatch: pytest.MonkeyPatch
+):
+    api = serve({"read_timeout": 2.0})
+    slow = "SELECT pg_sleep(60)" if api.fl.database.is_postgres else FOR_EVER
+    looks = threading.Event()
+
+    def late(connection: Connection, *_: object) -> object:
+        looks.set()
+        return connection.execute(text(slow)).all()
+
+    watcher = await connect(api)
+    await watcher.subscribe(organization="acme")
+    with monkeypatch.context() as patch:
+        patch.setattr(statements, "come_late", late)
+        assert await asyncio.to_thread(looks.wait, PATIENCE)
+        assert (await watcher.subscribe(organization="acme"))["snapshot"] is not None
+    job = await asyncio.to_thread(api.fl.submit, "report", organization="acme")
+    await watcher.until_status(job.id, "queued")
 
 
 async def test_who_is_about_to_be_closed_enters_no_room(api: Api, connect: Connect):

@@ -92,7 +92,7 @@ class Live:
     Args:
         turn: of a place, in which one question of a client is asked: else who asks much holds up the others. At most
             `THREADS` have one at once.
-        read_timeout: seconds that the database may take for a look of a client.
+        read_timeout: seconds that the database may take for a look, of a client or of the feed.
     """
 
     def __init__(
@@ -141,7 +141,8 @@ class Live:
             return work(*args)
 
     async def _in_thread(self, work: Callable[..., T], *args: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(work, *args))
+        # Within the same time: who enters a room waits for a look that is on its way.
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._timed, work, *args)
 
     def close(self) -> None:
         """End all clients, and the feed."""
