@@ -4,6 +4,7 @@ PostgreSQL holds what skews its statistics: one organization with nearly all of 
 future retries. Each statement is planned for its parameters and, as a prepared one may be, for any parameters.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -150,6 +151,22 @@ SELECT organization_id, id, job_type, '', 'E', CASE WHEN n % 20 = 0 THEN 'rare' 
   CASE WHEN n % 10 = 0 THEN 'resolved' ELSE 'pending' END
 FROM (SELECT *, row_number() OVER () AS n FROM fairlane_jobs WHERE status = 'completed') AS job
 """
+# 40,000 dead letters of one organization; all but a few are decided about, or only a few.
+DEAD = """
+INSERT INTO fairlane_jobs
+  (organization_id, id, queue, job_type, status, ready, priority, run_at, parameters, labels, attempt, retry_count,
+   rescue_count, on_parent_failure, unmet_parents, log_sequence, created_at, finished_at)
+SELECT 'big', lpad(to_hex(600000 + n), 32, '0')::uuid, 'default', 'type' || n % 5, 'dead_letter', false, 2, moment,
+  '{}', '{}', 1, 0, 0, 'dead_letter', 0, 1, moment, moment
+FROM (SELECT n, '2026-11-01Z'::timestamptz + n * interval '1 s' AS moment FROM generate_series(1, 40000) AS n) AS its
+"""
+DECIDED = """
+INSERT INTO fairlane_dead_letters
+  (organization_id, job_id, job_type, reason, error_type, fingerprint, entered_at, resolution)
+SELECT organization_id, id, job_type, '', 'E', 'frequent', created_at,
+  CASE WHEN row_number() OVER () %% 1000 = 0 THEN %(few)s ELSE %(most)s END
+FROM fairlane_jobs
+"""
 # A day of two workers' counts, thousands of breakers that closed again, a few that are open, some with a running trial.
 COUNTS = """
 INSERT INTO fairlane_outcomes (organization_id, job_type, minute, worker_id, completions, failures, seconds)
@@ -266,6 +283,21 @@ def count_of(connection: Connection, **wanted: Any) -> None:
     """How many there are, to the cap; planned for its values, as reads have it."""
     plan_for_values(connection)
     job_list.count(connection, "big", job_list.Wanted(**wanted), up_to=10_001)
+
+
+TO_RETRY = job_list.Wanted(statuses=frozenset({JobStatus.DEAD_LETTER}), undecided=True)
+
+
+def to_retry(connection: Connection) -> None:
+    """A page of what a retry of many works off."""
+    job_list.ids(connection, "big", TO_RETRY, before=UUID(int=640_000), limit=200)
+
+
+def to_retry_and_how_many(connection: Connection) -> None:
+    """The same, and how many it is said to be; planned as reads have it."""
+    plan_for_values(connection)
+    to_retry(connection)
+    job_list.count(connection, "big", TO_RETRY, up_to=10_001)
 
 
 def beginning_of(connection: Connection) -> None:
@@ -425,6 +457,7 @@ CASES = {
         ("jobs_status", "dead_letters_"),
         ("dead_letters_group",),
     ),
+    "jobs to retry": Case(to_retry, ("jobs_status", "dead_letters_"), ("dead_letters_group",)),
     "oldest jobs of a status": Case(
         lambda connection: job_list.page(
             connection,
@@ -612,6 +645,23 @@ def test_a_page_of_dead_letters_is_read_from_where_it_is(filled: Database, finge
 
     assert "Sort" not in plan, "LIMIT has to end the read; a sort would read all of them"
     assert "Filter" not in plan, "what stood on the pages before must not be read again"
+
+
+@pytest.mark.parametrize(("most", "few"), [("ignored", "pending"), ("pending", "ignored")])
+def test_a_retry_of_many_reads_no_table_for_what_is_open(postgres_url: str, most: str, few: str) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(DEAD)
+        connection.execute(DECIDED, {"most": most, "few": few})
+        connection.execute("VACUUM (FREEZE, ANALYZE)")
+    database = Database(postgres_url)
+    found = plans(database, to_retry_and_how_many)
+    database.close()
+
+    for table in ("fairlane_jobs", "fairlane_dead_letters"):
+        assert [line for plan in found for line in scans(plan, table)] == []
+    if few == "pending":
+        for plan in found[1:]:
+            assert re.search(r"fairlane_dead_letters_(newest|group)", plan), "what is decided about must not be read"
 
 
 def test_few_jobs_of_a_user_are_counted_without_reading_all_that_have_the_status(filled: Database) -> None:

@@ -33,7 +33,7 @@ class Matching:
         Each is counted to 10,000 and no further, so that it costs the same whatever there is.
 
         Args:
-            undecided: without the dead letters that somebody has resolved or ignored.
+            undecided: dead letters alone, and of these none that somebody has decided about.
         """
 
         def read(connection: Connection, wanted: Wanted) -> JobCounts:

@@ -134,12 +134,12 @@ def start(scope: _Changing, body: NewBulkAction) -> BulkAction:
 def count(scope: _Changing, body: NewBulkAction) -> Fitting:
     """Say how many jobs would fit, and change nothing."""
     filters = _filters(scope, body)
-    counts = scope.fl.reads.matching.counts(scope.organization, undecided=body.action is BulkVerb.RETRY, **filters)
     fit = domain.fitting(body.action, filters.get("status"))
-    return Fitting(
-        matching=sum(size for status, size in counts.by_status.items() if status in fit),
-        matching_is_capped=any(status in fit for status in counts.capped),
-    )
+    if not fit:  # else no status would stand for every one
+        return Fitting(matching=0, matching_is_capped=False)
+    filters["status"] = fit
+    counts = scope.fl.reads.matching.counts(scope.organization, undecided=body.action is BulkVerb.RETRY, **filters)
+    return Fitting(matching=sum(counts.by_status.values()), matching_is_capped=bool(counts.capped))
 
 
 @router.get("", operation_id="listBulkActions")

@@ -31,8 +31,7 @@ class Wanted:
     digits, at the end of ids, from the id `words_from` on; in errors only where `in_errors` says so. `created_after` is
     included, `created_before` is not. `common`: those of the labels that very many jobs have. `there_at`: of all these,
     those that were there by then; unlike the others it says nothing of their ids, which an application may draw as it
-    likes. `fingerprint`: dead letters with this error that nobody has decided about. `undecided`: no dead letters that
-    somebody has resolved or ignored.
+    likes. `undecided`: dead letters that nobody has decided about; `fingerprint`: those of them with this error.
     """
 
     statuses: frozenset[JobStatus] = frozenset()
@@ -148,14 +147,14 @@ def _conditions(organization: str, wanted: Wanted, start: _Start | None = None) 
     if wanted.statuses:
         yield jobs.c.status.in_(sorted(wanted.statuses))
     yield from _labeled(organization, wanted, start)
-    if wanted.fingerprint is not None:
+    if wanted.undecided or wanted.fingerprint is not None:
         letter = dead_letters.c
-        of_it = (letter.resolution == Resolution.PENDING, letter.fingerprint == wanted.fingerprint)
-        yield jobs.c.id.in_(select(letter.job_id).where(letter.organization_id == organization, *of_it))
-    if wanted.undecided:
-        letter = dead_letters.c
-        of_it = (letter.organization_id == organization, letter.job_id == jobs.c.id)
-        yield ~exists().where(*of_it, letter.resolution.in_((Resolution.RESOLVED, Resolution.IGNORED)))
+        theirs = [letter.organization_id == organization, letter.resolution == Resolution.PENDING]
+        if wanted.fingerprint is not None:
+            theirs.append(letter.fingerprint == wanted.fingerprint)
+        # Each dead letter has its entry, which is pending till somebody decides. Without IN, and the other way round,
+        # all that was ever decided would be read for the few that were not.
+        yield jobs.c.id.in_(select(letter.job_id).where(*theirs))
     yield from _within(jobs.c.id, wanted, start)
     if wanted.id_end is not None:
         yield func.replace(cast(jobs.c.id, String), "-", "").like(f"%{wanted.id_end}")
