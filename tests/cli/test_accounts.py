@@ -58,20 +58,20 @@ def test_the_audit_is_listed_and_exported(run: Run, fl: Fairlane) -> None:
     assert len(run("audit", "list", "-o", "acme", "--json", "-n", "1").json) == 1
 
 
-def test_the_environment_s_organization_is_undone_by_an_empty_one(
+def test_the_environment_s_organization_is_undone_by_a_dash(
     run: Run, fl: Fairlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fl.users.create("olga", operator=True)
     fl.members.add("acme", "olga")
     monkeypatch.setenv("FAIRLANE_ORGANIZATION", "acme")
     run("tokens", "create", "olga")
-    run("tokens", "create", "olga", "-o", "")
+    run("tokens", "create", "olga", "-o", "-")
     assert [len(fl.tokens.list(one)) for one in ("acme", None)] == [1, 1]
-    (token,) = run("tokens", "list", "-o", "", "--json").json
+    (token,) = run("tokens", "list", "-o", "-", "--json").json
     assert token["organization"] is None
-    actions = {one["action"] for one in run("audit", "list", "-o", "", "--json").json}
+    actions = {one["action"] for one in run("audit", "list", "-o", "-", "--json").json}
     assert "users.create" in actions
     assert "users.create" not in run("audit", "export").stdout
-    run("types", "limit", "greet", "-o", "", "--max-running", "5")
+    run("types", "limit", "greet", "-o", "-", "--max-running", "5")
     assert [one.organization for one in fl.job_types.limits("greet")] == [None]
-    assert run("keys", "reencrypt", "-o", "").stdout == "0 texts and files are sealed anew.\n"
+    assert run("keys", "reencrypt", "-o", "-").stdout == "0 texts and files are sealed anew.\n"

@@ -70,22 +70,28 @@ def test_every_command_has_help_with_an_example(run: Run, command: list[str]) ->
     assert is_group or f"  fairlane {' '.join(command)}".rstrip() in printed
 
 
-def about_one_organization() -> list[list[str]]:
-    """Commands that need -o, with something in the place of each argument."""
+def with_organization(*, required: bool) -> list[list[str]]:
+    """Commands that need -o, or that are about all organizations without it; each with its arguments made up."""
     root = typer.main.get_command(app)
     found = []
     for group, of in getattr(root, "commands").items():  # noqa: B009 - as above
         for name, command in getattr(of, "commands", {}).items():
             arguments = [one for one in command.params if one.param_type_name == "argument" and one.required]
-            if any("-o" in one.opts and one.required for one in command.params):
+            if any("-o" in one.opts and one.required is required for one in command.params):
                 found.append([group, name, *("x" for _ in arguments)])
     return found
 
 
-@pytest.mark.parametrize("command", about_one_organization(), ids=" ".join)
+@pytest.mark.parametrize("command", with_organization(required=True), ids=" ".join)
 def test_an_empty_organization_is_refused_where_one_is_meant(run: Run, command: list[str]) -> None:
     told = " ".join(run(*command, "-o", "", code=2).stderr.replace("│", " ").split())
     assert "It is empty, and this is about one organization; name it: -o acme." in told
+
+
+@pytest.mark.parametrize("command", with_organization(required=False), ids=" ".join)
+def test_an_empty_organization_is_not_all_of_them(run: Run, command: list[str]) -> None:
+    told = " ".join(run(*command, "-o", "", code=2).stderr.replace("│", " ").split())
+    assert "It is empty; name one, -o acme, or say that it is about all of them: -o -." in told
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from fairlane.registry.options import INHERIT, Inheriting
 T = TypeVar("T")
 
 _VARIABLE = "FAIRLANE_ORGANIZATION"
+_ALL = "-"  # in place of an organization
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?")
 
 
@@ -38,13 +39,13 @@ complete_queues = _completion(lambda fl: (one.queue for one in fl.reads.queues()
 
 def of_one(what: str) -> Any:
     """-o of a command that is about one organization."""
-    return _organization(what, _refuse_none, _VARIABLE)
+    return _organization(what, _refuse_empty, _VARIABLE)
 
 
 def of_one_or_all(what: str, *, envvar: str | None = _VARIABLE) -> Any:
-    """-o of a command that is about all organizations where it is left out, or empty: so it undoes the environment."""
-    undone = f" -o '' undoes {envvar}." if envvar is not None else ""
-    return _organization(f"{what}{undone}", lambda given: given or None, envvar)
+    """-o of a command that is about all organizations where it is left out, or undone: no organization is called so."""
+    undone = f" -o {_ALL} undoes {envvar}." if envvar is not None else ""
+    return _organization(f"{what}{undone}", _one_or_all, envvar)
 
 
 def _organization(what: str, callback: Callable[..., str | None], envvar: str | None) -> Any:
@@ -59,10 +60,17 @@ def _organization(what: str, callback: Callable[..., str | None], envvar: str | 
     )
 
 
-def _refuse_none(given: str | None) -> str | None:
+def _refuse_empty(given: str | None) -> str | None:
     if given == "":
         raise typer.BadParameter("It is empty, and this is about one organization; name it: -o acme.")
     return given
+
+
+def _one_or_all(given: str | None) -> str | None:
+    # A variable that a script did not set must not make of one organization all of them.
+    if given == "":
+        raise typer.BadParameter(f"It is empty; name one, -o acme, or say that it is about all of them: -o {_ALL}.")
+    return given if given != _ALL else None
 
 
 Organization = Annotated[str, of_one("Whose jobs are meant.")]

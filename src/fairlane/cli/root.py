@@ -169,7 +169,7 @@ def root(
     """Background jobs for multi-tenant applications.
 
     --app and --url may stand anywhere on the line. Commands that run no handlers need --url only.
-    FAIRLANE_ORGANIZATION stands for -o where that is left out; -o '' undoes it for what concerns all organizations.
+    FAIRLANE_ORGANIZATION stands for -o where that is left out; -o - undoes it for what concerns all organizations.
 
     \b
     Examples:
