@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from secrets import token_urlsafe
 from typing import Final
 from uuid import UUID
@@ -72,8 +72,8 @@ class Tokens:
 
         Raises:
             OrganizationNotFound
-            PermissionDenied: `by` lacks the right, or the token that asks for it was revoked.
-            ConfigurationError: the user is neither a member nor an operator, or a value is wrong.
+            PermissionDenied: `by` lacks the right, or the token or session that asks for it has ended.
+            ConfigurationError: the user is neither a member nor an operator, or is disabled, or a value is wrong.
         """
         require_user_id(user)
         storable(organization=organization, by=by)
@@ -86,13 +86,15 @@ class Tokens:
         membership = self._authority.membership(organization, user) if organization is not None else None
 
         def work(connection: Connection) -> Token:
-            # Locked, so that whoever revokes it, or ends a membership, waits and finds this one, too.
+            # Locked, so that whoever disables or deletes the user, revokes the token or ends a membership, waits and
+            # finds this one, too; in their order, the user first.
+            holder = credentials.lock_user(connection, user)
             maker = credentials.lock_token(connection, parent) if parent is not None else None
-            if parent is not None and maker is None:
-                raise PermissionDenied("The token that asked for this was revoked meanwhile; use another one.")
-            actor.refuse_unless_may(connection, full=user != by)
-            _check_holder(connection, membership, organization, user)
             now = self._database.clock.now(connection)
+            if (parent is not None and maker is None) or _is_of_ended_session(connection, made_with, now):
+                raise PermissionDenied("The token or session that asked for this has ended meanwhile; use another one.")
+            actor.refuse_unless_may(connection, full=user != by)
+            _check_holder(connection, membership, organization, user, holder)
             bounds = (now + length if length is not None else None, maker.expires_at if maker is not None else None)
             ends = [one for one in bounds if one is not None]
             credentials.create_token(
@@ -116,8 +118,8 @@ class Tokens:
             assert row is not None
             return _token(row)
 
-        # The token that asks for it may be an operator's, of no organization.
-        return self._database.write(work, of=_scope(organization) if parent is None else EVERYONE), secret
+        # The app may lock no users, and the token that asks for it may be an operator's, of no organization.
+        return self._database.write(work, of=EVERYONE), secret
 
     def list(self, organization: str | None, *, user: str | None = None) -> tuple[Token, ...]:
         """The organization's tokens, or operators' (None), newest first; of one user, or of all."""
@@ -202,14 +204,27 @@ def _check_holder(
     membership: Callable[[Connection], Membership | None] | None,
     organization: str | None,
     user: str,
+    holder: AnyRow | None,
 ) -> None:
-    """Refuse a token of somebody who is no member of the organization, or, where `membership` is None, no operator."""
+    """Refuse a token of somebody who is no member of the organization, or, where `membership` is None, no operator.
+
+    `holder`: their row of users, which a member need not have; who is disabled has none that opens anything.
+    """
+    if holder is not None and holder.disabled_at is not None:
+        raise ConfigurationError(f"{user} is disabled, and a token opens nothing then; enable them first.")
     if membership is None:
-        found = credentials.find_user(connection, user)
-        if found is None or not found.is_operator:
+        if holder is None or not holder.is_operator:
             raise ConfigurationError(f"{user} is no operator; a token for all organizations is an operator's.")
     elif membership(connection) is None:
         raise ConfigurationError(f"{user} is no member of {organization}; a token acts as one.")
+
+
+def _is_of_ended_session(connection: Connection, principal: Principal | None, now: datetime) -> bool:
+    """Whether it was a session that proved a principal, and is none any more."""
+    credential = principal.credential if principal is not None else None
+    if credential is None or credential.kind is not CredentialKind.SESSION:
+        return False
+    return credentials.find_session(connection, credential.key, now) is None
 
 
 def _token_of(principal: Principal | None) -> str | None:

@@ -1,6 +1,6 @@
 """Whatever is taken from somebody stays taken, whatever they, or somebody else, change at that moment (R13)."""
 
-from fairlane import PermissionDenied
+from fairlane import ConfigurationError, PermissionDenied
 from fairlane.domain.organizations import Member
 from fairlane.domain.permissions import Principal, Right
 from tests.store.interleavings.conftest import InEveryOrder
@@ -94,4 +94,58 @@ def test_a_token_made_with_one_of_a_member_who_is_being_removed_opens_nothing(
             lambda: fl.members.remove("acme", "olga"),
             lambda: fl.tokens.create("acme", user="ana", name="x", made_with=thief),
         )
+        assert fl.tokens.is_empty()
+
+
+def test_a_token_made_beside_the_end_of_a_user_opens_nothing_once_they_are_enabled(
+    scene: Scene, in_every_order: InEveryOrder
+):
+    fl = scene.fl
+
+    @in_every_order
+    def play(order: Order) -> None:
+        fl.members.add("acme", "olga", role="admin")
+        fl.users.create("olga")
+        _, made = order.run(
+            lambda: fl.users.update("olga", disabled=True),
+            lambda: fl.tokens.create("acme", user="olga", name="x"),
+        )
+        fl.users.update("olga", disabled=False)
+        assert isinstance(made, tuple | ConfigurationError)
+        assert fl.tokens.is_empty()
+
+
+def test_a_token_made_beside_the_end_of_an_operator_opens_nothing_once_they_are_enabled(
+    scene: Scene, in_every_order: InEveryOrder
+):
+    fl = scene.fl
+
+    @in_every_order
+    def play(order: Order) -> None:
+        fl.users.create("root", operator=True)
+        order.run(
+            lambda: fl.users.update("root", disabled=True),
+            lambda: fl.tokens.create(None, user="root", name="x"),
+        )
+        fl.users.update("root", disabled=False)
+        assert fl.tokens.is_empty()
+
+
+def test_a_token_made_by_whoever_is_being_deleted_opens_nothing(scene: Scene, in_every_order: InEveryOrder):
+    fl = scene.fl
+
+    @in_every_order
+    def play(order: Order) -> None:
+        fl.members.add("acme", "olga", role="admin")
+        fl.users.create("olga", password="a long password")
+        olga = fl.users.principal(fl.users.log_in("olga", "a long password"))
+        assert isinstance(olga, Principal)
+        deleted, made = order.run(
+            lambda: fl.users.delete("olga"),
+            lambda: fl.tokens.create(
+                "acme", user="olga", name="x", made_with=olga, by="olga", right=Right.TOKENS_CHANGE
+            ),
+        )
+        assert deleted is True
+        assert isinstance(made, tuple | PermissionDenied)
         assert fl.tokens.is_empty()
