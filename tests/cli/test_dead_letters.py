@@ -1,10 +1,13 @@
 """`fairlane dead-letters`."""
 
 import shlex
+from typing import Any
 
 import pytest
 
 from fairlane import Fairlane, Job, JobNotFound, JobStatus
+from fairlane.control.dead_letters import DeadLetters
+from fairlane.domain.jobs import DeadLetterGroup
 from tests.cli.conftest import Run
 
 
@@ -49,6 +52,24 @@ def test_whoever_retries_a_group_is_told_of_the_breaker_that_holds_it_back(run: 
     assert run(*retry).stderr == resting
 
 
+def test_a_retry_of_a_group_goes_through_all_dead_letters_once(
+    run: Run, dead: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (group,) = run("dead-letters", "groups", "-o", "acme", "--json").json
+    looks, groups = [], DeadLetters.groups
+
+    def look(self: DeadLetters, organization: str, **resolution: Any) -> tuple[DeadLetterGroup, ...]:
+        looks.append(resolution)
+        return groups(self, organization, **resolution)
+
+    monkeypatch.setattr(DeadLetters, "groups", look)
+    retry = ("dead-letters", "retry-group", group["fingerprint"], "-o", "acme")
+
+    run(*retry, "--json")
+    run(*retry, "--type", "fail")
+    assert looks == [{"resolution": None}] * 2  # to find whose fingerprint it is
+
+
 def test_of_an_error_only_one_type_is_listed_and_retried(run: Run, dead: Job) -> None:
     (group,) = run("dead-letters", "groups", "-o", "acme", "--json").json
     error = group["fingerprint"]
@@ -67,6 +88,7 @@ def test_a_fingerprint_without_a_code_is_shown_as_it_can_be_typed(run: Run, fl: 
     (shown,) = [line.partition("  ")[0] for line in lines if "ParentEnded" in line]
     said = run("dead-letters", "retry-group", *shlex.split(shown), "-o", "acme", code=1).stdout
     assert said.startswith("0 jobs queued again.\n1 dead letter of the group left: what went down with its parent")
+    assert "has failed anew" in said
 
 
 def test_a_fingerprint_that_no_dead_letter_has_is_refused(run: Run, dead: Job) -> None:

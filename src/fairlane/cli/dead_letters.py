@@ -148,7 +148,9 @@ def retry_group(
     fl = engine(context)
     refuse_stranger(fl, organization, user)
     whole = find_fingerprint(fl, fingerprint, organization)
-    types = {one.job_type for one in fl.dead_letters.groups(organization) if one.fingerprint == whole}
+    types = {job_type} if job_type is not None else set()
+    if not types and not as_json:  # asked now: what is retried is in no group any more
+        types = {one.job_type for one in fl.dead_letters.groups(organization) if one.fingerprint == whole}
     done = fl.dead_letters.retry_group(whole, organization, job_type=job_type, user=user, per_second=per_second)
     left = fl.dead_letters.list(organization, fingerprint=whole, job_type=job_type, limit=1).total
     if as_json:
@@ -156,7 +158,7 @@ def retry_group(
     else:
         _print_retried(done, left, organization, user)
         if done.retried:
-            remark_on_breakers(fl, organization, types if job_type is None else {job_type})
+            remark_on_breakers(fl, organization, types)
     if left and not done.retried:
         raise typer.Exit(1)
 
@@ -168,7 +170,8 @@ def _print_retried(done: RetriedGroup, left: int, organization: str, user: str |
     if following := left - done.refused:
         say(
             f"{number_of(following, 'dead letter')} of the group left: what went down with its parent follows when "
-            "that is retried. `fairlane jobs explain` names the parent."
+            "that is retried, and what has failed anew meanwhile waits for another look. "
+            "`fairlane jobs explain` says which it is, and names the parent."
         )
 
 
