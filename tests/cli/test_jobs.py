@@ -476,6 +476,23 @@ def test_whoever_submits_what_a_breaker_holds_back_is_told(run: Run, resting: st
     assert run("jobs", "submit", "fail", "-o", "acme", "--delay", "1h").stderr == ""
 
 
+def test_a_database_that_goes_away_before_breakers_are_looked_at_fails_nobody_who_has_submitted() -> None:
+    with Fairlane("postgresql://127.0.0.1:1/none") as away:
+        submitting.remark_on_breakers(away, "acme", {"fail"})
+
+
+def test_a_job_that_completed_behind_the_last_look_is_no_failure(
+    fl: Fairlane, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = fl.submit("greet", organization="acme")
+    fl.worker().drain()
+
+    ended = submitting._wait_or_leave(fl, job, timedelta(0), quiet=False)
+
+    assert ended.status is JobStatus.COMPLETED
+    assert capsys.readouterr() == (f"Job {job.id} is completed.\n", "")
+
+
 def test_a_wait_has_a_bound_and_says_then_why_the_job_stands_still(run: Run, fl: Fairlane, resting: str) -> None:
     left = run("jobs", "submit", "fail", "-o", "acme", "--wait-timeout", "0.1s", code=1)
 

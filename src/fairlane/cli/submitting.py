@@ -6,14 +6,14 @@ import re
 import shlex
 import time
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Annotated, Any, Final
 
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from fairlane import Fairlane, InvalidParameters, Job, JobStatus, ParentPolicy, Priority
+from fairlane import Fairlane, InvalidParameters, Job, JobStatus, ParentPolicy, Priority, StorageUnavailable
 from fairlane.cli import options as o
 from fairlane.cli.lookup import find_id, refuse_stranger, refuse_unknown
 from fairlane.cli.output import console, number_of, plain, print_json, remark, say, short
@@ -155,10 +155,12 @@ def _hint(refusal: str, name: str, text: str) -> str:
 
 def remark_on_breakers(fl: Fairlane, organization: str, job_types: Collection[str]) -> None:
     """Tell who has just made jobs of these types ready that a breaker lets none of them start, and how to close it."""
-    now = fl.database.read(fl.database.clock.now)
-    for one in fl.job_types.breakers(organization):
-        if one.job_type in job_types:
-            remark(breaker_reason(one, now).sentence)
+    # The jobs are ready: a command that failed now would be run again, and make others.
+    with suppress(StorageUnavailable):
+        now = fl.database.read(fl.database.clock.now)
+        for one in fl.job_types.breakers(organization):
+            if one.job_type in job_types:
+                remark(breaker_reason(one, now).sentence)
 
 
 def _wait_or_leave(fl: Fairlane, job: Job, longest: timedelta | None, *, quiet: bool) -> Job:
@@ -169,9 +171,7 @@ def _wait_or_leave(fl: Fairlane, job: Job, longest: timedelta | None, *, quiet: 
     except KeyboardInterrupt:
         _say_how_to_follow(job)
         raise
-    if not quiet:
-        _tell_end(fl, job, seconds)
-    return job
+    return job if quiet else _told_end(fl, job, seconds)
 
 
 def _say_how_to_follow(job: Job) -> None:
@@ -210,16 +210,20 @@ def _wait(fl: Fairlane, job: Job, longest: float, *, quiet: bool) -> Job:
     return job
 
 
-def _tell_end(fl: Fairlane, job: Job, waited: float) -> None:
-    if job.status is JobStatus.COMPLETED:
-        say(f"Job {job.id} is {job.status}.")
-        return
-    told = fl.explain(job.id, organization=job.organization)
-    if told.status not in TERMINAL:
-        remark(still_waiting(job.id, told, waited))
-        _say_how_to_follow(job)
-    else:
-        remark(f"Job {job.id} is {told.status}. {_why(told, job)}")
+def _told_end(fl: Fairlane, job: Job, waited: float) -> Job:
+    """Say how the job ended, or that it has not; returns it, as completed also where it was so only by then."""
+    if job.status is not JobStatus.COMPLETED:
+        told = fl.explain(job.id, organization=job.organization)
+        if told.status not in TERMINAL:
+            remark(still_waiting(job.id, told, waited))
+            _say_how_to_follow(job)
+            return job
+        if told.status is not JobStatus.COMPLETED:
+            remark(f"Job {job.id} is {told.status}. {_why(told, job)}")
+            return job
+        job = fl.get(job.id, organization=job.organization)
+    say(f"Job {job.id} is {job.status}.")
+    return job
 
 
 def _explanations(waited: float) -> int:
