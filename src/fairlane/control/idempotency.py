@@ -84,7 +84,7 @@ class Idempotency:
                     with suppress(Exception):
                         self._database.write(lambda c: idempotency.give_up(c, *key), of=key.organization)
                 raise
-            if made is not None:  # else the twin whose ids these are was refused
+            if made is not None:  # else the twin whose ids these are was refused, or another resend was first
                 return made, False
 
     def _first(self, key: Key, kept: AnyRow, submissions: Sequence[Submission]) -> list[Job]:
@@ -94,14 +94,14 @@ class Idempotency:
         return made
 
     def _again(self, key: Key, kept: AnyRow, submissions: Sequence[Submission]) -> list[Job] | None:
-        """Submit what a twin has kept and not answered; None where that is no longer what is kept."""
+        """Submit what a twin has kept and not answered; None where that is no longer what is kept, or is answered."""
         self._submitter.register_types()
         answers = self._submitter.ask_host(submissions)
 
         def work(connection: Connection) -> tuple[list[Job], list[Live]] | None:
             # Held until the answer is there with the jobs: else the twin could give up what they are found by.
             held = idempotency.hold(connection, *key)
-            if held is None or held.job_ids != kept.job_ids:
+            if held is None or held.is_answered or held.job_ids != kept.job_ids:
                 return None
             made, live = self._submitter.submit_within(connection, submissions, answers)
             self._answer(connection, key, kept, made)

@@ -66,3 +66,18 @@ def test_what_came_under_a_key_that_was_given_up_beside_it_comes_once(scene: Sce
         answers = order.run(submit, give_up_and_come_again)
         assert {*answers, submit()} == {job.id for job in scene.fl.list(organization="acme").items}
         assert len(set(answers)) == 1
+
+
+def test_of_two_resends_after_a_crash_one_is_answered_as_new(scene: Scene, in_every_order: InEveryOrder):
+    def submit() -> tuple[UUID, bool]:
+        one = Submission("report", "acme", "ana", on_duplicate="return")
+        (job,), was_there = scene.fl.idempotency.submit(KEY, "ab" * 32, [one])
+        return job.id, was_there
+
+    submit()  # as above
+
+    @in_every_order
+    def play(order: Order) -> None:
+        drawn, _ = keep(scene)
+        answers = order.run(submit, submit)
+        assert sorted(answers) == [(UUID(drawn), False), (UUID(drawn), True)]
