@@ -1,5 +1,6 @@
 """Bulk actions go on by themselves, step by step, whatever happens to whoever is at them (R8, R10)."""
 
+import json
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -270,6 +271,23 @@ def test_one_that_fails_again_and_again_holds_up_no_other_and_ends(scene: Scene,
     assert (now_is(scene, broken).state, now_is(scene, broken).changed) == ("stopped", 1)
     assert "a mistake of Fairlane's" in str(now_is(scene, broken).problem)
     assert sum(isinstance(event, ServiceFailed) for event in scene.events) == 10
+
+
+def test_one_of_a_newer_release_is_left_to_its_workers(scene: Scene):
+    """A filter that was passed over would have others canceled; one that says nothing may be."""
+    submit(scene, 3)
+    action = begin(scene)
+    row = scene.write(lambda c: bulk_actions.find(c, "acme", action.id))
+    assert row is not None
+    for value, state, changed in (("red", "working", 1), (None, "done", 3)):
+        wanted = json.dumps({**json.loads(row.wanted), "colour": value})
+        scene.write(lambda c, wanted=wanted: bulk_actions.change(c, "acme", action.id, {"wanted": wanted}))
+        for _ in range(15):
+            service(scene).step()
+            scene.clock.advance(60)
+        assert (now_is(scene, action).state, now_is(scene, action).changed) == (state, changed)
+    failed = [one for one in scene.events if isinstance(one, ServiceFailed)]
+    assert "with a filter 'colour' that this one does not know" in str(failed[-1].error)
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])

@@ -8,7 +8,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from fairlane.domain.bulk import BulkAction, BulkVerb, Refusal
-from fairlane.domain.errors import BulkActionNotFound
+from fairlane.domain.errors import BulkActionNotFound, ConfigurationError
 from fairlane.domain.statuses import JobStatus
 from fairlane.store.statements.job_list import Wanted
 from fairlane.store.tables import AnyRow
@@ -51,9 +51,23 @@ def kept_wanted(wanted: Wanted) -> str:
     return json.dumps(asdict(wanted), default=_plain)
 
 
+class OfNewerRelease(ConfigurationError):
+    """A bulk action was begun by a newer Fairlane, and says more of its jobs than this one knows."""
+
+
 def wanted_of(text: str) -> Wanted:
-    """Which jobs they were."""
+    """Which jobs they were.
+
+    Raises:
+        OfNewerRelease: without what is not known here it would be about other jobs, too.
+    """
     kept: dict[str, Any] = _with_moments(json.loads(text))
+    for name in kept.keys() - Wanted.__dataclass_fields__.keys():
+        if kept.pop(name):  # else it says nothing: see `Wanted`
+            raise OfNewerRelease(
+                f"A newer Fairlane has begun this bulk action, with a filter {name!r:.80} that this one does not know: "
+                "workers of the newer one go on with it; upgrade this one."
+            )
     pairs = {name: [(label, value) for label, value in kept[name]] for name in ("labels", "common")}
     first = UUID(kept["words_from"]) if kept["words_from"] is not None else None
     return Wanted(

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection
 
 from fairlane.control.authority import Authority
-from fairlane.control.bulk_rows import wanted_of
+from fairlane.control.bulk_rows import OfNewerRelease, wanted_of
 from fairlane.control.bulk_work import TOLD, BulkWork, Order, Worked
 from fairlane.domain.bulk import BulkVerb
 from fairlane.domain.errors import ConfigurationError, PermissionDenied, StorageUnavailable
@@ -114,8 +114,11 @@ class BulkSteps:
         self._database.write(keep, of=row.organization_id)
 
     def _give_back(self, row: AnyRow, token: UUID, error: Exception) -> None:
-        """Let others try, after a while that grows; what fails again and again for no fault of the database ends."""
-        failures = row.failures + 1
+        """Let others try, after a while that grows; what fails again and again for no fault of the database ends.
+
+        What this release does not know is left to workers of a newer one, however often that is.
+        """
+        failures = row.failures + (not isinstance(error, OfNewerRelease))
         if failures >= _MOST_FAILURES and not isinstance(error, StorageUnavailable):
             self._end(row, token, _NOT_HERE if isinstance(error, ConfigurationError) else _BROKEN)
             return
@@ -123,7 +126,7 @@ class BulkSteps:
         def give_back(connection: Connection) -> None:
             found = self._mine(connection, row, token)
             if found is not None and found.ended_at is None:
-                look_at = self._database.clock.now(connection) + _AGAIN * min(failures, _MOST_FAILURES)
+                look_at = self._database.clock.now(connection) + _AGAIN * max(1, min(failures, _MOST_FAILURES))
                 values = {"look_at": look_at, "taken": None, "failures": failures}
                 statements.change(connection, row.organization_id, row.id, values)
 

@@ -25,7 +25,7 @@ _FIRST, _LAST = 1971, 9990  # years within which that can be added
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which jobs to list; None or empty = whatever it is.
+    """Which jobs to list; None, False or empty = whatever it is, also of a filter that a later release has.
 
     `ids` is the first and the last id of a range. `words` is looked for in job type and error, and `id_end`, lower hex
     digits, at the end of ids, from the id `words_from` on; in errors only where `in_errors` says so. `created_after` is
