@@ -69,8 +69,10 @@ def test_what_came_under_a_key_that_was_given_up_beside_it_comes_once(scene: Sce
 
 
 def test_of_two_resends_after_a_crash_one_is_answered_as_new(scene: Scene, in_every_order: InEveryOrder):
+    scene.add_type("once")  # a report is never a duplicate
+
     def submit() -> tuple[UUID, bool]:
-        one = Submission("report", "acme", "ana", on_duplicate="return")
+        one = Submission("once", "acme", "ana", on_duplicate="return")
         (job,), was_there = scene.fl.idempotency.submit(KEY, "ab" * 32, [one])
         return job.id, was_there
 
