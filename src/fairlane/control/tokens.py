@@ -82,17 +82,15 @@ class Tokens:
         length = _length(expires_in) if expires_in is not None else None
         self._check_organization(organization)
         secret, token = PREFIX + token_urlsafe(_SECRET_BYTES), uuid7()
-        actor, parent = self._authority.actor(organization, by, right), _token_of(made_with)
+        actor = self._authority.actor(organization, by, right)
         membership = self._authority.membership(organization, user) if organization is not None else None
 
         def work(connection: Connection) -> Token:
             # Locked, so that whoever disables or deletes the user, revokes the token or ends a membership, waits and
             # finds this one, too; in their order, the user first.
             holder = credentials.lock_user(connection, user)
-            maker = credentials.lock_token(connection, parent) if parent is not None else None
             now = self._database.clock.now(connection)
-            if (parent is not None and maker is None) or _is_of_ended_session(connection, made_with, now):
-                raise PermissionDenied("The token or session that asked for this has ended meanwhile; use another one.")
+            maker = _lock_maker(connection, made_with, now)
             actor.refuse_unless_may(connection, full=user != by)
             _check_holder(connection, membership, organization, user, holder)
             bounds = (now + length if length is not None else None, maker.expires_at if maker is not None else None)
@@ -108,7 +106,7 @@ class Tokens:
                     "scopes": json.dumps(rights),
                     "created_at": now,
                     "created_by": by or SYSTEM,
-                    "made_with": parent,
+                    "made_with": maker.hash if maker is not None else None,
                     "expires_at": min(ends) if ends else None,
                 },
             )
@@ -219,18 +217,22 @@ def _check_holder(
         raise ConfigurationError(f"{user} is no member of {organization}; a token acts as one.")
 
 
-def _is_of_ended_session(connection: Connection, principal: Principal | None, now: datetime) -> bool:
-    """Whether it was a session that proved a principal, and is none any more."""
-    credential = principal.credential if principal is not None else None
-    if credential is None or credential.kind is not CredentialKind.SESSION:
-        return False
-    return credentials.find_session(connection, credential.key, now) is None
+def _lock_maker(connection: Connection, principal: Principal | None, now: datetime) -> AnyRow | None:
+    """The token that proved a principal, which stays as it is until this transaction ends; None: it was none.
 
-
-def _token_of(principal: Principal | None) -> str | None:
-    """The hash of the token that proved a principal; None: it was none."""
+    Raises:
+        PermissionDenied: the token, or the session, that proved them has ended.
+    """
     credential = principal.credential if principal is not None else None
-    return credential.key if credential is not None and credential.kind is CredentialKind.TOKEN else None
+    kind = credential.kind if credential is not None else None
+    if credential is None or kind not in {CredentialKind.TOKEN, CredentialKind.SESSION}:
+        return None
+    is_token = kind is CredentialKind.TOKEN
+    key = credential.key
+    found = credentials.lock_token(connection, key) if is_token else credentials.find_session(connection, key, now)
+    if found is None:
+        raise PermissionDenied("The token or session that asked for this has ended meanwhile; use another one.")
+    return found if is_token else None
 
 
 def of_token(row: AnyRow) -> Principal:
