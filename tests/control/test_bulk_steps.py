@@ -2,6 +2,7 @@
 
 import json
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -280,8 +281,8 @@ def test_one_of_a_newer_release_is_left_to_its_workers(scene: Scene):
     row = scene.write(lambda c: bulk_actions.find(c, "acme", action.id))
     assert row is not None
     for value, state, changed in (("red", "working", 1), (None, "done", 3)):
-        wanted = json.dumps({**json.loads(row.wanted), "colour": value})
-        scene.write(lambda c, wanted=wanted: bulk_actions.change(c, "acme", action.id, {"wanted": wanted}))
+        values = {"wanted": json.dumps({**json.loads(row.wanted), "colour": value})}
+        scene.write(partial(bulk_actions.change, organization="acme", action=action.id, values=values))
         for _ in range(15):
             service(scene).step()
             scene.clock.advance(60)
