@@ -56,7 +56,7 @@ def live_of(fl: Fairlane, read_timeout: float) -> Live:
     """The realtime side of an application.
 
     Args:
-        read_timeout: seconds that the database may take for a look of a client.
+        read_timeout: seconds that the database may take for a look, of a client or of the feed.
     """
     membership = Membership(fl.tickets.principals, fl.directory, fl.settings.directory_max_age)
     # All that have a connection may wait: they come back at once, and each asks for one thing at a time.
