@@ -4,18 +4,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from datetime import timedelta
 from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import Connection, event, func, select
+from sqlalchemy import Connection, event, func, select, update
 from sqlalchemy.pool import QueuePool
 
 from fairlane import JobContext, JobStatus, Submission
 from fairlane.control import sealing_texts
 from fairlane.control.idempotency import Key
 from fairlane.domain.errors import StorageUnavailable
-from fairlane.store.row_security import Role
+from fairlane.store.row_security import EVERYONE, Role
 from fairlane.store.statements import keys as statements
 from fairlane.store.statements import rows
 from fairlane.store.tables import artifacts, organization_keys
@@ -190,6 +191,8 @@ def test_sealing_waits_for_nobody_whose_transaction_is_younger_than_the_key(data
         fl.job_type("work")(lambda ctx, text: None)
         fl.give("work", parameters={"text": CANARY})
         fl.keys.enable("acme")
+        before = fl.database.read(fl.database.clock.now) - timedelta(hours=1)
+        fl.database.write(lambda c: c.execute(update(organization_keys).values(created_at=before)), of=EVERYONE)
         with fl.database.engine.connect() as holder, holder.begin():
             fl.give("work", parameters={"text": "other"}, connection=holder)
             fl.keys.reencrypt("acme", on_wait=waits.append)

@@ -262,7 +262,9 @@ class Sockets:
                 continue
             looked_at = now
             self._drop_stalled(now)
-            first_seen = {one: first_seen.get(one, now) for one in self._ticketless()}
+            # Those whose tickets are looked for, too: that takes so long only where nothing goes.
+            waiting = [one for one in self._server.eio.sockets if not self.has_let_in(one)]
+            first_seen = {one: first_seen.get(one, now) for one in waiting}
             for eio_sid in [one for one, since in first_seen.items() if now - since > _TICKETLESS]:
                 await self._drop(eio_sid)
             self._forget_closed()
