@@ -87,13 +87,23 @@ def test_of_progress_only_the_latest_waits_and_behind_what_came_before_it(hub: H
     assert waiting(one) == [5, 1, 100]
 
 
+def test_heartbeats_go_to_a_few_at_a_time_and_to_each_once_in_a_round(hub: Hub):
+    clients = [client(hub, ACME, user=f"{one}") for one in range(200)]
+    heard = []
+    for part in range(10):
+        hub.beat({part}, of=10)
+        heard.append([one for one in clients if one.take(10)])
+    assert sorted(map(id, clients)) == sorted(id(one) for those in heard for one in those)
+    assert max(map(len, heard)) < 100
+
+
 def test_what_waits_is_bounded_and_a_reset_stands_for_the_most_of_it(hub: Hub):
     slow, reading = client(hub, ACME, OTHER), client(hub, ACME)
     hub.tell(step(1, OTHER))
     for number in range(2, MOST_WAITING):
         hub.tell(step(number))
         assert reading.take(10)
-    hub.beat()
+    hub.beat({0}, of=1)
     assert len(slow) == MOST_WAITING
     hub.tell(step(1_001, OTHER))
     told = slow.take(10_000)

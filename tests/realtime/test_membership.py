@@ -188,7 +188,7 @@ async def test_a_look_whether_clients_may_stay_that_breaks_is_made_again(
 async def test_clients_hear_a_heartbeat_only_while_they_are_told_what_happens(
     api: Api, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("fairlane.realtime.live._BEAT", 0.0)
+    monkeypatch.setattr("fairlane.realtime.live._BEAT", 0.01)
     live = api.app.state.web.live
     watcher = await connect(api)
     await watcher.subscribe(organization="acme")

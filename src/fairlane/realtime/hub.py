@@ -237,9 +237,11 @@ class Hub:
         if rooms and not client.rooms:
             client.end()
 
-    def beat(self) -> None:
-        """Say to all that everything was told."""
-        self._put(Message(None, Heartbeat(), key=Heartbeat.name), self.clients)
+    def beat(self, parts: Collection[int], *, of: int) -> None:
+        """Say to the clients of some parts, of so many, that everything was told; each is always of the same one."""
+        self._put(
+            Message(None, Heartbeat(), key=Heartbeat.name), [one for one in self.clients if hash(one) % of in parts]
+        )
 
     def tell(self, message: Message) -> None:
         """Let a message wait for all in its room."""

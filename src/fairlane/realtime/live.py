@@ -36,7 +36,8 @@ _WARM: Final = 0.5  # seconds that a start waits for transactions from before it
 _RETRY: Final = 0.2  # seconds
 _OUTAGE: Final = 5.0  # seconds, after which the database may be another one: a standby that lacks the last rows
 _AGAIN: Final = 1.0  # seconds between two looks whether clients may still be where they are
-_BEAT: Final = 5.0  # seconds
+_BEAT: Final = 5.0  # seconds between two heartbeats of a client
+_PARTS: Final = 50  # of the clients, which have theirs one after the other: all at once would hold up what happens
 _LINGER: Final = 5.0  # seconds that it goes on without clients: a page that is loaded again comes back
 
 
@@ -237,7 +238,8 @@ class Live:
 
     async def _follow(self) -> None:
         pause, has_failed = _BUSY, False
-        heard = answered = beaten = time.monotonic()
+        heard = answered = time.monotonic()
+        beaten = _turn(answered)
         while True:
             now = time.monotonic()
             heard = now if self.hub.clients else heard
@@ -263,9 +265,9 @@ class Live:
                 await asyncio.sleep(_OUTAGE)
                 continue
             answered, has_failed = time.monotonic(), False
-            if answered - beaten > _BEAT and not look.has_more:
-                self.hub.beat()
-                beaten = answered
+            if not look.has_more and (turn := _turn(answered)) > beaten:
+                self.hub.beat({one % _PARTS for one in range(max(beaten, turn - _PARTS), turn)}, of=_PARTS)
+                beaten = turn
             is_quiet = not (look.entries or look.progress or look.alerts or look.is_lost)
             pause = min(pause * _SLOWER, _IDLE) if is_quiet else _BUSY
             await self._pause(0.0 if look.has_more else pause)
@@ -319,6 +321,11 @@ class Live:
         for client, room in asked:
             if room in client.rooms and not may_see(client.principal, room):
                 self.hub.revoke(client, [room])
+
+
+def _turn(now: float) -> int:
+    """How many parts of the clients have had a heartbeat, or should have, since the clock began."""
+    return int(now * _PARTS / _BEAT)
 
 
 async def _each_second(check: Callable[[], Coroutine[Any, Any, None]], sooner: asyncio.Event) -> None:
