@@ -37,9 +37,10 @@ returns. Afterwards the ledger is compared with what was submitted and with what
 - *Duplicate*: each effect of a job beyond its first. Jobs run at least once, so a worker that is killed between the
   effect and the commit leaves one. It counts as explained only where the job's log says that the attempt ended as its
   worker was lost, and a kill, a stop or half-open connections hit that very worker within three seconds of the effect,
-  or before the database had been back for long enough to write the end. No fault of the database explains one, nor does
-  a clock, nor SIGTERM, unless the worker could not write until it had to end; and nothing explains a second job of a
-  tick. The same holds for any effect of a job that was canceled or became a dead letter.
+  or of the end of a connection by which that worker may have been writing, or before the database had been back for
+  long enough to write the end. No fault of the database explains one by itself, nor does a clock, nor SIGTERM, unless
+  the worker could not write until it had to end; and nothing explains a second job of a tick. The same holds for any
+  effect of a job that was canceled or became a dead letter.
 - *Zombie*: an effect under a lease that was lost, unless the worker was stopped or cut off until three seconds before;
   or something that stands in the database in the end, or that a later attempt was given, though an attempt wrote it
   that had no right to: a result, a checkpoint, a line, a progress or a file says of which attempt it is, and that has
