@@ -44,6 +44,12 @@ def once_connected(work: Callable[[], object]) -> Iterator[None]:
     assert not left
 
 
+def age_keys(fl: Engine) -> None:
+    """Have all keys be of an hour ago, long before whatever begins now, however busy the machine is."""
+    before = fl.database.read(fl.database.clock.now) - timedelta(hours=1)
+    fl.database.write(lambda c: c.execute(update(organization_keys).values(created_at=before)), of=EVERYONE)
+
+
 def seal_all(fl: Engine, elsewhere: Engine) -> None:
     """Give the organization a key and seal all; to `fl` as if what it knew of it had grown old meanwhile."""
     elsewhere.keys.enable("acme")
@@ -191,8 +197,7 @@ def test_sealing_waits_for_nobody_whose_transaction_is_younger_than_the_key(data
         fl.job_type("work")(lambda ctx, text: None)
         fl.give("work", parameters={"text": CANARY})
         fl.keys.enable("acme")
-        before = fl.database.read(fl.database.clock.now) - timedelta(hours=1)
-        fl.database.write(lambda c: c.execute(update(organization_keys).values(created_at=before)), of=EVERYONE)
+        age_keys(fl)
         with fl.database.engine.connect() as holder, holder.begin():
             fl.give("work", parameters={"text": "other"}, connection=holder)
             fl.keys.reencrypt("acme", on_wait=waits.append)
@@ -226,6 +231,7 @@ def test_sealing_of_all_begins_with_the_oldest_key_so_that_less_is_held_up(
         for organization in ("acme", "beta"):
             fl.give("work", organization=organization, parameters={"text": f"{CANARY}-{organization}"})
         fl.keys.enable("beta")
+        age_keys(fl)
         with fl.database.engine.connect() as holder, holder.begin():
             fl.give("work", parameters={"text": "other"}, connection=holder)
             fl.keys.enable("acme")
