@@ -4,19 +4,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from datetime import timedelta
 from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import Connection, event, func, select, update
+from sqlalchemy import Connection, event, func, select
 from sqlalchemy.pool import QueuePool
 
 from fairlane import JobContext, JobStatus, Submission
 from fairlane.control import sealing_texts
 from fairlane.control.idempotency import Key
 from fairlane.domain.errors import StorageUnavailable
-from fairlane.store.row_security import EVERYONE, Role
+from fairlane.store.row_security import Role
 from fairlane.store.statements import keys as statements
 from fairlane.store.statements import rows
 from fairlane.store.tables import artifacts, organization_keys
@@ -44,10 +43,10 @@ def once_connected(work: Callable[[], object]) -> Iterator[None]:
     assert not left
 
 
-def age_keys(fl: Engine) -> None:
-    """Have all keys be of an hour ago, long before whatever begins now, however busy the machine is."""
-    before = fl.database.read(fl.database.clock.now) - timedelta(hours=1)
-    fl.database.write(lambda c: c.execute(update(organization_keys).values(created_at=before)), of=EVERYONE)
+def age_keys(url: str) -> None:
+    """Have all keys be an hour older: long before whatever begins now, however busy the machine is."""
+    with psycopg.connect(plain(url)) as owner:
+        owner.execute("UPDATE fairlane_organization_keys SET created_at = created_at - interval '1 hour'")
 
 
 def seal_all(fl: Engine, elsewhere: Engine) -> None:
@@ -197,7 +196,7 @@ def test_sealing_waits_for_nobody_whose_transaction_is_younger_than_the_key(data
         fl.job_type("work")(lambda ctx, text: None)
         fl.give("work", parameters={"text": CANARY})
         fl.keys.enable("acme")
-        age_keys(fl)
+        age_keys(database_url)
         with fl.database.engine.connect() as holder, holder.begin():
             fl.give("work", parameters={"text": "other"}, connection=holder)
             fl.keys.reencrypt("acme", on_wait=waits.append)
@@ -212,6 +211,7 @@ def test_of_another_login_s_transaction_nobody_knows_how_young_it_is(
     monkeypatch.setattr(sealing_texts, "PATIENCE", 0.2)
     with bound_logins(postgres_url) as urls, engine(urls["jobs"], encryption_keys=FIRST) as fl:
         fl.keys.enable("acme")
+        age_keys(postgres_url)
         with psycopg.connect(plain(urls[login])) as holder:
             holder.execute(f"SET ROLE {Role.WORKER}")
             holder.execute("LOCK TABLE fairlane_jobs IN ROW EXCLUSIVE MODE")
@@ -231,7 +231,7 @@ def test_sealing_of_all_begins_with_the_oldest_key_so_that_less_is_held_up(
         for organization in ("acme", "beta"):
             fl.give("work", organization=organization, parameters={"text": f"{CANARY}-{organization}"})
         fl.keys.enable("beta")
-        age_keys(fl)
+        age_keys(database_url)
         with fl.database.engine.connect() as holder, holder.begin():
             fl.give("work", parameters={"text": "other"}, connection=holder)
             fl.keys.enable("acme")
