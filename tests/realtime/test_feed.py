@@ -338,7 +338,7 @@ async def test_a_row_of_a_job_that_the_organization_does_not_have_is_told_to_nob
 ):
     hub = Hub()
     client = Client(Any, lambda: None)  # type: ignore[arg-type]
-    hub.clients[client] = None
+    hub.add(client)
     for room in (ROOM, EVERYTHING):
         hub.enter(client, room)
     foreign = fl.submit("report", organization="other")

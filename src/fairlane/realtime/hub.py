@@ -6,6 +6,7 @@ All of it belongs to one event loop.
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from enum import StrEnum
+from itertools import count
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -169,7 +170,8 @@ class Hub:
     def __init__(self) -> None:
         self._rooms: dict[Room, dict[Client, None]] = {}
         self._audience: Audience | None = None
-        self.clients: dict[Client, None] = {}
+        self.clients: dict[Client, int] = {}  # numbered as they come
+        self._numbers = count()
         self.dropped = 0  # clients that did not take what waited for them
         self.strays = 0  # events that were not told, as the organization had no such job
 
@@ -205,7 +207,7 @@ class Hub:
             raise RateLimited(
                 f"A user may have {MOST_OF_USER} sockets and streams open; close some.", retry_after=_WAIT
             )
-        self.clients[client] = None
+        self.clients[client] = next(self._numbers)
 
     def enter(self, client: Client, room: Room) -> None:
         """Let a client into a room; whether it may has been checked."""
@@ -239,9 +241,8 @@ class Hub:
 
     def beat(self, parts: Collection[int], *, of: int) -> None:
         """Say to the clients of some parts, of so many, that everything was told; each is always of the same one."""
-        self._put(
-            Message(None, Heartbeat(), key=Heartbeat.name), [one for one in self.clients if hash(one) % of in parts]
-        )
+        those = [one for one, number in self.clients.items() if number % of in parts]
+        self._put(Message(None, Heartbeat(), key=Heartbeat.name), those)
 
     def tell(self, message: Message) -> None:
         """Let a message wait for all in its room."""
