@@ -11,15 +11,15 @@ import pytest
 from sqlalchemy import Connection, event, func, select
 from sqlalchemy.pool import QueuePool
 
-from fairlane import JobContext, JobStatus, Submission
+from fairlane import JobContext, Submission
 from fairlane.control import sealing_texts
 from fairlane.control.idempotency import Key
 from fairlane.domain.errors import StorageUnavailable
 from fairlane.store.row_security import Role
 from fairlane.store.statements import keys as statements
 from fairlane.store.statements import rows
-from fairlane.store.tables import artifacts, organization_keys
-from tests.runtime.sealed_engine import FIRST, dump
+from fairlane.store.tables import organization_keys
+from tests.runtime.sealed_engine import FIRST, dump, left_by_a_handler
 from tests.runtime.worker_kit import Engine, another, engine
 from tests.store.logins import bound_logins, plain
 
@@ -152,17 +152,8 @@ def test_a_file_whose_connection_was_waited_for_when_the_key_came_is_stored_seal
             monkeypatch.setattr(fl.artifacts, "put", put)
 
         monkeypatch.setattr(fl.artifacts, "put", stored)
-
-        @fl.job_type("work")
-        def work(ctx: JobContext) -> None:
-            ctx.artifact("file.txt", f"{CANARY}-file")
-
-        job = fl.give("work")
-        fl.drain()
-        assert fl.look(job).status is JobStatus.COMPLETED
-        with fl.database.engine.connect() as connection:
-            (path,) = connection.execute(select(artifacts.c.path)).scalars()
-        assert CANARY.encode() not in bytes(fl.artifacts.get(path))
+        job, kept = left_by_a_handler(fl, f"{CANARY}-file")
+        assert CANARY.encode() not in kept
         assert fl.artifact(job.id, "file.txt", organization="acme") == f"{CANARY}-file".encode()
 
 

@@ -13,11 +13,11 @@ from fairlane import JobContext, JobStatus, Snooze
 from fairlane.control import keys, sealing_texts
 from fairlane.registry.keyring import MAX_AGE
 from fairlane.store.statements import keys as statements
-from fairlane.store.tables import artifacts, results
+from fairlane.store.tables import results
 from fairlane.testing import ManualClock
 from tests.control import settled_keys
 from tests.patience import PATIENCE
-from tests.runtime.sealed_engine import FIRST, SECOND, dump
+from tests.runtime.sealed_engine import FIRST, SECOND, dump, left_by_a_handler
 from tests.runtime.worker_kit import Engine, Gate, another, engine, running, until
 
 CANARY = "canary-4711"
@@ -216,17 +216,8 @@ def test_a_file_that_was_on_its_way_when_the_key_came_is_stored_sealed(
             elsewhere.keys.enable("acme")  # as if this had taken so long
 
         monkeypatch.setattr(fl.artifacts, "put", slow)
-
-        @fl.job_type("work")
-        def work(ctx: JobContext) -> None:
-            ctx.artifact("file.txt", f"{CANARY}-file")
-
-        job = fl.give("work")
-        fl.drain()
-        assert fl.look(job).status is JobStatus.COMPLETED
-        with fl.database.engine.connect() as connection:
-            (path,) = connection.execute(select(artifacts.c.path)).scalars()
-        assert CANARY.encode() not in bytes(fl.artifacts.get(path))
+        _, kept = left_by_a_handler(fl, f"{CANARY}-file")
+        assert CANARY.encode() not in kept
 
 
 def _waiting(connection: Connection) -> int:

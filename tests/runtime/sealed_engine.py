@@ -8,8 +8,8 @@ from typing import Any
 import obstore
 from sqlalchemy import select
 
-from fairlane import Fairlane
-from fairlane.store.tables import metadata
+from fairlane import Fairlane, Job, JobContext, JobStatus
+from fairlane.store.tables import artifacts, metadata
 from tests.runtime.worker_kit import Engine, engine
 
 FIRST, SECOND = (f"{name}:{b64encode(bytes([number]) * 32).decode()}" for name, number in (("first", 1), ("second", 2)))
@@ -23,6 +23,21 @@ def sealed_engine(url: str, **options: Any) -> Iterator[Engine]:
         fl.organizations.create("beta")
         fl.keys.enable("acme")
         yield fl
+
+
+def left_by_a_handler(fl: Engine, text: str) -> tuple[Job, bytes]:
+    """A job that leaves this text as `file.txt`, and what the storage has of it."""
+
+    @fl.job_type("work")
+    def work(ctx: JobContext) -> None:
+        ctx.artifact("file.txt", text)
+
+    job = fl.give("work")
+    fl.drain()
+    assert fl.look(job).status is JobStatus.COMPLETED
+    with fl.database.engine.connect() as connection:
+        (path,) = connection.execute(select(artifacts.c.path)).scalars()
+    return job, bytes(fl.artifacts.get(path))
 
 
 def dump(fl: Fairlane) -> str:
