@@ -8,9 +8,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 import socketio
+from engineio.async_socket import AsyncSocket
 from engineio.packet import MESSAGE
 from engineio.packet import Packet as EnginePacket
 from socketio.exceptions import ConnectionRefusedError as Refused
@@ -144,6 +146,8 @@ class Sockets:
         except RateLimited as error:
             raise Refused(str(error)) from None
         self._clients[sid] = _Connection(client, eio_sid)
+        socket = self._server.eio.sockets[eio_sid]
+        socket.poll = partial(_next_packets, socket)
 
     async def _admit(self, eio_sid: str, ticket: str, connection: Mapping[str, Any]) -> Principal | None:
         """Whose ticket it is. Whoever waits for that makes room for nobody: others who come back would wait in vain."""
@@ -230,13 +234,14 @@ class Sockets:
         return socket is not None and socket.queue.qsize() < _IN_FLIGHT
 
     async def _send(self, sid: str, connection: "_Connection") -> None:
-        client, eio = connection.client, self._server.eio
-        socket = eio.sockets.get(connection.eio_sid)
+        client = connection.client
+        socket = self._server.eio.sockets.get(connection.eio_sid)
         if socket is None or not client.is_open:
             await self._close(sid, connection)
             return
         for message in client.take(_IN_FLIGHT - socket.queue.qsize()):
-            await eio.send_packet(connection.eio_sid, EnginePacket(MESSAGE, _text(message)))
+            # Not by the library's `send`, which looks each time whether the client answers; it looks at all by turns.
+            socket.queue.put_nowait(EnginePacket(MESSAGE, _text(message)))
             connection.took_at = time.monotonic()
         (self._behind.add if len(client) else self._behind.discard)(sid)
         if client.is_ending and not len(client):
@@ -300,3 +305,16 @@ def _text(message: Message) -> str:
     if message.text is None:
         message.text = Packet(EVENT, [message.name, message.data]).encode()
     return message.text
+
+
+async def _next_packets(socket: AsyncSocket) -> list[EnginePacket]:
+    """What is to be sent next; none: it is to be closed.
+
+    The library's own sets a clock for each packet, so that a poll is answered in time. That takes as long as all else
+    that it does for a packet, and a websocket need not be answered.
+    """
+    if not socket.upgraded:
+        return await AsyncSocket.poll(socket)  # type: ignore[no-any-return] # the library has no types
+    packet = await socket.queue.get()
+    socket.queue.task_done()
+    return [] if packet is None else [packet]
