@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, Table, and_, exists, func, or_, select, text
+from sqlalchemy import ColumnElement, Connection, Select, Table, and_, exists, func, or_, select, text
 
 from fairlane import Fairlane
 from fairlane.control.ticks import TICK
@@ -27,6 +27,8 @@ _CLAIMED: Final = "claimed by "
 _LOST_WORKER: Final = "%was lost%"  # in the reason of each rescue
 # An end reads the clock before it waits for the row, to which the attempt may write meanwhile.
 _TOGETHER: Final = timedelta(seconds=1)
+# What the attempt that completed a job has left, by the way that its parameters name.
+_LEFT: Final[Mapping[str, Sequence[Table]]] = {"report": (log_lines, progress), "file": (artifacts,)}
 # What attempts leave, and the column that says whose it is.
 _TOLD: Final[Mapping[Table, str]] = {log_lines: "message", progress: "message", checkpoints: "state"}
 _BLAMED: Final = "WorkerLost"  # error type of a job that was buried for its losses
@@ -132,6 +134,25 @@ def _foreign_files(fl: Fairlane) -> Iterator[Finding]:
     for job, digest, value in _rows(fl, files):
         if digest != sha256(str(json.loads(value)["attempt"]).encode()).hexdigest():
             yield Finding("zombie", str(job), "has the file of another attempt than its result is from")
+
+
+def lost_outputs(fl: Fairlane) -> list[Finding]:
+    """What the attempt that completed a job had left with the engine, and is not there."""
+    found = list[Finding]()
+    for way, tables in _LEFT.items():
+        for table in tables:
+            left = exists().where(
+                table.c.organization_id == jobs.c.organization_id, table.c.job_id == jobs.c.id, *_of_last_attempt(table)
+            )
+            has_none = (jobs.c.status == JobStatus.COMPLETED, jobs.c.parameters.like(f'%"{way}"%'), ~left)
+            rows = _rows(fl, select(jobs.c.id).where(*has_none))
+            found += (Finding("lost", str(job), f"is completed, and has nothing in {table.name}") for (job,) in rows)
+    return found
+
+
+def _of_last_attempt(table: Table) -> Sequence[ColumnElement[bool]]:
+    """Files do not say of which attempt they are; their contents do (`_foreign_files`)."""
+    return [table.c.attempt == jobs.c.attempt] if "attempt" in table.c else []
 
 
 def of_ticks(fl: Fairlane) -> dict[tuple[str, datetime], list[str]]:

@@ -12,6 +12,7 @@ from statistics import median
 from typing import Any, Final
 
 from benchmarks.charts import INK, OURS, chart
+from tests.storm.explain import PROMPT
 from tests.storm.handlers import MOST_LIMITED
 from tests.storm.results import FOLDER, kept_as, quantile
 
@@ -33,19 +34,22 @@ retries, timeouts, cancels, limits, dead letters; and each organization has a sc
 whichever worker comes first makes a job. Each handler writes what it does into a ledger outside of the engine before it
 returns. Afterwards the ledger is compared with what was submitted and with what the database has:
 
-- *Lost*: a job that was to take effect and did not, or that did not end as it was to; a tick that became no job.
+- *Lost*: a job that was to take effect and did not, or that did not end as it was to; a tick that became no job; the
+  result of a job that completed, and a file, a line or the progress that its last attempt left with the engine.
 - *Duplicate*: each effect of a job beyond its first. Jobs run at least once, so a worker that is killed between the
   effect and the commit leaves one. It counts as explained only where the job's log says that the attempt ended as its
-  worker was lost, and a kill, a stop or half-open connections hit that very worker within three seconds of the effect,
-  or of the end of a connection by which that worker may have been writing, or before the database had been back for
-  long enough to write the end. No fault of the database explains one by itself, nor does a clock, nor SIGTERM, unless
-  the worker could not write until it had to end; and nothing explains a second job of a tick. The same holds for any
-  effect of a job that was canceled or became a dead letter.
+  worker was lost, and a kill, a stop or half-open connections hit that very worker before the end had to be written:
+  within three seconds of the effect, or of what kept the worker from writing until then: the end of a connection of
+  its, a slow network, or that it or the database was away. A worker waits between two tries for as long as it has tried
+  in vain, but no longer than twelve seconds, so these are added to what was away. No fault of the database explains one
+  by itself, nor does a clock, nor SIGTERM, unless the worker could not write until it had to end; and nothing explains
+  a second job of a tick. The same holds for any effect of a job that was canceled or became a dead letter.
 - *Zombie*: an effect under a lease that was lost, unless the worker was stopped or cut off until three seconds before;
   or something that stands in the database in the end, or that a later attempt was given, though an attempt wrote it
   that had no right to: a result, a checkpoint, a line, a progress or a file says of which attempt it is, and that has
-  to be the one under which the engine keeps it, with a time from before its end. Nothing explains those. What an
-  attempt under a lost lease might have overwritten, and the one with the lease wrote again, would not be seen.
+  to be the one under which the engine keeps it, with a time from before its end, or a second after it, as the end
+  reads the clock before it waits for its row. Nothing explains those. What an attempt under a lost lease might have
+  overwritten, and the one with the lease wrote again, would not be seen.
 - *Taken from a living worker*: a job that a rescuer took, whether or not it then took effect twice, from a worker that
   was not killed, stopped or cut off while it had the job, or so shortly before that its lease can not have run out, or
   that had been back for long enough to be heard of. One that ends at SIGTERM gives its jobs back; only where it could
@@ -145,7 +149,7 @@ def _recovery(one: Mapping[str, Any]) -> str:
     lines = []
     for what, name in (
         ("The jobs of a killed worker ran again after", "recoveries"),
-        ("Those of kills with no other fault in the way ran again after", "undisturbed"),
+        ("Those of kills with no other fault in the way until two leases later ran again after", "undisturbed"),
     ):
         if values := one[name]:
             p50, p99 = median(values), quantile(values, 0.99)
@@ -153,6 +157,14 @@ def _recovery(one: Mapping[str, Any]) -> str:
                 f"- {what} {p50:.2f} s (p50) and {p99:.2f} s (p99), that is {p50 / one['lease']:.2f} and "
                 f"{p99 / one['lease']:.2f} leases ({len(values)} jobs)."
             )
+    if gaps := one.get("gaps"):
+        late = sum(gap > PROMPT for gap in gaps)
+        p50, p99 = median(gaps), quantile(gaps, 0.99)
+        lines.append(
+            f"- The fault that explains a duplicate came {p50:.2f} s (p50), {p99:.2f} s (p99) and at most "
+            f"{gaps[-1]:.2f} s after the effect, and {late} time{'s' * (late != 1)} after more than {PROMPT:g} s, "
+            "where something else had kept the worker from writing."
+        )
     if suspects := one.get("suspects"):
         lines.append(
             f"- {len(suspects)} more had lost a worker for the third time or more, and ran again after "

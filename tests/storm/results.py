@@ -8,10 +8,12 @@ from statistics import median
 from typing import Any, Final
 
 from fairlane.cli.bench.machine import machine
+from tests.storm.explain import PROMPT
 from tests.storm.faults import DISTURBING, Fault, Injection
 from tests.storm.handlers import MOST_LIMITED
 from tests.storm.memory import EVERY, Memory
 from tests.storm.storm import Report
+from tests.storm.verdict import Recovery
 
 FOLDER: Final = Path(__file__).with_name("figures")
 _SHOWN: Final = 20  # findings
@@ -43,13 +45,15 @@ def document(database: str, report: Report) -> dict[str, Any]:
         "taken": len(verdict.taken),
         "broken": len(verdict.broken),
         "explained": dict(verdict.explained),
+        "gaps": _rounded(sorted(verdict.gaps)),
         "rescued": dict(verdict.rescued),
         "late_effects": verdict.late_effects,
         "buried": len(verdict.buried),
         "faults": {fault.value: report.counts[fault] for fault in Fault if report.counts[fault]},
+        "injections": list(injected(report, since=min((one.began for one in report.injections), default=0.0))),
         "recoveries": _rounded(ran_again(report)),
         "suspects": _rounded(ran_again(report, suspects=True)),
-        "undisturbed": _rounded(sorted(undisturbed(report))),
+        "undisturbed": _rounded(undisturbed(report.recoveries, report.injections, profile.lease)),
         "first_claims": _rounded(report.first_claims),
         "outage": {"seconds": profile.outage, **report.outage} if profile.outage else None,
         "memory": _memory(report.memory) if report.memory else None,
@@ -73,16 +77,17 @@ def ran_again(report: Report, *, suspects: bool = False) -> list[float]:
     return sorted(one.seconds for one in report.recoveries if one.is_suspect is suspects)
 
 
-def undisturbed(report: Report) -> list[float]:
-    """Recoveries from kills with nothing else in the way until a lease after: a rescuer needs a steady database."""
-    lease = report.profile.lease
-    others = [one for one in report.injections if one.kind in DISTURBING]
-    return [
+def undisturbed(recoveries: Iterable[Recovery], injections: Iterable[Injection], lease: float) -> list[float]:
+    """Seconds of recoveries from kills with nothing else in the way, sorted: a rescuer needs a steady database.
+
+    What comes later than two leases after a kill, by when all is to run again, is not asked: it excuses nothing.
+    """
+    others = [one for one in injections if one.kind in DISTURBING]
+    return sorted(
         seconds
-        for kill, seconds, is_suspect in report.recoveries
-        if not is_suspect
-        and not any(_meet(kill.began - lease, kill.began + max(seconds, 2 * lease), one) for one in others)
-    ]
+        for kill, seconds, is_suspect in recoveries
+        if not is_suspect and not any(_meet(kill.began - lease, kill.began + 2 * lease, one) for one in others)
+    )
 
 
 def _meet(began: float, ended: float, other: Injection) -> bool:
@@ -117,16 +122,19 @@ def told(report: Report) -> Iterator[str]:
     yield f"Of the limited type ran at once, at most: {report.limited} of {MOST_LIMITED}."
     explained = ", ".join(f"{count} by {kind}" for kind, count in verdict.explained.items()) or "none"
     yield f"Duplicates that a fault explains: {explained}. Late effects that one explains: {verdict.late_effects}."
+    if verdict.gaps:
+        late = sum(one > PROMPT for one in verdict.gaps)
+        yield f"The fault came at most {max(verdict.gaps):.2f} s after the effect, {late} times after {PROMPT:g} s."
     rescued = ", ".join(f"{count} by {kind}" for kind, count in verdict.rescued.items()) or "none"
     yield f"Rescues that a fault explains: {rescued}."
     yield f"Buried as faults took three workers away under them: {len(verdict.buried)}."
     for name, values in (
         ("A killed worker's jobs ran again after", ran_again(report)),
-        ("… with no other fault in the way", undisturbed(report)),
+        ("… with no other fault in the way", undisturbed(report.recoveries, report.injections, lease)),
         ("Those that were lost for the third time, which may wait apart", ran_again(report, suspects=True)),
     ):
         if values:
-            p99 = quantile(sorted(values), 0.99)
+            p99 = quantile(values, 0.99)
             yield (
                 f"{name}: p50 {median(values):.2f} s, p99 {p99:.2f} s = {p99 / lease:.2f} leases ({len(values)} jobs)."
             )
@@ -140,10 +148,10 @@ def told(report: Report) -> Iterator[str]:
     yield from report.crashes
 
 
-def injected(report: Report) -> Iterator[str]:
-    """A line for each fault, on the ledger's clock."""
+def injected(report: Report, since: float = 0.0) -> Iterator[str]:
+    """A line for each fault, on the ledger's clock, from `since` on."""
     for one in sorted(report.injections, key=lambda one: one.began):
-        yield f"{one.began:.3f} to {one.ended:.3f}: {one.kind} {one.worker}".rstrip()
+        yield f"{one.began - since:.3f} to {one.ended - since:.3f}: {one.kind} {one.worker}".rstrip()
 
 
 def _told(looks: Sequence[Memory]) -> str:

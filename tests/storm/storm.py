@@ -228,6 +228,7 @@ def _report(
     faults = Faults(injections, profile.lease)
     found = verdict.judge(expected, entries, faults, stored)
     found.zombies += evidence.foreign_writes(fl)
+    found.lost += evidence.lost_outputs(fl)
     found.lost += schedules.lost(ended, ticks)
     found.duplicates += schedules.duplicates(ticks)
     limited = _judge_promises(fl, found, feeder, entries, stored)

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection, Executable, Table, insert, select, update
+from sqlalchemy import Connection, Executable, Table, delete, insert, select, update
 
 from fairlane.domain.statuses import JobStatus
 from fairlane.store.row_security import EVERYONE
@@ -113,6 +113,20 @@ class TestWrites:
         job = self.done(fl, "file")
         self.change(fl, update(artifacts).values(sha256="0" * 64))
         assert self.findings(fl) == [str(job)]
+
+    @pytest.mark.parametrize("table", LEAVING, ids=str)
+    def test_that_are_gone_are_lost(self, fl: Engine, table: Table) -> None:
+        job = self.done(fl, LEAVING[table])
+        self.done(fl, "plain")
+        assert evidence.lost_outputs(fl) == []
+        self.change(fl, delete(table))
+        assert [(one.what, one.job) for one in evidence.lost_outputs(fl)] == [("lost", str(job))]
+
+    @pytest.mark.parametrize("table", [log_lines, progress], ids=str)
+    def test_of_an_earlier_attempt_alone_are_lost(self, fl: Engine, table: Table) -> None:
+        job = self.done(fl, "report")
+        self.change(fl, update(table).values(attempt=0))
+        assert [one.job for one in evidence.lost_outputs(fl)] == [str(job)]
 
     def test_of_a_checkpoint_after_the_end_are_told(self, fl: Engine) -> None:
         job = self.done(fl, "checkpoint")

@@ -141,8 +141,19 @@ class TestEffects:
     def test_it_was_there_again_or_still(self, other: Injection) -> None:
         assert self.found(other, self.killed(11.5 + PROMPT)) is None
 
-    @pytest.mark.parametrize("kind", [Fault.LATENCY, *LASTING])
-    def test_nor_where_that_worker_was_slow_or_away(self, kind: Fault) -> None:
+    def test_the_longest_wait_for_the_next_try_was_over(self) -> None:
+        away = Injection(Fault.OUTAGE, "", 11.5, 40.0)
+        kill = self.killed(52.0 + PROMPT)
+        assert self.found(away, kill) is kill
+        assert self.found(away, self.killed(52.1 + PROMPT)) is None
+
+    def test_nor_where_each_word_took_its_time(self) -> None:
+        kill = self.killed(14.0 + PROMPT)
+        assert self.found(Injection(Fault.LATENCY, "one", 11.5, 14.0), kill) is kill
+        assert self.found(Injection(Fault.LATENCY, "one", 11.5, 14.0), self.killed(14.1 + PROMPT)) is None
+
+    @pytest.mark.parametrize("kind", LASTING)
+    def test_nor_where_that_worker_was_away(self, kind: Fault) -> None:
         kill = self.killed(16.5 + PROMPT)
         assert self.found(Injection(kind, "one", 11.5, 14.0), kill) is kill
         assert self.found(Injection(kind, "two", 11.5, 14.0), kill) is None

@@ -27,6 +27,7 @@ RESULT: dict[str, Any] = {
     "broken": 7,
     "rescued": {"kill -9 of a worker": 110},
     "explained": {"kill -9 of a worker": 100},
+    "gaps": [0.1, 0.2, 4.5],
     "late_effects": 4,
     "buried": 5,
     "faults": {"kill -9 of a worker": 30},
@@ -63,6 +64,12 @@ def test_what_must_not_be_is_told_as_it_is() -> None:
     assert '`make storm ARGS="--seed 42 --database sqlite --jobs 50000"`' in text
 
 
+def test_how_long_after_its_effect_a_fault_explains_a_duplicate_is_told() -> None:
+    text = page.page([RESULT])
+    assert "came 0.20 s (p50), 4.50 s (p99) and at most 4.50 s after the effect, and 1 time after more than 3 s" in text
+    assert "after the effect" not in page.page([{**RESULT, "gaps": []}])
+
+
 def test_recovery_is_told_in_seconds_and_in_leases() -> None:
     assert "after 5.00 s (p50) and 10.00 s (p99), that is 1.00 and 2.00 leases (3 jobs)" in page.page([RESULT])
 
@@ -75,12 +82,12 @@ def test_jobs_that_may_have_been_started_apart_are_told_apart() -> None:
 
 def test_what_was_not_measured_is_not_told() -> None:
     text = page.page([RESULT])
-    assert "no other fault in the way ran" not in text
+    assert "no other fault in the way" not in text
     assert "When the database was back" not in text
     assert "In an outage" not in text
     outage = {"seconds": 60.0, "rescued": 5, "buried": 6}
     more = page.page([RESULT | {"outage": outage, "undisturbed": [5.0], "first_claims": [0.5, 1.5]}])
-    assert "no other fault in the way ran again after 5.00 s" in more
+    assert "no other fault in the way until two leases later ran again after 5.00 s" in more
     assert "after 0.50 to 1.50 s (2 times)" in more
     assert "60 s under load, jobs taken from workers: 5; dead letters that nobody planned: 6" in more
 

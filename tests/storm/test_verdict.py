@@ -12,9 +12,8 @@ from tests.storm.verdict import Expected, Stored, Verdict, first_claims, judge, 
 
 JOB = "job"
 LEASE = 1.5
-COMPLETED = {JOB: Stored(JobStatus.COMPLETED)}
 LOSS = Loss(1, "one", 0.5, 4.9)
-RESCUED = {JOB: Stored(JobStatus.COMPLETED, losses=(LOSS,))}
+RESCUED = {JOB: Stored(JobStatus.COMPLETED, result_lease="lease 2", losses=(LOSS,))}
 
 
 def entry(kind: Kind, at: float, attempt: int = 1, worker: str = "one", lease: str | None = None) -> Entry:
@@ -31,7 +30,9 @@ def verdict(
     expected: Expected = Expected.COMPLETED,
     stored: dict[str, Stored] | None = None,
 ) -> Verdict:
-    return judge({JOB: expected}, entries, Faults(injections, LEASE), COMPLETED if stored is None else stored)
+    if stored is None:
+        stored = {JOB: Stored(JobStatus.COMPLETED, result_lease=max(entries, key=lambda one: one.attempt).lease)}
+    return judge({JOB: expected}, entries, Faults(injections, LEASE), stored)
 
 
 def counts(found: Verdict) -> tuple[int, int, int]:
@@ -71,6 +72,10 @@ def test_a_job_that_is_completed_without_an_effect_is_lost() -> None:
     assert counts(verdict([entry(Kind.BEGIN, 1.0)])) == (1, 0, 0)
 
 
+def test_a_job_that_is_completed_without_its_result_is_lost() -> None:
+    assert counts(verdict(ran(1.0, 2.0), stored={JOB: Stored(JobStatus.COMPLETED)})) == (1, 0, 0)
+
+
 def test_a_canceled_job_that_took_effect_is_done_too_often() -> None:
     found = verdict(ran(1.0, 2.0), expected=Expected.CANCELED, stored={JOB: Stored(JobStatus.CANCELED)})
     assert counts(found) == (0, 1, 0)
@@ -100,6 +105,7 @@ class TestDuplicates:
         found = verdict(TWICE, Injection(kind, "one", 2.1, 4.8), stored=RESCUED)
         assert (counts(found), found.taken) == ((0, 0, 0), [])
         assert (found.explained, found.rescued) == ({kind: 1}, {kind: 1})
+        assert found.gaps == [pytest.approx(0.1)]
 
     @pytest.mark.parametrize(
         "injection",
@@ -125,7 +131,8 @@ class TestDuplicates:
 
     def test_nothing_explains_a_second_effect_of_one_attempt(self) -> None:
         twice = [*ran(1.0, 2.0), entry(Kind.EFFECT, 3.0)]
-        assert counts(verdict(twice, Injection(Fault.KILL, "one", 2.1, 2.2), stored=RESCUED)) == (0, 1, 0)
+        stored = {JOB: replace(RESCUED[JOB], result_lease="lease 1")}
+        assert counts(verdict(twice, Injection(Fault.KILL, "one", 2.1, 2.2), stored=stored)) == (0, 1, 0)
 
 
 class TestZombies:
@@ -189,12 +196,29 @@ def test_a_killed_workers_job_has_recovered_when_its_handler_is_called_again() -
 def test_one_that_was_lost_for_the_third_time_is_told_apart_as_it_may_have_had_to_wait() -> None:
     kill = Injection(Fault.KILL, "one", 2.5, 2.6)
     (only,) = RESCUED[JOB].losses
-    often = {JOB: replace(RESCUED[JOB], losses=(replace(only, attempt=-1), replace(only, attempt=0), only))}
+    before = (replace(only, attempt=-1, worker="zero"), replace(only, attempt=0, worker="zero"))
+    often = {JOB: replace(RESCUED[JOB], losses=(*before, only))}
     assert recoveries(TWICE, [kill], often) == [(kill, 2.5, True)]
 
 
 def test_an_attempt_that_ended_otherwise_before_the_kill_was_not_killed() -> None:
-    assert recoveries(TWICE, [Injection(Fault.KILL, "one", 2.5, 2.6)], COMPLETED) == []
+    kill = Injection(Fault.KILL, "one", 2.5, 2.6)
+    assert recoveries(TWICE, [kill], {JOB: replace(RESCUED[JOB], losses=())}) == []
+    assert recoveries(TWICE, [kill], {JOB: replace(RESCUED[JOB], losses=(replace(LOSS, ended=2.4),))}) == []
+
+
+def test_one_whose_next_worker_was_lost_before_it_called_the_handler_has_waited_all_that_time() -> None:
+    kill = Injection(Fault.KILL, "one", 2.5, 2.6)
+    losses = (LOSS, Loss(2, "two", 5.0, 61.0))
+    again = ran(62.5, 63.0, attempt=3, worker="three")
+    for entries in ([*ran(1.0, 2.0), *again], again):  # nor need the one that was killed have called it
+        found = recoveries(entries, [kill], {JOB: replace(RESCUED[JOB], losses=losses)})
+        assert found == [(kill, 60.0, False)]
+
+
+def test_one_that_was_canceled_before_it_ran_again_has_no_time() -> None:
+    kill = Injection(Fault.KILL, "one", 2.5, 2.6)
+    assert recoveries(ran(1.0, 2.0), [kill], {JOB: Stored(JobStatus.CANCELED, losses=(LOSS,))}) == []
 
 
 def test_the_first_claim_is_the_first_handler_after_the_database_was_back() -> None:

@@ -67,7 +67,8 @@ class Finding:
 class Verdict:
     """`lost`, `duplicates`, `zombies`, `taken`, `broken`: what nothing explains.
 
-    `explained`: duplicates by the kind of fault; `rescued`: losses.
+    `explained`: duplicates by the kind of fault, and `gaps`: how many seconds after their effect it came; `rescued`:
+    losses.
     """
 
     lost: list[Finding] = field(default_factory=list)
@@ -76,6 +77,7 @@ class Verdict:
     taken: list[Finding] = field(default_factory=list)
     broken: list[Finding] = field(default_factory=list)  # other promises
     explained: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    gaps: list[float] = field(default_factory=list)
     rescued: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     late_effects: int = 0  # explained ones
     buried: set[str] = field(default_factory=set)  # explained ones
@@ -146,6 +148,8 @@ def _judge_end(verdict: Verdict, job: str, expected: Expected, mine: Sequence[En
         verdict.lost.append(Finding("lost", job, f"was to end {expected}, and is {stored.status}"))
     if stored.status is JobStatus.COMPLETED and not effects:
         verdict.lost.append(Finding("lost", job, "is completed, and has taken no effect"))
+    if stored.status is JobStatus.COMPLETED and stored.result_lease is None:
+        verdict.lost.append(Finding("lost", job, "is completed, and its result is gone"))
     if effects and expected in (Expected.CANCELED, Expected.DEAD):
         verdict.duplicates.append(Finding("duplicate", job, f"took effect, and was to end {expected}"))
     if stored.result_lease is not None:
@@ -170,7 +174,9 @@ def _judge_effects(
         fault = None if is_twice else faults.of_effect(effect.at, lost.get(effect.attempt))
         told = f"attempt {effect.attempt} on worker {effect.worker} at {effect.at:.3f}"
         if fault is not None:
-            verdict.explained[fault.kind] += not is_due
+            if not is_due:
+                verdict.explained[fault.kind] += 1
+                verdict.gaps.append(max(0.0, fault.began - effect.at))
             verdict.late_effects += is_late
         elif is_late:
             verdict.zombies.append(Finding("zombie", job, f"took effect under an old lease: {told}"))
@@ -202,25 +208,24 @@ class Recovery(NamedTuple):
 
 
 def recoveries(entries: Iterable[Entry], kills: Iterable[Injection], stored: Mapping[str, Stored]) -> list[Recovery]:
-    """For each job that ran on a worker when that was killed: after how many seconds it ran again.
+    """For each job that a worker lost as it was killed: after how many seconds its handler was called again.
 
-    Only attempts that ended as their worker was lost. Others of a killed worker's had ended before, even if their
-    handler had no time to say so, and what they wait for then is a retry's time.
+    That may take several tries: the next worker that had it may be lost before it calls the handler. Jobs that never
+    ran again, as somebody canceled them, have none.
     """
     when = {one.worker: one for one in kills}
-    rescued = {(job, loss.attempt): n for job, one in stored.items() for n, loss in enumerate(one.losses, 1)}
-    killed: dict[tuple[str, int], Entry] = {}
-    begins: dict[tuple[str, int], float] = {}
+    begins: dict[str, dict[int, float]] = defaultdict(dict)
     for entry in entries:
         if entry.kind is Kind.BEGIN:
-            begins[entry.job, entry.attempt] = entry.at
-            if entry.worker in when and entry.at <= when[entry.worker].began:
-                killed[entry.job, entry.attempt] = entry
+            begins[entry.job][entry.attempt] = entry.at
     found = []
-    for (job, attempt), entry in killed.items():
-        again, kill = begins.get((job, attempt + 1)), when[entry.worker]
-        if (number := rescued.get((job, attempt))) and again is not None and again >= kill.began:
-            found.append(Recovery(kill, again - kill.began, is_suspect=number >= SUSPECT_AT))
+    for job, one in stored.items():
+        for loss in one.losses:
+            kill = when.get(loss.worker)
+            again = min((attempt for attempt in begins[job] if attempt > loss.attempt), default=None)
+            if kill is not None and loss.began <= kill.began <= loss.ended and again is not None:
+                lost = sum(each.attempt < again for each in one.losses)
+                found.append(Recovery(kill, begins[job][again] - kill.began, is_suspect=lost >= SUSPECT_AT))
     return found
 
 
