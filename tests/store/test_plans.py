@@ -41,6 +41,7 @@ from fairlane.store.statements import (
     doomed_files,
     feed,
     graph,
+    history,
     job_list,
     job_types,
     lanes,
@@ -559,6 +560,9 @@ CASES = {
     ),
     "old bulk actions": Case(
         lambda connection: bulk_actions.forget(connection, START + timedelta(minutes=1), 100), ("bulk_actions_ended",)
+    ),
+    "whether a job was revived": Case(
+        lambda connection: history.was_revived(connection, "small1", RUNNING, START), ("execution_log_job",)
     ),
     "what somebody missed": Case(missed, ("execution_log_pk", "jobs_"), ()),
     "new edges": Case(lambda connection: dependencies.look_at_new_edges(connection, LATER, {}), ("job_parents_new",)),

@@ -2,7 +2,8 @@
 
 Each job is changed in a transaction of its own, from the newest to the oldest; then it is said how far that came. So a
 crash leaves jobs that were changed and jobs that were not, and going over them again does the rest: one that was
-canceled or deleted fits no more, and one that was retried is passed over, also if it has failed again.
+canceled or deleted fits no more, and one that was retried is passed over, also if it has failed again. So is whatever
+else has ended, or come back to life, after the beginning: who began it can't have meant that.
 """
 
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from time import monotonic
 from typing import Final
 from uuid import UUID
 
-from fairlane.control.jobs import JobControl
+from fairlane.control.jobs import ChangedSince, JobControl
 from fairlane.domain.bulk import BulkVerb, Refusal
 from fairlane.domain.errors import (
     IllegalTransition,
@@ -39,7 +40,7 @@ class Order:
     """What to do, with which jobs, as whom.
 
     Args:
-        dead_by: dead letters from after it have failed anew, and are not retried.
+        begun: jobs that have ended or come back to life since are not those that were meant.
         per_second: how many dead letters become ready each second, over all steps; None: all at once.
     """
 
@@ -47,7 +48,7 @@ class Order:
     organization: str
     wanted: Wanted
     user: str | None
-    dead_by: datetime
+    begun: datetime
     per_second: float | None
 
 
@@ -119,14 +120,14 @@ class BulkWork:
         organization, user = order.organization, order.user
         match order.verb:
             case BulkVerb.CANCEL:
-                self._jobs.cancel(job, organization, user=user, reason="canceled with others")
+                self._jobs.cancel(job, organization, user=user, reason="canceled with others", same_since=order.begun)
             case BulkVerb.RETRY:
                 at = pace.due if pace is not None else None
-                self._jobs.retry(job, organization, user=user, at=at, dead_by=order.dead_by)
+                self._jobs.retry(job, organization, user=user, at=at, same_since=order.begun)
                 if pace is not None:
                     pace.due += pace.step
             case BulkVerb.DELETE:
-                self._jobs.delete(job, organization, user=user)
+                self._jobs.delete(job, organization, user=user, same_since=order.begun)
 
 
 def check_pace(verb: BulkVerb, per_second: float | None) -> None:
@@ -156,7 +157,7 @@ class _Tally:
     def __init__(self, verb: BulkVerb) -> None:
         # One that has changed since it was found is not to be canceled or retried any more, and the child of a dead
         # letter follows it. One that can't be deleted yet is somebody's to look at.
-        self._passes: tuple[type[Exception], ...] = (JobNotFound,)
+        self._passes: tuple[type[Exception], ...] = (JobNotFound, ChangedSince)
         if verb is not BulkVerb.DELETE:
             self._passes = (JobNotFound, IllegalTransition)
         self.changed = self.passed_over = self.refused = 0

@@ -180,7 +180,7 @@ class DeadLetters:
             for letter in page.items:
                 at = start + timedelta(seconds=retried / per_second)
                 try:
-                    self._jobs.retry(letter.job_id, organization, user=user, at=at, dead_by=start)
+                    self._jobs.retry(letter.job_id, organization, user=user, at=at, same_since=start)
                 except PermissionDenied:
                     refused += 1
                     continue

@@ -32,13 +32,17 @@ from fairlane.registry.directory import Directory, Membership
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.sealing import KeyNotHere, Unreadable
 from fairlane.store.borrow import lock_timeout
-from fairlane.store.statements import audit, cancel, cleanup, dead_letters, rows
+from fairlane.store.statements import audit, cancel, cleanup, dead_letters, history, rows
 from fairlane.store.statements.dead_letters import Edit
 from fairlane.store.statements.transition import SYSTEM, lock_job
 from fairlane.store.tables import AnyRow, jobs
 from fairlane.store.transaction import Database
 
 T = TypeVar("T")
+
+
+class ChangedSince(IllegalTransition):
+    """The job has ended, or was brought back to life, after the moment from which it was to be the same."""
 
 
 class JobControl:
@@ -58,16 +62,29 @@ class JobControl:
         self._keyring = keyring
         self._payload_limit = payload_limit
 
-    def cancel(self, job_id: UUID | str, organization: str, *, user: str | None, reason: str) -> Job:
+    def cancel(
+        self,
+        job_id: UUID | str,
+        organization: str,
+        *,
+        user: str | None,
+        reason: str,
+        same_since: datetime | None = None,
+    ) -> Job:
         """Cancel a waiting job at once, or ask a running one to stop.
+
+        Args:
+            same_since: only if it has neither ended nor come back to life since.
 
         Raises:
             JobNotFound, IllegalTransition, PermissionDenied, StorageUnavailable
+            ChangedSince: it is not the same.
         """
 
         storable(reason=reason)
 
         def work(connection: Connection, row: AnyRow) -> Job:
+            _refuse_unless_same(connection, row, same_since)
             now = self._database.clock.now(connection)
             cancel.cancel(connection, now, organization, row.id, actor=user or SYSTEM, reason=reason)
             return self._read(connection, organization, row.id)
@@ -82,24 +99,24 @@ class JobControl:
         user: str | None,
         parameters: Mapping[str, Any] | None = None,
         at: datetime | None = None,
-        dead_by: datetime | None = None,
+        same_since: datetime | None = None,
     ) -> Job:
         """Queue a dead letter again, with a fresh count of retries, and revive the children that it took down.
 
         Args:
             parameters: to run it with instead of its own; a secret that is "[redacted]" in them stays as it is.
             at: not before this moment.
-            dead_by: only if it was a dead letter by then, has not failed anew, and nobody has decided about it.
+            same_since: only if it has neither ended nor come back to life since, and nobody has decided about it.
 
         Raises:
             JobNotFound, PermissionDenied, InvalidParameters, PayloadTooLarge, StorageUnavailable
             IllegalTransition: it is no dead letter, or its parent is one, too: retry that, and its children follow.
+            ChangedSince: it is not the same.
         """
 
         def work(connection: Connection, row: AnyRow) -> Job:
-            if dead_by is not None and row.finished_at is not None and row.finished_at > dead_by:
-                raise IllegalTransition(f"Job {row.id} has failed once more; look why before you retry it.")
-            if dead_by is not None and dead_letters.decided(connection, organization, row.id) is not None:
+            _refuse_unless_same(connection, row, same_since)
+            if same_since is not None and dead_letters.decided(connection, organization, row.id) is not None:
                 raise IllegalTransition(f"Somebody has decided about job {row.id}; retry it by itself if you must.")
             edit = self._edit(connection, row, parameters) if parameters is not None else None
             now = self._database.clock.now(connection)
@@ -110,15 +127,22 @@ class JobControl:
         # With other parameters it is another job, and runs as its submitter: operators act for nobody.
         return self.change(job_id, organization, user, "retry", work, after=told, by_operators=parameters is None)
 
-    def delete(self, job_id: UUID | str, organization: str, *, user: str | None) -> None:
+    def delete(
+        self, job_id: UUID | str, organization: str, *, user: str | None, same_since: datetime | None = None
+    ) -> None:
         """Delete an ended job with all that is kept of it; a worker's clean-up deletes its files, soon after.
+
+        Args:
+            same_since: only if it has neither ended nor come back to life since.
 
         Raises:
             JobNotFound, PermissionDenied, StorageUnavailable
             IllegalTransition: it has not ended, or a live job depends on it.
+            ChangedSince: it is not the same.
         """
 
         def work(connection: Connection, row: AnyRow) -> None:
+            _refuse_unless_same(connection, row, same_since)
             if row.status not in TERMINAL:
                 raise IllegalTransition(f"Job {row.id} is {row.status}; cancel it before you delete it.")
             cleanup.lock_to_delete(connection, organization, row.id)
@@ -206,6 +230,15 @@ class JobControl:
         wanted = rows.select_jobs().where(jobs.c.id == job_id)
         (job,) = rows.jobs_of(connection, organization, wanted, self._keyring.shown(connection))
         return job
+
+
+def _refuse_unless_same(connection: Connection, row: AnyRow, since: datetime | None) -> None:
+    """Refuse a locked job that has ended after this moment, or has come back to life: nobody has asked for that one."""
+    if since is None:
+        return
+    has_ended = row.finished_at is not None and row.finished_at > since
+    if has_ended or history.was_revived(connection, row.organization_id, row.id, since):
+        raise ChangedSince(f"Job {row.id} has ended since, or was retried; look at it before you change it.")
 
 
 def _check_right(row: AnyRow, user: str | None, membership: Membership | None, verb: str) -> None:

@@ -1,9 +1,10 @@
 """What is kept of one job: its execution log with the errors of its attempts, its log lines, its result."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Connection, and_, select
+from sqlalchemy import Connection, and_, exists, select
 
 from fairlane.domain.statuses import JobStatus
 from fairlane.store.tables import AnyRow, attempt_errors, execution_log, log_lines, results
@@ -37,6 +38,14 @@ def last_entry(connection: Connection, organization: str, job_id: UUID) -> AnyRo
         .order_by(execution_log.c.sequence.desc())
         .limit(1)
     ).one()
+
+
+def was_revived(connection: Connection, organization: str, job_id: UUID, since: datetime) -> bool:
+    """Whether the job, a dead letter, has come back to life after this moment."""
+    entry = execution_log.c
+    of_job = (entry.organization_id == organization) & (entry.job_id == job_id)
+    there = exists().where(of_job, entry.from_status == JobStatus.DEAD_LETTER, entry.at > since)
+    return connection.execute(select(there)).scalar_one()
 
 
 def lines(connection: Connection, organization: str, job_id: UUID, *, skip: int, limit: int) -> Sequence[AnyRow]:

@@ -1,0 +1,87 @@
+"""A bulk action is about jobs as they were when it began: what has ended since, or lives again, it leaves alone."""
+
+import pytest
+
+from fairlane import JobStatus
+from fairlane.control import bulk_steps
+from fairlane.domain.bulk import BulkAction
+from tests.control.test_bulk import bury, submit
+from tests.control.test_bulk_steps import begin, now_is, steps
+from tests.store.races.scene import BROKEN, Scene
+
+PENDING, QUEUED, DEAD_LETTER = JobStatus.PENDING, JobStatus.QUEUED, JobStatus.DEAD_LETTER
+CANCELED = JobStatus.CANCELED
+
+
+@pytest.fixture(autouse=True)
+def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step is a job."""
+    monkeypatch.setattr(bulk_steps, "_STEP", 0.0)
+
+
+def counts(scene: Scene, action: BulkAction) -> tuple[int, int, int]:
+    """Of its jobs, once it is done: how many were changed, passed over and refused."""
+    steps(scene, action)
+    done = now_is(scene, action)
+    return done.changed, done.passed_over, done.refused
+
+
+@pytest.mark.parametrize("verb", ["delete", "retry"])
+def test_what_dies_after_it_began_was_not_meant(scene: Scene, verb: str):
+    running = scene.submit()
+    claimed = scene.worker().claim()
+    bury(scene, 2)
+    action = begin(scene, verb)
+    scene.clock.advance(1)
+    scene.end(*claimed, outcome=BROKEN)
+    assert counts(scene, action) == (2, 1, 0)
+    assert scene.get(running).status == DEAD_LETTER
+
+
+@pytest.mark.parametrize("verb", ["delete", "retry"])
+def test_what_was_retried_after_it_began_and_failed_anew_was_not_meant(scene: Scene, verb: str):
+    old, _ = bury(scene, 2)
+    action = begin(scene, verb)
+    scene.clock.advance(1)
+    scene.fl.retry(old.id, organization="acme")
+    scene.end(*[one for one in scene.worker().claim(2) if one.id == old.id], outcome=BROKEN)
+    assert counts(scene, action) == (1, 1, 0)
+    assert scene.get(old).status == DEAD_LETTER
+
+
+def test_what_was_retried_between_the_look_and_its_turn_is_no_refused_deletion(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+):
+    old, new = bury(scene, 2)
+    monkeypatch.setattr(scene.fl.bulk._steps._work, "_ids", lambda *_, **__: (new.id, old.id))
+    action = begin(scene, "delete")
+    scene.clock.advance(1)
+    scene.fl.retry(old.id, organization="acme")
+    monkeypatch.setattr(scene.fl.bulk._steps._work, "_ids", lambda *_, **__: (old.id,))
+    assert counts(scene, action) == (1, 1, 0)
+    assert scene.get(old).status == QUEUED
+
+
+def test_what_was_brought_back_after_it_began_is_not_canceled(scene: Scene):
+    parent = scene.submit()
+    child = scene.submit(depends_on=[parent.id])
+    scene.end(*scene.worker().claim(), outcome=BROKEN)
+    submit(scene, 2)
+    action = begin(scene)
+    scene.clock.advance(1)
+    scene.fl.retry(parent.id, organization="acme")
+    assert counts(scene, action) == (2, 2, 0)
+    assert [scene.get(one).status for one in (parent, child)] == [QUEUED, PENDING]
+
+
+def test_what_was_brought_back_before_it_began_is_meant(scene: Scene):
+    (canceled,) = bury(scene, 1)
+    scene.fl.retry(canceled.id, organization="acme")
+    scene.clock.advance(1)
+    assert counts(scene, begin(scene)) == (1, 0, 0)
+    assert scene.get(canceled).status == CANCELED
+    (deleted,) = bury(scene, 1)
+    scene.fl.retry(deleted.id, organization="acme")
+    scene.end(*scene.worker().claim(), outcome=BROKEN)
+    scene.clock.advance(1)
+    assert counts(scene, begin(scene, "delete")) == (1, 0, 0)

@@ -1,0 +1,80 @@
+"""A step of a bulk action beside a job that dies or comes back to life: it takes nothing that it was not begun for."""
+
+import pytest
+
+from fairlane import Job, JobStatus
+from fairlane.control import bulk_steps
+from fairlane.domain.bulk import BulkAction
+from tests.store.interleavings.conftest import InEveryOrder
+from tests.store.interleavings.order import Order
+from tests.store.races.scene import BROKEN, Scene
+
+QUEUED, DEAD_LETTER = JobStatus.QUEUED, JobStatus.DEAD_LETTER
+
+
+@pytest.fixture(autouse=True)
+def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step is a job."""
+    monkeypatch.setattr(bulk_steps, "_STEP", 0.0)
+
+
+def begin(scene: Scene, verb: str) -> BulkAction:
+    """One that has changed its first job, a second ago."""
+    action = scene.fl.bulk.start(verb, "acme", {}, user="olga", seconds=0.0)
+    assert (action.changed, action.state) == (1, "working")
+    scene.clock.advance(1)
+    return action
+
+
+def go_on(scene: Scene, action: BulkAction) -> int:
+    return scene.fl.bulk._steps.go_on("acme", action.id)
+
+
+def finish(scene: Scene, action: BulkAction) -> None:
+    """Go on to its end."""
+    while go_on(scene, action):
+        pass
+
+
+def retry(scene: Scene, job: Job) -> Job:
+    return scene.fl.retry(job.id, organization="acme", user="olga")
+
+
+def test_a_deletion_beside_a_job_that_dies(scene: Scene, in_every_order: InEveryOrder):
+    @in_every_order
+    def play(order: Order) -> None:
+        job = scene.submit()
+        (claimed,) = scene.worker().claim()
+        scene.dead_letter(), scene.dead_letter(), scene.dead_letter()
+        action = begin(scene, "delete")
+        order.run(lambda: go_on(scene, action), lambda: scene.end(claimed, outcome=BROKEN))
+        finish(scene, action)
+        assert scene.get(job).status == DEAD_LETTER
+
+
+def test_a_deletion_beside_a_retry_that_fails_anew(scene: Scene, in_every_order: InEveryOrder):
+    @in_every_order
+    def play(order: Order) -> None:
+        job, _ = scene.dead_letter(), scene.dead_letter()
+        action = begin(scene, "delete")
+
+        def retry_and_fail() -> JobStatus:
+            retry(scene, job)
+            scene.end(*scene.worker().claim(), outcome=BROKEN)
+            return DEAD_LETTER
+
+        status, _ = order.run(retry_and_fail, lambda: go_on(scene, action))
+        finish(scene, action)
+        is_there = [one.id for one in scene.fl.list(organization="acme").items] == [job.id]
+        assert is_there == (status == DEAD_LETTER), "it was deleted before it was retried, or not at all"
+
+
+def test_a_cancel_beside_a_retry(scene: Scene, in_every_order: InEveryOrder):
+    @in_every_order
+    def play(order: Order) -> None:
+        job = scene.dead_letter()
+        scene.submit(), scene.submit(), scene.submit()
+        action = begin(scene, "cancel")
+        order.run(lambda: go_on(scene, action), lambda: retry(scene, job))
+        finish(scene, action)
+        assert scene.get(job).status == QUEUED
