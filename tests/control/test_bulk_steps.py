@@ -79,9 +79,14 @@ def test_a_worker_rests_after_a_step(scene: Scene):
     assert now_is(scene, action).changed == 2
 
 
-def test_the_pace_goes_on_from_step_to_step(scene: Scene):
+@pytest.mark.parametrize("interruption", ["none", "it is not told how far it came", "somebody else goes on"])
+def test_the_pace_goes_on_from_step_to_step(scene: Scene, monkeypatch: pytest.MonkeyPatch, interruption: str):
     since, jobs = scene.now, bury(scene, 4)
     action = begin(scene, "retry", per_second=0.01)
+    if interruption == "it is not told how far it came":
+        Work(scene, monkeypatch, after=away)
+    elif interruption == "somebody else goes on":
+        Work(scene, monkeypatch, before=partial(somebody_else, scene, action))
     steps(scene, action)
     moments = [scene.get(job).next_retry_at for job in reversed(jobs)]
     assert moments == [None, *(since + timedelta(seconds=100 * place) for place in (1, 2, 3))]
@@ -124,6 +129,16 @@ def test_one_that_no_worker_goes_on_with_says_so(scene: Scene):
     assert now_is(scene, action).is_waiting
 
 
+def away() -> None:
+    raise StorageUnavailable("away")
+
+
+def somebody_else(scene: Scene, action: BulkAction) -> None:
+    """Goes on with one that whoever was at it has had for too long."""
+    scene.clock.advance(LATE)
+    assert scene.fl.bulk._steps.go_on("acme", action.id) == 1
+
+
 class Work:
     """The work of a step, with something before or after it."""
 
@@ -144,12 +159,7 @@ class Work:
 def test_whoever_was_too_slow_says_nothing_of_how_far_they_came(scene: Scene, monkeypatch: pytest.MonkeyPatch):
     submit(scene, 3)
     action = begin(scene)
-
-    def somebody_else() -> None:
-        scene.clock.advance(LATE)
-        assert scene.fl.bulk._steps.go_on("acme", action.id) == 1
-
-    Work(scene, monkeypatch, after=somebody_else)
+    Work(scene, monkeypatch, after=partial(somebody_else, scene, action))
     scene.fl.bulk._steps.go_on("acme", action.id)
     steps(scene, action)
     assert statuses(scene) == [CANCELED] * 3
@@ -295,10 +305,6 @@ def test_one_of_a_newer_release_is_left_to_its_workers(scene: Scene):
 def test_a_database_that_goes_away_in_a_step_loses_no_job(scene: Scene, monkeypatch: pytest.MonkeyPatch, moment: str):
     submit(scene, 3)
     action = begin(scene)
-
-    def away() -> None:
-        raise StorageUnavailable("away")
-
     Work(scene, monkeypatch, **{moment: away})
     assert service(scene).step() == 0
     steps(scene, action)
@@ -308,10 +314,6 @@ def test_a_database_that_goes_away_in_a_step_loses_no_job(scene: Scene, monkeypa
 
 def test_one_whose_beginner_loses_the_database_has_begun(scene: Scene, monkeypatch: pytest.MonkeyPatch):
     submit(scene, 3)
-
-    def away() -> None:
-        raise StorageUnavailable("away")
-
     Work(scene, monkeypatch, before=away)
     action = begin(scene)
     assert (action.state, action.changed) == ("working", 0)

@@ -3,7 +3,8 @@
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -70,7 +71,9 @@ class BulkSteps:
                 if problem is not None:
                     self._end(row, token, problem)
                     return
-                worked = self._work.run(_order_of(row), row.cursor, _STEP, passes_held=row.failures >= _PATIENCE)
+                worked = self._work.run(
+                    self._order(row, token), row.cursor, _STEP, passes_held=row.failures >= _PATIENCE
+                )
             except Exception as error:
                 # Where the database is away nothing can be noted; then it is whoever's in half a minute.
                 with suppress(StorageUnavailable):
@@ -95,6 +98,22 @@ class BulkSteps:
 
         with answered_within(_SILENCE):  # the application's connections may wait for ever, a worker's thread may not
             return self._accounts.read(read, of=EVERYONE)
+
+    def _order(self, row: AnyRow, token: UUID) -> Order:
+        due = partial(self._due, row, token) if row.per_second is not None else None
+        wanted = wanted_of(row.wanted)
+        return Order(BulkVerb(row.verb), row.organization_id, wanted, row.user_id, row.created_at, due)
+
+    def _due(self, row: AnyRow, token: UUID, connection: Connection) -> datetime:
+        """When the next job of a retry with a pace is due: kept with that job, and taken by whoever goes on alone."""
+        found = self._mine(connection, row, token)
+        if found is None:
+            raise StorageUnavailable(f"Bulk action {row.id} was held for too long; somebody else goes on with it.")
+        now = self._database.clock.now(connection)
+        due: datetime = max(now, found.next_due or now)
+        later = {"next_due": due + timedelta(seconds=1 / row.per_second)}
+        statements.change(connection, row.organization_id, row.id, later)
+        return due
 
     def _keep(self, row: AnyRow, token: UUID, worked: Worked) -> None:
         """Keep how far it came, unless it was taken for too long and is somebody else's by now."""
@@ -146,17 +165,6 @@ class BulkSteps:
     def _mine(self, connection: Connection, row: AnyRow, token: UUID) -> AnyRow | None:
         found = statements.lock(connection, row.organization_id, row.id)
         return found if found is not None and found.taken == token else None
-
-
-def _order_of(row: AnyRow) -> Order:
-    return Order(
-        BulkVerb(row.verb),
-        row.organization_id,
-        wanted_of(row.wanted),
-        row.user_id,
-        row.created_at,
-        row.per_second,
-    )
 
 
 def _sum(row: AnyRow, worked: Worked) -> dict[str, Any]:

@@ -3,16 +3,19 @@
 Each job is changed in a transaction of its own, from the newest to the oldest; then it is said how far that came. So a
 crash leaves jobs that were changed and jobs that were not, and going over them again does the rest: one that was
 canceled or deleted fits no more, and one that was retried is passed over, also if it has failed again. So is whatever
-else has ended, or come back to life, after the beginning: who began it can't have meant that.
+else has ended, or come back to life, after the beginning: who began it can't have meant that. When a retried one is due
+is kept in its own transaction, so that no two are ever given one moment.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from time import monotonic
 from typing import Final
 from uuid import UUID
+
+from sqlalchemy import Connection
 
 from fairlane.control.jobs import ChangedSince, JobControl
 from fairlane.domain.bulk import BulkVerb, Refusal
@@ -24,11 +27,9 @@ from fairlane.domain.errors import (
     StorageUnavailable,
 )
 from fairlane.store.statements.job_list import Wanted
-from fairlane.store.transaction import Database
 
 TOLD: Final = 20  # refusals, in full
 _PAGE: Final = 200
-_UNTIL: Final = " "  # in a cursor, between the job and the moment from which the next one may be due
 _PACES: Final = (0.001, 100_000.0)  # jobs a second
 _KEPT_WAITING = "it is held by somebody else, who kept this waiting for too long; do it again later"
 
@@ -41,7 +42,7 @@ class Order:
 
     Args:
         begun: jobs that have ended or come back to life since are not those that were meant.
-        per_second: how many dead letters become ready each second, over all steps; None: all at once.
+        due: gives a job that is retried its moment, in its transaction; None: all are ready at once.
     """
 
     verb: BulkVerb
@@ -49,7 +50,7 @@ class Order:
     wanted: Wanted
     user: str | None
     begun: datetime
-    per_second: float | None
+    due: Callable[[Connection], datetime] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +71,7 @@ class BulkWork:
         ids: gives the ids of jobs that are wanted, newest first, from just after `before`: `Matching.ids`.
     """
 
-    def __init__(self, database: Database, jobs: JobControl, ids: Ids) -> None:
-        self._database = database
+    def __init__(self, jobs: JobControl, ids: Ids) -> None:
         self._jobs = jobs
         self._ids = ids
 
@@ -79,53 +79,44 @@ class BulkWork:
         """Work for `seconds`, or for one job if that takes longer.
 
         Args:
-            cursor: where the step before came to; None: from the newest job on.
+            cursor: the job that the step before came to; None: from the newest on.
             passes_held: refuse the first job if it can't be had, in place of being stopped by it.
 
         Raises:
             StorageUnavailable: before or at the first job. At a later one it says how far it came before.
         """
-        (before, since), deadline = _place_of(cursor), monotonic() + seconds
-        tally, pace = _Tally(order.verb), self._pace(order, since)
+        before, deadline = UUID(cursor) if cursor is not None else None, monotonic() + seconds
+        tally = _Tally(order.verb)
         while order.wanted.statuses:  # none: it can be done with none of those that were asked for
             try:
                 page = self._ids(order.organization, order.wanted, before=before, limit=_PAGE)
             except StorageUnavailable:
                 if not tally.seen:
                     raise
-                return tally.worked(_cursor(before, pace))
+                return tally.worked(before)
             for job in page:
                 if tally.seen and monotonic() > deadline:
-                    return tally.worked(_cursor(before, pace))
+                    return tally.worked(before)
                 try:
-                    tally.count(job, partial(self._one, order, job, pace))
+                    tally.count(job, partial(self._one, order, job))
                 except StorageUnavailable:
                     if not tally.seen and not passes_held:
                         raise
                     if tally.seen:
-                        return tally.worked(_cursor(before, pace))
+                        return tally.worked(before)
                     tally.refuse(job, _KEPT_WAITING)
                 before = job
             if len(page) < _PAGE:
                 break
         return tally.worked(None)
 
-    def _pace(self, order: Order, since: datetime | None) -> "_Pace | None":
-        if order.per_second is None:
-            return None
-        now = self._database.read(self._database.clock.now)
-        return _Pace(max(now, since or now), timedelta(seconds=1 / order.per_second))
-
-    def _one(self, order: Order, job: UUID, pace: "_Pace | None") -> None:
+    def _one(self, order: Order, job: UUID) -> None:
         organization, user = order.organization, order.user
         match order.verb:
             case BulkVerb.CANCEL:
                 self._jobs.cancel(job, organization, user=user, reason="canceled with others", same_since=order.begun)
             case BulkVerb.RETRY:
-                at = pace.due if pace is not None else None
-                self._jobs.retry(job, organization, user=user, at=at, same_since=order.begun)
-                if pace is not None:
-                    pace.due += pace.step
+                self._jobs.retry(job, organization, user=user, at=order.due, same_since=order.begun)
             case BulkVerb.DELETE:
                 self._jobs.delete(job, organization, user=user, same_since=order.begun)
 
@@ -141,14 +132,6 @@ def check_pace(verb: BulkVerb, per_second: float | None) -> None:
         raise InvalidParameters(
             f"per_second is for retries and {least:g} to {most:,.0f}, not {per_second!r} for {verb}."
         )
-
-
-@dataclass(slots=True)
-class _Pace:
-    """When the next retried job is due, and how long after it the one behind."""
-
-    due: datetime
-    step: timedelta
 
 
 class _Tally:
@@ -182,19 +165,7 @@ class _Tally:
         if len(self.refusals) < TOLD:
             self.refusals.append(Refusal(job, detail))
 
-    def worked(self, next_cursor: str | None) -> Worked:
+    def worked(self, before: UUID | None) -> Worked:
+        """So far, from the newest job to just after `before`; None: of all."""
+        next_cursor = str(before) if before is not None else None
         return Worked(self.changed, self.passed_over, self.refused, tuple(self.refusals), next_cursor)
-
-
-def _cursor(before: UUID | None, pace: _Pace | None) -> str | None:
-    if before is None:
-        return None
-    return str(before) if pace is None else f"{before}{_UNTIL}{pace.due.isoformat()}"
-
-
-def _place_of(cursor: str | None) -> tuple[UUID | None, datetime | None]:
-    """The job that a step came to, and when the next one may be due, if it has a pace."""
-    if cursor is None:
-        return None, None
-    job, _, due = cursor.partition(_UNTIL)
-    return UUID(job), datetime.fromisoformat(due) if due else None

@@ -98,14 +98,14 @@ class JobControl:
         *,
         user: str | None,
         parameters: Mapping[str, Any] | None = None,
-        at: datetime | None = None,
+        at: datetime | Callable[[Connection], datetime] | None = None,
         same_since: datetime | None = None,
     ) -> Job:
         """Queue a dead letter again, with a fresh count of retries, and revive the children that it took down.
 
         Args:
             parameters: to run it with instead of its own; a secret that is "[redacted]" in them stays as it is.
-            at: not before this moment.
+            at: not before this moment; or what says it, asked in the transaction that retries the job.
             same_since: only if it has neither ended nor come back to life since, and nobody has decided about it.
 
         Raises:
@@ -119,8 +119,9 @@ class JobControl:
             if same_since is not None and dead_letters.decided(connection, organization, row.id) is not None:
                 raise IllegalTransition(f"Somebody has decided about job {row.id}; retry it by itself if you must.")
             edit = self._edit(connection, row, parameters) if parameters is not None else None
-            now = self._database.clock.now(connection)
-            dead_letters.retry(connection, now, organization, row.id, actor=user or SYSTEM, edit=edit, at=at)
+            moment = at(connection) if callable(at) else at
+            now = self._database.clock.now(connection)  # after it, so that what is due at once is ready at once
+            dead_letters.retry(connection, now, organization, row.id, actor=user or SYSTEM, edit=edit, at=moment)
             return self._read(connection, organization, row.id)
 
         told = {"parameters": "edited"} if parameters is not None else None

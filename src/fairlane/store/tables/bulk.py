@@ -6,9 +6,10 @@ from fairlane.store.tables.base import NAME, Instant, metadata, organization_key
 
 # `needs` is the right that its user has to have still, null = it is trusted code's; `token` the hash of the token that
 # began it, if one did; `as_operator` whether its user acts as one there who is. `wanted` is JSON: which jobs.
-# `refusals`, too: the first jobs that were refused, and why. `look_at`: when whoever is free goes on with it; null =
-# never any more. It is a little ahead while somebody is at it, under `taken` as their lease token. `failures`: steps,
-# one after the other, that came nowhere.
+# `refusals`, too: the first jobs that were refused, and why. `next_due`: before this moment the next job of a retry
+# with a pace does not become ready. `look_at`: when whoever is free goes on with it; null = never any more. It is a
+# little ahead while somebody is at it, under `taken` as their lease token. `failures`: steps, one after the other, that
+# came nowhere.
 bulk_actions = Table(
     "fairlane_bulk_actions",
     metadata,
@@ -24,6 +25,7 @@ bulk_actions = Table(
     Column("filters", Text, nullable=False),  # JSON, to be told
     Column("per_second", Float(53)),
     Column("cursor", String(100)),
+    Column("next_due", Instant),
     Column("changed", Integer, nullable=False),
     Column("passed_over", Integer, nullable=False),
     Column("refused", Integer, nullable=False),

@@ -657,6 +657,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         sa.Column("filters", sa.Text(), nullable=False),
         sa.Column("per_second", sa.Float(53)),
         sa.Column("cursor", sa.String(100)),
+        sa.Column("next_due", INSTANT),
         sa.Column("changed", sa.Integer(), nullable=False),
         sa.Column("passed_over", sa.Integer(), nullable=False),
         sa.Column("refused", sa.Integer(), nullable=False),
