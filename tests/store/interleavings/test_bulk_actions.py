@@ -1,13 +1,20 @@
-"""A step of a bulk action beside a job that dies or comes back to life: it takes nothing that it was not begun for."""
+"""A step of a bulk action beside a job that dies or comes back to life: it takes nothing that it was not begun for.
+
+And wherever one crashes, a pace holds.
+"""
+
+from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 
 from fairlane import Job, JobStatus
 from fairlane.control import bulk_steps
 from fairlane.domain.bulk import BulkAction
+from fairlane.store.statements import bulk_actions
 from tests.store.interleavings.conftest import InEveryOrder
 from tests.store.interleavings.order import Order
-from tests.store.races.scene import BROKEN, Scene
+from tests.store.races.scene import BROKEN, START, Scene
 
 QUEUED, DEAD_LETTER = JobStatus.QUEUED, JobStatus.DEAD_LETTER
 
@@ -18,9 +25,9 @@ def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bulk_steps, "_STEP", 0.0)
 
 
-def begin(scene: Scene, verb: str) -> BulkAction:
+def begin(scene: Scene, verb: str, per_second: float | None = None) -> BulkAction:
     """One that has changed its first job, a second ago."""
-    action = scene.fl.bulk.start(verb, "acme", {}, user="olga", seconds=0.0)
+    action = scene.fl.bulk.start(verb, "acme", {}, user="olga", seconds=0.0, per_second=per_second)
     assert (action.changed, action.state) == (1, "working")
     scene.clock.advance(1)
     return action
@@ -78,3 +85,16 @@ def test_a_cancel_beside_a_retry(scene: Scene, in_every_order: InEveryOrder):
         order.run(lambda: go_on(scene, action), lambda: retry(scene, job))
         finish(scene, action)
         assert scene.get(job).status == QUEUED
+
+
+def test_a_pace_holds_wherever_a_step_crashes(scene: Scene, in_every_order: InEveryOrder):
+    def play(order: Order) -> None:
+        jobs = [scene.dead_letter() for _ in range(4)]
+        action = begin(scene, "retry", per_second=0.01)
+        order.run(lambda: go_on(scene, action))
+        scene.clock.advance(bulk_actions.TAKEN_FOR.total_seconds())
+        finish(scene, action)
+        moments = [scene.get(job).next_retry_at or START for job in reversed(jobs)]
+        assert all(later - earlier >= timedelta(seconds=100) for earlier, later in pairwise(moments)), moments
+
+    in_every_order(play, mortals=[0])
