@@ -111,6 +111,30 @@ def test_a_job_type_is_limited_and_disabled(enter: Callable[..., Page], site: Si
     expect(page.get_by_role("button", name="Enable report.render")).to_be_visible()
 
 
+def test_a_limit_keeps_what_nobody_changes(enter: Callable[..., Page], site: Site):
+    site.fl.job_types.limit("report.render", max_running=1)
+    page = enter("olga", "operator/job-types")
+    page.get_by_role("button", name="Limits of report.render").click()
+    set_it = page.get_by_role("button", name="Set", exact=True)
+    expect(page.get_by_label("At once")).to_have_value("1")
+    expect(set_it).to_be_disabled()
+    page.get_by_label("Starts").fill("30")
+    set_it.click()
+    all_together = page.get_by_role("dialog").get_by_role("listitem")
+    expect(all_together).to_contain_text("at most 1 at once, 30 starts in 1 min")
+    expect(page.get_by_label("Starts")).to_have_value("30")
+    expect(set_it).to_be_disabled()
+    page.get_by_label("At once").fill("")
+    set_it.click()
+    expect(all_together).not_to_contain_text("at once")
+    page.get_by_label("Starts").fill("")
+    expect(set_it).to_have_count(0)
+    page.get_by_role("button", name="Lift the limit").click()
+    expect(all_together).to_contain_text("unlimited")
+    (limit,) = site.fl.job_types.limits("report.render")
+    assert (limit.max_running, limit.execution_rate) == (None, None)
+
+
 def test_an_organization_is_created_limited_suspended_and_deleted(enter: Callable[..., Page], site: Site):
     page = enter("olga", "operator")
     page.get_by_role("button", name="New organization…").click()

@@ -3,7 +3,7 @@ import { type FormEvent, useState } from "react";
 import { useAct } from "../../api/act";
 import { api, ask, type Schema } from "../../api/client";
 import { Button, Dialog, Input, Select, Skeleton, sentence, Tag, Trouble } from "../../ui";
-import { limitOf, limits, WINDOWS } from "./describe";
+import { limitChanges, limits, shownLimit, type TypedLimit, UNLIMITED, windowsWith } from "./describe";
 import { LimitInput } from "./LimitInput";
 
 type Limit = Schema["JobTypeLimit"];
@@ -25,7 +25,8 @@ export function Limits({ jobType, onClose }: { jobType: string; onClose: () => v
               <Line key={limit.organization ?? ""} limit={limit} />
             ))}
           </ul>
-          <SetLimit jobType={jobType} />
+          {/* Begun anew when what holds has changed: what was typed was about what held before. */}
+          <SetLimit key={JSON.stringify(found.data.items)} jobType={jobType} limits={found.data.items} />
         </div>
       ) : (
         !found.error && <Skeleton />
@@ -71,44 +72,47 @@ function Line({ limit }: { limit: Limit }) {
   );
 }
 
-function SetLimit({ jobType }: { jobType: string }) {
+function SetLimit({ jobType, limits: all }: { jobType: string; limits: readonly Limit[] }) {
   const [organization, setOrganization] = useState("");
-  const [running, setRunning] = useState("");
-  const [rate, setRate] = useState("");
-  const [window, setWindow] = useState("60");
-  const max_running = limitOf(running);
-  const execution_rate = limitOf(rate);
+  const [typed, setTyped] = useState<TypedLimit>({});
+  const whose = organization.trim() || null;
+  const holds = all.find((one) => one.organization === whose) ?? UNLIMITED;
+  const { running, rate, window } = shownLimit(holds, typed);
+  const changes = limitChanges(holds, typed);
+  const lifts = changes !== null && limits({ ...holds, ...changes }).length === 0;
   const set = useAct({
-    run: () =>
+    run: (body: NonNullable<typeof changes>) =>
       ask(
         api.PATCH("/api/v1/operator/job-types/{job_type}/limits", {
-          params: {
-            path: { job_type: jobType },
-            query: organization.trim() === "" ? {} : { organization: organization.trim() },
-          },
-          body: {
-            max_running: max_running ?? null,
-            execution_rate: execution_rate ?? null,
-            execution_rate_window: Number(window),
-          },
+          params: { path: { job_type: jobType }, query: whose === null ? {} : { organization: whose } },
+          // Its type wants what has a default, too; what is left out stays.
+          body: body as Schema["LimitChange"],
         }),
       ),
-    done: "The limit holds from now on; what runs beyond it finishes.",
+    done: (limit) =>
+      limits(limit).length > 0
+        ? "The limit holds from now on; what runs beyond it finishes."
+        : "It is unlimited from now on.",
     touches: [["operator", "job-types"]],
   });
   const submit = (event: FormEvent) => {
     event.preventDefault();
-    if (max_running !== undefined && execution_rate !== undefined) set.mutate();
+    if (changes) set.mutate(changes);
   };
   return (
     <form onSubmit={submit} className="flex flex-col gap-3 border-t border-line pt-4">
       <h3 className="text-sm font-semibold">Set a limit</h3>
       <div className="grid gap-3 sm:grid-cols-4">
         <Input label="Organization" hint="Nothing: all together." value={organization} onText={setOrganization} />
-        <LimitInput label="At once" hint="Nothing: unlimited. 0: none." value={running} onText={setRunning} />
-        <LimitInput label="Starts" value={rate} onText={setRate} />
-        <Select label="Within any" value={window} onText={setWindow}>
-          {WINDOWS.map(([name, seconds]) => (
+        <LimitInput
+          label="At once"
+          hint="Nothing: unlimited. 0: none."
+          value={running}
+          onText={(running) => setTyped({ ...typed, running })}
+        />
+        <LimitInput label="Starts" value={rate} onText={(rate) => setTyped({ ...typed, rate })} />
+        <Select label="Within any" value={window} onText={(window) => setTyped({ ...typed, window })}>
+          {windowsWith(holds.execution_rate_window).map(([name, seconds]) => (
             <option key={name} value={seconds}>
               {name}
             </option>
@@ -121,13 +125,8 @@ function SetLimit({ jobType }: { jobType: string }) {
         </p>
       )}
       <div>
-        <Button
-          type="submit"
-          look="primary"
-          busy={set.isPending}
-          disabled={max_running === undefined || execution_rate === undefined}
-        >
-          Set
+        <Button type="submit" look={lifts ? "danger" : "primary"} busy={set.isPending} disabled={changes === null}>
+          {lifts ? "Lift the limit" : "Set"}
         </Button>
       </div>
     </form>

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { attempts, limitOf, limits, percent, recent } from "./describe";
+import { attempts, limitChanges, limitOf, limits, percent, recent, shownLimit } from "./describe";
 
 describe("the options of a job type", () => {
   it("say what may run", () => {
@@ -35,4 +35,24 @@ describe("a limit that was typed", () => {
   it("is none where there is nothing", () => expect(limitOf(" ")).toBeNull());
   it("may be 0", () => expect(limitOf("0")).toBe(0));
   it.each(["-1", "1.5", "x", "3000000000"])("is not %j", (text) => expect(limitOf(text)).toBeUndefined());
+});
+
+describe("a limit that is changed", () => {
+  const holds = { max_running: 1, execution_rate: null, execution_rate_window: 60 };
+  it("is shown as it holds, but for what was typed", () => {
+    expect(shownLimit(holds, {})).toEqual({ running: "1", rate: "", window: "60" });
+    expect(shownLimit(holds, { running: "", rate: "30" })).toEqual({ running: "", rate: "30", window: "60" });
+  });
+  it("keeps what was left alone", () => {
+    expect(limitChanges(holds, { rate: "30" })).toEqual({ execution_rate: 30 });
+    expect(limitChanges(holds, { rate: "30", window: "3600" })).toEqual({
+      execution_rate: 30,
+      execution_rate_window: 3600,
+    });
+  });
+  it("is lifted only by who clears what holds", () =>
+    expect(limitChanges(holds, { running: "" })).toEqual({ max_running: null }));
+  it.each([{}, { running: "1" }, { window: "3600" }, { running: "x", rate: "30" }])("is not by %j", (typed) =>
+    expect(limitChanges(holds, typed)).toBeNull(),
+  );
 });

@@ -3,6 +3,7 @@ import type { Schema } from "../../api/client";
 import { count, duration } from "../../ui/format";
 
 type Options = Schema["Options"];
+type Limit = Pick<Options, "max_running" | "execution_rate" | "execution_rate_window">;
 
 /** The times within which starts are counted, in seconds. */
 export const WINDOWS = [
@@ -12,12 +13,16 @@ export const WINDOWS = [
   ["day", 86_400],
 ] as const;
 
+/** With the time that holds, which need be none of them. */
+export function windowsWith(holds: number): (readonly [name: string, seconds: number])[] {
+  return WINDOWS.some(([, seconds]) => seconds === holds) ? [...WINDOWS] : [...WINDOWS, [duration(holds), holds]];
+}
+
+/** What holds for an organization for which nothing was set. */
+export const UNLIMITED = { max_running: null, execution_rate: null, execution_rate_window: 60 } as const;
+
 /** "at most 5 at once", "100 starts in 1 min"; nothing where it is not limited. */
-export function limits({
-  max_running,
-  execution_rate,
-  execution_rate_window,
-}: Pick<Options, "max_running" | "execution_rate" | "execution_rate_window">): string[] {
+export function limits({ max_running, execution_rate, execution_rate_window }: Limit): string[] {
   return [
     max_running == null ? null : `at most ${count(max_running)} at once`,
     execution_rate == null
@@ -70,4 +75,36 @@ export function limitOf(text: string): number | null | undefined {
   if (text.trim() === "") return null;
   const value = Number(text);
   return Number.isInteger(value) && value >= 0 && value < 2 ** 31 ? value : undefined;
+}
+
+/** What somebody typed over a limit; what is absent they left alone. */
+export interface TypedLimit {
+  running?: string;
+  rate?: string;
+  window?: string;
+}
+
+/** A limit as a form shows it: what was typed, and what holds where nothing was. */
+export function shownLimit(holds: Limit, typed: TypedLimit): Required<TypedLimit> {
+  return {
+    running: `${holds.max_running ?? ""}`,
+    rate: `${holds.execution_rate ?? ""}`,
+    window: `${holds.execution_rate_window}`,
+    ...typed,
+  };
+}
+
+/** What of a limit is to be changed, and nothing that is not; null where nothing is, or what was typed is no limit. */
+export function limitChanges(holds: Limit, typed: TypedLimit): Partial<Limit> | null {
+  const shown = shownLimit(holds, typed);
+  const [max_running, execution_rate] = [limitOf(shown.running), limitOf(shown.rate)];
+  if (max_running === undefined || execution_rate === undefined) return null;
+  const execution_rate_window = Number(shown.window);
+  const changes = {
+    ...(max_running !== holds.max_running && { max_running }),
+    ...(execution_rate !== holds.execution_rate && { execution_rate }),
+    // It is the time of a rate; without one it says nothing.
+    ...(execution_rate !== null && execution_rate_window !== holds.execution_rate_window && { execution_rate_window }),
+  };
+  return Object.keys(changes).length > 0 ? changes : null;
 }
