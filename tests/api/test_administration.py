@@ -149,6 +149,9 @@ def test_an_operator_runs_queues_and_job_types(api: Api):
     assert member.get(f"{BASE}/metrics").json()["jobs_by_status"]["completed"] == 1
     types = {one["name"]: one["enabled"] for one in member.get(f"{BASE}/job-types").json()["items"]}
     assert types["report"] is False
+    for path, client, whose in ((BASE, member, [None, "acme"]), ("/operator", operator, [None])):
+        listed = {one["name"]: one["limits"] for one in client.get(f"{path}/job-types").json()["items"]}
+        assert [one["organization"] for one in listed["report"]] == whose
 
 
 def test_an_operator_gives_nobody_rights_that_they_lack(api: Api):

@@ -135,6 +135,17 @@ def test_a_limit_keeps_what_nobody_changes(enter: Callable[..., Page], site: Sit
     assert (limit.max_running, limit.execution_rate) == (None, None)
 
 
+def test_job_types_say_which_limit_holds_and_which_their_application_says(enter: Callable[..., Page], site: Site):
+    site.fl.job_types.limit("report.render", max_running=30)
+    site.fl.job_types.limit("report.render", organization="acme", max_running=2)
+    for user, path in (("olga", "operator/job-types"), ("vic", "o/acme/job-types"), ("gil", "o/globex/job-types")):
+        page = enter(user, path)
+        row = page.get_by_role("table", name="Job types").locator("tbody tr", has_text="report.render")
+        expect(row).to_contain_text("at most 30 at once")
+        expect(row).to_contain_text("the application says: none")
+        expect(row.get_by_text("here: at most 2 at once")).to_have_count(1 if user == "vic" else 0)
+
+
 def test_an_organization_is_created_limited_suspended_and_deleted(enter: Callable[..., Page], site: Site):
     page = enter("olga", "operator")
     page.get_by_role("button", name="New organization…").click()

@@ -86,6 +86,21 @@ def test_a_type_that_is_deleted_leaves_no_limit(scene: Scene):
     assert limits(scene.fl, "letter") == {None: (5, 100, 3600.0)}
 
 
+def test_a_list_of_types_says_what_holds_and_what_their_handlers_say(scene: Scene):
+    types = scene.fl.job_types
+    types.limit("letter", max_running=2)
+    types.limit("letter", organization="acme", max_running=1)
+    types.limit("letter", organization="rival", max_running=0)
+    told = {
+        organization: {(one.organization, one.max_running, one.execution_rate, one.changed) for one in view.limits}
+        for organization in (None, "acme", "globex")
+        for view in types.list(organization)
+        if view.name == "letter" and view.options.max_running == 5
+    }
+    every = (None, 2, 100, ("max_running",))
+    assert told == {None: {every}, "acme": {every, ("acme", 1, None, ("max_running",))}, "globex": {every}}
+
+
 REFUSED: dict[str, tuple[Callable[[Fairlane], object], type[Exception]]] = {
     "unknown type": (lambda fl: fl.job_types.limit("nope", max_running=1), JobTypeNotFound),
     "look at an unknown type": (lambda fl: fl.job_types.limits("nope"), JobTypeNotFound),

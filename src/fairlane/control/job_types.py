@@ -1,7 +1,7 @@
 """Job types, as operators run them: paused, disabled, limited, with their circuit breakers: `fl.job_types`."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -24,19 +24,10 @@ from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import breakers, running_limits
 from fairlane.store.statements import job_types as statements
 from fairlane.store.statements.transition import SYSTEM
+from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
 
-
-@dataclass(frozen=True, slots=True)
-class JobTypeView:
-    """A registered job type. `parameters`: the JSON Schema of what its jobs take; each submission is checked anyway."""
-
-    name: str
-    enabled: bool
-    paused: bool
-    options: Options
-    parameters: Mapping[str, Any]
-    registered_at: datetime
+Overrides = Mapping[LimitSubject, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +46,24 @@ class JobTypeLimit:
     changed: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class JobTypeView:
+    """A registered job type.
+
+    `parameters` is the JSON Schema of what its jobs take; each submission is checked anyway. `limits` are what of it
+    may run: of all organizations together, then of the one that asks, where something was set for it. What `options`
+    say of that is what the type's handler says.
+    """
+
+    name: str
+    enabled: bool
+    paused: bool
+    options: Options
+    limits: tuple[JobTypeLimit, ...]
+    parameters: Mapping[str, Any]
+    registered_at: datetime
+
+
 class JobTypes(Pauses):
     """Pause, disable, limit and delete job types, for all organizations; see and close their circuit breakers.
 
@@ -65,19 +74,26 @@ class JobTypes(Pauses):
         super().__init__(database, Subject.JOB_TYPE)
         self._emit = emit
 
-    def list(self) -> tuple[JobTypeView, ...]:
-        """All registered types, by name."""
+    def list(self, organization: str | None = None) -> tuple[JobTypeView, ...]:
+        """All registered types, by name.
+
+        Args:
+            organization: whose own limits are told, too; None = only those of all together.
+        """
+        storable(organization=organization)
         paused = self.names()
+        rows, overrides = self._database.read(_types_and_overrides, of=EVERYONE)
         return tuple(
             JobTypeView(
                 row.name,
                 row.enabled,
                 row.name in paused,
                 Options.from_json(row.options),
+                _limits(row, overrides, [LimitSubject(organization, row.name)]),
                 json_schema(json.loads(row.schema)),
                 row.registered_at,
             )
-            for row in self._database.read(statements.everything, of=EVERYONE)
+            for row in rows
         )
 
     def breakers(self, organization: str | None = None) -> tuple[Breaker, ...]:
@@ -243,16 +259,15 @@ class JobTypes(Pauses):
         Raises:
             JobTypeNotFound
         """
-        rows, overrides = self._database.read(
-            lambda connection: (statements.everything(connection), running_limits.overrides(connection)), of=EVERYONE
-        )
-        found = []
-        for row in rows:
-            every = LimitSubject(None, row.name)
-            own = sorted((one for one in overrides if one.job_type == row.name and one.organization), key=str)
-            found += [
-                _limit(one, row.options, overrides.get(one, {})) for one in (every, *own) if name in (None, row.name)
-            ]
+        rows, overrides = self._database.read(_types_and_overrides, of=EVERYONE)
+        found = [
+            limit
+            for row in rows
+            if name in (None, row.name)
+            for limit in _limits(
+                row, overrides, sorted((one for one in overrides if one.job_type == row.name), key=str)
+            )
+        ]
         if name is not None and not found:
             raise JobTypeNotFound(f"Job type {name} is not registered.")
         return tuple(found)
@@ -285,6 +300,17 @@ def _refuse_window_alone(limited: JobTypeLimit, changes: Mapping[str, Any]) -> N
         limited.execution_rate is None
     ):
         raise ConfigurationError("execution_rate_window is the time of execution_rate, which is not set; give it, too.")
+
+
+def _types_and_overrides(connection: Connection) -> tuple[Sequence[AnyRow], Overrides]:
+    return statements.everything(connection), running_limits.overrides(connection)
+
+
+def _limits(row: AnyRow, overrides: Overrides, own: Iterable[LimitSubject]) -> tuple[JobTypeLimit, ...]:
+    """What of a type may run: of all together, then of those of these subjects for which something was set."""
+    every = LimitSubject(None, row.name)
+    subjects = (every, *(one for one in own if one != every and one in overrides))
+    return tuple(_limit(one, row.options, overrides.get(one, {})) for one in subjects)
 
 
 def _limit(subject: LimitSubject, options: str, changes: Mapping[str, Any]) -> JobTypeLimit:

@@ -9,7 +9,7 @@ import { SpanSelect } from "../../shell/SpanSelect";
 import { USUAL } from "../../span";
 import { Card, type Column, cx, duration, EmptyState, Page, plural, StatusBadge, Table, Tag, Trouble } from "../../ui";
 import { Resting } from "../queues/HeldBack";
-import { attempts, limits, percent, type Recent, recent } from "./describe";
+import { attempts, percent, type Recent, recent, type Told, toldLimits } from "./describe";
 
 export type JobType = Schema["JobTypeView"];
 
@@ -102,7 +102,7 @@ export function jobTypeColumns(
     },
     { head: "Priority", from: "lg", cell: ({ options }) => options.priority },
     { head: "Runs", from: "lg", cell: ({ options }) => (options.isolation === "auto" ? "–" : options.isolation) },
-    { head: "Limit", from: "sm", cell: ({ options }) => <Limited by={limits(options)} /> },
+    { head: "Limit", from: "sm", cell: (type) => <Limited {...toldLimits(type)} /> },
   ];
 }
 
@@ -138,13 +138,32 @@ function InShort({ of }: Of) {
   );
 }
 
-function Limited({ by }: { by: string[] }) {
-  if (by.length === 0) return <span className="text-muted">none</span>;
+function Limited({ every, declared, own }: Told) {
   return (
-    <ul className="whitespace-nowrap">
-      {by.map((one) => (
-        <li key={one}>{one}</li>
-      ))}
-    </ul>
+    <>
+      <Limits of={every} />
+      {own && (
+        <p className="whitespace-nowrap">
+          here: <Limits of={own} />
+        </p>
+      )}
+      {declared && (
+        <p className="text-xs whitespace-nowrap text-muted">
+          the application says: <Limits of={declared} />
+        </p>
+      )}
+    </>
+  );
+}
+
+function Limits({ of }: { of: string[] }) {
+  return of.length === 0 ? (
+    <span className="text-muted">none</span>
+  ) : (
+    of.map((one) => (
+      <span key={one} className="block whitespace-nowrap">
+        {one}
+      </span>
+    ))
   );
 }

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { attempts, limitChanges, limitOf, limits, percent, recent, shownLimit } from "./describe";
+import type { Schema } from "../../api/client";
+import { attempts, limitChanges, limitOf, limits, percent, recent, shownLimit, toldLimits } from "./describe";
 
 describe("the options of a job type", () => {
   it("say what may run", () => {
@@ -35,6 +36,30 @@ describe("a limit that was typed", () => {
   it("is none where there is nothing", () => expect(limitOf(" ")).toBeNull());
   it("may be 0", () => expect(limitOf("0")).toBe(0));
   it.each(["-1", "1.5", "x", "3000000000"])("is not %j", (text) => expect(limitOf(text)).toBeUndefined());
+});
+
+describe("what of a job type may run", () => {
+  const none = { max_running: null, execution_rate: null, execution_rate_window: 60 };
+  const options = { ...none, max_running: 1 } as Schema["Options"];
+  const of = (organization: string | null, more: object) => ({
+    ...none,
+    job_type: "a",
+    changed: [],
+    organization,
+    ...more,
+  });
+  it("is as the application says where nobody set another", () =>
+    expect(toldLimits({ options, limits: [of(null, { max_running: 1 })] })).toEqual({
+      every: ["at most 1 at once"],
+      declared: null,
+      own: null,
+    }));
+  it("is what was set, beside what the application says", () =>
+    expect(toldLimits({ options, limits: [of(null, {}), of("acme", { max_running: 2 })] })).toEqual({
+      every: [],
+      declared: ["at most 1 at once"],
+      own: ["at most 2 at once"],
+    }));
 });
 
 describe("a limit that is changed", () => {

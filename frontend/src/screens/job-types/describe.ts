@@ -77,6 +77,26 @@ export function limitOf(text: string): number | null | undefined {
   return Number.isInteger(value) && value >= 0 && value < 2 ** 31 ? value : undefined;
 }
 
+/** What of a job type may run, as its row says it. */
+export interface Told {
+  /** Of all organizations together. */
+  every: string[];
+  /** What the application says instead; null: the same. */
+  declared: string[] | null;
+  /** Of this organization alone; null: nothing was set for it. */
+  own: string[] | null;
+}
+
+export function toldLimits({ options, limits: all }: Pick<Schema["JobTypeView"], "options" | "limits">): Told {
+  const [every, own] = [all.find((one) => one.organization === null), all.find((one) => one.organization !== null)];
+  const [holds, declared] = [limits(every ?? options), limits(options)];
+  return {
+    every: holds,
+    declared: holds.join() === declared.join() ? null : declared,
+    own: own ? limits(own) : null,
+  };
+}
+
 /** What somebody typed over a limit; what is absent they left alone. */
 export interface TypedLimit {
   running?: string;

@@ -152,7 +152,7 @@ def resume_queue(operation: _Changing, queue: NamePath) -> None:
 
 @router.get("/job-types", operation_id="listJobTypesOfAll")
 def list_job_types(operation: _Listing) -> Items[JobTypeView]:
-    """List all registered job types."""
+    """List all registered job types, with what of each may run of all organizations together."""
     return Items[JobTypeView](items=list(operation.fl.job_types.list()))
 
 

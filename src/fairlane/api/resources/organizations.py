@@ -77,8 +77,8 @@ def list_queues(scope: _Listing) -> Items[QueueView]:
 
 @router.get("/job-types", tags=["job types"], operation_id="listJobTypes")
 def list_job_types(scope: _Listing) -> Items[JobTypeView]:
-    """List the job types that can be submitted, with their options."""
-    return Items[JobTypeView](items=list(scope.fl.job_types.list()))
+    """List the job types that can be submitted, with their options and what of each may run."""
+    return Items[JobTypeView](items=list(scope.fl.job_types.list(scope.organization)))
 
 
 @router.get("/breakers", tags=["job types"], operation_id="listBreakers")
