@@ -35,6 +35,31 @@ def test_a_member_is_added_changed_and_removed(enter: Callable[..., Page], site:
     assert Role.ADMIN in {one.role for one in site.fl.members.list("acme")}
 
 
+def test_the_only_admin_is_warned_before_they_leave_and_is_let_in_again(enter: Callable[..., Page], site: Site):
+    waiting = enter("ana", "o/acme/queues")
+    expect(waiting.get_by_role("heading", name="Queues")).to_be_visible()
+    page = enter("ana", "o/acme/members")
+    page.get_by_role("button", name="Change ana").click()
+    warning = page.get_by_text("You are the only admin: nobody but an operator could make you one again.")
+    expect(warning).to_have_count(0)
+    page.get_by_label("Role").select_option("viewer")
+    expect(warning).to_be_visible()
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Remove ben").click()
+    expect(page.get_by_role("dialog")).to_contain_text("They are out at once")
+    expect(page.get_by_role("dialog")).not_to_contain_text("admin")
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Remove ana").click()
+    expect(page.get_by_role("dialog")).to_contain_text("This is you.")
+    expect(warning).to_be_visible()
+    page.get_by_role("button", name="Remove", exact=True).click()
+    expect(page.get_by_text("You belong to no organization yet")).to_be_visible()
+    expect(waiting.get_by_text("There is no such organization, or you are no member of it")).to_be_visible()
+    expect(waiting.get_by_role("navigation", name="Menu").get_by_role("link")).to_have_count(0)
+    site.fl.members.add("acme", "ana", role="admin")
+    expect(waiting.get_by_role("heading", name="Queues")).to_be_visible()
+
+
 def test_the_browser_goes_a_page_back(enter: Callable[..., Page], site: Site):
     for number in range(60):
         site.fl.members.add("acme", f"user{number}")

@@ -21,17 +21,25 @@ function sayAlert(event: Event): void {
   if (said !== null) toast(said, { bad: true });
 }
 
+function isMissing(error: unknown): boolean {
+  return error instanceof Problem && error.status === 404;
+}
+
 /** Screens of one organization. */
 export function InOrganization() {
   const organization = useOrganization();
-  const access = useQuery(accessQuery(organization));
+  const access = useQuery({
+    ...accessQuery(organization),
+    // One may be let in again; while nothing of it is shown, no event tells.
+    refetchInterval: ({ state }) => (isMissing(state.error) ? 10_000 : false),
+  });
   const self = useQuery(organizationQuery(organization));
   useOrganizationEvents(organization, sayAlert);
   const hears = useHears(organization);
   useEffect(() => remember("organization", organization), [organization]);
   const rights = access.data?.rights ?? [];
-  const entries = ORGANIZATION_MENU.filter((entry) => !entry.right || rights.includes(entry.right));
-  const isGone = access.error instanceof Problem && access.error.status === 404;
+  const isGone = isMissing(access.error);
+  const entries = isGone ? [] : ORGANIZATION_MENU.filter((entry) => !entry.right || rights.includes(entry.right));
   const status = self.data?.status === "active" ? (self.data.paused ? "paused" : null) : self.data?.status;
   return (
     <Frame
@@ -44,7 +52,7 @@ export function InOrganization() {
       {isGone ? (
         <Page title="Organization">
           <EmptyState title="There is no such organization, or you are no member of it">
-            Choose another one above.
+            Choose another one above, or ask an admin of it to add you.
           </EmptyState>
         </Page>
       ) : access.data && hears ? (
@@ -148,7 +156,7 @@ function Frame({ entries, organization, name, mark, banner, children }: FramePro
         </button>
         {mark}
         <div className="ml-auto flex items-center gap-2 sm:gap-3">
-          <LiveMark of={organization === null ? "operator" : "organization"} />
+          {entries.length > 0 && <LiveMark of={organization === null ? "operator" : "organization"} />}
           <span className="hidden sm:contents">
             <Button small className="text-muted" onClick={() => setPaletteOpen(true)}>
               Go to… <kbd className="font-sans text-[0.6875rem]">Ctrl K</kbd>

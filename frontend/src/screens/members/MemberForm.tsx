@@ -19,10 +19,13 @@ const ROLES: readonly (readonly [Role, string])[] = [
 export function MemberForm({
   member,
   organization,
+  warning,
   onClose,
 }: {
   member: Member | null;
   organization: string;
+  /** What to know before they are no admin any more. */
+  warning: string | null;
   onClose: () => void;
 }) {
   const [user, setUser] = useState(member?.user ?? "");
@@ -62,6 +65,7 @@ export function MemberForm({
       </Select>
       {role !== "admin" && (
         <>
+          {warning && <p className="font-medium text-bad">{warning}</p>}
           <Checkbox
             label="Sees parameters, errors and results of others' jobs"
             checked={seesPayload}

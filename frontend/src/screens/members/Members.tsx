@@ -1,12 +1,14 @@
-import { queryOptions, useQuery } from "@tanstack/react-query";
+import { queryOptions, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
 import { useAct } from "../../api/act";
 import { api, ask, type Schema } from "../../api/client";
-import { meQuery, within } from "../../api/queries";
+import { meQuery, mineQuery, within } from "../../api/queries";
 import { useMay, useOrganization } from "../../shell/access";
 import { usePaging } from "../../shell/paging";
 import { Button, Card, type Column, Confirm, EmptyState, Page, Pager, RowActions, Table, Tag, Time } from "../../ui";
 import { MemberForm } from "./MemberForm";
+import { warningOf } from "./warning";
 
 export type Member = Schema["Member"];
 
@@ -19,6 +21,11 @@ export function Members() {
   const [edited, setEdited] = useState<Member | "new" | null>(null);
   const [removed, setRemoved] = useState<Member | null>(null);
   const found = useQuery(membersQuery(organization, cursor));
+  const isAll = cursor === undefined && found.data?.next_cursor == null;
+  const told = (member: Member) => {
+    const isMe = member.user === me?.user;
+    return { isMe, warning: warningOf(member, found.data?.items ?? [], { isMe, isAll }) };
+  };
   const columns: Column<Member>[] = [
     {
       head: "Member",
@@ -90,10 +97,11 @@ export function Members() {
         <MemberForm
           member={edited === "new" ? null : edited}
           organization={organization}
+          warning={edited === "new" ? null : told(edited).warning}
           onClose={() => setEdited(null)}
         />
       )}
-      {removed && <Remove member={removed} onClose={() => setRemoved(null)} />}
+      {removed && <Remove member={removed} {...told(removed)} onClose={() => setRemoved(null)} />}
     </Page>
   );
 }
@@ -122,7 +130,22 @@ export function Names({ names }: { names: readonly string[] }) {
   );
 }
 
-function Remove({ member: { organization, user }, onClose }: { member: Member; onClose: () => void }) {
+interface RemoveProps {
+  member: Member;
+  isMe: boolean;
+  warning: string | null;
+  onClose: () => void;
+}
+
+function Remove({ member: { organization, user }, isMe, warning, onClose }: RemoveProps) {
+  const queries = useQueryClient();
+  const navigate = useNavigate();
+  const { data: me } = useQuery(meQuery);
+  const leave = () => {
+    // Whoever starts anew is asked where they belong now.
+    queries.removeQueries({ queryKey: mineQuery.queryKey });
+    return navigate({ to: "/" });
+  };
   const remove = useAct({
     run: () =>
       ask(
@@ -130,7 +153,7 @@ function Remove({ member: { organization, user }, onClose }: { member: Member; o
       ),
     done: `${user} is no member any more.`,
     touches: [within(organization, "members")],
-    after: onClose,
+    after: isMe && !me?.is_operator ? leave : onClose,
   });
   return (
     <Confirm
@@ -143,9 +166,15 @@ function Remove({ member: { organization, user }, onClose }: { member: Member; o
       error={remove.error}
       onConfirm={() => remove.mutate()}
     >
+      {(isMe || warning) && (
+        <p className="font-medium text-bad">
+          {isMe && "This is you. "}
+          {warning}
+        </p>
+      )}
       <p>
-        They are out at once, with all of their sessions and tokens. Jobs of theirs that wait will be refused when they
-        are due; running ones finish.
+        {isMe ? "You are out at once, with all of your" : "They are out at once, with all of their"} sessions and
+        tokens. Jobs of {isMe ? "yours" : "theirs"} that wait will be refused when they are due; running ones finish.
       </p>
     </Confirm>
   );
