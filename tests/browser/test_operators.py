@@ -6,7 +6,9 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
+from fairlane.domain.statuses import JobStatus
 from tests.browser.site import Site
+from tests.runtime.worker_kit import until
 
 PATHS = ("", "overview", "fairness", "dead-letters", "workers", "queues", "job-types", "users", "tokens", "audit")
 
@@ -18,6 +20,23 @@ def test_they_are_for_operators(enter: Callable[..., Page], path: str):
 
 
 def test_a_crowd_is_named_while_others_wait(enter: Callable[..., Page], site: Site):
+    # As many as the worker has slots run until the gate opens.
+    (worker,) = site.fl.reads.workers()
+    for _ in range(worker.slots + 8):
+        site.submit()
+    until(lambda: site.fl.metrics(organization="acme").jobs_by_status[JobStatus.RUNNING] >= worker.slots - 1)
+    for _ in range(3):
+        site.submit(organization="globex", user="gil")
+    page = enter("olga", "operator/fairness")
+    named = page.get_by_role("status").filter(has_text="has most of the jobs that run")
+    expect(named).to_contain_text(re.compile("acme has most of the jobs that run: .* 1 other organization waits for"))
+    rows = page.get_by_role("table", name="Organizations by what they used").locator("tbody tr")
+    expect(rows).to_have_count(2)
+    page.get_by_label("Time", exact=True).select_option("240")
+    expect(page).to_have_url(re.compile("minutes=240"))
+
+
+def test_nobody_is_a_crowd_whose_jobs_are_held_while_no_slot_is_taken(enter: Callable[..., Page], site: Site):
     # The worker that runs already does not know of it.
     site.fl.job_type("elsewhere", dedup_window=0)(lambda ctx: None)
     for _ in range(9):
@@ -26,13 +45,10 @@ def test_a_crowd_is_named_while_others_wait(enter: Callable[..., Page], site: Si
     site.gate.pages = 100
     site.done(site.submit())
     page = enter("olga", "operator/fairness")
-    named = page.get_by_role("status").filter(has_text="has most of the jobs that are in line")
-    expect(named).to_contain_text("acme has most of the jobs that are in line: 0 running, 9 in line. 1 other")
+    expect(page.get_by_text("Nobody waits behind a crowd")).to_be_visible()
     rows = page.get_by_role("table", name="Organizations by what they used").locator("tbody tr")
-    expect(rows).to_have_count(2)
+    expect(rows.filter(has_text="acme")).to_contain_text("+ 9 held back")
     expect(page.get_by_role("img", name=re.compile("Shares of the workers' time"))).to_be_visible()
-    page.get_by_label("Time", exact=True).select_option("240")
-    expect(page).to_have_url(re.compile("minutes=240"))
 
 
 def test_dead_letters_of_all_lead_to_each_organizations_own(enter: Callable[..., Page], site: Site):

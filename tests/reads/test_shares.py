@@ -47,7 +47,7 @@ def test_r15_what_runs_and_what_is_in_line(world: World, reads: Reads) -> None:
 def test_r15_a_crowd_is_named_while_others_wait(world: World, reads: Reads) -> None:
     for _ in range(4):
         world.submit()
-    world.claim(world.start_worker())
+    world.claim(world.start_worker(slots=1))
     world.submit("rival")
     world.pass_time(3.0)
 
@@ -71,14 +71,28 @@ def test_r15_who_waits_for_a_pause_or_a_limit_of_their_own_waits_behind_nobody(
 ) -> None:
     for _ in range(4):
         world.submit()
-    world.claim(world.start_worker())
+    world.claim(world.start_worker(slots=1))
     world.submit("rival")
     world.pass_time(3.0)
     keep(world)
 
     found = reads.charts.shares()
     assert (found.neighbour, found.waiting) == (None, None)
-    assert shares(reads)["rival"].now == Standing(running=0, ready=1, waiting_seconds=None)
+    assert shares(reads)["rival"].now == Standing(running=0, ready=1, waiting_seconds=None, held=1)
+
+
+def test_r15_who_waits_while_slots_are_free_or_without_a_worker_waits_behind_nobody(world: World, reads: Reads) -> None:
+    for _ in range(3):
+        world.submit()
+    world.claim(world.start_worker(slots=3, queues=("default",)))
+    world.submit("rival")
+    world.submit("rival", queue="gpu")
+    world.start_worker("other", queues=("other",), job_types=("other",))
+    world.pass_time(3.0)
+
+    found = reads.charts.shares()
+    assert (found.neighbour, found.waiting) == (None, None)
+    assert shares(reads)["rival"].now == Standing(ready=2, waiting_seconds=3.0, held=1)
 
 
 def test_r15_a_long_line_is_counted_to_a_cap(world: World, reads: Reads, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +114,7 @@ def test_r15_the_rest_stand_together(world: World, reads: Reads, monkeypatch: py
     found = reads.charts.shares(minutes=1)
 
     assert [one.organization for one in found.shares] == ["acme"]
-    assert found.rest == Share(None, Standing(ready=1, waiting_seconds=0.0), (2,), (4.0,))
+    assert found.rest == Share(None, Standing(ready=1, held=1), (2,), (4.0,))
     assert found.organizations == 2
 
 

@@ -14,14 +14,18 @@ _LARGE: Final = 0.5  # of all that runs: one that has so much is a crowd of its 
 class Standing:
     """What an organization has at work and in line now.
 
-    `ready` is counted no further than to 10,000 in each of its lanes. `waiting_seconds` is for how long the next in
-    line could have started: of its lanes the longest; None: nothing is in line.
+    `ready` is counted no further than to 10,000 in each of its lanes. Of that, `held` would not start whatever others
+    do: it is paused, at a limit, held by a breaker, or no worker serves it. `waiting_seconds` is for how long the next
+    of the rest could have started: of its lanes the longest; None: there is none. `behind_seconds` is the same of what
+    waits while at least half of the slots that it could have are taken: with more of them free, it waits behind nobody.
     """
 
     running: int = 0
     ready: int = 0
     ready_is_capped: bool = False
     waiting_seconds: float | None = None
+    held: int = 0
+    behind_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +45,10 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """The organization that has most of what runs, while others wait.
+    """The organization that has most of what runs, while others wait for slots.
 
-    `others_waiting` organizations have something in line, and the next of theirs waits for up to `others_seconds`.
+    Of its own, `ready` is in line and could start. `others_waiting` organizations have something in line, too, and the
+    next of theirs waits for up to `others_seconds`.
     """
 
     organization: str
@@ -68,7 +73,7 @@ class Shares:
 
     Attributes:
         neighbour: who has most while others wait; None: nobody waits, or no single organization has most.
-        waiting: who waits, but for the one that has most itself; None: nobody.
+        waiting: who waits for slots, but for the one that has most itself; None: nobody.
     """
 
     minutes: tuple[datetime, ...]
@@ -80,38 +85,40 @@ class Shares:
 
 
 def neighbour(standings: Mapping[str, Standing]) -> Neighbour | None:
-    """Who has at least half of all that runs, while others have waited for a second or more."""
+    """Who has at least half of all that runs, while others have waited for slots for a second or more."""
     largest, others = _largest(standings), waiting(standings)
     if largest is None or others is None:
         return None
     it = standings[largest]
-    return Neighbour(largest, it.running, it.ready, it.ready_is_capped, others.organizations, others.seconds)
+    return Neighbour(largest, it.running, it.ready - it.held, it.ready_is_capped, others.organizations, others.seconds)
 
 
 def waiting(standings: Mapping[str, Standing]) -> Waiting | None:
-    """Who has waited for a second or more, but for the one that has most itself: that waits for its own."""
+    """Who has waited for slots for a second or more, but for the one that has most itself: that waits for its own."""
     largest = _largest(standings)
-    waits = [one.waiting_seconds or 0.0 for name, one in standings.items() if name != largest]
+    waits = [one.behind_seconds or 0.0 for name, one in standings.items() if name != largest]
     long = [one for one in waits if one >= _SHORTEST_WAIT]
     return Waiting(len(long), round(max(long), 3)) if long else None
 
 
 def _largest(standings: Mapping[str, Standing]) -> str | None:
-    """The only one with half of all that runs, as a line holds no slots; where nothing runs, of what is in line."""
-    sizes = {name: one.running for name, one in standings.items() if one.running > 0}
-    sizes = sizes or {name: one.ready for name, one in standings.items() if one.ready > 0}
-    found = [name for name, size in sizes.items() if size >= _LARGE * sum(sizes.values())]
+    """The only one with half of all that runs, as a line holds no slots."""
+    total = sum(one.running for one in standings.values())
+    found = [name for name, one in standings.items() if one.running > 0 and one.running >= _LARGE * total]
     return found[0] if len(found) == 1 else None
 
 
 def together(standings: Sequence[Standing]) -> Standing:
     """Several organizations as one."""
     waits = [one.waiting_seconds for one in standings if one.waiting_seconds is not None]
+    behind = [one.behind_seconds for one in standings if one.behind_seconds is not None]
     return Standing(
         running=sum(one.running for one in standings),
         ready=sum(one.ready for one in standings),
         ready_is_capped=any(one.ready_is_capped for one in standings),
         waiting_seconds=max(waits, default=None),
+        held=sum(one.held for one in standings),
+        behind_seconds=max(behind, default=None),
     )
 
 

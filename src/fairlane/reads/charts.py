@@ -36,6 +36,7 @@ from fairlane.store.transaction import Database
 COUNTED: Final = 10_000  # in each step, in each lane, and no further
 _MOST_STEPS: Final = 240
 _SAMPLED: Final = 5_000  # jobs for a whole timeline
+_SCARCE: Final = 0.5  # of the slots are taken: some are free between jobs, and some are kept for those with nothing
 _SHOWN: Final = 20  # organizations; the others are the rest
 
 
@@ -126,31 +127,57 @@ def _standings(connection: Connection, clock: Clock, now: datetime) -> dict[str,
     for (_, organization), size in at_work.items():
         running[organization] += size
     lines = by_organization.in_line(connection, lanes.active_lanes(connection), up_to=COUNTED + 1)
-    kept = _kept(connection, clock, lines, at_work)
+    held, taken = _held(connection, clock, lines, at_work), _taken(connection, clock, lines)
     in_line = defaultdict[str, list[Standing]](list)
     for one in lines:
-        waiting = round(max((now - one.since).total_seconds(), 0.0), 3) if one.lane not in kept else None
-        in_line[one.lane.organization].append(Standing(0, min(one.size, COUNTED), one.size > COUNTED, waiting))
+        kept = one.size if one.lane not in taken else min(held[one.lane], one.size)
+        waiting = round(max((now - one.since).total_seconds(), 0.0), 3) if kept < one.size else None
+        in_line[one.lane.organization].append(
+            Standing(
+                ready=min(one.size, COUNTED),
+                ready_is_capped=one.size > COUNTED,
+                waiting_seconds=waiting,
+                held=min(kept, COUNTED),
+                behind_seconds=waiting if taken.get(one.lane, 0.0) >= _SCARCE else None,
+            )
+        )
     return {
         name: of_all.together([Standing(running=running[name]), *in_line.get(name, ())])
         for name in running.keys() | in_line.keys()
     }
 
 
-def _kept(
+def _held(
     connection: Connection, clock: Clock, lines: Sequence[InLine], running: Mapping[tuple[str, str], int]
-) -> set[Lane]:
-    """Lanes that wait for nobody else: paused, at a limit, or held by a breaker."""
+) -> Counter[Lane]:
+    """How many jobs of each lane wait for nobody else: they are paused, at a limit, or held by a breaker."""
     ready = Counter({one.lane: one.size for one in lines})
     held = numbers.held(
         connection, clock, numbers.LiveJobs(ready=ready), running, organizations.running_limits(connection)
     )
     broken = {(one.organization, one.job_type) for one in breakers.open_breakers(connection)}
-    return {
-        lane
-        for lane, size in ready.items()
-        if held.is_paused(lane) or held.limited.get(lane, 0) >= size or (lane.organization, lane.job_type) in broken
+    return Counter(
+        {
+            lane: size if held.is_paused(lane) or (lane.organization, lane.job_type) in broken else held.limited[lane]
+            for lane, size in ready.items()
+        }
+    )
+
+
+def _taken(connection: Connection, clock: Clock, lines: Sequence[InLine]) -> dict[Lane, float]:
+    """Which part of the slots that a lane's jobs could have is taken, by whomever; without those no worker serves."""
+    alive, lacking = numbers.live_workers(connection, clock), numbers.lacking_keys(connection, clock)
+    serving = {
+        pair: [one for one in alive if one.claims(*pair)]
+        for pair in {(one.lane.queue, one.lane.job_type) for one in lines}
     }
+    found = {}
+    for lane in (one.lane for one in lines):
+        lacks = lacking.get(lane.organization, ())
+        mine = [one for one in serving[lane.queue, lane.job_type] if one.name not in lacks]
+        if mine:
+            found[lane] = sum(one.running for one in mine) / sum(one.slots for one in mine)
+    return found
 
 
 def _share(name: str, now: Standing, counts: Mapping[tuple[str, datetime], Outcomes], grid: Grid) -> Share:

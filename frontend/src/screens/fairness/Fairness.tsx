@@ -1,12 +1,13 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link, useSearch } from "@tanstack/react-router";
+import { useState } from "react";
 import { useRefetch } from "../../live/hooks";
 import { SpanSelect } from "../../shell/SpanSelect";
 import { USUAL } from "../../span";
 import { Card, type Column, count, duration, EmptyState, Page, plural, Skeleton, Table, Trouble } from "../../ui";
 import { sharesQuery } from "./queries";
 import { ShareChart } from "./ShareChart";
-import { areas, colourOf, type Share, type Shares, sum } from "./shares";
+import { areas, type Colours, colourOf, coloursOf, type Share, type Shares, sum } from "./shares";
 
 /** Who uses the workers, and who waits behind whom. */
 export function Fairness() {
@@ -30,6 +31,9 @@ export function Fairness() {
 }
 
 function View({ shares }: { shares: Shares }) {
+  const [before, setBefore] = useState<Colours>(new Map());
+  const colours = coloursOf(shares.shares, before);
+  if (colours !== before) setBefore(colours);
   if (shares.shares.length === 0)
     return (
       <Card>
@@ -44,12 +48,12 @@ function View({ shares }: { shares: Shares }) {
     <>
       <Neighbour shares={shares} />
       <Card title="Shares">
-        <ShareChart minutes={shares.minutes} areas={areas(shares)} />
+        <ShareChart minutes={shares.minutes} areas={areas(shares, colours)} />
       </Card>
       <Card flush title={plural(shares.organizations, "organization")}>
         <Table
           caption="Organizations by what they used"
-          columns={columnsOf(rows, total)}
+          columns={columnsOf(colours, total)}
           rows={rows}
           rowKey={({ organization }) => organization ?? "the rest"}
         />
@@ -63,7 +67,7 @@ function Neighbour({ shares: { neighbour, waiting } }: { shares: Shares }) {
     return (
       <p role="status" className="rounded-lg border border-line bg-surface px-4 py-3 text-sm">
         No single organization has most of what runs. {plural(waiting.organizations, "organization")}{" "}
-        {waiting.organizations === 1 ? "waits" : "wait"}, for up to {duration(waiting.seconds)}.
+        {waiting.organizations === 1 ? "waits" : "wait"} for slots, for up to {duration(waiting.seconds)}.
       </p>
     );
   if (!neighbour)
@@ -78,14 +82,14 @@ function Neighbour({ shares: { neighbour, waiting } }: { shares: Shares }) {
       <Link to="/o/$organization" params={{ organization }} className="font-semibold break-all underline">
         {organization}
       </Link>{" "}
-      has most of the jobs that {running > 0 ? "run" : "are in line"}: {count(running)} running,{" "}
-      {count(ready, ready_is_capped)} in line. {plural(others_waiting, "other organization")}{" "}
-      {others_waiting === 1 ? "waits" : "wait"}, for up to {duration(others_seconds)}.
+      has most of the jobs that run: {count(running)} running, {count(ready, ready_is_capped)} in line.{" "}
+      {plural(others_waiting, "other organization")} {others_waiting === 1 ? "waits" : "wait"} for slots, for up to{" "}
+      {duration(others_seconds)}.
     </p>
   );
 }
 
-function columnsOf(rows: readonly Share[], total: number): Column<Share>[] {
+function columnsOf(colours: Colours, total: number): Column<Share>[] {
   return [
     {
       head: "Organization",
@@ -95,7 +99,7 @@ function columnsOf(rows: readonly Share[], total: number): Column<Share>[] {
           <span
             aria-hidden
             className="size-2.5 shrink-0 rounded-sm"
-            style={{ background: share.organization === null ? colourOf(-1) : colourOf(rows.indexOf(share)) }}
+            style={{ background: colourOf(share.organization, colours) }}
           />
           {share.organization === null ? (
             <span className="text-muted">All others</span>
@@ -119,7 +123,7 @@ function columnsOf(rows: readonly Share[], total: number): Column<Share>[] {
     { head: "Attempts", right: true, from: "sm", cell: ({ ended }) => count(sum(ended)) },
     { head: "Time used", right: true, from: "md", cell: ({ seconds }) => <Length seconds={sum(seconds)} /> },
     { head: "Running", right: true, cell: ({ now }) => count(now.running) },
-    { head: "In line", right: true, cell: ({ now }) => count(now.ready, now.ready_is_capped) },
+    { head: "In line", right: true, cell: ({ now }) => <InLine now={now} /> },
     {
       head: "Next waits",
       right: true,
@@ -127,6 +131,23 @@ function columnsOf(rows: readonly Share[], total: number): Column<Share>[] {
       cell: ({ now }) => (now.waiting_seconds == null ? "–" : <Length seconds={now.waiting_seconds} />),
     },
   ];
+}
+
+/** What could start; and what would not, however many slots were free. */
+function InLine({ now: { ready, ready_is_capped, held } }: { now: Share["now"] }) {
+  return (
+    <>
+      {count(ready - held, ready_is_capped)}
+      {held > 0 && (
+        <span
+          className="block text-xs whitespace-nowrap text-muted"
+          title="Paused, at a limit, held by a circuit breaker, or without a worker that serves them"
+        >
+          + {count(held)} held back
+        </span>
+      )}
+    </>
+  );
 }
 
 function Length({ seconds }: { seconds: number }) {

@@ -17,6 +17,30 @@ export const COLOURS = [
 ] as const;
 export const REST_COLOUR = "#8a93a3";
 
+const NOTHING: Share["now"] = {
+  running: 0,
+  ready: 0,
+  ready_is_capped: false,
+  waiting_seconds: null,
+  held: 0,
+  behind_seconds: null,
+};
+
+/** Which organization is drawn in which colour. */
+export type Colours = ReadonlyMap<string, string>;
+
+/**
+ * The colours of the first organizations. Whoever had one keeps it, so that nobody changes theirs while one looks; the
+ * others get those that are free. The same map, where nothing is to be changed.
+ */
+export function coloursOf(shares: readonly Share[], before: Colours): Colours {
+  const names = shares.slice(0, COLOURS.length).map(({ organization }) => organization ?? "");
+  if (names.length === before.size && names.every((name) => before.has(name))) return before;
+  const kept = new Set(names.map((name) => before.get(name)));
+  const free = COLOURS.filter((colour) => !kept.has(colour));
+  return new Map(names.map((name) => [name, before.get(name) ?? free.shift() ?? REST_COLOUR]));
+}
+
 export interface Area {
   name: string;
   colour: string;
@@ -27,11 +51,14 @@ export interface Area {
 /** What an organization has at work and in line; null: it is one of those that are told of together. */
 export function standingOf({ shares, rest }: Shares, organization: string): Share["now"] | null {
   const own = shares.find((share) => share.organization === organization);
-  return own?.now ?? (rest === null ? { running: 0, ready: 0, ready_is_capped: false, waiting_seconds: null } : null);
+  return own?.now ?? (rest === null ? NOTHING : null);
 }
 
 /** Each organization's part of the time that attempts took, by the minute in which they ended. */
-export function areas({ minutes, shares, rest }: Pick<Shares, "minutes" | "shares" | "rest">): Area[] {
+export function areas(
+  { minutes, shares, rest }: Pick<Shares, "minutes" | "shares" | "rest">,
+  colours: Colours,
+): Area[] {
   const shown = shares.slice(0, COLOURS.length);
   const others = [...shares.slice(COLOURS.length), ...(rest ? [rest] : [])];
   const all = [...shares, ...(rest ? [rest] : [])];
@@ -40,9 +67,9 @@ export function areas({ minutes, shares, rest }: Pick<Shares, "minutes" | "share
     totals.map((total, place) =>
       total > 0 ? (100 * sum(some.map(({ seconds }) => seconds[place] ?? 0))) / total : null,
     );
-  const found = shown.map((share, place) => ({
+  const found = shown.map((share) => ({
     name: share.organization ?? "",
-    colour: COLOURS[place] ?? REST_COLOUR,
+    colour: colourOf(share.organization, colours),
     percent: percent([share]),
   }));
   return others.length > 0 ? [...found, { name: "All others", colour: REST_COLOUR, percent: percent(others) }] : found;
@@ -58,8 +85,8 @@ export function stacked(of: readonly Area[]): (number | null)[][] {
   return edges.toReversed();
 }
 
-export function colourOf(place: number): string {
-  return COLOURS[place] ?? REST_COLOUR;
+export function colourOf(organization: string | null, colours: Colours): string {
+  return (organization !== null && colours.get(organization)) || REST_COLOUR;
 }
 
 export function sum(values: readonly number[]): number {
