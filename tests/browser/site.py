@@ -75,6 +75,10 @@ class Site:
         """Stop serving; the worker goes on."""
         self._server.stop()
 
+    def stop_worker(self) -> None:
+        """Stop the worker for good."""
+        self._worker.__exit__(RuntimeError, None, None)
+
     def start_again(self) -> None:
         """Serve again at the same address."""
         self._server = self._serve(port=int(self.url.rpartition(":")[2]))

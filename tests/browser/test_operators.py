@@ -2,11 +2,14 @@
 
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from fairlane.domain.breaker import Breaker
 from fairlane.domain.statuses import JobStatus
+from fairlane.store.statements import breakers
 from tests.browser.site import Site
 from tests.runtime.worker_kit import until
 
@@ -69,6 +72,29 @@ def test_dead_letters_of_all_lead_to_each_organizations_own(enter: Callable[...,
     rows.first.get_by_role("link", name="ValueError").click()
     expect(page.get_by_role("table", name="Dead letters with this error").locator("tbody tr")).to_have_count(2)
     expect(page).to_have_url(re.compile("/o/globex/dead-letters/"))
+
+
+def test_the_overview_says_why_jobs_wait_and_leads_there(enter: Callable[..., Page], site: Site):
+    page = enter("olga", "operator/overview")
+    expect(page.get_by_role("term").get_by_role("link")).to_have_count(5)
+    expect(page.get_by_role("status")).to_have_count(0)
+    site.fl.job_type("elsewhere", dedup_window=0)(lambda ctx: None)
+    site.submit("elsewhere")
+    site.fl.queues.pause("parked")
+    now = datetime.now(UTC)
+    breaker = Breaker("globex", "report.fail", now, now + timedelta(minutes=15))
+    site.fl.database.write(lambda connection: breakers.open_one(connection, breaker), of="globex")
+    page.reload()
+    told = page.get_by_role("status")
+    expect(told.filter(has_text="no worker of that queue has the type's handler")).to_be_visible()
+    expect(told.filter(has_text="Nothing of report.fail of globex starts")).to_be_visible()
+    told.filter(has_text="Nothing starts from parked").get_by_role("link", name="Queues").click()
+    expect(page).to_have_url(re.compile("operator/queues"))
+    site.stop_worker()
+    page.goto(f"{site.url}/operator/overview")
+    expect(told.filter(has_text="No worker is alive")).to_be_visible()
+    page.get_by_role("term").get_by_role("link", name="Running").click()
+    expect(page.get_by_text("No worker is alive")).to_be_visible()
 
 
 def test_a_worker_is_asked_to_drain(enter: Callable[..., Page], site: Site):

@@ -127,3 +127,17 @@ export function jobsQuery(
       ),
   });
 }
+
+/** Questions of operators, which are of all organizations. */
+export const allQueuesQuery = queryOptions({
+  queryKey: ["operator", "queues"],
+  queryFn: ({ signal }) => ask(api.GET("/api/v1/operator/queues", { signal })),
+});
+export const allJobTypesQuery = queryOptions({
+  queryKey: ["operator", "job-types"],
+  queryFn: ({ signal }) => ask(api.GET("/api/v1/operator/job-types", { signal })),
+});
+export const allBreakersQuery = queryOptions({
+  queryKey: ["operator", "breakers"],
+  queryFn: ({ signal }) => ask(api.GET("/api/v1/operator/breakers", { signal })),
+});

@@ -3,6 +3,7 @@ import { useSearch } from "@tanstack/react-router";
 import { useState } from "react";
 import { useAct } from "../../api/act";
 import { api, ask, type Schema } from "../../api/client";
+import { allBreakersQuery, allJobTypesQuery } from "../../api/queries";
 import { useRefetch } from "../../live/hooks";
 import { SpanSelect } from "../../shell/SpanSelect";
 import { USUAL } from "../../span";
@@ -15,11 +16,7 @@ import { Limits } from "./Limits";
 /** The job types and circuit breakers of all organizations. */
 export function OperatorJobTypes() {
   const [limited, setLimited] = useState<string | null>(null);
-  const found = useQuery({
-    queryKey: ["operator", "job-types"],
-    queryFn: ({ signal }) => ask(api.GET("/api/v1/operator/job-types", { signal })),
-    refetchInterval: useRefetch(6),
-  });
+  const found = useQuery({ ...allJobTypesQuery, refetchInterval: useRefetch(6) });
   const { minutes = USUAL } = useSearch({ from: "/operator/job-types" });
   const metrics = useQuery({
     queryKey: ["operator", "metrics", minutes],
@@ -125,11 +122,7 @@ type Breaker = Schema["Breaker"];
 /** What rests since too much of it failed; nothing where all is well. */
 function Breakers() {
   const every = useRefetch(2) || 15_000;
-  const found = useQuery({
-    queryKey: ["operator", "breakers"],
-    queryFn: ({ signal }) => ask(api.GET("/api/v1/operator/breakers", { signal })),
-    refetchInterval: every,
-  });
+  const found = useQuery({ ...allBreakersQuery, refetchInterval: every });
   const close = useAct({
     run: ({ organization, job_type }: Breaker) =>
       ask(

@@ -1,5 +1,5 @@
 import { queryOptions, useQuery } from "@tanstack/react-query";
-import { Link, useNavigate } from "@tanstack/react-router";
+import { Link, type LinkProps, useNavigate } from "@tanstack/react-router";
 import { api, ask, type Schema } from "../../api/client";
 import { useRefetch } from "../../live/hooks";
 import { JobLink } from "../../shell/JobLink";
@@ -19,6 +19,7 @@ import {
   short,
   Table,
 } from "../../ui";
+import { Hindrances } from "./Hindrances";
 import { summaryOf } from "./summary";
 import { Throughput } from "./Throughput";
 
@@ -51,22 +52,27 @@ export function OperatorOverview() {
     <Page title="Overview" description="Of all organizations together; attempts and the chart are of the last hour.">
       {metrics.error && !metrics.data && <ErrorState error={metrics.error} onRetry={() => void metrics.refetch()} />}
       <Outdated source={metrics.error ? metrics : timeline} className="rounded-lg border" />
+      <Hindrances workers={metrics.data?.workers} queued={byStatus?.queued ?? 0} />
       <dl className="grid grid-cols-2 gap-3 md:grid-cols-3 xl:grid-cols-5">
-        <Stat label="Running" value={told(byStatus?.running)} />
-        <Stat label="Queued" value={told(byStatus?.queued)} hint={`${told(byStatus?.pending)} pending`} />
+        <Stat label={<To to="/operator/workers">Running</To>} value={told(byStatus?.running)} />
         <Stat
-          label="Oldest wait"
+          label={<To to="/operator/queues">Queued</To>}
+          value={told(byStatus?.queued)}
+          hint={`${told(byStatus?.pending)} pending`}
+        />
+        <Stat
+          label={<To to="/operator/fairness">Oldest wait</To>}
           value={oldest === undefined ? "…" : oldest === null ? "none" : duration(oldest)}
           hint="of ready jobs"
           {...(oldest != null && oldest > 60 && { tone: "warn" as const })}
         />
-        <Stat label="Failed attempts" value={told(ended?.failed)} hint={`${told(ended?.completed)} completed`} />
         <Stat
-          label={
-            <Link to="/operator/dead-letters" className={STAT_LINK}>
-              Dead letters
-            </Link>
-          }
+          label={<To to="/operator/job-types">Failed attempts</To>}
+          value={told(ended?.failed)}
+          hint={`${told(ended?.completed)} completed`}
+        />
+        <Stat
+          label={<To to="/operator/dead-letters">Dead letters</To>}
           value={told(depth)}
           hint="open"
           {...(depth !== undefined && depth > 0 && { tone: "bad" as const })}
@@ -75,6 +81,15 @@ export function OperatorOverview() {
       <RunningJobs />
       <Throughput timeline={timeline.data} error={timeline.error} />
     </Page>
+  );
+}
+
+/** Where one sees what makes up a number. */
+function To({ to, children }: { to: NonNullable<LinkProps["to"]>; children: string }) {
+  return (
+    <Link to={to} className={STAT_LINK}>
+      {children}
+    </Link>
   );
 }
 

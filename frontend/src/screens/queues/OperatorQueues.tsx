@@ -1,5 +1,5 @@
 import { useQuery } from "@tanstack/react-query";
-import { api, ask } from "../../api/client";
+import { allQueuesQuery } from "../../api/queries";
 import { useRefetch } from "../../live/hooks";
 import { Card, Page } from "../../ui";
 import { PauseButton } from "./Pausing";
@@ -8,11 +8,7 @@ import { QueueTable } from "./QueueTable";
 /** The queues of all organizations. */
 export function OperatorQueues() {
   const every = useRefetch(2) || 10_000;
-  const found = useQuery({
-    queryKey: ["operator", "queues"],
-    queryFn: ({ signal }) => ask(api.GET("/api/v1/operator/queues", { signal })),
-    refetchInterval: every,
-  });
+  const found = useQuery({ ...allQueuesQuery, refetchInterval: every });
   return (
     <Page title="Queues" description="Of all organizations together. A pause holds for each of them.">
       <Card flush>

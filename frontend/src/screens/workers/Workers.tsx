@@ -18,8 +18,8 @@ import {
   Table,
   Tag,
   Time,
-  Trouble,
 } from "../../ui";
+import { Stranded } from "./Stranded";
 import { stateOf, versions, type Worker } from "./states";
 
 /** The live workers of all organizations. */
@@ -176,33 +176,5 @@ function Drain({ worker, onClose }: { worker: Worker; onClose: () => void }) {
         another worker in its place; without one it stays away.
       </p>
     </Confirm>
-  );
-}
-
-/** Jobs that no live worker could claim; nothing where there are none, as far as one knows. */
-function Stranded() {
-  const every = useRefetch(2) || 10_000;
-  const found = useQuery({
-    queryKey: ["operator", "stranded"],
-    queryFn: ({ signal }) => ask(api.GET("/api/v1/operator/stranded-jobs", { signal })),
-    refetchInterval: every,
-  });
-  const items = found.data?.items ?? [];
-  if (items.length === 0) return <Trouble source={found} />;
-  return (
-    <div
-      role="status"
-      className="flex flex-col gap-1 rounded-lg border border-line bg-warn-soft px-4 py-3 text-sm text-warn"
-    >
-      <p className="font-semibold">Jobs wait for which there is no worker</p>
-      <ul className="flex flex-col gap-0.5">
-        {items.map((one) => (
-          <li key={`${one.queue} ${one.job_type}`} className="break-words">
-            {plural(one.waiting, "job")} of {one.job_type} in the queue {one.queue}:{" "}
-            {one.queue_is_served ? "no worker of that queue has the type's handler." : "no worker serves that queue."}
-          </li>
-        ))}
-      </ul>
-    </div>
   );
 }
