@@ -5,6 +5,8 @@ from contextlib import closing
 from sqlalchemy import Connection
 
 from fairlane.domain.limits import Limit, LimitUse, Subject
+from fairlane.domain.metrics import PauseView
+from fairlane.domain.reasons import ReasonCode
 from fairlane.domain.statuses import PASSING, JobStatus, OrganizationStatus, Priority
 from fairlane.reads import metrics as numbers
 from fairlane.reads.service import Reads
@@ -259,3 +261,60 @@ def test_r15_numbers_are_planned_for_the_organization_that_asks(postgres_url: st
 
     with closing(world.database):
         assert world.database.read(work, of="acme") == "force_custom_plan"
+
+
+def held(reads: Reads, organization: str | None = None) -> list[tuple[str, ReasonCode, tuple[str, ...], int]]:
+    return [
+        (queue.queue, one.code, one.job_types, one.jobs) for queue in reads.queues(organization) for one in queue.holds
+    ]
+
+
+def test_r15_a_queue_says_what_keeps_its_queued_jobs_from_starting(world: World, reads: Reads) -> None:
+    world.start_worker(queues=("default", "mail"))
+    for _ in range(2):
+        world.submit(queue="gpu")
+    world.submit(job_type="old", queue="mail")
+    world.submit(queue="mail", delay=60.0)  # is not queued, so nothing holds it
+    world.submit("rival", queue="mail")
+    world.submit()
+    world.submit("rival")
+    world.open_breaker("rival")
+
+    assert held(reads, "acme") == [
+        ("gpu", ReasonCode.NO_WORKER_FOR_QUEUE, ("report.pdf",), 2),
+        ("mail", ReasonCode.NO_WORKER_FOR_JOB_TYPE, ("old",), 1),
+    ]
+    assert held(reads) == [
+        ("default", ReasonCode.BREAKER_OPEN, ("report.pdf",), 1),
+        ("gpu", ReasonCode.NO_WORKER_FOR_QUEUE, ("report.pdf",), 2),
+        ("mail", ReasonCode.NO_WORKER_FOR_JOB_TYPE, ("old",), 1),
+        ("mail", ReasonCode.BREAKER_OPEN, ("report.pdf",), 1),
+    ]
+
+
+def test_r15_what_a_lost_worker_ran_waits_for_another_one(world: World, reads: Reads) -> None:
+    worker = world.start_worker("killed")
+    world.submit()
+    world.claim(worker)
+    world.submit()
+    assert held(reads, "acme") == []
+    world.pass_time(LEASE + 1)
+
+    assert held(reads, "acme") == [("default", ReasonCode.NO_WORKER, ("report.pdf",), 2)]
+    assert reads.workers() == ()
+    assert [(one.name, one.running, one.lost, one.lease_left) for one in reads.workers(lost=True)] == [
+        ("killed", 1, True, 0.0)
+    ]
+    world.rescue()
+    assert reads.workers(lost=True) == ()
+
+
+def test_r15_a_paused_queue_says_who_paused_it_and_why(world: World, reads: Reads) -> None:
+    world.start_worker()
+    world.submit()
+    world.pause("queue", "default", actor="olga", reason="the disk is full")
+
+    (queue,) = reads.queues("acme")
+
+    assert queue.pause == PauseView("olga", world.now, "the disk is full")
+    assert held(reads, "acme") == [("default", ReasonCode.QUEUE_PAUSED, ("report.pdf",), 1)]

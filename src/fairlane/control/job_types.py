@@ -15,6 +15,7 @@ from fairlane.domain.errors import ConfigurationError, JobTypeNotFound
 from fairlane.domain.events import BreakerClosed, Emit
 from fairlane.domain.limits import Limit
 from fairlane.domain.limits import Subject as LimitSubject
+from fairlane.domain.metrics import PauseView
 from fairlane.domain.organizations import is_organization_id
 from fairlane.domain.permissions import Right
 from fairlane.domain.texts import storable
@@ -62,6 +63,7 @@ class JobTypeView:
     limits: tuple[JobTypeLimit, ...]
     parameters: Mapping[str, Any]
     registered_at: datetime
+    pause: PauseView | None = None
 
 
 class JobTypes(Pauses):
@@ -81,17 +83,18 @@ class JobTypes(Pauses):
             organization: whose own limits are told, too; None = only those of all together.
         """
         storable(organization=organization)
-        paused = self.names()
+        pauses = self._pauses()
         rows, overrides = self._database.read(_types_and_overrides, of=EVERYONE)
         return tuple(
             JobTypeView(
                 row.name,
                 row.enabled,
-                row.name in paused,
+                row.name in pauses,
                 Options.from_json(row.options),
                 _limits(row, overrides, [LimitSubject(organization, row.name)]),
                 json_schema(json.loads(row.schema)),
                 row.registered_at,
+                pauses.get(row.name),
             )
             for row in rows
         )

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from fairlane.control.authority import refuse_unless_operator
+from fairlane.domain.metrics import PauseView
 from fairlane.domain.permissions import Right
 from fairlane.domain.texts import storable
 from fairlane.store.row_security import EVERYONE
@@ -73,8 +74,15 @@ class Pauses:
 
     def names(self) -> frozenset[str]:
         """What is paused."""
+        return frozenset(self._pauses())
+
+    def _pauses(self) -> dict[str, PauseView]:
         rows = self._database.read(statements.paused, of=EVERYONE)
-        return frozenset(row.name for row in rows if row.subject == self._subject)
+        return {
+            row.name: PauseView(row.paused_by, row.paused_at, row.reason)
+            for row in rows
+            if row.subject == self._subject
+        }
 
     def _record(
         self,

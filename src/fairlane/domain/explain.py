@@ -151,11 +151,11 @@ _MISSING: Final = {
 def _workers(facts: Facts) -> Iterator[Reason]:
     """That no worker may claim it; else, of a job that is ready, that none has a slot for it."""
     job = facts.job
-    missing = missing_worker(facts.workers, job)
+    missing = missing_worker(facts.workers, job.queue, job.job_type)
     if missing is not None:
         yield Reason(missing, _MISSING[missing].format(job=job))
     elif facts.place_in_lane is not None:
-        able = [worker for worker in facts.workers if missing_worker([worker], job) is None]
+        able = [one for one in facts.workers if missing_worker([one], job.queue, job.job_type) is None]
         yield from _slots(facts, facts.place_in_lane, able)
 
 

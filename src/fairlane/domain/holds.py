@@ -3,12 +3,15 @@
 A list reads it once and says it of each job that waits. All that there is to say of one job says `explain`.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Final
 
+from fairlane.domain.breaker import Pair
 from fairlane.domain.explain_facts import LiveWorker
 from fairlane.domain.explain_limits import execution_rate_code, max_running_code
+from fairlane.domain.fairness import Lane
 from fairlane.domain.jobs import Job
 from fairlane.domain.limits import Limit, Subject, subjects_of
 from fairlane.domain.reasons import ReasonCode
@@ -42,9 +45,9 @@ class Holds:
             return None
         if self.status is OrganizationStatus.SUSPENDED:
             return ReasonCode.ORGANIZATION_SUSPENDED
-        for subject, name in (("organization", job.organization), ("job_type", job.job_type), ("queue", job.queue)):
-            if (subject, name) in self.paused:
-                return PAUSED[subject]
+        pause = _pause_on(Lane(job.queue, job.organization, job.job_type), self.paused)
+        if pause is not None:
+            return pause
         # One that is reached holds nobody back for long: the next starts when one has ended.
         for limited in subjects_of(job.organization, job.job_type):
             limit = self.limits.get(limited, Limit())
@@ -54,13 +57,37 @@ class Holds:
                 return execution_rate_code(limited)
         if job.job_type in self.resting:
             return ReasonCode.BREAKER_OPEN
-        return missing_worker(self.workers, job)
+        return missing_worker(self.workers, job.queue, job.job_type)
 
 
-def missing_worker(workers: Sequence[LiveWorker], job: Job) -> ReasonCode | None:
-    """The first thing that is missing on the way from any worker to one that may claim the job; None: there is one."""
-    serving = [worker for worker in workers if worker.serves(job.queue)]
-    able = [worker for worker in serving if job.job_type in worker.job_types]
+def held_lanes(
+    lanes: Iterable[Lane],
+    paused: Collection[tuple[str, str]],
+    resting: Collection[Pair],
+    workers: Sequence[LiveWorker],
+) -> dict[Lane, ReasonCode]:
+    """The first thing that holds back all jobs of each of these lanes, but for limits; without those nothing holds.
+
+    Args:
+        paused: pairs of what is paused and its name.
+        resting: whose breaker is open.
+    """
+    missing = cache(lambda queue, job_type: missing_worker(workers, queue, job_type))
+    found = {}
+    for lane in lanes:
+        code = _pause_on(lane, paused)
+        if code is None and Pair(lane.organization, lane.job_type) in resting:
+            code = ReasonCode.BREAKER_OPEN
+        code = code or missing(lane.queue, lane.job_type)
+        if code is not None:
+            found[lane] = code
+    return found
+
+
+def missing_worker(workers: Sequence[LiveWorker], queue: str, job_type: str) -> ReasonCode | None:
+    """The first thing that is missing on the way from any worker to one that may claim them; None: there is one."""
+    serving = [worker for worker in workers if worker.serves(queue)]
+    able = [worker for worker in serving if job_type in worker.job_types]
     claiming = [worker for worker in able if not worker.stopping]
     with_key = [worker for worker in claiming if not worker.lacks_key]
     steps = (
@@ -71,3 +98,10 @@ def missing_worker(workers: Sequence[LiveWorker], job: Job) -> ReasonCode | None
         (with_key, ReasonCode.NO_WORKER_WITH_KEY),
     )
     return next((code for left, code in steps if not left), None)
+
+
+def _pause_on(lane: Lane, paused: Collection[tuple[str, str]]) -> ReasonCode | None:
+    for subject, name in (("organization", lane.organization), ("job_type", lane.job_type), ("queue", lane.queue)):
+        if (subject, name) in paused:
+            return PAUSED[subject]
+    return None

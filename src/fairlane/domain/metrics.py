@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from fairlane.domain.reasons import ReasonCode
 from fairlane.domain.recent import SlowJob, Spread
 from fairlane.domain.statuses import JobStatus, Priority
 
@@ -71,7 +72,8 @@ class WorkerView:
     `silent` is the seconds since its last heartbeat, `lease_left` those until it is taken for lost. `left_behind`
     handlers ignored their stop and go on beside its slots. `version` is Fairlane's; None: it did not say. Where
     `drain_requested`, it is to finish what it runs and leave; it is `stopping` from when it has heard of that. Of
-    `lacks_keys` organizations it claims nothing, since it lacks the master key to their encryption keys.
+    `lacks_keys` organizations it claims nothing, since it lacks the master key to their encryption keys. One that is
+    `lost` has let its lease run out, and what it ran is still to be taken back, which takes a live worker.
     """
 
     id: UUID
@@ -89,6 +91,7 @@ class WorkerView:
     left_behind: int = 0
     drain_requested: bool = False
     lacks_keys: int = 0
+    lost: bool = False
 
     @property
     def is_silent(self) -> bool:
@@ -135,11 +138,31 @@ class Stranded:
 
 
 @dataclass(frozen=True, slots=True)
+class PauseView:
+    """Who paused it, since when, and why, as whoever asks why their job waits is told."""
+
+    by: str
+    since: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class QueueHold:
+    """What keeps so many queued jobs of a queue, of these types, from starting, however much is free: a pause, an open
+    circuit breaker, or that there is no worker for them. While none is alive at all, what a lost one ran counts, too.
+    """
+
+    code: ReasonCode
+    job_types: tuple[str, ...]
+    jobs: int
+
+
+@dataclass(frozen=True, slots=True)
 class QueueView:
     """The live jobs of a queue.
 
     `ready` may be claimed; `limited` could be, but wait since a limit is reached: an organization's, or a job type's on
-    what runs or starts. `retrying` wait for their retry time.
+    what runs or starts. `retrying` wait for their retry time. `holds` say what keeps some of these all the same.
     """
 
     queue: str
@@ -149,6 +172,8 @@ class QueueView:
     running: int
     pending: int
     paused: bool
+    pause: PauseView | None = None
+    holds: tuple[QueueHold, ...] = ()
 
     @property
     def live(self) -> int:

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
@@ -16,11 +16,14 @@ from fairlane.domain.metrics import (
     Metrics,
     OrganizationView,
     Overview,
+    PauseView,
+    QueueHold,
     QueueView,
     RunningJob,
     Stranded,
     WorkerView,
 )
+from fairlane.domain.reasons import ReasonCode
 from fairlane.domain.recent import Recent, recent_grid
 from fairlane.domain.sealing import Field
 from fairlane.domain.statuses import PASSING, PRIORITY_OF_RANK, JobStatus, Priority
@@ -98,15 +101,17 @@ def counts_of(connection: Connection, organization: str, wanted: Wanted, *, cap:
     )
 
 
-def live_workers(connection: Connection, clock: Clock) -> tuple[WorkerView, ...]:
-    """Workers with a valid lease, by name, and how many jobs each runs."""
+def workers_of(connection: Connection, clock: Clock, *, lost: bool = False) -> tuple[WorkerView, ...]:
+    """Workers with a valid lease, by name, and how many jobs each runs; with those that are `lost`, if asked for."""
     sizes = {row.worker_id: row.size for row in statements.running_by_worker(connection)}
     now, lease_now = clock.now(connection), clock.lease_seconds(connection)
     lacking = workers.lacking_keys(connection)
-    return tuple(
-        _worker(row, sizes.get(row.id, 0), len(lacking.get(row.id, ())), now, lease_now)
-        for row in workers.all_workers(connection, clock)
-    )
+    alive = workers.all_workers(connection, clock)
+    found = [_worker(row, sizes.get(row.id, 0), len(lacking.get(row.id, ())), now, lease_now) for row in alive]
+    if lost:
+        gone = (_worker(row, sizes.get(row.id, 0), 0, now, lease_now) for row in workers.expired(connection, clock))
+        found += [replace(one, lost=True, lease_left=0.0) for one in gone]
+    return tuple(sorted(found, key=lambda one: one.name))
 
 
 def lacking_keys(connection: Connection, clock: Clock) -> dict[str, tuple[str, ...]]:
@@ -164,7 +169,7 @@ def running_jobs(
 
 def stranded_jobs(connection: Connection, clock: Clock) -> tuple[Stranded, ...]:
     """What is queued without a worker for it, by queue and type. One that is stopping claims no more."""
-    alive = [one for one in live_workers(connection, clock) if not one.stopping]
+    alive = [one for one in workers_of(connection, clock) if not one.stopping]
     waiting: Counter[tuple[str, str]] = Counter()
     for row in statements.live_by_lane(connection):
         if row.status == JobStatus.QUEUED:
@@ -183,6 +188,10 @@ class LiveJobs:
 
     by_status: defaultdict[JobStatus, Counter[Lane]] = field(default_factory=lambda: defaultdict(Counter))
     ready: Counter[Lane] = field(default_factory=Counter)
+
+    def lanes(self) -> set[Lane]:
+        """Those that have any."""
+        return {lane for sizes in self.by_status.values() for lane in sizes}
 
     def running(self) -> Counter[tuple[str, str]]:
         """How many run, by (job type, organization)."""
@@ -208,7 +217,7 @@ class Held:
     """What keeps ready jobs: how many of each lane wait for limits, and what is paused."""
 
     limited: Mapping[Lane, int]
-    paused: Collection[tuple[str, str]]
+    paused: Mapping[tuple[str, str], PauseView]
 
     def is_paused(self, lane: Lane) -> bool:
         """Whether nothing of the lane starts, as its queue, type or organization is paused."""
@@ -230,14 +239,18 @@ def held(
     """
     limits = limits_of(connection, {(lane.job_type, lane.organization) for lane in live.ready}, max_running)
     uses = uses_of(connection, clock, limits, running_now)
-    paused = {(row.subject, row.name) for row in job_types.paused(connection)}
+    paused = {
+        (row.subject, row.name): PauseView(row.paused_by, row.paused_at, row.reason)
+        for row in job_types.paused(connection)
+    }
     # What is paused takes nobody's room.
-    startable = Counter({lane: size for lane, size in live.ready.items() if not paused & _names(lane)})
+    startable = Counter({lane: size for lane, size in live.ready.items() if not paused.keys() & _names(lane)})
     return Held(beyond_limits(startable, {one: limit.room(*uses[one]) for one, limit in limits.items()}), paused)
 
 
-def queue_views(live: LiveJobs, held: Held) -> tuple[QueueView, ...]:
-    """Queues with live jobs, and paused ones, by name."""
+def queue_views(live: LiveJobs, held: Held, holds: Mapping[Lane, ReasonCode] | None = None) -> tuple[QueueView, ...]:
+    """Queues with live jobs, and paused ones, by name. `holds`: what keeps all jobs of a lane."""
+    kept = _holds_by_queue(live, holds or {})
     queued, ready, limited = (
         _by_queue(sizes) for sizes in (live.by_status[JobStatus.QUEUED], live.ready, held.limited)
     )
@@ -251,11 +264,30 @@ def queue_views(live: LiveJobs, held: Held) -> tuple[QueueView, ...]:
             running=running[name],
             pending=pending[name],
             paused=("queue", name) in held.paused,
+            pause=held.paused.get(("queue", name)),
+            holds=kept.get(name, ()),
         )
         for name in sorted(
             {*queued, *running, *pending, *(name for subject, name in held.paused if subject == "queue")}
         )
     )
+
+
+def _holds_by_queue(live: LiveJobs, holds: Mapping[Lane, ReasonCode]) -> dict[str, tuple[QueueHold, ...]]:
+    """Of each queue, the largest first."""
+    queued, running = live.by_status[JobStatus.QUEUED], live.by_status[JobStatus.RUNNING]
+    sizes: defaultdict[str, Counter[ReasonCode]] = defaultdict(Counter)
+    types: defaultdict[tuple[str, ReasonCode], set[str]] = defaultdict(set)
+    for lane, code in holds.items():
+        # Without a live worker nobody takes back what a lost one ran: it waits as well.
+        size = queued[lane] + (running[lane] if code is ReasonCode.NO_WORKER else 0)
+        if size:
+            sizes[lane.queue][code] += size
+            types[lane.queue, code].add(lane.job_type)
+    return {
+        queue: tuple(QueueHold(code, tuple(sorted(types[queue, code])), size) for code, size in found.most_common())
+        for queue, found in sizes.items()
+    }
 
 
 def organization_views(
@@ -286,7 +318,7 @@ def overview(
         queues=queue_views(live, kept),
         organizations=organization_views(connection, clock, live, kept),
         jobs=running_jobs(connection, None, limit, opener),
-        workers=live_workers(connection, clock),
+        workers=workers_of(connection, clock),
     )
 
 

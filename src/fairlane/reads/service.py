@@ -29,7 +29,7 @@ from fairlane.reads.explain import HostAnswer, explain_job
 from fairlane.reads.graph import graph_of
 from fairlane.reads.limits import uses_of
 from fairlane.reads.matching import Matching
-from fairlane.reads.waiting import Waiting
+from fairlane.reads.waiting import Waiting, holds_on
 from fairlane.registry.directory import Directory
 from fairlane.registry.keyring import Keyring
 from fairlane.store.row_security import EVERYONE, Scope
@@ -245,11 +245,9 @@ class Reads:
         """Live jobs of all organizations, counted by lane. For operators."""
         return self._database.read(numbers.live_jobs, of=EVERYONE)
 
-    def workers(self) -> tuple[WorkerView, ...]:
-        """Live workers, by name. For operators."""
-        return self._database.read(
-            lambda connection: numbers.live_workers(connection, self._database.clock), of=EVERYONE
-        )
+    def workers(self, *, lost: bool = False) -> tuple[WorkerView, ...]:
+        """Live workers, by name; with those that are `lost`, until their jobs were taken back. For operators."""
+        return self._database.read(lambda c: numbers.workers_of(c, self._database.clock, lost=lost), of=EVERYONE)
 
     def lacking_keys(self) -> Mapping[str, tuple[str, ...]]:
         """Organizations whose key some live worker can't use, each with the names of these workers. For operators.
@@ -281,11 +279,12 @@ class Reads:
         def read(connection: Connection) -> tuple[QueueView, ...]:
             max_running = organizations.running_limits(connection) if theirs is None else theirs
             running = live.running() if organization is None else lanes.running(connection).by_pair
-            return numbers.queue_views(live, numbers.held(connection, clock, live, running, max_running))
+            held = numbers.held(connection, clock, live, running, max_running)
+            return numbers.queue_views(live, held, holds_on(connection, clock, live.lanes(), held.paused, organization))
 
         # Limits on a type are all organizations', so what runs of it is everybody's.
         views = self._database.read(read, of=EVERYONE)
-        mine = {lane.queue for sizes in live.by_status.values() for lane in sizes}
+        mine = {lane.queue for lane in live.lanes()}
         return tuple(one for one in views if organization is None or one.queue in mine)
 
     def overview(self, limit: int = 1000) -> Overview:

@@ -1,10 +1,13 @@
 """`Waiting`: what holds back the jobs of a list, read once for all of them."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from uuid import UUID
 
 from sqlalchemy import Connection
 
-from fairlane.domain.holds import Holds
+from fairlane.domain.fairness import Lane
+from fairlane.domain.holds import Holds, held_lanes
+from fairlane.domain.reasons import ReasonCode
 from fairlane.domain.statuses import OrganizationStatus
 from fairlane.reads.explain import live_worker
 from fairlane.reads.limits import limits_of
@@ -42,3 +45,24 @@ def _holds(connection: Connection, clock: Clock, organization: str, types: Colle
         resting={one.job_type for one in breakers.open_of(connection, organization)},
         workers=[live_worker(row, lacks_key=row.id in lacking) for row in alive],
     )
+
+
+def holds_on(
+    connection: Connection,
+    clock: Clock,
+    lanes: Iterable[Lane],
+    paused: Collection[tuple[str, str]],
+    organization: str | None,
+) -> dict[Lane, ReasonCode]:
+    """What holds back all jobs of each of these lanes: a pause, an open breaker, or that there is no worker for them.
+
+    Args:
+        organization: whose lanes they are; None = of all, and then of no worker is asked which keys it lacks.
+    """
+    if organization is None:
+        lacking, resting = frozenset[UUID](), breakers.open_breakers(connection)
+    else:
+        lacking = workers.lacking_key_of(connection, organization)
+        resting = breakers.open_of(connection, organization)
+    alive = [live_worker(row, lacks_key=row.id in lacking) for row in workers.all_workers(connection, clock)]
+    return held_lanes(lanes, paused, {one.pair for one in resting}, alive)

@@ -95,8 +95,8 @@ def get_metrics_for_prometheus(operation: _Measuring, request: Request) -> Respo
 
 @router.get("/workers", operation_id="listWorkers")
 def list_workers(operation: _Listing) -> Items[WorkerView]:
-    """List live workers, by name."""
-    return Items[WorkerView](items=list(operation.fl.reads.workers()))
+    """List workers, by name: those that live, and lost ones until what they ran was taken back."""
+    return Items[WorkerView](items=list(operation.fl.reads.workers(lost=True)))
 
 
 @router.post("/workers/{worker}/drain", status_code=202, operation_id="drainWorker")
@@ -134,7 +134,7 @@ def list_dead_letter_groups(operation: _Listing, limit: Limit = 50, cursor: Curs
 
 @router.get("/queues", operation_id="listQueuesOfAll")
 def list_queues(operation: _Listing) -> Items[QueueView]:
-    """List queues with live jobs, and paused ones."""
+    """List queues with live jobs, and paused ones, and say of each what keeps jobs of it from starting."""
     return Items[QueueView](items=list(operation.fl.reads.queues()))
 
 

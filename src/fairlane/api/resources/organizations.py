@@ -71,7 +71,7 @@ def get_metrics(scope: _Measuring, minutes: Minutes = 60) -> Metrics:
 
 @router.get("/queues", tags=["queues"], operation_id="listQueues")
 def list_queues(scope: _Listing) -> Items[QueueView]:
-    """List queues in which the organization has live jobs, and say of each whether it is paused."""
+    """List queues in which the organization has live jobs, and say of each what keeps jobs of it from starting."""
     return Items[QueueView](items=list(scope.fl.reads.queues(scope.organization)))
 
 

@@ -150,13 +150,7 @@ def lock_expired(connection: Connection, clock: Clock, leaving: Iterable[UUID] =
     """
     row = connection.execute(
         select(workers.c.id, workers.c.name)
-        .where(
-            or_(
-                workers.c.boot_id != clock.boot_id(connection),
-                workers.c.lease_expires < clock.lease_seconds(connection),
-            ),
-            workers.c.id.not_in(list(leaving)),
-        )
+        .where(_is_lost(connection, clock), workers.c.id.not_in(list(leaving)))
         .order_by(workers.c.lease_expires)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -242,6 +236,17 @@ def _wait_for_claim(connection: Connection, worker_id: UUID) -> None:
 def all_workers(connection: Connection, clock: Clock) -> Sequence[AnyRow]:
     """Workers with a valid lease."""
     return connection.execute(select(workers).where(_lives(connection, clock)).order_by(workers.c.name)).all()
+
+
+def expired(connection: Connection, clock: Clock) -> Sequence[AnyRow]:
+    """Workers without one, which no live worker has taken the jobs of yet."""
+    return connection.execute(select(workers).where(_is_lost(connection, clock))).all()
+
+
+def _is_lost(connection: Connection, clock: Clock) -> ColumnElement[bool]:
+    return or_(
+        workers.c.boot_id != clock.boot_id(connection), workers.c.lease_expires < clock.lease_seconds(connection)
+    )
 
 
 def _lives(connection: Connection, clock: Clock) -> ColumnElement[bool]:
