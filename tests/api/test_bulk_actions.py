@@ -98,3 +98,21 @@ def test_a_retry_counts_and_passes_over_nothing_that_somebody_has_decided_about(
     assert counted == {"retry": 1, "delete": 3}
     done = admin.post(BASE, json={"action": "retry", **body}).json()
     assert (done["changed"], done["passed_over"]) == (1, 0)
+
+
+def test_a_retry_counts_of_one_error_what_it_will_do(api: Api):
+    for user in ("member", "member", "admin"):
+        parent = api.fl.submit("failing", organization="acme", user=user)
+    api.fl.submit("report", organization="acme", user="member", depends_on=[parent.id])
+    api.run()
+    (failed, ended) = (group.fingerprint for group in api.fl.dead_letters.groups("acme"))
+
+    def counted(user: str, **filters: str) -> int:
+        body = {"action": "retry", "filter": filters}
+        return int(api.as_(user).post(f"{BASE}/count", json=body).json()["matching"])
+
+    assert (counted("admin", fingerprint=failed), counted("member", fingerprint=failed)) == (3, 2)
+    assert counted("admin", fingerprint=ended) == 0, "it follows its parent"
+    assert counted("admin") == 3
+    done = api.as_("admin").post(BASE, json={"action": "retry", "filter": {"fingerprint": ended}}).json()
+    assert (done["changed"], done["passed_over"]) == (0, 1)

@@ -172,6 +172,8 @@ def test_payload_is_for_its_submitter_and_for_whoever_has_the_right(api: Api):
         }.items()
     }
     assert shown["viewer"] == shown["operator"] == shown["scoped"] == []
+    (letter,) = api.as_("member").get("/organizations/acme/dead-letters").json()["items"]
+    assert (letter["user"], letter["status"], SECRET in letter["reason"]) == ("member", "dead_letter", True)
     (group,) = api.operator().get("/operator/dead-letter-groups").json()["items"]
     assert (group["organization"], group["reason"]) == ("acme", "ValueError")
     assert shown["colleague"] == shown["admin"]

@@ -189,11 +189,14 @@ class DeadLetter(BaseModel):
     note: str | None
     resolved_by: str | None
     resolved_at: datetime | None
+    user: str | None = Field(description="Who submitted it; null: the system.", examples=["ana"])
+    status: JobStatus = Field(description="How the job stands now: one that was retried runs again.")
 
     @classmethod
     def of(cls, letter: domain.DeadLetter, access: Access) -> Self:
         """The dead letter as they may see it."""
-        return cls.model_validate(letter).model_copy(update={"reason": _reason(letter.reason, access.rights)})
+        reason = letter.reason if access.sees_payload(letter.user) else without_quotes(letter.reason)
+        return cls.model_validate(letter).model_copy(update={"reason": reason})
 
 
 class DeadLetterGroup(BaseModel):
@@ -214,9 +217,6 @@ class DeadLetterGroup(BaseModel):
     @classmethod
     def of(cls, group: domain.DeadLetterGroup, rights: frozenset[Right]) -> Self:
         """The group as whoever has these rights may see it."""
-        return cls.model_validate(group).model_copy(update={"reason": _reason(group.reason, rights)})
-
-
-def _reason(reason: str, rights: frozenset[Right]) -> str:
-    """It does not say whose the job is, so that of one's own is cut, too; the job itself shows it."""
-    return reason if Right.PAYLOAD_READ in rights else without_quotes(reason)
+        # It does not say whose the job is, so that of one's own is cut, too; the list of the group's jobs shows it.
+        reason = group.reason if Right.PAYLOAD_READ in rights else without_quotes(group.reason)
+        return cls.model_validate(group).model_copy(update={"reason": reason})

@@ -100,7 +100,7 @@ class DeadLetters:
             # A sealed reason is bound to its job, which a group does not tell: that of its newest one will do.
             wanted = Letters(resolution, row.fingerprint, row.job_type)
             (newest, *_) = statements.page(connection, organization, wanted, before=None, limit=1)
-            reason = _dead_letter(newest, self._keyring.shown(connection)).reason
+            reason = _reason(newest, self._keyring.shown(connection))
         return DeadLetterGroup(
             organization, row.fingerprint, row.job_type, row.error_type, reason, row.size, row.first_at, row.last_at
         )
@@ -258,13 +258,13 @@ def _resolution(text: Resolution | str | None) -> Resolution | None:
 
 
 def _group_of_all(group: Group, shown: Shown) -> DeadLetterGroup:
-    newest = _dead_letter(group.newest, shown)
+    newest = group.newest
     return DeadLetterGroup(
-        organization=newest.organization,
+        organization=newest.organization_id,
         fingerprint=newest.fingerprint,
         job_type=newest.job_type,
         error_type=newest.error_type,
-        reason=newest.reason,
+        reason=_reason(newest, shown),
         count=min(group.size, _COUNTED),
         first_at=group.first_at,
         last_at=newest.entered_at,
@@ -277,7 +277,7 @@ def _dead_letter(row: AnyRow, shown: Shown) -> DeadLetter:
         job_id=row.job_id,
         organization=row.organization_id,
         job_type=row.job_type,
-        reason=shown.text(row.organization_id, row.job_id, Field.REASON, row.reason) or "",
+        reason=_reason(row, shown),
         error_type=row.error_type,
         fingerprint=row.fingerprint,
         entered_at=row.entered_at,
@@ -285,4 +285,10 @@ def _dead_letter(row: AnyRow, shown: Shown) -> DeadLetter:
         note=row.note,
         resolved_by=row.resolved_by,
         resolved_at=row.resolved_at,
+        user=row.submitted_by,
+        status=JobStatus(row.status),
     )
+
+
+def _reason(row: AnyRow, shown: Shown) -> str:
+    return shown.text(row.organization_id, row.job_id, Field.REASON, row.reason) or ""

@@ -97,7 +97,10 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A job that will not run again unless a person says so, and what people decided about it."""
+    """A job that will not run again unless a person says so, and what people decided about it.
+
+    `user` submitted it (None: the system); `status` is how it stands now, as one that was retried runs again.
+    """
 
     job_id: UUID
     organization: str
@@ -110,6 +113,8 @@ class DeadLetter:
     note: str | None
     resolved_by: str | None
     resolved_at: datetime | None
+    user: str | None
+    status: JobStatus
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,11 +33,12 @@ class Matching:
         Each is counted to 10,000 and no further, so that it costs the same whatever there is.
 
         Args:
-            undecided: dead letters alone, and of these none that somebody has decided about.
+            undecided: dead letters alone, as a retry takes them: none that somebody has decided about, and none that
+                follows a parent, which is a dead letter itself.
         """
 
         def read(connection: Connection, wanted: Wanted) -> JobCounts:
-            wanted = replace(wanted, undecided=undecided)
+            wanted = replace(wanted, undecided=undecided, by_themselves=undecided)
             return numbers.counts_of(connection, organization, wanted, cap=asked.TOTAL_CAP)
 
         return self._read(organization, filters, read)

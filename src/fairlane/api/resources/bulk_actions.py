@@ -43,6 +43,9 @@ class BulkFilter(BaseModel):
     created_after: Moment | None = None
     created_before: Moment | None = None
     text: _Text = None
+    fingerprint: str | None = Field(
+        default=None, max_length=200, description="Dead letters with this error that nobody has decided about."
+    )
 
 
 class NewBulkAction(BaseModel):
@@ -194,7 +197,10 @@ def _filters(scope: Scope, body: NewBulkAction) -> Given:
     Raises:
         Problem: they ask for somebody else's.
     """
-    found = Filters(**body.filter.model_dump()).given(scope)
+    given = body.filter.model_dump()
+    fingerprint = given.pop("fingerprint")
+    found = Filters(**given).given(scope)
+    found["fingerprint"] = fingerprint
     if not scope.access.is_full:
         if body.filter.user not in {None, scope.user}:
             raise Problem(403, "permission-denied", "Members change their own jobs; ask an admin to change others'.")

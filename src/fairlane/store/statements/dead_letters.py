@@ -139,8 +139,13 @@ def page(
     before: tuple[datetime, UUID] | None,
     limit: int,
 ) -> Sequence[AnyRow]:
-    """Dead letters, newest first, from just after `before`."""
-    statement = select(dead_letters).where(dead_letters.c.organization_id == organization, *_conditions(wanted))
+    """Dead letters with `submitted_by` and `status` of their jobs, newest first, from just after `before`."""
+    job = (jobs.c.organization_id == dead_letters.c.organization_id) & (jobs.c.id == dead_letters.c.job_id)
+    statement = (
+        select(dead_letters, jobs.c.submitted_by, jobs.c.status)
+        .select_from(dead_letters.join(jobs, job))
+        .where(dead_letters.c.organization_id == organization, *_conditions(wanted))
+    )
     if before is not None:
         statement = statement.where(tuple_(dead_letters.c.entered_at, dead_letters.c.job_id) < before)
     newest_first = (dead_letters.c.entered_at.desc(), dead_letters.c.job_id.desc())

@@ -32,6 +32,7 @@ class Wanted:
     included, `created_before` is not. `common`: those of the labels that very many jobs have. `there_at`: of all these,
     those that were there by then; unlike the others it says nothing of their ids, which an application may draw as it
     likes. `undecided`: dead letters that nobody has decided about; `fingerprint`: those of them with this error.
+    `by_themselves`: without those whose parent is a dead letter, as they follow when that is retried; with `undecided`.
     """
 
     statuses: frozenset[JobStatus] = frozenset()
@@ -50,6 +51,7 @@ class Wanted:
     fingerprint: str | None = None
     id_end: str | None = None
     undecided: bool = False
+    by_themselves: bool = False
 
 
 class _Start(NamedTuple):
@@ -148,13 +150,9 @@ def _conditions(organization: str, wanted: Wanted, start: _Start | None = None) 
         yield jobs.c.status.in_(sorted(wanted.statuses))
     yield from _labeled(organization, wanted, start)
     if wanted.undecided or wanted.fingerprint is not None:
-        letter = dead_letters.c
-        theirs = [letter.organization_id == organization, letter.resolution == Resolution.PENDING]
-        if wanted.fingerprint is not None:
-            theirs.append(letter.fingerprint == wanted.fingerprint)
         # Each dead letter has its entry, which is pending till somebody decides. Without IN, and the other way round,
         # all that was ever decided would be read for the few that were not.
-        yield jobs.c.id.in_(select(letter.job_id).where(*theirs))
+        yield jobs.c.id.in_(select(dead_letters.c.job_id).where(*_undecided(organization, wanted)))
     yield from _within(jobs.c.id, wanted, start)
     if wanted.id_end is not None:
         yield func.replace(cast(jobs.c.id, String), "-", "").like(f"%{wanted.id_end}")
@@ -170,6 +168,17 @@ def _conditions(organization: str, wanted: Wanted, start: _Start | None = None) 
         # Chance finds any three letters in a sealed text.
         told = (and_(in_error, ~jobs.c.error_message.startswith(PREFIX)),) if wanted.in_errors else ()
         yield or_(in_type, in_error_type, *told)
+
+
+def _undecided(organization: str, wanted: Wanted) -> Iterator[ColumnElement[bool]]:
+    letter, parent = dead_letters.c, jobs.alias("parent").c
+    yield letter.organization_id == organization
+    yield letter.resolution == Resolution.PENDING
+    if wanted.fingerprint is not None:
+        yield letter.fingerprint == wanted.fingerprint
+    if wanted.by_themselves:
+        mine = (parent.organization_id == organization, parent.id == letter.caused_by)
+        yield or_(letter.caused_by.is_(None), ~exists().where(*mine, parent.status == fixed(JobStatus.DEAD_LETTER)))
 
 
 def _labeled(organization: str, wanted: Wanted, start: _Start | None) -> Iterator[ColumnElement[bool]]:
