@@ -155,6 +155,7 @@ def test_job_types_say_how_their_attempts_went_of_late(enter: Callable[..., Page
 
 def test_a_job_type_that_rests_says_why_and_until_when(enter: Callable[..., Page], site: Site):
     site.done(site.submit("report.fail", parameters={"text": "no such table"}))
+    site.submit("report.fail", max_retries=5)  # waits for its retry, as most do that opened the breaker
     now = datetime.now(UTC)
     breaker = Breaker("acme", "report.fail", now, now + timedelta(minutes=15))
     site.fl.database.write(lambda connection: breakers.open_one(connection, breaker), of="acme")
@@ -162,7 +163,7 @@ def test_a_job_type_that_rests_says_why_and_until_when(enter: Callable[..., Page
     told = page.get_by_role("status").filter(has_text="Nothing of report.fail starts")
     expect(told).to_contain_text("One job is tried in 1")
     told.get_by_role("link", name="What failed").click()
-    expect(page.get_by_role("table", name="Jobs").locator("tbody tr")).to_have_count(1)
+    expect(page.get_by_role("table", name="Jobs").locator("tbody tr")).to_have_count(2)
 
 
 def test_what_holds_all_back_stands_where_one_looks_first(enter: Callable[..., Page], site: Site):
@@ -170,7 +171,7 @@ def test_what_holds_all_back_stands_where_one_looks_first(enter: Callable[..., P
     now = datetime.now(UTC)
     breaker = Breaker("acme", "report.fail", now, now + timedelta(minutes=15))
     site.fl.database.write(lambda connection: breakers.open_one(connection, breaker), of="acme")
-    site.fl.queues.pause("default")
+    site.fl.queues.pause("default", user="olga", reason="the disk is full")
     site.fl.job_types.pause("nobody.runs")
     page = enter("vic", "o/acme")
     expect(page.get_by_role("heading", name="Dead letters")).to_be_visible()
@@ -180,4 +181,19 @@ def test_what_holds_all_back_stands_where_one_looks_first(enter: Callable[..., P
         page.goto(f"{site.url}/{path}")
         paused = page.get_by_role("status").filter(has_text="until an operator ends the pause")
         expect(paused).to_contain_text("Nothing of queue default, job type nobody.runs starts")
+        expect(paused).to_contain_text(re.compile("queue default: paused by olga .*: the disk is full"))
         expect(page.get_by_role("status").filter(has_text="Nothing of report.fail starts")).to_be_visible()
+
+
+def test_that_there_is_no_worker_for_jobs_stands_where_one_looks_first(enter: Callable[..., Page], site: Site):
+    # The worker that runs already does not know of it.
+    site.fl.job_type("elsewhere", dedup_window=0)(lambda ctx: None)
+    for _ in range(2):
+        site.submit("elsewhere")
+    page = enter("vic", "o/acme")
+    for path in ("o/acme", "o/acme/queues"):
+        page.goto(f"{site.url}/{path}")
+        missing = page.get_by_role("status").filter(has_text="No worker of queue default can run elsewhere")
+        expect(missing).to_contain_text("2 jobs wait until one that does is started.")
+    row = page.get_by_role("table", name="Queues").locator("tbody tr")
+    expect(row).to_contain_text("2 jobs can't start: no worker can run elsewhere")

@@ -40,7 +40,7 @@ export function Overview() {
     >
       {metrics.error && !metrics.data && <ErrorState error={metrics.error} onRetry={() => void metrics.refetch()} />}
       <Outdated source={metrics.error ? metrics : timeline} className="rounded-lg border" />
-      {(byStatus?.queued ?? 0) > 0 && <HeldBack organization={organization} />}
+      {(byStatus?.queued ?? 0) + (byStatus?.running ?? 0) > 0 && <HeldBack organization={organization} />}
       <dl className="grid grid-cols-2 gap-3 md:grid-cols-3 xl:grid-cols-6">
         <Stat
           label={<ToJobs search={{ status: ["running"] }}>Running</ToJobs>}
@@ -80,16 +80,12 @@ export function Overview() {
           hint={`p95 ${seconds(timeline.data?.run_p95)}`}
         />
         <Stat
-          label={
-            <Link to="/o/$organization/dead-letters" params={{ organization }} className={STAT_LINK}>
-              Failed attempts
-            </Link>
-          }
+          label="Failed attempts"
           value={summary ? count(summary.failed) : "…"}
           hint={
             summary?.failureRate == null
               ? "nothing ended"
-              : `${(summary.failureRate * 100).toFixed(1)} % of ${count(summary.completed + summary.failed)}`
+              : `${(summary.failureRate * 100).toFixed(1)} % of ${count(summary.completed + summary.failed)}, retried or not`
           }
           {...(summary && summary.failed > 0 && { tone: "bad" as const })}
         />

@@ -4,8 +4,13 @@ import type { Schema } from "../../api/client";
 import { breakersQuery, jobTypesQuery, queuesQuery } from "../../api/queries";
 import { useRefetch } from "../../live/hooks";
 import { Time, Trouble } from "../../ui";
+import type { JobsSearch } from "../jobs/filter";
+import { withoutWorker } from "./holds";
+import { PausedBy } from "./PausedBy";
 
 type Breaker = Schema["OpenBreaker"];
+
+const BANNER = "rounded-lg border border-line bg-warn-soft px-4 py-3 text-sm text-warn";
 
 /** What keeps all jobs of a queue or a type from starting; nothing where nothing does. */
 export function HeldBack({ organization }: { organization: string }) {
@@ -14,17 +19,37 @@ export function HeldBack({ organization }: { organization: string }) {
   const breakers = useQuery({ ...breakersQuery(organization), refetchInterval });
   const types = useQuery({ ...jobTypesQuery(organization), refetchInterval });
   const paused = [
-    ...(queues.data?.items ?? []).filter((queue) => queue.paused).map(({ queue }) => `queue ${queue}`),
-    ...(types.data?.items ?? []).filter((type) => type.paused).map(({ name }) => `job type ${name}`),
-  ];
+    ...(queues.data?.items ?? []).map(({ queue, pause }) => ({ what: `queue ${queue}`, pause })),
+    ...(types.data?.items ?? []).map(({ name, pause }) => ({ what: `job type ${name}`, pause })),
+  ].filter(({ pause }) => pause);
+  const missing = withoutWorker(queues.data?.items ?? []);
   return (
     <>
       <Trouble source={[queues, breakers, types].find((one) => one.error) ?? queues} />
+      {missing.length > 0 && (
+        <div role="status" className={BANNER}>
+          {missing.map((sentence) => (
+            <p key={sentence} className="break-words">
+              {sentence}
+            </p>
+          ))}
+          <p>Ask an operator for one; when it is there, they start by themselves.</p>
+        </div>
+      )}
       {paused.length > 0 && (
-        <p role="status" className="rounded-lg border border-line bg-warn-soft px-4 py-3 text-sm text-warn">
-          Nothing of <span className="font-semibold break-words">{paused.join(", ")}</span> starts until an operator
-          ends the pause.
-        </p>
+        <div role="status" className={BANNER}>
+          <p>
+            Nothing of <span className="font-semibold break-words">{paused.map(({ what }) => what).join(", ")}</span>{" "}
+            starts until an operator ends the pause.
+          </p>
+          <ul>
+            {paused.map(({ what, pause }) => (
+              <li key={what} className="break-words">
+                {what}: <PausedBy pause={pause} />
+              </li>
+            ))}
+          </ul>
+        </div>
       )}
       <Resting organization={organization} breakers={breakers.data?.items} />
     </>
@@ -39,9 +64,10 @@ export function Resting({ organization, breakers = [] }: { organization: string;
 /** One of which nothing starts, as too much of it failed. */
 function One({ organization, breaker }: { organization: string; breaker: Breaker }) {
   const { job_type, until, trial } = breaker;
-  const failed = { job_type, status: ["dead_letter" as const] };
+  // What failed waits for a retry, or can't be saved by one; no attempt of what waits behind it has begun, so it is newer.
+  const failed: JobsSearch = { job_type, status: ["queued", "dead_letter"], order: "oldest" };
   return (
-    <p role="status" className="rounded-lg border border-line bg-warn-soft px-4 py-3 text-sm text-warn">
+    <p role="status" className={BANNER}>
       Nothing of <span className="font-semibold break-all">{job_type}</span> starts, as too much of it failed.{" "}
       {trial ? (
         <>
