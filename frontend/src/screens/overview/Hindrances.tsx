@@ -18,7 +18,7 @@ export function Hindrances({ workers, queued }: { workers: number | null | undef
   return (
     queued > 0 && (
       <>
-        <Stranded />
+        {workers != null && <Stranded alive={workers} />}
         <Held />
       </>
     )

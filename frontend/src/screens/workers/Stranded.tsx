@@ -1,10 +1,11 @@
 import { useQuery } from "@tanstack/react-query";
 import { api, ask } from "../../api/client";
 import { useRefetch } from "../../live/hooks";
-import { plural, Trouble } from "../../ui";
+import { Trouble } from "../../ui";
+import { told } from "./missing";
 
-/** Jobs that no live worker could claim; nothing where there are none, as far as one knows. */
-export function Stranded() {
+/** Jobs that none of the live workers could claim; nothing where there are none, as far as one knows. */
+export function Stranded({ alive }: { alive: number }) {
   const every = useRefetch(2) || 10_000;
   const found = useQuery({
     queryKey: ["operator", "stranded"],
@@ -20,10 +21,9 @@ export function Stranded() {
     >
       <p className="font-semibold">Jobs wait for which there is no worker</p>
       <ul className="flex flex-col gap-0.5">
-        {items.map((one) => (
-          <li key={`${one.queue} ${one.job_type}`} className="break-words">
-            {plural(one.waiting, "job")} of {one.job_type} in the queue {one.queue}:{" "}
-            {one.queue_is_served ? "no worker of that queue has the type's handler." : "no worker serves that queue."}
+        {told(items, alive).map((sentence) => (
+          <li key={sentence} className="break-words">
+            {sentence}
           </li>
         ))}
       </ul>

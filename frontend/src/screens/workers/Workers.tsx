@@ -22,7 +22,7 @@ import {
 import { Stranded } from "./Stranded";
 import { stateOf, versions, type Worker } from "./states";
 
-/** The live workers of all organizations. */
+/** The workers of all organizations. */
 export function Workers() {
   const every = useRefetch() || 5_000;
   const [draining, setDraining] = useState<Worker | null>(null);
@@ -32,13 +32,14 @@ export function Workers() {
     refetchInterval: every,
   });
   const workers = found.data?.items;
+  const alive = workers?.filter(({ lost }) => !lost);
   return (
     <Page
       title="Workers"
-      description="Those with a valid lease. One that is lost is gone from here as soon as its jobs were taken back."
+      description="Those with a valid lease, and lost ones until a live worker has taken back what they ran."
     >
-      <Stranded />
-      {workers && workers.length > 0 && <Totals workers={workers} />}
+      {alive && <Stranded alive={alive.length} />}
+      {alive && alive.length > 0 && <Totals workers={alive} />}
       <Card flush>
         <Table
           caption="Workers"
@@ -117,8 +118,7 @@ function columnsOf(onDrain: (worker: Worker) => void): Column<Worker>[] {
       head: "Actions",
       right: true,
       cell: (worker) =>
-        stateOf(worker) !== "stopping" &&
-        stateOf(worker) !== "draining" && (
+        ["active", "silent"].includes(stateOf(worker)) && (
           <Button small onClick={() => onDrain(worker)} aria-label={`Drain ${worker.name}`}>
             Drain…
           </Button>
@@ -129,6 +129,8 @@ function columnsOf(onDrain: (worker: Worker) => void): Column<Worker>[] {
 
 function State({ worker }: { worker: Worker }) {
   switch (stateOf(worker)) {
+    case "lost":
+      return <StatusBadge status="failed" label={`lost, silent for ${duration(Math.floor(worker.silent))}`} />;
     case "stopping":
       return <StatusBadge status="stopping" />;
     case "draining":

@@ -1,12 +1,13 @@
 import { describe, expect, it } from "vitest";
 import { stateOf, versions } from "./states";
 
-const fresh = { stopping: false, drain_requested: false, silent: 1, lease_left: 14 };
+const fresh = { stopping: false, drain_requested: false, silent: 1, lease_left: 14, lost: false };
 
 describe("a worker", () => {
   it.each([
     [{}, "active"],
     [{ silent: 10, lease_left: 5 }, "silent"],
+    [{ silent: 90, lease_left: 0, stopping: true, lost: true }, "lost"],
     [{ drain_requested: true }, "draining"],
     [{ drain_requested: true, stopping: true }, "stopping"],
   ])("%o is %s", (change, state) => expect(stateOf({ ...fresh, ...change })).toBe(state));

@@ -5,8 +5,9 @@ export type Worker = Schema["WorkerView"];
 
 /** One word, as a status. */
 export function stateOf(
-  worker: Pick<Worker, "stopping" | "drain_requested" | "silent" | "lease_left">,
-): "stopping" | "draining" | "silent" | "active" {
+  worker: Pick<Worker, "stopping" | "drain_requested" | "silent" | "lease_left" | "lost">,
+): "lost" | "stopping" | "draining" | "silent" | "active" {
+  if (worker.lost) return "lost";
   if (worker.stopping) return "stopping";
   if (worker.drain_requested) return "draining";
   // One that works sends a heartbeat long before half of its lease is over.
