@@ -42,7 +42,7 @@ def test_from_the_overview_clicks_lead_to_all_with_one_error_which_are_retried_a
     enter: Callable[..., Page], site: Site, letters: list[str]
 ):
     page = enter("ana", "o/acme")
-    page.get_by_role("link", name="Failed attempts").click()
+    page.get_by_role("link", name="3 open").click()
     expect(groups(page)).to_have_count(1)
     expect(groups(page)).to_contain_text("no such table")
     page.get_by_role("button", name="Retry ValueError of report.fail").click()
@@ -52,8 +52,13 @@ def test_from_the_overview_clicks_lead_to_all_with_one_error_which_are_retried_a
     pace.fill("0.01")
     expect(page.get_by_role("dialog")).to_contain_text("ready after 3 min 20 s")
     page.get_by_role("button", name="Retry 3 jobs").click()
-    expect(page.get_by_role("list", name="Bulk actions")).to_contain_text("3 jobs queued again.")
+    told = page.get_by_role("list", name="Bulk actions")
+    expect(told).to_contain_text("3 jobs queued again.")
     expect(page.get_by_text("No dead letters")).to_be_visible()
+    expect(told.get_by_role("listitem")).to_be_focused()
+    told.get_by_role("link", name="See how they stand").click()
+    expect(rows(page)).to_have_count(3)
+    expect(rows(page).first).to_contain_text("queued")
     retried = [site.fl.get(job, organization="acme") for job in letters]
     assert {job.status for job in retried} == {"queued"}
     assert sum(job.next_retry_at is not None for job in retried) == 2, "one at once, the others later"
@@ -69,12 +74,14 @@ def test_a_group_is_of_one_type_until_all_that_have_its_error_are_asked_for(ente
     expect(rows(page)).to_have_count(1)
     expect(page).to_have_url(re.compile("job_type=nobody.runs"))
     page.get_by_role("button", name="Retry all 1…").click()
-    expect(page.get_by_role("dialog")).to_contain_text("All nobody.runs that failed with this")
+    expect(page.get_by_role("dialog")).to_contain_text("None of the nobody.runs that failed with this")
+    expect(page.get_by_role("dialog")).to_contain_text("follows when that is retried")
+    expect(page.get_by_role("button", name="Retry 0 jobs")).to_be_disabled()
     page.get_by_role("button", name="Close").click()
     page.get_by_role("link", name="Show all types with this error").click()
     expect(rows(page)).to_have_count(2)
     page.get_by_role("button", name="Retry all 2…").click()
-    expect(page.get_by_role("dialog")).to_contain_text("All jobs of every type that failed with this")
+    expect(page.get_by_role("dialog")).to_contain_text("None of the jobs of every type that failed with this")
 
 
 def test_what_is_not_a_members_own_is_told_as_refused_and_holds_up_nothing(enter: Callable[..., Page], site: Site):
@@ -83,7 +90,8 @@ def test_what_is_not_a_members_own_is_told_as_refused_and_holds_up_nothing(enter
     site.fl.job_types.pause("report.fail")
     page = enter("ben", LETTERS)
     page.get_by_role("button", name="Retry ValueError of report.fail").click()
-    page.get_by_role("button", name="Retry 3 jobs").click()
+    expect(page.get_by_role("dialog")).to_contain_text("2 of 3 report.fail that failed with this")
+    page.get_by_role("button", name="Retry 2 jobs").click()
     told = page.get_by_role("list", name="Bulk actions")
     expect(told).to_contain_text("2 jobs queued again. 1 job refused:")
     expect(told).to_contain_text("ask an admin of acme")
@@ -123,8 +131,20 @@ def test_one_is_edited_and_retried(enter: Callable[..., Page], site: Site, lette
     parameters.fill(json.dumps({"text": "another table"}))
     retry.click()
     expect(rows(page)).to_have_count(2)
+    expect(page.get_by_role("link", name="Show it")).to_have_attribute("href", re.compile(letters[2]))
     jobs = [site.fl.get(job, organization="acme") for job in letters]
     assert [job.parameters for job in jobs if job.status == "queued"] == [{"text": "another table"}]
+
+
+def test_each_says_what_went_wrong_with_it_to_whoever_may_read_that(enter: Callable[..., Page], site: Site):
+    for parcel in (1, 2):
+        site.done(site.submit("report.fail", user="ben", parameters={"text": f"parcel {parcel} is too heavy"}))
+    site.done(site.submit("report.fail", user="ana", parameters={"text": "parcel 3 is too heavy"}))
+    page = enter("ben", LETTERS)
+    open_group(page)
+    expect(rows(page).nth(2)).to_contain_text("parcel 1 is too heavy")
+    expect(rows(page).nth(1)).to_contain_text("parcel 2 is too heavy")
+    expect(page.locator("main")).not_to_contain_text("parcel 3")
 
 
 def test_some_are_deleted_after_a_question(enter: Callable[..., Page], site: Site, letters: list[str]):

@@ -1,12 +1,12 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
-import { useEffect, useRef } from "react";
+import { type ReactNode, useEffect, useRef } from "react";
 import { sentence, toast } from "../ui";
 import { again } from "./again";
 
 interface Act<Variables, Result> {
   run: (variables: Variables) => Promise<Result>;
   /** What to say when it is done; null: nothing. */
-  done: string | null | ((result: Result, variables: Variables) => string | null);
+  done: ReactNode | ((result: Result, variables: Variables) => ReactNode);
   /** Below which keys everything is asked for anew. */
   touches: readonly (readonly unknown[])[];
   /** What happens then, such as closing the dialog that asked. */

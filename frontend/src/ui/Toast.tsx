@@ -1,9 +1,9 @@
-import { useSyncExternalStore } from "react";
+import { type ReactNode, useSyncExternalStore } from "react";
 import { cx } from "./cx";
 
 interface Note {
   id: number;
-  text: string;
+  text: ReactNode;
   bad: boolean;
 }
 
@@ -18,7 +18,7 @@ function set(next: readonly Note[]) {
 }
 
 /** Say in a corner what was done, or that it was not. */
-export function toast(text: string, { bad = false } = {}): void {
+export function toast(text: ReactNode, { bad = false } = {}): void {
   last += 1;
   const id = last;
   set([...notes.slice(-3), { id, text, bad }]);

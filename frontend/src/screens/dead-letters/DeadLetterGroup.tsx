@@ -95,7 +95,7 @@ export function DeadLetterGroup() {
           </Link>
         </p>
       )}
-      {sample && <Code text={sample.reason} label="What went wrong, in the newest one" />}
+      {sample && <Code text={sample.reason} label="What went wrong, for example: the newest one" />}
       <Card
         flush
         title={letters.data ? plural(total, "job", "jobs", letters.data.total_is_capped) : "Jobs"}
@@ -161,19 +161,25 @@ function columnsOf(organization: string, mayChange: boolean, onEdit: (letter: Le
   const columns: Column<Letter>[] = [
     {
       head: "Job",
+      wide: true,
       cell: (letter) => (
-        <Link
-          to="/o/$organization/jobs/$job"
-          params={{ organization, job: letter.job_id }}
-          className="font-mono text-xs hover:underline"
-          title={letter.job_id}
-        >
-          {short(letter.job_id)}
-        </Link>
+        <>
+          <Link
+            to="/o/$organization/jobs/$job"
+            params={{ organization, job: letter.job_id }}
+            className="font-mono text-xs hover:underline"
+            title={letter.job_id}
+          >
+            {short(letter.job_id)}
+          </Link>
+          <p className="line-clamp-2 text-xs break-words whitespace-normal text-muted" title={letter.reason}>
+            {letter.reason}
+          </p>
+        </>
       ),
     },
     { head: "Type", from: "sm", cell: (letter) => letter.job_type },
-    { head: "Decided", wide: true, cell: (letter) => <Decision letter={letter} /> },
+    { head: "Decided", cell: (letter) => <Decision letter={letter} /> },
     { head: "Failed", cell: (letter) => <Time at={letter.entered_at} /> },
   ];
   if (mayChange)
@@ -197,6 +203,7 @@ function Decision({ letter }: { letter: Letter }) {
   return (
     <span className="inline-flex max-w-full flex-wrap items-center gap-x-2 gap-y-0.5 whitespace-normal">
       <Tag tone={letter.resolution === "ignored" ? "warn" : "good"}>{letter.resolution}</Tag>
+      {letter.resolution === "retried" && <StatusBadge status={letter.status} />}
       <span className="text-xs text-muted">
         by {letter.resolved_by ?? "system"} <Time at={letter.resolved_at} />
       </span>

@@ -103,6 +103,7 @@ function ErrorCell({ group, organization, decided }: { group: Group; organizatio
         {group.error_type}
       </Link>
       <span className="truncate text-xs text-muted" title={group.reason}>
+        {group.count > 1 && group.reason !== group.error_type && "for example "}
         {group.reason}
       </span>
       <span className="truncate text-muted">

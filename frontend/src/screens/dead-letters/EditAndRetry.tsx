@@ -1,4 +1,5 @@
 import { useQuery } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
 import { useState } from "react";
 import { useAct } from "../../api/act";
 import { api, ask } from "../../api/client";
@@ -54,7 +55,18 @@ function Editor({ title, text, letter, organization, onClose }: Props & { title:
           body: { parameters: value },
         }),
       ),
-    done: "The job will run again, with these parameters.",
+    done: (
+      <>
+        The job will run again, with these parameters.{" "}
+        <Link
+          to="/o/$organization/jobs/$job"
+          params={{ organization, job: letter.job_id }}
+          className="text-accent hover:underline"
+        >
+          Show it
+        </Link>
+      </>
+    ),
     touches: touchedByDeeds(organization),
     after: onClose,
   });

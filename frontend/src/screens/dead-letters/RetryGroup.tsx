@@ -1,8 +1,10 @@
+import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { useAct } from "../../api/act";
 import { api, ask } from "../../api/client";
 import { within } from "../../api/queries";
-import { Confirm, duration, Input, Mono, plural } from "../../ui";
+import { Confirm, count, duration, Input, Mono, plural } from "../../ui";
+import { countFitting } from "../jobs/bulk";
 import { lasts, paceOf } from "./pace";
 import type { Group } from "./queries";
 
@@ -22,12 +24,21 @@ export function RetryGroup({
 }) {
   const [text, setText] = useState("10");
   const pace = paceOf(text);
+  const { fingerprint, job_type } = group;
+  const fitting = useQuery({
+    queryKey: ["fitting", organization, "retry", fingerprint, job_type],
+    queryFn: () => countFitting(organization, "retry", { fingerprint, ...(job_type && { job_type }) }),
+    gcTime: 0,
+    staleTime: 0,
+  });
+  const matching = fitting.data?.matching;
+  const isCapped = fitting.data?.matching_is_capped;
   const retry = useAct({
     run: (per_second: number) =>
       ask(
         api.POST("/api/v1/organizations/{organization}/dead-letter-groups/{fingerprint}/retry", {
-          params: { path: { organization, fingerprint: group.fingerprint } },
-          body: { per_second, ...(group.job_type && { job_type: group.job_type }) },
+          params: { path: { organization, fingerprint } },
+          body: { per_second, ...(job_type && { job_type }) },
         }),
       ),
     done: null, // the page tells of it
@@ -40,20 +51,28 @@ export function RetryGroup({
   return (
     <Confirm
       open
-      title={`Retry ${plural(group.count, "job")}?`}
-      action={`Retry ${plural(group.count, "job")}`}
+      title={`Retry ${group.error_type}?`}
+      action={matching === undefined ? "Retry" : `Retry ${plural(matching, "job", "jobs", isCapped)}`}
       onClose={onClose}
       busy={retry.isPending}
-      error={retry.error}
-      disabled={pace === null}
+      error={retry.error ?? fitting.error}
+      disabled={pace === null || !matching}
       onConfirm={() => pace !== null && retry.mutate(pace)}
     >
-      <p>
-        All {group.job_type ? <Mono>{group.job_type}</Mono> : "jobs of every type"} that failed with this{" "}
-        <Mono>{group.error_type}</Mono> are queued again, with a fresh count of retries. A type whose circuit breaker is
-        open lets them wait for its trial.
+      <p aria-live="polite">
+        {matching === undefined ? (
+          "Counting…"
+        ) : (
+          <>
+            {shareOf(matching, group.count, isCapped)} {job_type ? <Mono>{job_type}</Mono> : "jobs of every type"} that
+            failed with this <Mono>{group.error_type}</Mono>{" "}
+            {matching === 0
+              ? "can be retried by you, by themselves."
+              : "are queued again, with a fresh count of retries. A type whose circuit breaker is open lets them wait for its trial."}
+          </>
+        )}
       </p>
-      <p className="text-xs text-muted">
+      <p className={matching !== undefined && !isCapped && matching < group.count ? "text-warn" : "text-xs text-muted"}>
         Members retry their own jobs, admins all. What went down with its parent follows when that is retried.
       </p>
       <Input
@@ -67,8 +86,13 @@ export function RetryGroup({
         value={text}
         onText={setText}
         error={pace === null ? "A number above 0." : null}
-        hint={pace !== null && `The last one becomes ready after ${duration(lasts(group.count, pace))}.`}
+        hint={pace !== null && `The last one becomes ready after ${duration(lasts(matching ?? group.count, pace))}.`}
       />
     </Confirm>
   );
+}
+
+function shareOf(matching: number, all: number, isCapped = false): string {
+  if (matching === 0) return "None of the";
+  return isCapped || matching >= all ? "All" : `${count(matching)} of ${count(all)}`;
 }

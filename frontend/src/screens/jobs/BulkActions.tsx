@@ -1,11 +1,12 @@
 import { useQuery } from "@tanstack/react-query";
-import { useEffect, useState } from "react";
+import { Link } from "@tanstack/react-router";
+import { useEffect, useRef, useState } from "react";
 import { useAct } from "../../api/act";
 import { within } from "../../api/queries";
 import { useMay } from "../../shell/access";
 import { Button, plural } from "../../ui";
 import { bulkQuery, stop } from "./bulk";
-import { type BulkAction, isWorking, reasons, titleOf, told } from "./told";
+import { type BulkAction, isWorking, reasons, titleOf, told, whyPassedOver } from "./told";
 
 const LAST = 1_500; // milliseconds in which a step that was going on when one was stopped may say what it did
 
@@ -39,6 +40,7 @@ export function BulkActions({ organization, begun }: { organization: string; beg
               key={one.id}
               organization={organization}
               one={one}
+              isBegunHere={begun.includes(one.id)}
               onHide={() => setHidden((before) => new Set([...before, one.id]))}
             />
           ))}
@@ -48,15 +50,32 @@ export function BulkActions({ organization, begun }: { organization: string; beg
   );
 }
 
-function One({ organization, one, onHide }: { organization: string; one: BulkAction; onHide: () => void }) {
+interface Props {
+  organization: string;
+  one: BulkAction;
+  isBegunHere: boolean;
+  onHide: () => void;
+}
+
+function One({ organization, one, isBegunHere, onHide }: Props) {
   const mayChange = useMay("jobs:change");
+  const ref = useRef<HTMLLIElement>(null);
+  // The button by which it was begun may go with the jobs that it was about.
+  useEffect(() => {
+    if (isBegunHere) ref.current?.focus();
+  }, [isBegunHere]);
+  const passedOver = whyPassedOver(one);
   const halt = useAct({
     run: () => stop(organization, one.id),
     done: null,
     touches: [within(organization, "bulk-actions")],
   });
   return (
-    <li className="flex flex-wrap items-center gap-3 rounded-lg border border-line bg-surface px-4 py-3 text-sm">
+    <li
+      ref={ref}
+      tabIndex={-1}
+      className="flex flex-wrap items-center gap-3 rounded-lg border border-line bg-surface px-4 py-3 text-sm"
+    >
       <div className="min-w-0 flex-1">
         <p className="break-words">
           {told(one)} {one.refused > 0 && `${plural(one.refused, "job")} refused:`}
@@ -70,6 +89,8 @@ function One({ organization, one, onHide }: { organization: string; one: BulkAct
             ))}
           </ul>
         )}
+        <Retried organization={organization} one={one} />
+        {passedOver && <p className="text-xs text-muted">{passedOver}</p>}
         {isWorking(one) && (
           <p className="text-xs text-muted">
             {one.is_waiting
@@ -95,5 +116,21 @@ function One({ organization, one, onHide }: { organization: string; one: BulkAct
         </Button>
       )}
     </li>
+  );
+}
+
+/** The way to the dead letters of a group that were retried, where it is said how they stand. */
+function Retried({ organization, one: { action, filter, changed } }: { organization: string; one: BulkAction }) {
+  const { fingerprint, job_type } = filter;
+  if (action !== "retry" || typeof fingerprint !== "string" || changed === 0) return null;
+  return (
+    <Link
+      to="/o/$organization/dead-letters/$fingerprint"
+      params={{ organization, fingerprint }}
+      search={{ decided: "retried", ...(typeof job_type === "string" && { job_type }) }}
+      className="text-accent hover:underline"
+    >
+      See how they stand
+    </Link>
   );
 }

@@ -1,6 +1,6 @@
 /** Many jobs at once: what is chosen one by one, or all that fit the filter, which the server works off by itself. */
 import { queryOptions } from "@tanstack/react-query";
-import { api, ask } from "../../api/client";
+import { api, ask, type Schema } from "../../api/client";
 import { patiently } from "../../api/patience";
 import { Problem } from "../../api/problem";
 import { type JobFilter, within } from "../../api/queries";
@@ -20,7 +20,7 @@ const LOOK = 30_000; // milliseconds between looks whether somebody has begun on
 const STEP = 2_000; // milliseconds between looks how far one has come
 
 /** How many jobs it would be. */
-export function countFitting(organization: string, action: BulkAction, filter: JobFilter) {
+export function countFitting(organization: string, action: BulkAction, filter: Schema["BulkFilter"]) {
   return ask(
     api.POST("/api/v1/organizations/{organization}/bulk-actions/count", {
       params: { path: { organization } },

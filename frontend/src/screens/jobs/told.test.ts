@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { type BulkAction, reasons, titleOf, told } from "./told";
+import { type BulkAction, reasons, titleOf, told, whyPassedOver } from "./told";
 
 function action(changes: Partial<BulkAction> = {}): BulkAction {
   return {
@@ -37,6 +37,12 @@ describe("a bulk action", () => {
       "Canceling jobs, begun by ana: 1,200 canceled or asked to stop so far, 3 passed over.",
     );
     expect(told(action({ action: "retry", state: "done", changed: 1 }))).toBe("1 job queued again.");
+  });
+
+  it("says why it passed some over", () => {
+    expect(whyPassedOver(action())).toBeNull();
+    expect(whyPassedOver(action({ action: "retry", passed_over: 1 }))).toMatch(/follows its parent/);
+    expect(whyPassedOver(action({ passed_over: 1 }))).toMatch(/meanwhile\.$/);
   });
 
   it("says who stopped it, and why", () => {

@@ -42,6 +42,13 @@ export function told(one: BulkAction): string {
   return `Stopped by ${stopped_by}${why}: ${plural(changed, "job")} ${done} before${passed}.`;
 }
 
+/** Why some were passed over, as far as anybody knows; null where none were. */
+export function whyPassedOver({ action, passed_over }: Pick<BulkAction, "action" | "passed_over">): string | null {
+  if (passed_over === 0) return null;
+  const gone = "Passed over is what is gone, or was changed or decided about meanwhile";
+  return action === "retry" ? `${gone}, and what follows its parent when that is retried.` : `${gone}.`;
+}
+
 /** Why the first were refused, each reason once. */
 export function reasons(refusals: readonly { detail: string }[]): string[] {
   return [...new Set(refusals.map(({ detail }) => detail))].slice(0, TOLD);
