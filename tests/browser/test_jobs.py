@@ -190,3 +190,28 @@ def test_a_job_is_submitted_by_hand(enter: Callable[..., Page], site: Site):
     dialog.get_by_role("button", name="Submit").click()
     expect(page.get_by_role("heading", name="report.render")).to_be_visible()
     expect(page.get_by_role("region", name="Result").or_(page.get_by_label("Result"))).to_contain_text('"pages": 3')
+
+
+def test_rows_stand_still_while_somebody_is_about_to_click_one(enter: Callable[..., Page], site: Site):
+    site.fl.queues.pause("default")
+    first = [site.submit() for _ in range(2)]
+    page = enter("ana", "o/acme/jobs")
+    rows = page.get_by_role("table", name="Jobs").locator("tbody tr")
+    expect(rows).to_have_count(2)
+    expect(page.locator("[data-phase]")).to_have_attribute("data-phase", "live")
+    rows.first.hover()
+    site.submit()
+    more = page.get_by_role("button", name="1 new")
+    expect(more).to_be_visible()
+    expect(rows.first).to_contain_text(first[1][-8:])
+    rows.first.get_by_role("checkbox").check()
+    site.fl.cancel(first[1], organization="acme", user="ana")
+    expect(rows.first).to_contain_text("canceled")  # it is shown as it is now
+    page.mouse.move(0, 0)
+    expect(rows).to_have_count(2)  # as one is ticked
+    more.click()
+    expect(rows).to_have_count(3)
+    expect(page.get_by_text("1 chosen")).to_be_visible()
+    page.get_by_role("button", name="Choose none").click()
+    site.submit()
+    expect(rows).to_have_count(4)

@@ -12,6 +12,7 @@ export { Progress } from "./Progress";
 export { Search, usePaused } from "./Search";
 export { EmptyState, ErrorState, Skeleton, sentence } from "./States";
 export { StatusBadge, Tag } from "./StatusBadge";
+export { useSteady } from "./steady";
 export { type Column, Pager, RowActions, Table } from "./Table";
 export { Elapsed, Time, useNow } from "./Time";
 export { toast } from "./Toast";

@@ -4,7 +4,20 @@ import { useState } from "react";
 import { jobsQuery, type ListedJob } from "../../api/queries";
 import { useRefetch } from "../../live/hooks";
 import { useMay, useOrganization } from "../../shell/access";
-import { Button, Card, count, EmptyState, Page, Pager, plural, Table, useChosen, useNow } from "../../ui";
+import {
+  Button,
+  Card,
+  count,
+  cx,
+  EmptyState,
+  Page,
+  Pager,
+  plural,
+  Table,
+  useChosen,
+  useNow,
+  useSteady,
+} from "../../ui";
 import { SubmitDialog } from "../submit/SubmitDialog";
 import { Bulk } from "./Bulk";
 import { BulkActions } from "./BulkActions";
@@ -33,7 +46,19 @@ export function Jobs() {
     refetchInterval: ({ state }) => every || (state.data?.items.some(isWaiting) ? untilNextLook(state) : false),
     placeholderData: keepPreviousData,
   });
-  const [chosen, setChosen] = useChosen(found.data?.items.map((job) => job.id));
+  const steady = useSteady(JSON.stringify([organization, search, found.isPlaceholderData]), found.data?.items, idOf);
+  const [chosen, setChosen] = useChosen(steady.rows?.map(idOf));
+  const [isPointedAt, setPointedAt] = useState(false);
+  const choose = (next: ReadonlySet<string>) => {
+    setChosen(next);
+    if (next.size > 0) steady.hold();
+    else if (!isPointedAt) steady.release();
+  };
+  const point = (isThere: boolean) => {
+    setPointedAt(isThere);
+    if (isThere) steady.hold();
+    else if (chosen.size === 0) steady.release();
+  };
   const go = (next: JobsSearch, replace = false) => void navigate({ search: next, replace });
   const open = (job: ListedJob) =>
     void navigate({ to: "/o/$organization/jobs/$job", params: { organization, job: job.id } });
@@ -62,29 +87,37 @@ export function Jobs() {
             filter={filter}
             search={search}
             chosen={chosen}
-            onDone={() => setChosen(new Set())}
+            onDone={() => choose(new Set())}
             onBegun={(action) => setBegun((before) => [...before, action])}
           />
         )}
-        <Table
-          caption="Jobs"
-          columns={COLUMNS}
-          rows={page?.items}
-          rowKey={(job) => job.id}
-          source={found}
-          onOpen={open}
-          {...(mayChange && { chosen, onChoose: setChosen })}
-          empty={
-            isEmpty(search) ? (
-              <EmptyState title="No jobs yet">What the application submits appears here.</EmptyState>
-            ) : (
-              <EmptyState
-                title="No job fits this filter"
-                action={<Button onClick={() => go({})}>Show all jobs</Button>}
-              />
-            )
-          }
-        />
+        <div onPointerMove={() => point(true)} onPointerLeave={() => point(false)}>
+          <div className="sticky top-1 z-10 flex h-0 items-start justify-end pr-3 sm:justify-center">
+            {/* Hidden and not gone: of what is removed below the pointer nobody is told that it was left. */}
+            <Button small className={cx("shadow", steady.waiting === 0 && "invisible")} onClick={steady.renew}>
+              {count(steady.waiting)} new
+            </Button>
+          </div>
+          <Table
+            caption="Jobs"
+            columns={COLUMNS}
+            rows={steady.rows}
+            rowKey={idOf}
+            source={found}
+            onOpen={open}
+            {...(mayChange && { chosen, onChoose: choose })}
+            empty={
+              isEmpty(search) ? (
+                <EmptyState title="No jobs yet">What the application submits appears here.</EmptyState>
+              ) : (
+                <EmptyState
+                  title="No job fits this filter"
+                  action={<Button onClick={() => go({})}>Show all jobs</Button>}
+                />
+              )
+            }
+          />
+        </div>
         {page && (
           <Pager
             first={search.cursor === undefined}
@@ -101,6 +134,8 @@ export function Jobs() {
     </Page>
   );
 }
+
+const idOf = (job: ListedJob) => job.id;
 
 function withoutCursor({ cursor: _, ...search }: JobsSearch): JobsSearch {
   return search;
