@@ -194,6 +194,6 @@ def test_that_there_is_no_worker_for_jobs_stands_where_one_looks_first(enter: Ca
     for path in ("o/acme", "o/acme/queues"):
         page.goto(f"{site.url}/{path}")
         missing = page.get_by_role("status").filter(has_text="No worker of queue default can run elsewhere")
-        expect(missing).to_contain_text("2 jobs wait until one that does is started.")
+        expect(missing).to_contain_text("2 jobs wait until such a one is started.")
     row = page.get_by_role("table", name="Queues").locator("tbody tr")
     expect(row).to_contain_text("2 jobs can't start: no worker can run elsewhere")

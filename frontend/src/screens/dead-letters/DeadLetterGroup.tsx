@@ -95,7 +95,12 @@ export function DeadLetterGroup() {
           </Link>
         </p>
       )}
-      {sample && <Code text={sample.reason} label="What went wrong, for example: the newest one" />}
+      {sample && (
+        <div className="flex flex-col gap-1">
+          {total > 1 && <p className="text-xs text-muted">For example, in the newest one:</p>}
+          <Code text={sample.reason} label="What went wrong, in the newest one" />
+        </div>
+      )}
       <Card
         flush
         title={letters.data ? plural(total, "job", "jobs", letters.data.total_is_capped) : "Jobs"}
@@ -172,7 +177,10 @@ function columnsOf(organization: string, mayChange: boolean, onEdit: (letter: Le
           >
             {short(letter.job_id)}
           </Link>
-          <p className="line-clamp-2 text-xs break-words whitespace-normal text-muted" title={letter.reason}>
+          <p
+            className="line-clamp-4 text-xs break-words whitespace-normal text-muted sm:line-clamp-2"
+            title={letter.reason}
+          >
             {letter.reason}
           </p>
         </>

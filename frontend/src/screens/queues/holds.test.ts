@@ -25,8 +25,8 @@ describe("what keeps jobs of a queue", () => {
 
   it("is told of all queues where no worker is there for it", () => {
     expect(withoutWorker([gpu, mixed])).toEqual([
-      "No worker serves queue gpu: 3 jobs wait until one that does is started.",
-      "No worker of queue default can run old: 1 job waits until one that does is started.",
+      "No worker serves queue gpu: 3 jobs wait until such a one is started.",
+      "No worker of queue default can run old: 1 job waits until such a one is started.",
     ]);
     expect(withoutWorker([{ queue: "mail", holds: [] }])).toEqual([]);
   });

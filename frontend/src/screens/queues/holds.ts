@@ -32,7 +32,7 @@ export function withoutWorker(queues: readonly Queue[]): string[] {
   if (none > 0) return [`No worker is alive: ${waits(none)} until one is started.`];
   return held.flatMap(({ queue, code, jobs, job_types }) => {
     const missing = MISSING[code]?.(queue, named(job_types));
-    return missing === undefined ? [] : [`${missing}: ${waits(jobs)} until one that does is started.`];
+    return missing === undefined ? [] : [`${missing}: ${waits(jobs)} until such a one is started.`];
   });
 }
 
