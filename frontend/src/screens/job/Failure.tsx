@@ -1,24 +1,23 @@
 import { useQuery } from "@tanstack/react-query";
 import { type Job, meQuery } from "../../api/queries";
 import { Card, Code, Time } from "../../ui";
-import { attemptsOf, causesOf } from "./attempts";
+import { causesOf, errorOf } from "./attempts";
 import { historyQuery } from "./queries";
 
 /** The last error, with what caused it. */
 export function Failure({ job }: { job: Job }) {
   const { data } = useQuery(historyQuery(job.organization, job.id));
   if (job.error_type === null || job.status === "completed") return null;
-  const failed = attemptsOf(data?.items ?? [])
-    .filter((attempt) => attempt.errorType !== null)
-    .at(-1);
-  const causes = failed?.traceback ? causesOf(failed.traceback) : [];
+  const step = errorOf(data?.items ?? []);
+  const causes = step?.traceback ? causesOf(step.traceback) : [];
   return (
     <Card
       title="Error"
       actions={
-        failed?.endedAt && (
+        step && (
           <span className="text-xs text-muted">
-            attempt {failed.number}, <Time at={failed.endedAt} />
+            {step.from_status === "running" && `attempt ${step.attempt}, `}
+            <Time at={step.at} />
           </span>
         )
       }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { attemptsOf, causesOf, firstStart, type LogEntry, secondsLeft } from "./attempts";
+import { attemptsOf, causesOf, errorOf, firstStart, type LogEntry, secondsLeft } from "./attempts";
 
 let sequence = 0;
 function entry(
@@ -26,7 +26,7 @@ function entry(
 
 describe("attempts", () => {
   it("of a job that failed, was let go and runs again", () => {
-    const attempts = attemptsOf([
+    const entries = [
       entry(null, "queued", 0),
       entry("queued", "running", 1, { actor: "worker one" }),
       entry("running", "failed", 1, { error_type: "ValueError", message: "no", traceback: "Traceback" }),
@@ -34,19 +34,49 @@ describe("attempts", () => {
       entry("queued", "running", 2),
       entry("running", "queued", 2, { message: "released at shutdown" }),
       entry("queued", "running", 3),
-    ]);
+    ];
+    const attempts = attemptsOf(entries);
 
     expect(attempts.map(({ number, outcome }) => [number, outcome])).toEqual([
       [1, "failed"],
       [2, "released"],
       [3, null],
     ]);
-    expect(attempts[0]).toMatchObject({ worker: "worker one", errorType: "ValueError", traceback: "Traceback" });
+    expect(attempts[0]).toMatchObject({ worker: "worker one" });
+    expect(errorOf(entries)).toMatchObject({ attempt: 1, error_type: "ValueError", traceback: "Traceback" });
     expect(attempts[2]?.endedAt).toBeNull();
   });
 
   it("of a job that was never claimed are none", () => {
     expect(attemptsOf([entry(null, "queued", 0), entry("queued", "canceled", 0)])).toEqual([]);
+  });
+});
+
+describe("the job's error", () => {
+  const raised = [
+    entry("queued", "running", 2),
+    entry("running", "failed", 2, { error_type: "TypeError", traceback: "Traceback" }),
+    entry("failed", "queued", 2),
+    entry("queued", "running", 3),
+  ];
+  const lost = entry("running", "queued", 3, { error_type: "WorkerLost" });
+
+  it("stays that of the attempt that raised it, whatever became of the worker or the job since", () => {
+    for (const later of [[lost], [lost, entry("queued", "running", 4)], [entry("running", "canceled", 3)]])
+      expect(errorOf([...raised, ...later])).toBe(raised[1]);
+    expect(errorOf([...raised, entry("running", "timed_out", 3), entry("timed_out", "dead_letter", 3)])).toMatchObject({
+      to_status: "timed_out",
+      attempt: 3,
+    });
+  });
+
+  it("is that of the step which buried it, where no attempt had failed", () => {
+    const poison = entry("running", "dead_letter", 4, { error_type: "WorkerLost" });
+    const parent = entry("pending", "dead_letter", 3);
+
+    expect(errorOf([...raised, lost, entry("queued", "running", 4), poison])).toBe(poison);
+    expect(errorOf([...raised, parent])).toBe(parent);
+    expect(errorOf([entry("queued", "running", 1), lost])).toBeUndefined();
   });
 });
 

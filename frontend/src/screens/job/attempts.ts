@@ -11,8 +11,6 @@ export interface Attempt {
   outcome: LogEntry["to_status"] | "released" | null;
   worker: string | null;
   message: string;
-  errorType: string | null;
-  traceback: string | null;
 }
 
 /** The attempts of a job, oldest first; each begins where it was claimed and ends with the next step. */
@@ -28,8 +26,6 @@ export function attemptsOf(entries: readonly LogEntry[]): Attempt[] {
         outcome: null,
         worker: entry.actor,
         message: "",
-        errorType: null,
-        traceback: null,
       };
       attempts.push(open);
     } else if (open && entry.from_status === "running") {
@@ -37,12 +33,24 @@ export function attemptsOf(entries: readonly LogEntry[]): Attempt[] {
       // Back in the queue without an outcome: its worker was lost or let it go, or it snoozed.
       open.outcome = entry.to_status === "queued" ? "released" : entry.to_status;
       open.message = entry.message;
-      open.errorType = entry.error_type;
-      open.traceback = entry.traceback;
       open = null;
     }
   }
   return attempts;
+}
+
+/**
+ * The step that left the job's error, or rather the last that could have. That its worker was lost, or that it was
+ * canceled, does not take the place of the error that was there before.
+ */
+export function errorOf(entries: readonly LogEntry[]): LogEntry | undefined {
+  return entries.findLast(
+    ({ from_status, to_status }) => isFailed(to_status) || (to_status === "dead_letter" && !isFailed(from_status)),
+  );
+}
+
+function isFailed(status: LogEntry["from_status"]): boolean {
+  return status === "failed" || status === "timed_out";
 }
 
 /** When its first attempt began, until when it only waited; null: it has had none. */
