@@ -48,6 +48,7 @@ JOB = Job(
     timeout=300.0,
     progress=None,
     progress_message=None,
+    progress_at=None,
     error_type=None,
     error_message=None,
     depends_on=(),

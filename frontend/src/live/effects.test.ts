@@ -40,7 +40,15 @@ it("shows a change of status and progress before it has asked", () => {
 
   expect(queries.getQueryData(list)).toEqual({
     items: [
-      { id: "a", status: "running", attempt: 1, progress: 40, progress_message: "page 4", started_at: told.at },
+      {
+        id: "a",
+        status: "running",
+        attempt: 1,
+        progress: 40,
+        progress_message: "page 4",
+        progress_at: told.at,
+        started_at: told.at,
+      },
       { ...job, id: "b" },
     ],
   });

@@ -126,7 +126,9 @@ export function correct<Data>(query: Query<Data>, data: Data): void {
 /** The job after progress; that of an earlier attempt is no news. */
 export function progressed(event: Progressed): (job: JobItem) => JobItem {
   return (job) =>
-    event.attempt < job.attempt ? job : { ...job, progress: event.percent, progress_message: event.message };
+    event.attempt < job.attempt
+      ? job
+      : { ...job, progress: event.percent, progress_message: event.message, progress_at: event.at };
 }
 
 /** The job after a change of its status; what else changed with it is asked for. */
@@ -134,7 +136,8 @@ export function changed(event: StatusChanged): (job: JobItem) => JobItem {
   const status = event.to_status as JobItem["status"];
   return (job) => {
     if (event.attempt < job.attempt) return job;
-    const started = status === "running" ? { started_at: event.at, progress: null, progress_message: null } : {};
+    const started =
+      status === "running" ? { started_at: event.at, progress: null, progress_message: null, progress_at: null } : {};
     return { ...job, ...started, status, attempt: event.attempt };
   };
 }

@@ -42,6 +42,7 @@ class JobItem(BaseModel):
     timeout: float | None = Field(description="In seconds; null: unlimited.")
     progress: float | None = Field(description="In percent.")
     progress_message: str | None
+    progress_at: datetime | None = Field(description="When it last reported how far it is; null: never.")
     error_type: str | None
     error_message: str | None = Field(description="Of its last error; payload.")
     depends_on: list[UUID]

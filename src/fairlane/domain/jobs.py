@@ -17,7 +17,7 @@ class Job:
 
     `attempt` counts claims and only ever grows; `retry_count` starts afresh when a person retries it. `timeout` is in
     seconds. `run_at` is since when it is due, or from when it will be: a retry moves it. `max_retries` None means
-    unlimited. `user` None is the system. `progress` is in percent.
+    unlimited. `user` None is the system. `progress` is in percent, and was reported last at `progress_at`.
     """
 
     id: UUID
@@ -37,6 +37,7 @@ class Job:
     timeout: float | None
     progress: float | None
     progress_message: str | None
+    progress_at: datetime | None
     error_type: str | None
     error_message: str | None
     depends_on: tuple[UUID, ...]

@@ -2,7 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 import type { Job } from "../../api/queries";
 import { useRefetch } from "../../live/hooks";
 import { Card, duration, Elapsed, Mono, Progress, Time, Trouble, useNow } from "../../ui";
-import { secondsLeft } from "./attempts";
+import { endOf } from "./attempts";
 import { explanationQuery } from "./queries";
 
 /** Where the job stands and why: how far it is while it runs, what it waits for while it does not. */
@@ -12,23 +12,25 @@ export function Standing({ job }: { job: Job }) {
   // No event of this job tells that others left the line, that its queue goes on, or that somebody asked it to stop.
   const every = useRefetch(2) || ((isWaiting || isRunning) && 10_000);
   const found = useQuery({ ...explanationQuery(job.organization, job.id), refetchInterval: every });
-  const { data } = found;
+  const place = found.data?.place_in_lane ?? null;
+  // How far it is, the bar says, and as of now.
+  const reasons = found.data?.reasons.filter(({ code }) => code !== "is_running") ?? [];
   return (
     <Card title={isRunning ? "Progress" : isWaiting ? "Why is it not running?" : "How it ended"}>
       <div className="flex flex-col gap-3">
         <Trouble source={found} />
-        {isRunning && <Running job={job} />}
-        {data && (
+        {isRunning && <Running job={job} isLost={reasons.some(({ code }) => code === "worker_lost")} />}
+        {reasons.length > 0 && (
           <ul className="flex flex-col gap-1.5 text-sm" aria-live="polite">
-            {data.reasons.map((reason, index) => (
+            {reasons.map((reason, index) => (
               <li key={reason.code} className={index === 0 ? "break-words" : "break-words text-muted"}>
                 <Sentence text={reason.sentence} />
               </li>
             ))}
-            {isWaiting && data.place_in_lane !== null && (
+            {isWaiting && place !== null && (
               <li className="text-muted">
                 Place among the {job.job_type} jobs of {job.organization} in queue {job.queue}:{" "}
-                {data.place_in_lane >= 10_000 ? "10,000 or later" : data.place_in_lane.toLocaleString("en")}
+                {place >= 10_000 ? "10,000 or later" : place.toLocaleString("en")}
               </li>
             )}
           </ul>
@@ -46,9 +48,9 @@ function Sentence({ text }: { text: string }) {
   );
 }
 
-function Running({ job }: { job: Job }) {
+function Running({ job, isLost }: { job: Job; isLost: boolean }) {
   const now = useNow();
-  const left = secondsLeft(job.started_at, job.progress, Math.max(now, Date.now()));
+  const end = isLost ? null : endOf(job, Math.max(now, Date.now()));
   return (
     <div className="flex flex-col gap-1.5">
       <Progress percent={job.progress} label={`Progress of ${job.job_type}`} />
@@ -56,7 +58,8 @@ function Running({ job }: { job: Job }) {
         <span className="min-w-0 break-words">{job.progress_message ?? "No message yet"}</span>
         <span>
           runs for <Elapsed from={job.started_at} />
-          {left !== null && ` · about ${duration(Math.round(left))} left`}
+          {end?.by === "itself" && ` · about ${duration(Math.round(end.seconds))} left`}
+          {end?.by === "timeout" && ` · its timeout ends it in ${duration(Math.round(end.seconds))}`}
         </span>
       </div>
       {job.cancel_requested_at && (

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { attemptsOf, causesOf, errorOf, firstStart, type LogEntry, secondsLeft } from "./attempts";
+import { attemptsOf, causesOf, endOf, errorOf, firstStart, type LogEntry } from "./attempts";
 
 let sequence = 0;
 function entry(
@@ -117,21 +117,47 @@ column`;
   });
 });
 
-describe("the time that is left", () => {
+describe("the end of a running job", () => {
   const start = "2026-11-26T10:00:00Z";
   const later = (seconds: number) => Date.parse(start) + seconds * 1000;
+  /** A job that said so many seconds after its start how far it was. */
+  const job = (progress: number | null, said = 30, more: Partial<Parameters<typeof endOf>[0]> = {}) => ({
+    started_at: start,
+    progress,
+    progress_at: new Date(later(said)).toISOString(),
+    timeout: null,
+    cancel_requested_at: null,
+    ...more,
+  });
 
   it("follows from how far it came", () => {
-    expect(secondsLeft(start, 25, later(30))).toBe(90);
+    expect(endOf(job(25), later(30))).toEqual({ by: "itself", seconds: 90 });
+  });
+
+  it("comes nearer while it says nothing, and is no longer known when it is silent for too long", () => {
+    expect(endOf(job(25), later(50))).toEqual({ by: "itself", seconds: 70 });
+    expect(endOf(job(25), later(61))).toBeNull();
+    expect(endOf(job(10, 600), later(899))).toMatchObject({ by: "itself" });
+    expect(endOf(job(10, 600), later(901))).toBeNull();
+    expect(endOf(job(90, 60), later(70))).toBeNull(); // it was to have ended by now
+  });
+
+  it("is its timeout where that comes first", () => {
+    expect(endOf(job(31, 282, { timeout: 300 }), later(282))).toEqual({ by: "timeout", seconds: 18 });
+    expect(endOf(job(31, 299, { timeout: 300 }), later(301))).toBeNull();
+    expect(endOf(job(25, 30, { timeout: 300 }), later(30))).toEqual({ by: "itself", seconds: 90 });
   });
 
   it.each([
-    [null, 50, 30],
-    [start, null, 30],
-    [start, 0, 30],
-    [start, 100, 30],
-    [start, 50, 1],
-  ])("is not known of %s at %s percent after %d seconds", (at, percent, seconds) => {
-    expect(secondsLeft(at, percent, later(seconds))).toBeNull();
+    ["without a start", job(50, 30, { started_at: null })],
+    ["without progress", job(null)],
+    ["that never said how far it is", job(50, 30, { progress_at: null })],
+    ["at 0 percent", job(0)],
+    ["at 100 percent", job(100)],
+    ["after a second", job(50, 1)],
+    ["whose progress is of the attempt before", job(50, -5)],
+    ["that is asked to stop", job(50, 30, { cancel_requested_at: start })],
+  ])("is not known of one %s", (_, one) => {
+    expect(endOf(one, later(30))).toBeNull();
   });
 });

@@ -1,5 +1,6 @@
 /** From a job's log to its attempts, from an error to its causes, from progress to the time that is left. Pure. */
 import type { Schema } from "../../api/client";
+import type { Job } from "../../api/queries";
 
 export type LogEntry = Schema["LogEntry"];
 
@@ -103,11 +104,20 @@ function headline(text: string): string {
   );
 }
 
-/** How long a job will run on, in seconds, if it goes on as it went; null: nobody can tell yet. */
-export function secondsLeft(startedAt: string | null, percent: number | null, now: number): number | null {
-  if (startedAt === null || percent === null || percent <= 0 || percent >= 100) return null;
-  const ran = (now - new Date(startedAt).getTime()) / 1000;
-  // The first seconds say too little.
-  if (ran < 2 || percent < 1) return null;
-  return (ran / percent) * (100 - percent);
+type Going = Pick<Job, "started_at" | "progress" | "progress_at" | "timeout" | "cancel_requested_at">;
+
+/** What ends a running job, and in how many seconds, if it goes on as it went; null: nobody can tell. */
+export function endOf(job: Going, now: number): { by: "itself" | "timeout"; seconds: number } | null {
+  const { started_at, progress, progress_at, timeout } = job;
+  if (started_at === null || progress_at === null || job.cancel_requested_at !== null) return null;
+  if (progress === null || progress <= 0 || progress >= 100) return null;
+  const start = new Date(started_at).getTime();
+  const ran = (new Date(progress_at).getTime() - start) / 1000; // to come so far
+  const silent = (now - start) / 1000 - ran;
+  // The first seconds say too little, and so does what was said long ago.
+  if (ran < 2 || progress < 1 || silent > Math.max(30, ran / 2)) return null;
+  const seconds = (ran / progress) * (100 - progress) - silent;
+  const allowed = timeout === null ? Number.POSITIVE_INFINITY : timeout - ran - silent;
+  if (seconds > allowed) return allowed > 0 ? { by: "timeout", seconds: allowed } : null;
+  return seconds > 0 ? { by: "itself", seconds } : null;
 }

@@ -60,6 +60,7 @@ def select_jobs() -> Select[Any]:
             jobs,
             progress.c.percent.label("progress"),
             progress.c.message.label("progress_message"),
+            progress.c.at.label("progress_at"),
             cancel_requests.c.requested_at.label("cancel_requested_at"),
         )
         .select_from(jobs)
@@ -110,6 +111,7 @@ def new_job(draft: Draft, now: datetime, status: JobStatus, run_at: datetime) ->
         timeout=draft.timeout,
         progress=None,
         progress_message=None,
+        progress_at=None,
         error_type=None,
         error_message=None,
         depends_on=(),
@@ -143,6 +145,7 @@ def to_job(row: AnyRow, depends_on: tuple[UUID, ...], opener: Opener = WITHOUT_K
         timeout=row.timeout_seconds,
         progress=row.progress,
         progress_message=opener.text(*mine, Field.PROGRESS, row.progress_message),
+        progress_at=row.progress_at,
         error_type=row.error_type,
         error_message=opener.text(*mine, Field.ERROR, row.error_message),
         depends_on=depends_on,
