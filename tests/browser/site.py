@@ -1,6 +1,7 @@
 """An application with two organizations, its worker, and its dashboard, served on a free port of this machine."""
 
 import threading
+import time
 from typing import Final, Self
 
 from fairlane import Fairlane, JobContext, Settings, WebSettings
@@ -30,6 +31,7 @@ class Site:
         self.fl = Fairlane(Settings(url=url, artifacts_url="memory:///", progress_interval=0.05))
         self.gate = Gate()
         _register(self.fl, self.gate)
+        _register_deaf(self.fl, self.gate)
         self.fl.migrate()
         for organization, members in MEMBERS.items():
             self.fl.organizations.create(organization, name=organization.title(), max_live_jobs=500)
@@ -117,3 +119,11 @@ def _register(fl: Fairlane, gate: Gate) -> None:
     @fl.job_type("nobody.runs", dedup_window=0, queue="parked", isolation="async")
     async def parked(ctx: JobContext) -> None:
         """Waits in a queue that is paused."""
+
+
+def _register_deaf(fl: Fairlane, gate: Gate) -> None:
+    @fl.job_type("report.stay", isolation="thread", dedup_window=0)
+    def stay(ctx: JobContext) -> None:
+        ctx.progress(40)
+        while gate.pages < 1_000:  # and does not listen
+            time.sleep(0.02)

@@ -111,3 +111,16 @@ def test_integers_stay_as_they_are_also_those_that_a_browser_would_round(enter: 
     expect(page).not_to_have_url(re.compile(job))
     (again,) = site.fl.list(organization="acme", status="pending").items
     assert site.fl.get(again.id, organization="acme").parameters == {"rows": rows}
+
+
+def test_how_far_a_running_job_is_and_that_it_is_asked_to_stop_is_said_once(enter: Callable[..., Page], site: Site):
+    site.gate.pages = 1
+    job = site.submit("report.stay")
+    page = enter("ana", f"o/acme/jobs/{job}")
+    expect(page.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "40")
+    expect(page.get_by_text("has run it since")).to_have_count(0)
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel the job").click()
+    expect(page.get_by_text("a handler in a thread can't be killed")).to_have_count(1)
+    expect(page.get_by_text(re.compile("Asked to stop|kills it"))).to_have_count(0)
+    site.gate.pages = 1_000

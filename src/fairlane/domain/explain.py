@@ -198,7 +198,10 @@ def _running(facts: Facts) -> Iterator[Reason]:
     if job.cancel_requested_at is not None:
         who = facts.cancel_requested_by or "somebody"
         why = f" ({_quote(facts.cancel_reason)})" if facts.cancel_reason else ""
-        sentence = f"{who} asked at {time_of(job.cancel_requested_at)} to cancel it{why}; its worker is stopping it."
+        sentence = (
+            f"{who} asked at {time_of(job.cancel_requested_at)} to cancel it{why}; its worker stops it, "
+            "but a handler in a thread can't be killed: one that does not listen may go on."
+        )
         yield Reason(ReasonCode.CANCEL_REQUESTED, sentence)
     # The claim logs the worker as its actor, so its name is known even when its row is gone.
     name = holder.name if holder is not None else facts.last_entry.actor

@@ -102,7 +102,7 @@ function Cancel({ job, onClose }: Props) {
     >
       <p className="text-muted">
         {job.status === "running"
-          ? "It runs: its worker is asked to stop it, and kills it if its handler can be killed."
+          ? "It runs: its worker is asked to stop it. A handler in a thread can't be killed: one that does not listen may go on."
           : "It waits, so it is canceled at once."}
       </p>
       <Input label="Why (optional)" maxLength={1000} value={reason} onText={setReason} />

@@ -1,7 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import type { Job } from "../../api/queries";
 import { useRefetch } from "../../live/hooks";
-import { Card, duration, Elapsed, Mono, Progress, Time, Trouble, useNow } from "../../ui";
+import { Card, duration, Elapsed, Mono, Progress, Trouble, useNow } from "../../ui";
 import { endOf } from "./attempts";
 import { explanationQuery } from "./queries";
 
@@ -42,10 +42,12 @@ export function Standing({ job }: { job: Job }) {
 
 /** Commands within a sentence stand in backticks. */
 function Sentence({ text }: { text: string }) {
-  return text.split("`").map((part, index) =>
-    // biome-ignore lint/suspicious/noArrayIndexKey: the parts of one text keep their places
-    index % 2 === 1 ? <Mono key={index}>{part}</Mono> : part,
-  );
+  return text
+    .split("`")
+    .map((part, index) =>
+      // biome-ignore lint/suspicious/noArrayIndexKey: the parts of one text keep their places
+      index % 2 === 1 ? <Mono key={index}>{part}</Mono> : part,
+    );
 }
 
 function Running({ job, isLost }: { job: Job; isLost: boolean }) {
@@ -62,11 +64,6 @@ function Running({ job, isLost }: { job: Job; isLost: boolean }) {
           {end?.by === "timeout" && ` · its timeout ends it in ${duration(Math.round(end.seconds))}`}
         </span>
       </div>
-      {job.cancel_requested_at && (
-        <p className="text-sm text-warn">
-          Asked to stop <Time at={job.cancel_requested_at} />; its worker is stopping it, and kills it if need be.
-        </p>
-      )}
     </div>
   );
 }
