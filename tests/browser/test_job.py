@@ -124,3 +124,18 @@ def test_how_far_a_running_job_is_and_that_it_is_asked_to_stop_is_said_once(ente
     expect(page.get_by_text("a handler in a thread can't be killed")).to_have_count(1)
     expect(page.get_by_text(re.compile("Asked to stop|kills it"))).to_have_count(0)
     site.gate.pages = 1_000
+
+
+def test_a_server_that_is_away_is_said_once(enter: Callable[..., Page], site: Site):
+    site.gate.pages = 1
+    job = site.submit()
+    page = enter("ana", f"o/acme/jobs/{job}")
+    expect(page.get_by_role("log")).to_contain_text("page 1 of")
+    site.stop()
+    expect(page.get_by_text("No answer", exact=True)).to_be_visible()
+    expect(page.get_by_role("alert")).to_contain_text("Could not be refreshed. The server does not answer")
+    page.wait_for_timeout(6_000)  # milliseconds; all that the page asks for has failed by then
+    expect(page.get_by_role("alert")).to_have_count(1)
+    site.start_again()
+    expect(page.get_by_text("No answer", exact=True)).to_have_count(0)
+    expect(page.get_by_role("alert")).to_have_count(0)

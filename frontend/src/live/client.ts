@@ -44,6 +44,7 @@ export class LiveClient {
   #socket: Socket | null = null;
   #phase: Phase = "connecting";
   #heardAt = Date.now();
+  #isUnanswered = false;
   #watched = new Map<string, Watched>();
   #observers = new Set<() => void>();
   #patience: ReturnType<typeof setTimeout> | undefined;
@@ -91,6 +92,17 @@ export class LiveClient {
 
   heard(): void {
     this.#heardAt = Date.now();
+    this.#isUnanswered = false;
+  }
+
+  /** Whether the last question that ended got no answer, and nothing was heard since. */
+  get isUnanswered(): boolean {
+    return this.#isUnanswered;
+  }
+
+  /** A question got no answer. */
+  missed(): void {
+    this.#isUnanswered = true;
   }
 
   /** Whether all that happens to a target is heard, now or, where the connection is away, later. */

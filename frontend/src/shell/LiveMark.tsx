@@ -19,6 +19,12 @@ const TOLD: Record<Phase, { word: string; dot: string; hint?: string }> = {
   },
 };
 
+const UNANSWERED: (typeof TOLD)[Phase] = {
+  word: "No answer",
+  dot: "bg-bad",
+  hint: "The server does not answer. It is asked again, and what is shown here is as it was then.",
+};
+
 /** Where there is a live connection: what comes by it, and what is asked for. */
 const LIVE = {
   organization:
@@ -33,7 +39,8 @@ export function LiveMark({ of }: { of: keyof typeof LIVE }) {
   const now = useNow();
   const heardAt = useSyncExternalStore(live.observe, () => live.heardAt);
   const age = Math.max(0, Math.max(now, Date.now()) - heardAt) / 1000;
-  const { word, dot, hint } = TOLD[phase];
+  const isUnanswered = useSyncExternalStore(live.observe, () => live.isUnanswered);
+  const { word, dot, hint } = isUnanswered ? UNANSWERED : TOLD[phase];
   return (
     <span
       title={hint ?? LIVE[of]}
@@ -42,10 +49,14 @@ export function LiveMark({ of }: { of: keyof typeof LIVE }) {
     >
       <span aria-hidden className={cx("size-2 rounded-full", dot)} />
       <span aria-live="polite">{word}</span>
-      <span>
-        · {age < 2 ? "now" : roughly(age)}
-        {age >= 2 && <span className="hidden sm:inline"> old</span>}
-      </span>
+      {isUnanswered ? (
+        <span>for {roughly(age)}</span>
+      ) : (
+        <span>
+          · {age < 2 ? "now" : roughly(age)}
+          {age >= 2 && <span className="hidden sm:inline"> old</span>}
+        </span>
+      )}
     </span>
   );
 }

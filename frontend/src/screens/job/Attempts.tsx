@@ -1,7 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import type { Job } from "../../api/queries";
 import { useRefetch } from "../../live/hooks";
-import { Card, cx, Elapsed, Skeleton, StatusBadge, Time, Trouble } from "../../ui";
+import { Card, cx, Elapsed, ErrorState, Skeleton, StatusBadge, Time } from "../../ui";
 import { type Attempt, attemptsOf } from "./attempts";
 import { historyQuery } from "./queries";
 
@@ -13,7 +13,7 @@ export function Attempts({ job }: { job: Job }) {
   if (attempts?.length === 0) return null;
   return (
     <Card title="Attempts">
-      <Trouble source={found} className="mb-3" />
+      {error && !data && <ErrorState error={error} onRetry={() => void found.refetch()} />}
       {attempts ? (
         <ol className="flex flex-col">
           {attempts.map((attempt) => (

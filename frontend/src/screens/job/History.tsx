@@ -14,7 +14,7 @@ export function History({ job }: { job: Job }) {
         caption="Each step from one status to another"
         rows={rows}
         rowKey={(entry) => String(entry.sequence)}
-        source={found}
+        {...(!found.data && { source: found })}
         columns={[
           { head: "When", cell: (entry) => <Time at={entry.at} /> },
           { head: "Status", cell: (entry) => <StatusBadge status={entry.to_status} /> },

@@ -3,7 +3,7 @@ import { useParams } from "@tanstack/react-router";
 import { Problem } from "../../api/problem";
 import { jobQuery } from "../../api/queries";
 import { useRefetch } from "../../live/hooks";
-import { EmptyState, ErrorState, Mono, Outdated, Page, Skeleton, StatusBadge } from "../../ui";
+import { EmptyState, ErrorState, Mono, Outdated, Page, Skeleton, type Source, StatusBadge } from "../../ui";
 import { untilAskedToStop } from "../jobs/looks";
 import { Actions } from "./Actions";
 import { Attempts } from "./Attempts";
@@ -28,9 +28,8 @@ export function JobPage() {
   const { data: job, error } = found;
   // What stands at the top is asked for at the same time, and shown together: else it would push down what is there.
   // Once: where that failed, its parts ask again, and the page stays.
-  const isComing = [useQuery(historyQuery(organization, id)), useQuery(explanationQuery(organization, id))].some(
-    ({ isFetched }) => !isFetched,
-  );
+  const parts = [useQuery(historyQuery(organization, id)), useQuery(explanationQuery(organization, id))];
+  const isComing = parts.some(({ isFetched }) => !isFetched);
   if (error && !job) {
     const isGone = error instanceof Problem && (error.status === 404 || error.status === 422);
     return (
@@ -54,7 +53,7 @@ export function JobPage() {
       description={<Mono>{job.id}</Mono>}
       actions={<Actions job={job} />}
     >
-      <Outdated source={found} className="rounded-lg border" />
+      <Outdated source={oldest([found, ...parts])} className="rounded-lg border" />
       <div className="grid items-start gap-5 lg:grid-cols-[minmax(0,2fr)_minmax(16rem,1fr)]">
         <div className="flex min-w-0 flex-col gap-5">
           <Standing job={job} />
@@ -73,4 +72,15 @@ export function JobPage() {
       </div>
     </Page>
   );
+}
+
+/** What the page says once of all that it shows: of the answers that could not be refreshed the oldest; all are asked. */
+function oldest(sources: readonly Source[]): Source {
+  const old = sources.filter(({ error, dataUpdatedAt }) => error && dataUpdatedAt > 0);
+  return {
+    error: old[0]?.error,
+    dataUpdatedAt: Math.min(...old.map(({ dataUpdatedAt }) => dataUpdatedAt)),
+    isFetching: old.some(({ isFetching }) => isFetching),
+    refetch: () => Promise.all(old.map(({ refetch }) => refetch())),
+  };
 }

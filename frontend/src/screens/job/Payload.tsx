@@ -29,7 +29,6 @@ export function ResultValue({ job }: { job: Job }) {
   const text = written(data.value, true);
   return (
     <Card title="Result" actions={!data.payload_hidden && <CopyButton text={text} />}>
-      <Trouble source={found} className="mb-3" />
       {data.payload_hidden ? <Hidden what="What it returned" /> : <Code text={text} label="Result" />}
     </Card>
   );

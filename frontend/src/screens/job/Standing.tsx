@@ -1,7 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import type { Job } from "../../api/queries";
 import { useRefetch } from "../../live/hooks";
-import { Card, duration, Elapsed, Mono, Progress, Trouble, useNow } from "../../ui";
+import { Card, duration, Elapsed, ErrorState, Mono, Progress, useNow } from "../../ui";
 import { endOf } from "./attempts";
 import { explanationQuery } from "./queries";
 
@@ -18,7 +18,7 @@ export function Standing({ job }: { job: Job }) {
   return (
     <Card title={isRunning ? "Progress" : isWaiting ? "Why is it not running?" : "How it ended"}>
       <div className="flex flex-col gap-3">
-        <Trouble source={found} />
+        {found.error && !found.data && <ErrorState error={found.error} onRetry={() => void found.refetch()} />}
         {isRunning && <Running job={job} isLost={reasons.some(({ code }) => code === "worker_lost")} />}
         {reasons.length > 0 && (
           <ul className="flex flex-col gap-1.5 text-sm" aria-live="polite">
