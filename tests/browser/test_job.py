@@ -113,6 +113,19 @@ def test_integers_stay_as_they_are_also_those_that_a_browser_would_round(enter: 
     assert site.fl.get(again.id, organization="acme").parameters == {"rows": rows}
 
 
+def test_moments_are_those_of_the_reader_s_clock_and_the_log_says_of_which_attempt(
+    enter: Callable[..., Page], site: Site
+):
+    site.gate.pages = 100
+    waiting, done = site.submit(delay=3600), site.done(site.submit())
+    page = enter("ana", f"o/acme/jobs/{waiting}", timezone_id="America/Los_Angeles", locale="en-US")
+    told = page.get_by_text("It was submitted to start no earlier than")
+    expect(told).to_contain_text(re.compile(r"[AP]M P[SD]T"))
+    expect(told).not_to_contain_text("UTC")
+    page.goto(f"{site.url}/o/acme/jobs/{done}")
+    expect(page.get_by_role("log").get_by_text("Attempt 1 ·")).to_have_text(re.compile(r"[AP]M P[SD]T"))
+
+
 def test_how_far_a_running_job_is_and_that_it_is_asked_to_stop_is_said_once(enter: Callable[..., Page], site: Site):
     site.gate.pages = 1
     job = site.submit("report.stay")

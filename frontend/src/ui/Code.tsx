@@ -40,7 +40,8 @@ export function Kbd({ children }: { children: string }) {
 }
 
 interface CopyProps {
-  text: string;
+  /** A function where it takes time to make it. */
+  text: string | (() => string);
   label?: string;
   done?: string;
   small?: boolean;
@@ -49,7 +50,7 @@ interface CopyProps {
 export function CopyButton({ text, label = "Copy", done = "Copied", small = true }: CopyProps) {
   const copy = async () => {
     try {
-      await navigator.clipboard.writeText(text);
+      await navigator.clipboard.writeText(typeof text === "string" ? text : text());
       toast(done);
     } catch {
       toast("The browser does not let this page copy; mark the text and copy it yourself.", { bad: true });

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { count, duration, plural, relative, size } from "./format";
+import { count, duration, exact, inLocalTime, plural, relative, size } from "./format";
 
 describe("durations", () => {
   it.each([
@@ -51,4 +51,14 @@ describe("counts and sizes", () => {
   ])("%d bytes are %s", (bytes, told) => {
     expect(size(bytes)).toBe(told);
   });
+});
+
+it("moments within a sentence are those of the reader's clock", () => {
+  const moment = exact(new Date("2026-11-28T04:19:43Z"));
+
+  expect(inLocalTime("It waits until 2026-11-28 04:19:43 UTC; then it runs.")).toBe(
+    `It waits until ${moment}; then it runs.`,
+  );
+  expect(inLocalTime("retry 3 at 2026-13-99 04:19:43 UTC")).toBe("retry 3 at 2026-13-99 04:19:43 UTC");
+  expect(inLocalTime("month 2026-11-28")).toBe("month 2026-11-28");
 });

@@ -45,6 +45,14 @@ export function exact(at: Date): string {
   return at.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "long" });
 }
 
+/** Moments within a sentence of the server's, "2026-11-28 04:19:43 UTC", as the reader's clock shows them. */
+export function inLocalTime(sentence: string): string {
+  return sentence.replace(/\b(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d) UTC\b/g, (written, day, time) => {
+    const at = new Date(`${day}T${time}Z`);
+    return Number.isNaN(at.getTime()) ? written : exact(at);
+  });
+}
+
 /** A count, with separators; "10,000+" where it was counted no further. */
 export function count(value: number, capped = false): string {
   return `${value.toLocaleString("en")}${capped ? "+" : ""}`;

@@ -1,7 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import type { Job } from "../../api/queries";
 import { useRefetch } from "../../live/hooks";
-import { Card, cx, Elapsed, ErrorState, Skeleton, StatusBadge, Time } from "../../ui";
+import { Card, cx, Elapsed, ErrorState, inLocalTime, Skeleton, StatusBadge, Time } from "../../ui";
 import { type Attempt, attemptsOf } from "./attempts";
 import { historyQuery } from "./queries";
 
@@ -53,7 +53,7 @@ function Line({ attempt }: { attempt: Attempt }) {
         </div>
         <p className="break-words text-muted">
           {attempt.worker}
-          {attempt.message && ` — ${attempt.message}`}
+          {attempt.message && ` — ${inLocalTime(attempt.message)}`}
         </p>
       </div>
     </li>

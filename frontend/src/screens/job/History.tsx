@@ -1,7 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import type { Job } from "../../api/queries";
 import { useRefetch } from "../../live/hooks";
-import { Card, StatusBadge, Table, Time } from "../../ui";
+import { Card, inLocalTime, StatusBadge, Table, Time } from "../../ui";
 import { historyQuery } from "./queries";
 
 /** The execution log: each step, who took it, and why. */
@@ -19,7 +19,7 @@ export function History({ job }: { job: Job }) {
           { head: "When", cell: (entry) => <Time at={entry.at} /> },
           { head: "Status", cell: (entry) => <StatusBadge status={entry.to_status} /> },
           { head: "Who", from: "sm", cell: (entry) => <span className="break-words">{entry.actor}</span> },
-          { head: "What", cell: (entry) => <span className="break-words">{entry.message}</span> },
+          { head: "What", cell: (entry) => <span className="break-words">{inLocalTime(entry.message)}</span> },
         ]}
       />
     </Card>

@@ -1,8 +1,8 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { useLayoutEffect, useRef } from "react";
+import { Fragment, useLayoutEffect, useRef } from "react";
 import type { Schema } from "../../api/client";
 import type { Job } from "../../api/queries";
-import { Card, cx, ErrorState, plural, Skeleton } from "../../ui";
+import { Card, CopyButton, cx, ErrorState, exact, plural, Skeleton } from "../../ui";
 import { Hidden } from "./Failure";
 import { linesQuery } from "./queries";
 
@@ -29,7 +29,14 @@ export function Logs({ job }: { job: Job }) {
     <Card
       title="Log"
       flush
-      actions={<span className="text-xs text-muted">{all.length > 0 && plural(all.length, "line")}</span>}
+      actions={
+        all.length > 0 && (
+          <>
+            <span className="text-xs text-muted">{plural(all.length, "line")}</span>
+            <CopyButton label="Copy all" text={() => all.map(({ at, message }) => `${at} ${message}`).join("\n")} />
+          </>
+        )
+      }
     >
       {error && !data && <ErrorState error={error} onRetry={() => void refetch()} />}
       {!data && !error && <Skeleton rows={3} />}
@@ -67,15 +74,24 @@ function Scroll({ lines }: { lines: readonly Schema["LogLine"][] }) {
       }}
       className="max-h-96 overflow-auto bg-sunken px-4 py-3 font-mono text-xs leading-relaxed"
     >
-      {left > 0 && <p className="text-muted">{plural(left, "earlier line")} not shown; the API has them all.</p>}
+      {left > 0 && (
+        <p className="text-muted">{plural(left, "earlier line")} not shown; all are copied by the button above.</p>
+      )}
       {shown.map((line, index) => (
         // biome-ignore lint/suspicious/noArrayIndexKey: lines have no other name, and are only ever added to
-        <div key={left + index} className="flex gap-3">
-          <time dateTime={line.at} className="shrink-0 text-muted">
-            {new Date(line.at).toLocaleTimeString(undefined, { hour12: false })}
-          </time>
-          <span className={cx("min-w-0 break-words whitespace-pre-wrap", TONES[line.level])}>{line.message}</span>
-        </div>
+        <Fragment key={left + index}>
+          {line.attempt !== shown[index - 1]?.attempt && (
+            <p className="mt-2 border-b border-line pb-0.5 text-muted first:mt-0">
+              Attempt {line.attempt} · {exact(new Date(line.at))}
+            </p>
+          )}
+          <div className="flex gap-3">
+            <time dateTime={line.at} title={exact(new Date(line.at))} className="shrink-0 text-muted">
+              {new Date(line.at).toLocaleTimeString(undefined, { hour12: false })}
+            </time>
+            <span className={cx("min-w-0 break-words whitespace-pre-wrap", TONES[line.level])}>{line.message}</span>
+          </div>
+        </Fragment>
       ))}
     </div>
   );

@@ -1,7 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import type { Job } from "../../api/queries";
 import { useRefetch } from "../../live/hooks";
-import { Card, duration, Elapsed, ErrorState, Mono, Progress, useNow } from "../../ui";
+import { Card, duration, Elapsed, ErrorState, inLocalTime, Mono, Progress, useNow } from "../../ui";
 import { endOf } from "./attempts";
 import { explanationQuery } from "./queries";
 
@@ -42,7 +42,7 @@ export function Standing({ job }: { job: Job }) {
 
 /** Commands within a sentence stand in backticks. */
 function Sentence({ text }: { text: string }) {
-  return text
+  return inLocalTime(text)
     .split("`")
     .map((part, index) =>
       // biome-ignore lint/suspicious/noArrayIndexKey: the parts of one text keep their places
