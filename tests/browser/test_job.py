@@ -139,6 +139,15 @@ def test_how_far_a_running_job_is_and_that_it_is_asked_to_stop_is_said_once(ente
     site.gate.pages = 1_000
 
 
+def test_a_dead_letter_is_resolved_on_its_own_page(enter: Callable[..., Page], site: Site):
+    job = site.done(site.submit("report.fail"))
+    page = enter("ana", f"o/acme/jobs/{job}")
+    page.get_by_role("button", name="Resolve…").click()
+    page.get_by_role("dialog").get_by_label("Note").fill("paid by hand")
+    page.get_by_role("dialog").get_by_role("button", name="Mark as resolved").click()
+    expect(page.get_by_text("It was resolved by ana: paid by hand")).to_be_visible()
+
+
 def test_a_server_that_is_away_is_said_once(enter: Callable[..., Page], site: Site):
     site.gate.pages = 1
     job = site.submit()

@@ -6,13 +6,14 @@ import { written } from "../../api/json";
 import { type Job, within } from "../../api/queries";
 import { useMay } from "../../shell/access";
 import { Button, Confirm, CopyButton, Input, Textarea } from "../../ui";
+import { Decide } from "../dead-letters/Deeds";
 import { parsed } from "../submit/parsed";
 import { SubmitDialog } from "../submit/SubmitDialog";
 import { curl } from "./curl";
 
 /** What can be done with the job, by whoever may. */
 export function Actions({ job }: { job: Job }) {
-  const [asked, setAsked] = useState<"cancel" | "retry" | "edit" | "again" | null>(null);
+  const [asked, setAsked] = useState<"cancel" | "retry" | "edit" | "again" | "resolved" | "ignored" | null>(null);
   const mayChange = useMay("jobs:change");
   const maySubmit = useMay("jobs:submit");
   const isLive = job.status === "pending" || job.status === "queued" || job.status === "running";
@@ -35,6 +36,12 @@ export function Actions({ job }: { job: Job }) {
         <Button onClick={() => setAsked("edit")}>Edit and retry</Button>
       )}
       {isDead && mayChange && (
+        <>
+          <Button onClick={() => setAsked("resolved")}>Resolve…</Button>
+          <Button onClick={() => setAsked("ignored")}>Ignore…</Button>
+        </>
+      )}
+      {isDead && mayChange && (
         <Button look="primary" onClick={() => setAsked("retry")}>
           Retry
         </Button>
@@ -47,6 +54,9 @@ export function Actions({ job }: { job: Job }) {
       {asked === "cancel" && <Cancel job={job} onClose={close} />}
       {asked === "retry" && <Retry job={job} onClose={close} />}
       {asked === "edit" && <Retry job={job} onClose={close} edit />}
+      {(asked === "resolved" || asked === "ignored") && (
+        <Decide ids={[job.id]} organization={job.organization} resolution={asked} onClose={close} onDone={close} />
+      )}
       {asked === "again" && <SubmitDialog organization={job.organization} like={job} onClose={close} />}
     </>
   );
