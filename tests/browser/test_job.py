@@ -148,6 +148,17 @@ def test_a_dead_letter_is_resolved_on_its_own_page(enter: Callable[..., Page], s
     expect(page.get_by_text("It was resolved by ana: paid by hand")).to_be_visible()
 
 
+def test_a_member_is_offered_what_they_may_do_with_a_job(enter: Callable[..., Page], site: Site):
+    others, own = site.submit(delay=3600), site.submit(delay=3600, user="ben")
+    page = enter("ben", f"o/acme/jobs/{others}")
+    expect(page.get_by_role("heading", name="Why is it not running?")).to_be_visible()
+    expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
+    expect(page.get_by_text("payload:read")).to_have_count(1)
+    page.goto(f"{site.url}/o/acme/jobs/{own}")
+    expect(page.get_by_role("button", name="Cancel")).to_be_visible()
+    expect(page.get_by_text("payload:read")).to_have_count(0)
+
+
 def test_a_server_that_is_away_is_said_once(enter: Callable[..., Page], site: Site):
     site.gate.pages = 1
     job = site.submit()

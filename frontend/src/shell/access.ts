@@ -1,6 +1,6 @@
 import { useQuery } from "@tanstack/react-query";
 import { useParams } from "@tanstack/react-router";
-import { accessQuery, type Right } from "../api/queries";
+import { accessQuery, meQuery, type Right } from "../api/queries";
 
 /** The organization of the page's address. */
 export function useOrganization(): string {
@@ -11,4 +11,11 @@ export function useOrganization(): string {
 export function useMay(right: Right): boolean {
   const { data } = useQuery(accessQuery(useOrganization()));
   return data?.rights.includes(right) ?? false;
+}
+
+/** Whether one may change this job: who is neither admin nor operator may only their own. */
+export function useMayChange(job: { user: string | null }): boolean {
+  const { data } = useQuery(accessQuery(useOrganization()));
+  const { data: me } = useQuery(meQuery);
+  return useMay("jobs:change") && (data?.is_full === true || (job.user !== null && job.user === me?.user));
 }

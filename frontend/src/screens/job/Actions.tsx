@@ -4,7 +4,7 @@ import { useAct } from "../../api/act";
 import { api, ask, BASE } from "../../api/client";
 import { written } from "../../api/json";
 import { type Job, within } from "../../api/queries";
-import { useMay } from "../../shell/access";
+import { useMay, useMayChange } from "../../shell/access";
 import { Button, Confirm, CopyButton, Input, Textarea } from "../../ui";
 import { Decide } from "../dead-letters/Deeds";
 import { parsed } from "../submit/parsed";
@@ -14,7 +14,7 @@ import { curl } from "./curl";
 /** What can be done with the job, by whoever may. */
 export function Actions({ job }: { job: Job }) {
   const [asked, setAsked] = useState<"cancel" | "retry" | "edit" | "again" | "resolved" | "ignored" | null>(null);
-  const mayChange = useMay("jobs:change");
+  const mayChange = useMayChange(job);
   const maySubmit = useMay("jobs:submit");
   const isLive = job.status === "pending" || job.status === "queued" || job.status === "running";
   const isDead = job.status === "dead_letter";

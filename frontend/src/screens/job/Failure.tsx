@@ -45,21 +45,20 @@ export function Failure({ job }: { job: Job }) {
   );
 }
 
-/** Stands where payload would, for those who may not see it. */
+/** Stands where payload would, for those who may not see it; what it takes, the page says once. */
 export function Hidden({ what }: { what: string }) {
+  return <p className="text-sm text-muted">{what} is hidden.</p>;
+}
+
+/** What it takes to see what is hidden. */
+export function HowToSee() {
   const { data: me } = useQuery(meQuery);
   return (
     <p className="text-sm text-muted">
-      {what} is hidden: it needs the right <span className="font-mono text-xs">payload:read</span>, which{" "}
-      {me?.is_operator ? (
-        <>
-          whoever runs Fairlane gives you by{" "}
-          <span className="font-mono text-xs">fairlane users update {me.user} --right payload:read</span>
-        </>
-      ) : (
-        "an admin of the organization can give you"
-      )}
-      .
+      Parts of this job are hidden: they need the right <span className="font-mono text-xs">payload:read</span>, which{" "}
+      {me?.is_operator
+        ? "an operator who has it can give you, at Users."
+        : "an admin of the organization can give you, at Members."}
     </p>
   );
 }

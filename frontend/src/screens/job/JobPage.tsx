@@ -8,7 +8,7 @@ import { untilAskedToStop } from "../jobs/looks";
 import { Actions } from "./Actions";
 import { Attempts } from "./Attempts";
 import { Details } from "./Details";
-import { Failure } from "./Failure";
+import { Failure, HowToSee } from "./Failure";
 import { Files } from "./Files";
 import { History } from "./History";
 import { JobAudit } from "./JobAudit";
@@ -54,6 +54,7 @@ export function JobPage() {
       actions={<Actions job={job} />}
     >
       <Outdated source={oldest([found, ...parts])} className="rounded-lg border" />
+      {job.payload_hidden && <HowToSee />}
       <div className="grid items-start gap-5 lg:grid-cols-[minmax(0,2fr)_minmax(16rem,1fr)]">
         <div className="flex min-w-0 flex-col gap-5">
           <Standing job={job} />
