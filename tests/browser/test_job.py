@@ -159,6 +159,19 @@ def test_a_member_is_offered_what_they_may_do_with_a_job(enter: Callable[..., Pa
     expect(page.get_by_text("payload:read")).to_have_count(0)
 
 
+def test_the_short_id_and_the_audit_lead_to_the_job(enter: Callable[..., Page], site: Site):
+    job, _ = site.submit(delay=3600), site.submit(delay=3600)
+    site.fl.cancel(job, organization="acme", user="ana")
+    page = enter("ana", "o/acme/audit")
+    page.get_by_role("table", name="Audit").get_by_role("link", name=job).click()
+    expect(page).to_have_url(f"{site.url}/o/acme/jobs/{job}")
+    page.goto(f"{site.url}/o/acme")
+    page.get_by_role("button", name="Go to…").click()
+    page.get_by_role("combobox", name="Go to").fill(job[-8:])
+    page.get_by_role("option", name=f"report.render {job}").click()
+    expect(page).to_have_url(f"{site.url}/o/acme/jobs/{job}")
+
+
 def test_a_server_that_is_away_is_said_once(enter: Callable[..., Page], site: Site):
     site.gate.pages = 1
     job = site.submit()

@@ -2,10 +2,10 @@ import { useQuery } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import { type KeyboardEvent, useId, useMemo, useState } from "react";
 import { api, ask } from "../api/client";
-import { meQuery, mineQuery } from "../api/queries";
+import { jobsQuery, meQuery, mineQuery } from "../api/queries";
 import { cx, Kbd, usePaused } from "../ui";
 import { useModal } from "../ui/modal";
-import { type Choice, matching } from "./choices";
+import { type Choice, matching, partOfId } from "./choices";
 import type { Entry } from "./menu";
 
 interface Props {
@@ -116,14 +116,21 @@ function useChoices(text: string, entries: readonly Entry[], organization: strin
     enabled: me?.is_operator ?? false,
     placeholderData: (before) => before,
   });
+  const part = partOfId(sought);
+  const { data: jobs } = useQuery({
+    ...jobsQuery(organization ?? "", { text: part ?? "" }, { limit: 2 }),
+    enabled: organization !== null && part !== null,
+  });
   return useMemo(
     () =>
       matching(text, {
+        // Of the text before, they are of no use.
+        jobs: (text === sought && jobs?.items) || [],
         entries,
         organization,
         isOperator: me?.is_operator ?? false,
         organizations: [...(mine?.items ?? []), ...(found?.items ?? [])],
       }),
-    [text, entries, organization, me, mine, found],
+    [text, sought, entries, organization, me, mine, found, jobs],
   );
 }

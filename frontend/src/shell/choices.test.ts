@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { matching } from "./choices";
+import { matching, partOfId } from "./choices";
 
 const known = {
   entries: [
@@ -13,6 +13,7 @@ const known = {
     { id: "globex", name: "Globex Ltd." },
     { id: "globex", name: "Globex Ltd." },
   ],
+  jobs: [],
 };
 const labels = (text: string, more = {}) => matching(text, { ...known, ...more }).map((choice) => choice.label);
 
@@ -32,6 +33,22 @@ describe("the palette", () => {
       to: "/o/$organization/jobs/$job",
       params: { organization: "acme", job: id.toLowerCase() },
     });
+  });
+
+  it("goes to a job by the part of its id that lists show, where only one has it", () => {
+    const job = { id: "01928f3a-1b2c-7d4e-8f50-9a6b7c8d9e0f", job_type: "report" };
+
+    expect(matching("7C8d9e0f", { ...known, jobs: [job] })).toEqual([
+      {
+        kind: "Job",
+        label: `report ${job.id}`,
+        to: "/o/$organization/jobs/$job",
+        params: { organization: "acme", job: job.id },
+      },
+    ]);
+    expect(labels("7c8d9e0f", { jobs: [job, { ...job, id: "another" }] })).toEqual(["Jobs with “7c8d9e0f”"]);
+    expect(labels("7c8d9e0f")).toEqual(["Jobs with “7c8d9e0f”"]);
+    expect([partOfId(" 7C8D9E0F"), partOfId("decade"), partOfId("7c8d9e0g")]).toEqual(["7c8d9e0f", null, null]);
   });
 
   it("offers operators all organizations", () => {

@@ -14,9 +14,17 @@ interface Known {
   organization: string | null;
   isOperator: boolean;
   organizations: readonly { id: string; name: string }[];
+  /** Jobs that were looked for by a part of their id. */
+  jobs: readonly { id: string; job_type: string }[];
 }
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+
+/** The part of a job's id that a text is, as lists show its end; null: it is none that tells jobs apart. */
+export function partOfId(text: string): string | null {
+  const digits = text.trim().toLowerCase();
+  return /^[0-9a-f][0-9a-f-]{7,34}$/.test(digits) ? digits : null;
+}
 
 export function matching(text: string, known: Known): Choice[] {
   const wanted = text.trim().toLowerCase();
@@ -44,11 +52,21 @@ function organizations({ organizations: all, organization, isOperator }: Known):
   return found;
 }
 
-function jobs(text: string, { organization }: Known): Choice[] {
+function jobs(text: string, { organization, jobs: found }: Known): Choice[] {
   if (organization === null || text === "") return [];
   if (UUID.test(text))
     return [
       { kind: "Job", label: text, to: "/o/$organization/jobs/$job", params: { organization, job: text.toLowerCase() } },
+    ];
+  const [job, ...others] = partOfId(text) === null ? [] : found;
+  if (job && others.length === 0)
+    return [
+      {
+        kind: "Job",
+        label: `${job.job_type} ${job.id}`,
+        to: "/o/$organization/jobs/$job",
+        params: { organization, job: job.id },
+      },
     ];
   return [
     {

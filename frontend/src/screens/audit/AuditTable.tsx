@@ -1,6 +1,7 @@
 import type { UseQueryResult } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
 import type { Schema } from "../../api/client";
-import { Card, type Column, EmptyState, Mono, Pager, Search, Table, Time } from "../../ui";
+import { Card, type Column, cx, EmptyState, Mono, Pager, Search, Table, Time } from "../../ui";
 import { changesOf } from "./changes";
 import type { AuditSearch } from "./search";
 
@@ -70,7 +71,7 @@ export const auditColumns: readonly Column<Entry>[] = [
       <div className="flex min-w-0 flex-col gap-0.5 whitespace-normal">
         <span className="flex flex-wrap items-baseline gap-x-2">
           <Mono>{entry.action}</Mono>
-          <span className="text-xs break-all text-muted">{entry.subject}</span>
+          <Subject entry={entry} />
         </span>
         <Changes entry={entry} />
       </div>
@@ -82,6 +83,21 @@ export const auditColumns: readonly Column<Entry>[] = [
     cell: ({ origin }) => <span className="text-xs whitespace-nowrap text-muted">{origin}</span>,
   },
 ];
+
+/** What it was done to; a job leads to its page. */
+function Subject({ entry: { organization, action, subject } }: { entry: Entry }) {
+  const look = "text-xs break-all text-muted";
+  if (organization === null || !action.startsWith("jobs.")) return <span className={look}>{subject}</span>;
+  return (
+    <Link
+      to="/o/$organization/jobs/$job"
+      params={{ organization, job: subject }}
+      className={cx(look, "underline decoration-line underline-offset-2 hover:text-ink")}
+    >
+      {subject}
+    </Link>
+  );
+}
 
 function Changes({ entry: { before, after } }: { entry: Entry }) {
   const changes = changesOf(before, after);
