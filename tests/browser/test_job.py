@@ -185,3 +185,20 @@ def test_a_server_that_is_away_is_said_once(enter: Callable[..., Page], site: Si
     site.start_again()
     expect(page.get_by_text("No answer", exact=True)).to_have_count(0)
     expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def test_on_a_phone_the_menu_closes_as_one_goes_on_and_leads_anywhere(enter: Callable[..., Page], site: Site):
+    job = site.submit(delay=3600)
+    page = enter("ana", "o/acme/jobs", viewport={"width": 390, "height": 844})
+    menu, opens = page.get_by_role("navigation", name="Menu"), page.get_by_role("button", name="Menu")
+    opens.click()
+    expect(menu).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(menu).to_be_hidden()
+    opens.click()
+    page.get_by_title(job).click()
+    expect(page.get_by_role("heading", name="Why is it not running?")).to_be_visible()
+    expect(menu).to_be_hidden()
+    opens.click()
+    menu.get_by_role("button", name="Go to…").click()
+    expect(page.get_by_role("combobox", name="Go to")).to_be_focused()

@@ -1,5 +1,5 @@
 import { useQuery } from "@tanstack/react-query";
-import { Link, Outlet, useRouteContext } from "@tanstack/react-router";
+import { Link, Outlet, useLocation, useRouteContext } from "@tanstack/react-router";
 import { type ReactNode, useEffect, useRef, useState } from "react";
 import { Problem } from "../api/problem";
 import { accessQuery, organizationQuery } from "../api/queries";
@@ -112,9 +112,13 @@ interface FrameProps {
 /** Header, menu and the screen. */
 function Frame({ entries, organization, name, mark, banner, children }: FrameProps) {
   const [isPaletteOpen, setPaletteOpen] = useState(false);
-  const [isMenuOpen, setMenuOpen] = useState(false);
+  const { pathname } = useLocation();
+  // On the page on which it was opened: on the next one it would hide half of that.
+  const [menuAt, setMenuAt] = useState<string | null>(null);
+  const isMenuOpen = menuAt === pathname;
+  const closeMenu = () => setMenuAt(null);
   const main = useRef<HTMLElement>(null);
-  useShortcuts(entries, organization, () => setPaletteOpen(true));
+  useShortcuts(entries, organization, () => setPaletteOpen(true), closeMenu);
   return (
     <div className="min-h-dvh">
       <button
@@ -132,7 +136,7 @@ function Frame({ entries, organization, name, mark, banner, children }: FramePro
           className="md:hidden"
           aria-expanded={isMenuOpen}
           aria-controls="menu"
-          onClick={() => setMenuOpen(!isMenuOpen)}
+          onClick={() => setMenuAt(isMenuOpen ? null : pathname)}
         >
           Menu
         </Button>
@@ -166,7 +170,13 @@ function Frame({ entries, organization, name, mark, banner, children }: FramePro
         </div>
       </header>
       <div className="md:flex">
-        <Menu entries={entries} organization={organization} open={isMenuOpen} onGo={() => setMenuOpen(false)} />
+        <Menu
+          entries={entries}
+          organization={organization}
+          open={isMenuOpen}
+          onGo={closeMenu}
+          onSeek={() => setPaletteOpen(true)}
+        />
         <main ref={main} tabIndex={-1} className="min-w-0 flex-1 outline-none">
           {children}
         </main>
@@ -186,11 +196,13 @@ function Menu({
   organization,
   open,
   onGo,
+  onSeek,
 }: {
   entries: readonly Entry[];
   organization: string | null;
   open: boolean;
   onGo: () => void;
+  onSeek: () => void;
 }) {
   return (
     <nav
@@ -202,6 +214,18 @@ function Menu({
       )}
     >
       <ul className="flex flex-col gap-0.5 p-2 md:sticky md:top-12 md:max-h-[calc(100dvh-3rem)] md:overflow-y-auto">
+        <li className="sm:hidden">
+          <button
+            type="button"
+            onClick={() => {
+              onGo();
+              onSeek();
+            }}
+            className="w-full rounded-md px-2.5 py-1.5 text-left text-sm text-muted hover:bg-hover hover:text-ink"
+          >
+            Go to…
+          </button>
+        </li>
         {entries.map((entry) => (
           <li key={entry.to}>
             <Link

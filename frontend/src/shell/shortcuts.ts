@@ -4,8 +4,16 @@ import type { Entry } from "./menu";
 
 const PAIR = 1_000; // milliseconds between "g" and the key that says where to
 
-/** Keys that work on each screen: Ctrl or Cmd K and "/" open the palette, "g" and a key go to a screen. */
-export function useShortcuts(entries: readonly Entry[], organization: string | null, openPalette: () => void): void {
+/**
+ * Keys that work on each screen: Ctrl or Cmd K and "/" open the palette, "g" and a key go to a screen, Escape closes
+ * the menu.
+ */
+export function useShortcuts(
+  entries: readonly Entry[],
+  organization: string | null,
+  openPalette: () => void,
+  closeMenu: () => void,
+): void {
   const navigate = useNavigate();
   const since = useRef(Number.NEGATIVE_INFINITY); // when "g" was pressed; the page may be drawn anew before the next key
   const onKey = useEffectEvent((event: KeyboardEvent) => {
@@ -22,7 +30,8 @@ export function useShortcuts(entries: readonly Entry[], organization: string | n
       target.closest("input, textarea, select, [contenteditable], dialog")
     )
       return;
-    if (event.key === "/") {
+    if (event.key === "Escape") closeMenu();
+    else if (event.key === "/") {
       event.preventDefault();
       openPalette();
     } else if (event.key === "g") since.current = event.timeStamp;
