@@ -52,7 +52,8 @@ def test_the_first_progress_is_written_at_once_and_the_last_always(fl: Engine) -
     with running(fl.worker()):
         until(lambda: fl.look(job).progress_message == "first")
         first = fl.look(job)
-        assert first.started_at is not None and first.progress_at is not None
+        assert first.started_at is not None
+        assert first.progress_at is not None
         assert first.progress_at >= first.started_at
         gate.open()
         assert fl.ended(job).status == "completed"
