@@ -65,6 +65,11 @@ def test_an_operator_who_is_a_member_too_has_jobs_submitted_as_nobody_else(api: 
     assert operator.post(f"{BASE}/y/submission").status_code == 403
 
 
+def test_a_refusal_says_what_to_do_and_not_in_python(api: Api):
+    refused = api.as_("admin").put(f"{BASE}/x", json={**HOURLY, "user": "nobody"}).json()
+    assert refused["detail"] == "nobody is not a member of organization acme; add them."
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

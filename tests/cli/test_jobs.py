@@ -410,7 +410,7 @@ def test_a_stranger_who_acts_is_told_so_by_the_command_line_alone(run: Run, fl: 
     assert run("jobs", "submit", "greet", "-o", "acme", "-u", "eve", code=1).stderr == f"Error: {sentence}\n"
     with pytest.raises(JobNotFound):
         fl.cancel(dead.id, organization="acme", user="eve")
-    with pytest.raises(PermissionDenied, match=r"add them: fl\.members\.add\('acme', 'eve'\)"):
+    with pytest.raises(PermissionDenied, match=r"add them\.\nfl\.members\.add\('acme', 'eve'\)"):
         fl.submit("greet", organization="acme", user="eve")
 
 

@@ -177,9 +177,10 @@ def test_what_refuses_a_submission_is_both_of_its_kind_and_a_submission_error(sc
         assert isinstance(refused, PermissionDenied)
         assert isinstance(refused, SubmissionError)
         assert (str(refused), refused.index) == (
-            "stranger is not a member of organization acme; add them: fl.members.add('acme', 'stranger').",
+            "stranger is not a member of organization acme; add them.",
             0,
         )
+    assert error.value.__notes__ == ["fl.members.add('acme', 'stranger')"]
 
 
 class TestEditAndRetry:

@@ -30,6 +30,7 @@ from fairlane.cli.session import Target
 from fairlane.cli.top import top
 from fairlane.cli.worker import worker
 from fairlane.config import WebSettings
+from fairlane.domain.errors import calls_of
 from fairlane.domain.origin import acting_from
 
 # As typed, and whether a value follows.
@@ -40,7 +41,7 @@ _HERE = {
     "job with dedup_key": "job with --dedup-key",
     "import its module here": "name its application by --app",
     "`fairlane migrate`, or call fl.migrate()": "`fairlane migrate`",
-    "change them with fl.users.update": "change them with `fairlane users update`",
+    "change them instead": "change them with `fairlane users update`",
     "Give run_at or delay, not both": "Give --run-at or --delay, not both",
     "execution_rate_window is the time of execution_rate,": "--execution-rate-window is the time of --execution-rate,",
     "expires_in must be": "--expires-in must be",
@@ -48,8 +49,8 @@ _HERE = {
     "rates_url can't be used": "FAIRLANE_RATES_URL can't be used",
     " If you hold a transaction of your own, pass it as connection=.": "",
 }
-# A call at a sentence's end, and the command that does the same with its arguments.
-_CALL = re.compile(r"fl\.(organizations\.create|members\.add|users\.create)\((.+)\)\.$")
+# A call that an error notes, and the command that does the same with its arguments.
+_CALL = re.compile(r"fl\.(organizations\.create|members\.add|users\.create)\((.+)\)")
 _COMMANDS = {
     "organizations.create": "fairlane orgs create {0}",
     "members.add": "fairlane members add {1} -o {0}",
@@ -83,18 +84,20 @@ class Root(TyperGroup):
             error.message = error.message.removeprefix("Value error, ")  # that it was one helps nobody
             raise
         except FairlaneError as error:
-            complain(_for_here(str(error)))
+            complain(_for_here(error))
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
 
 
-def _for_here(sentence: str) -> str:
+def _for_here(error: FairlaneError) -> str:
+    sentence = str(error)
     for python, command in _HERE.items():
         sentence = sentence.replace(python, command)
     if sentence.startswith("Fairlane's settings are wrong: "):
         sentence = _SETTING.sub(_with_variable, sentence)
-    return _CALL.sub(_command, sentence)
+    commands = [_command(found) for found in map(_CALL.fullmatch, calls_of(error)) if found]
+    return ": ".join([sentence.removesuffix("."), *commands]) if commands else sentence
 
 
 def _with_variable(found: re.Match[str]) -> str:

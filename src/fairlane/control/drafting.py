@@ -8,6 +8,7 @@ from typing import Final, Self
 from uuid import UUID
 
 from fairlane.control.batch import Submission, parent_ids
+from fairlane.control.organization_rows import unknown
 from fairlane.domain.canonical import digest, digest_of_key
 from fairlane.domain.errors import (
     ConfigurationError,
@@ -17,6 +18,7 @@ from fairlane.domain.errors import (
     ParentNotFound,
     PayloadTooLarge,
     PermissionDenied,
+    remedied,
 )
 from fairlane.domain.organizations import is_organization_id
 from fairlane.domain.sealing import Field
@@ -59,8 +61,9 @@ class Answers:
         """
         standing = self.organizations.get(organization)
         if standing is None or standing.status is OrganizationStatus.DELETED:
-            remedy = _HOST if self.of_host else f"create it: fl.organizations.create({organization!r})."
-            raise OrganizationNotFound(f"There is no organization {organization!r}; {remedy}")
+            if not self.of_host:
+                raise unknown(organization)
+            raise OrganizationNotFound(f"There is no organization {organization!r}; {_HOST}")
         if standing.status is OrganizationStatus.SUSPENDED:
             raise OrganizationSuspended(f"Organization {organization} is suspended; activate it first.")
         return standing
@@ -75,8 +78,10 @@ class Answers:
             return
         membership = self.members.get((organization, user))
         if membership is None:
-            remedy = _HOST if self.of_host else f"add them: fl.members.add({organization!r}, {user!r})."
-            raise PermissionDenied(f"{user} is not a member of organization {organization}; {remedy}")
+            stranger = f"{user} is not a member of organization {organization}"
+            if self.of_host:
+                raise PermissionDenied(f"{stranger}; {_HOST}")
+            raise remedied(PermissionDenied(f"{stranger}; add them."), f"fl.members.add({organization!r}, {user!r})")
         if not membership.may_submit(permission):
             needed = f"permission {permission}" if permission else "the role member or admin"
             raise PermissionDenied(f"{user} may not submit {job_type} in {organization}: it needs {needed}.")

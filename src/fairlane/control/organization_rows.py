@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from fairlane.domain.errors import OrganizationNotFound
+from fairlane.domain.errors import OrganizationNotFound, remedied
 from fairlane.domain.organizations import Organization
 from fairlane.domain.statuses import OrganizationStatus
 from fairlane.registry.directory import Standing
@@ -49,6 +49,5 @@ def of_host(organization: str, standing: Standing, kept: AnyRow | None, paused: 
 
 def unknown(organization: str) -> OrganizationNotFound:
     """The error for an organization that is not there."""
-    return OrganizationNotFound(
-        f"There is no organization {organization!r}; create it: fl.organizations.create({organization!r})."
-    )
+    error = OrganizationNotFound(f"There is no organization {organization!r}; create it.")
+    return remedied(error, f"fl.organizations.create({organization!r})")

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from sqlalchemy import Connection
 
 from fairlane.domain.accounts import User
-from fairlane.domain.errors import ConfigurationError
+from fairlane.domain.errors import ConfigurationError, remedied
 from fairlane.domain.permissions import Right, rights_of
 from fairlane.store.statements import credentials
 from fairlane.store.tables import AnyRow
@@ -25,7 +25,7 @@ def found_user(connection: Connection, user: str) -> User:
 def there(row: AnyRow | None, user: str) -> AnyRow:
     """The row, which has to be there. Raises `ConfigurationError`: it is not."""
     if row is None:
-        raise ConfigurationError(f"There is no user {user}; create them: fl.users.create({user!r}).")
+        raise remedied(ConfigurationError(f"There is no user {user}; create them."), f"fl.users.create({user!r})")
     return row
 
 

@@ -72,7 +72,7 @@ class Users:
         def work(connection: Connection) -> User:
             refuse_unless_operator(connection, by, right, also=needed(more, kept, of_members=of_members))
             if credentials.find_user(connection, user) is not None:
-                raise ConfigurationError(f"There is a user {user} already; change them with fl.users.update.")
+                raise ConfigurationError(f"There is a user {user} already; change them instead.")
             now = self._database.clock.now(connection)
             if kept:
                 _tell_organizations(connection, now, user, by, of_members=of_members)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import timedelta
 from math import isfinite
-from typing import Final, cast
+from typing import Final, TypeVar, cast
 from uuid import UUID
 
 from fairlane.domain.statuses import JobStatus
@@ -11,6 +11,20 @@ from fairlane.domain.statuses import JobStatus
 
 class FairlaneError(Exception):
     """The root of all errors that Fairlane raises."""
+
+
+_E = TypeVar("_E", bound=FairlaneError)
+
+
+def remedied(error: _E, call: str) -> _E:
+    """The error with the call that mends what it says, as a note: tracebacks show it, and its sentence is for all."""
+    error.add_note(call)
+    return error
+
+
+def calls_of(error: BaseException) -> tuple[str, ...]:
+    """The calls that mend what an error says, as `remedied` notes them."""
+    return tuple(getattr(error, "__notes__", ()))
 
 
 class ConfigurationError(FairlaneError):
@@ -186,7 +200,10 @@ def refusal(error: FairlaneError) -> SubmissionError:
     """One of REFUSALS as a submission raises it: a `SubmissionError` that is still of its own kind."""
     if isinstance(error, SubmissionError):
         return error
-    return _OF_SUBMISSIONS[type(error)](*error.args).with_traceback(error.__traceback__)
+    made = _OF_SUBMISSIONS[type(error)](*error.args).with_traceback(error.__traceback__)
+    for call in calls_of(error):
+        made.add_note(call)
+    return made
 
 
 class TransientError(FairlaneError):
