@@ -318,7 +318,7 @@ def test_why_a_job_waits_is_said_above_the_progress_bar_and_breaks_no_word(
     assert isinstance(screen.file, io.StringIO)
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.file.getvalue())
     lines = [line.rpartition("\r")[2].rstrip() for line in shown.splitlines()]
-    assert lines[lines.index("No worker is alive. Start one: fairlane") + 1] == "worker."
+    assert lines[lines.index("No worker is alive. Whoever runs") + 2] == "worker`."
 
 
 def test_whoever_leaves_a_wait_is_told_that_the_job_goes_on(

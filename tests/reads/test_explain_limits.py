@@ -19,8 +19,8 @@ def remedy(subject: Subject, option: str) -> str:
     """What is said of who can do something about a limit of report.pdf."""
     of = "" if subject.organization is None else f" -o {subject.organization}"
     return (
-        "An operator can see what uses this limit by `fairlane types limits report.pdf`, "
-        f"and raise it: `fairlane types limit report.pdf{of} {option} N`."
+        "An operator can see what uses this limit, and raise it: `fairlane types limits report.pdf`, "
+        f"`fairlane types limit report.pdf{of} {option} N`."
     )
 
 
@@ -45,7 +45,7 @@ class Told:
 
     def now(self, job_type: str = "report.pdf", organization: str = "acme") -> list[tuple[ReasonCode, str]]:
         found = self.reads.explain(self.world.submit(organization, job_type), organization).reasons
-        return [(reason.code, reason.sentence) for reason in found]
+        return [(reason.code, reason.advice) for reason in found]
 
     def nothing(self, **more: str) -> bool:
         return [code for code, _ in self.now(**more)] == [ReasonCode.NOTHING_BLOCKS]
@@ -63,6 +63,16 @@ def test_r20_names_the_organization_s_limit(told: Told) -> None:
     )
     assert told.now() == [(ReasonCode.ORGANIZATION_MAX_RUNNING, sentence)]
     assert told.nothing(organization="rival")
+
+
+def test_r20_what_people_read_has_no_commands(told: Told) -> None:
+    told.world.set_max_running("acme", 0)
+    told.world.limit(TYPE, max_running=0)
+    told.world.open_breaker()
+    found = told.reads.explain(told.world.submit("acme", "report.pdf"), "acme")
+
+    assert sum(len(one.commands) for one in found.reasons) == 4
+    assert not any("fairlane" in one.sentence or "`" in one.sentence for one in found.reasons)
 
 
 def test_r20_names_the_limit_of_the_job_type_and_not_who_uses_it(told: Told) -> None:

@@ -200,7 +200,8 @@ def test_r20_a_worker_that_has_the_key_is_enough() -> None:
 
     assert sentence(replace(READY, workers=(lacking, leaving)), ReasonCode.NO_WORKER_WITH_KEY) == (
         "No worker that could run it has the master key to the data of organization acme. "
-        "Start one with that key in FAIRLANE_ENCRYPTION_KEYS; fairlane check says there whether it opens the data."
+        "Whoever runs Fairlane has to start one with that key in FAIRLANE_ENCRYPTION_KEYS, "
+        "and can check there whether it opens the data."
     )
     assert sentence(replace(READY, workers=(lacking, WORKER)), ReasonCode.NOTHING_BLOCKS)
 

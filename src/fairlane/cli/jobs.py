@@ -144,7 +144,7 @@ def explain(context: typer.Context, job: o.JobId, organization: o.Organization, 
     out = console()
     out.print(Text.assemble(plain(found.job_type), f" {found.id} is ", status_text(explanation.status), "."))
     for reason in explanation.reasons:
-        out.print(Text(plain(reason.sentence)))
+        out.print(Text(plain(reason.advice)))
 
 
 @app.command("log")

@@ -160,7 +160,7 @@ def remark_on_breakers(fl: Fairlane, organization: str, job_types: Collection[st
         now = fl.database.read(fl.database.clock.now)
         for one in fl.job_types.breakers(organization):
             if one.job_type in job_types:
-                remark(breaker_reason(one, now).sentence)
+                remark(breaker_reason(one, now).advice)
 
 
 def _wait_or_leave(fl: Fairlane, job: Job, longest: timedelta | None, *, quiet: bool) -> Job:
@@ -233,6 +233,8 @@ def _explanations(waited: float) -> int:
 
 def _why(told: Explanation, job: Job) -> str:
     if len(told.reasons) == 1:
-        return told.summary
+        return told.reasons[0].advice
     more = number_of(len(told.reasons) - 1, "more reason")
-    return f"{told.summary} ({more}: fairlane jobs explain {short(job.id)} -o {shlex.quote(job.organization)})"
+    return (
+        f"{told.reasons[0].advice} ({more}: fairlane jobs explain {short(job.id)} -o {shlex.quote(job.organization)})"
+    )

@@ -52,7 +52,7 @@ def explain(facts: Facts) -> Explanation:
 def still_waiting(job_id: UUID, told: Explanation, seconds: float) -> str:
     """What to tell who has waited so many seconds for the end of a job that has not ended."""
     sentence = f"Job {job_id} is still {told.status} after {seconds:g} s."
-    return " ".join([sentence, *(one.sentence for one in told.reasons)])
+    return " ".join([sentence, *(one.advice for one in told.reasons)])
 
 
 def _waiting(facts: Facts) -> Iterator[Reason]:
@@ -130,21 +130,29 @@ def _pauses(facts: Facts) -> Iterator[Reason]:
 
 # What is missing on the way to a worker that may claim the job.
 _MISSING: Final = {
-    ReasonCode.NO_WORKER: "No worker is alive. Start one: fairlane worker.",
+    ReasonCode.NO_WORKER: "No worker is alive. Whoever runs Fairlane has to start one.",
     ReasonCode.NO_WORKER_FOR_QUEUE: (
-        "No live worker serves queue {job.queue}. Start one that does; fairlane worker serves all queues."
+        "No live worker serves queue {job.queue}. Whoever runs Fairlane has to start one that does."
     ),
     ReasonCode.NO_WORKER_FOR_JOB_TYPE: (
         "No live worker that serves queue {job.queue} has a handler for {job.job_type}. "
-        "Start one whose application registers it."
+        "Whoever runs Fairlane has to start one whose application registers it."
     ),
     ReasonCode.WORKERS_STOPPING: (
-        "Every worker that could run it is stopping and claims no more. Start another for queue {job.queue}."
+        "Every worker that could run it is stopping and claims no more. "
+        "Whoever runs Fairlane has to start another for queue {job.queue}."
     ),
     ReasonCode.NO_WORKER_WITH_KEY: (
         "No worker that could run it has the master key to the data of organization {job.organization}. "
-        "Start one with that key in FAIRLANE_ENCRYPTION_KEYS; fairlane check says there whether it opens the data."
+        "Whoever runs Fairlane has to start one with that key in FAIRLANE_ENCRYPTION_KEYS, "
+        "and can check there whether it opens the data."
     ),
+}
+_START: Final = ("fairlane worker",)
+_TO_MEND: Final = {
+    ReasonCode.NO_WORKER: _START,
+    ReasonCode.NO_WORKER_FOR_QUEUE: _START,  # it serves all queues
+    ReasonCode.NO_WORKER_WITH_KEY: ("fairlane check",),
 }
 
 
@@ -153,7 +161,7 @@ def _workers(facts: Facts) -> Iterator[Reason]:
     job = facts.job
     missing = missing_worker(facts.workers, job.queue, job.job_type)
     if missing is not None:
-        yield Reason(missing, _MISSING[missing].format(job=job))
+        yield Reason(missing, _MISSING[missing].format(job=job), _TO_MEND.get(missing, ()))
     elif facts.place_in_lane is not None:
         able = [one for one in facts.workers if missing_worker([one], job.queue, job.job_type) is None]
         yield from _slots(facts, facts.place_in_lane, able)
@@ -192,9 +200,8 @@ def _running(facts: Facts) -> Iterator[Reason]:
     if holder is not None and holder.is_lost:
         yield Reason(ReasonCode.WORKER_LOST, _lost(holder))
         if not facts.workers:
-            yield Reason(
-                ReasonCode.NO_WORKER, "No worker is alive, so nobody can take it back. Start one: fairlane worker."
-            )
+            sentence = "No worker is alive, so nobody can take it back. Whoever runs Fairlane has to start one."
+            yield Reason(ReasonCode.NO_WORKER, sentence, _START)
     if job.cancel_requested_at is not None:
         who = facts.cancel_requested_by or "somebody"
         why = f" ({_quote(facts.cancel_reason)})" if facts.cancel_reason else ""

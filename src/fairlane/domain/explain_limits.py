@@ -50,44 +50,44 @@ def _max_running(facts: Facts, one: LimitOn, most: int) -> Reason:
     organization, job_type = one.subject
     what = f"{job_type} job" if job_type is not None else "job"
     code, who = max_running_code(one.subject), _who(organization)
-    remedy = _remedy(facts, one.subject, "--max-running")
+    remedy, commands = _remedy(facts, one.subject, "--max-running")
     if most == 0 or facts.place_in_lane is None:
-        return Reason(code, f"{who} may run no {what}: none allowed. {remedy}")
+        return Reason(code, f"{who} may run no {what}: none allowed. {remedy}", commands)
     number = "that many" if organization is None else f"{one.running:,} of {most:,}"
     place = number_in_lane(facts.job, facts.place_in_lane)
     sentence = (
         f"{who} may run {_count(most, what)} at once, and {number} run; it is {place}, "
         f"and the next starts when fewer do. {remedy}"
     )
-    return Reason(code, sentence)
+    return Reason(code, sentence, commands)
 
 
 def _execution_rate(facts: Facts, one: LimitOn) -> Reason:
     organization, job_type = one.subject
     what = f"{job_type} job"
     code, who = execution_rate_code(one.subject), _who(organization)
-    remedy = _remedy(facts, one.subject, "--execution-rate")
+    remedy, commands = _remedy(facts, one.subject, "--execution-rate")
     if one.next_start is None or facts.place_in_lane is None:
-        return Reason(code, f"{who} may start no {what}: none allowed. {remedy}")
+        return Reason(code, f"{who} may start no {what}: none allowed. {remedy}", commands)
     allowed = _count(one.limit.execution_rate or 0, what)
     place = number_in_lane(facts.job, facts.place_in_lane)
     sentence = (
         f"{who} may start {allowed} in {one.limit.execution_rate_window:g} s, and did; it is {place}, "
         f"and the next may start at {time_of(one.next_start)}. {remedy}"
     )
-    return Reason(code, sentence)
+    return Reason(code, sentence, commands)
 
 
-def _remedy(facts: Facts, subject: Subject, option: str) -> str:
-    """Who can raise the limit, and how."""
+def _remedy(facts: Facts, subject: Subject, option: str) -> tuple[str, tuple[str, ...]]:
+    """Who can raise the limit, and the commands that do."""
     whose = shlex.quote(subject.organization or "")
     if subject.job_type is None:
         if facts.is_hosted:
-            return "The application's own directory sets this limit."
-        return f"An operator can raise this limit: `fairlane orgs update {whose} {option} N`."
+            return "The application's own directory sets this limit.", ()
+        return "An operator can raise this limit.", (f"fairlane orgs update {whose} {option} N",)
     of, name = f" -o {whose}" if subject.organization else "", shlex.quote(subject.job_type)
     see, change = f"fairlane types limits {name}", f"fairlane types limit {name}{of} {option} N"
-    return f"An operator can see what uses this limit by `{see}`, and raise it: `{change}`."
+    return "An operator can see what uses this limit, and raise it.", (see, change)
 
 
 def breaker_reasons(facts: Facts) -> Iterator[Reason]:
@@ -100,20 +100,20 @@ def breaker_reasons(facts: Facts) -> Iterator[Reason]:
 def breaker_reason(breaker: Breaker, now: datetime) -> Reason:
     """What a breaker that is open at `now` does to all that is ready."""
     why = f"Too much of {breaker.job_type} failed in organization {breaker.organization}"
-    close = f"An operator can let all start now: `{breaker.pair.close_command}`."
+    close, commands = "An operator can let all start now.", (breaker.pair.close_command,)
     if breaker.trial is not None:
         sentence = (
             f"{why}; job {breaker.trial.job_id} runs on trial, and the others start once one has completed. {close}"
         )
-        return Reason(ReasonCode.BREAKER_TRIAL, sentence)
+        return Reason(ReasonCode.BREAKER_TRIAL, sentence, commands)
     if breaker.lets_try(now):
         sentence = f"{why}; the next one to start is on trial, and the others start once one has completed. {close}"
-        return Reason(ReasonCode.BREAKER_TRIAL, sentence)
+        return Reason(ReasonCode.BREAKER_TRIAL, sentence, commands)
     sentence = (
         f"{why}, so nothing of it starts until {time_of(breaker.until)}; then one job is on trial, "
         f"and the others start once one has completed. {close}"
     )
-    return Reason(ReasonCode.BREAKER_OPEN, sentence)
+    return Reason(ReasonCode.BREAKER_OPEN, sentence, commands)
 
 
 def _is_due_before(moment: datetime, facts: Facts) -> bool:

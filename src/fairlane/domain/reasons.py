@@ -48,10 +48,18 @@ LAST_PLACE: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One thing that decides what happens to the job."""
+    """One thing that decides what happens to the job. `commands` do on a command line what the sentence advises."""
 
     code: ReasonCode
     sentence: str
+    commands: tuple[str, ...] = ()
+
+    @property
+    def advice(self) -> str:
+        """The sentence and its commands, for who has a command line."""
+        if not self.commands:
+            return self.sentence
+        return f"{self.sentence.removesuffix('.')}: {', '.join(f'`{command}`' for command in self.commands)}."
 
 
 def number_in_lane(job: Job, place: int) -> str:
