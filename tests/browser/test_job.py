@@ -202,3 +202,15 @@ def test_on_a_phone_the_menu_closes_as_one_goes_on_and_leads_anywhere(enter: Cal
     opens.click()
     menu.get_by_role("button", name="Go to…").click()
     expect(page.get_by_role("combobox", name="Go to")).to_be_focused()
+
+
+def test_an_operator_is_led_to_the_limit_that_holds_a_job_back(enter: Callable[..., Page], site: Site):
+    site.fl.job_types.limit("report.render", max_running=0)
+    job = site.submit()
+    page = enter("olga", f"o/acme/jobs/{job}")
+    told = page.get_by_text("An operator can see what uses this limit, and raise it.")
+    told.get_by_role("link", name="Limits").click()
+    expect(page).to_have_url(f"{site.url}/operator/job-types")
+    mine = enter("ana", f"o/acme/jobs/{job}")
+    expect(mine.get_by_text("An operator can see what uses this limit, and raise it.")).to_be_visible()
+    expect(mine.get_by_role("link", name="Limits")).to_have_count(0)

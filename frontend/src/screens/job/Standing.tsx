@@ -1,5 +1,6 @@
 import { useQuery } from "@tanstack/react-query";
-import type { Job } from "../../api/queries";
+import { Link } from "@tanstack/react-router";
+import { accessQuery, type Job } from "../../api/queries";
 import { useRefetch } from "../../live/hooks";
 import { Card, duration, Elapsed, ErrorState, inLocalTime, Mono, Progress, useNow } from "../../ui";
 import { endOf } from "./attempts";
@@ -12,6 +13,7 @@ export function Standing({ job }: { job: Job }) {
   // No event of this job tells that others left the line, that its queue goes on, or that somebody asked it to stop.
   const every = useRefetch(2) || ((isWaiting || isRunning) && 10_000);
   const found = useQuery({ ...explanationQuery(job.organization, job.id), refetchInterval: every });
+  const { data: access } = useQuery(accessQuery(job.organization));
   const place = found.data?.place_in_lane ?? null;
   // How far it is, the bar says, and as of now.
   const reasons = found.data?.reasons.filter(({ code }) => code !== "is_running") ?? [];
@@ -25,6 +27,7 @@ export function Standing({ job }: { job: Job }) {
             {reasons.map((reason, index) => (
               <li key={reason.code} className={index === 0 ? "break-words" : "break-words text-muted"}>
                 <Sentence text={reason.sentence} />
+                {access?.is_operator && <WhereToHelp code={reason.code} />}
               </li>
             ))}
             {isWaiting && place !== null && (
@@ -37,6 +40,30 @@ export function Standing({ job }: { job: Job }) {
         )}
       </div>
     </Card>
+  );
+}
+
+/** The screen on which an operator does what a sentence says that operators can. */
+const HELP: Record<string, { to: string; label: string }> = {
+  organization_max_running: { to: "/operator", label: "Organizations" },
+  job_type_max_running: { to: "/operator/job-types", label: "Limits" },
+  job_type_max_running_in_organization: { to: "/operator/job-types", label: "Limits" },
+  job_type_execution_rate: { to: "/operator/job-types", label: "Limits" },
+  job_type_execution_rate_in_organization: { to: "/operator/job-types", label: "Limits" },
+  breaker_open: { to: "/operator/job-types", label: "Circuit breakers" },
+  breaker_trial: { to: "/operator/job-types", label: "Circuit breakers" },
+};
+
+function WhereToHelp({ code }: { code: string }) {
+  const help = HELP[code];
+  if (!help) return null;
+  return (
+    <>
+      {" "}
+      <Link to={help.to} className="whitespace-nowrap text-accent hover:underline">
+        {help.label} →
+      </Link>
+    </>
   );
 }
 
