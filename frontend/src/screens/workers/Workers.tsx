@@ -48,7 +48,9 @@ export function Workers() {
           rowKey={({ id }) => id}
           source={found}
           empty={
-            <EmptyState title="No worker is alive">Nothing runs until one is started: fairlane worker.</EmptyState>
+            <EmptyState title="No worker is alive">
+              Nothing runs until one is started, on the machine that is to run the jobs.
+            </EmptyState>
           }
         />
       </Card>
