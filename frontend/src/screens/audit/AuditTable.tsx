@@ -92,7 +92,7 @@ function Subject({ entry: { organization, action, subject } }: { entry: Entry })
     <Link
       to="/o/$organization/jobs/$job"
       params={{ organization, job: subject }}
-      className={cx(look, "underline decoration-line underline-offset-2 hover:text-ink")}
+      className={cx(look, "underline underline-offset-2 hover:text-ink")}
     >
       {subject}
     </Link>
