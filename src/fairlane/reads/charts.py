@@ -166,7 +166,7 @@ def _held(
 
 def _taken(connection: Connection, clock: Clock, lines: Sequence[InLine]) -> dict[Lane, float]:
     """Which part of the slots that a lane's jobs could have is taken, by whomever; without those no worker serves."""
-    alive, lacking = numbers.live_workers(connection, clock), numbers.lacking_keys(connection, clock)
+    alive, lacking = numbers.workers_of(connection, clock), numbers.lacking_keys(connection, clock)
     serving = {
         pair: [one for one in alive if one.claims(*pair)]
         for pair in {(one.lane.queue, one.lane.job_type) for one in lines}
