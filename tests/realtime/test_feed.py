@@ -89,7 +89,7 @@ def test_a_row_is_told_as_soon_as_it_is_there(fl: Fairlane, feed: Feed):
     assert everything.position.gaps == ()
 
 
-@pytest.mark.parametrize("failing", ["entries", "running_progress", "progress_of", "newest_alerts"])
+@pytest.mark.parametrize("failing", ["entries", "running_progress", "watched_progress", "progress_of", "newest_alerts"])
 def test_a_look_that_fails_on_its_way_loses_nothing(
     fl: Fairlane, feed: Feed, monkeypatch: pytest.MonkeyPatch, failing: str
 ):
@@ -111,6 +111,24 @@ def test_a_look_that_fails_on_its_way_loses_nothing(
     assert keys(look) == [(job.id, 1), (job.id, 2), (job.id, 3)]
     assert [one.data["percent"] for one in look.progress] == [50]
     assert [row.size for row in look.alerts] == [51]
+
+
+def test_more_jobs_are_watched_than_a_statement_has_parameters(fl: Fairlane, feed: Feed):
+    told: list[float] = []
+
+    def counting(ctx: JobContext) -> None:
+        ctx.progress(40)
+        told.extend(one.data["percent"] for _ in range(2) for one in feed.look(audience).progress)
+
+    fl.job_type("counting", dedup_window=0)(counting)
+    fl.migrate()
+    job = fl.submit("counting", organization="acme")
+    ids = [job.id, *(UUID(int=number) for number in range(70_000))]
+    audience = Audience(jobs=frozenset(("acme", one) for one in ids))
+    assert keys(feed.look(audience)) == [(job.id, 1)]
+    fl.worker().drain()
+    assert told == [40]
+    assert keys(feed.look(audience)) == [(job.id, 3)]
 
 
 def fail(*_: object) -> Any:

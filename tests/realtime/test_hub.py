@@ -9,7 +9,7 @@ import pytest
 from fairlane import JobStatus, RateLimited
 from fairlane.domain.permissions import Principal
 from fairlane.realtime.events import Event, JobProgress, JobStatusChanged, Reset
-from fairlane.realtime.hub import MOST_OF_USER, MOST_WAITING, Client, Hub, Message, Room, RoomKind
+from fairlane.realtime.hub import MOST_JOBS, MOST_OF_USER, MOST_WAITING, Client, Hub, Message, Room, RoomKind
 
 ACME, OTHER = (Room(RoomKind.ORGANIZATION, one) for one in ("acme", "other"))
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
@@ -195,7 +195,7 @@ def test_whoever_loses_a_room_gets_nothing_of_it_that_waited(hub: Hub):
 def test_nobody_is_listened_for_once_all_have_left(hub: Hub):
     one = client(hub, ACME, Room(RoomKind.JOB, "acme", JOB))
     assert hub.audience().organizations == {"acme"}
-    assert hub.audience().job_ids == {JOB}
+    assert hub.audience().jobs == {("acme", JOB)}
     hub.remove(one)
     assert not hub.audience()
     assert list(hub.rooms) == []
@@ -216,3 +216,15 @@ def test_by_tokens_of_one_organization_nobody_uses_up_what_a_user_may_have_elsew
         client(hub, organization="other")
     client(hub, organization="acme")
     client(hub)
+
+
+def test_of_an_organization_so_many_jobs_are_watched_and_no_more(hub: Hub):
+    one, watched = client(hub), [Room(RoomKind.JOB, "acme", uuid4()) for _ in range(MOST_JOBS)]
+    for room in watched:
+        hub.enter(one, room)
+    with pytest.raises(RateLimited, match="watch the organization"):
+        hub.enter(one, Room(RoomKind.JOB, "acme", uuid4()))
+    for room in (watched[0], ACME, Room(RoomKind.JOB, "other", JOB)):
+        client(hub, room)
+    hub.leave(one, watched[1])
+    hub.enter(one, Room(RoomKind.JOB, "acme", uuid4()))

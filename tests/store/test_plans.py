@@ -111,6 +111,10 @@ INSERT INTO fairlane_job_parents (organization_id, job_id, parent_id, state)
 SELECT organization_id, id, lpad(to_hex(row_number() OVER ()), 32, '0')::uuid, 'watched'
 FROM fairlane_jobs WHERE status = 'pending'
 """
+PROGRESS = """
+INSERT INTO fairlane_progress (organization_id, job_id, attempt, sequence, percent, at)
+SELECT organization_id, id, attempt, 1, 50, created_at FROM fairlane_jobs WHERE status IN ('running', 'completed')
+"""
 # A few files to be deleted, many that are being stored.
 FILES = """
 INSERT INTO fairlane_doomed_files (organization_id, id, path, job_id, lease_token, since, due_at)
@@ -212,6 +216,7 @@ FROM (SELECT n, '2026-11-01Z'::timestamptz + n * interval '1 s' AS moment FROM g
 """
 FILLS = (
     *(ORGANIZATIONS, FILL, EDGES, FILES, QUOTAS, SUBMISSIONS, STARTS, LOG, LETTERS, COUNTS, BREAKERS, LABELS, AUDIT),
+    PROGRESS,
     SCHEDULES,
     BULK_ACTIONS,
 )
@@ -273,6 +278,9 @@ def missed(connection: Connection) -> object:
     """What an organization has missed behind the gaps of a cursor, near the end of the log."""
     position = Position(50_400, ((49_000, 49_500), (50_000, 50_000)))
     return feed.missed(connection, Audience(frozenset({"big"})), position, 50_500, 501)
+
+
+WATCHED = Audience(jobs=frozenset((f"small{n % 100}", UUID(int=300_000 + n)) for n in range(1, 5_001)))
 
 
 def page_of(connection: Connection, **wanted: Any) -> None:
@@ -564,6 +572,10 @@ CASES = {
     "whether a job was revived": Case(
         lambda connection: history.was_revived(connection, "small1", RUNNING, START), ("execution_log_job",)
     ),
+    "watched jobs that run": Case(lambda connection: feed.watched_progress(connection, WATCHED), ("jobs_",), ()),
+    "what happened to watched jobs": Case(
+        lambda connection: feed.entries(connection, WATCHED, 50_400, 50_500, (), 500), ("execution_log_pk",), ()
+    ),
     "what somebody missed": Case(missed, ("execution_log_pk", "jobs_"), ()),
     "new edges": Case(lambda connection: dependencies.look_at_new_edges(connection, LATER, {}), ("job_parents_new",)),
 }
@@ -634,6 +646,13 @@ def test_what_somebody_missed_is_looked_for_at_the_end_of_the_log(filled: Databa
     (log,) = [number for number, line in enumerate(lines) if " on fairlane_execution_log" in line]
 
     assert "Index Cond: ((id >= " in lines[log + 1]
+
+
+@pytest.mark.parametrize("generic", [False, True], ids=["for its parameters", "for any parameters"])
+def test_those_of_many_watched_jobs_that_run_are_found_among_what_runs(filled: Database, generic: bool) -> None:
+    (plan,) = plans(filled, CASES["watched jobs that run"].work, generic=generic)
+
+    assert re.search(r"fairlane_jobs_(running|status)", plan), "thousands that are watched must not be looked up"
 
 
 def test_clean_up_reads_a_shelf_from_where_it_is(filled: Database) -> None:

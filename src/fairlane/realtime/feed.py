@@ -180,12 +180,14 @@ class Feed:
         }
         rows = {
             (row.organization_id, row.job_id): row
-            for row in statements.running_progress(connection, audience, _MOST_RUNNING)
+            for row in (
+                *statements.running_progress(connection, audience, _MOST_RUNNING),
+                *statements.watched_progress(connection, audience),
+            )
         }
-        # Of a job that somebody watches and that ended long ago there is no news.
-        for row in statements.progress_of(connection, audience.jobs | {key for key, _ in ended}):
+        for row in statements.progress_of(connection, {key for key, _ in ended}):
             key = (row.organization_id, row.job_id)
-            if row.is_current or (key, row.attempt) in ended:
+            if (key, row.attempt) in ended:
                 rows[key] = row
         before, seen = self._known.seen, {key: (row.attempt, row.sequence) for key, row in rows.items()}
         shown = self._keyring.shown(connection)

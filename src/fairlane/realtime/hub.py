@@ -18,6 +18,7 @@ from fairlane.store.statements.feed import Audience
 # Messages that wait for a client; beyond that a reset stands for those of a room. They are shared by all who get them.
 MOST_WAITING: Final = 1_000
 MOST_ROOMS: Final = 100  # of a client
+MOST_JOBS: Final = 1_000  # rooms of jobs of one organization on a node: each look goes through all of them
 MOST_OF_USER: Final = 100  # clients of one user on a node, and of a user's tokens of one organization
 STALLED: Final = 10.0  # seconds without taking anything, though something waits
 _WAIT: Final = 10.0  # seconds
@@ -210,7 +211,18 @@ class Hub:
         self.clients[client] = next(self._numbers)
 
     def enter(self, client: Client, room: Room) -> None:
-        """Let a client into a room; whether it may has been checked."""
+        """Let a client into a room; whether it may has been checked.
+
+        Raises:
+            RateLimited: so many rooms of jobs there are of the organization already.
+        """
+        is_new_job = room.kind is RoomKind.JOB and room not in self
+        if is_new_job and sum(one.job_id is not None for one in self.rooms_of(room.organization)) >= MOST_JOBS:
+            raise RateLimited(
+                f"{MOST_JOBS:,} jobs of the organization are watched here already; leave the rooms of some, or watch "
+                "the organization, whose room tells of all its jobs.",
+                retry_after=_WAIT,
+            )
         client.rooms.add(room)
         self._rooms.setdefault(room, {})[client] = None
         self._audience = None

@@ -161,6 +161,7 @@ class Live:
         Raises:
             StorageUnavailable: the database does not answer.
             StatementTooSlow: it took too long for it.
+            RateLimited: so many jobs of the organization are watched already.
             JobNotFound: it may no longer be seen, or the client is gone.
         """
         await self._started()
@@ -169,8 +170,8 @@ class Live:
         room = opened.room
         # Before it waits for anything: who loses the right meanwhile is taken out again, and then not let in below.
         if room not in client.rooms:
-            client.hold(room)
             self.hub.enter(client, room)
+            client.hold(room)
         try:
             # What a look that is on its way tells it meanwhile is older than what is read below, and is forgotten.
             async with self._looking:

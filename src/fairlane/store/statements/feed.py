@@ -12,7 +12,7 @@ from secrets import token_hex
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, or_, select, text, true
+from sqlalchemy import Column, ColumnElement, Connection, Select, and_, case, func, or_, select, text, true
 
 from fairlane.domain.statuses import JobStatus
 from fairlane.domain.tail import Position, Range
@@ -35,20 +35,33 @@ SELECT min(id), max(id) FROM (
     SELECT id FROM fairlane_execution_log WHERE id > :high ORDER BY id LIMIT :limit) AS fresh) AS numbered
 GROUP BY island ORDER BY 1
 """).execution_options(**_ACROSS)
-_OF_JOB: Final = and_(progress.c.organization_id == jobs.c.organization_id, progress.c.job_id == jobs.c.id)
+_OF_ATTEMPT: Final = and_(
+    progress.c.organization_id == jobs.c.organization_id,
+    progress.c.job_id == jobs.c.id,
+    progress.c.attempt == jobs.c.attempt,
+)
+_RUNNING: Final = (
+    select(progress)
+    .join_from(jobs, progress, _OF_ATTEMPT)
+    .where(jobs.c.status == fixed(JobStatus.RUNNING))
+    .execution_options(**_ACROSS)
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Audience:
-    """Whose rows somebody listens to. `everyone`: all organizations'."""
+    """Whose rows somebody listens to. `everyone`: all organizations'.
+
+    `job_ids`: those of `jobs`, as JSON. They may be many thousands, and each look sends them.
+    """
 
     organizations: frozenset[str] = frozenset()
     jobs: frozenset[tuple[str, UUID]] = frozenset()
     everyone: bool = False
-    job_ids: frozenset[UUID] = field(init=False, default=frozenset())
+    job_ids: str = field(init=False, default="[]")
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "job_ids", frozenset(job_id for _, job_id in self.jobs))
+        object.__setattr__(self, "job_ids", json.dumps([job_id.hex for _, job_id in self.jobs]))
 
     def __bool__(self) -> bool:
         return bool(self.everyone or self.organizations or self.jobs)
@@ -96,7 +109,7 @@ def entries(
     new = and_(execution_log.c.id > above, execution_log.c.id <= up_to)
     wanted = or_(new, execution_log.c.id.in_(sorted(late))) if late else new
     place = func.row_number().over(partition_by=execution_log.c.organization_id, order_by=execution_log.c.id)
-    heard = select(execution_log, place.label("place")).where(wanted, _heard(audience)).subquery()
+    heard = select(execution_log, place.label("place")).where(wanted, _heard(connection, audience)).subquery()
     return connection.execute(_with_job(heard).where(heard.c.place <= most + 1).order_by(heard.c.id)).all()
 
 
@@ -107,7 +120,7 @@ def missed(connection: Connection, audience: Audience, position: Position, up_to
     heard = (
         select(execution_log)
         # In one range of the key, which bounds what is read, whatever a planner makes of so many.
-        .where(number.between(position.first_missing, up_to), unread, _heard(audience))
+        .where(number.between(position.first_missing, up_to), unread, _heard(connection, audience))
         .order_by(execution_log.c.id)
         .limit(most)
         .subquery()
@@ -115,14 +128,25 @@ def missed(connection: Connection, audience: Audience, position: Position, up_to
     return connection.execute(_with_job(heard).order_by(heard.c.id)).all()
 
 
-def _heard(audience: Audience) -> ColumnElement[bool]:
+def _heard(connection: Connection, audience: Audience) -> ColumnElement[bool]:
     if audience.everyone:
         return true()
-    # Another organization's job of the same id comes along, and finds no room.
-    return or_(
-        execution_log.c.organization_id.in_(sorted(audience.organizations)),
-        execution_log.c.job_id.in_(sorted(audience.job_ids)),
-    )
+    of_organizations = execution_log.c.organization_id.in_(sorted(audience.organizations))
+    if not audience.jobs:
+        return of_organizations
+    return or_(of_organizations, _is_watched(connection, execution_log.c.job_id, audience))
+
+
+def _is_watched(connection: Connection, column: Column[UUID], audience: Audience) -> ColumnElement[bool]:
+    """Whether it is the id of a job that is watched. Another organization's of the same id finds no room.
+
+    In one parameter: PostgreSQL takes no more than 65,535, and each takes its time. With IS TRUE the planner can't make
+    a join of it, which would begin with them.
+    """
+    ids = "value FROM json_each(:ids)"
+    if not is_sqlite(connection):
+        ids = "CAST(value AS uuid) FROM json_array_elements_text(CAST(:ids AS json))"
+    return text(f"({column} IN (SELECT {ids})) IS TRUE").bindparams(ids=audience.job_ids)  # type: ignore[return-value] # it is one
 
 
 def _with_job(heard: Any) -> Select[*tuple[Any, ...]]:
@@ -137,15 +161,24 @@ def running_progress(connection: Connection, audience: Audience, most: int) -> S
     """Progress of the attempts that run in the audience's organizations; at most so many rows."""
     if not audience.everyone and not audience.organizations:
         return []
-    its_own = and_(_OF_JOB, progress.c.attempt == jobs.c.attempt)
-    statement = select(progress).join_from(jobs, progress, its_own).where(jobs.c.status == fixed(JobStatus.RUNNING))
+    statement = _RUNNING
     if not audience.everyone:
         statement = statement.where(jobs.c.organization_id.in_(sorted(audience.organizations)))
-    return connection.execute(statement.limit(most).execution_options(**_ACROSS)).all()
+    return connection.execute(statement.limit(most)).all()
+
+
+def watched_progress(connection: Connection, audience: Audience) -> Sequence[AnyRow]:
+    """Progress of the audience's jobs that run.
+
+    Found among all that run, of which there are few: of the jobs that somebody has a page of open most ended long ago.
+    """
+    if not audience.jobs:
+        return []
+    return connection.execute(_RUNNING.where(_is_watched(connection, jobs.c.id, audience))).all()
 
 
 def progress_of(connection: Connection, keys: Iterable[tuple[str, UUID]]) -> Sequence[AnyRow]:
-    """Progress of these jobs, whether they run or not; `is_current`: of the attempt that runs."""
+    """Progress of these jobs, whether they run or not."""
     by_organization: dict[str, list[UUID]] = {}
     for organization, job_id in keys:
         by_organization.setdefault(organization, []).append(job_id)
@@ -153,11 +186,8 @@ def progress_of(connection: Connection, keys: Iterable[tuple[str, UUID]]) -> Seq
 
 
 def _progress_in(connection: Connection, organization: str, ids: Collection[UUID]) -> Sequence[AnyRow]:
-    runs = and_(jobs.c.status == fixed(JobStatus.RUNNING), progress.c.attempt == jobs.c.attempt)
-    statement = select(progress, runs.label("is_current")).join_from(jobs, progress, _OF_JOB)
-    return connection.execute(
-        statement.where(progress.c.organization_id == organization, progress.c.job_id.in_(sorted(ids)))
-    ).all()
+    its = and_(progress.c.organization_id == organization, progress.c.job_id.in_(sorted(ids)))
+    return connection.execute(select(progress).where(its)).all()
 
 
 def floors(connection: Connection, organizations: Collection[str]) -> dict[str, int]:
