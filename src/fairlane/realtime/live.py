@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
@@ -15,9 +15,9 @@ from fairlane.domain.haste import reading_within
 from fairlane.domain.permissions import Principal
 from fairlane.domain.tail import Position
 from fairlane.realtime.catching_up import catch_up
-from fairlane.realtime.events import Reset, Subscribed
+from fairlane.realtime.events import Subscribed
 from fairlane.realtime.feed import Feed, Look
-from fairlane.realtime.hub import Client, Hub, Message, Room
+from fairlane.realtime.hub import Client, Hub, Room
 from fairlane.realtime.membership import Membership
 from fairlane.realtime.telling import Telling
 from fairlane.registry.keyring import Keyring
@@ -252,9 +252,7 @@ class Live:
                 continue
             try:
                 # Not where this process alone was held up: what it then reads is as good as before.
-                if has_failed and now - answered > _OUTAGE:
-                    await self._begin_anew()
-                look = await self._look()
+                look = await self._look(is_anew=has_failed and now - answered > _OUTAGE)
             except StorageUnavailable:
                 has_failed = True
                 await asyncio.sleep(_RETRY)
@@ -273,19 +271,16 @@ class Live:
             pause = min(pause * _SLOWER, _IDLE) if is_quiet else _BUSY
             await self._pause(0.0 if look.has_more else pause)
 
-    async def _look(self) -> Look:
+    async def _look(self, *, is_anew: bool) -> Look:
+        """Tell what is new. `is_anew`: of what was missed nobody knows, so all rooms begin anew, once it answers."""
         async with self._looking:
+            if is_anew:
+                await self._start()
             look = await self._in_thread(self._feed.look, self.hub.audience())
+            look = replace(look, is_lost=look.is_lost or is_anew)
             await Telling(self.hub, self._feed.cursors, look).tell()
             self._position = look.position
         return look
-
-    async def _begin_anew(self) -> None:
-        async with self._looking:
-            await self._start()
-            cursor = self._feed.cursors.seal(self._position)
-            for room in list(self.hub.rooms):
-                self.hub.tell(Message(room, Reset(room=room.name, cursor=cursor)))
 
     async def _pause(self, seconds: float) -> None:
         """Until a hint, but not before a moment has passed."""
