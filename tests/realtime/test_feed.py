@@ -6,21 +6,22 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import Connection, create_engine, make_url, text
 
 from fairlane import Fairlane, JobContext, Settings, StorageUnavailable, Submission
-from fairlane.domain.events import DeadLetterAlert
+from fairlane.domain.events import AlertKind, DeadLetterAlert
 from fairlane.domain.tail import Position
 from fairlane.realtime.catching_up import catch_up
 from fairlane.realtime.feed import MOST_ENTRIES, Feed, Look
 from fairlane.realtime.hub import EVERYTHING, Client, Hub, Room, RoomKind
 from fairlane.realtime.telling import Telling
 from fairlane.runtime.cleanup import Cleanup
-from fairlane.store.row_security import Role
+from fairlane.store.row_security import EVERYONE, Role
 from fairlane.store.statements import feed as statements
 from fairlane.store.statements.feed import Audience
 from tests.realtime.watching import forge
@@ -29,6 +30,7 @@ from tests.store.as_owner import in_role
 ACME = Audience(frozenset({"acme"}))
 ROOM = Room(RoomKind.ORGANIZATION, "acme")
 Told = tuple[UUID, int]
+NOW = datetime(2026, 11, 26, tzinfo=UTC)
 
 
 def report(ctx: JobContext) -> None: ...
@@ -89,7 +91,7 @@ def test_a_row_is_told_as_soon_as_it_is_there(fl: Fairlane, feed: Feed):
     assert everything.position.gaps == ()
 
 
-@pytest.mark.parametrize("failing", ["entries", "running_progress", "watched_progress", "progress_of", "newest_alerts"])
+@pytest.mark.parametrize("failing", ["entries", "running_progress", "watched_progress", "progress_of", "alerts_after"])
 def test_a_look_that_fails_on_its_way_loses_nothing(
     fl: Fairlane, feed: Feed, monkeypatch: pytest.MonkeyPatch, failing: str
 ):
@@ -387,3 +389,50 @@ async def test_alerts_are_told_behind_the_reset_of_a_look_that_lost_something(fl
     look = replace(feed.look(hub.audience()), is_lost=True)
     await Telling(hub, feed.cursors, look).tell()
     assert [one.name for one in client.take(10)] == ["reset", "dead_letter_alert"]
+
+
+def read_alerts(feed: Feed) -> list[str]:
+    """Whose alerts a look finds."""
+    feed._known, feed._settled = replace(feed._known, asked=0.0), 0.0  # it is time for them
+    return [row.organization_id for row in feed.look(ACME).alerts]
+
+
+def add_alerts(connection: Connection, organization: str, times: int = 1) -> None:
+    row = {"organization_id": organization, "kind": AlertKind.DEAD_LETTERS, "size": 51, "bound": 50, "at": NOW}
+    for _ in range(times):
+        statements.add_alert(connection, row)
+
+
+def test_of_more_alerts_than_a_look_reads_the_others_are_left_to_the_next(
+    fl: Fairlane, feed: Feed, monkeypatch: pytest.MonkeyPatch
+):
+    fl.emit(DeadLetterAlert("acme", 51))
+    fl.database.write(lambda connection: add_alerts(connection, "other", 150), of="other")
+    assert read_alerts(feed) == ["acme", *["other"] * 150]
+    monkeypatch.setattr("fairlane.realtime.feed._MOST_ALERTS", 3)
+    fl.database.write(lambda connection: add_alerts(connection, "other", 4), of="other")
+    fl.emit(DeadLetterAlert("acme", 51))
+    assert [read_alerts(feed) for _ in range(3)] == [["other"] * 3, ["other", "acme"], []]
+
+
+def test_alerts_go_on_where_all_old_ones_were_forgotten(fl: Fairlane, feed: Feed):
+    fl.emit(DeadLetterAlert("other", 51))
+    assert read_alerts(feed) == ["other"]
+    fl.database.write(lambda c: statements.forget_alerts(c, NOW + timedelta(days=36_500)), of=EVERYONE)
+    fl.emit(DeadLetterAlert("acme", 51))
+    assert read_alerts(feed) == ["acme"]
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_an_alert_that_is_committed_late_is_told_and_one_that_never_is_waited_for_no_longer(
+    fl: Fairlane, feed: Feed, others: Any
+):
+    held, broken = others(), others()
+    for connection in (held, broken):
+        add_alerts(connection, "acme")
+    fl.emit(DeadLetterAlert("other", 51))
+    assert [read_alerts(feed) for _ in range(3)] == [["other"], [], []]
+    held.commit()
+    broken.rollback()
+    assert [read_alerts(feed) for _ in range(3)] == [["acme"], [], []]
+    assert feed._known.alerts.gaps == ()

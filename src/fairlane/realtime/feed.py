@@ -29,7 +29,7 @@ _TOO_FAR: Final = 100_000  # numbers behind the newest, where nobody catches up
 _MOST_GAPS: Final = 10_000
 _SETTLE: Final = 0.25  # seconds between two looks at who is writing
 _ALERTS: Final = 1.0  # seconds between two looks at alerts
-_MOST_ALERTS: Final = 100  # newest ones, of which some are new
+_MOST_ALERTS: Final = 1_000  # that a look reads
 
 Key = tuple[str, UUID]
 
@@ -70,8 +70,8 @@ class _Known:
     tail: Tail
     strangers: frozenset[str] = frozenset()  # who was writing already when it began
     seen: Mapping[Key, tuple[int, int]] = field(default_factory=dict)  # progress that was told
-    alerts: frozenset[int] = frozenset()  # the newest ones
-    asked: float = 0.0  # when it was asked for these
+    alerts: Tail = field(default_factory=lambda: Tail(0))
+    asked: float = 0.0  # when all alerts were read
 
 
 class Feed:
@@ -110,8 +110,8 @@ class Feed:
             self._cursors, self._vague = Cursors(key), Vague(key)
         tail = Tail(self._database.look(statements.newest, of=EVERYONE))
         strangers = self._database.look(statements.writers, of=EVERYONE)
-        alerts = self._database.look(lambda c: statements.newest_alerts(c, _MOST_ALERTS), of=EVERYONE)
-        self._known, self._is_lost = _Known(tail, strangers, alerts=frozenset(row.id for row in alerts)), False
+        alerts = Tail(self._database.look(statements.newest_alert, of=EVERYONE))
+        self._known, self._is_lost = _Known(tail, strangers, alerts=alerts), False
 
     def warm_up(self) -> None:
         """Ask whether those have ended who were writing when it began."""
@@ -132,12 +132,13 @@ class Feed:
 
     def _settle(self) -> None:
         """Close gaps that nobody can fill any more, and see whether somebody ended whose numbers nobody knows."""
-        now, tail = time.monotonic(), self._known.tail
-        if not (tail.gaps or self._known.strangers) or now - self._settled < _SETTLE:
+        now, known = time.monotonic(), self._known
+        if not (known.tail.gaps or known.alerts.gaps or known.strangers) or now - self._settled < _SETTLE:
             return
         self._settled = now
         writers = self._database.look(statements.writers, of=EVERYONE)
-        tail.settle(writers)
+        known.tail.settle(writers)
+        known.alerts.settle(writers)
         self._is_lost |= self._forget_strangers(writers)
 
     def _read(self, connection: Connection, audience: Audience) -> tuple[Look, _Known]:
@@ -213,7 +214,9 @@ class Feed:
         now, known = time.monotonic(), self._known
         if now - known.asked < _ALERTS:
             return (), known
-        rows = statements.newest_alerts(connection, _MOST_ALERTS)
-        # By what is known and not by the highest number: of two at once the lower may come later.
-        new = [row for row in rows if row.id not in known.alerts]
-        return new, replace(known, alerts=frozenset(row.id for row in rows), asked=now)
+        tail = known.alerts.copy()
+        rows = statements.alerts_after(connection, tail.position, _MOST_ALERTS)
+        late = [row.id for row in rows if row.id <= tail.high]
+        is_all = len(rows) < _MOST_ALERTS
+        tail.take(late, [(row.id, row.id) for row in rows[len(late) :]], is_all=is_all)
+        return rows, replace(known, alerts=tail, asked=now if is_all else known.asked)

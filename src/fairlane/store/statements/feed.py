@@ -20,13 +20,14 @@ from fairlane.store.dialects import fixed, given, insert, is_sqlite
 from fairlane.store.tables import AnyRow, alerts, execution_log, feed_floors, feed_keys, jobs, progress
 
 _ACROSS: Final = {"fairlane_across": "feed"}
-# Each transaction that has written to the log holds this lock to its end, and from before it draws its first number; it
-# is let go after its rows can be seen. Unlike snapshots, locks say which database they are of, and everybody may read
-# them. Prepared transactions have theirs, too.
+# Each transaction that has written to the log, or an alert, holds this lock to its end, and from before it draws its
+# first number; it is let go after its rows can be seen. Unlike snapshots, locks say which database they are of, and
+# everybody may read them. Prepared transactions have theirs, too.
 _WRITERS: Final = text("""
 SELECT DISTINCT virtualtransaction FROM pg_locks
-WHERE locktype = 'relation' AND relation = to_regclass('fairlane_execution_log') AND mode = 'RowExclusiveLock'
-  AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+WHERE locktype = 'relation' AND relation IN (to_regclass('fairlane_execution_log'), to_regclass('fairlane_alerts'))
+  AND mode = 'RowExclusiveLock' AND granted
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """)
 # What is there, as ranges: of many rows few are anybody's who listens.
 _FRESH: Final = text("""
@@ -73,7 +74,7 @@ def newest(connection: Connection) -> int:
 
 
 def writers(connection: Connection) -> frozenset[str]:
-    """The transactions of this database that may have drawn numbers of the log, and have not ended.
+    """The transactions of this database that may have drawn numbers of the log or of alerts, and have not ended.
 
     On SQLite none: one writes at a time, and numbers are drawn in the order of commits.
     """
@@ -232,13 +233,25 @@ def add_alert(connection: Connection, values: Mapping[str, Any]) -> None:
     connection.execute(alerts.insert(), dict(values))
 
 
-def newest_alerts(connection: Connection, limit: int) -> Sequence[AnyRow]:
-    """The alerts with the highest numbers, ascending."""
-    rows = connection.execute(select(alerts).order_by(alerts.c.id.desc()).limit(limit).execution_options(**_ACROSS))
-    return rows.all()[::-1]
+def newest_alert(connection: Connection) -> int:
+    """The highest number of an alert that is there; 0: none."""
+    return connection.scalar(select(func.max(alerts.c.id)).execution_options(**_ACROSS)) or 0
+
+
+def alerts_after(connection: Connection, position: Position, most: int) -> Sequence[AnyRow]:
+    """All organizations' alerts that a reader at the position has not read, ascending; at most so many."""
+    number = alerts.c.id
+    unread = or_(number > position.high, *(number.between(first, last) for first, last in position.gaps))
+    return connection.execute(
+        select(alerts).where(unread).order_by(number).limit(most).execution_options(**_ACROSS)
+    ).all()
 
 
 def forget_alerts(connection: Connection, before: datetime) -> int:
-    """Delete alerts from before this moment; returns how many."""
-    statement = alerts.delete().where(alerts.c.at < before)
+    """Delete alerts from before this moment but for the newest one; returns how many.
+
+    SQLite would give the number of the newest to another, which a reader that is behind it would not read.
+    """
+    newest = select(func.max(alerts.c.id)).scalar_subquery()
+    statement = alerts.delete().where(alerts.c.at < before, alerts.c.id < newest)
     return connection.execute(statement.execution_options(fairlane_across="clean-up")).rowcount
