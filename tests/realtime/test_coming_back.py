@@ -65,6 +65,7 @@ async def test_who_could_not_be_told_what_was_missed_is_not_told_what_came_meanw
 ):
     watcher = await connect(api)
     cursor = (await watcher.subscribe(organization="acme"))["cursor"]
+    await watcher.unsubscribe("org:acme")
     (client,) = api.app.state.web.live.hub.clients
     missed: list[Job] = []
 

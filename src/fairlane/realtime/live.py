@@ -155,6 +155,8 @@ class Live:
     async def enter(self, client: Client, opened: Opened, after: str | None) -> Entered:
         """Let a client into a room: told is all from what it knows on, and nothing before the answer.
 
+        Where that fails, who was there already stays, and is told what came meanwhile.
+
         Args:
             after: the cursor of what it knows; None: nothing.
 
@@ -169,7 +171,8 @@ class Live:
             raise JobNotFound("The connection is gone.")
         room = opened.room
         # Before it waits for anything: who loses the right meanwhile is taken out again, and then not let in below.
-        if room not in client.rooms:
+        was_there = room in client.rooms
+        if not was_there:
             self.hub.enter(client, room)
             client.hold(room)
         try:
@@ -185,7 +188,10 @@ class Live:
             if room not in client.rooms:
                 raise JobNotFound("Meanwhile it may no longer be seen.")
         except BaseException:
-            self.hub.leave(client, room)
+            if was_there and room in client.rooms:
+                client.release(room)
+            else:
+                self.hub.leave(client, room)
             raise
         cursor = cursors.seal(position) if missed is None else missed.cursor
         is_reset = after is not None and missed is None
