@@ -4,6 +4,8 @@ import threading
 import time
 from typing import Final, Self
 
+from starlette.types import ASGIApp, Receive, Scope, Send
+
 from fairlane import Fairlane, JobContext, Settings, WebSettings
 from fairlane.api import create_app
 from fairlane.cli.demo.command import BackgroundWorker
@@ -81,13 +83,28 @@ class Site:
         """Stop the worker for good."""
         self._worker.__exit__(RuntimeError, None, None)
 
-    def start_again(self) -> None:
-        """Serve again at the same address."""
-        self._server = self._serve(port=int(self.url.rpartition(":")[2]))
+    def start_again(self, *, websockets: bool = True) -> None:
+        """Serve again at the same address; without websockets, as behind a proxy that does not pass them on."""
+        self._server = self._serve(port=int(self.url.rpartition(":")[2]), websockets=websockets)
 
-    def _serve(self, port: int = 0) -> Server:
+    def _serve(self, port: int = 0, *, websockets: bool = True) -> Server:
         self.app = create_app(self.fl, WebSettings.model_validate(QUICK), dashboard=True)
+        if not websockets:
+            self.app.add_middleware(_WithoutWebsockets)
         return Server(self.app, port)
+
+
+class _WithoutWebsockets:
+    """ASGI: refuses them."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close"})
+        else:
+            await self._app(scope, receive, send)
 
 
 def _register(fl: Fairlane, gate: Gate) -> None:

@@ -59,6 +59,16 @@ def test_what_was_missed_while_the_server_was_away_is_caught_up_once_and_by_the_
     expect(page.get_by_label("Result")).to_contain_text('"pages": 10')
 
 
+def test_where_no_websockets_are_passed_on_it_is_live_by_polling(enter: Callable[..., Page], site: Site):
+    site.stop()
+    site.start_again(websockets=False)
+    page = enter("ana", "o/acme/jobs")
+    phase(page, "live")
+    job = site.submit("nobody.runs", delay=3600)
+    expect(page.get_by_title(job)).to_be_visible()
+    phase(page, "live")
+
+
 def test_ten_thousand_reports_of_progress_end_at_the_last(enter: Callable[..., Page], site: Site):
     page, heard = listening(enter, site, "ana", "o/acme")
     job = site.submit("report.count", parameters={"rows": 10_000})

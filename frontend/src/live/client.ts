@@ -136,6 +136,8 @@ export class LiveClient {
     const socket = io(BASE.origin, {
       path: new URL("api/v1/socket.io", BASE).pathname,
       transports: ["websocket", "polling"],
+      // Else a proxy that passes no websockets on would keep one from ever trying the second.
+      tryAllTransports: true,
       reconnectionDelay: 500,
       reconnectionDelayMax: 5_000,
       // A ticket is good once, so each connection gets its own.
