@@ -11,6 +11,7 @@ import pytest
 from fairlane import Fairlane, Settings
 from fairlane.api import create_app
 from fairlane.config import WebSettings
+from fairlane.realtime.live import _AGAIN, _STANDING, _each_second
 from tests.api.served import OPERATOR, QUICK, Api, Server, report
 from tests.realtime.watching import Watcher, eventually
 
@@ -183,6 +184,39 @@ async def test_a_look_whether_clients_may_stay_that_breaks_is_made_again(
     await eventually(lambda: broken and membership.credentials_checked)
     job = await asyncio.to_thread(api.fl.submit, "report", organization="acme")
     await watcher.until_status(job.id, "queued")
+
+
+async def test_the_next_look_does_not_wait_where_one_takes_as_long_as_lies_between_two():
+    ended: list[float] = []
+    waited: list[float] = []
+
+    async def check() -> None:
+        waited.extend(time.monotonic() - one for one in ended[-1:])
+        await asyncio.sleep(_AGAIN)
+        ended.append(time.monotonic())
+
+    looking = asyncio.create_task(_each_second(check, asyncio.Event()))
+    await eventually(lambda: waited)
+    looking.cancel()
+    assert waited[0] < _AGAIN / 2
+
+
+async def test_the_log_says_once_that_nobody_is_told_anything_for_want_of_answers(
+    api: Api, connect: Connect, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    live = api.app.state.web.live
+    watcher = await connect(api)
+    await watcher.subscribe(organization="acme")
+    await eventually(lambda: live._membership.is_fresh(time.monotonic()))
+    caplog.clear()
+    asked: list[float] = []
+    with monkeypatch.context() as patch:
+        patch.setattr("fairlane.realtime.live._STANDS", 0.05)
+        patch.setattr(live._membership, "is_fresh", asked.append)
+        await eventually(lambda: asked and asked[-1] - asked[0] > 0.5)
+    job = await asyncio.to_thread(api.fl.submit, "report", organization="acme")
+    await watcher.until_status(job.id, "queued")
+    assert [one.getMessage() for one in caplog.records].count(_STANDING) == 1
 
 
 async def test_clients_hear_a_heartbeat_only_while_they_are_told_what_happens(

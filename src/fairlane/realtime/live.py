@@ -35,10 +35,12 @@ _SLOWER: Final = 1.3
 _WARM: Final = 0.5  # seconds that a start waits for transactions from before it
 _RETRY: Final = 0.2  # seconds
 _OUTAGE: Final = 5.0  # seconds, after which the database may be another one: a standby that lacks the last rows
-_AGAIN: Final = 1.0  # seconds between two looks whether clients may still be where they are
+_AGAIN: Final = 1.0  # seconds from one look whether clients may still be where they are to the next
+_STANDS: Final = 2.0  # seconds without an answer to that, after which the log says so
 _BEAT: Final = 5.0  # seconds between two heartbeats of a client
 _PARTS: Final = 50  # of the clients, which have theirs one after the other: all at once would hold up what happens
 _LINGER: Final = 5.0  # seconds that it goes on without clients: a page that is loaded again comes back
+_STANDING: Final = "Nobody hears live what happens: to say who may watch takes too long; see what slows the database."
 
 
 class Doorkeeper(Protocol):
@@ -244,8 +246,8 @@ class Live:
         self._position = self._feed.position
 
     async def _follow(self) -> None:
-        pause, has_failed = _BUSY, False
-        heard = answered = time.monotonic()
+        pause, has_failed, has_warned = _BUSY, False, False
+        heard = answered = known = time.monotonic()
         beaten = _turn(answered)
         while True:
             now = time.monotonic()
@@ -254,8 +256,12 @@ class Live:
                 return
             if not self._membership.is_fresh(now):
                 # Whoever is in a room may have lost it meanwhile.
+                if now - known > _STANDS and not has_warned:
+                    has_warned = True
+                    _log.warning(_STANDING)
                 await asyncio.sleep(_SOONEST)
                 continue
+            known, has_warned = now, False
             try:
                 # Not where this process alone was held up: what it then reads is as good as before.
                 look = await self._look(is_anew=has_failed and now - answered > _OUTAGE)
@@ -293,10 +299,8 @@ class Live:
         await asyncio.sleep(min(seconds, _SOONEST))
         self._hint.clear()
         if seconds > _SOONEST:
-            try:
+            with suppress(TimeoutError):
                 await asyncio.wait_for(self._hint.wait(), seconds - _SOONEST)
-            except TimeoutError:
-                return
 
     async def _check_credentials(self) -> None:
         clients = list(self.hub.clients)
@@ -333,6 +337,7 @@ def _turn(now: float) -> int:
 async def _each_second(check: Callable[[], Coroutine[Any, Any, None]], sooner: asyncio.Event) -> None:
     while True:
         sooner.clear()
+        began = time.monotonic()
         # Without an answer nothing is told for long: see `Membership.is_fresh`.
         try:
             await check()
@@ -340,5 +345,6 @@ async def _each_second(check: Callable[[], Coroutine[Any, Any, None]], sooner: a
             pass
         except Exception:  # noqa: BLE001 - a mistake of ours, too, must leave nobody in silence
             _log.exception("Whether clients may still watch could not be looked up, and is again in a second.")
+        # An answer is as old as its question: where it takes a second, the next one must not wait for another.
         with suppress(TimeoutError):
-            await asyncio.wait_for(sooner.wait(), _AGAIN)
+            await asyncio.wait_for(sooner.wait(), max(0.0, began + _AGAIN - time.monotonic()))
