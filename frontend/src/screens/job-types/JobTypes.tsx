@@ -95,11 +95,7 @@ export function jobTypeColumns(
     },
     { head: "Failed", right: true, from: "sm", cell: (type) => <Failed of={of(type)} /> },
     { head: "Queue", from: "sm", cell: ({ options }) => options.queue },
-    {
-      head: "Attempts",
-      from: "md",
-      cell: ({ options }) => <span className="whitespace-nowrap">{attempts(options)}</span>,
-    },
+    { head: "Attempts", from: "md", cell: ({ options }) => <p className="min-w-28">{attempts(options)}</p> },
     { head: "Priority", from: "lg", cell: ({ options }) => options.priority },
     { head: "Runs", from: "lg", cell: ({ options }) => (options.isolation === "auto" ? "–" : options.isolation) },
     { head: "Limit", from: "sm", cell: (type) => <Limited {...toldLimits(type)} /> },

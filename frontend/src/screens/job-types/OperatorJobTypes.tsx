@@ -25,7 +25,7 @@ export function OperatorJobTypes() {
     placeholderData: (before) => before,
   });
   const columns: Column<JobType>[] = [
-    ...jobTypeColumns(({ name }) => <span className="truncate font-medium">{name}</span>, metrics.data),
+    ...jobTypeColumns(({ name }) => <span className="max-w-full font-medium break-words">{name}</span>, metrics.data),
     {
       head: "Actions",
       right: true,
