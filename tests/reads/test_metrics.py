@@ -287,8 +287,8 @@ def test_r15_a_queue_says_what_keeps_its_queued_jobs_from_starting(world: World,
     assert held(reads) == [
         ("default", ReasonCode.BREAKER_OPEN, ("report.pdf",), 1),
         ("gpu", ReasonCode.NO_WORKER_FOR_QUEUE, ("report.pdf",), 2),
-        ("mail", ReasonCode.NO_WORKER_FOR_JOB_TYPE, ("old",), 1),
         ("mail", ReasonCode.BREAKER_OPEN, ("report.pdf",), 1),
+        ("mail", ReasonCode.NO_WORKER_FOR_JOB_TYPE, ("old",), 1),
     ]
 
 

@@ -274,7 +274,7 @@ def queue_views(live: LiveJobs, held: Held, holds: Mapping[Lane, ReasonCode] | N
 
 
 def _holds_by_queue(live: LiveJobs, holds: Mapping[Lane, ReasonCode]) -> dict[str, tuple[QueueHold, ...]]:
-    """Of each queue, the largest first."""
+    """Of each queue, the largest first, and of those of one size by name."""
     queued, running = live.by_status[JobStatus.QUEUED], live.by_status[JobStatus.RUNNING]
     sizes: defaultdict[str, Counter[ReasonCode]] = defaultdict(Counter)
     types: defaultdict[tuple[str, ReasonCode], set[str]] = defaultdict(set)
@@ -285,7 +285,10 @@ def _holds_by_queue(live: LiveJobs, holds: Mapping[Lane, ReasonCode]) -> dict[st
             sizes[lane.queue][code] += size
             types[lane.queue, code].add(lane.job_type)
     return {
-        queue: tuple(QueueHold(code, tuple(sorted(types[queue, code])), size) for code, size in found.most_common())
+        queue: tuple(
+            QueueHold(code, tuple(sorted(types[queue, code])), size)
+            for code, size in sorted(found.items(), key=lambda one: (-one[1], one[0]))
+        )
         for queue, found in sizes.items()
     }
 
