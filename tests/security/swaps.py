@@ -64,7 +64,7 @@ def _filtered(verb: BulkVerb, name: str) -> Callable[[str], Any]:
 def _bulk_swaps() -> Iterator[tuple[str, Swap]]:
     """Each verb by each filter, and before it how many it would be."""
     for verb in BulkVerb:
-        for name in ("user", "text", "queue", "label"):
+        for name in ("user", "text", "queue", "label", "fingerprint"):
             filtered = _filtered(verb, name)
             yield f"the {name} of what to {verb}", Swap(name, post("bulk-actions", filtered))
             yield f"the {name} of what one could {verb}", Swap(name, post("bulk-actions/count", filtered))
