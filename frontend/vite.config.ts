@@ -21,7 +21,12 @@ export default defineConfig({
       output: {
         codeSplitting: {
           includeDependenciesRecursively: false,
-          groups: [{ name: "shared", test: /src.(shell.JobLink|screens.(overview.Slowest|queues.HeldBack))/ }],
+          groups: [
+            {
+              name: "shared",
+              test: /src.(shell.JobLink|screens.(overview.Slowest|queues.(HeldBack|PausedBy|holds)|workers.(Stranded|missing)))/,
+            },
+          ],
         },
       },
     },
