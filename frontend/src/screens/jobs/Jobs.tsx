@@ -1,6 +1,6 @@
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { useNavigate, useSearch } from "@tanstack/react-router";
-import { useState } from "react";
+import { useEffect, useRef, useState } from "react";
 import { jobsQuery, type ListedJob } from "../../api/queries";
 import { useRefetch } from "../../live/hooks";
 import { useMay, useOrganization } from "../../shell/access";
@@ -59,6 +59,15 @@ export function Jobs() {
     if (isThere) steady.hold();
     else if (chosen.size === 0) steady.release();
   };
+  const area = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    // A button that is gone once it was clicked is never left, so it is looked where the pointer goes then.
+    const look = ({ target }: PointerEvent) => {
+      if (isPointedAt && !(target instanceof Node && area.current?.contains(target))) point(false);
+    };
+    document.addEventListener("pointermove", look);
+    return () => document.removeEventListener("pointermove", look);
+  });
   const go = (next: JobsSearch, replace = false) => void navigate({ search: next, replace });
   const open = (job: ListedJob) =>
     void navigate({ to: "/o/$organization/jobs/$job", params: { organization, job: job.id } });
@@ -91,7 +100,7 @@ export function Jobs() {
             onBegun={(action) => setBegun((before) => [...before, action])}
           />
         )}
-        <div onPointerMove={() => point(true)} onPointerLeave={() => point(false)}>
+        <div ref={area} onPointerMove={() => point(true)} onPointerLeave={() => point(false)}>
           <div className="sticky top-1 z-10 flex h-0 items-start justify-end pr-3 sm:justify-center">
             {/* Hidden and not gone: of what is removed below the pointer nobody is told that it was left. */}
             <Button small className={cx("shadow", steady.waiting === 0 && "invisible")} onClick={steady.renew}>
