@@ -86,7 +86,7 @@ def test_the_overview_says_why_jobs_wait_and_leads_there(enter: Callable[..., Pa
     site.fl.database.write(lambda connection: breakers.open_one(connection, breaker), of="globex")
     page.reload()
     told = page.get_by_role("status")
-    expect(told.filter(has_text="no worker of that queue has the type's handler")).to_be_visible()
+    expect(told.filter(has_text="No worker of queue")).to_be_visible()
     expect(told.filter(has_text="Nothing of report.fail of globex starts")).to_be_visible()
     told.filter(has_text="Nothing starts from parked").get_by_role("link", name="Queues").click()
     expect(page).to_have_url(re.compile("operator/queues"))

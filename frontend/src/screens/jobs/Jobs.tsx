@@ -61,9 +61,10 @@ export function Jobs() {
   };
   const area = useRef<HTMLDivElement>(null);
   useEffect(() => {
-    // A button that is gone once it was clicked is never left, so it is looked where the pointer goes then.
+    // Looked for everywhere: what is gone once it was clicked, above the rows or among them, is never left.
     const look = ({ target }: PointerEvent) => {
-      if (isPointedAt && !(target instanceof Node && area.current?.contains(target))) point(false);
+      const isThere = target instanceof Element && !!area.current?.contains(target) && target.closest("tbody") !== null;
+      if (isThere !== isPointedAt) point(isThere);
     };
     document.addEventListener("pointermove", look);
     return () => document.removeEventListener("pointermove", look);
@@ -100,7 +101,7 @@ export function Jobs() {
             onBegun={(action) => setBegun((before) => [...before, action])}
           />
         )}
-        <div ref={area} onPointerMove={() => point(true)} onPointerLeave={() => point(false)}>
+        <div ref={area} onPointerLeave={() => point(false)}>
           <div className="sticky top-1 z-10 flex h-0 items-start justify-end pr-3 sm:justify-center">
             {/* Hidden and not gone: of what is removed below the pointer nobody is told that it was left. */}
             <Button small className={cx("shadow", steady.waiting === 0 && "invisible")} onClick={steady.renew}>
