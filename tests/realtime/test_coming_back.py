@@ -11,7 +11,7 @@ import httpx
 import pytest
 from sqlalchemy import Connection, create_engine, make_url, text
 
-from fairlane import Job, StorageUnavailable, Submission
+from fairlane import Job, Submission
 from fairlane.domain.events import DeadLetterAlert, QueueLimitWarning
 from fairlane.realtime.catching_up import catch_up
 from fairlane.realtime.events import Heartbeat
@@ -19,7 +19,7 @@ from fairlane.realtime.feed import Feed, Look
 from fairlane.realtime.live import Entered, Live
 from fairlane.store.statements import feed as statements
 from tests.api.served import OPERATOR, Api
-from tests.realtime.watching import PATIENCE, Watcher, eventually
+from tests.realtime.watching import PATIENCE, Watcher, broken, eventually
 from tests.store.test_haste import FOR_EVER
 
 Connect = Callable[..., Awaitable[Watcher]]
@@ -69,14 +69,11 @@ async def test_who_could_not_be_told_what_was_missed_is_not_told_what_came_meanw
     (client,) = api.app.state.web.live.hub.clients
     missed: list[Job] = []
 
-    def fail(*_: object) -> None:
+    def happen() -> None:
         missed.append(api.fl.submit("report", organization="acme"))
-        while not any(client._held.values()):
-            time.sleep(0.01)
-        raise StorageUnavailable("The connection broke.")
 
     with monkeypatch.context() as patch:
-        patch.setattr("fairlane.realtime.live.catch_up", fail)
+        patch.setattr("fairlane.realtime.live.catch_up", broken(happen, lambda: any(client._held.values())))
         assert (await watcher.subscribe(organization="acme", after=cursor))["error"]["status"] == 503
     assert (await watcher.subscribe(organization="acme", after=cursor))["reset"] is False
     new = await asyncio.to_thread(api.fl.submit, "report", organization="acme")

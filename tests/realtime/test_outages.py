@@ -1,8 +1,8 @@
 """What those who watch are told where the database answers some of what it is asked, and not all."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,7 +10,7 @@ import pytest
 from fairlane import Job, StorageUnavailable
 from fairlane.realtime.feed import Feed
 from tests.api.served import Api
-from tests.realtime.watching import Watcher, eventually
+from tests.realtime.watching import Watcher, broken, eventually
 
 Connect = Callable[..., Awaitable[Watcher]]
 
@@ -47,14 +47,11 @@ async def test_who_subscribes_again_in_vain_stays_in_the_room_and_misses_nothing
     (client,) = api.app.state.web.live.hub.clients
     jobs: list[Job] = []
 
-    def fail(*_: object) -> None:
+    def happen() -> None:
         jobs.append(api.fl.submit("report", organization="acme"))
-        while not any(client._held.values()):
-            time.sleep(0.01)
-        raise StorageUnavailable("The connection broke.")
 
     with monkeypatch.context() as patch:
-        patch.setattr("fairlane.realtime.live.catch_up", fail)
+        patch.setattr("fairlane.realtime.live.catch_up", broken(happen, lambda: any(client._held.values())))
         assert (await watcher.subscribe(organization="acme", after=cursor))["error"]["status"] == 503
     jobs.append(await asyncio.to_thread(api.fl.submit, "report", organization="acme"))
     await watcher.until_status(jobs[-1].id, "queued")
@@ -73,14 +70,9 @@ async def test_who_subscribes_again_while_they_lose_the_room_hears_so_and_nothin
     cursors = [(await watcher.subscribe(organization=one))["cursor"] for one in ("acme", "other")]
     (client,) = api.app.state.web.live.hub.clients
 
-    def fail(*_: object) -> None:
-        api.fl.members.remove("acme", "both")
-        while len(client.rooms) > 1:
-            time.sleep(0.01)
-        raise StorageUnavailable("The connection broke.")
-
+    leave = partial(api.fl.members.remove, "acme", "both")
     with monkeypatch.context() as patch:
-        patch.setattr("fairlane.realtime.live.catch_up", fail)
+        patch.setattr("fairlane.realtime.live.catch_up", broken(leave, lambda: len(client.rooms) == 1))
         assert (await watcher.subscribe(organization="acme", after=cursors[0]))["error"]["status"] == 503
     jobs = [await asyncio.to_thread(api.fl.submit, "report", organization=one) for one in ("acme", "other")]
     await watcher.until_status(jobs[1].id, "queued")

@@ -10,7 +10,7 @@ import httpx
 import socketio
 from sqlalchemy import Connection, insert
 
-from fairlane import Fairlane
+from fairlane import Fairlane, StorageUnavailable
 from fairlane.realtime.events import EVENTS, Heartbeat, JobProgress, Reset
 from fairlane.realtime.hub import Hub, Message
 from fairlane.store.tables import execution_log
@@ -145,6 +145,20 @@ async def eventually(is_so: Callable[[], object]) -> None:
             return
         await asyncio.sleep(0.01)
     raise AssertionError("it never was so")
+
+
+def broken(happens: Callable[[], object], is_heard: Callable[[], object]) -> Callable[..., None]:
+    """A question in a thread, whose connection breaks once the event loop has heard of what happens meanwhile."""
+
+    def fail(*_: object) -> None:
+        happens()
+        until = time.monotonic() + PATIENCE
+        while not is_heard():
+            assert time.monotonic() < until, "nobody has heard of it"
+            time.sleep(0.01)
+        raise StorageUnavailable("The connection broke.")
+
+    return fail
 
 
 def tell_much(hub: Hub) -> None:
