@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from typing import Any
 
 import pytest
@@ -230,9 +230,9 @@ async def test_clients_hear_a_heartbeat_only_while_they_are_told_what_happens(
     beat, seen = live.hub.beat, Counter[str]()
     beats: list[int] = []
 
-    def count() -> None:
+    def count(parts: Collection[int], *, of: int) -> None:
         seen["beats"] += 1
-        beat()
+        beat(parts, of=of)
 
     def stale(_now: float) -> bool:
         beats.append(seen["beats"])
