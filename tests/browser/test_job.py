@@ -47,7 +47,11 @@ def test_a_dead_letter_shows_its_causes_and_runs_again_with_other_parameters(ent
     cause.click()
     expect(page.get_by_label("Traceback").nth(1)).to_contain_text("KeyError")
 
-    page.get_by_role("button", name="Edit and retry").click()
+    edit = page.get_by_role("button", name="Edit and retry")
+    edit.click()
+    page.get_by_role("dialog").get_by_role("button", name="Close").click()
+    expect(edit).to_be_focused()
+    edit.press("Enter")
     box = page.get_by_role("dialog").get_by_label("Parameters")
     expect(box).to_have_value('{\n  "text": "no such table"\n}')
     box.fill("{")

@@ -1,14 +1,23 @@
 import { type MouseEvent, type PointerEvent, useEffect, useRef } from "react";
 
 /**
- * What makes a <dialog> a modal one while `open`. The browser keeps the focus in it, and puts it back. Escape closes it,
- * and a click beside it; one that `stays` is closed by nothing but its buttons.
+ * What makes a <dialog> a modal one while `open`. The browser keeps the focus in it; then it is where it was before, or
+ * where that is gone, in the page. Escape closes it, and a click beside it; one that `stays` is closed by nothing but
+ * its buttons.
  */
 export function useModal(open: boolean, onClose: () => void, stays = false) {
   const ref = useRef<HTMLDialogElement>(null);
   const isPressedBeside = useRef(false);
   useEffect(() => {
-    if (open && ref.current && !ref.current.open) ref.current.showModal();
+    if (!open) return;
+    const before = document.activeElement;
+    if (ref.current && !ref.current.open) ref.current.showModal();
+    // A browser puts the focus back when a dialog closes, but not when it is taken out of the page.
+    return () => {
+      if (document.activeElement !== document.body) return;
+      const place = before instanceof HTMLElement && before.isConnected ? before : document.querySelector("main");
+      place?.focus();
+    };
   }, [open]);
   return {
     ref,
