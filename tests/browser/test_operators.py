@@ -52,6 +52,8 @@ def test_nobody_is_a_crowd_whose_jobs_are_held_while_no_slot_is_taken(enter: Cal
     rows = page.get_by_role("table", name="Organizations by what they used").locator("tbody tr")
     expect(rows.filter(has_text="acme")).to_contain_text("+ 9 held back")
     expect(page.get_by_role("img", name=re.compile("Shares of the workers' time"))).to_be_visible()
+    page.get_by_text("10 jobs are held back").get_by_role("link", name="overview").click()
+    expect(page).to_have_url(re.compile("operator/overview"))
 
 
 def test_dead_letters_of_all_lead_to_each_organizations_own(enter: Callable[..., Page], site: Site):

@@ -62,12 +62,24 @@ function View({ shares }: { shares: Shares }) {
   );
 }
 
-function Neighbour({ shares: { neighbour, waiting } }: { shares: Shares }) {
+function Neighbour({ shares: { neighbour, waiting, shares, rest } }: { shares: Shares }) {
   if (!neighbour && waiting)
     return (
       <p role="status" className="rounded-lg border border-line bg-surface px-4 py-3 text-sm">
         No single organization has most of what runs. {plural(waiting.organizations, "organization")}{" "}
         {waiting.organizations === 1 ? "waits" : "wait"} for slots, for up to {duration(waiting.seconds)}.
+      </p>
+    );
+  const held = sum([...shares, ...(rest ? [rest] : [])].map(({ now }) => now.held));
+  if (!neighbour && held > 0)
+    return (
+      <p className="rounded-lg border border-line bg-surface px-4 py-3 text-sm">
+        Nobody waits behind a crowd of somebody else's, but {plural(held, "job")} {held === 1 ? "is" : "are"} held back:
+        the{" "}
+        <Link to="/operator/overview" className="underline">
+          overview
+        </Link>{" "}
+        says by what.
       </p>
     );
   if (!neighbour)
