@@ -162,7 +162,7 @@ def test_a_job_type_that_rests_says_why_and_until_when(enter: Callable[..., Page
     page = enter("vic", "o/acme/job-types")
     told = page.get_by_role("status").filter(has_text="Nothing of report.fail starts")
     expect(told).to_contain_text("One job is tried in 1")
-    told.get_by_role("link", name="What failed").click()
+    told.get_by_role("link", name="What failed or waits").click()
     expect(page.get_by_role("table", name="Jobs").locator("tbody tr")).to_have_count(2)
 
 

@@ -64,7 +64,7 @@ export function Resting({ organization, breakers = [] }: { organization: string;
 /** One of which nothing starts, as too much of it failed. */
 function One({ organization, breaker }: { organization: string; breaker: Breaker }) {
   const { job_type, until, trial } = breaker;
-  // What failed waits for a retry, or can't be saved by one; no attempt of what waits behind it has begun, so it is newer.
+  // What failed waits for a retry, or can't be saved by one. It is mostly older than what waits behind it.
   const failed: JobsSearch = { job_type, status: ["queued", "dead_letter"], order: "oldest" };
   return (
     <p role="status" className={BANNER}>
@@ -82,7 +82,7 @@ function One({ organization, breaker }: { organization: string; breaker: Breaker
         </>
       )}{" "}
       <Link to="/o/$organization/jobs" params={{ organization }} search={failed} className="underline">
-        What failed
+        What failed or waits
       </Link>
     </p>
   );
