@@ -63,6 +63,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.import_plugin("tests.store.as_owner")
     config.pluginmanager.import_plugin("tests.control.cheap_passwords")
     config.pluginmanager.import_plugin("tests.control.settled_keys")
+    config.pluginmanager.import_plugin("tests.by_turns")
     if os.environ.get("FAIRLANE_TEST_FAULTS"):
         config.pluginmanager.import_plugin("tests.faults.plugin")
     # Some 150 processes of the tests import Fairlane, which takes twice as long where no bytecode may be kept.

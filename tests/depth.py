@@ -9,6 +9,7 @@ from typing import Final
 
 _DEPTHS: Final = ("short", "long", "whole")
 _DEPTH: Final = _DEPTHS.index(os.environ.get("FAIRLANE_TEST_DEPTH", "short"))
+IS_SHORT: Final = _DEPTH == 0
 
 
 def far(short: int, long: int, whole: int) -> int:

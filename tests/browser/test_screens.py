@@ -9,11 +9,11 @@ from typing import Final, Literal
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests import depth
 from tests.browser.conftest import AXE, PICTURES
 from tests.browser.site import Site
 from tests.needs import unable
 
-WIDTHS: Final = {1280: 800, 390: 844}
 PARTS: Final = 2  # side by side, where there are several workers of tests
 # The rules of WCAG 2.2, level AA, and what axe holds for good practice beside them. One of the rules is off by default.
 AXE_RUN: Final = "() => axe.run(document, { resultTypes: ['violations'], rules: { 'target-size': { enabled: true } } })"
@@ -21,7 +21,14 @@ AXE_RUN: Final = "() => axe.run(document, { resultTypes: ['violations'], rules: 
 AXE_RUN_COLOURS: Final = (
     "() => axe.run(document, { resultTypes: ['violations'], runOnly: ['color-contrast', 'link-in-text-block'] })"
 )
-SCHEMES: Final[tuple[tuple[Literal["light", "dark"], str], ...]] = (("light", AXE_RUN), ("dark", AXE_RUN_COLOURS))
+# Of these a short run sees the first two: both widths and both schemes, each by all rules.
+WAYS: Final[tuple[tuple[int, int, Literal["light", "dark"], str], ...]] = (
+    (1280, 800, "light", AXE_RUN),
+    (390, 844, "dark", AXE_RUN),
+    (390, 844, "light", AXE_RUN_COLOURS),
+    (1280, 800, "dark", AXE_RUN_COLOURS),
+)
+WAYS_SEEN: Final = depth.far(2, 4, 4)
 
 
 @pytest.fixture
@@ -94,19 +101,18 @@ def settled(page: Page, name: str) -> None:
 
 
 def seen_in_all_ways(enter: Callable[..., Page], name: str, user: str | None, path: str) -> list[str]:
-    """What is wrong with a screen, light and dark, wide and narrow; the pictures of it are kept."""
+    """What is wrong with a screen in the first of `WAYS`; the pictures of it are kept."""
     PICTURES.mkdir(parents=True, exist_ok=True)
     found: list[str] = []
     page = enter(user, path, color_scheme="light")
     settled(page, name)
-    for width, height in WIDTHS.items():
+    for width, height, scheme, rules in WAYS[:WAYS_SEEN]:
         page.set_viewport_size({"width": width, "height": height})
-        for scheme, rules in SCHEMES:
-            page.emulate_media(color_scheme=scheme)
-            way = f"{name}-{width}-{scheme}"
-            page.screenshot(path=PICTURES / f"{way}.png", full_page=True)
-            found += [f"{way}: {one}" for one in barriers(page, rules)]
-        found += [f"{name}-{width} is {over} px wider than the screen" for over in [overflow(page)] if over > 0]
+        page.emulate_media(color_scheme=scheme)
+        way = f"{name}-{width}-{scheme}"
+        page.screenshot(path=PICTURES / f"{way}.png", full_page=True)
+        found += [f"{way}: {one}" for one in barriers(page, rules)]
+        found += [f"{way} is {over} px wider than the screen" for over in [overflow(page)] if over > 0]
     page.context.close()
     return found
 
