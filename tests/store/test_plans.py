@@ -115,6 +115,16 @@ PROGRESS = """
 INSERT INTO fairlane_progress (organization_id, job_id, attempt, sequence, percent, at)
 SELECT organization_id, id, attempt, 1, 50, created_at FROM fairlane_jobs WHERE status IN ('running', 'completed')
 """
+# Five thousand run, and many that ended have kept their progress.
+BUSY = """
+INSERT INTO fairlane_jobs
+  (organization_id, id, queue, job_type, status, ready, priority, run_at, parameters, labels, attempt, retry_count,
+   rescue_count, on_parent_failure, unmet_parents, log_sequence, worker_id, lease_token, created_at)
+SELECT 'small1', id, 'default', 'type1', status, false, 2, now(), '{}', '{}', 1, 0, 0, 'dead_letter', 0, 1,
+  CASE status WHEN 'running' THEN id END, CASE status WHEN 'running' THEN id END, now()
+FROM (SELECT lpad(to_hex(n), 32, '0')::uuid AS id, CASE WHEN n <= 5000 THEN 'running' ELSE 'completed' END AS status
+      FROM generate_series(1, 60000) AS n) AS its
+"""
 # A few files to be deleted, many that are being stored.
 FILES = """
 INSERT INTO fairlane_doomed_files (organization_id, id, path, job_id, lease_token, since, due_at)
@@ -653,6 +663,23 @@ def test_those_of_many_watched_jobs_that_run_are_found_among_what_runs(filled: D
     (plan,) = plans(filled, CASES["watched jobs that run"].work, generic=generic)
 
     assert re.search(r"fairlane_jobs_(running|status)", plan), "thousands that are watched must not be looked up"
+
+
+def test_progress_of_what_runs_is_looked_up_however_much_runs(postgres_url: str) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        for statement in (BUSY, PROGRESS, "VACUUM (FREEZE, ANALYZE)"):
+            connection.execute(statement)
+    database = Database(postgres_url)
+    watched, heard = Audience(jobs=frozenset({("small1", UUID(int=7))})), Audience(frozenset({"small1"}))
+
+    def look(connection: Connection) -> None:
+        assert len(feed.watched_progress(connection, watched)) == 1
+        assert len(feed.running_progress(connection, heard, 10_000)) == 5_000
+
+    found = [plan for generic in (False, True) for plan in plans(database, look, generic=generic)]
+    database.close()
+    for plan in found:
+        assert "Index Scan using fairlane_progress_pk" in plan
 
 
 def test_clean_up_reads_a_shelf_from_where_it_is(filled: Database) -> None:

@@ -12,7 +12,20 @@ from secrets import token_hex
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Column, ColumnElement, Connection, Select, and_, case, func, or_, select, text, true
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    case,
+    func,
+    literal_column,
+    or_,
+    select,
+    text,
+    true,
+)
 
 from fairlane.domain.statuses import JobStatus
 from fairlane.domain.tail import Position, Range
@@ -40,12 +53,6 @@ _OF_ATTEMPT: Final = and_(
     progress.c.organization_id == jobs.c.organization_id,
     progress.c.job_id == jobs.c.id,
     progress.c.attempt == jobs.c.attempt,
-)
-_RUNNING: Final = (
-    select(progress)
-    .join_from(jobs, progress, _OF_ATTEMPT)
-    .where(jobs.c.status == fixed(JobStatus.RUNNING))
-    .execution_options(**_ACROSS)
 )
 
 
@@ -162,7 +169,7 @@ def running_progress(connection: Connection, audience: Audience, most: int) -> S
     """Progress of the attempts that run in the audience's organizations; at most so many rows."""
     if not audience.everyone and not audience.organizations:
         return []
-    statement = _RUNNING
+    statement = _of_running(connection)
     if not audience.everyone:
         statement = statement.where(jobs.c.organization_id.in_(sorted(audience.organizations)))
     return connection.execute(statement.limit(most)).all()
@@ -175,7 +182,19 @@ def watched_progress(connection: Connection, audience: Audience) -> Sequence[Any
     """
     if not audience.jobs:
         return []
-    return connection.execute(_RUNNING.where(_is_watched(connection, jobs.c.id, audience))).all()
+    return connection.execute(_of_running(connection).where(_is_watched(connection, jobs.c.id, audience))).all()
+
+
+def _of_running(connection: Connection) -> Select[*tuple[Any, ...]]:
+    """Progress of the attempts that run: each is looked up, as jobs that ended long ago have theirs, too."""
+    its = select(progress).where(_OF_ATTEMPT)
+    if is_sqlite(connection):
+        found: Select[*tuple[Any, ...]] = its
+    else:
+        # With OFFSET PostgreSQL can't make one join of it: from 2,000 that run, it read the whole table of progress.
+        each = its.offset(literal_column("0")).lateral()
+        found = select(each).select_from(jobs.join(each, true()))
+    return found.where(jobs.c.status == fixed(JobStatus.RUNNING)).execution_options(**_ACROSS)
 
 
 def progress_of(connection: Connection, keys: Iterable[tuple[str, UUID]]) -> Sequence[AnyRow]:
