@@ -9,7 +9,17 @@ import pytest
 from fairlane import JobStatus, RateLimited
 from fairlane.domain.permissions import Principal
 from fairlane.realtime.events import Event, JobProgress, JobStatusChanged, Reset
-from fairlane.realtime.hub import MOST_JOBS, MOST_OF_USER, MOST_WAITING, Client, Hub, Message, Room, RoomKind
+from fairlane.realtime.hub import (
+    MOST_JOBS,
+    MOST_JOBS_OF_USER,
+    MOST_OF_USER,
+    MOST_WAITING,
+    Client,
+    Hub,
+    Message,
+    Room,
+    RoomKind,
+)
 
 ACME, OTHER = (Room(RoomKind.ORGANIZATION, one) for one in ("acme", "other"))
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
@@ -218,13 +228,38 @@ def test_by_tokens_of_one_organization_nobody_uses_up_what_a_user_may_have_elsew
     client(hub)
 
 
+def some_job(organization: str = "acme") -> Room:
+    return Room(RoomKind.JOB, organization, uuid4())
+
+
 def test_of_an_organization_so_many_jobs_are_watched_and_no_more(hub: Hub):
-    one, watched = client(hub), [Room(RoomKind.JOB, "acme", uuid4()) for _ in range(MOST_JOBS)]
-    for room in watched:
-        hub.enter(one, room)
+    watchers = [client(hub, user=f"user{n}") for n in range(MOST_JOBS // MOST_JOBS_OF_USER)]
+    watched = [some_job() for _ in range(MOST_JOBS)]
+    for number, room in enumerate(watched):
+        hub.enter(watchers[number % len(watchers)], room)
+    late = client(hub, user="late")
     with pytest.raises(RateLimited, match="watch the organization"):
-        hub.enter(one, Room(RoomKind.JOB, "acme", uuid4()))
-    for room in (watched[0], ACME, Room(RoomKind.JOB, "other", JOB)):
-        client(hub, room)
-    hub.leave(one, watched[1])
-    hub.enter(one, Room(RoomKind.JOB, "acme", uuid4()))
+        hub.enter(late, some_job())
+    for room in (watched[0], ACME, some_job("other")):
+        hub.enter(late, room)
+    hub.remove(watchers[1])
+    hub.enter(late, some_job())
+
+
+def test_one_user_leaves_rooms_of_jobs_to_others(hub: Hub):
+    one, other, room = client(hub), client(hub), some_job()
+    for number in range(MOST_JOBS_OF_USER - 1):
+        hub.enter((one, other)[number % 2], some_job())
+    for _ in range(2):
+        hub.enter(one, room)
+    for refused in (room, some_job()):
+        with pytest.raises(RateLimited, match="A user may watch 200 jobs"):
+            hub.enter(other, refused)
+    for let_in in (ACME, some_job("other")):
+        hub.enter(other, let_in)
+    hub.enter(client(hub, user="ben"), some_job())
+    for _ in range(2):
+        hub.leave(one, room)
+    hub.enter(other, some_job())
+    with pytest.raises(RateLimited):
+        hub.enter(other, some_job())

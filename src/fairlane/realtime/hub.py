@@ -19,6 +19,7 @@ from fairlane.store.statements.feed import Audience
 MOST_WAITING: Final = 1_000
 MOST_ROOMS: Final = 100  # of a client
 MOST_JOBS: Final = 1_000  # rooms of jobs of one organization on a node: each look goes through all of them
+MOST_JOBS_OF_USER: Final = 200  # of these that one user is in, by all of their clients
 MOST_OF_USER: Final = 100  # clients of one user on a node, and of a user's tokens of one organization
 STALLED: Final = 10.0  # seconds without taking anything, though something waits
 _WAIT: Final = 10.0  # seconds
@@ -170,6 +171,8 @@ class Hub:
 
     def __init__(self) -> None:
         self._rooms: dict[Room, dict[Client, None]] = {}
+        # How many rooms of jobs there are of an organization (None), and how often each of its watchers is in one.
+        self._jobs: Counter[tuple[str, tuple[str | None, str] | None]] = Counter()
         self._audience: Audience | None = None
         self.clients: dict[Client, int] = {}  # numbered as they come
         self._numbers = count()
@@ -214,26 +217,45 @@ class Hub:
         """Let a client into a room; whether it may has been checked.
 
         Raises:
-            RateLimited: so many rooms of jobs there are of the organization already.
+            RateLimited: the user is in so many rooms of the organization's jobs already, or there are so many of them.
         """
-        is_new_job = room.kind is RoomKind.JOB and room not in self
-        if is_new_job and sum(one.job_id is not None for one in self.rooms_of(room.organization)) >= MOST_JOBS:
-            raise RateLimited(
-                f"{MOST_JOBS:,} jobs of the organization are watched here already; leave the rooms of some, or watch "
-                "the organization, whose room tells of all its jobs.",
-                retry_after=_WAIT,
-            )
+        if room.kind is RoomKind.JOB and client not in self._rooms.get(room, ()):
+            self._refuse_one_more(client, room)
+            self._count(client, room, 1)
         client.rooms.add(room)
         self._rooms.setdefault(room, {})[client] = None
         self._audience = None
+
+    def _refuse_one_more(self, client: Client, room: Room) -> None:
+        if self._jobs[room.organization, _whose(client)] >= MOST_JOBS_OF_USER:
+            told = f"A user may watch {MOST_JOBS_OF_USER} jobs of an organization at once"
+        elif room not in self and self._jobs[room.organization, None] >= MOST_JOBS:
+            told = f"{MOST_JOBS:,} jobs of the organization are watched here already"
+        else:
+            return
+        raise RateLimited(
+            f"{told}; leave the rooms of some, or watch the organization, whose room tells of all its jobs.",
+            retry_after=_WAIT,
+        )
+
+    def _count(self, client: Client, room: Room, one: int) -> None:
+        """Note that a client comes (1) or goes (-1), before it is in the room or after it was."""
+        keys = [(room.organization, _whose(client)), *([(room.organization, None)] if room not in self else [])]
+        for key in keys:
+            self._jobs[key] += one
+            if not self._jobs[key]:
+                del self._jobs[key]
 
     def leave(self, client: Client, room: Room) -> None:
         """Take a client out of a room."""
         client.leave(room)
         members = self._rooms.get(room, {})
+        was_in = client in members
         members.pop(client, None)
         if not members:
             self._rooms.pop(room, None)
+        if was_in and room.kind is RoomKind.JOB:
+            self._count(client, room, -1)
         self._audience = None
 
     def remove(self, client: Client) -> None:
