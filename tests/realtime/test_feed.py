@@ -436,3 +436,31 @@ def test_an_alert_that_is_committed_late_is_told_and_one_that_never_is_waited_fo
     broken.rollback()
     assert [read_alerts(feed) for _ in range(3)] == [["acme"], [], []]
     assert feed._known.alerts.gaps == ()
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_an_alert_that_is_being_written_as_a_feed_begins_is_told_and_those_from_before_are_not(
+    fl: Fairlane, feed: Feed, others: Any
+):
+    fl.database.write(lambda connection: add_alerts(connection, "other", 150), of="other")
+    held = others()
+    add_alerts(held, "acme")
+    fl.emit(DeadLetterAlert("other", 51))
+    feed.start()
+    assert read_alerts(feed) == []
+    held.commit()
+    assert [read_alerts(feed) for _ in range(3)] == [["acme"], [], []]
+    assert feed._known.alerts.gaps == ()
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_more_alerts_that_are_missing_than_may_be_are_waited_for_no_longer(
+    fl: Fairlane, feed: Feed, others: Any, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("fairlane.realtime.feed._MOST_GAPS", 1)
+    held = others()
+    for number in range(2):
+        add_alerts(held, "acme")
+        fl.emit(DeadLetterAlert("other", 51))
+        assert read_alerts(feed) == ["other"]
+        assert len(feed._known.alerts.gaps) == (1, 0)[number]

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from fairlane.domain.sealing import Field
 from fairlane.domain.statuses import JobStatus
-from fairlane.domain.tail import Position, Tail, Taken
+from fairlane.domain.tail import Position, Range, Tail, Taken
 from fairlane.realtime.cursors import Cursors, Vague
 from fairlane.registry.keyring import Keyring
 from fairlane.store.row_security import EVERYONE
@@ -30,6 +30,7 @@ _MOST_GAPS: Final = 10_000
 _SETTLE: Final = 0.25  # seconds between two looks at who is writing
 _ALERTS: Final = 1.0  # seconds between two looks at alerts
 _MOST_ALERTS: Final = 1_000  # that a look reads
+_IN_FLIGHT: Final = 100  # numbers of alerts below the newest, that may be written still when a feed starts
 
 Key = tuple[str, UUID]
 
@@ -110,8 +111,7 @@ class Feed:
             self._cursors, self._vague = Cursors(key), Vague(key)
         tail = Tail(self._database.look(statements.newest, of=EVERYONE))
         strangers = self._database.look(statements.writers, of=EVERYONE)
-        alerts = Tail(self._database.look(statements.newest_alert, of=EVERYONE))
-        self._known, self._is_lost = _Known(tail, strangers, alerts=alerts), False
+        self._known, self._is_lost = _Known(tail, strangers, alerts=self._database.look(_alerts, of=EVERYONE)), False
 
     def warm_up(self) -> None:
         """Ask whether those have ended who were writing when it began."""
@@ -218,5 +218,18 @@ class Feed:
         rows = statements.alerts_after(connection, tail.position, _MOST_ALERTS)
         late = [row.id for row in rows if row.id <= tail.high]
         is_all = len(rows) < _MOST_ALERTS
-        tail.take(late, [(row.id, row.id) for row in rows[len(late) :]], is_all=is_all)
+        tail.take(late, _ranges(rows[len(late) :]), is_all=is_all)
+        if len(tail.gaps) > _MOST_GAPS:
+            tail = Tail(tail.high)
         return rows, replace(known, alerts=tail, asked=now if is_all else known.asked)
+
+
+def _alerts(connection: Connection) -> Tail:
+    """All that are there are told; what is missing right below the newest may still come."""
+    tail = Tail(max(0, statements.newest_alert(connection) - _IN_FLIGHT))
+    tail.take((), _ranges(statements.alerts_after(connection, tail.position, _IN_FLIGHT)))
+    return tail
+
+
+def _ranges(rows: Iterable[AnyRow]) -> list[Range]:
+    return [(row.id, row.id) for row in rows]
