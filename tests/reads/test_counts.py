@@ -67,6 +67,23 @@ def test_r13_a_count_stops_at_its_cap(world: World, reads: Reads, monkeypatch: p
     assert counts.capped == (JobStatus.QUEUED,)
 
 
+def test_what_a_retry_takes_is_counted_without_what_follows_a_parent(
+    world: World, reads: Reads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent = world.submit()
+    for _ in range(3):
+        world.submit(parents=(parent,))
+    world.fail(world.claim(world.start_worker()), permanent=True)
+
+    counts = reads.matching.counts("acme", undecided=True)
+    assert (counts.by_status, counts.capped) == ({JobStatus.DEAD_LETTER: 1}, ())
+
+    monkeypatch.setattr(asked, "TOTAL_CAP", 2)
+    counts = reads.matching.counts("acme", undecided=True)
+    assert counts.capped == (JobStatus.DEAD_LETTER,)
+    assert reads.matching.counts("acme", status="queued", undecided=True).by_status == {JobStatus.DEAD_LETTER: 0}
+
+
 def test_r13_counts_say_how_far_words_were_looked_for(world: World, reads: Reads) -> None:
     world.submit()
 

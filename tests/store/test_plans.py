@@ -177,8 +177,8 @@ FROM (SELECT n, '2026-11-01Z'::timestamptz + n * interval '1 s' AS moment FROM g
 """
 DECIDED = """
 INSERT INTO fairlane_dead_letters
-  (organization_id, job_id, job_type, reason, error_type, fingerprint, entered_at, resolution)
-SELECT organization_id, id, job_type, '', 'E', 'frequent', created_at,
+  (organization_id, job_id, job_type, reason, error_type, fingerprint, caused_by, entered_at, resolution)
+SELECT organization_id, id, job_type, '', 'E', 'frequent', lpad(to_hex(600001), 32, '0')::uuid, created_at,
   CASE WHEN row_number() OVER () %% 1000 = 0 THEN %(few)s ELSE %(most)s END
 FROM fairlane_jobs
 """
@@ -316,7 +316,7 @@ def to_retry_and_how_many(connection: Connection) -> None:
     """The same, and how many it is said to be; planned as reads have it."""
     plan_for_values(connection)
     to_retry(connection)
-    job_list.count(connection, "big", TO_RETRY, up_to=10_001)
+    job_list.count_by_themselves(connection, "big", TO_RETRY, up_to=10_001)
 
 
 def beginning_of(connection: Connection) -> None:

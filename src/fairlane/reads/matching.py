@@ -1,7 +1,6 @@
 """`Matching`: what fits the filters of a list, without the jobs themselves."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TypeVar, Unpack
 from uuid import UUID
 
@@ -30,7 +29,8 @@ class Matching:
     def counts(self, organization: str, *, undecided: bool = False, **filters: Unpack[Filters]) -> JobCounts:
         """How many there are in each status, or in those asked for.
 
-        Each is counted to 10,000 and no further, so that it costs the same whatever there is.
+        Each is counted to 10,000 and no further, so that it costs the same whatever there is. Of dead letters that
+        a retry takes there may be more where more than 10,000 fit, though most of these follow a parent.
 
         Args:
             undecided: dead letters alone, as a retry takes them: none that somebody has decided about, and none that
@@ -38,8 +38,8 @@ class Matching:
         """
 
         def read(connection: Connection, wanted: Wanted) -> JobCounts:
-            wanted = replace(wanted, undecided=undecided, by_themselves=undecided)
-            return numbers.counts_of(connection, organization, wanted, cap=asked.TOTAL_CAP)
+            counted = numbers.to_retry_of if undecided else numbers.counts_of
+            return counted(connection, organization, wanted, cap=asked.TOTAL_CAP)
 
         return self._read(organization, filters, read)
 

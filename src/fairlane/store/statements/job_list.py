@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, String, and_, cast, exists, func, literal, or_, select
+from sqlalchemy import ColumnElement, Connection, String, Subquery, and_, cast, exists, func, literal, or_, select
 
 from fairlane.domain.ids import first_id
 from fairlane.domain.jobs import Job
@@ -32,7 +32,6 @@ class Wanted:
     included, `created_before` is not. `common`: those of the labels that very many jobs have. `there_at`: of all these,
     those that were there by then; unlike the others it says nothing of their ids, which an application may draw as it
     likes. `undecided`: dead letters that nobody has decided about; `fingerprint`: those of them with this error.
-    `by_themselves`: without those whose parent is a dead letter, as they follow when that is retried; with `undecided`.
     """
 
     statuses: frozenset[JobStatus] = frozenset()
@@ -51,7 +50,6 @@ class Wanted:
     fingerprint: str | None = None
     id_end: str | None = None
     undecided: bool = False
-    by_themselves: bool = False
 
 
 class _Start(NamedTuple):
@@ -102,11 +100,35 @@ def ids(
 
 def count(connection: Connection, organization: str, wanted: Wanted, *, up_to: int) -> int:
     """How many there are, counted no further than `up_to`."""
+    counted = select(func.count()).select_from(_some(organization, wanted, up_to))
+    return connection.execute(counted).scalar_one()
+
+
+def count_by_themselves(connection: Connection, organization: str, wanted: Wanted, *, up_to: int) -> tuple[int, int]:
+    """How many dead letters there are, counted no further than `up_to`; and of these without a parent that is one.
+
+    Those with one follow it when it is retried.
+    """
+    some, letter, parent = _some(organization, wanted, up_to), dead_letters.c, jobs.alias("parent").c
+    # A value and not EXISTS, which PostgreSQL would make a join of all dead letters.
+    follows = select(literal(1)).where(
+        letter.organization_id == organization,
+        letter.job_id == some.c.id,
+        parent.organization_id == organization,
+        parent.id == letter.caused_by,
+        parent.status == fixed(JobStatus.DEAD_LETTER),
+    )
+    leading = func.count().filter(follows.scalar_subquery().is_(None))
+    fitting, by_themselves = connection.execute(select(func.count(), leading).select_from(some)).one()
+    return fitting, by_themselves
+
+
+def _some(organization: str, wanted: Wanted, up_to: int) -> Subquery:
+    """The ids of so many that fit, whichever they are."""
     some = select(jobs.c.id).where(jobs.c.organization_id == organization, *_conditions(organization, wanted))
     if wanted.created_after is not None:
         some = some.order_by(jobs.c.id.desc())  # before those that are there as an id may be older than its job
-    counted = select(func.count()).select_from(some.limit(up_to).subquery())
-    return connection.execute(counted).scalar_one()
+    return some.limit(up_to).subquery()
 
 
 def is_common(connection: Connection, organization: str, label: tuple[str, str], *, above: int) -> bool:
@@ -171,14 +193,11 @@ def _conditions(organization: str, wanted: Wanted, start: _Start | None = None) 
 
 
 def _undecided(organization: str, wanted: Wanted) -> Iterator[ColumnElement[bool]]:
-    letter, parent = dead_letters.c, jobs.alias("parent").c
+    letter = dead_letters.c
     yield letter.organization_id == organization
     yield letter.resolution == Resolution.PENDING
     if wanted.fingerprint is not None:
         yield letter.fingerprint == wanted.fingerprint
-    if wanted.by_themselves:
-        mine = (parent.organization_id == organization, parent.id == letter.caused_by)
-        yield or_(letter.caused_by.is_(None), ~exists().where(*mine, parent.status == fixed(JobStatus.DEAD_LETTER)))
 
 
 def _labeled(organization: str, wanted: Wanted, start: _Start | None) -> Iterator[ColumnElement[bool]]:
