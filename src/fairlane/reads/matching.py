@@ -1,6 +1,7 @@
 """`Matching`: what fits the filters of a list, without the jobs themselves."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar, Unpack
 from uuid import UUID
 
@@ -8,10 +9,11 @@ from sqlalchemy import Connection
 
 from fairlane.domain.metrics import JobCounts
 from fairlane.domain.organizations import require_organization
+from fairlane.domain.statuses import JobStatus
 from fairlane.domain.texts import storable
 from fairlane.reads import jobs as asked
 from fairlane.reads import metrics as numbers
-from fairlane.reads.jobs import Filters
+from fairlane.reads.jobs import SEARCHED_NEWEST, Filters
 from fairlane.store.planning import plan_for_values
 from fairlane.store.statements import job_list
 from fairlane.store.statements.job_list import Wanted
@@ -38,7 +40,7 @@ class Matching:
         """
 
         def read(connection: Connection, wanted: Wanted) -> JobCounts:
-            counted = numbers.to_retry_of if undecided else numbers.counts_of
+            counted = _to_retry if undecided else numbers.counts_of
             return counted(connection, organization, wanted, cap=asked.TOTAL_CAP)
 
         return self._read(organization, filters, read)
@@ -66,3 +68,17 @@ class Matching:
             lambda connection: read(connection, asked.narrowed(connection, organization, wanted, search)),
             of=organization,
         )
+
+
+def _to_retry(connection: Connection, organization: str, wanted: Wanted, *, cap: int) -> JobCounts:
+    """How many of the wanted jobs a retry takes: of the first beyond the cap those that nobody else takes with them."""
+    letters = frozenset({JobStatus.DEAD_LETTER})
+    wanted = replace(wanted, statuses=letters & (wanted.statuses or letters), undecided=True)
+    fitting, size = 0, 0
+    if wanted.statuses:
+        fitting, size = job_list.count_by_themselves(connection, organization, wanted, up_to=cap + 1)
+    return JobCounts(
+        by_status={JobStatus.DEAD_LETTER: min(size, cap)},
+        capped=tuple(letters) if fitting > cap else (),
+        searched_newest=SEARCHED_NEWEST if wanted.words is not None else None,
+    )

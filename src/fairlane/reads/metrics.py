@@ -101,20 +101,6 @@ def counts_of(connection: Connection, organization: str, wanted: Wanted, *, cap:
     )
 
 
-def to_retry_of(connection: Connection, organization: str, wanted: Wanted, *, cap: int) -> JobCounts:
-    """How many of the wanted jobs a retry takes: of the first beyond the cap those that nobody else takes with them."""
-    letters = frozenset({JobStatus.DEAD_LETTER})
-    wanted = replace(wanted, statuses=letters & (wanted.statuses or letters), undecided=True)
-    fitting, size = 0, 0
-    if wanted.statuses:
-        fitting, size = job_list.count_by_themselves(connection, organization, wanted, up_to=cap + 1)
-    return JobCounts(
-        by_status={JobStatus.DEAD_LETTER: min(size, cap)},
-        capped=tuple(letters) if fitting > cap else (),
-        searched_newest=SEARCHED_NEWEST if wanted.words is not None else None,
-    )
-
-
 def workers_of(connection: Connection, clock: Clock, *, lost: bool = False) -> tuple[WorkerView, ...]:
     """Workers with a valid lease, by name, and how many jobs each runs; with those that are `lost`, if asked for."""
     sizes = {row.worker_id: row.size for row in statements.running_by_worker(connection)}

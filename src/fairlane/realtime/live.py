@@ -3,14 +3,14 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
-from fairlane.domain.errors import FairlaneError, JobNotFound, StorageUnavailable
+from fairlane.domain.errors import JobNotFound, StorageUnavailable
 from fairlane.domain.haste import reading_within
 from fairlane.domain.permissions import Principal
 from fairlane.domain.tail import Position
@@ -18,7 +18,7 @@ from fairlane.realtime.catching_up import catch_up
 from fairlane.realtime.events import Subscribed
 from fairlane.realtime.feed import Feed, Look
 from fairlane.realtime.hub import Client, Hub, Room
-from fairlane.realtime.membership import Membership
+from fairlane.realtime.membership import Membership, Silence, each_second
 from fairlane.realtime.telling import Telling
 from fairlane.registry.keyring import Keyring
 from fairlane.store.hints import Listener
@@ -35,12 +35,9 @@ _SLOWER: Final = 1.3
 _WARM: Final = 0.5  # seconds that a start waits for transactions from before it
 _RETRY: Final = 0.2  # seconds
 _OUTAGE: Final = 5.0  # seconds, after which the database may be another one: a standby that lacks the last rows
-_AGAIN: Final = 1.0  # seconds from one look whether clients may still be where they are to the next
-_STANDS: Final = 2.0  # seconds without an answer to that, after which the log says so
 _BEAT: Final = 5.0  # seconds between two heartbeats of a client
 _PARTS: Final = 50  # of the clients, which have theirs one after the other: all at once would hold up what happens
 _LINGER: Final = 5.0  # seconds that it goes on without clients: a page that is loaded again comes back
-_STANDING: Final = "Nobody hears live what happens: to say who may watch takes too long; see what slows the database."
 
 
 class Doorkeeper(Protocol):
@@ -224,7 +221,7 @@ class Live:
             warm.set_result(None)
             listener.start()
             checks = {self._check_credentials: asyncio.Event(), self._check_memberships: self._rights_changed}
-            others += [asyncio.create_task(_each_second(check, sooner)) for check, sooner in checks.items()]
+            others += [asyncio.create_task(each_second(check, sooner)) for check, sooner in checks.items()]
             await self._follow()
         except Exception as error:
             if warm.done():
@@ -246,8 +243,9 @@ class Live:
         self._position = self._feed.position
 
     async def _follow(self) -> None:
-        pause, has_failed, has_warned = _BUSY, False, False
-        heard = answered = known = time.monotonic()
+        pause, has_failed = _BUSY, False
+        heard = answered = time.monotonic()
+        silence = Silence()
         beaten = _turn(answered)
         while True:
             now = time.monotonic()
@@ -256,12 +254,10 @@ class Live:
                 return
             if not self._membership.is_fresh(now):
                 # Whoever is in a room may have lost it meanwhile.
-                if now - known > _STANDS and not has_warned:
-                    has_warned = True
-                    _log.warning(_STANDING)
+                silence.lasts(now)
                 await asyncio.sleep(_SOONEST)
                 continue
-            known, has_warned = now, False
+            silence.ends()
             try:
                 # Not where this process alone was held up: what it then reads is as good as before.
                 look = await self._look(is_anew=has_failed and now - answered > _OUTAGE)
@@ -332,19 +328,3 @@ class Live:
 def _turn(now: float) -> int:
     """How many parts of the clients have had a heartbeat, or should have, since the clock began."""
     return int(now * _PARTS / _BEAT)
-
-
-async def _each_second(check: Callable[[], Coroutine[Any, Any, None]], sooner: asyncio.Event) -> None:
-    while True:
-        sooner.clear()
-        began = time.monotonic()
-        # Without an answer nothing is told for long: see `Membership.is_fresh`.
-        try:
-            await check()
-        except FairlaneError:
-            pass
-        except Exception:  # noqa: BLE001 - a mistake of ours, too, must leave nobody in silence
-            _log.exception("Whether clients may still watch could not be looked up, and is again in a second.")
-        # An answer is as old as its question: where it takes a second, the next one must not wait for another.
-        with suppress(TimeoutError):
-            await asyncio.wait_for(sooner.wait(), max(0.0, began + _AGAIN - time.monotonic()))

@@ -4,9 +4,15 @@ So whatever takes a right away does so within two seconds, on every node, also a
 A host's directory may answer from what it said some seconds ago (`directory_max_age`).
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Final
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
+from contextlib import suppress
+from typing import Any, Final
 
+from fairlane.domain.errors import FairlaneError
 from fairlane.domain.permissions import Credential, Principal, Right, access
 from fairlane.domain.statuses import OrganizationStatus
 from fairlane.realtime.hub import EVERYTHING, Room
@@ -14,8 +20,17 @@ from fairlane.registry.directory import Directory, Standing
 from fairlane.registry.directory import Membership as Member
 from fairlane.registry.host_directory import HostDirectory
 
+_log: Final = logging.getLogger(__name__)
+
 _FRESH: Final = 2.0  # seconds that an answer stands, where the database gives it
 _FRESH_FROM_HOST: Final = 30.0  # where a host's directory does
+AGAIN: Final = 1.0  # seconds from one look to the next
+_STANDS: Final = 2.0  # seconds that nobody is told anything for want of an answer, after which the log says so
+_SAYS_AGAIN: Final = 60.0  # seconds from one time that it does to the next
+STANDING: Final = (
+    "Nobody hears live what happens: there is no answer who may watch, or it takes too long; see whether the database "
+    "answers, and what slows it."
+)
 
 MaySee = Callable[[Principal, Room], bool]
 
@@ -89,3 +104,39 @@ def is_operator(principal: Principal) -> bool:
     rights = principal.operator_rights if principal.is_operator else None
     is_cut = principal.scopes is not None and Right.JOBS_READ not in principal.scopes
     return rights is not None and Right.JOBS_READ in rights and not is_cut
+
+
+class Silence:
+    """The time in which nobody is told anything for want of a fresh answer; at times the log says that it lasts."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._said = -math.inf
+
+    def lasts(self, now: float) -> None:
+        """There is none, by the monotonic clock."""
+        self._since = now if self._since is None else self._since
+        if now - self._since > _STANDS and now - self._said > _SAYS_AGAIN:
+            self._said = now
+            _log.warning(STANDING)
+
+    def ends(self) -> None:
+        """There is one again."""
+        self._since = None
+
+
+async def each_second(check: Callable[[], Coroutine[Any, Any, None]], sooner: asyncio.Event) -> None:
+    """Look again and again whether clients may still be where they are; at once where `sooner` is set."""
+    while True:
+        sooner.clear()
+        began = time.monotonic()
+        # Without an answer nothing is told for long: see `Membership.is_fresh`.
+        try:
+            await check()
+        except FairlaneError:
+            pass
+        except Exception:  # noqa: BLE001 - a mistake of ours, too, must leave nobody in silence
+            _log.exception("Whether clients may still watch could not be looked up, and is again in a second.")
+        # An answer is as old as its question: where it takes a second, the next one must not wait for another.
+        with suppress(TimeoutError):
+            await asyncio.wait_for(sooner.wait(), max(0.0, began + AGAIN - time.monotonic()))
