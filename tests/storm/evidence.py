@@ -129,11 +129,21 @@ def _foreign_rows(fl: Fairlane) -> Iterator[Finding]:
 
 
 def _foreign_files(fl: Fairlane) -> Iterator[Finding]:
+    for job, digest, data, own in _files(fl):
+        if digest != sha256(own).hexdigest() or data not in {own, None}:
+            yield Finding("zombie", job, "has the file of another attempt than its result is from")
+
+
+def _files(fl: Fairlane) -> Iterator[tuple[str, str, bytes | None, bytes]]:
+    """The job of each file, what its row and its storage say of it, and what the job's result says that is in it."""
     mine = (results.c.organization_id == artifacts.c.organization_id) & (results.c.job_id == artifacts.c.job_id)
-    files = select(artifacts.c.job_id, artifacts.c.sha256, results.c.value).join(results, mine)
-    for job, digest, value in _rows(fl, files):
-        if digest != sha256(str(json.loads(value)["attempt"]).encode()).hexdigest():
-            yield Finding("zombie", str(job), "has the file of another attempt than its result is from")
+    files = select(artifacts.c.job_id, artifacts.c.sha256, artifacts.c.path, results.c.value).join(results, mine)
+    for job, digest, path, value in _rows(fl, files):
+        try:
+            data = fl.artifacts.get(path)
+        except FileNotFoundError:
+            data = None
+        yield str(job), digest, data, str(json.loads(value)["attempt"]).encode()
 
 
 def lost_outputs(fl: Fairlane) -> list[Finding]:
@@ -147,6 +157,9 @@ def lost_outputs(fl: Fairlane) -> list[Finding]:
             has_none = (jobs.c.status == JobStatus.COMPLETED, jobs.c.parameters.like(f'%"{way}"%'), ~left)
             rows = _rows(fl, select(jobs.c.id).where(*has_none))
             found += (Finding("lost", str(job), f"is completed, and has nothing in {table.name}") for (job,) in rows)
+    found += (
+        Finding("lost", job, "is completed, and its file is gone") for job, _, data, _ in _files(fl) if data is None
+    )
     return found
 
 

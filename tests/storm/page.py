@@ -35,7 +35,8 @@ whichever worker comes first makes a job. Each handler writes what it does into 
 returns. Afterwards the ledger is compared with what was submitted and with what the database has:
 
 - *Lost*: a job that was to take effect and did not, or that did not end as it was to; a tick that became no job; the
-  result of a job that completed, and a file, a line or the progress that its last attempt left with the engine.
+  result of a job that completed, and a file, a line or the progress that its last attempt left with the engine. Files
+  are read from their storage.
 - *Duplicate*: each effect of a job beyond its first. Jobs run at least once, so a worker that is killed between the
   effect and the commit leaves one. It counts as explained only where the job's log says that the attempt ended as its
   worker was lost, and a kill, a stop or half-open connections hit that very worker before the end had to be written:
@@ -59,7 +60,8 @@ returns. Afterwards the ledger is compared with what was submitted and with what
   child that began before the job that it depends on had completed.
 
 A batch of which half is there is lost, and a second job under a deduplication key that a living job has is a duplicate.
-A worker that ends otherwise than as it was told to fails the storm, too.
+A worker that ends otherwise than as it was told to fails the storm, too, and so does a job of a killed worker that runs
+again only after more than four leases with no other fault in the way.
 
 A worker takes back others' jobs only when its own heartbeat has succeeded for a full lease
 ([why](architecture.md#leases-and-fencing)). So in a storm, where the database goes away and rescuers are killed, too,
@@ -146,7 +148,7 @@ def _size(one: Mapping[str, Any]) -> str:
 
 
 def _recovery(one: Mapping[str, Any]) -> str:
-    lines = []
+    lines, lease = [], one["lease"]
     for what, name in (
         ("The jobs of a killed worker ran again after", "recoveries"),
         ("Those of kills with no other fault in the way until two leases later ran again after", "undisturbed"),
@@ -154,8 +156,8 @@ def _recovery(one: Mapping[str, Any]) -> str:
         if values := one[name]:
             p50, p99 = median(values), quantile(values, 0.99)
             lines.append(
-                f"- {what} {p50:.2f} s (p50) and {p99:.2f} s (p99), that is {p50 / one['lease']:.2f} and "
-                f"{p99 / one['lease']:.2f} leases ({len(values)} jobs)."
+                f"- {what} {p50:.2f} s (p50), {p99:.2f} s (p99) and at most {values[-1]:.2f} s, that is "
+                f"{p50 / lease:.2f}, {p99 / lease:.2f} and {values[-1] / lease:.2f} leases ({len(values)} jobs)."
             )
     if gaps := one.get("gaps"):
         late = sum(gap > PROMPT for gap in gaps)

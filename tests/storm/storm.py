@@ -99,7 +99,7 @@ def run(database: str, profile: Profile, seed: int, directory: Path) -> Report:
     with ExitStack() as stack:
         server = stack.enter_context(own_server(directory / "server")) if database == "postgresql" else None
         url = server.url if server is not None else f"sqlite:///{directory / 'jobs.db'}"
-        fl = stack.enter_context(_application(url))
+        fl = stack.enter_context(_application(url, _files(directory)))
         workers = profile.workers + profile.spared
         proxies = [stack.enter_context(Proxy(_socket(url)).running()) for _ in range(workers) if server]
         site = Site(_fleet(profile, url, directory, proxies), url, directory, profile.lease, server, proxies)
@@ -115,13 +115,17 @@ def run(database: str, profile: Profile, seed: int, directory: Path) -> Report:
 
 
 @contextmanager
-def _application(url: str) -> Iterator[Fairlane]:
-    with Fairlane(Settings(url=url)) as fl:
+def _application(url: str, artifacts_url: str) -> Iterator[Fairlane]:
+    with Fairlane(Settings(url=url, artifacts_url=artifacts_url)) as fl:
         register(fl)
         fl.migrate()
         for organization in ORGANIZATIONS:
             fl.organizations.create(organization)
         yield fl
+
+
+def _files(directory: Path) -> str:
+    return (directory / "artifacts").as_uri()
 
 
 def _socket(url: str) -> Path:
@@ -141,7 +145,7 @@ def _fleet(profile: Profile, url: str, directory: Path, proxies: list[Proxy]) ->
         clock.shift(slots[-1].clock, 0)
     settings = {
         "FAIRLANE_LEASE": str(profile.lease),
-        "FAIRLANE_ARTIFACTS_URL": (directory / "artifacts").as_uri(),
+        "FAIRLANE_ARTIFACTS_URL": _files(directory),
     }
     return Fleet(directory, slots, settings, profile.concurrency, clock.build(directory))
 

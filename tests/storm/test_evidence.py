@@ -114,6 +114,16 @@ class TestWrites:
         self.change(fl, update(artifacts).values(sha256="0" * 64))
         assert self.findings(fl) == [str(job)]
 
+    def test_of_a_file_are_told_by_what_is_in_it_and_a_file_that_is_gone_is_lost(self, fl: Engine) -> None:
+        job = self.done(fl, "file")
+        path = fl.database.read(lambda c: c.scalars(select(artifacts.c.path)).one(), of=EVERYONE)
+        fl.artifacts.put(path, b"7")
+        assert self.findings(fl) == [str(job)]
+        assert evidence.lost_outputs(fl) == []
+        fl.artifacts.delete(path)
+        assert self.findings(fl) == []
+        assert [(one.what, one.job) for one in evidence.lost_outputs(fl)] == [("lost", str(job))]
+
     @pytest.mark.parametrize("table", LEAVING, ids=str)
     def test_that_are_gone_are_lost(self, fl: Engine, table: Table) -> None:
         job = self.done(fl, LEAVING[table])

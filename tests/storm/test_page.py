@@ -71,7 +71,10 @@ def test_how_long_after_its_effect_a_fault_explains_a_duplicate_is_told() -> Non
 
 
 def test_recovery_is_told_in_seconds_and_in_leases() -> None:
-    assert "after 5.00 s (p50) and 10.00 s (p99), that is 1.00 and 2.00 leases (3 jobs)" in page.page([RESULT])
+    assert (
+        "after 5.00 s (p50), 10.00 s (p99) and at most 10.00 s, that is 1.00, 2.00 and 2.00 leases (3 jobs)"
+        in page.page([RESULT])
+    )
 
 
 def test_jobs_that_may_have_been_started_apart_are_told_apart() -> None:
@@ -82,7 +85,7 @@ def test_jobs_that_may_have_been_started_apart_are_told_apart() -> None:
 
 def test_what_was_not_measured_is_not_told() -> None:
     text = page.page([RESULT])
-    assert "no other fault in the way" not in text
+    assert "no other fault in the way until two leases later" not in text
     assert "When the database was back" not in text
     assert "In an outage" not in text
     outage = {"seconds": 60.0, "rescued": 5, "buried": 6}

@@ -1,7 +1,7 @@
 """What is told of recoveries: what took long is not left out because it took long."""
 
 from tests.storm.faults import Fault, Injection
-from tests.storm.results import undisturbed
+from tests.storm.results import LATEST, late, undisturbed
 from tests.storm.verdict import Recovery
 
 LEASE = 5.0
@@ -21,3 +21,8 @@ def test_one_that_comes_when_the_job_was_to_run_again_excuses_nothing() -> None:
 
 def test_a_fault_that_leaves_rescuers_and_others_alone_is_none_in_the_way() -> None:
     assert undisturbed(RECOVERIES, [KILL, Injection(Fault.TERM, "two", 101.0, 102.0)], LEASE) == [6.0, 60.0]
+
+
+def test_one_that_takes_too_long_with_nothing_in_the_way_is_told_apart() -> None:
+    assert late([*RECOVERIES, Recovery(KILL, LATEST * LEASE)], [KILL], LEASE) == [60.0]
+    assert late(RECOVERIES, [Injection(Fault.SILENCE, "", 101.0, 102.0)], LEASE) == []
