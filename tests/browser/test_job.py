@@ -150,6 +150,7 @@ def test_a_dead_letter_is_resolved_on_its_own_page(enter: Callable[..., Page], s
     page.get_by_role("dialog").get_by_label("Note").fill("paid by hand")
     page.get_by_role("dialog").get_by_role("button", name="Mark as resolved").click()
     expect(page.get_by_text("It was resolved by ana: paid by hand")).to_be_visible()
+    expect(page.get_by_role("table", name="What people did to the job")).to_contain_text("jobs.resolve")
 
 
 def test_a_member_is_offered_what_they_may_do_with_a_job(enter: Callable[..., Page], site: Site):

@@ -35,7 +35,7 @@ export function newestQuery(organization: string, limit: number) {
 
 /** What changes as dead letters are retried, deleted or decided about; with them goes how many are open. */
 export function touchedByDeeds(organization: string) {
-  return ["dead-letters", "jobs", "job-counts", "job", "metrics"].map((part) => within(organization, part));
+  return ["dead-letters", "jobs", "job-counts", "job", "metrics", "audit"].map((part) => within(organization, part));
 }
 
 export function lettersQuery(organization: string, fingerprint: string, search: LettersSearch) {
