@@ -150,3 +150,19 @@ def test_a_foreign_organization_looks_like_one_that_is_not_there(enter: Callable
         assert "Globex" not in page.content()
     page = enter("ana", f"o/acme/jobs/{job}")
     expect(page.get_by_text("The organization has no such job")).to_be_visible()
+
+
+def test_that_an_organization_is_not_there_stays_on_the_screen_while_one_asks_again(
+    enter: Callable[..., Page], site: Site
+):
+    page = enter("ana", "api/v1/health")
+    page.clock.install()
+    page.goto(f"{site.url}/o/globex")
+    told = page.get_by_text("There is no such organization, or you are no member of it")
+    expect(told).to_be_visible()
+    page.route("**/globex/access", lambda route: None)  # it is asked, and has not answered yet
+    with page.expect_request("**/globex/access"):
+        page.clock.fast_forward(10_000)
+    page.evaluate("() => new Promise(requestAnimationFrame)")  # it has been drawn since
+    assert told.is_visible()
+    assert page.get_by_role("navigation", name="Menu").get_by_role("link").count() == 0

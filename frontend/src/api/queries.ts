@@ -1,6 +1,7 @@
 /** Questions that several screens ask. Keys begin with the organization, so that its events find them. */
 import { queryOptions } from "@tanstack/react-query";
 import { api, ask, type Schema } from "./client";
+import { Problem } from "./problem";
 
 export type Me = Schema["Me"];
 export type Job = Schema["Job"];
@@ -27,12 +28,20 @@ export const mineQuery = queryOptions({
   staleTime: 60_000,
 });
 
-/** What one may in an organization. */
+/**
+ * What one may in an organization; null: there is none, or one is no member of it. That is an answer like another, as it
+ * has to stay on the screen while one asks again; an error would not.
+ */
 export function accessQuery(organization: string) {
   return queryOptions({
     queryKey: within(organization, "access"),
     queryFn: ({ signal }) =>
-      ask(api.GET("/api/v1/organizations/{organization}/access", { params: { path: { organization } }, signal })),
+      ask(api.GET("/api/v1/organizations/{organization}/access", { params: { path: { organization } }, signal })).catch(
+        (error: unknown) => {
+          if (error instanceof Problem && error.status === 404) return null;
+          throw error;
+        },
+      ),
     staleTime: 30_000,
   });
 }

@@ -1,7 +1,6 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link, Outlet, useLocation, useRouteContext } from "@tanstack/react-router";
 import { type ReactNode, useEffect, useRef, useState } from "react";
-import { Problem } from "../api/problem";
 import { accessQuery, organizationQuery } from "../api/queries";
 import { alertOf } from "../live/alerts";
 import type { Event } from "../live/events";
@@ -21,24 +20,20 @@ function sayAlert(event: Event): void {
   if (said !== null) toast(said, { bad: true });
 }
 
-function isMissing(error: unknown): boolean {
-  return error instanceof Problem && error.status === 404;
-}
-
 /** Screens of one organization. */
 export function InOrganization() {
   const organization = useOrganization();
   const access = useQuery({
     ...accessQuery(organization),
     // One may be let in again; while nothing of it is shown, no event tells.
-    refetchInterval: ({ state }) => (isMissing(state.error) ? 10_000 : false),
+    refetchInterval: ({ state }) => (state.data === null ? 10_000 : false),
   });
   const self = useQuery(organizationQuery(organization));
   useOrganizationEvents(organization, sayAlert);
   const hears = useHears(organization);
   useEffect(() => remember("organization", organization), [organization]);
   const rights = access.data?.rights ?? [];
-  const isGone = isMissing(access.error);
+  const isGone = access.data === null;
   const entries = isGone ? [] : ORGANIZATION_MENU.filter((entry) => !entry.right || rights.includes(entry.right));
   const status = self.data?.status === "active" ? (self.data.paused ? "paused" : null) : self.data?.status;
   return (
