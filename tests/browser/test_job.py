@@ -198,15 +198,22 @@ def test_on_a_phone_the_menu_closes_as_one_goes_on_and_leads_anywhere(enter: Cal
     menu, opens = page.get_by_role("navigation", name="Menu"), page.get_by_role("button", name="Menu")
     opens.click()
     expect(menu).to_be_visible()
+    menu.get_by_role("link", name="Queues").focus()
     page.keyboard.press("Escape")
     expect(menu).to_be_hidden()
+    expect(opens).to_be_focused()
     opens.click()
     page.get_by_title(job).click()
     expect(page.get_by_role("heading", name="Why is it not running?")).to_be_visible()
     expect(menu).to_be_hidden()
+    page.go_back()
+    expect(page.get_by_title(job)).to_be_visible()
+    expect(menu).to_be_hidden()
     opens.click()
     menu.get_by_role("button", name="Go to…").click()
     expect(page.get_by_role("combobox", name="Go to")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(opens).to_be_focused()
 
 
 def test_an_operator_is_led_to_the_limit_that_holds_a_job_back(enter: Callable[..., Page], site: Site):

@@ -111,7 +111,13 @@ function Frame({ entries, organization, name, mark, banner, children }: FramePro
   // On the page on which it was opened: on the next one it would hide half of that.
   const [menuAt, setMenuAt] = useState<string | null>(null);
   const isMenuOpen = menuAt === pathname;
-  const closeMenu = () => setMenuAt(null);
+  if (menuAt !== null && !isMenuOpen) setMenuAt(null); // for good: one may come back
+  const menuButton = useRef<HTMLButtonElement>(null);
+  const closeMenu = () => {
+    if (!isMenuOpen) return;
+    setMenuAt(null);
+    menuButton.current?.focus(); // what has it is hidden now
+  };
   const main = useRef<HTMLElement>(null);
   useShortcuts(entries, organization, () => setPaletteOpen(true), closeMenu);
   return (
@@ -126,6 +132,7 @@ function Frame({ entries, organization, name, mark, banner, children }: FramePro
       {banner}
       <header className="sticky top-0 z-30 flex h-12 items-center gap-2 border-b border-line bg-surface px-3 sm:gap-3 sm:px-4">
         <Button
+          ref={menuButton}
           look="quiet"
           small
           className="md:hidden"
