@@ -3,9 +3,9 @@ import { useState } from "react";
 import { useAct } from "../../api/act";
 import { api, ask } from "../../api/client";
 import { within } from "../../api/queries";
-import { Confirm, count, duration, Input, Mono, plural } from "../../ui";
+import { Confirm, Input, Mono, plural } from "../../ui";
 import { countFitting } from "../jobs/bulk";
-import { lasts, paceOf } from "./pace";
+import { paceOf, readyAfter, shareOf } from "./pace";
 import type { Group } from "./queries";
 
 /** Retries all dead letters with one error, a few each second, so that they do not fail together a second time. */
@@ -32,7 +32,7 @@ export function RetryGroup({
     staleTime: 0,
   });
   const matching = fitting.data?.matching;
-  const isCapped = fitting.data?.matching_is_capped;
+  const isCapped = fitting.data?.matching_is_capped ?? false;
   const retry = useAct({
     run: (per_second: number) =>
       ask(
@@ -86,13 +86,11 @@ export function RetryGroup({
         value={text}
         onText={setText}
         error={pace === null ? "A number above 0." : null}
-        hint={pace !== null && `The last one becomes ready after ${duration(lasts(matching ?? group.count, pace))}.`}
+        hint={
+          pace !== null &&
+          `The last one becomes ready after ${readyAfter(matching ?? group.count, group.count, isCapped, pace)}.`
+        }
       />
     </Confirm>
   );
-}
-
-function shareOf(matching: number, all: number, isCapped = false): string {
-  if (matching === 0) return "None of the";
-  return isCapped || matching >= all ? "All" : `${count(matching)} of ${count(all)}`;
 }
