@@ -160,8 +160,10 @@ def test_a_job_type_that_rests_says_why_and_until_when(enter: Callable[..., Page
     breaker = Breaker("acme", "report.fail", now, now + timedelta(minutes=15))
     site.fl.database.write(lambda connection: breakers.open_one(connection, breaker), of="acme")
     page = enter("vic", "o/acme/job-types")
-    told = page.get_by_role("status").filter(has_text="Nothing of report.fail starts")
+    told = page.get_by_role("paragraph").filter(has_text="Nothing of report.fail starts")
     expect(told).to_contain_text("One job is tried in 1")
+    # What changes each second would be read aloud each second.
+    expect(told.get_by_role("status")).to_have_text("Nothing of report.fail starts, as too much of it failed.")
     told.get_by_role("link", name="What failed or waits").click()
     expect(page.get_by_role("table", name="Jobs").locator("tbody tr")).to_have_count(2)
 
@@ -180,8 +182,9 @@ def test_what_holds_all_back_stands_where_one_looks_first(enter: Callable[..., P
     for path in ("o/acme", "o/acme/queues"):
         page.goto(f"{site.url}/{path}")
         paused = page.get_by_role("status").filter(has_text="until an operator ends the pause")
-        expect(paused).to_contain_text("Nothing of queue default, job type nobody.runs starts")
-        expect(paused).to_contain_text(re.compile("queue default: paused by olga .*: the disk is full"))
+        expect(paused).to_have_text(re.compile("^Nothing of queue default, job type nobody.runs starts .* the pause.$"))
+        since = page.get_by_role("listitem").filter(has_text="paused by olga")
+        expect(since).to_have_text(re.compile("queue default: paused by olga .*: the disk is full"))
         expect(page.get_by_role("status").filter(has_text="Nothing of report.fail starts")).to_be_visible()
 
 

@@ -37,11 +37,12 @@ export function HeldBack({ organization }: { organization: string }) {
         </div>
       )}
       {paused.length > 0 && (
-        <div role="status" className={BANNER}>
-          <p>
+        <div className={BANNER}>
+          <p role="status">
             Nothing of <span className="font-semibold break-words">{paused.map(({ what }) => what).join(", ")}</span>{" "}
             starts until an operator ends the pause.
           </p>
+          {/* Beside what is said aloud: it would be said anew each second. */}
           <ul>
             {paused.map(({ what, pause }) => (
               <li key={what} className="break-words">
@@ -67,8 +68,10 @@ function One({ organization, breaker }: { organization: string; breaker: Breaker
   // What failed waits for a retry, or can't be saved by one. It is mostly older than what waits behind it.
   const failed: JobsSearch = { job_type, status: ["queued", "dead_letter"], order: "oldest" };
   return (
-    <p role="status" className={BANNER}>
-      Nothing of <span className="font-semibold break-all">{job_type}</span> starts, as too much of it failed.{" "}
+    <p className={BANNER}>
+      <span role="status">
+        Nothing of <span className="font-semibold break-all">{job_type}</span> starts, as too much of it failed.
+      </span>{" "}
       {trial ? (
         <>
           <Link to="/o/$organization/jobs/$job" params={{ organization, job: trial }} className="underline">
