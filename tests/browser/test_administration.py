@@ -154,7 +154,7 @@ def test_job_types_say_how_their_attempts_went_of_late(enter: Callable[..., Page
 
 
 def test_a_job_type_that_rests_says_why_and_until_when(enter: Callable[..., Page], site: Site):
-    site.done(site.submit("report.fail", parameters={"text": "no such table"}))
+    _, last = (site.done(site.submit("report.fail", parameters={"text": "no such table"})) for _ in range(2))
     site.submit("report.fail", max_retries=5)  # waits for its retry, as most do that opened the breaker
     now = datetime.now(UTC)
     breaker = Breaker("acme", "report.fail", now, now + timedelta(minutes=15))
@@ -164,8 +164,14 @@ def test_a_job_type_that_rests_says_why_and_until_when(enter: Callable[..., Page
     expect(told).to_contain_text("One job is tried in 1")
     # What changes each second would be read aloud each second.
     expect(told.get_by_role("status")).to_have_text("Nothing of report.fail starts, as too much of it failed.")
-    told.get_by_role("link", name="What failed or waits").click()
-    expect(page.get_by_role("table", name="Jobs").locator("tbody tr")).to_have_count(2)
+    rows = page.get_by_role("table", name="Jobs").locator("tbody tr")
+    told.get_by_role("link", name="dead letters").click()
+    expect(rows).to_have_count(2)
+    expect(rows.first.get_by_title(last)).to_be_visible()  # above what was there for months
+    page.go_back()
+    told.get_by_role("link", name="what waits").click()
+    expect(rows).to_have_count(1)
+    expect(page).to_have_url(re.compile("order=oldest"))
 
 
 def test_what_holds_all_back_stands_where_one_looks_first(enter: Callable[..., Page], site: Site):

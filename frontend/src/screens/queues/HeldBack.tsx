@@ -65,8 +65,10 @@ export function Resting({ organization, breakers = [] }: { organization: string;
 /** One of which nothing starts, as too much of it failed. */
 function One({ organization, breaker }: { organization: string; breaker: Breaker }) {
   const { job_type, until, trial } = breaker;
-  // What failed waits for a retry, or can't be saved by one. It is mostly older than what waits behind it.
-  const failed: JobsSearch = { job_type, status: ["queued", "dead_letter"], order: "oldest" };
+  // Apart: dead letters are kept, so of both by age the first were those of months ago.
+  const dead: JobsSearch = { job_type, status: ["dead_letter"] };
+  // What waits for a retry is mostly older than what waits behind it.
+  const waiting: JobsSearch = { job_type, status: ["queued"], order: "oldest" };
   return (
     <p className={BANNER}>
       <span role="status">
@@ -84,9 +86,15 @@ function One({ organization, breaker }: { organization: string; breaker: Breaker
           One job is tried <Time at={until} />; if it completes, the others follow.
         </>
       )}{" "}
-      <Link to="/o/$organization/jobs" params={{ organization }} search={failed} className="underline">
-        What failed or waits
+      See its{" "}
+      <Link to="/o/$organization/jobs" params={{ organization }} search={dead} className="underline">
+        dead letters
+      </Link>{" "}
+      and{" "}
+      <Link to="/o/$organization/jobs" params={{ organization }} search={waiting} className="underline">
+        what waits
       </Link>
+      .
     </p>
   );
 }
