@@ -24,7 +24,7 @@ export default defineConfig({
           groups: [
             {
               name: "shared",
-              test: /src.(shell.JobLink|screens.(overview.Slowest|queues.(HeldBack|PausedBy|holds)|workers.(Stranded|missing)))/,
+              test: /src.(shell.JobLink|screens.(overview.Slowest|queues.(HeldBack|PausedBy|holds)))/,
             },
           ],
         },

@@ -79,6 +79,7 @@ def test_dead_letters_of_all_lead_to_each_organizations_own(enter: Callable[...,
 def test_the_overview_says_why_jobs_wait_and_leads_there(enter: Callable[..., Page], site: Site):
     page = enter("olga", "operator/overview")
     expect(page.get_by_role("term").get_by_role("link")).to_have_count(5)
+    expect(page.locator("dl")).not_to_contain_text("…")  # the numbers are there
     expect(page.get_by_role("status")).to_have_count(0)
     site.fl.job_type("elsewhere", dedup_window=0)(lambda ctx: None)
     site.submit("elsewhere")
@@ -86,10 +87,14 @@ def test_the_overview_says_why_jobs_wait_and_leads_there(enter: Callable[..., Pa
     now = datetime.now(UTC)
     breaker = Breaker("globex", "report.fail", now, now + timedelta(minutes=15))
     site.fl.database.write(lambda connection: breakers.open_one(connection, breaker), of="globex")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
     page.reload()
     told = page.get_by_role("status")
-    expect(told.filter(has_text="No worker of queue")).to_be_visible()
+    missing = told.filter(has_text="No worker of queue default can run elsewhere: 1 job waits")
+    expect(missing.get_by_role("link", name="Workers")).to_be_visible()
     expect(told.filter(has_text="Nothing of report.fail of globex starts")).to_be_visible()
+    assert not [url for url in asked if "stranded" in url], "the queues say it, and are asked anyway"
     told.filter(has_text="Nothing starts from parked").get_by_role("link", name="Queues").click()
     expect(page).to_have_url(re.compile("operator/queues"))
     site.stop_worker()

@@ -4,7 +4,7 @@ import type { ReactNode } from "react";
 import { allBreakersQuery, allJobTypesQuery, allQueuesQuery } from "../../api/queries";
 import { useRefetch } from "../../live/hooks";
 import { Trouble } from "../../ui";
-import { Stranded } from "../workers/Stranded";
+import { withoutWorker } from "../queues/holds";
 import { someOf } from "./summary";
 
 /** Why jobs wait that nothing of their own holds back, of all organizations; nothing where none waits. */
@@ -15,17 +15,10 @@ export function Hindrances({ workers, queued }: { workers: number | null | undef
         <span className="font-semibold">No worker is alive:</span> nothing runs until one is started.
       </Hindrance>
     );
-  return (
-    queued > 0 && (
-      <>
-        {workers != null && <Stranded alive={workers} />}
-        <Held />
-      </>
-    )
-  );
+  return queued > 0 && <Held />;
 }
 
-/** What is paused, and what rests. */
+/** What has no worker, what is paused, and what rests. */
 function Held() {
   const refetchInterval = useRefetch(6) || 30_000; // what is live is counted for queues, however much it is
   const queues = useQuery({ ...allQueuesQuery, refetchInterval });
@@ -37,6 +30,11 @@ function Held() {
   return (
     <>
       <Trouble source={[queues, types, breakers].find((one) => one.error) ?? queues} />
+      {withoutWorker(queues.data?.items ?? []).map((sentence) => (
+        <Hindrance key={sentence} to="/operator/workers" where="Workers">
+          {sentence}
+        </Hindrance>
+      ))}
       {pausedQueues.length > 0 && (
         <Hindrance to="/operator/queues" where="Queues">
           Nothing starts from <Names of={pausedQueues} /> until an operator ends the pause.
