@@ -1,7 +1,6 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import { api, ask } from "../../api/client";
-import { useRefetch } from "../../live/hooks";
 import { Card, type Column, count, EmptyState, Mono, Page, Pager, plural, Table, Time } from "../../ui";
 import type { Group } from "./queries";
 
@@ -9,7 +8,6 @@ import type { Group } from "./queries";
 export function OperatorDeadLetters() {
   const { cursor } = useSearch({ from: "/operator/dead-letters" });
   const navigate = useNavigate();
-  const every = useRefetch(3) || 15_000;
   const found = useQuery({
     queryKey: ["operator", "dead-letters", cursor],
     queryFn: ({ signal }) =>
@@ -19,7 +17,7 @@ export function OperatorDeadLetters() {
           signal,
         }),
       ),
-    refetchInterval: every,
+    refetchInterval: 15_000,
   });
   const page = found.data;
   return (

@@ -1,7 +1,6 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link, useSearch } from "@tanstack/react-router";
 import { useState } from "react";
-import { useRefetch } from "../../live/hooks";
 import { SpanSelect } from "../../shell/SpanSelect";
 import { USUAL } from "../../span";
 import { Card, type Column, count, duration, EmptyState, Page, plural, Skeleton, Table, Trouble } from "../../ui";
@@ -12,10 +11,9 @@ import { areas, type Colours, colourOf, coloursOf, type Share, type Shares, sum 
 /** Who uses the workers, and who waits behind whom. */
 export function Fairness() {
   const { minutes = USUAL } = useSearch({ from: "/operator/fairness" });
-  const every = useRefetch(2) || 10_000;
   const found = useQuery({
     ...sharesQuery(minutes),
-    refetchInterval: every,
+    refetchInterval: 10_000,
     placeholderData: (before) => before,
   });
   return (

@@ -21,7 +21,7 @@ export function OperatorJobTypes() {
   const metrics = useQuery({
     queryKey: ["operator", "metrics", minutes],
     queryFn: ({ signal }) => ask(api.GET("/api/v1/operator/metrics", { params: { query: { minutes } }, signal })),
-    refetchInterval: useRefetch(6) || 30_000,
+    refetchInterval: 30_000,
     placeholderData: (before) => before,
   });
   const columns: Column<JobType>[] = [

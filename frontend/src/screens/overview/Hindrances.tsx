@@ -2,7 +2,6 @@ import { useQuery } from "@tanstack/react-query";
 import { Link, type LinkProps } from "@tanstack/react-router";
 import type { ReactNode } from "react";
 import { allBreakersQuery, allJobTypesQuery, allQueuesQuery } from "../../api/queries";
-import { useRefetch } from "../../live/hooks";
 import { Trouble } from "../../ui";
 import { withoutWorker } from "../queues/holds";
 import { someOf } from "./summary";
@@ -20,7 +19,7 @@ export function Hindrances({ workers, queued }: { workers: number | null | undef
 
 /** What has no worker, what is paused, and what rests. */
 function Held() {
-  const refetchInterval = useRefetch(6) || 30_000; // what is live is counted for queues, however much it is
+  const refetchInterval = 30_000; // what is live is counted for queues, however much it is
   const queues = useQuery({ ...allQueuesQuery, refetchInterval });
   const types = useQuery({ ...allJobTypesQuery, refetchInterval });
   const breakers = useQuery({ ...allBreakersQuery, refetchInterval });

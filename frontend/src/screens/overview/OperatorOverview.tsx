@@ -1,7 +1,6 @@
 import { queryOptions, useQuery } from "@tanstack/react-query";
 import { Link, type LinkProps, useNavigate } from "@tanstack/react-router";
 import { api, ask, type Schema } from "../../api/client";
-import { useRefetch } from "../../live/hooks";
 import { JobLink } from "../../shell/JobLink";
 import {
   Card,
@@ -43,9 +42,8 @@ const runningQuery = queryOptions({
 
 /** How the jobs of all organizations are doing now, and were within the last hour. */
 export function OperatorOverview() {
-  const every = useRefetch(3) || 15_000;
-  const metrics = useQuery({ ...metricsQuery, refetchInterval: every });
-  const timeline = useQuery({ ...timelineQuery, refetchInterval: every });
+  const metrics = useQuery({ ...metricsQuery, refetchInterval: 15_000 });
+  const timeline = useQuery({ ...timelineQuery, refetchInterval: 15_000 });
   const { jobs_by_status: byStatus, oldest_queued_seconds: oldest, dead_letter_depth: depth } = metrics.data ?? {};
   const ended = timeline.data && summaryOf(timeline.data.steps);
   return (
@@ -99,7 +97,7 @@ function told(value: number | undefined): string {
 
 function RunningJobs() {
   const navigate = useNavigate();
-  const found = useQuery({ ...runningQuery, refetchInterval: useRefetch() || 5_000 });
+  const found = useQuery({ ...runningQuery, refetchInterval: 5_000 });
   return (
     <Card title="Longest running" flush>
       <Table

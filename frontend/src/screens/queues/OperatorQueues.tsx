@@ -1,14 +1,12 @@
 import { useQuery } from "@tanstack/react-query";
 import { allQueuesQuery } from "../../api/queries";
-import { useRefetch } from "../../live/hooks";
 import { Card, Page } from "../../ui";
 import { PauseButton } from "./Pausing";
 import { QueueTable } from "./QueueTable";
 
 /** The queues of all organizations. */
 export function OperatorQueues() {
-  const every = useRefetch(2) || 10_000;
-  const found = useQuery({ ...allQueuesQuery, refetchInterval: every });
+  const found = useQuery({ ...allQueuesQuery, refetchInterval: 10_000 });
   return (
     <Page title="Queues" description="Of all organizations together. A pause holds for each of them.">
       <Card flush>

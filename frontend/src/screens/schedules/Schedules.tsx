@@ -2,7 +2,6 @@ import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { useState } from "react";
 import { written } from "../../api/json";
-import { useRefetch } from "../../live/hooks";
 import { useMay, useOrganization } from "../../shell/access";
 import { usePaging } from "../../shell/paging";
 import {
@@ -33,10 +32,10 @@ export function Schedules() {
   const organization = useOrganization();
   const mayChange = useMay("schedules:change");
   const mayCreate = useMay("jobs:submit") && mayChange;
-  const every = useRefetch(2) || 10_000; // no event tells of a tick
   const { cursor, onCursor } = usePaging();
   const [creating, setCreating] = useState(false);
-  const found = useQuery({ ...schedulesQuery(organization, cursor), refetchInterval: every });
+  // No event tells of a tick.
+  const found = useQuery({ ...schedulesQuery(organization, cursor), refetchInterval: 10_000 });
   const columns = columnsOf(organization);
   if (mayChange) columns.push({ head: "Actions", right: true, cell: (schedule) => <Deeds schedule={schedule} /> });
   return (

@@ -1,16 +1,14 @@
 import { useQuery } from "@tanstack/react-query";
 import { api, ask } from "../../api/client";
-import { useRefetch } from "../../live/hooks";
 import { Trouble } from "../../ui";
 import { told } from "./missing";
 
 /** Jobs that none of the live workers could claim; nothing where there are none, as far as one knows. */
 export function Stranded({ alive }: { alive: number }) {
-  const every = useRefetch(2) || 10_000;
   const found = useQuery({
     queryKey: ["operator", "stranded"],
     queryFn: ({ signal }) => ask(api.GET("/api/v1/operator/stranded-jobs", { signal })),
-    refetchInterval: every,
+    refetchInterval: 10_000,
   });
   const items = found.data?.items ?? [];
   if (items.length === 0) return <Trouble source={found} />;

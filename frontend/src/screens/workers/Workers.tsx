@@ -2,7 +2,6 @@ import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { useAct } from "../../api/act";
 import { api, ask } from "../../api/client";
-import { useRefetch } from "../../live/hooks";
 import {
   Button,
   Card,
@@ -24,12 +23,11 @@ import { stateOf, versions, type Worker } from "./states";
 
 /** The workers of all organizations. */
 export function Workers() {
-  const every = useRefetch() || 5_000;
   const [draining, setDraining] = useState<Worker | null>(null);
   const found = useQuery({
     queryKey: ["operator", "workers"],
     queryFn: ({ signal }) => ask(api.GET("/api/v1/operator/workers", { signal })),
-    refetchInterval: every,
+    refetchInterval: 5_000,
   });
   const workers = found.data?.items;
   const alive = workers?.filter(({ lost }) => !lost);
