@@ -14,6 +14,9 @@ export function EmptyState({ title, children, action }: { title: string; childre
   );
 }
 
+/** What a warning looks like above what it warns of. */
+export const BANNER = "rounded-lg border border-line bg-warn-soft px-4 py-3 text-sm text-warn";
+
 /** What went wrong, in the sentence that the server said. */
 export function ErrorState({ error, onRetry }: { error: unknown; onRetry?: () => void }) {
   return (

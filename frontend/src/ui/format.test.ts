@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { count, duration, exact, inLocalTime, plural, relative, size } from "./format";
+import { count, duration, exact, inLocalTime, plural, relative, size, someOf } from "./format";
 
 describe("durations", () => {
   it.each([
@@ -51,6 +51,11 @@ describe("counts and sizes", () => {
   ])("%d bytes are %s", (bytes, told) => {
     expect(size(bytes)).toBe(told);
   });
+});
+
+it("of many names says some, and how many more there are", () => {
+  expect(someOf(["a", "b"], 5)).toBe("a, b");
+  expect(someOf(["a", "b", "c", "d", "e", "f", "g"], 5)).toBe("a, b, c, d, e and 2 more");
 });
 
 it("moments within a sentence are those of the reader's clock", () => {

@@ -63,6 +63,12 @@ export function plural(value: number, one: string, many = `${one}s`, capped = fa
   return `${count(value, capped)} ${value === 1 ? one : many}`;
 }
 
+/** The first of them by name, and how many more there are: "a, b and 2 more". */
+export function someOf(names: readonly string[], most: number): string {
+  const more = names.length - most;
+  return names.slice(0, most).join(", ") + (more > 0 ? ` and ${count(more)} more` : "");
+}
+
 /** A size in bytes: "1.2 MB". */
 export function size(bytes: number): string {
   const units = ["B", "kB", "MB", "GB", "TB"];

@@ -10,7 +10,7 @@ export { Outdated, type Source, Trouble } from "./Outdated";
 export { Card, Facts, Page, STAT_LINK, Stat } from "./Page";
 export { Progress } from "./Progress";
 export { Search, usePaused } from "./Search";
-export { EmptyState, ErrorState, Skeleton, sentence } from "./States";
+export { BANNER, EmptyState, ErrorState, Skeleton, sentence } from "./States";
 export { StatusBadge, Tag } from "./StatusBadge";
 export { useSteady } from "./steady";
 export { type Column, Pager, RowActions, Table } from "./Table";

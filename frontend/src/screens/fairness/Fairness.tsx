@@ -3,7 +3,19 @@ import { Link, useSearch } from "@tanstack/react-router";
 import { useState } from "react";
 import { SpanSelect } from "../../shell/SpanSelect";
 import { USUAL } from "../../span";
-import { Card, type Column, count, duration, EmptyState, Page, plural, Skeleton, Table, Trouble } from "../../ui";
+import {
+  BANNER,
+  Card,
+  type Column,
+  count,
+  duration,
+  EmptyState,
+  Page,
+  plural,
+  Skeleton,
+  Table,
+  Trouble,
+} from "../../ui";
 import { sharesQuery } from "./queries";
 import { ShareChart } from "./ShareChart";
 import { areas, type Colours, colourOf, coloursOf, type Share, type Shares, sum } from "./shares";
@@ -88,7 +100,7 @@ function Neighbour({ shares: { neighbour, waiting, shares, rest } }: { shares: S
     );
   const { organization, running, ready, ready_is_capped, others_waiting, others_seconds } = neighbour;
   return (
-    <p role="status" className="rounded-lg border border-line bg-warn-soft px-4 py-3 text-sm text-warn">
+    <p role="status" className={BANNER}>
       <Link to="/o/$organization" params={{ organization }} className="font-semibold break-all underline">
         {organization}
       </Link>{" "}

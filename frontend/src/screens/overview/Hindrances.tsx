@@ -2,9 +2,8 @@ import { useQuery } from "@tanstack/react-query";
 import { Link, type LinkProps } from "@tanstack/react-router";
 import type { ReactNode } from "react";
 import { allBreakersQuery, allJobTypesQuery, allQueuesQuery } from "../../api/queries";
-import { Trouble } from "../../ui";
+import { BANNER, someOf, Trouble } from "../../ui";
 import { withoutWorker } from "../queues/holds";
-import { someOf } from "./summary";
 
 /** Why jobs wait that nothing of their own holds back, of all organizations; nothing where none waits. */
 export function Hindrances({ workers, queued }: { workers: number | null | undefined; queued: number }) {
@@ -54,12 +53,12 @@ function Held() {
 }
 
 function Names({ of }: { of: readonly string[] }) {
-  return <span className="font-semibold break-words">{someOf(of)}</span>;
+  return <span className="font-semibold break-words">{someOf(of, 5)}</span>;
 }
 
 function Hindrance({ to, where, children }: { to: NonNullable<LinkProps["to"]>; where: string; children: ReactNode }) {
   return (
-    <p role="status" className="rounded-lg border border-line bg-warn-soft px-4 py-3 text-sm text-warn">
+    <p role="status" className={BANNER}>
       {children}{" "}
       <Link to={to} className="underline">
         {where}

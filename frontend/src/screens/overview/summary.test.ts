@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { someOf, summaryOf } from "./summary";
+import { summaryOf } from "./summary";
 
 const quiet = {
   at: "2026-11-26T10:00:00Z",
@@ -26,9 +26,4 @@ it("is of all attempts that ended", () => {
   const summary = summaryOf([quiet, { ...quiet, completed: 3 }, { ...quiet, failed: 1 }]);
 
   expect(summary).toEqual({ completed: 3, failed: 1, failureRate: 0.25 });
-});
-
-it("of many names says some, and how many more there are", () => {
-  expect(someOf(["a", "b"])).toBe("a, b");
-  expect(someOf(["a", "b", "c", "d", "e", "f", "g"])).toBe("a, b, c, d, e and 2 more");
 });

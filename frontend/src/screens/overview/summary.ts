@@ -1,6 +1,5 @@
 /** From the steps of a timeline to the numbers beside its chart. Pure. */
 import type { Schema } from "../../api/client";
-import { count } from "../../ui/format";
 
 type Step = Schema["Step"];
 
@@ -20,12 +19,4 @@ export function summaryOf(steps: readonly Step[]): Summary {
 
 function sum(steps: readonly Step[], of: (step: Step) => number): number {
   return steps.reduce((total, step) => total + of(step), 0);
-}
-
-const NAMED = 5;
-
-/** The first of them by name, and how many more there are. */
-export function someOf(names: readonly string[]): string {
-  const more = names.length - NAMED;
-  return names.slice(0, NAMED).join(", ") + (more > 0 ? ` and ${count(more)} more` : "");
 }

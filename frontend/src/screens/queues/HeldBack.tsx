@@ -3,14 +3,12 @@ import { Link } from "@tanstack/react-router";
 import type { Schema } from "../../api/client";
 import { breakersQuery, jobTypesQuery, queuesQuery } from "../../api/queries";
 import { useRefetch } from "../../live/hooks";
-import { Time, Trouble } from "../../ui";
+import { BANNER, Time, Trouble } from "../../ui";
 import type { JobsSearch } from "../jobs/filter";
 import { withoutWorker } from "./holds";
 import { PausedBy } from "./PausedBy";
 
 type Breaker = Schema["OpenBreaker"];
-
-const BANNER = "rounded-lg border border-line bg-warn-soft px-4 py-3 text-sm text-warn";
 
 /** What keeps all jobs of a queue or a type from starting; nothing where nothing does. */
 export function HeldBack({ organization }: { organization: string }) {

@@ -1,6 +1,6 @@
 /** What keeps the jobs of queues from starting, in words. Pure. */
 import type { Schema } from "../../api/client";
-import { count, plural } from "../../ui/format";
+import { plural, someOf } from "../../ui/format";
 
 type Queue = Pick<Schema["QueueView"], "queue" | "holds">;
 type Hold = Schema["QueueHold"];
@@ -20,7 +20,7 @@ const WHY: Partial<Record<Hold["code"], (types: string) => string>> = {
 /** What keeps some of a queue's jobs, and how many. */
 export function remarks({ holds }: Queue): string[] {
   return holds.flatMap(({ code, jobs, job_types }) => {
-    const why = WHY[code]?.(named(job_types));
+    const why = WHY[code]?.(someOf(job_types, NAMED));
     return why === undefined ? [] : [`${plural(jobs, "job")} can't start: ${why}`];
   });
 }
@@ -29,9 +29,9 @@ export function remarks({ holds }: Queue): string[] {
 export function withoutWorker(queues: readonly Queue[]): string[] {
   const held = queues.flatMap(({ queue, holds }) => holds.map((hold) => ({ queue, ...hold })));
   const none = held.filter(({ code }) => code === "no_worker").reduce((sum, { jobs }) => sum + jobs, 0);
-  if (none > 0) return [`No worker is alive: ${waits(none)} until one is started.`];
+  if (none > 0) return [noneAlive(none)];
   return held.flatMap(({ queue, code, jobs, job_types }) => {
-    const missing = MISSING[code]?.(queue, named(job_types));
+    const missing = MISSING[code]?.(queue, someOf(job_types, NAMED));
     return missing === undefined ? [] : [`${missing}: ${waits(jobs)} until such a one is started.`];
   });
 }
@@ -43,13 +43,14 @@ const MISSING: Partial<Record<Hold["code"], (queue: string, types: string) => st
   no_worker_with_key: (queue) => `No worker of queue ${queue} can decrypt this organization's jobs`,
 };
 
-const NAMED = 3;
+const NAMED = 3; // types, and how many more
 
-function named(types: readonly string[]): string {
-  const more = types.length - NAMED;
-  return types.slice(0, NAMED).join(", ") + (more > 0 ? ` and ${count(more)} more` : "");
+/** For how many jobs there is no worker, as none is alive. */
+export function noneAlive(jobs: number): string {
+  return `No worker is alive: ${waits(jobs)} until one is started.`;
 }
 
-function waits(jobs: number): string {
+/** So many jobs, and that they wait. */
+export function waits(jobs: number): string {
   return `${plural(jobs, "job")} ${jobs === 1 ? "waits" : "wait"}`;
 }

@@ -1,6 +1,6 @@
 import { useQuery } from "@tanstack/react-query";
 import { api, ask } from "../../api/client";
-import { Trouble } from "../../ui";
+import { BANNER, cx, Trouble } from "../../ui";
 import { told } from "./missing";
 
 /** Jobs that none of the live workers could claim; nothing where there are none, as far as one knows. */
@@ -13,10 +13,7 @@ export function Stranded({ alive }: { alive: number }) {
   const items = found.data?.items ?? [];
   if (items.length === 0) return <Trouble source={found} />;
   return (
-    <div
-      role="status"
-      className="flex flex-col gap-1 rounded-lg border border-line bg-warn-soft px-4 py-3 text-sm text-warn"
-    >
+    <div role="status" className={cx("flex flex-col gap-1", BANNER)}>
       <p className="font-semibold">Jobs wait for which there is no worker</p>
       <ul className="flex flex-col gap-0.5">
         {told(items, alive).map((sentence) => (

@@ -1,12 +1,12 @@
 /** For which jobs there is no worker, in sentences. Pure. */
 import type { Schema } from "../../api/client";
-import { plural } from "../../ui/format";
+import { noneAlive, waits } from "../queues/holds";
 
 type Stranded = Schema["Stranded"];
 
 /** Each cause once, however many types of jobs it concerns. `alive`: how many workers are. */
 export function told(items: readonly Stranded[], alive: number): string[] {
-  if (alive === 0) return items.length === 0 ? [] : [`No worker is alive: ${waits(items)} until one is started.`];
+  if (alive === 0) return items.length === 0 ? [] : [noneAlive(jobsOf(items))];
   const causes = new Map<string, Stranded[]>();
   for (const one of items) {
     const cause = one.queue_is_served
@@ -16,11 +16,10 @@ export function told(items: readonly Stranded[], alive: number): string[] {
   }
   return [...causes].map(([cause, some]) => {
     const types = some[0]?.queue_is_served ? "" : ` (${some.map(({ job_type }) => job_type).join(", ")})`;
-    return `${cause}: ${waits(some)}${types}.`;
+    return `${cause}: ${waits(jobsOf(some))}${types}.`;
   });
 }
 
-function waits(items: readonly Stranded[]): string {
-  const jobs = items.reduce((sum, { waiting }) => sum + waiting, 0);
-  return `${plural(jobs, "job")} ${jobs === 1 ? "waits" : "wait"}`;
+function jobsOf(items: readonly Stranded[]): number {
+  return items.reduce((sum, { waiting }) => sum + waiting, 0);
 }
