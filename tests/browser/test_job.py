@@ -226,3 +226,21 @@ def test_an_operator_is_led_to_the_limit_that_holds_a_job_back(enter: Callable[.
     mine = enter("ana", f"o/acme/jobs/{job}")
     expect(mine.get_by_text("An operator can see what uses this limit, and raise it.")).to_be_visible()
     expect(mine.get_by_role("link", name="Limits")).to_have_count(0)
+
+
+def test_an_operator_is_led_to_what_is_paused_or_suspended(enter: Callable[..., Page], site: Site):
+    site.fl.queues.pause("default")
+    site.fl.job_types.pause("report.render")
+    site.fl.organizations.pause("acme")
+    job = site.submit()
+    site.fl.organizations.suspend("acme")
+    page = enter("olga", f"o/acme/jobs/{job}")
+    for told, name, path in (
+        ("Queue default is paused", "Queues", "queues"),
+        ("Job type report.render is paused", "Job types", "job-types"),
+        ("Organization acme is paused", "Organizations", ""),
+        ("Organization acme is suspended", "Organizations", ""),
+    ):
+        reason = page.get_by_role("listitem").filter(has_text=told)
+        there = f"/operator/{path}".rstrip("/")
+        expect(reason.get_by_role("link", name=name)).to_have_attribute("href", there)

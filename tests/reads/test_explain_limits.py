@@ -290,6 +290,15 @@ def test_r20_says_where_a_limit_of_the_host_s_comes_from(world: World) -> None:
     assert reason.sentence.endswith("none allowed. The application's own directory sets this limit.")
 
 
+def test_r20_a_suspension_by_the_host_is_ended_by_the_host(world: World) -> None:
+    world.start_worker()
+    host = Host(Standing(OrganizationStatus.SUSPENDED))
+
+    (reason,) = Reads(world.database, host).explain(world.submit("of-the-host"), "of-the-host").reasons
+
+    assert reason.sentence.endswith("its jobs wait until the application activates it again.")
+
+
 def test_r20_one_free_slot_is_enough(world: World, reads: Reads) -> None:
     worker = world.start_worker(slots=1)
     world.start_worker("another", slots=1)

@@ -97,9 +97,10 @@ def _organization(facts: Facts) -> Iterator[Reason]:
         sentence = "The application's directory of organizations gave no answer; jobs wait until it does."
         yield Reason(ReasonCode.DIRECTORY_AWAY, sentence)
     if facts.organization_status is OrganizationStatus.SUSPENDED:
+        who = "the application" if facts.is_hosted else "an operator"
         yield Reason(
             ReasonCode.ORGANIZATION_SUSPENDED,
-            f"Organization {name} is suspended; its jobs wait until an operator activates it again.",
+            f"Organization {name} is suspended; its jobs wait until {who} activates it again.",
         )
     if facts.organization_status is OrganizationStatus.DELETED:
         yield Reason(

@@ -1,9 +1,10 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
-import { accessQuery, type Job } from "../../api/queries";
+import { accessQuery, type Job, mineQuery } from "../../api/queries";
 import { useRefetch } from "../../live/hooks";
 import { Card, duration, Elapsed, ErrorState, inLocalTime, Mono, Progress, useNow } from "../../ui";
 import { endOf } from "./attempts";
+import { helpFor } from "./help";
 import { explanationQuery } from "./queries";
 
 /** Where the job stands and why: how far it is while it runs, what it waits for while it does not. */
@@ -44,18 +45,9 @@ export function Standing({ job }: { job: Job }) {
 }
 
 /** The screen on which an operator does what a sentence says that operators can. */
-const HELP: Record<string, { to: string; label: string }> = {
-  organization_max_running: { to: "/operator", label: "Organizations" },
-  job_type_max_running: { to: "/operator/job-types", label: "Limits" },
-  job_type_max_running_in_organization: { to: "/operator/job-types", label: "Limits" },
-  job_type_execution_rate: { to: "/operator/job-types", label: "Limits" },
-  job_type_execution_rate_in_organization: { to: "/operator/job-types", label: "Limits" },
-  breaker_open: { to: "/operator/job-types", label: "Circuit breakers" },
-  breaker_trial: { to: "/operator/job-types", label: "Circuit breakers" },
-};
-
 function WhereToHelp({ code }: { code: string }) {
-  const help = HELP[code];
+  const { data: mine } = useQuery(mineQuery);
+  const help = helpFor(code, mine?.is_complete ?? false);
   if (!help) return null;
   return (
     <>
