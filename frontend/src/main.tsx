@@ -5,7 +5,7 @@ import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { BASE } from "./api/client";
 import { patience } from "./api/patience";
-import { Problem, retries, retryDelay, UNREACHABLE } from "./api/problem";
+import { isUnanswered, Problem, retries, retryDelay } from "./api/problem";
 import { live } from "./live/client";
 import { isKept } from "./live/effects";
 import { routeTree } from "./routes";
@@ -47,7 +47,7 @@ const queries = new QueryClient({
 queries.getQueryCache().subscribe((event) => {
   if (event.type !== "updated" || event.action.type !== "failed") return;
   patience.note(event.action.error);
-  if (event.action.error === UNREACHABLE) live.missed();
+  if (isUnanswered(event.action.error)) live.missed();
 });
 
 const router = createRouter({

@@ -105,3 +105,15 @@ def test_what_may_hold_jobs_back_says_so_where_it_is_not_known(enter: Callable[.
     for path in ("operator/job-types", "operator/workers", "o/acme/job-types"):
         page.goto(f"{site.url}/{path}")
         expect(page.get_by_role("alert")).to_contain_text("The server answered with 500")
+
+
+def test_that_a_proxy_gets_no_answer_is_said_as_if_one_got_none(enter: Callable[..., Page], site: Site):
+    page = enter("ana", "o/acme/jobs")
+    expect(page.locator("[data-phase]")).to_have_attribute("data-phase", "live")
+    page.route("**/api/v1/**", lambda route: route.fulfill(status=502, body="<html>Bad Gateway</html>"))
+    site.stop()
+    told = page.get_by_text("No answer", exact=True)
+    expect(told).to_be_visible()
+    site.start_again()
+    page.unroute_all()
+    expect(told).to_have_count(0)

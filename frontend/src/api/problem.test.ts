@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { Problem, problemOf, retries, retryDelay } from "./problem";
+import { isUnanswered, Problem, problemOf, retries, retryDelay, UNREACHABLE } from "./problem";
 
 describe("what an answer tells of", () => {
   it("is its sentence, its kind and how long to wait", () => {
@@ -21,6 +21,21 @@ describe("what an answer tells of", () => {
 
     expect(problem.detail).toBe("The server answered with 502; try again.");
     expect(problem.retryAfter).toBeNull();
+  });
+});
+
+describe("no answer", () => {
+  const answer = (status: number, body: unknown) => problemOf(new Response(null, { status }), body);
+
+  it("is also what a proxy says in the server's place", () => {
+    expect(isUnanswered(UNREACHABLE)).toBe(true);
+    for (const status of [502, 503, 504]) expect(isUnanswered(answer(status, "<html>"))).toBe(true);
+  });
+
+  it("is none that the server gave", () => {
+    expect(isUnanswered(answer(503, { type: "urn:fairlane:problem:too-slow", detail: "Too slow." }))).toBe(false);
+    for (const status of [404, 429, 500]) expect(isUnanswered(answer(status, "<html>"))).toBe(false);
+    expect(isUnanswered(new Error())).toBe(false);
   });
 });
 

@@ -33,6 +33,13 @@ export function problemOf(response: Response, body: unknown): Problem {
   return new Problem(response.status, type, detail, Number.isFinite(wait) ? wait : null, given);
 }
 
+/** Whether the server gave no answer, which a proxy before it may have said in its place. */
+export function isUnanswered(error: unknown): boolean {
+  if (!(error instanceof Problem)) return false;
+  // The server's own problems have a type.
+  return error === UNREACHABLE || ([502, 503, 504].includes(error.status) && error.type === "about:blank");
+}
+
 /** Whether one asked too often, and is let in again after a wait. */
 export function tooMany(error: unknown): error is Problem {
   return error instanceof Problem && error.type.endsWith(":too-many-requests");
