@@ -18,7 +18,7 @@ import {
 } from "../../ui";
 import { sharesQuery } from "./queries";
 import { ShareChart } from "./ShareChart";
-import { areas, type Colours, colourOf, coloursOf, type Share, type Shares, sum } from "./shares";
+import { areas, type Colours, colourOf, coloursOf, isHeldCapped, type Share, type Shares, sum } from "./shares";
 
 /** Who uses the workers, and who waits behind whom. */
 export function Fairness() {
@@ -80,12 +80,13 @@ function Neighbour({ shares: { neighbour, waiting, shares, rest } }: { shares: S
         {waiting.organizations === 1 ? "waits" : "wait"} for slots, for up to {duration(waiting.seconds)}.
       </p>
     );
-  const held = sum([...shares, ...(rest ? [rest] : [])].map(({ now }) => now.held));
+  const all = [...shares, ...(rest ? [rest] : [])].map(({ now }) => now);
+  const held = sum(all.map((now) => now.held));
   if (!neighbour && held > 0)
     return (
       <p className="rounded-lg border border-line bg-surface px-4 py-3 text-sm">
-        Nobody waits behind a crowd of somebody else's, but {plural(held, "job")} {held === 1 ? "is" : "are"} held back:
-        the{" "}
+        Nobody waits behind a crowd of somebody else's, but {plural(held, "job", "jobs", all.some(isHeldCapped))}{" "}
+        {held === 1 ? "is" : "are"} held back: the{" "}
         <Link to="/operator/overview" className="underline">
           overview
         </Link>{" "}
@@ -156,7 +157,8 @@ function columnsOf(colours: Colours, total: number): Column<Share>[] {
 }
 
 /** What could start; and what would not, however many slots were free. */
-function InLine({ now: { ready, ready_is_capped, held } }: { now: Share["now"] }) {
+function InLine({ now }: { now: Share["now"] }) {
+  const { ready, ready_is_capped, held } = now;
   return (
     <>
       {count(ready - held, ready_is_capped)}
@@ -165,7 +167,7 @@ function InLine({ now: { ready, ready_is_capped, held } }: { now: Share["now"] }
           className="block text-xs whitespace-nowrap text-muted"
           title="Paused, at a limit, held by a circuit breaker, or without a worker that serves them"
         >
-          + {count(held)} held back
+          and {count(held, isHeldCapped(now))} held back
         </span>
       )}
     </>

@@ -1,5 +1,15 @@
 import { describe, expect, it } from "vitest";
-import { areas, COLOURS, colourOf, coloursOf, type Share, type Shares, stacked, standingOf } from "./shares";
+import {
+  areas,
+  COLOURS,
+  colourOf,
+  coloursOf,
+  isHeldCapped,
+  type Share,
+  type Shares,
+  stacked,
+  standingOf,
+} from "./shares";
 
 const now = { running: 0, ready: 0, ready_is_capped: false, waiting_seconds: null, held: 0, behind_seconds: null };
 const colours = new Map<string, string>();
@@ -31,6 +41,12 @@ describe("areas", () => {
   it("are none where nobody did anything", () => {
     expect(areas({ minutes, shares: [], rest: null }, colours)).toEqual([]);
   });
+});
+
+it("more may be held back where a lane was not counted to its end", () => {
+  expect(isHeldCapped({ ready_is_capped: true, held: 10_000 })).toBe(true);
+  expect(isHeldCapped({ ready_is_capped: true, held: 20 })).toBe(false);
+  expect(isHeldCapped({ ready_is_capped: false, held: 12_000 })).toBe(false);
 });
 
 it("what an organization has is unknown only where some are told of together", () => {

@@ -17,6 +17,9 @@ export const COLOURS = [
 ] as const;
 export const REST_COLOUR = "#8a93a3";
 
+/** How many of a lane's jobs the server counts. */
+const COUNTED = 10_000;
+
 const NOTHING: Share["now"] = {
   running: 0,
   ready: 0,
@@ -52,6 +55,11 @@ export interface Area {
 export function standingOf({ shares, rest }: Shares, organization: string): Share["now"] | null {
   const own = shares.find((share) => share.organization === organization);
   return own?.now ?? (rest === null ? NOTHING : null);
+}
+
+/** Whether more may be held back than the number says: of each lane so many are counted. */
+export function isHeldCapped({ ready_is_capped, held }: Pick<Share["now"], "ready_is_capped" | "held">): boolean {
+  return ready_is_capped && held >= COUNTED;
 }
 
 /** Each organization's part of the time that attempts took, by the minute in which they ended. */
