@@ -63,7 +63,7 @@ def test_dead_letters_of_all_lead_to_each_organizations_own(enter: Callable[...,
     site.gate.pages = 1
     running = site.submit(organization="globex", user="gil")
     page = enter("olga", "operator/overview")
-    expect(page.locator("[data-phase=live]")).to_have_attribute("title", re.compile("every 5 to 15 seconds"))
+    expect(page.locator("[data-phase=live]")).to_have_attribute("title", re.compile("every 5 to 30 seconds"))
     expect(page.get_by_role("table", name="Jobs that run longest")).to_contain_text(running[-8:])
     page.get_by_role("term").get_by_role("link", name="Dead letters").click()
     rows = page.get_by_role("table", name="Dead letters by organization and error").locator("tbody tr")

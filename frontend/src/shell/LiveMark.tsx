@@ -28,9 +28,9 @@ const UNANSWERED: (typeof TOLD)[Phase] = {
 /** Where there is a live connection: what comes by it, and what is asked for. */
 const LIVE = {
   organization:
-    "What happens to jobs appears as it happens. Schedules and circuit breakers are asked for every 10 to 15 seconds; members, tokens, settings and the audit when you come back to them.",
+    "What happens to jobs appears as it happens. Schedules and circuit breakers are asked for every 10 to 30 seconds; members, tokens, settings and the audit when you come back to them.",
   operator:
-    "Numbers are asked for every 5 to 15 seconds; organizations, job types, users, tokens and the audit when you come back to them.",
+    "Numbers are asked for every 5 to 30 seconds; organizations, job types, users, tokens and the audit when you come back to them.",
 } as const;
 
 /** In the header: how fresh what is shown is. */
