@@ -184,6 +184,33 @@ def test_a_limit_keeps_what_nobody_changes(enter: Callable[..., Page], site: Sit
     assert (limit.max_running, limit.execution_rate) == (None, None)
 
 
+def test_limits_are_set_for_the_organization_that_was_typed_whatever_changes_meanwhile(
+    enter: Callable[..., Page], site: Site
+):
+    site.fl.job_types.limit("report.render", organization="globex", max_running=4)
+    page = enter("olga", "operator/job-types")
+    page.get_by_role("button", name="Limits of report.render").click()
+    organization = page.get_by_label("Organization", exact=True)
+    organization.fill("acme")
+    page.get_by_label("At once").fill("2")
+    page.get_by_role("button", name="Set", exact=True).click()
+    acme = page.get_by_role("dialog").get_by_role("listitem").filter(has_text="acme")
+    expect(acme).to_contain_text("at most 2 at once")
+    expect(organization).to_be_focused()
+    expect(organization).to_have_value("acme")
+    page.get_by_label("Starts").fill("30")
+    page.get_by_role("button", name="Reset the limit of globex").click()
+    expect(page.get_by_role("button", name="Reset the limit of globex")).to_have_count(0)
+    expect(page.get_by_label("Starts")).to_have_value("30")
+    page.get_by_role("button", name="Set", exact=True).click()
+    expect(acme).to_contain_text("at most 2 at once, 30 starts in 1 min")
+    limits = site.fl.job_types.limits("report.render")
+    assert [(one.organization, one.max_running, one.execution_rate) for one in limits] == [
+        (None, None, None),
+        ("acme", 2, 30),
+    ]
+
+
 def test_job_types_say_which_limit_holds_and_which_their_application_says(enter: Callable[..., Page], site: Site):
     site.fl.job_types.limit("report.render", max_running=30)
     site.fl.job_types.limit("report.render", organization="acme", max_running=2)

@@ -1,5 +1,5 @@
 import { useQuery } from "@tanstack/react-query";
-import { type FormEvent, useState } from "react";
+import { type FormEvent, useRef, useState } from "react";
 import { useAct } from "../../api/act";
 import { api, ask, type Schema } from "../../api/client";
 import { Button, Dialog, Input, Select, Skeleton, sentence, Tag, Trouble } from "../../ui";
@@ -25,8 +25,12 @@ export function Limits({ jobType, onClose }: { jobType: string; onClose: () => v
               <Line key={limit.organization ?? ""} limit={limit} />
             ))}
           </ul>
-          {/* Begun anew when what holds has changed: what was typed was about what held before. */}
-          <SetLimit key={JSON.stringify(found.data.items)} jobType={jobType} limits={found.data.items} />
+          <SetLimit
+            jobType={jobType}
+            limits={found.data.items}
+            // The question that the change itself asks.
+            onSet={() => found.refetch({ cancelRefetch: false })}
+          />
         </div>
       ) : (
         !found.error && <Skeleton />
@@ -72,7 +76,16 @@ function Line({ limit }: { limit: Limit }) {
   );
 }
 
-function SetLimit({ jobType, limits: all }: { jobType: string; limits: readonly Limit[] }) {
+interface SetLimitProps {
+  jobType: string;
+  /** All that hold. */
+  limits: readonly Limit[];
+  /** One was set; ends when `limits` tell so. */
+  onSet: () => Promise<unknown>;
+}
+
+function SetLimit({ jobType, limits: all, onSet }: SetLimitProps) {
+  const form = useRef<HTMLFormElement>(null);
   const [organization, setOrganization] = useState("");
   const [typed, setTyped] = useState<TypedLimit>({});
   const whose = organization.trim() || null;
@@ -94,13 +107,19 @@ function SetLimit({ jobType, limits: all }: { jobType: string; limits: readonly 
         ? "The limit holds from now on; what runs beyond it finishes."
         : "It is unlimited from now on.",
     touches: [["operator", "job-types"]],
+    after: async () => {
+      await onSet();
+      setTyped({});
+      // A button that waits can't have the focus, and nor can one that has nothing to set.
+      if (document.activeElement === document.body) form.current?.querySelector("input")?.focus();
+    },
   });
   const submit = (event: FormEvent) => {
     event.preventDefault();
     if (changes) set.mutate(changes);
   };
   return (
-    <form onSubmit={submit} className="flex flex-col gap-3 border-t border-line pt-4">
+    <form ref={form} onSubmit={submit} className="flex flex-col gap-3 border-t border-line pt-4">
       <h3 className="text-sm font-semibold">Set a limit</h3>
       <div className="grid gap-3 sm:grid-cols-4">
         <Input label="Organization" hint="Nothing: all together." value={organization} onText={setOrganization} />
