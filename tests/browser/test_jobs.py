@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from fairlane.control import bulk_steps
 from fairlane.store.statements import bulk_actions
@@ -216,3 +216,81 @@ def test_rows_stand_still_while_somebody_is_about_to_click_one(enter: Callable[.
     page.mouse.move(0, 0)  # where the button was are rows now
     site.submit()
     expect(rows).to_have_count(4)
+
+
+def test_a_held_row_that_left_the_list_does_not_seem_to_run_for_ever(enter: Callable[..., Page], site: Site):
+    site.fl.queues.pause("default")
+    job = site.submit()
+    page = enter("ana", "o/acme/jobs?status=queued")
+    expect(rows(page)).to_have_count(1)
+    expect(page.locator("[data-phase]")).to_have_attribute("data-phase", "live")
+    rows(page).first.hover()
+    site.fl.queues.resume("default")
+    expect(rows(page).first).to_contain_text("running")
+    expect(rows(page).first).to_contain_text("moved on")
+    expect(rows(page).first.get_by_text("running")).to_have_count(0)
+    site.gate.pages = 100
+    site.done(job)
+    page.get_by_role("button", name="1 moved on").click()
+    expect(page.get_by_text("No job fits this filter")).to_be_visible()
+
+
+def test_rows_stand_still_while_an_answer_is_on_its_way(enter: Callable[..., Page], jobs: Site):
+    jobs.fl.queues.pause("default")
+    page = enter("ana")
+    page.clock.install()
+    page.goto(f"{jobs.url}/o/acme/jobs?since=1h")
+    expect(rows(page)).to_have_count(8)
+    expect(page.locator("[data-phase]")).to_have_attribute("data-phase", "live")
+    asked: list[Route] = []
+
+    def hold(route: Route) -> None:
+        asked.append(route)
+
+    page.route("**/api/v1/organizations/acme/jobs?*", hold)
+    queued = page.get_by_role("button", name=re.compile("^queued"))
+    with page.expect_request(lambda request: "status=queued" in request.url):
+        queued.click()
+    rows(page).first.hover()  # of the list before
+    for route in asked:
+        route.continue_()
+    page.unroute_all()
+    expect(rows(page)).to_have_count(6)
+    first = rows(page).first.inner_text()
+    jobs.submit()
+    expect(page.get_by_role("button", name="1 new")).to_be_visible()
+    page.route("**/api/v1/organizations/acme/jobs?*", lambda route: None)
+    with page.expect_request(lambda request: "/acme/jobs?" in request.url):
+        page.clock.fast_forward(60_000)  # what began in the last hour is another question each minute
+    assert rows(page).first.inner_text().splitlines()[:3] == first.splitlines()[:3]
+    expect(rows(page)).to_have_count(6)
+
+
+def test_what_is_new_is_shown_by_a_button_that_can_be_seen_and_reached(enter: Callable[..., Page], site: Site):
+    site.fl.queues.pause("default")
+    for _ in range(30):
+        site.submit()
+    page = enter("ana", "o/acme/jobs", viewport={"width": 1280, "height": 600})
+    expect(rows(page)).to_have_count(30)
+    expect(page.locator("[data-phase]")).to_have_attribute("data-phase", "live")
+    rows(page).first.hover()
+    site.submit()
+    more = page.get_by_role("button", name="1 new")
+    expect(more).to_be_visible()
+    table = page.get_by_role("table", name="Jobs")
+    table.get_by_role("columnheader", name="Submitted").hover()  # on the way
+    more.hover()
+    expect(rows(page)).to_have_count(30)
+    more.click()
+    expect(rows(page)).to_have_count(31)
+    expect(page.get_by_role("region", name="List of jobs")).to_be_focused()
+
+    rows(page).nth(25).hover()
+    site.submit()
+    expect(page.locator("[aria-live]", has_text="1 new")).to_have_count(1)
+    expect(more).to_be_visible()
+    box = more.bounding_box()
+    assert box
+    middle = [box["x"] + box["width"] / 2, box["y"] + box["height"] / 2]
+    top = page.evaluate("([x, y]) => document.elementFromPoint(x, y)?.textContent", middle)
+    assert top == "1 new", "it is not behind the page's header"

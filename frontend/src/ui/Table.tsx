@@ -41,6 +41,8 @@ interface Props<Row> {
   /** Rows with boxes to choose them by; the keys of those that are chosen. */
   chosen?: ReadonlySet<string>;
   onChoose?: (chosen: ReadonlySet<string>) => void;
+  /** The keys of rows that are only held, and no longer among those that were asked for. */
+  gone?: ReadonlySet<string>;
   /** Called when a row, and nothing in it, is clicked; the row needs a link in it for the keyboard. */
   onOpen?: (row: Row) => void;
 }
@@ -63,7 +65,7 @@ export function Table<Row>({ source, ...props }: Props<Row>) {
 }
 
 function Rows<Row>(props: Omit<Props<Row>, "source" | "empty"> & { rows: readonly Row[] }) {
-  const { caption, columns, rows, rowKey, chosen, onChoose, onOpen } = props;
+  const { caption, columns, rows, rowKey, chosen, onChoose, gone, onOpen } = props;
   const keys = rows.map(rowKey);
   const all = chosen !== undefined && keys.every((key) => chosen.has(key));
   return (
@@ -108,6 +110,7 @@ function Rows<Row>(props: Omit<Props<Row>, "source" | "empty"> & { rows: readonl
                   "border-b border-line last:border-0 hover:bg-hover",
                   onOpen && "cursor-pointer",
                   chosen?.has(key) && "bg-accent-soft",
+                  gone?.has(key) && "text-muted",
                 )}
                 onClick={(event) => {
                   if (

@@ -22,12 +22,15 @@ import { SubmitDialog } from "../submit/SubmitDialog";
 import { Bulk } from "./Bulk";
 import { BulkActions } from "./BulkActions";
 import { Counts } from "./Counts";
-import { COLUMNS } from "./columns";
+import { columnsOf } from "./columns";
 import { Filters } from "./Filters";
 import { filterOf, isEmpty, type JobsSearch } from "./filter";
 import { untilNextLook } from "./looks";
 import { Views } from "./Views";
 import { isWaiting } from "./waits";
+
+/** What holds the rows while the pointer is on it: they, and what is on the way to the button that shows the new ones. */
+const HOLDS = "table, [data-news]";
 
 /** The organization's jobs, as the address filters and orders them. */
 export function Jobs() {
@@ -46,29 +49,30 @@ export function Jobs() {
     refetchInterval: ({ state }) => every || (state.data?.items.some(isWaiting) ? untilNextLook(state) : false),
     placeholderData: keepPreviousData,
   });
-  const steady = useSteady(JSON.stringify([organization, search, found.isPlaceholderData]), found.data?.items, idOf);
+  const steady = useSteady({
+    name: JSON.stringify([organization, search]),
+    rows: found.data?.items,
+    isStandIn: found.isPlaceholderData,
+    keyOf: idOf,
+  });
   const [chosen, setChosen] = useChosen(steady.rows?.map(idOf));
   const [isPointedAt, setPointedAt] = useState(false);
-  const choose = (next: ReadonlySet<string>) => {
-    setChosen(next);
-    if (next.size > 0) steady.hold();
-    else if (!isPointedAt) steady.release();
-  };
-  const point = (isThere: boolean) => {
-    setPointedAt(isThere);
-    if (isThere) steady.hold();
-    else if (chosen.size === 0) steady.release();
-  };
-  const area = useRef<HTMLDivElement>(null);
+  useEffect(() => steady.hold(isPointedAt || chosen.size > 0));
+  const area = useRef<HTMLElement>(null);
   useEffect(() => {
     // Looked for everywhere: what is gone once it was clicked, above the rows or among them, is never left.
-    const look = ({ target }: PointerEvent) => {
-      const isThere = target instanceof Element && !!area.current?.contains(target) && target.closest("tbody") !== null;
-      if (isThere !== isPointedAt) point(isThere);
-    };
+    const look = ({ target }: PointerEvent) =>
+      setPointedAt(target instanceof Element && !!area.current?.contains(target) && target.closest(HOLDS) !== null);
     document.addEventListener("pointermove", look);
     return () => document.removeEventListener("pointermove", look);
-  });
+  }, []);
+  const renew = () => {
+    steady.renew();
+    // The button goes, and would take the focus along.
+    area.current?.focus({ preventScroll: true });
+  };
+  const { waiting, gone } = steady;
+  const news = [waiting && `${count(waiting)} new`, gone.size && `${count(gone.size)} moved on`].filter(Boolean);
   const go = (next: JobsSearch, replace = false) => void navigate({ search: next, replace });
   const open = (job: ListedJob) =>
     void navigate({ to: "/o/$organization/jobs/$job", params: { organization, job: job.id } });
@@ -97,25 +101,30 @@ export function Jobs() {
             filter={filter}
             search={search}
             chosen={chosen}
-            onDone={() => choose(new Set())}
+            onDone={() => setChosen(new Set())}
             onBegun={(action) => setBegun((before) => [...before, action])}
           />
         )}
-        <div ref={area} onPointerLeave={() => point(false)}>
-          <div className="sticky top-1 z-10 flex h-0 items-start justify-end pr-3 sm:justify-center">
+        <p className="sr-only" aria-live="polite">
+          {news.join(", ")}
+        </p>
+        <section ref={area} tabIndex={-1} aria-label="List of jobs" onPointerLeave={() => setPointedAt(false)}>
+          {/* Below the page's header, which is 3rem high. */}
+          <div className="sticky top-14 z-10 flex h-0 items-start justify-end pr-3 sm:justify-center">
             {/* Hidden and not gone: of what is removed below the pointer nobody is told that it was left. */}
-            <Button small className={cx("shadow", steady.waiting === 0 && "invisible")} onClick={steady.renew}>
-              {count(steady.waiting)} new
+            <Button data-news small className={cx("shadow", news.length === 0 && "invisible")} onClick={renew}>
+              {news.join(", ")}
             </Button>
           </div>
           <Table
             caption="Jobs"
-            columns={COLUMNS}
+            columns={columnsOf(gone)}
             rows={steady.rows}
+            gone={gone}
             rowKey={idOf}
             source={found}
             onOpen={open}
-            {...(mayChange && { chosen, onChoose: choose })}
+            {...(mayChange && { chosen, onChoose: setChosen })}
             empty={
               isEmpty(search) ? (
                 <EmptyState title="No jobs yet">What the application submits appears here.</EmptyState>
@@ -127,7 +136,7 @@ export function Jobs() {
               )
             }
           />
-        </div>
+        </section>
         {page && (
           <Pager
             first={search.cursor === undefined}

@@ -1,37 +1,59 @@
 import { Fragment } from "react";
 import type { ListedJob } from "../../api/queries";
 import { JobLink } from "../../shell/JobLink";
-import { type Column, Elapsed, Progress, StatusBadge, short, Tag, Time, useNow } from "../../ui";
+import { type Column, cx, Elapsed, Progress, StatusBadge, short, Tag, Time, useNow } from "../../ui";
 import { isWaiting, waitsOf } from "./waits";
 
-export const COLUMNS: readonly Column<ListedJob>[] = [
-  { head: "Status", cell: (job) => <StatusBadge status={isStopping(job) ? "stopping" : job.status} /> },
-  {
-    head: "Job",
-    wide: true,
-    cell: (job) => (
-      <div className="min-w-40">
-        <JobLink job={job} />
-        <Told job={job} />
-      </div>
-    ),
-  },
-  {
-    head: "User",
-    from: "md",
-    cell: (job) => (
-      <span className="block max-w-32 truncate">{job.user ?? <em className="text-muted">system</em>}</span>
-    ),
-  },
-  { head: "Queue", from: "lg", cell: (job) => <span className="block max-w-32 truncate">{job.queue}</span> },
-  {
-    head: "Labels",
-    from: "lg",
-    cell: (job) => <Labels labels={Object.entries(job.labels).map(([name, value]) => `${name}=${value}`)} />,
-  },
-  { head: "Took", from: "sm", right: true, cell: (job) => <Took job={job} /> },
-  { head: "Submitted", from: "sm", right: true, cell: (job) => <Time at={job.created_at} /> },
-];
+/** What is told of jobs; of those that are gone from the page, by their ids, only what does not change. */
+export function columnsOf(gone: ReadonlySet<string>): Column<ListedJob>[] {
+  return [
+    { head: "Status", cell: (job) => (gone.has(job.id) ? <Gone /> : <Status job={job} />) },
+    {
+      head: "Job",
+      wide: true,
+      cell: (job) => (
+        <div className="min-w-40">
+          <JobLink job={job} />
+          {/* Hidden and not gone: the rows below it would move. */}
+          <div className={cx(gone.has(job.id) && "invisible")}>
+            <Told job={job} />
+          </div>
+        </div>
+      ),
+    },
+    {
+      head: "User",
+      from: "md",
+      cell: (job) => (
+        <span className="block max-w-32 truncate">{job.user ?? <em className="text-muted">system</em>}</span>
+      ),
+    },
+    { head: "Queue", from: "lg", cell: (job) => <span className="block max-w-32 truncate">{job.queue}</span> },
+    {
+      head: "Labels",
+      from: "lg",
+      cell: (job) => <Labels labels={Object.entries(job.labels).map(([name, value]) => `${name}=${value}`)} />,
+    },
+    { head: "Took", from: "sm", right: true, cell: (job) => (gone.has(job.id) ? <Unknown /> : <Took job={job} />) },
+    { head: "Submitted", from: "sm", right: true, cell: (job) => <Time at={job.created_at} /> },
+  ];
+}
+
+function Status({ job }: { job: ListedJob }) {
+  return <StatusBadge status={isStopping(job) ? "stopping" : job.status} />;
+}
+
+function Gone() {
+  return (
+    <span title="It is no longer on this page of the list. Open it to see how it stands.">
+      <Tag>moved on</Tag>
+    </span>
+  );
+}
+
+function Unknown() {
+  return <span className="text-muted">–</span>;
+}
 
 /** The first two; all of them when pointed at. */
 function Labels({ labels }: { labels: readonly string[] }) {
@@ -85,7 +107,7 @@ function Waits({ job }: { job: ListedJob }) {
 
 /** Of a job that waits again nobody knows how long its last attempt took. */
 function Took({ job }: { job: ListedJob }) {
-  if (job.status !== "running" && job.finished_at === null) return <span className="text-muted">–</span>;
+  if (job.status !== "running" && job.finished_at === null) return <Unknown />;
   return <Elapsed from={job.started_at} to={job.finished_at} />;
 }
 
