@@ -86,6 +86,42 @@ def test_many_are_canceled_after_they_were_counted(enter: Callable[..., Page], j
     expect(told).to_have_count(0)
 
 
+def test_what_has_begun_takes_the_focus_from_nobody_who_writes(enter: Callable[..., Page], jobs: Site):
+    page = enter("ana", "o/acme/jobs?job_type=nobody.runs&status=queued")
+    opener = page.get_by_role("button", name="Cancel all")
+    told = page.get_by_role("list", name="Bulk actions")
+    late: list[Route] = []
+
+    def hold(route: Route) -> None:
+        if route.request.method == "GET":
+            late.append(route)
+        else:
+            route.continue_()
+
+    def cancel_all(number: int) -> None:
+        page.route("**/bulk-actions?*", hold)
+        opener.click()
+        page.get_by_role("dialog").get_by_role("button", name=f"Cancel {number} job").click()
+        expect(page.get_by_role("dialog")).to_have_count(0)
+
+    def answer() -> None:
+        while late:
+            late.pop().continue_()
+        page.unroute_all()
+
+    cancel_all(6)
+    page.get_by_label("Search").focus()
+    answer()
+    expect(told).to_contain_text("6 jobs canceled or asked to stop.")
+    expect(page.get_by_label("Search")).to_be_focused()
+    told.get_by_role("button", name="Hide").click()
+    jobs.submit("nobody.runs")
+    cancel_all(1)
+    expect(opener).to_be_focused()
+    answer()
+    expect(told.get_by_role("listitem")).to_be_focused()
+
+
 def test_what_a_colleague_does_with_many_is_seen_and_stopped(
     enter: Callable[..., Page], jobs: Site, monkeypatch: pytest.MonkeyPatch
 ):

@@ -1,6 +1,6 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
-import { useEffect, useRef, useState } from "react";
+import { type RefObject, useEffect, useRef, useState } from "react";
 import { useAct } from "../../api/act";
 import { within } from "../../api/queries";
 import { useMay } from "../../shell/access";
@@ -23,6 +23,12 @@ export function BulkActions({ organization, begun }: { organization: string; beg
     const timer = setTimeout(() => void refetch(), LAST);
     return () => clearTimeout(timer);
   }, [names, refetch]);
+  // Where the dialog that began it put the focus: on the button that opened it, or on the page.
+  const place = useRef<Element | null>(null);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: looked at when one begins
+  useEffect(() => {
+    place.current = document.activeElement;
+  }, [begun]);
   const mine = new Set([...seen, ...begun]);
   const shown = all.filter((one) => isWorking(one) || (mine.has(one.id) && !hidden.has(one.id)));
   return (
@@ -41,6 +47,7 @@ export function BulkActions({ organization, begun }: { organization: string; beg
               organization={organization}
               one={one}
               isBegunHere={begun.includes(one.id)}
+              place={place}
               onHide={() => setHidden((before) => new Set([...before, one.id]))}
             />
           ))}
@@ -54,16 +61,19 @@ interface Props {
   organization: string;
   one: BulkAction;
   isBegunHere: boolean;
+  /** What had the focus when the last one began. */
+  place: RefObject<Element | null>;
   onHide: () => void;
 }
 
-function One({ organization, one, isBegunHere, onHide }: Props) {
+function One({ organization, one, isBegunHere, place, onHide }: Props) {
   const mayChange = useMay("jobs:change");
   const ref = useRef<HTMLLIElement>(null);
-  // The button by which it was begun may go with the jobs that it was about.
+  // The button by which it was begun may go with the jobs that it was about. Who does something else by now goes on.
   useEffect(() => {
-    if (isBegunHere) ref.current?.focus();
-  }, [isBegunHere]);
+    const at = document.activeElement;
+    if (isBegunHere && (at === document.body || at === place.current)) ref.current?.focus();
+  }, [isBegunHere, place]);
   const passedOver = whyPassedOver(one);
   const halt = useAct({
     run: () => stop(organization, one.id),
