@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { count, duration, exact, inLocalTime, plural, relative, size, someOf } from "./format";
+import { count, duration, exact, inLocalTime, plural, relative, size, someOf, timeOfDay } from "./format";
 
 describe("durations", () => {
   it.each([
@@ -31,6 +31,10 @@ describe("moments", () => {
     [-300_000, "in 5 min"],
   ])("%d milliseconds before read %s", (before, told) => {
     expect(relative(new Date(now - before), now)).toBe(told);
+  });
+
+  it("begin the day at 0", () => {
+    expect(timeOfDay(new Date(2026, 10, 28, 0, 5, 7))).toBe("00:05:07");
   });
 });
 

@@ -45,6 +45,11 @@ export function exact(at: Date): string {
   return at.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "long" });
 }
 
+/** The time of day, to the second: "00:05:07". */
+export function timeOfDay(at: Date): string {
+  return at.toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+}
+
 /** Moments within a sentence of the server's, "2026-11-28 04:19:43 UTC", as the reader's clock shows them. */
 export function inLocalTime(sentence: string): string {
   return sentence.replace(/\b(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d) UTC\b/g, (written, day, time) => {

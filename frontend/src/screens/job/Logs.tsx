@@ -2,7 +2,8 @@ import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { Fragment, useLayoutEffect, useRef } from "react";
 import type { Schema } from "../../api/client";
 import type { Job } from "../../api/queries";
-import { Card, CopyButton, cx, ErrorState, exact, plural, Skeleton } from "../../ui";
+import { Card, CopyButton, cx, ErrorState, exact, plural, Skeleton, timeOfDay } from "../../ui";
+import { firstLineOf } from "./attempts";
 import { Hidden } from "./Failure";
 import { linesQuery } from "./queries";
 
@@ -82,12 +83,12 @@ function Scroll({ lines }: { lines: readonly Schema["LogLine"][] }) {
         <Fragment key={left + index}>
           {line.attempt !== shown[index - 1]?.attempt && (
             <p className="mt-2 border-b border-line pb-0.5 text-muted first:mt-0">
-              Attempt {line.attempt} · {exact(new Date(line.at))}
+              Attempt {line.attempt} · {exact(new Date(firstLineOf(line.attempt, lines)?.at ?? line.at))}
             </p>
           )}
           <div className="flex gap-3">
             <time dateTime={line.at} title={exact(new Date(line.at))} className="shrink-0 text-muted">
-              {new Date(line.at).toLocaleTimeString(undefined, { hour12: false })}
+              {timeOfDay(new Date(line.at))}
             </time>
             <span className={cx("min-w-0 break-words whitespace-pre-wrap", TONES[line.level])}>{line.message}</span>
           </div>

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { attemptsOf, causesOf, endOf, errorOf, firstStart, type LogEntry } from "./attempts";
+import { attemptsOf, causesOf, endOf, errorOf, firstLineOf, firstStart, type LogEntry } from "./attempts";
 
 let sequence = 0;
 function entry(
@@ -160,4 +160,11 @@ describe("the end of a running job", () => {
   ])("is not known of one %s", (_, one) => {
     expect(endOf(one, later(30))).toBeNull();
   });
+});
+
+it("tells what an attempt wrote first, however much of it is shown", () => {
+  const line = (attempt: number, message: string) => ({ at: "2026-11-26T10:00:00Z", attempt, level: "info", message });
+  const lines = [line(1, "a"), line(1, "b"), line(2, "c"), line(2, "d")];
+  expect(firstLineOf(2, lines)?.message).toBe("c");
+  expect(firstLineOf(3, lines)).toBeUndefined();
 });

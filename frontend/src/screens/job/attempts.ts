@@ -3,6 +3,7 @@ import type { Schema } from "../../api/client";
 import type { Job } from "../../api/queries";
 
 export type LogEntry = Schema["LogEntry"];
+type LogLine = Schema["LogLine"];
 
 export interface Attempt {
   number: number;
@@ -52,6 +53,11 @@ export function errorOf(entries: readonly LogEntry[]): LogEntry | undefined {
 
 function isFailed(status: LogEntry["from_status"]): boolean {
   return status === "failed" || status === "timed_out";
+}
+
+/** What an attempt wrote first. */
+export function firstLineOf(attempt: number, lines: readonly LogLine[]): LogLine | undefined {
+  return lines.find((line) => line.attempt === attempt);
 }
 
 /** When its first attempt began, until when it only waited; null: it has had none. */
