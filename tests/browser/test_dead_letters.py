@@ -64,6 +64,18 @@ def test_from_the_overview_clicks_lead_to_all_with_one_error_which_are_retried_a
     assert sum(job.next_retry_at is not None for job in retried) == 2, "one at once, the others later"
 
 
+def test_only_of_the_first_page_it_is_said_that_its_first_is_the_newest(enter: Callable[..., Page], site: Site):
+    cause = site.submit("report.fail")
+    for job in [site.submit("nobody.runs", depends_on=[cause]) for _ in range(51)]:
+        site.done(job)
+    page = enter("ana", LETTERS)
+    groups(page).filter(has_text="nobody.runs").get_by_role("link").click()
+    expect(page.get_by_text("For example, in the newest one:")).to_be_visible()
+    page.get_by_role("button", name="Next page").click()
+    expect(rows(page)).to_have_count(1)
+    expect(page.get_by_text("For example, in the first one on this page:")).to_be_visible()
+
+
 def test_a_group_is_of_one_type_until_all_that_have_its_error_are_asked_for(enter: Callable[..., Page], site: Site):
     cause = site.submit("report.fail")
     for job in [site.submit(job_type, depends_on=[cause]) for job_type in ("report.render", "nobody.runs")]:

@@ -46,6 +46,7 @@ export function DeadLetterGroup() {
   const groups = useQuery({ ...groupsQuery(organization, decided), refetchInterval: every });
   const mine = groups.data?.items.find((group) => group.fingerprint === fingerprint);
   const sample = letters.data?.items[0];
+  const which = cursor ? "the first one on this page" : "the newest one";
   const total = letters.data?.total ?? 0;
   const go = (next: LettersSearch) => void navigate({ to: ".", search: { ...next, ...(job_type && { job_type }) } });
   const view = decided === "pending" ? {} : { decided };
@@ -97,8 +98,8 @@ export function DeadLetterGroup() {
       )}
       {sample && (
         <div className="flex flex-col gap-1">
-          {total > 1 && <p className="text-xs text-muted">For example, in the newest one:</p>}
-          <Code text={sample.reason} label="What went wrong, in the newest one" />
+          {total > 1 && <p className="text-xs text-muted">For example, in {which}:</p>}
+          <Code text={sample.reason} label={`What went wrong, in ${which}`} />
         </div>
       )}
       <Card
