@@ -101,7 +101,7 @@ def test_the_overview_says_why_jobs_wait_and_leads_there(enter: Callable[..., Pa
     page.goto(f"{site.url}/operator/overview")
     expect(told.filter(has_text="No worker is alive")).to_be_visible()
     page.get_by_role("term").get_by_role("link", name="Running").click()
-    expect(page.get_by_text("No worker is alive")).to_be_visible()
+    expect(page.get_by_text("No worker is alive", exact=True)).to_be_visible()
 
 
 def test_a_worker_is_asked_to_drain(enter: Callable[..., Page], site: Site):
