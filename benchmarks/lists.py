@@ -111,7 +111,8 @@ def _counts(organization: str, filters: Filters, fl: Fairlane, chance: random.Ra
 def _deep(organization: str, filters: Filters, fl: Fairlane, chance: random.Random) -> object:
     """A page of ids from somewhere in the month."""
     before = first_id(_ago(days=chance.uniform(1, 29)))
-    return fl.reads.matching.ids(organization, before=before, limit=100, **filters(chance))
+    wanted = fl.reads.matching.resolved(organization, **filters(chance))
+    return fl.reads.matching.ids(organization, wanted, before=before, limit=100)
 
 
 def _timeline(organization: str | None, minutes: int, step: int, fl: Fairlane, _: random.Random) -> object:
