@@ -88,7 +88,7 @@ What was found by profiling (perf, py-spy, `EXPLAIN (ANALYZE, BUFFERS, WAL)`):
 - *Indexes for lists* by user and by queue, and columns beside that of the status, cost little. With and without them in
   turn, three times, medians, on the same machine: drain 8,544 and 8,896 /s, threads 7,518 and 7,620 /s, bulk 12,130 and
   11,777 /s; each run was up to a fifth off. With them 318 of the 351 questions of `make bench-lists` were answered
-  within 150 ms (p95, of a million jobs, once, on two cores of another machine, PostgreSQL 18). Of the slowest, a page by
+  within 150 ms (p95, a million jobs, once, on two cores of another machine, PostgreSQL 18). Of the slowest, a page by
   a common label in 2 s, we know why: PostgreSQL takes row security's policy and the statement's own condition for
   independent, and expects a hundredth of a large organization's rows.
 - A session that holds a snapshot makes claims slower: see [Known limits](architecture.md#known-limits).
