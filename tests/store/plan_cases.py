@@ -1,0 +1,434 @@
+"""Functions of the store that run all day, each with the indexes that its statements are to use."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from random import Random
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from fairlane.domain.backoff import Backoff
+from fairlane.domain.breaker import Pair
+from fairlane.domain.fairness import Lane, Quota
+from fairlane.domain.limits import Subject
+from fairlane.domain.outcomes import Completed, ErrorReport, Failed
+from fairlane.domain.statuses import JobStatus, Resolution
+from fairlane.domain.tail import Position
+from fairlane.domain.timeline import Cell, Grid
+from fairlane.store import burials
+from fairlane.store.clock import DatabaseClock
+from fairlane.store.planning import plan_for_values
+from fairlane.store.statements import (
+    audit,
+    breakers,
+    bulk_actions,
+    claim,
+    claim_round,
+    cleanup,
+    dead_letter_groups,
+    dead_letters,
+    dependencies,
+    doomed_files,
+    feed,
+    graph,
+    history,
+    job_list,
+    job_types,
+    lanes,
+    limits,
+    metrics,
+    outcomes,
+    running_limits,
+    schedules,
+    sealed_texts,
+    shares,
+    stage,
+    timeline,
+    transition,
+    workers,
+)
+from fairlane.store.statements.claim import Wanted
+from fairlane.store.statements.cleanup import Shelf
+from fairlane.store.statements.dead_letters import Letters
+from fairlane.store.statements.feed import Audience
+from fairlane.store.statements.finish import Finish, finish
+from fairlane.store.statements.lanes import Rung
+from fairlane.store.statements.transition import Ended
+from fairlane.store.statements.workers import WorkerCard
+
+START = datetime(2026, 11, 1, tzinfo=UTC)
+LATER = START + timedelta(days=1)
+BEFORE = START - timedelta(days=1)
+WORKER = UUID(int=1)
+CLOCK = DatabaseClock()
+RUNNING = UUID(int=300_001)
+LANES = [Lane("default", "big", f"type{n}") for n in range(5)] + [
+    Lane("default", f"small{n}", "type0") for n in range(100)
+]
+WANTED = Wanted(LANES, {}, {lane.organization: Quota(10, 0) for lane in LANES})
+WITH_OLDEST = Wanted(LANES, {LANES[0]: 3}, {lane.organization: Quota(10, 1) for lane in LANES})
+WITH_RUNGS = Wanted(
+    LANES, {}, WITH_OLDEST.quotas, {lane: [Rung(2, START, UUID(int=1)), Rung(3, START, UUID(int=1))] for lane in LANES}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A function of the store and indexes that its statements use; fewer on SQLite, where empty tables end it early."""
+
+    work: Callable[[Connection], object]
+    indexes: tuple[str, ...]
+    sqlite_indexes: tuple[str, ...] | None = None
+
+
+TABLES = (
+    "fairlane_organizations",
+    "fairlane_jobs",
+    "fairlane_job_parents",
+    "fairlane_doomed_files",
+    "fairlane_execution_log",
+    "fairlane_outcomes",
+    "fairlane_breakers",
+    "fairlane_quotas",
+    "fairlane_starts",
+    "fairlane_dead_letters",
+    "fairlane_labels",
+    "fairlane_audit",
+    "fairlane_schedules",
+    "fairlane_bulk_actions",
+)
+PAIRS = [Pair("small1", "type0"), Pair("small2", "type0")]
+SUBJECTS = [Subject(None, "type0"), Subject("big", None), Subject("big", "type0")]
+MANY_SUBJECTS = [Subject(f"small{n}", "type0") for n in range(10_000)]
+GRID = Grid(START + timedelta(seconds=500_000), timedelta(minutes=1), 60)
+LAST_HOUR = GRID._replace(start=LATER - timedelta(hours=1))
+CELLS = [Cell("big", "type1", place) for place in range(60)]
+HUNDRED = [UUID(int=number) for number in range(400_001, 400_101)]
+WINDOWS = {SUBJECTS[0]: 60.0, SUBJECTS[2]: 3600.0}
+FINISH = Finish("small1", RUNNING, "type0", RUNNING, Completed("1"), Backoff())
+BROKEN = Failed(ErrorReport("PrinterError", "no paper", permanent=True))
+FAILURES = [
+    FINISH._replace(organization=f"small{n % 100}", job_id=UUID(int=300_000 + n), lease_token=UUID(int=300_000 + n))
+    for n in range(1, 301)
+]
+
+
+def letters(connection: Connection, fingerprint: str | None = None) -> object:
+    """The second page of those that nobody has decided about."""
+    return dead_letters.page(
+        connection,
+        "big",
+        Letters(Resolution.PENDING, fingerprint),
+        before=(LATER, UUID(int=510_000)),
+        limit=50,
+    )
+
+
+def missed(connection: Connection) -> object:
+    """What an organization has missed behind the gaps of a cursor, near the end of the log."""
+    position = Position(50_400, ((49_000, 49_500), (50_000, 50_000)))
+    return feed.missed(connection, Audience(frozenset({"big"})), position, 50_500, 501)
+
+
+WATCHED = Audience(jobs=frozenset((f"small{n % 100}", UUID(int=300_000 + n)) for n in range(1, 5_001)))
+
+
+def page_of(connection: Connection, **wanted: Any) -> None:
+    """A page of the list, by jobs of which there are few among many newer ones."""
+    job_list.page(connection, "big", job_list.Wanted(**wanted), beyond=UUID(int=540_000), limit=50)
+
+
+def count_of(connection: Connection, **wanted: Any) -> None:
+    """How many there are, to the cap; planned for its values, as reads have it."""
+    plan_for_values(connection)
+    job_list.count(connection, "big", job_list.Wanted(**wanted), up_to=10_001)
+
+
+TO_RETRY = job_list.Wanted(statuses=frozenset({JobStatus.DEAD_LETTER}), undecided=True)
+
+
+def to_retry(connection: Connection) -> None:
+    """A page of what a retry of many works off."""
+    job_list.ids(connection, "big", TO_RETRY, before=UUID(int=640_000), limit=200)
+
+
+def to_retry_and_how_many(connection: Connection) -> None:
+    """The same, and how many it is said to be; planned as reads have it."""
+    plan_for_values(connection)
+    to_retry(connection)
+    job_list.count_by_themselves(connection, "big", TO_RETRY, up_to=10_001)
+
+
+def beginning_of(connection: Connection) -> None:
+    workers.register(connection, CLOCK, WorkerCard(WORKER, "w", None, ("type0",), 10), 60.0)
+    assert claim_round.begin(connection, CLOCK, WORKER, suspended=True) is not None
+
+
+def claim_of(connection: Connection, wanted: Wanted) -> None:
+    claim_round.begin(connection, CLOCK, WORKER, suspended=False)
+    claim.claim(connection, LATER, wanted, worker_id=WORKER, worker="w")
+
+
+CASES = {
+    "active lanes": Case(lanes.active_lanes, ("jobs_ready",)),
+    "claim": Case(
+        lambda connection: claim_of(connection, WANTED),
+        ("jobs_ready", "jobs_id"),
+        sqlite_indexes=("jobs_ready",),
+    ),
+    "claim with the oldest": Case(
+        lambda connection: claim_of(connection, WITH_OLDEST),
+        ("jobs_ready", "jobs_id"),
+        sqlite_indexes=("jobs_ready",),
+    ),
+    "claim of rungs": Case(
+        lambda connection: claim_of(connection, WITH_RUNGS),
+        ("jobs_ready", "jobs_id"),
+        sqlite_indexes=("jobs_ready",),
+    ),
+    "the beginning of a claim": Case(beginning_of, ("organizations_suspended", "jobs_running")),
+    "what each worker runs": Case(metrics.running_by_worker, ("jobs_running",)),
+    "what runs": Case(lanes.running, ("jobs_running",)),
+    "lock of limits": Case(lambda connection: running_limits.lock(connection, SUBJECTS), ("quotas_pk",), ()),
+    "starts within windows": Case(
+        lambda connection: running_limits.started(connection, LATER, WINDOWS), ("starts_at",)
+    ),
+    "starts before windows": Case(
+        lambda connection: running_limits.forget_starts(connection, LATER, WINDOWS), ("starts_at",)
+    ),
+    "lock of many limits": Case(lambda connection: running_limits.lock(connection, MANY_SUBJECTS), ("quotas_pk",), ()),
+    "starts within many windows": Case(
+        lambda connection: running_limits.started(connection, LATER, dict.fromkeys(MANY_SUBJECTS, 60.0)),
+        ("starts_at",),
+    ),
+    "live jobs by lane": Case(metrics.live_by_lane, ("jobs_status",), ("jobs_status",)),
+    "scheduled jobs": Case(lambda connection: stage.release_scheduled(connection, BEFORE), ("jobs_scheduled",)),
+    "due retries": Case(
+        lambda connection: stage.ready_retries(connection, START + timedelta(days=63)), ("jobs_retrying",)
+    ),
+    "a worker's jobs": Case(lambda connection: workers.held_by(connection, WORKER), ("jobs_running",)),
+    "a lost worker's jobs": Case(lambda connection: workers.running_jobs(connection, WORKER, 500), ("jobs_running",)),
+    "workers whose rows are gone": Case(workers.missing, ("jobs_running",)),
+    "removing a worker": Case(lambda connection: workers.remove(connection, WORKER), ("jobs_running",)),
+    "submission rate": Case(
+        lambda connection: limits.nth_newest_submission(connection, "big", "user1", "type1", nth=10, since=START),
+        ("submissions_by",),
+    ),
+    "the system's submission rate": Case(
+        lambda connection: limits.nth_newest_submission(connection, "big", None, "type1", nth=10, since=START),
+        ("submissions_by",),
+    ),
+    "submissions that are old": Case(
+        lambda connection: limits.forget_submissions(connection, LATER, 100), ("submissions_at",), ("submissions",)
+    ),
+    "live jobs": Case(lambda connection: limits.live_jobs(connection, "big", up_to=1000), ("jobs_status",), ("jobs_",)),
+    "lock of a job": Case(lambda connection: transition.lock_job(connection, "big", UUID(int=1)), ("jobs_id",), ()),
+    "finish": Case(lambda connection: finish(connection, LATER, [FINISH], Random(1)), ("job_parents_parent",), ()),
+    "completing many": Case(
+        lambda connection: finish(connection, LATER, [FINISH._replace(has_checkpoint=False)], Random(1)),
+        ("jobs_id", "job_parents_parent"),
+        (),
+    ),
+    "failing many": Case(
+        lambda connection: finish(connection, LATER, [one._replace(outcome=BROKEN) for one in FAILURES], Random(1)),
+        ("jobs_id", "job_parents_parent"),
+        ("jobs_id",),
+    ),
+    "children": Case(
+        lambda connection: dependencies.settle(
+            connection, LATER, [Ended("big", UUID(int=1), "type1", JobStatus.COMPLETED)]
+        ),
+        ("job_parents_parent",),
+    ),
+    "jobs of a type that has none": Case(
+        lambda connection: job_types.is_referenced(connection, "fax"), ("jobs_type", "jobs_"), ("jobs_",)
+    ),
+    "shelves of ended jobs": Case(
+        lambda connection: cleanup.shelves(connection, Shelf("", ""), 1000), ("jobs_finished",)
+    ),
+    "old jobs of a shelf": Case(
+        lambda connection: cleanup.ended_before(
+            connection, Shelf("big", "type1"), LATER + timedelta(days=9), (LATER, UUID(int=1)), 200
+        ),
+        ("jobs_finished",),
+    ),
+    "old jobs that may go": Case(
+        lambda connection: cleanup.lock_expired(
+            connection, "big", [UUID(int=number) for number in range(500_001, 500_201)], LATER + timedelta(days=9)
+        ),
+        ("jobs_id", "job_parents_parent"),
+        ("job_parents_parent",),
+    ),
+    "files to delete": Case(
+        lambda connection: doomed_files.take_due(connection, START + timedelta(seconds=500_100), 200),
+        ("doomed_files_due", "jobs_"),
+        ("doomed_files_due",),
+    ),
+    "open breakers": Case(lambda connection: breakers.open_breakers(connection, "claim"), ("breakers_open",)),
+    "breakers that let a job be tried": Case(
+        lambda connection: breakers.lock_due(connection, LATER, PAIRS), ("breakers_",), ()
+    ),
+    "last breakers": Case(lambda connection: breakers.latest(connection, PAIRS), ("breakers_pk",), ()),
+    "trials that have ended": Case(
+        breakers.ended_trials, ("breakers_open", "jobs_", "execution_log_job"), ("breakers_open", "execution_log_job")
+    ),
+    "what counts towards a breaker": Case(
+        lambda connection: outcomes.since(connection, LATER - timedelta(minutes=30), PAIRS), ("outcomes_pk",), ()
+    ),
+    "of what attempts have ended lately": Case(
+        # PostgreSQL may take the key, too, which has all that is asked for.
+        lambda connection: outcomes.pairs_since(connection, LATER - timedelta(minutes=2)),
+        ("outcomes_",),
+        ("outcomes_minute",),
+    ),
+    "counts that are old": Case(lambda connection: outcomes.forget(connection, LATER), ("outcomes_minute",)),
+    "depths of dead letters": Case(
+        lambda connection: burials.depths(connection, ["big", *(f"small{n}" for n in range(100))], up_to=50),
+        ("dead_letters_",),
+    ),
+    "dead letters of all by error": Case(
+        lambda connection: dead_letter_groups.undecided(
+            connection, before=(LATER, UUID(int=510_000)), limit=51, up_to=10_001, most=1000
+        ),
+        ("dead_letters_group",),
+    ),
+    "newest dead letters": Case(letters, ("dead_letters_newest",)),
+    "newest dead letters of one error": Case(
+        lambda connection: letters(connection, fingerprint="frequent"), ("dead_letters_group",)
+    ),
+    "jobs of an organization": Case(page_of, ("jobs_",), ()),
+    "jobs of a status": Case(partial(page_of, statuses=frozenset({JobStatus.PENDING})), ("jobs_status",)),
+    "jobs by the end of an id": Case(partial(page_of, id_end="0007a120", words_from=UUID(int=500_000)), ("jobs_",), ()),
+    "jobs from before a key": Case(
+        lambda connection: sealed_texts.is_left_open(connection, "big", LATER), ("jobs_",), ()
+    ),
+    "whether an id ends so": Case(
+        lambda connection: job_list.has_id_end(connection, "big", "0007a120", UUID(int=530_000)), ("jobs_",), ()
+    ),
+    "jobs that died of one error": Case(
+        lambda connection: job_list.ids(
+            connection,
+            "big",
+            job_list.Wanted(statuses=frozenset({JobStatus.DEAD_LETTER}), fingerprint="frequent"),
+            before=UUID(int=540_000),
+            limit=200,
+        ),
+        ("jobs_status", "dead_letters_"),
+        ("dead_letters_group",),
+    ),
+    "jobs to retry": Case(to_retry, ("jobs_status", "dead_letters_"), ("dead_letters_group",)),
+    "oldest jobs of a status": Case(
+        lambda connection: job_list.page(
+            connection,
+            "big",
+            job_list.Wanted(statuses=frozenset({JobStatus.PENDING})),
+            beyond=UUID(int=400_100),
+            limit=50,
+            oldest_first=True,
+        ),
+        ("jobs_status",),
+    ),
+    "jobs of a type": Case(partial(page_of, job_type="fax"), ("jobs_type",)),
+    "jobs with a label": Case(partial(page_of, labels=(("doc", "42"),)), ("labels_", "jobs_"), ()),
+    "jobs of a user": Case(partial(page_of, user="guest"), ("jobs_user",)),
+    "jobs of a queue": Case(partial(page_of, queue="bulk"), ("jobs_queue",)),
+    "count of a type's jobs of a status": Case(
+        partial(count_of, job_type="type1", statuses=frozenset({JobStatus.PENDING})), ("jobs_status",), ("jobs_",)
+    ),
+    "count with a common label": Case(
+        partial(
+            count_of,
+            statuses=frozenset({JobStatus.PENDING}),
+            labels=(("doc", "42"),),
+            common=frozenset({("doc", "42")}),
+        ),
+        ("jobs_status", "labels_"),
+        ("jobs_",),
+    ),
+    "jobs of a time": Case(partial(page_of, created_after=START + timedelta(seconds=539_990)), ("jobs_",), ()),
+    "ids of a status": Case(
+        lambda connection: job_list.ids(
+            connection,
+            "big",
+            job_list.Wanted(statuses=frozenset({JobStatus.PENDING})),
+            before=UUID(int=540_000),
+            limit=200,
+        ),
+        ("jobs_status",),
+    ),
+    "edges at some jobs": Case(
+        lambda connection: graph.edges_at(connection, "big", HUNDRED, limit=5000),
+        ("job_parents_pk", "job_parents_parent"),
+        ("job_parents_parent",),
+    ),
+    "nodes of a graph": Case(lambda connection: graph.nodes(connection, "big", HUNDRED), ("jobs_",), ()),
+    "ends by type and step": Case(lambda connection: timeline.ends(connection, "small1", GRID), ("outcomes_",), ()),
+    "ends of all by step": Case(lambda connection: timeline.ends_of_all(connection, LAST_HOUR), ("outcomes_minute",)),
+    "ends of all by type": Case(
+        lambda connection: timeline.ends_by_type(connection, None, LAST_HOUR), ("outcomes_",), ()
+    ),
+    "the busiest types of all by step": Case(
+        lambda connection: timeline.ends(connection, None, LAST_HOUR, most=500), ("outcomes_",), ()
+    ),
+    "ends by type": Case(lambda connection: timeline.ends_by_type(connection, "small1", GRID), ("outcomes_",), ()),
+    "submissions by step": Case(
+        lambda connection: timeline.submitted(connection, "big", GRID, up_to=10_001), ("jobs_pk",), ()
+    ),
+    "a sample of what ended": Case(
+        lambda connection: timeline.sample(connection, GRID, CELLS, each=50), ("jobs_finished",)
+    ),
+    "starts of what runs": Case(lambda connection: timeline.running_since(connection, "small1"), ("jobs_status",)),
+    # SQLite, without statistics, goes through the day that is kept.
+    "whose attempts took most time": Case(
+        lambda connection: shares.busiest(connection, LATER - timedelta(hours=1), limit=20), ("outcomes_minute",), ()
+    ),
+    "of how many attempts ended": Case(
+        lambda connection: shares.number_of_organizations(connection, LATER - timedelta(hours=1)),
+        ("outcomes_",),
+        (),
+    ),
+    "time by minute": Case(
+        lambda connection: shares.by_minute(connection, LATER - timedelta(hours=1), ["small1", "small2"]),
+        ("outcomes_",),
+        (),
+    ),
+    "what is in line": Case(
+        lambda connection: shares.in_line(connection, LANES, up_to=10_001), ("jobs_ready",), ("jobs_ready",)
+    ),
+    "what was done to one subject": Case(
+        lambda connection: audit.page(connection, "big", subject="a job", before=None, limit=100), ("audit_subject",)
+    ),
+    "quotas that are old": Case(
+        lambda connection: limits.forget_unused(connection, LATER + timedelta(days=9), ("", ""), 100),
+        ("quotas_pk",),
+        (),
+    ),
+    "when a schedule is due": Case(schedules.next_look, ("schedules_look_at",)),
+    "schedules that are due": Case(
+        lambda connection: schedules.due(connection, START + timedelta(minutes=1)), ("schedules_look_at",)
+    ),
+    "a schedule": Case(lambda connection: schedules.find(connection, "small1", "s1"), ("schedules_name",)),
+    "an organization's schedules": Case(lambda connection: schedules.of(connection, "small1"), ("schedules_name",)),
+    "bulk actions that go on": Case(bulk_actions.live, ("bulk_actions_look_at",)),
+    "an organization's bulk actions that go on": Case(
+        lambda connection: bulk_actions.working(connection, "small7"), ("bulk_actions_live",)
+    ),
+    "an organization's bulk actions": Case(
+        lambda connection: bulk_actions.of(connection, "small1", None, 100), ("bulk_actions_pk",), ()
+    ),
+    "old bulk actions": Case(
+        lambda connection: bulk_actions.forget(connection, START + timedelta(minutes=1), 100), ("bulk_actions_ended",)
+    ),
+    "whether a job was revived": Case(
+        lambda connection: history.was_revived(connection, "small1", RUNNING, START), ("execution_log_job",)
+    ),
+    "watched jobs that run": Case(lambda connection: feed.watched_progress(connection, WATCHED), ("jobs_",), ()),
+    "what happened to watched jobs": Case(
+        lambda connection: feed.entries(connection, WATCHED, 50_400, 50_500, (), 500), ("execution_log_pk",), ()
+    ),
+    "what somebody missed": Case(missed, ("execution_log_pk", "jobs_"), ()),
+    "new edges": Case(lambda connection: dependencies.look_at_new_edges(connection, LATER, {}), ("job_parents_new",)),
+}
