@@ -40,7 +40,6 @@ def report(ctx: JobContext) -> None: ...
 def fl(database_url: str) -> Iterator[Fairlane]:
     with Fairlane(Settings(url=database_url, artifacts_url="memory:///")) as fl:
         fl.job_type("report", dedup_window=0)(report)
-        fl.migrate()
         for organization in ("acme", "other"):
             fl.organizations.create(organization)
         yield fl
