@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import make_url
 
 from fairlane.store.row_advice import ROLES, what_is_missing
+from fairlane.store.row_security import Role
 from tests.cli.conftest import Run
 from tests.conftest import create_database, database_on, drop_database
 
@@ -93,6 +94,9 @@ def test_each_step_to_row_security_is_told_until_it_is_on(
     assert "Row security is now on." in run("migrate").stdout
     assert checked(code=0) == [f"It is on; login {server.jobs} is bound by it."] * 2
 
+    server.admin.execute(f"REVOKE {Role.TENANT} FROM {server.jobs}")
+    slow = f"The login {server.jobs} may not take on {Role.TENANT}. Say as an administrator: GRANT {Role.TENANT} TO"
+    assert all(slow in one for one in checked(code=0))
     server.admin.execute(f"REVOKE {ROLES} FROM {server.jobs}")
     assert all(f"The login {server.jobs} may not take on Fairlane's roles" in one for one in checked(code=1))
 

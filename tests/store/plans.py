@@ -8,22 +8,29 @@ from typing import Any
 from sqlalchemy import Connection, event
 
 from fairlane.store.dialects import is_sqlite
+from fairlane.store.row_security import SETTING, Role
 from fairlane.store.transaction import Database
 
 _PARAMETER = re.compile(r"%\((\w+)\)s")
 
 
-def plans(database: Database, work: Callable[[Connection], object], *, generic: bool = False) -> list[str]:
+def plans(
+    database: Database, work: Callable[[Connection], object], *, generic: bool = False, of: str | None = None
+) -> list[str]:
     """The plan of each statement that `work` executes, in a transaction that is rolled back.
 
     Args:
         generic: PostgreSQL's plan for any values of the parameters, which it may choose once a statement is prepared.
             A partial index is of no use to it where the predicate is compared with a parameter.
+        of: the organization whose rows alone row security shows; None = there is none.
     """
     with database.engine.connect() as connection:
         explain = _explain_generic if generic else _explain
         with _recorded(connection) as statements:
             work(connection)
+        if of is not None:
+            connection.exec_driver_sql(f"SET LOCAL ROLE {Role.TENANT}")
+            connection.exec_driver_sql("SELECT set_config(%s, %s, true)", (SETTING, of))
         found = [explain(connection, *statement) for statement in statements]
         connection.rollback()
     return found

@@ -23,6 +23,22 @@ from tests.store.plan_cases import CASES, TABLES, Case, count_of, letters, misse
 from tests.store.plan_rows import BUSY, DEAD, DECIDED, FILLS, PROGRESS
 from tests.store.plans import plans, scans
 
+OF_BIG = (
+    "jobs of a status",
+    "jobs of a user",
+    "jobs of a queue",
+    "jobs of a time",
+    "jobs of an",
+    "jobs with",
+    "jobs by",
+    "jobs from",
+    "oldest jobs",
+    "count with",
+    "count of a",
+    "newest dead",
+)
+READS = re.compile(r"((?:Index|Seq|Bitmap|Sort).*?)  \(cost=[\d.]+ (rows=\d+)")
+
 
 @pytest.fixture(scope="module")
 def filled(postgres_server: str, postgres_template: str) -> Iterator[Database]:
@@ -50,6 +66,18 @@ def test_postgres_reads_by_index(filled: Database, case: Case, generic: bool) ->
         assert [line for plan in found for line in scans(plan, table)] == []
     for index in case.indexes:
         assert any(f"fairlane_{index}" in plan for plan in found), found
+
+
+@pytest.mark.parametrize("generic", [False, True], ids=["for its parameters", "for any parameters"])
+@pytest.mark.parametrize("name", [name for name in CASES if name.startswith(OF_BIG)])
+def test_row_security_changes_no_plan_of_a_large_organization_s_lists(
+    filled: Database, name: str, generic: bool
+) -> None:
+    """It must not halve what is expected, either: a page would be sorted instead of read in its order."""
+    free, bound = (plans(filled, CASES[name].work, generic=generic, of=of) for of in (None, "big"))
+
+    assert any("One-Time Filter" in plan for plan in bound)
+    assert [READS.findall(plan) for plan in bound] == [READS.findall(plan) for plan in free]
 
 
 @pytest.mark.parametrize("what", [lanes.active_lanes, lanes.active_rungs], ids=["lanes", "rungs"])

@@ -1,6 +1,7 @@
 """PostgreSQL holds the tenant boundary: a query that forgets it returns nothing foreign (R19)."""
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import product
 from typing import Any
 from uuid import uuid4
 
@@ -12,7 +13,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from fairlane import ConfigurationError, Fairlane, Job, JobContext, JobNotFound, JobStatus, Settings
 from fairlane.store import row_policies, schema
-from fairlane.store.row_security import EVERYONE, SETTING, Role, Scope, policy_of
+from fairlane.store.row_security import EVERYONE, SETTING, Role, Scope, is_of_tenants
 from fairlane.store.statements import workers
 from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.tables import AnyRow, metadata, pauses
@@ -66,6 +67,10 @@ def rows_of(table: str) -> Callable[[Connection], Sequence[AnyRow]]:
     return lambda connection: connection.execute(text(f"SELECT * FROM {table}")).all()
 
 
+def current_user(connection: Connection) -> str:
+    return str(connection.scalar(text("SELECT current_user")))
+
+
 def seen(database: Database, of: Scope = ()) -> list[list[str]]:
     """Whose jobs the broken query returns: in a transaction that writes, in one that reads, and by itself."""
 
@@ -85,11 +90,27 @@ def test_every_table_that_carries_an_organization_is_under_forced_row_security(f
         policies = look.execute("SELECT tablename, policyname, cmd, qual = with_check FROM pg_policies").fetchall()
     secured = {name for name, is_forced in found if is_forced}
     assert {name for name, _ in found} - secured == OF_NO_ORGANIZATION.keys()
-    assert secured == {table.name for table in metadata.tables.values() if policy_of(table) is not None}
-    assert {(table, name) for table, name, _, _ in policies} == {
-        (table, name) for table in secured for name in ("fairlane_tenant", "fairlane_all")
-    }
+    assert secured == {table.name for table in metadata.tables.values() if is_of_tenants(table)}
+    assert {(table, name) for table, name, _, _ in policies} == {(table, name) for table in secured for name in Role}
     assert all(command == "ALL" and is_checked for _, _, command, is_checked in policies)
+
+
+@pytest.mark.parametrize(
+    ("of", "role"),
+    [
+        ("acme", Role.TENANT),
+        ({"acme"}, Role.TENANT),
+        (["acme", "rival"], Role.APP),
+        ((), Role.APP),
+        (None, Role.APP),
+        (EVERYONE, Role.OPERATOR),
+    ],
+)
+def test_a_transaction_has_the_role_of_whose_rows_it_is_open_to(fl: Fairlane, of: Scope | None, role: Role):
+    database = fl.database
+    with in_role():
+        for verb in (database.read, database.write, database.look, database.write_one):
+            assert verb(current_user, of=of) == role
 
 
 def test_what_the_application_may_read_of_workers_names_no_organization(fl: Fairlane):
@@ -120,13 +141,13 @@ def test_a_transaction_that_is_open_to_nobody_sees_nothing(fl: Fairlane):
 
 
 def test_a_session_in_which_no_organization_was_ever_named_sees_nothing_and_writes_nothing(fl: Fairlane):
-    tables = [table for table in metadata.sorted_tables if policy_of(table) is not None and table is not pauses]
+    tables = [table for table in metadata.sorted_tables if is_of_tenants(table) and table is not pauses]
     with psycopg.connect(plain(fl.database.url), autocommit=True) as session:
         filled = [table.name for table in tables if session.execute(f"TABLE {table.name} LIMIT 1").fetchone()]
         assert {"fairlane_organizations", "fairlane_members", "fairlane_jobs", "fairlane_audit"} <= set(filled)
-        session.execute(f"SET ROLE {Role.APP}")
         assert session.execute(f"SELECT current_setting('{SETTING}', true)").fetchone() == (None,)
-        for table in tables:
+        for role, table in product((Role.APP, Role.TENANT), tables):
+            session.execute(f"SET ROLE {role}")
             key = "organization_id" if "organization_id" in table.c else "id"
             assert session.execute(f"TABLE {table.name}").fetchall() == []
             assert changed_by(session, f"INSERT INTO {table.name} ({key}) VALUES ('acme')") == "refused"
@@ -140,6 +161,41 @@ def changed_by(session: psycopg.Connection[Any], statement: str) -> int | str:
         return session.execute(statement).rowcount
     except InsufficientPrivilege:
         return "refused"
+
+
+def test_a_large_organization_s_rows_are_guessed_as_if_there_were_no_policy(fl: Fairlane):
+    with fl.database.engine.begin() as owner:
+        for organizations, users in (("'acme'", "'user ' || n"), ("'tenant-' || n", "'ana'")):
+            owner.execute(
+                text(
+                    "INSERT INTO fairlane_members (organization_id, user_id, role, permissions, created_at) "
+                    f"SELECT {organizations}, {users}, 'member', '[]', now() FROM generate_series(1, 1000) AS n"
+                )
+            )
+        owner.execute(text("ANALYZE fairlane_members"))
+
+    def guessed(connection: Connection) -> int:
+        (plan,) = connection.scalar(
+            text("EXPLAIN (FORMAT JSON) SELECT FROM fairlane_members WHERE organization_id = 'acme'")
+        )
+        return int(plan["Plan"]["Plan Rows"])
+
+    with in_role():
+        for of in ("acme", {"acme"}):
+            assert 900 < fl.database.read(guessed, of=of) < 1100
+
+
+@pytest.mark.parametrize("may", ["", "WITH SET FALSE, INHERIT FALSE"], ids=["not a member", "a member without SET"])
+def test_a_login_that_may_not_be_the_tenant_sees_the_same(fl: Fairlane, logins: dict[str, str], may: str):
+    with psycopg.connect(plain(fl.database.url), autocommit=True) as administrator:
+        if may and administrator.info.server_version < 16_00_00:
+            pytest.skip("every member may take a role on before PostgreSQL 16")
+        if may:
+            administrator.execute(f"GRANT {Role.TENANT} TO {make_url(logins['host']).username} {may}")
+    with application(logins["host"]) as lacking:
+        assert seen(lacking.database, of="acme") == [["acme"]] * 4
+        assert seen(lacking.database, of=["acme", "rival"]) == [["acme", "rival"]] * 4
+        assert seen(lacking.database) == [[]] * 4
 
 
 @pytest.mark.parametrize("before", ["acme", EVERYONE], ids=["an organization", "an operator"])
@@ -161,6 +217,30 @@ def test_a_pooled_connection_keeps_nothing_of_the_one_before(fl: Fairlane, befor
 def test_a_name_that_is_no_id_opens_nothing(fl: Fairlane, odd: str):
     assert seen(fl.database, of=odd) == [[]] * 4
     assert seen(fl.database, of=[odd, "acme"]) == [["acme"]] * 4
+
+
+@pytest.mark.parametrize("odd", ["", "acme,rival", "*", ()])
+def test_a_name_that_is_no_id_opens_nothing_of_the_platform_s(fl: Fairlane, odd: Scope):
+    """The platform's rows have an empty organization."""
+    fl.users.create("olga", operator=True)
+    fl.tokens.create(None, user="olga", name="of an operator")
+
+    def work(connection: Connection) -> list[int]:
+        found = (f"SELECT FROM {table} WHERE organization_id = ''" for table in ("fairlane_tokens", "fairlane_audit"))
+        return [connection.execute(text(statement)).rowcount for statement in found]
+
+    assert fl.database.read(work, of=EVERYONE) == [1, 2]
+    with in_role():
+        assert fl.database.read(work, of=odd) == fl.database.look(work, of=odd) == [0, 0]
+    with psycopg.connect(plain(fl.database.url), autocommit=True) as session:
+        session.execute("SET fairlane.organizations = ''")
+        for role in (Role.APP, Role.TENANT):
+            session.execute(f"SET ROLE {role}")
+            assert session.execute("TABLE fairlane_tokens").fetchall() == []
+            assert changed_by(session, "UPDATE fairlane_tokens SET name = 'mine'") == 0
+            assert changed_by(session, "DELETE FROM fairlane_tokens") == 0
+            refused = "INSERT INTO fairlane_audit (organization_id) VALUES ('')"
+            assert changed_by(session, refused) == "refused"
 
 
 @pytest.mark.parametrize(
@@ -339,6 +419,25 @@ def test_without_the_right_to_create_roles_the_schema_is_made_and_says_so(postgr
         owner.execute(f"DROP ROLE {login}")
 
 
+def test_a_database_without_the_tenant_s_rights_is_read_as_the_app_and_mended(fl: Fairlane):
+    secured = [table.name for table in metadata.sorted_tables if is_of_tenants(table)]
+    with psycopg.connect(plain(fl.database.url), autocommit=True) as owner:
+        for name in [*metadata.tables, "fairlane_schema_version"]:
+            owner.execute(f"REVOKE ALL ON {name} FROM {Role.TENANT}")
+        for name in secured:
+            owner.execute(f"DROP POLICY {Role.TENANT} ON {name}")
+    with application(fl.database.url) as later:
+        assert schema.lacks_row_security(later.database)
+        assert seen(later.database, of="acme") == [["acme"]] * 4
+        later.migrate()
+        assert not schema.lacks_row_security(later.database)
+        with in_role():
+            for of, role in (("acme", Role.TENANT), (EVERYONE, Role.OPERATOR)):
+                assert later.database.read(current_user, of=of) == role
+                assert later.database.read(lambda c: c.execute(text("TABLE fairlane_schema_version")).all(), of=of)
+        assert seen(later.database, of="acme") == [["acme"]] * 4
+
+
 def test_a_second_migration_changes_nothing(fl: Fairlane):
     assert schema.migrate(fl.database) == ("0001", "0001")
     assert seen(fl.database, of="acme") == [["acme"]] * 4
@@ -394,7 +493,7 @@ def test_deleting_a_paused_organization_ends_its_pause_below_a_login_that_is_bou
     [
         "CREATE POLICY mine ON fairlane_jobs USING (true)",
         "ALTER POLICY fairlane_tenant ON fairlane_jobs USING (true)",
-        "ALTER POLICY fairlane_all ON fairlane_jobs TO public",
+        "ALTER POLICY fairlane_operator ON fairlane_jobs TO public",
         "ALTER TABLE fairlane_jobs NO FORCE ROW LEVEL SECURITY",
         "ALTER TABLE fairlane_jobs DISABLE ROW LEVEL SECURITY",
     ],

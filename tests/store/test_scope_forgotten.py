@@ -7,14 +7,14 @@ import pytest
 from sqlalchemy import Connection, Table, insert, select, text
 
 from fairlane import Fairlane, Settings
-from fairlane.store.row_security import EVERYONE, Role, ScopeForgotten, policy_of
+from fairlane.store.row_security import EVERYONE, Role, ScopeForgotten, is_of_tenants
 from fairlane.store.tables import job_types, jobs, metadata
 from fairlane.store.transaction import Database
 from tests.store.as_owner import in_role
 
 Work = Callable[[Connection], object]
 TABLES = {table.name: table for table in metadata.sorted_tables}
-OF_TENANTS = [name for name, table in TABLES.items() if policy_of(table) is not None]
+OF_TENANTS = [name for name, table in TABLES.items() if is_of_tenants(table)]
 MINE = select(jobs.c.id).where(jobs.c.organization_id == "acme")
 
 

@@ -203,6 +203,9 @@ def _row_security(fl: Fairlane) -> Finding | None:
     if login.above is not None:
         sentence = f"It is on, but the login {login.name} {login.above}: not for production. {row_logins.ADVICE}"
         return Finding("row security", Grade.NOTE, sentence)
+    if not login.may_be_tenant:
+        sentence = f"It is on, but lists of large organizations take long. {login.needs_tenant} Then start it anew."
+        return Finding("row security", Grade.NOTE, sentence)
     return Finding("row security", Grade.FINE, f"It is on; login {login.name} is bound by it.")
 
 

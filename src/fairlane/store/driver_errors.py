@@ -6,6 +6,7 @@ from typing import Final
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, OperationalError
 
 from fairlane.domain.errors import ConfigurationError, FairlaneError, InvalidParameters, StorageUnavailable
+from fairlane.store.row_security import Role
 
 _RETRYABLE_STATES: Final = frozenset({"40001", "40P01"})  # serialization failure, deadlock
 _LOCK_NOT_AVAILABLE: Final = "55P03"
@@ -63,7 +64,7 @@ def translate(error: DBAPIError, where: str) -> FairlaneError | None:
     if state == _NO_PRIVILEGE and _NOT_GRANTED.search(text):
         return ConfigurationError(
             f"The login of {where} may not do this. `fairlane check` says what it lacks; to look across organizations, "
-            "or to run a worker, it needs Fairlane's roles: GRANT fairlane_app, fairlane_operator, fairlane_worker."
+            f"or to run a worker, it needs Fairlane's roles: GRANT {', '.join(Role)}."
         )
     if isinstance(error, DataError):
         return InvalidParameters("A value is too long, too large or has a character that can't be stored.")

@@ -3,19 +3,19 @@
 from typing import Final
 
 from fairlane.store.row_policies import Ask, is_complete
-from fairlane.store.row_security import Role
+from fairlane.store.row_security import TAKING_ON, Role
 from fairlane.store.tables import jobs
 
 ROLES: Final = ", ".join(Role)
 _MIGRATE: Final = "then run `fairlane migrate` again (FAIRLANE_OWNER_URL names its login)."
 
 # Of the tables' owner, as whom `fairlane migrate` works. A superuser may take on every role.
-_STATE: Final = """
+_STATE: Final = f"""
 SELECT quote_ident(owner.rolname), owner.rolsuper OR owner.rolcreaterole,
   ARRAY(SELECT name FROM unnest(%(roles)s::text[]) AS name
         WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name)),
   EXISTS (SELECT FROM pg_roles AS ours
-          WHERE ours.rolname = ANY(%(roles)s) AND NOT pg_has_role(owner.oid, ours.oid, 'MEMBER')),
+          WHERE ours.rolname = ANY(%(roles)s) AND NOT pg_has_role(owner.oid, ours.oid, {TAKING_ON})),
   ARRAY(SELECT 'ALTER ROLE ' || rolname || ' NOSUPERUSER NOBYPASSRLS' FROM pg_roles
         WHERE rolname = ANY(%(roles)s) AND (rolsuper OR rolbypassrls)
         UNION ALL
@@ -23,7 +23,7 @@ SELECT quote_ident(owner.rolname), owner.rolsuper OR owner.rolcreaterole,
         JOIN pg_roles AS above ON above.oid = roleid JOIN pg_roles AS member ON member.oid = pg_auth_members.member
         WHERE member.rolname = ANY(%(roles)s))
 FROM pg_class JOIN pg_roles AS owner ON owner.oid = relowner WHERE pg_class.oid = to_regclass(%(jobs)s)
-"""
+"""  # noqa: S608 - a constant of ours
 
 
 def what_is_missing(ask: Ask) -> str | None:

@@ -9,21 +9,23 @@ from sqlalchemy import Connection
 from fairlane.store.dialects import NoConnection
 from fairlane.store.row_advice import ROLES, what_is_missing
 from fairlane.store.row_policies import Ask, asking, is_sound
-from fairlane.store.row_security import Role
+from fairlane.store.row_security import TAKING_ON, Role
 from fairlane.store.tables import jobs
 
 # USAGE of a role: its rights without taking it on. The application's sessions have no role that sees all, the worker's
 # may have the worker's.
-_LOGIN: Final = """
+_LOGIN: Final = f"""
 SELECT quote_ident(rolname), rolsuper OR rolbypassrls,
   EXISTS (SELECT FROM pg_class WHERE pg_class.oid = to_regclass(%(jobs)s)
           AND pg_has_role(mine.oid, relowner, 'MEMBER')),
   EXISTS (SELECT FROM pg_roles AS seeing WHERE seeing.rolname = ANY(%(seeing)s)
           AND pg_has_role(mine.oid, seeing.oid, 'USAGE')),
+  EXISTS (SELECT FROM pg_roles AS tenant
+          WHERE tenant.rolname = %(tenant)s AND pg_has_role(mine.oid, tenant.oid, {TAKING_ON})),
   to_regclass(%(jobs)s) IS NOT NULL,
   coalesce(has_table_privilege(current_user, to_regclass(%(jobs)s), 'SELECT'), false)
 FROM pg_roles AS mine WHERE rolname = session_user
-"""
+"""  # noqa: S608 - a constant of ours
 # What a login that row security does not bind is replaced by.
 ADVICE: Final = (
     "Migrate as the owner (FAIRLANE_OWNER_URL), and let applications and workers log in as a role "
@@ -36,29 +38,39 @@ ADVICE: Final = (
 class Login:
     """A session's login, as the database knows it.
 
-    `above`: why row security would not bind it, as half a sentence; None = it does. `reads`: whether its session, with
-    the role that it has taken on, may read the tables, if there are any.
+    `above`: why row security would not bind it, as half a sentence; None = it does. `may_be_tenant`: whether it may
+    take that role on, without which PostgreSQL plans lists of large organizations badly. `reads`: whether its session,
+    with the role that it has taken on, may read the tables, if there are any.
     """
 
     name: str
     above: str | None
+    may_be_tenant: bool
     has_tables: bool
     reads: bool
 
     @property
     def needs(self) -> str:
         """What gives it Fairlane's roles."""
+        return f"The login {self.name} may not take on Fairlane's roles. {self._granted(ROLES)}"
+
+    @property
+    def needs_tenant(self) -> str:
+        """What lets it be the tenant, and no more."""
+        return f"The login {self.name} may not take on {Role.TENANT}. {self._granted(Role.TENANT)}"
+
+    def _granted(self, roles: str) -> str:
         return (
-            f"The login {self.name} may not take on Fairlane's roles. Say as an administrator: "
-            f"GRANT {ROLES} TO {self.name}; from PostgreSQL 16 on, for a login that inherits other roles: "
-            f"GRANT {ROLES} TO {self.name} WITH INHERIT FALSE."
+            f"Say as an administrator: GRANT {roles} TO {self.name}; from PostgreSQL 16 on, for a login that inherits "
+            f"other roles: GRANT {roles} TO {self.name} WITH INHERIT FALSE."
         )
 
 
 def login_of(ask: Ask, role: Role) -> Login:
     """Who is logged in, in a session that is meant to have the role's eyes."""
     seeing = [Role.OPERATOR] if role is Role.WORKER else [Role.OPERATOR, Role.WORKER]
-    ((name, is_above, is_owner, inherits, has_tables, reads),) = ask(_LOGIN, {"seeing": seeing, "jobs": jobs.name})
+    values = {"seeing": seeing, "tenant": Role.TENANT, "jobs": jobs.name}
+    ((name, is_above, is_owner, inherits, may_be_tenant, has_tables, reads),) = ask(_LOGIN, values)
     above = None
     if is_above:
         above = "is a superuser's (or one that row security does not bind)"
@@ -66,7 +78,7 @@ def login_of(ask: Ask, role: Role) -> Login:
         above = "owns Fairlane's tables"
     elif inherits:
         above = "inherits the rights of a role that sees all organizations"
-    return Login(name, above, has_tables, reads)
+    return Login(name, above, may_be_tenant, has_tables, reads)
 
 
 def of_application(connection: Connection) -> Login:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Table, text
 from sqlalchemy.exc import DBAPIError
 
-from fairlane.store.row_security import Role, policy_of
+from fairlane.store.row_security import TAKING_ON, Role, is_of_tenants, policy_of
 from fairlane.store.tables import (
     audit,
     feed_keys,
@@ -50,10 +50,21 @@ _RIGHTS_OF_WORKER: Final[Mapping[Table, Sequence[str]]] = {
     socket_tickets: (),
     feed_keys: (),
 }
-_NARROWED: Final = {Role.APP: _RIGHTS_OF_APP, Role.WORKER: _RIGHTS_OF_WORKER}
+_NARROWED: Final = {Role.APP: _RIGHTS_OF_APP, Role.TENANT: _RIGHTS_OF_APP, Role.WORKER: _RIGHTS_OF_WORKER}
 _VERSION_TABLE: Final = "fairlane_schema_version"
-_TENANT, _EVERYTHING = "fairlane_tenant", "fairlane_all"
-_SECRET: Final = [table.name for table in metadata.sorted_tables if policy_of(table) is not None]
+# Whether this login may take on all roles; and whether all may do so.
+_TAKE_ON: Final = text(
+    f"SELECT bool_and(pg_has_role(role, {TAKING_ON})) "  # noqa: S608 - a constant of ours
+    "FROM unnest(CAST(:roles AS text[])) AS role"
+)
+_USE_SCHEMA: Final = text(
+    "SELECT bool_and(has_schema_privilege(role, current_schema(), 'USAGE')) FROM unnest(CAST(:roles AS text[])) AS role"
+)
+_READ_VERSION: Final = text(
+    f"SELECT bool_and(has_table_privilege(role, '{_VERSION_TABLE}', 'SELECT')) "  # noqa: S608 - a constant of ours
+    "FROM unnest(CAST(:roles AS text[])) AS role"
+)
+_SECRET: Final = [table.name for table in metadata.sorted_tables if is_of_tenants(table)]
 
 _GRANTED: Final = """
 SELECT name, coalesce(grantee.rolname, 'public'), right_
@@ -97,18 +108,12 @@ def establish(connection: Connection) -> bool:
     schema = connection.scalar(text("SELECT quote_ident(current_schema())"))
     everybody = ", ".join(Role)
     # Asked before: a GRANT takes a lock, and one that changes nothing is not needed at each start.
-    if not connection.scalar(
-        text(
-            "SELECT bool_and(has_schema_privilege(role, current_schema(), 'USAGE')) "
-            "FROM unnest(CAST(:roles AS text[])) AS role"
-        ),
-        {"roles": list(Role)},
+    for right, is_granted in (
+        (f"USAGE ON SCHEMA {schema}", _USE_SCHEMA),
+        (f"SELECT ON {_VERSION_TABLE}", _READ_VERSION),
     ):
-        connection.exec_driver_sql(f"GRANT USAGE ON SCHEMA {schema} TO {everybody}")
-    if not connection.scalar(
-        text("SELECT has_table_privilege(:role, :name, 'SELECT')"), {"role": Role.APP, "name": _VERSION_TABLE}
-    ):
-        connection.exec_driver_sql(f"GRANT SELECT ON {_VERSION_TABLE} TO {everybody}")
+        if not connection.scalar(is_granted, {"roles": list(Role)}):
+            connection.exec_driver_sql(f"GRANT {right} TO {everybody}")
     ask = asking(connection)
     oddly_granted, oddly_bound = _oddly_granted(ask), _oddly_bound(ask)
     for table in metadata.sorted_tables:
@@ -147,8 +152,7 @@ def _have_roles(connection: Connection) -> bool:
             return False
         for role in Role:
             _create_role(connection, role)
-    mine = text("SELECT bool_and(pg_has_role(role, 'MEMBER')) FROM unnest(CAST(:roles AS text[])) AS role")
-    return bool(connection.scalar(mine, {"roles": list(Role)}))
+    return bool(connection.scalar(_TAKE_ON, {"roles": list(Role)}))
 
 
 def _create_role(connection: Connection, role: Role) -> None:
@@ -194,12 +198,10 @@ def _bind(connection: Connection, table: Table) -> None:
         text("SELECT quote_ident(polname) FROM pg_policy WHERE polrelid = to_regclass(:name)"), {"name": table.name}
     ).all():
         connection.exec_driver_sql(f"DROP POLICY {name} ON {table.name}")
-    policy = policy_of(table)
     connection.exec_driver_sql(f"ALTER TABLE {table.name} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
-    connection.exec_driver_sql(f"CREATE POLICY {_TENANT} ON {table.name} USING ({policy}) WITH CHECK ({policy})")
-    connection.exec_driver_sql(
-        f"CREATE POLICY {_EVERYTHING} ON {table.name} TO {Role.OPERATOR}, {Role.WORKER} USING (true) WITH CHECK (true)"
-    )
+    for role in Role:
+        rows = policy_of(table, role)
+        connection.exec_driver_sql(f"CREATE POLICY {role} ON {table.name} TO {role} USING ({rows}) WITH CHECK ({rows})")
 
 
 def _rights(role: Role, table: Table) -> Sequence[str]:
@@ -237,15 +239,14 @@ def _oddly_bound(ask: Ask) -> set[str]:
 
 
 def _policies(table: Table) -> set[object]:
-    own = _gist(policy_of(table))
-    return {
-        (True, _TENANT, "*", True, "public", own, own),
-        (True, _EVERYTHING, "*", True, *sorted((Role.OPERATOR, Role.WORKER)), "true", "true"),
-    }
+    """One for each role, which is called as the role: other roles see nothing."""
+    rows = {role: _gist(policy_of(table, role)) for role in Role}
+    return {(True, role.value, "*", True, role.value, rows[role], rows[role]) for role in Role}
 
 
 def _gist(condition: str | None) -> str | None:
     """A policy's condition without what PostgreSQL adds to it as it writes it out: brackets, casts and an alias."""
     if condition is None:
         return None
-    return re.sub(r"[()\s]|::(character varying|\w+)(\[\])?|\bAS string_to_array\b", "", condition)
+    added = r"[()\s]|::(character varying|\w+)(\[\])?|\bAS (string_to_array\b|\"nullif\")"
+    return re.sub(added, "", condition)
