@@ -19,7 +19,7 @@ from fairlane.store.statements import feed, lanes
 from fairlane.store.statements.feed import Audience
 from fairlane.store.transaction import Database
 from tests.conftest import create_database, database_on, drop_database
-from tests.store.plan_cases import CASES, TABLES, Case, count_of, letters, missed, to_retry_and_how_many
+from tests.store.plan_cases import CASES, TABLES, Case, count_of, letters, missed, page_of, to_retry_and_how_many
 from tests.store.plan_rows import BUSY, DEAD, DECIDED, FILLS, PROGRESS
 from tests.store.plans import plans, scans
 
@@ -175,6 +175,13 @@ def test_a_retry_of_many_reads_no_table_for_what_is_open(postgres_url: str, most
     if few == "pending":
         for plan in found[1:]:
             assert re.search(r"fairlane_dead_letters_(newest|group)", plan), "what is decided about must not be read"
+
+
+def test_that_a_user_has_none_of_a_frequent_type_is_found_in_the_index(filled: Database) -> None:
+    (plan,) = plans(filled, partial(page_of, job_type="type0", user="user1"))
+    (_, read) = plan.split("Index Scan Backward using fairlane_jobs_user")
+
+    assert "job_type" in read.partition("Index Cond: ")[2].partition("\n")[0], "each job of the user would be read"
 
 
 def test_few_jobs_of_a_user_are_counted_without_reading_all_that_have_the_status(filled: Database) -> None:

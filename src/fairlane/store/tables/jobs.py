@@ -97,7 +97,8 @@ Index(
     jobs.c.id,
     postgresql_include=["job_type", "submitted_by", "queue", "ready"],
 )
-# Lists by user and by queue. Jobs of the system and those in the usual queue, of which there are most, don't enter.
+# Lists by user and by queue. Jobs of the system and those in the usual queue, of which there are most, don't enter. The
+# type stands in it so that a list by both reads no job of another type.
 DEFAULT_QUEUE: Final = "default"
 _of_user = jobs.c.submitted_by.is_not(None)
 _unusual = jobs.c.queue != DEFAULT_QUEUE
@@ -106,6 +107,7 @@ Index(
     jobs.c.organization_id,
     jobs.c.submitted_by,
     jobs.c.id,
+    jobs.c.job_type,
     postgresql_where=_of_user,
     sqlite_where=_of_user,
 )

@@ -173,7 +173,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
     op.create_index(
         "fairlane_jobs_user",
         "fairlane_jobs",
-        ["organization_id", "submitted_by", "id"],
+        ["organization_id", "submitted_by", "id", "job_type"],
         postgresql_where=sa.text("submitted_by IS NOT NULL"),
         sqlite_where=sa.text("submitted_by IS NOT NULL"),
     )
