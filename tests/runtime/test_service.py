@@ -8,8 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from fairlane.domain.errors import StorageUnavailable
+from fairlane.domain.events import Event, StorageBack, StorageLost
 from fairlane.runtime import service
-from fairlane.runtime.service import run_service
+from fairlane.runtime.service import SOON, Outage, run_service
 from tests.runtime.worker_store import Monotonic
 
 
@@ -42,3 +44,21 @@ async def test_a_service_whose_looks_are_dear_takes_a_fifth_of_the_time(monkeypa
     with ThreadPoolExecutor(1) as threads:
         await run_service(Looking(clock, iter([0.1, 2.0, 60.0, 0.0])), threads, stopping, lambda _: None)
     assert waits == [1.0, 8.0, 10.0, 1.0]
+
+
+def test_what_jobs_wait_for_is_tried_each_second_however_long_the_database_was_away_and_told_of_less_often(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, told = Monotonic(), list[Event]()
+    monkeypatch.setattr(service, "time", SimpleNamespace(monotonic=clock))
+    outage = Outage("finisher", told.append, SOON)
+    for _ in range(120):
+        waited = outage.goes_on(StorageUnavailable("It is away."))
+        assert 0.0 < waited <= SOON
+        clock.now += waited
+    assert {type(one) for one in told} == {StorageLost}
+    assert 12 <= len(told) <= 24
+    outage.is_over()
+    assert isinstance(told.pop(), StorageBack)
+    outage.goes_on(StorageUnavailable("It is away."))
+    assert isinstance(told.pop(), StorageLost)

@@ -20,8 +20,7 @@ from tests.storm.faults import AWAY, EXPLAINING, Fault, Injection
 # lost lease is looked for each quarter of a second (`watch_interval`).
 PROMPT: Final = 3.0
 _BEATS_PER_LEASE: Final = 3
-_LONGEST_TRY: Final = 12.0  # seconds between two tries to write, at most (`service._LONGEST_WAIT`, as it is spread)
-_NEXT_TRY: Final = 1.0  # seconds from a beat that failed to the next one, at most (`heartbeat._LONGEST_WAIT`)
+_NEXT_TRY: Final = 1.0  # seconds between two tries to write or to beat, at most (`service.SOON`)
 # While these last, a worker can not write, or each word takes its time.
 _HINDERING: Final = frozenset({Fault.STOP, Fault.HALF_OPEN, Fault.LATENCY})
 
@@ -112,9 +111,9 @@ class Faults:
         due = at + PROMPT
         ended = [one for one in self._those_of(worker) if one.kind is Fault.BACKEND]  # and what it wrote failed
         for one in sorted(self._hindrances(worker) + ended, key=lambda one: one.began):
-            # The waits between two tries double, so the last is as long as all that went before it. Where each word
-            # only takes its time, nothing is tried again.
-            waits = 0.0 if one.kind is Fault.LATENCY else min(one.ended - one.began, _LONGEST_TRY)
+            # The waits between two tries double at first, so the last is no longer than all that went before it. Where
+            # each word only takes its time, nothing is tried again.
+            waits = 0.0 if one.kind is Fault.LATENCY else min(one.ended - one.began, _NEXT_TRY)
             over = one.ended + waits
             if one.began <= due and over >= at:
                 due = max(due, over + PROMPT)

@@ -41,10 +41,11 @@ returns. Afterwards the ledger is compared with what was submitted and with what
   effect and the commit leaves one. It counts as explained only where the job's log says that the attempt ended as its
   worker was lost, and a kill, a stop or half-open connections hit that very worker before the end had to be written:
   within three seconds of the effect, or of what kept the worker from writing until then: the end of a connection of
-  its, a slow network, or that it or the database was away. A worker waits between two tries for as long as it has tried
-  in vain, but no longer than twelve seconds, so these are added to what was away. No fault of the database explains one
-  by itself, nor does a clock, nor SIGTERM, unless the worker could not write until it had to end; and nothing explains
-  a second job of a tick. The same holds for any effect of a job that was canceled or became a dead letter.
+  its, a slow network, or that it or the database was away. A worker waits between two tries to write for as long as
+  it has tried in vain, but no longer than a second, so that is added to what was away. No fault of the database
+  explains one by itself, nor does a clock, nor SIGTERM, unless the worker could not write until it had to end; and
+  nothing explains a second job of a tick. The same holds for any effect of a job that was canceled or became a dead
+  letter.
 - *Zombie*: an effect under a lease that was lost, unless the worker was stopped or cut off until three seconds before;
   or something that stands in the database in the end, or that a later attempt was given, though an attempt wrote it
   that had no right to: a result, a checkpoint, a line, a progress or a file says of which attempt it is, and that has

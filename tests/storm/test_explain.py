@@ -7,6 +7,7 @@ from tests.storm.faults import EXPLAINING, Fault, Injection
 
 LEASE = 6.0
 BEAT = LEASE / 3
+NEXT_TRY = 1.0
 LOSS = Loss(1, "one", 10.0, 20.0)
 LASTING = sorted(EXPLAINING - {Fault.KILL})
 
@@ -32,7 +33,7 @@ class TestLosses:
 
     @pytest.mark.parametrize("kind", LASTING)
     def test_a_worker_that_was_back_and_had_the_time_to_beat_lived(self, kind: Fault) -> None:
-        back = 20.0 - 1.0 - BEAT
+        back = 20.0 - NEXT_TRY - BEAT
         assert faults(Injection(kind, "one", 12.0, back - 0.1)).of_loss(LOSS) is None
         away = Injection(kind, "one", 12.0, back)
         assert faults(away).of_loss(LOSS) is away
@@ -40,8 +41,8 @@ class TestLosses:
     @pytest.mark.parametrize("kind", LASTING)
     def test_one_that_is_back_is_not_heard_of_while_nobody_can_write(self, kind: Fault) -> None:
         away = Injection(kind, "one", 11.0, 14.0)
-        assert faults(away, Injection(Fault.LOCK, "", 13.0, 17.0)).of_loss(LOSS) is away
-        assert faults(away, Injection(Fault.LOCK, "", 13.0, 16.9)).of_loss(LOSS) is None
+        assert faults(away, Injection(Fault.LOCK, "", 13.0, 18.0 - NEXT_TRY)).of_loss(LOSS) is away
+        assert faults(away, Injection(Fault.LOCK, "", 13.0, 17.9 - NEXT_TRY)).of_loss(LOSS) is None
         assert faults(away, Injection(Fault.LOCK, "", 17.1, 19.0)).of_loss(LOSS) is None
 
     def test_a_lease_runs_out_sooner_after_a_kill_where_the_worker_could_not_beat_before(self) -> None:
@@ -124,10 +125,10 @@ class TestEffects:
     def test_while_the_database_was_away_no_end_could_be_written_nor_before_the_wait_for_the_next_try_was_over(
         self,
     ) -> None:
-        away, kill = Injection(Fault.RESTART, "", 11.5, 14.0), self.killed(16.5 + PROMPT)
+        away, kill = Injection(Fault.RESTART, "", 13.0, 14.0), self.killed(15.0 + PROMPT)
         assert self.found(away, kill) is kill
-        assert self.found(away, self.killed(16.6 + PROMPT)) is None
-        before, kill = Injection(Fault.RESTART, "", 8.0, 10.0), self.killed(12.0 + PROMPT)
+        assert self.found(away, self.killed(15.1 + PROMPT)) is None
+        before, kill = Injection(Fault.RESTART, "", 9.0, 10.0), self.killed(11.0 + PROMPT)
         assert self.found(before, kill) is kill
 
     @pytest.mark.parametrize(
@@ -143,9 +144,15 @@ class TestEffects:
 
     def test_the_longest_wait_for_the_next_try_was_over(self) -> None:
         away = Injection(Fault.OUTAGE, "", 11.5, 40.0)
-        kill = self.killed(52.0 + PROMPT)
+        kill = self.killed(40.0 + NEXT_TRY + PROMPT)
         assert self.found(away, kill) is kill
-        assert self.found(away, self.killed(52.1 + PROMPT)) is None
+        assert self.found(away, self.killed(40.1 + NEXT_TRY + PROMPT)) is None
+
+    def test_it_was_tried_soon_though_a_connection_was_ended_after_the_database_was_back(self) -> None:
+        away, cut = Injection(Fault.RESTART, "", 11.5, 17.0), Injection(Fault.BACKEND, "one", 20.0, 20.0)
+        kill = self.killed(20.0 + PROMPT)
+        assert self.found(away, cut, kill) is kill
+        assert self.found(away, cut, self.killed(20.1 + NEXT_TRY + PROMPT)) is None
 
     def test_nor_where_each_word_took_its_time(self) -> None:
         kill = self.killed(14.0 + PROMPT)
@@ -154,7 +161,7 @@ class TestEffects:
 
     @pytest.mark.parametrize("kind", LASTING)
     def test_nor_where_that_worker_was_away(self, kind: Fault) -> None:
-        kill = self.killed(16.5 + PROMPT)
+        kill = self.killed(14.0 + NEXT_TRY + PROMPT)
         assert self.found(Injection(kind, "one", 11.5, 14.0), kill) is kill
         assert self.found(Injection(kind, "two", 11.5, 14.0), kill) is None
 

@@ -28,7 +28,7 @@ from fairlane.domain.outcomes import ErrorReport, Failed, Released, Snoozed
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.sealing import Ring
 from fairlane.runtime.facts import KEY_NOT_HERE
-from fairlane.runtime.service import Outage, in_thread
+from fairlane.runtime.service import SOON, Outage, in_thread
 from fairlane.runtime.verdict import DEFERRED
 from fairlane.store.driver_errors import is_lock_timeout, is_of_values
 from fairlane.store.statements.finish import Finish, Finished, finish
@@ -101,7 +101,7 @@ class Finisher:
         self._failed: set[UUID] = set()  # leases whose end could not be written by a mistake
         self._empty = asyncio.Event()
         self._empty.set()
-        self._outage = Outage("finisher", parts.emit)
+        self._outage = Outage("finisher", parts.emit, SOON)
 
     def add(self, item: Finish) -> None:
         """Have it written."""

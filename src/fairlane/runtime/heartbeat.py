@@ -16,14 +16,13 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from fairlane.domain.events import Emit
-from fairlane.runtime.service import Outage
+from fairlane.runtime.service import SOON, Outage
 from fairlane.store.answers import answered_within
 from fairlane.store.statements import workers
 from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.transaction import Database
 
 _BEATS_PER_LEASE = 3
-_LONGEST_WAIT = 1.0  # seconds between two tries in an outage: without a lease nothing is claimed
 
 
 class _Reading(NamedTuple):
@@ -56,7 +55,7 @@ class Heartbeat:
         self._card = card
         self._lease = lease
         self._monotonic = monotonic
-        self._outage = Outage(self.name, emit)
+        self._outage = Outage(self.name, emit, SOON)  # without a lease nothing is claimed
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="fairlane-heartbeat", daemon=True)
         self._stopping = False
@@ -161,7 +160,7 @@ class Heartbeat:
                 self.run_once()
                 self._outage.is_over()
             except Exception as error:  # noqa: BLE001 - whatever it is, the next beat may succeed
-                wait = min(self._outage.goes_on(error), self.interval, _LONGEST_WAIT)
+                wait = min(self._outage.goes_on(error), self.interval)
 
 
 def _gained(last: _Reading | None, now: _Reading) -> float:

@@ -16,6 +16,8 @@ from fairlane.domain.events import Emit, ServiceFailed, StorageBack, StorageLost
 T = TypeVar("T")
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.25, 10.0  # seconds
+SOON = 1.0  # seconds, at most, to the next try of what jobs wait for: heartbeats, claims and ends
+_LEAST = 0.6  # of a wait, by chance, so that not all workers come at once
 # Times what a round took: looks that are dear, as while some session holds an old snapshot, are taken less often; but
 # no more rarely than this many intervals, as it may have been the process that was held up.
 _REST, _MOST_INTERVALS = 4, 10
@@ -32,18 +34,27 @@ class Service(Protocol):
 
 
 class Outage:
-    """The waits of one service during an outage of the database, and what it says about it."""
+    """The waits of one service during an outage of the database, and what it says about it.
 
-    def __init__(self, service: str, emit: Emit) -> None:
+    Args:
+        longest: seconds between two tries, at most.
+    """
+
+    def __init__(self, service: str, emit: Emit, longest: float = _LONGEST_WAIT) -> None:
         self._service = service
         self._emit = emit
+        self._longest = longest
         self._wait = 0.0
+        self._say_again = 0.0  # monotonic
 
     def goes_on(self, error: Exception) -> float:
-        """Another failure: seconds to wait before the next try."""
-        self._wait = next_wait(self._wait)
-        seconds = self._wait * random.uniform(0.8, 1.2)  # noqa: S311 - spreads the workers, no secret
-        self._emit(StorageLost(self._service, str(error), seconds))
+        """Another failure: seconds to wait before the next try, which is told of less and less often."""
+        before, self._wait = self._wait, next_wait(self._wait)
+        seconds = min(self._wait, self._longest) * random.uniform(_LEAST, 1.0)  # noqa: S311 - no secret
+        now = time.monotonic()
+        if self._wait > before or now >= self._say_again:
+            self._say_again = now + _LONGEST_WAIT * _LEAST
+            self._emit(StorageLost(self._service, str(error), seconds))
         return seconds
 
     def is_over(self) -> None:

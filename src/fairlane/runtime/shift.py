@@ -26,7 +26,7 @@ from fairlane.runtime.outlook import Outlooks
 from fairlane.runtime.parts import SERVICE_THREADS, WorkerParts
 from fairlane.runtime.rescue import Rescue
 from fairlane.runtime.scheduler import Scheduler
-from fairlane.runtime.service import Outage, Service, in_thread, next_wait, run_service, wait_until
+from fairlane.runtime.service import SOON, Outage, Service, in_thread, next_wait, run_service, wait_until
 from fairlane.runtime.stage import Stage
 from fairlane.runtime.watch import Watch
 from fairlane.store import schema
@@ -135,7 +135,7 @@ class Shift:
 
     async def _enlist(self) -> bool:
         """Check the schema, register types and worker; wait for a database that is not there. False: stopped first."""
-        outage = Outage("worker", self._emit)
+        outage = Outage("worker", self._emit, SOON)
         while not self._stopping.is_set():
             try:
                 await in_thread(self._threads, self._register)
@@ -196,7 +196,7 @@ class Shift:
         return services if until_idle else [self._scheduler, self._bulk, self._stage, self._breakers, *services]
 
     async def _claim_until_stopped(self) -> None:
-        outage = Outage("claim", self._emit)
+        outage = Outage("claim", self._emit, SOON)
         self._listener.start()
         while not self._stopping.is_set():
             self._wake.clear()
