@@ -150,9 +150,11 @@ def test_clean_up_reads_a_shelf_from_where_it_is(filled: Database) -> None:
     assert "Filter" not in plan, "what was looked at before must not be read again"
 
 
-@pytest.mark.parametrize("fingerprint", [None, "frequent"])
-def test_a_page_of_dead_letters_is_read_from_where_it_is(filled: Database, fingerprint: str | None) -> None:
-    (plan,) = plans(filled, partial(letters, fingerprint=fingerprint))
+@pytest.mark.parametrize(
+    "wanted", [{}, {"fingerprint": "frequent"}, {"resolution": None}], ids=["all", "of one error", "also decided"]
+)
+def test_a_page_of_dead_letters_is_read_from_where_it_is(filled: Database, wanted: dict[str, Any]) -> None:
+    (plan,) = plans(filled, partial(letters, **wanted))
     of_letters, _, of_jobs = plan.partition("using fairlane_jobs")
 
     assert "Sort" not in plan, "LIMIT has to end the read; a sort would read all of them"
