@@ -66,7 +66,9 @@ again only after more than four leases with no other fault in the way.
 
 A worker takes back others' jobs only when its own heartbeat has succeeded for a full lease
 ([why](architecture.md#leases-and-fencing)). So in a storm, where the database goes away and rescuers are killed, too,
-some jobs wait for longer than two leases.
+some jobs wait for longer than two leases. One that was lost for the third time goes to the end of its lane, and may be
+started apart from others ([why](architecture.md#which-job-took-its-worker-down)): behind a long backlog it waits for
+as long as that takes.
 """
 _WARM: Final = 600  # seconds
 _STRETCH: Final = 300  # seconds
