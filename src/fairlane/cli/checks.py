@@ -196,16 +196,14 @@ def _row_security(fl: Fairlane) -> Finding | None:
         return None
     if missing is not None:
         # The owner can work without it, and the code alone keeps organizations apart.
-        grade = Grade.NOTE if login.reads else Grade.WRONG
-        return Finding("row security", grade, missing)
+        return Finding("row security", Grade.NOTE if login.reads else Grade.WRONG, missing)
     if not login.reads:
         return Finding("row security", Grade.WRONG, f"It is on. {login.needs}")
     if login.above is not None:
         sentence = f"It is on, but the login {login.name} {login.above}: not for production. {row_logins.ADVICE}"
         return Finding("row security", Grade.NOTE, sentence)
     if not login.may_be_tenant:
-        sentence = f"It is on, but lists of large organizations take long. {login.needs_tenant} Then start it anew."
-        return Finding("row security", Grade.NOTE, sentence)
+        return Finding("row security", Grade.NOTE, f"It is on. {login.needs_tenant}")
     return Finding("row security", Grade.FINE, f"It is on; login {login.name} is bound by it.")
 
 

@@ -57,7 +57,10 @@ class Login:
     @property
     def needs_tenant(self) -> str:
         """What lets it be the tenant, and no more."""
-        return f"The login {self.name} may not take on {Role.TENANT}. {self._granted(Role.TENANT)}"
+        return (
+            f"The login {self.name} may not take on {Role.TENANT}, so lists of large organizations take long. "
+            f"{self._granted(Role.TENANT)} Then start applications and workers anew."
+        )
 
     def _granted(self, roles: str) -> str:
         return (
