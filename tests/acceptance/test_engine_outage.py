@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from fairlane import ConfigurationError, Job, JobContext, StorageUnavailable
 from fairlane.domain.events import JobStarted, ServiceFailed, StorageBack, StorageLost, WorkerStarted, WorkerStopped
-from fairlane.runtime import service
+from fairlane.runtime import service, shift
 from fairlane.runtime.worker import Worker
 from tests.runtime.worker_kit import Engine, Gate, engine, running, started, until
 from tests.runtime.worker_outages import OwnServer, Quota, locked, own_server
@@ -75,6 +75,7 @@ def test_a_worker_that_waits_out_an_outage_claims_as_soon_as_it_is_over(
     """Its services wait longer and longer; the heartbeat does not, nor who listens for hints."""
     monkeypatch.setattr(service, "_FIRST_WAIT", 3600.0)
     monkeypatch.setattr(service, "_LONGEST_WAIT", 3600.0)
+    monkeypatch.setattr(shift, "SOON", 3600.0)
     with engine(server.url) as fl:
         nothing(fl)
         with running(fl.worker()):

@@ -15,6 +15,7 @@ from fairlane import Backoff, JobContext, Snooze, StorageUnavailable
 from fairlane.domain.events import ServiceFailed, StorageBack, StorageLost
 from fairlane.domain.outcomes import Completed, ErrorReport, Failed, Outcome, Released, Snoozed
 from fairlane.runtime.finisher import Finisher, FinisherParts
+from fairlane.runtime.service import SOON
 from fairlane.store.statements.finish import Finish, Finished
 from fairlane.store.statements.finish import finish as write
 from fairlane.store.tables import jobs, results
@@ -406,9 +407,10 @@ async def test_ends_are_held_while_the_database_is_away(database_url: str, monke
                 patch.setattr(fl.database, "write", unavailable)
                 for end in ends:
                     finisher.add(end)
-                await asyncio.to_thread(fl.events.wait, StorageLost, service="finisher", times=2)
+                await asyncio.to_thread(fl.events.wait, StorageLost, service="finisher", times=4)
             await joined(finisher)
             fl.events.wait(StorageBack, service="finisher")
+        assert all(one.seconds <= SOON for one in fl.events.of(StorageLost)), "jobs wait for it"
         assert set(statuses(fl, ends)) == {"completed"}
 
 

@@ -185,6 +185,13 @@ def test_a_large_organization_s_rows_are_guessed_as_if_there_were_no_policy(fl: 
             assert 900 < fl.database.read(guessed, of=of) < 1100
 
 
+def test_rights_on_the_tables_alone_show_no_tenant_s_rows(fl: Fairlane):
+    with owning(fl.database.url) as owner, psycopg.connect(plain(owner), autocommit=True) as session:
+        session.execute(f"SET {SETTING} = 'acme'")
+        assert session.execute("TABLE fairlane_jobs").fetchall() == []
+        assert changed_by(session, "DELETE FROM fairlane_jobs") == 0
+
+
 @pytest.mark.parametrize("may", ["", "WITH SET FALSE, INHERIT FALSE"], ids=["not a member", "a member without SET"])
 def test_a_login_that_may_not_be_the_tenant_sees_the_same(fl: Fairlane, logins: dict[str, str], may: str):
     with psycopg.connect(plain(fl.database.url), autocommit=True) as administrator:

@@ -125,9 +125,9 @@ class TestEffects:
     def test_while_the_database_was_away_no_end_could_be_written_nor_before_the_wait_for_the_next_try_was_over(
         self,
     ) -> None:
-        away, kill = Injection(Fault.RESTART, "", 13.0, 14.0), self.killed(15.0 + PROMPT)
+        away, kill = Injection(Fault.RESTART, "", 13.5, 14.0), self.killed(14.5 + PROMPT)
         assert self.found(away, kill) is kill
-        assert self.found(away, self.killed(15.1 + PROMPT)) is None
+        assert self.found(away, self.killed(14.6 + PROMPT)) is None
         before, kill = Injection(Fault.RESTART, "", 9.0, 10.0), self.killed(11.0 + PROMPT)
         assert self.found(before, kill) is kill
 
@@ -152,7 +152,7 @@ class TestEffects:
         away, cut = Injection(Fault.RESTART, "", 11.5, 17.0), Injection(Fault.BACKEND, "one", 20.0, 20.0)
         kill = self.killed(20.0 + PROMPT)
         assert self.found(away, cut, kill) is kill
-        assert self.found(away, cut, self.killed(20.1 + NEXT_TRY + PROMPT)) is None
+        assert self.found(away, cut, self.killed(20.1 + PROMPT)) is None
 
     def test_nor_where_each_word_took_its_time(self) -> None:
         kill = self.killed(14.0 + PROMPT)

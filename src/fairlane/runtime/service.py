@@ -4,6 +4,7 @@ A service whose database is away keeps trying with a growing wait, says so, and 
 """
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -37,10 +38,10 @@ class Outage:
     """The waits of one service during an outage of the database, and what it says about it.
 
     Args:
-        longest: seconds between two tries, at most.
+        longest: seconds between two tries, at most, where that is to be less than usual.
     """
 
-    def __init__(self, service: str, emit: Emit, longest: float = _LONGEST_WAIT) -> None:
+    def __init__(self, service: str, emit: Emit, longest: float = math.inf) -> None:
         self._service = service
         self._emit = emit
         self._longest = longest
