@@ -83,11 +83,10 @@ dead_letters = Table(
     Column("resolved_at", Instant),
     job_key("fairlane_dead_letters"),
 )
-# Pages are read newest first, of all errors and of one, and of all whatever was decided.
+# Pages are read newest first, of all errors and of one.
 _newest = (dead_letters.c.entered_at, dead_letters.c.job_id)
 _decided = (dead_letters.c.organization_id, dead_letters.c.resolution)
 Index("fairlane_dead_letters_newest", *_decided, *_newest)
-Index("fairlane_dead_letters_any", dead_letters.c.organization_id, *_newest)
 Index("fairlane_dead_letters_group", *_decided, dead_letters.c.fingerprint, *_newest)
 Index("fairlane_dead_letters_cause", dead_letters.c.organization_id, dead_letters.c.caused_by)
 

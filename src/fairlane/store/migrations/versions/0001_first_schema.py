@@ -381,7 +381,6 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         "fairlane_dead_letters",
         ["organization_id", "resolution", "entered_at", "job_id"],
     )
-    op.create_index("fairlane_dead_letters_any", "fairlane_dead_letters", ["organization_id", "entered_at", "job_id"])
     op.create_index(
         "fairlane_dead_letters_group",
         "fairlane_dead_letters",
