@@ -61,11 +61,15 @@ class TestList:
         assert (newest.job_type, newest.organization, newest.entered_at) == ("report", "acme", second.finished_at)
         assert (newest.resolution, newest.note, newest.resolved_by) == (Resolution.PENDING, None, None)
 
-    def test_in_pages_that_neither_repeat_nor_skip(self, scene: Scene):
+    @pytest.mark.parametrize("resolution", [Resolution.PENDING, None])
+    def test_in_pages_that_neither_repeat_nor_skip(self, scene: Scene, resolution: Resolution | None):
         buried = bury(scene, 7)
+        decide = {1: scene.fl.dead_letters.ignore, 2: scene.fl.dead_letters.resolve, 5: scene.fl.dead_letters.ignore}
+        for place, decided in decide.items() if resolution is None else ():
+            decided(buried[place].id, "acme")
         found, cursor, sizes = [], None, []
         while True:
-            page = scene.fl.dead_letters.list("acme", limit=3, cursor=cursor)
+            page = scene.fl.dead_letters.list("acme", resolution=resolution, limit=3, cursor=cursor)
             found += [letter.job_id for letter in page.items]
             sizes.append((len(page.items), page.total))
             cursor = page.next_cursor

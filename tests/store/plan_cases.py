@@ -116,12 +116,14 @@ FAILURES = [
 ]
 
 
-def letters(connection: Connection, fingerprint: str | None = None) -> object:
-    """The second page of those that nobody has decided about."""
+def letters(
+    connection: Connection, fingerprint: str | None = None, resolution: Resolution | None = Resolution.PENDING
+) -> object:
+    """The second page of those that nobody has decided about, or of all."""
     return dead_letters.page(
         connection,
         "big",
-        Letters(Resolution.PENDING, fingerprint),
+        Letters(resolution, fingerprint),
         before=(LATER, UUID(int=510_000)),
         limit=50,
     )
@@ -296,6 +298,7 @@ CASES = {
         ("dead_letters_group",),
     ),
     "newest dead letters": Case(letters, ("dead_letters_newest",)),
+    "newest dead letters, whatever was decided": Case(partial(letters, resolution=None), ("dead_letters_newest",)),
     "newest dead letters of one error": Case(
         lambda connection: letters(connection, fingerprint="frequent"), ("dead_letters_group",)
     ),

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from sqlalchemy import Connection
 
-from fairlane.domain.statuses import JobStatus
+from fairlane.domain.statuses import JobStatus, Resolution
 from fairlane.store.statements import feed, lanes
 from fairlane.store.statements.feed import Audience
 from fairlane.store.transaction import Database
@@ -165,6 +165,14 @@ def test_a_page_of_dead_letters_is_read_from_where_it_is(filled: Database, finge
     assert "Sort" not in plan, "LIMIT has to end the read; a sort would read all of them"
     assert "Filter" not in of_letters, "what stood on the pages before must not be read again"
     assert "Index Cond: (id = fairlane_dead_letters.job_id)" in of_jobs, "and each job is read for its letter alone"
+
+
+def test_a_page_of_all_dead_letters_is_read_from_where_it_is_in_each_decision(filled: Database) -> None:
+    (plan,) = plans(filled, partial(letters, resolution=None))
+    ends = re.findall(r"Limit .*\n\s+->  Index Scan Backward using fairlane_dead_letters_newest ", plan)
+
+    assert len(ends) == len(Resolution), "LIMIT has to end the read in each; a sort would read all of them"
+    assert "Filter" not in plan.partition("using fairlane_jobs")[0], "nor what stood on the pages before"
 
 
 @pytest.mark.parametrize(("most", "few"), [("ignored", "pending"), ("pending", "ignored")])
