@@ -67,6 +67,20 @@ def test_r13_a_count_stops_at_its_cap(world: World, reads: Reads, monkeypatch: p
     assert counts.capped == (JobStatus.QUEUED,)
 
 
+def test_r13_each_status_is_counted_where_only_all_of_them_pass_the_cap(
+    world: World, reads: Reads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asked, "TOTAL_CAP", 2)
+    world.submit()
+    for _ in range(2):
+        world.submit(delay=60.0)
+
+    counts = reads.matching.counts("acme")
+
+    assert (counts.by_status[JobStatus.QUEUED], counts.by_status[JobStatus.PENDING], counts.capped) == (1, 2, ())
+    assert reads.matching.counts("acme", status="pending").capped == ()
+
+
 def test_what_a_retry_takes_is_counted_without_what_follows_a_parent(
     world: World, reads: Reads, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -209,7 +209,8 @@ def page_of(
     items = job_list.page(
         connection, organization, wanted, beyond=beyond, limit=limit + 1, opener=opener, oldest_first=oldest_first
     )
-    total = job_list.count(connection, organization, wanted, up_to=TOTAL_CAP + 1)
+    is_all = beyond is None and len(items) <= limit
+    total = len(items) if is_all else job_list.count(connection, organization, wanted, up_to=TOTAL_CAP + 1)
     last = items[limit - 1] if len(items) > limit else None
     return Page(
         items=items[:limit],

@@ -3,10 +3,23 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, String, Subquery, and_, cast, exists, func, literal, or_, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    String,
+    Subquery,
+    and_,
+    cast,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+)
 
 from fairlane.domain.ids import first_id
 from fairlane.domain.jobs import Job
@@ -104,6 +117,13 @@ def count(connection: Connection, organization: str, wanted: Wanted, *, up_to: i
     return connection.execute(counted).scalar_one()
 
 
+def count_by_status(connection: Connection, organization: str, wanted: Wanted, *, up_to: int) -> dict[JobStatus, int]:
+    """How many there are in each status, of no more than `up_to` in all, whichever they are."""
+    some = _some(organization, wanted, up_to, jobs.c.status)
+    found = connection.execute(select(some.c.status, func.count()).group_by(some.c.status))
+    return {JobStatus(status): size for status, size in found}
+
+
 def count_by_themselves(connection: Connection, organization: str, wanted: Wanted, *, up_to: int) -> tuple[int, int]:
     """How many dead letters there are, counted no further than `up_to`; and of these without a parent that is one.
 
@@ -123,9 +143,9 @@ def count_by_themselves(connection: Connection, organization: str, wanted: Wante
     return fitting, by_themselves
 
 
-def _some(organization: str, wanted: Wanted, up_to: int) -> Subquery:
-    """The ids of so many that fit, whichever they are."""
-    some = select(jobs.c.id).where(jobs.c.organization_id == organization, *_conditions(organization, wanted))
+def _some(organization: str, wanted: Wanted, up_to: int, column: Column[Any] = jobs.c.id) -> Subquery:
+    """The ids, or another column, of so many that fit, whichever they are."""
+    some = select(column).where(jobs.c.organization_id == organization, *_conditions(organization, wanted))
     if wanted.created_after is not None:
         some = some.order_by(jobs.c.id.desc())  # before those that are there as an id may be older than its job
     return some.limit(up_to).subquery()
