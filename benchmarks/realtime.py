@@ -2,79 +2,33 @@
 
     python -m benchmarks.realtime --url postgresql://… [--sockets 1000] [--seconds 30] [--nodes 2] [--only revocation]
 
-It serves the API in a process of its own and watches it from here with plain websockets, so both share the machine.
-Latency is from just before a change is written, here, to the receipt of its event, here: one clock.
+It serves the API in a process of its own and watches it from here, so both share the machine. Latency is from just
+before a change is written, here, to the receipt of its event, here: one clock.
 """
 
 import argparse
 import asyncio
-import json
 import os
 import random
 import re
-import socket
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import httpx
-import websockets
+import uvloop
 from sqlalchemy import insert, update
 
+from benchmarks.listener import Arrival, Listener
 from fairlane import Fairlane, JobContext, Submission
 from fairlane.store.tables import jobs, progress
 
 USERS = 20
-Arrival = tuple[str, dict[str, Any], float]
-
-
-class Listener:
-    """One websocket that speaks as much Socket.IO as it takes."""
-
-    def __init__(self, connection: websockets.ClientConnection, told: Callable[[Arrival], None]) -> None:
-        self.connection = connection
-        self._told = told
-
-    @classmethod
-    async def open(
-        cls, base: str, secret: str, wanted: dict[str, Any], told: Callable[[Arrival], None], buffer: int | None = None
-    ) -> "Listener":
-        """Connect and subscribe.
-
-        Args:
-            buffer: bytes that the kernel keeps of what is not read; None = as it likes.
-        """
-        async with httpx.AsyncClient(timeout=60) as client:
-            made = await client.post(f"{base}/api/v1/socket-tickets", headers={"Authorization": f"Bearer {secret}"})
-        ticket = made.raise_for_status().json()["ticket"]
-        place = f"{base.replace('http', 'ws')}/api/v1/socket.io/?EIO=4&transport=websocket"
-        sock = socket.create_connection((base.rpartition("//")[2].split(":")[0], int(base.rpartition(":")[2])))
-        if buffer is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
-        connection = await websockets.connect(place, sock=sock, compression=None, ping_interval=None, open_timeout=60)
-        await connection.recv()
-        await connection.send("40" + json.dumps({"ticket": ticket}))
-        assert str(await connection.recv()).startswith("40"), "it was let in"
-        await connection.send("420" + json.dumps(["subscribe", wanted]))
-        while (answer := str(await connection.recv())).startswith("42"):
-            continue  # a heartbeat
-        assert '"room"' in answer, f"it has not subscribed: {answer}"
-        return cls(connection, told)
-
-    async def listen(self) -> None:
-        """Until it is closed."""
-        async for message in self.connection:
-            if message == "2":
-                await self.connection.send("3")
-            elif str(message).startswith("42"):
-                name, data = json.loads(str(message)[2:])
-                self._told((name, data, time.perf_counter()))
 
 
 @contextmanager
@@ -122,15 +76,12 @@ async def many_sockets(fl: Fairlane, base: str, pid: int, secrets: list[str], co
     before = memory_of(pid)
     gate = asyncio.Semaphore(20)
 
-    async def opened(number: int) -> tuple[Listener, asyncio.Task[None]]:
+    async def opened(number: int) -> Listener:
         async with gate:
-            one = await Listener.open(base, secrets[number % USERS], {"organization": "acme"}, arrived.append)
-            # From now on, as it has to answer pings.
-            return one, asyncio.create_task(one.listen())
+            return await Listener.open(base, secrets[number % USERS], {"organization": "acme"}, arrived.append)
 
     begun = time.monotonic()
-    opening = await asyncio.gather(*(opened(number) for number in range(count)))
-    listeners, tasks = [one for one, _ in opening], [task for _, task in opening]
+    listeners = await asyncio.gather(*(opened(number) for number in range(count)))
     took = time.monotonic() - begun
     memory = f"{before:.0f} MB before, {memory_of(pid):.0f} MB with them"
     print(f"{count} sockets: open after {took:.0f} s; {memory}", flush=True)
@@ -144,7 +95,7 @@ async def many_sockets(fl: Fairlane, base: str, pid: int, secrets: list[str], co
         await asyncio.to_thread(fl.cancel, job.id, organization="acme")
         await asyncio.sleep(0.5)
     for _ in range(300):
-        if len(arrived) >= len(written) * count:
+        if sum("to_status" in data for _, data, _ in arrived) >= len(written) * count:
             break
         await asyncio.sleep(0.1)
     spent = processor_of(pid) - spent
@@ -155,7 +106,7 @@ async def many_sockets(fl: Fairlane, base: str, pid: int, secrets: list[str], co
     print(
         f"{count} sockets: {memory_of(pid):.0f} MB after {seconds:.0f} s; {each:.0f} µs of a core an event", flush=True
     )
-    await _close(listeners, tasks)
+    _close(listeners)
 
 
 async def progress_of_many(fl: Fairlane, base: str, pid: int, secrets: list[str], seconds: float) -> None:
@@ -166,7 +117,6 @@ async def progress_of_many(fl: Fairlane, base: str, pid: int, secrets: list[str]
     listeners = [
         await Listener.open(base, secrets[n % USERS], {"organization": "acme"}, arrived.append) for n in range(50)
     ]
-    tasks = [asyncio.create_task(one.listen()) for one in listeners]
     until, percent = time.monotonic() + seconds, 0.0
     while time.monotonic() < until:
         round_ends = time.monotonic() + 1.0
@@ -184,19 +134,18 @@ async def progress_of_many(fl: Fairlane, base: str, pid: int, secrets: list[str]
     ]
     told_as(f"50 sockets, 100 running jobs: progress ({len(written)} written)", delays)
     print(f"50 sockets: {memory_of(pid):.0f} MB", flush=True)
-    await _close(listeners, tasks)
+    _close(listeners)
 
 
 async def stalled(fl: Fairlane, base: str, pid: int, secrets: list[str], seconds: float) -> None:
     """20 sockets that never read, and one that does, while 400 jobs a second are submitted."""
     arrived: list[Arrival] = []
     reading = await Listener.open(base, secrets[0], {"organization": "acme"}, arrived.append)
-    task = asyncio.create_task(reading.listen())
     before = memory_of(pid)
     wanted = {"organization": "acme"}
     deaf = [await Listener.open(base, secrets[1], wanted, arrived.append, buffer=4096) for _ in range(20)]
     for one in deaf:
-        one.connection.transport.pause_reading()
+        one.transport.pause_reading()
     most, count, until = 0.0, 0, time.monotonic() + seconds
     while time.monotonic() < until:
         await asyncio.to_thread(fl.submit_many, [Submission("report", "acme") for _ in range(200)])
@@ -210,7 +159,7 @@ async def stalled(fl: Fairlane, base: str, pid: int, secrets: list[str], seconds
         f"({(most - before) / 20:.2f} MB each); the one that reads got {len(statuses)}",
         flush=True,
     )
-    await _close([reading, *deaf], [task])
+    _close([reading, *deaf])
 
 
 async def revocation(fl: Fairlane, bases: list[str], count: int) -> None:
@@ -229,26 +178,23 @@ async def revocation(fl: Fairlane, bases: list[str], count: int) -> None:
         token, secret = fl.tokens.create("acme", user=user, name="bench")
         arrived: list[Arrival] = []
         listeners = [await Listener.open(base, secret, {"organization": "acme"}, arrived.append) for base in bases]
-        tasks = [asyncio.create_task(one.listen()) for one in listeners]
         await asyncio.sleep(random.random())  # the looks are each second
         begun = time.perf_counter()
         await asyncio.to_thread(ways[name], user, token)
-        await asyncio.wait_for(asyncio.gather(*tasks), 60)
+        await asyncio.wait_for(asyncio.gather(*(one.closed for one in listeners)), 60)
         goodbyes = [at for event, _, at in arrived if event == "revoked"]
         assert len(goodbyes) == len(bases), "each node said so"
         taken[name].append(max(goodbyes) - begun)
-        await _close(listeners, [])
+        _close(listeners)
     for name, seconds in taken.items():
         told_as(f"revocation on {len(bases)} nodes, {name}", seconds)
     every = [one for seconds in taken.values() for one in seconds]
     told_as(f"revocation on {len(bases)} nodes", every)
 
 
-async def _close(listeners: list[Listener], tasks: list[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
+def _close(listeners: list[Listener]) -> None:
     for one in listeners:
-        one.connection.transport.abort()
+        one.transport.abort()
 
 
 def _running_jobs(fl: Fairlane) -> list[UUID]:
@@ -313,4 +259,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    uvloop.run(main())
