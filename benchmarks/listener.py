@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import websockets
 
-_CLOSE = 8  # of a frame
+_CLOSE, _PING = 8, 9  # what a frame does
 Arrival = tuple[str, dict[str, Any], float]
 
 
@@ -70,10 +70,10 @@ class Listener(asyncio.Protocol):
         for operation, message in self._messages(data):
             if operation == _CLOSE:
                 self.transport.close()
+            elif operation == _PING:
+                self._write(0x8A, message)
             elif message == b"2":
-                self.transport.write(
-                    b"\x81\x81\0\0\0\0" + b"3"
-                )  # what clients send has a mask; this one changes nothing
+                self._write(0x81, b"3")
             elif message.startswith(b"42"):
                 name, event = _read(message)
                 self._told((name, event, at))
@@ -82,6 +82,10 @@ class Listener(asyncio.Protocol):
         """It is closed."""
         if not self.closed.done():
             self.closed.set_result(None)
+
+    def _write(self, first: int, message: bytes) -> None:
+        """A frame, with the mask that what clients send has: one that changes nothing."""
+        self.transport.write(bytes((first, 0x80 | len(message), 0, 0, 0, 0)) + message)
 
     def _messages(self, data: bytes) -> Iterator[tuple[int, bytes]]:
         self._data += data

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from enum import StrEnum
 from itertools import count
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from fairlane.domain.errors import RateLimited
@@ -63,14 +63,14 @@ class Message:
         key: of several with one key only the latest counts.
     """
 
-    __slots__ = ("data", "key", "name", "room", "text")
+    __slots__ = ("data", "key", "name", "room", "sent_as")
 
     def __init__(self, room: Room | None, event: Event, *, key: Hashable = None) -> None:
         self.room = room
         self.name = event.name
         self.data = event.model_dump(mode="json")
         self.key = key
-        self.text: str | None = None  # as it is sent; made by the first who sends it
+        self.sent_as: Any = None  # of sockets; made by the first to which it is sent
 
 
 class Client:

@@ -241,7 +241,7 @@ class Sockets:
             return
         for message in client.take(_IN_FLIGHT - socket.queue.qsize()):
             # Not by the library's `send`, which looks each time whether the client answers; it looks at all by turns.
-            socket.queue.put_nowait(EnginePacket(MESSAGE, _text(message)))
+            socket.queue.put_nowait(_packet(message))
             connection.took_at = time.monotonic()
         (self._behind.add if len(client) else self._behind.discard)(sid)
         if client.is_ending and not len(client):
@@ -300,11 +300,11 @@ class _Connection:
         self.turn = asyncio.Lock()
 
 
-def _text(message: Message) -> str:
-    """The message as it is sent; made once for all who get it."""
-    if message.text is None:
-        message.text = Packet(EVENT, [message.name, message.data]).encode()
-    return message.text
+def _packet(message: Message) -> EnginePacket:
+    """The message as it is sent; one for all who get it, as it keeps its text once that is made."""
+    if message.sent_as is None:
+        message.sent_as = EnginePacket(MESSAGE, Packet(EVENT, [message.name, message.data]).encode())
+    return message.sent_as
 
 
 async def _next_packets(socket: AsyncSocket) -> list[EnginePacket]:
