@@ -178,7 +178,7 @@ def _recovery(one: Mapping[str, Any]) -> str:
         )
     if claims := one["first_claims"]:
         lines.append(
-            f"- When the database was back, the first handler was called after {min(claims):.2f} to "
+            f"- When the database was back, and stayed, the first handler was called after {min(claims):.2f} to "
             f"{max(claims):.2f} s ({len(claims)} times)."
         )
     if outage := one["outage"]:

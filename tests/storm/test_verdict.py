@@ -226,6 +226,14 @@ def test_the_first_claim_is_the_first_handler_after_the_database_was_back() -> N
     assert first_claims(TWICE, [restart, kill]) == [1.0]
 
 
+def test_the_database_is_not_back_where_it_goes_away_again_before_a_handler_is_called() -> None:
+    restarts = [Injection(Fault.RESTART, "", 1.5, 4.0), Injection(Fault.RESTART, "", 4.1, 4.2)]
+    silence, late = Injection(Fault.SILENCE, "", 4.3, 9.0), ran(9.5, 10.0)
+    assert first_claims(late, [silence, *restarts]) == [0.5]
+    assert first_claims(late, [restarts[0], replace(silence, began=9.6)]) == [5.5]
+    assert first_claims(late, [silence]) == []
+
+
 LOSSES = tuple(Loss(n + 1, f"worker {n}", 10.0 * n, 10.0 * n + 8) for n in range(3))
 KILLS = [Injection(Fault.KILL, one.worker, one.began + 2, one.began + 2.1) for one in LOSSES]
 

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import inf
 from typing import Final, NamedTuple
 
 from fairlane.domain.blame import SUSPECT_AT
@@ -31,6 +32,7 @@ class Expected(StrEnum):
     EITHER = "with its effect, or canceled"
 
 
+_AWAY: Final = (Fault.RESTART, Fault.OUTAGE, Fault.SILENCE)
 _STATUSES: Final[Mapping[Expected, frozenset[JobStatus]]] = {
     Expected.COMPLETED: frozenset({JobStatus.COMPLETED}),
     Expected.CANCELED: frozenset({JobStatus.CANCELED}),
@@ -230,7 +232,24 @@ def recoveries(entries: Iterable[Entry], kills: Iterable[Injection], stored: Map
 
 
 def first_claims(entries: Iterable[Entry], injections: Iterable[Injection]) -> list[float]:
-    """For each time that the database was away: after how many seconds of its being back a handler was called."""
+    """For each time that the database was away: after how many seconds of its being back a handler was called.
+
+    Where it was restarted again before that, or fell silent to all, it was not back.
+    """
     begins = sorted(entry.at for entry in entries if entry.kind is Kind.BEGIN)
-    outages = (one for one in injections if one.kind in (Fault.RESTART, Fault.OUTAGE))
-    return [begins[place] - one.ended for one in outages if (place := bisect(begins, one.ended)) < len(begins)]
+    away = sorted((one for one in injections if one.kind in _AWAY), key=lambda one: one.began)
+    returns: set[float] = set()
+    for number, one in enumerate(away):
+        back = one.ended
+        for again in away[number + 1 :]:
+            if again.began > _first(begins, back):
+                break
+            back = max(back, again.ended)
+        if one.kind is not Fault.SILENCE:
+            returns.add(back)
+    return [_first(begins, back) - back for back in sorted(returns) if _first(begins, back) < inf]
+
+
+def _first(moments: Sequence[float], after: float) -> float:
+    place = bisect(moments, after)
+    return moments[place] if place < len(moments) else inf
