@@ -8,6 +8,7 @@ before a change is written, here, to the receipt of its event, here: one clock.
 
 import argparse
 import asyncio
+import gc
 import os
 import random
 import re
@@ -245,6 +246,7 @@ async def main() -> None:
         for number in range(USERS):
             fl.members.add("acme", f"user-{number}")
             secrets.append(fl.tokens.create("acme", user=f"user-{number}", name="bench")[1])
+        gc.disable()  # the server's pauses are measured, and not those of who measures
         with served(given.url) as (base, pid):
             if given.only in {None, "sockets"}:
                 await many_sockets(fl, base, pid, secrets, given.sockets, given.seconds)

@@ -13,6 +13,7 @@ from fairlane import ConfigurationError, Fairlane, WebSettings
 from fairlane.cli.output import remark
 from fairlane.cli.session import engine
 from fairlane.domain.permissions import Right
+from fairlane.runtime.heap import frozen_heap
 from fairlane.store import schema
 
 _OPERATOR: Final = "operator"
@@ -80,7 +81,8 @@ def serve(
     # It sends the signal that stopped it to itself again; whoever stopped it wants no error.
     for one in (signal.SIGINT, signal.SIGTERM):
         signal.signal(one, lambda *_: None)
-    ApiServer(config, app).run([listening])
+    with frozen_heap():
+        ApiServer(config, app).run([listening])
 
 
 def _can_log_in(fl: Fairlane, settings: WebSettings) -> bool:

@@ -1,7 +1,6 @@
 """The worker, as applications see it: runs jobs of this process's types until it is stopped."""
 
 import asyncio
-import gc
 import os
 import signal
 import socket
@@ -20,6 +19,7 @@ from fairlane.domain.errors import ConfigurationError
 from fairlane.domain.events import Emit, Event, JobEnded
 from fairlane.domain.statuses import JobStatus
 from fairlane.runtime import own_loop
+from fairlane.runtime.heap import frozen_heap
 from fairlane.runtime.parts import WorkerParts
 from fairlane.runtime.shift import Shift
 from fairlane.store.statements.workers import WorkerCard
@@ -125,7 +125,7 @@ class Worker:
 
     async def _run_with_signals(self) -> None:
         if threading.current_thread() is threading.main_thread():
-            with _signals_to(self._on_signal), _frozen_heap():
+            with _signals_to(self._on_signal), frozen_heap():
                 await self._run(until_idle=False)
         else:
             await self._run(until_idle=False)
@@ -171,25 +171,6 @@ def _signals_to(handler: Callable[[], None]) -> Iterator[None]:
     finally:
         for number, earlier in before.items():
             signal.signal(number, earlier if earlier is not None else signal.SIG_DFL)  # None: not set from Python
-
-
-@contextmanager
-def _frozen_heap() -> Iterator[None]:
-    """Have the garbage collector leave alone what was made so far, modules above all.
-
-    A worker makes and drops thousands of objects at a time, and every few hundred have the collector look for cycles,
-    ever again through all that was there before: that took a third of all of a busy worker's time. A heap that the
-    host has frozen itself stays as it is, also afterwards.
-    """
-    if gc.get_freeze_count():
-        yield
-        return
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 def _slots(concurrency: object) -> int:
