@@ -67,18 +67,21 @@ def test_r13_a_count_stops_at_its_cap(world: World, reads: Reads, monkeypatch: p
     assert counts.capped == (JobStatus.QUEUED,)
 
 
-def test_r13_each_status_is_counted_where_only_all_of_them_pass_the_cap(
-    world: World, reads: Reads, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("filters", [{"text": "report"}, {"label": {"doc": "42", "kind": "test"}}], ids=str)
+@pytest.mark.parametrize("cap", [2, 3])
+def test_r13_what_no_index_knows_the_status_of_is_counted_by_status_all_the_same(
+    world: World, reads: Reads, monkeypatch: pytest.MonkeyPatch, cap: int, filters: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(asked, "TOTAL_CAP", 2)
-    world.submit()
+    monkeypatch.setattr(asked, "TOTAL_CAP", cap)
+    labels = {"doc": "42", "kind": "test"}
+    world.submit(labels=labels)
     for _ in range(2):
-        world.submit(delay=60.0)
+        world.submit(delay=60.0, labels=labels)
+    world.submit(job_type="fax", labels={"doc": "42"})
 
-    counts = reads.matching.counts("acme")
-
-    assert (counts.by_status[JobStatus.QUEUED], counts.by_status[JobStatus.PENDING], counts.capped) == (1, 2, ())
-    assert reads.matching.counts("acme", status="pending").capped == ()
+    assert counted(reads, **filters) == {"queued": 1, "pending": 2}
+    assert reads.matching.counts("acme", **filters).capped == ()
+    assert counted(reads, status="pending", **filters) == {"pending": 2}
 
 
 def test_what_a_retry_takes_is_counted_without_what_follows_a_parent(
