@@ -51,7 +51,7 @@ test-faults: $(STAMP) ## Run the tests while connections are lost: make test-fau
 
 .PHONY: test-browser
 test-browser: $(STAMP) $(DASHBOARD) ## Run the tests in a browser; needs Chromium (Debian: apt-get install chromium-headless-shell)
-	@FAIRLANE_TEST_BROWSER=required $(BIN)/pytest -n 2 --dist loadfile $(or $(ARGS),tests/browser)
+	@FAIRLANE_TEST_BROWSER=required $(BIN)/pytest -n 3 --dist worksteal $(or $(ARGS),tests/browser)
 
 .PHONY: check
 check: $(STAMP) $(if $(NPM),$(MODULES)) ## Check format, lint, types and import directions
