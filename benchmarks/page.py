@@ -87,13 +87,16 @@ What was found by profiling (perf, py-spy, `EXPLAIN (ANALYZE, BUFFERS, WAL)`):
   and with its spread of a fifth between runs.
 - *Indexes for lists* by user and by queue, and columns beside that of the status, cost little. With and without them in
   turn, three times, medians, on the same machine: drain 8,544 and 8,896 /s, threads 7,518 and 7,620 /s, bulk 12,130 and
-  11,777 /s; each run was up to a fifth off.
-- *Lists.* Of the 351 questions of `make bench-lists` 328 were answered within 150 ms (p95, a million jobs, once, on two
-  cores of another machine, PostgreSQL 18, row security on), and of the lists, counts and pages of jobs all but seven:
-  those by two labels that very many jobs have, but none has both (up to 0.9 s), counts by a label that six tenths have
-  (0.4 s), and two that took up to 156 ms. Charts over a day take up to 0.4 s, a page of dead letters whatever was
-  decided 0.5 s, metrics of all jobs 0.6 s. Before one organization's transactions
-  [had a role of their own](architecture.md#row-level-security) 33 took longer, a page by a common label 2 s.
+  11,777 /s; each run was up to a fifth off. So did the role that transactions of one organization have, and the type in
+  the index by user: without and with both, drain 7,932 and 8,639 /s, single 984 and 1,050 /s, bulk 13,796 and
+  12,558 /s on the machine of the lists below, where a run was up to a quarter off.
+- *Lists.* Of the 351 questions of `make bench-lists` 339 were answered within 150 ms (p95, a million jobs, once, on two
+  cores of another machine, PostgreSQL 18, row security on), and of the lists, counts and pages of jobs all but one:
+  counts by a label that six tenths have (0.2 to 0.3 s). That takes some 50,000 probes of an index, of 4.5 µs each, and
+  a hash of all that have the label took as long. Charts over a day take up to 0.2 s, metrics of all jobs 0.4 s. In turn
+  on this machine, before several labels were counted at once, and dead letters read by what was decided: two labels
+  that very many jobs have, but none has both, 0.11 s to list and 0.44 s to count, instead of 0.05 and 0.13, and a page
+  of all dead letters 0.24 s instead of 0.01.
 - A session that holds a snapshot makes claims slower: see [Known limits](architecture.md#known-limits).
 """
 _FAIRNESS: Final = """
