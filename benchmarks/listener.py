@@ -40,7 +40,7 @@ class Listener(asyncio.Protocol):
         told: Callable[[Arrival], object],
         buffer: int | None = None,
     ) -> "Listener":
-        """Connect and subscribe.
+        """Connect and subscribe. What is told together with the answer is lost: write nothing before all are open.
 
         Args:
             buffer: bytes that the kernel keeps of what is not read; None = as it likes.

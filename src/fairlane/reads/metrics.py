@@ -95,7 +95,9 @@ def counts_of(connection: Connection, organization: str, wanted: Wanted, *, cap:
     """
     asked_for = [one for one in JobStatus if one not in PASSING and one in (wanted.statuses or {one})]
     is_looked_for = len(wanted.labels) > 1 or wanted.words is not None or wanted.id_end is not None
-    found = job_list.count_by_status(connection, organization, wanted, up_to=cap + 1) if is_looked_for else None
+    found = None
+    if is_looked_for and len(asked_for) > 1:
+        found = job_list.count_by_status(connection, organization, wanted, up_to=cap + 1)
     if found is not None and sum(found.values()) <= cap:
         sizes = {one: found.get(one, 0) for one in asked_for}
     else:

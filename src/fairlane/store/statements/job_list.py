@@ -117,11 +117,11 @@ def count(connection: Connection, organization: str, wanted: Wanted, *, up_to: i
     return connection.execute(counted).scalar_one()
 
 
-def count_by_status(connection: Connection, organization: str, wanted: Wanted, *, up_to: int) -> dict[JobStatus, int]:
+def count_by_status(connection: Connection, organization: str, wanted: Wanted, *, up_to: int) -> dict[str, int]:
     """How many there are in each status, of no more than `up_to` in all, whichever they are."""
     some = _some(organization, wanted, up_to, jobs.c.status)
-    found = connection.execute(select(some.c.status, func.count()).group_by(some.c.status))
-    return {JobStatus(status): size for status, size in found}
+    found = connection.execute(select(some.c.status, func.count().label("size")).group_by(some.c.status))
+    return {row.status: row.size for row in found}
 
 
 def count_by_themselves(connection: Connection, organization: str, wanted: Wanted, *, up_to: int) -> tuple[int, int]:
