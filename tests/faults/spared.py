@@ -15,10 +15,7 @@ LEFT_OUT: Final = {
     "tests/acceptance/test_bench.py*": "it measures",
     "tests/acceptance/test_cli_worker.py*": "its workers run in processes of their own",
     "tests/acceptance/test_demo.py*": "its workers run in processes of their own",
-    "tests/acceptance/test_engine_keys_in_transactions.py::test_keys_are_looked_at_once_*": "it counts statements",
-    "tests/acceptance/test_engine_keys_in_transactions.py::test_*_by_a_connection_that_was_waited_for_*": (
-        "its key comes with the first connection; what is submitted again goes by what was kept before"
-    ),
+    "tests/acceptance/test_engine_keys_in_transactions.py*": "its keys come amid what would be made again",
     "tests/acceptance/test_engine_outage.py*": "it takes the database away itself",
     "tests/control/*::test_a_deletion_that_was_cut_off_is_ended_by_another*": "it injects faults of its own",
     "tests/faults/*": "they inject faults of their own",
@@ -27,6 +24,7 @@ LEFT_OUT: Final = {
     "tests/runtime/*::test_a_worker_says_once_*": "it reads the log, which tells of faults",
     "tests/runtime/test_patience.py*": "it looks at how long the waits of an outage are",
     "tests/runtime/test_service.py::test_what_jobs_wait_for_is_tried_*": "it takes the database away itself",
+    "tests/runtime/test_worker_dear_looks.py*": "it times looks, and one that failed is made again",
     "tests/runtime/test_worker_idle.py*": "it counts statements",
     "tests/runtime/test_worker_many_limits.py*": "it counts turns, which a round that failed has had",
     "tests/runtime/test_worker_shares.py*": "it counts turns, which a round that failed has had",
