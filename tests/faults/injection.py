@@ -10,7 +10,7 @@ Whom it hits:
   for databases that are away for long, are short.
 - what an application's calls send through `Database`. They raise `StorageUnavailable`, so here they are made again, as
   an application would. An application can't know what became of a COMMIT without an answer; a submission can, so only
-  that has to bear it.
+  that has to bear it. A refusal that it did not hear is no submission, and nobody can tell: those are heard.
 
 Which statements fail depends on the seed, the test, the statement's text and how often the test has sent it before, not
 on what the threads do beside each other: with the same seed a run meets the same faults, as far as it sends the same.
@@ -81,10 +81,11 @@ class Faults:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _here: _Here = field(default_factory=_Here)
 
-    def statement(self, driver: Any, statement: str, execute: Callable[[], None]) -> None:
+    def statement(self, cursor: Any, statement: str, execute: Callable[[], None]) -> None:
         """Let the statement be executed, or fail."""
         self._here.statement = statement
-        self._meet(driver, statement, execute)
+        # The cursors of async drivers know of no connection; ours are of others.
+        self._meet(getattr(cursor, "connection", None), statement, execute, cursor)
 
     def commit(self, driver: Any, commit: Callable[[], None]) -> None:
         """Let a transaction be committed, or not, or only its answer be lost."""
@@ -108,13 +109,15 @@ class Faults:
             self._here.is_called = False
         raise AssertionError(f"a call met {_TRIES} faults in a row")
 
-    def _meet(self, driver: Any, statement: str, execute: Callable[[], None]) -> None:
+    def _meet(self, driver: Any, statement: str, execute: Callable[[], None], cursor: Any = None) -> None:
         fault, dice = self._drawn(statement) if _is_a_workers() or self._here.is_called else (None, b"")
         if fault is None:
             execute()
             return
         if fault.has_effect:
             execute()
+            if fault.may_be_kept and cursor is not None and _has_done_nothing(driver, cursor):
+                return
         self._here.fault = fault
         with self._lock:
             self.injected.append(fault)
@@ -154,9 +157,7 @@ def _sending(faults: Faults) -> dict[str, Callable[..., None]]:
 
     def sending(send: Callable[..., None]) -> Callable[..., None]:
         def do(self: Any, cursor: Any, statement: str, *rest: Any) -> None:
-            # The cursors of async drivers know of no connection; ours are of others.
-            driver = getattr(cursor, "connection", None)
-            faults.statement(driver, statement, partial(send, self, cursor, statement, *rest))
+            faults.statement(cursor, statement, partial(send, self, cursor, statement, *rest))
 
         return do
 
@@ -180,6 +181,18 @@ def _is_a_workers() -> bool:
     return threading.current_thread().name.startswith(_THREADS)
 
 
+def _has_done_nothing(driver: Any, cursor: Any) -> bool:
+    _send(driver)
+    return bool(cursor.rowcount == 0)
+
+
+def _send(driver: Any) -> None:
+    """A statement that stands in a pipeline with its scope took effect only when it is sent."""
+    if driver.pgconn.pipeline_status:
+        with driver.pipeline() as sent:
+            sent.sync()
+
+
 def _lose(driver: Any, dice: bytes) -> NoReturn:
     if isinstance(driver, sqlite3.Connection):
         # After an I/O error SQLite may have rolled back by itself. Whoever goes on as if nothing were is outside of any
@@ -187,8 +200,6 @@ def _lose(driver: Any, dice: bytes) -> NoReturn:
         if dice[0] & 1 and driver.in_transaction:
             driver.rollback()
         raise sqlite3.OperationalError("disk I/O error")
-    if driver.pgconn.pipeline_status:  # a statement that stands in one with its scope took effect only when it is sent
-        with driver.pipeline() as sent:
-            sent.sync()
+    _send(driver)
     driver.close()
     raise psycopg.errors.AdminShutdown(_SHUT_DOWN) if dice[0] & 1 else psycopg.OperationalError(_LOST)

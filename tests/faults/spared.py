@@ -100,6 +100,7 @@ SPARED: Final[dict[str, list[Reason]]] = {
     ],
     "tests/acceptance/test_engine_results.py::test_a_result_that_can_not_be_stored_*": [_BY_ATTEMPT],
     "tests/acceptance/test_engine_schedules.py*": [("their clock stands still", [lost_turn])],
+    "tests/acceptance/test_engine_sealed_files.py*": [_BY_ATTEMPT],
     "tests/acceptance/test_engine_shutdown.py*": [_BY_ATTEMPT],
     "tests/acceptance/test_engine_start_checks.py*": [_BY_ATTEMPT],
     "tests/acceptance/test_engine_timeouts.py*": [_BY_ATTEMPT],

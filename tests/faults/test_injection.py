@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fairlane import CommitUnanswered, StorageUnavailable
+from fairlane import CommitUnanswered, DuplicateJob, StorageUnavailable
 from tests.faults.fault import Fault
 from tests.faults.injection import Faults, injecting
 from tests.faults.spared import LEFT_OUT, SPARED
@@ -66,6 +66,19 @@ def test_an_application_s_call_is_made_again(fl: Engine) -> None:
         fl.organizations.create("new")
     assert faults.injected
     assert has_it(fl)
+
+
+def test_a_refusal_of_a_submission_is_heard(fl: Engine) -> None:
+    """It is the one answer that nobody can look for once it is lost."""
+    fl.job_type("work")(lambda ctx: None)
+    fl.give("work", dedup_key="one")
+    injected = 0
+    for seed in range(40):
+        faults = Faults(0.1, seed, "refusal")
+        with injecting(faults), pytest.raises(DuplicateJob):
+            fl.give("work", dedup_key="one")
+        injected += len(faults.injected)
+    assert injected
 
 
 def test_the_same_seed_injects_the_same_faults(fl: Engine) -> None:
