@@ -42,6 +42,7 @@ from fairlane.runtime.reports import AttemptFacts, Interruption
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _LIMITS: Final = tuple(value for name, value in vars(resource).items() if name.startswith("RLIMIT_"))
+_ALONE: Final = "the worker is gone"
 
 
 class Run:
@@ -150,7 +151,7 @@ class Child:
 
     def _greet(self, hello: Message | None) -> None:
         if hello is None:
-            sys.exit("the worker is gone")
+            sys.exit(_ALONE)
         self.directory = Path(hello["hello"])
         sys.path[:] = hello["path"]
         del os.environ["PYTHONPATH"]
@@ -206,6 +207,8 @@ class Child:
         try:
             for line in self._lines:
                 self._take(json.loads(line))
+        except ConnectionError:
+            pass  # it was killed before it had read all that was sent
         except Exception:  # noqa: BLE001 - whatever it is, nobody could stop this process any more
             traceback.print_exc()
         finally:
@@ -283,7 +286,10 @@ def main(connection: str, lifeline: str) -> NoReturn:
     for descriptor in (int(connection), int(lifeline)):
         os.set_inheritable(descriptor, False)  # what a handler starts must not hold the line
     _tie_to_worker(int(lifeline))
-    Child(socket.socket(fileno=int(connection))).serve()
+    try:
+        Child(socket.socket(fileno=int(connection))).serve()
+    except ConnectionError:
+        sys.exit(_ALONE)
 
 
 if __name__ == "__main__":
