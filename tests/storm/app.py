@@ -6,7 +6,7 @@ from sqlalchemy import Connection, Engine, event
 
 from fairlane import Fairlane
 from fairlane.domain.events import Event, WorkerStarted
-from tests.storm import folder, handlers
+from tests.storm import clock, folder, handlers
 
 _NO_BOUND: Final = 2**30  # pages
 
@@ -24,6 +24,7 @@ def _bound_file(connection: Connection) -> None:
         driver.execute(f"PRAGMA max_page_count = {pages}").fetchone()
 
 
+clock.require()
 event.listen(Engine, "engine_connect", _bound_file)
 fl = Fairlane(subscribers=[_tell])
 handlers.register(fl)

@@ -3,6 +3,7 @@
 Only the time of day is shifted, as by somebody who sets a clock; monotonic clocks stay, as they do then.
 """
 
+import os
 import shutil
 import struct
 import subprocess
@@ -11,18 +12,40 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from tests.storm.memory import StormFailed
+
 _SOURCE: Final = Path(__file__).with_name("lying_clock.c")
+_LIBRARY: Final = "lying_clock.so"
+_COMPILER: Final = "cc"
 _FILE: Final = "STORM_CLOCK"  # environment variable: a file with the shift, in seconds
 
 
-def build(directory: Path) -> Path | None:
-    """The library; None where there is no way to load one before the others, or nothing to compile it with."""
-    compiler = shutil.which("cc")
-    if sys.platform != "linux" or compiler is None:
-        return None
-    library = directory / "lying_clock.so"
-    subprocess.run([compiler, "-shared", "-fPIC", "-O2", "-o", library, _SOURCE, "-ldl"], check=True)
+def can_lie() -> bool:
+    """Whether there is a way to load a library before the others, and something to compile it with."""
+    return sys.platform == "linux" and shutil.which(_COMPILER) is not None
+
+
+def build(directory: Path) -> Path:
+    """The library.
+
+    Raises:
+        StormFailed: it can't be made here.
+    """
+    if not can_lie():
+        raise StormFailed(f"Only on Linux, and with a C compiler named {_COMPILER}, can clocks be made to lie.")
+    library = directory / _LIBRARY
+    subprocess.run([_COMPILER, "-shared", "-fPIC", "-O2", "-o", library, _SOURCE, "-ldl"], check=True)
     return library
+
+
+def require() -> None:
+    """See that the library is in this process, where it was to be loaded.
+
+    Raises:
+        StormFailed: this process goes by its machine's clock.
+    """
+    if _FILE in os.environ and _LIBRARY not in Path("/proc/self/maps").read_text(encoding="utf-8"):
+        raise StormFailed(f"{_LIBRARY} was not loaded, so no clock can lie to this process; see LD_PRELOAD.")
 
 
 def environment(library: Path | None, file: Path) -> Mapping[str, str]:

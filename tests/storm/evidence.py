@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Select, Table, and_, exists, f
 
 from fairlane import Fairlane
 from fairlane.control.ticks import TICK
-from fairlane.domain.statuses import JobStatus
+from fairlane.domain.statuses import TRANSITIONS, JobStatus
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.tables import artifacts, checkpoints, execution_log, jobs, labels, log_lines, progress, results
 from tests.storm.explain import Loss
@@ -36,15 +36,18 @@ _BLAMED: Final = "WorkerLost"  # error type of a job that was buried for its los
 
 def stored(fl: Fairlane) -> dict[str, Stored]:
     """All jobs, by id."""
-    found = select(jobs.c.id, jobs.c.status, jobs.c.error_type, jobs.c.finished_at, results.c.value).outerjoin(
+    columns = (jobs.c.id, jobs.c.organization_id, jobs.c.status, jobs.c.attempt, jobs.c.error_type, jobs.c.finished_at)
+    found = select(*columns, results.c.value).outerjoin(
         results, (results.c.organization_id == jobs.c.organization_id) & (results.c.job_id == jobs.c.id)
     )
     monotonic, lost = _to_monotonic(), _losses(fl)
     return {
         str(row.id): Stored(
             JobStatus(row.status),
-            _lease(row.value),
-            tuple(lost[row.id]),
+            row.organization_id,
+            row.attempt,
+            *_of_result(row.value),
+            losses=tuple(lost[row.id]),
             is_blamed=row.error_type == _BLAMED,
             ended=monotonic(row.finished_at) if row.finished_at is not None else None,
         )
@@ -94,9 +97,52 @@ def _losses(fl: Fairlane) -> Mapping[object, Sequence[Loss]]:
     return found
 
 
-def _lease(value: str | None) -> str | None:
-    result = json.loads(value) if value is not None else None
-    return str(result["lease"]) if result is not None else None
+def _of_result(value: str | None) -> tuple[int | None, str | None]:
+    result = json.loads(value) if value is not None else {}
+    return result.get("attempt"), result.get("lease")
+
+
+def illegal_steps(fl: Fairlane) -> list[Finding]:
+    """Jobs whose log does not lead, step by legal step, to the row that they have: what overwrote it left a trace.
+
+    A second end of one attempt is such a step. The database looks itself, as a million jobs have millions of steps.
+    """
+    return [*_broken_logs(fl), *_other_ends(fl)]
+
+
+def _broken_logs(fl: Fairlane) -> Iterator[Finding]:
+    log = execution_log.c
+
+    def before(column: ColumnElement[Any], first: object) -> ColumnElement[Any]:
+        last = func.lag(column).over(partition_by=(log.organization_id, log.job_id), order_by=log.sequence)
+        return func.coalesce(last, first)
+
+    source = func.coalesce(log.from_status, "")
+    follows = (source == before(log.to_status, "")) & (log.sequence == before(log.sequence, 0) + 1)
+    step = select(
+        *(log.job_id, log.sequence, (source + ">" + log.to_status).label("step")),
+        (follows & (log.attempt >= before(log.attempt, 0))).label("follows"),
+    ).subquery()
+    legal = [f"{start or ''}>{end}" for start, end in TRANSITIONS]
+    wrong = select(step.c.job_id, step.c.sequence, step.c.step).where(~step.c.follows | step.c.step.not_in(legal))
+    for job, number, told in _rows(fl, wrong):
+        yield Finding("zombie", str(job), f"has a step that does not follow from the last, no. {number}: {told}")
+
+
+def _other_ends(fl: Fairlane) -> Iterator[Finding]:
+    log = execution_log.c
+    attempts = func.count().filter(log.to_status == JobStatus.RUNNING)
+    told = (
+        select(log.organization_id, log.job_id, func.max(log.sequence).label("last"), attempts.label("attempts"))
+        .group_by(log.organization_id, log.job_id)
+        .subquery()
+    )
+    mine = (told.c.organization_id == jobs.c.organization_id) & (told.c.job_id == jobs.c.id)
+    last = (log.organization_id == jobs.c.organization_id) & (log.job_id == jobs.c.id) & (log.sequence == told.c.last)
+    other = or_(log.to_status.is_(None), log.to_status != jobs.c.status, told.c.attempts != jobs.c.attempt)
+    ends = select(jobs.c.id, jobs.c.status, log.to_status).outerjoin(told, mine).outerjoin(execution_log, last)
+    for job, status, last_status in _rows(fl, ends.where(other)):
+        yield Finding("zombie", str(job), f"is {status}, and its log ends with {last_status}")
 
 
 def foreign_writes(fl: Fairlane) -> list[Finding]:
@@ -175,6 +221,12 @@ def of_ticks(fl: Fairlane) -> dict[tuple[str, datetime], list[str]]:
     for organization, tick, job in _rows(fl, rows):
         found[organization, datetime.fromisoformat(tick)].append(str(job))
     return found
+
+
+def moments(made: Mapping[tuple[str, datetime], Sequence[str]]) -> dict[str, float]:
+    """Before which moment (monotonic) the job of each tick is not to begin."""
+    monotonic = _to_monotonic()
+    return {job: monotonic(at) for (_, at), jobs_of_it in made.items() for job in jobs_of_it}
 
 
 def runs(fl: Fairlane, job_type: str) -> list[Run]:

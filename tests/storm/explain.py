@@ -77,7 +77,10 @@ class Faults:
             return False
         if one.kind is Fault.TERM:
             # It gives its jobs back, but does not wait for ever to be able to: the rest is left to its lease.
-            return one.ended <= loss.ended and any(_meet(one, each) for each in self._hindrances(loss.worker))
+            could_write_from = one.ended - _NEXT_TRY - PROMPT
+            return one.ended <= loss.ended and any(
+                _meet(one, each) and each.ended >= could_write_from for each in self._hindrances(loss.worker)
+            )
         if one.kind is Fault.LATENCY:
             # A slow worker's beat may take as long as a healthy one has from a beat that failed to the end of its
             # lease. An outage that is shorter than from beat to beat no rescuer needs to have seen.

@@ -46,12 +46,16 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Injection:
-    """A fault that was injected, from `began` to `ended` (monotonic seconds). `worker` is empty for the database."""
+    """A fault that was injected, from `began` to `ended` (monotonic seconds). `worker` is empty for the database.
+
+    `is_cut`: the worker ended before it was over. It has done what it has until then, but does not count.
+    """
 
     kind: Fault
     worker: str
     began: float
     ended: float
+    is_cut: bool = False
 
 
 def plan(random: Random, counts: Mapping[Fault, int], seconds: float, slots: int) -> list[Planned]:

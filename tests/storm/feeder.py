@@ -3,12 +3,12 @@
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from random import Random
 from typing import Final
-from uuid import uuid4
 
 from fairlane import CommitUnanswered, DuplicateJob, Fairlane, IllegalTransition, JobNotFound, StorageUnavailable
+from fairlane.domain.statuses import JobStatus
 from tests.storm import work
 from tests.storm.promises import Twin
 from tests.storm.verdict import Expected
@@ -23,7 +23,8 @@ class Feeder:
     """Submits `jobs` jobs, evenly over `seconds`, in a thread.
 
     `expected` has what was acknowledged, by id; `unsure` the batches that may have been submitted, as nobody answered.
-    `parents`: of each job that has any. `twins`: what was submitted under the key of another one.
+    `parents`: of each job that has any. `due`: before which moment (monotonic) one with a delay is not to begin.
+    `twins`: what was submitted under the key of another one.
     """
 
     fl: Fairlane
@@ -33,6 +34,7 @@ class Feeder:
     expected: dict[str, Expected] = field(default_factory=dict)
     unsure: list[dict[str, Expected]] = field(default_factory=list)
     parents: dict[str, Sequence[str]] = field(default_factory=dict)
+    due: dict[str, float] = field(default_factory=dict)
     twins: list[Twin] = field(default_factory=list)
     rejected: int = 0  # duplicates that were submitted on purpose
     refusals: int = 0  # by a database that was away
@@ -41,6 +43,7 @@ class Feeder:
     def run(self) -> None:
         """Until all are submitted."""
         began = time.monotonic()
+        self._submit(work.rush(self.random))
         while len(self.expected) < self.jobs and not self.stop.is_set():
             self._submit(work.batch(self.random, _BATCH))
             due = began + self.seconds * len(self.expected) / self.jobs
@@ -59,6 +62,8 @@ class Feeder:
         """Whether the batch is known to be in the database."""
         ids = {str(order.submission.id): order.expected for order in orders}
         self.parents |= {str(order.submission.id): order.parents for order in orders if order.parents}
+        now = time.monotonic()
+        self.due |= {str(order.submission.id): now + order.delay for order in orders if order.delay}
         while not self.stop.is_set():
             try:
                 self.fl.submit_many([order.submission for order in orders])
@@ -87,7 +92,7 @@ class Feeder:
 
     def _submit_twin(self, order: Order) -> None:
         """Another job under the same key: refused, unless the database was away until the first had ended."""
-        twin = Order(replace(order.submission, id=uuid4()))
+        twin = Order(work.twin(order.submission))
         try:
             self._take([twin])
         except DuplicateJob:
@@ -98,12 +103,14 @@ class Feeder:
     def _cancel(self, order: Order) -> None:
         while not self.stop.is_set():
             try:
-                self.fl.cancel(order.submission.id, organization=order.submission.organization)
+                job = self.fl.cancel(order.submission.id, organization=order.submission.organization)
             except StorageUnavailable:  # also where nobody knows whether it was done
                 self._wait()
             except IllegalTransition:
                 return  # it has ended
             else:
+                if job.status is JobStatus.CANCELED and order.expected is Expected.EITHER:
+                    self.expected[str(job.id)] = Expected.STOPPED
                 return
 
     def _wait(self) -> None:

@@ -1,10 +1,12 @@
 """The storm's folder: what workers and the storm itself tell each other by files."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 DIRECTORY: Final = "STORM_DIRECTORY"  # environment variable: the folder
+_TRACEBACK: Final = "Traceback (most recent call last)"
 WORKER: Final = "STORM_WORKER"  # environment variable: which worker a process is, or belongs to
 
 
@@ -32,6 +34,14 @@ def up_file(directory: Path, worker: str) -> Path:
 def log_file(directory: Path, worker: str) -> Path:
     """What the worker says."""
     return directory / "logs" / f"{worker}.log"
+
+
+def tracebacks(directory: Path) -> Iterator[str]:
+    """Which workers, or children of theirs, met something that nobody had thought of."""
+    for log in sorted(log_file(directory, "").parent.glob("*.log")):
+        with log.open(encoding="utf-8", errors="replace") as lines:
+            if any(_TRACEBACK in line for line in lines):
+                yield f"{log.stem} has a traceback in its log"
 
 
 def full_file(directory: Path) -> Path:

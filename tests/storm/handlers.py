@@ -17,12 +17,14 @@ if TYPE_CHECKING:  # the processes of isolated handlers, hundreds in a storm, th
 
 # In place of a minute and more: the storm is over in minutes.
 _BACKOFF: Final = [0.2, 0.5, 1.0]
+SOONEST: Final = 0.8 * _BACKOFF[0]  # seconds from a failure until the next attempt, at least: it is 20 % less or more
 _RETRIES: Final = 50
 _FOR_EVER: Final = 600.0  # seconds; its timeout comes first
 IN_LOOP: Final = "storm.async"
 IN_THREAD: Final = "storm.thread"
 IN_PROCESS: Final = "storm.process"
 LIMITED: Final = "storm.limited"
+JOB_TYPES: Final = (IN_LOOP, IN_THREAD, IN_PROCESS, LIMITED)
 MOST_LIMITED: Final = 4  # of these run at once
 FILE: Final = "page.txt"
 
@@ -35,9 +37,9 @@ def register(fl: "Fairlane") -> None:
     fl.job_type(LIMITED, max_running=MOST_LIMITED, backoff=_BACKOFF, max_retries=_RETRIES)(limited)
 
 
-async def in_loop(ctx: JobContext, seconds: float, way: str) -> dict[str, Any]:
+async def in_loop(ctx: JobContext, seconds: float, way: str, own: str) -> dict[str, Any]:
     """On the event loop."""
-    _begin(ctx)
+    _begin(ctx, own)
     if way == "checkpoint":
         await ctx.checkpoint(ctx.attempt)
         ledger.write(ctx, Kind.KEEP)
@@ -54,14 +56,14 @@ async def in_loop(ctx: JobContext, seconds: float, way: str) -> dict[str, Any]:
     return _end(ctx, way)
 
 
-async def limited(ctx: JobContext, seconds: float, way: str) -> dict[str, Any]:
+async def limited(ctx: JobContext, seconds: float, way: str, own: str) -> dict[str, Any]:
     """The same, of which only few run at once."""
-    return await in_loop(ctx, seconds, way)
+    return await in_loop(ctx, seconds, way, own)
 
 
-def in_thread(ctx: JobContext, seconds: float, way: str) -> dict[str, Any]:
+def in_thread(ctx: JobContext, seconds: float, way: str, own: str) -> dict[str, Any]:
     """In a thread of the worker."""
-    _begin(ctx)
+    _begin(ctx, own)
     if way == "checkpoint":
         ctx.checkpoint(ctx.attempt)
         ledger.write(ctx, Kind.KEEP)
@@ -77,13 +79,19 @@ def in_thread(ctx: JobContext, seconds: float, way: str) -> dict[str, Any]:
     return _end(ctx, way)
 
 
-def in_process(ctx: JobContext, seconds: float, way: str) -> dict[str, Any]:
+def in_process(ctx: JobContext, seconds: float, way: str, own: str) -> dict[str, Any]:
     """In a process of its own."""
-    return in_thread(ctx, seconds, way)
+    return in_thread(ctx, seconds, way, own)
 
 
-def _begin(ctx: JobContext) -> None:
-    ledger.write(ctx, Kind.BEGIN, found=ctx.checkpointed or 0)
+def name(organization: str, job: object = "") -> str:
+    """What a job is told, as its parameter `own`, that it is. A schedule does not know what its jobs will be called."""
+    return f"{organization}/{job}"
+
+
+def _begin(ctx: JobContext, own: str) -> None:
+    is_own = own in {name(ctx.organization, ctx.job_id), name(ctx.organization)}
+    ledger.write(ctx, Kind.BEGIN, found=ctx.checkpointed or 0, is_own=is_own)
 
 
 @contextmanager
@@ -102,7 +110,7 @@ def _seconds(ctx: JobContext, seconds: float, way: str) -> float:
 
 def _end(ctx: JobContext, way: str) -> dict[str, Any]:
     if way == "fail once" and ctx.attempt == 1:
-        ledger.write(ctx, Kind.GIVE_UP)
+        ledger.write(ctx, Kind.FAIL)
         raise TransientError("as planned")
     if way == "break":
         ledger.write(ctx, Kind.GIVE_UP)

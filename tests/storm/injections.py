@@ -1,8 +1,10 @@
 """How each fault is injected: plain functions, which return when the fault is over."""
 
 import signal
+import subprocess
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -29,11 +31,16 @@ _BACKENDS: Final = """
 SELECT pid, application_name FROM pg_stat_activity
 WHERE application_name <> '' AND datname = current_database() ORDER BY state = 'idle', pid
 """  # those that are in the middle of something first; a worker's are called like the worker
+# What a worker meets one after the other, as one of them would cut the other short. A kill may come amid any of these.
+_TURNS: Final[Mapping[Fault, str]] = dict.fromkeys((Fault.STOP, Fault.TERM, Fault.HALF_OPEN), "held up")
 
 
 @dataclass(slots=True)
 class Site:
-    """Where faults are injected. `lease`: of the workers, in seconds. What fits the database is there."""
+    """Where faults are injected. `lease`: of the workers, in seconds. What fits the database is there.
+
+    `turns`: of what is injected into the worker in a slot, by slot and kind.
+    """
 
     fleet: Fleet
     url: str
@@ -43,46 +50,72 @@ class Site:
     proxies: list[Proxy] = field(default_factory=list)
     is_over: threading.Event = field(default_factory=threading.Event)
     database: threading.Lock = field(default_factory=threading.Lock)  # one fault of the whole database at a time
+    turns: "defaultdict[tuple[int, str], threading.Lock]" = field(default_factory=lambda: defaultdict(threading.Lock))
 
 
-def inject(site: Site, planned: Planned) -> Injection:
-    """Inject it, and say when and into which worker it was."""
-    return _WAYS[planned.fault](site, planned)
+def inject(site: Site, planned: Planned) -> list[Injection]:
+    """Inject it, and say when and into which worker it was.
+
+    What was cut short, as the worker ended meanwhile, is injected once more: the last one is whole.
+    """
+    injected = list[Injection]()
+    while not (injected and not injected[-1].is_cut):
+        with site.turns[planned.slot, _TURNS.get(planned.fault, planned.fault)]:
+            injected.append(_WAYS[planned.fault](site, planned))
+        if site.is_over.is_set():
+            break
+    return injected
 
 
 def _kill(site: Site, planned: Planned) -> Injection:
     worker, process = site.fleet.up(planned.slot)
     began = time.monotonic()
     process.kill()
-    process.wait()
-    return Injection(Fault.KILL, worker, began, time.monotonic())
-
-
-def _stop(site: Site, planned: Planned) -> Injection:
-    worker, process = site.fleet.up(planned.slot)
-    began = time.monotonic()
-    process.send_signal(signal.SIGSTOP)
-    site.is_over.wait(site.lease * (1.2 + planned.draw))
-    process.send_signal(signal.SIGCONT)
-    return Injection(Fault.STOP, worker, began, time.monotonic())
+    is_cut = process.wait() != -signal.SIGKILL  # it was about to end by itself
+    return Injection(Fault.KILL, worker, began, time.monotonic(), is_cut)
 
 
 def _term(site: Site, planned: Planned) -> Injection:
     worker, process = site.fleet.up(planned.slot)
     began = time.monotonic()
     process.terminate()
-    process.wait(_TERM_PATIENCE)
-    return Injection(Fault.TERM, worker, began, time.monotonic())
+    is_cut = process.wait(_TERM_PATIENCE) != 0  # it was killed meanwhile, or was to be replaced
+    return Injection(Fault.TERM, worker, began, time.monotonic(), is_cut)
+
+
+Process = subprocess.Popen[bytes]
+
+
+def _lasting(
+    site: Site, planned: Planned, seconds: float, begin: Callable[[Process], None], end: Callable[[Process], None]
+) -> Injection:
+    """One that is begun, lasts, and is ended again; whole only if the worker lived through all of it."""
+    worker, process = site.fleet.up(planned.slot)
+    began = time.monotonic()
+    begin(process)
+    site.is_over.wait(seconds)
+    is_cut = process.poll() is not None
+    end(process)
+    return Injection(planned.fault, worker, began, time.monotonic(), is_cut)
+
+
+def _stop(site: Site, planned: Planned) -> Injection:
+    return _lasting(
+        site,
+        planned,
+        site.lease * (1.2 + planned.draw),
+        lambda process: process.send_signal(signal.SIGSTOP),
+        lambda process: process.send_signal(signal.SIGCONT),
+    )
 
 
 def _lie(site: Site, planned: Planned) -> Injection:
-    worker, _ = site.fleet.up(planned.slot)
     file = site.fleet.slots[planned.slot].clock
-    began = time.monotonic()
-    clock.shift(file, _HOUR if planned.draw < 0.5 else -_HOUR)
-    site.is_over.wait(_CLOCK_LIES)
-    clock.shift(file, 0)
-    return Injection(Fault.CLOCK, worker, began, time.monotonic())
+
+    def shift(seconds: int) -> Callable[[Process], None]:
+        return lambda _: clock.shift(file, seconds)
+
+    return _lasting(site, planned, _CLOCK_LIES, shift(_HOUR if planned.draw < 0.5 else -_HOUR), shift(0))
 
 
 def _end_backend(site: Site, planned: Planned) -> Injection:
@@ -127,23 +160,21 @@ def _answers(url: str) -> bool:
 
 
 def _half_open(site: Site, planned: Planned) -> Injection:
-    worker, _ = site.fleet.up(planned.slot)
     proxy = site.proxies[planned.slot]
-    began = time.monotonic()
-    proxy.silence = Silence.ANSWERS if planned.draw < 0.5 else Silence.ALL
-    site.is_over.wait(site.lease * (1.2 + planned.draw))
-    proxy.cut()
-    return Injection(Fault.HALF_OPEN, worker, began, time.monotonic())
+
+    def silence(_: Process) -> None:
+        proxy.silence = Silence.ANSWERS if planned.draw < 0.5 else Silence.ALL
+
+    return _lasting(site, planned, site.lease * (1.2 + planned.draw), silence, lambda _: proxy.cut())
 
 
 def _delay(site: Site, planned: Planned) -> Injection:
-    worker, _ = site.fleet.up(planned.slot)
     proxy = site.proxies[planned.slot]
-    began = time.monotonic()
-    proxy.delay = planned.draw * _LATENCY
-    site.is_over.wait(_LATENCY_LASTS)
-    proxy.delay = 0.0
-    return Injection(Fault.LATENCY, worker, began, time.monotonic())
+
+    def delay(seconds: float) -> Callable[[Process], None]:
+        return lambda _: setattr(proxy, "delay", seconds)
+
+    return _lasting(site, planned, _LATENCY_LASTS, delay(planned.draw * _LATENCY), delay(0.0))
 
 
 def _silence(site: Site, planned: Planned) -> Injection:

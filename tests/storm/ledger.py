@@ -22,13 +22,17 @@ class Kind(StrEnum):
 
     BEGIN = "begin"  # the handler was called
     KEEP = "keep"  # a checkpoint was kept
+    FAIL = "fail"  # the handler raises next, as planned, and is to be called again after a while
     EFFECT = "effect"  # what the job is for was done; the handler returns next
-    GIVE_UP = "give up"  # the handler raises next, as planned or as it was asked to stop
+    GIVE_UP = "give up"  # the handler raises next, for good or as it was asked to stop
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line. `at`: seconds, monotonic; `found`: at a begin, of which attempt the checkpoint is, or 0."""
+    """One line. `at`: seconds, monotonic; `found`: at a begin, of which attempt the checkpoint is, or 0.
+
+    `is_own`: the handler was given what was submitted as this job of this organization.
+    """
 
     kind: Kind
     job_type: str
@@ -38,9 +42,11 @@ class Entry:
     worker: str
     at: float
     found: int = 0
+    organization: str = ""
+    is_own: bool = True
 
 
-def write(ctx: JobContext, kind: Kind, found: int = 0) -> None:
+def write(ctx: JobContext, kind: Kind, found: int = 0, *, is_own: bool = True) -> None:
     """Append an entry of this attempt."""
     entry = Entry(
         kind,
@@ -51,6 +57,8 @@ def write(ctx: JobContext, kind: Kind, found: int = 0) -> None:
         folder.mine()[1],
         time.monotonic(),
         found,
+        ctx.organization,
+        is_own,
     )
     os.write(_file(os.getpid()), json.dumps(asdict(entry)).encode() + b"\n")
 

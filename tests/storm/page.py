@@ -34,35 +34,45 @@ retries, timeouts, cancels, limits, dead letters; and each organization has a sc
 whichever worker comes first makes a job. Each handler writes what it does into a ledger outside of the engine before it
 returns. Afterwards the ledger is compared with what was submitted and with what the database has:
 
-- *Lost*: a job that was to take effect and did not, or that did not end as it was to; a tick that became no job; the
-  result of a job that completed, and a file, a line or the progress that its last attempt left with the engine. Files
-  are read from their storage.
+- *Lost*: a job that was to take effect and did not, or that did not end as it was to, as one that was canceled by the
+  engine's own answer; one that ran and is nowhere; a tick that became no job; the result of a job that completed, and a
+  file, a line or the progress that its last attempt left with the engine. Files are read from their storage.
 - *Duplicate*: each effect of a job beyond its first. Jobs run at least once, so a worker that is killed between the
   effect and the commit leaves one. It counts as explained only where the job's log says that the attempt ended as its
   worker was lost, and a kill, a stop or half-open connections hit that very worker before the end had to be written:
   within three seconds of the effect, or of what kept the worker from writing until then: the end of a connection of
   its, a slow network, or that it or the database was away. A worker waits between two tries to write for as long as
   it has tried in vain, but no longer than a second, so that is added to what was away. No fault of the database
-  explains one by itself, nor does a clock, nor SIGTERM, unless the worker could not write until it had to end; and
-  nothing explains a second job of a tick. The same holds for any effect of a job that was canceled or became a dead
-  letter.
-- *Zombie*: an effect under a lease that was lost, unless the worker was stopped or cut off until three seconds before;
-  or something that stands in the database in the end, or that a later attempt was given, though an attempt wrote it
-  that had no right to: a result, a checkpoint, a line, a progress or a file says of which attempt it is, and that has
-  to be the one under which the engine keeps it, with a time from before its end, or a second after it, as the end
-  reads the clock before it waits for its row. Nothing explains those. What an attempt under a lost lease might have
-  overwritten, and the one with the lease wrote again, would not be seen.
+  explains one by itself, nor does a clock, nor SIGTERM, unless the worker could not write until four seconds before it
+  ended; and nothing explains a second job of a tick. The same holds for any effect of a job that was canceled or became
+  a dead letter.
+- *Zombie*: an effect after its attempt's lease was lost, unless the worker was stopped or cut off until three seconds
+  before; or something that stands in the database in the end, or that a later attempt was given, though an attempt
+  wrote it that had no right to. A result, a checkpoint, a line, a progress or a file says of which attempt it is, and
+  that has to be the one under which the engine keeps it, with a time from before its end, or a second after it, as the
+  end reads the clock before it waits for its row. A result is of the job's last attempt, by the engine's own count, and
+  of none that was lost. And the log of each job leads by legal steps to the row that it has: an end that was
+  overwritten again is a step too many. Nothing explains those. A line, a progress or a file under a lost lease that the
+  attempt with the lease overwrote would not be seen.
 - *Taken from a living worker*: a job that a rescuer took, whether or not it then took effect twice, from a worker that
   was not killed, stopped or cut off while it had the job, or so shortly before that its lease can not have run out, or
   that had been back for long enough to be heard of. One that ends at SIGTERM gives its jobs back; only where it could
   not write then, they may be taken later. And one with a slow network may lose them to an outage of the database within
   the same lease, as its heartbeat takes longer than a healthy one has for the next try.
 - *Other promises broken*: more jobs of a limited type at once than its limit, by the ledger or by the engine's log; a
-  child that began before the job that it depends on had completed.
+  child that began before the job that it depends on had completed; a job that began before its time, be that its delay,
+  its tick or its rest after a failure; a job of a moment that is no tick of its schedule; a handler that was called for
+  another organization than its job's, or with what another job was submitted with.
 
 A batch of which half is there is lost, and a second job under a deduplication key that a living job has is a duplicate.
-A worker that ends otherwise than as it was told to fails the storm, too, and so does a job of a killed worker that runs
-again only after more than four leases with no other fault in the way.
+A worker that ends otherwise than as it was told to, or that has a traceback in its log, fails the storm, too, and so
+does a job of a killed worker that runs again only after more than four leases with no other fault in the way. And so
+does a storm that proves nothing: without a rescue, a duplicate that was refused, or as many of the limited type at once
+as may be.
+
+A fault counts where it went by to its end; one whose worker was killed meanwhile comes once more. The database's files
+are on the machine's disk without `fsync`: what is tested is the loss of processes and connections, not of the machine.
+Clocks lie only on PostgreSQL, whose own clock is the one that counts; SQLite has none but its machine's.
 
 A worker takes back others' jobs only when its own heartbeat has succeeded for a full lease
 ([why](architecture.md#leases-and-fencing)). So in a storm, where the database goes away and rescuers are killed, too,
@@ -102,10 +112,11 @@ def _section(one: Mapping[str, Any]) -> str:
         ("Effects under a lost lease, explained; nothing of theirs stands in the database", f"{one['late_effects']}"),
         ("Dead letters, as promised, of jobs under which faults took three workers away", f"{one['buried']}"),
     ]
+    at = f" at commit {one['commit']}" if one.get("commit") else ""
     faults = [(kind, f"{count}") for kind, count in one["faults"].items()]
     return (
         f"\n## {_title(one)}\n\n"
-        f"{one['measured_on']}, {where}, Fairlane {machine['fairlane']}: {_workers(one)} with a lease of "
+        f"{one['measured_on']}, {where}, Fairlane {machine['fairlane']}{at}: {_workers(one)} with a lease of "
         f"{one['lease']:g} s, {one['seconds']:.0f} s, seed {one['seed']}.\n"
         "Its plan, as the code of that day makes it: "
         f'`make storm ARGS="--seed {one["seed"]} --database {one["database"]} '

@@ -4,6 +4,7 @@ import signal
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Final
 
 from fairlane.runtime.worker import EXIT_REPLACE
@@ -11,7 +12,8 @@ from tests.storm.faults import Fault, Injection
 from tests.storm.ledger import Entry, Kind
 from tests.storm.verdict import Finding, Stored
 
-_ENDS: Final = frozenset({Kind.EFFECT, Kind.GIVE_UP})
+_ENDS: Final = frozenset({Kind.EFFECT, Kind.FAIL, Kind.GIVE_UP})
+_DRIFT: Final = 0.1  # seconds by which this machine's clocks may part while a storm goes by; those that lie do by 3600
 # What has a worker end with which exit code. One that stood still for a lease, as its loop did, is to be replaced.
 _REASONS: Final[Mapping[int, frozenset[Fault]]] = {
     0: frozenset({Fault.TERM}),
@@ -91,6 +93,36 @@ def too_early(
             done = effects[parent, one.result_lease] if one is not None and one.result_lease is not None else []
             if not done or done[0] > first[child]:
                 yield Finding("broken", child, f"began before its parent {parent} had completed")
+
+
+def before_time(
+    due: Mapping[str, float], entries: Sequence[Entry], stored: Mapping[str, Stored], backoff: float
+) -> Iterator[Finding]:
+    """Handlers that were called before their job's time.
+
+    Args:
+        due: the moment of each job that had to wait for one (monotonic).
+        backoff: seconds that a job rests after a failure, at least; not after one that came when it had been lost.
+    """
+    lost = {(job, loss.attempt) for job, one in stored.items() for loss in one.losses}
+    failures = (one for one in entries if one.kind is Kind.FAIL and (one.job, one.attempt) not in lost)
+    failed = {(one.job, one.attempt + 1): one.at for one in failures}
+    for entry in entries:
+        if entry.kind is Kind.BEGIN:
+            after_failure = failed.get((entry.job, entry.attempt), -inf) + backoff
+            early = max(due.get(entry.job, -inf), after_failure) - entry.at
+            if early > _DRIFT:
+                yield Finding("broken", entry.job, f"began {early:.3f} s before its time, with attempt {entry.attempt}")
+
+
+def mistaken(entries: Iterable[Entry], stored: Mapping[str, Stored]) -> Iterator[Finding]:
+    """Handlers that were called for another organization than their job's, or with what another job was to get."""
+    for entry in entries:
+        if entry.kind is Kind.BEGIN:
+            one = stored.get(entry.job)
+            if not entry.is_own or (one is not None and one.organization != entry.organization):
+                told = f"attempt {entry.attempt} was called for {entry.organization}"
+                yield Finding("broken", entry.job, f"was given what is another job's: {told}")
 
 
 def of_ledger(entries: Iterable[Entry], job_type: str, stored: Mapping[str, Stored]) -> list[Run]:

@@ -1,6 +1,7 @@
 """What is told of a storm, and what is kept of it: counts and times, as JSON."""
 
 import json
+import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,9 +11,9 @@ from typing import Any, Final
 from fairlane.cli.bench.machine import machine
 from tests.storm.explain import PROMPT
 from tests.storm.faults import DISTURBING, Fault, Injection
-from tests.storm.handlers import MOST_LIMITED
+from tests.storm.handlers import JOB_TYPES, MOST_LIMITED
 from tests.storm.memory import EVERY, Memory
-from tests.storm.storm import Report
+from tests.storm.storm import Profile, Report
 from tests.storm.verdict import Recovery
 
 FOLDER: Final = Path(__file__).with_name("figures")
@@ -21,6 +22,7 @@ _SHOWN: Final = 20  # findings
 # the machine busy.
 LATEST: Final = 4.0
 _WARM: Final = 600  # seconds
+_MANY: Final = 10  # kills
 
 
 def document(database: str, report: Report) -> dict[str, Any]:
@@ -30,6 +32,7 @@ def document(database: str, report: Report) -> dict[str, Any]:
         "database": database,
         "measured_on": datetime.now(UTC).date().isoformat(),
         "machine": machine(),
+        "commit": commit(),
         "seed": report.seed,
         "jobs": profile.jobs,
         "seconds": round(report.seconds, 1),
@@ -41,7 +44,7 @@ def document(database: str, report: Report) -> dict[str, Any]:
         "rejected": report.rejected,
         "twins": report.twins,
         "limited": report.limited,
-        "effects": report.effects,
+        "effects": sum(report.effects.values()),
         "lost": len(verdict.lost),
         "duplicates": len(verdict.duplicates),
         "zombies": len(verdict.zombies),
@@ -73,6 +76,15 @@ def _memory(looks: Sequence[Memory]) -> dict[str, Any]:
 
 def _rounded(values: Iterable[float]) -> list[float]:
     return [round(one, 3) for one in values]
+
+
+def commit() -> str | None:
+    """Of the code that is here; None: nobody knows."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        return subprocess.run(command, cwd=FOLDER.parent, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def ran_again(report: Report, *, suspects: bool = False) -> list[float]:
@@ -107,10 +119,30 @@ def late(recoveries: Iterable[Recovery], injections: Iterable[Injection], lease:
     return [one for one in undisturbed(recoveries, injections, lease) if one > LATEST * lease]
 
 
+def unproved(report: Report) -> Iterator[str]:
+    """What a storm was to put to the test, and did not come to."""
+    if report.counts != {fault: count for fault, count in planned(report.profile).items() if count}:
+        yield "Not every fault was injected as often as planned."
+    # A few may each meet a worker that has nothing to do.
+    if report.counts[Fault.KILL] >= _MANY and not report.verdict.rescued[Fault.KILL]:
+        yield "No job was rescued after a kill."
+    if not report.rejected:
+        yield "No duplicate was refused."
+    if report.limited < MOST_LIMITED:
+        yield "The limit of a type was never reached."
+    yield from (f"No job of {one} took effect." for one in JOB_TYPES if not report.effects.get(one))
+
+
+def planned(profile: Profile) -> Mapping[Fault, int]:
+    """How often each fault is to be injected, with the long outage at the end."""
+    return {**profile.faults, Fault.OUTAGE: int(profile.outage > 0)}
+
+
 def failed(report: Report) -> bool:
-    """Whether there is anything that must not be."""
+    """Whether there is anything that must not be, or something is not proved."""
     is_late = late(report.recoveries, report.injections, report.profile.lease)
-    return bool(report.verdict.findings or report.crashes or any(report.outage.values()) or is_late)
+    is_wrong = report.verdict.findings or report.crashes or any(report.outage.values()) or is_late
+    return bool(is_wrong or list(unproved(report)))
 
 
 def command(database: str, seed: int, size: str = "") -> str:
@@ -122,7 +154,7 @@ def told(report: Report) -> Iterator[str]:
     """Lines for people."""
     verdict, lease = report.verdict, report.profile.lease
     yield f"{report.submitted:,} jobs submitted, {report.ticks:,} by schedules, in {report.seconds:.0f} s."
-    yield f"{report.effects:,} effects."
+    yield f"{sum(report.effects.values()):,} effects."
     yield "Injected: " + ", ".join(f"{count} × {fault}" for fault, count in report.counts.items())
     counts = {"Lost": verdict.lost, "unexplained duplicates": verdict.duplicates, "zombies": verdict.zombies}
     counts |= {"taken from a living worker": verdict.taken, "other promises broken": verdict.broken}
@@ -156,12 +188,14 @@ def told(report: Report) -> Iterator[str]:
         yield f"The spared worker's memory: {_told(report.memory)}."
     yield from (f"{one.what}: job {one.job} {one.why}" for one in verdict.findings[:_SHOWN])
     yield from report.crashes
+    yield from unproved(report)
 
 
 def injected(report: Report, since: float = 0.0) -> Iterator[str]:
     """A line for each fault, on the ledger's clock, from `since` on."""
     for one in sorted(report.injections, key=lambda one: one.began):
-        yield f"{one.began - since:.3f} to {one.ended - since:.3f}: {one.kind} {one.worker}".rstrip()
+        cut = ", cut short" * one.is_cut
+        yield f"{one.began - since:.3f} to {one.ended - since:.3f}: {one.kind} {one.worker}".rstrip() + cut
 
 
 def _told(looks: Sequence[Memory]) -> str:

@@ -9,7 +9,7 @@ from typing import Final
 
 from fairlane import Fairlane
 from fairlane.domain.schedules import Missed, Timetable
-from tests.storm.handlers import IN_LOOP
+from tests.storm.handlers import IN_LOOP, name
 from tests.storm.verdict import Finding
 from tests.storm.work import ORGANIZATIONS
 
@@ -23,12 +23,13 @@ _LOOK: Final = 0.1  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A schedule that goes on no more. Each tick from `first` to `until` was to become a job."""
+    """A schedule that goes on no more. Each tick from `first` to `until` was to become a job, and none after `last`."""
 
     organization: str
     timetable: Timetable
     first: datetime
     until: datetime
+    last: datetime
 
 
 def put(fl: Fairlane) -> Mapping[str, datetime]:
@@ -36,11 +37,13 @@ def put(fl: Fairlane) -> Mapping[str, datetime]:
 
     That is after the start where the machine is so busy that the start has gone by before the schedule is there.
     """
-    parameters, start = {"seconds": 0.1, "way": "plain"}, datetime.now(UTC) + timedelta(seconds=_EVERY)
-    made = [
-        fl.schedules.put(one, NAME, IN_LOOP, every=_EVERY, start=start, missed=Missed.ALL, parameters=parameters)
-        for one in ORGANIZATIONS
-    ]
+    start = datetime.now(UTC) + timedelta(seconds=_EVERY)
+    made = []
+    for one in ORGANIZATIONS:
+        parameters = {"seconds": 0.1, "way": "plain", "own": name(one)}
+        made.append(
+            fl.schedules.put(one, NAME, IN_LOOP, every=_EVERY, start=start, missed=Missed.ALL, parameters=parameters)
+        )
     return {one.organization: one.next_ticks[0] for one in made}
 
 
@@ -52,12 +55,13 @@ def end(fl: Fairlane, firsts: Mapping[str, datetime]) -> list[Ended]:
         while fl.schedules.get(organization, NAME).next_ticks[0] <= until and time.monotonic() < give_up:
             time.sleep(_LOOK)
     paused = [fl.schedules.pause(organization, NAME) for organization in ORGANIZATIONS]
-    return [Ended(one.organization, one.timetable, firsts[one.organization], until) for one in paused]
+    last = datetime.now(UTC)
+    return [Ended(one.organization, one.timetable, firsts[one.organization], until, last) for one in paused]
 
 
 def lost(ended: Iterable[Ended], made: Made) -> list[Finding]:
     """Ticks that became no job."""
-    due = [(one.organization, tick) for one in ended for tick in _ticks(one)]
+    due = [(one.organization, tick) for one in ended for tick in _ticks(one, one.until)]
     return [
         Finding("lost", f"of {who}", f"was not made at the tick of {at}") for who, at in due if not made.get((who, at))
     ]
@@ -72,6 +76,17 @@ def duplicates(made: Made) -> list[Finding]:
     ]
 
 
-def _ticks(one: Ended) -> Iterator[datetime]:
+def unasked(ended: Iterable[Ended], made: Made) -> list[Finding]:
+    """Jobs of moments that are no tick of their organization's schedule, or of one that had not come."""
+    due = {(one.organization, tick) for one in ended for tick in _ticks(one, one.last)}
+    return [
+        Finding("broken", job, f"is of {at} of {who}, which was no tick of its schedule")
+        for (who, at), jobs in made.items()
+        if (who, at) not in due
+        for job in jobs
+    ]
+
+
+def _ticks(one: Ended, until: datetime) -> Iterator[datetime]:
     yield one.first
-    yield from takewhile(lambda tick: tick <= one.until, one.timetable.after(one.first))
+    yield from takewhile(lambda tick: tick <= until, one.timetable.after(one.first))

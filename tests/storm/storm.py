@@ -16,12 +16,12 @@ from urllib.parse import parse_qs, urlsplit
 from fairlane import Fairlane, Settings, StorageUnavailable
 from fairlane.domain.statuses import JobStatus
 from tests.runtime.worker_outages import own_server
-from tests.storm import clock, evidence, ledger, memory, promises, schedules, verdict
+from tests.storm import clock, evidence, folder, ledger, memory, promises, schedules, verdict
 from tests.storm.explain import Faults
 from tests.storm.faults import Fault, Injection, plan
 from tests.storm.feeder import Feeder
 from tests.storm.fleet import Fleet, Slot
-from tests.storm.handlers import LIMITED, MOST_LIMITED, register
+from tests.storm.handlers import LIMITED, MOST_LIMITED, SOONEST, register
 from tests.storm.injections import Site, away, inject
 from tests.storm.ledger import Entry
 from tests.storm.memory import Memory
@@ -59,9 +59,9 @@ class Report:
     """What happened.
 
     `ticks`: of schedules, each of which became a job. `rejected`, `twins`: of the jobs under another's key, those that
-    were refused and those that were taken. `limited`: jobs of the limited type that ran at once, at most.
-    `outage`: jobs taken from workers in the long one, and dead letters that nobody planned. `memory`: of a spared
-    worker, each `memory.EVERY` seconds.
+    were refused and those that were taken. `limited`: jobs of the limited type that ran at once, at most. `effects`: by
+    job type. `outage`: jobs taken from workers in the long one, and dead letters that nobody planned. `memory`: of a
+    spared worker, each `memory.EVERY` seconds.
     """
 
     seed: int
@@ -72,7 +72,7 @@ class Report:
     twins: int
     limited: int
     refusals: int
-    effects: int
+    effects: Mapping[str, int]
     seconds: float
     injections: list[Injection]
     verdict: Verdict
@@ -84,8 +84,8 @@ class Report:
 
     @property
     def counts(self) -> Counter[Fault]:
-        """How often each fault was injected."""
-        return Counter(one.kind for one in self.injections)
+        """How often each fault was injected, and not cut short."""
+        return Counter(one.kind for one in self.injections if not one.is_cut)
 
 
 def run(database: str, profile: Profile, seed: int, directory: Path) -> Report:
@@ -147,7 +147,8 @@ def _fleet(profile: Profile, url: str, directory: Path, proxies: list[Proxy]) ->
         "FAIRLANE_LEASE": str(profile.lease),
         "FAIRLANE_ARTIFACTS_URL": _files(directory),
     }
-    return Fleet(directory, slots, settings, profile.concurrency, clock.build(directory))
+    library = clock.build(directory) if profile.faults.get(Fault.CLOCK) else None
+    return Fleet(directory, slots, settings, profile.concurrency, library)
 
 
 def _blow(site: Site, profile: Profile, feeder: Feeder, random: Random) -> tuple[list[Injection], dict[str, int]]:
@@ -159,11 +160,11 @@ def _blow(site: Site, profile: Profile, feeder: Feeder, random: Random) -> tuple
     with ThreadPoolExecutor(max(len(planned), 1) + 1, thread_name_prefix="storm") as threads:
         feeding = threads.submit(feeder.run)
         try:
-            began, injected = time.monotonic(), list[Future[Injection]]()
+            began, injected = time.monotonic(), list[Future[list[Injection]]]()
             for one in planned:
                 _wait(site, began + one.at, feeding)
                 injected.append(threads.submit(inject, site, one))
-            injections = [one.result() for one in injected]
+            injections = [each for one in injected for each in one.result()]
             if profile.outage:
                 injections.append(_long_outage(site, profile, feeder, outage))
             feeding.result()
@@ -231,10 +232,13 @@ def _report(
     entries = list(ledger.read(site.directory))
     faults = Faults(injections, profile.lease)
     found = verdict.judge(expected, entries, faults, stored)
-    found.zombies += evidence.foreign_writes(fl)
+    found.zombies += [*evidence.foreign_writes(fl), *evidence.illegal_steps(fl)]
     found.lost += evidence.lost_outputs(fl)
     found.lost += schedules.lost(ended, ticks)
     found.duplicates += schedules.duplicates(ticks)
+    found.broken += schedules.unasked(ended, ticks)
+    found.broken += promises.before_time(feeder.due | evidence.moments(ticks), entries, stored, SOONEST)
+    found.broken += promises.mistaken(entries, stored)
     limited = _judge_promises(fl, found, feeder, entries, stored)
     if outage:
         outage["buried"] = sum(
@@ -250,13 +254,13 @@ def _report(
         twins=sum(one.job in stored for one in feeder.twins),
         limited=limited,
         refusals=feeder.refusals,
-        effects=sum(entry.kind is ledger.Kind.EFFECT for entry in entries),
+        effects=Counter(entry.job_type for entry in entries if entry.kind is ledger.Kind.EFFECT),
         seconds=seconds,
         injections=injections,
         verdict=found,
         recoveries=verdict.recoveries(entries, [one for one in injections if one.kind is Fault.KILL], stored),
         first_claims=verdict.first_claims(entries, injections),
-        crashes=promises.crashes(site.fleet.exits, injections),
+        crashes=[*promises.crashes(site.fleet.exits, injections), *folder.tracebacks(site.directory)],
         outage=outage,
     )
 

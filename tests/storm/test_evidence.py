@@ -8,9 +8,10 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, Executable, Table, delete, insert, select, update
 
+from fairlane import JobContext, TransientError
 from fairlane.domain.statuses import JobStatus
 from fairlane.store.row_security import EVERYONE
-from fairlane.store.tables import artifacts, checkpoints, log_lines, progress
+from fairlane.store.tables import artifacts, checkpoints, execution_log, jobs, log_lines, progress
 from fairlane.testing import ManualClock
 from tests.runtime.worker_kit import Engine, engine
 from tests.runtime.worker_store import LEASE, later, member, nothing
@@ -64,7 +65,12 @@ class TestLosses:
                 reading.remove(work)
 
         monkeypatch.setattr(fl.database, "read", noted)
-        monkeypatch.setattr(evidence, "_lease", lambda _: found_out.append(len(reading)))
+
+        def of_result(value: str | None) -> tuple[int | None, str | None]:
+            found_out.append(len(reading))
+            return None, value
+
+        monkeypatch.setattr(evidence, "_of_result", of_result)
         assert len(evidence.stored(fl)) == 1
         assert found_out == [0]
 
@@ -80,7 +86,7 @@ class TestWrites:
             yield fl
 
     def done(self, fl: Engine, way: str) -> UUID:
-        job = fl.give(handlers.IN_LOOP, parameters={"seconds": 0.0, "way": way})
+        job = fl.give(handlers.IN_LOOP, parameters={"seconds": 0.0, "way": way, "own": ""})
         fl.drain()
         assert fl.look(job).status is JobStatus.COMPLETED
         return job.id
@@ -146,13 +152,58 @@ class TestWrites:
         assert self.findings(fl) == [str(job)]
 
 
+class TestSteps:
+    """The log of a job that failed once and completed, beside one that waits."""
+
+    @pytest.fixture
+    def fl(self, database_url: str) -> Iterator[Engine]:
+        with engine(database_url) as fl:
+
+            @fl.job_type("work", backoff=[0.0])
+            def work(ctx: JobContext) -> None:
+                if ctx.attempt == 1:
+                    raise TransientError("as planned")
+
+            job = fl.give("work")
+            while fl.look(job).status is not JobStatus.COMPLETED:
+                fl.drain()
+            fl.give("work", delay=3600)
+            yield fl
+
+    def found(self, fl: Engine, statement: Executable | None = None) -> int:
+        if statement is not None:
+            fl.database.write(lambda connection: connection.execute(statement), of=EVERYONE)
+        return len(evidence.illegal_steps(fl))
+
+    def test_of_jobs_that_only_the_engine_wrote_to_are_legal(self, fl: Engine) -> None:
+        assert self.found(fl) == 0
+
+    @pytest.mark.parametrize("change", [{"sequence": 9}, {"from_status": "queued"}, {"attempt": 0}], ids=str)
+    def test_that_do_not_follow_from_the_last_are_told(self, fl: Engine, change: dict[str, Any]) -> None:
+        last = execution_log.c.to_status == JobStatus.COMPLETED
+        assert self.found(fl, update(execution_log).where(last).values(change)) >= 1
+
+    def test_that_end_an_attempt_twice_are_told(self, fl: Engine) -> None:
+        columns = [one for one in execution_log.c if one.name not in {"id", "sequence"}]
+        again = select(execution_log.c.sequence + 1, *columns).where(execution_log.c.to_status == JobStatus.COMPLETED)
+        names = ["sequence", *(one.name for one in columns)]
+        assert self.found(fl, insert(execution_log).from_select(names, again)) == 1
+
+    @pytest.mark.parametrize("change", [{"status": JobStatus.CANCELED}, {"attempt": 7}], ids=str)
+    def test_that_do_not_lead_to_the_row_are_told(self, fl: Engine, change: dict[str, Any]) -> None:
+        assert self.found(fl, update(jobs).where(jobs.c.attempt > 0).values(change)) == 1
+
+    def test_of_a_job_are_never_none(self, fl: Engine) -> None:
+        assert self.found(fl, delete(execution_log).where(execution_log.c.attempt == 0)) >= 1
+
+
 def test_the_log_says_how_many_ran_at_once(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledger, "write", lambda *_, **__: None)
     with engine(database_url) as fl:
         handlers.register(fl)
         for _ in range(3):
-            fl.give(handlers.LIMITED, parameters={"seconds": 0.0, "way": "plain"}, dedup_window=0)
-        fl.give(handlers.IN_LOOP, parameters={"seconds": 0.0, "way": "plain"})
+            fl.give(handlers.LIMITED, parameters={"seconds": 0.0, "way": "plain", "own": ""}, dedup_window=0)
+        fl.give(handlers.IN_LOOP, parameters={"seconds": 0.0, "way": "plain", "own": ""})
         fl.drain()
         runs = evidence.runs(fl, handlers.LIMITED)
     assert len(runs) == 3

@@ -98,6 +98,11 @@ class TestLeaving:
         assert faults(self.TERM, Injection(kind, worker, 13.0, 17.0)).of_loss(LOSS) is self.TERM
         assert faults(self.TERM, Injection(kind, worker, 10.5, 11.0)).of_loss(LOSS) is None
 
+    def test_it_may_not_if_it_could_write_again_before_it_had_to_end(self) -> None:
+        too_soon = self.TERM.ended - NEXT_TRY - PROMPT
+        for ended, excuse in ((too_soon, self.TERM), (too_soon - 0.1, None)):
+            assert faults(self.TERM, Injection(Fault.LOCK, "", 13.0, ended)).of_loss(LOSS) is excuse
+
     def test_nobody_takes_them_before_it_has_gone(self) -> None:
         away = Injection(Fault.LOCK, "", 13.0, 17.0)
         assert faults(Injection(Fault.TERM, "one", 12.0, 20.1), away).of_loss(LOSS) is None

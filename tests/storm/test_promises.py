@@ -1,6 +1,7 @@
 """Half a batch, a second job under a living key, a child before its parent and one too many at once are seen."""
 
 import signal
+from dataclasses import replace
 
 import pytest
 
@@ -43,6 +44,41 @@ class TestTwins:
     def test_is_one_too_many_before(self, original: dict[str, Stored]) -> None:
         found = promises.double([Twin("early", "original", 9.9)], {"early": THERE, **original})
         assert [(one.what, one.job) for one in found] == [("duplicate", "early")]
+
+
+class TestTime:
+    """A job that was to wait until 10 s, and one that failed at 3 s and was to rest for half a second."""
+
+    def found(self, *entries: Entry, losses: tuple[Loss, ...] = ()) -> list[str]:
+        all_of_them = [entry(Kind.FAIL, "failed", 3.0), *entries]
+        stored = {"failed": Stored(JobStatus.COMPLETED, losses=losses)}
+        return [one.job for one in promises.before_time({"late": 10.0}, all_of_them, stored, backoff=0.5)]
+
+    def test_is_kept_by_who_begins_then_or_later(self) -> None:
+        assert self.found(entry(Kind.BEGIN, "late", 10.0), entry(Kind.BEGIN, "failed", 3.5, attempt=2)) == []
+        assert self.found(entry(Kind.BEGIN, "failed", 2.0), entry(Kind.BEGIN, "other", 0.0)) == []
+
+    def test_is_not_kept_by_who_begins_before(self) -> None:
+        assert self.found(entry(Kind.BEGIN, "late", 9.8)) == ["late"]
+        assert self.found(entry(Kind.BEGIN, "failed", 3.3, attempt=2)) == ["failed"]
+
+    def test_is_not_that_of_a_failure_when_the_job_was_another_workers(self) -> None:
+        assert self.found(entry(Kind.BEGIN, "failed", 2.9, attempt=2), losses=(Loss(1, "one", 1.0, 2.5),)) == []
+
+
+class TestOwn:
+    """What a handler was called with."""
+
+    def found(self, organization: str = "acme", *, is_own: bool = True) -> list[str]:
+        called = replace(entry(Kind.BEGIN, "job", 1.0), organization=organization, is_own=is_own)
+        return [one.job for one in promises.mistaken([called], {"job": Stored(JobStatus.RUNNING, "acme")})]
+
+    def test_is_its_jobs(self) -> None:
+        assert self.found() == []
+
+    def test_is_told_where_it_is_another_jobs_or_organizations(self) -> None:
+        assert self.found(is_own=False) == ["job"]
+        assert self.found(organization="brook") == ["job"]
 
 
 class TestChildren:

@@ -4,10 +4,11 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from fairlane.domain.schedules import timetable
-from tests.storm.schedules import Ended, duplicates, lost
+from tests.storm.schedules import Ended, duplicates, lost, unasked
 
 START = datetime(2026, 11, 27, tzinfo=UTC)
-ENDED = [Ended("acme", timetable(every=1, start=START), START, START + timedelta(seconds=2.5))]
+UNTIL, LAST = START + timedelta(seconds=2.5), START + timedelta(seconds=4.5)
+ENDED = [Ended("acme", timetable(every=1, start=START), START, UNTIL, LAST)]
 
 
 def made(*seconds: int) -> dict[tuple[str, datetime], list[str]]:
@@ -20,7 +21,13 @@ def test_a_job_for_each_tick_is_in_order() -> None:
 
 
 def test_ticks_after_the_last_that_was_waited_for_may_have_become_jobs() -> None:
-    assert lost(ENDED, made(0, 1, 2, 3, 4)) == []
+    assert lost(ENDED, made(0, 1, 2, 3, 4)) == unasked(ENDED, made(0, 1, 2, 3, 4)) == []
+
+
+def test_a_job_of_a_tick_that_had_not_come_or_of_none_is_told() -> None:
+    early, between = START + timedelta(seconds=5), START + timedelta(seconds=0.5)
+    jobs = made(0, 1, 2) | {("acme", early): ["early"], ("acme", between): ["between"], ("brook", START): ["brook's"]}
+    assert [one.job for one in unasked(ENDED, jobs)] == ["early", "between", "brook's"]
 
 
 def test_a_schedule_that_came_after_its_start_has_no_tick_then() -> None:

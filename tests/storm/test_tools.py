@@ -14,24 +14,27 @@ from tests.patience import PATIENCE
 from tests.runtime.worker_kit import until
 from tests.storm import clock, folder, ledger, memory, storm
 from tests.storm.ledger import Entry, Kind
+from tests.storm.memory import StormFailed
 from tests.storm.proxy import Proxy, Silence
 
 CLOCKS = """
 import sys, time
 from datetime import UTC, datetime
+from tests.storm import clock
+clock.require()
 for _ in sys.stdin:
     print(int(time.time()), int(datetime.now(UTC).timestamp()), int(time.monotonic()), flush=True)
 """
 
 
 def test_a_clock_lies_from_one_moment_to_the_next_and_to_its_process_alone(tmp_path: Path) -> None:
-    file, library = tmp_path / "clock", clock.build(tmp_path)
-    if library is None:
+    if not clock.can_lie():
         pytest.skip("no clock can be made to lie here")
+    file, library = tmp_path / "clock", clock.build(tmp_path)
     clock.shift(file, 0)
     with subprocess.Popen(
         [sys.executable, "-c", CLOCKS],
-        env={**clock.environment(library, file)},
+        env={**os.environ, **clock.environment(library, file)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -50,6 +53,16 @@ def test_a_clock_lies_from_one_moment_to_the_next_and_to_its_process_alone(tmp_p
         assert round((ahead[place] - right[place]) / 3600, 1) == 1.0
         assert round((behind[place] - right[place]) / 3600, 1) == -1.0
     assert right[2] <= ahead[2] <= behind[2] < right[2] + PATIENCE
+
+
+def test_a_process_that_goes_by_its_machines_clock_is_not_taken_for_one_whose_clock_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock.require()
+    for name, value in clock.environment(tmp_path / "lying_clock.so", tmp_path / "clock").items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(StormFailed, match="see LD_PRELOAD"):
+        clock.require()
 
 
 def test_a_line_that_a_kill_cut_off_is_not_read(tmp_path: Path) -> None:

@@ -13,7 +13,15 @@ from tests.storm.verdict import Expected, Stored, Verdict, first_claims, judge, 
 JOB = "job"
 LEASE = 1.5
 LOSS = Loss(1, "one", 0.5, 4.9)
-RESCUED = {JOB: Stored(JobStatus.COMPLETED, result_lease="lease 2", losses=(LOSS,))}
+
+
+def completed(attempt: int, *losses: Loss, last: int | None = None) -> Stored:
+    """A job with the result of an attempt. `last`: the one that began last, if that is another one."""
+    lease = f"lease {attempt}"
+    return Stored(JobStatus.COMPLETED, "acme", last or attempt, attempt, lease, losses=losses)
+
+
+RESCUED = {JOB: completed(2, LOSS)}
 
 
 def entry(kind: Kind, at: float, attempt: int = 1, worker: str = "one", lease: str | None = None) -> Entry:
@@ -31,7 +39,7 @@ def verdict(
     stored: dict[str, Stored] | None = None,
 ) -> Verdict:
     if stored is None:
-        stored = {JOB: Stored(JobStatus.COMPLETED, result_lease=max(entries, key=lambda one: one.attempt).lease)}
+        stored = {JOB: completed(max(one.attempt for one in entries))}
     return judge({JOB: expected}, entries, Faults(injections, LEASE), stored)
 
 
@@ -89,6 +97,18 @@ def test_one_that_was_canceled_while_it_ran_may_have_taken_effect_only_if_its_wo
         assert counts(found) == (0, duplicates, 0)
 
 
+def test_a_job_that_was_canceled_as_was_answered_is_not_to_complete() -> None:
+    assert counts(verdict(ran(1.0, 2.0), expected=Expected.STOPPED)) == (1, 0, 0)
+    canceled = {JOB: Stored(JobStatus.CANCELED, losses=(LOSS,))}
+    for injections, duplicates in (([], 1), ([Injection(Fault.KILL, "one", 2.1, 2.2)], 0)):
+        found = verdict(ran(1.0, 2.0), *injections, expected=Expected.STOPPED, stored=canceled)
+        assert counts(found) == (0, duplicates, 0)
+
+
+def test_a_job_that_ran_and_is_nowhere_is_lost() -> None:
+    assert counts(judge({}, ran(1.0, 2.0), Faults([], LEASE), {})) == (1, 0, 0)
+
+
 def test_a_job_that_nobody_submitted_is_found() -> None:
     found = judge({}, [], Faults([], LEASE), {JOB: Stored(JobStatus.QUEUED)})
     assert counts(found) == (0, 0, 1)
@@ -131,7 +151,7 @@ class TestDuplicates:
 
     def test_nothing_explains_a_second_effect_of_one_attempt(self) -> None:
         twice = [*ran(1.0, 2.0), entry(Kind.EFFECT, 3.0)]
-        stored = {JOB: replace(RESCUED[JOB], result_lease="lease 1")}
+        stored = {JOB: completed(1)}
         assert counts(verdict(twice, Injection(Fault.KILL, "one", 2.1, 2.2), stored=stored)) == (0, 1, 0)
 
 
@@ -158,8 +178,19 @@ class TestZombies:
         assert counts(verdict(late, Injection(Fault.STOP, "one", 0.6, 6.9), stored=RESCUED)) == (0, 0, 0)
 
     def test_nothing_explains_the_result_of_an_older_attempt(self) -> None:
-        stored = {JOB: Stored(JobStatus.COMPLETED, result_lease="lease 1", losses=(LOSS,))}
+        stored = {JOB: completed(1, LOSS, last=2)}
         assert counts(verdict(TWICE, Injection(Fault.KILL, "one", 2.1, 2.2), stored=stored)) == (0, 0, 1)
+
+    def test_nothing_explains_an_end_after_the_loss_where_no_other_attempt_was_heard_of(self) -> None:
+        """The job waited again, or the worker that had it next was killed before it called the handler."""
+        stop, late = Injection(Fault.STOP, "one", 1.5, 6.9), ran(1.0, 7.0)
+        for stored in (completed(1, LOSS), completed(1, LOSS, last=2), completed(1, last=2)):
+            assert counts(verdict(late, stop, stored={JOB: stored}))[2] == 1
+
+    def test_an_effect_after_the_loss_is_late_even_if_no_other_attempt_had_begun(self) -> None:
+        late = [*ran(1.0, 5.0), *ran(6.0, 6.1, attempt=2, worker="two")]
+        assert verdict(late, Injection(Fault.STOP, "one", 1.5, 4.8), stored=RESCUED).late_effects == 1
+        assert counts(verdict(late, stored=RESCUED)) == (0, 0, 1)
 
 
 class TestCheckpoints:

@@ -1,8 +1,8 @@
 """What a storm did to the jobs: a pure function of what was submitted, done, injected and stored.
 
 *Lost*: a job that was to take effect and did not, or that has not ended as it was to. *Duplicate*: each effect of a job
-beyond its first. *Zombie*: an effect under a lease whose job had begun again under a younger one, or a write that the
-engine took under an old lease. *Taken*: a job that a rescuer took from its worker. A duplicate, a late effect and a
+beyond its first. *Zombie*: an effect under a lease that had been lost, or a write that the engine took under an old
+lease. *Taken*: a job that a rescuer took from its worker. A duplicate, a late effect and a
 rescue are explained by a fault that was injected into the very worker of the attempt, as `explain` says; the engine's
 own writes nothing explains. *Buried*: a job that is a dead letter, as is promised, as it was lost with its worker three
 times, each time by such a fault.
@@ -30,14 +30,17 @@ class Expected(StrEnum):
     CANCELED = "canceled, without an effect"
     DEAD = "as a dead letter, without an effect"
     EITHER = "with its effect, or canceled"
+    STOPPED = "canceled, as was answered to who asked for it"
 
 
+_CANCELS: Final = frozenset({Expected.EITHER, Expected.STOPPED})  # of what may have run before
 _AWAY: Final = (Fault.RESTART, Fault.OUTAGE, Fault.SILENCE)
 _STATUSES: Final[Mapping[Expected, frozenset[JobStatus]]] = {
     Expected.COMPLETED: frozenset({JobStatus.COMPLETED}),
     Expected.CANCELED: frozenset({JobStatus.CANCELED}),
     Expected.DEAD: frozenset({JobStatus.DEAD_LETTER}),
     Expected.EITHER: frozenset({JobStatus.COMPLETED, JobStatus.CANCELED}),
+    Expected.STOPPED: frozenset({JobStatus.CANCELED}),
 }
 
 
@@ -45,11 +48,15 @@ _STATUSES: Final[Mapping[Expected, frozenset[JobStatus]]] = {
 class Stored:
     """A job as the database has it in the end.
 
-    `result_lease`: of the attempt that its result is from. `losses`: each time that it was taken from its worker;
-    `is_blamed`: that it ended as it was lost too often. `ended`: when (monotonic seconds); None: it has not.
+    `attempt`: the number of its last one; `result_attempt`, `result_lease`: of the one that its result is from.
+    `losses`: each time that it was taken from its worker; `is_blamed`: that it ended as it was lost too often. `ended`:
+    when (monotonic seconds); None: it has not.
     """
 
     status: JobStatus
+    organization: str = ""
+    attempt: int = 0
+    result_attempt: int | None = None
     result_lease: str | None = None
     losses: tuple[Loss, ...] = ()
     is_blamed: bool = False
@@ -115,10 +122,12 @@ def judge(
         _judge_losses(verdict, job, one.losses, faults)
     for job, mine in by_job.items():
         found = stored.get(job)
-        is_canceled = found is not None and found.status is JobStatus.CANCELED and expected.get(job) is Expected.EITHER
+        is_canceled = found is not None and found.status is JobStatus.CANCELED and expected.get(job) in _CANCELS
         due = 0 if is_canceled or job in verdict.buried else 1
         _judge_effects(verdict, job, mine, found.losses if found is not None else (), faults, due=due)
         _judge_checkpoints(verdict, job, mine)
+    for job in by_job.keys() - stored.keys() - expected.keys():
+        verdict.lost.append(Finding("lost", job, "has run, and is not in the database"))
     for job in stored.keys() - expected.keys():
         verdict.zombies.append(Finding("zombie", job, "is there though its submission was refused"))
     return verdict
@@ -155,8 +164,10 @@ def _judge_end(verdict: Verdict, job: str, expected: Expected, mine: Sequence[En
     if effects and expected in (Expected.CANCELED, Expected.DEAD):
         verdict.duplicates.append(Finding("duplicate", job, f"took effect, and was to end {expected}"))
     if stored.result_lease is not None:
-        last = max(mine, key=lambda entry: entry.attempt, default=None)
-        if last is None or last.lease != stored.result_lease:
+        is_told = any((one.attempt, one.lease) == (stored.result_attempt, stored.result_lease) for one in mine)
+        is_lost = any(loss.attempt == stored.result_attempt for loss in stored.losses)
+        # The last attempt by the engine's count: it may have been lost before its handler was called.
+        if not is_told or is_lost or stored.result_attempt != stored.attempt:
             verdict.zombies.append(Finding("zombie", job, "its result is of an attempt under an old lease"))
 
 
@@ -168,12 +179,14 @@ def _judge_effects(
     begins = {entry.attempt: entry.at for entry in mine if entry.kind is Kind.BEGIN}
     lost = {loss.attempt: loss for loss in losses}
     for place, effect in enumerate(effects):
+        loss = lost.get(effect.attempt)
         is_late = any(at < effect.at for attempt, at in begins.items() if attempt > effect.attempt)
+        is_late = is_late or (loss is not None and loss.ended < effect.at)
         is_due = place >= len(effects) - due
         if is_due and not is_late:
             continue
         is_twice = place < len(effects) - 1 and effects[place + 1].lease == effect.lease
-        fault = None if is_twice else faults.of_effect(effect.at, lost.get(effect.attempt))
+        fault = None if is_twice else faults.of_effect(effect.at, loss)
         told = f"attempt {effect.attempt} on worker {effect.worker} at {effect.at:.3f}"
         if fault is not None:
             if not is_due:

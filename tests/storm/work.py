@@ -1,13 +1,14 @@
 """What is submitted during a storm: job graphs of all kinds, planned with how each job is to end."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from random import Random
 from typing import Any, Final
 from uuid import uuid4
 
 from fairlane import Submission
-from tests.storm.handlers import IN_LOOP, IN_PROCESS, IN_THREAD, LIMITED
+from tests.storm.handlers import IN_LOOP, IN_PROCESS, IN_THREAD, LIMITED, MOST_LIMITED, name
 from tests.storm.verdict import Expected
 
 ORGANIZATIONS: Final = ("acme", "brook", "cedar", "dune", "elm")
@@ -32,13 +33,31 @@ class Order:
     again: bool = False
     parents: tuple[str, ...] = ()
 
+    @property
+    def delay(self) -> float:
+        """Seconds until its time comes."""
+        delay = self.submission.delay
+        return delay.total_seconds() if isinstance(delay, timedelta) else delay or 0.0
+
 
 Maker = Callable[[Random, str], list[Order]]
 
 
 def _one(random: Random, organization: str, job_type: str, way: str = "plain", **options: Any) -> Submission:
-    parameters = {"seconds": random.uniform(0, _SHORT if job_type == LIMITED else _LONGEST), "way": way}
-    return Submission(job_type, organization, parameters=parameters, **options)
+    seconds = random.uniform(0, _SHORT if job_type == LIMITED else _LONGEST)
+    return _exactly(organization, job_type, seconds, way, **options)
+
+
+def _exactly(organization: str, job_type: str, seconds: float, way: str, **options: Any) -> Submission:
+    job = uuid4()
+    parameters = {"seconds": seconds, "way": way, "own": name(organization, job)}
+    return Submission(job_type, organization, parameters=parameters, id=job, **options)
+
+
+def twin(of: Submission) -> Submission:
+    """Another job that is the same, under the same key."""
+    job = uuid4()
+    return replace(of, id=job, parameters={**of.parameters, "own": name(of.organization, job)})
 
 
 def _plain(job_type: str, way: str = "plain") -> Maker:
@@ -55,8 +74,7 @@ def _anywhere(random: Random) -> str:
 def _timing_out(random: Random, organization: str) -> list[Order]:
     job_type = _anywhere(random)
     # The second attempt takes no time, or on a busy machine it may run past its timeout as well, after its effect.
-    parameters = {"seconds": 0.0, "way": "time out once"}
-    return [Order(Submission(job_type, organization, parameters=parameters, timeout=_TIMEOUT, dedup_window=0))]
+    return [Order(_exactly(organization, job_type, 0.0, "time out once", timeout=_TIMEOUT))]
 
 
 def _breaking(random: Random, organization: str) -> list[Order]:
@@ -95,8 +113,7 @@ def _canceled_in_time(random: Random, organization: str) -> list[Order]:
 
 def _canceled_while_it_runs(random: Random, organization: str) -> list[Order]:
     job_type = _anywhere(random)
-    submission = Submission(job_type, organization, parameters={"seconds": _LONG, "way": "plain"}, dedup_window=0)
-    return [Order(submission, Expected.EITHER, cancel=True)]
+    return [Order(_exactly(organization, job_type, _LONG, "plain"), Expected.EITHER, cancel=True)]
 
 
 # How often each comes. What fails has to stay well below half of each type, or a circuit breaker opens.
@@ -120,6 +137,12 @@ _MAKERS: Final[Mapping[Maker, int]] = {
     _canceled_in_time: 1,
     _canceled_while_it_runs: 1,
 }
+
+
+def rush(random: Random) -> list[Order]:
+    """More of the limited type than may run at once, each for long: the limit is reached, however short the storm."""
+    chosen = (random.choice(ORGANIZATIONS) for _ in range(3 * MOST_LIMITED))
+    return [Order(_exactly(organization, LIMITED, _LONGEST, "plain")) for organization in chosen]
 
 
 def batch(random: Random, size: int) -> list[Order]:
