@@ -138,6 +138,64 @@ def test_it_knows_whether_its_lease_lasted_all_the_time(worker: Member) -> None:
     assert heartbeat.has_kept_lease(now.now)
 
 
+def on_its_way(worker: Member, monkeypatch: pytest.MonkeyPatch, *, before: float = 0.0, after: float = 0.0) -> None:
+    """Beat, and let the beat take so many seconds before it extends the lease, and after that until it is back."""
+    write = workers.beat
+
+    def beat(*arguments: Any, **options: Any) -> bool:
+        worker.monotonic.now += before
+        is_extended = write(*arguments, **options)
+        worker.monotonic.now += after
+        return is_extended
+
+    with monkeypatch.context() as patch:
+        patch.setattr(workers, "beat", beat)
+        worker.heartbeat.run_once()
+
+
+def test_its_lease_lasts_no_longer_for_the_time_that_the_beat_took_to_come_back(
+    worker: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, heartbeat = worker.monotonic, worker.heartbeat
+    on_its_way(worker, monkeypatch, after=4.0)
+    began = now.now
+    now.now += LEASE - 4.0
+    assert heartbeat.has_kept_lease(began)
+    now.now += 0.1
+    assert not heartbeat.has_kept_lease(began)
+
+
+def test_a_beat_that_was_sent_in_time_and_came_too_late_has_not_kept_the_lease(
+    worker: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = worker.monotonic.now
+    worker.monotonic.now += LEASE - 1.0
+    on_its_way(worker, monkeypatch, before=1.1)
+    assert not worker.heartbeat.has_kept_lease(began)
+    assert worker.heartbeat.has_kept_lease(worker.monotonic.now)
+
+
+def test_others_have_a_full_lease_from_when_a_beat_had_come_through(
+    worker: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sent into an outage, it may have waited for the database as theirs did."""
+    worker.monotonic.now += 10 * LEASE
+    on_its_way(worker, monkeypatch, before=LEASE / 3)
+    for _ in range(3):
+        assert not worker.heartbeat.may_rescue()
+        worker.monotonic.now += LEASE / 3
+        worker.heartbeat.run_once()
+    assert worker.heartbeat.may_rescue()
+
+
+def test_a_slow_beat_hides_no_step_of_the_databases_clock(
+    fl: Engine, worker: Member, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_its_way(worker, monkeypatch, after=4.0)
+    clock.advance(LEASE / 3 + 0.1)
+    assert worker.heartbeat.sees_a_step(fl.database.read(clock.lease_seconds))
+
+
 def test_after_a_step_of_the_databases_clock_the_full_lease_begins_anew(worker: Member, clock: ManualClock) -> None:
     worker.is_steady()
     clock.advance(LEASE)

@@ -32,6 +32,15 @@ class _Reading(NamedTuple):
     own: float
 
 
+class _Beat(NamedTuple):
+    """A beat that succeeded. The lease runs from some moment between the two. So how long it lasts goes by `sent`; from
+    when on, and when others could beat, too, by `back`.
+    """
+
+    sent: float  # this process's own clock, in seconds, before the beat read that of leases
+    back: _Reading  # when it had come through
+
+
 class Heartbeat:
     """Extends the lease of one worker.
 
@@ -66,7 +75,7 @@ class Heartbeat:
         self.on_drain: Callable[[], object] = bool
         self._steady_since: float | None = None
         self._kept_since = 0.0  # from when on each beat came before the lease of the last one had run out
-        self._last: _Reading | None = None  # of the last success
+        self._last: _Beat | None = None  # that succeeded
         # What of `locked` stands in the database; None = it may not be known, after an error.
         self._told_locked: frozenset[str] | None = frozenset()
 
@@ -98,17 +107,17 @@ class Heartbeat:
         try:
             # A connection that stays silent is given up while the lease still lasts: the next beat makes a new one.
             with answered_within(self.interval):
-                now, must_drain, self._told_locked = self._database.write(self._beat)
+                beat, must_drain, self._told_locked = self._database.write(self._beat)
         except Exception:
             self._steady_since = self._told_locked = None
             raise
-        last = self._last
-        is_gap = last is None or now.own - last.own > 2 * self.interval
+        last, now = self._last, beat.back
+        is_gap = last is None or now.own - last.back.own > 2 * self.interval
         if self._steady_since is None or is_gap or _gained(last, now) > self.interval:
             self._steady_since = now.own
-        if last is None or now.own - last.own > self._lease:
+        if last is None or now.own - last.sent > self._lease:
             self._kept_since = now.own
-        self._last = now  # after them: who sees this beat sees what it ended
+        self._last = beat  # after them: who sees this beat sees what it ended
         if must_drain and not self._stopping:
             self.on_drain()
         return 1
@@ -119,13 +128,13 @@ class Heartbeat:
         last = self._last
         since = self._steady_since  # after it: see `run_once`
         is_steady = since is not None and now - since >= self._lease
-        return is_steady and last is not None and now - last.own <= 2 * self.interval
+        return is_steady and last is not None and now - last.back.own <= 2 * self.interval
 
     def has_kept_lease(self, since: float) -> bool:
         """Whether the lease has not run out from `since`, a moment of this process's own clock, up to now."""
         now = self._monotonic()
         last = self._last
-        return last is not None and now - last.own <= self._lease and self._kept_since <= since
+        return last is not None and now - last.sent <= self._lease and self._kept_since <= since
 
     def sees_a_step(self, lease_seconds: float) -> bool:
         """Whether the clock of leases, which shows `lease_seconds` now, was set forward since the last beat.
@@ -134,7 +143,8 @@ class Heartbeat:
         """
         return _gained(self._last, _Reading(lease_seconds, self._monotonic())) > self.interval
 
-    def _beat(self, connection: Connection) -> tuple[_Reading, bool, frozenset[str]]:
+    def _beat(self, connection: Connection) -> tuple[_Beat, bool, frozenset[str]]:
+        sent = self._monotonic()
         clock = self._database.clock
         card, lease = self._card, self._lease
         if not workers.beat(
@@ -150,7 +160,8 @@ class Heartbeat:
         if (locked := self.locked()) != self._told_locked:
             workers.tell_locked(connection, card.id, locked)
         must_drain = workers.is_asked_to_drain(connection, card.id)
-        return _Reading(clock.lease_seconds(connection), self._monotonic()), must_drain, locked
+        back = _Reading(clock.lease_seconds(connection), self._monotonic())
+        return _Beat(sent, back), must_drain, locked
 
     def _run(self) -> None:
         wait = self.interval
@@ -163,6 +174,8 @@ class Heartbeat:
                 wait = min(self._outage.goes_on(error), self.interval)
 
 
-def _gained(last: _Reading | None, now: _Reading) -> float:
-    """Seconds by which the clock of leases went forward more than this process's own."""
-    return (now.lease_seconds - last.lease_seconds) - (now.own - last.own) if last is not None else 0.0
+def _gained(last: _Beat | None, now: _Reading) -> float:
+    """Seconds by which the clock of leases went forward more than this process's own since the last beat."""
+    if last is None:
+        return 0.0
+    return (now.lease_seconds - last.back.lease_seconds) - (now.own - last.back.own)
