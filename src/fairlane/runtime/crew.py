@@ -226,22 +226,28 @@ class Crew:
         task.add_done_callback(self._closing.discard)
 
     async def _close(self, ready: Ready, attempt: Attempt, outcome: Outcome) -> None:
-        """The handler's last reports are written before its end is."""
+        """The handler's last reports are written before its end is; without them it has none."""
         try:
             await attempt.channel.close()
+        except asyncio.CancelledError:
+            # The database was away for too long. The worker gives the job back as it leaves, or others rescue it.
+            self._forget(ready)
+            raise
         except Exception as error:  # noqa: BLE001 - a mistake of ours must not leave the job running for ever
             self._parts.emit(ServiceFailed("attempt", error))
             outcome = Failed(ErrorReport(type(error).__name__, "the worker failed to run the attempt; see its log"))
-        finally:
-            self._end(ready, attempt, outcome)
+        self._end(ready, attempt, outcome)
 
-    def _end(self, ready: Ready, attempt: Attempt, outcome: Outcome) -> None:
-        attempt.channel.shut()
-        # From here on the watch must not take the end that is being written for a lost lease.
+    def _forget(self, ready: Ready) -> None:
         del self._attempts[ready.claimed.lease_token]
         self.changed.set()
         if not self._attempts:
             self._nothing_runs.set()
+
+    def _end(self, ready: Ready, attempt: Attempt, outcome: Outcome) -> None:
+        attempt.channel.shut()
+        # From here on the watch must not take the end that is being written for a lost lease.
+        self._forget(ready)
         if not attempt.is_lost:
             has_checkpoint = ready.facts.checkpoint is not None or attempt.channel.has_checkpoint
             self._finish(ready.claimed, outcome, seconds=attempt.seconds, has_checkpoint=has_checkpoint, has_run=True)
