@@ -21,12 +21,14 @@ class Touch(Enum):
 
 Touched = tuple[str, Touch]
 
-# Those that wait for each other, in either order. Nobody else sees a new row before its end, or waits for it, but who
-# inserts the same key.
+# Those of which one waits for the other, in either order or in one. Nobody else sees a new row before its end, or waits
+# for it, but who inserts the same key; and who does waits for those, too, that change or remove the row that has it.
 _WAIT: Final = {
     frozenset(pair)
     for pair in (
         (Touch.INSERT, Touch.INSERT),
+        (Touch.INSERT, Touch.UPDATE),
+        (Touch.INSERT, Touch.REMOVE),
         (Touch.SHARE, Touch.REMOVE),
         (Touch.UPDATE, Touch.UPDATE),
         (Touch.UPDATE, Touch.REMOVE),
