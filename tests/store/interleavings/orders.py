@@ -2,12 +2,12 @@
 
 Two steps of different participants race if they do not commute and nothing that came between has ordered them. Of each
 race that a play has shown, another play takes the other order: it repeats the play up to the first of the two steps,
-and goes on with the second one's participant. What has been tried at a choice *sleeps* beyond it, until a step is taken
-with which it does not commute: before that it would only lead where another play has been. This is dynamic partial
-order reduction with sleep sets (Flanagan and Godefroid, 2005).
+and goes on with the second, or with what has to come before that. What has been tried at a choice *sleeps* beyond it,
+until a step is taken with which it does not commute: before that it would only lead where another play has been. This
+is dynamic partial order reduction with sleep sets and source sets (Abdulla, Aronis, Jonsson and Sagonas, 2014).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tests.store.interleavings.order import Turn
@@ -27,7 +27,7 @@ class _Choice:
         # Where all sleep, the play only has to end.
         self.is_idle = self.turns.keys() <= self.asleep.keys()
         self.taken = next((turn for turn in self.turns if turn not in self.asleep), next(iter(self.turns)))
-        self.want(self.place)
+        self.want([self.taken])
 
     @property
     def step(self) -> Step:
@@ -38,10 +38,17 @@ class _Choice:
         """Whose turn it was."""
         return self.taken[0]
 
-    def want(self, place: int) -> None:
-        """Let this participant be tried here, its crash, too; everyone, where it waits for others."""
-        mine = {turn for turn in self.turns if turn[0] == place}
-        self.wanted |= mine or self.turns.keys()
+    def want(self, firsts: Sequence[Turn]) -> None:
+        """Let one of these be tried here, its participant's crash, too; everyone, where they all wait for others.
+
+        Nothing is left to want where one is asleep. To try another participant instead, since that one would come later
+        in the same order, is not enough: what races beyond may only show after the one that sleeps.
+        """
+        possible = [turn for turn in firsts if turn in self.turns]
+        if not possible:
+            self.wanted |= self.turns.keys()
+        elif self.asleep.keys().isdisjoint(possible) and self.wanted.isdisjoint(possible):
+            self.wanted |= {turn for turn in self.turns if turn[0] == possible[0][0]}
 
 
 class Orders:
@@ -62,8 +69,8 @@ class Orders:
 
     def has_another(self) -> bool:
         """Turn to the next play, if there is one."""
-        for choice, place in self._races():
-            choice.want(place)
+        for choice, firsts in self._races():
+            choice.want(firsts)
         self._depth = 0
         while self._path:
             choice = self._path[-1]
@@ -81,23 +88,33 @@ class Orders:
         last = self._path[-1]
         return {turn: step for turn, step in last.asleep.items() if turn[0] != last.place and commute(step, last.step)}
 
-    def _races(self) -> Iterator[tuple[_Choice, int]]:
-        """For each race of the last play, where its first step was taken, and who took the second."""
+    def _races(self) -> Iterator[tuple[_Choice, list[Turn]]]:
+        """For each race of the last play, where its first step was taken, and what could be taken instead."""
         before: list[set[int]] = []  # of each step, those that had to come before it
         for index, choice in enumerate(self._path):
             if choice.is_idle:
                 return
             ordered: set[int] = set()
             awaited: set[int] = set()
+            before.append(ordered)
             for earlier in reversed(range(index)):
                 other = self._path[earlier]
                 if earlier in ordered or (other.place != choice.place and commute(other.step, choice.step)):
                     continue
                 if other.place != choice.place:
-                    yield other, choice.place
+                    yield other, self._firsts(earlier, before)
                     if all(place != choice.place for place, _ in other.turns):
                         # It waited for that step: the race was lost before, where the other took what it waited for.
                         awaited |= {earlier, *before[earlier]}
                         continue
                 ordered |= {earlier, *before[earlier]}
-            before.append(ordered | awaited)
+            ordered |= awaited
+
+    def _firsts(self, first: int, before: Sequence[set[int]]) -> list[Turn]:
+        """What could be taken instead of the first step of a race, so that the second, the last one, comes before it.
+
+        Of all that need not come after the first step, that is what nothing else of it has to come before.
+        """
+        last = len(before) - 1
+        free = [*(index for index in range(first + 1, last) if first not in before[index]), last]
+        return [self._path[index].taken for index in free if before[index].isdisjoint(free)]

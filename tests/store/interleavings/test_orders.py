@@ -75,5 +75,8 @@ def races(draw: st.DrawFn) -> list[Program]:
 # An insert waits for who removes or changes the row of its key, and not for who will.
 @example([[("a", REMOVE), ("a", READ)], [("a", INSERT)]], {"a"})
 @example([[("a", UPDATE), ("b", INSERT), ("c", INSERT)], [("c", READ), ("a", INSERT), ("a", UPDATE)]], {"a", "c"})
+# The second step of a race is asleep where the first was taken, and needs one of a third before it.
+@example([[("b", REMOVE), ("a", READ)], [("a", INSERT)], [("b", READ), ("b", INSERT)]], {"b"})
+@example([[("a", REMOVE)], [("b", INSERT), ("a", READ)], [("a", READ), ("b", READ)]], {"a", "c"})
 def test_whatever_can_come_of_a_race_comes_of_an_order_that_is_played(programs: list[Program], there: set[str]):
     assert set(played(programs, there).values()) == outcomes(programs, there)
