@@ -8,7 +8,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.depth import far
+from tests.store.interleavings.conftest import InEveryOrder
 from tests.store.interleavings.model import Model, Outcome, Program
+from tests.store.interleavings.order import Order
 from tests.store.interleavings.orders import Orders
 from tests.store.interleavings.steps import Touch
 
@@ -80,3 +82,13 @@ def races(draw: st.DrawFn) -> list[Program]:
 @example([[("a", REMOVE)], [("b", INSERT), ("a", READ)], [("a", READ), ("b", READ)]], {"a", "c"})
 def test_whatever_can_come_of_a_race_comes_of_an_order_that_is_played(programs: list[Program], there: set[str]):
     assert set(played(programs, there).values()) == outcomes(programs, there)
+
+
+def test_a_race_that_has_but_one_order_fails(in_every_order: InEveryOrder):
+    """Its participants never meet: it would say that all is well whatever they do."""
+
+    def play(order: Order) -> None:
+        order.run(lambda: None, lambda: None)
+
+    with pytest.raises(AssertionError, match="nobody raced"):
+        in_every_order(play)
