@@ -41,8 +41,7 @@ class _Choice:
     def want(self, firsts: Sequence[Turn]) -> None:
         """Let one of these be tried here, its participant's crash, too; everyone, where they all wait for others.
 
-        Nothing is left to want where one is asleep. To try another participant instead, since that one would come later
-        in the same order, is not enough: what races beyond may only show after the one that sleeps.
+        Where one is asleep or wanted there is nothing more to want: what begins with it has been played, or will be.
         """
         possible = [turn for turn in firsts if turn in self.turns]
         if not possible:
