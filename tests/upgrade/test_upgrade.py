@@ -2,17 +2,19 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 
 import psycopg
 import pytest
 from sqlalchemy import select
 
 from fairlane import Fairlane, JobStatus, Submission
-from fairlane.store.tables import jobs
+from fairlane.store.tables import execution_log, jobs
 from tests.acceptance.program import Program
 from tests.conftest import once
 from tests.depth import far
@@ -25,6 +27,7 @@ MANY: Final = far(15_000, 50_000, 50_000)  # jobs that are there before
 BATCH: Final = 2_500
 FEED: Final = 25  # jobs that are submitted to each queue at a time meanwhile
 LONGEST_WAIT: Final = 1.0  # seconds
+CUT_OFF: Final = "its claim was cut off"  # what the log says of an attempt that never began
 
 
 @pytest.fixture
@@ -84,19 +87,19 @@ def upgrade(fl: Fairlane, old: Release, new: Release) -> None:
     fill(fl)
     with ExitStack() as stack:
         workers = [stack.enter_context(worker(fl, release, queue)) for release, queue in ((old, "old"), (new, "new"))]
-        with watched(fl.settings.url) as watch, fed(fl):
+        with watched(fl.settings.url) as watch, fed(fl) as given:
             ended(new, fl.settings.url, "migrate")
         assert watch.longest < LONGEST_WAIT
         # Those that were there go on, and an old one may still be started.
         workers.append(stack.enter_context(worker(fl, old, "old")))
-        feed(fl)
+        given += feed(fl)
         until(lambda: not are_any(fl, JobStatus.QUEUED, JobStatus.RUNNING))
-        assert counts(fl).keys() == {"completed", "pending"}
         for one in workers:
             one.send(signal.SIGTERM)
             assert one.end() == 0, one.seen
             assert not [line for line in one.seen if "ERROR" in line or "WARNING" in line]
-    assert counts(fl)["pending"] == MANY
+    assert counts(fl) == {"completed": len(given), "pending": MANY}
+    each_ran_once(fl, given)
     for release in (old, new):
         ended(release, fl.settings.url, "migrate")  # to run it again, or after the other, does no harm
 
@@ -107,19 +110,20 @@ def fill(fl: Fairlane) -> None:
         fl.submit_many([of("later", number, delay=86_400) for number in range(first, first + BATCH)])
 
 
-def feed(fl: Fairlane) -> None:
+def feed(fl: Fairlane) -> list[UUID]:
     """Jobs for the workers of both releases."""
-    fl.submit_many([of(queue, number) for queue in ("old", "new") for number in range(FEED)])
+    submitted = fl.submit_many([of(queue, number) for queue in ("old", "new") for number in range(FEED)])
+    return [job.id for job in submitted]
 
 
 @contextmanager
-def fed(fl: Fairlane) -> Iterator[None]:
-    """Jobs are submitted and run all the time, from before the block begins until it has ended."""
-    over, one_more = threading.Event(), threading.Semaphore(0)
+def fed(fl: Fairlane) -> Iterator[list[UUID]]:
+    """Jobs are submitted and run all the time, from before the block begins until it has ended; then these are all."""
+    over, one_more, given = threading.Event(), threading.Semaphore(0), list[UUID]()
 
     def go_on() -> None:
         while not over.is_set():
-            feed(fl)
+            given.extend(feed(fl))
             until(lambda: not are_any(fl, JobStatus.QUEUED))
             one_more.release()
 
@@ -128,7 +132,7 @@ def fed(fl: Fairlane) -> Iterator[None]:
     thread.start()
     try:
         assert one_more.acquire(timeout=PATIENCE), "the workers run no jobs"
-        yield
+        yield given
     finally:
         over.set()
         thread.join()
@@ -148,6 +152,19 @@ def are_any(fl: Fairlane, *statuses: JobStatus) -> bool:
 def counts(fl: Fairlane) -> dict[str, int]:
     """How many jobs there are of each status that any has."""
     return {str(status): size for status, size in fl.metrics(organization="acme").jobs_by_status.items() if size}
+
+
+def each_ran_once(fl: Fairlane, given: Sequence[UUID]) -> None:
+    """These are all that ran, each to its end in its first attempt; those do not count that were given back unbegun, as
+    when the machine was so busy that a worker heard of its claim too late.
+    """
+    log = select(execution_log.c.job_id, execution_log.c.to_status, execution_log.c.attempt, execution_log.c.message)
+    ends = log.where(execution_log.c.organization_id == "acme", execution_log.c.from_status == JobStatus.RUNNING)
+    with fl.database.engine.connect() as connection:
+        rows = connection.execute(ends).all()
+    unbegun = Counter(row.job_id for row in rows if row.message == CUT_OFF)
+    ran = [(row.job_id, row.to_status, row.attempt - unbegun[row.job_id]) for row in rows if row.message != CUT_OFF]
+    assert sorted(ran) == sorted((job_id, JobStatus.COMPLETED, 1) for job_id in given)
 
 
 @contextmanager
