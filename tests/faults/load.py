@@ -16,7 +16,7 @@ FILE: Final = "page.txt"
 CONTENT: Final = b"words"
 _BACKOFF: Final = [0.01]
 _RETRIES: Final = 50
-_KINDS: Final = ("plain", "thread", "fail once", "snooze", "report", "checkpoint", "file", "limited", "break")
+_KINDS: Final = ("break", "fail once", "plain", "thread", "snooze", "report", "checkpoint", "file", "limited")
 _FAILING: Final = ("fail once", "break")
 
 
@@ -119,13 +119,13 @@ def _register_reports(made: Any, book: Book) -> None:
         book.note(ctx)
 
 
-def submit(fl: Engine, rounds: int) -> list[Job]:
-    """So many rounds of one job of each kind; a job is the child of the one before it, whatever became of that."""
+def submit(fl: Engine, number: int) -> list[Job]:
+    """So many jobs, of each kind in turn; one is the child of the last one of its kind, whatever became of that."""
     jobs: list[Job] = []
-    for number in range(rounds):
+    while len(jobs) < number:
         parents = jobs[-len(_KINDS) :]
         # Seldom enough that no circuit breaker opens, whose counts may be wrong after faults.
-        fails = {"fails": number % 3 == 0}
+        fails = {"fails": len(jobs) // len(_KINDS) % 3 == 0}
         jobs += fl.submit_many(
             [
                 Submission(
@@ -135,21 +135,25 @@ def submit(fl: Engine, rounds: int) -> list[Job]:
                     depends_on=[parents[place]] if parents else [],
                     on_parent_failure="run_anyway",
                 )
-                for place, kind in enumerate(_KINDS)
+                for place, kind in enumerate(_KINDS[: number - len(jobs)])
             ]
         )
     return jobs
 
 
-def assert_books_balance(jobs: list[Job], book: Book) -> None:
-    """Each job ended as its kind does, with one effect or none, and no limit was passed."""
-    effects: dict[UUID, list[int]] = {}
+def assert_ended(jobs: list[Job]) -> list[Job]:
+    """Each job ended as its kind does; those that were to take effect."""
+    effective: list[Job] = []
     for job in jobs:
         is_broken = job.job_type == "break" and job.parameters["fails"]
         status = JobStatus.DEAD_LETTER if is_broken else JobStatus.COMPLETED
         assert job.status == status, f"{job.job_type} {job.id} is {job.status}: {job.error_message}"
-        if not is_broken:
-            effects[job.id] = [job.attempt]
+        effective += [] if is_broken else [job]
+    return effective
+
+
+def assert_books_balance(effective: list[Job], book: Book) -> None:
+    """These jobs and no others took effect, once each, by their last attempt, and no limit was passed."""
     # Nothing was taken from a worker, so whatever was lost on the way to the database, no handler ran twice to its end.
-    assert book.effects == effects
+    assert book.effects == {job.id: [job.attempt] for job in effective}
     assert book.peak <= LIMIT

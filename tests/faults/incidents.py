@@ -1,0 +1,202 @@
+"""What else befalls jobs, beside that they run: one of each.
+
+A worker is lost, and its jobs are rescued. A schedule has a tick. A job that waits is canceled, and one that runs. One
+times out each time, one is submitted twice, and two dead letters are retried by a bulk action.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from random import Random
+from typing import Any, Final, TypeVar
+from unittest.mock import patch
+from uuid import UUID
+
+from sqlalchemy import update
+
+from fairlane import Backoff, IllegalTransition, Job, JobContext, JobStatus, StorageUnavailable
+from fairlane.control import bulk_steps
+from fairlane.domain.bulk import BulkAction
+from fairlane.domain.outcomes import ErrorReport, Failed
+from fairlane.runtime import breakers, shift
+from fairlane.runtime.heartbeat import Heartbeat
+from fairlane.store.statements import bulk_actions
+from fairlane.store.statements import schedules as schedule_statements
+from fairlane.store.statements.finish import Finish, finish
+from fairlane.store.tables import schedules, workers
+from tests.runtime.worker_kit import Engine, until
+from tests.runtime.worker_store import LEASE, Member, member
+
+T = TypeVar("T")
+
+_DAY: Final = 86_400.0  # seconds
+_TRIES: Final = 10  # of one call; so many lost answers in a row are none of ours
+_TIMEOUT: Final = 0.01  # seconds
+_SOON: Final = timedelta(seconds=0.1)
+_SCHEDULE: Final = "daily"
+_BULK: Final = ("bulk", "yes")  # a label
+_BROKEN: Final = Failed(ErrorReport("PrinterError", "no paper", permanent=True))
+
+
+def again(call: Callable[[], T]) -> T:
+    """What an application does whose call was not answered: it calls again. All that is called here may be."""
+    for _ in range(_TRIES):
+        with suppress(StorageUnavailable):
+            return call()
+    return call()
+
+
+class LongSteady(Heartbeat):
+    """One that has beaten for a full lease when its worker begins, by the worker's own clock: so it may rescue."""
+
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        own, self._ahead = self._monotonic, 0.0
+        self._monotonic = lambda: own() + self._ahead
+
+    def start(self) -> None:
+        while not self.may_rescue():
+            self.run_once()
+            self._ahead += self.interval
+        self.run_once()
+        super().start()
+
+
+@contextmanager
+def in_haste() -> Iterator[None]:
+    """Workers may rescue as soon as they begin, a bulk action's step is a job, and what failed is soon tried again."""
+    with ExitStack() as patches:
+        patches.enter_context(patch.object(shift, "Heartbeat", LongSteady))
+        patches.enter_context(patch.object(bulk_steps, "_STEP", 0.0))
+        for owner, name in (
+            (bulk_actions, "TAKEN_FOR"),
+            (bulk_steps, "_AGAIN"),
+            (schedule_statements, "_BUSY"),
+            (schedule_statements, "_SOON"),
+            (schedule_statements, "_AGAIN"),
+        ):
+            patches.enter_context(patch.object(owner, name, _SOON))
+        patches.enter_context(patch.object(breakers, "_INTERVAL", 0.02))
+        yield
+
+
+def register(fl: Engine) -> None:
+    """Make the job types of those jobs that `load` has none for."""
+
+    @fl.job_type("hang", dedup_window=0, timeout=_TIMEOUT, backoff=[0.01], max_retries=1)
+    async def hang(ctx: JobContext) -> None:
+        await asyncio.Event().wait()
+
+    @fl.job_type("endless", dedup_window=0)
+    async def endless(ctx: JobContext) -> None:
+        await asyncio.Event().wait()
+
+
+@dataclass(frozen=True)
+class Past:
+    """What had happened before the worker came that is watched. `lost`: a job that a lost worker ran; `stopped`: one
+    more, of which a cancel was asked for; `dead`: two dead letters.
+    """
+
+    lost: Job
+    stopped: Job
+    dead: list[Job]
+
+
+def past(fl: Engine) -> Past:
+    """A worker buries two jobs, has two more, and its lease runs out."""
+    fl.database.write(fl.catalogue.write)()
+    early = member(fl, "early")
+    given = [fl.give("plain", labels=dict([_BULK])) for _ in range(2)]
+    _bury(fl, early)
+    lost, stopped = fl.give("plain"), fl.give("plain")
+    assert len(early.claim()) == 2
+    fl.cancel(stopped.id, organization="acme")
+    with fl.database.engine.begin() as connection:
+        connection.execute(update(workers).values(lease_expires=workers.c.lease_expires - 2 * LEASE))
+    return Past(lost, stopped, given)
+
+
+def _bury(fl: Engine, worker: Member) -> None:
+    ends = [
+        Finish("acme", one.claimed.id, one.claimed.job_type, one.claimed.lease_token, _BROKEN, Backoff())
+        for one in worker.claim()
+    ]
+    database = fl.database
+    done = database.write(lambda connection: finish(connection, database.clock.now(connection), ends, Random(1)))
+    assert len(done) == 2
+
+
+@dataclass(frozen=True)
+class Incidents:
+    """The jobs of the past, and those that have been given since."""
+
+    past: Past
+    hung: Job
+    waiting: Job
+    endless: Job
+    bulk: BulkAction
+
+    def are_over(self, fl: Engine) -> bool:
+        """The tick was made, and the bulk action has ended; whether the jobs have, others look."""
+        return bool(ticks(fl)) and self._bulk(fl).ended_at is not None
+
+    def assert_ended(self, fl: Engine, now: Mapping[UUID, Job]) -> list[Job]:
+        """Each ended as what befell it says; those that were to take effect.
+
+        Args:
+            now: all jobs, as they are by now.
+        """
+        (tick,) = ticks(fl)
+        for job in (self.waiting, self.endless, self.past.stopped):
+            assert now[job.id].status == JobStatus.CANCELED, f"{job.job_type} {job.id} is {now[job.id].status}"
+        assert now[self.hung.id].status == JobStatus.DEAD_LETTER
+        completed = [now[job.id] for job in (tick, self.past.lost, *self.past.dead)]
+        for job in completed:
+            assert job.status == JobStatus.COMPLETED, f"{job.job_type} {job.id} is {job.status}: {job.error_message}"
+        assert JobStatus.TIMED_OUT in fl.way(self.hung)
+        for job in (self.past.lost, self.past.stopped):
+            assert "worker early was lost" in fl.reasons(job)
+        assert self._bulk(fl).changed <= len(self.past.dead), "a job was counted twice"
+        return completed
+
+    def _bulk(self, fl: Engine) -> BulkAction:
+        return again(partial(fl.bulk.get, "acme", self.bulk.id))
+
+
+def befall(fl: Engine, past: Past) -> Incidents:
+    """Have it all happen, beside a worker."""
+    again(partial(fl.schedules.put, "acme", _SCHEDULE, "plain", every=_DAY))
+    _make_due(fl)
+    bulk = again(partial(fl.bulk.start, "retry", "acme", {"label": _BULK}, seconds=0.0))
+    hung, endless = fl.give("hang"), fl.give("endless")
+    same = partial(fl.give, "plain", delay=_DAY, dedup_key="once", dedup_window=_DAY)
+    waiting = same()
+    assert same(on_duplicate="return").id == waiting.id
+    _cancel(fl, waiting)
+    until(lambda: again(partial(fl.look, endless)).status == JobStatus.RUNNING)
+    _cancel(fl, endless)
+    return Incidents(past, hung, waiting, endless, bulk)
+
+
+def _cancel(fl: Engine, job: Job) -> None:
+    """As an application that looks what became of a call without an answer."""
+    with suppress(IllegalTransition):
+        again(partial(fl.cancel, job.id, organization="acme"))
+        return
+    assert again(partial(fl.look, job)).status == JobStatus.CANCELED
+
+
+def ticks(fl: Engine) -> list[Job]:
+    """The jobs of the schedule's ticks."""
+    return list(again(partial(fl.list, organization="acme", label=("schedule", _SCHEDULE))).items)
+
+
+def _make_due(fl: Engine) -> None:
+    """The schedule's tick was a second ago, whose next one is in a day."""
+    with fl.database.engine.begin() as connection:
+        now = fl.database.clock.now(connection) - timedelta(seconds=1)
+        connection.execute(update(schedules).values(next_tick=now, look_at=now))
