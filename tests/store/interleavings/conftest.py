@@ -13,8 +13,8 @@ from math import inf
 import psycopg
 import pytest
 
-from fairlane.store.tables import job_types, limits, members, metadata, organizations
 from tests.depth import far
+from tests.store.emptied import empty
 from tests.store.interleavings import invariants
 from tests.store.interleavings.order import Order
 from tests.store.interleavings.orders import Orders
@@ -23,7 +23,6 @@ from tests.store.races.scene import Scene
 Play = Callable[[Order], None]
 
 _MOST = far(6, 15, 0)  # 0: all
-_KEPT = {organizations, members, job_types, limits}
 
 
 @dataclass
@@ -42,7 +41,7 @@ class InEveryOrder:
     def __call__(self, play: Play, *, mortals: Sequence[int] = ()) -> None:
         orders, number = Orders(), 0
         while True:
-            self._wipe()
+            empty(self.scene.fl.database)
             order = Order(self.observer, self.threads, orders.choose, mortals)
             number += 1
             try:
@@ -55,12 +54,6 @@ class InEveryOrder:
             if not orders.has_another() or number == self.most:
                 break
         assert number > 1, f"nobody raced: of these steps no other order makes a difference:{order}"
-
-    def _wipe(self) -> None:
-        with self.scene.fl.database.engine.begin() as connection:
-            for table in reversed(metadata.sorted_tables):
-                if table not in _KEPT:
-                    connection.execute(table.delete())
 
 
 @pytest.fixture
