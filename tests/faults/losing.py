@@ -22,9 +22,10 @@ class Kind(NamedTuple):
     text: str
 
     @property
-    def writes(self) -> bool:
-        """Whether it is a COMMIT after something that writes."""
-        return self.text.startswith("COMMIT") and not self.text.startswith("COMMIT after SELECT")
+    def weight(self) -> int:
+        """2: it is a COMMIT after something that may have written; 1: another COMMIT; 0: none."""
+        is_of_a_look = self.text.startswith(("COMMIT after SELECT", "COMMIT after BEGIN"))
+        return self.text.startswith("COMMIT") * (1 if is_of_a_look else 2)
 
     def __str__(self) -> str:
         shown = self.text if len(self.text) < 100 else f"{self.text[:60]} … {self.text[-35:]}"

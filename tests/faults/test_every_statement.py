@@ -80,7 +80,7 @@ def sent(plays: Play, database_url: str) -> list[Kind]:
 def losses(kinds: list[Kind]) -> list[Loss]:
     """First the answers of commits that wrote something: what is done again after these is easily done twice."""
     found = [Loss(kind, has_effect) for kind in kinds for has_effect in (True, False)]
-    return sorted(found, key=lambda loss: not (loss.has_effect and loss.kind.writes))
+    return sorted(found, key=lambda loss: -loss.kind.weight * loss.has_effect)
 
 
 def in_turn(found: list[Loss]) -> list[Loss]:
