@@ -23,6 +23,7 @@ from fairlane.domain.bulk import BulkAction
 from fairlane.domain.outcomes import ErrorReport, Failed
 from fairlane.runtime import breakers, shift
 from fairlane.runtime.heartbeat import Heartbeat
+from fairlane.runtime.rescue import Rescue
 from fairlane.store.statements import bulk_actions
 from fairlane.store.statements import schedules as schedule_statements
 from fairlane.store.statements.finish import Finish, finish
@@ -65,11 +66,20 @@ class LongSteady(Heartbeat):
         super().start()
 
 
+class HastyRescue(Rescue):
+    """One that comes back to a worker that it had to pass over sooner than a third of a lease later."""
+
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        self.interval = _SOON.total_seconds()
+
+
 @contextmanager
 def in_haste() -> Iterator[None]:
     """Workers may rescue as soon as they begin, a bulk action's step is a job, and what failed is soon tried again."""
     with ExitStack() as patches:
         patches.enter_context(patch.object(shift, "Heartbeat", LongSteady))
+        patches.enter_context(patch.object(shift, "Rescue", HastyRescue))
         patches.enter_context(patch.object(bulk_steps, "_STEP", 0.0))
         for owner, name in (
             (bulk_actions, "TAKEN_FOR"),
