@@ -87,8 +87,9 @@ async def test_an_attempt_whose_last_reports_can_t_be_written_is_given_back_unfi
         async with asyncio.timeout(PATIENCE):
             await closing.wait()
             await crew.stop()
-    worker.claims.leave()
+    assert worker.claims.leave() == 1
     assert fl.look(job).status == JobStatus.QUEUED
+    assert "its worker left before its end was written" in fl.reasons(job)
     assert (crew.running, crew.unwritten) == (0, 0)
     await asyncio.to_thread(fl.drain)
     assert fl.look(job).status == JobStatus.COMPLETED

@@ -36,6 +36,9 @@ from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.transaction import Database
 
 _BATCH = 500
+# Why jobs that run under a worker's lease are given back; the log says so.
+_CUT_OFF = "its claim was cut off"
+_LEFT = "its worker left before its end was written"
 _SHORT_ROUND = 250  # jobs: a fifth of the work of a thousand, and little more of it for each
 
 
@@ -132,27 +135,31 @@ class Claims:
 
         They are left by a claim that was committed although its answer, or what its jobs need to begin, was lost.
         """
-        done = self.database.write(lambda connection: self._give_back(connection, known))
+        done = self.database.write(lambda connection: self._give_back(connection, known, _CUT_OFF))
         self.is_unsure = any(one.is_locked for one in done)
-        return sum(one.transition is not None for one in done)
+        return _changed(done)
 
-    def leave(self) -> None:
-        """Give back whatever still runs under this worker's lease, and remove the worker.
+    def leave(self) -> int:
+        """Give back whatever still runs under this worker's lease, and remove the worker; how many jobs that were.
+
+        Their claim was cut off, or their end could not be written: they begin anew.
 
         In one transaction, so that a claim that is still on its way, since `run_async` was cancelled, finds no worker.
         """
 
-        def work(connection: Connection) -> None:
-            while any(one.transition is not None for one in self._give_back(connection, frozenset())):
-                pass  # a batch at a time
+        def work(connection: Connection) -> int:
+            number = 0
+            while done := _changed(self._give_back(connection, frozenset(), _LEFT)):
+                number += done  # a batch at a time
             workers.remove(connection, self.card.id)
+            return number
 
-        self.database.write(work)
+        return self.database.write(work)
 
-    def _give_back(self, connection: Connection, known: frozenset[UUID]) -> list[Finished]:
+    def _give_back(self, connection: Connection, known: frozenset[UUID], reason: str) -> list[Finished]:
         mine = workers.running_jobs(connection, self.card.id, len(known) + _BATCH)
         strays = [row for row in mine if row.lease_token not in known]
-        lost = Released("its claim was cut off")
+        lost = Released(reason)
         ends = [
             Finish(row.organization_id, row.id, row.job_type, row.lease_token, lost, Backoff(), self.card.name)
             for row in strays
@@ -294,6 +301,10 @@ class Claims:
             return ask_members(self.directory, needs) if needs else {}
         except DirectoryAway:
             return None
+
+
+def _changed(done: Iterable[Finished]) -> int:
+    return sum(one.transition is not None for one in done)
 
 
 def _allowed(outlook: Outlook, paused: frozenset[tuple[str, str]], trials: frozenset[Pair]) -> list[Lane]:

@@ -297,7 +297,7 @@ class Shift:
 
     def _sign_off(self) -> None:
         self._heartbeat.stop()
-        self._claims.leave()
+        self._crew.released += self._claims.leave()  # nobody else counts any more
         self._breakers.run_once()
 
     def _on_blocked(self, seconds: float, where: str, task: str | None) -> None:
