@@ -6,16 +6,20 @@ import socket
 import subprocess
 import sys
 
+import pytest
+
 from tests.patience import PATIENCE
 
+HELLO = json.dumps({"hello": "unused", "path": sys.path, "pythonpath": None}).encode() + b"\n"
 
-def test_it_ends_without_a_traceback() -> None:
+
+@pytest.mark.parametrize("sent", [b"", HELLO[:20], HELLO, HELLO + b'{"start": '], ids=["no", "half", "whole", "more"])
+def test_it_ends_without_a_traceback(sent: bytes) -> None:
     """The worker's log has what its children say: the worker was killed, and nothing else is wrong."""
     ours, theirs = socket.socketpair()
     lifeline, end = socket.socketpair()
-    hello = {"hello": "unused", "path": sys.path, "pythonpath": None}
     with ours, theirs, lifeline, end:
-        ours.sendall(json.dumps(hello).encode() + b"\n")
+        ours.sendall(sent)
         ours.close()
         ended = subprocess.run(
             [sys.executable, "-m", "fairlane.runtime.executors.child", str(theirs.fileno()), str(end.fileno())],

@@ -124,10 +124,10 @@ class Child:
 
     def serve(self) -> NoReturn:
         """Run handlers, one after the other, for ever."""
-        self._greet(json.loads(self._lines.readline() or "null"))
+        self._greet()
         os.register_at_fork(after_in_child=self._on_fork)
         threading.Thread(target=self._listen, name="fairlane-worker-listener", daemon=True).start()
-        self.send({"ready": True})
+        self._tell({"ready": True})
         while True:
             # For each run anew: the handler before may have ignored it.
             signal.signal(signal.SIGTERM, self._on_terminate)
@@ -135,7 +135,13 @@ class Child:
             end = self._end_of(run)
             run.channel.flush()
             sys.stdout.flush()
-            self.send(end | {"run": run.number, "clean": self._limits == _limits() and not _has_children()})
+            self._tell(end | {"run": run.number, "clean": self._limits == _limits() and not _has_children()})
+
+    def _tell(self, message: Message) -> None:
+        try:
+            self.send(message)
+        except ConnectionError:
+            sys.exit(_ALONE)
 
     def send(self, message: Message) -> None:
         """Send a message. Raises PermanentError if it is too long."""
@@ -149,7 +155,8 @@ class Child:
         self._write(data)
         return answer
 
-    def _greet(self, hello: Message | None) -> None:
+    def _greet(self) -> None:
+        hello = next(self._messages(), None)
         if hello is None:
             sys.exit(_ALONE)
         self.directory = Path(hello["hello"])
@@ -203,12 +210,16 @@ class Child:
         if run.interrupt.reason is not None and not run.interrupt.was_thrown:
             run.interrupt.throw()
 
+    def _messages(self) -> Iterator[Message]:
+        """What the worker sends, until it is gone: it may have been killed in the middle of a line."""
+        with suppress(ConnectionError):
+            while (line := self._lines.readline()).endswith(b"\n"):
+                yield json.loads(line)
+
     def _listen(self) -> None:
         try:
-            for line in self._lines:
-                self._take(json.loads(line))
-        except ConnectionError:
-            pass  # it was killed before it had read all that was sent
+            for message in self._messages():
+                self._take(message)
         except Exception:  # noqa: BLE001 - whatever it is, nobody could stop this process any more
             traceback.print_exc()
         finally:
@@ -286,10 +297,7 @@ def main(connection: str, lifeline: str) -> NoReturn:
     for descriptor in (int(connection), int(lifeline)):
         os.set_inheritable(descriptor, False)  # what a handler starts must not hold the line
     _tie_to_worker(int(lifeline))
-    try:
-        Child(socket.socket(fileno=int(connection))).serve()
-    except ConnectionError:
-        sys.exit(_ALONE)
+    Child(socket.socket(fileno=int(connection))).serve()
 
 
 if __name__ == "__main__":
