@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from random import Random
+from threading import Event
 from typing import Any, Final, TypeVar
 from unittest.mock import patch
 from uuid import UUID
@@ -36,6 +37,7 @@ T = TypeVar("T")
 _DAY: Final = 86_400.0  # seconds
 _TRIES: Final = 10  # of one call; so many lost answers in a row are none of ours
 _TIMEOUT: Final = 0.01  # seconds
+_BEAT: Final = 0.02  # seconds
 _SOON: Final = timedelta(seconds=0.1)
 _SCHEDULE: Final = "daily"
 _BULK: Final = ("bulk", "yes")  # a label
@@ -50,20 +52,34 @@ def again(call: Callable[[], T]) -> T:
     return call()
 
 
+class Impatient(Event):
+    """One that nobody waits for longer than for a beat."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return super().wait(_BEAT if timeout is None else min(timeout, _BEAT))
+
+
 class LongSteady(Heartbeat):
-    """One that has beaten for a full lease when its worker begins, by the worker's own clock: so it may rescue."""
+    """One that has beaten for a full lease when its worker begins, by the worker's own clock: so it may rescue.
+
+    It beats often enough for each play to have some beats, and by that clock a third of a lease lies between two.
+    """
 
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
+        self._stop = Impatient()
         own, self._ahead = self._monotonic, 0.0
         self._monotonic = lambda: own() + self._ahead
 
     def start(self) -> None:
         while not self.may_rescue():
             self.run_once()
-            self._ahead += self.interval
-        self.run_once()
         super().start()
+
+    def run_once(self) -> int:
+        done = super().run_once()
+        self._ahead += self.interval
+        return done
 
 
 class HastyRescue(Rescue):

@@ -1,7 +1,7 @@
 """What is spared from faults in the ordinary tests, and why. Whatever is not named here has to bear them.
 
-`test_promises.py` and `test_every_statement.py` in this folder spare nothing: their loads try again what they are told
-of, and count effects, not attempts or events.
+`test_promises.py` and `test_every_statement.py` in this folder name nothing here: their loads try again what they are
+told of, and count effects, not attempts or events.
 """
 
 from fnmatch import fnmatch
