@@ -39,13 +39,15 @@ def build(directory: Path) -> Path:
 
 
 def require() -> None:
-    """See that the library is in this process, where it was to be loaded.
+    """See that the library is in this process, where it was to be loaded, and the file that it goes by.
 
     Raises:
         StormFailed: this process goes by its machine's clock.
     """
-    if _FILE in os.environ and _LIBRARY not in Path("/proc/self/maps").read_text(encoding="utf-8"):
-        raise StormFailed(f"{_LIBRARY} was not loaded, so no clock can lie to this process; see LD_PRELOAD.")
+    if _FILE in os.environ:
+        loaded = Path("/proc/self/maps").read_text(encoding="utf-8")
+        if _LIBRARY not in loaded or os.environ[_FILE] not in loaded:
+            raise StormFailed(f"{_LIBRARY} was not loaded, so no clock can lie to this process; see LD_PRELOAD.")
 
 
 def environment(library: Path | None, file: Path) -> Mapping[str, str]:

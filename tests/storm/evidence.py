@@ -98,7 +98,7 @@ def _losses(fl: Fairlane) -> Mapping[object, Sequence[Loss]]:
 
 
 def _of_result(value: str | None) -> tuple[int | None, str | None]:
-    result = json.loads(value) if value is not None else {}
+    result = (json.loads(value) if value is not None else None) or {}
     return result.get("attempt"), result.get("lease")
 
 
@@ -140,9 +140,11 @@ def _other_ends(fl: Fairlane) -> Iterator[Finding]:
     mine = (told.c.organization_id == jobs.c.organization_id) & (told.c.job_id == jobs.c.id)
     last = (log.organization_id == jobs.c.organization_id) & (log.job_id == jobs.c.id) & (log.sequence == told.c.last)
     other = or_(log.to_status.is_(None), log.to_status != jobs.c.status, told.c.attempts != jobs.c.attempt)
-    ends = select(jobs.c.id, jobs.c.status, log.to_status).outerjoin(told, mine).outerjoin(execution_log, last)
-    for job, status, last_status in _rows(fl, ends.where(other)):
-        yield Finding("zombie", str(job), f"is {status}, and its log ends with {last_status}")
+    columns = (jobs.c.id, jobs.c.status, jobs.c.attempt, log.to_status, told.c.attempts)
+    ends = select(*columns).outerjoin(told, mine).outerjoin(execution_log, last)
+    for job, status, attempt, last_status, number in _rows(fl, ends.where(other)):
+        why = f"is {status} in attempt {attempt}, and its log ends with {last_status} in attempt {number}"
+        yield Finding("zombie", str(job), why)
 
 
 def foreign_writes(fl: Fairlane) -> list[Finding]:

@@ -41,7 +41,9 @@ class Faults:
     def __init__(self, injections: Iterable[Injection], lease: float) -> None:
         self._lease, self._beat = lease, lease / _BEATS_PER_LEASE
         self._of = defaultdict[str, list[Injection]](list)
-        for one in sorted(injections, key=lambda one: one.began):
+        # A kill that came when the worker was about to end by itself did nothing to it.
+        done = (one for one in injections if not (one.is_cut and one.kind is Fault.KILL))
+        for one in sorted(done, key=lambda one: one.began):
             # A network stays slow for the worker that comes after one that was killed.
             self._of[_slot(one.worker) if one.kind is Fault.LATENCY else one.worker].append(one)
 

@@ -4,7 +4,6 @@ import signal
 import subprocess
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -32,7 +31,9 @@ SELECT pid, application_name FROM pg_stat_activity
 WHERE application_name <> '' AND datname = current_database() ORDER BY state = 'idle', pid
 """  # those that are in the middle of something first; a worker's are called like the worker
 # What a worker meets one after the other, as one of them would cut the other short. A kill may come amid any of these.
-_TURNS: Final[Mapping[Fault, str]] = dict.fromkeys((Fault.STOP, Fault.TERM, Fault.HALF_OPEN), "held up")
+_TURNS: Final[Mapping[Fault, str]] = {
+    fault: "held up" if fault in {Fault.STOP, Fault.TERM, Fault.HALF_OPEN} else fault for fault in Fault
+}
 
 
 @dataclass(slots=True)
@@ -50,7 +51,11 @@ class Site:
     proxies: list[Proxy] = field(default_factory=list)
     is_over: threading.Event = field(default_factory=threading.Event)
     database: threading.Lock = field(default_factory=threading.Lock)  # one fault of the whole database at a time
-    turns: "defaultdict[tuple[int, str], threading.Lock]" = field(default_factory=lambda: defaultdict(threading.Lock))
+    turns: dict[tuple[int, str], threading.Lock] = field(init=False)
+
+    def __post_init__(self) -> None:
+        slots = range(len(self.fleet.slots))
+        self.turns = {(slot, turn): threading.Lock() for slot in slots for turn in _TURNS.values()}
 
 
 def inject(site: Site, planned: Planned) -> list[Injection]:
@@ -60,7 +65,7 @@ def inject(site: Site, planned: Planned) -> list[Injection]:
     """
     injected = list[Injection]()
     while not (injected and not injected[-1].is_cut):
-        with site.turns[planned.slot, _TURNS.get(planned.fault, planned.fault)]:
+        with site.turns[planned.slot, _TURNS[planned.fault]]:
             injected.append(_WAYS[planned.fault](site, planned))
         if site.is_over.is_set():
             break

@@ -29,11 +29,12 @@ is made from the files in `tests/storm/figures` by `make storm`; smaller storms 
 Beside storms, connections are lost one by one. That no job is lost then and none takes effect twice is shown by
 `tests/faults`, which are among the tests of `make test`, with two loads whose books are checked as well. Under one of
 them statements and commits lose their connection by chance, one in fifty. Under the other each kind that a service or a
-verb of this load sends does, alone, once before it took effect and once after it: in `make test` a sample of them, in
-CI all. Jobs of these loads are also rescued, canceled, timed out, submitted twice, made by a schedule and retried by a
-bulk action. `make test-faults` is another thing: it runs the ordinary tests once more while one statement or commit in
-fifty loses its connection, and shows that workers still do what those tests ask; not what these are spared, which
-`tests/faults/spared.py` lists, with the reasons.
+verb of this load sends does, alone, once before it took effect and once after it: in CI all of them, in `make test` one
+of each service and verb, which is the answer of a commit that wrote where there is one. Jobs of these loads are also
+rescued, canceled, timed out, submitted twice, made by a schedule and retried by a bulk action. `make test-faults` is
+another thing: it runs the ordinary tests once more while one statement or commit in fifty loses its connection, and
+shows that workers still do what those tests ask; not what these are spared, which `tests/faults/spared.py` lists, with
+the reasons.
 
 What is submitted is a mix: async handlers, threads and processes of five organizations; families of jobs, duplicates,
 retries, timeouts, cancels, limits, dead letters; and each organization has a schedule with a tick each second, of which
@@ -73,8 +74,8 @@ returns. Afterwards the ledger is compared with what was submitted and with what
 A batch of which half is there is lost, and a second job under a deduplication key that a living job has is a duplicate.
 A worker that ends otherwise than as it was told to, or that has a traceback in its log, fails the storm, too, and so
 does a job of a killed worker that runs again only after more than four leases with no other fault in the way. And so
-does a storm that proves nothing: without a rescue, a duplicate that was refused, or as many of the limited type at once
-as may be.
+does a storm that proves nothing: without a duplicate that was refused, as many of the limited type at once as may be,
+and, from ten kills on, a rescue.
 
 A fault counts where it went by to its end; one whose worker was killed meanwhile comes once more. The database's files
 are on the machine's disk without `fsync`: what is tested is the loss of processes and connections, not of the machine.

@@ -26,7 +26,7 @@ from tests.storm.injections import Site, away, inject
 from tests.storm.ledger import Entry
 from tests.storm.memory import Memory
 from tests.storm.proxy import Proxy
-from tests.storm.schedules import Ended
+from tests.storm.schedules import Ended, Made
 from tests.storm.verdict import Expected, Recovery, Stored, Verdict
 from tests.storm.work import ORGANIZATIONS
 
@@ -230,21 +230,14 @@ def _report(
     submitted = feeder.expected | {job: end for job, end in unsure.items() if job in stored}
     expected = submitted | {job: Expected.COMPLETED for jobs in ticks.values() for job in jobs}
     entries = list(ledger.read(site.directory))
-    faults = Faults(injections, profile.lease)
-    found = verdict.judge(expected, entries, faults, stored)
+    found = verdict.judge(expected, entries, Faults(injections, profile.lease), stored)
     found.zombies += [*evidence.foreign_writes(fl), *evidence.illegal_steps(fl)]
     found.lost += evidence.lost_outputs(fl)
-    found.lost += schedules.lost(ended, ticks)
-    found.duplicates += schedules.duplicates(ticks)
-    found.broken += schedules.unasked(ended, ticks)
+    _judge_ticks(found, ended, ticks)
     found.broken += promises.before_time(feeder.due | evidence.moments(ticks), entries, stored, SOONEST)
-    found.broken += promises.mistaken(entries, stored)
     limited = _judge_promises(fl, found, feeder, entries, stored)
     if outage:
-        outage["buried"] = sum(
-            expected.get(job) is not Expected.DEAD and one.status is JobStatus.DEAD_LETTER and job not in found.buried
-            for job, one in stored.items()
-        )
+        outage["buried"] = _unplanned(found, expected, stored)
     return Report(
         seed=seed,
         profile=profile,
@@ -265,6 +258,20 @@ def _report(
     )
 
 
+def _unplanned(found: Verdict, expected: Mapping[str, Expected], stored: Mapping[str, Stored]) -> int:
+    """How many dead letters nobody had planned or promised."""
+    return sum(
+        expected.get(job) is not Expected.DEAD and one.status is JobStatus.DEAD_LETTER and job not in found.buried
+        for job, one in stored.items()
+    )
+
+
+def _judge_ticks(found: Verdict, ended: list[Ended], ticks: Made) -> None:
+    found.lost += schedules.lost(ended, ticks)
+    found.duplicates += schedules.duplicates(ticks)
+    found.broken += schedules.unasked(ended, ticks)
+
+
 def _judge_promises(
     fl: Fairlane, found: Verdict, feeder: Feeder, entries: list[Entry], stored: Mapping[str, Stored]
 ) -> int:
@@ -272,6 +279,7 @@ def _judge_promises(
     found.lost += promises.halves(feeder.unsure, stored)
     found.duplicates += promises.double(feeder.twins, stored)
     found.broken += promises.too_early(feeder.parents, entries, stored)
+    found.broken += promises.mistaken(entries, stored)
     ways = (evidence.runs(fl, LIMITED), promises.of_ledger(entries, LIMITED, stored))
     counted = [promises.most_at_once(runs) for runs in ways]
     found.broken += promises.beyond(MOST_LIMITED, LIMITED, counted)

@@ -23,6 +23,9 @@ class TestLosses:
         kill = Injection(Fault.KILL, "one", 10.5, 10.6)
         assert faults(kill).of_loss(LOSS) is kill
 
+    def test_a_kill_that_came_when_the_worker_was_ending_by_itself_explains_nothing(self) -> None:
+        assert faults(Injection(Fault.KILL, "one", 10.5, 10.6, is_cut=True)).of_loss(LOSS) is None
+
     @pytest.mark.parametrize("kind", LASTING)
     def test_a_worker_that_was_away_until_then_explains_it(self, kind: Fault) -> None:
         away = Injection(kind, "one", 12.0, 19.0)

@@ -1,8 +1,15 @@
-"""What is told of recoveries: what took long is not left out because it took long."""
+"""What is told of recoveries: what took long is not left out because it took long. And what a storm has to prove."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
 
 from tests.storm.faults import Fault, Injection
-from tests.storm.results import LATEST, late, undisturbed
-from tests.storm.verdict import Recovery
+from tests.storm.handlers import JOB_TYPES, MOST_LIMITED
+from tests.storm.results import LATEST, failed, late, undisturbed, unproved
+from tests.storm.storm import Profile, Report
+from tests.storm.verdict import Finding, Recovery, Verdict
 
 LEASE = 5.0
 KILL = Injection(Fault.KILL, "one", 100.0, 100.1)
@@ -26,3 +33,69 @@ def test_a_fault_that_leaves_rescuers_and_others_alone_is_none_in_the_way() -> N
 def test_one_that_takes_too_long_with_nothing_in_the_way_is_told_apart() -> None:
     assert late([*RECOVERIES, Recovery(KILL, LATEST * LEASE)], [KILL], LEASE) == [60.0]
     assert late(RECOVERIES, [Injection(Fault.SILENCE, "", 101.0, 102.0)], LEASE) == []
+
+
+def report() -> Report:
+    """Of a storm in which all went as it was to."""
+    kills = [Injection(Fault.KILL, f"worker {number}", 1.0, 1.1) for number in range(10)]
+    verdict = Verdict()
+    verdict.rescued[Fault.KILL] = 1
+    return Report(
+        seed=1,
+        profile=Profile(jobs=10, seconds=1.0, faults={Fault.KILL: 10, Fault.CLOCK: 0}),
+        submitted=10,
+        ticks=1,
+        rejected=1,
+        twins=0,
+        limited=MOST_LIMITED,
+        refusals=0,
+        effects=dict.fromkeys(JOB_TYPES, 1),
+        seconds=1.0,
+        injections=kills,
+        verdict=verdict,
+        recoveries=[],
+        first_claims=[],
+        crashes=[],
+    )
+
+
+def test_a_storm_in_which_all_went_as_it_was_to_has_not_failed() -> None:
+    assert not failed(report())
+
+
+Change = Callable[[Report], Report]
+LACKS: dict[str, Change] = {
+    "a fault": lambda one: replace(one, injections=one.injections[1:]),
+    "a whole fault": lambda one: replace(
+        one, injections=[*one.injections[1:], replace(one.injections[0], is_cut=True)]
+    ),
+    "the outage": lambda one: replace(one, profile=replace(one.profile, outage=60.0)),
+    "a rescue": lambda one: replace(one, verdict=Verdict()),
+    "a refused duplicate": lambda one: replace(one, rejected=0),
+    "as many at once as may be": lambda one: replace(one, limited=MOST_LIMITED - 1),
+    "a type": lambda one: replace(one, effects=dict.fromkeys(JOB_TYPES[1:], 1)),
+}
+HAS: dict[str, Change] = {
+    "a crash": lambda one: replace(one, crashes=["worker1-2 has a traceback in its log"]),
+    "a rescue in the outage": lambda one: replace(one, outage={"rescued": 1, "buried": 0}),
+    "a finding": lambda one: replace(one, verdict=replace(one.verdict, broken=[Finding("broken", "job", "too soon")])),
+}
+
+
+@pytest.mark.parametrize("what", LACKS)
+def test_one_that_did_not_put_something_to_the_test_has(what: str) -> None:
+    changed = LACKS[what](report())
+    assert len(list(unproved(changed))) == 1
+    assert failed(changed)
+
+
+def test_what_was_cut_short_and_came_once_more_counts_once() -> None:
+    one = report()
+    again = replace(one, injections=[*one.injections, replace(one.injections[0], is_cut=True)])
+    assert again.counts == {Fault.KILL: 10}
+    assert not failed(again)
+
+
+@pytest.mark.parametrize("what", HAS)
+def test_one_in_which_something_is_that_must_not_be_has_failed(what: str) -> None:
+    assert failed(HAS[what](report()))

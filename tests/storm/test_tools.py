@@ -58,6 +58,8 @@ def test_a_clock_lies_from_one_moment_to_the_next_and_to_its_process_alone(tmp_p
 def test_a_process_that_goes_by_its_machines_clock_is_not_taken_for_one_whose_clock_lies(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if not clock.can_lie():
+        pytest.skip("no clock can be made to lie here")
     clock.require()
     for name, value in clock.environment(tmp_path / "lying_clock.so", tmp_path / "clock").items():
         monkeypatch.setenv(name, value)
@@ -70,6 +72,14 @@ def test_a_line_that_a_kill_cut_off_is_not_read(tmp_path: Path) -> None:
     line = '{"kind": "begin", "job_type": "t", "job": "j", "attempt": 1, "lease": "l", "worker": "w", "at": 1.5}'
     (folder.ledgers(tmp_path) / "w-1.jsonl").write_text(f"{line}\n{line[:30]}")
     assert list(ledger.read(tmp_path)) == [Entry(Kind.BEGIN, "t", "j", 1, "l", "w", 1.5)]
+
+
+def test_a_traceback_in_a_workers_log_is_found(tmp_path: Path) -> None:
+    folder.prepare(tmp_path)
+    folder.log_file(tmp_path, "worker1-1").write_text("WARNING claim: trying again\n")
+    assert list(folder.tracebacks(tmp_path)) == []
+    folder.log_file(tmp_path, "worker1-2").write_text("WARNING\nTraceback (most recent call last):\n  File …\n")
+    assert list(folder.tracebacks(tmp_path)) == ["worker1-2 has a traceback in its log"]
 
 
 class TestProxy:
