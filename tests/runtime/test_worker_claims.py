@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Callable, Iterator
 from functools import partial
+from math import inf
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
@@ -148,6 +149,7 @@ def test_who_leaves_gives_back_all_it_has(fl: Engine, worker: Member, monkeypatc
 def test_while_jobs_come_in_rounds_are_short(fl: Engine, worker: Member, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that nobody new waits behind a long one."""
     monkeypatch.setattr("fairlane.runtime.claims._SHORT_ROUND", 2)
+    monkeypatch.setattr("fairlane.runtime.outlook._LATELY", inf)
     for _ in range(7):
         fl.give("work")
     worker.claims.outlooks.hinted()
