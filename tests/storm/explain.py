@@ -41,8 +41,9 @@ class Faults:
     def __init__(self, injections: Iterable[Injection], lease: float) -> None:
         self._lease, self._beat = lease, lease / _BEATS_PER_LEASE
         self._of = defaultdict[str, list[Injection]](list)
-        # A kill that came when the worker was about to end by itself did nothing to it.
-        done = (one for one in injections if not (one.is_cut and one.kind is Fault.KILL))
+        # A kill that came when the worker was about to end by itself did nothing to it; and what one that was told to
+        # stop has left, as a kill came first, is the kill's.
+        done = (one for one in injections if not (one.is_cut and one.kind in {Fault.KILL, Fault.TERM}))
         for one in sorted(done, key=lambda one: one.began):
             # A network stays slow for the worker that comes after one that was killed.
             self._of[_slot(one.worker) if one.kind is Fault.LATENCY else one.worker].append(one)

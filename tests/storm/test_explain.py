@@ -106,6 +106,12 @@ class TestLeaving:
         for ended, excuse in ((too_soon, self.TERM), (too_soon - 0.1, None)):
             assert faults(self.TERM, Injection(Fault.LOCK, "", 13.0, ended)).of_loss(LOSS) is excuse
 
+    def test_what_it_left_as_it_was_killed_meanwhile_is_the_kills(self) -> None:
+        away, kill = Injection(Fault.LOCK, "", 13.0, 17.0), Injection(Fault.KILL, "one", 17.9, 18.0)
+        cut = Injection(Fault.TERM, "one", 12.0, 18.0, is_cut=True)
+        assert faults(cut, away).of_loss(LOSS) is None
+        assert faults(cut, away, kill).of_loss(LOSS) is kill
+
     def test_nobody_takes_them_before_it_has_gone(self) -> None:
         away = Injection(Fault.LOCK, "", 13.0, 17.0)
         assert faults(Injection(Fault.TERM, "one", 12.0, 20.1), away).of_loss(LOSS) is None
