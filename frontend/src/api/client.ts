@@ -2,6 +2,7 @@ import createClient from "openapi-fetch";
 import { exact, written } from "./json";
 import { problemOf, UNREACHABLE } from "./problem";
 import type { components, paths } from "./schema";
+import { inSession } from "./session";
 
 /** Below which path the dashboard is served: the server writes it into the page. */
 export const BASE = new URL(document.baseURI);
@@ -10,7 +11,7 @@ export const BASE = new URL(document.baseURI);
 export const api = createClient<paths>({
   baseUrl: BASE.href.replace(/\/$/, ""),
   credentials: "same-origin",
-  fetch: async (request) => exact(await fetch(request)),
+  fetch: async (request) => exact(await inSession(request)),
   bodySerializer: (body) => written(body),
 });
 
