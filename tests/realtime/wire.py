@@ -47,9 +47,13 @@ class Wire:
         await self._client.send(f"0{json.dumps(auth)}")
 
     async def ask(self, event: str, *body: Any) -> str:
-        """The answer to an event; what else is told meanwhile is passed over."""
+        """The answer to an event."""
         number = next(self._numbers)
         await self.send(event, *body, number=number)
+        return await self.answer(number)
+
+    async def answer(self, number: int) -> str:
+        """The answer to the event of this number; what else is told meanwhile, such as heartbeats, is passed over."""
         while not (packet := await self.next()).startswith(f"3{number}["):
             continue
         return packet.removeprefix(f"3{number}")

@@ -216,7 +216,7 @@ async def test_a_ticket_and_another_organization_s_subscription_wait_behind_none
         assert "org:other" in await other.ask("subscribe", {"organization": "other"})
         assert not let_go.is_set()
         let_go.set()
-        assert all(["org:acme" in await wire.next() for wire in slow])
+        assert all(["org:acme" in await wire.answer(7) for wire in slow])
 
 
 async def test_a_ticket_waits_for_no_thread_of_looks(serve, monkeypatch: pytest.MonkeyPatch):
