@@ -7,7 +7,8 @@ const NEW_SESSION = 250;
  */
 export async function inSession(request: Request): Promise<Response> {
   const answer = await fetch(request.clone());
-  if (answer.status !== 401) return answer;
+  // A wrong password is a 401, too, and a guess that was counted.
+  if (!answer.headers.get("WWW-Authenticate")?.includes("invalid_token")) return answer;
   await new Promise((done) => setTimeout(done, NEW_SESSION));
   return fetch(request);
 }
