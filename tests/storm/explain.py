@@ -76,7 +76,7 @@ class Faults:
         return self._of[worker] + (self._of[slot] if slot != worker else [])
 
     def _explains(self, one: Injection, loss: Loss) -> bool:
-        if one.ended < loss.began:
+        if one.ended < loss.began or one.began > loss.ended:
             return False
         if one.kind is Fault.TERM:
             # It gives its jobs back, but does not wait for ever to be able to: the rest is left to its lease.
@@ -84,14 +84,14 @@ class Faults:
             return one.ended <= loss.ended and any(
                 _meet(one, each) and each.ended >= could_write_from for each in self._hindrances(loss.worker)
             )
+        is_in_time = loss.ended >= self._silent_since(one) + self._beat
         if one.kind is Fault.LATENCY:
             # A slow worker's beat may take as long as a healthy one has from a beat that failed to the end of its
             # lease. An outage that is shorter than from beat to beat no rescuer needs to have seen.
             ago = loss.ended - self._lease
             away = (each for each in self._of[""] if each.kind in AWAY)
             is_twofold = any(each.began <= loss.ended and each.ended >= ago for each in away)
-            return is_twofold and loss.ended <= self._heard_of(one)
-        is_in_time = loss.ended >= self._silent_since(one) + self._beat
+            return is_twofold and is_in_time and loss.ended <= self._heard_of(one)
         is_away = one.kind is Fault.KILL or loss.ended <= self._heard_of(one)
         return one.kind in EXPLAINING and is_in_time and is_away
 

@@ -79,7 +79,7 @@ def _had_ended(one: Stored | None, at: float) -> bool:
 def too_early(
     parents: Mapping[str, Sequence[str]], entries: Iterable[Entry], stored: Mapping[str, Stored]
 ) -> Iterator[Finding]:
-    """Children whose handler was called before a parent had taken the effect that its result is of."""
+    """Children whose handler was called before a parent had taken the effect that its result is of, and had ended."""
     first: dict[str, float] = {}
     effects = defaultdict[tuple[str, str], list[float]](list)
     for entry in entries:
@@ -91,7 +91,8 @@ def too_early(
         for parent in all_of_them if child in first else ():
             one = stored.get(parent)
             done = effects[parent, one.result_lease] if one is not None and one.result_lease is not None else []
-            if not done or done[0] > first[child]:
+            is_over = one is not None and one.ended is not None and one.ended <= first[child] + _DRIFT
+            if not done or done[0] > first[child] or not is_over:
                 yield Finding("broken", child, f"began before its parent {parent} had completed")
 
 

@@ -59,6 +59,13 @@ class TestLosses:
         assert faults(Injection(kind, "one", 2.0, 9.9)).of_loss(LOSS) is None
         assert faults(Injection(kind, "one", 20.0 - BEAT + 0.1, 25.0)).of_loss(LOSS) is None
 
+    @pytest.mark.parametrize("kind", sorted(EXPLAINING))
+    def test_nor_does_what_came_when_it_had_been_taken_though_nobody_could_beat_before(self, kind: Fault) -> None:
+        silence = Injection(Fault.SILENCE, "", 10.5, 19.0)
+        assert faults(silence, Injection(kind, "one", 20.1, 25.0)).of_loss(LOSS) is None
+        at_last = Injection(kind, "one", 20.0, 25.0)
+        assert faults(silence, at_last).of_loss(LOSS) is at_last
+
     @pytest.mark.parametrize("kind", sorted(set(Fault) - EXPLAINING))
     def test_no_other_fault_does_nor_another_workers(self, kind: Fault) -> None:
         for worker in ("one", ""):
@@ -79,6 +86,12 @@ class TestSlowOnes:
         outage = Injection(Fault.RESTART, "", 13.5, 14.1)
         assert faults(self.SLOW, outage).of_loss(LOSS) is self.SLOW
         assert faults(Injection(Fault.LATENCY, "two", 12.0, 19.0), outage).of_loss(LOSS) is None
+
+    def test_it_may_not_where_it_was_slow_only_later(self) -> None:
+        outage = Injection(Fault.RESTART, "", 17.5, 18.1)
+        slow, later = (Injection(Fault.LATENCY, "one", began, began + 5.0) for began in (18.2, 20.1))
+        assert faults(slow, outage).of_loss(LOSS) is slow
+        assert faults(later, outage).of_loss(LOSS) is None
 
     def test_the_next_worker_in_its_place_is_as_slow(self) -> None:
         slow = Injection(Fault.LATENCY, "worker0-1", 12.0, 19.0)

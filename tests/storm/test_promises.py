@@ -84,10 +84,11 @@ class TestOwn:
 class TestChildren:
     """The child of a parent whose second attempt completed it, at 4 s."""
 
-    def found(self, *begins: float) -> list[str]:
+    def found(self, *begins: float, ended: float | None = 4.0) -> list[str]:
         parent = (entry(Kind.EFFECT, "parent", 2.0), entry(Kind.EFFECT, "parent", 4.0, attempt=2))
         entries = [*parent, *(entry(Kind.BEGIN, "child", at) for at in begins)]
-        return [one.job for one in promises.too_early({"child": ["parent"]}, entries, {"parent": THERE})]
+        stored = {"parent": replace(THERE, ended=ended)}
+        return [one.job for one in promises.too_early({"child": ["parent"]}, entries, stored)]
 
     def test_begins_after_it_or_never(self) -> None:
         assert self.found(4.1) == []
@@ -95,6 +96,10 @@ class TestChildren:
 
     def test_is_told_if_any_of_its_attempts_began_before(self) -> None:
         assert self.found(5.0, 3.0) == ["child"]
+
+    def test_is_told_if_the_parent_had_taken_effect_and_not_ended(self) -> None:
+        assert self.found(4.5, ended=5.0) == ["child"]
+        assert self.found(4.5, ended=None) == ["child"]
 
     def test_is_told_if_the_parent_never_completed(self) -> None:
         entries = [entry(Kind.EFFECT, "parent", 2.0), entry(Kind.BEGIN, "child", 3.0)]
