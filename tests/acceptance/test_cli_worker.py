@@ -14,6 +14,7 @@ import pytest
 from fairlane import Fairlane, JobStatus
 from fairlane.runtime.worker import EXIT_REPLACE
 from tests.acceptance.program import Program
+from tests.patience import PATIENCE
 
 SERVES: Final = r"Worker \S+?:(\d+) serves"
 HANDLERS: Final = """
@@ -50,6 +51,11 @@ def wait(ctx, fifo: str) -> str:
 
 @fl.job_type("deaf", dedup_window=0, timeout=0.05, max_retries=0)
 def deaf(ctx) -> None:
+    threading.Event().wait()
+
+@fl.job_type("stuck", queue="stuck", dedup_window=0, timeout=0.05)
+async def stuck(ctx) -> None:
+    print("stuck", file=sys.stderr, flush=True)
     threading.Event().wait()
 """
 
@@ -169,6 +175,26 @@ def test_a_worker_with_too_many_deaf_handlers_asks_to_be_replaced(start: Start, 
     fl.submit("deaf", organization="acme")
 
     assert worker.end() == EXIT_REPLACE
+
+
+def test_a_worker_whose_loop_never_turns_again_ends_and_another_runs_its_jobs(
+    start: Start, fl: Fairlane, fifo: Path
+) -> None:
+    options = {"FAIRLANE_LEASE": "1", "FAIRLANE_STOP_GRACE": "0.1"}
+    worker = start(**options)
+    worker.line(SERVES)
+    job = fl.submit("wait", organization="acme", parameters={"fifo": str(fifo)})
+    worker.line("waiting")
+    fl.submit("stuck", organization="acme")
+    worker.line("stuck")
+    worker.send(signal.SIGTERM)  # which it can't hear
+
+    worker.line("the event loop is blocked since .* Other workers get its jobs")
+    assert worker.end() == EXIT_REPLACE
+    other = start("--queue", "default", **options)
+    other.line("waiting")
+    fifo.write_text("done")
+    assert fl.wait(job.id, organization="acme", timeout=PATIENCE).status is JobStatus.COMPLETED
 
 
 class TestProcesses:

@@ -8,6 +8,7 @@ import sys
 import time
 from contextlib import suppress
 from enum import StrEnum
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -17,6 +18,7 @@ from fairlane.cli import options as o
 from fairlane.cli.output import console
 from fairlane.cli.session import APP_EXAMPLE, engine, target_of
 from fairlane.cli.worker_display import DisplayHandler, WorkerDisplay, stderr_shown
+from fairlane.domain.events import Event, WorkerStuck
 from fairlane.runtime.supervisor import Supervisor, stop_with_supervisor
 from fairlane.runtime.worker import EXIT_REPLACE, Worker
 from fairlane.store import schema
@@ -86,7 +88,7 @@ def worker(
         queues=queue or None,
         concurrency=concurrency,
         name=name,
-        subscribers=[display] if display is not None else [],
+        subscribers=[*([display] if display is not None else []), partial(_end_where_stuck, display)],
     )
     _end_in_order_at_sigterm(one)
     if display is None:
@@ -108,6 +110,14 @@ def _end_in_order_at_sigterm(worker: Worker) -> None:
     take a while, and a signal that comes just then is no failure.
     """
     signal.signal(signal.SIGTERM, lambda *_: os._exit(EXIT_REPLACE if worker.must_be_replaced else 0))
+
+
+def _end_where_stuck(display: WorkerDisplay | None, event: Event) -> None:
+    """End a process whose event loop never turns again: nothing of it can end in order, at a signal neither."""
+    if isinstance(event, WorkerStuck):
+        if display is not None:
+            display.close()
+        os._exit(EXIT_REPLACE)
 
 
 def _application(context: typer.Context) -> Fairlane:

@@ -69,6 +69,10 @@ class WorkerDisplay:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Print what is left to print, and leave the terminal as it was; from any thread but its own."""
         self._over.set()
         self._thread.join()
         self._print_lines()

@@ -120,6 +120,17 @@ class LoopBlocked:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerStuck:
+    """The event loop has not turned for `seconds`, longer than any handler on it may take: others get its jobs.
+
+    Nothing can end them or the worker in order any more. `fairlane worker` ends its process.
+    """
+
+    worker: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class StorageLost:
     """A service could not reach the database and tries again in `seconds`."""
 
@@ -238,6 +249,7 @@ Event = (
     | LeaseLost
     | HandlerAbandoned
     | LoopBlocked
+    | WorkerStuck
     | StorageLost
     | StorageBack
     | DirectoryLost

@@ -12,7 +12,14 @@ from time import monotonic
 from typing import Final
 
 from fairlane.domain.errors import ConfigurationError, FairlaneError, StorageUnavailable
-from fairlane.domain.events import LoopBlocked, QueuesNotServed, ServiceFailed, WorkerStarted, WorkerStopped
+from fairlane.domain.events import (
+    LoopBlocked,
+    QueuesNotServed,
+    ServiceFailed,
+    WorkerStarted,
+    WorkerStopped,
+    WorkerStuck,
+)
 from fairlane.runtime.breakers import Breakers, Tally
 from fairlane.runtime.bulk_actions import BulkActions
 from fairlane.runtime.claims import Claims
@@ -69,6 +76,7 @@ class Shift:
         self._breakers = Breakers(database, card.id, tally, parts.emit)
         self._heartbeat = Heartbeat(database, card, settings.lease, parts.emit)
         self._heartbeat.left_behind, self._heartbeat.on_drain = self._crew.left_behind, replace_me
+        self._is_stuck = False
         self._pause = 0.0  # seconds before the next claim round
         self._stage = Stage(database, settings.stage_interval, self._on_ready)
         self._scheduler = Scheduler(database, parts.ticks, settings.stage_interval, parts.emit, self._on_ready)
@@ -308,6 +316,8 @@ class Shift:
 
     def _on_stuck(self, seconds: float) -> None:
         self._replace_me()
-        if seconds > self._parts.settings.lease + self._crew.longest_stay():
+        if not self._is_stuck and seconds > self._parts.settings.lease + self._crew.longest_stay():
             # No handler may take that long and no timeout can end it: others shall have the jobs.
+            self._is_stuck = True
             self._heartbeat.stop()
+            self._emit(WorkerStuck(self._card.name, seconds))
