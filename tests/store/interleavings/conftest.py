@@ -1,14 +1,18 @@
 """Plays of a race in all orders, on each kind of database.
 
 A few races have hundreds of orders, which is more than a run of all tests has time for: how many of each are played
-says `tests.depth`.
+says `tests.depth`, and which ones chance. `FAIRLANE_TEST_ORDERS` names a seed, as a play that fails says.
 """
 
+import os
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from math import inf
+from random import Random
+from typing import Final
 
 import psycopg
 import pytest
@@ -22,7 +26,9 @@ from tests.store.races.scene import Scene
 
 Play = Callable[[Order], None]
 
-_MOST = far(6, 15, 0)  # 0: all
+_MOST: Final = far(6, 15, 0)  # 0: all
+_VARIABLE: Final = "FAIRLANE_TEST_ORDERS"
+_SEED: Final = os.environ.get(_VARIABLE) or str(secrets.randbelow(10**6))
 
 
 @dataclass
@@ -39,7 +45,7 @@ class InEveryOrder:
     most: int
 
     def __call__(self, play: Play, *, mortals: Sequence[int] = ()) -> None:
-        orders, number = Orders(), 0
+        orders, number = Orders(Random(_SEED)), 0
         while True:
             empty(self.scene.fl.database)
             order = Order(self.observer, self.threads, orders.choose, mortals)
@@ -49,7 +55,7 @@ class InEveryOrder:
                 invariants.hold(self.scene)
                 invariants.no_job_is_lost(self.scene)
             except BaseException as error:
-                error.add_note(f"In the order, number {number}:{order}")
+                error.add_note(f"In the order, number {number} with {_VARIABLE}={_SEED}:{order}")
                 raise
             if not orders.has_another() or number == self.most:
                 break

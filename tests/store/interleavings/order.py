@@ -95,7 +95,8 @@ class Order:
             return call()
         finally:
             with self._news:
-                me.moves, me.step = False, None
+                # Of a COMMIT at which it crashed, SQLAlchemy tells no ROLLBACK.
+                me.moves, me.step, me.is_writing = False, None, False
                 self._news.notify_all()
 
     def _turns(self) -> dict[Turn, Step]:

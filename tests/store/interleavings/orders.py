@@ -9,6 +9,7 @@ is dynamic partial order reduction with sleep sets and source sets (Abdulla, Aro
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from random import Random
 
 from tests.store.interleavings.order import Turn
 from tests.store.interleavings.steps import Step, commute
@@ -38,6 +39,10 @@ class _Choice:
         """Whose turn it was."""
         return self.taken[0]
 
+    def is_awake(self, turn: Turn) -> bool:
+        """Whether it has to be tried here, and was not."""
+        return turn in self.wanted and turn not in self.asleep
+
     def want(self, firsts: Sequence[Turn]) -> None:
         """Let one of these be tried here, its participant's crash, too; everyone, where they all wait for others.
 
@@ -51,16 +56,22 @@ class _Choice:
 
 
 class Orders:
-    """Chooses whose turn it is, play by play."""
+    """Chooses whose turn it is, play by play.
 
-    def __init__(self) -> None:
+    Args:
+        random: draws the next turn from those to be tried, so that with each seed other orders come first; None: it is
+            the first participant's.
+    """
+
+    def __init__(self, random: Random | None = None) -> None:
+        self._random = random
         self._path: list[_Choice] = []
         self._depth = 0
 
     def choose(self, turns: Mapping[Turn, Step]) -> Turn:
         """The next turn of this play."""
         if self._depth == len(self._path):
-            self._path.append(_Choice(turns, self._asleep()))
+            self._path.append(_Choice(self._shuffled(turns), self._asleep()))
         choice = self._path[self._depth]
         assert turns.keys() == choice.turns.keys(), "the same turns led elsewhere: the play is left to chance"
         self._depth += 1
@@ -74,11 +85,17 @@ class Orders:
         while self._path:
             choice = self._path[-1]
             choice.asleep[choice.taken] = choice.step
-            if awake := sorted(choice.wanted - choice.asleep.keys()):
-                choice.taken = awake[0]
+            if (awake := next((turn for turn in choice.turns if choice.is_awake(turn)), None)) is not None:
+                choice.taken = awake
                 return True
             self._path.pop()
         return False
+
+    def _shuffled(self, turns: Mapping[Turn, Step]) -> dict[Turn, Step]:
+        items = list(turns.items())
+        if self._random is not None:
+            self._random.shuffle(items)
+        return dict(items)
 
     def _asleep(self) -> dict[Turn, Step]:
         """What sleeps after the last turn."""

@@ -1,6 +1,7 @@
 """Of all orders that a race has as many are played as it takes to see all that can come of it."""
 
 from collections.abc import Iterable, Sequence
+from random import Random
 from typing import Final
 
 import pytest
@@ -19,9 +20,9 @@ _TABLES: Final = "abc"
 _TOUCHED: Final = st.tuples(st.sampled_from(_TABLES), st.sampled_from(Touch))
 
 
-def played(programs: Sequence[Program], there: Iterable[str]) -> dict[str, Outcome]:
+def played(programs: Sequence[Program], there: Iterable[str], random: Random | None = None) -> dict[str, Outcome]:
     """The orders that are played, each as the numbers of those whose turn it was, and what came of it."""
-    orders, found = Orders(), dict[str, Outcome]()
+    orders, found = Orders(random), dict[str, Outcome]()
     while True:
         model, taken = Model(programs, there), ""
         while turns := model.turns():
@@ -81,7 +82,9 @@ def races(draw: st.DrawFn) -> list[Program]:
 @example([[("b", REMOVE), ("a", READ)], [("a", INSERT)], [("b", READ), ("b", INSERT)]], {"b"})
 @example([[("a", REMOVE)], [("b", INSERT), ("a", READ)], [("a", READ), ("b", READ)]], {"a", "c"})
 def test_whatever_can_come_of_a_race_comes_of_an_order_that_is_played(programs: list[Program], there: set[str]):
-    assert set(played(programs, there).values()) == outcomes(programs, there)
+    possible = outcomes(programs, there)
+    for random in (None, Random(0)):
+        assert set(played(programs, there, random).values()) == possible
 
 
 def test_a_race_that_has_but_one_order_fails(in_every_order: InEveryOrder):
