@@ -29,10 +29,11 @@ is made from the files in `tests/storm/figures` by `make storm`; smaller storms 
 Beside storms, connections are lost one by one. That no job is lost then and none takes effect twice is shown by
 `tests/faults`, which are among the tests of `make test`, with two loads whose books are checked as well. Under one of
 them statements and commits lose their connection by chance, one in fifty. Under the other each kind that a service or a
-verb of this load sends does, alone, once before it took effect and once after it: in CI all of them, in `make test` one
-of each service and verb, which is the answer of a commit that wrote where there is one. Jobs of these loads are also
-rescued, canceled, timed out, submitted twice, made by a schedule and retried by a bulk action. `make test-faults` is
-another thing: it runs the ordinary tests once more while one statement or commit in fifty loses its connection, and
+verb of this load sends does, alone, once before it took effect and once after it: in CI all that are sent again when it
+is played once more, as nearly all are; in `make test` one of each service and verb, which is the answer of a commit
+that wrote where there is one. What is only sent to mend such a loss is not lost there as well. Jobs of these loads are
+also rescued, canceled, timed out, submitted twice, made by a schedule and retried by a bulk action. `make test-faults`
+is another thing: it runs the ordinary tests once more while one statement or commit in fifty loses its connection, and
 shows that workers still do what those tests ask; not what these are spared, which `tests/faults/spared.py` lists, with
 the reasons.
 
@@ -62,20 +63,21 @@ returns. Afterwards the ledger is compared with what was submitted and with what
   overwritten again is a step too many. Nothing explains those. A line, a progress or a file under a lost lease that the
   attempt with the lease overwrote would not be seen.
 - *Taken from a living worker*: a job that a rescuer took, whether or not it then took effect twice, from a worker that
-  was not killed, stopped or cut off while it had the job, or so shortly before that its lease can not have run out, or
-  that had been back for long enough to be heard of. One that ends at SIGTERM gives its jobs back; only where it could
-  not write then, they may be taken later. And one with a slow network may lose them to an outage of the database within
-  the same lease, as its heartbeat takes longer than a healthy one has for the next try.
+  was not killed, stopped or cut off while it had the job and before it was taken, or so shortly before that its lease
+  can not have run out, or that had been back for long enough to be heard of. One that ends at SIGTERM gives its jobs
+  back; only where it could not write then, they may be taken later. And one with a slow network may lose them to an
+  outage of the database within the same lease, as its heartbeat takes longer than a healthy one has for the next try.
 - *Other promises broken*: more jobs of a limited type at once than its limit, by the ledger or by the engine's log; a
-  child that began before the job that it depends on had completed; a job that began before its time, be that its delay,
-  its tick or its rest after a failure; a job of a moment that is no tick of its schedule; a handler that was called for
-  another organization than its job's, or with what another job was submitted with.
+  child that began before the job that it depends on had taken effect and had ended, by the database; a job that began
+  before its time, be that its delay, its tick or its rest after a failure; a job of a moment that is no tick of its
+  schedule; a handler that was called for another organization than its job's, or with what another job was submitted
+  with.
 
 A batch of which half is there is lost, and a second job under a deduplication key that a living job has is a duplicate.
 A worker that ends otherwise than as it was told to, or that has a traceback in its log, fails the storm, too, and so
 does a job of a killed worker that runs again only after more than four leases with no other fault in the way. And so
 does a storm that proves nothing: without a duplicate that was refused, as many of the limited type at once as may be,
-and, from ten kills on, a rescue.
+and, from ten kills on, a rescue; from a hundred on, one with no other fault in the way.
 
 A fault counts where it went by to its end; one whose worker was killed meanwhile comes once more. The database's files
 are on the machine's disk without `fsync`: what is tested is the loss of processes and connections, not of the machine.

@@ -23,6 +23,7 @@ _SHOWN: Final = 20  # findings
 LATEST: Final = 4.0
 _WARM: Final = 600  # seconds
 _MANY: Final = 10  # kills
+_FULL: Final = 100
 
 
 def document(database: str, report: Report) -> dict[str, Any]:
@@ -126,6 +127,9 @@ def unproved(report: Report) -> Iterator[str]:
     # A few may each meet a worker that has nothing to do.
     if report.counts[Fault.KILL] >= _MANY and not report.verdict.rescued[Fault.KILL]:
         yield "No job was rescued after a kill."
+    ran_soon = undisturbed(report.recoveries, report.injections, report.profile.lease)
+    if report.counts[Fault.KILL] >= _FULL and not ran_soon:
+        yield "No killed worker's jobs ran again with no other fault in the way."
     if not report.rejected:
         yield "No duplicate was refused."
     if report.limited < MOST_LIMITED:

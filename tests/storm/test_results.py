@@ -37,12 +37,12 @@ def test_one_that_takes_too_long_with_nothing_in_the_way_is_told_apart() -> None
 
 def report() -> Report:
     """Of a storm in which all went as it was to."""
-    kills = [Injection(Fault.KILL, f"worker {number}", 1.0, 1.1) for number in range(10)]
+    kills = [Injection(Fault.KILL, f"worker {number}", 1.0, 1.1) for number in range(100)]
     verdict = Verdict()
     verdict.rescued[Fault.KILL] = 1
     return Report(
         seed=1,
-        profile=Profile(jobs=10, seconds=1.0, faults={Fault.KILL: 10, Fault.CLOCK: 0}),
+        profile=Profile(jobs=10, seconds=1.0, faults={Fault.KILL: 100, Fault.CLOCK: 0}),
         submitted=10,
         ticks=1,
         rejected=1,
@@ -53,7 +53,7 @@ def report() -> Report:
         seconds=1.0,
         injections=kills,
         verdict=verdict,
-        recoveries=[],
+        recoveries=[Recovery(kills[0], 6.0)],
         first_claims=[],
         crashes=[],
     )
@@ -71,6 +71,7 @@ LACKS: dict[str, Change] = {
     ),
     "the outage": lambda one: replace(one, profile=replace(one.profile, outage=60.0)),
     "a rescue": lambda one: replace(one, verdict=Verdict()),
+    "a rescue with nothing in the way": lambda one: replace(one, recoveries=[]),
     "a refused duplicate": lambda one: replace(one, rejected=0),
     "as many at once as may be": lambda one: replace(one, limited=MOST_LIMITED - 1),
     "a type": lambda one: replace(one, effects=dict.fromkeys(JOB_TYPES[1:], 1)),
@@ -92,7 +93,7 @@ def test_one_that_did_not_put_something_to_the_test_has(what: str) -> None:
 def test_what_was_cut_short_and_came_once_more_counts_once() -> None:
     one = report()
     again = replace(one, injections=[*one.injections, replace(one.injections[0], is_cut=True)])
-    assert again.counts == {Fault.KILL: 10}
+    assert again.counts == {Fault.KILL: 100}
     assert not failed(again)
 
 
