@@ -1,6 +1,7 @@
 """The ends of attempts are written together, and none of them stops another."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -12,15 +13,16 @@ import pytest
 from sqlalchemy import Connection, insert, select, text, update
 
 from fairlane import Backoff, JobContext, Snooze, StorageUnavailable
-from fairlane.domain.events import ServiceFailed, StorageBack, StorageLost
+from fairlane.domain.events import ServiceFailed, StorageBack, StorageLost, WorkerStopped
 from fairlane.domain.outcomes import Completed, ErrorReport, Failed, Outcome, Released, Snoozed
+from fairlane.runtime.crew import Crew
 from fairlane.runtime.finisher import Finisher, FinisherParts
-from fairlane.runtime.service import SOON
+from fairlane.runtime.service import SOON, wait_until
 from fairlane.store.statements.finish import Finish, Finished
 from fairlane.store.statements.finish import finish as write
 from fairlane.store.tables import jobs, results
 from tests.patience import PATIENCE
-from tests.runtime.worker_kit import Engine, engine, until
+from tests.runtime.worker_kit import Engine, engine, running, until
 from tests.runtime.worker_store import member, nothing
 
 JAMMED = Failed(ErrorReport("PrinterError", "paper jam"))
@@ -256,6 +258,89 @@ async def test_who_can_t_be_told_of_an_end_keeps_no_other_from_being_written(
         assert [one.finish for one in told] == ends[1:]
         assert set(statuses(fl, ends)) == {"completed"}
         assert len(fl.events.of(ServiceFailed)) == 1
+
+
+async def test_who_joins_goes_on_as_long_as_ends_are_written_and_no_longer(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that stops beside a slow database: one patience for all of them would be over too soon."""
+    with engine(database_url) as fl:
+        ends = claimed(fl, [Completed("1")] * 3)
+        monkeypatch.setattr("fairlane.runtime.finisher._FEW", 1)
+        patience: list[float | None] = []
+
+        async def wait(event: asyncio.Event, seconds: float | None) -> bool:
+            patience.append(seconds)
+            return await wait_until(event, PATIENCE)
+
+        monkeypatch.setattr("fairlane.runtime.finisher.wait_until", wait)
+        async with writing(fl) as (finisher, written):
+            for end in ends:
+                finisher.add(end)
+            await finisher.join(7.0)
+            assert len(written) == len(ends)
+        assert len(patience) > 1
+        assert set(patience) == {7.0}
+        finisher.add(ends[0])  # which nobody writes
+        monkeypatch.undo()
+        await finisher.join(0.01)
+
+
+async def test_what_is_left_is_written_once_more_and_one_bad_end_stops_no_other(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with engine(database_url) as fl:
+        ends = claimed(fl, [Completed("1")] * 5)
+        is_away = True
+
+        def finish(connection: Connection, now: Any, batch: Sequence[Finish], random: Any) -> list[Finished]:
+            if is_away:
+                raise StorageUnavailable("The database did not answer.")
+            if ends[2] in batch:
+                raise ZeroDivisionError
+            return write(connection, now, batch, random)
+
+        monkeypatch.setattr(FINISH, finish)
+        written: list[Finished] = []
+        with ThreadPoolExecutor(1) as threads:
+            finisher = Finisher(FinisherParts(fl.database, threads, fl.emit, written.append))
+            for end in ends:
+                finisher.add(end)
+            with pytest.raises(StorageUnavailable):
+                await finisher.write_left()
+            is_away = False
+            await finisher.write_left()
+        assert statuses(fl, ends) == ["running" if number == 2 else "completed" for number in range(5)]
+        assert len(written) == 4
+
+
+def test_a_worker_that_is_let_in_only_as_it_leaves_writes_what_its_handlers_have_done(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It gave them back, and they were done twice."""
+    monkeypatch.setattr("fairlane.runtime.crew._LAST_WRITES", 0.01)
+    with engine(database_url) as fl:
+        nothing(fl)
+        job, has_left = fl.give("work"), threading.Event()
+
+        def finish(connection: Connection, now: Any, batch: Sequence[Finish], random: Any) -> list[Finished]:
+            if not has_left.is_set():
+                raise StorageUnavailable("The database did not answer.")
+            return write(connection, now, batch, random)
+
+        async def stop(self: Crew) -> None:
+            await real_stop(self)
+            has_left.set()
+
+        real_stop = Crew.stop
+        monkeypatch.setattr(FINISH, finish)
+        monkeypatch.setattr(Crew, "stop", stop)
+        with running(fl.worker()) as worker:
+            fl.events.wait(StorageLost, service="finisher")
+            worker.stop()
+            fl.events.wait(WorkerStopped, released=0)
+        assert fl.look(job).status == "completed"
+        assert fl.look(job).attempt == 1
 
 
 def test_a_worker_that_can_write_no_more_ends_is_replaced(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

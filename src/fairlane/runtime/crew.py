@@ -26,7 +26,7 @@ from fairlane.runtime.finisher import Finisher, FinisherParts
 from fairlane.runtime.parts import REPORT_THREADS, WorkerParts
 from fairlane.runtime.reporter import AttemptChannel, Desk
 from fairlane.runtime.reports import Interruption
-from fairlane.runtime.service import first_of, wait_until
+from fairlane.runtime.service import wait_until
 from fairlane.store.statements.claim import Claimed
 from fairlane.store.statements.finish import Finish, Finished
 from fairlane.store.statements.workers import WorkerCard
@@ -203,7 +203,8 @@ class Crew:
     async def finish_all(self, grace: float) -> None:
         """Let attempts end within `grace` seconds, stop the rest, and write all ends.
 
-        An outage of the database does not keep the worker for ever: what it can't write, others will rescue.
+        An outage of the database does not keep the worker for ever: what it can't write, others will rescue. As long as
+        some of it is written it goes on.
         """
         if self._attempts:
             self._parts.emit(WorkerStopping(self._card.name, self.running, grace))
@@ -215,7 +216,15 @@ class Crew:
         for attempt in tuple(self._attempts.values()):
             attempt.stop(Interruption.SHUTDOWN)
         await wait_until(self._nothing_runs, self._bench.stop_grace + _LAST_WRITES)
-        await first_of(self._finisher.join(), _LAST_WRITES)
+        await self._finisher.join(_LAST_WRITES)
+
+    async def write_left(self) -> None:
+        """Once more, when nothing runs any more: the ends that could not be written.
+
+        Raises:
+            StorageUnavailable: the database does not answer.
+        """
+        await self._finisher.write_left()
 
     def _on_end(self, ready: Ready, attempt: Attempt, outcome: Outcome) -> None:
         if attempt.channel.is_clear:

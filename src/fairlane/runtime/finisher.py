@@ -28,7 +28,7 @@ from fairlane.domain.outcomes import ErrorReport, Failed, Released, Snoozed
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.sealing import Ring
 from fairlane.runtime.facts import KEY_NOT_HERE
-from fairlane.runtime.service import SOON, Outage, in_thread
+from fairlane.runtime.service import SOON, Outage, in_thread, wait_until
 from fairlane.runtime.verdict import DEFERRED
 from fairlane.store.driver_errors import is_lock_timeout, is_of_values
 from fairlane.store.statements.finish import Finish, Finished, finish
@@ -97,16 +97,14 @@ class Finisher:
         self._held: deque[Finish] = deque()  # to be tried alone
         self._wake = asyncio.Event()
         self._random = Random()  # noqa: S311 - jitter, no secret
-        self._unwritten = 0
+        self._unwritten: dict[UUID, Finish] = {}  # by lease
         self._failed: set[UUID] = set()  # leases whose end could not be written by a mistake
-        self._empty = asyncio.Event()
-        self._empty.set()
+        self._written = asyncio.Event()  # something was
         self._outage = Outage("finisher", parts.emit, SOON)
 
     def add(self, item: Finish) -> None:
         """Have it written."""
-        self._unwritten += 1
-        self._empty.clear()
+        self._unwritten[item.lease_token] = item
         self._put(item)
 
     async def run(self) -> None:
@@ -131,9 +129,29 @@ class Finisher:
             self._others.add(item)
         self._wake.set()
 
-    async def join(self) -> None:
-        """Wait until all that was added is written."""
-        await self._empty.wait()
+    async def join(self, patience: float | None = None) -> None:
+        """Wait until all that was added is written, or nothing was for `patience` seconds."""
+        while self._unwritten and await wait_until(self._written, patience):
+            self._written.clear()
+
+    async def write_left(self) -> None:
+        """Write what `run` had not written when it was cancelled, but what can't be written now.
+
+        Raises:
+            StorageUnavailable: the database does not answer.
+        """
+        parts: list[Sequence[Finish]] = [list(self._unwritten.values())]
+        waits = 0
+        while parts and waits < _MOST_WAITS:
+            if not (part := parts.pop()):
+                continue
+            try:
+                self._tell(await in_thread(self._parts.threads, partial(self._finish, part)))
+            except Exception as error:
+                if isinstance(error, StorageUnavailable) and not _is_held_up(error):
+                    raise
+                waits += 1
+                parts += _halves(part) if len(part) > 1 else []
 
     async def _write(self, batch: Sequence[Finish]) -> None:
         parts, waits = [batch], 0
@@ -203,9 +221,8 @@ class Finisher:
                 self._parts.on_finished(one)
             except Exception as error:  # noqa: BLE001 - it is written, and those behind it have to be, too
                 self._parts.emit(ServiceFailed("finisher", error))
-            self._unwritten -= 1
-        if self._unwritten == 0:
-            self._empty.set()
+            del self._unwritten[one.finish.lease_token]
+            self._written.set()
 
     def _later(self, item: Finish, seconds: float) -> None:
         asyncio.get_running_loop().call_later(seconds, self._put, item)

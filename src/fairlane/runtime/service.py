@@ -93,13 +93,13 @@ async def in_thread(threads: Executor, work: Callable[[], T]) -> T:
     return await asyncio.get_running_loop().run_in_executor(threads, work)
 
 
-async def wait_until(event: asyncio.Event, seconds: float) -> bool:
-    """Wait for the event, but no longer than `seconds`; whether it is set."""
+async def wait_until(event: asyncio.Event, seconds: float | None) -> bool:
+    """Wait for the event, but no longer than `seconds` (None: however long); whether it is set."""
     return await first_of(event.wait(), seconds)
 
 
-async def first_of(waiting: Awaitable[object], seconds: float) -> bool:
-    """Whether `waiting` was done within `seconds`."""
+async def first_of(waiting: Awaitable[object], seconds: float | None) -> bool:
+    """Whether `waiting` was done within `seconds`; None: however long it takes."""
     try:
         async with asyncio.timeout(seconds):
             await waiting

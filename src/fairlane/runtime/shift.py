@@ -298,6 +298,8 @@ class Shift:
 
     async def _has_signed_off(self) -> bool:
         try:
+            # It may be back only now; else what handlers have done would be given back, and done again.
+            await self._crew.write_left()
             await in_thread(self._threads, self._sign_off)
         except FairlaneError:
             return False
