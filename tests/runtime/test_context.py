@@ -1,17 +1,19 @@
 """What a handler gets: its job, its reports, its stop."""
 
 import asyncio
+import gc
 import io
 import math
 import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from fairlane.domain.errors import PermanentError
+from fairlane.domain.errors import PermanentError, StorageUnavailable
 from fairlane.domain.statuses import JobStatus
 from fairlane.runtime import track
 from fairlane.runtime.context import Interrupt, Interrupted, JobContext
@@ -245,3 +247,27 @@ async def test_an_async_handler_is_not_interrupted_by_its_calls(channel: Recordi
     await ctx.progress(1)
     await ctx.sleep(0)
     assert ctx.is_canceled()
+
+
+async def test_a_handler_that_was_cancelled_while_it_waited_leaves_no_error_that_nobody_looked_at(
+    channel: RecordingChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """asyncio would write a traceback into the worker's log, of an attempt that is over."""
+    told, sent = list[dict[str, Any]](), [Future[Any]()]
+    monkeypatch.setattr(channel, "send", lambda _: sent[0])
+    asyncio.get_running_loop().set_exception_handler(lambda _, problem: told.append(problem))
+    ctx = make(channel, blocking=False)
+
+    async def handler() -> None:
+        await ctx.artifact("a.txt", b"data")
+
+    running = asyncio.create_task(handler())
+    await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.wait({running})
+    sent.pop().set_exception(StorageUnavailable("The database did not answer."))
+    del running
+    await asyncio.sleep(0)  # until the loop has heard of it
+    await asyncio.sleep(0)
+    gc.collect()
+    assert told == []

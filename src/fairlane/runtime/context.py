@@ -264,8 +264,11 @@ class JobContext:
 
     async def _durable(self, future: "Future[Any]") -> None:
         self._unsettled.discard(future)
-        # Shielded: the worker still resolves the future when the handler that waits for it is cancelled.
-        await asyncio.shield(asyncio.wrap_future(future))
+        # Shielded: the worker still resolves the future when the handler that waits for it is cancelled. Then nobody
+        # asks how that went, and asyncio would tell of it as of an error that was overlooked.
+        kept = asyncio.wrap_future(future)
+        kept.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.shield(kept)
 
 
 async def _turn() -> None:
