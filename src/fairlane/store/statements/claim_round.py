@@ -25,8 +25,13 @@ _HOLD: Final = (
     .with_for_update(read=True, key_share=True)
 )
 # And, for the rest of the transaction: where statistics are missing or old, the planner expects a single row, takes any
-# index and would read all of a lane to sort it.
-_HOLD_ON_POSTGRES: Final = _HOLD.add_columns(func.set_config("enable_sort", "off", True))
+# index and would read all of a lane to sort it. A claim locks rows that others have claimed while it looked, too, and
+# keeps them to its end: a worker that is frozen in the middle must not hold up their ends for long.
+_LONGEST_PAUSE: Final = 2  # seconds between two of its statements, which are milliseconds apart
+_HOLD_ON_POSTGRES: Final = _HOLD.add_columns(
+    func.set_config("enable_sort", "off", True),
+    func.set_config("idle_in_transaction_session_timeout", str(_LONGEST_PAUSE * 1000), True),
+)
 # The workers that claim the same.
 _FLEET: Final = select(workers.c.id, workers.c.slots, workers.c.boot_id, workers.c.lease_expires).where(
     workers.c.queues == bindparam("queues"), workers.c.job_types == bindparam("job_types"), ~workers.c.stopping
