@@ -30,12 +30,12 @@ Beside storms, connections are lost one by one. That no job is lost then and non
 `tests/faults`, which are among the tests of `make test`, with two loads whose books are checked as well. Under one of
 them statements and commits lose their connection by chance, one in fifty. Under the other each kind that a service or a
 verb of this load sends does, alone, once before it took effect and once after it: in CI all that are sent again when it
-is played once more, as nearly all are; in `make test` one of each service and verb, which is the answer of a commit
-that wrote where there is one. What is only sent to mend such a loss is not lost there as well. Jobs of these loads are
-also rescued, canceled, timed out, submitted twice, made by a schedule and retried by a bulk action. `make test-faults`
-is another thing: it runs the ordinary tests once more while one statement or commit in fifty loses its connection, and
-shows that workers still do what those tests ask; not what these are spared, which `tests/faults/spared.py` lists, with
-the reasons.
+is played once more, which of each service and verb has to be more than half; in `make test` one of each service and
+verb, which is the answer of a commit that wrote where there is one. What is only sent to mend such a loss is not lost
+there as well. Jobs of these loads are also rescued, canceled, timed out, submitted twice, made by a schedule and
+retried by a bulk action. `make test-faults` is another thing: it runs the ordinary tests once more while one statement
+or commit in fifty loses its connection, and shows that workers still do what those tests ask; not what these are
+spared, which `tests/faults/spared.py` lists, with the reasons.
 
 What is submitted is a mix: async handlers, threads and processes of five organizations; families of jobs, duplicates,
 retries, timeouts, cancels, limits, dead letters; and each organization has a schedule with a tick each second, of which
