@@ -150,6 +150,8 @@ class Finisher:
             except Exception as error:
                 if isinstance(error, StorageUnavailable) and not _is_held_up(error):
                     raise
+                if len(part) == 1 and not _is_held_up(error):
+                    self._parts.emit(ServiceFailed("finisher", error))
                 waits += 1
                 parts += _halves(part) if len(part) > 1 else []
 
