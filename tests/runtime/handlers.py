@@ -104,6 +104,13 @@ def sleep_deaf(ctx: JobContext) -> None:
         ctx.log(f"canceled: {ctx.is_canceled()}")
 
 
+def sleep_twice(ctx: JobContext) -> None:
+    """Blocks twice in one call of C: a signal that ends the first is as one that comes just before a system call."""
+    libc = ctypes.CDLL(None)
+    ctx.log("begun")
+    libc.bsearch(int(LONG), None, 3, 1, libc.sleep)  # two steps, and "compares" with the key by sleeping for it
+
+
 def wait_for_stop(ctx: JobContext) -> str:
     with suppress(BaseException):
         ctx.log("begun")

@@ -126,7 +126,7 @@ class Begun:
 async def end_of(begun: Begun) -> Any:
     """What a handler returned; raises what it raised."""
     async with asyncio.timeout(PATIENCE):
-        return await begun.finished
+        return await asyncio.shield(begun.finished)  # else its end could not be told any more
 
 
 class Watched:

@@ -165,6 +165,16 @@ async def test_it_has_started_when_the_child_begins_the_handler(
         await end_of(execution)
 
 
+async def test_an_interrupt_stops_what_its_first_signal_came_too_early_for(
+    executor: ProcessExecutor, channel: RecordingChannel
+) -> None:
+    execution = begin(executor, handlers.sleep_twice, channel)
+    await channel.said("begun")
+    execution.interrupt(Interruption.CANCEL)
+    with pytest.raises(Interrupted):
+        await end_of(execution)
+
+
 async def test_an_interrupt_before_the_child_is_up_stops_too(executor: ProcessExecutor) -> None:
     execution = begin(executor, handlers.sleep)
     execution.interrupt(Interruption.SHUTDOWN)

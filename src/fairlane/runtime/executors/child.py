@@ -1,8 +1,9 @@
 """The child process: `python -m fairlane.runtime.executors.child <connection> <lifeline>`, started by `child_process`.
 
-The main thread runs handlers, because only there can a signal raise an exception. A second thread listens to the
-worker; when the worker is gone, it kills this process and all that the handler started. On Linux the kernel does so,
-as soon as the worker's end of the lifeline is closed: no thread runs while an extension keeps the interpreter's lock.
+The main thread runs handlers, because only there can a signal raise an exception; a second thread repeats one that came
+too early. A third listens to the worker; when the worker is gone, it kills this process and all that the handler
+started. On Linux the kernel does so, as soon as the worker's end of the lifeline is closed: no thread runs while an
+extension keeps the interpreter's lock.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -43,6 +45,7 @@ _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _LIMITS: Final = tuple(value for name, value in vars(resource).items() if name.startswith("RLIMIT_"))
 _ALONE: Final = "the worker is gone"
+_AGAIN: Final = 0.1  # seconds from one signal to the next, for a handler that has not felt it
 
 
 class Run:
@@ -113,7 +116,9 @@ class Child:
         self._connection = connection
         self._lines = connection.makefile("rb")
         self._worker = os.getppid()
+        self._main = threading.get_ident()
         self._runs: SimpleQueue[Run] = SimpleQueue()
+        self._stopped: SimpleQueue[Run] = SimpleQueue()  # told to stop, once each
         self._run: Run | None = None
         self._sending = threading.Lock()
         self._shielded = False
@@ -127,6 +132,7 @@ class Child:
         self._greet()
         os.register_at_fork(after_in_child=self._on_fork)
         threading.Thread(target=self._listen, name="fairlane-worker-listener", daemon=True).start()
+        threading.Thread(target=self._insist, name="fairlane-interrupt", daemon=True).start()
         self._tell({"ready": True})
         while True:
             # For each run anew: the handler before may have ignored it.
@@ -234,6 +240,7 @@ class Child:
                 # The reason first: the handler that the signal interrupts shall find it.
                 if self._run is not None and self._run.stop(Interruption(reason)):
                     os.killpg(0, signal.SIGTERM)
+                    self._stopped.put(self._run)
             case {"done": number, "value": value}:
                 self._answers.pop(number).set_result(value)
             case {"failed": number, "error": packed}:
@@ -241,6 +248,20 @@ class Child:
             case {"paced": number}:
                 if self._run is not None and self._run.number == number:
                     self._run.channel.go_on()
+
+    def _insist(self) -> NoReturn:
+        """Signal the main thread again, until a handler that was told to stop has felt it.
+
+        A signal just before a system call does not end the call: only after it does Python look for signals. And often
+        the main thread is right there: the listener gets the interpreter when a handler begins to wait.
+        """
+        while True:
+            run = self._stopped.get()
+            time.sleep(_AGAIN)
+            while run.armed and not run.interrupt.was_thrown:
+                if signal.getsignal(signal.SIGTERM) == self._on_terminate:  # what a handler put there hears it once
+                    signal.pthread_kill(self._main, signal.SIGTERM)
+                time.sleep(_AGAIN)
 
     def _on_fork(self) -> None:
         """What a handler forks must not keep the worker waiting for the end of the line, nor take our signals."""
