@@ -1,6 +1,7 @@
 """A worker's slots: who takes one, and when it is free again."""
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -8,11 +9,14 @@ from typing import Any
 import pytest
 
 from fairlane import JobContext, JobStatus, StorageUnavailable
+from fairlane.domain.events import JobEnded, JobStarted, WorkerStopped
 from fairlane.runtime.breakers import Tally
 from fairlane.runtime.crew import Crew
 from fairlane.runtime.reporter import AttemptChannel
+from fairlane.runtime.service import wait_until
+from fairlane.store.statements import attempts
 from tests.patience import PATIENCE
-from tests.runtime.worker_kit import Engine, engine
+from tests.runtime.worker_kit import Engine, engine, running
 from tests.runtime.worker_store import member, nothing
 
 
@@ -87,6 +91,7 @@ async def test_an_attempt_whose_last_reports_can_t_be_written_is_given_back_unfi
         async with asyncio.timeout(PATIENCE):
             await closing.wait()
             await crew.stop()
+            assert not await crew.write_left()
     assert worker.claims.leave() == 1
     assert fl.look(job).status == JobStatus.QUEUED
     assert "its worker left before its end was written" in fl.reasons(job)
@@ -95,3 +100,38 @@ async def test_an_attempt_whose_last_reports_can_t_be_written_is_given_back_unfi
     assert fl.look(job).status == JobStatus.COMPLETED
     assert fl.look(job).progress == 100
     assert [line.message for line in fl.log_lines(job.id, organization="acme")] == ["the last line"]
+
+
+def test_a_worker_that_stops_waits_on_as_long_as_attempts_end(fl: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside a slow database one wait for the last lines of all would be over too soon."""
+    patience, waits, permits = fl.settings.stop_grace + 0.1, list[float](), threading.Semaphore(0)
+    add_line = attempts.add_line
+
+    def add_permitted(*args: Any, **named: Any) -> bool:
+        if not permits.acquire(blocking=False):
+            raise StorageUnavailable("The database did not answer.")
+        return add_line(*args, **named)
+
+    async def wait(event: asyncio.Event, seconds: float) -> bool:
+        if seconds != patience:
+            return await wait_until(event, seconds)
+        waits.append(seconds)
+        permits.release()
+        await asyncio.to_thread(fl.events.wait, JobEnded, times=len(waits))
+        return event.is_set()
+
+    @fl.job_type("tell", dedup_window=0)
+    async def tell(ctx: JobContext) -> None:
+        ctx.log("the last line")
+
+    jobs = [fl.give("tell") for _ in range(3)]
+    monkeypatch.setattr("fairlane.runtime.crew._LAST_WRITES", 0.1)
+    monkeypatch.setattr("fairlane.runtime.reporter._RETRY_WAIT", 0.01)
+    monkeypatch.setattr("fairlane.runtime.crew.wait_until", wait)
+    monkeypatch.setattr(attempts, "add_line", add_permitted)
+    with running(fl.worker()) as worker:
+        fl.events.wait(JobStarted, times=3)
+        worker.stop(at_once=True)
+        fl.events.wait(WorkerStopped, released=0)
+    assert len(waits) == 3
+    assert {fl.look(job).status for job in jobs} == {JobStatus.COMPLETED}

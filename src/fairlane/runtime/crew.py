@@ -26,7 +26,7 @@ from fairlane.runtime.finisher import Finisher, FinisherParts
 from fairlane.runtime.parts import REPORT_THREADS, WorkerParts
 from fairlane.runtime.reporter import AttemptChannel, Desk
 from fairlane.runtime.reports import Interruption
-from fairlane.runtime.service import wait_until
+from fairlane.runtime.service import in_thread, wait_until
 from fairlane.store.statements.claim import Claimed
 from fairlane.store.statements.finish import Finish, Finished
 from fairlane.store.statements.workers import WorkerCard
@@ -70,7 +70,9 @@ class Crew:
         self._attempts: dict[UUID, Attempt] = {}
         self._deadlines = Deadlines(self._attempts.values())
         self._unwritten: dict[UUID, float] = {}  # leases whose end is being written, and how long the attempt took
+        self._threads = threads
         self._closing: set[asyncio.Task[None]] = set()  # of attempts that have ended and whose reports are not written
+        self._unclosed: list[tuple[Ready, Attempt, Outcome]] = []  # those of which that was given up
         self._nothing_runs = asyncio.Event()
         self._nothing_runs.set()
         self._grace_over = asyncio.Event()
@@ -204,7 +206,7 @@ class Crew:
         """Let attempts end within `grace` seconds, stop the rest, and write all ends.
 
         An outage of the database does not keep the worker for ever: what it can't write, others will rescue. As long as
-        some of it is written it goes on.
+        some of them end, or are written, it goes on.
         """
         if self._attempts:
             self._parts.emit(WorkerStopping(self._card.name, self.running, grace))
@@ -215,16 +217,25 @@ class Crew:
             ended.cancel()
         for attempt in tuple(self._attempts.values()):
             attempt.stop(Interruption.SHUTDOWN)
-        await wait_until(self._nothing_runs, self._bench.stop_grace + _LAST_WRITES)
+        before = math.inf
+        while 0 < self.running < before:
+            before = self.running
+            await wait_until(self._nothing_runs, self._bench.stop_grace + _LAST_WRITES)
         await self._finisher.join(_LAST_WRITES)
 
-    async def write_left(self) -> None:
-        """Once more, when nothing runs any more: the ends that could not be written.
+    async def write_left(self) -> bool:
+        """Once more, when nothing runs any more: the ends that could not be written; False if some can't be now.
 
         Raises:
             StorageUnavailable: the database does not answer.
         """
-        await self._finisher.write_left()
+        while self._unclosed:
+            ready, attempt, outcome = self._unclosed[-1]
+            if not await in_thread(self._threads, attempt.channel.write_last):
+                return False
+            self._unclosed.pop()
+            self._end(ready, attempt, outcome)
+        return await self._finisher.write_left()
 
     def _on_end(self, ready: Ready, attempt: Attempt, outcome: Outcome) -> None:
         if attempt.channel.is_clear:
@@ -239,8 +250,9 @@ class Crew:
         try:
             await attempt.channel.close()
         except asyncio.CancelledError:
-            # The database was away for too long. The worker gives the job back as it leaves, or others rescue it.
+            # The database was away for too long. It is tried again as the worker leaves; else others rescue the job.
             self._forget(ready)
+            self._unclosed.append((ready, attempt, outcome))
             raise
         except Exception as error:  # noqa: BLE001 - a mistake of ours must not leave the job running for ever
             self._parts.emit(ServiceFailed("attempt", error))
@@ -248,7 +260,7 @@ class Crew:
         self._end(ready, attempt, outcome)
 
     def _forget(self, ready: Ready) -> None:
-        del self._attempts[ready.claimed.lease_token]
+        self._attempts.pop(ready.claimed.lease_token, None)
         self.changed.set()
         if not self._attempts:
             self._nothing_runs.set()

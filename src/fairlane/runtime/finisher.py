@@ -134,26 +134,29 @@ class Finisher:
         while self._unwritten and await wait_until(self._written, patience):
             self._written.clear()
 
-    async def write_left(self) -> None:
-        """Write what `run` had not written when it was cancelled, but what can't be written now.
+    async def write_left(self) -> bool:
+        """Write what `run` had not written when it was cancelled; False if something can't be written now.
 
         Raises:
             StorageUnavailable: the database does not answer.
         """
-        parts: list[Sequence[Finish]] = [list(self._unwritten.values())]
+        parts: list[Sequence[Finish]] = [list(self._unwritten.values())] if self._unwritten else []
         waits = 0
-        while parts and waits < _MOST_WAITS:
-            if not (part := parts.pop()):
-                continue
+        while parts:
+            part = parts.pop()
             try:
                 self._tell(await in_thread(self._parts.threads, partial(self._finish, part)))
             except Exception as error:
-                if isinstance(error, StorageUnavailable) and not _is_held_up(error):
+                if _is_held_up(error):
+                    waits += 1
+                    parts += _halves(part) if len(part) > 1 and waits < _MOST_WAITS else []
+                elif isinstance(error, StorageUnavailable):
                     raise
-                if len(part) == 1 and not _is_held_up(error):
+                elif len(part) > 1 or is_of_values(error):
+                    parts += self._smaller(part, error)
+                else:  # nothing may be wrong with it, and there is no time to find out: it is given back
                     self._parts.emit(ServiceFailed("finisher", error))
-                waits += 1
-                parts += _halves(part) if len(part) > 1 else []
+        return not self._unwritten
 
     async def _write(self, batch: Sequence[Finish]) -> None:
         parts, waits = [batch], 0

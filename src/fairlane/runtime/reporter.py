@@ -128,9 +128,13 @@ class AttemptChannel:
     async def close(self) -> None:
         """Take nothing more, and write what is left, however long the database is away."""
         self.shut()
-        write = partial(self._write_waiting, last=True)
-        while not await in_thread(self._desk.threads, write):  # noqa: ASYNC110 - no event says that a database is back
+        threads = self._desk.threads
+        while not await in_thread(threads, self.write_last):  # noqa: ASYNC110 - no event says that a database is back
             await asyncio.sleep(_RETRY_WAIT)
+
+    def write_last(self) -> bool:
+        """Write what is left, in a thread; False if the database is away."""
+        return self._write_waiting(last=True)
 
     def _schedule(self) -> None:
         """Under the lock: have a thread write what is due, or look again when it is."""

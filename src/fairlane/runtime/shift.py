@@ -288,18 +288,19 @@ class Shift:
 
     async def _leave(self) -> None:
         """Sign off; a connection that broke just then is no reason to keep the jobs for a lease that nobody extends."""
-        wait, until = 0.0, self._loop.time() + _LEAVING
-        while not await self._has_signed_off():
+        wait, until, is_last = 0.0, self._loop.time() + _LEAVING, False
+        while not (await self._has_signed_off(is_last=is_last) or is_last):
             wait = next_wait(wait)
-            if self._loop.time() + wait > until:
-                break  # its lease runs out, and others do it
             await asyncio.sleep(wait)
+            is_last = self._loop.time() + next_wait(wait) > until  # if that fails, others do it when its lease runs out
         self._emit(WorkerStopped(self._card.name, self._crew.released))
 
-    async def _has_signed_off(self) -> bool:
+    async def _has_signed_off(self, *, is_last: bool) -> bool:
         try:
-            # It may be back only now; else what handlers have done would be given back, and done again.
-            await self._crew.write_left()
+            # What handlers have done and nobody wrote is given back, and done again: the database may be back only now,
+            # or somebody hold a row for a moment.
+            if not await self._crew.write_left() and not is_last:
+                return False
             await in_thread(self._threads, self._sign_off)
         except FairlaneError:
             return False
