@@ -5,11 +5,12 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from contextlib import suppress
 from enum import StrEnum
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -22,6 +23,8 @@ from fairlane.domain.events import Event, WorkerStuck
 from fairlane.runtime.supervisor import Supervisor, stop_with_supervisor
 from fairlane.runtime.worker import EXIT_REPLACE, Worker
 from fairlane.store import schema
+
+_CLOSING: Final = 1.0  # seconds
 
 
 class LogLevel(StrEnum):
@@ -115,8 +118,10 @@ def _end_in_order_at_sigterm(worker: Worker) -> None:
 def _end_where_stuck(display: WorkerDisplay | None, event: Event) -> None:
     """End a process whose event loop never turns again: nothing of it can end in order, at a signal neither."""
     if isinstance(event, WorkerStuck):
-        if display is not None:
-            display.close()
+        if display is not None:  # which may hang itself, on a terminal that shows nothing more
+            closing = threading.Thread(target=display.close, daemon=True)
+            closing.start()
+            closing.join(_CLOSING)
         os._exit(EXIT_REPLACE)
 
 

@@ -21,9 +21,11 @@ class LoopWatch:
     """A thread that watches whether the loop still turns.
 
     Args:
-        on_blocked: called once per block, from the thread, with its seconds so far, the place in the code, and the name
-            of the task that runs there; None if it is no task.
-        on_stuck: called with the seconds, again and again, while a block lasts longer than `stuck_after`.
+        on_blocked: called once per block, from a thread of its own, with its seconds so far, the place in the code, and
+            the name of the task that runs there; None if it is no task.
+        on_stuck: called from the thread with the seconds, again and again, while a block lasts longer than
+            `stuck_after`; not at the first look that finds it so, since what held up the loop may have held up the
+            watch, too, and the loop turn next.
     """
 
     def __init__(
@@ -60,7 +62,7 @@ class LoopWatch:
             loop.call_later(_TICK, self._turn, loop)
 
     def _watch(self) -> None:
-        said: float | None = None
+        said = suspected = None
         resumed = asked = time.monotonic()
         used = time.process_time()
         while not self._stop.wait(_TICK):
@@ -71,9 +73,13 @@ class LoopWatch:
             blocked = now - max(turn, resumed)
             if blocked > _BLOCKED_AFTER and said != turn:
                 said = turn
-                self._on_blocked(blocked, self._where(), self._task())
+                # By itself: if it is a log line that blocks the loop, the next one waits behind it.
+                told = (blocked, self._where(), self._task())
+                threading.Thread(target=self._on_blocked, args=told, daemon=True).start()
             if blocked > self._stuck_after:
-                self._on_stuck(blocked)
+                if suspected == turn:
+                    self._on_stuck(blocked)
+                suspected = turn
             asked, used = time.monotonic(), time.process_time()
 
     def _task(self) -> str | None:
