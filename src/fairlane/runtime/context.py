@@ -264,11 +264,12 @@ class JobContext:
 
     async def _durable(self, future: "Future[Any]") -> None:
         self._unsettled.discard(future)
-        # Shielded: the worker still resolves the future when the handler that waits for it is cancelled. Then nobody
-        # asks how that went, and asyncio would tell of it as of an error that was overlooked.
+        # The worker still resolves the future when the handler that waits for it is cancelled: it must not be cancelled
+        # with it. Then nobody asks how that went, and asyncio would tell of it as of an error that was overlooked.
         kept = asyncio.wrap_future(future)
         kept.add_done_callback(lambda done: done.cancelled() or done.exception())
-        await asyncio.shield(kept)
+        await asyncio.wait({kept})
+        kept.result()
 
 
 async def _turn() -> None:
