@@ -66,7 +66,7 @@ class Faults:
             (
                 one
                 for one in self._those_of(loss.worker)
-                if self._explains(one, loss) and one.began <= due and at <= one.ended + PROMPT
+                if self._explains(one, loss) and one.began <= due and at <= self._told_of(one)
             ),
             None,
         )
@@ -111,6 +111,14 @@ class Faults:
             if each.began <= heard and each.ended >= one.ended:
                 heard = max(heard, each.ended + _NEXT_TRY + self._beat)
         return heard
+
+    def _told_of(self, one: Injection) -> float:
+        """By when a worker that is back has been told of what it lost; not before, if it is stopped once more."""
+        told = one.ended + PROMPT
+        for each in self._of[one.worker]:
+            if each.kind is Fault.STOP and one.ended <= each.began <= told:
+                told = max(told, each.ended + PROMPT)
+        return told
 
     def _due(self, at: float, worker: str) -> float:
         """By when the end of what took effect then is written, if nothing happens to its worker."""

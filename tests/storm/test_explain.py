@@ -202,3 +202,11 @@ class TestEffects:
         stop = Injection(Fault.STOP, "one", 10.5, 59.0)
         assert faults(stop).of_effect(59.0 + PROMPT, self.LOSS) is stop
         assert faults(stop).of_effect(59.1 + PROMPT, self.LOSS) is None
+
+    def test_but_not_before_it_is_let_go_on_if_it_is_stopped_once_more_just_then(self) -> None:
+        """A storm that had stopped a worker twice, a millisecond apart, counted what it did then as zombies' work."""
+        stop, again = Injection(Fault.STOP, "one", 10.5, 59.0), Injection(Fault.STOP, "one", 59.001, 69.0)
+        assert faults(stop, again).of_effect(69.0 + PROMPT, self.LOSS) is stop
+        assert faults(stop, again).of_effect(69.1 + PROMPT, self.LOSS) is None
+        for other in (Injection(Fault.STOP, "two", 59.001, 69.0), Injection(Fault.STOP, "one", 59.1 + PROMPT, 69.0)):
+            assert faults(stop, other).of_effect(69.0, self.LOSS) is None
