@@ -55,13 +55,13 @@ returns. Afterwards the ledger is compared with what was submitted and with what
   ended; and nothing explains a second job of a tick. The same holds for any effect of a job that was canceled or became
   a dead letter.
 - *Zombie*: an effect after its attempt's lease was lost, unless the worker was stopped or cut off until three seconds
-  before; or something that stands in the database in the end, or that a later attempt was given, though an attempt
-  wrote it that had no right to. A result, a checkpoint, a line, a progress or a file says of which attempt it is, and
-  that has to be the one under which the engine keeps it, with a time from before its end, or a second after it, as the
-  end reads the clock before it waits for its row. A result is of the job's last attempt, by the engine's own count, and
-  of none that was lost. And the log of each job leads by legal steps to the row that it has: an end that was
-  overwritten again is a step too many. Nothing explains those. A line, a progress or a file under a lost lease that the
-  attempt with the lease overwrote would not be seen.
+  before (stops that are as close to each other count as one); or something that stands in the database in the end, or
+  that a later attempt was given, though an attempt wrote it that had no right to. A result, a checkpoint, a line, a
+  progress or a file says of which attempt it is, and that has to be the one under which the engine keeps it, with a
+  time from before its end, or a second after it, as the end reads the clock before it waits for its row. A result is of
+  the job's last attempt, by the engine's own count, and of none that was lost. And the log of each job leads by legal
+  steps to the row that it has: an end that was overwritten again is a step too many. Nothing explains those. A line, a
+  progress or a file under a lost lease that the attempt with the lease overwrote would not be seen.
 - *Taken from a living worker*: a job that a rescuer took, whether or not it then took effect twice, from a worker that
   was not killed, stopped or cut off while it had the job and before it was taken, or so shortly before that its lease
   can not have run out, or that had been back for long enough to be heard of. One that ends at SIGTERM gives its jobs
