@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -72,7 +73,7 @@ class Crew:
         self._unwritten: dict[UUID, float] = {}  # leases whose end is being written, and how long the attempt took
         self._threads = threads
         self._closing: set[asyncio.Task[None]] = set()  # of attempts that have ended and whose reports are not written
-        self._unclosed: list[tuple[Ready, Attempt, Outcome]] = []  # those of which that was given up
+        self._unclosed: deque[tuple[Ready, Attempt, Outcome]] = deque()  # those of which that was given up
         self._nothing_runs = asyncio.Event()
         self._nothing_runs.set()
         self._grace_over = asyncio.Event()
@@ -230,12 +231,12 @@ class Crew:
             StorageUnavailable: the database does not answer.
         """
         while self._unclosed:
-            ready, attempt, outcome = self._unclosed[-1]
+            ready, attempt, outcome = self._unclosed.popleft()
             if not await in_thread(self._threads, attempt.channel.write_last):
-                return False
-            self._unclosed.pop()
+                self._unclosed.append((ready, attempt, outcome))  # another one is the first, the next time
+                break
             self._end(ready, attempt, outcome)
-        return await self._finisher.write_left()
+        return await self._finisher.write_left() and not self._unclosed
 
     def _on_end(self, ready: Ready, attempt: Attempt, outcome: Outcome) -> None:
         if attempt.channel.is_clear:
