@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 
 from fairlane import FairlaneError, JobContext
-from fairlane.domain.events import HandlerAbandoned, JobEnded, JobStarted, LoopBlocked
+from fairlane.domain.events import HandlerAbandoned, JobEnded, JobStarted, LoopBlocked, WorkerUnfit
 from fairlane.runtime.context import Interrupted
 from tests.acceptance.apps import handlers
 from tests.runtime.worker_kit import Engine, Gate, engine, running, until
@@ -174,6 +174,7 @@ def test_a_worker_with_too_many_handlers_left_behind_is_to_be_replaced(database_
         worker.run()
         gate.open()
         assert worker.must_be_replaced
+        assert [one.reason for one in fl.events.of(WorkerUnfit)] == ["handlers that did not stop and go on: 1"]
         assert fl.look(job).status == "dead_letter"
 
 
@@ -233,7 +234,9 @@ def test_a_blocked_loop_is_told_with_type_and_place_and_the_heartbeat_goes_on(da
         assert fl.look(job).attempt == 1
 
 
-def test_a_worker_whose_loop_was_blocked_for_a_lease_drains_and_is_to_be_replaced(database_url: str) -> None:
+def test_a_worker_whose_loop_was_blocked_for_a_lease_drains_and_is_to_be_replaced(
+    database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
     with engine(database_url, lease=1.0) as fl:
 
         @fl.job_type("rude")
@@ -248,6 +251,9 @@ def test_a_worker_whose_loop_was_blocked_for_a_lease_drains_and_is_to_be_replace
         assert fl.look(left).status == "queued"
         assert fl.events.of(JobStarted, job_id=left.id) == []
         assert fl.events.of(JobEnded, job_id=job.id)
+        (unfit,) = fl.events.of(WorkerUnfit)
+        assert "a handler blocked the event loop for " in unfit.reason
+        assert "exit code 75" in caplog.text
 
 
 def leases(fl: Engine) -> list[float]:

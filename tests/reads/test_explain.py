@@ -249,7 +249,7 @@ def test_r20_a_running_job_of_a_lost_worker_says_when_it_is_taken_back(world: Wo
 
     assert [reason.code for reason in explanation.reasons] == [ReasonCode.WORKER_LOST, ReasonCode.IS_RUNNING]
     assert "w1 was last heard of 20 s ago" in explanation.summary
-    assert "takes the job back within 15 s" in explanation.summary
+    assert "takes the job back as soon as it has been alive for a lease itself (15 s)" in explanation.summary
 
 
 def test_r20_a_running_job_of_the_last_worker_that_was_lost_asks_for_another(world: World, reads: Reads) -> None:

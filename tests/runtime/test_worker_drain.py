@@ -9,6 +9,7 @@ import pytest
 
 from fairlane import JobContext
 from fairlane.domain.errors import WorkerNotFound
+from fairlane.domain.events import WorkerUnfit
 from fairlane.domain.metrics import WorkerView
 from tests.runtime.worker_kit import Engine, engine, until
 from tests.runtime.worker_store import job_type, member
@@ -62,6 +63,7 @@ async def test_r17_a_drained_worker_finishes_what_it_runs_and_asks_to_be_replace
     await asyncio.to_thread(until, lambda: worker.must_be_replaced)
     go_on.set()
     await running
+    assert [one.reason for one in fl.events.of(WorkerUnfit)] == ["an operator has asked for it"]
     assert (await fl.aio.get(job.id, organization="acme")).status == "completed"
 
 

@@ -120,6 +120,14 @@ class LoopBlocked:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerUnfit:
+    """A worker drains, and its process is to be replaced: `reason` says why. `fairlane worker` exits with code 75."""
+
+    worker: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerStuck:
     """The event loop has not turned for `seconds`, longer than any handler on it may take: others get its jobs.
 
@@ -249,6 +257,7 @@ Event = (
     | LeaseLost
     | HandlerAbandoned
     | LoopBlocked
+    | WorkerUnfit
     | WorkerStuck
     | StorageLost
     | StorageBack

@@ -222,12 +222,12 @@ def _lost(holder: Holder) -> str:
     if holder.lease_left is None:
         return (
             f"Its worker {holder.name} ended when the machine restarted; "
-            "a live worker takes the job back within one lease of its own start."
+            "a worker takes the job back as soon as it has been alive for a lease itself."
         )
     lease = max(holder.silent + holder.lease_left, 0.0)
     return (
         f"Its worker {holder.name} was last heard of {holder.silent:.0f} s ago and its lease has run out; "
-        f"a live worker takes the job back within {lease:.0f} s of that."
+        f"a worker takes the job back as soon as it has been alive for a lease itself ({lease:.0f} s)."
     )
 
 

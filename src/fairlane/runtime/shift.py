@@ -19,6 +19,7 @@ from fairlane.domain.events import (
     WorkerStarted,
     WorkerStopped,
     WorkerStuck,
+    WorkerUnfit,
 )
 from fairlane.runtime.breakers import Breakers, Tally
 from fairlane.runtime.bulk_actions import BulkActions
@@ -63,6 +64,7 @@ class Shift:
         self._parts = parts
         self._card = card
         self._replace_me = replace_me
+        self._is_unfit = False
         self._emit = parts.emit
         self._grace = settings.grace
         self._loop = asyncio.get_running_loop()
@@ -72,10 +74,11 @@ class Shift:
         database.alarm = DeadLetterAlarm(database, settings.dead_letter_alert, parts.emit)
         tally = Tally()
         self._crew = Crew(parts, card, self._threads, tally, self._on_written)
-        self._crew.on_broken = replace_me
+        self._crew.on_broken = partial(self._drain_for, "a mistake keeps it from writing how jobs end")
         self._breakers = Breakers(database, card.id, tally, parts.emit)
         self._heartbeat = Heartbeat(database, card, settings.lease, parts.emit)
-        self._heartbeat.left_behind, self._heartbeat.on_drain = self._crew.left_behind, replace_me
+        self._heartbeat.left_behind = self._crew.left_behind
+        self._heartbeat.on_drain = partial(self._drain_for, "an operator has asked for it")
         self._is_stuck = False
         self._pause = 0.0  # seconds before the next claim round
         self._stage = Stage(database, settings.stage_interval, self._on_ready)
@@ -218,7 +221,7 @@ class Shift:
                 self._claims.doubt()
                 self._pause = _BROKEN_WAIT
             if self._crew.is_exhausted:
-                self._replace_me()
+                self._drain_for(f"handlers that did not stop and go on: {self._crew.left_behind()}")
             await self._until_next_round()
 
     def _next_pause(self, *, claimed: int) -> float:
@@ -317,8 +320,17 @@ class Shift:
         found = (task,) if task is not None and task in possible else possible
         self._emit(LoopBlocked(self._card.name, found, seconds, where))
 
-    def _on_stuck(self, seconds: float) -> None:
+    def _drain_for(self, reason: str) -> None:
+        """From any thread: end in order, to be replaced."""
+        if not self._is_unfit:
+            self._is_unfit = True
+            # Told once the loop turns again: if it is a log line that blocks it, the watch must not wait behind that.
+            with suppress(RuntimeError):  # a loop that is closed tells nothing more
+                self._loop.call_soon_threadsafe(self._emit, WorkerUnfit(self._card.name, reason))
         self._replace_me()
+
+    def _on_stuck(self, seconds: float) -> None:
+        self._drain_for(f"a handler blocked the event loop for {seconds:.0f} s, longer than a lease")
         if not self._is_stuck and seconds > self._parts.settings.lease + self._crew.longest_stay():
             # No handler may take that long and no timeout can end it: others shall have the jobs.
             self._is_stuck = True

@@ -77,6 +77,11 @@ def _of_worker(event: Event) -> tuple[int, str] | None:
                 f"Worker {event.worker}: {types} blocks the event loop since {event.seconds:.1f} s at {event.where}; "
                 "all async jobs here wait. Await instead, or make the handler a plain `def`."
             )
+        case e.WorkerUnfit():
+            return logging.WARNING, (
+                f"Worker {event.worker} drains and is to be replaced: {event.reason}. `fairlane worker` then ends with "
+                "exit code 75; have whoever watches over it start another one."
+            )
         case e.WorkerStuck():
             return logging.ERROR, (
                 f"Worker {event.worker}: the event loop is blocked since {event.seconds:.0f} s, longer than any "
