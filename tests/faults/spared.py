@@ -53,7 +53,7 @@ def lost_end(fault: Fault) -> bool:
 
 def lost_line(fault: Fault) -> bool:
     """Log lines may be there twice."""
-    return fault.place == "AttemptChannel._write_waiting" and fault.is_commit and fault.has_effect
+    return fault.place == "AttemptChannel.write_waiting" and fault.is_commit and fault.has_effect
 
 
 def lost_cleaning(fault: Fault) -> bool:
@@ -76,6 +76,11 @@ def lost_turn(fault: Fault) -> bool:
     return any(call.startswith(("Scheduler.", "BulkSteps.")) for call in fault.calls)
 
 
+def lost_lock(fault: Fault) -> bool:
+    """A row that a lost connection holds for a moment yet is left out by the next try, which a finisher makes again."""
+    return fault.place == "other"
+
+
 Reason = tuple[str, list[Spares]]
 
 _BY_ATTEMPT: Final[Reason] = ("they tell attempts by their numbers", [lost_claim])
@@ -84,6 +89,7 @@ _BY_EVENT: Final[Reason] = ("they wait for events", [lost_end])
 SPARED: Final[dict[str, list[Reason]]] = {
     "tests/*": [("their handlers don't try again", [told])],
     "tests/acceptance/*": [_BY_EVENT],
+    "tests/acceptance/test_engine_async.py::test_a_dead_letter_can_be_retried*": [_BY_ATTEMPT],
     "tests/acceptance/test_engine_async.py::test_two_workers_share_a_loop*": [_BY_ATTEMPT],
     "tests/acceptance/test_engine_cancel.py::test_a_running_async_handler_is_cancelled*": [_BY_ATTEMPT],
     "tests/acceptance/test_engine_cancel.py::test_a_retried_dead_letter_is_not_stopped*": [_BY_ATTEMPT],
@@ -105,6 +111,8 @@ SPARED: Final[dict[str, list[Reason]]] = {
     "tests/acceptance/test_engine_shutdown.py*": [_BY_ATTEMPT],
     "tests/acceptance/test_engine_start_checks.py*": [_BY_ATTEMPT],
     "tests/acceptance/test_engine_timeouts.py*": [_BY_ATTEMPT],
+    "tests/acceptance/test_serve_live.py*": [("they tell each step of a job", [lost_claim])],
+    "tests/control/test_bulk_meanwhile.py*": [("what they end they end once", [lost_lock])],
     "tests/runtime/*": [_BY_EVENT],
     "tests/runtime/test_context.py*": [_BY_ATTEMPT],
     "tests/runtime/test_worker_breakers.py*": [_BY_ATTEMPT],

@@ -21,7 +21,7 @@ from tests.store.emptied import empty
 
 # Services and verbs, as `calls` names them.
 PLACES: Final = (
-    "AttemptChannel._write_waiting",
+    "AttemptChannel.write_waiting",
     "Breakers.run_once",
     "Bulk.get",
     "Bulk.start",

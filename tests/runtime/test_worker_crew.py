@@ -1,12 +1,14 @@
 """A worker's slots: who takes one, and when it is free again."""
 
 import asyncio
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import pytest
+from sqlalchemy import Connection
 
 from fairlane import JobContext, JobStatus, StorageUnavailable
 from fairlane.domain.events import JobEnded, JobStarted, WorkerStopped
@@ -104,20 +106,19 @@ async def test_an_attempt_whose_last_reports_can_t_be_written_is_given_back_unfi
 
 def test_a_worker_that_stops_waits_on_as_long_as_attempts_end(fl: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside a slow database one wait for the last lines of all would be over too soon."""
-    patience, waits, permits = fl.settings.stop_grace + 0.1, list[float](), threading.Semaphore(0)
+    patience, permitted = fl.settings.stop_grace + 0.1, list[UUID]()
     add_line = attempts.add_line
 
-    def add_permitted(*args: Any, **named: Any) -> bool:
-        if not permits.acquire(blocking=False):
+    def add_permitted(connection: Connection, now: datetime, lease: attempts.Lease, **line: Any) -> bool:
+        if lease.job_id not in permitted:
             raise StorageUnavailable("The database did not answer.")
-        return add_line(*args, **named)
+        return add_line(connection, now, lease, **line)
 
     async def wait(event: asyncio.Event, seconds: float) -> bool:
         if seconds != patience:
             return await wait_until(event, seconds)
-        waits.append(seconds)
-        permits.release()
-        await asyncio.to_thread(fl.events.wait, JobEnded, times=len(waits))
+        permitted.append(jobs[len(permitted)].id)
+        await asyncio.to_thread(fl.events.wait, JobEnded, times=len(permitted))
         return event.is_set()
 
     @fl.job_type("tell", dedup_window=0)
@@ -133,5 +134,5 @@ def test_a_worker_that_stops_waits_on_as_long_as_attempts_end(fl: Engine, monkey
         fl.events.wait(JobStarted, times=3)
         worker.stop(at_once=True)
         fl.events.wait(WorkerStopped, released=0)
-    assert len(waits) == 3
+    assert len(permitted) == 3
     assert {fl.look(job).status for job in jobs} == {JobStatus.COMPLETED}

@@ -232,7 +232,7 @@ class Crew:
         """
         while self._unclosed:
             ready, attempt, outcome = self._unclosed.popleft()
-            if not await in_thread(self._threads, attempt.channel.write_last):
+            if not await in_thread(self._threads, partial(attempt.channel.write_waiting, last=True)):
                 self._unclosed.append((ready, attempt, outcome))  # another one is the first, the next time
                 break
             self._end(ready, attempt, outcome)

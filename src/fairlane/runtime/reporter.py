@@ -128,13 +128,9 @@ class AttemptChannel:
     async def close(self) -> None:
         """Take nothing more, and write what is left, however long the database is away."""
         self.shut()
-        threads = self._desk.threads
-        while not await in_thread(threads, self.write_last):  # noqa: ASYNC110 - no event says that a database is back
+        write = partial(self.write_waiting, last=True)
+        while not await in_thread(self._desk.threads, write):  # noqa: ASYNC110 - no event says that a database is back
             await asyncio.sleep(_RETRY_WAIT)
-
-    def write_last(self) -> bool:
-        """Write what is left, in a thread; False if the database is away."""
-        return self._write_waiting(last=True)
 
     def _schedule(self) -> None:
         """Under the lock: have a thread write what is due, or look again when it is."""
@@ -144,7 +140,7 @@ class AttemptChannel:
         wait = due - time.monotonic()
         if wait <= 0:
             self._is_scheduled = True
-            self._desk.threads.submit(self._write_waiting)
+            self._desk.threads.submit(self.write_waiting)
         elif not self._has_timer:
             self._has_timer = True
             self._loop.call_soon_threadsafe(self._loop.call_later, wait, self._on_time)
@@ -157,8 +153,8 @@ class AttemptChannel:
             self._has_timer = False
             self._schedule()
 
-    def _write_waiting(self, *, last: bool = False) -> bool:
-        """Write what is due, in a thread; False if the database is away."""
+    def write_waiting(self, *, last: bool = False) -> bool:
+        """Write what is due, or all if it is the last, in a thread; False if the database is away."""
         with self._writer:
             with self._lock:
                 batch, self._waiting = self._waiting, []
