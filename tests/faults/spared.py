@@ -76,11 +76,6 @@ def lost_turn(fault: Fault) -> bool:
     return any(call.startswith(("Scheduler.", "BulkSteps.")) for call in fault.calls)
 
 
-def lost_lock(fault: Fault) -> bool:
-    """A row that a lost connection holds for a moment yet is left out by the next try, which a finisher makes again."""
-    return fault.place == "other"
-
-
 Reason = tuple[str, list[Spares]]
 
 _BY_ATTEMPT: Final[Reason] = ("they tell attempts by their numbers", [lost_claim])
@@ -112,7 +107,6 @@ SPARED: Final[dict[str, list[Reason]]] = {
     "tests/acceptance/test_engine_start_checks.py*": [_BY_ATTEMPT],
     "tests/acceptance/test_engine_timeouts.py*": [_BY_ATTEMPT],
     "tests/acceptance/test_serve_live.py*": [("they tell each step of a job", [lost_claim])],
-    "tests/control/test_bulk_meanwhile.py*": [("what they end they end once", [lost_lock])],
     "tests/runtime/*": [_BY_EVENT],
     "tests/runtime/test_context.py*": [_BY_ATTEMPT],
     "tests/runtime/test_worker_breakers.py*": [_BY_ATTEMPT],
