@@ -24,7 +24,7 @@ from fairlane.runtime.supervisor import Supervisor, stop_with_supervisor
 from fairlane.runtime.worker import EXIT_REPLACE, Worker
 from fairlane.store import schema
 
-_CLOSING: Final = 1.0  # seconds
+_CLOSING: Final = 1.0  # seconds that the display of a worker that is stuck may take to close
 
 
 class LogLevel(StrEnum):
