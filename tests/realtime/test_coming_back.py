@@ -17,6 +17,7 @@ from fairlane.realtime.catching_up import catch_up
 from fairlane.realtime.events import Heartbeat
 from fairlane.realtime.feed import Feed, Look
 from fairlane.realtime.live import Entered, Live
+from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import feed as statements
 from tests.api.served import OPERATOR, Api
 from tests.realtime.watching import PATIENCE, Watcher, broken, eventually
@@ -53,6 +54,9 @@ async def test_where_it_can_t_be_told_there_is_a_snapshot(api: Api, connect: Con
     if cursor == "too old":
         for _ in range(6):
             await asyncio.to_thread(api.fl.submit_many, [Submission("report", "acme") for _ in range(100)])
+        # Until then the last of them will come as news, and no more than 500 were missed.
+        end = await asyncio.to_thread(api.fl.database.read, statements.newest, of=EVERYONE)
+        await eventually(lambda: api.app.state.web.live._position.high >= end)
     else:
         after = cursor
     answer = await (await connect(api)).subscribe(organization="acme", after=after)
@@ -183,10 +187,11 @@ class HeldUp:
     """A look that has found something, or has begun, and then waits for `goes_on`; `enters`: somebody else waits."""
 
     def __init__(self, patch: pytest.MonkeyPatch, *, finds: bool) -> None:
-        self.is_there, self.enters, self.goes_on = threading.Event(), threading.Event(), threading.Event()
+        self.begins, self.is_there, self.enters, self.goes_on = (threading.Event() for _ in range(4))
         look, enter = Feed.look, Live.enter
 
         def slowly(feed: Feed, audience: Any) -> Look:
+            self.begins.set()
             found = look(feed, audience)
             if bool(found.entries) >= finds and not self.is_there.is_set():
                 self.is_there.set()
@@ -199,6 +204,8 @@ class HeldUp:
 
         patch.setattr(Feed, "look", slowly)
         patch.setattr(Live, "enter", noted)
+        # One that had begun before could find what is this one's to find.
+        assert self.begins.wait(PATIENCE)
 
 
 async def test_who_enters_a_room_while_it_is_about_to_be_told_is_told_once(
