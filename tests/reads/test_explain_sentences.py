@@ -268,6 +268,16 @@ def test_r20_a_worker_within_its_lease_is_not_lost() -> None:
     assert [reason.code for reason in explain(facts).reasons] == [ReasonCode.IS_RUNNING]
 
 
+def test_r20_a_worker_that_has_missed_a_heartbeat_is_told_of_before_it_is_lost() -> None:
+    beating = replace(running(), holder=Holder("w1", silent=5.2, lease_left=9.8))
+    silent = replace(running(), holder=Holder("w1", silent=9.0, lease_left=6.0))
+
+    assert sentence(beating, ReasonCode.IS_RUNNING).endswith("it has reported no progress.")
+    assert sentence(silent, ReasonCode.IS_RUNNING).endswith(
+        "It was last heard of 9 s ago; if it stays silent for another 6 s, a worker takes the job back."
+    )
+
+
 def test_r20_a_long_error_is_cut_to_its_first_line() -> None:
     job = replace(JOB, next_retry_at=NOW + timedelta(seconds=60), error_type="E", error_message="x" * 500 + "\nmore")
     last = LogEntry(4, JobStatus.FAILED, JobStatus.QUEUED, NOW, "w1", "retry 1", 1)

@@ -215,7 +215,17 @@ def _running(facts: Facts) -> Iterator[Reason]:
     name = holder.name if holder is not None else facts.last_entry.actor
     since = job.started_at or facts.last_entry.at
     sentence = f"Worker {name} has run it since {time_of(since)} (attempt {job.attempt}); {_progress(job)}."
-    yield Reason(ReasonCode.IS_RUNNING, sentence)
+    yield Reason(ReasonCode.IS_RUNNING, sentence + (_silent(holder) if holder is not None else ""))
+
+
+def _silent(holder: Holder) -> str:
+    """More, where it has missed a heartbeat (there are three in a lease) and is not lost yet."""
+    if holder.lease_left is None or not 0 <= holder.lease_left < holder.silent:
+        return ""
+    return (
+        f" It was last heard of {holder.silent:.0f} s ago; if it stays silent for another {holder.lease_left:.0f} s, "
+        "a worker takes the job back."
+    )
 
 
 def _lost(holder: Holder) -> str:
