@@ -25,17 +25,9 @@ _HEAD: Final = """\
 What Fairlane promises first is that no job is lost. `make storm` tries to break that: it runs real workers under load
 while they are killed, stopped and cut off and the database goes away under them, and then checks the books. This page
 is made from the files in `tests/storm/figures` by `make storm`; smaller storms are among the tests.
-
-Beside storms, connections are lost one by one. That no job is lost then and none takes effect twice is shown by
-`tests/faults`, which are among the tests of `make test`, with two loads whose books are checked as well. Under one of
-them statements and commits lose their connection by chance, one in fifty. Under the other each kind that a service or a
-verb of this load sends does, alone, once before it took effect and once after it: in CI all that are sent again when it
-is played once more, which of each service and verb has to be more than half; in `make test` one of each service and
-verb, which is the answer of a commit that wrote where there is one. What is only sent to mend such a loss is not lost
-there as well. Jobs of these loads are also rescued, canceled, timed out, submitted twice, made by a schedule and
-retried by a bulk action. `make test-faults` is another thing: it runs the ordinary tests once more while one statement
-or commit in fifty loses its connection, and shows that workers still do what those tests ask; not what these are
-spared, which `tests/faults/spared.py` lists, with the reasons.
+"""
+_RULES: Final = """
+## What is counted
 
 What is submitted is a mix: async handlers, threads and processes of five organizations; families of jobs, duplicates,
 retries, timeouts, cancels, limits, dead letters; and each organization has a schedule with a tick each second, of which
@@ -88,9 +80,29 @@ A worker takes back others' jobs only when its own heartbeat has succeeded for a
 some jobs wait for longer than two leases. One that was lost for the third time goes to the end of its lane, and may be
 started apart from others ([why](architecture.md#which-job-took-its-worker-down)): behind a long backlog it waits for
 as long as that takes.
+
+## Beside storms
+
+Connections are also lost one by one. That no job is lost then and none takes effect twice is shown by
+`tests/faults`, which are among the tests of `make test`, with two loads whose books are checked as well. Under one of
+them statements and commits lose their connection by chance, one in fifty. Under the other each kind that a service or a
+verb of this load sends does, alone, once before it took effect and once after it: in CI all that are sent again when it
+is played once more, which of each service and verb has to be more than half; in `make test` one of each service and
+verb, which is the answer of a commit that wrote where there is one. What is only sent to mend such a loss is not lost
+there as well. Jobs of these loads are also rescued, canceled, timed out, submitted twice, made by a schedule and
+retried by a bulk action. `make test-faults` is another thing: it runs the ordinary tests once more while one statement
+or commit in fifty loses its connection, and shows that workers still do what those tests ask; not what these are
+spared, which `tests/faults/spared.py` lists, with the reasons.
 """
 _WARM: Final = 600  # seconds
 _STRETCH: Final = 300  # seconds
+_MUST_BE_NONE: Final = {
+    "lost": "lost",
+    "duplicates without a cause": "duplicates",
+    "zombies": "zombies",
+    "taken from a living worker": "taken",
+    "other promises broken": "broken",
+}
 _NOTHING: Final = "\nNo storm has gone by yet: `make storm`.\n"
 
 
@@ -101,7 +113,23 @@ def results() -> list[dict[str, Any]]:
 
 def page(found: Sequence[Mapping[str, Any]]) -> str:
     """The page's text."""
-    return "".join([_HEAD, *(map(_section, found) if found else [_NOTHING])])
+    if not found:
+        return f"{_HEAD}{_NOTHING}{_RULES}"
+    return "".join([_HEAD, _summary(found), _RULES, *map(_section, found)])
+
+
+def _summary(found: Sequence[Mapping[str, Any]]) -> str:
+    head = ("storm", "jobs", "faults", *_MUST_BE_NONE)
+    rows = [
+        (
+            _NAMES[one["database"]],
+            f"{one['submitted']:,}",
+            f"{sum(one['faults'].values()):,}",
+            *(f"**{one[key]}**" for key in _MUST_BE_NONE.values()),
+        )
+        for one in found
+    ]
+    return f"\n{_table(head, rows)}"
 
 
 def _section(one: Mapping[str, Any]) -> str:
@@ -112,11 +140,14 @@ def _section(one: Mapping[str, Any]) -> str:
         ("Ticks of schedules, a job each", f"{one['ticks']:,}"),
         ("Effects (what is canceled, or fails for good as planned, has none)", f"{one['effects']:,}"),
         ("Submissions refused as duplicates, as planned", f"{one['rejected']:,}"),
-        *_more(one),
+        ("Their like that were taken, as the job with their key had ended", f"{one['twins']:,}"),
+        (f"Jobs at once of a type that is limited to {MOST_LIMITED}, at most", f"{one['limited']}"),
         ("**Lost jobs**", f"**{one['lost']}**"),
         ("**Unexplained duplicates**", f"**{one['duplicates']}**"),
         ("**Zombies**", f"**{one['zombies']}**" + (" (see the last point)" if one.get("remark") else "")),
-        *_rescues(one),
+        ("**Jobs taken from a living worker without a fault of its own**", f"**{one['taken']}**"),
+        ("**Other promises broken**", f"**{one['broken']}**"),
+        *((f"Jobs rescued after {kind}", f"{count}") for kind, count in one["rescued"].items()),
         *((f"Duplicates explained by {kind}", f"{count}") for kind, count in one["explained"].items()),
         ("Effects under a lost lease, explained; nothing of theirs stands in the database", f"{one['late_effects']}"),
         ("Dead letters, as promised, of jobs under which faults took three workers away", f"{one['buried']}"),
@@ -132,28 +163,6 @@ def _section(one: Mapping[str, Any]) -> str:
         f'{_size(one)}"`.\n\n'
         f"{_table(('', ''), rows)}\n{_table(('injected', 'times'), faults)}\n{_recovery(one)}"
     )
-
-
-def _more(one: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Nothing for storms that did not look at it."""
-    if "limited" not in one:
-        return []
-    return [
-        ("Their like that were taken, as the job with their key had ended", f"{one['twins']:,}"),
-        (f"Jobs at once of a type that is limited to {MOST_LIMITED}, at most", f"{one['limited']}"),
-    ]
-
-
-def _rescues(one: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Nothing for storms that did not look at them."""
-    if "taken" not in one:
-        return []
-    explained = ((f"Jobs rescued after {kind}", f"{count}") for kind, count in one["rescued"].items())
-    return [
-        ("**Jobs taken from a living worker without a fault of its own**", f"**{one['taken']}**"),
-        ("**Other promises broken**", f"**{one['broken']}**"),
-        *explained,
-    ]
 
 
 def _title(one: Mapping[str, Any]) -> str:
