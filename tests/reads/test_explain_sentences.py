@@ -270,12 +270,14 @@ def test_r20_a_worker_within_its_lease_is_not_lost() -> None:
 
 def test_r20_a_worker_that_has_missed_a_heartbeat_is_told_of_before_it_is_lost() -> None:
     beating = replace(running(), holder=Holder("w1", silent=5.2, lease_left=9.8))
-    silent = replace(running(), holder=Holder("w1", silent=9.0, lease_left=6.0))
+    silent = replace(running(), holder=Holder("w1", silent=9.0, lease_left=6.0), workers=(WORKER,))
+    one_of_two = replace(silent, workers=(WORKER, WORKER))
 
     assert sentence(beating, ReasonCode.IS_RUNNING).endswith("it has reported no progress.")
-    assert sentence(silent, ReasonCode.IS_RUNNING).endswith(
+    assert sentence(one_of_two, ReasonCode.IS_RUNNING).endswith(
         "It was last heard of 9 s ago; if it stays silent for another 6 s, a worker takes the job back."
     )
+    assert sentence(silent, ReasonCode.IS_RUNNING).endswith("another one can take the job back, but no other is alive.")
 
 
 def test_r20_a_long_error_is_cut_to_its_first_line() -> None:

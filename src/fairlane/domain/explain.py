@@ -215,16 +215,19 @@ def _running(facts: Facts) -> Iterator[Reason]:
     name = holder.name if holder is not None else facts.last_entry.actor
     since = job.started_at or facts.last_entry.at
     sentence = f"Worker {name} has run it since {time_of(since)} (attempt {job.attempt}); {_progress(job)}."
-    yield Reason(ReasonCode.IS_RUNNING, sentence + (_silent(holder) if holder is not None else ""))
+    yield Reason(ReasonCode.IS_RUNNING, sentence + (_silent(facts, holder) if holder is not None else ""))
 
 
-def _silent(holder: Holder) -> str:
+def _silent(facts: Facts, holder: Holder) -> str:
     """More, where it has missed a heartbeat (there are three in a lease) and is not lost yet."""
     if holder.lease_left is None or not 0 <= holder.lease_left < holder.silent:
         return ""
+    then = "a worker takes the job back"
+    if len(facts.workers) < 2:  # itself
+        then = "another one can take the job back, but no other is alive"
     return (
         f" It was last heard of {holder.silent:.0f} s ago; if it stays silent for another {holder.lease_left:.0f} s, "
-        "a worker takes the job back."
+        f"{then}."
     )
 
 
