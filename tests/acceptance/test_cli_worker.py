@@ -18,7 +18,7 @@ from tests.patience import PATIENCE
 
 SERVES: Final = r"Worker \S+?:(\d+) serves"
 HANDLERS: Final = """
-import atexit, os, sys, threading, time
+import atexit, logging, os, sys, threading, time
 from fairlane import Fairlane
 
 fl = Fairlane()
@@ -57,6 +57,16 @@ def deaf(ctx) -> None:
 async def stuck(ctx) -> None:
     print("stuck", file=sys.stderr, flush=True)
     threading.Event().wait()
+
+# A pipe that is full: whoever writes waits, and so do all others who would.
+class Full(logging.Handler):
+    def emit(self, record):
+        threading.Event().wait()
+
+@fl.job_type("wordy", queue="stuck", dedup_window=0, timeout=0.05)
+async def wordy(ctx) -> None:
+    logging.getLogger().addHandler(Full())
+    logging.getLogger("wordy").warning("too much")
 """
 
 
@@ -195,6 +205,17 @@ def test_a_worker_whose_loop_never_turns_again_ends_and_another_runs_its_jobs(
     other.line("waiting")
     fifo.write_text("done")
     assert fl.wait(job.id, organization="acme", timeout=PATIENCE).status is JobStatus.COMPLETED
+
+
+def test_a_worker_whose_loop_waits_for_ever_for_whom_takes_its_log_lines_ends_as_well(
+    start: Start, fl: Fairlane
+) -> None:
+    worker = start(FAIRLANE_LEASE="1", FAIRLANE_STOP_GRACE="0.1")
+    worker.line(SERVES)
+    fl.submit("wordy", organization="acme")
+    worker.line("too much")
+
+    assert worker.end() == EXIT_REPLACE
 
 
 class TestProcesses:

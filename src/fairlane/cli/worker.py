@@ -24,7 +24,9 @@ from fairlane.runtime.supervisor import Supervisor, stop_with_supervisor
 from fairlane.runtime.worker import EXIT_REPLACE, Worker
 from fairlane.store import schema
 
-_CLOSING: Final = 1.0  # seconds that the display of a worker that is stuck may take to close
+# Seconds that a worker which is stuck gives the log line that says so, and then its display, to close.
+_SAYING: Final = 1.0
+_CLOSING: Final = 1.0
 
 
 class LogLevel(StrEnum):
@@ -118,11 +120,21 @@ def _end_in_order_at_sigterm(worker: Worker) -> None:
 def _end_where_stuck(display: WorkerDisplay | None, event: Event) -> None:
     """End a process whose event loop never turns again: nothing of it can end in order, at a signal neither."""
     if isinstance(event, WorkerStuck):
-        if display is not None:  # which may hang itself, on a terminal that shows nothing more
+        try:
+            threading.Thread(target=_end_now, args=(display,), daemon=True).start()
+        except RuntimeError:  # no thread can be started any more
+            os._exit(EXIT_REPLACE)
+
+
+def _end_now(display: WorkerDisplay | None) -> None:
+    """Both the log line and the display may hang, on a pipe that nobody reads or a terminal that shows nothing more."""
+    time.sleep(_SAYING)
+    if display is not None:
+        with suppress(RuntimeError):
             closing = threading.Thread(target=display.close, daemon=True)
             closing.start()
             closing.join(_CLOSING)
-        os._exit(EXIT_REPLACE)
+    os._exit(EXIT_REPLACE)
 
 
 def _application(context: typer.Context) -> Fairlane:

@@ -88,10 +88,14 @@ class Heartbeat:
         self.run_once()
         self._thread.start()
 
-    def stop(self) -> None:
-        """Stop beating. The lease is left to `workers.remove`, or to run out."""
+    def stop(self, *, wait: bool = True) -> None:
+        """Stop beating. The lease is left to `workers.remove`, or to run out.
+
+        Args:
+            wait: for a beat that is on its way.
+        """
         self._stop.set()
-        if self._thread.is_alive():
+        if wait and self._thread.is_alive():
             self._thread.join()
 
     def say_stopping(self) -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -75,7 +76,8 @@ class LoopWatch:
                 said = turn
                 # By itself: if it is a log line that blocks the loop, the next one waits behind it.
                 told = (blocked, self._where(), self._task())
-                threading.Thread(target=self._on_blocked, args=told, daemon=True).start()
+                with suppress(RuntimeError):  # no thread can be started: on goes the watch
+                    threading.Thread(target=self._on_blocked, args=told, daemon=True).start()
             if blocked > self._stuck_after:
                 if suspected == turn:
                     self._on_stuck(blocked)

@@ -23,5 +23,5 @@ class Fanout:
                 _log.exception("A subscriber failed on %s.", type(event).__name__)
 
     def and_also(self, *more: Emit) -> "Fanout":
-        """The same with more subscribers."""
-        return Fanout((*self._subscribers, *more))
+        """The same with more subscribers, which are told first: none of the others holds them up."""
+        return Fanout((*more, *self._subscribers))
