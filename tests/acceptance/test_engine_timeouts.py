@@ -252,7 +252,7 @@ def test_a_worker_whose_loop_was_blocked_for_a_lease_drains_and_is_to_be_replace
         assert fl.events.of(JobStarted, job_id=left.id) == []
         assert fl.events.of(JobEnded, job_id=job.id)
         (unfit,) = fl.events.of(WorkerUnfit)
-        assert "a handler blocked the event loop for " in unfit.reason
+        assert "the event loop was blocked for " in unfit.reason
         assert "exit code 75" in caplog.text
 
 

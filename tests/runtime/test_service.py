@@ -11,7 +11,8 @@ import pytest
 from fairlane.domain.errors import StorageUnavailable
 from fairlane.domain.events import Event, StorageBack, StorageLost
 from fairlane.runtime import service
-from fairlane.runtime.service import SOON, Outage, run_service
+from fairlane.runtime.service import SOON, Outage, run_service, try_until
+from tests.patience import PATIENCE
 from tests.runtime.worker_store import Monotonic
 
 
@@ -62,3 +63,35 @@ def test_what_jobs_wait_for_is_tried_each_second_however_long_the_database_was_a
     assert isinstance(told.pop(), StorageBack)
     outage.goes_on(StorageUnavailable("It is away."))
     assert isinstance(told.pop(), StorageLost)
+
+
+Answers = list[bool | Exception]
+
+
+async def tried(answers: Answers, seconds: float) -> Answers:
+    """What is left of the answers, after tries for so many seconds."""
+
+    async def work() -> bool:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    await try_until(asyncio.get_running_loop().time() + seconds, work)
+    return answers
+
+
+async def test_what_fails_for_a_moment_is_tried_until_it_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "_FIRST_WAIT", 0.001)
+    assert await tried([False, StorageUnavailable("It broke."), True, True], PATIENCE) == [True]
+
+
+async def test_once_the_time_is_over_nothing_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await tried([False, True], -1.0) == [True]
+    monkeypatch.setattr(service, "_FIRST_WAIT", 5.0)
+    assert await tried([StorageUnavailable("It broke."), True], 4.0) == [True]
+
+
+async def test_a_database_that_was_silent_until_the_time_was_over_is_asked_for_nothing_else() -> None:
+    with pytest.raises(StorageUnavailable):
+        await tried([StorageUnavailable("It did not answer.")], -1.0)

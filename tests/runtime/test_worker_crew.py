@@ -1,6 +1,7 @@
 """A worker's slots: who takes one, and when it is free again."""
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -12,6 +13,7 @@ from sqlalchemy import Connection
 
 from fairlane import JobContext, JobStatus, StorageUnavailable
 from fairlane.domain.events import JobEnded, JobStarted, WorkerStopped
+from fairlane.registry.artifacts import store_file
 from fairlane.runtime.breakers import Tally
 from fairlane.runtime.crew import Crew
 from fairlane.runtime.reporter import AttemptChannel
@@ -106,7 +108,7 @@ async def test_an_attempt_whose_last_reports_can_t_be_written_is_given_back_unfi
 
 def test_a_worker_that_stops_waits_on_as_long_as_attempts_end(fl: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside a slow database one wait for the last lines of all would be over too soon."""
-    patience, permitted = fl.settings.stop_grace + 0.1, list[UUID]()
+    patience, permitted = 0.1, list[UUID]()
     add_line = attempts.add_line
 
     def add_permitted(connection: Connection, now: datetime, lease: attempts.Lease, **line: Any) -> bool:
@@ -115,6 +117,8 @@ def test_a_worker_that_stops_waits_on_as_long_as_attempts_end(fl: Engine, monkey
         return add_line(connection, now, lease, **line)
 
     async def wait(event: asyncio.Event, seconds: float) -> bool:
+        if seconds == fl.settings.stop_grace:
+            return event.is_set()  # the handlers have ended
         if seconds != patience:
             return await wait_until(event, seconds)
         permitted.append(jobs[len(permitted)].id)
@@ -126,7 +130,7 @@ def test_a_worker_that_stops_waits_on_as_long_as_attempts_end(fl: Engine, monkey
         ctx.log("the last line")
 
     jobs = [fl.give("tell") for _ in range(3)]
-    monkeypatch.setattr("fairlane.runtime.crew._LAST_WRITES", 0.1)
+    monkeypatch.setattr("fairlane.runtime.crew._LAST_WRITES", patience)
     monkeypatch.setattr("fairlane.runtime.reporter._RETRY_WAIT", 0.01)
     monkeypatch.setattr("fairlane.runtime.crew.wait_until", wait)
     monkeypatch.setattr(attempts, "add_line", add_permitted)
@@ -136,3 +140,105 @@ def test_a_worker_that_stops_waits_on_as_long_as_attempts_end(fl: Engine, monkey
         fl.events.wait(WorkerStopped, released=0)
     assert len(permitted) == 3
     assert {fl.look(job).status for job in jobs} == {JobStatus.COMPLETED}
+
+
+async def test_handlers_that_merely_stop_are_not_taken_for_something_that_is_written(
+    fl: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each round in which one stopped gave a database that is away another ten seconds."""
+    waited, stopping = list[float | None](), asyncio.Event()
+
+    async def wait(event: asyncio.Event, seconds: float | None) -> bool:
+        waited.append(seconds)
+        return await wait_until(stopping if seconds == fl.settings.stop_grace else event, seconds)
+
+    @fl.job_type("tell", dedup_window=0)
+    async def tell(ctx: JobContext) -> None:
+        ctx.log("the last line")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopping.set()
+
+    monkeypatch.setattr("fairlane.runtime.crew._LAST_WRITES", 0.1)
+    monkeypatch.setattr("fairlane.runtime.crew.wait_until", wait)
+    monkeypatch.setattr(attempts, "add_line", away)
+    for _ in range(3):
+        fl.give("tell")
+    with ThreadPoolExecutor(1) as threads:
+        crew = crew_of(fl, slots=3, threads=threads)
+        await crew.start()
+        for ready in member(fl).claim(3):
+            crew.begin(ready)
+        await asyncio.sleep(0)  # they begin
+        async with asyncio.timeout(PATIENCE):
+            await crew.finish_all(0.0)
+            await crew.stop()
+    assert waited == [0.0, fl.settings.stop_grace, 0.1]
+
+
+def away(*_: Any, **__: Any) -> bool:
+    raise StorageUnavailable("The database did not answer.")
+
+
+async def test_where_ends_can_t_be_written_as_a_worker_leaves_no_last_lines_are_tried(
+    fl: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A silent database would be waited for once for each."""
+    asked = threading.Event()
+
+    class Silent(AttemptChannel):
+        def write_waiting(self, *, last: bool = False, patience: float = -1) -> bool:
+            asked.set()
+            return False
+
+    @fl.job_type("tell", dedup_window=0)
+    async def tell(ctx: JobContext) -> None:
+        ctx.log("the last line")
+
+    monkeypatch.setattr("fairlane.runtime.crew.AttemptChannel", Silent)
+    monkeypatch.setattr("fairlane.runtime.finisher.finish", away)
+    fl.give("tell")
+    with ThreadPoolExecutor(1) as threads:
+        crew = crew_of(fl, slots=2, threads=threads)
+        await crew.start()
+        crew.begin(*member(fl).claim())
+        fl.give("tell")
+        crew.begin(*member(fl).claim(), release=True)
+        async with asyncio.timeout(PATIENCE):
+            await asyncio.to_thread(asked.wait)
+            await crew.stop()
+            asked.clear()
+            with pytest.raises(StorageUnavailable):
+                await crew.write_left()
+    assert not asked.is_set()
+
+
+def test_a_worker_that_leaves_does_not_wait_for_a_file_that_is_on_its_way(
+    fl: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its heartbeat kept all its jobs meanwhile."""
+    is_on_its_way, arrives = threading.Event(), threading.Event()
+
+    def slowly(*file: Any) -> Any:
+        is_on_its_way.set()
+        assert arrives.wait(PATIENCE)
+        return store_file(*file)
+
+    @fl.job_type("keep", dedup_window=0)
+    async def keep(ctx: JobContext) -> None:
+        await ctx.artifact("large.bin", b"large")
+
+    monkeypatch.setattr("fairlane.runtime.reporter.store_file", slowly)
+    monkeypatch.setattr("fairlane.runtime.crew._LAST_WRITES", 0.01)
+    monkeypatch.setattr("fairlane.runtime.crew._ON_ITS_WAY", 0.01)
+    job = fl.give("keep")
+    with running(fl.worker()) as worker:
+        assert is_on_its_way.wait(PATIENCE)
+        worker.stop(at_once=True)
+        try:
+            fl.events.wait(WorkerStopped, released=1)
+        finally:
+            arrives.set()
+    assert fl.look(job).status == JobStatus.QUEUED
+    assert fl.list_artifacts(job.id, organization="acme").artifacts == ()

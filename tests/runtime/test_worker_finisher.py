@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import Connection, insert, select, text, update
 
 from fairlane import Backoff, JobContext, Snooze, StorageUnavailable
+from fairlane.domain.errors import ConfigurationError, FairlaneError
 from fairlane.domain.events import ServiceFailed, StorageBack, StorageLost, WorkerStopped
 from fairlane.domain.outcomes import Completed, ErrorReport, Failed, Outcome, Released, Snoozed
 from fairlane.runtime.crew import Crew
@@ -24,7 +25,7 @@ from fairlane.store.statements.finish import finish as write
 from fairlane.store.tables import jobs, results
 from tests.patience import PATIENCE
 from tests.runtime.worker_kit import Engine, engine, running, started, until
-from tests.runtime.worker_store import member, nothing
+from tests.runtime.worker_store import member, nothing, registered
 
 JAMMED = Failed(ErrorReport("PrinterError", "paper jam"))
 FINISH = "fairlane.runtime.finisher.finish"
@@ -287,16 +288,18 @@ async def test_who_joins_goes_on_as_long_as_ends_are_written_and_no_longer(
         await finisher.join(0.01)
 
 
+@pytest.mark.parametrize("away", [StorageUnavailable, ConfigurationError])
 async def test_what_is_left_is_written_once_more_and_one_bad_end_stops_no_other(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
+    database_url: str, monkeypatch: pytest.MonkeyPatch, away: type[FairlaneError]
 ) -> None:
     with engine(database_url) as fl:
         ends = claimed(fl, [Completed("1")] * 5)
-        is_away = True
+        is_away, tries = True, list[int]()
 
         def finish(connection: Connection, now: Any, batch: Sequence[Finish], random: Any) -> list[Finished]:
             if is_away:
-                raise StorageUnavailable("The database did not answer.")
+                tries.append(len(batch))
+                raise away("The database did not answer, or has no such table.")
             if ends[2] in batch:
                 raise ZeroDivisionError
             return write(connection, now, batch, random)
@@ -307,8 +310,9 @@ async def test_what_is_left_is_written_once_more_and_one_bad_end_stops_no_other(
             finisher = Finisher(FinisherParts(fl.database, threads, fl.emit, written.append))
             for end in ends:
                 finisher.add(end)
-            with pytest.raises(StorageUnavailable):
+            with pytest.raises(away):
                 await finisher.write_left()
+            assert tries == [5]
             is_away = False
             for _ in range(
                 2
@@ -368,6 +372,25 @@ def test_a_worker_that_is_let_in_only_as_it_leaves_writes_what_its_handlers_have
             fl.events.wait(WorkerStopped, released=0)
         assert fl.look(job).status == "completed"
         assert fl.look(job).attempt == 1
+
+
+def test_a_worker_whose_loop_is_taken_down_by_its_host_writes_what_its_handlers_have_done(
+    database_url: str, leaving: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All its tasks are cancelled then, and it left nothing in order."""
+    with engine(database_url) as fl:
+        nothing(fl)
+        job, begun = fl.give("work"), list[asyncio.Task[None]]()
+        monkeypatch.setattr(FINISH, away_until(leaving, write))
+
+        async def host() -> None:
+            begun.append(asyncio.create_task(fl.worker().run_async()))
+            await asyncio.to_thread(fl.events.wait, StorageLost, service="finisher")
+
+        asyncio.run(host())
+        assert fl.look(job).status == "completed"
+        assert fl.look(job).attempt == 1
+        assert registered(fl) == set()
 
 
 def test_a_worker_that_is_let_in_only_as_it_leaves_writes_what_its_handlers_have_said_last(

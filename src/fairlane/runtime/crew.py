@@ -33,6 +33,7 @@ from fairlane.store.statements.finish import Finish, Finished
 from fairlane.store.statements.workers import WorkerCard
 
 _LAST_WRITES: Final = 10.0  # seconds that a worker which leaves tries to write, if the database is away
+_ON_ITS_WAY: Final = 1.0  # seconds that it waits in the end for what an attempt is writing already
 
 
 def _abandoned_bound(slots: int) -> int:
@@ -207,7 +208,7 @@ class Crew:
         """Let attempts end within `grace` seconds, stop the rest, and write all ends.
 
         An outage of the database does not keep the worker for ever: what it can't write, others will rescue. As long as
-        some of them end, or are written, it goes on.
+        something of them is written, it goes on.
         """
         if self._attempts:
             self._parts.emit(WorkerStopping(self._card.name, self.running, grace))
@@ -218,25 +219,36 @@ class Crew:
             ended.cancel()
         for attempt in tuple(self._attempts.values()):
             attempt.stop(Interruption.SHUTDOWN)
+        await wait_until(self._nothing_runs, self._bench.stop_grace)
+        # Now handlers have ended or are left behind: what is left is being written.
         before = math.inf
         while 0 < self.running < before:
             before = self.running
-            await wait_until(self._nothing_runs, self._bench.stop_grace + _LAST_WRITES)
-        await self._finisher.join(_LAST_WRITES)
+            await wait_until(self._nothing_runs, _LAST_WRITES)
+        if self._finishing is not None and not self._finishing.done():
+            await self._finisher.join(_LAST_WRITES)
 
     async def write_left(self) -> bool:
         """Once more, when nothing runs any more: the ends that could not be written; False if some can't be now.
 
         Raises:
-            StorageUnavailable: the database does not answer.
+            StorageUnavailable, ConfigurationError: nothing can be.
         """
+        # First, as it raises where the database is silent: nothing else then waits for an answer.
+        is_written = await self._finisher.write_left()
+        if self._unclosed:
+            await self._close_left()
+            is_written = await self._finisher.write_left()
+        return is_written and not self._unclosed
+
+    async def _close_left(self) -> None:
         while self._unclosed:
             ready, attempt, outcome = self._unclosed.popleft()
-            if not await in_thread(self._threads, partial(attempt.channel.write_waiting, last=True)):
+            write = partial(attempt.channel.write_waiting, last=True, patience=_ON_ITS_WAY)
+            if not await in_thread(self._threads, write):
                 self._unclosed.append((ready, attempt, outcome))  # another one is the first, the next time
-                break
+                return
             self._end(ready, attempt, outcome)
-        return await self._finisher.write_left() and not self._unclosed
 
     def _on_end(self, ready: Ready, attempt: Attempt, outcome: Outcome) -> None:
         if attempt.channel.is_clear:

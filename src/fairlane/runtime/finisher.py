@@ -138,7 +138,7 @@ class Finisher:
         """Write what `run` had not written when it was cancelled; False if something can't be written now.
 
         Raises:
-            StorageUnavailable: the database does not answer.
+            StorageUnavailable, ConfigurationError: nothing can be.
         """
         parts: list[Sequence[Finish]] = [list(self._unwritten.values())] if self._unwritten else []
         waits = 0
@@ -150,7 +150,7 @@ class Finisher:
                 if _is_held_up(error):
                     waits += 1
                     parts += _halves(part) if len(part) > 1 and waits < _MOST_WAITS else []
-                elif isinstance(error, StorageUnavailable):
+                elif isinstance(error, StorageUnavailable | ConfigurationError):
                     raise
                 elif len(part) > 1 or is_of_values(error):
                     parts += self._smaller(part, error)

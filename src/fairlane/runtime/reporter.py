@@ -153,13 +153,22 @@ class AttemptChannel:
             self._has_timer = False
             self._schedule()
 
-    def write_waiting(self, *, last: bool = False) -> bool:
-        """Write what is due, or all if it is the last, in a thread; False if the database is away."""
-        with self._writer:
+    def write_waiting(self, *, last: bool = False, patience: float = -1) -> bool:
+        """Write what is due, or all if it is the last, in a thread; False if that can't be now.
+
+        Args:
+            patience: seconds to wait for another thread that writes, which may have a large file on its way; -1:
+                however long it takes.
+        """
+        if not self._writer.acquire(timeout=patience):
+            return False
+        try:
             with self._lock:
                 batch, self._waiting = self._waiting, []
                 progress = self._take_progress(last=last)
             is_written = self._write(batch, progress)
+        finally:
+            self._writer.release()
         with self._lock:
             self._is_scheduled = False
             if not is_written:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from typing import Protocol, TypeVar
 
-from fairlane.domain.errors import ConfigurationError, StorageUnavailable
+from fairlane.domain.errors import ConfigurationError, FairlaneError, StorageUnavailable
 from fairlane.domain.events import Emit, ServiceFailed, StorageBack, StorageLost
 
 T = TypeVar("T")
@@ -86,6 +86,26 @@ async def run_service(service: Service, threads: Executor, stopping: asyncio.Eve
             emit(ServiceFailed(service.name, error))
             wait = service.interval
         await wait_until(stopping, wait)
+
+
+async def try_until(until: float, work: Callable[[], Awaitable[bool]]) -> None:
+    """Try until it says that it is done, at least once; no other try begins after `until`, by the loop's clock.
+
+    Raises:
+        FairlaneError: of a try that took until then: there is no hope of another.
+    """
+    time_now, wait = asyncio.get_running_loop().time, 0.0
+    while True:
+        try:
+            if await work():
+                return
+        except FairlaneError:
+            if time_now() > until:
+                raise
+        wait = next_wait(wait)
+        if time_now() + wait > until:
+            return
+        await asyncio.sleep(wait)
 
 
 async def in_thread(threads: Executor, work: Callable[[], T]) -> T:

@@ -34,7 +34,7 @@ from fairlane.runtime.outlook import Outlooks
 from fairlane.runtime.parts import SERVICE_THREADS, WorkerParts
 from fairlane.runtime.rescue import Rescue
 from fairlane.runtime.scheduler import Scheduler
-from fairlane.runtime.service import SOON, Outage, Service, in_thread, next_wait, run_service, wait_until
+from fairlane.runtime.service import SOON, Outage, Service, in_thread, run_service, try_until, wait_until
 from fairlane.runtime.stage import Stage
 from fairlane.runtime.watch import Watch
 from fairlane.store import schema
@@ -182,7 +182,8 @@ class Shift:
             self._heartbeat.say_stopping()
             await self._crew.finish_all(self._grace)
             ended.set()
-            await asyncio.gather(*upkeep)
+            # Cancelled are they, too, where the whole loop is taken down, which must not keep the worker from leaving.
+            await asyncio.gather(*upkeep, return_exceptions=True)
             await self._crew.stop()
             await self._leave()
 
@@ -290,29 +291,23 @@ class Shift:
         return len(ready)
 
     async def _leave(self) -> None:
-        """Sign off; a connection that broke just then is no reason to keep the jobs for a lease that nobody extends."""
-        wait, until, is_last = 0.0, self._loop.time() + _LEAVING, False
-        while not (await self._has_signed_off(is_last=is_last) or is_last):
-            wait = next_wait(wait)
-            await asyncio.sleep(wait)
-            is_last = self._loop.time() + next_wait(wait) > until  # if that fails, others do it when its lease runs out
-        self._emit(WorkerStopped(self._card.name, self._crew.released))
+        """Write what is left and sign off.
 
-    async def _has_signed_off(self, *, is_last: bool) -> bool:
-        try:
+        A connection that broke just then is no reason to keep the jobs for a lease that nobody extends.
+        """
+        until = self._loop.time() + _LEAVING
+        with suppress(FairlaneError):  # others do it when its lease runs out
             # What handlers have done and nobody wrote is given back, and done again: the database may be back only now,
             # or somebody hold a row for a moment.
-            if not await self._crew.write_left() and not is_last:
-                return False
-            await in_thread(self._threads, self._sign_off)
-        except FairlaneError:
-            return False
-        return True
+            await try_until(until, self._crew.write_left)
+            await try_until(until, partial(in_thread, self._threads, self._sign_off))
+        self._emit(WorkerStopped(self._card.name, self._crew.released))
 
-    def _sign_off(self) -> None:
+    def _sign_off(self) -> bool:
         self._heartbeat.stop()
         self._crew.released += self._claims.leave()  # nobody else counts any more
         self._breakers.run_once()
+        return True
 
     def _on_blocked(self, seconds: float, where: str, task: str | None) -> None:
         possible = self._crew.async_job_types()
@@ -330,9 +325,9 @@ class Shift:
         self._replace_me()
 
     def _on_stuck(self, seconds: float) -> None:
-        self._drain_for(f"a handler blocked the event loop for {seconds:.0f} s, longer than a lease")
+        self._drain_for(f"the event loop was blocked for {seconds:.0f} s, longer than a lease")
         if not self._is_stuck and seconds > self._parts.settings.lease + self._crew.longest_stay():
             # No handler may take that long and no timeout can end it: others shall have the jobs.
             self._is_stuck = True
-            self._heartbeat.stop()
+            self._heartbeat.stop(wait=False)  # it may hang where the loop does, as in a log line that nobody takes
             self._emit(WorkerStuck(self._card.name, seconds))
