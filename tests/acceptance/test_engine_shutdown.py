@@ -134,6 +134,40 @@ def test_a_cancelled_run_releases_what_runs(fl: Engine) -> None:
     assert registered(fl) == set()
 
 
+def test_a_loop_that_is_taken_down_releases_what_runs(fl: Engine) -> None:
+    """Its handlers are cancelled with it, which was taken for their own mistake, and spent a retry."""
+    register(fl)
+    job, begun = fl.give("async"), list[asyncio.Task[None]]()
+
+    async def host() -> None:
+        begun.append(asyncio.create_task(fl.worker().run_async()))
+        await asyncio.to_thread(started, fl, job)
+
+    asyncio.run(host())
+    assert_released(fl, job)
+    assert registered(fl) == set()
+
+
+def test_a_run_that_is_cancelled_within_the_grace_releases_what_runs(fl: Engine) -> None:
+    """As a host does that waits for a worker which it has stopped, but not for long."""
+    register(fl)
+    job = fl.give("async")
+
+    async def host() -> None:
+        worker = fl.worker()
+        task = asyncio.create_task(worker.run_async())
+        await asyncio.to_thread(started, fl, job)
+        worker.stop()
+        await asyncio.to_thread(fl.events.wait, WorkerStopping)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(host())
+    assert_released(fl, job)
+    assert registered(fl) == set()
+
+
 def test_a_worker_that_was_stopped_before_it_ran_ends_at_once(fl: Engine) -> None:
     nothing(fl)
     job = fl.give("work")

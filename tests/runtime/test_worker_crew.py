@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import Connection
@@ -172,9 +172,9 @@ async def test_handlers_that_merely_stop_are_not_taken_for_something_that_is_wri
             crew.begin(ready)
         await asyncio.sleep(0)  # they begin
         async with asyncio.timeout(PATIENCE):
-            await crew.finish_all(0.0)
+            await crew.finish_all()
             await crew.stop()
-    assert waited == [0.0, fl.settings.stop_grace, 0.1]
+    assert waited == [fl.settings.stop_grace, 0.1]
 
 
 def away(*_: Any, **__: Any) -> bool:
@@ -185,10 +185,14 @@ async def test_where_ends_can_t_be_written_as_a_worker_leaves_no_last_lines_are_
     fl: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A silent database would be waited for once for each."""
-    asked = threading.Event()
+    closing, asked = threading.Event(), threading.Event()
 
     class Silent(AttemptChannel):
-        def write_waiting(self, *, last: bool = False, patience: float = -1) -> bool:
+        def write_waiting(self, *, last: bool = False) -> bool:
+            closing.set()
+            return False
+
+        def write_left(self) -> bool:
             asked.set()
             return False
 
@@ -206,9 +210,8 @@ async def test_where_ends_can_t_be_written_as_a_worker_leaves_no_last_lines_are_
         fl.give("tell")
         crew.begin(*member(fl).claim(), release=True)
         async with asyncio.timeout(PATIENCE):
-            await asyncio.to_thread(asked.wait)
+            await asyncio.to_thread(closing.wait)
             await crew.stop()
-            asked.clear()
             with pytest.raises(StorageUnavailable):
                 await crew.write_left()
     assert not asked.is_set()
@@ -231,7 +234,6 @@ def test_a_worker_that_leaves_does_not_wait_for_a_file_that_is_on_its_way(
 
     monkeypatch.setattr("fairlane.runtime.reporter.store_file", slowly)
     monkeypatch.setattr("fairlane.runtime.crew._LAST_WRITES", 0.01)
-    monkeypatch.setattr("fairlane.runtime.crew._ON_ITS_WAY", 0.01)
     job = fl.give("keep")
     with running(fl.worker()) as worker:
         assert is_on_its_way.wait(PATIENCE)
@@ -242,3 +244,65 @@ def test_a_worker_that_leaves_does_not_wait_for_a_file_that_is_on_its_way(
             arrives.set()
     assert fl.look(job).status == JobStatus.QUEUED
     assert fl.list_artifacts(job.id, organization="acme").artifacts == ()
+
+
+async def test_an_attempt_whose_file_is_on_its_way_keeps_no_other_from_its_end(
+    fl: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those behind it were given back, and done again."""
+    closing = threading.Semaphore(0)
+
+    class Slow(AttemptChannel):
+        def write_waiting(self, *, last: bool = False) -> bool:
+            if last:
+                closing.release()
+            return False
+
+        def write_left(self) -> bool | None:
+            return None if self._claimed.id == busy.id else super().write_left()
+
+    @fl.job_type("tell", dedup_window=0)
+    async def tell(ctx: JobContext) -> None:
+        ctx.log("the last line")
+
+    busy = fl.give("tell")
+    others = [fl.give("tell") for _ in range(3)]
+    monkeypatch.setattr("fairlane.runtime.crew.AttemptChannel", Slow)
+    with ThreadPoolExecutor(1) as threads:
+        crew = crew_of(fl, slots=4, threads=threads)
+        await crew.start()
+        for ready in member(fl).claim(4):
+            crew.begin(ready)
+        for _ in range(4):
+            assert await asyncio.to_thread(closing.acquire, timeout=PATIENCE)
+        await crew.stop()
+        assert not await crew.write_left()
+    assert fl.look(busy).status == JobStatus.RUNNING
+    assert {fl.look(job).status for job in others} == {JobStatus.COMPLETED}
+
+
+async def test_nobody_waits_for_the_ends_that_a_finisher_which_is_gone_has_left(
+    fl: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fairlane.runtime.crew._LAST_WRITES", 100 * PATIENCE)
+    monkeypatch.setattr("fairlane.runtime.finisher.finish", away)
+    fl.give("work")
+    with ThreadPoolExecutor(1) as threads:
+        crew = crew_of(fl, slots=1, threads=threads)
+        await crew.start()
+        crew.begin(*member(fl).claim(), release=True)
+        assert crew._finishing is not None
+        crew._finishing.cancel()
+        async with asyncio.timeout(PATIENCE):
+            await crew.finish_all()
+            await crew.stop()
+    assert crew.unwritten == 1
+
+
+def test_a_lease_that_is_found_lost_when_the_worker_has_left_is_told_to_nobody(fl: Engine) -> None:
+    """By a file that arrives then; it has to end in order, as its handler's thread may wait for it still."""
+
+    async def made() -> Crew:
+        return crew_of(fl, slots=1)
+
+    asyncio.run(made())._on_lost(uuid4())

@@ -374,6 +374,33 @@ def test_a_worker_that_is_let_in_only_as_it_leaves_writes_what_its_handlers_have
         assert fl.look(job).attempt == 1
 
 
+def test_a_worker_that_is_let_in_only_as_it_signs_off_writes_what_its_handlers_have_done(
+    database_url: str, leaving: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with engine(database_url) as fl:
+        nothing(fl)
+        job, tries = fl.give("work"), list[Crew]()
+        real_write_left = Crew.write_left
+
+        async def write_left(self: Crew) -> bool:
+            tries.append(self)
+            if len(tries) == 1:
+                raise StorageUnavailable("The database did not answer.")
+            return await real_write_left(self)
+
+        monkeypatch.setattr("fairlane.runtime.shift._LEAVING", 60.0)
+        monkeypatch.setattr("fairlane.runtime.service.next_wait", lambda _: 61.0)  # no second try
+        monkeypatch.setattr(Crew, "write_left", write_left)
+        monkeypatch.setattr(FINISH, away_until(leaving, write))
+        with running(fl.worker()) as worker:
+            fl.events.wait(StorageLost, service="finisher")
+            worker.stop()
+            fl.events.wait(WorkerStopped, released=0)
+        assert len(tries) == 2
+        assert fl.look(job).status == "completed"
+        assert fl.look(job).attempt == 1
+
+
 def test_a_worker_whose_loop_is_taken_down_by_its_host_writes_what_its_handlers_have_done(
     database_url: str, leaving: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -435,7 +462,7 @@ def test_a_worker_that_leaves_waits_a_moment_for_a_row_that_somebody_holds(
             host.execute(select(jobs.c.id).where(mine).with_for_update())
             worker.stop()
             fl.events.wait(WorkerStopped, released=0)
-        assert tries == [False, True]
+        assert tries[:2] == [False, True]
         assert fl.look(job).status == "completed"
         assert fl.look(job).attempt == 1
 

@@ -12,7 +12,7 @@ import pytest
 
 from fairlane import Backoff, PermanentError, StorageUnavailable
 from fairlane.domain.outcomes import Released
-from fairlane.registry.artifacts import ObjectStorage
+from fairlane.registry.artifacts import ObjectStorage, store_file
 from fairlane.runtime import reporter
 from fairlane.runtime.facts import Ready
 from fairlane.runtime.reporter import AttemptChannel, Desk, LeaseLostError
@@ -174,3 +174,38 @@ async def test_an_artifact_that_the_storage_refuses_fails_only_itself(
 
 def refuse(*_: object) -> None:
     raise PermanentError("no")
+
+
+async def test_what_is_left_as_the_worker_leaves_is_written_without_files(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An upload takes as long as it takes, and meanwhile the worker would keep all its jobs."""
+    monkeypatch.setattr(AttemptChannel, "_schedule", lambda _: None)
+    async with reporting(database_url) as (one,):
+        line, file = one.channel.send(Line("info", "the last")), one.channel.send(File("a", b"large", "text/plain"))
+        assert await asyncio.to_thread(one.channel.write_left)
+        assert line.done()
+        assert isinstance(file.exception(PATIENCE), LeaseLostError)
+        assert one.lines() == ["the last"]
+        assert one.fl.list_artifacts(one.ready.claimed.id, organization="acme").artifacts == ()
+
+
+async def test_what_is_left_as_the_worker_leaves_waits_for_no_file_that_is_on_its_way(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_on_its_way, arrives = threading.Event(), threading.Event()
+
+    def slowly(*file: Any) -> Any:
+        is_on_its_way.set()
+        assert arrives.wait(PATIENCE)
+        return store_file(*file)
+
+    monkeypatch.setattr(reporter, "store_file", slowly)
+    async with reporting(database_url) as (one,):
+        file = one.channel.send(File("a", b"large", "text/plain"))
+        assert await asyncio.to_thread(is_on_its_way.wait, PATIENCE)
+        assert await asyncio.to_thread(one.channel.write_left) is None
+        arrives.set()
+        await asyncio.wrap_future(file)
+        await closed(one)
+        assert await asyncio.to_thread(one.channel.write_left)

@@ -5,6 +5,7 @@ import math
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import Final
 from uuid import UUID
@@ -33,7 +34,6 @@ from fairlane.store.statements.finish import Finish, Finished
 from fairlane.store.statements.workers import WorkerCard
 
 _LAST_WRITES: Final = 10.0  # seconds that a worker which leaves tries to write, if the database is away
-_ON_ITS_WAY: Final = 1.0  # seconds that it waits in the end for what an attempt is writing already
 
 
 def _abandoned_bound(slots: int) -> int:
@@ -116,7 +116,7 @@ class Crew:
                 await asyncio.wait({task})
         for executor in self._bench.executors.values():
             await executor.stop()
-        self._report_threads.shutdown(wait=False)
+        self._report_threads.shutdown(wait=False, cancel_futures=True)
 
     def _on_finisher_gone(self, finishing: asyncio.Task[None]) -> None:
         """By a mistake of ours, if it was not stopped: no slot would get free any more, and no job be given up."""
@@ -201,22 +201,30 @@ class Crew:
             self._parts.emit(LeaseLost(facts.organization, facts.job_id, facts.job_type))
 
     def end_grace(self) -> None:
-        """Let `finish_all` wait no longer."""
+        """Let `let_finish` wait no longer."""
         self._grace_over.set()
 
-    async def finish_all(self, grace: float) -> None:
-        """Let attempts end within `grace` seconds, stop the rest, and write all ends.
+    async def let_finish(self, grace: float) -> None:
+        """Give attempts so many seconds to end."""
+        if not self._attempts:
+            return
+        self._parts.emit(WorkerStopping(self._card.name, self.running, grace))
+        if grace <= 0:
+            return  # at once: where the whole loop is taken down, handlers would end first, as if by themselves
+        over = asyncio.create_task(wait_until(self._grace_over, grace))
+        ended = asyncio.create_task(self._nothing_runs.wait())
+        try:
+            await asyncio.wait({ended, over}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            over.cancel()
+            ended.cancel()
+
+    async def finish_all(self) -> None:
+        """Stop what runs, and write all ends.
 
         An outage of the database does not keep the worker for ever: what it can't write, others will rescue. As long as
         something of them is written, it goes on.
         """
-        if self._attempts:
-            self._parts.emit(WorkerStopping(self._card.name, self.running, grace))
-            over = asyncio.create_task(wait_until(self._grace_over, grace))
-            ended = asyncio.create_task(self._nothing_runs.wait())
-            await asyncio.wait({ended, over}, return_when=asyncio.FIRST_COMPLETED)
-            over.cancel()
-            ended.cancel()
         for attempt in tuple(self._attempts.values()):
             attempt.stop(Interruption.SHUTDOWN)
         await wait_until(self._nothing_runs, self._bench.stop_grace)
@@ -225,8 +233,15 @@ class Crew:
         while 0 < self.running < before:
             before = self.running
             await wait_until(self._nothing_runs, _LAST_WRITES)
-        if self._finishing is not None and not self._finishing.done():
-            await self._finisher.join(_LAST_WRITES)
+        await self._join_finisher()
+
+    async def _join_finisher(self) -> None:
+        """Unless it is gone, as where the whole loop is taken down."""
+        if self._finishing is None:
+            return
+        joined = asyncio.create_task(self._finisher.join(_LAST_WRITES))
+        await asyncio.wait({joined, self._finishing}, return_when=asyncio.FIRST_COMPLETED)
+        joined.cancel()
 
     async def write_left(self) -> bool:
         """Once more, when nothing runs any more: the ends that could not be written; False if some can't be now.
@@ -242,13 +257,15 @@ class Crew:
         return is_written and not self._unclosed
 
     async def _close_left(self) -> None:
-        while self._unclosed:
+        for _ in range(len(self._unclosed)):
             ready, attempt, outcome = self._unclosed.popleft()
-            write = partial(attempt.channel.write_waiting, last=True, patience=_ON_ITS_WAY)
-            if not await in_thread(self._threads, write):
-                self._unclosed.append((ready, attempt, outcome))  # another one is the first, the next time
+            is_written = await in_thread(self._threads, attempt.channel.write_left)
+            if is_written:
+                self._end(ready, attempt, outcome)
+                continue
+            self._unclosed.append((ready, attempt, outcome))  # another one is the first, the next time
+            if is_written is False:
                 return
-            self._end(ready, attempt, outcome)
 
     def _on_end(self, ready: Ready, attempt: Attempt, outcome: Outcome) -> None:
         if attempt.channel.is_clear:
@@ -329,4 +346,5 @@ class Crew:
 
     def _on_lost(self, lease: UUID) -> None:
         """From any thread."""
-        self._loop.call_soon_threadsafe(self.stop_one, lease, Interruption.LEASE_LOST)
+        with suppress(RuntimeError):  # the loop is closed: the worker left without this attempt
+            self._loop.call_soon_threadsafe(self.stop_one, lease, Interruption.LEASE_LOST)

@@ -153,22 +153,33 @@ class AttemptChannel:
             self._has_timer = False
             self._schedule()
 
-    def write_waiting(self, *, last: bool = False, patience: float = -1) -> bool:
-        """Write what is due, or all if it is the last, in a thread; False if that can't be now.
+    def write_waiting(self, *, last: bool = False) -> bool:
+        """Write what is due, or all if it is the last, in a thread; False if the database is away."""
+        with self._writer:
+            return self._write_due(last=last)
 
-        Args:
-            patience: seconds to wait for another thread that writes, which may have a large file on its way; -1:
-                however long it takes.
+    def write_left(self) -> bool | None:
+        """Write all but files, as the worker leaves, in a thread; False if the database is away.
+
+        None: another thread writes, and perhaps has a large file on its way, which is not waited for.
         """
-        if not self._writer.acquire(timeout=patience):
-            return False
+        if not self._writer.acquire(blocking=False):
+            return None
         try:
             with self._lock:
-                batch, self._waiting = self._waiting, []
-                progress = self._take_progress(last=last)
-            is_written = self._write(batch, progress)
+                files = [one for one in self._waiting if isinstance(one[0], File)]
+                self._waiting = [one for one in self._waiting if not isinstance(one[0], File)]
+            # A handler that has returned has waited for its files, so these are of one that was stopped.
+            _fail(files, LeaseLostError("The worker leaves; nothing more is kept for this attempt."))
+            return self._write_due(last=True)
         finally:
             self._writer.release()
+
+    def _write_due(self, *, last: bool) -> bool:
+        with self._lock:
+            batch, self._waiting = self._waiting, []
+            progress = self._take_progress(last=last)
+        is_written = self._write(batch, progress)
         with self._lock:
             self._is_scheduled = False
             if not is_written:

@@ -174,18 +174,22 @@ class Shift:
             self._emit(WorkerStarted(self._card.name, self._card.slots, self._card.queues))
             self._tell_of_other_queues()
             await (self._drain() if until_idle else self._claim_until_stopped())
+            await self._claim_no_more(self._grace)
         except BaseException:
-            self._grace = 0.0  # cancelled or broken: then nothing that runs here is waited for
+            await self._claim_no_more(0.0)  # cancelled or broken: then nothing that runs here is waited for
             raise
         finally:
-            self._hurry()
-            self._heartbeat.say_stopping()
-            await self._crew.finish_all(self._grace)
+            await self._crew.finish_all()
             ended.set()
             # Cancelled are they, too, where the whole loop is taken down, which must not keep the worker from leaving.
             await asyncio.gather(*upkeep, return_exceptions=True)
             await self._crew.stop()
             await self._leave()
+
+    async def _claim_no_more(self, grace: float) -> None:
+        self._hurry()
+        self._heartbeat.say_stopping()
+        await self._crew.let_finish(grace)
 
     def _tell_of_other_queues(self) -> None:
         """Nobody shall wonder why jobs wait beside a worker that knows their types."""
@@ -300,14 +304,19 @@ class Shift:
             # What handlers have done and nobody wrote is given back, and done again: the database may be back only now,
             # or somebody hold a row for a moment.
             await try_until(until, self._crew.write_left)
-            await try_until(until, partial(in_thread, self._threads, self._sign_off))
+            await try_until(until, self._write_and_sign_off)
         self._emit(WorkerStopped(self._card.name, self._crew.released))
 
-    def _sign_off(self) -> bool:
+    async def _write_and_sign_off(self) -> bool:
+        # Whatever is left: if the database lets the worker sign off, it may let it write as well.
+        await self._crew.write_left()
+        await in_thread(self._threads, self._sign_off)
+        return True
+
+    def _sign_off(self) -> None:
         self._heartbeat.stop()
         self._crew.released += self._claims.leave()  # nobody else counts any more
         self._breakers.run_once()
-        return True
 
     def _on_blocked(self, seconds: float, where: str, task: str | None) -> None:
         possible = self._crew.async_job_types()
