@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from fairlane.domain.events import JobStarted, ServiceFailed, WorkerStopped, Wor
 from fairlane.runtime.crew import Crew
 from fairlane.runtime.facts import Ready
 from tests.acceptance.apps.worker import register
+from tests.patience import PATIENCE
 from tests.runtime.worker_kit import Engine, Gate, engine, running, started
 from tests.runtime.worker_process import worker_process
 from tests.runtime.worker_store import nothing, registered
@@ -134,9 +136,10 @@ def test_a_cancelled_run_releases_what_runs(fl: Engine) -> None:
     assert registered(fl) == set()
 
 
-def test_a_loop_that_is_taken_down_releases_what_runs(fl: Engine) -> None:
+@pytest.mark.parametrize("also", [(), ("process",)], ids=["no child", "a child"])
+def test_a_loop_that_is_taken_down_releases_what_runs(fl: Engine, also: tuple[str, ...]) -> None:
     """Its handlers are cancelled with it, which was taken for their own mistake, and spent a retry."""
-    register(fl)
+    register(fl, *also)
     job, begun = fl.give("async"), list[asyncio.Task[None]]()
 
     async def host() -> None:
@@ -166,6 +169,38 @@ def test_a_run_that_is_cancelled_within_the_grace_releases_what_runs(fl: Engine)
     asyncio.run(host())
     assert_released(fl, job)
     assert registered(fl) == set()
+
+
+def test_a_run_that_is_cancelled_when_the_grace_is_over_leaves_in_order_all_the_same(database_url: str) -> None:
+    """It left its row, its leases and its services behind."""
+    with engine(database_url, stop_grace=600.0) as fl:
+        is_deaf = threading.Event()
+
+        @fl.job_type("deaf", timeout=None)
+        async def deaf(ctx: JobContext) -> None:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                is_deaf.set()
+                await asyncio.Event().wait()
+
+        job = fl.give("deaf")
+
+        async def host() -> None:
+            worker = fl.worker()
+            task = asyncio.create_task(worker.run_async())
+            await asyncio.to_thread(started, fl, job)
+            worker.stop(at_once=True)
+            await asyncio.to_thread(is_deaf.wait, PATIENCE)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+
+        asyncio.run(host())
+        now = fl.look(job)
+        assert (now.status, now.attempt, now.retry_count) == ("queued", 1, 0), fl.reasons(job)
+        assert registered(fl) == set()
 
 
 def test_a_worker_that_was_stopped_before_it_ran_ends_at_once(fl: Engine) -> None:

@@ -11,7 +11,7 @@ import pytest
 from fairlane.domain.errors import StorageUnavailable
 from fairlane.domain.events import Event, StorageBack, StorageLost
 from fairlane.runtime import service
-from fairlane.runtime.service import SOON, Outage, run_service, try_until
+from fairlane.runtime.service import SOON, Outage, run_service, try_until, wait_until
 from tests.patience import PATIENCE
 from tests.runtime.worker_store import Monotonic
 
@@ -63,6 +63,32 @@ def test_what_jobs_wait_for_is_tried_each_second_however_long_the_database_was_a
     assert isinstance(told.pop(), StorageBack)
     outage.goes_on(StorageUnavailable("It is away."))
     assert isinstance(told.pop(), StorageLost)
+
+
+async def test_who_was_cancelled_before_waits_as_long_as_anybody_and_no_longer() -> None:
+    """Python before 3.11.3 took the end of the wait for another cancel, and a worker did not leave in order."""
+    waits = asyncio.Event()
+
+    async def leaving() -> bool:
+        try:
+            waits.set()
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return await wait_until(asyncio.Event(), 0.01)
+        return True
+
+    task = asyncio.create_task(leaving())
+    await waits.wait()
+    task.cancel()
+    assert await task is False
+
+
+async def test_a_wait_that_is_cancelled_ends_as_cancelled() -> None:
+    task = asyncio.create_task(wait_until(asyncio.Event(), PATIENCE))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 Answers = list[bool | Exception]

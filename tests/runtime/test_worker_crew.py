@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -16,7 +16,8 @@ from fairlane.domain.events import JobEnded, JobStarted, WorkerStopped
 from fairlane.registry.artifacts import store_file
 from fairlane.runtime.breakers import Tally
 from fairlane.runtime.crew import Crew
-from fairlane.runtime.reporter import AttemptChannel
+from fairlane.runtime.reporter import AttemptChannel, LeaseLostError
+from fairlane.runtime.reports import Checkpoint
 from fairlane.runtime.service import wait_until
 from fairlane.store.statements import attempts
 from tests.patience import PATIENCE
@@ -95,7 +96,8 @@ async def test_an_attempt_whose_last_reports_can_t_be_written_is_given_back_unfi
         async with asyncio.timeout(PATIENCE):
             await closing.wait()
             await crew.stop()
-            assert not await crew.write_left()
+            with pytest.raises(StorageUnavailable):
+                await crew.write_left()
     assert worker.claims.leave() == 1
     assert fl.look(job).status == JobStatus.QUEUED
     assert "its worker left before its end was written" in fl.reasons(job)
@@ -258,8 +260,8 @@ async def test_an_attempt_whose_file_is_on_its_way_keeps_no_other_from_its_end(
                 closing.release()
             return False
 
-        def write_left(self) -> bool | None:
-            return None if self._claimed.id == busy.id else super().write_left()
+        def write_left(self) -> bool:
+            return self._claimed.id != busy.id and super().write_left()
 
     @fl.job_type("tell", dedup_window=0)
     async def tell(ctx: JobContext) -> None:
@@ -306,3 +308,98 @@ def test_a_lease_that_is_found_lost_when_the_worker_has_left_is_told_to_nobody(f
         return crew_of(fl, slots=1)
 
     asyncio.run(made())._on_lost(uuid4())
+
+
+async def test_a_silent_database_is_asked_for_the_last_lines_of_one_attempt_only(
+    fl: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closing, asked = threading.Semaphore(0), list[UUID]()
+
+    class Silent(AttemptChannel):
+        def write_waiting(self, *, last: bool = False) -> bool:
+            if last:
+                closing.release()
+            return False
+
+        def write_left(self) -> bool:
+            asked.append(self._claimed.id)
+            raise StorageUnavailable("The database did not answer.")
+
+    @fl.job_type("tell", dedup_window=0)
+    async def tell(ctx: JobContext) -> None:
+        ctx.log("the last line")
+
+    monkeypatch.setattr("fairlane.runtime.crew.AttemptChannel", Silent)
+    jobs = [fl.give("tell") for _ in range(2)]
+    with ThreadPoolExecutor(1) as threads:
+        crew = crew_of(fl, slots=2, threads=threads)
+        await crew.start()
+        for ready in member(fl).claim(2):
+            crew.begin(ready)
+        for _ in jobs:
+            assert await asyncio.to_thread(closing.acquire, timeout=PATIENCE)
+        await crew.stop()
+        for tries in (1, 2):
+            with pytest.raises(StorageUnavailable):
+                await crew.write_left()
+            assert len(asked) == tries
+    assert set(asked) == {job.id for job in jobs}
+
+
+async def test_an_attempt_whose_reports_nobody_began_to_write_is_written_as_the_worker_leaves(
+    fl: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its task was cancelled before its first step, and the attempt forgotten, though its handler had returned."""
+    returns = asyncio.Event()
+    monkeypatch.setattr(AttemptChannel, "_schedule", lambda _: None)
+
+    class Cancelled(Crew):
+        def _on_end(self, *end: Any) -> None:
+            super()._on_end(*end)
+            for task in self._closing:
+                task.cancel()
+
+    @fl.job_type("tell", dedup_window=0)
+    async def tell(ctx: JobContext) -> None:
+        ctx.log("the last line")
+        ctx.progress(100)
+        returns.set()
+
+    job, worker = fl.give("tell"), fl.worker(concurrency=1)
+    with ThreadPoolExecutor(1) as threads:
+        crew = Cancelled(worker._parts, worker._card, threads, Tally(), lambda _: None)
+        await crew.start()
+        crew.begin(*member(fl).claim())
+        async with asyncio.timeout(PATIENCE):
+            await returns.wait()
+            await crew.finish_all()
+            await crew.stop()
+            assert await crew.write_left()
+    assert fl.look(job).status == JobStatus.COMPLETED
+    assert [line.message for line in fl.log_lines(job.id, organization="acme")] == ["the last line"]
+
+
+async def test_handlers_that_are_left_behind_do_not_wait_for_what_is_never_written(
+    fl: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AttemptChannel, "_schedule", lambda _: None)  # no thread is free for it
+    kept: list[Future[Any]] = []
+    closing = asyncio.Event()
+
+    async def close(*_: object) -> None:
+        closing.set()
+        await asyncio.Event().wait()
+
+    @fl.job_type("keep", dedup_window=0)
+    async def keep(ctx: JobContext) -> None:
+        kept.append(ctx._channel.send(Checkpoint("1")))
+
+    crew = crew_of(fl, slots=1)
+    fl.give("keep")
+    monkeypatch.setattr(Crew, "_close", close)
+    await crew.start()
+    crew.begin(*member(fl).claim())
+    await closing.wait()
+    await crew.stop()
+    crew.give_up()
+    assert isinstance(kept[0].exception(PATIENCE), LeaseLostError)

@@ -204,7 +204,7 @@ async def test_what_is_left_as_the_worker_leaves_waits_for_no_file_that_is_on_it
     async with reporting(database_url) as (one,):
         file = one.channel.send(File("a", b"large", "text/plain"))
         assert await asyncio.to_thread(is_on_its_way.wait, PATIENCE)
-        assert await asyncio.to_thread(one.channel.write_left) is None
+        assert not await asyncio.to_thread(one.channel.write_left)
         arrives.set()
         await asyncio.wrap_future(file)
         await closed(one)

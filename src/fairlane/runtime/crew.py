@@ -5,7 +5,7 @@ import math
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import Final
 from uuid import UUID
@@ -14,19 +14,15 @@ from fairlane.domain.events import JobEnded, JobStarted, LeaseLost, ServiceFaile
 from fairlane.domain.outcomes import ErrorReport, Failed, Outcome, Released
 from fairlane.domain.statuses import JobStatus
 from fairlane.registry.options import Isolation
-from fairlane.runtime.attempt import Attempt, Bench
+from fairlane.runtime.attempt import Attempt
+from fairlane.runtime.bench import make_bench
 from fairlane.runtime.breakers import Tally
 from fairlane.runtime.clean import Cleaner
 from fairlane.runtime.deadlines import Deadlines
-from fairlane.runtime.executors.async_ import AsyncExecutor
-from fairlane.runtime.executors.base import Executor
-from fairlane.runtime.executors.process import ProcessExecutor
-from fairlane.runtime.executors.target import importable_target
-from fairlane.runtime.executors.thread import ThreadExecutor
 from fairlane.runtime.facts import Ready
 from fairlane.runtime.finisher import Finisher, FinisherParts
 from fairlane.runtime.parts import REPORT_THREADS, WorkerParts
-from fairlane.runtime.reporter import AttemptChannel, Desk
+from fairlane.runtime.reporter import AttemptChannel
 from fairlane.runtime.reports import Interruption
 from fairlane.runtime.service import in_thread, wait_until
 from fairlane.store.statements.claim import Claimed
@@ -66,7 +62,7 @@ class Crew:
         self._loop = asyncio.get_running_loop()
         self._job_types = parts.catalogue.mine
         self._report_threads = ThreadPoolExecutor(REPORT_THREADS, thread_name_prefix="fairlane-reports")
-        self._bench = self._make_bench()
+        self._bench = make_bench(parts, card.slots, self._report_threads)
         self._finisher = Finisher(FinisherParts(parts.database, threads, parts.emit, self._on_finished, parts.keyring))
         self._finishing: asyncio.Task[None] | None = None
         self._attempts: dict[UUID, Attempt] = {}
@@ -82,25 +78,6 @@ class Crew:
         self.changed = asyncio.Event()
         self.released = 0
 
-    def _make_bench(self) -> Bench:
-        parts, settings = self._parts, self._parts.settings
-        desk = Desk(
-            parts.database, parts.artifacts, self._report_threads, parts.emit, settings.progress_interval, parts.keyring
-        )
-        job_types = parts.catalogue.mine.values()
-        isolations = {one.isolation for one in job_types}
-        executors: dict[Isolation, Executor] = {}
-        if Isolation.ASYNC in isolations:
-            executors[Isolation.ASYNC] = AsyncExecutor()
-        if Isolation.THREAD in isolations:
-            executors[Isolation.THREAD] = ThreadExecutor()
-        if Isolation.PROCESS in isolations:
-            for one in job_types:
-                if one.isolation is Isolation.PROCESS:
-                    importable_target(one.handler)  # better refused now than when its first job is there
-            executors[Isolation.PROCESS] = ProcessExecutor(self._card.slots)
-        return Bench(desk, executors, settings.stop_grace, settings.result_limit)
-
     async def start(self) -> None:
         """Start the executors and the finisher."""
         self._finishing = asyncio.create_task(self._finisher.run())
@@ -110,13 +87,14 @@ class Crew:
 
     async def stop(self) -> None:
         """Stop them; nothing runs any more."""
-        for task in (*self._closing, self._finishing):
-            if task is not None:
-                task.cancel()
-                await asyncio.wait({task})
-        for executor in self._bench.executors.values():
-            await executor.stop()
-        self._report_threads.shutdown(wait=False, cancel_futures=True)
+        async with AsyncExitStack() as steps:  # whatever cancels one of them
+            steps.callback(self._report_threads.shutdown, wait=False, cancel_futures=True)
+            for executor in self._bench.executors.values():
+                steps.push_async_callback(executor.stop)
+            if tasks := [task for task in (*self._closing, self._finishing) if task is not None]:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.wait(tasks)
 
     def _on_finisher_gone(self, finishing: asyncio.Task[None]) -> None:
         """By a mistake of ours, if it was not stopped: no slot would get free any more, and no job be given up."""
@@ -240,8 +218,10 @@ class Crew:
         if self._finishing is None:
             return
         joined = asyncio.create_task(self._finisher.join(_LAST_WRITES))
-        await asyncio.wait({joined, self._finishing}, return_when=asyncio.FIRST_COMPLETED)
-        joined.cancel()
+        try:
+            await asyncio.wait({joined, self._finishing}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            joined.cancel()
 
     async def write_left(self) -> bool:
         """Once more, when nothing runs any more: the ends that could not be written; False if some can't be now.
@@ -258,14 +238,16 @@ class Crew:
 
     async def _close_left(self) -> None:
         for _ in range(len(self._unclosed)):
-            ready, attempt, outcome = self._unclosed.popleft()
-            is_written = await in_thread(self._threads, attempt.channel.write_left)
-            if is_written:
+            self._unclosed.rotate(-1)  # another one is the first, the next time
+            ready, attempt, outcome = self._unclosed[-1]
+            if await in_thread(self._threads, attempt.channel.write_left):
+                self._unclosed.pop()
                 self._end(ready, attempt, outcome)
-                continue
-            self._unclosed.append((ready, attempt, outcome))  # another one is the first, the next time
-            if is_written is False:
-                return
+
+    def give_up(self) -> None:
+        """What is left is not written any more, which handlers that were left behind may wait for."""
+        for _, attempt, _ in self._unclosed:
+            attempt.channel.give_up()
 
     def _on_end(self, ready: Ready, attempt: Attempt, outcome: Outcome) -> None:
         if attempt.channel.is_clear:
@@ -273,17 +255,19 @@ class Crew:
             return
         task = asyncio.create_task(self._close(ready, attempt, outcome))
         self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+        task.add_done_callback(partial(self._on_closed, ready, attempt, outcome))
+
+    def _on_closed(self, ready: Ready, attempt: Attempt, outcome: Outcome, task: asyncio.Task[None]) -> None:
+        self._closing.discard(task)
+        if task.cancelled():  # perhaps before it began
+            # The database was away for too long. It is tried again as the worker leaves; else others rescue the job.
+            self._forget(ready)
+            self._unclosed.append((ready, attempt, outcome))
 
     async def _close(self, ready: Ready, attempt: Attempt, outcome: Outcome) -> None:
         """The handler's last reports are written before its end is; without them it has none."""
         try:
             await attempt.channel.close()
-        except asyncio.CancelledError:
-            # The database was away for too long. It is tried again as the worker leaves; else others rescue the job.
-            self._forget(ready)
-            self._unclosed.append((ready, attempt, outcome))
-            raise
         except Exception as error:  # noqa: BLE001 - a mistake of ours must not leave the job running for ever
             self._parts.emit(ServiceFailed("attempt", error))
             outcome = Failed(ErrorReport(type(error).__name__, "the worker failed to run the attempt; see its log"))

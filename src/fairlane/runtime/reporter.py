@@ -158,22 +158,30 @@ class AttemptChannel:
         with self._writer:
             return self._write_due(last=last)
 
-    def write_left(self) -> bool | None:
-        """Write all but files, as the worker leaves, in a thread; False if the database is away.
+    def write_left(self) -> bool:
+        """Write all but files, as the worker leaves, in a thread.
 
-        None: another thread writes, and perhaps has a large file on its way, which is not waited for.
+        False: another thread writes, and perhaps has a large file on its way, which is not waited for.
+
+        Raises:
+            StorageUnavailable: the database is away.
         """
         if not self._writer.acquire(blocking=False):
-            return None
+            return False
         try:
-            with self._lock:
-                files = [one for one in self._waiting if isinstance(one[0], File)]
-                self._waiting = [one for one in self._waiting if not isinstance(one[0], File)]
-            # A handler that has returned has waited for its files, so these are of one that was stopped.
-            _fail(files, LeaseLostError("The worker leaves; nothing more is kept for this attempt."))
-            return self._write_due(last=True)
+            self.give_up(File)  # of a handler that was stopped: one that has returned has waited for its files
+            if not self._write_due(last=True):
+                raise StorageUnavailable("The database did not take an attempt's last reports.")
         finally:
             self._writer.release()
+        return True
+
+    def give_up(self, kind: type = object) -> None:
+        """Tell whoever waits for a report of this kind that it is not kept."""
+        with self._lock:
+            given_up = [one for one in self._waiting if isinstance(one[0], kind)]
+            self._waiting = [one for one in self._waiting if not isinstance(one[0], kind)]
+        _fail(given_up, LeaseLostError("The worker leaves; nothing more is kept for this attempt."))
 
     def _write_due(self, *, last: bool) -> bool:
         with self._lock:

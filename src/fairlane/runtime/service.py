@@ -120,9 +120,17 @@ async def wait_until(event: asyncio.Event, seconds: float | None) -> bool:
 
 async def first_of(waiting: Awaitable[object], seconds: float | None) -> bool:
     """Whether `waiting` was done within `seconds`; None: however long it takes."""
+    task = asyncio.current_task()
+    assert task is not None
+    cancels, limit = task.cancelling(), asyncio.timeout(seconds)
     try:
-        async with asyncio.timeout(seconds):
+        async with limit:
             await waiting
     except TimeoutError:
         return False
+    except asyncio.CancelledError:
+        # Python before 3.11.3 takes the timeout of a task that was cancelled before for another cancel.
+        if limit.expired() and task.cancelling() == cancels:
+            return False
+        raise
     return True

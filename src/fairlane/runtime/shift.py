@@ -6,7 +6,7 @@ One asyncio loop. Database work is done in a few threads; the heartbeat and the 
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from time import monotonic
 from typing import Final
@@ -168,23 +168,31 @@ class Shift:
             asyncio.create_task(run_service(service, self._threads, ended, self._emit))
             for service in self._services(until_idle=until_idle)
         ]
-        try:
-            await self._crew.start()
-            self._loop_watch.start()
-            self._emit(WorkerStarted(self._card.name, self._card.slots, self._card.queues))
-            self._tell_of_other_queues()
-            await (self._drain() if until_idle else self._claim_until_stopped())
-            await self._claim_no_more(self._grace)
-        except BaseException:
-            await self._claim_no_more(0.0)  # cancelled or broken: then nothing that runs here is waited for
-            raise
-        finally:
-            await self._crew.finish_all()
+
+        async def end_upkeep() -> None:
             ended.set()
-            # Cancelled are they, too, where the whole loop is taken down, which must not keep the worker from leaving.
-            await asyncio.gather(*upkeep, return_exceptions=True)
-            await self._crew.stop()
-            await self._leave()
+            await asyncio.gather(*upkeep, return_exceptions=True)  # a loop that is taken down has cancelled them, too
+
+        # The last first. A cancel cuts short the step that it comes upon, and skips none of the others.
+        async with AsyncExitStack() as steps:
+            steps.callback(self._crew.give_up)
+            steps.push_async_callback(self._leave)
+            steps.push_async_callback(self._crew.stop)
+            steps.push_async_callback(end_upkeep)
+            steps.push_async_callback(self._crew.finish_all)
+            try:
+                await self._work(until_idle=until_idle)
+                await self._claim_no_more(self._grace)
+            except BaseException:
+                await self._claim_no_more(0.0)  # cancelled or broken: then nothing that runs here is waited for
+                raise
+
+    async def _work(self, *, until_idle: bool) -> None:
+        await self._crew.start()
+        self._loop_watch.start()
+        self._emit(WorkerStarted(self._card.name, self._card.slots, self._card.queues))
+        self._tell_of_other_queues()
+        await (self._drain() if until_idle else self._claim_until_stopped())
 
     async def _claim_no_more(self, grace: float) -> None:
         self._hurry()

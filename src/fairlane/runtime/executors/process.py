@@ -122,7 +122,8 @@ class ProcessExecutor:
         children = tuple(self._children)
         for child in children:
             child.dismiss()
-        await asyncio.gather(*(child.ended for child in children))
+        # Cancelled are they, where the whole loop is taken down.
+        await asyncio.gather(*(child.ended for child in children), return_exceptions=True)
 
     def begin(self, call: Call, on_end: OnEnd) -> ProcessExecution:
         """Begin to run a handler, in an idle child, a new one, or the one that is free first.
