@@ -11,7 +11,8 @@ from psycopg.errors import InsufficientPrivilege
 from sqlalchemy import Connection, create_engine, make_url, text
 from sqlalchemy.exc import ProgrammingError
 
-from fairlane import ConfigurationError, Fairlane, Job, JobContext, JobNotFound, JobStatus, Settings
+from fairlane import ConfigurationError, Fairlane, Job, JobContext, JobNotFound, JobStatus, Settings, StorageUnavailable
+from fairlane.domain.haste import reading_within
 from fairlane.store import row_policies, schema
 from fairlane.store.row_security import EVERYONE, SETTING, Role, Scope, is_of_tenants
 from fairlane.store.statements import workers
@@ -19,6 +20,7 @@ from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.tables import AnyRow, metadata, pauses
 from fairlane.store.transaction import Database
 from tests.conftest import create_database, database_on, drop_database
+from tests.patience import PATIENCE
 from tests.store.as_owner import in_role
 from tests.store.logins import bound_logins, owning, plain
 
@@ -541,3 +543,24 @@ def test_a_role_that_was_let_past_row_security_is_told_and_brought_down(fl: Fair
         assert row_policies.establish(owner)
         assert row_policies.is_on(owner)
         owner.rollback()
+
+
+def test_a_session_that_is_ended_amid_a_pipeline_is_given_up_and_nothing_is_logged(
+    fl: Fairlane, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The driver stayed in the pipeline, and the pool logged a traceback as it could not roll back there."""
+
+    def left_in_it(pipeline: Any, _: object) -> None:
+        pipeline.level -= 1
+        raise psycopg.OperationalError("cannot exit pipeline mode while busy")
+
+    def look() -> Sequence[AnyRow]:
+        return fl.database.look(lambda connection: connection.execute(text("SELECT 1")).all(), of="acme")
+
+    with reading_within(PATIENCE):
+        with monkeypatch.context() as patch:
+            patch.setattr(psycopg.Pipeline, "_exit", left_in_it)
+            with pytest.raises(StorageUnavailable):
+                look()
+        assert caplog.text == ""
+        assert look() == [(1,)]

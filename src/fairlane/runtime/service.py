@@ -19,8 +19,8 @@ T = TypeVar("T")
 _FIRST_WAIT, _LONGEST_WAIT = 0.25, 10.0  # seconds
 SOON = 1.0  # seconds, at most, to the next try of what jobs wait for: heartbeats, claims and ends
 _LEAST = 0.6  # of a wait, by chance, so that not all workers come at once
-# Times what a round took: looks that are dear, as while some session holds an old snapshot, are taken less often; but
-# no more rarely than this many intervals, as it may have been the process that was held up.
+# Times what two rounds took: looks that are dear, as while some session holds an old snapshot, are taken less often,
+# but no more rarely than this many intervals, as it may have been the process that was held up.
 _REST, _MOST_INTERVALS = 4, 10
 
 
@@ -72,12 +72,14 @@ def next_wait(seconds: float) -> float:
 
 async def run_service(service: Service, threads: Executor, stopping: asyncio.Event, emit: Emit) -> None:
     """Run rounds until `stopping`. A round that found much to do is followed by the next at once."""
-    outage = Outage(service.name, emit)
+    outage, before = Outage(service.name, emit), 0.0
     while not stopping.is_set():
         began = time.monotonic()
         try:
             is_more = bool(await in_thread(threads, service.run_once))
-            rest = min(_REST * (time.monotonic() - began), _MOST_INTERVALS * service.interval)
+            # One dear round may have been held up, as by an outage, after which nothing shall wait the longer.
+            before, took = time.monotonic() - began, before
+            rest = min(_REST * min(before, took), _MOST_INTERVALS * service.interval)
             wait = 0.0 if is_more else max(service.interval, rest)
             outage.is_over()
         except (StorageUnavailable, ConfigurationError) as error:
