@@ -117,8 +117,21 @@ async def test_what_fails_for_a_moment_is_tried_until_it_is_done(monkeypatch: py
 
 async def test_once_the_time_is_over_nothing_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     assert await tried([False, True], -1.0) == [True]
-    monkeypatch.setattr(service, "_FIRST_WAIT", 5.0)
-    assert await tried([StorageUnavailable("It broke."), True], 4.0) == [True]
+    monkeypatch.setattr(service, "SOON", PATIENCE)
+    monkeypatch.setattr(service, "next_wait", lambda _: 2 * PATIENCE)
+    assert await tried([StorageUnavailable("It broke."), True], PATIENCE / 2) == [True]
+
+
+async def test_within_its_time_it_is_tried_each_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A restart of the database takes some three seconds, of which the longer waits would leave the last two out."""
+    slept = list[float]()
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr(service, "asyncio", SimpleNamespace(get_running_loop=asyncio.get_running_loop, sleep=sleep))
+    assert await tried([False, False, False, False, False, True], PATIENCE) == []
+    assert slept == [0.25, 0.5, 1.0, 1.0, 1.0]
 
 
 async def test_a_database_that_was_silent_until_the_time_was_over_is_asked_for_nothing_else() -> None:

@@ -389,6 +389,7 @@ def test_a_worker_that_is_let_in_only_as_it_signs_off_writes_what_its_handlers_h
             return await real_write_left(self)
 
         monkeypatch.setattr("fairlane.runtime.shift._LEAVING", 60.0)
+        monkeypatch.setattr("fairlane.runtime.service.SOON", 61.0)
         monkeypatch.setattr("fairlane.runtime.service.next_wait", lambda _: 61.0)  # no second try
         monkeypatch.setattr(Crew, "write_left", write_left)
         monkeypatch.setattr(FINISH, away_until(leaving, write))

@@ -72,14 +72,14 @@ def next_wait(seconds: float) -> float:
 
 async def run_service(service: Service, threads: Executor, stopping: asyncio.Event, emit: Emit) -> None:
     """Run rounds until `stopping`. A round that found much to do is followed by the next at once."""
-    outage, before = Outage(service.name, emit), 0.0
+    outage, took = Outage(service.name, emit), 0.0
     while not stopping.is_set():
         began = time.monotonic()
         try:
             is_more = bool(await in_thread(threads, service.run_once))
             # One dear round may have been held up, as by an outage, after which nothing shall wait the longer.
-            before, took = time.monotonic() - began, before
-            rest = min(_REST * min(before, took), _MOST_INTERVALS * service.interval)
+            last, took = took, time.monotonic() - began
+            rest = min(_REST * min(last, took), _MOST_INTERVALS * service.interval)
             wait = 0.0 if is_more else max(service.interval, rest)
             outage.is_over()
         except (StorageUnavailable, ConfigurationError) as error:
@@ -104,7 +104,7 @@ async def try_until(until: float, work: Callable[[], Awaitable[bool]]) -> None:
         except FairlaneError:
             if time_now() > until:
                 raise
-        wait = next_wait(wait)
+        wait = min(next_wait(wait), SOON)
         if time_now() + wait > until:
             return
         await asyncio.sleep(wait)
