@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fairlane import Job, JobContext, TransientError
-from fairlane.domain.events import JobStarted, ServiceFailed, WorkerStopped, WorkerStopping
+from fairlane.domain.events import JobStarted, ServiceFailed, WorkerStarted, WorkerStopped, WorkerStopping
 from fairlane.runtime.crew import Crew
 from fairlane.runtime.facts import Ready
 from tests.acceptance.apps.worker import register
@@ -201,6 +201,68 @@ def test_a_run_that_is_cancelled_when_the_grace_is_over_leaves_in_order_all_the_
         now = fl.look(job)
         assert (now.status, now.attempt, now.retry_count) == ("queued", 1, 0), fl.reasons(job)
         assert registered(fl) == set()
+
+
+def test_a_run_that_is_cancelled_twice_leaves_what_runs_in_threads_behind_and_releases_it(database_url: str) -> None:
+    """One whose last progress was not written yet was taken for a mistake of ours, and spent a retry."""
+    with engine(database_url, stop_grace=600.0, progress_interval=600.0) as fl:
+        goes_on, waiting = threading.Event(), threading.Semaphore(0)
+
+        @fl.job_type("deaf", dedup_window=0)
+        def deaf(ctx: JobContext, reports: int) -> None:
+            for percent in range(reports):
+                ctx.progress(percent)
+            waiting.release()
+            goes_on.wait(PATIENCE)
+
+        jobs = [fl.give("deaf", parameters={"reports": reports}) for reports in (0, 2)]
+
+        async def host() -> None:
+            task = asyncio.create_task(fl.worker().run_async())
+            for _ in jobs:
+                assert await asyncio.to_thread(waiting.acquire, timeout=PATIENCE)
+            task.cancel()
+            await asyncio.to_thread(fl.events.wait, WorkerStopping, running=2)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+        try:
+            asyncio.run(host())
+        finally:
+            goes_on.set()
+        for job in jobs:
+            assert_released(fl, job)
+        assert fl.events.of(ServiceFailed) == []
+        assert registered(fl) == set()
+
+
+def test_a_run_that_is_cancelled_while_it_writes_what_is_left_signs_off_all_the_same(
+    fl: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing(fl)
+    writes, real_write_left = threading.Event(), Crew.write_left
+
+    async def write_left(self: Crew) -> bool:
+        if writes.is_set():
+            return await real_write_left(self)
+        writes.set()
+        await asyncio.Event().wait()
+        return False
+
+    async def host() -> None:
+        worker = fl.worker()
+        task = asyncio.create_task(worker.run_async())
+        await asyncio.to_thread(fl.events.wait, WorkerStarted)
+        worker.stop()
+        await asyncio.to_thread(writes.wait, PATIENCE)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    monkeypatch.setattr(Crew, "write_left", write_left)
+    asyncio.run(host())
+    assert registered(fl) == set()
 
 
 def test_a_worker_that_was_stopped_before_it_ran_ends_at_once(fl: Engine) -> None:

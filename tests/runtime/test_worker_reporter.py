@@ -9,6 +9,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from fairlane import Backoff, PermanentError, StorageUnavailable
 from fairlane.domain.outcomes import Released
@@ -19,6 +20,7 @@ from fairlane.runtime.reporter import AttemptChannel, Desk, LeaseLostError
 from fairlane.runtime.reports import Checkpoint, File, Line, Progress
 from fairlane.store.clock import Clock
 from fairlane.store.statements.finish import Finish, finish
+from fairlane.store.tables import jobs
 from tests.patience import PATIENCE
 from tests.runtime.worker_kit import Engine, engine
 from tests.runtime.worker_store import member, nothing
@@ -209,3 +211,17 @@ async def test_what_is_left_as_the_worker_leaves_waits_for_no_file_that_is_on_it
         await asyncio.wrap_future(file)
         await closed(one)
         assert await asyncio.to_thread(one.channel.write_left)
+
+
+async def test_what_is_left_as_the_worker_leaves_does_not_wait_for_a_row_that_somebody_holds(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is tried again, and is no reason not to sign off."""
+    monkeypatch.setattr(AttemptChannel, "_schedule", lambda _: None)
+    async with reporting(postgres_url) as (one,):
+        one.channel.send(Line("info", "the last"))
+        with one.fl.database.engine.connect() as host:
+            host.execute(select(jobs.c.id).where(jobs.c.organization_id == "acme").with_for_update())
+            assert not await asyncio.to_thread(one.channel.write_left)
+        assert await asyncio.to_thread(one.channel.write_left)
+        assert one.lines() == ["the last"]

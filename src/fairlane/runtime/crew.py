@@ -89,12 +89,16 @@ class Crew:
         """Stop them; nothing runs any more."""
         async with AsyncExitStack() as steps:  # whatever cancels one of them
             steps.callback(self._report_threads.shutdown, wait=False, cancel_futures=True)
+            steps.push_async_callback(self._end_tasks)
             for executor in self._bench.executors.values():
                 steps.push_async_callback(executor.stop)
-            if tasks := [task for task in (*self._closing, self._finishing) if task is not None]:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.wait(tasks)
+
+    async def _end_tasks(self) -> None:
+        """Those of attempts that end only as their executor stops, too."""
+        if tasks := [task for task in (*self._closing, self._finishing) if task is not None]:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
 
     def _on_finisher_gone(self, finishing: asyncio.Task[None]) -> None:
         """By a mistake of ours, if it was not stopped: no slot would get free any more, and no job be given up."""
@@ -250,6 +254,7 @@ class Crew:
             attempt.channel.give_up()
 
     def _on_end(self, ready: Ready, attempt: Attempt, outcome: Outcome) -> None:
+        attempt.channel.shut()
         if attempt.channel.is_clear:
             self._end(ready, attempt, outcome)
             return
@@ -280,7 +285,6 @@ class Crew:
             self._nothing_runs.set()
 
     def _end(self, ready: Ready, attempt: Attempt, outcome: Outcome) -> None:
-        attempt.channel.shut()
         # From here on the watch must not take the end that is being written for a lost lease.
         self._forget(ready)
         if not attempt.is_lost:

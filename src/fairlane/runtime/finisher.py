@@ -20,7 +20,6 @@ from typing import Final
 from uuid import UUID
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
 
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable
 from fairlane.domain.events import Emit, ServiceFailed
@@ -30,7 +29,7 @@ from fairlane.registry.sealing import Ring
 from fairlane.runtime.facts import KEY_NOT_HERE
 from fairlane.runtime.service import SOON, Outage, in_thread, wait_until
 from fairlane.runtime.verdict import DEFERRED
-from fairlane.store.driver_errors import is_lock_timeout, is_of_values
+from fairlane.store.driver_errors import is_held_up, is_of_values
 from fairlane.store.statements.finish import Finish, Finished, finish
 from fairlane.store.transaction import Database
 
@@ -147,7 +146,7 @@ class Finisher:
             try:
                 self._tell(await in_thread(self._parts.threads, partial(self._finish, part)))
             except Exception as error:
-                if _is_held_up(error):
+                if is_held_up(error):
                     waits += 1
                     parts += _halves(part) if len(part) > 1 and waits < _MOST_WAITS else []
                 elif isinstance(error, StorageUnavailable | ConfigurationError):
@@ -165,7 +164,7 @@ class Finisher:
             try:
                 done = await in_thread(self._parts.threads, partial(self._finish, part))
             except (StorageUnavailable, ConfigurationError) as error:
-                if _is_held_up(error):
+                if is_held_up(error):
                     waits += 1
                     parts += self._apart(part) if waits < _MOST_WAITS else self._put_off(part)
                     continue
@@ -237,12 +236,6 @@ def _halves(part: Sequence[Finish]) -> list[Sequence[Finish]]:
     """The first half last: it is taken first."""
     middle = len(part) // 2
     return [part[middle:], part[:middle]]
-
-
-def _is_held_up(error: Exception) -> bool:
-    """Whether a transaction of somebody else's held a lock for too long."""
-    cause = error.__cause__
-    return isinstance(cause, DBAPIError) and is_lock_timeout(cause)
 
 
 def _sealing(item: Finish, ring: Ring | None) -> Finish:

@@ -27,12 +27,14 @@ from fairlane.registry.sealing import Ring
 from fairlane.runtime.clean import Cleaner
 from fairlane.runtime.reports import Checkpoint, File, Line, Progress, Report
 from fairlane.runtime.service import in_thread
+from fairlane.store.driver_errors import is_held_up
 from fairlane.store.statements import attempts, doomed_files
 from fairlane.store.statements.attempts import Lease
 from fairlane.store.statements.claim import Claimed
 from fairlane.store.transaction import Database
 
 _RETRY_WAIT: Final = 1.0  # seconds between two tries in an outage
+_PATIENCE: Final = 0.1  # seconds for a row that somebody holds, where others wait behind it
 
 Waiting = tuple[Report, "Future[Any]"]
 Stored = tuple[Report, StoredFile | None]
@@ -156,12 +158,12 @@ class AttemptChannel:
     def write_waiting(self, *, last: bool = False) -> bool:
         """Write what is due, or all if it is the last, in a thread; False if the database is away."""
         with self._writer:
-            return self._write_due(last=last)
+            return self._write_due(last=last) is None
 
     def write_left(self) -> bool:
         """Write all but files, as the worker leaves, in a thread.
 
-        False: another thread writes, and perhaps has a large file on its way, which is not waited for.
+        False: not now, as somebody holds the job's row, or another thread writes, perhaps a large file.
 
         Raises:
             StorageUnavailable: the database is away.
@@ -170,11 +172,12 @@ class AttemptChannel:
             return False
         try:
             self.give_up(File)  # of a handler that was stopped: one that has returned has waited for its files
-            if not self._write_due(last=True):
-                raise StorageUnavailable("The database did not take an attempt's last reports.")
+            error = self._write_due(last=True, lock_seconds=_PATIENCE if self._desk.database.is_postgres else None)
         finally:
             self._writer.release()
-        return True
+        if error is not None and not is_held_up(error):
+            raise error
+        return error is None
 
     def give_up(self, kind: type = object) -> None:
         """Tell whoever waits for a report of this kind that it is not kept."""
@@ -183,17 +186,18 @@ class AttemptChannel:
             self._waiting = [one for one in self._waiting if not isinstance(one[0], kind)]
         _fail(given_up, LeaseLostError("The worker leaves; nothing more is kept for this attempt."))
 
-    def _write_due(self, *, last: bool) -> bool:
+    def _write_due(self, *, last: bool, lock_seconds: float | None = None) -> StorageUnavailable | None:
+        """What kept it from being written."""
         with self._lock:
             batch, self._waiting = self._waiting, []
             progress = self._take_progress(last=last)
-        is_written = self._write(batch, progress)
+        error = self._write(batch, progress, lock_seconds)
         with self._lock:
             self._is_scheduled = False
-            if not is_written:
+            if error is not None:
                 self._not_before = time.monotonic() + _RETRY_WAIT
             self._schedule()
-        return is_written
+        return error
 
     def _take_progress(self, *, last: bool) -> Progress | None:
         if not last and self._progress_due() > time.monotonic():
@@ -203,24 +207,26 @@ class AttemptChannel:
             self._last_progress = time.monotonic()
         return progress
 
-    def _write(self, batch: list[Waiting], progress: Progress | None) -> bool:
+    def _write(
+        self, batch: list[Waiting], progress: Progress | None, lock_seconds: float | None
+    ) -> StorageUnavailable | None:
         if not batch and progress is None:
-            return True
+            return None
         try:
-            is_held = self._store_and_insert(batch, progress)
+            is_held = self._store_and_insert(batch, progress, lock_seconds)
         except StorageUnavailable as error:
             self._put_back(batch, progress, error)
-            return False
+            return error
         except Exception as error:  # noqa: BLE001 - it belongs to the handler that waits for the report
             _fail(batch, error)
-            return True
+            return None
         if not is_held:
             self._on_lost(self._claimed.lease_token)
             _fail(batch, LeaseLostError("This job was given to another worker; stop, nothing more is kept."))
-            return True
+            return None
         for _, future in batch:
             future.set_result(None)
-        return True
+        return None
 
     def _put_back(self, batch: list[Waiting], progress: Progress | None, error: StorageUnavailable) -> None:
         _fail([one for one in batch if isinstance(one[0], Checkpoint | File)], error)
@@ -228,13 +234,14 @@ class AttemptChannel:
             self._waiting = [one for one in batch if isinstance(one[0], Line)] + self._waiting
             self._latest = self._latest or progress
 
-    def _store_and_insert(self, batch: list[Waiting], progress: Progress | None) -> bool:
+    def _store_and_insert(self, batch: list[Waiting], progress: Progress | None, lock_seconds: float | None) -> bool:
         """Whether the lease was held; else nothing was written."""
         has_files = any(isinstance(report, File) for report, _ in batch)
         while True:
             under = self._ring() if has_files else None
             stored = [(report, self._store(report, under)) for report, _ in batch]
-            is_held = self._desk.database.write(partial(self._insert, stored=stored, under=under, progress=progress))
+            insert = partial(self._insert, stored=stored, under=under, progress=progress)
+            is_held = self._desk.database.write(insert, lock_seconds=lock_seconds)
             if is_held is not None:
                 return is_held
 

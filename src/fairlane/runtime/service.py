@@ -117,17 +117,12 @@ async def in_thread(threads: Executor, work: Callable[[], T]) -> T:
 
 async def wait_until(event: asyncio.Event, seconds: float | None) -> bool:
     """Wait for the event, but no longer than `seconds` (None: however long); whether it is set."""
-    return await first_of(event.wait(), seconds)
-
-
-async def first_of(waiting: Awaitable[object], seconds: float | None) -> bool:
-    """Whether `waiting` was done within `seconds`; None: however long it takes."""
     task = asyncio.current_task()
     assert task is not None
     cancels, limit = task.cancelling(), asyncio.timeout(seconds)
     try:
         async with limit:
-            await waiting
+            await event.wait()
     except TimeoutError:
         return False
     except asyncio.CancelledError:

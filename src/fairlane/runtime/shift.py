@@ -168,17 +168,14 @@ class Shift:
             asyncio.create_task(run_service(service, self._threads, ended, self._emit))
             for service in self._services(until_idle=until_idle)
         ]
-
-        async def end_upkeep() -> None:
-            ended.set()
-            await asyncio.gather(*upkeep, return_exceptions=True)  # a loop that is taken down has cancelled them, too
-
         # The last first. A cancel cuts short the step that it comes upon, and skips none of the others.
         async with AsyncExitStack() as steps:
             steps.callback(self._crew.give_up)
             steps.push_async_callback(self._leave)
+            steps.push_async_callback(self._write_left)
             steps.push_async_callback(self._crew.stop)
-            steps.push_async_callback(end_upkeep)
+            steps.push_async_callback(asyncio.wait, upkeep)
+            steps.callback(ended.set)
             steps.push_async_callback(self._crew.finish_all)
             try:
                 await self._work(until_idle=until_idle)
@@ -302,17 +299,18 @@ class Shift:
             self._crew.begin(one, release=stopped)
         return len(ready)
 
-    async def _leave(self) -> None:
-        """Write what is left and sign off.
+    async def _write_left(self) -> None:
+        """What handlers have done and nobody wrote is given back, and done again.
 
-        A connection that broke just then is no reason to keep the jobs for a lease that nobody extends.
+        The database may be back only now, or somebody hold a row for a moment.
         """
-        until = self._loop.time() + _LEAVING
+        with suppress(FairlaneError):
+            await try_until(self._loop.time() + _LEAVING, self._crew.write_left)
+
+    async def _leave(self) -> None:
+        """Sign off; a connection that broke just then is no reason to keep the jobs for a lease that nobody extends."""
         with suppress(FairlaneError):  # others do it when its lease runs out
-            # What handlers have done and nobody wrote is given back, and done again: the database may be back only now,
-            # or somebody hold a row for a moment.
-            await try_until(until, self._crew.write_left)
-            await try_until(until, self._write_and_sign_off)
+            await try_until(self._loop.time() + _LEAVING, self._write_and_sign_off)
         self._emit(WorkerStopped(self._card.name, self._crew.released))
 
     async def _write_and_sign_off(self) -> bool:

@@ -33,6 +33,12 @@ def is_lock_timeout(error: DBAPIError) -> bool:
     return _sqlstate(error) == _LOCK_NOT_AVAILABLE
 
 
+def is_held_up(error: Exception) -> bool:
+    """The same of one of our errors."""
+    cause = error.__cause__
+    return isinstance(cause, DBAPIError) and is_lock_timeout(cause)
+
+
 def is_stopped(error: DBAPIError) -> bool:
     """Whether the database was told to stop the statement, by a timeout or by a progress handler of SQLite's."""
     return _sqlstate(error) == _CANCELED or str(error.orig) == "interrupted"
