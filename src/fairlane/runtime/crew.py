@@ -243,9 +243,9 @@ class Crew:
     async def _close_left(self) -> None:
         for _ in range(len(self._unclosed)):
             self._unclosed.rotate(-1)  # another one is the first, the next time
-            ready, attempt, outcome = self._unclosed[-1]
+            ready, attempt, outcome = left = self._unclosed[-1]
             if await in_thread(self._threads, attempt.channel.write_left):
-                self._unclosed.pop()
+                self._unclosed.remove(left)  # behind which others may have come
                 self._end(ready, attempt, outcome)
 
     def give_up(self) -> None:
