@@ -38,14 +38,14 @@ returns. Afterwards the ledger is compared with what was submitted and with what
   engine's own answer; one that ran and is nowhere; a tick that became no job; the result of a job that completed, and a
   file, a line or the progress that its last attempt left with the engine. Files are read from their storage.
 - *Duplicate*: each effect of a job beyond its first. Jobs run at least once, so a worker that is killed between the
-  effect and the commit leaves one. It counts as explained only where the job's log says that the attempt ended as its
-  worker was lost, and a kill, a stop or half-open connections hit that very worker before the end had to be written:
-  within three seconds of the effect, or of what kept the worker from writing until then: the end of a connection of
-  its, a slow network, or that it or the database was away. A worker waits between two tries to write for as long as
-  it has tried in vain, but no longer than a second, so that is added to what was away. No fault of the database
-  explains one by itself, nor does a clock, nor SIGTERM, unless the worker could not write until four seconds before it
-  ended; and nothing explains a second job of a tick. The same holds for any effect of a job that was canceled or became
-  a dead letter.
+  effect and the commit leaves one. It counts as explained only if both hold. The job's log says that the attempt ended
+  as its worker was lost. And that very worker was killed, stopped or cut off before it had to have written the end:
+  within three seconds of the effect or, where something else kept it from writing (a connection that was ended, a slow
+  network, the worker or the database away), within three seconds of the end of that and of its wait for the next try,
+  which is a second at most. No fault of the database explains one by itself, nor does a clock; SIGTERM does only where
+  the worker could not write at some moment of its last four seconds. Nothing explains a second job of a tick. Of a job
+  that was canceled, or that faults made a dead letter, the first effect needs such an explanation already; of one that
+  was to have no effect, nothing explains any.
 - *Zombie*: an effect after its attempt's lease was lost, unless the worker was stopped or cut off until three seconds
   before (stops that are as close to each other count as one); or something that stands in the database in the end, or
   that a later attempt was given, though an attempt wrote it that had no right to. A result, a checkpoint, a line, a
@@ -77,9 +77,9 @@ Clocks lie only on PostgreSQL, whose own clock is the one that counts; SQLite ha
 
 A worker takes back others' jobs only when its own heartbeat has succeeded for a full lease
 ([why](architecture.md#leases-and-fencing)). So in a storm, where the database goes away and rescuers are killed, too,
-some jobs wait for longer than two leases. One that was lost for the third time goes to the end of its lane, and may be
-started apart from others ([why](architecture.md#which-job-took-its-worker-down)): behind a long backlog it waits for
-as long as that takes.
+some jobs wait for longer than two leases. Of a worker's jobs that are lost for the third time the only one is a dead
+letter; several may be started apart from each other, and then go to the end of their lanes
+([why](architecture.md#which-job-took-its-worker-down)): behind a long backlog they wait for as long as that takes.
 
 ## Beside storms
 
@@ -119,12 +119,13 @@ def page(found: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _summary(found: Sequence[Mapping[str, Any]]) -> str:
-    head = ("storm", "jobs", "faults", *_MUST_BE_NONE)
+    head = ("storm", "jobs", "faults", "effects twice, as a fault explains", *_MUST_BE_NONE)
     rows = [
         (
             _NAMES[one["database"]],
             f"{one['submitted']:,}",
             f"{sum(one['faults'].values()):,}",
+            f"{sum(one['explained'].values()):,}",
             *(f"**{one[key]}**" for key in _MUST_BE_NONE.values()),
         )
         for one in found

@@ -51,7 +51,7 @@ def test_without_results_it_says_so() -> None:
 
 def test_what_must_not_be_is_told_as_it_is() -> None:
     text = page.page([RESULT])
-    assert "| SQLite | 50,000 | 30 | **1** | **2** | **3** | **6** | **7** |" in text
+    assert "| SQLite | 50,000 | 30 | 100 | **1** | **2** | **3** | **6** | **7** |" in text
     for row in ("| **Lost jobs** | **1** |", "| **Unexplained duplicates** | **2** |", "| **Zombies** | **3** |"):
         assert row in text
     assert "| **Jobs taken from a living worker without a fault of its own** | **6** |" in text

@@ -88,7 +88,14 @@ class Worker:
         own_loop.run(self._run_with_signals)
 
     async def run_async(self) -> None:
-        """The same on a loop of the caller's, who calls `stop`. Cancelling it is stopping it without grace."""
+        """Run on the caller's loop until `stop` is called; it hears no signals.
+
+        It also returns by itself where the worker can't be trusted any more. Then `must_be_replaced` is true, and the
+        process should end. Cancelling it is `stop(at_once=True)`, and raises CancelledError once the worker has left.
+
+        Raises:
+            ConfigurationError: as for `run`.
+        """
         await self._run(until_idle=False)
 
     def drain(self) -> Drained:
@@ -118,7 +125,7 @@ class Worker:
         )
 
     def stop(self, *, at_once: bool = False) -> None:
-        """Ask it to stop, from any thread, also before it runs; `at_once` gives running jobs no grace."""
+        """Ask it to stop, from any thread, also before it runs; `at_once` leaves out `grace`, not `stop_grace`."""
         self._stop_asked = True
         if self._shift is not None:
             self._shift.stop(at_once=at_once)
