@@ -147,3 +147,24 @@ async def test_stop_ends_what_still_runs() -> None:
     assert ended.is_set()
     with pytest.raises(HandlerQuit):
         await end_of(execution)
+
+
+async def test_stop_tells_the_end_of_what_swallows_its_cancellation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told later, it met a worker that had stopped all that writes ends."""
+    monkeypatch.setattr("fairlane.runtime.executors.async_._STOP_WAIT", 0.01)
+    executor, channel, release = AsyncExecutor(), RecordingChannel(), asyncio.Event()
+
+    async def handler(ctx: JobContext) -> None:
+        ctx.log("begun")
+        while not release.is_set():
+            with suppress(asyncio.CancelledError):
+                await release.wait()
+
+    execution = Begun(executor, call(handler, channel=channel))
+    await channel.said("begun")
+    await executor.stop()
+    assert execution.finished.done()
+    with pytest.raises(Abandoned, match="left behind"):
+        await execution.finished
+    release.set()
+    await asyncio.wait({execution.execution.task})

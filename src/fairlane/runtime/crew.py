@@ -30,6 +30,7 @@ from fairlane.store.statements.finish import Finish, Finished
 from fairlane.store.statements.workers import WorkerCard
 
 _LAST_WRITES: Final = 10.0  # seconds that a worker which leaves tries to write, if the database is away
+_MOST_WAITING: Final = 1.0  # seconds for rows that somebody holds, in one of its last tries
 
 
 def _abandoned_bound(slots: int) -> int:
@@ -241,12 +242,16 @@ class Crew:
         return is_written and not self._unclosed
 
     async def _close_left(self) -> None:
+        waited = 0.0
         for _ in range(len(self._unclosed)):
             self._unclosed.rotate(-1)  # another one is the first, the next time
             ready, attempt, outcome = left = self._unclosed[-1]
+            began = self._loop.time()
             if await in_thread(self._threads, attempt.channel.write_left):
                 self._unclosed.remove(left)  # behind which others may have come
                 self._end(ready, attempt, outcome)
+            elif (waited := waited + self._loop.time() - began) > _MOST_WAITING:
+                return
 
     def give_up(self) -> None:
         """What is left is not written any more, which handlers that were left behind may wait for."""

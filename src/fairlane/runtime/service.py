@@ -7,7 +7,7 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Executor
 from typing import Protocol, TypeVar
 
@@ -88,6 +88,12 @@ async def run_service(service: Service, threads: Executor, stopping: asyncio.Eve
             emit(ServiceFailed(service.name, error))
             wait = service.interval
         await wait_until(stopping, wait)
+
+
+async def end_services(running: Iterable[asyncio.Task[None]], stopping: asyncio.Event) -> None:
+    """Let them end the round that each is in; who cancels this cancels them."""
+    stopping.set()
+    await asyncio.gather(*running, return_exceptions=True)
 
 
 async def try_until(until: float, work: Callable[[], Awaitable[bool]]) -> None:

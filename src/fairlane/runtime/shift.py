@@ -34,7 +34,7 @@ from fairlane.runtime.outlook import Outlooks
 from fairlane.runtime.parts import SERVICE_THREADS, WorkerParts
 from fairlane.runtime.rescue import Rescue
 from fairlane.runtime.scheduler import Scheduler
-from fairlane.runtime.service import SOON, Outage, Service, in_thread, run_service, try_until, wait_until
+from fairlane.runtime.service import SOON, Outage, Service, end_services, in_thread, run_service, try_until, wait_until
 from fairlane.runtime.stage import Stage
 from fairlane.runtime.watch import Watch
 from fairlane.store import schema
@@ -174,8 +174,7 @@ class Shift:
             steps.push_async_callback(self._leave)
             steps.push_async_callback(self._write_left)
             steps.push_async_callback(self._crew.stop)
-            steps.push_async_callback(asyncio.wait, upkeep)
-            steps.callback(ended.set)
+            steps.push_async_callback(end_services, upkeep, ended)
             steps.push_async_callback(self._crew.finish_all)
             try:
                 await self._work(until_idle=until_idle)

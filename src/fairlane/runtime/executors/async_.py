@@ -25,7 +25,7 @@ class AsyncExecution(Execution):
         if self.task.done():
             self._on_done(self.task)
         else:
-            executor.running.add(self.task)
+            executor.running.add(self)
             self.task.add_done_callback(self._on_done)
 
     def interrupt(self, reason: Interruption) -> None:
@@ -37,13 +37,13 @@ class AsyncExecution(Execution):
         """Cancel the task once more and leave it behind."""
         if self.is_over:
             return
-        self._executor.left_behind.add(self.task)
+        self._executor.left_behind.add(self)
         self.tell(None, Abandoned("the handler swallowed its cancellation and was left behind, running"))
         self.task.cancel()
 
     def _on_done(self, task: "asyncio.Task[object]") -> None:
-        self._executor.running.discard(task)
-        self._executor.left_behind.discard(task)
+        self._executor.running.discard(self)
+        self._executor.left_behind.discard(self)
         # Asked for in any case: an exception that nobody looked at is logged by asyncio.
         raised: BaseException | None = asyncio.CancelledError() if task.cancelled() else task.exception()
         self.tell(None if raised else task.result(), raised)
@@ -53,13 +53,13 @@ class AsyncExecutor:
     """`Executor` on the running loop.
 
     Attributes:
-        running: the tasks of all handlers that have not ended.
-        left_behind: those of them that were abandoned.
+        running: all that has not ended.
+        left_behind: what of it was abandoned.
     """
 
     def __init__(self) -> None:
-        self.running: set[asyncio.Task[object]] = set()
-        self.left_behind: set[asyncio.Task[object]] = set()
+        self.running: set[AsyncExecution] = set()
+        self.left_behind: set[AsyncExecution] = set()
 
     @property
     def abandoned(self) -> int:
@@ -70,11 +70,16 @@ class AsyncExecutor:
         """Nothing to do: the loop runs."""
 
     async def stop(self) -> None:
-        """Cancel what still runs, and give it a moment to end."""
-        for task in self.running:
-            task.cancel()
-        if self.running:
-            await asyncio.wait(self.running, timeout=_STOP_WAIT)
+        """Cancel what still runs, and give it a moment to end; abandon the rest."""
+        running = tuple(self.running)
+        for execution in running:
+            execution.task.cancel()
+        try:
+            if running:
+                await asyncio.wait({execution.task for execution in running}, timeout=_STOP_WAIT)
+        finally:
+            for execution in running:
+                execution.abandon()
 
     def begin(self, call: Call, on_end: OnEnd) -> AsyncExecution:
         """Begin to run an `async def` handler."""
