@@ -554,13 +554,18 @@ def test_a_session_that_is_ended_amid_a_pipeline_is_given_up_and_nothing_is_logg
         pipeline.level -= 1
         raise psycopg.OperationalError("cannot exit pipeline mode while busy")
 
-    def look() -> Sequence[AnyRow]:
-        return fl.database.look(lambda connection: connection.execute(text("SELECT 1")).all(), of="acme")
+    def look() -> object:
+        with reading_within(PATIENCE):
+            return fl.database.look(lambda connection: connection.execute(text("SELECT 1")).all(), of="acme")
 
-    with reading_within(PATIENCE):
+    def write_many() -> object:
+        many = [{"n": 1}, {"n": 2}]
+        return fl.database.write(lambda connection: connection.execute(text("SELECT :n"), many), of="acme")
+
+    for work in (look, write_many):
         with monkeypatch.context() as patch:
             patch.setattr(psycopg.Pipeline, "_exit", left_in_it)
             with pytest.raises(StorageUnavailable):
-                look()
+                work()
         assert caplog.text == ""
-        assert look() == [(1,)]
+        work()

@@ -24,7 +24,12 @@ from sqlalchemy.pool import QueuePool
 
 from fairlane.domain.errors import ConfigurationError
 from fairlane.store.answers import Answers, bound
-from fairlane.store.liveness import ask_idle_connections, close_late_ones, leave_connections_to_parent
+from fairlane.store.liveness import (
+    ask_idle_connections,
+    close_late_ones,
+    give_up_stuck_connections,
+    leave_connections_to_parent,
+)
 
 WRITE: Final = "fairlane_write"  # execution option: this transaction writes
 PATIENCE: Final = "fairlane_patience"  # execution option: how many seconds it waits for locks, if not as others
@@ -258,6 +263,7 @@ def _postgres_engine(url: str, pool_size: int, lock_seconds: float) -> Engine:
     except ModuleNotFoundError:
         raise ConfigurationError("PostgreSQL needs its driver: pip install 'fairlane[postgres]'.") from None
     ask_idle_connections(engine)
+    give_up_stuck_connections(engine)
     return engine
 
 

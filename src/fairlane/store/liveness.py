@@ -14,6 +14,7 @@ from typing import Any, Final
 from weakref import WeakKeyDictionary, WeakSet
 
 from sqlalchemy import Engine, event
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import InvalidatePoolError
 
 _FRESH: Final = 5.0  # seconds since its last use for which a silent connection is taken to live
@@ -98,3 +99,20 @@ def _has_news(socket: int) -> bool:
     with _Selector() as selector:
         selector.register(socket, selectors.EVENT_READ)
         return bool(selector.select(timeout=0))
+
+
+def give_up_stuck_connections(engine: Engine) -> None:
+    """Have a connection given up whose server ended the session amid a pipeline.
+
+    The driver may stay in the pipeline, where it can't even roll back, and does not take the connection for broken.
+    """
+
+    def on_error(context: ExceptionContext) -> None:
+        connection = context.connection
+        if connection is None or connection.closed or connection.invalidated:
+            return
+        driver: Any = connection.connection.driver_connection
+        if driver is not None and driver.pgconn.pipeline_status:
+            context.is_disconnect = True
+
+    event.listen(engine, "handle_error", on_error)

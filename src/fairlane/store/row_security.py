@@ -193,13 +193,7 @@ def _scope_of_one(cursor: Any, statement: str, parameters: Any, context: Any) ->
     if settings is None:
         return None
     driver = cursor.connection
-    try:
-        with driver.pipeline():
-            driver.execute(_set(settings), settings)
-            context.dialect.do_execute(cursor, statement, parameters, context)
-    except Exception:
-        # A server that ends the session amid it may leave the driver in there, where it can't even roll back.
-        if driver.pgconn.pipeline_status:
-            driver.close()
-        raise
+    with driver.pipeline():
+        driver.execute(_set(settings), settings)
+        context.dialect.do_execute(cursor, statement, parameters, context)
     return True
