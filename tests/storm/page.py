@@ -145,7 +145,7 @@ def _section(one: Mapping[str, Any]) -> str:
         (f"Jobs at once of a type that is limited to {MOST_LIMITED}, at most", f"{one['limited']}"),
         ("**Lost jobs**", f"**{one['lost']}**"),
         ("**Unexplained duplicates**", f"**{one['duplicates']}**"),
-        ("**Zombies**", f"**{one['zombies']}**" + (" (see the last point)" if one.get("remark") else "")),
+        ("**Zombies**", f"**{one['zombies']}**"),
         ("**Jobs taken from a living worker without a fault of its own**", f"**{one['taken']}**"),
         ("**Other promises broken**", f"**{one['broken']}**"),
         *((f"Jobs rescued after {kind}", f"{count}") for kind, count in one["rescued"].items()),
