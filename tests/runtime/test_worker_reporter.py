@@ -141,7 +141,7 @@ async def test_in_an_outage_lines_and_progress_wait_in_their_order(
 
 
 def unavailable(tried: threading.Event) -> Callable[..., Any]:
-    def write(_: Any) -> None:
+    def write(_: Any, **__: Any) -> None:
         tried.set()
         raise StorageUnavailable("The database did not answer.")
 
