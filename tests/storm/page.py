@@ -226,12 +226,15 @@ def _recovery(one: Mapping[str, Any]) -> str:
 
 def _memory(memory: Mapping[str, Any]) -> str:
     """What it was once the worker had warmed up, and what it was at the end: medians, as it goes up and down."""
-    stretch, warm = round(_STRETCH / memory["every"]), round(_WARM / memory["every"])
+    stretch, warm, half_hour = (round(seconds / memory["every"]) for seconds in (_STRETCH, _WARM, 1_800))
     minutes = len(memory["mib"]) * memory["every"] / 60
 
     def told(mib: Sequence[float]) -> str:
         early, late = median(mib[warm - stretch : warm]), median(mib[-stretch:])
-        return f"{early:.0f} and {late:.0f} MiB, that is {late / early - 1:+.1%}, and {max(mib):.0f} MiB at most"
+        told = f"{early:.0f} and {late:.0f} MiB, that is {late / early - 1:+.1%}, and {max(mib):.0f} MiB at most"
+        each = [median(mib[first : first + stretch]) for first in range(warm, len(mib) - stretch + 1)]
+        growths = [later / one - 1 for one, later in zip(each, each[half_hour:], strict=False)]
+        return told + (f", {max(growths):+.1%} at most in 30 minutes from the {_WARM / 60:.0f}th on" if growths else "")
 
     return (
         f"- The memory of a worker that was spared, without its child processes, in the {_STRETCH / 60:.0f} minutes "

@@ -109,3 +109,10 @@ def test_a_long_storm_says_what_a_worker_that_lived_through_it_took() -> None:
 
 def test_what_somebody_found_out_about_a_storm_stands_with_its_figures() -> None:
     assert "- The two were cut off." in page.page([{**RESULT, "remark": "The two were cut off."}])
+
+
+def test_of_a_long_storm_the_most_that_memory_grew_in_half_an_hour_is_told() -> None:
+    mib = [50.0] * 60 + [100.0] * 120 + [110.0] * 240
+    memory = {"every": 10.0, "mib": mib, "anonymous": mib}
+    text = page.page([RESULT | {"jobs": 1_000_000, "spared": 1, "memory": memory}])
+    assert "and 110 MiB at most, +10.0% at most in 30 minutes from the 10th on" in text
