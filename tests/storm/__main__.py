@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from tests.storm import profiles, results
+from tests.storm import bounds, profiles, results
 from tests.storm.storm import Profile, run
 
 _TRAVERSABLE: Final = 0o755
@@ -40,7 +40,7 @@ def main() -> int:
     report = run(asked.database, profile, seed, directory)
     for line in results.told(report):
         say(line)
-    if results.failed(report):
+    if bounds.failed(report):
         results.save(asked.database, report, directory / "figures.json")
         (directory / "injected").write_text("\n".join(results.injected(report)), encoding="utf-8")
         say(f"Run it again: {results.command(asked.database, seed, _size(asked))}")

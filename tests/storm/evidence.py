@@ -25,6 +25,8 @@ from tests.storm.verdict import Finding, Stored
 
 _CLAIMED: Final = "claimed by "
 _LOST_WORKER: Final = "%was lost%"  # in the reason of each rescue
+_RELEASED: Final = "released at shutdown"
+_ENDS: Final = execution_log.c.from_status == JobStatus.RUNNING  # of an attempt
 # An end reads the clock before it waits for the row, to which the attempt may write meanwhile.
 _TOGETHER: Final = timedelta(seconds=1)
 # What the attempt that completed a job has left, by the way that its parameters name.
@@ -253,16 +255,24 @@ def runs(fl: Fairlane, job_type: str) -> list[Run]:
 
 def rescued(fl: Fairlane, since: datetime) -> int:
     """How many jobs were taken from workers since then."""
-    count = select(func.count()).where(
-        execution_log.c.from_status == JobStatus.RUNNING,
-        execution_log.c.message.like(_LOST_WORKER),
-        execution_log.c.at >= since,
-    )
-    return fl.database.read(lambda connection: connection.scalar(count), of=EVERYONE) or 0
+    return _count(fl, execution_log, _ENDS, execution_log.c.message.like(_LOST_WORKER), execution_log.c.at >= since)
+
+
+def released(fl: Fairlane) -> int:
+    """How often a running job was given back by a worker that was told to stop."""
+    return _count(fl, execution_log, _ENDS, execution_log.c.message == _RELEASED)
+
+
+def stopped(fl: Fairlane) -> int:
+    """How many jobs were canceled while they ran."""
+    return _count(fl, execution_log, _ENDS, execution_log.c.to_status == JobStatus.CANCELED)
 
 
 def unfinished(fl: Fairlane) -> int:
     """How many jobs have not ended."""
-    live = (JobStatus.PENDING, JobStatus.QUEUED, JobStatus.RUNNING)
-    count = select(func.count()).select_from(jobs).where(jobs.c.status.in_(live))
+    return _count(fl, jobs, jobs.c.status.in_((JobStatus.PENDING, JobStatus.QUEUED, JobStatus.RUNNING)))
+
+
+def _count(fl: Fairlane, table: Table, *where: ColumnElement[bool]) -> int:
+    count = select(func.count()).select_from(table).where(*where)
     return fl.database.read(lambda connection: connection.scalar(count), of=EVERYONE) or 0

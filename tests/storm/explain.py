@@ -82,7 +82,9 @@ class Faults:
             # It gives its jobs back, but does not wait for ever to be able to: the rest is left to its lease.
             could_write_from = one.ended - _NEXT_TRY - PROMPT
             return one.ended <= loss.ended and any(
-                _meet(one, each) and each.ended >= could_write_from for each in self._hindrances(loss.worker)
+                _meet(one, each) and each.ended >= could_write_from
+                for each in self._hindrances(loss.worker)
+                if each.kind is not Fault.LATENCY
             )
         is_in_time = loss.ended >= self._silent_since(one) + self._beat
         if one.kind is Fault.LATENCY:

@@ -37,7 +37,7 @@ class Feeder:
     due: dict[str, float] = field(default_factory=dict)
     twins: list[Twin] = field(default_factory=list)
     rejected: int = 0  # duplicates that were submitted on purpose
-    refusals: int = 0  # by a database that was away
+    _running: list[Order] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> None:
@@ -48,6 +48,12 @@ class Feeder:
             self._submit(work.batch(self.random, _BATCH))
             due = began + self.seconds * len(self.expected) / self.jobs
             self.stop.wait(max(0.0, due - time.monotonic()))
+            self._cancel_running()
+
+    def _cancel_running(self) -> None:
+        """Those that were submitted a batch ago: by now they run, if the backlog is short."""
+        while self._running:
+            self._cancel(self._running.pop())
 
     def _submit(self, orders: list[Order]) -> None:
         if not self._take(orders):
@@ -55,7 +61,9 @@ class Feeder:
         for order in orders:
             if order.again:
                 self._submit_twin(order)
-            if order.cancel:
+            if order.cancel and order.expected is Expected.EITHER:
+                self._running.append(order)
+            elif order.cancel:
                 self._cancel(order)
 
     def _take(self, orders: list[Order]) -> bool:
@@ -114,5 +122,4 @@ class Feeder:
                 return
 
     def _wait(self) -> None:
-        self.refusals += 1
         self.stop.wait(_AGAIN)

@@ -20,11 +20,12 @@ from tests.storm.proxy import Proxy, Silence
 
 _HOUR: Final = 3600  # seconds
 _CLOCK_LIES: Final = 10.0  # seconds
-_LATENCY: Final = 0.1  # seconds, at most
+_LATENCY: Final = 0.1  # seconds, at most; half of it at least
 _LATENCY_LASTS: Final = 5.0  # seconds
 _DOWN: Final = 1.0  # seconds that PostgreSQL stays away at a restart, at most
 _FULL_LASTS: Final = 3.0  # seconds
 _TERM_PATIENCE: Final = 120.0  # seconds
+_HASTE: Final = 0.2  # seconds, by half of which a second SIGTERM has come: sooner than most handlers end
 _LOOK: Final = 0.02  # seconds
 _BACKENDS: Final = """
 SELECT pid, application_name FROM pg_stat_activity
@@ -84,6 +85,9 @@ def _term(site: Site, planned: Planned) -> Injection:
     worker, process = site.fleet.up(planned.slot)
     began = time.monotonic()
     process.terminate()
+    if planned.draw < 0.5:  # a second one ends the grace: what still runs is given back
+        site.is_over.wait(planned.draw * _HASTE)
+        process.terminate()
     is_cut = process.wait(_TERM_PATIENCE) != 0  # it was killed meanwhile, or was to be replaced
     return Injection(Fault.TERM, worker, began, time.monotonic(), is_cut)
 
@@ -179,7 +183,7 @@ def _delay(site: Site, planned: Planned) -> Injection:
     def delay(seconds: float) -> Callable[[Process], None]:
         return lambda _: setattr(proxy, "delay", seconds)
 
-    return _lasting(site, planned, _LATENCY_LASTS, delay(planned.draw * _LATENCY), delay(0.0))
+    return _lasting(site, planned, _LATENCY_LASTS, delay((0.5 + planned.draw / 2) * _LATENCY), delay(0.0))
 
 
 def _silence(site: Site, planned: Planned) -> Injection:

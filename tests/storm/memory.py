@@ -2,12 +2,16 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 from typing import Final, NamedTuple
 
 EVERY: Final = 10.0  # seconds
+WARM: Final = 600.0  # seconds until what a worker keeps for later is there
+STRETCH: Final = 300.0  # seconds of which the median is taken, as memory goes up and down
+HALF_HOUR: Final = 1_800.0  # seconds
 _KIB: Final = 1024
 
 
@@ -70,3 +74,16 @@ def memory(pid: int) -> Memory | None:
     lines = dict(line.split(":", 1) for line in status.splitlines())
     kib = [int(lines[name].split()[0]) for name in ("VmRSS", "RssAnon") if name in lines]
     return Memory(*(one / _KIB for one in kib)) if len(kib) == len(Memory._fields) else None
+
+
+def growth(mib: Sequence[float], every: float = EVERY) -> float | None:
+    """The most by which memory grew in half an hour once it was warm, as a share; None: it was not looked at for that
+    long.
+
+    Args:
+        mib: one for each look.
+        every: seconds from one look to the next.
+    """
+    stretch, warm, half_hour = (round(seconds / every) for seconds in (STRETCH, WARM, HALF_HOUR))
+    each = [median(mib[first : first + stretch]) for first in range(warm, len(mib) - stretch + 1)]
+    return max((later / one - 1 for one, later in zip(each, each[half_hour:], strict=False)), default=None)

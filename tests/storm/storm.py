@@ -59,9 +59,10 @@ class Report:
     """What happened.
 
     `ticks`: of schedules, each of which became a job. `rejected`, `twins`: of the jobs under another's key, those that
-    were refused and those that were taken. `limited`: jobs of the limited type that ran at once, at most. `effects`: by
-    job type. `outage`: jobs taken from workers in the long one, and dead letters that nobody planned. `memory`: of a
-    spared worker, each `memory.EVERY` seconds.
+    were refused and those that were taken. `limited`: jobs of the limited type that ran at once, at most. `released`,
+    `stopped`: running jobs that a worker gave back as it was told to stop, or that were canceled. `effects`: by job
+    type. `outage`: jobs taken from workers in the long one, and dead letters that nobody planned. `memory`: of a spared
+    worker, each `memory.EVERY` seconds.
     """
 
     seed: int
@@ -71,7 +72,8 @@ class Report:
     rejected: int
     twins: int
     limited: int
-    refusals: int
+    released: int
+    stopped: int
     effects: Mapping[str, int]
     seconds: float
     injections: list[Injection]
@@ -246,7 +248,8 @@ def _report(
         rejected=feeder.rejected,
         twins=sum(one.job in stored for one in feeder.twins),
         limited=limited,
-        refusals=feeder.refusals,
+        released=evidence.released(fl),
+        stopped=evidence.stopped(fl),
         effects=Counter(entry.job_type for entry in entries if entry.kind is ledger.Kind.EFFECT),
         seconds=seconds,
         injections=injections,

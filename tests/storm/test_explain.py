@@ -119,6 +119,9 @@ class TestLeaving:
         for ended, excuse in ((too_soon, self.TERM), (too_soon - 0.1, None)):
             assert faults(self.TERM, Injection(Fault.LOCK, "", 13.0, ended)).of_loss(LOSS) is excuse
 
+    def test_a_slow_network_is_no_reason_to_leave_them(self) -> None:
+        assert faults(self.TERM, Injection(Fault.LATENCY, "one", 13.0, 18.0)).of_loss(LOSS) is None
+
     def test_what_it_left_as_it_was_killed_meanwhile_is_the_kills(self) -> None:
         away, kill = Injection(Fault.LOCK, "", 13.0, 17.0), Injection(Fault.KILL, "one", 17.9, 18.0)
         cut = Injection(Fault.TERM, "one", 12.0, 18.0, is_cut=True)

@@ -32,6 +32,7 @@ def feeder(fl: Engine) -> Feeder:
 def test_a_job_that_was_canceled_before_it_ran_is_never_to_complete(fl: Engine, feeder: Feeder) -> None:
     order = next(one for one in ORDERS if one.expected is Expected.EITHER)
     feeder._submit([order])
+    feeder._cancel_running()
     job, organization = str(order.submission.id), order.submission.organization
     assert fl.get(job, organization=organization).status is JobStatus.CANCELED
     assert feeder.expected == {job: Expected.STOPPED}

@@ -19,6 +19,8 @@ RESULT: dict[str, Any] = {
     "rejected": 12,
     "twins": 2,
     "limited": 4,
+    "released": 8,
+    "stopped": 9,
     "effects": 50_100,
     "lost": 1,
     "duplicates": 2,
@@ -34,6 +36,7 @@ RESULT: dict[str, Any] = {
     "recoveries": [2.0, 5.0, 10.0],
     "suspects": [7.0, 99.0],
     "undisturbed": [],
+    "undisturbed_kills": 0,
     "first_claims": [],
     "outage": None,
     "memory": None,
@@ -56,6 +59,8 @@ def test_what_must_not_be_is_told_as_it_is() -> None:
         assert row in text
     assert "| **Jobs taken from a living worker without a fault of its own** | **6** |" in text
     assert "| **Other promises broken** | **7** |" in text
+    assert "| Running jobs given back at a second SIGTERM | 8 |" in text
+    assert "| Running jobs canceled | 9 |" in text
     assert "| Jobs at once of a type that is limited to 4, at most | 4 |" in text
     assert "| Their like that were taken, as the job with their key had ended | 2 |" in text
     assert "| Jobs rescued after kill -9 of a worker | 110 |" in text
@@ -90,9 +95,11 @@ def test_what_was_not_measured_is_not_told() -> None:
     assert "When the database was back" not in text
     assert "In an outage" not in text
     outage = {"seconds": 60.0, "rescued": 5, "buried": 6}
-    more = page.page([RESULT | {"outage": outage, "undisturbed": [5.0], "first_claims": [0.5, 1.5]}])
-    assert "no other fault in the way until two leases later ran again after 5.00 s" in more
-    assert "after 0.50 to 1.50 s (2 times)" in more
+    more = page.page(
+        [RESULT | {"outage": outage, "undisturbed": [5.0], "undisturbed_kills": 3, "first_claims": [0.5, 1.5]}]
+    )
+    assert "Those of 3 kills with no other fault in the way until two leases later ran again after 5.00 s" in more
+    assert "after 0.50 to 1.50 s (2 times;" in more
     assert "60 s under load, jobs taken from workers: 5; dead letters that nobody planned: 6" in more
 
 
@@ -105,10 +112,6 @@ def test_a_long_storm_says_what_a_worker_that_lived_through_it_took() -> None:
     assert "--database sqlite --long" in text
     assert "in the 5 minutes until the 10th and in the last 5 of 20: 80 and 84 MiB, that is +5.0%, and 120" in text
     assert "(`RssAnon`): 40 and 42 MiB, that is +5.0%, and 60 MiB at most" in text
-
-
-def test_what_somebody_found_out_about_a_storm_stands_with_its_figures() -> None:
-    assert "- The two were cut off." in page.page([{**RESULT, "remark": "The two were cut off."}])
 
 
 def test_of_a_long_storm_the_most_that_memory_grew_in_half_an_hour_is_told() -> None:

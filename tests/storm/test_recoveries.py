@@ -6,7 +6,7 @@ from fairlane.domain.statuses import JobStatus
 from tests.storm.explain import Loss
 from tests.storm.faults import Fault, Injection
 from tests.storm.test_verdict import JOB, LOSS, RESCUED, TWICE, ran
-from tests.storm.verdict import Stored, first_claims, recoveries
+from tests.storm.verdict import CLAIMED_WITHIN, Stored, first_claims, recoveries
 
 
 def test_a_killed_workers_job_has_recovered_when_its_handler_is_called_again() -> None:
@@ -51,5 +51,10 @@ def test_the_database_is_not_back_where_it_goes_away_again_before_a_handler_is_c
     restarts = [Injection(Fault.RESTART, "", 1.5, 4.0), Injection(Fault.RESTART, "", 4.1, 4.2)]
     silence, late = Injection(Fault.SILENCE, "", 4.3, 9.0), ran(9.5, 10.0)
     assert first_claims(late, [silence, *restarts]) == [0.5]
-    assert first_claims(late, [restarts[0], replace(silence, began=9.6)]) == [5.5]
-    assert first_claims(late, [silence]) == []
+    assert first_claims(late, [restarts[0], replace(silence, began=9.4)]) == [5.5, 0.5]
+
+
+def test_an_absence_that_comes_later_than_a_claim_is_promised_excuses_nothing() -> None:
+    restart = Injection(Fault.RESTART, "", 1.5, 4.0)
+    again = Injection(Fault.RESTART, "", 4.1 + CLAIMED_WITHIN, 9.0)
+    assert first_claims(ran(9.5, 10.0), [restart, again]) == [5.5, 0.5]

@@ -33,8 +33,10 @@ class Expected(StrEnum):
     STOPPED = "canceled, as was answered to who asked for it"
 
 
+# Not what SQLite meets: a worker that is stopped amid a write keeps its lock, and may do so when another gives it up.
+_UNREACHABLE: Final = frozenset({Fault.RESTART, Fault.SILENCE, Fault.OUTAGE})
+CLAIMED_WITHIN: Final = 2.0  # seconds of the database's being back: what is promised
 _CANCELS: Final = frozenset({Expected.EITHER, Expected.STOPPED})  # of what may have run before
-_AWAY: Final = (Fault.RESTART, Fault.OUTAGE, Fault.SILENCE)
 _STATUSES: Final[Mapping[Expected, frozenset[JobStatus]]] = {
     Expected.COMPLETED: frozenset({JobStatus.COMPLETED}),
     Expected.CANCELED: frozenset({JobStatus.CANCELED}),
@@ -245,22 +247,19 @@ def recoveries(entries: Iterable[Entry], kills: Iterable[Injection], stored: Map
 
 
 def first_claims(entries: Iterable[Entry], injections: Iterable[Injection]) -> list[float]:
-    """For each time that the database was away: after how many seconds of its being back a handler was called.
+    """For each time that PostgreSQL was away, or silent to all: seconds from its being back to the next handler's call.
 
-    Where it was restarted again before that, or fell silent to all, it was not back.
+    Where it went away again before that, and within the time that is promised, it was not back.
     """
     begins = sorted(entry.at for entry in entries if entry.kind is Kind.BEGIN)
-    away = sorted((one for one in injections if one.kind in _AWAY), key=lambda one: one.began)
-    returns: set[float] = set()
-    for number, one in enumerate(away):
-        back = one.ended
-        for again in away[number + 1 :]:
-            if again.began > _first(begins, back):
-                break
-            back = max(back, again.ended)
-        if one.kind is not Fault.SILENCE:
-            returns.add(back)
-    return [_first(begins, back) - back for back in sorted(returns) if _first(begins, back) < inf]
+    returns: list[float] = []
+    for one in sorted((one for one in injections if one.kind in _UNREACHABLE), key=lambda one: one.began):
+        if returns and one.began <= min(_first(begins, returns[-1]), returns[-1] + CLAIMED_WITHIN):
+            returns[-1] = max(returns[-1], one.ended)
+        else:
+            returns.append(one.ended)
+    firsts = [(back, _first(begins, back)) for back in returns]
+    return [first - back for back, first in firsts if first < inf]
 
 
 def _first(moments: Sequence[float], after: float) -> float:
