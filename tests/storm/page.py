@@ -78,7 +78,8 @@ A storm fails, and leaves no figures here, if any of these is not 0, and also:
 - if a worker ends otherwise than as it was told to, or has a traceback in its log;
 - if a job of a killed worker runs again only after more than four leases with no other fault in the way or, from a
   hundred kills on, more than one of a hundred after more than two. A fault is in the way if it held up the database, or
-  stopped or cut off a worker, from a lease before the kill until two after it. Other kills and SIGTERMs are not;
+  stopped or cut off a worker, from a lease before the kill until two after it. Other kills and SIGTERMs are not. In the
+  last fifth of a storm there is none in the way of any kill;
 - if, from ten kills on, no handler is called within two seconds of PostgreSQL's being back, where it was not away again
   by then;
 - if in any half hour, from the tenth minute on, the memory of a worker that was spared grew by more than a tenth;

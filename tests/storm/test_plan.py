@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from tests.storm import profiles, work
-from tests.storm.faults import Fault, plan
+from tests.storm.faults import DISTURBING, Fault, plan
 
 COUNTS = {Fault.KILL: 30, Fault.RESTART: 5}
 
@@ -21,6 +21,12 @@ def test_every_fault_is_planned_as_often_as_asked_within_the_time_and_in_its_ord
     assert Counter(one.fault for one in planned) == COUNTS
     assert [one.at for one in planned] == sorted(one.at for one in planned)
     assert all(0 <= one.at <= 60.0 and one.slot in range(4) for one in planned)
+
+
+def test_at_last_some_are_killed_with_nothing_else_in_the_way() -> None:
+    planned = plan(Random(7), {Fault.KILL: 100, **dict.fromkeys(DISTURBING, 100)}, 60.0, 4)
+    assert max(one.at for one in planned if one.fault in DISTURBING) <= 48.0
+    assert sum(one.at > 48.0 for one in planned if one.fault is Fault.KILL) > 10
 
 
 def test_a_seed_gives_the_same_jobs_again() -> None:
