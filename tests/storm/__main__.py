@@ -1,8 +1,8 @@
 """`python -m tests.storm`: kill, stop and cut off everything that can be, and prove that no job is lost.
 
 It prints what was done and what was found, and leaves the figures in tests/storm/figures, from which
-docs/reliability.md is made. The exit code is 1 if anything was lost, done twice without a reason, written under an old
-lease, or taken from a living worker. A seed gives the same plan of jobs and faults again; when exactly they meet, no
+docs/reliability.md is made. The exit code is 1, and no figures are left, if the storm failed: what that is, the page
+says. A seed gives the same plan of jobs and faults again; when exactly they meet, no
 seed says.
 """
 

@@ -258,9 +258,10 @@ def rescued(fl: Fairlane, since: datetime) -> int:
     return _count(fl, execution_log, _ENDS, execution_log.c.message.like(_LOST_WORKER), execution_log.c.at >= since)
 
 
-def released(fl: Fairlane) -> int:
-    """How often a running job was given back by a worker that was told to stop."""
-    return _count(fl, execution_log, _ENDS, execution_log.c.message == _RELEASED)
+def released(fl: Fairlane) -> set[tuple[str, int]]:
+    """The jobs that were given back by a worker that was told to stop, and in which attempt; not all had begun."""
+    given = select(execution_log.c.job_id, execution_log.c.attempt).where(_ENDS, execution_log.c.message == _RELEASED)
+    return {(str(job), attempt) for job, attempt in _rows(fl, given)}
 
 
 def stopped(fl: Fairlane) -> int:

@@ -82,7 +82,7 @@ class Faults:
             # It gives its jobs back, but does not wait for ever to be able to: the rest is left to its lease.
             could_write_from = one.ended - _NEXT_TRY - PROMPT
             return one.ended <= loss.ended and any(
-                _meet(one, each) and each.ended >= could_write_from
+                one.meets(each.began, each.ended) and each.ended >= could_write_from
                 for each in self._hindrances(loss.worker)
                 if each.kind is not Fault.LATENCY
             )
@@ -144,7 +144,3 @@ class Faults:
 
 def _slot(worker: str) -> str:
     return worker.partition("-")[0]
-
-
-def _meet(one: Injection, other: Injection) -> bool:
-    return one.began <= other.ended and other.began <= one.ended

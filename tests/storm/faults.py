@@ -32,9 +32,8 @@ EXPLAINING: Final = frozenset({Fault.KILL, Fault.STOP, Fault.HALF_OPEN})
 AWAY: Final = frozenset({Fault.RESTART, Fault.SILENCE, Fault.LOCK, Fault.LONG_LOCK, Fault.FULL, Fault.OUTAGE})
 # What resets a rescuer, or the one that is to run the job: a kill beside it recovers later.
 DISTURBING: Final = AWAY | {Fault.STOP, Fault.HALF_OPEN}
-_DISTURBED: Final = (
-    0.8  # of a storm: of the last fifth's kills it is seen how soon jobs recover, with nothing in the way
-)
+# The part of a storm in which these begin: by the kills that come later it is seen how soon jobs recover.
+_DISTURBED: Final = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +58,10 @@ class Injection:
     began: float
     ended: float
     is_cut: bool = False
+
+    def meets(self, began: float, ended: float) -> bool:
+        """Whether it went on at some moment of this time."""
+        return began <= self.ended and self.began <= ended
 
 
 def plan(random: Random, counts: Mapping[Fault, int], seconds: float, slots: int) -> list[Planned]:

@@ -38,6 +38,7 @@ class Feeder:
     twins: list[Twin] = field(default_factory=list)
     rejected: int = 0  # duplicates that were submitted on purpose
     _running: list[Order] = field(default_factory=list)
+    asked: int = 0  # jobs whose worker was asked to cancel them
     stop: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> None:
@@ -119,6 +120,7 @@ class Feeder:
             else:
                 if job.status is JobStatus.CANCELED and order.expected is Expected.EITHER:
                     self.expected[str(job.id)] = Expected.STOPPED
+                self.asked += job.status is JobStatus.RUNNING
                 return
 
     def _wait(self) -> None:

@@ -25,7 +25,7 @@ _LATENCY_LASTS: Final = 5.0  # seconds
 _DOWN: Final = 1.0  # seconds that PostgreSQL stays away at a restart, at most
 _FULL_LASTS: Final = 3.0  # seconds
 _TERM_PATIENCE: Final = 120.0  # seconds
-_HASTE: Final = 0.2  # seconds, by half of which a second SIGTERM has come: sooner than most handlers end
+_HASTE: Final = 0.05  # seconds to a second SIGTERM: sooner than most handlers end
 _LOOK: Final = 0.02  # seconds
 _BACKENDS: Final = """
 SELECT pid, application_name FROM pg_stat_activity
@@ -86,7 +86,7 @@ def _term(site: Site, planned: Planned) -> Injection:
     began = time.monotonic()
     process.terminate()
     if planned.draw < 0.5:  # a second one ends the grace: what still runs is given back
-        site.is_over.wait(planned.draw * _HASTE)
+        site.is_over.wait(_HASTE)
         process.terminate()
     is_cut = process.wait(_TERM_PATIENCE) != 0  # it was killed meanwhile, or was to be replaced
     return Injection(Fault.TERM, worker, began, time.monotonic(), is_cut)

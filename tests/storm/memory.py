@@ -76,9 +76,15 @@ def memory(pid: int) -> Memory | None:
     return Memory(*(one / _KIB for one in kib)) if len(kib) == len(Memory._fields) else None
 
 
-def growth(mib: Sequence[float], every: float = EVERY) -> float | None:
-    """The most by which memory grew in half an hour once it was warm, as a share; None: it was not looked at for that
-    long.
+def growths(looks: Sequence[Memory]) -> tuple[float, float] | None:
+    """The most by which each of the two grew in half an hour, as `growth` says."""
+    resident, anonymous = (growth([one[place] for one in looks], EVERY) for place in range(2))
+    return (resident, anonymous) if resident is not None and anonymous is not None else None
+
+
+def growth(mib: Sequence[float], every: float) -> float | None:
+    """The most by which memory grew in half an hour once it was warm, as a share; None: that is longer than it was
+    looked at.
 
     Args:
         mib: one for each look.

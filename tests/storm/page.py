@@ -59,12 +59,12 @@ returns. Afterwards the ledger is compared with what was submitted and with what
   steps to the row that it has: an end that was overwritten again is a step too many. Nothing explains those. What was
   written under a lost lease and overwritten by the attempt with the lease would not be seen; nor would a checkpoint of
   which that attempt made no use and that went as it completed.
-- *Taken from a living worker*: a job that a rescuer took, whether or not it then took effect twice, from a worker that
+- *Taken from a healthy worker*: a job that a rescuer took, whether or not it then took effect twice, from a worker that
   was not killed, stopped or cut off while it had the job and before it was taken, or so shortly before that its lease
   can not have run out, or that had been back for long enough to be heard of. One that ends at SIGTERM lets its jobs
-  end; about half of these get a second SIGTERM within a tenth of a second, and give back at once what still runs. Only
-  where it could not write then, jobs may be taken later. And one with a slow network may lose them to an outage of the
-  database within the same lease, as its heartbeat takes longer than a healthy one has for the next try.
+  end; about half of such workers get a second SIGTERM within a tenth of a second, and give back at once what still
+  runs. Only where it could not write then, jobs may be taken later. And one with a slow network may lose them to an
+  outage of the database within the same lease, as its heartbeat takes longer than a healthy one has for the next try.
 - *Other promises broken*: more jobs of a limited type at once than its limit, by the ledger or by the engine's log; a
   child that began before the job that it depends on had taken effect and had ended, by the database; a job that began
   before its time, be that its delay, its tick or its rest after a failure; a job of a moment that is no tick of its
@@ -76,17 +76,18 @@ A batch of which half is there is lost, and a second job under a deduplication k
 A storm fails, and leaves no figures here, if any of these is not 0, and also:
 
 - if a worker ends otherwise than as it was told to, or has a traceback in its log;
-- if a job of a killed worker runs again only after more than four leases with no other fault in the way or, from a
-  hundred kills on, more than one of a hundred after more than two. A fault is in the way if it held up the database, or
-  stopped or cut off a worker, from a lease before the kill until two after it. Other kills and SIGTERMs are not. In the
-  last fifth of a storm there is none in the way of any kill;
-- if, from ten kills on, no handler is called within two seconds of PostgreSQL's being back, where it was not away again
+- if in the long outage a job is taken from a worker, or there is a dead letter that nobody planned;
+- if a job of a killed worker runs again only after more than four leases with no other fault in the way or, where 50
+  kills have none, more than one in a hundred of their jobs after more than two. A fault is in the way if it holds up
+  the database, stops a worker or leaves it half-open connections, from a lease before the kill until two after it. None
+  of these begins in the last fifth of a storm, but for those that come once more;
+- if, from ten kills on, no handler is called within two seconds of PostgreSQL's being back, where it is not away again
   by then;
-- if in any half hour, from the tenth minute on, the memory of a worker that was spared grew by more than a tenth;
-- if it proves nothing: not every fault was injected as planned, no duplicate was refused, the limited type never ran as
-  many at once as it may or, from three kills on, no job was rescued; from ten on, none after a kill, or no running job
-  was canceled; from a hundred on, none was rescued with no other fault in the way, none took effect under a lost lease,
-  or no running one was given back at SIGTERM.
+- if in any half hour, from the tenth minute on, the memory of a worker that is spared grows by more than a tenth;
+- if it proves nothing: not every fault was injected as planned, no duplicate was refused, a type took no effect, the
+  limited one never ran as many at once as it may or, from three kills on, no job was rescued; from ten on, none after a
+  kill, or less than half of the running jobs that were to be canceled were; from a hundred on, fewer than ten kills had
+  no other fault in the way, no job took effect under a lost lease, or none was given back at SIGTERM while it ran.
 
 A fault counts where it went by to its end; one whose worker was killed meanwhile comes once more. The database's files
 are on the machine's disk without `fsync`: what is tested is the loss of processes and connections, not of the machine.
@@ -158,12 +159,12 @@ def _section(one: Mapping[str, Any]) -> str:
         ("Submissions refused as duplicates, as planned", f"{one['rejected']:,}"),
         ("Their like that were taken, as the job with their key had ended", f"{one['twins']:,}"),
         (f"Jobs at once of a type that is limited to {MOST_LIMITED}, at most", f"{one['limited']}"),
-        ("Running jobs given back at a second SIGTERM", f"{one['released']}"),
+        ("Jobs given back at SIGTERM while they ran", f"{one['released']}"),
         ("Running jobs canceled", f"{one['stopped']}"),
         ("**Lost jobs**", f"**{one['lost']}**"),
         ("**Unexplained duplicates**", f"**{one['duplicates']}**"),
         ("**Zombies**", f"**{one['zombies']}**"),
-        ("**Jobs taken from a living worker without a fault of its own**", f"**{one['taken']}**"),
+        ("**Jobs taken from a healthy worker**", f"**{one['taken']}**"),
         ("**Other promises broken**", f"**{one['broken']}**"),
         *((f"Jobs rescued after {kind}", f"{count}") for kind, count in one["rescued"].items()),
         *((f"Duplicates explained by {kind}", f"{count}") for kind, count in one["explained"].items()),
@@ -210,7 +211,7 @@ def _recovery(one: Mapping[str, Any]) -> str:
                 f"- {what} {p50:.2f} s (p50), {p99:.2f} s (p99) and at most {values[-1]:.2f} s, that is "
                 f"{p50 / lease:.2f}, {p99 / lease:.2f} and {values[-1] / lease:.2f} leases ({len(values)} jobs)."
             )
-    if gaps := one.get("gaps"):
+    if gaps := one["gaps"]:
         late = sum(gap > PROMPT for gap in gaps)
         p50, p99 = median(gaps), quantile(gaps, 0.99)
         lines.append(
@@ -218,7 +219,7 @@ def _recovery(one: Mapping[str, Any]) -> str:
             f"{gaps[-1]:.2f} s after the effect, and {late} time{'s' * (late != 1)} after more than {PROMPT:g} s, "
             "where something else had kept the worker from writing."
         )
-    if suspects := one.get("suspects"):
+    if suspects := one["suspects"]:
         lines.append(
             f"- {len(suspects)} more had lost a worker for the third time or more, and ran again after "
             f"{suspects[0]:.2f} to {suspects[-1]:.2f} s: such jobs may have taken it down, so several of one worker "

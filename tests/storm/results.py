@@ -4,6 +4,7 @@ import json
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from math import inf
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -13,7 +14,7 @@ from tests.storm.bounds import missed, quantile, undisturbed, unproved
 from tests.storm.explain import PROMPT
 from tests.storm.faults import Fault
 from tests.storm.handlers import MOST_LIMITED
-from tests.storm.memory import EVERY, Memory, growth
+from tests.storm.memory import EVERY, Memory, growths
 from tests.storm.storm import Report
 from tests.storm.verdict import Recovery
 
@@ -60,7 +61,7 @@ def document(database: str, report: Report) -> dict[str, Any]:
         "suspects": _rounded(_seconds(one for one in report.recoveries if one.is_suspect)),
         "undisturbed": _rounded(_seconds(alone)),
         "undisturbed_kills": len({one.kill for one in alone}),
-        "first_claims": _rounded(report.first_claims),
+        "first_claims": _rounded(one for one in report.first_claims if one < inf),
         "outage": {"seconds": profile.outage, **report.outage} if profile.outage else None,
         "memory": _memory(report.memory) if report.memory else None,
     }
@@ -104,11 +105,11 @@ def told(report: Report) -> Iterator[str]:
     yield f"{sum(report.effects.values()):,} effects."
     yield "Injected: " + ", ".join(f"{count} × {fault}" for fault, count in report.counts.items())
     counts = {"Lost": verdict.lost, "unexplained duplicates": verdict.duplicates, "zombies": verdict.zombies}
-    counts |= {"taken from a living worker": verdict.taken, "other promises broken": verdict.broken}
+    counts |= {"taken from a healthy worker": verdict.taken, "other promises broken": verdict.broken}
     yield ", ".join(f"{name}: {len(found)}" for name, found in counts.items()) + "."
     yield f"Under the key of another job: {report.rejected} refused, {report.twins} taken."
     yield f"Of the limited type ran at once, at most: {report.limited} of {MOST_LIMITED}."
-    yield f"Of running jobs, given back at SIGTERM: {report.released}, canceled: {report.stopped}."
+    yield f"Of running jobs, given back at SIGTERM: {report.released}, canceled: {report.stopped} of {report.asked}."
     explained = ", ".join(f"{count} by {kind}" for kind, count in verdict.explained.items()) or "none"
     yield f"Duplicates that a fault explains: {explained}. Late effects that one explains: {verdict.late_effects}."
     if verdict.gaps:
@@ -131,10 +132,10 @@ def told(report: Report) -> Iterator[str]:
     if report.outage:
         yield f"In the long outage: {report.outage}."
     if report.memory:
-        grown = growth([one.resident for one in report.memory])
         yield f"The spared worker took {report.memory[-1].resident:.0f} MiB in the end."
-        if grown is not None:
-            yield f"Once warm it took at most {grown:+.1%} more within half an hour."
+        if (grown := growths(report.memory)) is not None:
+            resident, anonymous = grown
+            yield f"It grew at most {resident:+.1%} in half an hour, and {anonymous:+.1%} of what no file is behind."
     yield from (f"{one.what}: job {one.job} {one.why}" for one in verdict.findings[:_SHOWN])
     yield from (*report.crashes, *missed(report), *unproved(report))
 

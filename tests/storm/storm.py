@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
@@ -59,10 +59,10 @@ class Report:
     """What happened.
 
     `ticks`: of schedules, each of which became a job. `rejected`, `twins`: of the jobs under another's key, those that
-    were refused and those that were taken. `limited`: jobs of the limited type that ran at once, at most. `released`,
-    `stopped`: running jobs that a worker gave back as it was told to stop, or that were canceled. `effects`: by job
-    type. `outage`: jobs taken from workers in the long one, and dead letters that nobody planned. `memory`: of a spared
-    worker, each `memory.EVERY` seconds.
+    were refused and those that were taken. `limited`: jobs of the limited type that ran at once, at most. `released`:
+    jobs that a worker gave back though their handler had begun. `asked`, `stopped`: running jobs that were to be
+    canceled, and were. `effects`: by job type. `outage`: jobs taken from workers in the long one, and dead letters that
+    nobody planned. `memory`: of a spared worker, each `memory.EVERY` seconds.
     """
 
     seed: int
@@ -73,6 +73,7 @@ class Report:
     twins: int
     limited: int
     released: int
+    asked: int
     stopped: int
     effects: Mapping[str, int]
     seconds: float
@@ -248,7 +249,8 @@ def _report(
         rejected=feeder.rejected,
         twins=sum(one.job in stored for one in feeder.twins),
         limited=limited,
-        released=evidence.released(fl),
+        released=_count_begun(entries, evidence.released(fl)),
+        asked=feeder.asked,
         stopped=evidence.stopped(fl),
         effects=Counter(entry.job_type for entry in entries if entry.kind is ledger.Kind.EFFECT),
         seconds=seconds,
@@ -259,6 +261,10 @@ def _report(
         crashes=[*promises.crashes(site.fleet.exits, injections), *folder.tracebacks(site.directory)],
         outage=outage,
     )
+
+
+def _count_begun(entries: Iterable[Entry], attempts: set[tuple[str, int]]) -> int:
+    return sum(one.kind is ledger.Kind.BEGIN and (one.job, one.attempt) in attempts for one in entries)
 
 
 def _unplanned(found: Verdict, expected: Mapping[str, Expected], stored: Mapping[str, Stored]) -> int:

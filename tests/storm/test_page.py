@@ -57,9 +57,9 @@ def test_what_must_not_be_is_told_as_it_is() -> None:
     assert "| SQLite | 50,000 | 30 | 100 | **1** | **2** | **3** | **6** | **7** |" in text
     for row in ("| **Lost jobs** | **1** |", "| **Unexplained duplicates** | **2** |", "| **Zombies** | **3** |"):
         assert row in text
-    assert "| **Jobs taken from a living worker without a fault of its own** | **6** |" in text
+    assert "| **Jobs taken from a healthy worker** | **6** |" in text
     assert "| **Other promises broken** | **7** |" in text
-    assert "| Running jobs given back at a second SIGTERM | 8 |" in text
+    assert "| Jobs given back at SIGTERM while they ran | 8 |" in text
     assert "| Running jobs canceled | 9 |" in text
     assert "| Jobs at once of a type that is limited to 4, at most | 4 |" in text
     assert "| Their like that were taken, as the job with their key had ended | 2 |" in text

@@ -23,7 +23,7 @@ def test_every_fault_is_planned_as_often_as_asked_within_the_time_and_in_its_ord
     assert all(0 <= one.at <= 60.0 and one.slot in range(4) for one in planned)
 
 
-def test_at_last_some_are_killed_with_nothing_else_in_the_way() -> None:
+def test_in_the_last_fifth_nothing_begins_that_is_in_the_way_of_a_kill() -> None:
     planned = plan(Random(7), {Fault.KILL: 100, **dict.fromkeys(DISTURBING, 100)}, 60.0, 4)
     assert max(one.at for one in planned if one.fault in DISTURBING) <= 48.0
     assert sum(one.at > 48.0 for one in planned if one.fault is Fault.KILL) > 10

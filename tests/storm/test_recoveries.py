@@ -1,10 +1,12 @@
 """After how long a killed worker's jobs ran again, and handlers were called when the database was back."""
 
 from dataclasses import replace
+from math import inf
 
 from fairlane.domain.statuses import JobStatus
 from tests.storm.explain import Loss
 from tests.storm.faults import Fault, Injection
+from tests.storm.handlers import IN_PROCESS
 from tests.storm.test_verdict import JOB, LOSS, RESCUED, TWICE, ran
 from tests.storm.verdict import CLAIMED_WITHIN, Stored, first_claims, recoveries
 
@@ -51,10 +53,20 @@ def test_the_database_is_not_back_where_it_goes_away_again_before_a_handler_is_c
     restarts = [Injection(Fault.RESTART, "", 1.5, 4.0), Injection(Fault.RESTART, "", 4.1, 4.2)]
     silence, late = Injection(Fault.SILENCE, "", 4.3, 9.0), ran(9.5, 10.0)
     assert first_claims(late, [silence, *restarts]) == [0.5]
-    assert first_claims(late, [restarts[0], replace(silence, began=9.4)]) == [5.5, 0.5]
+    assert first_claims(late, [silence]) == [0.5]
 
 
-def test_an_absence_that_comes_later_than_a_claim_is_promised_excuses_nothing() -> None:
+def test_no_handler_in_a_process_is_the_first_as_it_may_have_been_claimed_before() -> None:
+    restart = Injection(Fault.RESTART, "", 1.5, 4.0)
+    early = [replace(one, job_type=IN_PROCESS) for one in ran(4.5, 5.0)]
+    assert first_claims([*early, *ran(5.5, 6.0)], [restart]) == [1.5]
+
+
+def test_where_no_handler_is_called_any_more_the_database_is_never_back() -> None:
+    assert first_claims(ran(1.0, 2.0), [Injection(Fault.RESTART, "", 1.5, 4.0)]) == [inf]
+
+
+def test_an_absence_that_comes_later_than_a_claim_is_to_excuses_nothing() -> None:
     restart = Injection(Fault.RESTART, "", 1.5, 4.0)
     again = Injection(Fault.RESTART, "", 4.1 + CLAIMED_WITHIN, 9.0)
     assert first_claims(ran(9.5, 10.0), [restart, again]) == [5.5, 0.5]
