@@ -56,7 +56,7 @@ def unproved(report: Report) -> Iterator[str]:
         (kills < SOME or rescued, "No job was rescued."),
         (kills < MORE or rescued.get(Fault.KILL), "No job was rescued after a kill."),
         (kills < MORE or report.stopped * 2 > report.asked, "Of the running jobs that were to be canceled few were."),
-        (kills < MANY or report.released, "No running job was given back at SIGTERM."),
+        (kills < MANY or report.interrupted, "No handler was interrupted and its job given back at SIGTERM."),
         (kills < MANY or report.verdict.late_effects, "No job took effect under a lost lease."),
         (kills < MANY or _kills(alone) >= MORE, "Hardly any kill had no other fault in the way."),
         (is_watched, "The spared worker's memory was not looked at for long enough."),

@@ -87,7 +87,8 @@ A storm fails, and leaves no figures here, if any of these is not 0, and also:
 - if it proves nothing: not every fault was injected as planned, no duplicate was refused, a type took no effect, the
   limited one never ran as many at once as it may or, from three kills on, no job was rescued; from ten on, none after a
   kill, or less than half of the running jobs that were to be canceled were; from a hundred on, fewer than ten kills had
-  no other fault in the way, no job took effect under a lost lease, or none was given back at SIGTERM while it ran.
+  no other fault in the way, no job took effect under a lost lease, or no handler was interrupted at SIGTERM and its job
+  given back.
 
 A fault counts where it went by to its end; one whose worker was killed meanwhile comes once more. The database's files
 are on the machine's disk without `fsync`: what is tested is the loss of processes and connections, not of the machine.
@@ -159,7 +160,7 @@ def _section(one: Mapping[str, Any]) -> str:
         ("Submissions refused as duplicates, as planned", f"{one['rejected']:,}"),
         ("Their like that were taken, as the job with their key had ended", f"{one['twins']:,}"),
         (f"Jobs at once of a type that is limited to {MOST_LIMITED}, at most", f"{one['limited']}"),
-        ("Jobs given back at SIGTERM while they ran", f"{one['released']}"),
+        ("Jobs that workers gave back as they were told to stop", f"{one['released']}"),
         ("Running jobs canceled", f"{one['stopped']}"),
         ("**Lost jobs**", f"**{one['lost']}**"),
         ("**Unexplained duplicates**", f"**{one['duplicates']}**"),

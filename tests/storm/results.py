@@ -109,7 +109,8 @@ def told(report: Report) -> Iterator[str]:
     yield ", ".join(f"{name}: {len(found)}" for name, found in counts.items()) + "."
     yield f"Under the key of another job: {report.rejected} refused, {report.twins} taken."
     yield f"Of the limited type ran at once, at most: {report.limited} of {MOST_LIMITED}."
-    yield f"Of running jobs, given back at SIGTERM: {report.released}, canceled: {report.stopped} of {report.asked}."
+    yield f"Given back at SIGTERM: {report.released}, {report.interrupted} of them amid their handler."
+    yield f"Running jobs canceled: {report.stopped} of {report.asked} that were to be."
     explained = ", ".join(f"{count} by {kind}" for kind, count in verdict.explained.items()) or "none"
     yield f"Duplicates that a fault explains: {explained}. Late effects that one explains: {verdict.late_effects}."
     if verdict.gaps:

@@ -60,9 +60,10 @@ class Report:
 
     `ticks`: of schedules, each of which became a job. `rejected`, `twins`: of the jobs under another's key, those that
     were refused and those that were taken. `limited`: jobs of the limited type that ran at once, at most. `released`:
-    jobs that a worker gave back though their handler had begun. `asked`, `stopped`: running jobs that were to be
-    canceled, and were. `effects`: by job type. `outage`: jobs taken from workers in the long one, and dead letters that
-    nobody planned. `memory`: of a spared worker, each `memory.EVERY` seconds.
+    jobs that workers gave back as they were told to stop, `interrupted`: those of them whose handler had begun.
+    `asked`, `stopped`: running jobs that were to be canceled, and were. `effects`: by job type. `outage`: jobs taken
+    from workers in the long one, and dead letters that nobody planned. `memory`: of a spared worker, each
+    `memory.EVERY` seconds.
     """
 
     seed: int
@@ -73,6 +74,7 @@ class Report:
     twins: int
     limited: int
     released: int
+    interrupted: int
     asked: int
     stopped: int
     effects: Mapping[str, int]
@@ -227,7 +229,7 @@ def _report(
     seconds: float,
     site: Site,
 ) -> Report:
-    stored, ticks = evidence.stored(fl), evidence.of_ticks(fl)
+    stored, ticks, released = evidence.stored(fl), evidence.of_ticks(fl), evidence.released(fl)
     # Of what nobody answered for, that which is there was submitted.
     unsure = {job: end for batch in feeder.unsure for job, end in batch.items()}
     submitted = feeder.expected | {job: end for job, end in unsure.items() if job in stored}
@@ -249,7 +251,8 @@ def _report(
         rejected=feeder.rejected,
         twins=sum(one.job in stored for one in feeder.twins),
         limited=limited,
-        released=_count_begun(entries, evidence.released(fl)),
+        released=len(released),
+        interrupted=_count_begun(entries, released),
         asked=feeder.asked,
         stopped=evidence.stopped(fl),
         effects=Counter(entry.job_type for entry in entries if entry.kind is ledger.Kind.EFFECT),

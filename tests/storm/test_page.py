@@ -59,7 +59,7 @@ def test_what_must_not_be_is_told_as_it_is() -> None:
         assert row in text
     assert "| **Jobs taken from a healthy worker** | **6** |" in text
     assert "| **Other promises broken** | **7** |" in text
-    assert "| Jobs given back at SIGTERM while they ran | 8 |" in text
+    assert "| Jobs that workers gave back as they were told to stop | 8 |" in text
     assert "| Running jobs canceled | 9 |" in text
     assert "| Jobs at once of a type that is limited to 4, at most | 4 |" in text
     assert "| Their like that were taken, as the job with their key had ended | 2 |" in text
