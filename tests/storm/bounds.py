@@ -34,7 +34,7 @@ def missed(report: Report) -> Iterator[str]:
     if too_late := sum(one.seconds > LATEST * lease for one in alone):
         yield f"Too late with no other fault in the way, after more than {LATEST:g} leases: {too_late} jobs."
     late = sum(one.seconds > SOON * lease for one in alone)
-    if _kills(alone) >= ENOUGH and late > len(alone) / 100:
+    if len(kills_of(alone)) >= ENOUGH and late > len(alone) / 100:
         yield f"With no other fault in the way {late} of {len(alone)} jobs took more than {SOON:g} leases."
     if kills >= MORE and (slow := sum(one > CLAIMED_WITHIN for one in report.first_claims)):
         yield f"No handler was called within {CLAIMED_WITHIN:g} s of the database's being back: {slow} times."
@@ -58,7 +58,7 @@ def unproved(report: Report) -> Iterator[str]:
         (kills < MORE or report.stopped * 2 > report.asked, "Of the running jobs that were to be canceled few were."),
         (kills < MANY or report.interrupted, "No handler was interrupted and its job given back at SIGTERM."),
         (kills < MANY or report.verdict.late_effects, "No job took effect under a lost lease."),
-        (kills < MANY or _kills(alone) >= MORE, "Hardly any kill had no other fault in the way."),
+        (kills < MANY or len(kills_of(alone)) >= MORE, "Hardly any kill had no other fault in the way."),
         (is_watched, "The spared worker's memory was not looked at for long enough."),
         *((report.effects.get(one), f"No job of {one} took effect.") for one in JOB_TYPES),
     ):
@@ -66,8 +66,9 @@ def unproved(report: Report) -> Iterator[str]:
             yield lack
 
 
-def _kills(recoveries: Iterable[Recovery]) -> int:
-    return len({one.kill for one in recoveries})
+def kills_of(recoveries: Iterable[Recovery]) -> set[Injection]:
+    """Those after which these jobs ran again."""
+    return {one.kill for one in recoveries}
 
 
 def planned(profile: Profile) -> Mapping[Fault, int]:

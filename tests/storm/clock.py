@@ -50,7 +50,7 @@ def require() -> None:
             raise StormFailed(f"{_LIBRARY} was not loaded, so no clock can lie to this process; see LD_PRELOAD.")
 
 
-def environment(library: Path | None, file: Path) -> Mapping[str, str]:
+def variables(library: Path | None, file: Path) -> Mapping[str, str]:
     """What makes a process and its children go by the clock in the file."""
     return {"LD_PRELOAD": str(library), _FILE: str(file)} if library is not None else {}
 

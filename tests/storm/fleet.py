@@ -106,7 +106,7 @@ class Fleet:
         environment = {
             **os.environ,
             **self.settings,
-            **clock.environment(self.library, slot.clock),
+            **clock.variables(self.library, slot.clock),
             "FAIRLANE_URL": slot.url.format(worker=slot.worker),
             folder.DIRECTORY: str(self.directory),
             folder.WORKER: slot.worker,

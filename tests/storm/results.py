@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any, Final
 
 from fairlane.cli.bench.machine import machine
-from tests.storm.bounds import missed, quantile, undisturbed, unproved
+from tests.storm.bounds import kills_of, missed, quantile, undisturbed, unproved
 from tests.storm.explain import PROMPT
 from tests.storm.faults import Fault
 from tests.storm.handlers import MOST_LIMITED
@@ -60,7 +60,7 @@ def document(database: str, report: Report) -> dict[str, Any]:
         "recoveries": _rounded(_seconds(one for one in report.recoveries if not one.is_suspect)),
         "suspects": _rounded(_seconds(one for one in report.recoveries if one.is_suspect)),
         "undisturbed": _rounded(_seconds(alone)),
-        "undisturbed_kills": len({one.kill for one in alone}),
+        "undisturbed_kills": len(kills_of(alone)),
         "first_claims": _rounded(one for one in report.first_claims if one < inf),
         "outage": {"seconds": profile.outage, **report.outage} if profile.outage else None,
         "memory": _memory(report.memory) if report.memory else None,

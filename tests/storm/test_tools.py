@@ -34,7 +34,7 @@ def test_a_clock_lies_from_one_moment_to_the_next_and_to_its_process_alone(tmp_p
     clock.shift(file, 0)
     with subprocess.Popen(
         [sys.executable, "-c", CLOCKS],
-        env={**os.environ, **clock.environment(library, file)},
+        env={**os.environ, **clock.variables(library, file)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -61,7 +61,7 @@ def test_a_process_that_goes_by_its_machines_clock_is_not_taken_for_one_whose_cl
     if not clock.can_lie():
         pytest.skip("no clock can be made to lie here")
     clock.require()
-    for name, value in clock.environment(tmp_path / "lying_clock.so", tmp_path / "clock").items():
+    for name, value in clock.variables(tmp_path / "lying_clock.so", tmp_path / "clock").items():
         monkeypatch.setenv(name, value)
     with pytest.raises(StormFailed, match="see LD_PRELOAD"):
         clock.require()
