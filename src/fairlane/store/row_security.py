@@ -59,8 +59,8 @@ _NAMES: Final = f"current_setting('{SETTING}', true)"
 # Beside `= ANY` it expects of those rows what ten average organizations have of all, with a thousand a hundredth: a
 # page of 50 by a common label of 700,000 jobs took two seconds, for a sort of 420,000 (`make bench-lists`).
 _WHOSE: Final = {
-    Role.APP: f"= ANY ((SELECT string_to_array({_NAMES}, ','))::text[])",
-    # The empty name is the platform's, whose rows are no tenant's.
+    # The empty name is the platform's, whose rows are the operator's alone; a comma has one on either side.
+    Role.APP: f"= ANY ((SELECT array_remove(string_to_array({_NAMES}, ','), ''))::text[])",
     Role.TENANT: f"= (SELECT NULLIF({_NAMES}, ''))",
 }
 _OWN: Final = {organizations: "id {whose}", pauses: "subject <> 'organization' OR name {whose}"}

@@ -1,0 +1,166 @@
+"""SQL of an application's own login: nothing that it says reaches the rows of the platform (R19).
+
+These rows have an empty organization: operators' tokens, the audit of what operators did, limits for all.
+"""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any, Final
+
+import psycopg
+import pytest
+from psycopg import sql
+from sqlalchemy import Boolean, Column, DateTime, Float, Integer, Table, TypeDecorator, Uuid, make_url
+
+from fairlane.store.row_security import SETTING, Role, is_of_tenants
+from fairlane.store.tables import metadata, pauses
+from tests.store.logins import bound_logins, plain
+
+PLATFORM: Final = ""
+NOBODY: Final[set[str]] = set()
+# Values of the setting that name no organization, or acme alone.
+NAMING_NOBODY: Final = [
+    *("", " ", ",", ",,", " , ", "\t,\n", ",\n", "\N{FULLWIDTH COMMA}", "," * 100_000, "acme" * 10_000),
+    *("''", "'',''", '""', '"",""', "{}", "{,}", '{""}', "{acme}", "{NULL}", "NULL", "NULL,", "\\,", "\\0"),
+    *("%", "*", "' OR true --", "')), ('", "organization_id"),
+]
+NAMING_ACME: Final = ["acme", "acme,", ",acme", "acme,,acme", "acme,''", "acme,NULL", "acme,*"]
+# What a login says to get rid of its bounds.
+ESCAPES: Final = [
+    *("RESET ROLE", "SET ROLE NONE", "RESET ALL", "DISCARD ALL", "SET SESSION AUTHORIZATION DEFAULT"),
+    *(f"SET ROLE {role}" for role in (Role.OPERATOR, Role.WORKER)),
+    f"RESET {SETTING}",
+    "SET row_security = off",
+    "SET session_replication_role = replica",
+    "SET search_path = pg_temp, public",
+]
+TABLES: Final = [table for table in metadata.sorted_tables if is_of_tenants(table) and table is not pauses]
+SAMPLES: Final = ((Boolean, False), (Integer, 1), (Float, 1.0), (DateTime, "now"), (Uuid, "0" * 32))
+
+Session = psycopg.Connection[Any]
+
+
+def key_of(table: Table) -> str:
+    return "organization_id" if "organization_id" in table.c else "id"
+
+
+def sample(column: Column[Any], organization: str) -> object:
+    kind = column.type.impl if isinstance(column.type, TypeDecorator) else column.type
+    return next((value for of, value in SAMPLES if isinstance(kind, of)), f"of {organization}")
+
+
+def insert(session: Session, table: Table, organization: str) -> None:
+    """Insert a row with a value in each column that needs one."""
+    needed = (one for one in table.c if not (one.nullable or one.identity or one.server_default))
+    values = {one.name: sample(one, organization) for one in needed} | {key_of(table): organization}
+    names, literals = map(sql.Identifier, values), map(sql.Literal, values.values())
+    head = sql.SQL("INSERT INTO {} ({})").format(sql.Identifier(table.name), sql.SQL(", ").join(names))
+    session.execute(head + sql.SQL(" VALUES ({})").format(sql.SQL(", ").join(literals)))
+
+
+@pytest.fixture
+def logins(postgres_url: str) -> Iterator[dict[str, str]]:
+    """Logins of a database in which each table has a row of the platform, one of acme and one of rival."""
+    with psycopg.connect(plain(postgres_url), autocommit=True) as administrator:
+        administrator.execute("SET session_replication_role = replica")  # so that no row needs its job
+        for table in TABLES:
+            for organization in (PLATFORM, "acme", "rival"):
+                insert(administrator, table, organization)
+    with bound_logins(postgres_url) as urls:
+        yield urls
+
+
+@pytest.fixture(params=["a login that inherits the role", Role.APP, Role.TENANT])
+def session(request: pytest.FixtureRequest, logins: dict[str, str]) -> Iterator[Session]:
+    """A session of a login that has the application's rights, or of one that has taken on a role."""
+    role = request.param if request.param in set(Role) else None
+    with psycopg.connect(plain(logins["jobs" if role else "host"]), autocommit=True) as session:
+        if role is not None:
+            session.execute(f"SET ROLE {role}")
+        yield session
+
+
+def name(session: Session, names: str, *, is_local: bool = False) -> None:
+    session.execute("SELECT set_config(%s, %s, %s)", (SETTING, names, is_local))
+
+
+def seen_in(session: Session, table: Table) -> set[str]:
+    """Whose rows of the table the session sees; nobody's where it may not read the table."""
+    try:
+        return {row[0] for row in session.execute(f"SELECT {key_of(table)} FROM {table.name}").fetchall()}
+    except psycopg.errors.InsufficientPrivilege:
+        return set()
+
+
+def seen(session: Session) -> set[str]:
+    return {whose for table in TABLES for whose in seen_in(session, table)}
+
+
+def test_a_setting_that_names_no_organization_opens_no_row(session: Session):
+    for names in NAMING_NOBODY:
+        name(session, names)
+        assert seen(session) == NOBODY, names[:20]
+    for names in NAMING_ACME:
+        name(session, names)
+        assert seen(session) <= {"acme"}, names
+
+
+def test_no_setting_lets_a_row_of_the_platform_be_written(session: Session):
+    for names in (*NAMING_NOBODY, *NAMING_ACME):
+        name(session, names)
+        for table in TABLES:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                insert(session, table, PLATFORM)
+
+
+def test_a_name_of_a_savepoint_or_of_a_transaction_ends_with_it(session: Session):
+    with session.transaction():
+        name(session, "acme", is_local=True)
+        with session.transaction(force_rollback=True):
+            name(session, "rival", is_local=True)
+        assert seen(session) == {"acme"}
+    assert seen(session) == NOBODY
+
+
+@pytest.mark.parametrize("escape", ESCAPES)
+def test_a_login_with_the_application_s_rights_alone_gets_rid_of_no_bound(logins: dict[str, str], escape: str):
+    with psycopg.connect(plain(logins["host"]), autocommit=True) as session:
+        name(session, "acme")
+        try:
+            session.execute(escape)
+        except psycopg.errors.InsufficientPrivilege:
+            assert session.execute("SELECT current_user").fetchone() == (make_url(logins["host"]).username,)
+        assert seen_or_refused(session) <= {"acme"}
+
+
+def seen_or_refused(session: Session) -> set[str]:
+    try:
+        return seen(session)
+    except psycopg.errors.InsufficientPrivilege:  # `row_security = off` has it refused instead of narrowed
+        return NOBODY
+
+
+def test_no_function_of_the_session_s_own_is_shown_a_row_of_others(session: Session):
+    """A condition that is as cheap as it can be would be evaluated before the policy, if PostgreSQL let it."""
+    told: list[str] = []
+    session.add_notice_handler(lambda notice: told.append(str(notice.message_primary)))
+    name(session, "acme")
+    with session.transaction(force_rollback=True):
+        session.execute(
+            "CREATE FUNCTION pg_temp.tell(text) RETURNS bool LANGUAGE plpgsql COST 0.0001 AS "
+            "$$ BEGIN RAISE NOTICE '%', $1; RETURN true; END $$"
+        )
+        for table in TABLES:
+            with suppress(psycopg.errors.InsufficientPrivilege), session.transaction():
+                session.execute(f"SELECT FROM {table.name} WHERE pg_temp.tell({key_of(table)}::text)")
+    assert set(told) == {"acme"}
+
+
+def test_what_the_planner_knows_of_others_rows_is_not_shown(
+    logins: dict[str, str], session: Session, postgres_url: str
+):
+    with psycopg.connect(plain(postgres_url), autocommit=True) as administrator:
+        administrator.execute("ANALYZE")
+    name(session, "acme")
+    shown = session.execute("SELECT tablename FROM pg_stats WHERE tablename LIKE 'fairlane_%'").fetchall()
+    assert {one for (one,) in shown} & {table.name for table in TABLES} == set()
