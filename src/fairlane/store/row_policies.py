@@ -245,8 +245,5 @@ def _policies(table: Table) -> set[object]:
 
 
 def _gist(condition: str | None) -> str | None:
-    """A policy's condition without what PostgreSQL adds to it as it writes it out: brackets, casts and an alias."""
-    if condition is None:
-        return None
-    added = r"[()\s]|::(character varying|\w+)(\[\])?|\bAS (string_to_array\b|\"nullif\")"
-    return re.sub(added, "", condition)
+    """A policy's condition without what PostgreSQL adds to it as it writes it out: brackets and casts."""
+    return condition and re.sub(r"[()\s]|::(character varying|\w+)(\[\])?", "", condition)

@@ -60,8 +60,8 @@ _NAMES: Final = f"current_setting('{SETTING}', true)"
 # page of 50 by a common label of 700,000 jobs took two seconds, for a sort of 420,000 (`make bench-lists`).
 _WHOSE: Final = {
     # The empty name is the platform's, whose rows are the operator's alone; a comma has one on either side.
-    Role.APP: f"= ANY ((SELECT array_remove(string_to_array({_NAMES}, ','), ''))::text[])",
-    Role.TENANT: f"= (SELECT NULLIF({_NAMES}, ''))",
+    Role.APP: f"= ANY ((SELECT array_remove(string_to_array({_NAMES}, ','), '') AS names)::text[])",
+    Role.TENANT: f"= (SELECT NULLIF({_NAMES}, '') AS name)",
 }
 _OWN: Final = {organizations: "id {whose}", pauses: "subject <> 'organization' OR name {whose}"}
 # What `pg_has_role` is asked: from PostgreSQL 16 on a member may be one without the right to take a role on.
