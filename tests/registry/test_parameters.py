@@ -1,13 +1,13 @@
 """R1, R2: parameters are checked, stored, hashed and handed over alike in every process."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, Flag, StrEnum
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, NewType, NotRequired
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from hypothesis import given
@@ -22,6 +22,7 @@ from pydantic import (
     Field,
     NaiveDatetime,
     RootModel,
+    SecretStr,
     field_validator,
 )
 from typing_extensions import TypedDict
@@ -266,10 +267,125 @@ def test_the_offset_that_was_given_is_stored():
     assert prepared_by(datetime, at).text == '{"value":"2026-11-01T00:00:00+02:00"}'
 
 
-def test_defaults_are_neither_stored_nor_hashed():
+def test_a_default_that_is_left_out_is_hashed_and_not_stored():
     prepared = SMALL.prepare({"month": date(2026, 11, 1)})
     plain = {"month": "2026-11-01"}
-    assert prepared == Prepared(plain, plain, '{"month":"2026-11-01"}', '{"month":date(2026-11-01)}')
+    filled = '{"copies":1,"month":date(2026-11-01),"template":"monthly"}'
+    assert prepared == Prepared(plain, plain, '{"month":"2026-11-01"}', filled)
+
+
+@dataclass
+class Page:
+    size: Literal["a4", "a5"] = "a4"
+    margins: list[int] = field(default_factory=list)
+    corner: Point = field(default_factory=lambda: Point(0))
+    made: UUID = field(default_factory=uuid4)
+
+
+class Book(BaseModel):
+    title: str = Field(default="new", alias="name")
+    page: Page = Field(default_factory=Page)
+    ink: Colour = Colour.RED
+    weight: Decimal | None = None
+    chapters: list["Book"] = []
+
+
+def printing(
+    ctx,
+    book: Book,
+    tone: Tone = Tone.DARK,
+    day: date | None = None,
+    sizes: tuple[int, ...] = (1, 2),
+    price: Decimal = Decimal("1.50"),
+    names: frozenset[str] = frozenset({"b", "a"}),
+    plain=None,
+): ...
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"tone": "dark"},
+        {"day": None},
+        {"sizes": [1, 2]},
+        {"price": "1.5"},
+        {"names": ["a", "b", "a"]},
+        {"plain": None},
+        {"book": {"name": "new"}},
+        {"book": {"page": {}}},
+        {"book": {"page": {"size": "a4", "margins": []}}},
+        {"book": {"ink": "red", "weight": None}},
+        {"book": {"chapters": []}},
+    ],
+    ids=str,
+)
+def test_a_default_that_is_left_out_hashes_as_the_one_that_is_given(given):
+    schema = Signature.of("print", printing).schema
+    least: dict[str, object] = {"book": {}}
+    assert schema.prepare(least | given).canonical == schema.prepare(least).canonical
+    assert elsewhere(schema).prepare(least | given).canonical == schema.prepare(least).canonical
+
+
+def test_the_defaults_of_each_member_of_a_list_are_hashed():
+    schema = elsewhere(Signature.of("print", printing).schema)
+    short = schema.prepare({"book": {"chapters": [{}]}})
+    long = schema.prepare({"book": {"chapters": [{"name": "new", "ink": "red"}]}})
+    assert short.canonical == long.canonical
+
+
+def test_another_value_than_the_default_hashes_apart():
+    schema = Signature.of("print", printing).schema
+    least: dict[str, object] = {"book": {}}
+    others: list[dict[str, object]] = [{"price": 2}, {"book": {"page": {"size": "a5"}}}, {"day": "2026-11-01"}]
+    for other in others:
+        assert schema.prepare(least | other).canonical != schema.prepare(least).canonical
+
+
+def test_what_a_function_makes_anew_is_not_hashed():
+    (made,) = [
+        one for name, one in Signature.of("print", printing).schema.describe()["definitions"].items() if name == "Page"
+    ]
+    assert {name: "default" in one for name, one in made["fields"].items()} == {
+        "size": True,
+        "margins": True,
+        "corner": False,
+        "made": False,
+    }
+
+
+def test_defaults_that_nobody_can_give_or_see_are_left_to_the_handler():
+    class Login(BaseModel):
+        name: str = "ana"
+        password: str = "changeit"
+        key: SecretStr = SecretStr("hush-hush")
+
+    def handler(
+        ctx,
+        number: int = "one",  # type: ignore[assignment]
+        marker=object(),  # noqa: B008
+        low: Annotated[int, Field(ge=1)] = 0,
+        either: str | date = date(2026, 11, 1),
+        token: SecretStr = SecretStr("hush-hush"),  # noqa: B008
+        api_key: str = "changeit",
+        login: Login = Login(),  # noqa: B008
+        **more: int,
+    ): ...
+
+    signature = Signature.of("test", handler)
+    document = json.dumps(signature.schema.describe())
+    assert signature.schema.prepare({}) == Prepared({}, {}, "{}", "{}")
+    assert signature.schema.prepare({"login": {}}).canonical == '{"login":{"name":"ana"}}'
+    assert "changeit" not in document
+    assert "hush-hush" not in document
+    assert signature.decode("{}") == {}
+
+
+def test_a_parameter_may_have_any_name_beside_its_default():
+    def handler(ctx, default: int = 1, fields: int = 2, schema: int = 3, kind: int = 4): ...
+
+    schema = elsewhere(Signature.of("test", handler).schema)
+    assert schema.prepare({}).canonical == '{"default":1,"fields":2,"kind":4,"schema":3}'
+    assert schema.prepare({}).text == "{}"
 
 
 def test_the_text_is_compact_and_keeps_unicode():
@@ -279,7 +395,7 @@ def test_the_text_is_compact_and_keeps_unicode():
 
 def test_the_hash_of_a_schema_s_output_is_golden():
     prepared = SMALL.prepare({"template": "a", "month": date(2026, 11, 1)})
-    expected = "953dbad7d71802500653c14903e3cde06b5ec8c4c2cb8a9a7bc1555749228732"
+    expected = "3eec85f6cbc50d43e48b9cd00e243070fe855586c209b379e427036ed17685f5"
     assert digest("acme", "report.pdf", prepared.canonical) == expected
 
 

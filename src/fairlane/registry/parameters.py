@@ -1,6 +1,7 @@
 """The parameters of a job, from the submitter's values to the handler's arguments (R1, R2).
 
-    values ── lift ──▸ plain tree ── document ──▸ typed tree ──▸ text, stored      ──▸ canonical text, hashed
+    values ── lift ──▸ plain tree ── document ──▸ typed tree ──▸ text, stored
+                                  ── document, with defaults ──▸ typed tree ──▸ canonical text, hashed
     text ── json ──▸ plain tree ── document ──▸ typed tree ── handler's annotations ──▸ arguments
 
 Whoever submits and whoever runs use the same document, made once from the handler's signature and registered in the
@@ -8,12 +9,18 @@ database. So a process that never imported the handler checks, stores and hashes
 step, to dataclasses, models and Enum members, needs the handler, and only there do its own validators run: what they
 refuse is found by the worker, not by `submit`.
 
-Only what was given is stored and hashed: a default is the handler's business and may change with its code. Whatever
-has no annotation is stored, hashed and handed over as its JSON form, so that a date and its ISO text are then the same.
+A default that is left out is hashed as if it were given, since both submissions ask for the same work. It is not
+stored: so a handler may gain or lose an optional parameter while jobs wait and while workers are deployed. A job that
+waits has the default of the code that will run it. Not hashed are defaults that nobody can give (a value of another
+type), that nobody may see (a secret), or that a function makes anew (`default_factory=uuid4`).
+
+Whatever has no annotation is stored, hashed and handed over as its JSON form, so that a date and its ISO text are then
+the same.
 """
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from functools import partial
 from inspect import Parameter, signature, unwrap
@@ -23,15 +30,15 @@ from typing import Any, Final, NamedTuple, Self, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, SchemaValidator
 
 from fairlane.domain.canonical import canonical
 from fairlane.domain.errors import ConfigurationError, InvalidParameters
 from fairlane.domain.redact import REDACTED, is_secret_name
 from fairlane.domain.secrets import bare, left_out, veiled
 from fairlane.registry.parameters_constraints import Node
-from fairlane.registry.parameters_document import DocumentBuilder
-from fairlane.registry.parameters_validator import holds_secret, kinds, validator_of, words
+from fairlane.registry.parameters_document import REQUIRED, DocumentBuilder
+from fairlane.registry.parameters_validator import filling, holds_secret, kinds, validator_of, words
 from fairlane.registry.parameters_values import dressed, dumps, json_form, lift
 
 VERSION: Final = 1
@@ -44,7 +51,7 @@ _GIVEN: Final = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 
 class Prepared(NamedTuple):
     """Checked parameters: as `plain` JSON values, as they are `shown`, without secrets, the `text` of the plain ones,
-    stored, and the `canonical` text, hashed."""
+    stored, and the `canonical` text, hashed, which has the defaults, too."""
 
     plain: Mapping[str, Any]
     shown: Mapping[str, Any]
@@ -59,6 +66,7 @@ class ParameterSchema:
         self.job_type: str = document["job_type"]
         self._document = document
         self._validator = validator_of(document)
+        self._hashed = validator_of(filling(document))
         self._ambiguous = "union" in kinds(document)
 
     @classmethod
@@ -88,7 +96,7 @@ class ParameterSchema:
             lifted = lift(parameters, "parameters")
         except InvalidParameters as error:
             raise InvalidParameters(f"{self.job_type}: {error}") from error
-        typed = self._typed(lifted)
+        typed = self._typed(lifted, self._validator)
         plain = json_form(typed)
         shown = veiled(plain)
         if shown is not plain and left_out(plain):
@@ -96,7 +104,7 @@ class ParameterSchema:
                 f"{self.job_type}: a secret parameter is {REDACTED!r}, which is what people are shown in its place: "
                 "give its value"
             )
-        prepared = Prepared(plain, shown, dumps(plain), canonical(typed))
+        prepared = Prepared(plain, shown, dumps(plain), canonical(self._typed(lifted, self._hashed)))
         if self._ambiguous:
             self._check_read_back(typed, prepared)
         return prepared
@@ -107,11 +115,11 @@ class ParameterSchema:
             plain = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise InvalidParameters(f"{self.job_type}: the stored parameters are not JSON: {error}") from error
-        return self._typed(plain)
+        return self._typed(plain, self._validator)
 
-    def _typed(self, plain: object) -> dict[str, Any]:
+    def _typed(self, plain: object, validator: SchemaValidator) -> dict[str, Any]:
         try:
-            typed: dict[str, Any] = self._validator.validate_python(plain)
+            typed: dict[str, Any] = validator.validate_python(plain)
         except ValidationError as error:
             raise self.refusal(error.errors(include_url=False)) from None
         return typed
@@ -187,7 +195,9 @@ class Signature:
                     fields[context.name] = {"schema": {"kind": "reserved"}, "required": False}
                 continue
             adapters[parameter.name] = adapter
-            fields[parameter.name] = {"schema": node, "required": parameter.default is Parameter.empty}
+            default = REQUIRED if parameter.default is Parameter.empty else parameter.default
+            fields[parameter.name] = builder.field(parameter.name, node, default)
+        _put_defaults(builder)
         document = {"version": VERSION, "job_type": job_type, "parameters": parameters}
         return cls(ParameterSchema(document | {"definitions": builder.definitions}), adapters, more)
 
@@ -246,6 +256,22 @@ def _typing(
         raise ConfigurationError(
             f"{job_type}: the annotation of the handler's parameter '{parameter.name}' can't be used: {why}"
         ) from error
+
+
+def _put_defaults(builder: DocumentBuilder) -> None:
+    """Put into the document each default that may be given and seen, as JSON."""
+    names = [str(place) for place, _ in enumerate(builder.defaults)]
+    given = {
+        name: {"schema": field["schema"], "required": False}
+        for name, (_, field, _) in zip(names, builder.defaults, strict=True)
+    }
+    parameters = {"kind": "object", "fields": given, "extra": "forbid"}
+    schema = ParameterSchema({"job_type": "", "parameters": parameters, "definitions": builder.definitions})
+    for place, (name, field, default) in zip(names, builder.defaults, strict=True):
+        with suppress(InvalidParameters):
+            plain = {name: schema.prepare({place: default}).plain[place]}
+            if veiled(plain) is plain:
+                field["default"] = plain[name]
 
 
 def resolved(handler: Callable[..., object], annotation: object) -> Any:

@@ -8,7 +8,8 @@ A node of the document is `{"kind": …, …}`. The kinds:
 - `literal` and `enum` with their `values`; `optional` and `union` with what they are `of`;
 - `list` and `set` with `items`, `dict` with `keys` and `values`, `tuple` with `items` or, if of any length, `rest`;
 - `object` (dataclass, model, TypedDict) with `fields`, each read from its name or those that it has `also`, and what
-  becomes of `extra` keys: forbid, ignore or allow, these as `extras` says, or any;
+  becomes of `extra` keys: forbid, ignore or allow, these as `extras` says, or any. A field that is not `required` may
+  have a `default`, for the hash: see `parameters`;
 - `ref`, the name of one of the document's definitions: objects are kept there, since they may be recursive;
 - `any`, a JSON value, for what has no annotation;
 - `opaque`, a JSON value that only the handler's own types can judge, because a document can't hold the code: other
@@ -32,6 +33,7 @@ from uuid import UUID
 import pydantic
 from pydantic import AfterValidator, AliasPath, BaseModel, Discriminator, StringConstraints
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 from typing_extensions import ReadOnly, TypeAliasType, is_typeddict
 
 from fairlane.domain.errors import ConfigurationError
@@ -74,6 +76,10 @@ _CONTAINERS: Final[dict[Any, str]] = {
     collections.abc.MutableMapping: "dict",
     tuple: "tuple",
 }
+# Factories that make the same value at each call. What another function makes tomorrow is not known today.
+_EMPTY: Final = (list, dict, set, frozenset, tuple, str, bytes)
+REQUIRED: Final = object()  # in the place of a default: the field must be given
+_UNKNOWN: Final = object()  # it may be left out, and only the handler's process knows what it is then
 # The kinds with one text for each value, so that they can be keys of a JSON object.
 _KEYS: Final = frozenset({"any", "str", "int", "date", "uuid", "literal", "enum"})
 _QUALIFIERS: Final = (Required, NotRequired, ReadOnly, typing.Final)
@@ -93,10 +99,14 @@ _HARMLESS: Final = (
 
 
 class DocumentBuilder:
-    """Turns annotations into nodes, and collects the definitions that they refer to."""
+    """Turn annotations into nodes, and collect the definitions that they refer to.
+
+    `defaults` has the fields that may be left out, each with its name and the Python value that it has then.
+    """
 
     def __init__(self) -> None:
         self.definitions: dict[str, Node] = {}
+        self.defaults: list[tuple[str, Node, object]] = []
         self._names: dict[Any, str] = {}
 
     def node(self, annotation: Any, metadata: Iterable[object] = ()) -> Node:
@@ -119,6 +129,13 @@ class DocumentBuilder:
         if any(hasattr(item, "__get_pydantic_core_schema__") and not isinstance(item, _HARMLESS) for item in flat):
             return {"kind": "opaque"}
         return constrain(self._node_of(annotation), flat)
+
+    def field(self, name: str, node: Node, default: object = REQUIRED) -> Node:
+        """Return the field of an object; with a `default` it may be left out."""
+        field: Node = {"schema": node, "required": default is REQUIRED}
+        if default is not REQUIRED and default is not _UNKNOWN:
+            self.defaults.append((name, field, default))
+        return field
 
     def _node_of(self, annotation: Any) -> Node:
         origin, arguments = get_origin(annotation), get_args(annotation)
@@ -195,15 +212,16 @@ class DocumentBuilder:
             opaque = name in judged or "*" in judged
             node = {"kind": "opaque"} if opaque else self.node(field.annotation, field.metadata)
             stored, *others = _names(model, name, field)
-            nodes[stored] = _field(node, field.is_required()) | ({"also": others} if others else {})
+            nodes[stored] = self.field(stored, node, _default(field.default, field.default_factory))
+            if others:
+                nodes[stored]["also"] = others
         return _object(nodes, model)
 
     def _dataclass(self, kind: Any) -> Node:
         hints = get_type_hints(kind, include_extras=True)
         fields = {
-            field.name: _field(
-                self.node(hints[field.name]),
-                field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING,
+            field.name: self.field(
+                field.name, self.node(hints[field.name]), _default(field.default, field.default_factory)
             )
             for field in dataclasses.fields(kind)
             if field.init
@@ -212,7 +230,8 @@ class DocumentBuilder:
 
     def _typed_dict(self, kind: Any) -> Node:
         hints = get_type_hints(kind, include_extras=True)
-        fields = {name: _field(self.node(hint), name in kind.__required_keys__) for name, hint in hints.items()}
+        missing = dict.fromkeys(kind.__optional_keys__, _UNKNOWN)
+        fields = {name: self.field(name, self.node(hint), missing.get(name, REQUIRED)) for name, hint in hints.items()}
         return _object(fields, kind)
 
 
@@ -222,8 +241,17 @@ def _object(fields: dict[str, Node], kind: Any) -> Node:
     return {"kind": "object", "fields": fields, "extra": config.get("extra") or "ignore"}
 
 
-def _field(node: Node, required: bool) -> Node:
-    return {"schema": node, "required": required}
+def _default(default: object, factory: object) -> object:
+    """Return the default of a dataclass's or a model's field, as far as it is the same at each call."""
+    if default is not dataclasses.MISSING and default is not PydanticUndefined:
+        return default
+    if factory is None or factory is dataclasses.MISSING:
+        return REQUIRED
+    if factory in _EMPTY and callable(factory):
+        return factory()
+    # A dataclass or a model has its own fields' defaults then.
+    is_record = dataclasses.is_dataclass(factory) or hasattr(factory, "__pydantic_fields__")
+    return {} if is_record and isinstance(factory, type) else _UNKNOWN
 
 
 def _names(model: Any, name: str, field: FieldInfo) -> list[str]:

@@ -34,6 +34,27 @@ def validator_of(document: Node) -> SchemaValidator:
     return SchemaValidator(core_schema.definitions_schema(_schema(document["parameters"]), definitions))
 
 
+def filling(document: Node) -> Node:
+    """Return the document of a validator that puts the default of each field that is left out in its place."""
+    definitions = {name: _filling(node) for name, node in document["definitions"].items()}
+    return {"parameters": _filling(document["parameters"]), "definitions": definitions}
+
+
+def _filling(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_filling(member) for member in node]
+    if not isinstance(node, dict):
+        return node
+    # A field's name may be any of a node's own words.
+    fields = {name: field | {"schema": _filled(field)} for name, field in node.get("fields", {}).items()}
+    return {name: fields if name == "fields" else _filling(member) for name, member in node.items()}
+
+
+def _filled(field: Node) -> Node:
+    node: Node = _filling(field["schema"])
+    return {"kind": "default", "of": node, "value": field["default"]} if "default" in field else node
+
+
 def words(node: Node) -> str:
     """What a node accepts, for messages: "a date", "one of 'a', 'b'"."""
     kind = node["kind"]
@@ -311,6 +332,9 @@ _BUILDERS: Final[dict[str, Callable[[Node], CoreSchema]]] = {
     "secret": lambda _: core_schema.no_info_plain_validator_function(_secret),
     "secret_bytes": lambda _: core_schema.no_info_plain_validator_function(_secret_bytes),
     "ref": lambda node: core_schema.definition_reference_schema(node["name"]),
+    "default": lambda node: core_schema.with_default_schema(
+        _schema(node["of"]), default=node["value"], validate_default=True
+    ),
     "optional": lambda node: core_schema.nullable_schema(_schema(node["of"])),
     "union": _union,
     "literal": _choice,
