@@ -17,7 +17,8 @@ class Job:
 
     `attempt` counts claims and only ever grows; `retry_count` starts afresh when a person retries it. `timeout` is in
     seconds. `run_at` is since when it is due, or from when it will be: a retry moves it. `max_retries` None means
-    unlimited. `user` None is the system. `progress` is in percent, and was reported last at `progress_at`.
+    unlimited. `user` None is the system. `progress` is in percent, and was reported last at `progress_at`. It is
+    that of the latest attempt; one that resumes from a checkpoint begins with the progress of the one before.
     """
 
     id: UUID

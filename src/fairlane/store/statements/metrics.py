@@ -7,6 +7,7 @@ from sqlalchemy import Connection, Select, Table, func, select, text
 
 from fairlane.domain.statuses import LIVE, JobStatus, Resolution
 from fairlane.store.dialects import fixed, is_sqlite
+from fairlane.store.statements.rows import PROGRESS_OF_JOB
 from fairlane.store.tables import AnyRow, cancel_requests, dead_letters, jobs, progress, workers
 
 S = TypeVar("S", bound=Select[*tuple[object, ...]])
@@ -72,7 +73,7 @@ def running(connection: Connection, organization: str | None, limit: int) -> Seq
         )
         .select_from(jobs)
         .outerjoin(workers, workers.c.id == jobs.c.worker_id)
-        .outerjoin(progress, (progress.c.organization_id == jobs.c.organization_id) & (progress.c.job_id == jobs.c.id))
+        .outerjoin(progress, PROGRESS_OF_JOB)
         .outerjoin(
             cancel_requests,
             (cancel_requests.c.organization_id == jobs.c.organization_id) & (cancel_requests.c.job_id == jobs.c.id),

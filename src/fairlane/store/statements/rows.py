@@ -7,14 +7,14 @@ from functools import cache
 from typing import Any, Final, Protocol
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, bindparam, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, or_, select
 
 from fairlane.domain.jobs import Job
 from fairlane.domain.sealing import LOCKED, Field, is_sealed
 from fairlane.domain.secrets import veiled
 from fairlane.domain.statuses import PRIORITY_OF_RANK, JobStatus
 from fairlane.store.statements.drafts import Draft
-from fairlane.store.tables import AnyRow, cancel_requests, job_parents, jobs, progress
+from fairlane.store.tables import AnyRow, cancel_requests, checkpoints, job_parents, jobs, progress
 
 _EDGES: Final = (
     select(job_parents.c.job_id, job_parents.c.parent_id)
@@ -23,6 +23,17 @@ _EDGES: Final = (
         job_parents.c.job_id.in_(bindparam("ids", expanding=True)),
     )
     .order_by(job_parents.c.job_id, job_parents.c.parent_id)
+)
+# A row of progress outlives its attempt. The next attempt begins without it, unless it resumes from a checkpoint.
+PROGRESS_OF_JOB: Final[ColumnElement[bool]] = and_(
+    progress.c.organization_id == jobs.c.organization_id,
+    progress.c.job_id == jobs.c.id,
+    or_(
+        progress.c.attempt == jobs.c.attempt,
+        select(checkpoints.c.attempt)
+        .where(checkpoints.c.organization_id == jobs.c.organization_id, checkpoints.c.job_id == jobs.c.id)
+        .exists(),
+    ),
 )
 
 
@@ -64,7 +75,7 @@ def select_jobs() -> Select[Any]:
             cancel_requests.c.requested_at.label("cancel_requested_at"),
         )
         .select_from(jobs)
-        .outerjoin(progress, (progress.c.organization_id == jobs.c.organization_id) & (progress.c.job_id == jobs.c.id))
+        .outerjoin(progress, PROGRESS_OF_JOB)
         .outerjoin(
             cancel_requests,
             (cancel_requests.c.organization_id == jobs.c.organization_id) & (cancel_requests.c.job_id == jobs.c.id),

@@ -28,6 +28,7 @@ from fairlane.store.tables import (
     dead_letters,
     execution_log,
     jobs,
+    progress,
     results,
 )
 
@@ -213,8 +214,21 @@ def _record(connection: Connection, now: datetime, written: Iterable[tuple[Chang
         if rows:
             upsert(connection, table, *rows)
     if completed:
-        key_of = tuple_(checkpoints.c.organization_id, checkpoints.c.job_id)
-        connection.execute(delete(checkpoints).where(key_of.in_(completed)))
+        _forget_checkpoints(connection, completed)
+
+
+def _forget_checkpoints(connection: Connection, completed: Sequence[Key]) -> None:
+    """Delete the checkpoints of completed jobs. The progress up to there becomes that of the attempt that resumed."""
+    key_of = checkpoints.c.organization_id, checkpoints.c.job_id
+    forgotten = delete(checkpoints).where(tuple_(*key_of).in_(completed)).returning(*key_of)
+    resumed = [(row.organization_id, row.job_id) for row in connection.execute(forgotten)]
+    if not resumed:
+        return
+    attempt = select(jobs.c.attempt).where(
+        jobs.c.organization_id == progress.c.organization_id, jobs.c.id == progress.c.job_id
+    )
+    theirs = tuple_(progress.c.organization_id, progress.c.job_id).in_(resumed)
+    connection.execute(update(progress).where(theirs).values(attempt=attempt.scalar_subquery()))
 
 
 def _columns_of(error: ErrorReport) -> dict[str, str]:
