@@ -283,7 +283,7 @@ def test_a_beat_waits_for_no_open_claim(postgres_url: str) -> None:
         worker = member(fl)
 
         def hold(connection: Connection) -> None:
-            assert claim_round.begin(connection, fl.database.clock, worker.card.id, suspended=True)
+            assert claim_round.begin(connection, fl.database.clock, worker.card.id, lease=15.0, suspended=True)
             worker.heartbeat.run_once()
 
         fl.database.write(hold)

@@ -85,7 +85,7 @@ def member(
         monotonic,
         heartbeat,
         Rescue(fl.database, heartbeat, fl.emit, interval=1.0),
-        Claims(fl.database, fl.directory, card, Outlooks(fl.database, fl.directory, card, kept=0.0)),
+        Claims(fl.database, fl.directory, card, lease, Outlooks(fl.database, fl.directory, card, kept=0.0)),
     )
     heartbeat.run_once()
     return made

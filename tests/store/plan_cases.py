@@ -166,11 +166,11 @@ def to_retry_and_how_many(connection: Connection) -> None:
 
 def beginning_of(connection: Connection) -> None:
     workers.register(connection, CLOCK, WorkerCard(WORKER, "w", None, ("type0",), 10), 60.0)
-    assert claim_round.begin(connection, CLOCK, WORKER, suspended=True) is not None
+    assert claim_round.begin(connection, CLOCK, WORKER, lease=60.0, suspended=True) is not None
 
 
 def claim_of(connection: Connection, wanted: Wanted) -> None:
-    claim_round.begin(connection, CLOCK, WORKER, suspended=False)
+    claim_round.begin(connection, CLOCK, WORKER, lease=60.0, suspended=False)
     claim.claim(connection, LATER, wanted, worker_id=WORKER, worker="w")
 
 

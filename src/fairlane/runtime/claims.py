@@ -66,6 +66,7 @@ class Claims:
     database: Database
     directory: Directory
     card: WorkerCard
+    lease: float
     outlooks: Outlooks
     keyring: Keyring = field(default_factory=Keyring)
     emit: Emit = field(default=lambda _event: None)
@@ -169,7 +170,9 @@ class Claims:
     def _claim(self, connection: Connection, outlook: Outlook, running: Running | None, slots: int) -> "_Round":
         # Suspensions are read in the claim's transaction, so that nothing comes late but what a host's directory says.
         are_ours = isinstance(self.directory, StoredDirectory)
-        began = claim_round.begin(connection, self.database.clock, self.card.id, suspended=are_ours, running=running)
+        began = claim_round.begin(
+            connection, self.database.clock, self.card.id, lease=self.lease, suspended=are_ours, running=running
+        )
         if began is None:
             return _Round(Wanted((), {}, {}), [])
         trials = breakers.lock_due(connection, began.now, outlook.trials)

@@ -88,7 +88,7 @@ class Shift:
         )
         self._listener = Listener(database, self._on_hint)
         outlooks = Outlooks(database, parts.directory, card)
-        self._claims = Claims(database, parts.directory, card, outlooks, parts.keyring, parts.emit)
+        self._claims = Claims(database, parts.directory, card, settings.lease, outlooks, parts.keyring, parts.emit)
         self._heartbeat.locked = self._claims.locked
         self._loop_watch = LoopWatch(self._on_blocked, self._on_stuck, settings.lease)
 

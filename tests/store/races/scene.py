@@ -189,7 +189,7 @@ class Hand:
         """To claim up to `slots` jobs of each organization, as a worker's claim transaction does."""
 
         def work(connection: Connection) -> list[Claimed]:
-            began = claim_round.begin(connection, self._scene.clock, self.id, suspended=False)
+            began = claim_round.begin(connection, self._scene.clock, self.id, lease=LEASE, suspended=False)
             if began is None:
                 return []
             ready = [lane for lane in lanes.active_lanes(connection) if lane.job_type in self.card.job_types]
@@ -224,7 +224,7 @@ class Hand:
     def _claims(self) -> Claims:
         fl = self._scene.fl
         outlooks = Outlooks(fl.database, fl.directory, self.card, kept=0.0)
-        return Claims(fl.database, fl.directory, self.card, outlooks)
+        return Claims(fl.database, fl.directory, self.card, LEASE, outlooks)
 
 
 def lease_of(claimed: Claimed) -> Lease:

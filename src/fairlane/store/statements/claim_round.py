@@ -3,10 +3,11 @@
 import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from math import ceil
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, bindparam, func, select, text
+from sqlalchemy import Connection, String, bindparam, func, select, text
 
 from fairlane.domain.breaker import Breaker
 from fairlane.domain.limits import Subject
@@ -26,11 +27,12 @@ _HOLD: Final = (
 )
 # And, for the rest of the transaction: where statistics are missing or old, the planner expects a single row, takes any
 # index and would read all of a lane to sort it. A claim locks rows that others have claimed while it looked, too, and
-# keeps them to its end: a worker that is frozen in the middle must not hold up their ends for long.
-_LONGEST_PAUSE: Final = 2  # seconds between two of its statements, which are milliseconds apart
+# keeps them to its end. A worker that is frozen in the middle loses these locks when it loses its jobs: after a lease.
+# A slow process may pause for seconds between two statements, and must not end its own claim.
+_DAY: Final = 86_400.0  # seconds; PostgreSQL counts at most 24 days
 _HOLD_ON_POSTGRES: Final = _HOLD.add_columns(
     func.set_config("enable_sort", "off", True),
-    func.set_config("idle_in_transaction_session_timeout", str(_LONGEST_PAUSE * 1000), True),
+    func.set_config("idle_in_transaction_session_timeout", bindparam("pause", type_=String), True),
 )
 # The workers that claim the same.
 _FLEET: Final = select(workers.c.id, workers.c.slots, workers.c.boot_id, workers.c.lease_expires).where(
@@ -111,18 +113,26 @@ class Beginning(NamedTuple):
 
 
 def begin(
-    connection: Connection, clock: Clock, worker_id: UUID, *, suspended: bool, running: lanes.Running | None = None
+    connection: Connection,
+    clock: Clock,
+    worker_id: UUID,
+    *,
+    lease: float,
+    suspended: bool,
+    running: lanes.Running | None = None,
 ) -> Beginning | None:
     """Hold the worker's row for a claim, to the end of the transaction; None if it has no valid lease.
 
     Args:
+        lease: how many seconds the claim may stand still before PostgreSQL ends it.
         suspended: also pause organizations that are suspended in Fairlane's own directory.
         running: what runs, as far as is known; None = count it.
     """
     restrictions = (job_types.PAUSED, job_types.SUSPENDED) if suspended else (job_types.PAUSED,)
     # By itself, and first: what is read below is then read after whatever the lock has waited for.
     hold = _HOLD if is_sqlite(connection) else _HOLD_ON_POSTGRES
-    lease_expires = connection.scalars(hold, {"worker": worker_id}).one_or_none()
+    values = {"worker": worker_id, "pause": f"{ceil(min(lease, _DAY))}s"}
+    lease_expires = connection.scalars(hold, values).one_or_none()
     if lease_expires is None:
         return None
     counts = (lanes.who_runs(connection),) if running is None else ()
