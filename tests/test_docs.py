@@ -25,6 +25,7 @@ import fairlane
 from docs import build, reference, state_machine
 from fairlane import Settings, WebSettings
 from fairlane.cli.root import app as commands
+from tests.store.logins import bound_logins
 
 ROOT: Final = Path(__file__).parents[1]
 DOCS: Final = ROOT / "docs"
@@ -229,8 +230,9 @@ django.conf.settings.configure(DATABASES={"default": {
     "ENGINE": "django.db.backends.postgresql", "NAME": url.database, "USER": url.username, "PASSWORD": url.password,
     "HOST": url.query.get("host", url.host), "PORT": url.query.get("port", url.port or ""),
 }})
-with psycopg.connect(os.environ["SHOP"], autocommit=True) as connection:
+with psycopg.connect(os.environ["ADMINISTRATOR"], autocommit=True) as connection:
     connection.execute(open("invoices.sql").read())
+    connection.execute(f'GRANT ALL ON invoices TO "{url.username}"')
 with Fairlane(os.environ["SHOP"]) as fl:
     fl.organizations.create("acme")
     fl.members.add("acme", "ana", role="admin")
@@ -260,31 +262,34 @@ assert recipes.fl.get(nightly.id, organization="acme").status == "completed"
 """
 
 
-def test_the_recipes_run_one_after_the_other(postgres_url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("production", ["0", "1"], ids=["as the owner", "in production"])
+def test_the_recipes_run_one_after_the_other(postgres_url: str, tmp_path: Path, production: str) -> None:
     page = DOCS / "how-to.md"
     blocks = blocks_of(page)
     lines = [""] * len(page.read_text(encoding="utf-8").splitlines())
     for block in blocks:
         if block.language == "python":  # each line keeps its number, so that a traceback leads to the page
             lines[block.line - 1 : block.line - 1 + block.text.count("\n")] = block.text.splitlines()
-    url = make_url(postgres_url)
-    program = re.sub(
-        r"(postgresql(?:\+\w+)?)://localhost/shop",
-        lambda found: url.set(drivername=found[1]).render_as_string(hide_password=False),
-        "\n".join(lines),
-    )
-    (tmp_path / "how-to.py").write_text(program, encoding="utf-8")
     (tmp_path / "invoices.sql").write_text(next(one.text for one in blocks if one.language == "sql"))
     (tmp_path / "host.py").write_text(HOST)
-    run = subprocess.run(
-        [sys.executable, "host.py"],
-        cwd=tmp_path,
-        env=os.environ | {"SHOP": postgres_url, "PAGE": str(page)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    with bound_logins(postgres_url) as logins:
+        shop = logins["jobs"] if production == "1" else postgres_url
+        program = re.sub(
+            r"(postgresql(?:\+\w+)?)://localhost/shop",
+            lambda found: make_url(shop).set(drivername=found[1]).render_as_string(hide_password=False),
+            "\n".join(lines),
+        )
+        (tmp_path / "how-to.py").write_text(program, encoding="utf-8")
+        run = subprocess.run(
+            [sys.executable, "host.py"],
+            cwd=tmp_path,
+            env=os.environ
+            | {"ADMINISTRATOR": postgres_url, "SHOP": shop, "PAGE": str(page), "FAIRLANE_PRODUCTION": production},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
     assert run.returncode == 0, run.stdout + run.stderr
 
 

@@ -35,6 +35,7 @@ def bound_logins(url: str) -> Iterator[dict[str, str]]:
             yield {name: _as(url, f"{name}_{suffix}") for name in BOUND}
         finally:
             for name in BOUND:
+                administrator.execute(f"DROP OWNED BY {name}_{suffix}")  # what it was granted, too
                 administrator.execute(f"DROP ROLE {name}_{suffix}")
 
 

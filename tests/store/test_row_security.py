@@ -1,6 +1,9 @@
 """PostgreSQL holds the tenant boundary: a query that forgets it returns nothing foreign (R19)."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import partial
 from itertools import product
 from typing import Any
 from uuid import uuid4
@@ -11,7 +14,18 @@ from psycopg.errors import InsufficientPrivilege
 from sqlalchemy import Connection, create_engine, make_url, text
 from sqlalchemy.exc import ProgrammingError
 
-from fairlane import ConfigurationError, Fairlane, Job, JobContext, JobNotFound, JobStatus, Settings, StorageUnavailable
+from fairlane import (
+    ConfigurationError,
+    Fairlane,
+    Job,
+    JobContext,
+    JobNotFound,
+    JobStatus,
+    OrganizationNotFound,
+    Settings,
+    StorageUnavailable,
+    Submission,
+)
 from fairlane.domain.haste import reading_within
 from fairlane.store import row_policies, schema
 from fairlane.store.row_security import EVERYONE, SETTING, Role, Scope, is_of_tenants
@@ -22,6 +36,7 @@ from fairlane.store.transaction import Database
 from tests.conftest import create_database, database_on, drop_database
 from tests.patience import PATIENCE
 from tests.store.as_owner import in_role
+from tests.store.hosts import Host, django_host, psycopg2_host, psycopg_host, sqlalchemy_host
 from tests.store.logins import bound_logins, owning, plain
 
 # All other tables are under row security: a new one is, too, or says here what makes that needless.
@@ -310,9 +325,7 @@ def test_a_whole_life_goes_on_below_logins_that_are_bound(fl: Fairlane, logins: 
         assert sum(bound.metrics(organization="acme").jobs_by_status.values()) == 3
 
 
-def bound_submission(organization: str) -> Any:
-    from fairlane import Submission
-
+def bound_submission(organization: str) -> Submission:
     return Submission("report", organization)
 
 
@@ -389,6 +402,61 @@ def test_a_host_s_transaction_sees_what_it_saw_before_a_submission(fl: Fairlane,
             assert connection.scalar(text("SELECT current_setting('fairlane.organizations')")) == mine
     engine.dispose()
     assert fl.list(organization="acme").total == 3
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        psycopg_host,
+        psycopg2_host,
+        partial(sqlalchemy_host, driver="postgresql+psycopg"),
+        partial(django_host, atomic=True),
+    ],
+    ids=["psycopg", "psycopg2", "SQLAlchemy", "Django"],
+)
+def test_a_login_without_rights_of_its_own_submits_on_its_connection_and_has_none_afterwards(
+    fl: Fairlane, logins: dict[str, str], host: Callable[[str], AbstractContextManager[Host]]
+):
+    login = make_url(logins["jobs"]).username
+    with application(logins["jobs"], production=True) as shop, host(plain(logins["jobs"])) as theirs:
+        job = shop.submit("report", organization="acme", connection=theirs.lent)
+        assert theirs.execute("SELECT current_user") == login
+        shop.submit_many([bound_submission("acme"), bound_submission("rival")], connection=theirs.lent)
+        assert theirs.execute("SELECT current_user") == login
+        with pytest.raises(OrganizationNotFound):
+            shop.submit("report", organization="nobody", connection=theirs.lent)
+        with pytest.raises(ConfigurationError, match="submitted before"):  # an error of the database's
+            shop.submit_many([replace(bound_submission("acme"), id=job.id)], connection=theirs.lent)
+        assert theirs.execute("SELECT current_user") == login
+        assert theirs.execute("SELECT current_setting('fairlane.organizations')") == ""
+        assert theirs.execute("SELECT has_table_privilege('fairlane_jobs', 'SELECT')") is False
+        theirs.commit()
+        assert (shop.list(organization="acme").total, shop.list(organization="rival").total) == (3, 2)
+
+
+def test_a_host_that_has_taken_on_a_role_of_its_own_has_it_after_a_submission(fl: Fairlane, logins: dict[str, str]):
+    login = make_url(logins["jobs"]).username
+    role = f"{login}_role"
+    with psycopg.connect(plain(fl.database.url), autocommit=True) as administrator:
+        administrator.execute(f"CREATE ROLE {role}")
+        administrator.execute(f"GRANT {role} TO {login}")
+        with psycopg.connect(plain(logins["jobs"]), autocommit=True) as session:
+            session.execute(f"SET ROLE {role}")
+            assert fl.submit("report", organization="acme", connection=session).status is JobStatus.QUEUED
+            assert session.execute("SELECT current_user").fetchone() == (role,)
+        administrator.execute(f"DROP ROLE {role}")
+
+
+def test_a_host_s_login_that_may_not_submit_is_told_what_it_lacks(fl: Fairlane, logins: dict[str, str]):
+    login = make_url(logins["workers"]).username
+    with psycopg.connect(plain(logins["workers"])) as session:
+        with pytest.raises(
+            ConfigurationError,
+            match=f"The login {login} of your connection may not submit jobs.* FAIRLANE_URL .*"
+            f"GRANT fairlane_app, fairlane_tenant TO {login}",
+        ):
+            fl.submit("report", organization="acme", connection=session)
+        assert session.execute("SELECT current_user").fetchone() == (login,)
 
 
 def test_a_foreign_parent_is_as_unknown_as_none(fl: Fairlane, logins: dict[str, str]):

@@ -25,14 +25,21 @@ from sqlalchemy.util.concurrency import await_, in_greenlet
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable
 from fairlane.store.dialects import is_sqlite
 from fairlane.store.guest import ACCEPTED, receive
+from fairlane.store.row_logins import LENT, role_for
 from fairlane.store.row_security import SETTING, named
 
 T = TypeVar("T")
 
 ASYNC: Final = "sqlalchemy.ext.asyncio"
 _DRIVERS: Final = frozenset({"pysqlite", "aiosqlite", "psycopg", "psycopg_async", "psycopg2", "asyncpg"})
-_SETTINGS: Final = text(f"SELECT current_setting('lock_timeout'), coalesce(current_setting('{SETTING}', true), '')")
-_SET: Final = text(f"SELECT set_config('lock_timeout', :timeout, true), set_config('{SETTING}', :organizations, true)")
+_SETTINGS: Final = text(
+    f"SELECT {LENT}, "
+    f"current_setting('lock_timeout'), coalesce(current_setting('{SETTING}', true), ''), current_setting('role')"
+)
+_SET: Final = text(
+    f"SELECT set_config('lock_timeout', :timeout, true), set_config('{SETTING}', :organizations, true), "
+    "set_config('role', :role, true)"
+)
 _IDLE: Final = 0  # libpq's PQTRANS_IDLE
 _FAILED_TRANSACTION: Final = "25P02"
 _ABORTED: Final = "Your transaction has failed already, so it can't take a job; roll it back, then submit again."
@@ -96,13 +103,19 @@ def lock_timeout(connection: Connection, seconds: float, of: Collection[str] = (
     Args:
         connection: with a transaction open; outside one the bound would have no effect.
         seconds: at least a millisecond is taken, since 0 would mean for ever.
-        of: organizations whose rows the caller's role shall see meanwhile, where row security binds it.
+        of: organizations whose rows the session shall see meanwhile, by the role of the application.
+
+    Raises:
+        ConfigurationError: the session's login may not have that role.
     """
     if is_sqlite(connection):
         yield
         return
-    previous = tuple(connection.execute(_SETTINGS).one())
-    _set(connection, f"{max(1, round(seconds * 1000))}ms", named(of) if of else previous[1])
+    *lent, bound, organizations, role = connection.execute(_SETTINGS).one()
+    previous = bound, organizations, role
+    if of:
+        organizations, role = named(of), role_for(len(of), *lent) or role
+    _set(connection, f"{max(1, round(seconds * 1000))}ms", organizations, role)
     try:
         yield
     except BaseException:
@@ -114,8 +127,8 @@ def lock_timeout(connection: Connection, seconds: float, of: Collection[str] = (
     _set(connection, *previous)
 
 
-def _set(connection: Connection, timeout: str, organizations: str) -> None:
-    connection.execute(_SET, {"timeout": timeout, "organizations": organizations})
+def _set(connection: Connection, timeout: str, organizations: str, role: str) -> None:
+    connection.execute(_SET, {"timeout": timeout, "organizations": organizations, "role": role})
 
 
 def is_a(value: object, module: str, *names: str) -> bool:

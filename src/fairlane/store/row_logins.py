@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
+from fairlane.domain.errors import ConfigurationError
 from fairlane.store.dialects import NoConnection
 from fairlane.store.row_advice import ROLES, what_is_missing
 from fairlane.store.row_policies import Ask, asking, is_sound
@@ -26,6 +27,17 @@ SELECT quote_ident(rolname), rolsuper OR rolbypassrls,
   coalesce(has_table_privilege(current_user, to_regclass(%(jobs)s), 'SELECT'), false)
 FROM pg_roles AS mine WHERE rolname = session_user
 """  # noqa: S608 - a constant of ours
+_MAY: Final = "EXISTS (SELECT FROM pg_roles WHERE rolname = '{}' AND pg_has_role({}, oid, {}))"
+# What `role_for` is to know of a session.
+LENT: Final = ", ".join(
+    (
+        "quote_ident(session_user)",
+        f"row_security_active(to_regclass('{jobs.name}'))",
+        _MAY.format(Role.TENANT, "session_user", TAKING_ON),
+        _MAY.format(Role.APP, "session_user", TAKING_ON),
+        _MAY.format(Role.APP, "current_user", "'USAGE'"),
+    )
+)
 # What a login that row security does not bind is replaced by.
 ADVICE: Final = (
     "Migrate as the owner (FAIRLANE_OWNER_URL), and let applications and workers log in as a role "
@@ -87,6 +99,36 @@ def login_of(ask: Ask, role: Role) -> Login:
 def of_application(connection: Connection) -> Login:
     """The login of the application's session, on PostgreSQL."""
     return login_of(asking(connection), Role.APP)
+
+
+def role_for(
+    organizations: int, login: str, is_bound: bool | None, may_be_tenant: bool, may_be_app: bool, is_app: bool
+) -> Role | None:
+    """Return the role that a caller's session takes on for our statements, on PostgreSQL; None: it needs none.
+
+    So a login that may take the roles on needs no rights of theirs by itself, in the host's statements.
+
+    Args:
+        organizations: how many the statements are for.
+        login, is_bound, may_be_tenant, may_be_app, is_app: the session's answer to `LENT`.
+
+    Raises:
+        ConfigurationError: its login has no right to a role that it needs.
+    """
+    if not is_bound:
+        return None
+    if may_be_tenant and organizations == 1:
+        return Role.TENANT
+    if may_be_app:
+        return Role.APP
+    if is_app:
+        return None
+    roles = f"{Role.APP}, {Role.TENANT}"
+    raise ConfigurationError(
+        f"The login {login} of your connection may not submit jobs. Pass a connection of the login that FAIRLANE_URL "
+        f"names, or say as an administrator: GRANT {roles} TO {login}; from PostgreSQL 16 on, for a login that "
+        f"inherits other roles: GRANT {roles} TO {login} WITH INHERIT FALSE."
+    )
 
 
 def guard(role: Role) -> Callable[[Any, str | None], None]:
