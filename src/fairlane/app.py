@@ -15,6 +15,7 @@ from fairlane.control.asynchronous import (
     AsyncDeadLetters,
     AsyncJobTypes,
     AsyncKeys,
+    AsyncMaintenance,
     AsyncMembers,
     AsyncOrganizations,
     AsyncQueues,
@@ -36,7 +37,7 @@ from fairlane.control.jobs import JobControl
 from fairlane.control.keys import Keys
 from fairlane.control.members import Members
 from fairlane.control.organizations import Organizations
-from fairlane.control.pausing import Queues
+from fairlane.control.pausing import Maintenance, Queues
 from fairlane.control.schedules import Schedules
 from fairlane.control.submission import Submitter
 from fairlane.control.tickets import Tickets
@@ -127,6 +128,7 @@ class Fairlane:
         self.organizations = Organizations(self.database, self.directory)
         self.members = Members(self.database, self.directory)
         self.queues = Queues(self.database)
+        self.maintenance = Maintenance(self.database)
         self.job_types = JobTypes(self.database, self.emit)
         self.dead_letters = DeadLetters(self.database, self._jobs, self.keyring)
         self.bulk = Bulk(self.database, self.reads.matching.resolved, self._bulk_steps(), self.directory)
@@ -565,6 +567,7 @@ class AsyncVerbs(Verbs[Fairlane]):
         self.organizations = AsyncOrganizations(sync.organizations)
         self.members = AsyncMembers(sync.members)
         self.queues = AsyncQueues(sync.queues)
+        self.maintenance = AsyncMaintenance(sync.maintenance)
         self.job_types = AsyncJobTypes(sync.job_types)
         self.dead_letters = AsyncDeadLetters(sync.dead_letters)
         self.schedules = AsyncSchedules(sync.schedules)

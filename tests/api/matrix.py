@@ -67,6 +67,7 @@ MATRIX: Final[dict[str, Open | Proved | Within | Across]] = {
     "redeemLink": Open(401, {"secret": "wrong"}),
     "openLink": Open(422),  # a link without its secret
     "whoAmI": Proved(200),
+    "getMaintenance": Proved(200),
     "logOut": Proved(204),
     # By a token nobody does; by a session: test_authentication.py.
     "changeMyPassword": Proved(403, {"current": "correct horse battery", "new": "staple battery horse"}),
@@ -149,6 +150,8 @@ MATRIX: Final[dict[str, Open | Proved | Within | Across]] = {
     "listQueuesOfAll": Across(200),
     "pauseQueue": Across(204, 204),  # also one in which nothing is yet
     "resumeQueue": Across(204, 204),
+    "turnMaintenanceOn": Across(200),
+    "turnMaintenanceOff": Across(200),
     "listJobTypesOfAll": Across(200),
     "updateJobType": Across(204, body={"enabled": True}),
     "deleteJobType": Across(204),

@@ -126,6 +126,30 @@ def test_an_operator_runs_organizations(api: Api):
     assert {one["actor"] for one in entries} == {OPERATOR}
 
 
+def test_an_operator_turns_maintenance_mode_on_and_everybody_sees_it(api: Api):
+    operator, path = api.operator(), "/operator/maintenance"
+    off = {"is_on": False, "since": None, "by": None, "reason": None}
+    clients = [operator, api.as_("viewer"), api.as_("other-member", "other")]
+    assert [one.get("/maintenance").json() for one in clients] == [off] * 3
+    on = operator.put(path, json={"reason": "a new release"}).json()
+    assert (on["is_on"], on["by"], on["reason"]) == (True, OPERATOR, "a new release")
+    assert [one.get("/maintenance").json() for one in clients] == [on] * 3
+    job = api.as_("member").post(f"{BASE}/jobs", json={"job_type": "report"}).json()
+    api.run()
+    (listed,) = api.as_("member").get(f"{BASE}/jobs").json()["items"]
+    assert (listed["id"], listed["status"], listed["held_by"]) == (job["id"], "queued", "maintenance")
+    (queue,) = api.as_("member").get(f"{BASE}/queues").json()["items"]
+    assert queue["holds"] == [{"code": "maintenance", "job_types": ["report"], "jobs": 1}]
+    assert operator.put(path, json={"why": "?"}).status_code == 422
+    assert operator.put(path, json={"reason": "\x00"}).status_code == 422
+    assert operator.put(path).json()["reason"] == ""
+    assert [operator.delete(path).json() for _ in range(2)] == [off] * 2
+    api.run()
+    assert api.fl.get(job["id"], organization="acme").status == "completed"
+    told = [one["action"] for one in operator.get("/operator/audit").json()["items"]][:3]
+    assert told == ["maintenance.off", "maintenance.on", "maintenance.on"]
+
+
 def test_an_operator_runs_queues_and_job_types(api: Api):
     operator, member = api.operator(), api.as_("member")
     operator.post("/operator/queues/default/pause", json={"reason": "maintenance"})

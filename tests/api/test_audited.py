@@ -91,6 +91,8 @@ def prepare(world: World, route: Route, values: dict[str, str], body: Any) -> An
             fl.queues.pause(*names)
         case "resumeJobType":
             fl.job_types.pause(*names)
+        case "turnMaintenanceOff":
+            fl.maintenance.on()
         case "resetLimit":
             fl.job_types.limit(*names, max_running=1)
         case "closeBreaker":

@@ -49,6 +49,12 @@ def test_it_says_what_the_numbers_for_operators_say(api: Api):
         assert found[f"fairlane_{name}_seconds"].keys() == {("average",), ("p95",)}
 
 
+def test_it_says_whether_maintenance_mode_is_on(api: Api):
+    assert numbers(api)["fairlane_maintenance"] == {(): 0}
+    api.fl.maintenance.on()
+    assert numbers(api)["fairlane_maintenance"] == {(): 1}
+
+
 def test_the_largest_have_names_and_the_others_are_counted_together(api: Api, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(exposition, "LARGEST", 2)
     for size, name in enumerate(("one", "two", "three", "four"), start=1):

@@ -227,7 +227,7 @@ def test_top_says_who_runs_and_who_waits() -> None:
     screen = Console(file=io.StringIO(), width=80, height=24)
 
     with screen.capture() as shown:
-        screen.print(Group(*sections(Snapshot((queue,), busy, (job,) * 20, (), ()), 24)))
+        screen.print(Group(*sections(Snapshot((queue,), busy, (job,) * 20, (), (), None), 24)))
 
     lines = [line.rstrip() for line in shown.get().splitlines()]
     assert "30 jobs running" in lines[0]
@@ -237,7 +237,7 @@ def test_top_says_who_runs_and_who_waits() -> None:
 
 
 def test_top_says_how_to_leave_it_where_it_stays(fl: Fairlane) -> None:
-    nothing = Snapshot((), (), (), (), ())
+    nothing = Snapshot((), (), (), (), (), None)
 
     assert str(next(sections(nothing, 24))).startswith("fairlane top (Ctrl-C to leave)  ")
     assert str(next(sections(nothing, None))).startswith("fairlane top  ")
@@ -250,7 +250,7 @@ def test_top_says_how_long_a_worker_has_been_silent() -> None:
     screen = Console(file=io.StringIO(), width=80)
 
     with screen.capture() as shown:
-        screen.print(*top.sections(Snapshot((), (), (), (killed, working), ()), None))
+        screen.print(*top.sections(Snapshot((), (), (), (killed, working), (), None), None))
 
     first, second = (line.split() for line in shown.get().splitlines() if "w-1" in line)
     assert (first[0], first[-3:]) == ("w-1:17", ["silent", "for", "12s"])
@@ -264,14 +264,14 @@ def test_ctrl_c_leaves_top_without_breaking_into_a_look(fl: Fairlane, monkeypatc
         looks.append("begun")
         os.kill(os.getpid(), signal.SIGINT)
         looks.append("done")
-        return Snapshot((), (), (), (), ())
+        return Snapshot((), (), (), (), (), None)
 
     before = signal.getsignal(signal.SIGINT)
     monkeypatch.setattr(top, "_look", look)
     screen = Console(file=io.StringIO(), force_terminal=True)
 
     with top._until_interrupted() as interrupted:
-        top._watch(fl, screen, Snapshot((), (), (), (), ()), 0.0, interrupted)
+        top._watch(fl, screen, Snapshot((), (), (), (), (), None), 0.0, interrupted)
 
     assert looks == ["begun", "done"]
     assert signal.getsignal(signal.SIGINT) is before

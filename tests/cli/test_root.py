@@ -99,6 +99,7 @@ def test_an_empty_organization_is_not_all_of_them(run: Run, command: list[str]) 
     [
         *("orgs suspend acme", "orgs activate acme", "orgs pause acme", "orgs resume acme", "orgs delete acme --yes"),
         *("queues pause default", "queues resume default", "types enable greet", "types disable greet"),
+        *("maintenance on", "maintenance off"),
         *("types delete fail --yes", "types pause greet", "types resume greet", "types limit greet --max-running 1"),
         *("types close-breaker greet -o acme", "schedules put daily greet --every 1d -o acme"),
         *(f"schedules {verb} nightly -o acme" for verb in ("pause", "resume", "submit", "delete --yes")),

@@ -34,6 +34,32 @@ def test_a_breaker_of_a_type_that_is_not_there_is_a_slip(run: Run, fl: Fairlane)
     assert "greeet is not registered" in run("types", "close-breaker", "greeet", "-o", "acme", code=1).stderr
 
 
+def test_maintenance(run: Run, fl: Fairlane) -> None:
+    fl.users.create("ops", operator=True)
+    assert run("maintenance", "show").stdout == "Maintenance mode is off.\n"
+    assert run("maintenance", "show", "--json").json == {"is_on": False, "since": None, "by": None, "reason": None}
+    job = fl.submit("greet", organization="acme")
+
+    said = run("maintenance", "on", "-u", "ops", "--reason", "a new\nrelease").stdout
+    assert said == "Maintenance mode is on. No job runs.\n"
+    state = run("maintenance", "show", "--json").json
+    assert (state["is_on"], state["by"], state["reason"]) == (True, "ops", "a new\nrelease")
+    on = "Maintenance mode is on: ops turned it on at "
+    assert run("maintenance", "show").stdout.startswith(on)
+    assert run("maintenance", "show").stdout.endswith("UTC (a new release). No job runs.\n")
+    assert run("top", "--once").stdout.splitlines()[1].startswith(on)
+    assert run("top", "--json").json["maintenance"]["by"] == "ops"
+    (found,) = [one for one in run("check", "--json", code=1).json["findings"] if one["subject"] == "maintenance"]
+    assert (found["grade"], found["sentence"].startswith(on)) == ("note", True)
+    assert (
+        "No job starts until an operator turns it off: `fairlane maintenance off`."
+        in run("jobs", "explain", job.id, "-o", "acme").stdout
+    )
+    assert run("maintenance", "off").stdout == "Maintenance mode is off; jobs start again.\n"
+    assert run("maintenance", "off").stdout == "Maintenance mode was not on.\n"
+    assert "Maintenance" not in run("top", "--once").stdout
+
+
 def test_pausing_a_queue_that_nothing_goes_to_says_so(run: Run, fl: Fairlane) -> None:
     """It may be wanted, for what is to come; as often it is a slip, and nobody would know that nothing is paused."""
     assert "look if its name is right" in run("queues", "pause", "defualt").stdout

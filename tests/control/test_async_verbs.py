@@ -15,7 +15,7 @@ from tests.store.races.scene import Scene
 # pages that `list` gives.
 SYNC_ONLY = {"close", "job_type", "worker", "export"}
 GROUPS = (
-    *("organizations", "members", "queues", "job_types", "dead_letters", "bulk", "schedules"),
+    *("organizations", "members", "queues", "maintenance", "job_types", "dead_letters", "bulk", "schedules"),
     *("users", "tokens", "keys", "audit"),
 )
 

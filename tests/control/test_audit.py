@@ -68,6 +68,9 @@ def test_the_audit_tells_what_was_before(scene: Scene):
     fl.queues.pause("slow", user="olga", reason="disk")
     fl.queues.pause("slow", reason="move")
     fl.queues.resume("slow")
+    fl.maintenance.on("release", user="olga")
+    fl.maintenance.on("longer", user="olga")
+    fl.maintenance.off(user="olga")
     fl.organizations.pause("acme", reason="audit")
     fl.organizations.resume("acme")
     fl.job_types.disable("report")
@@ -83,6 +86,9 @@ def test_the_audit_tells_what_was_before(scene: Scene):
         ("queues.pause", None, {"reason": "disk"}),
         ("queues.pause", disk, {"reason": "move"}),
         ("queues.resume", move, None),
+        ("maintenance.on", None, {"reason": "release"}),
+        ("maintenance.on", {"reason": "release", "paused_by": "olga"}, {"reason": "longer"}),
+        ("maintenance.off", {"reason": "longer", "paused_by": "olga"}, None),
         ("job_types.disable", {"enabled": True}, {"enabled": False}),
         ("job_types.limit", None, {"max_running": 1}),
         ("job_types.limit", {"max_running": 1}, {"max_running": None, "execution_rate": 5}),
@@ -188,6 +194,7 @@ def _of_operators(scene: Scene) -> Verbs:
     return {
         "queues.pause": lambda: fl.queues.pause("default"),
         "queues.resume": lambda: fl.queues.resume("slow"),
+        "maintenance.on": fl.maintenance.on,
         "job_types.pause": lambda: fl.job_types.pause("report"),
         "job_types.disable": lambda: fl.job_types.disable("report"),
         "job_types.delete": lambda: fl.job_types.delete("unused"),

@@ -5,6 +5,7 @@ from uuid import UUID
 import pytest
 
 from fairlane.domain import reasons
+from fairlane.domain.holds import MAINTENANCE
 from fairlane.domain.outcomes import Snoozed
 from fairlane.domain.reasons import ReasonCode
 from fairlane.domain.statuses import JobStatus, OrganizationStatus, Priority
@@ -126,6 +127,28 @@ def test_r20_names_a_pause_with_who_and_why(
 
     assert [reason.code for reason in explanation.reasons] == [code]
     assert f"{name} is paused: olga paused it at 2026-11-01 12:00:00 UTC (the printer is away)" in explanation.summary
+
+
+def test_r20_maintenance_mode_is_named_before_all_else(world: World, reads: Reads) -> None:
+    job_id = world.submit(parents=(world.submit(),), delay=60.0)
+    world.set_organization_status("acme", OrganizationStatus.SUSPENDED)
+    world.pause("queue", "default")
+    world.pause(*MAINTENANCE, actor="olga", reason="a new release")
+
+    explanation = reads.explain(job_id, "acme")
+
+    assert explanation.summary == (
+        "Maintenance mode is on: olga turned it on at 2026-11-01 12:00:00 UTC (a new release). "
+        "No job starts until an operator turns it off."
+    )
+    assert [reason.code for reason in explanation.reasons] == [
+        ReasonCode.MAINTENANCE,
+        ReasonCode.WAITS_FOR_PARENTS,
+        ReasonCode.SCHEDULED,
+        ReasonCode.ORGANIZATION_SUSPENDED,
+        ReasonCode.QUEUE_PAUSED,
+        ReasonCode.NO_WORKER,
+    ]
 
 
 def test_r20_a_pause_of_something_else_is_no_reason(world: World, reads: Reads) -> None:

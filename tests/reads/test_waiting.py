@@ -5,6 +5,7 @@ from uuid import UUID
 
 import pytest
 
+from fairlane.domain.holds import MAINTENANCE
 from fairlane.domain.limits import Subject
 from fairlane.domain.reasons import ReasonCode
 from fairlane.domain.statuses import JobStatus, OrganizationStatus
@@ -18,6 +19,7 @@ def held_by(reads: Reads, job_id: UUID) -> ReasonCode | None:
 
 
 CAUSES: Mapping[ReasonCode, Callable[[World], object]] = {
+    ReasonCode.MAINTENANCE: lambda world: world.pause(*MAINTENANCE),
     ReasonCode.ORGANIZATION_SUSPENDED: lambda world: world.set_organization_status(
         "acme", OrganizationStatus.SUSPENDED
     ),

@@ -77,6 +77,19 @@ def test_what_fails_and_fails_waits_and_spends_no_attempt(fl: Clinic) -> None:
     assert (breaker.pair, breaker.until, breaker.trial) == (("acme", "operate"), START + REST, None)
 
 
+def test_in_maintenance_mode_no_trial_starts(fl: Clinic) -> None:
+    fl.break_down()
+    (waiting,) = fl.jobs(1)
+    fl.pass_time(REST)
+    fl.maintenance.on()
+    fl.drain()
+    assert fl.look(waiting).attempt == 0
+    fl.is_ill = False
+    fl.maintenance.off()
+    fl.drain()
+    assert fl.look(waiting).status == COMPLETED
+
+
 def test_nine_failures_open_nothing(fl: Clinic) -> None:
     fl.jobs(9)
     fl.drain()

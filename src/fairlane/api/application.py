@@ -25,6 +25,7 @@ from fairlane.api.resources import (
     events,
     health,
     jobs,
+    maintenance,
     members,
     operator_engine,
     operator_organizations,
@@ -52,7 +53,7 @@ _ROUTES: Final[list[BaseRoute]] = []
 for _resource in (
     *(health, sessions, own, jobs, outcomes, overviews, bulk_actions, dead_letters),
     *(organizations, members, schedules, tokens, audit, events),
-    *(operator_organizations, operator_engine, operator_users),
+    *(maintenance, operator_organizations, operator_engine, operator_users),
 ):
     _RESOURCES.include_router(_resource.router)
     _ROUTES.extend(_resource.router.routes)

@@ -13,10 +13,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from fairlane.app import Fairlane
 from fairlane.domain.metrics import Metrics, WorkerView
 from fairlane.domain.statuses import LIVE
 from fairlane.reads.metrics import LiveJobs
-from fairlane.reads.service import Reads
 from fairlane.realtime.hub import Hub
 
 MEDIA_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -26,19 +26,20 @@ _MINUTES: Final = 5  # how far back rates and seconds look
 OTHERS: Final = "others, together"
 
 
-def exposition(reads: Reads, hub: Hub) -> bytes:
+def exposition(fl: Fairlane, hub: Hub) -> bytes:
     """All metrics at this moment, in Prometheus' text format.
 
     Args:
         hub: of the node that answers.
     """
-    registry = CollectorRegistry()
+    registry, reads = CollectorRegistry(), fl.reads
     metrics = reads.metrics(minutes=_MINUTES)
     numbers = (
         *_counts(metrics),
         *_recent(metrics),
         *_live(reads.live_jobs()),
         *_workers(reads.workers()),
+        _maintenance(is_on=fl.maintenance.get() is not None),
         *_watching(hub),
     )
     registry.register(_Numbers(list(numbers)))
@@ -130,6 +131,10 @@ def _workers(workers: Iterable[WorkerView]) -> Iterator[Metric]:
     yield GaugeMetricFamily("fairlane_worker_slots", "Jobs that they may run at once.", value=slots)
     taken = sum(one.running for one in alive)
     yield GaugeMetricFamily("fairlane_worker_slots_taken", "Jobs that they run.", value=taken)
+
+
+def _maintenance(*, is_on: bool) -> Metric:
+    return GaugeMetricFamily("fairlane_maintenance", "1 while maintenance mode is on: no job starts.", value=is_on)
 
 
 def _watching(hub: Hub) -> Iterator[Metric]:

@@ -67,9 +67,9 @@ class ListedJob(JobItem):
     """A job as lists show it."""
 
     held_by: ReasonCode | None = Field(
-        description="What keeps a job that waits from being started, beside its parents and its times: a pause, a "
-        "suspension, a limit that allows none, an open circuit breaker, or that there is no worker for it. Null: none "
-        "of these; its explanation tells the rest.",
+        description="What keeps a job that waits from being started, beside its parents and its times: maintenance "
+        "mode, a pause, a suspension, a limit that allows none, an open circuit breaker, or that there is no worker "
+        "for it. Null: none of these; its explanation tells the rest.",
         examples=["queue_paused"],
     )
 

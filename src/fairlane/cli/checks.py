@@ -16,7 +16,7 @@ from rich.text import Text
 
 from fairlane import ConfigurationError, Fairlane, FairlaneError, Settings
 from fairlane.cli import options as o
-from fairlane.cli.output import console, number_of, plain, print_json, some_of
+from fairlane.cli.output import console, maintenance_text, number_of, plain, print_json, some_of
 from fairlane.cli.session import engine, start_of, target_of
 from fairlane.config import WebSettings, is_secret, what_is_wrong
 from fairlane.domain.metrics import are_stood_in_for
@@ -179,6 +179,8 @@ def _schema(fl: Fairlane, start: str) -> Iterator[Finding]:
         )
         yield Finding("schema", Grade.NOTE, sentence)
     yield from _job_types(fl, start)
+    if (state := fl.maintenance.get()) is not None:
+        yield Finding("maintenance", Grade.NOTE, f"{maintenance_text(state)}; turn it off: fairlane maintenance off")
     yield _workers(fl, start)
     yield from _stranded(fl, start)
     yield from _directory(fl)
@@ -241,13 +243,11 @@ def _keys_of_workers(fl: Fairlane) -> Iterator[Finding]:
 def _application(fl: Fairlane, app: str | None) -> Iterator[Finding]:
     if app is None:
         return
-    mine = sorted(fl.catalogue.mine)
-    if mine:
+    if mine := sorted(fl.catalogue.mine):
         yield Finding("application", Grade.FINE, f"{app} has {number_of(len(mine), 'job type')}: {', '.join(mine)}.")
     else:
-        yield Finding(
-            "application", Grade.WRONG, f"{app} has no job types; import the modules with your handlers there."
-        )
+        sentence = f"{app} has no job types; import the modules with your handlers there."
+        yield Finding("application", Grade.WRONG, sentence)
 
 
 def _storage(fl: Fairlane) -> Iterator[Finding]:

@@ -20,7 +20,7 @@ from rich.text import Text
 from fairlane import JobStatus
 from fairlane.control.job_types import JobTypeLimit
 from fairlane.domain.breaker import Breaker
-from fairlane.domain.metrics import Metrics
+from fairlane.domain.metrics import Metrics, PauseView
 from fairlane.domain.reasons import time_of
 
 # Whoever reads a pipe wants whole lines.
@@ -151,6 +151,12 @@ def breaker_state(breaker: Breaker) -> str:
     if breaker.trial is not None:
         return f"tries job {short(breaker.trial.job_id)}"
     return f"tries a job from {moment(breaker.until)} on"
+
+
+def maintenance_text(state: PauseView) -> str:
+    """Return since when maintenance mode is on, by whom and why, without a full stop."""
+    why = f" ({state.reason})" if state.reason else ""
+    return f"Maintenance mode is on: {state.by} turned it on at {moment(state.since)}{why}"
 
 
 def age(value: datetime | None) -> str:

@@ -200,6 +200,7 @@ for name, group in {
     "orgs": organizations.orgs,
     "members": organizations.members,
     "queues": switches.queues,
+    "maintenance": switches.maintenance,
     "types": switches.types,
     "users": accounts.users,
     "tokens": accounts.tokens,

@@ -1,10 +1,12 @@
-"""`fairlane queues` and `fairlane types`: what is there, and switching it off and on."""
+"""`fairlane queues`, `fairlane types` and `fairlane maintenance`: what is there, and switching it off and on."""
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 from rich.table import Column
 
+from fairlane import Fairlane, JobStatus
 from fairlane.cli import options as o
 from fairlane.cli.limits import limit_type, list_limits, refuse_unknown_type
 from fairlane.cli.lookup import acting
@@ -15,6 +17,8 @@ from fairlane.cli.output import (
     console,
     facts,
     limit_text,
+    maintenance_text,
+    number_of,
     one_line,
     print_json,
     rate_text,
@@ -27,6 +31,7 @@ from fairlane.control.job_types import JobTypeView
 
 queues = typer.Typer(help="Look at queues, pause and resume them.")
 types = typer.Typer(help="Look at job types; pause, resume, disable, enable, limit and delete them.")
+maintenance = typer.Typer(help="Keep all jobs from starting, as for an upgrade, and let them start again.")
 
 types.command("limit")(limit_type)
 types.command("limits")(list_limits)
@@ -86,6 +91,57 @@ def resume_queue(context: typer.Context, queue: o.QueueArgument, user: o.User = 
     """
     was_paused = acting(context, user).queues.resume(queue, user=user)
     say(f"Queue {queue} {'goes on' if was_paused else 'was not paused'}.")
+
+
+@maintenance.command("on")
+def turn_on(context: typer.Context, user: o.User = None, reason: Reason = "") -> None:
+    """Start no job of any organization; running jobs finish, submissions go on.
+
+    Once it returns, no worker starts a job.
+
+    \b
+    Example:
+        fairlane maintenance on --reason "a new release"
+    """
+    fl = acting(context, user)
+    fl.maintenance.on(reason, user=user)
+    say(f"Maintenance mode is on. {_still_running(fl)}")
+
+
+@maintenance.command("off")
+def turn_off(context: typer.Context, user: o.User = None) -> None:
+    """Let jobs start again.
+
+    \b
+    Example:
+        fairlane maintenance off
+    """
+    was_on = acting(context, user).maintenance.off(user=user)
+    say("Maintenance mode is off; jobs start again." if was_on else "Maintenance mode was not on.")
+
+
+@maintenance.command("show")
+def show(context: typer.Context, as_json: o.AsJson = False) -> None:
+    """Say whether it is on, since when, by whom and why, and how many jobs still run.
+
+    \b
+    Example:
+        fairlane maintenance show
+    """
+    fl = engine(context)
+    found = fl.maintenance.get()
+    if as_json:
+        told = asdict(found) if found is not None else dict.fromkeys(("by", "since", "reason"))
+        print_json({"is_on": found is not None, **told})
+    elif found is None:
+        say("Maintenance mode is off.")
+    else:
+        say(f"{maintenance_text(found)}. {_still_running(fl)}")
+
+
+def _still_running(fl: Fairlane) -> str:
+    size = fl.reads.by_status()[JobStatus.RUNNING]
+    return f"{number_of(size, 'job')} still {'runs' if size == 1 else 'run'}." if size else "No job runs."
 
 
 @types.command("list")

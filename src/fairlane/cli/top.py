@@ -20,8 +20,10 @@ from fairlane.cli.output import (
     breaker_state,
     brief,
     console,
+    maintenance_text,
     number_of,
     one_line,
+    plain,
     print_json,
     short,
     table,
@@ -29,7 +31,7 @@ from fairlane.cli.output import (
 )
 from fairlane.cli.session import engine
 from fairlane.domain.breaker import Breaker
-from fairlane.domain.metrics import OrganizationView, QueueView, RunningJob, WorkerView
+from fairlane.domain.metrics import OrganizationView, PauseView, QueueView, RunningJob, WorkerView
 
 _MOST_JOBS: Final = 1000
 
@@ -43,6 +45,7 @@ class Snapshot:
     running: tuple[RunningJob, ...]
     workers: tuple[WorkerView, ...]
     breakers: tuple[Breaker, ...]
+    maintenance: PauseView | None
 
 
 def top(
@@ -77,7 +80,9 @@ def top(
 
 def _look(fl: Fairlane) -> Snapshot:
     found = fl.reads.overview(limit=_MOST_JOBS)
-    return Snapshot(found.queues, found.organizations, found.jobs, found.workers, fl.job_types.breakers())
+    return Snapshot(
+        found.queues, found.organizations, found.jobs, found.workers, fl.job_types.breakers(), fl.maintenance.get()
+    )
 
 
 @contextmanager
@@ -121,6 +126,8 @@ def sections(snapshot: Snapshot, height: int | None, note: str = "") -> Iterator
     yield Text(f"{title}  {time_of_day()}  {head}", "bold", no_wrap=True, overflow="ellipsis")
     if note:
         yield Text(note, "red")
+    if snapshot.maintenance is not None:
+        yield Text(plain(maintenance_text(snapshot.maintenance)), "yellow", no_wrap=True, overflow="ellipsis")
     yield Text("")
     yield _queues(snapshot.queues)
     yield Text("")
@@ -144,6 +151,7 @@ def _rows(snapshot: Snapshot, height: int | None) -> tuple[int, int]:
     if height is None:
         return organizations, jobs
     fixed = len(snapshot.queues) + len(snapshot.workers) + 8
+    fixed += snapshot.maintenance is not None
     fixed += (len(snapshot.breakers) + 2) * bool(snapshot.breakers) + 3 * bool(organizations)
     room = max(height - fixed, 2)
     shown = min(organizations, max(room // 2, room - jobs))

@@ -14,7 +14,7 @@ from fairlane.control.job_types import JobTypes
 from fairlane.control.keys import Keys
 from fairlane.control.members import Members
 from fairlane.control.organizations import Organizations
-from fairlane.control.pausing import Queues
+from fairlane.control.pausing import Maintenance, Queues
 from fairlane.control.schedules import Schedules
 from fairlane.control.tokens import Tokens
 from fairlane.control.users import Users
@@ -83,6 +83,14 @@ class AsyncQueues(Verbs[Queues]):
     pause = asynchronous(Queues.pause)
     resume = asynchronous(Queues.resume)
     names = asynchronous(Queues.names)
+
+
+class AsyncMaintenance(Verbs[Maintenance]):
+    """`fl.aio.maintenance`."""
+
+    on = asynchronous(Maintenance.on)
+    off = asynchronous(Maintenance.off)
+    get = asynchronous(Maintenance.get)
 
 
 class AsyncJobTypes(Verbs[JobTypes]):

@@ -1,37 +1,49 @@
-"""Pausing queues, job types and organizations: `fl.queues`."""
+"""Pausing queues, job types and organizations, or everything: `fl.queues`, `fl.maintenance`."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
 from fairlane.control.authority import refuse_unless_operator
+from fairlane.domain.errors import StorageUnavailable
+from fairlane.domain.holds import MAINTENANCE
 from fairlane.domain.metrics import PauseView
 from fairlane.domain.permissions import Right
 from fairlane.domain.texts import storable
 from fairlane.store.row_security import EVERYONE
-from fairlane.store.statements import audit
+from fairlane.store.statements import audit, workers
 from fairlane.store.statements import job_types as statements
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
 
+_CLAIMS_UNDER_WAY: Final = 1.0  # seconds that `on` waits for them; a worker that hangs must not hold it up
+
 
 class Subject(StrEnum):
-    """What can be paused."""
+    """What can be paused; by maintenance mode everything."""
 
     QUEUE = "queue"
     JOB_TYPE = "job_type"
     ORGANIZATION = "organization"
+    MAINTENANCE = "maintenance"
+
+    @property
+    def area(self) -> str:
+        """Return the first part of its actions in the audit."""
+        return self if self is Subject.MAINTENANCE else f"{self}s"
 
 
 class Pauses:
     """Pause and resume one kind of thing. While it is paused nothing of it starts; running jobs finish."""
 
-    def __init__(self, database: Database, subject: Subject) -> None:
+    def __init__(self, database: Database, subject: Subject, verbs: tuple[str, str] = ("pause", "resume")) -> None:
         self._database = database
         self._subject = subject
+        self._verbs = verbs  # as the audit calls them
 
     def pause(self, name: str, *, user: str | None = None, reason: str = "", right: Right | None = None) -> None:
         """Start nothing of `name` until it is resumed.
@@ -53,7 +65,7 @@ class Pauses:
             now = self._database.clock.now(connection)
             before = statements.find_pause(connection, self._subject, name)
             statements.pause(connection, now, self._subject, name, actor=user or SYSTEM, reason=reason)
-            self._record(connection, user, "pause", name, before=_told(before), after={"reason": reason})
+            self._record(connection, user, self._verbs[0], name, before=_told(before), after={"reason": reason})
 
         self._database.write(work, of=EVERYONE)
 
@@ -65,7 +77,7 @@ class Pauses:
             refuse_unless_operator(connection, user, right)
             ended = statements.resume(connection, self._subject, name)
             if ended is not None:
-                self._record(connection, user, "resume", name, before=_told(ended))
+                self._record(connection, user, self._verbs[1], name, before=_told(ended))
             return ended is not None
 
         resumed = self._database.write(work, of=EVERYONE)
@@ -78,11 +90,7 @@ class Pauses:
 
     def _pauses(self) -> dict[str, PauseView]:
         rows = self._database.read(statements.paused, of=EVERYONE)
-        return {
-            row.name: PauseView(row.paused_by, row.paused_at, row.reason)
-            for row in rows
-            if row.subject == self._subject
-        }
+        return {row.name: _view(row) for row in rows if row.subject == self._subject}
 
     def _record(
         self,
@@ -95,7 +103,7 @@ class Pauses:
     ) -> None:
         now = self._database.clock.now(connection)
         whose = name if self._subject is Subject.ORGANIZATION else organization
-        audit.record(connection, now, whose, user or SYSTEM, f"{self._subject}s.{verb}", name, **what)
+        audit.record(connection, now, whose, user or SYSTEM, f"{self._subject.area}.{verb}", name, **what)
 
 
 class Queues(Pauses):
@@ -103,6 +111,50 @@ class Queues(Pauses):
 
     def __init__(self, database: Database) -> None:
         super().__init__(database, Subject.QUEUE)
+
+
+class Maintenance:
+    """Turn maintenance mode on and off, for all organizations.
+
+    While it is on, no job starts on any worker. Running jobs finish, and submissions and schedules go on.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._pauses = Pauses(database, Subject.MAINTENANCE, verbs=("on", "off"))
+
+    def on(self, reason: str = "", *, user: str | None = None, right: Right | None = None) -> None:
+        """Start no job until `off`. Once this returns, no worker starts one.
+
+        A worker that hangs in the middle of a claim is waited for at most a second.
+
+        Args:
+            reason: why, for everybody who is signed in to the dashboard or asks why their job waits. Name no
+                organization in it.
+            user: who turns it on; None = the system.
+            right: as `fl.queues.pause` has it.
+
+        Raises:
+            InvalidParameters: a text that can't be stored.
+            PermissionDenied
+        """
+        self._pauses.pause(MAINTENANCE[1], user=user, reason=reason, right=right)
+        # Claims that read the pauses before they were written.
+        with suppress(StorageUnavailable):
+            self._database.write(workers.wait_for_claims, of=EVERYONE, lock_seconds=_CLAIMS_UNDER_WAY)
+
+    def off(self, *, user: str | None = None, right: Right | None = None) -> bool:
+        """Let jobs start again; return False if it was not on. Raises `PermissionDenied`."""
+        return self._pauses.resume(MAINTENANCE[1], user=user, right=right)
+
+    def get(self) -> PauseView | None:
+        """Return since when it is on, by whom and why; None: it is off."""
+        found = self._database.read(lambda connection: statements.find_pause(connection, *MAINTENANCE), of=EVERYONE)
+        return _view(found) if found is not None else None
+
+
+def _view(pause: AnyRow) -> PauseView:
+    return PauseView(pause.paused_by, pause.paused_at, pause.reason)
 
 
 def _told(pause: AnyRow | None) -> dict[str, Any] | None:

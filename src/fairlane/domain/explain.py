@@ -1,8 +1,8 @@
 """Why a job is not running (R20): from facts that were read together to sentences that say what is so and what to do.
 
-Pure: `explain` takes the moment as one of the facts. The reasons that come first are the job's own (parents, time),
-then what holds back its organization, its type and its queue (pauses, limits, a breaker), then the workers; a person
-reads them in this order.
+Pure: `explain` takes the moment as one of the facts. Maintenance mode comes first. The job's own reasons follow
+(parents, time), then what holds back its organization, its type and its queue (pauses, limits, a breaker), then the
+workers. A person reads them in this order.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,9 +11,9 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from fairlane.domain.explain_facts import Facts, Holder, LiveWorker
+from fairlane.domain.explain_facts import Facts, Holder, LiveWorker, Pause
 from fairlane.domain.explain_limits import breaker_reasons, limit_reasons
-from fairlane.domain.holds import PAUSED, missing_worker
+from fairlane.domain.holds import MAINTENANCE, PAUSED, missing_worker
 from fairlane.domain.jobs import Job
 from fairlane.domain.reasons import Reason, ReasonCode, number_in_lane, time_of
 from fairlane.domain.statuses import PASSING, TERMINAL, JobStatus, OrganizationStatus
@@ -56,11 +56,13 @@ def still_waiting(job_id: UUID, told: Explanation, seconds: float) -> str:
 
 
 def _waiting(facts: Facts) -> Iterator[Reason]:
+    maintenance = [*_maintenance(facts)]
+    yield from maintenance
     yield from _own_waits(facts)
     held = [*_organization(facts), *_pauses(facts), *limit_reasons(facts), *breaker_reasons(facts)]
     yield from held
     # What is held back starts in no slot, so which are free is beside the point.
-    yield from (one for one in _workers(facts) if not (held and one.code in _OF_SLOTS))
+    yield from (one for one in _workers(facts) if not ((maintenance or held) and one.code in _OF_SLOTS))
 
 
 def _own_waits(facts: Facts) -> Iterator[Reason]:
@@ -113,20 +115,33 @@ _OF_SLOTS: Final = frozenset({ReasonCode.SLOTS_TAKEN, ReasonCode.SLOTS_RESERVED}
 _PAUSED: Final = {"organization": "Organization", "job_type": "Job type", "queue": "Queue"}
 
 
+def _maintenance(facts: Facts) -> Iterator[Reason]:
+    for pause in facts.pauses:
+        if (pause.subject, pause.name) == MAINTENANCE:
+            sentence = (
+                f"Maintenance mode is on: {pause.by} turned it on at {time_of(pause.since)}{_why(pause)}. "
+                "No job starts until an operator turns it off."
+            )
+            yield Reason(ReasonCode.MAINTENANCE, sentence, ("fairlane maintenance off",))
+
+
 def _pauses(facts: Facts) -> Iterator[Reason]:
     pauses = {pause.subject: pause for pause in facts.pauses}
     if facts.organization_status is OrganizationStatus.DELETED:
         pauses.pop("organization", None)  # its jobs are refused, pause or no pause
-    for subject, code in PAUSED.items():
+    for subject, what in _PAUSED.items():
         pause = pauses.get(subject)
         if pause is None:
             continue
-        why = f" ({_quote(pause.reason)})" if pause.reason else ""
         sentence = (
-            f"{_PAUSED[subject]} {pause.name} is paused: {pause.by} paused it at {time_of(pause.since)}{why}. "
+            f"{what} {pause.name} is paused: {pause.by} paused it at {time_of(pause.since)}{_why(pause)}. "
             "Nothing of it starts until somebody resumes it."
         )
-        yield Reason(code, sentence)
+        yield Reason(PAUSED[subject], sentence)
+
+
+def _why(pause: Pause) -> str:
+    return f" ({_quote(pause.reason)})" if pause.reason else ""
 
 
 # What is missing on the way to a worker that may claim the job.

@@ -30,7 +30,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """A pause that concerns the job: of its organization, its job type or its queue, as the store names them."""
+    """A pause that concerns the job: of everything, its organization, job type or queue, as the store names them."""
 
     subject: str
     name: str

@@ -19,10 +19,18 @@ from fairlane.domain.statuses import WAITING, OrganizationStatus
 
 # What can be paused, in the order in which it is named.
 PAUSED: Final = {
+    "maintenance": ReasonCode.MAINTENANCE,
     "organization": ReasonCode.ORGANIZATION_PAUSED,
     "job_type": ReasonCode.JOB_TYPE_PAUSED,
     "queue": ReasonCode.QUEUE_PAUSED,
 }
+# The pause of everything, as (subject, name).
+MAINTENANCE: Final = ("maintenance", "all")
+
+
+def pauses_on(lane: Lane) -> tuple[tuple[str, str], ...]:
+    """Return the pauses that would hold the lane's jobs back, as (subject, name), in the order of `PAUSED`."""
+    return MAINTENANCE, ("organization", lane.organization), ("job_type", lane.job_type), ("queue", lane.queue)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +51,8 @@ class Holds:
         """The first thing that holds a job back, whatever else it waits for; None: nothing of these."""
         if job.status not in WAITING:
             return None
+        if MAINTENANCE in self.paused:
+            return ReasonCode.MAINTENANCE
         if self.status is OrganizationStatus.SUSPENDED:
             return ReasonCode.ORGANIZATION_SUSPENDED
         pause = _pause_on(Lane(job.queue, job.organization, job.job_type), self.paused)
@@ -101,7 +111,4 @@ def missing_worker(workers: Sequence[LiveWorker], queue: str, job_type: str) -> 
 
 
 def _pause_on(lane: Lane, paused: Collection[tuple[str, str]]) -> ReasonCode | None:
-    for subject, name in (("organization", lane.organization), ("job_type", lane.job_type), ("queue", lane.queue)):
-        if (subject, name) in paused:
-            return PAUSED[subject]
-    return None
+    return next((PAUSED[pause[0]] for pause in pauses_on(lane) if pause in paused), None)

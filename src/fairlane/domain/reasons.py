@@ -11,6 +11,7 @@ from fairlane.domain.jobs import Job
 class ReasonCode(StrEnum):
     """What kind of reason it is, for programs; people read the sentence."""
 
+    MAINTENANCE = "maintenance"
     WAITS_FOR_PARENTS = "waits_for_parents"
     SCHEDULED = "scheduled"
     WAITS_FOR_RETRY = "waits_for_retry"

@@ -11,6 +11,8 @@ from sqlalchemy import Connection
 from fairlane.domain.breaker import Pair
 from fairlane.domain.explain import NAMED_PARENTS, Explanation, explain
 from fairlane.domain.explain_facts import Decision, Facts, Holder, LimitOn, LiveWorker, Pause, WaitedFor
+from fairlane.domain.fairness import Lane
+from fairlane.domain.holds import pauses_on
 from fairlane.domain.ids import job_not_found
 from fairlane.domain.jobs import Job
 from fairlane.domain.limits import Limit, limits_on, next_start, running_by_subject
@@ -160,7 +162,7 @@ def _limits_on(connection: Connection, known: Facts, standing: Standing | None, 
 
 
 def _pauses_on(connection: Connection, job: Job) -> Iterator[Pause]:
-    mine = {("organization", job.organization), ("job_type", job.job_type), ("queue", job.queue)}
+    mine = pauses_on(Lane(job.queue, job.organization, job.job_type))
     for row in job_types.paused(connection):
         if (row.subject, row.name) in mine:
             yield Pause(row.subject, row.name, row.paused_by, row.paused_at, row.reason)

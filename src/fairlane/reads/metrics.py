@@ -10,6 +10,7 @@ from typing import Final
 from sqlalchemy import Connection
 
 from fairlane.domain.fairness import Lane
+from fairlane.domain.holds import pauses_on
 from fairlane.domain.limits import beyond_limits
 from fairlane.domain.metrics import (
     JobCounts,
@@ -232,7 +233,7 @@ class Held:
 
     def is_paused(self, lane: Lane) -> bool:
         """Whether nothing of the lane starts, as its queue, type or organization is paused."""
-        return bool(_names(lane) & set(self.paused))
+        return not self.paused.keys().isdisjoint(pauses_on(lane))
 
 
 def held(
@@ -255,7 +256,7 @@ def held(
         for row in job_types.paused(connection)
     }
     # What is paused takes nobody's room.
-    startable = Counter({lane: size for lane, size in live.ready.items() if not paused.keys() & _names(lane)})
+    startable = Counter({lane: size for lane, size in live.ready.items() if paused.keys().isdisjoint(pauses_on(lane))})
     return Held(beyond_limits(startable, {one: limit.room(*uses[one]) for one, limit in limits.items()}), paused)
 
 
@@ -334,11 +335,6 @@ def overview(
         jobs=running_jobs(connection, None, limit, opener),
         workers=workers_of(connection, clock),
     )
-
-
-def _names(lane: Lane) -> set[tuple[str, str]]:
-    """What a pause that holds for the lane may be of."""
-    return {("queue", lane.queue), ("job_type", lane.job_type), ("organization", lane.organization)}
 
 
 def _by_queue(sizes: Mapping[Lane, int]) -> Counter[str]:

@@ -14,6 +14,7 @@ from fairlane.domain.backoff import Backoff
 from fairlane.domain.breaker import Pair, Trial
 from fairlane.domain.events import Emit, KeyMissed
 from fairlane.domain.fairness import Lane
+from fairlane.domain.holds import pauses_on
 from fairlane.domain.limits import Subject
 from fairlane.domain.outcomes import Released
 from fairlane.domain.sealing import is_sealed
@@ -316,7 +317,7 @@ def _allowed(outlook: Outlook, paused: frozenset[tuple[str, str]], trials: froze
     Args:
         trials: those of the outlook's trials that may begin now.
     """
-    found = [lane for lane in outlook.lanes if not paused & _pausable(lane)] if paused else list(outlook.lanes)
+    found = [lane for lane in outlook.lanes if paused.isdisjoint(pauses_on(lane))] if paused else list(outlook.lanes)
     if untried := outlook.trials - trials:
         found = [lane for lane in found if pair_of(lane) not in untried]
     return found
@@ -328,10 +329,6 @@ def _pauses(began: Beginning, outlook: Outlook) -> frozenset[tuple[str, str]]:
         return began.paused
     gone = {lane.organization for lane in outlook.lanes if is_gone(outlook.standings.get(lane.organization))}
     return began.paused - {("organization", organization) for organization in gone}
-
-
-def _pausable(lane: Lane) -> set[tuple[str, str]]:
-    return {("queue", lane.queue), ("job_type", lane.job_type), ("organization", lane.organization)}
 
 
 def _begun(claimed: Iterable[Claimed], trials: Iterable[Pair]) -> dict[Pair, Trial]:

@@ -71,3 +71,36 @@ def test_a_held_job_can_be_canceled(scene: Scene, hold: str):
     end(scene.fl)
     assert scene.worker().claim_round() == []
     assert assert_log_agrees(scene.fl, job).status == JobStatus.CANCELED
+
+
+def test_maintenance_mode_waits_for_a_claim_under_way_so_that_nothing_starts_once_it_is_on(scene: Scene, race: Race):
+    first, second = scene.submit(), scene.submit()
+    worker = scene.worker()
+    with race.open() as claiming:
+        (claimed,) = worker.claiming()(claiming)
+        turning_on = race.waits(scene.fl.maintenance.on)
+    turning_on.result()
+    assert worker.claim_round() == []
+    scene.end(claimed)
+    assert steps(scene.fl, first) == [QUEUED, RUNNING, COMPLETED]
+    assert steps(scene.fl, second) == [QUEUED]
+
+
+def test_a_claim_that_hangs_keeps_nobody_from_turning_maintenance_mode_on(scene: Scene, race: Race):
+    scene.submit()
+    hanging, other = scene.worker("w1"), scene.worker("w2")
+    with race.open() as claiming:
+        hanging.claiming()(claiming)
+        turning_on = race.passes(scene.fl.maintenance.on)
+        assert race.serial or other.claim_round() == []
+    turning_on.result()
+
+
+def test_jobs_of_all_organizations_and_types_wait_in_maintenance_mode(scene: Scene):
+    scene.add_type("letter", dedup_window=0)
+    one, other = scene.submit(), scene.submit("letter", "rival", "rita", queue="bulk")
+    worker = scene.worker(job_types=["report", "letter"])
+    scene.fl.maintenance.on()
+    assert worker.claim_round() == []
+    scene.fl.maintenance.off()
+    assert set(worker.claim_round()) == {one.id, other.id}

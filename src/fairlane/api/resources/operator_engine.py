@@ -88,9 +88,7 @@ def get_shares(operation: _Measuring, minutes: Minutes = 60) -> Shares:
 )
 def get_metrics_for_prometheus(operation: _Measuring, request: Request) -> Response:
     """Count all of that, and live jobs by organization, queue and job type, in Prometheus' text format."""
-    return Response(
-        exposition.exposition(operation.fl.reads, web_of(request).live.hub), media_type=exposition.MEDIA_TYPE
-    )
+    return Response(exposition.exposition(operation.fl, web_of(request).live.hub), media_type=exposition.MEDIA_TYPE)
 
 
 @router.get("/workers", operation_id="listWorkers")

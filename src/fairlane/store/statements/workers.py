@@ -208,6 +208,11 @@ def running_jobs(connection: Connection, worker_id: UUID, limit: int) -> Sequenc
     ).all()
 
 
+def wait_for_claims(connection: Connection) -> None:
+    """Wait until every claim that was under way has ended. SQLite's writers wait for each other anyway."""
+    connection.execute(select(workers.c.id).order_by(workers.c.id).with_for_update())
+
+
 def remove(connection: Connection, worker_id: UUID) -> bool:
     """Delete the worker's row, unless jobs still run under it: those are for rescue to find."""
     # Before the delete: after its own wait it would look again at a row that was changed, but not at one that was only

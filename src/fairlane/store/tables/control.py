@@ -25,7 +25,8 @@ job_types = Table(
     Column("registered_at", Instant, nullable=False),
 )
 
-# What is paused: a queue, a job type or an organization, by name. Claims read all of it once a round.
+# What is paused: a queue, a job type or an organization, by name, or all (maintenance mode). Claims read all rows once
+# a round.
 pauses = Table(
     "fairlane_pauses",
     metadata,
