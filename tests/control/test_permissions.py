@@ -205,7 +205,7 @@ class TestEditAndRetry:
 
         job = scene.submit("note", parameters={"text": "x"})
         scene.end(*scene.worker(job_types=["note"]).claim(), outcome=BROKEN)
-        with pytest.raises(PayloadTooLarge, match="bytes of JSON, the limit is"):
+        with pytest.raises(PayloadTooLarge, match="bytes as JSON; store"):
             scene.fl.retry(job.id, organization="acme", parameters={"text": "x" * 1024 * 1024})
         assert scene.get(job).parameters == {"text": "x"}
 

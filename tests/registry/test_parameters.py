@@ -632,5 +632,5 @@ def test_a_result_is_stored_as_json():
 
 @pytest.mark.parametrize("result", ["a\0", float("nan"), object(), "\ud800", {1: 2}, "é" * 50, nested(33)])
 def test_a_result_that_cannot_be_stored_is_a_permanent_error(result):
-    with pytest.raises(PermanentError, match="the handler's result"):
+    with pytest.raises(PermanentError, match="the result"):
         encode_result(result, limit=100)

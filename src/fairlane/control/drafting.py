@@ -1,32 +1,34 @@
 """From a submission to a draft: every check of R1 that needs no other job."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, Self
+from typing import Any, Final, NamedTuple, Self
 from uuid import UUID
+
+from sqlalchemy import Connection
 
 from fairlane.control.batch import Submission, parent_ids
 from fairlane.control.organization_rows import unknown
 from fairlane.domain.canonical import digest, digest_of_key
 from fairlane.domain.errors import (
     ConfigurationError,
+    FairlaneError,
     InvalidParameters,
     OrganizationNotFound,
     OrganizationSuspended,
     ParentNotFound,
-    PayloadTooLarge,
     PermissionDenied,
     remedied,
 )
-from fairlane.domain.organizations import is_organization_id
+from fairlane.domain.organizations import is_organization_id, is_user_id
 from fairlane.domain.sealing import Field
 from fairlane.domain.statuses import PRIORITY_RANK, OrganizationStatus, ParentPolicy, Priority, Role
 from fairlane.registry.catalogue import RegisteredType
-from fairlane.registry.directory import Membership, Standing
+from fairlane.registry.directory import Membership, Standing, memberships, standings
 from fairlane.registry.options import INHERIT, choice, count, queue_name, seconds, text, timeout_seconds
-from fairlane.registry.parameters import Prepared
+from fairlane.registry.parameters import ParameterSchema, Prepared
 from fairlane.registry.sealing import Ring
 from fairlane.store.statements.drafts import Dedup, Draft, RateLimit
 
@@ -52,6 +54,20 @@ class Answers:
         """What the application's own directory said."""
         possible = {one: standing for one, standing in organizations.items() if is_organization_id(one)}
         return cls(possible, members, of_host=True)
+
+    @classmethod
+    def asked(cls, connection: Connection, organizations: Collection[str], pairs: Collection[tuple[str, str]]) -> Self:
+        """What Fairlane's own directory says."""
+        return cls(standings(connection, organizations), memberships(connection, pairs))
+
+    @classmethod
+    def hoped(cls, submission: Submission) -> Self | None:
+        """What the directory will mostly say; None for names of which it knows nothing."""
+        organization, user = submission.organization, submission.user
+        if not is_organization_id(organization) or not (user is None or is_user_id(user)):
+            return None
+        members = {(organization, user): Membership(Role.ADMIN)} if user is not None else {}
+        return cls({organization: Standing(OrganizationStatus.ACTIVE)}, members)
 
     def check_organization(self, organization: str) -> Standing:
         """How the organization stands.
@@ -92,7 +108,50 @@ class Answers:
         return user is None or (membership is not None and membership.role is Role.ADMIN)
 
 
-def draft(submission: Submission, job_type: RegisteredType, answers: Answers, payload_limit: int) -> Draft:
+class Payload:
+    """Parameters of a job, checked and hashed before the transaction that stores them, as others wait for that.
+
+    In the transaction the outcome is at hand. Only where the type was registered anew meanwhile they are checked again.
+    """
+
+    def __init__(self, organization: str, given: Mapping[str, Any], limit: float) -> None:
+        self.given = given
+        self._organization = organization
+        self._limit = limit
+        self._schema: ParameterSchema | None = None
+        self._outcome: tuple[Prepared, str] | FairlaneError
+
+    def check(self, job_type: RegisteredType) -> bool:
+        """Whether they are what the type takes; remembered until `by` asks."""
+        if self._schema is not job_type.schema:
+            self._schema = job_type.schema
+            try:
+                prepared = job_type.schema.prepare(self.given, limit=self._limit)
+                self._outcome = prepared, digest(self._organization, job_type.name, prepared.canonical)
+            except FairlaneError as error:
+                self._outcome = error
+        return not isinstance(self._outcome, FairlaneError)
+
+    def by(self, job_type: RegisteredType) -> tuple[Prepared, str]:
+        """What the type's schema makes of them, and their hash.
+
+        Raises:
+            InvalidParameters, PayloadTooLarge
+        """
+        self.check(job_type)
+        if isinstance(self._outcome, FairlaneError):
+            raise self._outcome
+        return self._outcome
+
+
+class Ready(NamedTuple):
+    """What was asked and checked of submissions before their transaction. `answers`: None = ours are asked within."""
+
+    answers: Answers | None
+    payloads: Sequence[Payload]
+
+
+def draft(submission: Submission, job_type: RegisteredType, answers: Answers, payload: Payload) -> Draft:
     """The checked form of a submission.
 
     Raises:
@@ -101,8 +160,7 @@ def draft(submission: Submission, job_type: RegisteredType, answers: Answers, pa
     organization, options = submission.organization, job_type.options
     standing = answers.check_organization(organization)
     answers.check_user(organization, submission.user, job_type.name, options.requires_permission)
-    prepared = job_type.schema.prepare(submission.parameters)
-    check_size(job_type.name, prepared.text, payload_limit)
+    prepared, parameters_hash = payload.by(job_type)
     labels = _labels(submission.labels)
     try:
         return Draft(
@@ -123,7 +181,7 @@ def draft(submission: Submission, job_type: RegisteredType, answers: Answers, pa
             max_retries=_inherit(options.max_retries, submission.max_retries, "max_retries"),
             timeout=options.timeout if submission.timeout is INHERIT else timeout_seconds(submission.timeout),
             required_permission=options.requires_permission,
-            dedup=_dedup(submission, job_type, prepared),
+            dedup=_dedup(submission, job_type, parameters_hash),
             rate=RateLimit(options.rate_limit, options.rate_limit_window) if options.rate_limit is not None else None,
             max_live_jobs=standing.max_live_jobs,
             may_replace_all=answers.may_cancel_all(organization, submission.user),
@@ -144,20 +202,6 @@ def sealed(plain: Draft, ring: Ring) -> Draft:
     return plain._replace(parameters=parameters, dedup=dedup)
 
 
-def check_size(job_type: str, json_text: str, limit: int) -> None:
-    """Refuse parameters whose JSON text has more than `limit` bytes.
-
-    Raises:
-        PayloadTooLarge
-    """
-    size = len(json_text.encode())
-    if size > limit:
-        raise PayloadTooLarge(
-            f"The parameters of {job_type} are {size} bytes of JSON, the limit is {limit}; "
-            "store the data elsewhere and submit where it is."
-        )
-
-
 def _inherit(inherited: int | None, given: object, name: str) -> int | None:
     return inherited if given is INHERIT else count(name, given)
 
@@ -170,7 +214,7 @@ def _parents(submission: Submission) -> tuple[UUID, ...]:
     return tuple(dict.fromkeys(parent for parent in parents if isinstance(parent, UUID)))
 
 
-def _dedup(submission: Submission, job_type: RegisteredType, prepared: Prepared) -> Dedup | None:
+def _dedup(submission: Submission, job_type: RegisteredType, parameters_hash: str) -> Dedup | None:
     window = job_type.options.dedup_window
     if submission.dedup_window is not INHERIT:
         window = seconds("dedup_window", submission.dedup_window)
@@ -180,10 +224,9 @@ def _dedup(submission: Submission, job_type: RegisteredType, prepared: Prepared)
         )
     if window == 0:
         return None
+    key = parameters_hash
     if submission.dedup_key is not None:
         key = digest_of_key(submission.organization, job_type.name, text("dedup_key", submission.dedup_key))
-    else:
-        key = digest(submission.organization, job_type.name, prepared.canonical)
     return Dedup(key, min(window, _LONGEST_WAIT), submission.on_duplicate, submission.dedup_key)
 
 

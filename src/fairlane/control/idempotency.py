@@ -96,14 +96,14 @@ class Idempotency:
     def _again(self, key: Key, kept: AnyRow, submissions: Sequence[Submission]) -> list[Job] | None:
         """Submit what a twin has kept and not answered; None where that is no longer what is kept, or is answered."""
         self._submitter.register_types()
-        answers = self._submitter.ask_host(submissions)
+        ready = self._submitter.prepare(submissions, self._database)
 
         def work(connection: Connection) -> tuple[list[Job], list[Live]] | None:
             # Held until the answer is there with the jobs: else the twin could give up what they are found by.
             held = idempotency.hold(connection, *key)
             if held is None or held.is_answered or held.job_ids != kept.job_ids:
                 return None
-            made, live = self._submitter.submit_within(connection, submissions, answers)
+            made, live = self._submitter.submit_within(connection, submissions, ready)
             self._answer(connection, key, kept, made)
             return made, live
 

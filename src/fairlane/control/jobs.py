@@ -1,24 +1,26 @@
 """Cancel, retry and delete a job; who may."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Any, TypeVar
+from math import inf
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Connection
 
 from fairlane.config import HARD_PAYLOAD_LIMIT
 from fairlane.control.authority import Authority
-from fairlane.control.drafting import check_size
-from fairlane.domain.canonical import digest
+from fairlane.control.drafting import Payload
 from fairlane.domain.errors import (
+    FairlaneError,
     IllegalTransition,
     InstallationError,
     InvalidParameters,
     JobNotFound,
     PermissionDenied,
+    StorageUnavailable,
 )
 from fairlane.domain.ids import job_id_of
 from fairlane.domain.jobs import Job
@@ -43,6 +45,18 @@ T = TypeVar("T")
 
 class ChangedSince(IllegalTransition):
     """The job has ended, or was brought back to life, after the moment from which it was to be the same."""
+
+
+class _Edited(NamedTuple):
+    """Parameters to retry a job with, and those that it has, each checked; of the `row` as it was then.
+
+    `new` may be why they are refused. `before` and `old` are None where its own can't be opened.
+    """
+
+    row: AnyRow
+    before: Mapping[str, Any] | None
+    new: Payload | FairlaneError
+    old: Payload | None
 
 
 class JobControl:
@@ -118,15 +132,17 @@ class JobControl:
             _refuse_unless_same(connection, row, same_since)
             if same_since is not None and dead_letters.decided(connection, organization, row.id) is not None:
                 raise IllegalTransition(f"Somebody has decided about job {row.id}; retry it by itself if you must.")
-            edit = self._edit(connection, row, parameters) if parameters is not None else None
+            edit = self._edit(connection, row, edited) if parameters is not None else None
             moment = at(connection) if callable(at) else at
             now = self._database.clock.now(connection)  # after it, so that what is due at once is ready at once
             dead_letters.retry(connection, now, organization, row.id, actor=user or SYSTEM, edit=edit, at=moment)
             return self._read(connection, organization, row.id)
 
+        key = job_id_of(job_id, organization)
+        edited = self._edited(organization, key, parameters) if parameters is not None else None
         told = {"parameters": "edited"} if parameters is not None else None
         # With other parameters it is another job, and runs as its submitter: operators act for nobody.
-        return self.change(job_id, organization, user, "retry", work, after=told, by_operators=parameters is None)
+        return self.change(key, organization, user, "retry", work, after=told, by_operators=parameters is None)
 
     def delete(
         self, job_id: UUID | str, organization: str, *, user: str | None, same_since: datetime | None = None
@@ -196,17 +212,46 @@ class JobControl:
         self._database.hint()
         return changed
 
-    def _edit(self, connection: Connection, row: AnyRow, parameters: Mapping[str, Any]) -> Edit:
-        before = self._parameters_of(connection, row)
-        given = restored(parameters, before) if before is not None else parameters
-        schema = self._catalogue.find(connection, [row.job_type])[row.job_type].schema
-        prepared = schema.prepare(given)
-        check_size(row.job_type, prepared.text, self._payload_limit)
-        names = changed(before, prepared.plain) if before is not None else ("all",)
-        key, old_keys = digest(row.organization_id, row.job_type, prepared.canonical), set()
-        with suppress(InvalidParameters):  # what the type takes no more, nobody submits again
-            if before is not None:
-                old_keys = {digest(row.organization_id, row.job_type, schema.prepare(before).canonical)}
+    def _edited(self, organization: str, job_id: UUID, parameters: Mapping[str, Any]) -> _Edited | None:
+        """Check parameters to retry a job with, before the transaction, as others wait for that; None: no such job.
+
+        What is refused is refused in the transaction, once it is known whether the user may change the job.
+        """
+
+        def look(connection: Connection) -> _Edited | None:
+            row = rows.find(connection, organization, job_id)
+            if row is None:
+                return None
+            self._catalogue.learn(connection, [row.job_type])
+            try:
+                before = self._parameters_of(connection, row)
+                given = restored(parameters, before) if before is not None else parameters
+            except (InstallationError, InvalidParameters) as error:
+                return _Edited(row, None, error, None)
+            old = Payload(organization, before, inf) if before is not None else None
+            return _Edited(row, before, Payload(organization, given, self._payload_limit), old)
+
+        edited = self._database.read(look, of=organization)
+        known = self._catalogue.known(edited.row.job_type) if edited is not None else None
+        if edited is not None and known is not None:
+            for payload in (edited.new, edited.old):
+                if isinstance(payload, Payload):
+                    payload.check(known.type)
+        return edited
+
+    def _edit(self, connection: Connection, row: AnyRow, edited: _Edited | None) -> Edit:
+        if edited is None or edited.row.parameters != row.parameters:
+            raise StorageUnavailable(f"Job {row.id} was changed just now; it was not retried, try again.")
+        if isinstance(edited.new, FairlaneError):
+            raise edited.new
+        job_type = self._catalogue.find(connection, [row.job_type])[row.job_type]
+        prepared, key = edited.new.by(job_type)
+        names: Sequence[str] = ("all",)
+        old_keys: set[str] = set()
+        if edited.before is not None and edited.old is not None:
+            names = changed(edited.before, prepared.plain)
+            with suppress(InvalidParameters):  # what the type takes no more, nobody submits again
+                old_keys = {edited.old.by(job_type)[1]}
         ring = self._keyring.rings(connection, [row.organization_id]).get(row.organization_id)
         if ring is None:
             return Edit(prepared.text, names, key, old_keys)

@@ -7,10 +7,10 @@ from typing import Any, Final
 from sqlalchemy import Connection
 from uuid_utils.compat import uuid7
 
-from fairlane.control.authority import Authority
-from fairlane.control.drafting import Answers
+from fairlane.control.authority import Actor, Authority
+from fairlane.control.drafting import Ready
 from fairlane.control.schedule_drafts import ScheduleDraft
-from fairlane.control.schedule_rows import after_last, schedule_of, told, unknown
+from fairlane.control.schedule_rows import after_last, is_same, schedule_of, told, unknown
 from fairlane.control.submission import Submitter
 from fairlane.control.ticks import Ticks, opened
 from fairlane.domain.errors import (
@@ -108,25 +108,17 @@ class Schedules:
             queue_name(queue) if queue is not None else None,
             labels or {},
         )
-        answers = self._submitter.ask_host([wanted.submission(None, uuid7(), {})])
         self._submitter.register_types()
         actor = self._authority.actor(organization, by, right)
-
-        def work(connection: Connection) -> Schedule:
-            actor.refuse_unless_may(connection, full=True)
-            # Before its schedules, as its deletion has it, too: so none is put that it would not see.
-            organizations.hold(connection, organization)
-            now = self._database.clock.now(connection)
-            keeps = sees_payload or self._is_their_own(connection, wanted, parameters, by)
-            before = self._store(connection, wanted, parameters, answers, now, keeps=keeps)
-            earlier = told(before) if before is not None else None
-            row = self._row(connection, organization, name)
-            audit.record(
-                connection, now, organization, by or SYSTEM, "schedules.put", name, before=earlier, after=told(row)
+        while True:
+            seen, plain = self._database.read(
+                lambda connection: self._seen(connection, wanted, parameters, by, sees_payload=sees_payload),
+                of=organization,
             )
-            return schedule_of(row, self._keyring.shown(connection))
-
-        return self._database.write(work, of=organization)
+            ready = self._submitter.prepare([wanted.submission(None, uuid7(), plain)], self._database)
+            made = self._put(wanted, seen, ready, actor, by)
+            if made is not None:  # else somebody has changed, put or deleted it meanwhile
+                return made
 
     def get(self, organization: str, name: str) -> Schedule:
         """One schedule.
@@ -193,15 +185,15 @@ class Schedules:
         """
         storable(organization=organization, name=name, by=by)
         seen = self._database.read(lambda connection: self._row(connection, organization, name), of=organization)
-        answers = self.ticks.ask(seen)
+        ready = self.ticks.prepare(self._database, seen)
         actor = self._authority.actor(organization, by, right)
 
         def work(connection: Connection) -> tuple[Job, Sequence[Live]]:
             actor.refuse_unless_may(connection, full=True)
             row = self._row(connection, organization, name)
-            if row.user_id != seen.user_id:  # whom the host was asked about
+            if not is_same(row, seen):
                 raise StorageUnavailable(f"Schedule {name} was changed just now; nothing was submitted, try again.")
-            job, news = self.ticks.job(connection, row, None, answers)
+            job, news = self.ticks.job(connection, row, None, ready)
             now = self._database.clock.now(connection)
             audit.record(
                 connection, now, organization, by or SYSTEM, "schedules.submit", name, after={"job": str(job.id)}
@@ -232,61 +224,74 @@ class Schedules:
 
         self._database.write(work, of=organization)
 
-    def _store(
+    def _seen(
         self,
         connection: Connection,
         wanted: ScheduleDraft,
         parameters: Mapping[str, Any] | None,
-        answers: Answers | None,
-        now: datetime,
+        by: str | None,
         *,
-        keeps: bool,
-    ) -> AnyRow | None:
-        """Create it, or change what is there and return that as it was.
+        sees_payload: bool,
+    ) -> tuple[AnyRow | None, Mapping[str, Any]]:
+        """The schedule as it is, None if there is none, and the parameters that it is to have.
 
-        Args:
-            keeps: whether secrets that are `[redacted]` in `parameters` stay as they are.
+        Raises:
+            PermissionDenied: who may not see the parameters must not become the one who may, or have another do so.
         """
+        seen = statements.find(connection, wanted.organization, wanted.name)
+        keeps = sees_payload or seen is None or seen.user_id == by  # else others' secrets may be in it
+        if not keeps and seen is not None and seen.user_id != wanted.user and parameters is None:
+            raise PermissionDenied(
+                f"The jobs of {wanted.name} are given what you may not see; to make them {wanted.user}'s, give all of "
+                "their parameters anew."
+            )
+        return seen, wanted.plain(seen, parameters, lambda row: opened(self._keyring, connection, row), keeps=keeps)
+
+    def _put(
+        self, wanted: ScheduleDraft, seen: AnyRow | None, ready: Ready, actor: Actor, by: str | None
+    ) -> Schedule | None:
+        """Create it, or change what is there; None if that is not what was seen."""
         organization, name = wanted.organization, wanted.name
-        before = statements.lock(connection, organization, name)
+
+        def work(connection: Connection) -> Schedule | None:
+            actor.refuse_unless_may(connection, full=True)
+            # Before its schedules, as its deletion has it, too: so none is put that it would not see.
+            organizations.hold(connection, organization)
+            before = statements.lock(connection, organization, name)
+            now = self._database.clock.now(connection)
+            if not is_same(before, seen) or not self._store(connection, wanted, before, ready, now):
+                return None
+            earlier = told(before) if before is not None else None
+            row = self._row(connection, organization, name)
+            audit.record(
+                connection, now, organization, by or SYSTEM, "schedules.put", name, before=earlier, after=told(row)
+            )
+            return schedule_of(row, self._keyring.shown(connection))
+
+        return self._database.write(work, of=organization)
+
+    def _store(
+        self, connection: Connection, wanted: ScheduleDraft, before: AnyRow | None, ready: Ready, now: datetime
+    ) -> bool:
+        """Create it, or change what is there and locked; False if a twin was first."""
+        organization, name = wanted.organization, wanted.name
         is_alike = before is not None and (before.cron is None) == (wanted.cron is None)
         times = wanted.timetable(before.start if before is not None and is_alike else now)
         schedule = before.id if before is not None else uuid7()
-        plain = wanted.plain(before, parameters, lambda row: opened(self._keyring, connection, row), keeps=keeps)
         # What is checked is the job that it would submit now; its parameters are kept as that would keep them.
-        checked = self._submitter.check(connection, wanted.submission(now, schedule, plain), answers)
+        checked = self._submitter.check(connection, wanted.submission(now, schedule, ready.payloads[0].given), ready)
         values = {**wanted.columns(times), "parameters": checked.parameters, "problem": None}
         if before is not None:
             goes_on = statements.timetable_of(before) == times
             following = before.next_tick if goes_on else times.next(after_last(before, now))
             values |= {"next_tick": following, "look_at": following if before.paused_at is None else None}
             statements.change(connection, organization, schedule, values)
-            return before
+            return True
         if statements.count(connection, organization) >= MOST:
             raise ConfigurationError(f"Organization {organization} has {MOST} schedules; delete one before.")
         following = times.next(now)
         names = {"organization_id": organization, "id": schedule, "name": name, "created_at": now}
-        if statements.create(connection, {**names, **values, "next_tick": following, "look_at": following}):
-            return None
-        return self._store(
-            connection, wanted, parameters, answers, now, keeps=keeps
-        )  # a twin was first, and is there now
-
-    def _is_their_own(
-        self, connection: Connection, wanted: ScheduleDraft, parameters: Mapping[str, Any] | None, by: str | None
-    ) -> bool:
-        """Whether no other's secrets are in it.
-
-        Raises:
-            PermissionDenied: who may not see the parameters must not become the one who may, or have another do so.
-        """
-        before = statements.lock(connection, wanted.organization, wanted.name)
-        if before is not None and before.user_id not in {by, wanted.user} and parameters is None:
-            raise PermissionDenied(
-                f"The jobs of {wanted.name} are given what you may not see; to make them {wanted.user}'s, give all of "
-                "their parameters anew."
-            )
-        return before is None or before.user_id == by
+        return statements.create(connection, {**names, **values, "next_tick": following, "look_at": following})
 
     def _change(
         self,

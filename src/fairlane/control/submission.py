@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 
 from fairlane.config import Settings
 from fairlane.control.batch import Submission, refuse_cycles, refuse_misfits
-from fairlane.control.drafting import Answers, draft, sealed
+from fairlane.control.drafting import Answers, Payload, Ready, draft, sealed
 from fairlane.domain.errors import (
     CommitUnanswered,
     FairlaneError,
@@ -19,17 +19,9 @@ from fairlane.domain.errors import (
 )
 from fairlane.domain.events import Emit, QueueLimitWarning
 from fairlane.domain.jobs import Job
-from fairlane.domain.organizations import is_organization_id, is_user_id
-from fairlane.domain.statuses import OrganizationStatus, Role
+from fairlane.domain.statuses import Role
 from fairlane.registry.catalogue import Catalogue, RegisteredType
-from fairlane.registry.directory import (
-    Directory,
-    Membership,
-    Standing,
-    StoredDirectory,
-    memberships,
-    standings,
-)
+from fairlane.registry.directory import Directory, Membership, StoredDirectory
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.sealing import Ring
 from fairlane.store.borrow import aside, borrow, lock_timeout
@@ -89,19 +81,39 @@ class Submitter:
         with at(None):
             refuse_misfits(submissions)
             refuse_cycles(submissions)
-            answers = self.ask_host(submissions)
             if connection is not None:
-                return self._submit_in_theirs(connection, submissions, answers)
+                return self._submit_in_theirs(connection, submissions, self.prepare(submissions))
             self.register_types()
-            submitted, live = self._submit_in_ours(submissions, answers)
+            submitted, live = self._submit_in_ours(submissions, self.prepare(submissions, self._database))
         self._database.hint()
         self.warn(live)
         return submitted
 
+    def prepare(self, submissions: Sequence[Submission], database: Database | None = None) -> Ready:
+        """Do before the transaction what may take long: ask a host's directory, check and hash parameters.
+
+        What is refused is refused in the transaction, which knows of several refusals which comes first.
+
+        Args:
+            database: where to read types that this process does not know yet; None = the transaction reads them.
+        """
+        answers = self._ask_host(submissions)
+        known = {one.job_type: self._catalogue.known(one.job_type) for one in submissions}
+        unknown = {name for name, found in known.items() if found is None}
+        if database is not None and unknown:
+            database.look(lambda connection: self._catalogue.learn(connection, unknown))
+            known |= {name: self._catalogue.known(name) for name in unknown}
+        payloads = [Payload(one.organization, one.parameters, self._settings.payload_limit) for one in submissions]
+        for one, payload in zip(submissions, payloads, strict=True):
+            found = known[one.job_type]
+            if found is not None and not payload.check(found.type):
+                break  # the transaction comes no further
+        return Ready(answers, payloads)
+
     def submit_within(
-        self, connection: Connection, submissions: Sequence[Submission], answers: Answers | None
+        self, connection: Connection, submissions: Sequence[Submission], ready: Ready
     ) -> tuple[list[Job], list[Live]]:
-        """Submit all, or none, in a transaction of ours that does more; the host was asked before.
+        """Submit all, or none, in a transaction of ours that does more.
 
         Returns:
             The jobs, and what to `warn` of when that is committed.
@@ -112,9 +124,9 @@ class Submitter:
         with at(None):
             refuse_misfits(submissions)
             refuse_cycles(submissions)
-            return self._submit(connection, submissions, answers)
+            return self._submit(connection, submissions, ready)
 
-    def check(self, connection: Connection, submission: Submission, answers: Answers | None) -> Draft:
+    def check(self, connection: Connection, submission: Submission, ready: Ready) -> Draft:
         """A submission as it would be stored, having passed all checks that need no other job's row.
 
         Raises:
@@ -122,21 +134,19 @@ class Submitter:
         """
         with at(None):
             refuse_misfits([submission])
-            (checked,) = self._drafts(connection, [submission], answers or _ask(connection, [submission]))
+            (checked,) = self._drafts(connection, [submission], ready)
             return checked
 
-    def _submit_in_ours(
-        self, submissions: Sequence[Submission], answers: Answers | None
-    ) -> tuple[list[Job], list[Live]]:
+    def _submit_in_ours(self, submissions: Sequence[Submission], ready: Ready) -> tuple[list[Job], list[Live]]:
         made: tuple[list[Job], list[Live]] = [], []
 
         def work(ours: Connection) -> tuple[list[Job], list[Live]]:
             nonlocal made
-            made = self._submit(ours, submissions, answers)
+            made = self._submit(ours, submissions, ready)
             return made
 
         try:
-            plain = self._submit_plain(submissions[0], answers) if len(submissions) == 1 else None
+            plain = self._submit_plain(submissions[0], ready) if len(submissions) == 1 else None
             return ([plain], []) if plain is not None else self._database.write(work, of=_organizations(submissions))
         except CommitUnanswered as error:
             return self._look_for(submissions, made, error)
@@ -173,7 +183,7 @@ class Submitter:
             )
         return None
 
-    def _submit_plain(self, submission: Submission, answers: Answers | None) -> Job | None:
+    def _submit_plain(self, submission: Submission, ready: Ready) -> Job | None:
         """Submit in one statement, which proves what is taken for granted here: that nothing is in the way.
 
         Returns:
@@ -183,11 +193,11 @@ class Submitter:
             CommitUnanswered
         """
         known = self._catalogue.known(submission.job_type) if self._has_round_trips else None
-        granted = answers or _grant(submission)
+        granted = ready.answers or Answers.hoped(submission)
         if known is None or granted is None:
             return None
         try:
-            plain = draft(submission, known.type, granted, self._settings.payload_limit)
+            plain = draft(submission, known.type, granted, ready.payloads[0])
         except FairlaneError:
             return None  # Of several refusals it is the general way that knows which comes first.
         if not submit_plain.is_plain(plain):
@@ -202,9 +212,7 @@ class Submitter:
 
         return self._database.write_one(work, of=submission.organization)
 
-    def _submit_in_theirs(
-        self, connection: object, submissions: Sequence[Submission], answers: Answers | None
-    ) -> list[Job]:
+    def _submit_in_theirs(self, connection: object, submissions: Sequence[Submission], ready: Ready) -> list[Job]:
         # Nobody is warned of a nearly full queue: whether the caller commits is not known here.
         try:
             with (
@@ -212,10 +220,10 @@ class Submitter:
                 borrow(connection) as theirs,
                 lock_timeout(theirs, self._settings.lock_timeout, _organizations(submissions)),
             ):
-                return self._submit(theirs, submissions, answers, self._rings_beside)[0]
+                return self._submit(theirs, submissions, ready, self._rings_beside)[0]
         except StorageUnavailable as error:
             if isinstance(error.__cause__, DBAPIError) and is_retryable(error.__cause__):
-                earlier = self._earlier_jobs(submissions, answers)
+                earlier = self._earlier_jobs(submissions, ready)
                 if earlier is not None:
                     return earlier
             raise
@@ -229,7 +237,7 @@ class Submitter:
             return self._keyring.rings(theirs, organizations)
         return aside(lambda: self._keyring.rings_of(self._database, organizations))
 
-    def _earlier_jobs(self, submissions: Sequence[Submission], answers: Answers | None) -> list[Job] | None:
+    def _earlier_jobs(self, submissions: Sequence[Submission], ready: Ready) -> list[Job] | None:
         """At repeatable read the caller's snapshot may hide the jobs that have taken the keys; ours shows them.
 
         Raises:
@@ -237,7 +245,7 @@ class Submitter:
         """
 
         def look(ours: Connection) -> list[Job] | None:
-            drafts = self._drafts(ours, submissions, answers or _ask(ours, submissions))
+            drafts = self._drafts(ours, submissions, ready)
             found = admission.earlier_jobs(ours, self._database.clock.now(ours), drafts)
             return self._jobs_of(ours, drafts, Submitted(found, [], [None] * len(found))) if found is not None else None
 
@@ -256,8 +264,7 @@ class Submitter:
                 # To write them twice does no harm, and who submits must not look for a job that was never sent.
                 raise StorageUnavailable(_UNREGISTERED) from error
 
-    def ask_host(self, submissions: Sequence[Submission]) -> Answers | None:
-        """What a host's directory says, before the transaction, as it may take long. None: ours is asked within."""
+    def _ask_host(self, submissions: Sequence[Submission]) -> Answers | None:
         if isinstance(self._directory, StoredDirectory):
             return None
         organizations, pairs = _organizations(submissions), _pairs(submissions)
@@ -269,10 +276,10 @@ class Submitter:
         self,
         connection: Connection,
         submissions: Sequence[Submission],
-        answers: Answers | None,
+        ready: Ready,
         look: Look | None = None,
     ) -> tuple[list[Job], list[Live]]:
-        drafts = self._drafts(connection, submissions, answers or _ask(connection, submissions), look)
+        drafts = self._drafts(connection, submissions, ready, look)
         submitted = insert(connection, self._database.clock, drafts)
         return self._jobs_of(connection, drafts, submitted), submitted.live
 
@@ -283,16 +290,17 @@ class Submitter:
                 self._emit(QueueLimitWarning(one.organization, one.after, one.limit))
 
     def _drafts(
-        self, connection: Connection, submissions: Sequence[Submission], answers: Answers, look: Look | None = None
+        self, connection: Connection, submissions: Sequence[Submission], ready: Ready, look: Look | None = None
     ) -> list[Draft]:
-        drafts, limit = [], self._settings.payload_limit
+        drafts = []
+        answers = ready.answers or Answers.asked(connection, _organizations(submissions), _pairs(submissions))
         with at() as position:
             for position.index, submission in enumerate(submissions):
                 answers.check_organization(submission.organization)
         found = self._types(connection, submissions)
         with at() as position:
-            for position.index, submission in enumerate(submissions):
-                drafts.append(draft(submission, found[submission.job_type], answers, limit))
+            for position.index, (submission, payload) in enumerate(zip(submissions, ready.payloads, strict=True)):
+                drafts.append(draft(submission, found[submission.job_type], answers, payload))
         rings = (look or self._keyring.rings)(connection, _organizations(submissions))
         return [sealed(one, rings[one.organization]) if one.organization in rings else one for one in drafts]
 
@@ -324,22 +332,9 @@ class Submitter:
         return rows.jobs_of(connection, organization, wanted, self._keyring.shown(connection))
 
 
-def _grant(submission: Submission) -> Answers | None:
-    """What the directory will mostly say; None for names of which it knows nothing."""
-    organization, user = submission.organization, submission.user
-    if not is_organization_id(organization) or not (user is None or is_user_id(user)):
-        return None
-    members = {(organization, user): Membership(Role.ADMIN)} if user is not None else {}
-    return Answers({organization: Standing(OrganizationStatus.ACTIVE)}, members)
-
-
 def _roles_for(permission: str | None) -> list[Role]:
     """The roles that may submit what requires the permission, whatever other permissions a member has."""
     return [role for role in Role if Membership(role).may_submit(permission)]
-
-
-def _ask(connection: Connection, submissions: Sequence[Submission]) -> Answers:
-    return Answers(standings(connection, _organizations(submissions)), memberships(connection, _pairs(submissions)))
 
 
 def _organizations(submissions: Sequence[Submission]) -> Collection[str]:

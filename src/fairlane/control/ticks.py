@@ -9,7 +9,8 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from fairlane.control.batch import Submission
-from fairlane.control.drafting import Answers
+from fairlane.control.drafting import Ready
+from fairlane.control.schedule_rows import is_same
 from fairlane.control.submission import Submitter
 from fairlane.domain.errors import InstallationError
 from fairlane.domain.jobs import Job
@@ -18,6 +19,7 @@ from fairlane.registry.keyring import Keyring
 from fairlane.registry.sealing import Unreadable
 from fairlane.store.statements.admission import Live
 from fairlane.store.tables import AnyRow
+from fairlane.store.transaction import Database
 
 # Labels of the jobs: the name of their schedule, and the moment of their tick, in UTC.
 SCHEDULE: Final = "schedule"
@@ -31,19 +33,29 @@ class Ticks:
         self._submitter = submitter
         self._keyring = keyring
 
-    def ask(self, schedule: AnyRow) -> Answers | None:
-        """What a host's directory says of it; None: Fairlane's own is asked later."""
-        return self._submitter.ask_host([_of_row(schedule, {}, None)])
+    def prepare(self, database: Database, schedule: AnyRow) -> Ready:
+        """What is asked and checked before the transaction; for a schedule that `is_same` there.
+
+        Raises:
+            InstallationError: its parameters can't be opened.
+        """
+        of = schedule.organization_id
+        parameters = database.look(lambda connection: opened(self._keyring, connection, schedule), of=of)
+        return self._submitter.prepare([_of_row(schedule, parameters, None)], database)
+
+    def is_same(self, schedule: AnyRow, seen: AnyRow) -> bool:
+        """Whether what was prepared for a schedule, as it was seen, holds for it now."""
+        return is_same(schedule, seen)
 
     def submit(
-        self, connection: Connection, schedule: AnyRow, tick: datetime, answers: Answers | None
+        self, connection: Connection, schedule: AnyRow, tick: datetime, ready: Ready
     ) -> tuple[UUID, Sequence[Live]]:
         """Submit the job of a tick in this transaction; its id, and what to `tell` when that is committed.
 
         Raises:
             SubmissionError, ConfigurationError
         """
-        job, news = self.job(connection, schedule, tick, answers)
+        job, news = self.job(connection, schedule, tick, ready)
         return job.id, news
 
     def tell(self, news: Sequence[Live] | None) -> None:
@@ -51,15 +63,15 @@ class Ticks:
         self._submitter.warn(news or ())
 
     def job(
-        self, connection: Connection, schedule: AnyRow, tick: datetime | None, answers: Answers | None
+        self, connection: Connection, schedule: AnyRow, tick: datetime | None, ready: Ready
     ) -> tuple[Job, Sequence[Live]]:
         """Submit a job, of a tick or of none, in this transaction, and what to `tell` when that is committed.
 
         Raises:
             SubmissionError, ConfigurationError
         """
-        parameters = opened(self._keyring, connection, schedule)
-        (job,), news = self._submitter.submit_within(connection, [_of_row(schedule, parameters, tick)], answers)
+        (payload,) = ready.payloads
+        (job,), news = self._submitter.submit_within(connection, [_of_row(schedule, payload.given, tick)], ready)
         return job, news
 
 

@@ -1,7 +1,7 @@
 """The catalogue of job types that any process can submit by: its own, and those that others registered."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, NamedTuple
@@ -112,6 +112,11 @@ class Catalogue:
         """What `find` last gave, or would give if nothing has changed since; None = it has to be asked."""
         mine = self._mine.get(name)
         return Known(_own(mine), None) if mine is not None else self._read.get(name)
+
+    def learn(self, connection: Connection, names: Collection[str]) -> None:
+        """Read how these types are registered, so that they are `known`. It locks nothing, and refuses nothing."""
+        for row in statements.documents(connection, names):
+            self._registered(row.name, row.schema, row.options)
 
     def _registered(self, name: str, schema: str, options: str) -> RegisteredType:
         known = self._read.get(name)

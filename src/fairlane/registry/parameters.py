@@ -24,6 +24,7 @@ from contextlib import suppress
 from difflib import get_close_matches
 from functools import partial
 from inspect import Parameter, signature, unwrap
+from math import inf
 from types import SimpleNamespace
 from typing import Any, Final, NamedTuple, Self, get_type_hints
 
@@ -33,7 +34,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, SchemaValidator
 
 from fairlane.domain.canonical import canonical
-from fairlane.domain.errors import ConfigurationError, InvalidParameters
+from fairlane.domain.errors import ConfigurationError, InvalidParameters, PayloadTooLarge
 from fairlane.domain.redact import REDACTED, is_secret_name
 from fairlane.domain.secrets import bare, left_out, veiled
 from fairlane.registry.parameters_constraints import Node
@@ -86,25 +87,31 @@ class ParameterSchema:
         """The document: plain JSON, to be registered in the database."""
         return self._document
 
-    def prepare(self, parameters: Mapping[str, object]) -> Prepared:
+    def prepare(self, parameters: Mapping[str, object], *, limit: float = inf) -> Prepared:
         """Check `parameters` and give the texts to be stored and hashed.
 
         Typed values may be given as Python objects or in their JSON form. Raises InvalidParameters with a sentence for
-        each one that is missing, unknown or of the wrong type, or that can't be stored.
+        each one that is missing, unknown or of the wrong type, or that can't be stored. Raises PayloadTooLarge if the
+        JSON of what was given, or of what would be stored, has more than `limit` bytes.
         """
         try:
-            lifted = lift(parameters, "parameters")
+            lifted = lift(parameters, "parameters", limit=limit)
         except InvalidParameters as error:
             raise InvalidParameters(f"{self.job_type}: {error}") from error
+        except PayloadTooLarge:
+            raise self._too_large(limit) from None
         typed = self._typed(lifted, self._validator)
         plain = json_form(typed)
+        text = dumps(plain)
+        if len(text.encode()) > limit:
+            raise self._too_large(limit)
         shown = veiled(plain)
         if shown is not plain and left_out(plain):
             raise InvalidParameters(
                 f"{self.job_type}: a secret parameter is {REDACTED!r}, which is what people are shown in its place: "
                 "give its value"
             )
-        prepared = Prepared(plain, shown, dumps(plain), canonical(self._typed(lifted, self._hashed)))
+        prepared = Prepared(plain, shown, text, canonical(self._typed(lifted, self._hashed)))
         if self._ambiguous:
             self._check_read_back(typed, prepared)
         return prepared
@@ -133,6 +140,12 @@ class ParameterSchema:
                     f"{self.job_type}: parameter '{name}' is ambiguous: its JSON form would be read back as another "
                     "member of the union, so put that of the value first in the handler's annotation"
                 )
+
+    def _too_large(self, limit: float) -> PayloadTooLarge:
+        return PayloadTooLarge(
+            f"The parameters of {self.job_type} have more than {limit} bytes as JSON; "
+            "store the data elsewhere and submit where it is."
+        )
 
     def refusal(self, errors: list[ErrorDetails]) -> InvalidParameters:
         """One error with a sentence for each of pydantic's `errors`."""

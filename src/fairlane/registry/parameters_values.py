@@ -8,12 +8,13 @@ UUIDs their text, bytes base64, sets sorted lists, Enum members their values, da
 import dataclasses
 import json
 from base64 import b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from functools import singledispatch
-from typing import Any, Final
+from math import inf
+from typing import Any, Final, cast
 from uuid import UUID
 
 from pydantic import AliasChoices, BaseModel, SecretBytes, SecretStr
@@ -31,7 +32,7 @@ from fairlane.domain.canonical import (
     check_scalar,
     written,
 )
-from fairlane.domain.errors import InvalidParameters, PermanentError
+from fairlane.domain.errors import InvalidParameters, PayloadTooLarge, PermanentError
 from fairlane.domain.secrets import MARK, Secret, is_marked
 
 # Deeper than any honest payload; far from where a parser of any language gives up.
@@ -41,31 +42,69 @@ MAX_INT_BITS: Final = 14_000
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 # What JSON has as it is; nearly every value in a large payload is one of these.
 _SIMPLE: Final = frozenset({str, int, float, bool, type(None)})
+_CONTAINERS: Final = frozenset({list, dict})
 # What needs no opening.
-_PLAIN: Final = _SIMPLE | {list, dict}
+_PLAIN: Final = _SIMPLE | _CONTAINERS
+_COLLECTIONS: Final = (Mapping, list, tuple, set, frozenset)
 
 
-def lift(value: object, place: Place, depth: int = 0) -> object:
+def lift(value: object, place: Place, depth: int = 0, *, limit: float = inf) -> object:
     """`value` made of nothing but dicts, lists, `Unordered` and scalars of their own Python types.
 
     Raises InvalidParameters, naming what is wrong below `place`, for what can't be stored: NaN, NUL, lone surrogates,
-    unknown objects, and more than 32 levels of lists and dicts.
+    unknown objects, and more than 32 levels of lists and dicts. Raises PayloadTooLarge as soon as what was lifted has
+    more than `limit` bytes as JSON; what comes behind is not looked at.
     """
-    value = _opened(value)
-    if isinstance(value, SCALARS) or not isinstance(value, (Mapping, list, tuple, set, frozenset)):
+    return _Lifting(limit).lift(value, place, depth)
+
+
+class _Lifting:
+    """Lifts a value, and counts the bytes that its JSON has at least.
+
+    A container counts the fewest bytes that its members can have; each member then counts what it has beyond those.
+    """
+
+    def __init__(self, limit: float) -> None:
+        self._limit = self._left = limit
+
+    def lift(self, value: object, place: Place, depth: int) -> object:
+        value = _opened(value)
+        if type(value) not in _CONTAINERS and (isinstance(value, SCALARS) or not isinstance(value, _COLLECTIONS)):
+            return self._scalar(value, place)
+        if depth > MAX_DEPTH:
+            raise InvalidParameters(
+                f"{written(place):.80} is nested more than {MAX_DEPTH} levels deep: pass a flatter value"
+            )
+        if isinstance(value, Mapping):
+            self._count(5 * len(value) or 1)  # "":0,
+            return {
+                self._key(key, place): self.lift(item, (MEMBER, place, key), depth + 1) for key, item in value.items()
+            }
+        items = cast("Collection[object]", value)
+        self._count(2 * len(items) or 1)  # 0,
+        if isinstance(items, (set, frozenset)):
+            return unordered(self.lift(item, (OF_SET, place, ""), depth + 1) for item in items)
+        return [self.lift(item, (ITEM, place, index), depth + 1) for index, item in enumerate(items)]
+
+    def _scalar(self, value: object, place: Place) -> object:
+        if isinstance(value, str | bytes):
+            self._count(len(value))
+        elif isinstance(value, int):
+            if value.bit_length() > MAX_INT_BITS:
+                raise InvalidParameters(f"{written(place)} is an integer of more than 4200 digits: pass it as text")
+            self._count(value.bit_length() // 8)
+        elif isinstance(value, Decimal):
+            self._count(len(str(value)))
         check_scalar(value, place)
-        if isinstance(value, int) and value.bit_length() > MAX_INT_BITS:
-            raise InvalidParameters(f"{written(place)} is an integer of more than 4200 digits: pass it as text")
         return value
-    if depth > MAX_DEPTH:
-        raise InvalidParameters(
-            f"{written(place):.80} is nested more than {MAX_DEPTH} levels deep: pass a flatter value"
-        )
-    if isinstance(value, Mapping):
-        return {_key(key, place): lift(item, (MEMBER, place, key), depth + 1) for key, item in value.items()}
-    if isinstance(value, (set, frozenset)):
-        return unordered(lift(member, (OF_SET, place, ""), depth + 1) for member in value)
-    return [lift(item, (ITEM, place, index), depth + 1) for index, item in enumerate(value)]
+
+    def _key(self, key: object, place: Place) -> object:
+        return self._scalar(_opened(key), (KEY, place, key))
+
+    def _count(self, more: int) -> None:
+        self._left -= more
+        if self._left < 0:
+            raise PayloadTooLarge(f"more than {self._limit:,} bytes as JSON")
 
 
 def unordered(members: Iterable[object]) -> Unordered:
@@ -77,19 +116,24 @@ def unordered(members: Iterable[object]) -> Unordered:
 def encode_result(value: object, *, limit: int) -> str | None:
     """The return value of a handler as JSON text of at most `limit` bytes; None for None.
 
-    Raises PermanentError if it can't be stored: another attempt would return the like.
+    Raises PermanentError if it can't be stored.
     """
-    if value is None:
-        return None
+    return None if value is None else encoded(value, "result", limit)
+
+
+def encoded(value: object, what: str, limit: int) -> str:
+    """What a handler hands over as JSON text of at most `limit` bytes; `what` names it.
+
+    Raises PermanentError if it can't be stored: another attempt would hand over the like.
+    """
     try:
-        text = dumps(json_form(lift(value, "result", depth=1)))
+        text = dumps(json_form(lift(value, what, depth=1, limit=limit)))
     except (InvalidParameters, TypeError) as error:
-        raise PermanentError(f"the handler's result can't be stored: {error}") from error
-    size = len(text.encode())
-    if size > limit:
-        raise PermanentError(
-            f"the handler's result has {size:,} bytes as JSON, {limit:,} are allowed: store it as an artifact instead"
-        )
+        raise PermanentError(f"the {what} can't be stored: {error}") from error
+    except PayloadTooLarge:
+        text = None
+    if text is None or len(text.encode()) > limit:
+        raise PermanentError(f"the {what} has more than {limit:,} bytes as JSON: store it as an artifact instead")
     return text
 
 
@@ -167,12 +211,6 @@ def wire_names(name: str, field: FieldInfo) -> list[str]:
     alias = field.alias if field.validation_alias is None else field.validation_alias
     choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
     return [choice for choice in choices if isinstance(choice, str)] or [name]
-
-
-def _key(key: object, place: Place) -> object:
-    key = _opened(key)
-    check_scalar(key, (KEY, place, key))
-    return key
 
 
 def _opened(value: object) -> object:

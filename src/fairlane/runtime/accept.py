@@ -1,11 +1,10 @@
-"""What a handler hands over, checked before it goes on its way: texts, checkpoints, files and their names."""
+"""What a handler hands over, checked before it goes on its way: texts, files and their names."""
 
 import re
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from fairlane.domain.errors import InvalidParameters, PermanentError
-from fairlane.registry.parameters_values import dumps, json_form, lift
+from fairlane.domain.errors import PermanentError
 
 CHECKPOINT_LIMIT: Final = 1024 * 1024  # bytes
 TEXT_LIMIT: Final = 10_000  # characters of a log line or a progress message
@@ -19,20 +18,6 @@ Data = bytes | bytearray | memoryview | str | Path | BinaryIO
 def storable(text: str) -> str:
     """What any database can hold: a character that can't be stored is no reason for a job to fail."""
     return text[:TEXT_LIMIT].replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
-
-
-def encoded(state: object) -> str:
-    """A checkpoint's state as JSON text. Raises PermanentError if it can't be stored: trying again would not help."""
-    try:
-        text = dumps(json_form(lift(state, "checkpoint")))
-    except (InvalidParameters, TypeError) as error:
-        raise PermanentError(f"the checkpoint can't be stored: {error}") from error
-    if len(text.encode()) > CHECKPOINT_LIMIT:
-        raise PermanentError(
-            f"the checkpoint has {len(text.encode()):,} bytes as JSON, {CHECKPOINT_LIMIT:,} are allowed: "
-            "keep the bulk in an artifact"
-        )
-    return text
 
 
 def contents(data: Data) -> bytes | Path:

@@ -18,7 +18,8 @@ from uuid import UUID
 from fairlane.domain.errors import PermanentError
 from fairlane.domain.secrets import bare
 from fairlane.domain.statuses import JobStatus
-from fairlane.runtime.accept import Data, contents, encoded, media_type, safe_name, storable
+from fairlane.registry.parameters_values import encoded
+from fairlane.runtime.accept import CHECKPOINT_LIMIT, Data, contents, media_type, safe_name, storable
 from fairlane.runtime.interrupt import Interrupt, Interrupted
 from fairlane.runtime.reports import AttemptFacts, Channel, Checkpoint, File, Line, ParentFacts, Progress, Report
 from fairlane.runtime.track import AnyIterable, T, Track
@@ -195,7 +196,7 @@ class JobContext:
             StorageUnavailable: the database did not take it.
             Interrupted: a blocking handler was asked to stop and has not been told so yet.
         """
-        return self._deliver(Checkpoint(encoded(state)))
+        return self._deliver(Checkpoint(encoded(state, "checkpoint", CHECKPOINT_LIMIT)))
 
     def artifact(self, name: str, data: Data, content_type: str | None = None) -> Receipt:
         """Leave a file with the job, in place of one of the same name. In an async handler, await it.

@@ -31,10 +31,13 @@ _BROKEN = "a mistake of Fairlane's; the log of its worker says which"
 class Ticks(Protocol):
     """Submits what a schedule says."""
 
-    def ask(self, schedule: AnyRow) -> Any:
-        """Ask a host's directory what `submit` will need of it: before the transaction, as it may take long."""
+    def prepare(self, database: Database, schedule: AnyRow) -> Any:
+        """Do what `submit` needs and what may take long, before the transaction: ask a host, check parameters."""
 
-    def submit(self, connection: Connection, schedule: AnyRow, tick: datetime, answers: Any) -> tuple[UUID, Any]:
+    def is_same(self, schedule: AnyRow, seen: AnyRow) -> bool:
+        """Whether what was prepared for a schedule, as it was seen, holds for it now."""
+
+    def submit(self, connection: Connection, schedule: AnyRow, tick: datetime, ready: Any) -> tuple[UUID, Any]:
         """Submit the tick's job in this transaction; its id, and what to tell when that is committed."""
 
     def tell(self, news: Any) -> None:
@@ -78,27 +81,27 @@ class Scheduler:
         return done
 
     def _see_to(self, schedule: AnyRow) -> int:
-        was_asked = False
+        was_prepared = False
         try:
-            answers = self._ticks.ask(schedule)
-            was_asked = True
+            ready = self._ticks.prepare(self._database, schedule)
+            was_prepared = True
             done, news = self._database.write(
-                lambda connection: self._tick(connection, schedule, answers), lock_seconds=_PATIENCE
+                lambda connection: self._tick(connection, schedule, ready), lock_seconds=_PATIENCE
             )
         except FairlaneError as error:
             # Where it was the database that is away, to note it fails as well. A directory that is away is asked as
             # seldom as ever: each question may take long, and the others wait behind it.
-            return self._refuse(schedule, error, was_busy=was_asked and isinstance(error, StorageUnavailable))
+            return self._refuse(schedule, error, was_busy=was_prepared and isinstance(error, StorageUnavailable))
         except Exception as error:  # noqa: BLE001 - one schedule that is broken must not hold up the others
             self._emit(ServiceFailed(self.name, error))
             return self._refuse(schedule, error)
         self._ticks.tell(news)
         return done
 
-    def _tick(self, connection: Connection, seen: AnyRow, answers: Any) -> tuple[int, Any]:
+    def _tick(self, connection: Connection, seen: AnyRow, ready: Any) -> tuple[int, Any]:
         now = self._database.clock.now(connection)
         mine = statements.lock_due(connection, seen.organization_id, seen.id, now)
-        if mine is None or mine.user_id != seen.user_id:  # whom the host was asked about
+        if mine is None or not self._ticks.is_same(mine, seen):
             return 0, None
         found = due(statements.timetable_of(mine), mine.next_tick, now, Missed(mine.missed))
         # One that catches up has its turn after those that are due by now.
@@ -106,7 +109,7 @@ class Scheduler:
         changes: dict[str, Any] = {"next_tick": found.next, "look_at": look_at}
         news = None
         if found.tick is not None:
-            job, news = self._ticks.submit(connection, mine, found.tick, answers)
+            job, news = self._ticks.submit(connection, mine, found.tick, ready)
             changes |= {"last_tick": found.tick, "last_job_id": job, "problem": None}
         statements.change(connection, mine.organization_id, mine.id, changes)
         return 1, news

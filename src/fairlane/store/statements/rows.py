@@ -83,6 +83,13 @@ def select_jobs() -> Select[Any]:
     )
 
 
+def find(connection: Connection, organization: str, job_id: UUID) -> AnyRow | None:
+    """A job's row as it is now, not locked; None if there is none."""
+    return connection.execute(
+        select(jobs).where(jobs.c.organization_id == organization, jobs.c.id == job_id)
+    ).one_or_none()
+
+
 def jobs_of(
     connection: Connection, organization: str, statement: Select[Any], opener: Opener = WITHOUT_KEYS
 ) -> tuple[Job, ...]:
