@@ -153,14 +153,15 @@ def comparison(connection: Connection) -> dict[str, Any]:
     return {
         "version_table": _VERSION_TABLE,
         "target_metadata": metadata,
-        "include_name": _is_ours,
+        "include_name": lambda name, kind, _parents: kind != "table" or is_ours(name, kind),
         "compare_type": True,
         "compare_server_default": _ignore_identity if is_sqlite(connection) else True,
     }
 
 
-def _is_ours(name: str | None, kind: str, _parents: object) -> bool:
-    return kind != "table" or (name is not None and name.startswith(_PREFIX))
+def is_ours(name: str | None, kind: str) -> bool:
+    """Return True for the name of a table of Fairlane's, as alembic tells name and kind of what it finds."""
+    return kind == "table" and name is not None and name.startswith(_PREFIX)
 
 
 def _ignore_identity(
