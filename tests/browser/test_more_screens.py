@@ -112,6 +112,17 @@ def _stranded(fl: Fairlane) -> Fairlane:
     return other
 
 
+def test_screens_in_maintenance_mode_have_no_barriers(
+    enter: Callable[..., Page], full: dict[str, tuple[str, str]], site: Site
+):
+    site.fl.maintenance.on("The database moves to a larger machine; it takes until about 22:00 UTC.", user="olga")
+    found: list[str] = []
+    for name in ("queues", "operator-workers"):
+        user, path = full[name]
+        found += seen_in_all_ways(enter, f"{name}-in-maintenance", user, path)
+    assert not found, "\n".join(found)
+
+
 @pytest.mark.parametrize("part", range(PARTS))
 def test_more_screens_have_no_barriers(enter: Callable[..., Page], full: dict[str, tuple[str, str]], part: int):
     found: list[str] = []
@@ -127,7 +138,7 @@ DIALOGS = {
     "members": ("Add a member…", "Remove ben"),
     "tokens": ("New token…",),
     "operator-organizations": ("New organization…",),
-    "operator-workers": ("Drain reports-2:4711",),
+    "operator-workers": ("Drain reports-2:4711", "Maintenance mode…"),
     "operator-job-types": ("Limits of report.render", "Pause report.render"),
     "operator-users": ("New user…",),
 }

@@ -132,6 +132,30 @@ def test_a_queue_is_paused_with_a_reason_and_resumed(enter: Callable[..., Page],
     assert site.fl.queues.names() == frozenset()
 
 
+def test_maintenance_mode_is_turned_on_and_off_and_everybody_sees_it(enter: Callable[..., Page], site: Site):
+    member, stranger = enter("vic", "o/acme/jobs"), enter("gil", "o/globex")
+    operator = enter("olga", "operator/workers")
+    operator.get_by_role("button", name="Maintenance mode…").click()
+    operator.get_by_label("Reason").fill("a new release")
+    operator.get_by_role("dialog").get_by_role("button", name="Turn on").click()
+    for page in (operator, member, stranger):
+        banner = page.get_by_role("complementary", name="Maintenance mode")
+        expect(banner).to_contain_text("Maintenance mode is on: no job starts, running jobs finish.")
+        expect(banner).to_contain_text(re.compile("olga turned it on .*: a new release"))
+        expect(banner.get_by_role("link", name="Turn it off")).to_have_count(1 if page is operator else 0)
+    site.gate.pages = 100
+    job = site.submit()
+    expect(member.get_by_role("row", name=re.compile(job[-8:]))).to_contain_text("maintenance mode is on")
+    member.goto(f"{site.url}/o/acme/jobs/{job}")
+    expect(member.get_by_text("No job starts until an operator turns it off")).to_be_visible()
+    operator.goto(f"{site.url}/operator/queues")
+    operator.get_by_role("link", name="Turn it off").click()
+    operator.get_by_role("button", name="Turn maintenance mode off").click()
+    for page in (operator, member, stranger):
+        expect(page.get_by_role("complementary", name="Maintenance mode")).to_have_count(0)
+    site.done(job)
+
+
 def test_a_job_type_is_limited_and_disabled(enter: Callable[..., Page], site: Site):
     page = enter("olga", "operator/job-types")
     page.get_by_role("button", name="Limits of report.render").click()

@@ -21,6 +21,12 @@ export const meQuery = queryOptions({
   staleTime: 60_000,
 });
 
+/** Whether jobs are kept from starting everywhere. */
+export const maintenanceQuery = queryOptions({
+  queryKey: ["maintenance"],
+  queryFn: ({ signal }) => ask(api.GET("/api/v1/maintenance", { signal })),
+});
+
 /** The organizations that one belongs to. */
 export const mineQuery = queryOptions({
   queryKey: ["mine"],

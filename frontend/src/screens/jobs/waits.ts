@@ -33,6 +33,7 @@ function own(job: Waiting, now: number): Wait | null {
 
 /** Of each kind of hold the words; of one that is not there, its name. */
 const HELD: Partial<Record<Code, (job: Waiting) => string>> = {
+  maintenance: () => "maintenance mode is on",
   organization_suspended: () => "the organization is suspended",
   organization_paused: () => "the organization is paused",
   job_type_paused: ({ job_type }) => `${job_type} is paused`,

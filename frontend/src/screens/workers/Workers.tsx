@@ -18,6 +18,7 @@ import {
   Tag,
   Time,
 } from "../../ui";
+import { MaintenanceSwitch } from "./Maintenance";
 import { Stranded } from "./Stranded";
 import { stateOf, versions, type Worker } from "./states";
 
@@ -35,6 +36,7 @@ export function Workers() {
     <Page
       title="Workers"
       description="Those with a valid lease, and lost ones until a live worker has taken back what they ran."
+      actions={<MaintenanceSwitch />}
     >
       {alive && <Stranded alive={alive.length} />}
       {alive && alive.length > 0 && <Totals workers={alive} />}
