@@ -79,7 +79,7 @@ def _callers(fl: Fairlane, organization: str, users: int) -> list[Caller]:
     for number in range(users):
         user = f"{organization}-{number}"
         fl.members.add(organization, user)
-        token = fl.tokens.create(organization, user=user, name="bench")[1]
+        token = fl.tokens.create(organization=organization, as_user=user, name="bench")[1]
         jobs = [fl.submit(JOB_TYPE, organization=organization, user=user) for _ in range(_JOBS // users)]
         made.append(Caller(organization, token, str(jobs[0].id)))
     return made

@@ -133,13 +133,13 @@ def _pages(organization: str) -> Iterator[tuple[str, Question]]:
 def _charts(organization: str) -> Iterator[tuple[str, Question]]:
     for name, (minutes, step) in _SPANS.items():
         yield f"timeline, {name}", partial(_timeline, organization, minutes, step)
-    yield "dead letters", lambda fl, r: fl.dead_letters.list(organization, limit=r.choice([20, 50, 100]))
-    yield "dead letters, any", lambda fl, _: fl.dead_letters.list(organization, resolution=None)
+    yield "dead letters", lambda fl, r: fl.dead_letters.list(organization=organization, limit=r.choice([20, 50, 100]))
+    yield "dead letters, any", lambda fl, _: fl.dead_letters.list(organization=organization, resolution=None)
     yield (
         "dead letters of a group",
-        lambda fl, r: fl.dead_letters.list(organization, fingerprint=f"print-{r.randrange(40)}"),
+        lambda fl, r: fl.dead_letters.list(organization=organization, fingerprint=f"print-{r.randrange(40)}"),
     )
-    yield "dead letter groups", lambda fl, _: fl.dead_letters.groups(organization)
+    yield "dead letter groups", lambda fl, _: fl.dead_letters.groups(organization=organization)
     yield "metrics, an hour", lambda fl, _: fl.metrics(organization=organization)
     yield "metrics, a day", lambda fl, _: fl.metrics(organization=organization, minutes=1440)
     yield "running", lambda fl, _: fl.reads.running(organization, limit=200)

@@ -149,7 +149,7 @@ async def stalled(fl: Fairlane, base: str, pid: int, secrets: list[str], seconds
         one.transport.pause_reading()
     most, count, until = 0.0, 0, time.monotonic() + seconds
     while time.monotonic() < until:
-        await asyncio.to_thread(fl.submit_many, [Submission("report", "acme") for _ in range(200)])
+        await asyncio.to_thread(fl.submit_many, [Submission("report", organization="acme") for _ in range(200)])
         count += 200
         most = max(most, memory_of(pid))
         await asyncio.sleep(0.5)
@@ -167,7 +167,7 @@ async def revocation(fl: Fairlane, bases: list[str], count: int) -> None:
     """Members with a socket at each node lose what let them in, one after the other, at any moment of a second."""
     ways = {
         "membership removed": lambda user, _token: fl.members.remove("acme", user),
-        "token revoked": lambda _user, token: fl.tokens.revoke("acme", token.id),
+        "token revoked": lambda _user, token: fl.tokens.revoke(token.id, organization="acme"),
         "user disabled": lambda user, _token: fl.users.update(user, disabled=True),
     }
     taken: dict[str, list[float]] = {name: [] for name in ways}
@@ -176,7 +176,7 @@ async def revocation(fl: Fairlane, bases: list[str], count: int) -> None:
         user = f"leaver-{time.time_ns()}"
         fl.users.create(user)
         fl.members.add("acme", user)
-        token, secret = fl.tokens.create("acme", user=user, name="bench")
+        token, secret = fl.tokens.create(organization="acme", as_user=user, name="bench")
         arrived: list[Arrival] = []
         listeners = [await Listener.open(base, secret, {"organization": "acme"}, arrived.append) for base in bases]
         await asyncio.sleep(random.random())  # the looks are each second
@@ -245,7 +245,7 @@ async def main() -> None:
         secrets = []
         for number in range(USERS):
             fl.members.add("acme", f"user-{number}")
-            secrets.append(fl.tokens.create("acme", user=f"user-{number}", name="bench")[1])
+            secrets.append(fl.tokens.create(organization="acme", as_user=f"user-{number}", name="bench")[1])
         gc.disable()  # the server's pauses are measured, and not those of who measures
         with served(given.url) as (base, pid):
             if given.only in {None, "sockets"}:

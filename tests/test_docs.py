@@ -249,15 +249,15 @@ with TestClient(recipes.api) as client:
 answer = recipes.shop.test_client().post("/invoices/102/sending")
 assert (answer.status_code, list(answer.json)) == (202, ["job"])
 recipes.put_schedules()  # as at the next deployment
-nightly = recipes.fl.schedules.submit("acme", "nightly")
+nightly = recipes.fl.schedules.submit("nightly", organization="acme")
 archive = recipes.fl.submit("invoice.archive", organization="acme", parameters={"number": 1})
 assert recipes.fl.worker(queues=None).drain().completed > 0
 assert recipes.fl.result(archive.id, organization="acme").value == 1
 said = {recipes.fl.result(one.id, organization="acme").value for one in recipes.fl.list(
     organization="acme", label={"schedule": "nightly"}).items}
 assert said == {"sales of acme, as nightly says"}
-assert {one.name for one in recipes.fl.schedules.list("acme")} == {"nightly", "stock"}
-assert recipes.fl.schedules.get("acme", "nightly").problem is None
+assert {one.name for one in recipes.fl.schedules.list(organization="acme")} == {"nightly", "stock"}
+assert recipes.fl.schedules.get("nightly", organization="acme").problem is None
 assert recipes.fl.get(nightly.id, organization="acme").status == "completed"
 """
 

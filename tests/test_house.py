@@ -1,12 +1,15 @@
 """The rules of the house that no linter knows. Each test names the file and line that breaks one."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
+from inspect import Parameter, getmembers, ismethod, signature
 from pathlib import Path
 
 import pytest
 
+from fairlane import Fairlane
+from fairlane.domain.ids import JobOrId
 from fairlane.domain.statuses import JobStatus
 
 ROOT = Path(__file__).parents[1]
@@ -44,6 +47,32 @@ FORBIDDEN_CALLS = {
     *("asyncio.create_subprocess_shell", "create_subprocess_shell"),
 }
 FORBIDDEN_MODULES = {"pickle", "marshal", "shelve", "dill", "cloudpickle"}
+# Verbs of the public API that change nothing.
+READS = {
+    *(
+        "get",
+        "list",
+        "history",
+        "log_lines",
+        "explain",
+        "result",
+        "artifact",
+        "list_artifacts",
+        "find_artifact",
+        "wait",
+    ),
+    *("metrics", "names", "groups", "groups_of_all", "breakers", "limits", "of", "missing", "export"),
+    *("is_empty", "principal", "principals", "identified"),
+}
+# Verbs that change something for nobody in particular, and why.
+WITHOUT_ACTOR = {
+    **dict.fromkeys(("close", "migrate", "job_type", "worker", "directory_changed"), "they change no organization"),
+    **dict.fromkeys(("submit_many", "idempotency.submit"), "each submission names its own user"),
+    **dict.fromkeys(("users.log_in", "users.log_out", "users.redeem", "users.change_password"), "they prove who acts"),
+    **dict.fromkeys(("tickets.create", "tickets.redeem"), "they prove who acts"),
+}
+# Groups whose verbs act on an organization, so that it comes first, as a job does elsewhere.
+ABOUT_ORGANIZATIONS = {"organizations", "members"}
 SQL = {"select", "insert", "update", "delete", "text", "exists", "union", "union_all", "literal_column"}
 
 
@@ -104,6 +133,51 @@ def imported(node: ast.AST) -> list[str]:
             return [module]
         case _:
             return []
+
+
+def verbs() -> dict[str, tuple[Callable[..., object], Callable[..., object] | None]]:
+    """The public verbs by name, such as "cancel" and "schedules.put", each with its async twin if it has one."""
+    with Fairlane("sqlite://") as fl:
+        groups: dict[str, object] = {"": fl}
+        for name, value in vars(fl).items():
+            if type(value).__module__.startswith("fairlane.control.") and not name.startswith("_"):
+                groups[f"{name}."] = value
+        return {
+            prefix + name: (verb, getattr(getattr(fl.aio, prefix[:-1], None) if prefix else fl.aio, name, None))
+            for prefix, group in groups.items()
+            for name, verb in getmembers(group, ismethod)
+            if not name.startswith("_")
+        }
+
+
+def test_every_public_verb_has_the_same_order_of_arguments_and_one_word_for_who_acts() -> None:
+    wrong = []
+    for name, (verb, twin) in verbs().items():
+        given = signature(verb).parameters
+        of_keyword = {one.name for one in given.values() if one.kind is Parameter.KEYWORD_ONLY}
+        optional = {one.name for one in given.values() if one.default is not Parameter.empty}
+        group, _, last = name.rpartition(".")
+        if given.keys() & {"by", "actor", "job_id"}:
+            wrong.append(f"{name}: say `user` for who acts, and `job` for a job or its id")
+        if "job" in given and (next(iter(given)) != "job" or given["job"].annotation != JobOrId):
+            wrong.append(f"{name}: the job or its id comes first")
+        if "organization" in given.keys() - of_keyword and group not in ABOUT_ORGANIZATIONS:
+            wrong.append(f"{name}: an organization is a keyword")
+        if optional - of_keyword:
+            wrong.append(f"{name}: what may be left out is a keyword")
+        if last not in READS and name not in WITHOUT_ACTOR and "user" not in of_keyword & optional:
+            wrong.append(f"{name}: who acts is the keyword `user`, None for the system")
+        if twin is not None and signature(twin) != signature(verb):
+            wrong.append(f"{name}: its async twin takes other arguments")
+
+    assert wrong == []
+
+
+def test_lists_of_verbs_name_none_that_is_gone() -> None:
+    names = verbs().keys()
+
+    assert WITHOUT_ACTOR.keys() - names == set()
+    assert READS - {name.rpartition(".")[2] for name in names} == set()
 
 
 def test_statuses_are_written_in_one_file_only() -> None:

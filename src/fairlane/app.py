@@ -22,6 +22,7 @@ from fairlane.control.asynchronous import (
     AsyncSchedules,
     AsyncTokens,
     AsyncUsers,
+    AsyncWorkers,
     Verbs,
     asynchronous,
 )
@@ -48,6 +49,7 @@ from fairlane.domain.backoff import Backoff
 from fairlane.domain.errors import ArtifactNotFound, ConfigurationError, IllegalTransition, WaitTimeout
 from fairlane.domain.events import Emit
 from fairlane.domain.explain import Explanation, still_waiting
+from fairlane.domain.ids import JobOrId, job_id_of
 from fairlane.domain.jobs import Artifact, Job, LogEntry, LogLine, Page, Result
 from fairlane.domain.limits import DEFAULT_WINDOW
 from fairlane.domain.metrics import Metrics
@@ -288,9 +290,9 @@ class Fairlane:
         """
         submission = Submission(
             job_type,
-            organization,
-            user,
-            parameters or {},
+            organization=organization,
+            user=user,
+            parameters=parameters or {},
             priority=priority,
             depends_on=depends_on,
             on_parent_failure=on_parent_failure,
@@ -317,9 +319,9 @@ class Fairlane:
         """
         return self._submitter.submit_many(submissions, connection)
 
-    def get(self, job_id: UUID | str, *, organization: str) -> Job:
+    def get(self, job: JobOrId, *, organization: str) -> Job:
         """A job. Raises `JobNotFound`, for a foreign id as for an unknown one."""
-        return self.reads.get(job_id, organization)
+        return self.reads.get(job, organization)
 
     def list(
         self,
@@ -351,21 +353,19 @@ class Fairlane:
             cursor=cursor,
         )
 
-    def history(self, job_id: UUID | str, *, organization: str) -> tuple[LogEntry, ...]:
+    def history(self, job: JobOrId, *, organization: str) -> tuple[LogEntry, ...]:
         """The job's execution log, oldest first. Raises `JobNotFound`."""
-        return self.reads.history(job_id, organization)
+        return self.reads.history(job, organization)
 
-    def log_lines(
-        self, job_id: UUID | str, *, organization: str, after: int = 0, limit: int = 1000
-    ) -> tuple[LogLine, ...]:
+    def log_lines(self, job: JobOrId, *, organization: str, after: int = 0, limit: int = 1000) -> tuple[LogLine, ...]:
         """What the handler wrote with `ctx.log`, oldest first. Raises `JobNotFound`."""
-        return self.reads.log_lines(job_id, organization, after=after, limit=limit)
+        return self.reads.log_lines(job, organization, after=after, limit=limit)
 
-    def explain(self, job_id: UUID | str, *, organization: str) -> Explanation:
+    def explain(self, job: JobOrId, *, organization: str) -> Explanation:
         """Why the job is not running, or how it ended. Raises `JobNotFound`."""
-        return self.reads.explain(job_id, organization)
+        return self.reads.explain(job, organization)
 
-    def result(self, job_id: UUID | str, *, organization: str) -> Result:
+    def result(self, job: JobOrId, *, organization: str) -> Result:
         """The handler's value and the job's artifacts; the value of a job that did not complete is None.
 
         Raises:
@@ -374,18 +374,19 @@ class Fairlane:
             OrganizationSuspended: results are locked until it is active again.
         """
         refuse_suspended(self.directory, organization)
-        job = self.get(job_id, organization=organization)
+        job = self.get(job, organization=organization)
         if job.status not in TERMINAL:
             raise IllegalTransition(f"Job {job.id} is {job.status} and has no result yet; wait for its end.")
-        return self.reads.result(job_id, organization)
+        return self.reads.result(job, organization)
 
-    def artifact(self, job_id: UUID | str, name: str, *, organization: str) -> bytes:
+    def artifact(self, job: JobOrId, name: str, *, organization: str) -> bytes:
         """An artifact's bytes, also of a job that runs still.
 
         Raises:
             JobNotFound, ArtifactNotFound
             OrganizationSuspended: results are locked until it is active again.
         """
+        job_id = job_id_of(job, organization)
         found = self.find_artifact(job_id, name, organization=organization)
         try:
             return read_file(self.artifacts, self.keyring, self.database, organization, found.path)
@@ -397,7 +398,7 @@ class Fairlane:
                 "give it the artifacts_url that the worker has (FAIRLANE_ARTIFACTS_URL)."
             ) from error
 
-    def list_artifacts(self, job_id: UUID | str, *, organization: str) -> Result:
+    def list_artifacts(self, job: JobOrId, *, organization: str) -> Result:
         """A job's artifacts, also of one that runs still; the value is None.
 
         Raises:
@@ -405,9 +406,9 @@ class Fairlane:
             OrganizationSuspended: results are locked until it is active again.
         """
         refuse_suspended(self.directory, organization)
-        return Result(None, self.reads.result(job_id, organization).artifacts)
+        return Result(None, self.reads.result(job, organization).artifacts)
 
-    def find_artifact(self, job_id: UUID | str, name: str, *, organization: str) -> Artifact:
+    def find_artifact(self, job: JobOrId, name: str, *, organization: str) -> Artifact:
         """What is known of an artifact, to hand it out in pieces.
 
         Raises:
@@ -415,24 +416,25 @@ class Fairlane:
             OrganizationSuspended: results are locked until it is active again.
         """
         refuse_suspended(self.directory, organization)
+        job_id = job_id_of(job, organization)
         by_name = {one.name: one for one in self.reads.result(job_id, organization).artifacts}
         if name not in by_name:
             left = f"it has {', '.join(by_name)}" if by_name else "it has none"
             raise ArtifactNotFound(f"Job {job_id} has no artifact {name!r}; {left}.")
         return by_name[name]
 
-    def cancel(self, job_id: UUID | str, *, organization: str, user: str | None = None, reason: str = "") -> Job:
+    def cancel(self, job: JobOrId, *, organization: str, user: str | None = None, reason: str = "") -> Job:
         """Cancel a waiting job at once, or ask a running one to stop.
 
         Raises:
             JobNotFound, PermissionDenied
             IllegalTransition: it has ended.
         """
-        return self._jobs.cancel(job_id, organization, user=user, reason=reason)
+        return self._jobs.cancel(job, organization, user=user, reason=reason)
 
     def retry(
         self,
-        job_id: UUID | str,
+        job: JobOrId,
         *,
         organization: str,
         user: str | None = None,
@@ -448,9 +450,9 @@ class Fairlane:
             JobNotFound, PermissionDenied, InvalidParameters
             IllegalTransition: it is no dead letter.
         """
-        return self._jobs.retry(job_id, organization, user=user, parameters=parameters)
+        return self._jobs.retry(job, organization, user=user, parameters=parameters)
 
-    def wait(self, job_id: UUID | str, *, organization: str, timeout: Seconds | None = 30) -> Job:
+    def wait(self, job: JobOrId, *, organization: str, timeout: Seconds | None = 30) -> Job:
         """Wait until the job has ended.
 
         Raises:
@@ -462,11 +464,11 @@ class Fairlane:
         deadline = monotonic() + seconds
         look = _FIRST_LOOK
         while True:
-            job = self.get(job_id, organization=organization)
+            job = self.get(job, organization=organization)
             if job.status in TERMINAL:
                 return job
             if monotonic() >= deadline:
-                raise WaitTimeout(still_waiting(job.id, self.explain(job_id, organization=organization), seconds))
+                raise WaitTimeout(still_waiting(job.id, self.explain(job, organization=organization), seconds))
             sleep(look)
             look = min(look * 1.5, _SLOWEST_LOOK)
 
@@ -529,7 +531,7 @@ class Fairlane:
         work = BulkWork(jobs, Matching(database).ids)
         return BulkSteps(database, work, directory, self.database)
 
-    def directory_changed(self, organization: str, user: str | None = None) -> None:
+    def directory_changed(self, *, organization: str, user: str | None = None) -> None:
         """Tell that a host's directory would answer otherwise now than before.
 
         Workers of this process ask it afresh at their next claim; those of others within `directory_max_age` seconds.
@@ -576,6 +578,7 @@ class AsyncVerbs(Verbs[Fairlane]):
         self.keys = AsyncKeys(sync.keys)
         self.audit = AsyncAudit(sync.audit)
         self.bulk = AsyncBulk(sync.bulk)
+        self.workers = AsyncWorkers(sync.workers)
 
     migrate = asynchronous(Fairlane.migrate)
     submit = asynchronous(Fairlane.submit)

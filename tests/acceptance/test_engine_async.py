@@ -59,7 +59,9 @@ async def test_a_job_goes_its_way_without_blocking_the_loop(fl: Engine) -> None:
 
 
 async def test_jobs_can_be_submitted_together_canceled_and_explained(fl: Engine) -> None:
-    first, second = await fl.aio.submit_many([Submission("double", "acme", parameters={"number": n}) for n in (1, 2)])
+    first, second = await fl.aio.submit_many(
+        [Submission("double", organization="acme", parameters={"number": n}) for n in (1, 2)]
+    )
     assert (await fl.aio.cancel(first.id, organization="acme")).status == "canceled"
     assert (await fl.aio.get(second.id, organization="acme")).status == "queued"
     assert "no worker" in str(await fl.aio.explain(second.id, organization="acme")).lower()
@@ -95,7 +97,7 @@ async def test_a_dead_letter_can_be_retried(fl: Engine) -> None:
 
     job = await fl.aio.submit("once", organization="acme")
     await asyncio.to_thread(fl.drain)
-    assert (await fl.aio.dead_letters.list("acme")).total == 1
+    assert (await fl.aio.dead_letters.list(organization="acme")).total == 1
     assert (await fl.aio.retry(job.id, organization="acme")).status == "queued"
     await asyncio.to_thread(fl.drain)
     assert fl.look(job).status == "completed"

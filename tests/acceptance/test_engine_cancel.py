@@ -129,7 +129,7 @@ def test_a_handler_that_fails_after_the_request_is_canceled_and_not_retried(fl: 
         fl.cancel(job.id, organization="acme")
         gate.open()
         assert fl.ended(job).status == "canceled"
-    assert fl.dead_letters.list("acme").total == 0
+    assert fl.dead_letters.list(organization="acme").total == 0
 
 
 def test_a_thread_that_ignores_the_cancel_is_left_behind_and_the_log_says_so(database_url: str) -> None:

@@ -92,7 +92,7 @@ def test_a_graph_fans_out_and_in_again(fl: Engine) -> None:
             order.append(name)
 
     def submission(name: str, *parents: Submission) -> Submission:
-        return Submission("step", "acme", parameters={"name": name}, depends_on=parents)
+        return Submission("step", organization="acme", parameters={"name": name}, depends_on=parents)
 
     first = submission("first")
     middle = [submission(f"middle {number}", first) for number in range(10)]
@@ -205,7 +205,7 @@ def test_the_alert_comes_for_children_that_are_submitted_after_their_parent_has_
 
 def test_the_alert_comes_again_when_the_depth_had_sunk(fl: Engine) -> None:
     letters = [fail(fl) for _ in range(3)]
-    fl.dead_letters.ignore(letters[0].id, "acme")
+    fl.dead_letters.ignore(letters[0].id, organization="acme")
     fail(fl)
     assert len(fl.events.of(DeadLetterAlert)) == 2
 

@@ -89,8 +89,8 @@ def test_no_canary_is_in_the_database_or_the_storage_and_all_of_them_are_shown(f
     assert all(f"{CANARY}-error" in str(entry.traceback) for entry in ends)
     lines = fl.log_lines(bad.id, organization="acme")
     assert {line.message for line in lines} == {f"{CANARY}-line"}
-    (letter,) = fl.dead_letters.list("acme").items
-    (group,) = fl.dead_letters.groups("acme")
+    (letter,) = fl.dead_letters.list(organization="acme").items
+    (group,) = fl.dead_letters.groups(organization="acme")
     assert f"{CANARY}-error" in letter.reason
     assert group.reason == letter.reason
     # Chance finds anything in a sealed text, so nothing is searched for there.
@@ -142,7 +142,7 @@ def test_a_plain_submission_of_one_statement_is_sealed_too(fl: Engine) -> None:
 def test_deduplication_goes_on_across_a_rotation(fl: Engine) -> None:
     parameters = {"text": f"{CANARY}-parameter"}
     first = fl.give("work", parameters=parameters)
-    assert fl.keys.rotate("acme").version == 2
+    assert fl.keys.rotate(organization="acme").version == 2
     with pytest.raises(DuplicateJob) as refused:
         fl.give("work", parameters=parameters)
     assert refused.value.existing_id == first.id
@@ -159,7 +159,7 @@ def test_a_rotation_while_a_job_runs_loses_nothing(database_url: str) -> None:
         job = give(fl)
         with running(fl.worker()):
             gate.reached()
-            elsewhere.keys.rotate("acme")
+            elsewhere.keys.rotate(organization="acme")
             later = give(elsewhere)
             gate.open()
             assert fl.ended(job).status is JobStatus.COMPLETED
@@ -175,13 +175,13 @@ def test_reencrypting_leaves_nothing_under_older_keys_and_nothing_open(database_
         old = fl.give("work", organization="beta", parameters={"text": f"{CANARY}-parameter", "fails": True})
         new = give(fl)
         fl.drain()
-        fl.keys.enable("beta")
-        fl.keys.rotate("acme")
+        fl.keys.enable(organization="beta")
+        fl.keys.rotate(organization="acme")
         before = [fl.history(one.id, organization=one.organization) for one in (old, new)]
         with another(fl, encryption_keys=f"{SECOND},{FIRST}", artifacts_url=files) as operator:
             assert operator.keys.reencrypt() > 8
             assert operator.keys.reencrypt() == 0
-            assert {operator.keys.list(one)[0].master_key for one in ("acme", "beta")} == {"second"}
+            assert {operator.keys.list(organization=one)[0].master_key for one in ("acme", "beta")} == {"second"}
         with another(fl, encryption_keys=SECOND) as later:
             assert [later.history(one.id, organization=one.organization) for one in (old, new)] == before
             assert later.look(old).error_message == f"{CANARY}-error"
@@ -199,9 +199,9 @@ def test_nothing_from_before_the_key_is_left_open_once_it_is_reencrypted_and_des
         first = fl.give("work", parameters={"text": f"{CANARY}-parameter"})
         with fl.database.engine.connect() as connection:
             plain = connection.exec_driver_sql("SELECT key FROM fairlane_dedup_keys").scalar_one()
-        fl.keys.enable("acme")
-        assert fl.keys.reencrypt("acme") > 0
-        assert fl.keys.reencrypt("acme") == 0
+        fl.keys.enable(organization="acme")
+        assert fl.keys.reencrypt(organization="acme") > 0
+        assert fl.keys.reencrypt(organization="acme") == 0
         FileSweep(fl.database, fl.artifacts).run_once()
         assert CANARY not in dump(fl)
         assert plain not in dump(fl)
@@ -211,7 +211,7 @@ def test_nothing_from_before_the_key_is_left_open_once_it_is_reencrypted_and_des
             fl.give("work", parameters={"text": f"{CANARY}-parameter"})
         assert refused.value.existing_id == first.id
         assert f"TransientError: {CANARY}-error" in fl.reasons(ended)
-        fl.keys.destroy("acme")
+        fl.keys.destroy(organization="acme")
         assert CANARY not in str([fl.reasons(ended), fl.look(ended), fl.explain(ended.id, organization="acme")])
 
 
@@ -219,19 +219,21 @@ def test_a_request_s_hash_is_hidden_where_there_is_a_key_and_gone_with_it(databa
     with engine(database_url, encryption_keys=FIRST) as fl:
         register(fl)
         key, plain = Key("acme", "ana", "k"), sha256(b"a request").hexdigest()
-        mine = Submission("work", "acme", "ana", {"text": f"{CANARY}-parameter"}, dedup_window=0)
+        mine = Submission(
+            "work", organization="acme", user="ana", parameters={"text": f"{CANARY}-parameter"}, dedup_window=0
+        )
         fl.members.add("acme", "ana")
         (job,), _ = fl.idempotency.submit(key, plain, [mine])
-        fl.keys.enable("acme")
+        fl.keys.enable(organization="acme")
         for _ in range(2):
             assert fl.idempotency.submit(key, plain, [mine])[0][0].id == job.id
-            fl.keys.reencrypt("acme")
+            fl.keys.reencrypt(organization="acme")
             assert plain not in dump(fl)
         fl.idempotency.submit(key._replace(key="l"), plain, [mine])
         assert plain not in dump(fl)
         with pytest.raises(IdempotencyConflict):
             fl.idempotency.submit(key, sha256(b"another").hexdigest(), [mine])
-        fl.keys.destroy("acme")
+        fl.keys.destroy(organization="acme")
         with fl.database.engine.connect() as connection:
             assert connection.execute(select(idempotency_keys)).all() == []
 
@@ -240,7 +242,7 @@ def test_a_destroyed_key_is_not_left_in_the_files_of_the_database(database_url: 
     with sealed_engine(database_url) as fl:
         with fl.database.engine.connect() as connection:
             wrapped = connection.scalars(select(organization_keys.c.wrapped_key)).all()
-        fl.keys.destroy("acme")
+        fl.keys.destroy(organization="acme")
         assert wrapped
         # What was open beside it, such as an ANALYZE of PostgreSQL's own, keeps them until the next time.
         until(lambda: forgotten(fl, wrapped))
@@ -269,14 +271,14 @@ def test_destroying_the_key_erases_what_was_sealed_and_nothing_crashes(fl: Engin
     ended, waiting = give(fl, fails=True), give(fl)
     fl.drain()
     waiting = give(fl)
-    assert fl.keys.destroy("acme") == 1
-    assert fl.keys.destroy("acme") == 0
+    assert fl.keys.destroy(organization="acme") == 1
+    assert fl.keys.destroy(organization="acme") == 0
     assert fl.look(ended).parameters == {"parameters": "[erased]"}
     assert fl.look(ended).error_message == "[erased]"
     assert "[erased]" in fl.reasons(ended)
     assert {line.message for line in fl.log_lines(ended.id, organization="acme")} == {"[erased]"}
-    assert fl.dead_letters.list("acme").items[0].reason == "[erased]"
-    assert fl.dead_letters.groups("acme")[0].reason == "[erased]"
+    assert fl.dead_letters.list(organization="acme").items[0].reason == "[erased]"
+    assert fl.dead_letters.groups(organization="acme")[0].reason == "[erased]"
     assert "[erased]" in str(fl.explain(ended.id, organization="acme"))
     with pytest.raises(FileNotFoundError, match="was destroyed"):
         fl.artifact(ended.id, "file.txt", organization="acme")
@@ -291,10 +293,10 @@ def test_destroying_the_key_erases_what_was_sealed_and_nothing_crashes(fl: Engin
 
 def test_after_a_destruction_a_new_key_seals_what_comes_and_a_person_can_give_parameters_anew(fl: Engine) -> None:
     old = give(fl)
-    fl.keys.destroy("acme")
+    fl.keys.destroy(organization="acme")
     fl.drain()
-    assert fl.keys.enable("acme").version == 2
-    assert [one.state for one in fl.keys.list("acme")] == [KeyState.ACTIVE, KeyState.DESTROYED]
+    assert fl.keys.enable(organization="acme").version == 2
+    assert [one.state for one in fl.keys.list(organization="acme")] == [KeyState.ACTIVE, KeyState.DESTROYED]
     new = give(fl)
     fl.retry(old.id, organization="acme", parameters={"text": f"{CANARY}-parameter"})
     fl.drain()
@@ -313,13 +315,13 @@ def test_without_the_master_key_submissions_are_refused_and_jobs_wait(database_u
             with pytest.raises(ConfigurationError, match="master key first"):
                 give(lacking)
             with pytest.raises(ConfigurationError, match="master key first"):
-                lacking.keys.reencrypt("acme")
+                lacking.keys.reencrypt(organization="acme")
             lacking.drain()
             assert lacking.look(job).status is JobStatus.QUEUED
             assert lacking.look(job).parameters == {"parameters": "[encrypted]"}
             assert lacking.way(job) == [JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.QUEUED]
             assert "can't use the organization's encryption key" in lacking.reasons(job)
-            assert not lacking.keys.list("acme")[0].usable
+            assert not lacking.keys.list(organization="acme")[0].usable
             # Once is enough to know: further jobs of the organization are not touched, and those of others run.
             more = give(fl)
             mine = lacking.give("work", organization="beta", parameters={"text": f"{CANARY}-parameter"})
@@ -350,7 +352,7 @@ def test_r20_a_worker_that_lacks_the_master_key_says_so_and_explain_tells(
                 assert "FAIRLANE_ENCRYPTION_KEYS" in warned
                 (alone,) = fl.reads.workers()
                 assert (alone.lacks_keys, fl.reads.lacking_keys()) == (1, {"acme": (alone.name,)})
-                fl.keys.destroy("acme")
+                fl.keys.destroy(organization="acme")
                 until(lambda: ReasonCode.NO_WORKER_WITH_KEY not in codes())
 
 
@@ -368,7 +370,7 @@ def test_a_text_that_somebody_moved_to_another_job_is_not_run(fl: Engine) -> Non
 
 def test_no_text_opens_in_the_place_of_another(fl: Engine) -> None:
     """Every sealed text of three jobs, two of them of one organization, in the place of every other one."""
-    fl.keys.enable("beta")
+    fl.keys.enable(organization="beta")
     parameters = {"text": f"{CANARY}-parameter", "fails": True}
     for organization in ("acme", "acme", "beta"):
         fl.give("work", organization=organization, parameters=parameters, dedup_window=0)
@@ -393,20 +395,20 @@ def test_no_text_opens_in_the_place_of_another(fl: Engine) -> None:
 def test_a_key_can_be_made_only_with_a_master_key_and_for_an_organization_that_is_there(database_url: str) -> None:
     with engine(database_url) as fl:
         with pytest.raises(ConfigurationError, match="FAIRLANE_ENCRYPTION_KEYS"):
-            fl.keys.enable("acme")
+            fl.keys.enable(organization="acme")
         for verb in (fl.keys.enable, fl.keys.rotate, fl.keys.list, fl.keys.destroy, fl.keys.reencrypt):
             with pytest.raises(Exception, match="There is no organization 'nobody'"):
-                verb("nobody")
+                verb(organization="nobody")
         for verb in (fl.keys.rotate, fl.keys.reencrypt):
             with pytest.raises(ConfigurationError, match="has no encryption key"):
-                verb("acme")
-        assert fl.keys.list("acme") == ()
+                verb(organization="acme")
+        assert fl.keys.list(organization="acme") == ()
 
 
 def test_what_was_done_with_keys_is_audited_and_a_second_enable_changes_nothing(fl: Engine) -> None:
-    assert fl.keys.enable("acme", user="olga").version == 1
-    fl.keys.rotate("acme", user="olga")
-    fl.keys.destroy("acme")
+    assert fl.keys.enable(organization="acme", user="olga").version == 1
+    fl.keys.rotate(organization="acme", user="olga")
+    fl.keys.destroy(organization="acme")
     with fl.database.engine.connect() as connection:
         told = connection.execute(
             select(audit.c.action, audit.c.actor).where(audit.c.action.startswith("keys.")).order_by(audit.c.id)
@@ -423,7 +425,7 @@ def test_an_edited_retry_of_a_sealed_job_is_sealed_and_names_what_was_edited(fl:
     fl.drain()
     fl.retry(job.id, organization="acme", parameters={"text": f"{CANARY}-parameter", "fails": False})
     assert "parameters edited: fails" in fl.reasons(job)
-    assert fl.audit.list("acme")[0].after == {"parameters": "edited"}  # that they were, and not what
+    assert fl.audit.list(organization="acme")[0].after == {"parameters": "edited"}  # that they were, and not what
     fl.drain()
     assert fl.look(job).status is JobStatus.COMPLETED
     assert CANARY not in dump(fl)
@@ -436,7 +438,7 @@ def test_a_job_of_an_organization_that_has_just_got_its_key_runs_where_that_is_n
         register(fl)
         with another(fl, encryption_keys=FIRST) as elsewhere:
             give(fl)  # now it knows that there is no key
-            elsewhere.keys.enable("acme")
+            elsewhere.keys.enable(organization="acme")
             job = give(elsewhere)
             assert fl.look(job).parameters == {"text": f"{CANARY}-parameter"}
             with running(fl.worker()):
@@ -451,13 +453,17 @@ def test_what_seals_anew_stands_in_the_audit_also_where_it_is_cut_off(
         raise StorageUnavailable("cut off")
 
     with sealed_engine(database_url) as fl:
-        fl.keys.rotate("acme")
+        fl.keys.rotate(organization="acme")
         with monkeypatch.context() as patch:
             patch.setattr(fl.keys, "_reencrypt_column", cut_off)
             with pytest.raises(StorageUnavailable):
-                fl.keys.reencrypt("acme", user="olga")
-        fl.keys.reencrypt("acme", user="olga")
-        told = [(one.action, one.actor, one.after) for one in fl.audit.list("acme") if "reencrypt" in one.action]
+                fl.keys.reencrypt(organization="acme", user="olga")
+        fl.keys.reencrypt(organization="acme", user="olga")
+        told = [
+            (one.action, one.actor, one.after)
+            for one in fl.audit.list(organization="acme")
+            if "reencrypt" in one.action
+        ]
         begun = ("keys.reencrypt", "olga", {"version": 2})
         counts = {"texts": 0, "files": 0, "files_not_found": 0}
         assert told == [("keys.reencrypted", "olga", {"version": 2, **counts}), begun, begun]

@@ -104,7 +104,7 @@ def test_a_job_ends_in_dead_letter_when_its_retries_are_spent(fl: Engine) -> Non
     assert fl.look(job).attempt == 3
     assert fl.look(job).error_type == "ConnectionError"
     assert fl.reasons(job).endswith("2 of 2 retries spent")
-    (letter,) = fl.dead_letters.list("acme").items
+    (letter,) = fl.dead_letters.list(organization="acme").items
     assert letter.error_type == "ConnectionError"
 
 

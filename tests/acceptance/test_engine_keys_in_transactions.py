@@ -51,8 +51,8 @@ def age_keys(url: str) -> None:
 
 def seal_all(fl: Engine, elsewhere: Engine) -> None:
     """Give the organization a key and seal all; to `fl` as if what it knew of it had grown old meanwhile."""
-    elsewhere.keys.enable("acme")
-    elsewhere.keys.reencrypt("acme")
+    elsewhere.keys.enable(organization="acme")
+    elsewhere.keys.reencrypt(organization="acme")
     fl.keyring.forget("acme")
 
 
@@ -67,8 +67,8 @@ def test_what_is_submitted_in_a_transaction_with_a_snapshot_from_before_the_key_
         with fl.database.engine.connect() as theirs:
             theirs.execution_options(isolation_level="REPEATABLE READ")
             assert statements.of(theirs, ["acme"]) == []
-            elsewhere.keys.enable("acme")
-            elsewhere.keys.reencrypt("acme")
+            elsewhere.keys.enable(organization="acme")
+            elsewhere.keys.reencrypt(organization="acme")
             fl.keyring.forget("acme")  # as if it had grown old
             jobs = [fl.give("work", parameters={"text": CANARY}, connection=theirs)]
             theirs.commit()
@@ -85,7 +85,7 @@ def test_nobody_goes_by_the_keys_that_an_old_snapshot_has_shown(database_url: st
 
         def read(snapshot: Connection) -> None:
             assert statements.of(snapshot, ["acme"]) == []
-            elsewhere.keys.enable("acme")
+            elsewhere.keys.enable(organization="acme")
             assert fl.keyring.rings(snapshot, ["acme"]) == {}
 
         fl.database.read(read, of="acme")
@@ -96,7 +96,7 @@ def test_nobody_goes_by_the_keys_that_an_old_snapshot_has_shown(database_url: st
 def test_keys_are_looked_at_once_for_all_that_a_snapshot_shows(database_url: str) -> None:
     seen: list[str] = []
     with engine(database_url, encryption_keys=FIRST) as fl:
-        fl.keys.enable("acme")
+        fl.keys.enable(organization="acme")
         fl.job_type("work")(lambda ctx, text: None)
         texts = ["one", "two", "three"]
         for text in texts:
@@ -169,14 +169,14 @@ def test_sealing_is_refused_where_a_transaction_is_open_for_too_long(
             fl.give("work", connection=holder)
             pid = holder.scalar(select(func.pg_backend_pid()))
             for organization in ("beta", "acme"):
-                fl.keys.enable(organization)
+                fl.keys.enable(organization=organization)
             with pytest.raises(
                 StorageUnavailable, match=f"acme was sealed anew: 1 transaction has .*: pid {pid} in pg_"
             ):
-                fl.keys.reencrypt("acme")
+                fl.keys.reencrypt(organization="acme")
             with pytest.raises(StorageUnavailable, match="Nothing of beta and 1 more with newer keys was sealed anew"):
                 fl.keys.reencrypt()
-        fl.keys.reencrypt("acme")
+        fl.keys.reencrypt(organization="acme")
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -186,11 +186,11 @@ def test_sealing_waits_for_nobody_whose_transaction_is_younger_than_the_key(data
         fl.organizations.create("beta")
         fl.job_type("work")(lambda ctx, text: None)
         fl.give("work", parameters={"text": CANARY})
-        fl.keys.enable("acme")
+        fl.keys.enable(organization="acme")
         age_keys(database_url)
         with fl.database.engine.connect() as holder, holder.begin():
             fl.give("work", parameters={"text": "other"}, connection=holder)
-            fl.keys.reencrypt("acme", on_wait=waits.append)
+            fl.keys.reencrypt(organization="acme", on_wait=waits.append)
             assert waits == []
             assert CANARY not in dump(fl)
 
@@ -201,14 +201,14 @@ def test_of_another_login_s_transaction_nobody_knows_how_young_it_is(
 ) -> None:
     monkeypatch.setattr(sealing_texts, "PATIENCE", 0.2)
     with bound_logins(postgres_url) as urls, engine(urls["jobs"], encryption_keys=FIRST) as fl:
-        fl.keys.enable("acme")
+        fl.keys.enable(organization="acme")
         age_keys(postgres_url)
         with psycopg.connect(plain(urls[login])) as holder:
             holder.execute(f"SET ROLE {Role.WORKER}")
             holder.execute("LOCK TABLE fairlane_jobs IN ROW EXCLUSIVE MODE")
             refused = nullcontext() if login == "jobs" else pytest.raises(StorageUnavailable, match="1 transaction has")
             with refused:
-                fl.keys.reencrypt("acme")
+                fl.keys.reencrypt(organization="acme")
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -221,11 +221,11 @@ def test_sealing_of_all_begins_with_the_oldest_key_so_that_less_is_held_up(
         fl.job_type("work")(lambda ctx, text: None)
         for organization in ("acme", "beta"):
             fl.give("work", organization=organization, parameters={"text": f"{CANARY}-{organization}"})
-        fl.keys.enable("beta")
+        fl.keys.enable(organization="beta")
         age_keys(database_url)
         with fl.database.engine.connect() as holder, holder.begin():
             fl.give("work", parameters={"text": "other"}, connection=holder)
-            fl.keys.enable("acme")
+            fl.keys.enable(organization="acme")
             with pytest.raises(StorageUnavailable, match="Nothing of acme was"):
                 fl.keys.reencrypt()
             assert f"{CANARY}-beta" not in dump(fl)
@@ -241,7 +241,7 @@ def test_nothing_is_said_of_a_wait_for_who_writes_for_a_moment(
         fl.job_type("work")(lambda ctx: None)
         with fl.database.engine.connect() as holder:
             fl.give("work", connection=holder)
-            fl.keys.enable("acme")
+            fl.keys.enable(organization="acme")
             monkeypatch.setattr(time, "sleep", lambda _: holder.rollback())
-            fl.keys.reencrypt("acme", on_wait=waits.append)
+            fl.keys.reencrypt(organization="acme", on_wait=waits.append)
     assert waits == []

@@ -38,16 +38,16 @@ def register(fl: Engine, gate: Gate) -> None:
 
 
 def enable(fl: Engine) -> int:
-    return fl.keys.enable("acme").version
+    return fl.keys.enable(organization="acme").version
 
 
 def rotate(fl: Engine) -> int:
-    return fl.keys.rotate("acme").version
+    return fl.keys.rotate(organization="acme").version
 
 
 def destroy_and_enable(fl: Engine) -> int:
-    fl.keys.destroy("acme")
-    return fl.keys.enable("acme").version
+    fl.keys.destroy(organization="acme")
+    return fl.keys.enable(organization="acme").version
 
 
 @pytest.mark.parametrize("change", [enable, rotate, destroy_and_enable])
@@ -58,7 +58,7 @@ def test_what_an_attempt_writes_after_a_change_of_keys_is_sealed_under_the_new_o
     with engine(database_url, encryption_keys=FIRST) as fl, another(fl, encryption_keys=FIRST) as elsewhere:
         fl.keyring._max_age = KEPT
         if change is not enable:
-            fl.keys.enable("acme")
+            fl.keys.enable(organization="acme")
         register(fl, gate)
         good, bad = fl.give("work"), fl.give("work", parameters={"fails": True})
         with running(fl.worker()):
@@ -84,7 +84,7 @@ def test_what_an_attempt_writes_after_its_keys_were_destroyed_is_erased(database
     gate = Gate()
     with engine(database_url, encryption_keys=FIRST) as fl:
         fl.keyring._max_age = KEPT
-        fl.keys.enable("acme")
+        fl.keys.enable(organization="acme")
 
         @fl.job_type("work")
         def work(ctx: JobContext) -> Any:
@@ -101,7 +101,7 @@ def test_what_an_attempt_writes_after_its_keys_were_destroyed_is_erased(database
         child = fl.give("read", depends_on=job)
         with running(fl.worker()):
             gate.reached()
-            fl.keys.destroy("acme")
+            fl.keys.destroy(organization="acme")
             gate.open()
             assert fl.ended(job).status is JobStatus.COMPLETED
             assert fl.ended(child).status is JobStatus.DEAD_LETTER
@@ -126,7 +126,7 @@ def test_an_attempt_whose_worker_lacks_the_master_key_of_a_new_key_keeps_nothing
         job = fl.give("work")
         with running(fl.worker()):
             gate.reached()
-            elsewhere.keys.enable("acme")
+            elsewhere.keys.enable(organization="acme")
             gate.open()
             until(lambda: fl.look(job).status is JobStatus.QUEUED)
         assert CANARY not in dump(fl)
@@ -140,7 +140,7 @@ def test_a_job_that_is_snoozed_by_a_worker_without_the_key_waits_for_its_own_tim
 
         @fl.job_type("work")
         def work(ctx: JobContext) -> Any:
-            elsewhere.keys.enable("acme")
+            elsewhere.keys.enable(organization="acme")
             raise Snooze(3600, f"{CANARY}-reason")
 
         job = fl.give("work")
@@ -167,9 +167,9 @@ def test_what_has_long_waited_for_locks_is_sealed_when_all_is(database_url: str)
                 give(connection=holder)
                 late = threads.submit(give)
                 until(lambda: fl.database.look(_waiting) == 1)
-                elsewhere.keys.enable("acme")
+                elsewhere.keys.enable(organization="acme")
                 waits: list[float] = []
-                sealed = threads.submit(elsewhere.keys.reencrypt, "acme", on_wait=waits.append)
+                sealed = threads.submit(elsewhere.keys.reencrypt, organization="acme", on_wait=waits.append)
                 until(lambda: waits)
                 held.rollback()
             job = late.result(PATIENCE)
@@ -191,12 +191,12 @@ def test_a_change_of_keys_that_had_to_wait_is_as_old_as_when_it_was_made(
         gate.wait()
 
     with engine(database_url, encryption_keys=FIRST) as fl, ThreadPoolExecutor(2) as threads:
-        fl.keys.enable("acme")
+        fl.keys.enable(organization="acme")
         if change is destroy_and_enable:
-            fl.keys.destroy("acme")
+            fl.keys.destroy(organization="acme")
         held = threads.submit(fl.database.write, hold, of="acme")
         gate.reached()
-        changed = threads.submit(fl.keys.rotate if change is rotate else fl.keys.enable, "acme")
+        changed = threads.submit(fl.keys.rotate if change is rotate else fl.keys.enable, organization="acme")
         until(lambda: fl.database.look(_waiting) == 1)
         still = fl.database.look(fl.database.clock.now)
         gate.open()
@@ -213,7 +213,7 @@ def test_a_file_that_was_on_its_way_when_the_key_came_is_stored_sealed(
 
         def slow(path: str, data: Any) -> None:
             put(path, data)
-            elsewhere.keys.enable("acme")  # as if this had taken so long
+            elsewhere.keys.enable(organization="acme")  # as if this had taken so long
 
         monkeypatch.setattr(fl.artifacts, "put", slow)
         _, kept = left_by_a_handler(fl, f"{CANARY}-file")
@@ -251,10 +251,10 @@ def test_what_is_stored_by_who_has_not_heard_of_the_key_is_sealed_when_all_is(
             assert CANARY in dump(fl)
 
         jobs = [give()]
-        elsewhere.keys.enable("acme")
-        elsewhere.keys.reencrypt("acme", on_wait=waiting)
+        elsewhere.keys.enable(organization="acme")
+        elsewhere.keys.reencrypt(organization="acme", on_wait=waiting)
         clock.advance(0.5)
-        elsewhere.keys.reencrypt("acme", on_wait=waiting)  # the key is old now
+        elsewhere.keys.reencrypt(organization="acme", on_wait=waiting)  # the key is old now
         fl.keyring.forget("acme")  # as if it had grown old
         jobs.append(give())
         assert waits == [0.5]

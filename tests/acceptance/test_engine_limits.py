@@ -109,7 +109,12 @@ def limit(fl: Engine, limits: Limits) -> None:
 
 
 def submit(fl: Engine, names: Sequence[str], each: int) -> int:
-    jobs = [Submission(name, organization) for name in names for organization in ORGANIZATIONS for _ in range(each)]
+    jobs = [
+        Submission(name, organization=organization)
+        for name in names
+        for organization in ORGANIZATIONS
+        for _ in range(each)
+    ]
     return len(fl.submit_many(jobs))
 
 

@@ -54,7 +54,7 @@ def test_no_worker_process_starts_a_job_after_it_was_turned_on(fl: Engine) -> No
         for _ in range(3):
             stack.enter_context(worker_process(fl, lease=LEASE))
         until(lambda: len(fl.reads.workers()) == 3)
-        fl.submit_many([Submission("quick", "acme") for _ in range(MANY)])
+        fl.submit_many([Submission("quick", organization="acme") for _ in range(MANY)])
         until(lambda: by_status(fl, JobStatus.QUEUED) < MANY)
         fl.maintenance.on(reason="a new release", user="ops")
         before = attempts(fl)
@@ -99,7 +99,7 @@ def test_schedules_go_on_submitting_and_their_jobs_wait(fl: Engine) -> None:
     async def work(ctx: JobContext) -> None: ...
 
     fl.maintenance.on()
-    fl.schedules.put("acme", "often", "work", every=1)
+    fl.schedules.put("often", "work", organization="acme", every=1)
 
     def ticks() -> list[Job]:
         return [*fl.list(organization="acme").items]
@@ -107,7 +107,7 @@ def test_schedules_go_on_submitting_and_their_jobs_wait(fl: Engine) -> None:
     with running(fl.worker()):
         until(lambda: len(ticks()) >= 2)
         assert {(one.status, one.attempt) for one in ticks()} == {("queued", 0)}
-        fl.schedules.delete("acme", "often")
+        fl.schedules.delete("often", organization="acme")
         fl.maintenance.off()
         for one in ticks():
             assert fl.ended(one).status == "completed"

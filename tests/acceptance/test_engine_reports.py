@@ -211,7 +211,7 @@ def test_files_of_odd_names_are_kept_and_handed_out_and_deleted(fl: Engine, tmp_
     for name in ODD_NAMES:
         assert fl.artifact(job.id, name, organization="acme") == name.encode()
     assert {file.relative_to(tmp_path).parts[:2] for file in files(tmp_path)} == {("artifacts", "acme")}
-    fl.dead_letters.delete(job.id, "acme")
+    fl.dead_letters.delete(job.id, organization="acme")
     fl.drain()
     assert files(tmp_path) == []
 
@@ -250,7 +250,7 @@ def test_organizations_of_odd_names_have_folders_of_their_own(fl: Engine, tmp_pa
     assert {len(path.parts) for path in found} == {3}
     assert len({path.parts[0] for path in found}) == len(ODD_ORGANIZATIONS)
     for organization, job in jobs.items():
-        fl.dead_letters.delete(job.id, organization)
+        fl.dead_letters.delete(job.id, organization=organization)
     fl.drain()
     assert files(tmp_path) == []
 
@@ -264,7 +264,7 @@ def test_artifacts_are_deleted_with_their_job(fl: Engine, tmp_path: Path) -> Non
     job = fl.give("work")
     fl.drain()
     assert len(files(tmp_path)) == 1
-    fl.dead_letters.delete(job.id, "acme")
+    fl.dead_letters.delete(job.id, organization="acme")
     fl.drain()  # a worker's clean-up deletes the file
     assert files(tmp_path) == []
 

@@ -106,7 +106,9 @@ def test_one_bad_result_among_500_good_ones_fails_alone(fl: Engine) -> None:
     async def work(ctx: JobContext, number: int) -> str:
         return "bad \0" if number == 250 else "good"
 
-    jobs = fl.submit_many([Submission("work", "acme", parameters={"number": number}) for number in range(500)])
+    jobs = fl.submit_many(
+        [Submission("work", organization="acme", parameters={"number": number}) for number in range(500)]
+    )
     fl.drain(concurrency=500)
     assert fl.list(organization="acme", status="completed").total == 499
     assert fl.look(jobs[250]).status == "dead_letter"

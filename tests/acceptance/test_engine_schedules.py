@@ -61,7 +61,7 @@ def register(fl: Engine) -> None:
 
 
 def hourly(fl: Engine, name: str = "hourly", **options: Any) -> None:
-    fl.schedules.put("acme", name, "report", **{"every": HOUR, "start": NEW_YEAR, **options})
+    fl.schedules.put(name, "report", organization="acme", **{"every": HOUR, "start": NEW_YEAR, **options})
 
 
 def made(fl: Engine, name: str = "hourly") -> list[Job]:
@@ -75,7 +75,7 @@ def ticks(fl: Engine, name: str = "hourly") -> list[datetime]:
 
 
 def problem(fl: Engine) -> str | None:
-    return fl.schedules.get("acme", "hourly").problem
+    return fl.schedules.get("hourly", organization="acme").problem
 
 
 def at(hours: float) -> datetime:
@@ -87,7 +87,7 @@ def scheduler(fl: Engine) -> Scheduler:
 
 
 def test_each_tick_has_a_job_of_its_own_that_runs_as_the_schedule_says(fl: Engine, clock: ManualClock) -> None:
-    hourly(fl, user="ana", parameters={"page": 7}, priority="high", queue="late", labels={"kind": "monthly"})
+    hourly(fl, as_user="ana", parameters={"page": 7}, priority="high", queue="late", labels={"kind": "monthly"})
     fl.drain(queues=None)
     assert ticks(fl) == []
     for _ in range(2):
@@ -98,7 +98,7 @@ def test_each_tick_has_a_job_of_its_own_that_runs_as_the_schedule_says(fl: Engin
     labels = {"kind": "monthly", "schedule": "hourly", "tick": "2026-01-01T02:00:00+00:00"}
     assert (job.user, job.priority, job.queue, job.labels) == ("ana", "high", "late", labels)
     assert fl.value(job) == [7, None]
-    schedule = fl.schedules.get("acme", "hourly")
+    schedule = fl.schedules.get("hourly", organization="acme")
     assert (schedule.last_tick, schedule.last_job) == (at(2), job.id)
     assert schedule.next_ticks == tuple(map(at, range(3, 8)))
 
@@ -183,12 +183,12 @@ def test_ticks_that_nobody_was_there_for(fl: Engine, clock: ManualClock, missed:
 
 def test_a_paused_schedule_lets_ticks_go_by_for_good(fl: Engine, clock: ManualClock) -> None:
     hourly(fl, missed="all")
-    paused = fl.schedules.pause("acme", "hourly", by="ana")
+    paused = fl.schedules.pause("hourly", organization="acme", user="ana")
     assert (paused.paused_by, paused.next_ticks) == ("ana", ())
     clock.advance(3 * HOUR)
     fl.drain()
     assert made(fl) == []
-    assert fl.schedules.resume("acme", "hourly").next_ticks[0] == at(4)
+    assert fl.schedules.resume("hourly", organization="acme").next_ticks[0] == at(4)
     clock.advance(HOUR)
     fl.drain()
     assert ticks(fl) == [at(4)]
@@ -197,7 +197,7 @@ def test_a_paused_schedule_lets_ticks_go_by_for_good(fl: Engine, clock: ManualCl
 def test_a_member_who_is_gone_submits_nothing_and_the_tick_is_tried_again_each_minute(
     fl: Engine, clock: ManualClock
 ) -> None:
-    hourly(fl, user="ana")
+    hourly(fl, as_user="ana")
     fl.members.remove("acme", "ana")
     clock.advance(HOUR)
     fl.drain()
@@ -215,7 +215,7 @@ def test_a_member_who_is_gone_submits_nothing_and_the_tick_is_tried_again_each_m
 
 
 def test_one_schedule_that_is_refused_does_not_hold_up_others(fl: Engine, clock: ManualClock) -> None:
-    hourly(fl, user="ana")
+    hourly(fl, as_user="ana")
     hourly(fl, "other")
     fl.members.remove("acme", "ana")
     clock.advance(HOUR)
@@ -253,7 +253,7 @@ def test_a_directory_that_gives_no_answer_for_one_holds_up_no_other(database_url
     with engine(database_url, clock=clock, directory=directory) as fl:
         register(fl)
         hourly(fl)
-        fl.schedules.put("other", "hourly", "report", every=HOUR, start=NEW_YEAR)
+        fl.schedules.put("hourly", "report", organization="other", every=HOUR, start=NEW_YEAR)
         directory.fails = True
         clock.advance(HOUR)
         scheduler(fl).run_once()
@@ -333,7 +333,7 @@ def test_a_tick_that_was_refused_for_too_long_is_left_out_and_says_why(fl: Engin
 
 def test_many_that_are_refused_hold_up_no_other(fl: Engine, clock: ManualClock) -> None:
     for number in range(60):
-        hourly(fl, f"s{number}", user="ana")
+        hourly(fl, f"s{number}", as_user="ana")
     hourly(fl, "z", start=NEW_YEAR + timedelta(seconds=1))
     fl.members.remove("acme", "ana")
     clock.advance(HOUR + 1)
@@ -356,15 +356,15 @@ def test_a_clock_that_is_set_back_before_a_resume_makes_no_job_a_second_time(fl:
     clock.advance(HOUR)
     fl.drain()
     clock.advance(-HOUR / 2)
-    fl.schedules.pause("acme", "hourly")
-    assert fl.schedules.resume("acme", "hourly").next_ticks[0] == at(2)
-    assert fl.schedules.put("acme", "hourly", "report", cron="0 * * * *").next_ticks[0] == at(2)
+    fl.schedules.pause("hourly", organization="acme")
+    assert fl.schedules.resume("hourly", organization="acme").next_ticks[0] == at(2)
+    assert fl.schedules.put("hourly", "report", organization="acme", cron="0 * * * *").next_ticks[0] == at(2)
 
 
 def test_the_audit_says_what_was_new_and_what_was_changed(fl: Engine) -> None:
     hourly(fl)
     hourly(fl, queue="late")
-    changed, created = fl.audit.list("acme", subject="hourly")
+    changed, created = fl.audit.list(organization="acme", subject="hourly")
     assert created.before is None
     assert changed.before is not None
     assert changed.after is not None
@@ -380,7 +380,7 @@ def test_none_is_put_beside_the_deletion_of_its_organization(fl: Engine, databas
     with pytest.raises(OrganizationNotFound):
         putting.result()
     race.close()
-    assert fl.schedules.list("acme") == ()
+    assert fl.schedules.list(organization="acme") == ()
 
 
 def test_a_deleted_organization_has_no_schedule_put(fl: Engine) -> None:
@@ -394,10 +394,10 @@ def test_another_types_handler_is_given_nothing_of_what_was_there(fl: Engine) ->
     async def other(ctx: JobContext, password: SecretStr | None = None) -> None: ...
 
     hourly(fl, parameters={"password": CANARY})
-    assert fl.schedules.put("acme", "hourly", "other", every=HOUR).parameters == {}
+    assert fl.schedules.put("hourly", "other", organization="acme", every=HOUR).parameters == {}
     hourly(fl, parameters={"password": CANARY})
     with pytest.raises(InvalidParameters):
-        fl.schedules.put("acme", "hourly", "other", every=HOUR, parameters={"password": "[redacted]"})
+        fl.schedules.put("hourly", "other", organization="acme", every=HOUR, parameters={"password": "[redacted]"})
 
 
 def test_a_full_queue_is_waited_for(fl: Engine, clock: ManualClock) -> None:
@@ -430,16 +430,16 @@ def test_an_organization_that_is_deleted_takes_its_schedules_with_it(fl: Engine,
     fl.organizations.delete("acme")
     clock.advance(HOUR)
     fl.drain()
-    assert fl.schedules.list("acme") == ()
+    assert fl.schedules.list(organization="acme") == ()
     assert made(fl) == []
 
 
 def test_to_put_the_same_again_changes_nothing(fl: Engine, clock: ManualClock) -> None:
-    fl.schedules.put("acme", "hourly", "report", every=HOUR, parameters={"page": 2})
-    before = fl.schedules.get("acme", "hourly")
+    fl.schedules.put("hourly", "report", organization="acme", every=HOUR, parameters={"page": 2})
+    before = fl.schedules.get("hourly", organization="acme")
     clock.advance(90 * MINUTE)
-    fl.schedules.put("acme", "hourly", "report", every=HOUR, parameters={"page": 2})
-    assert fl.schedules.get("acme", "hourly") == before
+    fl.schedules.put("hourly", "report", organization="acme", every=HOUR, parameters={"page": 2})
+    assert fl.schedules.get("hourly", organization="acme") == before
     fl.drain()
     assert ticks(fl) == [at(1)], "the tick that was due is lost"
 
@@ -447,15 +447,15 @@ def test_to_put_the_same_again_changes_nothing(fl: Engine, clock: ManualClock) -
 def test_another_timetable_begins_now(fl: Engine, clock: ManualClock) -> None:
     hourly(fl)
     clock.advance(10 * MINUTE)
-    changed = fl.schedules.put("acme", "hourly", "report", cron="30 * * * *")
+    changed = fl.schedules.put("hourly", "report", organization="acme", cron="30 * * * *")
     assert changed.next_ticks[0] == at(0.5)
-    changed = fl.schedules.put("acme", "hourly", "report", every=600)
+    changed = fl.schedules.put("hourly", "report", organization="acme", every=600)
     assert changed.next_ticks[0] == NEW_YEAR + timedelta(minutes=20)
 
 
 def test_a_pause_outlives_a_put(fl: Engine, clock: ManualClock) -> None:
     hourly(fl)
-    fl.schedules.pause("acme", "hourly")
+    fl.schedules.pause("hourly", organization="acme")
     hourly(fl, every=MINUTE)
     clock.advance(HOUR)
     fl.drain()
@@ -463,12 +463,12 @@ def test_a_pause_outlives_a_put(fl: Engine, clock: ManualClock) -> None:
 
 
 def test_one_of_its_jobs_can_be_submitted_now_also_while_it_is_paused(fl: Engine, clock: ManualClock) -> None:
-    hourly(fl, parameters={"page": 3}, user="ana")
-    fl.schedules.pause("acme", "hourly")
-    job = fl.schedules.submit("acme", "hourly", by="boss")
+    hourly(fl, parameters={"page": 3}, as_user="ana")
+    fl.schedules.pause("hourly", organization="acme")
+    job = fl.schedules.submit("hourly", organization="acme", user="boss")
     fl.drain()
     assert (fl.value(job), job.user) == ([3, None], "ana")
-    assert [(entry.actor, entry.action) for entry in fl.audit.list("acme", subject="hourly")] == [
+    assert [(entry.actor, entry.action) for entry in fl.audit.list(organization="acme", subject="hourly")] == [
         ("boss", "schedules.submit"),
         ("system", "schedules.pause"),
         ("system", "schedules.put"),
@@ -477,7 +477,7 @@ def test_one_of_its_jobs_can_be_submitted_now_also_while_it_is_paused(fl: Engine
 
 def test_secrets_are_given_to_the_handler_and_shown_to_nobody(fl: Engine, clock: ManualClock) -> None:
     hourly(fl, parameters={"page": 1, "password": CANARY})
-    shown = fl.schedules.get("acme", "hourly").parameters
+    shown = fl.schedules.get("hourly", organization="acme").parameters
     assert CANARY not in str(shown)
     # Who edits what they were shown keeps it.
     hourly(fl, parameters={**shown, "page": 2})
@@ -485,7 +485,7 @@ def test_secrets_are_given_to_the_handler_and_shown_to_nobody(fl: Engine, clock:
     clock.advance(HOUR)
     fl.drain()
     assert [fl.value(job) for job in made(fl)] == [[2, CANARY]]
-    assert CANARY not in str(fl.audit.list("acme"))
+    assert CANARY not in str(fl.audit.list(organization="acme"))
 
 
 def test_parameters_are_sealed_where_the_organization_has_a_key(database_url: str, clock: ManualClock) -> None:
@@ -497,14 +497,14 @@ def test_parameters_are_sealed_where_the_organization_has_a_key(database_url: st
 
         hourly(fl, parameters={"text": CANARY})
         assert CANARY not in dump(fl)
-        assert fl.schedules.get("acme", "hourly").parameters == {"text": CANARY}
-        fl.keys.rotate("acme")
-        fl.keys.reencrypt("acme")
+        assert fl.schedules.get("hourly", organization="acme").parameters == {"text": CANARY}
+        fl.keys.rotate(organization="acme")
+        fl.keys.reencrypt(organization="acme")
         clock.advance(HOUR)
         fl.drain()
         assert [fl.value(job) for job in made(fl)] == [CANARY]
-        fl.keys.destroy("acme")
-        assert CANARY not in str(fl.schedules.get("acme", "hourly").parameters)
+        fl.keys.destroy(organization="acme")
+        assert CANARY not in str(fl.schedules.get("hourly", organization="acme").parameters)
         clock.advance(HOUR)
         fl.drain()
         assert len(made(fl)) == 1
@@ -539,40 +539,40 @@ def test_what_is_wrong_with_a_schedule_is_said_when_it_is_put(fl: Engine) -> Non
             with pytest.raises(kind):
                 hourly(fl, **case)
     with pytest.raises(JobTypeNotFound):
-        fl.schedules.put("acme", "x", "nothing", every=HOUR)
+        fl.schedules.put("x", "nothing", organization="acme", every=HOUR)
     with pytest.raises(OrganizationNotFound):
-        fl.schedules.put("nowhere", "x", "report", every=HOUR)
-    assert fl.schedules.list("acme") == ()
+        fl.schedules.put("x", "report", organization="nowhere", every=HOUR)
+    assert fl.schedules.list(organization="acme") == ()
 
 
 def test_a_schedule_of_another_organization_is_none(fl: Engine) -> None:
     fl.organizations.create("other")
     hourly(fl)
-    assert fl.schedules.list("other") == ()
+    assert fl.schedules.list(organization="other") == ()
     for verb in (fl.schedules.get, fl.schedules.pause, fl.schedules.resume, fl.schedules.submit, fl.schedules.delete):
         with pytest.raises(ScheduleNotFound):
-            verb("other", "hourly")
-    assert [one.name for one in fl.schedules.list("acme")] == ["hourly"]
+            verb("hourly", organization="other")
+    assert [one.name for one in fl.schedules.list(organization="acme")] == ["hourly"]
 
 
 def test_who_lost_the_right_meanwhile_changes_nothing(fl: Engine) -> None:
     fl.members.add("acme", "eve", role=Role.MEMBER)
     hourly(fl)
-    given: dict[str, Any] = {"by": "eve", "right": Right.SCHEDULES_CHANGE}
-    before = fl.schedules.list("acme")
+    given: dict[str, Any] = {"user": "eve", "right": Right.SCHEDULES_CHANGE}
+    before = fl.schedules.list(organization="acme")
     for verb in (fl.schedules.pause, fl.schedules.resume, fl.schedules.submit, fl.schedules.delete):
         with pytest.raises(PermissionDenied):
-            verb("acme", "hourly", **given)
+            verb("hourly", organization="acme", **given)
     with pytest.raises(PermissionDenied):
         hourly(fl, every=MINUTE, **given)
-    assert fl.schedules.list("acme") == before
+    assert fl.schedules.list(organization="acme") == before
 
 
 def test_a_deleted_schedule_leaves_its_jobs(fl: Engine, clock: ManualClock) -> None:
     hourly(fl, queue="nobody's")
     clock.advance(HOUR)
     fl.drain()
-    fl.schedules.delete("acme", "hourly", by="boss")
+    fl.schedules.delete("hourly", organization="acme", user="boss")
     clock.advance(HOUR)
     fl.drain()
     assert ticks(fl) == [at(1)]
@@ -582,7 +582,7 @@ def test_a_type_that_a_schedule_names_is_not_deleted(fl: Engine) -> None:
     hourly(fl)
     with pytest.raises(ConfigurationError):
         fl.job_types.delete("report")
-    fl.schedules.delete("acme", "hourly")
+    fl.schedules.delete("hourly", organization="acme")
     fl.job_types.delete("report")
 
 
@@ -615,8 +615,8 @@ def test_twins_that_put_the_same_name_at_once_make_one_schedule(fl: Engine) -> N
 
 def test_the_async_verbs_are_the_same(fl: Engine) -> None:
     async def run() -> None:
-        await fl.aio.schedules.put("acme", "hourly", "report", every=HOUR)
-        assert [one.name for one in await fl.aio.schedules.list("acme")] == ["hourly"]
-        await fl.aio.schedules.delete("acme", "hourly")
+        await fl.aio.schedules.put("hourly", "report", organization="acme", every=HOUR)
+        assert [one.name for one in await fl.aio.schedules.list(organization="acme")] == ["hourly"]
+        await fl.aio.schedules.delete("hourly", organization="acme")
 
     asyncio.run(run())

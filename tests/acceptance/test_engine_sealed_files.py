@@ -64,16 +64,16 @@ def is_sealed(fl: Engine, version: int) -> bool:
 def test_files_from_before_the_key_and_of_older_versions_are_sealed_anew(fl: Engine) -> None:
     job = fl.give("work")
     fl.drain()
-    fl.keys.enable("acme")
+    fl.keys.enable(organization="acme")
     for version in (1, 2):
-        fl.keys.reencrypt("acme")
+        fl.keys.reencrypt(organization="acme")
         sweep(fl)
         assert is_sealed(fl, version)
         assert len(stored(fl)) == len(SIZES) + 1
         assert content(fl, job, "report") == b"old"
         assert all(content(fl, job, name) == LARGE[:size] for name, size in SIZES.items())
-        fl.keys.rotate("acme")
-    told = [one.after for one in fl.audit.list("acme") if one.action == "keys.reencrypted"]
+        fl.keys.rotate(organization="acme")
+    told = [one.after for one in fl.audit.list(organization="acme") if one.action == "keys.reencrypted"]
     assert [(one["files"], one["files_not_found"]) for one in told if one] == [(4, 0), (4, 0)]
 
 
@@ -84,8 +84,8 @@ def test_the_sha256_of_a_file_tells_nothing_any_more(fl: Engine) -> None:
     hashes = select(artifacts.c.sha256).where(artifacts.c.size > 0)
     with fl.database.engine.connect() as connection:
         assert plain in connection.scalars(hashes).all()
-    fl.keys.enable("acme")
-    fl.keys.reencrypt("acme")
+    fl.keys.enable(organization="acme")
+    fl.keys.reencrypt(organization="acme")
     with fl.database.engine.connect() as connection:
         assert plain not in connection.scalars(hashes).all()
     given = fl.give("work")
@@ -104,11 +104,11 @@ def test_a_file_that_a_running_job_replaces_meanwhile_is_not_brought_back(databa
         with running(fl.worker()):
             started(fl, job)
             gate.reached()
-            fl.keys.enable("acme")
-            fl.keys.reencrypt("acme")
+            fl.keys.enable(organization="acme")
+            fl.keys.reencrypt(organization="acme")
             gate.open()
             fl.ended(job)
-        fl.keys.reencrypt("acme")
+        fl.keys.reencrypt(organization="acme")
         sweep(fl)
         assert content(fl, job, "report") == b"new"
         assert is_sealed(fl, 1)
@@ -121,7 +121,7 @@ def test_what_is_cut_off_leaves_each_job_its_file_and_clean_up_the_rest(
 ) -> None:
     job = fl.give("work")
     fl.drain()
-    fl.keys.enable("acme")
+    fl.keys.enable(organization="acme")
 
     def cut_off(*_: object) -> None:
         raise StorageUnavailable("cut off")
@@ -132,7 +132,7 @@ def test_what_is_cut_off_leaves_each_job_its_file_and_clean_up_the_rest(
         else:
             patch.setattr(sealing_files, "lock_job", cut_off)
         with pytest.raises(StorageUnavailable):
-            fl.keys.reencrypt("acme")
+            fl.keys.reencrypt(organization="acme")
     assert content(fl, job, "report") == b"old"
     sweep(fl)  # it may still be on its way
     with fl.database.engine.begin() as connection:
@@ -140,7 +140,7 @@ def test_what_is_cut_off_leaves_each_job_its_file_and_clean_up_the_rest(
         connection.execute(update(doomed_files).values(due_at=LONG_AGO))
     sweep(fl)
     assert len(stored(fl)) == len(SIZES) + 1
-    fl.keys.reencrypt("acme")
+    fl.keys.reencrypt(organization="acme")
     sweep(fl)
     assert is_sealed(fl, 1)
     assert content(fl, job, "report") == b"old"
@@ -149,7 +149,7 @@ def test_what_is_cut_off_leaves_each_job_its_file_and_clean_up_the_rest(
 def test_a_file_that_clean_up_took_meanwhile_is_given_to_no_job(fl: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     job = fl.give("work")
     fl.drain()
-    fl.keys.enable("acme")
+    fl.keys.enable(organization="acme")
     put = fl.artifacts.put
 
     def slow(path: str, data: Any) -> None:
@@ -160,7 +160,7 @@ def test_a_file_that_clean_up_took_meanwhile_is_given_to_no_job(fl: Engine, monk
 
     with monkeypatch.context() as patch:
         patch.setattr(fl.artifacts, "put", slow)
-        fl.keys.reencrypt("acme")
+        fl.keys.reencrypt(organization="acme")
     assert content(fl, job, "report") == b"old"
     assert all(content(fl, job, name) == LARGE[:size] for name, size in SIZES.items())
 
@@ -171,8 +171,8 @@ def test_a_file_of_another_content_than_the_job_s_is_not_taken_for_it(fl: Engine
     with fl.database.engine.connect() as connection:
         path = connection.scalars(select(artifacts.c.path).where(artifacts.c.name == "report")).one()
     fl.artifacts.put(path, b"odd")
-    fl.keys.enable("acme")
-    fl.keys.reencrypt("acme")
+    fl.keys.enable(organization="acme")
+    fl.keys.reencrypt(organization="acme")
     assert stored(fl)[path] == b"odd"
 
 
@@ -182,11 +182,11 @@ def test_files_that_are_not_in_this_storage_are_told_once_all_else_is_done(fl: E
     with fl.database.engine.connect() as connection:
         path = connection.scalars(select(artifacts.c.path).where(artifacts.c.name == "small")).one()
     fl.artifacts.delete(path)
-    fl.keys.enable("acme")
+    fl.keys.enable(organization="acme")
     with pytest.raises(
         ConfigurationError, match=r"of this process: 1; all else .* the artifacts_url that the workers have"
     ):
-        fl.keys.reencrypt("acme")
+        fl.keys.reencrypt(organization="acme")
     sweep(fl)
     assert is_sealed(fl, 1)
     assert content(fl, job, "report") == b"old"
@@ -198,6 +198,6 @@ def test_where_an_older_key_is_lacking_it_says_so(database_url: str) -> None:
         fl.give("work")
         fl.drain()
         with another(fl, encryption_keys=f"{SECOND},{FIRST}") as operator:
-            operator.keys.rotate("acme")
+            operator.keys.rotate(organization="acme")
         with another(fl, encryption_keys=SECOND) as lacking, pytest.raises(ConfigurationError, match="master key"):
-            lacking.keys.reencrypt("acme")
+            lacking.keys.reencrypt(organization="acme")

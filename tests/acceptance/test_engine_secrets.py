@@ -70,9 +70,9 @@ def told(fl: Engine, job: Job) -> str:
         fl.history(job.id, organization="acme"),
         fl.log_lines(job.id, organization="acme"),
         fl.explain(job.id, organization="acme"),
-        fl.dead_letters.list("acme"),
-        fl.dead_letters.groups("acme"),
-        fl.audit.list("acme"),
+        fl.dead_letters.list(organization="acme"),
+        fl.dead_letters.groups(organization="acme"),
+        fl.audit.list(organization="acme"),
         fl.events.all,
     )
     return repr(seen)

@@ -82,7 +82,7 @@ def test_a_job_of_a_user_who_lost_the_right_ends_in_dead_letter(fl: Engine, loss
     message = fl.look(job).error_message
     assert message is not None
     assert message.startswith(told)
-    (letter,) = fl.dead_letters.list("acme").items
+    (letter,) = fl.dead_letters.list(organization="acme").items
     assert (letter.job_id, letter.reason, letter.fingerprint) == (job.id, message, "Refused Permission denied")
     assert "attempt" not in fl.explain(job.id, organization="acme").summary
 
@@ -219,7 +219,7 @@ def test_an_answer_is_kept_until_the_host_tells_of_a_change(database_url: str) -
         directory.members_of_acme.clear()
         clock.advance(10)
         fl.drain()
-        fl.directory_changed("acme", "ana")
+        fl.directory_changed(organization="acme", user="ana")
         clock.advance(10)
         fl.drain()
         assert [fl.look(job).status for job in jobs] == ["completed", "completed", "dead_letter"]

@@ -48,7 +48,7 @@ def test_a_job_goes_its_way_over_http_below_a_login_that_is_bound(postgres_url: 
     with Fairlane(postgres_url) as administrator:
         administrator.organizations.create("acme")
         administrator.members.add("acme", "ana")
-        secret = administrator.tokens.create("acme", user="ana", name="test")[1]
+        secret = administrator.tokens.create(organization="acme", as_user="ana", name="test")[1]
     with (
         bound_logins(postgres_url) as logins,
         Fairlane(Settings(url=logins["jobs"], production=True, artifacts_url="memory:///")) as fl,

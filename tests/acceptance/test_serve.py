@@ -70,7 +70,7 @@ def test_with_a_token_it_serves_whoever_has_one(database_url: str):
     with Fairlane(database_url) as fl:
         fl.organizations.create("acme")
         fl.members.add("acme", "ana")
-        secret = fl.tokens.create("acme", user="ana", name="test")[1]
+        secret = fl.tokens.create(organization="acme", as_user="ana", name="test")[1]
     with serving(database_url, "--host", "0.0.0.0", lines=1) as (printed,):
         found = re.search(r"http://0\.0\.0\.0:(\d+)/api/v1", printed)
         assert found is not None

@@ -38,7 +38,7 @@ def serve(database_url: str) -> Iterator[Any]:
         if fl.organizations.list() == ():
             fl.organizations.create("acme")
         fl.members.add("acme", "ana")
-        secret = fl.tokens.create("acme", user="ana", name="test")[1]
+        secret = fl.tokens.create(organization="acme", as_user="ana", name="test")[1]
         with serving(database_url, "--host", "0.0.0.0", lines=1) as (printed,):
             found = re.search(r"http://0\.0\.0\.0:(\d+)", printed)
             assert found is not None, printed

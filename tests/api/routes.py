@@ -57,7 +57,7 @@ def for_operator(api: Api, route: Route, parameter: str) -> str:
     make: dict[str, Callable[[], str]] = {
         "organization": lambda: fl.organizations.create(name).id,
         "user": lambda: fl.users.create(name).id,
-        "token": lambda: str(fl.tokens.create(None, user=OPERATOR, name=name)[0].id),
+        "token": lambda: str(fl.tokens.create(organization=None, as_user=OPERATOR, name=name)[0].id),
         "worker": lambda: str(worker(api)),
         "job_type": lambda: job_type(api, name) if route.name == "deleteJobType" else "report",
         "queue": lambda: "default",

@@ -105,7 +105,7 @@ class Api:
 
     def token(self, user: str, organization: str | None = "acme", **options: Any) -> str:
         """The secret of a new token."""
-        return self.fl.tokens.create(organization, user=user, name="test", **options)[1]
+        return self.fl.tokens.create(organization=organization, as_user=user, name="test", **options)[1]
 
     def with_password(self, user: str = OPERATOR) -> Self:
         """The same, where a user may log in with `PASSWORD`; hashing it takes a while, so not all tests have it."""

@@ -77,13 +77,13 @@ def test_members_see_and_revoke_their_own_tokens_and_admins_all(api: Api):
 
 def test_the_audit_is_exported_whole_and_of_one_organization_only(api: Api):
     for number in range(3):
-        api.fl.members.add("acme", f"user-{number}", by="admin")
-        api.fl.members.add("other", f"user-{number}", by="canary")
+        api.fl.members.add("acme", f"user-{number}", user="admin")
+        api.fl.members.add("other", f"user-{number}", user="canary")
     admin = api.as_("admin")
     answer = admin.get(f"{BASE}/audit/export")
     assert answer.headers["content-type"].startswith("application/x-ndjson")
     entries = [json.loads(line) for line in answer.text.splitlines()]
-    assert len(entries) == len(api.fl.audit.list("acme"))
+    assert len(entries) == len(api.fl.audit.list(organization="acme"))
     assert "canary" not in answer.text
     first = admin.get(f"{BASE}/audit", params={"limit": 2}).json()
     second = admin.get(f"{BASE}/audit", params={"limit": 2, "cursor": first["next_cursor"]}).json()
@@ -94,9 +94,9 @@ def test_the_audit_is_exported_whole_and_of_one_organization_only(api: Api):
 
 def test_the_audit_is_asked_what_was_done_to_one_subject(api: Api):
     for organization in ("acme", "other"):
-        api.fl.members.add(organization, "dora", by="admin")
-        api.fl.members.add(organization, "dorothea", by="admin")
-        api.fl.members.remove(organization, "dora", by="admin")
+        api.fl.members.add(organization, "dora", user="admin")
+        api.fl.members.add(organization, "dorothea", user="admin")
+        api.fl.members.remove(organization, "dora", user="admin")
     admin = api.as_("admin")
     told = admin.get(f"{BASE}/audit", params={"subject": "dora", "limit": 1}).json()
     older = admin.get(f"{BASE}/audit", params={"subject": "dora", "cursor": told["next_cursor"]}).json()

@@ -82,9 +82,9 @@ def prepare(world: World, route: Route, values: dict[str, str], body: Any) -> An
         case "retryDeadLetters" | "resolveDeadLetters" | "deleteDeadLetters":
             return {**body, "ids": [world.dead["acme"].pop()]}
         case "retryDeadLetterGroup":
-            values["fingerprint"] = fl.dead_letters.list("acme").items[0].fingerprint
+            values["fingerprint"] = fl.dead_letters.list(organization="acme").items[0].fingerprint
         case "resumeSchedule":
-            fl.schedules.pause("acme", values["schedule"])
+            fl.schedules.pause(values["schedule"], organization="acme")
         case "resumeOrganization":
             fl.organizations.pause(*names)
         case "resumeQueue":

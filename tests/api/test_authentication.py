@@ -87,10 +87,10 @@ def test_an_expired_token_opens_nothing(api: Api):
 
 
 def test_a_revoked_token_opens_nothing_from_the_next_request_on(api: Api):
-    made, secret = api.fl.tokens.create("acme", user="member", name="test")
+    made, secret = api.fl.tokens.create(organization="acme", as_user="member", name="test")
     client = api.client(secret)
     assert client.get(ME).status_code == 200
-    api.fl.tokens.revoke("acme", UUID(str(made.id)))
+    api.fl.tokens.revoke(UUID(str(made.id)), organization="acme")
     check_refused(client.get(ME))
 
 
@@ -280,7 +280,7 @@ def test_whoever_changes_their_password_stays_in_and_all_others_are_out(api: Api
     assert [one.get(ME).status_code for one in clients] == [200, 401]
     logins = [other.post("/sessions", json={"user": OPERATOR, "password": one}).status_code for one in (PASSWORD, new)]
     assert logins == [401, 201]
-    told = api.fl.audit.list("acme")[0]
+    told = api.fl.audit.list(organization="acme")[0]
     assert (told.action, told.actor, told.subject) == ("users.password", OPERATOR, OPERATOR)
 
 

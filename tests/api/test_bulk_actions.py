@@ -55,11 +55,11 @@ def test_members_stop_their_own_and_admins_all(api: Api):
 
 
 def test_one_ends_with_the_token_that_began_it(api: Api):
-    token, secret = api.fl.tokens.create("acme", user="member", name="leaked")
+    token, secret = api.fl.tokens.create(organization="acme", as_user="member", name="leaked")
     for _ in range(3):
         api.fl.submit("report", organization="acme", user="member")
     begun = api.client(secret).post(BASE, json={"action": "cancel"}).json()
-    api.fl.tokens.revoke("acme", token.id)
+    api.fl.tokens.revoke(token.id, organization="acme")
     api.run()
     ended = api.as_("admin").get(f"{BASE}/{begun['id']}").json()
     assert (ended["state"], ended["changed"]) == ("stopped", 1)
@@ -72,7 +72,7 @@ def test_workers_do_what_is_left_as_whoever_began_it(api: Api):
     api.run()
     ended = api.as_("member").get(f"{BASE}/{begun['id']}").json()
     assert (ended["state"], ended["changed"]) == ("done", 3)
-    told = [one for one in api.fl.audit.list("acme") if one.action == "jobs.cancel"]
+    told = [one for one in api.fl.audit.list(organization="acme") if one.action == "jobs.cancel"]
     assert [(one.actor, one.origin[:5]) for one in told] == [("member", "token")] * 3
 
 
@@ -87,9 +87,9 @@ def test_a_retry_counts_and_passes_over_nothing_that_somebody_has_decided_about(
     for _ in range(3):
         api.fl.submit("failing", organization="acme", user="member")
     api.run()
-    ignored, resolved, _ = api.fl.dead_letters.list("acme").items
-    api.fl.dead_letters.ignore(ignored.job_id, "acme")
-    api.fl.dead_letters.resolve(resolved.job_id, "acme")
+    ignored, resolved, _ = api.fl.dead_letters.list(organization="acme").items
+    api.fl.dead_letters.ignore(ignored.job_id, organization="acme")
+    api.fl.dead_letters.resolve(resolved.job_id, organization="acme")
     admin, body = api.as_("admin"), {"filter": {"job_type": "failing"}}
     counted = {
         action: admin.post(f"{BASE}/count", json={"action": action, **body}).json()["matching"]
@@ -106,7 +106,7 @@ def test_a_retry_counts_of_one_error_what_it_will_do(api: Api):
     parent = api.fl.submit("failing", organization="acme", user="admin")
     api.fl.submit("report", organization="acme", user="member", depends_on=[parent.id])
     api.run()
-    (failed, ended) = (group.fingerprint for group in api.fl.dead_letters.groups("acme"))
+    (failed, ended) = (group.fingerprint for group in api.fl.dead_letters.groups(organization="acme"))
 
     def counted(user: str, **filters: str) -> int:
         body = {"action": "retry", "filter": filters}

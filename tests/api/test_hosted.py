@@ -72,9 +72,13 @@ class Things:
         schedule = f"schedule-{next(NUMBER)}"
         make: dict[str, Callable[[], Any]] = {
             "job": lambda: self._job(row.job),
-            "token": lambda: self._fl.tokens.create("acme", user="member", name="test")[0].id,
-            "schedule": lambda: self._fl.schedules.put("acme", schedule, "report", every=3600, user="member").name,
-            "bulk_action": lambda: self._fl.bulk.start("retry", "acme", {"job_type": "nothing"}, user="admin").id,
+            "token": lambda: self._fl.tokens.create(organization="acme", as_user="member", name="test")[0].id,
+            "schedule": lambda: (
+                self._fl.schedules.put(schedule, "report", organization="acme", every=3600, as_user="member").name
+            ),
+            "bulk_action": lambda: (
+                self._fl.bulk.start("retry", {"job_type": "nothing"}, organization="acme", user="admin").id
+            ),
             "user": lambda: "member",
             "name": lambda: "report.txt",
             "fingerprint": lambda: a_group(self._api, "acme", self._dead.pop()),
@@ -161,14 +165,14 @@ CHANGES: dict[str, tuple[int, Callable[[httpx.Client, str], httpx.Response]]] = 
 
 def test_whom_the_host_removes_while_a_request_is_served_changes_nothing(hosted: Api, host: Host):
     fl, admin, job = hosted.fl, hosted.as_("admin"), hosted.fl.submit("report", organization="acme")
-    there = fl.schedules.put("acme", "there", "report", every=3600)
+    there = fl.schedules.put("there", "report", organization="acme", every=3600)
     host.forgets = "admin"
     for name, (status, change) in CHANGES.items():
         host.roles["admin"] = Role.ADMIN
         assert change(admin, str(job.id)).status_code == status, name
-    assert fl.schedules.list("acme") == (there,)
+    assert fl.schedules.list(organization="acme") == (there,)
     assert fl.list(organization="acme").items == (job,)
-    assert len(fl.tokens.list("acme")) == 1
+    assert len(fl.tokens.list(organization="acme")) == 1
 
 
 def test_a_bulk_action_ends_when_the_host_removes_whoever_began_it(

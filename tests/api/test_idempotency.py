@@ -170,8 +170,12 @@ def test_jobs_that_were_deleted_do_not_come_back(api: Api):
 
 def test_what_is_stored_encrypted_is_answered_again_as_it_was(database_url: str):
     with Scene(database_url, encryption_keys=FIRST) as scene:
-        scene.fl.keys.enable("acme")
-        request = Key("acme", "ana", "once"), "ab" * 32, [Submission("report", "acme", "ana", parameters={"n": 7})]
+        scene.fl.keys.enable(organization="acme")
+        request = (
+            Key("acme", "ana", "once"),
+            "ab" * 32,
+            [Submission("report", organization="acme", user="ana", parameters={"n": 7})],
+        )
         (first,), (again,) = (scene.fl.idempotency.submit(*request)[0] for _ in range(2))
         assert again == first
         assert again.parameters == {"n": 7}

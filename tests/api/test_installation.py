@@ -38,7 +38,7 @@ def test_a_database_that_is_gone_is_told_to_nobody_where_it_was(
 def test_a_master_key_that_is_missing_names_none_to_who_submits(api: Api, database_url: str):
     keys = SecretStr(FIRST)
     with Fairlane(Settings(url=database_url, artifacts_url="memory:///", encryption_keys=keys)) as keeper:
-        keeper.keys.enable("acme")
+        keeper.keys.enable(organization="acme")
     api.fl.keyring._max_age = 0.0
     refused = api.as_("member").post(JOBS, json={"job_type": "report"})
     assert (refused.status_code, refused.json()["type"]) == NOT_READY

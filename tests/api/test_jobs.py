@@ -215,7 +215,10 @@ def test_a_dead_letter_runs_again_with_other_parameters_by_whoever_may_submit(ap
     assert retried.json()["parameters"] == {"text": "second"}
     api.run()
     assert api.operator().post(f"{letters}/{job}/retry").json()["status"] == "queued"
-    assert [one.actor for one in api.fl.audit.list("acme") if one.action == "jobs.retry"] == ["olga", "member"]
+    assert [one.actor for one in api.fl.audit.list(organization="acme") if one.action == "jobs.retry"] == [
+        "olga",
+        "member",
+    ]
 
 
 def test_dead_letters_are_grouped_decided_about_and_retried_together(api: Api):
@@ -324,7 +327,7 @@ def test_a_database_that_is_away_is_worth_another_try(api: Api, monkeypatch: pyt
 def test_what_was_done_over_the_api_says_from_where(api: Api):
     job = submitted(api)
     api.as_("admin").post(f"{JOBS}/{job}/cancellation")
-    entry = api.fl.audit.list("acme")[0]
+    entry = api.fl.audit.list(organization="acme")[0]
     assert (entry.action, entry.actor) == ("jobs.cancel", "admin")
     assert entry.origin.startswith("token ")
     assert entry.origin.endswith(" from 127.0.0.1")

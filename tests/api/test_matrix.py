@@ -38,9 +38,9 @@ class World:
         self.frozen_schedule = self.schedule("frozen")
         # Waits for ever, so that the suspended organization has something to cancel.
         self.queued = [self.submit("frozen", "report") for _ in range(6)]
-        revoked, secret = fl.tokens.create("acme", user="member", name="revoked")
+        revoked, secret = fl.tokens.create(organization="acme", as_user="member", name="revoked")
         frozen = api.as_("frozen-member", "frozen")
-        fl.tokens.revoke("acme", revoked.id)
+        fl.tokens.revoke(revoked.id, organization="acme")
         fl.organizations.suspend("frozen")
         self.clients = {
             m.ANONYMOUS: api.client(),
@@ -60,18 +60,24 @@ class World:
         return "member" if organization == "acme" else f"{organization}-member"
 
     def token(self, organization: str) -> str:
-        return str(self.api.fl.tokens.create(organization, user=self.member(organization), name="test")[0].id)
+        return str(
+            self.api.fl.tokens.create(organization=organization, as_user=self.member(organization), name="test")[0].id
+        )
 
     def schedule(self, organization: str) -> str:
         """One that will have no tick for as long as anybody looks."""
         name = f"schedule-{next(NUMBER)}"
-        self.api.fl.schedules.put(organization, name, "report", every=86_400, user=self.member(organization))
+        self.api.fl.schedules.put(
+            name, "report", organization=organization, every=86_400, as_user=self.member(organization)
+        )
         return name
 
     def bulk_action(self, organization: str) -> str:
         """One that changed nothing."""
         filters = {"job_type": "nothing"}
-        return str(self.api.fl.bulk.start("retry", organization, filters, user=self.member(organization)).id)
+        return str(
+            self.api.fl.bulk.start("retry", filters, organization=organization, user=self.member(organization)).id
+        )
 
     def job(self, organization: str, state: str) -> str:
         if state == "done":

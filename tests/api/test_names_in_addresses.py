@@ -70,7 +70,7 @@ def test_what_no_address_reaches_is_refused_where_it_is_made(api: Api):
         with pytest.raises(ConfigurationError, match="neither"):
             fl.members.add("acme", name)
         with pytest.raises(ConfigurationError, match="neither"):
-            fl.schedules.put("acme", "monthly", "report", every=3600, user="member", queue=name)
+            fl.schedules.put("monthly", "report", organization="acme", every=3600, as_user="member", queue=name)
         with pytest.raises(ConfigurationError, match="neither"):
             fl.job_type("any", queue=name)(told)
         with pytest.raises(ConfigurationError, match="neither"):

@@ -81,7 +81,7 @@ def test_a_token_s_secret_is_shown_once_and_it_is_revoked(enter: Callable[..., P
     page.get_by_role("button", name="Create").click()
     secret = page.get_by_label("The token's secret").inner_text()
     page.get_by_role("button", name="Done").click()
-    (token,) = site.fl.tokens.list("acme")
+    (token,) = site.fl.tokens.list(organization="acme")
     assert (secret[:3], set(token.scopes or ())) == ("fl_", {"jobs:read", "jobs:submit"})
     page.reload()
     expect(page.get_by_role("table", name="API tokens")).to_contain_text("nightly import")
@@ -92,7 +92,7 @@ def test_a_token_s_secret_is_shown_once_and_it_is_revoked(enter: Callable[..., P
 
 
 def test_the_audit_tells_who_did_what_and_is_exported(enter: Callable[..., Page], site: Site):
-    site.fl.members.add("acme", "nia", by="ana")
+    site.fl.members.add("acme", "nia", user="ana")
     page = enter("ana", "o/acme/audit")
     expect(page.get_by_role("table", name="Audit").locator("tbody tr").first).to_contain_text("members.add")
     with page.expect_download() as download:

@@ -173,7 +173,7 @@ def test_some_are_deleted_after_a_question(enter: Callable[..., Page], site: Sit
 
 
 def test_what_is_chosen_is_not_chosen_in_another_view(enter: Callable[..., Page], site: Site, letters: list[str]):
-    site.fl.dead_letters.ignore(letters[0], "acme", user="ana")
+    site.fl.dead_letters.ignore(letters[0], organization="acme", user="ana")
     page = enter("ana", LETTERS)
     page.get_by_role("link", name="ValueError").click()
     expect(rows(page)).to_have_count(2)
@@ -188,7 +188,7 @@ def test_what_is_chosen_is_not_chosen_in_another_view(enter: Callable[..., Page]
 def test_the_overview_shows_the_newest_open_ones_and_counts_them_anew(
     enter: Callable[..., Page], site: Site, letters: list[str]
 ):
-    site.fl.dead_letters.ignore(letters[2], "acme", user="ana")
+    site.fl.dead_letters.ignore(letters[2], organization="acme", user="ana")
     page = enter("ana", "o/acme")
     newest = page.get_by_role("table", name="The newest dead letters").locator("tbody tr")
     expect(newest).to_have_count(2)

@@ -29,9 +29,11 @@ def taken(site: Site) -> dict[str, list[tuple[str, list[str]]]]:
     fl.users.create(user)
     fl.members.add("acme", user, role="admin")
     fl.members.add("acme", hostile("member"), permissions=[hostile("permission")])
-    fl.tokens.create("acme", user=user, name=hostile("token"))
-    fl.tokens.create(None, user="olga", name=hostile("token"))
-    fl.schedules.put("acme", hostile("schedule"), "report.render", every=3600, user=user, labels=label, queue=queue)
+    fl.tokens.create(organization="acme", as_user=user, name=hostile("token"))
+    fl.tokens.create(organization=None, as_user="olga", name=hostile("token"))
+    fl.schedules.put(
+        hostile("schedule"), "report.render", organization="acme", every=3600, as_user=user, labels=label, queue=queue
+    )
     fl.job_types.pause("nobody.runs", reason=hostile("reason"))
     fl.queues.pause(queue, reason=hostile("reason"))
     card = WorkerCard(uuid4(), hostile("worker"), (queue,), ("report.render",), 8, version=hostile("version"))
@@ -39,10 +41,10 @@ def taken(site: Site) -> dict[str, list[tuple[str, list[str]]]]:
     done = site.done(site.submit(user=user, labels=label, parameters={"pages": 1, "title": hostile("title")}))
     failed = site.done(site.submit("report.fail", user=user, labels=label, parameters={"text": hostile("error")}))
     decided = site.done(site.submit("report.fail", user=user, parameters={"text": hostile("error")}))
-    fl.dead_letters.resolve(decided, "acme", user=user, note=hostile("note"))
+    fl.dead_letters.resolve(decided, organization="acme", user=user, note=hostile("note"))
     held = site.submit("nobody.runs", user=user, queue=queue)
     running = site.submit(user=user, parameters={"title": hostile("title")})
-    group = fl.dead_letters.groups("acme")[0].fingerprint
+    group = fl.dead_letters.groups(organization="acme")[0].fingerprint
     return {
         "ana": [
             ("o/acme", ["organization"]),

@@ -127,7 +127,7 @@ def test_what_a_colleague_does_with_many_is_seen_and_stopped(
 ):
     monkeypatch.setattr(bulk_steps, "_STEP", 0.0)
     fl = jobs.fl
-    begun = fl.bulk.start("cancel", "acme", {"job_type": "nobody.runs"}, user="ben", seconds=0.0)
+    begun = fl.bulk.start("cancel", {"job_type": "nobody.runs"}, organization="acme", user="ben", seconds=0.0)
     # Somebody is at it, and takes their time.
     later = datetime.now(UTC) + timedelta(seconds=1)
     fl.database.write(lambda connection: bulk_actions.take(connection, "acme", begun.id, later, uuid4()), of="acme")
@@ -138,7 +138,7 @@ def test_what_a_colleague_does_with_many_is_seen_and_stopped(
     )
     told.get_by_role("button", name="Stop").click()
     expect(told).to_contain_text("Stopped by ana: 1 job canceled or asked to stop before.")
-    assert fl.bulk.get("acme", begun.id).stopped_by == "ana"
+    assert fl.bulk.get(begun.id, organization="acme").stopped_by == "ana"
 
 
 def test_chosen_ones_are_canceled_and_what_is_not_ones_own_is_refused(enter: Callable[..., Page], jobs: Site):

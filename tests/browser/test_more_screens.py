@@ -35,17 +35,25 @@ def full(site: Site) -> Iterator[dict[str, tuple[str, str]]]:
         site.done(site.submit(organization=organization, user=user), organization)
     for job in (*letters, last):
         site.done(job)
-    fl.dead_letters.resolve(letters[1], "acme", user="ana", note="The archive was restored, see ticket 4711.")
-    fl.dead_letters.ignore(letters[2], "acme", user="ana")
+    fl.dead_letters.resolve(
+        letters[1], organization="acme", user="ana", note="The archive was restored, see ticket 4711."
+    )
+    fl.dead_letters.ignore(letters[2], organization="acme", user="ana")
     fl.queues.pause("parked", reason="maintenance")
     for organization, user, number in (("acme", "ana", 9), ("globex", "gil", 1)):
         for _ in range(number):
             site.submit("nobody.runs", organization=organization, user=user)
-    fl.members.add("acme", HOSTILE[:60], permissions=["payload:read", "reports"], by="ana")
-    fl.tokens.create("acme", user="ana", name="nightly import", scopes=["jobs:read", "jobs:submit"], expires_in=86_400)
-    token, _ = fl.tokens.create("acme", user="ben", name="old")
-    fl.tokens.revoke("acme", token.id, by="ana")
-    fl.tokens.create(None, user="olga", name="monitoring", scopes=["jobs:read"])
+    fl.members.add("acme", HOSTILE[:60], permissions=["payload:read", "reports"], user="ana")
+    fl.tokens.create(
+        organization="acme",
+        as_user="ana",
+        name="nightly import",
+        scopes=["jobs:read", "jobs:submit"],
+        expires_in=86_400,
+    )
+    token, _ = fl.tokens.create(organization="acme", as_user="ben", name="old")
+    fl.tokens.revoke(token.id, organization="acme", user="ana")
+    fl.tokens.create(organization=None, as_user="olga", name="monitoring", scopes=["jobs:read"])
     fl.organizations.create("initech", name="Initech", weight=3, max_running=20, max_live_jobs=10_000)
     fl.organizations.suspend("initech", user="olga")
     fl.job_types.limit("report.render", organization="acme", max_running=5, user="olga")
@@ -55,7 +63,10 @@ def full(site: Site) -> Iterator[dict[str, tuple[str, str]]]:
         other.submit("fax.send", organization="acme", queue="fax")
         yield {
             "dead-letters": ("ana", "o/acme/dead-letters"),
-            "dead-letter-group": ("ana", f"o/acme/dead-letters/{fl.dead_letters.groups('acme')[0].fingerprint}"),
+            "dead-letter-group": (
+                "ana",
+                f"o/acme/dead-letters/{fl.dead_letters.groups(organization='acme')[0].fingerprint}",
+            ),
             "dead-letters-resolved": ("ana", "o/acme/dead-letters?decided=resolved"),
             "graph": ("ana", f"o/acme/jobs/{last}/graph"),
             "queues": ("ana", "o/acme/queues"),
@@ -91,17 +102,30 @@ def _add_schedules(fl: Fairlane) -> None:
     """One that has had a tick, one that is paused, one whose ticks are refused as its user has left, and plain ones."""
     fl.members.add("acme", "zoe", role=Role.MEMBER)
     for name in ("each-hour", "of-zoe"):
-        fl.schedules.put("acme", name, "report.render", every=1, user="zoe")
-    until(lambda: fl.schedules.get("acme", "each-hour").last_tick)
-    fl.schedules.put("acme", "each-hour", "report.render", every=3600, user="ana", parameters={"title": "Of this hour"})
+        fl.schedules.put(name, "report.render", organization="acme", every=1, as_user="zoe")
+    until(lambda: fl.schedules.get("each-hour", organization="acme").last_tick)
+    fl.schedules.put(
+        "each-hour",
+        "report.render",
+        organization="acme",
+        every=3600,
+        as_user="ana",
+        parameters={"title": "Of this hour"},
+    )
     fl.members.remove("acme", "zoe")
-    until(lambda: fl.schedules.get("acme", "of-zoe").problem)
+    until(lambda: fl.schedules.get("of-zoe", organization="acme").problem)
     weekdays = "30 6 * * MON-FRI"
-    fl.schedules.put("acme", "weekdays", "report.render", cron=weekdays, time_zone="America/New_York", user="ben")
+    fl.schedules.put(
+        "weekdays", "report.render", organization="acme", cron=weekdays, time_zone="America/New_York", as_user="ben"
+    )
     labels = {"document": "42", "customer": "globex"}
-    fl.schedules.put("acme", "quarterly", "report.fail", cron="0 0 1 */3 *", labels=labels, queue="bulk", missed="all")
-    fl.schedules.put("acme", "nightly", "report.render", cron="0 3 * * *", time_zone="Europe/Zurich", user="ana")
-    fl.schedules.pause("acme", "nightly", by="ana")
+    fl.schedules.put(
+        "quarterly", "report.fail", organization="acme", cron="0 0 1 */3 *", labels=labels, queue="bulk", missed="all"
+    )
+    fl.schedules.put(
+        "nightly", "report.render", organization="acme", cron="0 3 * * *", time_zone="Europe/Zurich", as_user="ana"
+    )
+    fl.schedules.pause("nightly", organization="acme", user="ana")
 
 
 def _stranded(fl: Fairlane) -> Fairlane:
@@ -115,7 +139,9 @@ def _stranded(fl: Fairlane) -> Fairlane:
 def test_screens_in_maintenance_mode_have_no_barriers(
     enter: Callable[..., Page], full: dict[str, tuple[str, str]], site: Site
 ):
-    site.fl.maintenance.on("The database moves to a larger machine; it takes until about 22:00 UTC.", user="olga")
+    site.fl.maintenance.on(
+        reason="The database moves to a larger machine; it takes until about 22:00 UTC.", user="olga"
+    )
     found: list[str] = []
     for name in ("queues", "operator-workers"):
         user, path = full[name]

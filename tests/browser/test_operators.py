@@ -114,7 +114,7 @@ def test_a_worker_is_asked_to_drain(enter: Callable[..., Page], site: Site):
     page.get_by_role("button", name="Drain").click()
     page.get_by_role("dialog").get_by_role("button", name="Drain").click()
     expect(page.get_by_text("was asked to drain")).to_be_visible()
-    assert [one.action for one in site.fl.audit.list(None)][:1] == ["workers.drain"]
+    assert [one.action for one in site.fl.audit.list(organization=None)][:1] == ["workers.drain"]
 
 
 def test_a_queue_is_paused_with_a_reason_and_resumed(enter: Callable[..., Page], site: Site):
@@ -169,7 +169,7 @@ def test_a_job_type_is_limited_and_disabled(enter: Callable[..., Page], site: Si
     expect(page.get_by_role("dialog").get_by_role("listitem").filter(has_text="acme")).to_contain_text(
         "at most 2 at once, 30 starts in 1 h"
     )
-    limits = site.fl.job_types.limits("report.render")
+    limits = site.fl.job_types.limits(name="report.render")
     assert [(one.organization, one.max_running, one.execution_rate, one.execution_rate_window) for one in limits] == [
         (None, None, None, 60),
         ("acme", 2, 30, 3600),
@@ -204,7 +204,7 @@ def test_a_limit_keeps_what_nobody_changes(enter: Callable[..., Page], site: Sit
     expect(set_it).to_have_count(0)
     page.get_by_role("button", name="Lift the limit").click()
     expect(all_together).to_contain_text("unlimited")
-    (limit,) = site.fl.job_types.limits("report.render")
+    (limit,) = site.fl.job_types.limits(name="report.render")
     assert (limit.max_running, limit.execution_rate) == (None, None)
 
 
@@ -228,7 +228,7 @@ def test_limits_are_set_for_the_organization_that_was_typed_whatever_changes_mea
     expect(page.get_by_label("Starts")).to_have_value("30")
     page.get_by_role("button", name="Set", exact=True).click()
     expect(acme).to_contain_text("at most 2 at once, 30 starts in 1 min")
-    limits = site.fl.job_types.limits("report.render")
+    limits = site.fl.job_types.limits(name="report.render")
     assert [(one.organization, one.max_running, one.execution_rate) for one in limits] == [
         (None, None, None),
         ("acme", 2, 30),

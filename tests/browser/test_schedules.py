@@ -50,7 +50,7 @@ def test_a_schedule_from_the_form_to_its_end(enter: Callable[..., Page], site: S
     monthly = row(page, "monthly")
     expect(monthly).to_contain_text("report.render as ana")
     expect(monthly).to_contain_text("30 6 1 * * in Europe/Zurich")
-    ticks = site.fl.schedules.get("acme", "monthly").next_ticks
+    ticks = site.fl.schedules.get("monthly", organization="acme").next_ticks
     for zone in ("Europe/Zurich", READER):
         shown = monthly.get_by_role("list", name=f"Next ticks in {zone}").get_by_role("listitem")
         expect(shown).to_have_text(told(ticks, zone))
@@ -78,13 +78,15 @@ def test_a_schedule_from_the_form_to_its_end(enter: Callable[..., Page], site: S
     page.get_by_role("button", name="Delete", exact=True).click()
     expect(page.get_by_text("No schedules yet")).to_be_visible()
     with pytest.raises(ScheduleNotFound):
-        site.fl.schedules.get("acme", "monthly")
+        site.fl.schedules.get("monthly", organization="acme")
 
 
 def test_on_a_phone_the_next_tick_is_told_and_the_others_to_whoever_asks(enter: Callable[..., Page], site: Site):
-    site.fl.schedules.put("acme", "monthly", "report.render", cron="30 6 1 * *", time_zone="Europe/Zurich", user="ana")
+    site.fl.schedules.put(
+        "monthly", "report.render", organization="acme", cron="30 6 1 * *", time_zone="Europe/Zurich", as_user="ana"
+    )
     page = enter("ana", "o/acme/schedules", timezone_id=READER, viewport={"width": 390, "height": 844})
-    ticks = site.fl.schedules.get("acme", "monthly").next_ticks
+    ticks = site.fl.schedules.get("monthly", organization="acme").next_ticks
     monthly = row(page, "monthly")
     expect(monthly.get_by_text(f"Next tick: {told(ticks, READER)[0]}")).to_be_visible()
     expect(monthly.get_by_role("listitem")).to_have_count(0)
@@ -94,13 +96,13 @@ def test_on_a_phone_the_next_tick_is_told_and_the_others_to_whoever_asks(enter: 
 
 def test_what_the_form_does_not_show_stays(enter: Callable[..., Page], site: Site):
     before = site.fl.schedules.put(
-        "acme",
         "hourly",
         "report.render",
+        organization="acme",
         every=3600,
         start=datetime(2026, 11, 1, 8, 0, 0, 123, tzinfo=UTC),
         missed="all",
-        user="ben",
+        as_user="ben",
         parameters={"title": "Of this hour"},
         queue="parked",
         priority="low",
@@ -112,7 +114,7 @@ def test_what_the_form_does_not_show_stays(enter: Callable[..., Page], site: Sit
     page.get_by_role("button", name="Change", exact=True).click()
     expect(page.get_by_text("hourly was changed.")).to_be_visible()
     expect(row(page, "hourly")).to_contain_text("every 6 h")
-    after = site.fl.schedules.get("acme", "hourly")
+    after = site.fl.schedules.get("hourly", organization="acme")
     assert after.timetable.every == 6 * 3600
     for name in ("parameters", "missed", "user", "queue", "priority", "labels"):
         assert getattr(after, name) == getattr(before, name)
@@ -120,7 +122,7 @@ def test_what_the_form_does_not_show_stays(enter: Callable[..., Page], site: Sit
 
 
 def test_what_the_server_refuses_it_says(enter: Callable[..., Page], site: Site):
-    site.fl.schedules.put("acme", "nightly", "report.render", cron="0 3 * * *")
+    site.fl.schedules.put("nightly", "report.render", organization="acme", cron="0 3 * * *")
     page = enter("ana", "o/acme/schedules")
     page.get_by_role("button", name="New schedule…").click()
     page.get_by_label("Name").fill("nightly")
@@ -132,13 +134,13 @@ def test_what_the_server_refuses_it_says(enter: Callable[..., Page], site: Site)
     page.get_by_label("Name").fill("hourly")
     create.click()
     expect(page.get_by_role("alert")).to_contain_text("61 * * * *")
-    assert [one.name for one in site.fl.schedules.list("acme")] == ["nightly"]
+    assert [one.name for one in site.fl.schedules.list(organization="acme")] == ["nightly"]
 
 
 def test_a_refused_tick_says_why_and_the_last_one_leads_to_its_job(enter: Callable[..., Page], site: Site):
     site.gate.pages = 100
     site.fl.members.add("acme", "zoe", role=Role.MEMBER)
-    site.fl.schedules.put("acme", "quick", "report.render", every=1, user="zoe")
+    site.fl.schedules.put("quick", "report.render", organization="acme", every=1, as_user="zoe")
     page = enter("ana", "o/acme/schedules")
     quick = row(page, "quick")
     expect(quick.get_by_title("Its job", exact=True).filter(visible=True)).to_be_visible()
@@ -146,8 +148,8 @@ def test_a_refused_tick_says_why_and_the_last_one_leads_to_its_job(enter: Callab
     expect(quick).to_contain_text("A tick was refused")
     quick.get_by_title("Its job", exact=True).filter(visible=True).click()
     expect(page.get_by_role("heading", name="report.render")).to_be_visible()
-    assert site.fl.schedules.get("acme", "quick").last_job is not None
-    assert page.url.endswith(str(site.fl.schedules.get("acme", "quick").last_job))
+    assert site.fl.schedules.get("quick", organization="acme").last_job is not None
+    assert page.url.endswith(str(site.fl.schedules.get("quick", organization="acme").last_job))
 
 
 @pytest.mark.parametrize(
@@ -155,7 +157,9 @@ def test_a_refused_tick_says_why_and_the_last_one_leads_to_its_job(enter: Callab
     [("ana", ["Pause…", "Submit now…", "Change…", "Delete…"]), ("olga", ["Pause…", "Delete…"]), ("vic", [])],
 )
 def test_one_is_offered_what_one_may(enter: Callable[..., Page], site: Site, user: str, deeds: list[str]):
-    site.fl.schedules.put("acme", "nightly", "report.render", cron="0 3 * * *", parameters={"title": "Secret"})
+    site.fl.schedules.put(
+        "nightly", "report.render", organization="acme", cron="0 3 * * *", parameters={"title": "Secret"}
+    )
     page = enter(user, "o/acme/schedules")
     nightly = row(page, "nightly")
     expect(nightly.get_by_role("button")).to_have_text(deeds)

@@ -66,12 +66,12 @@ def test_the_environment_s_organization_is_undone_by_a_dash(
     monkeypatch.setenv("FAIRLANE_ORGANIZATION", "acme")
     run("tokens", "create", "olga")
     run("tokens", "create", "olga", "-o", "-")
-    assert [len(fl.tokens.list(one)) for one in ("acme", None)] == [1, 1]
+    assert [len(fl.tokens.list(organization=one)) for one in ("acme", None)] == [1, 1]
     (token,) = run("tokens", "list", "-o", "-", "--json").json
     assert token["organization"] is None
     actions = {one["action"] for one in run("audit", "list", "-o", "-", "--json").json}
     assert "users.create" in actions
     assert "users.create" not in run("audit", "export").stdout
     run("types", "limit", "greet", "-o", "-", "--max-running", "5")
-    assert [one.organization for one in fl.job_types.limits("greet")] == [None]
+    assert [one.organization for one in fl.job_types.limits(name="greet")] == [None]
     assert run("keys", "reencrypt", "-o", "-").stdout == "0 texts and files are sealed anew.\n"

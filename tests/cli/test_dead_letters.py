@@ -58,16 +58,16 @@ def test_a_retry_of_a_group_goes_through_all_dead_letters_once(
     (group,) = run("dead-letters", "groups", "-o", "acme", "--json").json
     looks, groups = [], DeadLetters.groups
 
-    def look(self: DeadLetters, organization: str, **resolution: Any) -> tuple[DeadLetterGroup, ...]:
-        looks.append(resolution)
-        return groups(self, organization, **resolution)
+    def look(self: DeadLetters, **filters: Any) -> tuple[DeadLetterGroup, ...]:
+        looks.append(filters)
+        return groups(self, **filters)
 
     monkeypatch.setattr(DeadLetters, "groups", look)
     retry = ("dead-letters", "retry-group", group["fingerprint"], "-o", "acme")
 
     run(*retry, "--json")
     run(*retry, "--type", "fail")
-    assert looks == [{"resolution": None}] * 2  # to find whose fingerprint it is
+    assert looks == [{"organization": "acme", "resolution": None}] * 2  # to find whose fingerprint it is
 
 
 def test_of_an_error_only_one_type_is_listed_and_retried(run: Run, dead: Job) -> None:

@@ -106,12 +106,12 @@ def test_an_empty_organization_is_not_all_of_them(run: Run, command: list[str]) 
     ],
 )
 def test_whoever_is_said_to_act_has_to_be_there(run: Run, fl: Fairlane, command: str) -> None:
-    fl.schedules.put("acme", "nightly", "greet", every=86_400)
-    before = fl.audit.list("acme"), fl.audit.list(None)
+    fl.schedules.put("nightly", "greet", organization="acme", every=86_400)
+    before = fl.audit.list(organization="acme"), fl.audit.list(organization=None)
 
     refused = run(*command.split(), "--user", "eve", code=1).stderr
     assert refused == "Error: There is no user eve; create them: fairlane users create eve\n"
-    assert (fl.audit.list("acme"), fl.audit.list(None)) == before
+    assert (fl.audit.list(organization="acme"), fl.audit.list(organization=None)) == before
     run(*command.split(), "--user", "ana")
 
 
@@ -300,7 +300,7 @@ def test_what_an_error_advises_is_a_command_an_option_or_a_variable(
         return run(*command.split(), code=1).stderr.removeprefix("Error: ").removesuffix("\n")
 
     fl.users.create("olga")
-    fl.schedules.put("acme", "nightly", "greet", every=86_400, user="ana")
+    fl.schedules.put("nightly", "greet", organization="acme", every=86_400, as_user="ana")
     fl.members.remove("acme", "ana")
     assert told("users create olga") == "There is a user olga already; change them with `fairlane users update`."
     assert told("users update eve") == "There is no user eve; create them: fairlane users create eve"

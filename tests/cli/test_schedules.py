@@ -90,7 +90,7 @@ def test_a_pause_ends_by_resume(run: Run, fl: Fairlane) -> None:
     assert "NEXT TICKS" not in shown
     assert run("schedules", "resume", "nightly", "-o", "acme").stdout.startswith("Schedule nightly goes on. Its next")
     assert "was not paused" in run("schedules", "resume", "nightly", "-o", "acme").stdout
-    assert [one.action for one in fl.audit.list("acme") if one.actor == "ops"] == ["schedules.pause"]
+    assert [one.action for one in fl.audit.list(organization="acme") if one.actor == "ops"] == ["schedules.pause"]
 
 
 def test_submit_makes_one_of_its_jobs_now(run: Run, fl: Fairlane) -> None:
@@ -104,7 +104,7 @@ def test_a_schedule_is_deleted_once_it_is_sure(run: Run, fl: Fairlane) -> None:
     put(run)
     run("schedules", "delete", "nightly", "-o", "acme", answer="n\n", code=1)
     assert run("schedules", "delete", "nightly", "-o", "acme", "--yes").stdout == "Schedule nightly is deleted.\n"
-    assert fl.schedules.list("acme") == ()
+    assert fl.schedules.list(organization="acme") == ()
 
 
 def test_a_tick_that_is_refused_is_shown_with_why_and_what_to_do(run: Run, fl: Fairlane) -> None:
@@ -112,7 +112,7 @@ def test_a_tick_that_is_refused_is_shown_with_why_and_what_to_do(run: Run, fl: F
     fl.members.remove("acme", "ana")
     worker = fl.worker()
     deadline = time.monotonic() + PATIENCE
-    while fl.schedules.get("acme", "often").problem is None:
+    while fl.schedules.get("often", organization="acme").problem is None:
         assert time.monotonic() < deadline
         worker.drain()
         time.sleep(0.05)

@@ -134,7 +134,7 @@ def test_a_limit_is_for_all_organizations_whatever_the_environment_says(
 ) -> None:
     monkeypatch.setenv("FAIRLANE_ORGANIZATION", "acme")
     run("types", "limit", "greet", "--max-running", "5")
-    (limit,) = fl.job_types.limits("greet")
+    (limit,) = fl.job_types.limits(name="greet")
     assert (limit.organization, limit.max_running) == (None, 5)
 
 
@@ -147,7 +147,7 @@ def test_a_limit_that_could_not_be_meant_is_refused(run: Run, fl: Fairlane) -> N
         in run("types", "limit", "greet", "--execution-rate-window", "2d", code=1).stderr
     )
     assert "no organization 'nope'" in run("types", "limit", "greet", "-o", "nope", "--max-running", 1, code=1).stderr
-    assert fl.job_types.limits("greet")[0].changed == ()
+    assert fl.job_types.limits(name="greet")[0].changed == ()
 
 
 def test_breakers(run: Run, fl: Fairlane) -> None:

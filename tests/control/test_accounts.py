@@ -80,45 +80,45 @@ def test_a_link_is_good_for_one_session(scene: Scene):
 
 def test_a_token_acts_as_its_user_until_it_is_revoked(scene: Scene):
     tokens = scene.fl.tokens
-    token, secret = tokens.create("acme", user="ana", name="robot", scopes=["jobs:read"])
+    token, secret = tokens.create(organization="acme", as_user="ana", name="robot", scopes=["jobs:read"])
     principal = tokens.principal(secret)
     assert principal is not None
     assert (principal.user, principal.organization, principal.scopes) == ("ana", "acme", frozenset({Right.JOBS_READ}))
-    assert tokens.get("rival", token.id) is None
-    assert not tokens.revoke("rival", token.id)
+    assert tokens.get(token.id, organization="rival") is None
+    assert not tokens.revoke(token.id, organization="rival")
     assert tokens.principal(secret) is not None
-    assert tokens.revoke("acme", token.id)
+    assert tokens.revoke(token.id, organization="acme")
     assert tokens.principal(secret) is None
-    assert not tokens.revoke("acme", token.id)
+    assert not tokens.revoke(token.id, organization="acme")
 
 
 def test_a_token_expires_and_notes_its_use(scene: Scene):
     tokens = scene.fl.tokens
-    token, secret = tokens.create("acme", user="ana", name="robot", expires_in=120)
+    token, secret = tokens.create(organization="acme", as_user="ana", name="robot", expires_in=120)
     assert tokens.principal(secret) is not None
-    (found,) = tokens.list("acme")
+    (found,) = tokens.list(organization="acme")
     assert found.last_used_at == scene.now
     scene.clock.advance(30)
     tokens.principal(secret)
-    (again,) = tokens.list("acme", user="ana")
+    (again,) = tokens.list(organization="acme", user="ana")
     assert again.last_used_at == found.last_used_at  # at most once a minute
     scene.clock.advance(90)
     assert tokens.principal(secret) is None
-    assert tokens.list("acme", user="bea") == ()
+    assert tokens.list(organization="acme", user="bea") == ()
     assert token.id == again.id
 
 
 def test_what_is_no_token_opens_nothing(scene: Scene):
-    _, secret = scene.fl.tokens.create("acme", user="ana", name="robot")
+    _, secret = scene.fl.tokens.create(organization="acme", as_user="ana", name="robot")
     for wrong in ("", "fl_", secret[:-1], secret + "x", secret.upper(), secret[3:], "fl_\0", "fl_\ud800"):
         assert scene.fl.tokens.principal(wrong) is None
 
 
 def test_an_operator_s_token_needs_an_operator_and_loses_it_with_them(scene: Scene):
     with pytest.raises(ConfigurationError, match="ana is no operator"):
-        scene.fl.tokens.create(None, user="ana", name="x")
+        scene.fl.tokens.create(organization=None, as_user="ana", name="x")
     scene.fl.users.create("root", operator=True, rights=["payload:read"])
-    _, secret = scene.fl.tokens.create(None, user="root", name="x")
+    _, secret = scene.fl.tokens.create(organization=None, as_user="root", name="x")
     principal = scene.fl.tokens.principal(secret)
     assert principal is not None
     assert principal.is_operator
@@ -133,7 +133,7 @@ def test_an_operator_s_token_needs_an_operator_and_loses_it_with_them(scene: Sce
 
 def test_an_operator_s_token_of_one_organization_opens_no_other(scene: Scene):
     scene.fl.users.create("olga", operator=True)
-    _, secret = scene.fl.tokens.create("acme", user="olga", name="x")
+    _, secret = scene.fl.tokens.create(organization="acme", as_user="olga", name="x")
     principal = scene.fl.tokens.principal(secret)
     assert principal is not None
     assert not principal.is_operator
@@ -141,21 +141,23 @@ def test_an_operator_s_token_of_one_organization_opens_no_other(scene: Scene):
 
 def test_a_token_is_refused_to_strangers_and_for_nothing(scene: Scene):
     with pytest.raises(ConfigurationError, match="rita is no member of acme"):
-        scene.fl.tokens.create("acme", user="rita", name="x")
+        scene.fl.tokens.create(organization="acme", as_user="rita", name="x")
     with pytest.raises(OrganizationNotFound):
-        scene.fl.tokens.create("nowhere", user="ana", name="x")
+        scene.fl.tokens.create(organization="nowhere", as_user="ana", name="x")
     with pytest.raises(ConfigurationError, match="is no right"):
-        scene.fl.tokens.create("acme", user="ana", name="x", scopes=["all"])
+        scene.fl.tokens.create(organization="acme", as_user="ana", name="x", scopes=["all"])
     for odd in (1e18, timedelta.max):
         with pytest.raises(ConfigurationError, match="at most 100 years"):
-            scene.fl.tokens.create("acme", user="ana", name="x", expires_in=odd)
-    assert scene.fl.tokens.list("acme") == ()
+            scene.fl.tokens.create(organization="acme", as_user="ana", name="x", expires_in=odd)
+    assert scene.fl.tokens.list(organization="acme") == ()
 
 
 def test_a_secret_has_256_random_bits_and_is_kept_as_its_sha_256(scene: Scene):
     scene.fl.users.create("olga", password=PASSWORD)
     made = {
-        "fairlane_tokens.hash": [scene.fl.tokens.create("acme", user="ana", name="robot")[1] for _ in range(3)],
+        "fairlane_tokens.hash": [
+            scene.fl.tokens.create(organization="acme", as_user="ana", name="robot")[1] for _ in range(3)
+        ],
         "fairlane_sessions.id": [scene.fl.users.log_in("olga", PASSWORD), scene.fl.users.link("olga")],
     }
     assert all(secret.startswith("fl_") for secret in made["fairlane_tokens.hash"])
@@ -187,15 +189,17 @@ def test_what_people_change_is_audited_with_its_transaction(scene: Scene):
     fl = scene.fl
     job = scene.dead_letter()
     with acting_from("token 01928f3a from 203.0.113.9"):
-        fl.members.add("acme", "ana", role="admin", by="olga")
-    fl.members.remove("acme", "bea", by="olga")
+        fl.members.add("acme", "ana", role="admin", user="olga")
+    fl.members.remove("acme", "bea", user="olga")
     fl.organizations.update("acme", weight=3, user="olga")
     fl.organizations.pause("acme", user="olga", reason="move")
     fl.cancel(fl.submit("report", organization="acme").id, organization="acme", user="olga")
     fl.retry(job.id, organization="acme")
     with pytest.raises(ConfigurationError):
-        fl.members.add("acme", "eve", role="king", by="olga")
-    entries = [one for one in fl.audit.list("acme") if one.action not in {"organizations.create", "members.add"}]
+        fl.members.add("acme", "eve", role="king", user="olga")
+    entries = [
+        one for one in fl.audit.list(organization="acme") if one.action not in {"organizations.create", "members.add"}
+    ]
     assert [(one.actor, one.action) for one in reversed(entries)] == [
         ("olga", "members.remove"),
         ("olga", "organizations.update"),
@@ -203,7 +207,7 @@ def test_what_people_change_is_audited_with_its_transaction(scene: Scene):
         ("olga", "jobs.cancel"),
         ("system", "jobs.retry"),
     ]
-    promoted = next(one for one in fl.audit.list("acme") if one.action == "members.add")
+    promoted = next(one for one in fl.audit.list(organization="acme") if one.action == "members.add")
     assert promoted.origin == "token 01928f3a from 203.0.113.9"
     assert (promoted.before, promoted.after) == (
         {"role": "member", "permissions": []},
@@ -211,19 +215,19 @@ def test_what_people_change_is_audited_with_its_transaction(scene: Scene):
     )
     changed = next(one for one in entries if one.action == "organizations.update")
     assert (changed.before, changed.after, changed.origin) == ({"weight": 1}, {"weight": 3}, "library")
-    assert fl.audit.list("rival") == ()
+    assert fl.audit.list(organization="rival") == ()
 
 
 def test_the_audit_of_one_organization_is_not_another_s_and_is_exported_whole(scene: Scene):
     for weight in range(2, 7):
         scene.fl.organizations.update("acme", weight=weight)
     scene.fl.organizations.update("rival", weight=9)
-    mine = list(scene.fl.audit.export("acme"))
+    mine = list(scene.fl.audit.export(organization="acme"))
     assert [one.after for one in mine[:5]] == [{"weight": weight} for weight in (6, 5, 4, 3, 2)]
     assert {one.organization for one in mine} == {"acme"}
-    assert {one.organization for one in scene.fl.audit.export("rival")} == {"rival"}
-    page = scene.fl.audit.list("acme", limit=2)
-    assert scene.fl.audit.list("acme", limit=1, before=page[-1].id)[0].after == {"weight": 4}
+    assert {one.organization for one in scene.fl.audit.export(organization="rival")} == {"rival"}
+    page = scene.fl.audit.list(organization="acme", limit=2)
+    assert scene.fl.audit.list(organization="acme", limit=1, before=page[-1].id)[0].after == {"weight": 4}
 
 
 def test_an_operator_changes_jobs_of_every_organization_and_a_former_one_none(scene: Scene):
@@ -234,7 +238,7 @@ def test_an_operator_changes_jobs_of_every_organization_and_a_former_one_none(sc
     other = scene.fl.submit("report", organization="acme", parameters={})
     with pytest.raises(JobNotFound, match=f"has no job {other.id}"):
         scene.fl.cancel(other.id, organization="acme", user="root")
-    assert scene.fl.tokens.get("acme", uuid4()) is None
+    assert scene.fl.tokens.get(uuid4(), organization="acme") is None
 
 
 def test_the_ids_of_an_audit_tell_nothing_of_what_others_did_in_between(scene: Scene):
@@ -243,9 +247,13 @@ def test_the_ids_of_an_audit_tell_nothing_of_what_others_did_in_between(scene: S
         update("acme", weight=rounds + 1)
         for weight in range(2, rounds + 2):
             update("rival", weight=weight)
-    mine, others = scene.fl.audit.list("acme"), scene.fl.audit.list("rival")
+    mine, others = scene.fl.audit.list(organization="acme"), scene.fl.audit.list(organization="rival")
     # A moment and chance: no number of one stands between two of the other's, or says how many there are.
     assert all(one.id.version == 7 for one in (*mine, *others))
     assert [one.at for one in mine] == sorted((one.at for one in mine), reverse=True)
     # Another's entry is no place in one's own list, no more than nobody's.
-    assert scene.fl.audit.list("acme", before=others[0].id) == scene.fl.audit.list("acme", before=uuid4()) == ()
+    assert (
+        scene.fl.audit.list(organization="acme", before=others[0].id)
+        == scene.fl.audit.list(organization="acme", before=uuid4())
+        == ()
+    )

@@ -16,7 +16,7 @@ from tests.store.races.scene import Scene
 SYNC_ONLY = {"close", "job_type", "worker", "export"}
 GROUPS = (
     *("organizations", "members", "queues", "maintenance", "job_types", "dead_letters", "bulk", "schedules"),
-    *("users", "tokens", "keys", "audit"),
+    *("users", "tokens", "keys", "audit", "workers"),
 )
 
 
@@ -56,11 +56,11 @@ async def test_a_job_s_life_through_async_verbs(scene: Scene):
 async def test_dead_letters_through_async_verbs(scene: Scene):
     letters = scene.fl.aio.dead_letters
     job = await asyncio.to_thread(scene.dead_letter)
-    (group,) = await letters.groups("acme")
-    await letters.ignore(job.id, "acme", user="olga")
-    assert (await letters.list("acme")).items == ()
-    assert (await letters.retry_group(group.fingerprint, "acme")).retried == 0
-    assert (await letters.retry(job.id, "acme", user="olga")).status == JobStatus.QUEUED
+    (group,) = await letters.groups(organization="acme")
+    await letters.ignore(job.id, organization="acme", user="olga")
+    assert (await letters.list(organization="acme")).items == ()
+    assert (await letters.retry_group(group.fingerprint, organization="acme")).retried == 0
+    assert (await letters.retry(job.id, organization="acme", user="olga")).status == JobStatus.QUEUED
 
 
 class SlowDirectory:

@@ -60,16 +60,16 @@ def test_the_audit_tells_what_was_before(scene: Scene):
     fl = scene.fl
     fl.users.create("root", operator=True)
     fl.users.delete("root")
-    token, _ = fl.tokens.create("acme", user="ana", name="robot", scopes=["jobs:read"])
-    fl.tokens.revoke("acme", token.id)
-    fl.schedules.put("acme", "hourly", "report", every=3600)
-    fl.schedules.pause("acme", "hourly", by="olga")
-    fl.schedules.resume("acme", "hourly", by="olga")
+    token, _ = fl.tokens.create(organization="acme", as_user="ana", name="robot", scopes=["jobs:read"])
+    fl.tokens.revoke(token.id, organization="acme")
+    fl.schedules.put("hourly", "report", organization="acme", every=3600)
+    fl.schedules.pause("hourly", organization="acme", user="olga")
+    fl.schedules.resume("hourly", organization="acme", user="olga")
     fl.queues.pause("slow", user="olga", reason="disk")
     fl.queues.pause("slow", reason="move")
     fl.queues.resume("slow")
-    fl.maintenance.on("release", user="olga")
-    fl.maintenance.on("longer", user="olga")
+    fl.maintenance.on(reason="release", user="olga")
+    fl.maintenance.on(reason="longer", user="olga")
     fl.maintenance.off(user="olga")
     fl.organizations.pause("acme", reason="audit")
     fl.organizations.resume("acme")
@@ -108,7 +108,7 @@ def test_the_audit_tells_what_was_before(scene: Scene):
 
 def told(fl: Fairlane, organization: str | None) -> list[tuple[str, Any, Any]]:
     """What the audit says, in its order: what was done, what was before and after."""
-    return [(one.action, one.before, one.after) for one in reversed(fl.audit.list(organization))]
+    return [(one.action, one.before, one.after) for one in reversed(fl.audit.list(organization=organization))]
 
 
 def audited() -> list[set[tuple[str, int]]]:
@@ -140,7 +140,7 @@ def _of_accounts(fl: Fairlane) -> Verbs:
     fl.users.create("root", password=PASSWORD, operator=True)
     fl.users.log_in("root", PASSWORD)
     link = fl.users.link("root")
-    token, _ = fl.tokens.create("acme", user="ana", name="robot")
+    token, _ = fl.tokens.create(organization="acme", as_user="ana", name="robot")
     return {
         "users.create": lambda: fl.users.create("nora", password=PASSWORD),
         "users.password": lambda: fl.users.create("ana", password=PASSWORD),
@@ -151,8 +151,8 @@ def _of_accounts(fl: Fairlane) -> Verbs:
         "users.log_in_refused": lambda: fl.users.log_in("root", "wrong"),
         "users.link": lambda: fl.users.link("root"),
         "users.redeem": lambda: fl.users.redeem(link),
-        "tokens.create": lambda: fl.tokens.create("acme", user="ana", name="other"),
-        "tokens.revoke": lambda: fl.tokens.revoke("acme", token.id),
+        "tokens.create": lambda: fl.tokens.create(organization="acme", as_user="ana", name="other"),
+        "tokens.revoke": lambda: fl.tokens.revoke(token.id, organization="acme"),
         "members.add": lambda: fl.members.add("acme", "nora"),
         "members.update": lambda: fl.members.update("acme", "ana", role=Role.ADMIN),
         "members.remove": lambda: fl.members.remove("acme", "ana"),
@@ -161,8 +161,8 @@ def _of_accounts(fl: Fairlane) -> Verbs:
 
 def _of_organizations(fl: Fairlane) -> Verbs:
     fl.organizations.pause("rival")
-    fl.schedules.put("acme", "hourly", "report", every=3600)
-    fl.keys.enable("acme")
+    fl.schedules.put("hourly", "report", organization="acme", every=3600)
+    fl.keys.enable(organization="acme")
     return {
         "organizations.create": lambda: fl.organizations.create("new"),
         "organizations.update": lambda: fl.organizations.update("acme", weight=2),
@@ -170,23 +170,23 @@ def _of_organizations(fl: Fairlane) -> Verbs:
         "organizations.delete": lambda: fl.organizations.delete("acme"),
         "organizations.pause": lambda: fl.organizations.pause("acme"),
         "organizations.resume": lambda: fl.organizations.resume("rival"),
-        "schedules.put, a new one": lambda: fl.schedules.put("acme", "daily", "report", every=86_400),
-        "schedules.put": lambda: fl.schedules.put("acme", "hourly", "report", every=1800),
-        "schedules.pause": lambda: fl.schedules.pause("acme", "hourly"),
-        "schedules.submit": lambda: fl.schedules.submit("acme", "hourly"),
-        "schedules.delete": lambda: fl.schedules.delete("acme", "hourly"),
-        "keys.enable": lambda: fl.keys.enable("rival"),
-        "keys.rotate": lambda: fl.keys.rotate("acme"),
+        "schedules.put, a new one": lambda: fl.schedules.put("daily", "report", organization="acme", every=86_400),
+        "schedules.put": lambda: fl.schedules.put("hourly", "report", organization="acme", every=1800),
+        "schedules.pause": lambda: fl.schedules.pause("hourly", organization="acme"),
+        "schedules.submit": lambda: fl.schedules.submit("hourly", organization="acme"),
+        "schedules.delete": lambda: fl.schedules.delete("hourly", organization="acme"),
+        "keys.enable": lambda: fl.keys.enable(organization="rival"),
+        "keys.rotate": lambda: fl.keys.rotate(organization="acme"),
         # `keys.reencrypt` goes in batches: told when it begins, and as `keys.reencrypted` when all is done.
-        "keys.destroy": lambda: fl.keys.destroy("acme"),
+        "keys.destroy": lambda: fl.keys.destroy(organization="acme"),
     }
 
 
 def _of_operators(scene: Scene) -> Verbs:
     fl, worker = scene.fl, scene.worker()
     scene.add_type("unused")
-    fl.schedules.put("acme", "unused", "unused", every=3600)  # registers it
-    fl.schedules.delete("acme", "unused")
+    fl.schedules.put("unused", "unused", organization="acme", every=3600)  # registers it
+    fl.schedules.delete("unused", organization="acme")
     fl.queues.pause("slow")
     fl.job_types.limit("report", max_running=1)
     breaker = Breaker("acme", "report", scene.now, scene.now + timedelta(minutes=15))
@@ -212,15 +212,17 @@ def _of_jobs(scene: Scene) -> Verbs:
     scene.submit("unique")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(BulkSteps, "step", lambda *_: None)
-        stopped, ended = (fl.bulk.start("cancel", "acme", {"job_type": "none"}, seconds=0.0) for _ in range(2))
+        stopped, ended = (
+            fl.bulk.start("cancel", {"job_type": "none"}, organization="acme", seconds=0.0) for _ in range(2)
+        )
     row: Any = fl.database.read(lambda connection: bulk_actions.find(connection, "acme", ended.id), of="acme")
     return {
         "jobs.cancel": lambda: fl.cancel(queued.id, organization="acme"),
         "jobs.retry": lambda: fl.retry(dead.id, organization="acme"),
-        "jobs.resolve": lambda: fl.dead_letters.resolve(dead.id, "acme"),
-        "jobs.delete": lambda: fl.dead_letters.delete(dead.id, "acme"),
+        "jobs.resolve": lambda: fl.dead_letters.resolve(dead.id, organization="acme"),
+        "jobs.delete": lambda: fl.dead_letters.delete(dead.id, organization="acme"),
         "jobs.replace": lambda: scene.submit("unique", user="olga", on_duplicate="replace"),
-        "bulk_actions.start": lambda: fl.bulk.start("cancel", "acme", {}),
-        "bulk_actions.stop": lambda: fl.bulk.stop("acme", stopped.id),
+        "bulk_actions.start": lambda: fl.bulk.start("cancel", {}, organization="acme"),
+        "bulk_actions.stop": lambda: fl.bulk.stop(stopped.id, organization="acme"),
         "bulk_actions.end": lambda: fl.bulk._steps.step(row, row.taken),
     }

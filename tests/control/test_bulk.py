@@ -23,7 +23,7 @@ CANCELED, QUEUED, RUNNING = JobStatus.CANCELED, JobStatus.QUEUED, JobStatus.RUNN
 
 
 def submit(scene: Scene, number: int, user: str = "ana", **more: Any) -> list[Any]:
-    return scene.fl.submit_many([Submission("report", "acme", user, **more) for _ in range(number)])
+    return scene.fl.submit_many([Submission("report", organization="acme", user=user, **more) for _ in range(number)])
 
 
 def bury(scene: Scene, number: int) -> list[Any]:
@@ -38,7 +38,7 @@ def all_of(
     scene: Scene, verb: str, filters: dict[str, Any] | None = None, user: str | None = "olga", **more: Any
 ) -> BulkAction:
     """A bulk action that comes to its end before the answer."""
-    done = scene.fl.bulk.start(verb, "acme", filters or {}, **{"user": user, "seconds": 60.0, **more})
+    done = scene.fl.bulk.start(verb, filters or {}, organization="acme", **{"user": user, "seconds": 60.0, **more})
     assert (done.state, done.ended_at) == ("done", scene.now)
     return done
 
@@ -72,8 +72,10 @@ def test_of_dead_letters_only_those_with_an_error_that_nobody_has_decided_about_
     other = scene.submit()
     jam = ErrorReport("PaperJam", "in tray 2", permanent=True, fingerprint="PaperJam in tray 2")
     scene.end(*scene.worker().claim(1), outcome=Failed(jam))
-    scene.fl.dead_letters.resolve(decided.id, "acme")
-    error = next(one.fingerprint for one in scene.fl.dead_letters.groups("acme") if one.error_type != "PaperJam")
+    scene.fl.dead_letters.resolve(decided.id, organization="acme")
+    error = next(
+        one.fingerprint for one in scene.fl.dead_letters.groups(organization="acme") if one.error_type != "PaperJam"
+    )
     assert all_of(scene, "retry", {"fingerprint": error, "job_type": "letter"}).changed == 0
     done = all_of(scene, "retry", {"fingerprint": error, "job_type": "report"})
     assert (done.changed, done.passed_over) == (2, 0)
@@ -83,13 +85,13 @@ def test_of_dead_letters_only_those_with_an_error_that_nobody_has_decided_about_
 
 def test_what_somebody_has_decided_about_is_retried_with_no_others(scene: Scene):
     resolved, ignored, open_one = bury(scene, 3)
-    scene.fl.dead_letters.resolve(resolved.id, "acme", note="sent by hand")
-    scene.fl.dead_letters.ignore(ignored.id, "acme", note="the customer has left")
+    scene.fl.dead_letters.resolve(resolved.id, organization="acme", note="sent by hand")
+    scene.fl.dead_letters.ignore(ignored.id, organization="acme", note="the customer has left")
     done = all_of(scene, "retry", {"job_type": "report"})
     assert (done.changed, done.passed_over, done.refused) == (1, 0, 0)  # they are not among those that fit
     assert scene.get(open_one).status is QUEUED
     assert {scene.get(job).status for job in (resolved, ignored)} == {JobStatus.DEAD_LETTER}
-    assert scene.fl.dead_letters.retry(resolved.id, "acme").status is QUEUED
+    assert scene.fl.dead_letters.retry(resolved.id, organization="acme").status is QUEUED
 
 
 def test_dead_letters_are_deleted(scene: Scene):
@@ -123,12 +125,12 @@ def test_statuses_that_can_be_gone_through_only_once_are_no_others(scene: Scene)
 def test_jobs_that_come_in_later_are_none_of_those(scene: Scene, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(bulk_steps, "_STEP", 0.0)
     submit(scene, 2)
-    action = scene.fl.bulk.start("cancel", "acme", {}, seconds=0.0)
+    action = scene.fl.bulk.start("cancel", {}, organization="acme", seconds=0.0)
     scene.clock.advance(1)
     late = submit(scene, 2)
-    while scene.fl.bulk.get("acme", action.id).ended_at is None:
+    while scene.fl.bulk.get(action.id, organization="acme").ended_at is None:
         scene.fl.bulk._steps.go_on("acme", action.id)
-    assert scene.fl.bulk.get("acme", action.id).changed == 2
+    assert scene.fl.bulk.get(action.id, organization="acme").changed == 2
     assert {scene.get(job).status for job in late} == {QUEUED}
 
 
@@ -136,10 +138,10 @@ def test_a_text_that_is_the_beginning_of_an_id_stays_one(scene: Scene, monkeypat
     monkeypatch.setattr(bulk_steps, "_STEP", 0.0)
     monkeypatch.setattr(bulk_work, "_PAGE", 1)
     scene.add_type("feed.read")
-    (named,) = scene.fl.submit_many([Submission("report", "acme", "ana", id=UUID(int=0xFEED << 112))])
+    (named,) = scene.fl.submit_many([Submission("report", organization="acme", user="ana", id=UUID(int=0xFEED << 112))])
     other = scene.submit("feed.read")
-    action = scene.fl.bulk.start("cancel", "acme", {"text": "feed"}, seconds=0.0)
-    while scene.fl.bulk.get("acme", action.id).ended_at is None:
+    action = scene.fl.bulk.start("cancel", {"text": "feed"}, organization="acme", seconds=0.0)
+    while scene.fl.bulk.get(action.id, organization="acme").ended_at is None:
         scene.fl.bulk._steps.go_on("acme", action.id)
     assert (scene.get(named).status, scene.get(other).status) == (CANCELED, QUEUED)
 
@@ -176,15 +178,15 @@ def test_children_of_dead_letters_follow_the_parent_and_are_no_refusals(scene: S
 def test_what_has_failed_again_is_not_retried_again(scene: Scene, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(bulk_steps, "_STEP", 0.0)
     old, new = bury(scene, 1), bury(scene, 1)
-    action = scene.fl.bulk.start("retry", "acme", {}, seconds=0.0)
+    action = scene.fl.bulk.start("retry", {}, organization="acme", seconds=0.0)
     scene.clock.advance(1)
     scene.end(*scene.worker().claim(1), outcome=BROKEN)
     # As if the worker that retried it had died before it could say so.
     scene.fl.database.write(lambda c: _forget_cursor(c, action), of="acme")
-    while scene.fl.bulk.get("acme", action.id).ended_at is None:
+    while scene.fl.bulk.get(action.id, organization="acme").ended_at is None:
         scene.fl.bulk._steps.go_on("acme", action.id)
     assert [scene.get(one[0]).status for one in (old, new)] == [QUEUED, JobStatus.DEAD_LETTER]
-    assert scene.fl.bulk.get("acme", action.id).passed_over == 1
+    assert scene.fl.bulk.get(action.id, organization="acme").passed_over == 1
 
 
 def _forget_cursor(connection: Any, action: BulkAction) -> None:
@@ -209,44 +211,44 @@ def _forget_cursor(connection: Any, action: BulkAction) -> None:
 def test_what_makes_no_sense_is_not_begun(scene: Scene, verb: str, filters: dict[str, Any], pace: float | None):
     bury(scene, 1)
     with pytest.raises(InvalidParameters):
-        scene.fl.bulk.start(verb, "acme", filters, per_second=pace)
-    assert scene.fl.bulk.list("acme") == ()
+        scene.fl.bulk.start(verb, filters, organization="acme", per_second=pace)
+    assert scene.fl.bulk.list(organization="acme") == ()
     assert scene.fl.list(organization="acme").total == 1
 
 
 def test_an_organization_has_so_many_at_work_and_no_more(scene: Scene, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(bulk_steps, "_STEP", 0.0)
     submit(scene, MOST_WORKING + 2)
-    first, *_ = [scene.fl.bulk.start("cancel", "acme", {}, seconds=0.0) for _ in range(MOST_WORKING)]
+    first, *_ = [scene.fl.bulk.start("cancel", {}, organization="acme", seconds=0.0) for _ in range(MOST_WORKING)]
     with pytest.raises(TooManyBulkActions, match="stop it"):
-        scene.fl.bulk.start("cancel", "acme", {})
-    scene.fl.bulk.start("cancel", "rival", {})
-    scene.fl.bulk.stop("acme", first.id)
-    assert scene.fl.bulk.start("cancel", "acme", {}, seconds=60.0).state == "done"
+        scene.fl.bulk.start("cancel", {}, organization="acme")
+    scene.fl.bulk.start("cancel", {}, organization="rival")
+    scene.fl.bulk.stop(first.id, organization="acme")
+    assert scene.fl.bulk.start("cancel", {}, organization="acme", seconds=60.0).state == "done"
 
 
 def test_they_are_listed_newest_first_and_of_their_organization_alone(scene: Scene):
     first, second, third = (all_of(scene, "cancel") for _ in range(3))
-    assert [one.id for one in scene.fl.bulk.list("acme", limit=2)] == [third.id, second.id]
-    assert [one.id for one in scene.fl.bulk.list("acme", before=second.id)] == [first.id]
-    assert scene.fl.bulk.list("rival") == ()
+    assert [one.id for one in scene.fl.bulk.list(organization="acme", limit=2)] == [third.id, second.id]
+    assert [one.id for one in scene.fl.bulk.list(organization="acme", before=second.id)] == [first.id]
+    assert scene.fl.bulk.list(organization="rival") == ()
     for key in (first.id, str(first.id), "nonsense"):
         with pytest.raises(BulkActionNotFound):
-            scene.fl.bulk.get("rival", key)
+            scene.fl.bulk.get(key, organization="rival")
         with pytest.raises(BulkActionNotFound):
-            scene.fl.bulk.stop("rival", key)
+            scene.fl.bulk.stop(key, organization="rival")
 
 
 def test_they_are_told_of_for_a_day_after_their_end(scene: Scene, monkeypatch: pytest.MonkeyPatch):
     ended = all_of(scene, "cancel")
     monkeypatch.setattr(bulk_steps, "_STEP", 0.0)
     submit(scene, 2)
-    working = scene.fl.bulk.start("cancel", "acme", {}, seconds=0.0)
+    working = scene.fl.bulk.start("cancel", {}, organization="acme", seconds=0.0)
     scene.clock.advance(DAY + 1)
     scene.cleaner().run_once()
-    assert [one.id for one in scene.fl.bulk.list("acme")] == [working.id]
+    assert [one.id for one in scene.fl.bulk.list(organization="acme")] == [working.id]
     with pytest.raises(BulkActionNotFound, match="ended more than a day ago"):
-        scene.fl.bulk.get("acme", ended.id)
+        scene.fl.bulk.get(ended.id, organization="acme")
 
 
 def _wanted() -> Iterator[st.SearchStrategy[Any]]:

@@ -32,7 +32,9 @@ def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def begin(scene: Scene, verb: str = "cancel", **more: Any) -> BulkAction:
     """One that has changed one job."""
-    return scene.fl.bulk.start(verb, "acme", more.pop("filters", {}), **{"user": "olga", "seconds": 0.0, **more})
+    return scene.fl.bulk.start(
+        verb, more.pop("filters", {}), organization="acme", **{"user": "olga", "seconds": 0.0, **more}
+    )
 
 
 def service(scene: Scene) -> BulkActions:
@@ -40,7 +42,7 @@ def service(scene: Scene) -> BulkActions:
 
 
 def now_is(scene: Scene, action: BulkAction) -> BulkAction:
-    return scene.fl.bulk.get("acme", action.id)
+    return scene.fl.bulk.get(action.id, organization="acme")
 
 
 def steps(scene: Scene, action: BulkAction) -> int:
@@ -169,30 +171,30 @@ def test_whoever_was_too_slow_says_nothing_of_how_far_they_came(scene: Scene, mo
 def test_one_that_is_stopped_changes_no_more(scene: Scene):
     submit(scene, 3)
     action = begin(scene)
-    stopped = scene.fl.bulk.stop("acme", action.id, user="ana")
+    stopped = scene.fl.bulk.stop(action.id, organization="acme", user="ana")
     assert (stopped.state, stopped.stopped_by, stopped.ended_at) == ("stopped", "ana", scene.now)
     assert service(scene).step() == 0
-    assert scene.fl.bulk.stop("acme", action.id, user="olga") == stopped, "it has ended"
+    assert scene.fl.bulk.stop(action.id, organization="acme", user="olga") == stopped, "it has ended"
 
 
 def test_one_that_is_stopped_during_a_step_says_how_far_that_came(scene: Scene, monkeypatch: pytest.MonkeyPatch):
     submit(scene, 3)
     action = begin(scene)
-    Work(scene, monkeypatch, before=lambda: scene.fl.bulk.stop("acme", action.id))
+    Work(scene, monkeypatch, before=lambda: scene.fl.bulk.stop(action.id, organization="acme"))
     scene.fl.bulk._steps.go_on("acme", action.id)
     assert (now_is(scene, action).state, now_is(scene, action).changed) == ("stopped", 2)
     assert service(scene).step() == 0
-    assert scene.fl.audit.list("acme")[0].after == {"changed": 2, "refused": 0}
+    assert scene.fl.audit.list(organization="acme")[0].after == {"changed": 2, "refused": 0}
 
 
 def test_a_member_stops_their_own(scene: Scene):
     submit(scene, 2)
     action = begin(scene, user="ana")
     with pytest.raises(PermissionDenied, match="ask an admin"):
-        scene.fl.bulk.stop("acme", action.id, user="bea", only_own=True)
+        scene.fl.bulk.stop(action.id, organization="acme", user="bea", only_own=True)
     with pytest.raises(PermissionDenied):
-        scene.fl.bulk.stop("acme", action.id, user="bea", right=Right.JOBS_CHANGE)
-    assert scene.fl.bulk.stop("acme", action.id, user="ana", right=Right.JOBS_CHANGE).state == "stopped"
+        scene.fl.bulk.stop(action.id, organization="acme", user="bea", right=Right.JOBS_CHANGE)
+    assert scene.fl.bulk.stop(action.id, organization="acme", user="ana", right=Right.JOBS_CHANGE).state == "stopped"
 
 
 @pytest.mark.parametrize("loss", ["removed", "viewer", "disabled"])
@@ -215,12 +217,12 @@ def test_it_ends_with_the_right_of_whoever_began_it(scene: Scene, loss: str):
 
 def test_it_ends_with_the_token_that_began_it(scene: Scene):
     submit(scene, 3)
-    token, _ = scene.fl.tokens.create("acme", user="ana", name="leaked")
+    token, _ = scene.fl.tokens.create(organization="acme", as_user="ana", name="leaked")
     (row,) = scene.fl.database.read(lambda c: c.exec_driver_sql("SELECT hash FROM fairlane_tokens").all(), of="acme")
     action = begin(scene, user="ana", right=Right.JOBS_CHANGE, token=row.hash)
     service(scene).step()
     assert now_is(scene, action).changed == 2
-    scene.fl.tokens.revoke("acme", token.id)
+    scene.fl.tokens.revoke(token.id, organization="acme")
     steps(scene, action)
     assert (now_is(scene, action).state, now_is(scene, action).changed) == ("stopped", 2)
     assert "token" in str(now_is(scene, action).problem)
@@ -327,7 +329,7 @@ def test_they_go_with_their_organization(scene: Scene, monkeypatch: pytest.Monke
     Work(scene, monkeypatch, before=lambda: scene.fl.organizations.delete("acme"))
     service(scene).step()
     assert service(scene).step() == 0
-    assert scene.fl.bulk.list("acme") == ()
+    assert scene.fl.bulk.list(organization="acme") == ()
 
 
 def test_its_beginning_its_end_and_a_stop_stand_in_the_audit(scene: Scene):
@@ -337,8 +339,8 @@ def test_its_beginning_its_end_and_a_stop_stand_in_the_audit(scene: Scene):
     steps(scene, done)
     submit(scene, 2)
     stopped = begin(scene)
-    scene.fl.bulk.stop("acme", stopped.id, user="olga")
-    entries = scene.fl.audit.list("acme")
+    scene.fl.bulk.stop(stopped.id, organization="acme", user="olga")
+    entries = scene.fl.audit.list(organization="acme")
     assert [(one.action, one.subject, one.after) for one in entries if "bulk" in one.action] == [
         ("bulk_actions.stop", str(stopped.id), None),
         ("bulk_actions.start", str(stopped.id), {"verb": "cancel", "filters": [], "per_second": None}),

@@ -62,7 +62,7 @@ def watched(scene: Scene, others: list[object]) -> dict[str, Any]:
 
 
 def submission(watched: dict[str, Any]) -> Submission:
-    return Submission("letter", "acme", "ana", watched)
+    return Submission("letter", organization="acme", user="ana", parameters=watched)
 
 
 def test_others_submit_while_the_parameters_of_a_job_are_checked(scene: Scene, watched, others):
@@ -71,7 +71,7 @@ def test_others_submit_while_the_parameters_of_a_job_are_checked(scene: Scene, w
 
 
 def test_others_submit_while_those_of_a_batch_are_checked(scene: Scene, watched, others):
-    scene.fl.submit_many([Submission("report", "acme"), submission(watched)])
+    scene.fl.submit_many([Submission("report", organization="acme"), submission(watched)])
     assert others
 
 
@@ -100,13 +100,13 @@ def test_others_submit_while_those_of_a_retry_are_checked(scene: Scene, watched,
 def test_others_submit_while_those_of_a_schedule_are_checked(scene: Scene, watched, others, sees_payload: bool):
     for cron in ("0 6 * * *", "0 7 * * *"):
         put = scene.fl.schedules.put(
-            "acme",
             "daily",
             "letter",
+            organization="acme",
             cron=cron,
             parameters=watched,
+            as_user="olga",
             user="olga",
-            by="olga",
             right=Right.SCHEDULES_CHANGE,
             sees_payload=sees_payload,
         )
@@ -122,7 +122,12 @@ def test_of_what_is_too_large_no_more_is_looked_at_than_the_limit_has_bytes(scen
             scene.submit("letter", parameters={"body": body})
         assert Counted.looks <= LIMIT
     with pytest.raises(SubmissionError) as refused:
-        scene.fl.submit_many([Submission("report", "acme"), Submission("letter", "acme", parameters={"body": body})])
+        scene.fl.submit_many(
+            [
+                Submission("report", organization="acme"),
+                Submission("letter", organization="acme", parameters={"body": body}),
+            ]
+        )
     assert (type(refused.value).__name__, refused.value.index) == ("PayloadTooLarge", 1)
 
 

@@ -38,7 +38,7 @@ def bury(
     organization: str = "acme",
 ) -> list[Job]:
     """Dead letters with one error; each a second younger than the one before."""
-    submitted = scene.fl.submit_many([Submission(job_type, organization, user) for _ in range(count)])
+    submitted = scene.fl.submit_many([Submission(job_type, organization=organization, user=user) for _ in range(count)])
     worker = scene.worker(job_types=[job_type], slots=count)
     kind = fingerprint.partition(" ")[0]
     for claimed in worker.claim(count):
@@ -49,13 +49,13 @@ def bury(
 
 
 def ids(scene: Scene, **filters) -> list[UUID]:
-    return [letter.job_id for letter in scene.fl.dead_letters.list("acme", **filters).items]
+    return [letter.job_id for letter in scene.fl.dead_letters.list(organization="acme", **filters).items]
 
 
 class TestList:
     def test_newest_first_with_the_reason(self, scene: Scene):
         first, second = bury(scene, 2)
-        newest, _ = scene.fl.dead_letters.list("acme").items
+        newest, _ = scene.fl.dead_letters.list(organization="acme").items
         assert ids(scene) == [second.id, first.id]
         assert (newest.reason, newest.error_type, newest.fingerprint) == ("PaperJam: PaperJam it is", "PaperJam", JAM)
         assert (newest.job_type, newest.organization, newest.entered_at) == ("report", "acme", second.finished_at)
@@ -66,10 +66,10 @@ class TestList:
         buried = bury(scene, 7)
         decide = {1: scene.fl.dead_letters.ignore, 2: scene.fl.dead_letters.resolve, 5: scene.fl.dead_letters.ignore}
         for place, decided in decide.items() if resolution is None else ():
-            decided(buried[place].id, "acme")
+            decided(buried[place].id, organization="acme")
         found, cursor, sizes = [], None, []
         while True:
-            page = scene.fl.dead_letters.list("acme", resolution=resolution, limit=3, cursor=cursor)
+            page = scene.fl.dead_letters.list(organization="acme", resolution=resolution, limit=3, cursor=cursor)
             found += [letter.job_id for letter in page.items]
             sizes.append((len(page.items), page.total))
             cursor = page.next_cursor
@@ -80,16 +80,18 @@ class TestList:
 
     def test_pages_stay_in_order_where_many_fell_at_one_moment(self, scene: Scene):
         parent = scene.submit()
-        fallen = scene.fl.submit_many([Submission("report", "acme", "ana", depends_on=[parent]) for _ in range(5)])
+        fallen = scene.fl.submit_many(
+            [Submission("report", organization="acme", user="ana", depends_on=[parent]) for _ in range(5)]
+        )
         scene.fl.cancel(parent.id, organization="acme")
-        first = scene.fl.dead_letters.list("acme", limit=2)
-        rest = scene.fl.dead_letters.list("acme", limit=5, cursor=first.next_cursor)
+        first = scene.fl.dead_letters.list(organization="acme", limit=2)
+        rest = scene.fl.dead_letters.list(organization="acme", limit=5, cursor=first.next_cursor)
         found = [letter.job_id for letter in (*first.items, *rest.items)]
         assert found == sorted((job.id for job in fallen), reverse=True)
 
     def test_by_resolution_and_fingerprint(self, scene: Scene):
         jammed, empty = bury(scene, 2, JAM), bury(scene, 1, INK)
-        scene.fl.dead_letters.ignore(jammed[0].id, "acme")
+        scene.fl.dead_letters.ignore(jammed[0].id, organization="acme")
         assert ids(scene) == [empty[0].id, jammed[1].id]
         assert ids(scene, fingerprint=JAM) == [jammed[1].id]
         assert ids(scene, resolution="ignored") == [jammed[0].id]
@@ -97,8 +99,8 @@ class TestList:
 
     def test_another_organization_sees_none_of_them(self, scene: Scene):
         bury(scene, 1)
-        assert scene.fl.dead_letters.list("rival").items == ()
-        assert scene.fl.dead_letters.groups("rival") == ()
+        assert scene.fl.dead_letters.list(organization="rival").items == ()
+        assert scene.fl.dead_letters.groups(organization="rival") == ()
 
     @pytest.mark.parametrize(
         "wrong", [{"limit": 0}, {"limit": 1001}, {"resolution": "lost"}, {"cursor": "page2"}], ids=str
@@ -106,14 +108,14 @@ class TestList:
     def test_filters_that_make_no_sense_are_refused(self, scene: Scene, wrong: dict[str, Any]):
         bury(scene, 1)
         with pytest.raises(InvalidParameters):
-            scene.fl.dead_letters.list("acme", **wrong)
+            scene.fl.dead_letters.list(organization="acme", **wrong)
 
 
 class TestGroups:
     def test_the_largest_first_with_its_first_and_last(self, scene: Scene):
         scene.add_type("letter", dedup_window=0)
         jammed, empty, letters = bury(scene, 3, JAM), bury(scene, 2, INK), bury(scene, 1, JAM, "letter")
-        groups = scene.fl.dead_letters.groups("acme")
+        groups = scene.fl.dead_letters.groups(organization="acme")
         assert [(group.fingerprint, group.job_type, group.count) for group in groups] == [
             (JAM, "report", 3),
             (INK, "report", 2),
@@ -121,10 +123,13 @@ class TestGroups:
         ]
         assert (groups[0].first_at, groups[0].last_at) == (jammed[0].finished_at, jammed[2].finished_at)
         assert groups[1].error_type == "OutOfInk"
-        scene.fl.dead_letters.resolve(letters[0].id, "acme")
-        scene.fl.dead_letters.resolve(empty[0].id, "acme")
-        assert [group.count for group in scene.fl.dead_letters.groups("acme")] == [3, 1]
-        assert [group.count for group in scene.fl.dead_letters.groups("acme", resolution="resolved")] == [1, 1]
+        scene.fl.dead_letters.resolve(letters[0].id, organization="acme")
+        scene.fl.dead_letters.resolve(empty[0].id, organization="acme")
+        assert [group.count for group in scene.fl.dead_letters.groups(organization="acme")] == [3, 1]
+        assert [group.count for group in scene.fl.dead_letters.groups(organization="acme", resolution="resolved")] == [
+            1,
+            1,
+        ]
 
 
 class TestGroupsOfAll:
@@ -143,7 +148,7 @@ class TestGroupsOfAll:
         assert (page.items[1].first_at, page.items[1].last_at) == tuple(one.finished_at for one in theirs)
         assert (page.items[2].error_type, page.items[2].reason) == ("OutOfInk", "OutOfInk: OutOfInk it is")
         for job in (last, *empty):
-            scene.fl.dead_letters.ignore(job.id, "acme")
+            scene.fl.dead_letters.ignore(job.id, organization="acme")
         left = [(one.organization, one.job_type, one.count) for one in scene.fl.dead_letters.groups_of_all().items]
         assert left == [("rival", "report", 2), ("acme", "report", 2)]
 
@@ -191,14 +196,14 @@ class TestGroupsOfAll:
 class TestDecisions:
     def test_a_decision_can_be_changed_and_a_letter_still_be_retried(self, scene: Scene):
         (job,) = bury(scene, 1)
-        scene.fl.dead_letters.ignore(job.id, "acme", user="ana", note="never mind")
-        scene.fl.dead_letters.resolve(job.id, "acme", user="olga", note="printed by hand")
-        (letter,) = scene.fl.dead_letters.list("acme", resolution=None).items
+        scene.fl.dead_letters.ignore(job.id, organization="acme", user="ana", note="never mind")
+        scene.fl.dead_letters.resolve(job.id, organization="acme", user="olga", note="printed by hand")
+        (letter,) = scene.fl.dead_letters.list(organization="acme", resolution=None).items
         assert (letter.resolution, letter.note, letter.resolved_by) == ("resolved", "printed by hand", "olga")
-        decided = [entry.action for entry in scene.fl.audit.list("acme")][:2]
+        decided = [entry.action for entry in scene.fl.audit.list(organization="acme")][:2]
         assert decided == ["jobs.resolve", "jobs.ignore"]
-        assert scene.fl.dead_letters.retry(job.id, "acme", user="ana").status == QUEUED
-        (letter,) = scene.fl.dead_letters.list("acme", resolution=None).items
+        assert scene.fl.dead_letters.retry(job.id, organization="acme", user="ana").status == QUEUED
+        (letter,) = scene.fl.dead_letters.list(organization="acme", resolution=None).items
         assert (letter.resolution, letter.note, letter.resolved_by) == ("retried", None, "ana")
 
     def test_one_that_was_retried_is_no_dead_letter_to_decide_about(self, scene: Scene):
@@ -206,27 +211,27 @@ class TestDecisions:
         scene.fl.retry(job.id, organization="acme")
         for decide in (scene.fl.dead_letters.resolve, scene.fl.dead_letters.ignore):
             with pytest.raises(JobNotFound, match="has no dead letter"):
-                decide(job.id, "acme")
+                decide(job.id, organization="acme")
         assert ids(scene, resolution="retried") == [job.id]
 
     def test_one_that_fails_again_is_pending_again(self, scene: Scene):
         (job,) = bury(scene, 1)
         scene.fl.retry(job.id, organization="acme")
         scene.end(*scene.worker().claim(), outcome=Failed(ErrorReport("OutOfInk", "empty", permanent=True)))
-        (letter,) = scene.fl.dead_letters.list("acme").items
+        (letter,) = scene.fl.dead_letters.list(organization="acme").items
         assert (letter.job_id, letter.error_type, letter.resolved_by) == (job.id, "OutOfInk", None)
 
     def test_a_live_job_has_no_dead_letter(self, scene: Scene):
         job = scene.submit()
         for verb in (scene.fl.dead_letters.resolve, scene.fl.dead_letters.ignore, scene.fl.dead_letters.delete):
             with pytest.raises(JobNotFound, match="has no dead letter"):
-                verb(job.id, "acme")
+                verb(job.id, organization="acme")
 
 
 class TestDelete:
     def test_the_job_goes_with_all_that_is_kept_of_it(self, scene: Scene):
         job, other = bury(scene, 2)
-        scene.fl.dead_letters.delete(job.id, "acme", user="ana")
+        scene.fl.dead_letters.delete(job.id, organization="acme", user="ana")
         with pytest.raises(JobNotFound):
             scene.get(job)
         assert ids(scene) == [other.id]
@@ -235,15 +240,15 @@ class TestDelete:
         (job,) = bury(scene, 1)
         scene.fl.retry(job.id, organization="acme")
         with pytest.raises(IllegalTransition, match="cancel it before you delete it"):
-            scene.fl.dead_letters.delete(job.id, "acme")
+            scene.fl.dead_letters.delete(job.id, organization="acme")
 
     def test_a_parent_stays_while_a_child_may_still_be_retried(self, scene: Scene):
         (parent,) = bury(scene, 1)
         child = scene.submit(depends_on=[parent])
         with pytest.raises(IllegalTransition, match="A live job depends on job"):
-            scene.fl.dead_letters.delete(parent.id, "acme")
-        scene.fl.dead_letters.delete(child.id, "acme")
-        scene.fl.dead_letters.delete(parent.id, "acme")
+            scene.fl.dead_letters.delete(parent.id, organization="acme")
+        scene.fl.dead_letters.delete(child.id, organization="acme")
+        scene.fl.dead_letters.delete(parent.id, organization="acme")
         assert scene.total() == 0
 
 
@@ -251,7 +256,9 @@ class TestRetryGroup:
     def test_its_jobs_become_ready_one_after_the_other(self, scene: Scene):
         jammed, empty = bury(scene, 5, JAM), bury(scene, 1, INK)
         start = scene.now
-        assert scene.fl.dead_letters.retry_group(JAM, "acme", user="olga", per_second=2) == RetriedGroup(5, 0)
+        assert scene.fl.dead_letters.retry_group(JAM, organization="acme", user="olga", per_second=2) == RetriedGroup(
+            5, 0
+        )
         moments = [scene.get(job).next_retry_at for job in reversed(jammed)]
         assert moments == [None, *(start + timedelta(seconds=half / 2) for half in (1, 2, 3, 4))]
         assert ids(scene) == [empty[0].id]
@@ -266,14 +273,14 @@ class TestRetryGroup:
         scene.add_type("letter", dedup_window=0)
         reports, letters = bury(scene, 2, JAM), bury(scene, 1, JAM, "letter")
         assert ids(scene, fingerprint=JAM, job_type="letter") == [letters[0].id]
-        assert scene.fl.dead_letters.retry_group(JAM, "acme", job_type="report").retried == 2
+        assert scene.fl.dead_letters.retry_group(JAM, organization="acme", job_type="report").retried == 2
         assert ids(scene) == [letters[0].id]
         assert {scene.get(job).status for job in reports} == {QUEUED}
 
     def test_those_somebody_has_decided_about_are_left_out(self, scene: Scene):
         first, second = bury(scene, 2)
-        scene.fl.dead_letters.resolve(first.id, "acme")
-        assert scene.fl.dead_letters.retry_group(JAM, "acme").retried == 1
+        scene.fl.dead_letters.resolve(first.id, organization="acme")
+        assert scene.fl.dead_letters.retry_group(JAM, organization="acme").retried == 1
         assert (scene.get(first).status, scene.get(second).status) == (DEAD_LETTER, QUEUED)
 
     def test_one_that_is_deleted_meanwhile_is_passed_over(self, scene: Scene, monkeypatch: pytest.MonkeyPatch):
@@ -282,11 +289,11 @@ class TestRetryGroup:
 
         def delete_and_retry(job_id: UUID, organization: str, **more: Any) -> Job:
             if job_id == gone.id:
-                scene.fl.dead_letters.delete(gone.id, "acme")
+                scene.fl.dead_letters.delete(gone.id, organization="acme")
             return retry(job_id, organization, **more)
 
         monkeypatch.setattr(scene.fl._jobs, "retry", delete_and_retry)
-        assert scene.fl.dead_letters.retry_group(JAM, "acme").retried == 2
+        assert scene.fl.dead_letters.retry_group(JAM, organization="acme").retried == 2
         assert {scene.get(job).status for job in left} == {QUEUED}
 
     def test_one_that_is_ignored_meanwhile_is_passed_over(self, scene: Scene, monkeypatch: pytest.MonkeyPatch):
@@ -295,28 +302,28 @@ class TestRetryGroup:
 
         def ignore_and_retry(job_id: UUID, organization: str, **more: Any) -> Job:
             if job_id == ignored.id:
-                scene.fl.dead_letters.ignore(ignored.id, "acme", note="the customer has left")
+                scene.fl.dead_letters.ignore(ignored.id, organization="acme", note="the customer has left")
             return retry(job_id, organization, **more)
 
         monkeypatch.setattr(scene.fl._jobs, "retry", ignore_and_retry)
-        assert scene.fl.dead_letters.retry_group(JAM, "acme").retried == 2
+        assert scene.fl.dead_letters.retry_group(JAM, organization="acme").retried == 2
         assert {scene.get(job).status for job in left} == {QUEUED}
         assert scene.get(ignored).status is DEAD_LETTER
 
     def test_to_a_stranger_its_jobs_do_not_exist(self, scene: Scene):
         (job,) = bury(scene, 1)
         with pytest.raises(JobNotFound):
-            scene.fl.dead_letters.retry_group(JAM, "acme", user="rita")
+            scene.fl.dead_letters.retry_group(JAM, organization="acme", user="rita")
         assert scene.get(job).status == DEAD_LETTER
 
     def test_an_unknown_group_is_empty(self, scene: Scene):
-        assert scene.fl.dead_letters.retry_group("nothing", "acme") == RetriedGroup(0, 0)
+        assert scene.fl.dead_letters.retry_group("nothing", organization="acme") == RetriedGroup(0, 0)
 
     def test_what_is_not_a_members_own_is_refused_and_holds_up_nothing(self, scene: Scene):
         (theirs,) = bury(scene, 1, user="bea")
         (mine,) = bury(scene, 1)
         later, another = bury(scene, 1, user="bea"), bury(scene, 1)
-        assert scene.fl.dead_letters.retry_group(JAM, "acme", user="ana") == RetriedGroup(2, 2)
+        assert scene.fl.dead_letters.retry_group(JAM, organization="acme", user="ana") == RetriedGroup(2, 2)
         assert {scene.get(job).status for job in (mine, *another)} == {QUEUED}
         assert {scene.get(job).status for job in (theirs, *later)} == {DEAD_LETTER}
 
@@ -324,27 +331,29 @@ class TestRetryGroup:
     def test_a_pace_that_makes_no_sense_is_refused(self, scene: Scene, pace: float):
         (job,) = bury(scene, 1)
         with pytest.raises(InvalidParameters, match="per_second must be above 0"):
-            scene.fl.dead_letters.retry_group(JAM, "acme", per_second=pace)
+            scene.fl.dead_letters.retry_group(JAM, organization="acme", per_second=pace)
         assert scene.get(job).status == DEAD_LETTER
 
     def test_what_went_down_with_its_parent_is_passed_over(self, scene: Scene):
         (parent,) = bury(scene, 1)
         child = scene.submit(depends_on=[parent])
-        (fallen,) = [one for one in scene.fl.dead_letters.groups("acme") if one.error_type == "ParentEnded"]
-        assert scene.fl.dead_letters.retry_group(fallen.fingerprint, "acme").retried == 0
+        (fallen,) = [
+            one for one in scene.fl.dead_letters.groups(organization="acme") if one.error_type == "ParentEnded"
+        ]
+        assert scene.fl.dead_letters.retry_group(fallen.fingerprint, organization="acme").retried == 0
         assert scene.get(child).status == DEAD_LETTER
-        assert scene.fl.dead_letters.retry_group(JAM, "acme").retried == 1
+        assert scene.fl.dead_letters.retry_group(JAM, organization="acme").retried == 1
         assert scene.get(child).status == PENDING
 
     def test_a_family_that_fell_together_comes_back_in_whatever_order_it_is_met(self, scene: Scene):
-        parent = Submission("report", "acme", "ana", delay=60)
+        parent = Submission("report", organization="acme", user="ana", delay=60)
         fallen = [parent]
         for _ in range(3):
-            fallen.append(Submission("report", "acme", "ana", depends_on=[fallen[-1]]))
+            fallen.append(Submission("report", organization="acme", user="ana", depends_on=[fallen[-1]]))
         jobs = scene.fl.submit_many(fallen)
         scene.fl.cancel(parent.id, organization="acme")
-        (group,) = scene.fl.dead_letters.groups("acme")
-        scene.fl.dead_letters.retry_group(group.fingerprint, "acme")
+        (group,) = scene.fl.dead_letters.groups(organization="acme")
+        scene.fl.dead_letters.retry_group(group.fingerprint, organization="acme")
         assert {scene.get(job).status for job in jobs[1:]} <= {PENDING, QUEUED}
         assert ids(scene) == []
 
@@ -365,20 +374,20 @@ class TestRaces:
 
         with race.open() as retrying:
             retry(retrying)
-            group = race.waits(lambda: scene.fl.dead_letters.retry_group(JAM, "acme"))
+            group = race.waits(lambda: scene.fl.dead_letters.retry_group(JAM, organization="acme"))
         assert group.result().retried == 2
         assert {tuple(steps(scene.fl, job))[-2:] for job in buried} == {(DEAD_LETTER, QUEUED)}
 
     def test_of_five_who_retry_one_group_each_job_is_retried_once(self, scene: Scene):
         buried = bury(scene, 6)
-        assert sum(at_once([lambda: scene.fl.dead_letters.retry_group(JAM, "acme").retried] * 5)) == 6
+        assert sum(at_once([lambda: scene.fl.dead_letters.retry_group(JAM, organization="acme").retried] * 5)) == 6
         assert {tuple(steps(scene.fl, job))[-2:] for job in buried} == {(DEAD_LETTER, QUEUED)}
 
     def test_of_a_retry_and_a_decision_the_retry_stands(self, scene: Scene, race: Race):
         (job,) = bury(scene, 1)
         with race.open() as retrying:
             dead_letters.retry(retrying, scene.clock.now(retrying), "acme", job.id, actor="olga")
-            late = race.waits(lambda: scene.fl.dead_letters.ignore(job.id, "acme"))
+            late = race.waits(lambda: scene.fl.dead_letters.ignore(job.id, organization="acme"))
         with pytest.raises(JobNotFound):
             late.result()
         assert ids(scene, resolution="retried") == [job.id]

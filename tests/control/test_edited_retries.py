@@ -32,7 +32,7 @@ def edited(scene: Scene, before: int, after: int, **more: Any) -> Job:
 @pytest.fixture(params=[False, True], ids=["plain", "encrypted"])
 def sealed(scene: Scene, request: pytest.FixtureRequest) -> bool:
     if request.param:
-        scene.fl.keys.enable("acme")
+        scene.fl.keys.enable(organization="acme")
     return bool(request.param)
 
 
@@ -79,7 +79,7 @@ def test_a_key_that_was_taken_over_meanwhile_stays_where_it_is(scene: Scene):
 def test_a_key_from_before_the_organizations_encryption_is_found(scene: Scene):
     job = submit(scene, 6)
     scene.end(*scene.worker(job_types=["invoice"]).claim(), outcome=BROKEN)
-    scene.fl.keys.enable("acme")
+    scene.fl.keys.enable(organization="acme")
     scene.fl.retry(job.id, organization="acme", parameters={"n": 7})
     assert submit(scene, 7, on_duplicate="return").id == job.id
 

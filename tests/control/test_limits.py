@@ -14,7 +14,7 @@ def limits(fl: Fairlane, name: str = "report") -> dict[str | None, tuple[int | N
     """Those of a type, by organization: at once, rate, window."""
     return {
         one.organization: (one.max_running, one.execution_rate, one.execution_rate_window)
-        for one in fl.job_types.limits(name)
+        for one in fl.job_types.limits(name=name)
     }
 
 
@@ -38,7 +38,7 @@ def test_a_type_is_limited_as_its_handler_says_until_somebody_says_otherwise(sce
         0,
         ("execution_rate", "max_running"),
     )
-    assert types.limits("letter") == (changed,)
+    assert types.limits(name="letter") == (changed,)
     assert types.reset_limit("letter")
     assert limits(scene.fl, "letter") == {None: (5, 100, 3600.0)}
     assert not types.reset_limit("letter")
@@ -94,7 +94,7 @@ def test_a_list_of_types_says_what_holds_and_what_their_handlers_say(scene: Scen
     told = {
         organization: {(one.organization, one.max_running, one.execution_rate, one.changed) for one in view.limits}
         for organization in (None, "acme", "globex")
-        for view in types.list(organization)
+        for view in types.list(organization=organization)
         if view.name == "letter" and view.options.max_running == 5
     }
     every = (None, 2, 100, ("max_running",))
@@ -103,7 +103,7 @@ def test_a_list_of_types_says_what_holds_and_what_their_handlers_say(scene: Scen
 
 REFUSED: dict[str, tuple[Callable[[Fairlane], object], type[Exception]]] = {
     "unknown type": (lambda fl: fl.job_types.limit("nope", max_running=1), JobTypeNotFound),
-    "look at an unknown type": (lambda fl: fl.job_types.limits("nope"), JobTypeNotFound),
+    "look at an unknown type": (lambda fl: fl.job_types.limits(name="nope"), JobTypeNotFound),
     "below none": (lambda fl: fl.job_types.limit("report", max_running=-1), ConfigurationError),
     "no whole number": (lambda fl: fl.job_types.limit("report", max_running=True), ConfigurationError),
     "no window": (lambda fl: fl.job_types.limit("report", execution_rate_window=0), ConfigurationError),
@@ -130,5 +130,5 @@ def test_a_limit_that_can_not_be_is_refused_in_a_sentence(scene: Scene, what: st
 async def test_limits_through_async_verbs(scene: Scene):
     types = scene.fl.aio.job_types
     changed = await types.limit("report", max_running=1)
-    assert (await types.limits("report")) == (changed,)
+    assert (await types.limits(name="report")) == (changed,)
     assert await types.reset_limit("report")

@@ -160,14 +160,16 @@ class TestDelete:
 
     def test_more_jobs_than_a_batch_are_buried_too(self, scene: Scene, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr("fairlane.control.organizations._BATCH", 2)
-        jobs = scene.fl.submit_many([Submission("report", "acme", None) for _ in range(5)])
+        jobs = scene.fl.submit_many([Submission("report", organization="acme", user=None) for _ in range(5)])
         scene.fl.organizations.delete("acme")
         assert [scene.get(job).status for job in jobs] == [DEAD_LETTER] * 5
 
     def test_a_whole_family_is_buried_for_the_same_reason(self, scene: Scene):
-        parent = Submission("report", "acme", "ana")
-        child = Submission("report", "acme", "ana", depends_on=[parent])
-        stubborn = Submission("report", "acme", "ana", depends_on=[child], on_parent_failure="run_anyway")
+        parent = Submission("report", organization="acme", user="ana")
+        child = Submission("report", organization="acme", user="ana", depends_on=[parent])
+        stubborn = Submission(
+            "report", organization="acme", user="ana", depends_on=[child], on_parent_failure="run_anyway"
+        )
         jobs = scene.fl.submit_many([parent, child, stubborn])
         scene.fl.organizations.delete("acme")
         assert {scene.get(job).error_message for job in jobs} == {"Organization not found"}

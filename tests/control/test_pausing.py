@@ -32,7 +32,9 @@ class TestPauses:
 
     def test_a_paused_type_does_not_hold_up_what_is_behind_it(self, scene: Scene):
         scene.add_type("letter", dedup_window=0)
-        scene.fl.submit_many([Submission("report", "acme", "ana", priority="critical") for _ in range(30)])
+        scene.fl.submit_many(
+            [Submission("report", organization="acme", user="ana", priority="critical") for _ in range(30)]
+        )
         behind = scene.submit("letter", priority="low")
         scene.fl.job_types.pause("report")
         assert scene.worker(job_types=["report", "letter"]).claim_round(1) == [behind.id]

@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 
 from fairlane import (
+    ArtifactNotFound,
     ConfigurationError,
     Fairlane,
     FairlaneError,
@@ -46,19 +47,19 @@ def retry(fl: Fairlane, job_id: UUID | str, organization: str, user: str | None)
 
 
 def retry_letter(fl: Fairlane, job_id: UUID | str, organization: str, user: str | None) -> Any:
-    return fl.dead_letters.retry(job_id, organization, user=user)
+    return fl.dead_letters.retry(job_id, organization=organization, user=user)
 
 
 def resolve(fl: Fairlane, job_id: UUID | str, organization: str, user: str | None) -> Any:
-    return fl.dead_letters.resolve(job_id, organization, user=user)
+    return fl.dead_letters.resolve(job_id, organization=organization, user=user)
 
 
 def ignore(fl: Fairlane, job_id: UUID | str, organization: str, user: str | None) -> Any:
-    return fl.dead_letters.ignore(job_id, organization, user=user)
+    return fl.dead_letters.ignore(job_id, organization=organization, user=user)
 
 
 def delete(fl: Fairlane, job_id: UUID | str, organization: str, user: str | None) -> Any:
-    return fl.dead_letters.delete(job_id, organization, user=user)
+    return fl.dead_letters.delete(job_id, organization=organization, user=user)
 
 
 VERBS = pytest.mark.parametrize(
@@ -115,10 +116,30 @@ def test_to_a_stranger_a_job_does_not_exist(scene: Scene, verb: Verb):
 
 
 @VERBS
-def test_a_job_in_place_of_its_id_is_refused_with_what_to_pass(scene: Scene, verb: Verb):
+def test_a_job_stands_for_its_id_but_not_in_another_organization(scene: Scene, verb: Verb):
     job: Any = job_for(scene, verb)
-    with pytest.raises(InvalidParameters, match=r"pass job\.id\.$"):
-        verb(scene.fl, job, "acme", None)
+    with pytest.raises(JobNotFound, match=f"Organization rival has no (job|dead letter) {job.id}"):
+        verb(scene.fl, job, "rival", None)
+    verb(scene.fl, job, "acme", None)
+
+
+@VERBS
+def test_what_is_neither_a_job_nor_an_id_is_refused_with_what_to_pass(scene: Scene, verb: Verb):
+    wrong: Any = 5
+    with pytest.raises(
+        InvalidParameters, match=r"^Name a job by itself or by its id, such as job\.id, not by a int\.$"
+    ):
+        verb(scene.fl, wrong, "acme", None)
+
+
+def test_reading_verbs_take_a_job_for_its_id(scene: Scene):
+    fl, job = scene.fl, scene.submit()
+    fl.cancel(job, organization="acme")
+    for read in (fl.get, fl.history, fl.log_lines, fl.explain, fl.result, fl.list_artifacts, fl.wait):
+        assert read(job, organization="acme") == read(job.id, organization="acme")
+    for read_file in (fl.artifact, fl.find_artifact):
+        with pytest.raises(ArtifactNotFound, match=f"^Job {job.id} has no artifact 'report.pdf'; it has none.$"):
+            read_file(job, "report.pdf", organization="acme")
 
 
 @VERBS
@@ -302,11 +323,11 @@ def test_waiting_for_somebody_else_s_transaction_is_bounded(database_url: str):
 
 def test_a_decision_about_a_dead_letter_names_who_made_it(scene: Scene):
     job = scene.dead_letter()
-    scene.fl.dead_letters.resolve(job.id, "acme", user="olga", note="printed by hand")
-    (letter,) = scene.fl.dead_letters.list("acme", resolution=Resolution.RESOLVED).items
+    scene.fl.dead_letters.resolve(job.id, organization="acme", user="olga", note="printed by hand")
+    (letter,) = scene.fl.dead_letters.list(organization="acme", resolution=Resolution.RESOLVED).items
     assert (letter.resolved_by, letter.note, letter.resolved_at) == ("olga", "printed by hand", scene.now)
-    scene.fl.dead_letters.ignore(job.id, "acme", user="olga")
-    told = scene.fl.audit.list("acme", subject=str(job.id))
+    scene.fl.dead_letters.ignore(job.id, organization="acme", user="olga")
+    told = scene.fl.audit.list(organization="acme", subject=str(job.id))
     assert [(one.action, one.after) for one in told] == [
         ("jobs.ignore", None),
         ("jobs.resolve", {"note": "printed by hand"}),

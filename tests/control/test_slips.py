@@ -16,7 +16,7 @@ from fairlane import (
     SubmissionError,
 )
 
-GOOD = Submission("label.print", "acme", parameters={"sample": "a"})
+GOOD = Submission("label.print", organization="acme", parameters={"sample": "a"})
 
 
 def job_type_named(name: str) -> object:
@@ -146,12 +146,12 @@ def test_settings_that_there_are_not() -> None:
     "ask",
     [
         lambda fl: fl.submit("label.print", organization=None, parameters={"sample": "a"}),
-        lambda fl: fl.submit_many([Submission("label.print", None)]),  # type: ignore[arg-type]
+        lambda fl: fl.submit_many([Submission("label.print", organization=None)]),  # type: ignore[arg-type]
         lambda fl: fl.list(organization=None),
         lambda fl: fl.get("x", organization=None),
         lambda fl: fl.cancel("x", organization=None),
-        lambda fl: fl.dead_letters.list(None),
-        lambda fl: fl.dead_letters.groups(None),
+        lambda fl: fl.dead_letters.list(organization=None),
+        lambda fl: fl.dead_letters.groups(organization=None),
     ],
     ids=["submit", "submit_many", "list", "get", "cancel", "dead letters", "groups"],
 )

@@ -25,7 +25,7 @@ def fl(database_url: str, clock: ManualClock) -> Iterator[Fairlane]:
 
 @pytest.fixture
 def credential(fl: Fairlane) -> Credential:
-    principal = fl.tokens.principal(fl.tokens.create("acme", user="ana", name="test")[1])
+    principal = fl.tokens.principal(fl.tokens.create(organization="acme", as_user="ana", name="test")[1])
     assert principal is not None
     assert principal.credential is not None
     return principal.credential

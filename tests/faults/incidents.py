@@ -190,14 +190,14 @@ class Incidents:
         return completed
 
     def _bulk(self, fl: Engine) -> BulkAction:
-        return again(partial(fl.bulk.get, "acme", self.bulk.id))
+        return again(partial(fl.bulk.get, self.bulk.id, organization="acme"))
 
 
 def befall(fl: Engine, past: Past) -> Incidents:
     """Have it all happen, beside a worker."""
-    again(partial(fl.schedules.put, "acme", _SCHEDULE, "plain", every=_DAY))
+    again(partial(fl.schedules.put, _SCHEDULE, "plain", organization="acme", every=_DAY))
     _make_due(fl)
-    bulk = again(partial(fl.bulk.start, "retry", "acme", {"label": _BULK}, seconds=0.0))
+    bulk = again(partial(fl.bulk.start, "retry", {"label": _BULK}, organization="acme", seconds=0.0))
     hung, endless = fl.give("hang"), fl.give("endless")
     same = partial(fl.give, "plain", delay=_DAY, dedup_key="once", dedup_window=_DAY)
     waiting = same()

@@ -130,7 +130,7 @@ def submit(fl: Engine, number: int) -> list[Job]:
             [
                 Submission(
                     kind,
-                    "acme",
+                    organization="acme",
                     parameters=fails if kind in _FAILING else {},
                     depends_on=[parents[place]] if parents else [],
                     on_parent_failure="run_anyway",

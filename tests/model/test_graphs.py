@@ -77,7 +77,9 @@ def submit(scene: Scene, graph: Sequence[Node], *, together: bool) -> list[Job]:
     asked: list[Submission] = []
     for node in graph:
         parents = [asked[parent] for parent in sorted(node.parents)]
-        asked.append(Submission("report", "acme", depends_on=parents, on_parent_failure=node.policy, max_retries=1))
+        asked.append(
+            Submission("report", organization="acme", depends_on=parents, on_parent_failure=node.policy, max_retries=1)
+        )
     return scene.fl.submit_many(asked) if together else [scene.fl.submit_many([one])[0] for one in asked]
 
 

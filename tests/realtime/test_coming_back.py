@@ -53,7 +53,7 @@ async def test_where_it_can_t_be_told_there_is_a_snapshot(api: Api, connect: Con
     after = (await watcher.subscribe(organization="acme"))["cursor"]
     if cursor == "too old":
         for _ in range(6):
-            await asyncio.to_thread(api.fl.submit_many, [Submission("report", "acme") for _ in range(100)])
+            await asyncio.to_thread(api.fl.submit_many, [Submission("report", organization="acme") for _ in range(100)])
         # Until then the last of them will come as news, and no more than 500 were missed.
         end = await asyncio.to_thread(api.fl.database.read, statements.newest, of=EVERYONE)
         await eventually(lambda: api.app.state.web.live._position.high >= end)

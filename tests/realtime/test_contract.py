@@ -110,7 +110,7 @@ async def test_all_that_is_told_is_what_it_describes(
     await watcher.until(lambda told: len({name for name, _ in told}) == len(EVENTS) - 3)
     await watcher.until(lambda _: watcher.heartbeats)
     # More than are told one by one.
-    await asyncio.to_thread(api.fl.submit_many, [Submission("report", "acme") for _ in range(501)])
+    await asyncio.to_thread(api.fl.submit_many, [Submission("report", organization="acme") for _ in range(501)])
     await watcher.until(lambda told: "reset" in dict(told))
     await asyncio.to_thread(api.fl.members.remove, "acme", "member")
     async with asyncio.timeout(PATIENCE):

@@ -314,7 +314,7 @@ def test_of_what_comes_late_either_the_room_is_told_or_who_catches_up(fl: Fairla
 def test_what_others_have_filled_a_gap_with_hides_nothing_that_was_missed(fl: Fairlane, feed: Feed):
     before = feed.position.high
     for _ in range(6):
-        fl.submit_many([Submission("report", "other") for _ in range(100)])
+        fl.submit_many([Submission("report", organization="other") for _ in range(100)])
     missed = fl.submit("report", organization="acme")
     here = feed.look(ACME).position
     cursor = feed.cursors.seal(Position(here.high, ((before + 1, here.high),)))
@@ -373,7 +373,7 @@ async def test_an_organization_with_too_many_events_begins_anew_and_others_go_on
     clients = {room: Client(Any, lambda: None) for room in (ROOM, Room(RoomKind.ORGANIZATION, "other"))}  # type: ignore[arg-type]
     for room, client in clients.items():
         hub.enter(client, room)
-    fl.submit_many([Submission("report", "acme") for _ in range(MOST_ENTRIES + 1)])
+    fl.submit_many([Submission("report", organization="acme") for _ in range(MOST_ENTRIES + 1)])
     quiet = fl.submit("report", organization="other")
     await Telling(hub, feed.cursors, feed.look(hub.audience())).tell()
     crowded, calm = clients.values()

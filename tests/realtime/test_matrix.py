@@ -105,9 +105,9 @@ async def test_every_event_gives_each_principal_what_the_matrix_says(api: Api):
 @pytest.mark.parametrize("principal", [m.ANONYMOUS, m.REVOKED])
 async def test_whoever_has_not_come_in_is_answered_nothing_whatever_they_ask_for(api: Api, principal: str):
     world = World(api)
-    token, secret = api.fl.tokens.create("acme", user="member", name="test")
+    token, secret = api.fl.tokens.create(organization="acme", as_user="member", name="test")
     shown = {"ticket": await ticket_of(api, secret)} if principal == m.REVOKED else {}
-    api.fl.tokens.revoke("acme", token.id)
+    api.fl.tokens.revoke(token.id, organization="acme")
     async with Wire(api) as wire:
         for (event, what), row in MATRIX.items():
             for asked in world.asked(m.MEMBER, what):

@@ -75,11 +75,11 @@ def credentials_of(api: Api) -> dict[str, tuple[dict[str, Any], Callable[[], obj
     seen = fl.users.principal(session)
     assert seen is not None
     assert seen.credential is not None
-    revoked, secret = fl.tokens.create("acme", user="colleague", name="test")
+    revoked, secret = fl.tokens.create(organization="acme", as_user="colleague", name="test")
     fl.users.create("viewer")
     return {
         "membership removed": ({"user": "member"}, lambda: fl.members.remove("acme", "member")),
-        "token revoked": ({"secret": secret}, lambda: fl.tokens.revoke("acme", revoked.id)),
+        "token revoked": ({"secret": secret}, lambda: fl.tokens.revoke(revoked.id, organization="acme")),
         "user disabled": ({"user": "viewer"}, lambda: fl.users.update("viewer", disabled=True)),
         "logged out": ({"session": seen.credential}, lambda: fl.users.log_out(session)),
         "operator no more": (

@@ -127,9 +127,9 @@ async def test_a_ticket_is_good_once(api: Api):
 
 
 async def test_a_ticket_is_as_good_as_its_credential(api: Api):
-    token, secret = api.fl.tokens.create("acme", user="member", name="test")
+    token, secret = api.fl.tokens.create(organization="acme", as_user="member", name="test")
     ticket = await ticket_of(api, secret)
-    api.fl.tokens.revoke("acme", token.id)
+    api.fl.tokens.revoke(token.id, organization="acme")
     assert await refused(api, ticket) == {"message": "unauthorized"}
 
 
@@ -337,7 +337,7 @@ async def test_who_reads_gets_more_as_soon_as_they_have_read(
     monkeypatch.setattr("fairlane.realtime.sockets._BEHIND", 3_600.0)
     watcher: Watcher = await connect(api)
     await watcher.subscribe(organization="acme")
-    jobs = await asyncio.to_thread(api.fl.submit_many, [Submission("report", "acme") for _ in range(400)])
+    jobs = await asyncio.to_thread(api.fl.submit_many, [Submission("report", organization="acme") for _ in range(400)])
     await watcher.until(lambda told: len(told) == len(jobs))
     assert set(watcher.names()) == {"job_status_changed"}
 
@@ -356,7 +356,9 @@ async def test_who_takes_nothing_is_dropped_and_holds_up_nobody(
         await stalled.post(f"{url}&sid={sid}", content='420["subscribe",{"organization":"acme"}]')
         hub = api.app.state.web.live.hub
         assert len(hub.clients) == 2
-        jobs = await asyncio.to_thread(api.fl.submit_many, [Submission("report", "acme") for _ in range(200)])
+        jobs = await asyncio.to_thread(
+            api.fl.submit_many, [Submission("report", organization="acme") for _ in range(200)]
+        )
         await eventually(lambda: hub.dropped)
         await reading.until_status(jobs[-1].id, "queued")
         await eventually(

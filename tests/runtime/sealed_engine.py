@@ -21,7 +21,7 @@ def sealed_engine(url: str, **options: Any) -> Iterator[Engine]:
     """An engine with a master key; acme has a key of its own, beta has none."""
     with engine(url, encryption_keys=FIRST, **options) as fl:
         fl.organizations.create("beta")
-        fl.keys.enable("acme")
+        fl.keys.enable(organization="acme")
         yield fl
 
 

@@ -25,7 +25,7 @@ def dead_letters(fl: Engine) -> None:
             failed.add(n)
             raise PermanentError("no paper")
 
-    fl.submit_many([Submission("report", "acme", parameters={"n": n}) for n in range(JOBS)])
+    fl.submit_many([Submission("report", organization="acme", parameters={"n": n}) for n in range(JOBS)])
     fl.drain()
 
 
@@ -36,17 +36,20 @@ def all_completed(fl: Fairlane) -> bool:
 def test_a_drain_goes_on_with_them_and_runs_what_that_made_ready(database_url: str) -> None:
     with engine(database_url) as fl:
         dead_letters(fl)
-        run = fl.bulk.start("retry", "acme", {}, seconds=0.0)
+        run = fl.bulk.start("retry", {}, organization="acme", seconds=0.0)
         assert run.changed == 1
         fl.drain()
-        assert fl.bulk.get("acme", run.id).changed == JOBS
+        assert fl.bulk.get(run.id, organization="acme").changed == JOBS
         assert all_completed(fl)
 
 
 def test_workers_go_on_with_one_and_it_is_done_once(database_url: str) -> None:
     with engine(database_url) as fl:
         dead_letters(fl)
-        run = fl.bulk.start("retry", "acme", {}, seconds=0.0)
+        run = fl.bulk.start("retry", {}, organization="acme", seconds=0.0)
         with running(fl.worker()), running(fl.worker()):
-            until(lambda: fl.bulk.get("acme", run.id).ended_at)
-        assert (fl.bulk.get("acme", run.id).changed, fl.bulk.get("acme", run.id).refused) == (JOBS, 0)
+            until(lambda: fl.bulk.get(run.id, organization="acme").ended_at)
+        assert (fl.bulk.get(run.id, organization="acme").changed, fl.bulk.get(run.id, organization="acme").refused) == (
+            JOBS,
+            0,
+        )

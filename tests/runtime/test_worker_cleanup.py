@@ -139,7 +139,7 @@ def test_a_parent_of_a_dead_letter_that_may_be_retried_stays(fl: Engine, clock: 
     letter = ended(fl, "break", depends_on=[parent])
     clock.advance(365 * DAY)
     assert clean(fl) == 0
-    fl.dead_letters.resolve(letter.id, "acme")
+    fl.dead_letters.resolve(letter.id, organization="acme")
     assert clean(fl) == 2
 
 
@@ -181,12 +181,12 @@ def test_what_has_to_stay_is_passed_once_a_turn(
     clock.advance(60)
     last = ended(fl, "keep a day")
     clock.advance(31 * DAY)
-    fl.dead_letters.ignore(letters[5].id, "acme")
+    fl.dead_letters.ignore(letters[5].id, organization="acme")
     cleanup = Cleanup(fl.database, fl.artifacts, 30 * DAY, 60.0)
     # Four looked at; four more, one of which goes; the one that is left and the next shelf; all over again.
     assert [cleanup.run_once() for _ in range(3)] == [0, 1, 1]
     assert not exists(fl, last)
-    fl.dead_letters.ignore(letters[0].id, "acme")
+    fl.dead_letters.ignore(letters[0].id, organization="acme")
     assert [cleanup.run_once() for _ in range(2)] == [1, 0]
     assert [exists(fl, letter) for letter in letters] == [False, *[True] * 4, False, *[True] * 3]
 
@@ -196,7 +196,7 @@ def test_shelves_beyond_those_looked_at_at_once_come_next(
 ) -> None:
     monkeypatch.setattr(module, "_SHELVES", 1)
     old = [ended(fl, "keep a day"), ended(fl, "break")]
-    fl.dead_letters.ignore(old[1].id, "acme")
+    fl.dead_letters.ignore(old[1].id, organization="acme")
     clock.advance(31 * DAY)
     cleanup = Cleanup(fl.database, fl.artifacts, 30 * DAY, 60.0)
     assert [cleanup.run_once() for _ in range(3)] == [1, 1, 0]

@@ -38,7 +38,7 @@ def test_r17_a_worker_that_is_asked_to_drain_is_told_with_its_next_heartbeat(fl:
     worker.heartbeat.say_stopping()
     worker.heartbeat.run_once()
     assert told == ["drain"], "one that stops already has heard of it"
-    (entry,) = fl.audit.list(None)
+    (entry,) = fl.audit.list(organization=None)
     assert (entry.action, entry.actor, entry.subject) == ("workers.drain", "olga", str(worker.card.id))
 
 

@@ -168,7 +168,7 @@ class TestDeleting:
 
     def test_a_deleted_dead_letter_s_file_goes_with_the_next_clean_up(self, fl: Engine) -> None:
         letter = self.left(fl, "broken")
-        fl.dead_letters.delete(letter.id, "acme")
+        fl.dead_letters.delete(letter.id, organization="acme")
         assert files(fl) == [b"broken"]
         assert clean(fl) == 1
         assert (files(fl), doomed(fl)) == ([], 0)

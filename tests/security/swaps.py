@@ -126,8 +126,8 @@ class Others:
         headers = {"Idempotency-Key": f"once-{THEIRS}"}
         sent = {**REPORT, "priority": "high"}
         once = api.as_(USER, "other").post("/organizations/other/jobs", json=sent, headers=headers).json()["id"]
-        (letter,) = fl.dead_letters.list("other").items
-        run = fl.bulk.start("retry", "other", {"job_type": "report"}, user=USER)
+        (letter,) = fl.dead_letters.list(organization="other").items
+        run = fl.bulk.start("retry", {"job_type": "report"}, organization="other", user=USER)
         fl.organizations.update("other", name=f"name-{THEIRS}")
         self.jobs = [str(dead.id), str(live.id), once, *(str(one.id) for one in keyed)]
         self._theirs = {
@@ -138,7 +138,7 @@ class Others:
             "user": USER,
             "name": f"name-{THEIRS}",
             "bulk action": str(run.id),
-            "audit entry": str(fl.audit.list("other")[0].id),
+            "audit entry": str(fl.audit.list(organization="other")[0].id),
             "text": SECRET,
             "label": f"case=label-{THEIRS}",
             "queue": f"queue-{THEIRS}",

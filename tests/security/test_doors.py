@@ -260,8 +260,8 @@ def test_an_export_ends_with_the_right_to_it(api: Api, monkeypatch: pytest.Monke
         elif what == "operator":
             api.fl.users.update("olga", operator=False)
         else:
-            (token,) = api.fl.tokens.list("acme", user="admin")
-            api.fl.tokens.revoke("acme", token.id)
+            (token,) = api.fl.tokens.list(organization="acme", user="admin")
+            api.fl.tokens.revoke(token.id, organization="acme")
         return real(*given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(audit, "_is_good", losing)

@@ -37,21 +37,21 @@ def secrets_of(scene: Scene) -> dict[str, str]:
     principal = fl.users.principal(session)
     assert principal is not None
     assert principal.credential is not None
-    fl.keys.enable("acme")
+    fl.keys.enable(organization="acme")
     (ring,) = fl.keyring.rings_of(fl.database, ["acme"]).values()
 
     @fl.job_type("login")
     def login(ctx: JobContext, key: SecretStr, db_password: str) -> None: ...
 
     fl.submit("login", organization="acme", user="ana", parameters={"key": "open-sesame", "db_password": "let-me-in!"})
-    fl.idempotency.submit(Key("acme", "ana", "once"), "0" * 64, [Submission("report", "acme", "ana")])
+    fl.idempotency.submit(Key("acme", "ana", "once"), "0" * 64, [Submission("report", organization="acme", user="ana")])
     Feed(fl.database, fl.keyring).start()
     return {
         "password": PASSWORD,
         "session": session,
         "link": link,
-        "token": fl.tokens.create("acme", user="ana", name="robot")[1].removeprefix(PREFIX),
-        "operator's token": fl.tokens.create(None, user="olga", name="robot")[1].removeprefix(PREFIX),
+        "token": fl.tokens.create(organization="acme", as_user="ana", name="robot")[1].removeprefix(PREFIX),
+        "operator's token": fl.tokens.create(organization=None, as_user="olga", name="robot")[1].removeprefix(PREFIX),
         "ticket": fl.tickets.create(principal.credential),
         "key of the organization": b64encode(ring.key_of(1)).decode(),
         "master key": FIRST.partition(":")[2],

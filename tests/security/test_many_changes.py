@@ -18,7 +18,7 @@ VERBS: dict[str, tuple[str, dict[str, str]]] = {
 
 def unresolved(api: Api) -> list[str]:
     """The ids of the dead letters that nobody has dealt with."""
-    return [str(one.job_id) for one in api.fl.dead_letters.list("acme").items]
+    return [str(one.job_id) for one in api.fl.dead_letters.list(organization="acme").items]
 
 
 def end_at_the_second(api: Api, monkeypatch: pytest.MonkeyPatch, verb: str, end: Callable[[], object]) -> None:
@@ -48,8 +48,8 @@ def test_what_comes_after_the_end_of_a_token_is_not_done(
     api: Api, monkeypatch: pytest.MonkeyPatch, letters: list[str], path: str
 ):
     admin, (verb, more) = api.as_("admin"), VERBS[path]
-    (token,) = api.fl.tokens.list("acme")
-    end_at_the_second(api, monkeypatch, verb, lambda: api.fl.tokens.revoke("acme", token.id))
+    (token,) = api.fl.tokens.list(organization="acme")
+    end_at_the_second(api, monkeypatch, verb, lambda: api.fl.tokens.revoke(token.id, organization="acme"))
     assert admin.post(f"{LETTERS}/{path}", json={"ids": letters, **more}).status_code == 401
     assert sorted(unresolved(api)) == sorted(letters[2:])
 

@@ -69,7 +69,7 @@ def test_by_a_credential_of_a_member_an_operator_changes_no_job_of_others(api: A
     assert operator.post(f"{ACME}/jobs/{waiting}/cancellation").status_code == 202
     api.fl.queues.resume("default")
     api.run()
-    before = api.fl.dead_letters.list("acme").items
+    before = api.fl.dead_letters.list(organization="acme").items
     for name, change in CHANGES.items():
         answer = change(client, dead)
         refused = answer.json().get("refused", [{"type": answer.json().get("type")}])
@@ -77,7 +77,7 @@ def test_by_a_credential_of_a_member_an_operator_changes_no_job_of_others(api: A
     group = before[0].fingerprint
     whole = client.post(f"{ACME}/dead-letter-groups/{group}/retry").json()
     assert (whole["changed"], whole["refused"]) == (0, len(before))
-    assert api.fl.dead_letters.list("acme").items == before
+    assert api.fl.dead_letters.list(organization="acme").items == before
     assert operator.post(f"{ACME}/dead-letters/{dead}/retry").status_code == 202
 
 
@@ -104,7 +104,7 @@ def test_an_operator_has_no_secret_of_others_used_by_taking_over_their_schedule(
     def given(url: str, key: str) -> dict[str, Any]:
         return {"job_type": "call", "every": 3600, "parameters": {"url": url, "api_key": key}}
 
-    api.fl.schedules.put("acme", "x", user="colleague", **given("https://theirs", "hunter22"))
+    api.fl.schedules.put("x", organization="acme", as_user="colleague", **given("https://theirs", "hunter22"))
     operator, admin = api.operator(), api.as_("admin")
     refused = operator.put(f"{ACME}/schedules/x", json=given("https://mine", REDACTED))
     assert (refused.status_code, refused.json()["type"]) == (422, "urn:fairlane:problem:invalid-parameters")
@@ -171,5 +171,5 @@ def test_whatever_an_operator_changes_takes_that_they_are_one_in_its_transaction
     assert not wrong, "\n".join(wrong)
     assert done > 20
     organizations = [one.id for one in api.fl.organizations.list()]
-    actors = {one.actor for place in (None, *organizations) for one in api.fl.audit.list(place)}
+    actors = {one.actor for place in (None, *organizations) for one in api.fl.audit.list(organization=place)}
     assert actors == {"system"}

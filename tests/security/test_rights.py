@@ -83,7 +83,7 @@ def test_an_admin_who_is_one_no_more_when_the_change_is_made_changes_nothing(
     assert send(admin).status_code == 403
     assert {one.user for one in api.fl.members.list("acme")} == {"viewer", "member", "colleague", "admin"}
     assert api.fl.organizations.get("acme").name == "acme"
-    assert api.fl.tokens.list("acme", user="colleague") == ()
+    assert api.fl.tokens.list(organization="acme", user="colleague") == ()
 
 
 def test_an_operator_who_is_one_no_more_when_the_change_is_made_changes_nothing(
@@ -142,7 +142,7 @@ def test_a_member_replaces_their_own_jobs_and_no_others(api: Api):
     third = admin.post(JOBS, json=replacing | own)
     assert third.status_code == 201
     assert [member.get(f"{JOBS}/{one}").json()["status"] for one in (first, second)] == ["canceled", "canceled"]
-    told = [one for one in api.fl.audit.list("acme") if one.action == "jobs.replace"]
+    told = [one for one in api.fl.audit.list(organization="acme") if one.action == "jobs.replace"]
     assert [(one.actor, one.subject) for one in told] == [("admin", second)]
 
 
@@ -161,7 +161,7 @@ def test_a_look_waits_for_no_writer_to_note_that_its_token_was_used(api: Api, da
     holder.rollback()
     holder.close()
     assert client.get(JOBS).status_code == 200
-    (token,) = api.fl.tokens.list("acme")
+    (token,) = api.fl.tokens.list(organization="acme")
     assert token.last_used_at is not None
 
 
@@ -170,7 +170,7 @@ def test_logins_refusals_and_links_are_audited(api: Api):
     for user, password in ((OPERATOR, "wrong"), ("nobody-4711", PASSWORD), (OPERATOR, PASSWORD)):
         api.client().post("/sessions", json={"user": user, "password": password})
     api.client().get("/login", params={"link": api.fl.users.link(OPERATOR)})
-    entries = api.fl.audit.list(None)
+    entries = api.fl.audit.list(organization=None)
     told = [(one.action, one.actor, one.subject) for one in reversed(entries) if one.action != "users.create"]
     assert told == [
         ("users.update", "system", OPERATOR),
@@ -189,9 +189,9 @@ def test_logins_refusals_and_links_are_audited(api: Api):
 def test_a_token_that_opens_nothing_lets_nobody_in(api: Api):
     tokens: Tokens = api.fl.tokens
     assert tokens.is_empty()
-    made, _ = tokens.create("acme", user="member", name="x")
+    made, _ = tokens.create(organization="acme", as_user="member", name="x")
     assert not tokens.is_empty()
-    tokens.revoke("acme", made.id)
+    tokens.revoke(made.id, organization="acme")
     assert tokens.is_empty()
 
 
@@ -206,7 +206,7 @@ def test_what_a_token_made_is_revoked_with_it_however_far_down(api: Api):
     assert bystander.delete(f"{ACME}/tokens/{first}").status_code == 204
     assert [one.get(JOBS).status_code for one in (stolen, child, grandchild)] == [401, 401, 401]
     assert bystander.get(JOBS).status_code == 200
-    told = [one for one in api.fl.audit.list("acme") if one.action == "tokens.revoke"]
+    told = [one for one in api.fl.audit.list(organization="acme") if one.action == "tokens.revoke"]
     assert [(one.actor, one.before["user"]) for one in reversed(told) if one.before] == [
         ("admin", "admin"),
         ("admin", "admin"),
@@ -219,8 +219,8 @@ def test_what_an_operator_s_token_made_in_an_organization_is_revoked_with_it(api
     stolen = api.operator()
     made = api.client(stolen.post(f"{ACME}/tokens", json={"name": "child"}).json()["secret"])
     assert made.get(JOBS).status_code == 200
-    (first,) = [one.id for one in api.fl.tokens.list(None)]
-    api.fl.tokens.revoke(None, first)
+    (first,) = [one.id for one in api.fl.tokens.list(organization=None)]
+    api.fl.tokens.revoke(first, organization=None)
     assert [one.get(JOBS).status_code for one in (stolen, made)] == [401, 401]
 
 
@@ -240,14 +240,14 @@ def test_what_a_token_made_ends_with_the_membership_or_the_user_it_was_of(api: A
     api.fl.members.add("acme", "carl", role="admin")
     clients = chain(api, api.as_("admin"), "carl", "member")
     if end == "membership":
-        api.fl.members.remove("acme", "carl", by="admin")
+        api.fl.members.remove("acme", "carl", user="admin")
     elif end == "user":
-        api.fl.users.delete("carl", by="admin")
+        api.fl.users.delete("carl", user="admin")
     else:
-        api.fl.users.update("carl", disabled=True, by="admin")
-        api.fl.users.update("carl", disabled=False, by="admin")
+        api.fl.users.update("carl", disabled=True, user="admin")
+        api.fl.users.update("carl", disabled=False, user="admin")
     assert [one.get(JOBS).status_code for one in clients] == [200, 401, 401]
-    told = [one for one in api.fl.audit.list("acme") if one.action == "tokens.revoke"]
+    told = [one for one in api.fl.audit.list(organization="acme") if one.action == "tokens.revoke"]
     assert [(one.actor, (one.before or {})["user"]) for one in reversed(told)] == [
         ("admin", "carl"),
         ("admin", "member"),
@@ -257,7 +257,7 @@ def test_what_a_token_made_ends_with_the_membership_or_the_user_it_was_of(api: A
 def test_a_link_that_was_revoked_before_hides_nothing_behind_it(api: Api):
     bystander = api.as_("admin")
     clients = chain(api, api.as_("admin"), "admin", "member")
-    first, link, _ = sorted((one for one in api.fl.tokens.list("acme")), key=lambda one: one.id)[1:]
+    first, link, _ = sorted((one for one in api.fl.tokens.list(organization="acme")), key=lambda one: one.id)[1:]
     with api.fl.database.engine.begin() as connection:
         # As a removal of its user left it before it went down the chain.
         connection.execute(update(tokens).where(tokens.c.id == link.id).values(revoked_at=link.created_at))
@@ -273,7 +273,7 @@ def test_a_credential_that_ends_while_the_body_is_still_coming_opens_nothing(
     monkeypatch.setattr("fairlane.api.scope._FRESH", 0.0)
     api.fl.users.create("admin")
     secret = api.token("admin")
-    (token,) = api.fl.tokens.list("acme")
+    (token,) = api.fl.tokens.list(organization="acme")
     reading = Event()
 
     def body() -> Iterator[bytes]:
@@ -287,12 +287,12 @@ def test_a_credential_that_ends_while_the_body_is_still_coming_opens_nothing(
         answer = threads.submit(client.post, f"{ACME}/tokens", content=body(), headers=kind)
         assert begun.wait(20)
         if end == "revoked":
-            api.fl.tokens.revoke("acme", token.id)
+            api.fl.tokens.revoke(token.id, organization="acme")
         else:
             api.fl.users.update("admin", disabled=True)
         reading.set()
         assert answer.result().status_code == 401
-    assert [one.id for one in api.fl.tokens.list("acme", user="admin")] == [token.id]
+    assert [one.id for one in api.fl.tokens.list(organization="acme", user="admin")] == [token.id]
 
 
 def authenticated(api: Api, monkeypatch: pytest.MonkeyPatch) -> Event:
@@ -319,7 +319,7 @@ def test_a_token_that_may_not_cancel_replaces_nothing(api: Api):
 
 def test_an_admin_who_is_one_no_more_revokes_no_token_of_others(api: Api, monkeypatch: pytest.MonkeyPatch):
     admin, real = api.as_("admin"), api.fl.tokens.revoke
-    theirs, _ = api.fl.tokens.create("acme", user="colleague", name="x")
+    theirs, _ = api.fl.tokens.create(organization="acme", as_user="colleague", name="x")
 
     def late(*args: Any, **more: Any) -> bool:
         api.fl.members.add("acme", "admin", role="member")  # after the request was let in
@@ -327,7 +327,7 @@ def test_an_admin_who_is_one_no_more_revokes_no_token_of_others(api: Api, monkey
 
     monkeypatch.setattr(api.fl.tokens, "revoke", late)
     assert admin.delete(f"{ACME}/tokens/{theirs.id}").status_code == 403
-    assert api.fl.tokens.list("acme", user="colleague")[0].revoked_at is None
+    assert api.fl.tokens.list(organization="acme", user="colleague")[0].revoked_at is None
 
 
 def test_an_operator_who_is_one_no_more_lifts_no_limit_even_as_an_admin_there(

@@ -247,7 +247,7 @@ def test_a_name_that_is_no_id_opens_nothing(fl: Fairlane, odd: str):
 def test_a_name_that_is_no_id_opens_nothing_of_the_platform_s(fl: Fairlane, odd: Scope):
     """The platform's rows have an empty organization."""
     fl.users.create("olga", operator=True)
-    fl.tokens.create(None, user="olga", name="of an operator")
+    fl.tokens.create(organization=None, as_user="olga", name="of an operator")
 
     def work(connection: Connection) -> list[int]:
         found = (f"SELECT FROM {table} WHERE organization_id = ''" for table in ("fairlane_tokens", "fairlane_audit"))
@@ -326,7 +326,7 @@ def test_a_whole_life_goes_on_below_logins_that_are_bound(fl: Fairlane, logins: 
 
 
 def bound_submission(organization: str) -> Submission:
-    return Submission("report", organization)
+    return Submission("report", organization=organization)
 
 
 def test_in_production_a_login_that_is_not_bound_is_refused(fl: Fairlane, logins: dict[str, str]):

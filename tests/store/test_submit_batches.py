@@ -33,11 +33,11 @@ def scene(database_url: str) -> Iterator[Scene]:
 
 
 def report(*parents: Submission | Job | UUID | str, **more) -> Submission:
-    return Submission("report", "acme", "ana", depends_on=parents, **more)
+    return Submission("report", organization="acme", user="ana", depends_on=parents, **more)
 
 
 def letter(n: int = 0, **more) -> Submission:
-    return Submission("letter", "acme", "ana", {"n": n}, **more)
+    return Submission("letter", organization="acme", user="ana", parameters={"n": n}, **more)
 
 
 def refused(scene: Scene, kind: type[FairlaneError], batch: Sequence[Submission]) -> SubmissionError:
@@ -122,7 +122,7 @@ class TestAllOrNothing:
         assert scene.get(earlier).status == QUEUED
 
     def test_organizations_may_be_mixed(self, scene: Scene):
-        jobs = scene.fl.submit_many([report(), Submission("report", "rival", "rita"), report()])
+        jobs = scene.fl.submit_many([report(), Submission("report", organization="rival", user="rita"), report()])
         assert [job.organization for job in jobs] == ["acme", "rival", "acme"]
         assert (scene.total(), scene.total("rival")) == (2, 1)
 
@@ -209,7 +209,7 @@ class TestGraph:
         assert refused(scene, CyclicDependency, [report(), report(key, id=key)]).index == 1
 
     def test_a_parent_in_another_organization_of_the_batch_is_unknown(self, scene: Scene):
-        foreign = Submission("report", "rival", "rita")
+        foreign = Submission("report", organization="rival", user="rita")
         error = refused(scene, ParentNotFound, [foreign, report(foreign)])
         assert error.index == 1
         assert str(error) == f"Parent {foreign.id} is not a job of organization acme."

@@ -239,7 +239,10 @@ class TestReplace:
 
     def test_each_of_a_batch_says_which_job_it_stands_for(self, scene: Scene):
         jobs = [letter(scene, dedup_key=str(number)) for number in range(5)]
-        batch = [Submission("letter", "acme", dedup_key=str(number), on_duplicate="replace") for number in range(6)]
+        batch = [
+            Submission("letter", organization="acme", dedup_key=str(number), on_duplicate="replace")
+            for number in range(6)
+        ]
         messages = [scene.fl.history(new.id, organization="acme")[0].message for new in scene.fl.submit_many(batch)]
         assert messages == [f"submitted in place of {job.id}" for job in jobs] + ["submitted"]
 
@@ -265,8 +268,8 @@ class TestReplace:
 
     def test_children_that_already_wait_for_the_new_job_wait_for_it_once(self, scene: Scene):
         job = letter(scene)
-        new = Submission("letter", "acme", "ana", on_duplicate="replace")
-        child = Submission("report", "acme", "ana", depends_on=[job, new])
+        new = Submission("letter", organization="acme", user="ana", on_duplicate="replace")
+        child = Submission("report", organization="acme", user="ana", depends_on=[job, new])
         _, waiting = scene.fl.submit_many([new, child])
         assert scene.get(waiting).depends_on == (new.id,)
         scene.stage()

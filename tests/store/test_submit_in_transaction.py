@@ -89,7 +89,7 @@ def host(scene: Scene, kind: str) -> Iterator[Host]:
 
 
 def submit(scene: Scene, host: Host, job_type: str = "report", **more: Any) -> Job:
-    (job,) = submit_many(scene, host, [Submission(job_type, "acme", "ana", **more)])
+    (job,) = submit_many(scene, host, [Submission(job_type, organization="acme", user="ana", **more)])
     return job
 
 
@@ -126,12 +126,19 @@ def test_a_refusal_takes_nothing_of_the_caller_s_along(scene: Scene, host: Host)
     before = scene.submit("letter") if scene.fl.settings.url.startswith("postgres") else submit(scene, host, "letter")
     kept = submit(scene, host)
     with pytest.raises(DuplicateJob) as refused:
-        submit_many(scene, host, [Submission("report", "acme", "ana"), Submission("letter", "acme", "ana")])
+        submit_many(
+            scene,
+            host,
+            [
+                Submission("report", organization="acme", user="ana"),
+                Submission("letter", organization="acme", user="ana"),
+            ],
+        )
     assert (refused.value.index, refused.value.existing_id) == (1, before.id)
     with pytest.raises(ParentNotFound):
         submit(scene, host, depends_on=["no-id"])
     with pytest.raises(ConfigurationError):
-        submit_many(scene, host, [Submission("report", "acme", "ana", id=kept.id)])
+        submit_many(scene, host, [Submission("report", organization="acme", user="ana", id=kept.id)])
     host.insert(2)
     host.commit()
     assert committed(scene.fl.settings.url) == {1, 2}
@@ -141,7 +148,9 @@ def test_a_refusal_takes_nothing_of_the_caller_s_along(scene: Scene, host: Host)
 def test_a_graph_grows_within_one_transaction(scene: Scene, host: Host):
     parent = submit(scene, host)
     child = submit(scene, host, depends_on=[parent])
-    submit_many(scene, host, [Submission("report", "acme", "ana", depends_on=[child.id]) for _ in range(2)])
+    submit_many(
+        scene, host, [Submission("report", organization="acme", user="ana", depends_on=[child.id]) for _ in range(2)]
+    )
     host.commit()
     scene.stage()
     scene.end(*scene.worker().claim())

@@ -88,7 +88,10 @@ class TestRate:
 
     def test_a_batch_above_it_is_refused_whole_at_the_first_one_too_many(self, scene: Scene):
         scene.submit("letter")
-        batch = [Submission(job_type, "acme", "ana") for job_type in ("letter", "parcel", "letter", "letter")]
+        batch = [
+            Submission(job_type, organization="acme", user="ana")
+            for job_type in ("letter", "parcel", "letter", "letter")
+        ]
         with pytest.raises(RateLimited) as error:
             scene.fl.submit_many(batch)
         assert (error.value.index, error.value.retry_after) == (3, 60)
@@ -96,7 +99,7 @@ class TestRate:
 
     def test_a_batch_that_will_never_fit_is_told_to_be_split_and_no_time_to_wait(self, scene: Scene):
         with pytest.raises(RateLimited, match="this batch has more; split it") as error:
-            scene.fl.submit_many([Submission("letter", "acme", "ana") for _ in range(4)])
+            scene.fl.submit_many([Submission("letter", organization="acme", user="ana") for _ in range(4)])
         assert (error.value.index, error.value.retry_after) == (3, None)
         assert scene.total() == 0
 
@@ -157,7 +160,7 @@ class TestLiveJobs:
 
     def test_a_batch_that_does_not_fit_now_is_told_how_many_there_are(self, scene: Scene):
         scene.fl.submit_many(reports(2))
-        error = full(scene, [Submission("report", "rival", "rita"), *reports(LIMIT - 1)])
+        error = full(scene, [Submission("report", organization="rival", user="rita"), *reports(LIMIT - 1)])
         assert error.retry_after is not None
         assert str(error) == (
             f"Organization acme has 2 live jobs of at most {LIMIT}; this batch of {LIMIT - 1} does not fit; "
@@ -180,13 +183,13 @@ class TestLiveJobs:
         assert warnings(scene) == [QueueLimitWarning("acme", 6, LIMIT)]
 
     def test_a_warning_comes_also_where_a_batch_jumps_over_the_mark(self, scene: Scene):
-        scene.fl.submit_many([Submission("report", "acme", "ana") for _ in range(LIMIT)])
+        scene.fl.submit_many([Submission("report", organization="acme", user="ana") for _ in range(LIMIT)])
         assert warnings(scene) == [QueueLimitWarning("acme", LIMIT, LIMIT)]
 
     def test_a_batch_fills_a_queue_with_new_jobs_only(self, scene: Scene):
         scene.add_type("crate")
         there = scene.submit("crate")
-        batch = [Submission("crate", "acme", "ana", on_duplicate="return"), *reports(LIMIT - 1)]
+        batch = [Submission("crate", organization="acme", user="ana", on_duplicate="return"), *reports(LIMIT - 1)]
         assert scene.fl.submit_many(batch)[0] == there
         assert scene.total() == LIMIT
 
@@ -208,7 +211,7 @@ class TestLiveJobs:
         scene.add_type("crate")
         scene.submit("crate")
         scene.fl.submit_many(reports(LIMIT - 1))
-        batch = [*reports(1), Submission("crate", "acme", "ana", on_duplicate="replace")]
+        batch = [*reports(1), Submission("crate", organization="acme", user="ana", on_duplicate="replace")]
         with pytest.raises(QueueFull) as error:
             scene.fl.submit_many(batch)
         assert (error.value.index, scene.total()) == (0, LIMIT)
@@ -225,7 +228,7 @@ class TestLiveJobs:
         scene.add_type("crate")
         scene.submit("crate")
         scene.fl.submit_many(reports(4))
-        scene.fl.submit_many([Submission("crate", "acme", "ana", on_duplicate="return")])
+        scene.fl.submit_many([Submission("crate", organization="acme", user="ana", on_duplicate="return")])
         scene.submit("crate", on_duplicate="replace")
         assert warnings(scene) == []
 
@@ -247,7 +250,7 @@ class TestLiveJobs:
 
 
 def reports(number: int) -> list[Submission]:
-    return [Submission("report", "acme", "ana") for _ in range(number)]
+    return [Submission("report", organization="acme", user="ana") for _ in range(number)]
 
 
 def full(scene: Scene, batch: list[Submission]) -> QueueFull:
@@ -304,7 +307,7 @@ class TestQuotaRows:
 
     def test_batches_that_lock_the_same_rows_in_opposite_order_both_pass(self, scene: Scene):
         def batch(*job_types: str) -> Callable[[], list[Job]]:
-            return lambda: scene.fl.submit_many([Submission(one, "acme", "ana") for one in job_types])
+            return lambda: scene.fl.submit_many([Submission(one, organization="acme", user="ana") for one in job_types])
 
         at_once([batch("letter", "parcel"), batch("parcel", "letter")])
         assert scene.total() == 4

@@ -54,7 +54,7 @@ def scene(database_url: str) -> Iterator[Scene]:
 
 
 def good() -> Submission:
-    return Submission("letter", "acme", "ana", {"to": "bob"}, dedup_window=0)
+    return Submission("letter", organization="acme", user="ana", parameters={"to": "bob"}, dedup_window=0)
 
 
 def one(fl: Fairlane, **fields: Any) -> list[Job]:

@@ -24,7 +24,7 @@ def scene(database_url: str) -> Iterator[Scene]:
 
 
 def batch(size: int = 3, **fields: Any) -> list[Submission]:
-    return [Submission("report", "acme", "ana", {"n": n}, **fields) for n in range(size)]
+    return [Submission("report", organization="acme", user="ana", parameters={"n": n}, **fields) for n in range(size)]
 
 
 @pytest.mark.parametrize("arrives", [True, False])
@@ -69,8 +69,10 @@ class TestASubmission:
         self, scene: Scene
     ) -> None:
         earlier = scene.submit(parameters={"n": 0}, dedup_window=60)
-        again = Submission("report", "acme", "ana", {"n": 0}, dedup_window=60, on_duplicate="return")
-        fresh = Submission("report", "rival", None, {"n": 1})
+        again = Submission(
+            "report", organization="acme", user="ana", parameters={"n": 0}, dedup_window=60, on_duplicate="return"
+        )
+        fresh = Submission("report", organization="rival", user=None, parameters={"n": 1})
         with breaking(scene.fl.database, arrives=True):
             jobs = scene.fl.submit_many([again, fresh])
         assert [job.id for job in jobs] == [earlier.id, fresh.id]

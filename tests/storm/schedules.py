@@ -42,7 +42,9 @@ def put(fl: Fairlane) -> Mapping[str, datetime]:
     for one in ORGANIZATIONS:
         parameters = {"seconds": 0.1, "way": "plain", "own": name(one)}
         made.append(
-            fl.schedules.put(one, NAME, IN_LOOP, every=_EVERY, start=start, missed=Missed.ALL, parameters=parameters)
+            fl.schedules.put(
+                NAME, IN_LOOP, organization=one, every=_EVERY, start=start, missed=Missed.ALL, parameters=parameters
+            )
         )
     return {one.organization: one.next_ticks[0] for one in made}
 
@@ -52,9 +54,9 @@ def end(fl: Fairlane, firsts: Mapping[str, datetime]) -> list[Ended]:
     until = datetime.now(UTC)
     give_up = time.monotonic() + _PATIENCE
     for organization in ORGANIZATIONS:
-        while fl.schedules.get(organization, NAME).next_ticks[0] <= until and time.monotonic() < give_up:
+        while fl.schedules.get(NAME, organization=organization).next_ticks[0] <= until and time.monotonic() < give_up:
             time.sleep(_LOOK)
-    paused = [fl.schedules.pause(organization, NAME) for organization in ORGANIZATIONS]
+    paused = [fl.schedules.pause(NAME, organization=organization) for organization in ORGANIZATIONS]
     last = datetime.now(UTC)
     return [Ended(one.organization, one.timetable, firsts[one.organization], until, last) for one in paused]
 

@@ -51,7 +51,7 @@ def _one(random: Random, organization: str, job_type: str, way: str = "plain", *
 def _exactly(organization: str, job_type: str, seconds: float, way: str, **options: Any) -> Submission:
     job = uuid4()
     parameters = {"seconds": seconds, "way": way, "own": name(organization, job)}
-    return Submission(job_type, organization, parameters=parameters, id=job, **options)
+    return Submission(job_type, organization=organization, parameters=parameters, id=job, **options)
 
 
 def twin(of: Submission) -> Submission:

@@ -60,7 +60,10 @@ class FairlanePeer:
     def submit(self, kind: str, count: int, organization: str) -> None:
         for size in chunks(count):
             self._fl.submit_many(
-                [Submission(kind, organization, parameters={"number": next(self._numbers)}) for _ in range(size)]
+                [
+                    Submission(kind, organization=organization, parameters={"number": next(self._numbers)})
+                    for _ in range(size)
+                ]
             )
 
     def remaining(self) -> int:

@@ -112,7 +112,7 @@ class Authenticator:
         proof = self.identity_provider.proof_of(secret) if self.identity_provider is not None else None
         if proof is None:
             return None
-        return self.fl.users.identified(proof.user, proof.until, as_operator=self.has_jwt_operators)
+        return self.fl.users.identified(proof.user, until=proof.until, as_operator=self.has_jwt_operators)
 
 
 class Authentication:

@@ -81,9 +81,9 @@ class NewJob(BaseModel):
         run_at: datetime | None = self.run_at
         return Submission(
             self.job_type,
-            scope.organization,
-            scope.user,
-            self.parameters,
+            organization=scope.organization,
+            user=scope.user,
+            parameters=self.parameters,
             priority=self.priority,
             depends_on=list(self.depends_on),
             on_parent_failure=self.on_parent_failure,

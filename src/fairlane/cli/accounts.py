@@ -140,7 +140,7 @@ def create_token(
     if organization is not None:
         refuse_unknown(fl, organization)
     length = o.optional(o.duration, "--expires-in", expires_in)
-    made, secret = fl.tokens.create(organization, user=user, name=name, scopes=scope, expires_in=length)
+    made, secret = fl.tokens.create(organization=organization, as_user=user, name=name, scopes=scope, expires_in=length)
     if as_json:
         print_json({**to_jsonable_python(made), "secret": secret})
         return
@@ -160,7 +160,7 @@ def list_tokens(context: typer.Context, organization: Whose = None, as_json: o.A
     fl = engine(context)
     if organization is not None:
         refuse_unknown(fl, organization)
-    found = fl.tokens.list(organization)
+    found = fl.tokens.list(organization=organization)
     if as_json:
         print_json(found)
     elif not found:
@@ -186,7 +186,7 @@ def revoke_token(
         key = UUID(token)
     except ValueError:
         raise typer.BadParameter(f"{token!r} is no token's id; `fairlane tokens list` shows them.") from None
-    was_open = engine(context).tokens.revoke(organization, key)
+    was_open = engine(context).tokens.revoke(key, organization=organization)
     if not was_open:
         raise ConfigurationError(f"There is no token {token} that is not revoked; see `fairlane tokens list`.")
     say(f"Token {token} is revoked.")
@@ -207,7 +207,7 @@ def list_audit(
     Example:
         fairlane audit list -o acme
     """
-    found = engine(context).audit.list(organization, subject=subject, before=before, limit=limit)
+    found = engine(context).audit.list(organization=organization, subject=subject, before=before, limit=limit)
     if as_json:
         print_json(found)
         return
@@ -228,7 +228,7 @@ def export_audit(context: typer.Context, organization: Whose = None) -> None:
     Example:
         fairlane audit export -o acme > audit.jsonl
     """
-    for entry in engine(context).audit.export(organization):
+    for entry in engine(context).audit.export(organization=organization):
         print(json.dumps(to_jsonable_python(entry), ensure_ascii=False))
 
 

@@ -50,7 +50,7 @@ def list_letters(
     """
     fl = engine(context)
     page = fl.dead_letters.list(
-        organization,
+        organization=organization,
         resolution=_wanted(resolution, everything),
         fingerprint=find_fingerprint(fl, fingerprint, organization) if fingerprint is not None else None,
         job_type=job_type,
@@ -100,7 +100,7 @@ def groups(
         fairlane dead-letters groups -o acme
     """
     fl = engine(context)
-    found = fl.dead_letters.groups(organization, resolution=_wanted(resolution, everything))
+    found = fl.dead_letters.groups(organization=organization, resolution=_wanted(resolution, everything))
     if not found:
         refuse_unknown(fl, organization)
     if as_json:
@@ -150,9 +150,11 @@ def retry_group(
     whole = find_fingerprint(fl, fingerprint, organization)
     types = {job_type} if job_type is not None else set()
     if not types and not as_json:  # asked now: what is retried is in no group any more
-        types = {one.job_type for one in fl.dead_letters.groups(organization) if one.fingerprint == whole}
-    done = fl.dead_letters.retry_group(whole, organization, job_type=job_type, user=user, per_second=per_second)
-    left = fl.dead_letters.list(organization, fingerprint=whole, job_type=job_type, limit=1).total
+        types = {one.job_type for one in fl.dead_letters.groups(organization=organization) if one.fingerprint == whole}
+    done = fl.dead_letters.retry_group(
+        whole, organization=organization, job_type=job_type, user=user, per_second=per_second
+    )
+    left = fl.dead_letters.list(organization=organization, fingerprint=whole, job_type=job_type, limit=1).total
     if as_json:
         print_json({"retried": done.retried, "refused": done.refused, "left": left})
     else:
@@ -191,7 +193,7 @@ def resolve(
     """
     fl = engine(context)
     refuse_stranger(fl, organization, user)
-    fl.dead_letters.resolve(job_id := find_id(fl, job, organization), organization, user=user, note=note)
+    fl.dead_letters.resolve(job_id := find_id(fl, job, organization), organization=organization, user=user, note=note)
     say(f"Dead letter {job_id} is {Resolution.RESOLVED}.")
 
 
@@ -211,7 +213,7 @@ def ignore(
     """
     fl = engine(context)
     refuse_stranger(fl, organization, user)
-    fl.dead_letters.ignore(job_id := find_id(fl, job, organization), organization, user=user, note=note)
+    fl.dead_letters.ignore(job_id := find_id(fl, job, organization), organization=organization, user=user, note=note)
     say(f"Dead letter {job_id} is {Resolution.IGNORED}.")
 
 
@@ -233,7 +235,7 @@ def delete(
     refuse_stranger(fl, organization, user)
     job_id = find_id(fl, job, organization)
     o.confirmed(f"Delete job {job_id} of {organization} with all that is kept of it?", yes=yes)
-    fl.dead_letters.delete(job_id, organization, user=user)
+    fl.dead_letters.delete(job_id, organization=organization, user=user)
     say(f"Job {job_id} is deleted.")
 
 

@@ -26,7 +26,7 @@ def enable(context: typer.Context, organization: Whose, as_json: o.AsJson = Fals
         fairlane keys enable -o acme
     """
     _print_key(
-        engine(context).keys.enable(organization),
+        engine(context).keys.enable(organization=organization),
         "What its jobs hold is encrypted from now on; what is there already with: fairlane keys reencrypt",
         as_json=as_json,
     )
@@ -41,7 +41,7 @@ def rotate(context: typer.Context, organization: Whose, as_json: o.AsJson = Fals
         fairlane keys rotate -o acme
     """
     _print_key(
-        engine(context).keys.rotate(organization),
+        engine(context).keys.rotate(organization=organization),
         "Older versions open what they have sealed; put it under this one with: fairlane keys reencrypt",
         as_json=as_json,
     )
@@ -55,7 +55,7 @@ def list_keys(context: typer.Context, organization: Whose, as_json: o.AsJson = F
     Example:
         fairlane keys list -o acme
     """
-    found = engine(context).keys.list(organization)
+    found = engine(context).keys.list(organization=organization)
     if as_json:
         print_json(found)
         return
@@ -80,7 +80,7 @@ def destroy(context: typer.Context, organization: Whose, yes: o.Yes = False) -> 
         fairlane keys destroy -o acme
     """
     o.confirmed(f"Erase all that the keys of {organization} have sealed, for ever?", yes=yes)
-    destroyed = engine(context).keys.destroy(organization)
+    destroyed = engine(context).keys.destroy(organization=organization)
     if destroyed:
         say(f"{destroyed} of {organization}'s keys destroyed: nobody can open what they sealed.")
     else:
@@ -102,7 +102,7 @@ def reencrypt(
         fairlane keys reencrypt
         fairlane keys reencrypt -o acme
     """
-    done = engine(context).keys.reencrypt(organization, on_wait=_say_wait)
+    done = engine(context).keys.reencrypt(organization=organization, on_wait=_say_wait)
     say(f"{done:,} {'text or file is' if done == 1 else 'texts and files are'} sealed anew.")
 
 

@@ -97,7 +97,7 @@ def list_limits(
         fairlane types limits report.pdf --json
     """
     fl = engine(context)
-    found = fl.job_types.limits(job_type)
+    found = fl.job_types.limits(name=job_type)
     uses = fl.reads.limit_uses({_subject(one): _limit(one) for one in found})
     if as_json:
         print_json([{**asdict(one), **uses[_subject(one)]._asdict()} for one in found])
@@ -151,7 +151,7 @@ def _limit(one: JobTypeLimit) -> Limit:
 
 def _remark_on_others(fl: Fairlane, job_type: str) -> None:
     """Who takes back a limit shall not take it for the last one that is left."""
-    own = [one.organization for one in fl.job_types.limits(job_type) if one.organization is not None]
+    own = [one.organization for one in fl.job_types.limits(name=job_type) if one.organization is not None]
     if own:
         remark(
             f"Limits of single organizations stay: of {some_of(own)}. See them: "

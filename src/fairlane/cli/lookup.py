@@ -60,7 +60,7 @@ def find_fingerprint(fl: Fairlane, text: str, organization: str) -> str:
         NoSuchGroup: the organization has none.
         AmbiguousId: it has several.
     """
-    every = {one.fingerprint for one in fl.dead_letters.groups(organization, resolution=None)}
+    every = {one.fingerprint for one in fl.dead_letters.groups(organization=organization, resolution=None)}
     found = sorted(every & {text} or {one for one in every if len(text) >= _FEWEST_DIGITS and one.endswith(text)})
     if not found:
         refuse_unknown(fl, organization)

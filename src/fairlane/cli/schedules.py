@@ -37,7 +37,7 @@ def list_schedules(context: typer.Context, organization: o.Organization, as_json
         fairlane schedules list -o acme
     """
     fl = engine(context)
-    found = fl.schedules.list(organization)
+    found = fl.schedules.list(organization=organization)
     if not found:
         refuse_unknown(fl, organization)
     if as_json:
@@ -133,20 +133,20 @@ def put(
     is_given = bool(parameter) or parameters is not None
     with hinting(parameter or []):
         made = fl.schedules.put(
-            organization,
             name,
             job_type,
+            organization=organization,
             cron=cron,
             every=o.optional(o.duration, "--every", every),
             time_zone=time_zone,
             start=o.optional(o.local_time, "--start", start),
             missed=missed,
-            user=as_user,
+            as_user=as_user,
             parameters=given_parameters(parameter or [], parameters) if is_given else None,
             priority=priority,
             queue=queue,
             labels=dict(o.pair("--label", one) for one in label or ()),
-            by=user,
+            user=user,
         )
     _print_one(made, f"Schedule {made.name} is kept: {when(made.timetable)}. {_following(made)}", as_json=as_json)
 
@@ -163,7 +163,7 @@ def pause(
     """
     fl = acting(context, user)
     _get(fl, organization, schedule)
-    paused = fl.schedules.pause(organization, schedule, by=user)
+    paused = fl.schedules.pause(schedule, organization=organization, user=user)
     _print_one(paused, f"Schedule {schedule} is paused.", as_json=as_json)
 
 
@@ -179,7 +179,7 @@ def resume(
     """
     fl = acting(context, user)
     was_paused = _get(fl, organization, schedule).paused_at is not None
-    resumed = fl.schedules.resume(organization, schedule, by=user)
+    resumed = fl.schedules.resume(schedule, organization=organization, user=user)
     sentence = "goes on" if was_paused else "was not paused"
     _print_one(resumed, f"Schedule {schedule} {sentence}. {_following(resumed)}", as_json=as_json)
 
@@ -196,7 +196,7 @@ def submit(
     """
     fl = acting(context, user)
     _get(fl, organization, schedule)
-    job = fl.schedules.submit(organization, schedule, by=user)
+    job = fl.schedules.submit(schedule, organization=organization, user=user)
     if as_json:
         print_json(job)
     else:
@@ -217,14 +217,14 @@ def delete(
     fl = acting(context, user)
     found = _get(fl, organization, schedule)
     o.confirmed(f"Delete schedule {found.name} of {organization}? It will make no more jobs.", yes=yes)
-    fl.schedules.delete(organization, schedule, by=user)
+    fl.schedules.delete(schedule, organization=organization, user=user)
     say(f"Schedule {schedule} is deleted.")
 
 
 def _get(fl: Fairlane, organization: str, name: str) -> Schedule:
     """As `fl.schedules.get`, with the command that says which there are."""
     try:
-        return fl.schedules.get(organization, name)
+        return fl.schedules.get(name, organization=organization)
     except ScheduleNotFound as error:
         refuse_unknown(fl, organization)
         there = f"fairlane schedules list -o {shlex.quote(organization)}"

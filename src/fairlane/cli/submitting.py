@@ -158,7 +158,7 @@ def remark_on_breakers(fl: Fairlane, organization: str, job_types: Collection[st
     # The jobs are ready: a command that failed now would be run again, and make others.
     with suppress(StorageUnavailable):
         now = fl.database.read(fl.database.clock.now)
-        for one in fl.job_types.breakers(organization):
+        for one in fl.job_types.breakers(organization=organization):
             if one.job_type in job_types:
                 remark(breaker_reason(one, now).advice)
 

@@ -104,7 +104,7 @@ def turn_on(context: typer.Context, user: o.User = None, reason: Reason = "") ->
         fairlane maintenance on --reason "a new release"
     """
     fl = acting(context, user)
-    fl.maintenance.on(reason, user=user)
+    fl.maintenance.on(reason=reason, user=user)
     say(f"Maintenance mode is on. {_still_running(fl)}")
 
 
@@ -179,7 +179,7 @@ def show_type(context: typer.Context, job_type: o.TypeArgument, as_json: o.AsJso
         fairlane types show report.pdf
     """
     fl = engine(context)
-    every, *own = fl.job_types.limits(job_type)
+    every, *own = fl.job_types.limits(name=job_type)
     one = next(one for one in fl.job_types.list() if one.name == job_type)
     if as_json:
         print_json({"job_type": one, "limits": [every, *own]})

@@ -5,6 +5,7 @@ A verb runs in a thread, or, given an AsyncConnection or AsyncSession, on that c
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import wraps
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from fairlane.control.audit import Audit
@@ -18,6 +19,7 @@ from fairlane.control.pausing import Maintenance, Queues
 from fairlane.control.schedules import Schedules
 from fairlane.control.tokens import Tokens
 from fairlane.control.users import Users
+from fairlane.control.workers import Workers
 from fairlane.store.borrow import ASYNC, is_a
 
 P = ParamSpec("P")
@@ -36,6 +38,7 @@ class Verbs(Generic[S_co]):
 def asynchronous(verb: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[Verbs[S], P], Awaitable[R]]:
     """The verb, to be awaited, with the same arguments."""
 
+    @wraps(verb)
     async def call(self: Verbs[S], /, *args: P.args, **kwargs: P.kwargs) -> R:
         connection: Any = kwargs.get("connection")
         if is_a(connection, ASYNC, "async_scoped_session"):
@@ -48,8 +51,6 @@ def asynchronous(verb: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[V
             return done
         return await asyncio.to_thread(verb, self._sync, *args, **kwargs)
 
-    # Python names whoever forgot to await it by the qualified name.
-    call.__name__, call.__qualname__, call.__doc__ = verb.__name__, verb.__qualname__, verb.__doc__
     return call
 
 
@@ -187,3 +188,9 @@ class AsyncBulk(Verbs[Bulk]):
     get = asynchronous(Bulk.get)
     list = asynchronous(Bulk.list)
     stop = asynchronous(Bulk.stop)
+
+
+class AsyncWorkers(Verbs[Workers]):
+    """`fl.aio.workers`."""
+
+    drain = asynchronous(Workers.drain)

@@ -23,7 +23,7 @@ class Audit:
         self._database = database
 
     def list(
-        self, organization: str | None, *, subject: str | None = None, before: UUID | None = None, limit: int = 100
+        self, *, organization: str | None, subject: str | None = None, before: UUID | None = None, limit: int = 100
     ) -> tuple[AuditEntry, ...]:
         """A page of entries.
 
@@ -45,10 +45,10 @@ class Audit:
         )
         return tuple(map(_entry, rows))
 
-    def export(self, organization: str | None) -> Iterator[AuditEntry]:
+    def export(self, *, organization: str | None) -> Iterator[AuditEntry]:
         """All entries, newest first, read a page at a time."""
         before = None
-        while page := self.list(organization, before=before, limit=_LARGEST_PAGE):
+        while page := self.list(organization=organization, before=before, limit=_LARGEST_PAGE):
             yield from page
             before = page[-1].id
 

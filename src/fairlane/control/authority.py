@@ -1,7 +1,7 @@
 """Whether whoever changes something still may, asked in the transaction of the change.
 
 Who sent a request was asked for their rights before, and may have lost them meanwhile. Code that calls a verb itself is
-trusted, and not asked: there `by` only says whom the audit is to name.
+trusted, and not asked: there `user` only says whom the audit is to name.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Submissions, and the graph that a batch of them forms."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, Literal
@@ -29,6 +29,7 @@ class Submission:
     """
 
     job_type: str
+    _: KW_ONLY
     organization: str
     user: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)

@@ -49,9 +49,9 @@ class Bulk:
     def start(
         self,
         verb: BulkVerb | str,
-        organization: str,
         filters: Mapping[str, Any],
         *,
+        organization: str,
         user: str | None = None,
         per_second: float | None = None,
         seconds: float = _AT_ONCE,
@@ -99,10 +99,10 @@ class Bulk:
             self._steps.step(row, taken)
             while monotonic() < deadline and self._steps.go_on(organization, begun):
                 pass
-            return self.get(organization, begun)
+            return self.get(begun, organization=organization)
         return bulk_action_of(row, row.created_at)
 
-    def get(self, organization: str, action: UUID | str) -> BulkAction:
+    def get(self, action: UUID | str, *, organization: str) -> BulkAction:
         """A bulk action, to see how far it has come. It is kept for a day after its end.
 
         Raises:
@@ -117,7 +117,7 @@ class Bulk:
 
         return self._database.read(read, of=organization)
 
-    def list(self, organization: str, *, before: UUID | None = None, limit: int = 100) -> tuple[BulkAction, ...]:
+    def list(self, *, organization: str, before: UUID | None = None, limit: int = 100) -> tuple[BulkAction, ...]:
         """Those that go on, and those that ended within a day, the newest first, from just after `before`."""
         storable(organization=organization)
 
@@ -129,9 +129,9 @@ class Bulk:
 
     def stop(
         self,
-        organization: str,
         action: UUID | str,
         *,
+        organization: str,
         user: str | None = None,
         only_own: bool = False,
         right: Right | None = None,

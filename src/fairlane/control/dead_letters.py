@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from fairlane.control.jobs import JobControl
 from fairlane.domain.cursors import decode_cursor, encode_cursor
 from fairlane.domain.errors import IllegalTransition, InvalidParameters, JobNotFound, PermissionDenied
-from fairlane.domain.ids import job_id_of
+from fairlane.domain.ids import JobOrId, job_id_of
 from fairlane.domain.jobs import DeadLetter, DeadLetterGroup, Job, Page, RetriedGroup
 from fairlane.domain.organizations import require_organization
 from fairlane.domain.sealing import Field, is_sealed
@@ -43,8 +43,8 @@ class DeadLetters:
 
     def list(
         self,
-        organization: str,
         *,
+        organization: str,
         resolution: Resolution | str | None = Resolution.PENDING,
         fingerprint: str | None = None,
         job_type: str | None = None,
@@ -79,7 +79,7 @@ class DeadLetters:
         return Page(items, encode_cursor(items[-1].entered_at, items[-1].job_id) if more else None, total)
 
     def groups(
-        self, organization: str, *, resolution: Resolution | str | None = Resolution.PENDING
+        self, *, organization: str, resolution: Resolution | str | None = Resolution.PENDING
     ) -> tuple[DeadLetterGroup, ...]:
         """Dead letters by job type and error, the largest group first."""
         require_organization(organization)
@@ -139,20 +139,20 @@ class DeadLetters:
 
     def retry(
         self,
-        job_id: UUID | str,
-        organization: str,
+        job: JobOrId,
         *,
+        organization: str,
         user: str | None = None,
         parameters: Mapping[str, Any] | None = None,
     ) -> Job:
         """Queue one again; as `Fairlane.retry`."""
-        return self._jobs.retry(job_id, organization, user=user, parameters=parameters)
+        return self._jobs.retry(job, organization, user=user, parameters=parameters)
 
     def retry_group(
         self,
         fingerprint: str,
-        organization: str,
         *,
+        organization: str,
         job_type: str | None = None,
         user: str | None = None,
         per_second: float = 10.0,
@@ -176,7 +176,9 @@ class DeadLetters:
         start = self._database.read(self._database.clock.now)
         retried, refused, cursor = 0, 0, None
         while True:
-            page = self.list(organization, fingerprint=fingerprint, job_type=job_type, limit=_BATCH, cursor=cursor)
+            page = self.list(
+                organization=organization, fingerprint=fingerprint, job_type=job_type, limit=_BATCH, cursor=cursor
+            )
             for letter in page.items:
                 at = start + timedelta(seconds=retried / per_second)
                 try:
@@ -195,35 +197,31 @@ class DeadLetters:
                 return RetriedGroup(retried, refused)
             cursor = page.next_cursor
 
-    def resolve(
-        self, job_id: UUID | str, organization: str, *, user: str | None = None, note: str | None = None
-    ) -> None:
+    def resolve(self, job: JobOrId, *, organization: str, user: str | None = None, note: str | None = None) -> None:
         """Write down that the cause was dealt with otherwise.
 
         Raises:
             JobNotFound: it is no dead letter of the organization.
         """
-        self._decide(job_id, organization, Resolution.RESOLVED, user, note)
+        self._decide(job, organization, Resolution.RESOLVED, user, note)
 
-    def ignore(
-        self, job_id: UUID | str, organization: str, *, user: str | None = None, note: str | None = None
-    ) -> None:
+    def ignore(self, job: JobOrId, *, organization: str, user: str | None = None, note: str | None = None) -> None:
         """Write down that nothing needs to be done.
 
         Raises:
             JobNotFound: it is no dead letter of the organization.
         """
-        self._decide(job_id, organization, Resolution.IGNORED, user, note)
+        self._decide(job, organization, Resolution.IGNORED, user, note)
 
-    def delete(self, job_id: UUID | str, organization: str, *, user: str | None = None) -> None:
+    def delete(self, job: JobOrId, *, organization: str, user: str | None = None) -> None:
         """Delete the job with all that is kept of it; a worker's clean-up deletes its files, soon after.
 
         Raises:
             JobNotFound, PermissionDenied, IllegalTransition
         """
-        key = job_id_of(job_id, organization)
+        key = job_id_of(job, organization)
         if not self._is_there(key, organization):
-            raise JobNotFound(f"Organization {organization} has no dead letter {job_id}.")
+            raise JobNotFound(f"Organization {organization} has no dead letter {key}.")
         self._jobs.delete(key, organization, user=user)
 
     def _is_there(self, job_id: UUID, organization: str) -> bool:
@@ -233,21 +231,21 @@ class DeadLetters:
         )
 
     def _decide(
-        self, job_id: UUID | str, organization: str, resolution: Resolution, user: str | None, note: str | None
+        self, job: JobOrId, organization: str, resolution: Resolution, user: str | None, note: str | None
     ) -> None:
         storable(note=note)
 
         def work(connection: Connection, row: AnyRow) -> None:
             # One that was retried has left its entry behind, but is no dead letter any more.
             if row.status != JobStatus.DEAD_LETTER:
-                raise JobNotFound(f"Organization {organization} has no dead letter {job_id}.")
+                raise JobNotFound(f"Organization {organization} has no dead letter {row.id}.")
             now = self._database.clock.now(connection)
             statements.resolve(connection, now, organization, row.id, resolution, actor=user or SYSTEM, note=note)
 
         verb = "ignore" if resolution is Resolution.IGNORED else "resolve"
         # A later decision has a note of its own, or none: this one is kept in the audit alone then.
         told = {"note": note} if note is not None else None
-        self._jobs.change(job_id, organization, user, verb, work, after=told)
+        self._jobs.change(job, organization, user, verb, work, after=told)
 
 
 def _resolution(text: Resolution | str | None) -> Resolution | None:

@@ -76,7 +76,7 @@ class JobTypes(Pauses):
         super().__init__(database, Subject.JOB_TYPE)
         self._emit = emit
 
-    def list(self, organization: str | None = None) -> tuple[JobTypeView, ...]:
+    def list(self, *, organization: str | None = None) -> tuple[JobTypeView, ...]:
         """All registered types, by name.
 
         Args:
@@ -99,7 +99,7 @@ class JobTypes(Pauses):
             for row in rows
         )
 
-    def breakers(self, organization: str | None = None) -> tuple[Breaker, ...]:
+    def breakers(self, *, organization: str | None = None) -> tuple[Breaker, ...]:
         """The circuit breakers that are open.
 
         Args:
@@ -111,7 +111,7 @@ class JobTypes(Pauses):
         return tuple(self._database.read(lambda c: breakers.open_of(c, organization), of=organization))
 
     def close_breaker(
-        self, job_type: str, *, organization: str, user: str | None = None, right: Right | None = None
+        self, name: str, *, organization: str, user: str | None = None, right: Right | None = None
     ) -> bool:
         """Let jobs of the type start again in the organization at once; False if its breaker was not open.
 
@@ -121,8 +121,8 @@ class JobTypes(Pauses):
             InvalidParameters: a text that can't be stored.
             PermissionDenied
         """
-        storable(job_type=job_type, organization=organization, user=user)
-        pair = Pair(organization, job_type)
+        storable(name=name, organization=organization, user=user)
+        pair = Pair(organization, name)
 
         def work(connection: Connection) -> bool:
             refuse_unless_operator(connection, user, right)
@@ -131,13 +131,13 @@ class JobTypes(Pauses):
             was_open = found is not None and breakers.change(connection, found, found.closed(now))
             if found is not None and was_open:
                 before = {"until": found.until}
-                self._record(connection, user, "close_breaker", job_type, organization, before=before)
+                self._record(connection, user, "close_breaker", name, organization, before=before)
             return was_open
 
         was_open = self._database.write(work, of=EVERYONE)
         if was_open:
             self._database.hint()
-            self._emit(BreakerClosed(organization, job_type, user or SYSTEM))
+            self._emit(BreakerClosed(organization, name, user or SYSTEM))
         return was_open
 
     def enable(self, name: str, *, user: str | None = None, right: Right | None = None) -> None:
@@ -256,7 +256,7 @@ class JobTypes(Pauses):
         self._database.hint()
         return was_set
 
-    def limits(self, name: str | None = None) -> tuple[JobTypeLimit, ...]:
+    def limits(self, *, name: str | None = None) -> tuple[JobTypeLimit, ...]:
         """What of each type, or of one, may run: of all organizations together, then of each that has its own limit.
 
         Raises:

@@ -22,7 +22,7 @@ from fairlane.domain.errors import (
     PermissionDenied,
     StorageUnavailable,
 )
-from fairlane.domain.ids import job_id_of
+from fairlane.domain.ids import JobOrId, job_id_of
 from fairlane.domain.jobs import Job
 from fairlane.domain.permissions import Right
 from fairlane.domain.sealing import Field
@@ -78,7 +78,7 @@ class JobControl:
 
     def cancel(
         self,
-        job_id: UUID | str,
+        job: JobOrId,
         organization: str,
         *,
         user: str | None,
@@ -103,11 +103,11 @@ class JobControl:
             cancel.cancel(connection, now, organization, row.id, actor=user or SYSTEM, reason=reason)
             return self._read(connection, organization, row.id)
 
-        return self.change(job_id, organization, user, "cancel", work)
+        return self.change(job, organization, user, "cancel", work)
 
     def retry(
         self,
-        job_id: UUID | str,
+        job: JobOrId,
         organization: str,
         *,
         user: str | None,
@@ -138,15 +138,13 @@ class JobControl:
             dead_letters.retry(connection, now, organization, row.id, actor=user or SYSTEM, edit=edit, at=moment)
             return self._read(connection, organization, row.id)
 
-        key = job_id_of(job_id, organization)
+        key = job_id_of(job, organization)
         edited = self._edited(organization, key, parameters) if parameters is not None else None
         told = {"parameters": "edited"} if parameters is not None else None
         # With other parameters it is another job, and runs as its submitter: operators act for nobody.
         return self.change(key, organization, user, "retry", work, after=told, by_operators=parameters is None)
 
-    def delete(
-        self, job_id: UUID | str, organization: str, *, user: str | None, same_since: datetime | None = None
-    ) -> None:
+    def delete(self, job: JobOrId, organization: str, *, user: str | None, same_since: datetime | None = None) -> None:
         """Delete an ended job with all that is kept of it; a worker's clean-up deletes its files, soon after.
 
         Args:
@@ -167,11 +165,11 @@ class JobControl:
                 raise IllegalTransition(f"A live job depends on job {row.id}; it can be deleted when that has ended.")
             cleanup.delete_jobs(connection, self._database.clock.now(connection), organization, [row.id])
 
-        self.change(job_id, organization, user, "delete", work)
+        self.change(job, organization, user, "delete", work)
 
     def change(
         self,
-        job_id: UUID | str,
+        job: JobOrId,
         organization: str,
         user: str | None,
         verb: str,
@@ -188,7 +186,7 @@ class JobControl:
         Raises:
             JobNotFound, PermissionDenied, StorageUnavailable, and what `work` raises: then nothing was changed.
         """
-        key = job_id_of(job_id, organization)
+        key = job_id_of(job, organization)
         storable(user=user)
         actor = self._authority.actor(organization, user, Right.JOBS_CHANGE)
 

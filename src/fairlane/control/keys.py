@@ -57,7 +57,7 @@ class Keys:
     def _master(self) -> MasterKeys:
         return self._keyring.master
 
-    def enable(self, organization: str, *, user: str | None = None) -> OrganizationKey:
+    def enable(self, *, organization: str, user: str | None = None) -> OrganizationKey:
         """Give the organization a key: what its jobs hold is stored encrypted from now on.
 
         What is there already stays as it is until `reencrypt`. One that has a key keeps it; one whose keys were
@@ -87,7 +87,7 @@ class Keys:
 
         return self._changed(organization, work)
 
-    def rotate(self, organization: str, *, user: str | None = None) -> OrganizationKey:
+    def rotate(self, *, organization: str, user: str | None = None) -> OrganizationKey:
         """Give the organization a new version of its key, for what is stored from now on.
 
         The versions before open what they have sealed; `reencrypt` puts it under the new one. Deduplication goes on:
@@ -114,7 +114,7 @@ class Keys:
 
         return self._changed(organization, work)
 
-    def list(self, organization: str) -> tuple[OrganizationKey, ...]:
+    def list(self, *, organization: str) -> tuple[OrganizationKey, ...]:
         """The versions of the organization's key, the newest first; none where it has no encryption."""
         require_organization(organization)
         storable(organization=organization)
@@ -131,7 +131,7 @@ class Keys:
             one: ring.problem for one, ring in rings.items() if ring.active is not None and ring.problem is not None
         }
 
-    def destroy(self, organization: str, *, user: str | None = None) -> int:
+    def destroy(self, *, organization: str, user: str | None = None) -> int:
         """Destroy all keys of the organization, and so erase all that they have sealed, for ever; how many there were.
 
         People see "[erased]" in its place. Jobs that have not ended can't be decoded any more: they back off and go to
@@ -143,7 +143,7 @@ class Keys:
         Raises:
             OrganizationNotFound
         """
-        self.list(organization)  # one that was deleted may have keys still
+        self.list(organization=organization)  # one that was deleted may have keys still
         storable(user=user)
 
         def work(connection: Connection) -> int:
@@ -162,8 +162,8 @@ class Keys:
 
     def reencrypt(
         self,
-        organization: str | None = None,
         *,
+        organization: str | None = None,
         user: str | None = None,
         on_wait: Callable[[float], object] | None = None,
     ) -> int:
@@ -309,7 +309,7 @@ class Keys:
     def _changed(self, organization: str, work: Callable[[Connection], None]) -> OrganizationKey:
         self._database.write(work, of=organization)
         self._keyring.forget(organization)
-        return self.list(organization)[0]
+        return self.list(organization=organization)[0]
 
     def _key(self, row: AnyRow) -> OrganizationKey:
         is_destroyed = row.state == KeyState.DESTROYED

@@ -37,11 +37,11 @@ class Members:
     def add(
         self,
         organization: str,
-        user: str,
+        member: str,
         *,
         role: Role | str = Role.MEMBER,
         permissions: Iterable[str] = (),
-        by: str | None = None,
+        user: str | None = None,
         right: Right | None = None,
     ) -> Member:
         """Add a user to an organization, or change the member there.
@@ -50,8 +50,8 @@ class Members:
             role: viewer (read), member (submit, cancel own) or admin (all in the organization).
             permissions: names of your own that job types may require; "payload:read" lets them see what others' jobs
                 hold, and other rights are given by roles alone.
-            by: who adds them; None = the system.
-            right: which `by` must have there at that moment, as for a request; None = trusted code, which is not asked.
+            user: who adds them; None = the system.
+            right: which `user` must have there at that moment, as for a request; None = trusted code, not asked.
 
         Raises:
             OrganizationNotFound, ConfigurationError, PermissionDenied
@@ -59,21 +59,23 @@ class Members:
         self._refuse_host()
         if isinstance(permissions, str):
             raise ConfigurationError('permissions must be a list of names, such as ("reports",).')
-        storable(by=by)
+        storable(user=user)
         kind, names = _role(role), sorted({permission_name(text("A permission", one)) for one in permissions})
-        require_user_id(user)
-        actor = self._authority.actor(organization, by, right)
+        require_user_id(member)
+        actor = self._authority.actor(organization, user, right)
 
         def work(connection: Connection) -> Member:
             actor.refuse_unless_may(connection)
             if not any(row.status != OrganizationStatus.DELETED for row in statements.find(connection, [organization])):
                 raise unknown(organization)
             now = self._database.clock.now(connection)
-            before = _told(statements.find_members(connection, [(organization, user)]))
-            statements.set_member(connection, now, organization, user, kind, names)
+            before = _told(statements.find_members(connection, [(organization, member)]))
+            statements.set_member(connection, now, organization, member, kind, names)
             after = {"role": kind, "permissions": names}
-            audit.record(connection, now, organization, by or SYSTEM, "members.add", user, before=before, after=after)
-            (made,) = statements.find_members(connection, [(organization, user)])
+            audit.record(
+                connection, now, organization, user or SYSTEM, "members.add", member, before=before, after=after
+            )
+            (made,) = statements.find_members(connection, [(organization, member)])
             return _member(made)
 
         return self._database.write(work, of=organization)
@@ -95,24 +97,24 @@ class Members:
         rows = self._database.read(lambda connection: statements.memberships_of(connection, user), of=EVERYONE)
         return tuple(Mine(row.id, row.name, OrganizationStatus(row.status), Role(row.role)) for row in rows)
 
-    def remove(self, organization: str, user: str, *, by: str | None = None, right: Right | None = None) -> bool:
+    def remove(self, organization: str, member: str, *, user: str | None = None, right: Right | None = None) -> bool:
         """Remove a member, and revoke their tokens here and what was made with them; False if there was none.
 
         Their waiting jobs will be refused when they are due. If they are added again, their old tokens open nothing.
         `right` is as in `add`.
         """
         self._refuse_host()
-        storable(organization=organization, user=user, by=by)
-        actor = self._authority.actor(organization, by, right)
+        storable(organization=organization, member=member, user=user)
+        actor = self._authority.actor(organization, user, right)
 
         def work(connection: Connection) -> bool:
             actor.refuse_unless_may(connection)
-            before = _told(statements.find_members(connection, [(organization, user)]))
-            if not statements.remove_member(connection, organization, user):
+            before = _told(statements.find_members(connection, [(organization, member)]))
+            if not statements.remove_member(connection, organization, member):
                 return False
             now = self._database.clock.now(connection)
-            audit.record(connection, now, organization, by or SYSTEM, "members.remove", user, before=before)
-            audit_revoked(connection, now, by, credentials.revoke_tokens_of(connection, organization, user, now))
+            audit.record(connection, now, organization, user or SYSTEM, "members.remove", member, before=before)
+            audit_revoked(connection, now, user, credentials.revoke_tokens_of(connection, organization, member, now))
             return True
 
         return self._database.write(work, of=organization)

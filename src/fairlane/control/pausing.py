@@ -123,7 +123,7 @@ class Maintenance:
         self._database = database
         self._pauses = Pauses(database, Subject.MAINTENANCE, verbs=("on", "off"))
 
-    def on(self, reason: str = "", *, user: str | None = None, right: Right | None = None) -> None:
+    def on(self, *, reason: str = "", user: str | None = None, right: Right | None = None) -> None:
         """Start no job until `off`. Once this returns, no worker starts one.
 
         A worker that hangs in the middle of a claim is waited for at most a second.

@@ -25,7 +25,7 @@ from fairlane.domain.statuses import Priority
 from fairlane.domain.texts import storable
 from fairlane.registry.directory import Directory
 from fairlane.registry.keyring import Keyring
-from fairlane.registry.options import Seconds, choice, queue_name, seconds, text
+from fairlane.registry.options import INHERIT, Inheriting, Seconds, choice, queue_name, seconds, text
 from fairlane.store.statements import audit, organizations
 from fairlane.store.statements import schedules as statements
 from fairlane.store.statements.admission import Live
@@ -51,21 +51,21 @@ class Schedules:
 
     def put(  # noqa: PLR0913 - the verbs of the public API take keywords
         self,
-        organization: str,
         name: str,
         job_type: str,
         *,
+        organization: str,
         cron: str | None = None,
         every: Seconds | None = None,
         time_zone: str = "UTC",
         start: datetime | None = None,
         missed: Missed | str = Missed.ONE,
-        user: str | None = None,
+        as_user: str | Inheriting | None = INHERIT,
         parameters: Mapping[str, Any] | None = None,
         priority: Priority | str | None = None,
         queue: str | None = None,
         labels: Mapping[str, str] | None = None,
-        by: str | None = None,
+        user: str | None = None,
         right: Right | None = None,
         sees_payload: bool = True,
     ) -> Schedule:
@@ -80,25 +80,26 @@ class Schedules:
             start: the first tick of `every`, and none before it; with a time zone. None = it stays, or begins now.
             missed: what becomes of ticks at which no worker or no database was there, or that were refused: "skip"
                 leaves them out if they are later than a minute, "one" makes one job, "all" a job for each.
-            user: as whom its jobs are submitted; None = the system.
+            as_user: as whom its jobs are submitted; None = the system. Left out, it is `user`.
             parameters: of its jobs; None = those that it has, or none. A secret that is "[redacted]" in them stays.
             priority, queue: of its jobs; None = as the job type says.
             labels: of its jobs, beside these two; 48 at most.
-            by: who changes it; None = the system.
-            right: which `by` must have there at that moment, as for a request; None = trusted code, which is not asked.
-            sees_payload: whether `by` may see the parameters of schedules that are not theirs.
+            user: who changes it; None = the system.
+            right: which `user` must have there at that moment, as for a request; None = trusted code, not asked.
+            sees_payload: whether `user` may see the parameters of schedules that are not theirs.
 
         Raises:
             ConfigurationError: the timetable or another value is wrong, or there are 1,000 schedules.
             SubmissionError: such a job would be refused; it says why.
-            PermissionDenied: `by` may not.
+            PermissionDenied: `user` may not.
         """
-        storable(organization=organization, user=user, by=by)
+        acting = user if as_user is INHERIT else as_user
+        storable(organization=organization, as_user=acting, user=user)
         wanted = ScheduleDraft(
             organization,
             _name(name),
             text("job_type", job_type),
-            user,
+            acting,
             cron,
             seconds("every", every) if every is not None else None,
             time_zone,
@@ -109,18 +110,18 @@ class Schedules:
             labels or {},
         )
         self._submitter.register_types()
-        actor = self._authority.actor(organization, by, right)
+        actor = self._authority.actor(organization, user, right)
         while True:
             seen, plain = self._database.read(
-                lambda connection: self._seen(connection, wanted, parameters, by, sees_payload=sees_payload),
+                lambda connection: self._seen(connection, wanted, parameters, user, sees_payload=sees_payload),
                 of=organization,
             )
             ready = self._submitter.prepare([wanted.submission(None, uuid7(), plain)], self._database)
-            made = self._put(wanted, seen, ready, actor, by)
+            made = self._put(wanted, seen, ready, actor, user)
             if made is not None:  # else somebody has changed, put or deleted it meanwhile
                 return made
 
-    def get(self, organization: str, name: str) -> Schedule:
+    def get(self, name: str, *, organization: str) -> Schedule:
         """One schedule.
 
         Raises:
@@ -133,7 +134,7 @@ class Schedules:
 
         return self._database.read(work, of=organization)
 
-    def list(self, organization: str, *, after: str | None = None, limit: int | None = None) -> tuple[Schedule, ...]:
+    def list(self, *, organization: str, after: str | None = None, limit: int | None = None) -> tuple[Schedule, ...]:
         """An organization's schedules, by name.
 
         Args:
@@ -148,8 +149,8 @@ class Schedules:
 
         return self._database.read(work, of=organization)
 
-    def pause(self, organization: str, name: str, *, by: str | None = None, right: Right | None = None) -> Schedule:
-        """Let its ticks go by until `resume`. `by` and `right` are as in `put`.
+    def pause(self, name: str, *, organization: str, user: str | None = None, right: Right | None = None) -> Schedule:
+        """Let its ticks go by until `resume`. `user` and `right` are as in `put`.
 
         Raises:
             ScheduleNotFound, PermissionDenied
@@ -158,11 +159,11 @@ class Schedules:
         def change(row: AnyRow, now: datetime) -> dict[str, Any]:
             if row.paused_at is not None:
                 return {}
-            return {"paused_at": now, "paused_by": by or SYSTEM, "look_at": None, "problem": None}
+            return {"paused_at": now, "paused_by": user or SYSTEM, "look_at": None, "problem": None}
 
-        return self._change(organization, name, "pause", by, right, change)
+        return self._change(organization, name, "pause", user, right, change)
 
-    def resume(self, organization: str, name: str, *, by: str | None = None, right: Right | None = None) -> Schedule:
+    def resume(self, name: str, *, organization: str, user: str | None = None, right: Right | None = None) -> Schedule:
         """End a pause: it goes on with its next tick from now; those that went by make no jobs.
 
         Raises:
@@ -175,18 +176,18 @@ class Schedules:
             following = statements.timetable_of(row).next(after_last(row, now))
             return {"paused_at": None, "paused_by": None, "next_tick": following, "look_at": following}
 
-        return self._change(organization, name, "resume", by, right, change)
+        return self._change(organization, name, "resume", user, right, change)
 
-    def submit(self, organization: str, name: str, *, by: str | None = None, right: Right | None = None) -> Job:
+    def submit(self, name: str, *, organization: str, user: str | None = None, right: Right | None = None) -> Job:
         """Submit one of its jobs now, as its user, beside those of its ticks; also while it is paused.
 
         Raises:
             ScheduleNotFound, PermissionDenied, SubmissionError
         """
-        storable(organization=organization, name=name, by=by)
+        storable(organization=organization, name=name, user=user)
         seen = self._database.read(lambda connection: self._row(connection, organization, name), of=organization)
         ready = self.ticks.prepare(self._database, seen)
-        actor = self._authority.actor(organization, by, right)
+        actor = self._authority.actor(organization, user, right)
 
         def work(connection: Connection) -> tuple[Job, Sequence[Live]]:
             actor.refuse_unless_may(connection, full=True)
@@ -196,7 +197,7 @@ class Schedules:
             job, news = self.ticks.job(connection, row, None, ready)
             now = self._database.clock.now(connection)
             audit.record(
-                connection, now, organization, by or SYSTEM, "schedules.submit", name, after={"job": str(job.id)}
+                connection, now, organization, user or SYSTEM, "schedules.submit", name, after={"job": str(job.id)}
             )
             return job, news
 
@@ -205,14 +206,14 @@ class Schedules:
         self.ticks.tell(news)
         return job
 
-    def delete(self, organization: str, name: str, *, by: str | None = None, right: Right | None = None) -> None:
+    def delete(self, name: str, *, organization: str, user: str | None = None, right: Right | None = None) -> None:
         """Delete a schedule; jobs of it that are there stay.
 
         Raises:
             ScheduleNotFound, PermissionDenied
         """
-        storable(organization=organization, name=name, by=by)
-        actor = self._authority.actor(organization, by, right)
+        storable(organization=organization, name=name, user=user)
+        actor = self._authority.actor(organization, user, right)
 
         def work(connection: Connection) -> None:
             actor.refuse_unless_may(connection, full=True)
@@ -220,7 +221,7 @@ class Schedules:
             if row is None or not statements.remove(connection, organization, name):
                 raise unknown(organization, name)
             now = self._database.clock.now(connection)
-            audit.record(connection, now, organization, by or SYSTEM, "schedules.delete", name, before=told(row))
+            audit.record(connection, now, organization, user or SYSTEM, "schedules.delete", name, before=told(row))
 
         self._database.write(work, of=organization)
 
@@ -229,7 +230,7 @@ class Schedules:
         connection: Connection,
         wanted: ScheduleDraft,
         parameters: Mapping[str, Any] | None,
-        by: str | None,
+        user: str | None,
         *,
         sees_payload: bool,
     ) -> tuple[AnyRow | None, Mapping[str, Any]]:
@@ -239,7 +240,7 @@ class Schedules:
             PermissionDenied: who may not see the parameters must not become the one who may, or have another do so.
         """
         seen = statements.find(connection, wanted.organization, wanted.name)
-        keeps = sees_payload or seen is None or seen.user_id == by  # else others' secrets may be in it
+        keeps = sees_payload or seen is None or seen.user_id == user  # else others' secrets may be in it
         if not keeps and seen is not None and seen.user_id != wanted.user and parameters is None:
             raise PermissionDenied(
                 f"The jobs of {wanted.name} are given what you may not see; to make them {wanted.user}'s, give all of "
@@ -248,7 +249,7 @@ class Schedules:
         return seen, wanted.plain(seen, parameters, lambda row: opened(self._keyring, connection, row), keeps=keeps)
 
     def _put(
-        self, wanted: ScheduleDraft, seen: AnyRow | None, ready: Ready, actor: Actor, by: str | None
+        self, wanted: ScheduleDraft, seen: AnyRow | None, ready: Ready, actor: Actor, user: str | None
     ) -> Schedule | None:
         """Create it, or change what is there; None if that is not what was seen."""
         organization, name = wanted.organization, wanted.name
@@ -264,7 +265,7 @@ class Schedules:
             earlier = told(before) if before is not None else None
             row = self._row(connection, organization, name)
             audit.record(
-                connection, now, organization, by or SYSTEM, "schedules.put", name, before=earlier, after=told(row)
+                connection, now, organization, user or SYSTEM, "schedules.put", name, before=earlier, after=told(row)
             )
             return schedule_of(row, self._keyring.shown(connection))
 
@@ -298,12 +299,12 @@ class Schedules:
         organization: str,
         name: str,
         verb: str,
-        by: str | None,
+        user: str | None,
         right: Right | None,
         change: Callable[[AnyRow, datetime], dict[str, Any]],
     ) -> Schedule:
-        storable(organization=organization, name=name, by=by)
-        actor = self._authority.actor(organization, by, right)
+        storable(organization=organization, name=name, user=user)
+        actor = self._authority.actor(organization, user, right)
 
         def work(connection: Connection) -> Schedule:
             actor.refuse_unless_may(connection, full=True)
@@ -315,7 +316,7 @@ class Schedules:
                 statements.change(connection, organization, row.id, values)
                 before, after = ({"paused_by": who} for who in (row.paused_by, values["paused_by"]))
                 audit.record(
-                    connection, now, organization, by or SYSTEM, f"schedules.{verb}", name, before=before, after=after
+                    connection, now, organization, user or SYSTEM, f"schedules.{verb}", name, before=before, after=after
                 )
             return schedule_of(self._row(connection, organization, name), self._keyring.shown(connection))
 

@@ -101,9 +101,9 @@ def submission(
     own = {SCHEDULE: name, TICK: tick.isoformat()} if tick is not None else {SCHEDULE: name}
     return Submission(
         job_type,
-        organization,
-        user,
-        parameters,
+        organization=organization,
+        user=user,
+        parameters=parameters,
         priority=options["priority"],
         queue=options["queue"],
         labels={**options["labels"], **own},

@@ -47,52 +47,52 @@ class Tokens:
 
     def create(
         self,
-        organization: str | None,
         *,
-        user: str,
+        organization: str | None,
+        as_user: str,
         name: str,
         scopes: Iterable[str] | None = None,
         expires_in: Seconds | None = None,
         made_with: Principal | None = None,
-        by: str | None = None,
+        user: str | None = None,
         right: Right | None = None,
     ) -> tuple[Token, str]:
         """Create a token; its secret is returned here and never again.
 
         Args:
             organization: the only one that it opens; None = an operator's, for all.
-            user: as whom it acts: a member of the organization, or an operator.
+            as_user: as whom it acts: a member of the organization, or an operator.
             name: what it is for.
             scopes: rights that it is cut to, such as ["jobs:read"]; None = all that its user may.
             expires_in: seconds or a timedelta; None = it does not expire.
             made_with: who asks for it; None = trusted code. If by a token, the new one expires with that at the latest,
                 and is revoked with it.
-            by: who creates it; None = the system.
-            right: which `by` must have there at that moment, as for a request; None = trusted code, which is not asked.
+            user: who creates it; None = the system.
+            right: which `user` must have there at that moment, as for a request; None = trusted code, not asked.
 
         Raises:
             OrganizationNotFound
-            PermissionDenied: `by` lacks the right, or the token or session that asks for it has ended.
-            ConfigurationError: the user is neither a member nor an operator, or is disabled, or a value is wrong.
+            PermissionDenied: `user` lacks the right, or the token or session that asks for it has ended.
+            ConfigurationError: `as_user` is neither a member nor an operator, or is disabled, or a value is wrong.
         """
-        require_user_id(user)
-        storable(organization=organization, by=by)
+        require_user_id(as_user)
+        storable(organization=organization, user=user)
         named = text("name", name)
         rights = sorted(rights_of(scopes)) if scopes is not None else None
         length = _length(expires_in) if expires_in is not None else None
         self._check_organization(organization)
         secret, token = PREFIX + token_urlsafe(_SECRET_BYTES), uuid7()
-        actor = self._authority.actor(organization, by, right)
-        membership = self._authority.membership(organization, user) if organization is not None else None
+        actor = self._authority.actor(organization, user, right)
+        membership = self._authority.membership(organization, as_user) if organization is not None else None
 
         def work(connection: Connection) -> Token:
             # Locked, so that whoever disables or deletes the user, revokes the token or ends a membership, waits and
             # finds this one, too; in their order, the user first.
-            holder = credentials.lock_user(connection, user)
+            holder = credentials.lock_user(connection, as_user)
             now = self._database.clock.now(connection)
             maker = _lock_maker(connection, made_with, now)
-            actor.refuse_unless_may(connection, full=user != by)
-            _check_holder(connection, membership, organization, user, holder)
+            actor.refuse_unless_may(connection, full=as_user != user)
+            _check_holder(connection, membership, organization, as_user, holder)
             bounds = (now + length if length is not None else None, maker.expires_at if maker is not None else None)
             ends = [one for one in bounds if one is not None]
             credentials.create_token(
@@ -102,16 +102,16 @@ class Tokens:
                     "id": token,
                     "hash": hash_of(secret),
                     "name": named,
-                    "user_id": user,
+                    "user_id": as_user,
                     "scopes": json.dumps(rights),
                     "created_at": now,
-                    "created_by": by or SYSTEM,
+                    "created_by": user or SYSTEM,
                     "made_with": maker.hash if maker is not None else None,
                     "expires_at": min(ends) if ends else None,
                 },
             )
-            told = {"name": named, "user": user, "scopes": rights}
-            audit.record(connection, now, organization, by or SYSTEM, "tokens.create", token, after=told)
+            told = {"name": named, "user": as_user, "scopes": rights}
+            audit.record(connection, now, organization, user or SYSTEM, "tokens.create", token, after=told)
             row = credentials.find_token(connection, organization or audit.PLATFORM, token)
             assert row is not None
             return _token(row)
@@ -119,7 +119,7 @@ class Tokens:
         # The app may lock no users, and the token that asks for it may be an operator's, of no organization.
         return self._database.write(work, of=EVERYONE), secret
 
-    def list(self, organization: str | None, *, user: str | None = None) -> tuple[Token, ...]:
+    def list(self, *, organization: str | None, user: str | None = None) -> tuple[Token, ...]:
         """The organization's tokens, or operators' (None), newest first; of one user, or of all."""
         storable(organization=organization, user=user)
         place = organization or audit.PLATFORM
@@ -130,7 +130,7 @@ class Tokens:
             )
         )
 
-    def get(self, organization: str | None, token: UUID) -> Token | None:
+    def get(self, token: UUID, *, organization: str | None) -> Token | None:
         """One token of the organization, or of an operator; None if there is none."""
         storable(organization=organization)
         row = self._database.read(
@@ -145,21 +145,21 @@ class Tokens:
         )
 
     def revoke(
-        self, organization: str | None, token: UUID, *, by: str | None = None, right: Right | None = None
+        self, token: UUID, *, organization: str | None, user: str | None = None, right: Right | None = None
     ) -> bool:
         """Let a token, and what was made with it, open nothing any more, at once; False if there is none that does.
 
         `right` is as in `create`. Of the tokens of others it takes an admin.
         """
-        storable(organization=organization, by=by)
-        actor, place = self._authority.actor(organization, by, right), organization or audit.PLATFORM
+        storable(organization=organization, user=user)
+        actor, place = self._authority.actor(organization, user, right), organization or audit.PLATFORM
 
         def work(connection: Connection) -> bool:
             found = credentials.find_token(connection, place, token)
-            actor.refuse_unless_may(connection, full=found is not None and found.user_id != by)
+            actor.refuse_unless_may(connection, full=found is not None and found.user_id != user)
             now = self._database.clock.now(connection)
             revoked = credentials.revoke_token(connection, place, token, now)
-            audit_revoked(connection, now, by, revoked)
+            audit_revoked(connection, now, user, revoked)
             return bool(revoked)
 
         # With an operator's token others may have been made, of organizations.

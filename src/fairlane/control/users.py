@@ -38,49 +38,49 @@ class Users:
 
     def create(
         self,
-        user: str,
+        user_id: str,
         *,
         password: str | None = None,
         operator: bool = False,
         rights: Iterable[str] = (),
-        by: str | None = None,
+        user: str | None = None,
         right: Right | None = None,
         of_members: bool = True,
     ) -> User:
         """Create a user. The organizations that they are a member of read in their audit of a password.
 
         Args:
-            user: their id, the same that members, submissions and an identity provider's tokens name.
+            user_id: the same that members, submissions and an identity provider's tokens name.
             password: 12 to 1024 characters; None = they have another way to log in.
             operator: whether they look after all organizations.
             rights: an operator's beyond the usual, such as "payload:read".
-            by: who creates them; None = the system.
-            right: which `by` must have as an operator at that moment, as for a request; None = trusted code, which is
+            user: who creates them; None = the system.
+            right: which `user` must have as an operator at that moment, as for a request; None = trusted code, which is
                 not asked.
             of_members: whether they may get a password where they are a member of an organization: whoever knows it
                 reads there what they may.
 
         Raises:
-            PermissionDenied: `by` lacks the right, or the user is such a member.
+            PermissionDenied: `user` lacks the right, or the user is such a member.
             ConfigurationError: there is such a user already, or a value is wrong.
         """
-        require_user_id(user)
-        storable(by=by)
+        require_user_id(user_id)
+        storable(user=user)
         kept = hashed(password) if password is not None else None
         more = operator_rights_of(rights, operator=operator)
 
         def work(connection: Connection) -> User:
-            refuse_unless_operator(connection, by, right, also=needed(more, kept, of_members=of_members))
-            if credentials.find_user(connection, user) is not None:
-                raise ConfigurationError(f"There is a user {user} already; change them instead.")
+            refuse_unless_operator(connection, user, right, also=needed(more, kept, of_members=of_members))
+            if credentials.find_user(connection, user_id) is not None:
+                raise ConfigurationError(f"There is a user {user_id} already; change them instead.")
             now = self._database.clock.now(connection)
             if kept:
-                _tell_organizations(connection, now, user, by, of_members=of_members)
-            values = {"id": user, "password_hash": kept, "is_operator": operator, "rights": json.dumps(more)}
+                _tell_organizations(connection, now, user_id, user, of_members=of_members)
+            values = {"id": user_id, "password_hash": kept, "is_operator": operator, "rights": json.dumps(more)}
             credentials.create_user(connection, {**values, "created_at": now})
             given = {"operator": operator, "rights": more, **with_password(kept)}
-            audit.record(connection, now, None, by or SYSTEM, "users.create", user, after=given)
-            return found_user(connection, user)
+            audit.record(connection, now, None, user or SYSTEM, "users.create", user_id, after=given)
+            return found_user(connection, user_id)
 
         return self._database.write(work, of=EVERYONE)
 
@@ -88,20 +88,20 @@ class Users:
         """All users, by id."""
         return tuple(map(user_of, self._database.read(credentials.all_users, of=EVERYONE)))
 
-    def get(self, user: str) -> User:
+    def get(self, user_id: str) -> User:
         """One user. Raises `ConfigurationError`: there is none of this id."""
-        storable(user=user)
-        return self._database.read(lambda connection: found_user(connection, user), of=EVERYONE)
+        storable(user_id=user_id)
+        return self._database.read(lambda connection: found_user(connection, user_id), of=EVERYONE)
 
     def update(
         self,
-        user: str,
+        user_id: str,
         *,
         password: str | None = None,
         operator: bool | None = None,
         rights: Iterable[str] | None = None,
         disabled: bool | None = None,
-        by: str | None = None,
+        user: str | None = None,
         right: Right | None = None,
         of_members: bool = True,
     ) -> User:
@@ -116,53 +116,57 @@ class Users:
             ConfigurationError: there is no such user, or a value is wrong.
             PermissionDenied: they are a member of an organization, and may not get a password.
         """
-        storable(user=user, by=by)
+        storable(user_id=user_id, user=user)
         kept = hashed(password) if password is not None else None
 
         def work(connection: Connection) -> User:
-            # Locked before anybody is asked: whoever changes this user meanwhile may take the rights of `by` with it.
-            before = user_of(there(credentials.lock_user_to_change(connection, user), user))
+            # Locked before anybody is asked: another may change them meanwhile and so take the rights of `user`.
+            before = user_of(there(credentials.lock_user_to_change(connection, user_id), user_id))
             is_operator = before.is_operator if operator is None else operator
             more = operator_rights_of(before.rights if rights is None else rights, operator=is_operator)
             also = needed([*before.rights, *more], kept, of_members=of_members)
-            refuse_unless_operator(connection, by, right, also=also)
+            refuse_unless_operator(connection, user, right, also=also)
             now = self._database.clock.now(connection)
             if kept:
-                _tell_organizations(connection, now, user, by, of_members=of_members)
+                _tell_organizations(connection, now, user_id, user, of_members=of_members)
             disabled_at = before.disabled_at if disabled is None else (before.disabled_at or now if disabled else None)
             values = {"is_operator": is_operator, "rights": json.dumps(more), "disabled_at": disabled_at}
-            credentials.change_user(connection, user, {**values, **({"password_hash": kept} if kept else {})})
+            credentials.change_user(connection, user_id, {**values, **({"password_hash": kept} if kept else {})})
             if kept or disabled:
-                credentials.end_sessions_of(connection, user)
+                credentials.end_sessions_of(connection, user_id)
             if disabled:
-                audit_revoked(connection, now, by, credentials.revoke_all_tokens_of(connection, user, now))
-            after = found_user(connection, user)
+                audit_revoked(connection, now, user, credentials.revoke_all_tokens_of(connection, user_id, now))
+            after = found_user(connection, user_id)
             changed = {**told(after), **with_password(kept)}
-            audit.record(connection, now, None, by or SYSTEM, "users.update", user, before=told(before), after=changed)
+            audit.record(
+                connection, now, None, user or SYSTEM, "users.update", user_id, before=told(before), after=changed
+            )
             return after
 
         return self._database.write(work, of=EVERYONE)
 
-    def delete(self, user: str, *, by: str | None = None, right: Right | None = None) -> bool:
+    def delete(self, user_id: str, *, user: str | None = None, right: Right | None = None) -> bool:
         """Delete a user and their sessions, and revoke their tokens and what was made with them. False: there was none.
 
         Tokens of organizations, too. `right` is as in `create`. Memberships of the same id stay. Whoever is not to come
         in by an identity provider either is disabled instead.
         """
-        storable(user=user, by=by)
+        storable(user_id=user_id, user=user)
 
         def work(connection: Connection) -> bool:
-            refuse_unless_operator(connection, by, right)
-            deleted = credentials.delete_user(connection, user)
+            refuse_unless_operator(connection, user, right)
+            deleted = credentials.delete_user(connection, user_id)
             if deleted is not None:
                 now = self._database.clock.now(connection)
-                audit.record(connection, now, None, by or SYSTEM, "users.delete", user, before=told(user_of(deleted)))
-                audit_revoked(connection, now, by, credentials.revoke_all_tokens_of(connection, user, now))
+                audit.record(
+                    connection, now, None, user or SYSTEM, "users.delete", user_id, before=told(user_of(deleted))
+                )
+                audit_revoked(connection, now, user, credentials.revoke_all_tokens_of(connection, user_id, now))
             return deleted is not None
 
         return self._database.write(work, of=EVERYONE)
 
-    def log_in(self, user: str, password: str) -> str:
+    def log_in(self, user_id: str, password: str) -> str:
         """Check a password and open a session; returns its secret, which is not kept.
 
         Raises:
@@ -173,16 +177,20 @@ class Users:
             audit.record(connection, now, None, found.id, "users.log_in", found.id)
             return _opened(connection, now, found.id, SESSION)
 
-        return self._by_password(user, password, work)
+        return self._by_password(user_id, password, work)
 
-    def _by_password(self, user: str, password: str, work: Callable[[Connection, AnyRow, datetime], str]) -> str:
+    def _by_password(self, user_id: str, password: str, work: Callable[[Connection, AnyRow, datetime], str]) -> str:
         """What `work` gives for a user who has proved their password, and is not disabled."""
-        row = self._database.read(lambda c: credentials.find_user(c, user), of=EVERYONE) if is_user_id(user) else None
+        row = (
+            self._database.read(lambda c: credentials.find_user(c, user_id), of=EVERYONE)
+            if is_user_id(user_id)
+            else None
+        )
         is_right = fits(row.password_hash if row is not None else None, password)
 
         def proved(connection: Connection) -> str | None:
             # Read again: the password may have been changed, or the user disabled, while this one was being checked.
-            found = credentials.lock_user_to_change(connection, user) if row is not None else None
+            found = credentials.lock_user_to_change(connection, user_id) if row is not None else None
             now = self._database.clock.now(connection)
             same = found is not None and row is not None and found.password_hash == row.password_hash
             if found is None or not same or found.disabled_at is not None or not is_right:
@@ -196,7 +204,7 @@ class Users:
             raise PermissionDenied("User and password do not belong together.")
         return given
 
-    def change_password(self, user: str, current: str, new: str) -> str:
+    def change_password(self, user_id: str, current: str, new: str) -> str:
         """Change one's own password, which ends all of one's sessions; returns the secret of a new one.
 
         The organizations that they are a member of read in their audit that there is a new password.
@@ -211,29 +219,29 @@ class Users:
         kept = hashed(new)
 
         def work(connection: Connection, found: AnyRow, now: datetime) -> str:
-            _tell_organizations(connection, now, user, user, of_members=True)
-            credentials.change_user(connection, user, {"password_hash": kept})
-            credentials.end_sessions_of(connection, user)
-            audit.record(connection, now, None, user, "users.update", user, after={"password": True})
+            _tell_organizations(connection, now, user_id, user_id, of_members=True)
+            credentials.change_user(connection, user_id, {"password_hash": kept})
+            credentials.end_sessions_of(connection, user_id)
+            audit.record(connection, now, None, user_id, "users.update", user_id, after={"password": True})
             return _opened(connection, now, found.id, SESSION)
 
-        return self._by_password(user, current, work)
+        return self._by_password(user_id, current, work)
 
-    def link(self, user: str, *, by: str | None = None) -> str:
+    def link(self, user_id: str, *, user: str | None = None) -> str:
         """A secret to be exchanged for a session, once, within ten minutes.
 
         Args:
-            by: who asks for it; None = the system.
+            user: who asks for it; None = the system.
 
         Raises:
             ConfigurationError: there is no such user.
         """
-        storable(user=user, by=by)
+        storable(user_id=user_id, user=user)
 
         def work(connection: Connection) -> str:
-            found = found_user(connection, user)
+            found = found_user(connection, user_id)
             now = self._database.clock.now(connection)
-            audit.record(connection, now, None, by or SYSTEM, "users.link", found.id)
+            audit.record(connection, now, None, user or SYSTEM, "users.link", found.id)
             return _opened(connection, now, found.id, LINK, is_link=True)
 
         return self._database.write(work, of=EVERYONE)
@@ -270,16 +278,16 @@ class Users:
         row = self._database.read(look, of=EVERYONE)
         return of_session(row) if row is not None else None
 
-    def identified(self, user: str, until: datetime | None = None, *, as_operator: bool = False) -> Principal | None:
-        """The principal that an identity provider has proved `user` to be; None: they are disabled here.
+    def identified(self, user_id: str, *, until: datetime | None = None, as_operator: bool = False) -> Principal | None:
+        """The principal that an identity provider has proved `user_id` to be; None: they are disabled here.
 
         Args:
             until: when the proof ends.
-            as_operator: whether the provider's word is enough to be an operator, if `user` is one.
+            as_operator: whether the provider's word is enough to be an operator, if `user_id` is one.
         """
         kind = CredentialKind.OPERATOR_JWT if as_operator else CredentialKind.JWT
-        row = self._database.look(lambda connection: credentials.find_user(connection, user), of=EVERYONE)
-        return of_jwt(Credential(kind, user, until), row)
+        row = self._database.look(lambda connection: credentials.find_user(connection, user_id), of=EVERYONE)
+        return of_jwt(Credential(kind, user_id, until), row)
 
 
 def _opened(connection: Connection, now: datetime, user: str, length: timedelta, *, is_link: bool = False) -> str:

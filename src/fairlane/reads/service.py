@@ -12,7 +12,7 @@ from fairlane.domain.cursors import decode_cursor
 from fairlane.domain.errors import FairlaneError
 from fairlane.domain.explain import Explanation
 from fairlane.domain.graph import Graph
-from fairlane.domain.ids import job_id_of, job_not_found
+from fairlane.domain.ids import JobOrId, job_id_of, job_not_found
 from fairlane.domain.jobs import Job, LogEntry, LogLine, Page, Result
 from fairlane.domain.limits import Limit, LimitUse, Subject
 from fairlane.domain.metrics import Metrics, Overview, QueueView, RunningJob, Stranded, WorkerView
@@ -57,9 +57,9 @@ class Reads:
         self.matching = Matching(database)
         self.waiting = Waiting(database)
 
-    def get(self, job_id: UUID | str, organization: str) -> Job:
+    def get(self, job: JobOrId, organization: str) -> Job:
         """A job. Raises `JobNotFound`."""
-        key = job_id_of(job_id, organization)
+        key = job_id_of(job, organization)
         wanted = Wanted(ids=(key, key))
         found = self._database.read(
             lambda connection: job_list.page(
@@ -68,7 +68,7 @@ class Reads:
             of=organization,
         )
         if not found:
-            raise job_not_found(job_id, organization)
+            raise job_not_found(key, organization)
         return found[0]
 
     def list(  # noqa: PLR0913 - the verbs of the public API take keywords
@@ -136,10 +136,10 @@ class Reads:
             of=organization,
         )
 
-    def history(self, job_id: UUID | str, organization: str) -> tuple[LogEntry, ...]:
+    def history(self, job: JobOrId, organization: str) -> tuple[LogEntry, ...]:
         """The execution log, oldest first, with the error of each attempt that ended badly. Raises `JobNotFound`."""
         return self._of_job(
-            job_id,
+            job,
             organization,
             lambda connection, organization, key: tuple(
                 log.log_entry(row, self._keyring.shown(connection))
@@ -147,13 +147,11 @@ class Reads:
             ),
         )
 
-    def last_sequence(self, job_id: UUID | str, organization: str) -> int:
+    def last_sequence(self, job: JobOrId, organization: str) -> int:
         """How many transitions the job has made. Raises `JobNotFound`."""
-        return self._of_job(job_id, organization, lambda *key: int(history.last_entry(*key).sequence))
+        return self._of_job(job, organization, lambda *key: int(history.last_entry(*key).sequence))
 
-    def log_lines(
-        self, job_id: UUID | str, organization: str, after: int = 0, limit: int = 1000
-    ) -> tuple[LogLine, ...]:
+    def log_lines(self, job: JobOrId, organization: str, after: int = 0, limit: int = 1000) -> tuple[LogLine, ...]:
         """What the handler wrote with `ctx.log`, oldest first.
 
         Args:
@@ -165,7 +163,7 @@ class Reads:
         """
         limit = asked.check_limit(limit)
         return self._of_job(
-            job_id,
+            job,
             organization,
             lambda connection, organization, key: tuple(
                 log.log_line(row, self._keyring.shown(connection))
@@ -173,13 +171,13 @@ class Reads:
             ),
         )
 
-    def explain(self, job_id: UUID | str, organization: str, *, with_errors: bool = True) -> Explanation:
+    def explain(self, job: JobOrId, organization: str, *, with_errors: bool = True) -> Explanation:
         """Why the job is not running, or how it runs, or how it ended. Raises `JobNotFound`.
 
         Args:
             with_errors: whether to quote what its handler said of errors.
         """
-        key = job_id_of(job_id, organization)
+        key = job_id_of(job, organization)
         self._of_job(key, organization, lambda *_: None)
         # What else is in the way is others' as well: the jobs of a type with one limit for all, for one.
         clock, host = self._database.clock, self._ask_host(organization)
@@ -196,15 +194,15 @@ class Reads:
             of=EVERYONE,
         )
 
-    def graph(self, job_id: UUID | str, organization: str) -> Graph:
+    def graph(self, job: JobOrId, organization: str) -> Graph:
         """The jobs around a job that it depends on or that depend on it, the nearest first, 500 at most.
 
         Raises:
             JobNotFound
         """
-        return self._of_job(job_id, organization, graph_of)
+        return self._of_job(job, organization, graph_of)
 
-    def result(self, job_id: UUID | str, organization: str) -> Result:
+    def result(self, job: JobOrId, organization: str) -> Result:
         """What the handler returned (None: nothing, or not yet), and what is known of the job's artifacts.
 
         The caller has checked that the organization is not suspended, which locks results (R5).
@@ -213,7 +211,7 @@ class Reads:
             JobNotFound
         """
         return self._of_job(
-            job_id,
+            job,
             organization,
             lambda connection, organization, key: Result(
                 self._keyring.shown(connection).value(
@@ -330,13 +328,13 @@ class Reads:
         except FairlaneError:
             return HostAnswer(is_away=True)
 
-    def _of_job(self, job_id: UUID | str, organization: str, read: Callable[[Connection, str, UUID], T]) -> T:
+    def _of_job(self, job: JobOrId, organization: str, read: Callable[[Connection, str, UUID], T]) -> T:
         """Read what belongs to a job, once it is clear that the organization has it."""
-        key = job_id_of(job_id, organization)
+        key = job_id_of(job, organization)
 
         def work(connection: Connection) -> T:
             if not job_list.is_there(connection, organization, key):
-                raise job_not_found(job_id, organization)
+                raise job_not_found(key, organization)
             return read(connection, organization, key)
 
         return self._database.read(work, of=organization)

@@ -79,8 +79,8 @@ class Submitting(Machine):
         given = [
             Submission(
                 asked.job_type,
-                asked.organization,
-                asked.user,
+                organization=asked.organization,
+                user=asked.user,
                 depends_on=asked.parents,
                 on_parent_failure=asked.policy,
                 delay=asked.delay or None,

@@ -27,7 +27,7 @@ def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def begin(scene: Scene, verb: str, per_second: float | None = None) -> BulkAction:
     """One that has changed its first job, a second ago."""
-    action = scene.fl.bulk.start(verb, "acme", {}, user="olga", seconds=0.0, per_second=per_second)
+    action = scene.fl.bulk.start(verb, {}, organization="acme", user="olga", seconds=0.0, per_second=per_second)
     assert (action.changed, action.state) == (1, "working")
     scene.clock.advance(1)
     return action

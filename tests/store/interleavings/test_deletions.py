@@ -11,7 +11,7 @@ from tests.store.races.test_cleanup import clean, completed, grow_old, is_there
 def old_letter(scene: Scene) -> Job:
     """A dead letter that somebody has dealt with, past its retention."""
     job = scene.dead_letter()
-    scene.fl.dead_letters.ignore(job.id, "acme")
+    scene.fl.dead_letters.ignore(job.id, organization="acme")
     grow_old(scene)
     return job
 

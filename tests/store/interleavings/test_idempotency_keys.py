@@ -51,7 +51,7 @@ def test_a_key_that_a_refused_twin_gives_up_is_the_other_s(scene: Scene, in_ever
 
 def test_what_came_under_a_key_that_was_given_up_beside_it_comes_once(scene: Scene, in_every_order: InEveryOrder):
     def submit() -> UUID:
-        (job,), _ = scene.fl.idempotency.submit(KEY, "ab" * 32, [Submission("report", "acme", "ana")])
+        (job,), _ = scene.fl.idempotency.submit(KEY, "ab" * 32, [Submission("report", organization="acme", user="ana")])
         return job.id
 
     def give_up_and_come_again() -> UUID:
@@ -72,7 +72,7 @@ def test_of_two_resends_after_a_crash_one_is_answered_as_new(scene: Scene, in_ev
     scene.add_type("once")  # a report is never a duplicate
 
     def submit() -> tuple[UUID, bool]:
-        one = Submission("once", "acme", "ana", on_duplicate="return")
+        one = Submission("once", organization="acme", user="ana", on_duplicate="return")
         (job,), was_there = scene.fl.idempotency.submit(KEY, "ab" * 32, [one])
         return job.id, was_there
 

@@ -31,7 +31,7 @@ def test_an_operator_who_is_disabled_does_not_enable_themselves(scene: Scene, in
         users.create("root", operator=True)
         order.run(
             lambda: users.update("root", disabled=True),
-            lambda: users.update("root", disabled=False, by="root", right=Right.MEMBERS_CHANGE),
+            lambda: users.update("root", disabled=False, user="root", right=Right.MEMBERS_CHANGE),
         )
         assert users.get("root").disabled_at is not None
 
@@ -44,7 +44,7 @@ def test_an_admin_who_is_removed_does_not_add_themselves(scene: Scene, in_every_
         members.add("acme", "olga", role="admin")
         removed, added = order.run(
             lambda: members.remove("acme", "olga"),
-            lambda: members.add("acme", "olga", role="admin", by="olga", right=Right.MEMBERS_CHANGE),
+            lambda: members.add("acme", "olga", role="admin", user="olga", right=Right.MEMBERS_CHANGE),
         )
         assert removed is True
         assert isinstance(added, Member | PermissionDenied)
@@ -59,7 +59,9 @@ def test_a_token_made_beside_the_end_of_a_membership_opens_nothing(scene: Scene,
         fl.members.add("acme", "olga", role="admin")
         order.run(
             lambda: fl.members.remove("acme", "olga"),
-            lambda: fl.tokens.create("acme", user="olga", name="x", by="olga", right=Right.TOKENS_CHANGE),
+            lambda: fl.tokens.create(
+                organization="acme", as_user="olga", name="x", user="olga", right=Right.TOKENS_CHANGE
+            ),
         )
         assert fl.tokens.is_empty()
 
@@ -69,12 +71,12 @@ def test_a_token_made_with_one_that_is_being_revoked_opens_nothing(scene: Scene,
 
     @in_every_order
     def play(order: Order) -> None:
-        token, secret = fl.tokens.create("acme", user="ana", name="stolen")
+        token, secret = fl.tokens.create(organization="acme", as_user="ana", name="stolen")
         thief = fl.tokens.principal(secret)
         assert isinstance(thief, Principal)
         order.run(
-            lambda: fl.tokens.revoke("acme", token.id),
-            lambda: fl.tokens.create("acme", user="ana", name="x", made_with=thief),
+            lambda: fl.tokens.revoke(token.id, organization="acme"),
+            lambda: fl.tokens.create(organization="acme", as_user="ana", name="x", made_with=thief),
         )
         assert fl.tokens.is_empty()
 
@@ -87,12 +89,12 @@ def test_a_token_made_with_one_of_a_member_who_is_being_removed_opens_nothing(
     @in_every_order
     def play(order: Order) -> None:
         fl.members.add("acme", "olga", role="admin")
-        _, secret = fl.tokens.create("acme", user="olga", name="stolen")
+        _, secret = fl.tokens.create(organization="acme", as_user="olga", name="stolen")
         thief = fl.tokens.principal(secret)
         assert isinstance(thief, Principal)
         order.run(
             lambda: fl.members.remove("acme", "olga"),
-            lambda: fl.tokens.create("acme", user="ana", name="x", made_with=thief),
+            lambda: fl.tokens.create(organization="acme", as_user="ana", name="x", made_with=thief),
         )
         assert fl.tokens.is_empty()
 
@@ -108,7 +110,7 @@ def test_a_token_made_beside_the_end_of_a_user_opens_nothing_once_they_are_enabl
         fl.users.create("olga")
         _, made = order.run(
             lambda: fl.users.update("olga", disabled=True),
-            lambda: fl.tokens.create("acme", user="olga", name="x"),
+            lambda: fl.tokens.create(organization="acme", as_user="olga", name="x"),
         )
         fl.users.update("olga", disabled=False)
         assert isinstance(made, tuple | ConfigurationError)
@@ -125,7 +127,7 @@ def test_a_token_made_beside_the_end_of_an_operator_opens_nothing_once_they_are_
         fl.users.create("root", operator=True)
         order.run(
             lambda: fl.users.update("root", disabled=True),
-            lambda: fl.tokens.create(None, user="root", name="x"),
+            lambda: fl.tokens.create(organization=None, as_user="root", name="x"),
         )
         fl.users.update("root", disabled=False)
         assert fl.tokens.is_empty()
@@ -143,7 +145,7 @@ def test_a_token_made_by_whoever_is_being_deleted_opens_nothing(scene: Scene, in
         deleted, made = order.run(
             lambda: fl.users.delete("olga"),
             lambda: fl.tokens.create(
-                "acme", user="olga", name="x", made_with=olga, by="olga", right=Right.TOKENS_CHANGE
+                organization="acme", as_user="olga", name="x", made_with=olga, user="olga", right=Right.TOKENS_CHANGE
             ),
         )
         assert deleted is True

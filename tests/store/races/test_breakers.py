@@ -114,7 +114,7 @@ def test_a_trial_whose_job_was_deleted_is_followed_by_another(scene: Scene, jobs
     hand = scene.worker()
     (first,) = hand.claim_round()
     scene.end(trial_of(scene, first), outcome=Refused("Permission denied"))
-    scene.fl.dead_letters.delete(first, "acme")
+    scene.fl.dead_letters.delete(first, organization="acme")
     judge(scene)
     assert len(hand.claim_round()) == 1
 

@@ -141,7 +141,7 @@ class TestRetry:
     def letter(self, scene: Scene) -> Job:
         """A dead letter that somebody has dealt with, past its retention."""
         job = scene.dead_letter()
-        scene.fl.dead_letters.ignore(job.id, "acme")
+        scene.fl.dead_letters.ignore(job.id, organization="acme")
         grow_old(scene)
         return job
 
@@ -171,7 +171,7 @@ class TestRetry:
         with race.open() as retrying:
             now = scene.clock.now(retrying)
             dead_letters.retry(retrying, now, "acme", letter.id, actor="olga")
-            delete = race.waits(lambda: scene.fl.dead_letters.delete(letter.id, "acme"))
+            delete = race.waits(lambda: scene.fl.dead_letters.delete(letter.id, organization="acme"))
         with pytest.raises(IllegalTransition, match="is queued; cancel it before you delete it"):
             delete.result()
         assert assert_log_agrees(scene.fl, letter).status == QUEUED
@@ -192,7 +192,10 @@ class TestChildren:
     def test_a_child_that_waits_for_the_deletion_of_its_parent_learns_that_it_is_gone(self, scene: Scene, race: Race):
         parent = completed(scene)
         grow_old(scene)
-        batch = [Submission("report", "acme", "ana"), Submission("report", "acme", "ana", depends_on=[parent])]
+        batch = [
+            Submission("report", organization="acme", user="ana"),
+            Submission("report", organization="acme", user="ana", depends_on=[parent]),
+        ]
         with race.open() as first:
             assert cleaning(scene)(first) == 1
             submitting = race.waits(lambda: scene.fl.submit_many(batch))
@@ -205,7 +208,7 @@ class TestChildren:
         parent = scene.dead_letter()
         with race.open() as submitting:
             child = scene.submit(depends_on=[parent], on_parent_failure="run_anyway", connection=submitting)
-            delete = race.waits(lambda: scene.fl.dead_letters.delete(parent.id, "acme"))
+            delete = race.waits(lambda: scene.fl.dead_letters.delete(parent.id, organization="acme"))
         with pytest.raises(IllegalTransition, match="A live job depends on job"):
             delete.result()
         assert scene.get(child).depends_on == (parent.id,)
@@ -225,7 +228,7 @@ class TestChildren:
 
         monkeypatch.setattr(cleanup, "lock_to_delete", lock_later)
         with race.open() as submitting:
-            delete = race.starts(lambda: scene.fl.dead_letters.delete(parent.id, "acme"))
+            delete = race.starts(lambda: scene.fl.dead_letters.delete(parent.id, organization="acme"))
             assert begun.wait(DEADLINE)
             child = scene.submit(depends_on=[parent], on_parent_failure="run_anyway", connection=submitting)
             go_on.set()
@@ -248,7 +251,7 @@ class TestChildren:
         letter = scene.dead_letter(depends_on=[parent])
         grow_old(scene)
         assert clean(scene) == 0
-        scene.fl.dead_letters.resolve(letter.id, "acme")
+        scene.fl.dead_letters.resolve(letter.id, organization="acme")
         while clean(scene):
             pass
         assert scene.fl.list(organization="acme").total == 0

@@ -172,7 +172,7 @@ class TestRepeatableRead:
         assert jobs_of(scene) == [winner]
 
     def test_a_duplicate_behind_the_snapshot_is_named_with_its_index(self, scene: Scene, database_url: str):
-        batch = [Submission("monthly", "acme", "ana", {"n": n}) for n in (9, 10, 11)]
+        batch = [Submission("monthly", organization="acme", user="ana", parameters={"n": n}) for n in (9, 10, 11)]
         with self.host(database_url) as connection:
             winner = submit(scene)
             with pytest.raises(DuplicateJob) as refused:
@@ -200,7 +200,10 @@ class TestRepeatableRead:
     def test_a_batch_that_is_more_than_earlier_jobs_can_be_tried_again(
         self, scene: Scene, database_url: str, wish: Literal["return", "replace"]
     ):
-        batch = [Submission("monthly", "acme", "ana", {"n": n}, on_duplicate=wish) for n in (9, 11)]
+        batch = [
+            Submission("monthly", organization="acme", user="ana", parameters={"n": n}, on_duplicate=wish)
+            for n in (9, 11)
+        ]
         with self.host(database_url) as connection:
             winner = submit(scene)
             with pytest.raises(StorageUnavailable):

@@ -169,7 +169,7 @@ class TestParentsThatFinishTogether:
 class TestManyChildren:
     def test_an_end_settles_one_batch_of_children_and_the_stage_the_others(self, scene: Scene):
         parent = scene.submit()
-        children = [Submission("report", "acme", depends_on=[parent]) for _ in range(1_100)]
+        children = [Submission("report", organization="acme", depends_on=[parent]) for _ in range(1_100)]
         scene.fl.submit_many(children)
         (claimed,) = run(scene, parent)
         (end,) = scene.end(claimed)
@@ -218,10 +218,19 @@ class TestCascade:
 
     @pytest.fixture
     def family(self, scene: Scene) -> list[Job]:
-        chain = [Submission("report", "acme", "ana", {"n": 0})]
+        chain = [Submission("report", organization="acme", user="ana", parameters={"n": 0})]
         for n in (1, 2, 3):
-            chain.append(Submission("report", "acme", "ana", {"n": n}, depends_on=[chain[-1]]))
-        sister = Submission("report", "acme", "ana", {"n": 4}, depends_on=[chain[1]], on_parent_failure="cancel")
+            chain.append(
+                Submission("report", organization="acme", user="ana", parameters={"n": n}, depends_on=[chain[-1]])
+            )
+        sister = Submission(
+            "report",
+            organization="acme",
+            user="ana",
+            parameters={"n": 4},
+            depends_on=[chain[1]],
+            on_parent_failure="cancel",
+        )
         return scene.fl.submit_many([*chain, sister])
 
     def statuses(self, scene: Scene, family: list[Job]) -> list[JobStatus]:

@@ -130,7 +130,7 @@ class TestTheRetryOfTheChildItself:
     def test_a_child_about_which_a_person_has_decided_is_not_revived_but_may_be_retried(self, scene: Scene):
         broken = scene.dead_letter()
         child = scene.submit(depends_on=[broken])
-        scene.fl.dead_letters.resolve(child.id, "acme", note="done by hand")
+        scene.fl.dead_letters.resolve(child.id, organization="acme", note="done by hand")
         scene.fl.retry(broken.id, organization="acme")
         assert steps(scene.fl, child) == [PENDING, DEAD_LETTER]
         complete(scene, broken)

@@ -35,7 +35,7 @@ def list_audit(
     scope: _Listing, subject: Subject = None, limit: Limit = 100, before: Before = None
 ) -> Items[AuditEntry]:
     """List who did what, newest first."""
-    found = scope.fl.audit.list(scope.organization, subject=subject, before=before, limit=limit)
+    found = scope.fl.audit.list(organization=scope.organization, subject=subject, before=before, limit=limit)
     return page_of_audit(found, limit)
 
 
@@ -47,7 +47,7 @@ def export_audit(scope: _Listing) -> StreamingResponse:
         found = access_of(scope.fl, scope.principal, scope.organization)
         return found is not None and Right.AUDIT_READ in found.rights
 
-    return exported(scope.fl.audit.export(scope.organization), scope.fl, scope.principal, is_open)
+    return exported(scope.fl.audit.export(organization=scope.organization), scope.fl, scope.principal, is_open)
 
 
 def _is_good(fl: Fairlane, principal: Principal) -> bool:

@@ -148,7 +148,7 @@ def count(scope: _Changing, body: NewBulkAction) -> Fitting:
 @router.get("", operation_id="listBulkActions")
 def list_bulk_actions(scope: _Looking, limit: Limit = 100, before: Before = None) -> Items[BulkAction]:
     """List those that go on, and those that ended within a day; the newest first."""
-    found = scope.fl.bulk.list(scope.organization, before=before, limit=limit)
+    found = scope.fl.bulk.list(organization=scope.organization, before=before, limit=limit)
     next_cursor = str(found[-1].id) if len(found) == limit else None
     return Items[BulkAction](items=[BulkAction.of(one, scope.access) for one in found], next_cursor=next_cursor)
 
@@ -156,15 +156,15 @@ def list_bulk_actions(scope: _Looking, limit: Limit = 100, before: Before = None
 @router.get("/{bulk_action}", operation_id="getBulkAction")
 def get(scope: _Looking, bulk_action: BulkActionPath) -> BulkAction:
     """Get a bulk action, to see how far it has come."""
-    return BulkAction.of(scope.fl.bulk.get(scope.organization, bulk_action), scope.access)
+    return BulkAction.of(scope.fl.bulk.get(bulk_action, organization=scope.organization), scope.access)
 
 
 @router.post("/{bulk_action}/stop", operation_id="stopBulkAction")
 def stop(scope: _Changing, bulk_action: BulkActionPath) -> BulkAction:
     """End it before its end; what it has changed stays changed. Members stop their own, admins all."""
     action = scope.fl.bulk.stop(
-        scope.organization,
         bulk_action,
+        organization=scope.organization,
         user=scope.user,
         only_own=not scope.access.is_full,
         right=Right.JOBS_CHANGE,
@@ -181,8 +181,8 @@ def begin(scope: Scope, verb: BulkVerb, filters: Mapping[str, Any], per_second: 
     credential = scope.principal.credential
     action = scope.fl.bulk.start(
         verb,
-        scope.organization,
         filters,
+        organization=scope.organization,
         user=scope.user,
         per_second=per_second,
         right=Right.JOBS_CHANGE,

@@ -105,7 +105,7 @@ def list_dead_letters(
 ) -> Counted[DeadLetter]:
     """List dead letters, newest first."""
     page = scope.fl.dead_letters.list(
-        scope.organization,
+        organization=scope.organization,
         resolution=None if resolution == "any" else resolution,
         fingerprint=fingerprint,
         job_type=job_type,
@@ -119,7 +119,9 @@ def list_dead_letters(
 @router.get("/dead-letter-groups", operation_id="listDeadLetterGroups")
 def list_groups(scope: _Listing, resolution: _Decided = Resolution.PENDING) -> Items[DeadLetterGroup]:
     """List dead letters by job type and error, the largest group first."""
-    found = scope.fl.dead_letters.groups(scope.organization, resolution=None if resolution == "any" else resolution)
+    found = scope.fl.dead_letters.groups(
+        organization=scope.organization, resolution=None if resolution == "any" else resolution
+    )
     return Items[DeadLetterGroup](items=[DeadLetterGroup.of(one, scope.access.rights) for one in found])
 
 
@@ -132,7 +134,9 @@ def retry_group(scope: _Changing, fingerprint: _Fingerprint, body: GroupRetry | 
     """
     given = body or GroupRetry()
     letters = scope.fl.dead_letters
-    if not letters.list(scope.organization, fingerprint=fingerprint, job_type=given.job_type, limit=1).items:
+    if not letters.list(
+        organization=scope.organization, fingerprint=fingerprint, job_type=given.job_type, limit=1
+    ).items:
         raise Problem(404, "dead-letter-group-not-found", _NO_GROUP)
     filters = {"fingerprint": fingerprint, "job_type": given.job_type}
     return begin(scope, BulkVerb.RETRY, filters, given.per_second)
@@ -142,7 +146,7 @@ def retry_group(scope: _Changing, fingerprint: _Fingerprint, body: GroupRetry | 
 def retry_some(scope: _Changing, body: Chosen) -> RetriedSome:
     """Queue up to 1,000 again, each by itself; what is refused is listed, and holds up none of the others."""
     verb = scope.fl.dead_letters.retry
-    refused = _each(scope, body.ids, lambda one: verb(one, scope.organization, user=scope.user))
+    refused = _each(scope, body.ids, lambda one: verb(one, organization=scope.organization, user=scope.user))
     return RetriedSome(retried=len(body.ids) - len(refused), refused=refused)
 
 
@@ -150,7 +154,9 @@ def retry_some(scope: _Changing, body: Chosen) -> RetriedSome:
 def resolve_some(scope: _Changing, body: ChosenDecision) -> ChangedSome:
     """Write the same down of up to 1,000, each by itself; what is refused is listed, and holds up no other."""
     verb = _verb(scope, body)
-    refused = _each(scope, body.ids, lambda one: verb(one, scope.organization, user=scope.user, note=body.note))
+    refused = _each(
+        scope, body.ids, lambda one: verb(one, organization=scope.organization, user=scope.user, note=body.note)
+    )
     return ChangedSome(changed=len(body.ids) - len(refused), refused=refused)
 
 
@@ -158,7 +164,7 @@ def resolve_some(scope: _Changing, body: ChosenDecision) -> ChangedSome:
 def delete_some(scope: _Changing, body: Chosen) -> ChangedSome:
     """Delete up to 1,000, each by itself; what is refused is listed, and holds up none of the others."""
     verb = scope.fl.dead_letters.delete
-    refused = _each(scope, body.ids, lambda one: verb(one, scope.organization, user=scope.user))
+    refused = _each(scope, body.ids, lambda one: verb(one, organization=scope.organization, user=scope.user))
     return ChangedSome(changed=len(body.ids) - len(refused), refused=refused)
 
 
@@ -171,13 +177,13 @@ def retry(scope: _Changing, job: JobPath, body: Retry | None = None) -> Job:
 @router.post("/dead-letters/{job}/resolution", status_code=204, operation_id="resolveDeadLetter")
 def resolve(scope: _Changing, job: JobPath, body: Decision) -> None:
     """Write down that the cause was dealt with otherwise, or that nothing needs to be done."""
-    _verb(scope, body)(job, scope.organization, user=scope.user, note=body.note)
+    _verb(scope, body)(job, organization=scope.organization, user=scope.user, note=body.note)
 
 
 @router.delete("/dead-letters/{job}", status_code=204, operation_id="deleteDeadLetter")
 def delete(scope: _Changing, job: JobPath) -> None:
     """Delete a dead letter with all that is kept of it."""
-    scope.fl.dead_letters.delete(job, scope.organization, user=scope.user)
+    scope.fl.dead_letters.delete(job, organization=scope.organization, user=scope.user)
 
 
 def _verb(scope: Scope, decision: Decision) -> Callable[..., None]:

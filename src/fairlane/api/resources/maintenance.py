@@ -48,7 +48,7 @@ def get_maintenance(request: Request) -> MaintenanceMode:
 @router.put("/operator/maintenance", tags=["operator"], operation_id="turnMaintenanceOn")
 def turn_on(operation: _Changing, body: Pause | None = None) -> MaintenanceMode:
     """Start no job of any organization; running jobs finish, submissions go on."""
-    operation.fl.maintenance.on(body.reason if body is not None else "", user=operation.user, right=_RIGHT)
+    operation.fl.maintenance.on(reason=body.reason if body is not None else "", user=operation.user, right=_RIGHT)
     return MaintenanceMode.of(operation.fl)
 
 

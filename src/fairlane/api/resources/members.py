@@ -51,7 +51,7 @@ def put_member(scope: _Changing, user: UserPath, body: Membership) -> Member:
         user,
         role=body.role,
         permissions=body.permissions,
-        by=scope.user,
+        user=scope.user,
         right=Right.MEMBERS_CHANGE,
     )
 
@@ -59,5 +59,5 @@ def put_member(scope: _Changing, user: UserPath, body: Membership) -> Member:
 @router.delete("/{user:name}", status_code=204, operation_id="removeMember")
 def remove_member(scope: _Changing, user: UserPath) -> None:
     """Remove a member, at once for all of their credentials; their waiting jobs will be refused when they are due."""
-    if not scope.fl.members.remove(scope.organization, user, by=scope.user, right=Right.MEMBERS_CHANGE):
+    if not scope.fl.members.remove(scope.organization, user, user=scope.user, right=Right.MEMBERS_CHANGE):
         raise Problem(404, "member-not-found", "The organization has no such member.")

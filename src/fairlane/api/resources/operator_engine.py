@@ -169,7 +169,7 @@ def resume_job_type(operation: _Changing, job_type: NamePath) -> None:
 @router.get("/job-types/{job_type:name}/limits", operation_id="listLimits")
 def list_limits(operation: _Listing, job_type: NamePath) -> Items[JobTypeLimit]:
     """List what of a type may run: of all organizations together, then of each that has its own limit."""
-    return Items[JobTypeLimit](items=list(operation.fl.job_types.limits(job_type)))
+    return Items[JobTypeLimit](items=list(operation.fl.job_types.limits(name=job_type)))
 
 
 @router.patch("/job-types/{job_type:name}/limits", operation_id="setLimit")
@@ -225,15 +225,17 @@ def list_audit(
     before: Before = None,
 ) -> Items[AuditEntry]:
     """List who did what, newest first: in one organization, or what concerns all."""
-    found = operation.fl.audit.list(organization, subject=subject, before=before, limit=limit)
+    found = operation.fl.audit.list(organization=organization, subject=subject, before=before, limit=limit)
     return page_of_audit(found, limit)
 
 
 @router.get("/audit/export", operation_id="exportAuditAsOperator", response_class=StreamingResponse, responses=EXPORT)
 def export_audit(operation: _Auditing, organization: _Whose = None) -> StreamingResponse:
     """Get all entries, newest first, one JSON object on each line."""
-    operation.fl.audit.list(organization, limit=1)  # refuses what is no organization's id while it still can
-    return exported(operation.fl.audit.export(organization), operation.fl, operation.principal)
+    operation.fl.audit.list(
+        organization=organization, limit=1
+    )  # refuses what is no organization's id while it still can
+    return exported(operation.fl.audit.export(organization=organization), operation.fl, operation.principal)
 
 
 def _reason(body: Pause | None) -> str:

@@ -69,7 +69,7 @@ def create_user(operation: _Changing, body: NewUser) -> User:
         password=body.password,
         operator=body.operator,
         rights=body.rights,
-        by=operation.user,
+        user=operation.user,
         right=Right.MEMBERS_CHANGE,
         of_members=_may_be_member(operation, body.id, body.password),
     )
@@ -88,7 +88,7 @@ def update_user(operation: _Changing, user: UserPath, body: UserChange) -> User:
     _refuse_more(operation, [*body.rights, *_found(operation, user).rights])
     of_members = _may_be_member(operation, user, body.password)
     return operation.fl.users.update(
-        user, **body.given(), by=operation.user, right=Right.MEMBERS_CHANGE, of_members=of_members
+        user, **body.given(), user=operation.user, right=Right.MEMBERS_CHANGE, of_members=of_members
     )
 
 
@@ -96,26 +96,26 @@ def update_user(operation: _Changing, user: UserPath, body: UserChange) -> User:
 def delete_user(operation: _Changing, user: UserPath) -> None:
     """Delete a user and their sessions, and revoke their tokens; memberships of the same id stay."""
     _found(operation, user)
-    operation.fl.users.delete(user, by=operation.user, right=Right.MEMBERS_CHANGE)
+    operation.fl.users.delete(user, user=operation.user, right=Right.MEMBERS_CHANGE)
 
 
 @router.get("/tokens", operation_id="listOperatorTokens")
 def list_tokens(operation: _ListingTokens, limit: Limit = 100, cursor: Cursor = None) -> Items[Token]:
     """List operators' tokens, newest first."""
-    return newest(operation.fl.tokens.list(None), cursor, limit)
+    return newest(operation.fl.tokens.list(organization=None), cursor, limit)
 
 
 @router.post("/tokens", status_code=201, operation_id="createOperatorToken")
 def create_token(operation: _ChangingTokens, body: NewToken) -> CreatedToken:
     """Create a token for oneself, for all organizations."""
     made, secret = operation.fl.tokens.create(
-        None,
-        user=operation.user,
+        organization=None,
+        as_user=operation.user,
         name=body.name,
         scopes=cut(operation.principal, body.scopes),
         expires_in=body.expires_in,
         made_with=operation.principal,
-        by=operation.user,
+        user=operation.user,
         right=Right.TOKENS_CHANGE,
     )
     return CreatedToken(token=made, secret=secret)
@@ -124,7 +124,7 @@ def create_token(operation: _ChangingTokens, body: NewToken) -> CreatedToken:
 @router.delete("/tokens/{token}", status_code=204, operation_id="revokeOperatorToken")
 def revoke_token(operation: _ChangingTokens, token: TokenPath) -> None:
     """Let an operator's token open nothing any more, at once."""
-    if not operation.fl.tokens.revoke(None, token, by=operation.user, right=Right.TOKENS_CHANGE):
+    if not operation.fl.tokens.revoke(token, organization=None, user=operation.user, right=Right.TOKENS_CHANGE):
         raise Problem(404, "token-not-found", "There is no such operator's token that is not revoked.")
 
 

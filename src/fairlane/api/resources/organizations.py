@@ -78,10 +78,12 @@ def list_queues(scope: _Listing) -> Items[QueueView]:
 @router.get("/job-types", tags=["job types"], operation_id="listJobTypes")
 def list_job_types(scope: _Listing) -> Items[JobTypeView]:
     """List the job types that can be submitted, with their options and what of each may run."""
-    return Items[JobTypeView](items=list(scope.fl.job_types.list(scope.organization)))
+    return Items[JobTypeView](items=list(scope.fl.job_types.list(organization=scope.organization)))
 
 
 @router.get("/breakers", tags=["job types"], operation_id="listBreakers")
 def list_breakers(scope: _Listing) -> Items[OpenBreaker]:
     """List the job types of which nothing starts in the organization, as too much of them failed."""
-    return Items[OpenBreaker](items=list(map(OpenBreaker.of, scope.fl.job_types.breakers(scope.organization))))
+    return Items[OpenBreaker](
+        items=list(map(OpenBreaker.of, scope.fl.job_types.breakers(organization=scope.organization)))
+    )

@@ -117,7 +117,7 @@ class Schedule(BaseModel):
 @router.get("", operation_id="listSchedules")
 def list_schedules(scope: _Listing, limit: Limit = 100, cursor: Cursor = None) -> Items[Schedule]:
     """List the organization's schedules, by name."""
-    found = scope.fl.schedules.list(scope.organization, after=after_of(cursor), limit=limit + 1)
+    found = scope.fl.schedules.list(organization=scope.organization, after=after_of(cursor), limit=limit + 1)
     page = page_from(found, lambda one: one.name, limit)
     return Items[Schedule](items=[Schedule.of(one, scope.access) for one in page.items], next_cursor=page.next_cursor)
 
@@ -125,7 +125,7 @@ def list_schedules(scope: _Listing, limit: Limit = 100, cursor: Cursor = None) -
 @router.get("/{schedule}", operation_id="getSchedule")
 def get_schedule(scope: _Looking, schedule: SchedulePath) -> Schedule:
     """Get a schedule."""
-    return Schedule.of(scope.fl.schedules.get(scope.organization, schedule), scope.access)
+    return Schedule.of(scope.fl.schedules.get(schedule, organization=scope.organization), scope.access)
 
 
 @router.put("/{schedule}", operation_id="putSchedule")
@@ -136,20 +136,20 @@ def put_schedule(scope: _Changing, schedule: SchedulePath, body: NewSchedule) ->
     _refuse_to_act_for(scope, user)
     with alone():
         made = scope.fl.schedules.put(
-            scope.organization,
             schedule,
             body.job_type,
+            organization=scope.organization,
             cron=body.cron,
             every=body.every,
             time_zone=body.time_zone,
             start=body.start,
             missed=body.missed,
-            user=user,
+            as_user=user,
             parameters=body.parameters,
             priority=body.priority,
             queue=body.queue,
             labels=body.labels,
-            by=scope.user,
+            user=scope.user,
             right=Right.SCHEDULES_CHANGE,
             sees_payload=Right.PAYLOAD_READ in scope.access.rights,
         )
@@ -159,20 +159,24 @@ def put_schedule(scope: _Changing, schedule: SchedulePath, body: NewSchedule) ->
 @router.delete("/{schedule}", status_code=204, operation_id="deleteSchedule")
 def delete_schedule(scope: _Changing, schedule: SchedulePath) -> None:
     """Delete a schedule; jobs of it that are there stay."""
-    scope.fl.schedules.delete(scope.organization, schedule, by=scope.user, right=Right.SCHEDULES_CHANGE)
+    scope.fl.schedules.delete(schedule, organization=scope.organization, user=scope.user, right=Right.SCHEDULES_CHANGE)
 
 
 @router.post("/{schedule}/pause", operation_id="pauseSchedule")
 def pause_schedule(scope: _Changing, schedule: SchedulePath) -> Schedule:
     """Let its ticks go by until it is resumed."""
-    made = scope.fl.schedules.pause(scope.organization, schedule, by=scope.user, right=Right.SCHEDULES_CHANGE)
+    made = scope.fl.schedules.pause(
+        schedule, organization=scope.organization, user=scope.user, right=Right.SCHEDULES_CHANGE
+    )
     return Schedule.of(made, scope.access)
 
 
 @router.post("/{schedule}/resumption", operation_id="resumeSchedule")
 def resume_schedule(scope: _Changing, schedule: SchedulePath) -> Schedule:
     """End its pause: it goes on with the next tick from now."""
-    made = scope.fl.schedules.resume(scope.organization, schedule, by=scope.user, right=Right.SCHEDULES_CHANGE)
+    made = scope.fl.schedules.resume(
+        schedule, organization=scope.organization, user=scope.user, right=Right.SCHEDULES_CHANGE
+    )
     return Schedule.of(made, scope.access)
 
 
@@ -180,9 +184,11 @@ def resume_schedule(scope: _Changing, schedule: SchedulePath) -> Schedule:
 def submit_scheduled_job(scope: _Submitting, schedule: SchedulePath) -> Job:
     """Submit one of its jobs now, as its user, beside those of its ticks."""
     scope.require(Right.JOBS_SUBMIT, "To submit a job")
-    _refuse_to_act_for(scope, scope.fl.schedules.get(scope.organization, schedule).user)
+    _refuse_to_act_for(scope, scope.fl.schedules.get(schedule, organization=scope.organization).user)
     with alone():
-        made = scope.fl.schedules.submit(scope.organization, schedule, by=scope.user, right=Right.SCHEDULES_CHANGE)
+        made = scope.fl.schedules.submit(
+            schedule, organization=scope.organization, user=scope.user, right=Right.SCHEDULES_CHANGE
+        )
     return Job.of(made, scope.access)
 
 

@@ -54,7 +54,7 @@ class CreatedToken(BaseModel):
 def list_tokens(scope: _Listing, limit: Limit = 100, cursor: Cursor = None) -> Items[Token]:
     """List one's tokens, admins those of all, newest first."""
     user = None if scope.access.is_full else scope.user
-    return newest(scope.fl.tokens.list(scope.organization, user=user), cursor, limit)
+    return newest(scope.fl.tokens.list(organization=scope.organization, user=user), cursor, limit)
 
 
 @router.post("", status_code=201, operation_id="createToken")
@@ -65,13 +65,13 @@ def create_token(scope: _Changing, body: NewTokenOfMember) -> CreatedToken:
     if user != scope.user and (scope.access.is_operator or not scope.access.is_full):
         raise Problem(403, "permission-denied", "Tokens for others are for admins of the organization to create.")
     made, secret = scope.fl.tokens.create(
-        scope.organization,
-        user=user,
+        organization=scope.organization,
+        as_user=user,
         name=body.name,
         scopes=cut(scope.principal, body.scopes),
         expires_in=body.expires_in,
         made_with=scope.principal,
-        by=scope.user,
+        user=scope.user,
         right=Right.TOKENS_CHANGE,
     )
     return CreatedToken(token=made, secret=secret)
@@ -80,9 +80,11 @@ def create_token(scope: _Changing, body: NewTokenOfMember) -> CreatedToken:
 @router.delete("/{token}", status_code=204, operation_id="revokeToken")
 def revoke_token(scope: _Changing, token: TokenPath) -> None:
     """Let a token open nothing any more, at once."""
-    found = scope.fl.tokens.get(scope.organization, token)
+    found = scope.fl.tokens.get(token, organization=scope.organization)
     is_theirs = found is not None and (scope.access.is_full or found.user == scope.user)
-    if not is_theirs or not scope.fl.tokens.revoke(scope.organization, token, by=scope.user, right=Right.TOKENS_CHANGE):
+    if not is_theirs or not scope.fl.tokens.revoke(
+        token, organization=scope.organization, user=scope.user, right=Right.TOKENS_CHANGE
+    ):
         raise Problem(404, "token-not-found", "The organization has no such token of yours that is not revoked.")
 
 

@@ -73,7 +73,12 @@ def submissions(
 ) -> Iterator[Submission]:
     """Endless submissions, by turns for the organizations, no two alike: the numbers go on from `first`."""
     return (
-        Submission(job_type, organizations[number % len(organizations)], parameters={"number": number}, delay=delay)
+        Submission(
+            job_type,
+            organization=organizations[number % len(organizations)],
+            parameters={"number": number},
+            delay=delay,
+        )
         for number in count(first)
     )
 

@@ -57,7 +57,7 @@ def print_summary(console: Console, jobs: Mapping[UUID, Job], names: Mapping[str
 def print_dead_letters(console: Console, fl: Fairlane, names: Mapping[str, str]) -> None:
     """Each with its reason: of the job that no retry can save."""
     for organization in names:
-        for letter in fl.dead_letters.list(organization).items:
+        for letter in fl.dead_letters.list(organization=organization).items:
             head = Text("dead letter", "red").append(f"  {organization}, {letter.job_type} {short(letter.job_id)}: ")
             console.print(head.append(plain(letter.reason), "default"))
 

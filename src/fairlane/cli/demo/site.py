@@ -35,7 +35,7 @@ class Site:
 
     def commands(self, organization: str, user: str) -> tuple[str, str]:
         """What submits a job as a member, and what watches the jobs of the organization, ready to be typed."""
-        _, secret = self.fl.tokens.create(organization, user=user, name="demo")
+        _, secret = self.fl.tokens.create(organization=organization, as_user=user, name="demo")
         proof, place = f'-H "Authorization: Bearer {secret}"', f"{self.address}/organizations/{organization}"
         return (
             rf'curl -w "\n" {proof} {_JOB} {place}/jobs',
