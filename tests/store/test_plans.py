@@ -18,7 +18,7 @@ from fairlane.domain.statuses import JobStatus, Resolution
 from fairlane.store.statements import feed, lanes
 from fairlane.store.statements.feed import Audience
 from fairlane.store.transaction import Database
-from tests.conftest import create_database, database_on, drop_database
+from tests.postgres import create_database, database_on, drop_database
 from tests.store.plan_cases import CASES, TABLES, Case, count_of, letters, missed, page_of, to_retry_and_how_many
 from tests.store.plan_rows import BUSY, DEAD, DECIDED, FILLS, PROGRESS
 from tests.store.plans import plans, scans

@@ -33,8 +33,8 @@ from fairlane.store.statements import workers
 from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.tables import AnyRow, metadata, pauses
 from fairlane.store.transaction import Database
-from tests.conftest import create_database, database_on, drop_database
 from tests.patience import PATIENCE
+from tests.postgres import create_database, database_on, drop_database
 from tests.store.as_owner import in_role
 from tests.store.hosts import Host, django_host, psycopg2_host, psycopg_host, sqlalchemy_host
 from tests.store.logins import bound_logins, owning, plain
