@@ -10,30 +10,35 @@ ARGS ?=
 PYTHON ?=
 BIN := .venv/bin
 STAMP := .venv/.installed
+# What a demo needs is a part of that, and installed in a fraction of the time.
+DEMO_STAMP := .venv/.installed-$(if $(filter --serve --postgres,$(ARGS)),all,demo)
 
 .PHONY: help
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# The dashboard, as it was built last, and what it is built from. Where there is no npm, much works without it.
+# The dashboard, as it was built last, and what it is built from. Where there is no npm, all else works without it.
 DASHBOARD := src/fairlane/dashboard/index.html
 SOURCES := $(shell find frontend -path frontend/node_modules -prune -o -type f ! -name schema.d.ts -print)
 NPM := $(shell command -v npm)
 MODULES := frontend/node_modules/.package-lock.json
 
 .PHONY: demo
-demo: $(STAMP) $(if $(NPM),$(DASHBOARD)) ## Run the demo; with PostgreSQL: make demo ARGS=--postgres
+demo: $(DEMO_STAMP) $(if $(NPM),$(if $(filter --serve,$(ARGS)),$(DASHBOARD))) ## Run the demo; with PostgreSQL: make demo ARGS=--postgres
+	@echo "Starting the demo"
 	@$(BIN)/fairlane demo $(ARGS)
 
 .PHONY: dashboard
 dashboard: $(DASHBOARD) ## Build the dashboard, which fairlane serve serves
 
-$(DASHBOARD): $(SOURCES) | $(STAMP)
+$(DASHBOARD): $(SOURCES) | $(MODULES)
 	@echo "Building the dashboard"
-	@$(BIN)/python hatch_build.py
+	@cd frontend && npm run --silent build
 
 $(MODULES): frontend/package-lock.json
-	@cd frontend && npm ci --silent
+	@$(if $(NPM),,echo "The dashboard is built with npm: install Node.js 20 or newer." >&2; exit 1)
+	@echo "Installing what the dashboard is built with into frontend/node_modules"
+	@cd frontend && npm ci --loglevel=error --no-update-notifier >/dev/null
 
 .PHONY: test
 test: $(STAMP) $(if $(NPM),$(MODULES)) ## Run the tests; some of them: make test ARGS="tests/store -k claim"
@@ -123,10 +128,13 @@ storm-page: $(STAMP) ## Write docs/reliability.md and its charts from what storm
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --group bench
 	@$(BIN)/python -m tests.storm.page
 
+COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --quiet
+
 .PHONY: lock
 lock: $(STAMP) ## Pin the newest dependencies that pyproject.toml allows
-	@$(BIN)/uv pip compile pyproject.toml --extra all --group dev --group docs --upgrade \
-		--universal --python-version 3.11 --generate-hashes --no-header --quiet --output-file requirements.lock
+	@$(COMPILE) --extra all --group dev --group docs --upgrade --output-file requirements.lock
+	@$(COMPILE) --extra all --group build --constraint requirements.lock --output-file requirements-all.lock
+	@$(COMPILE) --extra demo --group build --constraint requirements.lock --output-file requirements-demo.lock
 	@$(MAKE) $(STAMP)
 
 .PHONY: clean
@@ -134,17 +142,28 @@ clean: ## Remove everything that make made: .venv, caches, builds, demo data
 	rm -rf .venv .demo frontend/node_modules frontend/src/api/schema.d.ts src/fairlane/dashboard benchmarks/.cache build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Everything in the lock is checked by hash, the build backend too, so the package itself is built without isolation.
-$(STAMP): requirements.lock pyproject.toml | $(BIN)/python
-	@echo "Installing Fairlane and its tools into .venv"
-	@if test -x $(BIN)/pip; then install="$(BIN)/python -m pip install --disable-pip-version-check"; \
+# Everything in a lock is checked by hash, the build backend too, so the package itself is built without isolation.
+# Python compiles a module when it is first imported; to compile all of them takes longer than to install them.
+define install
+	@if test -x $(BIN)/pip; then install="$(BIN)/python -m pip install --disable-pip-version-check --no-compile"; \
 	else install="$$(command -v uv || echo $(BIN)/uv) pip install --python $(BIN)/python"; fi; \
-	$$install --quiet --require-hashes -r requirements.lock && \
+	$$install --quiet --require-hashes -r $< && \
 	$$install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
+endef
+
+$(STAMP): requirements.lock pyproject.toml | $(BIN)/python
+	@echo "Installing Fairlane and its tools into .venv"
+	$(install)
+	@touch .venv/.installed-all .venv/.installed-demo
+
+.venv/.installed-%: requirements-%.lock pyproject.toml | $(BIN)/python
+	@echo "Installing Fairlane and what the demo needs into .venv"
+	$(install)
 
 # A name on PATH may be an older Python, or a version manager's stub that runs nothing: ask each what it is.
 $(BIN)/python:
+	@echo "Making a virtual environment in .venv"
 	@for python in $(or $(PYTHON),python3 python3.11 python3.12 python3.13 python3.14); do \
 		"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 || continue; \
 		if command -v uv >/dev/null; then uv venv --quiet --clear --python "$$python" .venv; \

@@ -38,7 +38,7 @@ def database_place(url: str | None, *, postgres: bool) -> Iterator[str]:
         yield url
         return
     if postgres:
-        own_postgres.require("This", own_postgres.NEEDED, "demo,postgres")
+        own_postgres.require("This", own_postgres.NEEDED, "demo-postgres")
     with TemporaryDirectory(prefix="fairlane-bench-") as name:
         directory = Path(name)
         # A server that root starts is another user's, who has to enter.

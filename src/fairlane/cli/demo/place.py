@@ -42,7 +42,7 @@ def require(*, postgres: bool) -> None:
         ConfigurationError
     """
     if postgres:
-        own_postgres.require("The demo", (*_NEEDED, *own_postgres.NEEDED), "demo,postgres")
+        own_postgres.require("The demo", (*_NEEDED, *own_postgres.NEEDED), "demo,demo-postgres")
     else:
         own_postgres.require("The demo", _NEEDED, "demo")
 

@@ -4,6 +4,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import Final
 from uuid import UUID
@@ -92,7 +93,8 @@ def _next_steps(place: Place, planned: Sequence[Planned], jobs: Mapping[UUID, Jo
     retried = next((job for job in jobs.values() if job.retry_count), None)
     if retried is not None:
         yield f"{program} jobs show {short(retried.id)} -o {retried.organization}"
-    yield f"{program} serve   # the dashboard with these jobs; `fairlane demo --serve` keeps it open by itself"
+    if find_spec("uvicorn") is not None:
+        yield f"{program} serve   # the dashboard with these jobs; `fairlane demo --serve` keeps it open by itself"
     if not place.url.startswith("sqlite"):
         pid = shown(place.directory / "postgres" / "postmaster.pid")
         yield f"kill -INT $(head -1 {shlex.quote(str(pid))})   # stops PostgreSQL"
