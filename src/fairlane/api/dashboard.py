@@ -29,9 +29,9 @@ POLICY: Final = (
 _PAGE: Final = "index.html"
 _BASE: Final = '<base href="/" />'
 _FOREVER: Final = "public, max-age=31536000, immutable"
-_ABSENT: Final = (
-    "The dashboard is not built here. In Fairlane's repository `make dashboard` builds it, and then this server has to "
-    "be started again; the packages on PyPI have it. The REST API is served: {root}/api/v1/openapi.json describes it.\n"
+ABSENT: Final = (
+    "The dashboard is not built here. npm builds it, which comes with Node.js (20 or newer): run `make dashboard` in "
+    "Fairlane's repository and start this again, or install Fairlane from there once more."
 )
 
 
@@ -80,7 +80,8 @@ class Dashboard:
 
     def _answer(self, path: str, root: str, headers: Headers) -> Response:
         if not self._files:
-            return PlainTextResponse(_ABSENT.format(root=root), status_code=HTTPStatus.NOT_FOUND)
+            rest = f"The REST API is served: {root}/api/v1/openapi.json describes it."
+            return PlainTextResponse(f"{ABSENT}\n{rest}\n", status_code=HTTPStatus.NOT_FOUND)
         found = self._files.get(path)
         if found is not None and path != _PAGE:
             return found.response(headers, _FOREVER)

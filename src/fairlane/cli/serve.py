@@ -42,7 +42,7 @@ def serve(
     try:
         import uvicorn
 
-        from fairlane.api import create_app
+        from fairlane.api import create_app, dashboard
         from fairlane.cli.server import ApiServer
         from fairlane.realtime.sockets import LARGEST
     except ModuleNotFoundError as error:
@@ -62,8 +62,8 @@ def serve(
     site = f"http://{_shown(host)}:{listening.getsockname()[1]}"
     if is_closed:
         _print_link(fl, f"{site}/api/v1")
-    remark(f"Serving the dashboard at {site}/ and the REST API; {site}/api/v1/openapi.json describes it.")
-    if not is_closed and not settings.takes_jwt and not _has_passwords(fl):
+    _say_what_is_served(site, without=None if dashboard.is_built() else dashboard.ABSENT)
+    if dashboard.is_built() and not (is_closed or settings.takes_jwt or _has_passwords(fl)):
         remark("Nobody has a password for the dashboard yet: fairlane users create USER --password")
     # Its access log would name every path, and with it links and ids; the audit says who did what.
     config = uvicorn.Config(
@@ -121,6 +121,13 @@ def _print_link(fl: Fairlane, address: str) -> None:
             "It shows no parameters, errors or results, as they are tenants'. To see them: "
             f"fairlane users update {shlex.quote(user)} --right {Right.PAYLOAD_READ}"
         )
+
+
+def _say_what_is_served(site: str, *, without: str | None) -> None:
+    served = f"the dashboard at {site}/ and the REST API" if without is None else "the REST API"
+    remark(f"Serving {served}; {site}/api/v1/openapi.json describes it.")
+    if without is not None:
+        remark(without)
 
 
 def _is_loopback(host: str) -> bool:

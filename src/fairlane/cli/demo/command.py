@@ -59,9 +59,9 @@ def demo(
 ) -> None:
     """Run three firms' reports, and show their jobs live: retries, a dead letter, a cancel, PDFs at the end.
 
-    Meanwhile the dashboard shows them, too, at the address that is printed first. It takes a quarter of a minute or so.
-    With --serve it prints two commands that submit a job over HTTP and watch it. The exit code is 0 if every job ended
-    as planned.
+    It takes a quarter of a minute or so. Where the dashboard is built, it shows them, too, at the address that is
+    printed first. With --serve it prints two commands that submit a job over HTTP and watch it. The exit code is 0 if
+    every job ended as planned.
 
     \b
     Examples:
@@ -95,8 +95,8 @@ def _run(fl: Fairlane, example: Example, place: Place, out: Console, site: Site 
     """All of it; the sentences of the verdict."""
     names = {firm.id: firm.name for firm in example.plan.FIRMS}
     say(f"Three firms submit their jobs to {'SQLite' if place.url.startswith('sqlite') else 'PostgreSQL'} …")
-    if site is not None and site.has_dashboard:
-        say(f"Watch them in a browser; this link logs you in, once: {site.new_link()}")
+    if site is not None:
+        say(site.invitation())
     with example.flaky.FlakyService() as service, BackgroundWorker(fl):
         planned = example.plan.submit_all(fl, service.url)
         if stay and site is not None:

@@ -27,6 +27,14 @@ class Site:
     address: str
     has_dashboard: bool
 
+    def invitation(self) -> str:
+        """Say where to watch, or why there is nothing to be seen in a browser."""
+        from fairlane.api.dashboard import ABSENT
+
+        if not self.has_dashboard:
+            return ABSENT
+        return f"Watch them in a browser; this link logs you in, once: {self.new_link()}"
+
     def new_link(self) -> str:
         """A link to the dashboard, which logs an operator in, once."""
         from fairlane.cli.serve import link_to
