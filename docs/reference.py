@@ -38,43 +38,14 @@ REACHED: Final = {
     "fl.tokens": "control.tokens.Tokens",
     "fl.keys": "control.keys.Keys",
     "fl.audit": "control.audit.Audit",
+    "fl.workers": "control.workers.Workers",
     "fl.worker(…)": "runtime.worker.Worker",
     "@fl.job_type(…)": "registry.job_types.JobType",
     "ctx.log": "runtime.context.JobLog",
     "ctx.parents": "runtime.context.Parent",
 }
-# What verbs return.
-RETURNED: Final = (
-    "domain.jobs.Page",
-    "domain.jobs.Result",
-    "domain.jobs.LogLine",
-    "domain.jobs.DeadLetter",
-    "domain.jobs.DeadLetterGroup",
-    "domain.jobs.RetriedGroup",
-    "domain.bulk.BulkAction",
-    "domain.breaker.Breaker",
-    "domain.breaker.Trial",
-    "domain.explain.Explanation",
-    "domain.reasons.Reason",
-    "domain.metrics.Metrics",
-    "domain.metrics.PauseView",
-    "domain.recent.Spread",
-    "domain.recent.SlowJob",
-    "domain.schedules.Schedule",
-    "domain.schedules.Timetable",
-    "domain.schedules.Missed",
-    "domain.organizations.Organization",
-    "domain.organizations.Member",
-    "domain.accounts.User",
-    "domain.accounts.Token",
-    "domain.accounts.AuditEntry",
-    "domain.keys.OrganizationKey",
-    "control.job_types.JobTypeView",
-    "control.job_types.JobTypeLimit",
-    "runtime.worker.Drained",
-    "testing.clock.ManualClock",
-    "testing.context.RecordingContext",
-)
+# What tests of applications import from elsewhere.
+TESTING: Final = ("testing.clock.ManualClock", "testing.context.RecordingContext")
 # Classes that are no dataclasses and that people make objects of.
 CONSTRUCTED: Final = ("Fairlane", "ManualClock", "RecordingContext")
 FIRST: Final = ("Fairlane", "JobContext", "Submission", "Job")
@@ -146,12 +117,18 @@ def brief_api() -> Iterator[str]:
 
 
 def _classes() -> Iterator[tuple[str, griffe.Class]]:
-    names = [name for name in fairlane.__all__ if not issubclass(getattr(fairlane, name), FairlaneError)]
+    public = {name: getattr(fairlane, name) for name in fairlane.__all__}
+    reached = {path.rpartition(".")[2] for path in REACHED.values()}
+    names = [
+        name
+        for name, one in public.items()
+        if isinstance(one, type) and not issubclass(one, FairlaneError) and name not in reached
+    ]
     for name in sorted(names, key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name)):
         yield name, _class(name)
     for place, path in REACHED.items():
         yield place, _class(path)
-    for path in RETURNED:
+    for path in TESTING:
         yield path.rpartition(".")[2], _class(path)
 
 

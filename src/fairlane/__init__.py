@@ -1,129 +1,203 @@
-"""Fairlane: background jobs for multi-tenant applications. The public names, and nothing else."""
+"""Fairlane: background jobs for multi-tenant applications. The public names, and nothing else.
+
+A name is imported when it is first asked for. So a command, or the process of an isolated handler, imports only what it
+uses: most of them start without SQLAlchemy.
+"""
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
-
-from fairlane.domain.backoff import Backoff
-from fairlane.domain.errors import (
-    ArtifactNotFound,
-    BulkActionNotFound,
-    CommitUnanswered,
-    ConfigurationError,
-    CyclicDependency,
-    DuplicateJob,
-    FairlaneError,
-    IdempotencyConflict,
-    IdentityProviderUnavailable,
-    IllegalTransition,
-    InvalidParameters,
-    JobNotFound,
-    JobTypeDisabled,
-    JobTypeNotFound,
-    KeptByHost,
-    OrganizationExists,
-    OrganizationNotFound,
-    OrganizationSuspended,
-    ParentNotFound,
-    PayloadTooLarge,
-    PermanentError,
-    PermissionDenied,
-    QueueFull,
-    RateLimited,
-    ScheduleNotFound,
-    Snooze,
-    StatementTooSlow,
-    StorageUnavailable,
-    SubmissionError,
-    TooManyBulkActions,
-    TransientError,
-    WaitTimeout,
-    WorkerNotFound,
-)
-from fairlane.domain.jobs import Artifact, Job, LogEntry
-from fairlane.domain.statuses import JobStatus, OrganizationStatus, ParentPolicy, Priority, Resolution, Role
-from fairlane.runtime.context import JobContext
-from fairlane.runtime.interrupt import Interrupted
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from fairlane.app import Fairlane
-    from fairlane.config import Settings, WebSettings
-    from fairlane.control.batch import Submission
-    from fairlane.registry.directory import Directory, Membership, Standing
+    from fairlane.app import Fairlane as Fairlane
+    from fairlane.config import Settings as Settings
+    from fairlane.config import WebSettings as WebSettings
+    from fairlane.control.batch import OnDuplicate as OnDuplicate
+    from fairlane.control.batch import Submission as Submission
+    from fairlane.control.job_types import JobTypeLimit as JobTypeLimit
+    from fairlane.control.job_types import JobTypeView as JobTypeView
+    from fairlane.domain.accounts import AuditEntry as AuditEntry
+    from fairlane.domain.accounts import Token as Token
+    from fairlane.domain.accounts import User as User
+    from fairlane.domain.backoff import Backoff as Backoff
+    from fairlane.domain.breaker import Breaker as Breaker
+    from fairlane.domain.breaker import Pair as Pair
+    from fairlane.domain.breaker import Trial as Trial
+    from fairlane.domain.bulk import BulkAction as BulkAction
+    from fairlane.domain.bulk import BulkState as BulkState
+    from fairlane.domain.bulk import BulkVerb as BulkVerb
+    from fairlane.domain.bulk import Refusal as Refusal
+    from fairlane.domain.errors import ArtifactNotFound as ArtifactNotFound
+    from fairlane.domain.errors import BulkActionNotFound as BulkActionNotFound
+    from fairlane.domain.errors import CommitUnanswered as CommitUnanswered
+    from fairlane.domain.errors import ConfigurationError as ConfigurationError
+    from fairlane.domain.errors import CyclicDependency as CyclicDependency
+    from fairlane.domain.errors import DuplicateJob as DuplicateJob
+    from fairlane.domain.errors import FairlaneError as FairlaneError
+    from fairlane.domain.errors import IdempotencyConflict as IdempotencyConflict
+    from fairlane.domain.errors import IdentityProviderUnavailable as IdentityProviderUnavailable
+    from fairlane.domain.errors import IllegalTransition as IllegalTransition
+    from fairlane.domain.errors import InstallationError as InstallationError
+    from fairlane.domain.errors import InvalidParameters as InvalidParameters
+    from fairlane.domain.errors import JobNotFound as JobNotFound
+    from fairlane.domain.errors import JobTypeDisabled as JobTypeDisabled
+    from fairlane.domain.errors import JobTypeNotFound as JobTypeNotFound
+    from fairlane.domain.errors import KeptByHost as KeptByHost
+    from fairlane.domain.errors import OrganizationExists as OrganizationExists
+    from fairlane.domain.errors import OrganizationNotFound as OrganizationNotFound
+    from fairlane.domain.errors import OrganizationSuspended as OrganizationSuspended
+    from fairlane.domain.errors import ParentNotFound as ParentNotFound
+    from fairlane.domain.errors import PayloadTooLarge as PayloadTooLarge
+    from fairlane.domain.errors import PermanentError as PermanentError
+    from fairlane.domain.errors import PermissionDenied as PermissionDenied
+    from fairlane.domain.errors import QueueFull as QueueFull
+    from fairlane.domain.errors import RateLimited as RateLimited
+    from fairlane.domain.errors import ScheduleNotFound as ScheduleNotFound
+    from fairlane.domain.errors import Snooze as Snooze
+    from fairlane.domain.errors import StatementTooSlow as StatementTooSlow
+    from fairlane.domain.errors import StorageUnavailable as StorageUnavailable
+    from fairlane.domain.errors import SubmissionError as SubmissionError
+    from fairlane.domain.errors import TooManyBulkActions as TooManyBulkActions
+    from fairlane.domain.errors import TransientError as TransientError
+    from fairlane.domain.errors import WaitTimeout as WaitTimeout
+    from fairlane.domain.errors import WorkerNotFound as WorkerNotFound
+    from fairlane.domain.events import AlertKind as AlertKind
+    from fairlane.domain.events import BreakerClosed as BreakerClosed
+    from fairlane.domain.events import BreakerOpened as BreakerOpened
+    from fairlane.domain.events import DeadLetterAlert as DeadLetterAlert
+    from fairlane.domain.events import DirectoryBack as DirectoryBack
+    from fairlane.domain.events import DirectoryLost as DirectoryLost
+    from fairlane.domain.events import Emit as Emit
+    from fairlane.domain.events import Event as Event
+    from fairlane.domain.events import HandlerAbandoned as HandlerAbandoned
+    from fairlane.domain.events import JobEnded as JobEnded
+    from fairlane.domain.events import JobProgressed as JobProgressed
+    from fairlane.domain.events import JobsRescued as JobsRescued
+    from fairlane.domain.events import JobStarted as JobStarted
+    from fairlane.domain.events import KeyMissed as KeyMissed
+    from fairlane.domain.events import LeaseLost as LeaseLost
+    from fairlane.domain.events import LoopBlocked as LoopBlocked
+    from fairlane.domain.events import QueueLimitWarning as QueueLimitWarning
+    from fairlane.domain.events import QueuesNotServed as QueuesNotServed
+    from fairlane.domain.events import ServiceFailed as ServiceFailed
+    from fairlane.domain.events import StorageBack as StorageBack
+    from fairlane.domain.events import StorageLost as StorageLost
+    from fairlane.domain.events import TickRefused as TickRefused
+    from fairlane.domain.events import WorkerStarted as WorkerStarted
+    from fairlane.domain.events import WorkerStopped as WorkerStopped
+    from fairlane.domain.events import WorkerStopping as WorkerStopping
+    from fairlane.domain.events import WorkerStuck as WorkerStuck
+    from fairlane.domain.events import WorkerUnfit as WorkerUnfit
+    from fairlane.domain.explain import Explanation as Explanation
+    from fairlane.domain.jobs import Artifact as Artifact
+    from fairlane.domain.jobs import DeadLetter as DeadLetter
+    from fairlane.domain.jobs import DeadLetterGroup as DeadLetterGroup
+    from fairlane.domain.jobs import Job as Job
+    from fairlane.domain.jobs import LogEntry as LogEntry
+    from fairlane.domain.jobs import LogLine as LogLine
+    from fairlane.domain.jobs import Page as Page
+    from fairlane.domain.jobs import Result as Result
+    from fairlane.domain.jobs import RetriedGroup as RetriedGroup
+    from fairlane.domain.keys import OrganizationKey as OrganizationKey
+    from fairlane.domain.limits import Limit as Limit
+    from fairlane.domain.metrics import Metrics as Metrics
+    from fairlane.domain.metrics import PauseView as PauseView
+    from fairlane.domain.organizations import Member as Member
+    from fairlane.domain.organizations import Mine as Mine
+    from fairlane.domain.organizations import Organization as Organization
+    from fairlane.domain.outcomes import Try as Try
+    from fairlane.domain.permissions import Credential as Credential
+    from fairlane.domain.permissions import CredentialKind as CredentialKind
+    from fairlane.domain.permissions import Principal as Principal
+    from fairlane.domain.permissions import Right as Right
+    from fairlane.domain.reasons import Reason as Reason
+    from fairlane.domain.reasons import ReasonCode as ReasonCode
+    from fairlane.domain.recent import SlowJob as SlowJob
+    from fairlane.domain.recent import Spread as Spread
+    from fairlane.domain.schedules import Missed as Missed
+    from fairlane.domain.schedules import Schedule as Schedule
+    from fairlane.domain.schedules import Timetable as Timetable
+    from fairlane.domain.statuses import JobStatus as JobStatus
+    from fairlane.domain.statuses import KeyState as KeyState
+    from fairlane.domain.statuses import OrganizationStatus as OrganizationStatus
+    from fairlane.domain.statuses import ParentPolicy as ParentPolicy
+    from fairlane.domain.statuses import Priority as Priority
+    from fairlane.domain.statuses import Resolution as Resolution
+    from fairlane.domain.statuses import Role as Role
+    from fairlane.registry.directory import Directory as Directory
+    from fairlane.registry.directory import Membership as Membership
+    from fairlane.registry.directory import Standing as Standing
+    from fairlane.registry.job_types import JobType as JobType
+    from fairlane.registry.options import INHERIT as INHERIT
+    from fairlane.registry.options import Isolation as Isolation
+    from fairlane.registry.options import Options as Options
+    from fairlane.registry.options import Seconds as Seconds
+    from fairlane.runtime.context import JobContext as JobContext
+    from fairlane.runtime.context import JobLog as JobLog
+    from fairlane.runtime.context import Level as Level
+    from fairlane.runtime.context import Parent as Parent
+    from fairlane.runtime.context import Receipt as Receipt
+    from fairlane.runtime.interrupt import Interrupted as Interrupted
+    from fairlane.runtime.track import Track as Track
+    from fairlane.runtime.worker import Drained as Drained
+    from fairlane.runtime.worker import Worker as Worker
+    from fairlane.store.clock import Clock as Clock
 
-__all__ = [
-    "Artifact",
-    "ArtifactNotFound",
-    "Backoff",
-    "BulkActionNotFound",
-    "CommitUnanswered",
-    "ConfigurationError",
-    "CyclicDependency",
-    "Directory",
-    "DuplicateJob",
-    "Fairlane",
-    "FairlaneError",
-    "IdempotencyConflict",
-    "IdentityProviderUnavailable",
-    "IllegalTransition",
-    "Interrupted",
-    "InvalidParameters",
-    "Job",
-    "JobContext",
-    "JobNotFound",
-    "JobStatus",
-    "JobTypeDisabled",
-    "JobTypeNotFound",
-    "KeptByHost",
-    "LogEntry",
-    "Membership",
-    "OrganizationExists",
-    "OrganizationNotFound",
-    "OrganizationStatus",
-    "OrganizationSuspended",
-    "ParentNotFound",
-    "ParentPolicy",
-    "PayloadTooLarge",
-    "PermanentError",
-    "PermissionDenied",
-    "Priority",
-    "QueueFull",
-    "RateLimited",
-    "Resolution",
-    "Role",
-    "ScheduleNotFound",
-    "Settings",
-    "Snooze",
-    "Standing",
-    "StatementTooSlow",
-    "StorageUnavailable",
-    "Submission",
-    "SubmissionError",
-    "TooManyBulkActions",
-    "TransientError",
-    "WaitTimeout",
-    "WebSettings",
-    "WorkerNotFound",
-]
-
-# Loaded when they are first asked for. Where handlers have a module of their own, apart from the application's, the
-# process of one that is isolated starts in a third of the time, without SQLAlchemy.
-_LATE: Final = {
-    "Directory": "fairlane.registry.directory",
-    "Fairlane": "fairlane.app",
-    "Membership": "fairlane.registry.directory",
-    "Settings": "fairlane.config",
-    "Standing": "fairlane.registry.directory",
-    "Submission": "fairlane.control.batch",
-    "WebSettings": "fairlane.config",
+# Which module has which names.
+_NAMES: Final = {
+    "app": "Fairlane",
+    "config": "Settings WebSettings",
+    "control.batch": "OnDuplicate Submission",
+    "control.job_types": "JobTypeLimit JobTypeView",
+    "domain.accounts": "AuditEntry Token User",
+    "domain.backoff": "Backoff",
+    "domain.breaker": "Breaker Pair Trial",
+    "domain.bulk": "BulkAction BulkState BulkVerb Refusal",
+    "domain.errors": (
+        "ArtifactNotFound BulkActionNotFound CommitUnanswered ConfigurationError CyclicDependency "
+        "DuplicateJob FairlaneError IdempotencyConflict IdentityProviderUnavailable IllegalTransition "
+        "InstallationError InvalidParameters JobNotFound JobTypeDisabled JobTypeNotFound KeptByHost "
+        "OrganizationExists OrganizationNotFound OrganizationSuspended ParentNotFound PayloadTooLarge "
+        "PermanentError PermissionDenied QueueFull RateLimited ScheduleNotFound Snooze StatementTooSlow "
+        "StorageUnavailable SubmissionError TooManyBulkActions TransientError WaitTimeout WorkerNotFound"
+    ),
+    "domain.events": (
+        "AlertKind BreakerClosed BreakerOpened DeadLetterAlert DirectoryBack DirectoryLost Emit Event "
+        "HandlerAbandoned JobEnded JobProgressed JobStarted JobsRescued KeyMissed LeaseLost LoopBlocked "
+        "QueueLimitWarning QueuesNotServed ServiceFailed StorageBack StorageLost TickRefused "
+        "WorkerStarted WorkerStopped WorkerStopping WorkerStuck WorkerUnfit"
+    ),
+    "domain.explain": "Explanation",
+    "domain.jobs": "Artifact DeadLetter DeadLetterGroup Job LogEntry LogLine Page Result RetriedGroup",
+    "domain.keys": "OrganizationKey",
+    "domain.limits": "Limit",
+    "domain.metrics": "Metrics PauseView",
+    "domain.organizations": "Member Mine Organization",
+    "domain.outcomes": "Try",
+    "domain.permissions": "Credential CredentialKind Principal Right",
+    "domain.reasons": "Reason ReasonCode",
+    "domain.recent": "SlowJob Spread",
+    "domain.schedules": "Missed Schedule Timetable",
+    "domain.statuses": "JobStatus KeyState OrganizationStatus ParentPolicy Priority Resolution Role",
+    "registry.directory": "Directory Membership Standing",
+    "registry.job_types": "JobType",
+    "registry.options": "INHERIT Isolation Options Seconds",
+    "runtime.context": "JobContext JobLog Level Parent Receipt",
+    "runtime.interrupt": "Interrupted",
+    "runtime.track": "Track",
+    "runtime.worker": "Drained Worker",
+    "store.clock": "Clock",
 }
+_HOMES: Final = {name: f"{__name__}.{module}" for module, names in _NAMES.items() for name in names.split()}
+__all__ = list(_HOMES)
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _LATE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = found = getattr(import_module(_LATE[name]), name)
-    return found
+if not TYPE_CHECKING:  # it would have type checkers believe that there is any name
 
+    def __getattr__(name):
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = found = getattr(import_module(_HOMES[name]), name)
+        return found
 
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    def __dir__():
+        return sorted({*globals(), *__all__})
