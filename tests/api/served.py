@@ -62,6 +62,7 @@ class Api:
         self.fl.job_type("report", max_retries=0, dedup_window=0)(report)
         self.fl.job_type("failing", max_retries=0, dedup_window=0)(failing)
         self.fl.job_type("unique", max_retries=0)(report)
+        self.fl.job_type("notes", max_retries=0, dedup_window=0)(notes)
         self.fl._submitter.register_types()  # as `migrate` does, which would look at a schema that is there
         if directory is None:
             self._settle()
@@ -103,6 +104,11 @@ class Api:
         self._clients.append(made)
         return made
 
+    def connect(self) -> socket.socket:
+        """A connection of one's own, to say what no client says."""
+        url = httpx.URL(self.url)
+        return socket.create_connection((url.host, url.port or 0), timeout=20)
+
     def token(self, user: str, organization: str | None = "acme", **options: Any) -> str:
         """The secret of a new token."""
         return self.fl.tokens.create(organization=organization, as_user=user, name="test", **options)[1]
@@ -139,3 +145,6 @@ def report(ctx: JobContext, month: str = "2026-11", page: int = 1) -> dict[str, 
 
 def failing(ctx: JobContext, text: str = SECRET) -> None:
     raise ValueError(text)
+
+
+def notes(ctx: JobContext, month: Any = None) -> None: ...

@@ -16,6 +16,7 @@ from fairlane.api.bodies import BodyGuard
 from fairlane.api.dashboard import Dashboard
 from fairlane.api.headers import Outermost
 from fairlane.api.identity_provider import Fetch, IdentityProvider, fetch
+from fairlane.api.json_text import MOST_VALUES
 from fairlane.api.pulse import Pulse
 from fairlane.api.rates import Rates
 from fairlane.api.resources import (
@@ -125,6 +126,6 @@ def _layers(web: Web, fetch: Fetch) -> list[Middleware]:
     return [
         *layers,
         Middleware(Authentication, authenticator, turns, settings),
-        Middleware(BodyGuard, settings.body_limit),
+        Middleware(BodyGuard, settings.body_limit, max(MOST_VALUES, web.fl.settings.payload_limit)),
         Middleware(InTurn, turns),
     ]

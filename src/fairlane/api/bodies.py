@@ -1,23 +1,19 @@
-"""What is refused of a body before anything parses it: large, compressed, no JSON, deep, of too many names."""
+"""Reads the bodies of requests: how large they may be, how many are in memory, and how long they may take to come."""
 
-import re
 from asyncio import Timeout, get_running_loop, timeout
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from fairlane.api.json_text import CUT, JsonText
 from fairlane.api.places import is_organization
 from fairlane.api.problems import Problem
 from fairlane.api.turns import PLACE
 
-DEEPEST: Final = 32
-# Of a body's objects together: each that is unknown is an error of its own, ten times as dear as to read it.
-MOST_NAMES: Final = 50_000
 SMALL: Final = 16 * 1024  # bytes; of whoever has proved nothing no more is read: a login needs no more
 _BODILESS: Final = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})  # what is sent with them nobody reads
 # How many times the limit is in memory at once, till they are answered, and what is said of more: of one user in a
@@ -35,12 +31,6 @@ _BOUNDS: Final = (
 _SOON: Final = 1  # seconds
 _PATIENCE: Final = 60  # seconds for a body, which is in memory until it is whole
 _SLOW: Final = 5  # seconds behind the pace of the largest in that time, after which one makes room for others
-_LONG: Final = 64 * 1024  # bytes that take long enough to look at to hold up others
-# A string as a whole, so that brackets within it count for nothing; possessive, so that none is looked at twice.
-_STRING: Final = rb'"(?:[^"\\]++|\\.|\\\Z)*+"?'
-_STRINGS: Final = re.compile(_STRING, re.DOTALL)
-_TOKENS: Final = re.compile(_STRING + rb"|[\[{]|[\]}]", re.DOTALL)
-_CUT = {"Connection": "close"}  # the rest of the body is not read
 
 
 class _Body:
@@ -62,11 +52,13 @@ class BodyGuard:
 
     Args:
         limit: in bytes.
+        most_values: of all objects, arrays and plain values in it.
     """
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
+    def __init__(self, app: ASGIApp, limit: int, most_values: int) -> None:
         self._app = app
         self._limit = limit
+        self._most_values = most_values
         self._held: Counter[tuple[str, ...]] = Counter()  # bytes, by group
         # Those that count and are not whole, and until when what has come would do at the pace of the largest.
         self._coming: dict[_Body, float] = {}
@@ -159,16 +151,17 @@ class BodyGuard:
         is_small = scope["method"] in _BODILESS or scope.get("state", {}).get("principal") is None
         limit = min(SMALL, self._limit) if is_small else self._limit
         if headers.get("content-encoding", "identity").lower() != "identity":
-            raise Problem(415, "compressed-body", "Send the body uncompressed.", headers=_CUT)
+            raise Problem(415, "compressed-body", "Send the body uncompressed.", headers=CUT)
         length = headers.get("content-length", "0")
         if length.isascii() and length.isdigit() and int(length[:20]) > limit:
             raise _too_large(limit)
+        json = JsonText(headers, self._most_values)
         try:
-            read = await body_of(receive, limit, body.patience)
+            read = await body_of(receive, limit, body.patience, json.add)
         finally:
             self._coming.pop(body, None)  # nothing of it is waited for any more, be it whole or refused
         if read:
-            await _check(headers, read)
+            await json.end()
         return read
 
 
@@ -190,24 +183,27 @@ def _body_in(scope: Scope) -> _Body:
     return _Body(place, principal.user if principal is not None else "")
 
 
-async def body_of(receive: Receive, limit: int, patience: Timeout | None = None) -> bytes | None:
+async def body_of(
+    receive: Receive, limit: int, patience: Timeout | None = None, look: Callable[[bytes], object] = bytes
+) -> bytes | None:
     """The whole body; None: whoever sent it is gone.
 
     Args:
         patience: for how long to wait for it; None: a minute.
+        look: called with each piece as it comes; what it raises ends the wait.
 
     Raises:
         Problem: it is too large, or takes too long to come.
     """
     try:
         async with patience or timeout(_PATIENCE):
-            return await _all_of(receive, limit)
+            return await _all_of(receive, limit, look)
     except TimeoutError:
         detail = (
             f"The body did not come within {_PATIENCE} s, or stalled for {_SLOW} s while there was no room; "
             "send it faster, or less at once."
         )
-        raise Problem(408, "slow-body", detail, headers=_CUT) from None
+        raise Problem(408, "slow-body", detail, headers=CUT) from None
 
 
 def replayed(body: bytes, receive: Receive) -> Receive:
@@ -224,68 +220,25 @@ def replayed(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-async def _all_of(receive: Receive, limit: int) -> bytes | None:
+async def _all_of(receive: Receive, limit: int, look: Callable[[bytes], object]) -> bytes | None:
     read, more = bytearray(), True
     while more:
         message = await receive()
         if message["type"] != "http.request":
             return None
-        read += message.get("body", b"")
+        piece = message.get("body", b"")
+        read += piece
         more = message.get("more_body", False)
         if len(read) > limit:
             raise _too_large(limit)
+        look(piece)
     return bytes(read)
-
-
-async def _check(headers: Headers, body: bytes) -> None:
-    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        raise Problem(415, "unsupported-media-type", "Send JSON, with Content-Type: application/json.")
-    # The parser would take UTF-16 and UTF-32, too, of which this scanner knows nothing.
-    if b"\0" in body or not _is_utf8(body):
-        raise Problem(400, "invalid-json", "The body is no JSON in UTF-8.")
-    if body.count(b"[") + body.count(b"{") > DEEPEST:
-        depth = await run_in_threadpool(depth_of, body) if len(body) > _LONG else depth_of(body)
-        if depth > DEEPEST:
-            raise Problem(400, "too-deep", f"The body nests more than {DEEPEST} arrays and objects; make it flatter.")
-    if body.count(b":") > MOST_NAMES and await run_in_threadpool(names_in, body) > MOST_NAMES:
-        raise Problem(
-            413, "too-many-names", f"The objects of a body have at most {MOST_NAMES} names; send less at once."
-        )
-
-
-def names_in(body: bytes) -> int:
-    """How many names the objects of a body have, all together."""
-    return _STRINGS.sub(b"", body).count(b":")
-
-
-def depth_of(body: bytes) -> int:
-    """How many arrays and objects stand within each other, counted no further than one too many."""
-    depth = deepest = 0
-    for found in _TOKENS.finditer(body):
-        first = found[0][:1]
-        if first in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-            if deepest > DEEPEST:
-                break
-        elif first in b"]}":
-            depth -= 1
-    return deepest
-
-
-def _is_utf8(body: bytes) -> bool:
-    try:
-        body.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _try_later(status: int, kind: str, why: str) -> Problem:
     detail = f"{why} that no more is taken; wait {_SOON} s and send it again, or less at once."
-    return Problem(status, kind, detail, headers={**_CUT, "Retry-After": str(_SOON)}, retry_after=float(_SOON))
+    return Problem(status, kind, detail, headers={**CUT, "Retry-After": str(_SOON)}, retry_after=float(_SOON))
 
 
 def _too_large(limit: int) -> Problem:
-    return Problem(413, "body-too-large", f"A body has at most {limit} bytes; send less at once.", headers=_CUT)
+    return Problem(413, "body-too-large", f"A body has at most {limit} bytes; send less at once.", headers=CUT)
