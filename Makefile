@@ -54,6 +54,17 @@ test-faults: $(STAMP) ## Run the tests while connections are lost: make test-fau
 	FAIRLANE_TEST_FAULTS=$$FAULTS $(BIN)/pytest -n 3 --dist worksteal \
 		$(or $(ARGS),tests/acceptance tests/control tests/reads tests/runtime)
 
+# The oldest that pyproject.toml allows.
+SQLALCHEMY := build/sqlalchemy-2.0.43
+
+$(SQLALCHEMY): | $(STAMP)
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --target $@ sqlalchemy==$(@:build/sqlalchemy-%=%)
+
+.PHONY: test-sqlalchemy
+test-sqlalchemy: $(STAMP) | $(SQLALCHEMY) ## Run tests with the oldest SQLAlchemy that Fairlane works with
+	@PYTHONPATH=$(CURDIR)/$(SQLALCHEMY) $(BIN)/pytest -n 4 --dist worksteal \
+		$(or $(ARGS),tests/store/test_borrow.py tests/store/test_migrations.py tests/control tests/reads)
+
 .PHONY: test-browser
 test-browser: $(STAMP) $(DASHBOARD) ## Run the tests in a browser; needs Chromium (Debian: apt-get install chromium-headless-shell)
 	@FAIRLANE_TEST_BROWSER=required $(BIN)/pytest -n 3 --dist worksteal $(or $(ARGS),tests/browser)

@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, PendingRollbackError, UnboundExecutionError
-from sqlalchemy.util.concurrency import await_, in_greenlet
+from sqlalchemy.util.concurrency import await_only, in_greenlet
 
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable
 from fairlane.store.dialects import is_sqlite
@@ -143,7 +143,7 @@ def is_a(value: object, module: str, *names: str) -> bool:
 
 def aside(work: Callable[[], T]) -> T:
     """Do what may take long: in a thread where the caller's connection is async, so that its loop turns on."""
-    return await_(asyncio.to_thread(work)) if in_greenlet() else work()
+    return await_only(asyncio.to_thread(work)) if in_greenlet() else work()
 
 
 def _connection_of(session: Any) -> Connection:

@@ -14,11 +14,11 @@ from sqlalchemy import (
 )
 
 from fairlane.store.tables.base import (
-    BUSY,
     NAME,
     ORGANIZATION,
     SEQUENCE,
     Instant,
+    is_busy,
     job_key,
     metadata,
     of_job,
@@ -39,10 +39,10 @@ execution_log = Table(
     Column("actor", NAME, nullable=False),
     Column("message", Text, nullable=False),
     Column("attempt", Integer, nullable=False),
-    postgresql_with=BUSY,
     # Else SQLite gives the number of a deleted newest row out again, to one that no reader of the feed then sees.
     sqlite_autoincrement=True,
 )
+is_busy(execution_log)
 Index(
     "fairlane_execution_log_job",
     execution_log.c.organization_id,

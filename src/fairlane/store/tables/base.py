@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
 
 from sqlalchemy import (
+    DDL,
     BigInteger,
     Column,
     DateTime,
@@ -13,8 +14,10 @@ from sqlalchemy import (
     MetaData,
     Row,
     String,
+    Table,
     TypeDecorator,
     Uuid,
+    event,
 )
 
 AnyRow: TypeAlias = Row[*tuple[Any, ...]]
@@ -62,7 +65,17 @@ NAME: Final = String(NAME_LIMIT)
 SEQUENCE: Final = BigInteger().with_variant(Integer, "sqlite")
 # Tables with a row or more for each job. A dead row in fifty is enough for a vacuum, not one in five: index entries of
 # dead rows are read by each claim. It may go ten times as fast, or it would fall behind thousands of jobs a second.
-BUSY: Final = {"autovacuum_vacuum_scale_factor": "0.02", "autovacuum_vacuum_cost_limit": "2000"}
+_BUSY: Final = "autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_limit = 2000"
+
+
+def is_busy(table: Table, *more: str) -> None:
+    """Give a table storage parameters for many changes, and more of them, on PostgreSQL.
+
+    A statement of its own: SQLAlchemy has an option of tables for them from 2.1 on only.
+    """
+    parameters = ", ".join((*more, _BUSY))
+    setting = DDL(f"ALTER TABLE {table.name} SET ({parameters})")  # type: ignore[no-untyped-call]
+    event.listen(table, "after_create", setting.execute_if(dialect="postgresql"))
 
 
 def organization_key() -> Column[str]:

@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 
 from fairlane.domain.statuses import EdgeState, JobStatus
-from fairlane.store.tables.base import BUSY, NAME, Instant, job_key, metadata, of_job, organization_key
+from fairlane.store.tables.base import NAME, Instant, is_busy, job_key, metadata, of_job, organization_key
 
 # Written by transitions only: progress, checkpoints and cancel requests have tables of their own, so that a finish
 # never races them and a host that holds one of them conflicts with nobody.
@@ -56,10 +56,10 @@ jobs = Table(
     Column("finished_at", Instant),
     Column("canceled_at", Instant),
     Column("canceled_by", NAME),
-    # Room for a job's next version on its own page, so that fewer pages are written. It saves no index entries (HOT):
-    # each change of a job changes what is indexed, its status.
-    postgresql_with={"fillfactor": "80", **BUSY},
 )
+# Room for a job's next version on its own page, so that fewer pages are written. It saves no index entries (HOT): each
+# change of a job changes what is indexed, its status.
+is_busy(jobs, "fillfactor = 80")
 
 # A lane is (queue, organization, job type); within it the claim goes by priority, run_at, id.
 Index(
@@ -192,6 +192,6 @@ dedup_keys = Table(
     Column("key", String(64), primary_key=True),
     of_job(primary_key=False),
     Column("expires_at", Instant, nullable=False),
-    postgresql_with=BUSY,
 )
+is_busy(dedup_keys)
 Index("fairlane_dedup_keys_job", dedup_keys.c.organization_id, dedup_keys.c.job_id)

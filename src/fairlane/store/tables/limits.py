@@ -13,7 +13,7 @@ from sqlalchemy import (
     Uuid,
 )
 
-from fairlane.store.tables.base import BUSY, NAME, ORGANIZATION, SEQUENCE, Instant, metadata, organization_key
+from fairlane.store.tables.base import NAME, ORGANIZATION, SEQUENCE, Instant, is_busy, metadata, organization_key
 
 # Rows exist only for what is limited; a submission locks its rows in sorted order and holds them to its commit.
 # `used_at`: when a submission last needed it, for clean-up; of claims' rows when they were made.
@@ -24,9 +24,9 @@ quotas = Table(
     Column("subject", String(500), primary_key=True),
     Column("uses", BigInteger, nullable=False),
     Column("used_at", Instant, nullable=False),
-    # A row is changed by each submission that it limits, in place (HOT) where its page has room.
-    postgresql_with={"fillfactor": "50", **BUSY},
 )
+# A row is changed by each submission that it limits, in place (HOT) where its page has room.
+is_busy(quotas, "fillfactor = 50")
 
 # Limits that an operator set for a job type beyond its own, for one organization or, with an empty id, for all.
 limits = Table(

@@ -17,7 +17,13 @@ INSTANT = sa.DateTime(timezone=True).with_variant(sa.String(32), "sqlite")
 ORGANIZATION = sa.String(140)
 NAME = sa.String(200)
 SEQUENCE = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-BUSY = {"autovacuum_vacuum_scale_factor": "0.02", "autovacuum_vacuum_cost_limit": "2000"}
+VACUUMED = "autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_limit = 2000"
+STORAGE = {
+    "fairlane_jobs": f"fillfactor = 80, {VACUUMED}",
+    "fairlane_quotas": f"fillfactor = 50, {VACUUMED}",
+    "fairlane_dedup_keys": VACUUMED,
+    "fairlane_execution_log": VACUUMED,
+}
 
 
 def upgrade() -> None:  # noqa: PLR0915 - a list
@@ -126,7 +132,6 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         sa.Column("canceled_at", INSTANT),
         sa.Column("canceled_by", NAME),
         sa.PrimaryKeyConstraint("organization_id", "id", name="fairlane_jobs_pk"),
-        postgresql_with={"fillfactor": "80", **BUSY},
     )
     op.create_index(
         "fairlane_jobs_finished",
@@ -243,7 +248,6 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         sa.Column("job_id", sa.Uuid(), nullable=False),
         sa.Column("expires_at", INSTANT, nullable=False),
         sa.PrimaryKeyConstraint("organization_id", "key", name="fairlane_dedup_keys_pk"),
-        postgresql_with=BUSY,
     )
     op.create_index("fairlane_dedup_keys_job", "fairlane_dedup_keys", ["organization_id", "job_id"])
     op.create_table(
@@ -253,7 +257,6 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         sa.Column("uses", sa.BigInteger(), nullable=False),
         sa.Column("used_at", INSTANT, nullable=False),
         sa.PrimaryKeyConstraint("organization_id", "subject", name="fairlane_quotas_pk"),
-        postgresql_with={"fillfactor": "50", **BUSY},
     )
     op.create_table(
         "fairlane_limits",
@@ -329,7 +332,6 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         sa.Column("message", sa.Text(), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="fairlane_execution_log_pk"),
-        postgresql_with=BUSY,
         sqlite_autoincrement=True,
     )
     op.create_index(
@@ -683,6 +685,9 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
             postgresql_where=sa.text(f"{where} IS NOT NULL"),
             sqlite_where=sa.text(f"{where} IS NOT NULL"),
         )
+    if op.get_context().dialect.name == "postgresql":
+        for table, parameters in STORAGE.items():
+            op.execute(f"ALTER TABLE {table} SET ({parameters})")
 
 
 def downgrade() -> None:
