@@ -391,6 +391,26 @@ def test_a_batch_names_so_many_parents_that_others_can_submit_beside_it(api: Api
     assert client.post(f"{JOBS}/batch", json={"jobs": all_before[:20]}).status_code == 201
 
 
+@pytest.mark.parametrize(
+    "lengths",
+    ["Content-Length: 5\r\nTransfer-Encoding: chunked", "transfer-encoding: Chunked\r\ncontent-length: 5, 5"],
+)
+@pytest.mark.parametrize("path", ["/api/v1/health", "/api/v1/organizations/acme/jobs", "/nothing"])
+def test_a_request_that_gives_its_length_twice_is_refused_and_nothing_behind_it_is_read(
+    api: Api, path: str, lengths: str
+):
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{lengths}\r\n"
+    token = f"Authorization: Bearer {api.token('member')}\r\n"
+    hidden = f"GET /api/v1/organizations/acme/jobs HTTP/1.1\r\nHost: x\r\n{token}\r\n"
+    with api.connect() as connection:
+        connection.sendall(f"{head}{token}\r\n0\r\n\r\n{hidden}".encode())
+        answer = connection.makefile("rb").read()
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"connection: close" in answer.lower()
+    assert b"urn:fairlane:problem:ambiguous-length" in answer
+
+
 def test_a_request_that_is_no_http_harms_nobody(api: Api):
     for sent in (
         b"\x00\xff\r\n\r\n",

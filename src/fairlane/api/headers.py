@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fairlane.api import problems
@@ -24,7 +24,11 @@ def is_same(tag: str, if_none_match: str | None) -> bool:
 
 
 class Outermost:
-    """ASGI middleware; what an answer says itself of these headers stays."""
+    """ASGI middleware; what an answer says itself of these headers stays.
+
+    It refuses a request that gives its length twice. Of two servers in a row, one may go by Content-Length and the
+    other by Transfer-Encoding: what one takes for a body is the next request to the other.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -45,6 +49,12 @@ class Outermost:
                     headers.setdefault(name, value)
             await send(message)
 
+        headers = Headers(scope=scope)
+        if "content-length" in headers and "transfer-encoding" in headers:
+            detail = "Send Content-Length or Transfer-Encoding, not both; the connection is closed."
+            problem = problems.Problem(400, "ambiguous-length", detail, headers={"Connection": "close"})
+            await problem.response()(scope, receive, secured)
+            return
         try:
             await self._app(scope, receive, secured)
         except Exception as error:
