@@ -118,7 +118,7 @@ def test_a_dead_letter_stays_until_somebody_has_decided(fl: Engine, clock: Manua
     letter = ended(fl, "break")
     clock.advance(365 * DAY)
     assert clean(fl) == 0
-    getattr(fl.dead_letters, decision)(letter.id, "acme")
+    getattr(fl.dead_letters, decision)(letter.id, organization="acme")
     assert clean(fl) == 1
     assert not exists(fl, letter)
 
