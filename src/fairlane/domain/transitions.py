@@ -20,6 +20,8 @@ _S = JobStatus
 REFUSED: Final = "Refused"  # the error type of a job that a check kept from running
 # A row that is no longer running belongs to no worker.
 _UNCLAIMED: Mapping[str, object] = MappingProxyType({"worker_id": None, "lease_token": None})
+# Nor has one that goes back to its queue started: what ends it may be no attempt, and then it has no processing time.
+_BACK: Mapping[str, object] = MappingProxyType({**_UNCLAIMED, "started_at": None})
 
 
 # The first entry of a job's log.
@@ -113,7 +115,7 @@ def retry(outcome: JobStatus, error: ErrorReport, failed: Try, at: datetime) -> 
         Step(outcome, _S.QUEUED, f"retry {failed.number} at {time_of(at)}"),
     )
     changes = {
-        **_UNCLAIMED,
+        **_BACK,
         "ready": False,
         "next_retry_at": at,
         "retry_count": failed.number,
@@ -172,7 +174,7 @@ def cancel(source: JobStatus, actor: str, reason: str, now: datetime) -> Transit
 
 def requeue(reason: str, rescue_count: int, ready_at: datetime | None, error: ErrorReport | None = None) -> Transition:
     """A running job goes back unfinished, to be claimed at once or from `ready_at`; no retry is spent."""
-    changes = {**_UNCLAIMED, "ready": ready_at is None, "next_retry_at": ready_at, "rescue_count": rescue_count}
+    changes = {**_BACK, "ready": ready_at is None, "next_retry_at": ready_at, "rescue_count": rescue_count}
     return Transition((Step(_S.RUNNING, _S.QUEUED, reason),), changes, error=error)
 
 
@@ -198,6 +200,7 @@ _AFRESH: Mapping[str, object] = MappingProxyType(
         "retry_count": 0,
         "rescue_count": 0,
         "next_retry_at": None,
+        "started_at": None,
         "finished_at": None,
         "error_type": None,
         "error_message": None,
