@@ -81,7 +81,7 @@ def test_job_types_with_most_attempts_have_series_by_name(api: Api, monkeypatch:
     api.run()
     found = numbers(api)
     assert found["fairlane_attempts_by_job_type"] == {("report",): 2}
-    assert found["fairlane_processing_seconds_by_job_type"].keys() == {("report",)}
+    assert found["fairlane_processing_seconds_by_job_type"].keys() == {("average", "report"), ("p95", "report")}
     assert found["fairlane_failure_rate_by_job_type"] == {("report",): 0}
     assert found["fairlane_attempts_per_minute"][()] > 0
 

@@ -145,6 +145,7 @@ def test_job_types_say_how_their_attempts_went_of_late(enter: Callable[..., Page
     page = enter("vic", "o/acme/job-types")
     row = page.get_by_role("table", name="Job types").locator("tbody tr", has_text="report.fail")
     expect(row.get_by_role("cell").nth(2)).to_have_text("100 %")
+    expect(row.get_by_role("cell").nth(1)).to_have_text(re.compile(r"[\d.]+ m?s\s*p95 [\d.]+ m?s"))
     page.get_by_label("Time", exact=True).select_option("1440")
     expect(page).to_have_url(re.compile("minutes=1440"))
     expect(row.get_by_role("cell").nth(2)).to_have_text("100 %")

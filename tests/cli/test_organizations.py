@@ -37,8 +37,12 @@ def test_show_tells_how_jobs_went_of_late(run: Run, fl: Fairlane) -> None:
 
     shown = run("orgs", "show", "acme").stdout
     assert re.search(r"^waited, last 60 min +average [\d.]+s, p95 [\d.]+s *$", shown, re.MULTILINE)
-    assert re.search(r"^greet, last 60 min +3 attempts, [\d.e-]+s on average, 0.0% failed *$", shown, re.MULTILINE)
-    assert re.search(r"^fail, last 60 min +1 attempt, [\d.e-]+s on average, 100.0% failed *$", shown, re.MULTILINE)
+    assert re.search(
+        r"^greet, last 60 min +3 attempts, 0.0% failed, average [\d.e-]+s, p95 [\d.e-]+s *$", shown, re.MULTILINE
+    )
+    assert re.search(
+        r"^fail, last 60 min +1 attempt, 100.0% failed, average [\d.e-]+s, p95 [\d.e-]+s *$", shown, re.MULTILINE
+    )
     metrics = run("orgs", "show", "acme", "--json").json["metrics"]
     assert metrics["failure_rate_by_type"] == {"greet": 0.0, "fail": 1.0}
 

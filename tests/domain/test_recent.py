@@ -81,7 +81,7 @@ def test_attempts_are_told_by_type() -> None:
     told = recent({"report": Outcomes(3, 1, 10.0), "fax": Outcomes(0, 2, 1.0)})
 
     assert told.attempts_by_type == {"report": 4, "fax": 2}
-    assert told.processing_seconds_by_type == {"report": 2.5, "fax": 0.5}
+    assert told.processing_seconds_by_type == {"report": Spread(None, None), "fax": Spread(None, None)}
     assert told.failure_rate_by_type == {"report": 0.25, "fax": 1.0}
 
 
@@ -97,6 +97,8 @@ def test_a_sampled_job_stands_for_those_that_ended_with_it() -> None:
 
     assert told.wait_seconds == Spread(average=3.0, p95=12.0)
     assert told.processing_seconds == Spread(average=1.8, p95=9.0)
+    of_types = recent({"report": ends[busy], "fax": ends[quiet]}, ends, told.sample).processing_seconds_by_type
+    assert of_types == {"report": Spread(1.0, 1.0), "fax": Spread(9.0, 9.0)}
 
 
 def test_the_busiest_hundred_types_are_told_of_and_all_are_counted() -> None:

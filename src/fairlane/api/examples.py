@@ -25,7 +25,7 @@ _METRICS: Final = Metrics(
     wait_seconds=Spread(average=0.4, p95=1.7),
     processing_seconds=Spread(average=2.3, p95=8.1),
     attempts_by_type={"report.pdf": 150, "mail.send": 40},
-    processing_seconds_by_type={"report.pdf": 2.8, "mail.send": 0.425},
+    processing_seconds_by_type={"report.pdf": Spread(2.8, 9.3), "mail.send": Spread(0.425, 1.1)},
     failure_rate_by_type={"report.pdf": 0.06, "mail.send": 0.0},
     slowest=(SlowJob(UUID(EXAMPLE_ID), "acme", "report.pdf", datetime.fromisoformat(EXAMPLE_TIME), 14.2),),
 )

@@ -7,7 +7,7 @@ each by name, and the rest together. Nothing of a job is in it but what it count
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -15,13 +15,17 @@ from prometheus_client.registry import Collector
 
 from fairlane.app import Fairlane
 from fairlane.domain.metrics import Metrics, WorkerView
+from fairlane.domain.recent import Spread
 from fairlane.domain.statuses import LIVE
 from fairlane.reads.metrics import LiveJobs
 from fairlane.realtime.hub import Hub
 
+V = TypeVar("V")
+
 MEDIA_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 LARGEST: Final = 50  # series by name of each kind
 _MINUTES: Final = 5  # how far back rates and seconds look
+_PROCESSING: Final = "From start to end of the attempt that ended each job"
 # No organization's id has a comma.
 OTHERS: Final = "others, together"
 
@@ -73,23 +77,30 @@ def _recent(metrics: Metrics) -> Iterator[Metric]:
     yield GaugeMetricFamily("fairlane_attempts_per_minute", f"Attempts that ended {of_late}.", value=rate)
     for name, what, told in (
         ("wait", "From when jobs were due to their first start", metrics.wait_seconds),
-        ("processing", "From start to end of the last attempt of jobs", metrics.processing_seconds),
+        ("processing", _PROCESSING, metrics.processing_seconds),
     ):
-        figures = {"average": told.average, "p95": told.p95}
-        known = {figure: value for figure, value in figures.items() if value is not None}
-        yield _by(f"fairlane_{name}_seconds", f"{what}, of those that ended {of_late}.", "figure", known)
+        yield _by(f"fairlane_{name}_seconds", f"{what}, of those that ended {of_late}.", "figure", _figures(told))
+    of_types = f"{of_late}, of the {LARGEST} types with most attempts."
     for name, what, by_type in (
         ("attempts", "Attempts that ended", metrics.attempts_by_type),
-        (
-            "processing_seconds",
-            "How long handlers ran on average in attempts that ended",
-            metrics.processing_seconds_by_type,
-        ),
         ("failure_rate", "Which part, 0 to 1, failed of the attempts that ended", metrics.failure_rate_by_type),
     ):
-        busiest = dict(islice(by_type.items(), LARGEST))
-        text = f"{what} {of_late}, of the {LARGEST} types with most attempts."
-        yield _by(f"fairlane_{name}_by_job_type", text, "job_type", busiest)
+        yield _by(f"fairlane_{name}_by_job_type", f"{what} {of_types}", "job_type", dict(_busiest(by_type)))
+    text = f"{_PROCESSING}, of those that ended {of_types}"
+    family = GaugeMetricFamily("fairlane_processing_seconds_by_job_type", text, labels=["job_type", "figure"])
+    for job_type, told in _busiest(metrics.processing_seconds_by_type):
+        for figure, value in _figures(told).items():
+            family.add_metric([job_type, figure], value)
+    yield family
+
+
+def _busiest(by_type: Mapping[str, V]) -> Iterator[tuple[str, V]]:
+    return islice(by_type.items(), LARGEST)
+
+
+def _figures(told: Spread) -> dict[str, float]:
+    figures = {"average": told.average, "p95": told.p95}
+    return {figure: value for figure, value in figures.items() if value is not None}
 
 
 def _live(live: LiveJobs) -> Iterator[Metric]:

@@ -22,6 +22,7 @@ from fairlane.control.job_types import JobTypeLimit
 from fairlane.domain.breaker import Breaker
 from fairlane.domain.metrics import Metrics, PauseView
 from fairlane.domain.reasons import time_of
+from fairlane.domain.recent import Spread
 
 # Whoever reads a pipe wants whole lines.
 _PIPE_WIDTH: Final = 500
@@ -195,12 +196,16 @@ def recent_facts(metrics: Metrics) -> Iterator[tuple[str, str]]:
     """How jobs went of late, and those of the types with most attempts."""
     time = f"last {metrics.minutes} min"
     for name, told in (("waited", metrics.wait_seconds), ("ran", metrics.processing_seconds)):
-        figures = (("average", told.average), ("p95", told.p95))
-        yield f"{name}, {time}", ", ".join(f"{figure} {value:g}s" for figure, value in figures if value is not None)
+        yield f"{name}, {time}", ", ".join(_figures(told))
     for job_type, attempts in islice(metrics.attempts_by_type.items(), _MOST_TYPES):
-        seconds, failed = metrics.processing_seconds_by_type[job_type], metrics.failure_rate_by_type[job_type]
-        ended = f"{number_of(attempts, 'attempt')}, {seconds:g}s on average, {failed:.1%} failed"
-        yield plain(f"{job_type}, {time}"), ended
+        failed, ran = metrics.failure_rate_by_type[job_type], metrics.processing_seconds_by_type[job_type]
+        ended = [number_of(attempts, "attempt"), f"{failed:.1%} failed", *_figures(ran)]
+        yield plain(f"{job_type}, {time}"), ", ".join(ended)
+
+
+def _figures(told: Spread) -> list[str]:
+    figures = (("average", told.average), ("p95", told.p95))
+    return [f"{figure} {value:g}s" for figure, value in figures if value is not None]
 
 
 def facts(pairs: Iterable[tuple[str, Any]]) -> Table:

@@ -15,8 +15,8 @@ class Metrics:
     """Counts and ages at one moment, and how jobs went within the last minutes; of one organization or of all.
 
     What is told of attempts is exact: of all that completed, failed or timed out. What is told of jobs is estimated
-    from a sample of 2,000 at most: from each sixth of the time, organization and job type, or the 500 busiest of these,
-    as many of those that ended last; each stands for as many attempts as ended with it.
+    from a sample of about 2,000: from each sixth of the time, organization and job type, or from 500 of these, the
+    busiest of each job type first, as many of those that ended last. Each stands for as many attempts as ended with it.
 
     Attributes:
         jobs_by_status: every status that a job can rest in, zeros too.
@@ -28,11 +28,11 @@ class Metrics:
         throughput_per_minute: attempts that ended.
         wait_seconds: of jobs, from when they were due to their first start; that of a child begins before its parents
             have ended.
-        processing_seconds: of jobs, from start to end of their last attempt.
+        processing_seconds: of jobs, of the attempt that ended each of them, from its start to its end.
         attempts_by_type: how many ended, of the 100 busiest job types.
-        processing_seconds_by_type: how long their handlers ran on average.
+        processing_seconds_by_type: the same as `processing_seconds`, of jobs of these types.
         failure_rate_by_type: which part of them failed or timed out, 0 to 1, whether or not they were retried.
-        slowest: of the jobs in the sample the ten whose last attempt took longest.
+        slowest: of the jobs in the sample the ten with the longest processing time.
     """
 
     jobs_by_status: Mapping[JobStatus, int]
@@ -45,7 +45,7 @@ class Metrics:
     wait_seconds: Spread
     processing_seconds: Spread
     attempts_by_type: Mapping[str, int]
-    processing_seconds_by_type: Mapping[str, float]
+    processing_seconds_by_type: Mapping[str, Spread]
     failure_rate_by_type: Mapping[str, float]
     slowest: tuple[SlowJob, ...]
 

@@ -1,11 +1,12 @@
 """How jobs went of late (R15): how long they waited and ran, what failed, and which were the slowest.
 
-Attempts are counted by the workers anyway, so what is told of attempts is exact, whatever their number: how many, how
-long their handlers ran, what failed. What is told of jobs is estimated from a sample of those that ended last, as in a
-timeline: how long they waited, how long the last attempt of each took from its claim until its end was written, and
-which were the slowest.
+Workers count attempts anyway, so what is told of attempts is exact, whatever their number: how many ended, and what
+failed. What is told of jobs is estimated from a sample of those that ended last, as in a timeline: how long they
+waited, their processing time, and which were the slowest. The processing time of a job is the time of the attempt that
+ended it, from its start to its end.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -31,7 +32,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class SlowJob:
-    """A job that ended, and for how many seconds its last attempt ran."""
+    """A job that ended, with its processing time in seconds."""
 
     id: UUID
     organization: str
@@ -82,9 +83,12 @@ class Recent:
         return {name: one.attempts for name, one in self._told()}
 
     @property
-    def processing_seconds_by_type(self) -> dict[str, float]:
-        """Of attempts, on average."""
-        return {name: round(one.seconds / one.attempts, 3) for name, one in self._told()}
+    def processing_seconds_by_type(self) -> dict[str, Spread]:
+        """Of jobs."""
+        found = defaultdict[str, list[tuple[float, float]]](list)
+        for one, weight in self._weighted():
+            found[one.cell.job_type].append((one.ran, weight))
+        return {name: _spread(found[name]) for name, _ in self._told()}
 
     @property
     def failure_rate_by_type(self) -> dict[str, float]:
@@ -93,7 +97,7 @@ class Recent:
 
     @property
     def slowest(self) -> tuple[SlowJob, ...]:
-        """Of the jobs in the sample those whose last attempt took longest."""
+        """Of the jobs in the sample those with the longest processing time."""
         found = sorted(self.sample, key=lambda one: (-one.ran, one.id))[:_SLOWEST]
         return tuple(
             SlowJob(one.id, one.cell.organization, one.cell.job_type, one.started_at, round(one.ran, 3))

@@ -29,7 +29,8 @@ class Step:
         started: attempts that run, or have ended; None: not told.
         completed, failed: attempts; a failed one may have been retried.
         wait_p50, wait_p95: seconds from when a job was due to its first start.
-        run_p50, run_p95: seconds from start to end of a job's last attempt. All four are None where nothing ended.
+        run_p50, run_p95: the processing time: seconds from the start to the end of the attempt that ended a job. All
+            four are None where nothing ended.
     """
 
     at: datetime

@@ -37,7 +37,7 @@ export function JobTypes() {
   return (
     <Page
       title="Job types"
-      description="What can be submitted here, how it is run, and how attempts that ended of late went."
+      description="What can be submitted here, how it is run, and how it went of late."
       actions={<SpanSelect minutes={minutes} />}
     >
       <Trouble source={breakers.error ? breakers : metrics} />
@@ -88,10 +88,10 @@ export function jobTypeColumns(
       ),
     },
     {
-      head: "Average run",
+      head: "Processing, average",
       right: true,
       from: "sm",
-      cell: (type) => <Seconds of={of(type)} />,
+      cell: (type) => <Processing of={of(type)} />,
     },
     { head: "Failed", right: true, from: "sm", cell: (type) => <Failed of={of(type)} /> },
     { head: "Queue", from: "sm", cell: ({ options }) => options.queue },
@@ -107,9 +107,15 @@ interface Of {
   of: Recent | null | undefined;
 }
 
-function Seconds({ of }: Of) {
-  if (!of) return of === null ? "–" : "…";
-  return <span className="whitespace-nowrap">{duration(of.seconds)}</span>;
+function Processing({ of }: Of) {
+  if (of === undefined) return "…";
+  if (of === null || of.average === null || of.p95 === null) return "–";
+  return (
+    <span className="whitespace-nowrap">
+      {duration(of.average)}
+      <span className="block text-xs text-muted">p95 {duration(of.p95)}</span>
+    </span>
+  );
 }
 
 function Failed({ of }: Of) {
@@ -129,7 +135,13 @@ function InShort({ of }: Of) {
   if (!of) return null;
   return (
     <>
-      {plural(of.attempts, "attempt")}, <Seconds of={of} /> on average, <Failed of={of} /> failed
+      {plural(of.attempts, "attempt")}, <Failed of={of} /> failed
+      {of.average !== null && of.p95 !== null && (
+        <>
+          , <span className="whitespace-nowrap">{duration(of.average)} on average</span>,{" "}
+          <span className="whitespace-nowrap">p95 {duration(of.p95)}</span>
+        </>
+      )}
     </>
   );
 }

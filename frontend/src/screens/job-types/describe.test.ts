@@ -21,12 +21,14 @@ describe("the options of a job type", () => {
 
 describe("how a job type went of late", () => {
   const metrics = {
-    attempts_by_type: { report: 4 },
-    processing_seconds_by_type: { report: 2.5 },
-    failure_rate_by_type: { report: 0.25 },
+    attempts_by_type: { report: 4, mail: 1 },
+    processing_seconds_by_type: { report: { average: 2.5, p95: 4 }, mail: { average: null, p95: null } },
+    failure_rate_by_type: { report: 0.25, mail: 1 },
   };
   it("is told where attempts ended", () =>
-    expect(recent(metrics, "report")).toEqual({ attempts: 4, seconds: 2.5, failureRate: 0.25 }));
+    expect(recent(metrics, "report")).toEqual({ attempts: 4, average: 2.5, p95: 4, failureRate: 0.25 }));
+  it("has no processing time where no job ended", () =>
+    expect(recent(metrics, "mail")).toEqual({ attempts: 1, average: null, p95: null, failureRate: 1 }));
   it.each(["fax", "constructor"])("is not made up of %s", (name) => expect(recent(metrics, name)).toBeNull());
   it("is read in percent", () =>
     expect([0, 0.0001, 0.0251, 1].map(percent)).toEqual(["0 %", "< 0.1 %", "2.5 %", "100 %"]));

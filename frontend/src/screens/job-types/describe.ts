@@ -44,22 +44,25 @@ export function attempts({ max_retries, timeout }: Pick<Options, "max_retries" |
 
 type ByType = Pick<Schema["Metrics"], "attempts_by_type" | "processing_seconds_by_type" | "failure_rate_by_type">;
 
-/** How the attempts of a job type went that ended of late. */
+/** How the attempts of a job type went that ended of late, and the processing time of its jobs, null: none ended. */
 export interface Recent {
   attempts: number;
-  seconds: number;
+  average: number | null;
+  p95: number | null;
   failureRate: number;
 }
 
 /** Null: none ended. */
 export function recent(metrics: ByType, name: string): Recent | null {
   // A type may be called as what every object has.
-  const of = (values: Record<string, number>) => (Object.hasOwn(values, name) ? values[name] : undefined);
+  const of = <V>(values: Record<string, V>) => (Object.hasOwn(values, name) ? values[name] : undefined);
   const attempts = of(metrics.attempts_by_type);
   if (attempts === undefined) return null;
+  const { average = null, p95 = null } = of(metrics.processing_seconds_by_type) ?? {};
   return {
     attempts,
-    seconds: of(metrics.processing_seconds_by_type) ?? 0,
+    average,
+    p95,
     failureRate: of(metrics.failure_rate_by_type) ?? 0,
   };
 }

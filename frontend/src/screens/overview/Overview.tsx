@@ -74,7 +74,7 @@ export function Overview() {
           hint={`p95 ${seconds(timeline.data?.wait_p95)}`}
         />
         <Stat
-          label="Run, median"
+          label="Processing, median"
           title={ENDED}
           value={seconds(timeline.data?.run_p50)}
           hint={`p95 ${seconds(timeline.data?.run_p95)}`}

@@ -32,7 +32,7 @@ export function Slowest({ jobs, source, ofAll = false }: Props) {
           ...(ofAll ? [owner] : []),
           { head: "Started", right: true, from: "sm", cell: ({ started_at }) => <Time at={started_at} /> },
           {
-            head: "Ran for",
+            head: "Processing",
             right: true,
             cell: ({ seconds }) => <span className="whitespace-nowrap">{duration(seconds)}</span>,
           },

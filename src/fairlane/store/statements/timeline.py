@@ -18,6 +18,7 @@ from sqlalchemy import (
     column,
     extract,
     func,
+    literal_column,
     select,
     text,
 )
@@ -43,12 +44,13 @@ def ends(
     Reads the counts that workers keep anyway, of one organization by its key, of all by the minute.
 
     Args:
-        most: of so many cells, those with most attempts.
+        most: of so many cells, those with most attempts; the busiest of each job type come first, so that each has one.
     """
     cell = (outcomes.c.organization_id, outcomes.c.job_type, _place(grid))
     statement = select(*cell, *_COUNTS).where(*_during(grid)).group_by(*cell)
     if most is not None:
-        statement = statement.order_by(_MOST_ATTEMPTS_FIRST, *cell).limit(most)
+        of_type = func.row_number().over(partition_by=outcomes.c.job_type, order_by=_MOST_ATTEMPTS_FIRST)
+        statement = statement.order_by(of_type > literal_column("1"), _MOST_ATTEMPTS_FIRST, *cell).limit(most)
     rows = connection.execute(within(statement, outcomes, organization))
     return {Cell(*row[:3]): Outcomes(*row[3:]) for row in rows}
 
