@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from fairlane import Fairlane, JobContext, Settings
+from fairlane import Fairlane, JobContext, PermanentError, Settings
 from fairlane.store.row_security import Role
 from tests.security import handlers
 from tests.security.handlers import seen_by
@@ -128,3 +128,34 @@ def plant(fl: Fairlane, path: str, job: str) -> None:
             {"name": path, "job": job, "hex": job.replace("-", "")},
         )
         assert changed.rowcount == 1
+
+
+FORGED = "Error\nERROR    fairlane:logs.py:25 acme was deleted \x1b[2J\u202e\u2028"
+
+
+def forge(ctx: JobContext) -> None:
+    raise type(FORGED, (Exception,), {"__module__": "x\ry"})(FORGED)
+
+
+def forge_ours(ctx: JobContext) -> None:
+    raise type(FORGED, (PermanentError,), {})("no paper")
+
+
+@pytest.mark.parametrize("isolation", ["thread", "process"])
+@pytest.mark.parametrize("handler", [forge, forge_ours])
+def test_a_class_s_name_forges_no_line_of_a_log_and_moves_no_cursor(
+    database_url: str, caplog: pytest.LogCaptureFixture, isolation: Any, handler: Any
+):
+    with Fairlane(Settings(url=database_url, artifacts_url="memory:///")) as fl:
+        fl.job_type("forge", isolation=isolation, max_retries=0)(handler)
+        fl.organizations.create("acme")
+        job = fl.submit("forge", organization="acme")
+        fl.worker().drain()
+        found = fl.get(job.id, organization="acme")
+        assert found.error_type is not None
+        (group,) = fl.dead_letters.groups(organization="acme")
+        entries = fl.history(job.id, organization="acme")
+        names = [found.error_type, group.error_type, group.fingerprint, *(one.error_type or "" for one in entries)]
+        lines = [record.getMessage() for record in caplog.records if record.name == "fairlane"]
+    assert any("acme was deleted" in line for line in lines)
+    assert [text for text in (*names, *lines) if not text.isprintable()] == []

@@ -237,6 +237,6 @@ def _ended_line(event: e.JobEnded) -> Text:
     if event.failed is not None:
         line.append(f"  {event.failed}")
     if event.error_type is not None:
-        line.append(f"\n{'':11}{event.error_type}  ")  # below the name, as one line would be broken anywhere
+        line.append(f"\n{'':11}{plain(event.error_type)}  ")  # below the name, as one line would be broken anywhere
         line.append(f"fairlane jobs show {short(event.job_id)} -o {shlex.quote(plain(event.organization))}", "dim")
     return line

@@ -46,6 +46,7 @@ from fairlane.domain.error_types import (
 )
 from fairlane.domain.outcomes import ErrorReport
 from fairlane.domain.redact import redact
+from fairlane.domain.texts import printable
 from fairlane.domain.tracebacks import traceback_of
 
 Types = tuple[type[BaseException], ...]
@@ -274,9 +275,9 @@ def _remote_lineage(error: BaseException) -> tuple[str, ...]:
 
 
 def _error_type(error: BaseException) -> str:
-    if isinstance(error, errors.FairlaneError):
-        return type(error).__qualname__  # ours need no address
-    return _cut(_storable(_lineage(error)[0].removeprefix("builtins.")), TYPE_LIMIT)
+    is_ours = isinstance(error, errors.FairlaneError)
+    name = type(error).__qualname__ if is_ours else _lineage(error)[0].removeprefix("builtins.")  # ours need no address
+    return _cut(printable(name), TYPE_LIMIT)  # a class can be called anything
 
 
 def _message(error: BaseException) -> str:

@@ -24,6 +24,13 @@ def storable(**texts: str | None) -> None:
             raise InvalidParameters(f"{name} holds a NUL or half a surrogate pair, which can't be stored; remove it.")
 
 
+def printable(text: str) -> str:
+    """The text without control characters: it ends no line of a log, and moves no cursor."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
+
+
 def is_storable(text: str) -> bool:
     """Whether a database can store, and so find, the text."""
     return _UNSTORABLE.search(text) is None

@@ -7,6 +7,7 @@ from fairlane.domain import events as e
 from fairlane.domain.breaker import Pair
 from fairlane.domain.events import Event
 from fairlane.domain.statuses import PASSING, JobStatus
+from fairlane.domain.texts import printable
 
 _log = logging.getLogger("fairlane")
 
@@ -22,7 +23,7 @@ def log_event(event: Event) -> None:
     if line is not None:
         level, text = line
         error = event.error if isinstance(event, e.ServiceFailed) else None
-        _log.log(level, "%s", text, exc_info=error, extra={"event": event})
+        _log.log(level, "%s", printable(text), exc_info=error, extra={"event": event})
 
 
 def _line(event: Event) -> tuple[int, str] | None:
