@@ -257,7 +257,7 @@ def test_a_compressed_body_is_refused_unread(api: Api):
         (b'{"job_type": "\xff"}', "invalid-json"),
         (b"{", "invalid-json"),
         (b'{"job_type": "report",}', "invalid-json"),
-        (b"1" * 5000, "bad-request"),
+        (b"1" * 5000, "invalid-json"),
         (b"nothing", "invalid-json"),
     ],
 )
@@ -265,6 +265,14 @@ def test_a_body_that_is_no_flat_json_is_refused(api: Api, body: bytes, kind: str
     answer = api.as_("member").post(JOBS, content=body, headers=JSON)
     assert answer.json()["type"] == f"urn:fairlane:problem:{kind}"
     assert answer.status_code == 400
+
+
+def test_a_number_of_very_many_digits_is_refused_in_a_sentence(api: Api):
+    for digits, told in ((5000, "an integer of more than 4,300 digits"), (4250, "an integer of more than 4200 digits")):
+        body = b'{"job_type": "notes", "parameters": {"month": [' + b"1" * digits + b"]}}"
+        answer = api.as_("member").post(JOBS, content=body, headers=JSON)
+        assert answer.status_code in {400, 422}
+        assert told in answer.json()["detail"]
 
 
 def test_where_json_breaks_off_is_told_in_a_sentence(api: Api):

@@ -37,6 +37,29 @@ def test_a_process_without_the_handler_submits(run: Run, fl: Fairlane) -> None:
     assert (job.user, job.parameters) == ("ana", {"name": "Bo"})
 
 
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("[" * 100_000 + "]" * 100_000, "It is JSON that nests too deeply; make it flatter."),
+        ("[" * 40 + "]" * 40, "is nested more than 32 levels deep: pass a flatter value"),
+        ("1" * 5000, "It holds an integer of more than 4,300 digits; give it as text, in quotes."),
+        ("1" * 4250, "is an integer of more than 4200 digits: pass it as text"),
+    ],
+    ids=["very deep", "deep", "very long", "long"],
+)
+@pytest.mark.parametrize("whole", [False, True], ids=["-p", "--parameters"])
+def test_json_that_can_not_be_read_is_refused_in_a_sentence_and_never_becomes_text(
+    run: Run, value: str, told: str, whole: bool
+) -> None:
+    given = ("--parameters", f'{{"who": {value}}}') if whole else ("-p", f"who={value}")
+    refused = run("jobs", "submit", "greet", "-o", "acme", *given, code=2 if told.startswith("It ") else 1)
+    words = " ".join(refused.stderr.replace("│", " ").split())
+    assert told in words
+    assert "Traceback" not in words
+    assert len(words) < 500
+    assert run("jobs", "list", "-o", "acme", "--json").json["items"] == []
+
+
 def test_a_value_that_is_no_json_is_text(run: Run, fl: Fairlane) -> None:
     job_id = submitted(run, "--parameters", '{"name": "x"}', "-p", 'name="007"')
 

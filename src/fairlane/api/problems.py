@@ -195,6 +195,8 @@ def on_http(request: Request, error: Exception) -> Response:
         405: "This address does not take the method; /api/v1/openapi.json says which it takes.",
     }.get(error.status_code, str(error.detail))
     kind = kinds.get(error.status_code, "bad-request")
+    if isinstance(error.__cause__, ValueError):  # of the parser, where the text is JSON all the same
+        kind, detail = "invalid-json", "The body holds an integer of more than 4,300 digits; send it as text."
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         headers["Allow"] = ", ".join(sorted(_methods_at(request)))

@@ -112,23 +112,36 @@ def pair(option: str, text: str) -> tuple[str, str]:
     return key, value
 
 
-def json_or_text(text: str) -> Any:
+def json_or_text(option: str, text: str) -> Any:
     """What the text is as JSON; text that is no JSON stands for itself."""
     try:
-        return json.loads(text)
-    except ValueError:
+        return _json(option, text)
+    except json.JSONDecodeError:
         return text
 
 
 def json_object(option: str, text: str) -> dict[str, Any]:
     """A JSON object."""
     try:
-        value = json.loads(text)
-    except ValueError as error:
+        value = _json(option, text)
+    except json.JSONDecodeError as error:
         raise typer.BadParameter(f"It is no JSON: {error}.", param_hint=option) from None
     if not isinstance(value, dict):
         raise typer.BadParameter('It must be a JSON object, such as {"month": "2026-11-01"}.', param_hint=option)
     return value
+
+
+def _json(option: str, text: str) -> Any:
+    """What the text is as JSON. JSON that Python can't read is refused, and never taken for text."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise typer.BadParameter("It is JSON that nests too deeply; make it flatter.", param_hint=option) from None
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        detail = "It holds an integer of more than 4,300 digits; give it as text, in quotes."
+        raise typer.BadParameter(detail, param_hint=option) from None
 
 
 def duration(option: str, text: str) -> timedelta:

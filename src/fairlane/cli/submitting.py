@@ -123,7 +123,8 @@ def given_parameters(
 ) -> dict[str, Any]:
     """The object that --parameters gives, or `otherwise` without it, with what each -p says in place of its own."""
     given = dict(otherwise or {}) if document is None else o.json_object("--parameters", document)
-    return given | {key: o.json_or_text(value) for key, value in (o.pair("--parameter", one) for one in pairs)}
+    named = (o.pair("--parameter", one) for one in pairs)
+    return given | {key: o.json_or_text("--parameter", value) for key, value in named}
 
 
 @contextmanager
