@@ -61,7 +61,7 @@ def test_every_error_imports_from_fairlane() -> None:
 
 def test_type_checkers_see_the_names_that_are_there() -> None:
     tree = ast.parse(Path(fairlane.__file__).read_text(encoding="utf-8"))
-    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
     seen = {
         alias.asname: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names
     }

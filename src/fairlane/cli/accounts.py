@@ -17,9 +17,9 @@ from fairlane.cli.session import engine
 from fairlane.domain.accounts import Token, User
 from fairlane.domain.permissions import Right
 
-users = typer.Typer(help="Say who has a login of their own, and who looks after all organizations.")
-tokens = typer.Typer(help="Create, list and revoke API tokens.")
-audit = typer.Typer(help="Read who did what.")
+users = typer.Typer()
+tokens = typer.Typer()
+audit = typer.Typer()
 
 UserArgument = Annotated[str, typer.Argument(metavar="USER", help="The user's id.")]
 Rights = Annotated[

@@ -15,7 +15,7 @@ from fairlane.cli.session import engine
 from fairlane.cli.submitting import remark_on_breakers
 from fairlane.domain.jobs import DeadLetter, RetriedGroup
 
-app = typer.Typer(help="Look at dead letters, retry them, note what was decided.")
+app = typer.Typer()
 app.command("retry")(retrying.retry)
 
 Decided = Annotated[

@@ -31,7 +31,7 @@ _LOOK = 0.5  # seconds between two looks of `log --follow`
 _LINES = 1000  # per look
 _ANY_WIDTH = 10_000  # columns
 
-app = typer.Typer(help="Look at jobs, submit, cancel and retry them.")
+app = typer.Typer()
 app.command("submit")(submitting.submit)
 app.command("retry")(retrying.retry)
 app.command("show")(showing.show)

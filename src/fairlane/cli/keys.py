@@ -10,7 +10,7 @@ from fairlane.cli.output import cell, console, print_json, say, table
 from fairlane.cli.session import engine
 from fairlane.domain.keys import OrganizationKey
 
-app = typer.Typer(help="Encrypt what organizations' jobs hold.")
+app = typer.Typer()
 
 Whose = Annotated[str, o.of_one("Whose key.")]
 

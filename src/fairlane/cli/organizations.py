@@ -25,8 +25,8 @@ from fairlane.cli.session import engine
 from fairlane.domain.organizations import Member, Organization
 from fairlane.registry.options import INHERIT
 
-orgs = typer.Typer(help="Create, change, suspend and delete organizations.")
-members = typer.Typer(help="Say who belongs to which organization, and what they may.")
+orgs = typer.Typer()
+members = typer.Typer()
 
 Name = Annotated[str | None, typer.Option(metavar="NAME", help="How people call it.")]
 Retention = Annotated[

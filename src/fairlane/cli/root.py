@@ -3,36 +3,45 @@
 import ast
 import re
 import shlex
-from typing import Annotated, Any
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperGroup
+from typer.main import get_group
 
-from fairlane import FairlaneError, Settings
-from fairlane.cli import (
-    INTERRUPTED,
-    accounts,
-    checks,
-    dead_letters,
-    jobs,
-    keys,
-    organizations,
-    print_version,
-    schedules,
-    switches,
-)
-from fairlane.cli.bench.command import bench
-from fairlane.cli.demo.command import demo
-from fairlane.cli.migrating import migrate
-from fairlane.cli.output import complain
-from fairlane.cli.serve import serve
+from fairlane.cli import INTERRUPTED, print_version
 from fairlane.cli.session import Target
-from fairlane.cli.top import top
-from fairlane.cli.worker import worker
-from fairlane.config import WebSettings
-from fairlane.domain.errors import calls_of
+from fairlane.domain.errors import FairlaneError, calls_of
 from fairlane.domain.origin import acting_from
 
+# Where each command is, and what it does. It is imported when it is asked for: most of them need the database's
+# libraries, which take longer than the rest of the start.
+_PLACES: Final = {
+    "demo": ("demo.command:demo", "Run three firms' reports and show their jobs live."),
+    "worker": ("worker:worker", "Run jobs until SIGTERM or Ctrl-C."),
+    "serve": ("serve:serve", "Serve the dashboard and the REST API."),
+    "migrate": ("migrating:migrate", "Create the schema or bring it up to date."),
+    "check": ("checks:check", "Say what is wrong with the installation, if anything."),
+    "top": ("top:top", "Show queues, running jobs and workers, live."),
+    "bench": ("bench.command:bench", "Measure this machine with this database."),
+    "jobs": ("jobs:app", "Look at jobs, submit, cancel and retry them."),
+    "dead-letters": ("dead_letters:app", "Look at dead letters, retry them, note what was decided."),
+    "schedules": ("schedules:app", "Have jobs submitted by the clock."),
+    "orgs": ("organizations:orgs", "Create, change, suspend and delete organizations."),
+    "members": ("organizations:members", "Say who belongs to which organization, and what they may."),
+    "queues": ("switches:queues", "Look at queues, pause and resume them."),
+    "types": ("switches:types", "Look at job types; pause, resume, disable, enable, limit and delete them."),
+    "maintenance": (
+        "switches:maintenance",
+        "Keep all jobs from starting, as for an upgrade, and let them start again.",
+    ),
+    "users": ("accounts:users", "Say who has a login of their own, and who looks after all organizations."),
+    "tokens": ("accounts:tokens", "Create, list and revoke API tokens."),
+    "keys": ("keys:app", "Encrypt what organizations' jobs hold."),
+    "audit": ("accounts:audit", "Read who did what."),
+}
 # As typed, and whether a value follows.
 _GLOBAL = ("--app", "-A", "--url")
 # What errors tell who writes Python to do, and how it is done here.
@@ -59,8 +68,46 @@ _COMMANDS = {
 _SETTING = re.compile(r"(?<=[:;] )(\w+)(?=: )")
 
 
+class Commands(Mapping[str, Any]):
+    """The commands by name, each imported when it is asked for."""
+
+    def __init__(self) -> None:
+        self._loaded: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._loaded:
+            place, text = _PLACES[name]
+            module, _, attribute = place.partition(":")
+            found = getattr(import_module(f"fairlane.cli.{module}"), attribute)
+            host = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
+            if isinstance(found, typer.Typer):
+                host.add_typer(found, name=name, no_args_is_help=True, help=text)
+            else:
+                host.command(name, short_help=text)(found)
+            self._loaded[name] = get_group(host).commands[name]
+        return self._loaded[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in _PLACES
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_PLACES)
+
+    def __len__(self) -> int:
+        return len(_PLACES)
+
+
 class Root(TyperGroup):
     """The group of all commands."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands: Any = Commands()
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """As usual, without an import of each."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _PLACES.items()])
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """As usual, with the global options moved to the front."""
@@ -84,6 +131,8 @@ class Root(TyperGroup):
             error.message = error.message.removeprefix("Value error, ")  # that it was one helps nobody
             raise
         except FairlaneError as error:
+            from fairlane.cli.output import complain
+
             complain(_for_here(error))
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
@@ -101,6 +150,8 @@ def _for_here(error: FairlaneError) -> str:
 
 
 def _with_variable(found: re.Match[str]) -> str:
+    from fairlane.config import Settings, WebSettings
+
     is_setting = found[1] in Settings.model_fields or found[1] in WebSettings.model_fields
     return f"{found[1]} (FAIRLANE_{found[1].upper()})" if is_setting else found[1]
 
@@ -184,27 +235,3 @@ def root(
     """
     source = context.get_parameter_source("url")
     context.obj = Target(app, url, url_is_explicit=source is not None and source.name == "COMMANDLINE")
-
-
-app.command(short_help="Run three firms' reports and show their jobs live.")(demo)
-app.command(short_help="Run jobs until SIGTERM or Ctrl-C.")(worker)
-app.command(short_help="Serve the dashboard and the REST API.")(serve)
-app.command(short_help="Create the schema or bring it up to date.")(migrate)
-app.command(short_help="Say what is wrong with the installation, if anything.")(checks.check)
-app.command(short_help="Show queues, running jobs and workers, live.")(top)
-app.command(short_help="Measure this machine with this database.")(bench)
-for name, group in {
-    "jobs": jobs.app,
-    "dead-letters": dead_letters.app,
-    "schedules": schedules.app,
-    "orgs": organizations.orgs,
-    "members": organizations.members,
-    "queues": switches.queues,
-    "maintenance": switches.maintenance,
-    "types": switches.types,
-    "users": accounts.users,
-    "tokens": accounts.tokens,
-    "keys": keys.app,
-    "audit": accounts.audit,
-}.items():
-    app.add_typer(group, name=name, no_args_is_help=True)

@@ -15,7 +15,7 @@ from fairlane.cli.session import engine
 from fairlane.cli.submitting import given_parameters, hinting, remark_on_breakers
 from fairlane.domain.schedules import Missed, Schedule
 
-app = typer.Typer(help="Have jobs submitted by the clock.")
+app = typer.Typer()
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's, as `fairlane schedules list` shows it.")]
 User = Annotated[

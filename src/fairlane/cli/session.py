@@ -8,12 +8,15 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import typer
 
-from fairlane import ConfigurationError, Fairlane, FairlaneError, Settings
+from fairlane.domain.errors import ConfigurationError, FairlaneError
 from fairlane.domain.redact import safe_url
-from fairlane.store.dialects import is_in_memory
+
+if TYPE_CHECKING:
+    from fairlane import Fairlane, Settings
 
 APP_EXAMPLE = "fairlane --app myproject.jobs:fl worker"
 
@@ -38,7 +41,7 @@ def start_of(target: Target) -> str:
     return APP_EXAMPLE if target.app is None else f"fairlane --app {shlex.quote(target.app)} worker"
 
 
-def engine(context: typer.Context, *, may_be_missing: bool = False) -> Fairlane:
+def engine(context: typer.Context, *, may_be_missing: bool = False) -> "Fairlane":
     """The engine to work on, closed when the command ends: the application's, or one by the URL alone.
 
     Args:
@@ -48,6 +51,9 @@ def engine(context: typer.Context, *, may_be_missing: bool = False) -> Fairlane:
         ConfigurationError: there is no such application, its settings are wrong, or neither it nor a database was
             named and the default one is not there, or the database is in memory, where no other process sees it.
     """
+    from fairlane import Fairlane
+    from fairlane.store.dialects import is_in_memory
+
     target = target_of(context)
     fl = load(target) if target.app is not None else Fairlane(target.url)
     context.call_on_close(fl.close)
@@ -65,7 +71,7 @@ def engine(context: typer.Context, *, may_be_missing: bool = False) -> Fairlane:
     return fl
 
 
-def load(target: Target) -> Fairlane:
+def load(target: Target) -> "Fairlane":
     """Import the application as `celery -A` does: the working directory is importable.
 
     Raises:
@@ -83,8 +89,10 @@ def load(target: Target) -> Fairlane:
     return fl
 
 
-def _refuse_contradictions(code: Settings, target: Target) -> None:
+def _refuse_contradictions(code: "Settings", target: Target) -> None:
     """What the code says goes before the environment: whoever set it there would wait for an effect in vain."""
+    from fairlane import Settings
+
     outside = Settings.load()
     for name in sorted(outside.model_fields_set):
         mine, theirs = getattr(code, name), getattr(outside, name)
@@ -128,7 +136,9 @@ def _import(name: str) -> ModuleType:
         ) from error
 
 
-def _named(module: ModuleType, name: str) -> Fairlane:
+def _named(module: ModuleType, name: str) -> "Fairlane":
+    from fairlane import Fairlane
+
     found: object = module
     for part in name.split("."):
         found = getattr(found, part, None)
@@ -139,7 +149,9 @@ def _named(module: ModuleType, name: str) -> Fairlane:
     raise ConfigurationError(f"{module.__name__}:{name} is of type {type(found).__name__}, and not a Fairlane.")
 
 
-def _only_one(module: ModuleType) -> Fairlane:
+def _only_one(module: ModuleType) -> "Fairlane":
+    from fairlane import Fairlane
+
     engines = {name: value for name, value in vars(module).items() if isinstance(value, Fairlane)}
     if len({id(one) for one in engines.values()}) == 1:
         return next(iter(engines.values()))

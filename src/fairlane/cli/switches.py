@@ -29,9 +29,9 @@ from fairlane.cli.output import (
 from fairlane.cli.session import engine
 from fairlane.control.job_types import JobTypeView
 
-queues = typer.Typer(help="Look at queues, pause and resume them.")
-types = typer.Typer(help="Look at job types; pause, resume, disable, enable, limit and delete them.")
-maintenance = typer.Typer(help="Keep all jobs from starting, as for an upgrade, and let them start again.")
+queues = typer.Typer()
+types = typer.Typer()
+maintenance = typer.Typer()
 
 types.command("limit")(limit_type)
 types.command("limits")(list_limits)
