@@ -123,6 +123,10 @@ bench-api: $(STAMP) ## Measure what a flood of one costs the others of the REST 
 	@$(BIN)/python -m benchmarks.api_flood $(ARGS)
 	@$(BIN)/python -m benchmarks.api_alike $(ARGS)
 
+.PHONY: bench-start
+bench-start: $(STAMP) ## Measure how much processor time the command line takes to start
+	@$(BIN)/python -m benchmarks.start
+
 .PHONY: bench-page
 bench-page: $(STAMP) ## Write docs/benchmarks.md and its charts from what was measured
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --group bench

@@ -15,6 +15,9 @@ from docs.reference import REACHED
 from fairlane import Fairlane, FairlaneError, JobContext
 from fairlane.domain import errors
 
+# Some of them are imported for type checkers alone where they are named.
+PUBLIC = {name: getattr(fairlane, name) for name in fairlane.__all__}
+
 
 def signatures(owner: type) -> Iterator[Any]:
     """What the public verbs and properties of a class take and return; of a value, its fields."""
@@ -22,7 +25,7 @@ def signatures(owner: type) -> Iterator[Any]:
         function = member.fget if isinstance(member, property) else getattr(member, "func", member)
         is_public = not name.startswith("_") or (owner is Fairlane and name == "__init__")
         if is_public and (inspect.isfunction(function) or inspect.ismethod(function)):
-            yield from get_type_hints(function).values()
+            yield from get_type_hints(function, localns=PUBLIC).values()
     if dataclasses.is_dataclass(owner):
         yield from (hint for name, hint in get_type_hints(owner).items() if not name.startswith("_"))
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from math import inf
 from time import monotonic, sleep
-from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Self, TypeVar
 from uuid import UUID
 
 from fairlane.config import Settings
@@ -72,9 +72,6 @@ from fairlane.registry.sealing import Unreadable
 from fairlane.runtime.context import JobContext
 from fairlane.runtime.dead_letter_alarm import DeadLetterAlarm
 from fairlane.runtime.executors.target import check_importable
-from fairlane.runtime.parts import WorkerParts
-from fairlane.runtime.patience import PatientDirectory
-from fairlane.runtime.worker import Worker
 from fairlane.store import schema
 from fairlane.store.answers import Answers
 from fairlane.store.clock import Clock
@@ -83,6 +80,9 @@ from fairlane.store.row_security import Role as DatabaseRole
 from fairlane.store.transaction import Database
 from fairlane.telemetry.fanout import Fanout
 from fairlane.telemetry.logs import log_event
+
+if TYPE_CHECKING:
+    from fairlane.runtime.worker import Worker
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -491,7 +491,7 @@ class Fairlane:
         concurrency: int = 100,
         name: str | None = None,
         subscribers: Iterable[Emit] = (),
-    ) -> Worker:
+    ) -> "Worker":
         """A worker for this process's job types.
 
         Args:
@@ -502,6 +502,11 @@ class Fairlane:
         Raises:
             ConfigurationError, InvalidParameters: a text that can't be stored.
         """
+        # Here, as a process that only submits and looks has no use for the running side.
+        from fairlane.runtime.parts import WorkerParts  # noqa: PLC0415
+        from fairlane.runtime.patience import PatientDirectory  # noqa: PLC0415
+        from fairlane.runtime.worker import Worker  # noqa: PLC0415
+
         if isinstance(queues, str):
             raise ConfigurationError(f"queues must be a list: worker(queues=({queues!r},)).")
         storable(name=name)

@@ -4,13 +4,16 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from fairlane import Fairlane, FairlaneError
 from fairlane.cli.session import Target, load
+from fairlane.domain.errors import FairlaneError
 from fairlane.registry.options import INHERIT, Inheriting
+
+if TYPE_CHECKING:
+    from fairlane import Fairlane
 
 T = TypeVar("T")
 
@@ -19,8 +22,10 @@ _ALL = "-"  # in place of an organization
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?")
 
 
-def _completion(names: Callable[[Fairlane], Iterable[str]]) -> Callable[[typer.Context, str], list[str]]:
+def _completion(names: "Callable[[Fairlane], Iterable[str]]") -> Callable[[typer.Context, str], list[str]]:
     def complete(context: typer.Context, incomplete: str) -> list[str]:
+        from fairlane import Fairlane
+
         given = context.find_root().params
         target = Target(given.get("app"), given.get("url"))
         try:

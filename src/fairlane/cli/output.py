@@ -9,20 +9,18 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
-from typing import IO, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from pydantic_core import to_jsonable_python
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from fairlane import JobStatus
-from fairlane.control.job_types import JobTypeLimit
-from fairlane.domain.breaker import Breaker
-from fairlane.domain.metrics import Metrics, PauseView
 from fairlane.domain.reasons import time_of
-from fairlane.domain.recent import Spread
+from fairlane.domain.statuses import JobStatus
+
+if TYPE_CHECKING:
+    from fairlane import Breaker, JobTypeLimit, Metrics, PauseView, Spread
 
 # Whoever reads a pipe wants whole lines.
 _PIPE_WIDTH: Final = 500
@@ -75,6 +73,8 @@ def remark(text: str, *, on: Console | None = None, whole: bool = False) -> None
 
 def print_json(document: object) -> None:
     """One JSON document, and nothing else."""
+    from pydantic_core import to_jsonable_python
+
     print(json.dumps(to_jsonable_python(document), ensure_ascii=False, indent=2))
 
 
@@ -109,6 +109,8 @@ def cell(value: object) -> Text:
     if isinstance(value, bool):
         return Text("yes" if value else "no")
     if isinstance(value, Mapping):
+        from pydantic_core import to_jsonable_python
+
         return Text(plain(json.dumps(to_jsonable_python(value), ensure_ascii=False))) if value else Text("")
     if isinstance(value, Iterable):
         return Text(plain(", ".join(map(str, value))))
@@ -147,14 +149,14 @@ def time_of_day() -> str:
     return f"{datetime.now(UTC):%H:%M:%S}Z"
 
 
-def breaker_state(breaker: Breaker) -> str:
+def breaker_state(breaker: "Breaker") -> str:
     """What an open breaker waits for."""
     if breaker.trial is not None:
         return f"tries job {short(breaker.trial.job_id)}"
     return f"tries a job from {moment(breaker.until)} on"
 
 
-def maintenance_text(state: PauseView) -> str:
+def maintenance_text(state: "PauseView") -> str:
     """Return since when maintenance mode is on, by whom and why, without a full stop."""
     why = f" ({state.reason})" if state.reason else ""
     return f"Maintenance mode is on: {state.by} turned it on at {moment(state.since)}{why}"
@@ -180,19 +182,19 @@ def unlimited(bound: int | None) -> str:
     return "unlimited" if bound is None else f"{bound:,}"
 
 
-def rate_text(limit: JobTypeLimit) -> str:
+def rate_text(limit: "JobTypeLimit") -> str:
     """How many starts in which time."""
     if limit.execution_rate is None:
         return "unlimited"
     return f"{limit.execution_rate:,} in {limit.execution_rate_window:g}s"
 
 
-def limit_text(limit: JobTypeLimit) -> str:
+def limit_text(limit: "JobTypeLimit") -> str:
     """What of a job type may run, in a line."""
     return f"{unlimited(limit.max_running)} running, {rate_text(limit)} started"
 
 
-def recent_facts(metrics: Metrics) -> Iterator[tuple[str, str]]:
+def recent_facts(metrics: "Metrics") -> Iterator[tuple[str, str]]:
     """How jobs went of late, and those of the types with most attempts."""
     time = f"last {metrics.minutes} min"
     for name, told in (("waited", metrics.wait_seconds), ("ran", metrics.processing_seconds)):
@@ -203,7 +205,7 @@ def recent_facts(metrics: Metrics) -> Iterator[tuple[str, str]]:
         yield plain(f"{job_type}, {time}"), ", ".join(ended)
 
 
-def _figures(told: Spread) -> list[str]:
+def _figures(told: "Spread") -> list[str]:
     figures = (("average", told.average), ("p95", told.p95))
     return [f"{figure} {value:g}s" for figure, value in figures if value is not None]
 

@@ -10,19 +10,19 @@ import time
 from contextlib import suppress
 from enum import StrEnum
 from functools import partial
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from fairlane import ConfigurationError, Fairlane, StorageUnavailable
 from fairlane.cli import options as o
 from fairlane.cli.output import console
 from fairlane.cli.session import APP_EXAMPLE, engine, target_of
-from fairlane.cli.worker_display import DisplayHandler, WorkerDisplay, stderr_shown
-from fairlane.domain.events import Event, WorkerStuck
-from fairlane.runtime.supervisor import Supervisor, stop_with_supervisor
-from fairlane.runtime.worker import EXIT_REPLACE, Worker
-from fairlane.store import schema
+from fairlane.domain.errors import ConfigurationError, StorageUnavailable
+from fairlane.runtime.supervisor import EXIT_REPLACE, Supervisor, stop_with_supervisor
+
+if TYPE_CHECKING:
+    from fairlane import Event, Fairlane, Worker
+    from fairlane.cli.worker_display import WorkerDisplay
 
 # Seconds that a worker which is stuck gives the log line that says so, and then its display, to close.
 _SAYING: Final = 1.0
@@ -86,6 +86,8 @@ def worker(
         command = _command(context, queue or [], concurrency, log_level)
         Supervisor([_named(command, name, number) for number in range(1, processes + 1)]).run()
         return
+    from fairlane.cli.worker_display import DisplayHandler, WorkerDisplay, stderr_shown
+
     live = console(stderr=True).is_terminal and not plain
     terminal = os.fdopen(os.dup(sys.stderr.fileno()), "w") if live else sys.stderr
     display = WorkerDisplay(console(file=terminal)) if live else None
@@ -108,7 +110,7 @@ def worker(
         raise typer.Exit(EXIT_REPLACE)
 
 
-def _end_in_order_at_sigterm(worker: Worker) -> None:
+def _end_in_order_at_sigterm(worker: "Worker") -> None:
     """Have SIGTERM end the process as if it had ended by itself, before the worker runs and after it.
 
     A worker that runs sees to the signal itself. What is left once it has signed off is Python's own end, which may
@@ -117,8 +119,10 @@ def _end_in_order_at_sigterm(worker: Worker) -> None:
     signal.signal(signal.SIGTERM, lambda *_: os._exit(EXIT_REPLACE if worker.must_be_replaced else 0))
 
 
-def _end_where_stuck(display: WorkerDisplay | None, event: Event) -> None:
+def _end_where_stuck(display: "WorkerDisplay | None", event: "Event") -> None:
     """End a process whose event loop never turns again: nothing of it can end in order, at a signal neither."""
+    from fairlane.domain.events import WorkerStuck
+
     if isinstance(event, WorkerStuck):
         try:
             threading.Thread(target=_end_now, args=(display,), daemon=True).start()
@@ -126,7 +130,7 @@ def _end_where_stuck(display: WorkerDisplay | None, event: Event) -> None:
             os._exit(EXIT_REPLACE)
 
 
-def _end_now(display: WorkerDisplay | None) -> None:
+def _end_now(display: "WorkerDisplay | None") -> None:
     """Both the log line and the display may hang, on a pipe that nobody reads or a terminal that shows nothing more."""
     time.sleep(_SAYING)
     if display is not None:
@@ -137,7 +141,7 @@ def _end_now(display: WorkerDisplay | None) -> None:
     os._exit(EXIT_REPLACE)
 
 
-def _application(context: typer.Context) -> Fairlane:
+def _application(context: typer.Context) -> "Fairlane":
     if target_of(context).app is None:
         raise ConfigurationError(
             f"A worker needs your handlers; name the application that has them: {APP_EXAMPLE} (or set FAIRLANE_APP)."
@@ -151,8 +155,10 @@ def _application(context: typer.Context) -> Fairlane:
     return fl
 
 
-def _refuse_schema(fl: Fairlane) -> None:
+def _refuse_schema(fl: "Fairlane") -> None:
     """Say here and once what every child would say again and again. A database that is away, they wait for."""
+    from fairlane.store import schema
+
     with suppress(StorageUnavailable):
         schema.check(fl.database)
     fl.close()
@@ -181,6 +187,8 @@ def _level(level: LogLevel) -> int:
 
 def _set_up_logging(level: int, handler: logging.Handler) -> None:
     """Have log lines written, unless the application has ways of its own."""
+    from fairlane.cli.worker_display import DisplayHandler
+
     is_live = isinstance(handler, DisplayHandler)
     line = "%(asctime)s  %(message)s" if is_live else "%(asctime)s %(levelname)-7s %(message)s"
     formatter = logging.Formatter(line, "%H:%M:%SZ" if is_live else "%Y-%m-%d %H:%M:%SZ")

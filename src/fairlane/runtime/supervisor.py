@@ -17,8 +17,8 @@ from contextlib import suppress
 from typing import Final
 
 from fairlane.runtime.service import wait_until
-from fairlane.runtime.worker import EXIT_REPLACE
 
+EXIT_REPLACE: Final = 75  # a supervisor starts another worker in place of one that ended like this (EX_TEMPFAIL)
 _LIFELINE: Final = "FAIRLANE_LIFELINE"  # a child's end of the pipe, in its environment
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 30.0  # seconds before a child that ended unasked is replaced
 _STEADY: Final = 60.0  # seconds after which a child counts as having worked

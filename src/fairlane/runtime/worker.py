@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from types import FrameType
-from typing import Final
 from uuid import UUID, uuid4
 
 from fairlane.domain.errors import ConfigurationError
@@ -23,8 +22,6 @@ from fairlane.runtime.heap import frozen_heap
 from fairlane.runtime.parts import WorkerParts
 from fairlane.runtime.shift import Shift
 from fairlane.store.statements.workers import WorkerCard
-
-EXIT_REPLACE: Final = 75  # the supervisor starts another worker in place of one that ended like this (EX_TEMPFAIL)
 
 
 @dataclass(frozen=True, slots=True)
