@@ -1,5 +1,7 @@
 """Which folder an artifact storage keeps files in (R13)."""
 
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,19 @@ def test_by_default_they_are_beside_the_database(tmp_path: Path):
     ObjectStorage(default_url(f"sqlite:///{database}")).put("acme/file", b"words")
     assert (tmp_path / "with a space" / "jobs-artifacts" / "acme" / "file").exists()
     assert [one.name for one in tmp_path.iterdir()] == ["with a space"]
+
+
+def test_a_folder_that_is_made_is_its_owner_s_alone_and_one_that_is_there_keeps_its_mode(tmp_path: Path):
+    before = os.umask(0o022)
+    try:
+        made, kept = tmp_path / "made" / "here", tmp_path / "kept"
+        kept.mkdir(mode=0o750)
+        for folder in (made, kept):
+            ObjectStorage(folder.as_uri()).put("acme/file", b"words")
+    finally:
+        os.umask(before)
+    assert [stat.S_IMODE(one.stat().st_mode) for one in (made, kept)] == [0o700, 0o750]
+    assert stat.S_IMODE((kept / "acme" / "file").stat().st_mode) == 0o644
 
 
 def test_a_url_with_two_slashes_is_refused_in_a_sentence():

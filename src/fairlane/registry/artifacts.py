@@ -63,7 +63,8 @@ class ArtifactStorage(Protocol):
 class ObjectStorage:
     """`ArtifactStorage` on obstore, by URL: file:///…, memory:///, s3://…, gs://…, az://….
 
-    A folder that is not there is made when it is first used, so that looking at a database leaves nothing behind.
+    A folder that is not there is made when it is first used, so that looking at a database leaves nothing behind. It is
+    then its owner's alone (mode 0700); one that is there keeps its mode.
 
     Raises:
         ConfigurationError: the URL can't be used; where the system does not let us make such a folder, when it is
@@ -125,7 +126,9 @@ class ObjectStorage:
 def _open(url: str) -> obstore.store.ObjectStore:
     folder = folder_of(url)
     if folder is not None:
-        return LocalStore(folder, mkdir=True)
+        # What is in it has the modes that the umask gives, so it is the folder that keeps others out.
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return LocalStore(folder)
     return MemoryStore() if urlparse(url).scheme == "memory" else from_url(url)
 
 
