@@ -4,8 +4,10 @@ import json
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import event
 
 from fairlane import StorageUnavailable
+from fairlane.api.resources import dead_letters
 from fairlane.reads.service import Reads
 from tests.api.served import PASSWORD, SECRET, Api
 
@@ -219,6 +221,28 @@ def test_a_dead_letter_runs_again_with_other_parameters_by_whoever_may_submit(ap
         "olga",
         "member",
     ]
+
+
+@pytest.mark.parametrize("verb", ["retry", "resolution", "deletion"])
+def test_a_thousand_invented_ids_are_asked_about_once(api: Api, verb: str):
+    admin, ids = api.as_("admin"), [str(uuid4()) for _ in range(1000)]
+    decision = {"resolution": "ignored"} if verb == "resolution" else {}
+    asked: list[str] = []
+    event.listen(api.fl.database.engine, "before_cursor_execute", lambda *_: asked.append("a statement"))
+    answer = admin.post(f"/organizations/acme/dead-letters/{verb}", json={"ids": ids, **decision})
+    assert [one["id"] for one in answer.json()["refused"]] == ids
+    assert {one["type"] for one in answer.json()["refused"]} == {"urn:fairlane:problem:job-not-found"}
+    assert len(asked) < 20
+
+
+def test_what_a_request_of_many_ids_has_no_time_for_is_left_and_told(api: Api, monkeypatch: pytest.MonkeyPatch):
+    job = submitted(api, "failing")
+    api.run()
+    monkeypatch.setattr(dead_letters, "_LONGEST", -1.0)
+    answer = api.as_("admin").post("/organizations/acme/dead-letters/retry", json={"ids": [job]}).json()
+    assert (answer["retried"], [one["id"] for one in answer["refused"]]) == (0, [job])
+    assert answer["refused"][0]["detail"] == "There was no time left for it; send it again."
+    assert api.fl.get(job, organization="acme").status == "dead_letter"
 
 
 def test_dead_letters_are_grouped_decided_about_and_retried_together(api: Api):

@@ -1,6 +1,6 @@
 """`Matching`: what fits the filters of a list, without the jobs themselves."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import TypeVar, Unpack
 from uuid import UUID
@@ -15,7 +15,7 @@ from fairlane.reads import jobs as asked
 from fairlane.reads import metrics as numbers
 from fairlane.reads.jobs import SEARCHED_NEWEST, Filters
 from fairlane.store.planning import plan_for_values
-from fairlane.store.statements import job_list
+from fairlane.store.statements import job_list, rows
 from fairlane.store.statements.job_list import Wanted
 from fairlane.store.transaction import Database
 
@@ -59,6 +59,10 @@ class Matching:
             return job_list.ids(connection, organization, wanted, before=before, limit=limit)
 
         return self._database.read(read, of=organization)
+
+    def known(self, organization: str, ids: Collection[UUID]) -> set[UUID]:
+        """Return those of the ids that the organization's jobs have; the database is asked once."""
+        return self._database.read(lambda connection: rows.known(connection, organization, ids), of=organization)
 
     def _read(self, organization: str, filters: Filters, read: Callable[[Connection, Wanted], T]) -> T:
         require_organization(organization)

@@ -1,6 +1,7 @@
 """Dead letters: look at them, group them by error, retry them, and write down what was decided."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
+from time import monotonic
 from typing import Annotated, Final, Literal
 from uuid import UUID
 
@@ -20,7 +21,7 @@ from fairlane.api.scope import InOrganization, Scope
 from fairlane.api.submissions import LARGEST_BATCH
 from fairlane.api.values import Number
 from fairlane.domain.bulk import BulkVerb
-from fairlane.domain.errors import FairlaneError, StorageUnavailable
+from fairlane.domain.errors import FairlaneError, JobNotFound, StorageUnavailable
 from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import Resolution
 
@@ -33,6 +34,7 @@ _Decided = Annotated[
 ]
 _Fingerprint = Annotated[str, Path(max_length=200, description="Of the group.")]
 
+_LONGEST: Final = 20.0  # seconds for all that a request names
 _NO_GROUP: Final = (
     "There are no unresolved dead letters with this error, of this job type; dead-letter-groups lists the fingerprints."
 )
@@ -192,16 +194,31 @@ def _verb(scope: Scope, decision: Decision) -> Callable[..., None]:
     return verbs.resolve if decision.resolution is Resolution.RESOLVED else verbs.ignore
 
 
-def _each(scope: Scope, ids: Iterable[UUID], work: Callable[[UUID], object]) -> list[Refused]:
-    """Do it with each, as long as the credential is good; those that were refused."""
+def _each(scope: Scope, ids: Sequence[UUID], work: Callable[[UUID], object]) -> list[Refused]:
+    """Do it with each that is known, as long as the credential is good and there is time; return those refused.
+
+    The database is asked once which are known: a thousand invented ids would else be a thousand transactions.
+    """
     refused: list[Refused] = []
+    known = scope.fl.reads.matching.known(scope.organization, ids)
+    until = monotonic() + _LONGEST
     for one in ids:
+        if one not in known:
+            refused.append(_refused(one, JobNotFound()))
+            continue
+        if monotonic() > until:
+            refused.append(_refused(one, Problem(503, "not-reached", "There was no time left for it; send it again.")))
+            continue
         scope.prove_again()
         try:
             work(one)
         except StorageUnavailable:
             raise
         except FairlaneError as error:
-            problem = problems.of(error)
-            refused.append(Refused(id=one, type=problem.type, detail=problem.detail))
+            refused.append(_refused(one, error))
     return refused
+
+
+def _refused(job: UUID, error: Exception) -> Refused:
+    problem = problems.of(error)
+    return Refused(id=job, type=problem.type, detail=problem.detail)

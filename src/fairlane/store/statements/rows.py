@@ -1,7 +1,7 @@
 """From rows to the values of `domain.jobs`, and the columns that take part."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from functools import cache
 from typing import Any, Final, Protocol
@@ -84,10 +84,16 @@ def select_jobs() -> Select[Any]:
 
 
 def find(connection: Connection, organization: str, job_id: UUID) -> AnyRow | None:
-    """A job's row as it is now, not locked; None if there is none."""
+    """Return a job's row as it is now, not locked; None if there is none."""
     return connection.execute(
         select(jobs).where(jobs.c.organization_id == organization, jobs.c.id == job_id)
     ).one_or_none()
+
+
+def known(connection: Connection, organization: str, job_ids: Collection[UUID]) -> set[UUID]:
+    """Return those of the ids that the organization's jobs have."""
+    named = select(jobs.c.id).where(jobs.c.organization_id == organization, jobs.c.id.in_(sorted(job_ids)))
+    return set(connection.scalars(named))
 
 
 def jobs_of(
