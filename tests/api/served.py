@@ -105,7 +105,7 @@ class Api:
         return made
 
     def connect(self) -> socket.socket:
-        """A connection of one's own, to say what no client says."""
+        """Open a connection of one's own, to say what no client says."""
         url = httpx.URL(self.url)
         return socket.create_connection((url.host, url.port or 0), timeout=20)
 

@@ -186,7 +186,7 @@ def _body_in(scope: Scope) -> _Body:
 async def body_of(
     receive: Receive, limit: int, patience: Timeout | None = None, look: Callable[[bytes], object] = bytes
 ) -> bytes | None:
-    """The whole body; None: whoever sent it is gone.
+    """Return the whole body; None: whoever sent it is gone.
 
     Args:
         patience: for how long to wait for it; None: a minute.

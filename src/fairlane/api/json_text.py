@@ -106,11 +106,11 @@ class Counts:
 
     @property
     def brackets(self) -> int:
-        """How many there are."""
+        """Return how many there are."""
         return len(self._brackets)
 
     def is_deeper_than(self, most: int) -> bool:
-        """Whether more than so many arrays and objects stand within each other."""
+        """Return whether more than so many arrays and objects stand within each other."""
         left = bytes(self._brackets)
         for _ in range(most):
             less = left.replace(b"[]", b"")

@@ -118,7 +118,7 @@ def pair(option: str, text: str) -> tuple[str, str]:
 
 
 def json_or_text(option: str, text: str) -> Any:
-    """What the text is as JSON; text that is no JSON stands for itself."""
+    """Read a value: as JSON, or, if it is no JSON, as the text that it is."""
     try:
         return _json(option, text)
     except json.JSONDecodeError:
@@ -126,7 +126,7 @@ def json_or_text(option: str, text: str) -> Any:
 
 
 def json_object(option: str, text: str) -> dict[str, Any]:
-    """A JSON object."""
+    """Read a JSON object."""
     try:
         value = _json(option, text)
     except json.JSONDecodeError as error:
@@ -137,7 +137,7 @@ def json_object(option: str, text: str) -> dict[str, Any]:
 
 
 def _json(option: str, text: str) -> Any:
-    """What the text is as JSON. JSON that Python can't read is refused, and never taken for text."""
+    """Read JSON. What is JSON and Python can't read is refused, and never taken for text."""
     try:
         return json.loads(text)
     except RecursionError:

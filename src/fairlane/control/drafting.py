@@ -57,12 +57,12 @@ class Answers:
 
     @classmethod
     def asked(cls, connection: Connection, organizations: Collection[str], pairs: Collection[tuple[str, str]]) -> Self:
-        """What Fairlane's own directory says."""
+        """Ask Fairlane's own directory."""
         return cls(standings(connection, organizations), memberships(connection, pairs))
 
     @classmethod
     def hoped(cls, submission: Submission) -> Self | None:
-        """What the directory will mostly say; None for names of which it knows nothing."""
+        """Return what the directory will mostly say; None for names of which it knows nothing."""
         organization, user = submission.organization, submission.user
         if not is_organization_id(organization) or not (user is None or is_user_id(user)):
             return None
@@ -122,7 +122,7 @@ class Payload:
         self._outcome: tuple[Prepared, str] | FairlaneError
 
     def check(self, job_type: RegisteredType) -> bool:
-        """Whether they are what the type takes; remembered until `by` asks."""
+        """Check them by the type's schema, unless it was done; return whether it takes them."""
         if self._schema is not job_type.schema:
             self._schema = job_type.schema
             try:
@@ -133,7 +133,7 @@ class Payload:
         return not isinstance(self._outcome, FairlaneError)
 
     def by(self, job_type: RegisteredType) -> tuple[Prepared, str]:
-        """What the type's schema makes of them, and their hash.
+        """Return what the type's schema makes of them, and their hash.
 
         Raises:
             InvalidParameters, PayloadTooLarge

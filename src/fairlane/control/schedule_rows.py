@@ -41,7 +41,7 @@ def schedule_of(row: AnyRow, shown: Shown) -> Schedule:
 
 
 def is_same(row: AnyRow | None, seen: AnyRow | None) -> bool:
-    """Whether what was asked and checked of a schedule before a transaction holds for it now."""
+    """Return whether what was asked and checked of a schedule before a transaction holds for it now."""
     if row is None or seen is None:
         return row is seen
     return all(getattr(row, name) == getattr(seen, name) for name in ("id", "job_type", "user_id", "parameters"))

@@ -234,7 +234,7 @@ class Schedules:
         *,
         sees_payload: bool,
     ) -> tuple[AnyRow | None, Mapping[str, Any]]:
-        """The schedule as it is, None if there is none, and the parameters that it is to have.
+        """Return the schedule as it is, None if there is none, and the parameters that it is to have.
 
         Raises:
             PermissionDenied: who may not see the parameters must not become the one who may, or have another do so.

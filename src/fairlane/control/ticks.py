@@ -34,7 +34,7 @@ class Ticks:
         self._keyring = keyring
 
     def prepare(self, database: Database, schedule: AnyRow) -> Ready:
-        """What is asked and checked before the transaction; for a schedule that `is_same` there.
+        """Ask and check before the transaction what it needs; this holds for a schedule that `is_same` there.
 
         Raises:
             InstallationError: its parameters can't be opened.
@@ -44,7 +44,7 @@ class Ticks:
         return self._submitter.prepare([_of_row(schedule, parameters, None)], database)
 
     def is_same(self, schedule: AnyRow, seen: AnyRow) -> bool:
-        """Whether what was prepared for a schedule, as it was seen, holds for it now."""
+        """Return whether what was prepared for a schedule, as it was seen, holds for it now."""
         return is_same(schedule, seen)
 
     def submit(

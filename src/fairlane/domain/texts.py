@@ -25,7 +25,7 @@ def storable(**texts: str | None) -> None:
 
 
 def printable(text: str) -> str:
-    """The text without control characters: it ends no line of a log, and moves no cursor."""
+    """Return the text without control characters: it ends no line of a log, and moves no cursor."""
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)

@@ -49,7 +49,7 @@ _COLLECTIONS: Final = (Mapping, list, tuple, set, frozenset)
 
 
 def lift(value: object, place: Place, depth: int = 0, *, limit: float = inf) -> object:
-    """`value` made of nothing but dicts, lists, `Unordered` and scalars of their own Python types.
+    """Return `value` made of nothing but dicts, lists, `Unordered` and scalars of their own Python types.
 
     Raises InvalidParameters, naming what is wrong below `place`, for what can't be stored: NaN, NUL, lone surrogates,
     unknown objects, and more than 32 levels of lists and dicts. Raises PayloadTooLarge as soon as what was lifted has
@@ -114,7 +114,7 @@ def unordered(members: Iterable[object]) -> Unordered:
 
 
 def encode_result(value: object, *, limit: int) -> str | None:
-    """The return value of a handler as JSON text of at most `limit` bytes; None for None.
+    """Return a handler's return value as JSON text of at most `limit` bytes; None for None.
 
     Raises PermanentError if it can't be stored.
     """
@@ -122,7 +122,7 @@ def encode_result(value: object, *, limit: int) -> str | None:
 
 
 def encoded(value: object, what: str, limit: int) -> str:
-    """What a handler hands over as JSON text of at most `limit` bytes; `what` names it.
+    """Return what a handler hands over as JSON text of at most `limit` bytes; `what` names it.
 
     Raises PermanentError if it can't be stored: another attempt would hand over the like.
     """

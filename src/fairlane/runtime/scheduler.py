@@ -35,7 +35,7 @@ class Ticks(Protocol):
         """Do what `submit` needs and what may take long, before the transaction: ask a host, check parameters."""
 
     def is_same(self, schedule: AnyRow, seen: AnyRow) -> bool:
-        """Whether what was prepared for a schedule, as it was seen, holds for it now."""
+        """Return whether what was prepared for a schedule, as it was seen, holds for it now."""
 
     def submit(self, connection: Connection, schedule: AnyRow, tick: datetime, ready: Any) -> tuple[UUID, Any]:
         """Submit the tick's job in this transaction; its id, and what to tell when that is committed."""

@@ -50,7 +50,7 @@ def hold(connection: Connection, name: str) -> AnyRow | None:
 
 
 def documents(connection: Connection, names: Collection[str]) -> Sequence[AnyRow]:
-    """Name, schema and options of these registered types; unlike `find` it locks nothing."""
+    """Return name, schema and options of these registered types; unlike `find` it locks nothing."""
     chosen = select(job_types.c.name, job_types.c.schema, job_types.c.options)
     return connection.execute(chosen.where(job_types.c.name.in_(sorted(filter(str.isprintable, names))))).all()
 
