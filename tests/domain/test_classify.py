@@ -156,6 +156,43 @@ def test_validation_permission_not_found_and_authentication_are_permanent_r7(err
     assert classify(error).permanent
 
 
+AWAY, FAILURE = errors.StorageUnavailable("no"), ValueError("half an answer")
+# Fairlane's own storage did not answer; no failure of the handler.
+STORAGE = [
+    AWAY,
+    errors.CommitUnanswered("perhaps"),
+    caught(RuntimeError("the application's words"), AWAY),
+    ExceptionGroup("all", [AWAY, errors.CommitUnanswered("perhaps")]),
+    ExceptionGroup("one snoozes", [errors.Snooze(1), AWAY]),
+    ExceptionGroup("one is permanent", [PermissionError(), AWAY]),
+]
+NO_STORAGE = [
+    errors.StatementTooSlow("ask for less"),
+    errors.IdentityProviderUnavailable("no"),
+    caught(TransientError("again"), AWAY),
+    caught(ConnectionResetError(), AWAY),
+    ExceptionGroup("one failed", [AWAY, FAILURE]),
+    FAILURE,
+]
+
+
+@pytest.mark.parametrize(
+    ("error", "is_storage"),
+    [*((error, True) for error in STORAGE), *((error, False) for error in NO_STORAGE)],
+    ids=name_and_text,
+)
+def test_what_met_fairlanes_own_storage_is_no_failure_of_the_handler_r5(error, is_storage):
+    for report in (classify(error), classify(remote(error))):
+        assert (report.is_storage, report.permanent) == (is_storage, False)
+
+
+def test_a_types_own_lists_go_before_what_is_known_of_fairlanes_storage_r5():
+    kinds = (errors.StorageUnavailable,)
+    assert not classify(AWAY, transient=kinds).is_storage
+    assert not classify(AWAY, permanent=kinds).is_storage
+    assert classify(AWAY, permanent=kinds).permanent
+
+
 @pytest.mark.parametrize(
     "make",
     [
@@ -497,7 +534,7 @@ def test_without_a_frame_of_the_application_the_innermost_frame_counts_r8():
 
 def remote(error: BaseException) -> BaseException:
     """The exception as a worker has it from its handler's process."""
-    return unpack_error(json.loads(json.dumps(pack_error(caught(error)))))
+    return unpack_error(json.loads(json.dumps(pack_error(caught(error, error.__cause__)))))
 
 
 @pytest.mark.parametrize("error", [*TRANSIENT, *PERMANENT, *map(http_error, (404, 429, 503))], ids=name_and_text)

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from fairlane.domain.backoff import JITTER, Backoff
 from fairlane.domain.blame import SUSPECT_AT, Verdict
-from fairlane.domain.decide import Attempt, decide
+from fairlane.domain.decide import STORAGE_BACKOFF, Attempt, decide
 from fairlane.domain.outcomes import (
     Completed,
+    Deferred,
     ErrorReport,
     Failed,
     Lost,
@@ -40,12 +41,14 @@ ERRORS = st.builds(
 )
 FAILED = st.builds(Failed, ERRORS) | st.builds(TimedOut, ERRORS, st.floats(1, 1e4))
 UNFINISHED = st.builds(Snoozed, SECONDS, st.text(max_size=5)) | st.builds(Released, st.just("shutdown"), SECONDS)
+DEFERRED = st.builds(Deferred, ERRORS)
 VERDICTS = st.builds(Verdict, st.booleans(), st.booleans(), st.floats(0, 3600))
 LOST = st.builds(Lost, st.just("worker-1"), VERDICTS)
 OUTCOMES: st.SearchStrategy[Outcome] = st.one_of(
     st.builds(Completed, st.none() | st.just("1")),
     FAILED,
     UNFINISHED,
+    DEFERRED,
     LOST,
     st.builds(Stopped),
     st.builds(Refused, st.just("Permission denied")),
@@ -57,6 +60,7 @@ ATTEMPTS = st.builds(
     rescue_count=st.integers(0, 10),
     max_retries=st.none() | st.integers(0, 30),
     cancel_requested_by=st.none(),
+    deferrals=st.integers(0, 2_000),
 )
 CANCELED = ATTEMPTS.map(lambda job: replace(job, cancel_requested_by="ann"))
 SEEDS = st.integers(0, 2**32)
@@ -179,7 +183,7 @@ def test_the_log_says_why_a_rescued_job_goes_where_it_goes_r5(rescues, verdict, 
     assert words in decided(Attempt(1, 0, rescues, 5), Lost("worker-1", verdict)).steps[-1].message
 
 
-@given(ATTEMPTS, UNFINISHED | st.builds(Stopped))
+@given(ATTEMPTS, UNFINISHED | DEFERRED | st.builds(Stopped))
 def test_what_was_not_finished_spends_no_retry_and_no_rescue_r5(job, outcome):
     transition = decided(job, outcome)
     assert transition.target is JobStatus.QUEUED
@@ -198,6 +202,25 @@ def test_what_was_not_finished_comes_back_when_it_asked_to_r5(job, outcome):
     else:
         assert changes["next_retry_at"] is None
         assert changes["ready"] is True
+
+
+@given(ATTEMPTS, DEFERRED, SEEDS)
+def test_what_met_fairlanes_own_storage_waits_longer_each_time_in_a_row_r5(job, outcome, seed):
+    transition = decided(job, outcome, seed)
+    assert transition.changes["deferrals"] == job.deferrals + 1
+    nominal = min(STORAGE_BACKOFF.cap, STORAGE_BACKOFF.base * 2 ** min(job.deferrals, 50))
+    at = transition.changes["next_retry_at"]
+    assert isinstance(at, datetime)
+    assert abs((at - NOW).total_seconds() - nominal) <= nominal * JITTER + 1e-3
+    assert "without spending a retry" in transition.steps[-1].message
+    assert outcome.error.error_type in transition.steps[-1].message
+
+
+@given(ATTEMPTS, FAILED | UNFINISHED | LOST)
+def test_any_other_end_that_leads_to_another_attempt_ends_the_row_of_deferrals_r5(job, outcome):
+    transition = decided(job, outcome)
+    assume(transition.target is JobStatus.QUEUED)
+    assert transition.changes["deferrals"] == 0
 
 
 @pytest.mark.parametrize(

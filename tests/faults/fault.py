@@ -4,21 +4,17 @@ import sys
 from types import FrameType
 from typing import Final, NamedTuple
 
-from fairlane.runtime.reports import Checkpoint, File
-
 _PACKAGES: Final = ("fairlane.runtime.", "fairlane.control.", "fairlane.reads.")
 
 
 class Fault(NamedTuple):
     """One that was injected, or is to be.
 
-    `calls`: Fairlane's functions above the store that led to the statement, innermost first; `is_told`: a handler waits
-    for what it keeps; `number`: how often the test had sent it by then; `has_effect`: it was done before the
-    connection was lost.
+    `calls`: Fairlane's functions above the store that led to the statement, innermost first; `number`: how often the
+    test had sent it by then; `has_effect`: it was done before the connection was lost.
     """
 
     calls: tuple[str, ...]
-    is_told: bool
     statement: str
     number: int
     has_effect: bool
@@ -53,16 +49,13 @@ class Fault(NamedTuple):
         return f"{' < '.join(self.calls) or 'other'}: {when}, no. {self.number} of {shown}"
 
 
-def calls() -> tuple[tuple[str, ...], bool]:
-    """Fairlane's functions above the store on this thread's stack, innermost first; whether a handler waits for it."""
+def calls() -> tuple[str, ...]:
+    """Fairlane's functions above the store on this thread's stack, innermost first."""
     found: list[str] = []
-    is_told = False
     frame: FrameType | None = sys._getframe()
     while frame is not None:
         name = frame.f_code.co_qualname
         if frame.f_globals.get("__name__", "").startswith(_PACKAGES) and "<" not in name:
             found.append(name)
-            if name == "AttemptChannel._write":
-                is_told = any(isinstance(report, Checkpoint | File) for report, _ in frame.f_locals["batch"])
         frame = frame.f_back
-    return tuple(found), is_told
+    return tuple(found)

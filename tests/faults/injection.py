@@ -130,7 +130,7 @@ class Faults:
         dice = hashlib.sha256(f"{self.seed}\n{self.test}\n{number}\n{statement}".encode()).digest()
         if int.from_bytes(dice[:8]) >= self.rate * 2**64:
             return None, dice
-        fault = Fault(*calls(), statement, number, has_effect=bool(dice[8] & 1))
+        fault = Fault(calls(), statement, number, has_effect=bool(dice[8] & 1))
         is_open = fault.may_be_kept and not (_is_a_workers() or fault.is_of_a_submission)
         return (None if is_open or self.spares(fault) else fault), dice[9:]
 
@@ -145,7 +145,7 @@ def injecting(faults: Faults) -> Iterator[Faults]:
             patches.enter_context(patch.object(owner, name, replacement))
         patches.enter_context(patch.object(service, "_FIRST_WAIT", 0.01))
         patches.enter_context(patch.object(service, "_LONGEST_WAIT", 0.1))
-        patches.enter_context(patch.object(reporter, "_RETRY_WAIT", 0.05))
+        patches.enter_context(patch.object(reporter, "SOON", 0.05))
         patches.enter_context(patch.object(hints, "_RECONNECT", 0.1))
         yield faults
 

@@ -2,13 +2,13 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
-from fairlane import Job, JobContext, JobStatus, PermanentError, Snooze, StorageUnavailable, Submission, TransientError
+from fairlane import Job, JobContext, JobStatus, PermanentError, Snooze, Submission, TransientError
 from tests.runtime.worker_kit import Engine
 
 LIMIT: Final = 2  # of the limited type's jobs at once
@@ -90,8 +90,6 @@ def _register_ends(made: Any, book: Book) -> None:
 
 
 def _register_reports(made: Any, book: Book) -> None:
-    """What could not be kept is tried again, by the handler itself."""
-
     @made("report")
     async def report(ctx: JobContext) -> None:
         ctx.log("half done")
@@ -102,20 +100,12 @@ def _register_reports(made: Any, book: Book) -> None:
     async def checkpoint(ctx: JobContext) -> None:
         if ctx.checkpointed is not None and ctx.checkpointed["attempt"] >= ctx.attempt:
             raise PermanentError("it was given a checkpoint of a later attempt")
-        is_kept = False
-        while not is_kept:
-            with suppress(StorageUnavailable):
-                await ctx.checkpoint({"attempt": ctx.attempt})
-                is_kept = True
+        await ctx.checkpoint({"attempt": ctx.attempt})
         book.note(ctx)
 
     @made("file")
     def file(ctx: JobContext) -> None:
-        is_kept = False
-        while not is_kept:
-            with suppress(StorageUnavailable):
-                ctx.artifact(FILE, CONTENT)
-                is_kept = True
+        ctx.artifact(FILE, CONTENT)
         book.note(ctx)
 
 

@@ -60,8 +60,7 @@ class Losing(Faults):
         # To look at the stack takes longer than many a statement.
         if loss is not None and (self.injected or text != loss.kind.text):
             return None, b""
-        found, is_told = calls()
-        fault = Fault(found, is_told, statement, 1, has_effect=loss is not None and loss.has_effect)
+        fault = Fault(calls(), statement, 1, has_effect=loss is not None and loss.has_effect)
         kind = Kind(fault.place, text)
         with self._lock:
             self.sent[kind] += 1

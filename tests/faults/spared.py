@@ -1,7 +1,7 @@
 """What is spared from faults in the ordinary tests, and why. Whatever is not named here has to bear them.
 
-`test_promises.py` and `test_every_statement.py` in this folder name nothing here: their loads try again what they are
-told of, and count effects, not attempts or events.
+`test_promises.py` and `test_every_statement.py` in this folder name nothing here: their loads count effects, not
+attempts or events.
 """
 
 from fnmatch import fnmatch
@@ -18,6 +18,7 @@ LEFT_OUT: Final = {
     "tests/acceptance/*::test_keys_are_looked_at_once_*": "it counts statements",
     "tests/acceptance/*::test_nobody_goes_by_the_keys_*": "its key comes amid a read that is made again",
     "tests/acceptance/test_engine_outage.py*": "it takes the database away itself",
+    "tests/acceptance/test_engine_outage_in_handlers.py*": "it takes the database away itself",
     "tests/control/*::test_a_deletion_that_was_cut_off_is_ended_by_another*": "it injects faults of its own",
     "tests/faults/*": "they inject faults of their own",
     "tests/runtime/*::test_a_released_child_starts_at_once_beside*": "its worker looks at all lanes but once an hour",
@@ -31,11 +32,6 @@ LEFT_OUT: Final = {
     "tests/runtime/test_worker_many_limits.py*": "it counts turns, which a round that failed has had",
     "tests/runtime/test_worker_shares.py*": "it counts turns, which a round that failed has had",
 }
-
-
-def told(fault: Fault) -> bool:
-    """A handler is told that its checkpoint or file could not be kept. Those of the ordinary tests don't try again."""
-    return fault.is_told
 
 
 def lost_claim(fault: Fault) -> bool:
@@ -54,6 +50,11 @@ def lost_end(fault: Fault) -> bool:
 def lost_line(fault: Fault) -> bool:
     """Log lines may be there twice."""
     return fault.place == "AttemptChannel.write_waiting" and fault.is_commit and fault.has_effect
+
+
+def lost_file(fault: Fault) -> bool:
+    """A file is stored once more, and clean-up finds the first one an hour later."""
+    return "AttemptChannel._store_and_insert" in fault.calls
 
 
 def lost_cleaning(fault: Fault) -> bool:
@@ -82,7 +83,6 @@ _BY_ATTEMPT: Final[Reason] = ("they tell attempts by their numbers", [lost_claim
 _BY_EVENT: Final[Reason] = ("they wait for events", [lost_end])
 # Which tests are spared what.
 SPARED: Final[dict[str, list[Reason]]] = {
-    "tests/*": [("their handlers don't try again", [told])],
     "tests/acceptance/*": [_BY_EVENT],
     "tests/acceptance/test_engine_async.py::test_a_dead_letter_can_be_retried*": [_BY_ATTEMPT],
     "tests/acceptance/test_engine_async.py::test_two_workers_share_a_loop*": [_BY_ATTEMPT],
@@ -96,13 +96,14 @@ SPARED: Final[dict[str, list[Reason]]] = {
     "tests/acceptance/test_engine_keys_in_transactions.py*": [("their keys come once", [lost_key])],
     "tests/acceptance/test_engine_limits.py::test_what_a_killed_worker_held_is_free_again*": [_BY_ATTEMPT],
     "tests/acceptance/test_engine_lost_workers.py*": [_BY_ATTEMPT],
+    "tests/acceptance/test_engine_progress.py*": [_BY_ATTEMPT],
     "tests/acceptance/test_engine_reports.py*": [
         _BY_ATTEMPT,
-        ("they count lines and files", [lost_line, lost_cleaning]),
+        ("they count lines and files", [lost_line, lost_file, lost_cleaning]),
     ],
     "tests/acceptance/test_engine_results.py::test_a_result_that_can_not_be_stored_*": [_BY_ATTEMPT],
     "tests/acceptance/test_engine_schedules.py*": [("their clock stands still", [lost_turn])],
-    "tests/acceptance/test_engine_sealed_files.py*": [_BY_ATTEMPT],
+    "tests/acceptance/test_engine_sealed_files.py*": [_BY_ATTEMPT, ("they count files", [lost_file])],
     "tests/acceptance/test_engine_shutdown.py*": [_BY_ATTEMPT],
     "tests/acceptance/test_engine_start_checks.py*": [_BY_ATTEMPT],
     "tests/acceptance/test_engine_timeouts.py*": [_BY_ATTEMPT],
@@ -114,7 +115,7 @@ SPARED: Final[dict[str, list[Reason]]] = {
     "tests/runtime/test_worker_claims.py*": [_BY_ATTEMPT],
     "tests/runtime/test_worker_cleanup.py*": [_BY_ATTEMPT, ("they count what each round deletes", [lost_cleaning])],
     "tests/runtime/test_worker_connections.py*": [_BY_ATTEMPT, ("one waits for an alert", [lost_alert])],
-    "tests/runtime/test_worker_files.py*": [_BY_ATTEMPT, ("they count files", [lost_cleaning])],
+    "tests/runtime/test_worker_files.py*": [_BY_ATTEMPT, ("they count files", [lost_file, lost_cleaning])],
     "tests/runtime/test_worker_finisher.py*": [_BY_ATTEMPT],
     "tests/runtime/test_worker_isolation.py*": [_BY_ATTEMPT, ("they read one line", [lost_line])],
     "tests/runtime/test_worker_reporter.py*": [_BY_ATTEMPT, ("they count lines", [lost_line])],

@@ -67,7 +67,8 @@ class Scene:
         executors = {Isolation.PROCESS: SimpleNamespace(begin=self._begin)}
         bench = Bench(cast("Any", SimpleNamespace(storage=None)), cast("Any", executors), 5.0, 1000)
         job_type: JobType[..., Any] = JobType("test", work, Options(isolation=Isolation.PROCESS), ErrorClasses(), print)
-        self.attempt = Attempt(bench, job_type, facts(timeout=2.0), cast("Any", None), self._on_end)
+        channel = cast("Any", SimpleNamespace(outage=None))
+        self.attempt = Attempt(bench, job_type, facts(timeout=2.0), channel, self._on_end)
         self.attempt.begin()
         self.attempt.set_deadline()
 

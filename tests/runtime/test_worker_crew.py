@@ -134,7 +134,7 @@ def test_a_worker_that_stops_waits_on_as_long_as_attempts_end(fl: Engine, monkey
 
     jobs = [fl.give("tell") for _ in range(3)]
     monkeypatch.setattr("fairlane.runtime.crew._LAST_WRITES", patience)
-    monkeypatch.setattr("fairlane.runtime.reporter._RETRY_WAIT", 0.01)
+    monkeypatch.setattr("fairlane.runtime.reporter.SOON", 0.01)
     monkeypatch.setattr("fairlane.runtime.crew.wait_until", wait)
     monkeypatch.setattr(attempts, "add_line", add_permitted)
     with running(fl.worker()) as worker:

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from fairlane import Backoff, PermanentError, StorageUnavailable
+from fairlane import Backoff, CommitUnanswered, PermanentError, StorageUnavailable
 from fairlane.domain.outcomes import Released
 from fairlane.registry.artifacts import ObjectStorage, store_file
 from fairlane.runtime import reporter
 from fairlane.runtime.facts import Ready
 from fairlane.runtime.reporter import AttemptChannel, Desk, LeaseLostError
-from fairlane.runtime.reports import Checkpoint, File, Line, Progress
+from fairlane.runtime.reports import Checkpoint, File, Line, Progress, Report
 from fairlane.store.clock import Clock
 from fairlane.store.statements.finish import Finish, finish
 from fairlane.store.tables import jobs
@@ -122,7 +122,7 @@ async def test_an_artifact_of_a_lost_attempt_overwrites_nothing(database_url: st
 async def test_in_an_outage_lines_and_progress_wait_in_their_order(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reporter, "_RETRY_WAIT", 0.01)
+    monkeypatch.setattr(reporter, "SOON", 0.01)
     async with reporting(database_url) as (one,):
         write = one.fl.database.write
         tried = threading.Event()
@@ -148,34 +148,89 @@ def unavailable(tried: threading.Event) -> Callable[..., Any]:
     return write
 
 
-async def test_in_an_outage_a_checkpoint_says_that_it_was_not_kept(
+async def test_in_an_outage_checkpoints_and_files_wait_until_they_are_kept(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(reporter, "SOON", 0.01)
+    async with reporting(database_url) as (one,):
+        with monkeypatch.context() as patch:
+            tried = threading.Event()
+            patch.setattr(one.fl.database, "write", unavailable(tried))
+            sent = [one.channel.send(Checkpoint('"state"')), one.channel.send(File("a.txt", b"data"))]
+            for _ in range(3):
+                assert await asyncio.to_thread(tried.wait, PATIENCE)
+                tried.clear()
+            assert [future.done() for future in sent] == [False, False]
+            assert isinstance(one.channel.outage, StorageUnavailable)
+        for future in sent:
+            await asyncio.wait_for(asyncio.wrap_future(future), PATIENCE)
+        assert one.channel.outage is None
+        await closed(one)
+        assert one.fl.artifact(one.ready.claimed.id, "a.txt", organization="acme") == b"data"
+
+
+@pytest.mark.parametrize("report", [Checkpoint('"state"'), File("a.txt", b"data")], ids=["checkpoint", "file"])
+async def test_what_was_committed_without_an_answer_is_written_again_and_kept_once(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, report: Report
+) -> None:
+    async with reporting(database_url) as (one,):
+        answers = iter([False, False])
+        write = one.fl.database.write
+
+        def unanswered(work: Callable[[Any], Any], **options: Any) -> Any:
+            done = write(work, **options)
+            if not next(answers, True):
+                raise CommitUnanswered("Look.")
+            return done
+
+        monkeypatch.setattr(one.fl.database, "write", unanswered)
+        await asyncio.wait_for(asyncio.wrap_future(one.channel.send(report)), PATIENCE)
+        await closed(one)
+        kept = one.fl.list_artifacts(one.ready.claimed.id, organization="acme").artifacts
+        assert len(kept) == isinstance(report, File)
+        lose_lease(one)
+        (ready,) = member(one.fl).claim()
+        assert ready.facts.checkpoint == ('"state"' if isinstance(report, Checkpoint) else None)
+
+
+async def test_a_handler_that_was_left_behind_waits_for_no_outage_and_its_checkpoint_is_kept(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reporter, "SOON", 0.01)
     async with reporting(database_url) as (one,):
         with monkeypatch.context() as patch:
             patch.setattr(one.fl.database, "write", unavailable(threading.Event()))
+            sent = one.channel.send(Checkpoint('"state"'))
+            closing = asyncio.create_task(closed(one))
             with pytest.raises(StorageUnavailable):
-                await asyncio.wrap_future(one.channel.send(Checkpoint('"state"')))
-        await asyncio.wrap_future(one.channel.send(Checkpoint('"again"')))
-        await closed(one)
+                await asyncio.wait_for(asyncio.wrap_future(sent), PATIENCE)
+        await closing
+        lose_lease(one)
+        (ready,) = member(one.fl).claim()
+        assert ready.facts.checkpoint == '"state"'
 
 
+@pytest.mark.parametrize("error", [PermanentError("no"), StorageUnavailable("The artifact storage took no file.")])
 async def test_an_artifact_that_the_storage_refuses_fails_only_itself(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
+    database_url: str, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
+    """It fails at once, although it may be for an outage: what waits for a storage keeps a slot."""
+
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(ObjectStorage, "put", refuse)
     async with reporting(database_url) as (one,):
-        with monkeypatch.context() as patch:
-            patch.setattr(ObjectStorage, "put", refuse)
+        with one.channel._writer:  # so that they are written together
+            before = one.channel.send(Line("info", "before"))
             refused = one.channel.send(File("a.txt", b"data"))
-            with pytest.raises(PermanentError):
-                await asyncio.wrap_future(refused)
-        await asyncio.wrap_future(one.channel.send(Line("info", "goes on")))
+            after = one.channel.send(Line("info", "after"))
+        for future in (before, after):
+            await asyncio.wait_for(asyncio.wrap_future(future), PATIENCE)
+        with pytest.raises(type(error)):
+            refused.result(timeout=0)
         await closed(one)
-        assert one.lines() == ["goes on"]
-
-
-def refuse(*_: object) -> None:
-    raise PermanentError("no")
+        assert one.lines() == ["before", "after"]
 
 
 async def test_what_is_left_as_the_worker_leaves_is_written_without_files(

@@ -11,6 +11,9 @@ The first rule that knows the exception decides; if none does, what it was raise
 | it carries an `errno` | ENOSPC, EMFILE, and whatever is not permanent | EACCES, ENOENT, EROFS, … |
 | nothing is known | yes | |
 
+`StorageUnavailable`, Fairlane's own, is a third thing, by the same rules: no failure of the handler, which runs again.
+In a group it decides where no other error is transient; one of a job type's own classes goes before it.
+
 Not known, on purpose, are `ValueError`, `TypeError`, `KeyError`, `RuntimeError` and their like: the parameters were
 validated before the handler ran, so what is left may as well be half an answer, or a bug that the next release mends.
 Nor is `JSONDecodeError`, which is how a proxy's error page looks, nor an error of integrity: the other row may yet come
@@ -37,11 +40,11 @@ from fairlane.domain import errors
 from fairlane.domain.error_types import (
     AWS_TRANSIENT,
     HEADERS_NAMES,
+    KNOWN_TYPES,
     PERMANENT_ERRNOS,
-    PERMANENT_TYPES,
     STATUS_NAMES,
     TRANSIENT_STATUSES,
-    TRANSIENT_TYPES,
+    Ruling,
     name_of,
 )
 from fairlane.domain.outcomes import ErrorReport
@@ -89,19 +92,13 @@ class _Rules:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Verdict:
-    permanent: bool
-    retry_after: float | None = None
-
-
 def classify(
     error: BaseException, *, transient: Types = (), permanent: Types = (), now: datetime | None = None
 ) -> ErrorReport:
     """What is kept of an exception, and whether its job is tried again. Raises nothing, whatever the exception does.
 
-    A group is permanent only if all its leaves are. The report is of the first transient leaf, else of the first one;
-    the traceback is the whole group's.
+    A group is permanent only if all its leaves are. The report is of the first transient leaf, else of the first that
+    met Fairlane's storage, else of the first one; the traceback is the whole group's.
 
     Args:
         error: what the handler raised, in this process or in another.
@@ -116,13 +113,14 @@ def classify(
     # A part of the handler that wanted to snooze says nothing about the part that failed.
     failures = [leaf for leaf in leaves(error) if not isinstance(leaf, errors.Snooze)] or list(leaves(error))
     judged = [(leaf, _judge(leaf, rules)) for leaf in failures]
-    decisive, verdict = next((one for one in judged if not one[1].permanent), judged[0])
+    decisive, ruling = min(judged, key=lambda one: one[1].rank)
     return ErrorReport(
         error_type=_error_type(decisive),
         message=_message(decisive),
         traceback=_traceback(error),
-        permanent=verdict.permanent,
-        retry_after=verdict.retry_after,
+        permanent=ruling.permanent,
+        is_storage=ruling.is_storage,
+        retry_after=ruling.retry_after,
         fingerprint=_fingerprint(decisive),
     )
 
@@ -145,31 +143,33 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
             yield one
 
 
-def _judge(error: BaseException, rules: _Rules) -> _Verdict:
+def _judge(error: BaseException, rules: _Rules) -> Ruling:
     one: BaseException | None = error
     for _ in range(_LONGEST_CHAIN):
         if one is None:
             break
-        verdict = _verdict(one, rules)
-        if verdict is not None:
-            return verdict
+        ruling = _ruling(one, rules)
+        if ruling is not None:
+            return ruling
         one = one.__cause__
-    return _Verdict(permanent=False)
+    return Ruling(permanent=False)
 
 
-def _verdict(error: BaseException, rules: _Rules) -> _Verdict | None:
+def _ruling(error: BaseException, rules: _Rules) -> Ruling | None:
     """What the rules say of this exception alone; None if nothing is known."""
     lineage = _lineage(error)
     wait = _retry_after(error, rules.now)
     declared = _by_nearest(lineage, rules.transient, rules.permanent)
     if declared is not None:
-        return _Verdict(declared, None if declared else wait)
+        return Ruling(declared, None if declared else wait)
     if wait is not None:
-        return _Verdict(permanent=False, retry_after=wait)
-    for permanent in (_by_status(error), _by_nearest(lineage, TRANSIENT_TYPES, PERMANENT_TYPES), _by_errno(error)):
-        if permanent is not None:
-            return _Verdict(permanent)
-    return None
+        return Ruling(permanent=False, retry_after=wait)
+    if (permanent := _by_status(error)) is not None:
+        return Ruling(permanent)
+    known = next((KNOWN_TYPES[name] for name in lineage if name in KNOWN_TYPES), None)
+    if known is None and (permanent := _by_errno(error)) is not None:
+        return Ruling(permanent)
+    return known
 
 
 def _by_nearest(lineage: tuple[str, ...], transient: frozenset[str], permanent: frozenset[str]) -> bool | None:

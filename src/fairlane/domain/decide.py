@@ -9,6 +9,7 @@ from fairlane.domain.backoff import JITTER, Backoff
 from fairlane.domain.blame import SUSPECT_AT
 from fairlane.domain.outcomes import (
     Completed,
+    Deferred,
     ErrorReport,
     Failed,
     Lost,
@@ -24,6 +25,9 @@ from fairlane.domain.statuses import JobStatus
 from fairlane.domain.transitions import Transition
 
 LONGEST_WAIT = 366 * 86_400.0  # seconds; what is beyond would not fit a date some day
+# An outage is mostly over when the end is written, as that takes the database. What goes on is another one's, such as
+# that of a second Fairlane, or of the artifact storage: then the job waits longer and longer.
+STORAGE_BACKOFF = Backoff(base=1.0, cap=300.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,7 @@ class Attempt:
     retry_count: int
     rescue_count: int
     max_retries: int | None  # None = unlimited
+    deferrals: int = 0  # in a row
     cancel_requested_by: str | None = None
     cancel_reason: str = ""
 
@@ -54,16 +59,28 @@ def decide(job: Attempt, outcome: Outcome, now: datetime, random: Random, backof
             return _retry_or_give_up(job, JobStatus.FAILED, error, now, random, backoff)
         case TimedOut(error):
             return _retry_or_give_up(job, JobStatus.TIMED_OUT, error, now, random, backoff)
+        case Lost():
+            return _rescue(job, outcome, now)
+        case _:
+            return _put_back(job, outcome, now, random)
+
+
+def _put_back(
+    job: Attempt, outcome: Snoozed | Deferred | Released | Stopped, now: datetime, random: Random
+) -> Transition:
+    match outcome:
         case Snoozed(seconds, reason):
             message = "snoozed by the handler" + (f": {reason}" if reason else "")
             return transitions.requeue(message, 0, _after(now, seconds))
+        case Deferred(error):
+            number = job.deferrals + 1
+            at = _later(now, STORAGE_BACKOFF.seconds(number, random))
+            return transitions.defer(error, job.rescue_count, number, at)
         case Released(reason, seconds):
             return transitions.requeue(reason, job.rescue_count, _after(now, seconds))
         case Stopped(how):
             # Stopped without a request: the request went with a retry by a person, so the job just goes on.
             return transitions.requeue(f"{how} without a cancel request", job.rescue_count, None)
-        case Lost():
-            return _rescue(job, outcome, now)
 
 
 def _after(now: datetime, seconds: float) -> datetime | None:

@@ -4,7 +4,8 @@ Names and not classes, so that nothing is imported for them.
 """
 
 import errno
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, NamedTuple
 
 from fairlane.domain import errors
 
@@ -18,8 +19,25 @@ def _names(names: str, *kinds: type) -> frozenset[str]:
     return frozenset(names.split()).union(map(name_of, kinds))
 
 
+class Ruling(NamedTuple):
+    """What an error means for its job. `retry_after`: seconds, as the other side asked.
+
+    `is_storage`: it is no failure of the handler, since Fairlane's own storage did not answer it.
+    """
+
+    permanent: bool
+    retry_after: float | None = None
+    is_storage: bool = False
+
+    @property
+    def rank(self) -> int:
+        """Rank it among the errors of a group: the first one with the lowest rank decides."""
+        return 2 if self.permanent else 1 if self.is_storage else 0
+
+
 # InvalidParameters is here because a stored payload that can't be decoded shall back off like any other failure (R7).
-TRANSIENT_TYPES: Final = _names(
+# StatementTooSlow is, since the database answered: the handler asked it for too much.
+_TRANSIENT: Final = _names(
     """
     asyncio.exceptions.IncompleteReadError concurrent.futures._base.BrokenExecutor ftplib.error_temp
     http.client.HTTPException smtplib.SMTPConnectError smtplib.SMTPServerDisconnected socket.gaierror socket.herror
@@ -44,9 +62,10 @@ TRANSIENT_TYPES: Final = _names(
     frappe.exceptions.TimestampMismatchError frappe.exceptions.TooManyRequestsError
     """,
     *(BlockingIOError, ConnectionError, InterruptedError, MemoryError, TimeoutError),
-    *(errors.InvalidParameters, errors.OrganizationSuspended, errors.StorageUnavailable),
+    *(errors.IdentityProviderUnavailable, errors.InvalidParameters, errors.OrganizationSuspended),
+    errors.StatementTooSlow,
 )
-PERMANENT_TYPES: Final = _names(
+_PERMANENT: Final = _names(
     """
     ftplib.error_perm smtplib.SMTPAuthenticationError
 
@@ -77,6 +96,11 @@ PERMANENT_TYPES: Final = _names(
     *(errors.ConfigurationError, errors.CyclicDependency, errors.JobNotFound, errors.JobTypeNotFound),
     *(errors.OrganizationNotFound, errors.ParentNotFound, errors.PayloadTooLarge, errors.PermissionDenied),
 )
+KNOWN_TYPES: Final[Mapping[str, Ruling]] = {
+    **dict.fromkeys(_TRANSIENT, Ruling(permanent=False)),
+    **dict.fromkeys(_PERMANENT, Ruling(permanent=True)),
+    name_of(errors.StorageUnavailable): Ruling(permanent=False, is_storage=True),
+}
 PERMANENT_ERRNOS: Final = frozenset(
     {errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR}  # some libraries' classes have only these
     | {errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOEXEC}

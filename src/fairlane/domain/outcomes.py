@@ -14,6 +14,7 @@ class ErrorReport:
     message: str
     traceback: str = ""
     permanent: bool = False
+    is_storage: bool = False  # Fairlane's own storage did not answer: no failure of the handler
     retry_after: float | None = None  # seconds, as the other side asked
     fingerprint: str = ""  # groups alike errors: type and place, not message
 
@@ -66,6 +67,13 @@ class Snoozed:
 
 
 @dataclass(frozen=True, slots=True)
+class Deferred:
+    """Fairlane's own storage did not answer the handler, so the job waits for it."""
+
+    error: ErrorReport
+
+
+@dataclass(frozen=True, slots=True)
 class Released:
     """The worker gave the job back unfinished: shutdown, or a check at start that could not be answered."""
 
@@ -89,4 +97,4 @@ class Lost:
     verdict: Verdict = field(default_factory=Verdict)
 
 
-Outcome = Completed | Failed | TimedOut | Stopped | Snoozed | Released | Refused | Lost
+Outcome = Completed | Failed | TimedOut | Stopped | Snoozed | Deferred | Released | Refused | Lost

@@ -104,7 +104,7 @@ TRANSITIONS: Final[dict[tuple[JobStatus | None, JobStatus], str]] = {
     (_S.TIMED_OUT, _S.DEAD_LETTER): "retries exhausted",
     (_S.RUNNING, _S.CANCELED): "cancel took effect",
     (_S.RUNNING, _S.DEAD_LETTER): "refused at start, or rescued too often",
-    (_S.RUNNING, _S.QUEUED): "worker lost, released at shutdown or snoozed",
+    (_S.RUNNING, _S.QUEUED): "worker lost, released (shutdown, or storage that did not answer) or snoozed",
     (_S.DEAD_LETTER, _S.QUEUED): "retried by a person",
     (_S.DEAD_LETTER, _S.PENDING): "revived because its parent was retried",
 }

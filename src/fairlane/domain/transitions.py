@@ -21,7 +21,8 @@ REFUSED: Final = "Refused"  # the error type of a job that a check kept from run
 # A row that is no longer running belongs to no worker.
 _UNCLAIMED: Mapping[str, object] = MappingProxyType({"worker_id": None, "lease_token": None})
 # Nor has one that goes back to its queue started: what ends it may be no attempt, and then it has no processing time.
-_BACK: Mapping[str, object] = MappingProxyType({**_UNCLAIMED, "started_at": None})
+# `deferrals` counts those in a row: any other end begins it anew.
+_BACK: Mapping[str, object] = MappingProxyType({**_UNCLAIMED, "started_at": None, "deferrals": 0})
 
 
 # The first entry of a job's log.
@@ -178,6 +179,14 @@ def requeue(reason: str, rescue_count: int, ready_at: datetime | None, error: Er
     return Transition((Step(_S.RUNNING, _S.QUEUED, reason),), changes, error=error)
 
 
+def defer(error: ErrorReport, rescue_count: int, deferrals: int, ready_at: datetime) -> Transition:
+    """Release a job whose handler Fairlane's own storage did not answer; it runs again from `ready_at`."""
+    why = f"{error.error_type}: {error.message}"
+    message = f"released without spending a retry, since Fairlane's storage did not answer: {why}"
+    released = requeue(message, rescue_count, ready_at)
+    return replace(released, changes={**released.changes, "deferrals": deferrals})
+
+
 def release(reason: str = "all parents ended and its time has come") -> Transition:
     """A pending job may be claimed."""
     return Transition((Step(_S.PENDING, _S.QUEUED, reason),), {"ready": True})
@@ -199,6 +208,7 @@ _AFRESH: Mapping[str, object] = MappingProxyType(
     {
         "retry_count": 0,
         "rescue_count": 0,
+        "deferrals": 0,
         "next_retry_at": None,
         "started_at": None,
         "finished_at": None,

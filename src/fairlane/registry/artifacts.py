@@ -2,6 +2,7 @@
 
 import mimetypes
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from hashlib import sha256
@@ -100,19 +101,23 @@ class ObjectStorage:
 
         Raises:
             FileNotFoundError: nothing is there.
+            StorageUnavailable: the storage did not hand it out.
         """
-        return bytes(obstore.get(self._store, path).bytes())
+        with _translated():
+            return bytes(obstore.get(self._store, path).bytes())
 
     def stream(self, path: str, start: int, stop: int) -> Iterator[bytes]:
         """The bytes from `start` up to but without `stop`, in pieces of about a megabyte.
 
         Raises:
-            FileNotFoundError: nothing is there; at once, and not with the first piece.
+            FileNotFoundError: nothing is there.
+            StorageUnavailable: the storage did not hand it out. Both at once, and not with the first piece.
         """
-        if start >= stop:
-            obstore.head(self._store, path)
-            return iter(())
-        found = obstore.get(self._store, path, options={"range": (start, stop)})
+        with _translated():
+            if start >= stop:
+                obstore.head(self._store, path)
+                return iter(())
+            found = obstore.get(self._store, path, options={"range": (start, stop)})
         return map(bytes, found.stream(min_chunk_size=_CHUNK))
 
     def delete(self, path: str) -> None:
@@ -121,6 +126,17 @@ class ObjectStorage:
             obstore.delete(self._store, path)
         except (FileNotFoundError, obstore.exceptions.NotFoundError):
             return
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Tell a storage that has no such file from one that did not answer."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (OSError, obstore.exceptions.BaseError) as error:
+        raise StorageUnavailable(f"The artifact storage handed out no file: {type(error).__name__}.") from error
 
 
 def _open(url: str) -> obstore.store.ObjectStore:
@@ -203,6 +219,7 @@ def read_file(storage: ArtifactStorage, keyring: Keyring, database: Database, or
 
     Raises:
         FileNotFoundError: it is not in this storage.
+        StorageUnavailable: the storage or the database did not answer.
         Unreadable: it is sealed, and can't be opened.
     """
     data = storage.get(path)

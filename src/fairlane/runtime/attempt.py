@@ -14,7 +14,17 @@ from uuid import UUID
 from fairlane.domain.classify import classify, snooze_of
 from fairlane.domain.errors import InvalidParameters
 from fairlane.domain.events import HandlerAbandoned, ServiceFailed
-from fairlane.domain.outcomes import Completed, ErrorReport, Failed, Outcome, Released, Snoozed, Stopped, TimedOut
+from fairlane.domain.outcomes import (
+    Completed,
+    Deferred,
+    ErrorReport,
+    Failed,
+    Outcome,
+    Released,
+    Snoozed,
+    Stopped,
+    TimedOut,
+)
 from fairlane.registry.artifacts import read_file
 from fairlane.registry.job_types import JobType
 from fairlane.registry.options import Isolation
@@ -181,7 +191,7 @@ class Attempt:
             case None if error is None:
                 return self._success(value)
             case Interruption.TIMEOUT:
-                return self._timed_out()
+                return self._held_up(error) or self._timed_out()
             case Interruption.CANCEL if error is not None:
                 return Stopped(str(error)) if isinstance(error, Abandoned) else Stopped()
             case Interruption.SHUTDOWN if error is not None:
@@ -190,6 +200,12 @@ class Attempt:
                 return self._failure(error)
             case _:
                 return self._success(value)
+
+    def _held_up(self, error: BaseException | None) -> Outcome | None:
+        """Return the end of an attempt that was waiting for Fairlane's own storage when its timeout was over."""
+        met = self.channel.outage or error
+        outcome = self._failure(met) if met is not None else None
+        return outcome if isinstance(outcome, Deferred) else None
 
     def _timed_out(self) -> Outcome:
         seconds = self.facts.timeout or 0.0
@@ -211,8 +227,8 @@ class Attempt:
         if isinstance(error, Interrupted):
             return Stopped("the handler stopped")
         errors = self.job_type.errors
-        report = classify(error, transient=errors.transient, permanent=errors.permanent)
-        return Failed(self._cleaner.error(report))
+        report = self._cleaner.error(classify(error, transient=errors.transient, permanent=errors.permanent))
+        return Deferred(report) if report.is_storage else Failed(report)
 
 
 def _read_artifact(desk: Desk, facts: AttemptFacts, parent_id: UUID, name: str) -> bytes:

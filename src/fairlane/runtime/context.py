@@ -84,7 +84,7 @@ class Parent:
     def artifact(self, name: str) -> bytes:
         """The bytes of an artifact. Blocks: in an async handler, `await asyncio.to_thread(parent.artifact, name)`.
 
-        Raises PermanentError if the parent left no such artifact.
+        Raises PermanentError if the parent left no such artifact, and StorageUnavailable if the storage did not answer.
         """
         if name not in self.artifacts:
             left = f"it left {', '.join(self.artifacts)}" if self.artifacts else "it left none"
@@ -189,17 +189,19 @@ class JobContext:
     def checkpoint(self, state: object) -> Receipt:
         """Keep `state`, from which the next attempt may resume (`ctx.checkpointed`). In an async handler, await it.
 
-        It is durable when the call returns, or when the await does.
+        It is durable when the call returns, or when the await does. While the database is away, both wait.
 
         Raises:
             PermanentError: the state is no JSON value, or is larger than 1 MiB.
-            StorageUnavailable: the database did not take it.
-            Interrupted: a blocking handler was asked to stop and has not been told so yet.
+            Interrupted: a blocking handler was asked to stop and has not been told so yet; where the call had to wait
+                for the database, the state may be kept all the same.
         """
         return self._deliver(Checkpoint(encoded(state, "checkpoint", CHECKPOINT_LIMIT)))
 
     def artifact(self, name: str, data: Data, content_type: str | None = None) -> Receipt:
         """Leave a file with the job, in place of one of the same name. In an async handler, await it.
+
+        It waits while the database is away, as `checkpoint` does.
 
         Args:
             name: as people will see it, at most 200 characters, no path.
@@ -210,7 +212,7 @@ class JobContext:
             PermanentError: the name or the content type can't be used.
             TypeError: no file can be made of the data.
             FileNotFoundError: there is no file at the path.
-            StorageUnavailable: the storage or the database did not take it.
+            StorageUnavailable: the artifact storage did not take it.
             Interrupted: a blocking handler was asked to stop and has not been told so yet.
         """
         return self._deliver(File(safe_name(name), contents(data), media_type(content_type)))
@@ -253,6 +255,10 @@ class JobContext:
         self._stop_unless_told()
         future = self._channel.send(report)
         if self._blocking:
+            if not self.interrupt.was_thrown:
+                self.interrupt.wait_for(future)
+            if not future.done():
+                self._stop_unless_told()
             future.result()
             return Receipt(_turn)
         self._unsettled.add(future)

@@ -11,7 +11,7 @@ from typing import Final
 from uuid import UUID
 
 from fairlane.domain.events import JobEnded, JobStarted, LeaseLost, ServiceFailed, WorkerStopping
-from fairlane.domain.outcomes import ErrorReport, Failed, Outcome, Released
+from fairlane.domain.outcomes import Deferred, ErrorReport, Failed, Outcome, Released
 from fairlane.domain.statuses import JobStatus
 from fairlane.registry.options import Isolation
 from fairlane.runtime.attempt import Attempt
@@ -329,7 +329,8 @@ class Crew:
             return
         if isinstance(item.outcome, Released):
             self.released += 1
-        error = transition.error.error_type if transition.error is not None else None
+        met = item.outcome.error if isinstance(item.outcome, Deferred) else transition.error
+        error = met.error_type if met is not None else None
         first = transition.steps[0].target
         self._tally.add(item.organization, item.job_type, first, seconds)
         ended = first if transition.target is JobStatus.QUEUED else transition.target

@@ -1,7 +1,8 @@
 """The one thing that a worker tells a running handler: stop."""
 
 import threading
-from typing import NoReturn
+from concurrent.futures import Future
+from typing import Any, NoReturn
 
 from fairlane.runtime.reports import Interruption
 
@@ -27,6 +28,7 @@ class Interrupt:
 
     def __init__(self) -> None:
         self._event: threading.Event | None = None  # made by the first `wait`: few handlers wait
+        self._others: list[threading.Event] = []  # of those who wait for something else as well
         self._lock = threading.Lock()
         self._reason: Interruption | None = None
         self._thrown = False
@@ -47,8 +49,9 @@ class Interrupt:
             if self._reason is not None:
                 return False
             self._reason = reason
-            if self._event is not None:
-                self._event.set()
+            for event in (self._event, *self._others):
+                if event is not None:
+                    event.set()
         return True
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -58,6 +61,19 @@ class Interrupt:
                 return True
             self._event = event = self._event or threading.Event()
         return event.wait(timeout)
+
+    def wait_for(self, future: "Future[Any]") -> None:
+        """Wait until the future is done, or the handler is asked to stop."""
+        either = threading.Event()
+        with self._lock:
+            if self._reason is not None:
+                return
+            self._others.append(either)
+        try:
+            future.add_done_callback(lambda _: either.set())
+            either.wait()
+        finally:
+            self._others.remove(either)
 
     def throw(self) -> NoReturn:
         """Raise `Interrupted`. Takes no lock, so that a signal handler may call it; `reason` must be set."""

@@ -1,14 +1,15 @@
 """The way from a running attempt to the database: progress, log lines, checkpoints, artifacts.
 
 Progress is latest-wins: the first is written at once, then at most one per interval, the last always. All the rest is
-written in order, at once. Every write carries the attempt's lease. In an outage of the database lines and progress
-wait; whoever waits for a checkpoint or an artifact is told that it could not be kept.
+written in order, at once. Every write carries the attempt's lease, so each may be written again after a commit that
+nobody answered. In an outage of the database everything waits in its order, and so does whoever waits for a checkpoint
+or an artifact: until the handler is asked to stop.
 """
 
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -26,14 +27,13 @@ from fairlane.registry.keyring import Keyring
 from fairlane.registry.sealing import Ring
 from fairlane.runtime.clean import Cleaner
 from fairlane.runtime.reports import Checkpoint, File, Line, Progress, Report
-from fairlane.runtime.service import in_thread
+from fairlane.runtime.service import SOON, in_thread, next_wait
 from fairlane.store.driver_errors import is_held_up
 from fairlane.store.statements import attempts, doomed_files
 from fairlane.store.statements.attempts import Lease
 from fairlane.store.statements.claim import Claimed
 from fairlane.store.transaction import Database
 
-_RETRY_WAIT: Final = 1.0  # seconds between two tries in an outage
 _PATIENCE: Final = 0.1  # seconds for a row that somebody holds, where others wait behind it
 
 Waiting = tuple[Report, "Future[Any]"]
@@ -66,6 +66,9 @@ class AttemptChannel:
 
     # How every channel begins, and most end: on the class, since a worker makes tens of thousands a second.
     _latest: Progress | None = None
+    _writing: Sequence[Waiting] = ()
+    _outage: StorageUnavailable | None = None  # how the last write failed
+    _wait = 0.0  # seconds to the next try in an outage
     _last_progress = float("-inf")
     _not_before = float("-inf")
     _is_scheduled = False
@@ -122,6 +125,14 @@ class AttemptChannel:
         with self._lock:
             return not (self._waiting or self._latest or self._is_scheduled)
 
+    @property
+    def outage(self) -> StorageUnavailable | None:
+        """Return the error that keeps a checkpoint or a file waiting; None if none waits."""
+        with self._lock:
+            left = (*self._writing, *self._waiting)
+            waits = any(isinstance(report, Checkpoint | File) and not future.done() for report, future in left)
+            return self._outage if waits else None
+
     def shut(self) -> None:
         """Take nothing more."""
         with self._lock:
@@ -132,7 +143,7 @@ class AttemptChannel:
         self.shut()
         write = partial(self.write_waiting, last=True)
         while not await in_thread(self._desk.threads, write):  # noqa: ASYNC110 - no event says that a database is back
-            await asyncio.sleep(_RETRY_WAIT)
+            await asyncio.sleep(self._wait)
 
     def _schedule(self) -> None:
         """Under the lock: have a thread write what is due, or look again when it is."""
@@ -184,19 +195,26 @@ class AttemptChannel:
         with self._lock:
             given_up = [one for one in self._waiting if isinstance(one[0], kind)]
             self._waiting = [one for one in self._waiting if not isinstance(one[0], kind)]
-        _fail(given_up, LeaseLostError("The worker leaves; nothing more is kept for this attempt."))
+        _tell(given_up, LeaseLostError("The worker leaves; nothing more is kept for this attempt."))
 
     def _write_due(self, *, last: bool, lock_seconds: float | None = None) -> StorageUnavailable | None:
         """What kept it from being written."""
         with self._lock:
             batch, self._waiting = self._waiting, []
+            self._writing = batch
             progress = self._take_progress(last=last)
         error = self._write(batch, progress, lock_seconds)
         with self._lock:
-            self._is_scheduled = False
+            self._writing, self._outage, self._is_scheduled = (), error, False
             if error is not None:
-                self._not_before = time.monotonic() + _RETRY_WAIT
+                self._waiting = [*batch, *self._waiting]
+                self._latest = self._latest or progress
+            self._wait = min(next_wait(self._wait), SOON) if error is not None else 0.0
+            self._not_before = time.monotonic() + self._wait
             self._schedule()
+        if error is not None and self._is_shut:
+            # It is written all the same; a handler that was left behind shall not wait for that.
+            _tell(batch, error)
         return error
 
     def _take_progress(self, *, last: bool) -> Progress | None:
@@ -210,50 +228,57 @@ class AttemptChannel:
     def _write(
         self, batch: list[Waiting], progress: Progress | None, lock_seconds: float | None
     ) -> StorageUnavailable | None:
+        """Write a batch, and leave in it what is to be written again after the error that is returned."""
         if not batch and progress is None:
             return None
         try:
             is_held = self._store_and_insert(batch, progress, lock_seconds)
         except StorageUnavailable as error:
-            self._put_back(batch, progress, error)
             return error
         except Exception as error:  # noqa: BLE001 - it belongs to the handler that waits for the report
-            _fail(batch, error)
+            _tell(batch, error)
             return None
         if not is_held:
             self._on_lost(self._claimed.lease_token)
-            _fail(batch, LeaseLostError("This job was given to another worker; stop, nothing more is kept."))
+            _tell(batch, LeaseLostError("This job was given to another worker; stop, nothing more is kept."))
             return None
-        for _, future in batch:
-            future.set_result(None)
+        _tell(batch)
         return None
-
-    def _put_back(self, batch: list[Waiting], progress: Progress | None, error: StorageUnavailable) -> None:
-        _fail([one for one in batch if isinstance(one[0], Checkpoint | File)], error)
-        with self._lock:
-            self._waiting = [one for one in batch if isinstance(one[0], Line)] + self._waiting
-            self._latest = self._latest or progress
 
     def _store_and_insert(self, batch: list[Waiting], progress: Progress | None, lock_seconds: float | None) -> bool:
         """Whether the lease was held; else nothing was written."""
         has_files = any(isinstance(report, File) for report, _ in batch)
         while True:
             under = self._ring() if has_files else None
-            stored = [(report, self._store(report, under)) for report, _ in batch]
+            stored = self._store_files(batch, under)
             insert = partial(self._insert, stored=stored, under=under, progress=progress)
             is_held = self._desk.database.write(insert, lock_seconds=lock_seconds)
             if is_held is not None:
                 return is_held
 
-    def _store(self, report: Report, ring: Ring | None) -> StoredFile | None:
-        """Put a file into the storage, once it is written down that it is coming: then clean-up knows of it."""
-        if not isinstance(report, File):
-            return None
+    def _store_files(self, batch: list[Waiting], ring: Ring | None) -> list[Stored]:
+        """Put the files of a batch into the storage. A file that it refuses fails by itself, and leaves the batch."""
+        stored: list[Stored] = []
+        for one in tuple(batch):
+            report, _ = one
+            if not isinstance(report, File):
+                stored.append((report, None))
+                continue
+            file_id, path = self._announce()
+            file = GivenFile(report.name, report.data, report.content_type)
+            try:
+                stored.append((report, store_file(self._desk.storage, file_id, path, file, ring)))
+            except Exception as error:  # noqa: BLE001 - it belongs to the handler that waits for the file
+                batch.remove(one)
+                _tell([one], error)
+        return stored
+
+    def _announce(self) -> tuple[UUID, str]:
+        """Write down that a file is coming, so that clean-up knows of it; its id and its path."""
         database, job, file_id = self._desk.database, self._claimed, uuid4()
         path = path_of(job.organization, job.id, file_id)
         database.write(lambda c: doomed_files.announce(c, database.clock.now(c), self._lease, file_id, path))
-        file = GivenFile(report.name, report.data, report.content_type)
-        return store_file(self._desk.storage, file_id, path, file, ring)
+        return file_id, path
 
     def _ring(self) -> Ring | None:
         """The keys that the organization has now, if it has any; outside of transactions."""
@@ -272,7 +297,7 @@ class AttemptChannel:
         # Before the look at what they replace: who seals files anew locks the row, and moves them.
         if files and not attempts.hold(connection, self._lease):
             return False
-        replaced = self._replaced(connection, files.values()) if files else []
+        replaced = attempts.replaced_by(connection, self._lease, files.values()) if files else []
         # Asked at each write: a handler may run for hours, and what its organization has at the claim be changed.
         ring = self._desk.keyring.rings(connection, [self._claimed.organization]).get(self._claimed.organization)
         # A large file is long on its way, and until a job has it nobody seals it anew.
@@ -286,16 +311,6 @@ class AttemptChannel:
             doomed_files.keep(connection, self._claimed.organization, files)
             doomed_files.doom(connection, now, self._claimed.organization, replaced)
         return True
-
-    def _replaced(self, connection: Connection, files: Iterable[tuple[str, str]]) -> list[str]:
-        """The paths of the files that these, each a name and a path, take the place of."""
-        earlier = attempts.artifacts_of(connection, self._claimed.organization, [self._claimed.id])
-        latest, replaced = {row.name: row.path for row in earlier}, list[str]()
-        for name, path in files:
-            if name in latest:
-                replaced.append(latest[name])
-            latest[name] = path
-        return replaced
 
     def _insert_one(
         self, connection: Connection, now: datetime, seal: Seal, report: Report, file: StoredFile | None
@@ -321,6 +336,12 @@ def _left_open(_: Field, text: str) -> str:
     return text
 
 
-def _fail(batch: list[Waiting], error: Exception) -> None:
+def _tell(batch: Iterable[Waiting], error: Exception | None = None) -> None:
+    """Tell whoever still waits that it is written, or why it is not."""
     for _, future in batch:
-        future.set_exception(error)
+        if future.done():
+            continue
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(error)

@@ -6,7 +6,7 @@ import shlex
 from fairlane.domain import events as e
 from fairlane.domain.breaker import Pair
 from fairlane.domain.events import Event
-from fairlane.domain.statuses import PASSING, JobStatus
+from fairlane.domain.statuses import JobStatus
 from fairlane.domain.texts import printable
 
 _log = logging.getLogger("fairlane")
@@ -40,7 +40,7 @@ def _of_job(event: Event) -> tuple[int, str] | None:
             which = f", {event.failed}" if event.failed is not None else ""
             # The error's text and its traceback are the organization's, so the log only says where they are.
             why = f" To see why: {_show_command(event)}" if cause or is_dead else ""
-            level = logging.WARNING if is_dead or event.status in PASSING else logging.INFO
+            level = logging.WARNING if cause or is_dead else logging.INFO
             return level, f"{_name(event)}: {event.status}{cause} after {event.seconds:.2f} s{which}.{why}"
         case e.LeaseLost():
             return logging.WARNING, f"{_name(event)} was given to another worker; it is stopped here."

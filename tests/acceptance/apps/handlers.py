@@ -1,11 +1,19 @@
 """Handlers for processes of their own: they have to be importable."""
 
 import os
+import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
-from fairlane import JobContext
+import psycopg
+from sqlalchemy import make_url
+
+from fairlane import Fairlane, JobContext, Settings
+from tests.patience import PATIENCE
 
 
 def where(ctx: JobContext, at: datetime) -> dict[str, Any]:
@@ -58,3 +66,49 @@ def sleep_in_the_first_attempt(ctx: JobContext) -> str:
 def raise_key_error(ctx: JobContext) -> None:
     """What a mistake in a handler does."""
     raise KeyError("x")
+
+
+def keep_both(ctx: JobContext, folder: str) -> int:
+    """A checkpoint and a file, once there is a file "go"."""
+    wait_for_go(ctx, folder)
+    ctx.checkpoint({"by": ctx.attempt})
+    ctx.artifact("a.txt", "kept")
+    return ctx.attempt
+
+
+def submit_another(ctx: JobContext, folder: str, url: str) -> int:
+    """By a Fairlane of its own, once there is a file "go"."""
+    wait_for_go(ctx, folder)
+    with Fairlane(Settings(url=url, lock_timeout=0.1)) as fl:
+        fl.submit("another", organization=ctx.organization, dedup_key=str(ctx.job_id))
+    return ctx.attempt
+
+
+def wait_for_go(ctx: JobContext, folder: str) -> None:
+    """Until there is a file "go"; one of the job's name says that it waits."""
+    Path(folder, f"{ctx.job_id}").touch()
+    while not Path(folder, "go").exists():
+        time.sleep(0.01)
+
+
+@contextmanager
+def without_checkpoints(ctx: JobContext, folder: str, url: str) -> Iterator[None]:
+    """Nobody can write a checkpoint until the block ends; in a SQLite file, nobody can write anything."""
+    if url.startswith("sqlite"):
+        other: Any = sqlite3.connect(make_url(url).database or "", timeout=PATIENCE, isolation_level=None)
+        lock = "BEGIN IMMEDIATE"
+    else:
+        other = psycopg.connect(url)
+        lock = "LOCK TABLE fairlane_checkpoints IN EXCLUSIVE MODE"
+    with closing(other):
+        other.execute(lock)
+        Path(folder, f"{ctx.job_id}").touch()
+        yield
+
+
+def wait_in_a_checkpoint(ctx: JobContext, folder: str, url: str) -> str:
+    """In the first attempt, until it is told to stop."""
+    if ctx.attempt == 1:
+        with without_checkpoints(ctx, folder, url):
+            ctx.checkpoint("so far")
+    return str(ctx.checkpointed)

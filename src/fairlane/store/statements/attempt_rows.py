@@ -34,7 +34,7 @@ SELECT mine.lease_token FROM {_GIVEN} CROSS JOIN LATERAL (
 """).execution_options(fairlane_across="finish")  # noqa: S608 - a constant of ours
 
 _COLUMNS: Final = """job.lease_token, job.attempt, job.retry_count, job.rescue_count, job.max_retries,
-    request.requested_by, request.reason"""
+    job.deferrals, request.requested_by, request.reason"""
 _REQUEST: Final = """LEFT JOIN fairlane_cancel_requests AS request
     ON request.organization_id = job.organization_id AND request.job_id = job.id"""
 # With LIMIT the planner can't make a join of it.
@@ -55,6 +55,7 @@ _READ_ON_POSTGRES, _READ_ON_SQLITE = (
         jobs.c.retry_count,
         jobs.c.rescue_count,
         jobs.c.max_retries,
+        jobs.c.deferrals,
         cancel_requests.c.requested_by,
         cancel_requests.c.reason,
     )

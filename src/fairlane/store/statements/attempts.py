@@ -81,6 +81,17 @@ def hold(connection: Connection, lease: Lease) -> bool:
     return connection.execute(held).one_or_none() is not None
 
 
+def replaced_by(connection: Connection, lease: Lease, files: Iterable[tuple[str, str]]) -> list[str]:
+    """Return the paths of the job's files that these, each a name and a path, take the place of."""
+    earlier = artifacts_of(connection, lease.organization, [lease.job_id])
+    latest, replaced = {row.name: row.path for row in earlier}, list[str]()
+    for name, path in files:
+        if name in latest:
+            replaced.append(latest[name])
+        latest[name] = path
+    return replaced
+
+
 def set_artifact(connection: Connection, now: datetime, lease: Lease, file: Mapping[str, Any]) -> bool:
     """A stored file becomes the job's, in place of an earlier one of that name; False if the lease is lost.
 

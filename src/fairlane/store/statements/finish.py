@@ -122,6 +122,7 @@ def _attempt(row: AnyRow) -> Attempt:
         retry_count=row.retry_count,
         rescue_count=row.rescue_count,
         max_retries=row.max_retries,
+        deferrals=row.deferrals,
         cancel_requested_by=row.requested_by,
         cancel_reason=row.reason or "",
     )

@@ -42,6 +42,7 @@ jobs = Table(
     Column("attempt", Integer, nullable=False),
     Column("retry_count", Integer, nullable=False),
     Column("rescue_count", Integer, nullable=False),
+    Column("deferrals", Integer, nullable=False, server_default="0"),
     Column("max_retries", Integer),
     Column("timeout_seconds", Float(53)),
     Column("on_parent_failure", String(20), nullable=False),

@@ -117,6 +117,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("retry_count", sa.Integer(), nullable=False),
         sa.Column("rescue_count", sa.Integer(), nullable=False),
+        sa.Column("deferrals", sa.Integer(), nullable=False, server_default="0"),
         sa.Column("max_retries", sa.Integer()),
         sa.Column("timeout_seconds", sa.Float(53)),
         sa.Column("on_parent_failure", sa.String(20), nullable=False),
