@@ -17,13 +17,14 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Connection, text
 
 from benchmarks.lists_fill import fill
 from fairlane import Fairlane, JobStatus
-from fairlane.domain.ids import first_id
 from fairlane.store.row_security import EVERYONE
+from fairlane.store.statements.job_list import Place
 
 BOUND = 150.0  # milliseconds, at the 95th percentile
 Question = Callable[[Fairlane, random.Random], object]
@@ -109,10 +110,10 @@ def _counts(organization: str, filters: Filters, fl: Fairlane, chance: random.Ra
 
 
 def _deep(organization: str, filters: Filters, fl: Fairlane, chance: random.Random) -> object:
-    """A page of ids from somewhere in the month."""
-    before = first_id(_ago(days=chance.uniform(1, 29)))
+    """A page from somewhere in the month, without the jobs themselves."""
+    before = Place(_ago(days=chance.uniform(1, 29)), UUID(int=0))
     wanted = fl.reads.matching.resolved(organization, **filters(chance))
-    return fl.reads.matching.ids(organization, wanted, before=before, limit=100)
+    return fl.reads.matching.places(organization, wanted, before=before, limit=100)
 
 
 def _timeline(organization: str | None, minutes: int, step: int, fl: Fairlane, _: random.Random) -> object:

@@ -51,8 +51,8 @@ SELECT id, id, 'active', now() FROM (SELECT DISTINCT organization_id AS id FROM 
 ON CONFLICT DO NOTHING
 """
 _LABELS = """
-INSERT INTO fairlane_labels (organization_id, name, value, job_id)
-SELECT organization_id, label.name, label.value, id
+INSERT INTO fairlane_labels (organization_id, name, value, created_at, job_id)
+SELECT organization_id, label.name, label.value, created_at, id
 FROM (SELECT *, row_number() OVER () AS n FROM fairlane_jobs) AS job,
   LATERAL (SELECT 'stage' AS name, 'live' AS value WHERE n % 10 < 6
     UNION ALL SELECT 'kind', 'test' WHERE n % 10 = 7

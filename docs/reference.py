@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache
+from inspect import isfunction
 from pathlib import Path
 from typing import Any, Final
 
@@ -93,6 +94,8 @@ def api() -> Iterator[str]:
     """The public classes, those that are met without an import, and what verbs return."""
     for title, made in _classes():
         yield from _describe(title, made)
+    for one in _functions():
+        yield f"### `{one.name}`\n\n{_code(one, one.name)}\n{_prose(one)}"
 
 
 def brief_api() -> Iterator[str]:
@@ -114,6 +117,9 @@ def brief_api() -> Iterator[str]:
             blocks.append(f"# {_sentence(one)}\n{what}")
         if code := "\n\n".join(filter(None, blocks)):
             yield f"```python\n{code}\n```\n"
+    for one in _functions():
+        place = f"../src/{one.relative_package_filepath.as_posix()}"
+        yield f"### `{one.name}`\n\n[`{one.name}`]({place}): {_sentence(one)}\n\n{_code(one, one.name)}"
 
 
 def _classes() -> Iterator[tuple[str, griffe.Class]]:
@@ -130,6 +136,15 @@ def _classes() -> Iterator[tuple[str, griffe.Class]]:
         yield place, _class(path)
     for path in TESTING:
         yield path.rpartition(".")[2], _class(path)
+
+
+def _functions() -> Iterator[griffe.Function]:
+    for name in fairlane.__all__:
+        if isfunction(getattr(fairlane, name)):
+            alias = _package()[name]
+            made = alias.final_target if isinstance(alias, griffe.Alias) else alias
+            assert isinstance(made, griffe.Function), name
+            yield made
 
 
 def _describe(title: str, made: griffe.Class) -> Iterator[str]:

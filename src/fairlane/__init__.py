@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fairlane.config import WebSettings as WebSettings
     from fairlane.control.batch import OnDuplicate as OnDuplicate
     from fairlane.control.batch import Submission as Submission
+    from fairlane.control.batch import new_id as new_id
     from fairlane.control.job_types import JobTypeLimit as JobTypeLimit
     from fairlane.control.job_types import JobTypeView as JobTypeView
     from fairlane.domain.accounts import AuditEntry as AuditEntry
@@ -146,7 +147,7 @@ if TYPE_CHECKING:
 _NAMES: Final = {
     "app": "Fairlane",
     "config": "Settings WebSettings",
-    "control.batch": "OnDuplicate Submission",
+    "control.batch": "OnDuplicate Submission new_id",
     "control.job_types": "JobTypeLimit JobTypeView",
     "domain.accounts": "AuditEntry Token User",
     "domain.backoff": "Backoff",

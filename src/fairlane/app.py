@@ -533,7 +533,7 @@ class Fairlane:
         """What does bulk actions; by default on the application's connections."""
         database, directory = database or self.database, directory or self.directory
         jobs = JobControl(database, directory, self.catalogue, self.keyring, self.settings.payload_limit)
-        work = BulkWork(jobs, Matching(database).ids)
+        work = BulkWork(jobs, Matching(database).places)
         return BulkSteps(database, work, directory, self.database)
 
     def directory_changed(self, *, organization: str, user: str | None = None) -> None:

@@ -15,7 +15,7 @@ from fairlane.control.bulk_rows import kept_wanted, wanted_of
 from fairlane.domain.bulk import MOST_WORKING, BulkAction
 from fairlane.domain.outcomes import ErrorReport, Failed
 from fairlane.store.statements import bulk_actions
-from fairlane.store.statements.job_list import Wanted
+from fairlane.store.statements.job_list import Place, Wanted
 from tests.runtime.worker_kit import until
 from tests.store.races.scene import BROKEN, DAY, Scene
 
@@ -138,7 +138,8 @@ def test_a_text_that_is_the_beginning_of_an_id_stays_one(scene: Scene, monkeypat
     monkeypatch.setattr(bulk_steps, "_STEP", 0.0)
     monkeypatch.setattr(bulk_work, "_PAGE", 1)
     scene.add_type("feed.read")
-    (named,) = scene.fl.submit_many([Submission("report", organization="acme", user="ana", id=UUID(int=0xFEED << 112))])
+    mine = UUID(int=0xFEED << 112 | 7 << 76 | 2 << 62)
+    (named,) = scene.fl.submit_many([Submission("report", organization="acme", user="ana", id=mine)])
     other = scene.submit("feed.read")
     action = scene.fl.bulk.start("cancel", {"text": "feed"}, organization="acme", seconds=0.0)
     while scene.fl.bulk.get(action.id, organization="acme").ended_at is None:
@@ -160,8 +161,8 @@ def test_one_that_has_gone_or_changed_meanwhile_is_passed_over(scene: Scene, mon
     jobs = submit(scene, 2)
     gone = scene.submit(organization="rival", user="rita").id
     ended = scene.fl.cancel(scene.submit().id, organization="acme")
-    found = (jobs[1].id, gone, ended.id, jobs[0].id)
-    monkeypatch.setattr(scene.fl.bulk._steps._work, "_ids", lambda *_, **__: found)
+    found = [Place(scene.now, job) for job in (jobs[1].id, gone, ended.id, jobs[0].id)]
+    monkeypatch.setattr(scene.fl.bulk._steps._work, "_places", lambda *_, **__: found)
     done = all_of(scene, "cancel")
     assert (done.changed, done.passed_over, done.refused) == (2, 2, 0)
 
@@ -261,7 +262,7 @@ def _wanted() -> Iterator[st.SearchStrategy[Any]]:
     yield from (moments, moments)
     yield st.tuples(st.uuids(), st.uuids()) | st.none()
     yield texts
-    yield st.uuids() | st.none()
+    yield st.builds(Place, st.datetimes(timezones=st.just(UTC)), st.uuids()) | st.none()
     yield st.booleans()
     yield st.frozensets(pairs, max_size=3)
     yield moments

@@ -2,9 +2,10 @@
 
 import pytest
 
-from fairlane import JobStatus
+from fairlane import Job, JobStatus
 from fairlane.control import bulk_steps
 from fairlane.domain.bulk import BulkAction
+from fairlane.store.statements.job_list import Place
 from tests.control.test_bulk import bury, submit
 from tests.control.test_bulk_steps import begin, now_is, steps
 from tests.store.races.scene import BROKEN, Scene
@@ -17,6 +18,10 @@ CANCELED = JobStatus.CANCELED
 def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """A step is a job."""
     monkeypatch.setattr(bulk_steps, "_STEP", 0.0)
+
+
+def places(*jobs: Job) -> list[Place]:
+    return [Place(job.created_at, job.id) for job in jobs]
 
 
 def counts(scene: Scene, action: BulkAction) -> tuple[int, int, int]:
@@ -53,11 +58,11 @@ def test_what_was_retried_between_the_look_and_its_turn_is_no_refused_deletion(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ):
     old, new = bury(scene, 2)
-    monkeypatch.setattr(scene.fl.bulk._steps._work, "_ids", lambda *_, **__: (new.id, old.id))
+    monkeypatch.setattr(scene.fl.bulk._steps._work, "_places", lambda *_, **__: places(new, old))
     action = begin(scene, "delete")
     scene.clock.advance(1)
     scene.fl.retry(old.id, organization="acme")
-    monkeypatch.setattr(scene.fl.bulk._steps._work, "_ids", lambda *_, **__: (old.id,))
+    monkeypatch.setattr(scene.fl.bulk._steps._work, "_places", lambda *_, **__: places(old))
     assert counts(scene, action) == (1, 1, 0)
     assert scene.get(old).status == QUEUED
 

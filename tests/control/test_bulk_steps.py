@@ -254,15 +254,15 @@ def test_a_database_that_goes_away_between_two_pages_costs_nothing(scene: Scene,
     monkeypatch.setattr(bulk_work, "_PAGE", 2)
     submit(scene, 5)
     work = scene.fl.bulk._steps._work
-    ids, asked = work._ids, list[None]()
+    places, asked = work._places, list[None]()
 
     def away(*given: Any, **more: Any) -> Any:
         asked.append(None)
         if len(asked) == 2:
             raise StorageUnavailable("away")
-        return ids(*given, **more)
+        return places(*given, **more)
 
-    monkeypatch.setattr(work, "_ids", away)
+    monkeypatch.setattr(work, "_places", away)
     action = begin(scene)
     assert (action.changed, action.state) == (2, "working")
     steps(scene, action)

@@ -6,7 +6,7 @@ from fairlane.domain.errors import InvalidParameters
 from fairlane.domain.recent import Spread
 from fairlane.reads import metrics as numbers
 from fairlane.reads.service import Reads
-from tests.reads.world import World, id_of
+from tests.reads.world import World
 
 
 def test_r15_where_nothing_ended_nothing_is_told_of_it(world: World, reads: Reads) -> None:
@@ -52,7 +52,7 @@ def test_r15_the_95th_percentile_of_each_type_is_the_same_on_both_databases(worl
     worker = world.start_worker(job_types=("report.pdf", "mail.send"))
     for number in range(1, 101):
         for job_type, seconds in (("report.pdf", float(number)), ("mail.send", 0.25)):
-            world.submit(job_type=job_type, id=id_of(world.now))
+            world.submit(job_type=job_type)
             claimed = world.claim(worker, job_type=job_type)
             world.pass_time(seconds)
             world.end(claimed)
@@ -67,7 +67,7 @@ def test_r15_the_95th_percentile_of_each_type_is_the_same_on_both_databases(worl
 def test_r15_processing_time_is_the_same_in_all_numbers(world: World, reads: Reads) -> None:
     """It is that of the attempt that ended the job: neither those before it count, nor the wait between them."""
     worker = world.start_worker()
-    job_id = world.submit(id=id_of(world.now))
+    job_id = world.submit()
     first = world.claim(worker)
     world.pass_time(100.0)
     world.fail(first)
@@ -87,7 +87,7 @@ def test_r15_processing_time_is_the_same_in_all_numbers(world: World, reads: Rea
 
 
 def test_r15_a_job_that_ended_without_an_attempt_has_no_processing_time(world: World, reads: Reads) -> None:
-    job_id = world.submit(id=id_of(world.now))
+    job_id = world.submit()
     claimed = world.claim(world.start_worker())
     world.pass_time(2.0)
     world.fail(claimed)

@@ -8,11 +8,7 @@ from fairlane.domain.errors import InvalidParameters
 from fairlane.domain.timeline import Step
 from fairlane.reads import charts
 from fairlane.reads.service import Reads
-from tests.reads.world import World, id_of
-
-
-def submit(world: World) -> None:
-    world.submit(id=id_of(world.now))
+from tests.reads.world import World
 
 
 def last(reads: Reads, **options: int) -> Step:
@@ -30,7 +26,7 @@ def test_r15_what_came_in_started_and_ended(world: World, reads: Reads) -> None:
     world.run(waits=4.0, runs=2.0)
     world.run(waits=8.0, runs=6.0)
     world.count(failures=3)
-    submit(world)
+    world.submit()
 
     step = last(reads)
 
@@ -53,7 +49,7 @@ def test_r15_each_step_tells_of_its_own_time(world: World, reads: Reads) -> None
 
 
 def test_r15_what_runs_has_started(world: World, reads: Reads) -> None:
-    submit(world)
+    world.submit()
     world.claim(world.start_worker())
 
     assert (last(reads).started, last(reads).completed) == (1, 0)
@@ -70,7 +66,7 @@ def test_r15_a_timeline_shows_nothing_of_another_organization(world: World, read
 def test_r15_submissions_are_counted_to_a_cap(world: World, reads: Reads, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(charts, "COUNTED", 2)
     for _ in range(4):
-        submit(world)
+        world.submit()
 
     assert (last(reads).submitted, last(reads).submitted_is_capped) == (2, True)
 

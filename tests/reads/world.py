@@ -209,7 +209,7 @@ class World:
         self, organization: str = "acme", job_type: str = "report.pdf", *, waits: float = 0.0, runs: float = 0.0
     ) -> UUID:
         """A job's life, which its worker counts."""
-        job_id = self.submit(organization, job_type, id=id_of(self.now))
+        job_id = self.submit(organization, job_type)
         self.pass_time(waits)
         claimed = self.claim(self.start_worker(), organization, job_type)
         self.pass_time(runs)
@@ -227,11 +227,6 @@ class World:
 
     def set_organization_status(self, organization: str, status: OrganizationStatus) -> None:
         self.write(lambda connection: organizations.change(connection, organization, {"status": status}))
-
-
-def id_of(at: datetime) -> UUID:
-    """A UUIDv7 of a moment."""
-    return UUID(int=int(at.timestamp() * 1000) << 80 | 0x7 << 76 | 0x2 << 62 | uuid4().int & (1 << 62) - 1)
 
 
 class Host:

@@ -56,6 +56,7 @@ from fairlane.store.statements.dead_letters import Letters
 from fairlane.store.statements.feed import Audience
 from fairlane.store.statements.finish import Finish, finish
 from fairlane.store.statements.lanes import Rung
+from fairlane.store.statements.rows import WITHOUT_KEYS
 from fairlane.store.statements.transition import Ended
 from fairlane.store.statements.workers import WorkerCard
 
@@ -138,9 +139,14 @@ def missed(connection: Connection) -> object:
 WATCHED = Audience(jobs=frozenset((f"small{n % 100}", UUID(int=300_000 + n)) for n in range(1, 5_001)))
 
 
+def place(number: int) -> job_list.Place:
+    """Where the job of this number stands in lists."""
+    return job_list.Place(START + timedelta(seconds=number), UUID(int=number))
+
+
 def page_of(connection: Connection, **wanted: Any) -> None:
     """A page of the list, by jobs of which there are few among many newer ones."""
-    job_list.page(connection, "big", job_list.Wanted(**wanted), beyond=UUID(int=540_000), limit=50)
+    job_list.page(connection, "big", job_list.Wanted(**wanted), beyond=place(540_000), limit=50)
 
 
 def count_of(connection: Connection, **wanted: Any) -> None:
@@ -154,7 +160,7 @@ TO_RETRY = job_list.Wanted(statuses=frozenset({JobStatus.DEAD_LETTER}), undecide
 
 def to_retry(connection: Connection) -> None:
     """A page of what a retry of many works off."""
-    job_list.ids(connection, "big", TO_RETRY, before=UUID(int=640_000), limit=200)
+    job_list.places(connection, "big", TO_RETRY, before=place(640_000), limit=200)
 
 
 def to_retry_and_how_many(connection: Connection) -> None:
@@ -302,21 +308,21 @@ CASES = {
     "newest dead letters of one error": Case(
         lambda connection: letters(connection, fingerprint="frequent"), ("dead_letters_group",)
     ),
-    "jobs of an organization": Case(page_of, ("jobs_",), ()),
+    "jobs of an organization": Case(page_of, ("jobs_created",)),
     "jobs of a status": Case(partial(page_of, statuses=frozenset({JobStatus.PENDING})), ("jobs_status",)),
-    "jobs by the end of an id": Case(partial(page_of, id_end="0007a120", words_from=UUID(int=500_000)), ("jobs_",), ()),
+    "jobs by the end of an id": Case(partial(page_of, id_end="0007a120", words_from=place(500_000)), ("jobs_created",)),
     "jobs from before a key": Case(
-        lambda connection: sealed_texts.is_left_open(connection, "big", LATER), ("jobs_",), ()
+        lambda connection: sealed_texts.is_left_open(connection, "big", LATER), ("jobs_created",)
     ),
     "whether an id ends so": Case(
-        lambda connection: job_list.has_id_end(connection, "big", "0007a120", UUID(int=530_000)), ("jobs_",), ()
+        lambda connection: job_list.has_id_end(connection, "big", "0007a120", place(530_000)), ("jobs_",), ()
     ),
     "jobs that died of one error": Case(
-        lambda connection: job_list.ids(
+        lambda connection: job_list.places(
             connection,
             "big",
             job_list.Wanted(statuses=frozenset({JobStatus.DEAD_LETTER}), fingerprint="frequent"),
-            before=UUID(int=540_000),
+            before=place(540_000),
             limit=200,
         ),
         ("jobs_status", "dead_letters_"),
@@ -328,7 +334,7 @@ CASES = {
             connection,
             "big",
             job_list.Wanted(statuses=frozenset({JobStatus.PENDING})),
-            beyond=UUID(int=400_100),
+            beyond=place(400_100),
             limit=50,
             oldest_first=True,
         ),
@@ -351,13 +357,17 @@ CASES = {
         ("jobs_status", "labels_"),
         ("jobs_",),
     ),
-    "jobs of a time": Case(partial(page_of, created_after=START + timedelta(seconds=539_990)), ("jobs_",), ()),
+    "jobs of a time": Case(partial(page_of, created_after=START + timedelta(seconds=539_990)), ("jobs_created",)),
+    "jobs whose ids begin so": Case(
+        partial(page_of, ids=(UUID(int=530_000), UUID(int=530_007))), ("jobs_",), ("jobs_created",)
+    ),
+    "a job": Case(lambda connection: job_list.get(connection, "big", UUID(int=1), WITHOUT_KEYS), ("jobs_",), ()),
     "ids of a status": Case(
-        lambda connection: job_list.ids(
+        lambda connection: job_list.places(
             connection,
             "big",
             job_list.Wanted(statuses=frozenset({JobStatus.PENDING})),
-            before=UUID(int=540_000),
+            before=place(540_000),
             limit=200,
         ),
         ("jobs_status",),
@@ -378,7 +388,7 @@ CASES = {
     ),
     "ends by type": Case(lambda connection: timeline.ends_by_type(connection, "small1", GRID), ("outcomes_",), ()),
     "submissions by step": Case(
-        lambda connection: timeline.submitted(connection, "big", GRID, up_to=10_001), ("jobs_pk",), ()
+        lambda connection: timeline.submitted(connection, "big", GRID, up_to=10_001), ("jobs_created",)
     ),
     "a sample of what ended": Case(
         lambda connection: timeline.sample(connection, GRID, CELLS, each=50), ("jobs_finished",)

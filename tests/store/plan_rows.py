@@ -116,8 +116,9 @@ FROM (SELECT n, '2026-11-01Z'::timestamptz + n * interval '1 s' AS moment,
 """
 # Few jobs have one, a hundred have each.
 LABELS = """
-INSERT INTO fairlane_labels (organization_id, job_id, name, value)
-SELECT organization_id, id, 'doc', row_number() OVER () / 100 FROM fairlane_jobs WHERE status = 'completed' LIMIT 5000
+INSERT INTO fairlane_labels (organization_id, name, value, created_at, job_id)
+SELECT organization_id, 'doc', row_number() OVER () / 100, created_at, id
+FROM fairlane_jobs WHERE status = 'completed' LIMIT 5000
 """
 AUDIT = """
 INSERT INTO fairlane_audit (organization_id, id, at, actor, origin, action, subject)

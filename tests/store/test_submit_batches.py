@@ -1,7 +1,8 @@
 """Batches: all or nothing, with the index of the refused one; and the graph that a batch forms (R1, R9)."""
 
 from collections.abc import Callable, Iterator, Sequence
-from uuid import UUID
+from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 from uuid_utils.compat import uuid7
@@ -11,11 +12,13 @@ from fairlane import (
     CyclicDependency,
     DuplicateJob,
     FairlaneError,
+    InvalidParameters,
     Job,
     JobStatus,
     ParentNotFound,
     Submission,
     SubmissionError,
+    new_id,
 )
 from fairlane.domain.statuses import ParentPolicy
 from tests.store.races.agreement import steps
@@ -129,12 +132,29 @@ class TestAllOrNothing:
 
 class TestIds:
     def test_an_id_of_one_s_own_is_the_job_s(self, scene: Scene):
-        key = uuid7()
+        key = new_id()
         assert scene.fl.submit_many([report(id=key)])[0].id == key
 
+    def test_the_text_of_an_id_is_the_id(self, scene: Scene):
+        key = new_id()
+        text: Any = str(key).upper()
+        parent = report(id=text)
+        assert scene.fl.submit_many([parent, report(parent, text)])[0].id == parent.id == key
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [uuid4(), UUID(int=7), "mine", None, UUID(int=new_id().int ^ 1 << 63)],
+        ids=["random", "number", "text", "none", "of another variant"],
+    )
+    def test_an_id_that_is_no_uuid7_is_refused_with_what_to_do(self, scene: Scene, wrong: Any):
+        with pytest.raises(SubmissionError, match=r"UUIDv7, and not .*: leave id out, or .*fairlane\.new_id") as error:
+            scene.fl.submit_many([report(), report(id=wrong)])
+        assert (isinstance(error.value, InvalidParameters), error.value.index, scene.total()) == (True, 1, 0)
+
     def test_two_of_a_batch_with_one_id_are_a_mistake(self, scene: Scene):
+        twin = new_id()
         with pytest.raises(ConfigurationError, match="Two submissions of the batch have the same id"):
-            scene.fl.submit_many([report(id=UUID(int=7)), report(id=UUID(int=7))])
+            scene.fl.submit_many([report(id=twin), report(id=twin)])
 
     def test_a_submission_that_was_submitted_before_is_a_mistake(self, scene: Scene):
         one = report()
@@ -205,7 +225,7 @@ class TestGraph:
         assert str(first) in str(error)
 
     def test_a_job_that_waits_for_itself_is_refused(self, scene: Scene):
-        key = uuid7()
+        key = new_id()
         assert refused(scene, CyclicDependency, [report(), report(key, id=key)]).index == 1
 
     def test_a_parent_in_another_organization_of_the_batch_is_unknown(self, scene: Scene):

@@ -7,7 +7,7 @@ from random import Random
 from typing import Any, Final
 from uuid import uuid4
 
-from fairlane import Submission
+from fairlane import Submission, new_id
 from tests.storm.handlers import IN_LOOP, IN_PROCESS, IN_THREAD, LIMITED, MOST_LIMITED, name
 from tests.storm.verdict import Expected
 
@@ -49,14 +49,14 @@ def _one(random: Random, organization: str, job_type: str, way: str = "plain", *
 
 
 def _exactly(organization: str, job_type: str, seconds: float, way: str, **options: Any) -> Submission:
-    job = uuid4()
+    job = new_id()
     parameters = {"seconds": seconds, "way": way, "own": name(organization, job)}
     return Submission(job_type, organization=organization, parameters=parameters, id=job, **options)
 
 
 def twin(of: Submission) -> Submission:
     """Another job that is the same, under the same key."""
-    job = uuid4()
+    job = new_id()
     return replace(of, id=job, parameters={**of.parameters, "own": name(of.organization, job)})
 
 

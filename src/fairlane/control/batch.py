@@ -1,10 +1,11 @@
 """Submissions, and the graph that a batch of them forms."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
 from graphlib import CycleError, TopologicalSorter
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
@@ -18,6 +19,12 @@ from fairlane.registry.options import INHERIT, Inheriting, Seconds
 from fairlane.store.statements.drafts import at
 
 OnDuplicate = Literal["reject", "return", "replace"]
+_ID_VERSION: Final = 7
+
+
+def new_id() -> UUID:
+    """Draw the id of a job to be, for `Submission(…, id=…)`."""
+    return uuid7()
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +32,7 @@ class Submission:
     """One job to submit. `Fairlane.submit` says what each field means.
 
     `depends_on` may name jobs, their ids, and other submissions of the same batch; one, or several in a list. `id` is
-    the job's id to be; give your own only if you need to know it before.
+    the job's id to be. Give your own, drawn by `new_id`, only if you need to know it before.
     """
 
     job_type: str
@@ -45,7 +52,12 @@ class Submission:
     max_retries: int | Inheriting | None = INHERIT
     timeout: Seconds | Inheriting | None = INHERIT
     labels: Mapping[str, str] = field(default_factory=dict)
-    id: UUID = field(default_factory=uuid7)
+    id: UUID = field(default_factory=new_id)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.id, str):
+            with suppress(ValueError):
+                object.__setattr__(self, "id", UUID(self.id))
 
 
 def refuse_misfits(submissions: Sequence[Submission]) -> None:
@@ -68,6 +80,15 @@ def refuse_misfits(submissions: Sequence[Submission]) -> None:
             if not isinstance(one.job_type, str):
                 raise InvalidParameters(f"job_type must be a name, not {one.job_type!r:.80}.")
             require_organization(one.organization)
+            _check_id(one.id)
+
+
+def _check_id(given: object) -> None:
+    # A random id would have each insert read and write some other page of the primary key.
+    if not isinstance(given, UUID) or given.version != _ID_VERSION:
+        raise InvalidParameters(
+            f"The id of a job is a UUIDv7, and not {given!r:.80}: leave id out, or draw it with fairlane.new_id()."
+        )
 
 
 def refuse_cycles(submissions: Sequence[Submission]) -> None:

@@ -8,9 +8,10 @@ from typing import Any, Final
 from uuid import UUID
 
 from fairlane.domain.bulk import BulkAction, BulkVerb, Refusal
+from fairlane.domain.cursors import decode_cursor, encode_cursor
 from fairlane.domain.errors import BulkActionNotFound, ConfigurationError
 from fairlane.domain.statuses import JobStatus
-from fairlane.store.statements.job_list import Wanted
+from fairlane.store.statements.job_list import Place, Wanted
 from fairlane.store.tables import AnyRow
 
 _WAITING: Final = timedelta(seconds=10)  # for somebody who goes on with it
@@ -48,7 +49,10 @@ def kept_filters(filters: Mapping[str, Any]) -> str:
 
 def kept_wanted(wanted: Wanted) -> str:
     """Which jobs, as JSON."""
-    return json.dumps(asdict(wanted), default=_plain)
+    kept = asdict(wanted)
+    if wanted.words_from is not None:
+        kept["words_from"] = encode_cursor(*wanted.words_from)
+    return json.dumps(kept, default=_plain)
 
 
 class OfNewerRelease(ConfigurationError):
@@ -69,7 +73,7 @@ def wanted_of(text: str) -> Wanted:
                 "workers of the newer one go on with it; upgrade this one."
             )
     pairs = {name: [(label, value) for label, value in kept[name]] for name in ("labels", "common")}
-    first = UUID(kept["words_from"]) if kept["words_from"] is not None else None
+    first = Place(*decode_cursor(kept["words_from"])) if kept["words_from"] is not None else None
     return Wanted(
         **{
             **kept,

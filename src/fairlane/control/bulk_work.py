@@ -19,6 +19,7 @@ from sqlalchemy import Connection
 
 from fairlane.control.jobs import ChangedSince, JobControl
 from fairlane.domain.bulk import BulkVerb, Refusal
+from fairlane.domain.cursors import decode_cursor, encode_cursor
 from fairlane.domain.errors import (
     IllegalTransition,
     InvalidParameters,
@@ -26,14 +27,14 @@ from fairlane.domain.errors import (
     PermissionDenied,
     StorageUnavailable,
 )
-from fairlane.store.statements.job_list import Wanted
+from fairlane.store.statements.job_list import Place, Wanted
 
 TOLD: Final = 20  # refusals, in full
 _PAGE: Final = 200
 _PACES: Final = (0.001, 100_000.0)  # jobs a second
 _KEPT_WAITING = "it is held by somebody else, who kept this waiting for too long; do it again later"
 
-Ids = Callable[..., tuple[UUID, ...]]
+Places = Callable[..., tuple[Place, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +69,12 @@ class BulkWork:
     """Cancels, retries or deletes jobs.
 
     Args:
-        ids: gives the ids of jobs that are wanted, newest first, from just after `before`: `Matching.ids`.
+        places: gives where jobs that are wanted stand, newest first, from just after `before`: `Matching.places`.
     """
 
-    def __init__(self, jobs: JobControl, ids: Ids) -> None:
+    def __init__(self, jobs: JobControl, places: Places) -> None:
         self._jobs = jobs
-        self._ids = ids
+        self._places = places
 
     def run(self, order: Order, cursor: str | None, seconds: float, *, passes_held: bool = False) -> Worked:
         """Work for `seconds`, or for one job if that takes longer.
@@ -85,27 +86,27 @@ class BulkWork:
         Raises:
             StorageUnavailable: before or at the first job. At a later one it says how far it came before.
         """
-        before, deadline = UUID(cursor) if cursor is not None else None, monotonic() + seconds
+        before, deadline = Place(*decode_cursor(cursor)) if cursor is not None else None, monotonic() + seconds
         tally = _Tally(order.verb)
         while order.wanted.statuses:  # none: it can be done with none of those that were asked for
             try:
-                page = self._ids(order.organization, order.wanted, before=before, limit=_PAGE)
+                page = self._places(order.organization, order.wanted, before=before, limit=_PAGE)
             except StorageUnavailable:
                 if not tally.seen:
                     raise
                 return tally.worked(before)
-            for job in page:
+            for place in page:
                 if tally.seen and monotonic() > deadline:
                     return tally.worked(before)
                 try:
-                    tally.count(job, partial(self._one, order, job))
+                    tally.count(place.id, partial(self._one, order, place.id))
                 except StorageUnavailable:
                     if not tally.seen and not passes_held:
                         raise
                     if tally.seen:
                         return tally.worked(before)
-                    tally.refuse(job, _KEPT_WAITING)
-                before = job
+                    tally.refuse(place.id, _KEPT_WAITING)
+                before = place
             if len(page) < _PAGE:
                 break
         return tally.worked(None)
@@ -165,7 +166,7 @@ class _Tally:
         if len(self.refusals) < TOLD:
             self.refusals.append(Refusal(job, detail))
 
-    def worked(self, before: UUID | None) -> Worked:
+    def worked(self, before: Place | None) -> Worked:
         """So far, from the newest job to just after `before`; None: of all."""
-        next_cursor = str(before) if before is not None else None
+        next_cursor = encode_cursor(*before) if before is not None else None
         return Worked(self.changed, self.passed_over, self.refused, tuple(self.refusals), next_cursor)

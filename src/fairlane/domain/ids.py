@@ -1,7 +1,6 @@
 """Ids of jobs as callers give them."""
 
-from datetime import UTC, datetime, timedelta
-from typing import Final, TypeAlias
+from typing import TypeAlias
 from uuid import UUID
 
 from fairlane.domain.errors import InvalidParameters, JobNotFound
@@ -10,13 +9,6 @@ from fairlane.domain.organizations import require_organization
 from fairlane.domain.texts import storable
 
 JobOrId: TypeAlias = Job | UUID | str
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def first_id(at: datetime) -> UUID:
-    """The least UUIDv7 of a moment: an id has the moment in it when it was drawn."""
-    return UUID(int=max((at - _EPOCH) // timedelta(milliseconds=1), 0) << 80)
 
 
 def job_id_of(job: JobOrId, organization: str) -> UUID:

@@ -16,7 +16,7 @@ from fairlane.domain.statuses import JobStatus
 from fairlane.domain.texts import storable
 from fairlane.store.planning import plan_for_values
 from fairlane.store.statements import job_list
-from fairlane.store.statements.job_list import Wanted
+from fairlane.store.statements.job_list import Place, Wanted
 from fairlane.store.statements.rows import Opener
 
 LARGEST_PAGE: Final = 1000
@@ -200,7 +200,7 @@ def page_of(
     wanted: Wanted,
     *,
     opener: Opener,
-    beyond: UUID | None,
+    beyond: Place | None,
     limit: int,
     oldest_first: bool,
 ) -> Page[Job]:

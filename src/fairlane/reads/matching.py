@@ -16,7 +16,7 @@ from fairlane.reads import metrics as numbers
 from fairlane.reads.jobs import SEARCHED_NEWEST, Filters
 from fairlane.store.planning import plan_for_values
 from fairlane.store.statements import job_list, rows
-from fairlane.store.statements.job_list import Wanted
+from fairlane.store.statements.job_list import Place, Wanted
 from fairlane.store.transaction import Database
 
 T = TypeVar("T")
@@ -49,14 +49,14 @@ class Matching:
         """What is asked for, with a text as what it stands for now: a part of an id, or a word."""
         return self._read(organization, filters, lambda _, wanted: wanted)
 
-    def ids(
-        self, organization: str, wanted: Wanted, *, before: UUID | None = None, limit: int = 1000
-    ) -> tuple[UUID, ...]:
-        """The ids of what was `resolved`, newest first, from just after `before`; to work through them."""
+    def places(
+        self, organization: str, wanted: Wanted, *, before: Place | None = None, limit: int = 1000
+    ) -> tuple[Place, ...]:
+        """Return where the jobs stand that were `resolved`, newest first, from just after `before`."""
 
-        def read(connection: Connection) -> tuple[UUID, ...]:
+        def read(connection: Connection) -> tuple[Place, ...]:
             plan_for_values(connection)
-            return job_list.ids(connection, organization, wanted, before=before, limit=limit)
+            return job_list.places(connection, organization, wanted, before=before, limit=limit)
 
         return self._database.read(read, of=organization)
 

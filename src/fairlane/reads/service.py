@@ -34,7 +34,7 @@ from fairlane.registry.directory import Directory
 from fairlane.registry.keyring import Keyring
 from fairlane.store.row_security import EVERYONE, Scope
 from fairlane.store.statements import attempts, history, job_list, lanes, organizations
-from fairlane.store.statements.job_list import Wanted
+from fairlane.store.statements.job_list import Place
 from fairlane.store.transaction import Database
 
 T = TypeVar("T")
@@ -60,16 +60,13 @@ class Reads:
     def get(self, job: JobOrId, organization: str) -> Job:
         """A job. Raises `JobNotFound`."""
         key = job_id_of(job, organization)
-        wanted = Wanted(ids=(key, key))
         found = self._database.read(
-            lambda connection: job_list.page(
-                connection, organization, wanted, beyond=None, limit=1, opener=self._keyring.shown(connection)
-            ),
+            lambda connection: job_list.get(connection, organization, key, self._keyring.shown(connection)),
             of=organization,
         )
-        if not found:
+        if found is None:
             raise job_not_found(key, organization)
-        return found[0]
+        return found
 
     def list(  # noqa: PLR0913 - the verbs of the public API take keywords
         self,
@@ -110,7 +107,7 @@ class Reads:
         require_organization(organization)
         storable(organization=organization)
         limit = asked.check_limit(limit)
-        beyond = decode_cursor(cursor)[1] if cursor is not None else None
+        beyond = Place(*decode_cursor(cursor)) if cursor is not None else None
         wanted = asked.wanted_of(
             status=status,
             job_type=job_type,

@@ -1,8 +1,11 @@
-"""Lists of an organization's jobs: one page by keyset, and a count that stops at its cap."""
+"""Lists of an organization's jobs: one page by keyset, and a count that stops at its cap.
+
+Lists go by `created_at`, which is by the database's clock. Ids only tell jobs of one moment apart.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -10,6 +13,7 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    FromClause,
     String,
     Subquery,
     and_,
@@ -19,9 +23,9 @@ from sqlalchemy import (
     literal,
     or_,
     select,
+    tuple_,
 )
 
-from fairlane.domain.ids import first_id
 from fairlane.domain.jobs import Job
 from fairlane.domain.sealing import PREFIX
 from fairlane.domain.statuses import JobStatus, Resolution
@@ -29,11 +33,14 @@ from fairlane.store.dialects import fixed
 from fairlane.store.statements.rows import WITHOUT_KEYS, Opener, jobs_of, select_jobs
 from fairlane.store.tables import DEFAULT_QUEUE, AnyRow, dead_letters, jobs, labels
 
-# Between the moment of an id, by the clock of who submits, and `created_at`, by the database's: a clock may be wrong,
-# and a submission that found no database is sent again under its id for a day.
-_AHEAD: Final = timedelta(hours=1)
-_BEHIND: Final = timedelta(days=1)
-_FIRST, _LAST = 1971, 9990  # years within which that can be added
+_PLACE: Final = (jobs.c.created_at, jobs.c.id)
+
+
+class Place(NamedTuple):
+    """Where a job stands in lists."""
+
+    created_at: datetime
+    id: UUID
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +48,9 @@ class Wanted:
     """Which jobs to list; None, False or empty = whatever it is, also of a filter that a later release has.
 
     `ids` is the first and the last id of a range. `words` is looked for in job type and error, and `id_end`, lower hex
-    digits, at the end of ids, from the id `words_from` on; in errors only where `in_errors` says so. `created_after` is
-    included, `created_before` is not. `common`: those of the labels that very many jobs have. `there_at`: of all these,
-    those that were there by then; unlike the others it says nothing of their ids, which an application may draw as it
-    likes. `undecided`: dead letters that nobody has decided about; `fingerprint`: those of them with this error.
+    digits, at the end of ids, from the job at `words_from` on; in errors only where `in_errors` says so.
+    `created_after` and `there_at` are included, `created_before` is not. `common`: those of the labels that very many
+    jobs have. `undecided`: dead letters that nobody has decided about; `fingerprint`: those of them with this error.
     """
 
     statuses: frozenset[JobStatus] = frozenset()
@@ -56,7 +62,7 @@ class Wanted:
     created_before: datetime | None = None
     ids: tuple[UUID, UUID] | None = None
     words: str | None = None
-    words_from: UUID | None = None
+    words_from: Place | None = None
     in_errors: bool = True
     common: frozenset[tuple[str, str]] = frozenset()
     there_at: datetime | None = None
@@ -66,9 +72,9 @@ class Wanted:
 
 
 class _Start(NamedTuple):
-    """Where a page begins: just beyond this id."""
+    """Where a page begins: just beyond this job."""
 
-    beyond: UUID
+    beyond: Place
     oldest_first: bool = False
 
 
@@ -77,6 +83,11 @@ def find(connection: Connection, organization: str, job_id: UUID) -> AnyRow | No
     return connection.execute(
         select_jobs().where(jobs.c.organization_id == organization, jobs.c.id == job_id)
     ).one_or_none()
+
+
+def get(connection: Connection, organization: str, job_id: UUID, opener: Opener) -> Job | None:
+    """Return a job; None if there is none."""
+    return next(iter(jobs_of(connection, organization, select_jobs().where(jobs.c.id == job_id), opener)), None)
 
 
 def is_there(connection: Connection, organization: str, job_id: UUID) -> bool:
@@ -90,25 +101,25 @@ def page(
     organization: str,
     wanted: Wanted,
     *,
-    beyond: UUID | None,
+    beyond: Place | None,
     limit: int,
     opener: Opener = WITHOUT_KEYS,
     oldest_first: bool = False,
 ) -> tuple[Job, ...]:
-    """Jobs, newest first or oldest first, from just beyond one. Ids are UUIDv7, so the primary key has their order."""
+    """Return jobs, newest first or oldest first, from just beyond one."""
     start = _Start(beyond, oldest_first) if beyond is not None else None
     statement = select_jobs().where(jobs.c.organization_id == organization, *_conditions(organization, wanted, start))
-    order = jobs.c.id.asc() if oldest_first else jobs.c.id.desc()
-    return jobs_of(connection, organization, statement.order_by(order).limit(limit), opener)
+    order = _place(wanted) if oldest_first else _newest_first(wanted)
+    return jobs_of(connection, organization, statement.order_by(*order).limit(limit), opener)
 
 
-def ids(
-    connection: Connection, organization: str, wanted: Wanted, *, before: UUID | None, limit: int
-) -> tuple[UUID, ...]:
-    """The ids of a page, without reading what else there is of its jobs."""
+def places(
+    connection: Connection, organization: str, wanted: Wanted, *, before: Place | None, limit: int
+) -> tuple[Place, ...]:
+    """Return where the jobs of a page stand, without reading what else there is of them."""
     chosen = _conditions(organization, wanted, _Start(before) if before is not None else None)
-    statement = select(jobs.c.id).where(jobs.c.organization_id == organization, *chosen)
-    return tuple(connection.scalars(statement.order_by(jobs.c.id.desc()).limit(limit)))
+    statement = select(*_PLACE).where(jobs.c.organization_id == organization, *chosen)
+    return tuple(Place(*row) for row in connection.execute(statement.order_by(*_newest_first(wanted)).limit(limit)))
 
 
 def count(connection: Connection, organization: str, wanted: Wanted, *, up_to: int) -> int:
@@ -146,8 +157,6 @@ def count_by_themselves(connection: Connection, organization: str, wanted: Wante
 def _some(organization: str, wanted: Wanted, up_to: int, column: Column[Any] = jobs.c.id) -> Subquery:
     """The ids, or another column, of so many that fit, whichever they are."""
     some = select(column).where(jobs.c.organization_id == organization, *_conditions(organization, wanted))
-    if wanted.created_after is not None:
-        some = some.order_by(jobs.c.id.desc())  # before those that are there as an id may be older than its job
     return some.limit(up_to).subquery()
 
 
@@ -159,15 +168,11 @@ def is_common(connection: Connection, organization: str, label: tuple[str, str],
     return connection.execute(select(func.count()).select_from(some)).scalar_one() > above
 
 
-def nth_newest(connection: Connection, organization: str, nth: int) -> UUID | None:
-    """The id of the `nth` newest job, from 1; None if there are fewer. Reads the primary key alone."""
-    return connection.scalars(
-        select(jobs.c.id)
-        .where(jobs.c.organization_id == organization)
-        .order_by(jobs.c.id.desc())
-        .offset(nth - 1)
-        .limit(1)
-    ).one_or_none()
+def nth_newest(connection: Connection, organization: str, nth: int) -> Place | None:
+    """Return the place of the `nth` newest job, from 1; None if there are fewer. Reads an index alone."""
+    statement = select(*_PLACE).where(jobs.c.organization_id == organization).order_by(*_newest_first(Wanted()))
+    found = connection.execute(statement.offset(nth - 1).limit(1)).one_or_none()
+    return Place(*found) if found is not None else None
 
 
 def has_id_in(connection: Connection, organization: str, ids: tuple[UUID, UUID]) -> bool:
@@ -176,8 +181,8 @@ def has_id_in(connection: Connection, organization: str, ids: tuple[UUID, UUID])
     return connection.execute(select(there)).scalar_one()
 
 
-def has_id_end(connection: Connection, organization: str, end: str, first: UUID | None) -> bool:
-    """Whether any job's id, from `first` on, ends with these lower hex digits. Reads the primary key alone."""
+def has_id_end(connection: Connection, organization: str, end: str, first: Place | None) -> bool:
+    """Whether any job's id, from `first` on, ends with these lower hex digits. Reads an index alone."""
     conditions = _conditions(organization, Wanted(id_end=end, words_from=first))
     there = exists().where(jobs.c.organization_id == organization, *conditions)
     return connection.execute(select(there)).scalar_one()
@@ -195,15 +200,9 @@ def _conditions(organization: str, wanted: Wanted, start: _Start | None = None) 
         # Each dead letter has its entry, which is pending till somebody decides. Without IN, and the other way round,
         # all that was ever decided would be read for the few that were not.
         yield jobs.c.id.in_(select(dead_letters.c.job_id).where(*_undecided(organization, wanted)))
-    yield from _within(jobs.c.id, wanted, start)
+    yield from _within(*_place(wanted), wanted, start)
     if wanted.id_end is not None:
         yield func.replace(cast(jobs.c.id, String), "-", "").like(f"%{wanted.id_end}")
-    if wanted.created_after is not None:
-        yield jobs.c.created_at >= wanted.created_after
-    if wanted.created_before is not None:
-        yield jobs.c.created_at < wanted.created_before
-    if wanted.there_at is not None:
-        yield jobs.c.created_at <= wanted.there_at
     if wanted.words is not None:
         words = (jobs.c.job_type, jobs.c.error_type, jobs.c.error_message)
         in_type, in_error_type, in_error = (one.icontains(wanted.words, autoescape=True) for one in words)
@@ -221,30 +220,61 @@ def _undecided(organization: str, wanted: Wanted) -> Iterator[ColumnElement[bool
 
 
 def _labeled(organization: str, wanted: Wanted, start: _Start | None) -> Iterator[ColumnElement[bool]]:
-    """The rarest label finds the jobs; one that is common is looked for job by job, where something else finds them."""
+    """Yield that the jobs have the labels. The leading label is joined, and gives the order of the list."""
+    leading = _leading_label(wanted)
+    other = labels.alias()
+    for label in wanted.labels:
+        if label == leading:
+            yield from _has(labels, organization, label)
+            yield labels.c.job_id == jobs.c.id
+        elif label in wanted.common and leading not in wanted.common:
+            # Few are found without it. A value and not EXISTS, which PostgreSQL would make a join of all that have it.
+            at_job = (other.c.created_at == jobs.c.created_at, other.c.job_id == jobs.c.id)
+            found = select(literal(1)).where(*_has(other, organization, label), *at_job)
+            yield found.scalar_subquery().is_not(None)
+        else:
+            # Their indexes have this order, so PostgreSQL may merge two labels that many jobs have, and few have both.
+            place = (other.c.created_at, other.c.job_id)
+            among = select(*place).where(*_has(other, organization, label), *_within(*place, wanted, start))
+            yield tuple_(*_place(wanted)).in_(among)
+
+
+def _has(table: FromClause, organization: str, label: tuple[str, str]) -> tuple[ColumnElement[bool], ...]:
+    name, value = label
+    return table.c.organization_id == organization, table.c.name == name, table.c.value == value
+
+
+def _leading_label(wanted: Wanted) -> tuple[str, str] | None:
+    """Return the label that finds the jobs: the rarest, unless it is common and something else finds them."""
+    rarest = min(wanted.labels, key=lambda label: label in wanted.common, default=None)
     most = wanted.statuses == {JobStatus.COMPLETED}  # most jobs are: they are found by what is rarer
     is_found = any((wanted.job_type, wanted.user, wanted.queue, wanted.statuses and not most))
-    for name, value in sorted(wanted.labels, key=lambda label: label in wanted.common):
-        mine = (labels.c.organization_id == organization, labels.c.name == name, labels.c.value == value)
-        if (name, value) in wanted.common and is_found:
-            # A value and not EXISTS, which PostgreSQL would make a join of all that have the label.
-            yield select(literal(1)).where(*mine, labels.c.job_id == jobs.c.id).scalar_subquery().is_not(None)
-        else:
-            # IN and not EXISTS: SQLite would look at every job of the organization for its label.
-            yield jobs.c.id.in_(select(labels.c.job_id).where(*mine, *_within(labels.c.job_id, wanted, start)))
-        is_found = is_found or (name, value) not in wanted.common
+    return None if rarest in wanted.common and is_found else rarest
 
 
-def _within(ids: ColumnElement[UUID], wanted: Wanted, start: _Start | None) -> Iterator[ColumnElement[bool]]:
-    """Which part of an index the ids can stand in."""
-    after, until = wanted.created_after, wanted.created_before
-    if after is not None and after.year >= _FIRST:
-        yield ids >= first_id(after - _BEHIND)
-    if until is not None and until.year <= _LAST:
-        yield ids < first_id(until + _AHEAD)
+def _place(wanted: Wanted) -> tuple[Column[Any], Column[Any]]:
+    """Return the columns by which the list is ordered: those of the table that finds the jobs, for its index."""
+    return (labels.c.created_at, labels.c.job_id) if _leading_label(wanted) is not None else _PLACE
+
+
+def _within(
+    moment: ColumnElement[datetime], ids: ColumnElement[UUID], wanted: Wanted, start: _Start | None
+) -> Iterator[ColumnElement[bool]]:
+    """Yield which part of an index the jobs stand in."""
+    place = tuple_(moment, ids)
+    if wanted.created_after is not None:
+        yield moment >= wanted.created_after
+    if wanted.created_before is not None:
+        yield moment < wanted.created_before
+    if wanted.there_at is not None:
+        yield moment <= wanted.there_at
     if wanted.ids is not None:
         yield ids.between(*wanted.ids)
     if wanted.words_from is not None:
-        yield ids >= wanted.words_from
+        yield place >= wanted.words_from
     if start is not None:
-        yield ids > start.beyond if start.oldest_first else ids < start.beyond
+        yield place > start.beyond if start.oldest_first else place < start.beyond
+
+
+def _newest_first(wanted: Wanted) -> tuple[ColumnElement[Any], ...]:
+    return tuple(column.desc() for column in _place(wanted))

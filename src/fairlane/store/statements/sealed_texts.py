@@ -7,7 +7,6 @@ from uuid import UUID
 
 from sqlalchemy import Column, Connection, Table, and_, func, not_, or_, select, tuple_, update
 
-from fairlane.domain.ids import first_id
 from fairlane.domain.sealing import ERASED, PREFIX, Field, is_sealed
 from fairlane.domain.statuses import JobStatus
 from fairlane.store.statements.keys import begun
@@ -101,8 +100,8 @@ def is_left_open(connection: Connection, organization: str, since: datetime) -> 
     """Whether some of the organization's newest jobs from before that moment are not sealed."""
     # No more of each than tells: it may have 1 MiB.
     start = func.substr(jobs.c.parameters, 1, max(len(PREFIX), len(ERASED) + 1))
-    before = select(start).where(jobs.c.organization_id == organization, jobs.c.id < first_id(since))
-    newest = before.order_by(jobs.c.id.desc()).limit(_LOOKED_AT)
+    before = select(start).where(jobs.c.organization_id == organization, jobs.c.created_at < since)
+    newest = before.order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(_LOOKED_AT)
     return not all(is_sealed(text) or text == ERASED for text in connection.scalars(newest))
 
 

@@ -121,7 +121,7 @@ def _insert(
     if edges:
         insert_many(connection, job_parents, edges)
     named = [
-        {"organization_id": draft.organization, "job_id": draft.id, "name": name, "value": value}
+        {"organization_id": draft.organization, "job_id": draft.id, "name": name, "value": value, "created_at": now}
         for draft in mine
         for name, value in draft.label_items
     ]

@@ -24,7 +24,6 @@ from sqlalchemy import (
 )
 
 from fairlane.domain.breaker import Outcomes
-from fairlane.domain.ids import first_id
 from fairlane.domain.statuses import JobStatus
 from fairlane.domain.timeline import Cell, Ended, Grid
 from fairlane.store.dialects import fixed, given, is_sqlite
@@ -81,20 +80,19 @@ def _place(grid: Grid) -> Label[int]:
     return ((moment - int(grid.start.timestamp())) // int(grid.step.total_seconds())).label("place")
 
 
-# An id has the moment of its submission in it, so the primary key has jobs in this order.
 _SUBMITTED: Final = """
 SELECT given.place, (
   SELECT count(*) FROM (
     SELECT 1 FROM fairlane_jobs AS job
-    WHERE job.organization_id = :organization AND job.id >= {low} AND job.id < {high} LIMIT :up_to) AS counted) AS size
+    WHERE job.organization_id = :organization AND job.created_at >= {low} AND job.created_at < {high}
+    LIMIT :up_to) AS counted) AS size
 FROM {given}
 """
 
 
 def submitted(connection: Connection, organization: str, grid: Grid, *, up_to: int) -> dict[int, int]:
-    """How many jobs were submitted in each step, counted no further than `up_to`, by their ids."""
-    ids = [first_id(at).hex for at in grid.beginnings]
-    rows = [[str(place), low, high] for place, (low, high) in enumerate(pairwise(ids))]
+    """How many jobs were submitted in each step, counted no further than `up_to`."""
+    rows = [[str(place), low, high] for place, (low, high) in enumerate(pairwise(_moments(connection, grid)))]
     values = {"organization": organization, "given": json.dumps(rows), "up_to": up_to}
     found = connection.execute(_submitted(sqlite=is_sqlite(connection)), values)
     return {int(place): size for place, size in found}
@@ -102,7 +100,7 @@ def submitted(connection: Connection, organization: str, grid: Grid, *, up_to: i
 
 @cache
 def _submitted(*, sqlite: bool) -> TextClause:
-    low, high = ("given.low", "given.high") if sqlite else ("CAST(given.low AS uuid)", "CAST(given.high AS uuid)")
+    low, high = (f"given.{one}" if sqlite else f"CAST(given.{one} AS timestamptz)" for one in ("low", "high"))
     return text(_SUBMITTED.format(given=given("place", "low", "high", sqlite=sqlite), low=low, high=high))
 
 
@@ -120,11 +118,15 @@ WHERE job.started_at IS NOT NULL {bound}
 
 def sample(connection: Connection, grid: Grid, cells: Sequence[Cell], *, each: int) -> list[Ended]:
     """The jobs that ended last in each of these cells, `each` of them at most."""
-    dialect = connection.dialect
-    moments = [str(Instant().process_bind_param(at, dialect)) for at in grid.beginnings]
+    moments = _moments(connection, grid)
     rows = [[*one[:2], str(one.place), moments[one.place], moments[one.place + 1]] for one in cells]
     found = connection.execute(_ended(sqlite=is_sqlite(connection)), {"given": json.dumps(rows), "each": each})
     return [_of(row) for row in found]
+
+
+def _moments(connection: Connection, grid: Grid) -> list[str]:
+    """Return the beginnings of the grid's steps as the database has moments."""
+    return [str(Instant().process_bind_param(at, connection.dialect)) for at in grid.beginnings]
 
 
 @cache

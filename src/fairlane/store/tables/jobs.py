@@ -80,6 +80,8 @@ _retrying = and_(jobs.c.status == JobStatus.QUEUED, ~jobs.c.ready)
 _running = jobs.c.status == JobStatus.RUNNING
 _over = jobs.c.finished_at.is_not(None)
 Index("fairlane_jobs_id", jobs.c.id)
+# Lists go by `created_at`. An id has a moment in it, too, but it may be by a wrong clock, or drawn days before.
+Index("fairlane_jobs_created", jobs.c.organization_id, jobs.c.created_at, jobs.c.id)
 Index("fairlane_jobs_scheduled", jobs.c.run_at, postgresql_where=_waiting, sqlite_where=_waiting)
 Index("fairlane_jobs_retrying", jobs.c.next_retry_at, postgresql_where=_retrying, sqlite_where=_retrying)
 Index(
@@ -95,6 +97,7 @@ Index(
     "fairlane_jobs_status",
     jobs.c.organization_id,
     jobs.c.status,
+    jobs.c.created_at,
     jobs.c.id,
     postgresql_include=["job_type", "submitted_by", "queue", "ready"],
 )
@@ -107,6 +110,7 @@ Index(
     "fairlane_jobs_user",
     jobs.c.organization_id,
     jobs.c.submitted_by,
+    jobs.c.created_at,
     jobs.c.id,
     jobs.c.job_type,
     postgresql_where=_of_user,
@@ -116,11 +120,12 @@ Index(
     "fairlane_jobs_queue",
     jobs.c.organization_id,
     jobs.c.queue,
+    jobs.c.created_at,
     jobs.c.id,
     postgresql_where=_unusual,
     sqlite_where=_unusual,
 )
-Index("fairlane_jobs_type", jobs.c.organization_id, jobs.c.job_type, jobs.c.id)
+Index("fairlane_jobs_type", jobs.c.organization_id, jobs.c.job_type, jobs.c.created_at, jobs.c.id)
 # What is kept for the same time stands together.
 Index(
     "fairlane_jobs_finished",
@@ -174,12 +179,14 @@ Index(
     sqlite_where=_new,
 )
 
+# `created_at` is the job's, so that a label finds its jobs in the order of lists.
 labels = Table(
     "fairlane_labels",
     metadata,
     organization_key(),
     Column("name", NAME, primary_key=True),
     Column("value", NAME, primary_key=True),
+    Column("created_at", Instant, primary_key=True),
     of_job(),
     job_key("fairlane_labels"),
 )

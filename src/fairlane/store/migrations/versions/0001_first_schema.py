@@ -142,6 +142,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         sqlite_where=sa.text("finished_at IS NOT NULL"),
     )
     op.create_index("fairlane_jobs_id", "fairlane_jobs", ["id"])
+    op.create_index("fairlane_jobs_created", "fairlane_jobs", ["organization_id", "created_at", "id"])
     op.create_index(
         "fairlane_jobs_ready",
         "fairlane_jobs",
@@ -173,24 +174,24 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
     op.create_index(
         "fairlane_jobs_status",
         "fairlane_jobs",
-        ["organization_id", "status", "id"],
+        ["organization_id", "status", "created_at", "id"],
         postgresql_include=["job_type", "submitted_by", "queue", "ready"],
     )
     op.create_index(
         "fairlane_jobs_user",
         "fairlane_jobs",
-        ["organization_id", "submitted_by", "id", "job_type"],
+        ["organization_id", "submitted_by", "created_at", "id", "job_type"],
         postgresql_where=sa.text("submitted_by IS NOT NULL"),
         sqlite_where=sa.text("submitted_by IS NOT NULL"),
     )
     op.create_index(
         "fairlane_jobs_queue",
         "fairlane_jobs",
-        ["organization_id", "queue", "id"],
+        ["organization_id", "queue", "created_at", "id"],
         postgresql_where=sa.text("queue != 'default'"),
         sqlite_where=sa.text("queue != 'default'"),
     )
-    op.create_index("fairlane_jobs_type", "fairlane_jobs", ["organization_id", "job_type", "id"])
+    op.create_index("fairlane_jobs_type", "fairlane_jobs", ["organization_id", "job_type", "created_at", "id"])
     op.create_table(
         "fairlane_job_parents",
         sa.Column("organization_id", ORGANIZATION, nullable=False),
@@ -232,8 +233,9 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         sa.Column("organization_id", ORGANIZATION, nullable=False),
         sa.Column("name", NAME, nullable=False),
         sa.Column("value", NAME, nullable=False),
+        sa.Column("created_at", INSTANT, nullable=False),
         sa.Column("job_id", sa.Uuid(), nullable=False),
-        sa.PrimaryKeyConstraint("organization_id", "name", "value", "job_id", name="fairlane_labels_pk"),
+        sa.PrimaryKeyConstraint("organization_id", "name", "value", "created_at", "job_id", name="fairlane_labels_pk"),
         sa.ForeignKeyConstraint(
             ["organization_id", "job_id"],
             ["fairlane_jobs.organization_id", "fairlane_jobs.id"],
