@@ -57,6 +57,8 @@ READS = {
         "explain",
         "result",
         "artifact",
+        "stream_artifact",
+        "save_artifact",
         "list_artifacts",
         "find_artifact",
         "wait",
@@ -167,7 +169,7 @@ def test_every_public_verb_has_the_same_order_of_arguments_and_one_word_for_who_
             wrong.append(f"{name}: what may be left out is a keyword")
         if last not in READS and name not in WITHOUT_ACTOR and "user" not in of_keyword & optional:
             wrong.append(f"{name}: who acts is the keyword `user`, None for the system")
-        if twin is not None and signature(twin) != signature(verb):
+        if twin is not None and signature(twin).parameters != given:
             wrong.append(f"{name}: its async twin takes other arguments")
 
     assert wrong == []

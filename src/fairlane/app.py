@@ -1,8 +1,11 @@
 """`Fairlane`: the one object an application makes. Thin verbs, and the one place that puts the parts together."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from math import inf
+from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Self, TypeVar
 from uuid import UUID
@@ -59,7 +62,7 @@ from fairlane.domain.texts import storable
 from fairlane.reads.matching import Matching
 from fairlane.reads.service import Reads
 from fairlane.registry import options as o
-from fairlane.registry.artifacts import ObjectStorage, default_url, read_file
+from fairlane.registry.artifacts import ObjectStorage, default_url, stream_file
 from fairlane.registry.catalogue import Catalogue
 from fairlane.registry.directory import Directory, StoredDirectory, refuse_suspended
 from fairlane.registry.handlers import check_context
@@ -380,7 +383,16 @@ class Fairlane:
         return self.reads.result(job, organization)
 
     def artifact(self, job: JobOrId, name: str, *, organization: str) -> bytes:
-        """An artifact's bytes, also of a job that runs still.
+        """Return an artifact's bytes, also of a job that runs still. `stream_artifact` gives those of a large one.
+
+        Raises:
+            JobNotFound, ArtifactNotFound
+            OrganizationSuspended: results are locked until it is active again.
+        """
+        return b"".join(self.stream_artifact(job, name, organization=organization))
+
+    def stream_artifact(self, job: JobOrId, name: str, *, organization: str) -> Iterator[bytes]:
+        """Return an artifact's bytes in pieces of a megabyte at most, so that a large one need not fit into memory.
 
         Raises:
             JobNotFound, ArtifactNotFound
@@ -388,15 +400,28 @@ class Fairlane:
         """
         job_id = job_id_of(job, organization)
         found = self.find_artifact(job_id, name, organization=organization)
-        try:
-            return read_file(self.artifacts, self.keyring, self.database, organization, found.path)
-        except Unreadable as error:
-            raise ArtifactNotFound(f"The file of artifact {name!r} of job {job_id} can't be opened: {error}.") from None
-        except FileNotFoundError as error:
-            raise ArtifactNotFound(
-                f"The file of artifact {name!r} of job {job_id} is not in this process's artifact storage; "
-                "give it the artifacts_url that the worker has (FAIRLANE_ARTIFACTS_URL)."
-            ) from error
+        with _as_artifact_not_found(job_id, name):
+            pieces = stream_file(
+                self.artifacts, self.keyring, self.database, organization, found.path, found.size, 0, found.size
+            )
+        return _read_on(pieces, job_id, name)
+
+    def save_artifact(self, job: JobOrId, name: str, path: Path | str, *, organization: str) -> Path:
+        """Write an artifact to a new file, piece by piece, and return the file's path.
+
+        Raises:
+            JobNotFound, ArtifactNotFound
+            FileExistsError: there is something at the path.
+            OrganizationSuspended: results are locked until it is active again.
+        """
+        pieces = self.stream_artifact(job, name, organization=organization)
+        with Path(path).open("xb") as file:
+            try:
+                file.writelines(pieces)
+            except BaseException:
+                Path(path).unlink()  # half of a file looks like a whole one
+                raise
+        return Path(path)
 
     def list_artifacts(self, job: JobOrId, *, organization: str) -> Result:
         """A job's artifacts, also of one that runs still; the value is None.
@@ -548,6 +573,24 @@ class Fairlane:
             self.directory.changed(organization, user)
 
 
+@contextmanager
+def _as_artifact_not_found(job_id: UUID, name: str) -> Iterator[None]:
+    try:
+        yield
+    except Unreadable as error:
+        raise ArtifactNotFound(f"The file of artifact {name!r} of job {job_id} can't be opened: {error}.") from None
+    except FileNotFoundError as error:
+        raise ArtifactNotFound(
+            f"The file of artifact {name!r} of job {job_id} is not in this process's artifact storage; "
+            "give it the artifacts_url that the worker has (FAIRLANE_ARTIFACTS_URL)."
+        ) from error
+
+
+def _read_on(pieces: Iterator[bytes], job_id: UUID, name: str) -> Iterator[bytes]:
+    with _as_artifact_not_found(job_id, name):
+        yield from pieces
+
+
 def _database(settings: Settings, clock: Clock | None) -> Database:
     return Database(
         settings.url,
@@ -595,6 +638,7 @@ class AsyncVerbs(Verbs[Fairlane]):
     explain = asynchronous(Fairlane.explain)
     result = asynchronous(Fairlane.result)
     artifact = asynchronous(Fairlane.artifact)
+    save_artifact = asynchronous(Fairlane.save_artifact)
     list_artifacts = asynchronous(Fairlane.list_artifacts)
     find_artifact = asynchronous(Fairlane.find_artifact)
     cancel = asynchronous(Fairlane.cancel)
@@ -602,3 +646,14 @@ class AsyncVerbs(Verbs[Fairlane]):
     wait = asynchronous(Fairlane.wait)
     directory_changed = asynchronous(Fairlane.directory_changed)
     metrics = asynchronous(Fairlane.metrics)
+
+    async def stream_artifact(self, job: JobOrId, name: str, *, organization: str) -> AsyncGenerator[bytes, None]:
+        """Yield an artifact's bytes in pieces, each read in a thread.
+
+        Raises:
+            JobNotFound, ArtifactNotFound
+            OrganizationSuspended: results are locked until it is active again.
+        """
+        pieces = await asyncio.to_thread(self._sync.stream_artifact, job, name, organization=organization)
+        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+            yield piece

@@ -74,19 +74,19 @@ def artifact(
         fairlane jobs artifact c3d4e5f6 report.csv -o acme --to - | wc -l
     """
     fl = engine(context)
-    data = fl.artifact(find_id(fl, job, organization), name, organization=organization)
+    pieces = fl.stream_artifact(find_id(fl, job, organization), name, organization=organization)
     if to == "-":
-        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.writelines(pieces)
         return
     path = Path(name if to is None else to)
     try:
         with path.open("xb" if to is None else "wb") as file:
-            file.write(data)
+            file.writelines(pieces)
     except FileExistsError:
         raise typer.BadParameter(f"{path} is there already; say --to {path} to overwrite it.") from None
     except OSError as error:
         raise typer.BadParameter(f"{path} can't be written ({error.strerror}); name another file: --to FILE.") from None
-    say(f"{number_of(len(data), 'byte')} in {path}.")
+    say(f"{number_of(path.stat().st_size, 'byte')} in {path}.")
 
 
 def _parents(fl: Fairlane, job: Job) -> list[str]:

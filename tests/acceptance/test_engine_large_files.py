@@ -1,0 +1,96 @@
+"""A file that a job leaves need not fit into memory, sealed or not: neither where it is stored nor where it is read."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fairlane import ArtifactNotFound, JobContext, JobNotFound
+from tests.runtime.sealed_engine import FIRST
+from tests.runtime.worker_kit import Engine, engine
+
+SIZE = 300 * 1024 * 1024  # bytes
+MOST = 200 * 1024 * 1024  # of memory, of which half is the program
+
+PROGRAM = f"""
+import resource, sys
+from pathlib import Path
+from fairlane import Fairlane, JobContext, Settings
+
+is_sealed, folder = sys.argv[1] == "sealed", Path(sys.argv[2])
+keys = {{"encryption_keys": {FIRST!r}}} if is_sealed else {{}}
+fl = Fairlane(Settings(url=f"sqlite:///{{folder / 'jobs.db'}}", **keys))
+
+@fl.job_type("work")
+def work(ctx: JobContext) -> None:
+    ctx.artifact("large", folder / "large")
+
+fl.migrate()
+fl.organizations.create("acme")
+if is_sealed:
+    fl.keys.enable(organization="acme")
+with (folder / "large").open("wb") as file:
+    for number in range({SIZE} // 1024**2):
+        file.write(bytes([number % 256]) * 1024**2)
+job = fl.submit("work", organization="acme")
+fl.worker().drain()
+fl.save_artifact(job, "large", folder / "saved", organization="acme")
+size = sum(map(len, fl.stream_artifact(job, "large", organization="acme")))
+print(size, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+@pytest.mark.parametrize("how", ["plain", "sealed"])
+def test_a_large_file_passes_through_no_memory(how: str, tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", PROGRAM, how, str(tmp_path)], capture_output=True, text=True, check=True, timeout=300
+    )
+
+    size, memory = map(int, ended.stdout.split())
+    assert size == SIZE
+    assert memory < MOST
+    with (tmp_path / "saved").open("rb") as file:
+        for number in range(SIZE // 1024**2):
+            assert file.read(1024**2) == bytes([number % 256]) * 1024**2
+
+
+@pytest.fixture
+def fl(database_url: str) -> Iterator[Engine]:
+    with engine(database_url) as fl:
+
+        @fl.job_type("work")
+        def work(ctx: JobContext) -> None:
+            ctx.artifact("report", b"a" * 100)
+
+        yield fl
+
+
+async def test_pieces_come_without_blocking_the_loop(fl: Engine, tmp_path: Path) -> None:
+    job = fl.give("work")
+    await asyncio.to_thread(fl.drain)
+    pieces = [piece async for piece in fl.aio.stream_artifact(job, "report", organization="acme")]
+    assert b"".join(pieces) == b"a" * 100
+    saved = await fl.aio.save_artifact(job, "report", tmp_path / "report", organization="acme")
+    assert saved.read_bytes() == b"a" * 100
+
+
+def test_what_is_not_there_leaves_no_file(fl: Engine, tmp_path: Path) -> None:
+    job = fl.give("work")
+    fl.drain()
+    with pytest.raises(JobNotFound):
+        fl.save_artifact(job, "report", tmp_path / "file", organization="other")
+    with pytest.raises(ArtifactNotFound):
+        fl.save_artifact(job, "none", tmp_path / "file", organization="acme")
+    fl.artifacts.delete(fl.find_artifact(job, "report", organization="acme").path)
+    with pytest.raises(ArtifactNotFound, match="give it the artifacts_url that the worker has"):
+        fl.save_artifact(job, "report", tmp_path / "file", organization="acme")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("mine")
+    job = fl.give("work", dedup_key="another")
+    fl.drain()
+    with pytest.raises(FileExistsError):
+        fl.save_artifact(job, "report", tmp_path / "file", organization="acme")
+    assert (tmp_path / "file").read_text() == "mine"
