@@ -93,6 +93,7 @@ if TYPE_CHECKING:
     from fairlane.domain.jobs import DeadLetter as DeadLetter
     from fairlane.domain.jobs import DeadLetterGroup as DeadLetterGroup
     from fairlane.domain.jobs import Job as Job
+    from fairlane.domain.jobs import JobChange as JobChange
     from fairlane.domain.jobs import LogEntry as LogEntry
     from fairlane.domain.jobs import LogLine as LogLine
     from fairlane.domain.jobs import Page as Page
@@ -168,7 +169,7 @@ _NAMES: Final = {
         "WorkerStarted WorkerStopped WorkerStopping WorkerStuck WorkerUnfit"
     ),
     "domain.explain": "Explanation",
-    "domain.jobs": "Artifact DeadLetter DeadLetterGroup Job LogEntry LogLine Page Result RetriedGroup",
+    "domain.jobs": "Artifact DeadLetter DeadLetterGroup Job JobChange LogEntry LogLine Page Result RetriedGroup",
     "domain.keys": "OrganizationKey",
     "domain.limits": "Limit",
     "domain.metrics": "Metrics PauseView",

@@ -53,7 +53,7 @@ from fairlane.domain.errors import ArtifactNotFound, ConfigurationError, Illegal
 from fairlane.domain.events import Emit
 from fairlane.domain.explain import Explanation, still_waiting
 from fairlane.domain.ids import JobOrId, job_id_of
-from fairlane.domain.jobs import Artifact, Job, LogEntry, LogLine, Page, Result
+from fairlane.domain.jobs import Artifact, Job, JobChange, LogEntry, LogLine, Page, Result
 from fairlane.domain.limits import DEFAULT_WINDOW
 from fairlane.domain.metrics import Metrics
 from fairlane.domain.permissions import permission_name
@@ -497,6 +497,16 @@ class Fairlane:
             sleep(look)
             look = min(look * 1.5, _SLOWEST_LOOK)
 
+    def _change(self, job: JobOrId, organization: str, before: Job | None) -> tuple[Job, tuple[LogEntry, ...]]:
+        """Return the job and its log, so that the last entry is the job's status; no log if the job is as before."""
+        while True:
+            now = self.get(job, organization=organization)
+            if now == before:
+                return now, ()
+            entries = self.history(job, organization=organization)
+            if entries[-1].to_status == now.status:
+                return now, entries
+
     def metrics(self, *, organization: str | None = None, minutes: int = 60) -> Metrics:
         """Counts and ages, and how jobs went within the last minutes.
 
@@ -657,3 +667,27 @@ class AsyncVerbs(Verbs[Fairlane]):
         pieces = await asyncio.to_thread(self._sync.stream_artifact, job, name, organization=organization)
         while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
             yield piece
+
+    async def watch(self, job: JobOrId, *, organization: str) -> AsyncGenerator[JobChange, None]:
+        """Yield the job as it stands, then each of its transitions and each change of its progress, until it has ended.
+
+        It looks at the database up to twice a second while nothing happens, and more often just after a change. To
+        show thousands of jobs to many people at once, take the live events.
+
+        Raises:
+            JobNotFound: there is no such job, or it was deleted meanwhile.
+        """
+        before: Job | None = None
+        told, look = 0, _FIRST_LOOK
+        while True:
+            now, entries = await asyncio.to_thread(self._sync._change, job, organization, before)  # noqa: SLF001
+            if now != before:
+                new = () if before is None else tuple(one for one in entries if one.sequence > told)
+                for entry in new or (None,):
+                    yield JobChange(now, entry)
+                told, look = entries[-1].sequence, _FIRST_LOOK
+            if now.status in TERMINAL:
+                return
+            before = now
+            await asyncio.sleep(look)
+            look = min(look * 1.5, _SLOWEST_LOOK)

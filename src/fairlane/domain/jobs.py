@@ -52,6 +52,14 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class JobChange:
+    """The job as it stands, and the transition that is told; None: the first look, or its progress has changed."""
+
+    job: "Job"
+    entry: "LogEntry | None"
+
+
+@dataclass(frozen=True, slots=True)
 class LogEntry:
     """One row of the execution log. `error_type` and `traceback` stand on rows that ended an attempt badly."""
 
