@@ -19,17 +19,24 @@ from fairlane.api.problems import MEDIA_TYPE
 from fairlane.api.representations import EXAMPLE_ID, EXAMPLE_TIME
 
 _PROBLEMS: Final = {
-    "400": "The request can't be read: no JSON, or nested too deeply.",
+    "400": "The request can't be read: no JSON, nested too deeply, or its length is given twice.",
     "401": "There is no credential, or it proves nothing.",
     "403": "The right is missing, or a page of another site sent it.",
     "404": "It is not there, or not for the reader to see.",
     "405": "The address does not take the method.",
+    "408": "The body took too long to come.",
     "409": "The state of things does not allow it.",
-    "413": "The body, or the parameters of a job, are too large.",
+    "413": "The body, or the parameters of a job, are too large, or have too many values or names.",
     "415": "The body is compressed, or no JSON.",
     "422": "A value is wrong; `errors` or `index` say which.",
     "429": "Too many requests, or the queue is full; Retry-After says how long to wait.",
     "503": "The database, or the directory, does not answer; try again.",
+}
+# Headers that all answers of a status have.
+_HEADERS: Final = {
+    "401": {"WWW-Authenticate": "How to prove who one is."},
+    "405": {"Allow": "The methods that the address takes."},
+    "429": {"Retry-After": "In seconds."},
 }
 PROBLEM: Final = {
     "type": "object",
@@ -76,7 +83,8 @@ def document(app: FastAPI) -> dict[str, Any]:
     schemas["Problem"] = PROBLEM
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     parts["responses"] = {
-        f"Problem{code}": {"description": told, "content": content} for code, told in _PROBLEMS.items()
+        f"Problem{code}": {"description": told, "content": content, **_headers_of(code)}
+        for code, told in _PROBLEMS.items()
     }
     parts["securitySchemes"] = {
         "bearer": {"type": "http", "scheme": "bearer", "description": "An API token (fl_…), or a JWT."},
@@ -91,6 +99,12 @@ def document(app: FastAPI) -> dict[str, Any]:
         _add_examples(operation, schemas)
     app.openapi_schema = made
     return made
+
+
+def _headers_of(code: str) -> dict[str, Any]:
+    """Return the part of a response that says which headers it has."""
+    told = {name: {"description": why, "schema": {"type": "string"}} for name, why in _HEADERS.get(code, {}).items()}
+    return {"headers": told} if told else {}
 
 
 def route_of(app: FastAPI) -> Callable[[Request], Response]:

@@ -12,20 +12,19 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from fairlane.api.problems import Problem
 from fairlane.api.scope import Scope
-from fairlane.api.values import Moment, Number, Whole
+from fairlane.api.values import CENTURY, Labels, Moment, Number, Whole
 from fairlane.control.batch import Submission
 from fairlane.control.idempotency import Key
 from fairlane.domain.errors import SubmissionError
 from fairlane.domain.jobs import Job
 from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import ParentPolicy, Priority
-from fairlane.registry.options import INHERIT
+from fairlane.registry.options import INHERIT, LARGEST_COUNT
 
 LARGEST_BATCH = 1000
 # Each is a row and a lock in one transaction, which on SQLite all others wait for. The library itself sets no bound.
 MOST_PARENTS = 1000  # of one job
 MOST_PARENTS_OF_BATCH = 10_000  # of all of its jobs together
-_CENTURY = 100 * 365 * 86_400  # seconds
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -58,16 +57,20 @@ class NewJob(BaseModel):
         description="Ids of jobs that have to complete first.",
     )
     on_parent_failure: ParentPolicy = ParentPolicy.DEAD_LETTER
-    delay: Number | None = Field(default=None, ge=0, description="Start no earlier, in seconds from now.")
+    delay: Number | None = Field(
+        default=None, ge=0, le=CENTURY, description="Start no earlier, in seconds from now; this or `run_at`."
+    )
     run_at: Moment | None = Field(default=None, description="Start no earlier; with a time zone.")
     dedup_key: str | None = Field(default=None, min_length=1, max_length=200)
     on_duplicate: Literal["reject", "return", "replace"] = "reject"
     dedup_window: Number | None = Field(default=None, ge=0, description="In seconds; 0: off; null: the type's.")
-    max_retries: Whole | None = Field(default=None, ge=0, description="Null: unlimited; left out: the type's.")
-    timeout: Number | None = Field(
-        default=None, gt=0, le=_CENTURY, description="In seconds; null: unlimited; left out: the type's."
+    max_retries: Whole | None = Field(
+        default=None, ge=0, le=LARGEST_COUNT, description="Null: unlimited; left out: the type's."
     )
-    labels: dict[str, str] = Field(default_factory=dict, max_length=50, examples=[{"document": "42"}])
+    timeout: Number | None = Field(
+        default=None, gt=0, le=CENTURY, description="In seconds; null: unlimited; left out: the type's."
+    )
+    labels: Labels = Field(default_factory=dict, max_length=50, examples=[{"document": "42"}])
 
     def submission(self, scope: Scope) -> Submission:
         """The same, by the scope's user in its organization.

@@ -3,8 +3,11 @@
 import re
 from typing import Annotated, Any, Final, TypeAlias
 
-from pydantic import AllowInfNan, AwareDatetime, BeforeValidator, Strict
+from pydantic import AllowInfNan, AwareDatetime, BeforeValidator, Strict, StringConstraints
 
+from fairlane.registry.options import LONGEST_TEXT
+
+CENTURY: Final = 100 * 365 * 86_400  # seconds
 _DATE_TIME: Final = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d")
 
 
@@ -18,4 +21,6 @@ def _written_out(value: Any) -> Any:
 Whole: TypeAlias = Annotated[int, Strict()]
 Number: TypeAlias = Annotated[float, Strict(), AllowInfNan(False)]
 Flag: TypeAlias = Annotated[bool, Strict()]
+Label: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_TEXT)]
+Labels: TypeAlias = dict[Label, Label]
 Moment: TypeAlias = Annotated[AwareDatetime, BeforeValidator(_written_out)]

@@ -9,7 +9,7 @@ from fairlane.api.authentication import ROOT
 from fairlane.api.pages import Cursor, Items, Limit, page_of
 from fairlane.api.rates import Rate
 from fairlane.api.scope import ByOperator, Operation, OrganizationPath
-from fairlane.api.values import Number, Whole
+from fairlane.api.values import CENTURY, Number, Whole
 from fairlane.domain.organizations import Organization
 from fairlane.domain.permissions import Right
 from fairlane.domain.texts import storable
@@ -31,7 +31,7 @@ class OrganizationLimits(BaseModel):
     weight: Whole = Field(default=1, ge=1, le=_LARGEST, description="Its share of running jobs beside others'.")
     max_running: Whole | None = Field(default=None, ge=0, le=_LARGEST)
     max_live_jobs: Whole | None = Field(default=None, ge=0, le=_LARGEST)
-    retention: Number | None = Field(default=None, gt=0)
+    retention: Number | None = Field(default=None, gt=0, le=CENTURY)
 
     def given(self) -> dict[str, Any]:
         """What was not left out."""

@@ -16,7 +16,7 @@ from fairlane.api.representations import EXAMPLE_TIME, Job
 from fairlane.api.resources.paths import SchedulePath
 from fairlane.api.scope import InOrganization, Scope
 from fairlane.api.submissions import alone
-from fairlane.api.values import Moment, Number
+from fairlane.api.values import Labels, Moment, Number
 from fairlane.domain import schedules as domain
 from fairlane.domain.permissions import Access, Right
 from fairlane.domain.schedules import LONGEST, SHORTEST, Missed
@@ -63,7 +63,7 @@ class NewSchedule(BaseModel):
     )
     priority: Priority | None = Field(default=None, description="Null: the job type's.")
     queue: str | None = Field(default=None, min_length=1, max_length=200, description="Null: the job type's.")
-    labels: dict[str, str] = Field(
+    labels: Labels = Field(
         default_factory=dict, max_length=48, description="Of its jobs, beside `schedule` and `tick`."
     )
 
