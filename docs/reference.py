@@ -7,7 +7,8 @@ site has all that the docstrings say.
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from inspect import isfunction
 from pathlib import Path
@@ -20,6 +21,9 @@ import fairlane
 from fairlane import FairlaneError, Settings, WebSettings
 from fairlane.cli.root import app
 from fairlane.domain.permissions import MEANINGS, OPERATOR_RIGHTS, ROLE_RIGHTS
+from fairlane.store.row_rights import rights_of as database_rights_of
+from fairlane.store.row_security import Role
+from fairlane.store.tables import metadata
 
 PAGE: Final = Path(__file__).with_name("reference.md")
 SOURCE: Final = Path(__file__).parents[1] / "src"
@@ -301,10 +305,25 @@ def rights() -> Iterator[str]:
         yield f"| `{right}` | {meaning} | {' | '.join(marks)} |"
 
 
+def database_rights() -> Iterator[str]:
+    """A table of what each role may do with each table; a part of a table's columns is a number."""
+    yield f"| table | {' | '.join(f'`{role}`' for role in Role)} |\n|{'---|' * (len(Role) + 1)}"
+    for table in metadata.sorted_tables:
+        cells = (_of_a_role(database_rights_of(role, table)) for role in Role)
+        yield f"| `{table.name}` | {' | '.join(cells)} |"
+
+
+def _of_a_role(rights: Sequence[str]) -> str:
+    columns = Counter(right.partition(" (")[0] for right in rights if "(" in right)
+    whole = [right.lower() for right in rights if "(" not in right]
+    return ", ".join([*whole, *(f"{verb.lower()} of {number} columns" for verb, number in columns.items())]) or "–"
+
+
 _TABLES: Final[Makers] = {
     "settings": settings,
     "web settings": web_settings,
     "rights": rights,
+    "database rights": database_rights,
     "errors": errors,
 }
 

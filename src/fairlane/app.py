@@ -168,7 +168,7 @@ class Fairlane:
         """
         schema.migrate(self.database, self.settings.owner_url)
         self.database.renew()
-        self._submitter.register_types()
+        self._submitter.register_types(anew=True)
 
     def job_type(
         self,

@@ -1,10 +1,11 @@
-"""SQL of an application's own login: nothing that it says reaches the rows of the platform (R19).
+"""SQL of an application's own login: it reaches no row of the platform, and changes nobody's rights (R19).
 
 These rows have an empty organization: operators' tokens, the audit of what operators did, limits for all.
 """
 
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import product
 from typing import Any, Final
 
 import psycopg
@@ -12,6 +13,7 @@ import pytest
 from psycopg import sql
 from sqlalchemy import Boolean, Column, DateTime, Float, Integer, Table, TypeDecorator, Uuid, make_url
 
+from fairlane.store.row_rights import HOLD, rights_of
 from fairlane.store.row_security import SETTING, Role, is_of_tenants
 from fairlane.store.tables import metadata, pauses
 from tests.store.logins import bound_logins, plain
@@ -66,6 +68,7 @@ def logins(postgres_url: str) -> Iterator[dict[str, str]]:
         for table in TABLES:
             for organization in (PLATFORM, "acme", "rival"):
                 insert(administrator, table, organization)
+        administrator.execute("INSERT INTO fairlane_job_types VALUES ('report', '{}', '{}', true, now())")
     with bound_logins(postgres_url) as urls:
         yield urls
 
@@ -154,6 +157,59 @@ def test_no_function_of_the_session_s_own_is_shown_a_row_of_others(session: Sess
             with suppress(psycopg.errors.InsufficientPrivilege), session.transaction():
                 session.execute(f"SELECT FROM {table.name} WHERE pg_temp.tell({key_of(table)}::text)")
     assert set(told) == {"acme"}
+
+
+# What submits and reads has no need of; each is said by a session that has named acme.
+NOT_GRANTED: Final = [
+    *("UPDATE fairlane_organizations SET weight = 1000", "UPDATE fairlane_organizations SET max_live_jobs = NULL"),
+    *("INSERT INTO fairlane_organizations (id) VALUES ('acme')", "DELETE FROM fairlane_organizations"),
+    "INSERT INTO fairlane_members (organization_id, user_id, role) VALUES ('acme', 'eve', 'admin')",
+    *("UPDATE fairlane_members SET role = 'admin'", "DELETE FROM fairlane_members"),
+    *("UPDATE fairlane_tokens SET user_id = 'eve'", "UPDATE fairlane_tokens SET revoked_at = NULL"),
+    *("INSERT INTO fairlane_tokens (organization_id) VALUES ('acme')", "DELETE FROM fairlane_tokens"),
+    *(f"UPDATE fairlane_job_types SET {one}" for one in ("options = '{}'", "schema = '{}'", "enabled = false")),
+    *("UPDATE fairlane_job_types SET name = 'mine'", "UPDATE fairlane_job_types SET name = name"),
+    *("DELETE FROM fairlane_job_types", "TRUNCATE fairlane_job_types"),
+    *(
+        "UPDATE fairlane_organization_keys SET wrapped_key = ''",
+        "INSERT INTO fairlane_limits VALUES ('acme', 'x', '{}')",
+    ),
+    *("UPDATE fairlane_schedules SET user_id = 'ana'", "UPDATE fairlane_bulk_actions SET needs = NULL"),
+    *("UPDATE fairlane_jobs SET submitted_by = 'ana'", "UPDATE fairlane_jobs SET organization_id = 'acme'"),
+    *("UPDATE fairlane_jobs SET parameters = '{}'", "DELETE FROM fairlane_jobs", "TRUNCATE fairlane_jobs CASCADE"),
+    *("UPDATE fairlane_execution_log SET actor = 'ana'", "DELETE FROM fairlane_execution_log"),
+    *("CREATE TABLE public.mine ()", "ALTER TABLE fairlane_jobs DISABLE ROW LEVEL SECURITY"),
+]
+
+
+def test_who_submits_changes_no_organization_member_token_or_type_and_deletes_nothing(session: Session):
+    name(session, "acme")
+    for statement in NOT_GRANTED:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            session.execute(statement)
+        assert session.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+
+
+def test_who_submits_locks_no_table_against_others(session: Session):
+    for table in metadata.sorted_tables:
+        for mode in ("ACCESS EXCLUSIVE", "EXCLUSIVE", "SHARE ROW EXCLUSIVE", "SHARE", "SHARE UPDATE EXCLUSIVE"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege), session.transaction():
+                session.execute(f"LOCK TABLE {table.name} IN {mode} MODE")
+
+
+def test_a_right_that_is_not_in_the_table_is_not_there(postgres_url: str):
+    """Of each role and table, whether PostgreSQL would let it, against what `row_rights` says."""
+    with psycopg.connect(plain(postgres_url)) as administrator:
+        for role, table in product(Role, metadata.sorted_tables):
+            said = rights_of(role, table)
+            for right in ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER"):
+                asked = administrator.execute("SELECT has_table_privilege(%s, %s, %s)", [role, table.name, right])
+                assert asked.fetchone() == (right in said,), (role, table.name, right)
+            for column in table.c if "UPDATE" not in said else ():
+                query = "SELECT has_column_privilege(%s, %s, %s, 'UPDATE')"
+                may = administrator.execute(query, [role, table.name, column.name]).fetchone()
+                is_held = HOLD in said and column is next(iter(table.primary_key))
+                assert may == (f"UPDATE ({column.name})" in said or is_held,), (role, table.name, column.name)
 
 
 def test_what_the_planner_knows_of_others_rows_is_not_shown(

@@ -12,7 +12,7 @@ from fairlane.store.row_security import Role
 BOUND = {
     "jobs": ", ".join(Role),
     "host": Role.APP,
-    "web": f"{Role.APP}, {Role.TENANT}, {Role.OPERATOR}",
+    "web": f"{Role.APP}, {Role.TENANT}, {Role.ADMIN}, {Role.OPERATOR}",
     "workers": Role.WORKER,
 }
 

@@ -28,7 +28,7 @@ from fairlane import (
 )
 from fairlane.domain.haste import reading_within
 from fairlane.store import row_policies, schema
-from fairlane.store.row_security import EVERYONE, SETTING, Role, Scope, is_of_tenants
+from fairlane.store.row_security import EVERYONE, SETTING, Administered, Role, Scope, is_of_tenants
 from fairlane.store.statements import workers
 from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.tables import AnyRow, metadata, pauses
@@ -41,7 +41,6 @@ from tests.store.logins import bound_logins, owning, plain
 
 # All other tables are under row security: a new one is, too, or says here what makes that needless.
 OF_NO_ORGANIZATION = {
-    "fairlane_job_types": "registered by applications, the same for all organizations",
     "fairlane_workers": "run jobs of all organizations, and name none",
     "fairlane_users": "people, of any organizations; the application may read no more than who they are",
     "fairlane_sessions": "of users; not the application's to read",
@@ -107,9 +106,10 @@ def test_every_table_that_carries_an_organization_is_under_forced_row_security(f
         policies = look.execute("SELECT tablename, policyname, cmd, qual = with_check FROM pg_policies").fetchall()
     secured = {name for name, is_forced in found if is_forced}
     assert {name for name, _ in found} - secured == OF_NO_ORGANIZATION.keys()
-    assert secured == {table.name for table in metadata.tables.values() if is_of_tenants(table)}
-    assert {(table, name) for table, name, _, _ in policies} == {(table, name) for table in secured for name in Role}
-    assert all(command == "ALL" and is_checked for _, _, command, is_checked in policies)
+    # The same for all organizations; submitters lock its rows, and change none.
+    held = ("fairlane_job_types", "fairlane_hold", "UPDATE", False)
+    assert secured - {held[0]} == {table.name for table in metadata.tables.values() if is_of_tenants(table)}
+    assert set(policies) == {held} | {(table, name.value, "ALL", True) for table in secured for name in Role}
 
 
 @pytest.mark.parametrize(
@@ -120,6 +120,7 @@ def test_every_table_that_carries_an_organization_is_under_forced_row_security(f
         (["acme", "rival"], Role.APP),
         ((), Role.APP),
         (None, Role.APP),
+        (Administered("acme"), Role.ADMIN),
         (EVERYONE, Role.OPERATOR),
     ],
 )
@@ -261,8 +262,8 @@ def test_a_name_that_is_no_id_opens_nothing_of_the_platform_s(fl: Fairlane, odd:
         for role in (Role.APP, Role.TENANT):
             session.execute(f"SET ROLE {role}")
             assert session.execute("TABLE fairlane_tokens").fetchall() == []
-            assert changed_by(session, "UPDATE fairlane_tokens SET name = 'mine'") == 0
-            assert changed_by(session, "DELETE FROM fairlane_tokens") == 0
+            assert changed_by(session, "UPDATE fairlane_tokens SET name = 'mine'") == "refused"
+            assert changed_by(session, "DELETE FROM fairlane_tokens") == "refused"
             refused = "INSERT INTO fairlane_audit (organization_id) VALUES ('')"
             assert changed_by(session, refused) == "refused"
 
@@ -276,7 +277,7 @@ def test_a_name_that_is_no_id_opens_nothing_of_the_platform_s(fl: Fairlane, odd:
 )
 def test_nothing_is_written_into_another_organization(fl: Fairlane, statement: str):
     with pytest.raises(ProgrammingError) as refused, in_role():
-        fl.database.write(lambda connection: connection.execute(text(statement)), of="acme")
+        fl.database.write(lambda connection: connection.execute(text(statement)), of=Administered("acme"))
     assert isinstance(refused.value.orig, InsufficientPrivilege)
     assert [member.user for member in fl.members.list("rival")] == ["ana"]
 
@@ -284,7 +285,7 @@ def test_nothing_is_written_into_another_organization(fl: Fairlane, statement: s
 @pytest.mark.parametrize("table", ["fairlane_jobs", "fairlane_members", "fairlane_execution_log"])
 def test_a_change_without_a_where_reaches_no_other_organization(fl: Fairlane, table: str):
     with in_role():
-        fl.database.write(lambda connection: connection.execute(text(f"DELETE FROM {table}")), of="acme")
+        fl.database.write(lambda connection: connection.execute(text(f"DELETE FROM {table}")), of=Administered("acme"))
     with fl.database.engine.connect() as owner:
         left = owner.execute(text(f"SELECT DISTINCT organization_id FROM {table}")).scalars().all()
     assert left == ["rival"]

@@ -21,6 +21,7 @@ from fairlane.domain.origin import acts_as_operator, origin
 from fairlane.domain.permissions import Right
 from fairlane.domain.texts import storable
 from fairlane.registry.directory import Directory
+from fairlane.store.row_security import Administered
 from fairlane.store.statements import audit
 from fairlane.store.statements import bulk_actions as statements
 from fairlane.store.statements.job_list import Wanted
@@ -92,7 +93,9 @@ class Bulk:
             "taken": taken,
         }
         wanted = replace(wanted, statuses=statuses, undecided=verb_of(verb) is BulkVerb.RETRY)
-        row = self._database.write(lambda c: self._create(c, organization, wanted, values), of=organization)
+        row = self._database.write(
+            lambda c: self._create(c, organization, wanted, values), of=Administered(organization)
+        )
         # It has begun: whatever goes wrong from here on, workers go on with it.
         with suppress(FairlaneError):
             deadline = monotonic() + seconds
@@ -166,7 +169,7 @@ class Bulk:
                 audit.record(connection, now, organization, by, "bulk_actions.stop", key)
             return bulk_action_of(self._row(connection, organization, key), now)
 
-        return self._database.write(work, of=organization)
+        return self._database.write(work, of=Administered(organization))
 
     def _create(self, connection: Connection, organization: str, wanted: Wanted, values: Mapping[str, Any]) -> AnyRow:
         # Two at once may both find room for the last one: the bound is to keep one organization from a thousand.

@@ -19,7 +19,7 @@ from fairlane.domain.origin import acting_from
 from fairlane.domain.permissions import Right
 from fairlane.registry.directory import Directory
 from fairlane.store.answers import answered_within
-from fairlane.store.row_security import EVERYONE
+from fairlane.store.row_security import EVERYONE, Administered
 from fairlane.store.statements import audit, credentials
 from fairlane.store.statements import bulk_actions as statements
 from fairlane.store.statements.transition import SYSTEM
@@ -57,7 +57,8 @@ class BulkSteps:
         """
         token, database = uuid4(), self._database
         row = database.write(
-            lambda c: statements.take(c, organization, action, database.clock.now(c), token), of=organization
+            lambda c: statements.take(c, organization, action, database.clock.now(c), token),
+            of=Administered(organization),
         )
         if row is not None:
             self.step(row, token)
@@ -130,7 +131,7 @@ class BulkSteps:
             if is_done or found.ended_at is not None:
                 _audit_end(connection, now, row, values)
 
-        self._database.write(keep, of=row.organization_id)
+        self._database.write(keep, of=Administered(row.organization_id))
 
     def _give_back(self, row: AnyRow, token: UUID, error: Exception) -> None:
         """Let others try, after a while that grows; what fails again and again for no fault of the database ends.
@@ -149,7 +150,7 @@ class BulkSteps:
                 values = {"look_at": look_at, "taken": None, "failures": failures}
                 statements.change(connection, row.organization_id, row.id, values)
 
-        self._database.write(give_back, of=row.organization_id)
+        self._database.write(give_back, of=Administered(row.organization_id))
 
     def _end(self, row: AnyRow, token: UUID, problem: str) -> None:
         def end(connection: Connection) -> None:
@@ -160,7 +161,7 @@ class BulkSteps:
                 statements.change(connection, row.organization_id, row.id, values)
                 _audit_end(connection, now, row, {"changed": found.changed, "refused": found.refused})
 
-        self._database.write(end, of=row.organization_id)
+        self._database.write(end, of=Administered(row.organization_id))
 
     def _mine(self, connection: Connection, row: AnyRow, token: UUID) -> AnyRow | None:
         found = statements.lock(connection, row.organization_id, row.id)

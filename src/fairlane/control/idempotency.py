@@ -22,6 +22,7 @@ from fairlane.domain.errors import ConfigurationError, IdempotencyConflict, Subm
 from fairlane.domain.jobs import Job
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.options import text
+from fairlane.store.row_security import Administered
 from fairlane.store.statements import idempotency, rows
 from fairlane.store.statements.admission import Live
 from fairlane.store.tables import AnyRow, jobs
@@ -82,7 +83,7 @@ class Idempotency:
                     return twins, True
                 if is_new:
                     with suppress(Exception):
-                        self._database.write(lambda c: idempotency.give_up(c, *key), of=key.organization)
+                        self._database.write(lambda c: idempotency.give_up(c, *key), of=Administered(key.organization))
                 raise
             if made is not None:  # else the twin whose ids these are was refused, or another resend was first
                 return made, False

@@ -34,6 +34,7 @@ from fairlane.registry.directory import Directory, Membership
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.sealing import KeyNotHere, Unreadable
 from fairlane.store.borrow import lock_timeout
+from fairlane.store.row_security import Administered
 from fairlane.store.statements import audit, cancel, cleanup, dead_letters, history, rows
 from fairlane.store.statements.dead_letters import Edit
 from fairlane.store.statements.transition import SYSTEM, lock_job
@@ -206,7 +207,7 @@ class JobControl:
                 )
                 return done
 
-        changed = self._database.write(change, of=organization)
+        changed = self._database.write(change, of=Administered(organization))
         self._database.hint()
         return changed
 

@@ -20,7 +20,7 @@ from fairlane.registry.directory import Directory
 from fairlane.registry.keyring import MAX_AGE, SECRET_VERSION, Keyring
 from fairlane.registry.master_keys import MasterKeys
 from fairlane.registry.sealing import KEY_BYTES, KeyNotHere, Ring
-from fairlane.store.row_security import EVERYONE
+from fairlane.store.row_security import EVERYONE, Administered
 from fairlane.store.statements import audit, sealed_texts, submitted_hashes
 from fairlane.store.statements import keys as statements
 from fairlane.store.statements.sealed_texts import Sealed
@@ -155,7 +155,7 @@ class Keys:
                 _record(connection, now, organization, user, "destroy", before={"keys": destroyed - 1})
             return max(destroyed - 1, 0)  # without the secret of the hashes
 
-        destroyed = self._database.write(work, of=organization)
+        destroyed = self._database.write(work, of=Administered(organization))
         self._keyring.forget(organization)
         self._database.scrub(organization_keys.name, self._owner_url)
         return destroyed
@@ -252,7 +252,7 @@ class Keys:
             counts = {"texts": done, "files": files.done, "files_not_found": files.missing}
             _record(connection, now, organization, user, "reencrypted", after={"version": ring.active, **counts})
 
-        self._database.write(work, of=organization)
+        self._database.write(work, of=Administered(organization))
         return done, files
 
     def _reencrypt_column(self, ring: Ring, where: Sealed) -> int:
@@ -268,12 +268,14 @@ class Keys:
             return hide(connection, ring.organization, ring.hidden, BATCH)
 
         done = 0
-        while hidden := self._database.write(work, of=ring.organization):
+        while hidden := self._database.write(work, of=Administered(ring.organization)):
             done += hidden
         return done
 
     def _batch(self, ring: Ring, where: Sealed, after: tuple[Any, ...] | None) -> Batch:
-        return self._database.write(lambda connection: seal_texts(connection, ring, where, after), of=ring.organization)
+        return self._database.write(
+            lambda connection: seal_texts(connection, ring, where, after), of=Administered(ring.organization)
+        )
 
     def _wrap_anew(self, organization: str, user: str | None, version: int) -> None:
         """Put the keys under the newest master key, so that older ones can be given up.
@@ -299,7 +301,7 @@ class Keys:
                 )
 
         try:
-            self._database.write(work, of=organization)
+            self._database.write(work, of=Administered(organization))
         except KeyNotHere as error:
             raise InstallationError(str(error)) from None
 
@@ -307,7 +309,7 @@ class Keys:
         return self._master.wrap(organization, version, os.urandom(KEY_BYTES))
 
     def _changed(self, organization: str, work: Callable[[Connection], None]) -> OrganizationKey:
-        self._database.write(work, of=organization)
+        self._database.write(work, of=Administered(organization))
         self._keyring.forget(organization)
         return self.list(organization=organization)[0]
 

@@ -16,7 +16,7 @@ from fairlane.domain.statuses import OrganizationStatus, Role
 from fairlane.domain.texts import storable
 from fairlane.registry.directory import Directory
 from fairlane.registry.options import text
-from fairlane.store.row_security import EVERYONE
+from fairlane.store.row_security import EVERYONE, Administered
 from fairlane.store.statements import audit, credentials
 from fairlane.store.statements import organizations as statements
 from fairlane.store.statements.transition import SYSTEM
@@ -78,7 +78,7 @@ class Members:
             (made,) = statements.find_members(connection, [(organization, member)])
             return _member(made)
 
-        return self._database.write(work, of=organization)
+        return self._database.write(work, of=Administered(organization))
 
     update = add
 
@@ -117,7 +117,7 @@ class Members:
             audit_revoked(connection, now, user, credentials.revoke_tokens_of(connection, organization, member, now))
             return True
 
-        return self._database.write(work, of=organization)
+        return self._database.write(work, of=Administered(organization))
 
     def _refuse_host(self) -> None:
         if self._authority.is_of_host:

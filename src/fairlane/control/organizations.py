@@ -16,7 +16,7 @@ from fairlane.domain.statuses import JobStatus, OrganizationStatus
 from fairlane.domain.texts import storable
 from fairlane.registry.directory import Directory, StoredDirectory
 from fairlane.registry.options import INHERIT, LARGEST_COUNT, Inheriting, Seconds, count, seconds
-from fairlane.store.row_security import EVERYONE
+from fairlane.store.row_security import EVERYONE, Administered
 from fairlane.store.statements import audit, bulk_actions, dependencies, job_types, schedules
 from fairlane.store.statements import organizations as statements
 from fairlane.store.statements.transition import SYSTEM, Ended, write
@@ -102,7 +102,7 @@ class Organizations:
                 connection, now, organization, user or SYSTEM, "organizations.create", organization, after=values
             )
 
-        self._database.write(work, of=organization)
+        self._database.write(work, of=Administered(organization))
         return self.get(organization)
 
     def get(self, organization: str) -> Organization:
@@ -230,7 +230,8 @@ class Organizations:
         gone = {"status": OrganizationStatus.DELETED}
         is_found = self._try_to_change(organization, gone, user, "organizations.delete", right)
         while self._database.write(
-            lambda connection: self._bury_waiting(connection, organization, user or SYSTEM), of=organization
+            lambda connection: self._bury_waiting(connection, organization, user or SYSTEM),
+            of=Administered(organization),
         ):
             is_found = True
         if not is_found:
@@ -280,7 +281,7 @@ class Organizations:
             return True
 
         # Pauses, such as a deletion ends, are an operator's to change.
-        return self._database.write(work, of=EVERYONE if is_deleting else organization)
+        return self._database.write(work, of=EVERYONE if is_deleting else Administered(organization))
 
     def _refuse_host(self, what: str) -> None:
         if self._host is not None:

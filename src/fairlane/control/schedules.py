@@ -26,6 +26,7 @@ from fairlane.domain.texts import storable
 from fairlane.registry.directory import Directory
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.options import INHERIT, Inheriting, Seconds, choice, queue_name, seconds, text
+from fairlane.store.row_security import Administered
 from fairlane.store.statements import audit, organizations
 from fairlane.store.statements import schedules as statements
 from fairlane.store.statements.admission import Live
@@ -201,7 +202,7 @@ class Schedules:
             )
             return job, news
 
-        job, news = self._database.write(work, of=organization)
+        job, news = self._database.write(work, of=Administered(organization))
         self._database.hint()
         self.ticks.tell(news)
         return job
@@ -223,7 +224,7 @@ class Schedules:
             now = self._database.clock.now(connection)
             audit.record(connection, now, organization, user or SYSTEM, "schedules.delete", name, before=told(row))
 
-        self._database.write(work, of=organization)
+        self._database.write(work, of=Administered(organization))
 
     def _seen(
         self,
@@ -269,7 +270,7 @@ class Schedules:
             )
             return schedule_of(row, self._keyring.shown(connection))
 
-        return self._database.write(work, of=organization)
+        return self._database.write(work, of=Administered(organization))
 
     def _store(
         self, connection: Connection, wanted: ScheduleDraft, before: AnyRow | None, ready: Ready, now: datetime
@@ -320,7 +321,7 @@ class Schedules:
                 )
             return schedule_of(self._row(connection, organization, name), self._keyring.shown(connection))
 
-        return self._database.write(work, of=organization)
+        return self._database.write(work, of=Administered(organization))
 
     def _row(self, connection: Connection, organization: str, name: str) -> AnyRow:
         row = statements.find(connection, organization, name)

@@ -19,6 +19,7 @@ from fairlane.domain.errors import InstallationError
 from fairlane.registry.artifacts import ArtifactStorage, path_of
 from fairlane.registry.sealed_files import LONGEST_HEAD, opened_range, sealed_chunks, version_of
 from fairlane.registry.sealing import KeyNotHere, Ring, Unreadable
+from fairlane.store.row_security import Administered
 from fairlane.store.statements import artifact_files, doomed_files
 from fairlane.store.statements.transition import lock_job
 from fairlane.store.tables import AnyRow
@@ -77,7 +78,8 @@ def _seal_anew(database: Database, storage: ArtifactStorage, ring: Ring, row: An
             yield piece
 
     until = database.write(
-        lambda c: doomed_files.expect(c, database.clock.now(c), organization, file_id, path), of=organization
+        lambda c: doomed_files.expect(c, database.clock.now(c), organization, file_id, path),
+        of=Administered(organization),
     )
     # Sealed on its way through the disk: the storage can't be read from while it takes a file.
     with NamedTemporaryFile() as sealed:
@@ -98,4 +100,4 @@ def _seal_anew(database: Database, storage: ArtifactStorage, ring: Ring, row: An
         doomed_files.doom(connection, database.clock.now(connection), organization, [unused])
         return is_moved
 
-    return database.write(move, of=organization)
+    return database.write(move, of=Administered(organization))

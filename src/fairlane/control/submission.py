@@ -26,6 +26,7 @@ from fairlane.registry.keyring import Keyring
 from fairlane.registry.sealing import Ring
 from fairlane.store.borrow import aside, borrow, lock_timeout
 from fairlane.store.driver_errors import is_retryable
+from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import admission, rows, submit_plain
 from fairlane.store.statements.admission import Live
 from fairlane.store.statements.drafts import Draft, at
@@ -40,10 +41,7 @@ Look = Callable[[Connection, Collection[str]], dict[str, Ring]]
 
 _NEARLY_FULL = 0.8
 _THEIRS = "the one that your connection leads to"
-_UNREGISTERED = (
-    "The connection to the database broke while this process's job types were being registered; "
-    "nothing else was changed, try again."
-)
+_UNREGISTERED = "The connection to the database broke while job types were being registered; try again."
 
 
 class Submitter:
@@ -251,15 +249,19 @@ class Submitter:
 
         return self._database.read(look, of=_organizations(submissions))
 
-    def register_types(self) -> None:
+    def register_types(self, *, anew: bool = False) -> None:
         """Write this process's job types to the database, if it has news.
+
+        Args:
+            anew: also those that are registered, which takes the operator's role.
 
         Raises:
             StorageUnavailable, ConfigurationError: the next call writes them.
         """
-        if self._catalogue.has_news:
+        if self._catalogue.has_news or (anew and self._catalogue.mine):
+            scope = EVERYONE if anew else None
             try:
-                self._database.write(self._catalogue.write)()
+                self._database.write(lambda connection: self._catalogue.write(connection, anew=anew), of=scope)()
             except CommitUnanswered as error:
                 # To write them twice does no harm, and who submits must not look for a job that was never sent.
                 raise StorageUnavailable(_UNREGISTERED) from error

@@ -21,7 +21,7 @@ from fairlane.domain.permissions import Credential, CredentialKind, Principal, R
 from fairlane.domain.texts import storable
 from fairlane.registry.directory import Directory, Membership
 from fairlane.registry.options import Seconds, seconds, text
-from fairlane.store.row_security import EVERYONE, Scope
+from fairlane.store.row_security import EVERYONE, Administered, Scope
 from fairlane.store.statements import audit, credentials
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import AnyRow
@@ -163,7 +163,7 @@ class Tokens:
             return bool(revoked)
 
         # With an operator's token others may have been made, of organizations.
-        return self._database.write(work, of=_scope(organization))
+        return self._database.write(work, of=_changed(organization))
 
     def principal(self, secret: str) -> Principal | None:
         """Whose token this is; None if it is none, was revoked or has expired."""
@@ -190,7 +190,7 @@ class Tokens:
             now = self._database.clock.now(connection)
             credentials.note_use(connection, organization, token, now, now - _NOTED)
 
-        self._database.write(work, of=_scope(organization), lock_seconds=_PATIENCE)
+        self._database.write(work, of=_changed(organization), lock_seconds=_PATIENCE)
 
     def _check_organization(self, organization: str | None) -> None:
         if organization is not None and organization not in self._directory.organizations([organization]):
@@ -257,6 +257,10 @@ def _length(expires_in: Seconds) -> timedelta:
 
 def _scope(organization: str | None) -> Scope:
     return organization or EVERYONE
+
+
+def _changed(organization: str | None) -> Scope:
+    return Administered(organization) if organization else EVERYONE
 
 
 def _token(row: AnyRow) -> Token:

@@ -66,8 +66,11 @@ class Catalogue:
         """Whether `write` has anything to write."""
         return any(self._written.get(name) != one.documents for name, one in self._mine.items())
 
-    def write(self, connection: Connection) -> Callable[[], None]:
+    def write(self, connection: Connection, *, anew: bool = False) -> Callable[[], None]:
         """Register this process's types, so that any process can submit them.
+
+        Args:
+            anew: also those that are registered, as they are here; for workers and `migrate`.
 
         Returns:
             To be called once the transaction has committed: remembers what was written.
@@ -75,8 +78,8 @@ class Catalogue:
         written = {name: one.documents for name, one in sorted(self._mine.items())}
         now = self._clock.now(connection)
         for name, (schema, options) in written.items():
-            if self._written.get(name) != (schema, options):
-                statements.register(connection, now, name, schema, options)
+            if anew or self._written.get(name) != (schema, options):
+                statements.register(connection, now, name, schema, options, anew=anew)
         return lambda: self._written.update(written)
 
     def find(self, connection: Connection, names: Sequence[str]) -> dict[str, RegisteredType]:

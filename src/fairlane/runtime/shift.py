@@ -159,7 +159,8 @@ class Shift:
 
     def _register(self) -> None:
         schema.check(self._parts.database)
-        self._parts.database.write(self._parts.catalogue.write)()
+        catalogue = self._parts.catalogue
+        self._parts.database.write(lambda connection: catalogue.write(connection, anew=True))()
         self._heartbeat.start()
 
     async def _serve(self, *, until_idle: bool) -> None:

@@ -8,49 +8,13 @@ from typing import Any, Final
 from sqlalchemy import Connection, Table, text
 from sqlalchemy.exc import DBAPIError
 
+from fairlane.store.row_rights import HOLD, holders_of, rights_of
 from fairlane.store.row_security import TAKING_ON, Role, is_of_tenants, policy_of
-from fairlane.store.tables import (
-    audit,
-    feed_keys,
-    job_types,
-    locked_organizations,
-    metadata,
-    pauses,
-    sessions,
-    socket_tickets,
-    tokens,
-    users,
-    workers,
-)
+from fairlane.store.tables import metadata
 
 # Asks the database in plain SQL, on a connection of SQLAlchemy's or of the driver's.
 Ask = Callable[[str, Mapping[str, Any]], Sequence[Sequence[Any]]]
 
-_ALL: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
-_RIGHTS: Final = {audit: ("SELECT", "INSERT")}  # append-only
-# Whether somebody is an operator, asked where they change something.
-_OPERATORS: Final = ("SELECT (id)", "SELECT (is_operator)", "SELECT (rights)", "SELECT (disabled_at)")
-# Handlers have the app's role. Logins, pauses and workers are the operator's to change, and a password's hash is nobody
-# else's to read; whoever submits registers the types that they submit, and leaves them enabled or not.
-_RIGHTS_OF_APP: Final[Mapping[Table, Sequence[str]]] = {
-    users: _OPERATORS,
-    sessions: (),
-    socket_tickets: (),
-    feed_keys: (),
-    pauses: ("SELECT",),
-    workers: ("SELECT",),
-    locked_organizations: ("SELECT",),
-    job_types: ("SELECT", "INSERT", "UPDATE (schema)", "UPDATE (options)", "UPDATE (registered_at)"),
-}
-# Workers go on with bulk actions as whoever began them.
-_RIGHTS_OF_WORKER: Final[Mapping[Table, Sequence[str]]] = {
-    users: _OPERATORS,
-    sessions: (),
-    tokens: (),
-    socket_tickets: (),
-    feed_keys: (),
-}
-_NARROWED: Final = {Role.APP: _RIGHTS_OF_APP, Role.TENANT: _RIGHTS_OF_APP, Role.WORKER: _RIGHTS_OF_WORKER}
 _VERSION_TABLE: Final = "fairlane_schema_version"
 # Whether this login may take on all roles; and whether all may do so.
 _TAKE_ON: Final = text(
@@ -64,7 +28,8 @@ _READ_VERSION: Final = text(
     f"SELECT bool_and(has_table_privilege(role, '{_VERSION_TABLE}', 'SELECT')) "  # noqa: S608 - a constant of ours
     "FROM unnest(CAST(:roles AS text[])) AS role"
 )
-_SECRET: Final = [table.name for table in metadata.sorted_tables if is_of_tenants(table)]
+_SECRET: Final = [table.name for table in metadata.sorted_tables if is_of_tenants(table) or holders_of(table)]
+_HELD: Final = "fairlane_hold"  # the policy under which rows are locked and not changed
 
 _GRANTED: Final = """
 SELECT name, coalesce(grantee.rolname, 'public'), right_
@@ -189,7 +154,7 @@ def _bring_down(connection: Connection) -> None:
 def _grant(connection: Connection, table: Table) -> None:
     connection.exec_driver_sql(f"REVOKE ALL ON {table.name} FROM PUBLIC, {', '.join(Role)}")
     for role in Role:
-        if rights := _rights(role, table):
+        if rights := _granted(role, table):
             connection.exec_driver_sql(f"GRANT {', '.join(rights)} ON {table.name} TO {role}")
 
 
@@ -202,10 +167,17 @@ def _bind(connection: Connection, table: Table) -> None:
     for role in Role:
         rows = policy_of(table, role)
         connection.exec_driver_sql(f"CREATE POLICY {role} ON {table.name} TO {role} USING ({rows}) WITH CHECK ({rows})")
+    if holders := holders_of(table):
+        connection.exec_driver_sql(
+            f"CREATE POLICY {_HELD} ON {table.name} AS RESTRICTIVE FOR UPDATE TO {', '.join(holders)} "
+            "USING (true) WITH CHECK (false)"
+        )
 
 
-def _rights(role: Role, table: Table) -> Sequence[str]:
-    return _NARROWED.get(role, {}).get(table, _RIGHTS.get(table, _ALL))
+def _granted(role: Role, table: Table) -> list[str]:
+    """What the role's rights are in PostgreSQL's words."""
+    hold = f"UPDATE ({next(iter(table.primary_key)).name})"
+    return [hold if right == HOLD else right for right in rights_of(role, table)]
 
 
 def _oids(ask: Ask, names: Sequence[str]) -> dict[str, int]:
@@ -222,7 +194,7 @@ def _oddly_granted(ask: Ask) -> set[str]:
         for table in metadata.sorted_tables
         if table.name in oids
         for role in Role
-        for right in _rights(role, table)
+        for right in _granted(role, table)
     }
     return {name for name, _, _ in granted ^ wanted}
 
@@ -239,9 +211,11 @@ def _oddly_bound(ask: Ask) -> set[str]:
 
 
 def _policies(table: Table) -> set[object]:
-    """One for each role, which is called as the role: other roles see nothing."""
+    """One for each role, which is called as the role: other roles see nothing; and one for who locks rows alone."""
     rows = {role: _gist(policy_of(table, role)) for role in Role}
-    return {(True, role.value, "*", True, role.value, rows[role], rows[role]) for role in Role}
+    made: set[object] = {(True, role.value, "*", True, role.value, rows[role], rows[role]) for role in Role}
+    holders = sorted(role.value for role in holders_of(table))
+    return made | {(True, _HELD, "w", False, *holders, "true", "false")} if holders else made
 
 
 def _gist(condition: str | None) -> str | None:

@@ -1,11 +1,12 @@
 """Row-level security: PostgreSQL holds the tenant boundary below our code.
 
-Four roles, which nobody logs in as; sessions take them on. `fairlane_app` sees the rows of the organizations that its
-transaction has named, and none where it has named none; so does `fairlane_tenant`, of one organization at most.
-`fairlane_operator` and `fairlane_worker` see all. The app's transactions become the tenant's one at a time, or the
-operator's, where an operator looks across organizations; workers' sessions are the worker's from their beginning. Row
-security is forced: the tables' owner is bound by it, too. What of it is in the database is in `row_policies`; which
-logins are fit for it, in `row_logins`.
+Five roles, which nobody logs in as; sessions take them on. `fairlane_app` sees the rows of the organizations that its
+transaction has named, and none where it has named none; so does `fairlane_tenant`, of one organization at most. These
+two submit and read. `fairlane_admin` sees one organization, too, and may change it and what is in it.
+`fairlane_operator` and `fairlane_worker` see all. The app's transactions become the tenant's, the admin's or the
+operator's, one at a time; workers' sessions are the worker's from their beginning. Row security is forced: the tables'
+owner is bound by it, too. What each role may do is in `row_rights`, what of it is in the database in `row_policies`;
+which logins are fit for it, in `row_logins`.
 
 SQLite has no roles: there the query layer alone holds the boundary.
 
@@ -15,6 +16,7 @@ whatever it asks of their tables is refused, on both: somebody forgot to say who
 
 import re
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
@@ -29,6 +31,7 @@ class Role(StrEnum):
 
     APP = "fairlane_app"
     TENANT = "fairlane_tenant"
+    ADMIN = "fairlane_admin"
     OPERATOR = "fairlane_operator"
     WORKER = "fairlane_worker"
 
@@ -42,9 +45,18 @@ class Everyone:
 
 
 EVERYONE: Final = Everyone()
+
+
+@dataclass(frozen=True, slots=True)
+class Administered:
+    """The scope of who changes an organization, or what is in it, by more than a submission."""
+
+    organization: str
+
+
 # Whose rows a transaction is open to: an organization, several, or all; () = nobody's. Where nothing is given, it may
 # not even ask for such rows.
-Scope = str | Collection[str] | Everyone
+Scope = str | Collection[str] | Everyone | Administered
 
 _ROLE_OF: Final = "fairlane_role"  # in a connection's info: the role that its session has taken on
 _MAY_BE: Final = "fairlane_roles"  # in a connection's info: the roles that its session may take on
@@ -63,6 +75,7 @@ _WHOSE: Final = {
     Role.APP: f"= ANY ((SELECT array_remove(string_to_array({_NAMES}, ','), '') AS names)::text[])",
     Role.TENANT: f"= (SELECT NULLIF({_NAMES}, '') AS name)",
 }
+_WHOSE[Role.ADMIN] = _WHOSE[Role.TENANT]
 _OWN: Final = {organizations: "id {whose}", pauses: "subject <> 'organization' OR name {whose}"}
 # What `pg_has_role` is asked: from PostgreSQL 16 on a member may be one without the right to take a role on.
 TAKING_ON: Final = "CASE WHEN current_setting('server_version_num')::int < 160000 THEN 'MEMBER' ELSE 'SET' END"
@@ -81,7 +94,7 @@ def is_of_tenants(table: Table) -> bool:
 
 def policy_of(table: Table, role: Role) -> str:
     """Which rows of a table of tenants a transaction may see and write that has taken the role on."""
-    whose = _WHOSE.get(role)
+    whose = _WHOSE.get(role) if is_of_tenants(table) else None
     return "true" if whose is None else _OWN.get(table, "organization_id {whose}").format(whose=whose)
 
 
@@ -175,6 +188,8 @@ def _setting(scope: Scope | None, may_be: Collection[str]) -> tuple[str, ...]:
             return SETTING, ""
         case Everyone():
             return "role", Role.OPERATOR
+        case Administered():
+            return "role", Role.ADMIN, SETTING, named([scope.organization])
         case str():
             names = named([scope])
         case _:

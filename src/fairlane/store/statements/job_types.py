@@ -27,11 +27,20 @@ SUSPENDED: Final = select(literal("organization").label("subject"), organization
 OPTIONS: Final = select(job_types.c.name, job_types.c.options)
 
 
-def register(connection: Connection, now: datetime, name: str, schema: str, options: str) -> None:
-    """Write a type's parameter schema and options; whether it is enabled stays as it is."""
+def register(
+    connection: Connection, now: datetime, name: str, schema: str, options: str, *, anew: bool = False
+) -> None:
+    """Write the parameter schema and options of a type that is not registered; `anew`: also of one that is.
+
+    Whether it is enabled stays as it is. Who submits has no right to change a type, which all organizations share.
+    """
     values = {"schema": schema, "options": options, "registered_at": now}
     statement = insert(connection, job_types).values(name=name, enabled=True, **values)
-    connection.execute(statement.on_conflict_do_update(index_elements=[job_types.c.name], set_=values))
+    if anew:
+        statement = statement.on_conflict_do_update(index_elements=[job_types.c.name], set_=values)
+    else:
+        statement = statement.on_conflict_do_nothing()
+    connection.execute(statement)
 
 
 def find(connection: Connection, names: Sequence[str]) -> Sequence[AnyRow]:

@@ -1,0 +1,93 @@
+"""What each role may do with each table: data, by which rights are granted, compared and documented.
+
+Who submits and reads needs no DELETE, and UPDATE of a few columns only. So such a session, whatever SQL it is made to
+say, changes no organization's limits, members or credentials and no job type, and locks no table against others:
+`LOCK TABLE` in a mode that keeps others out takes UPDATE, DELETE or TRUNCATE of the whole table.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from sqlalchemy import Table
+
+from fairlane.store import tables as t
+from fairlane.store.row_security import Role
+
+Rights = Sequence[str]
+
+# To lock rows and change none: UPDATE of a column, under a policy that refuses each change.
+HOLD: Final = "HOLD"
+
+
+def _update(*columns: str) -> tuple[str, ...]:
+    return tuple(f"UPDATE ({column})" for column in columns)
+
+
+_ALL: Final[Rights] = ("SELECT", "INSERT", "UPDATE", "DELETE")
+_READ: Final[Rights] = ("SELECT",)
+_ADD: Final[Rights] = ("SELECT", "INSERT")
+# Whether somebody is an operator, asked where they change something. A password's hash is nobody else's to read.
+_OPERATORS: Final[Rights] = ("SELECT (id)", "SELECT (is_operator)", "SELECT (rights)", "SELECT (disabled_at)")
+_SECRETS: Final[Mapping[Table, Rights]] = {t.users: _OPERATORS, t.sessions: (), t.socket_tickets: (), t.feed_keys: ()}
+
+# Submitting, with what it may do to a job in whose place it comes, and to that one's children.
+_SUBMITTERS: Final[Mapping[Table, Rights]] = {
+    **_SECRETS,
+    t.jobs: (
+        *_ADD,
+        *_update("status", "ready", "unmet_parents", "log_sequence", "run_at", "next_retry_at"),
+        *_update("retry_count", "rescue_count", "worker_id", "lease_token", "error_type", "error_message"),
+        *_update("started_at", "finished_at", "canceled_at", "canceled_by"),
+    ),
+    t.job_parents: (*_ADD, *_update("parent_id", "state")),
+    t.labels: _ADD,
+    t.dedup_keys: (*_ADD, *_update("job_id", "expires_at")),
+    t.execution_log: _ADD,
+    t.dead_letters: (
+        *_ADD,
+        *_update("job_type", "reason", "error_type", "fingerprint", "caused_by", "entered_at"),
+        *_update("resolution", "note", "resolved_by", "resolved_at"),
+    ),
+    t.quotas: (*_ADD, *_update("uses", "used_at")),
+    t.submissions: _ADD,
+    t.idempotency_keys: (*_ADD, *_update("request_hash", "job_ids", "is_answered", "created_at")),
+    t.alerts: _ADD,
+    t.audit: _ADD,
+    t.job_types: (*_ADD, HOLD),
+}
+# Changing an organization and what is in it. Pauses, workers, limits and breakers are the operator's.
+_ADMINS: Final[Mapping[Table, Rights]] = {
+    **_SECRETS,
+    t.audit: _ADD,
+    t.job_types: (*_ADD, HOLD),
+    t.pauses: _READ,
+    t.workers: _READ,
+    t.locked_organizations: _READ,
+    t.limits: _READ,
+    t.breakers: _READ,
+    t.outcomes: _READ,
+    t.starts: _READ,
+}
+_OPERATORS_OF_ALL: Final[Mapping[Table, Rights]] = {t.audit: _ADD}
+# Workers go on with bulk actions as whoever began them.
+_WORKERS: Final[Mapping[Table, Rights]] = {**_SECRETS, t.tokens: (), t.audit: _ADD}
+
+# Of each role what it may do with tables that are not named, and with those that are.
+RIGHTS: Final[Mapping[Role, tuple[Rights, Mapping[Table, Rights]]]] = {
+    Role.APP: (_READ, _SUBMITTERS),
+    Role.TENANT: (_READ, _SUBMITTERS),
+    Role.ADMIN: (_ALL, _ADMINS),
+    Role.OPERATOR: (_ALL, _OPERATORS_OF_ALL),
+    Role.WORKER: (_ALL, _WORKERS),
+}
+
+
+def rights_of(role: Role, table: Table) -> Rights:
+    """Return what the role may do with the table."""
+    usual, named = RIGHTS[role]
+    return named.get(table, usual)
+
+
+def holders_of(table: Table) -> list[Role]:
+    """Return the roles that may lock rows of the table and change none."""
+    return [role for role in Role if HOLD in rights_of(role, table)]
