@@ -634,3 +634,11 @@ def test_a_result_is_stored_as_json():
 def test_a_result_that_cannot_be_stored_is_a_permanent_error(result):
     with pytest.raises(PermanentError, match="the result"):
         encode_result(result, limit=100)
+
+
+def test_names_that_somebody_made_up_are_told_in_part():
+    with pytest.raises(InvalidParameters) as refused:
+        SMALL.prepare({"month": "2026-11-01"} | {f"{one}{'x' * 10_000}": 0 for one in range(20)})
+    assert "unknown parameter '0xxx" in str(refused.value)
+    assert "and 10 more" in str(refused.value)
+    assert len(str(refused.value)) < 2_000

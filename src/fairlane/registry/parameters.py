@@ -303,11 +303,14 @@ def resolved(handler: Callable[..., object], annotation: object) -> Any:
 
 
 def _place(location: tuple[int | str, ...]) -> str:
-    """`items[3].price`, from pydantic's path."""
+    """Return `items[3].price`, from pydantic's path; the names in it may be anybody's, and of any length."""
     steps = [f"[{step}]" if isinstance(step, int) else f".{step}" for step in location if step != "[key]"]
-    return "".join(steps).removeprefix(".")
+    return _cut("".join(steps).removeprefix("."))
 
 
 def _shown(value: object) -> str:
-    text = repr(veiled(value))
+    return _cut(repr(veiled(value)))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
