@@ -477,6 +477,21 @@ class Fairlane:
         """
         return self._jobs.retry(job, organization, user=user, parameters=parameters)
 
+    def delete(self, job: JobOrId, *, organization: str, user: str | None = None) -> None:
+        """Delete a job that has ended, with all that is kept of it, as the erasure of a person's data needs it.
+
+        Its parameters, result, log, labels and dead letter go at once; a worker deletes its files within minutes. The
+        audit keeps who deleted it.
+
+        Args:
+            user: an admin of the organization, or an operator; None = the system.
+
+        Raises:
+            JobNotFound, PermissionDenied
+            IllegalTransition: it has not ended, or a job that needs it has not; the message says what to do first.
+        """
+        self._jobs.delete(job, organization, user=user, own=False)
+
     def wait(self, job: JobOrId, *, organization: str, timeout: Seconds | None = 30) -> Job:
         """Wait until the job has ended.
 
@@ -653,6 +668,7 @@ class AsyncVerbs(Verbs[Fairlane]):
     find_artifact = asynchronous(Fairlane.find_artifact)
     cancel = asynchronous(Fairlane.cancel)
     retry = asynchronous(Fairlane.retry)
+    delete = asynchronous(Fairlane.delete)
     wait = asynchronous(Fairlane.wait)
     directory_changed = asynchronous(Fairlane.directory_changed)
     metrics = asynchronous(Fairlane.metrics)

@@ -78,6 +78,7 @@ MATRIX: Final[dict[str, Open | Proved | Within | Across]] = {
     "listJobs": _READ,
     "getJob": _READ,
     "cancelJob": _CHANGED,
+    "deleteJob": Within(403, 403, 204, 403, 204, job="done"),
     "retryJob": _DEAD,
     "getGraph": _READ,
     "countJobs": _READ,

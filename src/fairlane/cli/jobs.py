@@ -1,4 +1,4 @@
-"""`fairlane jobs`: look at jobs, submit, cancel and retry them."""
+"""`fairlane jobs`: look at jobs, submit, cancel, retry and delete them."""
 
 import time
 from dataclasses import asdict
@@ -125,6 +125,28 @@ def cancel(
         say(f"Job {canceled.id} is {canceled.status}.")
     else:
         say(f"Job {canceled.id} is {canceled.status} and was asked to stop.")
+
+
+@app.command("delete")
+def delete(
+    context: typer.Context,
+    job: o.JobId,
+    organization: o.Organization,
+    user: o.User = None,
+    yes: o.Yes = False,
+) -> None:
+    """Delete a job that has ended: its parameters, result, history and artifacts.
+
+    \b
+    Example:
+        fairlane jobs delete 01928f3a-1b2c-7d4e-8f90-a1b2c3d4e5f6 -o acme
+    """
+    fl = engine(context)
+    refuse_stranger(fl, organization, user)
+    job_id = find_id(fl, job, organization)
+    o.confirmed(f"Delete job {job_id} of {organization} with all that is kept of it?", yes=yes)
+    fl.delete(job_id, organization=organization, user=user)
+    say(f"Job {job_id} is deleted.")
 
 
 @app.command("explain")

@@ -27,7 +27,7 @@ from fairlane.domain.jobs import Job
 from fairlane.domain.permissions import Right
 from fairlane.domain.sealing import Field
 from fairlane.domain.secrets import changed, restored
-from fairlane.domain.statuses import TERMINAL, Role
+from fairlane.domain.statuses import TERMINAL, JobStatus, Role
 from fairlane.domain.texts import storable
 from fairlane.registry.catalogue import Catalogue
 from fairlane.registry.directory import Directory, Membership
@@ -145,15 +145,24 @@ class JobControl:
         # With other parameters it is another job, and runs as its submitter: operators act for nobody.
         return self.change(key, organization, user, "retry", work, after=told, by_operators=parameters is None)
 
-    def delete(self, job: JobOrId, organization: str, *, user: str | None, same_since: datetime | None = None) -> None:
+    def delete(
+        self,
+        job: JobOrId,
+        organization: str,
+        *,
+        user: str | None,
+        same_since: datetime | None = None,
+        own: bool = True,
+    ) -> None:
         """Delete an ended job with all that is kept of it; a worker's clean-up deletes its files, soon after.
 
         Args:
             same_since: only if it has neither ended nor come back to life since.
+            own: whether a member may delete what is theirs, too.
 
         Raises:
             JobNotFound, PermissionDenied, StorageUnavailable
-            IllegalTransition: it has not ended, or a live job depends on it.
+            IllegalTransition: it has not ended, or a job that needs it has not.
             ChangedSince: it is not the same.
         """
 
@@ -162,11 +171,15 @@ class JobControl:
             if row.status not in TERMINAL:
                 raise IllegalTransition(f"Job {row.id} is {row.status}; cancel it before you delete it.")
             cleanup.lock_to_delete(connection, organization, row.id)
-            if cleanup.has_live_child(connection, organization, row.id):
-                raise IllegalTransition(f"A live job depends on job {row.id}; it can be deleted when that has ended.")
+            child = cleanup.live_child(connection, organization, row.id)
+            if child is not None:
+                remedy = "retry, resolve or delete" if child.status == JobStatus.DEAD_LETTER else "wait for or cancel"
+                raise IllegalTransition(
+                    f"Job {child.id} depends on job {row.id} and is {child.status}: {remedy} that one first."
+                )
             cleanup.delete_jobs(connection, self._database.clock.now(connection), organization, [row.id])
 
-        self.change(job, organization, user, "delete", work)
+        self.change(job, organization, user, "delete", work, own=own)
 
     def change(
         self,
@@ -178,11 +191,12 @@ class JobControl:
         *,
         after: Mapping[str, Any] | None = None,
         by_operators: bool = True,
+        own: bool = True,
     ) -> T:
         """Run `work` on the job's row, locked, if the user may change it: a member their own, admins and operators all.
 
         A stranger learns nothing: to them the job does not exist. The audit is told `after`. Without `by_operators` an
-        operator may no more than their membership lets them.
+        operator may no more than their membership lets them; without `own` a member may change none.
 
         Raises:
             JobNotFound, PermissionDenied, StorageUnavailable, and what `work` raises: then nothing was changed.
@@ -198,7 +212,7 @@ class JobControl:
                 if row is None or (user is not None and membership is None and not is_operator):
                     raise JobNotFound(f"Organization {organization} has no job {key}.")
                 if not is_operator or not by_operators:
-                    _check_right(row, user, membership, verb)
+                    _check_right(row, user, membership, verb, own=own)
                 done = work(connection, row)
                 now = self._database.clock.now(connection)
                 before = {"status": row.status}
@@ -286,12 +300,11 @@ def _refuse_unless_same(connection: Connection, row: AnyRow, since: datetime | N
         raise ChangedSince(f"Job {row.id} has ended since, or was retried; look at it before you change it.")
 
 
-def _check_right(row: AnyRow, user: str | None, membership: Membership | None, verb: str) -> None:
+def _check_right(row: AnyRow, user: str | None, membership: Membership | None, verb: str, *, own: bool) -> None:
     role = membership.role if membership is not None else None
     if user is None or role is Role.ADMIN:
         return
-    if role is Role.MEMBER and row.submitted_by == user:
+    if own and role is Role.MEMBER and row.submitted_by == user:
         return
-    raise PermissionDenied(
-        f"{user} may not {verb} job {row.id}: it is not their own; ask an admin of {row.organization_id}."
-    )
+    why = "it is not their own" if own else "only admins may"
+    raise PermissionDenied(f"{user} may not {verb} job {row.id}: {why}; ask an admin of {row.organization_id}.")

@@ -1,4 +1,4 @@
-"""Jobs: submit, get, list; cancel and retry are resources of a job."""
+"""Jobs: submit, get, list, delete; cancel and retry are resources of a job."""
 
 from hashlib import sha256
 from typing import Annotated, Any, Final, Literal
@@ -145,6 +145,12 @@ def cancel_job(scope: _Changing, job: JobPath, body: Cancellation | None = None)
 def retry_job(scope: _Changing, job: JobPath, body: Retry | None = None) -> Job:
     """Queue a dead letter again, with a fresh count of retries. Members their own, admins all."""
     return (body or Retry()).of(scope, job)
+
+
+@router.delete("/{job}", status_code=204, operation_id="deleteJob")
+def delete_job(scope: _Changing, job: JobPath) -> None:
+    """Delete a job that has ended, with all that is kept of it. For admins and operators."""
+    scope.fl.delete(job, organization=scope.organization, user=scope.user)
 
 
 def _mark(response: Response, *, is_replayed: bool) -> None:

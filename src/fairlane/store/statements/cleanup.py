@@ -163,6 +163,11 @@ def _unresolved(job: FromClause = jobs) -> ColumnElement[bool]:
     )
 
 
+def _needs_parents(child: FromClause) -> ColumnElement[bool]:
+    # A dead letter that somebody may retry still needs its parent.
+    return or_(child.c.status.in_(sorted(LIVE)), _unresolved(child))
+
+
 def _has_live_child() -> ColumnElement[bool]:
     child = jobs.alias("child")
     # Not a join: SQLite would begin with all live jobs of the organization.
@@ -171,8 +176,7 @@ def _has_live_child() -> ColumnElement[bool]:
         .where(
             child.c.organization_id == job_parents.c.organization_id,
             child.c.id == job_parents.c.job_id,
-            # A dead letter that somebody may retry still needs its parent.
-            or_(child.c.status.in_(sorted(LIVE)), _unresolved(child)),
+            _needs_parents(child),
         )
         .exists()
     )
@@ -190,10 +194,14 @@ def lock_to_delete(connection: Connection, organization: str, job_id: UUID) -> N
     )
 
 
-def has_live_child(connection: Connection, organization: str, job_id: UUID) -> bool:
-    """Whether a job that has not ended, or a dead letter nobody has resolved, depends on this one."""
-    mine = select(jobs.c.id).where(jobs.c.organization_id == organization, jobs.c.id == job_id, _has_live_child())
-    return connection.execute(mine).first() is not None
+def live_child(connection: Connection, organization: str, job_id: UUID) -> AnyRow | None:
+    """Return the id and status of a job that has not ended, or of an unresolved dead letter, that needs this one."""
+    child = jobs.alias("child")
+    edges = select(job_parents.c.job_id).where(
+        job_parents.c.organization_id == organization, job_parents.c.parent_id == job_id
+    )
+    mine = (child.c.organization_id == organization, child.c.id.in_(edges), _needs_parents(child))
+    return connection.execute(select(child.c.id, child.c.status).where(*mine).order_by(child.c.id).limit(1)).first()
 
 
 def delete_jobs(connection: Connection, now: datetime, organization: str, job_ids: Sequence[UUID]) -> None:

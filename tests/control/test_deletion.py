@@ -1,0 +1,140 @@
+"""R14, R19: an ended job is deleted at once, with all that is kept of it: `fl.delete`."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+
+from fairlane import (
+    Fairlane,
+    IllegalTransition,
+    Job,
+    JobContext,
+    JobNotFound,
+    JobStatus,
+    ParentNotFound,
+    PermissionDenied,
+    Settings,
+)
+from fairlane.store.tables import metadata
+from tests.store.races.race import answers_at_once
+from tests.store.races.scene import BROKEN, Scene
+
+# Whoever deleted it is to be told by the audit; its file waits for a worker's clean-up.
+KEPT = {"fairlane_audit", "fairlane_doomed_files"}
+
+
+@pytest.fixture
+def scene(database_url: str) -> Iterator[Scene]:
+    with Scene(database_url) as scene:
+        yield scene
+
+
+def ended(scene: Scene, user: str = "ana") -> Job:
+    job = scene.submit(user=user)
+    scene.end(*scene.worker().claim())
+    return scene.get(job)
+
+
+def test_all_that_is_kept_of_it_goes(database_url: str, tmp_path: Path) -> None:
+    with Fairlane(Settings(url=database_url, artifacts_url=tmp_path.as_uri())) as fl:
+
+        @fl.job_type("report")
+        def report(ctx: JobContext, name: str) -> str:
+            ctx.progress(50, f"of {name}")
+            ctx.log(f"for {name}")
+            ctx.checkpoint({"name": name})
+            ctx.artifact("report.txt", name.encode())
+            return name
+
+        fl.migrate()
+        fl.organizations.create("acme")
+        job = fl.submit("report", organization="acme", parameters={"name": "Ana"}, labels={"person": "ana"})
+        fl.worker().drain()
+        assert fl.get(job, organization="acme").status is JobStatus.COMPLETED
+
+        async def erase() -> None:
+            await fl.aio.delete(job, organization="acme")
+
+        asyncio.run(erase())
+
+        with pytest.raises(JobNotFound):
+            fl.get(job, organization="acme")
+        assert fl.list(organization="acme", label=("person", "ana")).total == 0
+        with fl.database.engine.connect() as connection:
+            for table in metadata.tables.values():
+                if "job_id" in table.c and table.name not in KEPT:
+                    found = connection.execute(select(func.count()).where(table.c.job_id == job.id)).scalar_one()
+                    assert found == 0, table.name
+        assert [(one.action, one.subject) for one in fl.audit.list(organization="acme")][:1] == [
+            ("jobs.delete", str(job.id))
+        ]
+
+
+def test_one_that_has_not_ended_is_canceled_first(scene: Scene) -> None:
+    job = scene.submit()
+    with pytest.raises(IllegalTransition, match="is queued; cancel it before you delete it"):
+        scene.fl.delete(job, organization="acme")
+    scene.fl.cancel(job, organization="acme")
+    scene.fl.delete(job, organization="acme")
+    assert scene.total() == 0
+
+
+def test_admins_and_the_system_may_and_nobody_else(scene: Scene) -> None:
+    job = ended(scene)
+    for member in ("ana", "bea", "vic"):
+        with pytest.raises(PermissionDenied, match="only admins may"):
+            scene.fl.delete(job, organization="acme", user=member)
+    strangers: list[tuple[str, str | None]] = [("acme", "rita"), ("rival", "rita"), ("rival", None)]
+    for organization, user in strangers:
+        with pytest.raises(JobNotFound):
+            scene.fl.delete(job, organization=organization, user=user)
+    scene.fl.delete(job, organization="acme", user="olga")
+    with pytest.raises(JobNotFound):
+        scene.fl.delete(job, organization="acme", user="olga")
+
+
+def test_a_parent_stays_while_a_job_needs_it_and_the_sentence_says_what_to_do(scene: Scene) -> None:
+    parent = ended(scene)
+    child = scene.submit(depends_on=parent)
+    with pytest.raises(IllegalTransition, match=f"{child.id} depends on .* is queued: wait for or cancel that one"):
+        scene.fl.delete(parent, organization="acme")
+    scene.end(*scene.worker().claim(), outcome=BROKEN)
+    with pytest.raises(IllegalTransition, match="is dead_letter: retry, resolve or delete that one first"):
+        scene.fl.delete(parent, organization="acme")
+    scene.fl.dead_letters.resolve(child, organization="acme")
+    scene.fl.delete(parent, organization="acme")
+    assert scene.get(child).depends_on == ()
+
+
+def test_of_a_deletion_and_a_retry_at_once_one_wins(scene: Scene) -> None:
+    job = scene.submit()
+    scene.end(*scene.worker().claim(), outcome=BROKEN)
+    deleted, retried = answers_at_once(
+        [
+            lambda: scene.fl.delete(job, organization="acme"),
+            lambda: scene.fl.retry(job, organization="acme"),
+        ]
+    )
+    if deleted is None:
+        assert isinstance(retried, JobNotFound)
+        assert scene.total() == 0
+    else:
+        assert isinstance(deleted, IllegalTransition)
+        assert scene.get(job).status is JobStatus.QUEUED
+
+
+def test_a_child_that_is_submitted_meanwhile_keeps_its_parent_or_is_refused(scene: Scene) -> None:
+    parent = ended(scene)
+    deleted, child = answers_at_once(
+        [lambda: scene.fl.delete(parent, organization="acme"), lambda: scene.submit(depends_on=parent)]
+    )
+    if deleted is None:
+        assert isinstance(child, ParentNotFound)
+        assert scene.total() == 0
+    else:
+        assert isinstance(deleted, IllegalTransition)
+        assert isinstance(child, Job)
+        assert scene.get(child).depends_on == (parent.id,)
