@@ -44,6 +44,7 @@ _FILTERS: Mapping[str, Filters] = {
     **{f"status {one}": partial(_status, one) for one in _RESTING},
     "status live": lambda _: {"status": ["pending", "queued", "running"]},
     "status all by name": lambda _: {"status": _RESTING},
+    "waiting for a retry": lambda _: {"waiting_for": "retry"},
     "type frequent": lambda r: {"job_type": f"type-{r.randrange(5)}"},
     "type rare": lambda r: {"job_type": f"rare-{r.randrange(50)}"},
     "type unknown": lambda r: {"job_type": f"nothing-{r.randrange(50)}"},

@@ -6,12 +6,13 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import event
 
-from fairlane import StorageUnavailable
+from fairlane import JobContext, StorageUnavailable, TransientError
 from fairlane.api.resources import dead_letters
 from fairlane.reads.service import Reads
 from tests.api.served import PASSWORD, SECRET, Api
 
-JOBS = "/organizations/acme/jobs"
+BASE = "/organizations/acme"
+JOBS = f"{BASE}/jobs"
 
 
 def submitted(api: Api, job_type: str = "report", user: str = "member", **more: object) -> str:
@@ -123,6 +124,27 @@ def test_lists_go_on_where_the_page_before_ended_whatever_comes_in_between(api: 
     for wrong in ({"limit": 0}, {"limit": 101}, {"cursor": "x"}, {"cursor": "ÿ"}, {"status": "x"}, {"label": "x"}):
         assert client.get(JOBS, params=wrong).status_code == 422
     assert client.get(JOBS, params={"order": "x"}).status_code == 422
+
+
+def test_what_waits_for_a_retry_is_listed_counted_and_canceled_together(api: Api):
+    @api.fl.job_type("flaky", dedup_window=0)
+    async def flaky(ctx: JobContext) -> None:
+        raise TransientError("later")
+
+    member = api.as_("member")
+    job = member.post(JOBS, json={"job_type": "flaky"}).json()["id"]
+    api.run()
+    ready = member.post(JOBS, json={"job_type": "report"}).json()["id"]
+    only = {"waiting_for": "retry"}
+    (item,) = member.get(JOBS, params=only).json()["items"]
+    assert (item["id"], item["status"], item["next_retry_at"] is not None) == (job, "queued", True)
+    assert member.get(f"{BASE}/job-counts", params=only).json()["by_status"]["queued"] == 1
+    assert member.get(JOBS, params={"waiting_for": "parents"}).status_code == 422
+    action = {"action": "cancel", "filter": only}
+    assert member.post(f"{BASE}/bulk-actions/count", json=action).json()["matching"] == 1
+    done = member.post(f"{BASE}/bulk-actions", json=action).json()
+    assert (done["changed"], done["filter"]["waiting_for"]) == (1, "retry")
+    assert [member.get(f"{JOBS}/{one}").json()["status"] for one in (job, ready)] == ["canceled", "queued"]
 
 
 def test_a_job_that_has_not_changed_is_not_sent_again(api: Api):

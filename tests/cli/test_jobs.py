@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from fairlane import Fairlane, Job, JobContext, JobNotFound, JobStatus, PermanentError, PermissionDenied
+from fairlane import Fairlane, Job, JobContext, JobNotFound, JobStatus, PermanentError, PermissionDenied, TransientError
 from fairlane.cli import output, submitting
 from fairlane.domain.breaker import Pair, opened
 from fairlane.store.statements import breakers
@@ -560,3 +560,28 @@ def test_log(run: Run, fl: Fairlane) -> None:
     (line,) = run("jobs", "log", job_id, "-o", "acme", "--json").json
     assert line["message"] == "greeting Bo"
     run("jobs", "log", job_id, "-o", "acme", "--json", "--follow", code=2)
+
+
+def test_what_waits_for_a_retry_is_listed_with_the_time_to_it(run: Run, fl: Fairlane) -> None:
+    @fl.job_type("flaky", dedup_window=0, backoff=[3600])
+    async def flaky(ctx: JobContext) -> None:
+        raise TransientError("later")
+
+    job = fl.submit("flaky", organization="acme")
+    fl.worker().drain()
+    ready = fl.submit("greet", organization="acme")
+
+    listed = run("jobs", "list", "-o", "acme", "--waiting-for", "retry").stdout
+    assert re.search(rf"^{job.id} +queued, retry in (\d+m|1h) +flaky ", listed, re.MULTILINE)
+    assert str(ready.id) not in listed
+    assert re.search(rf"^{ready.id} +queued +greet ", run("jobs", "list", "-o", "acme").stdout, re.MULTILINE)
+    assert re.search(
+        r"^status +queued, retry in (\d+m|1h) *$", run("jobs", "show", job.id, "-o", "acme").stdout, re.MULTILINE
+    )
+    assert [
+        one["id"] for one in run("jobs", "list", "-o", "acme", "--waiting-for", "retry", "--json").json["items"]
+    ] == [str(job.id)]
+    assert (
+        "'parents' is not one of 'retry'"
+        in run("jobs", "list", "-o", "acme", "--waiting-for", "parents", code=2).stderr
+    )

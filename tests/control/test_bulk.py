@@ -17,7 +17,7 @@ from fairlane.domain.outcomes import ErrorReport, Failed
 from fairlane.store.statements import bulk_actions
 from fairlane.store.statements.job_list import Place, Wanted
 from tests.runtime.worker_kit import until
-from tests.store.races.scene import BROKEN, DAY, Scene
+from tests.store.races.scene import BROKEN, DAY, JAMMED, Scene
 
 CANCELED, QUEUED, RUNNING = JobStatus.CANCELED, JobStatus.QUEUED, JobStatus.RUNNING
 
@@ -51,6 +51,16 @@ def test_all_that_fit_are_canceled_and_no_others(scene: Scene):
     assert {scene.get(job).status for job in labeled} == {CANCELED}
     assert {scene.get(job).status for job in mine} == {QUEUED}
     assert scene.get(other, "rival").status == QUEUED
+
+
+def test_what_waits_for_a_retry_is_canceled_and_nothing_that_is_ready(scene: Scene):
+    one, other = submit(scene, 2)
+    claimed = scene.worker().claim(2)
+    scene.end(*claimed, outcome=JAMMED)
+    ready = scene.submit()
+    done = all_of(scene, "cancel", {"waiting_for": "retry"})
+    assert (done.changed, done.filters) == (2, {"waiting_for": "retry"})
+    assert [scene.get(job).status for job in (one, other, ready)] == [CANCELED, CANCELED, QUEUED]
 
 
 def test_what_runs_is_asked_to_stop(scene: Scene):
@@ -267,6 +277,8 @@ def _wanted() -> Iterator[st.SearchStrategy[Any]]:
     yield st.frozensets(pairs, max_size=3)
     yield moments
     yield from (texts, texts)
+    yield st.booleans()
+    yield moments
 
 
 @given(st.tuples(*_wanted()))

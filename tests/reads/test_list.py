@@ -8,6 +8,7 @@ import pytest
 
 from fairlane.domain.errors import InvalidParameters
 from fairlane.domain.jobs import Job, Page
+from fairlane.domain.outcomes import Snoozed
 from fairlane.domain.statuses import JobStatus
 from fairlane.reads import jobs as asked
 from fairlane.reads.service import Reads
@@ -319,3 +320,40 @@ def test_r13_list_and_get_show_the_same(world: World, reads: Reads) -> None:
     newest, _ = reads.list("acme").items
 
     assert newest == reads.get(child, "acme")
+
+
+def waiting(reads: Reads) -> list[UUID]:
+    return listed(reads, waiting_for="retry")
+
+
+def test_r13_what_waits_for_a_retry_is_listed_until_its_time_has_come(world: World, reads: Reads) -> None:
+    worker = world.start_worker()
+    world.submit()
+    world.submit(delay=3600.0)
+    retried, snoozed = world.submit(), world.submit()
+    world.end(world.claim(worker))
+    world.fail(world.claim(worker))
+    world.end(world.claim(worker), Snoozed(600.0, "the printer is away"))
+    world.submit("rival")
+    world.fail(world.claim(worker, "rival"))
+    due = reads.get(retried, "acme").next_retry_at
+    assert due is not None
+
+    assert waiting(reads) == [snoozed, retried]
+    assert listed(reads, status="queued", waiting_for="retry", limit=1) == [snoozed]
+    assert listed(reads, status=["pending", "completed"], waiting_for="retry") == []
+    counts = reads.matching.counts("acme", waiting_for="retry")
+    assert {status: size for status, size in counts.by_status.items() if size} == {JobStatus.QUEUED: 2}
+
+    world.pass_time((due - world.now).total_seconds())  # nobody has made it ready yet
+    assert waiting(reads) == [snoozed]
+    world.stage_retries()
+    assert (waiting(reads), reads.get(retried, "acme").status) == ([snoozed], JobStatus.QUEUED)
+    world.cancel(snoozed)
+    assert waiting(reads) == []
+
+
+@pytest.mark.parametrize("asked_for", ["retries", "", 1])
+def test_r13_jobs_wait_for_nothing_else_that_a_list_knows(world: World, reads: Reads, asked_for: Any) -> None:
+    with pytest.raises(InvalidParameters, match="waiting_for is 'retry' or left out"):
+        reads.list("acme", waiting_for=asked_for)

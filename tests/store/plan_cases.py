@@ -329,6 +329,10 @@ CASES = {
         ("dead_letters_group",),
     ),
     "jobs to retry": Case(to_retry, ("jobs_status", "dead_letters_"), ("dead_letters_group",)),
+    "jobs that wait for a retry": Case(partial(page_of, retry_after=START), ("jobs_retrying_of",)),
+    "count of what waits for a retry": Case(
+        partial(count_of, retry_after=START), ("jobs_retrying",), ("jobs_retrying_of",)
+    ),
     "oldest jobs of a status": Case(
         lambda connection: job_list.page(
             connection,

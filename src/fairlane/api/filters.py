@@ -1,7 +1,7 @@
 """Which jobs a request is about: the same for lists, counts and whatever is done with many at once."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import Query
 
@@ -24,6 +24,10 @@ class Filters:
     label: Annotated[list[str] | None, Query(max_length=50, description="name=value; several: all of them.")] = None
     created_after: Annotated[Moment | None, Query(description="Included; with a time zone.")] = None
     created_before: Annotated[Moment | None, Query(description="Not included; with a time zone.")] = None
+    waiting_for: Annotated[
+        Literal["retry"] | None,
+        Query(description="retry: queued jobs whose next attempt has a time that has not come: `next_retry_at`."),
+    ] = None
     text: Annotated[
         str | None,
         Query(
@@ -46,6 +50,7 @@ class Filters:
             label=_labels(self.label),
             created_after=self.created_after,
             created_before=self.created_before,
+            waiting_for=self.waiting_for,
             text=self.text,
             in_errors=Right.PAYLOAD_READ in scope.access.rights,
         )

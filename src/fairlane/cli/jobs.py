@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.table import Column, Table
@@ -59,6 +59,9 @@ def list_jobs(
     label: Annotated[
         list[str] | None, typer.Option("--label", "-l", metavar="K=V", help="With this label; may be repeated.")
     ] = None,
+    waiting_for: Annotated[
+        Literal["retry"] | None, typer.Option(help="Only queued jobs that wait for the time of their next attempt.")
+    ] = None,
     text: Annotated[
         str | None,
         typer.Option(metavar="TEXT", help="The beginning or the end of an id, or part of a type or an error."),
@@ -75,6 +78,7 @@ def list_jobs(
     Examples:
         fairlane jobs list -o acme
         fairlane jobs list -o acme -s running -s queued --type report.pdf
+        fairlane jobs list -o acme --waiting-for retry
         fairlane jobs list -o acme --label doc=42 --json
     """
     fl = engine(context)
@@ -85,6 +89,7 @@ def list_jobs(
         user=user,
         queue=queue,
         label=dict(o.pair("--label", one) for one in label or ()) or None,
+        waiting_for=waiting_for,
         text=text,
         created_after=o.optional(o.local_time, "--after", after),
         created_before=o.optional(o.local_time, "--before", before),
@@ -217,7 +222,7 @@ def _rows(page: Page[Job], *, with_user: bool) -> Table:
     rows = table("ID", "STATUS", Column("TYPE"), *user, "AGE")
     for job in page.items:
         who = [one_line(job.user)] if with_user else []
-        what = (str(job.id), status_text(job.status, job.progress), one_line(job.job_type))
+        what = (str(job.id), status_text(job.status, job.progress, job.next_retry_at), one_line(job.job_type))
         rows.add_row(*what, *who, age(job.created_at))
     return rows
 

@@ -135,7 +135,7 @@ def _facts(job: Job, parents: list[str]) -> list[tuple[str, Any]]:
         ("job", str(job.id)),
         ("organization", job.organization),
         ("type", job.job_type),
-        ("status", status_text(job.status)),
+        ("status", status_text(job.status, retry_at=job.next_retry_at)),
         ("user", job.user or "system"),
         ("queue", f"{job.queue}, priority {job.priority}"),
         ("parameters", job.parameters),

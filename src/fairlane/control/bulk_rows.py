@@ -15,7 +15,7 @@ from fairlane.store.statements.job_list import Place, Wanted
 from fairlane.store.tables import AnyRow
 
 _WAITING: Final = timedelta(seconds=10)  # for somebody who goes on with it
-_MOMENTS: Final = ("created_after", "created_before", "there_at")
+_MOMENTS: Final = ("created_after", "created_before", "there_at", "retry_after")
 
 
 def bulk_action_of(row: AnyRow, now: datetime) -> BulkAction:

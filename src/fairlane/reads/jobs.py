@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Final, TypedDict, Unpack
+from typing import Final, Literal, TypedDict, Unpack
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -14,6 +14,7 @@ from fairlane.domain.errors import InvalidParameters
 from fairlane.domain.jobs import Job, Page
 from fairlane.domain.statuses import JobStatus
 from fairlane.domain.texts import storable
+from fairlane.store.clock import Clock
 from fairlane.store.planning import plan_for_values
 from fairlane.store.statements import job_list
 from fairlane.store.statements.job_list import Place, Wanted
@@ -30,6 +31,7 @@ _LONGEST_TEXT: Final = 1000  # characters
 _ID_DIGITS: Final = 32
 # As many as people are shown of an id, and no fewer: a word of hex digits is the end of some id, sooner or later.
 _ID_END: Final = 8
+_EVER: Final = datetime(1, 1, 1, tzinfo=UTC)
 
 
 class Filters(TypedDict, total=False):
@@ -42,13 +44,14 @@ class Filters(TypedDict, total=False):
     queue: str | None
     created_after: datetime | None
     created_before: datetime | None
+    waiting_for: Literal["retry"] | None
     text: str | None
     in_errors: bool
     fingerprint: str | None
 
 
 def wanted_of(**filters: Unpack[Filters]) -> Wanted:
-    """What is asked for, but for the text: that is narrowed by what is there.
+    """Return what is asked for, but for the text and the time: those are `narrowed` by what is there and by the clock.
 
     Raises:
         InvalidParameters: a filter that makes no sense; the message says which.
@@ -68,6 +71,7 @@ def wanted_of(**filters: Unpack[Filters]) -> Wanted:
         filters.get("created_before"),
         in_errors=filters.get("in_errors", True),
         fingerprint=filters.get("fingerprint"),
+        retry_after=_retry_after(filters.get("waiting_for")),
     )
     check(wanted)
     return wanted
@@ -98,6 +102,12 @@ def statuses_of(status: str | Iterable[str] | None) -> frozenset[JobStatus]:
     except (TypeError, ValueError):
         raise InvalidParameters(f"A status is one of {', '.join(JobStatus)}, and not {one!r:.200}.") from None
     return frozenset(found)
+
+
+def _retry_after(waiting_for: object) -> datetime | None:
+    if waiting_for not in (None, "retry"):
+        raise InvalidParameters(f"waiting_for is 'retry' or left out, and not {waiting_for!r:.80}.")
+    return _EVER if waiting_for is not None else None
 
 
 def labels_of(label: tuple[str, str] | Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
@@ -159,9 +169,14 @@ def search_of(text: str | None) -> str | None:
     return text.strip()
 
 
-def narrowed(connection: Connection, organization: str, wanted: Wanted, search: str | None) -> Wanted:
-    """The same with a search, if there is one, and with what is to be known of its labels; planned for its values."""
+def narrowed(connection: Connection, clock: Clock, organization: str, wanted: Wanted, search: str | None) -> Wanted:
+    """Return the same with a search, if there is one, the time and what is to be known of its labels.
+
+    The transaction plans for its values.
+    """
     plan_for_values(connection)
+    if wanted.retry_after is not None:
+        wanted = replace(wanted, retry_after=clock.now(connection))
     common = {one for one in wanted.labels if job_list.is_common(connection, organization, one, above=_FEW)}
     wanted = replace(wanted, common=frozenset(common))
     if search is None:

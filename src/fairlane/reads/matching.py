@@ -69,7 +69,9 @@ class Matching:
         storable(organization=organization)
         wanted, search = asked.wanted_of(**filters), asked.search_of(filters.get("text"))
         return self._database.read(
-            lambda connection: read(connection, asked.narrowed(connection, organization, wanted, search)),
+            lambda connection: read(
+                connection, asked.narrowed(connection, self._database.clock, organization, wanted, search)
+            ),
             of=organization,
         )
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
-from typing import TypeVar
+from typing import Literal, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -79,6 +79,7 @@ class Reads:
         queue: str | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
+        waiting_for: Literal["retry"] | None = None,
         text: str | None = None,
         limit: int = 20,
         cursor: str | None = None,
@@ -93,6 +94,7 @@ class Reads:
             user: who submitted it.
             label: a name and its value, or several in a mapping, all of which it must have.
             created_after, created_before: from the one on, up to but without the other; with time zones.
+            waiting_for: "retry": queued jobs whose next attempt has a time that has not come.
             text: the beginning of an id, in hex digits; or, among the newest 10,000 jobs (`searched_newest` says so),
                 eight or more digits of its end, or anything within the job type or the error, whatever the case.
             limit: 1 to 1000.
@@ -116,6 +118,7 @@ class Reads:
             queue=queue,
             created_after=created_after,
             created_before=created_before,
+            waiting_for=waiting_for,
             in_errors=in_errors,
             fingerprint=fingerprint,
         )
@@ -124,7 +127,7 @@ class Reads:
             lambda connection: asked.page_of(
                 connection,
                 organization,
-                asked.narrowed(connection, organization, wanted, search),
+                asked.narrowed(connection, self._database.clock, organization, wanted, search),
                 opener=self._keyring.shown(connection),
                 beyond=beyond,
                 limit=limit,

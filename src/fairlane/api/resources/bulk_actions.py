@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from fastapi import APIRouter, Depends
@@ -42,6 +42,7 @@ class BulkFilter(BaseModel):
     label: list[str] | None = Field(default=None, max_length=50, description="name=value; several: all of them.")
     created_after: Moment | None = None
     created_before: Moment | None = None
+    waiting_for: Literal["retry"] | None = None
     text: _Text = None
     fingerprint: str | None = Field(
         default=None, max_length=200, description="Dead letters with this error that nobody has decided about."

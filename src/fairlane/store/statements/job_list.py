@@ -51,6 +51,7 @@ class Wanted:
     digits, at the end of ids, from the job at `words_from` on; in errors only where `in_errors` says so.
     `created_after` and `there_at` are included, `created_before` is not. `common`: those of the labels that very many
     jobs have. `undecided`: dead letters that nobody has decided about; `fingerprint`: those of them with this error.
+    `retry_after`: queued jobs whose retry is due after that moment.
     """
 
     statuses: frozenset[JobStatus] = frozenset()
@@ -69,6 +70,7 @@ class Wanted:
     fingerprint: str | None = None
     id_end: str | None = None
     undecided: bool = False
+    retry_after: datetime | None = None
 
 
 class _Start(NamedTuple):
@@ -195,6 +197,11 @@ def _conditions(organization: str, wanted: Wanted, start: _Start | None = None) 
         yield jobs.c.queue != fixed(DEFAULT_QUEUE)  # so that the planner takes the partial index
     if wanted.statuses:
         yield jobs.c.status.in_(sorted(wanted.statuses))
+    if wanted.retry_after is not None:
+        # The very words of the index's predicate.
+        yield jobs.c.status == fixed(JobStatus.QUEUED)
+        yield ~jobs.c.ready
+        yield jobs.c.next_retry_at > wanted.retry_after
     yield from _labeled(organization, wanted, start)
     if wanted.undecided or wanted.fingerprint is not None:
         # Each dead letter has its entry, which is pending till somebody decides. Without IN, and the other way round,

@@ -158,6 +158,13 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         sqlite_where=sa.text("status = 'queued' AND ready = 0"),
     )
     op.create_index(
+        "fairlane_jobs_retrying_of",
+        "fairlane_jobs",
+        ["organization_id", "status", "ready", "created_at", "id"],
+        postgresql_where=sa.text("status = 'queued' AND NOT ready"),
+        sqlite_where=sa.text("status = 'queued' AND ready = 0"),
+    )
+    op.create_index(
         "fairlane_jobs_running",
         "fairlane_jobs",
         ["worker_id", "job_type", "organization_id"],
