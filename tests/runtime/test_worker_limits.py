@@ -112,7 +112,7 @@ class TestMaxRunning:
         worker = member(fl)
         with another(fl) as deployed:
             job_type(deployed, "pdf", max_running=2)
-            deployed.database.write(deployed.catalogue.write)
+            deployed.migrate()  # as a deployment does
         assert len(worker.claim()) == 2
         fl.job_types.limit("pdf", max_running=3)
         assert len(worker.claim()) == 1

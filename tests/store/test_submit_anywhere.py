@@ -62,6 +62,14 @@ class TestWithoutTheHandler:
         job = invoice(web)
         assert (job.timeout, job.priority, job.max_retries) == (7.0, "high", 5)
 
+    def test_a_registered_type_is_changed_by_a_deployment_and_not_by_who_submits(self, scene: Scene, web: Fairlane):
+        with Fairlane(scene.fl.settings, clock=scene.clock) as deployed:
+            define(deployed, timeout=9, dedup_window=0)
+            assert invoice(deployed).timeout == 9.0  # a process goes by its own definition
+            assert invoice(web, dedup_key="before").timeout == 7.0
+            deployed.migrate()
+            assert invoice(web, dedup_key="after").timeout == 9.0
+
     def test_the_worker_that_has_it_runs_the_job(self, scene: Scene, web: Fairlane):
         job = invoice(web)
         (claimed,) = scene.worker(job_types=["invoice"]).claim()
