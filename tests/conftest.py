@@ -10,6 +10,7 @@ import atexit
 import gc
 import os
 import shutil
+import signal
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
@@ -67,6 +68,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.import_plugin("tests.by_turns")
     if os.environ.get("FAIRLANE_TEST_FAULTS"):
         config.pluginmanager.import_plugin("tests.faults.plugin")
+    # A shell has what it runs in the background ignore Ctrl-C, and whatever that starts; tests send it to processes.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # Some 150 processes of the tests import Fairlane, which takes twice as long where no bytecode may be kept.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
