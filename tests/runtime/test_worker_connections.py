@@ -93,7 +93,7 @@ def test_a_worker_that_has_ended_leaves_no_connection(postgres_url: str) -> None
         with fl.database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             others = (
                 "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
-                "AND backend_type = 'client backend'"
+                "AND application_name = 'fairlane'"
             )
             # The server's side of a connection ends a moment after the client's.
             until(lambda: connection.exec_driver_sql(others).scalar_one() == 0)
