@@ -60,11 +60,15 @@ class Program:
                 return found
         raise AssertionError(f"no line with {pattern!r} in:\n{''.join(self.seen)}")
 
-    def end(self) -> int:
-        """Wait for the end of the process and of all that it started; its exit code."""
-        while (line := self._lines.get(timeout=PATIENCE)) is not None:
+    def end(self, patience: float = PATIENCE) -> int:
+        """Wait for the end of the process and of all that it started; its exit code.
+
+        Args:
+            patience: how many seconds to wait for each line.
+        """
+        while (line := self._lines.get(timeout=patience)) is not None:
             self.seen.append(line)
-        return self._process.wait(PATIENCE)
+        return self._process.wait(patience)
 
     def _read(self) -> None:
         assert self._process.stderr is not None

@@ -161,3 +161,12 @@ def until(condition: Callable[[], object]) -> None:
         assert waited < PATIENCE, "it never came to be"
         # Each look is a statement: the longer it has taken already, the less a moment matters.
         time.sleep(min(0.01 + waited / 20, 0.05))
+
+
+def until_none(number: Callable[[], int]) -> None:
+    """Wait until there is none left; give up once the number has not changed for as long as `until` waits."""
+    left = number()
+    while left:
+        before = left
+        until(lambda: number() != before)  # noqa: B023 - it is called at once
+        left = number()

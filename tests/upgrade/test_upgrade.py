@@ -11,7 +11,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from fairlane import Fairlane, JobStatus, Submission
 from fairlane.store.tables import execution_log, jobs
@@ -19,7 +19,7 @@ from tests.acceptance.program import Program
 from tests.conftest import once
 from tests.depth import far
 from tests.patience import PATIENCE
-from tests.runtime.worker_kit import until
+from tests.runtime.worker_kit import until_none
 from tests.upgrade.releases import Release, last_release, last_tag, next_release, this_code
 from tests.upgrade.watch import watched
 
@@ -88,7 +88,7 @@ def test_a_migration_that_has_to_wait_holds_up_no_writer(postgres_url: str, foll
             watch.sees("AccessExclusiveLock", times=2)
             feed(fl)
             reader.commit()
-            assert migration.end() == 0, migration.seen
+            assert migration.end(3 * PATIENCE) == 0, migration.seen
         assert watch.longest < LONGEST_WAIT
 
 
@@ -104,7 +104,7 @@ def upgrade(fl: Fairlane, old: Release, new: Release, effects: Path) -> None:
         # Those that were there go on, and an old one may still be started.
         workers.append(stack.enter_context(worker(fl, old, "old")))
         given += feed(fl)
-        until(lambda: not are_any(fl, JobStatus.QUEUED, JobStatus.RUNNING))
+        until_none(lambda: number_of(fl, JobStatus.QUEUED, JobStatus.RUNNING))
         for one in workers:
             one.send(signal.SIGTERM)
             assert one.end() == 0, one.seen
@@ -135,7 +135,7 @@ def fed(fl: Fairlane) -> Iterator[list[UUID]]:
     def go_on() -> None:
         while not over.is_set():
             given.extend(feed(fl))
-            until(lambda: not are_any(fl, JobStatus.QUEUED))
+            until_none(lambda: number_of(fl, JobStatus.QUEUED))
             one_more.release()
 
     # What it raises fails the test: pytest makes a warning of it, and warnings are errors here.
@@ -153,11 +153,11 @@ def of(queue: str, number: int, *, delay: float | None = None) -> Submission:
     return Submission("double", organization="acme", parameters={"number": number}, queue=queue, delay=delay)
 
 
-def are_any(fl: Fairlane, *statuses: JobStatus) -> bool:
-    """Whether some job is in one of these; asked again and again, so no more than that is asked."""
-    one = select(jobs.c.id).where(jobs.c.organization_id == "acme", jobs.c.status.in_(statuses)).limit(1)
+def number_of(fl: Fairlane, *statuses: JobStatus) -> int:
+    """How many jobs are in one of these; asked again and again, so no more than that is asked."""
+    them = select(func.count()).where(jobs.c.organization_id == "acme", jobs.c.status.in_(statuses))
     with fl.database.engine.connect() as connection:
-        return connection.execute(one).first() is not None
+        return connection.execute(them).scalar_one()
 
 
 def counts(fl: Fairlane) -> dict[str, int]:
@@ -189,6 +189,6 @@ def worker(fl: Fairlane, release: Release, queue: str) -> Iterator[Program]:
 
 
 def ended(release: Release, url: str, command: str) -> None:
-    """Run a command of a release to its end, which has to be good."""
+    """Run a command of a release to its end, which has to be good. It gives up by itself after a minute."""
     with release.begin(url, command) as program:
-        assert program.end() == 0, program.seen
+        assert program.end(3 * PATIENCE) == 0, program.seen
