@@ -41,9 +41,13 @@ $(MODULES): frontend/package-lock.json
 	@cd frontend && npm ci --loglevel=error --no-update-notifier >/dev/null
 
 .PHONY: test
-test: $(STAMP) $(if $(NPM),$(MODULES)) ## Run the tests; some of them: make test ARGS="tests/store -k claim"
+test: $(STAMP) $(if $(NPM),$(MODULES)) ## Run the quick tests; some, quick or slow: make test ARGS="tests/store -k claim"
 	@$(if $(NPM),$(if $(ARGS),,cd frontend && npm run --silent test))
 	@$(BIN)/pytest -n 4 --dist worksteal $(ARGS)
+
+.PHONY: test-all
+test-all: ## Run all tests, the slow ones too; needs what make test-browser needs
+	@FAIRLANE_TEST_DEPTH=long $(MAKE) test
 
 # Rate and seed of the faults; another seed meets others.
 FAULTS ?= 0.02:$(shell od -An -N2 -tu2 /dev/urandom | tr -d ' ')

@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import sqlite3
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -65,13 +66,15 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.import_plugin("tests.store.as_owner")
     config.pluginmanager.import_plugin("tests.control.cheap_passwords")
     config.pluginmanager.import_plugin("tests.control.settled_keys")
-    config.pluginmanager.import_plugin("tests.by_turns")
+    config.pluginmanager.import_plugin("tests.short_run")
     if os.environ.get("FAIRLANE_TEST_FAULTS"):
         config.pluginmanager.import_plugin("tests.faults.plugin")
     # A shell has what it runs in the background ignore Ctrl-C, and whatever that starts; tests send it to processes.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    # Some 150 processes of the tests import Fairlane, which takes twice as long where no bytecode may be kept.
+    # Some 150 processes of the tests import Fairlane, which takes twice as long where no bytecode may be kept; and the
+    # tests themselves, whose assertions pytest rewrites.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
 
 
 def pytest_collection_finish() -> None:
@@ -221,5 +224,6 @@ def remove_run_directory(directory: Path) -> None:
     elif (server := external_server()) and (directory / "postgres-template").exists():
         # By a connection of its own: what was kept is closed by now.
         with psycopg.connect(server, autocommit=True) as connection:
-            connection.execute(dropping(directory.name))
+            for name in (directory.name, f"{directory.name}_plans"):
+                connection.execute(dropping(name))
     shutil.rmtree(directory, ignore_errors=True)

@@ -1,13 +1,15 @@
-"""A pytest plugin: in a short run of everything, what lies above the store meets one database in each test.
+"""A pytest plugin: what `make test` takes of all tests, so that it takes minutes.
 
-The store speaks to each database in its own way, so its tests run on both. Above it the code is the same: there a run
-of all tests takes one of them for each test, always the same one, half of the tests each. CI, and whoever names tests,
-runs them on both.
+That is a short run of everything: `FAIRLANE_TEST_DEPTH` is short, and no tests are named. It leaves out what is marked
+`slow` and the folders `SLOW`. Of a test that runs on both databases it takes one, always the same one, unless the test
+is marked `both_databases`, since what it tests speaks to each database in its own way. `make test-all`, and whoever
+names tests, runs all of them, on both.
 """
 
 import re
 from collections import defaultdict
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Final
 from zlib import crc32
 
@@ -15,35 +17,54 @@ import pytest
 
 from tests import depth
 
+SLOW: Final = ("browser", "model", "upgrade")  # not even imported
+BOTH_DATABASES: Final = ("store/interleavings", "store/races")
+_HERE: Final = Path(__file__).parent
 _DATABASE: Final = re.compile(r"(?<=[\[-])(sqlite|postgresql)(?=[]-])")
-_ON_BOTH: Final = "tests/store/"
-_IN_A_WORKER: Final = "takes_turns"
+_IN_A_WORKER: Final = "short_run"
 
 
-def takes_turns(config: pytest.Config) -> bool:
-    """Whether everything was asked for, and no more than a little way."""
+def is_short(config: pytest.Config) -> bool:
+    """Return True if everything was asked for, and no more than a little way."""
+    workerinput: dict[str, Any] | None = getattr(config, "workerinput", None)
+    if workerinput is not None:
+        # A worker is given the paths of the tests as if somebody had named them.
+        return bool(workerinput[_IN_A_WORKER])
     is_named = config.args_source is not pytest.Config.ArgsSource.TESTPATHS or bool(config.option.keyword)
     return depth.IS_SHORT and not is_named
 
 
 def whose_turn(names: Iterable[str]) -> set[str]:
-    """Of tests that differ by nothing but the database, one; and all others."""
+    """Return one of those tests that differ by nothing but the database, and all others."""
     alike: defaultdict[str, list[str]] = defaultdict(list)
     for name in names:
-        alike[name if name.startswith(_ON_BOTH) else _DATABASE.sub("*", name)].append(name)
+        alike[_DATABASE.sub("*", name)].append(name)
     return {ours[crc32(name.encode()) % len(ours)] for name, ours in alike.items()}
 
 
 @pytest.hookimpl(optionalhook=True)  # known only where xdist is installed
 def pytest_configure_node(node: Any) -> None:
-    # A worker is given the paths of the tests as if somebody had named them.
-    node.workerinput[_IN_A_WORKER] = takes_turns(node.config)
+    node.workerinput[_IN_A_WORKER] = is_short(node.config)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    return True if is_short(config) and collection_path in {_HERE / folder for folder in SLOW} else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    workerinput: dict[str, Any] | None = getattr(config, "workerinput", None)
-    if not (takes_turns(config) if workerinput is None else workerinput[_IN_A_WORKER]):
+    if not is_short(config):
         return
     turns = whose_turn(item.nodeid for item in items)
-    config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in turns])
-    items[:] = [item for item in items if item.nodeid in turns]
+    left_out = [item for item in items if _is_slow(item) or not (item.nodeid in turns or _is_on_both(item))]
+    config.hook.pytest_deselected(items=left_out)
+    gone = set(left_out)
+    items[:] = [item for item in items if item not in gone]
+
+
+def _is_slow(item: pytest.Item) -> bool:
+    return item.get_closest_marker("slow") is not None
+
+
+def _is_on_both(item: pytest.Item) -> bool:
+    in_folder = any(item.path.is_relative_to(_HERE / folder) for folder in BOTH_DATABASES)
+    return in_folder or item.get_closest_marker("both_databases") is not None

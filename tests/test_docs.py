@@ -174,6 +174,7 @@ class Reader:
         }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("page", "sections"),
     [
@@ -197,6 +198,7 @@ def test_a_reader_who_follows_the_page_sees_what_it_says(page: str, sections: li
             running.kill()
 
 
+@pytest.mark.slow
 def test_three_commands_lead_from_the_readme_to_a_job_that_is_watched(tmp_path: Path) -> None:
     made, typed = blocks_of(ROOT / "README.md", "Over HTTP")
     arguments = made.text.removeprefix("make demo ARGS=").split()
@@ -262,6 +264,7 @@ assert recipes.fl.get(nightly.id, organization="acme").status == "completed"
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("production", ["0", "1"], ids=["as the owner", "in production"])
 def test_the_recipes_run_one_after_the_other(postgres_url: str, tmp_path: Path, production: str) -> None:
     page = DOCS / "how-to.md"
@@ -376,6 +379,7 @@ def test_the_page_of_names_is_what_the_code_makes() -> None:
     assert reference.PAGE.read_text(encoding="utf-8") == reference.brief(), "run `make docs`"
 
 
+@pytest.mark.slow
 def test_the_site_builds_and_its_reference_names_all_that_is_public(tmp_path: Path) -> None:
     build.gather(tmp_path / "build" / "docs")
     page = (tmp_path / "build" / "docs" / "reference.md").read_text(encoding="utf-8")

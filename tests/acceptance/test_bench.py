@@ -12,6 +12,8 @@ import pytest
 from fairlane import Fairlane
 from fairlane.cli.bench.measures import MEASURES
 
+pytestmark = pytest.mark.slow
+
 LONGEST: Final = 300.0  # seconds; only a failing test waits so long
 FIGURES: Final = {name for measure in MEASURES.values() for name in measure.figures}
 

@@ -16,6 +16,8 @@ from fairlane.runtime.supervisor import EXIT_REPLACE
 from tests.acceptance.program import Program
 from tests.patience import PATIENCE
 
+pytestmark = pytest.mark.slow
+
 SERVES: Final = r"Worker \S+?:(\d+) serves"
 HANDLERS: Final = """
 import atexit, logging, os, sys, threading, time

@@ -12,6 +12,8 @@ from typing import Final
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY: Final = Path(__file__).parents[2]
 LONGEST: Final = 180.0  # seconds; only a failing test waits so long
 SUMMARY: Final = (

@@ -16,6 +16,8 @@ from tests.runtime.worker_kit import Engine, Gate, engine, running, started, unt
 from tests.runtime.worker_outages import OwnServer, Quota, locked, own_server
 from tests.runtime.worker_store import nothing
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def server(run_directory: Path) -> Iterator[OwnServer]:

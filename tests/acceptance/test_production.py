@@ -13,6 +13,8 @@ from fairlane.api import create_app
 from tests.api.served import Server
 from tests.store.logins import bound_logins, owning
 
+pytestmark = pytest.mark.slow
+
 APP = """
 from fairlane import Fairlane
 

@@ -15,6 +15,8 @@ import pytest
 
 from fairlane import Fairlane
 
+pytestmark = pytest.mark.slow
+
 
 def command(url: str, *args: str) -> list[str]:
     return [sys.executable, "-m", "fairlane", "serve", "--url", url, "--port", "0", *args]

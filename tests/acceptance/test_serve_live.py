@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import httpx
+import pytest
 import websockets
 from websockets import CloseCode
 
@@ -21,6 +22,8 @@ from fairlane.realtime.sockets import LARGEST
 from tests.acceptance.test_serve import serving
 from tests.needs import unable
 from tests.realtime.watching import PATIENCE, Watcher
+
+pytestmark = pytest.mark.slow
 
 MODULES = Path(__file__).parents[2] / "frontend" / "node_modules"
 WATCH = Path(__file__).with_name("watch.cjs")

@@ -6,7 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.api.served import OPERATOR, Api
+
+pytestmark = pytest.mark.slow
 
 SECONDS = 30
 # What is right by the document may be refused for what no document says: that a type is registered, a parent there.

@@ -19,6 +19,8 @@ from tests.faults.play import play
 from tests.runtime.worker_kit import Engine, another, engine
 from tests.store.emptied import empty
 
+pytestmark = pytest.mark.slow
+
 # Services and verbs, as `calls` names them.
 PLACES: Final = (
     "AttemptChannel.write_waiting",

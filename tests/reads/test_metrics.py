@@ -2,6 +2,7 @@
 
 from contextlib import closing
 
+import pytest
 from sqlalchemy import Connection
 
 from fairlane.domain.limits import Limit, LimitUse, Subject
@@ -13,6 +14,8 @@ from fairlane.reads.service import Reads
 from fairlane.registry.directory import Standing
 from fairlane.store.statements import attempts
 from tests.reads.world import LEASE, Host, World, lease_of
+
+pytestmark = pytest.mark.both_databases
 
 
 def test_r15_an_empty_organization_has_zeros_and_no_age(world: World, reads: Reads) -> None:

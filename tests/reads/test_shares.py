@@ -10,6 +10,8 @@ from fairlane.reads import charts
 from fairlane.reads.service import Reads
 from tests.reads.world import World
 
+pytestmark = pytest.mark.both_databases
+
 
 def shares(reads: Reads, minutes: int = 2) -> dict[str | None, Share]:
     return {one.organization: one for one in reads.charts.shares(minutes=minutes).shares}

@@ -10,6 +10,8 @@ from fairlane.reads import charts
 from fairlane.reads.service import Reads
 from tests.reads.world import World
 
+pytestmark = pytest.mark.both_databases
+
 
 def last(reads: Reads, **options: int) -> Step:
     return reads.charts.timeline("acme", **options).steps[-1]

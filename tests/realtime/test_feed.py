@@ -27,6 +27,8 @@ from fairlane.store.statements.feed import Audience
 from tests.realtime.watching import forge
 from tests.store.as_owner import in_role
 
+pytestmark = pytest.mark.both_databases
+
 ACME = Audience(frozenset({"acme"}))
 ROOM = Room(RoomKind.ORGANIZATION, "acme")
 Told = tuple[UUID, int]

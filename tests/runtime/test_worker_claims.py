@@ -26,6 +26,8 @@ from tests.runtime.worker_kit import Engine, Gate, engine, running, started, unt
 from tests.runtime.worker_store import Member, Monotonic, member, nothing, organizations, registered
 from tests.store.commits import breaking
 
+pytestmark = pytest.mark.both_databases
+
 
 @pytest.fixture
 def fl(database_url: str) -> Iterator[Engine]:

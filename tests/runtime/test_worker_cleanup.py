@@ -14,6 +14,8 @@ from fairlane.store.statements.cleanup import _OF_JOB
 from fairlane.testing import ManualClock
 from tests.runtime.worker_kit import Engine, engine
 
+pytestmark = pytest.mark.both_databases
+
 DAY = 86_400.0
 
 

@@ -41,6 +41,7 @@ def test_each_way_in_which_a_process_ends_is_told_in_words_of_its_own(fl: Engine
     assert [line.removeprefix("error").strip() for line in shown if line.startswith("error")] == [WAYS[how]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", WAYS)
 def test_a_process_that_ends_takes_no_other_job_along_and_the_next_one_runs(fl: Engine, how: str) -> None:
     gate = Gate()

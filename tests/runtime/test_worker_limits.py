@@ -15,6 +15,8 @@ from fairlane.testing import ManualClock
 from tests.runtime.worker_kit import Engine, another, engine
 from tests.runtime.worker_store import Member, give, job_type, later, member, organizations
 
+pytestmark = pytest.mark.both_databases
+
 
 @pytest.fixture
 def clock() -> ManualClock:

@@ -47,6 +47,7 @@ def crowd(fl: Engine, number: int, *, each: int = 2) -> None:
     fl.cancel(job.id, organization=job.organization)
 
 
+@pytest.mark.slow
 def test_ten_thousand_limited_organizations_come_by_turns(fl: Engine) -> None:
     crowd(fl, MANY)
     worker = member(fl, slots=1000, lease=600.0)  # a claim of so many took a busy machine 15 s

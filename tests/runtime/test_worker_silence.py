@@ -13,6 +13,8 @@ from tests.patience import PATIENCE
 from tests.runtime.worker_kit import Engine, engine, running, until
 from tests.storm.proxy import Proxy, Silence
 
+pytestmark = pytest.mark.slow
+
 LEASE = 1.5  # seconds
 
 

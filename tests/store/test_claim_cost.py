@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
+import pytest
 from sqlalchemy import Connection, event, insert, literal_column, select, text, true
 
 from fairlane.store.dialects import is_sqlite
@@ -13,6 +14,8 @@ from fairlane.store.tables import jobs
 from fairlane.store.transaction import Database
 from tests.runtime.worker_kit import Engine, engine
 from tests.runtime.worker_store import give, job_type, member
+
+pytestmark = pytest.mark.slow
 
 T = TypeVar("T")
 

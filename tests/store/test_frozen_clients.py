@@ -23,6 +23,7 @@ SLOW: Final = timedelta(seconds=3)
 _LARGE = b"SELECT repeat('x', 1000000) FROM generate_series(1, 100)"  # more than the sockets between them take
 
 
+@pytest.mark.slow
 def test_not_even_one_that_takes_no_more_of_an_answer(run_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """PostgreSQL waits for it within a statement: neither a pause nor the statement's time is over."""
     monkeypatch.setattr(dialects, "_UNHEARD", 1)

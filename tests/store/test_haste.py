@@ -9,6 +9,8 @@ from fairlane import Fairlane, Settings, StatementTooSlow
 from fairlane.domain.haste import reading_within
 from fairlane.store.transaction import Database
 
+pytestmark = pytest.mark.both_databases
+
 FOR_EVER = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
 LOOKS: list[Callable[[Database, str], object]] = [
     lambda database, statement: database.read(lambda c: c.execute(text(statement)).all(), of=()),

@@ -15,6 +15,8 @@ from fairlane.store.tables import organizations
 from fairlane.store.transaction import Database
 from tests.patience import PATIENCE
 
+pytestmark = pytest.mark.both_databases
+
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 

@@ -9,6 +9,8 @@ from sqlalchemy import Connection, text
 from fairlane.store import liveness
 from fairlane.store.transaction import Database
 
+pytestmark = pytest.mark.both_databases
+
 
 @pytest.fixture
 def database(postgres_url: str) -> Iterator[Database]:

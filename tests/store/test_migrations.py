@@ -23,6 +23,8 @@ from fairlane.store.dialects import is_sqlite
 from fairlane.store.schema import Condition
 from fairlane.store.transaction import Database
 
+pytestmark = pytest.mark.both_databases
+
 HEAD = "0001"
 PARTIES = 4
 MIGRATE = """
@@ -135,6 +137,7 @@ def test_downgrade_leaves_nothing(empty: Database) -> None:
     assert schema.state(empty).condition is Condition.MISSING
 
 
+@pytest.mark.slow
 def test_one_of_several_processes_migrates(empty_url: str) -> None:
     arguments = [sys.executable, "-c", MIGRATE, empty_url]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}

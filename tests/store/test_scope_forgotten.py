@@ -12,6 +12,8 @@ from fairlane.store.tables import job_types, jobs, metadata
 from fairlane.store.transaction import Database
 from tests.store.as_owner import in_role
 
+pytestmark = pytest.mark.both_databases
+
 Work = Callable[[Connection], object]
 TABLES = {table.name: table for table in metadata.sorted_tables}
 OF_TENANTS = [name for name, table in TABLES.items() if is_of_tenants(table)]

@@ -14,6 +14,8 @@ from fairlane import DuplicateJob, Fairlane, Job, JobContext, JobStatus, Submiss
 from tests.store.races.agreement import assert_log_agrees, steps
 from tests.store.races.scene import BROKEN, Scene
 
+pytestmark = pytest.mark.both_databases
+
 PENDING, QUEUED, RUNNING = JobStatus.PENDING, JobStatus.QUEUED, JobStatus.RUNNING
 COMPLETED, CANCELED, DEAD_LETTER = JobStatus.COMPLETED, JobStatus.CANCELED, JobStatus.DEAD_LETTER
 MANILA = timezone(timedelta(hours=8))

@@ -11,6 +11,8 @@ from fairlane.domain.statuses import Role
 from tests.store.races.agreement import assert_log_agrees
 from tests.store.races.scene import Scene
 
+pytestmark = pytest.mark.both_databases
+
 
 @pytest.fixture
 def scene(postgres_url: str) -> Iterator[Scene]:

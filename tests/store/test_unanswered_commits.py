@@ -15,6 +15,8 @@ from fairlane.store.driver_errors import is_unanswered
 from tests.store.commits import breaking
 from tests.store.races.scene import Scene
 
+pytestmark = pytest.mark.both_databases
+
 
 @pytest.fixture
 def scene(database_url: str) -> Iterator[Scene]:

@@ -11,6 +11,8 @@ from tests.storm.faults import Fault
 from tests.storm.storm import run
 from tests.storm.work import ORGANIZATIONS
 
+pytestmark = pytest.mark.slow
+
 SEED = 20261126
 
 

@@ -26,7 +26,7 @@ from tests.store.races.scene import Scene
 
 Play = Callable[[Order], None]
 
-_MOST: Final = far(6, 15, 0)  # 0: all
+_MOST: Final = far(2, 15, 0)  # 0: all
 _VARIABLE: Final = "FAIRLANE_TEST_ORDERS"
 _SEED: Final = os.environ.get(_VARIABLE) or str(secrets.randbelow(10**6))
 

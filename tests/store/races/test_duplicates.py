@@ -51,6 +51,7 @@ def test_two_hundred_submitters_of_one_duplicate_yield_one_job(database_url: str
         assert jobs_of(scene) == [assert_log_agrees(scene.fl, job)]
 
 
+@pytest.mark.slow
 def test_two_hundred_submitters_who_want_the_earlier_job_all_get_it(database_url: str):
     with deduplicating(database_url, **_CROWDED) as scene:
         answers = answers_at_once([lambda: submit(scene, on_duplicate="return")] * 200)
