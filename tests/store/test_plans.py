@@ -7,8 +7,9 @@ future retries. Each statement is planned for its parameters and, as a prepared 
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -18,7 +19,8 @@ from fairlane.domain.statuses import JobStatus, Resolution
 from fairlane.store.statements import feed, lanes
 from fairlane.store.statements.feed import Audience
 from fairlane.store.transaction import Database
-from tests.postgres import create_database, database_on, drop_database
+from tests.conftest import once
+from tests.postgres import create_database, database_on
 from tests.store.plan_cases import CASES, TABLES, Case, count_of, letters, missed, page_of, to_retry_and_how_many
 from tests.store.plan_rows import BUSY, DEAD, DECIDED, FILLS, PROGRESS
 from tests.store.plans import plans, scans
@@ -48,43 +50,49 @@ READS = re.compile(r"((?:Index|Seq|Bitmap|Sort).*?)  \(cost=[\d.]+ (rows=\d+)")
 
 
 @pytest.fixture(scope="module")
-def filled(postgres_server: str, postgres_template: str) -> Iterator[Database]:
-    """PostgreSQL with a long backlog and fresh statistics."""
-    name = f"test_{uuid4().hex}"
-    create_database(postgres_server, name, template=postgres_template)
-    url = database_on(postgres_server, name)
-    with psycopg.connect(url, autocommit=True) as connection:
-        # FREEZE waits for pages that a checkpoint is writing; without it they are passed over, some thousands of them
-        # at times, and an index alone is not believed to be enough.
-        for statement in (*FILLS, "VACUUM (FREEZE, ANALYZE)"):
-            connection.execute(statement)
-    database = Database(url)
+def filled(postgres_server: str, postgres_template: str, run_directory: Path) -> Iterator[Database]:
+    """PostgreSQL with a long backlog and fresh statistics. All processes of the run share it, since nobody writes."""
+
+    def make() -> str:
+        name = f"{run_directory.name}_plans"
+        create_database(postgres_server, name, template=postgres_template)
+        url = database_on(postgres_server, name)
+        with psycopg.connect(url, autocommit=True) as connection:
+            # FREEZE waits for pages that a checkpoint is writing; without it they are passed over, some thousands of
+            # them at times, and an index alone is not believed to be enough.
+            for statement in (*FILLS, "VACUUM (FREEZE, ANALYZE)"):
+                connection.execute(statement)
+        return url
+
+    database = Database(once(run_directory, "plans", make))
     yield database
     database.close()
-    drop_database(postgres_server, name)
 
 
-@pytest.mark.parametrize("generic", [False, True], ids=["for its parameters", "for any parameters"])
+def both_ways(database: Database, work: Callable[[Connection], object], **options: Any) -> list[list[str]]:
+    """The plans for the statements' parameters, and those for any parameters."""
+    return [plans(database, work, generic=generic, **options) for generic in (False, True)]
+
+
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_postgres_reads_by_index(filled: Database, case: Case, generic: bool) -> None:
-    found = plans(filled, case.work, generic=generic)
+def test_postgres_reads_by_index(filled: Database, case: Case) -> None:
+    for found in both_ways(filled, case.work):
+        for table in TABLES:
+            assert [line for plan in found for line in scans(plan, table)] == []
+        for index in case.indexes:
+            assert any(f"fairlane_{index}" in plan for plan in found), found
 
-    for table in TABLES:
-        assert [line for plan in found for line in scans(plan, table)] == []
-    for index in case.indexes:
-        assert any(f"fairlane_{index}" in plan for plan in found), found
 
-
-@pytest.mark.parametrize("generic", [False, True], ids=["for its parameters", "for any parameters"])
 @pytest.mark.parametrize("name", LISTS)
-def test_row_security_changes_no_plan_of_a_large_organization_s_lists(
-    filled: Database, name: str, generic: bool
-) -> None:
+def test_row_security_changes_no_plan_of_a_large_organization_s_lists(filled: Database, name: str) -> None:
     """Nor what is expected: where too few rows are, a page is sorted instead of read in its order."""
-    free, bound = (plans(filled, CASES[name].work, generic=generic, of=of) for of in (None, "big"))
+    free, bound = (both_ways(filled, CASES[name].work, of=of) for of in (None, "big"))
 
-    assert any("One-Time Filter" in plan for plan in bound)
-    assert [READS.findall(plan) for plan in bound] == [READS.findall(plan) for plan in free]
+    for found in bound:
+        assert any("One-Time Filter" in plan for plan in found)
+    assert [READS.findall(plan) for found in bound for plan in found] == [
+        READS.findall(plan) for found in free for plan in found
+    ]
 
 
 @pytest.mark.parametrize("what", [lanes.active_lanes, lanes.active_rungs], ids=["lanes", "rungs"])
@@ -105,32 +113,30 @@ def test_claim_reads_a_lane_in_the_order_of_the_index(filled: Database) -> None:
     assert "Index Scan using fairlane_jobs_id" in update
 
 
-@pytest.mark.parametrize("generic", [False, True], ids=["for its parameters", "for any parameters"])
-def test_claim_passes_over_nothing_before_a_rung_s_beginning(filled: Database, generic: bool) -> None:
-    lines = plans(filled, CASES["claim of rungs"].work, generic=generic)[-1].splitlines()
-    reads = [number for number, line in enumerate(lines) if "Index Scan using fairlane_jobs_ready" in line]
-    conditions = [lines[number + 1] for number in reads]
+def test_claim_passes_over_nothing_before_a_rung_s_beginning(filled: Database) -> None:
+    for found in both_ways(filled, CASES["claim of rungs"].work):
+        lines = found[-1].splitlines()
+        reads = [number for number, line in enumerate(lines) if "Index Scan using fairlane_jobs_ready" in line]
+        conditions = [lines[number + 1] for number in reads]
 
-    assert len(reads) == 2
-    for beginning in ("ROW(priority, run_at, id) >= ROW(", "ROW(run_at, id) >= ROW("):
-        assert sum("Index Cond" in one and beginning in one for one in conditions) == 1
-    for number in reads:
-        assert "LockRows" in lines[number - 1], "LIMIT has to end the read of a rung; a sort would read all of it"
-
-
-@pytest.mark.parametrize("generic", [False, True], ids=["for its parameters", "for any parameters"])
-def test_what_somebody_missed_is_looked_for_at_the_end_of_the_log(filled: Database, generic: bool) -> None:
-    lines = plans(filled, missed, generic=generic)[-1].splitlines()
-    (log,) = [number for number, line in enumerate(lines) if " on fairlane_execution_log" in line]
-
-    assert "Index Cond: ((id >= " in lines[log + 1]
+        assert len(reads) == 2
+        for beginning in ("ROW(priority, run_at, id) >= ROW(", "ROW(run_at, id) >= ROW("):
+            assert sum("Index Cond" in one and beginning in one for one in conditions) == 1
+        for number in reads:
+            assert "LockRows" in lines[number - 1], "LIMIT has to end the read of a rung; a sort would read all of it"
 
 
-@pytest.mark.parametrize("generic", [False, True], ids=["for its parameters", "for any parameters"])
-def test_those_of_many_watched_jobs_that_run_are_found_among_what_runs(filled: Database, generic: bool) -> None:
-    (plan,) = plans(filled, CASES["watched jobs that run"].work, generic=generic)
+def test_what_somebody_missed_is_looked_for_at_the_end_of_the_log(filled: Database) -> None:
+    for found in both_ways(filled, missed):
+        lines = found[-1].splitlines()
+        (log,) = [number for number, line in enumerate(lines) if " on fairlane_execution_log" in line]
 
-    assert re.search(r"fairlane_jobs_(running|status)", plan), "thousands that are watched must not be looked up"
+        assert "Index Cond: ((id >= " in lines[log + 1]
+
+
+def test_those_of_many_watched_jobs_that_run_are_found_among_what_runs(filled: Database) -> None:
+    for (plan,) in both_ways(filled, CASES["watched jobs that run"].work):
+        assert re.search(r"fairlane_jobs_(running|status)", plan), "thousands that are watched must not be looked up"
 
 
 def test_progress_of_what_runs_is_looked_up_however_much_runs(postgres_url: str) -> None:
@@ -144,9 +150,9 @@ def test_progress_of_what_runs_is_looked_up_however_much_runs(postgres_url: str)
         assert len(feed.watched_progress(connection, watched)) == 1
         assert len(feed.running_progress(connection, heard, 10_000)) == 5_000
 
-    found = [plan for generic in (False, True) for plan in plans(database, look, generic=generic)]
+    found = both_ways(database, look)
     database.close()
-    for plan in found:
+    for plan in [plan for way in found for plan in way]:
         assert "Index Scan using fairlane_progress_pk" in plan
 
 
@@ -228,14 +234,16 @@ def empty(sqlite_url: str) -> Iterator[Database]:
     database.close()
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_sqlite_reads_by_index(empty: Database, case: Case) -> None:
-    found = "\n".join(plans(empty, case.work))
+def test_sqlite_reads_by_index(empty: Database) -> None:
+    found = {name: "\n".join(plans(empty, case.work)) for name, case in CASES.items()}
 
-    for table in TABLES:
-        assert scans(found, table) == []
-    for index in case.sqlite_indexes if case.sqlite_indexes is not None else case.indexes:
-        assert f"INDEX fairlane_{index}" in found
+    assert [(name, line) for name, plan in found.items() for table in TABLES for line in scans(plan, table)] == []
+    assert [
+        (name, index)
+        for name, case in CASES.items()
+        for index in (case.sqlite_indexes if case.sqlite_indexes is not None else case.indexes)
+        if f"INDEX fairlane_{index}" not in found[name]
+    ] == []
 
 
 def test_sqlite_claims_in_the_order_of_the_index(empty: Database) -> None:
