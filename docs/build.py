@@ -13,7 +13,12 @@ from typing import Final
 from docs import asyncapi, reference, state_machine
 
 ROOT: Final = Path(__file__).parents[1]
-NAMES: Final = {ROOT / "README.md": "index.md", ROOT / "CONTRIBUTING.md": "contributing.md"}
+NAMES: Final = {
+    ROOT / "README.md": "index.md",
+    ROOT / "CONTRIBUTING.md": "contributing.md",
+    # Not security.md: that is what Fairlane defends against, and some file systems know no capital letters.
+    ROOT / "SECURITY.md": "vulnerabilities.md",
+}
 
 
 def gather(target: Path) -> None:

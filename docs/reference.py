@@ -153,7 +153,8 @@ def _functions() -> Iterator[griffe.Function]:
 
 
 def _describe(title: str, made: griffe.Class) -> Iterator[str]:
-    yield f"### `{title}`\n"
+    also = f", a `{made.name}`" if made.name != title and made.name in fairlane.__all__ else ""
+    yield f"### `{title}`{also}\n"
     yield _prose(made)
     fields = list(_fields(made))
     if fields:
