@@ -78,7 +78,7 @@ MATRIX: Final[dict[str, Open | Proved | Within | Across]] = {
     "listJobs": _READ,
     "getJob": _READ,
     "cancelJob": _CHANGED,
-    "deleteJob": Within(403, 403, 204, 403, 204, job="done"),
+    "deleteJob": Within(403, 403, 204, 403, 204, job="dead"),
     "retryJob": _DEAD,
     "getGraph": _READ,
     "countJobs": _READ,

@@ -203,7 +203,7 @@ class JobControl:
         """
         key = job_id_of(job, organization)
         storable(user=user)
-        actor = self._authority.actor(organization, user, Right.JOBS_CHANGE)
+        actor = self._authority.actor(organization, user, Right.JOBS_CHANGE if own else Right.JOBS_DELETE)
 
         def change(connection: Connection) -> T:
             with lock_timeout(connection, self._database.lock_seconds):

@@ -22,6 +22,7 @@ class Right(StrEnum):
     METRICS_READ = "metrics:read"
     JOBS_SUBMIT = "jobs:submit"
     JOBS_CHANGE = "jobs:change"
+    JOBS_DELETE = "jobs:delete"
     PAYLOAD_READ = "payload:read"
     SCHEDULES_CHANGE = "schedules:change"
     MEMBERS_READ = "members:read"
@@ -36,7 +37,8 @@ MEANINGS: Final[Mapping[Right, str]] = {
     Right.JOBS_READ: "see jobs, dead letters, schedules, queues, job types; payloads of one's own jobs only",
     Right.METRICS_READ: "see numbers, with names of queues and job types, and nothing of a single job or user",
     Right.JOBS_SUBMIT: "submit jobs",
-    Right.JOBS_CHANGE: "cancel, retry, resolve and delete jobs: one's own, an admin all",
+    Right.JOBS_CHANGE: "cancel jobs; retry, resolve and delete dead letters: one's own, an admin all",
+    Right.JOBS_DELETE: "delete any job that has ended",
     Right.PAYLOAD_READ: "see parameters, error texts, log lines, files and results of others' jobs, too",
     Right.SCHEDULES_CHANGE: "pause, resume and delete schedules; with `jobs:submit`, put them and submit their jobs",
     Right.MEMBERS_READ: "see who belongs to the organization",

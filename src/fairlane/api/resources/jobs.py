@@ -25,6 +25,7 @@ _Submitting = Annotated[Scope, Depends(InOrganization(Rate.SUBMIT, Right.JOBS_SU
 _Looking = Annotated[Scope, Depends(InOrganization(Rate.STATUS, Right.JOBS_READ))]
 _Listing = Annotated[Scope, Depends(InOrganization(Rate.LIST, Right.JOBS_READ))]
 _Changing = Annotated[Scope, Depends(InOrganization(Rate.CANCEL, Right.JOBS_CHANGE))]
+_Deleting = Annotated[Scope, Depends(InOrganization(Rate.CANCEL, Right.JOBS_DELETE))]
 
 _REPLAYED: Final[dict[str, Any]] = {"description": "Sent before under this idempotency key: the same jobs again."}
 
@@ -148,7 +149,7 @@ def retry_job(scope: _Changing, job: JobPath, body: Retry | None = None) -> Job:
 
 
 @router.delete("/{job}", status_code=204, operation_id="deleteJob")
-def delete_job(scope: _Changing, job: JobPath) -> None:
+def delete_job(scope: _Deleting, job: JobPath) -> None:
     """Delete a job that has ended, with all that is kept of it. For admins and operators."""
     scope.fl.delete(job, organization=scope.organization, user=scope.user)
 
