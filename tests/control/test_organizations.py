@@ -143,6 +143,18 @@ class TestSuspension:
         assert not scene.fl.organizations.get("acme").paused
 
 
+def delete_and_leave_its_jobs(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Delete acme, while an outage begins before its jobs are looked at."""
+
+    def away(*_: object) -> None:
+        raise StorageUnavailable("The database is away.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Organizations, "_bury_waiting", away)
+        with pytest.raises(StorageUnavailable):
+            scene.fl.organizations.delete("acme")
+
+
 class TestDelete:
     def test_waiting_jobs_are_buried_and_running_ones_finish(self, scene: Scene):
         running = scene.submit()
@@ -183,13 +195,16 @@ class TestDelete:
         assert steps(scene.fl, child) == [PENDING, DEAD_LETTER]
 
     @pytest.mark.parametrize("order", ["paused and deleted", "deleted and paused"])
-    def test_what_comes_back_to_its_queue_is_refused_though_it_was_paused(self, scene: Scene, order: str):
+    def test_what_is_left_in_its_queue_is_refused_though_it_was_paused(
+        self, scene: Scene, order: str, monkeypatch: pytest.MonkeyPatch
+    ):
         job = scene.submit()
         worker = scene.worker()
-        (claimed,) = worker.claim()
         for verb in order.split(" and "):
-            (scene.fl.organizations.pause if verb == "paused" else scene.fl.organizations.delete)("acme")
-        scene.end(claimed, outcome=Released("its worker stopped"))
+            if verb == "paused":
+                scene.fl.organizations.pause("acme")
+            else:
+                delete_and_leave_its_jobs(scene, monkeypatch)
         told = {one.code for one in scene.fl.explain(job.id, organization="acme").reasons}
         assert ReasonCode.ORGANIZATION_DELETED in told
         assert ReasonCode.ORGANIZATION_PAUSED not in told
@@ -198,13 +213,22 @@ class TestDelete:
         scene.end(ready.claimed, outcome=ready.verdict)
         assert scene.get(job).error_message == "Organization not found"
 
-    def test_a_pause_of_its_queue_or_type_holds_what_is_left_of_it_as_it_holds_all(self, scene: Scene):
+    @pytest.mark.parametrize("order", ["paused and deleted", "deleted and paused"])
+    def test_what_would_come_back_to_its_queue_ends_at_once_though_it_was_paused(self, scene: Scene, order: str):
+        job = scene.submit()
+        (claimed,) = scene.worker().claim()
+        for verb in order.split(" and "):
+            (scene.fl.organizations.pause if verb == "paused" else scene.fl.organizations.delete)("acme")
+        scene.end(claimed, outcome=Released("its worker stopped"))
+        assert (scene.get(job).status, scene.get(job).error_message) == (DEAD_LETTER, "Organization not found")
+
+    def test_a_pause_of_its_queue_or_type_holds_what_is_left_of_it_as_it_holds_all(
+        self, scene: Scene, monkeypatch: pytest.MonkeyPatch
+    ):
         job = scene.submit()
         worker = scene.worker()
-        (claimed,) = worker.claim()
         scene.fl.queues.pause("default")
-        scene.fl.organizations.delete("acme")
-        scene.end(claimed, outcome=Released("its worker stopped"))
+        delete_and_leave_its_jobs(scene, monkeypatch)
         assert worker.ready() == []
         scene.fl.queues.resume("default")
         assert worker.claim_round() == [job.id]

@@ -85,8 +85,8 @@ class LongSteady(Heartbeat):
 class HastyRescue(Rescue):
     """One that comes back to a worker that it had to pass over sooner than a third of a lease later."""
 
-    def __init__(self, *parts: Any) -> None:
-        super().__init__(*parts)
+    def __init__(self, *parts: Any, **more: Any) -> None:
+        super().__init__(*parts, **more)
         self.interval = _SOON.total_seconds()
 
 

@@ -103,9 +103,9 @@ def test_a_completion_leaves_the_same_row_alone_and_together_with_others(databas
 
 
 def counting(batches: list[int]) -> Callable[..., Any]:
-    def finish(connection: Connection, now: Any, batch: Sequence[Finish], random: Any) -> list[Finished]:
+    def finish(connection: Connection, now: Any, batch: Sequence[Finish], random: Any, **more: Any) -> list[Finished]:
         batches.append(len(batch))
-        return write(connection, now, batch, random)
+        return write(connection, now, batch, random, **more)
 
     return finish
 
@@ -147,7 +147,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[list[Finish]]:
     """The batches, in the order in which they would be written."""
     batches: list[list[Finish]] = []
 
-    def finish(_connection: Connection, _now: Any, batch: Sequence[Finish], _random: Any) -> list[Finished]:
+    def finish(_connection: Connection, _now: Any, batch: Sequence[Finish], _random: Any, **_: Any) -> list[Finished]:
         batches.append(list(batch))
         return [Finished(one, None) for one in batch]
 
@@ -199,10 +199,12 @@ async def test_an_end_that_a_mistake_of_ours_keeps_from_being_written_fails_the_
     with engine(database_url) as fl:
         (end,) = claimed(fl, [Completed("1")])
 
-        def finish(connection: Connection, now: Any, batch: Sequence[Finish], random: Any) -> list[Finished]:
+        def finish(
+            connection: Connection, now: Any, batch: Sequence[Finish], random: Any, **more: Any
+        ) -> list[Finished]:
             if isinstance(batch[0].outcome, Completed):
                 raise ZeroDivisionError
-            return write(connection, now, batch, random)
+            return write(connection, now, batch, random, **more)
 
         monkeypatch.setattr(FINISH, finish)
         monkeypatch.setattr("fairlane.runtime.finisher._BROKEN_WAIT", 0.01)
@@ -221,11 +223,13 @@ async def test_an_error_of_the_database_s_own_costs_no_completed_job_its_result(
         (end,) = claimed(fl, [Completed("1")])
         errors = ["XX000"]
 
-        def finish(connection: Connection, now: Any, batch: Sequence[Finish], random: Any) -> list[Finished]:
+        def finish(
+            connection: Connection, now: Any, batch: Sequence[Finish], random: Any, **more: Any
+        ) -> list[Finished]:
             if errors:
                 raising = f"DO $$BEGIN RAISE EXCEPTION 'lost' USING ERRCODE = '{errors.pop()}'; END$$"
                 connection.exec_driver_sql(raising)
-            return write(connection, now, batch, random)
+            return write(connection, now, batch, random, **more)
 
         monkeypatch.setattr(FINISH, finish)
         monkeypatch.setattr("fairlane.runtime.finisher._BROKEN_WAIT", 0.01)
@@ -296,13 +300,15 @@ async def test_what_is_left_is_written_once_more_and_one_bad_end_stops_no_other(
         ends = claimed(fl, [Completed("1")] * 5)
         is_away, tries = True, list[int]()
 
-        def finish(connection: Connection, now: Any, batch: Sequence[Finish], random: Any) -> list[Finished]:
+        def finish(
+            connection: Connection, now: Any, batch: Sequence[Finish], random: Any, **more: Any
+        ) -> list[Finished]:
             if is_away:
                 tries.append(len(batch))
                 raise away("The database did not answer, or has no such table.")
             if ends[2] in batch:
                 raise ZeroDivisionError
-            return write(connection, now, batch, random)
+            return write(connection, now, batch, random, **more)
 
         monkeypatch.setattr(FINISH, finish)
         written: list[Finished] = []
@@ -494,11 +500,13 @@ async def test_a_mistake_of_ours_holds_up_only_the_end_that_it_is_about(
         ends = claimed(fl, [Completed("1")] * 5)
         broken = {ends[2].job_id}
 
-        def finish(connection: Connection, now: Any, batch: Sequence[Finish], random: Any) -> list[Finished]:
+        def finish(
+            connection: Connection, now: Any, batch: Sequence[Finish], random: Any, **more: Any
+        ) -> list[Finished]:
             if broken & {one.job_id for one in batch}:
                 broken.clear() if len(batch) == 1 else None
                 raise ZeroDivisionError
-            return write(connection, now, batch, random)
+            return write(connection, now, batch, random, **more)
 
         monkeypatch.setattr(FINISH, finish)
         monkeypatch.setattr("fairlane.runtime.finisher._BROKEN_WAIT", 0.01)

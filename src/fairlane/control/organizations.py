@@ -9,13 +9,20 @@ from fairlane.control.authority import Authority, refuse_unless_operator
 from fairlane.control.organization_rows import FIRST, of_host, of_ours, unknown
 from fairlane.control.pausing import Pauses, Subject
 from fairlane.domain import transitions
-from fairlane.domain.errors import ConfigurationError, KeptByHost, OrganizationExists, OrganizationNotFound
+from fairlane.domain.errors import (
+    ConfigurationError,
+    KeptByHost,
+    OrganizationExists,
+    OrganizationNotFound,
+    StorageUnavailable,
+)
 from fairlane.domain.organizations import Organization, is_new_organization_id
 from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import JobStatus, OrganizationStatus
 from fairlane.domain.texts import storable
 from fairlane.registry.directory import Directory, StoredDirectory
 from fairlane.registry.options import INHERIT, LARGEST_COUNT, Inheriting, Seconds, count, seconds
+from fairlane.store.driver_errors import is_held_up
 from fairlane.store.row_security import EVERYONE, Administered
 from fairlane.store.statements import audit, bulk_actions, dependencies, job_types, schedules
 from fairlane.store.statements import organizations as statements
@@ -25,8 +32,6 @@ from fairlane.store.transaction import Database
 
 _BATCH: Final = 500
 _LONGEST_RETENTION: Final = 100 * 365 * 86_400.0  # seconds
-# R5 names the reason.
-ORGANIZATION_GONE: Final = "Organization not found"
 
 
 class Organizations:
@@ -217,8 +222,8 @@ class Organizations:
     def delete(self, organization: str, *, user: str | None = None, right: Right | None = None) -> None:
         """Delete an organization: its waiting jobs go to dead letter, running ones finish, its id stays taken.
 
-        Its schedules and bulk actions go with it. A pause of it ends: a job that ran, and comes back to its queue, goes
-        to dead letter at its next start.
+        Its schedules and bulk actions go with it, and a pause of it ends. A running job that would come back to its
+        queue, as after a failure, goes to dead letter at once.
 
         A job whose row somebody holds goes when its turn comes. Where an outage has cut this off, call it again.
 
@@ -229,6 +234,7 @@ class Organizations:
         self._refuse_host("delete it")
         gone = {"status": OrganizationStatus.DELETED}
         is_found = self._try_to_change(organization, gone, user, "organizations.delete", right)
+        self._wait_for_ends(organization)
         while self._database.write(
             lambda connection: self._bury_waiting(connection, organization, user or SYSTEM),
             of=Administered(organization),
@@ -237,11 +243,20 @@ class Organizations:
         if not is_found:
             raise self._unknown(organization)
 
+    def _wait_for_ends(self, organization: str) -> None:
+        """Wait for ends that are being written by how the organization stood before; what they queue is found then."""
+        try:
+            self._database.write(lambda connection: statements.wait_for_ends(connection, organization), of=organization)
+        except StorageUnavailable as error:
+            if not is_held_up(error):
+                raise
+            # A host holds the row of a job for long: that job goes when its turn comes.
+
     def _bury_waiting(self, connection: Connection, organization: str, actor: str) -> int:
         now = self._database.clock.now(connection)
         ended = []
         for row in statements.waiting_jobs(connection, organization, _BATCH):
-            transition = transitions.refuse(JobStatus(row.status), ORGANIZATION_GONE, now)
+            transition = transitions.refuse(JobStatus(row.status), transitions.ORGANIZATION_GONE, now)
             if write(connection, now, organization, row.id, transition, actor=actor) is not None:
                 ended.append(Ended(organization, row.id, row.job_type, transition.target))
         dependencies.settle(connection, now, ended)

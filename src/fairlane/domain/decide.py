@@ -39,15 +39,24 @@ class Attempt:
     rescue_count: int
     max_retries: int | None  # None = unlimited
     deferrals: int = 0  # in a row
+    organization_is_gone: bool = False
     cancel_requested_by: str | None = None
     cancel_reason: str = ""
 
 
 def decide(job: Attempt, outcome: Outcome, now: datetime, random: Random, backoff: Backoff) -> Transition:
-    """The transition that `outcome` leads to.
+    """Return the transition that `outcome` leads to.
 
     A cancel request wins over every end but a normal return: whoever asked for the cancel must not see another attempt.
+    Nor is there another one for an organization that was deleted, which the check at its start would refuse.
     """
+    transition = _decide(job, outcome, now, random, backoff)
+    if job.organization_is_gone and transition.target is JobStatus.QUEUED:
+        return transitions.refuse_another(transition, now)
+    return transition
+
+
+def _decide(job: Attempt, outcome: Outcome, now: datetime, random: Random, backoff: Backoff) -> Transition:
     match outcome:
         case Completed(result):
             return transitions.complete(now, result, _canceled_too_late(job))

@@ -18,6 +18,7 @@ from fairlane.domain.statuses import TRANSITIONS, JobStatus
 
 _S = JobStatus
 REFUSED: Final = "Refused"  # the error type of a job that a check kept from running
+ORGANIZATION_GONE: Final = "Organization not found"  # R5 names the reason
 # A row that is no longer running belongs to no worker.
 _UNCLAIMED: Mapping[str, object] = MappingProxyType({"worker_id": None, "lease_token": None})
 # Nor has one that goes back to its queue started: what ends it may be no attempt, and then it has no processing time.
@@ -147,6 +148,14 @@ def refuse(source: JobStatus, reason: str, now: datetime, detail: str = "") -> T
     """A check forbids that the job runs. `detail` is told, but does not keep it from the group of its `reason`."""
     told = f"{reason}: {detail}" if detail else reason
     return _bury(source, Burial(told, REFUSED, f"{REFUSED} {reason}"), now)
+
+
+def refuse_another(transition: Transition, now: datetime) -> Transition:
+    """Send a job to dead letter that would go back to its queue, since its organization was deleted."""
+    *steps, last = transition.steps
+    assert last.source is not None
+    refused = refuse(last.source, ORGANIZATION_GONE, now)
+    return replace(refused, steps=(*steps, *refused.steps), error=transition.error, failed=transition.failed)
 
 
 def take_down(parent_type: str, reason: str, now: datetime) -> Transition:

@@ -166,7 +166,8 @@ class Claims:
             Finish(row.organization_id, row.id, row.job_type, row.lease_token, lost, Backoff(), self.card.name)
             for row in strays
         ]
-        return finish(connection, self.database.clock.now(connection), ends, Random())  # noqa: S311 - jitter, no secret
+        now, random = self.database.clock.now(connection), Random()  # noqa: S311 - jitter, no secret
+        return finish(connection, now, ends, random, are_ours=isinstance(self.directory, StoredDirectory))
 
     def _claim(self, connection: Connection, outlook: Outlook, running: Running | None, slots: int) -> "_Round":
         # Suspensions are read in the claim's transaction, so that nothing comes late but what a host's directory says.

@@ -64,7 +64,9 @@ class Crew:
         self._job_types = parts.catalogue.mine
         self._report_threads = ThreadPoolExecutor(REPORT_THREADS, thread_name_prefix="fairlane-reports")
         self._bench = make_bench(parts, card.slots, self._report_threads)
-        self._finisher = Finisher(FinisherParts(parts.database, threads, parts.emit, self._on_finished, parts.keyring))
+        self._finisher = Finisher(
+            FinisherParts(parts.database, threads, parts.emit, self._on_finished, parts.keyring, parts.are_ours)
+        )
         self._finishing: asyncio.Task[None] | None = None
         self._attempts: dict[UUID, Attempt] = {}
         self._deadlines = Deadlines(self._attempts.values())

@@ -59,6 +59,7 @@ class FinisherParts:
     emit: Emit
     on_finished: Callable[[Finished], None]
     keyring: Keyring = field(default_factory=Keyring)
+    are_ours: bool = True  # whether organizations are in Fairlane's own directory
 
 
 class Turns:
@@ -183,7 +184,8 @@ class Finisher:
         def work(connection: Connection) -> list[Finished]:
             rings = keyring.rings(connection, {one.organization for one in batch})
             items = [_sealing(one, rings.get(one.organization)) for one in batch] if rings else batch
-            return finish(connection, database.clock.now(connection), items, self._random)
+            now = database.clock.now(connection)
+            return finish(connection, now, items, self._random, are_ours=self._parts.are_ours)
 
         # SQLite has one lock for all, so nothing is won by splitting.
         return database.write(work, lock_seconds=_PATIENCE if database.is_postgres else None)

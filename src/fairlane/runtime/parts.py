@@ -39,11 +39,16 @@ class WorkerParts:
     bulk_steps: Callable[[Database, Directory], GoOn]
     keyring: Keyring = field(default_factory=Keyring)
 
+    @property
+    def are_ours(self) -> bool:
+        """Whether organizations are in Fairlane's own directory."""
+        return isinstance(self.directory, StoredDirectory)
+
     def on_own_connections(self) -> Self:
         """The same on database connections of the worker's own: handlers and the application may use up the others."""
         url = self.settings.worker_url
         answers = Answers(_LONGEST_SILENCE)
         database = self.database.sibling(pool_size=_CONNECTIONS, url=url, role=Role.WORKER, answers=answers)
         # What a host's directory reads is the host's.
-        directory = StoredDirectory(database) if isinstance(self.directory, StoredDirectory) else self.directory
+        directory = StoredDirectory(database) if self.are_ours else self.directory
         return replace(self, database=database, directory=directory)

@@ -23,6 +23,7 @@ class Rescue:
 
     Args:
         on_ready: called, from the service's thread, when something may have become claimable.
+        are_ours: whether organizations are in Fairlane's own directory.
     """
 
     def __init__(
@@ -32,6 +33,8 @@ class Rescue:
         emit: Emit,
         interval: float,
         on_ready: Callable[[], object] = lambda: None,
+        *,
+        are_ours: bool = True,
     ) -> None:
         self.name = "rescue"
         self.interval = interval
@@ -39,6 +42,7 @@ class Rescue:
         self._heartbeat = heartbeat
         self._emit = emit
         self._on_ready = on_ready
+        self._are_ours = are_ours
         self._passed_over: set[UUID] = set()
         self._at: set[UUID] = set()  # the worker whose rescue was begun last
         self._random = Random()  # noqa: S311 - jitter, no secret
@@ -87,4 +91,4 @@ class Rescue:
             return None
         self._at = {lost.id}
         held = workers.running_jobs(connection, lost.id, _BATCH)
-        return lost, rescue_worker(connection, clock, self._random, lost, held)
+        return lost, rescue_worker(connection, clock, self._random, lost, held, are_ours=self._are_ours)

@@ -207,10 +207,10 @@ class Shift:
             self._emit(QueuesNotServed(card.name, tuple(sorted(set(waiting.values()))), tuple(sorted(waiting))))
 
     def _services(self, *, until_idle: bool) -> list[Service]:
-        parts, settings = self._parts, self._parts.settings
+        parts, settings, beat = self._parts, self._parts.settings, self._heartbeat
         services: list[Service] = [
             Watch(parts.database, self._claims, self._crew, self._loop, settings.watch_interval),
-            Rescue(parts.database, self._heartbeat, parts.emit, self._heartbeat.interval, self._on_ready),
+            Rescue(parts.database, beat, parts.emit, beat.interval, self._on_ready, are_ours=parts.are_ours),
             Cleanup(parts.database, parts.artifacts, settings.retention, settings.cleanup_interval),
         ]
         # A drain does these itself: it has to know that they left nothing to claim.

@@ -5,13 +5,13 @@ from typing import Final
 
 from fairlane.domain.outcomes import Outcome, Refused, Released
 from fairlane.domain.statuses import OrganizationStatus
+from fairlane.domain.transitions import ORGANIZATION_GONE
 from fairlane.registry.directory import Membership, Standing
 from fairlane.store.statements.claim import Claimed
 
 # Seconds a job waits when the directory could not be asked about its user, or its key is not here.
 DEFERRED: Final = 10.0
-ORGANIZATION_GONE: Final = "Organization not found"  # R5 names both reasons
-PERMISSION_LOST: Final = "Permission denied"
+PERMISSION_LOST: Final = "Permission denied"  # R5 names the reason
 
 
 def is_gone(standing: Standing | None) -> bool:

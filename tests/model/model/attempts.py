@@ -11,6 +11,7 @@ from fairlane.domain.outcomes import Completed, Failed, Lost, Outcome, Refused, 
 from fairlane.domain.statuses import TERMINAL
 from tests.model.model.breakers import begin_trial
 from tests.model.model.dependencies import settle
+from tests.model.model.organizations import ORGANIZATION_GONE
 from tests.model.model.world import DeadLetter, End, Job, Span, World, move, queue
 
 POISON: Final = 3  # the rescue that sends a job to dead letter (R5)
@@ -50,6 +51,11 @@ def _finish(world: World, job: Job, outcome: Outcome) -> None:
         case Failed(error) | TimedOut(error):
             failed = JobStatus.FAILED if isinstance(outcome, Failed) else JobStatus.TIMED_OUT
             _fail(world, job, failed, permanent=error.permanent)
+        case Lost(_, verdict) if job.asked.organization in world.deleted and not verdict.buries:
+            job.errors.append(job.attempt)
+            _end_with_organization(world, job)
+        case _ if job.asked.organization in world.deleted and not isinstance(outcome, Lost):
+            _end_with_organization(world, job)
         case Lost(_, verdict):
             _rescue(world, job, verdict)
         case Snoozed(seconds):
@@ -68,10 +74,19 @@ def _fail(world: World, job: Job, failed: JobStatus, *, permanent: bool) -> None
         move(world, job, failed, JobStatus.DEAD_LETTER)
         job.dead_letter = DeadLetter()
         return
+    if job.asked.organization in world.deleted:
+        _end_with_organization(world, job, failed)
+        return
     wait = _BACKOFF * 2**job.retry_count
     job.retry_count, job.rescue_count = job.retry_count + 1, 0
     move(world, job, failed, JobStatus.QUEUED)
     job.due = Span(world.now + timedelta(seconds=0.8 * wait), world.now + timedelta(seconds=1.2 * wait))
+
+
+def _end_with_organization(world: World, job: Job, *before: JobStatus) -> None:
+    """Its organization was deleted while it ran, so it goes to dead letter instead of back to its queue."""
+    move(world, job, *before, JobStatus.DEAD_LETTER)
+    job.dead_letter = DeadLetter(refusal=ORGANIZATION_GONE)
 
 
 def _rescue(world: World, job: Job, verdict: Verdict) -> None:

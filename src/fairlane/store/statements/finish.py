@@ -15,7 +15,7 @@ from fairlane.domain.outcomes import Completed, Outcome
 from fairlane.domain.sealing import Field, Seal
 from fairlane.domain.statuses import TERMINAL, JobStatus
 from fairlane.domain.transitions import Transition
-from fairlane.store.statements import attempt_rows, dependencies
+from fairlane.store.statements import attempt_rows, dependencies, organizations
 from fairlane.store.statements.complete import Completion, complete
 from fairlane.store.statements.transition import SYSTEM, Change, Ended, Key, write_all
 from fairlane.store.tables import AnyRow
@@ -53,16 +53,22 @@ class Finished(NamedTuple):
     may_free: bool = False
 
 
-def finish(connection: Connection, now: datetime, finishes: Sequence[Finish], random: Random) -> list[Finished]:
+def finish(
+    connection: Connection, now: datetime, finishes: Sequence[Finish], random: Random, *, are_ours: bool = True
+) -> list[Finished]:
     """End these attempts and release the children of those that ended their job.
 
     Rows are locked in key order, so that two flushes don't deadlock.
+
+    Args:
+        are_ours: whether their organizations are in Fairlane's own directory.
     """
     # By numbers, which compare in C; UUIDs compare in Python.
     ordered = sorted(finishes, key=lambda one: (one.organization, one.job_id.int))
     done = _complete_plain(connection, now, ordered)
     completed = {one.finish.lease_token for one in done}
-    done += _finish(connection, now, [one for one in ordered if one.lease_token not in completed], random)
+    others = [one for one in ordered if one.lease_token not in completed]
+    done += _finish(connection, now, others, random, are_ours=are_ours)
     ended = [(one, one.transition.target) for one in done if one.transition is not None]
     parents = dependencies.settle(connection, now, [_ended(one, target) for one, target in ended if target in TERMINAL])
     return [one._replace(may_free=True) if _may_free(one, parents) else one for one in done]
@@ -87,17 +93,22 @@ def _complete_plain(connection: Connection, now: datetime, ordered: Sequence[Fin
     return done
 
 
-def _finish(connection: Connection, now: datetime, items: Sequence[Finish], random: Random) -> list[Finished]:
+def _finish(
+    connection: Connection, now: datetime, items: Sequence[Finish], random: Random, *, are_ours: bool
+) -> list[Finished]:
     """Decide each by itself, and write all together: one statement for each would hold up whoever comes after them."""
     if not items:
         return []
     locked = attempt_rows.lock(connection, items)
     rows = attempt_rows.read(connection, items)
+    # After the lock: a deletion that was committed before it is seen, and a later one waits for this transaction.
+    gone = organizations.deleted(connection, {item.organization for item in items}) if are_ours else set[str]()
     changes: dict[UUID, Change] = {}
     for item in items:
         row = rows.get(item.lease_token)
         if row is not None and item.lease_token in locked:
-            changes[item.lease_token] = _change(item, row, now, random)
+            attempt = _attempt(row, is_gone=item.organization in gone)
+            changes[item.lease_token] = _change(item, row, attempt, now, random)
     write_all(connection, now, list(changes.values()))
     return [
         Finished(item, changes[item.lease_token].transition)
@@ -108,21 +119,22 @@ def _finish(connection: Connection, now: datetime, items: Sequence[Finish], rand
     ]
 
 
-def _change(item: Finish, row: AnyRow, now: datetime, random: Random) -> Change:
-    transition = decide(_attempt(row), item.outcome, now, random, item.backoff)
+def _change(item: Finish, row: AnyRow, attempt: Attempt, now: datetime, random: Random) -> Change:
+    transition = decide(attempt, item.outcome, now, random, item.backoff)
     actor = _actor(transition, row, item.actor)
     if item.seal is not None:
         transition = transitions.sealed(transition, item.seal)
     return Change(item.organization, item.job_id, transition, actor=actor, lease_token=item.lease_token)
 
 
-def _attempt(row: AnyRow) -> Attempt:
+def _attempt(row: AnyRow, *, is_gone: bool) -> Attempt:
     return Attempt(
         attempt=row.attempt,
         retry_count=row.retry_count,
         rescue_count=row.rescue_count,
         max_retries=row.max_retries,
         deferrals=row.deferrals,
+        organization_is_gone=is_gone,
         cancel_requested_by=row.requested_by,
         cancel_reason=row.reason or "",
     )

@@ -11,8 +11,8 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.sql.dml import ReturningInsert
 
 from fairlane.domain.organizations import is_organization_id, is_user_id
-from fairlane.domain.statuses import WAITING, OrganizationStatus, Role
-from fairlane.store.dialects import given, insert, is_sqlite
+from fairlane.domain.statuses import WAITING, JobStatus, OrganizationStatus, Role
+from fairlane.store.dialects import fixed, given, insert, is_sqlite
 from fairlane.store.inserts import upsert
 from fairlane.store.tables import AnyRow, jobs, members, organizations
 
@@ -47,6 +47,20 @@ def change(connection: Connection, organization: str, values: dict[str, Any]) ->
 def hold(connection: Connection, organization: str) -> None:
     """Have it stay as it is to the end of the transaction, if it is kept here."""
     connection.execute(select(organizations.c.id).where(organizations.c.id == organization).with_for_update(read=True))
+
+
+def deleted(connection: Connection, ids: Collection[str]) -> set[str]:
+    """Return those of the organizations that were deleted here."""
+    return {row.id for row in find(connection, ids) if row.status == OrganizationStatus.DELETED}
+
+
+def wait_for_ends(connection: Connection, organization: str) -> None:
+    """Wait for the transactions that are ending its running jobs now.
+
+    Whoever ends one later locks its row after this statement, and so sees what was committed before it.
+    """
+    running = (jobs.c.organization_id == organization) & (jobs.c.status == fixed(JobStatus.RUNNING))
+    connection.execute(select(jobs.c.id).where(running).order_by(jobs.c.id).with_for_update(read=True)).all()
 
 
 def find(connection: Connection, ids: Collection[str]) -> Sequence[AnyRow]:
