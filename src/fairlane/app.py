@@ -342,7 +342,7 @@ class Fairlane:
         limit: int = 20,
         cursor: str | None = None,
     ) -> Page[Job]:
-        """Jobs, newest first; `Reads.list` says what each filter does."""
+        """Return jobs, newest first; `Reads.list` says what each filter does."""
         return self.reads.list(
             organization,
             status=status,

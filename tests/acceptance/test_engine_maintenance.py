@@ -23,12 +23,12 @@ def fl(database_url: str) -> Iterator[Engine]:
 
 
 def by_status(fl: Engine, status: JobStatus) -> int:
-    """How many jobs of acme rest in a status."""
+    """Return how many jobs of acme rest in a status."""
     return fl.reads.by_status("acme")[status]
 
 
 def attempts(fl: Engine) -> dict[UUID, int]:
-    """How often each job of acme was started; what a busy machine has rescued is not counted again."""
+    """Return how often each job of acme was started; what a busy machine has rescued counts once."""
     found: dict[UUID, int] = {}
     page = fl.list(organization="acme", limit=1000)
     while True:

@@ -10,6 +10,7 @@ from fairlane import Fairlane, JobContext, Settings, WebSettings
 from fairlane.api import create_app
 from fairlane.cli.demo.command import BackgroundWorker
 from tests.api.served import PASSWORD, QUICK, Server
+from tests.runtime.worker_kit import until
 
 HOSTILE: Final = (
     '<img src=x onerror="document.title=\'owned\'"><script>document.title="owned"</script>{{7*7}}\u202ereversed'
@@ -73,6 +74,12 @@ class Site:
     def done(self, job: str, organization: str = "acme") -> str:
         """Wait until it has ended."""
         self.fl.wait(job, organization=organization, timeout=60)
+        return job
+
+    def retrying(self) -> str:
+        """A job that has failed and waits for its retry."""
+        job = self.submit("report.fail", max_retries=5)
+        until(lambda: self.fl.get(job, organization="acme").next_retry_at)
         return job
 
     def stop(self) -> None:

@@ -30,6 +30,31 @@ def rows(page: Page):
     return page.get_by_role("table", name="Jobs").locator("tbody tr")
 
 
+def test_what_waits_for_a_retry_says_when_that_is_and_is_found(enter: Callable[..., Page], jobs: Site):
+    job = jobs.retrying()
+    page = enter("ana", "o/acme/jobs")
+    expect(rows(page)).to_have_count(9)
+    told = re.compile("retry in ([0-9]+ s|1 min)")
+    expect(rows(page).filter(has=page.get_by_title(job))).to_contain_text(told)
+    only = page.get_by_role("button", name="waiting for a retry")
+    only.click()
+    expect(page).to_have_url(re.compile("waiting_for=retry"))
+    expect(only).to_have_attribute("aria-pressed", "true")
+    expect(rows(page)).to_have_count(1)
+    expect(page.get_by_role("button", name=re.compile("^queued"))).to_contain_text("1")
+    page.get_by_role("button", name="Cancel all…").click()
+    expect(page.get_by_role("dialog")).to_contain_text("1 job")
+    page.keyboard.press("Escape")
+    page.get_by_role("link", name=re.compile("report.fail")).click()
+    expect(page.locator("main header").first).to_contain_text(told)
+    jobs.fl.cancel(job, organization="acme")
+    expect(page.locator("main header").first).to_contain_text("canceled")
+    page.go_back()
+    expect(page.get_by_text("No job fits this filter")).to_be_visible()
+    only.click()
+    expect(rows(page)).to_have_count(9)
+
+
 def test_a_filter_stands_in_the_address_and_the_counts_follow_it(enter: Callable[..., Page], jobs: Site):
     page = enter("ana", "o/acme/jobs")
     expect(rows(page)).to_have_count(8)

@@ -42,7 +42,7 @@ def busy(site: Site) -> dict[str, str]:
     for month in range(1, 9):
         site.done(site.submit(parameters={"title": f"Month {month}"}, user="ben"))
     site.fl.queues.pause("parked", reason="maintenance")
-    waiting = site.submit("nobody.runs")
+    retrying, waiting = site.retrying(), site.submit("nobody.runs")
     site.submit("nobody.runs", user="ben")
     site.gate.pages = 6
     running = site.submit(parameters={"title": "December"})
@@ -55,6 +55,8 @@ def busy(site: Site) -> dict[str, str]:
         "job-completed": f"o/acme/jobs/{done}",
         "job-dead": f"o/acme/jobs/{failed}",
         "job-waiting": f"o/acme/jobs/{waiting}",
+        "job-retrying": f"o/acme/jobs/{retrying}",
+        "jobs-waiting-for-a-retry": "o/acme/jobs?waiting_for=retry",
         "operator": "operator",
     }
 

@@ -119,6 +119,7 @@ export interface JobFilter {
   queue?: string;
   user?: string;
   label?: string[];
+  waiting_for?: "retry";
   text?: string;
   created_after?: string;
   created_before?: string;

@@ -5,6 +5,7 @@ import { words } from "./format";
 const LOOKS: Record<string, [sign: string, look: string]> = {
   pending: ["◌", "bg-sunken text-muted"],
   queued: ["○", "bg-wait-soft text-wait"],
+  retry: ["↻", "bg-wait-soft text-wait"],
   running: ["●", "bg-accent-soft text-accent"],
   completed: ["✓", "bg-good-soft text-good"],
   failed: ["✗", "bg-bad-soft text-bad"],

@@ -24,7 +24,7 @@ _CLAIMS_UNDER_WAY: Final = 1.0  # seconds that `on` waits for them; a worker tha
 
 
 class Subject(StrEnum):
-    """What can be paused; by maintenance mode everything."""
+    """Name what can be paused; maintenance mode pauses everything."""
 
     QUEUE = "queue"
     JOB_TYPE = "job_type"

@@ -84,7 +84,7 @@ class Recent:
 
     @property
     def processing_seconds_by_type(self) -> dict[str, Spread]:
-        """Of jobs."""
+        """Return the processing time of jobs, by their type."""
         found = defaultdict[str, list[tuple[float, float]]](list)
         for one, weight in self._weighted():
             found[one.cell.job_type].append((one.ran, weight))
@@ -97,7 +97,7 @@ class Recent:
 
     @property
     def slowest(self) -> tuple[SlowJob, ...]:
-        """Of the jobs in the sample those with the longest processing time."""
+        """Return the jobs of the sample with the longest processing time."""
         found = sorted(self.sample, key=lambda one: (-one.ran, one.id))[:_SLOWEST]
         return tuple(
             SlowJob(one.id, one.cell.organization, one.cell.job_type, one.started_at, round(one.ran, 3))

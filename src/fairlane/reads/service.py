@@ -87,7 +87,7 @@ class Reads:
         fingerprint: str | None = None,
         oldest_first: bool = False,
     ) -> Page[Job]:
-        """Jobs that fit all that is given, newest first; the page's `total` counts to 10,000 and no further.
+        """Return jobs that fit all that is given, newest first; the page's `total` counts to 10,000 and no further.
 
         Args:
             status: one or several.

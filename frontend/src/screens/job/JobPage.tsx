@@ -3,7 +3,8 @@ import { useParams } from "@tanstack/react-router";
 import { Problem } from "../../api/problem";
 import { jobQuery } from "../../api/queries";
 import { useRefetch } from "../../live/hooks";
-import { EmptyState, ErrorState, Mono, Outdated, Page, Skeleton, type Source, StatusBadge } from "../../ui";
+import { EmptyState, ErrorState, Mono, Outdated, Page, Skeleton, type Source } from "../../ui";
+import { JobBadge } from "../jobs/JobBadge";
 import { untilAskedToStop } from "../jobs/looks";
 import { Actions } from "./Actions";
 import { Attempts } from "./Attempts";
@@ -45,11 +46,10 @@ export function JobPage() {
     );
   }
   if (!job || isComing) return <Skeleton rows={8} />;
-  const isStopping = job.status === "running" && job.cancel_requested_at !== null;
   return (
     <Page
       title={job.job_type}
-      mark={<StatusBadge status={isStopping ? "stopping" : job.status} />}
+      mark={<JobBadge job={job} />}
       description={<Mono>{job.id}</Mono>}
       actions={<Actions job={job} />}
     >

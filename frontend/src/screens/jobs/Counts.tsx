@@ -1,4 +1,5 @@
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
+import type { ReactNode } from "react";
 import { api, ask } from "../../api/client";
 import { type JobFilter, within } from "../../api/queries";
 import { useRefetch } from "../../live/hooks";
@@ -34,29 +35,43 @@ export function Counts({ organization, search, filter, onChoose }: Props) {
     const next = chosen.includes(status) ? chosen.filter((one) => one !== status) : [...chosen, status];
     onChoose(next.length > 0 ? { ...same, status: next } : same);
   };
+  const chooseRetry = () => {
+    const { cursor: _cursor, waiting_for, ...same } = search;
+    onChoose(waiting_for === undefined ? { ...same, waiting_for: "retry" } : same);
+  };
   return (
     <div className="flex flex-col gap-2">
       <Trouble source={found} />
       <fieldset className="flex flex-wrap gap-2">
         <legend className="sr-only">Filter by status</legend>
         {STATUSES.map((status) => (
-          <button
-            key={status}
-            type="button"
-            aria-pressed={chosen.includes(status)}
-            onClick={() => choose(status)}
-            className={cx(
-              "flex items-center gap-2 rounded-md border bg-surface px-2 py-1 text-sm hover:bg-hover",
-              chosen.includes(status) ? "border-accent" : "border-line",
-            )}
-          >
+          <Chip key={status} isChosen={chosen.includes(status)} onChoose={() => choose(status)}>
             <StatusBadge status={status} />
             <span className="min-w-4 text-right font-medium">
               {data ? count(data.by_status[status] ?? 0, data.capped.includes(status)) : error ? "–" : "…"}
             </span>
-          </button>
+          </Chip>
         ))}
+        <Chip isChosen={search.waiting_for !== undefined} onChoose={chooseRetry}>
+          <StatusBadge status="retry" label="waiting for a retry" />
+        </Chip>
       </fieldset>
     </div>
+  );
+}
+
+function Chip({ isChosen, onChoose, children }: { isChosen: boolean; onChoose: () => void; children: ReactNode }) {
+  return (
+    <button
+      type="button"
+      aria-pressed={isChosen}
+      onClick={onChoose}
+      className={cx(
+        "flex items-center gap-2 rounded-md border bg-surface px-2 py-1 text-sm hover:bg-hover",
+        isChosen ? "border-accent" : "border-line",
+      )}
+    >
+      {children}
+    </button>
   );
 }

@@ -1,13 +1,14 @@
 import { Fragment } from "react";
 import type { ListedJob } from "../../api/queries";
 import { JobLink } from "../../shell/JobLink";
-import { type Column, cx, Elapsed, Progress, StatusBadge, short, Tag, Time, useNow } from "../../ui";
+import { type Column, cx, Elapsed, Progress, short, Tag, Time, useNow } from "../../ui";
+import { JobBadge } from "./JobBadge";
 import { isWaiting, waitsOf } from "./waits";
 
 /** What is told of jobs; of those that are gone from the page, by their ids, only what does not change. */
 export function columnsOf(gone: ReadonlySet<string>): Column<ListedJob>[] {
   return [
-    { head: "Status", cell: (job) => (gone.has(job.id) ? <Gone /> : <Status job={job} />) },
+    { head: "Status", cell: (job) => (gone.has(job.id) ? <Gone /> : <JobBadge job={job} />) },
     {
       head: "Job",
       wide: true,
@@ -37,10 +38,6 @@ export function columnsOf(gone: ReadonlySet<string>): Column<ListedJob>[] {
     { head: "Took", from: "sm", right: true, cell: (job) => (gone.has(job.id) ? <Unknown /> : <Took job={job} />) },
     { head: "Submitted", from: "sm", right: true, cell: (job) => <Time at={job.created_at} /> },
   ];
-}
-
-function Status({ job }: { job: ListedJob }) {
-  return <StatusBadge status={isStopping(job) ? "stopping" : job.status} />;
 }
 
 function Gone() {
@@ -109,8 +106,4 @@ function Waits({ job }: { job: ListedJob }) {
 function Took({ job }: { job: ListedJob }) {
   if (job.status !== "running" && job.finished_at === null) return <Unknown />;
   return <Elapsed from={job.started_at} to={job.finished_at} />;
-}
-
-function isStopping(job: ListedJob): boolean {
-  return job.status === "running" && job.cancel_requested_at !== null;
 }

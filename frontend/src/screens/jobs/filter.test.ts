@@ -16,6 +16,12 @@ describe("a filter from an address", () => {
     expect(jobsSearch({ status: "queued" })).toEqual({ status: ["queued"] });
   });
 
+  it("may be what waits for a retry", () => {
+    expect(jobsSearch({ waiting_for: "retry" })).toEqual({ waiting_for: "retry" });
+    expect(jobsSearch({ waiting_for: "parents" })).toEqual({});
+    expect(filterOf({ waiting_for: "retry" }, 0)).toEqual({ waiting_for: "retry" });
+  });
+
   it("may be in another order", () => {
     expect(jobsSearch({ order: "oldest" })).toEqual({ order: "oldest" });
     expect(jobsSearch({ order: "random" })).toEqual({});

@@ -20,6 +20,7 @@ export interface JobsSearch {
   queue?: string;
   user?: string;
   label?: string[];
+  waiting_for?: "retry";
   text?: string;
   /** A span that ends now, or a moment. */
   since?: string;
@@ -40,6 +41,7 @@ export function jobsSearch(search: Record<string, unknown>): JobsSearch {
     const value = one(search[name]);
     if (value !== undefined) found[name] = value;
   }
+  if (one(search.waiting_for) === "retry") found.waiting_for = "retry";
   if (one(search.order) === "oldest") found.order = "oldest";
   return found;
 }

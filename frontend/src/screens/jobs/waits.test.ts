@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { waitsOf } from "./waits";
+import { waitsForRetry, waitsOf } from "./waits";
 
 const NOW = Date.parse("2026-11-26T10:00:00Z");
 const LATER = "2026-11-26T10:05:00Z";
@@ -20,8 +20,14 @@ describe("what a job waits for", () => {
     expect(waitsOf({ ...JOB, next_retry_at: EARLIER }, NOW)).toEqual([{ text: "waits its turn" }]);
   });
 
-  it("is its retry, its time or its parents", () => {
-    expect(waitsOf({ ...JOB, next_retry_at: LATER }, NOW)).toEqual([{ text: "retry", at: LATER }]);
+  it("is its retry, which its badge tells until that is due", () => {
+    const job = { ...JOB, next_retry_at: LATER };
+    expect(waitsOf(job, NOW)).toEqual([]);
+    expect([0, 299_999, 300_000].map((passed) => waitsForRetry(job, NOW + passed))).toEqual([true, true, false]);
+    expect([JOB, { ...job, status: "running" as const }].map((one) => waitsForRetry(one, NOW))).toEqual([false, false]);
+  });
+
+  it("is its time or its parents", () => {
     expect(waitsOf({ ...JOB, status: "pending", run_at: LATER, depends_on: ["a"] }, NOW)).toEqual([
       { text: "due", at: LATER },
     ]);
@@ -33,7 +39,6 @@ describe("what a job waits for", () => {
 
   it("is what holds it and others back, too", () => {
     expect(waitsOf({ ...JOB, next_retry_at: LATER, held_by: "queue_paused" }, NOW)).toEqual([
-      { text: "retry", at: LATER },
       { text: "queue bulk is paused" },
     ]);
     expect(waitsOf({ ...JOB, held_by: "no_worker_for_job_type" }, NOW)).toEqual([

@@ -15,17 +15,23 @@ export function isWaiting({ status }: Pick<ListedJob, "status">): boolean {
   return status === "pending" || status === "queued";
 }
 
-/** What it waits for itself, then what holds it and others back. `now` in milliseconds. */
+/** Whether a queued job waits for the time of its retry. `now` in milliseconds. */
+export function waitsForRetry({ status, next_retry_at }: Pick<Waiting, "status" | "next_retry_at">, now: number) {
+  return status === "queued" && next_retry_at !== null && Date.parse(next_retry_at) > now;
+}
+
+/**
+ * What it waits for itself, then what holds it and others back. Its badge tells of a retry. `now` in milliseconds.
+ */
 export function waitsOf(job: Waiting, now: number): Wait[] {
   if (!isWaiting(job)) return [];
   const found = [own(job, now), held(job)].filter((wait) => wait !== null);
-  return found.length > 0 || job.status === "pending" ? found : [{ text: "waits its turn" }];
+  return found.length > 0 || job.status === "pending" || waitsForRetry(job, now) ? found : [{ text: "waits its turn" }];
 }
 
 function own(job: Waiting, now: number): Wait | null {
-  const { status, run_at, next_retry_at, depends_on } = job;
-  if (status === "queued")
-    return next_retry_at !== null && Date.parse(next_retry_at) > now ? { text: "retry", at: next_retry_at } : null;
+  const { status, run_at, depends_on } = job;
+  if (status === "queued") return null;
   if (Date.parse(run_at) > now) return { text: "due", at: run_at };
   if (depends_on.length === 0) return null;
   return { text: depends_on.length === 1 ? "waits for its parent" : "waits for its parents" };

@@ -21,7 +21,7 @@ _Changing = Annotated[Operation, Depends(ByOperator(Rate.CANCEL, _RIGHT))]
 
 
 class MaintenanceMode(BaseModel):
-    """Whether jobs of all organizations are kept from starting; the rest is null while it is off."""
+    """Say whether jobs of all organizations are kept from starting; the rest is null while it is off."""
 
     is_on: bool
     since: datetime | None = Field(default=None, examples=[EXAMPLE_TIME])

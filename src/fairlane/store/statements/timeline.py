@@ -38,7 +38,7 @@ _MOST_ATTEMPTS_FIRST: Final = func.sum(outcomes.c.completions + outcomes.c.failu
 def ends(
     connection: Connection, organization: str | None, grid: Grid, *, most: int | None = None
 ) -> dict[Cell, Outcomes]:
-    """How attempts ended, by organization, job type and step; None = of all organizations, for operators.
+    """Return how attempts ended, by organization, job type and step; None = of all organizations, for operators.
 
     Reads the counts that workers keep anyway, of one organization by its key, of all by the minute.
 
