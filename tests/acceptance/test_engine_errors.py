@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from fairlane import JobContext, PermanentError, Snooze, TransientError
 from fairlane.domain.events import JobEnded
@@ -87,6 +88,52 @@ def test_a_type_may_name_its_waits(fl: Engine) -> None:
         waits.append(wait_of(fl, job))
         advance(fl, waits[-1])
     assert [8 <= waits[0] <= 12, 480 <= waits[1] <= 720, 480 <= waits[2] <= 720] == [True] * 3
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[sa.Engine]:
+    """Return the host's own database; it has a table of orders."""
+    shop = sa.create_engine(f"sqlite:///{tmp_path / 'shop.db'}")
+    with shop.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE orders (number INTEGER PRIMARY KEY)"))
+    yield shop
+    shop.dispose()
+
+
+def read_orders(fl: Engine, shop: sa.Engine, **options: Any) -> None:
+    """Register the job type "work", whose handler reads order 7."""
+
+    @fl.job_type("work", **options)
+    def work(ctx: JobContext) -> None:
+        with shop.connect() as connection:
+            connection.execute(sa.text("SELECT number FROM orders WHERE number = 7")).one()
+
+
+def test_a_job_that_runs_before_its_submitter_commits_is_retried(fl: Engine, shop: sa.Engine) -> None:
+    read_orders(fl, shop)
+    with shop.begin() as connection:
+        connection.execute(sa.text("INSERT INTO orders VALUES (7)"))
+        job = fl.give("work")  # without connection=
+        fl.drain()
+    assert "the row may not be committed yet; to run after the commit, submit with connection=" in fl.reasons(job)
+    advance(fl, wait_of(fl, job))
+    fl.drain()
+    assert fl.look(job).status == "completed"
+
+
+def test_a_row_that_never_comes_is_given_up_after_two_retries(fl: Engine, shop: sa.Engine) -> None:
+    read_orders(fl, shop, backoff=[0])
+    job = fl.give("work")
+    fl.drain()
+    assert fl.way(job) == ["queued", *["running", "failed", "queued"] * 2, "running", "failed", "dead_letter"]
+    assert fl.reasons(job).endswith("permanent error, retried 2 times")
+
+
+def test_a_type_may_give_up_a_missing_row_at_once(fl: Engine, shop: sa.Engine) -> None:
+    read_orders(fl, shop, permanent=[sa.exc.NoResultFound])
+    job = fl.give("work")
+    fl.drain()
+    assert fl.reasons(job).endswith("permanent error, not retried")
 
 
 def test_of_a_job_without_retries_none_is_said_to_be_spent(fl: Engine) -> None:

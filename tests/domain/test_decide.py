@@ -36,6 +36,7 @@ ERRORS = st.builds(
     error_type=st.sampled_from(["ValueError", "app.Broken"]),
     message=st.text(max_size=5),
     permanent=st.booleans(),
+    retries=st.integers(0, 2),
     retry_after=st.none() | st.floats(0, 86_400),
     fingerprint=st.just("ValueError 1"),
 )
@@ -107,7 +108,8 @@ def test_only_a_completed_job_has_a_result_r13(job, outcome):
 def test_a_retry_is_counted_and_never_exceeds_the_limit_r7(job, outcome, seed):
     transition = decided(job, outcome, seed)
     has_retries = job.max_retries is None or job.retry_count < job.max_retries
-    if has_retries and not outcome.error.permanent:
+    is_final = outcome.error.permanent and job.retry_count >= outcome.error.retries
+    if has_retries and not is_final:
         assert transition.target is JobStatus.QUEUED
         assert transition.changes["retry_count"] == job.retry_count + 1
         assert job.max_retries is None or job.retry_count + 1 <= job.max_retries

@@ -7,7 +7,7 @@ The first rule that knows the exception decides; if none does, what it was raise
 | it has a class that the job type lists, or `TransientError`, `PermanentError`: the nearest of them | if so listed | if so listed |
 | it says when to come again: `retry_after`, the header Retry-After | yes, also a 403 or 413 | |
 | it carries an HTTP status | 408, 425, 429, 5xx, throttling by AWS (which is a 400) | every other 4xx |
-| it has a class that is known by name | network, timeout, resources that ran out | validation, permission, not found, authentication |
+| it has a class that is known by name | network, timeout, resources that ran out | validation, permission, authentication, not found (an ORM's row after two retries) |
 | it carries an `errno` | ENOSPC, EMFILE, and whatever is not permanent | EACCES, ENOENT, EROFS, … |
 | nothing is known | yes | |
 
@@ -65,7 +65,6 @@ _RAW_TRACEBACK_LIMIT: Final = 200_000  # bytes
 _LONGEST_CHAIN: Final = 20
 _SHORT_TYPE_LIMIT: Final = TYPE_LIMIT - 17  # a space and 16 digits of a hash follow
 
-
 _LIBRARIES: Final = frozenset({"site-packages", "dist-packages"})
 _FOREIGN: Final = (
     Path(__file__).parents[1],  # Fairlane
@@ -119,6 +118,7 @@ def classify(
         message=_message(decisive),
         traceback=_traceback(error),
         permanent=ruling.permanent,
+        retries=ruling.retries,
         is_storage=ruling.is_storage,
         retry_after=ruling.retry_after,
         fingerprint=_fingerprint(decisive),

@@ -29,6 +29,8 @@ LONGEST_WAIT = 366 * 86_400.0  # seconds; what is beyond would not fit a date so
 # that of a second Fairlane, or of the artifact storage: then the job waits longer and longer.
 STORAGE_BACKOFF = Backoff(base=1.0, cap=300.0)
 
+UNCOMMITTED = "the row may not be committed yet; to run after the commit, submit with connection="
+
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
@@ -104,8 +106,9 @@ def _retry_or_give_up(
     job: Attempt, status: JobStatus, error: ErrorReport, now: datetime, random: Random, backoff: Backoff
 ) -> Transition:
     failed = Try(job.retry_count + 1, None if job.max_retries is None else job.max_retries + 1)
-    if error.permanent:
-        return transitions.give_up(status, error, failed, "permanent error, not retried", now)
+    if error.permanent and job.retry_count >= error.retries:
+        after = f"retried {error.retries} times" if error.retries else "not retried"
+        return transitions.give_up(status, error, failed, f"permanent error, {after}", now)
     if job.max_retries is not None and job.retry_count >= job.max_retries:
         spent = f"{job.max_retries} of {job.max_retries} retries spent" if job.max_retries else "it has no retries"
         return transitions.give_up(status, error, failed, spent, now)
@@ -113,7 +116,8 @@ def _retry_or_give_up(
     if error.retry_after is not None:
         # Later than asked, so that jobs that were refused together don't come back together.
         wait = error.retry_after * random.uniform(1, 1 + JITTER)
-    return transitions.retry(status, error, failed, _later(now, wait))
+    why = UNCOMMITTED if error.retries else ""
+    return transitions.retry(status, error, failed, _later(now, wait), why)
 
 
 def _rescue(job: Attempt, lost: Lost, now: datetime) -> Transition:

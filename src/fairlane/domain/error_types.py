@@ -23,11 +23,13 @@ class Ruling(NamedTuple):
     """What an error means for its job. `retry_after`: seconds, as the other side asked.
 
     `is_storage`: it is no failure of the handler, since Fairlane's own storage did not answer it.
+    `retries`: the retries that a permanent error gets all the same.
     """
 
     permanent: bool
     retry_after: float | None = None
     is_storage: bool = False
+    retries: int = 0
 
     @property
     def rank(self) -> int:
@@ -79,26 +81,32 @@ _PERMANENT: Final = _names(
     requests.exceptions.MissingSchema urllib3.exceptions.LocationParseError
 
     asyncpg.exceptions.DataError asyncpg.exceptions.InsufficientPrivilegeError
-    asyncpg.exceptions.InvalidAuthorizationSpecificationError django.core.exceptions.ObjectDoesNotExist
-    django.core.exceptions.PermissionDenied django.core.exceptions.ValidationError django.db.utils.DataError
-    django.http.response.Http404 psycopg.DataError psycopg.errors.InsufficientPrivilege
-    psycopg.errors.InvalidAuthorizationSpecification psycopg.errors.InvalidPassword psycopg2.DataError
-    psycopg2.errors.InsufficientPrivilege psycopg2.errors.InvalidAuthorizationSpecification
-    psycopg2.errors.InvalidPassword pymysql.err.DataError sqlalchemy.exc.DataError sqlalchemy.exc.NoResultFound
+    asyncpg.exceptions.InvalidAuthorizationSpecificationError django.core.exceptions.PermissionDenied
+    django.core.exceptions.ValidationError django.db.utils.DataError django.http.response.Http404 psycopg.DataError
+    psycopg.errors.InsufficientPrivilege psycopg.errors.InvalidAuthorizationSpecification
+    psycopg.errors.InvalidPassword psycopg2.DataError psycopg2.errors.InsufficientPrivilege
+    psycopg2.errors.InvalidAuthorizationSpecification psycopg2.errors.InvalidPassword pymysql.err.DataError
+    sqlalchemy.exc.DataError
 
     paramiko.ssh_exception.AuthenticationException redis.exceptions.AuthenticationError
     redis.exceptions.AuthorizationError redis.exceptions.NoPermissionError
 
-    frappe.exceptions.AuthenticationError frappe.exceptions.DoesNotExistError frappe.exceptions.PermissionError
-    frappe.exceptions.ValidationError
+    frappe.exceptions.AuthenticationError frappe.exceptions.PermissionError frappe.exceptions.ValidationError
     """,
     *(FileNotFoundError, ImportError, IsADirectoryError, NotADirectoryError, PermissionError, UnicodeError),
     *(errors.ConfigurationError, errors.CyclicDependency, errors.JobNotFound, errors.JobTypeNotFound),
     *(errors.OrganizationNotFound, errors.ParentNotFound, errors.PayloadTooLarge, errors.PermissionDenied),
 )
+# A job that was submitted without `connection=` may run before its submitter commits the row that it is about.
+_NOT_FOUND_IN_HOST: Final = _names(
+    """
+    django.core.exceptions.ObjectDoesNotExist frappe.exceptions.DoesNotExistError sqlalchemy.exc.NoResultFound
+    """
+)
 KNOWN_TYPES: Final[Mapping[str, Ruling]] = {
     **dict.fromkeys(_TRANSIENT, Ruling(permanent=False)),
     **dict.fromkeys(_PERMANENT, Ruling(permanent=True)),
+    **dict.fromkeys(_NOT_FOUND_IN_HOST, Ruling(permanent=True, retries=2)),
     name_of(errors.StorageUnavailable): Ruling(permanent=False, is_storage=True),
 }
 PERMANENT_ERRNOS: Final = frozenset(

@@ -14,6 +14,7 @@ class ErrorReport:
     message: str
     traceback: str = ""
     permanent: bool = False
+    retries: int = 0  # that a permanent error gets all the same
     is_storage: bool = False  # Fairlane's own storage did not answer: no failure of the handler
     retry_after: float | None = None  # seconds, as the other side asked
     fingerprint: str = ""  # groups alike errors: type and place, not message

@@ -110,11 +110,11 @@ def complete(now: datetime, result: str | None, note: str = "") -> Transition:
     return Transition((step,), _ended(now, error_type=None, error_message=None), result=result)
 
 
-def retry(outcome: JobStatus, error: ErrorReport, failed: Try, at: datetime) -> Transition:
-    """The attempt failed or timed out; another follows at `at`."""
+def retry(outcome: JobStatus, error: ErrorReport, failed: Try, at: datetime, why: str = "") -> Transition:
+    """Return to the queue after an attempt that failed or timed out; another follows at `at`."""
     steps = (
         Step(_S.RUNNING, outcome, f"{error.error_type}: {error.message}"),
-        Step(outcome, _S.QUEUED, f"retry {failed.number} at {time_of(at)}"),
+        Step(outcome, _S.QUEUED, f"retry {failed.number} at {time_of(at)}" + (f": {why}" if why else "")),
     )
     changes = {
         **_BACK,
