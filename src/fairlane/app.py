@@ -676,7 +676,7 @@ class AsyncVerbs(Verbs[Fairlane]):
     metrics = asynchronous(Fairlane.metrics)
 
     async def stream_artifact(self, job: JobOrId, name: str, *, organization: str) -> AsyncGenerator[bytes, None]:
-        """Yield an artifact's bytes in pieces, each read in a thread.
+        """Return an artifact's bytes in pieces of a megabyte at most, so that a large one need not fit into memory.
 
         Raises:
             JobNotFound, ArtifactNotFound

@@ -59,7 +59,7 @@ def test_what_was_refused_says_what_is_wrong_and_submits_nothing(api: Api):
         ({"job_type": "report", "run_at": "2026-11-01T00:00:00"}, 422, "invalid-request"),
         ({"job_type": "report", "run_at": 4102444800}, 422, "invalid-request"),
         ({"job_type": "report", "run_at": "4102444800"}, 422, "invalid-request"),
-        ({"job_type": "report", "labels": {"": "x"}}, 422, "invalid-parameters"),
+        ({"job_type": "report", "labels": {"": "x"}}, 422, "invalid-request"),
         ({"job_type": "report", "parameters": {"month": "x" * 300_000}}, 413, "payload-too-large"),
         ({}, 422, "invalid-request"),
         ([], 422, "invalid-request"),

@@ -65,13 +65,14 @@ def test_text_that_is_no_id_is_a_job_that_is_not_there(world: World, reads: Read
 
 
 @pytest.mark.parametrize("read", ["get", "history", "log_lines", "explain", "result"])
-def test_a_job_in_place_of_its_id_is_refused_with_what_to_pass(world: World, reads: Reads, read: str) -> None:
+def test_a_job_is_as_good_as_its_id_and_what_is_neither_is_refused(world: World, reads: Reads, read: str) -> None:
     job = reads.get(world.submit(), "acme")
 
+    assert getattr(reads, read)(job, "acme") == getattr(reads, read)(job.id, "acme")
     with pytest.raises(
-        InvalidParameters, match=r"^job_id must be a UUID or its text, not of type Job; pass job\.id\.$"
+        InvalidParameters, match=r"^Name a job by itself or by its id, such as job\.id, not by a int\.$"
     ):
-        getattr(reads, read)(job, "acme")
+        getattr(reads, read)(17, "acme")
 
 
 @pytest.mark.parametrize("read", ["get", "history", "log_lines", "explain", "result"])
