@@ -62,7 +62,7 @@ from fairlane.domain.texts import storable
 from fairlane.reads.matching import Matching
 from fairlane.reads.service import Reads
 from fairlane.registry import options as o
-from fairlane.registry.artifacts import ObjectStorage, default_url, stream_file
+from fairlane.registry.artifacts import ObjectStorage, default_url, save, stream_file
 from fairlane.registry.catalogue import Catalogue
 from fairlane.registry.directory import Directory, StoredDirectory, refuse_suspended
 from fairlane.registry.handlers import check_context
@@ -417,13 +417,7 @@ class Fairlane:
             OrganizationSuspended: results are locked until it is active again.
         """
         pieces = self.stream_artifact(job, name, organization=organization)
-        with Path(path).open("xb") as file:
-            try:
-                file.writelines(pieces)
-            except BaseException:
-                Path(path).unlink()  # half of a file looks like a whole one
-                raise
-        return Path(path)
+        return save(pieces, path)
 
     def list_artifacts(self, job: JobOrId, *, organization: str) -> Result:
         """A job's artifacts, also of one that runs still; the value is None.

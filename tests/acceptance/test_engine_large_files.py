@@ -57,6 +57,57 @@ def test_a_large_file_passes_through_no_memory(how: str, tmp_path: Path) -> None
             assert file.read(1024**2) == bytes([number % 256]) * 1024**2
 
 
+ONCE = 200 * 1024 * 1024  # bytes
+LEFT_AND_READ = f"""
+import filecmp, resource, sys
+from pathlib import Path
+from fairlane import Fairlane, Settings
+from tests.acceptance.apps import handlers
+
+is_sealed, isolation, handler, folder = sys.argv[1] == "sealed", *sys.argv[2:]
+keys = {{"encryption_keys": {FIRST!r}}} if is_sealed else {{}}
+fl = Fairlane(Settings(url=f"sqlite:///{{folder}}/jobs.db", **keys))
+fl.job_type("leave", isolation=isolation)(getattr(handlers, handler))
+fl.job_type("keep", isolation="thread" if isolation == "async" else isolation)(handlers.keep_large)
+fl.migrate()
+fl.organizations.create("acme")
+if is_sealed:
+    fl.keys.enable(organization="acme")
+with Path(folder, "large").open("wb") as file:
+    for number in range({ONCE} // 1024**2):
+        file.write(bytes([number % 256]) * 1024**2)
+parent = fl.submit("leave", organization="acme", parameters={{"folder": folder}})
+job = fl.submit("keep", organization="acme", parameters={{"folder": folder}}, depends_on=parent)
+fl.worker().drain()
+is_same = filecmp.cmp(Path(folder, "large"), Path(folder, "saved"), shallow=False)
+who = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
+memory = max(resource.getrusage(one).ru_maxrss for one in who) * 1024
+print(is_same, fl.result(job, organization="acme").value, memory)
+"""
+
+
+@pytest.mark.parametrize("how", ["plain", "sealed"])
+@pytest.mark.parametrize(
+    ("isolation", "handler"),
+    [
+        ("thread", "leave_open_file"),
+        ("thread", "leave_iterator"),
+        ("async", "leave_async_iterator"),
+        ("process", "leave_iterator"),
+    ],
+)
+def test_what_can_be_read_only_once_passes_through_no_memory(
+    how: str, isolation: str, handler: str, tmp_path: Path
+) -> None:
+    """Nor does it where a child reads it, in a thread or a process."""
+    program = [sys.executable, "-c", LEFT_AND_READ, how, isolation, handler, str(tmp_path)]
+    ended = subprocess.run(program, capture_output=True, text=True, check=True, timeout=300)
+
+    is_same, size, memory = ended.stdout.split()
+    assert (is_same, int(size)) == ("True", ONCE)
+    assert int(memory) < MOST
+
+
 @pytest.fixture
 def fl(database_url: str) -> Iterator[Engine]:
     with engine(database_url) as fl:

@@ -4,16 +4,16 @@ import asyncio
 import json
 import os
 import select
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 from fairlane.registry.job_types import ErrorClasses, JobType
 from fairlane.registry.options import Isolation, Options
+from fairlane.registry.sealed_files import pieces_of
 from fairlane.runtime.context import Interrupt, JobContext
 from fairlane.runtime.executors.base import Call, Executor
 from fairlane.runtime.reports import AttemptFacts, File, Interruption, Line, ParentFacts, Report
@@ -32,8 +32,8 @@ class RecordingChannel:
         self._news = asyncio.Event()
 
     def send(self, report: Report) -> "Future[Any]":
-        if isinstance(report, File) and isinstance(report.data, Path):
-            report = replace(report, data=report.data.read_bytes())
+        if isinstance(report, File):
+            report = replace(report, data=b"".join(pieces_of(report.data, 1024)))
         self.reports.append(report)
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._news.set)
@@ -99,8 +99,8 @@ def call(
     return Call(job_type, job_type.signature.decode(attempt.parameters), context, attempt, channel)
 
 
-def read_artifact(parent: UUID, name: str) -> bytes:
-    return f"{parent} {name}".encode()
+def read_artifact(parent: UUID, name: str) -> Iterator[bytes]:
+    return iter([f"{parent} ".encode(), name.encode()])
 
 
 class Begun:

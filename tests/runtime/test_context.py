@@ -5,7 +5,7 @@ import gc
 import io
 import math
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -48,11 +48,13 @@ def test_a_first_attempt_has_no_checkpoint(ctx: JobContext) -> None:
     assert ctx.parents == ()
 
 
-def test_parents_give_their_artifacts(channel: RecordingChannel) -> None:
-    parent = ParentFacts(uuid4(), "csv.import", JobStatus.COMPLETED, {"rows": 3}, {}, {"a.csv": "acme/a.csv"})
+def test_parents_give_their_artifacts(channel: RecordingChannel, tmp_path: Path) -> None:
+    parent = ParentFacts(uuid4(), "csv.import", JobStatus.COMPLETED, {"rows": 3}, {}, {"a.csv": ("acme/a.csv", 1)})
     (seen,) = make(channel, parents=(parent,)).parents
     assert (seen.id, seen.status, seen.result, seen.artifacts) == (parent.id, parent.status, {"rows": 3}, ("a.csv",))
     assert seen.artifact("a.csv") == f"{parent.id} a.csv".encode()
+    assert list(seen.stream_artifact("a.csv")) == [f"{parent.id} ".encode(), b"a.csv"]
+    assert seen.save_artifact("a.csv", tmp_path / "a").read_bytes() == seen.artifact("a.csv")
     with pytest.raises(PermanentError, match=r"left no artifact 'b\.csv'; it left a\.csv"):
         seen.artifact("b.csv")
 
@@ -178,16 +180,53 @@ def test_artifacts_are_bytes_text_or_files(ctx: JobContext, channel: RecordingCh
     ctx.artifact("b", "text ä", "text/plain")
     ctx.artifact("c", path)
     ctx.artifact("d", io.BytesIO(b"from a file"))
+    ctx.artifact("e", iter([b"from", b" an ", b"iterator"]))
     assert channel.reports == [
         File("a", b"bytes"),
         File("b", "text ä".encode(), "text/plain"),
         File("c", b"from a path"),
         File("d", b"from a file"),
+        File("e", b"from an iterator"),
     ]
     with pytest.raises(FileNotFoundError, match="to make an artifact of"):
         ctx.artifact("e", tmp_path / "missing")
     with pytest.raises(TypeError, match=r"not of dict; give json\.dumps"):
         ctx.artifact("e", {"x": 1})  # type: ignore[arg-type]  # what an application without a type checker does
+    for text in (io.StringIO("text"), io.StringIO(), iter(["text"])):
+        with pytest.raises(TypeError, match=r"bytes, not str; open a file with mode 'rb'"):
+            ctx.artifact("e", text)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="in an async def handler; give an iterator of bytes here"):
+        ctx.artifact("e", pieces(b"a"))
+
+
+async def pieces(*given: bytes) -> AsyncIterator[bytes]:
+    for piece in given:
+        yield piece
+
+
+def test_an_iterator_is_left_where_the_handler_is_asked_to_stop(ctx: JobContext, channel: RecordingChannel) -> None:
+    def endless() -> Iterator[bytes]:
+        ctx.interrupt.set(Interruption.CANCEL)
+        while True:
+            yield b"a"
+
+    with pytest.raises(Interrupted):
+        ctx.artifact("a", endless())
+    assert channel.reports == []
+
+
+async def test_an_async_iterator_is_read_once_awaited_or_not(channel: RecordingChannel) -> None:
+    ctx = make(channel, blocking=False)
+    receipt = ctx.artifact("a", pieces(b"a", b"b"))
+    await receipt
+    with pytest.raises(RuntimeError, match=r"await ctx\.artifact"):
+        await receipt
+    ctx.artifact("b", pieces(b"c"))
+    await ctx.settled()
+    assert channel.reports == [File("a", b"ab"), File("b", b"c")]
+    with pytest.raises(TypeError, match="bytes, not int"):
+        await ctx.artifact("c", pieces(1))  # type: ignore[arg-type]
+    await ctx.settled()
 
 
 @pytest.mark.parametrize("name", ["", " ", "a/b", "a\\b", "..", "a..b", ".", "a\nb", "a\0", "a\u202eb", "x" * 201])

@@ -73,7 +73,7 @@ async def test_a_good_child_is_reused(executor: ProcessExecutor) -> None:
 
 
 async def test_the_context_is_the_same_as_elsewhere(executor: ProcessExecutor) -> None:
-    parent = ParentFacts(uuid4(), "import", JobStatus.COMPLETED, None, {}, {"a.txt": "acme/a.txt"})
+    parent = ParentFacts(uuid4(), "import", JobStatus.COMPLETED, None, {}, {"a.txt": ("acme/a.txt", 1)})
     execution = begin(executor, handlers.describe, parents=(parent,))
     assert await end_of(execution) == {
         "organization": "acme",

@@ -15,6 +15,7 @@ from fairlane import Backoff, CommitUnanswered, PermanentError, StorageUnavailab
 from fairlane.domain.outcomes import Released
 from fairlane.registry.artifacts import ObjectStorage, store_file
 from fairlane.runtime import reporter
+from fairlane.runtime.accept import contents
 from fairlane.runtime.facts import Ready
 from fairlane.runtime.reporter import AttemptChannel, Desk, LeaseLostError
 from fairlane.runtime.reports import Checkpoint, File, Line, Progress, Report
@@ -169,7 +170,11 @@ async def test_in_an_outage_checkpoints_and_files_wait_until_they_are_kept(
         assert one.fl.artifact(one.ready.claimed.id, "a.txt", organization="acme") == b"data"
 
 
-@pytest.mark.parametrize("report", [Checkpoint('"state"'), File("a.txt", b"data")], ids=["checkpoint", "file"])
+@pytest.mark.parametrize(
+    "report",
+    [Checkpoint('"state"'), File("a.txt", b"data"), File("a.txt", contents(iter([b"da", b"ta"]), print))],
+    ids=["checkpoint", "file", "iterator"],
+)
 async def test_what_was_committed_without_an_answer_is_written_again_and_kept_once(
     database_url: str, monkeypatch: pytest.MonkeyPatch, report: Report
 ) -> None:
@@ -188,6 +193,7 @@ async def test_what_was_committed_without_an_answer_is_written_again_and_kept_on
         await closed(one)
         kept = one.fl.list_artifacts(one.ready.claimed.id, organization="acme").artifacts
         assert len(kept) == isinstance(report, File)
+        assert all(one.fl.artifacts.get(file.path) == b"data" for file in kept)
         lose_lease(one)
         (ready,) = member(one.fl).claim()
         assert ready.facts.checkpoint == ('"state"' if isinstance(report, Checkpoint) else None)

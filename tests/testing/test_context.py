@@ -1,7 +1,7 @@
 """What applications test their handlers with."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -49,18 +49,25 @@ def test_a_context_keeps_what_a_handler_reports(fl: Fairlane, tmp_path: Path) ->
         ctx.parents[0].artifact("out.txt")
 
 
+async def lines() -> AsyncIterator[bytes]:
+    yield b"one"
+    yield b"two"
+
+
 def test_an_async_handler_may_await_what_it_reports(fl: Fairlane) -> None:
     @fl.job_type("work")
     async def work(ctx: JobContext) -> None:
         await ctx.progress(50)
         await ctx.checkpoint(1)
         await ctx.artifact("a.txt", b"a")
+        await ctx.artifact("b.txt", lines())
         await ctx.sleep(3600)
         await ctx.log("done")
 
     ctx = RecordingContext()
     asyncio.run(work(ctx))
-    assert (ctx.reported, ctx.checkpoints, ctx.files, ctx.lines) == ([(50.0, None)], [1], {"a.txt": b"a"}, ["done"])
+    assert (ctx.reported, ctx.checkpoints, ctx.lines) == ([(50.0, None)], [1], ["done"])
+    assert ctx.files == {"a.txt": b"a", "b.txt": b"onetwo"}
 
 
 def test_a_handler_is_stopped_as_by_a_cancel(fl: Fairlane) -> None:

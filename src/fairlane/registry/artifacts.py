@@ -1,23 +1,30 @@
 """Artifacts: the files that jobs leave, kept under their organization by obstore (a folder, memory, S3, …)."""
 
 import mimetypes
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol
+from typing import BinaryIO, Final, NamedTuple, Protocol
 from urllib.parse import quote, unquote, urlparse
 from uuid import UUID
 
 import obstore
 from obstore.store import LocalStore, MemoryStore, from_url
 from sqlalchemy import make_url
+from typing_extensions import Buffer
 
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable
 from fairlane.registry.keyring import Keyring
-from fairlane.registry.sealed_files import LONGEST_HEAD, is_sealed_file, opened_file, opened_range, sealed_chunks
+from fairlane.registry.sealed_files import (
+    LONGEST_HEAD,
+    is_sealed_file,
+    opened_range,
+    pieces_of,
+    sealed_chunks,
+)
 from fairlane.registry.sealing import Ring
 from fairlane.store.transaction import Database
 
@@ -41,14 +48,14 @@ class GivenFile(NamedTuple):
     """A file that is to be stored, under the name that its handler gave it."""
 
     name: str
-    data: bytes | Path
+    data: bytes | Path | BinaryIO
     content_type: str | None
 
 
 class ArtifactStorage(Protocol):
     """Where the bytes of artifacts live. Paths are the storage's own; only the database says whose they are."""
 
-    def put(self, path: str, data: bytes | Path | Iterator[bytes]) -> None:
+    def put(self, path: str, data: bytes | Path | BinaryIO | Iterator[bytes]) -> None:
         """Store bytes, in one piece or in several, or a file's content, whole or not at all."""
 
     def get(self, path: str) -> bytes:
@@ -85,7 +92,7 @@ class ObjectStorage:
         except (ValueError, OSError, obstore.exceptions.BaseError) as error:
             raise ConfigurationError(f"artifacts_url {self.url!r} can't be used: {error}") from error
 
-    def put(self, path: str, data: bytes | Path | Iterator[bytes]) -> None:
+    def put(self, path: str, data: bytes | Path | BinaryIO | Iterator[bytes]) -> None:
         """Store bytes, in one piece or in several, or a file's content, whole or not at all.
 
         Raises:
@@ -111,14 +118,14 @@ class ObjectStorage:
 
         Raises:
             FileNotFoundError: nothing is there.
-            StorageUnavailable: the storage did not hand it out. Both at once, and not with the first piece.
+            StorageUnavailable: the storage did not hand it out. Both at once, and this one also later.
         """
         with _translated():
             if start >= stop:
                 obstore.head(self._store, path)
                 return iter(())
             found = obstore.get(self._store, path, options={"range": (start, stop)})
-        return map(bytes, found.stream(min_chunk_size=_CHUNK))
+        return _pieces(found.stream(min_chunk_size=_CHUNK))
 
     def delete(self, path: str) -> None:
         """Delete what is at `path`; nothing there is no error."""
@@ -137,6 +144,11 @@ def _translated() -> Iterator[None]:
         raise
     except (OSError, obstore.exceptions.BaseError) as error:
         raise StorageUnavailable(f"The artifact storage handed out no file: {type(error).__name__}.") from error
+
+
+def _pieces(stream: Iterable[Buffer]) -> Iterator[bytes]:
+    with _translated():
+        yield from map(bytes, stream)
 
 
 def _open(url: str) -> obstore.store.ObjectStore:
@@ -209,27 +221,14 @@ def store_file(
         digest = ring.fingerprint(digest)
         storage.put(path, sealed_chunks(ring, path, data))
     else:
+        if not isinstance(data, bytes | Path):
+            data.seek(0)
         storage.put(path, data)
     guessed = content_type or mimetypes.guess_type(name)[0] or _UNKNOWN_TYPE
     return StoredFile(file_id, path, size, guessed, digest)
 
 
-def read_file(storage: ArtifactStorage, keyring: Keyring, database: Database, organization: str, path: str) -> bytes:
-    """The content of an organization's file. To be called outside of transactions.
-
-    Raises:
-        FileNotFoundError: it is not in this storage.
-        StorageUnavailable: the storage or the database did not answer.
-        Unreadable: it is sealed, and can't be opened.
-    """
-    data = storage.get(path)
-    if not is_sealed_file(data):
-        return data
-    ring = keyring.rings_of(database, [organization]).get(organization)
-    return opened_file(ring, path, data) if ring is not None else data
-
-
-def stream_file(  # noqa: PLR0917 - as read_file, and which bytes
+def stream_file(  # noqa: PLR0917 - whose file it is, and which bytes
     storage: ArtifactStorage,
     keyring: Keyring,
     database: Database,
@@ -247,8 +246,9 @@ def stream_file(  # noqa: PLR0917 - as read_file, and which bytes
         size: of the whole file.
 
     Raises:
-        FileNotFoundError, Unreadable: as `read_file`; at once, and not with the first piece. Unreadable also later,
-            where a further chunk was changed.
+        FileNotFoundError: it is not in this storage; at once, and not with the first piece.
+        StorageUnavailable: the storage or the database did not answer, at once or later.
+        Unreadable: it is sealed, and can't be opened; at once, and later where a further chunk was changed.
     """
     if start >= stop:
         return storage.stream(path, start, stop)
@@ -259,12 +259,22 @@ def stream_file(  # noqa: PLR0917 - as read_file, and which bytes
     return opened_range(ring, path, head, size, start, stop, partial(storage.stream, path))
 
 
-def _digest(data: bytes | Path) -> tuple[str, int]:
+def save(pieces: Iterable[bytes], path: Path | str) -> Path:
+    """Write pieces to a new file, whole or not at all, and return its path. Raises FileExistsError."""
+    with Path(path).open("xb") as file:
+        try:
+            file.writelines(pieces)
+        except BaseException:
+            Path(path).unlink()  # half of a file looks like a whole one
+            raise
+    return Path(path)
+
+
+def _digest(data: bytes | Path | BinaryIO) -> tuple[str, int]:
     if isinstance(data, bytes):
         return sha256(data).hexdigest(), len(data)
     digest, size = sha256(), 0
-    with data.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
+    for chunk in pieces_of(data, _CHUNK):
+        digest.update(chunk)
+        size += len(chunk)
     return digest.hexdigest(), size

@@ -10,8 +10,10 @@ upload has.
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from io import IOBase
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, BinaryIO, Final, NamedTuple
 
 from fairlane.domain.sealing import BROKEN
 from fairlane.registry.sealing import Ring, Unreadable, cipher, derived, place
@@ -56,7 +58,7 @@ def is_sealed_file(data: bytes) -> bool:
     return data.startswith(_HEAD)
 
 
-def sealed_chunks(ring: Ring, path: str, data: bytes | Path | Iterator[bytes]) -> Iterator[bytes]:
+def sealed_chunks(ring: Ring, path: str, data: bytes | Path | BinaryIO | Iterator[bytes]) -> Iterator[bytes]:
     """The sealed file, to be stored at `path`.
 
     Args:
@@ -70,7 +72,7 @@ def sealed_chunks(ring: Ring, path: str, data: bytes | Path | Iterator[bytes]) -
     file_id, bound = os.urandom(_ID), _bound_to(ring, path)
     key = _key_of(ring, ring.active, file_id)
     yield _HEAD + f"{ring.active}\n".encode() + file_id
-    number, chunks = 0, _chunks(data)
+    number, chunks = 0, pieces_of(data, CHUNK)
     chunk = next(chunks, b"")
     for following in chunks:
         yield bytes(key.encrypt(_nonce(number, is_last=False), chunk, bound))
@@ -78,21 +80,7 @@ def sealed_chunks(ring: Ring, path: str, data: bytes | Path | Iterator[bytes]) -
     yield bytes(key.encrypt(_nonce(number, is_last=True), chunk, bound))
 
 
-def opened_file(ring: Ring, path: str, data: bytes) -> bytes:
-    """What the sealed file that is stored at `path` holds.
-
-    Raises:
-        Unreadable
-    """
-    opener = _opener(ring, path, data)
-    sealed = memoryview(data)[opener.start :]
-    pieces = [sealed[at : at + _SEALED] for at in range(0, len(sealed), _SEALED)] or [sealed]
-    return b"".join(
-        opener.opened(number, piece, is_last=number == len(pieces) - 1) for number, piece in enumerate(pieces)
-    )
-
-
-def opened_range(  # noqa: PLR0917 - as opened_file, and which bytes
+def opened_range(  # noqa: PLR0917 - which file, and which bytes of it
     ring: Ring,
     path: str,
     head: bytes,
@@ -164,13 +152,15 @@ def _in_pieces(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
         yield bytes(held)
 
 
-def _chunks(data: bytes | Path | Iterator[bytes]) -> Iterator[bytes]:
-    if isinstance(data, Iterator):
-        yield from _in_pieces(data, CHUNK)
-        return
+def pieces_of(data: bytes | Path | BinaryIO | Iterator[bytes], size: int) -> Iterator[bytes]:
+    """Yield bytes in pieces of `size`, those of an open file from its start; the last one may be smaller."""
     if isinstance(data, bytes):
-        yield from (data[at : at + CHUNK] for at in range(0, len(data), CHUNK))
-        return
-    with data.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            yield chunk
+        yield from (data[at : at + size] for at in range(0, len(data), size))
+    elif isinstance(data, Path):
+        with data.open("rb") as file:
+            yield from iter(partial(file.read, size), b"")
+    elif isinstance(data, IOBase):
+        data.seek(0)
+        yield from iter(partial(data.read, size), b"")
+    else:
+        yield from _in_pieces(data, size)

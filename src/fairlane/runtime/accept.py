@@ -1,8 +1,12 @@
 """What a handler hands over, checked before it goes on its way: texts, files and their names."""
 
+import asyncio
 import re
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Final
+from tempfile import SpooledTemporaryFile
+from typing import BinaryIO, Final, cast
 
 from fairlane.domain.errors import PermanentError
 
@@ -12,7 +16,9 @@ NAME_LIMIT: Final = 200  # characters of an artifact's name
 
 _MEDIA_TYPE: Final = re.compile("[!-.0-~]+/[!-~][ -~]*")  # printable ASCII
 
-Data = bytes | bytearray | memoryview | str | Path | BinaryIO
+_IN_MEMORY: Final = 1024 * 1024  # bytes of a spool; more of them go to a file
+
+Data = bytes | bytearray | memoryview | str | Path | BinaryIO | Iterator[bytes]
 
 
 def storable(text: str) -> str:
@@ -20,8 +26,11 @@ def storable(text: str) -> str:
     return text[:TEXT_LIMIT].replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
 
 
-def contents(data: Data) -> bytes | Path:
-    """What to make a file of.
+def contents(data: Data, check: Callable[[], object]) -> bytes | Path | BinaryIO:
+    """Return what to make a file of. What can be read only once is read here, into a spool.
+
+    Args:
+        check: called before each piece that is read, to raise if the handler should stop.
 
     Raises:
         FileNotFoundError: there is nothing at the path.
@@ -32,16 +41,60 @@ def contents(data: Data) -> bytes | Path:
     if isinstance(data, bytes | bytearray | memoryview):
         return bytes(data)
     if not isinstance(data, Path):
-        if not hasattr(data, "read"):
-            raise TypeError(
-                "an artifact is made of bytes, text, a path or an open binary file, "
-                f"not of {type(data).__name__}; give json.dumps(…) of it for a JSON file"
-            )
-        return data.read()
+        spool = new_spool()
+        for piece in _pieces(data):
+            check()
+            spool.write(as_piece(piece))
+        return spool
     if not data.is_file():
         raise FileNotFoundError(f"there is no file {data} to make an artifact of")
     # Whoever reads it may be another process, and this one may change its directory.
     return data.absolute()
+
+
+def _pieces(data: BinaryIO | Iterator[bytes]) -> Iterator[bytes]:
+    if hasattr(data, "read"):
+        return iter(partial(data.read, _IN_MEMORY), b"")
+    if isinstance(data, Iterator):
+        return data
+    raise TypeError(
+        "an artifact is made of bytes, text, a path, an open binary file or an iterator of bytes, "
+        f"not of {type(data).__name__}; give json.dumps(…) of it for a JSON file"
+    )
+
+
+def new_spool() -> BinaryIO:
+    """Return a file without a name, which no crash leaves behind. A small one needs no disk."""
+    return cast("BinaryIO", _Spool(_IN_MEMORY))
+
+
+class _Spool(SpooledTemporaryFile[bytes]):
+    """A spool is closed with its last reference: its report may have to be written again, when nobody waits for it."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def as_piece(piece: object) -> bytes | bytearray | memoryview:
+    """Return a piece of a file. Raises TypeError if it is not bytes."""
+    if not isinstance(piece, bytes | bytearray | memoryview):
+        raise TypeError(
+            f"the pieces of an artifact are bytes, not {type(piece).__name__}; open a file with mode 'rb', "
+            "and give text as text.encode()"
+        )
+    return piece
+
+
+async def spooled(pieces: AsyncIterator[bytes]) -> BinaryIO:
+    """Return the pieces as a spool, which is written in threads. Raises TypeError if one is not bytes."""
+    spool, held = new_spool(), bytearray()
+    async for piece in pieces:
+        held += as_piece(piece)
+        if len(held) >= _IN_MEMORY:
+            await asyncio.to_thread(spool.write, held)
+            held = bytearray()
+    spool.write(held)
+    return spool
 
 
 def safe_name(name: str) -> str:

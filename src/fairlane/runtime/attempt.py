@@ -5,7 +5,7 @@ It is driven by calls of the loop, not by a task of its own: a worker runs tens 
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -25,7 +25,7 @@ from fairlane.domain.outcomes import (
     Stopped,
     TimedOut,
 )
-from fairlane.registry.artifacts import read_file
+from fairlane.registry.artifacts import stream_file
 from fairlane.registry.job_types import JobType
 from fairlane.registry.options import Isolation
 from fairlane.registry.parameters_values import encode_result
@@ -231,6 +231,6 @@ class Attempt:
         return Deferred(report) if report.is_storage else Failed(report)
 
 
-def _read_artifact(desk: Desk, facts: AttemptFacts, parent_id: UUID, name: str) -> bytes:
-    path = next(parent.artifacts[name] for parent in facts.parents if parent.id == parent_id)
-    return read_file(desk.storage, desk.keyring, desk.database, facts.organization, path)
+def _read_artifact(desk: Desk, facts: AttemptFacts, parent_id: UUID, name: str) -> Iterator[bytes]:
+    path, size = next(parent.artifacts[name] for parent in facts.parents if parent.id == parent_id)
+    return stream_file(desk.storage, desk.keyring, desk.database, facts.organization, path, size, 0, size)

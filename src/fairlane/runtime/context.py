@@ -8,18 +8,20 @@ stopped by its task's cancellation. What it did not await is still waited for be
 import asyncio
 import json
 import math
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sized
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping, Sized
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Final, Literal, get_args
 from uuid import UUID
 
 from fairlane.domain.errors import PermanentError
 from fairlane.domain.secrets import bare
 from fairlane.domain.statuses import JobStatus
+from fairlane.registry.artifacts import save
 from fairlane.registry.parameters_values import encoded
-from fairlane.runtime.accept import CHECKPOINT_LIMIT, Data, contents, media_type, safe_name, storable
+from fairlane.runtime.accept import CHECKPOINT_LIMIT, Data, contents, media_type, safe_name, spooled, storable
 from fairlane.runtime.interrupt import Interrupt, Interrupted
 from fairlane.runtime.reports import AttemptFacts, Channel, Checkpoint, File, Line, ParentFacts, Progress, Report
 from fairlane.runtime.track import AnyIterable, T, Track
@@ -27,7 +29,7 @@ from fairlane.runtime.track import AnyIterable, T, Track
 __all__ = ["Interrupt", "Interrupted", "JobContext", "JobLog", "Parent", "Receipt"]
 
 Level = Literal["debug", "info", "warning", "error", "critical"]
-ReadArtifact = Callable[[UUID, str], bytes]
+ReadArtifact = Callable[[UUID, str], Iterator[bytes]]
 
 
 class Receipt:
@@ -82,14 +84,28 @@ class Parent:
     _read: ReadArtifact = field(repr=False, compare=False)
 
     def artifact(self, name: str) -> bytes:
-        """The bytes of an artifact. Blocks: in an async handler, `await asyncio.to_thread(parent.artifact, name)`.
+        """Return the bytes of an artifact. Blocks: an async handler awaits `asyncio.to_thread(parent.artifact, name)`.
 
         Raises PermanentError if the parent left no such artifact, and StorageUnavailable if the storage did not answer.
+        """
+        return b"".join(self.stream_artifact(name))
+
+    def stream_artifact(self, name: str) -> Iterator[bytes]:
+        """Return the bytes of an artifact in pieces, so that a large one need not fit into memory. Blocks.
+
+        Raises PermanentError and StorageUnavailable as `artifact`.
         """
         if name not in self.artifacts:
             left = f"it left {', '.join(self.artifacts)}" if self.artifacts else "it left none"
             raise PermanentError(f"the parent {self.id} left no artifact {name!r}; {left}")
         return self._read(self.id, name)
+
+    def save_artifact(self, name: str, path: Path | str) -> Path:
+        """Write an artifact to a new file, piece by piece, and return the file's path. Blocks.
+
+        Raises PermanentError and StorageUnavailable as `artifact`. Raises FileExistsError if something is at the path.
+        """
+        return save(self.stream_artifact(name), path)
 
 
 class JobContext:
@@ -105,7 +121,7 @@ class JobContext:
         channel: where reports go.
         interrupt: set by the worker to ask the handler to stop.
         blocking: whether the handler is a plain function, which waits inside the calls.
-        read_artifact: gives the bytes of a parent's artifact, by the parent's id and the artifact's name.
+        read_artifact: gives the bytes of a parent's artifact in pieces, by the parent's id and the artifact's name.
     """
 
     def __init__(
@@ -130,6 +146,7 @@ class JobContext:
         self._channel = channel
         self._blocking = blocking
         self._unsettled: set[Future[Any]] = set()
+        self._unread: list[Callable[[], Awaitable[None]]] = []  # reads an async iterator, and stores what it gave
 
     @property
     def log(self) -> JobLog:
@@ -198,24 +215,40 @@ class JobContext:
         """
         return self._deliver(Checkpoint(encoded(state, "checkpoint", CHECKPOINT_LIMIT)))
 
-    def artifact(self, name: str, data: Data, content_type: str | None = None) -> Receipt:
+    def artifact(self, name: str, data: Data | AsyncIterator[bytes], content_type: str | None = None) -> Receipt:
         """Leave a file with the job, in place of one of the same name. In an async handler, await it.
 
         It waits while the database is away, as `checkpoint` does.
 
         Args:
             name: as people will see it, at most 200 characters, no path.
-            data: bytes; text, to be stored as UTF-8; the path of a file; or an open binary file, read to its end.
+            data: bytes; text, to be stored as UTF-8; the path of a file; an open binary file; or an iterator of bytes,
+                in an async handler also an async one. Of these no more than pieces are in memory. A file or iterator
+                is read to its end within the call, an async iterator when the call is awaited, and its bytes wait in
+                a temporary file.
             content_type: a media type; by default guessed from the name.
 
         Raises:
             PermanentError: the name or the content type can't be used.
-            TypeError: no file can be made of the data.
+            TypeError: no file can be made of the data, or a piece of it is not bytes.
             FileNotFoundError: there is no file at the path.
             StorageUnavailable: the artifact storage did not take it.
             Interrupted: a blocking handler was asked to stop and has not been told so yet.
         """
-        return self._deliver(File(safe_name(name), contents(data), media_type(content_type)))
+        file = File(safe_name(name), b"", media_type(content_type))
+        if not isinstance(data, AsyncIterator):
+            return self._deliver(replace(file, data=contents(data, self._stop_unless_told)))
+        if not _has_loop():
+            raise TypeError("an async iterator is read in an async def handler; give an iterator of bytes here")
+
+        async def deliver() -> None:
+            if deliver not in self._unread:
+                raise RuntimeError("the artifact's iterator can be read once; await ctx.artifact(…) once")
+            self._unread.remove(deliver)
+            await self._deliver(replace(file, data=await spooled(data)))
+
+        self._unread.append(deliver)
+        return Receipt(deliver)
 
     def sleep(self, seconds: float) -> Awaitable[None]:
         """Sleep; await it in an async handler. A blocking handler that is asked to stop wakes at once.
@@ -239,6 +272,8 @@ class JobContext:
 
     async def settled(self) -> None:
         """Wait for what an async handler reported and did not await. Raises what it would have raised."""
+        while self._unread:
+            await self._unread[0]()
         while self._unsettled:
             await self._durable(self._unsettled.pop())
 
@@ -277,6 +312,14 @@ class JobContext:
         kept.add_done_callback(lambda done: done.cancelled() or done.exception())
         await asyncio.wait({kept})
         kept.result()
+
+
+def _has_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 async def _turn() -> None:

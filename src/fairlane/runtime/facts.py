@@ -114,9 +114,9 @@ def _extras_of(connection: Connection, keyring: Keyring, one: Claimed) -> Extras
 def _parents(connection: Connection, keyring: Keyring, claimed: Claimed) -> tuple[ParentFacts, ...]:
     rows = attempts.parents_of(connection, claimed.organization, claimed.id)
     shown = keyring.shown(connection)
-    files: dict[UUID, dict[str, str]] = defaultdict(dict)
+    files: dict[UUID, dict[str, tuple[str, int]]] = defaultdict(dict)
     for file in attempts.artifacts_of(connection, claimed.organization, [row.id for row in rows]):
-        files[file.job_id][file.name] = file.path
+        files[file.job_id][file.name] = (file.path, file.size)
     return tuple(
         ParentFacts(
             id=row.id,

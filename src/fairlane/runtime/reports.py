@@ -5,7 +5,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 from uuid import UUID
 
 from fairlane.domain.statuses import JobStatus
@@ -36,10 +36,10 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """An artifact: its bytes, or the path of a file to take them from."""
+    """An artifact: its bytes, or the file to take them from: its path, or an open one, read from its start."""
 
     name: str
-    data: bytes | Path
+    data: bytes | Path | BinaryIO
     content_type: str | None = None
 
 
@@ -71,7 +71,7 @@ class ParentFacts:
     status: JobStatus
     result: Any
     labels: Mapping[str, str] = field(default_factory=dict)
-    artifacts: Mapping[str, str] = field(default_factory=dict)  # names, and where the storage has them
+    artifacts: Mapping[str, tuple[str, int]] = field(default_factory=dict)  # by name: where each is stored, its size
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,18 @@
 """A context for the test of a handler alone: no database, no worker."""
 
 import json
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from pathlib import Path
 from typing import Any, Final
 from uuid import UUID, uuid4
 
 from fairlane.domain.statuses import JobStatus
+from fairlane.registry.sealed_files import pieces_of
 from fairlane.runtime.context import JobContext, Parent
 from fairlane.runtime.interrupt import Interrupt
 from fairlane.runtime.reports import AttemptFacts, Checkpoint, File, Interruption, Line, Progress, Report
+
+_PIECE: Final = 1024 * 1024  # bytes
 
 
 class RecordingContext(JobContext):
@@ -93,7 +95,9 @@ class RecordingContext(JobContext):
             files: its artifacts' bytes by name.
         """
         left = dict(files or {})
-        return Parent(uuid4(), job_type, status, result, labels or {}, tuple(left), lambda _job, name: left[name])
+        return Parent(
+            uuid4(), job_type, status, result, labels or {}, tuple(left), lambda _job, name: iter([left[name]])
+        )
 
 
 class _Recorder:
@@ -112,12 +116,11 @@ class _Recorder:
             case Checkpoint():
                 self._context.checkpoints.append(json.loads(report.state))
             case File():
-                data = report.data.read_bytes() if isinstance(report.data, Path) else report.data
-                self._context.files[report.name] = data
+                self._context.files[report.name] = b"".join(pieces_of(report.data, _PIECE))
         done: Future[Any] = Future()
         done.set_result(None)
         return done
 
 
-def _nothing(_parent: UUID, name: str) -> bytes:
+def _nothing(_parent: UUID, name: str) -> Iterator[bytes]:
     raise FileNotFoundError(name)  # parents that a test makes bring their files along

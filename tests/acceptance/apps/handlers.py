@@ -3,7 +3,7 @@
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -35,6 +35,41 @@ def return_nan(ctx: JobContext) -> float:
 def read_parents(ctx: JobContext) -> list[str]:
     """What the parents left as files."""
     return [parent.artifact(name).decode() for parent in ctx.parents for name in parent.artifacts]
+
+
+def leave_open_file(ctx: JobContext, folder: str) -> None:
+    """The large file of the folder, as an open one."""
+    with Path(folder, "large").open("rb") as file:
+        ctx.artifact("large", file)
+
+
+def pieces_of_large(folder: str) -> Iterator[bytes]:
+    """The large file of the folder, in pieces of no round size."""
+    with Path(folder, "large").open("rb") as file:
+        while piece := file.read(99_999):
+            yield piece
+
+
+def leave_iterator(ctx: JobContext, folder: str) -> None:
+    """The large file of the folder, as an iterator."""
+    ctx.artifact("large", pieces_of_large(folder))
+
+
+async def leave_async_iterator(ctx: JobContext, folder: str) -> None:
+    """The large file of the folder, as an async iterator."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for piece in pieces_of_large(folder):
+            yield piece
+
+    await ctx.artifact("large", pieces())
+
+
+def keep_large(ctx: JobContext, folder: str) -> int:
+    """The large file of the parent, as a file of the folder; its size as the pieces have it."""
+    (parent,) = ctx.parents
+    parent.save_artifact("large", Path(folder, "saved"))
+    return sum(map(len, parent.stream_artifact("large")))
 
 
 def say_and_sleep(ctx: JobContext) -> None:

@@ -44,6 +44,7 @@ from fairlane.runtime.reports import AttemptFacts, Interruption
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _LIMITS: Final = tuple(value for name, value in vars(resource).items() if name.startswith("RLIMIT_"))
+_PIECE: Final = 1024 * 1024  # bytes
 _ALONE: Final = "the worker is gone"
 _AGAIN: Final = 0.1  # seconds from one signal to the next, for a handler that has not felt it
 
@@ -101,12 +102,16 @@ class Run:
         with suppress(IndexError, RuntimeError):
             self._cancels.pop()()
 
-    def _read_artifact(self, parent: UUID, name: str) -> bytes:
+    def _read_artifact(self, parent: UUID, name: str) -> Iterator[bytes]:
         path = Path(self._child.ask({"read": [str(parent), name], "run": self.number}).result())
-        try:
-            return path.read_bytes()
-        finally:
-            path.unlink()
+        file = path.open("rb")
+        path.unlink()
+
+        def pieces() -> Iterator[bytes]:
+            with file:
+                yield from iter(partial(file.read, _PIECE), b"")
+
+        return pieces()
 
 
 class Child:

@@ -4,10 +4,13 @@ import threading
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
+from fairlane.registry.sealed_files import pieces_of
 from fairlane.runtime.executors.wire import Message, pack_report, place_for_file
 from fairlane.runtime.reports import Checkpoint, File, Progress, Report
+
+_PIECE: Final = 1024 * 1024  # bytes
 
 
 class Wire(Protocol):
@@ -75,5 +78,6 @@ class WireChannel:
         if isinstance(report.data, Path):
             return report
         path = place_for_file(self._wire.directory)
-        path.write_bytes(report.data)
+        with path.open("wb") as file:
+            file.writelines(pieces_of(report.data, _PIECE))
         return replace(report, data=path)

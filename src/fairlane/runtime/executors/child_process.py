@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol
 from uuid import UUID, uuid4
 
 from fairlane.domain.errors import PermanentError
+from fairlane.registry.artifacts import save
 from fairlane.runtime.executors import wire
 from fairlane.runtime.executors.base import Call, ProcessDied
 from fairlane.runtime.executors.wire import Message
@@ -196,8 +197,7 @@ class ChildProcess:
     def _read(self, call: Call, parent: UUID, name: str) -> str:
         """Put an artifact of a parent where the child can take it. The child never sees the storage's credentials."""
         path = wire.place_for_file(self._directory)
-        path.write_bytes(call.context.read_artifact(parent, name))
-        return str(path)
+        return str(save(call.context.read_artifact(parent, name), path))
 
     def _taken(self, report: File) -> None:
         # A path that the handler gave is the handler's.
