@@ -3,9 +3,12 @@
 import re
 from collections.abc import Callable
 
+import pytest
 from playwright.sync_api import Page, expect
 
+from fairlane import JobNotFound
 from tests.browser.site import Site
+from tests.browser.test_screens import barriers
 
 
 def test_progress_and_log_lines_come_while_it_runs(enter: Callable[..., Page], site: Site):
@@ -60,6 +63,84 @@ def test_a_dead_letter_shows_its_causes_and_runs_again_with_other_parameters(ent
     page.get_by_role("dialog").get_by_role("button", name="Retry").click()
     expect(page.get_by_text("ValueError: another table").first).to_be_visible()
     expect(page.get_by_text("Attempt 2", exact=True)).to_be_visible()
+
+
+def test_a_job_that_has_ended_is_deleted_and_one_is_led_to_the_list_without_it(enter: Callable[..., Page], site: Site):
+    site.gate.pages = 100
+    job, other = (site.done(site.submit()) for _ in range(2))
+    page = enter("ana", "o/acme/jobs")
+    rows = page.get_by_role("table", name="Jobs").locator("tbody tr")
+    expect(rows).to_have_count(2)
+    rows.filter(has=page.locator(f'a[href$="{job}"]')).get_by_role("link").first.click()
+    page.get_by_role("button", name="Delete…").click()
+    dialog = page.get_by_role("dialog", name="Delete this job?")
+    dialog.get_by_role("button", name="Close").click()
+    page.get_by_role("button", name="Delete…").click()
+    dialog.get_by_role("button", name="Delete the job").click()
+    expect(page.get_by_text(re.compile(r"Job .+ was deleted\."))).to_be_visible()
+    expect(page).to_have_url(re.compile("/o/acme/jobs$"))
+    expect(rows).to_have_count(1)
+    expect(rows.locator(f'a[href$="{other}"]')).not_to_have_count(0)
+    with pytest.raises(JobNotFound):
+        site.fl.get(job, organization="acme")
+
+
+def test_only_who_has_the_right_is_offered_to_delete_and_only_what_has_ended(enter: Callable[..., Page], site: Site):
+    site.gate.pages = 100
+    done = site.done(site.submit(user="ben"))
+    site.fl.queues.pause("parked")
+    waiting = site.submit("nobody.runs")
+    for user, job, offers in (("ben", done, 0), ("vic", done, 0), ("ana", waiting, 0), ("olga", done, 1)):
+        page = enter(user, f"o/acme/jobs/{job}")
+        expect(page.get_by_role("heading", name="Details")).to_be_visible()
+        expect(page.locator("[data-phase]")).to_have_attribute("data-phase", "live")
+        expect(page.get_by_role("button", name="Delete…")).to_have_count(offers)
+
+
+def test_a_parent_that_is_needed_is_not_deleted_and_the_dialog_says_by_which_job(
+    enter: Callable[..., Page], site: Site
+):
+    site.gate.pages = 100
+    site.fl.queues.pause("parked")
+    parent = site.done(site.submit())
+    live = site.submit("nobody.runs", depends_on=parent)
+    page = enter("ana", f"o/acme/jobs/{parent}")
+    page.get_by_role("button", name="Delete…").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="Delete the job").click()
+    expect(dialog.get_by_role("alert")).to_have_text(
+        f"Job {live} depends on job {parent} and is queued: wait for or cancel that one first."
+    )
+    site.fl.cancel(live, organization="acme")
+    dead = site.done(site.submit("report.fail", depends_on=parent))
+    dialog.get_by_role("button", name="Delete the job").click()
+    expect(dialog.get_by_role("alert")).to_have_text(
+        f"Job {dead} depends on job {parent} and is dead_letter: retry, resolve or delete that one first."
+    )
+    assert barriers(page) == []
+    site.fl.dead_letters.resolve(dead, organization="acme")
+    dialog.get_by_role("button", name="Delete the job").click()
+    expect(page).to_have_url(re.compile("/o/acme/jobs$"))
+
+
+def test_a_page_that_shows_a_job_says_that_it_was_deleted_once_one_comes_back_to_it(
+    enter: Callable[..., Page], site: Site
+):
+    site.gate.pages = 100
+    job = site.done(site.submit())
+    page = enter("ana", "o/acme/jobs")
+    page.clock.install()
+    page.goto(f"{site.url}/o/acme/jobs/{job}")
+    expect(page.get_by_role("heading", name="How it ended")).to_be_visible()
+    expect(page.locator("[data-phase]")).to_have_attribute("data-phase", "live")
+    site.fl.delete(job, organization="acme")
+    page.clock.fast_forward(3_000)  # answers that are newer are not asked for again
+    page.evaluate("window.dispatchEvent(new Event('visibilitychange'))")
+    expect(page.get_by_text("This job was deleted")).to_be_visible()
+    expect(page.get_by_role("heading", name="How it ended")).to_have_count(0)
+    assert barriers(page) == []
+    page.get_by_role("link", name="Jobs", exact=True).click()
+    expect(page.get_by_text("No jobs yet")).to_be_visible()
 
 
 def test_from_the_overview_clicks_lead_to_why_a_job_does_not_run(enter: Callable[..., Page], site: Site):

@@ -1,21 +1,26 @@
 import { useQueryClient } from "@tanstack/react-query";
+import { useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
 import { useAct } from "../../api/act";
 import { api, ask, BASE } from "../../api/client";
 import { written } from "../../api/json";
 import { type Job, within } from "../../api/queries";
 import { useMay, useMayChange } from "../../shell/access";
-import { Button, Confirm, CopyButton, Input, Textarea } from "../../ui";
+import { Button, Confirm, CopyButton, Input, short, Textarea } from "../../ui";
 import { Decide } from "../dead-letters/Deeds";
+import { touchedByDeeds } from "../dead-letters/queries";
 import { parsed } from "../submit/parsed";
 import { SubmitDialog } from "../submit/SubmitDialog";
 import { curl } from "./curl";
 
 /** What can be done with the job, by whoever may. */
 export function Actions({ job }: { job: Job }) {
-  const [asked, setAsked] = useState<"cancel" | "retry" | "edit" | "again" | "resolved" | "ignored" | null>(null);
+  const [asked, setAsked] = useState<"cancel" | "retry" | "edit" | "again" | "resolved" | "ignored" | "delete" | null>(
+    null,
+  );
   const mayChange = useMayChange(job);
   const maySubmit = useMay("jobs:submit");
+  const mayDelete = useMay("jobs:delete");
   const isLive = job.status === "pending" || job.status === "queued" || job.status === "running";
   const isDead = job.status === "dead_letter";
   const close = () => setAsked(null);
@@ -41,6 +46,7 @@ export function Actions({ job }: { job: Job }) {
           <Button onClick={() => setAsked("ignored")}>Ignore…</Button>
         </>
       )}
+      {!isLive && mayDelete && <Button onClick={() => setAsked("delete")}>Delete…</Button>}
       {isDead && mayChange && (
         <Button look="primary" onClick={() => setAsked("retry")}>
           Retry
@@ -57,6 +63,7 @@ export function Actions({ job }: { job: Job }) {
       {(asked === "resolved" || asked === "ignored") && (
         <Decide ids={[job.id]} organization={job.organization} resolution={asked} onClose={close} onDone={close} />
       )}
+      {asked === "delete" && <Delete job={job} onClose={close} />}
       {asked === "again" && <SubmitDialog organization={job.organization} like={job} onClose={close} />}
     </>
   );
@@ -160,6 +167,36 @@ function Retry({ job, onClose, edit = false }: Props & { edit?: boolean }) {
           onText={setText}
         />
       )}
+    </Confirm>
+  );
+}
+
+function Delete({ job: { organization, id }, onClose }: Props) {
+  const navigate = useNavigate();
+  const remove = useAct({
+    run: () =>
+      ask(
+        api.DELETE("/api/v1/organizations/{organization}/jobs/{job}", { params: { path: { organization, job: id } } }),
+      ),
+    done: `Job ${short(id)} was deleted.`,
+    touches: touchedByDeeds(organization),
+    after: () => void navigate({ to: "/o/$organization/jobs", params: { organization }, replace: true }),
+  });
+  return (
+    <Confirm
+      open
+      danger
+      title="Delete this job?"
+      action="Delete the job"
+      busy={remove.isPending}
+      error={remove.error}
+      onConfirm={() => remove.mutate()}
+      onClose={onClose}
+    >
+      <p>
+        It goes with its parameters, result, history, log and files. The audit keeps who deleted it. This can't be
+        undone.
+      </p>
     </Confirm>
   );
 }

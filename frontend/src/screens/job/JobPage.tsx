@@ -31,20 +31,21 @@ export function JobPage() {
   // Once: where that failed, its parts ask again, and the page stays.
   const parts = [useQuery(historyQuery(organization, id)), useQuery(explanationQuery(organization, id))];
   const isComing = parts.some(({ isFetched }) => !isFetched);
-  if (error && !job) {
-    const isGone = error instanceof Problem && (error.status === 404 || error.status === 422);
+  // No event tells of a deletion: the next answer does, whichever part asked.
+  if ([found, ...parts].some(({ error }) => isGone(error)))
     return (
       <Page title="Job">
-        {isGone ? (
-          <EmptyState title="The organization has no such job">
-            It may have been deleted when its retention was over.
-          </EmptyState>
-        ) : (
-          <ErrorState error={error} onRetry={() => void found.refetch()} />
-        )}
+        <EmptyState title={job ? "This job was deleted" : "The organization has no such job"}>
+          {job ? "Somebody deleted it, or" : "It may have been deleted by somebody, or when"} its retention was over.
+        </EmptyState>
       </Page>
     );
-  }
+  if (error && !job)
+    return (
+      <Page title="Job">
+        <ErrorState error={error} onRetry={() => void found.refetch()} />
+      </Page>
+    );
   if (!job || isComing) return <Skeleton rows={8} />;
   return (
     <Page
@@ -73,6 +74,11 @@ export function JobPage() {
       </div>
     </Page>
   );
+}
+
+/** Whether there is no such job, or the address names none. */
+function isGone(error: unknown): boolean {
+  return error instanceof Problem && (error.status === 404 || error.status === 422);
 }
 
 /** What the page says once of all that it shows: of the answers that could not be refreshed the oldest; all are asked. */
