@@ -4,6 +4,8 @@ import io
 import logging
 import re
 import shlex
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -425,10 +427,45 @@ def test_cancel(run: Run) -> None:
     assert run("jobs", "cancel", submitted(run), "-o", "acme", "--json").json["status"] == "canceled"
 
 
+def test_a_process_deletes_an_ended_job_once_it_is_sure(fl: Fairlane, url: str) -> None:
+    def delete(*arguments: str, answer: str = "") -> tuple[int, str, str]:
+        command = [sys.executable, "-m", "fairlane", "--url", url, "jobs", "delete", *arguments, "-o", "acme"]
+        done = subprocess.run(command, input=answer, capture_output=True, text=True, check=False)
+        # The library that asks writes a space behind its question to standard output.
+        return done.returncode, done.stdout.removeprefix(" "), done.stderr
+
+    job = str(fl.submit("greet", organization="acme").id)
+    refusal = f"Error: Job {job} is queued; cancel it before you delete it.\n"
+    assert delete(job, "--yes") == (1, "", refusal)
+    fl.worker().drain()
+    question = f"Delete job {job} of acme with all that is kept of it? [y/N]:"
+    assert delete(job, answer="n\n") == (1, "", question)
+    code, out, err = delete(job)  # nobody is there to answer
+    assert (code, out) == (1, "")
+    assert err.startswith(question)
+    assert fl.get(job, organization="acme").status is JobStatus.COMPLETED
+
+    assert delete(job, answer="y\n") == (0, f"Job {job} is deleted.\n", question)
+
+    code, out, err = delete(job, "--yes")
+    assert (code, out) == (1, "")
+    assert err.startswith(f"Error: Organization acme has no job {job}")
+    other = str(fl.submit("fail", organization="acme").id)
+    fl.worker().drain()
+    assert delete(other[-6:], "--yes") == (0, f"Job {other} is deleted.\n", "")
+    assert fl.list(organization="acme").total == 0
+
+
 def test_a_stranger_who_acts_is_told_so_by_the_command_line_alone(run: Run, fl: Fairlane, dead: Job) -> None:
     sentence = "eve is not a member of organization acme; add them: fairlane members add eve -o acme"
 
-    for command in ("jobs cancel", "jobs retry", "dead-letters retry", "dead-letters delete --yes"):
+    for command in (
+        "jobs cancel",
+        "jobs retry",
+        "jobs delete --yes",
+        "dead-letters retry",
+        "dead-letters delete --yes",
+    ):
         assert run(*command.split(), dead.id, "-o", "acme", "-u", "eve", code=1).stderr == f"Error: {sentence}\n"
     assert run("jobs", "submit", "greet", "-o", "acme", "-u", "eve", code=1).stderr == f"Error: {sentence}\n"
     with pytest.raises(JobNotFound):

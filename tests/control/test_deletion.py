@@ -1,6 +1,10 @@
 """R14, R19: an ended job is deleted at once, with all that is kept of it: `fl.delete`."""
 
 import asyncio
+import json
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +23,7 @@ from fairlane import (
     Settings,
 )
 from fairlane.store.tables import metadata
+from tests.runtime.worker_kit import running, until
 from tests.store.races.race import answers_at_once
 from tests.store.races.scene import BROKEN, Scene
 
@@ -138,3 +143,44 @@ def test_a_child_that_is_submitted_meanwhile_keeps_its_parent_or_is_refused(scen
         assert isinstance(deleted, IllegalTransition)
         assert isinstance(child, Job)
         assert scene.get(child).depends_on == (parent.id,)
+
+
+def test_a_process_that_is_killed_once_the_job_is_gone_leaves_its_file_to_a_worker(
+    database_url: str, tmp_path: Path
+) -> None:
+    storage = tmp_path / "storage"
+    storage.mkdir()
+    settings = {"url": database_url, "artifacts_url": storage.as_uri(), "cleanup_interval": 0.05}
+    with Fairlane(Settings.model_validate(settings)) as fl:
+
+        @fl.job_type("report")
+        def report(ctx: JobContext) -> None:
+            ctx.artifact("report.txt", b"about Ana")
+
+        fl.migrate()
+        fl.organizations.create("acme")
+        job = fl.submit("report", organization="acme")
+        fl.worker().drain()
+        assert [file.read_bytes() for file in files(storage)] == [b"about Ana"]
+
+        ended = subprocess.run([sys.executable, "-c", DELETE_AND_DIE, json.dumps(settings), str(job.id)], check=False)
+
+        assert ended.returncode == -signal.SIGKILL
+        with pytest.raises(JobNotFound):
+            fl.get(job, organization="acme")
+        assert len(files(storage)) == 1
+        with running(fl.worker()):
+            until(lambda: not files(storage))
+
+
+DELETE_AND_DIE = """
+import json, os, signal, sys
+from fairlane import Fairlane, Settings
+fl = Fairlane(Settings(**json.loads(sys.argv[1])))
+fl.delete(sys.argv[2], organization="acme")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def files(storage: Path) -> list[Path]:
+    return [path for path in storage.rglob("*") if path.is_file()]

@@ -174,11 +174,15 @@ class TestDeleting:
         assert (files(fl), doomed(fl)) == ([], 0)
 
     @pytest.mark.parametrize("point", ["before the file", "after the file"])
+    @pytest.mark.parametrize("cause", ["retention", "delete"])
     def test_a_cleaner_that_crashes_leaves_no_file_behind(
-        self, fl: Engine, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, point: str
+        self, fl: Engine, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, cause: str, point: str
     ) -> None:
-        self.left(fl)
-        clock.advance(31 * DAY)
+        job = self.left(fl)
+        if cause == "retention":
+            clock.advance(31 * DAY)
+        else:
+            fl.delete(job, organization="acme")
         with monkeypatch.context() as patch:
             if point == "before the file":
                 patch.setattr(fl.artifacts, "delete", crash)
