@@ -134,8 +134,8 @@ class Fairlane:
         self.members = Members(self.database, self.directory)
         self.queues = Queues(self.database)
         self.maintenance = Maintenance(self.database)
-        self.job_types = JobTypes(self.database, self.emit)
-        self.dead_letters = DeadLetters(self.database, self._jobs, self.keyring)
+        self.job_types = JobTypes(self.database, self.emit, self.directory)
+        self.dead_letters = DeadLetters(self.database, self._jobs, self.keyring, self.directory)
         self.bulk = Bulk(self.database, self.reads.matching.resolved, self._bulk_steps(), self.directory)
         self.workers = Workers(self.database)
         self.schedules = Schedules(self.database, self._submitter, self.keyring, self.directory)
@@ -143,7 +143,7 @@ class Fairlane:
         self.tokens = Tokens(self.database, self.directory)
         self.tickets = Tickets(self.database)
         self.keys = Keys(self.database, self.directory, self.keyring, self.artifacts, settings.owner_url)
-        self.audit = Audit(self.database)
+        self.audit = Audit(self.database, self.directory)
         self.aio = AsyncVerbs(self)
 
     def __enter__(self) -> Self:
@@ -342,7 +342,11 @@ class Fairlane:
         limit: int = 20,
         cursor: str | None = None,
     ) -> Page[Job]:
-        """Return jobs, newest first; `Reads.list` says what each filter does."""
+        """Return jobs, newest first; `Reads.list` says what each filter does.
+
+        Raises:
+            OrganizationNotFound, InvalidParameters
+        """
         return self.reads.list(
             organization,
             status=status,
@@ -526,7 +530,7 @@ class Fairlane:
             minutes: how far back, 1 to 1440.
 
         Raises:
-            InvalidParameters
+            OrganizationNotFound, InvalidParameters
         """
         return self.reads.metrics(organization, minutes=minutes)
 

@@ -88,6 +88,7 @@ def test_a_type_that_is_deleted_leaves_no_limit(scene: Scene):
 
 def test_a_list_of_types_says_what_holds_and_what_their_handlers_say(scene: Scene):
     types = scene.fl.job_types
+    scene.fl.organizations.create("globex")
     types.limit("letter", max_running=2)
     types.limit("letter", organization="acme", max_running=1)
     types.limit("letter", organization="rival", max_running=0)

@@ -8,6 +8,8 @@ from uuid import UUID
 from fairlane.domain.accounts import AuditEntry
 from fairlane.domain.errors import InvalidParameters
 from fairlane.domain.texts import storable
+from fairlane.registry.directory import Directory
+from fairlane.registry.tenants import Tenants
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import audit as statements
 from fairlane.store.tables import AnyRow
@@ -19,13 +21,13 @@ _LARGEST_PAGE: Final = 1000
 class Audit:
     """Who did what, newest first. It is written by what it tells of, and nobody can change it."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, directory: Directory) -> None:
+        self._tenants = Tenants(database, directory)
 
     def list(
         self, *, organization: str | None, subject: str | None = None, before: UUID | None = None, limit: int = 100
     ) -> tuple[AuditEntry, ...]:
-        """A page of entries.
+        """Return a page of entries.
 
         Args:
             organization: whose; None = what concerns all of them, for operators.
@@ -34,12 +36,12 @@ class Audit:
             limit: 1 to 1000.
 
         Raises:
-            InvalidParameters
+            OrganizationNotFound, InvalidParameters
         """
         if not 1 <= limit <= _LARGEST_PAGE:
             raise InvalidParameters(f"A page has 1 to {_LARGEST_PAGE} items, not {limit}.")
-        storable(organization=organization, subject=subject)
-        rows = self._database.read(
+        storable(subject=subject)
+        rows = self._tenants.read(
             lambda c: statements.page(c, organization, subject=subject, before=before, limit=limit),
             of=organization or EVERYONE,
         )

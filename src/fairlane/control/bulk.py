@@ -21,6 +21,7 @@ from fairlane.domain.origin import acts_as_operator, origin
 from fairlane.domain.permissions import Right
 from fairlane.domain.texts import storable
 from fairlane.registry.directory import Directory
+from fairlane.registry.tenants import Tenants
 from fairlane.store.row_security import Administered
 from fairlane.store.statements import audit
 from fairlane.store.statements import bulk_actions as statements
@@ -46,6 +47,7 @@ class Bulk:
         self._resolved = resolved
         self._steps = steps
         self._authority = Authority(directory)
+        self._tenants = Tenants(database, directory)
 
     def start(
         self,
@@ -106,29 +108,31 @@ class Bulk:
         return bulk_action_of(row, row.created_at)
 
     def get(self, action: UUID | str, *, organization: str) -> BulkAction:
-        """A bulk action, to see how far it has come. It is kept for a day after its end.
+        """Return a bulk action, to see how far it has come. It is kept for a day after its end.
 
         Raises:
-            BulkActionNotFound
+            BulkActionNotFound, OrganizationNotFound
         """
-        storable(organization=organization)
         key = _id_of(organization, action)
 
         def read(connection: Connection) -> BulkAction:
             row = self._row(connection, organization, key)
             return bulk_action_of(row, self._database.clock.now(connection))
 
-        return self._database.read(read, of=organization)
+        return self._tenants.read(read, of=organization)
 
     def list(self, *, organization: str, before: UUID | None = None, limit: int = 100) -> tuple[BulkAction, ...]:
-        """Those that go on, and those that ended within a day, the newest first, from just after `before`."""
-        storable(organization=organization)
+        """Return those that go on or ended within a day, the newest first, from just after `before`.
+
+        Raises:
+            OrganizationNotFound
+        """
 
         def read(connection: Connection) -> tuple[BulkAction, ...]:
             now = self._database.clock.now(connection)
             return tuple(bulk_action_of(row, now) for row in statements.of(connection, organization, before, limit))
 
-        return self._database.read(read, of=organization)
+        return self._tenants.read(read, of=organization)
 
     def stop(
         self,

@@ -12,11 +12,12 @@ from fairlane.domain.cursors import decode_cursor, encode_cursor
 from fairlane.domain.errors import IllegalTransition, InvalidParameters, JobNotFound, PermissionDenied
 from fairlane.domain.ids import JobOrId, job_id_of
 from fairlane.domain.jobs import DeadLetter, DeadLetterGroup, Job, Page, RetriedGroup
-from fairlane.domain.organizations import require_organization
 from fairlane.domain.sealing import Field, is_sealed
 from fairlane.domain.statuses import JobStatus, Resolution
 from fairlane.domain.texts import storable
+from fairlane.registry.directory import Directory
 from fairlane.registry.keyring import Keyring, Shown
+from fairlane.registry.tenants import Tenants
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import dead_letter_groups
 from fairlane.store.statements import dead_letters as statements
@@ -36,8 +37,9 @@ _GROUPS_OF_ONE = 1000
 class DeadLetters:
     """Look at dead letters, group them by error, retry them, and write down what was decided."""
 
-    def __init__(self, database: Database, jobs: JobControl, keyring: Keyring) -> None:
+    def __init__(self, database: Database, jobs: JobControl, keyring: Keyring, directory: Directory) -> None:
         self._database = database
+        self._tenants = Tenants(database, directory)
         self._jobs = jobs
         self._keyring = keyring
 
@@ -51,7 +53,7 @@ class DeadLetters:
         limit: int = 20,
         cursor: str | None = None,
     ) -> Page[DeadLetter]:
-        """Dead letters, newest first.
+        """Return dead letters, newest first.
 
         Args:
             resolution: None = whatever was decided.
@@ -60,37 +62,38 @@ class DeadLetters:
             cursor: the page before's `next_cursor`.
 
         Raises:
-            InvalidParameters
+            OrganizationNotFound, InvalidParameters
         """
         if not 1 <= limit <= _LARGEST_PAGE:
             raise InvalidParameters(f"A page has 1 to {_LARGEST_PAGE} items, not {limit}.")
-        require_organization(organization)
-        storable(organization=organization, fingerprint=fingerprint, job_type=job_type)
+        storable(fingerprint=fingerprint, job_type=job_type)
         wanted = Letters(_resolution(resolution), fingerprint, job_type)
         before = decode_cursor(cursor) if cursor is not None else None
 
-        def read(connection: Connection) -> tuple[tuple[DeadLetter, ...], int]:
+        def read(connection: Connection) -> Page[DeadLetter]:
             shown = self._keyring.shown(connection)
             rows = statements.page(connection, organization, wanted, before=before, limit=limit + 1)
-            return tuple(_dead_letter(row, shown) for row in rows), statements.count(connection, organization, wanted)
+            items, more = tuple(_dead_letter(row, shown) for row in rows[:limit]), len(rows) > limit
+            following = encode_cursor(items[-1].entered_at, items[-1].job_id) if more else None
+            return Page(items, following, statements.count(connection, organization, wanted))
 
-        found, total = self._database.read(read, of=organization)
-        items, more = found[:limit], len(found) > limit
-        return Page(items, encode_cursor(items[-1].entered_at, items[-1].job_id) if more else None, total)
+        return self._tenants.read(read, of=organization)
 
     def groups(
         self, *, organization: str, resolution: Resolution | str | None = Resolution.PENDING
     ) -> tuple[DeadLetterGroup, ...]:
-        """Dead letters by job type and error, the largest group first."""
-        require_organization(organization)
-        storable(organization=organization)
+        """Return dead letters by job type and error, the largest group first.
+
+        Raises:
+            OrganizationNotFound, InvalidParameters
+        """
         wanted = _resolution(resolution)
 
         def read(connection: Connection) -> tuple[DeadLetterGroup, ...]:
             rows = statements.groups(connection, organization, resolution=wanted)
             return tuple(self._group(connection, organization, row, wanted) for row in rows)
 
-        return self._database.read(read, of=organization)
+        return self._tenants.read(read, of=organization)
 
     def _group(
         self, connection: Connection, organization: str, row: AnyRow, resolution: Resolution | None

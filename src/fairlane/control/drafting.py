@@ -10,13 +10,11 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from fairlane.control.batch import Submission, parent_ids
-from fairlane.control.organization_rows import unknown
 from fairlane.domain.canonical import digest, digest_of_key
 from fairlane.domain.errors import (
     ConfigurationError,
     FairlaneError,
     InvalidParameters,
-    OrganizationNotFound,
     OrganizationSuspended,
     ParentNotFound,
     PermissionDenied,
@@ -30,6 +28,7 @@ from fairlane.registry.directory import Membership, Standing, memberships, stand
 from fairlane.registry.options import INHERIT, choice, count, queue_name, seconds, text, timeout_seconds
 from fairlane.registry.parameters import ParameterSchema, Prepared
 from fairlane.registry.sealing import Ring
+from fairlane.registry.tenants import unknown
 from fairlane.store.statements.drafts import Dedup, Draft, RateLimit
 
 _MOST_LABELS: Final = 50
@@ -77,9 +76,7 @@ class Answers:
         """
         standing = self.organizations.get(organization)
         if standing is None or standing.status is OrganizationStatus.DELETED:
-            if not self.of_host:
-                raise unknown(organization)
-            raise OrganizationNotFound(f"There is no organization {organization!r}; {_HOST}")
+            raise unknown(organization, is_stored=not self.of_host)
         if standing.status is OrganizationStatus.SUSPENDED:
             raise OrganizationSuspended(f"Organization {organization} is suspended; activate it first.")
         return standing

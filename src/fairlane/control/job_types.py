@@ -19,8 +19,10 @@ from fairlane.domain.metrics import PauseView
 from fairlane.domain.organizations import is_organization_id
 from fairlane.domain.permissions import Right
 from fairlane.domain.texts import storable
+from fairlane.registry.directory import Directory
 from fairlane.registry.options import INHERIT, Inheriting, Options, Seconds, count, rate_window
 from fairlane.registry.parameters_json_schema import json_schema
+from fairlane.registry.tenants import Tenants
 from fairlane.store.row_security import EVERYONE
 from fairlane.store.statements import breakers, running_limits
 from fairlane.store.statements import job_types as statements
@@ -72,17 +74,22 @@ class JobTypes(Pauses):
     What changes something takes `user`, who does it (None = the system), and `right`, as `pause` has it.
     """
 
-    def __init__(self, database: Database, emit: Emit) -> None:
+    def __init__(self, database: Database, emit: Emit, directory: Directory) -> None:
         super().__init__(database, Subject.JOB_TYPE)
         self._emit = emit
+        self._tenants = Tenants(database, directory)
 
     def list(self, *, organization: str | None = None) -> tuple[JobTypeView, ...]:
-        """All registered types, by name.
+        """Return all registered types, by name.
 
         Args:
             organization: whose own limits are told, too; None = only those of all together.
+
+        Raises:
+            OrganizationNotFound
         """
-        storable(organization=organization)
+        if organization is not None:
+            self._tenants.require(organization)
         pauses = self._pauses()
         rows, overrides = self._database.read(_types_and_overrides, of=EVERYONE)
         return tuple(
@@ -100,15 +107,17 @@ class JobTypes(Pauses):
         )
 
     def breakers(self, *, organization: str | None = None) -> tuple[Breaker, ...]:
-        """The circuit breakers that are open.
+        """Return the circuit breakers that are open.
 
         Args:
             organization: whose; None = all organizations', for operators.
+
+        Raises:
+            OrganizationNotFound
         """
         if organization is None:
             return tuple(self._database.read(breakers.open_breakers, of=EVERYONE))
-        storable(organization=organization)
-        return tuple(self._database.read(lambda c: breakers.open_of(c, organization), of=organization))
+        return tuple(self._tenants.read(lambda c: breakers.open_of(c, organization), of=organization))
 
     def close_breaker(
         self, name: str, *, organization: str, user: str | None = None, right: Right | None = None

@@ -7,7 +7,6 @@ from typing import Any
 from sqlalchemy import Connection
 
 from fairlane.control.authority import Authority
-from fairlane.control.organization_rows import unknown
 from fairlane.control.token_rows import audit_revoked
 from fairlane.domain.errors import ConfigurationError, KeptByHost
 from fairlane.domain.organizations import Member, Mine, require_user_id
@@ -16,6 +15,7 @@ from fairlane.domain.statuses import OrganizationStatus, Role
 from fairlane.domain.texts import storable
 from fairlane.registry.directory import Directory
 from fairlane.registry.options import text
+from fairlane.registry.tenants import Tenants, unknown
 from fairlane.store.row_security import EVERYONE, Administered
 from fairlane.store.statements import audit, credentials
 from fairlane.store.statements import organizations as statements
@@ -33,6 +33,7 @@ class Members:
     def __init__(self, database: Database, directory: Directory) -> None:
         self._database = database
         self._authority = Authority(directory)
+        self._tenants = Tenants(database, directory)
 
     def add(
         self,
@@ -83,10 +84,13 @@ class Members:
     update = add
 
     def list(self, organization: str) -> tuple[Member, ...]:
-        """The members of an organization, by user."""
+        """Return the members of an organization, by user.
+
+        Raises:
+            OrganizationNotFound
+        """
         self._refuse_host()
-        storable(organization=organization)
-        rows = self._database.read(lambda connection: statements.members_of(connection, organization), of=organization)
+        rows = self._tenants.read(lambda connection: statements.members_of(connection, organization), of=organization)
         return tuple(map(_member, rows))
 
     def of(self, user: str) -> tuple[Mine, ...] | None:

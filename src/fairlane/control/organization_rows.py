@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from fairlane.domain.errors import OrganizationNotFound, remedied
 from fairlane.domain.organizations import Organization
 from fairlane.domain.statuses import OrganizationStatus
 from fairlane.registry.directory import Standing
@@ -45,9 +44,3 @@ def of_host(organization: str, standing: Standing, kept: AnyRow | None, paused: 
         paused=organization in paused,
         created_at=kept.created_at if kept is not None else None,
     )
-
-
-def unknown(organization: str) -> OrganizationNotFound:
-    """The error for an organization that is not there."""
-    error = OrganizationNotFound(f"There is no organization {organization!r}; create it.")
-    return remedied(error, f"fl.organizations.create({organization!r})")

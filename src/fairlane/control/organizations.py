@@ -6,7 +6,7 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from fairlane.control.authority import Authority, refuse_unless_operator
-from fairlane.control.organization_rows import FIRST, of_host, of_ours, unknown
+from fairlane.control.organization_rows import FIRST, of_host, of_ours
 from fairlane.control.pausing import Pauses, Subject
 from fairlane.domain import transitions
 from fairlane.domain.errors import (
@@ -22,6 +22,7 @@ from fairlane.domain.statuses import JobStatus, OrganizationStatus
 from fairlane.domain.texts import storable
 from fairlane.registry.directory import Directory, StoredDirectory
 from fairlane.registry.options import INHERIT, LARGEST_COUNT, Inheriting, Seconds, count, seconds
+from fairlane.registry.tenants import unknown
 from fairlane.store.driver_errors import is_held_up
 from fairlane.store.row_security import EVERYONE, Administered
 from fairlane.store.statements import audit, bulk_actions, dependencies, job_types, schedules
@@ -303,11 +304,7 @@ class Organizations:
             raise KeptByHost(f"The application's own directory keeps the organizations; {what} there.")
 
     def _unknown(self, organization: str) -> OrganizationNotFound:
-        if self._host is None:
-            return unknown(organization)
-        return OrganizationNotFound(
-            f"There is no organization {organization!r}; the application's own directory says so."
-        )
+        return unknown(organization, is_stored=self._host is None)
 
 
 def _retention(retention: Seconds | None) -> float | None:

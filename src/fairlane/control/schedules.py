@@ -26,6 +26,7 @@ from fairlane.domain.texts import storable
 from fairlane.registry.directory import Directory
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.options import INHERIT, Inheriting, Seconds, choice, queue_name, seconds, text
+from fairlane.registry.tenants import Tenants
 from fairlane.store.row_security import Administered
 from fairlane.store.statements import audit, organizations
 from fairlane.store.statements import schedules as statements
@@ -46,6 +47,7 @@ class Schedules:
     def __init__(self, database: Database, submitter: Submitter, keyring: Keyring, directory: Directory) -> None:
         self._database = database
         self._authority = Authority(directory)
+        self._tenants = Tenants(database, directory)
         self._submitter = submitter
         self._keyring = keyring
         self.ticks = Ticks(submitter, keyring)
@@ -123,32 +125,35 @@ class Schedules:
                 return made
 
     def get(self, name: str, *, organization: str) -> Schedule:
-        """One schedule.
+        """Return one schedule.
 
         Raises:
-            ScheduleNotFound
+            ScheduleNotFound, OrganizationNotFound
         """
-        storable(organization=organization, name=name)
+        storable(name=name)
 
         def work(connection: Connection) -> Schedule:
             return schedule_of(self._row(connection, organization, name), self._keyring.shown(connection))
 
-        return self._database.read(work, of=organization)
+        return self._tenants.read(work, of=organization)
 
     def list(self, *, organization: str, after: str | None = None, limit: int | None = None) -> tuple[Schedule, ...]:
-        """An organization's schedules, by name.
+        """Return an organization's schedules, by name.
 
         Args:
             after: only those that come after this name.
             limit: how many at most; None = all.
+
+        Raises:
+            OrganizationNotFound
         """
-        storable(organization=organization, after=after)
+        storable(after=after)
 
         def work(connection: Connection) -> tuple[Schedule, ...]:
             rows = statements.of(connection, organization, after, limit)
             return tuple(schedule_of(row, self._keyring.shown(connection)) for row in rows)
 
-        return self._database.read(work, of=organization)
+        return self._tenants.read(work, of=organization)
 
     def pause(self, name: str, *, organization: str, user: str | None = None, right: Right | None = None) -> Schedule:
         """Let its ticks go by until `resume`. `user` and `right` are as in `put`.

@@ -21,6 +21,7 @@ from fairlane.domain.permissions import Credential, CredentialKind, Principal, R
 from fairlane.domain.texts import storable
 from fairlane.registry.directory import Directory, Membership
 from fairlane.registry.options import Seconds, seconds, text
+from fairlane.registry.tenants import Tenants
 from fairlane.store.row_security import EVERYONE, Administered, Scope
 from fairlane.store.statements import audit, credentials
 from fairlane.store.statements.transition import SYSTEM
@@ -44,6 +45,7 @@ class Tokens:
         self._database = database
         self._directory = directory
         self._authority = Authority(directory)
+        self._tenants = Tenants(database, directory)
 
     def create(
         self,
@@ -120,21 +122,28 @@ class Tokens:
         return self._database.write(work, of=EVERYONE), secret
 
     def list(self, *, organization: str | None, user: str | None = None) -> tuple[Token, ...]:
-        """The organization's tokens, or operators' (None), newest first; of one user, or of all."""
-        storable(organization=organization, user=user)
+        """Return the organization's tokens, or operators' (None), newest first; of one user, or of all.
+
+        Raises:
+            OrganizationNotFound
+        """
+        storable(user=user)
         place = organization or audit.PLATFORM
         return tuple(
             map(
                 _token,
-                self._database.read(lambda c: credentials.tokens_of(c, place, user), of=_scope(organization)),
+                self._tenants.read(lambda c: credentials.tokens_of(c, place, user), of=organization or EVERYONE),
             )
         )
 
     def get(self, token: UUID, *, organization: str | None) -> Token | None:
-        """One token of the organization, or of an operator; None if there is none."""
-        storable(organization=organization)
-        row = self._database.read(
-            lambda c: credentials.find_token(c, organization or audit.PLATFORM, token), of=_scope(organization)
+        """Return one token of the organization, or of an operator; None if there is none.
+
+        Raises:
+            OrganizationNotFound
+        """
+        row = self._tenants.read(
+            lambda c: credentials.find_token(c, organization or audit.PLATFORM, token), of=organization or EVERYONE
         )
         return _token(row) if row is not None else None
 
@@ -253,10 +262,6 @@ def _length(expires_in: Seconds) -> timedelta:
     if number > _LONGEST:
         raise ConfigurationError(f"expires_in must be at most 100 years, not {number:g} s; leave it out for ever.")
     return timedelta(seconds=number)
-
-
-def _scope(organization: str | None) -> Scope:
-    return organization or EVERYONE
 
 
 def _changed(organization: str | None) -> Scope:

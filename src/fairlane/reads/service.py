@@ -30,8 +30,9 @@ from fairlane.reads.graph import graph_of
 from fairlane.reads.limits import uses_of
 from fairlane.reads.matching import Matching
 from fairlane.reads.waiting import Waiting, holds_on
-from fairlane.registry.directory import Directory
+from fairlane.registry.directory import Directory, StoredDirectory
 from fairlane.registry.keyring import Keyring
+from fairlane.registry.tenants import Tenants
 from fairlane.store.row_security import EVERYONE, Scope
 from fairlane.store.statements import attempts, history, job_list, lanes, organizations
 from fairlane.store.statements.job_list import Place
@@ -47,12 +48,14 @@ class Reads:
 
     Every method raises `StorageUnavailable` if the database does not answer. A job that the organization does not have
     is a `JobNotFound`: unknown and foreign ids look alike. What is neither UUID nor text is an `InvalidParameters`.
+    The reads of a job, `list` and `metrics` raise `OrganizationNotFound` if there is no such organization.
     """
 
     def __init__(self, database: Database, host: Directory | None = None, keyring: Keyring | None = None) -> None:
         self._database = database
         self._host = host
         self._keyring = keyring or Keyring()
+        self._tenants = Tenants(database, host or StoredDirectory(database))
         self.charts = Charts(database)
         self.matching = Matching(database)
         self.waiting = Waiting(database)
@@ -60,7 +63,7 @@ class Reads:
     def get(self, job: JobOrId, organization: str) -> Job:
         """A job. Raises `JobNotFound`."""
         key = job_id_of(job, organization)
-        found = self._database.read(
+        found = self._tenants.read(
             lambda connection: job_list.get(connection, organization, key, self._keyring.shown(connection)),
             of=organization,
         )
@@ -107,7 +110,6 @@ class Reads:
             InvalidParameters: a filter that makes no sense; the message says which.
         """
         require_organization(organization)
-        storable(organization=organization)
         limit = asked.check_limit(limit)
         beyond = Place(*decode_cursor(cursor)) if cursor is not None else None
         wanted = asked.wanted_of(
@@ -123,7 +125,7 @@ class Reads:
             fingerprint=fingerprint,
         )
         search = asked.search_of(text)
-        return self._database.read(
+        return self._tenants.read(
             lambda connection: asked.page_of(
                 connection,
                 organization,
@@ -228,10 +230,9 @@ class Reads:
             InvalidParameters: `minutes` is not 1 to 1440.
         """
         require_minutes(minutes)
-        storable(organization=organization)
-        return self._database.read(
+        return self._tenants.read(
             lambda connection: numbers.metrics_of(connection, self._database.clock, organization, minutes),
-            of=_scope(organization),
+            of=organization if organization is not None else EVERYONE,
         )
 
     def by_status(self, organization: str | None = None) -> Mapping[JobStatus, int]:
@@ -332,12 +333,13 @@ class Reads:
         """Read what belongs to a job, once it is clear that the organization has it."""
         key = job_id_of(job, organization)
 
-        def work(connection: Connection) -> T:
+        def work(connection: Connection) -> tuple[T]:
             if not job_list.is_there(connection, organization, key):
                 raise job_not_found(key, organization)
-            return read(connection, organization, key)
+            return (read(connection, organization, key),)  # never empty: the job was found
 
-        return self._database.read(work, of=organization)
+        (found,) = self._tenants.read(work, of=organization)
+        return found
 
 
 def _scope(organization: str | None) -> Scope:
