@@ -62,7 +62,7 @@ from fairlane.domain.texts import storable
 from fairlane.reads.matching import Matching
 from fairlane.reads.service import Reads
 from fairlane.registry import options as o
-from fairlane.registry.artifacts import ObjectStorage, default_url, save, stream_file
+from fairlane.registry.artifacts import ObjectStorage, default_url, stream_file
 from fairlane.registry.catalogue import Catalogue
 from fairlane.registry.directory import Directory, StoredDirectory, refuse_suspended
 from fairlane.registry.handlers import check_context
@@ -71,6 +71,7 @@ from fairlane.registry.job_types import ErrorClasses, JobType
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.master_keys import MasterKeys
 from fairlane.registry.options import INHERIT, Inheriting, Isolation, Options, Seconds
+from fairlane.registry.pieces import save
 from fairlane.registry.sealing import Unreadable
 from fairlane.runtime.context import JobContext
 from fairlane.runtime.dead_letter_alarm import DeadLetterAlarm

@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 
 from fairlane.registry.job_types import ErrorClasses, JobType
 from fairlane.registry.options import Isolation, Options
-from fairlane.registry.sealed_files import pieces_of
+from fairlane.registry.pieces import pieces_of
 from fairlane.runtime.context import Interrupt, JobContext
 from fairlane.runtime.executors.base import Call, Executor
 from fairlane.runtime.reports import AttemptFacts, File, Interruption, Line, ParentFacts, Report

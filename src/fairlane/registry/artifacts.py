@@ -18,11 +18,11 @@ from typing_extensions import Buffer
 
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable
 from fairlane.registry.keyring import Keyring
+from fairlane.registry.pieces import pieces_of
 from fairlane.registry.sealed_files import (
     LONGEST_HEAD,
     is_sealed_file,
     opened_range,
-    pieces_of,
     sealed_chunks,
 )
 from fairlane.registry.sealing import Ring
@@ -257,17 +257,6 @@ def stream_file(  # noqa: PLR0917 - whose file it is, and which bytes
     if ring is None:
         return storage.stream(path, start, stop)
     return opened_range(ring, path, head, size, start, stop, partial(storage.stream, path))
-
-
-def save(pieces: Iterable[bytes], path: Path | str) -> Path:
-    """Write pieces to a new file, whole or not at all, and return its path. Raises FileExistsError."""
-    with Path(path).open("xb") as file:
-        try:
-            file.writelines(pieces)
-        except BaseException:
-            Path(path).unlink()  # half of a file looks like a whole one
-            raise
-    return Path(path)
 
 
 def _digest(data: bytes | Path | BinaryIO) -> tuple[str, int]:

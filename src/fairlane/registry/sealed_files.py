@@ -10,12 +10,11 @@ upload has.
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
-from io import IOBase
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
 
 from fairlane.domain.sealing import BROKEN
+from fairlane.registry.pieces import in_pieces, pieces_of
 from fairlane.registry.sealing import Ring, Unreadable, cipher, derived, place
 
 CHUNK: Final = 64 * 1024  # bytes of content
@@ -102,7 +101,7 @@ def opened_range(  # noqa: PLR0917 - which file, and which bytes of it
     opener = _opener(ring, path, head)
     first, final, last = start // CHUNK, (stop - 1) // CHUNK, (size - 1) // CHUNK
     end = min((final + 1) * _SEALED, size + (last + 1) * (_SEALED - CHUNK))
-    pieces = _in_pieces(fetch(opener.start + first * _SEALED, opener.start + end), _SEALED)
+    pieces = in_pieces(fetch(opener.start + first * _SEALED, opener.start + end), _SEALED)
 
     def opened() -> Iterator[bytes]:
         for number in range(first, final + 1):
@@ -138,29 +137,3 @@ def _nonce(number: int, *, is_last: bool) -> bytes:
 
 def _bound_to(ring: Ring, path: str) -> bytes:
     return place("file", ring.organization, path)
-
-
-def _in_pieces(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
-    """The same bytes in pieces of `size`; the last one may be smaller."""
-    held = bytearray()
-    for piece in pieces:
-        held += piece
-        while len(held) >= size:
-            yield bytes(held[:size])
-            del held[:size]
-    if held:
-        yield bytes(held)
-
-
-def pieces_of(data: bytes | Path | BinaryIO | Iterator[bytes], size: int) -> Iterator[bytes]:
-    """Yield bytes in pieces of `size`, those of an open file from its start; the last one may be smaller."""
-    if isinstance(data, bytes):
-        yield from (data[at : at + size] for at in range(0, len(data), size))
-    elif isinstance(data, Path):
-        with data.open("rb") as file:
-            yield from iter(partial(file.read, size), b"")
-    elif isinstance(data, IOBase):
-        data.seek(0)
-        yield from iter(partial(data.read, size), b"")
-    else:
-        yield from _in_pieces(data, size)

@@ -19,8 +19,8 @@ from uuid import UUID
 from fairlane.domain.errors import PermanentError
 from fairlane.domain.secrets import bare
 from fairlane.domain.statuses import JobStatus
-from fairlane.registry.artifacts import save
 from fairlane.registry.parameters_values import encoded
+from fairlane.registry.pieces import save
 from fairlane.runtime.accept import CHECKPOINT_LIMIT, Data, contents, media_type, safe_name, spooled, storable
 from fairlane.runtime.interrupt import Interrupt, Interrupted
 from fairlane.runtime.reports import AttemptFacts, Channel, Checkpoint, File, Line, ParentFacts, Progress, Report

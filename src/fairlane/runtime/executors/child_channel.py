@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from fairlane.registry.sealed_files import pieces_of
+from fairlane.registry.pieces import pieces_of
 from fairlane.runtime.executors.wire import Message, pack_report, place_for_file
 from fairlane.runtime.reports import Checkpoint, File, Progress, Report
 

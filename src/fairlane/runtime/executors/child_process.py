@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 from uuid import UUID, uuid4
 
 from fairlane.domain.errors import PermanentError
-from fairlane.registry.artifacts import save
+from fairlane.registry.pieces import save
 from fairlane.runtime.executors import wire
 from fairlane.runtime.executors.base import Call, ProcessDied
 from fairlane.runtime.executors.wire import Message

@@ -1,0 +1,44 @@
+"""Files in pieces, so that none has to be in memory whole. Without the database: the process of a handler loads it."""
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from io import IOBase
+from pathlib import Path
+from typing import BinaryIO
+
+
+def pieces_of(data: bytes | Path | BinaryIO | Iterator[bytes], size: int) -> Iterator[bytes]:
+    """Yield bytes in pieces of `size`, those of an open file from its start; the last one may be smaller."""
+    if isinstance(data, bytes):
+        yield from (data[at : at + size] for at in range(0, len(data), size))
+    elif isinstance(data, Path):
+        with data.open("rb") as file:
+            yield from iter(partial(file.read, size), b"")
+    elif isinstance(data, IOBase):
+        data.seek(0)
+        yield from iter(partial(data.read, size), b"")
+    else:
+        yield from in_pieces(data, size)
+
+
+def in_pieces(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
+    """Yield the same bytes in pieces of `size`; the last one may be smaller."""
+    held = bytearray()
+    for piece in pieces:
+        held += piece
+        while len(held) >= size:
+            yield bytes(held[:size])
+            del held[:size]
+    if held:
+        yield bytes(held)
+
+
+def save(pieces: Iterable[bytes], path: Path | str) -> Path:
+    """Write pieces to a new file, whole or not at all, and return its path. Raises FileExistsError."""
+    with Path(path).open("xb") as file:
+        try:
+            file.writelines(pieces)
+        except BaseException:
+            Path(path).unlink()  # half of a file looks like a whole one
+            raise
+    return Path(path)
