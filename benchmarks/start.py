@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 from fairlane import Fairlane
 
-COMMANDS = ("--version", "--help", "jobs list -o acme", "worker --help")
+COMMANDS = ("--version", "--help", "jobs list -o acme", "orgs list", "worker --help", "jobs --help")
 RUNS = 7
 
 

@@ -1,13 +1,14 @@
 """Settings: frozen, checked once, every default named here."""
 
+import os
 import re
 from difflib import get_close_matches
 from typing import Annotated, Any, Self, get_args
 
 from pydantic import (
     BaseModel,
+    ConfigDict,
     Field,
-    ModelWrapValidatorHandler,
     SecretStr,
     TypeAdapter,
     ValidationError,
@@ -15,7 +16,6 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from fairlane.domain.errors import ConfigurationError
 
@@ -23,14 +23,28 @@ LONGEST_DIRECTORY_AGE = 30.0  # seconds (R19)
 HARD_PAYLOAD_LIMIT = 1024 * 1024  # bytes (R1)
 
 
-class Settings(BaseSettings):
+class _FromEnvironment(BaseModel):
+    """Settings that code gives, and of the others those that the environment has as FAIRLANE_…"""
+
+    # Of our own, since importing pydantic-settings takes a tenth of the start of the command line.
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    def __init__(self, **given: Any) -> None:
+        environment = {name.lower(): value for name, value in os.environ.items()}
+        names = {name: f"fairlane_{name}" for name in type(self).model_fields}
+        found = {name: environment[variable] for name, variable in names.items() if variable in environment}
+        try:
+            super().__init__(**found | given)
+        except ValidationError as error:
+            raise _in_a_sentence(type(self), error) from None
+
+
+class Settings(_FromEnvironment):
     """What an application may set, in code or as FAIRLANE_… in the environment; times in seconds, sizes in bytes.
 
     Raises:
         ConfigurationError: a value is wrong, or there is no such setting.
     """
-
-    model_config = SettingsConfigDict(env_prefix="FAIRLANE_", frozen=True, extra="forbid")
 
     url: str = Field(default="sqlite:///fairlane.db", description="Of the database: sqlite:///… or postgresql://…")
     worker_url: str | None = Field(
@@ -87,14 +101,6 @@ class Settings(BaseSettings):
         """
         return cls(url=url) if url is not None else cls()
 
-    @model_validator(mode="wrap")
-    @classmethod
-    def _told_in_a_sentence(cls, values: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
-        try:
-            return validate(values)
-        except ValidationError as error:
-            raise _in_a_sentence(cls, error) from None
-
 
 # What signs a token is a private key that only the identity provider has. With a shared secret (HS256) whoever checks
 # tokens could make them, and where both are taken a public key passes for a secret.
@@ -104,14 +110,12 @@ SIGNATURES = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES
 _ORIGIN = re.compile(r"https?://[^/?#@*\s]+")
 
 
-class WebSettings(BaseSettings):
+class WebSettings(_FromEnvironment):
     """What the REST API may be set to, in code or as FAIRLANE_… in the environment; rates are per minute and user.
 
     Raises:
         ConfigurationError: a value is wrong, or there is no such setting.
     """
-
-    model_config = SettingsConfigDict(env_prefix="FAIRLANE_", frozen=True, extra="forbid")
 
     rate_submit: int = Field(default=100, gt=0, description="Submissions; a batch is one")
     rate_status: int = Field(default=600, gt=0, description="Looks at one job, its log, its result")
@@ -145,13 +149,13 @@ class WebSettings(BaseSettings):
         default=5000, gt=0, description="Open connections of `fairlane serve`, sockets and streams among them"
     )
     body_limit: int = Field(default=8 * 1024 * 1024, gt=0, description="Of the body of a request, in bytes")
-    web_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+    web_origins: tuple[str, ...] = Field(
         default=(), description="Other origins whose pages may call the API, such as https://jobs.example; with commas"
     )
     jwt_issuer: str | None = Field(default=None, description="Whose JWTs are taken: `iss`, to the letter")
     jwt_audience: str | None = Field(default=None, description="For whom they must be made: one of `aud`")
     jwt_jwks_url: str | None = Field(default=None, description="Where the issuer publishes its keys: https://…")
-    jwt_algorithms: Annotated[tuple[str, ...], NoDecode] = Field(
+    jwt_algorithms: tuple[str, ...] = Field(
         default=("RS256", "ES256"), min_length=1, description="How they may be signed; with commas"
     )
     jwt_operators: bool = Field(
@@ -189,14 +193,6 @@ class WebSettings(BaseSettings):
     def takes_jwt(self) -> bool:
         """Whether an identity provider's tokens are taken."""
         return self.jwt_issuer is not None
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _told_in_a_sentence(cls, values: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
-        try:
-            return validate(values)
-        except ValidationError as error:
-            raise _in_a_sentence(cls, error) from None
 
 
 def is_secret(name: str) -> bool:

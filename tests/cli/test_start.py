@@ -14,13 +14,14 @@ atexit.register(lambda: print("imported:", *sys.modules, file=sys.stderr))
 from fairlane.cli import main
 main()
 """
-NEVER = {"alembic", "asyncpg", "fastapi", "psycopg", "socketio", "starlette", "uvicorn"}
+NEVER = {"alembic", "asyncpg", "fastapi", "psycopg", "pydantic_settings", "socketio", "starlette", "uvicorn"}
 DATABASE = {"fairlane.app", "obstore", "sqlalchemy"}
 NOT_IMPORTED = {
     "--version": {"typer", "pydantic", "rich", "asyncio"} | DATABASE | NEVER,
     "--help": {"pydantic", "rich", "asyncio"} | DATABASE | NEVER,
-    "worker --help": {"pydantic_settings"} | DATABASE | NEVER,
+    "worker --help": DATABASE | NEVER,
     "jobs list -o acme": {"cryptography", "fairlane.runtime.worker", "reportlab"} | NEVER,
+    "orgs list": {"cryptography", "fairlane.runtime.worker", "reportlab"} | NEVER,
 }
 
 
