@@ -32,5 +32,6 @@ export default defineConfig({
     },
   },
   server: { proxy: { "/api": { target: server, ws: true } } },
-  test: { include: ["src/**/*.test.ts"] },
+  // Threads start sooner than processes.
+  test: { include: ["src/**/*.test.ts"], pool: "threads" },
 });

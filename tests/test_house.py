@@ -86,8 +86,8 @@ def files() -> dict[str, Path]:
 
 
 @cache
-def tree(name: str) -> ast.Module:
-    return ast.parse(files()[name].read_text(encoding="utf-8"))
+def walked(name: str) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(files()[name].read_text(encoding="utf-8"))))
 
 
 @cache
@@ -105,7 +105,7 @@ def nodes(*, outside: str = " ") -> Iterator[tuple[str, ast.AST]]:
     """All nodes of the syntax trees, each with its file's name."""
     for name in files():
         if not name.startswith(outside):
-            for node in ast.walk(tree(name)):
+            for node in walked(name):
                 yield name, node
 
 
