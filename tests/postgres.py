@@ -30,17 +30,16 @@ _PATIENCE: Final = 1.0  # seconds
 _SESSIONS: Final = """
 SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
 """
-_NOTE_CHANGES: Final = """
-CREATE SCHEMA suite;
-CREATE TABLE suite.changes (tag text);
-CREATE FUNCTION suite.note_change() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER
-    AS $$ BEGIN INSERT INTO suite.changes VALUES (tg_tag); END $$;
-CREATE EVENT TRIGGER suite_notes_changes ON ddl_command_end EXECUTE FUNCTION suite.note_change();
+# Without a table or a schema, which tests of a host's schemas would find.
+_TELL_CHANGES: Final = """
+CREATE FUNCTION suite_tells_change() RETURNS event_trigger LANGUAGE plpgsql
+    AS $$ BEGIN PERFORM pg_notify('suite_changes', tg_tag); END $$;
+CREATE EVENT TRIGGER suite_tells_changes ON ddl_command_end EXECUTE FUNCTION suite_tells_change();
+LISTEN suite_changes;
 """
 _IN_PUBLIC: Final = "FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind"
 _IS_CHANGED: Final = f"""
-SELECT EXISTS (SELECT FROM suite.changes)
-    OR EXISTS (SELECT {_IN_PUBLIC} = 'r' AND (pg_relation_size(oid) > {_LARGEST} OR reltuples >= 0))
+SELECT EXISTS (SELECT {_IN_PUBLIC} = 'r' AND (pg_relation_size(oid) > {_LARGEST} OR reltuples >= 0))
     OR EXISTS (SELECT FROM pg_db_role_setting WHERE setdatabase =
                (SELECT oid FROM pg_database WHERE datname = current_database()))
 """
@@ -58,7 +57,8 @@ class OneDatabase:
         self._template = template
         self._name = ""
         self._connection: psycopg.Connection | None = None
-        self._emptying = ""
+        self._emptying = sql.Composed([])
+        self._changes: list[psycopg.Notify] = []
 
     @contextmanager
     def lent(self) -> Iterator[str]:
@@ -66,7 +66,8 @@ class OneDatabase:
         if self._connection is None:
             self._connection = self._make()
         yield database_on(self._server, self._name)
-        if self._is_left(self._connection) or self._connection.execute(_IS_CHANGED).fetchone() != (False,):
+        # Notifications come with an answer, so the changes are looked at last.
+        if self._is_left(self._connection) or self._is_altered(self._connection) or self._changes:
             self.drop()
         else:
             self._connection.execute(self._emptying)
@@ -85,21 +86,28 @@ class OneDatabase:
         tables, sequences = (
             [name for (name,) in connection.execute(f"SELECT relname {_IN_PUBLIC} = '{kind}'")] for kind in "rS"
         )
-        filled = [table for table in tables if connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone()]
-        connection.execute(_NOTE_CHANGES)
-        for table in filled:
-            connection.execute(f"CREATE TABLE suite.{table} AS TABLE public.{table}")
-        connection.execute("DELETE FROM suite.changes")
+        kept = {table: connection.execute(f"TABLE {table}").fetchall() for table in tables}
+        connection.execute(_TELL_CHANGES)
+        self._changes = []
+        connection.add_notify_handler(self._changes.append)
         # All rows go, so foreign keys need no look.
         connection.execute("SET session_replication_role = replica")
-        self._emptying = ";".join(
+        self._emptying = sql.SQL(";").join(
             [
-                *(f"DELETE FROM {table}" for table in tables),
-                *(f"INSERT INTO {table} TABLE suite.{table}" for table in filled),
-                *(f"SELECT setval('{sequence}', 1, false)" for sequence in sequences),
+                *(sql.SQL(f"DELETE FROM {table}") for table in tables),
+                *(
+                    sql.SQL(f"INSERT INTO {table} VALUES ({{}})").format(sql.SQL(",").join(map(sql.Literal, row)))
+                    for table, rows in kept.items()
+                    for row in rows
+                ),
+                *(sql.SQL(f"SELECT setval('{sequence}', 1, false)") for sequence in sequences),
             ]
         )
         return connection
+
+    def _is_altered(self, connection: psycopg.Connection) -> bool:
+        """Return True if a setting or statistics were left, or many rows."""
+        return connection.execute(_IS_CHANGED).fetchone() != (False,)
 
     def _is_left(self, connection: psycopg.Connection) -> bool:
         """Return True if a session remains; one whose client was closed ends within a moment."""
