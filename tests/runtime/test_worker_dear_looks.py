@@ -15,7 +15,6 @@ from sqlalchemy import Connection, select
 
 from fairlane.runtime.facts import Ready
 from fairlane.store.tables import quotas
-from fairlane.store.transaction import Database
 from fairlane.testing import ManualClock
 from tests.runtime.worker_kit import Engine, engine
 from tests.runtime.worker_store import Member, Monotonic, give, job_type, later, member, organizations
@@ -191,13 +190,13 @@ def test_a_database_that_is_far_away_is_not_taken_for_one_with_a_snapshot(
     monkeypatch.setattr("fairlane.runtime.outlook._FELT", 0.05)
     monotonic = Monotonic()
     monkeypatch.setattr("fairlane.runtime.outlook.time", SimpleNamespace(monotonic=monotonic))
-    look = Database.look
+    look = fl.database.look
 
-    def from_afar(self: Database, work: Callable[[Connection], Any], **scope: Any) -> Any:
+    def from_afar(work: Callable[[Connection], Any], **scope: Any) -> Any:
         monotonic.now += 0.1
-        return look(self, work, **scope)
+        return look(work, **scope)
 
-    monkeypatch.setattr(Database, "look", from_afar)
+    monkeypatch.setattr(fl.database, "look", from_afar)
     give(fl, 2)
     outlooks = member(fl, "worker").claims.outlooks
     outlooks.kept = 3600.0
