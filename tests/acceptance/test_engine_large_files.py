@@ -12,6 +12,8 @@ from fairlane import ArtifactNotFound, JobContext, JobNotFound
 from tests.runtime.sealed_engine import FIRST
 from tests.runtime.worker_kit import Engine, engine
 
+pytestmark = pytest.mark.slow
+
 SIZE = 300 * 1024 * 1024  # bytes
 MOST = 250 * 1024 * 1024  # of memory; the program alone takes 100, the whole file held once 400
 

@@ -160,6 +160,7 @@ def test_many_claimers_pass_no_limit_and_use_each_in_full(fl: Engine) -> None:
     log_keeps_to(fl, limits)
 
 
+@pytest.mark.slow
 def test_worker_processes_pass_no_limit_and_no_rate(fl: Engine) -> None:
     register(fl)
     limits: Limits = {("acme", None): 2, (None, "quick"): 4}
@@ -172,6 +173,7 @@ def test_worker_processes_pass_no_limit_and_no_rate(fl: Engine) -> None:
     rate_keeps_to(fl, RATE, WINDOW)
 
 
+@pytest.mark.slow
 def test_what_a_killed_worker_held_is_free_again_for_others(fl: Engine) -> None:
     register(fl)
     limits: Limits = {(None, "thread"): 2}

@@ -11,6 +11,8 @@ from tests.acceptance.apps.worker import register
 from tests.runtime.worker_kit import Engine, Gate, engine, running, started, until
 from tests.runtime.worker_process import worker_process
 
+pytestmark = pytest.mark.slow
+
 LEASE = 3.0  # seconds; a worker beats three times in it, and between two beats it looks for jobs dozens of times
 NEVER = 3600.0  # seconds
 MANY = 4000  # jobs of 2 ms, more than three workers do until somebody has seen the first one start

@@ -18,6 +18,8 @@ from tests.acceptance.apps import handlers
 from tests.runtime.worker_kit import Engine, engine, running, until
 from tests.runtime.worker_outages import locked, own_server
 
+pytestmark = pytest.mark.slow
+
 KINDS = ("async", "thread", "process")
 # Nobody listens there.
 DEAD = "postgresql://nobody@127.0.0.1:1/nothing?connect_timeout=2"

@@ -18,6 +18,7 @@ from fairlane.api import create_app
 from fairlane.cli.server import ApiServer
 from fairlane.domain.statuses import Role
 from fairlane.store.statements.organizations import set_member
+from tests.patience import PATIENCE
 
 PASSWORD = "correct horse battery"
 SECRET = "canary-4711"
@@ -100,7 +101,7 @@ class Api:
     def client(self, secret: str | None = None, **options: Any) -> httpx.Client:
         """A client with a bearer credential, or without any."""
         headers = {"Authorization": f"Bearer {secret}"} if secret is not None else {}
-        made = httpx.Client(base_url=f"{self.url}/api/v1", headers=headers, timeout=20, verify=NO_TLS, **options)
+        made = httpx.Client(base_url=f"{self.url}/api/v1", headers=headers, timeout=PATIENCE, verify=NO_TLS, **options)
         self._clients.append(made)
         return made
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
+pytestmark = pytest.mark.slow
+
 SHOP = """
 import os
 from alembic import context
