@@ -1,5 +1,6 @@
 """The limits that the OpenAPI document gives are those that the server keeps: each is tried, and one step beyond it."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -125,9 +126,160 @@ def test_a_body_may_be_what_the_document_allows_and_nothing_beyond(api: Api):
     assert found == set()
 
 
-@pytest.mark.parametrize("status", ["408", "413", "429"])
+class Operation(NamedTuple):
+    """One of the document."""
+
+    path: str
+    method: str
+    told: Schema
+
+    def queries(self, schemas: Schema) -> Iterator[tuple[str, Schema]]:
+        for one in self.told.get("parameters", ()):
+            if one["in"] == "query" and one["name"] not in UNTRIED:
+                yield from ((one["name"], schema) for schema in resolved(one["schema"], schemas))
+
+
+# Queries that have to be what an answer gave before, or a pair, which other tests try.
+UNTRIED = {"cursor", "label", "link"}
+NOWHERE = "nowhere"  # stands in paths that are passed over
+# Headers that a client acts on.
+ACTED_ON = frozenset(
+    {
+        *("etag", "retry-after", "location", "idempotent-replayed", "content-disposition", "content-range"),
+        *("accept-ranges", "allow", "www-authenticate"),
+    }
+)
+
+
+def document_of(api: Api) -> Schema:
+    told: Schema = api.client().get("/openapi.json").json()
+    return told
+
+
+def operations(document: Schema) -> list[Operation]:
+    return [
+        Operation(path, method, told) for path, methods in document["paths"].items() for method, told in methods.items()
+    ]
+
+
+def response_of(document: Schema, operation: str, status: int) -> Schema:
+    told = next(one.told for one in operations(document) if one.told["operationId"] == operation)["responses"]
+    found: Schema = told[str(status)]
+    return document["components"]["responses"][found["$ref"].rpartition("/")[2]] if "$ref" in found else found
+
+
+@pytest.mark.parametrize("status", ["408", "413", "429", "500", "503"])
 def test_every_operation_names_what_layers_around_it_answer(api: Api, status: str):
-    document = api.client().get("/openapi.json").json()
-    for path, methods in document["paths"].items():
-        for operation in methods.values():
-            assert status in operation["responses"], path
+    for one in operations(document_of(api)):
+        assert status in one.told["responses"], one.path
+
+
+def test_an_operation_without_credential_query_or_body_names_no_refusal_of_them(api: Api):
+    health = next(one.told for one in operations(document_of(api)) if one.told["operationId"] == "getHealth")
+    assert health["responses"].keys().isdisjoint({"401", "404", "409", "415", "422"})
+
+
+def test_no_parameter_may_be_null_which_neither_an_address_nor_a_header_can_say(api: Api):
+    parameters = [(one.path, each) for one in operations(document_of(api)) for each in one.told.get("parameters", ())]
+    assert len(parameters) > 100
+    assert [path for path, one in parameters if {"type": "null"} in one["schema"].get("anyOf", ())] == []
+
+
+def test_what_a_change_leaves_out_has_no_default(api: Api):
+    document = document_of(api)
+    bodies = [one.told["requestBody"] for one in operations(document) if one.method == "patch"]
+    names = [one["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2] for one in bodies]
+    schemas = document["components"]["schemas"]
+    assert {"OrganizationLimits", "LimitChange", "UserChange"} <= set(names)
+    fields = [
+        (name, field) for name in names for field, told in schemas[name]["properties"].items() if "default" in told
+    ]
+    assert fields == []
+    assert schemas["NewOrganization"]["properties"]["weight"]["default"] == 1
+
+
+def test_what_answers_with_json_says_which(api: Api):
+    for one in operations(document_of(api)):
+        for status, answer in one.told["responses"].items():
+            for media, content in answer.get("content", {}).items():
+                assert media != "application/json" or content["schema"], f"{one.path} {status}"
+
+
+def answers(api: Api) -> Iterator[tuple[str, int, httpx.Response]]:
+    """Yield answers of all kinds that differ in their type or headers: of which operation, the status, the answer."""
+    member, operator, acme = api.as_("member"), api.operator(), "/organizations/acme"
+    body = {"job_type": "report"}
+    key = {"Idempotency-Key": "a-key"}
+    yield "submitJob", 201, member.post(f"{acme}/jobs", json=body, headers=key)
+    again = member.post(f"{acme}/jobs", json=body, headers=key)
+    yield "submitJob", 200, again
+    for status in (201, 200):
+        batch = member.post(f"{acme}/jobs/batch", json={"jobs": [body]}, headers={"Idempotency-Key": "another"})
+        yield "submitJobs", status, batch
+    api.run()
+    job = f"{acme}/jobs/{again.json()['id']}"
+    got = member.get(job)
+    yield "getJob", 200, got
+    yield "getJob", 304, member.get(job, headers={"If-None-Match": got.headers["etag"]})
+    file = f"{job}/artifacts/report.txt"
+    whole = member.get(file)
+    yield "getArtifact", 200, whole
+    yield "getArtifact", 206, member.get(file, headers={"Range": "bytes=0-1"})
+    yield "getArtifact", 304, member.get(file, headers={"If-None-Match": whole.headers["etag"]})
+    yield "getArtifact", 416, member.get(file, headers={"Range": "bytes=999-"})
+    yield "getArtifact", 404, member.get(f"{job}/artifacts/none.txt")
+    yield "exportAudit", 200, api.as_("admin").get(f"{acme}/audit/export")
+    yield "exportAuditAsOperator", 200, operator.get("/operator/audit/export")
+    yield "getMetricsForPrometheus", 200, operator.get("/operator/metrics/prometheus")
+    yield "getMaintenance", 401, api.client().get("/maintenance")
+    yield "getMaintenance", 405, operator.post("/maintenance")
+    for name, client, path in (
+        ("watchOrganization", member, f"{acme}/events"),
+        ("watchAll", operator, "/operator/events"),
+    ):
+        with client.stream("GET", path) as stream:
+            yield name, 200, stream
+    api.fl.organizations.update("acme", max_live_jobs=0)
+    yield "submitJob", 429, member.post(f"{acme}/jobs", json=body)  # which waiting does not help: no Retry-After
+
+
+def test_an_answer_has_a_type_and_headers_that_the_document_tells(api: Api):
+    document = document_of(api)
+    for name, status, answer in answers(api):
+        assert answer.status_code == status, name
+        told = response_of(document, name, status)
+        kind = answer.headers.get("content-type", "").partition(";")[0]
+        # Of a file any type, of all others the one that is told and no second.
+        assert list(told.get("content", ())) in ([kind] if kind else [], ["*/*"]), f"{name} {status} is {kind}"
+        sent = ACTED_ON & {one.lower() for one in answer.headers}
+        assert sent <= {one.lower() for one in told.get("headers", ())}, f"{name} {status} has {sent}"
+
+
+def test_a_drained_worker_answers_with_nothing_as_the_document_says(api: Api):
+    assert "content" not in response_of(document_of(api), "drainWorker", 202)
+
+
+def test_a_query_may_be_what_the_document_allows_by_itself_and_nothing_beyond(api: Api):
+    document = document_of(api)
+    schemas = document["components"]["schemas"]
+    admin, operator = api.as_("admin"), api.operator()
+    job = str(api.fl.submit("report", organization="acme", user="member").id)
+    api.run()
+    there = defaultdict(lambda: NOWHERE, organization="acme", job=job)
+    found, tried = set[str](), 0
+    for one in operations(document):
+        path = one.path.removeprefix("/api/v1").format_map(there)
+        client = operator if path.startswith("/operator") else admin
+        if one.method != "get" or NOWHERE in path or "text/event-stream" in str(one.told["responses"]["200"]):
+            continue
+        for name, schema in one.queries(schemas):
+            for value in good(schema):
+                answer, tried = client.get(path, params={name: value}), tried + 1
+                if answer.status_code >= 300:
+                    found.add(f"{path} refuses {name} {value!r:.50}: {answer.json()['detail']:.120}")
+            for value in bad(schema):
+                answer, tried = client.get(path, params={name: value}), tried + 1
+                if answer.status_code != 422:
+                    found.add(f"{path} takes {name} {value!r:.50}")
+    assert tried > 80
+    assert found == set()

@@ -1,6 +1,7 @@
 """Headers that answers have in common, and the outermost layer: it adds them, and answers where nobody else did."""
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -15,6 +16,24 @@ SECURITY: Final = {
     "Cache-Control": "no-store",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+
+# What the OpenAPI document says of the headers that some answers have.
+_TOLD: Final[Mapping[str, str]] = {
+    "Accept-Ranges": "bytes: a `Range` may ask for a part.",
+    "Allow": "The methods that the address takes.",
+    "Content-Disposition": "An attachment, and its name.",
+    "Content-Range": "Which bytes these are, and how many there are.",
+    "ETag": "Changes with what is answered; send it as `If-None-Match`.",
+    "Idempotent-Replayed": "true: these were submitted before.",
+    "Location": "Where to go on.",
+    "Retry-After": "In seconds; left out where waiting alone does not help.",
+    "WWW-Authenticate": "How to prove who one is.",
+}
+
+
+def headers_told(*names: str) -> dict[str, Any]:
+    """Return the part of a response in the OpenAPI document that says which headers it has."""
+    return {"headers": {one: {"description": _TOLD[one], "schema": {"type": "string"}} for one in names}}
 
 
 def is_same(tag: str, if_none_match: str | None) -> bool:

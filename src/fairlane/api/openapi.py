@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from fairlane.api.authentication import COOKIE, OPEN
 from fairlane.api.examples import EXAMPLES
-from fairlane.api.headers import is_same
+from fairlane.api.headers import headers_told, is_same
 from fairlane.api.problems import MEDIA_TYPE
 from fairlane.api.representations import EXAMPLE_ID, EXAMPLE_TIME
 
@@ -29,15 +29,19 @@ _PROBLEMS: Final = {
     "413": "The body, or the parameters of a job, are too large, or have too many values or names.",
     "415": "The body is compressed, or no JSON.",
     "422": "A value is wrong; `errors` or `index` say which.",
-    "429": "Too many requests, or the queue is full; Retry-After says how long to wait.",
-    "503": "The database, or the directory, does not answer; try again.",
+    "429": "Too many requests, or the queue is full; Retry-After says how long to wait, where that helps.",
+    "500": "Something is broken in the server; its log says what.",
+    "503": "The database, or the directory, does not answer; Retry-After says how long to wait, where that helps.",
 }
-# Headers that all answers of a status have.
+# Headers of the answers of a status.
 _HEADERS: Final = {
-    "401": {"WWW-Authenticate": "How to prove who one is."},
-    "405": {"Allow": "The methods that the address takes."},
-    "429": {"Retry-After": "In seconds."},
+    "401": ("WWW-Authenticate",),
+    "405": ("Allow",),
+    "429": ("Retry-After",),
+    "503": ("Retry-After",),
 }
+# The health check asks for nothing: what it is sent is not looked at.
+_NEVER: Final = {"getHealth": frozenset({"401", "404", "409", "415", "422"})}
 PROBLEM: Final = {
     "type": "object",
     "title": "Problem",
@@ -83,7 +87,7 @@ def document(app: FastAPI) -> dict[str, Any]:
     schemas["Problem"] = PROBLEM
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     parts["responses"] = {
-        f"Problem{code}": {"description": told, "content": content, **_headers_of(code)}
+        f"Problem{code}": {"description": told, "content": content, **headers_told(*_HEADERS.get(code, ()))}
         for code, told in _PROBLEMS.items()
     }
     parts["securitySchemes"] = {
@@ -95,16 +99,31 @@ def document(app: FastAPI) -> dict[str, Any]:
         operation["security"] = [] if is_open else [{"bearer": []}, {"session": []}]
         answers = operation["responses"]
         answers.pop("422", None)
-        answers |= {code: {"$ref": f"#/components/responses/Problem{code}"} for code in _PROBLEMS}
+        given = _PROBLEMS.keys() - _NEVER.get(operation["operationId"], ())
+        answers |= {code: {"$ref": f"#/components/responses/Problem{code}"} for code in sorted(given)}
+        for parameter in operation.get("parameters", ()):
+            parameter["schema"] = _without_null(parameter["schema"])
+        if method == "patch":
+            _drop_defaults(operation, schemas)
         _add_examples(operation, schemas)
     app.openapi_schema = made
     return made
 
 
-def _headers_of(code: str) -> dict[str, Any]:
-    """Return the part of a response that says which headers it has."""
-    told = {name: {"description": why, "schema": {"type": "string"}} for name, why in _HEADERS.get(code, {}).items()}
-    return {"headers": told} if told else {}
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a parameter without null, which no address and no header can say: it is left out."""
+    kinds = [one for one in schema.get("anyOf", ()) if one != {"type": "null"}]
+    if not kinds:
+        return schema
+    rest = {name: value for name, value in schema.items() if name != "anyOf"}
+    return {**rest, **kinds[0]} if len(kinds) == 1 else {**rest, "anyOf": kinds}
+
+
+def _drop_defaults(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
+    """Drop the defaults from the body of a change: what is left out stays as it is."""
+    reference = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+    for field in schemas[reference.rpartition("/")[2]]["properties"].values():
+        field.pop("default", None)
 
 
 def route_of(app: FastAPI) -> Callable[[Request], Response]:
@@ -170,8 +189,9 @@ def _of_type(schema: dict[str, Any], schemas: dict[str, Any], depth: int) -> Any
             return [example_of(schema["items"], schemas, depth + 1)]
         case "array":
             return []
-        case "integer" | "number":
-            return max(schema.get("minimum", 1), 1)
+        case "integer" | "number" as kind:
+            least = max(schema.get("minimum", 1), 1)
+            return int(least) if kind == "integer" else least
         case "string":
             return _BY_FORMAT.get(schema.get("format", ""), _BY_TYPE["string"])
         case kind:

@@ -46,7 +46,7 @@ class Charts:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def timeline(self, organization: str | None, *, minutes: int = 60, step: int = 1) -> Timeline:
+    def timeline(self, organization: str | None, *, minutes: int = 60, step: int | None = None) -> Timeline:
         """What came in, started and ended, in steps.
 
         A million jobs cost no more than ten thousand: ends are counted by workers anyway, submissions are counted by
@@ -55,11 +55,12 @@ class Charts:
         Args:
             organization: whose; None = all organizations', for operators: of these, only what ended is told.
             minutes: how far back, 1 to 1440.
-            step: how many minutes a step has; there are at most 240 steps.
+            step: how many minutes a step has; there are at most 240 steps. None = the shortest that fits.
 
         Raises:
             InvalidParameters
         """
+        step = -(-minutes // _MOST_STEPS) if step is None else step
         if not 1 <= minutes <= DAY or not 1 <= step <= DAY:
             raise InvalidParameters(f"minutes and step are 1 to {DAY}, not {minutes!r:.20} and {step!r:.20}.")
         if minutes > _MOST_STEPS * step:

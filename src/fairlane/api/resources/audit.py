@@ -10,6 +10,7 @@ from starlette.responses import StreamingResponse
 
 from fairlane.api.access import access_of
 from fairlane.api.authentication import ROOT
+from fairlane.api.headers import headers_told
 from fairlane.api.pages import Before, Items, Limit
 from fairlane.api.problems import Problem
 from fairlane.api.rates import Rate
@@ -26,7 +27,7 @@ Subject = Annotated[
 ]
 _LOOK_AGAIN: Final = 1000  # entries
 EXPORT: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}}
+    200: {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}, **headers_told("Content-Disposition")}
 }
 
 

@@ -77,7 +77,12 @@ def create_ticket(request: Request) -> Ticket:
     return Ticket(ticket=web.fl.tickets.create(principal.credential), expires_in=int(TICKET.total_seconds()))
 
 
-@router.get("/organizations/{organization}/events", operation_id="watchOrganization", responses=_EVENT_STREAM)
+@router.get(
+    "/organizations/{organization}/events",
+    operation_id="watchOrganization",
+    response_class=StreamingResponse,
+    responses=_EVENT_STREAM,
+)
 async def watch(
     request: Request,
     scope: _Watching,
@@ -90,7 +95,7 @@ async def watch(
     return await _stream(request, scope.principal, opened, last_event_id)
 
 
-@router.get("/operator/events", operation_id="watchAll", responses=_EVENT_STREAM)
+@router.get("/operator/events", operation_id="watchAll", response_class=StreamingResponse, responses=_EVENT_STREAM)
 async def watch_all(request: Request, operation: _Operating, last_event_id: _After = None) -> Response:
     """Watch the jobs of all organizations as server-sent events."""
     web = web_of(request)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from fairlane.api.authentication import ROOT
 from fairlane.api.filters import Filters
-from fairlane.api.headers import is_same
+from fairlane.api.headers import headers_told, is_same
 from fairlane.api.pages import Counted, Cursor, Limit
 from fairlane.api.rates import Rate
 from fairlane.api.representations import Job, ListedJob
@@ -27,7 +27,10 @@ _Listing = Annotated[Scope, Depends(InOrganization(Rate.LIST, Right.JOBS_READ))]
 _Changing = Annotated[Scope, Depends(InOrganization(Rate.CANCEL, Right.JOBS_CHANGE))]
 _Deleting = Annotated[Scope, Depends(InOrganization(Rate.CANCEL, Right.JOBS_DELETE))]
 
-_REPLAYED: Final[dict[str, Any]] = {"description": "Sent before under this idempotency key: the same jobs again."}
+_REPLAYED: Final[dict[str, Any]] = {
+    "description": "Sent before under this idempotency key: the same jobs again.",
+    **headers_told("Idempotent-Replayed"),
+}
 
 
 class Cancellation(BaseModel):
@@ -116,7 +119,10 @@ def list_jobs(
 
 
 @router.get(
-    "/{job}", operation_id="getJob", response_model=Job, responses={304: {"description": "The job is the same."}}
+    "/{job}",
+    operation_id="getJob",
+    response_model=Job,
+    responses={200: headers_told("ETag"), 304: {"description": "The job is the same.", **headers_told("ETag")}},
 )
 def get_job(
     scope: _Looking,

@@ -69,7 +69,7 @@ def get_metrics(operation: _Measuring, minutes: Minutes = 60) -> Metrics:
 
 
 @router.get("/timeline", operation_id="getTimelineOfAll")
-def get_timeline(operation: _Measuring, minutes: Minutes = 60, step: StepLength = 1) -> Timeline:
+def get_timeline(operation: _Measuring, minutes: Minutes = 60, step: StepLength = None) -> Timeline:
     """Say step by step how attempts of all organizations ended; what came in is told of one organization only."""
     return operation.fl.reads.charts.timeline(None, minutes=minutes, step=step)
 
@@ -97,7 +97,7 @@ def list_workers(operation: _Listing) -> Items[WorkerView]:
     return Items[WorkerView](items=list(operation.fl.reads.workers(lost=True)))
 
 
-@router.post("/workers/{worker}/drain", status_code=202, operation_id="drainWorker")
+@router.post("/workers/{worker}/drain", status_code=202, operation_id="drainWorker", response_class=Response)
 def drain_worker(operation: _Changing, worker: WorkerPath) -> None:
     """Ask a worker to finish what it runs and end; its supervisor starts another in its place."""
     operation.fl.workers.drain(worker, user=operation.user, right=_RIGHT)

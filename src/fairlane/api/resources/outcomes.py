@@ -1,12 +1,13 @@
 """What is known of one job beside itself: its log, its result, its files, why it stands where it stands."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Header, Query, Response
 from starlette.responses import StreamingResponse
 
 from fairlane.api.authentication import ROOT
 from fairlane.api.downloads import Part, disposition, media_type, part_of
+from fairlane.api.headers import headers_told
 from fairlane.api.problems import MEDIA_TYPE, Problem
 from fairlane.api.rates import Rate
 from fairlane.api.representations import Explanation, History, LogEntry, LogLine, LogLines, Result
@@ -21,6 +22,7 @@ router = APIRouter(prefix=ROOT + "/organizations/{organization}/jobs/{job}", tag
 
 _Looking = Annotated[Scope, Depends(InOrganization(Rate.STATUS, Right.JOBS_READ))]
 _FURTHEST = 10**9  # lines
+_OF_FILE: Final = ("ETag", "Accept-Ranges", "Content-Disposition")
 
 
 @router.get("/history", operation_id="getHistory")
@@ -72,10 +74,18 @@ def list_artifacts(scope: _Looking, job: JobPath) -> Result:
     operation_id="getArtifact",
     response_class=StreamingResponse,
     responses={
-        200: {"content": {"application/octet-stream": {}}},
-        206: {"description": "The range.", "content": {"application/octet-stream": {}}},
-        304: {"description": "The file is the same."},
-        416: {"description": "The file has no such bytes.", "content": {MEDIA_TYPE: {}}},
+        200: {"description": "The file, by its own type.", "content": {"*/*": {}}, **headers_told(*_OF_FILE)},
+        206: {
+            "description": "The range.",
+            "content": {"*/*": {}},
+            **headers_told(*_OF_FILE, "Content-Range"),
+        },
+        304: {"description": "The file is the same.", **headers_told("ETag")},
+        416: {
+            "description": "The file has no such bytes.",
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            **headers_told("Content-Range"),
+        },
     },
 )
 def get_artifact(

@@ -20,7 +20,14 @@ _Looking = Annotated[Scope, Depends(InOrganization(Rate.STATUS, Right.JOBS_READ)
 _Listing = Annotated[Scope, Depends(InOrganization(Rate.LIST, Right.JOBS_READ))]
 _Measuring = Annotated[Scope, Depends(InOrganization(Rate.METRICS, Right.METRICS_READ))]
 Minutes = Annotated[int, Query(ge=1, le=1440, description="How far back.")]
-StepLength = Annotated[int, Query(ge=1, le=1440, description="How many minutes a step has.")]
+StepLength = Annotated[
+    int | None,
+    Query(
+        ge=1,
+        le=1440,
+        description="How many minutes a step has, of which there are 240 at most; left out: the fewest that fit.",
+    ),
+]
 
 
 @router.get("/job-counts", tags=["jobs"], operation_id="countJobs")
@@ -30,7 +37,7 @@ def count_jobs(scope: _Listing, filters: Annotated[Filters, Depends()]) -> JobCo
 
 
 @router.get("/timeline", tags=["metrics"], operation_id="getTimeline")
-def get_timeline(scope: _Measuring, minutes: Minutes = 60, step: StepLength = 1) -> Timeline:
+def get_timeline(scope: _Measuring, minutes: Minutes = 60, step: StepLength = None) -> Timeline:
     """Say step by step what came in, started and ended, and for how long jobs waited and ran."""
     return scope.fl.reads.charts.timeline(scope.organization, minutes=minutes, step=step)
 

@@ -8,6 +8,7 @@ from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from fairlane.api.authentication import COOKIE, ROOT, network_of, session_of
+from fairlane.api.headers import headers_told
 from fairlane.api.problems import Problem
 from fairlane.api.rates import Rate, whose
 from fairlane.api.scope import principal_of, web_of
@@ -82,7 +83,7 @@ def redeem(redemption: Redemption, request: Request, response: Response) -> Me:
     "/login",
     operation_id="openLink",
     response_model=Me,
-    responses={303: {"description": "To the dashboard, for a browser."}},
+    responses={303: {"description": "To the dashboard, for a browser.", **headers_told("Location")}},
 )
 def open_link(
     request: Request,
