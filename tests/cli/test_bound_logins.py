@@ -91,7 +91,9 @@ def test_each_step_to_row_security_is_told_until_it_is_on(
     assert all(of_owner in one for one in checked(code=1))
 
     server.admin.execute(f"GRANT {ROLES} TO {server.owner}")
-    assert "Row security is now on." in run("migrate").stdout
+    printed = run("migrate").stdout
+    assert printed.startswith(f"The schema of postgresql://{server.owner}:***@")
+    assert "Row security is now on." in printed
     assert checked(code=0) == [f"It is on; login {server.jobs} is bound by it."] * 2
 
     server.admin.execute(f"REVOKE {Role.TENANT} FROM {server.jobs}")

@@ -3,6 +3,7 @@
 import io
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -44,6 +45,22 @@ def test_migrate_says_what_it_did(run: Run, tmp_path: Path) -> None:
     assert "is up to date" in run("migrate", "--url", url).stdout
     document = run("migrate", "--url", url, "--json").json
     assert document["before"] == document["now"]
+
+
+@pytest.mark.parametrize("app", [(), ("--app", "takes_its_url_from_the_environment")], ids=["alone", "application"])
+def test_an_url_that_is_typed_leaves_out_the_logins_of_the_environment(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, app: tuple[str, ...]
+) -> None:
+    (tmp_path / "takes_its_url_from_the_environment.py").write_text("from fairlane import Fairlane\nfl = Fairlane()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "takes_its_url_from_the_environment", raising=False)
+    url, others = f"sqlite:///{tmp_path / 'mine.db'}", f"sqlite:///{tmp_path / 'others.db'}"
+    for name in ("FAIRLANE_OWNER_URL", "FAIRLANE_WORKER_URL"):
+        monkeypatch.setenv(name, others)
+
+    assert f"The schema of {url} is now at revision" in run("migrate", "--url", url, *app).stdout
+    assert "No organizations" in run("orgs", "list", "--url", url).stdout
+    assert not list(tmp_path.glob("others*"))
 
 
 def test_the_default_database_is_named_where_none_was_given(

@@ -27,10 +27,11 @@ def migrate(context: typer.Context, as_json: o.AsJson = False) -> None:
     if as_json:
         print_json({"before": before, "now": now, "job_types": sorted(fl.catalogue.mine)})
         return
+    where = safe_url(owner or fl.settings.url)
     if before == now:
-        say(f"The schema of {safe_url(fl.settings.url)} is up to date, at revision {now}.")
+        say(f"The schema of {where} is up to date, at revision {now}.")
     else:
-        say(f"The schema of {safe_url(fl.settings.url)} is now at revision {now}.")
+        say(f"The schema of {where} is now at revision {now}.")
     if missing is not None:
         say(missing)
     elif fl.database.is_postgres and (before is None or missing_before is not None):

@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 from typer.main import get_group
 
 from fairlane.cli import INTERRUPTED, print_version
-from fairlane.cli.session import Target
+from fairlane.cli.session import Target, leave_out_logins
 from fairlane.domain.errors import FairlaneError, calls_of
 from fairlane.domain.origin import acting_from
 
@@ -217,7 +217,8 @@ def root(
         typer.Option(
             metavar="URL",
             envvar="FAIRLANE_URL",
-            help="The database, such as sqlite:///jobs.db or postgresql://user@host/name.",
+            help="The database, such as sqlite:///jobs.db or postgresql://user@host/name. If typed, it is used "
+            "without FAIRLANE_OWNER_URL and FAIRLANE_WORKER_URL.",
         ),
     ] = None,
     _version: Annotated[
@@ -240,3 +241,5 @@ def root(
     """
     source = context.get_parameter_source("url")
     context.obj = Target(app, url, url_is_explicit=source is not None and source.name == "COMMANDLINE")
+    if context.obj.url_is_explicit:
+        leave_out_logins()

@@ -30,6 +30,12 @@ class Target:
     url_is_explicit: bool = False
 
 
+def leave_out_logins() -> None:
+    """Drop the environment's other logins, here and in child processes: they belong to the environment's database."""
+    for name in ("FAIRLANE_OWNER_URL", "FAIRLANE_WORKER_URL"):
+        os.environ.pop(name, None)
+
+
 def target_of(context: typer.Context) -> Target:
     """The global options of the command line that `context` belongs to."""
     target = context.find_root().obj

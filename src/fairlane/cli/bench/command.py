@@ -17,7 +17,7 @@ from fairlane.cli.bench.machine import described, machine
 from fairlane.cli.bench.measures import MEASURES, Measure, Size
 from fairlane.cli.bench.site import database_place, fresh_site
 from fairlane.cli.output import cell, console, number_of, remark, table
-from fairlane.cli.session import target_of
+from fairlane.cli.session import leave_out_logins, target_of
 from fairlane.store.scratch import facts
 
 _JOBS, _QUICK_JOBS = 20_000, 1000
@@ -86,6 +86,7 @@ def bench(
     if postgres and url is not None:
         raise typer.BadParameter("--postgres is a server of its own; leave --url and FAIRLANE_URL out.")
     names = _chosen(_known(only), deep)
+    leave_out_logins()
     size = Size(jobs or (_QUICK_JOBS if quick else _JOBS), _QUICK_SAMPLES if quick else _SAMPLES, deep)
     # So that databases, processes and a server are put away then, too.
     signal.signal(signal.SIGTERM, _terminated)

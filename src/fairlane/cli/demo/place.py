@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from fairlane import ConfigurationError
 from fairlane.cli import own_postgres
-from fairlane.cli.session import make_importable
+from fairlane.cli.session import leave_out_logins, make_importable
 
 _MARK: Final = "# made by `fairlane demo`, which deletes what it finds here\n*\n"
 _MARK_FILE: Final = ".gitignore"
@@ -103,6 +103,7 @@ def example_in(place: Place) -> Example:
     """
     # The application makes its Fairlane by these, and so do the processes of its handlers.
     os.environ["FAIRLANE_URL"] = place.url
+    leave_out_logins()
     os.environ.pop("FAIRLANE_ARTIFACTS_URL", None)
     if not place.url.startswith("sqlite"):
         os.environ["FAIRLANE_ARTIFACTS_URL"] = (place.directory / "artifacts").as_uri()
