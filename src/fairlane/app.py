@@ -474,7 +474,7 @@ class Fairlane:
 
         Raises:
             JobNotFound, PermissionDenied, InvalidParameters
-            IllegalTransition: it is no dead letter.
+            IllegalTransition: it is no dead letter, a parent of it was deleted, or its parent is a dead letter, too.
         """
         return self._jobs.retry(job, organization, user=user, parameters=parameters)
 

@@ -19,11 +19,11 @@ from fairlane import (
 )
 from fairlane.control import dead_letters as control
 from fairlane.domain.jobs import Page, RetriedGroup
-from fairlane.domain.outcomes import ErrorReport, Failed
+from fairlane.domain.outcomes import Completed, ErrorReport, Failed
 from fairlane.store.statements import dead_letters
 from tests.store.races.agreement import steps
 from tests.store.races.race import Race, at_once
-from tests.store.races.scene import Scene
+from tests.store.races.scene import BROKEN, DAY, Scene
 
 PENDING, QUEUED, DEAD_LETTER = JobStatus.PENDING, JobStatus.QUEUED, JobStatus.DEAD_LETTER
 JAM, INK = "PaperJam in tray 2", "OutOfInk in cartridge"
@@ -250,6 +250,33 @@ class TestDelete:
         scene.fl.dead_letters.delete(child.id, organization="acme")
         scene.fl.dead_letters.delete(parent.id, organization="acme")
         assert scene.total() == 0
+
+    @pytest.mark.parametrize("completes", [False, True], ids=["failed", "completed"])
+    @pytest.mark.parametrize("deletes", ["person", "clean-up"])
+    def test_a_job_is_not_retried_once_its_parent_was_deleted(self, scene: Scene, deletes: str, completes: bool):
+        scene.add_type("letter", retention=timedelta(days=9))
+        parent = scene.submit()
+        child = scene.submit("letter", depends_on=[parent])
+        scene.end(*scene.worker().claim(), outcome=Completed("1") if completes else BROKEN)
+        if completes:
+            scene.end(*scene.worker(job_types=["letter"]).claim(), outcome=BROKEN)
+        else:
+            scene.fl.dead_letters.resolve(parent.id, organization="acme")
+        scene.fl.dead_letters.resolve(child.id, organization="acme")
+        if deletes == "person":
+            scene.fl.delete(parent.id, organization="acme", user="olga")
+        else:
+            scene.clock.advance(DAY + 1)
+            assert scene.cleaner().run_once() == 1
+        refused = f"A parent of job {child.id} was deleted; submit it anew."
+        for parameters in (None, {"n": 2}):
+            with pytest.raises(IllegalTransition, match=refused):
+                scene.fl.retry(child.id, organization="acme", parameters=parameters)
+        action = scene.fl.bulk.start("retry", {}, organization="acme")
+        assert (action.changed, scene.get(child).status) == (0, DEAD_LETTER)
+        assert scene.fl.explain(child.id, organization="acme").summary.endswith(
+            "It was resolved by system. A parent of it was deleted, so it can't be retried: submit it anew."
+        )
 
 
 class TestRetryGroup:

@@ -125,7 +125,8 @@ class JobControl:
 
         Raises:
             JobNotFound, PermissionDenied, InvalidParameters, PayloadTooLarge, StorageUnavailable
-            IllegalTransition: it is no dead letter, or its parent is one, too: retry that, and its children follow.
+            IllegalTransition: it is no dead letter, a parent of it was deleted, or its parent is a dead letter, too:
+                retry that, and its children follow.
             ChangedSince: it is not the same.
         """
 

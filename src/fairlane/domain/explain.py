@@ -284,7 +284,9 @@ def _what_now(facts: Facts) -> str:
     if (decision := facts.decision) is None:
         return f"{_way_back(facts)}, or resolve it"
     note = f": {_quote(decision.note)}" if decision.note else ""
-    return f"It was {decision.resolution} by {decision.by}{note}"
+    # Nobody can delete the parent of one that is undecided.
+    anew = ". A parent of it was deleted, so it can't be retried: submit it anew" if decision.parent_deleted else ""
+    return f"It was {decision.resolution} by {decision.by}{note}{anew}"
 
 
 def _way_back(facts: Facts) -> str:

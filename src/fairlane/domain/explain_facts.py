@@ -21,11 +21,12 @@ class WaitedFor:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a person wrote down about a dead letter: that the matter is closed."""
+    """What a person wrote down about a dead letter: that the matter is closed; then its parents may be deleted."""
 
     resolution: Resolution
     by: str
     note: str
+    parent_deleted: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,8 +90,13 @@ def _ended_facts(connection: Connection, known: Facts) -> Facts:
     return replace(
         known,
         culprit=_waited_for(parent) if parent is not None else None,
-        decision=Decision(Resolution(letter.resolution), letter.resolved_by, letter.note or "") if letter else None,
+        decision=_decision(letter) if letter is not None else None,
     )
+
+
+def _decision(letter: AnyRow) -> Decision:
+    parent_deleted = letter.parent_deleted_at is not None
+    return Decision(Resolution(letter.resolution), letter.resolved_by, letter.note or "", parent_deleted)
 
 
 def _running_facts(connection: Connection, clock: Clock, row: AnyRow, known: Facts) -> Facts:

@@ -47,6 +47,15 @@ def completed(scene: Scene) -> Job:
     return job
 
 
+def parent_and_resolved_child(scene: Scene) -> tuple[Job, Job]:
+    """A job that completed and is old, and one that needs it and died a day later."""
+    parent = completed(scene)
+    grow_old(scene)
+    child = scene.dead_letter(depends_on=[parent])
+    scene.fl.dead_letters.resolve(child.id, organization="acme")
+    return parent, child
+
+
 def is_there(scene: Scene, job: Job) -> bool:
     try:
         scene.get(job)
@@ -235,6 +244,31 @@ class TestChildren:
             until(race.waiting)
         with pytest.raises(IllegalTransition, match=r"depends on job .* first"):
             delete.result()
+        assert scene.get(child).depends_on == (parent.id,)
+
+    @pytest.mark.parametrize("deletes", ["person", "clean-up"])
+    def test_a_retry_that_waits_for_the_deletion_of_the_parent_is_refused(self, scene: Scene, race: Race, deletes: str):
+        parent, child = parent_and_resolved_child(scene)
+        with race.open() as deleting:
+            if deletes == "person":
+                cleanup.lock_to_delete(deleting, "acme", parent.id)
+                cleanup.delete_jobs(deleting, scene.now, "acme", [parent.id])
+            else:
+                assert cleaning(scene)(deleting) == 1
+            retry = race.waits(lambda: scene.fl.retry(child.id, organization="acme"))
+        with pytest.raises(IllegalTransition, match="was deleted; submit it anew"):
+            retry.result()
+        assert scene.get(child).status == JobStatus.DEAD_LETTER
+
+    def test_the_parent_of_a_job_that_is_being_retried_is_kept(self, scene: Scene, race: Race):
+        parent, child = parent_and_resolved_child(scene)
+        with race.open() as retrying:
+            dead_letters.retry(retrying, scene.now, "acme", child.id, actor="ana")
+            cleaner = race.passes(lambda: clean(scene))
+            deletion = race.waits(lambda: scene.fl.delete(parent.id, organization="acme"))
+        assert cleaner.result() == 0
+        with pytest.raises(IllegalTransition, match=f"Job {child.id} depends on job {parent.id} and is queued"):
+            deletion.result()
         assert scene.get(child).depends_on == (parent.id,)
 
     def test_a_parent_goes_when_its_last_child_has_ended(self, scene: Scene):

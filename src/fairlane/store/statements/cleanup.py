@@ -23,6 +23,7 @@ from sqlalchemy import (
     select,
     text,
     tuple_,
+    update,
 )
 
 from fairlane.domain.statuses import LIVE, TERMINAL, Resolution
@@ -210,12 +211,25 @@ def delete_jobs(connection: Connection, now: datetime, organization: str, job_id
     paths = select(artifacts.c.path).where(artifacts.c.organization_id == organization, theirs)
     doomed_files.doom(connection, now, organization, connection.scalars(paths).all())
     feed.raise_floor(connection, organization, _among(connection, execution_log.c.job_id, job_ids))
+    _tell_children(connection, now, organization, job_ids)
     tables = _OF_JOB if is_sqlite(connection) else _NOT_TAKEN_ALONG
     of_job = [(table, table.c.job_id) for table in tables]
     for table, key in [*of_job, (job_parents, job_parents.c.parent_id), (jobs, jobs.c.id)]:
         connection.execute(
             delete(table).where(table.c.organization_id == organization, _among(connection, key, job_ids))
         )
+
+
+def _tell_children(connection: Connection, now: datetime, organization: str, parent_ids: Sequence[UUID]) -> None:
+    """Write down at the dead letters of children that a parent was deleted: they can't be retried any more."""
+    children = select(job_parents.c.job_id).where(
+        job_parents.c.organization_id == organization, _among(connection, job_parents.c.parent_id, parent_ids)
+    )
+    connection.execute(
+        update(dead_letters)
+        .where(dead_letters.c.organization_id == organization, dead_letters.c.job_id.in_(children))
+        .values(parent_deleted_at=now)
+    )
 
 
 def _among(connection: Connection, column: Column[UUID], ids: Collection[UUID]) -> ColumnElement[bool]:

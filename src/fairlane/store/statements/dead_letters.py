@@ -56,13 +56,18 @@ def retry(
 
     Raises:
         JobNotFound: no such job.
-        IllegalTransition: it is not a dead letter, or the parent that took it down is one still.
+        IllegalTransition: it is not a dead letter, a parent of it was deleted, or the one that took it down is a dead
+            letter still.
     """
     row = lock_job(connection, organization, job_id)
     if row is None:
         raise JobNotFound(f"Organization {organization} has no job {job_id}.")
     if row.status != JobStatus.DEAD_LETTER:
         raise IllegalTransition(f"Job {job_id} is {row.status}; only a dead letter can be retried.")
+    revival.hold_parents(connection, organization, job_id)
+    letter = find(connection, organization, job_id)
+    if letter is not None and letter.parent_deleted_at is not None:
+        raise IllegalTransition(f"A parent of job {job_id} was deleted; submit it anew.")
     parent = culprit(connection, organization, job_id)
     if parent is not None and parent.status == JobStatus.DEAD_LETTER:
         raise IllegalTransition(

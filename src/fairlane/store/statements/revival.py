@@ -79,6 +79,19 @@ def _reopen_edges(connection: Connection, organization: str, child: UUID) -> int
     ).scalar_one()
 
 
+def hold_parents(connection: Connection, organization: str, child: UUID) -> None:
+    """Keep the job's parents from being deleted, as a submission does: a deletion under way is waited for."""
+    parents = select(job_parents.c.parent_id).where(
+        job_parents.c.organization_id == organization, job_parents.c.job_id == child
+    )
+    connection.execute(
+        select(jobs.c.id)
+        .where(jobs.c.organization_id == organization, jobs.c.id.in_(parents))
+        .order_by(jobs.c.id)
+        .with_for_update(read=True, key_share=True)
+    )
+
+
 def wait_for_live_parents(connection: Connection, organization: str, child: UUID) -> int:
     """Let a job that a person retries wait for those of its parents that have not ended; how many.
 

@@ -81,6 +81,7 @@ dead_letters = Table(
     Column("note", Text),
     Column("resolved_by", NAME),
     Column("resolved_at", Instant),
+    Column("parent_deleted_at", Instant),
     job_key("fairlane_dead_letters"),
 )
 # Pages are read newest first, of all errors and of one.

@@ -379,6 +379,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         sa.Column("note", sa.Text()),
         sa.Column("resolved_by", NAME),
         sa.Column("resolved_at", INSTANT),
+        sa.Column("parent_deleted_at", INSTANT),
         sa.PrimaryKeyConstraint("organization_id", "job_id", name="fairlane_dead_letters_pk"),
         sa.ForeignKeyConstraint(
             ["organization_id", "job_id"],
