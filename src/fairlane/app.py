@@ -28,6 +28,7 @@ from fairlane.control.asynchronous import (
     AsyncWorkers,
     Verbs,
     asynchronous,
+    submitting,
 )
 from fairlane.control.audit import Audit
 from fairlane.control.batch import OnDuplicate, Submission
@@ -43,7 +44,7 @@ from fairlane.control.members import Members
 from fairlane.control.organizations import Organizations
 from fairlane.control.pausing import Maintenance, Queues
 from fairlane.control.schedules import Schedules
-from fairlane.control.submission import Submitter
+from fairlane.control.submission import OWN, Submitter
 from fairlane.control.tickets import Tickets
 from fairlane.control.tokens import Tokens
 from fairlane.control.users import Users
@@ -102,6 +103,8 @@ class Fairlane:
         directory: the host application's own users and organizations; None = Fairlane keeps them.
         clock: for tests.
         subscribers: called with every event of `fairlane.domain.events`.
+        connection_of: called at each submission without `connection=`. It returns the connection or session that your
+            transaction is open on, which is used as if it had been passed, or None.
 
     Raises:
         ConfigurationError: a setting is wrong.
@@ -114,7 +117,13 @@ class Fairlane:
         directory: Directory | None = None,
         clock: Clock | None = None,
         subscribers: Iterable[Emit] = (),
+        connection_of: Callable[[], object | None] | None = None,
     ) -> None:
+        if connection_of is not None and not callable(connection_of):
+            raise ConfigurationError(
+                f"connection_of must be a function that returns a connection, not a {type(connection_of).__name__}."
+            )
+        self._connection_of = connection_of
         self.settings = settings = url if isinstance(url, Settings) else Settings.load(url)
         self.database = _database(settings, clock)
         self._alerts = Alerts(self.database, settings.dead_letter_alert)
@@ -284,7 +293,7 @@ class Fairlane:
             on_duplicate: "reject" raises `DuplicateJob`, "return" returns the earlier job, "replace" cancels it if it
                 has not started and takes its place.
             labels: names and values to find it by.
-            connection: a connection or transaction of the caller's; see `docs/how-to.md`.
+            connection: a connection or transaction of the caller's; see `docs/how-to.md`. None = ask `connection_of`.
 
             What is left out is inherited from the job type.
 
@@ -310,7 +319,7 @@ class Fairlane:
             timeout=timeout,
             labels=labels or {},
         )
-        (job,) = self._submitter.submit_many([submission], connection)
+        (job,) = self._submitter.submit_many([submission], self._theirs(connection))
         return job
 
     def submit_many(self, submissions: Sequence[Submission], *, connection: object | None = None) -> list[Job]:
@@ -321,7 +330,13 @@ class Fairlane:
             StorageUnavailable, ConfigurationError: nothing was submitted.
             CommitUnanswered: all or none were submitted; the message names a job to look for.
         """
-        return self._submitter.submit_many(submissions, connection)
+        return self._submitter.submit_many(submissions, self._theirs(connection))
+
+    def _theirs(self, connection: object | None) -> object | None:
+        """Return the connection that the caller passed or `connection_of` names; None = one of Fairlane's own."""
+        if connection is OWN:
+            return None
+        return self._connection_of() if connection is None and self._connection_of is not None else connection
 
     def get(self, job: JobOrId, *, organization: str) -> Job:
         """A job. Raises `JobNotFound`, for a foreign id as for an unknown one."""
@@ -655,8 +670,8 @@ class AsyncVerbs(Verbs[Fairlane]):
         self.workers = AsyncWorkers(sync.workers)
 
     migrate = asynchronous(Fairlane.migrate)
-    submit = asynchronous(Fairlane.submit)
-    submit_many = asynchronous(Fairlane.submit_many)
+    submit = submitting(Fairlane.submit)
+    submit_many = submitting(Fairlane.submit_many)
     get = asynchronous(Fairlane.get)
     list = asynchronous(Fairlane.list)
     history = asynchronous(Fairlane.history)

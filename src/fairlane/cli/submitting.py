@@ -19,6 +19,7 @@ from fairlane.cli.lookup import find_id, refuse_stranger, refuse_unknown
 from fairlane.cli.output import console, number_of, plain, print_json, remark, say, short
 from fairlane.cli.session import engine
 from fairlane.control.batch import OnDuplicate
+from fairlane.control.submission import OWN
 from fairlane.domain.explain import Explanation, still_waiting
 from fairlane.domain.explain_limits import breaker_reason
 from fairlane.domain.statuses import TERMINAL, WAITING
@@ -104,6 +105,7 @@ def submit(
             max_retries=INHERIT if max_retries is None else max_retries,
             timeout=INHERIT if timeout is None else o.duration("--timeout", timeout),
             labels=dict(o.pair("--label", one) for one in label or ()),
+            connection=OWN,
         )
     wait = wait or longest is not None
     if not as_json:

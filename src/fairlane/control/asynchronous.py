@@ -17,6 +17,7 @@ from fairlane.control.members import Members
 from fairlane.control.organizations import Organizations
 from fairlane.control.pausing import Maintenance, Queues
 from fairlane.control.schedules import Schedules
+from fairlane.control.submission import OWN
 from fairlane.control.tokens import Tokens
 from fairlane.control.users import Users
 from fairlane.control.workers import Workers
@@ -50,6 +51,20 @@ def asynchronous(verb: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[V
             )
             return done
         return await asyncio.to_thread(verb, self._sync, *args, **kwargs)
+
+    return call
+
+
+def submitting(verb: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[Verbs[S], P], Awaitable[R]]:
+    """Make the async twin of a verb that submits: it asks for the connection here, in the caller's task."""
+    awaited = asynchronous(verb)
+
+    @wraps(verb)
+    async def call(self: Verbs[S], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        sync: Any = self._sync
+        more: Any = kwargs
+        connection = sync._theirs(more.get("connection"))  # noqa: SLF001 - the other half of the same object
+        return await awaited(self, *args, **(more | {"connection": OWN if connection is None else connection}))
 
     return call
 
