@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fairlane.control.batch import new_id as new_id
     from fairlane.control.job_types import JobTypeLimit as JobTypeLimit
     from fairlane.control.job_types import JobTypeView as JobTypeView
+    from fairlane.control.open_transactions import TransactionNotUsed as TransactionNotUsed
     from fairlane.domain.accounts import AuditEntry as AuditEntry
     from fairlane.domain.accounts import Token as Token
     from fairlane.domain.accounts import User as User
@@ -150,6 +151,7 @@ _NAMES: Final = {
     "config": "Settings WebSettings",
     "control.batch": "OnDuplicate Submission new_id",
     "control.job_types": "JobTypeLimit JobTypeView",
+    "control.open_transactions": "TransactionNotUsed",
     "domain.accounts": "AuditEntry Token User",
     "domain.backoff": "Backoff",
     "domain.breaker": "Breaker Pair Trial",

@@ -31,7 +31,7 @@ from fairlane.control.asynchronous import (
     submitting,
 )
 from fairlane.control.audit import Audit
-from fairlane.control.batch import OnDuplicate, Submission
+from fairlane.control.batch import OWN, OnDuplicate, Submission
 from fairlane.control.bulk import Bulk
 from fairlane.control.bulk_steps import BulkSteps
 from fairlane.control.bulk_work import BulkWork
@@ -41,10 +41,11 @@ from fairlane.control.job_types import JobTypes
 from fairlane.control.jobs import JobControl
 from fairlane.control.keys import Keys
 from fairlane.control.members import Members
+from fairlane.control.open_transactions import OpenTransactions
 from fairlane.control.organizations import Organizations
 from fairlane.control.pausing import Maintenance, Queues
 from fairlane.control.schedules import Schedules
-from fairlane.control.submission import OWN, Submitter
+from fairlane.control.submission import Submitter
 from fairlane.control.tickets import Tickets
 from fairlane.control.tokens import Tokens
 from fairlane.control.users import Users
@@ -119,12 +120,8 @@ class Fairlane:
         subscribers: Iterable[Emit] = (),
         connection_of: Callable[[], object | None] | None = None,
     ) -> None:
-        if connection_of is not None and not callable(connection_of):
-            raise ConfigurationError(
-                f"connection_of must be a function that returns a connection, not a {type(connection_of).__name__}."
-            )
-        self._connection_of = connection_of
         self.settings = settings = url if isinstance(url, Settings) else Settings.load(url)
+        self._transactions = OpenTransactions(settings.url, connection_of)
         self.database = _database(settings, clock)
         self._alerts = Alerts(self.database, settings.dead_letter_alert)
         self.emit = Fanout((log_event, self._alerts, *subscribers))
@@ -334,9 +331,7 @@ class Fairlane:
 
     def _theirs(self, connection: object | None) -> object | None:
         """Return the connection that the caller passed or `connection_of` names; None = one of Fairlane's own."""
-        if connection is OWN:
-            return None
-        return self._connection_of() if connection is None and self._connection_of is not None else connection
+        return None if connection is OWN else self._transactions.choose(connection)
 
     def get(self, job: JobOrId, *, organization: str) -> Job:
         """A job. Raises `JobNotFound`, for a foreign id as for an unknown one."""

@@ -9,6 +9,7 @@ from functools import wraps
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from fairlane.control.audit import Audit
+from fairlane.control.batch import OWN
 from fairlane.control.bulk import Bulk
 from fairlane.control.dead_letters import DeadLetters
 from fairlane.control.job_types import JobTypes
@@ -17,7 +18,6 @@ from fairlane.control.members import Members
 from fairlane.control.organizations import Organizations
 from fairlane.control.pausing import Maintenance, Queues
 from fairlane.control.schedules import Schedules
-from fairlane.control.submission import OWN
 from fairlane.control.tokens import Tokens
 from fairlane.control.users import Users
 from fairlane.control.workers import Workers

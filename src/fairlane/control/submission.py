@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from typing import Final
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -39,9 +38,6 @@ from fairlane.store.transaction import Database, translated
 
 # How the keys of organizations are looked for, given the connection that is at hand.
 Look = Callable[[Connection, Collection[str]], dict[str, Ring]]
-
-# In place of `connection=`: a connection of Fairlane's own, whatever the application's `connection_of` says.
-OWN: Final = object()
 
 _NEARLY_FULL = 0.8
 _THEIRS = "the one that your connection leads to"
