@@ -52,6 +52,13 @@ def test_another_request_under_the_same_key_is_refused(api: Api):
     assert total(api) == 1
 
 
+def test_a_key_with_a_control_character_is_a_wrong_value_and_no_conflict(api: Api):
+    answer = api.as_("member").post(JOBS, json=BODY, headers={"Idempotency-Key": "a\tkey"})
+    assert (answer.status_code, answer.json()["type"]) == (422, "urn:fairlane:problem:invalid-value")
+    assert "Idempotency-Key must be text of 1 to 200 printable characters" in answer.json()["detail"]
+    assert total(api) == 0
+
+
 def test_keys_are_each_user_s_and_organization_s_own(api: Api):
     ids = {
         api.as_("member").post(JOBS, json=BODY, headers=KEY).json()["id"],

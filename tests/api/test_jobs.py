@@ -346,14 +346,15 @@ def test_a_mistake_of_ours_says_neither_the_client_nor_the_log_what_the_request_
     api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     def fail(*_: object, **__: object) -> None:
-        raise RuntimeError(SECRET)
+        raise type("Broken\nINFO all is well", (RuntimeError,), {})(SECRET)
 
     job, client = submitted(api), api.as_("member")
     monkeypatch.setattr(Reads, "get", fail)
     answer = client.get(f"{JOBS}/{job}")
     assert (answer.status_code, answer.json()["type"]) == (500, "urn:fairlane:problem:internal-error")
     assert answer.headers["x-content-type-options"] == "nosniff"
-    assert "RuntimeError" in caplog.text
+    assert "A request failed with Broken" in caplog.text
+    assert "\nINFO all is well" not in caplog.text
     assert "test_jobs.py" in caplog.text
     assert SECRET not in answer.text + caplog.text
 

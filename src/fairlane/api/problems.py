@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Match, Route
 
 from fairlane.domain import errors as e
+from fairlane.domain.texts import printable
 
 MEDIA_TYPE: Final = "application/problem+json"
 _log: Final = logging.getLogger(__name__)
@@ -134,7 +135,7 @@ def of(error: BaseException) -> Problem:
     if found is None or (isinstance(error, e.ConfigurationError) and error.__cause__ is not None):
         # Where, and not what it says: that may quote what the request was about.
         where = "".join(format_tb(error.__traceback__))
-        _log.error("A request failed with %s:\n%s", type(error).__name__, where)
+        _log.error("A request failed with %s:\n%s", printable(type(error).__name__), where)
         return Problem(500, "internal-error", _BROKEN)
     status, kind, words = found
     more: dict[str, Any] = {}

@@ -28,6 +28,7 @@ from fairlane.api.windows import Windows
 from fairlane.config import WebSettings
 from fairlane.domain.errors import ConfigurationError
 from fairlane.domain.permissions import Principal
+from fairlane.domain.texts import printable
 
 _log: Final = logging.getLogger(__name__)
 _PATIENCE: Final = 0.5  # seconds for an answer of Redis or Valkey; a request waits as long
@@ -79,7 +80,9 @@ class Rates:
                 return
             except StorageError as error:
                 self._asked_from = time.monotonic() + _REST
-                _log.warning("Rates are counted by each node itself: %s does not answer.", type(error).__name__)
+                _log.warning(
+                    "Rates are counted by each node itself: %s does not answer.", printable(type(error).__name__)
+                )
         self._count(limit, rate, who, of)
 
     def count_together(self, rate: Rate, organization: str) -> None:

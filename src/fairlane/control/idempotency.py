@@ -61,7 +61,7 @@ class Idempotency:
                 deleted since.
             SubmissionError, StorageUnavailable, ConfigurationError: as `Fairlane.submit_many`; the key may come again.
         """
-        _check(key)
+        text("Idempotency-Key", key.key)
         while True:
             kept, is_new = self._keep(key, request_hash, [one.id for one in submissions])
             ids = [UUID(one) for one in json.loads(kept.job_ids)]
@@ -163,10 +163,3 @@ def _with_ids(submissions: Sequence[Submission], ids: Sequence[UUID]) -> list[Su
         replace(one, id=drawn[one.id], depends_on=[drawn.get(parent, parent) for parent in parent_ids(one)])
         for one in submissions
     ]
-
-
-def _check(key: Key) -> None:
-    try:
-        text("An idempotency key", key.key)
-    except ConfigurationError as error:
-        raise IdempotencyConflict(str(error)) from None

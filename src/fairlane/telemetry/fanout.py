@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 
 from fairlane.domain.events import Emit, Event
+from fairlane.domain.texts import printable
 
 _log = logging.getLogger("fairlane")
 
@@ -20,7 +21,7 @@ class Fanout:
             try:
                 subscriber(event)
             except Exception:  # noqa: BLE001 - whatever a subscriber does wrong stays with it
-                _log.exception("A subscriber failed on %s.", type(event).__name__)
+                _log.exception("A subscriber failed on %s.", printable(type(event).__name__))
 
     def and_also(self, *more: Emit) -> "Fanout":
         """The same with more subscribers, which are told first: none of the others holds them up."""
