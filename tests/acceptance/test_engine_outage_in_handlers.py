@@ -132,6 +132,21 @@ def waiting_in_a_checkpoint(fl: Engine, folder: Path, kind: str, **options: Any)
     return fl.give(kind, user="ana", parameters={"folder": str(folder), "url": fl.settings.url})
 
 
+def test_a_handler_that_overruns_its_timeout_has_timed_out_whatever_it_raises_then(database_url: str) -> None:
+    with engine(database_url) as fl:
+
+        @fl.job_type("work", timeout=0.1, max_retries=0)
+        async def work(ctx: JobContext) -> None:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError as stopped:
+                raise StorageUnavailable("too late") from stopped
+
+        job = fl.give("work")
+        fl.drain()
+        assert fl.way(job) == ["queued", "running", "timed_out", "dead_letter"]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_attempt_whose_timeout_ends_while_it_waits_spends_no_retry_and_keeps_its_checkpoint(
     database_url: str, tmp_path: Path, kind: str

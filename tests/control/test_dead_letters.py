@@ -245,7 +245,7 @@ class TestDelete:
     def test_a_parent_stays_while_a_child_may_still_be_retried(self, scene: Scene):
         (parent,) = bury(scene, 1)
         child = scene.submit(depends_on=[parent])
-        with pytest.raises(IllegalTransition, match="is dead_letter: retry, resolve or delete that one first"):
+        with pytest.raises(IllegalTransition, match="is dead_letter: resolve or delete that one first"):
             scene.fl.dead_letters.delete(parent.id, organization="acme")
         scene.fl.dead_letters.delete(child.id, organization="acme")
         scene.fl.dead_letters.delete(parent.id, organization="acme")

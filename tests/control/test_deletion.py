@@ -107,7 +107,7 @@ def test_a_parent_stays_while_a_job_needs_it_and_the_sentence_says_what_to_do(sc
     with pytest.raises(IllegalTransition, match=f"{child.id} depends on .* is queued: wait for or cancel that one"):
         scene.fl.delete(parent, organization="acme")
     scene.end(*scene.worker().claim(), outcome=BROKEN)
-    with pytest.raises(IllegalTransition, match="is dead_letter: retry, resolve or delete that one first"):
+    with pytest.raises(IllegalTransition, match="is dead_letter: resolve or delete that one first"):
         scene.fl.delete(parent, organization="acme")
     scene.fl.dead_letters.resolve(child, organization="acme")
     scene.fl.delete(parent, organization="acme")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fairlane.domain.backoff import JITTER, Backoff
 from fairlane.domain.blame import SUSPECT_AT, Verdict
-from fairlane.domain.decide import STORAGE_BACKOFF, Attempt, decide
+from fairlane.domain.decide import MOST_DEFERRALS, STORAGE_BACKOFF, Attempt, decide
 from fairlane.domain.outcomes import (
     Completed,
     Deferred,
@@ -61,7 +61,7 @@ ATTEMPTS = st.builds(
     rescue_count=st.integers(0, 10),
     max_retries=st.none() | st.integers(0, 30),
     cancel_requested_by=st.none(),
-    deferrals=st.integers(0, 2_000),
+    deferrals=st.integers(0, MOST_DEFERRALS - 1),
 )
 CANCELED = ATTEMPTS.map(lambda job: replace(job, cancel_requested_by="ann"))
 SEEDS = st.integers(0, 2**32)
@@ -216,6 +216,12 @@ def test_what_met_fairlanes_own_storage_waits_longer_each_time_in_a_row_r5(job, 
     assert abs((at - NOW).total_seconds() - nominal) <= nominal * JITTER + 1e-3
     assert "without spending a retry" in transition.steps[-1].message
     assert outcome.error.error_type in transition.steps[-1].message
+
+
+@given(ATTEMPTS, DEFERRED, SEEDS)
+def test_storage_that_refuses_for_a_day_fails_the_attempt_as_any_error_does_r5(job, outcome, seed):
+    job = replace(job, deferrals=MOST_DEFERRALS)
+    assert decided(job, outcome, seed) == decided(job, Failed(outcome.error), seed)
 
 
 @given(ATTEMPTS, FAILED | UNFINISHED | LOST)

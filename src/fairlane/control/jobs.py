@@ -174,7 +174,7 @@ class JobControl:
             cleanup.lock_to_delete(connection, organization, row.id)
             child = cleanup.live_child(connection, organization, row.id)
             if child is not None:
-                remedy = "retry, resolve or delete" if child.status == JobStatus.DEAD_LETTER else "wait for or cancel"
+                remedy = "resolve or delete" if child.status == JobStatus.DEAD_LETTER else "wait for or cancel"
                 raise IllegalTransition(
                     f"Job {child.id} depends on job {row.id} and is {child.status}: {remedy} that one first."
                 )

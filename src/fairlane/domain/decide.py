@@ -28,6 +28,8 @@ LONGEST_WAIT = 366 * 86_400.0  # seconds; what is beyond would not fit a date so
 # An outage is mostly over when the end is written, as that takes the database. What goes on is another one's, such as
 # that of a second Fairlane, or of the artifact storage: then the job waits longer and longer.
 STORAGE_BACKOFF = Backoff(base=1.0, cap=300.0)
+# In a row; the waits between them add up to a day. What lasts longer is no outage: it fails the attempt like any error.
+MOST_DEFERRALS = 296
 
 UNCOMMITTED = "the row may not be committed yet; to run after the commit, submit with connection="
 
@@ -67,6 +69,8 @@ def _decide(job: Attempt, outcome: Outcome, now: datetime, random: Random, backo
         case _ if job.cancel_requested_by is not None:
             return transitions.cancel(JobStatus.RUNNING, job.cancel_requested_by, _how_it_stopped(job, outcome), now)
         case Failed(error):
+            return _retry_or_give_up(job, JobStatus.FAILED, error, now, random, backoff)
+        case Deferred(error) if job.deferrals >= MOST_DEFERRALS:
             return _retry_or_give_up(job, JobStatus.FAILED, error, now, random, backoff)
         case TimedOut(error):
             return _retry_or_give_up(job, JobStatus.TIMED_OUT, error, now, random, backoff)

@@ -191,7 +191,7 @@ class Attempt:
             case None if error is None:
                 return self._success(value)
             case Interruption.TIMEOUT:
-                return self._held_up(error) or self._timed_out()
+                return self._held_up() or self._timed_out()
             case Interruption.CANCEL if error is not None:
                 return Stopped(str(error)) if isinstance(error, Abandoned) else Stopped()
             case Interruption.SHUTDOWN if error is not None:
@@ -201,9 +201,9 @@ class Attempt:
             case _:
                 return self._success(value)
 
-    def _held_up(self, error: BaseException | None) -> Outcome | None:
+    def _held_up(self) -> Outcome | None:
         """Return the end of an attempt that was waiting for Fairlane's own storage when its timeout was over."""
-        met = self.channel.outage or error
+        met = self.channel.outage
         outcome = self._failure(met) if met is not None else None
         return outcome if isinstance(outcome, Deferred) else None
 
