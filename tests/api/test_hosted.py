@@ -59,7 +59,7 @@ class Things:
 
     def __init__(self, api: Api) -> None:
         self._fl, self._api = api.fl, api
-        self._dead = [self._submit("failing") for _ in range(5)]
+        self._dead = [self._submit("failing") for _ in range(6)]
         self._done = self._submit("report")
         api.run()
 

@@ -100,7 +100,7 @@ NO_IDS = {
     *("dedup_window", "max_retries", "timeout", "labels", "depends_on_members", "jobs", "reason", "per_second"),
     *("resolution", "note", "name", "scopes", "expires_in", "role", "permissions"),
     *("cron", "every", "time_zone", "start", "missed"),
-    *("action", "filter", "status", "created_after", "created_before"),
+    *("action", "filter", "status", "waiting_for", "created_after", "created_before"),
     *("limit", "after", "minutes", "step"),
     "order",
     "cursor",  # a place in an order; where it is looked up it is swapped, too

@@ -77,7 +77,7 @@ def both_ways(database: Database, work: Callable[[Connection], object], **option
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_postgres_reads_by_index(filled: Database, case: Case) -> None:
     for found in both_ways(filled, case.work):
-        for table in TABLES:
+        for table in {*TABLES} - {case.read_whole}:
             assert [line for plan in found for line in scans(plan, table)] == []
         for index in case.indexes:
             assert any(f"fairlane_{index}" in plan for plan in found), found

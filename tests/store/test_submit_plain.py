@@ -76,6 +76,7 @@ def test_a_type_that_another_process_changed_is_read_again(scene: Scene, postgre
             @newer.job_type("report", dedup_window=0)
             def report(ctx: JobContext, month: str) -> None: ...
 
+            newer.migrate()  # the deployment registers what a type has become
             newer.submit("report", organization="acme", parameters={"month": "May"})
         with pytest.raises(InvalidParameters, match="month"):
             elsewhere.submit("report", organization="acme", parameters={"n": 1})

@@ -2,11 +2,11 @@
 
 import json
 from functools import partial
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 
-from fairlane import Submission
+from fairlane import Submission, new_id
 from fairlane.control.idempotency import Key
 from fairlane.store.statements import idempotency
 from tests.store.interleavings.conftest import InEveryOrder
@@ -18,7 +18,7 @@ KEY = Key("acme", "ana", "once")
 
 def keep(scene: Scene) -> tuple[str, bool]:
     """The id that a twin submits its job under, of the one that it has drawn and the one that is kept."""
-    kept, is_new = scene.fl.idempotency._keep(KEY, "ab" * 32, [uuid4()])
+    kept, is_new = scene.fl.idempotency._keep(KEY, "ab" * 32, [new_id()])
     (job_id,) = json.loads(kept.job_ids)
     return job_id, is_new
 
