@@ -499,7 +499,8 @@ class Fairlane:
 
         Raises:
             JobNotFound, PermissionDenied
-            IllegalTransition: it has not ended, or a job that needs it has not; the message says what to do first.
+            IllegalTransition: it has not ended, a job that needs it has not, or a table of yours refers to it; the
+                message says what to do first.
         """
         self._jobs.delete(job, organization, user=user, own=False)
 

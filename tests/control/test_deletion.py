@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from fairlane import (
     Fairlane,
@@ -26,6 +27,7 @@ from fairlane.store.tables import metadata
 from tests.runtime.worker_kit import running, until
 from tests.store.races.race import answers_at_once
 from tests.store.races.scene import BROKEN, Scene
+from tests.store.races.test_cleanup import refer
 
 # Whoever deleted it is to be told by the audit; its file waits for a worker's clean-up.
 KEPT = {"fairlane_audit", "fairlane_doomed_files"}
@@ -112,6 +114,25 @@ def test_a_parent_stays_while_a_job_needs_it_and_the_sentence_says_what_to_do(sc
     scene.fl.dead_letters.resolve(child, organization="acme")
     scene.fl.delete(parent, organization="acme")
     assert scene.get(child).depends_on == ()
+
+
+@pytest.mark.parametrize("checked", ["IMMEDIATE", "DEFERRED"])
+def test_a_job_that_a_table_of_the_host_refers_to_stays_and_the_sentence_says_so(scene: Scene, checked: str) -> None:
+    job, free = ended(scene), ended(scene)
+    scene.write(lambda connection: refer(connection, job, checked))
+    sentence = (
+        f"A table of the application still refers to job {job.id} by a foreign key; "
+        "delete or change the rows that refer to it first."
+    )
+    with pytest.raises(IllegalTransition, match=f"^{re.escape(sentence)}$"):
+        scene.fl.delete(job, organization="acme")
+    assert scene.get(job) == job
+    assert "jobs.delete" not in [one.action for one in scene.fl.audit.list(organization="acme")]
+
+    scene.fl.delete(free, organization="acme")
+    scene.write(lambda connection: connection.execute(text("DELETE FROM orders")))
+    scene.fl.delete(job, organization="acme")
+    assert scene.total() == 0
 
 
 def test_of_a_deletion_and_a_retry_at_once_one_wins(scene: Scene) -> None:

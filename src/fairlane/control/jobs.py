@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
 
 from fairlane.config import HARD_PAYLOAD_LIMIT
 from fairlane.control.authority import Authority
@@ -163,7 +164,7 @@ class JobControl:
 
         Raises:
             JobNotFound, PermissionDenied, StorageUnavailable
-            IllegalTransition: it has not ended, or a job that needs it has not.
+            IllegalTransition: it has not ended, a job that needs it has not, or a host's table refers to it.
             ChangedSince: it is not the same.
         """
 
@@ -180,7 +181,13 @@ class JobControl:
                 )
             cleanup.delete_jobs(connection, self._database.clock.now(connection), organization, [row.id])
 
-        self.change(job, organization, user, "delete", work, own=own)
+        try:
+            self.change(job, organization, user, "delete", work, own=own)
+        except IntegrityError as error:  # of the statement or, where the key is deferred, of the commit
+            raise IllegalTransition(
+                f"A table of the application still refers to job {job_id_of(job, organization)} by a foreign key; "
+                "delete or change the rows that refer to it first."
+            ) from error
 
     def change(
         self,
