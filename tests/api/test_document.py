@@ -23,7 +23,7 @@ class Body(NamedTuple):
 
 def bodies(api: Api) -> list[Body]:
     member, admin, operator = api.as_("member"), api.as_("admin"), api.operator()
-    report = {"job_type": "report", "on_duplicate": "return"}  # of which one is live already
+    report = {"job_type": "unique", "on_duplicate": "return"}  # of which one is live already
     acme, numbers = "/organizations/acme", iter(range(10_000))
     return [
         Body(
@@ -79,6 +79,8 @@ def good(schema: Schema) -> Iterator[Any]:
     match schema.get("type"):
         case "string":
             yield "a" * schema.get("maxLength", LONG)
+            if "pattern" not in schema:
+                yield "a\0b"
             if schema.get("minLength", 0) == 0:
                 yield ""
         case "integer" | "number":
@@ -97,6 +99,8 @@ def bad(schema: Schema) -> Iterator[Any]:
         yield "a" * (schema["maxLength"] + 1)
     if schema.get("minLength"):
         yield ""
+    if "pattern" in schema:
+        yield "a\0b"
     if "maximum" in schema:
         yield schema["maximum"] + 1
     if "minimum" in schema:
@@ -275,7 +279,7 @@ def test_a_query_may_be_what_the_document_allows_by_itself_and_nothing_beyond(ap
         for name, schema in one.queries(schemas):
             for value in good(schema):
                 answer, tried = client.get(path, params={name: value}), tried + 1
-                if answer.status_code >= 300:
+                if answer.status_code >= 300 and answer.status_code != 404:
                     found.add(f"{path} refuses {name} {value!r:.50}: {answer.json()['detail']:.120}")
             for value in bad(schema):
                 answer, tried = client.get(path, params={name: value}), tried + 1

@@ -7,7 +7,7 @@ from fastapi import Query
 
 from fairlane.api.problems import Problem
 from fairlane.api.scope import Scope
-from fairlane.api.values import Moment
+from fairlane.api.values import Moment, Pair, Text
 from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import JobStatus
 from fairlane.reads.jobs import Filters as Given
@@ -18,10 +18,10 @@ class Filters:
     """The query of a list; a job has to fit all that is given."""
 
     status: Annotated[list[JobStatus] | None, Query(description="One or several.")] = None
-    job_type: Annotated[str | None, Query(max_length=200)] = None
-    user: Annotated[str | None, Query(max_length=200, description="Who submitted it.")] = None
-    queue: Annotated[str | None, Query(max_length=200)] = None
-    label: Annotated[list[str] | None, Query(max_length=50, description="name=value; several: all of them.")] = None
+    job_type: Annotated[Text | None, Query(max_length=200)] = None
+    user: Annotated[Text | None, Query(max_length=200, description="Who submitted it.")] = None
+    queue: Annotated[Text | None, Query(max_length=200)] = None
+    label: Annotated[list[Pair] | None, Query(max_length=50, description="name=value; several: all of them.")] = None
     created_after: Annotated[Moment | None, Query(description="Included; with a time zone.")] = None
     created_before: Annotated[Moment | None, Query(description="Not included; with a time zone.")] = None
     waiting_for: Annotated[
@@ -29,7 +29,7 @@ class Filters:
         Query(description="retry: queued jobs whose next attempt has a time that has not come: `next_retry_at`."),
     ] = None
     text: Annotated[
-        str | None,
+        Text | None,
         Query(
             max_length=1000,
             description="The start of an id, or its last 8 digits; or anything in the type or, for whoever may, error.",

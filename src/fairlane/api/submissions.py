@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from fairlane.api.problems import Problem
 from fairlane.api.scope import Scope
-from fairlane.api.values import CENTURY, Labels, Moment, Number, Whole
+from fairlane.api.values import CENTURY, Labels, Moment, Name, Number, Whole
 from fairlane.control.batch import OWN, Submission
 from fairlane.control.idempotency import Key
 from fairlane.domain.errors import SubmissionError
@@ -26,7 +26,7 @@ LARGEST_BATCH = 1000
 MOST_PARENTS = 1000  # of one job
 MOST_PARENTS_OF_BATCH = 10_000  # of all of its jobs together
 IdempotencyKey = Annotated[
-    str | None,
+    Name | None,
     Header(
         min_length=1,
         max_length=200,
@@ -47,10 +47,10 @@ class NewJob(BaseModel):
         },
     )
 
-    job_type: str = Field(min_length=1, max_length=200, examples=["report.pdf"])
+    job_type: Name = Field(min_length=1, max_length=200, examples=["report.pdf"])
     parameters: dict[str, Any] = Field(default_factory=dict, examples=[{"month": "2026-11-01"}])
     priority: Priority | None = None
-    queue: str | None = Field(default=None, min_length=1, max_length=200)
+    queue: Name | None = Field(default=None, min_length=1, max_length=200)
     depends_on: list[str] = Field(
         default_factory=list,
         max_length=MOST_PARENTS,
@@ -61,7 +61,7 @@ class NewJob(BaseModel):
         default=None, ge=0, le=CENTURY, description="Start no earlier, in seconds from now; this or `run_at`."
     )
     run_at: Moment | None = Field(default=None, description="Start no earlier; with a time zone.")
-    dedup_key: str | None = Field(default=None, min_length=1, max_length=200)
+    dedup_key: Name | None = Field(default=None, min_length=1, max_length=200)
     on_duplicate: Literal["reject", "return", "replace"] = "reject"
     dedup_window: Number | None = Field(default=None, ge=0, description="In seconds; 0: off; null: the type's.")
     max_retries: Whole | None = Field(

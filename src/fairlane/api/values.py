@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, Final, TypeAlias
 
-from pydantic import AllowInfNan, AwareDatetime, BeforeValidator, Strict, StringConstraints
+from pydantic import AllowInfNan, AwareDatetime, BeforeValidator, Field, Strict, StringConstraints
 
 from fairlane.registry.options import LONGEST_TEXT
 
@@ -18,9 +18,14 @@ def _written_out(value: Any) -> Any:
     return value
 
 
+# Patterns for the OpenAPI document alone: what they refuse, the verbs refuse in a sentence, and names a little more.
+Text: TypeAlias = Annotated[str, Field(json_schema_extra={"pattern": r"^[^\x00]*$"})]
+Name: TypeAlias = Annotated[str, Field(json_schema_extra={"pattern": r"^[^\x00-\x1f\x7f-\xa0]*$"})]
+OrganizationId: TypeAlias = Annotated[str, Field(json_schema_extra={"pattern": r"^[^\x00-\x1f\x7f-\xa0,/]*$"})]
+Pair: TypeAlias = Annotated[str, Field(json_schema_extra={"pattern": r"^[^\x00=]*=[^\x00]*$"})]
 Whole: TypeAlias = Annotated[int, Strict()]
 Number: TypeAlias = Annotated[float, Strict(), AllowInfNan(False)]
 Flag: TypeAlias = Annotated[bool, Strict()]
 Label: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_TEXT)]
-Labels: TypeAlias = dict[Label, Label]
+Labels: TypeAlias = dict[Label, Annotated[Name, StringConstraints(min_length=1, max_length=LONGEST_TEXT)]]
 Moment: TypeAlias = Annotated[AwareDatetime, BeforeValidator(_written_out)]

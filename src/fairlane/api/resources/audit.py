@@ -15,6 +15,7 @@ from fairlane.api.pages import Before, Items, Limit
 from fairlane.api.problems import Problem
 from fairlane.api.rates import Rate
 from fairlane.api.scope import InOrganization, Scope
+from fairlane.api.values import Text
 from fairlane.app import Fairlane
 from fairlane.domain.accounts import AuditEntry
 from fairlane.domain.permissions import Principal, Right
@@ -23,7 +24,7 @@ router = APIRouter(prefix=ROOT + "/organizations/{organization}/audit", tags=["a
 
 _Listing = Annotated[Scope, Depends(InOrganization(Rate.LIST, Right.AUDIT_READ))]
 Subject = Annotated[
-    str | None, Query(min_length=1, max_length=200, description="Only what was done to it, such as a job's id.")
+    Text | None, Query(min_length=1, max_length=200, description="Only what was done to it, such as a job's id.")
 ]
 _LOOK_AGAIN: Final = 1000  # entries
 EXPORT: Final[dict[int | str, dict[str, Any]]] = {

@@ -19,7 +19,7 @@ from fairlane.api.resources.jobs import Retry
 from fairlane.api.resources.paths import JobPath
 from fairlane.api.scope import InOrganization, Scope
 from fairlane.api.submissions import LARGEST_BATCH
-from fairlane.api.values import Number
+from fairlane.api.values import Number, Text
 from fairlane.domain.bulk import BulkVerb
 from fairlane.domain.errors import FairlaneError, JobNotFound, StorageUnavailable
 from fairlane.domain.permissions import Right
@@ -46,7 +46,7 @@ class Decision(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     resolution: Literal[Resolution.RESOLVED, Resolution.IGNORED] = Field(examples=["resolved"])
-    note: str | None = Field(default=None, max_length=1000, examples=["Repaired by hand."])
+    note: Text | None = Field(default=None, max_length=1000, examples=["Repaired by hand."])
 
 
 class GroupRetry(BaseModel):
@@ -54,7 +54,7 @@ class GroupRetry(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    job_type: str | None = Field(
+    job_type: Text | None = Field(
         default=None, max_length=200, description="Of the group; null: all that have this error.", examples=["report"]
     )
     per_second: Number = Field(
@@ -100,8 +100,8 @@ class ChangedSome(BaseModel):
 def list_dead_letters(
     scope: _Listing,
     resolution: _Decided = Resolution.PENDING,
-    fingerprint: Annotated[str | None, Query(max_length=200, description="With one error.")] = None,
-    job_type: Annotated[str | None, Query(max_length=200)] = None,
+    fingerprint: Annotated[Text | None, Query(max_length=200, description="With one error.")] = None,
+    job_type: Annotated[Text | None, Query(max_length=200)] = None,
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> Counted[DeadLetter]:

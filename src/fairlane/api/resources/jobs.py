@@ -15,6 +15,7 @@ from fairlane.api.representations import Job, ListedJob
 from fairlane.api.resources.paths import JobPath
 from fairlane.api.scope import InOrganization, Scope
 from fairlane.api.submissions import Batch, IdempotencyKey, NewJob, alone, submit
+from fairlane.api.values import Text
 from fairlane.domain.holds import Holds
 from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import WAITING
@@ -38,7 +39,7 @@ class Cancellation(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    reason: str = Field(default="", max_length=1000, examples=["The month was wrong."])
+    reason: Text = Field(default="", max_length=1000, examples=["The month was wrong."])
 
 
 class Retry(BaseModel):

@@ -11,6 +11,7 @@ from fairlane.api.problems import Problem
 from fairlane.api.rates import Rate
 from fairlane.api.resources.paths import UserPath
 from fairlane.api.scope import InOrganization, Scope
+from fairlane.api.values import Name
 from fairlane.domain.organizations import Member
 from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import Role
@@ -28,7 +29,7 @@ class Membership(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     role: Role = Field(default=Role.MEMBER, examples=["member"])
-    permissions: list[Annotated[str, Field(min_length=1, max_length=200)]] = Field(
+    permissions: list[Annotated[Name, Field(min_length=1, max_length=200)]] = Field(
         default_factory=list,
         max_length=100,
         description="Names that job types may require; payload:read lets them see what others' jobs hold.",

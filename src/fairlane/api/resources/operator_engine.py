@@ -17,7 +17,7 @@ from fairlane.api.resources.operator_organizations import Pause
 from fairlane.api.resources.overviews import Minutes, StepLength
 from fairlane.api.resources.paths import NamePath, WorkerPath
 from fairlane.api.scope import ByOperator, Operation, OrganizationPath, web_of
-from fairlane.api.values import Flag, Number, Whole
+from fairlane.api.values import Flag, Number, OrganizationId, Whole
 from fairlane.control.job_types import JobTypeLimit, JobTypeView
 from fairlane.domain.accounts import AuditEntry
 from fairlane.domain.breaker import Breaker
@@ -34,7 +34,8 @@ _Auditing = Annotated[Operation, Depends(ByOperator(Rate.LIST, Right.AUDIT_READ)
 _RIGHT = Right.ORGANIZATION_CHANGE
 _Changing = Annotated[Operation, Depends(ByOperator(Rate.CANCEL, _RIGHT))]
 _Whose = Annotated[
-    str | None, Query(max_length=140, description="Of this organization; left out: of all together.", examples=["acme"])
+    OrganizationId | None,
+    Query(max_length=140, description="Of this organization; left out: of all together.", examples=["acme"]),
 ]
 _LARGEST = 2**31 - 1
 _DAY = 86_400

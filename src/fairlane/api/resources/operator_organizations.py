@@ -9,7 +9,7 @@ from fairlane.api.authentication import ROOT
 from fairlane.api.pages import Cursor, Items, Limit, page_of
 from fairlane.api.rates import Rate
 from fairlane.api.scope import ByOperator, Operation, OrganizationPath
-from fairlane.api.values import CENTURY, Number, Whole
+from fairlane.api.values import CENTURY, Number, OrganizationId, Text, Whole
 from fairlane.domain.organizations import Organization
 from fairlane.domain.permissions import Right
 from fairlane.domain.texts import storable
@@ -27,7 +27,7 @@ class OrganizationLimits(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str | None = Field(default=None, min_length=1, max_length=200, examples=["Acme"])
+    name: Text | None = Field(default=None, min_length=1, max_length=200, examples=["Acme"])
     weight: Whole = Field(default=1, ge=1, le=_LARGEST, description="Its share of running jobs beside others'.")
     max_running: Whole | None = Field(default=None, ge=0, le=_LARGEST)
     max_live_jobs: Whole | None = Field(default=None, ge=0, le=_LARGEST)
@@ -41,7 +41,7 @@ class OrganizationLimits(BaseModel):
 class NewOrganization(OrganizationLimits):
     """An organization to create."""
 
-    id: str = Field(min_length=1, max_length=140, examples=["acme"])
+    id: OrganizationId = Field(min_length=1, max_length=140, examples=["acme"])
 
 
 class Pause(BaseModel):
@@ -49,7 +49,7 @@ class Pause(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    reason: str = Field(default="", max_length=1000, examples=["maintenance"])
+    reason: Text = Field(default="", max_length=1000, examples=["maintenance"])
 
 
 @router.get("", operation_id="listOrganizations")

@@ -12,6 +12,7 @@ from fairlane.api.pages import Items
 from fairlane.api.rates import Rate
 from fairlane.api.resources.overviews import Minutes
 from fairlane.api.scope import InOrganization, Scope
+from fairlane.api.values import Text
 from fairlane.control.job_types import JobTypeView
 from fairlane.domain.breaker import Breaker
 from fairlane.domain.metrics import Metrics, QueueView
@@ -31,7 +32,7 @@ class OrganizationChange(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str = Field(min_length=1, max_length=200, examples=["Acme Ltd."])
+    name: Text = Field(min_length=1, max_length=200, examples=["Acme Ltd."])
 
 
 class OpenBreaker(BaseModel):
