@@ -8,9 +8,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import delete, func, insert, select, text
 
 from fairlane import (
     Fairlane,
@@ -27,8 +28,10 @@ from fairlane.store.tables import metadata
 from tests.runtime.worker_kit import running, until
 from tests.store.races.race import answers_at_once
 from tests.store.races.scene import BROKEN, Scene
-from tests.store.races.test_cleanup import refer
+from tests.store.races.test_cleanup import grow_old, refer
+from tests.test_docs import DOCS, blocks_of
 
+HOW_TO = DOCS / "how-to.md"
 # Whoever deleted it is to be told by the audit; its file waits for a worker's clean-up.
 KEPT = {"fairlane_audit", "fairlane_doomed_files"}
 
@@ -133,6 +136,40 @@ def test_a_job_that_a_table_of_the_host_refers_to_stays_and_the_sentence_says_so
     scene.write(lambda connection: connection.execute(text("DELETE FROM orders")))
     scene.fl.delete(job, organization="acme")
     assert scene.total() == 0
+
+
+@pytest.mark.parametrize("cascade", [False, True], ids=["as shown", "cascade"])
+def test_the_foreign_key_that_the_guide_shows_does_what_the_guide_says(scene: Scene, cascade: bool) -> None:
+    (shown,) = [one.text for one in blocks_of(HOW_TO) if "fairlane_jobs.organization_id" in one.text]
+    if cascade:
+        shown = shown.replace('"fairlane_jobs.id"])', '"fairlane_jobs.id"], ondelete="CASCADE")')
+        assert "CASCADE" in shown
+    page: dict[str, Any] = {}
+    exec(shown, page)
+    shipments = page["shipments"]
+    job, free = ended(scene), ended(scene)
+    scene.write(shipments.create)
+    scene.write(lambda connection: connection.execute(insert(shipments).values(number=1, tenant="acme", job=job.id)))
+
+    def left() -> int:
+        return scene.write(
+            lambda connection: connection.execute(select(func.count()).select_from(shipments)).scalar_one()
+        )
+
+    if cascade:
+        scene.fl.delete(job, organization="acme")
+        assert (left(), scene.total()) == (0, 1)
+        return
+    with pytest.raises(IllegalTransition, match="A table of the application still refers"):
+        scene.fl.delete(job, organization="acme")
+    grow_old(scene)
+    cleaner = scene.cleaner()
+    assert sum(cleaner.run_once() for _ in range(3)) == 1
+    assert (scene.get(job).id, left()) == (job.id, 1)
+    with pytest.raises(JobNotFound):
+        scene.get(free)
+    scene.write(lambda connection: connection.execute(delete(shipments)))
+    assert (cleaner.run_once(), scene.cleaner().run_once(), scene.total()) == (0, 1, 0)
 
 
 def test_of_a_deletion_and_a_retry_at_once_one_wins(scene: Scene) -> None:
