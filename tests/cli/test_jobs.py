@@ -436,13 +436,11 @@ def test_a_process_deletes_an_ended_job_once_it_is_sure(fl: Fairlane, url: str) 
 
     job = str(fl.submit("greet", organization="acme").id)
     refusal = f"Error: Job {job} is queued; cancel it before you delete it.\n"
-    assert delete(job, "--yes") == (1, "", refusal)
+    assert delete(job, "--yes") == delete(job) == (1, "", refusal)
     fl.worker().drain()
     question = f"Delete job {job} of acme with all that is kept of it? [y/N]:"
     assert delete(job, answer="n\n") == (1, "", question)
-    code, out, err = delete(job)  # nobody is there to answer
-    assert (code, out) == (1, "")
-    assert err.startswith(question)
+    assert delete(job) == (1, "", f"{question}\nError: Nobody is there to answer; use --yes.\n")
     assert fl.get(job, organization="acme").status is JobStatus.COMPLETED
 
     assert delete(job, answer="y\n") == (0, f"Job {job} is deleted.\n", question)

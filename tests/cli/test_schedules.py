@@ -103,6 +103,8 @@ def test_submit_makes_one_of_its_jobs_now(run: Run, fl: Fairlane) -> None:
 def test_a_schedule_is_deleted_once_it_is_sure(run: Run, fl: Fairlane) -> None:
     put(run)
     run("schedules", "delete", "nightly", "-o", "acme", answer="n\n", code=1)
+    unanswered = run("schedules", "delete", "nightly", "-o", "acme", code=1)
+    assert unanswered.stderr.endswith("\nError: Nobody is there to answer; use --yes.\n")
     assert run("schedules", "delete", "nightly", "-o", "acme", "--yes").stdout == "Schedule nightly is deleted.\n"
     assert fl.schedules.list(organization="acme") == ()
 

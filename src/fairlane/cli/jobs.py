@@ -26,6 +26,7 @@ from fairlane.cli.output import (
 from fairlane.cli.session import engine
 from fairlane.domain.jobs import LogLine, Page
 from fairlane.domain.statuses import PASSING, TERMINAL
+from fairlane.domain.transitions import refuse_to_delete_live
 
 _LOOK = 0.5  # seconds between two looks of `log --follow`
 _LINES = 1000  # per look
@@ -148,7 +149,9 @@ def delete(
     """
     fl = engine(context)
     refuse_stranger(fl, organization, user)
-    job_id = find_id(fl, job, organization)
+    found = find(fl, job, organization)
+    job_id = found.id
+    refuse_to_delete_live(job_id, found.status)  # before the question, which would be in vain
     o.confirmed(f"Delete job {job_id} of {organization} with all that is kept of it?", yes=yes)
     fl.delete(job_id, organization=organization, user=user)
     say(f"Job {job_id} is deleted.")

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+
+class Unanswered(FairlaneError):
+    """A question had no answer."""
+
+
 _VARIABLE = "FAIRLANE_ORGANIZATION"
 _ALL = "-"  # in place of an organization
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?")
@@ -189,6 +194,19 @@ def optional(convert: Callable[[str, str], T], option: str, text: str | None) ->
 
 
 def confirmed(question: str, *, yes: bool) -> None:
-    """Ask, unless `--yes`; No ends the command."""
-    if not yes and not typer.confirm(question, err=True):
+    """Ask, unless `--yes`; No ends the command.
+
+    Raises:
+        Unanswered: standard input ends before an answer, as it does without a terminal.
+    """
+    if yes:
+        return
+    try:
+        is_sure = typer.confirm(question, err=True)
+    except typer.Abort as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise
+        typer.echo(err=True)  # ends the line of the question
+        raise Unanswered("Nobody is there to answer; use --yes.") from None
+    if not is_sure:
         raise typer.Exit(1)

@@ -28,8 +28,9 @@ from fairlane.domain.jobs import Job
 from fairlane.domain.permissions import Right
 from fairlane.domain.sealing import Field
 from fairlane.domain.secrets import changed, restored
-from fairlane.domain.statuses import TERMINAL, JobStatus, Role
+from fairlane.domain.statuses import JobStatus, Role
 from fairlane.domain.texts import storable
+from fairlane.domain.transitions import refuse_to_delete_live
 from fairlane.registry.catalogue import Catalogue
 from fairlane.registry.directory import Directory, Membership
 from fairlane.registry.keyring import Keyring
@@ -170,8 +171,7 @@ class JobControl:
 
         def work(connection: Connection, row: AnyRow) -> None:
             _refuse_unless_same(connection, row, same_since)
-            if row.status not in TERMINAL:
-                raise IllegalTransition(f"Job {row.id} is {row.status}; cancel it before you delete it.")
+            refuse_to_delete_live(row.id, row.status)
             cleanup.lock_to_delete(connection, organization, row.id)
             child = cleanup.live_child(connection, organization, row.id)
             if child is not None:

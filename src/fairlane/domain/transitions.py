@@ -9,12 +9,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import Final
+from uuid import UUID
 
 from fairlane.domain.errors import IllegalTransition
 from fairlane.domain.outcomes import ErrorReport, Try
 from fairlane.domain.reasons import time_of
 from fairlane.domain.sealing import Field, Seal
-from fairlane.domain.statuses import TRANSITIONS, JobStatus
+from fairlane.domain.statuses import TERMINAL, TRANSITIONS, JobStatus
 
 _S = JobStatus
 REFUSED: Final = "Refused"  # the error type of a job that a check kept from running
@@ -225,3 +226,9 @@ _AFRESH: Mapping[str, object] = MappingProxyType(
         "error_message": None,
     }
 )
+
+
+def refuse_to_delete_live(job_id: UUID, status: str) -> None:
+    """Raise IllegalTransition if the job has not ended."""
+    if status not in TERMINAL:
+        raise IllegalTransition(f"Job {job_id} is {status}; cancel it before you delete it.")
