@@ -9,13 +9,16 @@ import pytest
 from sqlalchemy import Connection
 
 from fairlane import (
+    Fairlane,
     IllegalTransition,
     InvalidParameters,
     Job,
+    JobContext,
     JobNotFound,
     JobStatus,
     Resolution,
     Submission,
+    TransientError,
 )
 from fairlane.control import dead_letters as control
 from fairlane.domain.jobs import Page, RetriedGroup
@@ -418,3 +421,24 @@ class TestRaces:
         with pytest.raises(JobNotFound):
             late.result()
         assert ids(scene, resolution="retried") == [job.id]
+
+
+def test_a_retry_of_what_waits_for_its_next_attempt_says_when_that_is_and_what_to_do(database_url: str) -> None:
+    with Fairlane(database_url) as fl:
+
+        @fl.job_type("flaky")
+        def flaky(ctx: JobContext) -> None:
+            raise TransientError("later")
+
+        fl.migrate()
+        fl.organizations.create("acme")
+        job = fl.submit("flaky", organization="acme")
+        fl.worker().drain()
+        due = fl.get(job, organization="acme").next_retry_at
+        assert due is not None
+        with pytest.raises(IllegalTransition) as refused:
+            fl.retry(job, organization="acme")
+    assert str(refused.value) == (
+        f"Job {job.id} is queued and waits for its next attempt at {due:%Y-%m-%d %H:%M:%S} UTC; only a dead letter can "
+        "be retried. Wait until then, or cancel the job and submit it anew."
+    )

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Select, func, select, tuple_, 
 
 from fairlane.domain import transitions
 from fairlane.domain.errors import IllegalTransition, JobNotFound
+from fairlane.domain.reasons import time_of
 from fairlane.domain.statuses import JobStatus, Resolution
 from fairlane.store.statements import dedup, revival
 from fairlane.store.statements.transition import forget_cancel_request, lock_job, write
@@ -63,6 +64,11 @@ def retry(
     if row is None:
         raise JobNotFound(f"Organization {organization} has no job {job_id}.")
     if row.status != JobStatus.DEAD_LETTER:
+        if row.status == JobStatus.QUEUED and row.next_retry_at is not None and row.next_retry_at > now:
+            raise IllegalTransition(
+                f"Job {job_id} is queued and waits for its next attempt at {time_of(row.next_retry_at)}; "
+                "only a dead letter can be retried. Wait until then, or cancel the job and submit it anew."
+            )
         raise IllegalTransition(f"Job {job_id} is {row.status}; only a dead letter can be retried.")
     revival.hold_parents(connection, organization, job_id)
     letter = find(connection, organization, job_id)
