@@ -133,6 +133,7 @@ async def test_pieces_come_without_blocking_the_loop(fl: Engine, tmp_path: Path)
 def test_what_is_not_there_leaves_no_file(fl: Engine, tmp_path: Path) -> None:
     job = fl.give("work")
     fl.drain()
+    fl.organizations.create("other")
     with pytest.raises(JobNotFound):
         fl.save_artifact(job, "report", tmp_path / "file", organization="other")
     with pytest.raises(ArtifactNotFound):
