@@ -38,7 +38,7 @@ MEANINGS: Final[Mapping[Right, str]] = {
     Right.METRICS_READ: "see numbers, with names of queues and job types, and nothing of a single job or user",
     Right.JOBS_SUBMIT: "submit jobs",
     Right.JOBS_CHANGE: "cancel jobs; retry, resolve and delete dead letters: one's own, an admin all",
-    Right.JOBS_DELETE: "delete any job that has ended",
+    Right.JOBS_DELETE: "delete any job that has ended; without it, members delete dead letters of their own",
     Right.PAYLOAD_READ: "see parameters, error texts, log lines, files and results of others' jobs, too",
     Right.SCHEDULES_CHANGE: "pause, resume and delete schedules; with `jobs:submit`, put them and submit their jobs",
     Right.MEMBERS_READ: "see who belongs to the organization",
