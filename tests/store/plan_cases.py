@@ -363,6 +363,17 @@ CASES = {
         ("jobs_status", "labels_"),
         ("jobs_",),
     ),
+    "count of words among jobs with a common label": Case(
+        partial(
+            count_of,
+            words="type1",
+            words_from=place(540_000),
+            labels=(("team", "all"),),
+            common=frozenset({("team", "all")}),
+        ),
+        ("jobs_", "labels_"),
+        (),
+    ),
     "jobs of a time": Case(partial(page_of, created_after=START + timedelta(seconds=539_990)), ("jobs_created",)),
     "jobs whose ids begin so": Case(
         partial(page_of, ids=(UUID(int=530_000), UUID(int=530_007))), ("jobs_",), ("jobs_created",)

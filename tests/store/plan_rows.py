@@ -114,11 +114,12 @@ FROM (SELECT n, '2026-11-01Z'::timestamptz + n * interval '1 s' AS moment,
     CASE WHEN n < 10 THEN lpad(to_hex(300001 + n), 32, '0')::uuid END AS trial
   FROM generate_series(0, 9999) AS n) AS breaker
 """
-# Few jobs have one, a hundred have each.
+# Few jobs have the one, a hundred have each value; many have the other.
 LABELS = """
 INSERT INTO fairlane_labels (organization_id, name, value, created_at, job_id)
-SELECT organization_id, 'doc', row_number() OVER () / 100, created_at, id
-FROM fairlane_jobs WHERE status = 'completed' LIMIT 5000
+(SELECT organization_id, 'doc', (row_number() OVER () / 100)::text, created_at, id
+FROM fairlane_jobs WHERE status = 'completed' LIMIT 5000)
+UNION ALL SELECT organization_id, 'team', 'all', created_at, id FROM fairlane_jobs WHERE status = 'completed'
 """
 AUDIT = """
 INSERT INTO fairlane_audit (organization_id, id, at, actor, origin, action, subject)

@@ -58,7 +58,7 @@ def _explain(connection: Connection, sql: str, parameters: Any) -> str:
 
 def _explain_generic(connection: Connection, sql: str, parameters: Any) -> str:
     names = list(dict.fromkeys(_PARAMETER.findall(sql)))
-    numbered = _PARAMETER.sub(lambda match: f"${names.index(match[1]) + 1}", sql).replace("%%", "%")
+    numbered = _PARAMETER.sub(lambda match: f"${names.index(match[1]) + 1}", sql)
     values = f"({', '.join(['NULL'] * len(names))})" if names else ""
     connection.exec_driver_sql("SET LOCAL plan_cache_mode = force_generic_plan")
     connection.exec_driver_sql(f"PREPARE explained AS {numbered}")

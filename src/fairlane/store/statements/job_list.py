@@ -208,6 +208,9 @@ def _conditions(organization: str, wanted: Wanted, start: _Start | None = None) 
         # all that was ever decided would be read for the few that were not.
         yield jobs.c.id.in_(select(dead_letters.c.job_id).where(*_undecided(organization, wanted)))
     yield from _within(*_place(wanted), wanted, start)
+    if wanted.words_from is not None and _leading_label(wanted) is not None:
+        # Also of the jobs: PostgreSQL may read them before the label, and would read the whole table.
+        yield tuple_(*_PLACE) >= wanted.words_from
     if wanted.id_end is not None:
         yield func.replace(cast(jobs.c.id, String), "-", "").like(f"%{wanted.id_end}")
     if wanted.words is not None:
