@@ -140,6 +140,8 @@ def test_what_waits_for_a_retry_is_listed_counted_and_canceled_together(api: Api
     assert (item["id"], item["status"], item["next_retry_at"] is not None) == (job, "queued", True)
     assert member.get(f"{BASE}/job-counts", params=only).json()["by_status"]["queued"] == 1
     assert member.get(JOBS, params={"waiting_for": "parents"}).status_code == 422
+    refused = member.get(JOBS, params=only | {"status": "running"})
+    assert (refused.status_code, "never running" in refused.json()["detail"]) == (422, True)
     action = {"action": "cancel", "filter": only}
     assert member.post(f"{BASE}/bulk-actions/count", json=action).json()["matching"] == 1
     done = member.post(f"{BASE}/bulk-actions", json=action).json()

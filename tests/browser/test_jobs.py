@@ -53,6 +53,12 @@ def test_what_waits_for_a_retry_says_when_that_is_and_is_found(enter: Callable[.
     expect(page.get_by_text("No job fits this filter")).to_be_visible()
     only.click()
     expect(rows(page)).to_have_count(9)
+    only.click()
+    page.get_by_role("button", name=re.compile("^completed")).click()
+    expect(only).to_have_attribute("aria-pressed", "false")
+    expect(page).not_to_have_url(re.compile("waiting_for"))
+    only.click()
+    expect(page).not_to_have_url(re.compile("status="))
 
 
 def test_a_filter_stands_in_the_address_and_the_counts_follow_it(enter: Callable[..., Page], jobs: Site):

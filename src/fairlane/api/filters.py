@@ -26,7 +26,10 @@ class Filters:
     created_before: Annotated[Moment | None, Query(description="Not included; with a time zone.")] = None
     waiting_for: Annotated[
         Literal["retry"] | None,
-        Query(description="retry: queued jobs whose next attempt has a time that has not come: `next_retry_at`."),
+        Query(
+            description="retry: queued jobs whose next attempt has a time that has not come: `next_retry_at`. "
+            "With `status`, queued must be among it."
+        ),
     ] = None
     text: Annotated[
         Text | None,

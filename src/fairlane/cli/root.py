@@ -49,6 +49,7 @@ _GLOBAL = ("--app", "-A", "--url")
 _HERE = {
     'on_duplicate="return"': "--on-duplicate return",
     "job with dedup_key": "job with --dedup-key",
+    "or leave waiting_for out": "or leave --waiting-for out",
     "import its module here": "name its application by --app",
     "`fairlane migrate`, or call fl.migrate()": "`fairlane migrate`",
     "change them instead": "change them with `fairlane users update`",

@@ -61,8 +61,9 @@ def wanted_of(**filters: Unpack[Filters]) -> Wanted:
         raise InvalidParameters(
             f"There is no filter {min(unknown)!r:.80}; there are {', '.join(Filters.__annotations__)}."
         )
+    statuses = statuses_of(filters.get("status"))
     wanted = Wanted(
-        statuses_of(filters.get("status")),
+        statuses,
         filters.get("job_type"),
         filters.get("user"),
         filters.get("queue"),
@@ -71,7 +72,7 @@ def wanted_of(**filters: Unpack[Filters]) -> Wanted:
         filters.get("created_before"),
         in_errors=filters.get("in_errors", True),
         fingerprint=filters.get("fingerprint"),
-        retry_after=_retry_after(filters.get("waiting_for")),
+        retry_after=_retry_after(filters.get("waiting_for"), statuses),
     )
     check(wanted)
     return wanted
@@ -104,9 +105,14 @@ def statuses_of(status: str | Iterable[str] | None) -> frozenset[JobStatus]:
     return frozenset(found)
 
 
-def _retry_after(waiting_for: object) -> datetime | None:
+def _retry_after(waiting_for: object, statuses: frozenset[JobStatus]) -> datetime | None:
     if waiting_for not in (None, "retry"):
         raise InvalidParameters(f"waiting_for is 'retry' or left out, and not {waiting_for!r:.80}.")
+    if waiting_for is not None and statuses and JobStatus.QUEUED not in statuses:
+        raise InvalidParameters(
+            f"What waits for a retry is queued, and never {' or '.join(sorted(statuses))}; leave the status out, "
+            "or leave waiting_for out."
+        )
     return _EVER if waiting_for is not None else None
 
 

@@ -97,7 +97,8 @@ class Reads:
             user: who submitted it.
             label: a name and its value, or several in a mapping, all of which it must have.
             created_after, created_before: from the one on, up to but without the other; with time zones.
-            waiting_for: "retry": queued jobs whose next attempt has a time that has not come.
+            waiting_for: "retry": queued jobs whose next attempt has a time that has not come; `status`, if given, has
+                "queued" among it.
             text: the beginning of an id, in hex digits; or, among the newest 10,000 jobs (`searched_newest` says so),
                 eight or more digits of its end, or anything within the job type or the error, whatever the case.
             limit: 1 to 1000.

@@ -31,12 +31,12 @@ export function Counts({ organization, search, filter, onChoose }: Props) {
   const { data, error } = found;
   const chosen = search.status ?? [];
   const choose = (status: (typeof STATUSES)[number]) => {
-    const { cursor: _cursor, status: _status, ...same } = search;
+    const { cursor: _cursor, status: _status, waiting_for: _waitingFor, ...same } = search;
     const next = chosen.includes(status) ? chosen.filter((one) => one !== status) : [...chosen, status];
     onChoose(next.length > 0 ? { ...same, status: next } : same);
   };
   const chooseRetry = () => {
-    const { cursor: _cursor, waiting_for, ...same } = search;
+    const { cursor: _cursor, status: _status, waiting_for, ...same } = search;
     onChoose(waiting_for === undefined ? { ...same, waiting_for: "retry" } : same);
   };
   return (
