@@ -43,14 +43,14 @@ READS = LISTS | ONES | OF_MEMBERS
 
 
 class Host:
-    """Know the organization `hosted` alone, and answer while the test lets it."""
+    """Know one organization at most, and answer while the test lets it."""
 
-    is_away = False
+    is_away, known = False, "hosted"
 
     def organizations(self, ids: Collection[str]) -> Mapping[str, Standing]:
         if self.is_away:
             raise TimeoutError
-        return {one: Standing(OrganizationStatus.ACTIVE) for one in ids if one == "hosted"}
+        return {one: Standing(OrganizationStatus.ACTIVE) for one in ids if one == self.known}
 
     def members(self, pairs: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Membership]:
         return {}
@@ -86,6 +86,14 @@ def test_while_a_host_s_directory_is_away_reads_go_on(database_url: str):
     host.is_away = True
     with Fairlane(database_url, directory=host) as fl:
         assert fl.list(organization="hosted").items == ()
+
+
+def test_the_audit_is_exported_of_an_organization_that_its_host_has_forgotten(database_url: str):
+    host = Host()
+    with Fairlane(database_url, directory=host) as fl:
+        fl.organizations.pause("hosted", user="olga")
+        host.known = ""
+        assert [one.action for one in fl.audit.export(organization="hosted")] == ["organizations.pause"]
 
 
 def test_of_a_deleted_organization_is_read_what_is_left(scene: Scene):

@@ -18,6 +18,9 @@ from fairlane.store.tables import submissions
 from tests.store.races.race import Race, answers_at_once, at_once
 from tests.store.races.scene import BROKEN, DAY, Scene
 
+# Tests submit beside a transaction that they hold open, to see who waits for it.
+pytestmark = pytest.mark.filterwarnings("ignore::fairlane.TransactionNotUsed")
+
 LIMIT = 7
 
 

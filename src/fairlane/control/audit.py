@@ -22,6 +22,7 @@ class Audit:
     """Who did what, newest first. It is written by what it tells of, and nobody can change it."""
 
     def __init__(self, database: Database, directory: Directory) -> None:
+        self._database = database
         self._tenants = Tenants(database, directory)
 
     def list(
@@ -40,8 +41,10 @@ class Audit:
         """
         if not 1 <= limit <= _LARGEST_PAGE:
             raise InvalidParameters(f"A page has 1 to {_LARGEST_PAGE} items, not {limit}.")
-        storable(subject=subject)
-        rows = self._tenants.read(
+        storable(organization=organization, subject=subject)
+        # Who reads on has found something: an export ends with an empty page.
+        read = self._tenants.read if before is None else self._database.read
+        rows = read(
             lambda c: statements.page(c, organization, subject=subject, before=before, limit=limit),
             of=organization or EVERYONE,
         )
