@@ -27,7 +27,11 @@ from fairlane.store.statements.feed import Audience
 from tests.realtime.watching import forge
 from tests.store.as_owner import in_role
 
-pytestmark = pytest.mark.both_databases
+pytestmark = [
+    pytest.mark.both_databases,
+    # Tests submit beside a transaction that they hold open, to see what is told when it ends.
+    pytest.mark.filterwarnings("ignore::fairlane.TransactionNotUsed"),
+]
 
 ACME = Audience(frozenset({"acme"}))
 ROOM = Room(RoomKind.ORGANIZATION, "acme")

@@ -12,6 +12,9 @@ from tests.store.races.agreement import assert_log_agrees
 from tests.store.races.race import Race, answers_at_once
 from tests.store.races.scene import Scene
 
+# Tests submit beside a transaction that they hold open, to see who waits for it.
+pytestmark = pytest.mark.filterwarnings("ignore::fairlane.TransactionNotUsed")
+
 MONTH = {"n": 11}
 
 
