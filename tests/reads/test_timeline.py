@@ -94,7 +94,9 @@ def test_r15_operators_see_how_attempts_of_all_ended(world: World, reads: Reads)
     assert (step.submitted, step.started, step.completed, step.failed) == (None, None, 2, 1)
 
 
-@pytest.mark.parametrize("options", [{"minutes": 0}, {"minutes": 1441}, {"step": 0}, {"minutes": 241}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"minutes": 0}, {"minutes": 1441}, {"step": 0}, {"minutes": 241, "step": 1}], ids=str
+)
 def test_r15_more_steps_than_anybody_looks_at_are_refused(world: World, reads: Reads, options: dict[str, int]) -> None:
     with pytest.raises(InvalidParameters):
         reads.charts.timeline("acme", **options)
