@@ -1,7 +1,7 @@
-"""Who gets how many of a worker's slots, drawn over time: `python -m benchmarks.simulation`.
+"""Who gets how many of the workers' slots, drawn over time: `python -m benchmarks.simulation`.
 
-Nothing but `fairlane.domain.fairness` decides here: rounds of claims on one worker, and jobs that last as long as they
-are said to. There is no database and no clock, so the charts are the same on every machine.
+Nothing but `fairlane.domain.fairness` decides here: claims of workers, and jobs that last as long as they are said to.
+There is no database and no clock, so the charts are the same on every machine. Tests of shares use it, too.
 """
 
 import heapq
@@ -9,8 +9,10 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from statistics import median
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
+from uuid import UUID
 
 from benchmarks.charts import OTHERS, OURS, chart
 from fairlane.domain.fairness import Contender, FairShare
@@ -32,6 +34,67 @@ class Tenant:
     since: float = 0.0
 
 
+class Start(NamedTuple):
+    """One job that was started, and when it ends."""
+
+    organization: str
+    at: float
+    until: float
+
+
+class Fleet:
+    """Workers of so many slots each, and the jobs that they have started."""
+
+    def __init__(self, tenants: Mapping[str, Tenant], *, slots: int, workers: int = 1) -> None:
+        self.starts: list[Start] = []
+        self.now = 0.0
+        self._tenants = tenants
+        self._slots = slots
+        self._shares = [FairShare() for _ in range(workers)]
+        self._running: list[dict[UUID, str]] = [{} for _ in range(workers)]
+        self._ends: list[tuple[float, UUID, int]] = []
+        self._leases = (UUID(int=number) for number in count())
+
+    def running(self) -> Counter[str]:
+        """Running jobs by organization."""
+        return Counter(name for jobs in self._running for name in jobs.values())
+
+    def claim(self, *, only_idle: bool = False) -> None:
+        """Let each worker claim, one after the other. `only_idle`: only those on which nothing runs."""
+        for worker in range(len(self._shares)):
+            if self._running[worker] and only_idle:
+                continue
+            if (free := self._slots - len(self._running[worker])) > 0:
+                self._claim(worker, free)
+
+    def pass_time(self, until: float | None = None) -> None:
+        """Let time pass until the next end, or, to a moment, through all ends till then."""
+        self.now = self._ends[0][0] if until is None else until
+        while self._ends and self._ends[0][0] <= self.now:
+            _, lease, worker = heapq.heappop(self._ends)
+            del self._running[worker][lease]
+
+    def _claim(self, worker: int, free: int) -> None:
+        share, here, everywhere = self._shares[worker], self._running[worker], self.running()
+        share.ended(here.keys(), self.now)
+        contenders = {
+            name: Contender(one.weight, everywhere[name])
+            for name, one in self._tenants.items()
+            if one.since <= self.now
+        }
+        claimed = {
+            next(self._leases): name
+            for name, quota in share.quotas(contenders, free=free).items()
+            for _ in range(quota.jobs)
+        }
+        share.started(claimed, self.now)
+        here.update(claimed)
+        for lease, name in claimed.items():
+            until = self.now + self._tenants[name].seconds()
+            heapq.heappush(self._ends, (until, lease, worker))
+            self.starts.append(Start(name, self.now, until))
+
+
 @dataclass(frozen=True, slots=True)
 class Round:
     """How it stands after a claim round: running jobs, and jobs started so far, by organization."""
@@ -43,26 +106,13 @@ class Round:
 
 def rounds(tenants: Mapping[str, Tenant], *, slots: int, seconds: float, every: float) -> Iterator[Round]:
     """Claim rounds of one worker, `every` so many seconds."""
-    share = FairShare()
-    running: Counter[str] = Counter()
-    started: Counter[str] = Counter()
-    ends: list[tuple[float, str]] = []
+    fleet, started, counted = Fleet(tenants, slots=slots), Counter[str](), 0
     for number in range(int(seconds / every)):
-        now = number * every
-        while ends and ends[0][0] <= now:
-            running[heapq.heappop(ends)[1]] -= 1
-        here = {name: one for name, one in tenants.items() if one.since <= now}
-        contenders = {name: Contender(one.weight, running[name]) for name, one in here.items()}
-        reserve = share.reserve(slots, here, now)
-        quotas = share.quotas(contenders, free=slots - running.total(), reserve=reserve)
-        claimed = {name: quota.jobs for name, quota in quotas.items()}
-        share.started(claimed)
-        for name, jobs in claimed.items():
-            running[name] += jobs
-            started[name] += jobs
-            for _ in range(jobs):
-                heapq.heappush(ends, (now + here[name].seconds(), name))
-        yield Round(now, dict(running), dict(started))
+        fleet.pass_time(number * every)
+        fleet.claim()
+        started.update(one.organization for one in fleet.starts[counted:])
+        counted = len(fleet.starts)
+        yield Round(fleet.now, fleet.running(), dict(started))
 
 
 def two() -> None:

@@ -1,14 +1,18 @@
 """Promise 3, R4: no organization waits behind another, no limit is passed, no slot is wasted."""
 
-import heapq
+import random
 from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import count, pairwise
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fairlane.domain.fairness import Contender, FairShare, Lane, Quota, Rooms, RoomShare, fill, lane_rooms, reserve_here
+from benchmarks.simulation import Fleet, Tenant
+from fairlane.domain.fairness import LEAST, Contender, FairShare, Lane, Quota, Rooms, RoomShare, fill, lane_rooms
 
 NAMES = st.text("abcdef", min_size=1, max_size=2)
 CONTENDERS = st.dictionaries(
@@ -17,27 +21,48 @@ CONTENDERS = st.dictionaries(
     max_size=20,
 )
 SLOTS = st.integers(0, 200)
-RESERVES = st.integers(0, 20)
-FULL = {"a": Contender(3), "b": Contender(1)}
+WEIGHTS = st.lists(st.integers(1, 10), min_size=2, max_size=5).map(
+    lambda found: dict(zip("abcde", found, strict=False))
+)
+WORKERS = st.integers(1, 8)
+# Seconds of a job: alike, of all lengths, and mostly short but now and then very long.
+LENGTHS: dict[str, Callable[[random.Random], float]] = {
+    "alike": lambda _: 2.0,
+    "nearly alike": lambda numbers: numbers.uniform(1.8, 2.2),
+    "any": lambda numbers: numbers.expovariate(0.2) + 1,
+    "heavy tail": lambda numbers: min(numbers.paretovariate(1.2), 100.0),
+}
 
 
-def room_of(contenders, among=lambda _: True):
-    rooms = [one.room for one in contenders.values() if among(one)]
+def room_of(contenders):
+    rooms = [one.room for one in contenders.values()]
     return float("inf") if None in rooms else sum(rooms)
 
 
-@given(CONTENDERS, st.integers(-5, 200), RESERVES)
-def test_only_the_reserve_idles_while_anything_is_claimable(contenders, free, reserve):
-    given_ = {name: quota.jobs for name, quota in FairShare().quotas(contenders, free=free, reserve=reserve).items()}
-    first_jobs = min(sum(not one.running and one.room != 0 for one in contenders.values()), max(free, 0))
-    expected = max(first_jobs, min(free - reserve, room_of(contenders)), 0)
-    assert sum(given_.values()) == expected
+def jobs_of(share: FairShare, contenders: Mapping[str, Contender], free: int) -> dict[str, int]:
+    return {name: quota.jobs for name, quota in share.quotas(contenders, free=free).items()}
+
+
+LEASES = (UUID(int=number) for number in count())
+
+
+def start(share: FairShare, jobs: Mapping[str, int], now: float = 0.0) -> list[UUID]:
+    """Start so many jobs of each."""
+    leases = {next(LEASES): name for name, number in jobs.items() for _ in range(number)}
+    share.started(leases, now)
+    return list(leases)
+
+
+@given(CONTENDERS, st.integers(-5, 200))
+def test_no_slot_idles_while_anything_is_claimable(contenders, free):
+    given_ = jobs_of(FairShare(), contenders, free)
+    assert sum(given_.values()) == max(min(free, room_of(contenders)), 0)
     assert all(jobs > 0 for jobs in given_.values())
 
 
-@given(CONTENDERS, SLOTS, RESERVES)
-def test_nobody_gets_more_than_its_room(contenders, free, reserve):
-    for name, quota in FairShare().quotas(contenders, free=free, reserve=reserve).items():
+@given(CONTENDERS, SLOTS)
+def test_nobody_gets_more_than_its_room(contenders, free):
+    for name, quota in FairShare().quotas(contenders, free=free).items():
         assert contenders[name].room is None or quota.jobs <= contenders[name].room
         assert 0 <= quota.oldest <= quota.jobs
 
@@ -52,138 +77,228 @@ def test_nobody_could_be_given_one_of_anothers_slots_and_stand_lower(contenders,
                 assert (one.running + shares.get(poorer, 0)) / one.weight >= before
 
 
-@given(CONTENDERS, st.integers(1, 200), RESERVES)
-def test_an_organization_with_nothing_running_starts_in_the_next_round_whatever_the_reserve(contenders, free, reserve):
-    contenders = {name: one for name, one in contenders.items() if one.running} | {"new": Contender()}
-    assert FairShare().quotas(contenders, free=free, reserve=reserve)["new"].jobs >= 1
+def busy(
+    weights: Mapping[str, int],
+    length: Callable[[str], float],
+    *,
+    slots: int,
+    workers: int = 1,
+    until: Callable[[Fleet], bool],
+    at_once: bool = False,
+) -> Fleet:
+    """Organizations with endless backlogs, until something is so.
+
+    Args:
+        at_once: a worker claims when all its jobs have ended.
+    """
+    tenants = {name: Tenant(partial(length, name), weight) for name, weight in weights.items()}
+    fleet = Fleet(tenants, slots=slots, workers=workers)
+    fleet.claim()
+    while not until(fleet):
+        fleet.pass_time()
+        fleet.claim(only_idle=at_once)
+    return fleet
 
 
-def simulate(weights, *, slots, seconds, length, rounds=None):
-    """Jobs of given lengths on one worker with endless backlogs: slot-seconds used by each, and when each began."""
-    share, running, now = FairShare(), Counter[str](), 0.0
-    ends: list[tuple[float, str]] = []
-    used, starts, first = Counter[str](), Counter[str](), dict[str, float]()
-    while now < seconds:
-        contenders = {name: Contender(weight, running[name]) for name, weight in weights.items()}
-        reserve = share.reserve(slots, weights, now)
-        quotas = share.quotas(contenders, free=slots - sum(running.values()), reserve=reserve)
-        share.started({name: quota.jobs for name, quota in quotas.items()})
-        for name, quota in quotas.items():
-            first.setdefault(name, now)
-            for _ in range(quota.jobs):
-                heapq.heappush(ends, (now + length(name, starts[name]), name))
-                starts[name] += 1
-            running[name] += quota.jobs
-        now, name = heapq.heappop(ends)
-        running[name] -= 1
-        used[name] += length(name, 0)
-        while ends and ends[0][0] == now:
-            running[heapq.heappop(ends)[1]] -= 1
-    return used, first, starts
+def started(number: int) -> Callable[[Fleet], bool]:
+    return lambda fleet: len(fleet.starts) >= number
 
 
-@pytest.mark.parametrize("slots", [1, 7, 50])  # of two slots the reserve would be half
-def test_shares_of_short_jobs_converge_to_the_weights(slots):
-    _, _, starts = simulate({"a": 3, "b": 1, "c": 1}, slots=slots, seconds=2000, length=lambda *_: 1.0)
-    total = sum(starts.values())
-    assert starts["a"] / total == pytest.approx(3 / 5, abs=0.05)
-    assert starts["b"] / total == pytest.approx(1 / 5, abs=0.05)
+def starts_of(fleet: Fleet) -> Counter[str]:
+    return Counter(one.organization for one in fleet.starts)
 
 
-def test_shares_of_slots_hold_whatever_the_length_of_the_jobs():
-    """10 ms beside 10 min: what is shared is slots, not starts."""
-    lengths = {"short": 0.01, "long": 600.0}
-    share, running = FairShare(), {"short": 0, "long": 100}
-    # All slots were taken by long jobs; ten of them end. The short ones get every freed slot until both have half.
-    for freed in range(50):
-        contenders = {name: Contender(1, running[name]) for name in lengths}
-        running["long"] -= 1
-        quotas = share.quotas(contenders, free=1, reserve=0)
-        assert set(quotas) == {"short"}, freed
-        running["short"] += 1
-    assert running == {"short": 50, "long": 50}
+@pytest.mark.parametrize("seconds", [0.001, 1.0])
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("slots", [1, 4, 16, 64])
+@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("weights", [(3, 1), (5, 2, 1), (10, 1)])
+def test_starts_of_jobs_that_are_alike_are_within_5_percent_of_the_weights_after_400(
+    weights: tuple[int, ...], workers: int, slots: int, at_once: bool, seconds: float
+):
+    named = dict(zip("abc", weights, strict=False))
+    fleet = busy(named, lambda _: seconds, slots=slots, workers=workers, until=started(400), at_once=at_once)
+    for name, weight in named.items():
+        share = weight / sum(weights) * len(fleet.starts)
+        assert starts_of(fleet)[name] == pytest.approx(share, rel=0.05)
 
 
-def test_long_jobs_leave_the_reserve_to_whoever_comes():
-    share = FairShare()
-    reserve = share.reserve(100, ["long", "late"], 0.0)
-    taken = share.quotas({"long": Contender()}, free=100, reserve=reserve)["long"].jobs
-    assert (reserve, taken) == (10, 90 - 1 + 1)
-    late = share.quotas({"long": Contender(1, taken), "late": Contender()}, free=10, reserve=reserve)
-    assert late == {"late": Quota(1, 0)}
+@given(WEIGHTS, st.integers(1, 64), WORKERS, st.sampled_from([0.001, 0.05, 2.0]), st.booleans(), st.randoms())
+def test_so_are_those_of_any_weights_up_to_a_job_of_each_worker(weights, slots, workers, seconds, at_once, numbers):
+    fleet = busy(
+        weights,
+        lambda _: seconds * numbers.uniform(0.95, 1.05),
+        slots=slots,
+        workers=workers,
+        until=started(400),
+        at_once=at_once,
+    )
+    for name, weight in weights.items():
+        share = weight / sum(weights.values()) * len(fleet.starts)
+        assert abs(starts_of(fleet)[name] - share) <= 0.05 * share + workers + 1
 
 
-def test_the_reserve_is_a_tenth_while_two_organizations_are_active():
-    share = FairShare()
-    assert share.reserve(100, ["a"], 0.0) == 0
-    assert share.reserve(100, ["b"], 59.0) == 10
-    assert share.reserve(100, ["b"], 61.0) == 0
-    assert share.reserve(5, ["a"], 62.0) == 1
-    assert share.reserve(1, ["a"], 63.0) == 0
-
-
-FLEETS = st.lists(st.integers(1, 60), min_size=1, max_size=20).map(
-    lambda slots: {UUID(int=number): each for number, each in enumerate(slots)}
+@given(
+    WEIGHTS,
+    st.integers(1, 64),
+    WORKERS,
+    st.lists(st.sampled_from(sorted(LENGTHS)), min_size=5, max_size=5),
+    st.integers(0, 1000),
 )
+@settings(max_examples=50)
+def test_the_time_of_slots_is_within_5_percent_of_the_weights_whatever_the_length_of_each_one_s_jobs(
+    weights, slots, workers, kinds, seed
+):
+    numbers = random.Random(seed)
+    kind = dict(zip(weights, kinds, strict=False))
+    fleet = busy(
+        weights,
+        lambda name: LENGTHS[kind[name]](numbers),
+        slots=slots,
+        workers=workers,
+        until=lambda fleet: fleet.now > 1000 or len(fleet.starts) > 2000,
+    )
+    used = dict.fromkeys(weights, 0.0)
+    for one in fleet.starts:
+        used[one.organization] += min(one.until, fleet.now) - one.at
+    longest = max(one.until - one.at for one in fleet.starts)
+    for name, weight in weights.items():
+        share = weight / sum(weights.values()) * sum(used.values())
+        # Nothing is interrupted: on each worker somebody may be ahead by the job that runs.
+        assert abs(used[name] - share) <= 0.05 * share + 2 * workers * longest, kind
 
 
-@given(FLEETS, st.booleans())
-def test_workers_that_claim_at_once_keep_the_reserve_together_and_no_more(fleet, at_once):
+def test_long_jobs_and_short_ones_have_as_many_slots():
+    """10 minutes beside 10 ms: what is shared is the time of slots, and not starts."""
+    fleet = busy({"long": 1, "short": 1}, {"long": 600.0, "short": 0.5}.__getitem__, slots=10, until=started(5000))
+    assert fleet.running() == {"long": 5, "short": 5}
+
+
+def test_whoever_comes_gets_each_slot_that_long_jobs_free_until_both_have_as_many():
     share = FairShare()
-    reserve = share.reserve(sum(fleet.values()), ["a", "b"], 0.0)
-    running = dict.fromkeys(fleet, 0)
-    for worker, slots in fleet.items():
-        kept = reserve_here(reserve, fleet, {} if at_once else running, worker)
-        running[worker] = slots - min(kept, slots)
-    assert sum(fleet.values()) - sum(running.values()) == reserve
+    running = [("long", one) for one in start(share, {"long": 100})]
+    for freed in range(1, 60):
+        running.pop(0)
+        share.ended([one for _, one in running], 600.0 + freed)
+        at_work = Counter(name for name, _ in running)
+        jobs = jobs_of(share, {name: Contender(1, at_work[name]) for name in ("long", "short")}, 1)
+        assert set(jobs) == ({"short"} if freed <= 50 else {"long"}), freed
+        ((name, _),), (lease,) = jobs.items(), start(share, jobs, 600.0 + freed)
+        running.append((name, lease))
+    assert Counter(name for name, _ in running) == {"long": 50, "short": 50}
+
+
+@given(WEIGHTS, st.integers(1, 64), st.integers(1, 10), st.sampled_from(sorted(LENGTHS)), st.integers(0, 1000))
+def test_a_newcomer_waits_no_longer_than_its_share_says(weights, slots, weight, kind, seed):
+    """From its arrival on, each of the others starts no more than their weights allow before its first job does."""
+    numbers = random.Random(seed)
+    tenants = {name: Tenant(lambda: LENGTHS[kind](numbers), one) for name, one in weights.items()}
+    fleet = Fleet({**tenants, "new": Tenant(lambda: 1.0, weight, since=50.0)}, slots=slots)
+    fleet.claim()
+    while "new" not in starts_of(fleet):
+        fleet.pass_time()
+        fleet.claim()
+    before = Counter(one.organization for one in fleet.starts if one.at >= 50.0)
+    for name, one in weights.items():
+        assert before[name] <= slots * one / (sum(weights.values()) + weight) + one / weight + 1
+
+
+@given(st.integers(1, 200), st.integers(1, 20))
+def test_a_newcomer_of_the_same_weight_gets_the_next_slot_however_many_others_there_are(others, slots):
+    share = FairShare()
+    contenders = {f"o{number}": Contender() for number in range(others)}
+    for now in range(5):
+        share.ended([], now)
+        start(share, jobs_of(share, contenders, slots), now)
+    share.ended([], 5)
+    assert "new" in jobs_of(share, {**contenders, "new": Contender()}, 1)
+
+
+@given(
+    st.lists(st.integers(1, 10), min_size=9, max_size=30),
+    st.integers(1, 4),
+    st.integers(1, 2),
+    st.sampled_from(["alike", "nearly alike"]),
+    st.integers(0, 1000),
+)
+def test_none_of_more_organizations_than_slots_starves(weights, slots, workers, kind, seed):
+    numbers = random.Random(seed)
+    named = {f"o{number}": weight for number, weight in enumerate(weights)}
+    fleet = busy(named, lambda _: LENGTHS[kind](numbers), slots=slots, workers=workers, until=started(1000))
+    places = {name: [place for place, one in enumerate(fleet.starts) if one.organization == name] for name in named}
+    for name, weight in named.items():
+        turn = sum(weights) / weight
+        assert places[name][0] <= turn + len(named)
+        assert max(after - before for before, after in pairwise(places[name])) <= workers * (
+            2 * turn + slots + len(named)
+        )
 
 
 @given(st.integers(1, 30), st.integers(1, 10))
 def test_organizations_beyond_the_slots_come_by_turns(organizations, slots):
     share, served = FairShare(), Counter[str]()
     contenders = {f"o{number}": Contender() for number in range(organizations)}
-    for _ in range(organizations):
-        jobs = {name: quota.jobs for name, quota in share.quotas(contenders, free=slots, reserve=0).items()}
-        share.started(jobs)
+    for now in range(organizations):
+        share.ended([], now)
+        jobs = jobs_of(share, contenders, slots)
+        start(share, jobs, now)
         served.update(jobs)
     assert max(served.values()) - min(served[name] for name in contenders) <= 1
 
 
+def turns(share: FairShare, contenders: Mapping[str, Contender], number: int) -> Counter[str]:
+    """Who gets a single slot, so many times."""
+    found = Counter[str]()
+    for _ in range(number):
+        share.ended([], 0.0)
+        jobs = jobs_of(share, contenders, 1)
+        start(share, jobs)
+        found.update(jobs)
+    return found
+
+
+BOTH = {"a": Contender(), "b": Contender()}
+
+
 def test_whoever_was_away_is_owed_nothing():
     share = FairShare()
-    both = {"here": Contender(), "away": Contender()}
-    for _ in range(100):
-        share.quotas({"here": both["here"]}, free=1, reserve=0)
-        share.started({"here": 1})
-    turns = []
-    for _ in range(10):
-        (name,) = share.quotas(both, free=1, reserve=0)
-        share.started({name: 1})
-        turns.append(name)
-    assert Counter(turns) == {"here": 5, "away": 5}
+    turns(share, {"a": Contender()}, 100)
+    assert turns(share, BOTH, 10) == {"a": 5, "b": 5}
+
+
+def test_whoever_is_away_for_a_moment_still_owes_what_it_had_more_than_the_others():
+    share = FairShare()
+    start(share, jobs_of(share, {"b": Contender()}, 1))
+    share.ended([], 11 * LEAST)  # its job took as long as eleven short ones
+    turns(share, {"a": Contender()}, 1)
+    assert turns(share, BOTH, 20) == {"a": 15, "b": 5}
 
 
 def test_whoever_could_start_nothing_is_owed_nothing_but_keeps_the_share_of_its_oldest():
-    share, turns = FairShare(), []
+    share = FairShare()
     for _ in range(9):
-        assert share.quotas({"a": Contender(), "held": Contender()}, free=2, reserve=0)["held"].oldest == 0
-        share.started({"a": 1, "held": 1})
-    for _ in range(100):
-        assert set(share.quotas({"a": Contender(), "held": Contender(room=0)}, free=1, reserve=0)) == {"a"}
-        share.started({"a": 1})
-    assert share.quotas({"a": Contender(), "held": Contender()}, free=2, reserve=0)["held"] == Quota(1, 1)
-    for _ in range(10):
-        (name,) = share.quotas({"a": Contender(), "held": Contender()}, free=1, reserve=0)
-        share.started({name: 1})
-        turns.append(name)
-    assert Counter(turns) == {"a": 5, "held": 5}
+        assert share.quotas(BOTH, free=2)["b"].oldest == 0
+        start(share, {"a": 1, "b": 1})
+        share.ended([], 0.0)
+    assert turns(share, {"a": Contender(), "b": Contender(room=0)}, 100) == {"a": 100}
+    assert share.quotas(BOTH, free=2)["b"] == Quota(1, 1)
+    assert turns(share, BOTH, 10) == {"a": 5, "b": 5}
 
 
+@given(CONTENDERS, st.integers(1, 50))
+def test_who_is_in_turn_first_gets_the_first_slots(contenders, free):
+    share = FairShare()
+    able = list(share.in_turn(contenders, free=free))
+    assert set(able) == {name for name, one in contenders.items() if one.room != 0}
+    assert not able or able[0] in jobs_of(share, contenders, free)
+
+
+@example([1])
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=50))
 def test_a_tenth_of_the_starts_is_for_what_waited_longest(rounds):
     share, contenders, oldest = FairShare(), {"a": Contender()}, 0
     for free in rounds:
-        oldest += share.quotas(contenders, free=free, reserve=0)["a"].oldest
+        oldest += share.quotas(contenders, free=free)["a"].oldest
     assert oldest == sum(rounds) // 10
 
 

@@ -247,40 +247,6 @@ def test_r20_says_nothing_of_slots_where_a_pause_holds_the_job(world: World, rea
     assert [one.code for one in reads.explain(world.submit(), "acme").reasons] == [ReasonCode.QUEUE_PAUSED]
 
 
-def test_r20_names_the_reserve_when_it_is_that_which_keeps_the_job_waiting(told: Told) -> None:
-    told.run(9)
-    assert told.nothing()  # of ten slots one is free, and nobody else is there to keep it for
-    told.run(organization="rival")
-    assert [code for code, _ in told.now()] == [ReasonCode.SLOTS_TAKEN]
-    told.world.end(told.claimed[0])
-    sentence = (
-        "The slots that are free are kept for organizations with nothing running (a tenth of all, at least one, up to "
-        "a minute after others had jobs), and acme has some running; it is number 3 of acme's report.pdf "
-        "jobs in queue default and starts when its "
-        "turn comes and another slot is free."
-    )
-    assert told.now() == [(ReasonCode.SLOTS_RESERVED, sentence)]
-    assert told.nothing(organization="third")
-    told.world.end(told.claimed[1])
-    assert told.nothing()
-
-
-def test_r20_slots_are_kept_for_a_while_after_the_others_have_ended(told: Told) -> None:
-    told.run(9)
-    told.world.count("rival", completions=1)
-    assert [code for code, _ in told.now()] == [ReasonCode.SLOTS_RESERVED]
-    told.world.pass_time(121)
-    told.world.beat(told.worker)
-    assert told.nothing()
-
-
-def test_r20_slots_are_kept_for_no_organization_that_these_workers_can_do_nothing_for(told: Told) -> None:
-    told.run(9)
-    told.world.submit("rival", "other.type")
-    told.world.count("rival", "other.type", completions=1)
-    assert told.nothing()
-
-
 def test_r20_says_where_a_limit_of_the_host_s_comes_from(world: World) -> None:
     world.start_worker()
     reads = Reads(world.database, Host(Standing(OrganizationStatus.ACTIVE, max_running=0)))

@@ -111,7 +111,6 @@ WORKERS = st.builds(
     st.frozensets(st.sampled_from(["report.pdf", "mail.send"])),
     st.booleans(),
     st.integers(-1, 2),
-    st.integers(0, 2),
     st.booleans(),
 )
 LIMITS = st.sampled_from([Subject("acme", None), Subject(None, "report.pdf"), Subject("acme", "report.pdf")]).flatmap(
@@ -137,7 +136,6 @@ FACTS = st.builds(
     pauses=st.lists(PAUSES, max_size=3).map(tuple),
     directory_is_away=st.booleans(),
     is_hosted=st.booleans(),
-    is_at_work=st.booleans(),
     limits=st.lists(LIMITS, max_size=3, unique_by=lambda one: one.subject).map(tuple),
     breaker=st.none() | BREAKERS,
     workers=st.lists(WORKERS, max_size=3).map(tuple),

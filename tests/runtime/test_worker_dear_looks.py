@@ -139,36 +139,34 @@ def test_a_dear_look_is_kept_whatever_is_hinted(fl: Engine, monkeypatch: pytest.
 
 
 def test_shares_go_by_what_other_workers_ran_at_the_look(fl: Engine) -> None:
-    for organization in ("acme", "rival"):
-        give(fl, 9, organization=organization)
-    other, worker = keeping(fl, "other"), keeping(fl)
-    ran = other.claim(5)
-    other.end(*(one for one in ran if one.claimed.organization == "rival"))
-    assert organizations(ran)["acme"] == 2
+    give(fl, 40)
+    other, worker = keeping(fl, "other", slots=20), keeping(fl, slots=20)
+    assert organizations(other.claim(20)) == {"acme": 20}
+    give(fl, 40, organization="rival")
     worker.claims.outlooks.drop()
-    assert organizations(worker.claim(3)) == {"rival": 2}  # one more is the reserve
+    assert organizations(worker.claim(20)) == {"acme": 6, "rival": 14}
 
 
-def test_shares_count_a_worker_s_own_jobs_once(fl: Engine) -> None:
+def test_shares_count_a_worker_s_own_jobs_once(fl: Engine, clock: ManualClock) -> None:
     give(fl, 3)
     worker = keeping(fl)
-    ran = worker.claim(2)
+    worker.claim(2)
+    later(clock, 1, worker)
     give(fl, 9, organization="rival")
     give(fl, 9)
     worker.claims.outlooks.drop()
-    still = frozenset(one.claimed.lease_token for one in ran)
-    assert organizations(worker.claim(5, still)) == {"rival": 3, "acme": 1}
+    assert organizations(worker.claim(6)) == {"rival": 4, "acme": 2}
 
 
-def test_shares_go_by_what_this_worker_still_runs(fl: Engine) -> None:
+def test_shares_go_by_what_this_worker_still_runs(fl: Engine, clock: ManualClock) -> None:
     for organization in ("acme", "rival"):
         give(fl, 9, organization=organization)
     worker = keeping(fl)
-    ran = worker.claim(5)  # one of them is the reserve
+    ran = worker.claim(4)
     assert organizations(ran) == {"acme": 2, "rival": 2}
-    still = frozenset(one.claimed.lease_token for one in ran if one.claimed.organization == "rival")
+    later(clock, 1, worker)
     worker.end(*(one for one in ran if one.claimed.organization == "acme"))
-    assert organizations(worker.claim(3, still)) == {"acme": 2}
+    assert organizations(worker.claim(2)) == {"acme": 2}
 
 
 def test_what_is_oldest_keeps_its_share_and_to_its_lane_s_room(fl: Engine, clock: ManualClock) -> None:

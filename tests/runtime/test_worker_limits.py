@@ -204,16 +204,6 @@ class TestNoRoomIsLost:
             worker.end(*(one for one in started if one.claimed.job_type == "mail"))
         assert organizations([one for one in started if one.claimed.job_type == "pdf"]) == {"third": 1}
 
-    def test_to_an_organization_that_may_not_use_the_reserve(self, fl: Engine) -> None:
-        job_type(fl, "pdf", max_running=1)
-        job_type(fl, "mail")
-        worker = member(fl, slots=10)
-        give(fl, 9, "mail")
-        assert len(worker.claim(10)) == 9
-        for name in ("acme", "rival"):
-            give(fl, 1, organization=name)
-        assert organizations(worker.claim(1)) == {"rival": 1}
-
     def test_to_an_organization_with_few_jobs(self, fl: Engine) -> None:
         job_type(fl, "pdf", max_running=20)
         worker = member(fl, slots=50)
@@ -237,7 +227,6 @@ class Walk:
         fl.organizations.create("third")
         for name in self.TYPES:
             job_type(fl, name)
-        # Of a thousand slots a hundred are kept in reserve.
         self.workers = [member(fl, "first", slots=1000), member(fl, "second", slots=1000)]
         fl.database.write(fl.catalogue.write)()
         self.limits: dict[tuple[str | None, str | None], int | None] = {}

@@ -1,4 +1,4 @@
-"""Fair shares in real claim rounds (promise 3): weights, the reserve, a limit's room, and what waited longest."""
+"""Fair shares in real claim rounds (promise 3): weights, newcomers, a limit's room, and what waited longest."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -25,95 +25,66 @@ def fl(database_url: str, clock: ManualClock) -> Iterator[Engine]:
         yield fl
 
 
-def test_long_jobs_leave_the_reserve_to_an_organization_that_comes(fl: Engine) -> None:
+def test_no_slot_is_kept_free_and_whoever_comes_to_a_full_worker_gets_the_first_that_is(
+    fl: Engine, clock: ManualClock
+) -> None:
     give(fl, 1, organization="rival")
-    give(fl, 20)
+    give(fl, 40)
     worker = member(fl, slots=10)
     running = worker.claim(10)
     running += worker.claim(10 - len(running))  # what rival could have taken of the first round
-    assert organizations(running) == {"acme": 8, "rival": 1}
+    assert organizations(running) == {"acme": 9, "rival": 1}
+    later(clock, 1, worker)
     worker.end(*(one for one in running if one.claimed.organization == "rival"))
-    assert organizations(worker.claim(2)) == {"acme": 1}
-    give(fl, 1, organization="rival")
-    assert organizations(worker.claim(1)) == {"rival": 1}
-
-
-def test_an_organization_that_comes_to_a_full_worker_gets_the_first_slot_that_is_free(fl: Engine) -> None:
-    give(fl, 20)
-    worker = member(fl, slots=10)
-    running = worker.claim(10)
-    assert organizations(running) == {"acme": 10}
+    assert organizations(worker.claim(1)) == {"acme": 1}
     give(fl, 20, organization="rival")
-    worker.end(running.pop())
+    worker.end(running[0])
     assert organizations(worker.claim(1)) == {"rival": 1}
 
 
-def test_many_small_workers_keep_one_reserve_together(fl: Engine) -> None:
-    workers = [member(fl, f"worker {number}", slots=2) for number in range(10)]
-    running: list[tuple[Member, Ready]] = []
-
-    def claim() -> Counter[str]:
-        taken = Counter(worker.card.id for worker, _ in running)
-        more = [(worker, one) for worker in workers for one in worker.claim(2 - taken[worker.card.id])]
-        running.extend(more)
-        return organizations(one for _, one in more)
-
-    def end(organization: str) -> None:
-        worker, one = next(each for each in running if each[1].claimed.organization == organization)
-        running.remove((worker, one))
-        worker.end(one)
-
-    give(fl, 1, organization="rival")
+def test_a_newcomer_gets_no_more_than_its_share_of_many_small_workers_at_once(fl: Engine, clock: ManualClock) -> None:
+    workers = [member(fl, f"worker {number}", slots=1) for number in range(10)]
     give(fl, 30)
-    assert claim() == {"rival": 1, "acme": 17}
-    end("rival")
-    assert claim() == {"acme": 1}
-    for name in ("third", "fourth"):
-        fl.organizations.create(name)
-        give(fl, 1, organization=name)
-    assert claim() == {"third": 1, "fourth": 1}
-    # What was given away is kept again, by whichever worker gets a slot free.
-    end("acme")
-    assert claim() == {}
+    running = [worker.claim(1)[0] for worker in workers]
+    assert organizations(running) == {"acme": 10}
+    later(clock, 1, *workers)
+    give(fl, 30, organization="rival")
+    for place, worker in enumerate(workers):
+        worker.end(running[place])
+        running[place] = worker.claim(1)[0]
+    assert organizations(running) == {"rival": 5, "acme": 5}
 
 
-def test_what_may_not_start_anyway_takes_nobody_the_reserve(fl: Engine) -> None:
-    fl.organizations.update("rival", max_running=0)
-    give(fl, 1, organization="rival")
-    give(fl, 20)
-    assert organizations(member(fl, slots=10).claim(10)) == {"acme": 10}
-
-
-def test_what_runs_for_another_queue_takes_nobody_the_reserve(fl: Engine) -> None:
-    give(fl, 1, organization="rival", queue="bulk")
-    assert organizations(member(fl, "for bulk", queues=("bulk",)).claim()) == {"rival": 1}
-    worker = member(fl, slots=10, queues=("default",))
-    give(fl, 20)
-    assert organizations(worker.claim(10)) == {"acme": 10}
+def test_a_worker_that_comes_later_makes_up_for_what_others_run(fl: Engine) -> None:
+    give(fl, 50)
+    first, second = member(fl, "first", slots=20), member(fl, "second", slots=20)
+    assert organizations(first.claim(20)) == {"acme": 20}
+    give(fl, 50, organization="rival")
+    # Of forty slots twenty are acme's share; it may have a quarter more, and one.
+    assert organizations(second.claim(20)) == {"acme": 6, "rival": 14}
 
 
 @pytest.mark.parametrize("number", [1, 2], ids=["one worker", "two workers"])
-def test_shares_converge_to_the_weights(fl: Engine, number: int) -> None:
-    """Each worker has nine slots; one slot of them all is the reserve."""
+def test_shares_converge_to_the_weights(fl: Engine, clock: ManualClock, number: int) -> None:
+    """Each worker has eight slots."""
     fl.organizations.update("acme", weight=3)
-    workers = [member(fl, f"worker {n}", slots=9) for n in range(number)]
+    workers = [member(fl, f"worker {n}", slots=8) for n in range(number)]
     running: list[tuple[Member, Ready]] = []
 
     def claim() -> None:
         for worker in workers:
-            running.extend((worker, one) for one in worker.claim(9 - sum(one is worker for one, _ in running)))
+            running.extend((worker, one) for one in worker.claim(8 - sum(one is worker for one, _ in running)))
 
     give(fl, 8 * number, organization="rival")
     claim()
     give(fl, 60)
     for _ in range(10 * number):
+        later(clock, 1, *workers)
         worker, one = running.pop(0)
         worker.end(one)
         give(fl, 1, organization="rival")
         claim()
-    shares = organizations(one for _, one in running)
-    assert shares.total() == 9 * number - 1
-    assert shares["acme"] == pytest.approx(3 / 4 * shares.total(), abs=1)
+    assert organizations(one for _, one in running) == {"acme": 6 * number, "rival": 2 * number}
 
 
 def test_a_type_s_limit_is_shared_among_organizations_whoever_came_first(fl: Engine) -> None:

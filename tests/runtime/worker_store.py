@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 from uuid import UUID, uuid4
@@ -44,13 +44,21 @@ class Member:
     heartbeat: Heartbeat
     rescue: Rescue
     claims: Claims
+    known: set[UUID] = field(default_factory=set)
 
-    def claim(self, slots: int = 10, known: frozenset[UUID] = frozenset()) -> list[Ready]:
-        """One claim round."""
-        return self.claims.claim_round(slots, known)
+    def claim(self, slots: int = 10, known: frozenset[UUID] | None = None) -> list[Ready]:
+        """One claim round.
+
+        Args:
+            known: the leases that it has; None = those that it has claimed and not ended.
+        """
+        claimed = self.claims.claim_round(slots, frozenset(self.known) if known is None else known)
+        self.known |= {one.claimed.lease_token for one in claimed}
+        return claimed
 
     def end(self, *ready: Ready) -> None:
         """Complete what it claimed, also what another claim, which read it as ready, has locked for a moment."""
+        self.known -= {one.claimed.lease_token for one in ready}
         ends = [
             Finish(one.organization, one.id, one.job_type, one.lease_token, Completed(), Backoff())
             for one in (each.claimed for each in ready)

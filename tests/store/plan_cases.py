@@ -288,12 +288,6 @@ CASES = {
     "what counts towards a breaker": Case(
         lambda connection: outcomes.since(connection, LATER - timedelta(minutes=30), PAIRS), ("outcomes_pk",), ()
     ),
-    "of what attempts have ended lately": Case(
-        # PostgreSQL may take the key, too, which has all that is asked for.
-        lambda connection: outcomes.pairs_since(connection, LATER - timedelta(minutes=2)),
-        ("outcomes_",),
-        ("outcomes_minute",),
-    ),
     "counts that are old": Case(lambda connection: outcomes.forget(connection, LATER), ("outcomes_minute",)),
     "depths of dead letters": Case(
         lambda connection: burials.depths(connection, ["big", *(f"small{n}" for n in range(100))], up_to=50),

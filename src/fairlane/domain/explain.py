@@ -62,7 +62,7 @@ def _waiting(facts: Facts) -> Iterator[Reason]:
     held = [*_organization(facts), *_pauses(facts), *limit_reasons(facts), *breaker_reasons(facts)]
     yield from held
     # What is held back starts in no slot, so which are free is beside the point.
-    yield from (one for one in _workers(facts) if not ((maintenance or held) and one.code in _OF_SLOTS))
+    yield from (one for one in _workers(facts) if not ((maintenance or held) and one.code is ReasonCode.SLOTS_TAKEN))
 
 
 def _own_waits(facts: Facts) -> Iterator[Reason]:
@@ -111,7 +111,6 @@ def _organization(facts: Facts) -> Iterator[Reason]:
         )
 
 
-_OF_SLOTS: Final = frozenset({ReasonCode.SLOTS_TAKEN, ReasonCode.SLOTS_RESERVED})
 _PAUSED: Final = {"organization": "Organization", "job_type": "Job type", "queue": "Queue"}
 
 
@@ -185,19 +184,11 @@ def _workers(facts: Facts) -> Iterator[Reason]:
 
 def _slots(facts: Facts, place: int, able: Iterable[LiveWorker]) -> Iterator[Reason]:
     """Whether the workers that could run it have a slot for it."""
-    with_room = [worker for worker in able if worker.has_room]
-    if not with_room:
+    if not any(worker.has_room for worker in able):
         yield Reason(
             ReasonCode.SLOTS_TAKEN,
             f"All slots of the workers that could run it are taken; it is {number_in_lane(facts.job, place)} "
             "and starts when its turn comes and one is free.",
-        )
-    elif facts.is_at_work and all(worker.keeps_room for worker in with_room):
-        yield Reason(
-            ReasonCode.SLOTS_RESERVED,
-            "The slots that are free are kept for organizations with nothing running (a tenth of all, at least one, "
-            f"up to a minute after others had jobs), and {facts.job.organization} has some running; it is "
-            f"{number_in_lane(facts.job, place)} and starts when its turn comes and another slot is free.",
         )
 
 

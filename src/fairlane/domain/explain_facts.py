@@ -55,7 +55,7 @@ class LimitOn:
 
 @dataclass(frozen=True, slots=True)
 class LiveWorker:
-    """A worker with a valid lease. `queues` None = all; `reserved` slots are for organizations with nothing running.
+    """A worker with a valid lease. `queues` None = all.
 
     `lacks_key`: it claims nothing of the job's organization, since it lacks the master key.
     """
@@ -64,18 +64,12 @@ class LiveWorker:
     job_types: frozenset[str]
     stopping: bool
     free_slots: int
-    reserved: int = 0
     lacks_key: bool = False
 
     @property
     def has_room(self) -> bool:
         """Whether it may claim now."""
         return self.free_slots > 0 and not self.stopping
-
-    @property
-    def keeps_room(self) -> bool:
-        """Whether all the room that it has is for organizations with nothing running."""
-        return self.has_room and self.free_slots <= self.reserved
 
     def serves(self, queue: str) -> bool:
         """Whether it claims from the queue."""
@@ -105,7 +99,7 @@ class Facts:
     """All that an explanation needs, read at the moment `now`.
 
     `parents` are the first of `unmet_parents` parents that have not ended. `organization_status` None: nobody knows,
-    as where `directory_is_away`: that of the host gave no answer. `is_at_work`: the organization has jobs running.
+    as where `directory_is_away`: that of the host gave no answer.
     `is_hosted`: the host keeps the organizations. `breaker`: if it is open. `culprit`: the parent that
     took a dead letter down, as it is now. `decision`: about a dead letter, if there is any.
     """
@@ -119,7 +113,6 @@ class Facts:
     organization_status: OrganizationStatus | None = None
     directory_is_away: bool = False
     is_hosted: bool = False
-    is_at_work: bool = False
     pauses: tuple[Pause, ...] = ()
     limits: tuple[LimitOn, ...] = ()
     breaker: Breaker | None = None

@@ -1,6 +1,12 @@
 """How one claim round's free slots are shared among organizations, and what of a limit each lane may use.
 
-Pure: counts come in, quotas go out. `FairShare` remembers only whose turn it is among those that stand equal.
+Pure: counts come in, quotas go out. What is shared is the time of slots, by weight. Where each job takes as long as any
+other that is the number of starts, too.
+
+A worker is fair by itself, so that all workers are fair together, however many there are. Of the free slots it gives
+each organization the whole ones of its share. Who gets a slot of which several have a part, the service decides that
+each has had on this worker: the least served per weight is next. No slot is kept free for whoever may come: a newcomer
+gets the next one that is freed.
 """
 
 from collections import Counter, defaultdict
@@ -11,11 +17,11 @@ from math import ceil
 from typing import Final, NamedTuple
 from uuid import UUID
 
-# An organization counts as active for so many seconds after it last had something ready or running.
-ACTIVE_SECONDS: Final = 60.0
-# A tenth of the workers' slots is kept for organizations with nothing running, and a tenth of an organization's starts
-# goes to what has waited longest, whatever its priority.
+# A job counts as so many seconds of a slot at least. So short jobs are shared by number, whatever disturbs the clock.
+LEAST: Final = 0.25
+# A tenth of an organization's starts goes to what has waited longest, whatever its priority.
 TENTH: Final = 10
+_TINY: Final = 1e-9  # sums of parts of slots are not exact
 
 
 class Lane(NamedTuple):
@@ -43,105 +49,162 @@ class Quota:
 
 
 class FairShare:
-    """Weighted deficit round robin over claim rounds: who has the fewest running jobs per weight is next.
+    """Start-time fair queueing over the claim rounds of one worker, bounded by the running jobs of all workers.
 
-    Running jobs decide, so it holds for jobs of any length and across workers. Among those that stand equal (short jobs
-    have all ended by the next round) it is the one that was served least per weight; whoever comes new is not owed
-    anything for the time before.
+    `started` and `ended` tell it of each job. Whoever comes new, or could start nothing, is owed nothing for that time.
     """
 
     def __init__(self) -> None:
-        self._served: dict[str, float] = {}  # jobs started per weight
-        self._owed_to_oldest: dict[str, int] = {}
+        # Who has a job here, by its lease; since when; and what a second of it adds to what they were served.
+        self._jobs: dict[UUID, tuple[str, float, float]] = {}
+        self._served: dict[str, float] = {}  # seconds of slots here, per weight
+        self._least = 0.0  # served to each that can start something
+        self._longest = 0.0  # seconds, of the jobs that run here or have just ended
         self._weights: dict[str, int] = {}
-        self._last_active: dict[str, float] = {}
+        self._owed_to_oldest: dict[str, int] = {}
 
-    def quotas(self, contenders: Mapping[str, Contender], *, free: int, reserve: int) -> dict[str, Quota]:
-        """Share `free` slots. Organizations without a share are left out.
-
-        Every organization with nothing running gets one, as far as the slots go; then those that are left beyond the
-        reserve go round.
+    def ended(self, known: Collection[UUID], now: float) -> None:
+        """Count how long jobs have run that run here no more. Call it at the beginning of each round.
 
         Args:
-            reserve: slots that are for organizations with nothing running only.
+            known: the leases of the jobs that run here still.
+            now: seconds of the clock that `started` is told, too.
         """
-        self._welcome(contenders)
-        given = dict.fromkeys(self._with_nothing_running(contenders)[: max(free, 0)], 1)
-        fill(contenders, free - len(given) - reserve, self._served, given)
+        self._longest = now - min((since for _, since, _ in self._jobs.values()), default=now)
+        for lease in self._jobs.keys() - known:
+            name, since, per_second = self._jobs.pop(lease)
+            served = self._served.get(name, self._least)
+            self._served[name] = served + max(now - since - LEAST, 0.0) * per_second
+
+    def quotas(self, contenders: Mapping[str, Contender], *, free: int) -> dict[str, Quota]:
+        """Share `free` slots, all of them as far as there is something to start. Who gets none is left out."""
+        order = self._order(contenders, free)
+        given: dict[str, int] = {}
+        waiting = [order.turn(name, 0) for name, one in contenders.items() if one.room != 0]
+        heapify(waiting)
+        while free > 0 and waiting:
+            name = waiting[0].organization
+            one = contenders[name]
+            jobs = 1 if len(waiting) > 1 else free if one.room is None else min(free, one.room - given.get(name, 0))
+            given[name], free = given.get(name, 0) + jobs, free - jobs
+            if _has_room(one, given[name]):
+                heapreplace(waiting, order.turn(name, given[name]))
+            else:
+                heappop(waiting)
         return {name: Quota(jobs, self._share_of_oldest(name, jobs)) for name, jobs in given.items()}
 
-    def in_turn(self, contenders: Mapping[str, Contender]) -> Iterator[str]:
-        """Those that can start something, by whose turn it is."""
-        self._welcome(contenders)
-        able = [(*_standing(one, 0, self._served[name]), name) for name, one in contenders.items() if one.room != 0]
+    def in_turn(self, contenders: Mapping[str, Contender], *, free: int) -> Iterator[str]:
+        """Those that can start something, by who gets the first of `free` slots, who the next."""
+        order = self._order(contenders, free)
+        able = [order.turn(name, 0) for name, one in contenders.items() if one.room != 0]
         heapify(able)  # mostly only the first few of thousands are asked for
-        return (heappop(able)[-1] for _ in range(len(able)))
+        return (heappop(able).organization for _ in range(len(able)))
 
-    def started(self, jobs: Mapping[str, int]) -> None:
-        """Count what was really claimed, by organization."""
-        for name, number in jobs.items():
-            self._served[name] = self._served.get(name, 0.0) + number / self._weights.get(name, 1)
+    def started(self, jobs: Mapping[UUID, str], now: float) -> None:
+        """Count what was really claimed: whose jobs, by lease."""
+        for name, number in Counter(jobs.values()).items():
+            served = self._served.get(name, self._least)
+            self._served[name] = served + number * LEAST / self._weights.get(name, 1)
+        self._jobs |= {lease: (name, now, 1 / self._weights.get(name, 1)) for lease, name in jobs.items()}
 
-    def reserve(self, slots: int, organizations: Iterable[str], now: float) -> int:
-        """How many slots to keep for organizations with nothing running.
-
-        As `reserve_of`, by the organizations that were active in the last minute.
-
-        Args:
-            slots: of all workers that claim alike.
-            organizations: those that have something running on these workers, or ready that may start on them.
-            now: seconds of any clock that only goes forward.
-        """
-        self._last_active.update(dict.fromkeys(organizations, now))
-        since = now - ACTIVE_SECONDS
-        self._last_active = {name: at for name, at in self._last_active.items() if at >= since}
-        return reserve_of(slots, len(self._last_active))
+    def _order(self, contenders: Mapping[str, Contender], free: int) -> "_Order":
+        self._welcome(contenders)
+        here = Counter(name for name, _, _ in self._jobs.values())
+        return _Order(contenders, free, here, self._served, are_short=self._longest <= LEAST)
 
     def _welcome(self, contenders: Mapping[str, Contender]) -> None:
-        """Forget who has nothing to claim; nobody who is new, or may start nothing now, is owed anything for it."""
-        known = {name: self._served[name] for name in contenders if name in self._served}
-        able = [served for name, served in known.items() if contenders[name].room != 0]
-        start = min(able or known.values(), default=0.0)
+        able = [self._served[name] for name, one in contenders.items() if one.room != 0 and name in self._served]
+        self._least = max(min(able, default=0.0), self._least)
+        # Who was served more than the others is remembered until these have had as much.
+        known = {name: one for name, one in self._served.items() if name in contenders or one > self._least}
         for name, one in contenders.items():
             if one.room == 0 or name not in known:
-                known[name] = max(known.get(name, start), start)
+                known[name] = max(known.get(name, 0.0), self._least)
         self._served = known
         self._weights = {name: one.weight for name, one in contenders.items()}
         self._owed_to_oldest = {name: self._owed_to_oldest.get(name, 0) for name in contenders}
-
-    def _with_nothing_running(self, contenders: Mapping[str, Contender]) -> list[str]:
-        names = [name for name, one in contenders.items() if not one.running and one.room != 0]
-        return sorted(names, key=lambda name: (self._served[name], name))
 
     def _share_of_oldest(self, name: str, jobs: int) -> int:
         share, self._owed_to_oldest[name] = divmod(self._owed_to_oldest[name] + jobs, TENTH)
         return min(share, jobs)
 
 
-def reserve_of(slots: int, organizations: int) -> int:
-    """How many of so many slots are for organizations with nothing running.
+class _Turn(NamedTuple):
+    """Sorts by whose turn it is. `kind`: below its share by a slot or more, by a part of one, or at its share."""
 
-    A tenth, at least one, while two or more organizations are active. A single slot is none to spare.
-    """
-    return max(1, slots // TENTH) if organizations > 1 and slots > 1 else 0
+    kind: int
+    served: float
+    running: float  # per weight
+    organization: str
 
 
-def reserve_here(reserve: int, fleet: Mapping[UUID, int], running: Mapping[UUID, int], here: UUID) -> int:
-    """How much of the reserve of all workers that claim alike one of them has to keep.
+class _Order:
+    """Whose turn it is in one claim round.
 
-    Each keeps its part, so that workers which claim at the same moment together keep all of it. Where one that should
-    keep more has had to give it away, those keep it that get a slot free.
+    Jobs that run here are compared with a fair share of this worker's slots. Where a job takes longer than `LEAST`, an
+    organization keeps the whole slots of its share, and gets no more than one of which it has a part. Else slots are
+    free again at once, and the service that each has had decides alone, within wider bounds. The jobs of all workers
+    are held to such bounds, too, so that a newcomer does not get the next slot of each worker.
 
     Args:
-        reserve: in slots, of all these workers.
-        fleet: the slots of each.
-        running: jobs on each.
+        here: how many jobs of each organization run on this worker.
+        served: seconds of slots, per weight.
     """
-    before = sum(slots for worker, slots in fleet.items() if worker < here)
-    total = sum(fleet.values())
-    part = reserve * (before + fleet[here]) // total - reserve * before // total
-    free_elsewhere = sum(max(slots - running.get(worker, 0), 0) for worker, slots in fleet.items() if worker != here)
-    return max(part, reserve - free_elsewhere)
+
+    def __init__(
+        self,
+        contenders: Mapping[str, Contender],
+        free: int,
+        here: Mapping[str, int],
+        served: Mapping[str, float],
+        *,
+        are_short: bool,
+    ) -> None:
+        self._contenders = contenders
+        self._served = served
+        self._are_short = are_short
+        # A job that has just been claimed may not be counted yet over all workers.
+        self._running = {name: max(one.running, here.get(name, 0)) for name, one in contenders.items()}
+        self._here = {name: here.get(name, 0) for name in contenders}
+        self._share_here = fair_shares(contenders, self._here, free)
+        is_alone = self._here == self._running
+        self._share = self._share_here if is_alone else fair_shares(contenders, self._running, free)
+
+    def turn(self, name: str, given: int) -> _Turn:
+        """Return when the organization's turn is, once it was given so many of the free slots."""
+        one = self._contenders[name]
+        here, running = self._here[name] + given, self._running[name] + given
+        share, per_weight = self._share_here[name], running / one.weight
+        bound = _leeway(share) if self._are_short else 0.0
+        if running < self._share[name] + _leeway(self._share[name]):
+            if here + 1 <= share - bound + _TINY:
+                return _Turn(0, 0.0, per_weight, name)
+            if here < share + bound - _TINY:
+                # The middle of the next job's service: so nobody is ahead by more than half a job, in the mean.
+                return _Turn(1, self._served[name] + (given + 0.5) * LEAST / one.weight, per_weight, name)
+        return _Turn(2, 0.0, per_weight, name)
+
+
+def fair_shares(contenders: Mapping[str, Contender], running: Mapping[str, int], free: int) -> dict[str, float]:
+    """Share the slots that these have and the free ones by weight; who has no room for its share leaves it to others.
+
+    Args:
+        running: how many slots each has.
+    """
+    slots, weight = float(sum(running.values()) + free), sum(one.weight for one in contenders.values())
+    # Who reaches its bound first leaves the most to the others.
+    bounds = {name: running[name] + one.room for name, one in contenders.items() if one.room is not None}
+    found = {}
+    for name in sorted(bounds, key=lambda name: bounds[name] / contenders[name].weight):
+        one = contenders[name].weight
+        found[name] = min(slots * one / weight, bounds[name])
+        slots, weight = slots - found[name], weight - one
+    return {name: slots * one.weight / weight for name, one in contenders.items() if name not in found} | found
+
+
+def _leeway(share: float) -> float:
+    """How far running jobs may be from a share, to make up for what was before."""
+    return 1 + share / 4
 
 
 def fill(

@@ -35,7 +35,6 @@ class ReasonCode(StrEnum):
     WORKERS_STOPPING = "workers_stopping"
     NO_WORKER_WITH_KEY = "no_worker_with_key"
     SLOTS_TAKEN = "slots_taken"
-    SLOTS_RESERVED = "slots_reserved"
     NOTHING_BLOCKS = "nothing_blocks"
     WORKER_LOST = "worker_lost"
     CANCEL_REQUESTED = "cancel_requested"

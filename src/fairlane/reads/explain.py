@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -20,7 +19,6 @@ from fairlane.domain.payload import entry_without_payload, job_without_errors
 from fairlane.domain.reasons import LAST_PLACE
 from fairlane.domain.statuses import TERMINAL, JobStatus, OrganizationStatus, Resolution
 from fairlane.reads.history import log_entry
-from fairlane.reads.reserve import reserves
 from fairlane.registry.directory import Standing
 from fairlane.registry.options import Options
 from fairlane.store.clock import Clock
@@ -113,7 +111,6 @@ def _running_facts(connection: Connection, clock: Clock, row: AnyRow, known: Fac
 def _waiting_facts(connection: Connection, clock: Clock, row: AnyRow, known: Facts, host: HostAnswer | None) -> Facts:
     job = known.job
     running = lanes.running(connection)
-    is_at_work = any(organization == job.organization for _, organization in running.by_pair)
     parents = statements.unmet_parents(connection, job.organization, job.id, NAMED_PARENTS)
     standing = _standing(connection, job.organization) if host is None else host.standing
     status = standing.status if standing is not None else None
@@ -128,10 +125,9 @@ def _waiting_facts(connection: Connection, clock: Clock, row: AnyRow, known: Fac
         directory_is_away=host is not None and host.is_away,
         pauses=tuple(_pauses_on(connection, job)),
         is_hosted=host is not None,
-        is_at_work=is_at_work,
         limits=tuple(_limits_on(connection, known, standing, running)),
         breaker=breakers.find_open(connection, Pair(job.organization, job.job_type)),
-        workers=_live_workers(connection, clock, job, running, known.now if row.ready and is_at_work else None),
+        workers=_live_workers(connection, clock, job, running),
     )
 
 
@@ -173,24 +169,16 @@ def _pauses_on(connection: Connection, job: Job) -> Iterator[Pause]:
             yield Pause(row.subject, row.name, row.paused_by, row.paused_at, row.reason)
 
 
-def _live_workers(
-    connection: Connection, clock: Clock, job: Job, running: Running, now: datetime | None = None
-) -> tuple[LiveWorker, ...]:
-    """The live workers, as they stand to the job.
-
-    Args:
-        now: with what they keep for organizations with nothing running; None = nobody asks.
-    """
-    alive = workers.all_workers(connection, clock)
-    kept = reserves(connection, now, alive, running) if now is not None else {}
+def _live_workers(connection: Connection, clock: Clock, job: Job, running: Running) -> tuple[LiveWorker, ...]:
+    """The live workers, as they stand to the job."""
     lacking = workers.lacking_key_of(connection, job.organization)
     return tuple(
-        live_worker(row, running.by_worker.get(row.id, 0), kept.get(row.id, 0), lacks_key=row.id in lacking)
-        for row in alive
+        live_worker(row, running.by_worker.get(row.id, 0), lacks_key=row.id in lacking)
+        for row in workers.all_workers(connection, clock)
     )
 
 
-def live_worker(row: AnyRow, running: int = 0, reserved: int = 0, *, lacks_key: bool) -> LiveWorker:
+def live_worker(row: AnyRow, running: int = 0, *, lacks_key: bool) -> LiveWorker:
     """A live worker, as it stands to an organization."""
     queues = json.loads(row.queues)
     return LiveWorker(
@@ -198,7 +186,6 @@ def live_worker(row: AnyRow, running: int = 0, reserved: int = 0, *, lacks_key: 
         job_types=frozenset(json.loads(row.job_types)),
         stopping=row.stopping,
         free_slots=row.slots - running,
-        reserved=reserved,
         lacks_key=lacks_key,
     )
 

@@ -44,13 +44,14 @@ _SHORT_ROUND = 250  # jobs: a fifth of the work of a thousand, and little more o
 
 
 class _Round(NamedTuple):
-    """What was wanted and claimed in a claim round.
+    """What was wanted and claimed in a claim round, and when, in seconds.
 
     `is_counted`: what runs was counted under limits' locks; `is_blocked`: nothing of what is ready was let start.
     """
 
     wanted: Wanted
     claimed: list[Claimed]
+    at: float
     is_counted: bool = False
     is_blocked: bool = False
 
@@ -81,7 +82,7 @@ class Claims:
     _locked: frozenset[str] = field(default=frozenset(), init=False)  # organizations whose keys are not here
 
     def __post_init__(self) -> None:
-        self._turns = Turns(self.card.id)
+        self._turns = Turns()
         self._headcount = Headcount(self.card.id)
         self._standstill = Standstill(self.database, self.directory)
 
@@ -121,9 +122,9 @@ class Claims:
         # An error from here on may leave claimed jobs that the worker never heard of.
         was_unsure, self.is_unsure = self.is_unsure, True
         running = self._headcount.running(outlook, known)
-        done = self.database.write(lambda connection: self._claim(connection, outlook, running, slots))
+        done = self.database.write(lambda connection: self._claim(connection, outlook, running, slots, known))
         claimed = done.claimed
-        self._remember(done.wanted, claimed)
+        self._remember(done)
         if done.is_counted:
             self._counted_for = outlook.running
         is_blocked = done.is_blocked and not self.is_held_up and not self.outlooks.is_dear()
@@ -169,14 +170,22 @@ class Claims:
         now, random = self.database.clock.now(connection), Random()  # noqa: S311 - jitter, no secret
         return finish(connection, now, ends, random, are_ours=isinstance(self.directory, StoredDirectory))
 
-    def _claim(self, connection: Connection, outlook: Outlook, running: Running | None, slots: int) -> "_Round":
+    def _claim(
+        self,
+        connection: Connection,
+        outlook: Outlook,
+        running: Running | None,
+        slots: int,
+        known: frozenset[UUID],
+    ) -> _Round:
         # Suspensions are read in the claim's transaction, so that nothing comes late but what a host's directory says.
         are_ours = isinstance(self.directory, StoredDirectory)
         began = claim_round.begin(
             connection, self.database.clock, self.card.id, lease=self.lease, suspended=are_ours, running=running
         )
         if began is None:
-            return _Round(Wanted((), {}, {}), [])
+            return _Round(Wanted((), {}, {}), [], 0.0)
+        self._turns.share.ended(known, began.now.timestamp())
         trials = breakers.lock_due(connection, began.now, outlook.trials)
         locked_out = frozenset(("organization", one) for one in self._locked)
         allowed = _allowed(outlook, _pauses(began, outlook) | locked_out, trials)
@@ -187,17 +196,15 @@ class Claims:
         if locked:
             # Once more, under the locks: what the limits leave is exact, and what the log says keeps to them, too.
             began = began._replace(running=lanes.running(connection), now=self.database.clock.now(connection))
-        view = self._turns.view(connection, began, outlook, open_lanes, subjects=locked, trials=trials, free=slots)
+        view = self._turns.view(connection, began, outlook, open_lanes, subjects=locked, trials=trials)
         # While jobs come in, somebody new may be among them: nobody shall wait behind a round of a thousand.
         most = _SHORT_ROUND if self.outlooks.is_expecting() else slots
-        free = min(slots, most + view.reserve)
-        quotas = self._turns.share.quotas(view.contenders, free=free, reserve=view.reserve)
+        quotas = self._turns.share.quotas(view.contenders, free=min(slots, most))
         wanted = Wanted(open_lanes, view.rooms, quotas, outlook.rungs)
         claimed = claim.claim(connection, view.now, wanted, worker_id=self.card.id, worker=self.card.name)
         note_starts(connection, view.now, claimed, outlook)
         breakers.begin_trials(connection, _begun(claimed, trials))
-        is_blocked = slots > view.reserve and not any(wanted.rows())
-        return _Round(wanted, claimed, is_counted=bool(locked), is_blocked=is_blocked)
+        return _Round(wanted, claimed, view.now.timestamp(), is_counted=bool(locked), is_blocked=not any(wanted.rows()))
 
     def _lock_limits(
         self,
@@ -219,10 +226,8 @@ class Claims:
         organizations = {lane.organization for lane in limited}
         turns = iter(organizations)
         if len(organizations) > slots:
-            view = self._turns.view(
-                connection, began, outlook, allowed, subjects=outlook.limits, trials=trials, free=slots
-            )
-            turns = self._turns.in_turn(view, organizations)
+            view = self._turns.view(connection, began, outlook, allowed, subjects=outlook.limits, trials=trials)
+            turns = (name for name in self._turns.share.in_turn(view.contenders, free=slots) if name in organizations)
         found: list[Lane] = []
         locked: frozenset[Subject] = frozenset()
         held: frozenset[Subject] = frozenset()
@@ -238,11 +243,13 @@ class Claims:
         self.outlooks.missed(held)
         return [lane for lane in allowed if not outlook.limited[lane]] + found, locked
 
-    def _remember(self, wanted: Wanted, claimed: Sequence[Claimed]) -> None:
+    def _remember(self, done: _Round) -> None:
         """Whose turn it was, and which lanes turned out to be empty."""
+        wanted, claimed = done.wanted, done.claimed
         by_lane = Counter(Lane(one.queue, one.organization, one.job_type) for one in claimed)
         by_organization = Counter(one.organization for one in claimed)
         self._turns.took(wanted, by_lane)
+        self._turns.share.started({one.lease_token: one.organization for one in claimed}, done.at)
         self.outlooks.claimed(claimed)
         self._headcount.claimed(claimed)
         self.outlooks.forget(

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from math import inf
 from typing import Final
-from uuid import UUID
 
 from fairlane.domain.breaker import Pair
 from fairlane.domain.fairness import Lane
@@ -39,7 +38,7 @@ class Outlook:
     """Lanes that this worker serves, without those of suspended organizations and those that a breaker holds back.
 
     `limits` are those of these lanes only, `limited` says which of them hold for each lane; of each pair in `trials`
-    one job may start, if its breaker lets it still. `fleet`: the slots of the workers that claim alike, by their id.
+    one job may start, if its breaker lets it still.
     `rungs`: where claims begin in each lane; `running`: what ran; empty and None if both are cheap to find.
     `organizations`: whose standings were asked for, of suspended ones, too.
     """
@@ -49,7 +48,6 @@ class Outlook:
     limits: Mapping[Subject, Limit]
     limited: Mapping[Lane, tuple[Subject, ...]]
     trials: frozenset[Pair]
-    fleet: Mapping[UUID, int]
     rungs: Mapping[Lane, Sequence[Rung]]
     running: Sequence[RunningRow] | None
     organizations: frozenset[str]
@@ -71,7 +69,7 @@ class Outlook:
         return replace(self, rungs={**self.rungs, **moved})
 
 
-_NOTHING: Final = Outlook((), {}, {}, {}, frozenset(), {}, {}, None, frozenset())
+_NOTHING: Final = Outlook((), {}, {}, {}, frozenset(), {}, None, frozenset())
 _LATELY: Final = 0.2  # seconds
 # Seconds, and for each lane (a scan of a thousand takes 15 ms, ten times as long on a busy machine); after a skip scan
 # that took longer, the next ones spare claims what took them so long.
@@ -162,7 +160,7 @@ class Outlooks:
             self._note(time.monotonic() - began)
             return _NOTHING
         running = self.database.look(lanes.running_rows) if rungs else None
-        seen = self.database.look(lambda connection: claim_round.look(connection, self.database.clock, self.card))
+        seen = self.database.look(lambda connection: claim_round.look(connection, self.database.clock))
         self._note(time.monotonic() - began)
         breakers = {one.pair: one for one in seen.breakers}
         held = {pair for pair, one in breakers.items() if not one.lets_try(seen.now)}
@@ -181,7 +179,7 @@ class Outlooks:
             self.database.write(lambda connection: running_limits.prepare(connection, self.database.clock, new))
             self._prepared |= new
         limited = {lane: tuple(one for one in subjects_of(*pair_of(lane)) if one in limits) for lane in open_}
-        return Outlook(open_, standings, limits, limited, trials, seen.fleet, rungs, running, names)
+        return Outlook(open_, standings, limits, limited, trials, rungs, running, names)
 
     def _note(self, took: float) -> None:
         self._took_before, self._took = self._took, took

@@ -1,17 +1,15 @@
 """What each lane and each organization may start in a claim round: what its limits leave, and what is shared of it."""
 
-import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
-from uuid import UUID
 
 from sqlalchemy import Connection
 
 from fairlane.domain.breaker import Pair
-from fairlane.domain.fairness import Contender, FairShare, Lane, Rooms, RoomShare, reserve_here
+from fairlane.domain.fairness import Contender, FairShare, Lane, Rooms, RoomShare
 from fairlane.domain.limits import Limit, Subject, running_by_subject, subjects_of
 from fairlane.runtime.outlook import Outlook
 from fairlane.store.statements import running_limits
@@ -27,20 +25,18 @@ _MOST_LOOKED_AT: Final = 4_000
 class View:
     """How a claim round sees it: how many jobs each lane that is limited may start, and who contends for the slots.
 
-    `reserve`: slots of this worker that are for organizations with nothing running. `now`: when all that was counted.
+    `now`: when all that was counted.
     """
 
     now: datetime
     rooms: Mapping[Lane, int]
     contenders: Mapping[str, Contender]
-    reserve: int
 
 
 @dataclass(slots=True)
 class Turns:
     """Whose turn it is, over the claim rounds of one worker."""
 
-    worker_id: UUID
     share: FairShare = field(default_factory=FairShare, init=False)
     _rooms: RoomShare = field(default_factory=RoomShare, init=False)
 
@@ -53,14 +49,12 @@ class Turns:
         *,
         subjects: Iterable[Subject],
         trials: Iterable[Pair],
-        free: int,
     ) -> View:
         """Share what these subjects' limits leave; exact where they are locked.
 
         Args:
             began: the time, and what runs; counted under the locks, where there are some.
             trials: of each of these pairs one job may start.
-            free: how many slots are.
         """
         running, now = began.running, began.now
         limits = {subject: outlook.limits[subject] for subject in subjects}
@@ -69,28 +63,13 @@ class Turns:
         left = {one: limit.room(by_subject[one], started.get(one, 0)) for one, limit in limits.items()}
         able = [lane for lane in open_lanes if all(left.get(one, 1) for one in outlook.limited[lane])]
         at_work = {organization: by_subject[Subject(organization, None)] for _, organization in running.by_pair}
-        # Who can't claim here, since it has jobs in other queues only, is not waited for.
-        here = (running.organizations.get(worker, set()) for worker in outlook.fleet)
-        active = {lane.organization for lane in able}.union(*here)
-        reserve = self.share.reserve(sum(outlook.fleet.values()), active, time.monotonic())
-        reserve = reserve_here(reserve, outlook.fleet, running.by_worker, self.worker_id)
-        if free <= reserve:
-            able = [lane for lane in able if lane.organization not in at_work]
         rooms = self._rooms.rooms(able, _by_kind(left, trials), running.by_pair)
         # Whoever is held back stays known, so that it loses neither its turn nor what its oldest jobs are owed.
         rooms |= dict.fromkeys(set(outlook.lanes).difference(able), 0)
-        return View(now, rooms, _contenders(outlook, at_work, left, rooms), reserve)
-
-    def in_turn(self, view: View, organizations: Iterable[str]) -> Iterator[str]:
-        """Those of the organizations that can start something, by whose turn it is."""
-        return self.share.in_turn({name: view.contenders[name] for name in organizations})
+        return View(now, rooms, _contenders(outlook, at_work, left, rooms))
 
     def took(self, wanted: Wanted, by_lane: Mapping[Lane, int]) -> None:
-        """Count what was really claimed."""
-        by_organization: Counter[str] = Counter()
-        for lane, number in by_lane.items():
-            by_organization[lane.organization] += number
-        self.share.started(by_organization)
+        """Count what was really claimed of what is limited."""
         self._rooms.took(wanted.rooms, by_lane)
 
 

@@ -14,7 +14,6 @@ from fairlane.domain.limits import Subject
 from fairlane.store.clock import Clock
 from fairlane.store.dialects import given, is_sqlite
 from fairlane.store.statements import breakers, job_types, lanes, running_limits
-from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.tables import organizations, workers
 from fairlane.store.together import together
 
@@ -34,39 +33,26 @@ _HOLD_ON_POSTGRES: Final = _HOLD.add_columns(
     func.set_config("enable_sort", "off", True),
     func.set_config("idle_in_transaction_session_timeout", bindparam("pause", type_=String), True),
 )
-# The workers that claim the same.
-_FLEET: Final = select(workers.c.id, workers.c.slots, workers.c.boot_id, workers.c.lease_expires).where(
-    workers.c.queues == bindparam("queues"), workers.c.job_types == bindparam("job_types"), ~workers.c.stopping
-)
 
 
 class Sight(NamedTuple):
-    """What restricts a claim.
-
-    `options` are those of all types, as JSON text; `fleet`: the slots of the workers that claim alike, by their id.
-    """
+    """What restricts a claim. `options` are those of all types, as JSON text."""
 
     now: datetime
     breakers: list[Breaker]
     options: Mapping[str, str]
     overrides: Mapping[Subject, Mapping[str, Any]]
-    fleet: Mapping[UUID, int]
 
 
-def look(connection: Connection, clock: Clock, card: WorkerCard) -> Sight:
-    """Look at all that a worker goes by where it has lanes to claim from, itself among the fleet."""
-    questions = (breakers.OPEN, job_types.OPTIONS, running_limits.OVERRIDES, _FLEET)
-    values = {"queues": json.dumps(card.queues), "job_types": json.dumps(card.job_types)}
-    moment, found = together(connection, clock, *questions, across="claim", values=values)
-    open_, options, overrides, alike = found
-    boot = clock.boot_id(connection)
-    fleet = {key: slots for key, slots, its, until in alike if its == boot and until >= moment.lease_seconds}
+def look(connection: Connection, clock: Clock) -> Sight:
+    """Look at all that a worker goes by where it has lanes to claim from."""
+    questions = (breakers.OPEN, job_types.OPTIONS, running_limits.OVERRIDES)
+    moment, (open_, options, overrides) = together(connection, clock, *questions, across="claim", values={})
     return Sight(
         moment.now,
         [breakers.breaker_of(row) for row in open_],
         dict(options),
         running_limits.overrides_of(overrides),
-        fleet | {card.id: card.slots},
     )
 
 

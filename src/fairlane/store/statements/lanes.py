@@ -121,11 +121,10 @@ class RunningRow(NamedTuple):
 
 
 class Running(NamedTuple):
-    """How many jobs run: by (job type, organization), whoever's workers run them, and by worker; whose each has."""
+    """How many jobs run: by (job type, organization), whoever's workers run them, and by worker."""
 
     by_pair: Mapping[tuple[str, str], int]
     by_worker: Mapping[UUID, int]
-    organizations: Mapping[UUID, set[str]]
 
 
 def _running(of_any: str) -> TextualSelect:
@@ -160,9 +159,7 @@ def counted(rows: Iterable[Iterable[Any]]) -> Running:
     """All jobs that run, from the rows of `who_runs`."""
     by_pair: Counter[tuple[str, str]] = Counter()
     by_worker: Counter[UUID] = Counter()
-    organizations: dict[UUID, set[str]] = defaultdict(set)
     for worker, job_type, organization, number in rows:
         by_pair[job_type, organization] += number
         by_worker[worker] += number
-        organizations[worker].add(organization)
-    return Running(by_pair, by_worker, organizations)
+    return Running(by_pair, by_worker)

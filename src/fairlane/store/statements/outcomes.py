@@ -58,13 +58,6 @@ def since(connection: Connection, minute: datetime, pairs: Collection[Pair]) -> 
     return found
 
 
-def pairs_since(connection: Connection, minute: datetime) -> set[Pair]:
-    """Of which attempts ended from a minute on."""
-    statement = select(outcomes.c.organization_id, outcomes.c.job_type).where(outcomes.c.minute >= minute)
-    rows = connection.execute(statement.execution_options(fairlane_across="operator reads"))
-    return {Pair(organization, job_type) for organization, job_type in rows}
-
-
 def forget(connection: Connection, before: datetime) -> None:
     """Delete the counts before a moment, an hour of them at most: after a long pause it takes some rounds."""
     is_old = outcomes.c.minute < before
