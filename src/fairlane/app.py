@@ -121,8 +121,8 @@ class Fairlane:
         connection_of: Callable[[], object | None] | None = None,
     ) -> None:
         self.settings = settings = url if isinstance(url, Settings) else Settings.load(url)
+        self.database = _database(settings, clock)  # first, as it refuses what is no URL with a sentence
         self._transactions = OpenTransactions(settings.url, connection_of)
-        self.database = _database(settings, clock)
         self._alerts = Alerts(self.database, settings.dead_letter_alert)
         self.emit = Fanout((log_event, self._alerts, *subscribers))
         self.database.alarm = DeadLetterAlarm(self.database, settings.dead_letter_alert, self.emit)
