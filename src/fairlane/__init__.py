@@ -104,6 +104,7 @@ if TYPE_CHECKING:
     from fairlane.domain.limits import Limit as Limit
     from fairlane.domain.metrics import Metrics as Metrics
     from fairlane.domain.metrics import PauseView as PauseView
+    from fairlane.domain.metrics import WorkerView as WorkerView
     from fairlane.domain.organizations import Member as Member
     from fairlane.domain.organizations import Mine as Mine
     from fairlane.domain.organizations import Organization as Organization
@@ -174,7 +175,7 @@ _NAMES: Final = {
     "domain.jobs": "Artifact DeadLetter DeadLetterGroup Job JobChange LogEntry LogLine Page Result RetriedGroup",
     "domain.keys": "OrganizationKey",
     "domain.limits": "Limit",
-    "domain.metrics": "Metrics PauseView",
+    "domain.metrics": "Metrics PauseView WorkerView",
     "domain.organizations": "Member Mine Organization",
     "domain.outcomes": "Try",
     "domain.permissions": "Credential CredentialKind Principal Right",

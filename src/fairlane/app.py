@@ -144,7 +144,7 @@ class Fairlane:
         self.job_types = JobTypes(self.database, self.emit, self.directory)
         self.dead_letters = DeadLetters(self.database, self._jobs, self.keyring, self.directory)
         self.bulk = Bulk(self.database, self.reads.matching.resolved, self._bulk_steps(), self.directory)
-        self.workers = Workers(self.database)
+        self.workers = Workers(self.database, self.reads.workers)
         self.schedules = Schedules(self.database, self._submitter, self.keyring, self.directory)
         self.users = Users(self.database)
         self.tokens = Tokens(self.database, self.directory)

@@ -33,6 +33,7 @@ _PLACES: Final = {
     "orgs": ("organizations:orgs", "Create, change, suspend and delete organizations."),
     "members": ("organizations:members", "Say who belongs to which organization, and what they may."),
     "queues": ("switches:queues", "Look at queues, pause and resume them."),
+    "workers": ("workers:app", "Look at workers, and ask one to finish and leave."),
     "types": ("switches:types", "Look at job types; pause, resume, disable, enable, limit and delete them."),
     "maintenance": (
         "switches:maintenance",

@@ -30,6 +30,7 @@ from fairlane.cli.output import (
     time_of_day,
 )
 from fairlane.cli.session import engine
+from fairlane.cli.workers import worker_table
 from fairlane.domain.breaker import Breaker
 from fairlane.domain.metrics import OrganizationView, PauseView, QueueView, RunningJob, WorkerView
 
@@ -131,7 +132,7 @@ def sections(snapshot: Snapshot, height: int | None, note: str = "") -> Iterator
     yield Text("")
     yield _queues(snapshot.queues)
     yield Text("")
-    yield _workers(snapshot.workers)
+    yield worker_table(snapshot.workers)
     yield Text("")
     if snapshot.breakers:
         yield _breakers(snapshot.breakers)
@@ -183,29 +184,6 @@ def _organizations(organizations: tuple[OrganizationView, ...]) -> RenderableTyp
             one_line(one.organization), *sizes, "" if one.waiting_seconds is None else brief(one.waiting_seconds)
         )
     return rows
-
-
-def _workers(workers: tuple[WorkerView, ...]) -> RenderableType:
-    if not workers:
-        return Text("No worker is alive; start one: fairlane worker", "yellow")
-    slots, queues = Column("SLOTS", justify="right"), Column("QUEUES")
-    rows = table(Column("WORKER"), slots, queues, "UP", "BEAT", "")
-    for one in workers:
-        served = one_line("all" if one.queues is None else one.queues)
-        taken = f"{one.running:,}/{one.slots:,}"
-        rows.add_row(
-            one_line(one.name), taken, served, age(one.started_at), age(one.heartbeat_at), Text(_state(one), "yellow")
-        )
-    return rows
-
-
-def _state(worker: WorkerView) -> str:
-    """What is amiss with a worker."""
-    if worker.is_silent:
-        return f"silent for {brief(worker.silent)}"
-    if worker.stopping:
-        return "stopping"
-    return f"lacks the key of {number_of(worker.lacks_keys, 'organization')}" if worker.lacks_keys else ""
 
 
 def _breakers(breakers: tuple[Breaker, ...]) -> RenderableType:

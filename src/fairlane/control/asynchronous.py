@@ -208,4 +208,5 @@ class AsyncBulk(Verbs[Bulk]):
 class AsyncWorkers(Verbs[Workers]):
     """`fl.aio.workers`."""
 
+    list = asynchronous(Workers.list)
     drain = asynchronous(Workers.drain)

@@ -1,11 +1,13 @@
 """What operators ask of workers: `fl.workers`."""
 
+from collections.abc import Callable
 from uuid import UUID
 
 from sqlalchemy import Connection
 
 from fairlane.control.authority import refuse_unless_operator
 from fairlane.domain.errors import WorkerNotFound
+from fairlane.domain.metrics import WorkerView
 from fairlane.domain.permissions import Right
 from fairlane.domain.texts import storable
 from fairlane.store.row_security import EVERYONE
@@ -15,10 +17,15 @@ from fairlane.store.transaction import Database
 
 
 class Workers:
-    """Asks workers of any machine, through the database. For operators."""
+    """Look at the workers of all machines, and ask things of them, through the database. For operators."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, look: Callable[[], tuple[WorkerView, ...]]) -> None:
         self._database = database
+        self._look = look
+
+    def list(self) -> tuple[WorkerView, ...]:
+        """Return the workers that are alive, by name."""
+        return self._look()
 
     def drain(self, worker_id: UUID, *, user: str | None = None, right: Right | None = None) -> None:
         """Ask a worker to claim no more, finish what it runs and end; its supervisor starts another in its place.
@@ -40,7 +47,9 @@ class Workers:
             refuse_unless_operator(connection, user, right)
             name = workers.request_drain(connection, worker_id)
             if name is None:
-                raise WorkerNotFound(f"There is no live worker {worker_id}; `fairlane top` shows which there are.")
+                raise WorkerNotFound(
+                    f"There is no live worker {worker_id}; `fairlane workers list` shows which there are."
+                )
             now = self._database.clock.now(connection)
             audit.record(connection, now, None, user or SYSTEM, "workers.drain", worker_id, after={"name": name})
 

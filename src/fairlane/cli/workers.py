@@ -1,0 +1,81 @@
+"""`fairlane workers`: which are alive, and asking one to finish and leave."""
+
+from typing import Annotated
+
+import typer
+from rich.console import RenderableType
+from rich.table import Column
+from rich.text import Text
+
+from fairlane import WorkerView
+from fairlane.cli import options as o
+from fairlane.cli.lookup import acting
+from fairlane.cli.output import age, brief, cell, console, number_of, one_line, print_json, say, table
+from fairlane.cli.session import engine
+from fairlane.domain.errors import WorkerNotFound
+
+app = typer.Typer()
+
+
+@app.command("list")
+def list_workers(context: typer.Context, as_json: o.AsJson = False) -> None:
+    """List the workers that are alive, on all machines.
+
+    \b
+    Example:
+        fairlane workers list
+    """
+    found = engine(context).workers.list()
+    if as_json:
+        print_json(found)
+    else:
+        console().print(worker_table(found, with_ids=True))
+
+
+@app.command("drain")
+def drain_worker(
+    context: typer.Context,
+    worker: Annotated[str, typer.Argument(metavar="WORKER", help="Its id or its name, as `workers list` shows them.")],
+    user: o.User = None,
+) -> None:
+    """Ask a worker to claim no more, finish what it runs and end.
+
+    It hears of it with its next heartbeat, within a third of its lease. Its supervisor may start another in its place.
+
+    \b
+    Example:
+        fairlane workers drain host-1:4711
+    """
+    fl = acting(context, user)
+    found = [one for one in fl.workers.list() if worker in (one.name, str(one.id))]
+    if not found:
+        raise WorkerNotFound(f"There is no live worker {worker}; `fairlane workers list` shows which there are.")
+    if len(found) > 1:
+        raise WorkerNotFound(
+            f"Several live workers are called {worker}; give the id that `fairlane workers list` shows."
+        )
+    fl.workers.drain(found[0].id, user=user)
+    say(f"Worker {found[0].name} claims no more, finishes {number_of(found[0].running, 'job')} and ends.")
+
+
+def worker_table(workers: tuple[WorkerView, ...], *, with_ids: bool = False) -> RenderableType:
+    """Return a table of workers, or a line that says there is none."""
+    if not workers:
+        return Text("No worker is alive; start one: fairlane worker", "yellow")
+    ids = ["ID"] if with_ids else []
+    rows = table(*ids, Column("WORKER"), Column("SLOTS", justify="right"), Column("QUEUES"), "UP", "BEAT", "")
+    for one in workers:
+        served = one_line("all" if one.queues is None else one.queues)
+        taken = f"{one.running:,}/{one.slots:,}"
+        known = [cell(str(one.id))] if with_ids else []
+        up, beat = age(one.started_at), age(one.heartbeat_at)
+        rows.add_row(*known, one_line(one.name), taken, served, up, beat, Text(_state(one), "yellow"))
+    return rows
+
+
+def _state(worker: WorkerView) -> str:
+    if worker.is_silent:
+        return f"silent for {brief(worker.silent)}"
+    if worker.stopping:
+        return "stopping"
+    return f"lacks the key of {number_of(worker.lacks_keys, 'organization')}" if worker.lacks_keys else ""

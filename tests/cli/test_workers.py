@@ -1,0 +1,33 @@
+"""`fairlane workers`."""
+
+import threading
+
+import pytest
+
+from fairlane import Fairlane
+from tests.cli.conftest import Run
+
+
+@pytest.fixture
+def ended(fl: Fairlane) -> threading.Thread:
+    """Return the thread of a worker that is alive; it ends with the worker."""
+    worker = fl.worker(name="one")
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    while not fl.workers.list():
+        thread.join(0.01)
+    return thread
+
+
+def test_a_worker_is_listed_and_drained_by_its_name(run: Run, fl: Fairlane, ended: threading.Thread) -> None:
+    fl.users.create("ops", operator=True)
+    (told,) = run("workers", "list", "--json").json
+    assert (told["name"], told["running"]) == ("one", 0)
+    assert told["id"] in run("workers", "list").stdout
+
+    assert "There is no live worker two" in run("workers", "drain", "two", code=1).stderr
+    said = run("workers", "drain", "one", "-u", "ops").stdout
+    assert said == "Worker one claims no more, finishes 0 jobs and ends.\n"
+    ended.join(30)
+    assert not ended.is_alive()
+    assert "No worker is alive" in run("workers", "list").stdout
