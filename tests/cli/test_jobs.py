@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
+from functools import partialmethod
 from pathlib import Path
 from threading import Thread
 from types import SimpleNamespace
@@ -19,9 +20,12 @@ from rich.console import Console
 
 from fairlane import Fairlane, Job, JobContext, JobNotFound, JobStatus, PermanentError, PermissionDenied, TransientError
 from fairlane.cli import output, submitting
+from fairlane.control import bulk_steps
+from fairlane.control.bulk import Bulk
 from fairlane.domain.breaker import Pair, opened
 from fairlane.store.statements import breakers
 from tests.cli.conftest import Run
+from tests.runtime.worker_kit import running
 
 pytestmark = pytest.mark.usefixtures("fl")
 
@@ -425,6 +429,80 @@ def test_cancel(run: Run) -> None:
     assert run("jobs", "cancel", job_id, "-o", "acme", "--reason", "no").stdout == f"Job {job_id} is canceled.\n"
     assert run("jobs", "cancel", job_id, "-o", "acme", code=1).stderr.startswith("Error: ")
     assert run("jobs", "cancel", submitted(run), "-o", "acme", "--json").json["status"] == "canceled"
+
+
+def test_cancel_of_many_says_how_many_fit_asks_and_leaves_the_others(run: Run, fl: Fairlane) -> None:
+    meant = [submitted(run, "-l", "doc=42") for _ in range(3)]
+    other = submitted(run)
+    command = ("jobs", "cancel", "-o", "acme", "--label", "doc=42")
+
+    refused = run(*command, answer="n\n", code=1).stderr
+    assert refused.startswith("3 jobs of acme can be canceled.\nCancel all of them? [y/N]:")
+    assert fl.get(meant[0], organization="acme").status is JobStatus.QUEUED
+    assert run(*command, "--yes").stdout == "3 jobs canceled or asked to stop.\n"
+
+    assert {fl.get(one, organization="acme").status for one in meant} == {JobStatus.CANCELED}
+    assert fl.get(other, organization="acme").status is JobStatus.QUEUED
+    assert run(*command, "--yes").stdout == "No jobs fit that can be canceled.\n"
+    done = run("jobs", "cancel", "-o", "acme", "--all", "-y", "--json").json
+    assert (done["matching"], done["action"]["changed"], done["action"]["stopped_by"]) == (1, 1, None)
+
+
+def test_a_worker_carries_out_what_the_command_does_not_wait_for(
+    run: Run, fl: Fairlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk_steps, "_STEP", 0.0)  # a step is a job
+    jobs = [submitted(run, "--delay", "1h") for _ in range(3)]
+
+    printed = run("jobs", "cancel", "-o", "acme", "--type", "greet", "--yes", "--no-wait").stdout
+
+    (action,) = fl.bulk.list(organization="acme")
+    assert printed == f"1 job canceled or asked to stop so far; workers go on with bulk action {action.id}.\n"
+    fl.worker().drain()
+    assert {fl.get(one, organization="acme").status for one in jobs} == {JobStatus.CANCELED}
+
+
+def test_the_command_waits_until_a_worker_is_done(run: Run, fl: Fairlane, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk_steps, "_STEP", 0.0)
+    monkeypatch.setattr(Bulk, "start", partialmethod(Bulk.start, seconds=0.0))  # what is left is the worker's
+    for _ in range(3):
+        submitted(run, "--delay", "1h")
+    with running(fl.worker()):
+        assert run("jobs", "cancel", "-o", "acme", "--all", "--yes").stdout == "3 jobs canceled or asked to stop.\n"
+
+
+def test_delete_of_many_takes_dead_letters_alone(run: Run, fl: Fairlane, dead: Job) -> None:
+    queued = submitted(run)
+    refusal = run("jobs", "delete", "-o", "acme", "--status", "queued", code=1).stderr
+    assert refusal == ("Error: Of many jobs, only those can be deleted that are dead_letter; change --status.\n")
+    printed = run("jobs", "delete", "-o", "acme", "--all", "--yes")
+    assert printed.stderr == "1 dead letter of acme can be deleted.\n"
+    assert printed.stdout == "1 job deleted.\n"
+    with pytest.raises(JobNotFound):
+        fl.get(dead.id, organization="acme")
+    assert fl.get(queued, organization="acme").status is JobStatus.QUEUED
+
+
+def test_of_many_jobs_those_are_refused_that_are_not_the_members_own(run: Run, fl: Fairlane) -> None:
+    fl.members.add("acme", "bo")
+    own, other = submitted(run, "-u", "bo"), submitted(run, "-u", "ana")
+
+    told = run("jobs", "cancel", "-o", "acme", "--all", "-u", "bo", "--yes", code=1)
+
+    assert told.stdout == "1 job canceled or asked to stop, 1 refused.\n"
+    assert f"Job {other}: " in told.stderr
+    assert fl.get(own, organization="acme").status is JobStatus.CANCELED
+    assert run("jobs", "cancel", "-o", "acme", "--submitted-by", "ana", "--yes").stdout.startswith("1 job canceled")
+
+
+@pytest.mark.parametrize("verb", ["cancel", "delete"])
+def test_which_jobs_are_meant_is_said_in_exactly_one_way(run: Run, verb: str) -> None:
+    job = submitted(run)
+    for given in ([], [job, "--all"], [job, "-s", "queued"], ["--all", "-s", "queued"]):
+        refused = run("jobs", verb, "-o", "acme", *given, "--yes", code=2).stderr
+        assert "Say which jobs in one way" in refused
+    assert "A filter is empty" in run("jobs", verb, "-o", "acme", "--text", "", "--yes", code=2).stderr
+    assert "There is no organization" in run("jobs", verb, "-o", "acmee", "--all", "--yes", code=1).stderr
 
 
 def test_a_process_deletes_an_ended_job_once_it_is_sure(fl: Fairlane, url: str) -> None:

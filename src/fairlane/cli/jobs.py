@@ -2,15 +2,15 @@
 
 import time
 from dataclasses import asdict
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from rich.table import Column, Table
 from rich.text import Text
 
 from fairlane import Fairlane, Job, JobStatus
+from fairlane.cli import bulk, retrying, showing, submitting
 from fairlane.cli import options as o
-from fairlane.cli import retrying, showing, submitting
 from fairlane.cli.lookup import find, find_id, refuse_stranger, refuse_unknown
 from fairlane.cli.output import (
     age,
@@ -24,6 +24,7 @@ from fairlane.cli.output import (
     table,
 )
 from fairlane.cli.session import engine
+from fairlane.domain.bulk import BulkVerb
 from fairlane.domain.jobs import LogLine, Page
 from fairlane.domain.statuses import PASSING, TERMINAL
 from fairlane.domain.transitions import refuse_to_delete_live
@@ -43,32 +44,17 @@ app.command("artifact")(showing.artifact)
 def list_jobs(
     context: typer.Context,
     organization: o.Organization,
-    status: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--status", "-s", metavar="STATUS", help=f"Only these, of {', '.join(JobStatus)}; may be repeated."
-        ),
+    status: bulk.Status = None,
+    job_type: bulk.JobType = None,
+    submitted_by: Annotated[
+        str | None, typer.Option("--user", "-u", "--submitted-by", metavar="USER", help="Only what they submitted.")
     ] = None,
-    job_type: Annotated[
-        str | None,
-        typer.Option("--type", "-t", metavar="TYPE", autocompletion=o.complete_types, help="Only this type."),
-    ] = None,
-    user: Annotated[str | None, typer.Option("--user", "-u", metavar="USER", help="Only what they submitted.")] = None,
-    queue: Annotated[
-        str | None, typer.Option("--queue", "-q", metavar="QUEUE", autocompletion=o.complete_queues, help="Only these.")
-    ] = None,
-    label: Annotated[
-        list[str] | None, typer.Option("--label", "-l", metavar="K=V", help="With this label; may be repeated.")
-    ] = None,
-    waiting_for: Annotated[
-        Literal["retry"] | None, typer.Option(help="Only queued jobs that wait for the time of their next attempt.")
-    ] = None,
-    text: Annotated[
-        str | None,
-        typer.Option(metavar="TEXT", help="The beginning or the end of an id, or part of a type or an error."),
-    ] = None,
-    after: Annotated[str | None, typer.Option(metavar="TIME", help="Submitted at or after this time.")] = None,
-    before: Annotated[str | None, typer.Option(metavar="TIME", help="Submitted before this time.")] = None,
+    queue: bulk.Queue = None,
+    label: bulk.Label = None,
+    waiting_for: bulk.WaitingFor = None,
+    text: bulk.Text = None,
+    after: bulk.After = None,
+    before: bulk.Before = None,
     limit: o.Limit = 20,
     cursor: o.Cursor = None,
     as_json: o.AsJson = False,
@@ -85,15 +71,7 @@ def list_jobs(
     fl = engine(context)
     page = fl.list(
         organization=organization,
-        status=status or None,
-        job_type=job_type,
-        user=user,
-        queue=queue,
-        label=dict(o.pair("--label", one) for one in label or ()) or None,
-        waiting_for=waiting_for,
-        text=text,
-        created_after=o.optional(o.local_time, "--after", after),
-        created_before=o.optional(o.local_time, "--before", before),
+        **bulk.filters(status, job_type, submitted_by, queue, label, waiting_for, text, after, before),
         limit=limit,
         cursor=cursor,
     )
@@ -110,20 +88,43 @@ def list_jobs(
 @app.command("cancel")
 def cancel(
     context: typer.Context,
-    job: o.JobId,
     organization: o.Organization,
+    job: bulk.OneJob = None,
     user: o.User = None,
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; the job's history keeps it.")] = "",
+    status: bulk.Status = None,
+    job_type: bulk.JobType = None,
+    submitted_by: bulk.SubmittedBy = None,
+    queue: bulk.Queue = None,
+    label: bulk.Label = None,
+    waiting_for: bulk.WaitingFor = None,
+    text: bulk.Text = None,
+    after: bulk.After = None,
+    before: bulk.Before = None,
+    every: bulk.Every = False,
+    wait: bulk.Wait = True,
+    yes: o.Yes = False,
     as_json: o.AsJson = False,
 ) -> None:
-    """Cancel a waiting job at once, or ask a running one to stop.
+    """Cancel a waiting job at once, or ask a running one to stop; or all that fit filters.
+
+    Filters are those of `jobs list`. It says how many jobs fit and asks; workers go on with what takes long.
+    The exit code is 1 if a job was refused, or somebody stopped it.
 
     \b
-    Example:
+    Examples:
         fairlane jobs cancel 01928f3a-1b2c-7d4e-8f90-a1b2c3d4e5f6 -o acme --reason "wrong month"
+        fairlane jobs cancel -o acme --status queued --type report.pdf
     """
+    chosen = bulk.filters(status, job_type, submitted_by, queue, label, waiting_for, text, after, before)
+    bulk.refuse_both_or_none(job, chosen, every=every)
     fl = engine(context)
     refuse_stranger(fl, organization, user)
+    if job is None:
+        if reason:
+            raise typer.BadParameter("Many jobs are canceled without a reason; leave it out.", param_hint="--reason")
+        bulk.carry_out(fl, BulkVerb.CANCEL, chosen, organization, user, yes=yes, wait=wait, as_json=as_json)
+        return
     canceled = fl.cancel(find_id(fl, job, organization), organization=organization, user=user, reason=reason)
     if as_json:
         print_json(canceled)
@@ -136,25 +137,50 @@ def cancel(
 @app.command("delete")
 def delete(
     context: typer.Context,
-    job: o.JobId,
     organization: o.Organization,
+    job: bulk.OneJob = None,
     user: o.User = None,
+    status: bulk.Status = None,
+    job_type: bulk.JobType = None,
+    submitted_by: bulk.SubmittedBy = None,
+    queue: bulk.Queue = None,
+    label: bulk.Label = None,
+    waiting_for: bulk.WaitingFor = None,
+    text: bulk.Text = None,
+    after: bulk.After = None,
+    before: bulk.Before = None,
+    every: bulk.Every = False,
+    wait: bulk.Wait = True,
     yes: o.Yes = False,
+    as_json: o.AsJson = False,
 ) -> None:
-    """Delete a job that has ended: its parameters, result, history and artifacts.
+    """Delete a job that has ended: its parameters, result, history and artifacts; or all dead letters that fit filters.
+
+    Filters are those of `jobs list`. Of many jobs, only dead letters are deleted; others go with their retention.
+    It says how many fit and asks; workers go on with what takes long.
+    The exit code is 1 if a job was refused, or somebody stopped it.
 
     \b
-    Example:
+    Examples:
         fairlane jobs delete 01928f3a-1b2c-7d4e-8f90-a1b2c3d4e5f6 -o acme
+        fairlane jobs delete -o acme --type report.pdf --before 2026-11-01
     """
+    chosen = bulk.filters(status, job_type, submitted_by, queue, label, waiting_for, text, after, before)
+    bulk.refuse_both_or_none(job, chosen, every=every)
     fl = engine(context)
     refuse_stranger(fl, organization, user)
+    if job is None:
+        bulk.carry_out(fl, BulkVerb.DELETE, chosen, organization, user, yes=yes, wait=wait, as_json=as_json)
+        return
     found = find(fl, job, organization)
     job_id = found.id
     refuse_to_delete_live(job_id, found.status)  # before the question, which would be in vain
     o.confirmed(f"Delete job {job_id} of {organization} with all that is kept of it?", yes=yes)
     fl.delete(job_id, organization=organization, user=user)
-    say(f"Job {job_id} is deleted.")
+    if as_json:
+        print_json({"deleted": job_id})
+    else:
+        say(f"Job {job_id} is deleted.")
 
 
 @app.command("explain")

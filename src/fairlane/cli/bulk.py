@@ -1,0 +1,166 @@
+"""Which jobs `fairlane jobs list`, `cancel` and `delete` are about, and what is done with many of them."""
+
+import time
+from collections.abc import Mapping
+from functools import partial
+from typing import Annotated, Any, Final, Literal
+
+import typer
+
+from fairlane import Fairlane, InvalidParameters, JobStatus
+from fairlane.cli import options as o
+from fairlane.cli.lookup import refuse_unknown
+from fairlane.cli.output import number_of, print_json, remark, say
+from fairlane.domain.bulk import FITTING, BulkAction, BulkState, BulkVerb, fitting
+
+_LOOK: Final = 0.2  # seconds between two looks at how far it has come
+_DONE: Final = {BulkVerb.CANCEL: "canceled", BulkVerb.DELETE: "deleted", BulkVerb.RETRY: "queued again"}
+
+OneJob = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="JOB", help="The job's id, or enough of its beginning or end. Left out: filters say which jobs."
+    ),
+]
+Status = Annotated[
+    list[str] | None,
+    typer.Option("--status", "-s", metavar="STATUS", help=f"Only these, of {', '.join(JobStatus)}; may be repeated."),
+]
+JobType = Annotated[
+    str | None,
+    typer.Option("--type", "-t", metavar="TYPE", autocompletion=o.complete_types, help="Only this type."),
+]
+SubmittedBy = Annotated[str | None, typer.Option(metavar="USER", help="Only what they submitted.")]
+Queue = Annotated[
+    str | None, typer.Option("--queue", "-q", metavar="QUEUE", autocompletion=o.complete_queues, help="Only these.")
+]
+Label = Annotated[
+    list[str] | None, typer.Option("--label", "-l", metavar="K=V", help="With this label; may be repeated.")
+]
+WaitingFor = Annotated[
+    Literal["retry"] | None, typer.Option(help="Only queued jobs that wait for the time of their next attempt.")
+]
+Text = Annotated[
+    str | None,
+    typer.Option(metavar="TEXT", help="The beginning or the end of an id, or part of a type or an error."),
+]
+After = Annotated[str | None, typer.Option(metavar="TIME", help="Submitted at or after this time.")]
+Before = Annotated[str | None, typer.Option(metavar="TIME", help="Submitted before this time.")]
+Every = Annotated[bool, typer.Option("--all", help="All of the organization, in place of filters.")]
+Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Of many jobs: whether to wait until all are done.")]
+
+
+def filters(
+    status: list[str] | None,
+    job_type: str | None,
+    submitted_by: str | None,
+    queue: str | None,
+    label: list[str] | None,
+    waiting_for: Literal["retry"] | None,
+    text: str | None,
+    after: str | None,
+    before: str | None,
+) -> dict[str, Any]:
+    """The filters that were given, as `fl.list` takes them."""
+    given = {
+        "status": status or None,
+        "job_type": job_type,
+        "user": submitted_by,
+        "queue": queue,
+        "label": dict(o.pair("--label", one) for one in label or ()) or None,
+        "waiting_for": waiting_for,
+        "text": text,
+        "created_after": o.optional(o.local_time, "--after", after),
+        "created_before": o.optional(o.local_time, "--before", before),
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def refuse_both_or_none(job: str | None, given: Mapping[str, Any], *, every: bool) -> None:
+    """Refuse what does not say in exactly one way which jobs are meant: one by its id, those of filters, or all.
+
+    Raises:
+        typer.BadParameter
+    """
+    if sum((job is not None, bool(given), every)) != 1:
+        raise typer.BadParameter("Say which jobs in one way: one by its id, several by filters, or --all.")
+    # A variable that a script did not set must not make of some jobs all of them.
+    if "" in given.values():
+        raise typer.BadParameter("A filter is empty; give it a value, or leave it out.")
+
+
+def carry_out(
+    fl: Fairlane,
+    verb: BulkVerb,
+    given: Mapping[str, Any],
+    organization: str,
+    user: str | None,
+    *,
+    yes: bool,
+    wait: bool,
+    as_json: bool,
+) -> None:
+    """Do it with all jobs that fit, once somebody who knows how many these are is sure.
+
+    Raises:
+        InvalidParameters: it can't be done with jobs of these statuses.
+        typer.Exit: a job was refused, or the action was stopped.
+    """
+    refuse_unknown(fl, organization)
+    statuses = fitting(verb, given.get("status"))
+    if not statuses:
+        able = ", ".join(sorted(FITTING[verb]))
+        raise InvalidParameters(f"Of many jobs, only those can be {_DONE[verb]} that are {able}; change --status.")
+    counts = fl.reads.matching.counts(organization, **{**given, "status": statuses})
+    matching = sum(counts.by_status.values())
+    action = None
+    if matching:
+        what = "dead letter" if statuses == {JobStatus.DEAD_LETTER} else "job"
+        more = "More than " if counts.capped else ""
+        fit = f"{more}{number_of(matching, what)} of {organization} can be {_DONE[verb]}."
+        remark(fit)
+        o.confirmed(f"{verb.capitalize()} all of them?", yes=yes)
+        begin = fl.bulk.start if wait else partial(fl.bulk.start, seconds=0.0)
+        action = begin(verb, given, organization=organization, user=user)
+        action = _ended(fl, action) if wait else action
+    if as_json:
+        print_json({"matching": matching, "matching_is_capped": bool(counts.capped), "action": action})
+    elif action is None:
+        say(f"No jobs fit that can be {_DONE[verb]}.")
+    else:
+        _tell(action)
+    if action is not None and (action.refused or action.state is BulkState.STOPPED):
+        raise typer.Exit(1)
+
+
+def _ended(fl: Fairlane, action: BulkAction) -> BulkAction:
+    """Wait for its end, and say once if no worker brings it there."""
+    was_told = False
+    try:
+        while action.state is BulkState.WORKING:
+            if action.is_waiting and not was_told:
+                remark("No worker goes on with it; start one: fairlane worker")
+                was_told = True
+            time.sleep(_LOOK)
+            action = fl.bulk.get(action.id, organization=action.organization)
+    except KeyboardInterrupt:
+        remark(f"Bulk action {action.id} goes on without this command.")
+        raise
+    return action
+
+
+def _tell(action: BulkAction) -> None:
+    said = f"{number_of(action.changed, 'job')} {_DONE[action.verb]}"
+    if action.verb is BulkVerb.CANCEL and action.changed:
+        said += " or asked to stop"
+    if action.refused:
+        said += f", {action.refused:,} refused"
+    if action.passed_over:
+        said += f", {action.passed_over:,} passed over, as they changed meanwhile"
+    if action.state is BulkState.WORKING:
+        said += f" so far; workers go on with bulk action {action.id}"
+    if action.state is BulkState.STOPPED:
+        said += f"; {action.stopped_by} stopped it" + (f": {action.problem}" if action.problem else "")
+    say(f"{said.removesuffix('.')}.")
+    for one in action.refusals:
+        remark(f"Job {one.job}: {one.detail}")
