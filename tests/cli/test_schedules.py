@@ -36,6 +36,20 @@ def test_a_schedule_is_listed_with_when_it_goes_next_and_how_it_stands(run: Run)
     assert [one["name"] for one in run("schedules", "list", "-o", "acme", "--json").json] == ["nightly", "often"]
 
 
+def test_without_an_organization_the_schedules_of_all_are_listed(run: Run, fl: Fairlane) -> None:
+    assert run("schedules", "list").stdout.startswith(
+        "No schedules; create one:\n  fairlane schedules put NAME TYPE -o ORG"
+    )
+    fl.organizations.create("other")
+    put(run)
+    fl.schedules.put("hourly", "greet", organization="other", every=3600)
+
+    header, *rows = (line.split() for line in run("schedules", "list").stdout.splitlines())
+    assert header[:2] == ["ORG", "NAME"]
+    assert [row[:2] for row in rows] == [["acme", "nightly"], ["other", "hourly"]]
+    assert "no organization 'nobody'" in run("schedules", "list", "-o", "nobody", code=1).stderr
+
+
 @pytest.mark.usefixtures("fl")
 def test_show_has_the_next_five_ticks_in_the_zone_and_in_the_machines_if_that_differs(
     run: Run, monkeypatch: pytest.MonkeyPatch

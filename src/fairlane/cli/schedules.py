@@ -27,8 +27,12 @@ User = Annotated[
 
 
 @app.command("list")
-def list_schedules(context: typer.Context, organization: o.Organization, as_json: o.AsJson = False) -> None:
-    """List an organization's schedules, by name: when they go next, and how long ago they last made a job.
+def list_schedules(
+    context: typer.Context,
+    organization: Annotated[str | None, o.of_one_or_all("Whose; left out: those of all organizations.")] = None,
+    as_json: o.AsJson = False,
+) -> None:
+    """List schedules, by name: when they go next, and how long ago they last made a job.
 
     STATE is ok, paused, over (there are no more ticks) or why the tick that is due was refused.
 
@@ -38,16 +42,16 @@ def list_schedules(context: typer.Context, organization: o.Organization, as_json
     """
     fl = engine(context)
     found = fl.schedules.list(organization=organization)
-    if not found:
-        refuse_unknown(fl, organization)
     if as_json:
         print_json(found)
         return
     if not found:
+        whose = shlex.quote(organization) if organization is not None else "ORG"
         say("No schedules; create one:")
-        say(f"  fairlane schedules put NAME TYPE -o {shlex.quote(organization)} --cron '30 6 * * MON-FRI'", whole=True)
+        say(f"  fairlane schedules put NAME TYPE -o {whose} --cron '30 6 * * MON-FRI'", whole=True)
         return
     rows = table(
+        *(["ORG"] if organization is None else []),
         Column("NAME", overflow="fold"),
         Column("TYPE"),
         Column("WHEN", overflow="fold"),
@@ -56,7 +60,8 @@ def list_schedules(context: typer.Context, organization: o.Organization, as_json
         Column("STATE", overflow="fold"),
     )
     for one in found:
-        what = (cell(one.name), one_line(one.job_type), cell(when(one.timetable)))
+        of = [one_line(one.organization)] if organization is None else []
+        what = (*of, cell(one.name), one_line(one.job_type), cell(when(one.timetable)))
         rows.add_row(*what, cell(next(iter(one.next_ticks), None)), age(one.last_tick), state_of(one))
     console().print(rows)
 

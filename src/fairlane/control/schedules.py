@@ -13,11 +13,7 @@ from fairlane.control.schedule_drafts import ScheduleDraft
 from fairlane.control.schedule_rows import after_last, is_same, schedule_of, told, unknown
 from fairlane.control.submission import Submitter
 from fairlane.control.ticks import Ticks, opened
-from fairlane.domain.errors import (
-    ConfigurationError,
-    PermissionDenied,
-    StorageUnavailable,
-)
+from fairlane.domain.errors import ConfigurationError, PermissionDenied, StorageUnavailable
 from fairlane.domain.jobs import Job
 from fairlane.domain.permissions import Right
 from fairlane.domain.schedules import Missed, Schedule
@@ -27,7 +23,7 @@ from fairlane.registry.directory import Directory
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.options import INHERIT, Inheriting, Seconds, choice, queue_name, seconds, text
 from fairlane.registry.tenants import Tenants
-from fairlane.store.row_security import Administered
+from fairlane.store.row_security import EVERYONE, Administered
 from fairlane.store.statements import audit, organizations
 from fairlane.store.statements import schedules as statements
 from fairlane.store.statements.admission import Live
@@ -137,10 +133,13 @@ class Schedules:
 
         return self._tenants.read(work, of=organization)
 
-    def list(self, *, organization: str, after: str | None = None, limit: int | None = None) -> tuple[Schedule, ...]:
+    def list(
+        self, *, organization: str | None, after: str | None = None, limit: int | None = None
+    ) -> tuple[Schedule, ...]:
         """Return an organization's schedules, by name.
 
         Args:
+            organization: None = those of all organizations, by organization and name; for operators.
             after: only those that come after this name.
             limit: how many at most; None = all.
 
@@ -153,7 +152,7 @@ class Schedules:
             rows = statements.of(connection, organization, after, limit)
             return tuple(schedule_of(row, self._keyring.shown(connection)) for row in rows)
 
-        return self._tenants.read(work, of=organization)
+        return self._tenants.read(work, of=EVERYONE if organization is None else organization)
 
     def pause(self, name: str, *, organization: str, user: str | None = None, right: Right | None = None) -> Schedule:
         """Let its ticks go by until `resume`. `user` and `right` are as in `put`.
