@@ -117,3 +117,8 @@ def test_a_retry_counts_of_one_error_what_it_will_do(api: Api):
     assert counted("admin") == 3
     done = api.as_("admin").post(BASE, json={"action": "retry", "filter": {"fingerprint": ended}}).json()
     assert (done["changed"], done["passed_over"]) == (0, 1)
+
+
+def test_a_filter_that_nothing_is_stored_under_is_refused_also_where_no_job_can_fit(api: Api):
+    body = {"action": "retry", "filter": {"status": ["queued"], "fingerprint": "a\0b"}}
+    assert api.as_("admin").post(f"{BASE}/count", json=body).status_code == 422
