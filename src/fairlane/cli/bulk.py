@@ -14,7 +14,7 @@ from fairlane.cli.output import number_of, print_json, remark, say
 from fairlane.domain.bulk import FITTING, BulkAction, BulkState, BulkVerb, fitting
 
 _LOOK: Final = 0.2  # seconds between two looks at how far it has come
-_DONE: Final = {BulkVerb.CANCEL: "canceled", BulkVerb.DELETE: "deleted", BulkVerb.RETRY: "queued again"}
+_DONE: Final = {BulkVerb.CANCEL: JobStatus.CANCELED, BulkVerb.DELETE: "deleted", BulkVerb.RETRY: "queued again"}
 
 OneJob = Annotated[
     str | None,
