@@ -61,7 +61,7 @@ def filters(
     after: str | None,
     before: str | None,
 ) -> dict[str, Any]:
-    """The filters that were given, as `fl.list` takes them."""
+    """Return the filters that were given, as `fl.list` takes them."""
     given = {
         "status": status or None,
         "job_type": job_type,
