@@ -18,7 +18,7 @@ NEVER = {"alembic", "asyncpg", "fastapi", "psycopg", "pydantic_settings", "socke
 DATABASE = {"fairlane.app", "obstore", "sqlalchemy"}
 NOT_IMPORTED = {
     "--version": {"typer", "pydantic", "rich", "asyncio"} | DATABASE | NEVER,
-    "--help": {"pydantic", "rich", "asyncio"} | DATABASE | NEVER,
+    "--help": {"importlib.metadata", "pydantic", "rich", "asyncio"} | DATABASE | NEVER,
     "worker --help": DATABASE | NEVER,
     "jobs list -o acme": {"cryptography", "fairlane.runtime.worker", "reportlab"} | NEVER,
     "orgs list": {"cryptography", "fairlane.runtime.worker", "reportlab"} | NEVER,

@@ -4,7 +4,6 @@ No decision about jobs is made here, and no SQL is written; what a command print
 """
 
 import sys
-from importlib.metadata import version
 from typing import Final
 
 INTERRUPTED: Final = 130  # what shells report for a process that SIGINT ended
@@ -12,6 +11,8 @@ INTERRUPTED: Final = 130  # what shells report for a process that SIGINT ended
 
 def print_version() -> None:
     """What `fairlane --version` prints."""
+    from importlib.metadata import version
+
     print(f"fairlane {version('fairlane')}")
 
 
