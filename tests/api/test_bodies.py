@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import re
 from collections.abc import Iterator
 from http.client import HTTPResponse
 
@@ -15,7 +16,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from fairlane.api import bodies
 from fairlane.api.bodies import BodyGuard
-from fairlane.api.json_text import DEEPEST, MOST_NAMES, MOST_VALUES, Counts
+from fairlane.api.json_text import DEEPEST, MOST_ARRAYS, MOST_DIGITS, MOST_NAMES, MOST_VALUES, Counts
 from fairlane.api.scope import query_names
 from fairlane.api.submissions import MOST_PARENTS, MOST_PARENTS_OF_BATCH
 from fairlane.api.turns import PLACE
@@ -250,7 +251,7 @@ def test_a_compressed_body_is_refused_unread(api: Api):
 @pytest.mark.parametrize(
     ("body", "kind"),
     [
-        (b"[" * 100_000, "too-deep"),
+        (b"[" * 2 * MOST_ARRAYS, "too-deep"),
         (b'{"a":' * 33 + b"1" + b"}" * 33, "too-deep"),
         ('{"job_type": "report"}'.encode("utf-16"), "invalid-json"),
         ('{"job_type": "report"}'.encode("utf-16-le"), "invalid-json"),
@@ -324,6 +325,7 @@ def test_what_json_is_made_of_is_counted_outside_of_its_strings_however_it_comes
     # Empty ones count twice. So nobody is refused who sends no more values than half of what is taken.
     assert values <= found.values <= 2 * values
     assert found.names == names
+    assert found.digits == sum(map(str.isdigit, re.sub(r'"(\\.|[^"\\])*"', "", json.dumps(tree))))
     assert [found.is_deeper_than(most) for most in range(depth + 2)] == [*[True] * depth, False, False]
 
 
@@ -338,25 +340,43 @@ def test_what_is_no_json_is_counted_too(body: bytes):
 
 
 @pytest.mark.parametrize(
-    ("path", "value"),
-    [("jobs", b"[]"), ("jobs/batch", b"{}"), ("jobs/{job}/retry", b"0"), ("schedules/daily", b'""')],
+    ("path", "value", "most", "refusal"),
+    [
+        ("jobs", b"0", MOST_VALUES, ("values", "values")),
+        ("jobs/{job}/retry", b'""', MOST_VALUES, ("values", "values")),
+        ("jobs", b"[]", MOST_ARRAYS, ("arrays", "arrays and objects")),
+        ("jobs/batch", b"{}", MOST_ARRAYS, ("arrays", "arrays and objects")),
+        ("schedules/daily", b"[" * 28 + b"]" * 28, MOST_ARRAYS, ("arrays", "arrays and objects")),
+        ("jobs", b"-1234567890", MOST_DIGITS, ("digits", "digits in its numbers")),
+        ("jobs/batch", b"1" * 4_200, MOST_DIGITS, ("digits", "digits in its numbers")),
+    ],
 )
-def test_a_body_of_very_many_values_is_refused_while_it_comes(api: Api, path: str, value: bytes):
+def test_a_body_of_very_many_parts_is_refused_while_it_comes(
+    api: Api, path: str, value: bytes, most: int, refusal: tuple[str, str]
+):
+    kind, what = refusal
     job = api.fl.submit("report", organization="acme")
     path, method = path.format(job=job.id), "PUT" if path.startswith("schedules") else "POST"
+    parts = most // (sum(map(value.count, b"0123456789")) or value.count(b"[") or 1)
     with api.connect() as connection:
         connection.sendall(
             f"{method} /api/v1/organizations/acme/{path} HTTP/1.1\r\nHost: x\r\n"
             f"Authorization: Bearer {api.token('admin')}\r\nContent-Type: application/json\r\n"
             "Content-Length: 8000000\r\n\r\n".encode()
         )
-        connection.sendall(b'{"parameters": {"month": [' + value + (b"," + value) * MOST_VALUES)
+        connection.sendall(b'{"parameters": {"month": [' + value + (b"," + value) * parts)
         # The rest of what was announced never comes, and nobody waits for it.
         answer = HTTPResponse(connection)
         answer.begin()
         problem = json.load(answer)
-    assert (answer.status, problem["type"]) == (413, "urn:fairlane:problem:too-many-values")
-    assert problem["detail"] == f"A body has at most {MOST_VALUES} values; send less at once."
+    assert (answer.status, problem["type"]) == (413, f"urn:fairlane:problem:too-many-{kind}")
+    assert problem["detail"] == f"A body has at most {most} {what}; send less at once."
+
+
+@pytest.mark.parametrize("month", [[[]] * 24_990, [{"x": 1.5, "y": 2.5}] * 12_000, [[1, 2]] * 24_990, [10**4_000] * 60])
+def test_a_payload_of_many_parts_is_taken(api: Api, month: object):
+    taken = api.as_("member").post(JOBS, json={"job_type": "notes", "parameters": {"month": month}})
+    assert (taken.status_code, taken.json()["parameters"]) == (201, {"month": month})
 
 
 def test_as_many_values_are_taken_as_the_parameters_of_a_job_can_have(serve, monkeypatch: pytest.MonkeyPatch):

@@ -161,7 +161,7 @@ class BodyGuard:
         finally:
             self._coming.pop(body, None)  # nothing of it is waited for any more, be it whole or refused
         if read:
-            await json.end()
+            json.end()
         return read
 
 

@@ -1,9 +1,8 @@
-"""What is refused of a body's JSON while it comes in: no UTF-8, nested too deeply, of too many values or names."""
+"""Refuse a body's JSON while it comes in: what is not UTF-8, nests too deeply, or is made of too many parts."""
 
 from codecs import getincrementaldecoder
 from typing import Final
 
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 
 from fairlane.api.problems import Problem
@@ -12,17 +11,21 @@ DEEPEST: Final = 32
 # A value takes some 100 bytes of memory, and a microsecond at each of several steps. Parameters have no more values
 # than bytes, so `create_app` takes their limit where that is larger.
 MOST_VALUES: Final = 256 * 1024
-# Of a body's objects together: each that is unknown is an error of its own, ten times as dear as to read it.
-MOST_NAMES: Final = 50_000
+# Each unknown name is an error of its own, which costs ten times as much as to read the name.
+MOST_NAMES: Final = 25_000
+# Arrays and objects. Each is copied at several steps, and the garbage collector goes through all of them.
+MOST_ARRAYS: Final = 25_000
+# Python needs the square of a number's length to read it.
+MOST_DIGITS: Final = 2_000_000
 CUT: Final = {"Connection": "close"}  # the rest of the body is not read
 _PIECE: Final = 64 * 1024  # bytes that are looked at together
-_LONG: Final = 64 * 1024  # brackets that take long enough to look at to hold up others
 _BRACKETS: Final = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
+_DIGITS: Final = b"0123456789"
 
 
 class JsonText:
-    """What a body says of itself, and what it is made of: counted while it comes in, and nothing is built of it."""
+    """Check the body of one request as JSON text; nothing is built of the text."""
 
     def __init__(self, headers: Headers, most_values: int) -> None:
         self._kind = headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -31,7 +34,7 @@ class JsonText:
         self._counts = Counts()
 
     def add(self, piece: bytes) -> None:
-        """Look at the next piece of it.
+        """Check the next piece.
 
         Raises:
             Problem
@@ -41,32 +44,30 @@ class JsonText:
             raise Problem(415, "unsupported-media-type", detail, headers=CUT)
         for start in range(0, len(piece), _PIECE):
             part = piece[start : start + _PIECE]
-            # The parser would take UTF-16 and UTF-32, too, of which the counts know nothing.
+            # The parser also takes UTF-16 and UTF-32, which the counts can't read.
             if b"\0" in part or not self._is_utf8(part):
                 raise _no_utf8()
             self._counts.add(part)
-            if self._counts.values > self._most_values:
-                detail = f"A body has at most {self._most_values} values; send less at once."
-                raise Problem(413, "too-many-values", detail, headers=CUT)
-            if self._counts.names > MOST_NAMES:
-                detail = f"The objects of a body have at most {MOST_NAMES} names; send less at once."
-                raise Problem(413, "too-many-names", detail, headers=CUT)
+            for kind, found, most, what in (
+                ("values", self._counts.values, self._most_values, "values"),
+                ("names", self._counts.names, MOST_NAMES, "names in its objects"),
+                ("arrays", self._counts.brackets // 2, MOST_ARRAYS, "arrays and objects"),
+                ("digits", self._counts.digits, MOST_DIGITS, "digits in its numbers"),
+            ):
+                if found > most:
+                    detail = f"A body has at most {most} {what}; send less at once."
+                    raise Problem(413, f"too-many-{kind}", detail, headers=CUT)
 
-    async def end(self) -> None:
-        """Look at it as a whole.
+    def end(self) -> None:
+        """Check the whole text.
 
         Raises:
             Problem
         """
         if not self._is_utf8(b"", final=True):
             raise _no_utf8()
-        if await self._is_deep():
+        if self._counts.is_deeper_than(DEEPEST):
             raise Problem(400, "too-deep", f"The body nests more than {DEEPEST} arrays and objects; make it flatter.")
-
-    async def _is_deep(self) -> bool:
-        if self._counts.brackets > _LONG:
-            return await run_in_threadpool(self._counts.is_deeper_than, DEEPEST)
-        return self._counts.is_deeper_than(DEEPEST)
 
     def _is_utf8(self, part: bytes, *, final: bool = False) -> bool:
         try:
@@ -77,14 +78,15 @@ class JsonText:
 
 
 class Counts:
-    """Counts of JSON text that comes in parts, by its marks outside of strings.
+    """Count what JSON text is made of, by its marks outside of strings, while the text comes in parts.
 
-    Of text that is no JSON they may be wrong: a parser then comes no further than to where they are right.
+    The counts of text that is not JSON may be wrong. A parser stops where they begin to be wrong.
     """
 
     def __init__(self) -> None:
         self.values = 1
         self.names = 0
+        self.digits = 0  # of numbers
         self._held = b""  # a backslash, whose escape the next part ends
         self._quotes = 0
         self._brackets = bytearray()
@@ -100,13 +102,14 @@ class Counts:
         self._brackets += brackets
         self._quotes += len(pieces) - 1
         self.names += outside.count(b":")
+        self.digits += len(outside) - len(outside.translate(None, _DIGITS))
         self.values += outside.count(b",") + brackets.count(b"[")
-        # What is no JSON may be nothing but quotation marks. In JSON a value has four at most: its own, and its name's.
+        # In JSON a value has at most four quotation marks: its own two, and its name's two.
         self.values = max(self.values, self._quotes // 4)
 
     @property
     def brackets(self) -> int:
-        """Return how many there are."""
+        """Return the number of opening and closing brackets."""
         return len(self._brackets)
 
     def is_deeper_than(self, most: int) -> bool:
