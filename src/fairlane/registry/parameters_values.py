@@ -39,6 +39,7 @@ from fairlane.domain.secrets import MARK, Secret, is_marked
 MAX_DEPTH: Final = 32
 # Python reads no integer of more than 4300 digits from JSON, which is about 14,284 bits.
 MAX_INT_BITS: Final = 14_000
+_BYTE: Final = 8  # bits
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 # What JSON has as it is; nearly every value in a large payload is one of these.
 _SIMPLE: Final = frozenset({str, int, float, bool, type(None)})
@@ -68,6 +69,8 @@ class _Lifting:
         self._limit = self._left = limit
 
     def lift(self, value: object, place: Place, depth: int) -> object:
+        if type(value) in _SIMPLE:
+            return self._scalar(value, place)
         value = _opened(value)
         if type(value) not in _CONTAINERS and (isinstance(value, SCALARS) or not isinstance(value, _COLLECTIONS)):
             return self._scalar(value, place)
@@ -87,12 +90,15 @@ class _Lifting:
         return [self.lift(item, (ITEM, place, index), depth + 1) for index, item in enumerate(items)]
 
     def _scalar(self, value: object, place: Place) -> object:
+        if isinstance(value, int):
+            bits = value.bit_length()
+            if bits > MAX_INT_BITS:
+                raise InvalidParameters(f"{written(place)} is an integer of more than 4200 digits: pass it as text")
+            if bits >= _BYTE:
+                self._count(bits // _BYTE)
+            return value
         if isinstance(value, str | bytes):
             self._count(len(value))
-        elif isinstance(value, int):
-            if value.bit_length() > MAX_INT_BITS:
-                raise InvalidParameters(f"{written(place)} is an integer of more than 4200 digits: pass it as text")
-            self._count(value.bit_length() // 8)
         elif isinstance(value, Decimal):
             self._count(len(str(value)))
         check_scalar(value, place)
