@@ -1,4 +1,4 @@
-"""Reads the bodies of requests: how large they may be, how many are in memory, and how long they may take to come."""
+"""Read the bodies of requests, with bounds on their size, on the memory of all, and on the time each may take."""
 
 from asyncio import Timeout, get_running_loop, timeout
 from collections import Counter
@@ -14,10 +14,10 @@ from fairlane.api.places import is_organization
 from fairlane.api.problems import Problem
 from fairlane.api.turns import PLACE
 
-SMALL: Final = 16 * 1024  # bytes; of whoever has proved nothing no more is read: a login needs no more
-_BODILESS: Final = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})  # what is sent with them nobody reads
-# How many times the limit is in memory at once, till they are answered, and what is said of more: of one user in a
-# place, so that nobody closes their organization to the others; of a place; of all.
+SMALL: Final = 16 * 1024  # bytes; no more is read without a valid credential: a login needs no more
+_BODILESS: Final = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})  # their bodies are not read
+# How many times the limit may be in memory until the requests are answered, and how more is refused: for one user in
+# a place, for a place, and for all. One user has less than a place, so that the others of the organization can send.
 _BOUNDS: Final = (
     (2, 429, "too-much-at-once", "So many bodies of yours are worked on there already"),
     (
@@ -34,7 +34,7 @@ _SLOW: Final = 5  # seconds behind the pace of the largest in that time, after w
 
 
 class _Body:
-    """One that is read, or worked on."""
+    """Count one body that is read, or worked on."""
 
     def __init__(self, place: str, user: str) -> None:
         self.groups = ((place, user), (place,), ())  # that it counts in, in the order of their bounds
@@ -43,15 +43,15 @@ class _Body:
 
 
 class BodyGuard:
-    """ASGI middleware: reads the body, up to the limit, and hands it on.
+    """Read each body up to the limit, and hand it to the application (ASGI middleware).
 
-    There is a bound on what all of them take together, those of one place, and those of one user there. All whom no
-    organization is open to are one place: else each of a tenant's users would have the room of an organization where
-    they are none of its members. So are operators, where they act as such. Small ones don't count: there are no more
-    than connections, and nobody is kept out by others' large ones who sends little.
+    Bounds hold for all bodies together, for those of one place, and for those of one user in a place. An organization
+    is a place. Users to whom no organization is open share one place, or each of them would have the room of an
+    organization. Operators who act as operators share another. Small bodies do not count: there are no more of them
+    than connections, and large bodies of others keep no small one out.
 
     Args:
-        limit: in bytes.
+        limit: of one body, in bytes.
         most_values: of all objects, arrays and plain values in it.
     """
 
@@ -60,7 +60,7 @@ class BodyGuard:
         self._limit = limit
         self._most_values = most_values
         self._held: Counter[tuple[str, ...]] = Counter()  # bytes, by group
-        # Those that count and are not whole, and until when what has come would do at the pace of the largest.
+        # Bodies that count and are not whole, and until when their bytes so far suffice at the pace of the largest.
         self._coming: dict[_Body, float] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -80,7 +80,7 @@ class BodyGuard:
 
     @contextmanager
     def _counting(self, body: _Body, receive: Receive) -> Iterator[Receive]:
-        """Receives a body, which counts until the block ends; then it is let go."""
+        """Return a `receive` that counts the body until the block ends."""
         read = 0
 
         async def receiving() -> Message:
@@ -92,7 +92,7 @@ class BodyGuard:
                 self._make_room(body, more)
                 self._hold(body, more)
                 now = get_running_loop().time()
-                # What came fast at first is no leave to stall later.
+                # A body that came fast at first may not stall later.
                 self._coming[body] = min(now, self._coming.get(body, now) + more * _PATIENCE / self._limit)
             return message
 
@@ -113,10 +113,10 @@ class BodyGuard:
         self._coming.pop(body, None)
 
     def _make_room(self, body: _Body, more: int) -> None:
-        """Have no more bytes held of a user, of a place, nor of all: those that come slowly are waited for no longer.
+        """Make room for more bytes of a user, of a place and of all: cut off bodies that come slowly.
 
         Raises:
-            Problem: there is no room all the same, and nobody was asked for it.
+            Problem: cutting them off would not make enough room, so none was cut off.
         """
         going: list[_Body] = []
         for group, (most, status, kind, why) in zip(body.groups, _BOUNDS, strict=True):
@@ -134,7 +134,7 @@ class BodyGuard:
             one.patience.reschedule(0)
 
     def _slow_of(self, group: tuple[str, ...], beside: _Body, going: list[_Body]) -> Iterator[_Body]:
-        """Who may be asked for room, the one that is furthest behind first."""
+        """Yield the bodies that may be cut off, the one that is furthest behind first."""
         late = get_running_loop().time() - _SLOW
         for one in sorted(self._coming, key=self._coming.__getitem__):
             is_slow = self._coming[one] <= late and not one.patience.expired()
@@ -142,7 +142,7 @@ class BodyGuard:
                 yield one
 
     async def _read(self, scope: Scope, receive: Receive, body: _Body) -> bytes | None:
-        """The body; None: whoever sent it is gone.
+        """Return the body; None: the client is gone.
 
         Raises:
             Problem
@@ -159,14 +159,14 @@ class BodyGuard:
         try:
             read = await body_of(receive, limit, body.patience, json.add)
         finally:
-            self._coming.pop(body, None)  # nothing of it is waited for any more, be it whole or refused
+            self._coming.pop(body, None)  # it is whole or refused, so nobody waits for more of it
         if read:
             json.end()
         return read
 
 
 def may_be_large(scope: Scope) -> bool:
-    """Whether so much may come that it counts."""
+    """Return True if the body may be so large that it counts."""
     headers = Headers(scope=scope)
     length = headers.get("content-length", "0")
     is_little = (
@@ -186,7 +186,7 @@ def _body_in(scope: Scope) -> _Body:
 async def body_of(
     receive: Receive, limit: int, patience: Timeout | None = None, look: Callable[[bytes], object] = bytes
 ) -> bytes | None:
-    """Return the whole body; None: whoever sent it is gone.
+    """Return the whole body; None: the client is gone.
 
     Args:
         patience: for how long to wait for it; None: a minute.
@@ -207,7 +207,7 @@ async def body_of(
 
 
 def replayed(body: bytes, receive: Receive) -> Receive:
-    """Receives a body that was read already, and then what comes next."""
+    """Return a `receive` that gives a body that was read already, and then what comes next."""
     is_sent = False
 
     async def replay() -> Message:

@@ -1,4 +1,4 @@
-"""From a submission to a draft: every check of R1 that needs no other job."""
+"""Turn a submission into a draft, by every check of R1 that needs no other job."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -39,9 +39,10 @@ _ON_DUPLICATE: Final = ("reject", "return", "replace")
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What the directory said of a batch's organizations and members; `of_host`: it is the application's own.
+    """Hold what the directory said of a batch's organizations and members.
 
-    Organizations are those with an id that one may have; a host may know others.
+    `of_host`: the directory is the application's own. Of its organizations, those whose ids Fairlane does not take are
+    left out.
     """
 
     organizations: Mapping[str, Standing]
@@ -50,7 +51,7 @@ class Answers:
 
     @classmethod
     def of_the_host(cls, organizations: Mapping[str, Standing], members: Mapping[tuple[str, str], Membership]) -> Self:
-        """What the application's own directory said."""
+        """Return what the application's own directory said."""
         possible = {one: standing for one, standing in organizations.items() if is_organization_id(one)}
         return cls(possible, members, of_host=True)
 
@@ -61,7 +62,7 @@ class Answers:
 
     @classmethod
     def hoped(cls, submission: Submission) -> Self | None:
-        """Return what the directory will mostly say; None for names of which it knows nothing."""
+        """Return what the directory will say of most submissions; None for names that it can't know."""
         organization, user = submission.organization, submission.user
         if not is_organization_id(organization) or not (user is None or is_user_id(user)):
             return None
@@ -69,7 +70,7 @@ class Answers:
         return cls({organization: Standing(OrganizationStatus.ACTIVE)}, members)
 
     def check_organization(self, organization: str) -> Standing:
-        """How the organization stands.
+        """Return how the organization stands.
 
         Raises:
             OrganizationNotFound, OrganizationSuspended
@@ -82,7 +83,7 @@ class Answers:
         return standing
 
     def check_user(self, organization: str, user: str | None, job_type: str, permission: str | None) -> None:
-        """Whether the user may submit; None is the system, which may.
+        """Check that the user may submit; None is the system, which may.
 
         Raises:
             PermissionDenied
@@ -100,15 +101,15 @@ class Answers:
             raise PermissionDenied(f"{user} may not submit {job_type} in {organization}: it needs {needed}.")
 
     def may_cancel_all(self, organization: str, user: str | None) -> bool:
-        """Whether the user may cancel jobs of others, and so replace them; the system may."""
+        """Return True if the user may cancel jobs of others, and so replace them; the system may."""
         membership = self.members.get((organization, user)) if user is not None else None
         return user is None or (membership is not None and membership.role is Role.ADMIN)
 
 
 class Payload:
-    """Parameters of a job, checked and hashed before the transaction that stores them, as others wait for that.
+    """Check and hash the parameters of a job before the transaction that stores them, since others wait for that.
 
-    In the transaction the outcome is at hand. Only where the type was registered anew meanwhile they are checked again.
+    The transaction takes the outcome. It checks them again only if the type was registered anew since.
     """
 
     def __init__(self, organization: str, given: Mapping[str, Any], limit: float) -> None:
@@ -142,14 +143,17 @@ class Payload:
 
 
 class Ready(NamedTuple):
-    """What was asked and checked of submissions before their transaction. `answers`: None = ours are asked within."""
+    """Carry what was asked and checked before a transaction of submissions.
+
+    `answers`: None = Fairlane's own directory is asked in the transaction.
+    """
 
     answers: Answers | None
     payloads: Sequence[Payload]
 
 
 def draft(submission: Submission, job_type: RegisteredType, answers: Answers, payload: Payload) -> Draft:
-    """The checked form of a submission.
+    """Return the checked form of a submission.
 
     Raises:
         SubmissionError: what is wrong with it, and what to do.
@@ -188,7 +192,7 @@ def draft(submission: Submission, job_type: RegisteredType, answers: Answers, pa
 
 
 def sealed(plain: Draft, ring: Ring) -> Draft:
-    """The draft as it is stored where the organization has a key.
+    """Return the draft as it is stored if the organization has a key.
 
     Raises:
         ConfigurationError: the key can't be used here, or was destroyed.

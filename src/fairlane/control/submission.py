@@ -111,7 +111,7 @@ class Submitter:
     def submit_within(
         self, connection: Connection, submissions: Sequence[Submission], ready: Ready
     ) -> tuple[list[Job], list[Live]]:
-        """Submit all, or none, in a transaction of ours that does more.
+        """Submit all, or none, in a transaction of Fairlane's own that does more.
 
         Returns:
             The jobs, and what to `warn` of when that is committed.

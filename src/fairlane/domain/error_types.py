@@ -1,4 +1,4 @@
-"""What the classifier knows by name: error classes of Python and of well-known libraries, HTTP statuses, AWS codes.
+"""List what the classifier knows by name: errors of Python and of well-known libraries, HTTP statuses, AWS codes.
 
 Names and not classes, so that nothing is imported for them.
 """
@@ -11,7 +11,7 @@ from fairlane.domain import errors
 
 
 def name_of(kind: type) -> str:
-    """A class's qualified name, as the tables have it."""
+    """Return a class's qualified name, as the tables have it."""
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
@@ -20,10 +20,10 @@ def _names(names: str, *kinds: type) -> frozenset[str]:
 
 
 class Ruling(NamedTuple):
-    """What an error means for its job. `retry_after`: seconds, as the other side asked.
+    """Say what an error means for its job. `retry_after`: seconds, as the other side asked.
 
-    `is_storage`: it is no failure of the handler, since Fairlane's own storage did not answer it.
-    `retries`: the retries that a permanent error gets all the same.
+    `is_storage`: Fairlane's own storage did not answer, so the handler did not fail.
+    `retries`: how many retries a permanent error still gets.
     """
 
     permanent: bool
@@ -37,8 +37,8 @@ class Ruling(NamedTuple):
         return 2 if self.permanent else 1 if self.is_storage else 0
 
 
-# InvalidParameters is here because a stored payload that can't be decoded shall back off like any other failure (R7).
-# StatementTooSlow is, since the database answered: the handler asked it for too much.
+# InvalidParameters is here because a stored payload that can't be decoded backs off like any other failure (R7).
+# StatementTooSlow is here because the database answered: the handler asked it for too much.
 _TRANSIENT: Final = _names(
     """
     asyncio.exceptions.IncompleteReadError concurrent.futures._base.BrokenExecutor ftplib.error_temp

@@ -6,7 +6,7 @@ other that is the number of starts, too.
 A worker is fair by itself, so that all workers are fair together, however many there are. Of the free slots it gives
 each organization the whole ones of its share. Who gets a slot of which several have a part, the service decides that
 each has had on this worker: the least served per weight is next. No slot is kept free for newcomers: they get the next
-one that is freed and is not the whole slot of somebody's share.
+freed slot that is no other organization's whole slot.
 """
 
 from collections import Counter, defaultdict

@@ -303,7 +303,7 @@ def resolved(handler: Callable[..., object], annotation: object) -> Any:
 
 
 def _place(location: tuple[int | str, ...]) -> str:
-    """Return `items[3].price`, from pydantic's path; the names in it may be anybody's, and of any length."""
+    """Return pydantic's path as text, `items[3].price`; names in it may have any length, so it is cut."""
     steps = [f"[{step}]" if isinstance(step, int) else f".{step}" for step in location if step != "[key]"]
     return _cut("".join(steps).removeprefix("."))
 

@@ -2,8 +2,8 @@
 
 Progress is latest-wins: the first is written at once, then at most one per interval, the last always. All the rest is
 written in order, at once. Every write carries the attempt's lease, so each may be written again after a commit that
-nobody answered. In an outage of the database everything waits in its order, and so does whoever waits for a checkpoint
-or an artifact: until the handler is asked to stop.
+nobody answered. In an outage of the database everything waits in its order. A handler that waits for a checkpoint or an
+artifact waits too, until it is asked to stop.
 """
 
 import asyncio
@@ -337,7 +337,7 @@ def _left_open(_: Field, text: str) -> str:
 
 
 def _tell(batch: Iterable[Waiting], error: Exception | None = None) -> None:
-    """Tell whoever still waits that it is written, or why it is not."""
+    """Tell a handler that still waits that it is written, or why it is not."""
     for _, future in batch:
         if future.done():
             continue

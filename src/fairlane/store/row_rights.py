@@ -26,7 +26,7 @@ def _update(*columns: str) -> tuple[str, ...]:
 _ALL: Final[Rights] = ("SELECT", "INSERT", "UPDATE", "DELETE")
 _READ: Final[Rights] = ("SELECT",)
 _ADD: Final[Rights] = ("SELECT", "INSERT")
-# Whether somebody is an operator, asked where they change something. A password's hash is nobody else's to read.
+# Roles that change things may read whether a user is an operator, but no hash of a password.
 _OPERATORS: Final[Rights] = ("SELECT (id)", "SELECT (is_operator)", "SELECT (rights)", "SELECT (disabled_at)")
 _SECRETS: Final[Mapping[Table, Rights]] = {t.users: _OPERATORS, t.sessions: (), t.socket_tickets: (), t.feed_keys: ()}
 
@@ -69,7 +69,7 @@ _ADMINS: Final[Mapping[Table, Rights]] = {
     t.starts: _READ,
 }
 _OPERATORS_OF_ALL: Final[Mapping[Table, Rights]] = {t.audit: _ADD}
-# Workers go on with bulk actions as whoever began them.
+# Workers go on with bulk actions in the name of the user who began them.
 _WORKERS: Final[Mapping[Table, Rights]] = {**_SECRETS, t.tokens: (), t.audit: _ADD}
 
 # Of each role what it may do with tables that are not named, and with those that are.

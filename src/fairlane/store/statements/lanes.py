@@ -121,7 +121,7 @@ class RunningRow(NamedTuple):
 
 
 class Running(NamedTuple):
-    """How many jobs run: by (job type, organization), whoever's workers run them, and by worker."""
+    """Count running jobs by (job type, organization), on all workers together, and by worker."""
 
     by_pair: Mapping[tuple[str, str], int]
     by_worker: Mapping[UUID, int]
