@@ -11,6 +11,8 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
+
 from fairlane.registry.job_types import ErrorClasses, JobType
 from fairlane.registry.options import Isolation, Options
 from fairlane.registry.pieces import pieces_of
@@ -87,7 +89,7 @@ def call(
 ) -> Call:
     """A call of `handler` as the worker makes it; parents' artifacts are their own names, as bytes."""
     channel = channel or RecordingChannel()
-    job_type: JobType[..., Any] = JobType("test", handler, Options(isolation=isolation), ErrorClasses(), print)
+    job_type: JobType[..., Any] = JobType("test", handler, Options(isolation=isolation), ErrorClasses(), pytest.fail)
     attempt = facts(parameters, parents=parents)
     context = JobContext(
         attempt,

@@ -66,7 +66,9 @@ class Scene:
         self.execution: Coming | None = None
         executors = {Isolation.PROCESS: SimpleNamespace(begin=self._begin)}
         bench = Bench(cast("Any", SimpleNamespace(storage=None)), cast("Any", executors), 5.0, 1000)
-        job_type: JobType[..., Any] = JobType("test", work, Options(isolation=Isolation.PROCESS), ErrorClasses(), print)
+        job_type: JobType[..., Any] = JobType(
+            "test", work, Options(isolation=Isolation.PROCESS), ErrorClasses(), pytest.fail
+        )
         channel = cast("Any", SimpleNamespace(outage=None))
         self.attempt = Attempt(bench, job_type, facts(timeout=2.0), channel, self._on_end)
         self.attempt.begin()

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import Any, assert_type
 
 import pytest
 
-from fairlane import JobContext, JobStatus, Priority, QueueFull, RateLimited
+from fairlane import Job, JobContext, JobStatus, Priority, QueueFull, RateLimited
 from tests.store.races.agreement import assert_log_agrees, steps
 from tests.store.races.scene import JAMMED, START, Scene
 
@@ -209,4 +209,5 @@ def test_a_typed_handle_submits_by_the_handler_s_own_signature(scene: Scene):
     def letter(ctx: JobContext, to: str, copies: int = 1) -> None: ...
 
     job = letter.submit(organization="acme", user="ana", labels={"a": "b"})("bob", copies=2)
+    assert_type(job, Job)
     assert (job.parameters, job.labels) == ({"to": "bob", "copies": 2}, {"a": "b"})

@@ -7,6 +7,7 @@ from inspect import iscoroutinefunction, signature
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from fairlane.domain.errors import ConfigurationError, InvalidParameters, refusal
+from fairlane.domain.jobs import Job
 from fairlane.domain.organizations import NO_PATHS
 from fairlane.registry.options import Isolation, Options
 from fairlane.registry.parameters import Signature
@@ -18,7 +19,7 @@ _LONGEST_NAME = 200
 _TAKEN = "/limits"  # takes the same methods as the address of the type itself; see api/resources/operator_engine.py
 
 # How a handle submits: (job type, parameters, options of submit) -> job.
-Submit = Callable[..., Any]
+Submit = Callable[..., Job]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class JobType(Generic[P, R]):
         """Call the handler itself, as a test may want to."""
         return self.handler(context, *args, **kwargs)
 
-    def submit(self, **options: Any) -> Callable[P, Any]:
+    def submit(self, **options: Any) -> Callable[P, Job]:
         """Submit, typed: `report.submit(organization="acme", user="ana")(month=date(2026, 11, 1))`.
 
         Args:
@@ -80,7 +81,7 @@ class JobType(Generic[P, R]):
             A function that takes the handler's parameters and returns the `Job`.
         """
 
-        def with_parameters(*args: P.args, **kwargs: P.kwargs) -> Any:
+        def with_parameters(*args: P.args, **kwargs: P.kwargs) -> Job:
             parameters = _by_name(self.handler, args, kwargs)
             return self._submit(self.name, parameters=parameters, **options)
 
