@@ -99,6 +99,24 @@ def test_a_handler_path_that_was_planted_in_the_database_is_never_imported(datab
     assert not planted.exists()
 
 
+def test_a_document_that_nobody_can_read_stops_no_process_that_has_the_handler(database_url: str):
+    with Fairlane(Settings(url=database_url, artifacts_url="memory:///")) as fl:
+        fl.job_type("report")(report)
+        with Fairlane(database_url) as without_types:
+            without_types.migrate()
+        with fl.database.engine.begin() as owner:
+            columns = "name, schema, options, registered_at"
+            owner.execute(
+                text(f"INSERT INTO fairlane_job_types ({columns}) VALUES ('report', 'x', 'y', :now)"),
+                {"now": "2026-11-26 00:00:00+00:00"},
+            )
+        fl.organizations.create("acme")
+        job = fl.submit("report", organization="acme")
+        assert fl.worker().drain().completed == 1
+        assert fl.get(job.id, organization="acme").status == "completed"
+        assert [one.name for one in fl.job_types.list()] == ["report"]
+
+
 def plant(fl: Fairlane, path: str, job: str) -> None:
     """A job type, the options of another and a job's type, as somebody writes them who can write to the database."""
     with fl.database.engine.begin() as owner:

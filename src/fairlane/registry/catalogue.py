@@ -95,7 +95,8 @@ class Catalogue:
         for name, row in rows.items():
             if not row.enabled:
                 raise JobTypeDisabled(f"Job type {name} is disabled; an operator can enable it.")
-            found[name] = self._registered(name, row.schema, row.options)
+            if name not in self._mine:
+                found[name] = self._registered(name, row.schema, row.options)
         for name in sorted(set(names) & self._mine.keys()):
             mine = self._mine[name]
             if name not in rows and name in self._written:

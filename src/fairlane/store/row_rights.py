@@ -23,12 +23,19 @@ def _update(*columns: str) -> tuple[str, ...]:
     return tuple(f"UPDATE ({column})" for column in columns)
 
 
+def _insert(*columns: str) -> tuple[str, ...]:
+    return tuple(f"INSERT ({column})" for column in columns)
+
+
 _ALL: Final[Rights] = ("SELECT", "INSERT", "UPDATE", "DELETE")
 _READ: Final[Rights] = ("SELECT",)
 _ADD: Final[Rights] = ("SELECT", "INSERT")
 # Roles that change things may read whether a user is an operator, but no hash of a password.
 _OPERATORS: Final[Rights] = ("SELECT (id)", "SELECT (is_operator)", "SELECT (rights)", "SELECT (disabled_at)")
 _SECRETS: Final[Mapping[Table, Rights]] = {t.users: _OPERATORS, t.sessions: (), t.socket_tickets: (), t.feed_keys: ()}
+
+# To register a type that is not there. `enabled` is the operator's, and true until an operator says otherwise.
+_REGISTER: Final[Rights] = ("SELECT", *_insert("name", "schema", "options", "registered_at"), HOLD)
 
 # Submitting, with what it may do to a job in whose place it comes, and to that one's children.
 _SUBMITTERS: Final[Mapping[Table, Rights]] = {
@@ -53,13 +60,13 @@ _SUBMITTERS: Final[Mapping[Table, Rights]] = {
     t.idempotency_keys: (*_ADD, *_update("request_hash", "job_ids", "is_answered", "created_at")),
     t.alerts: _ADD,
     t.audit: _ADD,
-    t.job_types: (*_ADD, HOLD),
+    t.job_types: _REGISTER,
 }
 # Changing an organization and what is in it. Pauses, workers, limits and breakers are the operator's.
 _ADMINS: Final[Mapping[Table, Rights]] = {
     **_SECRETS,
     t.audit: _ADD,
-    t.job_types: (*_ADD, HOLD),
+    t.job_types: _REGISTER,
     t.pauses: _READ,
     t.workers: _READ,
     t.locked_organizations: _READ,

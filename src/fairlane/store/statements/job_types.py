@@ -32,10 +32,11 @@ def register(
 ) -> None:
     """Write the parameter schema and options of a type that is not registered; `anew`: also of one that is.
 
-    Whether it is enabled stays as it is. Who submits has no right to change a type, which all organizations share.
+    Whether it is enabled stays as it is, true for a new one. Who submits has no right to say so, nor to change a type,
+    which all organizations share.
     """
     values = {"schema": schema, "options": options, "registered_at": now}
-    statement = insert(connection, job_types).values(name=name, enabled=True, **values)
+    statement = insert(connection, job_types).values(name=name, **values)
     if anew:
         statement = statement.on_conflict_do_update(index_elements=[job_types.c.name], set_=values)
     else:
