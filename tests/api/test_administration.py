@@ -142,7 +142,8 @@ def test_an_operator_turns_maintenance_mode_on_and_everybody_sees_it(api: Api):
     assert queue["holds"] == [{"code": "maintenance", "job_types": ["report"], "jobs": 1}]
     assert operator.put(path, json={"why": "?"}).status_code == 422
     assert operator.put(path, json={"reason": "\x00"}).status_code == 422
-    assert operator.put(path).json()["reason"] == ""
+    assert operator.put(path).json() == operator.put(path, json={"reason": ""}).json() == on
+    assert operator.put(path, json={"reason": "it takes longer"}).json() == {**on, "reason": "it takes longer"}
     assert [operator.delete(path).json() for _ in range(2)] == [off] * 2
     api.run()
     assert api.fl.get(job["id"], organization="acme").status == "completed"

@@ -44,6 +44,8 @@ def test_maintenance(run: Run, fl: Fairlane) -> None:
     assert said == "Maintenance mode is on. No job runs.\n"
     state = run("maintenance", "show", "--json").json
     assert (state["is_on"], state["by"], state["reason"]) == (True, "ops", "a new\nrelease")
+    run("maintenance", "on")
+    assert run("maintenance", "show", "--json").json == state
     on = "Maintenance mode is on: ops turned it on at "
     assert run("maintenance", "show").stdout.startswith(on)
     assert run("maintenance", "show").stdout.endswith("UTC (a new release). No job runs.\n")

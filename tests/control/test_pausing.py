@@ -3,6 +3,7 @@
 import pytest
 
 from fairlane import ConfigurationError, JobTypeDisabled, JobTypeNotFound, Submission
+from fairlane.domain.metrics import PauseView
 from tests.store.races.scene import DAY, Scene
 
 
@@ -17,6 +18,33 @@ class TestPauses:
             assert pauses.resume("bulk")
             assert not pauses.resume("bulk")
         assert scene.fl.queues.names() == scene.fl.job_types.names() == {"default"}
+
+    def test_maintenance_mode_that_is_on_keeps_its_beginning_and_its_reason_unless_there_is_a_new_one(
+        self, scene: Scene
+    ):
+        scene.fl.maintenance.on(reason="a new release", user="olga")
+        first = scene.fl.maintenance.get()
+        assert first is not None
+        scene.clock.advance(60)
+        scene.fl.maintenance.on(user="root")
+        assert scene.fl.maintenance.get() == first
+        scene.fl.maintenance.on(reason="it takes longer", user="root")
+        assert scene.fl.maintenance.get() == PauseView("root", first.since, "it takes longer")
+        told = [(one.actor, one.action) for one in scene.fl.audit.list(organization=None)]
+        assert told == [("root", "maintenance.on"), ("olga", "maintenance.on")]
+
+    def test_a_pause_that_is_there_keeps_its_beginning_and_its_reason_unless_there_is_a_new_one(self, scene: Scene):
+        scene.submit()
+
+        def pause(*, user: str, reason: str = "") -> PauseView | None:
+            scene.clock.advance(60)
+            scene.fl.queues.pause("default", user=user, reason=reason)
+            return scene.fl.reads.queues()[0].pause
+
+        first = pause(reason="no paper", user="olga")
+        assert first is not None
+        assert pause(user="root") == first
+        assert pause(reason="no ink", user="root") == PauseView("root", first.since, "no ink")
 
     def test_a_queue_and_a_type_of_one_name_are_different_things(self, scene: Scene):
         scene.fl.queues.pause("report")

@@ -48,6 +48,9 @@ class Pauses:
     def pause(self, name: str, *, user: str | None = None, reason: str = "", right: Right | None = None) -> None:
         """Start nothing of `name` until it is resumed.
 
+        A pause that is there stays, with its beginning. A reason, if one is given, replaces what it had, and `user` who
+        paused it.
+
         Args:
             user, reason: who paused it and why, as whoever asks why their job waits is told (R20), in every
                 organization: name none in it.
@@ -64,6 +67,8 @@ class Pauses:
             refuse_unless_operator(connection, user, right)
             now = self._database.clock.now(connection)
             before = statements.find_pause(connection, self._subject, name)
+            if before is not None and not reason:
+                return
             statements.pause(connection, now, self._subject, name, actor=user or SYSTEM, reason=reason)
             self._record(connection, user, self._verbs[0], name, before=_told(before), after={"reason": reason})
 
@@ -126,7 +131,8 @@ class Maintenance:
     def on(self, *, reason: str = "", user: str | None = None, right: Right | None = None) -> None:
         """Start no job until `off`. Once this returns, no worker starts one.
 
-        A worker that hangs in the middle of a claim is waited for at most a second.
+        While it is on, this keeps since when it is. A reason, if one is given, replaces the one before, and `user` who
+        turned it on. A worker that hangs in the middle of a claim is waited for at most a second.
 
         Args:
             reason: why, for everybody who is signed in to the dashboard or asks why their job waits. Name no

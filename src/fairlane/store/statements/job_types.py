@@ -8,7 +8,6 @@ from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, liter
 
 from fairlane.domain.statuses import OrganizationStatus
 from fairlane.store.dialects import fixed, insert
-from fairlane.store.inserts import upsert
 from fairlane.store.tables import AnyRow, job_types, organizations, pauses, schedules
 
 # KEY SHARE, as a foreign key would take: it waits for a delete only, and holds up nothing else.
@@ -112,9 +111,15 @@ def is_referenced(connection: Connection, name: str) -> bool:
 
 
 def pause(connection: Connection, now: datetime, subject: str, name: str, *, actor: str, reason: str) -> None:
-    """Pause a queue, a job type or an organization."""
-    values = {"paused_at": now, "paused_by": actor, "reason": reason}
-    upsert(connection, pauses, {"subject": subject, "name": name, **values})
+    """Pause a queue, a job type or an organization; of a pause that is there change the reason, if one is given."""
+    told = {"paused_by": actor, "reason": reason}
+    statement = insert(connection, pauses).values(subject=subject, name=name, paused_at=now, **told)
+    keys = list(pauses.primary_key)
+    if reason:
+        statement = statement.on_conflict_do_update(index_elements=keys, set_=told)
+    else:
+        statement = statement.on_conflict_do_nothing(index_elements=keys)
+    connection.execute(statement)
 
 
 def find_pause(connection: Connection, subject: str, name: str) -> AnyRow | None:
