@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Collection
 from difflib import get_close_matches
 from typing import Annotated, Any, Self, get_args
 
@@ -23,6 +24,10 @@ LONGEST_DIRECTORY_AGE = 30.0  # seconds (R19)
 HARD_PAYLOAD_LIMIT = 1024 * 1024  # bytes (R1)
 
 
+# The same database by other logins.
+OTHER_LOGINS = ("worker_url", "owner_url")
+
+
 class _FromEnvironment(BaseModel):
     """Settings that code gives, and of the others those that the environment has as FAIRLANE_…"""
 
@@ -31,7 +36,8 @@ class _FromEnvironment(BaseModel):
 
     def __init__(self, **given: Any) -> None:
         environment = {name.lower(): value for name, value in os.environ.items()}
-        names = {name: f"fairlane_{name}" for name in type(self).model_fields}
+        alone = OTHER_LOGINS if "url" in given else ()  # these are of the environment's database
+        names = {name: f"fairlane_{name}" for name in type(self).model_fields if name not in alone}
         found = {name: environment[variable] for name, variable in names.items() if variable in environment}
         try:
             super().__init__(**found | given)
@@ -41,6 +47,9 @@ class _FromEnvironment(BaseModel):
 
 class Settings(_FromEnvironment):
     """What an application may set, in code or as FAIRLANE_… in the environment; times in seconds, sizes in bytes.
+
+    A `url` in code is alone: `worker_url` and `owner_url` are then what the code says, and not the environment's, which
+    belong to the database of FAIRLANE_URL.
 
     Raises:
         ConfigurationError: a value is wrong, or there is no such setting.
@@ -94,7 +103,7 @@ class Settings(_FromEnvironment):
 
     @classmethod
     def load(cls, url: str | None = None) -> Self:
-        """Settings from the environment, with `url` in place of FAIRLANE_URL if it is given.
+        """Settings from the environment; a `url` that is given is alone, without the environment's other logins.
 
         Raises:
             ConfigurationError: a value is wrong; the message says which and what it must be.
@@ -201,6 +210,12 @@ def is_secret(name: str) -> bool:
     return SecretStr in get_args(field.annotation)
 
 
+def meant(name: str, known: Collection[str]) -> str:
+    """Return the known name that a misspelled one looks like, as words in brackets; "" if there is none."""
+    close = get_close_matches(name, known, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
 def what_is_wrong(name: str, text: str) -> str | None:
     """Why a setting can't be what the environment says; None: it can."""
     if name in WebSettings.model_fields:
@@ -229,5 +244,4 @@ def _told(settings: type[BaseModel], error: ErrorDetails) -> str:
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] != "extra_forbidden":
         return f"{name}: {message[:1].lower()}{message[1:]}" if name else message
-    close = get_close_matches(name, settings.model_fields, n=1)
-    return f"there is no setting {name}" + (f" (did you mean {close[0]}?)" if close else "")
+    return f"there is no setting {name}{meant(name, settings.model_fields)}"

@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console, Group
 from sqlalchemy import text
 
-from fairlane import Fairlane, JobContext
+from fairlane import Fairlane, JobContext, Settings
 from fairlane.cli import top
 from fairlane.cli.top import Snapshot, sections
 from fairlane.domain.events import WorkerStarted
@@ -63,6 +63,23 @@ def test_an_url_that_is_typed_leaves_out_the_logins_of_the_environment(
     assert not list(tmp_path.glob("others*"))
 
 
+def test_an_url_in_code_leaves_out_the_logins_of_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = f"sqlite:///{tmp_path / 'others.db'}"
+    for name in ("FAIRLANE_OWNER_URL", "FAIRLANE_WORKER_URL"):
+        monkeypatch.setenv(name, others)
+    for number, make in enumerate((Fairlane, lambda url: Fairlane(Settings(url=url)))):
+        with make(f"sqlite:///{tmp_path / f'{number}.db'}") as fl:
+            fl.migrate()
+            assert fl.organizations.list() == ()
+            assert (fl.settings.owner_url, fl.settings.worker_url) == (None, None)
+    assert not list(tmp_path.glob("others*"))
+    monkeypatch.setenv("FAIRLANE_URL", others)
+    assert Settings().owner_url == others
+    assert Settings(url=others, owner_url="sqlite:///mine.db").owner_url == "sqlite:///mine.db"
+
+
 def test_the_default_database_is_named_where_none_was_given(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,8 +108,9 @@ def test_check_names_what_is_wrong(run: Run, fl: Fairlane, tmp_path: Path, monke
     assert sentences(run, "workers", code=1)[0].startswith("None is alive, and 1 job waits for one; start it: ")
 
     monkeypatch.setenv("FAIRLANE_LEESE", "5")
-    assert "FAIRLANE_LEESE is no setting of Fairlane; correct its name or remove it." in sentences(
-        run, "setting", code=1
+    assert (
+        "FAIRLANE_LEESE is no setting of Fairlane (did you mean FAIRLANE_LEASE?); correct its name or remove it."
+        in sentences(run, "setting", code=1)
     )
     (tmp_path / "file").touch()
     monkeypatch.setenv("FAIRLANE_ARTIFACTS_URL", f"file://{tmp_path / 'file' / 'folder'}")

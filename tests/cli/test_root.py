@@ -256,6 +256,18 @@ def test_an_application_with_a_url_of_its_own_is_not_overruled_silently(
     )
 
 
+def test_a_login_of_the_environment_beside_an_url_in_code_is_told(
+    run: Run, project: Path, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    (project / "shop.py").write_text(f"from fairlane import Fairlane\nfl = Fairlane({url!r})")
+    monkeypatch.setenv("FAIRLANE_OWNER_URL", "sqlite:///owner.db")
+
+    assert run("migrate", "--app", "shop:fl", code=1).stderr == (
+        f"Error: shop:fl says url = {url} in its code, and FAIRLANE_OWNER_URL says sqlite:///owner.db; leave out "
+        "FAIRLANE_OWNER_URL, or leave url out of the code, which then takes it from the environment.\n"
+    )
+
+
 def test_no_other_setting_is_overruled_silently_either(
     run: Run, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

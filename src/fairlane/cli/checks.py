@@ -18,7 +18,7 @@ from fairlane import ConfigurationError, Fairlane, FairlaneError, Settings
 from fairlane.cli import options as o
 from fairlane.cli.output import console, maintenance_text, number_of, plain, print_json, some_of
 from fairlane.cli.session import engine, start_of, target_of
-from fairlane.config import WebSettings, is_secret, what_is_wrong
+from fairlane.config import WebSettings, is_secret, meant, what_is_wrong
 from fairlane.domain.metrics import are_stood_in_for
 from fairlane.domain.redact import safe_url
 from fairlane.registry.artifacts import folder_of
@@ -97,15 +97,14 @@ def _settings() -> Iterator[Finding]:
         is_hidden = name in settings and is_secret(settings[name])
         shown = f"{name}={'***' if is_hidden else safe_url(os.environ[name])}"
         why = what_is_wrong(settings[name], os.environ[name]) if name in settings else None
-        if why is None:
-            yield Finding("setting", Grade.FINE, shown)
-        else:
-            yield Finding("setting", Grade.WRONG, f"{shown} is wrong: {why}; correct it or remove it.")
+        wrong = Finding("setting", Grade.WRONG, f"{shown} is wrong: {why}; correct it or remove it.")
+        yield Finding("setting", Grade.FINE, shown) if why is None else wrong
     yield from _together()
     for name in sorted(os.environ.keys() - settings.keys() - _OWN):
         # FAIRLANE_TEST_… belongs to this project's own tests.
         if name.startswith(_PREFIX) and not name.startswith(f"{_PREFIX}TEST_"):
-            yield Finding("setting", Grade.WRONG, f"{name} is no setting of Fairlane; correct its name or remove it.")
+            what = f"{name} is no setting of Fairlane{meant(name, settings.keys() | _OWN)}"
+            yield Finding("setting", Grade.WRONG, f"{what}; correct its name or remove it.")
 
 
 def _together() -> Iterator[Finding]:

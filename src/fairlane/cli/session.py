@@ -61,7 +61,8 @@ def engine(context: typer.Context, *, may_be_missing: bool = False) -> "Fairlane
     from fairlane.store.dialects import is_in_memory
 
     target = target_of(context)
-    fl = load(target) if target.app is not None else Fairlane(target.url)
+    # What the environment says of the database belongs together, so it is read there.
+    fl = load(target) if target.app is not None else Fairlane(target.url if target.url_is_explicit else None)
     context.call_on_close(fl.close)
     if is_in_memory(fl.settings.url):
         raise ConfigurationError(
@@ -98,13 +99,17 @@ def load(target: Target) -> "Fairlane":
 def _refuse_contradictions(code: "Settings", target: Target) -> None:
     """What the code says goes before the environment: whoever set it there would wait for an effect in vain."""
     from fairlane import Settings
+    from fairlane.config import OTHER_LOGINS
 
     outside = Settings.load()
-    for name in sorted(outside.model_fields_set):
-        mine, theirs = getattr(code, name), getattr(outside, name)
+    for field in sorted(outside.model_fields_set):
+        mine, theirs = getattr(code, field), getattr(outside, field)
         if mine == theirs:
             continue
-        where = "--url" if name == "url" and target.url_is_explicit else f"FAIRLANE_{name.upper()}"
+        where = "--url" if field == "url" and target.url_is_explicit else f"FAIRLANE_{field.upper()}"
+        name = field
+        if field in OTHER_LOGINS and mine is None:
+            name, mine = "url", code.url  # which is alone where code says it
         raise ConfigurationError(
             f"{target.app} says {name} = {safe_url(str(mine))} in its code, and {where} says {safe_url(str(theirs))}; "
             f"leave out {where}, or leave {name} out of the code, which then takes it from the environment."
