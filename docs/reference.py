@@ -44,7 +44,7 @@ REACHED: Final = {
     "fl.keys": "control.keys.Keys",
     "fl.audit": "control.audit.Audit",
     "fl.workers": "control.workers.Workers",
-    "fl.aio": "app.AsyncVerbs",
+    "fl.aio": "aio.AsyncVerbs",
     "fl.worker(…)": "runtime.worker.Worker",
     "@fl.job_type(…)": "registry.job_types.JobType",
     "ctx.log": "runtime.context.JobLog",

@@ -141,7 +141,7 @@ def verbs() -> dict[str, tuple[Callable[..., object], Callable[..., object] | No
     """The public verbs by name, such as "cancel" and "schedules.put", each with its async twin if it has one."""
     with Fairlane("sqlite://") as fl:
         groups: dict[str, object] = {"": fl}
-        for name, value in vars(fl).items():
+        for name, value in getmembers(fl):
             if type(value).__module__.startswith("fairlane.control.") and not name.startswith("_"):
                 groups[f"{name}."] = value
         return {

@@ -6,6 +6,7 @@ import inspect
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -23,6 +24,8 @@ def signatures(owner: type) -> Iterator[Any]:
     """What the public verbs and properties of a class take and return; of a value, its fields."""
     for name, member in inspect.getmembers(owner):
         function = member.fget if isinstance(member, property) else getattr(member, "func", member)
+        if owner is Fairlane and isinstance(member, cached_property):
+            continue  # a group of verbs, which REACHED names
         is_public = not name.startswith("_") or (owner is Fairlane and name == "__init__")
         if is_public and (inspect.isfunction(function) or inspect.ismethod(function)):
             yield from get_type_hints(function, localns=PUBLIC).values()

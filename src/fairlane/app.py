@@ -1,9 +1,9 @@
 """`Fairlane`: the one object an application makes. Thin verbs, and the one place that puts the parts together."""
 
-import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import cached_property
 from math import inf
 from pathlib import Path
 from time import monotonic, sleep
@@ -12,72 +12,28 @@ from uuid import UUID
 
 from fairlane.config import Settings
 from fairlane.control.alerts import Alerts
-from fairlane.control.asynchronous import (
-    AsyncAudit,
-    AsyncBulk,
-    AsyncDeadLetters,
-    AsyncJobTypes,
-    AsyncKeys,
-    AsyncMaintenance,
-    AsyncMembers,
-    AsyncOrganizations,
-    AsyncQueues,
-    AsyncSchedules,
-    AsyncTokens,
-    AsyncUsers,
-    AsyncWorkers,
-    Verbs,
-    asynchronous,
-    submitting,
-)
-from fairlane.control.audit import Audit
-from fairlane.control.batch import OWN, OnDuplicate, Submission
-from fairlane.control.bulk import Bulk
-from fairlane.control.bulk_steps import BulkSteps
-from fairlane.control.bulk_work import BulkWork
-from fairlane.control.dead_letters import DeadLetters
-from fairlane.control.idempotency import Idempotency
-from fairlane.control.job_types import JobTypes
-from fairlane.control.jobs import JobControl
-from fairlane.control.keys import Keys
-from fairlane.control.members import Members
-from fairlane.control.open_transactions import OpenTransactions
-from fairlane.control.organizations import Organizations
-from fairlane.control.pausing import Maintenance, Queues
-from fairlane.control.schedules import Schedules
-from fairlane.control.submission import Submitter
-from fairlane.control.tickets import Tickets
-from fairlane.control.tokens import Tokens
-from fairlane.control.users import Users
-from fairlane.control.workers import Workers
+from fairlane.control.open_transactions import OWN, OpenTransactions
 from fairlane.domain.backoff import Backoff
 from fairlane.domain.errors import ArtifactNotFound, ConfigurationError, IllegalTransition, WaitTimeout
 from fairlane.domain.events import Emit
-from fairlane.domain.explain import Explanation, still_waiting
 from fairlane.domain.ids import JobOrId, job_id_of
-from fairlane.domain.jobs import Artifact, Job, JobChange, LogEntry, LogLine, Page, Result
+from fairlane.domain.jobs import Artifact, Job, LogEntry, LogLine, Page, Result
 from fairlane.domain.limits import DEFAULT_WINDOW
-from fairlane.domain.metrics import Metrics
 from fairlane.domain.permissions import permission_name
 from fairlane.domain.statuses import TERMINAL, ParentPolicy, Priority
 from fairlane.domain.texts import storable
-from fairlane.reads.matching import Matching
 from fairlane.reads.service import Reads
 from fairlane.registry import options as o
 from fairlane.registry.artifacts import ObjectStorage, default_url, stream_file
 from fairlane.registry.catalogue import Catalogue
 from fairlane.registry.directory import Directory, StoredDirectory, refuse_suspended
-from fairlane.registry.handlers import check_context
 from fairlane.registry.host_directory import HostDirectory
-from fairlane.registry.job_types import ErrorClasses, JobType
 from fairlane.registry.keyring import Keyring
 from fairlane.registry.master_keys import MasterKeys
 from fairlane.registry.options import INHERIT, Inheriting, Isolation, Options, Seconds
 from fairlane.registry.pieces import save
 from fairlane.registry.sealing import Unreadable
-from fairlane.runtime.context import JobContext
 from fairlane.runtime.dead_letter_alarm import DeadLetterAlarm
-from fairlane.runtime.executors.target import check_importable
 from fairlane.store import schema
 from fairlane.store.answers import Answers
 from fairlane.store.clock import Clock
@@ -87,13 +43,37 @@ from fairlane.store.transaction import Database
 from fairlane.telemetry.fanout import Fanout
 from fairlane.telemetry.logs import log_event
 
+# What only some processes use is imported where it is used: most commands need one group of verbs.
 if TYPE_CHECKING:
+    from fairlane.aio import AsyncVerbs
+    from fairlane.control.audit import Audit
+    from fairlane.control.batch import OnDuplicate, Submission
+    from fairlane.control.bulk import Bulk
+    from fairlane.control.bulk_steps import BulkSteps
+    from fairlane.control.dead_letters import DeadLetters
+    from fairlane.control.idempotency import Idempotency
+    from fairlane.control.job_types import JobTypes
+    from fairlane.control.jobs import JobControl
+    from fairlane.control.keys import Keys
+    from fairlane.control.members import Members
+    from fairlane.control.organizations import Organizations
+    from fairlane.control.pausing import Maintenance, Queues
+    from fairlane.control.schedules import Schedules
+    from fairlane.control.submission import Submitter
+    from fairlane.control.tickets import Tickets
+    from fairlane.control.tokens import Tokens
+    from fairlane.control.users import Users
+    from fairlane.control.workers import Workers
+    from fairlane.domain.explain import Explanation
+    from fairlane.domain.metrics import Metrics
+    from fairlane.registry.job_types import JobType
+    from fairlane.runtime.context import JobContext
     from fairlane.runtime.worker import Worker
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_FIRST_LOOK, _SLOWEST_LOOK = 0.02, 0.5  # seconds between looks of `wait`
+FIRST_LOOK, SLOWEST_LOOK = 0.02, 0.5  # seconds between looks of `wait`
 
 
 class Fairlane:
@@ -134,24 +114,114 @@ class Fairlane:
         self.keyring = _keyring(settings)
         host = self.directory if isinstance(self.directory, HostDirectory) else None
         self.reads = Reads(self.database, host, self.keyring)
-        self._submitter = Submitter(self.database, self.catalogue, self.directory, self.keyring, settings, self.emit)
-        self._jobs = JobControl(self.database, self.directory, self.catalogue, self.keyring, settings.payload_limit)
-        self.idempotency = Idempotency(self.database, self._submitter, self.keyring)
-        self.organizations = Organizations(self.database, self.directory)
-        self.members = Members(self.database, self.directory)
-        self.queues = Queues(self.database)
-        self.maintenance = Maintenance(self.database)
-        self.job_types = JobTypes(self.database, self.emit, self.directory)
-        self.dead_letters = DeadLetters(self.database, self._jobs, self.keyring, self.directory)
-        self.bulk = Bulk(self.database, self.reads.matching.resolved, self._bulk_steps(), self.directory)
-        self.workers = Workers(self.database, self.reads.workers)
-        self.schedules = Schedules(self.database, self._submitter, self.keyring, self.directory)
-        self.users = Users(self.database)
-        self.tokens = Tokens(self.database, self.directory)
-        self.tickets = Tickets(self.database)
-        self.keys = Keys(self.database, self.directory, self.keyring, self.artifacts, settings.owner_url)
-        self.audit = Audit(self.database, self.directory)
-        self.aio = AsyncVerbs(self)
+
+    @cached_property
+    def _submitter(self) -> "Submitter":
+        from fairlane.control.submission import Submitter
+
+        return Submitter(self.database, self.catalogue, self.directory, self.keyring, self.settings, self.emit)
+
+    @cached_property
+    def _jobs(self) -> "JobControl":
+        from fairlane.control.jobs import JobControl
+
+        return JobControl(self.database, self.directory, self.catalogue, self.keyring, self.settings.payload_limit)
+
+    @cached_property
+    def idempotency(self) -> "Idempotency":
+        from fairlane.control.idempotency import Idempotency
+
+        return Idempotency(self.database, self._submitter, self.keyring)
+
+    @cached_property
+    def organizations(self) -> "Organizations":
+        from fairlane.control.organizations import Organizations
+
+        return Organizations(self.database, self.directory)
+
+    @cached_property
+    def members(self) -> "Members":
+        from fairlane.control.members import Members
+
+        return Members(self.database, self.directory)
+
+    @cached_property
+    def queues(self) -> "Queues":
+        from fairlane.control.pausing import Queues
+
+        return Queues(self.database)
+
+    @cached_property
+    def maintenance(self) -> "Maintenance":
+        from fairlane.control.pausing import Maintenance
+
+        return Maintenance(self.database)
+
+    @cached_property
+    def job_types(self) -> "JobTypes":
+        from fairlane.control.job_types import JobTypes
+
+        return JobTypes(self.database, self.emit, self.directory)
+
+    @cached_property
+    def dead_letters(self) -> "DeadLetters":
+        from fairlane.control.dead_letters import DeadLetters
+
+        return DeadLetters(self.database, self._jobs, self.keyring, self.directory)
+
+    @cached_property
+    def bulk(self) -> "Bulk":
+        from fairlane.control.bulk import Bulk
+
+        return Bulk(self.database, self.reads.matching.resolved, self._bulk_steps(), self.directory)
+
+    @cached_property
+    def workers(self) -> "Workers":
+        from fairlane.control.workers import Workers
+
+        return Workers(self.database, self.reads.workers)
+
+    @cached_property
+    def schedules(self) -> "Schedules":
+        from fairlane.control.schedules import Schedules
+
+        return Schedules(self.database, self._submitter, self.keyring, self.directory)
+
+    @cached_property
+    def users(self) -> "Users":
+        from fairlane.control.users import Users
+
+        return Users(self.database)
+
+    @cached_property
+    def tokens(self) -> "Tokens":
+        from fairlane.control.tokens import Tokens
+
+        return Tokens(self.database, self.directory)
+
+    @cached_property
+    def tickets(self) -> "Tickets":
+        from fairlane.control.tickets import Tickets
+
+        return Tickets(self.database)
+
+    @cached_property
+    def keys(self) -> "Keys":
+        from fairlane.control.keys import Keys
+
+        return Keys(self.database, self.directory, self.keyring, self.artifacts, self.settings.owner_url)
+
+    @cached_property
+    def audit(self) -> "Audit":
+        from fairlane.control.audit import Audit
+
+        return Audit(self.database, self.directory)
+
+    @cached_property
+    def aio(self) -> "AsyncVerbs":
+        from fairlane.aio import AsyncVerbs
+
+        return AsyncVerbs(self)
 
     def __enter__(self) -> Self:
         return self
@@ -197,7 +267,7 @@ class Fairlane:
         transient: Iterable[type[BaseException]] = (),
         permanent: Iterable[type[BaseException]] = (),
         retention: Seconds | None = None,
-    ) -> Callable[[Callable[Concatenate[JobContext, P], R]], JobType[P, R]]:
+    ) -> Callable[[Callable[Concatenate["JobContext", P], R]], "JobType[P, R]"]:
         """Make a handler's job type.
 
         The handler's first parameter is the `JobContext`, the others are the job's parameters, typed by their
@@ -221,6 +291,11 @@ class Fairlane:
         Raises:
             ConfigurationError: an option or the handler's signature is wrong, or the name is taken.
         """
+        from fairlane.registry.handlers import check_context
+        from fairlane.registry.job_types import ErrorClasses, JobType
+        from fairlane.runtime.context import JobContext
+        from fairlane.runtime.executors.target import check_importable
+
         if not isinstance(name, str):
             raise ConfigurationError('A job type needs a name: write @fl.job_type("report.pdf").')
         default = o.BULK_TIMEOUT if queue == o.BULK_QUEUE else o.DEFAULT_TIMEOUT
@@ -247,7 +322,7 @@ class Fairlane:
         except ConfigurationError as error:
             raise ConfigurationError(f"{name}: {error}") from None
 
-        def decorate(handler: Callable[Concatenate[JobContext, P], R]) -> JobType[P, R]:
+        def decorate(handler: Callable[Concatenate[JobContext, P], R]) -> "JobType[P, R]":
             check_context(name, handler, JobContext)
             made = JobType(name, handler, options, errors, self.submit)
             if made.isolation is Isolation.PROCESS:
@@ -271,7 +346,7 @@ class Fairlane:
         run_at: datetime | None = None,
         queue: str | None = None,
         dedup_key: str | None = None,
-        on_duplicate: OnDuplicate = "reject",
+        on_duplicate: "OnDuplicate" = "reject",
         dedup_window: Seconds | Inheriting = INHERIT,
         max_retries: int | Inheriting | None = INHERIT,
         timeout: Seconds | Inheriting | None = INHERIT,
@@ -298,6 +373,8 @@ class Fairlane:
             SubmissionError, StorageUnavailable, ConfigurationError: nothing was submitted.
             CommitUnanswered: it may have been submitted; the message names the job to look for.
         """
+        from fairlane.control.batch import Submission
+
         submission = Submission(
             job_type,
             organization=organization,
@@ -319,7 +396,7 @@ class Fairlane:
         (job,) = self._submitter.submit_many([submission], self._theirs(connection))
         return job
 
-    def submit_many(self, submissions: Sequence[Submission], *, connection: object | None = None) -> list[Job]:
+    def submit_many(self, submissions: "Sequence[Submission]", *, connection: object | None = None) -> list[Job]:
         """Submit all or none, in one transaction.
 
         Raises:
@@ -381,7 +458,7 @@ class Fairlane:
         """What the handler wrote with `ctx.log`, oldest first. Raises `JobNotFound`."""
         return self.reads.log_lines(job, organization, after=after, limit=limit)
 
-    def explain(self, job: JobOrId, *, organization: str) -> Explanation:
+    def explain(self, job: JobOrId, *, organization: str) -> "Explanation":
         """Why the job is not running, or how it ended. Raises `JobNotFound`."""
         return self.reads.explain(job, organization)
 
@@ -512,9 +589,11 @@ class Fairlane:
             WaitTimeout: it has not ended within `timeout` (seconds or timedelta; None = for ever), and why. The job is
                 left as it is.
         """
+        from fairlane.domain.explain import still_waiting
+
         seconds = o.seconds("timeout", timeout) if timeout is not None else inf
         deadline = monotonic() + seconds
-        look = _FIRST_LOOK
+        look = FIRST_LOOK
         while True:
             job = self.get(job, organization=organization)
             if job.status in TERMINAL:
@@ -522,7 +601,7 @@ class Fairlane:
             if monotonic() >= deadline:
                 raise WaitTimeout(still_waiting(job.id, self.explain(job, organization=organization), seconds))
             sleep(look)
-            look = min(look * 1.5, _SLOWEST_LOOK)
+            look = min(look * 1.5, SLOWEST_LOOK)
 
     def _change(self, job: JobOrId, organization: str, before: Job | None) -> tuple[Job, tuple[LogEntry, ...]]:
         """Return the job and its log, so that the last entry is the job's status; no log if the job is as before."""
@@ -534,7 +613,7 @@ class Fairlane:
             if entries[-1].to_status == now.status:
                 return now, entries
 
-    def metrics(self, *, organization: str | None = None, minutes: int = 60) -> Metrics:
+    def metrics(self, *, organization: str | None = None, minutes: int = 60) -> "Metrics":
         """Counts and ages, and how jobs went within the last minutes.
 
         Args:
@@ -564,10 +643,9 @@ class Fairlane:
         Raises:
             ConfigurationError, InvalidParameters: a text that can't be stored.
         """
-        # Here, as a process that only submits and looks has no use for the running side.
-        from fairlane.runtime.parts import WorkerParts  # noqa: PLC0415
-        from fairlane.runtime.patience import PatientDirectory  # noqa: PLC0415
-        from fairlane.runtime.worker import Worker  # noqa: PLC0415
+        from fairlane.runtime.parts import WorkerParts
+        from fairlane.runtime.patience import PatientDirectory
+        from fairlane.runtime.worker import Worker
 
         if isinstance(queues, str):
             raise ConfigurationError(f"queues must be a list: worker(queues=({queues!r},)).")
@@ -591,8 +669,13 @@ class Fairlane:
         )
         return Worker(parts, queues=tuple(queues) if queues is not None else None, concurrency=concurrency, name=name)
 
-    def _bulk_steps(self, database: Database | None = None, directory: Directory | None = None) -> BulkSteps:
+    def _bulk_steps(self, database: Database | None = None, directory: Directory | None = None) -> "BulkSteps":
         """What does bulk actions; by default on the application's connections."""
+        from fairlane.control.bulk_steps import BulkSteps
+        from fairlane.control.bulk_work import BulkWork
+        from fairlane.control.jobs import JobControl
+        from fairlane.reads.matching import Matching
+
         database, directory = database or self.database, directory or self.directory
         jobs = JobControl(database, directory, self.catalogue, self.keyring, self.settings.payload_limit)
         work = BulkWork(jobs, Matching(database).places)
@@ -644,78 +727,3 @@ def _database(settings: Settings, clock: Clock | None) -> Database:
 def _keyring(settings: Settings) -> Keyring:
     keys = settings.encryption_keys
     return Keyring(MasterKeys.parse(keys.get_secret_value() if keys is not None else None))
-
-
-class AsyncVerbs(Verbs[Fairlane]):
-    """`fl.aio`: the verbs of `Fairlane` with the same arguments, to be awaited."""
-
-    def __init__(self, sync: Fairlane) -> None:
-        super().__init__(sync)
-        self.organizations = AsyncOrganizations(sync.organizations)
-        self.members = AsyncMembers(sync.members)
-        self.queues = AsyncQueues(sync.queues)
-        self.maintenance = AsyncMaintenance(sync.maintenance)
-        self.job_types = AsyncJobTypes(sync.job_types)
-        self.dead_letters = AsyncDeadLetters(sync.dead_letters)
-        self.schedules = AsyncSchedules(sync.schedules)
-        self.users = AsyncUsers(sync.users)
-        self.tokens = AsyncTokens(sync.tokens)
-        self.keys = AsyncKeys(sync.keys)
-        self.audit = AsyncAudit(sync.audit)
-        self.bulk = AsyncBulk(sync.bulk)
-        self.workers = AsyncWorkers(sync.workers)
-
-    migrate = asynchronous(Fairlane.migrate)
-    submit = submitting(Fairlane.submit)
-    submit_many = submitting(Fairlane.submit_many)
-    get = asynchronous(Fairlane.get)
-    list = asynchronous(Fairlane.list)
-    history = asynchronous(Fairlane.history)
-    log_lines = asynchronous(Fairlane.log_lines)
-    explain = asynchronous(Fairlane.explain)
-    result = asynchronous(Fairlane.result)
-    artifact = asynchronous(Fairlane.artifact)
-    save_artifact = asynchronous(Fairlane.save_artifact)
-    list_artifacts = asynchronous(Fairlane.list_artifacts)
-    find_artifact = asynchronous(Fairlane.find_artifact)
-    cancel = asynchronous(Fairlane.cancel)
-    retry = asynchronous(Fairlane.retry)
-    delete = asynchronous(Fairlane.delete)
-    wait = asynchronous(Fairlane.wait)
-    directory_changed = asynchronous(Fairlane.directory_changed)
-    metrics = asynchronous(Fairlane.metrics)
-
-    async def stream_artifact(self, job: JobOrId, name: str, *, organization: str) -> AsyncGenerator[bytes, None]:
-        """Return an artifact's bytes in pieces of a megabyte at most, so that a large one need not fit into memory.
-
-        Raises:
-            JobNotFound, ArtifactNotFound
-            OrganizationSuspended: results are locked until it is active again.
-        """
-        pieces = await asyncio.to_thread(self._sync.stream_artifact, job, name, organization=organization)
-        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
-            yield piece
-
-    async def watch(self, job: JobOrId, *, organization: str) -> AsyncGenerator[JobChange, None]:
-        """Yield the job as it stands, then each of its transitions and each change of its progress, until it has ended.
-
-        It looks at the database up to twice a second while nothing happens, and more often just after a change. To
-        show thousands of jobs to many people at once, take the live events.
-
-        Raises:
-            JobNotFound: there is no such job, or it was deleted meanwhile.
-        """
-        before: Job | None = None
-        told, look = 0, _FIRST_LOOK
-        while True:
-            now, entries = await asyncio.to_thread(self._sync._change, job, organization, before)  # noqa: SLF001
-            if now != before:
-                new = () if before is None else tuple(one for one in entries if one.sequence > told)
-                for entry in new or (None,):
-                    yield JobChange(now, entry)
-                told, look = entries[-1].sequence, _FIRST_LOOK
-            if now.status in TERMINAL:
-                return
-            before = now
-            await asyncio.sleep(look)
-            look = min(look * 1.5, _SLOWEST_LOOK)

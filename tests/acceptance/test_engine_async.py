@@ -17,7 +17,7 @@ from fairlane import (
     PermissionDenied,
     Submission,
 )
-from fairlane.app import AsyncVerbs
+from fairlane.aio import AsyncVerbs
 from tests.patience import PATIENCE
 from tests.runtime.worker_kit import Engine, engine
 

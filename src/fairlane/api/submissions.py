@@ -13,8 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from fairlane.api.problems import Problem
 from fairlane.api.scope import Scope
 from fairlane.api.values import CENTURY, Labels, Moment, Name, Number, Whole
-from fairlane.control.batch import OWN, Submission
+from fairlane.control.batch import Submission
 from fairlane.control.idempotency import Key
+from fairlane.control.open_transactions import OWN
 from fairlane.domain.errors import SubmissionError
 from fairlane.domain.jobs import Job
 from fairlane.domain.permissions import Right

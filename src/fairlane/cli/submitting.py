@@ -18,7 +18,8 @@ from fairlane.cli import options as o
 from fairlane.cli.lookup import find_id, refuse_stranger, refuse_unknown
 from fairlane.cli.output import console, number_of, plain, print_json, remark, say, short
 from fairlane.cli.session import engine
-from fairlane.control.batch import OWN, OnDuplicate
+from fairlane.control.batch import OnDuplicate
+from fairlane.control.open_transactions import OWN
 from fairlane.domain.explain import Explanation, still_waiting
 from fairlane.domain.explain_limits import breaker_reason
 from fairlane.domain.statuses import TERMINAL, WAITING

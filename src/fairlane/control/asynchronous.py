@@ -9,12 +9,12 @@ from functools import wraps
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from fairlane.control.audit import Audit
-from fairlane.control.batch import OWN
 from fairlane.control.bulk import Bulk
 from fairlane.control.dead_letters import DeadLetters
 from fairlane.control.job_types import JobTypes
 from fairlane.control.keys import Keys
 from fairlane.control.members import Members
+from fairlane.control.open_transactions import OWN
 from fairlane.control.organizations import Organizations
 from fairlane.control.pausing import Maintenance, Queues
 from fairlane.control.schedules import Schedules

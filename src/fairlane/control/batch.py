@@ -18,9 +18,6 @@ from fairlane.registry.job_types import JobType
 from fairlane.registry.options import INHERIT, Inheriting, Seconds
 from fairlane.store.statements.drafts import at
 
-# In place of `connection=`: a connection of Fairlane's own, whatever the application's `connection_of` says.
-OWN: Final = object()
-
 OnDuplicate = Literal["reject", "return", "replace"]
 _ID_VERSION: Final = 7
 

@@ -15,6 +15,8 @@ from sqlalchemy import URL, Connection, make_url
 from fairlane.domain.errors import ConfigurationError
 from fairlane.store.borrow import is_a
 
+# In place of `connection=`: a connection of Fairlane's own, whatever the application's `connection_of` says.
+OWN: Final = object()
 _HERE: Final = frozenset({"", "localhost", "127.0.0.1", "::1"})
 
 

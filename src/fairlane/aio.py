@@ -1,0 +1,102 @@
+"""`fl.aio`: the async side of `Fairlane`."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+from fairlane.app import FIRST_LOOK, SLOWEST_LOOK, Fairlane
+from fairlane.control.asynchronous import (
+    AsyncAudit,
+    AsyncBulk,
+    AsyncDeadLetters,
+    AsyncJobTypes,
+    AsyncKeys,
+    AsyncMaintenance,
+    AsyncMembers,
+    AsyncOrganizations,
+    AsyncQueues,
+    AsyncSchedules,
+    AsyncTokens,
+    AsyncUsers,
+    AsyncWorkers,
+    Verbs,
+    asynchronous,
+    submitting,
+)
+from fairlane.domain.ids import JobOrId
+from fairlane.domain.jobs import Job, JobChange
+from fairlane.domain.statuses import TERMINAL
+
+
+class AsyncVerbs(Verbs[Fairlane]):
+    """`fl.aio`: the verbs of `Fairlane` with the same arguments, to be awaited."""
+
+    def __init__(self, sync: Fairlane) -> None:
+        super().__init__(sync)
+        self.organizations = AsyncOrganizations(sync.organizations)
+        self.members = AsyncMembers(sync.members)
+        self.queues = AsyncQueues(sync.queues)
+        self.maintenance = AsyncMaintenance(sync.maintenance)
+        self.job_types = AsyncJobTypes(sync.job_types)
+        self.dead_letters = AsyncDeadLetters(sync.dead_letters)
+        self.schedules = AsyncSchedules(sync.schedules)
+        self.users = AsyncUsers(sync.users)
+        self.tokens = AsyncTokens(sync.tokens)
+        self.keys = AsyncKeys(sync.keys)
+        self.audit = AsyncAudit(sync.audit)
+        self.bulk = AsyncBulk(sync.bulk)
+        self.workers = AsyncWorkers(sync.workers)
+
+    migrate = asynchronous(Fairlane.migrate)
+    submit = submitting(Fairlane.submit)
+    submit_many = submitting(Fairlane.submit_many)
+    get = asynchronous(Fairlane.get)
+    list = asynchronous(Fairlane.list)
+    history = asynchronous(Fairlane.history)
+    log_lines = asynchronous(Fairlane.log_lines)
+    explain = asynchronous(Fairlane.explain)
+    result = asynchronous(Fairlane.result)
+    artifact = asynchronous(Fairlane.artifact)
+    save_artifact = asynchronous(Fairlane.save_artifact)
+    list_artifacts = asynchronous(Fairlane.list_artifacts)
+    find_artifact = asynchronous(Fairlane.find_artifact)
+    cancel = asynchronous(Fairlane.cancel)
+    retry = asynchronous(Fairlane.retry)
+    delete = asynchronous(Fairlane.delete)
+    wait = asynchronous(Fairlane.wait)
+    directory_changed = asynchronous(Fairlane.directory_changed)
+    metrics = asynchronous(Fairlane.metrics)
+
+    async def stream_artifact(self, job: JobOrId, name: str, *, organization: str) -> AsyncGenerator[bytes, None]:
+        """Return an artifact's bytes in pieces of a megabyte at most, so that a large one need not fit into memory.
+
+        Raises:
+            JobNotFound, ArtifactNotFound
+            OrganizationSuspended: results are locked until it is active again.
+        """
+        pieces = await asyncio.to_thread(self._sync.stream_artifact, job, name, organization=organization)
+        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+            yield piece
+
+    async def watch(self, job: JobOrId, *, organization: str) -> AsyncGenerator[JobChange, None]:
+        """Yield the job as it stands, then each of its transitions and each change of its progress, until it has ended.
+
+        It looks at the database up to twice a second while nothing happens, and more often just after a change. To
+        show thousands of jobs to many people at once, take the live events.
+
+        Raises:
+            JobNotFound: there is no such job, or it was deleted meanwhile.
+        """
+        before: Job | None = None
+        told, look = 0, FIRST_LOOK
+        while True:
+            now, entries = await asyncio.to_thread(self._sync._change, job, organization, before)  # noqa: SLF001
+            if now != before:
+                new = () if before is None else tuple(one for one in entries if one.sequence > told)
+                for entry in new or (None,):
+                    yield JobChange(now, entry)
+                told, look = entries[-1].sequence, FIRST_LOOK
+            if now.status in TERMINAL:
+                return
+            before = now
+            await asyncio.sleep(look)
+            look = min(look * 1.5, SLOWEST_LOOK)
